@@ -1,0 +1,32 @@
+# Each target is one line of the real command. `make demo` and `make test` are the two that a newcomer needs.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test check bench lock clean
+
+demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
+	dvc repro
+
+test: .venv/ready  ## every test
+	pytest
+
+check: .venv/ready  ## format, lint, types
+	ruff format --check . && ruff check . && mypy
+
+bench: .venv/ready  ## what the README's figures come from
+	python -m benchmarks
+
+lock: .venv/ready  ## every version with its hashes, for every Python and platform
+	uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:  ## forget what the pipeline made (the cache of DVC stays)
+	rm -rf data runs results

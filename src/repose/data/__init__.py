@@ -1,0 +1,1 @@
+"""What the stages read and write: skeleton, records, images, shards, the layouts of the data sets, mannequins."""

@@ -1,0 +1,116 @@
+"""The tables between the stages: their columns, how they are written, how they are read.
+
+Every table is a CSV with a header, LF line ends and no index; text stays text ("0002" is never the number 2). A folder
+that holds images holds one such table beside its shards.
+
+| file | one row per | written by |
+|---|---|---|
+| raw/files.csv | file of the source, path as the owner has it | download |
+| images/images.csv | photo that passed | validate |
+| keypoints/keypoints.csv | photo that passed; joints that are missing are empty | keypoints |
+| posemaps/posemaps.csv | photo that has a pose | posemaps |
+| split/items.csv | photo of an item that is trained or tested on | split |
+| split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target | split |
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repose.data.skeleton import JOINTS, K
+from repose.errors import ReposeError
+from repose.files import write_text
+
+FILES = ("name", "shard", "offset", "size", "sha256")
+IMAGES = (
+    "name",  # the one name in every later table: DeepFashion's is flattened as PATN does, Market's is the file's
+    "path",  # where its owner keeps it
+    "item",  # the photos of one garment (DeepFashion) or person (Market-1501)
+    "category",  # DeepFashion: WOMEN/Dresses; else empty
+    "view",  # DeepFashion: front, side, back, full, flat, additional; Market-1501: the camera, c1 to c6
+    "partition",  # the owner's: train, query, gallery, or empty where the owner's list is not there
+    "height", "width",  # pixels
+    "sha256",  # of the file
+    "shard", "offset", "size",  # where its bytes are
+)  # fmt: skip
+POSEMAPS = ("name", "shard", "offset", "size")
+ITEMS = ("part", "item", "name")  # part: train or test
+PAIRS = ("from", "to")
+_NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64}
+
+
+def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Write the named columns of a table, whole or not at all."""
+    write_text(path, table.to_csv(columns=list(columns), index=False, lineterminator="\n"))
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table of text and whole numbers.
+
+    Raises:
+        ReposeError: there is no such file, or its header lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
+    except pd.errors.EmptyDataError:
+        raise ReposeError(f"{path} is empty. Run the stage that writes it again.") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ReposeError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
+    return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
+
+
+_KEYPOINT_COLUMNS = tuple(f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence"))
+
+
+def write_keypoints(path: Path, names: Sequence[str], keypoints: np.ndarray, confidence: np.ndarray) -> None:
+    """Write the keypoints table: keypoints (n, K, 2) in pixels with NaN for missing, confidence (n, K) in [0, 1]."""
+    values = np.concatenate([keypoints, np.where(np.isnan(keypoints[..., :1]), 0, confidence[..., None])], -1)
+    table = pd.DataFrame(values.reshape(len(names), 3 * K).astype(np.float64).round(3), columns=list(_KEYPOINT_COLUMNS))
+    table.insert(0, "name", list(names))
+    write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+
+
+def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, keypoints (n, K, 2) float32 in pixels with NaN for missing, confidence (n, K) float32 in [0, 1].
+
+    Raises:
+        ReposeError: there is no such file, or it does not hold 18 joints.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise ReposeError(
+            f"There is no {path}. Run the keypoints stage (`dvc repro keypoints`), or `dvc pull`."
+        ) from None
+    if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
+        raise ReposeError(
+            f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
+        )
+    values = table[list(_KEYPOINT_COLUMNS)].to_numpy(np.float32).reshape(-1, K, 3)
+    return list(table["name"]), values[..., :2], values[..., 2]
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON that a person can read and a diff can follow."""
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        ReposeError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
+    except ValueError as error:
+        raise ReposeError(f"{path} is not JSON ({error}). Run the stage that writes it again.") from None

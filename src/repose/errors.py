@@ -1,0 +1,8 @@
+"""The one error that a user is meant to read."""
+
+
+class ReposeError(Exception):
+    """Something that the person at the terminal can put right: the message says what, where and what to do.
+
+    The command line prints it without a traceback and exits with 1. Anything else that is raised is a defect of repose.
+    """

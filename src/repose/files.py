@@ -1,0 +1,96 @@
+"""Outputs appear whole or not at all: written beside their final place, then renamed."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from repose.errors import ReposeError
+
+PARTIAL = ".partial"
+
+
+def partial_path(path: Path) -> Path:
+    """Where `path` is written until it is whole: hidden, in the same folder (so that the rename is atomic)."""
+    return path.with_name(f".{path.name}{PARTIAL}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it becomes `path`, on any error it is removed.
+
+    An earlier file at `path` stays until it is replaced in one step.
+
+    Raises:
+        ReposeError: the disk is full or cannot be written to.
+    """
+    partial = partial_path(path)
+    with _disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            _flush_to_disk(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill; on success it becomes `path`, on any error it is removed.
+
+    An earlier folder at `path` stays until the new one is complete.
+
+    Raises:
+        ReposeError: the disk is full or cannot be written to.
+    """
+    partial, replaced = partial_path(path), path.with_name(f".{path.name}.replaced")
+    with _disk_errors_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if replaced.exists() and not path.exists():  # a crash between the two renames below: put the old one back
+            replaced.rename(path)
+        for left_over in (partial, replaced):
+            shutil.rmtree(left_over, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            for file in sorted(partial.rglob("*")):
+                if file.is_file():
+                    _flush_to_disk(file)
+            if path.exists():
+                path.rename(replaced)
+            partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file with Unix line ends."""
+    with whole_file(path) as partial:
+        partial.write_bytes(text.encode())
+
+
+def _flush_to_disk(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def _disk_errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ReposeError(
+                f"No space left on the disk while writing {path}. Free some space (or move the project to another disk) "
+                "and run the same command again; earlier results are untouched."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise ReposeError(
+                f"Cannot write {path}: {error.strerror} ({error.filename}). Change the permissions or the path."
+            ) from error
+        raise

@@ -1,0 +1,147 @@
+"""Settings: frozen dataclasses, filled from a mapping (a block of params.yaml, a checkpoint) and strict about it.
+
+Every key must be known, every value of its field's type; the message names the key, the place and the nearest key.
+Kubeflow hands the integers of a dict parameter over as floats, so 3.0 is taken for an int field, 3.5 is not.
+"""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import yaml
+
+from repose.errors import ReposeError
+
+T = TypeVar("T")
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """The whole of a params.yaml.
+
+    Raises:
+        ReposeError: there is no such file, or it is not a YAML mapping.
+    """
+    try:
+        params = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ReposeError(
+            f"There is no {path.absolute()}. Run repose in the project's folder, or name one with --params."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReposeError(f"{path} is not YAML: {error}") from None
+    if not isinstance(params, dict):
+        raise ReposeError(f"{path} should be a mapping with one block per stage.")
+    return params
+
+
+def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -> T:
+    """The settings in block `name` of the params that were read from the file `where`.
+
+    Raises:
+        ReposeError: there is no such block, or it does not fit.
+    """
+    if name not in params:
+        raise ReposeError(f"{where} has no block {name!r}{_nearest(name, list(params))}")
+    return build(settings, params[name], f"{where}: {name}")
+
+
+def build(settings: type[T], values: Any, where: str) -> T:
+    """An instance of the dataclass `settings` from a mapping; `where` opens each message.
+
+    Raises:
+        ReposeError: an unknown or missing key, a wrong type, or a value that the dataclass refuses with a ValueError.
+    """
+    if not isinstance(values, Mapping):
+        raise ReposeError(f"{where} should be a mapping, not {values!r}.")
+    hints = get_type_hints(settings)
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
+    for key in values:
+        if key not in fields:
+            raise ReposeError(f"{where}: unknown key {key!r}{_nearest(str(key), list(fields))}")
+    required = [
+        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ReposeError(f"{where}: missing key(s) {', '.join(missing)}.")
+    filled = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    try:
+        return settings(**filled)
+    except ValueError as error:  # from a __post_init__: values that fit their types but not each other
+        raise ReposeError(f"{where}: {error}") from None
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """The settings as plain data, such that `build` gives them back."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(settings).items()
+    }
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return _choice(arguments, value, where)
+    if origin in (Union, types.UnionType):
+        return _first_that_fits(arguments, value, where)
+    if origin is tuple:
+        return _sequence(arguments, value, where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(kind, value, where)
+        return {_value(arguments[0], k, where): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return build(cast(type[Any], kind), value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind is int and isinstance(value, bool):
+        raise _wrong(kind, value, where)
+    if kind is not Any and not isinstance(value, kind):
+        raise _wrong(kind, value, where)
+    return value
+
+
+def _choice(choices: Sequence[Any], value: Any, where: str) -> Any:
+    for choice in choices:
+        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+            return choice
+    nearest = _nearest(value, choices) if isinstance(value, str) else "."
+    raise ReposeError(f"{where} should be one of {', '.join(map(str, choices))}, not {value!r}{nearest}")
+
+
+def _first_that_fits(kinds: Sequence[Any], value: Any, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    errors = []
+    for kind in kinds:
+        if kind is not type(None):
+            try:
+                return _value(kind, value, where)
+            except ReposeError as error:
+                errors.append(error)
+    raise errors[-1]
+
+
+def _sequence(kinds: Sequence[Any], value: Any, where: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ReposeError(f"{where} should be a list, not {value!r}.")
+    if kinds[-1] is Ellipsis:
+        kinds = [kinds[0]] * len(value)
+    if len(kinds) != len(value):
+        raise ReposeError(f"{where} should have {len(kinds)} entries, not {len(value)}: {list(value)!r}.")
+    return tuple(_value(kind, entry, f"{where}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True)))
+
+
+def _wrong(kind: Any, value: Any, where: str) -> ReposeError:
+    name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))
+    return ReposeError(f"{where} should be {name}, not {value!r}.")
+
+
+def _nearest(word: str, known: Sequence[Any]) -> str:
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."
