@@ -86,7 +86,7 @@ def _disk_errors_named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ReposeError(
-                f"No space left on the disk while writing {path}. Free some space (or move the project to another disk) "
+                f"No space left on the disk while writing {path}. Free some (or move the project to another disk) "
                 "and run the same command again; earlier results are untouched."
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):

@@ -1,7 +1,7 @@
 """How the owners of DeepFashion (In-shop Clothes Retrieval) and Market-1501 name and arrange their files.
 
 A layout turns a path, as the owner has it, into a `Photo`. Both spellings of DeepFashion's file names that the field
-uses (PATN's `fashionWOMENTees_Tanksid...` and pose-gan's `fasionWOMENTeesTanksid...`) lead to the same name: `canonical`.
+uses (PATN's `fashionWOMENTees_Tanksid...` and pose-gan's `fasionWOMENTeesTanksid...`) lead to the same name.
 """
 
 import re
@@ -97,14 +97,6 @@ LAYOUTS: dict[LayoutName, type[DeepFashion | Market1501]] = {"deepfashion": Deep
 def is_image(path: str) -> bool:
     """Whether a path ends like an image's."""
     return path.lower().endswith(IMAGE_SUFFIXES)
-
-
-def canonical(name: str) -> str:
-    """A photo's one name: pose-gan's spelling of DeepFashion's names becomes PATN's, any other name stays.
-
-    pose-gan drops the underscore of `Tees_Tanks`, which cannot be put back without a list; `NameFinder` does.
-    """
-    return "fashion" + name.removeprefix("fasion") if name.startswith("fasion") else name
 
 
 class NameFinder:

@@ -1,7 +1,7 @@
 """Tar shards with an index: many small files as a few large ones, any of them read without unpacking.
 
 A folder of shards is `00000.tar`, `00001.tar`, ... and a table with the columns `name, shard, offset, size`, where
-offset and size are in bytes and bound the member's content. `tar tf` reads them too; the same files give the same bytes.
+offset and size are in bytes and bound the member's content. `tar tf` reads them too; same files, same bytes.
 """
 
 import io
