@@ -68,10 +68,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(replaced, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file with Unix line ends."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file."""
     with whole_file(path) as partial:
-        partial.write_bytes(text.encode())
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file."""
+    write_bytes(path, text.encode())
 
 
 def _flush_to_disk(file: Path) -> None:

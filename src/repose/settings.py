@@ -75,10 +75,14 @@ def build(settings: type[T], values: Any, where: str) -> T:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """The settings as plain data, such that `build` gives them back."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(settings).items()
-    }
+    """The settings as plain data (dicts, lists, numbers, text), such that `build` gives them back."""
+    return cast(dict[str, Any], _plain(dataclasses.asdict(settings)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

@@ -1,13 +1,16 @@
 """What a person at the terminal sees while a stage works: one line per fact, one bar per long loop."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 T = TypeVar("T")
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
+_TELL_EVERY = 30.0  # seconds between two lines about training where nobody watches
 
 
 def say(line: str) -> None:
@@ -17,17 +20,59 @@ def say(line: str) -> None:
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Go through an iterable behind a progress bar with its rate and the time left; silent where nobody watches."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
-    )  # fmt: skip
-    with Progress(*columns, console=_console, disable=not _console.is_terminal) as progress:
-        task = progress.add_task(label, total=total if total is not None else _length(iterable), rate="")
+    if not _console.is_terminal:
+        yield from iterable
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=_console) as progress:
+        task = progress.add_task(label, total=total if total is not None else _length(iterable))
         for entry in iterable:
             yield entry
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=1, rate=f"{speed:,.0f}/s" if speed else "")
+            progress.advance(task)
+
+
+class _Rate(ProgressColumn):
+    """Steps a second; computed when the bar is drawn, not at each step."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 def _length(iterable: object) -> int | None:
     return len(iterable) if hasattr(iterable, "__len__") else None
+
+
+class TrainingBar:
+    """A progress bar with the loss, photos/s and the time left; a line now and then where nobody watches."""
+
+    def __init__(self, label: str, start: int, total: int) -> None:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+        )  # fmt: skip
+        self._progress = Progress(*columns, console=_console, disable=not _console.is_terminal)
+        self._task = self._progress.add_task(label, total=total, completed=start, facts="")
+        self._label, self._total, self._done, self._photos = label, total, start, 0
+        self._began, self._told = time.monotonic(), time.monotonic()
+
+    def __enter__(self) -> "TrainingBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+        if error[0] is None:
+            say(f"{self._label}: {self._facts({})}")
+
+    def advance(self, losses: dict[str, float], *, photos: int) -> None:
+        """One step is done: the latest losses, and how many images it generated."""
+        self._done, self._photos = self._done + 1, self._photos + photos
+        self._progress.update(self._task, advance=1, facts=self._facts(losses))
+        if not _console.is_terminal and time.monotonic() - self._told > _TELL_EVERY:
+            self._told = time.monotonic()
+            say(f"{self._label}: {self._facts(losses)}")
+
+    def _facts(self, losses: dict[str, float]) -> str:
+        speed = self._photos / max(time.monotonic() - self._began, 1e-9)
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in losses.items() if name != "step")
+        return f"step {self._done:,}/{self._total:,}  {terms}  {speed:,.0f} photos/s".replace("    ", "  ")

@@ -5,21 +5,26 @@ between the two ranges is made in `to_tensor` and `to_uint8` and nowhere else.
 """
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to import, and most of those who read or write photos need none
+    from torch import Tensor
 
 
-def to_tensor(pixels: np.ndarray) -> Tensor:
+def to_tensor(pixels: np.ndarray) -> "Tensor":
     """(..., H, W, 3) uint8 -> (..., 3, H, W) float32 in [-1, 1]."""
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 127.5 - 1
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: "Tensor") -> np.ndarray:
     """(..., 3, H, W) in [-1, 1] (values beyond are clipped) -> (..., H, W, 3) uint8, rounded to nearest."""
+    import torch
+
     levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.movedim(-3, -1).contiguous().cpu().numpy()
 
@@ -28,6 +33,12 @@ def decode(encoded: bytes) -> np.ndarray:
     """The bytes of a JPEG or PNG file -> (H, W, 3) uint8 RGB."""
     with Image.open(io.BytesIO(encoded)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def decode_indices(encoded: bytes) -> np.ndarray:
+    """The bytes of a PNG file with a palette -> (H, W) uint8 indices into it."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image)
 
 
 def encode_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:

@@ -115,7 +115,7 @@ class NameFinder:
 
 
 def item_of_name(name: str) -> str | None:
-    """The item of a flattened DeepFashion name (either spelling), or None where it is not one."""
+    """The item of a flattened DeepFashion name, its category as the name spells it; None where it is not one."""
     match = _DEEPFASHION_FLAT.match(name)
     return match and f"{match['gender']}/{match['category']}/id_{match['id']}/{match['colour']}"
 

@@ -8,6 +8,7 @@ that holds images holds one such table beside its shards.
 | raw/files.csv | file of the source, path as the owner has it | download |
 | images/images.csv | photo that passed | validate |
 | keypoints/keypoints.csv | photo that passed; joints that are missing are empty | keypoints |
+| keypoints/order.csv | photo that the source of keypoints has a row for, in the source's order | keypoints |
 | posemaps/posemaps.csv | photo that has a pose | posemaps |
 | split/items.csv | photo of an item that is trained or tested on | split |
 | split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target | split |
@@ -37,6 +38,7 @@ IMAGES = (
     "sha256",  # of the file
     "shard", "offset", "size",  # where its bytes are
 )  # fmt: skip
+ORDER = ("name",)
 POSEMAPS = ("name", "shard", "offset", "size")
 ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")

@@ -1,0 +1,177 @@
+"""Checkpoints: one safetensors file with all that is trained, and the settings inside.
+
+Two kinds of file share the form. A checkpoint of a run that goes on also holds the optimisers and the random state; the
+finished model holds the networks alone. Either makes images without any other file.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from repose.data.frame import Frame
+from repose.errors import ReposeError
+from repose.files import whole_file
+from repose.models.systems import Row, System, build, differences
+from repose.models.systems import row as read_row
+from repose.settings import as_dict
+from repose.settings import build as build_settings
+
+FORMAT = "repose checkpoint 1"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a checkpoint says of itself."""
+
+    system: str  # name of the row
+    row: Row
+    frame: Frame
+    thickness: float  # of a limb in px of the frame
+    step: int  # steps done
+    fingerprint: str  # of everything that decides the bytes of the run; a run only resumes its own checkpoints
+
+
+def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: the file.
+        system: what was trained.
+        about: what the file says of it.
+        to_resume: with the optimisers and torch's random state, or without.
+
+    Raises:
+        ReposeError: the disk is full.
+    """
+    tensors = _network_tensors(system)
+    if to_resume:
+        tensors |= _optimiser_tensors(system) | {"random": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+    record = {"format": FORMAT, **as_dict(about)}
+    with whole_file(path) as partial:
+        # one key: safetensors keeps the metadata in no particular order
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"repose": json.dumps(record)})
+
+
+def read_about(path: Path) -> About:
+    """What a checkpoint says of itself, without reading its tensors.
+
+    Raises:
+        ReposeError: there is no such file, it is cut, or it is not a checkpoint of repose.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("repose", "null"))
+    except FileNotFoundError:
+        raise ReposeError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ReposeError(
+            f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
+        ) from None
+    if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
+        raise ReposeError(f"{path} is a safetensors file, but not a checkpoint of repose ('{FORMAT}').")
+    where = f"{path}: settings"
+    frame = build_settings(Frame, record["frame"], where)
+    return About(**record | {"row": read_row(record["row"], where), "frame": frame})
+
+
+def load(path: Path, device: torch.device, *, expected: Row | None = None) -> tuple[System, About]:
+    """The system in a checkpoint, in evaluation mode, on a device.
+
+    Args:
+        path: the file.
+        device: where to.
+        expected: the row that it should be of, if any.
+
+    Raises:
+        ReposeError: as `read_about`, or the checkpoint is of another system than expected.
+    """
+    about = read_about(path)
+    if expected is not None and about.row != expected:
+        found = "; ".join(differences(about.row, expected))
+        raise ReposeError(
+            f"{path} is a checkpoint of another system: {about.system} differs from what is asked for in {found}. "
+            "Name the run's own system, or train it again."
+        )
+    system = build(about.row)
+    _restore_networks(path, system, _read_tensors(path))
+    for network in system.networks.values():
+        network.to(device).eval().requires_grad_(False)
+    return system, about
+
+
+def resume(path: Path, system: System, expected: About) -> int:
+    """Put a run's state back as it was saved, on the device where `system` lies; return the number of steps done.
+
+    Raises:
+        ReposeError: as `read_about`, or the checkpoint is of another run.
+    """
+    about = read_about(path)
+    if about.fingerprint != expected.fingerprint:
+        raise ReposeError(f"{path} is a checkpoint of another run: its settings, data or code differ. Delete it.")
+    tensors = _read_tensors(path)
+    _restore_networks(path, system, tensors)
+    for name, optimiser in system.optimisers.items():
+        for number, parameter in enumerate(_parameters(optimiser)):
+            prefix = f"optimiser.{name}.{number}."
+            saved = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            optimiser.state[parameter] = {key: _as_was(value, parameter) for key, value in saved.items()}
+    torch.set_rng_state(tensors["random"])
+    if torch.cuda.is_available() and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return about.step
+
+
+def _network_tensors(system: System) -> dict[str, Tensor]:
+    return {
+        f"network.{name}.{key}": value
+        for name, network in system.networks.items()
+        for key, value in network.state_dict().items()
+    }
+
+
+def _optimiser_tensors(system: System) -> dict[str, Tensor]:
+    return {
+        f"optimiser.{name}.{number}.{key}": value
+        for name, optimiser in system.optimisers.items()
+        for number, parameter in enumerate(_parameters(optimiser))
+        for key, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ReposeError(
+            f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
+        ) from None
+
+
+def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) -> None:
+    for name, network in system.networks.items():
+        prefix = f"network.{name}."
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise ReposeError(f"{path} does not fit the network {name!r} that its settings name: {error}") from None
+
+
+def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:
+    """An optimiser's tensor where and laid out as its parameter is, so that sums round as in the run it came from."""
+    if saved.shape != parameter.shape:
+        return saved  # Adam's step count, on the CPU
+    return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)
+

@@ -1,0 +1,332 @@
+"""The files of a folder or of a zip, read one by one without unpacking anything to the disk.
+
+Names that lead out of their folder, links, special files, duplicates, encrypted files without their password and bombs
+are refused, all of it from the headers before a byte is read; and as headers may lie, a file that does not give exactly
+the bytes that its header promises (or not their CRC) is refused when it is read.
+"""
+
+import importlib
+import os
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Protocol, TypeVar
+
+from repose.errors import ReposeError
+from repose.terminal import say
+
+IN_PLACE = ("img.zip", "img_highres.zip")  # how DeepFashion's owners ship the photos inside the folder `Img`
+_LITTER = (".DS_Store", "Thumbs.db")  # beside __MACOSX/ and ._*: what macOS and Windows add to folders and zips
+_UNOPENED = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
+_AES, _STRONG_ENCRYPTION, _ENCRYPTED = 99, 0x40, 0x1
+# What zipfile and zlib raise for bytes that are not what they should be; a RuntimeError is for a wrong password.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, NotImplementedError, OSError,
+)  # fmt: skip
+_UNPACK = "Unpack it with `7z x` or another program and give the folder."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a source may hold; more is a bomb, or not the data set that it is said to be."""
+
+    files: int  # files in all
+    total_gigabytes: float  # 10^9 bytes of all files, unpacked
+    file_megabytes: float  # 10^6 bytes of one file, unpacked
+    ratio: float  # bytes of all files in a zip by the bytes of the zip
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"{field.name} should be above 0, not {getattr(self, field.name)}")
+
+
+class File(NamedTuple):
+    """A file of a source: its path as its owner has it, its size in bytes, where it is from, and how to read it."""
+
+    name: str
+    size: int
+    where: str
+    read: Callable[[], bytes]
+
+
+class Contents(NamedTuple):
+    """What a folder or a zip holds, and how many files of macOS or Windows were left out."""
+
+    files: list[File]
+    skipped: int
+
+
+class Sized(Protocol):
+    """Anything with a name and a size in bytes."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+
+
+S = TypeVar("S", bound=Sized)
+
+
+@contextmanager
+def open_zip(
+    path: Path, limits: Limits, where: str, *, password_variable: str | None = None, under: str = ""
+) -> Iterator[Contents]:
+    """The files of a zip, with `under` before their names; they can be read until the context ends.
+
+    Args:
+        path: the zip.
+        limits: how much it may hold.
+        where: the zip's name in messages.
+        password_variable: the environment variable that holds its password.
+        under: the folder that the names are relative to, empty or with a slash at its end.
+
+    Raises:
+        ReposeError: it is not a zip, is cut short or damaged, breaks a limit, is encrypted and the password is missing
+            or wrong, or holds what no data set's owner puts there.
+    """
+    with _opened(path, where) as archive:
+        members, skipped = [], 0
+        for info in archive.infolist():
+            name = safe_name(info.filename, where)
+            if _is_litter(name):
+                skipped += not info.is_dir()
+            elif not info.is_dir():
+                members.append(_Member(under + name, info.file_size, info))
+        password = _password(members, where, password_variable)
+        _refuse_members(members, path.stat().st_size, limits, where)
+        read = partial(_read_member, archive, password, where)
+        yield Contents([File(m.name, m.size, where, partial(read, m.info)) for m in members], skipped)
+
+
+@contextmanager
+def open_files(
+    paths: Iterable[tuple[str, Path]], limits: Limits, where: str, *, password_variable: str | None = None
+) -> Iterator[Contents]:
+    """The files at (name, path), those of a zip called as in IN_PLACE in its stead; other arguments as `open_zip`."""
+    files: list[File] = []
+    skipped = 0
+    with ExitStack() as stack:
+        for given, path in paths:
+            name = safe_name(given, where)
+            if _is_litter(name):
+                skipped += 1
+            elif PurePosixPath(name).name in IN_PLACE:
+                inside, under = f"{where.rstrip('/')}/{name}", name[: name.rfind("/") + 1]
+                inner = open_zip(path, limits, inside, password_variable=password_variable, under=under)
+                contents = stack.enter_context(inner)
+                files.extend(contents.files)
+                skipped += contents.skipped
+            else:
+                _note_unopened(name, where)
+                size = path.stat().st_size
+                files.append(File(name, size, where, partial(_read_path, path, size, where)))
+        yield Contents(within(files, limits, where), skipped)
+
+
+def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
+    """(name, path) of every file in a folder and the folders in it, sorted; the name is the path from `folder` on.
+
+    Raises:
+        ReposeError: a link or a special file, or a folder that may not be read.
+    """
+    yield from _walk(folder, "", where)
+
+
+def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
+    """The files as a list, if they keep within the limits; stops at the first one that does not.
+
+    Zips that are opened in place may be larger than a file; what they hold is looked at when they are.
+
+    Raises:
+        ReposeError: too many files, too many bytes, or too many bytes in one file; it names the limit to raise.
+    """
+    listed: list[S] = []
+    total = 0
+    for file in files:
+        listed.append(file)
+        total += file.size
+        if len(listed) > limits.files:
+            raise _beyond(where, f"more than {limits.files:,} files", "limits.files")
+        if total > limits.total_gigabytes * 1e9:
+            raise _beyond(where, f"more than {limits.total_gigabytes:,g} GB (unpacked)", "limits.total_gigabytes")
+        if file.size > limits.file_megabytes * 1e6 and PurePosixPath(file.name).name not in IN_PLACE:
+            raise _beyond(where, f"{file.name} with {file.size / 1e6:,.1f} MB (unpacked)", "limits.file_megabytes")
+    return listed
+
+
+def is_zip(path: Path, name: str) -> bool:
+    """Whether a file is a zip by its first bytes, or is called one.
+
+    Raises:
+        ReposeError: it is called like an archive of another kind.
+    """
+    if name.lower().endswith(_UNOPENED):
+        raise ReposeError(f"{name}: only zip archives are opened. {_UNPACK}")
+    with path.open("rb") as stream:
+        return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or name.lower().endswith(".zip")
+
+
+def safe_name(name: str, where: str) -> str:
+    """A relative path with single slashes between its parts.
+
+    Raises:
+        ReposeError: it is absolute, has `..`, a drive letter, a backslash or a control character, or is not text.
+    """
+    parts = PurePosixPath(name).parts
+    if (
+        not parts or name.startswith("/") or ".." in parts or "\\" in name or re.match("[A-Za-z]:", name)
+        or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name)
+    ):  # fmt: skip
+        raise ReposeError(
+            f"{where} holds a file named {name!r}; a name should be a plain path inside the data set. Nothing was "
+            "taken from it. Get the data from its owner again, or rename the file."
+        )
+    return "/".join(parts)
+
+
+# ---- folders ----
+
+
+def _walk(folder: Path, under: str, where: str) -> Iterator[tuple[str, Path]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ReposeError(f"Cannot read the folder {folder}: {error.strerror}. Change its permissions.") from None
+    for entry in entries:
+        name = under + entry.name
+        if entry.is_symlink():
+            raise ReposeError(
+                f"{where} holds a link, {name}. Copy the data with `cp -rL`, or give the folder it leads to."
+            )
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, f"{name}/", where)
+        elif entry.is_file():
+            yield name, folder / entry.name
+        else:
+            raise ReposeError(f"{where} holds {name}, which is neither a file nor a folder. Remove it.")
+
+
+def _read_path(path: Path, size: int, where: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(size + 1)
+    except OSError as error:
+        raise ReposeError(f"Cannot read {path} of {where}: {error.strerror}. Change its permissions.") from None
+    if len(content) != size:
+        raise ReposeError(f"{path} of {where} changed while it was read. Run again when nobody writes to it.")
+    return content
+
+
+def _note_unopened(name: str, where: str) -> None:
+    if name.lower().endswith((".zip", *_UNOPENED)):
+        say(f"{where}: {name} is kept as a file, not opened; name it in params to open a zip, or unpack it.")
+
+
+# ---- zips ----
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int
+    info: zipfile.ZipInfo
+
+
+def _opened(path: Path, where: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except _DAMAGED:
+        with path.open("rb") as stream:
+            start = stream.read(64).lstrip()
+        if start.startswith(b"PK"):
+            raise ReposeError(f"{where} is cut short or damaged: it is not a whole zip. Get it again.") from None
+        if start.startswith(b"<"):
+            raise ReposeError(
+                f"{where} is a web page, not a zip. Fetch the file with a browser and give its path."
+            ) from None
+        raise ReposeError(f"{where} is not a zip ({path.stat().st_size:,} bytes). Check the address.") from None
+
+
+def _refuse_members(members: list[_Member], packed: int, limits: Limits, where: str) -> None:
+    seen = set()
+    for name, _, info in members:
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
+            raise ReposeError(f"{where}: {name} is {what}. Pack the data again without it.")
+        if name in seen:
+            raise ReposeError(f"{where} holds {name} twice. Pack the data again, or unpack it and give the folder.")
+        seen.add(name)
+        if PurePosixPath(name).name in IN_PLACE:
+            raise ReposeError(f"{where} holds another zip, {name}. Unpack {where} and give the folder.")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ReposeError(
+                f"{where}: {name} is packed with method {info.compress_type}; 0 (stored) and 8 (deflated) are read. "
+                f"{_UNPACK}"
+            )
+    within(members, limits, where)
+    unpacked = sum(member.size for member in members)
+    if unpacked > limits.ratio * packed:  # of the zip as it lies there: members that overlap do not hide
+        raise _beyond(where, f"files that unpack to {unpacked / packed:,.0f} times its size", "limits.ratio")
+
+
+def _password(members: list[_Member], where: str, variable: str | None) -> bytes | None:
+    encrypted = [member for member in members if member.info.flag_bits & _ENCRYPTED]
+    if not encrypted:
+        return None
+    for name, _, info in encrypted:
+        if info.compress_type == _AES or info.flag_bits & _STRONG_ENCRYPTION:
+            raise ReposeError(f"{where}: {name} is encrypted with AES, which is not read here. {_UNPACK}")
+    if variable is None:
+        raise ReposeError(
+            f"{where} is encrypted. Name the environment variable that holds its password in password_variable; the "
+            "data's owner has the password."
+        )
+    if not os.environ.get(variable):
+        raise ReposeError(
+            f"{where} is encrypted and its password_variable {variable} is not set. `export {variable}=...`"
+        )
+    _quicken_decryption(where)
+    return os.environ[variable].encode()
+
+
+def _quicken_decryption(where: str) -> None:
+    try:
+        importlib.import_module("fast_zip_decryption")  # puts C in the place of zipfile's Python
+    except ImportError:
+        say(
+            f"{where} is encrypted, and Python decrypts about 1 MB/s; `pip install fast-zip-decryption` makes it about "
+            "80 times as quick."
+        )
+
+
+def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, info: zipfile.ZipInfo) -> bytes:
+    encrypted = info.flag_bits & _ENCRYPTED
+    try:
+        with archive.open(info, pwd=password) as stream:
+            content = stream.read(info.file_size)  # never more, whatever it would unpack to
+        if len(content) != info.file_size:
+            raise EOFError
+    except _DAMAGED:
+        password_too = ", or the password is wrong" if encrypted else ""
+        raise ReposeError(f"{where}: {info.filename} is damaged{password_too}. Get the zip again.") from None
+    except RuntimeError:
+        raise ReposeError(f"{where}: the password is wrong. Ask the data's owner for the right one.") from None
+    return content
+
+
+def _is_litter(name: str) -> bool:
+    *folders, last = name.split("/")
+    return "__MACOSX" in (*folders, last) or last in _LITTER or last.startswith("._")
+
+
+def _beyond(where: str, what: str, limit: str) -> ReposeError:
+    return ReposeError(f"{where} holds {what}: a bomb, or not what you meant. If it is right, raise {limit}.")

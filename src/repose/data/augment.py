@@ -1,0 +1,80 @@
+"""Crop, flip and rotation of training photos (the paper's section 4.2; how much of each is ours: R23 of docs/paper.md).
+
+A photo's change is one 2 x 3 matrix, applied to its pixels and to its keypoints; maps are redrawn from these. A flip
+also swaps left and right joints, since the colours of a map encode the side, and all photos of an item flip together
+(a logo stays readable or becomes mirrored in all of them); crop and rotation are drawn for each photo by itself.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from repose.data.skeleton import MIRROR
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How training photos are changed."""
+
+    flip: float  # share of the items that are flipped left to right
+    rotation: float  # largest angle in degrees, either way
+    crop: float  # smallest share of the height and width that a crop keeps; 1: no crop
+    fill: Literal["white", "edge"]  # beyond the photo: white (DeepFashion's studio), or the nearest pixel (Market-1501)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip should be a share between 0 and 1, not {self.flip}.")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop should be a share above 0 and at most 1, not {self.crop}.")
+        if not 0 <= self.rotation <= 180:
+            raise ValueError(f"rotation should be between 0 and 180 degrees, not {self.rotation}.")
+
+    @property
+    def changes_geometry(self) -> bool:
+        """Whether pixels have to be sampled anew (a flip alone only reorders them)."""
+        return self.rotation > 0 or self.crop < 1
+
+
+def draw_matrices(
+    random: np.random.Generator, photos: int, flip: bool, settings: AugmentSettings, height: int, width: int
+) -> np.ndarray:
+    """Matrices (photos, 2, 3) float64 that take x, y in px of a photo to px of the changed one."""
+    angle = np.deg2rad(random.uniform(-settings.rotation, settings.rotation, photos))
+    kept = random.uniform(settings.crop, 1.0, photos)
+    corner = random.uniform(0.0, 1.0, (photos, 2)) * (1 - kept)[:, None] * (width, height) - 0.5  # of the crop, px
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1).reshape(-1, 2, 2)
+    linear = turn / kept[:, None, None]
+    # rotate about the centre, then move the crop's corner to the corner of the frame and scale it up to the frame
+    shift = (centre - corner) / kept[:, None] - 0.5 - linear @ centre
+    if flip:
+        linear[:, 0] *= -1
+        shift[:, 0] = (width - 1) - shift[:, 0]
+    return np.concatenate([linear, shift[:, :, None]], -1)
+
+
+def move_keypoints(keypoints: np.ndarray, matrices: np.ndarray, flip: bool) -> np.ndarray:
+    """Keypoints (n,K,2) through matrices (n,2,3); with a flip, left and right joints change their names."""
+    moved = np.einsum("nij,nkj->nki", matrices[:, :, :2], keypoints) + matrices[:, None, :, 2]
+    return (moved[:, MIRROR] if flip else moved).astype(np.float32)
+
+
+def move_images(images: Tensor, matrices: Tensor, fill: Literal["white", "edge"]) -> Tensor:
+    """Images (n,3,H,W) in [-1,1] through matrices (n,2,3) in px, bilinear; beyond the photo as `fill` says."""
+    height, width = images.shape[2:]
+    linear, shift = matrices[:, :, :2].double(), matrices[:, :, 2:].double()
+    inverse = torch.linalg.inv(linear)  # grid_sample asks where each pixel comes from
+    half = inverse.new_tensor([width / 2, height / 2])
+    centre = half - 0.5
+    # px -> grid_sample's coordinates, in which the frame's edges are -1 and 1
+    theta_linear = inverse * half / half[:, None]
+    theta_shift = (inverse @ (centre[:, None] - shift) - centre[:, None]) / half[:, None]
+    theta = torch.cat([theta_linear, theta_shift], -1).float()
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    if fill == "edge":
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(images - 1, grid, padding_mode="zeros", align_corners=False) + 1  # white is 1

@@ -1,0 +1,146 @@
+"""What one training step sees: the photos of its items, which of them are targets, and which are whose sources.
+
+Step number and seed alone determine a batch, so training resumes anywhere, and workers change nothing. Targets are left
+out of their own sources (R9). Letters: B items a step, M photos of them, Q targets, T sources of a target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from repose.data.augment import AugmentSettings, draw_matrices, move_images, move_keypoints
+from repose.data.images import to_tensor
+from repose.data.photos import Photos
+from repose.data.posemaps import colour, draw
+from repose.errors import ReposeError
+from repose.models.poses import Poses
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input, on the device that trains."""
+
+    images: Tensor  # (M,3,H,W) float32 in [-1,1]: all photos of the step's items
+    poses: Poses  # of those M photos
+    target: Tensor  # (Q,) int64: which photos are to be generated
+    sources: Tensor  # (Q,T) int64: from which photos each
+    mask: Tensor  # (Q,T) bool: which entries of `sources` count; at least one a row
+    other_image: Tensor  # (Q,3,H,W): for each target a photo of another item, the paper's y~
+    other_pose: Poses  # of those Q photos, the paper's p~
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch as the loader hands it on: small, on the CPU. The M photos of the items come first, then the Q others."""
+
+    pixels: np.ndarray  # (M+Q,H,W,3) uint8
+    keypoints: np.ndarray  # (M+Q,K,2) float32, where the photo's change puts them
+    maps: np.ndarray | None  # (M+Q,H,W) uint8 palette indices; None: to be drawn from the keypoints
+    matrices: np.ndarray  # (M+Q,2,3): the photos' changes, still to be applied to the pixels
+    target: np.ndarray
+    sources: np.ndarray
+    mask: np.ndarray
+
+
+class Steps(Dataset[Packed]):
+    """The batches of a training run, by step number from 0."""
+
+    def __init__(
+        self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, most_photos: int,
+        most_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
+    ) -> None:  # fmt: skip
+        self.photos, self.steps, self.seed, self.augment = photos, steps, seed, augment
+        self.items_per_step, self.most_photos, self.most_sources = items_per_step, most_photos, most_sources
+        self.targets = targets
+        self._names = [group.to_numpy() for _, group in items["name"].groupby(items["item"], sort=False)]
+        if len(self._names) < max(2, items_per_step):
+            raise ReposeError(
+                f"Training takes {items_per_step} item(s) a step and a pose of another item, but the split has only "
+                f"{len(self._names)} training item(s). Add photos, or lower items_per_step in the system's block."
+            )
+        self.steps_per_epoch = len(self._names) // items_per_step
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Packed:
+        random = np.random.default_rng([self.seed, step])
+        chosen = self._items_of(step)
+        groups = [self._some(self._names[item], random) for item in chosen]
+        flips = [bool(random.random() < self.augment.flip) if self.augment else False for _ in groups]
+        target, sources, mask = self._sources([len(group) for group in groups], random)
+        others, other_flips = self._others(chosen, groups, target, random)
+        names = [name for group in groups for name in group] + others
+        flipped = [flip for group, flip in zip(groups, flips, strict=True) for _ in group] + other_flips
+        return self._packed(names, flipped, random, target, sources, mask)
+
+    def _items_of(self, step: int) -> np.ndarray:
+        """The items of a step: each epoch goes through all of them in an order of its own."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self._names))
+        return order[within * self.items_per_step : (within + 1) * self.items_per_step]
+
+    def _some(self, names: np.ndarray, random: np.random.Generator) -> list[str]:
+        """At most `most_photos` of an item's photos (Market-1501 has dozens of a person)."""
+        if len(names) > self.most_photos:
+            names = names[random.choice(len(names), self.most_photos, replace=False)]
+        return list(names)
+
+    def _sources(self, sizes: Sequence[int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets (Q,), and for each a random number of other photos of its item in random order (R11, R12)."""
+        most = random.integers(1, self.most_sources, endpoint=True)
+        target, rows, first = [], [], 0
+        for size in sizes:
+            for photo in range(size) if self.targets == "all" else [random.integers(size)]:
+                rest = np.delete(np.arange(size), photo)
+                rows.append(first + random.permutation(rest)[:most])
+                target.append(first + photo)
+            first += size
+        width = max(len(row) for row in rows)
+        sources = np.stack([np.pad(row, (0, width - len(row)), mode="edge") for row in rows])
+        mask = np.arange(width) < np.array([len(row) for row in rows])[:, None]
+        return np.array(target), sources, mask
+
+    def _others(
+        self, chosen: np.ndarray, groups: list[list[str]], target: np.ndarray, random: np.random.Generator
+    ) -> tuple[list[str], list[bool]]:
+        """For each target a random photo of a random other item, and whether it is flipped."""
+        item_of_photo = np.repeat(chosen, [len(group) for group in groups])
+        shift = random.integers(1, len(self._names), len(target))
+        others = (item_of_photo[target] + shift) % len(self._names)  # any item but the target's own
+        names = [str(random.choice(self._names[item])) for item in others]
+        return names, [bool(random.random() < self.augment.flip) if self.augment else False for _ in names]
+
+    def _packed(self, names: list[str], flipped: list[bool], random: np.random.Generator, *indices: Any) -> Packed:
+        loaded, frame = self.photos.load(names), self.photos.frame
+        identity = np.broadcast_to(np.eye(2, 3), (len(names), 2, 3))
+        if self.augment is None:
+            return Packed(loaded.pixels, loaded.keypoints, loaded.maps, identity, *indices)
+        size = frame.height, frame.width
+        matrices = np.concatenate([draw_matrices(random, 1, flip, self.augment, *size) for flip in flipped])
+        keypoints = np.concatenate(
+            [move_keypoints(k[None], m[None], f) for k, m, f in zip(loaded.keypoints, matrices, flipped, strict=True)]
+        )
+        return Packed(loaded.pixels, keypoints, None, matrices, *indices)
+
+
+def unpack(packed: Packed, *, thickness: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
+    """A batch on the device: pixels as float, changed as the matrices say; maps coloured, drawn anew where needed."""
+    images = to_tensor(packed.pixels).to(device)
+    height, width = images.shape[2:]
+    keypoints = torch.from_numpy(packed.keypoints).to(device)
+    if augment is not None:
+        images = move_images(images, torch.from_numpy(packed.matrices).to(device), augment.fill)
+    if packed.maps is None:
+        maps = draw(keypoints, height=height, width=width, thickness=thickness)
+    else:
+        maps = torch.from_numpy(packed.maps).to(device)
+    poses, own = Poses(colour(maps), keypoints), len(images) - len(packed.target)
+    target, sources, mask = (torch.from_numpy(a).to(device) for a in (packed.target, packed.sources, packed.mask))
+    return Batch(images[:own], poses[:own], target, sources, mask, images[own:], poses[own:])

@@ -1,0 +1,91 @@
+"""Photos at the working size, with their keypoints and pose maps, read from what the stages wrote."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from repose.data.images import decode, decode_indices
+from repose.data.posemaps import read_posemaps
+from repose.data.records import IMAGES, read_keypoints, read_table
+from repose.data.shards import ShardReader
+from repose.errors import ReposeError
+
+
+class Loaded(NamedTuple):
+    """n photos: pixels (n,H,W,3) uint8, keypoints (n,K,2) float32 in px of the frame, maps (n,H,W) uint8 indices."""
+
+    pixels: np.ndarray
+    keypoints: np.ndarray
+    maps: np.ndarray
+
+
+class Photos:
+    """Every photo that passed, by name; decoded, brought to the frame and, up to a limit, kept.
+
+    Attributes:
+        frame: the working size and crop.
+        thickness: of a limb in px of the frame.
+    """
+
+    def __init__(self, *, images: Path, keypoints: Path, posemaps: Path, cache_megabytes: float = 0) -> None:
+        table = read_table(images / "images.csv", IMAGES)
+        names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
+        self._row = {name: row for row, name in enumerate(names)}
+        self._joints = joints
+        self._sizes = table[["height", "width"]].to_numpy()
+        if list(table["name"]) != names:
+            raise ReposeError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
+        self._images = ShardReader(images, table)
+        self.frame, self.thickness, self._maps = read_posemaps(posemaps)
+        self._kept = _Kept(len(names), (self.frame.height, self.frame.width), cache_megabytes)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a photo of that name can be loaded: it passed, and has a pose map."""
+        return name in self._maps and name in self._row
+
+    def load(self, names: Sequence[str]) -> Loaded:
+        """The photos of the given names, in that order.
+
+        Raises:
+            ReposeError: a name is of no photo, or of one without a pose map.
+        """
+        unknown = [name for name in names if name not in self]
+        if unknown:
+            raise ReposeError(
+                f"{len(unknown)} photo(s) that the split names have no image or no pose map, such as {unknown[0]}. "
+                "Run `dvc repro` again: the split is of other photos."
+            )
+        rows = [self._row[name] for name in names]
+        pixels, maps = zip(*[self._one(name, row) for name, row in zip(names, rows, strict=True)], strict=True)
+        keypoints = [self.frame.keypoints(self._joints[row], *self._sizes[row]) for row in rows]
+        return Loaded(np.stack(pixels), np.stack(keypoints), np.stack(maps))
+
+    def _one(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
+        kept = self._kept.get(row)
+        if kept is None:
+            pixels, maps = self.frame.image(decode(self._images[name])), decode_indices(self._maps[name])
+            self._kept.put(row, pixels, maps)
+            return pixels, maps
+        return kept
+
+
+class _Kept:
+    """Two arrays of a fixed size that keep the first photos asked for, so that an epoch need not decode them again."""
+
+    def __init__(self, photos: int, size: tuple[int, int], megabytes: float) -> None:
+        room = min(photos, int(megabytes * 2**20 / (4 * size[0] * size[1])))
+        self._pixels = np.empty((room, *size, 3), np.uint8)
+        self._maps = np.empty((room, *size), np.uint8)
+        self._slot: dict[int, int] = {}
+
+    def get(self, row: int) -> tuple[np.ndarray, np.ndarray] | None:
+        slot = self._slot.get(row)
+        return None if slot is None else (self._pixels[slot], self._maps[slot])
+
+    def put(self, row: int, pixels: np.ndarray, maps: np.ndarray) -> None:
+        slot = len(self._slot)
+        if slot < len(self._pixels):
+            self._pixels[slot], self._maps[slot] = pixels, maps
+            self._slot[row] = slot

@@ -1,0 +1,186 @@
+"""SSIM (Wang et al. 2004) under each protocol that the field published its numbers with.
+
+Numbers of different protocols cannot be compared, so the name of one is an argument and belongs beside every score.
+All give what scikit-image gives for the call named, to 1e-6 and in truth to rounding; in batches, on any device.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repose.errors import ReposeError
+
+
+@dataclass(frozen=True)
+class SsimProtocol:
+    """The choices that SSIM leaves open. Constants are K1 = 0.01 and K2 = 0.03 everywhere."""
+
+    window: int  # width and height of the window in px
+    sigma: float | None  # of a Gaussian window in px; None: all pixels of the window weigh the same
+    sample_covariance: bool  # divide by n - 1 (True) or by n
+    data_range: int | None  # of the pixels; None: the largest minus the smallest level of each generated image
+
+
+# Each is the mean over the pixels whose window lies in the image, then over the three channels, of 8-bit images.
+SSIM_PROTOCOLS = {
+    # PG2, score.py: compare_ssim(generated, target, multichannel=True) of uint8
+    "pg2": SsimProtocol(window=7, sigma=None, sample_covariance=True, data_range=255),
+    # pose-gan, test.py, and PATN: compare_ssim(target, generated, gaussian_weights=True, sigma=1.5,
+    # use_sample_covariance=False, multichannel=True, data_range=generated.max() - generated.min())
+    "pose-gan": SsimProtocol(window=11, sigma=1.5, sample_covariance=False, data_range=None),
+    # GFLA, script/metrics.py, and most after it: compare_ssim(target, generated, data_range=1, win_size=51,
+    # multichannel=True) of images in [0, 1], which is range 255 of uint8
+    "win51": SsimProtocol(window=51, sigma=None, sample_covariance=True, data_range=255),
+}
+K1, K2 = 0.01, 0.03
+
+# How many pixels of one channel are filtered at once: what fits a core's cache; enough to keep a GPU busy.
+_PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
+
+
+def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: str) -> Tensor:
+    """SSIM of each generated image with its target: (B,) float64, at most 1.
+
+    Where the protocol takes the range from the generated image and that has one level only, the range is 0 and the
+    formula 0 / 0 or 0: such an image scores 0.
+
+    Args:
+        generated: A (B, 3, H, W) uint8 tensor on any device, or a (B, H, W, 3) uint8 numpy array.
+        target: Likewise, of the same size.
+        protocol: A name of SSIM_PROTOCOLS.
+
+    Raises:
+        ReposeError: there is no such protocol, or the images are smaller than its window.
+        ValueError: the images are not uint8, not of three channels or not of the same size.
+    """
+    chosen = _protocol(protocol)
+    images, targets = _images(generated, "generated"), _images(target, "target")
+    if images.shape != targets.shape:
+        raise ValueError(f"generated is {tuple(images.shape)} and target {tuple(targets.shape)}: they should be equal.")
+    count, channels, height, width = images.shape
+    if min(height, width) < chosen.window:
+        raise ReposeError(
+            f"SSIM under the protocol {protocol!r} has a window of {chosen.window}x{chosen.window} px and the images "
+            f"are {width}x{height} (width x height). Take another protocol or a larger working size; at this size "
+            f"fit: {', '.join(ssim_protocols_for(height, width)) or 'none'}."
+        )
+    levels = _data_range(images, chosen)  # (B,)
+    scores = _of_planes(
+        images.reshape(-1, height, width),
+        targets.reshape(-1, height, width),
+        levels.repeat_interleave(channels),
+        chosen,
+    )
+    return torch.where(levels > 0, scores.view(count, channels).mean(1), 0.0)
+
+
+def ssim_protocols_for(height: int, width: int) -> list[str]:
+    """The names of the protocols whose window fits an image of this size."""
+    return [name for name, protocol in SSIM_PROTOCOLS.items() if protocol.window <= min(height, width)]
+
+
+def _protocol(name: str) -> SsimProtocol:
+    if name not in SSIM_PROTOCOLS:
+        close = difflib.get_close_matches(name, SSIM_PROTOCOLS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ReposeError(f"There is no SSIM protocol {name!r}; there are {', '.join(SSIM_PROTOCOLS)}.{hint}")
+    return SSIM_PROTOCOLS[name]
+
+
+def _images(images: Tensor | np.ndarray, name: str) -> Tensor:
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, Tensor) and tensor.ndim == 4:
+        tensor = tensor.movedim(-1, 1)
+    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:
+        wanted = "(B, 3, H, W)" if isinstance(images, Tensor) else "(B, H, W, 3)"
+        raise ValueError(f"{name} should be {wanted} uint8, not {tuple(images.shape)} {images.dtype}.")
+    return tensor
+
+
+def _data_range(images: Tensor, protocol: SsimProtocol) -> Tensor:
+    """(B, 3, H, W) -> (B,) float64."""
+    if protocol.data_range is not None:
+        return torch.full((len(images),), float(protocol.data_range), dtype=torch.float64, device=images.device)
+    return images.amax((1, 2, 3)).double() - images.amin((1, 2, 3)).double()
+
+
+def _of_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:
+    """SSIM of (n, H, W) uint8 planes with their ranges (n,): (n,) float64."""
+    n, height, width = generated.shape
+    pixels = _PIXELS_AT_ONCE.get(generated.device.type, _PIXELS_AT_ONCE["cuda"])
+    planes = max(1, pixels // (height * width))
+    scores = torch.empty(n, dtype=torch.float64, device=generated.device)
+    for first in range(0, n, planes):
+        part = slice(first, first + planes)
+        scores[part] = _of_cached_planes(generated[part], target[part], levels[part, None, None], protocol)
+    return scores
+
+
+def _of_cached_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:
+    """The formula (Wang et al. 2004, equation 13), in place where it can be."""
+    x, y, mean = _numbers_and_mean(generated, target, protocol)
+    mean_x, mean_y, mean_xy, mean_squares = mean(x), mean(y), mean(x * y), mean(x * x + y * y)
+    n = protocol.window**2
+    unbiased = n / (n - 1) if protocol.sample_covariance else 1.0
+    c1, c2 = (K1 * levels) ** 2, (K2 * levels) ** 2
+    product = mean_x * mean_y
+    squares = mean_x.square_().add_(mean_y.square_())
+    covariance = mean_xy.sub_(product).mul_(unbiased)
+    variances = mean_squares.sub_(squares).mul_(unbiased)
+    similar = covariance.mul_(2).add_(c2).mul_(product.mul_(2).add_(c1))
+    return similar.div_(variances.add_(c2).mul_(squares.add_(c1))).mean((1, 2))
+
+
+def _numbers_and_mean(
+    generated: Tensor, target: Tensor, protocol: SsimProtocol
+) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """Both images as numbers, and the function that gives means over windows of such numbers as float64."""
+    window, sigma = protocol.window, protocol.sigma
+    if sigma is None:  # whole numbers: sums are exact, and below 2**31 for windows up to 128
+        return (
+            generated.int(),
+            target.int(),
+            lambda numbers: _window_sum(_window_sum(numbers, window, -2), window, -1).double().div_(window**2),
+        )
+    weights = _gaussian(window, sigma)
+    return (
+        generated.double(),
+        target.double(),
+        lambda numbers: _weighted_sum(_weighted_sum(numbers, weights, -1), weights, -2),
+    )
+
+
+def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
+    """Sums of `window` neighbours (an odd number), shorter by window - 1.
+
+    The sum of 7 is one of 1, one of 2 and one of 4 neighbours side by side, and each of these the sum of two halves.
+    """
+    size = numbers.shape[dim] - window + 1
+    total, done, run, length = numbers.narrow(dim, 0, size).clone(), 1, numbers, 1
+    while 2 * length <= window:
+        run = run.narrow(dim, 0, run.shape[dim] - length) + run.narrow(dim, length, run.shape[dim] - length)
+        length *= 2
+        if window & length:
+            total.add_(run.narrow(dim, done, size))
+            done += length
+    return total
+
+
+def _weighted_sum(numbers: Tensor, weights: list[float], dim: int) -> Tensor:
+    """Sums of neighbours times weights, shorter by len(weights) - 1."""
+    size = numbers.shape[dim] - len(weights) + 1
+    total = numbers.narrow(dim, 0, size) * weights[0]
+    for offset, weight in enumerate(weights[1:], start=1):
+        total.add_(numbers.narrow(dim, offset, size), alpha=weight)
+    return total
+
+
+def _gaussian(window: int, sigma: float) -> list[float]:
+    """The `window` weights of a Gaussian, in one direction; their sum is 1."""
+    offsets = np.arange(window) - (window - 1) / 2
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    return [float(weight) for weight in weights / weights.sum()]

@@ -1,0 +1,69 @@
+"""Layers that more than one system uses, and how their weights start.
+
+Letters: B batch, T sources of one target, Q targets of one step, C channels, H height, W width.
+"""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Norm = Literal["instance", "batch", "none"]
+
+
+class InstanceNorm(nn.Module):
+    """InstanceNorm without affine parameters or running statistics: (B,C,H,W) -> (B,C,H,W).
+
+    Written as a group norm with one group a channel, which is the same mean and variance, and for which PyTorch keeps a
+    channels_last layout (its instance_norm copies to NCHW and back: PyTorch #72341).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,C,H,W) -> (B,C,H,W)."""
+        return F.group_norm(x, x.shape[1])
+
+
+def normalised(conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm) -> list[nn.Module]:
+    """A convolution and its norm. As in pix2pix, a convolution keeps its bias unless BatchNorm brings one."""
+    if norm == "batch":
+        conv.bias = None
+        return [conv, nn.BatchNorm2d(conv.out_channels)]
+    return [conv, InstanceNorm()] if norm == "instance" else [conv]
+
+
+def conv7(channels_in: int, channels_out: int) -> list[nn.Module]:
+    """Reflection padding and a 7x7 convolution (the first and last layer of Johnson et al. 2016)."""
+    return [nn.ReflectionPad2d(3), nn.Conv2d(channels_in, channels_out, 7)]
+
+
+class ResidualBlock(nn.Module):
+    """Johnson et al.'s block as in CycleGAN: pad, conv3, norm, ReLU, pad, conv3, norm, plus the input."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        conv = [nn.Conv2d(channels, channels, 3) for _ in range(2)]
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1), *normalised(conv[0], norm), nn.ReLU(),
+            nn.ReflectionPad2d(1), *normalised(conv[1], norm),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,C,H,W) -> (B,C,H,W)."""
+        return x + self.body(x)
+
+
+def initialise(network: nn.Module, std: float = 0.02) -> None:
+    """pix2pix's start: convolutions N(0, std) with bias 0, BatchNorm's scale N(1, std)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, std)
+            nn.init.zeros_(module.bias)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,30 @@
+"""PatchGAN, the discriminator of pix2pix (Isola et al. 2017): one logit per 70x70 patch.
+
+D_I sees an image (3 channels), D_P an image and a pose map (6 channels). Both have the same layers (R29).
+"""
+
+from torch import Tensor, nn
+
+from repose.models.layers import Norm, initialise, normalised
+
+
+class PatchGAN(nn.Module):
+    """k4 convolutions: width s2 (no norm), 2 width s2, 4 width s2, 8 width s1, 1 s1; LeakyReLU(0.2) between.
+
+    `layers` is the number of stride-2 convolutions: 3 for the 70x70 patch, 2 for 34x34, 1 for 16x16 (R21).
+    """
+
+    def __init__(self, channels_in: int, *, width: int = 64, layers: int = 3, norm: Norm = "instance") -> None:
+        super().__init__()
+        widths = [width * min(2**i, 8) for i in range(layers + 1)]
+        body: list[nn.Module] = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for i in range(1, layers + 1):
+            stride = 2 if i < layers else 1
+            body += [*normalised(nn.Conv2d(widths[i - 1], widths[i], 4, stride, 1), norm), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*body, nn.Conv2d(widths[-1], 1, 4, 1, 1))
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,channels_in,H,W) in [-1,1] -> logits (B,1,h,w): 30x30 at 256x256, 14x6 at 128x64."""
+        logits: Tensor = self.body(x)
+        return logits

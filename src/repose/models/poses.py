@@ -1,0 +1,24 @@
+"""What a network may know of poses: their maps, as in the paper, and the keypoints that the maps were drawn from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Poses:
+    """The poses of B photos."""
+
+    posemaps: Tensor  # (B,3,H,W) float32 in [-1,1]: limbs in OpenPose's colours on black (-1)
+    keypoints: Tensor  # (B,K,2) float32: x, y in px of the same H x W frame; NaN where a joint is missing
+
+    def __len__(self) -> int:
+        return len(self.posemaps)
+
+    def __getitem__(self, rows: Any) -> "Poses":
+        return Poses(self.posemaps[rows], self.keypoints[rows])
+
+    def to(self, *args: Any, **kwargs: Any) -> "Poses":
+        """Both tensors through `Tensor.to`."""
+        return Poses(self.posemaps.to(*args, **kwargs), self.keypoints.to(*args, **kwargs))

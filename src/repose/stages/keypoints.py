@@ -1,0 +1,231 @@
+"""keypoints: for every photo the 18 joints that an extractor found, in one table.
+
+Today's extractors read files of the source: the CSV of pose-gan and PATN (the mannequins write it too) and OpenPose's
+JSON. The folder `keypoints` then holds
+
+| file | what |
+|---|---|
+| keypoints.csv | one row per photo of images.csv, in its order; missing joints are empty |
+| order.csv | the photos that the source has a row for, in the source's order: PATN's pairs depend on it |
+| report.json | how many photos have a pose, how often each joint is known, what was left out |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data import pose_files
+from repose.data.layouts import LAYOUTS, NameFinder
+from repose.data.pose_files import Matched, Poses
+from repose.data.raw import RawFiles
+from repose.data.records import IMAGES, read_table, write_json, write_keypoints, write_table
+from repose.data.skeleton import JOINTS, TORSO, K, present
+from repose.errors import ReposeError
+from repose.files import whole_folder
+from repose.terminal import bar, say
+
+
+@dataclass(frozen=True)
+class KeypointsSettings:
+    """The block `keypoints` of params.yaml."""
+
+    extractor: Literal["posegan-csv", "openpose-json"]  # who found the joints: which entry of EXTRACTORS
+    files: tuple[str, ...]  # in the source: CSV files, in this order; for openpose-json folders of JSON files
+    offset: tuple[float, float]  # pixels added to x and y; PATN's 256x176 "resize" files need [40, 0]
+    min_confidence: float  # in [0, 1]; joints found with less are missing (a CSV has none: its joints count as 1)
+    max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
+    min_posed_share: float  # share of the photos in which both shoulders and both hips must be known; fewer: an error
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise ValueError("files is empty. Name the keypoint files of the source, such as [keypoints.csv].")
+        for name in ("min_confidence", "max_outside", "min_posed_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} should lie between 0 and 1, not {getattr(self, name)}.")
+
+
+class Sources(NamedTuple):
+    """What an extractor may look at."""
+
+    raw: RawFiles  # the owner's files
+    images: Path  # the folder of the photos that passed
+    table: pd.DataFrame  # its images.csv
+
+
+class Extracted(NamedTuple):
+    """What an extractor found."""
+
+    poses: Poses  # in the source's order
+    counts: dict[str, int]  # what else the report should say
+
+
+def run(*, raw: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:
+    """Write the folders `keypoints` (if the checks pass) and `report` (also if not) for the photos in `images`.
+
+    Raises:
+        ReposeError: no keypoint file, one that is not what it should be, two poses for one photo, too many joints
+            outside their photo, or no photo with a pose.
+    """
+    sources = Sources(RawFiles(raw), images, read_table(images / "images.csv", IMAGES))
+    names = sources.table["name"].tolist()
+    extracted = EXTRACTORS[settings.extractor](sources, settings)
+    matched = pose_files.match(extracted.poses, names)
+    placed, beyond = _placed(matched, sources.table, settings)
+    _check_any_pose(placed, matched, settings)
+    counts = {
+        "extractor": settings.extractor,
+        **extracted.counts,
+        **_counts(placed, matched),
+        "joints_outside_their_photo": beyond,
+    }
+    _gate(report, sources.table, placed, matched.confidence, counts, settings.min_posed_share)
+    with whole_folder(keypoints) as folder:
+        write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
+        write_table(folder / "order.csv", pd.DataFrame({"name": matched.order}), ORDER)
+        write_json(folder / "report.json", counts)
+    say(f"keypoints: {counts['posed']:,} of {len(names):,} photos have a pose, {counts['torso']:,} of them a torso")
+
+
+def _gate(
+    report: Path, table: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, counts: dict[str, Any],
+    min_posed_share: float,
+) -> None:  # fmt: skip
+    """Write the report of the checks, and go on only if they pass."""
+    from repose.data.expectations import check_keypoints, require
+    from repose.data.report import PAGE, Facts, write_report
+
+    outcome = check_keypoints(
+        table["name"].tolist(), keypoints, confidence, table["height"].to_numpy(), table["width"].to_numpy(),
+        min_posed_share=min_posed_share,
+    )  # fmt: skip
+    figures = {name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)}
+    with whole_folder(report) as folder:
+        write_report(folder, "Keypoints", outcome, Facts(figures))
+    require(outcome, "The keypoints", report / PAGE)
+
+
+def from_posegan_csv(sources: Sources, settings: KeypointsSettings) -> Extracted:
+    """Poses from CSV files as pose-gan, PATN and the mannequins write them."""
+    paths = [sources.raw.find(name) for name in settings.files]
+    read = [pose_files.read_posegan_csv(sources.raw[path], path) for path in paths]
+    names = [name for poses in read for name in poses.names]
+    keypoints, confidence = (np.concatenate([poses[part] for poses in read]) for part in (1, 2))
+    return Extracted(Poses(names, keypoints, confidence), {"files": len(paths)})
+
+
+def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extracted:
+    """Poses from OpenPose's JSON files, one per photo: of several people the one that the photo is of."""
+    paths = _json_paths(sources.raw, settings.files)
+    photos = _photos_of(paths, sources)
+    sizes = sources.table.set_index("name")
+    heights, widths = sizes["height"].to_dict(), sizes["width"].to_dict()
+    joints, people_in = np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
+    for row, (path, photo) in enumerate(zip(bar(paths, "keypoints"), photos, strict=True)):
+        people = _people(sources.raw[path], path, settings.min_confidence)
+        people_in[row] = len(people)
+        if len(people) and photo in heights:
+            joints[row] = people[pose_files.main_person(people, heights[photo], widths[photo])]
+    keypoints = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
+    _check_scale(keypoints)
+    counts = {
+        "files": len(paths),
+        "files_with_several_people": int((people_in > 1).sum()),
+        "people_left_out": int((people_in - 1).clip(0).sum()),
+    }
+    return Extracted(Poses(photos, keypoints, joints[..., 2].clip(0, 1)), counts)
+
+
+# A further extractor, such as a network that looks at the photos, is one more entry here and in KeypointsSettings.
+EXTRACTORS: dict[str, Callable[[Sources, KeypointsSettings], Extracted]] = {
+    "posegan-csv": from_posegan_csv,
+    "openpose-json": from_openpose_json,
+}
+
+
+def _json_paths(raw: RawFiles, folders: tuple[str, ...]) -> list[str]:
+    inside = tuple(f"/{folder.strip('/')}/" for folder in folders)
+    paths = sorted(path for path in raw if path.endswith(".json") and any(part in f"/{path}" for part in inside))
+    if not paths:
+        raise ReposeError(
+            f"The source holds no .json file in {' or '.join(folders)}. Put OpenPose's output (--write_json) there, or "
+            "name its folder in `keypoints.files` of params.yaml."
+        )
+    return paths
+
+
+def _photos_of(paths: list[str], sources: Sources) -> list[str]:
+    """The photos that OpenPose files are about, by their path in the owner's layout or by their name alone."""
+    layout, finder = LAYOUTS[sources.raw.layout]([], sources.raw.__getitem__), NameFinder(sources.table["name"])
+    photos = []
+    for path in map(pose_files.photo_of_json, paths):
+        photo = layout.photo(path)
+        name = photo.name if photo else path.rpartition("/")[2]
+        photos.append(finder.find(name) or name)
+    return photos
+
+
+def _people(content: bytes, path: str, min_confidence: float) -> np.ndarray:
+    """The people (n, K, 3) of a file who have at least one joint of that confidence."""
+    people = pose_files.read_openpose_json(content, path)
+    people[people[..., 2] < min_confidence] = 0
+    found: np.ndarray = people[(people[..., 2] > 0).any(1)]
+    return found
+
+
+def _check_scale(keypoints: np.ndarray) -> None:
+    if present(keypoints).any() and np.nanmax(keypoints) <= 1:
+        raise ReposeError(
+            "All joints of the OpenPose files lie within one pixel: their coordinates are shares of the photo's width "
+            "and height. Run OpenPose with --keypoint_scale 0 (pixels of the photo)."
+        )
+
+
+def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) -> tuple[np.ndarray, int]:
+    """Keypoints in the pixels of the photos, without those outside, and how many these were.
+
+    Up to one pixel beyond the edge counts as inside and is moved to the edge (OpenPose rounds so).
+    """
+    height, width = table["height"].to_numpy(), table["width"].to_numpy()
+    keypoints = matched.keypoints + np.array(settings.offset, np.float32)
+    beyond = pose_files.outside(keypoints, height, width)
+    if beyond.sum() > settings.max_outside * present(keypoints).sum():
+        row, joint = np.argwhere(beyond)[0]
+        x, y = keypoints[row, joint]
+        raise ReposeError(
+            f"{beyond.sum():,} of {present(keypoints).sum():,} joints lie outside their photo, first the "
+            f"{JOINTS[joint]} of {table['name'][row]} at x {x:g}, y {y:g}; it is {width[row]} pixels wide and "
+            f"{height[row]} high. Were the joints found in photos of another size or crop? Set `keypoints.offset` in "
+            "params.yaml, or let more joints go missing with `keypoints.max_outside`."
+        )
+    last = np.stack([width, height], -1)[:, None] - 1
+    inside = np.where(beyond[..., None], np.nan, keypoints.clip(0, last))
+    return inside.astype(np.float32), int(beyond.sum())
+
+
+def _check_any_pose(placed: np.ndarray, matched: Matched, settings: KeypointsSettings) -> None:
+    if present(placed).any():
+        return
+    others = f" {len(matched.unknown):,} row(s) are of other photos, such as {', '.join(matched.unknown[:1])}."
+    raise ReposeError(
+        f"Not one of the {len(placed):,} photos has a joint in {', '.join(settings.files)}."
+        f"{others if matched.unknown else ''} Set `keypoints.files` to the files that were made from these photos."
+    )
+
+
+def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
+    known = present(placed)
+    posed = known.any(1)
+    return {
+        "photos": len(placed),
+        "photos_without_a_row": len(placed) - len(matched.order),
+        "posed": int(posed.sum()),  # with at least one joint
+        "torso": int(known[:, TORSO].all(1).sum()),  # with both shoulders and both hips
+        "share_of_posed_with": {joint: round(float(known[posed, k].mean()), 4) for k, joint in enumerate(JOINTS)},
+        "rows_of_unknown_photos": len(matched.unknown),
+        "unknown_photos": matched.unknown[:5],  # the first few
+        "repeated_rows": matched.repeated,
+    }

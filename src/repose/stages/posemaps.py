@@ -1,0 +1,108 @@
+"""posemaps: one map of coloured limbs for every photo with a pose, at the working size.
+
+Here is also set, once for training, evaluation and generation, which part of a photo they see and how large. The
+folder `posemaps` then holds
+
+| file | what |
+|---|---|
+| 00000.tar, ... | PNG files with a palette, each named like its photo |
+| posemaps.csv | where each map is; photos without a limb inside the frame have none |
+| posemaps.json | the frame, the thickness, how many photos have a map and how many have none |
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from repose.data.frame import Crop, Frame
+from repose.data.images import encode_png
+from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, check_thickness, draw
+from repose.data.records import IMAGES, POSEMAPS, read_keypoints, read_table, write_json, write_table
+from repose.data.shards import ShardWriter, index_table
+from repose.errors import ReposeError
+from repose.files import whole_folder
+from repose.settings import as_dict
+from repose.terminal import bar, say
+
+
+@dataclass(frozen=True)
+class PosemapsSettings:
+    """The block `posemaps` of params.yaml."""
+
+    height: int  # px, of the working image
+    width: int  # px, of the working image
+    crop: Crop | None  # left, top, right, bottom in px of the photo: what becomes the working image; null: all of it
+    thickness: float  # of a limb in px of the working image, at least 1
+    shard_megabytes: int  # size of a tar shard in MiB
+
+    def __post_init__(self) -> None:
+        Frame(self.height, self.width, self.crop)
+        check_thickness(self.thickness)
+        if self.shard_megabytes < 1:
+            raise ValueError(f"shard_megabytes should be at least 1, not {self.shard_megabytes}.")
+
+    @property
+    def frame(self) -> Frame:
+        """The working image."""
+        return Frame(self.height, self.width, self.crop)
+
+
+def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSettings) -> None:
+    """Write the folder `posemaps` from the tables in the folders `images` and `keypoints`.
+
+    Raises:
+        ReposeError: a table is missing or of other photos than the other, the crop reaches beyond a photo, or no
+            photo has a limb in the frame.
+    """
+    photos = read_table(images / "images.csv", IMAGES)
+    names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
+    _check_same(photos["name"].tolist(), names, keypoints)
+    with whole_folder(posemaps) as folder:
+        with ShardWriter(folder, settings.shard_megabytes * 2**20) as shards:
+            maps = bar(_maps(photos, joints, settings), "posemaps", total=len(names))
+            places = [(name, shards.add(name, encode_png(drawn, PALETTE))) for name, drawn in maps if drawn.any()]
+        if not places:
+            raise ReposeError(
+                f"None of the {len(names):,} photos has a limb to draw in the frame. See {keypoints / 'keypoints.csv'} "
+                "for the joints, and posemaps.crop in params.yaml for the part of the photos that is used."
+            )
+        write_table(folder / "posemaps.csv", index_table(places), POSEMAPS)
+        made = {key: value for key, value in as_dict(settings).items() if key != "shard_megabytes"}
+        write_json(folder / "posemaps.json", made | {"maps": len(places), "without_pose": len(names) - len(places)})
+    say(
+        f"posemaps: {len(places):,} maps of {settings.width}x{settings.height} px (width x height); "
+        f"{len(names) - len(places):,} of {len(names):,} photos have no limb in the frame and no map"
+    )
+
+
+def _check_same(photos: list[str], names: list[str], keypoints: Path) -> None:
+    if photos == names:
+        return
+    differing = sorted(set(photos) ^ set(names))
+    what = (
+        f"{len(differing):,} photo(s) are in one only, such as {differing[0]}" if differing else "their order differs"
+    )
+    raise ReposeError(
+        f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. "
+        "Run `dvc repro keypoints` again."
+    )
+
+
+def _maps(photos: pd.DataFrame, joints: np.ndarray, settings: PosemapsSettings) -> Iterator[tuple[str, np.ndarray]]:
+    """The name of each photo and its map (height, width) uint8; blank where the photo has no pose."""
+    rows = list(zip(photos["name"], photos["height"], photos["width"], joints, strict=True))
+    for first in range(0, len(rows), MAPS_AT_ONCE):
+        part = rows[first : first + MAPS_AT_ONCE]
+        placed = np.stack([_placed(settings.frame, *row) for row in part])
+        drawn = draw(placed, height=settings.height, width=settings.width, thickness=settings.thickness)
+        yield from zip((name for name, *_ in part), drawn, strict=True)
+
+
+def _placed(frame: Frame, name: str, height: int, width: int, joints: np.ndarray) -> np.ndarray:
+    try:
+        return frame.keypoints(joints, height, width)
+    except ReposeError as error:
+        raise ReposeError(f"{name}: {error}") from None

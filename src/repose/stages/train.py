@@ -1,0 +1,236 @@
+"""train: one system, from the split's items to a model that makes images by itself.
+
+The folder `run` then holds
+
+| file | what |
+|---|---|
+| model.safetensors | the networks and their settings: all that `repose generate` needs |
+| checkpoints/ | the last state and one every `keep_every` steps, with the optimisers |
+| history.csv | each term of the loss, averaged over `log_every` steps |
+| live/ | the same as DVCLive has it, for `dvc metrics` and `dvc plots` |
+| samples/ | pictures of a few test pairs while training went on |
+
+While training goes on, all this lies in the folder `work`, under a name made of everything that decides the result:
+settings, data, code, versions. Killed at any moment and started again, it goes on from the last checkpoint and ends, on
+a CPU, with the same bytes. `run` appears whole when training is done.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+import repose
+from repose import checkpoint
+from repose.checkpoint import About
+from repose.data.augment import AugmentSettings
+from repose.data.batches import Packed, Steps, unpack
+from repose.data.images import encode_png
+from repose.data.photos import Photos
+from repose.data.posemaps import PALETTE
+from repose.data.records import ITEMS, PAIRS, read_table
+from repose.errors import ReposeError
+from repose.files import whole_folder, write_bytes
+from repose.generate import Job, generate_jobs, jobs_of_pairs
+from repose.history import History
+from repose.models.systems import Row, System, build
+from repose.models.vgg import LayersName, PerceptualLoss
+from repose.pictures import grid
+from repose.settings import as_dict
+from repose.terminal import TrainingBar, say
+from repose.weights import locate
+
+
+@dataclass(frozen=True)
+class PerceptualSettings:
+    """VGG19 for the second term of Eq. 1."""
+
+    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, and reports say so
+    sha256: str | None  # of that file, at least its first 8 digits
+    layers: LayersName  # which layers count how much
+
+    def __post_init__(self) -> None:
+        if self.weights and not self.sha256:
+            raise ValueError("sha256 should be given with weights (torchvision's file name ends in its first 8 digits).")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The block `train` of params.yaml: what all systems share; each system's own is in its row."""
+
+    seed: int  # of the first weights, the order of items, sources, augmentation
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
+    precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
+    threads: int  # CPU threads of torch; the bytes of a result are equal from run to run at one number of threads
+    workers: int  # processes that load photos; 0: none besides this one
+    cache_megabytes: float  # MiB of decoded photos kept in memory (in each worker)
+    log_every: int  # steps between two rows of the history
+    checkpoint_every: int  # steps between two checkpoints, of which the last is kept
+    keep_every: int  # steps between two checkpoints that are kept for good; 0: none but the last
+    sample_every: int  # steps between two sample pictures; 0: none
+    sample_pairs: int  # test pairs in a sample picture
+    augment: AugmentSettings | None  # crop, flip and rotation; null: photos as they are
+    perceptual: PerceptualSettings
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "log_every", "checkpoint_every", "sample_pairs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+        for name in ("workers", "cache_megabytes", "keep_every", "sample_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What training reads."""
+
+    images: Path
+    keypoints: Path
+    posemaps: Path
+    split: Path
+
+
+def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path) -> None:
+    """Train the row called `system` and write the folder `run`.
+
+    Raises:
+        ReposeError: the data do not fit, the weights of VGG19 are missing, a loss is not finite, the disk is full.
+    """
+    device = set_up(settings.device, settings.threads, settings.seed)
+    photos = Photos(
+        images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps,
+        cache_megabytes=settings.cache_megabytes,
+    )  # fmt: skip
+    items = read_table(folders.split / "items.csv", ITEMS)
+    steps = Steps(
+        photos, items[items["part"] == "train"], steps=row.steps, seed=settings.seed,
+        items_per_step=row.items_per_step, most_photos=row.most_photos, most_sources=row.most_sources,
+        targets=row.targets, augment=settings.augment,
+    )  # fmt: skip
+    trained = build(row)
+    for network in trained.networks.values():
+        # on a CPU convolutions are faster in this layout; on a GPU that is not measured
+        network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
+    about = About(system, row, photos.frame, photos.thickness, 0, _fingerprint(system, row, settings, folders, device))
+    place = work / f"{system}-{about.fingerprint[:16]}"
+    place.mkdir(parents=True, exist_ok=True)
+    pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
+    jobs = jobs_of_pairs(pairs, items[items["part"] == "test"], row.most_sources)
+    _train(trained, about, steps, settings, device, place, jobs)
+    _finish(trained, replace(about, step=row.steps), place, run)
+    say(f"train {system}: {run} is ready")
+
+
+def set_up(device: str, threads: int, seed: int) -> torch.device:
+    """Make torch repeatable: seed, threads, deterministic kernels; return the device.
+
+    Raises:
+        ReposeError: cuda is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ReposeError("train.device is cuda, but torch sees no GPU here. Use auto or cpu, or a node with a GPU.")
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(mode=device == "cpu" or not torch.cuda.is_available())
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _train(
+    trained: System, about: About, steps: Steps, settings: TrainSettings, device: torch.device, place: Path,
+    jobs: Sequence[Job],
+) -> None:  # fmt: skip
+    """From the last checkpoint in `place`, or from the start, to the last step; leaves everything in `place`."""
+    row, last = about.row, place / "checkpoints" / "last.safetensors"
+    start = checkpoint.resume(last, trained, about) if last.exists() else 0
+    if start:
+        say(f"train {about.system}: going on from step {start:,} of {row.steps:,}")
+    history, perceptual = History(place, start), _perceptual(row, settings, device)
+    loader: DataLoader[Packed] = DataLoader(
+        steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers
+    )
+    with TrainingBar(f"train {about.system}", start, row.steps) as bar:
+        for step, packed in enumerate(loader, start + 1):
+            batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
+            rate = row.optimiser.rate(step - 1, row.steps, steps.steps_per_epoch)
+            history.add(step, trained.step(batch, perceptual, rate, _autocast(settings, device)))
+
+            at_end = step == row.steps
+            due = at_end or step % settings.checkpoint_every == 0
+            log = due or step % settings.log_every == 0
+            if log or device.type == "cpu":  # on a GPU a look at each step would make it wait
+                history.check_finite(about.system, last)
+            if log:
+                history.log(step)
+            if settings.sample_every and (at_end or step % settings.sample_every == 0):
+                write_bytes(place / "samples" / f"{step:06d}.png", _sample(trained, jobs, steps.photos, device))
+            if settings.keep_every and step % settings.keep_every == 0:
+                here = place / "checkpoints" / f"{step:06d}.safetensors"
+                checkpoint.save(here, trained, replace(about, step=step), to_resume=True)
+            if due:
+                history.write()
+                checkpoint.save(last, trained, replace(about, step=step), to_resume=True)
+            bar.advance(history.latest, photos=len(batch.target))
+
+
+def _finish(trained: System, about: About, place: Path, run: Path) -> None:
+    """Put the run's folder together from what lies in `place`, then forget `place`."""
+    with whole_folder(run) as folder:
+        checkpoint.save(folder / "model.safetensors", trained, about, to_resume=False)
+        shutil.copytree(place / "checkpoints", folder / "checkpoints")
+        shutil.copy(place / "history.csv", folder / "history.csv")
+        for part in ("live", "samples"):
+            if (place / part).is_dir():
+                shutil.copytree(place / part, folder / part)
+    shutil.rmtree(place)
+
+
+def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
+    chosen = settings.perceptual
+    if not row.losses.perceptual:
+        return None
+    if chosen.weights is None:
+        say("train.perceptual.weights is null: the loss has no perceptual term (second term of Eq. 1)")
+        return None
+    return PerceptualLoss(locate(chosen.weights, chosen.sha256 or ""), chosen.layers).to(device)
+
+
+def _autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:
+    if settings.precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def _sample(trained: System, jobs: Sequence[Job], photos: Photos, device: torch.device) -> bytes:
+    """A picture of a few test pairs (source, target's pose, target, generated) as a PNG file."""
+    for network in trained.networks.values():
+        network.eval()
+    rows: list[list[np.ndarray]] = []
+    for done in generate_jobs(trained, jobs, photos, device):
+        loaded = photos.load([name for job in done.jobs for name in (job.sources[0], job.target)])
+        for number, (generated, target) in enumerate(zip(done.generated, done.target, strict=True)):
+            rows.append([loaded.pixels[2 * number], PALETTE[loaded.maps[2 * number + 1]], target, generated])
+    for network in trained.networks.values():
+        network.train()
+    return encode_png(grid(rows, ["source", "pose", "target", "generated"]))
+
+
+def _fingerprint(system: str, row: Row, settings: TrainSettings, folders: Folders, device: torch.device) -> str:
+    """Of all that decides the bytes of the result: settings, data, code, versions, kind of machine."""
+    tables = (
+        folders.images / "images.csv", folders.keypoints / "keypoints.csv", folders.posemaps / "posemaps.json",
+        folders.split / "items.csv", folders.split / "test-pairs.csv",
+    )  # fmt: skip
+    code = sorted(Path(repose.__file__).parent.rglob("*.py"))
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*tables, *code)]
+    facts = [system, as_dict(row), as_dict(settings), digests, torch.__version__, device.type, platform.machine()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

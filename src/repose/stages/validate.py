@@ -1,0 +1,176 @@
+"""validate: every photo of the source is read in full and judged; what passes is packed, the rest set aside by name.
+
+Photos that pass go, bytes unchanged and sorted by path, into tar shards with the table images.csv. The report folder is
+written whether the source passes or not:
+
+| file | what |
+|---|---|
+| validation.html, .json | every check, what it expected and found; figures of the source |
+| set-aside.csv | path, reason, detail of each file that is not in images.csv |
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from repose.data.expectations import REASONS, Duplicates, check_photos, require
+from repose.data.inspection import FORMATS, Inspection, inspect_all
+from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
+from repose.data.raw import RawFiles
+from repose.data.records import IMAGES, write_table
+from repose.data.report import PAGE, Facts, Rejected, distribution, histogram, write_report
+from repose.data.shards import Place, ShardWriter
+from repose.errors import ReposeError
+from repose.files import whole_folder
+from repose.terminal import bar, say
+
+SET_ASIDE = "set-aside.csv"
+EXAMPLES = 6  # files named per reason on the page
+NOBODY = Photo("", "", "", "", "")  # what a path says that is not one of the layout's
+
+
+@dataclass(frozen=True)
+class ValidateSettings:
+    """The block `validate` of params.yaml."""
+
+    formats: tuple[str, ...]  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
+    modes: tuple[str, ...]  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
+    sizes: tuple[tuple[int, int], ...]  # accepted [height, width], pixels; none: any
+    min_side: int  # the shorter side has at least so many pixels
+    max_megapixels: float  # a photo with more is not even decoded
+    duplicates: Duplicates  # a photo with the bytes of an earlier one: set aside, or only reported
+    photos_per_item: tuple[int, int]  # least and most photos of the median item
+    tolerated_share: float  # share of the photos, 0 to 1, that may be set aside; with more the stage fails
+    shard_megabytes: int  # MiB of a tar shard, about
+    workers: int  # processes that read photos
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.formats if name not in FORMATS]
+        if unknown or not self.formats:
+            raise ValueError(f"formats should be some of {', '.join(FORMATS)}, not {list(self.formats)}.")
+        if not self.modes:
+            raise ValueError("modes is empty: no photo would pass. For example [RGB].")
+        if not 0 <= self.tolerated_share <= 1:
+            raise ValueError(f"tolerated_share should lie between 0 and 1, not {self.tolerated_share}.")
+        if not 1 <= self.photos_per_item[0] <= self.photos_per_item[1]:
+            raise ValueError(f"photos_per_item should be [least, most] from 1 up, not {list(self.photos_per_item)}.")
+        for name in ("max_megapixels", "shard_megabytes", "workers"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} should be more than 0, not {getattr(self, name)}.")
+
+
+def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) -> None:
+    """Write the folders `images` (where the source passes) and `report` (also where it fails) from the folder `raw`.
+
+    Raises:
+        ReposeError: the source holds no photos, or a critical check failed; then an earlier `images` is untouched.
+    """
+    files = RawFiles(raw)
+    photos = _read(files, settings)
+    outcome, judged = check_photos(
+        photos,
+        sizes=settings.sizes,
+        min_side=settings.min_side,
+        modes=settings.modes,
+        formats=settings.formats,
+        max_megapixels=settings.max_megapixels,
+        tolerated_share=settings.tolerated_share,
+        duplicates=settings.duplicates,
+        photos_per_item=settings.photos_per_item,
+    )
+    good, bad = judged[judged["reason"].isna()], judged[judged["reason"].notna()]
+    if outcome.passed:
+        _pack(good, files, images, settings.shard_megabytes)
+    with whole_folder(report) as folder:
+        write_table(folder / SET_ASIDE, bad, ("path", "reason", "detail"))
+        write_report(folder, f"Photos of the source ({files.layout})", outcome, _facts(files, good, bad))
+    require(outcome, "The photos", report / PAGE)
+    say(f"validate: {len(good):,} photos pass, {len(bad):,} are set aside; the report is {report / PAGE}")
+
+
+def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
+    """A row per file that should be a photo, sorted by path: what its path says and what its bytes say."""
+    layout = LAYOUTS[files.layout](files.names, files.__getitem__)
+    paths = sorted(path for path in files if is_image(path) and layout.may_hold_photos(path) and not _of_macos(path))
+    if not paths:
+        raise ReposeError(
+            f"Not one of the {len(files):,} files of the source lies where {files.layout} keeps its photos"
+            f"{f'; the first is {files.names[0]}' if files.names else ''}. Is `download.source` in params.yaml what "
+            "its origins hold?"
+        )
+    said = [layout.photo(path) for path in paths]
+    inspections = inspect_all(paths, files, max_pixels=round(settings.max_megapixels * 1e6), workers=settings.workers)
+    found = pd.DataFrame(list(bar(inspections, "photos", total=len(paths))), columns=list(Inspection._fields))
+    _check_unchanged(files, paths, found["sha256"])
+    named = pd.DataFrame([photo or NOBODY for photo in said], columns=list(Photo._fields))
+    return named.assign(path=paths, named=[photo is not None for photo in said]).join(found.astype({"decodes": object}))
+
+
+def _of_macos(path: str) -> bool:
+    """Whether it is what macOS adds to a zip beside every file: `__MACOSX/.../._01_1_front.jpg`, no image."""
+    return path.rpartition("/")[2].startswith("._")
+
+
+def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
+    """A file that download checked and that has changed since is no bad photo of the owner's: the copy is damaged."""
+    written = files.table.set_index("name")["sha256"].loc[paths].to_numpy()
+    changed = [path for path, same in zip(paths, digests == written, strict=True) if not same]
+    if changed:
+        raise ReposeError(
+            f"{len(changed):,} of {len(paths):,} photos in {files.folder} are not what download wrote, first "
+            f"{changed[0]}. Restore them with `dvc checkout --force`, or run the stage download again."
+        )
+
+
+def _pack(good: pd.DataFrame, files: RawFiles, images: Path, shard_megabytes: int) -> None:
+    with whole_folder(images) as folder:
+        with ShardWriter(folder, shard_megabytes * 2**20) as shards:
+            places = pd.DataFrame(_packed(good, files, shards), columns=list(Place._fields), index=good.index)
+        write_table(folder / "images.csv", good.join(places), IMAGES)
+
+
+def _packed(good: pd.DataFrame, files: RawFiles, shards: ShardWriter) -> Iterator[Place]:
+    for name, path in zip(good["name"], bar(good["path"], "pack"), strict=True):
+        yield shards.add(name, files[path])
+
+
+def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
+    images = sum(map(is_image, files))
+    shown = good[~good["item"].isin((JUNK, DISTRACTOR))]
+    size = good["height"].astype(str) + " x " + good["width"].astype(str)
+    kilobytes = good["bytes"] // 1024
+    return Facts(
+        counts={
+            "photos in the source": len(good) + len(bad),
+            "photos that pass": len(good),
+            "set aside": len(bad),
+            "items": shown["item"].nunique(),
+            "images elsewhere, ignored": images - len(good) - len(bad),
+            "other files": len(files) - images,
+        },
+        distributions=tuple(
+            part
+            for part in (
+                histogram("Photos per item", shown.groupby("item").size()),
+                distribution("Owner's partition", good["partition"]),
+                distribution("View", good["view"]),
+                distribution("Category", good["category"]),
+                distribution("Size (height x width)", size),
+                histogram("KiB per photo", kilobytes, edges=(0, 5, 10, 15, 20, 25, 30, 50, 100, 1000)),
+            )
+            if set(part.counts) - {"none"}
+        ),
+        rejected=tuple(_rejected(bad)),
+        rejected_list=SET_ASIDE,
+    )
+
+
+def _rejected(bad: pd.DataFrame) -> Iterator[Rejected]:
+    for reason in dict.fromkeys(REASONS.values()):
+        rows = bad[bad["reason"] == reason]
+        if len(rows):
+            yield Rejected(
+                reason, len(rows), tuple(rows[["path", "detail"]].head(EXAMPLES).itertuples(index=False, name=None))
+            )

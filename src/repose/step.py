@@ -1,0 +1,136 @@
+"""One training step of the paper's systems and of attend: discriminators first, then the generator (section 3.3).
+
+A step has an item's photos as targets, each generated from the others. The photos' code is made once and decoded twice:
+with the target's own pose for L_G (Eq. 1), and with a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repose.data.batches import Batch
+from repose.losses import d_adversarial, g_adversarial, g_l1
+from repose.models.attend import AttendGenerator
+from repose.models.generator import Generated
+from repose.models.paper import PaperGenerator
+from repose.models.patchgan import PatchGAN
+from repose.models.poses import Poses
+from repose.models.systems import AttendRow, LossSettings, PaperRow, Row
+from repose.models.vgg import PerceptualLoss
+
+
+class AdversarialSystem:
+    """A generator, the discriminators whose losses have a weight, and an Adam for each.
+
+    Attributes:
+        networks: `generator`, and `image` (D_I) and `pose` (D_P) where they count.
+        optimisers: under the same names.
+    """
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.networks: dict[str, nn.Module] = {"generator": _generator(row)}
+        d = row.discriminators
+        if row.losses.image:
+            self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
+        if row.losses.pose:
+            self.networks["pose"] = PatchGAN(6, width=d.width, layers=d.layers, norm=d.norm)
+        o = row.optimiser
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            name: torch.optim.Adam(network.parameters(), o.learning_rate, o.betas)
+            for name, network in self.networks.items()
+        }
+
+    def step(
+        self, batch: Batch, perceptual: PerceptualLoss | None, learning_rate: float, autocast: AbstractContextManager[Any]
+    ) -> dict[str, Tensor]:
+        """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
+        generator, weights = self.networks["generator"], self.row.losses
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate
+        target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
+        with autocast:
+            code = generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
+            generated = generator.decode(code, target_pose)
+            views = self._views(batch, generated, code)
+
+        terms: dict[str, Tensor] = {}
+        for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
+            with autocast:
+                terms[f"d_{name}"] = d_adversarial(self.networks[name](real), self.networks[name](fake.detach()))
+            _update(self.optimisers[name], terms[f"d_{name}"])
+
+        with autocast:
+            terms |= _reconstruction(generated, target_image, weights, perceptual)
+            for name, (_, fake) in views.items():  # the generator: its images up
+                self.networks[name].requires_grad_(False)
+                terms[f"g_{name}"] = g_adversarial(self.networks[name](fake))
+        _update(self.optimisers["generator"], _weighted(terms, weights))
+        for name in views:
+            self.networks[name].requires_grad_(True)
+        return {name: term.detach() for name, term in terms.items()}
+
+    def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
+        """See `systems.System`."""
+        generator = self.networks["generator"]
+        image: Tensor = generator.decode(generator.encode(images, poses, sources, mask), target_pose).image
+        return image
+
+    def _views(self, batch: Batch, generated: Generated, code: object) -> dict[str, tuple[Tensor, Tensor]]:
+        """What each discriminator sees, real and fake: images, or images on their pose maps."""
+        if len(self.networks) == 1:
+            return {}
+        target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
+        fakes, fake_poses = [self.networks["generator"].decode(code, batch.other_pose).image], [batch.other_pose]
+        if self.row.losses.adversarial_on == "both":
+            fakes, fake_poses = [*fakes, generated.image], [*fake_poses, target_pose]
+        real_pairs = [(batch.other_image, batch.other_pose)]
+        if self.row.losses.real_pair == "both":
+            real_pairs.append((target_image, target_pose))
+        fake, fake_maps = torch.cat(fakes), torch.cat([pose.posemaps for pose in fake_poses])
+        views = {
+            "image": lambda: (target_image, fake),
+            "pose": lambda: (
+                torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in real_pairs]),
+                torch.cat([fake, fake_maps], 1),
+            ),
+        }
+        return {name: view() for name, view in views.items() if name in self.networks}
+
+
+def _generator(row: Row) -> nn.Module:
+    if isinstance(row, PaperRow):
+        return PaperGenerator(row.generator)
+    if isinstance(row, AttendRow):
+        return AttendGenerator(row.generator)
+    raise TypeError(f"no generator for {type(row).__name__}")
+
+
+def _reconstruction(
+    generated: Generated, target: Tensor, weights: LossSettings, perceptual: PerceptualLoss | None
+) -> dict[str, Tensor]:
+    """The terms of L_G (Eq. 1), and attend's own."""
+    terms = {"l1": g_l1(generated.image, target)}
+    if perceptual is not None and weights.perceptual:
+        terms["perceptual"] = perceptual(generated.image.float(), target)
+    if generated.copied is not None and weights.copied:
+        terms["copied"] = g_l1(generated.copied, target)
+    return terms
+
+
+def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
+    """Eq. 4 for the generator."""
+    factors = {
+        "l1": weights.l1, "perceptual": weights.perceptual, "copied": weights.copied,
+        "g_image": weights.image, "g_pose": weights.pose,
+    }  # fmt: skip
+    return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()
+
+
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()

@@ -1,0 +1,463 @@
+"""Folders and zips, good and bad; the bad zips are built byte by byte below."""
+
+import hashlib
+import io
+import os
+import stat
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from repose.data.archives import File, Limits, is_zip, open_files, open_zip, safe_name, walk, within
+from repose.errors import ReposeError
+
+LIMITS = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=50)
+FILES = {
+    "img/MEN/Denim/id_00000001/01_1_front.jpg": bytes(range(256)) * 40,
+    "img/WOMEN/Tees/id_00000002/02_3_back.jpg": b"",
+    "Eval/list_eval_partition.txt": b"2\nimage_name item_id evaluation_status\n",
+}
+
+
+class Member(NamedTuple):
+    """A member of a zip that is built here; what is None is told truly."""
+
+    content: bytes
+    mode: int = 0o100644
+    method: int = 8
+    told_size: int | None = None
+    password: bytes | None = None
+    crc: int | None = None
+
+
+def noise(size: int) -> bytes:
+    """Bytes that do not compress, the same in every run."""
+    return hashlib.shake_256(b"noise").digest(size)
+
+
+def zip_bytes(members: Mapping[str, Member] | list[tuple[str, Member]]) -> bytes:
+    """A zip as APPNOTE.TXT 6.3 lays it out, with headers that may lie."""
+    body, directory = b"", b""
+    listed = list(members.items()) if isinstance(members, Mapping) else members
+    for name, member in listed:
+        packer = zlib.compressobj(wbits=-15)
+        data = packer.compress(member.content) + packer.flush() if member.method == 8 else member.content
+        crc = zlib.crc32(member.content) if member.crc is None else member.crc
+        if member.password is not None:
+            data = encrypt(bytes(11) + bytes([crc >> 24]) + data, member.password)
+        size = len(member.content) if member.told_size is None else member.told_size
+        flags, encoded = 0x800 | (member.password is not None), name.encode()
+        about = struct.pack("<HHHHHIIIHH", 20, flags, member.method, 0, 33, crc, len(data), size, len(encoded), 0)
+        directory += b"PK\x01\x02" + struct.pack("<H", 0x31E) + about
+        directory += struct.pack("<HHHII", 0, 0, 0, member.mode << 16, len(body)) + encoded
+        body += b"PK\x03\x04" + about + encoded + data
+    end = struct.pack("<HHHHIIH", 0, 0, len(listed), len(listed), len(directory), len(body), 0)
+    return body + directory + b"PK\x05\x06" + end
+
+
+def encrypt(plain: bytes, password: bytes) -> bytes:
+    """Traditional PKWARE encryption (APPNOTE.TXT 6.1)."""
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def update(byte: int) -> None:
+        keys[0] = zlib.crc32(bytes([byte]), keys[0] ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+        keys[1] = ((keys[1] + (keys[0] & 0xFF)) * 134775813 + 1) & 0xFFFFFFFF
+        keys[2] = zlib.crc32(bytes([keys[1] >> 24]), keys[2] ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+
+    for byte in password:
+        update(byte)
+    encrypted = bytearray()
+    for byte in plain:
+        low = (keys[2] | 2) & 0xFFFF
+        encrypted.append(byte ^ (low * (low ^ 1) >> 8 & 0xFF))
+        update(byte)
+    return bytes(encrypted)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def write_zip(members: Mapping[str, Member] | list[tuple[str, Member]]) -> Path:
+        (tmp_path / "a.zip").write_bytes(zip_bytes(members))
+        return tmp_path / "a.zip"
+
+    return write_zip
+
+
+def read_zip(path: Path, **options: Any) -> dict[str, bytes]:
+    with open_zip(path, options.pop("limits", LIMITS), "a.zip", **options) as contents:
+        return {file.name: file.read() for file in contents.files}
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+# ---- good ones ----
+
+
+@pytest.mark.parametrize("method", [0, 8])
+def test_zip_files_are_read_without_unpacking(tmp_path: Path, write: Callable[..., Path], method: int) -> None:
+    path = write({name: Member(content, method=method) for name, content in FILES.items()} | {"img/": Member(b"")})
+    with open_zip(path, LIMITS, "a.zip") as contents:
+        assert {file.name: file.size for file in contents.files} == {n: len(c) for n, c in FILES.items()}
+        assert {file.name: file.read() for file in contents.files} == FILES
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_zips_as_the_standard_library_and_the_builder_write_them_read_the_same(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    built = write({name: Member(content) for name, content in FILES.items()})
+    assert read_zip(tmp_path / "b.zip") == read_zip(built) == FILES
+
+
+def test_litter_of_macos_and_windows_is_skipped_and_counted(write: Callable[..., Path]) -> None:
+    litter = ["__MACOSX/img/._a.jpg", "img/.DS_Store", "img/Thumbs.db", "img/._a.jpg", "__MACOSX/"]
+    path = write({name: Member(b"1") for name in [*litter, "img/a.jpg"]})
+    with open_zip(path, LIMITS, "a.zip") as contents:
+        assert [file.name for file in contents.files] == ["img/a.jpg"]
+        assert contents.skipped == 4
+
+
+def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write({name: Member(content, password="gehéim".encode()) for name, content in FILES.items()})
+    monkeypatch.setenv("ZIP_PASSWORD", "gehéim")
+    monkeypatch.setitem(sys.modules, "fast_zip_decryption", None)
+    assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
+    assert "pip install fast-zip-decryption" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "fast_zip_decryption", ModuleType("fast_zip_decryption"))
+    assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
+    assert capsys.readouterr().err == ""
+
+
+def test_folder_files_come_sorted_and_litter_is_skipped(tmp_path: Path) -> None:
+    write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2", "img/.DS_Store": b"", "a/._x": b""})
+    with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents:
+        assert [file.name for file in contents.files] == [
+            "B.csv", "Eval/list_eval_partition.txt", "b.csv", *sorted(n for n in FILES if n.startswith("img")),
+        ]  # fmt: skip
+        assert contents.skipped == 2
+        assert {file.name: file.read() for file in contents.files} == FILES | {"b.csv": b"1", "B.csv": b"2"}
+
+
+def test_the_owners_zips_in_a_folder_are_opened_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = {"img/MEN/a.jpg": Member(b"1"), "__MACOSX/x": Member(b"")}
+    highres = {"img_highres/MEN/a.jpg": Member(b"2", password=b"x")}
+    write_folder(tmp_path, {
+        "Img/img.zip": zip_bytes(photo), "Img/img_highres.zip": zip_bytes(highres), "Anno/other.zip": b"3",
+    })  # fmt: skip
+    monkeypatch.setenv("ZIP_PASSWORD", "x")
+    with open_files(walk(tmp_path, "in"), LIMITS, "in", password_variable="ZIP_PASSWORD") as contents:
+        assert {file.name: file.read() for file in contents.files} == {
+            "Anno/other.zip": b"3", "Img/img/MEN/a.jpg": b"1", "Img/img_highres/MEN/a.jpg": b"2",
+        }  # fmt: skip
+        assert [file.where for file in contents.files] == ["in", "in/Img/img.zip", "in/Img/img_highres.zip"]
+        assert contents.skipped == 1
+    assert "Anno/other.zip is kept as a file" in capsys.readouterr().err
+
+
+def test_a_zip_in_place_may_be_larger_than_a_file(tmp_path: Path) -> None:
+    photos = {f"{i}.jpg": Member(noise(10_000), method=0) for i in range(5)}
+    write_folder(tmp_path, {"img.zip": zip_bytes(photos)})
+    small = Limits(files=100, total_gigabytes=0.01, file_megabytes=0.02, ratio=50)
+    with open_files(walk(tmp_path, "in"), small, "in") as contents:
+        assert len(contents.files) == 5
+
+
+def test_zips_are_told_by_their_first_bytes_or_their_name(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": zip_bytes({"x": Member(b"")}), "b": zip_bytes({}), "c": b"x,y\n"})
+    assert is_zip(tmp_path / "a", "uc")
+    assert is_zip(tmp_path / "b", "uc")
+    assert not is_zip(tmp_path / "c", "pairs.csv")
+    assert is_zip(tmp_path / "c", "IMG.ZIP")
+    with pytest.raises(ReposeError, match=r"market.tar.gz: only zip archives are opened. Unpack it"):
+        is_zip(tmp_path / "c", "market.tar.gz")
+
+
+# ---- bad names ----
+
+
+BAD_NAMES = [
+    "../x", "a/../../x", "a/..", "/etc/passwd", "//x", "C:/x", "c:x", "a\\b", "..\\x", "\\\\server\\x", "a\nb", "a\x7f",
+    ".", "./",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_lead_out_or_deceive_are_refused(write: Callable[..., Path], name: str) -> None:
+    with pytest.raises(ReposeError, match=r"a.zip holds a file named .*plain path inside"):
+        read_zip(write({"good.jpg": Member(b"1"), name: Member(b"2")}))
+
+
+def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match="plain path inside"):
+        safe_name(os.fsdecode(b"a\xff"), "in")
+    with pytest.raises(ReposeError, match="plain path inside"):
+        safe_name("", "in")
+
+
+def test_names_are_written_one_way() -> None:
+    assert safe_name("./img//MEN/é k?.jpg", "in") == "img/MEN/é k?.jpg"
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a/b", "a//b"], ["./a", "a"]])
+def test_a_name_twice_is_refused(write: Callable[..., Path], names: list[str]) -> None:
+    with pytest.raises(ReposeError, match=r"holds .* twice"):
+        read_zip(write([(name, Member(b"1")) for name in names]))
+
+
+@pytest.mark.parametrize(("mode", "what"), [
+    (stat.S_IFLNK | 0o777, "a link"), (stat.S_IFIFO, "neither a file nor"), (stat.S_IFCHR, "neither a file nor"),
+])  # fmt: skip
+def test_links_and_special_files_in_a_zip_are_refused(write: Callable[..., Path], mode: int, what: str) -> None:
+    with pytest.raises(ReposeError, match=f"img/x.jpg is {what}"):
+        read_zip(write({"img/x.jpg": Member(b"/etc/passwd", mode=mode)}))
+
+
+def test_a_zip_made_by_a_program_without_modes_is_read(write: Callable[..., Path]) -> None:
+    assert read_zip(write({"a": Member(b"1", mode=0)})) == {"a": b"1"}
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "b.jpg", "."])
+def test_links_in_a_folder_are_refused(tmp_path: Path, target: str) -> None:
+    write_folder(tmp_path, {"b.jpg": b"1"})
+    (tmp_path / "a.jpg").symlink_to(target)
+    with pytest.raises(ReposeError, match=r"in holds a link, a.jpg. Copy the data with `cp -rL`"):
+        list(walk(tmp_path, "in"))
+
+
+def test_special_files_in_a_folder_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ReposeError, match="in holds pipe, which is neither"):
+        list(walk(tmp_path, "in"))
+
+
+# ---- bombs ----
+
+
+def test_a_bomb_is_refused_by_its_ratio_before_it_is_read(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write({"zeros": Member(bytes(1_900_000))})
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    with pytest.raises(ReposeError, match=r"unpack to [\d,]+ times its size.*raise limits.ratio"):
+        read_zip(path)
+
+
+def test_members_that_overlap_do_not_hide_a_bomb(tmp_path: Path) -> None:
+    kernel = Member(noise(10_000), method=0)
+    end = struct.Struct("<HHHHIIH")
+    one = zip_bytes({"a": kernel})
+    body, entry = one[: one.index(b"PK\x01\x02")], one[one.index(b"PK\x01\x02") : one.index(b"PK\x05\x06")]
+    entries = b"".join(entry[:-1] + bytes([ord("a") + i % 26]) for i in range(60))
+    (tmp_path / "a.zip").write_bytes(
+        body + entries + b"PK\x05\x06" + end.pack(0, 0, 60, 60, len(entries), len(body), 0)
+    )
+    with pytest.raises(ReposeError, match="twice"):  # 26 names only
+        read_zip(tmp_path / "a.zip")
+    entries = b"".join(entry[:-1] + bytes([33 + i]) for i in range(60) if chr(33 + i) not in "./\\")
+    count = len(entries) // len(entry)
+    (tmp_path / "a.zip").write_bytes(
+        body + entries + b"PK\x05\x06" + end.pack(0, 0, count, count, len(entries), len(body), 0)
+    )
+    tight = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=10)
+    with pytest.raises(ReposeError, match="times its size"):
+        read_zip(tmp_path / "a.zip", limits=tight)
+
+
+@pytest.mark.parametrize(("limits", "message"), [
+    (Limits(2, 1, 1, 50), "more than 2 files.*raise limits.files"),
+    (Limits(9, 0.000001, 1, 50), "more than 1e-06 GB.*raise limits.total_gigabytes"),
+    (Limits(9, 1, 0.01, 50), "01_1_front.jpg with 0.0 MB.*raise limits.file_megabytes"),
+])  # fmt: skip
+def test_limits_hold_for_zips_and_folders(
+    tmp_path: Path, write: Callable[..., Path], limits: Limits, message: str
+) -> None:
+    with pytest.raises(ReposeError, match=message):
+        read_zip(write({name: Member(content) for name, content in FILES.items()}), limits=limits)
+    folder = write_folder(tmp_path / "in", FILES)
+    with pytest.raises(ReposeError, match=message), open_files(walk(folder, "in"), limits, "in"):
+        pass
+
+
+def test_a_listing_without_end_is_stopped() -> None:
+    def endless() -> Any:
+        while True:
+            yield File("a", 1, "in", bytes)
+
+    with pytest.raises(ReposeError, match="more than 100 files"):
+        within(endless(), LIMITS, "in")
+
+
+@pytest.mark.parametrize("values", [(0, 1, 1, 1), (1, -1, 1, 1), (1, 1, 0, 1), (1, 1, 1, float("nan"))])
+def test_limits_are_above_zero(values: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="should be above 0"):
+        Limits(*values)
+
+
+@pytest.mark.parametrize("method", [0, 8])
+@pytest.mark.parametrize("told", [10, 1_000_000])
+def test_a_header_that_lies_about_the_size_is_found_out(write: Callable[..., Path], told: int, method: int) -> None:
+    content = noise(1000) * 50
+    with pytest.raises(ReposeError, match=r"a.zip: x is damaged. Get the zip again"):
+        read_zip(write({"x": Member(content, told_size=told, method=method), "y": Member(noise(50_000))}))
+
+
+def test_a_bomb_that_hides_its_size_never_unpacks(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write({"x": Member(bytes(300_000_000), told_size=1000)})
+    code = (
+        "import resource, sys; from pathlib import Path; from repose.data.archives import *\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "from repose.errors import ReposeError\n"
+        f"with open_zip(Path({str(path)!r}), Limits(9, 1, 1, 50), 'a') as contents:\n"
+        "    try: contents.files[0].read(); sys.exit('it was read')\n"
+        "    except ReposeError: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 10_000  # KiB more than before; unpacked it has 293,000
+
+
+# ---- damage ----
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", r"a.zip is not a zip \(0 bytes\)"),
+    (b"hello" * 100, "a.zip is not a zip"),
+    (b"\n <!DOCTYPE html><html>", "a.zip is a web page"),
+    (zip_bytes({"x": Member(b"1" * 99)})[:-30], "a.zip is cut short or damaged"),
+])  # fmt: skip
+def test_what_is_not_a_zip_is_told_apart(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ReposeError, match=message):
+        read_zip(tmp_path / "a.zip")
+
+
+def test_a_member_with_other_bytes_than_its_crc_is_refused(write: Callable[..., Path]) -> None:
+    with pytest.raises(ReposeError, match=r"a.zip: img/x.jpg is damaged. Get the zip again."):
+        read_zip(write({"img/x.jpg": Member(b"12345", crc=7)}))
+
+
+@pytest.mark.parametrize("method", [1, 9, 12, 14, 97])
+def test_methods_that_cannot_be_read_in_pieces_are_refused(write: Callable[..., Path], method: int) -> None:
+    with pytest.raises(ReposeError, match=rf"packed with method {method}.*7z x"):
+        read_zip(write({"x": Member(b"1", method=method)}))
+
+
+def test_a_zip_in_a_zip_is_refused(write: Callable[..., Path]) -> None:
+    with pytest.raises(ReposeError, match=r"a.zip holds another zip, Img/img.zip. Unpack a.zip"):
+        read_zip(write({"Img/img.zip": Member(b"1")}))
+
+
+SOUND = zip_bytes({"a/b.txt": Member(b"some text " * 9), "c": Member(b"\x00\x01" * 40, method=0), "d": Member(b"")})
+
+
+@example([(360, 1)], None)  # an offset below zero
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=4),
+    st.one_of(st.none(), st.integers(0, len(SOUND))),
+)
+def test_no_damage_goes_unnoticed_or_ends_in_a_defect(changes: list[tuple[int, int]], cut: int | None) -> None:
+    damaged = bytearray(SOUND)
+    for at, byte in changes:
+        damaged[at] = byte
+    path = Path(os.environ["PYTEST_ZIP"])
+    path.write_bytes(damaged[:cut])
+    try:
+        with open_zip(path, LIMITS, "a.zip") as contents:
+            read = [(file.size, file.read()) for file in contents.files]
+    except ReposeError:
+        return
+    assert all(size == len(content) for size, content in read)
+    assert {content for _, content in read} <= {b"some text " * 9, b"\x00\x01" * 40, b""}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _zip_to_damage(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ZIP", str(tmp_path_factory.mktemp("zip") / "a.zip"))
+        yield
+
+
+# ---- passwords ----
+
+
+def test_an_encrypted_zip_without_a_variable_or_a_password_is_told(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write({"x": Member(b"1", password=b"x")})
+    with pytest.raises(ReposeError, match=r"a.zip is encrypted. Name the environment variable"):
+        read_zip(path)
+    monkeypatch.delenv("ZIP_PASSWORD", raising=False)
+    with pytest.raises(ReposeError, match="password_variable ZIP_PASSWORD is not set"):
+        read_zip(path, password_variable="ZIP_PASSWORD")
+
+
+def test_a_wrong_password_is_told_and_not_shown(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write({"x": Member(noise(500), password=b"right")})
+    messages = set()
+    for number in range(600):  # about two of them pass the one byte that the format checks; the CRC finds those
+        monkeypatch.setenv("ZIP_PASSWORD", f"s3cret{number}")
+        with pytest.raises(ReposeError) as caught:
+            read_zip(path, password_variable="ZIP_PASSWORD")
+        messages.add(str(caught.value))
+    assert messages == {
+        "a.zip: the password is wrong. Ask the data's owner for the right one.",
+        "a.zip: x is damaged, or the password is wrong. Get the zip again.",
+    }
+
+
+def test_aes_says_what_to_do(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZIP_PASSWORD", "x")
+    path = write({"x": Member(b"1", method=99, password=b"x")})
+    with pytest.raises(ReposeError, match=r"x is encrypted with AES.*Unpack it with `7z x`"):
+        read_zip(path, password_variable="ZIP_PASSWORD")
+
+
+# ---- files that change or cannot be read ----
+
+
+@pytest.mark.parametrize("content", [b"1", b"123456"])
+def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path, content: bytes) -> None:
+    write_folder(tmp_path, {"a": b"123"})
+    with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents:
+        (tmp_path / "a").write_bytes(content)
+        with pytest.raises(ReposeError, match="changed while it was read"):
+            contents.files[0].read()
+
+
+def test_a_file_or_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, {"a": b"123"})
+
+    def refuse(*_: Any, **__: Any) -> io.BytesIO:
+        raise PermissionError(13, "Permission denied")
+
+    with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents, monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied"):
+            contents.files[0].read()
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ReposeError, match=r"Cannot read the folder .*Permission denied"):
+        list(walk(tmp_path, "in"))

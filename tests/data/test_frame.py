@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from repose.data.frame import Frame
+from repose.errors import ReposeError
+
+PATN = (40.0, 0.0, 216.0, 256.0)
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_where_nothing_changes_pixels_and_keypoints_are_untouched():
+    photo, points = noise(33, 21), np.array([[0.1, 7.3], [20, 32], [np.nan, np.nan]], np.float32)
+    np.testing.assert_array_equal(Frame(33, 21).image(photo), photo)
+    np.testing.assert_array_equal(Frame(33, 21).keypoints(points, 33, 21), points)
+    assert Frame(33, 21).keypoints(points.astype(np.float64), 33, 21).dtype == np.float32
+
+
+def test_a_crop_of_the_frames_size_copies_pixels():
+    photo = noise(256, 256)
+    np.testing.assert_array_equal(Frame(256, 176, PATN).image(photo), photo[:, 40:216])
+    points = Frame(256, 176, PATN).keypoints(np.array([[40.0, 0.0], [0.0, 3.0]]), 256, 256)
+    np.testing.assert_array_equal(points, np.array([[0, 0], [-40, 3]], np.float32))  # outside stays outside
+
+
+def test_corners_of_the_photo_are_corners_of_the_frame():
+    corners = np.array([[-0.5, -0.5], [127.5, 63.5]])
+    placed = Frame(256, 32).keypoints(corners, 64, 128)
+    np.testing.assert_allclose(placed, [[-0.5, -0.5], [31.5, 255.5]])
+
+
+@pytest.mark.parametrize("crop", [None, (10.0, 4.0, 74.0, 100.0), (0.0, 0.0, 90.0, 60.5)])
+@pytest.mark.parametrize(("height", "width"), [(64, 32), (128, 256), (24, 36)])
+def test_a_mark_in_the_photo_lies_where_its_keypoint_says(crop, height, width):
+    """A soft dot is drawn, photo and keypoint are placed, and the dot's centre of mass is at the keypoint."""
+    x, y, (rows, columns) = 40.25, 30.5, np.mgrid[:110, :100]
+    dot = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 5**2))
+    placed = Frame(height, width, crop).image(np.repeat(dot[..., None], 3, -1).round().astype(np.uint8))[..., 0]
+    (px, py), weight = Frame(height, width, crop).keypoints(np.array([x, y]), 110, 100), placed.astype(float)
+    rows, columns = np.mgrid[:height, :width]
+    assert (weight * columns).sum() / weight.sum() == pytest.approx(px, abs=0.15)
+    assert (weight * rows).sum() / weight.sum() == pytest.approx(py, abs=0.15)
+
+
+def test_shrinking_averages():
+    fine = np.indices((256, 256)).sum(0) % 2 * 255
+    small = Frame(32, 32).image(np.repeat(fine[..., None], 3, -1).astype(np.uint8))
+    assert small.shape == (32, 32, 3)
+    assert abs(small.astype(int) - 127.5).max() < 3
+
+
+def test_keypoints_of_a_batch_keep_their_shape():
+    points = np.random.default_rng(0).uniform(0, 50, (3, 18, 2))
+    placed = Frame(10, 20).keypoints(points, 50, 60)
+    assert placed.shape == (3, 18, 2)
+    np.testing.assert_array_equal(placed[1], Frame(10, 20).keypoints(points[1], 50, 60))
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 101, 50), (0, 0, 100, 50.5)])
+def test_a_crop_beyond_the_photo_is_refused(crop):
+    frame = Frame(10, 10, crop)
+    with pytest.raises(ReposeError, match=r"reaches beyond a photo of 100x50 px .* Change posemaps\.crop"):
+        frame.image(noise(50, 100))
+    with pytest.raises(ReposeError, match="reaches beyond"):
+        frame.keypoints(np.zeros((18, 2)), 50, 100)
+
+
+@pytest.mark.parametrize("crop", [(5, 0, 5, 9), (0, 9, 5, 3), (-1, 0, 5, 5), (0, -0.5, 5, 5), (0, 0, float("nan"), 5)])
+def test_a_crop_of_nothing_is_refused(crop):
+    with pytest.raises(ValueError, match="crop should be left, top, right, bottom"):
+        Frame(10, 10, crop)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1)])
+def test_a_size_of_nothing_is_refused(size):
+    with pytest.raises(ValueError, match="height and width should be at least 1 px"):
+        Frame(*size)

@@ -1,0 +1,162 @@
+from pathlib import Path
+
+import pytest
+
+from repose.data.layouts import DeepFashion, Market1501, NameFinder, is_image, item_of_name
+from repose.errors import ReposeError
+
+LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
+PARTITION = """3
+image_name item_id evaluation_status
+img/WOMEN/Dresses/id_00000002/02_1_front.jpg                        id_00000002 train
+img/WOMEN/Dresses/id_00000003/01_2_side.jpg                         id_00000003 query
+img/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg                        id_00000004 gallery
+"""
+
+
+def deepfashion(partition: str = "") -> DeepFashion:
+    files = {"In-shop/Eval/list_eval_partition.txt": partition.encode()} if partition else {}
+    return DeepFashion(files, files.__getitem__)
+
+
+def path_of(name: str) -> str:
+    """The owner's path of a name in PATN's spelling, found without the code under test: from the right, by lengths."""
+    stem = name.removeprefix("fashion").removesuffix(".jpg")
+    head, view = stem.rsplit("_", 1)
+    head, colour = head[:-2], head[-2:]
+    category, number = head[:-10], head[-8:]
+    gender = "WOMEN" if category.startswith("WOMEN") else "MEN"
+    return f"img/{gender}/{category.removeprefix(gender)}/id_{number}/{colour}_{view[0]}_{view[1:]}.jpg"
+
+
+@pytest.fixture(scope="module")
+def names() -> list[str]:
+    if not LISTS.is_dir():
+        pytest.skip(f"no real lists: {LISTS} is absent")
+    return [name for part in ("train", "test") for name in (LISTS / f"{part}.lst").read_text().split()]
+
+
+def test_every_photo_of_deepfashion_fits_the_grammar(names: list[str]) -> None:
+    assert len(names) == len(set(names)) == 52_712
+    layout = deepfashion()
+    photos = [layout.photo("anywhere/" + path_of(name)) for name in names]
+    assert [photo and photo.name for photo in photos] == names
+    assert [photo and photo.item for photo in photos] == [item_of_name(name) for name in names]
+    assert len({photo.item for photo in photos if photo}) == 13_029
+    assert len({photo.category for photo in photos if photo}) == 23
+    views = {photo.view for photo in photos if photo}
+    assert views == {"front", "side", "back", "full", "flat", "additional"}
+
+
+def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names: list[str]) -> None:
+    finder = NameFinder(names)
+    spelled = {}
+    for name in names:
+        head, view = name.removeprefix("fashion").rsplit("_", 1)
+        spelled["fasion" + head.replace("_", "") + "_" + view] = name
+    assert len(spelled) == len(names)
+    assert all(finder.find(other) == name for other, name in spelled.items())
+    assert all(finder.find(name) == name for name in names)
+
+
+def test_a_path_says_what_the_photo_is() -> None:
+    photo = deepfashion(PARTITION).photo("In-shop Clothes/Img/img/WOMEN/Dresses/id_00000002/02_1_front.jpg")
+    assert photo == (
+        "fashionWOMENDressesid0000000202_1front.jpg", "WOMEN/Dresses/id_00000002/02", "WOMEN/Dresses", "front", "train",
+    )  # fmt: skip
+
+
+def test_the_large_photos_have_the_same_names_and_partition() -> None:
+    layout = deepfashion(PARTITION)
+    paths = [f"{folder}/WOMEN/Dresses/id_00000003/01_2_side.jpg" for folder in ("img", "img_highres")]
+    small, large = (layout.photo(path) for path in paths)
+    assert small is not None
+    assert small == large
+    assert small.partition == "query"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "img/WOMEN/Dresses/id_00000002/02_1_front.png",
+        "img/WOMEN/Dresses/id_00000002/02_8_front.jpg",
+        "img/WOMEN/Dresses/id_0000002/02_1_front.jpg",
+        "img/CHILDREN/Dresses/id_00000002/02_1_front.jpg",
+        "img/WOMEN/Dresses/id_00000002/02_1_above.jpg",
+        "myimg/WOMEN/Dresses/id_00000002/02_1_front.jpg",
+        "Anno/list_bbox_inshop.txt",
+    ],
+)
+def test_other_paths_are_no_photos(path: str) -> None:
+    assert deepfashion().photo(path) is None
+
+
+def test_without_the_list_a_photo_has_no_partition() -> None:
+    photo = deepfashion().photo("img/WOMEN/Dresses/id_00000002/02_1_front.jpg")
+    assert photo is not None
+    assert photo.partition == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (PARTITION.replace("3\n", "4\n", 1), "announces '4' photos and lists 3"),
+        (PARTITION.replace("query", "probe"), "line 4: expected"),
+        (PARTITION.replace("id_00000003 query", ""), "line 4: expected"),
+        (PARTITION.replace("3\n", "three\n", 1), "announces 'three'"),
+        ("\n", "announces '' photos and lists 0"),
+    ],
+)
+def test_a_broken_partition_list_is_refused(content: str, message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        deepfashion(content)
+
+
+def market(path: str) -> tuple[str, ...] | None:
+    return Market1501([], str.encode).photo(path)
+
+
+def test_market_names() -> None:
+    assert market("Market-1501-v15.09.15/bounding_box_train/0002_c1s1_000451_03.jpg") == (
+        "0002_c1s1_000451_03.jpg", "0002", "", "c1", "train",
+    )  # fmt: skip
+    assert market("bounding_box_test/1488_c5s3_071862_01.jpg.jpg") == (
+        "1488_c5s3_071862_01.jpg.jpg", "1488", "", "c5", "gallery",
+    )  # fmt: skip
+    junk = market("bounding_box_test/-1_c1s1_000401_03.jpg")
+    assert junk is not None
+    assert junk[1:4] == ("-1", "", "c1")
+    query = market("query/0001_c6s1_001051_00.jpg")
+    assert query is not None
+    assert query[4] == "query"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gt_bbox/0001_c1s1_001051_00.jpg",
+        "bounding_box_train/Thumbs.db",
+        "bounding_box_train/0002_c7s1_000451_03.jpg",
+        "bounding_box_train/0002_c1s1_000451_03.png",
+        "0002_c1s1_000451_03.jpg",
+    ],
+)
+def test_what_is_no_photo_of_market(path: str) -> None:
+    assert market(path) is None
+
+
+def test_where_photos_may_lie() -> None:
+    assert deepfashion().may_hold_photos("x/img/WOMEN/what.jpg")
+    assert not deepfashion().may_hold_photos("Anno/sketch.jpg")
+    assert Market1501([], str.encode).may_hold_photos("x/query/what.jpg")
+    assert not Market1501([], str.encode).may_hold_photos("gt_bbox/0001_c1s1_001051_00.jpg")
+    assert is_image("a.JPG")
+    assert not is_image("a.txt")
+
+
+def test_an_unknown_name_is_not_found() -> None:
+    finder = NameFinder(["fashionWOMENDressesid0000000202_1front.jpg", "0002_c1s1_000451_03.jpg"])
+    assert finder.find("fasionWOMENDressesid0000000202_1front.jpg") == "fashionWOMENDressesid0000000202_1front.jpg"
+    assert finder.find("fasionWOMENDressesid0000000203_1front.jpg") is None
+    assert finder.find("0002_c1s1_000451_04.jpg") is None
+    assert item_of_name("0002_c1s1_000451_03.jpg") is None

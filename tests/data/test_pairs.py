@@ -1,0 +1,173 @@
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repose.data.layouts import item_of_name
+from repose.data.pairs import (
+    PATN_SEED,
+    PATN_TEST_PAIRS,
+    PG2_CATEGORIES,
+    PG2_TEST_SHARE,
+    PhotoFinder,
+    all_pairs,
+    drawn,
+    drawn_items,
+    is_posed,
+    names_in,
+    read_pairs,
+)
+from repose.data.pose_files import read_posegan_csv
+from repose.data.skeleton import TORSO, K
+from repose.errors import ReposeError
+
+LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
+needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LISTS} is absent")
+
+
+@given(st.lists(st.sampled_from("abcdef"), max_size=30))
+def test_all_pairs_are_the_permutations_of_each_item(items: list[str]) -> None:
+    groups: dict[str, list[int]] = {}
+    for row, item in enumerate(items):
+        groups.setdefault(item, []).append(row)
+    expected = [pair for rows in groups.values() for pair in itertools.permutations(rows, 2)]
+    sources, targets = all_pairs(pd.Series(items, dtype=str))
+    assert list(zip(sources.tolist(), targets.tolist(), strict=True)) == expected
+
+
+@needs_lists
+def test_patns_published_test_pairs_come_out_in_their_order() -> None:
+    poses = read_posegan_csv((LISTS / "fasion-annotation-test.csv").read_bytes(), "fasion-annotation-test.csv")
+    names = np.array(poses.names)[is_posed(poses.keypoints, "torso")]
+    assert len(names) == 3_264
+    sources, targets = all_pairs(pd.Series([item_of_name(name) or "" for name in names]))
+    chosen = drawn(len(sources), PATN_TEST_PAIRS, PATN_SEED)
+    published = read_pairs((LISTS / "fashion-pairs-test.csv").read_bytes(), "fashion-pairs-test.csv")
+    assert len(published) == 8_570
+    assert names[sources[chosen]].tolist() == published["from"].tolist()
+    assert names[targets[chosen]].tolist() == published["to"].tolist()
+
+
+@needs_lists
+def test_the_lists_of_patn_hold_the_items_that_the_facts_count() -> None:
+    """facts/models.md, R10."""
+    parts = {part: (LISTS / f"{part}.lst").read_bytes() for part in ("train", "test")}
+    items = {part: [item_of_name(name) or "" for name in names_in(text, part)] for part, text in parts.items()}
+    names = {part: names_in(text, part) for part, text in parts.items()}
+    assert {part: len(found) for part, found in names.items()} == {"train": 48_674, "test": 4_038}
+    assert len(set(items["train"]) | set(items["test"])) == 13_029
+    assert not set(items["train"]) & set(items["test"])
+    sizes = {}
+    for part in parts:
+        standing = [item for item, name in zip(items[part], names[part], strict=True) if "flat" not in name]
+        sizes[part] = pd.Series(standing).value_counts().value_counts().to_dict()
+    assert sizes["train"] == {1: 102, 2: 72, 3: 1960, 4: 7541, 5: 2350}
+    assert sizes["test"] == {1: 12, 2: 4, 3: 175, 4: 601, 5: 208}
+    pairs = {part: len(all_pairs(pd.Series(items[part]))[0]) for part in parts}
+    assert pairs == {"train": 154_758, "test": 12_860}
+
+
+@needs_lists
+def test_the_categories_of_pg2_are_among_deepfashions_and_its_share_is_its_2061_garments() -> None:
+    names = [name for part in ("train", "test") for name in (LISTS / f"{part}.lst").read_text().split()]
+    garments = {item_of_name(name) or "" for name in names}
+    categories = {"/".join(garment.split("/")[:2]) for garment in garments}
+    assert categories - PG2_CATEGORIES == {
+        "MEN/Denim", "MEN/Pants", "MEN/Shorts", "WOMEN/Denim", "WOMEN/Leggings", "WOMEN/Pants",
+        "WOMEN/Rompers_Jumpsuits", "WOMEN/Shorts", "WOMEN/Skirts",
+    }  # fmt: skip
+    assert categories >= PG2_CATEGORIES
+    assert round(PG2_TEST_SHARE * len(garments)) == 2_061
+
+
+def test_a_torso_is_both_shoulders_and_both_hips() -> None:
+    keypoints = np.full((K + 3, K, 2), np.nan, np.float32)
+    keypoints[:K][np.arange(K), np.arange(K)] = 1  # row i has joint i alone
+    keypoints[K, list(TORSO)] = 1
+    keypoints[K + 1] = 1
+    keypoints[K + 1, TORSO[0]] = np.nan
+    assert np.flatnonzero(is_posed(keypoints, "torso")).tolist() == [K]
+    assert np.flatnonzero(~is_posed(keypoints, "any")).tolist() == [K + 2]
+
+
+def test_the_draw_is_pandas_sample() -> None:
+    table = pd.Series(range(50))
+    for seed in (0, 7):
+        assert drawn(50, 12, seed).tolist() == table.sample(n=12, replace=False, random_state=seed).tolist()
+
+
+def test_fewer_drawn_pairs_are_the_first_of_more() -> None:
+    assert drawn(100, 10, 0).tolist() == drawn(100, 60, 0)[:10].tolist()
+    assert sorted(drawn(20, 60, 0).tolist()) == list(range(20))
+    assert len(drawn(0, 60, 0)) == 0
+
+
+def test_items_are_drawn_by_seed_and_name_alone() -> None:
+    items = [f"item {number}" for number in range(300)]
+    chosen = drawn_items(items, 60, seed=0)
+    assert drawn_items(reversed(items), 60, seed=0) == chosen
+    assert len(set(chosen)) == 60
+    assert len(set(chosen) & set(drawn_items(items, 60, seed=1))) < 30
+    assert len(set(chosen) & set(drawn_items(items[:-1], 60, seed=0))) >= 59
+
+
+A, B = "fashionWOMENTees_Tanksid0000000101_1front.jpg", "fashionWOMENTees_Tanksid0000000101_2side.jpg"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{A}\n{B}\n",
+        f"\ufefffrom,to\r\n{A},{B}\r\n",
+        f"name:keypoints_y:keypoints_x\n{A}: [1, 2]: [3, 4]\n{B}: [1, 2]: [3, 4]\n",
+        f'"{A}"; "{B}"',
+    ],
+)
+def test_names_are_found_in_any_text(text: str) -> None:
+    assert names_in(text.encode(), "x.txt") == [A, B]
+
+
+def test_paths_and_double_endings_are_names_too() -> None:
+    names = ["img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg", "1488_c5s3_071862_01.jpg.jpg"]
+    assert names_in("\n".join(names).encode(), "x.txt") == names
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"\xff\xfe\x00", "not a text file"), (b"a.png\n", "names no photo")])
+def test_a_list_without_names_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ReposeError, match=rf"x\.txt.*{message}"):
+        names_in(content, "x.txt")
+
+
+def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
+    finder = PhotoFinder(pd.DataFrame({"name": ["other.jpg", A], "item": ["o", "WOMEN/Tees_Tanks/id_00000001/01"]}))
+    for name in (A, "fasionWOMENTeesTanksid0000000101_1front.jpg", "x/img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg"):
+        assert finder.row(name) == 1
+        assert finder.item(name) == "WOMEN/Tees_Tanks/id_00000001/01"
+    for absent in (B, "fasionWOMENTeesTanksid0000000101_2side.jpg", "img/WOMEN/Tees_Tanks/id_00000001/01_2_side.jpg"):
+        assert finder.row(absent) == -1
+        assert finder.item(absent) == "WOMEN/Tees_Tanks/id_00000001/01"
+    for stranger in ("fashionWOMENTees_Tanksid0000000102_1front.jpg", "stranger.jpg", "a/stranger.jpg"):
+        assert finder.row(stranger) == -1
+        assert finder.item(stranger) is None
+    assert finder.item("bounding_box_test/other.jpg") == "o"
+
+
+def test_pairs_are_read_as_text() -> None:
+    assert read_pairs(b"from,to\n0001,0002\n", "x.csv").to_numpy().tolist() == [["0001", "0002"]]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"to,from\na,b\n", b"from;to\na;b\n", b"from,to\na,b,c\na,b\n", b"\xff\xfe,\n"]
+)
+def test_what_is_no_csv_of_pairs_is_refused(content: bytes) -> None:
+    with pytest.raises(ReposeError, match=r"x\.csv is not a CSV of pairs.*from,to"):
+        read_pairs(content, "x.csv")
+
+
+def test_a_csv_without_any_pair_is_refused() -> None:
+    with pytest.raises(ReposeError, match=r"x\.csv is a CSV of pairs without any pair"):
+        read_pairs(b"from,to\n", "x.csv")

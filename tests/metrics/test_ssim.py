@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from repose.errors import ReposeError
+from repose.metrics import ssim as ssim_module
+from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Torch's threads wait for each other where other tests keep the cores busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def by_skimage(generated, target, protocol):
+    """The call of each protocol's own code (see SSIM_PROTOCOLS), in today's spelling."""
+    if protocol == "pg2":
+        return structural_similarity(generated, target, channel_axis=-1)
+    if protocol == "pose-gan":
+        levels = int(generated.max()) - int(generated.min())
+        return structural_similarity(
+            target, generated, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1,
+            data_range=levels,
+        )  # fmt: skip
+    assert protocol == "win51"
+    return structural_similarity(target / 255, generated / 255, win_size=51, data_range=1, channel_axis=-1)
+
+
+def structured(generator, height, width):
+    """A photo of sorts: gradients, flat areas with edges, texture in part of it."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(rows / f) * np.cos(columns / f) for f in generator.uniform(3, 20, 3)], -1)
+    image = 128 + 100 * waves
+    top, left = generator.integers(0, height // 2), generator.integers(0, width // 2)
+    image[top : top + height // 3, left : left + width // 3] = generator.integers(0, 256, 3)
+    image[: height // 4] += generator.normal(0, 20, (height // 4, width, 3))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def pairs(height, width, seed):
+    """Generated and target images: alike, unlike, shifted, dark, flat in part, of few levels, black and white."""
+    generator = np.random.default_rng(seed)
+    a, b = (structured(generator, height, width) for _ in range(2))
+    noisy = (a + generator.normal(0, 15, a.shape)).clip(0, 255).astype(np.uint8)
+    noise = generator.integers(0, 256, a.shape, dtype=np.uint8)
+    half = a.copy()
+    half[:, : width // 2] = 200
+    few = (a // 128 + 100).astype(np.uint8)
+    extreme = (noise // 128 * 255).astype(np.uint8)
+    several = [(a, a), (a, b), (noisy, a), (np.roll(a, 2, 1), a), (a // 8, a), (noise, a), (half, a), (half, half)]
+    several += [(few, a), (extreme, 255 - extreme), (a, np.full_like(a, 90)), (extreme, np.zeros_like(a))]
+    generated, target = zip(*several, strict=True)
+    return np.stack(generated), np.stack(target)
+
+
+def tensor(images):
+    return torch.from_numpy(images).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
+@pytest.mark.parametrize(("height", "width"), [(128, 64), (64, 32), (75, 53), (51, 51), (11, 12), (7, 9)])
+def test_equals_scikit_image(height, width, protocol):
+    generated, target = pairs(height, width, seed=height)
+    if protocol not in ssim_protocols_for(height, width):
+        with pytest.raises(ReposeError):
+            ssim(tensor(generated), tensor(target), protocol)
+        return
+    expected = [by_skimage(*pair, protocol) for pair in zip(generated, target, strict=True)]
+    scores = ssim(tensor(generated), tensor(target), protocol)
+    assert (scores.shape, scores.dtype) == ((len(generated),), torch.float64)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-9)
+    assert np.ptp(expected) > 0.5  # pairs good and bad
+
+
+@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
+def test_equals_scikit_image_at_256(protocol):
+    generated, target = (images[[1, 2, 6]] for images in pairs(256, 256, seed=0))
+    expected = [by_skimage(*pair, protocol) for pair in zip(generated, target, strict=True)]
+    np.testing.assert_allclose(ssim(tensor(generated), tensor(target), protocol), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
+def test_equals_scikit_image_on_many_random_pairs(protocol):
+    generator = np.random.default_rng(1)
+    for _ in range(10):
+        height, width = generator.integers(51, 70, 2)
+        low, high = sorted(generator.integers(0, 257, 2))
+        generated = generator.integers(low, max(high, low + 2), (4, height, width, 3)).astype(np.uint8)
+        target = np.where(
+            generator.random(generated.shape) < 0.5, generated, generator.integers(0, 256, generated.shape)
+        )
+        target = target.astype(np.uint8)
+        expected = [by_skimage(*pair, protocol) for pair in zip(generated, target, strict=True)]
+        np.testing.assert_allclose(ssim(tensor(generated), tensor(target), protocol), expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
+def test_identical_images_score_one(protocol):
+    generated, _ = pairs(64, 53, seed=2)
+    np.testing.assert_allclose(ssim(tensor(generated), tensor(generated), protocol), 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("protocol", ["pg2", "win51"])
+@pytest.mark.parametrize(("level", "other"), [(0, 0), (0, 255), (128, 128), (100, 101), (255, 255)])
+def test_flat_images_score_like_scikit_image(protocol, level, other):
+    generated, target = (np.full((1, 60, 55, 3), value, np.uint8) for value in (level, other))
+    expected = by_skimage(generated[0], target[0], protocol)
+    assert ssim(tensor(generated), tensor(target), protocol).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_flat_generated_image_has_no_range_and_scores_zero_under_pose_gan():
+    generator = np.random.default_rng(3)
+    textured = generator.integers(0, 256, (1, 40, 40, 3), dtype=np.uint8)
+    for level in (0, 77, 255):
+        flat = np.full_like(textured, level)
+        scores = ssim(
+            tensor(np.concatenate([flat, flat, textured])),
+            tensor(np.concatenate([textured, flat, textured])),
+            "pose-gan",
+        )
+        assert scores.tolist() == [0, 0, pytest.approx(1)]  # and no NaN, nor any effect on the third pair
+        with np.errstate(invalid="ignore", divide="ignore"):
+            assert by_skimage(flat[0], textured[0], "pose-gan") == pytest.approx(0, abs=1e-6)
+
+
+def test_the_range_of_pose_gan_is_the_generated_images():
+    generated, target = pairs(40, 40, seed=4)
+    dark = generated[[4]]
+    there, back = (
+        ssim(tensor(dark), tensor(target[[4]]), "pose-gan"),
+        ssim(tensor(target[[4]]), tensor(dark), "pose-gan"),
+    )
+    assert abs(there - back) > 1e-3
+    assert ssim(tensor(dark), tensor(target[[4]]), "pg2") == pytest.approx(
+        ssim(tensor(target[[4]]), tensor(dark), "pg2")
+    )
+
+
+@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
+def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(protocol, monkeypatch):
+    generated, target = pairs(60, 52, seed=5)
+    scores = ssim(tensor(generated), tensor(target), protocol)
+    assert torch.equal(ssim(generated, target, protocol), scores)
+    assert torch.equal(ssim(tensor(generated).contiguous(), target, protocol), scores)
+    assert ssim(generated[3:4], target[3:4], protocol).item() == pytest.approx(scores[3].item(), abs=1e-12)
+    monkeypatch.setitem(ssim_module._PIXELS_AT_ONCE, "cpu", 2**24)  # all at once, as on a GPU
+    np.testing.assert_allclose(ssim(generated, target, protocol), scores, rtol=0, atol=1e-12)
+    assert ssim(generated[:0], target[:0], protocol).shape == (0,)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
+def test_a_gpu_gives_the_same_numbers(protocol):
+    generated, target = (tensor(images) for images in pairs(128, 64, seed=6))
+    on_gpu = ssim(generated.cuda(), target.cuda(), protocol)
+    assert on_gpu.device.type == "cuda"
+    np.testing.assert_allclose(on_gpu.cpu(), ssim(generated, target, protocol), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fitting"),
+    [(256, 256, ["pg2", "pose-gan", "win51"]), (64, 32, ["pg2", "pose-gan"]), (10, 99, ["pg2"]), (6, 6, [])],
+)
+def test_protocols_that_fit_a_size(height, width, fitting):
+    assert ssim_protocols_for(height, width) == fitting
+
+
+def test_an_image_smaller_than_the_window_is_refused():
+    image = np.zeros((1, 64, 32, 3), np.uint8)
+    message = r"'win51' has a window of 51x51 px and the images are 32x64 .* at this size fit: pg2, pose-gan"
+    with pytest.raises(ReposeError, match=message):
+        ssim(image, image, "win51")
+    with pytest.raises(ReposeError, match="at this size fit: none"):
+        ssim(image[:, :5], image[:, :5], "pg2")
+
+
+def test_an_unknown_protocol_is_refused():
+    image = np.zeros((1, 64, 64, 3), np.uint8)
+    with pytest.raises(
+        ReposeError, match=r"no SSIM protocol 'posegan'; there are pg2, pose-gan, win51\. Did you mean 'pose-gan'"
+    ):
+        ssim(image, image, "posegan")
+    with pytest.raises(ReposeError, match=r"no SSIM protocol 'xyz'; there are pg2, pose-gan, win51\.$"):
+        ssim(image, image, "xyz")
+
+
+def test_images_of_a_wrong_kind_are_refused():
+    image = np.zeros((2, 64, 64, 3), np.uint8)
+    for wrong in (image / 255, image[0], image[..., :1], torch.from_numpy(image)):
+        with pytest.raises(ValueError, match=r"generated should be \(B, .*\) uint8, not"):
+            ssim(wrong, image, "pg2")
+    with pytest.raises(ValueError, match=r"target should be \(B, 3, H, W\) uint8, not \(2, 3, 64, 64\) torch.float32"):
+        ssim(image, tensor(image).float(), "pg2")
+    with pytest.raises(ValueError, match="they should be equal"):
+        ssim(image, image[:1], "pg2")

@@ -1,0 +1,455 @@
+"""The stage download, from every kind of origin, and with everything that can be wrong with one."""
+
+import errno
+import hashlib
+import json
+import os
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repose import settings as settings_module
+from repose.data import mannequins, transfer
+from repose.data.archives import Limits
+from repose.data.layouts import LAYOUTS
+from repose.data.mannequins import MannequinSettings
+from repose.data.raw import RawFiles
+from repose.data.shards import ShardWriter
+from repose.errors import ReposeError
+from repose.stages import download
+from repose.stages.download import DownloadSettings, Origin
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
+LIMITS = Limits(files=1000, total_gigabytes=0.1, file_megabytes=10, ratio=100)
+FILES = {
+    "img/WOMEN/Tees/id_00000002/02_3_back.jpg": b"back" * 500,
+    "img/WOMEN/Tees/id_00000002/02_1_front.jpg": b"front" * 500,
+    "Eval/list_eval_partition.txt": b"2\nimage_name item_id evaluation_status\n",
+}
+
+
+def run(tmp_path: Path, *origins: Origin | str, **changes: Any) -> RawFiles:
+    """Run the stage with these origins and read what it wrote."""
+    values: dict[str, Any] = {
+        "source": "deepfashion", "mannequin": MannequinSettings(flavour="fashion", items=2, seed=0, quality=90),
+        "origins": tuple(Origin(origin) if isinstance(origin, str) else origin for origin in origins),
+        "endpoint": None, "limits": LIMITS, "shard_megabytes": 1, "workers": 1,
+    }  # fmt: skip
+    download.run(raw=tmp_path / "raw", transfers=tmp_path / "transfers", settings=DownloadSettings(**values | changes))
+    return RawFiles(tmp_path / "raw")
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes] = FILES) -> str:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return str(folder)
+
+
+def write_zip(path: Path, files: Mapping[str, bytes] = FILES, method: int = zipfile.ZIP_DEFLATED) -> str:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return str(path)
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def source(tmp_path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((tmp_path / "raw" / "source.json").read_text())
+    return record
+
+
+class Served:
+    """Serves a folder and counts what is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[str] = []
+        asked = self.asked
+
+        class Handler(SimpleHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                asked.append(self.path)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign,assignment]
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    (tmp_path / "served").mkdir()
+    served = Served(tmp_path / "served")
+    thread = threading.Thread(target=served.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def endpoint(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return s3_server
+
+
+@pytest.fixture
+def put(endpoint: str, request: pytest.FixtureRequest) -> Callable[[str, bytes], str]:
+    """Put an object into a bucket of this test's own; returns its address."""
+    client, bucket = transfer._s3_client(endpoint), hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
+    client.create_bucket(Bucket=bucket)
+
+    def put_object(key: str, body: bytes) -> str:
+        client.put_object(Bucket=bucket, Key=key, Body=body)
+        return f"s3://{bucket}/{key}"
+
+    return put_object
+
+
+# ---- what it writes ----
+
+
+def test_a_folder_becomes_shards_a_table_and_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    address = write_folder(tmp_path / "in")
+    raw = run(tmp_path, address)
+    assert dict(raw) == FILES
+    assert raw.names == sorted(FILES)
+    raw.verify()
+    assert set(folder_bytes(tmp_path / "raw")) == {"00000.tar", "files.csv", "source.json"}
+    terms = (
+        "DeepFashion (In-shop Clothes Retrieval), Multimedia Laboratory, The Chinese University of Hong Kong: for "
+        "non-commercial research and educational purposes only, under the agreement with its owners."
+    )
+    size = sum(map(len, FILES.values()))
+    assert source(tmp_path) == {
+        "source": "deepfashion", "layout": "deepfashion", "terms": terms, "files": 3, "bytes": size,
+        "origins": [{"address": address, "sha256": None, "size": size, "skipped": 0}],
+    }  # fmt: skip
+    assert f"deepfashion: {terms}" in capsys.readouterr().err
+
+
+def test_the_same_files_give_the_same_bytes_wherever_they_come_from(
+    tmp_path: Path, served: Served, put: Callable[[str, bytes], str], endpoint: str
+) -> None:
+    (tmp_path / "parts").mkdir()
+    last, *others = FILES
+    reversed_zip = Path(write_zip(tmp_path / "reversed.zip", dict(reversed(FILES.items()))))
+    for name, content in FILES.items():
+        prefix = put(f"in/{name}", content).removesuffix(name)
+    write_zip(tmp_path / "served" / "all.zip", method=zipfile.ZIP_STORED)
+    origins: list[list[Origin | str]] = [
+        [write_folder(tmp_path / "in")],
+        [str(reversed_zip)],
+        [f"{served.address}/all.zip"],
+        [prefix],
+        [Origin(put("all.zip", reversed_zip.read_bytes()), size=reversed_zip.stat().st_size)],
+        [
+            write_folder(tmp_path / "parts", {name: FILES[name] for name in others}),
+            write_zip(tmp_path / "part.zip", {last: FILES[last]}),
+        ],
+    ]
+    results, records = [], []
+    for origin in origins:
+        run(tmp_path, *origin, endpoint=endpoint)
+        record = source(tmp_path)
+        records.append(record.pop("origins"))
+        results.append({**folder_bytes(tmp_path / "raw"), "source.json": record})
+        assert not (tmp_path / "transfers").exists()
+    assert all(result == results[0] for result in results)
+    assert [record[0]["size"] for record in records[1:3]] == [
+        reversed_zip.stat().st_size, (tmp_path / "served" / "all.zip").stat().st_size,
+    ]  # fmt: skip
+    assert records[4][0]["sha256"] == hashlib.sha256(reversed_zip.read_bytes()).hexdigest()
+    assert [len(record) for record in records] == [1, 1, 1, 1, 1, 2]
+
+
+def test_a_single_file_counts_by_its_name_and_zips_are_opened_in_place(
+    tmp_path: Path, served: Served, put: Callable[[str, bytes], str], endpoint: str
+) -> None:
+    write_zip(tmp_path / "img.zip", {"img/a.jpg": b"1"})
+    (tmp_path / "served" / "key points.csv").write_bytes(b"2")
+    prefix = put("in/Img/img.zip", (tmp_path / "img.zip").read_bytes()).removesuffix("Img/img.zip")
+    put("in/Img/.DS_Store", b"3")
+    raw = run(
+        tmp_path, Origin(f"{served.address}/key%20points.csv", sha256=hashlib.sha256(b"2").hexdigest()[:8]), prefix,
+        put("lists/train.lst", b"4"), str(tmp_path / "img.zip"), endpoint=endpoint,
+    )  # fmt: skip
+    assert dict(raw) == {
+        "Img/img/a.jpg": b"1", "img/a.jpg": b"1", "key points.csv": b"2", "train.lst": b"4",
+    }  # fmt: skip
+    assert [origin["skipped"] for origin in source(tmp_path)["origins"]] == [0, 1, 0, 0]
+
+
+def test_a_link_without_a_telling_name_may_lead_to_a_zip(tmp_path: Path, served: Served) -> None:
+    write_zip(tmp_path / "served" / "uc")
+    assert dict(run(tmp_path, f"{served.address}/uc?id=1")) == FILES
+
+
+def test_shards_are_cut_at_their_size(tmp_path: Path) -> None:
+    files = {f"{i}.jpg": bytes([i]) * 600_000 for i in range(4)}
+    raw = run(tmp_path, write_folder(tmp_path / "in", files), shard_megabytes=1)
+    assert dict(raw) == files
+    assert list(raw.table["shard"]) == ["00000.tar", "00000.tar", "00001.tar", "00001.tar"]
+
+
+def test_the_same_file_from_two_origins_is_one_and_another_of_its_name_is_an_error(tmp_path: Path) -> None:
+    one = write_folder(tmp_path / "one")
+    two = write_zip(tmp_path / "two.zip", {"keypoints.csv": b"1"} | dict(list(FILES.items())[:1]))
+    assert dict(run(tmp_path, one, two)) == FILES | {"keypoints.csv": b"1"}
+    for content in (b"2", b"of another size"):
+        three = write_folder(tmp_path / "three", {"keypoints.csv": content})
+        with pytest.raises(ReposeError, match=r"two.zip and .*three both hold keypoints.csv, and the two differ"):
+            run(tmp_path, one, two, three)
+
+
+@pytest.mark.parametrize(("flavour", "layout"), [("fashion", "deepfashion"), ("street", "market1501")])
+def test_mannequins_are_rendered_into_their_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flavour: Any, layout: str
+) -> None:
+    asked = MannequinSettings(flavour=flavour, items=2, seed=3, quality=90)
+
+    def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, bytes]]:
+        assert (settings, workers) == (asked, 2)
+        yield from FILES.items()
+
+    monkeypatch.setattr(mannequins, "files", files)
+    raw = run(tmp_path, source="mannequin", mannequin=asked, workers=2)
+    assert dict(raw) == FILES
+    assert raw.names == list(FILES)  # as they are rendered: nothing is held back to be sorted
+    assert (raw.source, raw.layout) == ("mannequin", layout)
+    assert source(tmp_path)["origins"] == []
+    assert "mannequin: Rendered by repose; Apache-2.0" in capsys.readouterr().err
+
+
+def test_real_mannequins_pass_for_their_layout(tmp_path: Path) -> None:
+    raw = run(tmp_path, source="mannequin", mannequin=MannequinSettings(flavour="street", items=2, seed=1, quality=90))
+    raw.verify()
+    grammar = LAYOUTS[raw.layout](raw, raw.__getitem__)
+    assert len({photo.item for name in raw if (photo := grammar.photo(name))}) >= 2
+    assert raw.find("keypoints.csv")
+
+
+def test_terms_are_there_for_every_source() -> None:
+    hints = settings_module.get_type_hints(DownloadSettings)
+    assert set(download.TERMS) == set(settings_module.get_args(hints["source"]))
+
+
+@pytest.mark.skipif(not (SHARED / "data/deepfashion-sample").is_dir(), reason="needs the real photos in ../shared")
+def test_real_photos_arrive_under_the_names_of_their_owner(tmp_path: Path) -> None:
+    raw = run(tmp_path, str(SHARED / "data/deepfashion-sample"), str(SHARED / "data/lists/test.lst"))
+    raw.verify()
+    grammar = LAYOUTS[raw.layout](raw, raw.__getitem__)
+    assert sum(grammar.photo(name) is not None for name in raw) == 189
+    assert raw.find("keypoints.csv") == "keypoints.csv"
+    assert raw[raw.find("test.lst")] == (SHARED / "data/lists/test.lst").read_bytes()
+
+
+# ---- what stays of a run that fails, and what goes ----
+
+
+def test_a_failure_leaves_the_earlier_folder_as_it_was(tmp_path: Path) -> None:
+    run(tmp_path, write_folder(tmp_path / "in"))
+    before = folder_bytes(tmp_path / "raw")
+    path = Path(write_zip(tmp_path / "a.zip", method=zipfile.ZIP_STORED))
+    path.write_bytes(path.read_bytes().replace(b"frontfront", b"frontfrond", 1))
+    with pytest.raises(ReposeError, match=r"02_1_front.jpg is damaged"):
+        run(tmp_path, str(path))
+    assert folder_bytes(tmp_path / "raw") == before
+    assert {entry.name for entry in tmp_path.iterdir()} == {"raw", "in", "a.zip"}
+
+
+def test_a_full_disk_is_told_and_the_earlier_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = write_folder(tmp_path / "in")
+    run(tmp_path, address)
+    before = folder_bytes(tmp_path / "raw")
+
+    def add(shards: ShardWriter, name: str, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ShardWriter, "add", add)
+    with pytest.raises(ReposeError, match=r"No space left on the disk while writing .*raw"):
+        run(tmp_path, address)
+    assert folder_bytes(tmp_path / "raw") == before
+    assert {entry.name for entry in tmp_path.iterdir()} == {"raw", "in"}
+
+
+def test_what_was_transferred_is_kept_until_the_stage_has_succeeded(tmp_path: Path, served: Served) -> None:
+    write_zip(tmp_path / "served" / "a.zip")
+    (tmp_path / "transfers").mkdir()
+    (tmp_path / "transfers" / "mine.txt").write_text("not download's")
+    tight = Limits(files=2, total_gigabytes=1, file_megabytes=1, ratio=100)
+    with pytest.raises(ReposeError, match=r"more than 2 files.*raise limits.files"):
+        run(tmp_path, f"{served.address}/a.zip?signature=1", limits=tight)
+    kept = [path for path in (tmp_path / "transfers").rglob("file") if path.is_file()]
+    assert len(kept) == 1
+    run(tmp_path, f"{served.address}/a.zip?signature=2")
+    assert [entry.name for entry in (tmp_path / "transfers").iterdir()] == ["mine.txt"]
+    assert served.asked == ["/a.zip?signature=1", "/a.zip?signature=2"]
+
+
+def test_addresses_that_differ_in_what_is_not_shown_are_kept_apart(tmp_path: Path, served: Served) -> None:
+    write_zip(tmp_path / "served" / "uc", {"a": b"1"})
+    with pytest.raises(ReposeError, match="SHA-256 should be 00000000"):
+        run(tmp_path, f"{served.address}/uc?id=1", Origin(f"{served.address}/uc?id=2", sha256="00000000"))
+    assert len(list((tmp_path / "transfers").iterdir())) == 2
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize("name", ["deepfashion", "market1501"])
+def test_a_source_without_origins_says_where_to_get_it(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(ReposeError, match=rf"the source is {name}, and repose does not ship it.*set origins in params"):
+        run(tmp_path, source=name)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_mannequins_with_origins_are_a_contradiction(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match="but there are origins"):
+        run(tmp_path, "somewhere", source="mannequin")
+
+
+def test_a_source_without_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mannequins, "files", lambda *_, **__: iter(()))
+    with pytest.raises(ReposeError, match="the source mannequin has no files"):
+        run(tmp_path, source="mannequin")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_everything_that_can_be_told_is_told_before_the_first_transfer(
+    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_zip(tmp_path / "served" / "a.zip")
+    monkeypatch.delenv("ZIP_PASSWORD", raising=False)
+    for origin, message in {
+        Origin("nowhere/in"): r"There is no nowhere/in. Check the path; a relative one starts at /",
+        Origin(str(tmp_path / "served"), sha256="0" * 64): "is a folder: sha256 and size are for single files",
+        Origin("s3://bucket/in/", size=3): r"s3://bucket/in/ is a folder: sha256",
+        Origin("ftp://anna:s3cret@host/a.zip"): "cannot fetch from ftp://",
+        Origin(f"{served.address}/a.zip", password_variable="ZIP_PASSWORD"): "variable ZIP_PASSWORD, which should hold",
+        Origin("/dev/null"): "cannot be read",
+    }.items():
+        with pytest.raises(ReposeError, match=message) as caught:
+            run(tmp_path, f"{served.address}/a.zip", origin)
+        assert "s3cret" not in str(caught.value)
+    assert served.asked == []
+
+
+def test_a_path_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ReposeError, match=r"cannot be read. Change its permissions"):
+        run(tmp_path, write_folder(tmp_path / "in"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "prefix", "litter"])
+def test_an_origin_without_files_is_told(
+    tmp_path: Path, kind: str, endpoint: str, put: Callable[[str, bytes], str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    address = {
+        "folder": str(tmp_path / "in"), "zip": write_zip(tmp_path / "a.zip", {}), "prefix": put("in/", b""),
+        "litter": write_zip(tmp_path / "b.zip", {"__MACOSX/x": b""}),
+    }[kind]  # fmt: skip
+    with pytest.raises(ReposeError, match="holds no files"):
+        run(tmp_path, write_folder(tmp_path / "good"), address, endpoint=endpoint)
+
+
+@pytest.mark.parametrize(("about", "message"), [
+    ({"sha256": "0" * 64}, r"SHA-256 should be 0{64}, it is [0-9a-f]{64}"),
+    ({"size": 7}, r"should have 7 bytes, it has"),
+])  # fmt: skip
+def test_a_local_zip_that_is_not_the_one_meant_is_told(tmp_path: Path, about: Any, message: str) -> None:
+    path = write_zip(tmp_path / "a.zip")
+    with pytest.raises(ReposeError, match=message):
+        run(tmp_path, Origin(path, **about))
+    assert Path(path).exists()
+
+
+def test_an_archive_of_another_kind_says_to_unpack_it(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"market.tar.gz": b"1"})
+    with pytest.raises(ReposeError, match=r"market.tar.gz: only zip archives are opened"):
+        run(tmp_path, str(tmp_path / "market.tar.gz"))
+
+
+def test_limits_hold_for_all_origins_together(tmp_path: Path) -> None:
+    one = write_folder(tmp_path / "one", {"a": b"1", "b": b"2"})
+    two = write_folder(tmp_path / "two", {"c": b"1", "d": b"2"})
+    with pytest.raises(ReposeError, match="the source holds more than 3 files"):
+        run(tmp_path, one, two, limits=Limits(files=3, total_gigabytes=1, file_megabytes=1, ratio=9))
+
+
+def test_limits_hold_before_anything_is_transferred(
+    tmp_path: Path, endpoint: str, put: Callable[[str, bytes], str], served: Served
+) -> None:
+    prefix = put("in/a", b"1" * 3_000_000).removesuffix("a")
+    small = Limits(files=9, total_gigabytes=0.002, file_megabytes=9, ratio=9)
+    with pytest.raises(ReposeError, match=r"s3://.*/in/ holds more than 0.002 GB"):
+        run(tmp_path, prefix, endpoint=endpoint, limits=small)
+    (tmp_path / "served" / "a.csv").write_bytes(b"1" * 3_000_000)
+    with pytest.raises(ReposeError, match="larger than the limit of 2,000,000 bytes"):
+        run(tmp_path, f"{served.address}/a.csv", limits=small)
+    assert not list((tmp_path / "transfers").rglob("*file*"))
+
+
+def test_no_secret_of_an_address_is_written_or_said(
+    tmp_path: Path, served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_zip(tmp_path / "served" / "a.zip", FILES | {".DS_Store": b""})
+    address = served.address.replace("http://", "http://anna:s3cret@")
+    run(tmp_path, f"{address}/a.zip?signature=s3cret")
+    assert source(tmp_path)["origins"][0]["address"] == f"{served.address}/a.zip"
+    output = capsys.readouterr()
+    assert "1 files that macOS or Windows added are left out" in output.err
+    assert "s3cret" not in output.err + output.out
+
+
+# ---- settings ----
+
+
+BLOCK: dict[str, Any] = {
+    "source": "deepfashion", "mannequin": {"flavour": "fashion", "items": 2, "seed": 0, "quality": 90},
+    "origins": [{"address": "data/in"}], "endpoint": None,
+    "limits": {"files": 10, "total_gigabytes": 1, "file_megabytes": 1, "ratio": 100},
+    "shard_megabytes": 64, "workers": 1,
+}  # fmt: skip
+
+
+def test_settings_come_from_a_mapping_where_an_address_is_enough() -> None:
+    built = settings_module.build(DownloadSettings, BLOCK, "download")
+    assert built.origins == (Origin("data/in", None, None, None),)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"origins": [{"address": "a", "sha256": "abc"}]}, r"download.origins\[0\]: A sha256 is 64 hexadecimal digits"),
+    ({"origins": [{"address": ""}]}, r"download.origins\[0\]: address is empty"),
+    ({"origins": [{"adress": "a"}]}, "Did you mean 'address'"),
+    ({"shard_megabytes": 0}, "shard_megabytes should be 1 or more"),
+    ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits: ratio should be above 0"),
+])  # fmt: skip
+def test_settings_that_cannot_be_are_told(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        settings_module.build(DownloadSettings, BLOCK | change, "download")

@@ -1,0 +1,254 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import numpy as np
+import pytest
+from fabricated import write_images, write_raw
+
+from repose.data.records import read_json, read_keypoints, read_table
+from repose.data.skeleton import JOINT, K, present
+from repose.errors import ReposeError
+from repose.settings import build
+from repose.stages import keypoints as stage
+from repose.stages.keypoints import EXTRACTORS, KeypointsSettings
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+PATHS = [f"img/WOMEN/Tees_Tanks/id_00000001/01_{view}.jpg" for view in ("1_front", "2_side", "3_back")]
+FRONT, SIDE, BACK = (f"fashionWOMENTees_Tanksid0000000101_{view}.jpg" for view in ("1front", "2side", "3back"))
+HEADER = "name:keypoints_y:keypoints_x"
+CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (0.0, 0.0), 0.0, 0.0)
+OPENPOSE = replace(CSV, extractor="openpose-json", files=("openpose/",))
+
+
+def row(name: str, y: int = 10, x: int = 20) -> str:
+    """Joint i at x + i, y + 2i."""
+    return f"{name}: {[y + 2 * k for k in range(K)]}: {[x + k for k in range(K)]}"
+
+
+def run(
+    tmp_path: Path, files: dict[str, bytes], settings: KeypointsSettings, size: tuple[int, int] = (256, 256)
+) -> Path:
+    raw, images, out = tmp_path / "raw", tmp_path / "images", tmp_path / "keypoints"
+    if not images.exists():
+        write_images(images, PATHS, size=size)
+    stage.run(raw=write_raw(raw, files), images=images, keypoints=out, settings=settings)
+    return out
+
+
+def csv(*rows: str, header: str = HEADER) -> dict[str, bytes]:
+    return {"source/poses.csv": "\n".join([header, *rows, ""]).encode()}
+
+
+def person(x: float = 20, y: float = 10, confidence: float = 0.5, joints: int = 18) -> list[float]:
+    return [value for k in range(joints) for value in (x + k, y + 2 * k, confidence)]
+
+
+def people(*persons: list[float]) -> bytes:
+    return json.dumps({"people": [{"pose_keypoints_2d": values} for values in persons]}).encode()
+
+
+def test_every_photo_has_a_row_in_the_order_of_images_csv(tmp_path: Path) -> None:
+    files = csv(row(BACK), row("fasionWOMENTeesTanksid0000000101_1front.jpg", y=30), row("stranger.jpg"), row(BACK))
+    out = run(tmp_path, files, CSV)
+    names, keypoints, confidence = read_keypoints(out / "keypoints.csv")
+    assert names == [FRONT, SIDE, BACK]
+    assert present(keypoints).all(1).tolist() == [True, False, True]
+    np.testing.assert_array_equal(keypoints[0, :, 1], 30 + 2 * np.arange(K))
+    np.testing.assert_array_equal(keypoints[2, :, 0], 20 + np.arange(K))
+    np.testing.assert_array_equal(confidence.mean(1), [1, 0, 1])
+    assert read_table(out / "order.csv", ["name"])["name"].tolist() == [BACK, FRONT]
+    report = read_json(out / "report.json")
+    assert report | {"share_of_posed_with": None} == {
+        "extractor": "posegan-csv",
+        "files": 1,
+        "photos": 3,
+        "photos_without_a_row": 1,
+        "posed": 2,
+        "torso": 2,
+        "share_of_posed_with": None,
+        "rows_of_unknown_photos": 1,
+        "unknown_photos": ["stranger.jpg"],
+        "repeated_rows": 1,
+        "joints_outside_their_photo": 0,
+    }
+    assert set(report["share_of_posed_with"]) == set(JOINT)
+
+
+def test_the_report_counts_each_joint_among_the_posed(tmp_path: Path) -> None:
+    no_nose = row(FRONT).replace("[10,", "[-1,").replace("[20,", "[-1,")
+    nothing = f"{SIDE}: {[-1] * K}: {[-1] * K}"
+    report = read_json(run(tmp_path, csv(no_nose, row(BACK), nothing), CSV) / "report.json")
+    assert report["share_of_posed_with"]["nose"] == 0.5
+    assert report["share_of_posed_with"]["neck"] == 1
+    assert (report["posed"], report["photos_without_a_row"]) == (2, 0)
+
+
+def test_several_files_are_read_in_the_order_of_the_settings(tmp_path: Path) -> None:
+    files = {"b.csv": csv(row(FRONT))["source/poses.csv"], "a.csv": csv(row(BACK), row(SIDE))["source/poses.csv"]}
+    out = run(tmp_path, files, replace(CSV, files=("b.csv", "a.csv")))
+    assert read_table(out / "order.csv", ["name"])["name"].tolist() == [FRONT, BACK, SIDE]
+    assert read_json(out / "report.json")["files"] == 2
+
+
+def test_the_offset_is_added_to_known_joints(tmp_path: Path) -> None:
+    gap = row(FRONT, x=-38).replace("[10,", "[-1,").replace("[-38,", "[-1,")  # as PATN's 256x176 files have it
+    _, keypoints, _ = read_keypoints(run(tmp_path, csv(gap), replace(CSV, offset=(40.0, 0.5))) / "keypoints.csv")
+    assert np.isnan(keypoints[0, 0]).all()
+    np.testing.assert_array_equal(keypoints[0, 1:, 0], 2 + np.arange(1, K))
+    np.testing.assert_array_equal(keypoints[0, 1:, 1], 10.5 + 2 * np.arange(1, K))
+
+
+def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path: Path) -> None:
+    files = csv(row(FRONT, x=45), row(BACK))  # front: the last joint is at x 62; the photos are 60 wide
+    with pytest.raises(ReposeError, match=rf"2 of 36 joints.*right_ear.*{FRONT} at x 61, y 42; it is 60 pixels wide"):
+        run(tmp_path, files, CSV, size=(128, 60))
+    assert not (tmp_path / "keypoints").exists()
+    (tmp_path / "raw").rename(tmp_path / "raw-before")
+    out = run(tmp_path, files, replace(CSV, max_outside=0.1))
+    _, keypoints, confidence = read_keypoints(out / "keypoints.csv")
+    assert np.flatnonzero(~present(keypoints)[0]).tolist() == [16, 17]
+    assert confidence[0, 16] == 0
+    assert keypoints[0, 15, 0] == 59  # was 60, one pixel beyond: at the edge
+    assert read_json(out / "report.json")["joints_outside_their_photo"] == 2
+
+
+def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_path: Path) -> None:
+    files = {
+        f"source/openpose/{FRONT.removesuffix('.jpg')}_keypoints.json": people(person()),
+        "source/openpose/img/WOMEN/Tees_Tanks/id_00000001/01_2_side_keypoints.json": people(person(joints=25)),
+        "source/openpose/stranger_keypoints.json": people(person(), person()),
+        "source/other/x_keypoints.json": b"not looked at",
+    }
+    out = run(tmp_path, files, OPENPOSE)
+    _, keypoints, confidence = read_keypoints(out / "keypoints.csv")
+    assert present(keypoints).all(1).tolist() == [True, True, False]
+    np.testing.assert_allclose(keypoints[0, :, 0], 20 + np.arange(K))
+    assert keypoints[1, JOINT["right_hip"], 0] == 20 + 9
+    np.testing.assert_allclose(confidence[0], 0.5)
+    report = read_json(out / "report.json")
+    assert (report["files"], report["rows_of_unknown_photos"]) == (3, 1)
+    assert (report["files_with_several_people"], report["people_left_out"]) == (1, 1)
+
+
+def test_of_several_people_the_large_one_in_the_middle_is_taken_and_the_others_counted(tmp_path: Path) -> None:
+    large = [value for k in range(K) for value in (100 + 3 * k, 20 + 12 * k, 0.9)]
+    unsure = person(confidence=0.1)
+    files = {f"openpose/{FRONT}_keypoints.json".replace(".jpg", ""): people(person(), large, unsure)}
+    out = run(tmp_path, files, replace(OPENPOSE, min_confidence=0.2))
+    assert read_keypoints(out / "keypoints.csv")[1][0, 0].tolist() == [100, 20]
+    assert read_json(out / "report.json")["people_left_out"] == 1
+
+
+def test_joints_of_little_confidence_are_missing_and_of_more_than_one_are_one(tmp_path: Path) -> None:
+    values = person()
+    values[2], values[5], values[8] = 0.19, 1.02, 0.2
+    name = FRONT.removesuffix(".jpg")
+    out = run(tmp_path, {f"openpose/{name}_keypoints.json": people(values)}, replace(OPENPOSE, min_confidence=0.2))
+    _, keypoints, confidence = read_keypoints(out / "keypoints.csv")
+    assert np.flatnonzero(~present(keypoints)[0]).tolist() == [0]
+    np.testing.assert_allclose(confidence[0, :3], [0, 1, 0.2])
+
+
+def test_a_photo_with_nobody_has_no_pose(tmp_path: Path) -> None:
+    files = {
+        f"openpose/{FRONT.removesuffix('.jpg')}_keypoints.json": people(person()),
+        f"openpose/{SIDE.removesuffix('.jpg')}_keypoints.json": people(),
+    }
+    report = read_json(run(tmp_path, files, OPENPOSE) / "report.json")
+    assert (report["posed"], report["photos_without_a_row"]) == (1, 1)
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        out = run(tmp_path / name, csv(row(FRONT), row(BACK)), CSV)
+        written.append({file.name: file.read_bytes() for file in out.iterdir()})
+    assert written[0] == written[1]
+
+
+def test_the_real_sample(tmp_path: Path) -> None:
+    sample = SHARED / "deepfashion-sample"
+    if not sample.is_dir():
+        pytest.skip(f"no real photos: {sample} is absent")
+    write_images(tmp_path / "images", [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")])
+    out = run(
+        tmp_path, {"keypoints.csv": (sample / "keypoints.csv").read_bytes()}, replace(CSV, files=("keypoints.csv",))
+    )
+    report = read_json(out / "report.json")
+    assert (report["photos"], report["posed"], report["torso"], report["rows_of_unknown_photos"]) == (189, 189, 189, 0)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (csv(f"{FRONT}: {[1] * 17}: {[1] * 17}"), "17 values of y"),
+        (csv(row(FRONT), header="name:keypoints_x:keypoints_y"), "x comes before y"),
+        (csv(row(FRONT), header=HEADER.replace(":", ",")), "Separate the columns with ':'"),
+        (csv(row(FRONT).replace("[10,", "[10.5,")), "source/poses.csv, line 2: expected"),
+        (csv(row(FRONT), row(FRONT, y=11)), f"another pose.*{FRONT}"),
+        (csv(row(FRONT).replace("[10,", "[-1,")), "only one of x and y of the nose"),
+        ({"other.csv": b""}, "holds no file named poses.csv"),
+        (csv(f"{FRONT}: {[-1] * K}: {[-1] * K}"), "Not one of the 3 photos has a joint"),
+        (csv(row("stranger.jpg")), r"Not one of the 3 photos.*1 row\(s\) are of other photos, such as stranger.jpg"),
+        (csv(), "Not one of the 3 photos"),
+    ],
+)
+def test_bad_csv_files_are_refused(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    earlier = tmp_path / "keypoints" / "keypoints.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("earlier")
+    with pytest.raises(ReposeError, match=message):
+        run(tmp_path, files, CSV)
+    assert earlier.read_text() == "earlier"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"openpose.json": b"{}"}, r"holds no \.json file in openpose/"),
+        ({"myopenpose/a_keypoints.json": people(person())}, r"holds no \.json file in openpose/"),
+        ({"openpose/a_keypoints.json": b"{}"}, "openpose/a_keypoints.json is not a JSON of OpenPose"),
+        ({"openpose/a_keypoints.json": people(person(joints=17))}, "is not a JSON of OpenPose"),
+        ({"openpose/a_keypoints.json": people(person())}, "Not one of the 3 photos"),
+        (
+            {f"openpose/{FRONT}_keypoints.json".replace(".jpg", ""): people([0.5, 0.25, 0.9] * 18)},
+            "Run OpenPose with --keypoint_scale 0",
+        ),
+    ],
+)
+def test_bad_openpose_files_are_refused(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        run(tmp_path, files, OPENPOSE)
+
+
+def test_images_csv_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"images\.csv. Run the stage that writes it"):
+        stage.run(
+            raw=write_raw(tmp_path / "raw", csv()), images=tmp_path, keypoints=tmp_path / "keypoints", settings=CSV
+        )
+
+
+BLOCK = {"extractor": "posegan-csv", "files": ["a.csv"], "offset": [0, 0], "min_confidence": 0, "max_outside": 0}
+
+
+def test_the_settings_name_every_extractor() -> None:
+    assert set(get_args(get_type_hints(KeypointsSettings)["extractor"])) == set(EXTRACTORS)
+    assert build(KeypointsSettings, BLOCK, "params.yaml: keypoints").offset == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": []}, "files is empty"),
+        ({"min_confidence": 1.5}, "min_confidence should lie between 0 and 1"),
+        ({"max_outside": -0.1}, "max_outside should lie between 0 and 1"),
+        ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
+        ({"offset": [1]}, "should have 2 entries"),
+    ],
+)
+def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        build(KeypointsSettings, BLOCK | change, "params.yaml: keypoints")

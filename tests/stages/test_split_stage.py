@@ -1,0 +1,516 @@
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import write_images, write_poses, write_raw
+
+from repose.data.layouts import LayoutName
+from repose.data.records import read_json, read_table, write_keypoints
+from repose.data.skeleton import K
+from repose.errors import ReposeError
+from repose.settings import as_dict, build
+from repose.stages import split as stage
+from repose.stages.keypoints import KeypointsSettings
+from repose.stages.keypoints import run as run_keypoints
+from repose.stages.split import SplitSettings
+
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+PG2 = SplitSettings(
+    mode="pg2",
+    train_list=None,
+    test_list=None,
+    pairs=None,
+    test_share=None,
+    test_pairs=12_800,
+    posed="torso",
+    exclude_views=("flat",),
+    exclude_categories=(),
+    max_unknown=0.0,
+    seed=0,
+)
+PATN = replace(PG2, mode="patn")
+OFFICIAL = replace(PG2, mode="official")
+VIEWS = ("1_front", "2_side", "3_back", "4_full", "7_additional")
+
+
+def garment(number: int, views: Iterable[str] = VIEWS[:3], category: str = "WOMEN/Dresses") -> list[str]:
+    return [f"img/{category}/id_{number:08d}/01_{view}.jpg" for view in views]
+
+
+def name(number: int, view: str, category: str = "WOMENDresses") -> str:
+    return f"fashion{category}id{number:08d}01_{view.replace('_', '')}.jpg"
+
+
+@dataclass(frozen=True)
+class Split:
+    items: pd.DataFrame
+    train: pd.DataFrame
+    test: pd.DataFrame
+    record: dict[str, Any]
+
+    def items_of(self, part: str) -> set[str]:
+        return set(self.items["item"][self.items["part"] == part])
+
+    def names_of(self, part: str) -> list[str]:
+        return self.items["name"][self.items["part"] == part].tolist()
+
+
+def read(folder: Path) -> Split:
+    items = read_table(folder / "items.csv", ["part", "item", "name"])
+    pairs = [read_table(folder / f"{part}-pairs.csv", ["from", "to"]) for part in ("train", "test")]
+    return Split(items, *pairs, read_json(folder / "split.json"))
+
+
+def split(
+    folder: Path,
+    paths: Sequence[str],
+    settings: SplitSettings,
+    *,
+    files: Mapping[str, str] | None = None,
+    layout: LayoutName = "deepfashion",
+    partition: str = "",
+    no_pose: Iterable[str] = (),
+    order: Sequence[str] = (),
+) -> Split:
+    raw = write_raw(folder / "raw", {path: text.encode() for path, text in (files or {}).items()}, layout)
+    images = write_images(folder / "images", paths, layout, partition=partition)
+    names = read_table(images / "images.csv", ["name"])["name"].tolist()
+    poses = write_poses(folder / "keypoints", names, none=no_pose, order=order)
+    stage.run(raw=raw, images=images, keypoints=poses, split=folder / "split", settings=settings)
+    found = read(folder / "split")
+    assert_sound(found, names)
+    return found
+
+
+def assert_sound(found: Split, names: Sequence[str]) -> None:
+    """What holds of every split."""
+    item_of = dict(zip(found.items["name"], found.items["item"], strict=True))
+    part_of = dict(zip(found.items["name"], found.items["part"], strict=True))
+    assert not found.items_of("train") & found.items_of("test")
+    assert found.items["name"].is_unique
+    assert found.items["item"].duplicated(keep=False).all()  # none alone
+    for part, pairs in (("train", found.train), ("test", found.test)):
+        assert not pairs.duplicated().any()
+        assert (pairs["from"] != pairs["to"]).all()
+        assert (pairs["from"].map(item_of) == pairs["to"].map(item_of)).all()
+        assert set(pairs["from"].map(part_of)) | set(pairs["to"].map(part_of)) == {part}
+        counts = {"items": len(found.items_of(part)), "photos": len(found.names_of(part)), "pairs": len(pairs)}
+        assert found.record[part] == counts
+    assert len(found.items) + sum(found.record["photos_dropped"].values()) == len(names)
+
+
+# --- pg2 -----------------------------------------------------------------------------------------------------------
+
+
+def test_pg2_tests_on_the_garments_that_a_list_names(tmp_path: Path) -> None:
+    paths = garment(1) + garment(2, VIEWS[:2]) + garment(3, VIEWS[:2], "MEN/Pants")
+    settings = replace(PG2, test_list="new_split.csv")
+    found = split(tmp_path, paths, settings, files={"x/new_split.csv": f"name\n{name(2, '2_side')}\n"})
+    assert found.record["mode"] == "pg2"
+    assert found.record["departures"] == []
+    assert found.record["lists"]["test_list"] == {"file": "x/new_split.csv", "names": 1, "not_there": 0, "items": 1}
+    assert found.items_of("test") == {"WOMEN/Dresses/id_00000002/01"}
+    assert found.items_of("train") == {"WOMEN/Dresses/id_00000001/01", "MEN/Pants/id_00000003/01"}
+    assert len(found.train) == 3 * 2 + 2
+    two = [name(2, "1_front"), name(2, "2_side")]
+    assert set(found.test.itertuples(index=False, name=None)) == set(itertools.permutations(two, 2))
+
+
+def test_without_a_list_whole_garments_of_pg2s_categories_are_drawn_and_the_mode_says_so(tmp_path: Path) -> None:
+    dresses = [path for number in range(100) for path in garment(number, VIEWS[:2])]
+    skirts = [path for number in range(100, 130) for path in garment(number, VIEWS[:2], "WOMEN/Skirts")]
+    found = split(tmp_path, dresses + skirts, PG2)
+    assert found.record["mode"] == "pg2-like"
+    assert found.record["departures"] == ["tested on 21 of 100 upper bodies and dresses, drawn with seed 0"]
+    assert len(found.items_of("test")) == 21  # 2,061 / 13,029 of 130
+    assert all(item.startswith("WOMEN/Dresses/") for item in found.items_of("test"))
+    assert len(found.items_of("train")) == 109
+
+
+def test_the_draw_depends_on_the_seed_and_the_share(tmp_path: Path) -> None:
+    paths = [path for number in range(100) for path in garment(number, VIEWS[:2])]
+    drawn = []
+    for turn, settings in enumerate([PG2, PG2, replace(PG2, seed=1), replace(PG2, test_share=0.5)]):
+        (tmp_path / str(turn)).mkdir()
+        drawn.append(split(tmp_path / str(turn), paths, settings).items_of("test"))
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+    assert [len(items) for items in drawn] == [16, 16, 16, 50]
+
+
+def test_a_share_beyond_the_garments_that_can_be_drawn_is_refused(tmp_path: Path) -> None:
+    paths = garment(1) + [path for number in range(2, 9) for path in garment(number, category="WOMEN/Skirts")]
+    with pytest.raises(ReposeError, match=r"4 of 8 garments should be tested on, and only 1 can be \(upper bodies"):
+        split(tmp_path, paths, replace(PG2, test_share=0.5))
+
+
+def test_at_most_test_pairs_are_drawn_and_the_mode_says_so(tmp_path: Path) -> None:
+    paths = [path for number in range(10) for path in garment(number)]
+    listed = "\n".join(name(number, "1_front") for number in range(5))
+    drawn = []
+    for turn, settings in enumerate([PG2, replace(PG2, test_pairs=4), replace(PG2, test_pairs=4, seed=1)]):
+        (tmp_path / str(turn)).mkdir()
+        drawn.append(split(tmp_path / str(turn), paths, replace(settings, test_list="l"), files={"l": listed}))
+    every, four, other = ([*found.test.itertuples(index=False, name=None)] for found in drawn)
+    assert [found.record["mode"] for found in drawn] == ["pg2", "pg2-like", "pg2-like"]
+    assert drawn[1].record["departures"] == ["4 test pairs in place of 30"]
+    assert drawn[1].record["test_pairs_dropped"] == {"not drawn": 26}
+    assert (len(every), every[:4]) == (30, four)
+    assert four != other
+    assert [len(found.names_of("test")) for found in drawn] == [15, 15, 15]  # all photos may be sources
+
+
+def test_photos_without_a_pose_are_in_no_pair_and_counted(tmp_path: Path) -> None:
+    paths = garment(1) + garment(2) + garment(3, VIEWS[:2]) + garment(4, VIEWS[:1])
+    files = {"l": name(2, "1_front")}
+    no_pose = [name(1, "2_side"), name(2, "3_back"), name(3, "1_front")]
+    found = split(tmp_path, paths, replace(PG2, test_list="l"), files=files, no_pose=no_pose)
+    assert found.items["name"].tolist() == [
+        name(1, "1_front"),
+        name(1, "3_back"),
+        name(2, "1_front"),
+        name(2, "2_side"),
+    ]
+    assert found.record["photos_dropped"] == {"without a pose (torso)": 3, "the only one of its item": 2}
+
+
+def test_the_rule_any_takes_half_a_body_too(tmp_path: Path) -> None:
+    names = [name(1, "1_front"), name(1, "2_side"), name(2, "1_front"), name(2, "2_side")]
+    counts = {}
+    for rule in ("torso", "any"):
+        folder = tmp_path / rule
+        folder.mkdir()
+        raw = write_raw(folder / "raw", {"l": name(2, "1_front").encode()})
+        images = write_images(folder / "images", garment(1, VIEWS[:2]) + garment(2, VIEWS[:2]))
+        poses = write_poses(folder / "keypoints", names)
+        keypoints = np.full((4, K, 2), 9, np.float32)
+        keypoints[0, 8] = np.nan  # no right hip
+        write_keypoints(poses / "keypoints.csv", names, keypoints, np.ones((4, K), np.float32))
+        settings = build(SplitSettings, as_dict(PG2) | {"test_list": "l", "posed": rule}, "params.yaml: split")
+        if rule == "torso":
+            with pytest.raises(ReposeError, match=r"no train items. Left out: 1 without a pose \(torso\), 1 the only"):
+                stage.run(raw=raw, images=images, keypoints=poses, split=folder / "split", settings=settings)
+        else:
+            stage.run(raw=raw, images=images, keypoints=poses, split=folder / "split", settings=settings)
+            counts = read_json(folder / "split" / "split.json")["train"]
+    assert counts == {"items": 1, "photos": 2, "pairs": 2}
+
+
+def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_rule(tmp_path: Path) -> None:
+    views = [*VIEWS[:2], "6_flat"]
+    paths = garment(1, views) + garment(2, views) + garment(3, views, "WOMEN/Shorts")
+    settings = replace(PG2, test_list="l", exclude_categories=("WOMEN/Shorts",))
+    found = split(tmp_path, paths, settings, files={"l": name(2, "1_front")})
+    assert found.names_of("train") == [name(1, "1_front"), name(1, "2_side")]
+    assert len(found.train) == 2
+    assert found.names_of("test") == [name(2, view) for view in views]
+    assert len(found.test) == 6
+    assert found.record["photos_dropped"] == {"of an excluded category": 2, "of an excluded view": 2}
+
+
+def test_a_test_photo_of_an_excluded_view_that_no_pair_needs_is_left_out(tmp_path: Path) -> None:
+    paths = garment(1) + garment(2, [*VIEWS[:2], "6_flat"])
+    pairs = f"from,to\n{name(2, '1_front')},{name(2, '2_side')}\n"
+    found = split(tmp_path, paths, replace(PATN, pairs="p.csv"), files={"p.csv": pairs})
+    assert found.names_of("test") == [name(2, "1_front"), name(2, "2_side")]
+
+
+# --- patn ----------------------------------------------------------------------------------------------------------
+
+
+def test_patn_pairs_come_in_the_order_of_the_keypoint_file_and_of_its_draw(tmp_path: Path) -> None:
+    paths = garment(1) + garment(2) + garment(3)
+    names = [name(number, view) for number in (1, 2, 3) for view in VIEWS[:3]]
+    order = [names[row] for row in (7, 4, 1, 3, 6, 8, 0, 5, 2)]
+    files = {"test.lst": "\n".join([name(2, "1_front"), name(3, "1_front")])}
+    found = split(tmp_path, paths, replace(PATN, test_list="test.lst", seed=5), files=files, order=order)
+    groups = [[other for other in order if other in names[3 * g : 3 * g + 3]] for g in (2, 1)]  # as first seen in order
+    pairs = [pair for group in groups for pair in itertools.permutations(group, 2)]
+    chosen = np.random.RandomState(0).choice(12, 12, replace=False)
+    assert [*found.test.itertuples(index=False, name=None)] == [pairs[index] for index in chosen]
+    trained = [other for other in order if other in names[:3]]
+    assert [*found.train.itertuples(index=False, name=None)] == [*itertools.permutations(trained, 2)]
+    assert found.record["mode"] == "patn"
+    assert found.names_of("test") == names[3:]
+
+
+def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> None:
+    lists = SHARED / "lists"
+    if not lists.is_dir():
+        pytest.skip(f"no real lists: {lists} is absent")
+    names = (lists / "test.lst").read_text().split()
+    training = garment(90_000_001) + garment(90_000_002)  # the photos of train.lst have no published keypoints here
+    annotation = (lists / "fasion-annotation-test.csv").read_text()
+    pose = annotation.splitlines()[2].split(": ", 1)[1]  # that of a posed photo
+    own = "".join(f"{name(number, view)}: {pose}\n" for number in (90_000_001, 90_000_002) for view in VIEWS[:3])
+    files = {"annotation.csv": annotation + own, "test.lst": (lists / "test.lst").read_text()}
+    raw = write_raw(tmp_path / "raw", {path: text.encode() for path, text in files.items()})
+    images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training)
+    settings = KeypointsSettings("posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0)
+    run_keypoints(raw=raw, images=images, keypoints=tmp_path / "keypoints", settings=settings)
+    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", "split": tmp_path / "split"}
+    stage.run(**folders, settings=replace(PATN, test_list="test.lst"))
+    found = read(tmp_path / "split")
+    published = pd.read_csv(lists / "fashion-pairs-test.csv")
+    assert len(found.test) == 8_570
+    pd.testing.assert_frame_equal(found.test, published, check_dtype=False)
+    assert found.record["mode"] == "patn"
+    # and the same from the published file itself
+    again = write_raw(tmp_path / "again", {"pairs.csv": (lists / "fashion-pairs-test.csv").read_bytes()})
+    folders |= {"raw": again, "split": tmp_path / "split-again"}
+    stage.run(**folders, settings=replace(PATN, pairs="pairs.csv"))
+    pd.testing.assert_frame_equal(read(tmp_path / "split-again").test, published, check_dtype=False)
+
+
+def owners_path(flat: str) -> str:
+    """The owner's path of a name in PATN's spelling."""
+    head, view = flat.removeprefix("fashion").removesuffix(".jpg").rsplit("_", 1)
+    gender = "WOMEN" if head.startswith("WOMEN") else "MEN"
+    return f"img/{gender}/{head[len(gender) : -12]}/id_{head[-10:-2]}/{head[-2:]}_{view[0]}_{view[1:]}.jpg"
+
+
+def test_the_rows_of_a_pairs_file_are_the_test_pairs(tmp_path: Path) -> None:
+    paths = garment(1) + garment(2) + garment(3)
+    spelled = "fasionWOMENDressesid0000000201_1front.jpg"
+    rows = [(name(3, "3_back"), name(3, "1_front")), (name(2, "2_side"), spelled)]
+    text = "from,to\n" + "".join(f"{a},{b}\n" for a, b in rows)
+    found = split(tmp_path, paths, replace(PATN, pairs="p.csv"), files={"p.csv": text})
+    assert found.record["mode"] == "patn"
+    assert [*found.test.itertuples(index=False, name=None)] == [rows[0], (rows[1][0], name(2, "1_front"))]
+    assert found.items_of("train") == {"WOMEN/Dresses/id_00000001/01"}
+    assert len(found.names_of("test")) == 6
+
+
+def test_rows_of_a_pairs_file_that_cannot_be_tested_are_counted_and_the_mode_says_so(tmp_path: Path) -> None:
+    paths = garment(1) + garment(2) + garment(3)
+    a, b, c = (name(2, view) for view in VIEWS[:3])
+    rows = [(a, b), (a, "gone.jpg"), (b, c), (a, b), (b, a), (name(3, "1_front"), name(3, "2_side"))]
+    text = "from,to\n" + "".join(f"{a},{b}\n" for a, b in rows)
+    settings = replace(PATN, pairs="p.csv", max_unknown=0.2, test_pairs=2)
+    found = split(tmp_path, paths, settings, files={"p.csv": text}, no_pose=[c])
+    assert found.record["mode"] == "patn-like"
+    assert found.record["departures"] == ["2 of the 6 pairs of p.csv"]
+    assert found.record["test_pairs_dropped"] == {
+        "with a photo that is not there": 1,
+        "of photos left out": 1,
+        "listed twice": 1,
+        "beyond test_pairs": 1,
+    }
+    assert [*found.test.itertuples(index=False, name=None)] == [(a, b), (b, a)]
+
+
+def test_a_share_of_the_listed_garments_leaves_the_rest_to_train_on(tmp_path: Path) -> None:
+    paths = [path for number in range(20) for path in garment(number, VIEWS[:2])]
+    text = "from,to\n" + "".join(f"{name(number, '1_front')},{name(number, '2_side')}\n" for number in range(20))
+    found = split(tmp_path, paths, replace(PATN, pairs="p.csv", test_share=0.25), files={"p.csv": text})
+    assert found.record["mode"] == "patn-like"
+    assert found.record["departures"] == [
+        "tested on 5 of 20 garments of the lists, drawn with seed 0",
+        "5 of the 20 pairs of p.csv",
+    ]
+    assert found.record["test_pairs_dropped"] == {"of items that are not tested on": 15}
+    assert (len(found.items_of("train")), len(found.items_of("test"))) == (15, 5)
+
+
+def test_the_rest_of_the_listed_garments_joins_the_train_list(tmp_path: Path) -> None:
+    paths = [path for number in range(10) for path in garment(number, VIEWS[:2])]
+    files = {"test": "\n".join(name(number, "1_front") for number in range(4)), "train": name(5, "1_front")}
+    settings = replace(PATN, train_list="train", test_list="test", test_share=0.2)
+    found = split(tmp_path, paths, settings, files=files)
+    listed = {f"WOMEN/Dresses/id_{number:08d}/01" for number in range(4)}
+    assert len(found.items_of("test")) == 2
+    assert found.items_of("test") < listed
+    assert found.items_of("train") == listed - found.items_of("test") | {"WOMEN/Dresses/id_00000005/01"}
+
+
+def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
+    sample = SHARED / "deepfashion-sample"
+    if not sample.is_dir():
+        pytest.skip(f"no real photos: {sample} is absent")
+    files = {file: (sample / file).read_bytes() for file in ("keypoints.csv", "pairs.csv")}
+    raw = write_raw(tmp_path / "raw", files)
+    images = write_images(tmp_path / "images", [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")])
+    poses = KeypointsSettings("posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0)
+    run_keypoints(raw=raw, images=images, keypoints=tmp_path / "keypoints", settings=poses)
+    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", "split": tmp_path / "split"}
+    stage.run(**folders, settings=replace(PATN, pairs="pairs.csv", test_share=0.25))
+    found = read(tmp_path / "split")
+    assert_sound(found, [""] * 189)
+    assert found.record["mode"] == "patn-like"
+    assert len(found.items_of("test")) == 23
+    assert len(found.items_of("train")) == 68
+    with pytest.raises(ReposeError, match="no train items"):  # all 91 garments are in the pairs
+        stage.run(**folders, settings=replace(PATN, pairs="pairs.csv"))
+    assert read(tmp_path / "split").record == found.record
+
+
+def test_patn_with_another_rule_of_poses_says_so(tmp_path: Path) -> None:
+    settings = replace(PATN, test_list="l", posed="any")
+    found = split(tmp_path, garment(1) + garment(2), settings, files={"l": name(2, "1_front")})
+    assert found.record["mode"] == "patn-like"
+    assert found.record["departures"] == ["posed is any, not torso"]
+
+
+def test_listed_photos_that_are_not_there_make_the_mode_say_so(tmp_path: Path) -> None:
+    files = {"l": "\n".join([name(2, "1_front"), name(2, "4_full"), name(7, "1_front")])}
+    found = split(tmp_path, garment(1) + garment(2), replace(PATN, test_list="l"), files=files)
+    assert found.record["mode"] == "patn-like"
+    assert found.record["departures"] == ["2 of 3 photos of l are not there"]
+
+
+def test_photos_in_neither_list_are_in_neither_part(tmp_path: Path) -> None:
+    files = {"train.lst": name(1, "1_front"), "test.lst": name(2, "1_front")}
+    settings = replace(PATN, train_list="train.lst", test_list="test.lst")
+    found = split(tmp_path, garment(1) + garment(2) + garment(3), settings, files=files)
+    assert found.items_of("train") == {"WOMEN/Dresses/id_00000001/01"}
+    assert found.record["photos_dropped"] == {"in neither part": 3}
+
+
+# --- official ------------------------------------------------------------------------------------------------------
+
+
+def partition_list(parts: Mapping[str, str]) -> str:
+    rows = "".join(f"{path} {path.split('/')[3]} {part}\n" for path, part in parts.items())
+    return f"{len(parts)}\nimage_name item_id evaluation_status\n{rows}"
+
+
+def test_official_tests_on_query_and_gallery(tmp_path: Path) -> None:
+    one, two, three = garment(1), garment(2), garment(3)
+    parts = {**dict.fromkeys(one, "train"), two[0]: "query", two[1]: "gallery", two[2]: "gallery"}
+    found = split(tmp_path, one + two + three, OFFICIAL, partition=partition_list(parts))
+    assert found.record["mode"] == "official"
+    assert found.items_of("test") == {"WOMEN/Dresses/id_00000002/01"}
+    assert (len(found.train), len(found.test)) == (6, 6)
+    assert found.record["photos_dropped"] == {"in neither part": 3}
+
+
+def test_official_needs_the_owners_partition(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"needs the owner's partition.*list_eval_partition\.txt"):
+        split(tmp_path, garment(1) + garment(2), OFFICIAL)
+
+
+def test_an_item_in_both_of_the_owners_parts_is_refused(tmp_path: Path) -> None:
+    paths = garment(1)
+    parts = {paths[0]: "train", paths[1]: "query", paths[2]: "gallery"}
+    with pytest.raises(ReposeError, match=r"1 item\(s\) are in both parts.*owner's partition.*id_00000001"):
+        split(tmp_path, paths, OFFICIAL, partition=partition_list(parts))
+
+
+# --- Market-1501 ---------------------------------------------------------------------------------------------------
+
+MARKET = [
+    *(f"bounding_box_train/0002_c{camera}s1_00045{camera}_03.jpg" for camera in range(1, 7)),
+    *(f"bounding_box_train/0002_c1s2_00046{number}_03.jpg" for number in range(4)),
+    "bounding_box_train/0007_c1s1_000451_03.jpg",
+    "bounding_box_test/0001_c1s1_000451_03.jpg",
+    "bounding_box_test/0001_c2s1_000451_03.jpg",
+    "bounding_box_test/0001_c3s1_000451_03.jpg.jpg",
+    "bounding_box_test/-1_c1s1_000451_03.jpg",
+    "bounding_box_test/-1_c2s1_000451_03.jpg",
+    "bounding_box_test/0000_c1s1_000451_03.jpg",
+    "bounding_box_test/0000_c2s1_000451_03.jpg",
+    "query/0001_c1s1_000451_00.jpg",
+]
+NOBODY = {"of nobody in particular (-1 or 0000)": 4}
+
+
+@pytest.mark.parametrize(("mode", "photos"), [("pg2", 3), ("patn", 3), ("official", 4)])
+def test_market_by_its_folders(tmp_path: Path, mode: str, photos: int) -> None:
+    settings = build(SplitSettings, as_dict(PG2) | {"mode": mode}, "params.yaml: split")
+    found = split(tmp_path, MARKET, settings, layout="market1501")
+    assert found.record["mode"] == mode
+    assert found.record["train"] == {"items": 1, "photos": 10, "pairs": 90}
+    assert found.record["test"] == {"items": 1, "photos": photos, "pairs": photos * (photos - 1)}
+    neither = {} if mode == "official" else {"in neither part": 1}
+    assert found.record["photos_dropped"] == NOBODY | neither | {"the only one of its item": 1}
+    assert any(other.endswith(".jpg.jpg") for other in found.test["to"])
+
+
+def test_market_with_a_pairs_file(tmp_path: Path) -> None:
+    rows = "from,to\n0001_c1s1_000451_03.jpg,0001_c3s1_000451_03.jpg.jpg\n"
+    found = split(tmp_path, MARKET, replace(PATN, pairs="p.csv"), layout="market1501", files={"p.csv": rows})
+    assert found.record["test"] == {"items": 1, "photos": 3, "pairs": 1}
+
+
+def test_market_takes_no_lists(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match="Market-1501's folders say who is tested on"):
+        split(tmp_path, MARKET, replace(PG2, test_share=0.5), layout="market1501")
+
+
+# --- bad input -----------------------------------------------------------------------------------------------------
+
+ONE, TWO, THREE = (name(number, "1_front") for number in (1, 2, 3))
+PAIR = f"from,to\n{TWO},{name(2, '2_side')}\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "files", "message"),
+    [
+        ({"pairs": "p"}, {"p": f"{PAIR}{TWO},{name(9, '1_front')}\n"}, "p: 1 of 2 pairs name a photo"),
+        ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs name a photo.*such as a.jpg, b.jpg. Get"),
+        ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{TWO}\n"}, "p, line 3.*are not two photos of one item"),
+        ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{ONE}\n"}, "p, line 3.*are not two photos of one item"),
+        ({"pairs": "p"}, {"p": "source,target\n"}, "p is not a CSV of pairs"),
+        ({"pairs": "p"}, {"p": "from,to\n"}, "p is a CSV of pairs without any pair"),
+        ({"pairs": "q"}, {"p": PAIR}, "holds no file named q"),
+        ({"pairs": "p", "train_list": "l"}, {"p": PAIR, "l": TWO}, r"1 item\(s\) are in both parts"),
+        ({"test_list": "l", "train_list": "m"}, {"l": ONE, "m": name(1, "2_side")}, "are in both parts.*the lists"),
+        ({"test_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l names 2 photos, first a.jpg, and not one.*`split.test_list`"),
+        ({"train_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l names 2 photos.*`split.train_list`"),
+        ({"test_list": "l"}, {"l": "nothing\n"}, "l names no photo"),
+        ({}, {}, "Mode patn needs a list"),
+        ({"test_list": "l"}, {"l": f"{ONE}\n{TWO}"}, "has no train items. Left out: 1 the only one of its item"),
+        ({"test_list": "l"}, {"l": f"{ONE}\n{TWO}\n{THREE}"}, "has no train items. Left out: 1 the only one"),
+        ({"test_list": "l"}, {"l": THREE}, "has no test pairs. Left out: 1 the only one of its item"),
+    ],
+)
+def test_bad_lists_are_refused_and_an_earlier_split_stays(
+    tmp_path: Path, changes: dict[str, str], files: dict[str, str], message: str
+) -> None:
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "split.json").write_text("earlier")
+    with pytest.raises(ReposeError, match=message):
+        split(tmp_path, garment(1) + garment(2) + garment(3, VIEWS[:1]), replace(PATN, **changes), files=files)
+    assert (tmp_path / "split" / "split.json").read_text() == "earlier"
+
+
+def test_keypoints_of_other_photos_are_refused(tmp_path: Path) -> None:
+    raw, images = write_raw(tmp_path / "raw", {}), write_images(tmp_path / "images", garment(1))
+    poses = write_poses(tmp_path / "keypoints", [name(2, "1_front")])
+    with pytest.raises(ReposeError, match=r"keypoints\.csv is not of the photos of .*images\.csv. Run the keypoints"):
+        stage.run(raw=raw, images=images, keypoints=poses, split=tmp_path / "split", settings=PG2)
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    paths = [path for number in range(30) for path in garment(number)]
+    written = []
+    for turn in ("one", "two"):
+        (tmp_path / turn).mkdir()
+        split(tmp_path / turn, paths, PG2)
+        written.append({file.name: file.read_bytes() for file in (tmp_path / turn / "split").iterdir()})
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "official", "test_list": "l"}, "mode official takes the owner's partition"),
+        ({"mode": "official", "test_share": 0.5}, "mode official takes the owner's partition"),
+        ({"mode": "pg2", "pairs": "p"}, "mode pg2 makes its own pairs"),
+        ({"test_share": 1.0}, "test_share should lie between 0 and 1"),
+        ({"test_share": 0}, "test_share should lie between 0 and 1"),
+        ({"max_unknown": 1.1}, "max_unknown should lie between 0 and 1"),
+        ({"test_pairs": 0}, "test_pairs should be at least 1"),
+        ({"seed": -1}, "seed should lie between 0"),
+        ({"seed": 2**32}, "seed should lie between 0"),
+        ({"mode": "pg"}, "Did you mean 'pg2'"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        build(SplitSettings, as_dict(PG2) | changes, "params.yaml: split")

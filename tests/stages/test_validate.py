@@ -1,0 +1,330 @@
+import dataclasses
+import hashlib
+import io
+import json
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from repose.data.raw import RawFiles
+from repose.data.records import FILES, IMAGES, read_table, write_json, write_table
+from repose.data.shards import ShardReader, ShardWriter
+from repose.errors import ReposeError
+from repose.settings import as_dict, build
+from repose.stages import validate
+from repose.stages.validate import ValidateSettings
+
+SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepfashion-sample"
+SETTINGS = ValidateSettings(
+    formats=("JPEG",),
+    modes=("RGB",),
+    sizes=((64, 64),),
+    min_side=32,
+    max_megapixels=1,
+    duplicates="set-aside",
+    photos_per_item=(2, 6),
+    tolerated_share=0.5,
+    shard_megabytes=64,
+    workers=1,
+)
+GENERATOR = np.random.default_rng(0)
+
+
+def picture(height: int = 64, width: int = 64, mode: str = "RGB", format_: str = "JPEG") -> bytes:
+    """Another picture at each call."""
+    pixels = GENERATOR.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200) if mode == "I;16" else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    (image if mode == "I;16" else image.convert(mode)).save(buffer, format_)
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A PNG of 70 bytes that announces 2,500 megapixels."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b""))
+    sized = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(sized)
+
+
+def source(folder: Path, files: dict[str, bytes], layout: str = "deepfashion") -> Path:
+    """What the stage download writes."""
+    folder.mkdir()
+    with ShardWriter(folder) as shards:
+        rows = [(name, *shards.add(name, data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
+    write_table(folder / "files.csv", pd.DataFrame(rows, columns=list(FILES)), FILES)
+    write_json(folder / "source.json", {"source": layout, "layout": layout, "terms": "for research"})
+    return folder
+
+
+def dresses(items: int = 6) -> dict[str, bytes]:
+    views = ("1_front", "2_side", "3_back")
+    return {f"img/WOMEN/Dresses/id_{n:08d}/01_{view}.jpg": picture() for n in range(items) for view in views}
+
+
+def run(tmp_path: Path, files: dict[str, bytes], layout: str = "deepfashion", **settings: Any) -> pd.DataFrame:
+    """Run the stage; give back images.csv."""
+    raw = tmp_path / "raw"
+    if not raw.exists():
+        source(raw, files, layout)
+    validate.run(
+        raw=raw,
+        images=tmp_path / "images",
+        report=tmp_path / "report",
+        settings=dataclasses.replace(SETTINGS, **settings),
+    )
+    return read_table(tmp_path / "images" / "images.csv", IMAGES)
+
+
+def set_aside(tmp_path: Path) -> dict[str, tuple[str, str]]:
+    table = read_table(tmp_path / "report" / "set-aside.csv", ("path", "reason", "detail"))
+    return {path: (reason, detail) for path, reason, detail in table.itertuples(index=False)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_good_photos_are_packed_with_their_bytes_unchanged(tmp_path: Path) -> None:
+    files = dresses()
+    backwards = {path: files[path] for path in sorted(files, reverse=True)}
+    table = run(tmp_path, backwards | {"keypoints.csv": b"name", "Anno/drawing.jpg": b"no photo of the source's"})
+    assert tuple(table.columns) == IMAGES
+    assert table["path"].tolist() == sorted(files)
+    assert table.loc[0].to_dict() | {"sha256": "", "size": 0} == {
+        "name": "fashionWOMENDressesid0000000001_1front.jpg",
+        "path": "img/WOMEN/Dresses/id_00000000/01_1_front.jpg",
+        "item": "WOMEN/Dresses/id_00000000/01",
+        "category": "WOMEN/Dresses",
+        "view": "front",
+        "partition": "",
+        "height": 64,
+        "width": 64,
+        "sha256": "",
+        "shard": "00000.tar",
+        "offset": 512,
+        "size": 0,
+    }
+    reader = ShardReader(tmp_path / "images", table)
+    for row in table.itertuples():
+        assert reader[row.name] == files[row.path]
+        assert hashlib.sha256(reader[row.name]).hexdigest() == row.sha256
+    assert set_aside(tmp_path) == {}
+    record = json.loads((tmp_path / "report" / "validation.json").read_bytes())
+    assert record["passed"] is True
+    assert record["counts"] == {
+        "photos in the source": 18,
+        "photos that pass": 18,
+        "set aside": 0,
+        "items": 6,
+        "images elsewhere, ignored": 1,
+        "other files": 1,
+    }
+    assert record["distributions"]["Photos per item"] == {"3": 6}
+    assert record["distributions"]["View"] == {"back": 6, "front": 6, "side": 6}
+    assert "Owner's partition" not in record["distributions"]
+
+
+def test_every_kind_of_bad_file_is_set_aside_and_named(tmp_path: Path) -> None:
+    good = dresses()
+    folder = "img/WOMEN/Dresses/id_00000099"
+    first, twin = next(iter(good)), f"{folder}/09_1_front.jpg"
+    bad = {
+        f"{folder}/01_1_front.jpg": (picture()[:-200], "does not decode", "image file is truncated"),
+        f"{folder}/01_2_side.jpg": (b"", "does not decode", "0 bytes"),
+        f"{folder}/01_3_back.jpg": (b"<html>404", "does not decode", "not an image"),
+        f"{folder}/02_1_front.jpg": (bomb(), "too many pixels", "50000 x 50000"),
+        f"{folder}/02_2_side.jpg": (picture(format_="PNG"), "wrong format", "PNG"),
+        f"{folder}/02_3_back.jpg": (picture(mode="I;16", format_="PNG"), "wrong format", "PNG"),
+        f"{folder}/03_1_front.jpg": (picture(mode="CMYK"), "wrong mode", "CMYK"),
+        f"{folder}/03_2_side.jpg": (picture(mode="L"), "wrong mode", "L"),
+        f"{folder}/04_1_front.jpg": (picture(1, 1), "wrong size", "1 x 1"),
+        f"{folder}/04_2_side.jpg": (picture(64, 65), "wrong size", "64 x 65"),
+        f"{folder}/front.jpg": (picture(), "misnamed", ""),
+        f"{folder}/05_1_front.png": (picture(), "misnamed", ""),
+        twin: (good[first], "duplicate content", f"as in {first}"),
+        first.replace("img/", "img_highres/"): (picture(), "same name twice", f"as {first}"),
+    }
+    table = run(tmp_path, good | {path: content for path, (content, *_) in bad.items()})
+    assert table["path"].tolist() == sorted(good)
+    found = set_aside(tmp_path)
+    assert list(found) == sorted(bad)
+    for path, (_, reason, detail) in bad.items():
+        assert (path, found[path][0]) == (path, reason)
+        assert found[path][1].startswith(detail)
+    page = (tmp_path / "report" / "validation.html").read_text("utf-8")
+    assert "Passed, with" in page
+    assert all(path in page.replace("<wbr>", "") for path in bad)
+
+
+def test_a_photo_of_just_as_many_pixels_as_allowed_is_still_decoded(tmp_path: Path) -> None:
+    """0.001972 * 1e6 is a little less than 1972: cut off to a whole number, this photo would pass unread."""
+    path = "img/WOMEN/Dresses/id_00000099/01_1_front.jpg"
+    files = {name: picture(34, 58) for name in dresses()} | {path: picture(34, 58)[:-200]}
+    run(tmp_path, files, sizes=(), max_megapixels=0.001972)
+    assert set_aside(tmp_path)[path][0] == "does not decode"
+    assert len(set_aside(tmp_path)) == 1
+
+
+def test_sixteen_bit_and_other_modes_can_be_accepted(tmp_path: Path) -> None:
+    """So that a wrong mode is told from a wrong format."""
+    path = "img/WOMEN/Dresses/id_00000099/01_1_front.jpg"
+    files = dresses() | {path: picture(mode="I;16", format_="PNG")}
+    run(tmp_path, files, formats=("JPEG", "PNG"))
+    assert set_aside(tmp_path) == {path: ("wrong mode", "I;16")}
+    assert path in run(tmp_path, files, formats=("JPEG", "PNG"), modes=("RGB", "I;16"))["path"].tolist()
+
+
+def test_market_names_with_two_extensions_pass(tmp_path: Path) -> None:
+    names = {
+        "bounding_box_train/0002_c1s1_000451_03.jpg": ("0002", "c1", "train"),
+        "bounding_box_train/0002_c2s1_000451_01.jpg": ("0002", "c2", "train"),
+        "bounding_box_test/1488_c5s3_071862_01.jpg.jpg": ("1488", "c5", "gallery"),
+        "bounding_box_test/0000_c1s1_000151_01.jpg": ("0000", "c1", "gallery"),
+        "bounding_box_test/-1_c1s1_000401_03.jpg": ("-1", "c1", "gallery"),
+        "query/1488_c1s3_071862_00.jpg": ("1488", "c1", "query"),
+    }
+    files = {f"Market/{path}": picture(128, 64) for path in names}
+    ignored = {"Market/gt_bbox/0001_c1s1_001051_00.jpg": picture(), "Market/query/Thumbs.db": b"x"}
+    table = run(tmp_path, files | ignored, "market1501", sizes=((128, 64),))
+    assert dict(zip(table["path"], table[["item", "view", "partition"]].itertuples(index=False), strict=True)) == {
+        f"Market/{path}": said for path, said in names.items()
+    }
+    record = json.loads((tmp_path / "report" / "validation.json").read_bytes())
+    assert record["distributions"]["Owner's partition"] == {"gallery": 3, "train": 2, "query": 1}
+    assert record["counts"]["items"] == 2
+    assert record["counts"]["images elsewhere, ignored"] == 1
+
+
+def test_what_macos_adds_to_a_zip_is_no_photo(tmp_path: Path) -> None:
+    files = dresses()
+    table = run(tmp_path, files | {f"__MACOSX/{path.replace('/01_', '/._01_')}": b"\0\5\26\7" for path in files})
+    assert len(table) == len(files)
+    assert set_aside(tmp_path) == {}
+
+
+def half_bad() -> dict[str, bytes]:
+    files = dresses()
+    return {path: content if n % 2 else content[:300] for n, (path, content) in enumerate(files.items())}
+
+
+def test_too_many_bad_photos_fail_and_leave_earlier_results_and_a_report(tmp_path: Path) -> None:
+    run(tmp_path, dresses())
+    before = contents(tmp_path / "images")
+    (tmp_path / "raw").rename(tmp_path / "earlier")
+    with pytest.raises(ReposeError) as failure:
+        run(tmp_path, half_bad(), tolerated_share=0.1)
+    message = str(failure.value)
+    assert "at most 10 % of the photos are set aside): 9 of 18 (50 %); does not decode: 9" in message
+    assert "img/WOMEN/Dresses/id_00000000/01_1_front.jpg (does not decode, " in message
+    assert str(tmp_path / "report" / "validation.html") in message
+    assert contents(tmp_path / "images") == before
+    assert len(set_aside(tmp_path)) == 9
+    assert "✕ Failed" in (tmp_path / "report" / "validation.html").read_text("utf-8")
+    assert json.loads((tmp_path / "report" / "validation.json").read_bytes())["passed"] is False
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("share", "passes"), [(9 / 18, True), (0.499, False)])
+def test_the_tolerated_share(tmp_path: Path, share: float, passes: bool) -> None:
+    if passes:
+        assert len(run(tmp_path, half_bad(), tolerated_share=share, photos_per_item=(1, 3))) == 9
+    else:
+        with pytest.raises(ReposeError, match="share set aside"):
+            run(tmp_path, half_bad(), tolerated_share=share, photos_per_item=(1, 3))
+        assert not (tmp_path / "images").exists()
+
+
+def test_nothing_but_bad_photos(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match="at least one photo passes"):
+        run(tmp_path, dict.fromkeys(dresses(), b""), tolerated_share=1)
+    assert len(set_aside(tmp_path)) == 18
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_source_of_another_layout(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"Not one of the 18 files.*market1501.*first is img/WOMEN.*download\.source"):
+        run(tmp_path, dresses(), "market1501")
+    (tmp_path / "raw").rename(tmp_path / "earlier")
+    with pytest.raises(ReposeError, match="Not one of the 0 files"):
+        run(tmp_path, {})
+
+
+def test_a_photo_that_changed_since_it_was_downloaded(tmp_path: Path) -> None:
+    raw = source(tmp_path / "raw", dresses())
+    row = RawFiles(raw).table.iloc[4]
+    with (raw / row["shard"]).open("r+b") as shard:
+        shard.seek(row["offset"] + 300)
+        shard.write(b"\xff\x00\xff\x00")
+    with pytest.raises(ReposeError, match=rf"1 of 18 photos.*not what download wrote, first {row['name']}"):
+        run(tmp_path, {})
+    assert not (tmp_path / "report").exists()
+
+
+def test_same_photos_same_bytes_whatever_the_order_and_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = half_bad()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    run(tmp_path / "one", files, photos_per_item=(1, 3))
+    monkeypatch.setattr("repose.data.inspection.FEW", 0)
+    backwards = {path: files[path] for path in sorted(files, reverse=True)}
+    run(tmp_path / "two", backwards, photos_per_item=(1, 3), workers=2)
+    for folder in ("images", "report"):
+        assert contents(tmp_path / "one" / folder) == contents(tmp_path / "two" / folder)
+
+
+def test_shards_are_of_the_size_asked_for(tmp_path: Path) -> None:
+    files = {path: picture(600, 600) for path in dresses(4)}
+    table = run(tmp_path, files, sizes=(), shard_megabytes=1)
+    assert 2 * 10**6 < sum(map(len, files.values())) < 3 * 10**6
+    assert table["shard"].nunique() == 3
+    for shard, rows in table.groupby("shard"):
+        with tarfile.open(tmp_path / "images" / str(shard)) as tar:
+            assert tar.getnames() == rows["name"].tolist()
+
+
+def test_the_owners_partition(tmp_path: Path) -> None:
+    files = dresses(4)
+    said = ["train", "train", "query", "gallery"]
+    lines = [f"{path} id_{path[21:29]} {said[int(path[21:29])]}" for path in files]
+    listed = f"{len(lines)}\nimage_name item_id evaluation_status\n" + "\n".join(lines)
+    table = run(tmp_path, files | {"Eval/list_eval_partition.txt": listed.encode()})
+    assert table["partition"].tolist() == sorted(said * 3, key=["train", "query", "gallery"].index)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"formats": ["JPG"]}, r"formats should be some of JPEG, PNG.*not \['JPG'\]"),
+        ({"formats": []}, "formats should be some of"),
+        ({"modes": []}, "modes is empty"),
+        ({"tolerated_share": 2}, "tolerated_share should lie between 0 and 1, not 2"),
+        ({"photos_per_item": [3, 2]}, r"photos_per_item should be \[least, most\]"),
+        ({"photos_per_item": [0, 2]}, r"photos_per_item should be \[least, most\]"),
+        ({"workers": 0}, "workers should be more than 0"),
+        ({"shard_megabytes": 0}, "shard_megabytes should be more than 0"),
+        ({"max_megapixels": 0}, "max_megapixels should be more than 0"),
+        ({"duplicates": "setaside"}, "Did you mean 'set-aside'"),
+    ],
+)
+def test_settings_that_cannot_be(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        build(ValidateSettings, as_dict(SETTINGS) | values, "params.yaml: validate")
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"needs the real photos in {SAMPLE}")
+def test_real_photos(tmp_path: Path) -> None:
+    files = {str(path.relative_to(SAMPLE)): path.read_bytes() for path in sorted(SAMPLE.rglob("*")) if path.is_file()}
+    table = run(tmp_path, files, sizes=((256, 256),), tolerated_share=0.0)
+    assert len(table) == 189
+    record = json.loads((tmp_path / "report" / "validation.json").read_bytes())
+    assert record["passed"]
+    assert all(check["passed"] for check in record["checks"])
