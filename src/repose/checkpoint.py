@@ -174,4 +174,3 @@ def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:
     if saved.shape != parameter.shape:
         return saved  # Adam's step count, on the CPU
     return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)
-

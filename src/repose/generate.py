@@ -79,7 +79,9 @@ def generate_one(
         (H,W,3) uint8.
     """
     height, width = sources.shape[1:3]
-    keypoints = torch.from_numpy(np.concatenate([source_keypoints, target_keypoints[None]]).astype(np.float32)).to(device)
+    keypoints = torch.from_numpy(np.concatenate([source_keypoints, target_keypoints[None]]).astype(np.float32)).to(
+        device
+    )
     poses = Poses(colour(draw(keypoints, height=height, width=width, thickness=thickness)), keypoints)
     index, mask = _index([list(range(len(sources)))], device)
     images = to_tensor(sources).to(device)
@@ -93,4 +95,3 @@ def _index(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.T
     index = torch.tensor([[*row, *[row[-1]] * (most - len(row))] for row in rows], device=device)
     mask = torch.tensor([[i < len(row) for i in range(most)] for row in rows], device=device)
     return index, mask
-

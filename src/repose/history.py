@@ -52,7 +52,9 @@ class History:
             if not finite.all():
                 row, column = (int(i) for i in finite.logical_not().nonzero()[0])
                 name = list(new[row])[column]
-                raise ReposeError(_not_finite(system, name, self._step - len(new) + 1 + row, new[row][name], checkpoint))
+                raise ReposeError(
+                    _not_finite(system, name, self._step - len(new) + 1 + row, new[row][name], checkpoint)
+                )
         self._checked = len(self._since)
 
     def log(self, step: int) -> None:
@@ -88,7 +90,7 @@ def _dvclive(folder: Path) -> Any:
     if find_spec("dvclive") is None:
         say("dvclive is not installed here: the curves are in history.csv alone")
         return None
-    from dvclive import Live
+    from dvclive.live import Live
 
     return Live(str(folder), save_dvc_exp=False, dvcyaml=None)
 

@@ -44,7 +44,7 @@ def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -
         ReposeError: there is no such block, or it does not fit.
     """
     if name not in params:
-        raise ReposeError(f"{where} has no block {name!r}{_nearest(name, list(params))}")
+        raise ReposeError(f"{where} has no block {name!r}{nearest(name, list(params))}")
     return build(settings, params[name], f"{where}: {name}")
 
 
@@ -60,7 +60,7 @@ def build(settings: type[T], values: Any, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
     for key in values:
         if key not in fields:
-            raise ReposeError(f"{where}: unknown key {key!r}{_nearest(str(key), list(fields))}")
+            raise ReposeError(f"{where}: unknown key {key!r}{nearest(str(key), list(fields))}")
     required = [
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
@@ -83,6 +83,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def nearest(word: str, known: Sequence[Any]) -> str:
+    """The end of a message about an unknown word: the known one that is most like it, or all of them."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
@@ -114,8 +120,8 @@ def _choice(choices: Sequence[Any], value: Any, where: str) -> Any:
     for choice in choices:
         if value == choice and isinstance(value, bool) == isinstance(choice, bool):
             return choice
-    nearest = _nearest(value, choices) if isinstance(value, str) else "."
-    raise ReposeError(f"{where} should be one of {', '.join(map(str, choices))}, not {value!r}{nearest}")
+    hint = nearest(value, choices) if isinstance(value, str) else "."
+    raise ReposeError(f"{where} should be one of {', '.join(map(str, choices))}, not {value!r}{hint}")
 
 
 def _first_that_fits(kinds: Sequence[Any], value: Any, where: str) -> Any:
@@ -144,8 +150,3 @@ def _sequence(kinds: Sequence[Any], value: Any, where: str) -> tuple[Any, ...]:
 def _wrong(kind: Any, value: Any, where: str) -> ReposeError:
     name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))
     return ReposeError(f"{where} should be {name}, not {value!r}.")
-
-
-def _nearest(word: str, known: Sequence[Any]) -> str:
-    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
-    return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from repose.data.batches import Batch
 from repose.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.attend import AttendGenerator
-from repose.models.generator import Generated
+from repose.models.generator import Generated, Generator
 from repose.models.paper import PaperGenerator
 from repose.models.patchgan import PatchGAN
 from repose.models.poses import Poses
@@ -31,7 +31,9 @@ class AdversarialSystem:
 
     def __init__(self, row: Row) -> None:
         self.row = row
-        self.networks: dict[str, nn.Module] = {"generator": _generator(row)}
+        generator = _generator(row)
+        self.generator: Generator = generator
+        self.networks: dict[str, nn.Module] = {"generator": generator}
         d = row.discriminators
         if row.losses.image:
             self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
@@ -44,10 +46,14 @@ class AdversarialSystem:
         }
 
     def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, learning_rate: float, autocast: AbstractContextManager[Any]
+        self,
+        batch: Batch,
+        perceptual: PerceptualLoss | None,
+        learning_rate: float,
+        autocast: AbstractContextManager[Any],
     ) -> dict[str, Tensor]:
         """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
-        generator, weights = self.networks["generator"], self.row.losses
+        generator, weights = self.generator, self.row.losses
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
@@ -75,33 +81,31 @@ class AdversarialSystem:
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
         """See `systems.System`."""
-        generator = self.networks["generator"]
-        image: Tensor = generator.decode(generator.encode(images, poses, sources, mask), target_pose).image
-        return image
+        code = self.generator.encode(images, poses, sources, mask)
+        return self.generator.decode(code, target_pose).image
 
-    def _views(self, batch: Batch, generated: Generated, code: object) -> dict[str, tuple[Tensor, Tensor]]:
+    def _views(self, batch: Batch, generated: Generated, code: Any) -> dict[str, tuple[Tensor, Tensor]]:
         """What each discriminator sees, real and fake: images, or images on their pose maps."""
         if len(self.networks) == 1:
             return {}
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
-        fakes, fake_poses = [self.networks["generator"].decode(code, batch.other_pose).image], [batch.other_pose]
+        fakes, fake_poses = [self.generator.decode(code, batch.other_pose).image], [batch.other_pose]
         if self.row.losses.adversarial_on == "both":
             fakes, fake_poses = [*fakes, generated.image], [*fake_poses, target_pose]
         real_pairs = [(batch.other_image, batch.other_pose)]
         if self.row.losses.real_pair == "both":
             real_pairs.append((target_image, target_pose))
         fake, fake_maps = torch.cat(fakes), torch.cat([pose.posemaps for pose in fake_poses])
-        views = {
-            "image": lambda: (target_image, fake),
-            "pose": lambda: (
-                torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in real_pairs]),
-                torch.cat([fake, fake_maps], 1),
-            ),
-        }
-        return {name: view() for name, view in views.items() if name in self.networks}
+        views = {}
+        if "image" in self.networks:
+            views["image"] = (target_image, fake)
+        if "pose" in self.networks:
+            real = torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in real_pairs])
+            views["pose"] = (real, torch.cat([fake, fake_maps], 1))
+        return views
 
 
-def _generator(row: Row) -> nn.Module:
+def _generator(row: Row) -> PaperGenerator | AttendGenerator:
     if isinstance(row, PaperRow):
         return PaperGenerator(row.generator)
     if isinstance(row, AttendRow):
@@ -116,15 +120,16 @@ def _reconstruction(
     terms = {"l1": g_l1(generated.image, target)}
     if perceptual is not None and weights.perceptual:
         terms["perceptual"] = perceptual(generated.image.float(), target)
-    if generated.copied is not None and weights.copied:
-        terms["copied"] = g_l1(generated.copied, target)
+    for name, part in (("copied", generated.copied), ("painted", generated.painted)):
+        if part is not None and getattr(weights, name):
+            terms[name] = g_l1(part, target)
     return terms
 
 
 def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
     """Eq. 4 for the generator."""
     factors = {
-        "l1": weights.l1, "perceptual": weights.perceptual, "copied": weights.copied,
+        "l1": weights.l1, "perceptual": weights.perceptual, "copied": weights.copied, "painted": weights.painted,
         "g_image": weights.image, "g_pose": weights.pose,
     }  # fmt: skip
     return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
@@ -18,12 +19,23 @@ def say(line: str) -> None:
     _console.print(line, markup=False)
 
 
+def show(table: Table) -> None:
+    """Print a table for people."""
+    _console.print(table)
+
+
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Go through an iterable behind a progress bar with its rate and the time left; silent where nobody watches."""
     if not _console.is_terminal:
         yield from iterable
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+    )
     with Progress(*columns, console=_console) as progress:
         task = progress.add_task(label, total=total if total is not None else _length(iterable))
         for entry in iterable:

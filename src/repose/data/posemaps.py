@@ -67,7 +67,7 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, thickness: 
     for first in range(0, len(keypoints), MAPS_AT_ONCE):
         part = slice(first, first + MAPS_AT_ONCE)
         _draw(canvas[part], keypoints[part], thickness)
-    return canvas  # type: ignore[no-any-return]
+    return canvas
 
 
 def check_thickness(thickness: float) -> None:

@@ -12,6 +12,7 @@ class Generated(NamedTuple):
 
     image: Tensor  # (Q,3,H,W) in [-1,1]
     copied: Tensor | None = None  # (Q,3,H,W) in [-1,1], or None where the generator copies nothing
+    painted: Tensor | None = None  # (Q,3,H,W) in about [-1,1], likewise
 
 
 class Generator(Protocol):

@@ -33,6 +33,7 @@ class LossSettings:
     image: float = 0.05  # alpha, of D_I (the paper is silent: facts of docs/paper.md)
     pose: float = 0.05  # beta, of D_P
     copied: float = 0.0  # of the L1 between the target and what `attend` copied
+    painted: float = 0.0  # of the L1 between the target and what `attend` painted
     real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pair is (y~, p~) as in Eq. 3, or (y, p) as well
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
 
@@ -111,7 +112,11 @@ class System(Protocol):
     optimisers: dict[str, torch.optim.Optimizer]
 
     def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, learning_rate: float, autocast: AbstractContextManager[Any]
+        self,
+        batch: Batch,
+        perceptual: PerceptualLoss | None,
+        learning_rate: float,
+        autocast: AbstractContextManager[Any],
     ) -> dict[str, Tensor]:
         """Train on one batch, forwards within `autocast`; return each term of the losses, unweighted, as a scalar."""
 
@@ -125,15 +130,11 @@ def row(block: Any, where: str) -> Row:
     Raises:
         ReposeError: an unknown kind or key, or a wrong value.
     """
-    kind = block.get("kind") if isinstance(block, Mapping) else None
-    if kind not in ROWS:
-        raise ReposeError(f"{where}.kind should be one of {', '.join(ROWS)}, not {kind!r}.")
-    return build_settings(ROWS[kind], block, where)
-
-
-def system_names(params: Mapping[str, Any]) -> list[str]:
-    """The rows that params.yaml knows."""
-    return list(params.get("systems") or {})
+    named = block.get("kind") if isinstance(block, Mapping) else None
+    for kind, settings in ROWS.items():
+        if named == kind:
+            return build_settings(settings, block, where)
+    raise ReposeError(f"{where}.kind should be one of {', '.join(ROWS)}, not {named!r}.")
 
 
 def build(settings: Row) -> System:

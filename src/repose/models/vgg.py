@@ -33,11 +33,19 @@ LAYERS: Mapping[LayersName, Layers] = {
     "viton": Layers(
         {"conv1_2": 0.002211, "conv2_2": 0.001447, "conv3_2": 0.001509, "conv4_2": 0.000853, "conv5_2": 0.029297}
     ),
-    "crn": Layers({"conv1_2": 1 / 1.6, "conv2_2": 1 / 2.3, "conv3_2": 1 / 1.8, "conv4_2": 1 / 2.8, "conv5_2": 10 / 0.8}),
+    "crn": Layers(
+        {"conv1_2": 1 / 1.6, "conv2_2": 1 / 2.3, "conv3_2": 1 / 1.8, "conv4_2": 1 / 2.8, "conv5_2": 10 / 0.8}
+    ),
     "vunet": Layers({f"conv{block}_2": 5.0 for block in range(1, 6)}),
     "patn": Layers({"conv1_2": 1.0}, caffe_scale=False),
 }
-_RELU_AFTER = {"conv1_2": 3, "conv2_2": 8, "conv3_2": 13, "conv4_2": 22, "conv5_2": 31}  # in torchvision's vgg19.features
+_RELU_AFTER = {
+    "conv1_2": 3,
+    "conv2_2": 8,
+    "conv3_2": 13,
+    "conv4_2": 22,
+    "conv5_2": 31,
+}  # in torchvision's vgg19.features
 _CAFFE_SCALE = 255 * 0.225
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0,1]
 
@@ -51,6 +59,8 @@ class PerceptualLoss(nn.Module):
         self.names, self.factors = list(chosen.weights), list(chosen.weights.values())
         self.scale = _CAFFE_SCALE if chosen.caffe_scale else 1.0
         self.features = load_vgg19(weights)[: _RELU_AFTER[self.names[-1]] + 1].eval().requires_grad_(False)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(_STD)[:, None, None])
 

@@ -22,7 +22,7 @@ from repose.data import pose_files
 from repose.data.layouts import LAYOUTS, NameFinder
 from repose.data.pose_files import Matched, Poses
 from repose.data.raw import RawFiles
-from repose.data.records import IMAGES, read_table, write_json, write_keypoints, write_table
+from repose.data.records import IMAGES, ORDER, read_table, write_json, write_keypoints, write_table
 from repose.data.skeleton import JOINTS, TORSO, K, present
 from repose.errors import ReposeError
 from repose.files import whole_folder

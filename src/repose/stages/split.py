@@ -23,7 +23,7 @@ from repose.data import pairs as rules
 from repose.data.layouts import DISTRACTOR, JUNK
 from repose.data.pairs import PosedRule
 from repose.data.raw import RawFiles
-from repose.data.records import IMAGES, ITEMS, PAIRS, read_keypoints, read_table, write_json, write_table
+from repose.data.records import IMAGES, ITEMS, ORDER, PAIRS, read_keypoints, read_table, write_json, write_table
 from repose.errors import ReposeError
 from repose.files import whole_folder
 from repose.terminal import say
@@ -102,7 +102,11 @@ def _gate(
     outcome = check_pairs(
         pairs, items, min_train_pairs=settings.min_train_pairs, min_test_pairs=settings.min_test_pairs
     )
-    figures = {f"{part} {what}": len(table[table["part"] == part]) for what, table in (("photos", items), ("pairs", pairs)) for part in ("train", "test")}
+    figures = {
+        f"{part} {what}": len(table[table["part"] == part])
+        for what, table in (("photos", items), ("pairs", pairs))
+        for part in ("train", "test")
+    }
     per_item = items.groupby(["part", "item"]).size().reset_index(name="photos")
     sizes = distribution("Photos per item", per_item["part"] + ": " + per_item["photos"].astype(str))
     with whole_folder(report) as folder:

@@ -38,7 +38,7 @@ from repose.data.images import encode_png
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import ITEMS, PAIRS, read_table
-from repose.errors import ReposeError
+from repose.devices import set_up
 from repose.files import whole_folder, write_bytes
 from repose.generate import Job, generate_jobs, jobs_of_pairs
 from repose.history import History
@@ -54,13 +54,17 @@ from repose.weights import locate
 class PerceptualSettings:
     """VGG19 for the second term of Eq. 1."""
 
-    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, and reports say so
+    weights: (
+        str | None
+    )  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, and reports say so
     sha256: str | None  # of that file, at least its first 8 digits
     layers: LayersName  # which layers count how much
 
     def __post_init__(self) -> None:
         if self.weights and not self.sha256:
-            raise ValueError("sha256 should be given with weights (torchvision's file name ends in its first 8 digits).")
+            raise ValueError(
+                "sha256 should be given with weights (torchvision's file name ends in its first 8 digits)."
+            )
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,9 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
     trained = build(row)
     for network in trained.networks.values():
         # on a CPU convolutions are faster in this layout; on a GPU that is not measured
-        network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
+        network.to(device)
+        if device.type == "cpu":
+            network.to(memory_format=torch.channels_last)
     about = About(system, row, photos.frame, photos.thickness, 0, _fingerprint(system, row, settings, folders, device))
     place = work / f"{system}-{about.fingerprint[:16]}"
     place.mkdir(parents=True, exist_ok=True)
@@ -129,20 +135,6 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
     _train(trained, about, steps, settings, device, place, jobs)
     _finish(trained, replace(about, step=row.steps), place, run)
     say(f"train {system}: {run} is ready")
-
-
-def set_up(device: str, threads: int, seed: int) -> torch.device:
-    """Make torch repeatable: seed, threads, deterministic kernels; return the device.
-
-    Raises:
-        ReposeError: cuda is asked for and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ReposeError("train.device is cuda, but torch sees no GPU here. Use auto or cpu, or a node with a GPU.")
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(mode=device == "cpu" or not torch.cuda.is_available())
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _train(

@@ -1,0 +1,280 @@
+"""attend: our own generator. Every place of the target attends to every place of all sources.
+
+The paper's generator never sees the poses of its sources, so it has to learn blindly where a garment goes. Here attention
+compares places by where on the body they lie (`body`): before any training, the logits are those of a Gaussian in the
+coordinates of a body at rest and of the view, so that a sleeve attends to that sleeve, seen from the same side if a source
+shows it. What is learned moves these coordinates, adds keys and queries of image and pose, weighs the sources, and paints.
+
+Attention yields, for each source, the place to look at. The source's own pixels are taken from there at full size, so that
+patterns stay sharp; the decoder paints what no source shows, and says for each pixel how much of the copy is to be seen.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from repose.errors import ReposeError
+from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
+from repose.models.generator import Generated
+from repose.models.poses import Poses
+
+
+@dataclass(frozen=True)
+class AttendSettings:
+    """Sizes of the generator, and what it starts from."""
+
+    stride: int = 4  # px between places: 4 up to 128x128, 8 at 256x256; a power of 2
+    width: int = 32  # channels of a place's features; the decoder has twice as many
+    channels: int = 32  # of a query, key or value
+    blocks: int = 3  # residual blocks of the decoder
+    free: int = 3  # coordinates beyond those of the body, which are learned from nothing
+    spread: tuple[float, float, float, float, float] = (0.05, 0.05, 0.07, 0.6, 0.6)
+    # ^ the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
+
+    def __post_init__(self) -> None:
+        if self.stride < 2 or self.stride & (self.stride - 1):
+            raise ValueError(f"stride should be 2, 4, 8 or another power of 2, not {self.stride}.")
+        least = REST_CHANNELS + self.free + 6
+        if self.channels < least:
+            raise ValueError(
+                f"channels should be at least {least} (coordinates, colour, position), not {self.channels}."
+            )
+
+
+class Code(NamedTuple):
+    """What is known of the sources of Q targets; h = H / stride, w = W / stride."""
+
+    images: Tensor  # (M,3,H,W)
+    keys: Tensor  # (M,hw,C)
+    values: Tensor  # (M,hw,C): features, mean colour, body coordinates, position in [-1,1]
+    sources: Tensor  # (Q,T)
+    mask: Tensor  # (Q,T)
+
+
+class _Seen(NamedTuple):
+    """What Q targets find in their T sources."""
+
+    features: Tensor  # (Q,C',h,w): of the places looked at, over all sources
+    copied: Tensor  # (Q,3,H,W)
+    whole: Tensor  # (Q,1,H,W) in [0,1]: 0 where neighbours look at places far apart
+    nearness: Tensor  # (Q,1,h,w): how near on the body the best source comes
+
+
+class AttendGenerator(nn.Module):
+    """Photos of one item with their poses and a target pose -> the item in that pose."""
+
+    def __init__(self, settings: AttendSettings) -> None:
+        super().__init__()
+        n, stride, free = settings.width, settings.stride, settings.free
+        self.stride, self.free = stride, free
+        coordinates = REST_CHANNELS + free
+        learned_keys, features = settings.channels - coordinates - 1, settings.channels - coordinates - 5
+        pixels = 3 * stride * stride
+        self.image_encoder = nn.Sequential(_conv(pixels, n), _Residual(n), _Residual(n))
+        self.pose_encoder = _PoseEncoder(pixels + REST_CHANNELS + LIMB_CHANNELS + 2, n)
+        self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
+        self.move_by_pose = _zero(nn.Conv2d(n, coordinates, 1))
+        self.move_by_image = _zero(nn.Conv2d(2 * n, coordinates, 1))
+        self.query = _zero(nn.Conv2d(n, learned_keys, 1))  # so that the Gaussian alone decides at the start
+        self.key = nn.Conv2d(2 * n, learned_keys, 1)
+        self.value = nn.Conv2d(n, features, 1)
+        self.weigh = nn.Sequential(nn.Conv2d(n + features + 3, n, 1), nn.SiLU(), _zero(nn.Conv2d(n, 1, 1)))
+        self.decoder = _Decoder(n + features + 3 + 1, 2 * n, n, stride, settings.blocks)
+
+    def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
+        """What can be known of the photos without the target; every photo is looked at once.
+
+        Args:
+            images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of the stride.
+            poses: of those photos.
+            sources: (Q,T) int64, rows of `images` that are the sources of each target.
+            mask: (Q,T) bool, which entries of `sources` count; at least one a row.
+
+        Returns:
+            What `decode` needs.
+
+        Raises:
+            ReposeError: H or W is no multiple of the stride.
+        """
+        _check_size(images, self.stride)
+        image_features = self.image_encoder(F.pixel_unshuffle(images, self.stride))  # (M,n,h,w)
+        pose_features, place = self._places(poses)
+        both = torch.cat([pose_features, image_features], 1)
+        place = place + self.move_by_image(both)
+        keys = torch.cat([self.key(both), place, -place.square().sum(1, keepdim=True) / 2], 1)
+        colour = F.avg_pool2d(images, self.stride)
+        position = _positions(keys.shape[2], keys.shape[3], keys).expand(len(keys), -1, -1, -1)
+        values = torch.cat([self.value(image_features), colour, place, position], 1)
+        return Code(images, _rows(keys), _rows(values), sources, mask)
+
+    def decode(self, code: Code, target_pose: Poses) -> Generated:
+        """Q images (Q,3,H,W) in about [-1,1]; what was copied, and what was painted."""
+        pose_features, place = self._places(target_pose)
+        seen = self._look(code, pose_features, place)
+        painted, share = self.decoder(
+            torch.cat([pose_features, seen.features, seen.nearness], 1), target_pose.posemaps, seen.copied, seen.whole
+        )
+        return Generated(share * seen.copied + (1 - share) * painted, seen.copied, painted)
+
+    def _places(self, poses: Poses) -> tuple[Tensor, Tensor]:
+        """Features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) by which places are compared."""
+        height, width = poses.posemaps.shape[2:]
+        rest, limbs = body_fields(poses.keypoints, height, width, self.stride)
+        position = _positions(rest.shape[2], rest.shape[3], rest).expand(len(rest), -1, -1, -1)
+        drawn = F.pixel_unshuffle(poses.posemaps, self.stride)
+        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, position], 1))
+        spread = self.log_spread.exp()[:, None, None]
+        place = F.pad(rest / spread, (0, 0, 0, 0, 0, self.free)) + self.move_by_pose(features)
+        return features, place
+
+    def _look(self, code: Code, pose_features: Tensor, place: Tensor) -> _Seen:
+        """Attention within each source, then a choice between the sources."""
+        (targets, sources), (h, w) = code.sources.shape, place.shape[2:]
+        queries = _rows(torch.cat([self.query(pose_features), place, torch.ones_like(place[:, :1])], 1))
+        channels = queries.shape[-1]
+        with torch.autocast(queries.device.type, enabled=False):  # positions need more digits than bf16 has
+            found = F.scaled_dot_product_attention(
+                (queries.float() * channels**0.5)[:, None].expand(-1, sources, -1, -1),
+                code.keys.float()[code.sources],
+                code.values.float()[code.sources],
+            )  # (Q,T,hw,C)
+        found = found.transpose(2, 3).reshape(targets, sources, channels, h, w)
+        features, found_place, position = found.split([channels - place.shape[1] - 2, place.shape[1], 2], 2)
+        distance = (found_place - place[:, None]).square().sum(2, keepdim=True) / 2
+        opinion = self.weigh(
+            torch.cat([pose_features[:, None].expand(-1, sources, -1, -1, -1), features], 2).flatten(0, 1)
+        )
+        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -1e4)
+        share = score.softmax(1)  # (Q,T,1,h,w)
+        copied, whole = _copy(code, position, share, self.stride)
+        return _Seen((share * features).sum(1), copied, whole, score.amax(1).clamp(-10, 5) / 5)
+
+
+def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """The sources' pixels at the places looked at, weighed by the sources' shares; and where that is whole.
+
+    Between two neighbours that look at places far apart, interpolation passes over what lies between them in the source.
+    Such pixels count little, and the decoder is told.
+
+    Args:
+        code: images (M,3,H,W), sources (Q,T).
+        position: (Q,T,2,h,w) in [-1,1].
+        share: (Q,T,1,h,w), sums to 1 over T.
+        stride: px of a place.
+
+    Returns:
+        (Q,3,H,W) in [-1,1] and (Q,1,H,W) in [0,1].
+    """
+    targets, sources = code.sources.shape
+    height, width = code.images.shape[2:]
+    flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear").permute(0, 2, 3, 1)  # (QT,H,W,2)
+    size = flow.new_tensor([width / 2, height / 2])
+    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbours
+    down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
+    apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
+    whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
+    images = F.grid_sample(
+        code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
+    ).reshape(targets, sources, 3, height, width)
+    share = F.interpolate(share.flatten(0, 1), scale_factor=stride, mode="bilinear")
+    share = share.reshape(targets, sources, 1, height, width)
+    weight = share * (whole + 1e-3)
+    return (images * weight).sum(1) / weight.sum(1), (share * whole).sum(1)
+
+
+class _PoseEncoder(nn.Module):
+    """Features of each place of a pose, with a look at its surroundings at half the size."""
+
+    def __init__(self, channels_in: int, n: int) -> None:
+        super().__init__()
+        self.near = nn.Sequential(_conv(channels_in, n), _Residual(n))
+        self.far = nn.Sequential(_conv(n, 2 * n, stride=2), _Residual(2 * n), _Residual(2 * n))
+        self.back = _conv(2 * n, n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,channels_in,h,w) -> (B,n,h,w)."""
+        near = self.near(x)
+        features: Tensor = near + self.back(F.interpolate(self.far(near), size=near.shape[2:]))
+        return features
+
+
+class _Decoder(nn.Module):
+    """Paints: residual blocks at the places' size, then up to half the image's size, then to all of it."""
+
+    def __init__(self, channels_in: int, channels: int, n: int, stride: int, blocks: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(channels_in + 3 * stride * stride, channels), *[_Residual(channels) for _ in range(blocks)]
+        )
+        ups: list[nn.Module] = []
+        while stride > 2:
+            ups += [nn.Conv2d(channels, 4 * n, 1), nn.PixelShuffle(2)]
+            channels, stride = n, stride // 2
+        self.up = nn.Sequential(*ups)
+        self.out = nn.Sequential(
+            nn.Conv2d(channels + 4 * 7, n, 3, 1, 1), nn.SiLU(), _Residual(n, norm=False), nn.Conv2d(n, 16, 3, 1, 1)
+        )
+
+    def forward(self, features: Tensor, posemap: Tensor, copied: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q,channels_in,h,w), (Q,3,H,W), (Q,3,H,W), (Q,1,H,W) -> painted (Q,3,H,W), share of the copy (Q,1,H,W)."""
+        stride = copied.shape[2] // features.shape[2]
+        x = self.up(self.body(torch.cat([features, F.pixel_unshuffle(copied, stride)], 1)))  # half the image's size
+        seen = F.pixel_unshuffle(torch.cat([posemap, copied, whole], 1), 2)
+        painted = F.pixel_shuffle(self.out(torch.cat([x, seen], 1)), 2).float()
+        return painted[:, :3], (painted[:, 3:] - 1).sigmoid()  # at the start a quarter is the copy's
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int, *, norm: bool = True) -> None:
+        super().__init__()
+        between = [_norm(channels)] if norm else []
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, 1, 1), *between, nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def _conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels_in, channels, 3, stride, 1), _norm(channels), nn.SiLU())
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(1, channels // 8), channels)
+
+
+def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution that gives 0 until it has learned something."""
+    nn.init.zeros_(conv.weight)
+    assert conv.bias is not None  # noqa: S101 (for mypy)
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _positions(h: int, w: int, like: Tensor) -> Tensor:
+    """x, y of h x w places in [-1,1], as grid_sample counts: (2,h,w)."""
+    y = (torch.arange(h, device=like.device) + 0.5) / h * 2 - 1
+    x = (torch.arange(w, device=like.device) + 0.5) / w * 2 - 1
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B,C,h,w) -> (B,hw,C), contiguous: the fused attention kernels ask for that."""
+    return x.flatten(2).transpose(1, 2).contiguous()
+
+
+def _wide(mask: Tensor) -> Tensor:
+    return mask[:, :, None, None, None]
+
+
+def _check_size(images: Tensor, stride: int) -> None:
+    height, width = images.shape[2:]
+    if height % stride or width % stride:
+        raise ReposeError(
+            f"attend with stride {stride} needs a height and width that are multiples of it, not {height}x{width} px. "
+            "Change posemaps.height and posemaps.width in params.yaml, or the system's generator.stride."
+        )

@@ -1,0 +1,145 @@
+"""Where on a body each place of an image lies, computed from keypoints alone.
+
+A photo's limbs carry a coordinate system with them: along a limb and across it. Through the limbs near it, each place of an
+image gets the coordinates that it would have on a figure at rest, arms and legs spread, measured in torso lengths. Places of
+two photos that show the same spot of the body so have nearly the same coordinates, whatever the poses.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from repose.data.skeleton import JOINT, LIMBS, TORSO
+
+# x, y of the joints at rest, in torso lengths from the neck; the figure faces us, so its right is on the left.
+_REST = torch.tensor(
+    [
+        (0.0, -0.45), (0.0, 0.0),  # nose, neck
+        (-0.38, 0.05), (-0.75, 0.45), (-1.1, 0.85),  # right arm
+        (0.38, 0.05), (0.75, 0.45), (1.1, 0.85),  # left arm
+        (-0.22, 1.0), (-0.4, 1.8), (-0.55, 2.6),  # right leg
+        (0.22, 1.0), (0.4, 1.8), (0.55, 2.6),  # left leg
+        (-0.08, -0.52), (0.08, -0.52), (-0.2, -0.48), (0.2, -0.48),  # eyes, ears
+    ]
+)  # fmt: skip
+_FROM, _TO = torch.tensor(LIMBS).T
+_HEAD_LIMBS = 5  # the last of LIMBS: too short to measure a body by
+_NEAR = 0.08  # torso lengths: how sharply the nearest limb decides over where a place lies
+_FIELD = 0.15  # torso lengths: how far the field of a limb reaches
+
+REST_CHANNELS = 5
+LIMB_CHANNELS = 3 * len(LIMBS)
+
+
+class BodyFields(NamedTuple):
+    """What is known of each place of B images on a grid of h x w places."""
+
+    rest: Tensor  # (B,5,h,w): x, y at rest, distance from the skeleton (torso lengths, at most 1), and the two of the view
+    limbs: Tensor  # (B,51,h,w): per limb its field (1 on it, 0 far away), and that times along (-1 to 1) and across
+
+
+class _Limbs(NamedTuple):
+    """Of each place to each limb, (B,17,h,w); lengths in torso lengths."""
+
+    along: Tensor  # 0 at the first joint, 1 at the second, beyond that outside
+    across: Tensor  # signed
+    distance: Tensor  # to the nearest point of the limb
+    known: Tensor  # (B,17,1,1) bool: both joints are
+    length: Tensor  # (B,17,1,1)
+
+
+def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> BodyFields:
+    """Fields of keypoints (B,K,2) in px of a height x width image, at the middles of its stride x stride squares.
+
+    A missing joint is NaN and leaves its limbs out; of a pair of shoulders or hips, one stands for both. Without any
+    limb, all fields are 0.
+    """
+    keypoints = _completed(keypoints)
+    scale = _torso_length(keypoints)  # (B,), px
+    limbs = _limbs(keypoints, scale, _places(height, width, stride, keypoints))
+    facing, profile = _view(keypoints, scale)
+    field = torch.exp(-limbs.distance / _FIELD) * limbs.known
+    along, across = limbs.along.clamp(0, 1) * 2 - 1, (limbs.across / _FIELD).clamp(-3, 3)
+    at_rest = _at_rest(limbs, torch.where(facing < 0, -1.0, 1.0))  # (B,2,h,w)
+    nearest = limbs.distance.masked_fill(~limbs.known, torch.inf).amin(1, keepdim=True).clamp(max=1)
+    view = torch.stack([facing, profile], 1)[:, :, None, None].expand(-1, -1, *at_rest.shape[2:])
+    rest = torch.cat([at_rest, nearest, view], 1) * limbs.known.any(1, keepdim=True)
+    return BodyFields(rest, torch.cat([field, field * along, field * across], 1))
+
+
+def _places(height: int, width: int, stride: int, like: Tensor) -> Tensor:
+    """x, y in px of the middles of the squares: (h,w,2)."""
+    y = torch.arange(height // stride, device=like.device) * stride + (stride - 1) / 2
+    x = torch.arange(width // stride, device=like.device) * stride + (stride - 1) / 2
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def _completed(keypoints: Tensor) -> Tensor:
+    """From the side one shoulder or hip hides the other: where one is missing, the other stands in."""
+    keypoints = keypoints.clone()
+    for part in ("shoulder", "hip"):
+        right, left = JOINT[f"right_{part}"], JOINT[f"left_{part}"]
+        pair = keypoints[:, [right, left]]
+        keypoints[:, [right, left]] = torch.where(pair.isnan(), pair.flip(1), pair)
+    return keypoints
+
+
+def _torso_length(keypoints: Tensor) -> Tensor:
+    """px of a torso length in each photo (B,): its limbs' lengths by those at rest; of the head's if there are no others."""
+    length = (keypoints[:, _TO] - keypoints[:, _FROM]).norm(dim=-1)  # (B,17), NaN for missing
+    at_rest = (_REST[_TO] - _REST[_FROM]).norm(dim=-1).to(length)
+    known = ~length.isnan()
+    body = known.clone()
+    body[:, -_HEAD_LIMBS:] = False
+    measured = torch.where(body.any(1, keepdim=True), body, known)
+    total = (length.nan_to_num() * measured).sum(1) / (at_rest * measured).sum(1).clamp(min=1e-6)
+    return total.clamp(min=4)
+
+
+def _limbs(keypoints: Tensor, scale: Tensor, places: Tensor) -> _Limbs:
+    first, second = keypoints[:, _FROM], keypoints[:, _TO]  # (B,17,2)
+    known = ~(first.isnan() | second.isnan()).any(-1)[:, :, None, None]
+    first, second, scale = first.nan_to_num(), second.nan_to_num(), scale[:, None, None, None]
+    direction = (second - first)[:, :, None, None]  # (B,17,1,1,2)
+    squared = direction.square().sum(-1).clamp(min=1)
+    offset = places - first[:, :, None, None]  # (B,17,h,w,2)
+    along = (offset * direction).sum(-1) / squared
+    across = (offset[..., 0] * direction[..., 1] - offset[..., 1] * direction[..., 0]) / squared.sqrt() / scale
+    nearest = offset - along.clamp(0, 1)[..., None] * direction
+    return _Limbs(along, across, nearest.norm(dim=-1) / scale, known, squared.sqrt() / scale)
+
+
+def _view(keypoints: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """From where the body is seen, each (B,) in [-1,1]: 1 facing us, -1 from the back; and where its nose points."""
+    right, left, nose, neck = (keypoints[:, JOINT[n], 0] for n in ("right_shoulder", "left_shoulder", "nose", "neck"))
+    width_at_rest = float(_REST[TORSO[1], 0] - _REST[TORSO[0], 0])
+    facing = (left - right) / scale / width_at_rest
+    profile = (nose - neck) / scale * 2.5  # a nose is 0.4 torso lengths from the neck at most
+    return facing.nan_to_num().clamp(-1, 1), profile.nan_to_num().clamp(-1, 1)
+
+
+def _at_rest(limbs: _Limbs, side: Tensor) -> Tensor:
+    """Coordinates at rest (B,2,h,w): those by each limb, weighted by how near it is. `side` (B,): -1 seen from the back."""
+    first, second = _REST[_FROM].to(limbs.along), _REST[_TO].to(limbs.along)
+    direction = second - first  # (17,2)
+    length = direction.norm(dim=-1, keepdim=True)
+    unit = direction / length
+    normal = torch.stack([unit[:, 1], -unit[:, 0]], -1)
+    kept = limbs.along.clamp(0, 1)
+    beyond = (limbs.along - kept) * limbs.length
+    across = limbs.across * side[:, None, None, None]
+    weight = (-limbs.distance / _NEAR).masked_fill(~limbs.known, -1e4).softmax(1)  # (B,17,h,w)
+    axes = [
+        (
+            weight
+            * (_wide(first, i) + kept * _wide(direction, i) + beyond * _wide(unit, i) + across * _wide(normal, i))
+        ).sum(1)
+        for i in range(2)
+    ]
+    return torch.stack(axes, 1)
+
+
+def _wide(vectors: Tensor, axis: int) -> Tensor:
+    """One axis of (17,2) vectors, to go with (B,17,h,w)."""
+    return vectors[:, axis, None, None]
