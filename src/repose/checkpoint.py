@@ -34,6 +34,7 @@ class About:
     thickness: float  # of a limb in px of the frame
     step: int  # steps done
     fingerprint: str  # of everything that decides the bytes of the run; a run only resumes its own checkpoints
+    photo_size: tuple[int, int] | None = None  # height, width in px of the photos trained on; None: they had several
 
 
 def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
@@ -77,8 +78,15 @@ def read_about(path: Path) -> About:
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         raise ReposeError(f"{path} is a safetensors file, but not a checkpoint of repose ('{FORMAT}').")
     where = f"{path}: settings"
-    frame = build_settings(Frame, record["frame"], where)
-    return About(**record | {"row": read_row(record["row"], where), "frame": frame})
+    try:
+        frame, size = build_settings(Frame, record["frame"], where), record.get("photo_size")
+        read = {"row": read_row(record["row"], where), "frame": frame, "photo_size": size and tuple(size)}
+        return About(**record | read)
+    except (KeyError, TypeError) as error:
+        raise ReposeError(
+            f"{path} does not say of itself what this version of repose asks for ({error}). Train it again, or use the "
+            "version that wrote it."
+        ) from None
 
 
 def load(path: Path, device: torch.device, *, expected: Row | None = None) -> tuple[System, About]:
@@ -110,12 +118,14 @@ def resume(path: Path, system: System, expected: About) -> int:
     """Put a run's state back as it was saved, on the device where `system` lies; return the number of steps done.
 
     Raises:
-        ReposeError: as `read_about`, or the checkpoint is of another run.
+        ReposeError: as `read_about`, or the checkpoint is of another run, or a finished model.
     """
     about = read_about(path)
     if about.fingerprint != expected.fingerprint:
         raise ReposeError(f"{path} is a checkpoint of another run: its settings, data or code differ. Delete it.")
     tensors = _read_tensors(path)
+    if "random" not in tensors:
+        raise ReposeError(f"{path} is a finished model, without the state to go on from. Delete it.")
     _restore_networks(path, system, tensors)
     for name, optimiser in system.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):

@@ -4,11 +4,14 @@ Only here is params.yaml opened. Stages are imported when they run, so that `rep
 only the packages of the stage that it runs.
 """
 
+import re
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+import yaml
 
 from repose import __version__
 from repose.errors import ReposeError
@@ -123,6 +126,136 @@ def evaluate(
     settings = _settings(params, "evaluate", stage.EvaluateSettings)
     folders = stage.Folders(images, keypoints, posemaps, split, runs)
     stage.run(folders=folders, results=results, metrics=metrics, settings=settings)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def _option(text: str, metavar: str, panel: str, *names: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False
+    )
+    return option
+
+
+USED = "attend"  # the system that makes images unless another is named
+ONE, MANY, WITH = "One image", "Many images", "With"
+Out = Annotated[Path, _option("The image (PNG), or with --jobs the folder of the images.", "PATH", ONE, "--out", "-o")]
+PhotosOfGarment = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="Photos of one garment, the one most like the target pose first.", metavar="PHOTO", show_default=False
+    ),
+]
+TargetPose = Annotated[
+    str,
+    _option(
+        "The target pose: an OpenPose JSON, a keypoints CSV (CSV#NAME: one row of several), or a photo.",
+        "FILE", ONE, "--pose", "-p",
+    ),
+]  # fmt: skip
+Picture = Annotated[Path | None, _option("For people: photos, pose and image in one row (PNG).", "FILE", ONE)]
+Jobs = Annotated[
+    Path | None,
+    _option(
+        "A CSV with the columns sources (photos, separated by ;), pose and, if wanted, out; or a folder whose "
+        "sub-folders each hold photos and a pose.* (a photo, JSON or CSV).", "PATH", MANY,
+    ),
+]  # fmt: skip
+KeypointFiles = Annotated[
+    list[Path] | None,
+    _option(
+        "Where the poses of photos are looked up: a CSV (of pose-gan, PATN or repose), an OpenPose JSON, or a folder of "
+        "such JSONs. May be given several times; the first that knows a photo counts.", "PATH", WITH, "--keypoints", "-k",
+    ),
+]  # fmt: skip
+PoseSize = Annotated[
+    str,
+    _option(
+        "px of the image that a pose without a photo was measured in; default: those of the first photo.",
+        "HEIGHTxWIDTH", WITH,
+    ),
+]  # fmt: skip
+Checkpoint = Annotated[
+    Path | None,
+    _option(
+        f"The trained system; default: {USED}, as the pipeline of this folder trained it.",
+        "FILE", WITH, "--checkpoint", "-c",
+    ),
+]  # fmt: skip
+OnDevice = Annotated[Device, typer.Option(help="auto: cuda where there is one.", rich_help_panel=WITH)]
+Threads = Annotated[
+    int,
+    typer.Option(
+        help="CPU threads; at one number of them the bytes of an image never vary.", min=1, rich_help_panel=WITH
+    ),
+]
+
+
+@app.command(rich_help_panel=USE, no_args_is_help=True)
+def generate(
+    out: Out, photos: PhotosOfGarment = None, pose: TargetPose = "", picture: Picture = None, jobs: Jobs = None,
+    keypoints: KeypointFiles = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None,
+    device: OnDevice = Device.AUTO, threads: Threads = 2,
+) -> None:  # fmt: skip
+    """Make an image of a garment in a new pose, from photos and a trained system.
+
+    repose generate front.jpg side.jpg --pose target.jpg --keypoints keypoints.csv -o new.png
+
+    repose generate front.jpg --pose pose.json --keypoints openpose/ -o new.png
+
+    repose generate --jobs jobs.csv --keypoints openpose/ -o images/
+    """
+    from repose import jobs as work
+    from repose.data.known_poses import KnownPoses
+    from repose.devices import set_up
+    from repose.reposer import Reposer
+
+    size = _pose_size(pose_size)
+    if jobs is None:
+        if not photos or not pose:
+            raise ReposeError(
+                "Name at least one photo and a --pose, or many of both with --jobs (repose generate --help)."
+            )
+        listed = [work.Job("The job", tuple(photos), pose, out)]
+    else:
+        if photos or pose or picture:
+            raise ReposeError("With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --picture.")
+        listed = work.read_jobs(jobs, out)
+    work.check_outputs(listed, [picture] if picture else [])
+    chosen = set_up(device, threads, seed=0)
+    reposer = Reposer.load(checkpoint or _trained(USED), chosen)
+    workshop = work.Workshop(reposer, KnownPoses(keypoints or []), size)
+    if jobs is None:
+        work.make_one(listed[0], workshop, picture)
+    else:
+        work.make_all(listed, workshop)
+
+
+def _pose_size(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if match is None:
+        raise ReposeError(f"--pose-size should be HEIGHTxWIDTH in px, such as 256x176, not {text!r}.")
+    return int(match[1]), int(match[2])
+
+
+def _trained(system: str) -> Path:
+    """The checkpoint of a system that the pipeline of this folder trained; dvc.yaml alone knows where runs lie."""
+    try:
+        stage = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]
+    except FileNotFoundError:
+        raise ReposeError(
+            "Name the trained system with --checkpoint: this folder has no pipeline (dvc.yaml)."
+        ) from None
+    (run,) = stage["outs"][0]
+    return Path(run.replace("${item.system}", system)) / "model.safetensors"
 
 
 def _settings(params: Path, name: str, kind: type[T]) -> T:

@@ -27,6 +27,7 @@ class Photos:
     Attributes:
         frame: the working size and crop.
         thickness: of a limb in px of the frame.
+        size: height and width in px of every photo as it was before it came to the frame; None where they differ.
     """
 
     def __init__(self, *, images: Path, keypoints: Path, posemaps: Path, cache_megabytes: float = 0) -> None:
@@ -35,6 +36,8 @@ class Photos:
         self._row = {name: row for row, name in enumerate(names)}
         self._joints = joints
         self._sizes = table[["height", "width"]].to_numpy()
+        sizes = {(int(height), int(width)) for height, width in self._sizes}
+        self.size = sizes.pop() if len(sizes) == 1 else None
         if list(table["name"]) != names:
             raise ReposeError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
         self._images = ShardReader(images, table)

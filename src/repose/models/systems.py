@@ -7,7 +7,7 @@ What kinds share is a protocol, not a base class: a row, `build(row)`, and a sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,8 @@ class DiscriminatorSettings:
 class Row:
     """What every kind has; the defaults are the paper's, or our reading of it (docs/paper.md)."""
 
+    needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or on the target's alone
+
     kind: Kind
     steps: int
     items_per_step: int = 1  # "batch size of 1 [...] represents one SKU"
@@ -92,12 +94,16 @@ class Row:
 class PaperRow(Row):
     """A row of the paper's own systems."""
 
+    needs_source_poses = False
+
     generator: PaperSettings = field(default_factory=PaperSettings)
 
 
 @dataclass(frozen=True)
 class AttendRow(Row):
     """A row of ours."""
+
+    needs_source_poses = True
 
     generator: AttendSettings = field(default_factory=AttendSettings)
 

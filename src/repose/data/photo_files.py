@@ -1,0 +1,118 @@
+"""A user's own photo: read from its file, upright and in RGB, and fitted into the frame of a trained system.
+
+A photo of the size of those that the system was trained on is cropped and scaled as they were. Any other is fitted in
+whole: its shape is kept, and the pixels of its edges are drawn on to the frame's.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from repose.data.frame import Frame
+from repose.data.inspection import FORMATS, inspect
+from repose.errors import ReposeError
+
+MOST_MEGAPIXELS = 100  # of a photo; with more it is not even decoded
+LEAST_SIDE = 16  # px of the shorter side
+
+Size = tuple[int, int]  # height, width in px
+
+_ORIENTATION = 0x0112  # EXIF's tag, and what makes each of its values upright (1 is)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """The photo in a file of one of `inspection.FORMATS`, by its bytes: (H, W, 3) uint8 RGB, upright as EXIF says.
+
+    What is transparent becomes white; 16 bits a channel are scaled to 8; of several frames the first counts.
+
+    Raises:
+        ReposeError: there is no such file, it is none of these formats, cut, larger than MOST_MEGAPIXELS, smaller than
+            LEAST_SIDE, or of a mode whose range is not known.
+    """
+    content = _content(path)
+    _check(path, content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow warns of is metadata, and sizes that are checked above
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+            pixels = _rgb(image, path)
+            return np.asarray(pixels if turn is None else pixels.transpose(turn))
+
+
+class Fit(NamedTuple):
+    """How a photo of one size comes into the frame: where it lies there, and how large it is there."""
+
+    part: Frame  # of the frame that the photo fills
+    top: int  # px of the frame
+    left: int
+    frame: Frame
+    photo_size: Size
+
+    def image(self, pixels: np.ndarray) -> np.ndarray:
+        """The photo (H, W, 3) uint8 -> (height, width, 3) uint8 of the frame."""
+        bottom = self.frame.height - self.top - self.part.height
+        right = self.frame.width - self.left - self.part.width
+        return np.pad(self.part.image(pixels), ((self.top, bottom), (self.left, right), (0, 0)), mode="edge")
+
+    def keypoints(self, keypoints: np.ndarray) -> np.ndarray:
+        """Keypoints (..., 2) in px of the photo -> (..., 2) float32 in px of the frame; missing stays NaN."""
+        return self.part.keypoints(keypoints, *self.photo_size) + np.array([self.left, self.top], np.float32)
+
+
+def fit(frame: Frame, photo_size: Size, trained_size: Size | None) -> Fit:
+    """How a photo comes into the frame of a system that was trained on photos of `trained_size` (None: of several)."""
+    if photo_size == trained_size:
+        return Fit(frame, 0, 0, frame, photo_size)
+    scale = min(frame.height / photo_size[0], frame.width / photo_size[1])
+    height, width = (max(1, round(side * scale)) for side in photo_size)
+    return Fit(Frame(height, width), (frame.height - height) // 2, (frame.width - width) // 2, frame, photo_size)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ReposeError(f"There is no photo {path}. Check the path.") from None
+    except OSError as error:
+        raise ReposeError(
+            f"The photo {path} cannot be read: {error.strerror}. Name a file that you may read."
+        ) from None
+
+
+def _check(path: Path, content: bytes) -> None:
+    found = inspect(content, MOST_MEGAPIXELS * 10**6)
+    size = f"{found.width}x{found.height} px (width x height)"
+    if found.decodes is None:
+        raise ReposeError(
+            f"{path} has {size}, more than {MOST_MEGAPIXELS} megapixels. Save it smaller: a few hundred px a side are "
+            "enough."
+        )
+    if not found.decodes and not found.format:
+        raise ReposeError(f"{path} is no photo ({found.error}). Give a file of {', '.join(FORMATS)}.")
+    if not found.decodes:
+        raise ReposeError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from where it came.")
+    if min(found.width, found.height) < LEAST_SIDE:
+        raise ReposeError(f"{path} has {size}; a photo needs at least {LEAST_SIDE} px a side. Give a larger one.")
+
+
+def _rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode in ("I", "F"):
+        raise ReposeError(
+            f"{path} holds whole or real numbers of unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 "
+            "bits a channel."
+        )
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,280 @@
+"""Jobs: the photos and poses that a user names, read from files, and the images that a trained system makes of them.
+
+Many jobs stand in a CSV with the columns sources (photos, separated by ;), pose and, if wanted, out; its paths are
+relative to its folder. Or they are the sub-folders of a folder, each with photos and a file or photo named pose.*.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from repose.data.images import encode_png
+from repose.data.known_poses import KnownPoses, read_pose
+from repose.data.layouts import is_image
+from repose.data.photo_files import Size, read_photo
+from repose.errors import ReposeError
+from repose.files import write_bytes
+from repose.reposer import Reposer, SourcePhoto, TargetPose
+from repose.settings import nearest
+from repose.terminal import bar, say
+
+COLUMNS = ("sources", "pose", "out")
+HOW_TO_FIND_POSES = (
+    "repose finds no keypoints by itself yet. Find them with OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES "
+    "--model_pose COCO --display 0 --render_pose 0) and name the result: --keypoints POSES"
+)
+
+
+class Job(NamedTuple):
+    """One image to make."""
+
+    name: str  # for messages about many jobs
+    sources: tuple[Path, ...]
+    pose: str  # a JSON, a CSV (with #NAME for one of several rows) or a photo; empty: none was named
+    out: Path
+
+
+class Made(NamedTuple):
+    """What a job made, and of what."""
+
+    generated: np.ndarray  # (H, W, 3) uint8
+    sources: list[SourcePhoto]  # those that were used
+    target: TargetPose
+
+
+class Workshop:
+    """Makes the images of jobs, one by one: what is made of a job does not depend on those before it.
+
+    Photos are kept until the next job is done, so that one garment in many poses is read once.
+
+    Args:
+        reposer: the trained system.
+        poses: where the keypoints of photos are looked up.
+        pose_size: of the image that poses without a photo were measured in; None: of the job's first photo.
+    """
+
+    def __init__(self, reposer: Reposer, poses: KnownPoses, pose_size: Size | None) -> None:
+        self._reposer, self._poses, self._pose_size = reposer, poses, pose_size
+        self._kept: dict[Path, SourcePhoto] = {}
+
+    def make(self, job: Job) -> Made:
+        """Read what a job names and make its image; photos beyond the most that the system takes are left out.
+
+        Raises:
+            ReposeError: a photo or pose cannot be read or is not known, or the job names none.
+        """
+        sources = self._sources(job)
+        target = self._target(job, *sources[0].pixels.shape[:2])
+        return Made(self._reposer(sources, target), sources, target)
+
+    def picture(self, made: Made) -> np.ndarray:
+        """See `Reposer.picture`."""
+        return self._reposer.picture(made.sources, made.target, made.generated)
+
+    def left_out(self, job: Job) -> tuple[Path, ...]:
+        """The photos of a job that are too many for the system."""
+        return job.sources[self._reposer.most_sources :]
+
+    def _sources(self, job: Job) -> list[SourcePhoto]:
+        used = job.sources[: self._reposer.most_sources]
+        if not used:
+            raise ReposeError("No source photo is named. Name at least one.")
+        self._kept = {path: self._kept[path] if path in self._kept else self._source(path) for path in used}
+        return [self._kept[path] for path in used]
+
+    def _source(self, path: Path) -> SourcePhoto:
+        pixels = read_photo(path)
+        if not self._reposer.needs_source_poses:
+            return SourcePhoto(pixels, None, str(path))
+        return SourcePhoto(pixels, self._known(path, *pixels.shape[:2]), str(path))
+
+    def _target(self, job: Job, height: int, width: int) -> TargetPose:
+        if not job.pose:
+            raise ReposeError("No pose is named, or several. Name one: a JSON, a CSV or a photo.")
+        file, row = _file_and_row(job.pose)
+        if file.suffix.lower() in (".csv", ".json"):
+            size = self._pose_size or (height, width)
+            return TargetPose(read_pose(file, row, *size), *size)
+        size = read_photo(file).shape[:2]
+        return TargetPose(self._known(file, *size), *size)
+
+    def _known(self, photo: Path, height: int, width: int) -> np.ndarray:
+        found = self._poses.find(photo, height, width)
+        if found is not None:
+            return found
+        looked = f"None of {', '.join(map(str, self._poses.files))} has" if self._poses.files else "There are no"
+        raise ReposeError(f"{looked} keypoints of {photo}, and its pose must be known. {HOW_TO_FIND_POSES}.")
+
+
+def make_image(
+    photos: Sequence[Path | str], pose: Path | str, *, checkpoint: Path | str, keypoints: Sequence[Path | str] = (),
+    pose_size: Size | None = None, device: str = "cpu",
+) -> np.ndarray:  # fmt: skip
+    """`repose generate` as one call: photos of a garment and a target pose, as files, to an image.
+
+    Args:
+        photos: of one garment, the one most like the target pose first; those beyond what the system takes are left out.
+        pose: a JSON, a CSV (CSV#NAME: one row of several) or a photo.
+        checkpoint: of the trained system, such as a run's model.safetensors.
+        keypoints: files and folders in which the poses of photos are looked up (see `known_poses`).
+        pose_size: height and width in px of the image that a pose without a photo was measured in; None: of the first photo.
+        device: cpu or cuda.
+
+    Returns:
+        (height, width, 3) uint8 RGB, of the size that the system was trained at.
+
+    Raises:
+        ReposeError: a file cannot be read, or a pose that is needed is not known.
+    """
+    poses = KnownPoses([Path(path) for path in keypoints])
+    workshop = Workshop(Reposer.load(checkpoint, device), poses, pose_size)
+    return workshop.make(Job("The image", tuple(Path(path) for path in photos), str(pose), Path())).generated
+
+
+def read_jobs(path: Path, out: Path) -> list[Job]:
+    """The jobs of a CSV or of a folder of folders, with their images in the folder `out`.
+
+    Raises:
+        ReposeError: there is no such file, its columns are others, it holds no job, or an image would lie outside `out`.
+    """
+    if not path.exists():
+        raise ReposeError(f"There is no {path}. Name a CSV with the columns {', '.join(COLUMNS)}, or a folder of jobs.")
+    jobs = _jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out)
+    if not jobs:
+        raise ReposeError(
+            f"{path} holds no job. A CSV has one a row; of a folder, each sub-folder with photos and a file pose.* is one."
+        )
+    return jobs
+
+
+def check_outputs(jobs: Sequence[Job], others: Iterable[Path] = ()) -> None:
+    """Refuse, before anything is made, what would be lost: two images in one file, or an image over what is read.
+
+    Args:
+        jobs: all that are to be made.
+        others: further files that are written.
+
+    Raises:
+        ReposeError: two outputs are one file, an output is an input, or one does not end in .png.
+    """
+    outputs = [*[job.out for job in jobs], *others]
+    for out in outputs:
+        if out.suffix.lower() != ".png":
+            raise ReposeError(f"{out}: images are written as PNG. Name a file that ends in .png.")
+        if out.is_dir():
+            raise ReposeError(f"{out} is a folder. Name a file that does not exist yet, or an earlier image.")
+    counts = Counter(out.resolve() for out in outputs)
+    twice = [str(out) for out in outputs if counts[out.resolve()] > 1]
+    if twice:
+        raise ReposeError(f"{len(twice)} images would be written to one file: {twice[0]}. Give each its own.")
+    inputs = {
+        file.resolve() for job in jobs for file in (*job.sources, *([_file_and_row(job.pose)[0]] * bool(job.pose)))
+    }
+    lost = [str(out) for out in outputs if out.resolve() in inputs]
+    if lost:
+        raise ReposeError(f"{lost[0]} is a photo or pose that is read; it is never written over. Name another output.")
+
+
+def make_one(job: Job, workshop: Workshop, picture: Path | None) -> None:
+    """Make and write one image and, if wanted, a picture of how it came about.
+
+    Raises:
+        ReposeError: as `Workshop.make`, or the disk cannot be written to.
+    """
+    made = workshop.make(job)
+    left_out = ", ".join(map(str, workshop.left_out(job)))
+    if left_out:
+        say(f"generate: the system takes {len(made.sources)} photos; left out: {left_out}")
+    write_bytes(job.out, encode_png(made.generated))
+    if picture is not None:
+        write_bytes(picture, encode_png(workshop.picture(made)))
+    say(f"generate: {job.out} is ready")
+
+
+def make_all(jobs: Sequence[Job], workshop: Workshop) -> None:
+    """Make and write the image of every job that can be made.
+
+    Raises:
+        ReposeError: some could not (the others lie there, whole), or the disk cannot be written to.
+    """
+    failures = []
+    for job in bar(jobs, "generate"):
+        try:
+            made = workshop.make(job)
+        except ReposeError as error:
+            failures.append(f"{job.name}: {error}")
+            continue
+        write_bytes(job.out, encode_png(made.generated))
+    with_more = [job for job in jobs if workshop.left_out(job)]
+    if with_more:
+        say(f"generate: {len(with_more):,} jobs name more photos than the system takes; of {with_more[0].name}, "
+            f"{', '.join(map(str, workshop.left_out(with_more[0])))} left out")  # fmt: skip
+    if failures:
+        listed = "\n  ".join(failures)
+        raise ReposeError(f"{len(failures):,} of {len(jobs):,} images could not be made; the others are.\n  {listed}")
+
+
+def _file_and_row(pose: str) -> tuple[Path, str | None]:
+    """`poses.csv#NAME` -> the file and NAME; any other pose -> the file and None."""
+    file, mark, row = pose.rpartition("#")
+    return (Path(file), row) if mark and file.lower().endswith(".csv") else (Path(pose), None)
+
+
+def _jobs_of_folder(folder: Path, out: Path) -> list[Job]:
+    jobs = []
+    for place in sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith(".")):
+        poses = sorted(place.glob("pose.*"))
+        photos = [file for file in sorted(place.iterdir()) if is_image(file.name) and file not in poses]
+        if poses or photos:
+            pose = str(poses[0]) if len(poses) == 1 else ""
+            jobs.append(Job(place.name, tuple(photos), pose, out / f"{place.name}.png"))
+    return jobs
+
+
+def _jobs_of_csv(file: Path, out: Path) -> list[Job]:
+    jobs = []
+    for number, cells in _rows(file):
+        name = f"{file}, line {number}"
+        if "more" in cells:
+            raise ReposeError(f"{name} has more values than the header. Separate the photos of one job with ';'.")
+        sources = tuple(file.parent / part.strip() for part in cells["sources"].split(";") if part.strip())
+        pose = str(file.parent / cells["pose"].strip()) if cells["pose"].strip() else ""
+        jobs.append(Job(name, sources, pose, _inside(out, cells.get("out", "").strip() or _usual(sources, pose), name)))
+    return jobs
+
+
+def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV by column, each with the line that it ends in; values beyond the last column are `more`."""
+    try:
+        text = io.StringIO(file.read_bytes().decode("utf-8-sig"), newline="")
+        rows = csv.DictReader(text, restkey="more", restval="")
+        _check_columns(file, rows.fieldnames or [])
+        return [(rows.line_num, cells) for cells in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ReposeError(f"{file} cannot be read as a CSV ({error}). Save it as a CSV in UTF-8.") from None
+
+
+def _check_columns(file: Path, columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in COLUMNS:
+            raise ReposeError(f"{file}: unknown column {column!r}{nearest(column, COLUMNS)}")
+    for column in COLUMNS[:2]:
+        if column not in columns:
+            raise ReposeError(f"{file} has no column {column!r}. Its header should be {','.join(COLUMNS)}.")
+
+
+def _usual(sources: Sequence[Path], pose: str) -> str:
+    """The name of an image that was given none: FIRST_SOURCE_in_POSE.png."""
+    file, row = _file_and_row(pose)
+    return f"{sources[0].stem if sources else ''}_in_{Path(row).stem if row else file.stem}.png"
+
+
+def _inside(out: Path, name: str, where: str) -> Path:
+    if not (out / name).resolve().is_relative_to(out.resolve()):
+        raise ReposeError(f"{where}: {name} lies outside {out}. Name a file in it.")
+    return out / name

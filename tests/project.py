@@ -1,0 +1,74 @@
+"""A copy of the project in a folder of its own, with some params changed, in which `dvc repro` runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TINY: Mapping[str, Any] = {  # a few steps of small networks
+    "posemaps.height": 64,
+    "posemaps.width": 48,
+    "train.threads": 1,
+    "train.sample_every": 0,
+    "evaluate.threads": 1,
+    "evaluate.picture_pairs": 2,
+    "systems.paper-m.steps": 3,
+    "systems.paper-m.generator.width": 4,
+    "systems.paper-m.discriminators.width": 4,
+    "systems.attend.steps": 3,
+    "systems.attend.generator": {"width": 8},
+}
+
+
+class Project:
+    """The pipeline as a user has it: dvc.yaml and the code as they are, params.yaml with changed values alone."""
+
+    def __init__(self, folder: Path, changes: Mapping[str, Any]) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("dvc.yaml", ".dvcignore"):
+            shutil.copy(ROOT / name, folder / name)
+        self.change(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
+        self.dvc("init", "--no-scm", "--quiet")
+
+    def change(self, params: dict[str, Any], changes: Mapping[str, Any]) -> None:
+        """Write params.yaml with other values of existing keys (named as `block.key`)."""
+        for path, value in changes.items():
+            *above, last = path.split(".")
+            block = params
+            for name in above:
+                block = block[name]
+            assert last in block or above[0] == "systems", f"{path} is no key of params.yaml"
+            block[last] = value
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def set(self, **changes: Any) -> None:
+        """Change values of the params as they stand (`__` for the dot)."""
+        params = yaml.safe_load((self.folder / "params.yaml").read_text())
+        self.change(params, {path.replace("__", "."): value for path, value in changes.items()})
+
+    def dvc(self, *arguments: str, code: int = 0) -> str:
+        """What a dvc command printed; it must end with the exit code."""
+        commands = Path(sys.executable).parent
+        environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        done = subprocess.run(
+            [commands / "dvc", *arguments], cwd=self.folder, env=environment, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout
+        return done.stdout
+
+    def files(self, *folders: str) -> dict[str, bytes]:
+        """Every file below these folders."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for folder in folders
+            for path in sorted((self.folder / folder).rglob("*"))
+            if path.is_file()
+        }

@@ -1,0 +1,83 @@
+"""A stage's deps in dvc.yaml are the code that it imports: with one missing, `dvc repro` would call a stale result fresh."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "repose"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# What decides no byte of a result: what people read at the terminal, and the version of the package.
+FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
+ON_TOP = PACKAGE / "settings.py"  # the command line builds every stage's settings with it
+
+
+@cache
+def imports(file: Path) -> frozenset[Path]:
+    """The files of our package that a file imports, also inside functions."""
+    return frozenset(path for name in names(file) if (path := file_of(name)) is not None)
+
+
+def names(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def file_of(name: str) -> Path | None:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    if name.split(".")[0] != "repose":
+        return None
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
+
+
+def needed(stage: str) -> set[Path]:
+    """All that a stage imports, directly or not."""
+    found, waiting = set[Path](), [PACKAGE / "stages" / f"{stage}.py", ON_TOP]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += imports(file)
+    return {file for file in found - FOR_PEOPLE if len(ast.parse(file.read_text()).body) > 1 or file.stem != "__init__"}
+
+
+def code_deps(stage: str) -> list[Path]:
+    return [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_import_is_covered(stage: str) -> None:
+    deps = code_deps(stage)
+    missing = [file for file in needed(stage) if not any(dep == file or dep in file.parents for dep in deps)]
+    assert not missing
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_dep_is_imported(stage: str) -> None:
+    files = needed(stage)
+    templates = PACKAGE / "data" / "templates"  # read by report.py
+    for dep in code_deps(stage):
+        if dep == templates:
+            assert PACKAGE / "data" / "report.py" in files
+        else:
+            assert any(dep == file or dep in file.parents for file in files), f"{stage} does not import {dep}"
+
+
+def test_templates_are_a_dep_of_every_stage_that_makes_pages() -> None:
+    with_pages = [stage for stage in STAGES if PACKAGE / "data" / "report.py" in needed(stage)]
+    assert with_pages == ["validate", "keypoints", "split"]
+    assert all("src/repose/data/templates" in STAGES[stage]["deps"] for stage in with_pages)
+
+
+def test_neither_dvc_nor_kfp_is_imported_by_what_trains_and_evaluates() -> None:
+    for stage in ("train", "evaluate"):
+        for file in needed(stage) - {PACKAGE / "history.py"}:  # which takes dvclive where it is installed
+            assert not {name.split(".")[0] for name in names(file)} & {"dvc", "dvclive", "kfp", "great_expectations"}

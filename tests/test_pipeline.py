@@ -1,0 +1,123 @@
+"""One word per stage, in every place; one place for data paths; a comment for every key."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from repose.cli import STAGES, app
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+PARAMS_TEXT = (ROOT / "params.yaml").read_text()
+PARAMS = yaml.safe_load(PARAMS_TEXT)
+SEVEN = ["download", "validate", "keypoints", "posemaps", "split", "train", "evaluate"]
+
+
+def test_the_stages_are_the_seven_in_order() -> None:
+    assert list(PIPELINE["stages"]) == SEVEN
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param({path.stem for path in (ROOT / "src/repose/stages").glob("[a-z]*.py")}, id="src/repose/stages"),
+        pytest.param(set(PARAMS) - {"systems"}, id="params.yaml"),
+        pytest.param(
+            {
+                name
+                for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
+                if getattr(command, "rich_help_panel", None) == STAGES
+            },
+            id="repose --help",
+        ),
+        pytest.param(
+            {re.sub(r"_stage$", "", path.stem[5:]) for path in (ROOT / "tests/stages").glob("test_*.py")},
+            id="tests/stages",
+        ),
+    ],
+)
+def test_a_stage_has_one_name_everywhere(names: set[str]) -> None:
+    assert names == set(SEVEN)
+
+
+@pytest.mark.parametrize("stage", SEVEN)
+def test_a_stage_runs_its_own_command_with_its_own_block(stage: str) -> None:
+    definition = PIPELINE["stages"][stage]
+    assert definition["cmd"].startswith(f"repose {stage} ")
+    assert definition["params"][0] == stage
+    assert definition["desc"]
+
+
+def outputs() -> list[str]:
+    found = []
+    for definition in PIPELINE["stages"].values():
+        for entry in [*definition["outs"], *definition.get("metrics", [])]:
+            path = entry if isinstance(entry, str) else next(iter(entry))
+            found.append(path.replace("${item.system}", ""))
+    return found
+
+
+def test_every_path_of_a_command_is_a_dep_or_an_out() -> None:
+    scratch = {".repose/transfers", ".repose/runs"}  # what is not finished; no stage reads another's
+    for name, definition in PIPELINE["stages"].items():
+        known = {str(dep) for dep in definition["deps"]} | scratch
+        for entry in [*definition["outs"], *definition.get("metrics", [])]:
+            known.add(entry if isinstance(entry, str) else next(iter(entry)))
+        used = {word for word in definition["cmd"].split() if "/" in word or "." in word.removeprefix("${item.system}")}
+        assert used <= known, f"{name} uses {used - known}"
+
+
+def literals(path: Path) -> list[str]:
+    """The strings of a module that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
+
+
+def test_no_data_path_stands_outside_dvc_yaml() -> None:
+    paths = [path.rstrip("/") for path in outputs()]
+    assert "data/raw" in paths
+    assert "runs" in paths
+    pattern = re.compile("|".join(rf"(^|[^\w/.-]){re.escape(p)}(/|$)" for p in [*paths, "data", "reports"]))
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        found = [text for text in literals(file) if pattern.search(text) and " " not in text]
+        assert not found, f"{file.name} names {found}"
+
+
+def commented_keys(text: str) -> dict[str, bool]:
+    """Of each key that has a value: whether its line ends in a comment."""
+    found, above = {}, []
+    for line in text.splitlines():
+        match = re.match(r"( *)([\w-]+):(?: +([^#\s][^#]*?))? *(#.*)?$", line)
+        if match:
+            depth = len(match[1]) // 2
+            above = [*above[:depth], match[2]]
+            if match[3]:
+                found[".".join(above)] = match[4] is not None
+    return found
+
+
+def test_every_key_of_a_stage_has_its_comment() -> None:
+    keys = commented_keys(PARAMS_TEXT.split("\nsystems:")[0])
+    assert len(keys) > 60
+    assert not [key for key, commented in keys.items() if not commented]
+
+
+def leaves(block: Any, above: str) -> list[str]:
+    if isinstance(block, dict):
+        return [leaf for key, value in block.items() for leaf in leaves(value, f"{above}.{key}")]
+    return [above]
+
+
+def test_the_comments_were_looked_for_on_every_key() -> None:
+    keys = commented_keys(PARAMS_TEXT.split("\nsystems:")[0])
+    assert set(keys) == {leaf for name in SEVEN for leaf in leaves(PARAMS[name], name)}

@@ -1,0 +1,63 @@
+"""A system that nobody trained, tiny, in a checkpoint; and photos with poses to feed it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from repose import checkpoint
+from repose.checkpoint import About
+from repose.data.frame import Frame
+from repose.models import systems
+
+FRAME = Frame(32, 24)
+GENERATORS = {"attend": {"width": 8, "channels": 16, "blocks": 1}, "paper": {"width": 4, "blocks": 1}}
+
+# A person who stands in a photo of 64 x 48 px, arms a little out: (18, 2).
+STANDING = np.array(
+    [
+        (24, 8), (24, 14), (18, 14), (14, 22), (12, 30), (30, 14), (34, 22), (36, 30), (20, 32), (19, 44), (18, 56),
+        (28, 32), (29, 44), (30, 56), (22, 6), (26, 6), (20, 7), (28, 7),
+    ],
+    np.float32,
+)  # fmt: skip
+SIZE = (64, 48)
+
+
+def save_system(
+    path: Path, kind: str = "attend", *, most_sources: int = 4, frame: Frame = FRAME,
+    photo_size: tuple[int, int] | None = None,
+) -> Path:  # fmt: skip
+    block = {
+        "kind": kind, "steps": 1, "most_sources": most_sources, "generator": GENERATORS[kind],
+        "losses": {"image": 0, "pose": 0},
+    }  # fmt: skip
+    row = systems.row(block, "tiny")
+    torch.manual_seed(0)
+    about = About("tiny", row, frame, 1.0, 0, "none", photo_size)
+    checkpoint.save(path, systems.build(row), about, to_resume=False)
+    return path
+
+
+def photo(seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def save_photo(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(photo(seed, size)).save(path.with_suffix(".png"), "PNG")
+    return path.with_suffix(".png").rename(path)
+
+
+def openpose(keypoints: np.ndarray = STANDING) -> str:
+    known = ~np.isnan(keypoints[:, :1])
+    values = np.concatenate([np.nan_to_num(keypoints), known], 1).ravel().tolist()
+    return json.dumps({"people": [{"pose_keypoints_2d": values}]})
+
+
+def save_openpose(path: Path, keypoints: np.ndarray = STANDING) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(openpose(keypoints))
+    return path
