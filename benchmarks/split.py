@@ -49,12 +49,13 @@ def measure(mode: str, folder: Path) -> dict[str, float]:
     stage._gate = _no_gate
     base = {
         "mode": "pg2", "train_list": None, "test_list": None, "pairs": None, "test_share": None, "test_pairs": 12_800,
-        "posed": "torso", "exclude_views": ["flat"], "exclude_categories": [], "max_unknown": 0.0, "seed": 0,
+        "min_train_pairs": 1, "min_test_pairs": 1, "posed": "torso", "exclude_views": ["flat"],
+        "exclude_categories": [], "max_unknown": 0.0, "seed": 0,
     }  # fmt: skip
     settings = build(stage.SplitSettings, base | MODES[mode], "benchmark")
     folders = {name: folder / name for name in ("raw", "images", "keypoints")}
     clock, processor = time.perf_counter(), time.process_time()
-    stage.run(**folders, split=folder / mode, settings=settings)
+    stage.run(**folders, split=folder / mode, report=folder / "report", settings=settings)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     record = read_json(folder / mode / "split.json")

@@ -49,8 +49,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     partial, replaced = partial_path(path), path.with_name(f".{path.name}.replaced")
     with _disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if replaced.exists() and not path.exists():  # a crash between the two renames below: put the old one back
-            replaced.rename(path)
+        _put_back(replaced, path)  # after a crash between the two renames below
         for left_over in (partial, replaced):
             shutil.rmtree(left_over, ignore_errors=True)
         partial.mkdir()
@@ -63,9 +62,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 path.rename(replaced)
             partial.rename(path)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            if path.exists():
-                shutil.rmtree(replaced, ignore_errors=True)
+            _put_back(replaced, path)
+            for left_over in (partial, replaced):
+                shutil.rmtree(left_over, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -77,6 +76,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 text file."""
     write_bytes(path, text.encode())
+
+
+def _put_back(replaced: Path, path: Path) -> None:
+    if replaced.exists() and not path.exists():
+        replaced.rename(path)
 
 
 def _flush_to_disk(file: Path) -> None:

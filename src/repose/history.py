@@ -82,8 +82,9 @@ class History:
 def _rows_until(file: Path, step: int) -> list[dict[str, float]]:
     if step == 0 or not file.exists():
         return []
-    table = pd.read_csv(file, float_precision="round_trip")
-    return [{str(k): float(v) for k, v in row.items()} for row in table[table["step"] <= step].to_dict("records")]
+    table = pd.read_csv(file, dtype=str)  # Python's float is exact, that of older pandas is not
+    rows = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
+    return [row for row in rows if row["step"] <= step]
 
 
 def _dvclive(folder: Path) -> Any:

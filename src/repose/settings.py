@@ -22,7 +22,7 @@ def read_params(path: Path) -> dict[str, Any]:
     """The whole of a params.yaml.
 
     Raises:
-        ReposeError: there is no such file, or it is not a YAML mapping.
+        ReposeError: there is no such file, it cannot be read, or it is not a YAML mapping.
     """
     try:
         params = yaml.safe_load(path.read_text("utf-8"))
@@ -30,6 +30,8 @@ def read_params(path: Path) -> dict[str, Any]:
         raise ReposeError(
             f"There is no {path.absolute()}. Run repose in the project's folder, or name one with --params."
         ) from None
+    except OSError as error:
+        raise ReposeError(f"{path} cannot be read: {error.strerror}. Name a file with --params.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ReposeError(f"{path} is not YAML: {error}") from None
     if not isinstance(params, dict):

@@ -16,7 +16,7 @@ _TELL_EVERY = 30.0  # seconds between two lines about training where nobody watc
 
 def say(line: str) -> None:
     """Print one line for people (standard error, so that standard output stays data)."""
-    _console.print(line, markup=False)
+    _console.print(line, markup=False, emoji=False)
 
 
 def show(table: Table) -> None:

@@ -6,7 +6,7 @@ Nothing is downloaded unless the user named the address. A file is only ever use
 import os
 from pathlib import Path
 
-from repose.data.transfer import base_name, fetch, local_path
+from repose.data.transfer import base_name, check, fetch, local_path
 from repose.errors import ReposeError
 
 
@@ -27,8 +27,6 @@ def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
     Raises:
         ReposeError: no such file, no access, or another digest.
     """
-    from repose.data.transfer import check
-
     if not sha256:
         raise ReposeError(f"The weights at {address} need a sha256 (at least its first 8 digits), which is not given.")
     local = local_path(address)

@@ -18,7 +18,7 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PATHS = [f"img/WOMEN/Tees_Tanks/id_00000001/01_{view}.jpg" for view in ("1_front", "2_side", "3_back")]
 FRONT, SIDE, BACK = (f"fashionWOMENTees_Tanksid0000000101_{view}.jpg" for view in ("1front", "2side", "3back"))
 HEADER = "name:keypoints_y:keypoints_x"
-CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (0.0, 0.0), 0.0, 0.0)
+CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
 OPENPOSE = replace(CSV, extractor="openpose-json", files=("openpose/",))
 
 
@@ -33,7 +33,7 @@ def run(
     raw, images, out = tmp_path / "raw", tmp_path / "images", tmp_path / "keypoints"
     if not images.exists():
         write_images(images, PATHS, size=size)
-    stage.run(raw=write_raw(raw, files), images=images, keypoints=out, settings=settings)
+    stage.run(raw=write_raw(raw, files), images=images, keypoints=out, report=tmp_path / "report", settings=settings)
     return out
 
 
@@ -160,6 +160,18 @@ def test_a_photo_with_nobody_has_no_pose(tmp_path: Path) -> None:
     assert (report["posed"], report["photos_without_a_row"]) == (1, 1)
 
 
+def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path: Path) -> None:
+    files = csv(row(FRONT), row(BACK, x=30, y=30))  # two of the three photos have shoulders and hips
+    run(tmp_path, files, replace(CSV, min_posed_share=0.6))
+    earlier = {file.name: file.read_bytes() for file in (tmp_path / "keypoints").iterdir()}
+    (tmp_path / "raw").rename(tmp_path / "raw-before")
+    with pytest.raises(ReposeError, match=rf"(?s)The keypoints failed 1 of \d+ checks:.*posed share.*70 %.*{SIDE}"):
+        run(tmp_path, files, replace(CSV, min_posed_share=0.7))
+    assert {file.name: file.read_bytes() for file in (tmp_path / "keypoints").iterdir()} == earlier
+    checks = read_json(tmp_path / "report" / "validation.json")["checks"]
+    assert [check["name"] for check in checks if not check["passed"]] == ["posed share"]
+
+
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     written = []
     for name in ("one", "two"):
@@ -227,11 +239,15 @@ def test_bad_openpose_files_are_refused(tmp_path: Path, files: dict[str, bytes],
 def test_images_csv_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"images\.csv. Run the stage that writes it"):
         stage.run(
-            raw=write_raw(tmp_path / "raw", csv()), images=tmp_path, keypoints=tmp_path / "keypoints", settings=CSV
-        )
+            raw=write_raw(tmp_path / "raw", csv()), images=tmp_path, keypoints=tmp_path / "keypoints",
+            report=tmp_path / "report", settings=CSV,
+        )  # fmt: skip
 
 
-BLOCK = {"extractor": "posegan-csv", "files": ["a.csv"], "offset": [0, 0], "min_confidence": 0, "max_outside": 0}
+BLOCK = {
+    "extractor": "posegan-csv", "files": ["a.csv"], "offset": [0, 0], "min_confidence": 0, "max_outside": 0,
+    "min_posed_share": 0.5,
+}  # fmt: skip
 
 
 def test_the_settings_name_every_extractor() -> None:
@@ -245,6 +261,7 @@ def test_the_settings_name_every_extractor() -> None:
         ({"files": []}, "files is empty"),
         ({"min_confidence": 1.5}, "min_confidence should lie between 0 and 1"),
         ({"max_outside": -0.1}, "max_outside should lie between 0 and 1"),
+        ({"min_posed_share": 2}, "min_posed_share should lie between 0 and 1"),
         ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
         ({"offset": [1]}, "should have 2 entries"),
     ],

@@ -27,6 +27,8 @@ PG2 = SplitSettings(
     pairs=None,
     test_share=None,
     test_pairs=12_800,
+    min_train_pairs=1,
+    min_test_pairs=1,
     posed="torso",
     exclude_views=("flat",),
     exclude_categories=(),
@@ -81,10 +83,14 @@ def split(
     images = write_images(folder / "images", paths, layout, partition=partition)
     names = read_table(images / "images.csv", ["name"])["name"].tolist()
     poses = write_poses(folder / "keypoints", names, none=no_pose, order=order)
-    stage.run(raw=raw, images=images, keypoints=poses, split=folder / "split", settings=settings)
+    stage.run(raw=raw, images=images, keypoints=poses, **outputs(folder), settings=settings)
     found = read(folder / "split")
     assert_sound(found, names)
     return found
+
+
+def outputs(folder: Path) -> dict[str, Path]:
+    return {"split": folder / "split", "report": folder / "report"}
 
 
 def assert_sound(found: Split, names: Sequence[str]) -> None:
@@ -192,11 +198,12 @@ def test_the_rule_any_takes_half_a_body_too(tmp_path: Path) -> None:
         keypoints[0, 8] = np.nan  # no right hip
         write_keypoints(poses / "keypoints.csv", names, keypoints, np.ones((4, K), np.float32))
         settings = build(SplitSettings, as_dict(PG2) | {"test_list": "l", "posed": rule}, "params.yaml: split")
+        folders = {"raw": raw, "images": images, "keypoints": poses, **outputs(folder)}
         if rule == "torso":
             with pytest.raises(ReposeError, match=r"no train items. Left out: 1 without a pose \(torso\), 1 the only"):
-                stage.run(raw=raw, images=images, keypoints=poses, split=folder / "split", settings=settings)
+                stage.run(**folders, settings=settings)
         else:
-            stage.run(raw=raw, images=images, keypoints=poses, split=folder / "split", settings=settings)
+            stage.run(**folders, settings=settings)
             counts = read_json(folder / "split" / "split.json")["train"]
     assert counts == {"items": 1, "photos": 2, "pairs": 2}
 
@@ -251,9 +258,11 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> N
     files = {"annotation.csv": annotation + own, "test.lst": (lists / "test.lst").read_text()}
     raw = write_raw(tmp_path / "raw", {path: text.encode() for path, text in files.items()})
     images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training)
-    settings = KeypointsSettings("posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0)
-    run_keypoints(raw=raw, images=images, keypoints=tmp_path / "keypoints", settings=settings)
-    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", "split": tmp_path / "split"}
+    settings = KeypointsSettings("posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
+    run_keypoints(
+        raw=raw, images=images, keypoints=tmp_path / "keypoints", report=tmp_path / "poses", settings=settings
+    )
+    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", **outputs(tmp_path)}
     stage.run(**folders, settings=replace(PATN, test_list="test.lst"))
     found = read(tmp_path / "split")
     published = pd.read_csv(lists / "fashion-pairs-test.csv")
@@ -335,9 +344,9 @@ def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
     files = {file: (sample / file).read_bytes() for file in ("keypoints.csv", "pairs.csv")}
     raw = write_raw(tmp_path / "raw", files)
     images = write_images(tmp_path / "images", [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")])
-    poses = KeypointsSettings("posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0)
-    run_keypoints(raw=raw, images=images, keypoints=tmp_path / "keypoints", settings=poses)
-    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", "split": tmp_path / "split"}
+    poses = KeypointsSettings("posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
+    run_keypoints(raw=raw, images=images, keypoints=tmp_path / "keypoints", report=tmp_path / "poses", settings=poses)
+    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", **outputs(tmp_path)}
     stage.run(**folders, settings=replace(PATN, pairs="pairs.csv", test_share=0.25))
     found = read(tmp_path / "split")
     assert_sound(found, [""] * 189)
@@ -483,7 +492,26 @@ def test_keypoints_of_other_photos_are_refused(tmp_path: Path) -> None:
     raw, images = write_raw(tmp_path / "raw", {}), write_images(tmp_path / "images", garment(1))
     poses = write_poses(tmp_path / "keypoints", [name(2, "1_front")])
     with pytest.raises(ReposeError, match=r"keypoints\.csv is not of the photos of .*images\.csv. Run the keypoints"):
-        stage.run(raw=raw, images=images, keypoints=poses, split=tmp_path / "split", settings=PG2)
+        stage.run(raw=raw, images=images, keypoints=poses, **outputs(tmp_path), settings=PG2)
+
+
+@pytest.mark.parametrize(("least", "part"), [("min_train_pairs", "train"), ("min_test_pairs", "test")])
+def test_too_few_pairs_fail_by_name_and_an_earlier_split_stays(tmp_path: Path, least: str, part: str) -> None:
+    paths, files = garment(1) + garment(2, VIEWS[:2]), {"l": name(2, "1_front")}
+    (tmp_path / "enough").mkdir()
+    pairs = {"train": 6, "test": 2}[part]
+    enough = split(tmp_path / "enough", paths, replace(PG2, test_list="l", **{least: pairs}), files=files)
+    assert enough.record[part]["pairs"] == pairs
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split" / "split.json").write_text("earlier")
+    with pytest.raises(
+        ReposeError, match=rf"(?s)The split failed 1 of 9 checks.*{part} pairs.*at least {pairs + 1} pairs"
+    ):
+        split(tmp_path, paths, replace(PG2, test_list="l", **{least: pairs + 1}), files=files)
+    assert (tmp_path / "split" / "split.json").read_text() == "earlier"
+    assert [entry.name for entry in (tmp_path / "split").iterdir()] == ["split.json"]
+    checks = {check["name"]: check["passed"] for check in read_json(tmp_path / "report" / "validation.json")["checks"]}
+    assert [check for check, passed in checks.items() if not passed] == [f"{part} pairs"]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -506,6 +534,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
         ({"test_share": 0}, "test_share should lie between 0 and 1"),
         ({"max_unknown": 1.1}, "max_unknown should lie between 0 and 1"),
         ({"test_pairs": 0}, "test_pairs should be at least 1"),
+        ({"min_train_pairs": 0}, "min_train_pairs should be at least 1"),
+        ({"min_test_pairs": -1}, "min_test_pairs should be at least 1"),
         ({"seed": -1}, "seed should lie between 0"),
         ({"seed": 2**32}, "seed should lie between 0"),
         ({"mode": "pg"}, "Did you mean 'pg2'"),

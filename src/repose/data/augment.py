@@ -33,11 +33,6 @@ class AugmentSettings:
         if not 0 <= self.rotation <= 180:
             raise ValueError(f"rotation should be between 0 and 180 degrees, not {self.rotation}.")
 
-    @property
-    def changes_geometry(self) -> bool:
-        """Whether pixels have to be sampled anew (a flip alone only reorders them)."""
-        return self.rotation > 0 or self.crop < 1
-
 
 def draw_matrices(
     random: np.random.Generator, photos: int, flip: bool, settings: AugmentSettings, height: int, width: int

@@ -54,18 +54,18 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a table of text and whole numbers.
 
     Raises:
-        ReposeError: there is no such file, or its header lacks a column.
+        ReposeError: there is no such file, it is damaged, or its header lacks a column.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise ReposeError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
+        return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
     except FileNotFoundError:
         raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
-    except pd.errors.EmptyDataError:
-        raise ReposeError(f"{path} is empty. Run the stage that writes it again.") from None
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise ReposeError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
-    return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
+    except ValueError as error:
+        raise _damaged(path, error) from None
 
 
 _KEYPOINT_COLUMNS = tuple(f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence"))
@@ -83,7 +83,7 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, keypoints (n, K, 2) float32 in pixels with NaN for missing, confidence (n, K) float32 in [0, 1].
 
     Raises:
-        ReposeError: there is no such file, or it does not hold 18 joints.
+        ReposeError: there is no such file, it is damaged, or it does not hold 18 joints.
     """
     try:
         table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""])
@@ -91,12 +91,23 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         raise ReposeError(
             f"There is no {path}. Run the keypoints stage (`dvc repro keypoints`), or `dvc pull`."
         ) from None
+    except ValueError as error:
+        raise _damaged(path, error) from None
     if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
         raise ReposeError(
             f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
         )
-    values = table[list(_KEYPOINT_COLUMNS)].to_numpy(np.float32).reshape(-1, K, 3)
+    try:
+        values = table[list(_KEYPOINT_COLUMNS)].to_numpy(np.float32).reshape(-1, K, 3)
+    except ValueError as error:
+        raise _damaged(path, error) from None
     return list(table["name"]), values[..., :2], values[..., 2]
+
+
+def _damaged(path: Path, error: ValueError) -> ReposeError:
+    return ReposeError(
+        f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
+    )
 
 
 def write_json(path: Path, record: Any) -> None:

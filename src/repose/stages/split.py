@@ -56,8 +56,9 @@ class SplitSettings:
             raise ValueError(f"test_share should lie between 0 and 1, not {self.test_share}.")
         if not 0 <= self.max_unknown <= 1:
             raise ValueError(f"max_unknown should lie between 0 and 1, not {self.max_unknown}.")
-        if self.test_pairs < 1:
-            raise ValueError(f"test_pairs should be at least 1, not {self.test_pairs}.")
+        for name in ("test_pairs", "min_train_pairs", "min_test_pairs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed should lie between 0 and 2**32 - 1, not {self.seed}.")
 

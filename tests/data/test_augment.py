@@ -1,0 +1,174 @@
+"""Crop, flip and rotation: pixels and keypoints move alike."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from repose.data.augment import AugmentSettings, draw_matrices, move_images, move_keypoints
+from repose.data.images import to_tensor, to_uint8
+from repose.data.skeleton import JOINT, MIRROR, K, mirrored
+from repose.errors import ReposeError
+from repose.settings import build
+
+HEIGHT, WIDTH = 72, 56
+NONE = AugmentSettings(flip=0, rotation=0, crop=1, fill="edge")
+ROTATION, CROP = replace(NONE, rotation=25), replace(NONE, crop=0.7)
+ALL = replace(NONE, rotation=25, crop=0.7)
+each_flip = pytest.mark.parametrize("flip", [False, True])
+
+
+def matrices(settings: AugmentSettings, count: int, flip: bool = False, seed: int = 0) -> np.ndarray:
+    return draw_matrices(np.random.default_rng(seed), count, flip, settings, HEIGHT, WIDTH)
+
+
+def dots(places: np.ndarray) -> Tensor:
+    """Images (n,3,H,W), black with a soft bright dot at x, y (n,2)."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    squares = (x - places[:, 0, None, None]) ** 2 + (y - places[:, 1, None, None]) ** 2
+    bright = torch.from_numpy(np.exp(-squares / (2 * 1.5**2))).float()[:, None].expand(-1, 3, -1, -1)
+    return 2 * bright - 1
+
+
+def centres(images: Tensor) -> np.ndarray:
+    """The centres of gravity (n,2) of the light, x, y in px."""
+    light = ((images.mean(1) + 1) / 2).double().numpy()
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([(light * axis).sum((1, 2)) / light.sum((1, 2)) for axis in (x, y)], -1)
+
+
+@each_flip
+@pytest.mark.parametrize("settings", [NONE, ROTATION, CROP, ALL], ids=["none", "rotation", "crop", "all"])
+def test_pixels_and_keypoints_move_alike(settings: AugmentSettings, flip: bool) -> None:
+    count = 24
+    places = np.random.default_rng(1).uniform((20, 28), (36, 44), (count, 2))  # near the middle: every crop has them
+    keypoints = np.full((count, K, 2), np.nan)
+    keypoints[:, JOINT["right_wrist"]] = places
+    changes = matrices(settings, count, flip)
+    images = move_images(dots(places), torch.from_numpy(changes), "edge")
+    joint = JOINT["left_wrist" if flip else "right_wrist"]
+    moved = move_keypoints(keypoints, changes, flip)
+    np.testing.assert_allclose(centres(images), moved[:, joint], atol=0.05)
+    if settings != NONE:
+        assert np.abs(moved[:, joint] - places).max() > 3
+
+
+@each_flip
+def test_a_flip_swaps_left_and_right_joints_as_the_skeleton_does(flip: bool) -> None:
+    keypoints = np.random.default_rng(0).uniform(0, 50, (4, K, 2)).astype(np.float32)
+    keypoints[0, 5] = np.nan
+    moved = move_keypoints(keypoints, matrices(NONE, 4, flip), flip)
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, mirrored(keypoints, WIDTH) if flip else keypoints, atol=1e-5)
+    assert np.isnan(moved[0, MIRROR[5] if flip else 5]).all()
+    assert np.isnan(moved).sum() == 2
+
+
+def photos(count: int = 3) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
+
+
+@pytest.mark.parametrize("fill", ["white", "edge"])
+def test_no_change_leaves_every_pixel(fill: str) -> None:
+    changes = matrices(NONE, 3)
+    np.testing.assert_array_equal(changes, np.broadcast_to(np.eye(2, 3), (3, 2, 3)))
+    images = to_tensor(photos())
+    moved = move_images(images, torch.from_numpy(changes), fill)
+    np.testing.assert_array_equal(to_uint8(moved), photos())
+    torch.testing.assert_close(moved, images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("fill", ["white", "edge"])
+def test_a_flip_alone_only_reorders_pixels(fill: str) -> None:
+    moved = move_images(to_tensor(photos()), torch.from_numpy(matrices(NONE, 3, True)), fill)
+    np.testing.assert_array_equal(to_uint8(moved), photos()[:, :, ::-1])
+
+
+def turned(fill: str, degrees: float = 45) -> Tensor:
+    """A grey image turned about its centre."""
+    angle = np.deg2rad(degrees)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    change = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)[None]
+    return move_images(torch.full((1, 3, HEIGHT, WIDTH), -0.5), torch.from_numpy(change), fill)
+
+
+def test_beyond_the_photo_it_is_white_or_the_nearest_pixel() -> None:
+    white, edge = turned("white"), turned("edge")
+    torch.testing.assert_close(edge, torch.full_like(edge, -0.5))
+    corners = white[0, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    torch.testing.assert_close(corners, torch.ones_like(corners))
+    middle = white[0, :, 30:42, 20:36]
+    torch.testing.assert_close(middle, torch.full_like(middle, -0.5))
+    assert white.max() <= 1 + 1e-6
+
+
+def test_a_rotation_is_about_the_centre_and_either_way_up_to_its_limit() -> None:
+    changes = matrices(ROTATION, 2000)
+    angles = np.rad2deg(np.arctan2(changes[:, 1, 0], changes[:, 0, 0]))
+    assert (angles.min(), angles.max()) == pytest.approx((-25, 25), abs=0.2)
+    np.testing.assert_allclose(np.linalg.det(changes[:, :, :2]), 1)
+    centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    np.testing.assert_allclose(changes[:, :, :2] @ centre + changes[:, :, 2], np.broadcast_to(centre, (2000, 2)))
+
+
+@each_flip
+def test_a_crop_lies_within_the_photo_and_fills_the_frame(flip: bool) -> None:
+    changes = matrices(CROP, 2000, flip)
+    kept = 1 / np.sqrt(np.abs(np.linalg.det(changes[:, :, :2])))
+    assert (kept.min(), kept.max()) == pytest.approx((0.7, 1.0), abs=0.002)
+    assert (np.linalg.det(changes[:, :, :2]) < 0).all() == flip
+    corners = np.array([(-0.5, -0.5), (WIDTH - 0.5, HEIGHT - 0.5)])  # of the frame, px
+    inverse = np.linalg.inv(changes[:, :, :2])
+    there = np.einsum("nij,nkj->nki", inverse, corners[None] - changes[:, None, :, 2])  # of the crop, in the photo
+    low, high = there.min((0, 1)), there.max((0, 1))
+    np.testing.assert_allclose(low, -0.5, atol=0.1)
+    np.testing.assert_allclose(high, (WIDTH - 0.5, HEIGHT - 0.5), atol=0.1)
+    assert (low >= -0.5 - 1e-9).all()
+    assert (high <= np.array([WIDTH - 0.5, HEIGHT - 0.5]) + 1e-9).all()
+    sides = np.abs(there[:, 1] - there[:, 0])
+    np.testing.assert_allclose(sides, kept[:, None] * (WIDTH, HEIGHT))
+
+
+def test_a_crop_shows_the_part_of_the_photo_that_its_matrix_says() -> None:
+    """By Pillow's measure: half the photo, from x 8 and y 20, twice as large."""
+    pixels = photos(1)
+    change = np.array([[[2.0, 0, -2 * 8 + 0.5], [0, 2.0, -2 * 20 + 0.5]]])
+    moved = to_uint8(move_images(to_tensor(pixels), torch.from_numpy(change), "edge"))
+    part = pixels[:, 20 : 20 + HEIGHT // 2, 8 : 8 + WIDTH // 2].astype(float)
+    # bilinear at twice the size: between its neighbours a pixel weighs 9/16, 3/16, 3/16, 1/16
+    inner = (9 * part[:, 1:-1, 1:-1] + 3 * part[:, :-2, 1:-1] + 3 * part[:, 1:-1, :-2] + part[:, :-2, :-2]) / 16
+    np.testing.assert_allclose(moved[:, 2:-2:2, 2:-2:2], inner, atol=0.51)
+
+
+def test_the_same_seed_gives_the_same_changes_and_photos_differ() -> None:
+    np.testing.assert_array_equal(matrices(ALL, 5), matrices(ALL, 5))
+    assert len({change.tobytes() for change in matrices(ALL, 5)}) == 5
+    assert not np.array_equal(matrices(ALL, 5), matrices(ALL, 5, seed=1))
+
+
+def test_gradients_reach_the_photos() -> None:
+    images = to_tensor(photos(1)).requires_grad_()
+    move_images(images, torch.from_numpy(matrices(ALL, 1)), "white").sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flip": 1.1}, "flip should be a share between 0 and 1, not 1.1."),
+        ({"flip": -0.1}, "flip should be a share between 0 and 1, not -0.1."),
+        ({"crop": 0}, "crop should be a share above 0 and at most 1, not 0.0."),
+        ({"crop": 1.5}, "crop should be a share above 0 and at most 1, not 1.5."),
+        ({"rotation": -1}, "rotation should be between 0 and 180 degrees, not -1.0."),
+        ({"rotation": 181}, "rotation should be between 0 and 180 degrees, not 181.0."),
+        ({"fill": "black"}, "a.fill should be one of white, edge, not 'black'; known: white, edge."),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ReposeError) as caught:
+        build(AugmentSettings, {"flip": 0.5, "rotation": 10, "crop": 0.9, "fill": "edge"} | changes, "a")
+    assert str(caught.value).endswith(message)

@@ -1,0 +1,177 @@
+"""The tables between the stages: what is written is what is read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repose.data.records import (
+    FILES,
+    IMAGES,
+    PAIRS,
+    read_json,
+    read_keypoints,
+    read_table,
+    write_json,
+    write_keypoints,
+    write_table,
+)
+from repose.data.skeleton import JOINTS, K
+from repose.errors import ReposeError
+
+HEADER = "name," + ",".join(f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence"))
+
+
+def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "name": ["0002", "NA", 'a "b", c.jpg', "ä", "1e5"], "shard": ["00000.tar", "null", "", "None", "nan"],
+            "offset": [0, 1, 2**40, 3, 4], "size": [1, 2, 3, 4, 5], "sha256": ["0123", "", "1", "00", "inf"],
+        }
+    )  # fmt: skip
+    write_table(tmp_path / "new" / "files.csv", table, FILES)
+    found = read_table(tmp_path / "new" / "files.csv", FILES)
+    assert found.to_dict("list") == table.to_dict("list")
+    assert found["offset"].dtype == found["size"].dtype == np.int64
+
+
+def test_columns_are_written_in_the_order_of_the_record_and_no_others(tmp_path: Path) -> None:
+    table = pd.DataFrame({"to": ["b"], "part": ["train"], "from": ["a"]})
+    write_table(tmp_path / "pairs.csv", table, PAIRS)
+    assert (tmp_path / "pairs.csv").read_bytes() == b"from,to\na,b\n"
+
+
+def test_a_table_without_rows_comes_back(tmp_path: Path) -> None:
+    write_table(tmp_path / "images.csv", pd.DataFrame(columns=list(IMAGES)), IMAGES)
+    found = read_table(tmp_path / "images.csv", IMAGES)
+    assert (len(found), list(found.columns)) == (0, list(IMAGES))
+    assert found["height"].dtype == np.int64
+
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(names, names), max_size=5))
+def test_any_names_come_back(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    write_table(tmp_path / "pairs.csv", pd.DataFrame(rows, columns=list(PAIRS)), PAIRS)
+    found = read_table(tmp_path / "pairs.csv", PAIRS)
+    assert [*found.itertuples(index=False, name=None)] == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"There is no .*pairs\.csv\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\."),
+        ("", r"pairs\.csv is damaged \(No columns.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
+        ('from,to\na,"b', r"pairs\.csv is damaged"),
+        ("from,to\na,b,c,d\ne,f,g,h,i\n", r"pairs\.csv is damaged"),
+        (b"from,to\n\xff,b\n", r"pairs\.csv is damaged \(.*utf-8"),
+        ("from,to,size\na,b,\n", r"pairs\.csv is damaged \(invalid literal for int"),
+        ("from,too\na,b\n", r"pairs\.csv lacks the column\(s\) to; it has from, too\."),
+        ("a\n", r"pairs\.csv lacks the column\(s\) from, to; it has a\."),
+    ],
+)
+def test_tables_that_cannot_be_read_are_told(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "pairs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ReposeError, match=message):
+        read_table(tmp_path / "pairs.csv", PAIRS)
+
+
+# ---- keypoints ----
+
+
+def poses(photos: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    keypoints = random.uniform(0, 300, (photos, K, 2)).round(3).astype(np.float32)
+    confidence = random.uniform(0.001, 1, (photos, K)).round(3).astype(np.float32)
+    gone = random.random((photos, K)) < 0.3
+    keypoints[gone], confidence[gone] = np.nan, 0
+    return [f"{number:04d}" for number in range(photos)], keypoints, confidence
+
+
+@pytest.mark.parametrize("photos", [0, 1, 9])
+def test_keypoints_come_back(tmp_path: Path, photos: int) -> None:
+    names, keypoints, confidence = poses(photos)
+    write_keypoints(tmp_path / "keypoints.csv", names, keypoints, confidence)
+    found = read_keypoints(tmp_path / "keypoints.csv")
+    assert found[0] == names
+    assert found[1].dtype == found[2].dtype == np.float32
+    np.testing.assert_array_equal(found[1], keypoints)
+    np.testing.assert_array_equal(found[2], confidence)
+
+
+def test_missing_joints_are_empty_and_have_no_confidence(tmp_path: Path) -> None:
+    keypoints = np.full((1, K, 2), 2.5, np.float32)
+    keypoints[0, 0] = np.nan
+    write_keypoints(tmp_path / "keypoints.csv", ["NA"], keypoints, np.full((1, K), 0.25))
+    header, row = (tmp_path / "keypoints.csv").read_text().splitlines()
+    assert header == HEADER
+    assert row == "NA,,,0" + ",2.5,2.5,0.25" * (K - 1)
+    found = read_keypoints(tmp_path / "keypoints.csv")
+    assert found[0] == ["NA"]
+    assert np.isnan(found[1][0, 0]).all()
+
+
+def header_of(joints: int) -> str:
+    return HEADER.rsplit(",", 3 * (K - joints))[0] if joints < K else HEADER
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"There is no .*keypoints\.csv\. Run the keypoints stage \(`dvc repro keypoints`\), or `dvc pull`\."),
+        (header_of(17), r"keypoints\.csv is not a table of 18 keypoints: its header should be name,nose_x,nose_y"),
+        (HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), "is not a table of 18 keypoints"),
+        (HEADER.removeprefix("name,"), "is not a table of 18 keypoints"),
+        (f"{HEADER},more", "is not a table of 18 keypoints"),
+        ("name:keypoints_y:keypoints_x", "is not a table of 18 keypoints"),
+    ],
+)
+def test_keypoints_that_cannot_be_read_are_told(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "keypoints.csv").write_text(f"{content}\n")
+    with pytest.raises(ReposeError, match=message):
+        read_keypoints(tmp_path / "keypoints.csv")
+
+
+@pytest.mark.parametrize("content", ["", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", f'{HEADER}\n"a'])
+def test_a_damaged_keypoints_table_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "keypoints.csv").write_text(content)
+    with pytest.raises(ReposeError, match=r"keypoints\.csv is damaged \(.*\)\. Restore it"):
+        read_keypoints(tmp_path / "keypoints.csv")
+
+
+# ---- JSON ----
+
+
+@pytest.mark.parametrize("record", [{"b": [1, 2.5, None], "a": {"ä": True}}, [], "x"])
+def test_json_comes_back_in_its_order_for_people_to_read(tmp_path: Path, record: Any) -> None:
+    write_json(tmp_path / "a.json", record)
+    assert read_json(tmp_path / "a.json") == record
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert text.endswith("\n")
+    if isinstance(record, dict):
+        assert text.startswith('{\n  "b": [\n    1,')
+        assert "ä" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"There is no .*a\.json\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\."),
+        (b"", r"a\.json is not JSON \(.*\)\. Run the stage that writes it again\."),
+        (b'{"a": 1', r"a\.json is not JSON"),
+        (b'"\xff"', r"a\.json is not JSON"),
+    ],
+)
+def test_json_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ReposeError, match=message):
+        read_json(tmp_path / "a.json")

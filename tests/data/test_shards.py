@@ -1,0 +1,148 @@
+"""Tar shards: what went in comes out, by anybody's tar, to the byte, and damage is told."""
+
+import multiprocessing
+import pickle
+import tarfile
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repose.data.shards import INDEX_COLUMNS, ShardReader, ShardWriter, index_table
+from repose.errors import ReposeError
+
+CONTENTS = {"a.jpg": b"one", "b/ä.jpg": b"", "c": bytes(range(256)) * 9, "d": b"x" * 512, "e" * 150: b"long"}
+
+
+def write(folder: Path, contents: dict[str, bytes], shard_bytes: int = 64 * 2**20) -> pd.DataFrame:
+    folder.mkdir(exist_ok=True)
+    with ShardWriter(folder, shard_bytes) as shards:
+        return index_table((name, shards.add(name, content)) for name, content in contents.items())
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 2000, 2**20])
+def test_what_went_in_comes_out(tmp_path: Path, shard_bytes: int) -> None:
+    table = write(tmp_path, CONTENTS, shard_bytes)
+    assert list(table.columns) == list(INDEX_COLUMNS)
+    reader = ShardReader(tmp_path, table)
+    assert dict(reader) == CONTENTS
+    assert list(reader) == list(CONTENTS)
+    assert len(reader) == len(CONTENTS)
+    assert "c" in reader
+    assert "f" not in reader
+    assert 1 not in reader
+    with pytest.raises(KeyError):
+        reader["f"]
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(st.binary(max_size=1500), min_size=1, max_size=8), shard_bytes=st.integers(1, 4000))
+def test_any_contents_come_out_of_any_shards(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], shard_bytes: int
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    named = {str(number): content for number, content in enumerate(contents)}
+    assert dict(ShardReader(folder, write(folder, named, shard_bytes))) == named
+
+
+def test_shards_are_about_as_large_as_asked_for(tmp_path: Path) -> None:
+    table = write(tmp_path, {str(number): b"x" * 1000 for number in range(10)}, 4000)
+    assert table["shard"].tolist() == ["00000.tar"] * 3 + ["00001.tar"] * 3 + ["00002.tar"] * 3 + ["00003.tar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(table["shard"].unique())
+
+
+def test_without_files_there_is_no_shard(tmp_path: Path) -> None:
+    assert len(write(tmp_path, {})) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tar_reads_them_and_finds_nothing_of_this_machine(tmp_path: Path) -> None:
+    table = write(tmp_path, CONTENTS, 2000)
+    found = {}
+    for shard in table["shard"].unique():
+        with tarfile.open(tmp_path / shard) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                assert content is not None
+                found[member.name] = content.read()
+                assert (member.uid, member.gid, member.mtime, member.mode) == (0, 0, 0, 0o644)
+                assert (member.uname, member.gname) == ("", "")
+                place = table[table["name"] == member.name].iloc[0]
+                assert (place["shard"], place["offset"], place["size"]) == (shard, member.offset_data, member.size)
+    assert found == CONTENTS
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name, CONTENTS, 2000)
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_shard_is_finished_when_its_writer_fails(tmp_path: Path) -> None:
+    def contents() -> Iterator[bytes]:
+        yield b"one"
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"), ShardWriter(tmp_path) as shards:
+        deque(shards.add("a", content) for content in contents())
+    shards.close()  # once more is no error
+    with tarfile.open(tmp_path / "00000.tar") as archive:
+        assert archive.getnames() == ["a"]
+
+
+def test_a_cut_shard_is_told(tmp_path: Path) -> None:
+    table = write(tmp_path, CONTENTS)
+    shard, last = tmp_path / "00000.tar", table.iloc[-1]
+    shard.write_bytes(shard.read_bytes()[: last["offset"] + 2])
+    reader = ShardReader(tmp_path, table)
+    assert reader["a.jpg"] == b"one"
+    message = rf"{shard} is cut short: {last['name']} should have 4 bytes at {last['offset']}\. Restore the file"
+    with pytest.raises(ReposeError, match=message):
+        reader[last["name"]]
+
+
+def test_a_missing_shard_is_told(tmp_path: Path) -> None:
+    table = write(tmp_path, CONTENTS, 2000)
+    missing = tmp_path / table["shard"].iloc[-1]
+    missing.unlink()
+    reader = ShardReader(tmp_path, table)
+    assert reader["a.jpg"] == b"one"
+    with pytest.raises(ReposeError, match=rf"The shard {missing} is missing\. Run `dvc checkout` or the stage that"):
+        reader[table["name"].iloc[-1]]
+
+
+@pytest.mark.parametrize("column", INDEX_COLUMNS)
+def test_an_index_without_a_column_is_told(tmp_path: Path, column: str) -> None:
+    table = write(tmp_path, CONTENTS)
+    with pytest.raises(ReposeError, match=rf"The index of {tmp_path} lacks the column\(s\) {column}\. Run the stage"):
+        ShardReader(tmp_path, table.drop(columns=column))
+
+
+def test_a_reader_travels_to_other_processes_and_opens_its_own_files(tmp_path: Path) -> None:
+    reader = ShardReader(tmp_path, write(tmp_path, CONTENTS, 2000))
+    assert dict(reader) == CONTENTS
+    assert reader._files
+    copy = pickle.loads(pickle.dumps(reader))  # noqa: S301 (our own bytes)
+    assert copy._files == {}
+    assert dict(copy) == CONTENTS
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.map(reader.__getitem__, list(CONTENTS)) == list(CONTENTS.values())
+    assert dict(reader) == CONTENTS
+
+
+def open_shards() -> list[str]:
+    return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
+def test_a_reader_closes_its_files(tmp_path: Path) -> None:
+    reader = ShardReader(tmp_path, write(tmp_path, CONTENTS))
+    assert reader["a.jpg"] == b"one"
+    assert str(tmp_path / "00000.tar") in open_shards()
+    del reader
+    assert str(tmp_path / "00000.tar") not in open_shards()

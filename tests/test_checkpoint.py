@@ -1,0 +1,330 @@
+"""Checkpoints: what is saved comes back to the byte, and what is no checkpoint is told apart by name."""
+
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from repose import checkpoint
+from repose.checkpoint import FORMAT, About, load, read_about, resume, save
+from repose.data.batches import Batch
+from repose.data.frame import Frame
+from repose.errors import ReposeError
+from repose.models.attend import AttendSettings
+from repose.models.paper import PaperSettings
+from repose.models.poses import Poses
+from repose.models.systems import AttendRow, DiscriminatorSettings, LossSettings, PaperRow, Row, System, build
+from repose.settings import as_dict
+
+SMALL = DiscriminatorSettings(width=4, layers=1)
+PAPER = PaperRow("paper", steps=10, discriminators=SMALL, generator=PaperSettings(width=4, blocks=1))
+ATTEND = AttendRow(
+    "attend", steps=10, losses=LossSettings(image=0, pose=0, copied=0.5, painted=0.5),
+    generator=AttendSettings(width=4, blocks=1),
+)  # fmt: skip
+CPU = torch.device("cpu")
+each_kind = pytest.mark.parametrize("row", [PAPER, ATTEND], ids=["paper", "attend"])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def about(row: Row, step: int = 3) -> About:
+    return About("mine", row, Frame(32, 24, (1.0, 2.0, 30.0, 40.0)), 2.0, step, "f" * 64, (48, 32))
+
+
+def new_system(row: Row, seed: int = 0, device: torch.device = CPU) -> System:
+    torch.manual_seed(seed)
+    system = build(row)
+    for network in system.networks.values():
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return system
+
+
+def poses(count: int, random: torch.Generator) -> Poses:
+    return Poses(
+        torch.rand(count, 3, 32, 24, generator=random) * 2 - 1, torch.rand(count, 18, 2, generator=random) * 24
+    )
+
+
+def batch(seed: int, device: torch.device = CPU) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+    images = torch.rand(5, 3, 32, 24, generator=random) * 2 - 1
+    target, sources = torch.tensor([0, 1, 2]), torch.tensor([[1, 2], [0, 0], [1, 0]])
+    mask = torch.tensor([[True, True], [True, False], [True, True]])
+    return Batch(
+        images[:3].to(device), poses(3, random).to(device), target.to(device), sources.to(device), mask.to(device),
+        images[[3, 4, 4]].to(device), poses(3, random).to(device),
+    )  # fmt: skip
+
+
+def train(system: System, steps: range, device: torch.device = CPU) -> None:
+    """Steps on batches that depend on torch's random state too, as if a network had dropout."""
+    for step in steps:
+        made = batch(step, device)
+        noise = torch.rand(made.images.shape, device=device) * 0.1
+        system.step(replace(made, images=made.images * (1 - noise)), None, 0.01, nullcontext())
+
+
+def generate(system: System) -> Tensor:
+    made = batch(99)
+    with torch.no_grad():
+        return system.generate(made.images, made.poses, made.sources, made.mask, made.other_pose)
+
+
+def state(system: System) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value.clone()
+        for name, network in system.networks.items()
+        for key, value in network.state_dict().items()
+    }
+
+
+def assert_equal_bytes(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert list(one) == list(other)
+    for name in one:
+        assert one[name].dtype == other[name].dtype, name
+        assert one[name].cpu().contiguous().numpy().tobytes() == other[name].cpu().contiguous().numpy().tobytes(), name
+
+
+@each_kind
+@pytest.mark.parametrize("to_resume", [True, False])
+def test_what_is_saved_comes_back(tmp_path: Path, row: Row, to_resume: bool) -> None:
+    system = new_system(row)
+    train(system, range(2))
+    path = tmp_path / "new" / "a.safetensors"
+    save(path, system, about(row), to_resume=to_resume)
+    loaded, said = load(path, CPU, expected=row)
+    assert said == about(row) == read_about(path)
+    assert_equal_bytes(state(loaded), state(system))
+    for network in system.networks.values():  # a loaded network lies in memory in the usual way: sums round alike
+        network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    assert generate(loaded).numpy().tobytes() == generate(system).numpy().tobytes()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@each_kind
+def test_a_loaded_system_is_for_generation_alone(tmp_path: Path, row: Row) -> None:
+    save(tmp_path / "a", new_system(row), about(row), to_resume=False)
+    loaded, _ = load(tmp_path / "a", CPU)
+    for network in loaded.networks.values():
+        assert not network.training
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_finished_model_is_smaller_and_holds_networks_alone(tmp_path: Path) -> None:
+    system = new_system(PAPER)
+    train(system, range(1))
+    save(tmp_path / "whole", system, about(PAPER), to_resume=True)
+    save(tmp_path / "model", system, about(PAPER), to_resume=False)
+    with safe_open(tmp_path / "model", "pt") as file:
+        assert {key.split(".")[0] for key in file.keys()} == {"network"}  # noqa: SIM118 (it is no mapping)
+    assert (tmp_path / "model").stat().st_size < 0.4 * (tmp_path / "whole").stat().st_size
+
+
+def resumed_run(row: Row, folder: Path, device: torch.device) -> tuple[System, System]:
+    """Three steps without interruption, and the same with a new process (in effect) after the second."""
+    whole = new_system(row, device=device)
+    train(whole, range(2), device)
+    save(folder / "a", whole, about(row, step=2), to_resume=True)
+    train(whole, range(2, 3), device)
+    system = new_system(row, seed=9, device=device)
+    torch.manual_seed(123)
+    assert resume(folder / "a", system, about(row)) == 2
+    train(system, range(2, 3), device)
+    return whole, system
+
+
+@each_kind
+def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path: Path, row: Row) -> None:
+    whole, system = resumed_run(row, tmp_path, CPU)
+    assert_equal_bytes(state(system), state(whole))
+    save(tmp_path / "one", whole, about(row), to_resume=False)
+    save(tmp_path / "two", system, about(row), to_resume=False)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    for optimiser in system.optimisers.values():
+        assert all(values["step"] == 3 for values in optimiser.state.values())
+
+
+@each_kind
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_goes_on_with_its_state_on_a_gpu(tmp_path: Path, row: Row) -> None:
+    whole, system = resumed_run(row, tmp_path, torch.device("cuda"))
+    for name, value in state(whole).items():  # kernels of a GPU may sum in another order
+        torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_the_optimisers_are_part_of_what_goes_on(tmp_path: Path) -> None:
+    """Without them the next step would be another: the test above would not pass by itself."""
+    system = new_system(PAPER)
+    train(system, range(2))
+    save(tmp_path / "a", system, about(PAPER), to_resume=True)
+    forgetful, _ = load(tmp_path / "a", CPU)
+    for network in forgetful.networks.values():
+        network.train().requires_grad_(True)
+    train(system, range(2, 3))
+    train(forgetful, range(2, 3))
+    name = "generator.decoder"
+    pairs = [(state(system)[key], value) for key, value in state(forgetful).items() if key.startswith(name)]
+    assert any(not torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
+    system = new_system(PAPER)
+    train(system, range(1))
+    save(tmp_path / "a", system, about(PAPER), to_resume=True)
+    again = new_system(PAPER, seed=1)
+    resume(tmp_path / "a", again, about(PAPER))
+    for name, optimiser in system.optimisers.items():
+        for values, others in zip(optimiser.state.values(), again.optimisers[name].state.values(), strict=True):
+            assert {key: value.stride() for key, value in values.items()} == {k: v.stride() for k, v in others.items()}
+
+
+def test_a_run_goes_on_before_its_first_step_too(tmp_path: Path) -> None:
+    whole, again = new_system(PAPER), new_system(PAPER, seed=1)
+    torch.manual_seed(5)
+    save(tmp_path / "a", whole, about(PAPER, step=0), to_resume=True)
+    train(whole, range(1))
+    assert resume(tmp_path / "a", again, about(PAPER)) == 0
+    train(again, range(1))
+    assert_equal_bytes(state(again), state(whole))
+
+
+@each_kind
+@pytest.mark.parametrize("to_resume", [True, False])
+def test_the_same_state_gives_the_same_bytes(tmp_path: Path, row: Row, to_resume: bool) -> None:
+    system = new_system(row)
+    train(system, range(1))
+    written = []
+    for name in ("one", "two"):
+        save(tmp_path / name, system, about(row), to_resume=to_resume)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_a_row_or_run_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
+    with pytest.raises(
+        ReposeError, match=r"a is a checkpoint of another system: mine differs.* in most_sources: 4 and 1\."
+    ):
+        load(tmp_path / "a", CPU, expected=replace(PAPER, most_sources=1))
+    with pytest.raises(ReposeError, match=r"another system: mine differs.* in kind: paper and attend\."):
+        load(tmp_path / "a", CPU, expected=ATTEND)
+    with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or code differ\."):
+        resume(tmp_path / "a", new_system(PAPER), replace(about(PAPER), fingerprint="e" * 64))
+
+
+def test_a_finished_model_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=False)
+    with pytest.raises(ReposeError, match=r"a is a finished model, without the state to go on from\. Delete it\."):
+        resume(tmp_path / "a", new_system(PAPER), about(PAPER))
+
+
+def every_reader(path: Path) -> list[Any]:
+    return [
+        lambda: read_about(path), lambda: load(path, CPU), lambda: resume(path, new_system(PAPER), about(PAPER)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0, 1e-4, 0.01, 0.5, 0.999999])
+def test_a_cut_checkpoint_is_told(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "a"
+    save(path, new_system(PAPER), about(PAPER), to_resume=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    for read in every_reader(path):
+        with pytest.raises(ReposeError, match=r"a is not a whole checkpoint \(.*\)\. Restore it \(`dvc checkout`\)"):
+            read()
+    with pytest.raises(ReposeError, match="a is not a whole checkpoint"):
+        checkpoint._read_tensors(path)
+
+
+def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+    for read in every_reader(tmp_path / "a"):
+        with pytest.raises(ReposeError, match=rf"There is no checkpoint {tmp_path}/a\. Train one \(`dvc repro`\)"):
+            read()
+
+
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match="is not a whole checkpoint"):
+        read_about(tmp_path)
+
+
+RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in RECORD.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "a is a safetensors file, but not a checkpoint of repose"),
+        ({"other": "x"}, "a is a safetensors file, but not a checkpoint of repose"),
+        ({"repose": "[]"}, "a is a safetensors file, but not a checkpoint of repose"),
+        ({"repose": json.dumps(RECORD | {"format": "repose checkpoint 0"})}, "not a checkpoint of repose"),
+        ({"repose": "{"}, "a is not a whole checkpoint"),
+        ({"repose": json.dumps(without("row"))}, "does not say of itself what this version of repose asks for .*'row'"),
+        ({"repose": json.dumps(without("frame"))}, "does not say of itself .*'frame'"),
+        ({"repose": json.dumps(without("step"))}, "does not say of itself .*step"),
+        ({"repose": json.dumps(RECORD | {"mood": 1})}, "does not say of itself .*mood"),
+        ({"repose": json.dumps(RECORD | {"row": {"kind": "gan"}})}, "a: settings.kind should be one of paper, attend"),
+        ({"repose": json.dumps(RECORD | {"frame": {"height": 0, "width": 1}})}, "a: settings: height and width should"),
+        ({"repose": json.dumps(RECORD)}, "a does not fit the network 'generator' that its settings name"),
+    ],
+)
+def test_a_safetensors_file_that_is_no_checkpoint_is_told(
+    tmp_path: Path, metadata: dict[str, str] | None, message: str
+) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", metadata)
+    with pytest.raises(ReposeError, match=f"(?s){message}"):
+        load(tmp_path / "a", CPU)
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (BOMBED,))
+
+
+BOMBED = Path("bombed")
+
+
+def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pickle.safetensors").write_bytes(pickle.dumps(Bomb()))
+    torch.save({"repose": Bomb()}, "torch.safetensors")
+    for name in ("pickle.safetensors", "torch.safetensors"):
+        for read in every_reader(Path(name)):
+            with pytest.raises(ReposeError, match=f"{name} is not a whole checkpoint"):
+                read()
+    assert not BOMBED.exists()
+    pickle.loads(Path("pickle.safetensors").read_bytes())  # noqa: S301 (the bomb is a real one)
+    assert BOMBED.exists()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
+    before = (tmp_path / "a").read_bytes()
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(ReposeError, match="No space left on the disk while writing"):
+        save(tmp_path / "a", new_system(PAPER, seed=1), about(PAPER), to_resume=True)
+    assert (tmp_path / "a").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -1,0 +1,49 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from repose.devices import set_up
+from repose.errors import ReposeError
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_cuda_that_is_asked_for_and_absent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_cuda(monkeypatch)
+    with pytest.raises(ReposeError, match=r"The device is to be cuda, but torch sees no GPU here\. Use auto or cpu"):
+        set_up("cuda", 1, 0)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_without_cuda_the_cpu_is_taken_and_made_repeatable(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    without_cuda(monkeypatch)
+    assert set_up(device, 1, 7) == torch.device("cpu")
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+    drawn = torch.rand(3)
+    set_up(device, 2, 7)
+    assert torch.get_num_threads() == 2
+    assert torch.equal(torch.rand(3), drawn)
+    set_up(device, 2, 8)
+    assert not torch.equal(torch.rand(3), drawn)
+
+
+@pytest.mark.parametrize(("device", "taken"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_with_cuda_it_is_taken_unless_the_cpu_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, device: str, taken: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "manual_seed", lambda _: None)  # which would look for the GPU
+    assert set_up(device, 1, 0) == torch.device(taken)
+    assert torch.are_deterministic_algorithms_enabled() == (taken == "cpu")

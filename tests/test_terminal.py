@@ -1,0 +1,150 @@
+"""What a person sees: on a terminal, and where nobody watches."""
+
+import io
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from repose import terminal
+from repose.terminal import TrainingBar, bar, say, show
+
+Screen = Callable[[bool], io.StringIO]
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Say whether it is a terminal, and get what is printed on it."""
+
+    def make(is_terminal: bool) -> io.StringIO:
+        text = io.StringIO()
+        console = Console(
+            file=text, force_terminal=is_terminal, width=120, highlight=False, soft_wrap=True, color_system=None,
+            legacy_windows=False,
+        )  # fmt: skip
+        monkeypatch.setattr(terminal, "_console", console)
+        return text
+
+    return make
+
+
+class Clock:
+    """Stands in for time.monotonic; moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+def test_lines_go_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    say("a fact")
+    assert capfd.readouterr() == ("", "a fact\n")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_line_is_printed_as_it_is(screen: Screen, is_terminal: bool) -> None:
+    text, line = screen(is_terminal), f"[bold]{'x' * 200}[/bold] crop [40, 0] :smile: 100"
+    say(line)
+    assert text.getvalue() == f"{line}\n"
+
+
+def test_a_table_is_shown(screen: Screen) -> None:
+    text, table = screen(False), Table("system", "ssim")
+    table.add_row("paper-m", "0.7")
+    show(table)
+    assert "paper-m" in text.getvalue()
+    assert "ssim" in text.getvalue()
+
+
+def lazily(count: int, taken: list[int]) -> Iterator[int]:
+    for number in range(count):
+        taken.append(number)
+        yield number
+
+
+def test_a_bar_is_silent_where_nobody_watches(screen: Screen) -> None:
+    text, taken = screen(False), []
+    through = bar(lazily(3, taken), "photos")
+    assert taken == []
+    assert next(through) == 0
+    assert taken == [0]  # one at a time
+    assert list(through) == [1, 2]
+    assert text.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("made", "total", "shown"),
+    [([5, 6, 7], None, "3/3"), (iter([5, 6, 7]), 3, "3/3"), (iter([5, 6, 7]), None, "3/?"), ([5, 6, 7], 6, "3/6")],
+)
+def test_a_bar_counts_on_a_terminal(screen: Screen, made: list[int], total: int | None, shown: str) -> None:
+    text = screen(True)
+    assert list(bar(made, "photos", total)) == [5, 6, 7]
+    assert "photos" in text.getvalue()
+    assert shown in text.getvalue()
+
+
+def failing() -> Iterator[int]:
+    yield 1
+    raise KeyError("first")
+
+
+def test_a_bar_passes_errors_on(screen: Screen) -> None:
+    screen(True)
+    with pytest.raises(KeyError, match="first"):
+        list(bar(failing(), "photos"))
+    assert list(bar([1], "again")) == [1]  # the display is free
+
+
+def test_training_tells_a_line_now_and_then_where_nobody_watches(screen: Screen, clock: Clock) -> None:
+    text = screen(False)
+    with TrainingBar("train a", 0, 2000) as shown:
+        for _ in range(1000):
+            clock.now += 0.1
+            shown.advance({"step": 900.0, "l1": 0.25, "g_image": 1.5}, photos=4)
+    lines = text.getvalue().splitlines()
+    assert lines == [
+        "train a: step 301/2,000  l1 0.2500  g_image 1.5000  40 photos/s",
+        "train a: step 602/2,000  l1 0.2500  g_image 1.5000  40 photos/s",
+        "train a: step 903/2,000  l1 0.2500  g_image 1.5000  40 photos/s",
+        "train a: step 1,000/2,000  40 photos/s",
+    ]
+
+
+def test_training_that_goes_on_counts_from_where_it_was(screen: Screen, clock: Clock) -> None:
+    text = screen(False)
+    with TrainingBar("train a", 7, 9) as shown:
+        for _ in range(2):
+            clock.now += 1
+            shown.advance({}, photos=3)
+    assert text.getvalue() == "train a: step 9/9  3 photos/s\n"
+
+
+def test_training_shows_a_bar_on_a_terminal(screen: Screen, clock: Clock) -> None:
+    text = screen(True)
+    with TrainingBar("train a", 2, 5) as shown:
+        for _ in range(3):
+            clock.now += 100
+            shown.advance({"l1": 0.25}, photos=100)
+    assert "5/5" in text.getvalue()
+    assert "step 5/5  l1 0.2500  1 photos/s" in text.getvalue()
+    assert text.getvalue().endswith("train a: step 5/5  1 photos/s\n")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_training_that_fails_claims_nothing(screen: Screen, is_terminal: bool) -> None:
+    text = screen(is_terminal)
+    with pytest.raises(KeyError), TrainingBar("train a", 0, 5):
+        raise KeyError
+    assert "photos/s\n" not in text.getvalue()
+    assert list(bar([1], "again")) == [1]  # the display is free
