@@ -1,6 +1,6 @@
 """Images per second of the mannequin renderer on one core, JPEG encoding included.
 
-OMP_NUM_THREADS=1 python -m benchmarks.mannequins
+python -m benchmarks.mannequins
 """
 
 import time

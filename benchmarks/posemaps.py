@@ -1,7 +1,9 @@
 """Pose maps per second on one core at 256x256, beside a loop that draws the same limbs as pose-gan does.
 
+python -m benchmarks.posemaps
+
 pose-gan draws one image at a time, each limb with scikit-image's `line_aa`: one px wide, antialiased, grey on black.
-Its discs at the joints are left out, in its favour. Run `python benchmarks/posemaps.py`.
+Its discs at the joints are left out, in its favour.
 """
 
 import time

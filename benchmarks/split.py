@@ -1,4 +1,6 @@
-"""Time and memory of the stage split on as many photos as DeepFashion has: `python benchmarks/split.py`.
+"""Time and memory of the stage split on as many photos as DeepFashion has.
+
+python -m benchmarks.split
 
 The photos are made up (names, sizes of garments as in DeepFashion, everybody posed), the checks of Great Expectations
 are left out. Each mode runs in a process of its own; the times are those of the stage without the imports, by the

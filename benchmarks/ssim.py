@@ -1,6 +1,8 @@
 """SSIM, pairs per second on one core under each protocol, beside a loop over scikit-image's function.
 
-The table also says how far the two are apart. Run `python benchmarks/ssim.py`.
+python -m benchmarks.ssim
+
+The table also says how far the two are apart.
 """
 
 import time
@@ -62,7 +64,7 @@ def main() -> None:
     for height, width in SIZES:
         generated, target = images(height, width, 0), images(height, width, 1)
         for protocol in ssim_protocols_for(height, width):
-            table.add_row(f"{width}x{height}", *row(generated, target, protocol))
+            table.add_row(f"{height}x{width}", *row(generated, target, protocol))
     Console().print(table)
 
 

@@ -1,0 +1,203 @@
+"""Images per second of training and of generation, of the rows paper-m and attend of params.yaml, on noise in memory.
+
+python -m benchmarks.train [cpu|cuda]
+
+An item has 4 photos, and a step has all of them as targets. Timed is what the process that trains does with photos
+that are loaded: change them (train.augment), draw their maps, train; and what evaluation does without its metrics.
+On a CPU these are the rows as the demo trains them. On a GPU they are also measured in bf16, and at 256x256: paper-m
+64 wide, as in the paper, and attend with a place every 8 px. There is no VGG19 in any of them.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from benchmarks.posemaps import STANDING
+from rich.console import Console
+from rich.table import Table
+
+from repose.data.batches import Batch, Packed, Steps, unpack
+from repose.data.frame import Frame
+from repose.data.photos import Loaded
+from repose.data.posemaps import draw
+from repose.devices import set_up
+from repose.models import systems
+from repose.models.systems import AttendRow, PaperRow, Row, System
+from repose.settings import block, read_params
+from repose.stages.train import TrainSettings
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+DEMO, LARGE = (128, 88), (256, 256)  # height and width in px
+PHOTOS = 4  # of an item
+ROUND = 8  # steps whose time is taken together: each has another number of sources
+THICKNESS = {DEMO: 2.0, LARGE: 4.0}
+SECONDS = {"cpu": 20.0, "cuda": 5.0}  # how long each is measured
+
+
+class Case(NamedTuple):
+    """What one row of the table measures."""
+
+    name: str
+    row: Row
+    size: tuple[int, int]  # height and width in px
+    precision: str  # fp32 or bf16
+
+
+class Measured(NamedTuple):
+    """What came of a case; rates in generated images per second."""
+
+    trained: float
+    generated: float
+    peak_gib: float | None  # of a GPU's memory, in training
+
+
+class Noise:
+    """Photos as `data.photos.Photos` has them, of noise, with standing people's keypoints; nothing is read."""
+
+    def __init__(self, size: tuple[int, int], photos: int) -> None:
+        self.frame, self.thickness = Frame(*size), THICKNESS[size]
+        random = np.random.default_rng(0)
+        height, width = size
+        joints = np.array(STANDING) + random.normal(0, 0.03, (photos, len(STANDING), 2))
+        keypoints = (joints * (width, height)).astype(np.float32)
+        self._loaded = Loaded(
+            random.integers(0, 256, (photos, height, width, 3), np.uint8),
+            keypoints,
+            draw(keypoints, height=height, width=width, thickness=self.thickness),
+        )
+
+    def load(self, names: Sequence[str]) -> Loaded:
+        """The photos of these names, which are numbers."""
+        rows = [int(name) for name in names]
+        return Loaded(*(part[rows] for part in self._loaded))
+
+
+def cases(device: str, rows: dict[str, Row]) -> list[Case]:
+    """The demo's rows; on a GPU also in bf16 and large."""
+    demo = [Case(name, row, DEMO, "fp32") for name, row in rows.items()]
+    if device == "cpu":
+        return demo
+    large = [Case(name, large_row(row), LARGE, "fp32") for name, row in rows.items()]
+    return [case._replace(precision=precision) for case in demo + large for precision in ("fp32", "bf16")]
+
+
+def large_row(row: Row) -> Row:
+    """A row of the demo for 256x256: the paper's widths, attend's stride."""
+    if isinstance(row, PaperRow):
+        wide = {"generator": replace(row.generator, width=64), "discriminators": replace(row.discriminators, width=64)}
+        return replace(row, **wide)
+    assert isinstance(row, AttendRow)
+    return replace(row, generator=replace(row.generator, stride=8))
+
+
+def measure(case: Case, settings: TrainSettings, device: torch.device, seconds: float) -> Measured:
+    """Train and generate for at least so many seconds each."""
+    torch.manual_seed(settings.seed)
+    system = systems.build(case.row)
+    for network in system.networks.values():
+        network.to(device)
+        if device.type == "cpu":  # as the stage train does
+            network.to(memory_format=torch.channels_last)
+    packed = _packed(case, settings)
+
+    def loaded(number: int) -> Batch:
+        return unpack(packed[number], thickness=THICKNESS[case.size], augment=settings.augment, device=device)
+
+    def train(number: int) -> int:
+        batch = loaded(number)
+        system.step(batch, None, case.row.optimiser.learning_rate, _autocast(case, device))
+        return len(batch.target)
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    trained = _rate(train, device, seconds)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
+    return Measured(trained, _rate(_generation(system, case, loaded(0), device), device, seconds), peak)
+
+
+def _packed(case: Case, settings: TrainSettings) -> list[Packed]:
+    """Some steps' input, so that the number of sources varies as it does in training."""
+    items, row = ROUND * case.row.items_per_step, case.row
+    table = pd.DataFrame({"name": [str(n) for n in range(items * PHOTOS)], "item": np.repeat(range(items), PHOTOS)})
+    steps = Steps(
+        Noise(case.size, len(table)), table, steps=ROUND, seed=settings.seed, items_per_step=row.items_per_step,
+        most_photos=row.most_photos, most_sources=row.most_sources, targets=row.targets, augment=settings.augment,
+    )  # fmt: skip
+    return [steps[number] for number in range(len(steps))]
+
+
+def _generation(system: System, case: Case, batch: Batch, device: torch.device) -> Callable[[int], int]:
+    """Every photo of an item from all the others."""
+    sources = torch.stack([torch.arange(PHOTOS)[torch.arange(PHOTOS) != photo] for photo in range(PHOTOS)]).to(device)
+    mask = torch.ones_like(sources, dtype=torch.bool)
+    images, poses = batch.images[:PHOTOS], batch.poses[:PHOTOS]
+    for network in system.networks.values():
+        network.eval()
+
+    def generate(_: int) -> int:
+        with torch.no_grad(), _autocast(case, device):
+            system.generate(images, poses, sources, mask, poses)
+        return PHOTOS
+
+    return generate
+
+
+def _rate(work: Callable[[int], int], device: torch.device, seconds: float) -> float:
+    """Images per second of work(number), which says how many it made: of the fastest round, since others may be busy."""
+    for number in range(2):
+        work(number)
+    _wait(device)
+    best, end = 0.0, time.perf_counter() + seconds
+    while best == 0 or time.perf_counter() < end:
+        start = time.perf_counter()
+        images = sum(work(number) for number in range(ROUND))
+        _wait(device)
+        best = max(best, images / (time.perf_counter() - start))
+    return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _autocast(case: Case, device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else nullcontext()
+
+
+def table(device: torch.device, measured: list[tuple[Case, Measured]]) -> Table:
+    """A row per case."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    drawn = Table(title=f"{PHOTOS} photos an item, {where}")
+    for name in ("system", "size", "width", "precision", "trained, images/s", "generated, images/s", "peak GiB"):
+        drawn.add_column(name, justify="left" if name == "system" else "right")
+    for case, found in measured:
+        drawn.add_row(
+            case.name, f"{case.size[0]}x{case.size[1]}", str(case.row.generator.width), case.precision,
+            f"{found.trained:,.1f}", f"{found.generated:,.1f}", "" if found.peak_gib is None else f"{found.peak_gib:.2f}",
+        )  # fmt: skip
+    return drawn
+
+
+def main() -> None:
+    """Measure every case and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.split("\n")[0])
+    parser.add_argument("device", nargs="?", choices=("cpu", "cuda"), default="cpu")
+    chosen = parser.parse_args().device
+    params = read_params(PARAMS)
+    settings = block(params, "train", TrainSettings, str(PARAMS))
+    device = set_up(chosen, settings.threads, settings.seed)
+    rows = {name: systems.row(params["systems"][name], f"systems.{name}") for name in ("paper-m", "attend")}
+    measured = [(case, measure(case, settings, device, SECONDS[chosen])) for case in cases(chosen, rows)]
+    Console().print(table(device, measured))
+
+
+if __name__ == "__main__":
+    main()
