@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from repose.data.frame import Frame
@@ -56,8 +56,10 @@ def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
             tensors["random.cuda"] = torch.cuda.get_rng_state()
     record = {"format": FORMAT, **as_dict(about)}
     with whole_file(path) as partial:
-        # one key: safetensors keeps the metadata in no particular order
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"repose": json.dumps(record)})
+        # one key: safetensors keeps the metadata in no particular order; its own save_file hides a full disk's error
+        partial.write_bytes(
+            serialise({k: v.contiguous() for k, v in tensors.items()}, {"repose": json.dumps(record)})
+        )
 
 
 def read_about(path: Path) -> About:

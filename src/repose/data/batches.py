@@ -93,7 +93,7 @@ class Steps(Dataset[Packed]):
         return list(names)
 
     def _sources(self, sizes: Sequence[int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets (Q,), and for each a random number of other photos of its item in random order (R11, R12)."""
+        """Targets (Q,), and for each so many other photos of its item (one random number a step) in random order (R11)."""
         most = random.integers(1, self.most_sources, endpoint=True)
         target, rows, first = [], [], 0
         for size in sizes:

@@ -77,7 +77,7 @@ class Folders:
     keypoints: Path
     posemaps: Path
     split: Path
-    runs: Path  # holds runs/SYSTEM/model.safetensors for each of the systems
+    runs: Path  # holds runs/SYSTEM/model.safetensors and run.json for each of the systems
 
 
 class Contestant(NamedTuple):
@@ -101,6 +101,7 @@ def run(*, folders: Folders, results: Path, metrics: Path, settings: EvaluateSet
     split = read_json(folders.split / "split.json")
     protocols = ssim_protocols_for(photos.frame.height, photos.frame.width)
     contestants = [*_baselines(photos), *_systems(settings, folders.runs, photos, device)]
+    notes = [_note(name, folders.runs / name) for name in settings.systems]
     test_items = items[items["part"] == "test"]
     with whole_folder(results) as folder:
         tables = []
@@ -114,7 +115,7 @@ def run(*, folders: Folders, results: Path, metrics: Path, settings: EvaluateSet
         facts = _facts(split, pairs, photos)
         write_text(folder / "pairs.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
         write_text(folder / "table.csv", means.to_csv(lineterminator="\n", float_format="%.6f"))
-        write_text(folder / "table.md", _markdown(means, facts, folders.runs, settings))
+        write_text(folder / "table.md", _markdown(means, facts, notes))
         _write_plots(folder / "plots", table, means)
         picture = _picture(pairs, test_items, photos, contestants, settings)
         write_bytes(folder / "picture.png", encode_png(picture))
@@ -227,39 +228,51 @@ def _facts(split: dict[str, Any], pairs: pd.DataFrame, photos: Photos) -> dict[s
 
 def _record(means: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
     scores = {
-        str(system): {str(name): float(f"{value:.10g}") for name, value in row.items()}
+        str(system): {str(name): None if np.isnan(value) else float(f"{value:.10g}") for name, value in row.items()}
         for system, row in means.iterrows()
     }
     return {"protocol": facts, "scores": scores}
 
 
-def _markdown(
-    means: pd.DataFrame,
-    facts: dict[str, Any],
-    runs: Path,
-    settings: EvaluateSettings,
-) -> str:
+def _markdown(means: pd.DataFrame, facts: dict[str, Any], notes: Sequence[str]) -> str:
     """The table as a page says it, with what was trained on what."""
     head = ["system", *means.columns[:-1]]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for system, row in means.iterrows():
         lines.append(f"| {system} | {' | '.join(_shown(str(n), v) for n, v in row.iloc[:-1].items())} |")
     left_out = facts["pairs"] - int(means[f"{GARMENT_DE} pairs"].min())
-    notes = [
+    crop = ", ".join(f"{side:g}" for side in facts["crop"] or ())
+    said = [
         f"Split {facts['split']}, {facts['pairs']:,} test pairs, {facts['size']} px (height x width)"
-        + (f", cropped to {facts['crop']}" if facts["crop"] else "") + ".",
+        + (f", cropped to {crop} (left, top, right, bottom in px of the photo)." if crop else "."),
         "SSIM: higher is better, at most 1; the protocol stands after the slash. garment-de: mean CIEDE2000 inside the "
         f"target's torso, lower is better; {left_out} pairs without a whole torso are left out of it.",
-    ]  # fmt: skip
-    for name in settings.systems:
-        about = checkpoint.read_about(runs / name / "model.safetensors")
-        notes.append(f"{name}: {about.step:,} steps of {about.row.items_per_step} item(s), {_terms(about.row)}.")
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+        *notes,
+    ]
+    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in said)]) + "\n"
 
 
-def _terms(row: Row) -> str:
+def _note(name: str, run: Path) -> str:
+    """How a system was trained."""
+    about, record = checkpoint.read_about(run / "model.safetensors"), read_json(run / "run.json")
+    parameters = ", ".join(f"{network} {count:,}" for network, count in record["parameters"].items())
+    layers = record["perceptual"]
+    left_out = about.row.losses.perceptual and layers is None
+    return (
+        f"{name}: {about.step:,} steps of {about.row.items_per_step} item(s), seed {record['seed']}, {record['device']}, "
+        f"{record['precision']}; parameters: {parameters}; {_terms(about.row, layers)}."
+        + (" The perceptual term of Eq. 1 is left out: train.perceptual.weights is null." if left_out else "")
+    )
+
+
+def _terms(row: Row, layers: str | None) -> str:
+    """The loss's terms with their weights; the perceptual one, if it was there, with its layers."""
     weights = {f.name: getattr(row.losses, f.name) for f in fields(row.losses)}
-    return "loss " + ", ".join(f"{name} {w:g}" for name, w in weights.items() if isinstance(w, float) and w)
+    there = {name: w for name, w in weights.items() if isinstance(w, float) and w}
+    if "perceptual" in there:
+        w = there.pop("perceptual")
+        there |= {f"perceptual ({layers})": w} if layers else {}
+    return "loss " + ", ".join(f"{name} {w:g}" for name, w in there.items())
 
 
 def _shown(name: str, value: float) -> str:
@@ -290,9 +303,9 @@ def _picture(
         [image for done in c.images(jobs_of_pairs(few, items, c.most_sources)) for image in done.generated]
         for c in shown
     ]
-    most = max(c.most_sources for c in shown)
-    rows = []
-    for number, job in enumerate(jobs_of_pairs(few, items, most)):
+    jobs = jobs_of_pairs(few, items, max(c.most_sources for c in shown))
+    most, rows = max(len(job.sources) for job in jobs), []
+    for number, job in enumerate(jobs):
         sources, target = photos.load(job.sources), photos.load([job.target])
         empty: list[np.ndarray | None] = [None] * (most - len(job.sources))
         pose = PALETTE[target.maps[0]]

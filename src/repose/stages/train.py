@@ -9,6 +9,7 @@ The folder `run` then holds
 | history.csv | each term of the loss, averaged over `log_every` steps |
 | live/ | the same as DVCLive has it, for `dvc metrics` and `dvc plots` |
 | samples/ | pictures of a few test pairs while training went on |
+| run.json | what else a report says: seed, device, precision, layers of the perceptual term, numbers of parameters |
 
 While training goes on, all this lies in the folder `work`, under a name made of everything that decides the result:
 settings, data, code, versions. Killed at any moment and started again, it goes on from the last checkpoint and ends, on
@@ -37,8 +38,9 @@ from repose.data.batches import Packed, Steps, unpack
 from repose.data.images import encode_png
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
-from repose.data.records import ITEMS, PAIRS, read_table
+from repose.data.records import ITEMS, PAIRS, read_table, write_json
 from repose.devices import set_up
+from repose.errors import ReposeError
 from repose.files import whole_folder, write_bytes
 from repose.generate import Job, generate_jobs, jobs_of_pairs
 from repose.history import History
@@ -48,6 +50,9 @@ from repose.pictures import grid
 from repose.settings import as_dict
 from repose.terminal import TrainingBar, say
 from repose.weights import locate
+
+# Settings of which the bytes do not depend; the device that `device` came to is told apart.
+_NOT_DECIDING = ("device", "workers", "cache_megabytes")
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,8 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
     """Train the row called `system` and write the folder `run`.
 
     Raises:
-        ReposeError: the data do not fit, the weights of VGG19 are missing, a loss is not finite, the disk is full.
+        ReposeError: the data do not fit, the weights of VGG19 are missing, a loss or a weight is not finite, the disk
+            is full.
     """
     device = set_up(settings.device, settings.threads, settings.seed)
     photos = Photos(
@@ -127,13 +133,14 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
         network.to(device)
         if device.type == "cpu":
             network.to(memory_format=torch.channels_last)
-    about = About(system, row, photos.frame, photos.thickness, 0, _fingerprint(system, row, settings, folders, device))
+    fingerprint = _fingerprint(system, row, settings, folders, device)
+    about = About(system, row, photos.frame, photos.thickness, 0, fingerprint, photos.size)
     place = work / f"{system}-{about.fingerprint[:16]}"
     place.mkdir(parents=True, exist_ok=True)
     pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
     jobs = jobs_of_pairs(pairs, items[items["part"] == "test"], row.most_sources)
     _train(trained, about, steps, settings, device, place, jobs)
-    _finish(trained, replace(about, step=row.steps), place, run)
+    _finish(trained, replace(about, step=row.steps), settings, device, place, run)
     say(f"train {system}: {run} is ready")
 
 
@@ -148,8 +155,9 @@ def _train(
         say(f"train {about.system}: going on from step {start:,} of {row.steps:,}")
     history, perceptual = History(place, start), _perceptual(row, settings, device)
     loader: DataLoader[Packed] = DataLoader(
-        steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers
-    )
+        steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
+        generator=torch.Generator(),  # of its own: it draws at each start, and torch's state is in the checkpoint
+    )  # fmt: skip
     with TrainingBar(f"train {about.system}", start, row.steps) as bar:
         for step, packed in enumerate(loader, start + 1):
             batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
@@ -167,23 +175,53 @@ def _train(
                 write_bytes(place / "samples" / f"{step:06d}.png", _sample(trained, jobs, steps.photos, device))
             if settings.keep_every and step % settings.keep_every == 0:
                 here = place / "checkpoints" / f"{step:06d}.safetensors"
-                checkpoint.save(here, trained, replace(about, step=step), to_resume=True)
+                _save(here, trained, replace(about, step=step), last)
             if due:
                 history.write()
-                checkpoint.save(last, trained, replace(about, step=step), to_resume=True)
+                _save(last, trained, replace(about, step=step), last)
             bar.advance(history.latest, photos=len(batch.target))
 
 
-def _finish(trained: System, about: About, place: Path, run: Path) -> None:
+def _save(path: Path, trained: System, about: About, last: Path) -> None:
+    """Write a checkpoint to go on from; never one whose weights are not finite (a finite loss can have made them so)."""
+    for name, network in trained.networks.items():
+        if not all(bool(weights.isfinite().all()) for weights in network.parameters()):
+            kept = f"The last good checkpoint is kept: {last}" if last.exists() else "No checkpoint was written yet"
+            raise ReposeError(
+                f"Training {about.system} stopped: weights of the network {name} are not finite after step {about.step}. "
+                f"{kept}. Lower the learning rate in systems.{about.system}, or use precision fp32; the same settings "
+                "would end the same way."
+            )
+    checkpoint.save(path, trained, about, to_resume=True)
+
+
+def _finish(
+    trained: System, about: About, settings: TrainSettings, device: torch.device, place: Path, run: Path
+) -> None:
     """Put the run's folder together from what lies in `place`, then forget `place`."""
     with whole_folder(run) as folder:
         checkpoint.save(folder / "model.safetensors", trained, about, to_resume=False)
-        shutil.copytree(place / "checkpoints", folder / "checkpoints")
         shutil.copy(place / "history.csv", folder / "history.csv")
-        for part in ("live", "samples"):
-            if (place / part).is_dir():
-                shutil.copytree(place / part, folder / part)
+        for part in ("checkpoints", "live", "samples"):
+            if (place / part).is_dir():  # hidden files are what a killed process had begun to write
+                shutil.copytree(place / part, folder / part, ignore=shutil.ignore_patterns(".*"))
+        write_json(folder / "run.json", _record(trained, about, settings, device))
+    (place / "checkpoints" / "last.safetensors").unlink()  # first: nothing goes on from a folder that is half gone
     shutil.rmtree(place)
+
+
+def _record(trained: System, about: About, settings: TrainSettings, device: torch.device) -> dict[str, Any]:
+    """What a report says of the run beside what its checkpoint says."""
+    chosen = settings.perceptual
+    return {
+        "system": about.system,
+        "steps": about.step,
+        "seed": settings.seed,
+        "device": device.type,
+        "precision": settings.precision,
+        "perceptual": chosen.layers if about.row.losses.perceptual and chosen.weights is not None else None,
+        "parameters": {name: sum(p.numel() for p in n.parameters()) for name, n in trained.networks.items()},
+    }
 
 
 def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
@@ -224,5 +262,6 @@ def _fingerprint(system: str, row: Row, settings: TrainSettings, folders: Folder
     )  # fmt: skip
     code = sorted(Path(repose.__file__).parent.rglob("*.py"))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*tables, *code)]
-    facts = [system, as_dict(row), as_dict(settings), digests, torch.__version__, device.type, platform.machine()]
+    deciding = {name: value for name, value in as_dict(settings).items() if name not in _NOT_DECIDING}
+    facts = [system, as_dict(row), deciding, digests, torch.__version__, device.type, platform.machine()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

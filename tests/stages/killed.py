@@ -1,0 +1,116 @@
+"""Training in a process of its own that kills itself (`kill -9`) where it is told to."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tiny import Data, train_tiny
+
+from repose import checkpoint, files
+from repose.step import AdversarialSystem
+
+_context = multiprocessing.get_context("forkserver")  # imports once; a child per kill
+_context.set_forkserver_preload(["repose.stages.train", "repose.step", "torchvision", "dvclive.live"])
+
+
+def train_until_killed(point: str, data: Data, run: Path, system: str, changes: dict[str, Any]) -> None:
+    """Run `train_tiny`; it must die at the point."""
+    child = _context.Process(target=_train, args=(point, data, run, system, changes))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL, f"{point}: exit code {child.exitcode}"
+
+
+def _train(point: str, data: Data, run: Path, system: str, changes: dict[str, Any]) -> None:
+    POINTS[point](run)
+    train_tiny(data, run, system, **changes)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _on_call(owner: Any, name: str, number: int, doing: Callable[..., None]) -> None:
+    """Have call number so-and-so of a function first do something else."""
+    real, calls = getattr(owner, name), []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(None)
+        if len(calls) == number:
+            doing(*arguments, **named)
+        return real(*arguments, **named)
+
+    setattr(owner, name, counted)
+
+
+def _before_the_first_checkpoint(run: Path) -> None:
+    _on_call(AdversarialSystem, "step", 2, lambda *_: _kill())
+
+
+def _between_two_checkpoints(run: Path) -> None:
+    _on_call(AdversarialSystem, "step", 4, lambda *_: _kill())
+
+
+def _while_a_checkpoint_is_written(run: Path) -> None:
+    """The second: half its bytes are there, and a hidden file as safetensors writes it."""
+    real, seen = files._flush_to_disk, []
+
+    def flush(file: Path) -> None:
+        if file.name == ".last.safetensors.partial":
+            seen.append(file)
+            if len(seen) == 2:
+                os.truncate(file, file.stat().st_size // 2)
+                (file.parent / ".tmpAb12Cd").write_bytes(b"begun")
+                _kill()
+        real(file)
+
+    files._flush_to_disk = flush
+
+
+def _between_history_and_checkpoint(run: Path) -> None:
+    _on_call(checkpoint, "save", 2, lambda *_, **__: _kill())
+
+
+def _just_after_a_checkpoint(run: Path) -> None:
+    real = checkpoint.save
+
+    def save(path: Path, *arguments: Any, **named: Any) -> None:
+        real(path, *arguments, **named)
+        _kill()
+
+    checkpoint.save = save
+
+
+def _before_the_run_is_renamed(run: Path) -> None:
+    def rename(path: Path, target: Path) -> None:
+        assert target == run
+        _kill()
+
+    Path.rename = rename  # type: ignore[method-assign,assignment]
+
+
+def _while_the_work_is_removed(run: Path) -> None:
+    real = shutil.rmtree
+
+    def rmtree(path: Path, **named: Any) -> None:
+        if path.parent.name == "work":
+            (path / "history.csv").unlink()
+            _kill()
+        real(path, **named)
+
+    shutil.rmtree = rmtree  # type: ignore[assignment]
+
+
+POINTS: dict[str, Callable[[Path], None]] = {
+    "before the first checkpoint": _before_the_first_checkpoint,
+    "between two checkpoints": _between_two_checkpoints,
+    "while a checkpoint is written": _while_a_checkpoint_is_written,
+    "between history and checkpoint": _between_history_and_checkpoint,
+    "just after a checkpoint": _just_after_a_checkpoint,
+    "before the run is renamed": _before_the_run_is_renamed,
+    "while the work is removed": _while_the_work_is_removed,
+}

@@ -1,0 +1,430 @@
+"""evaluate on two test garments of 64x56 px; the systems have had five steps, which is enough to be measured."""
+
+import errno
+import io
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, settings, train_tiny
+
+from repose import files
+from repose.data.images import decode
+from repose.data.photos import Loaded, Photos
+from repose.data.posemaps import PALETTE
+from repose.data.records import ITEMS, PAIRS, read_json, read_keypoints, read_table, write_json, write_keypoints
+from repose.data.shards import INDEX_COLUMNS, ShardReader
+from repose.data.skeleton import TORSO
+from repose.errors import ReposeError
+from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
+from repose.metrics.garment import garment_de
+from repose.stages import evaluate, posemaps
+from repose.stages.evaluate import COPY, MEAN, EvaluateSettings
+from repose.step import AdversarialSystem
+
+pytestmark = pytest.mark.usefixtures("outside_git")
+SCORES = ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "garment-de"]
+ONE_SOURCE = {"steps": 1, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
+
+
+@pytest.fixture(scope="module")
+def runs(data: Data, outside_git: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for system in SYSTEMS:
+        train_tiny(data, folder / system, system, sample_every=0)
+    train_tiny(data, folder / "paper-s", "paper-s", row_changes=ONE_SOURCE, sample_every=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(data: Data, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with results and metrics.json of both systems."""
+    return evaluated(data, runs, tmp_path_factory.mktemp("done"))
+
+
+def evaluated(data: Data, runs: Path, folder: Path, **changes: Any) -> Path:
+    evaluate.run(
+        folders=data.to_evaluate(runs), results=folder / "results", metrics=folder / "metrics.json",
+        settings=settings("evaluate", EvaluateSettings, **changes),
+    )  # fmt: skip
+    return folder
+
+
+def pairs_of(done: Path, system: str) -> pd.DataFrame:
+    table = pd.read_csv(done / "results" / "pairs.csv")
+    return table[table["system"] == system].reset_index(drop=True)
+
+
+def photos_of(data: Data) -> Photos:
+    return Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
+
+
+def jobs_of(data: Data, most_sources: int) -> list[Job]:
+    items, pairs = read_table(data.split / "items.csv", ITEMS), read_table(data.split / "test-pairs.csv", PAIRS)
+    return jobs_of_pairs(pairs, items[items["part"] == "test"], most_sources)
+
+
+def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> dict[str, float]:
+    """The scores of one image (H,W,3) uint8, SSIM by scikit-image."""
+    levels = int(generated.max()) - int(generated.min())
+    return {
+        "ssim/pg2": structural_similarity(target, generated, channel_axis=2, data_range=255),
+        "ssim/pose-gan": structural_similarity(
+            target, generated, channel_axis=2, data_range=levels, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False,
+        ),
+        "ssim/win51": structural_similarity(target, generated, channel_axis=2, data_range=255, win_size=51),
+        "garment-de": float(garment_de(generated[None], target[None], keypoints[None])[0]),
+    }  # fmt: skip
+
+
+def test_the_results_are_what_is_promised(done: Path) -> None:
+    made = files_in(done / "results")
+    generated = {f"generated/{system}/{file}" for system in SYSTEMS for file in ("00000.tar", "generated.csv")}
+    tables = {"table.md", "table.csv", "pairs.csv", "picture.png", "plots/scores.csv", "plots/sources.csv"}
+    assert set(made) == generated | tables
+    assert {path.name for path in done.iterdir()} == {"results", "metrics.json"}
+
+
+def test_the_rows_are_baselines_and_systems_each_also_with_one_source(done: Path) -> None:
+    rows = [COPY, MEAN, "paper-m", "paper-m, 1 source", "attend", "attend, 1 source"]
+    table = pd.read_csv(done / "results" / "table.csv")
+    assert list(table["system"]) == rows
+    assert list(table.columns) == ["system", *SCORES, "garment-de pairs"]
+    assert list(read_json(done / "metrics.json")["scores"]) == rows
+    lines = (done / "results" / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:8]] == rows
+
+
+def test_a_system_of_one_source_has_one_row(data: Data, runs: Path, tmp_path: Path) -> None:
+    evaluated(data, runs, tmp_path, systems=["paper-s"])
+    assert list(pd.read_csv(tmp_path / "results" / "table.csv")["system"]) == [COPY, MEAN, "paper-s"]
+    assert (pairs_of(tmp_path, "paper-s")["sources"] == 1).all()
+
+
+def test_single_source_off_leaves_those_rows_out(data: Data, runs: Path, tmp_path: Path) -> None:
+    evaluated(data, runs, tmp_path, systems=["attend", "paper-s"], single_source=False)
+    assert list(pd.read_csv(tmp_path / "results" / "table.csv")["system"]) == [COPY, MEAN, "attend", "paper-s"]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_scores_are_those_of_the_images_in_the_shards(data: Data, done: Path, system: str) -> None:
+    table, photos = pairs_of(done, system), photos_of(data)
+    folder = done / "results" / "generated" / system
+    index = read_table(folder / "generated.csv", INDEX_COLUMNS)
+    images = ShardReader(folder, index)
+    assert list(index["name"]) == [f"{job.sources[0]}--{job.target}.png" for job in jobs_of(data, 4)]
+    assert len(table) == len(index) == 18
+    for _, row in table.iterrows():
+        target = photos.load([row["to"]])
+        image = decode(images[f"{row['from']}--{row['to']}.png"])
+        assert image.shape == (HEIGHT, WIDTH, 3)
+        expected = scored(image, target.pixels[0], target.keypoints[0])
+        np.testing.assert_allclose(row[SCORES].astype(float), [expected[n] for n in SCORES], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "most"), [(COPY, 1), (MEAN, 4)])
+def test_the_baselines_are_what_their_names_say(data: Data, done: Path, name: str, most: int) -> None:
+    table, photos = pairs_of(done, name), photos_of(data)
+    for (_, row), job in zip(table.iterrows(), jobs_of(data, most), strict=True):
+        sources, target = photos.load(job.sources).pixels.astype(np.float64), photos.load([job.target])
+        made = (sources[0] if name == COPY else sources.mean(0)).round().astype(np.uint8)
+        expected = scored(made, target.pixels[0], target.keypoints[0])
+        assert (row["from"], row["to"], row["sources"]) == (job.sources[0], job.target, len(job.sources))
+        np.testing.assert_allclose(row[SCORES].astype(float), [expected[n] for n in SCORES], rtol=1e-6, atol=1e-9)
+    assert table["sources"].max() == min(most, 3)
+
+
+def test_the_means_are_the_same_everywhere(done: Path) -> None:
+    pairs, table = pd.read_csv(done / "results" / "pairs.csv"), pd.read_csv(done / "results" / "table.csv")
+    record = read_json(done / "metrics.json")
+    plotted = pd.read_csv(done / "results" / "plots" / "scores.csv").pivot_table(
+        "value", index="system", columns="metric"
+    )
+    by_sources = pd.read_csv(done / "results" / "plots" / "sources.csv").set_index(["system", "sources"])
+    markdown = (done / "results" / "table.md").read_text()
+    for system, group in pairs.groupby("system"):
+        for name in SCORES:
+            mean = group[name].mean()
+            assert record["scores"][system][name] == pytest.approx(mean, rel=1e-8)
+            assert table.set_index("system").loc[system, name] == pytest.approx(mean, abs=1e-6)
+            assert plotted.loc[system, name] == pytest.approx(mean, abs=1e-6)
+            digits = 2 if name == "garment-de" else 4
+            assert f"{mean:.{digits}f}" in next(x for x in markdown.splitlines() if x.startswith(f"| {system} |"))
+        for sources, some in group.groupby("sources"):
+            expected = some["garment-de"].mean()
+            assert by_sources.loc[(system, sources), "garment-de"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_table_says_what_its_numbers_are_of(data: Data, done: Path, runs: Path) -> None:
+    text = (done / "results" / "table.md").read_text()
+    assert "Split pg2-like, 18 test pairs, 64x56 px (height x width), cropped to 16, 0, 240, 256 (left, top" in text
+    assert "0 pairs without a whole torso" in text
+    for system in SYSTEMS:
+        (line,) = (line for line in text.splitlines() if line.startswith(f"- {system}: "))
+        parameters = read_json(runs / system / "run.json")["parameters"]
+        assert f"5 steps of 1 item(s), seed 0, cpu, fp32; parameters: generator {parameters['generator']:,}" in line
+        assert "loss l1 1" in line
+        assert "The perceptual term of Eq. 1 is left out: train.perceptual.weights is null." in line
+        assert "perceptual 1" not in line
+    protocol = {"split": "pg2-like", "pairs": 18, "size": "64x56", "crop": [16, 0, 240, 256]}
+    assert read_json(done / "metrics.json")["protocol"] == protocol
+
+
+def test_the_table_names_the_layers_of_the_perceptual_term(data: Data, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
+    record = tmp_path / "runs" / "attend" / "run.json"
+    write_json(record, read_json(record) | {"perceptual": "viton"})
+    evaluated(data, tmp_path / "runs", tmp_path, systems=["attend"])
+    text = (tmp_path / "results" / "table.md").read_text()
+    assert "perceptual (viton) 1" in text
+    assert "left out: train.perceptual.weights" not in text
+
+
+def test_a_system_trained_without_the_term_on_purpose_is_not_said_to_lack_it(
+    data: Data, tmp_path: Path, outside_git: None
+) -> None:
+    train_tiny(
+        data, tmp_path / "runs" / "attend", row_changes={"steps": 1, "losses": {"perceptual": 0, "image": 0, "pose": 0}}
+    )
+    evaluated(data, tmp_path / "runs", tmp_path, systems=["attend"])
+    text = (tmp_path / "results" / "table.md").read_text()
+    assert "loss l1 1.\n" in text
+    assert "perceptual" not in text
+
+
+def test_the_picture_shows_sources_pose_target_and_each_system(data: Data, done: Path) -> None:
+    picture = np.asarray(Image.open(done / "results" / "picture.png").convert("RGB"))
+    chosen = jobs_of(data, 4)[0]  # the first row of the picture is the first pair
+    photos = photos_of(data)
+    target = photos.load([chosen.target])
+    shown = [*photos.load(chosen.sources).pixels, PALETTE[target.maps[0]], target.pixels[0]]
+    for system in SYSTEMS:
+        folder = done / "results" / "generated" / system
+        images = ShardReader(folder, read_table(folder / "generated.csv", INDEX_COLUMNS))
+        shown.append(decode(images[f"{chosen.sources[0]}--{chosen.target}.png"]))
+    columns = (picture.shape[1] - 4) // (WIDTH + 4)
+    assert columns == 3 + 2 + len(SYSTEMS)  # three sources are the most that a test garment has beside a target
+    places = [picture[24 : 24 + HEIGHT, 4 + n * (WIDTH + 4) :][:, :WIDTH] for n in range(columns)]
+    for number, image in enumerate(shown):
+        at = number if number < len(chosen.sources) else number + 3 - len(chosen.sources)
+        np.testing.assert_array_equal(places[at], image)
+
+
+def test_two_evaluations_have_the_same_bytes(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
+    again = evaluated(data, runs, tmp_path)
+    assert files_in(again) == files_in(done)
+
+
+def test_fewer_pairs_are_spread_over_the_split(data: Data, runs: Path, tmp_path: Path) -> None:
+    evaluated(data, runs, tmp_path, systems=["attend"], pairs=4)
+    pairs = read_table(data.split / "test-pairs.csv", PAIRS)
+    found = pairs_of(tmp_path, "attend")
+    assert list(zip(found["from"], found["to"], strict=True)) == [
+        tuple(pairs.loc[row, ["from", "to"]]) for row in (0, 6, 11, 17)
+    ]
+    assert ", 4 test pairs, " in (tmp_path / "results" / "table.md").read_text()
+
+
+def test_shards_are_cut_at_their_size(data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noise(system: Any, jobs: Sequence[Job], photos: Photos, device: Any) -> Iterator[Done]:
+        loaded = photos.load([job.target for job in jobs])
+        random = np.random.default_rng(0).integers(0, 256, (len(jobs), 400, 400, 3), np.uint8)
+        target = np.resize(loaded.pixels, random.shape)
+        yield Done(jobs, random, target, loaded.keypoints)
+
+    monkeypatch.setattr(evaluate, "generate_jobs", noise)
+    monkeypatch.setattr(evaluate, "_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
+    evaluated(data, runs, tmp_path, systems=["attend"], pairs=8, shard_megabytes=1)
+    folder = tmp_path / "results" / "generated" / "attend"
+    index = read_table(folder / "generated.csv", INDEX_COLUMNS)
+    assert sorted(path.name for path in folder.glob("*.tar")) == sorted(index["shard"].unique())
+    assert index["shard"].nunique() == 3  # an image has about 480 kB
+    images = ShardReader(folder, index)
+    assert all(Image.open(io.BytesIO(images[name])).size == (400, 400) for name in index["name"])
+
+
+def test_a_perfect_system_has_perfect_scores(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perfect(system: Any, jobs: Sequence[Job], photos: Photos, device: Any) -> Iterator[Done]:
+        loaded = photos.load([job.target for job in jobs])
+        yield Done(jobs, loaded.pixels, loaded.pixels, loaded.keypoints)
+
+    monkeypatch.setattr(evaluate, "generate_jobs", perfect)
+    evaluated(data, runs, tmp_path, systems=["attend"])
+    scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
+    assert [scores[name] for name in SCORES] == pytest.approx([1, 1, 1, 0], abs=1e-9)
+    assert scores["garment-de pairs"] == 18
+
+
+def test_images_are_made_some_at_a_time(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, loads = [], []
+    real_generate, real_load = AdversarialSystem.generate, Photos.load
+
+    def generate(self: AdversarialSystem, *arguments: Any) -> torch.Tensor:
+        targets.append(len(arguments[-1].keypoints))
+        return real_generate(self, *arguments)
+
+    def load(self: Photos, names: Sequence[str]) -> Loaded:
+        loads.append(len(names))
+        return real_load(self, names)
+
+    monkeypatch.setattr(AdversarialSystem, "generate", generate)
+    monkeypatch.setattr(Photos, "load", load)
+    evaluated(data, runs, tmp_path, systems=["attend"], picture_pairs=2)
+    assert max(targets) == TARGETS_AT_ONCE
+    assert sum(targets) == 18 + 18 + 2  # all sources, one source, the picture
+    assert max(loads) <= TARGETS_AT_ONCE * 5
+
+
+def test_pairs_without_a_whole_torso_are_left_out_and_counted(data: Data, runs: Path, tmp_path: Path) -> None:
+    first = read_table(data.split / "test-pairs.csv", PAIRS).loc[0, "to"]
+    names, joints, confidence = read_keypoints(data.keypoints / "keypoints.csv")
+    joints[names.index(first), TORSO[0]] = np.nan
+    write_keypoints(tmp_path / "keypoints" / "keypoints.csv", names, joints, confidence)
+    evaluated(data._replace(keypoints=tmp_path / "keypoints"), runs, tmp_path, systems=["attend"])
+    table = pairs_of(tmp_path, "attend")
+    assert set(table[table["garment-de"].isna()]["to"]) == {first}
+    left_out = int((table["to"] == first).sum())
+    assert left_out > 0
+    assert f"; {left_out} pairs without a whole torso are left out" in (tmp_path / "results" / "table.md").read_text()
+    assert read_json(tmp_path / "metrics.json")["scores"]["attend"]["garment-de pairs"] == 18 - left_out
+
+
+def test_where_no_pair_has_a_torso_the_metric_is_null(data: Data, runs: Path, tmp_path: Path) -> None:
+    names, joints, confidence = read_keypoints(data.keypoints / "keypoints.csv")
+    joints[:, TORSO[0]] = np.nan
+    write_keypoints(tmp_path / "keypoints" / "keypoints.csv", names, joints, confidence)
+    evaluated(data._replace(keypoints=tmp_path / "keypoints"), runs, tmp_path, systems=["attend"])
+    scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
+    assert scores["garment-de"] is None
+    assert math.isfinite(scores["ssim/pg2"])
+
+
+@pytest.fixture
+def before(data: Data, done: Path, tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+    """A folder with earlier results, and their bytes."""
+    folder = tmp_path / "earlier"
+    shutil.copytree(done, folder)
+    return folder, files_in(folder)
+
+
+def fails(data: Data, runs: Path, before: tuple[Path, dict[str, bytes]], message: str, **changes: Any) -> None:
+    with pytest.raises(ReposeError, match=message):
+        evaluated(data, runs, before[0], **changes)
+    assert files_in(before[0]) == before[1]
+
+
+def test_a_missing_run_is_named(data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]) -> None:
+    fails(data, tmp_path / "nowhere", before, r"There is no checkpoint .*nowhere/paper-m/model\.safetensors")
+
+
+def test_a_run_of_another_system_is_named(
+    data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]
+) -> None:
+    shutil.copytree(runs / "attend", tmp_path / "runs" / "paper-m")
+    message = "is a model of the system attend, not of paper-m. Run `dvc repro train@paper-m`"
+    fails(data, tmp_path / "runs", before, message, systems=["paper-m"])
+
+
+def test_a_run_without_its_record_is_named(
+    data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]
+) -> None:
+    shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
+    (tmp_path / "runs" / "attend" / "run.json").unlink()
+    fails(data, tmp_path / "runs", before, r"There is no .*run\.json", systems=["attend"])
+
+
+@pytest.mark.parametrize(("change", "said"), [({"width": 48}, "64x48 px with 2 px"), ({"thickness": 3}, "with 3 px")])
+def test_a_run_of_another_size_is_named(
+    data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]], change: dict[str, Any], said: str
+) -> None:
+    posemaps.run(
+        images=data.images, keypoints=data.keypoints, posemaps=tmp_path / "posemaps",
+        settings=settings("posemaps", posemaps.PosemapsSettings, **change),
+    )  # fmt: skip
+    other = data._replace(posemaps=tmp_path / "posemaps")
+    fails(other, runs, before, rf"was trained at 64x56 px .* limbs of 2 px, the pose maps are .*{said}")
+
+
+def test_no_pair_is_an_error(data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]) -> None:
+    split = tmp_path / "split"
+    shutil.copytree(data.split, split)
+    (split / "test-pairs.csv").write_text("from,to\n")
+    fails(data._replace(split=split), runs, before, r"test-pairs\.csv has no pair, so there is nothing to evaluate")
+
+
+def test_a_pair_of_a_photo_that_is_not_there_is_named(
+    data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]
+) -> None:
+    split = tmp_path / "split"
+    shutil.copytree(data.split, split)
+    for name in ("test-pairs.csv", "items.csv"):
+        (split / name).write_text((split / name).read_text().replace(".jpg", ".jpeg"))
+    fails(data._replace(split=split), runs, before, "that the split names have no image or no pose map")
+
+
+@pytest.mark.parametrize("name", ["picture.png", "00000.tar"])
+def test_a_full_disk_leaves_the_earlier_results(
+    data: Data, runs: Path, before: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    real = files._flush_to_disk
+
+    def flush(file: Path) -> None:
+        if file.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file)
+
+    monkeypatch.setattr(files, "_flush_to_disk", flush)
+    fails(data, runs, before, "No space left on the disk while writing", systems=["attend"])
+
+
+def test_ctrl_c_leaves_the_earlier_results(
+    data: Data, runs: Path, before: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "_write_plots", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(data, runs, before[0], systems=["attend"])
+    assert files_in(before[0]) == before[1]
+
+
+def test_the_terminal_shows_the_table_and_the_picture(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(data, runs, tmp_path, systems=["attend"], pairs=2)
+    said = capfd.readouterr()
+    assert "2 test pairs of the split pg2-like, 64x56 px" in said.err
+    assert all(row in said.err for row in (COPY, MEAN, "attend, 1 source"))
+    assert f"The picture: {tmp_path / 'results' / 'picture.png'}" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("name", ["pairs", "picture_pairs", "threads", "shard_megabytes"])
+def test_settings_that_should_be_at_least_1(name: str) -> None:
+    with pytest.raises(ReposeError, match=rf"params.yaml: evaluate: {name} should be at least 1, not 0\."):
+        settings("evaluate", EvaluateSettings, **{name: 0})
+
+
+def test_no_system_is_an_error() -> None:
+    with pytest.raises(ReposeError, match=r"systems is empty\. Name at least one of the rows under systems"):
+        settings("evaluate", EvaluateSettings, systems=[])
+
+
+def test_a_system_named_twice_is_an_error() -> None:
+    with pytest.raises(ReposeError, match="systems names a row twice: attend, paper-m, attend"):
+        settings("evaluate", EvaluateSettings, systems=["attend", "paper-m", "attend"])

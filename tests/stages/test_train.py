@@ -1,0 +1,476 @@
+"""train on mannequins of 64x56 px, with networks of width 4 and 8 and five steps."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from killed import POINTS, train_until_killed
+from PIL import Image
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, row, settings, train_tiny
+from torchvision.models import vgg19
+
+from repose import checkpoint, files
+from repose.data.photos import Photos
+from repose.data.records import ITEMS, PAIRS, read_json, read_table
+from repose.errors import ReposeError
+from repose.generate import generate_jobs, jobs_of_pairs
+from repose.stages import train
+from repose.stages.train import PerceptualSettings, TrainSettings
+from repose.step import AdversarialSystem
+
+CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("outside_git")
+
+
+@pytest.fixture(scope="module")
+def runs(data: Data, outside_git: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of each system, never interrupted."""
+    folder = tmp_path_factory.mktemp("runs")
+    for system in SYSTEMS:
+        train_tiny(data, folder / system, system)
+    return folder
+
+
+def on_step(monkeypatch: pytest.MonkeyPatch, number: int, doing: Callable[[dict[str, Any]], None]) -> None:
+    """After step so-and-so (counted from 1 in this process), change the terms that it returns."""
+    real, calls = AdversarialSystem.step, []
+
+    def step(self: AdversarialSystem, *arguments: Any) -> dict[str, torch.Tensor]:
+        terms = real(self, *arguments)
+        calls.append(None)
+        if len(calls) == number:
+            doing(terms)
+        return terms
+
+    monkeypatch.setattr(AdversarialSystem, "step", step)
+
+
+def interrupt(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def on_flush(monkeypatch: pytest.MonkeyPatch, name: str, number: int, error: OSError) -> None:
+    """The n-th time that a file of that name is brought to the disk, the disk has an error."""
+    real, seen = files._flush_to_disk, []
+
+    def flush(file: Path) -> None:
+        if file.name == name:
+            seen.append(file)
+            if len(seen) == number:
+                raise error
+        real(file)
+
+    monkeypatch.setattr(files, "_flush_to_disk", flush)
+
+
+def the_work(run: Path) -> Path:
+    (place,) = (run.parent / "work").iterdir()
+    return place
+
+
+def steps_of(file: Path) -> int:
+    return checkpoint.read_about(file).step
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_run_holds_what_is_promised_and_the_work_is_gone(runs: Path, system: str) -> None:
+    made = set(files_in(runs / system))
+    assert made >= {
+        "model.safetensors", "checkpoints/last.safetensors", "history.csv", "run.json", "live/metrics.json",
+        "live/plots/metrics/train/l1.tsv", "samples/000004.png", "samples/000005.png",
+    }  # fmt: skip
+    assert not [name for name in made if "/." in name or name.startswith(".")]
+    assert [path.name for path in (runs / "work").iterdir()] == []
+    assert steps_of(runs / system / "model.safetensors") == 5
+    assert steps_of(runs / system / "checkpoints" / "last.safetensors") == 5
+
+
+def test_the_run_says_how_it_was_trained(runs: Path) -> None:
+    record = read_json(runs / "paper-m" / "run.json")
+    system, _ = checkpoint.load(runs / "paper-m" / "model.safetensors", CPU)
+    assert record == {
+        "system": "paper-m", "steps": 5, "seed": 0, "device": "cpu", "precision": "fp32", "perceptual": None,
+        "parameters": {name: sum(p.numel() for p in n.parameters()) for name, n in system.networks.items()},
+    }  # fmt: skip
+    assert set(record["parameters"]) == {"generator", "image", "pose"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_model_makes_images_by_itself(data: Data, runs: Path, tmp_path: Path, system: str) -> None:
+    alone = tmp_path / "elsewhere.safetensors"
+    alone.write_bytes((runs / system / "model.safetensors").read_bytes())
+    loaded, about = checkpoint.load(alone, CPU)
+    assert (about.system, about.row, about.frame.height, about.frame.width) == (system, row(system), HEIGHT, WIDTH)
+
+    photos = Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
+    items, pairs = read_table(data.split / "items.csv", ITEMS), read_table(data.split / "test-pairs.csv", PAIRS)
+    (done,) = generate_jobs(loaded, jobs_of_pairs(pairs[:2], items, 4), photos, CPU)
+    assert done.generated.shape == (2, HEIGHT, WIDTH, 3)
+    assert done.generated.dtype == np.uint8
+    assert done.generated.std() > 0
+
+
+def test_the_model_is_that_of_the_last_checkpoint(runs: Path) -> None:
+    model, _ = checkpoint.load(runs / "attend" / "model.safetensors", CPU)
+    last, _ = checkpoint.load(runs / "attend" / "checkpoints" / "last.safetensors", CPU)
+    for name, weights in model.networks["generator"].state_dict().items():
+        assert torch.equal(weights, last.networks["generator"].state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("system", "terms"), [
+    ("paper-m", {"d_image", "d_pose", "l1", "g_image", "g_pose"}), ("attend", {"l1", "copied", "painted"}),
+])  # fmt: skip
+def test_the_history_has_a_row_at_each_log_and_checkpoint(runs: Path, system: str, terms: set[str]) -> None:
+    history = pd.read_csv(runs / system / "history.csv")
+    assert list(history["step"]) == [2, 4, 5]
+    assert set(history.columns) == {"step", *terms}
+    assert np.isfinite(history.to_numpy()).all()
+    curve = pd.read_csv(runs / system / "live" / "plots" / "metrics" / "train" / "l1.tsv", sep="\t")
+    np.testing.assert_allclose(curve["l1"], history["l1"])
+    assert json.loads((runs / system / "live" / "metrics.json").read_text())["step"] == 5
+
+
+def test_a_row_of_the_history_is_the_mean_since_the_last(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3, 4, 5):
+        on_step(monkeypatch, number, lambda terms, number=number: terms.update(l1=torch.tensor(float(number))))
+    history = pd.read_csv(train_tiny(data, tmp_path / "run", log_every=3, checkpoint_every=100) / "history.csv")
+    assert list(history["step"]) == [3, 5]
+    assert list(history["l1"]) == [2, 4.5]
+
+
+def test_a_sample_picture_has_a_row_per_pair(runs: Path) -> None:
+    with Image.open(runs / "attend" / "samples" / "000005.png") as picture:
+        assert picture.width >= 4 * WIDTH
+        assert 3 * HEIGHT < picture.height < 4 * HEIGHT
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_two_runs_have_the_same_bytes(data: Data, runs: Path, tmp_path: Path, system: str) -> None:
+    again = train_tiny(data, tmp_path / "another name", system)
+    assert files_in(again) == files_in(runs / system)
+
+
+def test_another_seed_is_another_run(data: Data, runs: Path, tmp_path: Path) -> None:
+    other = files_in(train_tiny(data, tmp_path / "run", seed=1))
+    assert other["model.safetensors"] != files_in(runs / "attend")["model.safetensors"]
+
+
+def test_a_run_replaces_an_earlier_one(data: Data, runs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "attend"
+    train_tiny(data, run, seed=1)
+    (run / "left over").write_text("of the earlier run")
+    train_tiny(data, run)
+    assert files_in(run) == files_in(runs / "attend")
+
+
+KILLED = [
+    ("paper-m", "between two checkpoints"),
+    ("paper-m", "while a checkpoint is written"),
+    ("paper-m", "just after a checkpoint"),
+    *(("attend", point) for point in POINTS),
+]
+
+
+@pytest.mark.parametrize(("system", "point"), KILLED)
+def test_killed_and_started_again_it_ends_with_the_same_bytes(
+    data: Data, runs: Path, tmp_path: Path, system: str, point: str
+) -> None:
+    run = tmp_path / system
+    train_until_killed(point, data, run, system, {})
+    train_tiny(data, run, system)
+    assert files_in(run) == files_in(runs / system)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_killed_with_every_augmentation_it_ends_with_the_same_bytes(data: Data, tmp_path: Path, system: str) -> None:
+    augment = {"augment": {"flip": 0.5, "rotation": 10, "crop": 0.9, "fill": "white"}, "keep_every": 2}
+    whole = train_tiny(data, tmp_path / "whole" / system, system, **augment)
+    run = tmp_path / "killed" / system
+    train_until_killed("between two checkpoints", data, run, system, augment)
+    train_tiny(data, run, system, **augment)
+    assert files_in(run) == files_in(whole)
+
+
+def test_killed_twice_it_goes_on_from_the_last_checkpoint(
+    data: Data, runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "attend"
+    for point in (
+        "between two checkpoints",
+        "before the first checkpoint",
+    ):  # after steps 3 and, gone on from 2, 3 again
+        train_until_killed(point, data, run, "attend", {})
+        assert steps_of(the_work(run) / "checkpoints" / "last.safetensors") == 2
+    train_tiny(data, run)
+    assert "train attend: going on from step 2 of 5" in capfd.readouterr().err
+    assert files_in(run) == files_in(runs / "attend")
+
+
+def test_interrupted_by_ctrl_c_it_goes_on(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "attend"
+    with monkeypatch.context() as patched:
+        on_step(patched, 3, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(data, run)
+    assert not run.exists()
+    train_tiny(data, run)
+    assert files_in(run) == files_in(runs / "attend")
+
+
+def test_what_other_settings_left_does_not_disturb(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "attend"
+    with monkeypatch.context() as patched:
+        on_step(patched, 3, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(data, run, seed=1)
+    left = files_in(the_work(run))
+    train_tiny(data, run)
+    assert files_in(run) == files_in(runs / "attend")
+    assert files_in(the_work(run)) == left
+
+
+def test_keep_every_keeps_checkpoints(data: Data, tmp_path: Path) -> None:
+    run = train_tiny(data, tmp_path / "run", keep_every=2, checkpoint_every=5)
+    kept = {path.name: steps_of(path) for path in (run / "checkpoints").iterdir()}
+    assert kept == {"000002.safetensors": 2, "000004.safetensors": 4, "last.safetensors": 5}
+
+
+def test_sample_every_0_draws_nothing(data: Data, tmp_path: Path) -> None:
+    assert not (train_tiny(data, tmp_path / "run", sample_every=0) / "samples").exists()
+
+
+def test_workers_change_nothing(data: Data, runs: Path, tmp_path: Path) -> None:
+    assert files_in(train_tiny(data, tmp_path / "run", workers=2)) == files_in(runs / "attend")
+
+
+def test_without_a_cache_the_bytes_are_the_same(data: Data, runs: Path, tmp_path: Path) -> None:
+    assert files_in(train_tiny(data, tmp_path / "run", cache_megabytes=0)) == files_in(runs / "attend")
+
+
+def test_threads_are_set(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    on_step(monkeypatch, 1, lambda _: seen.append(torch.get_num_threads()))
+    train_tiny(data, tmp_path / "run", row_changes={"steps": 1}, threads=2)
+    assert seen == [2]
+    train_tiny(data, tmp_path / "run", row_changes={"steps": 1}, threads=1)
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_bf16_trains(data: Data, runs: Path, tmp_path: Path, system: str) -> None:
+    run = train_tiny(data, tmp_path / "run", system, precision="bf16")
+    low, full = pd.read_csv(run / "history.csv"), pd.read_csv(runs / system / "history.csv")
+    assert not low.equals(full)
+    np.testing.assert_allclose(low["l1"], full["l1"], rtol=0.1)
+    assert read_json(run / "run.json")["precision"] == "bf16"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_trains(data: Data, tmp_path: Path, precision: str) -> None:
+    run = train_tiny(data, tmp_path / "run", "paper-m", device="cuda", precision=precision)
+    assert read_json(run / "run.json")["device"] == "cuda"
+    assert np.isfinite(pd.read_csv(run / "history.csv").to_numpy()).all()
+
+
+@pytest.mark.parametrize(("value", "word"), [("nan", "NaN"), ("inf", "infinite")])
+def test_a_loss_that_is_not_finite_stops_with_step_and_term(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, word: str
+) -> None:
+    on_step(monkeypatch, 3, lambda terms: terms.update(painted=torch.tensor(float(value))))
+    with pytest.raises(ReposeError, match=f"attend stopped: the loss term painted became {word} at step 3") as caught:
+        train_tiny(data, tmp_path / "run")
+    last = the_work(tmp_path / "run") / "checkpoints" / "last.safetensors"
+    assert f"The last good checkpoint is kept: {last}" in str(caught.value)
+    assert steps_of(last) == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("system", ["paper-m", "attend"])
+def test_a_lower_learning_rate_trains_after_a_higher_one_failed(data: Data, tmp_path: Path, system: str) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(ReposeError, match=rf"Training {system} stopped: .* Lower the learning rate"):
+        train_tiny(data, run, system, row_changes={"optimiser": {"learning_rate": 1e30}})
+    train_tiny(data, run, system, row_changes={"optimiser": {"learning_rate": 1e-3}})
+    assert steps_of(run / "model.safetensors") == 5
+
+
+@pytest.mark.parametrize(("number", "kept"), [(2, "No checkpoint was written yet"), (4, "The last good checkpoint is")])
+def test_weights_that_are_not_finite_are_never_saved(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kept: str
+) -> None:
+    real, calls = AdversarialSystem.step, []
+
+    def step(self: AdversarialSystem, *arguments: Any) -> dict[str, torch.Tensor]:
+        terms = real(self, *arguments)
+        calls.append(None)
+        if len(calls) == number:  # as after a gradient that overflowed, though the loss was finite
+            next(self.networks["generator"].parameters()).data.view(-1)[0] = float("nan")
+        return terms
+
+    monkeypatch.setattr(AdversarialSystem, "step", step)
+    message = f"weights of the network generator are not finite after step {number}. {kept}"
+    with pytest.raises(ReposeError, match=message):
+        train_tiny(data, tmp_path / "run")
+    last = the_work(tmp_path / "run") / "checkpoints" / "last.safetensors"
+    assert last.exists() == (number == 4)
+    if number == 4:
+        assert steps_of(last) == 2
+
+
+@pytest.mark.parametrize("name", [".last.safetensors.partial", "model.safetensors", "history.csv"])
+def test_a_full_disk_leaves_the_earlier_run_as_it_was(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run = tmp_path / "attend"
+    before = files_in(train_tiny(data, run, seed=1))
+    with monkeypatch.context() as patched:
+        on_flush(patched, name, 1, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        with pytest.raises(ReposeError, match="No space left on the disk while writing"):
+            train_tiny(data, run)
+    assert files_in(run) == before
+    train_tiny(data, run)  # the same command again
+    assert files_in(run) == files_in(runs / "attend")
+
+
+def test_a_cut_checkpoint_in_the_work_says_what_to_delete(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "attend"
+    before = files_in(train_tiny(data, run, seed=1))
+    with monkeypatch.context() as patched:
+        on_step(patched, 3, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(data, run)
+    last = the_work(run) / "checkpoints" / "last.safetensors"
+    os.truncate(last, last.stat().st_size // 2)
+    with pytest.raises(ReposeError, match=r"is not a whole checkpoint .* delete it and train again") as caught:
+        train_tiny(data, run)
+    assert str(last) in str(caught.value)
+    assert files_in(run) == before
+    last.unlink()
+    train_tiny(data, run)
+    assert files_in(run) == files_in(runs / "attend")
+
+
+def test_too_few_training_items_are_counted(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"only 6 training item\(s\)"):
+        train_tiny(data, tmp_path / "run", row_changes={"items_per_step": 7})
+
+
+def test_a_split_of_other_photos_is_named(data: Data, tmp_path: Path) -> None:
+    split = tmp_path / "split"
+    split.mkdir()
+    for file in data.split.iterdir():
+        (split / file.name).write_text(file.read_text().replace(".jpg", ".jpeg"))
+    with pytest.raises(ReposeError, match="that the split names have no image"):
+        train_tiny(data._replace(split=split), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A VGG19 of random weights and its SHA-256; its classifier, which nothing reads, is left out."""
+    torch.manual_seed(0)
+    content = io.BytesIO()
+    torch.save({f"features.{k}": v for k, v in vgg19(weights=None).features.state_dict().items()}, content)
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
+    path.write_bytes(content.getvalue())
+    return path, hashlib.sha256(content.getvalue()).hexdigest()
+
+
+def perceptual(weights: Path | None, sha256: str | None, layers: str = "patn") -> dict[str, Any]:
+    return {"weights": weights and str(weights), "sha256": sha256, "layers": layers}
+
+
+@pytest.mark.parametrize("layers", ["viton", "patn"])
+def test_with_weights_the_history_has_the_perceptual_term(
+    data: Data, runs: Path, tmp_path: Path, vgg: tuple[Path, str], layers: str
+) -> None:
+    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=perceptual(*vgg, layers))
+    history = pd.read_csv(run / "history.csv")
+    assert (history["perceptual"] > 0).all()
+    assert read_json(run / "run.json")["perceptual"] == layers
+    assert not any("vgg" in key or "features" in key for key in checkpoint._read_tensors(run / "model.safetensors"))
+
+
+def test_a_row_without_the_term_needs_no_weights(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    nowhere = perceptual(tmp_path / "nowhere.pth", "0" * 8)
+    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 1, "losses": {"perceptual": 0}}, perceptual=nowhere)
+    assert "perceptual" not in pd.read_csv(run / "history.csv")
+    assert read_json(run / "run.json")["perceptual"] is None
+    assert "no perceptual term" not in capfd.readouterr().err
+
+
+def test_without_weights_it_says_that_the_term_is_left_out(
+    data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train_tiny(data, tmp_path / "run", row_changes={"steps": 1})
+    assert "train.perceptual.weights is null: the loss has no perceptual term" in capfd.readouterr().err
+
+
+def test_weights_that_are_not_there_are_named(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"There are no weights at .*nowhere\.pth"):
+        train_tiny(data, tmp_path / "run", perceptual=perceptual(tmp_path / "nowhere.pth", "0" * 64))
+
+
+def test_weights_of_another_digest_are_refused(data: Data, tmp_path: Path, vgg: tuple[Path, str]) -> None:
+    with pytest.raises(ReposeError, match="its SHA-256 should be 00000000, it is"):
+        train_tiny(data, tmp_path / "run", perceptual=perceptual(vgg[0], "0" * 8))
+
+
+def test_weights_of_another_network_are_refused(data: Data, tmp_path: Path) -> None:
+    other = tmp_path / "other.pth"
+    torch.save({"features.0.weight": torch.zeros(1)}, other)
+    digest = hashlib.sha256(other.read_bytes()).hexdigest()
+    with pytest.raises(ReposeError, match=r"other\.pth does not hold the weights of torchvision's VGG19"):
+        train_tiny(data, tmp_path / "run", perceptual=perceptual(other, digest))
+
+
+@pytest.mark.parametrize("name", ["threads", "log_every", "checkpoint_every", "sample_pairs"])
+def test_settings_that_should_be_at_least_1(name: str) -> None:
+    with pytest.raises(ReposeError, match=rf"params.yaml: train: {name} should be at least 1, not 0\."):
+        settings("train", TrainSettings, **{name: 0})
+
+
+@pytest.mark.parametrize("name", ["workers", "cache_megabytes", "keep_every", "sample_every"])
+def test_settings_that_should_not_be_negative(name: str) -> None:
+    with pytest.raises(ReposeError, match=f"{name} should not be negative, but it is -1"):
+        settings("train", TrainSettings, **{name: -1})
+
+
+def test_weights_without_a_digest_are_refused() -> None:
+    with pytest.raises(ReposeError, match=r"train\.perceptual: sha256 should be given with weights"):
+        settings("train", TrainSettings, perceptual=perceptual(Path("vgg19.pth"), None))
+
+
+def test_no_weights_need_no_digest() -> None:
+    assert PerceptualSettings(None, None, "viton").weights is None
+
+
+@pytest.mark.parametrize(("change", "decides"), [
+    ({"threads": 2}, True), ({"log_every": 3}, True), ({"precision": "bf16"}, True),
+    ({"workers": 2}, False), ({"cache_megabytes": 0}, False), ({"device": "auto"}, False),
+])  # fmt: skip
+def test_a_run_goes_on_unless_what_decides_its_bytes_changed(data: Data, change: dict[str, Any], decides: bool) -> None:
+    one, other = (
+        train._fingerprint("attend", row("attend"), settings("train", TrainSettings, **c), data.to_train(), CPU)
+        for c in ({}, change)
+    )
+    assert (one != other) == decides

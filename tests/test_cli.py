@@ -1,0 +1,243 @@
+"""The command line: what it offers, what it refuses, and that a mistake is a message."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from repose import __version__, cli
+
+ROOT = Path(__file__).parents[1]
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+FOLDERS = {
+    "train": ["--images", "i", "--keypoints", "k", "--posemaps", "m", "--split", "s", "--run", "r", "--work", "w"],
+    "evaluate": [
+        "--images", "i", "--keypoints", "k", "--posemaps", "m", "--split", "s", "--runs", "r", "--results", "t",
+        "--metrics", "metrics.json",
+    ],
+    "posemaps": ["--images", "i", "--keypoints", "k", "--posemaps", "m"],
+}  # fmt: skip
+
+
+def repose(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """What `repose ...` ends with; what it prints goes where the test listens."""
+    monkeypatch.setattr(sys, "argv", ["repose", *arguments])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The message of a command that ends with exit code 1."""
+    assert repose(monkeypatch, *arguments) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("repose: ")
+    assert "Traceback" not in said.err
+    return said.err
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of params.yaml in a folder of its own, which is the working folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text("utf-8"), "utf-8")
+    return path
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def test_the_commands_are_the_stages_and_generate() -> None:
+    assert set(COMMANDS) == {*STAGES, "generate"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_gives_each_stage_the_options_it_needs_and_no_other(stage: str) -> None:
+    program, command, *rest = shlex.split(STAGES[stage]["cmd"])
+    assert (program, command) == ("repose", stage)
+    given = {word for word in rest if word.startswith("-")}
+    known = {parameter.opts[0]: parameter.required for parameter in COMMANDS[stage].params}
+    assert given <= set(known)
+    assert {option for option, required in known.items() if required} <= given
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_names_every_command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert repose(monkeypatch, option) == 0
+    said = capfd.readouterr().out
+    assert all(f" {command} " in said for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_names_every_option_and_says_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert repose(monkeypatch, command, "--help") == 0
+    said = capfd.readouterr().out
+    options = [parameter for parameter in COMMANDS[command].params if parameter.opts[0].startswith("--")]
+    assert len(options) >= 3
+    for option in options:
+        assert option.opts[0] in said
+        assert option.help or option.opts[0] == "--help", f"{command} {option.opts[0]} has no help"
+    assert COMMANDS[command].help.split("\n")[0][:40] in said
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert repose(monkeypatch, "--version") == 0
+    assert capfd.readouterr().out == f"repose {__version__}\n"
+
+
+def test_help_opens_no_library_that_only_stages_need() -> None:
+    code = "import sys; from repose import cli; print(*(n for n in ('torch', 'pandas', 'dvc') if n in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, stdout=subprocess.PIPE)
+    assert ran.stdout == "\n"
+
+
+@pytest.mark.parametrize(("arguments", "named"), [
+    (["trian"], "trian"), (["train", "--sistem", "attend"], "--sistem"), (["train", *FOLDERS["train"]], "--system"),
+])  # fmt: skip
+def test_a_wrong_or_missing_word_is_named_and_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    assert repose(monkeypatch, *arguments) == 2
+    said = capfd.readouterr().err
+    assert named in said
+    assert "Traceback" not in said
+
+
+def test_a_repose_error_is_a_message_without_a_traceback_in_a_process_of_its_own(params: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "repose.cli", "posemaps", *FOLDERS["posemaps"]], check=False, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr == (
+        "repose: There is no i/images.csv. Run the stage that writes it (`dvc repro`), or `dvc pull`.\n"
+    )
+
+
+def test_another_error_keeps_its_traceback(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from repose.stages import posemaps
+
+    def broken(**_: Any) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(posemaps, "run", broken)
+    monkeypatch.setattr(sys, "argv", ["repose", "posemaps", *FOLDERS["posemaps"]])
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main()
+
+
+def test_an_unknown_system_names_the_nearest(
+    params: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(monkeypatch, capfd, "train", "--system", "atend", *FOLDERS["train"])
+    assert said == "repose: params.yaml has no row 'atend' under systems. Did you mean 'attend'?\n"
+
+
+def test_a_system_like_none_names_all(
+    params: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(monkeypatch, capfd, "train", "--system", "xyz", *FOLDERS["train"])
+    assert "has no row 'xyz' under systems; known: paper-m, paper-s, g-di, g-dp, attend." in said
+
+
+@pytest.mark.parametrize("systems", ["systems:", "systems: [attend]", ""])
+def test_params_without_rows_are_an_error(
+    params: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], systems: str
+) -> None:
+    text = params.read_text("utf-8")
+    params.write_text(text[: text.index("systems:\n")] + systems + "\n", "utf-8")
+    assert "has no row 'attend' under systems" in refused(
+        monkeypatch, capfd, "train", "--system", "attend", *FOLDERS["train"]
+    )
+
+
+@pytest.mark.parametrize(("command", "old", "new", "message"), [
+    ("posemaps", "  thickness:", "  thicknes:", "posemaps: unknown key 'thicknes'. Did you mean 'thickness'?"),
+    ("train", "  log_every:", "  log_evry:", "train: unknown key 'log_evry'. Did you mean 'log_every'?"),
+    ("train", "  layers: viton", "  layers: vitno",
+     "train.perceptual.layers should be one of viton, crn, vunet, patn, not 'vitno'. Did you mean 'viton'?"),
+    ("train", "    kind: attend", "    kind: atend", "systems.attend.kind should be one of paper, attend, not 'atend'."),
+    ("train", "painted: 0.5", "pianted: 0.5", "systems.attend.losses: unknown key 'pianted'. Did you mean 'painted'?"),
+    ("evaluate", "  picture_pairs:", "  pictur_pairs:",
+     "evaluate: unknown key 'pictur_pairs'. Did you mean 'picture_pairs'?"),
+    ("evaluate", "\nevaluate:", "\nevaluat:", " has no block 'evaluate'. Did you mean 'evaluat'?"),
+    ("train", "\ntrain:", "\ntrian:", " has no block 'train'. Did you mean 'trian'?"),
+])  # fmt: skip
+def test_a_typo_in_the_params_names_key_file_and_nearest_key(
+    params: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str, old: str, new: str,
+    message: str,
+) -> None:  # fmt: skip
+    replaced(params, old, new)
+    system = ["--system", "attend"] if command == "train" else []
+    said = refused(monkeypatch, capfd, command, *system, *FOLDERS[command])
+    assert said.startswith("repose: params.yaml")
+    assert message in said
+
+
+def test_params_in_another_place_are_named_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("posemaps: {heigth: 64}\n")
+    said = refused(monkeypatch, capfd, "posemaps", *FOLDERS["posemaps"], "--params", str(other))
+    assert f"{other}: posemaps: unknown key 'heigth'. Did you mean 'height'?" in said
+
+
+def test_no_params_says_where_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(monkeypatch, capfd, "evaluate", *FOLDERS["evaluate"])
+    assert f"There is no {tmp_path / 'params.yaml'}. Run repose in the project's folder" in said
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_run_with_its_folders_and_settings(
+    params: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stage: str
+) -> None:
+    """Every option of dvc.yaml's line arrives as a path under its own name, and the settings are the stage's block."""
+    module = __import__(f"repose.stages.{stage}", fromlist=["run"])
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(module, "run", lambda **given: seen.update(given))
+    line = STAGES[stage]["cmd"].replace("${item.system}", "attend")
+    words = shlex.split(line)[2:]
+    monkeypatch.setattr(sys, "argv", ["repose", stage, *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    given = dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
+    folders = seen.pop("folders", None)
+    for name, value in given.items():
+        arrived = seen.get(name, getattr(folders, name, None))
+        assert str(arrived) == value, name
+    assert type(seen["settings"]).__module__ == f"repose.stages.{stage}"
+    assert capfd.readouterr().err == ""
+
+
+def test_the_row_of_a_system_arrives(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from repose.stages import train
+
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(train, "run", lambda **given: seen.update(given))
+    monkeypatch.setattr(sys, "argv", ["repose", "train", "--system", "paper-s", *FOLDERS["train"]])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert (seen["system"], seen["row"].kind, seen["row"].most_sources) == ("paper-s", "paper", 1)
