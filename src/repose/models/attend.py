@@ -9,6 +9,7 @@ Attention yields, for each source, the place to look at. The source's own pixels
 patterns stay sharp; the decoder paints what no source shows, and says for each pixel how much of the copy is to be seen.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +36,13 @@ class AttendSettings:
     # ^ the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
 
     def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0 or self.free < 0:
+            raise ValueError(
+                "width should be at least 1, blocks and free at least 0, "
+                f"not {self.width}, {self.blocks} and {self.free}."
+            )
+        if min(self.spread) <= 0:
+            raise ValueError(f"spread should be above 0 throughout, not {list(self.spread)}.")
         if self.stride < 2 or self.stride & (self.stride - 1):
             raise ValueError(f"stride should be 2, 4, 8 or another power of 2, not {self.stride}.")
         least = REST_CHANNELS + self.free + 6
@@ -147,7 +155,7 @@ class AttendGenerator(nn.Module):
         opinion = self.weigh(
             torch.cat([pose_features[:, None].expand(-1, sources, -1, -1, -1), features], 2).flatten(0, 1)
         )
-        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -1e4)
+        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -torch.inf)
         share = score.softmax(1)  # (Q,T,1,h,w)
         copied, whole = _copy(code, position, share, self.stride)
         return _Seen((share * features).sum(1), copied, whole, score.amax(1).clamp(-10, 5) / 5)
@@ -176,6 +184,7 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
+    flow = flow.nan_to_num()  # of a run that diverges; grid_sample reads beyond the image at NaN, and the loss says it
     images = F.grid_sample(
         code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
     ).reshape(targets, sources, 3, height, width)
@@ -244,7 +253,7 @@ def _conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, channels // 8), channels)
+    return nn.GroupNorm(math.gcd(channels, max(1, channels // 8)), channels)  # groups of 8 channels, where that goes
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:

@@ -28,6 +28,10 @@ class PaperSettings:
     upsampling: Literal["transposed3", "transposed2", "nearest"] = "transposed3"  # R14, R15
     forget_bias: float = 0.0  # added to the ConvLSTM's forget gate at the start; 1 is a common choice
 
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0:
+            raise ValueError(f"width should be at least 1 and blocks at least 0, not {self.width} and {self.blocks}.")
+
 
 class PaperGenerator(nn.Module):
     """G of the paper: photos of one item and a target pose map -> the item in that pose."""
@@ -95,7 +99,7 @@ class ImageEncoder(nn.Module):
 
 
 class ConvLSTMCell(nn.Module):
-    """A ConvLSTM without peepholes (facts: one convolution of [x, h] gives i, f, o, g; c = f c + i g; h = o tanh(c)).
+    """A ConvLSTM without peepholes (one convolution of [x, h] gives i, f, o, g; c = f c + i g; h = o tanh(c)).
 
     The convolution is linear, so its half that reads the photo's features is computed once a photo, not once for each
     target that uses the photo; only the half that reads the state runs step by step.

@@ -30,12 +30,17 @@ class LossSettings:
 
     l1: float = 1.0
     perceptual: float = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
-    image: float = 0.05  # alpha, of D_I (the paper is silent: facts of docs/paper.md)
+    image: float = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
     pose: float = 0.05  # beta, of D_P
     copied: float = 0.0  # of the L1 between the target and what `attend` copied
     painted: float = 0.0  # of the L1 between the target and what `attend` painted
     real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pair is (y~, p~) as in Eq. 3, or (y, p) as well
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
+
+    def __post_init__(self) -> None:
+        for name in ("l1", "perceptual", "image", "pose", "copied", "painted"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,17 @@ class OptimiserSettings:
     warmup_steps: int = 0  # the rate rises linearly over so many steps
     halve_every_epochs: int = 50  # 0: never (R22)
     decay_from: float = 1.0  # from this share of the steps on, the rate falls linearly to 0
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate should be above 0, not {self.learning_rate}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
+        for name in ("warmup_steps", "halve_every_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
+        if not 0 <= self.decay_from <= 1:
+            raise ValueError(f"decay_from should be from 0 to 1, a share of the steps, not {self.decay_from}.")
 
     def rate(self, step: int, steps: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, from 0."""
@@ -64,6 +80,11 @@ class DiscriminatorSettings:
     width: int = 64
     layers: int = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
     norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)

@@ -91,14 +91,16 @@ def load_vgg19(path: Path) -> nn.Sequential:
     from safetensors.torch import load_file
     from torchvision.models import vgg19
 
-    network = vgg19(weights=None)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        network = vgg19(weights=None)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        network.features.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if "features" in k})
+        of_features = {k.removeprefix("features."): v for k, v in state.items() if "features" in k}
+        network.features.load_state_dict(of_features, assign=True)
     except Exception as error:  # each library has its own errors for a file that is not what it should be
         raise ReposeError(
             f"{path} does not hold the weights of torchvision's VGG19 ({type(error).__name__}: {str(error)[:200]}). "
             "Get the file again (torchvision's vgg19-dcbb9e9d.pth) or set train.perceptual.weights to null."
         ) from None
-    features: nn.Sequential = network.features
+    features: nn.Sequential = network.features.float()
     return features

@@ -1,0 +1,379 @@
+"""attend: it copies from the right place before it is trained, from any number of sources, in any order."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from made_up import people, person, photos_of, poses_of
+from torch import Tensor
+
+from repose.data.skeleton import JOINT, K
+from repose.errors import ReposeError
+from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy
+from repose.models.body import body_fields
+from repose.models.generator import Generated
+from repose.models.layers import parameter_count
+from repose.models.poses import Poses
+
+HEIGHT, WIDTH = 64, 48
+
+
+def generator(**settings: Any) -> AttendGenerator:
+    return AttendGenerator(AttendSettings(**{"width": 8, "blocks": 1} | settings))
+
+
+def taught(network: AttendGenerator) -> AttendGenerator:
+    """All weights a little elsewhere, so that no layer gives 0 any more."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return network
+
+
+def photos(count: int = 5, height: int = HEIGHT, width: int = WIDTH) -> tuple[Tensor, Poses]:
+    keypoints = people(count, height, width)
+    return photos_of(keypoints, list(range(count)), height, width), poses_of(keypoints, height, width)
+
+
+def all_of(sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    index = torch.tensor(sources)
+    return index, torch.ones_like(index, dtype=torch.bool)
+
+
+@torch.no_grad()
+def made(network: AttendGenerator, images: Tensor, poses: Poses, sources: Sequence[int], target: Poses) -> Generated:
+    return network.decode(network.encode(images, poses, *all_of([sources])), target)
+
+
+def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
+    assert generated.copied is not None
+    assert generated.painted is not None
+    return generated.image, generated.copied, generated.painted
+
+
+def test_parameters_at_the_defaults() -> None:
+    assert parameter_count(AttendGenerator(AttendSettings())) == 621_031
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("size", [(128, 88), (128, 64), (64, 32)])
+def test_every_stride_gives_images_of_the_inputs_size(stride: int, size: tuple[int, int]) -> None:
+    images, poses = photos(3, *size)
+    channels = 32 if stride < 8 else 40
+    network = generator(stride=stride, channels=channels)
+    with torch.no_grad():
+        generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [1, 2]])), poses[:2])
+    for part in parts(generated):
+        assert part.shape == (2, 3, *size)
+        assert part.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"free": 0}, {"blocks": 0}, {"channels": 14}, {"width": 4}, {"width": 28}], ids=str
+)
+def test_every_setting_builds(settings: dict[str, Any]) -> None:
+    images, poses = photos(2)
+    assert made(generator(**settings), images, poses, [0], poses[1:]).image.shape == (1, 3, HEIGHT, WIDTH)
+
+
+def test_at_deepfashions_size() -> None:
+    images, poses = photos(3, 256, 256)
+    image, copied, painted = parts(made(generator(stride=8), images, poses, [0, 1], poses[2:]))
+    assert image.shape == copied.shape == painted.shape == (1, 3, 256, 256)
+
+
+def test_the_image_is_copy_and_paint_in_shares() -> None:
+    images, poses = photos()
+    image, copied, painted = parts(made(taught(generator()), images, poses, [0, 1], poses[2:3]))
+    assert (image <= torch.maximum(copied, painted) + 1e-6).all()
+    assert (image >= torch.minimum(copied, painted) - 1e-6).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_any_number_of_sources_in_any_order(count: int) -> None:
+    images, poses = photos(6)
+    network, sources = taught(generator()), list(range(count))
+    one = made(network, images, poses, sources, poses[5:])
+    other = made(network, images, poses, sources[::-1], poses[5:])
+    for a, b in zip(parts(one), parts(other), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_every_source_counts() -> None:
+    images, poses = photos(6)
+    network = taught(generator())
+    full = made(network, images, poses, [0, 1, 2], poses[5:]).image
+    for sources in ([3, 1, 2], [0, 3, 2], [0, 1, 3], [0, 1]):
+        assert (made(network, images, poses, sources, poses[5:]).image - full).abs().max() > 1e-3
+
+
+def test_what_is_masked_has_no_influence() -> None:
+    images, poses = photos(6)
+    network, mask = taught(generator()), torch.tensor([[True, False, True]])
+    with torch.no_grad():
+        one, other, alone = (
+            network.decode(network.encode(images, poses, torch.tensor([sources]), use), poses[5:])
+            for sources, use in (([0, 1, 2], mask), ([0, 4, 2], mask), ([0, 2], mask[:, [0, 2]]))
+        )
+    for a, b, c in zip(parts(one), parts(other), parts(alone), strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, c, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
+    """A small person as the target: on the body, a source without any joint is thousands of deviations away."""
+    target = poses_of(person(HEIGHT, WIDTH, torso=0.06, at=(0.1, 0.1))[None], HEIGHT, WIDTH)
+    unknown = torch.full((1, K, 2), torch.nan)
+    keypoints = torch.cat([unknown, person(HEIGHT, WIDTH, torso=0.06, at=(0.1, 0.1))[None]])
+    images = torch.stack([torch.full((3, HEIGHT, WIDTH), -0.5), torch.full((3, HEIGHT, WIDTH), 0.75)])
+    network, poses = generator(), poses_of(keypoints, HEIGHT, WIDTH)
+    with torch.no_grad():
+        code = network.encode(images, poses, torch.tensor([[0, 1]]), torch.tensor([[True, False]]))
+        _, copied, _ = parts(network.decode(code, target))
+    torch.testing.assert_close(copied, torch.full_like(copied, -0.5))
+
+
+def test_padding_changes_nothing() -> None:
+    images, poses = photos()
+    network, (index, mask) = taught(generator()), all_of([[0, 1]])
+    with torch.no_grad():
+        short = network.decode(network.encode(images, poses, index, mask), poses[4:])
+        padded = network.decode(
+            network.encode(images, poses, F.pad(index, (0, 2), value=1), F.pad(mask, (0, 2))), poses[4:]
+        )
+    for a, b in zip(parts(short), parts(padded), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_one_code_serves_many_poses() -> None:
+    images, poses = photos()
+    network, (index, mask) = taught(generator()), all_of([[0, 1], [1, 2]])
+    with torch.no_grad():
+        code = network.encode(images, poses, index, mask)
+        first, second = network.decode(code, poses[3:]), network.decode(code, poses[1:3])
+        again = network.decode(code, poses[3:])
+    assert isinstance(code, Code)
+    assert torch.equal(first.image, again.image)
+    assert (first.image - second.image).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("size", "stride"), [((66, 48), 4), ((64, 50), 4), ((64, 44), 8)])
+def test_a_size_that_does_not_fit_the_stride_is_refused(size: tuple[int, int], stride: int) -> None:
+    images, poses = photos(2, *size)
+    with pytest.raises(ReposeError, match=f"multiples of it, not {size[0]}x{size[1]} px. Change posemaps.height"):
+        made(generator(stride=stride, channels=40), images, poses, [0], poses[1:])
+
+
+@pytest.mark.parametrize("stride", [-4, 0, 1, 3, 6, 12])
+def test_a_stride_that_is_no_power_of_2_is_refused(stride: int) -> None:
+    with pytest.raises(ValueError, match=f"stride should be 2, 4, 8 or another power of 2, not {stride}"):
+        AttendSettings(stride=stride)
+
+
+@pytest.mark.parametrize(("free", "channels"), [(3, 13), (0, 10), (20, 30)])
+def test_too_few_channels_are_refused(free: int, channels: int) -> None:
+    with pytest.raises(ValueError, match=f"channels should be at least {11 + free} .*, not {channels}"):
+        AttendSettings(free=free, channels=channels)
+    AttendSettings(free=free, channels=11 + free)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 0}, "width should be at least 1, .* not 0, 3 and 3"),
+        ({"blocks": -1}, "blocks and free at least 0, not 32, -1 and 3"),
+        ({"free": -1}, "blocks and free at least 0, not 32, 3 and -1"),
+        ({"spread": (0.1, 0.1, 0.1, 0.1, 0.0)}, "spread should be above 0 throughout, not .*0.0]"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AttendSettings(**settings)
+
+
+def body(keypoints: Tensor) -> Tensor:
+    """Where the person is: (H,W) bool."""
+    return photos_of(keypoints[None], [0], HEIGHT, WIDTH)[0, 0] != 0.9
+
+
+def test_before_training_a_photo_in_its_own_pose_copies_itself() -> None:
+    images, poses = photos()
+    network = generator(stride=2)
+    for photo in range(5):
+        _, copied, _ = parts(made(network, images, poses, [photo], poses[photo : photo + 1]))
+        own = (copied[0] - images[photo]).abs()[:, body(poses.keypoints[photo])].mean()
+        others = [
+            (copied[0] - images[other]).abs()[:, body(poses.keypoints[photo])].mean()
+            for other in range(5)
+            if other != photo
+        ]
+        assert own < 0.4 * min(others)
+
+
+def coordinates() -> Tensor:
+    """A photo (1,3,H,W) whose colour says where a pixel is: x in red and y in green, as grid_sample counts."""
+    x = (torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1
+    y = (torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1
+    return torch.stack([x.expand(HEIGHT, -1), y[:, None].expand(-1, WIDTH), torch.zeros(HEIGHT, WIDTH)])[None]
+
+
+def test_before_training_a_place_looks_at_the_same_spot_of_the_body() -> None:
+    down, up = person(HEIGHT, WIDTH, arms=(0.2, 0.2)), person(HEIGHT, WIDTH, arms=(1.4, 2.2))
+    _, copied, _ = parts(
+        made(
+            generator(stride=2),
+            coordinates(),
+            poses_of(down[None], HEIGHT, WIDTH),
+            [0],
+            poses_of(up[None], HEIGHT, WIDTH),
+        )
+    )
+    size = torch.tensor([WIDTH, HEIGHT])
+    for joint in ("right_wrist", "left_wrist", "left_elbow", "left_knee", "neck"):
+        column, row = up[JOINT[joint]].round().long().tolist()
+        looked_at = (copied[0, :2, row, column] + 1) / 2 * size - 0.5
+        assert (looked_at - down[JOINT[joint]]).norm() < 4, joint  # px
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_before_training_a_place_looks_where_the_gaussian_says(stride: int) -> None:
+    own, target = people(2, HEIGHT, WIDTH, seed=1)
+    images = coordinates()
+    _, copied, _ = parts(
+        made(
+            generator(stride=stride),
+            images,
+            poses_of(own[None], HEIGHT, WIDTH),
+            [0],
+            poses_of(target[None], HEIGHT, WIDTH),
+        )
+    )
+    spread = torch.tensor([0.05, 0.05, 0.07, 0.6, 0.6]).double()
+    there, here = (
+        body_fields(keypoints[None], HEIGHT, WIDTH, stride).rest[0].flatten(1).T.double() / spread
+        for keypoints in (own, target)
+    )
+    share = (-torch.cdist(here, there).square() / 2).softmax(1)  # (hw of the target, hw of the source)
+    position = F.avg_pool2d(images[:, :2], stride)[0].flatten(1).T.double()  # the middle of each place
+    looked_at = (share @ position).T.unflatten(1, (HEIGHT // stride, WIDTH // stride))[None].float()
+    expected = F.interpolate(looked_at, scale_factor=stride, mode="bilinear")[0]
+    torch.testing.assert_close(copied[0, :2], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_before_training_the_side_that_is_asked_for_is_looked_for(back: bool) -> None:
+    keypoints = torch.stack([person(HEIGHT, WIDTH), person(HEIGHT, WIDTH, back=True)])
+    images = torch.stack([torch.full((3, HEIGHT, WIDTH), -1.0), torch.full((3, HEIGHT, WIDTH), 1.0)])
+    target = person(HEIGHT, WIDTH, arms=(0.9, 0.4), back=back)
+    _, copied, _ = parts(
+        made(generator(), images, poses_of(keypoints, HEIGHT, WIDTH), [0, 1], poses_of(target[None], HEIGHT, WIDTH))
+    )
+    mean = copied[0][:, body(target)].mean()
+    assert mean > 0.9 if back else mean < -0.9
+
+
+def test_copied_pixels_are_the_sources() -> None:
+    images, poses = photos()
+    images = images.clone()
+    images[0], images[1] = 0.25, -0.5
+    network = taught(generator())
+    _, copied, _ = parts(made(network, images, poses, [0], poses[4:]))
+    torch.testing.assert_close(copied, torch.full_like(copied, 0.25))
+    _, copied, _ = parts(made(network, images, poses, [0, 1], poses[4:]))
+    assert copied.min() >= -0.5 - 1e-5
+    assert copied.max() <= 0.25 + 1e-5
+
+
+def test_copied_pixels_are_taken_at_full_size() -> None:
+    """Stripes of 2 px, finer than a place: what is copied has their two colours, not their mean."""
+    keypoints = person(HEIGHT, WIDTH)[None]
+    stripes = torch.where(torch.arange(HEIGHT) // 2 % 2 == 0, -1.0, 1.0)[:, None].expand(3, HEIGHT, WIDTH)[None]
+    poses = poses_of(keypoints, HEIGHT, WIDTH)
+    _, copied, _ = parts(made(generator(stride=4), stripes, poses, [0], poses))
+    assert copied[0][:, body(keypoints[0])].abs().mean() > 0.5
+    assert F.avg_pool2d(stripes, 4).abs().max() == 0
+
+
+def test_where_one_source_is_torn_the_other_counts() -> None:
+    """Neighbours that look at places far apart: between them, the other source's pixels are taken."""
+    images = torch.stack([torch.full((3, 16, 32), -1.0), torch.full((3, 16, 32), 1.0)])
+    x, y = torch.meshgrid((torch.arange(8) + 0.5) / 4 - 1, (torch.arange(4) + 0.5) / 2 - 1, indexing="xy")
+    position = torch.stack([torch.stack([x, y])] * 2)[None]  # (1,2,2,4,8): each looks at its own place
+    position[0, 0, 0, :, 4:] = -0.9  # but in the first source, the right half looks at the left edge
+    code = Code(images, images, images, torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool))
+    copied, whole = _copy(code, position, torch.full((1, 2, 1, 4, 8), 0.5), 4)
+    torch.testing.assert_close(copied[..., :13], torch.zeros(1, 3, 16, 13))  # both alike
+    assert copied[..., 14:17].min() > 0.1
+    torch.testing.assert_close(whole[..., :13], torch.ones(1, 1, 16, 13))
+    assert whole[..., 14:17].max() < 0.9
+
+
+def test_at_the_start_a_quarter_is_the_copys() -> None:
+    images, poses = photos()
+    network = generator()
+    torch.nn.init.zeros_(network.decoder.out[-1].weight)
+    torch.nn.init.zeros_(network.decoder.out[-1].bias)
+    image, copied, painted = parts(made(network, images, poses, [0], poses[4:]))
+    assert painted.count_nonzero() == 0
+    torch.testing.assert_close(image, copied / (1 + math.e))
+
+
+def test_places_without_a_body_are_finite() -> None:
+    images, _ = photos(2)
+    poses = poses_of(torch.full((2, K, 2), torch.nan), HEIGHT, WIDTH)
+    for part in parts(made(taught(generator()), images, poses, [0], poses[1:])):
+        assert part.isfinite().all()
+
+
+@pytest.mark.parametrize("sources", [[[0], [3]], [[0, 1, 2], [3, 4, 0]]], ids=["one", "three"])
+def test_gradients_reach_all_parameters_in_two_steps(sources: list[list[int]]) -> None:
+    """Layers behind one that starts at 0 wait for its first step."""
+    network, (images, poses) = generator(), photos()
+    optimiser = torch.optim.SGD(network.parameters(), 0.01)
+    reached = set()
+    for _ in range(2):
+        generated = network.decode(network.encode(images, poses, *all_of(sources)), poses[1:3])
+        optimiser.zero_grad()
+        sum((part - images[1:3]).abs().mean() for part in parts(generated)).backward()  # type: ignore[union-attr]
+        for name, parameter in network.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            if parameter.grad.abs().max() > 0:
+                reached.add(name)
+        optimiser.step()
+    assert reached == {name for name, _ in network.named_parameters()}
+
+
+def test_gradients_are_finite_with_masked_sources_and_missing_joints() -> None:
+    images, poses = photos()
+    keypoints = poses.keypoints.clone()
+    keypoints[1], keypoints[2, 3:9] = torch.nan, torch.nan
+    poses = replace(poses, keypoints=keypoints)
+    network = taught(generator())
+    mask = torch.tensor([[True, False, False], [True, True, False]])
+    code = network.encode(images, poses, torch.tensor([[0, 1, 2], [1, 2, 0]]), mask)
+    network.decode(code, poses[1:3]).image.square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_in_autocast_positions_stay_float32() -> None:
+    images, poses = photos()
+    network, index = generator(), all_of([[0, 1]])
+    with torch.no_grad():
+        _, expected, _ = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
+        with torch.autocast("cpu", torch.bfloat16):
+            image, copied, painted = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
+    assert image.dtype == copied.dtype == painted.dtype == torch.float32
+    assert (copied - expected).abs().mean() < 0.02
+
+
+def test_the_start_of_the_gaussian_is_the_settings() -> None:
+    spread = (0.1, 0.2, 0.3, 0.4, 0.5)
+    network = AttendGenerator(AttendSettings(width=8, spread=spread))
+    assert network.log_spread.tolist() == pytest.approx([math.log(value) for value in spread])

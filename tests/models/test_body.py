@@ -1,0 +1,211 @@
+"""Coordinates of places on a body: the same spot has the same ones, whatever the pose, the place and the size."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from made_up import people, person
+from torch import Tensor
+
+from repose.data.skeleton import JOINT, LIMBS, TORSO, K, mirrored
+from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
+
+HEIGHT, WIDTH, STRIDE = 128, 88, 4
+
+
+def rest_of(keypoints: Tensor) -> Tensor:
+    """(5,h,w)"""
+    return body_fields(keypoints[None], HEIGHT, WIDTH, STRIDE).rest[0]
+
+
+def on_limbs(keypoints: Tensor, share: float = 0.5) -> Tensor:
+    """Places in px on each limb."""
+    first, second = keypoints[torch.tensor(LIMBS)].unbind(1)
+    return first + share * (second - first)
+
+
+def at(field: Tensor, places: Tensor) -> Tensor:
+    """(n,channels) of a field (channels,h,w) at the squares in which the places (n,2) in px lie."""
+    column, row = ((places + 0.5) / STRIDE).floor().long().unbind(-1)
+    return field[:, row, column].T
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_shapes(stride: int) -> None:
+    rest, limbs = body_fields(people(3, HEIGHT, WIDTH), HEIGHT, WIDTH, stride)
+    assert rest.shape == (3, REST_CHANNELS, HEIGHT // stride, WIDTH // stride)
+    assert limbs.shape == (3, LIMB_CHANNELS, HEIGHT // stride, WIDTH // stride)
+
+
+def test_along_a_limb_the_coordinates_go_from_joint_to_joint() -> None:
+    keypoints = person(HEIGHT, WIDTH, arms=(0.3, 0.7))
+    rest = body_fields(keypoints[None], HEIGHT, WIDTH, 1).rest[0]
+    for joint, expected in {
+        "neck": (0, 0), "right_wrist": (-1.1, 0.85), "left_wrist": (1.1, 0.85), "left_knee": (0.4, 1.8),
+        "right_ankle": (-0.55, 2.6), "nose": (0, -0.45), "left_elbow": (0.75, 0.45),
+    }.items():  # fmt: skip
+        column, row = keypoints[JOINT[joint]].round().long().tolist()
+        torch.testing.assert_close(rest[:2, row, column], torch.tensor(expected).float(), atol=0.08, rtol=0)
+        assert rest[2, row, column] < 0.05
+
+
+def test_an_arm_has_its_coordinates_wherever_it_points() -> None:
+    one, other = person(HEIGHT, WIDTH, arms=(0.1, 0.2)), person(HEIGHT, WIDTH, arms=(1.5, 2.4), legs=(0.4, 0.0))
+    limbs = [i for i, limb in enumerate(LIMBS) if limb[0] != JOINT["neck"] and max(limb) <= JOINT["left_ankle"]]
+    for share in (0.3, 0.7):
+        found = [at(rest_of(keypoints), on_limbs(keypoints, share))[limbs, :2] for keypoints in (one, other)]
+        assert (found[0] - found[1]).abs().max() < 0.25
+        assert (found[0] - found[1]).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_where_the_person_stands_does_not_matter(back: bool) -> None:
+    keypoints = person(HEIGHT, WIDTH, arms=(0.3, 0.9), back=back, torso=0.2)
+    moved = keypoints + torch.tensor([3 * STRIDE, 5 * STRIDE])
+    one, other = (body_fields(k[None], HEIGHT, WIDTH, STRIDE) for k in (keypoints, moved))
+    for before, after in zip(one, other, strict=True):
+        torch.testing.assert_close(after[..., 5:, 3:], before[..., :-5, :-3], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_how_large_the_person_is_does_not_matter(factor: int) -> None:
+    keypoints = people(2, HEIGHT, WIDTH)
+    one = body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
+    larger = (keypoints + 0.5) * factor - 0.5
+    other = body_fields(larger, HEIGHT * factor, WIDTH * factor, STRIDE * factor)
+    for before, after in zip(one, other, strict=True):
+        torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-3)
+
+
+def test_the_view_tells_front_from_back() -> None:
+    front, back = rest_of(person(HEIGHT, WIDTH)), rest_of(person(HEIGHT, WIDTH, back=True))
+    torch.testing.assert_close(front[3], torch.ones_like(front[3]), atol=0.15, rtol=0)
+    torch.testing.assert_close(back[3], -torch.ones_like(back[3]), atol=0.15, rtol=0)
+    assert front[4].abs().max() < 0.01
+
+
+def test_from_the_side_the_view_tells_where_the_nose_points() -> None:
+    keypoints = person(HEIGHT, WIDTH)
+    keypoints[list(TORSO), 0] = WIDTH / 2
+    keypoints[JOINT["nose"], 0] += 8
+    right = rest_of(keypoints)
+    left = rest_of(torch.from_numpy(mirrored(keypoints.numpy(), WIDTH + 1)))
+    assert right[3].abs().max() < 0.01
+    assert right[4].min() > 0.3
+    torch.testing.assert_close(left[4], -right[4], atol=0.05, rtol=0)
+
+
+def test_left_and_right_are_the_bodys_own() -> None:
+    front, back = person(HEIGHT, WIDTH, arms=(0.8, 0.8)), person(HEIGHT, WIDTH, arms=(0.8, 0.8), back=True)
+    for keypoints, sign in ((front, 1), (back, -1)):
+        rest, arm = rest_of(keypoints), keypoints[[JOINT["left_elbow"], JOINT["right_elbow"]]]
+        left, right = at(rest, arm)[:, 0].tolist()
+        assert left > 0.5
+        assert right < -0.5
+        # beside the left arm, away from the body: in the picture to the right from the front, to the left from the back
+        outside = keypoints[JOINT["left_elbow"]] + torch.tensor([sign * 6.0, -6.0])
+        inside = keypoints[JOINT["left_elbow"]] - torch.tensor([sign * 6.0, -6.0])
+        beyond, within = at(rest, torch.stack([outside, inside]))[:, 0].tolist()
+        assert beyond > left > within
+
+
+def test_a_mirrored_person_has_mirrored_coordinates() -> None:
+    keypoints = people(1, HEIGHT, WIDTH, seed=3)[0]
+    rest = rest_of(keypoints)
+    flipped = rest_of(torch.from_numpy(mirrored(keypoints.numpy(), WIDTH)))
+    sign = torch.tensor([-1.0, 1.0, 1.0, 1.0, -1.0])[:, None, None]
+    torch.testing.assert_close(flipped, (rest * sign).flip(2), atol=1e-3, rtol=1e-3)
+
+
+@dataclass(frozen=True)
+class Missing:
+    joints: tuple[str, ...]
+    limbs: int  # left out with them
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [Missing(("left_wrist",), 1), Missing(("left_elbow",), 2), Missing(("neck",), 5), Missing(("nose",), 3)],
+    ids=str,
+)
+def test_a_missing_joint_leaves_its_limbs_out(missing: Missing) -> None:
+    keypoints = person(HEIGHT, WIDTH)
+    for joint in missing.joints:
+        keypoints[JOINT[joint]] = torch.nan
+    rest, limbs = body_fields(keypoints[None], HEIGHT, WIDTH, STRIDE)
+    assert rest.isfinite().all()
+    assert limbs.isfinite().all()
+    field = limbs[0, : len(LIMBS)]
+    assert int((field.amax((1, 2)) == 0).sum()) == missing.limbs
+    without = torch.tensor([any(JOINT[j] in limb for j in missing.joints) for limb in LIMBS])
+    assert (limbs[0].unflatten(0, (3, -1))[:, without] == 0).all()
+    assert (field[~without].amax((1, 2)) > 0.5).all()
+
+
+@pytest.mark.parametrize("part", ["shoulder", "hip"])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_one_shoulder_or_hip_stands_for_both(part: str, side: str) -> None:
+    keypoints = person(HEIGHT, WIDTH)
+    other = {"right": "left", "left": "right"}[side]
+    both, one = keypoints.clone(), keypoints.clone()
+    both[JOINT[f"{other}_{part}"]] = keypoints[JOINT[f"{side}_{part}"]]
+    one[JOINT[f"{other}_{part}"]] = torch.nan
+    for expected, found in zip(
+        body_fields(both[None], HEIGHT, WIDTH, STRIDE), body_fields(one[None], HEIGHT, WIDTH, STRIDE), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+def test_without_any_joint_all_is_zero() -> None:
+    keypoints = torch.full((2, K, 2), torch.nan)
+    keypoints[1] = person(HEIGHT, WIDTH)
+    rest, limbs = body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
+    assert rest[0].count_nonzero() == 0
+    assert limbs[0].count_nonzero() == 0
+    torch.testing.assert_close(rest[1], rest_of(keypoints[1]))
+
+
+def test_a_single_joint_makes_no_limb() -> None:
+    keypoints = torch.full((1, K, 2), torch.nan)
+    keypoints[0, JOINT["nose"]] = 20.0
+    rest, limbs = body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
+    assert rest.count_nonzero() == 0
+    assert limbs.count_nonzero() == 0
+
+
+def test_a_head_alone_is_measured_by_the_head() -> None:
+    whole, head = person(HEIGHT, WIDTH), person(HEIGHT, WIDTH)
+    head[2:14] = torch.nan  # all but nose, neck, eyes and ears
+    nose = whole[JOINT["nose"]][None]
+    torch.testing.assert_close(at(rest_of(head), nose)[:, :2], at(rest_of(whole), nose)[:, :2], atol=0.1, rtol=0)
+
+
+def test_the_keypoints_are_left_as_they_are() -> None:
+    keypoints = person(HEIGHT, WIDTH)[None]
+    keypoints[0, JOINT["left_hip"]] = torch.nan
+    before = keypoints.clone()
+    body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
+    torch.testing.assert_close(keypoints, before, equal_nan=True, atol=0, rtol=0)
+
+
+def test_every_field_is_finite_for_joints_anywhere() -> None:
+    keypoints = torch.randn(40, K, 2) * 100 + 40
+    keypoints[torch.rand(40, K) < 0.4] = torch.nan
+    keypoints[0] = 7.0  # all in one place
+    keypoints[1] = 1e5 * torch.randn(K, 2)
+    rest, limbs = body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
+    assert rest.isfinite().all()
+    assert limbs.isfinite().all()
+    assert limbs[:, : len(LIMBS)].min() >= 0
+    assert limbs[:, : len(LIMBS)].max() <= 1
+    assert rest[:, 2].max() <= 1
+    assert rest[:, 3:].abs().max() <= 1
+
+
+def test_the_fields_of_a_batch_are_those_of_each() -> None:
+    keypoints = people(3, HEIGHT, WIDTH)
+    rest, limbs = body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
+    for i in range(3):
+        alone = body_fields(keypoints[i : i + 1], HEIGHT, WIDTH, STRIDE)
+        torch.testing.assert_close(rest[i : i + 1], alone.rest)
+        torch.testing.assert_close(limbs[i : i + 1], alone.limbs)

@@ -1,0 +1,50 @@
+"""PatchGAN: its logits, its patch, its size."""
+
+import pytest
+import torch
+
+from repose.models.layers import Norm, parameter_count
+from repose.models.patchgan import PatchGAN
+
+
+@pytest.mark.parametrize(("channels", "count"), [(3, 2_764_737), (6, 2_767_809)])
+def test_parameters_at_the_papers_width(channels: int, count: int) -> None:
+    with torch.device("meta"):
+        assert parameter_count(PatchGAN(channels)) == count
+
+
+@pytest.mark.parametrize(("size", "logits"), [((256, 256), (30, 30)), ((128, 64), (14, 6))])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_one_logit_a_patch(size: tuple[int, int], logits: tuple[int, int], channels: int) -> None:
+    with torch.no_grad():
+        assert PatchGAN(channels, width=4)(torch.rand(2, channels, *size)).shape == (2, 1, *logits)
+
+
+@pytest.mark.parametrize(("layers", "patch"), [(3, 70), (2, 34), (1, 16)])
+def test_the_patch_that_a_logit_sees(layers: int, patch: int) -> None:
+    x = torch.rand(1, 3, 160, 160, requires_grad=True)
+    logits = PatchGAN(3, width=4, layers=layers, norm="none")(x)  # an InstanceNorm sees the whole image
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    assert x.grad is not None
+    seen = x.grad[0].abs().sum(0).nonzero()
+    assert ((seen.amax(0) - seen.amin(0)) + 1).tolist() == [patch, patch]
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_all_settings_build_and_learn(norm: Norm, layers: int) -> None:
+    network = PatchGAN(3, width=4, layers=layers, norm=norm)
+    network(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_channels_double_up_to_eight_times_the_width() -> None:
+    widths = [layer.out_channels for layer in PatchGAN(3, width=4, layers=5).body if hasattr(layer, "out_channels")]
+    assert widths == [4, 8, 16, 32, 32, 32, 1]
+
+
+def test_weights_start_as_pix2pix_has_them() -> None:
+    network = PatchGAN(3, width=32)
+    assert network.body[2].weight.std().item() == pytest.approx(0.02, rel=0.03)

@@ -1,0 +1,212 @@
+"""The table's rows: none is missing, their sizes, their settings; and each kind learns four pairs by heart."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_up import pairs
+
+from repose.data.batches import Batch
+from repose.data.images import to_uint8
+from repose.errors import ReposeError
+from repose.metrics.ssim import ssim
+from repose.models import systems
+from repose.models.attend import AttendSettings
+from repose.models.layers import parameter_count
+from repose.models.paper import PaperSettings
+from repose.models.systems import (
+    ROWS,
+    AttendRow,
+    DiscriminatorSettings,
+    LossSettings,
+    OptimiserSettings,
+    PaperRow,
+    Row,
+    System,
+    build,
+    differences,
+)
+from repose.settings import read_params
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+G, D_I, D_P = {"generator": 13_304_899}, {"image": 2_764_737}, {"pose": 2_767_809}
+PARAMETERS = {  # at the paper's own width, and for attend at its defaults
+    "paper-m": G | D_I | D_P,
+    "paper-s": G | D_I | D_P,
+    "g-di": G | D_I,
+    "g-dp": G | D_P,
+    "attend": {"generator": 621_031},
+}
+
+
+def rows() -> dict[str, Row]:
+    return {name: systems.row(block, f"systems.{name}") for name, block in read_params(PARAMS)["systems"].items()}
+
+
+def test_no_row_is_missing_here() -> None:
+    assert set(rows()) == set(PARAMETERS)
+    assert {row.kind for row in rows().values()} == set(ROWS)
+
+
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_parameters_of_each_row_at_full_size(name: str) -> None:
+    row: Any = rows()[name]
+    full = replace(row, generator=type(row.generator)(), discriminators=DiscriminatorSettings())
+    with torch.device("meta"):
+        system = build(full)
+    assert {part: parameter_count(network) for part, network in system.networks.items()} == PARAMETERS[name]
+    assert set(system.optimisers) == set(system.networks)
+
+
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_each_row_is_what_its_name_says(name: str) -> None:
+    row = rows()[name]
+    assert isinstance(row, AttendRow if name == "attend" else PaperRow)
+    assert (row.most_sources == 1) == (name == "paper-s")
+    assert row.needs_source_poses == (name == "attend")
+    assert (row.losses.image > 0) == (name not in ("g-dp", "attend"))
+    assert (row.losses.pose > 0) == (name not in ("g-di", "attend"))
+
+
+@pytest.mark.parametrize("name", list(PARAMETERS))
+def test_each_row_trains_and_makes_images(name: str) -> None:
+    row: Any = rows()[name]
+    small = PaperSettings(width=4, blocks=1) if isinstance(row, PaperRow) else AttendSettings(width=4, blocks=1)
+    row = replace(row, generator=small, discriminators=DiscriminatorSettings(width=4, layers=1))
+    system, batch = build(row), pairs(2, 32, 24)
+    terms = system.step(batch, None, 0.001, nullcontext())
+    assert all(term.isfinite() for term in terms.values())
+    assert made(system, batch).shape == (2, 32, 24, 3)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    row = systems.row({"kind": "paper", "steps": 7}, "x")
+    assert row == PaperRow("paper", steps=7)
+    assert (row.items_per_step, row.most_photos, row.most_sources, row.targets) == (1, 5, 4, "all")
+    assert row.optimiser == OptimiserSettings(1e-4, (0.5, 0.999), 0, 50, 1.0)
+    assert row.losses == LossSettings(1.0, 1.0, 0.05, 0.05, 0.0, 0.0, "other", "other")
+
+
+@pytest.mark.parametrize(
+    "block", [{"kind": "pix2pix", "steps": 1}, {"steps": 1}, {}, None, "paper", {"kind": ["paper"]}]
+)
+def test_an_unknown_kind_is_refused(block: Any) -> None:
+    with pytest.raises(ReposeError, match=r"systems\.mine\.kind should be one of paper, attend, not "):
+        systems.row(block, "systems.mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step": 1}, "mine: unknown key 'step'. Did you mean 'steps'?"),
+        ({"steps": 0}, "mine: steps should be at least 1, not 0"),
+        ({"items_per_step": 0}, "mine: items_per_step should be at least 1, not 0"),
+        ({"most_sources": 0}, "mine: most_sources should be at least 1, not 0"),
+        ({"most_photos": 1}, r"mine: most_photos should be at least 2 \(a source and a target\), not 1"),
+        ({"generator": {"stride": 4}}, "mine.generator: unknown key 'stride'"),
+        ({"generator": {"width": 0}}, "mine.generator: width should be at least 1"),
+        ({"discriminators": {"width": 0}}, "mine.discriminators: width should be at least 1, not 0"),
+        ({"discriminators": {"layers": 0}}, "mine.discriminators: layers should be at least 1, not 0"),
+        ({"optimiser": {"learning_rate": 0}}, "mine.optimiser: learning_rate should be above 0, not 0"),
+        ({"optimiser": {"learning_rate": float("nan")}}, "mine.optimiser: learning_rate should be above 0, not nan"),
+        ({"optimiser": {"betas": [0.5, 1]}}, r"mine.optimiser: betas should be from 0 to below 1, not \[0.5, 1.0\]"),
+        ({"optimiser": {"betas": [-0.1, 0]}}, "mine.optimiser: betas should be from 0 to below 1"),
+        ({"optimiser": {"warmup_steps": -1}}, "warmup_steps should not be negative, but it is -1"),
+        ({"optimiser": {"halve_every_epochs": -5}}, "halve_every_epochs should not be negative, but it is -5"),
+        ({"optimiser": {"decay_from": 1.5}}, "decay_from should be from 0 to 1, a share of the steps, not 1.5"),
+        ({"optimiser": {"decay_from": -0.5}}, "decay_from should be from 0 to 1"),
+        ({"losses": {"l1": -1}}, "mine.losses: the weight l1 should not be negative, but it is -1"),
+        ({"losses": {"pose": -0.05}}, "mine.losses: the weight pose should not be negative, but it is -0.05"),
+        ({"losses": {"real_pair": "mine"}}, "mine.losses.real_pair should be one of other, both"),
+    ],
+    ids=str,
+)
+def test_wrong_values_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        systems.row({"kind": "paper", "steps": 1} | changes, "mine")
+
+
+def rates(settings: OptimiserSettings, steps: int, steps_per_epoch: int = 10) -> list[float]:
+    return [settings.rate(step, steps, steps_per_epoch) for step in range(steps)]
+
+
+def test_the_rate_stays_unless_told() -> None:
+    assert rates(OptimiserSettings(0.5, halve_every_epochs=0), 100, 1) == [0.5] * 100
+
+
+def test_the_rate_halves_every_50_epochs() -> None:
+    found = rates(OptimiserSettings(8.0), 1601)
+    assert found[:500] == [8.0] * 500
+    assert found[500:1000] == [4.0] * 500
+    assert found[1000:1500] == [2.0] * 500
+    assert found[1500:] == [1.0] * 101
+
+
+def test_the_rate_warms_up() -> None:
+    assert rates(OptimiserSettings(1.0, warmup_steps=3), 6) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_the_rate_falls_to_nothing() -> None:
+    found = rates(OptimiserSettings(1.0, decay_from=0.5), 8)
+    assert found == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert rates(OptimiserSettings(1.0, decay_from=0.0), 4) == [1, 0.75, 0.5, 0.25]
+    assert rates(OptimiserSettings(1.0, decay_from=0.5), 1) == [1]
+
+
+def test_warmup_halving_and_decay_multiply() -> None:
+    settings = OptimiserSettings(1.0, warmup_steps=1, halve_every_epochs=1, decay_from=0.5)
+    assert rates(settings, 8, 2) == [0.5, 1, 0.5, 0.5, 0.25, 0.25 * 0.75, 0.125 * 0.5, 0.125 * 0.25]
+
+
+def test_differences_are_named() -> None:
+    one = PaperRow("paper", steps=1)
+    assert differences(one, one) == []
+    assert differences(one, replace(one, steps=2, most_sources=1)) == ["steps: 1 and 2", "most_sources: 4 and 1"]
+    assert differences(one, AttendRow("attend", steps=1)) == ["kind: paper and attend"]
+    (generator,) = differences(one, replace(one, generator=PaperSettings(width=8)))
+    assert generator.startswith("generator: PaperSettings(width=64")
+
+
+def test_the_first_weights_come_from_the_random_state() -> None:
+    row = PaperRow("paper", steps=1, generator=PaperSettings(width=4, blocks=1))
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(torch.cat([p.detach().flatten() for p in build(row).networks["generator"].parameters()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def made(system: System, batch: Batch) -> torch.Tensor:
+    """(Q,H,W,3) uint8"""
+    with torch.no_grad():
+        images = system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
+    return torch.from_numpy(to_uint8(images))
+
+
+LEARNERS = {
+    "paper": PaperRow(
+        "paper", steps=120, generator=PaperSettings(width=12, blocks=2), discriminators=DiscriminatorSettings(8, 2),
+        losses=LossSettings(image=0.01, pose=0.01),
+    ),
+    "attend": AttendRow(
+        "attend", steps=80, generator=AttendSettings(width=16, blocks=1),
+        losses=LossSettings(image=0.0, pose=0.0, copied=0.5, painted=0.5),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(LEARNERS))
+def test_each_kind_learns_four_pairs_by_heart(kind: str) -> None:
+    row, batch = LEARNERS[kind], pairs(4, 64, 32)
+    system = build(row)
+    target = torch.from_numpy(to_uint8(batch.images[batch.target])).movedim(-1, 1)
+    copied = torch.from_numpy(to_uint8(batch.images[batch.sources[:, 0]])).movedim(-1, 1)
+    of_copying = ssim(copied, target, "pg2").mean().item()
+    losses = [system.step(batch, None, 0.004, nullcontext())["l1"].item() for _ in range(row.steps)]
+    learned = ssim(made(system, batch).movedim(-1, 1), target, "pg2").mean().item()
+    assert losses[-1] < 0.3 * losses[0]
+    assert learned > of_copying + 0.1

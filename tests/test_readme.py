@@ -1,0 +1,94 @@
+"""What the README says is so: its numbers, its commands, its tree, its links."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+from typer.main import get_command
+
+from repose.cli import app
+from repose.jobs import make_image
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+TREE = re.search(r"## The code\n\n```\n(.*?)```", README, re.DOTALL)[1]  # type: ignore[index]
+
+
+def tracked() -> set[str]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
+    return {line for line in listed.stdout.splitlines() if (ROOT / line).exists()}
+
+
+def test_the_scores_are_those_of_the_committed_demo() -> None:
+    record = json.loads((ROOT / "metrics.json").read_text())
+    head = "| system | ssim/pg2 | ssim/pose-gan | ssim/win51 | garment-de |\n|---|---|---|---|---|\n"
+    rows = [
+        f"| {system} | {s['ssim/pg2']:.3f} | {s['ssim/pose-gan']:.3f} | {s['ssim/win51']:.3f} | {s['garment-de']:.1f} |"
+        for system, s in record["scores"].items()
+    ]
+    assert head + "\n".join(rows) + "\n\n" in README
+    protocol = record["protocol"]
+    height, width = protocol["size"].split("x")
+    assert f"of {protocol['pairs']} test pairs (split `{protocol['split']}`, {height}x{width} px)" in README
+
+
+def entries() -> dict[str, str]:
+    """Path and comment of each line of the tree."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in TREE.splitlines():
+        match = re.fullmatch(r"( *)(\S+)  +(\S.*)", line)
+        assert match, f"no comment: {line}"
+        depth = len(match[1]) // 2
+        above = [*above[:depth], match[2]]
+        found["".join(above)] = match[3]
+    return found
+
+
+def test_the_tree_names_every_file_down_to_the_modules_of_the_package() -> None:
+    named = set(entries())
+    folders = {path for path in named if path.endswith("/")}
+    for path in named:
+        assert (path in folders and any(f.startswith(path) for f in tracked())) or path in tracked(), f"no {path}"
+    hidden = {".dvc/", ".dvcignore", ".gitignore"}
+    for path in tracked():
+        parts = path.split("/")
+        # every file at the top and in src/repose and its packages stands there, or its folder does as a whole
+        covered = path in named or any(
+            f in folders and not any(other != f and other.startswith(f) for other in named)
+            for f in ("/".join(parts[:n]) + "/" for n in range(1, len(parts)))
+        )
+        assert covered or any(path.startswith(h) for h in hidden), f"{path} is missing in the README's tree"
+
+
+def test_every_link_and_picture_is_there() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_make_has_the_targets_that_the_readme_names() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert (
+        set(re.findall(r"\bmake (\w+)\b", "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README, re.DOTALL))))
+        <= targets
+    )
+
+
+def test_generate_has_the_options_that_the_readme_names() -> None:
+    command = get_command(app).commands["generate"]  # type: ignore[attr-defined]
+    options = {name for parameter in command.params for name in parameter.opts}
+    for line in re.findall(r"^repose generate .*$", README, re.MULTILINE):
+        assert set(re.findall(r"(?<!\S)--?[a-z-]+", line)) <= options
+    assert callable(make_image)
+
+
+def test_stages_and_rows_are_those_of_the_pipeline() -> None:
+    stages = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    table = README.split("## The pipeline")[1]
+    assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE)[1 : 1 + len(stages)] == stages
+    rows = set(yaml.safe_load((ROOT / "params.yaml").read_text())["systems"])
+    named = set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
+    assert named == rows
