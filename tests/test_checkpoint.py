@@ -323,7 +323,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
     save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
     before = (tmp_path / "a").read_bytes()
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ReposeError, match="No space left on the disk while writing"):
         save(tmp_path / "a", new_system(PAPER, seed=1), about(PAPER), to_resume=True)
     assert (tmp_path / "a").read_bytes() == before

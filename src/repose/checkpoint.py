@@ -57,9 +57,7 @@ def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
     record = {"format": FORMAT, **as_dict(about)}
     with whole_file(path) as partial:
         # one key: safetensors keeps the metadata in no particular order; its own save_file hides a full disk's error
-        partial.write_bytes(
-            serialise({k: v.contiguous() for k, v in tensors.items()}, {"repose": json.dumps(record)})
-        )
+        partial.write_bytes(serialise({k: v.contiguous() for k, v in tensors.items()}, {"repose": json.dumps(record)}))
 
 
 def read_about(path: Path) -> About:

@@ -4,6 +4,7 @@ Only here is params.yaml opened. Stages are imported when they run, so that `rep
 only the packages of the stage that it runs.
 """
 
+import os
 import re
 import sys
 from enum import StrEnum
@@ -279,6 +280,8 @@ def options(
 
 def main() -> None:
     """Run; a ReposeError is a message, not a traceback."""
+    # torch's threads wait for each other by spinning; where another program uses a core, that takes many times as long
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except ReposeError as error:
