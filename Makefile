@@ -7,9 +7,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
+	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"
 
 test: .venv/ready  ## every test
-	pytest
+	pytest -n auto
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy
