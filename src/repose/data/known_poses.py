@@ -159,11 +159,7 @@ def _names(photo: Path) -> Iterable[str]:
 def _read_csv(file: Path) -> tuple[list[str], np.ndarray]:
     content = _content(file)
     if content.removeprefix(b"\xef\xbb\xbf").startswith(b"name,nose_x"):
-        try:
-            names, keypoints, _ = read_keypoints(file)
-        except ValueError as error:
-            raise ReposeError(f"{file} is not a whole keypoints table ({error}). Write it again.") from None
-        return names, keypoints
+        return read_keypoints(file)[:2]
     poses = pose_files.read_posegan_csv(content, str(file))
     return poses.names, poses.keypoints
 
