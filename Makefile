@@ -30,4 +30,4 @@ lock: .venv/ready  ## every version with its hashes, for every Python and platfo
 	touch $@
 
 clean:  ## forget what the pipeline made (the cache of DVC stays)
-	rm -rf data runs results
+	rm -rf data reports runs results

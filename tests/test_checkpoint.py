@@ -108,7 +108,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, row: Row, to_resume: bool) -> 
     train(system, range(2))
     path = tmp_path / "new" / "a.safetensors"
     save(path, system, about(row), to_resume=to_resume)
-    loaded, said = load(path, CPU, expected=row)
+    loaded, said = load(path, CPU)
     assert said == about(row) == read_about(path)
     assert_equal_bytes(state(loaded), state(system))
     for network in system.networks.values():  # a loaded network lies in memory in the usual way: sums round alike
@@ -216,14 +216,8 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path, row: Row, to_resume
     assert written[0] == written[1]
 
 
-def test_a_row_or_run_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
-    with pytest.raises(
-        ReposeError, match=r"a is a checkpoint of another system: mine differs.* in most_sources: 4 and 1\."
-    ):
-        load(tmp_path / "a", CPU, expected=replace(PAPER, most_sources=1))
-    with pytest.raises(ReposeError, match=r"another system: mine differs.* in kind: paper and attend\."):
-        load(tmp_path / "a", CPU, expected=ATTEND)
     with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or code differ\."):
         resume(tmp_path / "a", new_system(PAPER), replace(about(PAPER), fingerprint="e" * 64))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.files import whole_file
-from repose.models.systems import Row, System, build, differences
+from repose.models.systems import Row, System, build
 from repose.models.systems import row as read_row
 from repose.settings import as_dict
 from repose.settings import build as build_settings
@@ -89,24 +89,17 @@ def read_about(path: Path) -> About:
         ) from None
 
 
-def load(path: Path, device: torch.device, *, expected: Row | None = None) -> tuple[System, About]:
+def load(path: Path, device: torch.device) -> tuple[System, About]:
     """The system in a checkpoint, in evaluation mode, on a device.
 
     Args:
         path: the file.
         device: where to.
-        expected: the row that it should be of, if any.
 
     Raises:
-        ReposeError: as `read_about`, or the checkpoint is of another system than expected.
+        ReposeError: as `read_about`, or its tensors do not fit the networks that its settings name.
     """
     about = read_about(path)
-    if expected is not None and about.row != expected:
-        found = "; ".join(differences(about.row, expected))
-        raise ReposeError(
-            f"{path} is a checkpoint of another system: {about.system} differs from what is asked for in {found}. "
-            "Name the run's own system, or train it again."
-        )
     system = build(about.row)
     _restore_networks(path, system, _read_tensors(path))
     for network in system.networks.values():

@@ -250,12 +250,15 @@ def _pose_size(text: str) -> tuple[int, int] | None:
 def _trained(system: str) -> Path:
     """The checkpoint of a system that the pipeline of this folder trained; dvc.yaml alone knows where runs lie."""
     try:
-        stage = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]
+        (run,) = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
     except FileNotFoundError:
         raise ReposeError(
             "Name the trained system with --checkpoint: this folder has no pipeline (dvc.yaml)."
         ) from None
-    (run,) = stage["outs"][0]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        raise ReposeError(
+            "Name the trained system with --checkpoint: the dvc.yaml of this folder is no pipeline of repose."
+        ) from None
     return Path(run.replace("${item.system}", system)) / "model.safetensors"
 
 

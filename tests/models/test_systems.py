@@ -27,7 +27,6 @@ from repose.models.systems import (
     Row,
     System,
     build,
-    differences,
 )
 from repose.settings import read_params
 
@@ -159,15 +158,6 @@ def test_the_rate_falls_to_nothing() -> None:
 def test_warmup_halving_and_decay_multiply() -> None:
     settings = OptimiserSettings(1.0, warmup_steps=1, halve_every_epochs=1, decay_from=0.5)
     assert rates(settings, 8, 2) == [0.5, 1, 0.5, 0.5, 0.25, 0.25 * 0.75, 0.125 * 0.5, 0.125 * 0.25]
-
-
-def test_differences_are_named() -> None:
-    one = PaperRow("paper", steps=1)
-    assert differences(one, one) == []
-    assert differences(one, replace(one, steps=2, most_sources=1)) == ["steps: 1 and 2", "most_sources: 4 and 1"]
-    assert differences(one, AttendRow("attend", steps=1)) == ["kind: paper and attend"]
-    (generator,) = differences(one, replace(one, generator=PaperSettings(width=8)))
-    assert generator.startswith("generator: PaperSettings(width=64")
 
 
 def test_the_first_weights_come_from_the_random_state() -> None:

@@ -1,6 +1,5 @@
 """What the stage download wrote: every file of the source, read from its shards by the path that its owner gave it."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +9,6 @@ from repose.data.layouts import LAYOUTS, LayoutName, is_image
 from repose.data.records import FILES, read_json, read_table
 from repose.data.shards import ShardReader
 from repose.errors import ReposeError
-from repose.terminal import bar
 
 TABLE, SOURCE = "files.csv", "source.json"
 
@@ -78,24 +76,6 @@ class RawFiles(Mapping[str, bytes]):
             f"{self.folder} holds no file named {suffix}. Files that are not images: {_some(self._others(suffix))}. "
             "Correct the name in params.yaml, or add the file's address to the origins of download."
         )
-
-    def verify(self) -> None:
-        """Read every file and compare its SHA-256 with the table's.
-
-        Raises:
-            ReposeError: some are not what download wrote; it counts them and names the first.
-        """
-        digests = zip(self.table["name"], self.table["sha256"], strict=True)
-        changed = [
-            name
-            for name, digest in bar(digests, "files verified", len(self))
-            if hashlib.sha256(self[name]).hexdigest() != digest
-        ]
-        if changed:
-            raise ReposeError(
-                f"{len(changed)} of {len(self)} files in {self.folder} are not what download wrote: {_some(changed)}. "
-                "Restore them with `dvc checkout --force`, or run the stage download again."
-            )
 
     def _others(self, wanted: str) -> list[str]:
         """The files that are not images, those that end like the wanted one first."""

@@ -13,9 +13,6 @@ class Poses:
     posemaps: Tensor  # (B,3,H,W) float32 in [-1,1]: limbs in OpenPose's colours on black (-1)
     keypoints: Tensor  # (B,K,2) float32: x, y in px of the same H x W frame; NaN where a joint is missing
 
-    def __len__(self) -> int:
-        return len(self.posemaps)
-
     def __getitem__(self, rows: Any) -> "Poses":
         return Poses(self.posemaps[rows], self.keypoints[rows])
 

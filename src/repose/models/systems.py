@@ -6,7 +6,7 @@ What kinds share is a protocol, not a base class: a row, `build(row)`, and a sys
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -169,11 +169,3 @@ def build(settings: Row) -> System:
     from repose.step import AdversarialSystem
 
     return AdversarialSystem(settings)
-
-
-def differences(one: Row, other: Row) -> list[str]:
-    """The fields in which two rows differ, for messages."""
-    if type(one) is not type(other):
-        return [f"kind: {one.kind} and {other.kind}"]
-    pairs = [(f.name, getattr(one, f.name), getattr(other, f.name)) for f in fields(one)]
-    return [f"{name}: {a} and {b}" for name, a, b in pairs if a != b]
