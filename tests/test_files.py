@@ -15,7 +15,7 @@ from repose.files import partial_path, whole_file, whole_folder, write_bytes, wr
 
 Whole = Callable[[Path], AbstractContextManager[Path]]
 NO_SPACE = [errno.ENOSPC, errno.EDQUOT]
-NO_ACCESS = [errno.EACCES, errno.EROFS, errno.EPERM]
+NO_ACCESS = [errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR]
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -10,6 +10,8 @@ from typer.main import get_command
 
 from repose.cli import app
 from repose.jobs import make_image
+from repose.models import systems
+from repose.models.layers import parameter_count
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -94,3 +96,17 @@ def test_stages_and_rows_are_those_of_the_pipeline() -> None:
     rows = set(yaml.safe_load((ROOT / "params.yaml").read_text())["systems"])
     named = set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
     assert named == rows
+
+
+def test_the_settings_that_the_page_on_the_paper_prints_are_rows() -> None:
+    page = (ROOT / "docs" / "paper.md").read_text()
+    block = yaml.safe_load(re.search(r"```yaml\n# nearer-to-the-paper.*?```", page, re.DOTALL)[0].strip("`")[4:])  # type: ignore[index]
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert set(block) <= set(params)
+    assert set(block["systems"]) == set(params["systems"])
+    rows = {name: systems.row(row, f"systems.{name}") for name, row in block["systems"].items()}
+    assert parameter_count(systems.build(rows["paper-m"]).networks["generator"]) == 13_304_899
+    weights = [(row.losses.image, row.losses.pose) for name, row in rows.items() if name != "attend"]
+    assert weights == [(0.05, 0.05), (0.05, 0.05), (0.05, 0), (0, 0.05)]
+    for name in ("posemaps", "train", "evaluate"):
+        assert set(block[name]) <= set(params[name])

@@ -116,8 +116,8 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
     def generated(pose: Poses) -> Generated:
         return g.decode(g.encode(made.images, made.poses, made.sources, made.mask), pose)  # type: ignore[operator]
 
-    def fakes() -> list[tuple[Tensor, Tensor]]:
-        both = weights.adversarial_on == "both"
+    def fakes(name: str) -> list[tuple[Tensor, Tensor]]:
+        both = weights.adversarial_on == "both" or (name == "pose" and weights.real_pair == "both")
         return [(generated(pose).image, pose.posemaps) for pose in ([p_other, p] if both else [p_other])]
 
     def logits(name: str, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -129,7 +129,7 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
     for name, real in (("image", [(y, p.posemaps)]), ("pose", real_pairs)):
         if name in system.networks:
             with torch.no_grad():
-                fake = fakes()
+                fake = fakes(name)
             one, zero = logits(name, real), logits(name, fake)
             loss = F.binary_cross_entropy_with_logits(one, torch.ones_like(one)) / 2
             loss = loss + F.binary_cross_entropy_with_logits(zero, torch.zeros_like(zero)) / 2
@@ -146,7 +146,7 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
         total = total + weights.copied * terms["copied"] + weights.painted * terms["painted"]
     for name in ("image", "pose"):
         if name in system.networks:
-            seen = logits(name, fakes())
+            seen = logits(name, fakes(name))
             terms[f"g_{name}"] = F.binary_cross_entropy_with_logits(seen, torch.ones_like(seen))
             total = total + getattr(weights, name) * terms[f"g_{name}"]
     adam["generator"].zero_grad()
@@ -274,6 +274,15 @@ def test_the_discriminators_see_what_the_equations_say(name: str) -> None:
     assert torch.equal(real, torch.cat([made.other_image, made.other_pose.posemaps], 1))
     torch.testing.assert_close(fake, torch.cat([y, made.other_pose.posemaps], 1))
     assert torch.equal(fake, again)
+
+
+def test_both_real_pairs_bring_the_fake_of_the_own_pose_to_the_pose_discriminator_alone() -> None:
+    made, system = batch(), system_of(ROWS["real pairs of both"])
+    real, fake, _ = seen_by(system, "pose", made)
+    assert real.shape == fake.shape == (6, 6, 32, 24)
+    assert torch.equal(fake[3:, 3:], made.poses[made.target].posemaps)
+    real, fake, _ = seen_by(system_of(ROWS["real pairs of both"]), "image", made)
+    assert real.shape == fake.shape == (3, 3, 32, 24)
 
 
 def test_both_real_pairs_and_both_fakes() -> None:

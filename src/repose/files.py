@@ -98,7 +98,7 @@ def _disk_errors_named(path: Path) -> Iterator[None]:
                 f"No space left on the disk while writing {path}. Free some (or move the project to another disk) "
                 "and run the same command again; earlier results are untouched."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             raise ReposeError(
                 f"Cannot write {path}: {error.strerror} ({error.filename}). Change the permissions or the path."
             ) from error

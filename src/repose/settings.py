@@ -6,6 +6,7 @@ Kubeflow hands the integers of a dict parameter over as floats, so 3.0 is taken 
 
 import dataclasses
 import difflib
+import math
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ def read_params(path: Path) -> dict[str, Any]:
         ReposeError: there is no such file, it cannot be read, or it is not a YAML mapping.
     """
     try:
-        params = yaml.safe_load(path.read_text("utf-8"))
+        params = yaml.load(path.read_text("utf-8"), _OnceLoader)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
         raise ReposeError(
             f"There is no {path.absolute()}. Run repose in the project's folder, or name one with --params."
@@ -37,6 +38,21 @@ def read_params(path: Path) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise ReposeError(f"{path} should be a mapping with one block per stage.")
     return params
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key stands once in its mapping; of two, YAML's own loaders silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:  # a merge (<<) is still one key here
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -> T:
@@ -109,6 +125,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return build(cast(type[Any], kind), value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise _wrong(kind, value, where)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if kind is int and isinstance(value, bool):
@@ -151,4 +169,5 @@ def _sequence(kinds: Sequence[Any], value: Any, where: str) -> tuple[Any, ...]:
 
 def _wrong(kind: Any, value: Any, where: str) -> ReposeError:
     name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))
-    return ReposeError(f"{where} should be {name}, not {value!r}.")
+    quote = " Put it in quotes." if kind is str and isinstance(value, int | float) else ""
+    return ReposeError(f"{where} should be {name}, not {value!r}.{quote}")

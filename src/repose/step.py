@@ -4,6 +4,7 @@ A step has an item's photos as targets, each generated from the others. The phot
 with the target's own pose for L_G (Eq. 1), and with a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -89,20 +90,27 @@ class AdversarialSystem:
         if len(self.networks) == 1:
             return {}
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
-        fakes, fake_poses = [self.generator.decode(code, batch.other_pose).image], [batch.other_pose]
-        if self.row.losses.adversarial_on == "both":
-            fakes, fake_poses = [*fakes, generated.image], [*fake_poses, target_pose]
+        losses, own = self.row.losses, (generated.image, target_pose)
         real_pairs = [(batch.other_image, batch.other_pose)]
-        if self.row.losses.real_pair == "both":
+        fakes = [(self.generator.decode(code, batch.other_pose).image, batch.other_pose)]
+        fake_pairs = list(fakes)
+        if losses.adversarial_on == "both":
+            fakes.append(own)
+        if losses.real_pair == "both":
             real_pairs.append((target_image, target_pose))
-        fake, fake_maps = torch.cat(fakes), torch.cat([pose.posemaps for pose in fake_poses])
+        if "both" in (losses.adversarial_on, losses.real_pair):
+            fake_pairs.append(own)
         views = {}
         if "image" in self.networks:
-            views["image"] = (target_image, fake)
+            views["image"] = (target_image, torch.cat([image for image, _ in fakes]))
         if "pose" in self.networks:
-            real = torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in real_pairs])
-            views["pose"] = (real, torch.cat([fake, fake_maps], 1))
+            views["pose"] = (_on_maps(real_pairs), _on_maps(fake_pairs))
         return views
+
+
+def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
+    """Images (Q,3,H,W) of each pair on its pose maps: (n Q,6,H,W)."""
+    return torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in pairs])
 
 
 def _generator(row: Row) -> PaperGenerator | AttendGenerator:

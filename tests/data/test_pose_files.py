@@ -184,6 +184,7 @@ def test_a_file_without_people_is_fine() -> None:
         b"{}",
         b"[" * 100_000,
         b'{"people": {"a": 1}}',
+        b'{"people": {}}',
         b'{"people": 3}',
         b'{"people": [{}]}',
         b'{"people": [[1, 2]]}',

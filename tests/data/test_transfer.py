@@ -408,6 +408,8 @@ def test_an_address_that_cannot_be_read_is_told(tmp_path: Path, address: str) ->
 
 
 def test_an_unknown_scheme_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"~nobody-at-all/x: there is no such home folder"):
+        transfer.local_path("~nobody-at-all/x")
     with pytest.raises(ReposeError, match=r"cannot fetch from ftp://.*s3://"):
         transfer.fetch("ftp://anna:s3cret@example.org/a.zip", tmp_path / "a.zip")
 

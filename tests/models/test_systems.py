@@ -110,7 +110,7 @@ def test_an_unknown_kind_is_refused(block: Any) -> None:
         ({"discriminators": {"width": 0}}, "mine.discriminators: width should be at least 1, not 0"),
         ({"discriminators": {"layers": 0}}, "mine.discriminators: layers should be at least 1, not 0"),
         ({"optimiser": {"learning_rate": 0}}, "mine.optimiser: learning_rate should be above 0, not 0"),
-        ({"optimiser": {"learning_rate": float("nan")}}, "mine.optimiser: learning_rate should be above 0, not nan"),
+        ({"optimiser": {"learning_rate": float("nan")}}, "mine.optimiser.learning_rate should be a number, not nan"),
         ({"optimiser": {"betas": [0.5, 1]}}, r"mine.optimiser: betas should be from 0 to below 1, not \[0.5, 1.0\]"),
         ({"optimiser": {"betas": [-0.1, 0]}}, "mine.optimiser: betas should be from 0 to below 1"),
         ({"optimiser": {"warmup_steps": -1}}, "warmup_steps should not be negative, but it is -1"),

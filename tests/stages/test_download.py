@@ -453,6 +453,7 @@ def test_settings_come_from_a_mapping_where_an_address_is_enough() -> None:
     ({"origins": [{"address": ""}]}, r"download.origins\[0\]: address is empty"),
     ({"origins": [{"adress": "a"}]}, "Did you mean 'address'"),
     ({"shard_megabytes": 0}, "shard_megabytes should be 1 or more"),
+    ({"workers": 0}, "workers should be 1 or more"),
     ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits: ratio should be above 0"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_told(change: dict[str, Any], message: str) -> None:

@@ -208,6 +208,15 @@ def test_the_rule_any_takes_half_a_body_too(tmp_path: Path) -> None:
     assert counts == {"items": 1, "photos": 2, "pairs": 2}
 
 
+def test_a_category_of_which_there_is_no_photo_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = garment(1) + garment(2)
+    settings = replace(PG2, test_list="l", exclude_categories=("WOMEN/Dreses",))
+    split(tmp_path, paths, settings, files={"l": name(2, "1_front")})
+    assert (
+        "exclude_categories names 'WOMEN/Dreses', of which there is no photo. Did you mean" in capsys.readouterr().err
+    )
+
+
 def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_rule(tmp_path: Path) -> None:
     views = [*VIEWS[:2], "6_flat"]
     paths = garment(1, views) + garment(2, views) + garment(3, views, "WOMEN/Shorts")
@@ -353,7 +362,7 @@ def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
     assert found.record["mode"] == "patn-like"
     assert len(found.items_of("test")) == 23
     assert len(found.items_of("train")) == 68
-    with pytest.raises(ReposeError, match="no train items"):  # all 91 garments are in the pairs
+    with pytest.raises(ReposeError, match=r"tests on all 91 items and trains on none. Set `split.test_share`"):
         stage.run(**folders, settings=replace(PATN, pairs="pairs.csv"))
     assert read(tmp_path / "split").record == found.record
 
@@ -537,6 +546,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
         ({"min_train_pairs": 0}, "min_train_pairs should be at least 1"),
         ({"min_test_pairs": -1}, "min_test_pairs should be at least 1"),
         ({"seed": -1}, "seed should lie between 0"),
+        ({"exclude_views": ["flatt"]}, "exclude_views names 'flatt'. Did you mean 'flat'"),
         ({"seed": 2**32}, "seed should lie between 0"),
         ({"mode": "pg"}, "Did you mean 'pg2'"),
     ],

@@ -24,6 +24,9 @@ class Photo(NamedTuple):
     partition: str
 
 
+# What `Photo.view` can be: DeepFashion's views, Market-1501's cameras.
+VIEWS = ("front", "side", "back", "full", "flat", "additional", "c1", "c2", "c3", "c4", "c5", "c6")
+
 # img/WOMEN/Dresses/id_00000002/02_1_front.jpg; the folder may lie anywhere in the source.
 _DEEPFASHION_PATH = re.compile(
     r"(?:^|/)(?P<path>img(?:_highres)?/(?P<gender>MEN|WOMEN)/(?P<category>[A-Za-z_]+)/id_(?P<id>\d{8})/"

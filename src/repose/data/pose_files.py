@@ -74,6 +74,8 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
     """
     try:
         record = json.loads(content)
+        if not isinstance(record["people"], list):
+            raise TypeError("people is no list")
         people = [_person(person["pose_keypoints_2d"]) for person in record["people"]]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ReposeError(

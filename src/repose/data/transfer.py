@@ -171,11 +171,14 @@ def local_path(address: str) -> Path | None:
     """The path that an address is, or None where it is s3:// or http(s)://.
 
     Raises:
-        ReposeError: it has another scheme.
+        ReposeError: it has another scheme, or starts with the home folder of nobody.
     """
     scheme, separator, _ = address.partition("://")
     if not separator:
-        return Path(address).expanduser()
+        try:
+            return Path(address).expanduser()
+        except RuntimeError:
+            raise ReposeError(f"{address}: there is no such home folder. Write the path in full.") from None
     if scheme not in ("s3", "http", "https"):
         raise ReposeError(
             f"{shown(address)}: cannot fetch from {scheme}://. Give a local path, s3://bucket/key, https://... or http://..."

@@ -34,7 +34,7 @@ class LossSettings:
     pose: float = 0.05  # beta, of D_P
     copied: float = 0.0  # of the L1 between the target and what `attend` copied
     painted: float = 0.0  # of the L1 between the target and what `attend` painted
-    real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pair is (y~, p~) as in Eq. 3, or (y, p) as well
+    real_pair: Literal["other", "both"] = "other"  # R7: D_P's pairs are of p~ as in Eq. 3, or of p as well
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
 
     def __post_init__(self) -> None:

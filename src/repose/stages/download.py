@@ -60,8 +60,9 @@ class DownloadSettings:
     workers: int  # processes that render mannequins
 
     def __post_init__(self) -> None:
-        if self.shard_megabytes < 1:
-            raise ValueError(f"shard_megabytes should be 1 or more, not {self.shard_megabytes}")
+        for name in ("shard_megabytes", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be 1 or more, not {getattr(self, name)}.")
 
 
 TERMS = {

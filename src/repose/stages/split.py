@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 
 from repose.data import pairs as rules
-from repose.data.layouts import DISTRACTOR, JUNK
+from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PosedRule
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, ITEMS, ORDER, PAIRS, read_keypoints, read_table, write_json, write_table
 from repose.errors import ReposeError
 from repose.files import whole_folder
+from repose.settings import nearest
 from repose.terminal import say
 
 
@@ -54,6 +55,9 @@ class SplitSettings:
             raise ValueError(f"mode {self.mode} makes its own pairs. Set pairs to null, or mode to patn.")
         if self.test_share is not None and not 0 < self.test_share < 1:
             raise ValueError(f"test_share should lie between 0 and 1, not {self.test_share}.")
+        for view in self.exclude_views:
+            if view not in VIEWS:
+                raise ValueError(f"exclude_views names {view!r}{nearest(view, VIEWS)}")
         if not 0 <= self.max_unknown <= 1:
             raise ValueError(f"max_unknown should lie between 0 and 1, not {self.max_unknown}.")
         for name in ("test_pairs", "min_train_pairs", "min_test_pairs"):
@@ -78,6 +82,7 @@ def run(*, raw: Path, images: Path, keypoints: Path, split: Path, report: Path, 
     else:
         parts = _garment_parts(photos, finder, files, listed, settings)
     photos["part"] = parts.part
+    _warn_of_unknown_categories(photos, settings)
     photos["dropped"] = _dropped(photos, files.layout, settings)
     train, test = _train_pairs(photos, settings), _test_pairs(photos, listed, settings)
     photos["dropped"] = _dropped_after_pairing(photos, test, settings)
@@ -246,6 +251,15 @@ def _listed_items(
     not_there = sum(finder.row(name) < 0 for name in names)
     lists[key] = {"file": path, "names": len(names), "not_there": not_there, "items": len(items)}
     return items
+
+
+def _warn_of_unknown_categories(photos: pd.DataFrame, settings: SplitSettings) -> None:
+    known = sorted(set(photos["category"]))
+    for category in settings.exclude_categories:
+        if category not in known:
+            say(
+                f"Warning: split.exclude_categories names {category!r}, of which there is no photo{nearest(category, known)}"
+            )
 
 
 def _dropped(photos: pd.DataFrame, layout: str, settings: SplitSettings) -> np.ndarray:
@@ -420,6 +434,11 @@ def _check_both_parts(record: dict[str, Any]) -> None:
     for part, what in (("train", "items"), ("test", "pairs")):
         if not record[part][what]:
             dropped = {**record["photos_dropped"], **(record["test_pairs_dropped"] if part == "test" else {})}
+            if part == "train" and record["test"]["items"] and not dropped:
+                raise ReposeError(
+                    f"The split ({record['mode']}) tests on all {record['test']['items']:,} items and trains on none. Set "
+                    "`split.test_share` in params.yaml (0.3, say), or give a list or pairs file that names fewer of them."
+                )
             raise ReposeError(
                 f"The split ({record['mode']}) has no {part} {what}. Left out: {_listing(dropped) or 'none'}. Change "
                 "the block `split` of params.yaml: the lists, `test_share`, `posed` or what is excluded."

@@ -64,6 +64,7 @@ class PerceptualSettings:
     )  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, and reports say so
     sha256: str | None  # of that file, at least its first 8 digits
     layers: LayersName  # which layers count how much
+    endpoint: str | None = None  # for s3://: a server other than Amazon's
 
     def __post_init__(self) -> None:
         if self.weights and not self.sha256:
@@ -231,7 +232,9 @@ def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> Perc
     if chosen.weights is None:
         say("train.perceptual.weights is null: the loss has no perceptual term (second term of Eq. 1)")
         return None
-    return PerceptualLoss(locate(chosen.weights, chosen.sha256 or ""), chosen.layers).to(device)
+    return PerceptualLoss(locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint), chosen.layers).to(
+        device
+    )
 
 
 def _autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:
