@@ -10,7 +10,7 @@ demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data,
 	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"
 
 test: .venv/ready  ## every test
-	pytest -n auto
+	pytest -n auto --dist loadfile
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy

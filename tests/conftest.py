@@ -1,6 +1,49 @@
-"""What every test shares."""
+"""What tests of more than one folder share."""
 
 import os
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import torch
 
 # Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch's threads wait for each other where other tests keep the cores busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server in this process (moto: it takes any credentials)."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up ones, and nothing of the user's own."""
+    for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "s3cret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def endpoint(s3_server: str, s3_credentials: None) -> str:
+    """The address of an S3 server that is empty, with credentials for it."""
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset", method="POST")).close()  # noqa: S310
+    return s3_server

@@ -3,7 +3,6 @@
 import importlib
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -23,14 +22,6 @@ TINY = {"paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}}, 
 @pytest.fixture(autouse=True)
 def root_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def imported(name: str) -> ModuleType:

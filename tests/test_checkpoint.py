@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +31,8 @@ ATTEND = AttendRow(
     generator=AttendSettings(width=4, blocks=1),
 )  # fmt: skip
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("one_thread")
 each_kind = pytest.mark.parametrize("row", [PAPER, ATTEND], ids=["paper", "attend"])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def about(row: Row, step: int = 3) -> About:
@@ -51,7 +43,7 @@ def new_system(row: Row, seed: int = 0, device: torch.device = CPU) -> System:
     torch.manual_seed(seed)
     system = build(row)
     for network in system.networks.values():
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device=device, memory_format=torch.channels_last)
     return system
 
 
@@ -112,7 +104,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, row: Row, to_resume: bool) -> 
     assert said == about(row) == read_about(path)
     assert_equal_bytes(state(loaded), state(system))
     for network in system.networks.values():  # a loaded network lies in memory in the usual way: sums round alike
-        network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+        network.to(memory_format=torch.contiguous_format).eval()
     assert generate(loaded).numpy().tobytes() == generate(system).numpy().tobytes()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 

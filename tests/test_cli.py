@@ -14,7 +14,7 @@ from repose import __version__, cli
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
 FOLDERS = {
     "train": ["--images", "i", "--keypoints", "k", "--posemaps", "m", "--split", "s", "--run", "r", "--work", "w"],
     "evaluate": [

@@ -25,13 +25,13 @@ ITEM_ROWS = pd.DataFrame({"part": "test", "item": list("aaaab"), "name": ["a1", 
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
     data = make(tmp_path_factory.mktemp("tiny"))
     read = Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
-    read.split = data.split  # type: ignore[attr-defined]
+    read.split = data.split
     return read
 
 
 @pytest.fixture(scope="module")
 def jobs(photos: Photos) -> list[Job]:
-    split: Path = photos.split  # type: ignore[attr-defined]
+    split: Path = photos.split
     return jobs_of_pairs(read_table(split / "test-pairs.csv", PAIRS), read_table(split / "items.csv", ITEMS), 4)
 
 
@@ -77,7 +77,7 @@ def test_jobs_are_in_the_order_of_the_pairs() -> None:
 def test_a_system_is_given_each_jobs_photos_poses_and_mask(photos: Photos, jobs: list[Job]) -> None:
     some = [Job(jobs[0].sources[:1], jobs[0].target), jobs[1], Job(jobs[2].sources[:2], jobs[2].target)]
     recorder = Recorder()
-    (done,) = generate_jobs(recorder, some, photos, CPU)  # type: ignore[arg-type]
+    (done,) = generate_jobs(recorder, some, photos, CPU)
     ((images, poses, sources, mask, target_pose),) = recorder.calls
     assert len(images) == len({name for job in some for name in (*job.sources, job.target)})  # each photo once
     for number, job in enumerate(some):
@@ -109,7 +109,7 @@ def test_the_target_photo_is_not_seen(photos: Photos, jobs: list[Job], name: str
 
     system = system_of(name)
     (seen,) = generate_jobs(system, jobs[:1], photos, CPU)
-    (blind,) = generate_jobs(system, jobs[:1], Blanked(), CPU)  # type: ignore[arg-type]
+    (blind,) = generate_jobs(system, jobs[:1], Blanked(), CPU)
     np.testing.assert_array_equal(seen.generated, blind.generated)
     assert (blind.target == 0).all()
 
@@ -132,7 +132,7 @@ def test_the_first_source_and_the_pose_matter(photos: Photos, jobs: list[Job], n
 
 def test_no_more_than_some_targets_at_once_and_none_forgotten(photos: Photos, jobs: list[Job]) -> None:
     recorder = Recorder()
-    parts = list(generate_jobs(recorder, jobs * 2, photos, CPU))  # type: ignore[arg-type]
+    parts = list(generate_jobs(recorder, jobs * 2, photos, CPU))
     assert [len(call[2]) for call in recorder.calls] == [16, 16, 4]
     assert TARGETS_AT_ONCE == 16
     assert [job for part in parts for job in part.jobs] == jobs * 2
@@ -140,7 +140,7 @@ def test_no_more_than_some_targets_at_once_and_none_forgotten(photos: Photos, jo
 
 def test_images_come_as_they_are_made(photos: Photos, jobs: list[Job]) -> None:
     recorder = Recorder()
-    made = generate_jobs(recorder, jobs * 2, photos, CPU)  # type: ignore[arg-type]
+    made = generate_jobs(recorder, jobs * 2, photos, CPU)
     assert isinstance(next(made), Done)
     assert len(recorder.calls) == 1
 
@@ -175,4 +175,4 @@ def test_no_gradients_are_kept(photos: Photos, jobs: list[Job]) -> None:
             assert not torch.is_grad_enabled()
             return super().generate(*arguments)
 
-    assert len(list(generate_jobs(Watched(), jobs[:1], photos, CPU))) == 1  # type: ignore[arg-type]
+    assert len(list(generate_jobs(Watched(), jobs[:1], photos, CPU))) == 1

@@ -11,7 +11,7 @@ from repose import cli
 from repose.cli import app, main
 from repose.data.known_poses import KnownPoses
 from repose.errors import ReposeError
-from repose.jobs import Job, Workshop
+from repose.jobs import FileJob, FileReposer
 from repose.reposer import Reposer
 from tiny_system import STANDING, save_openpose, save_photo, save_system
 
@@ -47,8 +47,8 @@ def test_photos_and_a_pose_become_an_image(here: Path) -> None:
     assert image.shape == (32, 24, 3)
     np.testing.assert_array_equal(np.asarray(Image.open(here / "row.png"))[-36:-4, -28:-4], image)
     reposer = Reposer.load(here / "model.safetensors")
-    job = Job("", (here / "front.jpg", here / "side.jpg"), str(here / "target.jpg"), here / "x.png")
-    made = Workshop(reposer, KnownPoses([here / "openpose"]), None).make(job)
+    job = FileJob("", (here / "front.jpg", here / "side.jpg"), str(here / "target.jpg"), here / "x.png")
+    made = FileReposer(reposer, KnownPoses([here / "openpose"]), None).make(job)
     np.testing.assert_array_equal(image, made.generated)
 
 

@@ -7,16 +7,16 @@ from PIL import Image
 from repose import jobs as module
 from repose.data.known_poses import KnownPoses
 from repose.errors import ReposeError
-from repose.jobs import Job, Workshop, check_outputs, make_all, make_image, make_one, read_jobs
+from repose.jobs import FileJob, FileReposer, check_outputs, make_all, make_image, make_one, read_jobs
 from repose.reposer import Reposer
 from tiny_system import SIZE, STANDING, save_openpose, save_photo, save_system
 
 
-def workshop(
+def file_reposer(
     tmp_path: Path, *keypoints: Path, kind: str = "attend", pose_size: tuple[int, int] | None = None, most: int = 2
-) -> Workshop:
+) -> FileReposer:
     model = save_system(tmp_path / f"{kind}.safetensors", kind, most_sources=most)
-    return Workshop(Reposer.load(model), KnownPoses(keypoints), pose_size)
+    return FileReposer(Reposer.load(model), KnownPoses(keypoints), pose_size)
 
 
 def posed_photo(path: Path, seed: int = 0) -> Path:
@@ -33,9 +33,9 @@ def items(tmp_path: Path, *names: str) -> Path:
     return tmp_path / "items"
 
 
-def job(tmp_path: Path, pose: str, *names: str, out: str = "new.png") -> Job:
+def job(tmp_path: Path, pose: str, *names: str, out: str = "new.png") -> FileJob:
     sources = tuple(posed_photo(tmp_path / f"{name}.jpg", seed) for seed, name in enumerate(names or ("front",)))
-    return Job("the job", sources, pose, tmp_path / out)
+    return FileJob("the job", sources, pose, tmp_path / out)
 
 
 def test_a_pose_is_a_json_a_csv_or_a_photo(tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_a_pose_is_a_json_a_csv_or_a_photo(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows[:count], ""]))
     save_photo(tmp_path / "t.jpg", 7)
     posed_photo(tmp_path / "front.jpg")
-    shop = workshop(tmp_path, tmp_path / "front_keypoints.json", tmp_path / "two.csv")
+    reposer = file_reposer(tmp_path, tmp_path / "front_keypoints.json", tmp_path / "two.csv")
     images = [
-        shop.make(job(tmp_path, str(tmp_path / pose))).generated
+        reposer.make(job(tmp_path, str(tmp_path / pose))).generated
         for pose in ("pose.json", "one.csv", "two.csv#t.jpg", "t.jpg", "two.csv#u.jpg")
     ]
     for image in images[1:4]:
@@ -59,17 +59,17 @@ def test_a_pose_is_a_json_a_csv_or_a_photo(tmp_path: Path) -> None:
 def test_a_pose_without_a_photo_is_of_the_first_photos_size_or_of_the_one_named(tmp_path: Path) -> None:
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json", STANDING * 4 + np.float32(1.5))))
     with pytest.raises(ReposeError, match=r"pose\.json: .* lie outside .* 48 px wide and 64 px high.*--pose-size"):
-        workshop(tmp_path, tmp_path).make(one)
-    made = workshop(tmp_path, tmp_path, pose_size=(256, 192)).make(one)
+        file_reposer(tmp_path, tmp_path).make(one)
+    made = file_reposer(tmp_path, tmp_path, pose_size=(256, 192)).make(one)
     assert (made.target.height, made.target.width) == (256, 192)
-    same = workshop(tmp_path, tmp_path).make(one._replace(pose=str(save_openpose(tmp_path / "small.json"))))
+    same = file_reposer(tmp_path, tmp_path).make(one._replace(pose=str(save_openpose(tmp_path / "small.json"))))
     assert (same.target.height, same.target.width) == SIZE
     np.testing.assert_array_equal(made.generated, same.generated)
 
 
 def test_one_call_makes_the_image_that_a_job_makes(tmp_path: Path) -> None:
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json", STANDING + 2)), "front", "side")
-    made = workshop(tmp_path, tmp_path).make(one).generated
+    made = file_reposer(tmp_path, tmp_path).make(one).generated
     checkpoint = save_system(tmp_path / "model.safetensors")
     image = make_image([str(p) for p in one.sources], one.pose, checkpoint=checkpoint, keypoints=[str(tmp_path)])
     np.testing.assert_array_equal(image, made)
@@ -78,11 +78,11 @@ def test_one_call_makes_the_image_that_a_job_makes(tmp_path: Path) -> None:
 def test_poses_that_are_not_known_are_asked_for_with_the_way_to_find_them(tmp_path: Path) -> None:
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")))
     with pytest.raises(ReposeError, match=r"There are no keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"):
-        workshop(tmp_path).make(one)
+        file_reposer(tmp_path).make(one)
     other = save_openpose(tmp_path / "x/other_keypoints.json")
     with pytest.raises(ReposeError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
-        workshop(tmp_path, other).make(one)
-    paper = workshop(tmp_path, kind="paper")
+        file_reposer(tmp_path, other).make(one)
+    paper = file_reposer(tmp_path, kind="paper")
     assert paper.make(one).generated.shape == (32, 24, 3)
     with pytest.raises(ReposeError, match=r"There are no keypoints of .*target\.jpg"):
         paper.make(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))))
@@ -90,20 +90,20 @@ def test_poses_that_are_not_known_are_asked_for_with_the_way_to_find_them(tmp_pa
 
 def test_photos_beyond_the_most_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pose = str(save_openpose(tmp_path / "pose.json"))
-    three, shop = job(tmp_path, pose, "a", "b", "c"), workshop(tmp_path, tmp_path)
-    make_one(three, shop, None)
+    three, reposer = job(tmp_path, pose, "a", "b", "c"), file_reposer(tmp_path, tmp_path)
+    make_one(three, reposer, None)
     assert f"takes 2 photos; left out: {tmp_path / 'c.jpg'}" in capsys.readouterr().err
-    two = shop.make(three._replace(sources=three.sources[:2]))
+    two = reposer.make(three._replace(sources=three.sources[:2]))
     np.testing.assert_array_equal(np.asarray(Image.open(three.out)), two.generated)
-    make_all([three], shop)
+    make_all([three], reposer)
     assert f"1 jobs name more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
 
 
 def test_what_is_made_of_a_job_does_not_depend_on_those_before(tmp_path: Path) -> None:
     jobs = read_jobs(items(tmp_path, "blue", "red"), tmp_path)
-    shop = workshop(tmp_path, tmp_path / "items")
-    both = [shop.make(one).generated for one in jobs]
-    alone = [workshop(tmp_path, tmp_path / "items").make(one).generated for one in jobs]
+    reposer = file_reposer(tmp_path, tmp_path / "items")
+    both = [reposer.make(one).generated for one in jobs]
+    alone = [file_reposer(tmp_path, tmp_path / "items").make(one).generated for one in jobs]
     np.testing.assert_array_equal(both, alone)
     assert (both[0] != both[1]).any()
 
@@ -118,9 +118,9 @@ def test_a_garment_in_many_poses_is_read_once(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(module, "read_photo", noted)
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")), "a", "b")
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
-    shop = workshop(tmp_path, tmp_path)
+    reposer = file_reposer(tmp_path, tmp_path)
     for each in (one, one, one._replace(sources=one.sources[::-1]), other, one):
-        shop.make(each)
+        reposer.make(each)
     assert read == ["a.jpg", "b.jpg", "c.jpg", "a.jpg", "b.jpg"]
 
 
@@ -131,7 +131,7 @@ def test_all_that_can_be_made_is_made_and_the_rest_is_listed(tmp_path: Path) -> 
     (folder / "d/front.jpg").unlink()
     out = tmp_path / "out"
     with pytest.raises(ReposeError) as caught:
-        make_all(read_jobs(folder, out), workshop(tmp_path, folder))
+        make_all(read_jobs(folder, out), file_reposer(tmp_path, folder))
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 of 5 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is no photo (0 bytes)")
@@ -165,14 +165,16 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
     )
     jobs = read_jobs(file, Path("out"))
     assert jobs == [
-        Job(
+        FileJob(
             f"{file}, line 2",
             (tmp_path / "a.jpg", tmp_path / "b.jpg"),
             str(tmp_path / "pose.json"),
             Path("out/x/ä.png"),
         ),
-        Job(f"{file}, line 4", (tmp_path / "c d.jpg",), str(tmp_path / "poses.csv#e/f.jpg"), Path("out/c d_in_f.png")),
-        Job(f"{file}, line 5", (), "", Path("out/g.png")),
+        FileJob(
+            f"{file}, line 4", (tmp_path / "c d.jpg",), str(tmp_path / "poses.csv#e/f.jpg"), Path("out/c d_in_f.png")
+        ),
+        FileJob(f"{file}, line 5", (), "", Path("out/g.png")),
     ]
     file.write_text("pose,sources\np.jpg,a.jpg\n")
     assert read_jobs(file, Path("out"))[0].out == Path("out/a_in_p.png")
@@ -208,7 +210,7 @@ def test_a_missing_file_and_a_folder_without_jobs_are_refused(tmp_path: Path) ->
 
 
 def test_two_outputs_in_one_file_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    one = Job("1", (Path("a.jpg"),), "p.json", tmp_path / "x.png")
+    one = FileJob("1", (Path("a.jpg"),), "p.json", tmp_path / "x.png")
     check_outputs([one, one._replace(out=tmp_path / "y.png")])
     with pytest.raises(ReposeError, match=r"2 images would be written to one file: .*x\.png"):
         check_outputs([one, one._replace(out=tmp_path / "z/../x.png")])
@@ -224,11 +226,11 @@ def test_a_photo_that_is_read_is_never_written_over(tmp_path: Path, role: str, o
     sources, pose = ((read,), "p.json") if role == "source" else ((Path("a.jpg"),), str(read))
     out = "x.png" if others else "read.png"
     with pytest.raises(ReposeError, match=r"read\.png is a photo or pose that is read; it is never written over"):
-        check_outputs([Job("1", sources, pose, tmp_path / out)], [tmp_path / name for name in others])
+        check_outputs([FileJob("1", sources, pose, tmp_path / out)], [tmp_path / name for name in others])
 
 
 def test_outputs_are_png_files(tmp_path: Path) -> None:
-    one = Job("1", (Path("a.jpg"),), "", tmp_path / "x.jpg")
+    one = FileJob("1", (Path("a.jpg"),), "", tmp_path / "x.jpg")
     with pytest.raises(ReposeError, match=r"x\.jpg: images are written as PNG"):
         check_outputs([one])
     (tmp_path / "folder.png").mkdir()
@@ -238,15 +240,15 @@ def test_outputs_are_png_files(tmp_path: Path) -> None:
 
 def test_a_picture_is_written_beside_the_image_if_wanted(tmp_path: Path) -> None:
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")))
-    make_one(one, workshop(tmp_path, tmp_path), tmp_path / "picture.png")
+    make_one(one, file_reposer(tmp_path, tmp_path), tmp_path / "picture.png")
     image, picture = (np.asarray(Image.open(path)) for path in (one.out, tmp_path / "picture.png"))
     np.testing.assert_array_equal(picture[-36:-4, -28:-4], image)
 
 
 def test_a_job_without_photos_or_pose_says_so(tmp_path: Path) -> None:
     one = job(tmp_path, "")
-    shop = workshop(tmp_path, tmp_path)
+    reposer = file_reposer(tmp_path, tmp_path)
     with pytest.raises(ReposeError, match="No pose is named, or several"):
-        shop.make(one)
+        reposer.make(one)
     with pytest.raises(ReposeError, match="No source photo is named"):
-        shop.make(one._replace(sources=()))
+        reposer.make(one._replace(sources=()))

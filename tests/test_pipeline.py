@@ -30,7 +30,7 @@ def test_the_stages_are_the_seven_in_order() -> None:
         pytest.param(
             {
                 name
-                for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
+                for name, command in get_command(app).commands.items()
                 if getattr(command, "rich_help_panel", None) == STAGES
             },
             id="repose --help",

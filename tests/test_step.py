@@ -1,6 +1,6 @@
 """One training step against the same step written out, term by term; what each network learns from and what not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -21,26 +21,19 @@ from repose.step import AdversarialSystem
 
 SMALL = DiscriminatorSettings(width=4, layers=1)
 RATE = 0.01
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def paper(**losses: Any) -> PaperRow:
-    return PaperRow(
-        "paper",
-        steps=9,
-        discriminators=SMALL,
-        losses=LossSettings(**losses),
-        generator=PaperSettings(width=4, blocks=1),
-    )
+    return PaperRow("paper", generator=PaperSettings(width=4, blocks=1), **alike(losses))
 
 
 def attend(**losses: Any) -> AttendRow:
-    return AttendRow(
-        "attend",
-        steps=9,
-        discriminators=SMALL,
-        losses=LossSettings(**losses),
-        generator=AttendSettings(width=4, blocks=1),
-    )
+    return AttendRow("attend", generator=AttendSettings(width=4, blocks=1), **alike(losses))
+
+
+def alike(losses: dict[str, float | str]) -> dict[str, Any]:
+    return {"steps": 9, "discriminators": SMALL, "losses": LossSettings(**losses)}
 
 
 ROWS = {
@@ -55,14 +48,6 @@ ROWS = {
     "attend alone": attend(image=0.0, pose=0.0, copied=0.5, painted=0.5),
 }
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def system_of(row: Row) -> AdversarialSystem:
@@ -114,7 +99,7 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
     y, p, y_other, p_other = made.images[made.target], made.poses[made.target], made.other_image, made.other_pose
 
     def generated(pose: Poses) -> Generated:
-        return g.decode(g.encode(made.images, made.poses, made.sources, made.mask), pose)  # type: ignore[operator]
+        return g.decode(g.encode(made.images, made.poses, made.sources, made.mask), pose)
 
     def fakes(name: str) -> list[tuple[Tensor, Tensor]]:
         both = weights.adversarial_on == "both" or (name == "pose" and weights.real_pair == "both")
@@ -211,7 +196,7 @@ def test_a_discriminator_without_weight_is_gone(row: Row, gone: set[str]) -> Non
 def test_without_discriminators_nothing_is_made_in_another_pose() -> None:
     system, asked = system_of(ROWS["without both"]), []
     decode = system.generator.decode
-    system.generator.decode = lambda code, pose: asked.append(pose) or decode(code, pose)  # type: ignore[method-assign]
+    system.generator.decode = lambda code, pose: asked.append(pose) or decode(code, pose)
     made = batch()
     step(system, made)
     assert len(asked) == 1
@@ -239,8 +224,8 @@ def test_the_two_passes_share_one_code() -> None:
         codes.append(encode(*args))
         return codes[-1]
 
-    system.generator.encode = counted  # type: ignore[method-assign]
-    system.generator.decode = lambda code, pose: decoded.append((code, pose)) or decode(code, pose)  # type: ignore[method-assign]
+    system.generator.encode = counted
+    system.generator.decode = lambda code, pose: decoded.append((code, pose)) or decode(code, pose)
     made = batch()
     step(system, made)
     assert len(codes) == 1

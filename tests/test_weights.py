@@ -1,8 +1,6 @@
 """Weights by digest: from a path, a web server or S3, once."""
 
 import hashlib
-import threading
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from repose.data import transfer
 from repose.errors import ReposeError
 from repose.weights import cache_folder, locate
+from serving import serving
 
 BODY = hashlib.shake_256(b"weights").digest(5000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -51,12 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "*")
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield server
 
 
 @pytest.fixture
@@ -164,22 +159,6 @@ def test_weights_of_another_digest_never_reach_the_cache(server: Server, cache: 
 def test_weights_that_a_web_server_does_not_have_are_told(server: Server, cache: Path) -> None:
     with pytest.raises(ReposeError, match=rf"There is no {server.address}/other\.pth \(HTTP 404\)"):
         locate(f"{server.address}/other.pth", SHA256)
-
-
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "made-up")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("NO_PROXY", "*")
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
-    server.stop()
 
 
 def test_weights_of_s3_are_fetched_once(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

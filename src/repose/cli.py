@@ -223,7 +223,7 @@ def generate(
             raise ReposeError(
                 "Name at least one photo and a --pose, or many of both with --jobs (repose generate --help)."
             )
-        listed = [work.Job("The job", tuple(photos), pose, out)]
+        listed = [work.FileJob("The job", tuple(photos), pose, out)]
     else:
         if photos or pose or picture:
             raise ReposeError("With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --picture.")
@@ -231,11 +231,11 @@ def generate(
     work.check_outputs(listed, [picture] if picture else [])
     chosen = set_up(device, threads, seed=0)
     reposer = Reposer.load(checkpoint or _trained(USED), chosen)
-    workshop = work.Workshop(reposer, KnownPoses(keypoints or []), size)
+    file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size)
     if jobs is None:
-        work.make_one(listed[0], workshop, picture)
+        work.make_one(listed[0], file_reposer, picture)
     else:
-        work.make_all(listed, workshop)
+        work.make_all(listed, file_reposer)
 
 
 def _pose_size(text: str) -> tuple[int, int] | None:

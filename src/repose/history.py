@@ -29,6 +29,7 @@ class History:
         self._live = _dvclive(folder / "live")
         for row in self._rows:
             self._to_live(row)
+        self._summarise_live()
 
     @property
     def latest(self) -> dict[str, float]:
@@ -63,6 +64,7 @@ class History:
         row = {"step": float(step), **dict(zip(self._since[0], means, strict=True))}
         self._rows.append(row)
         self._to_live(row)
+        self._summarise_live()
         self._since, self._checked = [], 0
 
     def write(self) -> None:
@@ -76,6 +78,9 @@ class History:
             for name, value in row.items():
                 if name != "step":
                     self._live.log_metric(f"train/{name}", value)
+
+    def _summarise_live(self) -> None:
+        if self._live is not None and self._rows:
             self._live.make_summary()
 
 
@@ -96,10 +101,15 @@ def _dvclive(folder: Path) -> Any:
     return Live(str(folder), save_dvc_exp=False, dvcyaml=None)
 
 
+def what_is_kept(checkpoint: Path) -> str:
+    """Of a run that stopped, for its message."""
+    return f"The last good checkpoint is kept: {checkpoint}" if checkpoint.exists() else "No checkpoint was written yet"
+
+
 def _not_finite(system: str, name: str, step: int, value: Tensor, checkpoint: Path) -> str:
-    kept = f"The last good checkpoint is kept: {checkpoint}" if checkpoint.exists() else "No checkpoint was written yet"
     word = "NaN" if math.isnan(float(value)) else "infinite"
     return (
-        f"Training {system} stopped: the loss term {name} became {word} at step {step}. {kept}. Lower the learning rate or "
-        f"the weight of that term in systems.{system}, or use precision fp32; the same settings would end the same way."
+        f"Training {system} stopped: the loss term {name} became {word} at step {step}. {what_is_kept(checkpoint)}. Lower "
+        f"the learning rate or the weight of that term in systems.{system}, or use precision fp32; the same settings would "
+        "end the same way."
     )

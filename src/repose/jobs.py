@@ -30,7 +30,7 @@ HOW_TO_FIND_POSES = (
 )
 
 
-class Job(NamedTuple):
+class FileJob(NamedTuple):
     """One image to make."""
 
     name: str  # for messages about many jobs
@@ -47,7 +47,7 @@ class Made(NamedTuple):
     target: TargetPose
 
 
-class Workshop:
+class FileReposer:
     """Makes the images of jobs, one by one: what is made of a job does not depend on those before it.
 
     Photos are kept until the next job is done, so that one garment in many poses is read once.
@@ -62,7 +62,7 @@ class Workshop:
         self._reposer, self._poses, self._pose_size = reposer, poses, pose_size
         self._kept: dict[Path, SourcePhoto] = {}
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: FileJob) -> Made:
         """Read what a job names and make its image; photos beyond the most that the system takes are left out.
 
         Raises:
@@ -76,11 +76,11 @@ class Workshop:
         """See `Reposer.picture`."""
         return self._reposer.picture(made.sources, made.target, made.generated)
 
-    def left_out(self, job: Job) -> tuple[Path, ...]:
+    def left_out(self, job: FileJob) -> tuple[Path, ...]:
         """The photos of a job that are too many for the system."""
         return job.sources[self._reposer.most_sources :]
 
-    def _sources(self, job: Job) -> list[SourcePhoto]:
+    def _sources(self, job: FileJob) -> list[SourcePhoto]:
         used = job.sources[: self._reposer.most_sources]
         if not used:
             raise ReposeError("No source photo is named. Name at least one.")
@@ -93,7 +93,7 @@ class Workshop:
             return SourcePhoto(pixels, None, str(path))
         return SourcePhoto(pixels, self._known(path, *pixels.shape[:2]), str(path))
 
-    def _target(self, job: Job, height: int, width: int) -> TargetPose:
+    def _target(self, job: FileJob, height: int, width: int) -> TargetPose:
         if not job.pose:
             raise ReposeError("No pose is named, or several. Name one: a JSON, a CSV or a photo.")
         file, row = _file_and_row(job.pose)
@@ -132,11 +132,11 @@ def make_image(
         ReposeError: a file cannot be read, or a pose that is needed is not known.
     """
     poses = KnownPoses([Path(path) for path in keypoints])
-    workshop = Workshop(Reposer.load(checkpoint, device), poses, pose_size)
-    return workshop.make(Job("The image", tuple(Path(path) for path in photos), str(pose), Path())).generated
+    file_reposer = FileReposer(Reposer.load(checkpoint, device), poses, pose_size)
+    return file_reposer.make(FileJob("The image", tuple(Path(path) for path in photos), str(pose), Path())).generated
 
 
-def read_jobs(path: Path, out: Path) -> list[Job]:
+def read_jobs(path: Path, out: Path) -> list[FileJob]:
     """The jobs of a CSV or of a folder of folders, with their images in the folder `out`.
 
     Raises:
@@ -152,7 +152,7 @@ def read_jobs(path: Path, out: Path) -> list[Job]:
     return jobs
 
 
-def check_outputs(jobs: Sequence[Job], others: Iterable[Path] = ()) -> None:
+def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     """Refuse, before anything is made, what would be lost: two images in one file, or an image over what is read.
 
     Args:
@@ -180,23 +180,23 @@ def check_outputs(jobs: Sequence[Job], others: Iterable[Path] = ()) -> None:
         raise ReposeError(f"{lost[0]} is a photo or pose that is read; it is never written over. Name another output.")
 
 
-def make_one(job: Job, workshop: Workshop, picture: Path | None) -> None:
+def make_one(job: FileJob, file_reposer: FileReposer, picture: Path | None) -> None:
     """Make and write one image and, if wanted, a picture of how it came about.
 
     Raises:
-        ReposeError: as `Workshop.make`, or the disk cannot be written to.
+        ReposeError: as `FileReposer.make`, or the disk cannot be written to.
     """
-    made = workshop.make(job)
-    left_out = ", ".join(map(str, workshop.left_out(job)))
+    made = file_reposer.make(job)
+    left_out = ", ".join(map(str, file_reposer.left_out(job)))
     if left_out:
         say(f"generate: the system takes {len(made.sources)} photos; left out: {left_out}")
     write_bytes(job.out, encode_png(made.generated))
     if picture is not None:
-        write_bytes(picture, encode_png(workshop.picture(made)))
+        write_bytes(picture, encode_png(file_reposer.picture(made)))
     say(f"generate: {job.out} is ready")
 
 
-def make_all(jobs: Sequence[Job], workshop: Workshop) -> None:
+def make_all(jobs: Sequence[FileJob], file_reposer: FileReposer) -> None:
     """Make and write the image of every job that can be made.
 
     Raises:
@@ -205,15 +205,15 @@ def make_all(jobs: Sequence[Job], workshop: Workshop) -> None:
     failures = []
     for job in bar(jobs, "generate"):
         try:
-            made = workshop.make(job)
+            made = file_reposer.make(job)
         except ReposeError as error:
             failures.append(f"{job.name}: {error}")
             continue
         write_bytes(job.out, encode_png(made.generated))
-    with_more = [job for job in jobs if workshop.left_out(job)]
+    with_more = [job for job in jobs if file_reposer.left_out(job)]
     if with_more:
         say(f"generate: {len(with_more):,} jobs name more photos than the system takes; of {with_more[0].name}, "
-            f"{', '.join(map(str, workshop.left_out(with_more[0])))} left out")  # fmt: skip
+            f"{', '.join(map(str, file_reposer.left_out(with_more[0])))} left out")  # fmt: skip
     if failures:
         listed = "\n  ".join(failures)
         raise ReposeError(f"{len(failures):,} of {len(jobs):,} images could not be made; the others are.\n  {listed}")
@@ -225,18 +225,18 @@ def _file_and_row(pose: str) -> tuple[Path, str | None]:
     return (Path(file), row) if mark and file.lower().endswith(".csv") else (Path(pose), None)
 
 
-def _jobs_of_folder(folder: Path, out: Path) -> list[Job]:
+def _jobs_of_folder(folder: Path, out: Path) -> list[FileJob]:
     jobs = []
     for place in sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith(".")):
         poses = sorted(place.glob("pose.*"))
         photos = [file for file in sorted(place.iterdir()) if is_image(file.name) and file not in poses]
         if poses or photos:
             pose = str(poses[0]) if len(poses) == 1 else ""
-            jobs.append(Job(place.name, tuple(photos), pose, out / f"{place.name}.png"))
+            jobs.append(FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png"))
     return jobs
 
 
-def _jobs_of_csv(file: Path, out: Path) -> list[Job]:
+def _jobs_of_csv(file: Path, out: Path) -> list[FileJob]:
     jobs = []
     for number, cells in _rows(file):
         name = f"{file}, line {number}"
@@ -244,7 +244,9 @@ def _jobs_of_csv(file: Path, out: Path) -> list[Job]:
             raise ReposeError(f"{name} has more values than the header. Separate the photos of one job with ';'.")
         sources = tuple(file.parent / part.strip() for part in cells["sources"].split(";") if part.strip())
         pose = str(file.parent / cells["pose"].strip()) if cells["pose"].strip() else ""
-        jobs.append(Job(name, sources, pose, _inside(out, cells.get("out", "").strip() or _usual(sources, pose), name)))
+        jobs.append(
+            FileJob(name, sources, pose, _inside(out, cells.get("out", "").strip() or _usual(sources, pose), name))
+        )
     return jobs
 
 

@@ -41,7 +41,7 @@ def upright(yaw: float, **other: object) -> Pose:
         ("lean", "hip_tilt", "chest_tilt", "chest_twist", "chest_pitch", "head_turn", "head_tilt", "head_pitch"), 0.0
     )
     limbs = {"right_arm": HANGING, "left_arm": HANGING, "right_leg": STRAIGHT, "left_leg": STRAIGHT}
-    return Pose(yaw=yaw, **(angles | limbs | other))  # type: ignore[arg-type]
+    return Pose(yaw=yaw, **(angles | limbs | other))
 
 
 def in_tee(shape: Shape = MAN, look: Look = LOOK, **changes: object) -> Figure:
@@ -54,7 +54,7 @@ def in_tee(shape: Shape = MAN, look: Look = LOOK, **changes: object) -> Figure:
     )  # fmt: skip
     white = replace(trousers(chance, False, calm=True), cloth=plain((240, 240, 240)), denim=False, side=None, belt=None)
     shoes = Shoes("shoe", (30, 30, 30), (30, 30, 30), None)
-    return dressed(shape, look, Outfit(replace(top, **changes), None, white, shoes), 1.0, np.random.default_rng(0))  # type: ignore[arg-type]
+    return dressed(shape, look, Outfit(replace(top, **changes), None, white, shoes), 1.0, np.random.default_rng(0))
 
 
 def view(figure: Figure, yaw: float, **angles: object) -> Rendering:

@@ -88,8 +88,8 @@ def test_a_file_without_header_is_refused() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        row(y=[10.5, *Y[1:]]),  # type: ignore[list-item]
-        row(y=["ten", *Y[1:]]),  # type: ignore[list-item]
+        row(y=[10.5, *Y[1:]]),
+        row(y=["ten", *Y[1:]]),
         row().replace(", ", " "),
         row().replace(": [", ", ["),
         row() + ": [1]",

@@ -13,15 +13,7 @@ from repose.data.skeleton import COLOURS, JOINT, LIMBS, MIRROR, K, mirrored
 from repose.errors import ReposeError
 
 NAN = np.float32(np.nan)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Torch's threads wait for each other where other tests keep the cores busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def one_limb(start, end, limb=0):

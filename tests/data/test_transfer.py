@@ -5,7 +5,6 @@ import hashlib
 import io
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -17,6 +16,7 @@ import pytest
 from repose.data import transfer
 from repose.errors import ReposeError
 from repose.files import partial_path
+from serving import serving
 
 BODY = hashlib.shake_256(b"body").digest(3 * transfer.CHUNK + 17)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -98,12 +98,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield server
 
 
 class Sleeps(list[float]):
@@ -377,8 +373,8 @@ def test_no_connection_is_tried_again_and_told(
 
     def get(*_: Any, **__: Any) -> None:
         if fault == "NameResolutionError":
-            reason = urllib3.exceptions.NameResolutionError("s3cret", None, socket.gaierror())  # type: ignore[arg-type]
-            raise requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "s3cret", reason))  # type: ignore[arg-type]
+            reason = urllib3.exceptions.NameResolutionError("s3cret", None, socket.gaierror())
+            raise requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "s3cret", reason))
         raise getattr(requests.exceptions, fault)("https://anna:s3cret@example.org")
 
     monkeypatch.setattr(requests, "get", get)
@@ -505,33 +501,6 @@ def test_base_names(address: str, expected: str) -> None:
 # ---- S3 ----
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "s3cret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-
-
-@pytest.fixture
-def endpoint(s3_server: str, credentials: None, request: pytest.FixtureRequest) -> str:
-    import urllib.request
-
-    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset", method="POST")).close()  # noqa: S310
-    return s3_server
-
-
 @pytest.fixture
 def put(endpoint: str) -> Callable[[str, bytes], None]:
     client = transfer._s3_client(endpoint)
@@ -548,7 +517,9 @@ def test_s3_object_arrives_and_is_asked_after(put: Callable[[str, bytes], None],
     assert transfer.fetch("s3://data/in/img.zip", tmp_path / "a", endpoint=endpoint).read_bytes() == OTHER
 
 
-def test_s3_transfer_goes_on_with_a_range_of_the_same_etag(server: Server, credentials: None, tmp_path: Path) -> None:
+def test_s3_transfer_goes_on_with_a_range_of_the_same_etag(
+    server: Server, s3_credentials: None, tmp_path: Path
+) -> None:
     server.modified = "Tue, 01 Nov 2022 10:00:00 GMT"
     server.plans = [{"cut": transfer.CHUNK}, {"status": 503}]
     sleeps = Sleeps()
@@ -587,7 +558,7 @@ def test_s3_transfer_of_the_next_run_goes_on_or_starts_over(
     assert transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint=endpoint).read_bytes() == body
 
 
-def test_s3_server_that_ignores_if_match_is_not_believed(server: Server, credentials: None, tmp_path: Path) -> None:
+def test_s3_server_that_ignores_if_match_is_not_believed(server: Server, s3_credentials: None, tmp_path: Path) -> None:
     server.modified = "Tue, 01 Nov 2022 10:00:00 GMT"
     server.plans = [{"cut": transfer.CHUNK}, {"blind": True}]
     sleeps = Sleeps()
@@ -663,7 +634,7 @@ def test_s3_prefix_in_a_bucket_that_is_not_there_is_told(endpoint: str) -> None:
     (400, "RequestTimeout", "answers 400 RequestTimeout; gave up"),
 ])  # fmt: skip
 def test_s3_refusals_say_what_to_do(
-    server: Server, credentials: None, tmp_path: Path, status: int, code: str, message: str
+    server: Server, s3_credentials: None, tmp_path: Path, status: int, code: str, message: str
 ) -> None:
     body = f"<Error><Code>{code}</Code><Message>s3cret</Message></Error>".encode()
     server.plans = [{"status": status, "body": body}] * 9
@@ -685,18 +656,18 @@ def test_s3_without_credentials_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint="http://127.0.0.1:1")
 
 
-def test_s3_server_that_is_not_there_is_told(credentials: None, tmp_path: Path) -> None:
+def test_s3_server_that_is_not_there_is_told(s3_credentials: None, tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"cannot connect to the S3 server.*gave up"):
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint="http://127.0.0.1:1", sleep=Sleeps())
 
 
-def test_s3_certificate_that_is_not_trusted_is_told(credentials: None, tmp_path: Path, server: Server) -> None:
+def test_s3_certificate_that_is_not_trusted_is_told(s3_credentials: None, tmp_path: Path, server: Server) -> None:
     endpoint = server.address.replace("http://", "https://")  # speaks no TLS
     with pytest.raises(ReposeError, match="certificate is not trusted"):
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint=endpoint, sleep=Sleeps())
 
 
-def test_an_endpoint_that_is_no_address_is_told(credentials: None, tmp_path: Path) -> None:
+def test_an_endpoint_that_is_no_address_is_told(s3_credentials: None, tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match="should read like http://host:port"):
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint="127.0.0.1")
 

@@ -7,14 +7,7 @@ from repose.errors import ReposeError
 from repose.metrics import ssim as ssim_module
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Torch's threads wait for each other where other tests keep the cores busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def by_skimage(generated, target, protocol):

@@ -338,7 +338,7 @@ def test_gradients_reach_all_parameters_in_two_steps(sources: list[list[int]]) -
     for _ in range(2):
         generated = network.decode(network.encode(images, poses, *all_of(sources)), poses[1:3])
         optimiser.zero_grad()
-        sum((part - images[1:3]).abs().mean() for part in parts(generated)).backward()  # type: ignore[union-attr]
+        sum((part - images[1:3]).abs().mean() for part in parts(generated)).backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name

@@ -90,7 +90,7 @@ def _before_the_run_is_renamed(run: Path) -> None:
         assert target == run
         _kill()
 
-    Path.rename = rename  # type: ignore[method-assign,assignment]
+    Path.rename = rename
 
 
 def _while_the_work_is_removed(run: Path) -> None:
@@ -102,7 +102,7 @@ def _while_the_work_is_removed(run: Path) -> None:
             _kill()
         real(path, **named)
 
-    shutil.rmtree = rmtree  # type: ignore[assignment]
+    shutil.rmtree = rmtree
 
 
 POINTS: dict[str, Callable[[Path], None]] = {

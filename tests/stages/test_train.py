@@ -55,8 +55,12 @@ def on_step(monkeypatch: pytest.MonkeyPatch, number: int, doing: Callable[[dict[
     monkeypatch.setattr(AdversarialSystem, "step", step)
 
 
-def interrupt(_: object) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def train_interrupted(monkeypatch: pytest.MonkeyPatch, data: Data, run: Path, **changes: Any) -> None:
+    """Ctrl-C in the third step."""
+    with monkeypatch.context() as patched:
+        on_step(patched, 3, lambda _: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(data, run, **changes)
 
 
 def on_flush(monkeypatch: pytest.MonkeyPatch, name: str, number: int, error: OSError) -> None:
@@ -223,10 +227,7 @@ def test_interrupted_by_ctrl_c_it_goes_on(
     data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "attend"
-    with monkeypatch.context() as patched:
-        on_step(patched, 3, interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(data, run)
+    train_interrupted(monkeypatch, data, run)
     assert not run.exists()
     train_tiny(data, run)
     assert files_in(run) == files_in(runs / "attend")
@@ -236,10 +237,7 @@ def test_what_other_settings_left_does_not_disturb(
     data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "attend"
-    with monkeypatch.context() as patched:
-        on_step(patched, 3, interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(data, run, seed=1)
+    train_interrupted(monkeypatch, data, run, seed=1)
     left = files_in(the_work(run))
     train_tiny(data, run)
     assert files_in(run) == files_in(runs / "attend")
@@ -355,10 +353,7 @@ def test_a_cut_checkpoint_in_the_work_says_what_to_delete(
 ) -> None:
     run = tmp_path / "attend"
     before = files_in(train_tiny(data, run, seed=1))
-    with monkeypatch.context() as patched:
-        on_step(patched, 3, interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny(data, run)
+    train_interrupted(monkeypatch, data, run)
     last = the_work(run) / "checkpoints" / "last.safetensors"
     os.truncate(last, last.stat().st_size // 2)
     with pytest.raises(ReposeError, match=r"is not a whole checkpoint .* delete it and train again") as caught:

@@ -43,7 +43,8 @@ from repose.devices import set_up
 from repose.errors import ReposeError
 from repose.files import whole_folder, write_bytes
 from repose.generate import Job, generate_jobs, jobs_of_pairs
-from repose.history import History
+from repose.history import History, what_is_kept
+from repose.models.layers import parameter_count
 from repose.models.systems import Row, System, build
 from repose.models.vgg import LayersName, PerceptualLoss
 from repose.pictures import grid
@@ -59,9 +60,7 @@ _NOT_DECIDING = ("device", "workers", "cache_megabytes")
 class PerceptualSettings:
     """VGG19 for the second term of Eq. 1."""
 
-    weights: (
-        str | None
-    )  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, and reports say so
+    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, as reports say
     sha256: str | None  # of that file, at least its first 8 digits
     layers: LayersName  # which layers count how much
     endpoint: str | None = None  # for s3://: a server other than Amazon's
@@ -187,11 +186,10 @@ def _save(path: Path, trained: System, about: About, last: Path) -> None:
     """Write a checkpoint to go on from; never one whose weights are not finite (a finite loss can have made them so)."""
     for name, network in trained.networks.items():
         if not all(bool(weights.isfinite().all()) for weights in network.parameters()):
-            kept = f"The last good checkpoint is kept: {last}" if last.exists() else "No checkpoint was written yet"
             raise ReposeError(
                 f"Training {about.system} stopped: weights of the network {name} are not finite after step {about.step}. "
-                f"{kept}. Lower the learning rate in systems.{about.system}, or use precision fp32; the same settings "
-                "would end the same way."
+                f"{what_is_kept(last)}. Lower the learning rate in systems.{about.system}, or use precision fp32; the same "
+                "settings would end the same way."
             )
     checkpoint.save(path, trained, about, to_resume=True)
 
@@ -221,7 +219,7 @@ def _record(trained: System, about: About, settings: TrainSettings, device: torc
         "device": device.type,
         "precision": settings.precision,
         "perceptual": chosen.layers if about.row.losses.perceptual and chosen.weights is not None else None,
-        "parameters": {name: sum(p.numel() for p in n.parameters()) for name, n in trained.networks.items()},
+        "parameters": {name: parameter_count(network) for name, network in trained.networks.items()},
     }
 
 
@@ -232,9 +230,8 @@ def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> Perc
     if chosen.weights is None:
         say("train.perceptual.weights is null: the loss has no perceptual term (second term of Eq. 1)")
         return None
-    return PerceptualLoss(locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint), chosen.layers).to(
-        device
-    )
+    weights = locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint)
+    return PerceptualLoss(weights, chosen.layers).to(device)
 
 
 def _autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:
