@@ -187,18 +187,10 @@ def _photo_of_json(file: str) -> str:
 
 
 def _main_person(file: Path, height: int, width: int) -> np.ndarray:
-    people = pose_files.read_openpose_json(_content(file), str(file))
-    people[people[..., 2] < LEAST_CONFIDENCE] = 0
+    people = pose_files.people_in(_content(file), str(file), LEAST_CONFIDENCE)
     if not len(people):
         return np.full((K, 2), np.nan, np.float32)
-    joints = people[pose_files.main_person(people, height, width)]
-    keypoints = np.where(joints[:, 2:] > 0, joints[:, :2], np.float32(np.nan))
-    if present(keypoints).any() and np.nanmax(keypoints) <= 1:
-        raise ReposeError(
-            f"{file}: all joints lie within one px: their coordinates are shares of the image's width and height. Run "
-            "OpenPose with --keypoint_scale 0 (px of the image)."
-        )
-    return keypoints
+    return pose_files.keypoints_of(people[pose_files.main_person(people, height, width)], str(file))
 
 
 def _content(file: Path) -> bytes:

@@ -24,13 +24,14 @@ class Photo(NamedTuple):
     partition: str
 
 
-# What `Photo.view` can be: DeepFashion's views, Market-1501's cameras.
-VIEWS = ("front", "side", "back", "full", "flat", "additional", "c1", "c2", "c3", "c4", "c5", "c6")
+_DEEPFASHION_VIEWS = ("front", "side", "back", "full", "flat", "additional")
+# What `Photo.view` can be: one of these, or one of Market-1501's cameras.
+VIEWS = (*_DEEPFASHION_VIEWS, *(f"c{camera}" for camera in range(1, 7)))
 
 # img/WOMEN/Dresses/id_00000002/02_1_front.jpg; the folder may lie anywhere in the source.
 _DEEPFASHION_PATH = re.compile(
     r"(?:^|/)(?P<path>img(?:_highres)?/(?P<gender>MEN|WOMEN)/(?P<category>[A-Za-z_]+)/id_(?P<id>\d{8})/"
-    r"(?P<colour>\d{2})_(?P<number>[1-7])_(?P<view>front|side|back|full|flat|additional)\.jpg)$"
+    r"(?P<colour>\d{2})_(?P<number>[1-7])_(?P<view>" + "|".join(_DEEPFASHION_VIEWS) + r")\.jpg)$"
 )
 # fashionWOMENDressesid0000000202_1front.jpg (PATN) or fasionWOMENDressesid0000000202_1front.jpg (pose-gan)
 _DEEPFASHION_FLAT = re.compile(

@@ -21,7 +21,9 @@ LEAST_SIDE = 16  # px of the shorter side
 
 Size = tuple[int, int]  # height, width in px
 
-_ORIENTATION = 0x0112  # EXIF's tag, and what makes each of its values upright (1 is)
+# EXIF's tag, and what makes each of its values upright (1 is). Pillow's exif_transpose would write the EXIF anew as well,
+# which a photo with odd tags need not survive.
+_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,

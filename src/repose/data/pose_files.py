@@ -86,6 +86,33 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
     return np.stack(people) if people else np.zeros((0, K, 3), np.float32)
 
 
+def people_in(content: bytes, where: str, min_confidence: float) -> np.ndarray:
+    """The people (n, K, 3) of an OpenPose file who have at least one joint of that confidence, without their others.
+
+    Raises:
+        ReposeError: as `read_openpose_json`.
+    """
+    people = read_openpose_json(content, where)
+    people[people[..., 2] < min_confidence] = 0
+    found: np.ndarray = people[(people[..., 2] > 0).any(1)]
+    return found
+
+
+def keypoints_of(joints: np.ndarray, where: str) -> np.ndarray:
+    """OpenPose's joints (..., K, 3) as keypoints (..., K, 2) in px, NaN for missing.
+
+    Raises:
+        ReposeError: the coordinates are shares of the image's sides. `where` opens the message.
+    """
+    keypoints: np.ndarray = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
+    if present(keypoints).any() and np.nanmax(keypoints) <= 1:
+        raise ReposeError(
+            f"{where}: all joints lie within one px: their coordinates are shares of the image's width and height. Run "
+            "OpenPose with --keypoint_scale 0 (px of the image)."
+        )
+    return keypoints
+
+
 def main_person(people: np.ndarray, height: int, width: int) -> int:
     """Which of the people (people, K, 3) a photo of height x width pixels is of: a large one near the middle.
 

@@ -125,12 +125,11 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
     heights, widths = sizes["height"].to_dict(), sizes["width"].to_dict()
     joints, people_in = np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
     for row, (path, photo) in enumerate(zip(bar(paths, "keypoints"), photos, strict=True)):
-        people = _people(sources.raw[path], path, settings.min_confidence)
+        people = pose_files.people_in(sources.raw[path], path, settings.min_confidence)
         people_in[row] = len(people)
         if len(people) and photo in heights:
             joints[row] = people[pose_files.main_person(people, heights[photo], widths[photo])]
-    keypoints = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
-    _check_scale(keypoints)
+    keypoints = pose_files.keypoints_of(joints, f"The OpenPose files of {', '.join(settings.files)}")
     counts = {
         "files": len(paths),
         "files_with_several_people": int((people_in > 1).sum()),
@@ -166,22 +165,6 @@ def _photos_of(paths: list[str], sources: Sources) -> list[str]:
         name = photo.name if photo else path.rpartition("/")[2]
         photos.append(finder.find(name) or name)
     return photos
-
-
-def _people(content: bytes, path: str, min_confidence: float) -> np.ndarray:
-    """The people (n, K, 3) of a file who have at least one joint of that confidence."""
-    people = pose_files.read_openpose_json(content, path)
-    people[people[..., 2] < min_confidence] = 0
-    found: np.ndarray = people[(people[..., 2] > 0).any(1)]
-    return found
-
-
-def _check_scale(keypoints: np.ndarray) -> None:
-    if present(keypoints).any() and np.nanmax(keypoints) <= 1:
-        raise ReposeError(
-            "All joints of the OpenPose files lie within one pixel: their coordinates are shares of the photo's width "
-            "and height. Run OpenPose with --keypoint_scale 0 (pixels of the photo)."
-        )
 
 
 def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) -> tuple[np.ndarray, int]:
