@@ -1,0 +1,443 @@
+"""dvc.yaml compiled to Kubeflow: a component for each stage, and the pipeline, whose graph is DVC's.
+
+A foreach or matrix is one component and a task for each item, side by side. A task gets the params that its stage lists and
+no other, so that Kubeflow's cache is as precise as DVC's. What goes from task to task are pointers (see `pointer`); the
+data go through DVC's remote.
+"""
+
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Optional
+
+from repose.errors import ReposeError
+from repose.files import write_text
+from repose.kubeflow.needs import (
+    Environment, Needs, StageMeta, check_environment, default_needs, needs_of, out_meta, out_names, page_names,
+    read_environment,
+)  # fmt: skip
+from repose.kubeflow.params import Leaf, leaves_of, to_pipeline
+from repose.kubeflow.project import Producer, Project, Stage, name_of, task_name, unique
+
+HEAD = "# Compiled from dvc.yaml by `repose kfp compile`. Change dvc.yaml, params.yaml or the environment, not this file.\n"
+RECORD = "run-record"  # the task that leaves the run's record, whatever happened
+BASE, ENVIRONMENTS = Path("pipelines/base.yaml"), Path("pipelines/environments")
+COMPONENTS, PIPELINES = Path("components"), Path("pipelines")
+_RESERVED = ("stage", "run", "remote", "endpoint")
+_COMMAND = ["python3", "-m", "repose.kubeflow.step"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An artifact that a task takes: from which output of which stage, and under which name."""
+
+    name: str
+    producer: Producer
+    type: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage as the compiler sees it."""
+
+    stage: Stage
+    meta: StageMeta
+    inputs: tuple[Port, ...]
+    leaves: tuple[Leaf, ...]
+    versions: tuple[tuple[str, str], ...]  # name and hash of the data of each .dvc file that it reads
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Type of each artifact that it leaves, by name."""
+        outs = {name: out_meta(self.meta, path).type for path, name in out_names(self.stage, self.meta).items()}
+        return outs | dict.fromkeys(page_names(self.meta), "HTML")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is compiled: tasks in DVC's order."""
+
+    project: Project
+    environment: Environment
+    tasks: tuple[Task, ...]
+
+    def __getitem__(self, address: str) -> Task:
+        """The task of a stage."""
+        return next(task for task in self.tasks if task.stage.address == address)
+
+    @cached_property
+    def groups(self) -> dict[str, list[Task]]:
+        """The tasks of each component, by its name."""
+        groups: dict[str, list[Task]] = {}
+        for task in self.tasks:
+            groups.setdefault(task_name(task.stage.group), []).append(task)
+        return groups
+
+    @cached_property
+    def leaves(self) -> dict[str, Leaf]:
+        """The pipeline's parameters that are params, by their names."""
+        return {leaf.pipeline_name: leaf for task in self.tasks for leaf in task.leaves}
+
+    @property
+    def name(self) -> str:
+        """Of the pipeline."""
+        return self.environment.name or task_name(self.project.folder.name) or "pipeline"
+
+    @property
+    def image(self) -> str:
+        """In which each task runs."""
+        return self.environment.image or f"{self.name}:latest"
+
+    @property
+    def remote(self) -> str | None:
+        """Address of DVC's remote: the environment's, else the project's own; None: whoever starts a run says it."""
+        return self.environment.remote or _own_remote(self.project)
+
+
+def make_plan(project: Project, environment: Environment, where: str) -> Plan:
+    """What to compile.
+
+    Raises:
+        ReposeError: a stage or the environment cannot be expressed, or two things would have one name.
+    """
+    check_environment(environment, project, where)
+    metas = {stage.address: needs_of(stage, environment) for stage in project.stages}
+    plan = Plan(project, environment, tuple(_task(project, stage, metas) for stage in project.stages))
+    _check_names(plan)
+    return plan
+
+
+def write_all(project: Project, image: str | None = None) -> list[Path]:
+    """Compile the components, the pipeline and the pipeline of each environment; return the files that changed.
+
+    Raises:
+        ReposeError: see `make_plan`.
+    """
+    written = compiled(project, image)
+    changed = [path for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in changed:
+        write_text(path, written[path])
+    for stale in _stale(project.folder, written):
+        stale.unlink()
+        if not any(stale.parent.iterdir()):
+            stale.parent.rmdir()
+        changed.append(stale)
+    return changed
+
+
+def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
+    """Path and text of every file that is compiled."""
+    base_file = project.folder / BASE
+    base = read_environment(base_file) if base_file.is_file() else Environment()
+    if image:
+        base = Environment(image=image).over(base)
+    plan = make_plan(project, base, str(BASE))
+    texts = {
+        project.folder / COMPONENTS / name / "component.yaml": text_of(component_of(name, tasks, plan))
+        for name, tasks in plan.groups.items()
+    }
+    texts[project.folder / PIPELINES / "pipeline.yaml"] = text_of(pipeline_of(plan))
+    for file in sorted((project.folder / ENVIRONMENTS).glob("*.yaml")):
+        texts[project.folder / PIPELINES / f"pipeline-{file.stem}.yaml"] = text_of(pipeline_of(plan_for(project, file.stem, image)))
+    return texts
+
+
+def plan_for(project: Project, environment: str | None, image: str | None = None) -> Plan:
+    """The plan for an environment of the project by its name; None: the base alone.
+
+    Raises:
+        ReposeError: there is no such environment; see `make_plan`.
+    """
+    base_file = project.folder / BASE
+    chosen = read_environment(base_file) if base_file.is_file() else Environment()
+    where = str(BASE)
+    if environment is not None:
+        file = project.folder / ENVIRONMENTS / f"{environment}.yaml"
+        if not file.is_file():
+            known = [path.stem for path in sorted((project.folder / ENVIRONMENTS).glob("*.yaml"))]
+            raise ReposeError(f"There is no environment {environment!r} ({ENVIRONMENTS}/): {', '.join(known) or 'none'}.")
+        chosen, where = read_environment(file).over(chosen), str(ENVIRONMENTS / file.name)
+    if image:
+        chosen = Environment(image=image).over(chosen)
+    return make_plan(project, chosen, where)
+
+
+def text_of(component: Any) -> str:
+    """A component or pipeline as KFP compiles it."""
+    from kfp.compiler import Compiler
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "compiled.yaml"
+        Compiler().compile(component, str(path))
+        return HEAD + path.read_text("utf-8")
+
+
+def component_of(name: str, tasks: list[Task], plan: Plan) -> Any:
+    """The component of a stage, or of all items of a foreach or matrix."""
+    from kfp import dsl
+
+    inputs, leaves = _union(task.inputs for task in tasks), _union(task.leaves for task in tasks)
+    versions = _union(task.versions for task in tasks)
+    outputs, first = tasks[0].outputs, tasks[0].stage
+    everywhere = {name for name in inputs if all(any(p.name == name for p in task.inputs) for task in tasks)}
+    parameters = {"stage": (str, first.address if first.item is None else _REQUIRED)}
+    parameters |= {port: _input(_type(ports[0].type), port in everywhere) for port, ports in inputs.items()}
+    parameters |= {key: _parameter(found, len(tasks)) for key, found in leaves.items()}
+    parameters |= {key: (str, found[0][1]) for key, found in versions.items()}
+    parameters |= {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.environment.endpoint or "")}
+    parameters |= {out: (dsl.Output[_type(kind)], _REQUIRED) for out, kind in outputs.items()}
+
+    def container(**at: Any) -> Any:
+        args: list[Any] = ["--stage", at["stage"], *_where(at)]
+        for port in inputs:
+            args += _given(port, ["--input", at[port].path], always=port in everywhere)
+        for out in outputs:
+            args += ["--output", out, at[out].path, at[out].uri]
+        for key, found in leaves.items():
+            args += _given(key, ["--param", key, at[key]], always=_default(found, len(tasks)) is not None)
+        for key in versions:
+            args += ["--version", key, at[key]]
+        return dsl.ContainerSpec(image=plan.image, command=_COMMAND, args=args)
+
+    text = first.description or f"The DVC stage {name}"
+    comments = {"stage": f"Which of {', '.join(task.stage.address for task in tasks)}."} if first.item is not None else {}
+    comments |= {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
+    comments |= {key: found[0].comment for key, found in leaves.items()}
+    return dsl.container_component(_function(container, name, parameters, text, comments))
+
+
+def pipeline_of(plan: Plan) -> Any:
+    """The pipeline of all stages, and the task that leaves the run's record."""
+    from kfp import dsl
+
+    components = {name: component_of(name, tasks, plan) for name, tasks in plan.groups.items()}
+    record = _record_component(plan)
+    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.environment.endpoint or "")}
+    parameters |= _pipeline_parameters(plan)
+    comments = {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
+    comments |= {key: leaf.comment for key, leaf in plan.leaves.items()}
+
+    def pipeline(**at: Any) -> None:
+        done: dict[str, Any] = {}
+        where = {"remote": at["remote"], "endpoint": at["endpoint"]}
+        exit_task = record(**where, **{key: at[key] for key in plan.leaves})
+        exit_task.set_caching_options(False)
+        _place(exit_task, default_needs(plan.environment))
+        with dsl.ExitHandler(exit_task, name=plan.name):
+            for task in plan.tasks:
+                given = {leaf.name: at[leaf.pipeline_name] for leaf in task.leaves}
+                given |= {port.name: done[port.producer.stage].outputs[_output(plan, port)] for port in task.inputs}
+                made = components[task_name(task.stage.group)](stage=task.stage.address, **where, **given, **dict(task.versions))
+                done[task.stage.address] = made.set_display_name(task.stage.address)
+                if task.stage.always_changed:
+                    made.set_caching_options(False)
+                _place(made, task.meta)
+
+    text = f"The stages of dvc.yaml: {', '.join(plan.groups)}."
+    return dsl.pipeline(name=plan.name, description=text)(_function(pipeline, plan.name, parameters, text, comments))
+
+
+def edges_of(plan: Plan) -> set[tuple[str, str]]:
+    """The compiled graph: (stage, a stage whose artifact it takes)."""
+    return {(task.stage.address, port.producer.stage) for task in plan.tasks for port in task.inputs}
+
+
+_REQUIRED = inspect.Parameter.empty
+
+
+def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Task:
+    producers = list(dict.fromkeys(producer for dep in stage.deps for producer in dep.producers))
+    names = _port_names(project, producers, metas)
+    ports = [Port(names[p], p, out_meta(metas[p.stage], p.path).type) for p in producers]
+    versions = {f"{name_of(source.removesuffix('.dvc'))}_version": project.sources[source] for d in stage.deps for source in d.sources}
+    leaves = tuple(leaves_of(stage, project.params_files))
+    return Task(stage, metas[stage.address], tuple(ports), leaves, tuple(versions.items()))
+
+
+def _port_names(project: Project, producers: list[Producer], metas: Mapping[str, StageMeta]) -> dict[Producer, str]:
+    """A name for each artifact that a task takes: its output's, with the item or the stage where that is not enough."""
+    plain = {p: out_names(project[p.stage], metas[p.stage])[p.path] for p in producers}
+
+    def distinct(names: dict[Producer, str], more: Callable[[Stage], str]) -> dict[Producer, str]:
+        values = list(names.values())
+        return {p: f"{name}_{name_of(more(project[p.stage]))}" if values.count(name) > 1 else name for p, name in names.items()}
+
+    by_item = distinct(plain, lambda stage: stage.item or stage.group)
+    return distinct(by_item, lambda stage: stage.address)
+
+
+def _check_names(plan: Plan) -> None:
+    unique(((task_name(task.stage.group), task.stage.group) for task in plan.tasks), "The stages")
+    unique(((task_name(name), name) for name in (RECORD, *(task.stage.group for task in plan.tasks))), "The tasks")
+    leaves = [leaf for task in plan.tasks for leaf in task.leaves]
+    unique(((leaf.pipeline_name, f"{leaf.file}: {leaf.key}") for leaf in leaves), "The params")
+    for task in plan.tasks:
+        where = f"Stage {task.stage.address}: "
+        outs = [(name, path) for path, name in out_names(task.stage, task.meta).items()]
+        pages = [(name, f"the page {path}") for name, path in page_names(task.meta).items()]
+        ports = [(port.name, f"{port.producer.path} of {port.producer.stage}") for port in task.inputs]
+        leaves = [(leaf.name, f"{leaf.file}: {leaf.key}") for leaf in task.leaves]
+        own = [(name, f"the pipeline's own {name}") for name in _RESERVED]
+        unique([*own, *outs, *pages, *ports, *leaves, *((name, name) for name, _ in task.versions)], f"{where}what it reads and writes:")
+
+
+def _union(parts: Iterable[Iterable[Any]]) -> dict[str, list[Any]]:
+    """Ports, leaves or versions of all items of a component, by name."""
+    found: dict[str, list[Any]] = {}
+    for part in parts:
+        for entry in part:
+            found.setdefault(entry[0] if isinstance(entry, tuple) else entry.name, []).append(entry)
+    return found
+
+
+def _type(name: str) -> Any:
+    from kfp import dsl
+
+    return getattr(dsl, name)
+
+
+def _input(kind: Any, required: bool) -> tuple[Any, Any]:
+    from kfp import dsl
+
+    return (dsl.Input[kind], _REQUIRED) if required else (Optional[dsl.Input[kind]], None)  # noqa: UP045 (what KFP reads)
+
+
+def _parameter(found: list[Leaf], tasks: int) -> tuple[Any, Any]:
+    """Type and default of a component's parameter; without a default, the image's params hold where nothing is given."""
+    kind, default = _kind(found), _default(found, tasks)
+    return (kind, default) if default is not None else (Optional[kind], None)  # noqa: UP045 (what KFP reads)
+
+
+def _pipeline_parameters(plan: Plan) -> dict[str, tuple[Any, Any]]:
+    """Type and default of each of the pipeline's parameters that are params; the types are those of the components."""
+    parameters = {}
+    for tasks in plan.groups.values():
+        for found in _union(task.leaves for task in tasks).values():
+            kind = _kind(found)
+            parameters |= {leaf.pipeline_name: (kind, _as(kind, to_pipeline(leaf.value))) for leaf in found}
+    return {key: parameters[key] for key in plan.leaves}
+
+
+def _kind(found: list[Leaf]) -> Any:
+    """The type of a parameter; of one with several types in the items of a component, one that holds them all."""
+    types = {type(to_pipeline(leaf.value)) for leaf in found}
+    return types.pop() if len(types) == 1 else float if types == {int, float} else str
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if kind is str and not isinstance(value, str):
+        return json.dumps(value)
+    return float(value) if kind is float else value
+
+
+def _default(found: list[Leaf], tasks: int) -> Any:
+    """The value of a param that is the same for all items of a component; None where it is not."""
+    values = [_as(_kind(found), to_pipeline(leaf.value)) for leaf in found]
+    return values[0] if len(values) == tasks and all(repr(value) == repr(values[0]) for value in values) else None
+
+
+def _where(at: Mapping[str, Any]) -> list[Any]:
+    from kfp import dsl
+
+    return [
+        "--run", dsl.PIPELINE_JOB_ID_PLACEHOLDER, "--remote", at["remote"], "--endpoint", at["endpoint"],
+        "--report", dsl.PIPELINE_TASK_EXECUTOR_OUTPUT_PATH_PLACEHOLDER,
+    ]  # fmt: skip
+
+
+def _given(name: str, args: list[Any], *, always: bool) -> list[Any]:
+    """Arguments, or those that are left out where an optional input is not given."""
+    from kfp import dsl
+
+    return args if always else [dsl.IfPresentPlaceholder(input_name=name, then=args)]
+
+
+def _function(
+    body: Callable[..., Any], name: str, parameters: Mapping[str, tuple[Any, Any]], text: str, comments: Mapping[str, str]
+) -> Callable[..., Any]:
+    """A function as KFP's decorators read it: by its name, signature and docstring."""
+
+    def function(*values: Any, **named: Any) -> Any:
+        return body(**dict(zip(parameters, values, strict=False)) | named)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    function.__name__ = name
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(key, kind, default=default, annotation=type_) for key, (type_, default) in parameters.items()]
+    )
+    lines = [f"    {key}: {comment}" for key, comment in comments.items() if comment]
+    function.__doc__ = "\n".join([text, "", *(["Args:", *lines] if lines else [])])
+    return function
+
+
+def _record_component(plan: Plan) -> Any:
+    from kfp import dsl
+
+    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.environment.endpoint or "")}
+    parameters |= _pipeline_parameters(plan)
+
+    def container(**at: Any) -> Any:
+        args = ["--pipeline", plan.name, *_where(at)]
+        for key in plan.leaves:
+            args += ["--param", key, at[key]]
+        return dsl.ContainerSpec(image=plan.image, command=["python3", "-m", "repose.kubeflow.record"], args=args)
+
+    text = "Leaves the run's dvc.lock, params and metrics in the remote, also when a stage failed."
+    return dsl.container_component(_function(container, RECORD, parameters, text, {}))
+
+
+def _output(plan: Plan, port: Port) -> str:
+    task = plan[port.producer.stage]
+    return out_names(task.stage, task.meta)[port.producer.path]
+
+
+def _place(task: Any, needs: Needs) -> None:
+    """Ask the cluster for what a task needs."""
+    from kfp import kubernetes
+
+    if needs.cpu:
+        task.set_cpu_request(needs.cpu).set_cpu_limit(needs.cpu)
+    if needs.memory:
+        task.set_memory_request(needs.memory).set_memory_limit(needs.memory)
+    if needs.accelerator:
+        task.set_accelerator_type(needs.accelerator.type).set_accelerator_limit(needs.accelerator.count)
+    if needs.retries:
+        r = needs.retries
+        task.set_retry(r.count, backoff_duration=r.backoff, backoff_factor=r.factor, backoff_max_duration=r.longest)
+    if needs.timeout:
+        kubernetes.set_timeout(task, needs.timeout)
+    for key, value in needs.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for t in needs.tolerations:
+        kubernetes.add_toleration(task, t.key, t.operator, t.value, t.effect)
+    if needs.shared_memory:
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=needs.shared_memory)  # noqa: S108
+    for secret, keys in needs.secrets.items():
+        kubernetes.use_secret_as_env(task, secret, keys)
+    if needs.cache:
+        kubernetes.mount_pvc(task, needs.cache.claim, needs.cache.path)
+        task.set_env_variable("REPOSE_DVC_CACHE", needs.cache.path)
+    if needs.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(needs.image_pull_secrets))
+    for key, value in needs.labels.items():
+        kubernetes.add_pod_label(task, key, value)
+    for key, value in needs.annotations.items():
+        kubernetes.add_pod_annotation(task, key, value)
+    if s := needs.security:
+        kubernetes.set_security_context(task, s.run_as_user, s.run_as_group, s.run_as_non_root)
+
+
+def _own_remote(project: Project) -> str | None:
+    config = project.repo.config
+    name = config["core"].get("remote")
+    return config["remote"][name]["url"] if name else None
+
+
+def _stale(folder: Path, written: Mapping[Path, str]) -> list[Path]:
+    """Files that an earlier compilation wrote and this one does not."""
+    found = [*(folder / COMPONENTS).glob("*/component.yaml"), *(folder / PIPELINES).glob("pipeline*.yaml")]
+    return [path for path in found if path not in written and path.read_text("utf-8").startswith(HEAD)]

@@ -1,0 +1,168 @@
+"""The compiled pipeline on this machine, through kfp.local: in containers of the project's image, or as subprocesses.
+
+KFP's subprocess runner is made for Python functions and refuses components that are a container's command, unless the
+command says that it runs KFP's executor. Ours are commands of a program that is installed here as well, so they are told to
+say so. Everything else is what a cluster would run, DVC's remote included.
+"""
+
+import copy
+import logging
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from repose.errors import ReposeError
+from repose.kubeflow.compiler import Plan, pipeline_of, text_of
+from repose.kubeflow.project import Project
+from repose.terminal import say
+
+Runner = Literal["docker", "subprocess"]
+_MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
+
+
+def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values: Mapping[str, Any]) -> str:
+    """Run the pipeline here; return the name of the run, whose record is in the remote whatever happened.
+
+    Args:
+        plan: What to run.
+        remote: Address of DVC's remote; a folder or s3://.
+        endpoint: Of an S3 server other than Amazon's, or empty.
+        runner: Containers of the plan's image, or subprocesses.
+        values: Of the pipeline's parameters, where they are not the defaults.
+
+    Raises:
+        ReposeError: there is no Docker engine to run containers with.
+    """
+    from kfp import components, local
+
+    run = f"local-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory(prefix="repose-run-") as made:
+        root = Path(made)
+        file = root / "pipeline.yaml"
+        file.write_text(_local_text(text_of(pipeline_of(plan)), run, runner), "utf-8")
+        if runner == "docker":
+            chosen = _docker_runner(root, remote)
+        else:
+            copy_sources(plan.project.folder, root / "project")
+            chosen = local.SubprocessRunner(use_venv=False)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' commands
+        with _environment(REPOSE_PROJECT=str(root / "project"), PATH=path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of an image without 'python' in its name
+            local.init(chosen, pipeline_root=str(root / "artifacts"), raise_on_error=False)
+            logging.getLogger().setLevel(logging.WARNING)
+            pipeline = components.load_component_from_file(str(file))
+            pipeline(remote=remote, endpoint=endpoint, **values)
+    return run
+
+
+def default_runner() -> Runner:
+    """Containers where a Docker engine answers, else subprocesses."""
+    return "docker" if _engine_answers() else "subprocess"
+
+
+def copy_sources(project: Path, to: Path) -> None:
+    """What an image of the project would hold: the files that git tracks or would track; without git, all but .dvcignore's."""
+    if (project / ".git").exists():
+        listed = subprocess.run(  # noqa: S603
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+            cwd=project, check=True, stdout=subprocess.PIPE,
+        ).stdout.decode()  # fmt: skip
+        names = sorted(set(filter(None, listed.split("\0"))))
+    else:
+        names = list(_not_ignored(project))
+    for name in names:
+        if (project / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(project / name, to / name)
+
+
+def _not_ignored(project: Path) -> Iterator[str]:
+    from dvc.repo import Repo
+
+    repo = Repo(str(project))
+    outs = {out.fs_path for stage in repo.index.stages for out in stage.outs}
+    for folder, folders, files in repo.dvcignore.walk(repo.fs, str(project)):
+        folders[:] = [name for name in folders if os.path.join(folder, name) not in outs]  # noqa: PTH118 (DVC's are texts)
+        yield from (os.path.relpath(os.path.join(folder, n), project) for n in files if os.path.join(folder, n) not in outs)  # noqa: PTH118
+    if (project / ".dvc" / "config").is_file():
+        yield ".dvc/config"
+
+
+def _local_text(text: str, run: str, runner: Runner) -> str:
+    """The compiled pipeline with the run's name in place, commands as the runner takes them, a component for each task."""
+    from kfp import dsl
+
+    documents = list(yaml.safe_load_all(text.replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run)))
+    spec = documents[0]
+    if runner == "subprocess":
+        for executor in spec["deploymentSpec"]["executors"].values():
+            executor["container"]["command"] = ["env", _MARK, *executor["container"]["command"]]
+    for graph in [spec["root"], *list(spec["components"].values())]:
+        for name, task in graph.get("dag", {}).get("tasks", {}).items():
+            shared = spec["components"][task["componentRef"]["name"]]
+            if "executorLabel" in shared:
+                spec["components"][f"comp-{name}"] = _own_component(shared, task)
+                task["componentRef"]["name"] = f"comp-{name}"
+    return yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def _own_component(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a component for one task, without the optional parameters that the task does not get.
+
+    kfp.local writes the outputs of all tasks of one component to one place, and fails on optional ints without a value.
+    """
+    own = copy.deepcopy(dict(shared))
+    given = task.get("inputs", {}).get("parameters", {})
+    parameters = own.get("inputDefinitions", {}).get("parameters", {})
+    for name in [name for name, said in parameters.items() if name not in given and "defaultValue" not in said]:
+        del parameters[name]
+    return own
+
+
+def _docker_runner(root: Path, remote: str) -> Any:
+    from kfp import local
+
+    if not _engine_answers():
+        raise ReposeError("There is no Docker engine that answers. Start one, set DOCKER_HOST, or use --runner subprocess.")
+    root.chmod(0o777)  # the image's user is another one
+    (root / "artifacts").mkdir(mode=0o777)
+    volumes = {remote: {"bind": remote, "mode": "rw"}} if Path(remote).is_absolute() else {}
+    passed = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return local.DockerRunner(volumes=volumes, environment=passed, network_mode="host", user=f"{os.getuid()}:{os.getgid()}")
+
+
+def _engine_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    done = subprocess.run(["docker", "info"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S607
+    return done.returncode == 0
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Environment variables for a block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def show(project: Project, run: str) -> None:
+    """Say where the run's record is."""
+    say(f"{project.folder.name}: the run is {run}")

@@ -1,0 +1,68 @@
+"""What goes from task to task: a stage's entry of dvc.lock, as a .dvc file is a pointer to data.
+
+The file has the form of dvc.lock, with the stage's address as its key. An artifact that Kubeflow shows as a page is the page,
+with the pointer at its end as a comment.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from repose.errors import ReposeError
+from repose.files import write_bytes, write_text
+
+Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
+SCHEMA = "2.0"  # of dvc.lock
+_IN_PAGE = re.compile(rb"<!-- dvc\.lock (\{.*\}) -->\s*$")
+
+
+def write_pointer(path: Path, address: str, entry: Entry) -> None:
+    """Write a stage's entry."""
+    write_text(path, yaml.safe_dump({"schema": SCHEMA, "stages": {address: entry}}, sort_keys=False))
+
+
+def write_page(path: Path, page: bytes, address: str, entry: Entry) -> None:
+    """Write a page (HTML or Markdown) with a stage's entry at its end."""
+    pointer = json.dumps({address: entry}).replace("-", "\\u002d").replace(">", "\\u003e")  # nothing that ends a comment
+    write_bytes(path, page.rstrip() + f"\n<!-- dvc.lock {pointer} -->\n".encode())
+
+
+def read_pointer(path: Path) -> dict[str, Entry]:
+    """The entry in a pointer or page, by the stage's address.
+
+    Raises:
+        ReposeError: there is none.
+    """
+    try:
+        content = path.read_bytes()
+        in_page = _IN_PAGE.search(content)
+        stages = json.loads(in_page[1]) if in_page else yaml.safe_load(content)["stages"]
+        if stages and all({"cmd", "outs"} <= set(entry) for entry in stages.values()):
+            return dict(stages)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        pass
+    raise ReposeError(
+        f"The input {path} is no pointer to the outputs of a stage: it should be the stage's entry of dvc.lock, as the "
+        "component of that stage leaves it."
+    )
+
+
+def lock_file(address: str) -> tuple[str, str]:
+    """The dvc.lock (relative to the project's folder) that a stage's entry stands in, and its key there."""
+    file, colon, name = address.rpartition(":")
+    return (str(PurePosixPath(file).with_suffix(".lock")), name) if colon else ("dvc.lock", address)
+
+
+def lock_texts(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:
+    """The text of each dvc.lock of the entries (address, entry), as DVC writes it."""
+    from dvc.utils.serialize import dumps_yaml
+
+    stages: dict[str, dict[str, Entry]] = {}
+    for address, entry in entries:
+        file, name = lock_file(address)
+        stages.setdefault(file, {})[name] = entry
+    return {file: dumps_yaml({"schema": SCHEMA, "stages": found}) for file, found in stages.items()}

@@ -1,0 +1,104 @@
+"""The writable copy of the project in which a step works, and what DVC knows there before any data are."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from repose.errors import ReposeError
+from repose.files import write_text
+from repose.kubeflow.params import ParamsFile, from_pipeline, leaves_of
+from repose.kubeflow.pointer import Entry, lock_texts
+from repose.kubeflow.project import Project, read_project
+from repose.kubeflow.remote import NAME
+
+_LEFT_OUT = {".git", "cache", "tmp", "config.local", "__pycache__", ".venv"}  # of the project; the inner ones are .dvc's
+
+
+@contextmanager
+def workspace(project: Path, remote: str, endpoint: str) -> Iterator[Path]:
+    """A copy of a project's folder without git, for as long as the block lasts.
+
+    Args:
+        project: The folder, which is only read.
+        remote: Address of DVC's remote.
+        endpoint: Of an S3 server other than Amazon's, or empty.
+    """
+    with tempfile.TemporaryDirectory(prefix="repose-step-", dir=os.environ.get("REPOSE_WORK")) as made:
+        folder = Path(made) / "project"
+        shutil.copytree(project, folder, ignore=_ignored, symlinks=True)
+        for file in [folder, *folder.rglob("*")]:  # the image's are read-only
+            if file.is_dir() and not file.is_symlink():
+                file.chmod(0o755)
+        _configure(folder, remote, endpoint)
+        yield folder
+
+
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    in_dvc = Path(folder).name == ".dvc"
+    return {name for name in names if name in _LEFT_OUT and (in_dvc or name not in ("cache", "tmp"))}
+
+
+def _configure(folder: Path, remote: str, endpoint: str) -> None:
+    """DVC's settings in the copy: no git, this remote, a cache of its own or the shared one."""
+    from dvc.config import Config
+
+    os.environ["DVC_NO_ANALYTICS"] = "1"
+    os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
+    (folder / ".dvc").mkdir(exist_ok=True)
+    at = {"url": remote} | ({"endpointurl": endpoint} if endpoint else {})
+    shared = os.environ.get("REPOSE_DVC_CACHE")
+    # as root a link to the cache can be written through, whatever its permissions
+    links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
+    with Config(str(folder / ".dvc"), validate=False).edit("local") as config:
+        config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
+        config["remote"] = {NAME: at}
+        config["cache"] = {"type": links} | ({"dir": shared} if shared else {})
+
+
+
+
+def prepare(folder: Path, entries: Mapping[str, Entry]) -> Project:
+    """The project in a workspace whose dvc.lock holds these entries and no other."""
+    for lock in folder.rglob("dvc.lock"):
+        lock.unlink()
+    for file, text in lock_texts(entries.items()).items():
+        write_text(folder / file, text)
+    return read_project(folder)
+
+
+def apply_params(project: Project, values: Iterable[tuple[str, str]], stage: str | None) -> Project:
+    """The project with the values of a run in its params files.
+
+    Args:
+        project: In a workspace.
+        values: Name of each parameter and its text.
+        stage: The stage whose component's parameters they are; None: they are the pipeline's.
+
+    Raises:
+        ReposeError: there is no such parameter, or the value is of another type.
+    """
+    stages = project.stages if stage is None else (project[stage],)
+    leaves = [leaf for each in stages for leaf in leaves_of(each, project.params_files)]
+    known = {(leaf.name if stage is not None else leaf.pipeline_name): leaf for leaf in leaves}
+    changes: dict[str, dict[str, Any]] = {}
+    for name, text in values:
+        if name not in known:
+            raise ReposeError(
+                f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's dvc.yaml and params. Was the "
+                "pipeline compiled from another version? Compile it from what the image was built from."
+            )
+        leaf = known[name]
+        changes.setdefault(leaf.file, {})[leaf.key] = from_pipeline(text, leaf.value, f"The parameter {name}")
+    changed = False
+    for file, wanted in changes.items():
+        path = project.folder / file
+        params: ParamsFile = project.params_files[file]
+        text = params.with_values(wanted)
+        if text != params.text:
+            write_text(path, text)
+            changed = True
+    return read_project(project.folder) if changed else project
