@@ -1,4 +1,4 @@
-"""The command line: the seven stages as dvc.yaml calls them, and `repose generate`.
+"""The command line: the seven stages as dvc.yaml calls them, `repose generate`, and `repose kfp` for a cluster.
 
 Only here is params.yaml opened. Stages are imported when they run, so that `repose --help` is quick and a machine needs
 only the packages of the stage that it runs.
@@ -16,6 +16,7 @@ import yaml
 
 from repose import __version__
 from repose.errors import ReposeError
+from repose.kubeflow.cli import app as kfp
 from repose.settings import block, nearest, read_params
 from repose.terminal import say
 
@@ -25,7 +26,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-STAGES, USE = "The pipeline's stages, as dvc.yaml calls them", "Use"
+STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
+app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 
 
 def _folder(text: str) -> typer.models.OptionInfo:

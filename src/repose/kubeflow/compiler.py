@@ -53,8 +53,8 @@ class Task:
     @property
     def outputs(self) -> dict[str, str]:
         """Type of each artifact that it leaves, by name."""
-        outs = {name: out_meta(self.meta, path).type for path, name in out_names(self.stage, self.meta).items()}
-        return outs | dict.fromkeys(page_names(self.meta), "HTML")
+        outs = {name: out_meta(self.stage, self.meta, path).type for path, name in out_names(self.stage, self.meta).items()}
+        return outs | dict.fromkeys(page_names(self.stage, self.meta), "HTML")
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,13 @@ def write_all(project: Project, image: str | None = None) -> list[Path]:
             stale.parent.rmdir()
         changed.append(stale)
     return changed
+
+
+def not_current(project: Project, image: str | None = None) -> list[Path]:
+    """The compiled files that are not there, not as they would be compiled now, or not compiled any more."""
+    written = compiled(project, image)
+    old = [path for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]
+    return old + _stale(project.folder, written)
 
 
 def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
@@ -252,7 +259,7 @@ _REQUIRED = inspect.Parameter.empty
 def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Task:
     producers = list(dict.fromkeys(producer for dep in stage.deps for producer in dep.producers))
     names = _port_names(project, producers, metas)
-    ports = [Port(names[p], p, out_meta(metas[p.stage], p.path).type) for p in producers]
+    ports = [Port(names[p], p, out_meta(project[p.stage], metas[p.stage], p.path).type) for p in producers]
     versions = {f"{name_of(source.removesuffix('.dvc'))}_version": project.sources[source] for d in stage.deps for source in d.sources}
     leaves = tuple(leaves_of(stage, project.params_files))
     return Task(stage, metas[stage.address], tuple(ports), leaves, tuple(versions.items()))
@@ -278,7 +285,7 @@ def _check_names(plan: Plan) -> None:
     for task in plan.tasks:
         where = f"Stage {task.stage.address}: "
         outs = [(name, path) for path, name in out_names(task.stage, task.meta).items()]
-        pages = [(name, f"the page {path}") for name, path in page_names(task.meta).items()]
+        pages = [(name, f"the page {path}") for name, path in page_names(task.stage, task.meta).items()]
         ports = [(port.name, f"{port.producer.path} of {port.producer.stage}") for port in task.inputs]
         leaves = [(leaf.name, f"{leaf.file}: {leaf.key}") for leaf in task.leaves]
         own = [(name, f"the pipeline's own {name}") for name in _RESERVED]

@@ -23,8 +23,6 @@ import yaml
 
 from repose.errors import ReposeError
 from repose.kubeflow.compiler import Plan, pipeline_of, text_of
-from repose.kubeflow.project import Project
-from repose.terminal import say
 
 Runner = Literal["docker", "subprocess"]
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
@@ -161,8 +159,3 @@ def _environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def show(project: Project, run: str) -> None:
-    """Say where the run's record is."""
-    say(f"{project.folder.name}: the run is {run}")

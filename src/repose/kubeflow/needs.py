@@ -179,7 +179,7 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
     if stage.meta is None:
         raise ReposeError(
             f"Stage {stage.address} has no meta.kfp in dvc.yaml. Give it one with the type of each output, such as "
-            f"`meta: {{kfp: {{outs: {{{', '.join(f'{out.path}: Dataset' for out in stage.outs)}}}}}}}`."
+            f"`meta: {{kfp: {{outs: {{{', '.join(f'{out.name}: Dataset' for out in stage.outs)}}}}}}}`."
         )
     own = build(StageMeta, stage.meta, where)
     _check_outs(stage, own, where)
@@ -194,24 +194,24 @@ def default_needs(environment: Environment) -> Needs:
     return build(Needs, environment.defaults, "defaults")
 
 
-def out_meta(meta: StageMeta, path: str) -> OutMeta:
-    """Type and name of an output."""
-    said = meta.outs[path]
+def out_meta(stage: Stage, meta: StageMeta, path: str) -> OutMeta:
+    """Type and name of the output at a path."""
+    said = meta.outs[stage.out(path).name]
     return said if isinstance(said, OutMeta) else OutMeta(said)
 
 
 def out_names(stage: Stage, meta: StageMeta) -> dict[str, str]:
     """What each output is called in Kubeflow, by its path."""
-    return {out.path: out_meta(meta, out.path).name or name_of(out.template) for out in stage.outs}
+    return {out.path: out_meta(stage, meta, out.path).name or name_of(out.template) for out in stage.outs}
 
 
-def page_names(meta: StageMeta) -> dict[str, str]:
-    """What each page is called in Kubeflow, with its path."""
-    return {f"{name_of(name)}_page": path for name, path in meta.pages.items()}
+def page_names(stage: Stage, meta: StageMeta) -> dict[str, str]:
+    """What each page is called in Kubeflow, with the path of its file."""
+    return {f"{name_of(name)}_page": stage.resolve(path) for name, path in meta.pages.items()}
 
 
 def _check_outs(stage: Stage, meta: StageMeta, where: str) -> None:
-    paths = [out.path for out in stage.outs]
+    paths = [out.name for out in stage.outs]
     for path in meta.outs:
         if path not in paths:
             raise ReposeError(f"{where}.outs: {path} is no output of the stage{nearest(path, paths)}")

@@ -4,6 +4,7 @@ DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and neste
 What cannot be done in a pod that starts from nothing is refused by name.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Out:
     """An output; paths are relative to the project's folder."""
 
     path: str
-    template: str  # the path as dvc.yaml has it
+    name: str  # as dvc.yaml has it: relative to the stage's wdir
+    template: str  # that, before templates are resolved
     cached: bool  # whether DVC's cache holds it (`cache: true`)
 
 
@@ -65,6 +67,7 @@ class Stage:
     deps: tuple[Dep, ...]
     outs: tuple[Out, ...]
     params: tuple[Param, ...]
+    wdir: str  # relative to the project's folder, or empty
     commands: int
     always_changed: bool
     meta: Mapping[str, Any] | None  # meta.kfp
@@ -77,6 +80,10 @@ class Stage:
     def out(self, path: str) -> Out:
         """The output at a path."""
         return next(out for out in self.outs if out.path == path)
+
+    def resolve(self, path: str) -> str:
+        """A path as dvc.yaml has it, relative to the project's folder."""
+        return posixpath.normpath(posixpath.join(self.wdir, path))
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,17 @@ class Project:
 
         names = sorted({param.file for stage in self.stages for param in stage.params})
         return {name: ParamsFile.read(self.folder / name) for name in names}
+
+    @cached_property
+    def deciding(self) -> set[str]:
+        """The keys of params that `foreach` and `matrix` name: they decide which stages there are."""
+        keys = set()
+        for file in {stage.path for stage in self.repo.index.stages if _is_pipeline(stage)}:
+            definitions = next(s for s in self.repo.index.stages if s.path == file).dvcfile.resolver.definitions
+            for definition in definitions.values():
+                data = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
+                keys |= set(re.findall(r"\$\{\s*([\w.-]+)\s*\}", str(data or "")))
+        return keys
 
     @property
     def edges(self) -> set[tuple[str, str]]:
@@ -208,6 +226,7 @@ def _stage(repo: Any, stage: Any, resolver: Any) -> Stage:
         deps=tuple(_dep(repo, stage, dep) for dep in stage.deps if _is_file(stage, dep)),
         outs=tuple(_outs(repo, stage, raw, resolved)),
         params=tuple(_params(repo, stage, raw, resolved)),
+        wdir="" if stage.wdir == repo.root_dir else _path(repo, stage.wdir),
         commands=len(stage.cmd) if isinstance(stage.cmd, list) else 1,
         always_changed=stage.always_changed or stage.is_callback,
         meta=_meta(stage),
@@ -260,7 +279,7 @@ def _outs(repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, 
             templates[_only_key(plain)] = _only_key(template)
     for out in stage.outs:
         _check_out(stage, out)
-        yield Out(_path(repo, out.fs_path), templates[out.def_path], out.use_cache)
+        yield Out(_path(repo, out.fs_path), out.def_path, templates[out.def_path], out.use_cache)
 
 
 def _check_out(stage: Any, out: Any) -> None:

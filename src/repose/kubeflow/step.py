@@ -132,7 +132,7 @@ def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> tup
     if meta.unfinished is None:
         _reproduce(project, stage)
     else:
-        with Unfinished(project.folder / meta.unfinished, key or stage.address.replace("/", "-"), lookup.remote) as unfinished:
+        with Unfinished(project.folder / stage.resolve(meta.unfinished), key or stage.address.replace("/", "-"), lookup.remote) as unfinished:
             if unfinished.restore():
                 say(f"{stage.address}: going on from what an earlier try left in {lookup.remote.address}")
             _reproduce(project, stage)
@@ -170,7 +170,7 @@ def _hand_on(work: Work, project: Project, stage: Stage, entry: Entry, lookup: L
     meta = needs_of(stage, Environment())
     wanted = {artifact.name: artifact for artifact in work.outputs}
     paths = {name: path for path, name in out_names(stage, meta).items()}
-    pages = page_names(meta)
+    pages = page_names(stage, meta)
     artifacts = {}
     for name, artifact in wanted.items():
         if name in paths:
@@ -193,7 +193,7 @@ def _write_output(
     """Write one output's pointer; return its metadata."""
     (out,) = (o for o in entry["outs"] if (lookup.path(stage, o["path"])) == path)
     facts = {"md5": out["md5"], "size": out["size"], "nfiles": out.get("nfiles", 1), "remote": lookup.remote.address, "path": path}
-    kind = out_meta(meta, path)
+    kind = out_meta(stage, meta, path)
     if kind.type in ("HTML", "Markdown"):
         shown = f"{path}/{kind.page}" if kind.page else path
         content = _content(shown, stage, entry, lookup)

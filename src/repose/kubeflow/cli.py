@@ -1,0 +1,174 @@
+"""`repose kfp`: the pipeline of this folder's dvc.yaml, on Kubeflow."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repose.errors import ReposeError
+from repose.terminal import say
+
+app = typer.Typer(no_args_is_help=True, help="The pipeline of this folder's dvc.yaml, on Kubeflow.")
+
+
+class Runner(StrEnum):
+    """What runs the tasks on this machine."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    SUBPROCESS = "subprocess"
+
+
+EnvironmentName = Annotated[
+    str | None,
+    typer.Option("--environment", "-e", help="A file of pipelines/environments, without .yaml.", metavar="NAME"),
+]
+Image = Annotated[str | None, typer.Option(help="In which every task runs, best by digest.", metavar="IMAGE")]
+Params = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-P", help="Another value for a key of the params, such as train.seed=3.", metavar="KEY=VALUE"),
+]
+Remote = Annotated[
+    str | None, typer.Option(help="Name or address of DVC's remote; default: the environment's or the project's.")
+]
+Endpoint = Annotated[str, typer.Option(help="Of an S3 server other than Amazon's.", metavar="URL", show_default=False)]
+RunId = Annotated[str, typer.Argument(help="The run's id, as submit printed it.", metavar="RUN")]
+
+
+@app.command("compile")
+def compile_(
+    image: Image = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not current.")] = False,
+) -> None:
+    """Write components/, and pipelines/ for the base and each environment, from dvc.yaml and params.yaml."""
+    from repose.kubeflow import compiler
+    from repose.kubeflow.project import read_project
+
+    project = read_project(Path.cwd())
+    if check:
+        old = compiler.not_current(project, image)
+        if old:
+            raise ReposeError(f"Not current: {_listed(old)}. Run `repose kfp compile` and commit what it writes.")
+        say("components/ and pipelines/ are current.")
+        return
+    changed = compiler.write_all(project, image)
+    say(f"Written: {_listed(changed)}." if changed else "Everything was current.")
+
+
+@app.command()
+def submit(
+    environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
+    endpoint: Endpoint = "",
+    experiment: Annotated[str | None, typer.Option(help="In which the run is listed.", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run.", metavar="NAME")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended; shows its tasks.")] = False,
+) -> None:  # fmt: skip
+    """Start a run in the cluster that KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN name."""
+    from repose.kubeflow import client
+    from repose.kubeflow.compiler import pipeline_of, plan_for, text_of
+    from repose.kubeflow.project import read_project
+
+    plan = plan_for(read_project(Path.cwd()), environment, image)
+    values = _values(plan, params or [])
+    address = remote or plan.remote
+    if address is None:
+        raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
+    values |= {"remote": _address(plan, address), "endpoint": endpoint or plan.environment.endpoint or ""}
+    run = client.submit(
+        text=text_of(pipeline_of(plan)), pipeline=plan.name, values=values, experiment=experiment, run_name=name,
+        service_account=plan.environment.service_account,
+    )  # fmt: skip
+    say(f"Run {run.id}: {run.address}")
+    typer.echo(run.id)
+    if wait:
+        client.wait(run.id)
+        say(f"`repose kfp fetch {run.id}` brings its results here.")
+
+
+@app.command()
+def status(run: RunId) -> None:
+    """Show the tasks of a run."""
+    from repose.kubeflow import client
+
+    client.show_status(client.status(run))
+
+
+@app.command()
+def fetch(
+    run: RunId, remote: Remote = None, endpoint: Endpoint = "",
+    force: Annotated[bool, typer.Option("--force", help="Also over changes that are not committed.")] = False,
+) -> None:  # fmt: skip
+    """Bring a run's dvc.lock, params and metrics into this folder; `dvc pull` then brings the outputs."""
+    from repose.kubeflow.fetch import fetch_run
+
+    fetch_run(Path.cwd(), run, remote=remote, endpoint=endpoint, force=force)
+
+
+@app.command("run-local")
+def run_local(
+    environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
+    endpoint: Endpoint = "",
+    runner: Annotated[Runner, typer.Option(help="auto: docker where an engine answers, else subprocess.")] = Runner.AUTO,
+) -> None:  # fmt: skip
+    """Run the compiled pipeline on this machine, with DVC's remote as in a cluster."""
+    from repose.kubeflow import local
+    from repose.kubeflow.compiler import plan_for
+    from repose.kubeflow.fetch import open_remote, read_record
+    from repose.kubeflow.project import read_project
+
+    project = read_project(Path.cwd())
+    plan = plan_for(project, environment, image)
+    address = remote or plan.remote
+    if address is None:
+        raise ReposeError("Name DVC's remote with --remote, such as a folder or s3://bucket/path.")
+    address, endpoint = _address(plan, address), endpoint or plan.environment.endpoint or ""
+    chosen = local.default_runner() if runner is Runner.AUTO else runner.value
+    run = local.run_local(plan, remote=address, endpoint=endpoint, runner=chosen, values=_values(plan, params or []))
+    ended = read_record(open_remote(project, address, endpoint), run)["stages"]
+    failed = [stage for stage in ended if stage["state"] != "finished"]
+    typer.echo(run)
+    if failed:
+        first = next((stage for stage in failed if stage["state"] == "failed"), failed[0])
+        raise ReposeError(
+            f"Run {run}: {len(failed)} of {len(ended)} stages are not finished, first {first['stage']}: "
+            f"{first.get('message') or first['state']}"
+        )
+    say(f"Run {run} is done. `repose kfp fetch {run} --remote {address}` brings its results here.")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    shown = [str(path.relative_to(Path.cwd())) for path in paths]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")  # noqa: PLR2004
+
+
+def _address(plan: Any, remote: str) -> str:
+    """The address of a remote that is given by its name or address; a folder's in full."""
+    config = plan.project.repo.config["remote"]
+    address = str(config[remote]["url"]) if remote in config else remote
+    return address if "://" in address else str(Path(address).absolute())
+
+
+def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """The pipeline's parameters for KEY=VALUE texts.
+
+    Raises:
+        ReposeError: there is no such key, the value does not fit, or the key decides which stages there are.
+    """
+    from repose.kubeflow.params import from_person, to_pipeline
+    from repose.settings import nearest
+
+    known = {leaf.key: leaf for leaf in plan.leaves.values()}
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key not in known:
+            raise ReposeError(
+                f"--param {text}: it should be KEY=VALUE with a key of the params that a stage lists"
+                f"{nearest(key, list(known))}"
+            )
+        if any(key == deciding or key.startswith(f"{deciding}.") for deciding in plan.project.deciding):
+            raise ReposeError(f"--param {key} decides which stages there are: set it in {known[key].file} and compile again.")
+        values[known[key].pipeline_name] = to_pipeline(from_person(value, known[key].value, f"--param {key}"))
+    return values

@@ -1,0 +1,123 @@
+"""A run's record brought into the workspace: dvc.lock, params and metrics, after which `dvc pull` gets every output."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from repose.errors import ReposeError
+from repose.files import write_bytes
+from repose.kubeflow.project import Project, address_of, read_project
+from repose.kubeflow.record import FORMAT, key_of
+from repose.kubeflow.remote import NAME, Remote
+from repose.terminal import say
+
+
+def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, force: bool) -> dict[str, Any]:
+    """Write the dvc.lock, params files and metrics of a run into the project's folder; return the run's record.
+
+    Args:
+        folder: The DVC project.
+        run: The run's id.
+        remote: Name or address of DVC's remote; None: the project's default.
+        endpoint: Of an S3 server other than Amazon's, or empty.
+        force: Also over changes that are not committed.
+
+    Raises:
+        ReposeError: there is no record of such a run, it is damaged, files would be lost, or the remote cannot be used.
+    """
+    project = read_project(folder)
+    store = open_remote(project, remote, endpoint)
+    record = read_record(store, run)
+    contents = {name: text.encode() for part in ("locks", "params") for name, text in record[part].items()}
+    contents |= {name: store.object(oid) for name, oid in record["files"].items()}
+    changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
+    if not force:
+        _refuse_to_lose(folder, changed)
+    for name, content in changed.items():
+        write_bytes(folder / name, content)
+    _tell(record, project.folder)
+    return record
+
+
+def read_record(remote: Remote, run: str) -> dict[str, Any]:
+    """The record of a run.
+
+    Raises:
+        ReposeError: there is none, or it is damaged.
+    """
+    content = remote.read(key_of(run))
+    if content is None:
+        raise ReposeError(
+            f"The remote {remote.address} has no record of a run {run!r} ({key_of(run)}). The last task of a run writes it: "
+            "is the run still going (`repose kfp status`), or was it of another remote (--remote)?"
+        )
+    try:
+        record: dict[str, Any] = json.loads(content)
+        if record["format"] == FORMAT and all(isinstance(record[part], dict) for part in ("locks", "params", "files")):
+            return record
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ReposeError(f"{key_of(run)} in {remote.address} is not the record of a run as this version writes it ({FORMAT!r}).")
+
+
+def open_remote(project: Project, remote: str | None, endpoint: str) -> Remote:
+    """DVC's remote by its name or address; None: the project's default."""
+    config = project.repo.config
+    if remote is None or remote in config["remote"]:
+        return Remote(project.repo, remote)
+    config["remote"][NAME] = {"url": remote} | ({"endpointurl": endpoint} if endpoint else {})
+    return Remote(project.repo, NAME)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return not path.is_file() or path.read_bytes() != content
+
+
+def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
+    """What is not committed is not written over."""
+    there = [name for name in changed if (folder / name).exists()]
+    if (folder / ".git").exists() and there:
+        listed = subprocess.run(  # noqa: S603
+            ["git", "status", "--porcelain", "--", *there],  # noqa: S607
+            cwd=folder, check=True, text=True, stdout=subprocess.PIPE,
+        ).stdout  # fmt: skip
+        there = [line[3:] for line in listed.splitlines()]
+    if there:
+        raise ReposeError(
+            f"The run has other versions of {', '.join(there)}, and yours are not committed. Commit or stash them first, or "
+            "give them up with --force."
+        )
+
+
+def _tell(record: Mapping[str, Any], folder: Path) -> None:
+    stages = record["stages"]
+    finished = [stage["stage"] for stage in stages if stage["state"] == "finished"]
+    say(f"Run {record['run']}: {len(finished)} of {len(stages)} stages are finished; dvc.lock, params and metrics are here.")
+    for stage in stages:
+        if stage["state"] != "finished":
+            say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
+    other = list(_other_versions(read_project(folder)))
+    if other:
+        commit = f" (commit {record['commit']})" if record["commit"] else ""
+        say(
+            f"The run's image{commit} has other versions of {', '.join(other[:5])}{' and more' if len(other) > 5 else ''}: "  # noqa: PLR2004
+            "`dvc status` will tell of them."
+        )
+    say("`dvc pull` brings the outputs.")
+
+
+def _other_versions(project: Project) -> Iterator[str]:
+    """The files of the workspace that a finished stage read in another version."""
+    seen = set()
+    for dvc_stage in project.repo.index.stages:
+        if not getattr(dvc_stage, "name", None):
+            continue
+        own = {dep.path for dep in project[address_of(dvc_stage)].deps if not dep.producers and not dep.sources}
+        for dep in dvc_stage.deps:
+            path = str(Path(dep.fs_path).relative_to(project.folder)) if dep.fs_path else ""
+            if path in own and path not in seen and dep.hash_info:
+                seen.add(path)
+                if not dep.exists or dep.get_hash() != dep.hash_info:
+                    yield path
