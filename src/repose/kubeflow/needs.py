@@ -112,7 +112,7 @@ class Needs:
 class StageMeta(Needs):
     """All of a stage's meta.kfp."""
 
-    outs: dict[str, TypeName | OutMeta] = field(default_factory=dict)
+    outs: dict[str, OutMeta | TypeName] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
     unfinished: str | None = None  # folder in which the stage keeps what it needs to go on after it was killed
 

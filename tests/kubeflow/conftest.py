@@ -1,0 +1,40 @@
+"""Foreign DVC projects and a run of each, made once."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import foreign
+import pytest
+
+pytest.importorskip("kfp")
+
+
+@pytest.fixture(scope="session")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        name: make(tmp_path_factory.mktemp("made") / name)
+        for name, make in (("flowers", foreign.flowers), ("garden", foreign.garden))
+    }
+
+
+@pytest.fixture
+def project(_made: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a foreign project by its name."""
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(_made[name], tmp_path / name, symlinks=True))
+
+    return copy
+
+
+@pytest.fixture
+def flowers(project: Callable[[str], Path]) -> Path:
+    """A chain of two stages."""
+    return project("flowers")
+
+
+@pytest.fixture
+def garden(project: Callable[[str], Path]) -> Path:
+    """vars, foreach, matrix, wdir, a nested dvc.yaml."""
+    return project("garden")
