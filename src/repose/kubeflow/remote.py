@@ -21,11 +21,8 @@ NAME = "pipeline"  # of the remote in the workspace of a step
 OWN = "kubeflow"  # the folder of our own files in the remote
 _AT_ONCE = 8  # transfers
 _TRIES, _WAIT = 3, 1.0  # of a transfer on a connection that fails; seconds before the second, doubled each time
-_REFUSED = {
-    "AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken",
-    "TokenRefreshRequired", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", "InvalidSecurity", "401",
-}  # fmt: skip
-_LOST = {"500", "502", "503", "504", "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout"}
+_REFUSED = {400, 401, 403}  # HTTP statuses; an expired token is a 400
+_MISSING, _LOST = 404, 500  # and everything above the latter
 
 
 @dataclass
@@ -240,36 +237,39 @@ class Remote:
 def _told(error: Exception, address: str, what: str) -> tuple[bool, str] | None:
     """Whether another try may help, and what to tell; None: this is no error of a remote."""
     from botocore.exceptions import (
-        BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError, HTTPClientError, NoCredentialsError,
-        PartialCredentialsError, ReadTimeoutError,
+        BotoCoreError, ClientError, CredentialRetrievalError, EndpointConnectionError, HTTPClientError, NoCredentialsError,
+        PartialCredentialsError, ProfileNotFound,
     )  # fmt: skip
 
     chain = list(_chain(error))
-    codes = {str(e.response.get("Error", {}).get("Code", "")) for e in chain if isinstance(e, ClientError)}
-    if any(isinstance(e, NoCredentialsError | PartialCredentialsError) for e in chain):
+    answers = [e.response for e in chain if isinstance(e, ClientError)]
+    code = str(answers[0].get("Error", {}).get("Code", "")) if answers else ""
+    status = int(answers[0].get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) if answers else 0
+    if _any(chain, NoCredentialsError, PartialCredentialsError, ProfileNotFound, CredentialRetrievalError):
         return False, (
             f"There are no credentials for the remote {address} (to {what}). Give them as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or in a cluster as a Kubernetes secret (meta.kfp: secrets)."
         )
-    if codes & _REFUSED or any(isinstance(e, PermissionError) for e in chain):
-        code = ", ".join(sorted(codes)) or "permission denied"
+    if status in _REFUSED or _any(chain, PermissionError):
         return False, (
-            f"The remote {address} refuses to {what} ({code}). Check the credentials (AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or the Kubernetes secret that they come from) and what they may do."
+            f"The remote {address} refuses to {what} ({code or 'permission denied'}). Check the credentials "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Kubernetes secret that they come from) and what they may do."
         )
-    if "NoSuchBucket" in codes or isinstance(error, FileNotFoundError):
+    if status == _MISSING or isinstance(error, FileNotFoundError):
         return False, f"There is no {address} (to {what}). Correct the remote's address, or make the bucket."
-    lost = EndpointConnectionError | ConnectTimeoutError | ReadTimeoutError | HTTPClientError | ConnectionError | TimeoutError
-    if codes & _LOST or any(isinstance(e, lost) or type(e).__module__.startswith("aiohttp") for e in chain):
+    lost = _any(chain, EndpointConnectionError, HTTPClientError, ConnectionError, TimeoutError)
+    if status >= _LOST or lost or any(type(e).__module__.startswith("aiohttp") for e in chain):
         return True, (
             f"The remote {address} does not answer (to {what}): {_first(chain)}. Is it up, and can this machine reach it? "
             "Nothing is lost: run the step again."
         )
-    if codes or any(isinstance(e, BotoCoreError) for e in chain):
+    if answers or _any(chain, BotoCoreError, OSError):
         return False, f"The remote {address} cannot {what}: {_first(chain)}."
-    if isinstance(error, OSError):
-        return False, f"Cannot {what} in the remote {address}: {error}."
     return None
+
+
+def _any(chain: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(error, kinds) for error in chain)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

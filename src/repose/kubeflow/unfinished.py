@@ -38,8 +38,10 @@ class Unfinished:
             try:
                 with tarfile.open(file) as tar:
                     tar.extractall(self.folder, filter="data")
-            except (tarfile.TarError, EOFError) as error:
-                raise ReposeError(f"{self.key} in {self.remote.address} is damaged ({error}). Delete it there.") from None
+            except (tarfile.TarError, EOFError):
+                raise ReposeError(
+                    f"{self.key} in {self.remote.address} is damaged: it is no tar file. Delete it there."
+                ) from None
         self._pushed = _state(self.folder)
         return True
 

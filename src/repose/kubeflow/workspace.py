@@ -49,7 +49,10 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     os.environ["DVC_NO_ANALYTICS"] = "1"
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
     (folder / ".dvc").mkdir(exist_ok=True)
-    at = {"url": remote} | ({"endpointurl": endpoint} if endpoint else {})
+    at: dict[str, Any] = {"url": remote}
+    if remote.startswith("s3://"):  # waits in seconds; tries again are the business of `remote`
+        at |= {"connect_timeout": 10, "read_timeout": 60} | ({"endpointurl": endpoint} if endpoint else {})
+        os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")
     shared = os.environ.get("REPOSE_DVC_CACHE")
     # as root a link to the cache can be written through, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
