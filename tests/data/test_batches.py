@@ -138,7 +138,7 @@ def test_every_epoch_goes_through_the_items_once_in_an_order_of_its_own(
 
 def contents(packed: Packed) -> dict[str, bytes | None]:
     values = {field.name: getattr(packed, field.name) for field in fields(packed)}
-    return {name: None if value is None else value.tobytes() for name, value in values.items()}
+    return {name: None if value is None else np.asarray(value).tobytes() for name, value in values.items()}
 
 
 @pytest.mark.parametrize("augment", [None, ALL])
