@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from repose.errors import ReposeError
 
@@ -149,6 +150,33 @@ def first_alone() -> Iterator[None]:
     yield
     if shared and dist.get_rank() == 0:
         dist.barrier()
+
+
+def world_size() -> int:
+    """How many processes have joined."""
+    return dist.get_world_size()
+
+
+def shared(module: nn.Module) -> DistributedDataParallel:
+    """The module, with the mean over all processes for gradients after each backward of one call; called in all of them."""
+    found = DistributedDataParallel(module)
+    if next(module.parameters()).device.type == "cpu":
+        found.register_comm_hook(None, _mean_in_order)
+    return found
+
+
+def _mean_in_order(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """The mean of a bucket over the processes, added up in the order of their ranks.
+
+    By itself the order depends on where in its bucket a gradient lies, and DistributedDataParallel lays the buckets out anew
+    after its first step: from three processes on, a run that was killed and goes on would round otherwise.
+    """
+    mine, processes = bucket.buffer(), dist.get_world_size()
+    parts = [torch.empty_like(mine) for _ in range(processes)]
+    work = dist.all_gather(parts, mine, async_op=True)
+    assert work is not None  # noqa: S101 (for mypy: it is asynchronous)
+    gathered: torch.futures.Future[Tensor] = work.get_future()
+    return gathered.then(lambda _: sum(parts[1:], parts[0]) / processes)
 
 
 def weighted_mean(terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:

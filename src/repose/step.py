@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import get_world_size
-from torch.nn.parallel import DistributedDataParallel
 
 from repose.data.batches import Batch
 from repose.errors import ReposeError
@@ -27,6 +25,7 @@ from repose.models.patchgan import PatchGAN
 from repose.models.poses import Poses
 from repose.models.systems import AttendRow, LossSettings, PaperRow, Row
 from repose.models.vgg import PerceptualLoss
+from repose.processes import shared, world_size
 
 
 class AdversarialSystem:
@@ -66,9 +65,9 @@ class AdversarialSystem:
                     f"The network {name} has BatchNorm, whose mean and variance are of all photos of a step, but several "
                     "processes share a step. Set train.processes to 1, or norm in the system's block to instance."
                 )
-        self._passes = DistributedDataParallel(self._passes)
-        self._verdicts = {name: DistributedDataParallel(verdict) for name, verdict in self._verdicts.items()}
-        self._processes = get_world_size()
+        self._passes = shared(self._passes)
+        self._verdicts = {name: shared(verdict) for name, verdict in self._verdicts.items()}
+        self._processes = world_size()
 
     def step(
         self,
