@@ -1,14 +1,18 @@
 """Images per second of training and of generation, of the rows paper-m and attend of params.yaml, on noise in memory.
 
-python -m benchmarks.train [cpu|cuda]
+python -m benchmarks.train [cpu|cuda] [--processes N]
 
 An item has 4 photos, and a step has all of them as targets. Timed is what the process that trains does with photos
 that are loaded: change them (train.augment), draw their maps, train; and what evaluation does without its metrics.
 On a CPU these are the rows as the demo trains them. On a GPU they are also measured in bf16, and at 256x256: paper-m
 64 wide, as in the paper, and attend with a place every 8 px. There is no VGG19 in any of them.
+
+With --processes, training alone is measured, with N items a step: in one process that has all of them, then in N with one
+each (nccl and a GPU for each process, or gloo on the CPU, each with train.threads). Several GPUs have not been measured yet.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from benchmarks.posemaps import STANDING
 from rich.console import Console
 from rich.table import Table
@@ -99,36 +105,80 @@ def large_row(row: Row) -> Row:
 
 def measure(case: Case, settings: TrainSettings, device: torch.device, seconds: float) -> Measured:
     """Train and generate for at least so many seconds each."""
+    system, packed = _system(case, settings, device), _packed(case, settings)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    trained = _rate(_training(system, case, settings, packed, device), device, seconds)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
+    batch = _loaded(packed[0], case, settings, device)
+    return Measured(trained, _rate(_generation(system, case, batch, device), device, seconds), peak)
+
+
+def measure_processes(case: Case, settings: TrainSettings, device: str, seconds: float, processes: int) -> list[float]:
+    """Trained images per second of one process with so many items a step, and of so many processes with one each."""
+    shared = case._replace(row=replace(case.row, items_per_step=processes))
+    found = []
+    for count in (1, processes):
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = (count, shared, settings, device, seconds, Path(folder))
+            torch.multiprocessing.spawn(_in_process, arguments, nprocs=count)
+            found.append(float((Path(folder) / "rate").read_text()))
+    return found
+
+
+def _in_process(
+    rank: int, processes: int, case: Case, settings: TrainSettings, kind: str, seconds: float, folder: Path
+) -> None:  # fmt: skip
+    """Be one of the processes; the first writes the rate of all."""
+    if kind == "cuda":
+        torch.cuda.set_device(rank)
+    device = set_up(kind, settings.threads, settings.seed)
+    backend, meeting = "nccl" if kind == "cuda" else "gloo", f"file://{folder / 'meeting'}"
+    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
+    system, packed = _system(case, settings, device), _packed(case, settings, rank, processes)
+    if processes > 1:
+        system.distribute()
+    rate = _rate(_training(system, case, settings, packed, device), device, seconds)
+    if rank == 0:
+        (folder / "rate").write_text(str(rate))
+    dist.destroy_process_group()
+
+
+def _system(case: Case, settings: TrainSettings, device: torch.device) -> System:
     torch.manual_seed(settings.seed)
     system = systems.build(case.row)
     for network in system.networks.values():
         network.to(device)
         if device.type == "cpu":  # as the stage train does
             network.to(memory_format=torch.channels_last)
-    packed = _packed(case, settings)
+    return system
 
-    def loaded(number: int) -> Batch:
-        return unpack(packed[number], thickness=THICKNESS[case.size], augment=settings.augment, device=device)
+
+def _loaded(packed: Packed, case: Case, settings: TrainSettings, device: torch.device) -> Batch:
+    return unpack(packed, thickness=THICKNESS[case.size], augment=settings.augment, device=device)
+
+
+def _training(
+    system: System, case: Case, settings: TrainSettings, packed: list[Packed], device: torch.device
+) -> Callable[[int], int]:
+    """A step of all processes."""
 
     def train(number: int) -> int:
-        batch = loaded(number)
+        batch = _loaded(packed[number], case, settings, device)
         system.step(batch, None, case.row.optimiser.learning_rate, _autocast(case, device))
-        return len(batch.target)
+        return round(len(batch.target) / batch.share)
 
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    trained = _rate(train, device, seconds)
-    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return Measured(trained, _rate(_generation(system, case, loaded(0), device), device, seconds), peak)
+    return train
 
 
-def _packed(case: Case, settings: TrainSettings) -> list[Packed]:
+def _packed(case: Case, settings: TrainSettings, rank: int = 0, processes: int = 1) -> list[Packed]:
     """Some steps' input, so that the number of sources varies as it does in training."""
     items, row = ROUND * case.row.items_per_step, case.row
     table = pd.DataFrame({"name": [str(n) for n in range(items * PHOTOS)], "item": np.repeat(range(items), PHOTOS)})
     steps = Steps(
         Noise(case.size, len(table)), table, steps=ROUND, seed=settings.seed, items_per_step=row.items_per_step,
         most_photos=row.most_photos, most_sources=row.most_sources, targets=row.targets, augment=settings.augment,
+        rank=rank, processes=processes,
     )  # fmt: skip
     return [steps[number] for number in range(len(steps))]
 
@@ -155,12 +205,21 @@ def _rate(work: Callable[[int], int], device: torch.device, seconds: float) -> f
         work(number)
     _wait(device)
     best, end = 0.0, time.perf_counter() + seconds
-    while best == 0 or time.perf_counter() < end:
+    while _agreed(best == 0 or time.perf_counter() < end, device):
         start = time.perf_counter()
         images = sum(work(number) for number in range(ROUND))
         _wait(device)
         best = max(best, images / (time.perf_counter() - start))
     return best
+
+
+def _agreed(going_on: bool, device: torch.device) -> bool:
+    """What the first of the processes thinks: all of them make the same steps."""
+    if not dist.is_initialized():
+        return going_on
+    opinion = torch.tensor(float(going_on), device=device)
+    dist.broadcast(opinion, 0)
+    return bool(opinion)
 
 
 def _wait(device: torch.device) -> None:
@@ -186,15 +245,37 @@ def table(device: torch.device, measured: list[tuple[Case, Measured]]) -> Table:
     return drawn
 
 
+def table_of_processes(device: str, processes: int, threads: int, measured: list[tuple[Case, list[float]]]) -> Table:
+    """A row per case."""
+    where = f"{torch.cuda.get_device_name()} each" if device == "cuda" else f"{threads} CPU threads each"
+    drawn = Table(title=f"trained images/s with {processes} items a step, {PHOTOS} photos an item, {where}")
+    for name in ("system", "size", "width", "precision", "1 process", f"{processes} processes", "times"):
+        drawn.add_column(name, justify="left" if name == "system" else "right")
+    for case, (one, many) in measured:
+        drawn.add_row(
+            case.name, f"{case.size[0]}x{case.size[1]}", str(case.row.generator.width), case.precision,
+            f"{one:,.1f}", f"{many:,.1f}", f"{many / one:.2f}",
+        )  # fmt: skip
+    return drawn
+
+
 def main() -> None:
     """Measure every case and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.split("\n")[0])
     parser.add_argument("device", nargs="?", choices=("cpu", "cuda"), default="cpu")
-    chosen = parser.parse_args().device
+    parser.add_argument("--processes", type=int, default=1, help="compare one process with so many")
+    chosen, processes = parser.parse_args().device, parser.parse_args().processes
     params = read_params(PARAMS)
     settings = block(params, "train", TrainSettings, str(PARAMS))
     device = set_up(chosen, settings.threads, settings.seed)
     rows = {name: systems.row(params["systems"][name], f"systems.{name}") for name in ("paper-m", "attend")}
+    if processes > 1:
+        found = [
+            (case, measure_processes(case, settings, chosen, SECONDS[chosen], processes))
+            for case in cases(chosen, rows)
+        ]
+        Console().print(table_of_processes(chosen, processes, settings.threads, found))
+        return
     measured = [(case, measure(case, settings, device, SECONDS[chosen])) for case in cases(chosen, rows)]
     Console().print(table(device, measured))
 

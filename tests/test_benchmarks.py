@@ -69,6 +69,18 @@ def test_training_and_generation_have_a_rate(
     assert next(iter(drawn.columns[0].cells)) == name
 
 
+def test_one_and_two_processes_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = imported("train")
+    settings = build(train.TrainSettings, yaml.safe_load((ROOT / "params.yaml").read_text())["train"], "train")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the processes import the benchmark anew
+    case = train.Case("paper-m", tiny("paper-m"), train.DEMO, "fp32")
+    found = train.measure_processes(case, replace(settings, threads=1), "cpu", 0.0, 2)
+    assert len(found) == 2
+    assert all(0 < rate < math.inf for rate in found)
+    drawn = train.table_of_processes("cpu", 2, 1, [(case, [2.0, 3.0])])
+    assert [next(iter(column.cells)) for column in drawn.columns][-3:] == ["2.0", "3.0", "1.50"]
+
+
 def test_a_round_is_counted_in_images(monkeypatch: pytest.MonkeyPatch) -> None:
     train, calls = imported("train"), []
     seconds = iter(float(n) for n in range(100))

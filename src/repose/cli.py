@@ -101,6 +101,7 @@ def train(
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; killed and started again, it goes on."""
+    from repose import processes
     from repose.models import systems
     from repose.stages import train as stage
 
@@ -108,11 +109,18 @@ def train(
     rows = everything.get("systems")
     if not isinstance(rows, dict) or system not in rows:
         raise ReposeError(f"{params} has no row {system!r} under systems{nearest(system, list(rows or []))}")
-    stage.run(
-        system=system, row=systems.row(rows[system], f"{params}: systems.{system}"),
-        settings=block(everything, "train", stage.TrainSettings, str(params)),
-        folders=stage.Folders(images, keypoints, posemaps, split), run=run, work=work,
-    )  # fmt: skip
+    row = systems.row(rows[system], f"{params}: systems.{system}")
+    settings = block(everything, "train", stage.TrainSettings, str(params))
+    count = stage.process_count(system, row, settings)
+    if count > 1 and not processes.under_torchrun():
+        options = {
+            "system": system, "images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "run": run,
+            "work": work, "params": params,
+        }  # fmt: skip
+        processes.start(count, settings.threads, ["train", *(f"--{name}={value}" for name, value in options.items())])
+    else:
+        folders = stage.Folders(images, keypoints, posemaps, split)
+        stage.run(system=system, row=row, settings=settings, folders=folders, run=run, work=work)
 
 
 @app.command(rich_help_panel=STAGES)

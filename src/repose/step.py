@@ -2,6 +2,10 @@
 
 A step has an item's photos as targets, each generated from the others. The photos' code is made once and decoded twice:
 with the target's own pose for L_G (Eq. 1), and with a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
+
+Processes that share a step each see some of its items. DistributedDataParallel takes the mean of their gradients, and only
+of what one call of one module made: so what the generator makes in a step is one call (`_Passes`), and so is what a
+discriminator learns from (`_Verdict`). Through a frozen discriminator nothing is shared: there its own network is called.
 """
 
 from collections.abc import Sequence
@@ -12,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from repose.data.batches import Batch
+from repose.errors import ReposeError
 from repose.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.attend import AttendGenerator
 from repose.models.generator import Generated, Generator
@@ -20,6 +25,7 @@ from repose.models.patchgan import PatchGAN
 from repose.models.poses import Poses
 from repose.models.systems import AttendRow, LossSettings, PaperRow, Row
 from repose.models.vgg import PerceptualLoss
+from repose.processes import shared, world_size
 
 
 class AdversarialSystem:
@@ -45,6 +51,23 @@ class AdversarialSystem:
             name: torch.optim.Adam(network.parameters(), o.learning_rate, o.betas)
             for name, network in self.networks.items()
         }
+        self._passes: nn.Module = _Passes(generator)
+        self._verdicts: dict[str, nn.Module] = {
+            name: _Verdict(network) for name, network in self.networks.items() if name != "generator"
+        }
+        self._processes = 1
+
+    def distribute(self) -> None:
+        """See `systems.System`."""
+        for name, network in self.networks.items():
+            if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+                raise ReposeError(
+                    f"The network {name} has BatchNorm, whose mean and variance are of all photos of a step, but several "
+                    "processes share a step. Set train.processes to 1, or norm in the system's block to instance."
+                )
+        self._passes = shared(self._passes)
+        self._verdicts = {name: shared(verdict) for name, verdict in self._verdicts.items()}
+        self._processes = world_size()
 
     def step(
         self,
@@ -54,28 +77,29 @@ class AdversarialSystem:
         autocast: AbstractContextManager[Any],
     ) -> dict[str, Tensor]:
         """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
-        generator, weights = self.generator, self.row.losses
+        weights = self.row.losses
+        weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
+        poses = [target_pose, batch.other_pose] if self._verdicts else [target_pose]
         with autocast:
-            code = generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
-            generated = generator.decode(code, target_pose)
-            views = self._views(batch, generated, code)
+            generated, *others = self._passes(batch, poses)
+            views = self._views(batch, generated, *others)
 
         terms: dict[str, Tensor] = {}
         for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
             with autocast:
-                terms[f"d_{name}"] = d_adversarial(self.networks[name](real), self.networks[name](fake.detach()))
-            _update(self.optimisers[name], terms[f"d_{name}"])
+                terms[f"d_{name}"] = self._verdicts[name](real, fake.detach())
+            _update(self.optimisers[name], terms[f"d_{name}"], weight)
 
         with autocast:
             terms |= _reconstruction(generated, target_image, weights, perceptual)
             for name, (_, fake) in views.items():  # the generator: its images up
                 self.networks[name].requires_grad_(False)
                 terms[f"g_{name}"] = g_adversarial(self.networks[name](fake))
-        _update(self.optimisers["generator"], _weighted(terms, weights))
+        _update(self.optimisers["generator"], _weighted(terms, weights), weight)
         for name in views:
             self.networks[name].requires_grad_(True)
         return {name: term.detach() for name, term in terms.items()}
@@ -85,14 +109,14 @@ class AdversarialSystem:
         code = self.generator.encode(images, poses, sources, mask)
         return self.generator.decode(code, target_pose).image
 
-    def _views(self, batch: Batch, generated: Generated, code: Any) -> dict[str, tuple[Tensor, Tensor]]:
+    def _views(self, batch: Batch, generated: Generated, *others: Generated) -> dict[str, tuple[Tensor, Tensor]]:
         """What each discriminator sees, real and fake: images, or images on their pose maps."""
-        if len(self.networks) == 1:
+        if not others:
             return {}
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
         losses, own = self.row.losses, (generated.image, target_pose)
         real_pairs = [(batch.other_image, batch.other_pose)]
-        fakes = [(self.generator.decode(code, batch.other_pose).image, batch.other_pose)]
+        fakes = [(others[0].image, batch.other_pose)]
         fake_pairs = list(fakes)
         if losses.adversarial_on == "both":
             fakes.append(own)
@@ -106,6 +130,31 @@ class AdversarialSystem:
         if "pose" in self.networks:
             views["pose"] = (_on_maps(real_pairs), _on_maps(fake_pairs))
         return views
+
+
+class _Passes(nn.Module):
+    """All that the generator makes in a step."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, batch: Batch, poses: Sequence[Poses]) -> list[Generated]:
+        """The batch's targets in each of these poses, from one code."""
+        code = self.generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
+        return [self.generator.decode(code, target_pose) for target_pose in poses]
+
+
+class _Verdict(nn.Module):
+    """What a discriminator learns from."""
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Images, or images on their pose maps, (n Q,C,H,W) each -> scalar."""
+        return d_adversarial(self.discriminator(real), self.discriminator(fake))
 
 
 def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
@@ -143,7 +192,7 @@ def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
     return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()
 
 
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor, weight: float) -> None:
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward(torch.full_like(loss, weight))
     optimiser.step()

@@ -136,9 +136,41 @@ def test_every_epoch_goes_through_the_items_once_in_an_order_of_its_own(
     assert len(orders) > 5
 
 
+SHARED: list[dict[str, Any]] = [{}, {"targets": "one"}, {"most_photos": 2}, {"most_sources": 1}, {"augment": ALL}]
+
+
+@pytest.mark.parametrize("changes", SHARED, ids=str)
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_share_a_step_see_together_what_one_sees(
+    small: Small, processes: int, changes: dict[str, Any]
+) -> None:
+    chosen = {"items_per_step": 4, "steps": 12} | changes
+    parts = [steps_of(small, rank=rank, processes=processes, **chosen) for rank in range(processes)]
+    for number, whole in enumerate(steps_of(small, **chosen)[step] for step in range(12)):
+        shared = [part[number] for part in parts]
+        for one, all_of_them in zip(rows(whole), zip(*map(rows, shared), strict=True), strict=True):
+            assert [row for of_one in all_of_them for row in of_one] == one
+        assert [part.share for part in shared] == [len(part.target) / len(whole.target) for part in shared]
+        assert whole.share == 1
+
+
+def rows(packed: Packed) -> tuple[list[Any], list[Any], list[Any]]:
+    """What is known of each photo of the items, of each other photo, and of each target: itself, sources, mask."""
+    photos = [
+        (int(pixels[0, 0, 0]), keypoints.tobytes(), matrix.tobytes())
+        for pixels, keypoints, matrix in zip(packed.pixels, packed.keypoints, packed.matrices, strict=True)
+    ]
+    own = len(photos) - len(packed.target)
+    targets = [
+        (photos[target], [photos[source] for source in sources], mask.tolist())
+        for target, sources, mask in zip(packed.target, packed.sources, packed.mask, strict=True)
+    ]
+    return photos[:own], photos[own:], targets
+
+
 def contents(packed: Packed) -> dict[str, bytes | None]:
     values = {field.name: getattr(packed, field.name) for field in fields(packed)}
-    return {name: None if value is None else value.tobytes() for name, value in values.items()}
+    return {name: None if value is None else np.asarray(value).tobytes() for name, value in values.items()}
 
 
 @pytest.mark.parametrize("augment", [None, ALL])

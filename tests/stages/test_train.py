@@ -103,7 +103,8 @@ def test_the_run_says_how_it_was_trained(runs: Path) -> None:
     record = read_json(runs / "paper-m" / "run.json")
     system, _ = checkpoint.load(runs / "paper-m" / "model.safetensors", CPU)
     assert record == {
-        "system": "paper-m", "steps": 5, "seed": 0, "device": "cpu", "precision": "fp32", "perceptual": None,
+        "system": "paper-m", "steps": 5, "seed": 0, "device": "cpu", "precision": "fp32", "processes": 1,
+        "perceptual": None,
         "parameters": {name: sum(p.numel() for p in n.parameters()) for name, n in system.networks.items()},
     }  # fmt: skip
     assert set(record["parameters"]) == {"generator", "image", "pose"}
@@ -444,6 +445,13 @@ def test_settings_that_should_be_at_least_1(name: str) -> None:
         settings("train", TrainSettings, **{name: 0})
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_processes_should_be_at_least_1(number: int) -> None:
+    with pytest.raises(ReposeError, match=rf"train: processes should be at least 1, or gpu, not {number}\."):
+        settings("train", TrainSettings, processes=number)
+    assert settings("train", TrainSettings, processes="gpu").processes == "gpu"
+
+
 @pytest.mark.parametrize("name", ["workers", "cache_megabytes", "keep_every", "sample_every"])
 def test_settings_that_should_not_be_negative(name: str) -> None:
     with pytest.raises(ReposeError, match=f"{name} should not be negative, but it is -1"):
@@ -460,7 +468,7 @@ def test_no_weights_need_no_digest() -> None:
 
 
 @pytest.mark.parametrize(("change", "decides"), [
-    ({"threads": 2}, True), ({"log_every": 3}, True), ({"precision": "bf16"}, True),
+    ({"threads": 2}, True), ({"processes": 2}, True), ({"log_every": 3}, True), ({"precision": "bf16"}, True),
     ({"workers": 2}, False), ({"cache_megabytes": 0}, False), ({"device": "auto"}, False),
 ])  # fmt: skip
 def test_a_run_goes_on_unless_what_decides_its_bytes_changed(data: Data, change: dict[str, Any], decides: bool) -> None:

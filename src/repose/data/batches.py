@@ -2,6 +2,9 @@
 
 Step number and seed alone determine a batch, so training resumes anywhere, and workers change nothing. Targets are left
 out of their own sources (R9). Letters: B items a step, M photos of them, Q targets, T sources of a target.
+
+Where processes share a step, each draws all of it and then loads its own items alone: together they see the batch that
+one process would see.
 """
 
 from collections.abc import Sequence
@@ -33,6 +36,7 @@ class Batch:
     mask: Tensor  # (Q,T) bool: which entries of `sources` count; at least one a row
     other_image: Tensor  # (Q,3,H,W): for each target a photo of another item, the paper's y~
     other_pose: Poses  # of those Q photos, the paper's p~
+    share: float = 1.0  # of the step's targets, those that are here; the others are in other processes
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,20 @@ class Packed:
     target: np.ndarray
     sources: np.ndarray
     mask: np.ndarray
+    share: float
 
 
 class Steps(Dataset[Packed]):
-    """The batches of a training run, by step number from 0."""
+    """The batches of a training run, by step number from 0; of each, the items of process `rank` of `processes`."""
 
     def __init__(
         self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, most_photos: int,
         most_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
+        rank: int = 0, processes: int = 1,
     ) -> None:  # fmt: skip
         self.photos, self.steps, self.seed, self.augment = photos, steps, seed, augment
         self.items_per_step, self.most_photos, self.most_sources = items_per_step, most_photos, most_sources
-        self.targets = targets
+        self.targets, self.rank, self.processes = targets, rank, processes
         self._names = [group.to_numpy() for _, group in items["name"].groupby(items["item"], sort=False)]
         if len(self._names) < max(2, items_per_step):
             raise ReposeError(
@@ -74,11 +80,20 @@ class Steps(Dataset[Packed]):
         chosen = self._items_of(step)
         groups = [self._some(self._names[item], random) for item in chosen]
         flips = [bool(random.random() < self.augment.flip) if self.augment else False for _ in groups]
-        target, sources, mask = self._sources([len(group) for group in groups], random)
+        sizes = [len(group) for group in groups]
+        target, sources, mask = self._sources(sizes, random)
         others, other_flips = self._others(chosen, groups, target, random)
         names = [name for group in groups for name in group] + others
         flipped = [flip for group, flip in zip(groups, flips, strict=True) for _ in group] + other_flips
-        return self._packed(names, flipped, random, target, sources, mask)
+        matrices = self._matrices(flipped, random)
+
+        photos, targets = self._part(sizes, target)
+        rows = [*range(len(names))[photos], *range(sum(sizes), len(names))[targets]]
+        return self._packed(
+            [names[row] for row in rows], [flipped[row] for row in rows], matrices[rows],
+            target[targets] - photos.start, sources[targets] - photos.start, mask[targets],
+            len(target[targets]) / len(target),
+        )  # fmt: skip
 
     def _items_of(self, step: int) -> np.ndarray:
         """The items of a step: each epoch goes through all of them in an order of its own."""
@@ -117,17 +132,27 @@ class Steps(Dataset[Packed]):
         names = [str(random.choice(self._names[item])) for item in others]
         return names, [bool(random.random() < self.augment.flip) if self.augment else False for _ in names]
 
-    def _packed(self, names: list[str], flipped: list[bool], random: np.random.Generator, *indices: Any) -> Packed:
-        loaded, frame = self.photos.load(names), self.photos.frame
-        identity = np.broadcast_to(np.eye(2, 3), (len(names), 2, 3))
+    def _matrices(self, flipped: list[bool], random: np.random.Generator) -> np.ndarray:
+        """How each photo is changed: (M+Q,2,3)."""
         if self.augment is None:
-            return Packed(loaded.pixels, loaded.keypoints, loaded.maps, identity, *indices)
-        size = frame.height, frame.width
-        matrices = np.concatenate([draw_matrices(random, 1, flip, self.augment, *size) for flip in flipped])
+            return np.broadcast_to(np.eye(2, 3), (len(flipped), 2, 3))
+        size = self.photos.frame.height, self.photos.frame.width
+        return np.concatenate([draw_matrices(random, 1, flip, self.augment, *size) for flip in flipped])
+
+    def _part(self, sizes: Sequence[int], target: np.ndarray) -> tuple[slice, slice]:
+        """This process's part of the step's M photos, and of its Q targets: those of its items, which stand together."""
+        items = self.items_per_step // self.processes
+        first, end = np.cumsum([0, *sizes])[[self.rank * items, (self.rank + 1) * items]].tolist()
+        return slice(first, end), slice(*np.searchsorted(target, [first, end]).tolist())
+
+    def _packed(self, names: list[str], flipped: list[bool], matrices: np.ndarray, *others: Any) -> Packed:
+        loaded = self.photos.load(names)
+        if self.augment is None:
+            return Packed(loaded.pixels, loaded.keypoints, loaded.maps, matrices, *others)
         keypoints = np.concatenate(
             [move_keypoints(k[None], m[None], f) for k, m, f in zip(loaded.keypoints, matrices, flipped, strict=True)]
         )
-        return Packed(loaded.pixels, keypoints, None, matrices, *indices)
+        return Packed(loaded.pixels, keypoints, None, matrices, *others)
 
 
 def unpack(packed: Packed, *, thickness: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
@@ -143,4 +168,4 @@ def unpack(packed: Packed, *, thickness: float, augment: AugmentSettings | None,
         maps = torch.from_numpy(packed.maps).to(device)
     poses, own = Poses(colour(maps), keypoints), len(images) - len(packed.target)
     target, sources, mask = (torch.from_numpy(a).to(device) for a in (packed.target, packed.sources, packed.mask))
-    return Batch(images[:own], poses[:own], target, sources, mask, images[own:], poses[own:])
+    return Batch(images[:own], poses[:own], target, sources, mask, images[own:], poses[own:], packed.share)

@@ -138,6 +138,15 @@ class System(Protocol):
     networks: dict[str, nn.Module]  # all that is trained, by name
     optimisers: dict[str, torch.optim.Optimizer]
 
+    def distribute(self) -> None:
+        """From now on share each step with the other processes of torch.distributed's group, which all call this.
+
+        The networks lie on the device that trains. Then `step` gets a part of each batch, and learns from all of it.
+
+        Raises:
+            ReposeError: a network's output for a photo depends on the other photos of the step (BatchNorm).
+        """
+
     def step(
         self,
         batch: Batch,

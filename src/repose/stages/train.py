@@ -14,13 +14,16 @@ The folder `run` then holds
 While training goes on, all this lies in the folder `work`, under a name made of everything that decides the result:
 settings, data, code, versions. Killed at any moment and started again, it goes on from the last checkpoint and ends, on
 a CPU, with the same bytes. `run` appears whole when training is done.
+
+Several processes (`processes`) share the items of each step, and so train as one process with all of them does, up to
+rounding. All of them go through the steps; the first alone looks at the losses, writes and tells.
 """
 
 import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,10 +31,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 import repose
-from repose import checkpoint
+from repose import checkpoint, processes
 from repose.checkpoint import About
 from repose.data.augment import AugmentSettings
 from repose.data.batches import Packed, Steps, unpack
@@ -48,6 +52,7 @@ from repose.models.layers import parameter_count
 from repose.models.systems import Row, System, build
 from repose.models.vgg import LayersName, PerceptualLoss
 from repose.pictures import grid
+from repose.processes import Rank
 from repose.settings import as_dict
 from repose.terminal import TrainingBar, say
 from repose.weights import locate
@@ -79,8 +84,9 @@ class TrainSettings:
     seed: int  # of the first weights, the order of items, sources, augmentation
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
     precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
+    processes: processes.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU
     threads: int  # CPU threads of torch; the bytes of a result are equal from run to run at one number of threads
-    workers: int  # processes that load photos; 0: none besides this one
+    workers: int  # processes that load photos, for each that trains; 0: none besides it
     cache_megabytes: float  # MiB of decoded photos kept in memory (in each worker)
     log_every: int  # steps between two rows of the history
     checkpoint_every: int  # steps between two checkpoints, of which the last is kept
@@ -91,6 +97,8 @@ class TrainSettings:
     perceptual: PerceptualSettings
 
     def __post_init__(self) -> None:
+        if self.processes != "gpu" and self.processes < 1:
+            raise ValueError(f"processes should be at least 1, or gpu, not {self.processes}.")
         for name in ("threads", "log_every", "checkpoint_every", "sample_pairs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
@@ -109,13 +117,37 @@ class Folders:
     split: Path
 
 
+def process_count(system: str, row: Row, settings: TrainSettings) -> int:
+    """How many processes train the row called `system` here.
+
+    Raises:
+        ReposeError: there are too few GPUs for `settings.processes`, or a step's items cannot be shared evenly.
+    """
+    count = processes.count(settings.processes, settings.device)
+    if row.items_per_step % count:
+        raise ReposeError(
+            f"{count} processes cannot share the {row.items_per_step} item(s) of a step of {system} evenly. Set "
+            f"systems.{system}.items_per_step to a multiple of {count} (another training: more items a step), or "
+            "train.processes to a number that divides it."
+        )
+    return count
+
+
 def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path) -> None:
-    """Train the row called `system` and write the folder `run`.
+    """Train the row called `system` and write the folder `run`, as one process or as one of several.
 
     Raises:
         ReposeError: the data do not fit, the weights of VGG19 are missing, a loss or a weight is not finite, the disk
-            is full.
+            is full, or `settings.processes` does not fit the row or the machine.
     """
+    count = process_count(system, row, settings)
+    with processes.joined(count, settings.device) as rank:
+        _run(system, row, replace(settings, processes=count), folders, run, work, rank)
+
+
+def _run(
+    system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path, rank: Rank
+) -> None:  # fmt: skip
     device = set_up(settings.device, settings.threads, settings.seed)
     photos = Photos(
         images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps,
@@ -125,7 +157,7 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
     steps = Steps(
         photos, items[items["part"] == "train"], steps=row.steps, seed=settings.seed,
         items_per_step=row.items_per_step, most_photos=row.most_photos, most_sources=row.most_sources,
-        targets=row.targets, augment=settings.augment,
+        targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of,
     )  # fmt: skip
     trained = build(row)
     for network in trained.networks.values():
@@ -139,6 +171,9 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
     place.mkdir(parents=True, exist_ok=True)
     pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
     jobs = jobs_of_pairs(pairs, items[items["part"] == "test"], row.most_sources)
+    if rank.number > 0:
+        _follow(trained, about, steps, settings, device, place)
+        return
     _train(trained, about, steps, settings, device, place, jobs)
     _finish(trained, replace(about, step=row.steps), settings, device, place, run)
     say(f"train {system}: {run} is ready")
@@ -149,20 +184,16 @@ def _train(
     jobs: Sequence[Job],
 ) -> None:  # fmt: skip
     """From the last checkpoint in `place`, or from the start, to the last step; leaves everything in `place`."""
-    row, last = about.row, place / "checkpoints" / "last.safetensors"
-    start = checkpoint.resume(last, trained, about) if last.exists() else 0
+    row, last = about.row, _last(place)
+    start = _resume(trained, about, place)
     if start:
         say(f"train {about.system}: going on from step {start:,} of {row.steps:,}")
-    history, perceptual = History(place, start), _perceptual(row, settings, device)
-    loader: DataLoader[Packed] = DataLoader(
-        steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
-        generator=torch.Generator(),  # of its own: it draws at each start, and torch's state is in the checkpoint
-    )  # fmt: skip
+    if row.losses.perceptual and settings.perceptual.weights is None:
+        say("train.perceptual.weights is null: the loss has no perceptual term (second term of Eq. 1)")
+    history = History(place, start)
     with TrainingBar(f"train {about.system}", start, row.steps) as bar:
-        for step, packed in enumerate(loader, start + 1):
-            batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
-            rate = row.optimiser.rate(step - 1, row.steps, steps.steps_per_epoch)
-            history.add(step, trained.step(batch, perceptual, rate, _autocast(settings, device)))
+        for step, (terms, photos) in enumerate(_steps(trained, row, steps, settings, device, start), start + 1):
+            history.add(step, terms)
 
             at_end = step == row.steps
             due = at_end or step % settings.checkpoint_every == 0
@@ -179,7 +210,44 @@ def _train(
             if due:
                 history.write()
                 _save(last, trained, replace(about, step=step), last)
-            bar.advance(history.latest, photos=len(batch.target))
+            bar.advance(history.latest, photos=photos)
+
+
+def _follow(
+    trained: System, about: About, steps: Steps, settings: TrainSettings, device: torch.device, place: Path
+) -> None:
+    """What `_train` does in every process but the first: the steps alone."""
+    start = _resume(trained, about, place)
+    for _ in _steps(trained, about.row, steps, settings, device, start):
+        pass
+
+
+def _steps(
+    trained: System, row: Row, steps: Steps, settings: TrainSettings, device: torch.device, start: int
+) -> Iterator[tuple[dict[str, Tensor], int]]:
+    """Train from step `start` to the last; of each step, over all processes, the terms and how many images it made."""
+    perceptual = _perceptual(row, settings, device)
+    if settings.processes != 1:
+        trained.distribute()
+    loader: DataLoader[Packed] = DataLoader(
+        steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
+        generator=torch.Generator(),  # of its own: it draws at each start, and torch's state is in the checkpoint
+    )  # fmt: skip
+    for step, packed in enumerate(loader, start):
+        batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
+        rate = row.optimiser.rate(step, row.steps, steps.steps_per_epoch)
+        terms = trained.step(batch, perceptual, rate, _autocast(settings, device))
+        yield processes.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
+
+
+def _last(place: Path) -> Path:
+    return place / "checkpoints" / "last.safetensors"
+
+
+def _resume(trained: System, about: About, place: Path) -> int:
+    """The number of steps that the last checkpoint in `place` has done, which is now the state; 0 without one."""
+    last = _last(place)
+    return checkpoint.resume(last, trained, about) if last.exists() else 0
 
 
 def _save(path: Path, trained: System, about: About, last: Path) -> None:
@@ -205,7 +273,7 @@ def _finish(
             if (place / part).is_dir():  # hidden files are what a killed process had begun to write
                 shutil.copytree(place / part, folder / part, ignore=shutil.ignore_patterns(".*"))
         write_json(folder / "run.json", _record(trained, about, settings, device))
-    (place / "checkpoints" / "last.safetensors").unlink()  # first: nothing goes on from a folder that is half gone
+    _last(place).unlink()  # first: nothing goes on from a folder that is half gone
     shutil.rmtree(place)
 
 
@@ -218,6 +286,7 @@ def _record(trained: System, about: About, settings: TrainSettings, device: torc
         "seed": settings.seed,
         "device": device.type,
         "precision": settings.precision,
+        "processes": settings.processes,
         "perceptual": chosen.layers if about.row.losses.perceptual and chosen.weights is not None else None,
         "parameters": {name: parameter_count(network) for name, network in trained.networks.items()},
     }
@@ -225,12 +294,10 @@ def _record(trained: System, about: About, settings: TrainSettings, device: torc
 
 def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
     chosen = settings.perceptual
-    if not row.losses.perceptual:
+    if not row.losses.perceptual or chosen.weights is None:
         return None
-    if chosen.weights is None:
-        say("train.perceptual.weights is null: the loss has no perceptual term (second term of Eq. 1)")
-        return None
-    weights = locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint)
+    with processes.first_alone():
+        weights = locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint)
     return PerceptualLoss(weights, chosen.layers).to(device)
 
 

@@ -1,0 +1,200 @@
+"""Training in several processes: how many there are, how they start, how they meet, and how they all end.
+
+torchrun starts them: `start` runs it where `repose train` was called by itself, or the user called it (a pod of Kubeflow's
+trainer does). Each process is then a `repose train` of its own, which finds its rank in the environment.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from repose.errors import ReposeError
+
+Wanted = Literal["gpu"] | int
+_OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_LONGEST_WAIT = timedelta(hours=1)  # of one process for the others: VGG19's file may have to be fetched first
+
+
+class Rank(NamedTuple):
+    """Which of the processes that train this one is."""
+
+    number: int  # from 0; the first one writes and tells
+    of: int
+
+
+def count(wanted: Wanted, device: str) -> int:
+    """How many processes train: what `train.processes` comes to on this machine, or under torchrun on all of them.
+
+    Raises:
+        ReposeError: there are too few GPUs, or torchrun started another number.
+    """
+    gpus = 0 if device == "cpu" or not torch.cuda.is_available() else torch.cuda.device_count()
+    started = int(os.environ["WORLD_SIZE"]) if under_torchrun() else None
+    if wanted == "gpu":
+        if not gpus:
+            why = "train.device is cpu" if device == "cpu" else "torch sees no GPU here"
+            raise ReposeError(f"train.processes is gpu, but {why}. Set it to a number, such as 1.")
+        wanted = started or gpus
+    if started not in (None, wanted):
+        raise ReposeError(
+            f"torchrun started {started} processes, but train.processes is {wanted}. Set train.processes to {started}, or "
+            "run repose train without torchrun, which it starts by itself."
+        )
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if started else wanted
+    if gpus and here > max(gpus, 1):
+        raise ReposeError(
+            f"Training in {here} processes on this machine needs a GPU for each, but torch sees {gpus}. Set "
+            f"train.processes to {gpus} or to gpu."
+        )
+    return wanted
+
+
+def under_torchrun() -> bool:
+    """Whether this process is one of those that torchrun started."""
+    return all(name in os.environ for name in _OF_TORCHRUN)
+
+
+def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
+    """Run `repose` with these arguments in so many processes of torchrun; return when all of them are done.
+
+    What the user has to know, the processes say themselves, so torchrun's own log stays silent.
+
+    Args:
+        processes: at least 2.
+        threads: CPU threads of each.
+        arguments: of the command line.
+
+    Raises:
+        ReposeError: a process was killed.
+        SystemExit: a process ended with an error, which it has told.
+        KeyboardInterrupt: Ctrl-C; all processes are gone.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torchrun would set 1, and say so
+    logging.disable()
+    try:
+        options = parse_args(["--standalone", f"--nproc-per-node={processes}", "--module", "repose.cli"])
+        options.training_script_args = list(arguments)  # parsed with the rest, --run would be torchrun's --run-path
+        run(options)
+    except SignalException as got:
+        if got.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        signal.signal(got.sigval, signal.SIG_DFL)  # this process ends of it, as it does without others
+        os.kill(os.getpid(), got.sigval)
+    except ChildFailedError as failed:
+        rank, failure = failed.get_first_failure()
+        if failure.exitcode > 0:
+            raise SystemExit(failure.exitcode) from None
+        raise ReposeError(
+            f"Training stopped: its process {rank + 1} of {processes} was killed ({failure.signal_name()}), perhaps for want "
+            "of memory. Run the same command again: it goes on from the last checkpoint."
+        ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def joined(processes: int, device: str) -> Iterator[Rank]:
+    """Be one of the processes that train; yield which.
+
+    Where one of them fails, all end; the first to fail lets its error through, which is told, the others end in silence.
+
+    Raises:
+        ReposeError: there are to be several processes, but torchrun did not start this one.
+    """
+    if processes == 1:
+        yield Rank(0, 1)
+        return
+    if not under_torchrun():
+        raise ReposeError(f"train.processes is {processes}, and this is one process. Train with `repose train`.")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # torchrun's way to end all: at once, also in the middle of a sum
+    _end_with_parent()
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    store, rank, _ = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=_LONGEST_WAIT)
+    try:
+        yield Rank(rank, processes)
+    except Exception as error:
+        if not isinstance(error, ReposeError):
+            time.sleep(2)  # where another process was killed, this is but the lost connection: torchrun ends us now
+        if store.add("repose: failed", 1) > 1:
+            raise SystemExit(1) from None
+        raise
+    dist.destroy_process_group()
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Rank 0 does it first, alone, then all others: what it fetched is there for them."""
+    shared = dist.is_initialized()
+    if shared and dist.get_rank() > 0:
+        dist.barrier()
+    yield
+    if shared and dist.get_rank() == 0:
+        dist.barrier()
+
+
+def world_size() -> int:
+    """How many processes have joined."""
+    return dist.get_world_size()
+
+
+def shared(module: nn.Module) -> DistributedDataParallel:
+    """The module, with the mean over all processes for gradients after each backward of one call; called in all of them."""
+    found = DistributedDataParallel(module)
+    if next(module.parameters()).device.type == "cpu":
+        found.register_comm_hook(None, _mean_in_order)
+    return found
+
+
+def _mean_in_order(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """The mean of a bucket over the processes, added up in the order of their ranks.
+
+    By itself the order depends on where in its bucket a gradient lies, and DistributedDataParallel lays the buckets out anew
+    after its first step: from three processes on, a run that was killed and goes on would round otherwise.
+    """
+    mine, processes = bucket.buffer(), dist.get_world_size()
+    parts = [torch.empty_like(mine) for _ in range(processes)]
+    work = dist.all_gather(parts, mine, async_op=True)
+    assert work is not None  # noqa: S101 (for mypy: it is asynchronous)
+    gathered: torch.futures.Future[Tensor] = work.get_future()
+    return gathered.then(lambda _: sum(parts[1:], parts[0]) / processes)
+
+
+def weighted_mean(terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The mean of each term over the processes, by each one's share (the shares sum to 1); scalars."""
+    if not dist.is_initialized():
+        return terms
+    values = share * torch.stack(list(terms.values()))
+    dist.all_reduce(values)
+    return dict(zip(terms, values.unbind(), strict=True))
+
+
+def _end_with_parent() -> None:
+    """End this process soon after torchrun's: killed with -9, it cannot take its processes with it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

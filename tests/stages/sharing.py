@@ -1,0 +1,100 @@
+"""A training step shared by processes of gloo on the CPU, against the same step in one process."""
+
+import multiprocessing
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from tiny import Data, row
+from torch import Tensor
+
+from repose.data.augment import AugmentSettings
+from repose.data.batches import Steps, unpack
+from repose.data.photos import Photos
+from repose.data.records import ITEMS, read_table
+from repose.models.systems import Row
+from repose.processes import weighted_mean
+from repose.step import AdversarialSystem
+
+STEPS = 3  # DistributedDataParallel lays its buckets out anew after the first
+_BOTH = {"real_pair": "both", "adversarial_on": "both"}
+ROWS: dict[str, Row] = {
+    name: row(system, items_per_step=2, **changes)
+    for name, system, changes in [
+        ("paper-m", "paper-m", {"losses": {"image": 0.3, "pose": 0.7}}),
+        ("paper-m, both", "paper-m", {"losses": {"image": 0.3, "pose": 0.7, **_BOTH}}),
+        ("paper-m, one target", "paper-m", {"targets": "one"}),
+        ("attend", "attend", {"losses": {"copied": 0.5, "painted": 0.5}, "discriminators": {"width": 4, "layers": 1}}),
+        ("attend alone", "attend", {}),
+    ]
+}
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["repose.stages.train", "repose.step", "torchvision"])
+
+
+class Stepped(NamedTuple):
+    """What a row's steps came to, from its first weights."""
+
+    gradients: list[dict[str, Tensor]]  # of each step, by network and parameter
+    terms: list[dict[str, float]]
+    shares: list[float]
+
+
+def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Stepped:
+    """Some steps of a row; at a learning rate of 0, so that rounding does not grow from step to step."""
+    chosen, augment = ROWS[name], AugmentSettings(flip=0.5, rotation=10, crop=0.9, fill="edge")
+    torch.manual_seed(rank)  # the weights of the first process have to become those of all
+    photos, items = (
+        Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps),
+        data.split / "items.csv",
+    )
+    table = read_table(items, ITEMS)
+    steps = Steps(
+        photos, table[table["part"] == "train"], steps=STEPS, seed=0, items_per_step=2, most_photos=5, most_sources=4,
+        targets=chosen.targets, augment=augment, rank=rank, processes=processes,
+    )  # fmt: skip
+    system = AdversarialSystem(chosen)
+    for network in system.networks.values():
+        network.to(memory_format=torch.channels_last)
+    if processes > 1:
+        system.distribute()
+    found = Stepped([], [], [])
+    for number in range(STEPS):
+        batch = unpack(steps[number], thickness=photos.thickness, augment=augment, device=torch.device("cpu"))
+        terms = weighted_mean(system.step(batch, _blurred, 0.0, nullcontext()), batch.share)
+        found.gradients.append({
+            f"{network}.{key}": parameter.grad.clone()
+            for network, module in system.networks.items() for key, parameter in module.named_parameters()
+        })  # fmt: skip
+        found.terms.append({key: float(term) for key, term in terms.items()})
+        found.shares.append(batch.share)
+    return found
+
+
+def _blurred(generated: Tensor, target: Tensor) -> Tensor:
+    """Stands in for VGG19."""
+    return (F.avg_pool2d(generated, 4) - F.avg_pool2d(target, 4)).abs().mean()
+
+
+def shared_by_two(data: Data, folder: Path) -> dict[str, list[Stepped]]:
+    """Of each row, what two processes with an item each came to."""
+    children = [_context.Process(target=_child, args=(data, folder, rank)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    found: list[dict[str, Any]] = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    return {name: [Stepped(*of_rank[name]) for of_rank in found] for name in ROWS}
+
+
+def _child(data: Data, folder: Path, rank: int) -> None:
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save({name: tuple(steps_of(name, data, rank, 2)) for name in ROWS}, folder / f"{rank}.pt")
+    dist.destroy_process_group()

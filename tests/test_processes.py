@@ -1,0 +1,174 @@
+"""How many processes train, and that one error of many is told."""
+
+import multiprocessing
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from repose import processes
+from repose.errors import ReposeError
+from repose.models.paper import PaperSettings
+from repose.models.systems import DiscriminatorSettings, PaperRow
+from repose.step import AdversarialSystem
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["repose.processes"])
+
+
+@pytest.fixture(autouse=True)
+def by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+
+
+def torchrun(monkeypatch: pytest.MonkeyPatch, number: int, here: int | None = None) -> None:
+    """As in the first of so many processes, of which so many are on this machine."""
+    values = {"RANK": 0, "WORLD_SIZE": number, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": number if here is None else here}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(("wanted", "device", "here", "found"), [
+    (1, "auto", 0, 1), (1, "auto", 4, 1), (2, "cpu", 0, 2), (2, "cpu", 1, 2), (2, "auto", 0, 2), (3, "cuda", 4, 3),
+    ("gpu", "auto", 1, 1), ("gpu", "cuda", 4, 4),
+])  # fmt: skip
+def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(
+    monkeypatch: pytest.MonkeyPatch, wanted: processes.Wanted, device: str, here: int, found: int
+) -> None:
+    gpus(monkeypatch, here)
+    assert processes.count(wanted, device) == found
+
+
+@pytest.mark.parametrize(("device", "here", "why"), [
+    ("auto", 0, "torch sees no GPU here"), ("cuda", 0, "torch sees no GPU here"), ("cpu", 2, "train.device is cpu"),
+])  # fmt: skip
+def test_gpu_without_gpus_is_refused(monkeypatch: pytest.MonkeyPatch, device: str, here: int, why: str) -> None:
+    gpus(monkeypatch, here)
+    with pytest.raises(ReposeError, match=f"^train.processes is gpu, but {why}. Set it to a number, such as 1.$"):
+        processes.count("gpu", device)
+
+
+def test_fewer_gpus_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    with pytest.raises(ReposeError, match=r"Training in 3 processes .* but torch sees 2\. Set train\.processes to 2"):
+        processes.count(3, "auto")
+
+
+def test_torchruns_processes_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchrun(monkeypatch, 4)
+    assert processes.count(4, "cpu") == 4
+    with pytest.raises(
+        ReposeError, match=r"^torchrun started 4 processes, but train\.processes is 2\. Set .* to 4, or"
+    ):
+        processes.count(2, "cpu")
+
+
+def test_torchrun_may_span_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    torchrun(monkeypatch, 4, here=2)
+    assert processes.count("gpu", "auto") == processes.count(4, "cuda") == 4
+    torchrun(monkeypatch, 4, here=3)
+    with pytest.raises(ReposeError, match=r"Training in 3 processes on this machine"):
+        processes.count("gpu", "auto")
+
+
+@pytest.mark.parametrize("norms", [("batch", "instance"), ("instance", "batch")])
+def test_batch_norm_is_not_shared(norms: tuple[Any, Any]) -> None:
+    generator, discriminators = PaperSettings(width=4, norm=norms[0]), DiscriminatorSettings(width=4, norm=norms[1])
+    system = AdversarialSystem(PaperRow("paper", 1, generator=generator, discriminators=discriminators))
+    named = "generator" if norms[0] == "batch" else "image"
+    with pytest.raises(ReposeError, match=f"^The network {named} has BatchNorm.*Set train.processes to 1, or norm"):
+        system.distribute()
+
+
+# ---- processes that end together ----
+
+
+def ends(*kinds: str) -> list[int | None]:
+    """What so many processes end with that meet and then each do what is named."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [_context.Process(target=_joined, args=(port, rank, kinds)) for rank in range(len(kinds))]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    return [child.exitcode for child in children]
+
+
+TOLD, NOT_TOLD, DEFECT = 3, 1, 4  # exit status: an error came through, it was kept silent, another error came through
+
+
+def _joined(port: int, rank: int, kinds: tuple[str, ...]) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": str(len(kinds)), "LOCAL_WORLD_SIZE": str(len(kinds))}
+    try:
+        with processes.joined(len(kinds), "cpu") as found:
+            assert found == (rank, len(kinds))
+            dist.barrier()
+            _do(kinds[rank], rank)
+    except ReposeError:
+        if rank == 0:
+            time.sleep(1)  # it holds the store; under torchrun none of them does
+        os._exit(TOLD)
+    except AssertionError:
+        os._exit(DEFECT)
+
+
+def _do(kind: str, rank: int) -> None:
+    if kind == "mistake":
+        raise ReposeError("told once")
+    if kind == "defect":
+        raise AssertionError("a defect")
+    if kind == "wait":
+        dist.barrier()
+    if kind.startswith("/"):
+        with processes.first_alone():
+            assert Path(kind).exists() == (rank > 0)
+            time.sleep(0.2)
+            Path(kind).touch()
+    if kind == "mean":
+        terms = {"one": torch.tensor(float(rank)), "two": torch.tensor(1.0)}
+        found = processes.weighted_mean(terms, 0.25 if rank else 0.75)
+        assert {name: float(value) for name, value in found.items()} == {"one": 0.25, "two": 1.0}
+
+
+def test_an_error_of_one_is_told_and_the_others_end_in_silence() -> None:
+    assert ends("wait", "mistake") == [NOT_TOLD, TOLD]
+
+
+def test_an_error_of_all_is_told_once() -> None:
+    assert sorted(ends("mistake", "mistake"), key=str) == [NOT_TOLD, TOLD]
+
+
+def test_a_defect_comes_through() -> None:
+    assert ends("wait", "defect") == [NOT_TOLD, DEFECT]
+
+
+def test_what_the_first_fetches_is_there_for_the_others(tmp_path: Path) -> None:
+    assert ends(*[str(tmp_path / "fetched")] * 2) == [0, 0]
+
+
+def test_a_mean_is_weighted_by_the_shares() -> None:
+    assert ends("mean", "mean") == [0, 0]
+
+
+def test_one_process_needs_nobody() -> None:
+    with processes.joined(1, "cpu") as rank:
+        assert rank == (0, 1)
+        terms = {"l1": torch.tensor(2.0)}
+        assert processes.weighted_mean(terms, 1.0) is terms
+        with processes.first_alone():
+            assert not dist.is_initialized()
