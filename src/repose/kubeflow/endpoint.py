@@ -126,10 +126,16 @@ class Api:
             UnansweredError: there is no answer at the moment.
             ReposeError: the request is refused, or the endpoint is no pipeline API.
         """
+        from kfp_server_api import ApiException
+
         try:
             return ask(*given, **named)
         except _FailedError as failed:
             raise _told(failed, self.endpoint, what, missing) from None
+        except ApiException as error:  # of a field in a good answer
+            raise ReposeError(
+                f"The answer of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it Kubeflow Pipelines 2?"
+            ) from None
 
     def plain(self, model: Any) -> Any:
         """A model as JSON has it."""
@@ -143,8 +149,6 @@ class Api:
         try:
             response = self._send(method, url, **(named | {"_request_timeout": _TIMES}))
         except ApiException as error:
-            if error.status == 0:  # a failure of TLS
-                raise _FailedError(0, b"", "", error) from None
             raise _FailedError(error.status, error.body, error.headers.get("Location", ""), None) from None
         except HTTPError as error:
             raise _FailedError(0, b"", "", getattr(error, "reason", None) or error) from None
@@ -175,24 +179,24 @@ def _told(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> 
         return _unreachable(failed.reason, address, what)
     answer = _json(failed.body)
     said = _said(answer, endpoint.token)
-    refused = f"{address} refuses to {what} ({status}{said and f': {said}'})."
+    refused = f"{address} refuses to {what} ({status}{said and f': {said}'})"
     if status in _PASSING:
         return UnansweredError(
             f"{address} does not work at the moment (to {what}: {status}{said and f': {said}'}). Try again later."
         )
     if status == 401:
-        return ReposeError(f"{refused} {_new_token(endpoint)}")
+        return ReposeError(f"{refused}: {_new_token(endpoint)}")
     if status == 403:
         namespace = f" in the namespace {endpoint.namespace}" if endpoint.namespace else ""
         return ReposeError(
-            f"{refused} Whoever the token belongs to may not do this{namespace}, or the token has expired: get a new one "
+            f"{refused}. Whoever the token belongs to may not do this{namespace}, or the token has expired: get a new one "
             f"({TOKEN}), correct {NAMESPACE}, or ask for the right."
         )
     if 300 <= status < 400:
         to = failed.location.split("?")[0].split("#")[0]
         return ReposeError(
             f"{address} redirects to {to or 'another page'} instead of answering. If that is a login page (Dex, IAP): "
-            f"{_new_token(endpoint)} Otherwise set {ENDPOINT} to the address that it leads to."
+            f"{_new_token(endpoint)} Otherwise, set {ENDPOINT} to the address that it leads to."
         )
     if status == 404 and said and said != "Not Found":
         return ReposeError(f"{missing} ({address}: {said})")
@@ -200,30 +204,29 @@ def _told(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> 
         page = b"<html" in failed.body[:2000].lower()
         kind = "a web page, such as a login" if page else "something else"
         return ReposeError(
-            f"{address} is not the pipeline API: it answers with {kind} ({status}). {_WRONG_ADDRESS}. If it asks for a login: "
-            f"{_new_token(endpoint)}"
+            f"{address} is not the pipeline API: it answers with {kind} ({status}). {_WRONG_ADDRESS}. If it wants a login "
+            f"first: {_new_token(endpoint)}"
         )
     if "namespace" in said.lower():
-        refused += f" Set {NAMESPACE} to your namespace where each user has one, and nowhere else."
-    return ReposeError(refused)
+        refused += f". Set {NAMESPACE} to your namespace where each user has one, and nowhere else"
+    return ReposeError(f"{refused}.")
 
 
 def _new_token(endpoint: Endpoint) -> str:
     if endpoint.token:
-        return f"The token in {TOKEN} has expired or is not for this endpoint; get a new one."
-    return f"Set {TOKEN} to a bearer token."
+        return f"the token in {TOKEN} has expired or is not for this endpoint; get a new one."
+    return f"set {TOKEN} to a bearer token."
 
 
 def _unreachable(reason: BaseException, address: str, what: str) -> ReposeError:
-    from kfp_server_api import ApiException
     from urllib3.exceptions import NameResolutionError, SSLError
 
     first = list(_chain(reason))[-1]
     why = getattr(first, "strerror", None) or str(first)
-    if isinstance(reason, SSLError | ApiException):
+    if isinstance(reason, SSLError):
         return ReposeError(
             f"There is no trusted connection to {address} ({why}). If its certificate is your organisation's own, set "
-            f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http:// in {ENDPOINT}."
+            f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )
     if isinstance(reason, NameResolutionError):
         return UnansweredError(
@@ -236,9 +239,11 @@ def _unreachable(reason: BaseException, address: str, what: str) -> ReposeError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it stems from; urllib3 hands some on as an argument."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        within = (argument for argument in error.args if isinstance(argument, BaseException))
+        error = error.__cause__ or error.__context__ or next(within, None)
 
 
 def _json(body: bytes) -> Any:
