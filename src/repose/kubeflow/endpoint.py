@@ -134,7 +134,7 @@ class Api:
             raise _told(failed, self.endpoint, what, missing) from None
         except ApiException as error:  # of a field in a good answer
             raise ReposeError(
-                f"The answer of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it Kubeflow Pipelines 2?"
+                f"The answer of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
             ) from None
 
     def plain(self, model: Any) -> Any:
