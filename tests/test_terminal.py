@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repose import terminal
-from repose.terminal import TrainingBar, bar, say, show
+from repose.terminal import TrainingBar, bar, say, show, watched
 
 Screen = Callable[[bool], io.StringIO]
 
@@ -65,6 +65,15 @@ def test_a_table_is_shown(screen: Screen) -> None:
     show(table)
     assert "paper-m" in text.getvalue()
     assert "ssim" in text.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_table_is_made_anew_while_people_watch(screen: Screen, is_terminal: bool) -> None:
+    text, states = screen(is_terminal), ["running"]
+    with watched(lambda: Table(states[-1])) as by_people:
+        assert by_people == is_terminal
+        states.append("succeeded")
+    assert ("succeeded" in text.getvalue()) == is_terminal
 
 
 def lazily(count: int, taken: list[int]) -> Iterator[int]:

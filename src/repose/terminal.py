@@ -1,10 +1,12 @@
 """What a person at the terminal sees while a stage works: one line per fact, one bar per long loop."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +24,16 @@ def say(line: str) -> None:
 def show(table: Table) -> None:
     """Print a table for people."""
     _console.print(table)
+
+
+@contextmanager
+def watched(table: Callable[[], Table]) -> Iterator[bool]:
+    """Show a table, made anew each second, while the block works; where nobody watches, yield False and show none."""
+    if not _console.is_terminal:
+        yield False
+        return
+    with Live(get_renderable=table, console=_console, refresh_per_second=1):
+        yield True
 
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:

@@ -1,0 +1,157 @@
+"""What the pipeline API tells of a run, as people think of it: the state of each task of the pipeline.
+
+The API lists the nodes of the workflow that Kubeflow makes of a pipeline. For a task `train` these are `train-driver`, which
+looks for inputs and the cache, and `train`, with `executor` below it; `root`, exit handlers and their drivers come on top, all
+of them without a mark of what they are. So the pipeline itself is asked which tasks there are. A node that has not ended has a
+year before 2000 as its end, and the reason of a failure stands in the task's log alone, as far as Kubeflow 2.17.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from repose.kubeflow.endpoint import Endpoint
+from repose.terminal import say, show
+
+PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED = (
+    "PENDING",
+    "RUNNING",
+    "SUCCEEDED",
+    "SKIPPED",
+    "FAILED",
+    "CANCELED",
+)
+_ENDED = (SUCCEEDED, SKIPPED, FAILED, CANCELED)
+_STYLES = {RUNNING: "yellow", SUCCEEDED: "green", FAILED: "red", CANCELED: "red"}
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """A task of a run."""
+
+    name: str  # as the pipeline shows it
+    state: str  # one of KFP's runtime states
+    start: datetime | None = None
+    end: datetime | None = None
+    message: str = ""
+
+    def seconds(self, now: datetime) -> float | None:
+        """How long it ran, or has run until now; None before it starts."""
+        return max(0.0, ((self.end or now) - self.start).total_seconds()) if self.start else None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run: its tasks in the pipeline's order."""
+
+    id: str
+    name: str
+    address: str
+    state: str
+    message: str
+    created: datetime | None
+    finished: datetime | None
+    tasks: tuple[TaskStatus, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in _ENDED
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the tasks that failed."""
+        return [task.name for task in self.tasks if task.state == FAILED]
+
+
+def status_of(run: Any, spec: Mapping[str, Any], endpoint: Endpoint) -> RunStatus:
+    """Of a V2beta1Run and the pipeline spec that it runs."""
+    details = (run.run_details and run.run_details.task_details) or []
+    state = _state(run)
+    tasks = [task for key, name in tasks_of(spec).items() for task in _found(key, name, details, state)]
+    return RunStatus(
+        run.run_id, run.display_name or "", endpoint.page(run.run_id), state, _message(run), _time(run.created_at),
+        _time(run.finished_at), tuple(tasks),
+    )  # fmt: skip
+
+
+def tasks_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The names of a pipeline's tasks that do work, by their keys; what comes before a task in the graph stands before it."""
+    spec = spec.get("pipeline_spec", spec)
+    return dict(_walk(spec, spec.get("root", {})))
+
+
+def _walk(spec: Mapping[str, Any], component: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    tasks = component.get("dag", {}).get("tasks", {})
+    for key in TopologicalSorter({key: tasks[key].get("dependentTasks", ()) for key in sorted(tasks)}).static_order():
+        below = spec["components"][tasks[key]["componentRef"]["name"]]
+        if "dag" in below:
+            yield from _walk(spec, below)
+        else:
+            yield key, tasks[key].get("taskInfo", {}).get("name", key)
+
+
+def _found(key: str, name: str, details: Sequence[Any], run: str) -> list[TaskStatus]:
+    """A task's nodes; a driver counts where it failed, since the task never begins then."""
+    nodes = [node for node in details if node.display_name == key and _state(node) != PENDING]
+    nodes += [node for node in details if node.display_name == f"{key}-driver" and _state(node) == FAILED]
+    if not nodes:
+        return [TaskStatus(name, SKIPPED if run in _ENDED else PENDING)]
+    return [
+        TaskStatus(name, _state(node), _time(node.start_time), _time(node.end_time), _message(node)) for node in nodes
+    ]
+
+
+def _state(said: Any) -> str:
+    return PENDING if said.state in (None, "RUNTIME_STATE_UNSPECIFIED") else str(said.state)
+
+
+def _time(said: datetime | None) -> datetime | None:
+    return said if said is not None and said.year >= 2000 else None
+
+
+def _message(said: Any) -> str:
+    return " ".join(((said.error and said.error.message) or "").split())
+
+
+def show_status(status: RunStatus) -> None:
+    """Print a run's state, address and tasks for people."""
+    say(f"{status.name} ({status.id}): {_word(status.state)}{f', {status.message}' if status.message else ''}")
+    say(status.address)
+    show(task_table(status))
+
+
+def task_table(status: RunStatus) -> Table:
+    """The tasks with their states and seconds."""
+    told = any(task.message for task in status.tasks)
+    table = Table("task", "state", *(["message"] if told else []))
+    table.add_column("seconds", justify="right")
+    for task in status.tasks:
+        seconds = task.seconds(datetime.now(UTC))
+        state = Text(_word(task.state), style=_STYLES.get(task.state, ""))
+        time = "" if seconds is None else f"{seconds:,.0f}"
+        table.add_row(Text(task.name), state, *([Text(task.message)] if told else []), time)
+    return table
+
+
+def say_changes(before: RunStatus | None, now: RunStatus) -> None:
+    """A line for each task whose state has changed."""
+    old = (
+        [task.state for task in before.tasks]
+        if before and len(before.tasks) == len(now.tasks)
+        else [PENDING] * len(now.tasks)
+    )
+    for task, state in zip(now.tasks, old, strict=True):
+        if task.state != state:
+            seconds = task.seconds(datetime.now(UTC)) if task.state in _ENDED else None
+            took = "" if seconds is None else f", {seconds:,.0f} s"
+            say(f"{task.name}: {_word(task.state)}{took}{f', {task.message}' if task.message else ''}")
+
+
+def _word(state: str) -> str:
+    return state.lower()
