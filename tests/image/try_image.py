@@ -165,13 +165,10 @@ def test_the_project_in_it_is_what_git_tracks(image: Image) -> None:
 def test_its_packages_are_those_of_the_lock(image: Image) -> None:
     listed = "import importlib.metadata as m; [print(d.name.lower().replace('_', '-'), d.version) for d in m.distributions()]"
     versions = dict(line.split() for line in image.python(listed).splitlines())
-    locked = dict(
-        line.split()[0].split("==")
-        for line in (ROOT / "requirements.lock").read_text().splitlines()
-        if line[:1].isalnum()
-    )
+    lock = (ROOT / "requirements.lock").read_text().splitlines()  # some packages stand in it twice, for two Pythons
+    locked = {tuple(line.split()[0].split("==")) for line in lock if line[:1].isalnum()}
     del versions["repose"]
-    assert {name.replace(".", "-"): version for name, version in versions.items()}.items() <= locked.items()
+    assert {(name.replace(".", "-"), version) for name, version in versions.items()} <= locked
     assert {"torch", "dvc", "kfp", "great-expectations"} < versions.keys()
     assert not {"pip", "uv", "hatchling", "pytest", "moto", "mypy"} & versions.keys()
 
@@ -191,11 +188,11 @@ def test_no_tools_caches_or_secrets_are_left(image: Image) -> None:
 
 
 def test_addresses_and_certificates_of_this_machine_are_not_in_it(image: Image) -> None:
-    known = image.run("cat /etc/ssl/certs/ca-certificates.crt $(python -c 'import certifi; print(certifi.where())')")
+    known = image.run("cat /etc/ssl/certs/ca-certificates.crt; find /opt -name cacert.pem -exec cat {} +")
     certificates = CERTIFICATES.read_text() if CERTIFICATES.exists() else ""
     blocks = [block.split("-----END")[0].split() for block in certificates.split("BEGIN CERTIFICATE-----")[1:]]
     own = [lines[-2] for lines in blocks if lines[-2] not in known]
-    addresses = [text for text in (pip_setting("index-url"), pip_setting("extra-index-url")) if text]
+    addresses = pip_setting("index-url").split() + pip_setting("extra-index-url").split()
     print(f"\n{len(own)} certificates and {len(addresses)} addresses are this machine's own; sought in every file")
     if own + addresses:
         patterns = " ".join(f"-e {shlex.quote(text)}" for text in own + addresses)
@@ -209,7 +206,7 @@ def test_two_steps_in_kubeflows_docker_runner(image: Image, tmp_path: Path) -> N
     params["download"]["mannequin"]["items"] = 6
     root = run_in_docker(image, tmp_path / "two-steps.yaml", tmp_path / "root", {"params": yaml.safe_dump(params)})
     (raw,), (images,) = root.rglob("download/raw/files.csv"), root.rglob("validate/images/images.csv")
-    assert raw.read_text().count("\n") - 1 == images.read_text().count("\n")
+    assert raw.read_text().count(".jpg,") == images.read_text().count("\n") - 1 > 0
     assert images.stat().st_uid == (os.getuid() or USER)
 
 
