@@ -45,6 +45,10 @@ def daemon(folder: Path) -> Iterator[dict[str, str]]:
         finally:
             process.terminate()
             process.wait(60)
+            # dockerd leaves the mount of its network's name space behind, and a mounted folder cannot be removed
+            mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+            for place in reversed([place for place in mounted if place.startswith(f"{folder}/")]):
+                subprocess.run(["umount", place], check=True)
 
 
 def make_stand_in(name: str, environment: dict[str, str]) -> None:

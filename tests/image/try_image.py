@@ -69,12 +69,16 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
         return
     kept = os.environ.get("REPOSE_DOCKER_FOLDER")
     folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("docker")
-    with docker_host.daemon(folder) as environment:
-        if subprocess.run(["docker", "inspect", BASE], env=environment, check=False, capture_output=True).returncode:
-            docker_host.make_stand_in(BASE, environment)
-        yield environment
-    if not kept:
-        shutil.rmtree(folder)
+    try:
+        with docker_host.daemon(folder) as environment:
+            if subprocess.run(
+                ["docker", "inspect", BASE], env=environment, check=False, capture_output=True
+            ).returncode:
+                docker_host.make_stand_in(BASE, environment)
+            yield environment
+    finally:
+        if not kept:
+            shutil.rmtree(folder)
 
 
 def pip_setting(name: str) -> str:
