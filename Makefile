@@ -1,9 +1,10 @@
 # Each target is one line of the real command. `make demo` and `make test` are the two that a newcomer needs.
 PYTHON ?= python3
+IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench lock image test-image clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
@@ -21,6 +22,13 @@ bench: .venv/ready  ## what the README's figures come from
 lock: .venv/ready  ## every version with its hashes, for every Python and platform
 	uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+image:  ## the container image of every step, labelled with the commit
+	revision=$$(git describe --always --dirty --abbrev=40 --exclude '*') && \
+	  docker build $(BUILD_FLAGS) --build-arg PIP_INDEX_URL --build-arg REVISION=$$revision -t $(IMAGE) .
+
+test-image: .venv/ready  ## builds it in a Docker of its own and tries it (root on Debian 12; 15 GB of disk, given back)
+	pytest -s -v tests/image/try_image.py
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,0 +1,65 @@
+# One image for every step, on a CPU as on NVIDIA's GPUs: torch as the lock has it brings CUDA's libraries along.
+# `make image` builds it, `make test-image` tries it; docs/image.md says how large it is, and why.
+# It builds with BuildKit and with the classic builder.
+ARG BASE=python:3.11-slim-bookworm
+
+# The packages of the lock that steps need. --require-hashes with the lock as constraints: only its versions and bytes.
+FROM ${BASE} AS packages
+WORKDIR /build
+# ca.pem: certificates, where a proxy has its own. No such file is no error, hence the brackets.
+COPY pyproject.toml requirements.lock ca.pe[m] ./
+ARG PIP_INDEX_URL
+# torch and CUDA change seldom and are nearly all of the bytes: they go to /large, to become a layer of their own.
+RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=/build/ca.pem; fi; \
+    if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi; \
+    python3 -m venv /tools; \
+    /tools/bin/pip install --quiet --no-cache-dir --disable-pip-version-check uv; \
+    install="/tools/bin/uv pip install --quiet --no-cache -c requirements.lock"; \
+    $install --python /tools/bin/python hatchling editables; \
+    /tools/bin/uv venv --quiet --python "$(command -v python3)" /opt/venv; \
+    $install --python /opt/venv/bin/python --require-hashes --compile-bytecode -r pyproject.toml --extra pipeline; \
+    cd /opt/venv; for name in nvidia torch triton; do \
+      for found in lib/python*/site-packages/$name; do \
+        mkdir -p "/large/$(dirname "$found")"; mv "$found" "/large/$found"; \
+      done; \
+    done
+
+# The project at /app, and what makes `repose` run from there: an editable install, so that DVC hashes the code that runs.
+FROM packages AS project
+WORKDIR /app
+COPY LICENSE README.md pyproject.toml dvc.yaml params.yaml .dvcignore ./
+COPY .dvc/config .dvc/config
+COPY src src
+RUN set -eu; \
+    /tools/bin/python -c 'import hatchling.build; hatchling.build.build_editable("/build")'; \
+    /tools/bin/uv pip install --quiet --no-cache --no-deps --offline --python /opt/venv/bin/python \
+      --prefix /install/opt/venv /build/*.whl; \
+    printf '[core]\n    no_scm = true\n' > .dvc/config.local; \
+    python3 -m compileall -q src; \
+    mkdir /install/app; cp -a . /install/app/; chmod -R a+rX,go-w /install
+
+FROM ${BASE}
+# 1777, as /tmp is: whichever user a cluster runs it as can write there, and with USER below DVC has a name for it.
+RUN useradd --uid 10001 --home-dir /work --no-create-home --shell /usr/sbin/nologin repose && install -d -m 1777 /work
+COPY --from=packages /large/ /opt/venv/
+COPY --from=packages /opt/venv/ /opt/venv/
+COPY --from=project /install/ /
+# Everything that is written goes to /work; the rest may be read-only.
+ENV PATH=/opt/venv/bin:$PATH \
+    USER=repose \
+    HOME=/work \
+    TMPDIR=/work \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    DVC_NO_ANALYTICS=1 \
+    DVC_SITE_CACHE_DIR=/work/.cache/dvc \
+    REPOSE_PROJECT=/app
+USER 10001:10001
+WORKDIR /work
+VOLUME /work
+# No ENTRYPOINT: Kubeflow's DockerRunner passes a step's command as arguments, which an entry point would swallow.
+CMD ["repose", "--help"]
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="repose" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
