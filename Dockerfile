@@ -60,6 +60,7 @@ VOLUME /work
 # No ENTRYPOINT: Kubeflow's DockerRunner passes a step's command as arguments, which an entry point would swallow.
 CMD ["repose", "--help"]
 ARG REVISION=unknown
+ENV REPOSE_COMMIT=${REVISION}
 LABEL org.opencontainers.image.title="repose" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"

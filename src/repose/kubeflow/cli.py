@@ -68,8 +68,10 @@ def submit(
     """Start a run in the cluster that KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN name."""
     from repose.kubeflow import client
     from repose.kubeflow.compiler import pipeline_of, plan_for, text_of
+    from repose.kubeflow.endpoint import read_endpoint
     from repose.kubeflow.project import read_project
 
+    cluster = read_endpoint()
     plan = plan_for(read_project(Path.cwd()), environment, image)
     values = _values(plan, params or [])
     address = remote or plan.remote
@@ -77,22 +79,24 @@ def submit(
         raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
     values |= {"remote": _address(plan, address), "endpoint": endpoint or plan.environment.endpoint or ""}
     run = client.submit(
-        text=text_of(pipeline_of(plan)), pipeline=plan.name, values=values, experiment=experiment, run_name=name,
+        cluster, text=text_of(pipeline_of(plan)), pipeline=plan.name, values=values, experiment=experiment, run_name=name,
         service_account=plan.environment.service_account,
     )  # fmt: skip
     say(f"Run {run.id}: {run.address}")
     typer.echo(run.id)
     if wait:
-        client.wait(run.id)
+        client.wait(cluster, run.id)
         say(f"`repose kfp fetch {run.id}` brings its results here.")
 
 
-@app.command()
-def status(run: RunId) -> None:
+@app.command("status")
+def status_(run: RunId) -> None:
     """Show the tasks of a run."""
-    from repose.kubeflow import client
+    from repose.kubeflow.client import status
+    from repose.kubeflow.endpoint import read_endpoint
+    from repose.kubeflow.run_status import show_status
 
-    client.show_status(client.status(run))
+    show_status(status(read_endpoint(), run))
 
 
 @app.command()
@@ -156,7 +160,8 @@ def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         ReposeError: there is no such key, the value does not fit, or the key decides which stages there are.
     """
-    from repose.kubeflow.params import from_person, to_pipeline
+    from repose.kubeflow.compiler import pipeline_value
+    from repose.kubeflow.params import from_person
     from repose.settings import nearest
 
     known = {leaf.key: leaf for leaf in plan.leaves.values()}
@@ -170,5 +175,6 @@ def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
             )
         if any(key == deciding or key.startswith(f"{deciding}.") for deciding in plan.project.deciding):
             raise ReposeError(f"--param {key} decides which stages there are: set it in {known[key].file} and compile again.")
-        values[known[key].pipeline_name] = to_pipeline(from_person(value, known[key].value, f"--param {key}"))
+        leaf = known[key]
+        values[leaf.pipeline_name] = pipeline_value(plan, leaf, from_person(value, leaf.value, f"--param {key}"))
     return values

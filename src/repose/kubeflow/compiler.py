@@ -254,6 +254,11 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None) -> Any:
     return dsl.pipeline(name=plan.name, description=text)(_function(pipeline, plan.name, parameters, text, comments))
 
 
+def pipeline_value(plan: Plan, leaf: Leaf, value: Any) -> Any:
+    """A value of a param as the pipeline's parameter takes it."""
+    return _as(_pipeline_parameters(plan)[leaf.pipeline_name][0], to_pipeline(value))
+
+
 def edges_of(plan: Plan) -> set[tuple[str, str]]:
     """The compiled graph: (stage, a stage whose artifact it takes)."""
     return {(task.stage.address, port.producer.stage) for task in plan.tasks for port in task.inputs}

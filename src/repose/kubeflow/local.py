@@ -132,11 +132,14 @@ def _docker_runner(root: Path, remote: str) -> Any:
 
     if not _engine_answers():
         raise ReposeError("There is no Docker engine that answers. Start one, set DOCKER_HOST, or use --runner subprocess.")
-    root.chmod(0o777)  # the image's user is another one
-    (root / "artifacts").mkdir(mode=0o777)
+    root.chmod(0o1777)  # for images whose user is another one; kfp makes no folders there, the steps do
+    (root / "artifacts").mkdir(mode=0o1777)
     volumes = {remote: {"bind": remote, "mode": "rw"}} if Path(remote).is_absolute() else {}
-    passed = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    return local.DockerRunner(volumes=volumes, environment=passed, network_mode="host", user=f"{os.getuid()}:{os.getgid()}")
+    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return local.DockerRunner(
+        user=f"{os.getuid()}:{os.getgid()}", read_only=True, network_mode="host", cap_drop=["ALL"], shm_size="1g",
+        security_opt=["no-new-privileges"], volumes=volumes, environment=credentials,
+    )  # fmt: skip
 
 
 def _engine_answers() -> bool:

@@ -1,0 +1,63 @@
+"""Pages for Kubeflow's interface, and pointers in them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from repose.errors import ReposeError
+from repose.kubeflow.pages import page_of
+from repose.kubeflow.pointer import lock_file, lock_texts, read_pointer, write_page, write_pointer
+
+ENTRY = {"cmd": "do --it --> now", "outs": [{"path": "a", "md5": "0" * 32, "size": 1}]}
+
+
+def test_html_is_as_it_is() -> None:
+    assert page_of("a/b.html", b"<p>x</p>") == b"<p>x</p>"
+
+
+def test_an_image_is_in_the_page() -> None:
+    page = page_of("a/b.png", b"\x89PNG").decode()
+    assert 'src="data:image/png;base64,iVBORw=="' in page
+    assert "http" not in page
+
+
+def test_a_table_is_a_curve_for_each_column_of_numbers() -> None:
+    page = page_of("history.csv", b"step,l1,none,gap\n1,0.5,,\n2,0.25,,3\n3,0.125,,4\n").decode()
+    assert re.findall(r'font-weight="bold">(\w+)<', page) == ["l1", "gap"]
+    assert "0.125 to 0.5, last 0.125" in page
+    assert page.count("<polyline") == 2
+    (line,) = re.findall(r'points="([^"]+)"', page.split("gap")[0])
+    assert [tuple(map(float, point.split(","))) for point in line.split()] == [(28, 28), (170, 97.3), (312, 132)]
+
+
+def test_text_is_escaped() -> None:
+    assert b"<pre>&lt;b&gt;</pre>" in page_of("x.md", b"<b>")
+    assert b"<polyline" in page_of("x.tsv", b"step\tv\n0\t1\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"a,b\n1,x\n", "The page x.csv is not csv"), ("x.md", b"\xff", "The page x.md is not md"),
+        ("x.csv", b"a,b\n1\n", "The page x.csv is not csv"), ("x.bin", b"", "No page can be made of x.bin"),
+    ],
+)  # fmt: skip
+def test_what_is_no_page(name: str, content: bytes, message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        page_of(name, content)
+
+
+def test_a_pointer_is_found_in_a_file_and_in_a_page(tmp_path: Path) -> None:
+    write_pointer(tmp_path / "a", "train@x", ENTRY)
+    write_page(tmp_path / "b", b"<p>x</p>\n", "train@x", ENTRY)
+    assert read_pointer(tmp_path / "a") == read_pointer(tmp_path / "b") == {"train@x": ENTRY}
+    assert (tmp_path / "b").read_text().count("-->") == 1
+
+
+def test_a_stage_of_a_nested_file_has_its_own_lock() -> None:
+    assert lock_file("train@x") == ("dvc.lock", "train@x")
+    assert lock_file("a/dvc.yaml:fit") == ("a/dvc.lock", "fit")
+    texts = lock_texts([("one", ENTRY), ("a/dvc.yaml:fit", ENTRY)])
+    assert list(texts) == ["dvc.lock", "a/dvc.lock"]
+    assert texts["a/dvc.lock"].startswith("schema: '2.0'\nstages:\n  fit:\n    cmd: do --it --> now\n    outs:\n    - path: a\n")

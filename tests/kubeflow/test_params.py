@@ -1,0 +1,160 @@
+"""Params files: leaves, comments, types that survive Kubeflow, and edits that leave the rest alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from project import ROOT
+from repose.errors import ReposeError
+from repose.kubeflow.params import ParamsFile, from_person, from_pipeline, to_pipeline
+
+TEXT = """\
+# settings
+train:
+  seed: 0          # of the weights
+  rate: 1.0        # per step,
+                   # at the start
+  betas: [0.9, 1]
+  crop: null       # none
+
+  note: "a: b"
+rows:
+  one: &one
+    steps: 8       # in all
+    net: {width: 4}
+  two:
+    <<: *one
+    name: two
+empty: {}
+"""
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> ParamsFile:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    return ParamsFile.read(path)
+
+
+def test_leaves(params: ParamsFile) -> None:
+    assert dict(params.leaves("train")) == {"seed": 0, "rate": 1.0, "betas": [0.9, 1], "crop": None, "note": "a: b"}
+    assert dict(params.leaves("rows.two")) == {"name": "two", "steps": 8, "net.width": 4}
+    assert list(params.leaves("train.seed")) == [("", 0)]
+    assert list(params.leaves("empty")) == [("", {})]
+    assert ("rows.one.steps", 8) in list(params.leaves(""))
+
+
+def test_keys(params: ParamsFile) -> None:
+    assert "train.betas.1" in params
+    assert params["train.betas.1"] == 1
+    for key in ("train.x", "train.seed.x", "train.betas.2", "x"):
+        assert key not in params
+
+
+def test_comments(params: ParamsFile) -> None:
+    assert params.comment("train.seed") == "of the weights"
+    assert params.comment("train.rate") == "per step, at the start"
+    assert params.comment("train.betas") == ""
+    assert params.comment("rows.two.steps") == "in all"
+
+
+def test_the_comments_of_our_own_params() -> None:
+    ours = ParamsFile.read(ROOT / "params.yaml")
+    said = {key: ours.comment(f"train.{key}") for key, _ in ours.leaves("train")}
+    assert all(said.values())
+    assert ours.comment("download.origins").endswith("(NAME of an environment variable)")
+
+
+def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:
+    assert params.with_values({"train.seed": 0, "train.crop": None}) == TEXT
+    text = params.with_values({"train.seed": 3, "train.crop": [1, 2]})
+    assert text == TEXT.replace("seed: 0 ", "seed: 3 ").replace("crop: null ", "crop: [1, 2]") or "# of the weights" in text
+    assert yaml.safe_load(text)["train"] == yaml.safe_load(TEXT)["train"] | {"seed": 3, "crop": [1, 2]}
+    assert text.startswith("# settings\ntrain:\n  seed: 3          # of the weights\n  rate: 1.0        # per step,")
+    assert "<<: *one" in text
+
+
+def test_an_edit_of_a_shared_block_changes_one_row_only(params: ParamsFile) -> None:
+    text = params.with_values({"rows.two.net.width": 5})
+    rows = yaml.safe_load(text)["rows"]
+    assert (rows["one"]["net"]["width"], rows["two"]["net"]["width"]) == (4, 5)
+    assert "# of the weights" in text
+
+
+def test_every_value_of_our_own_params_can_be_changed() -> None:
+    ours = ParamsFile.read(ROOT / "params.yaml")
+    for key, value in ours.leaves(""):
+        changed = [*value, 7] if isinstance(value, list) else 7 if value is None or isinstance(value, str) else value + 1
+        read = ParamsFile(ours.path, ours.with_values({key: changed}))
+        assert read[key] == changed
+        assert {k: v for k, v in read.leaves("") if k != key and not k.startswith(f"{key}.")} == {
+            k: v for k, v in ours.leaves("") if k != key
+        }
+
+
+def test_an_int_is_not_a_float_to_an_edit(params: ParamsFile) -> None:
+    assert "rate: 1 " in params.with_values({"train.rate": 1})
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"a": {"b": 1}, "c": [1.0]}')
+    read = ParamsFile.read(path)
+    assert json.loads(read.with_values({"a.b": 2})) == {"a": {"b": 2}, "c": [1.0]}
+    assert read.comment("a.b") == ""
+
+
+@pytest.mark.parametrize(("name", "text"), [("p.yaml", "a: [1"), ("p.yaml", "- 1"), ("p.toml", "a = 1"), ("p.json", "{")])
+def test_a_file_that_is_none(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ReposeError, match=rf"The params file .*{name}"):
+        ParamsFile.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "value"),
+    [
+        ("3", 2, 3), ("3.0", 2, 3), ("3.5", 2, 3.5), ("3", 2.0, 3.0), ("1e-3", 0.5, 0.001), ("true", False, True),
+        ("True", False, True), ("False", True, False), ("words", "x", "words"), ("null", "x", "null"), ("3", "x", "3"),
+        ("[1.0, 2.5]", [1, 2], [1, 2.5]), ("[1, 2]", [1.0], [1.0, 2.0]), ("[[128.0, 64.0]]", [[256, 256]], [[128, 64]]),
+        ("[1.0]", [], [1]), ('{"a": 1.0, "b": 1.0}', {"a": 0.5}, {"a": 1.0, "b": 1}), ("null", None, None),
+        ("0.25", None, 0.25), ("4", None, 4), ("s3://a/b", None, "s3://a/b"), ("[40.0, 0]", None, [40, 0]),
+        ("[true, 1.0]", [False, 1], [True, 1]),
+    ],
+)  # fmt: skip
+def test_types_survive(text: str, like: object, value: object) -> None:
+    found = from_pipeline(text, like, "x")
+    assert repr(found) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "message"),
+    [
+        ("many", 2, "a whole number such as 2"), ("true", 2, "a whole number"), ("x", 0.5, "a number such as 0.5"),
+        ("1", True, "true or false such as true"), ("3", [1], "a list"), ("[]", {"a": 1}, "a mapping"), ("[1", None, "YAML"),
+    ],
+)  # fmt: skip
+def test_types_that_do_not_fit(text: str, like: object, message: str) -> None:
+    with pytest.raises(ReposeError, match=f"The param should be {message}"):
+        from_pipeline(text, like, "The param")
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "value"),
+    [("3", 2, 3), ("[a, b]", ["x"], ["a", "b"]), ("yes", "x", "yes"), ("no", None, "no"), ("{a: 1}", {"a": 2}, {"a": 1}), ("true", False, True)],
+)
+def test_what_a_person_writes(text: str, like: object, value: object) -> None:
+    assert from_person(text, like, "x") == value
+
+
+@pytest.mark.parametrize(("text", "message"), [("many", "should be a whole number"), ("[1", "is not YAML")])
+def test_what_a_person_writes_and_does_not_fit(text: str, message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        from_person(text, 2, "--param x")
+
+
+def test_null_is_text_in_a_pipeline() -> None:
+    assert from_pipeline(to_pipeline(None), None, "x") is None
+    assert to_pipeline(3) == 3
