@@ -260,16 +260,17 @@ def _pose_size(text: str) -> tuple[int, int] | None:
 def _trained(system: str) -> Path:
     """The checkpoint of a system that the pipeline of this folder trained; dvc.yaml alone knows where runs lie."""
     try:
-        (run,) = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
+        run = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
+        above, below = run.split("${item.system}")
     except FileNotFoundError:
         raise ReposeError(
             "Name the trained system with --checkpoint: this folder has no pipeline (dvc.yaml)."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         raise ReposeError(
             "Name the trained system with --checkpoint: the dvc.yaml of this folder is no pipeline of repose."
         ) from None
-    return Path(run.replace("${item.system}", system)) / "model.safetensors"
+    return Path(f"{above}{system}{below}") / "model.safetensors"
 
 
 def _settings(params: Path, name: str, kind: type[T]) -> T:
