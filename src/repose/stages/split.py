@@ -154,9 +154,8 @@ def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
             "(`dvc repro keypoints`)."
         )
     order = read_parts(keypoints, parts, "order.csv", ORDER)
-    row = photos["name"].map(order.set_index("name")["row"])
-    last = order["row"].max() + 1  # behind all of the source: photos that it has no row for
-    return photos.assign(posed=rules.is_posed(joints, rule), row=row.fillna(last).astype(np.int64))
+    row = photos["name"].map(order.set_index("name")["row"])  # NaN, which sorts last, where it has none
+    return photos.assign(posed=rules.is_posed(joints, rule), row=row)
 
 
 def _listed_pairs(files: RawFiles, finder: rules.PhotoFinder, settings: SplitSettings) -> pd.DataFrame | None:
