@@ -44,7 +44,7 @@ def main() -> None:
 
 def measure(mode: str, folder: Path) -> dict[str, float]:
     """Run the stage once."""
-    from repose.data.records import read_json, read_table
+    from repose.data.records import part_names, read_json, read_parts
     from repose.settings import build
     from repose.stages import split as stage
 
@@ -55,13 +55,13 @@ def measure(mode: str, folder: Path) -> dict[str, float]:
         "exclude_categories": [], "max_unknown": 0.0, "seed": 0,
     }  # fmt: skip
     settings = build(stage.SplitSettings, base | MODES[mode], "benchmark")
-    folders = {name: folder / name for name in ("raw", "images", "keypoints")}
+    folders = {name: folder / name for name in ("lists", "images", "keypoints")}
     clock, processor = time.perf_counter(), time.process_time()
     stage.run(**folders, split=folder / mode, report=folder / "report", settings=settings)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     record = read_json(folder / mode / "split.json")
-    photos = len(read_table(folder / "images" / "images.csv", ["name"]))
+    photos = len(read_parts(folder / "images", part_names(folder / "images"), "images.csv", ["name"]))
     return {
         "photos": photos,
         "pairs": record["train"]["pairs"] + record["test"]["pairs"],
@@ -76,12 +76,12 @@ def _no_gate(*_tables: Any) -> None:
 
 
 def fabricate(folder: Path) -> None:
-    """Write raw, images and keypoints as the stages before split do."""
+    """Write lists, images and keypoints as the stages before split do, the latter two in two parts."""
     import numpy as np
     import pandas as pd
 
     from repose.data.layouts import DeepFashion
-    from repose.data.records import FILES, IMAGES, write_json, write_keypoints, write_table
+    from repose.data.records import FILES, IMAGES, ORDER, write_json, write_keypoints, write_table
     from repose.data.shards import ShardWriter, index_table
     from repose.data.skeleton import K
 
@@ -104,19 +104,21 @@ def fabricate(folder: Path) -> None:
     pairs = [(photo[a].name, photo[b].name) for item in items[::13] for a in item for b in item if a != b]
     lists["pairs.csv"] = ("from,to\n" + "".join(f"{a},{b}\n" for a, b in pairs[:8_570])).encode()
 
-    for name in ("raw", "images", "keypoints"):
-        (folder / name).mkdir()
-    with ShardWriter(folder / "raw") as shards:
+    (folder / "lists").mkdir()
+    with ShardWriter(folder / "lists") as shards:
         files = index_table((name, shards.add(name, content)) for name, content in lists.items())
-    files = pd.concat([files, images[["path", "shard", "offset", "size"]].rename(columns={"path": "name"})])
-    write_table(folder / "raw" / "files.csv", files.assign(sha256="0" * 64), FILES)
-    write_json(folder / "raw" / "source.json", {"source": "made up", "layout": "deepfashion", "terms": "none"})
-    write_table(folder / "images" / "images.csv", images, IMAGES)
+    write_table(folder / "lists" / "files.csv", files.assign(sha256="0" * 64), FILES)
+    write_json(folder / "lists" / "source.json", {"source": "made up", "layout": "deepfashion", "terms": "none"})
     keypoints = np.random.default_rng(0).integers(0, 256, (len(images), K, 2)).astype(np.float32)
     keypoints[:, [0, 10, 13]] = np.nan
-    names = images["name"].tolist()
-    write_keypoints(folder / "keypoints" / "keypoints.csv", names, keypoints, np.ones((len(names), K), np.float32))
-    write_table(folder / "keypoints" / "order.csv", images.sample(frac=1, random_state=0), ["name"])
+    row = np.random.default_rng(1).permutation(len(images))  # each photo's place in the source of keypoints
+    for part, rows in enumerate(np.array_split(np.arange(len(images)), 2)):
+        names = images["name"].iloc[rows].tolist()
+        write_table(folder / "images" / str(part) / "images.csv", images.iloc[rows], IMAGES)
+        place = folder / "keypoints" / str(part)
+        write_keypoints(place / "keypoints.csv", names, keypoints[rows], np.ones((len(names), K), np.float32))
+        order = pd.DataFrame({"name": names, "row": row[rows]}).sort_values("row")
+        write_table(place / "order.csv", order, ORDER)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ import yaml
 from repose import __version__, cli
 
 ROOT = Path(__file__).parents[1]
-STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES: dict[str, dict[str, Any]] = {
+    name: stage.get("do", stage)  # of a foreach: what is done for each item
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
 FOLDERS = {
     "train": ["--images", "i", "--keypoints", "k", "--posemaps", "m", "--split", "s", "--run", "r", "--work", "w"],
@@ -217,7 +220,7 @@ def test_a_stage_is_run_with_its_folders_and_settings(
     module = __import__(f"repose.stages.{stage}", fromlist=["run"])
     seen: dict[str, Any] = {}
     monkeypatch.setattr(module, "run", lambda **given: seen.update(given))
-    line = STAGES[stage]["cmd"].replace("${item.system}", "attend")
+    line = STAGES[stage]["cmd"].replace("${item.system}", "attend").replace("${item}", "0")
     words = shlex.split(line)[2:]
     monkeypatch.setattr(sys, "argv", ["repose", stage, *words])
     with pytest.raises(SystemExit) as ended:

@@ -1,6 +1,7 @@
 """What `make demo` does, on fewer mannequins and with a few steps."""
 
 import json
+import shutil
 
 import pytest
 
@@ -51,14 +52,50 @@ def test_editing_a_system_trains_that_system_only(project: Project) -> None:
 
 @pytest.mark.slow
 def test_a_failing_stage_leaves_the_earlier_results(project: Project) -> None:
+    """DVC removes what a stage writes before it runs it; its cache holds the earlier results."""
     before = project.files(*OUTPUTS)
     project.set(split__min_test_pairs=10_000)
     assert "at least 10,000 pairs to test on" in project.dvc("repro", code=255)
-    reports = [name for name in before if name.startswith("reports/split/")]
-    assert {k: v for k, v in project.files(*OUTPUTS).items() if k not in reports} == {
-        k: v for k, v in before.items() if k not in reports
+    own = [name for name in before if name.startswith(("data/split/", "reports/split/"))]
+    after = project.files(*OUTPUTS)
+    assert {name: after.get(name) for name in before if name not in own} == {
+        name: content for name, content in before.items() if name not in own
     }
+    assert '"passed": false' in after["reports/split/validation.json"].decode()
+    project.dvc("checkout", "--force")
+    assert project.files(*OUTPUTS) == before
     project.set(split__min_test_pairs=CHANGES["split.min_test_pairs"])
+    assert "Running stage" not in project.dvc("repro")
+    assert project.files(*OUTPUTS) == before
+
+
+@pytest.mark.slow
+def test_a_part_is_run_by_itself_and_from_the_run_cache(project: Project) -> None:
+    before = project.files(*OUTPUTS)
+    assert {name.split("/")[2] for name in before if name.startswith("data/keypoints/")} == {"0", "1"}
+    shutil.rmtree(project.folder / "data" / "keypoints" / "1")
+    (project.folder / "dvc.lock").unlink()  # as on another machine: the result is found by its inputs alone
+    output = project.dvc("repro", "--single-item", "keypoints@1")
+    assert "Stage 'keypoints@1' is cached - skipping run, checking out outputs" in output
+    assert project.files(*OUTPUTS) == before
+    output = project.dvc("repro")
+    assert "Running stage" not in output
+    assert project.files(*OUTPUTS) == before
+
+
+@pytest.mark.slow
+def test_fewer_parts_read_no_left_over_and_give_the_same_split(project: Project) -> None:
+    before = project.files(*OUTPUTS)
+    project.set(validate__parts=[0])
+    output = project.dvc("repro", "split")
+    ran = [line for line in output.splitlines() if line.startswith("Running stage")]
+    assert [line.split("'")[1] for line in ran] == ["validate", "keypoints@0", "split"]
+    after = project.files(*OUTPUTS)
+    assert "data/keypoints/1/keypoints.csv" in after  # left over
+    assert {n: c for n, c in after.items() if n.startswith("data/split/")} == {
+        n: c for n, c in before.items() if n.startswith("data/split/")
+    }
+    project.set(validate__parts=[0, 1])
     project.dvc("repro")
     assert project.files(*OUTPUTS) == before
 

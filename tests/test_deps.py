@@ -10,7 +10,10 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "repose"
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = {
+    name: stage.get("do", stage)  # of a foreach: what is done for each item
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 # What decides no byte of a result: what people read at the terminal, and the version of the package.
 FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
 ON_TOP = PACKAGE / "settings.py"  # the command line builds every stage's settings with it

@@ -115,7 +115,13 @@ def test_the_checkpoint_is_that_of_the_pipeline_in_this_folder(here: Path, monke
     without = [argument for argument in WITH if argument not in WITH[:2]]
     with pytest.raises(ReposeError, match=r"Name the trained system with --checkpoint: .*no pipeline \(dvc\.yaml\)"):
         generate("front.jpg", "--pose", "pose.json", *without, "-o", "new.png")
-    for other in ("stages: {}", "[]", "stages: {train: {outs: [model.bin]}}", "a: b: c"):
+    for other in (
+        "stages: {}",
+        "[]",
+        "stages: {train: {outs: [model.bin]}}",
+        "stages: {train: {outs: [{runs: {}}]}}",
+        "a: b: c",
+    ):
         (here / "dvc.yaml").write_text(other)
         with pytest.raises(ReposeError, match=r"--checkpoint: the dvc\.yaml of this folder is no pipeline of repose"):
             generate("front.jpg", "--pose", "pose.json", *without, "-o", "new.png")

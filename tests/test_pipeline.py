@@ -9,17 +9,21 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from repose.cli import STAGES, app
+from repose.cli import STAGES as PANEL
+from repose.cli import app
 
 ROOT = Path(__file__).parents[1]
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES = {
+    name: stage.get("do", stage)  # of a foreach: what is done for each item
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 PARAMS_TEXT = (ROOT / "params.yaml").read_text()
 PARAMS = yaml.safe_load(PARAMS_TEXT)
 SEVEN = ["download", "validate", "keypoints", "posemaps", "split", "train", "evaluate"]
 
 
 def test_the_stages_are_the_seven_in_order() -> None:
-    assert list(PIPELINE["stages"]) == SEVEN
+    assert list(STAGES) == SEVEN
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ def test_the_stages_are_the_seven_in_order() -> None:
             {
                 name
                 for name, command in get_command(app).commands.items()
-                if getattr(command, "rich_help_panel", None) == STAGES
+                if getattr(command, "rich_help_panel", None) == PANEL
             },
             id="repose --help",
         ),
@@ -47,7 +51,7 @@ def test_a_stage_has_one_name_everywhere(names: set[str]) -> None:
 
 @pytest.mark.parametrize("stage", SEVEN)
 def test_a_stage_runs_its_own_command_with_its_own_block(stage: str) -> None:
-    definition = PIPELINE["stages"][stage]
+    definition = STAGES[stage]
     assert definition["cmd"].startswith(f"repose {stage} ")
     assert definition["params"][0] == stage
     assert definition["desc"]
@@ -55,21 +59,42 @@ def test_a_stage_runs_its_own_command_with_its_own_block(stage: str) -> None:
 
 def outputs() -> list[str]:
     found = []
-    for definition in PIPELINE["stages"].values():
+    for definition in STAGES.values():
         for entry in [*definition["outs"], *definition.get("metrics", [])]:
             path = entry if isinstance(entry, str) else next(iter(entry))
-            found.append(path.replace("${item.system}", ""))
+            found.append(re.sub(r"/\$\{item[^}]*\}", "", path))
     return found
 
 
 def test_every_path_of_a_command_is_a_dep_or_an_out() -> None:
     scratch = {".repose/transfers", ".repose/runs"}  # what is not finished; no stage reads another's
-    for name, definition in PIPELINE["stages"].items():
+    for name, definition in STAGES.items():
         known = {str(dep) for dep in definition["deps"]} | scratch
         for entry in [*definition["outs"], *definition.get("metrics", [])]:
             known.add(entry if isinstance(entry, str) else next(iter(entry)))
         used = {word for word in definition["cmd"].split() if "/" in word or "." in word.removeprefix("${item.system}")}
         assert used <= known, f"{name} uses {used - known}"
+
+
+def test_what_runs_for_each_part_reads_and_writes_that_part_alone() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    in_parts = {name: stage for name, stage in stages.items() if stage.get("foreach") == "${validate.parts}"}
+    assert list(in_parts) == ["keypoints", "posemaps"]
+    for name, stage in in_parts.items():
+        paths = [path for path in [*stage["do"]["deps"], *stage["do"]["outs"]] if not path.startswith("src/")]
+        assert [path for path in paths if not path.endswith("/${item}")] == ["data/raw/lists"] * (name == "keypoints")
+
+
+def test_the_photos_of_the_source_are_read_by_validate_alone() -> None:
+    readers = {name for name, stage in STAGES.items() if {"data/raw", "data/raw/photos"} & set(stage["deps"])}
+    assert readers == {"validate"}
+
+
+def test_no_output_switches_dvcs_run_cache_off() -> None:
+    """`persist: true` would: a stage of a cluster could not take its result from the cache."""
+    for definition in STAGES.values():
+        assert all(isinstance(entry, str) for entry in definition["outs"])
+    assert STAGES["evaluate"]["metrics"] == [{"metrics.json": {"cache": False}}]
 
 
 def literals(path: Path) -> list[str]:

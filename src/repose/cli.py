@@ -36,9 +36,15 @@ def _folder(text: str) -> typer.models.OptionInfo:
 
 
 Raw = Annotated[Path, _folder("The source's files, as download wrote them.")]
-Images = Annotated[Path, _folder("The photos that passed, as validate wrote them.")]
-Keypoints = Annotated[Path, _folder("The keypoints table.")]
-Posemaps = Annotated[Path, _folder("The pose maps.")]
+Lists = Annotated[
+    Path, _folder("Those of the source's files that are no photos: the folder lists of what download wrote.")
+]
+Images = Annotated[Path, _folder("The photos that passed, as validate wrote them: the folder of all parts.")]
+Keypoints = Annotated[Path, _folder("The keypoints tables of all parts.")]
+Posemaps = Annotated[Path, _folder("The pose maps of all parts.")]
+ImagesOfPart = Annotated[Path, _folder("The photos of one part, as validate wrote them.")]
+KeypointsOfPart = Annotated[Path, _folder("The keypoints table of that part.")]
+PosemapsOfPart = Annotated[Path, _folder("The pose maps of that part.")]
 Split = Annotated[Path, _folder("Items and pairs to train and to test on.")]
 Report = Annotated[Path, _folder("The stage's report: JSON, and a page to read.")]
 Params = Annotated[Path, typer.Option(help="The settings.", metavar="FILE", show_default=True)]
@@ -64,17 +70,21 @@ def validate(raw: Raw, images: Images, report: Report, params: Params = PARAMS) 
 
 
 @app.command(rich_help_panel=STAGES)
-def keypoints(raw: Raw, images: Images, keypoints: Keypoints, report: Report, params: Params = PARAMS) -> None:
-    """Read (or find) the 18 keypoints of each photo."""
+def keypoints(
+    lists: Lists, images: ImagesOfPart, keypoints: KeypointsOfPart, report: Report, params: Params = PARAMS
+) -> None:
+    """Read (or find) the 18 keypoints of each photo of one part."""
     from repose.stages import keypoints as stage
 
     settings = _settings(params, "keypoints", stage.KeypointsSettings)
-    stage.run(raw=raw, images=images, keypoints=keypoints, report=report, settings=settings)
+    stage.run(lists=lists, images=images, keypoints=keypoints, report=report, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)
-def posemaps(images: Images, keypoints: Keypoints, posemaps: Posemaps, params: Params = PARAMS) -> None:
-    """Draw each photo's pose map."""
+def posemaps(
+    images: ImagesOfPart, keypoints: KeypointsOfPart, posemaps: PosemapsOfPart, params: Params = PARAMS
+) -> None:
+    """Draw the pose map of each photo of one part."""
     from repose.stages import posemaps as stage
 
     settings = _settings(params, "posemaps", stage.PosemapsSettings)
@@ -83,13 +93,13 @@ def posemaps(images: Images, keypoints: Keypoints, posemaps: Posemaps, params: P
 
 @app.command(rich_help_panel=STAGES)
 def split(
-    raw: Raw, images: Images, keypoints: Keypoints, split: Split, report: Report, params: Params = PARAMS
+    lists: Lists, images: Images, keypoints: Keypoints, split: Split, report: Report, params: Params = PARAMS
 ) -> None:
     """Choose what to train and what to test on, as a published split does."""
     from repose.stages import split as stage
 
     settings = _settings(params, "split", stage.SplitSettings)
-    stage.run(raw=raw, images=images, keypoints=keypoints, split=split, report=report, settings=settings)
+    stage.run(lists=lists, images=images, keypoints=keypoints, split=split, report=report, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -260,16 +270,17 @@ def _pose_size(text: str) -> tuple[int, int] | None:
 def _trained(system: str) -> Path:
     """The checkpoint of a system that the pipeline of this folder trained; dvc.yaml alone knows where runs lie."""
     try:
-        (run,) = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
+        run = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
+        above, below = run.split("${item.system}")
     except FileNotFoundError:
         raise ReposeError(
             "Name the trained system with --checkpoint: this folder has no pipeline (dvc.yaml)."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
         raise ReposeError(
             "Name the trained system with --checkpoint: the dvc.yaml of this folder is no pipeline of repose."
         ) from None
-    return Path(run.replace("${item.system}", system)) / "model.safetensors"
+    return Path(f"{above}{system}{below}") / "model.safetensors"
 
 
 def _settings(params: Path, name: str, kind: type[T]) -> T:

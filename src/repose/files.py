@@ -96,7 +96,7 @@ def _disk_errors_named(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ReposeError(
                 f"No space left on the disk while writing {path}. Free some (or move the project to another disk) "
-                "and run the same command again; earlier results are untouched."
+                "and run the same command again; no earlier result is lost."
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             raise ReposeError(

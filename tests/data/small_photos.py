@@ -33,9 +33,12 @@ class Small(NamedTuple):
 
 def write_small(
     folder: Path, sizes: Sequence[int], *, size: tuple[int, int] = (HEIGHT, WIDTH), crop: Crop | None = None,
-    without_map: Sequence[str] = (), grainy: bool = False,
+    without_map: Sequence[str] = (), grainy: bool = False, parts: Sequence[int] = (),
 ) -> Small:  # fmt: skip
-    """Items of so many photos each; photo 2 of item 1 is "1-2.png", and the photos of items lie among each other."""
+    """Items of so many photos each; photo 2 of item 1 is "1-2.png", and the photos of items lie among each other.
+
+    `parts` is how many photos there are in each part; where it is empty there is one part.
+    """
     random = np.random.default_rng(0)
     photos = [(f"{item}-{number}.png", str(item)) for item, count in enumerate(sizes) for number in range(count)]
     photos = [photos[index] for index in random.permutation(len(photos))]
@@ -45,24 +48,27 @@ def write_small(
     levels = [np.full((*size, 3), level, np.uint8) for level in range(len(names))]
     if grainy:
         levels = [random.integers(0, 256, (*size, 3), np.uint8) for _ in names]
-    for part in ("images", "keypoints", "posemaps"):
-        (folder / part).mkdir(parents=True)
-    with ShardWriter(folder / "images", shard_bytes=4096) as shards:
-        table = index_table(
-            (name, shards.add(name, encode_png(level))) for name, level in zip(names, levels, strict=True)
-        )
-    blank = {column: "" for column in IMAGES if column not in table}
-    table = table.assign(**blank | {"item": [item for _, item in photos], "height": size[0], "width": size[1]})
-    write_table(folder / "images" / "images.csv", table, IMAGES)
-    write_keypoints(folder / "keypoints" / "keypoints.csv", names, keypoints, np.ones((len(names), K)))
-    frame = Frame(HEIGHT, WIDTH, crop)
-    maps = draw(frame.keypoints(keypoints, *size), height=HEIGHT, width=WIDTH, thickness=THICKNESS)
-    with ShardWriter(folder / "posemaps") as shards:
-        places = [
-            (n, shards.add(n, encode_png(m, PALETTE))) for n, m in zip(names, maps, strict=True) if n not in without_map
-        ]
-    write_table(folder / "posemaps" / "posemaps.csv", index_table(places), POSEMAPS)
-    made = {"height": HEIGHT, "width": WIDTH, "crop": crop, "thickness": THICKNESS}
-    write_json(folder / "posemaps" / "posemaps.json", made)
+    maps = draw(Frame(HEIGHT, WIDTH, crop).keypoints(keypoints, *size), height=HEIGHT, width=WIDTH, thickness=THICKNESS)
+    first = 0
+    for part, count in enumerate(parts or [len(names)]):
+        rows, first = range(first, first + count), first + count
+        for kind in ("images", "keypoints", "posemaps"):
+            (folder / kind / str(part)).mkdir(parents=True)
+        with ShardWriter(folder / "images" / str(part), shard_bytes=4096) as shards:
+            table = index_table((names[row], shards.add(names[row], encode_png(levels[row]))) for row in rows)
+        blank = {column: "" for column in IMAGES if column not in table}
+        about = {"item": [photos[row][1] for row in rows], "height": size[0], "width": size[1]}
+        write_table(folder / "images" / str(part) / "images.csv", table.assign(**blank | about), IMAGES)
+        some = [names[row] for row in rows]
+        write_keypoints(folder / "keypoints" / str(part) / "keypoints.csv", some, keypoints[rows], np.ones((count, K)))
+        with ShardWriter(folder / "posemaps" / str(part)) as shards:
+            places = [
+                (names[row], shards.add(names[row], encode_png(maps[row], PALETTE)))
+                for row in rows
+                if names[row] not in without_map
+            ]
+        write_table(folder / "posemaps" / str(part) / "posemaps.csv", index_table(places), POSEMAPS)
+        made = {"height": HEIGHT, "width": WIDTH, "crop": crop, "thickness": THICKNESS}
+        write_json(folder / "posemaps" / str(part) / "posemaps.json", made)
     items = pd.DataFrame({"part": "train", "item": [item for _, item in photos], "name": names})
     return Small(folder, names, items, keypoints)

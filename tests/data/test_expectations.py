@@ -51,7 +51,7 @@ def test_require_lists_what_failed_with_examples() -> None:
         "  two (it is so): 1 of 3 (33.3 %) do not fit\n      a\n      b\n"
         "  three (it is so): 1 of 3 (33.3 %) do not fit\n      a\n      b\n"
         "Put the data right, or the stage's limits in params.yaml. report/page.html explains every check. "
-        "Earlier results are untouched."
+        "Earlier results are kept (`dvc checkout --force` brings them back)."
     )
 
 

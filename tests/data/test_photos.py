@@ -1,5 +1,6 @@
 """Photos at the working size, from what the stages wrote."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +110,14 @@ def test_photos_of_several_sizes_have_no_one_size(tmp_path: Path) -> None:
 
 
 def change_images(small: Small, **columns: object) -> None:
-    path = small.folder / "images" / "images.csv"
+    path = small.folder / "images" / "0" / "images.csv"
     table = read_table(path, IMAGES)
     write_table(path, table.assign(**columns), IMAGES)
 
 
 def test_tables_of_other_photos_are_told(tmp_path: Path) -> None:
     small = write_small(tmp_path, (2, 2))
-    path = tmp_path / "images" / "images.csv"
+    path = tmp_path / "images" / "0" / "images.csv"
     whole = read_table(path, IMAGES)
     message = rf"{tmp_path}/keypoints and {tmp_path}/images list other photos\. Run `dvc repro keypoints` again\."
     others: list[pd.DataFrame] = [whole[::-1], whole[1:], whole.replace({"name": {whole["name"][0]: "other.png"}})]
@@ -126,9 +127,29 @@ def test_tables_of_other_photos_are_told(tmp_path: Path) -> None:
             small.photos()
 
 
-@pytest.mark.parametrize("file", ["images/images.csv", "keypoints/keypoints.csv", "posemaps/posemaps.json"])
+@pytest.mark.parametrize("parts", [(1, 6), (6, 1), (3, 2, 1, 1)])
+def test_the_parts_change_no_photo(small: Small, tmp_path: Path, parts: tuple[int, ...]) -> None:
+    in_parts = write_small(
+        tmp_path, (3, 4), size=(64, 64), crop=CROP, without_map=["0-1.png"], grainy=True, parts=parts
+    )  # fmt: skip
+    assert in_parts.names == small.names
+    for one, other in zip(small.photos().load(loadable(small)), in_parts.photos().load(loadable(small)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "0-1.png" not in in_parts.photos()
+
+
+def test_parts_that_are_left_over_are_not_read(tmp_path: Path) -> None:
+    small, other = write_small(tmp_path / "a", (2, 2), parts=(2, 2)), write_small(tmp_path / "b", (9, 9))
+    for kind in ("keypoints", "posemaps"):
+        shutil.move(other.folder / kind / "0", small.folder / kind / "2")
+    assert small.photos().load(small.names).pixels.shape[0] == 4
+
+
+@pytest.mark.parametrize(
+    "file", ["images/1/images.csv", "keypoints/1/keypoints.csv", "posemaps/1/posemaps.json", "posemaps/1/posemaps.csv"]
+)
 def test_a_missing_table_is_told(tmp_path: Path, file: str) -> None:
-    small = write_small(tmp_path, (2, 2))
+    small = write_small(tmp_path, (2, 2), parts=(3, 1))
     (tmp_path / file).unlink()
     with pytest.raises(ReposeError, match=f"There is no {tmp_path / file}"):
         small.photos()

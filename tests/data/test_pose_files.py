@@ -234,7 +234,8 @@ def test_poses_find_their_photos_in_either_spelling() -> None:
     rows = csv(row("fasionMENTeesTanksid0000000101_2side.jpg"), row("stranger.jpg"), row(NAMES[0], y=Y[::-1]))
     matched = match(read_posegan_csv(rows, "poses.csv"), NAMES)
     assert matched.order == [NAMES[1], NAMES[0]]
-    assert matched.unknown == ["stranger.jpg"]
+    assert matched.rows.tolist() == [0, 2]
+    assert matched.others == ["stranger.jpg"]
     assert present(matched.keypoints).all(1).tolist() == [True, True, False]
     np.testing.assert_array_equal(matched.keypoints[0], np.stack([X, Y[::-1]], -1))
     np.testing.assert_array_equal(matched.keypoints[1], np.stack([X, Y], -1))

@@ -229,22 +229,33 @@ def test_a_map_survives_its_png_file():
     np.testing.assert_array_equal(images.decode(images.encode_png(indices[0], PALETTE)), colour(indices)[0])
 
 
+RECORD = {"height": 8, "width": 8, "crop": [0, 0, 4, 4], "thickness": 2.0}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    with ShardWriter(tmp_path) as shards:
-        indices = draw(one_limb((1, 1), (6, 6)), height=8, width=8, thickness=2)[0]
-        place = shards.add("a.jpg", images.encode_png(indices, PALETTE))
-    write_table(tmp_path / "posemaps.csv", index_table([("a.jpg", place)]), POSEMAPS)
-    write_json(tmp_path / "posemaps.json", {"height": 8, "width": 8, "crop": [0, 0, 4, 4], "thickness": 2.0})
+    """Two parts, with one map and two."""
+    for part, names in (("0", ["a.jpg"]), ("1", ["b.jpg", "c.jpg"])):
+        (tmp_path / part).mkdir()
+        with ShardWriter(tmp_path / part) as shards:
+            indices = draw(one_limb((1, 1), (6, 6)), height=8, width=8, thickness=2)[0]
+            places = [(name, shards.add(name, images.encode_png(indices, PALETTE))) for name in names]
+        write_table(tmp_path / part / "posemaps.csv", index_table(places), POSEMAPS)
+        write_json(tmp_path / part / "posemaps.json", RECORD | {"maps": len(names)})
     return tmp_path
 
 
-def test_a_folder_of_maps_is_read(folder):
-    maps = read_posemaps(folder)
+@pytest.mark.parametrize(("parts", "names"), [
+    (["0", "1"], ["a.jpg", "b.jpg", "c.jpg"]), (["1"], ["b.jpg", "c.jpg"]),
+])  # fmt: skip
+def test_the_maps_of_all_parts_are_read(folder, parts, names):
+    maps = read_posemaps(folder, parts)
     assert isinstance(maps, Posemaps)
     assert maps.frame == Frame(8, 8, (0.0, 0.0, 4.0, 4.0))
     assert maps.thickness == 2
-    assert images.decode(maps.files["a.jpg"]).shape == (8, 8, 3)
+    assert list(maps.files) == names
+    for name in names:
+        assert images.decode(maps.files[name]).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -252,14 +263,32 @@ def test_a_folder_of_maps_is_read(folder):
     [{"height": 8}, [], {"height": 0, "width": 8, "crop": None, "thickness": 2}, {"height": "x", "crop": None}],
 )
 def test_a_folder_that_does_not_say_how_it_was_drawn_is_refused(folder, record):
-    write_json(folder / "posemaps.json", record)
-    with pytest.raises(ReposeError, match=r"posemaps\.json does not say how the maps were drawn.*dvc repro posemaps"):
-        read_posemaps(folder)
+    write_json(folder / "1" / "posemaps.json", record)
+    with pytest.raises(ReposeError, match=r"1/posemaps\.json does not say how the maps were drawn.*dvc repro posemaps"):
+        read_posemaps(folder, ["0", "1"])
 
 
-def test_a_folder_without_maps_is_refused(tmp_path):
-    with pytest.raises(ReposeError, match=r"There is no .*posemaps\.json"):
-        read_posemaps(tmp_path)
+@pytest.mark.parametrize(("change", "words"), [
+    ({"height": 16}, r"16x8 px \(height x width\), crop 0, 0, 4, 4, limbs of 2 px"),
+    ({"crop": None}, r"8x8 px \(height x width\), crop null, limbs of 2 px"),
+    ({"thickness": 2.5}, r"8x8 px \(height x width\), crop 0, 0, 4, 4, limbs of 2.5 px"),
+])  # fmt: skip
+def test_parts_that_were_drawn_in_two_ways_are_refused(folder, change, words):
+    write_json(folder / "1" / "posemaps.json", RECORD | change)
+    with pytest.raises(
+        ReposeError,
+        match=rf"0/posemaps\.json and .*1/posemaps\.json say .* two ways: 8x8 px \(height x width\), crop 0, 0, 4, 4, "
+        rf"limbs of 2 px, and {words}\. Run `dvc repro posemaps`",
+    ):
+        read_posemaps(folder, ["0", "1"])
+    read_posemaps(folder, ["0"])  # a part that is left over is not looked at
+
+
+@pytest.mark.parametrize("file", ["posemaps.json", "posemaps.csv"])
+def test_a_part_without_maps_is_refused(folder, file):
+    (folder / "1" / file).unlink()
+    with pytest.raises(ReposeError, match=rf"There is no .*1/{file}, and the photos have a part 1.*repro posemaps@1`"):
+        read_posemaps(folder, ["0", "1"])
 
 
 def test_keypoints_from_a_table_are_drawn_like_those_in_memory(tmp_path):

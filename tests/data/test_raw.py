@@ -1,6 +1,8 @@
 """What download wrote, read back."""
 
+import hashlib
 import pickle
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,15 +23,19 @@ CONTENTS = {
 
 
 def write_raw(folder: Path, contents: Mapping[str, bytes] = CONTENTS) -> Path:
-    import hashlib
-
-    folder.mkdir()
-    with ShardWriter(folder, shard_bytes=1000) as shards:
-        table = index_table((name, shards.add(name, content)) for name, content in contents.items())
-    digests = [hashlib.sha256(content).hexdigest() for content in contents.values()]
-    write_table(folder / "files.csv", table.assign(sha256=digests), FILES)
-    write_json(folder / "source.json", {"source": "mannequin", "layout": "deepfashion", "terms": "ours"})
+    for kind in ("photos", "lists"):
+        (folder / kind).mkdir(parents=True)
+        there = {name: content for name, content in contents.items() if name.endswith(".jpg") == (kind == "photos")}
+        with ShardWriter(folder / kind, shard_bytes=1000) as shards:
+            table = index_table((name, shards.add(name, content)) for name, content in there.items())
+        digests = [hashlib.sha256(content).hexdigest() for content in there.values()]
+        write_table(folder / kind / "files.csv", table.assign(sha256=digests), FILES)
+    write_json(folder / "lists" / "source.json", {"source": "mannequin", "layout": "deepfashion", "terms": "ours"})
     return folder
+
+
+PHOTO = "img/MEN/Denim/id_00000001/01_1_front.jpg"
+LISTS = [name for name in CONTENTS if name != PHOTO]
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def raw(tmp_path: Path) -> Path:
 def test_files_are_read_by_their_owners_names(raw: Path) -> None:
     files = RawFiles(raw)
     assert dict(files) == CONTENTS
-    assert files.names == list(CONTENTS)
+    assert files.names == [PHOTO, *LISTS]  # photos come first
     assert len(files) == 5
     assert "keypoints.csv" in files
     assert "nothing.csv" not in files
@@ -48,6 +54,16 @@ def test_files_are_read_by_their_owners_names(raw: Path) -> None:
     assert list(files.table.columns) == list(FILES)
     with pytest.raises(KeyError):
         files["nothing.csv"]
+
+
+def test_the_lists_are_read_by_themselves_where_there_are_no_photos(raw: Path) -> None:
+    shutil.rmtree(raw / "photos")
+    files = RawFiles(raw / "lists")
+    assert dict(files) == {name: CONTENTS[name] for name in LISTS}
+    assert (files.source, files.layout, files.terms) == ("mannequin", "deepfashion", "ours")
+    assert files.find("keypoints.csv") == "keypoints.csv"
+    with pytest.raises(ReposeError, match=r"There is no .*photos/files\.csv"):
+        RawFiles(raw)
 
 
 def test_a_reader_goes_to_other_processes(raw: Path) -> None:
@@ -89,13 +105,13 @@ def test_find_does_not_choose(raw: Path) -> None:
 def test_a_folder_that_download_did_not_write_is_told(raw: Path, tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
         RawFiles(tmp_path / "missing")
-    write_json(raw / "source.json", {"source": "mannequin", "layout": "fashion", "terms": ""})
+    write_json(raw / "lists" / "source.json", {"source": "mannequin", "layout": "fashion", "terms": ""})
     with pytest.raises(ReposeError, match="layout 'fashion', which is none of deepfashion, market1501"):
         RawFiles(raw)
     for record in ({"source": "mannequin"}, []):
-        write_json(raw / "source.json", record)
+        write_json(raw / "lists" / "source.json", record)
         with pytest.raises(ReposeError, match="lacks source, layout or terms"):
             RawFiles(raw)
-    (raw / "source.json").unlink()
+    (raw / "lists" / "source.json").unlink()
     with pytest.raises(ReposeError, match=r"There is no .*source.json"):
         RawFiles(raw)

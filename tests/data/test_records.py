@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from repose.data.records import (
     FILES,
     IMAGES,
+    ORDER,
     PAIRS,
+    part_files,
+    part_names,
     read_json,
     read_keypoints,
+    read_parts,
+    read_parts_keypoints,
     read_table,
     write_json,
     write_keypoints,
@@ -145,6 +150,72 @@ def test_a_damaged_keypoints_table_is_told(tmp_path: Path, content: str) -> None
     (tmp_path / "keypoints.csv").write_text(content)
     with pytest.raises(ReposeError, match=r"keypoints\.csv is damaged \(.*\)\. Restore it"):
         read_keypoints(tmp_path / "keypoints.csv")
+
+
+# ---- parts ----
+
+
+def write_parts(folder: Path, sizes: dict[str, int]) -> pd.DataFrame:
+    """Tables files.csv of so many rows, with shards, in parts; what they are together."""
+    tables = []
+    for part, size in sizes.items():
+        names = [f"{part}-{number}" for number in range(size)]
+        table = pd.DataFrame({"name": names, "shard": "00000.tar", "offset": 0, "size": 1, "sha256": ""})
+        write_table(folder / part / "files.csv", table, FILES)
+        tables.append(table.assign(shard=f"{part}/00000.tar"))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.mark.parametrize("sizes", [{"0": 3}, {"0": 3, "1": 1}, {"0": 0, "1": 2}, {"2": 1, "10": 4, "11": 1}])
+def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path: Path, sizes: dict[str, int]) -> None:
+    expected = write_parts(tmp_path, sizes)
+    assert part_names(tmp_path) == tuple(sizes)  # as numbers: 2 before 10
+    found = read_parts(tmp_path, part_names(tmp_path), "files.csv", FILES)
+    assert found.to_dict("list") == expected.to_dict("list")
+    assert found["offset"].dtype == np.int64
+
+
+def test_parts_are_folders_with_a_number(tmp_path: Path) -> None:
+    write_parts(tmp_path, {"1": 1, ".2.partial": 1, "other": 1, "-1": 1})
+    (tmp_path / "3").write_text("a file")
+    assert part_names(tmp_path) == ("1",)
+
+
+@pytest.mark.parametrize("place", ["nowhere", "."])
+def test_a_folder_without_parts_is_told(tmp_path: Path, place: str) -> None:
+    with pytest.raises(
+        ReposeError, match=r"There are no photos in .* \(its parts are .*0 and so on\).*`dvc repro valid"
+    ):
+        part_names(tmp_path / place)
+
+
+def test_tables_without_shards_are_read_as_one(tmp_path: Path) -> None:
+    for part, row in (("0", 5), ("1", 2)):
+        write_table(tmp_path / part / "order.csv", pd.DataFrame({"name": [f"{row}.jpg"], "row": [row]}), ORDER)
+    found = read_parts(tmp_path, ["0", "1"], "order.csv", ORDER)
+    assert found.to_dict("list") == {"name": ["5.jpg", "2.jpg"], "row": [5, 2]}
+
+
+def test_keypoints_of_parts_are_read_as_one(tmp_path: Path) -> None:
+    names, keypoints, confidence = poses(9)
+    for part, rows in (("0", slice(0, 2)), ("1", slice(2, 9))):
+        write_keypoints(tmp_path / part / "keypoints.csv", names[rows], keypoints[rows], confidence[rows])
+    found = read_parts_keypoints(tmp_path, ["0", "1"])
+    assert found[0] == names
+    np.testing.assert_array_equal(found[1], keypoints)
+    np.testing.assert_array_equal(found[2], confidence)
+
+
+@pytest.mark.parametrize(("file", "run"), [
+    ("keypoints.csv", "dvc repro keypoints@1"), ("order.csv", "dvc repro keypoints@1"),
+    ("posemaps.csv", "dvc repro posemaps@1"), ("posemaps.json", "dvc repro posemaps@1"),
+])  # fmt: skip
+def test_a_part_that_a_stage_did_not_write_is_told_with_the_stage(tmp_path: Path, file: str, run: str) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / file).touch()
+    message = rf"^There is no {tmp_path}/1/{file}, and the photos have a part 1\. Run the stage .* \(`{run}`\), or `dvc"
+    with pytest.raises(ReposeError, match=message):
+        part_files(tmp_path, ["0", "1"], file)
 
 
 # ---- JSON ----

@@ -44,7 +44,7 @@ def run(tmp_path: Path, *origins: Origin | str, **changes: Any) -> RawFiles:
     values: dict[str, Any] = {
         "source": "deepfashion", "mannequin": MannequinSettings(flavour="fashion", items=2, seed=0, quality=90),
         "origins": tuple(Origin(origin) if isinstance(origin, str) else origin for origin in origins),
-        "endpoint": None, "limits": LIMITS, "shard_megabytes": 1, "workers": 1,
+        "endpoint": None, "version": None, "limits": LIMITS, "shard_megabytes": 1, "workers": 1,
     }  # fmt: skip
     download.run(raw=tmp_path / "raw", transfers=tmp_path / "transfers", settings=DownloadSettings(**values | changes))
     return RawFiles(tmp_path / "raw")
@@ -65,11 +65,11 @@ def write_zip(path: Path, files: Mapping[str, bytes] = FILES, method: int = zipf
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def source(tmp_path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((tmp_path / "raw" / "source.json").read_text())
+    record: dict[str, Any] = json.loads((tmp_path / "raw" / "lists" / "source.json").read_text())
     return record
 
 
@@ -118,16 +118,20 @@ def test_a_folder_becomes_shards_a_table_and_a_record(tmp_path: Path, capsys: py
     address = write_folder(tmp_path / "in")
     raw = run(tmp_path, address)
     assert dict(raw) == FILES
-    assert raw.names == sorted(FILES)
+    partition, *photos = sorted(FILES)
+    assert raw.names == [*photos, partition]
     check_digests(raw)
-    assert set(folder_bytes(tmp_path / "raw")) == {"00000.tar", "files.csv", "source.json"}
+    assert set(folder_bytes(tmp_path / "raw")) == {
+        "photos/00000.tar", "photos/files.csv", "lists/00000.tar", "lists/files.csv", "lists/source.json",
+    }  # fmt: skip
+    assert dict(RawFiles(tmp_path / "raw" / "lists")) == {partition: FILES[partition]}
     terms = (
         "DeepFashion (In-shop Clothes Retrieval), Multimedia Laboratory, The Chinese University of Hong Kong: for "
         "non-commercial research and educational purposes only, under the agreement with its owners."
     )
     size = sum(map(len, FILES.values()))
     assert source(tmp_path) == {
-        "source": "deepfashion", "layout": "deepfashion", "terms": terms, "files": 3, "bytes": size,
+        "source": "deepfashion", "layout": "deepfashion", "terms": terms, "version": None, "files": 3, "bytes": size,
         "origins": [{"address": address, "sha256": None, "size": size, "skipped": 0}],
     }  # fmt: skip
     assert f"deepfashion: {terms}" in capsys.readouterr().err
@@ -158,7 +162,7 @@ def test_the_same_files_give_the_same_bytes_wherever_they_come_from(
         run(tmp_path, *origin, endpoint=endpoint)
         record = source(tmp_path)
         records.append(record.pop("origins"))
-        results.append({**folder_bytes(tmp_path / "raw"), "source.json": record})
+        results.append({**folder_bytes(tmp_path / "raw"), "lists/source.json": record})
         assert not (tmp_path / "transfers").exists()
     assert all(result == results[0] for result in results)
     assert [record[0]["size"] for record in records[1:3]] == [
@@ -194,7 +198,34 @@ def test_shards_are_cut_at_their_size(tmp_path: Path) -> None:
     files = {f"{i}.jpg": bytes([i]) * 600_000 for i in range(4)}
     raw = run(tmp_path, write_folder(tmp_path / "in", files), shard_megabytes=1)
     assert dict(raw) == files
-    assert list(raw.table["shard"]) == ["00000.tar", "00000.tar", "00001.tar", "00001.tar"]
+    assert list(raw.table["shard"]) == [f"photos/{shard}.tar" for shard in ("00000", "00000", "00001", "00001")]
+
+
+@pytest.mark.parametrize("files", [{"a.JPG": b"1"}, {"a.csv": b"1", "b.json": b"{}", "c": b""}])
+def test_a_source_of_photos_or_lists_alone_has_both_folders(tmp_path: Path, files: dict[str, bytes]) -> None:
+    assert dict(run(tmp_path, write_folder(tmp_path / "in", files))) == files
+    lists = RawFiles(tmp_path / "raw" / "lists")
+    assert dict(lists) == {name: content for name, content in files.items() if name != "a.JPG"}
+
+
+def test_the_version_is_kept_and_decides_no_other_byte(tmp_path: Path) -> None:
+    address = write_folder(tmp_path / "in")
+    run(tmp_path, address)
+    before = folder_bytes(tmp_path / "raw")
+    run(tmp_path, address, version="2026-01")
+    after = folder_bytes(tmp_path / "raw")
+    assert source(tmp_path)["version"] == "2026-01"
+    assert {name for name in before if before[name] != after[name]} == {"lists/source.json"}
+
+
+def test_what_came_of_another_version_is_not_taken_for_this_one(tmp_path: Path, served: Served) -> None:
+    write_zip(tmp_path / "served" / "a.zip", {"a.csv": b"old", "b.csv": b""})
+    tight = Limits(files=1, total_gigabytes=1, file_megabytes=1, ratio=100)
+    with pytest.raises(ReposeError, match=r"more than 1 files"):
+        run(tmp_path, f"{served.address}/a.zip", limits=tight, version="1")
+    write_zip(tmp_path / "served" / "a.zip", {"a.csv": b"new", "b.csv": b""})
+    assert run(tmp_path, f"{served.address}/a.zip", version="2")["a.csv"] == b"new"
+    assert not (tmp_path / "transfers").exists()
 
 
 def test_the_same_file_from_two_origins_is_one_and_another_of_its_name_is_an_error(tmp_path: Path) -> None:
@@ -413,7 +444,7 @@ def test_no_secret_of_an_address_is_written_or_said(
 
 BLOCK: dict[str, Any] = {
     "source": "deepfashion", "mannequin": {"flavour": "fashion", "items": 2, "seed": 0, "quality": 90},
-    "origins": [{"address": "data/in"}], "endpoint": None,
+    "origins": [{"address": "data/in"}], "endpoint": None, "version": None,
     "limits": {"files": 10, "total_gigabytes": 1, "file_megabytes": 1, "ratio": 100},
     "shard_megabytes": 64, "workers": 1,
 }  # fmt: skip
@@ -430,6 +461,7 @@ def test_settings_come_from_a_mapping_where_an_address_is_enough() -> None:
     ({"origins": [{"adress": "a"}]}, "Did you mean 'address'"),
     ({"shard_megabytes": 0}, "shard_megabytes should be 1 or more"),
     ({"workers": 0}, "workers should be 1 or more"),
+    ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),
     ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits: ratio should be above 0"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_told(change: dict[str, Any], message: str) -> None:

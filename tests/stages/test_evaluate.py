@@ -21,7 +21,16 @@ from repose import files
 from repose.data.images import decode
 from repose.data.photos import Loaded, Photos
 from repose.data.posemaps import PALETTE
-from repose.data.records import ITEMS, PAIRS, read_json, read_keypoints, read_table, write_json, write_keypoints
+from repose.data.records import (
+    ITEMS,
+    PAIRS,
+    part_names,
+    read_json,
+    read_keypoints,
+    read_table,
+    write_json,
+    write_keypoints,
+)
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
@@ -291,9 +300,10 @@ def test_images_are_made_some_at_a_time(
 
 def test_pairs_without_a_whole_torso_are_left_out_and_counted(data: Data, runs: Path, tmp_path: Path) -> None:
     first = read_table(data.split / "test-pairs.csv", PAIRS).loc[0, "to"]
-    names, joints, confidence = read_keypoints(data.keypoints / "keypoints.csv")
-    joints[names.index(first), TORSO[0]] = np.nan
-    write_keypoints(tmp_path / "keypoints" / "keypoints.csv", names, joints, confidence)
+    for part in part_names(data.images):
+        names, joints, confidence = read_keypoints(data.keypoints / part / "keypoints.csv")
+        joints[[name == first for name in names], TORSO[0]] = np.nan
+        write_keypoints(tmp_path / "keypoints" / part / "keypoints.csv", names, joints, confidence)
     evaluated(data._replace(keypoints=tmp_path / "keypoints"), runs, tmp_path, systems=["attend"])
     table = pairs_of(tmp_path, "attend")
     assert set(table[table["garment-de"].isna()]["to"]) == {first}
@@ -304,9 +314,10 @@ def test_pairs_without_a_whole_torso_are_left_out_and_counted(data: Data, runs: 
 
 
 def test_where_no_pair_has_a_torso_the_metric_is_null(data: Data, runs: Path, tmp_path: Path) -> None:
-    names, joints, confidence = read_keypoints(data.keypoints / "keypoints.csv")
-    joints[:, TORSO[0]] = np.nan
-    write_keypoints(tmp_path / "keypoints" / "keypoints.csv", names, joints, confidence)
+    for part in part_names(data.images):
+        names, joints, confidence = read_keypoints(data.keypoints / part / "keypoints.csv")
+        joints[:, TORSO[0]] = np.nan
+        write_keypoints(tmp_path / "keypoints" / part / "keypoints.csv", names, joints, confidence)
     evaluated(data._replace(keypoints=tmp_path / "keypoints"), runs, tmp_path, systems=["attend"])
     scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
     assert scores["garment-de"] is None
@@ -351,10 +362,11 @@ def test_a_run_without_its_record_is_named(
 def test_a_run_of_another_size_is_named(
     data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]], change: dict[str, Any], said: str
 ) -> None:
-    posemaps.run(
-        images=data.images, keypoints=data.keypoints, posemaps=tmp_path / "posemaps",
-        settings=settings("posemaps", posemaps.PosemapsSettings, **change),
-    )  # fmt: skip
+    for part in part_names(data.images):
+        posemaps.run(
+            images=data.images / part, keypoints=data.keypoints / part, posemaps=tmp_path / "posemaps" / part,
+            settings=settings("posemaps", posemaps.PosemapsSettings, **change),
+        )  # fmt: skip
     other = data._replace(posemaps=tmp_path / "posemaps")
     fails(other, runs, before, rf"was trained at 64x56 px .* limbs of 2 px, the pose maps are .*{said}")
 

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
-from fabricated import write_images, write_raw
+from fabricated import write_images, write_lists
 
-from repose.data.records import read_json, read_keypoints, read_table
+from repose.data.records import ORDER, part_names, read_json, read_keypoints, read_parts_keypoints, read_table
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 from repose.settings import build
@@ -30,10 +31,11 @@ def row(name: str, y: int = 10, x: int = 20) -> str:
 def run(
     tmp_path: Path, files: dict[str, bytes], settings: KeypointsSettings, size: tuple[int, int] = (256, 256)
 ) -> Path:
-    raw, images, out = tmp_path / "raw", tmp_path / "images", tmp_path / "keypoints"
+    images, out = tmp_path / "images", tmp_path / "keypoints"
     if not images.exists():
         write_images(images, PATHS, size=size)
-    stage.run(raw=write_raw(raw, files), images=images, keypoints=out, report=tmp_path / "report", settings=settings)
+    lists = write_lists(tmp_path / "lists", files)
+    stage.run(lists=lists, images=images / "0", keypoints=out, report=tmp_path / "report", settings=settings)
     return out
 
 
@@ -58,7 +60,8 @@ def test_every_photo_has_a_row_in_the_order_of_images_csv(tmp_path: Path) -> Non
     np.testing.assert_array_equal(keypoints[0, :, 1], 30 + 2 * np.arange(K))
     np.testing.assert_array_equal(keypoints[2, :, 0], 20 + np.arange(K))
     np.testing.assert_array_equal(confidence.mean(1), [1, 0, 1])
-    assert read_table(out / "order.csv", ["name"])["name"].tolist() == [BACK, FRONT]
+    order = read_table(out / "order.csv", ORDER)
+    assert order.to_dict("list") == {"name": [BACK, FRONT], "row": [0, 1]}
     report = read_json(out / "report.json")
     assert report | {"share_of_posed_with": None} == {
         "extractor": "posegan-csv",
@@ -68,12 +71,48 @@ def test_every_photo_has_a_row_in_the_order_of_images_csv(tmp_path: Path) -> Non
         "posed": 2,
         "torso": 2,
         "share_of_posed_with": None,
-        "rows_of_unknown_photos": 1,
-        "unknown_photos": ["stranger.jpg"],
+        "rows_of_other_photos": 1,
+        "other_photos": ["stranger.jpg"],
         "repeated_rows": 1,
         "joints_outside_their_photo": 0,
     }
     assert set(report["share_of_posed_with"]) == set(JOINT)
+
+
+@pytest.mark.parametrize("extractor", ["posegan-csv", "openpose-json"])
+def test_parts_know_the_order_of_the_whole_source_and_pass_over_the_others_rows(tmp_path: Path, extractor: str) -> None:
+    """Together they say what one part says."""
+    if extractor == "posegan-csv":
+        settings, files = CSV, csv(row(BACK), row("stranger.jpg"), row(FRONT, x=40), row(SIDE), row(BACK))
+        rows, others, repeated = {BACK: 0, FRONT: 2, SIDE: 3}, (3, 3), (0, 1)
+    else:
+        names = {f"openpose/{name[:-4]}_keypoints.json": name for name in (FRONT, SIDE, BACK)}
+        settings, files = OPENPOSE, dict.fromkeys(names, people(person()))
+        rows, others, repeated = {FRONT: 0, SIDE: 1, BACK: 2}, (1, 2), (0, 0)
+    lists = write_lists(tmp_path / "lists", files)
+    for parts in (1, 2):
+        images = write_images(tmp_path / f"images-{parts}", PATHS, parts=parts)
+        for part in part_names(images):
+            out = tmp_path / f"keypoints-{parts}" / part
+            stage.run(
+                lists=lists, images=images / part, keypoints=out, report=tmp_path / "report" / part, settings=settings
+            )
+    whole, halves = read_keypoints(tmp_path / "keypoints-1" / "0" / "keypoints.csv"), tmp_path / "keypoints-2"
+    names, keypoints, confidence = read_parts_keypoints(halves, ("0", "1"))
+    assert names == whole[0] == [FRONT, SIDE, BACK]
+    np.testing.assert_array_equal(keypoints, whole[1])
+    np.testing.assert_array_equal(confidence, whole[2])
+    orders = [
+        read_table(folder / "order.csv", ORDER)
+        for folder in (tmp_path / "keypoints-1" / "0", halves / "0", halves / "1")
+    ]
+    assert dict(zip(orders[0]["name"], orders[0]["row"], strict=True)) == rows
+    together = pd.concat(orders[1:]).sort_values("row", ignore_index=True)
+    pd.testing.assert_frame_equal(together, orders[0])
+    reports = [read_json(halves / part / "report.json") for part in ("0", "1")]
+    assert [report["photos"] for report in reports] == [2, 1]
+    assert tuple(report["rows_of_other_photos"] for report in reports) == others
+    assert tuple(report["repeated_rows"] for report in reports) == repeated
 
 
 def test_the_report_counts_each_joint_among_the_posed(tmp_path: Path) -> None:
@@ -88,7 +127,7 @@ def test_the_report_counts_each_joint_among_the_posed(tmp_path: Path) -> None:
 def test_several_files_are_read_in_the_order_of_the_settings(tmp_path: Path) -> None:
     files = {"b.csv": csv(row(FRONT))["source/poses.csv"], "a.csv": csv(row(BACK), row(SIDE))["source/poses.csv"]}
     out = run(tmp_path, files, replace(CSV, files=("b.csv", "a.csv")))
-    assert read_table(out / "order.csv", ["name"])["name"].tolist() == [FRONT, BACK, SIDE]
+    assert read_table(out / "order.csv", ORDER).to_dict("list") == {"name": [FRONT, BACK, SIDE], "row": [0, 1, 2]}
     assert read_json(out / "report.json")["files"] == 2
 
 
@@ -105,7 +144,7 @@ def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path: Path) -
     with pytest.raises(ReposeError, match=rf"2 of 36 joints.*right_ear.*{FRONT} at x 61, y 42; it is 60 pixels wide"):
         run(tmp_path, files, CSV, size=(128, 60))
     assert not (tmp_path / "keypoints").exists()
-    (tmp_path / "raw").rename(tmp_path / "raw-before")
+    (tmp_path / "lists").rename(tmp_path / "lists-before")
     out = run(tmp_path, files, replace(CSV, max_outside=0.1))
     _, keypoints, confidence = read_keypoints(out / "keypoints.csv")
     assert np.flatnonzero(~present(keypoints)[0]).tolist() == [16, 17]
@@ -116,9 +155,9 @@ def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path: Path) -
 
 def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_path: Path) -> None:
     files = {
-        f"source/openpose/{FRONT.removesuffix('.jpg')}_keypoints.json": people(person()),
+        f"source/openpose/{FRONT.removesuffix('.jpg')}_keypoints.json": people(person(), person()),
         "source/openpose/img/WOMEN/Tees_Tanks/id_00000001/01_2_side_keypoints.json": people(person(joints=25)),
-        "source/openpose/stranger_keypoints.json": people(person(), person()),
+        "source/openpose/stranger_keypoints.json": b"of another part's photo: not opened",
         "source/other/x_keypoints.json": b"not looked at",
     }
     out = run(tmp_path, files, OPENPOSE)
@@ -128,7 +167,7 @@ def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_p
     assert keypoints[1, JOINT["right_hip"], 0] == 20 + 9
     np.testing.assert_allclose(confidence[0], 0.5)
     report = read_json(out / "report.json")
-    assert (report["files"], report["rows_of_unknown_photos"]) == (3, 1)
+    assert (report["files"], report["rows_of_other_photos"]) == (3, 1)
     assert (report["files_with_several_people"], report["people_left_out"]) == (1, 1)
 
 
@@ -164,7 +203,7 @@ def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path: Path) ->
     files = csv(row(FRONT), row(BACK, x=30, y=30))  # two of the three photos have shoulders and hips
     run(tmp_path, files, replace(CSV, min_posed_share=0.6))
     earlier = {file.name: file.read_bytes() for file in (tmp_path / "keypoints").iterdir()}
-    (tmp_path / "raw").rename(tmp_path / "raw-before")
+    (tmp_path / "lists").rename(tmp_path / "lists-before")
     with pytest.raises(ReposeError, match=rf"(?s)The keypoints failed 1 of \d+ checks:.*posed share.*70 %.*{SIDE}"):
         run(tmp_path, files, replace(CSV, min_posed_share=0.7))
     assert {file.name: file.read_bytes() for file in (tmp_path / "keypoints").iterdir()} == earlier
@@ -190,7 +229,7 @@ def test_the_real_sample(tmp_path: Path) -> None:
         tmp_path, {"keypoints.csv": (sample / "keypoints.csv").read_bytes()}, replace(CSV, files=("keypoints.csv",))
     )
     report = read_json(out / "report.json")
-    assert (report["photos"], report["posed"], report["torso"], report["rows_of_unknown_photos"]) == (189, 189, 189, 0)
+    assert (report["photos"], report["posed"], report["torso"], report["rows_of_other_photos"]) == (189, 189, 189, 0)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +242,7 @@ def test_the_real_sample(tmp_path: Path) -> None:
         (csv(row(FRONT), row(FRONT, y=11)), f"another pose.*{FRONT}"),
         (csv(row(FRONT).replace("[10,", "[-1,")), "only one of x and y of the nose"),
         ({"other.csv": b""}, "holds no file named poses.csv"),
-        (csv(f"{FRONT}: {[-1] * K}: {[-1] * K}"), "Not one of the 3 photos has a joint"),
+        (csv(f"{FRONT}: {[-1] * K}: {[-1] * K}"), "Not one of the 3 photos in .*images/0 has a joint"),
         (csv(row("stranger.jpg")), r"Not one of the 3 photos.*1 row\(s\) are of other photos, such as stranger.jpg"),
         (csv(), "Not one of the 3 photos"),
     ],
@@ -222,8 +261,11 @@ def test_bad_csv_files_are_refused(tmp_path: Path, files: dict[str, bytes], mess
     [
         ({"openpose.json": b"{}"}, r"holds no \.json file in openpose/"),
         ({"myopenpose/a_keypoints.json": people(person())}, r"holds no \.json file in openpose/"),
-        ({"openpose/a_keypoints.json": b"{}"}, "openpose/a_keypoints.json is not a JSON of OpenPose"),
-        ({"openpose/a_keypoints.json": people(person(joints=17))}, "is not a JSON of OpenPose"),
+        (
+            {f"openpose/{FRONT[:-4]}_keypoints.json": b"{}"},
+            f"openpose/{FRONT[:-4]}_keypoints.json is not a JSON of Open",
+        ),
+        ({f"openpose/{FRONT[:-4]}_keypoints.json": people(person(joints=17))}, "is not a JSON of OpenPose"),
         ({"openpose/a_keypoints.json": people(person())}, "Not one of the 3 photos"),
         (
             {f"openpose/{FRONT}_keypoints.json".replace(".jpg", ""): people([0.5, 0.25, 0.9] * 18)},
@@ -239,7 +281,7 @@ def test_bad_openpose_files_are_refused(tmp_path: Path, files: dict[str, bytes],
 def test_images_csv_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"images\.csv. Run the stage that writes it"):
         stage.run(
-            raw=write_raw(tmp_path / "raw", csv()), images=tmp_path, keypoints=tmp_path / "keypoints",
+            lists=write_lists(tmp_path / "lists", csv()), images=tmp_path, keypoints=tmp_path / "keypoints",
             report=tmp_path / "report", settings=CSV,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 from repose import settings as settings_of
 from repose.data import images
 from repose.data.frame import Frame
-from repose.data.posemaps import MAPS_AT_ONCE, colour, draw, read_posemaps
+from repose.data.posemaps import MAPS_AT_ONCE, Posemaps, colour, draw, read_posemaps
 from repose.data.records import IMAGES, read_json, read_keypoints, write_keypoints, write_table
 from repose.data.skeleton import K
 from repose.errors import ReposeError
@@ -36,6 +36,11 @@ def random_keypoints(count, height=256, width=200):
     return keypoints
 
 
+def maps_in(folder: Path) -> Posemaps:
+    """The maps of a part, as the only one."""
+    return read_posemaps(folder.parent, [folder.name])
+
+
 def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -47,7 +52,7 @@ def test_every_photo_with_a_pose_gets_its_map(tmp_path):
     names, folders = write_inputs(tmp_path, keypoints)
     posemaps.run(**folders, settings=SETTINGS)
 
-    maps = read_posemaps(folders["posemaps"])
+    maps = maps_in(folders["posemaps"])
     without = {names[0], names[3], names[MAPS_AT_ONCE + 2]}
     assert list(maps.files) == [name for name in names if name not in without]
     _, joints, _ = read_keypoints(folders["keypoints"] / "keypoints.csv")
@@ -66,7 +71,7 @@ def test_photos_of_different_sizes_get_maps_of_one_size(tmp_path):
     keypoints = np.repeat(random_keypoints(1, 100, 100), 2, 0) * [[[1, 1]], [[2, 1]]] + [[[0, 0]], [[0.5, 0]]]
     names, folders = write_inputs(tmp_path, keypoints, height=100, width=[100, 200])
     posemaps.run(**folders, settings=SETTINGS)
-    maps = read_posemaps(folders["posemaps"])
+    maps = maps_in(folders["posemaps"])
     assert maps.files[names[0]] == maps.files[names[1]]  # the same pose, once in a photo twice as wide
 
 
@@ -77,7 +82,7 @@ def test_a_crop_moves_the_pose_and_drops_those_outside(tmp_path):
     names, folders = write_inputs(tmp_path, keypoints)
     cropped = replace(SETTINGS, crop=(40.0, 0.0, 104.0, 64.0), height=64, width=64)
     posemaps.run(**folders, settings=cropped)
-    maps = read_posemaps(folders["posemaps"])
+    maps = maps_in(folders["posemaps"])
     assert list(maps.files) == [names[0]]
     drawn = np.argwhere(images.decode(maps.files[names[0]]).any(-1))
     assert (drawn.min(0).tolist(), drawn.max(0).tolist()) == ([19, 10], [21, 50])
@@ -125,7 +130,7 @@ def test_nothing_to_draw_is_an_error_and_leaves_the_earlier_maps(tmp_path):
     posemaps.run(**folders, settings=SETTINGS)
     earlier = files_in(folders["posemaps"])
     write_inputs(tmp_path, np.full((3, K, 2), np.nan))
-    with pytest.raises(ReposeError, match=r"None of the 3 photos has a limb to draw .*keypoints\.csv"):
+    with pytest.raises(ReposeError, match=r"None of the 3 photos in .*images has a limb to draw .*keypoints\.csv"):
         posemaps.run(**folders, settings=SETTINGS)
     assert files_in(folders["posemaps"]) == earlier
 
@@ -162,6 +167,6 @@ def test_published_deepfashion_poses_are_drawn(tmp_path):
     made = read_json(folders["posemaps"] / "posemaps.json")
     assert made["maps"] + made["without_pose"] == 200
     assert 150 < made["maps"] < 200  # 619 of 4,038 have no pose
-    maps = read_posemaps(folders["posemaps"])
+    maps = maps_in(folders["posemaps"])
     coloured = [images.decode(maps.files[name]).any(-1).mean() for name in maps.files]
     assert 0.01 < np.mean(coloured) < 0.1

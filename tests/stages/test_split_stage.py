@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated import write_images, write_poses, write_raw
+from fabricated import write_images, write_lists, write_poses
 
 from repose.data.layouts import LayoutName
-from repose.data.records import read_json, read_table, write_keypoints
+from repose.data.records import part_names, read_json, read_parts, read_table, write_keypoints
 from repose.data.skeleton import K
 from repose.errors import ReposeError
 from repose.settings import as_dict, build
@@ -78,12 +78,13 @@ def split(
     partition: str = "",
     no_pose: Iterable[str] = (),
     order: Sequence[str] = (),
+    parts: int = 2,
 ) -> Split:
-    raw = write_raw(folder / "raw", {path: text.encode() for path, text in (files or {}).items()}, layout)
-    images = write_images(folder / "images", paths, layout, partition=partition)
-    names = read_table(images / "images.csv", ["name"])["name"].tolist()
-    poses = write_poses(folder / "keypoints", names, none=no_pose, order=order)
-    stage.run(raw=raw, images=images, keypoints=poses, **outputs(folder), settings=settings)
+    lists = write_lists(folder / "lists", {path: text.encode() for path, text in (files or {}).items()}, layout)
+    images = write_images(folder / "images", paths, layout, partition=partition, parts=parts)
+    names = read_parts(images, part_names(images), "images.csv", ["name"])["name"].tolist()
+    poses = write_poses(folder / "keypoints", names, none=no_pose, order=order, parts=parts)
+    stage.run(lists=lists, images=images, keypoints=poses, **outputs(folder), settings=settings)
     found = read(folder / "split")
     assert_sound(found, names)
     return found
@@ -191,14 +192,14 @@ def test_the_rule_any_takes_half_a_body_too(tmp_path: Path) -> None:
     for rule in ("torso", "any"):
         folder = tmp_path / rule
         folder.mkdir()
-        raw = write_raw(folder / "raw", {"l": name(2, "1_front").encode()})
+        lists = write_lists(folder / "lists", {"l": name(2, "1_front").encode()})
         images = write_images(folder / "images", garment(1, VIEWS[:2]) + garment(2, VIEWS[:2]))
         poses = write_poses(folder / "keypoints", names)
         keypoints = np.full((4, K, 2), 9, np.float32)
         keypoints[0, 8] = np.nan  # no right hip
-        write_keypoints(poses / "keypoints.csv", names, keypoints, np.ones((4, K), np.float32))
+        write_keypoints(poses / "0" / "keypoints.csv", names, keypoints, np.ones((4, K), np.float32))
         settings = build(SplitSettings, as_dict(PG2) | {"test_list": "l", "posed": rule}, "params.yaml: split")
-        folders = {"raw": raw, "images": images, "keypoints": poses, **outputs(folder)}
+        folders = {"lists": lists, "images": images, "keypoints": poses, **outputs(folder)}
         if rule == "torso":
             with pytest.raises(ReposeError, match=r"no train items. Left out: 1 without a pose \(torso\), 1 the only"):
                 stage.run(**folders, settings=settings)
@@ -265,13 +266,11 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> N
     pose = annotation.splitlines()[2].split(": ", 1)[1]  # that of a posed photo
     own = "".join(f"{name(number, view)}: {pose}\n" for number in (90_000_001, 90_000_002) for view in VIEWS[:3])
     files = {"annotation.csv": annotation + own, "test.lst": (lists / "test.lst").read_text()}
-    raw = write_raw(tmp_path / "raw", {path: text.encode() for path, text in files.items()})
-    images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training)
+    source = write_lists(tmp_path / "lists", {path: text.encode() for path, text in files.items()})
+    images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training, parts=3)
     settings = KeypointsSettings("posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
-    run_keypoints(
-        raw=raw, images=images, keypoints=tmp_path / "keypoints", report=tmp_path / "poses", settings=settings
-    )
-    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", **outputs(tmp_path)}
+    keypoints = keypoints_of_parts(tmp_path, source, images, settings)
+    folders = {"lists": source, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
     stage.run(**folders, settings=replace(PATN, test_list="test.lst"))
     found = read(tmp_path / "split")
     published = pd.read_csv(lists / "fashion-pairs-test.csv")
@@ -279,10 +278,18 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> N
     pd.testing.assert_frame_equal(found.test, published, check_dtype=False)
     assert found.record["mode"] == "patn"
     # and the same from the published file itself
-    again = write_raw(tmp_path / "again", {"pairs.csv": (lists / "fashion-pairs-test.csv").read_bytes()})
-    folders |= {"raw": again, "split": tmp_path / "split-again"}
+    again = write_lists(tmp_path / "again", {"pairs.csv": (lists / "fashion-pairs-test.csv").read_bytes()})
+    folders |= {"lists": again, "split": tmp_path / "split-again"}
     stage.run(**folders, settings=replace(PATN, pairs="pairs.csv"))
     pd.testing.assert_frame_equal(read(tmp_path / "split-again").test, published, check_dtype=False)
+
+
+def keypoints_of_parts(folder: Path, lists: Path, images: Path, settings: KeypointsSettings) -> Path:
+    """What the stage before writes, part by part."""
+    for part in part_names(images):
+        out, report = folder / "keypoints" / part, folder / "poses" / part
+        run_keypoints(lists=lists, images=images / part, keypoints=out, report=report, settings=settings)
+    return folder / "keypoints"
 
 
 def owners_path(flat: str) -> str:
@@ -351,11 +358,12 @@ def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
     if not sample.is_dir():
         pytest.skip(f"no real photos: {sample} is absent")
     files = {file: (sample / file).read_bytes() for file in ("keypoints.csv", "pairs.csv")}
-    raw = write_raw(tmp_path / "raw", files)
-    images = write_images(tmp_path / "images", [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")])
+    lists = write_lists(tmp_path / "lists", files)
+    paths = [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")]
+    images = write_images(tmp_path / "images", paths, parts=2)
     poses = KeypointsSettings("posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
-    run_keypoints(raw=raw, images=images, keypoints=tmp_path / "keypoints", report=tmp_path / "poses", settings=poses)
-    folders = {"raw": raw, "images": images, "keypoints": tmp_path / "keypoints", **outputs(tmp_path)}
+    keypoints = keypoints_of_parts(tmp_path, lists, images, poses)
+    folders = {"lists": lists, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
     stage.run(**folders, settings=replace(PATN, pairs="pairs.csv", test_share=0.25))
     found = read(tmp_path / "split")
     assert_sound(found, [""] * 189)
@@ -498,10 +506,55 @@ def test_bad_lists_are_refused_and_an_earlier_split_stays(
 
 
 def test_keypoints_of_other_photos_are_refused(tmp_path: Path) -> None:
-    raw, images = write_raw(tmp_path / "raw", {}), write_images(tmp_path / "images", garment(1))
+    lists, images = write_lists(tmp_path / "lists", {}), write_images(tmp_path / "images", garment(1))
     poses = write_poses(tmp_path / "keypoints", [name(2, "1_front")])
-    with pytest.raises(ReposeError, match=r"keypoints\.csv is not of the photos of .*images\.csv. Run the keypoints"):
-        stage.run(raw=raw, images=images, keypoints=poses, **outputs(tmp_path), settings=PG2)
+    message = rf"The keypoints in {poses} are not of the photos in {images}\. Run the keypoints stage again"
+    with pytest.raises(ReposeError, match=message):
+        stage.run(lists=lists, images=images, keypoints=poses, **outputs(tmp_path), settings=PG2)
+
+
+@pytest.mark.parametrize("file", ["keypoints.csv", "order.csv"])
+def test_a_part_without_its_keypoints_names_the_stage_to_run(tmp_path: Path, file: str) -> None:
+    with pytest.raises(ReposeError, match=r"has no train items"):
+        split(tmp_path, garment(1) + garment(2), PG2, no_pose=[name(1, view) for view in VIEWS[:3]])
+    missing = tmp_path / "keypoints" / "1" / file
+    missing.unlink()
+    folders = {folder: tmp_path / folder for folder in ("lists", "images", "keypoints")}
+    message = rf"There is no {missing}, and the photos have a part 1\..*`dvc repro keypoints@1`"
+    with pytest.raises(ReposeError, match=message):
+        stage.run(**folders, **outputs(tmp_path), settings=PG2)
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["pg2", "patn"])
+def test_the_parts_change_no_byte_of_the_split(tmp_path: Path, mode: str) -> None:
+    paths = [path for number in range(9) for path in garment(number, VIEWS[: 2 + number % 3])]
+    names = [name(number, view) for number in range(9) for view in VIEWS[: 2 + number % 3]]
+    order = [names[row] for row in np.random.default_rng(0).permutation(len(names))][3:]  # three have no row
+    settings = replace(PG2 if mode == "pg2" else PATN, test_list="l", test_pairs=20)
+    files = {"l": "\n".join(name(number, "1_front") for number in (2, 5, 7))}
+    written = []
+    for parts in (1, 2, 5, len(paths)):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        split(folder, paths, settings, files=files, order=order, no_pose=[names[4]], parts=parts)
+        assert len(list((folder / "keypoints").iterdir())) == parts
+        written.append({file.name: file.read_bytes() for file in (folder / "split").iterdir()})
+    assert all(files == written[0] for files in written)
+    assert len(written[0]) == 4
+
+
+def test_keypoints_that_are_left_over_from_more_parts_are_not_read(tmp_path: Path) -> None:
+    paths, files = garment(1) + garment(2), {"l": name(2, "1_front")}
+    settings = replace(PG2, test_list="l")
+    found = split(tmp_path, paths, settings, files=files)
+    left_over = write_poses(tmp_path / "other", [name(9, "1_front")])
+    (left_over / "0").rename(tmp_path / "keypoints" / "2")
+    folders = {folder: tmp_path / folder for folder in ("lists", "images", "keypoints")}
+    stage.run(**folders, split=tmp_path / "again", report=tmp_path / "report", settings=settings)
+    assert read(tmp_path / "again").record == found.record
 
 
 @pytest.mark.parametrize(("least", "part"), [("min_train_pairs", "train"), ("min_test_pairs", "test")])

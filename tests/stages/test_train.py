@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from killed import POINTS, train_until_killed
 from PIL import Image
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, row, settings, train_tiny
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, make, row, settings, train_tiny
 from torchvision.models import vgg19
 
+import repose
 from repose import checkpoint, files
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, read_json, read_table
@@ -477,3 +480,57 @@ def test_a_run_goes_on_unless_what_decides_its_bytes_changed(data: Data, change:
         for c in ({}, change)
     )
     assert (one != other) == decides
+
+
+@pytest.mark.parametrize(("file", "decides"), [
+    ("kubeflow/compile.py", False), ("kubeflow/steps/a.py", False), ("kubeflow.py", True), ("models/more.py", True),
+])  # fmt: skip
+def test_code_that_is_new_or_changed_decides_unless_it_only_starts_runs(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, decides: bool
+) -> None:
+    package = shutil.copytree(Path(repose.__file__).parent, tmp_path / "repose")
+    shutil.rmtree(package / "kubeflow", ignore_errors=True)
+    monkeypatch.setattr(repose, "__file__", str(package / "__init__.py"))
+
+    def fingerprint() -> str:
+        return train._fingerprint("attend", row("attend"), settings("train", TrainSettings), data.to_train(), CPU)
+
+    before = fingerprint()
+    (package / file).parent.mkdir(parents=True, exist_ok=True)
+    (package / file).write_text("VALUE = 1\n")
+    assert (fingerprint() != before) == decides
+
+
+@pytest.mark.parametrize("file", [
+    "images/1/images.csv", "keypoints/1/keypoints.csv", "posemaps/1/posemaps.json", "split/items.csv",
+])  # fmt: skip
+def test_every_table_of_every_part_decides(data: Data, tmp_path: Path, file: str) -> None:
+    copies = Data(*(shutil.copytree(folder, tmp_path / folder.name) for folder in data))
+
+    def fingerprint() -> str:
+        return train._fingerprint("attend", row("attend"), settings("train", TrainSettings), copies.to_train(), CPU)
+
+    before = fingerprint()
+    with (tmp_path / file).open("a") as table:
+        table.write("\n")
+    assert fingerprint() != before
+
+
+@pytest.mark.parametrize("parts", [[0], [0, 1, 2]])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_parts_change_no_weight_and_no_sample(
+    data: Data, runs: Path, tmp_path: Path, parts: list[int], system: str
+) -> None:
+    """The checkpoints hold the fingerprint of the tables, in which shards are named: their bytes differ by that alone."""
+    other = make(tmp_path / "data", parts)
+    assert files_in(other.split) == files_in(data.split)
+    run = train_tiny(other, tmp_path / "runs" / system, system)
+    made, expected = files_in(run), files_in(runs / system)
+    assert made.keys() == expected.keys()
+    for name in made:
+        if not name.endswith(".safetensors"):
+            assert made[name] == expected[name], name
+            continue
+        tensors, same = safetensors.torch.load(made[name]), safetensors.torch.load(expected[name])
+        assert tensors.keys() == same.keys()
+        assert all(torch.equal(tensors[key], same[key]) for key in tensors), name

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from repose.data.layouts import is_image
 from repose.data.raw import RawFiles
-from repose.data.records import FILES, IMAGES, read_table, write_json, write_table
+from repose.data.records import FILES, IMAGES, part_names, read_parts, read_table, write_json, write_table
 from repose.data.shards import ShardReader, ShardWriter
 from repose.errors import ReposeError
 from repose.settings import as_dict, build
@@ -31,6 +32,7 @@ SETTINGS = ValidateSettings(
     duplicates="set-aside",
     photos_per_item=(2, 6),
     tolerated_share=0.5,
+    parts=(0,),
     shard_megabytes=64,
     workers=1,
 )
@@ -55,11 +57,16 @@ def bomb() -> bytes:
 
 def source(folder: Path, files: dict[str, bytes], layout: str = "deepfashion") -> Path:
     """What the stage download writes."""
-    folder.mkdir()
-    with ShardWriter(folder) as shards:
-        rows = [(name, *shards.add(name, data), hashlib.sha256(data).hexdigest()) for name, data in files.items()]
-    write_table(folder / "files.csv", pd.DataFrame(rows, columns=list(FILES)), FILES)
-    write_json(folder / "source.json", {"source": layout, "layout": layout, "terms": "for research"})
+    for kind in ("photos", "lists"):
+        (folder / kind).mkdir(parents=True)
+        with ShardWriter(folder / kind) as shards:
+            rows = [
+                (name, *shards.add(name, data), hashlib.sha256(data).hexdigest())
+                for name, data in files.items()
+                if is_image(name) == (kind == "photos")
+            ]
+        write_table(folder / kind / "files.csv", pd.DataFrame(rows, columns=list(FILES)), FILES)
+    write_json(folder / "lists" / "source.json", {"source": layout, "layout": layout, "terms": "for research"})
     return folder
 
 
@@ -69,7 +76,7 @@ def dresses(items: int = 6) -> dict[str, bytes]:
 
 
 def run(tmp_path: Path, files: dict[str, bytes], layout: str = "deepfashion", **settings: Any) -> pd.DataFrame:
-    """Run the stage; give back images.csv."""
+    """Run the stage; give back images.csv of all parts."""
     raw = tmp_path / "raw"
     if not raw.exists():
         source(raw, files, layout)
@@ -79,7 +86,8 @@ def run(tmp_path: Path, files: dict[str, bytes], layout: str = "deepfashion", **
         report=tmp_path / "report",
         settings=dataclasses.replace(SETTINGS, **settings),
     )
-    return read_table(tmp_path / "images" / "images.csv", IMAGES)
+    images = tmp_path / "images"
+    return read_parts(images, part_names(images), "images.csv", IMAGES)
 
 
 def set_aside(tmp_path: Path) -> dict[str, tuple[str, str]]:
@@ -107,7 +115,7 @@ def test_good_photos_are_packed_with_their_bytes_unchanged(tmp_path: Path) -> No
         "height": 64,
         "width": 64,
         "sha256": "",
-        "shard": "00000.tar",
+        "shard": "0/00000.tar",
         "offset": 512,
         "size": 0,
     }
@@ -291,6 +299,39 @@ def test_shards_are_of_the_size_asked_for(tmp_path: Path) -> None:
             assert tar.getnames() == rows["name"].tolist()
 
 
+@pytest.mark.parametrize(("parts", "sizes"), [((0, 1), [9, 9]), ((0, 1, 2, 3), [5, 5, 4, 4]), ((3, 11), [9, 9])])
+def test_parts_are_blocks_of_nearly_equal_size_in_the_order_of_the_paths(
+    tmp_path: Path, parts: tuple[int, ...], sizes: list[int]
+) -> None:
+    files = dresses()
+    run(tmp_path, files)
+    whole = read_table(tmp_path / "images" / "0" / "images.csv", IMAGES)
+    (tmp_path / "images").rename(tmp_path / "earlier")
+    table = run(tmp_path, {}, parts=parts)
+    assert [path.name for path in sorted((tmp_path / "images").iterdir(), key=lambda path: int(path.name))] == [
+        str(part) for part in parts
+    ]
+    places = ["shard", "offset"]
+    pd.testing.assert_frame_equal(table.drop(columns=places), whole.drop(columns=places))
+    reader = ShardReader(tmp_path / "images", table)
+    assert [reader[name] for name in table["name"]] == [files[path] for path in sorted(files)]
+    for part, size in zip(parts, sizes, strict=True):
+        folder = tmp_path / "images" / str(part)
+        assert set(contents(folder)) == {"00000.tar", "images.csv"}
+        alone = read_table(folder / "images.csv", IMAGES)
+        assert len(alone) == size
+        assert all(ShardReader(folder, alone).values())  # by itself, on another machine
+
+
+def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path: Path) -> None:
+    run(tmp_path, dresses(1))
+    before = contents(tmp_path / "images")
+    with pytest.raises(ReposeError, match=r"3 photo\(s\) pass, and validate.parts in params.yaml names 4 parts.*fewer"):
+        run(tmp_path, {}, parts=(0, 1, 2, 3))
+    assert contents(tmp_path / "images") == before
+    assert [len(rows) for _, rows in run(tmp_path, {}, parts=(0, 1, 2)).groupby("shard")] == [1, 1, 1]
+
+
 def test_the_owners_partition(tmp_path: Path) -> None:
     files = dresses(4)
     said = ["train", "train", "query", "gallery"]
@@ -309,6 +350,11 @@ def test_the_owners_partition(tmp_path: Path) -> None:
         ({"tolerated_share": 2}, "tolerated_share should lie between 0 and 1, not 2"),
         ({"photos_per_item": [3, 2]}, r"photos_per_item should be \[least, most\]"),
         ({"photos_per_item": [0, 2]}, r"photos_per_item should be \[least, most\]"),
+        ({"parts": []}, r"parts should be whole numbers from 0 up, ascending, as \[0, 1\], not \[\]"),
+        ({"parts": [0, 0]}, r"parts should be whole numbers.*not \[0, 0\]"),
+        ({"parts": [1, 0]}, r"parts should be whole numbers.*not \[1, 0\]"),
+        ({"parts": [-1, 0]}, r"parts should be whole numbers.*not \[-1, 0\]"),
+        ({"parts": ["a"]}, r"parts\[0\] should be a whole number, not 'a'"),
         ({"workers": 0}, "workers should be more than 0"),
         ({"shard_megabytes": 0}, "shard_megabytes should be more than 0"),
         ({"max_megapixels": 0}, "max_megapixels should be more than 0"),

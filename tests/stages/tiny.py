@@ -3,12 +3,13 @@
 Other folders of tests import it as `stages.tiny`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
+from repose.data.records import part_names
 from repose.models import systems
 from repose.models.systems import Row
 from repose.settings import block
@@ -85,24 +86,25 @@ def row(system: str, **changes: Any) -> Row:
     return systems.row(params()["systems"][system] | changes, f"systems.{system}")
 
 
-def make(folder: Path) -> Data:
-    """Mannequins through the real stages up to split."""
+def make(folder: Path, parts: Sequence[int] = (0, 1)) -> Data:
+    """Mannequins through the real stages up to split, in these parts."""
     raw, reports, data = folder / "raw", folder / "reports", Data(*(folder / name for name in Data._fields))
     download.run(raw=raw, transfers=folder / "transfers", settings=settings("download", download.DownloadSettings))
     validate.run(
         raw=raw, images=data.images, report=reports / "validate",
-        settings=settings("validate", validate.ValidateSettings),
+        settings=settings("validate", validate.ValidateSettings, parts=list(parts)),
     )  # fmt: skip
-    keypoints.run(
-        raw=raw, images=data.images, keypoints=data.keypoints, report=reports / "keypoints",
-        settings=settings("keypoints", keypoints.KeypointsSettings),
-    )  # fmt: skip
-    posemaps.run(
-        images=data.images, keypoints=data.keypoints, posemaps=data.posemaps,
-        settings=settings("posemaps", posemaps.PosemapsSettings),
-    )  # fmt: skip
+    for part in part_names(data.images):
+        keypoints.run(
+            lists=raw / "lists", images=data.images / part, keypoints=data.keypoints / part,
+            report=reports / "keypoints" / part, settings=settings("keypoints", keypoints.KeypointsSettings),
+        )  # fmt: skip
+        posemaps.run(
+            images=data.images / part, keypoints=data.keypoints / part, posemaps=data.posemaps / part,
+            settings=settings("posemaps", posemaps.PosemapsSettings),
+        )  # fmt: skip
     split.run(
-        raw=raw, images=data.images, keypoints=data.keypoints, split=data.split, report=reports / "split",
+        lists=raw / "lists", images=data.images, keypoints=data.keypoints, split=data.split, report=reports / "split",
         settings=settings("split", split.SplitSettings),
     )  # fmt: skip
     return data

@@ -90,7 +90,7 @@ def require(outcome: Outcome, what: str, page: Path) -> None:
         raise ReposeError(
             "\n  ".join([f"{what} failed {len(failed)} of {len(outcome.checks)} checks:", *lines])
             + f"\nPut the data right, or the stage's limits in params.yaml. {page} explains every check. "
-            "Earlier results are untouched."
+            "Earlier results are kept (`dvc checkout --force` brings them back)."
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from repose.data.images import decode, decode_indices
 from repose.data.posemaps import read_posemaps
-from repose.data.records import IMAGES, read_keypoints, read_table
+from repose.data.records import IMAGES, part_names, read_parts, read_parts_keypoints
 from repose.data.shards import ShardReader
 from repose.errors import ReposeError
 
@@ -22,7 +22,7 @@ class Loaded(NamedTuple):
 
 
 class Photos:
-    """Every photo that passed, by name; decoded, brought to the frame and, up to a limit, kept.
+    """Every photo of every part, by name; decoded, brought to the frame and, up to a limit, kept.
 
     Attributes:
         frame: the working size and crop.
@@ -31,8 +31,9 @@ class Photos:
     """
 
     def __init__(self, *, images: Path, keypoints: Path, posemaps: Path, cache_megabytes: float = 0) -> None:
-        table = read_table(images / "images.csv", IMAGES)
-        names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
+        parts = part_names(images)
+        table = read_parts(images, parts, "images.csv", IMAGES)
+        names, joints, _ = read_parts_keypoints(keypoints, parts)
         self._row = {name: row for row, name in enumerate(names)}
         self._joints = joints
         self._sizes = table[["height", "width"]].to_numpy()
@@ -41,7 +42,7 @@ class Photos:
         if list(table["name"]) != names:
             raise ReposeError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
         self._images = ShardReader(images, table)
-        self.frame, self.thickness, self._maps = read_posemaps(posemaps)
+        self.frame, self.thickness, self._maps = read_posemaps(posemaps, parts)
         self._kept = _Kept(len(names), (self.frame.height, self.frame.width), cache_megabytes)
 
     def __contains__(self, name: object) -> bool:

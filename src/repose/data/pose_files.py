@@ -40,7 +40,8 @@ class Matched(NamedTuple):
     keypoints: np.ndarray  # (photos, K, 2) float32, pixels, NaN for missing
     confidence: np.ndarray  # (photos, K) float32 in [0, 1], 0 for missing
     order: list[str]  # the photos that have a row, in the order of the rows
-    unknown: list[str]  # names of rows that belong to no photo
+    rows: np.ndarray  # (len(order),) int64, which row that is: the first of the photo's
+    others: list[str]  # names of rows that belong to none of the photos
     repeated: int  # rows that say the same as an earlier one
 
 
@@ -153,7 +154,8 @@ def match(poses: Poses, names: Sequence[str]) -> Matched:
         keypoints,
         confidence,
         order=[names[row] for row in photo[first]],
-        unknown=[poses.names[row] for row in np.flatnonzero(photo < 0)],
+        rows=first,
+        others=[poses.names[row] for row in np.flatnonzero(photo < 0)],
         repeated=len(known) - len(first),
     )
 

@@ -7,6 +7,7 @@ indices into PALETTE: 0 is the background, i + 1 is limb i of `skeleton.LIMBS`; 
 Joints get no discs, and lines are not antialiased: a map has the palette's colours only.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from repose.data.frame import Frame
 from repose.data.images import to_tensor
-from repose.data.records import POSEMAPS, read_json, read_table
+from repose.data.records import POSEMAPS, part_files, read_json, read_parts
 from repose.data.shards import ShardReader
 from repose.data.skeleton import COLOURS, LIMBS, K
 from repose.errors import ReposeError
@@ -100,28 +101,44 @@ def colour(indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
 
 
 class Posemaps(NamedTuple):
-    """The maps of a folder: how they were drawn, and their PNG files by the names of their photos."""
+    """The maps of all parts: how they were drawn, and their PNG files by the names of their photos."""
 
     frame: Frame
     thickness: float  # of the limbs in px
     files: ShardReader
 
 
-def read_posemaps(folder: Path) -> Posemaps:
-    """Open a folder that the stage posemaps wrote; `images.decode` makes a file (H, W, 3) uint8 RGB.
+def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
+    """Open what the stage posemaps wrote of these parts; `images.decode` makes a file (H, W, 3) uint8 RGB.
 
     Raises:
-        ReposeError: the folder is not there or not whole.
+        ReposeError: a part is not there or not whole, or was drawn otherwise than the first.
     """
-    made = read_json(folder / "posemaps.json")
+    files = part_files(folder, parts, "posemaps.json")
+    drawn = [_how_drawn(file) for file in files]
+    for file, how in zip(files, drawn, strict=True):
+        if how != drawn[0]:
+            raise ReposeError(
+                f"{files[0]} and {file} say that the maps were drawn in two ways: {_in_words(*drawn[0])}, and "
+                f"{_in_words(*how)}. Run `dvc repro posemaps`, which draws what is not up to date."
+            )
+    return Posemaps(*drawn[0], ShardReader(folder, read_parts(folder, parts, "posemaps.csv", POSEMAPS)))
+
+
+def _how_drawn(file: Path) -> tuple[Frame, float]:
+    made = read_json(file)
     try:
         crop = made["crop"] and tuple(float(edge) for edge in made["crop"])
-        frame, thickness = Frame(int(made["height"]), int(made["width"]), crop), float(made["thickness"])
+        return Frame(int(made["height"]), int(made["width"]), crop), float(made["thickness"])
     except (KeyError, TypeError, ValueError) as error:
         raise ReposeError(
-            f"{folder / 'posemaps.json'} does not say how the maps were drawn ({error!r}). Run `dvc repro posemaps`."
+            f"{file} does not say how the maps were drawn ({error!r}). Run `dvc repro posemaps`."
         ) from None
-    return Posemaps(frame, thickness, ShardReader(folder, read_table(folder / "posemaps.csv", POSEMAPS)))
+
+
+def _in_words(frame: Frame, thickness: float) -> str:
+    crop = ", ".join(f"{edge:g}" for edge in frame.crop) if frame.crop else "null"
+    return f"{frame.height}x{frame.width} px (height x width), crop {crop}, limbs of {thickness:g} px"
 
 
 class _Lines(NamedTuple):

@@ -1,4 +1,13 @@
-"""What the stage download wrote: every file of the source, read from its shards by the path that its owner gave it."""
+"""What the stage download wrote: every file of the source, read from its shards by the path that its owner gave it.
+
+Photos (by their names, `layouts.is_image`) and all other files, the lists, lie apart, so that a stage that needs the lists
+alone need not have the photos on its machine:
+
+| folder | what |
+|---|---|
+| photos/ | image files: tar shards and files.csv |
+| lists/ | CSV, JSON, text and whatever else there is: tar shards and files.csv; and source.json: what it is, and from where |
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -6,18 +15,22 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from repose.data.layouts import LAYOUTS, LayoutName, is_image
-from repose.data.records import FILES, read_json, read_table
+from repose.data.records import FILES, read_json, read_parts, read_table
 from repose.data.shards import ShardReader
 from repose.errors import ReposeError
 
+PHOTOS, LISTS = "photos", "lists"
 TABLE, SOURCE = "files.csv", "source.json"
 
 
 class RawFiles(Mapping[str, bytes]):
     """A read-only mapping from the names of a source's files to their bytes; safe across threads and forks.
 
+    Args:
+        folder: all that download wrote, or its sub-folder `lists` by itself.
+
     Attributes:
-        table: raw/files.csv, with the columns `records.FILES`.
+        table: files.csv, with the columns `records.FILES`; photos come first.
         source: mannequin, deepfashion or market1501.
         layout: whose naming the files follow.
         terms: under which its owner gives it.
@@ -27,14 +40,18 @@ class RawFiles(Mapping[str, bytes]):
     """
 
     def __init__(self, folder: Path) -> None:
+        whole = (folder / LISTS).is_dir()
+        source = (folder / LISTS if whole else folder) / SOURCE
         self.folder = folder
-        self.table: pd.DataFrame = read_table(folder / TABLE, FILES)
-        record = read_json(folder / SOURCE)
+        self.table: pd.DataFrame = (
+            read_parts(folder, (PHOTOS, LISTS), TABLE, FILES) if whole else read_table(folder / TABLE, FILES)
+        )
+        record = read_json(source)
         if not isinstance(record, dict) or not {"source", "layout", "terms"} <= set(record):
-            raise ReposeError(f"{folder / SOURCE} lacks source, layout or terms. Run the stage download again.")
+            raise ReposeError(f"{source} lacks source, layout or terms. Run the stage download again.")
         if record["layout"] not in LAYOUTS:
             raise ReposeError(
-                f"{folder / SOURCE} names the layout {record['layout']!r}, which is none of {', '.join(LAYOUTS)}. Run "
+                f"{source} names the layout {record['layout']!r}, which is none of {', '.join(LAYOUTS)}. Run "
                 "the stage download again."
             )
         self.source: str = record["source"]

@@ -5,13 +5,17 @@ that holds images holds one such table beside its shards.
 
 | file | one row per | written by |
 |---|---|---|
-| raw/files.csv | file of the source, path as the owner has it | download |
-| images/images.csv | photo that passed | validate |
-| keypoints/keypoints.csv | photo that passed; joints that are missing are empty | keypoints |
-| keypoints/order.csv | photo that the source of keypoints has a row for, in the source's order | keypoints |
-| posemaps/posemaps.csv | photo that has a pose | posemaps |
+| raw/photos/files.csv, raw/lists/files.csv | file of the source, path as the owner has it | download |
+| images/PART/images.csv | photo that passed | validate |
+| keypoints/PART/keypoints.csv | photo that passed; joints that are missing are empty | keypoints |
+| keypoints/PART/order.csv | photo that the source of keypoints has a row for, in the source's order | keypoints |
+| posemaps/PART/posemaps.csv | photo that has a pose | posemaps |
 | split/items.csv | photo of an item that is trained or tested on | split |
 | split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target | split |
+
+The photos lie in parts, 0, 1, ..., so that keypoints and posemaps run for all parts at the same time, each with its own
+photos alone. The stages after them read the tables of all parts as one. Which parts there are is said by the folder
+`images`; a part that another folder has beside these is left over from other settings, and nobody reads it.
 """
 
 import json
@@ -38,11 +42,15 @@ IMAGES = (
     "sha256",  # of the file
     "shard", "offset", "size",  # where its bytes are
 )  # fmt: skip
-ORDER = ("name",)
+ORDER = ("name", "row")  # row: its place in the source, from 0, counted over all parts
 POSEMAPS = ("name", "shard", "offset", "size")
 ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
-_NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64}
+_NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
+# The stages that run once for each part, by their files.
+_STAGES_OF_PARTS = {
+    "keypoints.csv": "keypoints", "order.csv": "keypoints", "posemaps.csv": "posemaps", "posemaps.json": "posemaps",
+}  # fmt: skip
 
 
 def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -66,6 +74,50 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
     except ValueError as error:
         raise _damaged(path, error) from None
+
+
+def part_names(images: Path) -> tuple[str, ...]:
+    """The parts of the photos that validate packed into the folder `images`, in their order.
+
+    Raises:
+        ReposeError: there are none.
+    """
+    parts = sorted((path.name for path in images.glob("*") if path.is_dir() and path.name.isdecimal()), key=int)
+    if not parts:
+        raise ReposeError(
+            f"There are no photos in {images} (its parts are {images / '0'} and so on). Run the stage that writes them "
+            "(`dvc repro validate`), or `dvc pull`."
+        )
+    return tuple(parts)
+
+
+def part_files(folder: Path, parts: Sequence[str], name: str) -> list[Path]:
+    """The file of that name of each part.
+
+    Raises:
+        ReposeError: a part of the photos has none in this folder, because its stage did not run.
+    """
+    files = [folder / part / name for part in parts]
+    for part, file in zip(parts, files, strict=True):
+        if name in _STAGES_OF_PARTS and not file.exists():
+            raise ReposeError(
+                f"There is no {file}, and the photos have a part {part}. Run the stage that writes it "
+                f"(`dvc repro {_STAGES_OF_PARTS[name]}@{part}`), or `dvc pull`."
+            )
+    return files
+
+
+def read_parts(folder: Path, parts: Sequence[str], name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The tables of that name of all parts as one, in the order of the parts; shards are named from `folder` on.
+
+    Raises:
+        ReposeError: a part lacks it, or as `read_table`.
+    """
+    tables = []
+    for part, file in zip(parts, part_files(folder, parts, name), strict=True):
+        table = read_table(file, columns)
+        tables.append(table.assign(shard=f"{part}/" + table["shard"]) if "shard" in table else table)
+    return pd.concat(tables, ignore_index=True)
 
 
 _KEYPOINT_COLUMNS = tuple(f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence"))
@@ -102,6 +154,16 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     except ValueError as error:
         raise _damaged(path, error) from None
     return list(table["name"]), values[..., :2], values[..., 2]
+
+
+def read_parts_keypoints(folder: Path, parts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The keypoints tables of all parts as one, as `read_keypoints` gives them.
+
+    Raises:
+        ReposeError: a part lacks it, or as `read_keypoints`.
+    """
+    names, keypoints, confidence = zip(*map(read_keypoints, part_files(folder, parts, "keypoints.csv")), strict=True)
+    return [name for part in names for name in part], np.concatenate(keypoints), np.concatenate(confidence)
 
 
 def _damaged(path: Path, error: ValueError) -> ReposeError:

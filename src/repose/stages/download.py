@@ -1,15 +1,16 @@
 """Stage 1, download: everything that enters the pipeline enters here.
 
 The files of the source, from a folder, a zip, s3:// or https:// (or rendered: mannequins), go with their owner's paths
-into tar shards, with `files.csv` (their places and SHA-256) and `source.json` (what it is, under which terms, from
-where). Nothing is ever unpacked onto the disk, and nothing is fetched from an address that params.yaml does not name.
+into tar shards, photos and lists apart (see `data.raw`), with `files.csv` (their places and SHA-256) and `source.json`
+(what it is, under which terms, from where). Nothing is ever unpacked onto the disk, and nothing is fetched from an
+address that params.yaml does not name.
 """
 
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,11 @@ import pandas as pd
 
 from repose.data import mannequins, transfer
 from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
-from repose.data.layouts import LayoutName
+from repose.data.layouts import LayoutName, is_image
 from repose.data.mannequins import MannequinSettings
-from repose.data.raw import SOURCE, TABLE
+from repose.data.raw import LISTS, PHOTOS, SOURCE, TABLE
 from repose.data.records import FILES, write_json, write_table
-from repose.data.shards import ShardWriter, index_table
+from repose.data.shards import Place, ShardWriter, index_table
 from repose.errors import ReposeError
 from repose.files import whole_folder
 from repose.terminal import bar, say
@@ -55,6 +56,7 @@ class DownloadSettings:
     mannequin: MannequinSettings  # how many, of what kind; for the source mannequin
     origins: tuple[Origin, ...]  # for the other sources
     endpoint: str | None  # an S3 server other than Amazon's: http(s)://host:port
+    version: str | None  # what you call the state of the source; another name fetches it again
     limits: Limits  # how much the origins may hold
     shard_megabytes: int  # MiB of a tar shard, about
     workers: int  # processes that render mannequins
@@ -103,7 +105,7 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
     with ExitStack() as stack:
         opened = [
             stack.enter_context(_opened(origin, folder, settings))
-            for origin, folder in zip(settings.origins, _folders(transfers, settings.origins), strict=True)
+            for origin, folder in zip(settings.origins, _folders(transfers, settings), strict=True)
         ]
         files = within(_merged([part.contents for part in opened]), settings.limits, "the source")
         contents = ((file.name, file.read()) for file in files)
@@ -151,11 +153,15 @@ def _refuse_origin(origin: Origin) -> None:
         raise ReposeError(f"{where} is a folder: sha256 and size are for single files. Leave them out.")
 
 
-def _folders(transfers: Path, origins: Sequence[Origin]) -> Iterator[Path]:
-    """Where what comes from each origin lies meanwhile: the same in the next run, even if a signature was renewed."""
+def _folders(transfers: Path, settings: DownloadSettings) -> Iterator[Path]:
+    """Where what comes from each origin lies meanwhile: the same in the next run, even if a signature was renewed.
+
+    Another version has another place: nothing of the one before is taken for it.
+    """
     seen: list[str] = []
-    for where in (transfer.shown(origin.address) for origin in origins):
-        yield transfers / hashlib.sha256(f"{where}\n{seen.count(where)}".encode()).hexdigest()[:16]
+    for where in (transfer.shown(origin.address) for origin in settings.origins):
+        key = f"{where}\n{seen.count(where)}\n{settings.version}"
+        yield transfers / hashlib.sha256(key.encode()).hexdigest()[:16]
         seen.append(where)
 
 
@@ -225,22 +231,29 @@ def _write(
     origins: list[dict[str, Any]], settings: DownloadSettings,
 ) -> None:  # fmt: skip
     with whole_folder(raw) as folder:
-        table = _pack(folder, bar(contents, "files", total), settings.shard_megabytes * 2**20)
-        if table.empty:
+        tables = _pack(folder, bar(contents, "files", total), settings.shard_megabytes * 2**20)
+        files = sum(map(len, tables.values()))
+        if not files:
             raise ReposeError(f"download: the source {settings.source} has no files.")
-        write_table(folder / TABLE, table, FILES)
+        for name, table in tables.items():
+            write_table(folder / name / TABLE, table, FILES)
         record: dict[str, Any] = {
-            "source": settings.source, "layout": layout, "terms": TERMS[settings.source], "files": len(table),
-            "bytes": int(table["size"].sum()), "origins": origins,
+            "source": settings.source, "layout": layout, "terms": TERMS[settings.source], "version": settings.version,
+            "files": files, "bytes": sum(int(table["size"].sum()) for table in tables.values()), "origins": origins,
         }  # fmt: skip
-        write_json(folder / SOURCE, record)
+        write_json(folder / LISTS / SOURCE, record)
     say(f"{record['files']:,} files, {record['bytes'] / 1e6:,.1f} MB in {raw}.")
 
 
-def _pack(folder: Path, contents: Iterable[tuple[str, bytes]], shard_bytes: int) -> pd.DataFrame:
-    places, digests = [], []
-    with ShardWriter(folder, shard_bytes) as shards:
+def _pack(folder: Path, contents: Iterable[tuple[str, bytes]], shard_bytes: int) -> dict[str, pd.DataFrame]:
+    """Pack photos and lists, each into a folder of its own; the tables of both by the folder's name."""
+    places: dict[str, list[tuple[str, Place]]] = {PHOTOS: [], LISTS: []}
+    digests: dict[str, list[str]] = {PHOTOS: [], LISTS: []}
+    for kind in places:
+        (folder / kind).mkdir()
+    with ShardWriter(folder / PHOTOS, shard_bytes) as photos, ShardWriter(folder / LISTS, shard_bytes) as lists:
         for name, content in contents:
-            places.append((name, shards.add(name, content)))
-            digests.append(hashlib.sha256(content).hexdigest())
-    return index_table(places).assign(sha256=digests)
+            kind, shards = (PHOTOS, photos) if is_image(name) else (LISTS, lists)
+            places[kind].append((name, shards.add(name, content)))
+            digests[kind].append(hashlib.sha256(content).hexdigest())
+    return {kind: index_table(places[kind]).assign(sha256=digests[kind]) for kind in places}

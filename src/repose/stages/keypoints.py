@@ -1,12 +1,12 @@
-"""keypoints: for every photo the 18 joints that an extractor found, in one table.
+"""keypoints: for every photo of one part the 18 joints that an extractor found, in one table.
 
 Today's extractors read files of the source: the CSV of pose-gan and PATN (the mannequins write it too) and OpenPose's
-JSON. The folder `keypoints` then holds
+JSON. They are of the photos of all parts, and what is of other photos is passed over. The folder `keypoints` then holds
 
 | file | what |
 |---|---|
 | keypoints.csv | one row per photo of images.csv, in its order; missing joints are empty |
-| order.csv | the photos that the source has a row for, in the source's order: PATN's pairs depend on it |
+| order.csv | the photos that the source has a row for, in the source's order, and which row: PATN's pairs depend on it |
 | report.json | how many photos have a pose, how often each joint is known, what was left out |
 """
 
@@ -38,7 +38,9 @@ class KeypointsSettings:
     offset: tuple[float, float]  # pixels added to x and y; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: float  # in [0, 1]; joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
-    min_posed_share: float  # share of the photos in which both shoulders and both hips must be known; fewer: an error
+    min_posed_share: (
+        float  # share of a part's photos in which both shoulders and both hips must be known; fewer: an error
+    )
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -51,8 +53,8 @@ class KeypointsSettings:
 class Sources(NamedTuple):
     """What an extractor may look at."""
 
-    raw: RawFiles  # the owner's files
-    images: Path  # the folder of the photos that passed
+    lists: RawFiles  # the owner's files that are no photos
+    images: Path  # the folder of the part's photos
     table: pd.DataFrame  # its images.csv
 
 
@@ -63,19 +65,19 @@ class Extracted(NamedTuple):
     counts: dict[str, int]  # what else the report should say
 
 
-def run(*, raw: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:
-    """Write the folders `keypoints` (if the checks pass) and `report` (also if not) for the photos in `images`.
+def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:
+    """Write the folders `keypoints` (if the checks pass) and `report` (also if not) for the photos in `images`, one part.
 
     Raises:
         ReposeError: no keypoint file, one that is not what it should be, two poses for one photo, too many joints
             outside their photo, or no photo with a pose.
     """
-    sources = Sources(RawFiles(raw), images, read_table(images / "images.csv", IMAGES))
+    sources = Sources(RawFiles(lists), images, read_table(images / "images.csv", IMAGES))
     names = sources.table["name"].tolist()
     extracted = EXTRACTORS[settings.extractor](sources, settings)
     matched = pose_files.match(extracted.poses, names)
     placed, beyond = _placed(matched, sources.table, settings)
-    _check_any_pose(placed, matched, settings)
+    _check_any_pose(placed, matched, images, settings)
     counts = {
         "extractor": settings.extractor,
         **extracted.counts,
@@ -85,9 +87,12 @@ def run(*, raw: Path, images: Path, keypoints: Path, report: Path, settings: Key
     _gate(report, sources.table, placed, matched.confidence, counts, settings.min_posed_share)
     with whole_folder(keypoints) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
-        write_table(folder / "order.csv", pd.DataFrame({"name": matched.order}), ORDER)
+        write_table(folder / "order.csv", pd.DataFrame({"name": matched.order, "row": matched.rows}), ORDER)
         write_json(folder / "report.json", counts)
-    say(f"keypoints: {counts['posed']:,} of {len(names):,} photos have a pose, {counts['torso']:,} of them a torso")
+    say(
+        f"keypoints: {counts['posed']:,} of {len(names):,} photos in {images} have a pose, "
+        f"{counts['torso']:,} of them a torso"
+    )
 
 
 def _gate(
@@ -110,24 +115,29 @@ def _gate(
 
 def from_posegan_csv(sources: Sources, settings: KeypointsSettings) -> Extracted:
     """Poses from CSV files as pose-gan, PATN and the mannequins write them."""
-    paths = [sources.raw.find(name) for name in settings.files]
-    read = [pose_files.read_posegan_csv(sources.raw[path], path) for path in paths]
+    paths = [sources.lists.find(name) for name in settings.files]
+    read = [pose_files.read_posegan_csv(sources.lists[path], path) for path in paths]
     names = [name for poses in read for name in poses.names]
     keypoints, confidence = (np.concatenate([poses[part] for poses in read]) for part in (1, 2))
     return Extracted(Poses(names, keypoints, confidence), {"files": len(paths)})
 
 
 def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extracted:
-    """Poses from OpenPose's JSON files, one per photo: of several people the one that the photo is of."""
-    paths = _json_paths(sources.raw, settings.files)
+    """Poses from OpenPose's JSON files, one per photo: of several people the one that the photo is of.
+
+    Files of other photos are counted and not opened: with the parts side by side, each file is read once.
+    """
+    paths = _json_paths(sources.lists, settings.files)
     photos = _photos_of(paths, sources)
     sizes = sources.table.set_index("name")
     heights, widths = sizes["height"].to_dict(), sizes["width"].to_dict()
     joints, people_in = np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
     for row, (path, photo) in enumerate(zip(bar(paths, "keypoints"), photos, strict=True)):
-        people = pose_files.people_in(sources.raw[path], path, settings.min_confidence)
+        if photo not in heights:
+            continue
+        people = pose_files.people_in(sources.lists[path], path, settings.min_confidence)
         people_in[row] = len(people)
-        if len(people) and photo in heights:
+        if len(people):
             joints[row] = people[pose_files.main_person(people, heights[photo], widths[photo])]
     keypoints = pose_files.keypoints_of(joints, f"The OpenPose files of {', '.join(settings.files)}")
     counts = {
@@ -145,9 +155,9 @@ EXTRACTORS: dict[str, Callable[[Sources, KeypointsSettings], Extracted]] = {
 }
 
 
-def _json_paths(raw: RawFiles, folders: tuple[str, ...]) -> list[str]:
+def _json_paths(lists: RawFiles, folders: tuple[str, ...]) -> list[str]:
     inside = tuple(f"/{folder.strip('/')}/" for folder in folders)
-    paths = sorted(path for path in raw if path.endswith(".json") and any(part in f"/{path}" for part in inside))
+    paths = sorted(path for path in lists if path.endswith(".json") and any(part in f"/{path}" for part in inside))
     if not paths:
         raise ReposeError(
             f"The source holds no .json file in {' or '.join(folders)}. Put OpenPose's output (--write_json) there, or "
@@ -158,7 +168,7 @@ def _json_paths(raw: RawFiles, folders: tuple[str, ...]) -> list[str]:
 
 def _photos_of(paths: list[str], sources: Sources) -> list[str]:
     """The photos that OpenPose files are about, by their path in the owner's layout or by their name alone."""
-    layout, finder = LAYOUTS[sources.raw.layout]([], sources.raw.__getitem__), NameFinder(sources.table["name"])
+    layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
     photos = []
     for path in map(pose_files.photo_of_json, paths):
         photo = layout.photo(path)
@@ -189,13 +199,13 @@ def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) 
     return inside.astype(np.float32), int(beyond.sum())
 
 
-def _check_any_pose(placed: np.ndarray, matched: Matched, settings: KeypointsSettings) -> None:
+def _check_any_pose(placed: np.ndarray, matched: Matched, images: Path, settings: KeypointsSettings) -> None:
     if present(placed).any():
         return
-    others = f" {len(matched.unknown):,} row(s) are of other photos, such as {', '.join(matched.unknown[:1])}."
+    others = f" {len(matched.others):,} row(s) are of other photos, such as {', '.join(matched.others[:1])}."
     raise ReposeError(
-        f"Not one of the {len(placed):,} photos has a joint in {', '.join(settings.files)}."
-        f"{others if matched.unknown else ''} Set `keypoints.files` to the files that were made from these photos."
+        f"Not one of the {len(placed):,} photos in {images} has a joint in {', '.join(settings.files)}."
+        f"{others if matched.others else ''} Set `keypoints.files` to the files that were made from these photos."
     )
 
 
@@ -208,7 +218,7 @@ def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
         "posed": int(posed.sum()),  # with at least one joint
         "torso": int(known[:, TORSO].all(1).sum()),  # with both shoulders and both hips
         "share_of_posed_with": {joint: round(float(known[posed, k].mean()), 4) for k, joint in enumerate(JOINTS)},
-        "rows_of_unknown_photos": len(matched.unknown),
-        "unknown_photos": matched.unknown[:5],  # the first few
+        "rows_of_other_photos": len(matched.others),  # of other parts, or of none
+        "other_photos": matched.others[:5],  # the first few
         "repeated_rows": matched.repeated,
     }

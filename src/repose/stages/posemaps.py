@@ -1,4 +1,4 @@
-"""posemaps: one map of coloured limbs for every photo with a pose, at the working size.
+"""posemaps: one map of coloured limbs for every photo of one part that has a pose, at the working size.
 
 Here is also set, once for training, evaluation and generation, which part of a photo they see and how large. The
 folder `posemaps` then holds
@@ -51,7 +51,7 @@ class PosemapsSettings:
 
 
 def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSettings) -> None:
-    """Write the folder `posemaps` from the tables in the folders `images` and `keypoints`.
+    """Write the folder `posemaps` from the tables in the folders `images` and `keypoints`, all of one part.
 
     Raises:
         ReposeError: a table is missing or of other photos than the other, the crop reaches beyond a photo, or no
@@ -66,15 +66,16 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
             places = [(name, shards.add(name, encode_png(drawn, PALETTE))) for name, drawn in maps if drawn.any()]
         if not places:
             raise ReposeError(
-                f"None of the {len(names):,} photos has a limb to draw in the frame. See {keypoints / 'keypoints.csv'} "
-                "for the joints, and posemaps.crop in params.yaml for the part of the photos that is used."
+                f"None of the {len(names):,} photos in {images} has a limb to draw in the frame. See "
+                f"{keypoints / 'keypoints.csv'} for the joints, and posemaps.crop in params.yaml for the part of the "
+                "photos that is used."
             )
         write_table(folder / "posemaps.csv", index_table(places), POSEMAPS)
         made = {key: value for key, value in as_dict(settings).items() if key != "shard_megabytes"}
         write_json(folder / "posemaps.json", made | {"maps": len(places), "without_pose": len(names) - len(places)})
     say(
         f"posemaps: {len(places):,} maps of {settings.width}x{settings.height} px (width x height); "
-        f"{len(names) - len(places):,} of {len(names):,} photos have no limb in the frame and no map"
+        f"{len(names) - len(places):,} of {len(names):,} photos in {images} have no limb in the frame and no map"
     )
 
 

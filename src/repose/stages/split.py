@@ -23,7 +23,17 @@ from repose.data import pairs as rules
 from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PosedRule
 from repose.data.raw import RawFiles
-from repose.data.records import IMAGES, ITEMS, ORDER, PAIRS, read_keypoints, read_table, write_json, write_table
+from repose.data.records import (
+    IMAGES,
+    ITEMS,
+    ORDER,
+    PAIRS,
+    part_names,
+    read_parts,
+    read_parts_keypoints,
+    write_json,
+    write_table,
+)
 from repose.errors import ReposeError
 from repose.files import whole_folder
 from repose.settings import nearest
@@ -67,14 +77,14 @@ class SplitSettings:
             raise ValueError(f"seed should lie between 0 and 2**32 - 1, not {self.seed}.")
 
 
-def run(*, raw: Path, images: Path, keypoints: Path, split: Path, report: Path, settings: SplitSettings) -> None:
+def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path, settings: SplitSettings) -> None:
     """Write `split` (if the checks pass) and `report` (also if not) for the photos in `images` and their `keypoints`.
 
     Raises:
         ReposeError: a list or pairs file that is missing, names nothing known or contradicts another; an item in both
             parts; no owner's partition where the mode needs it; nothing to train or to test on.
     """
-    files, photos = RawFiles(raw), _photos(images, keypoints, settings.posed)
+    files, photos = RawFiles(lists), _photos(images, keypoints, settings.posed)
     finder = rules.PhotoFinder(photos)
     listed = _listed_pairs(files, finder, settings)
     if settings.mode == "official" or files.layout == "market1501":
@@ -134,16 +144,18 @@ class _Pairs(NamedTuple):
 
 
 def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
-    """images.csv with two more columns: posed, and row, the place in the order of the keypoints' source."""
-    photos = read_table(images / "images.csv", IMAGES)[["name", "item", "category", "view", "partition"]]
-    names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
+    """images.csv of all parts with two more columns: posed, and row, the place in the order of the keypoints' source."""
+    parts = part_names(images)
+    photos = read_parts(images, parts, "images.csv", IMAGES)[["name", "item", "category", "view", "partition"]]
+    names, joints, _ = read_parts_keypoints(keypoints, parts)
     if names != photos["name"].tolist():
         raise ReposeError(
-            f"{keypoints / 'keypoints.csv'} is not of the photos of {images / 'images.csv'}. Run the keypoints stage "
-            "again (`dvc repro keypoints`)."
+            f"The keypoints in {keypoints} are not of the photos in {images}. Run the keypoints stage again "
+            "(`dvc repro keypoints`)."
         )
-    row = pd.Index(read_table(keypoints / "order.csv", ORDER)["name"]).get_indexer(photos["name"])
-    return photos.assign(posed=rules.is_posed(joints, rule), row=np.where(row < 0, len(photos), row))
+    order = read_parts(keypoints, parts, "order.csv", ORDER)
+    row = photos["name"].map(order.set_index("name")["row"])  # NaN, which sorts last, where it has none
+    return photos.assign(posed=rules.is_posed(joints, rule), row=row)
 
 
 def _listed_pairs(files: RawFiles, finder: rules.PhotoFinder, settings: SplitSettings) -> pd.DataFrame | None:

@@ -42,7 +42,7 @@ from repose.data.batches import Packed, Steps, unpack
 from repose.data.images import encode_png
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
-from repose.data.records import ITEMS, PAIRS, read_table, write_json
+from repose.data.records import ITEMS, PAIRS, part_files, part_names, read_table, write_json
 from repose.devices import set_up
 from repose.errors import ReposeError
 from repose.files import whole_folder, write_bytes
@@ -323,11 +323,15 @@ def _sample(trained: System, jobs: Sequence[Job], photos: Photos, device: torch.
 
 def _fingerprint(system: str, row: Row, settings: TrainSettings, folders: Folders, device: torch.device) -> str:
     """Of all that decides the bytes of the result: settings, data, code, versions, kind of machine."""
+    parts = part_names(folders.images)
     tables = (
-        folders.images / "images.csv", folders.keypoints / "keypoints.csv", folders.posemaps / "posemaps.json",
+        *part_files(folders.images, parts, "images.csv"), *part_files(folders.keypoints, parts, "keypoints.csv"),
+        *part_files(folders.posemaps, parts, "posemaps.json"),
         folders.split / "items.csv", folders.split / "test-pairs.csv",
     )  # fmt: skip
-    code = sorted(Path(repose.__file__).parent.rglob("*.py"))
+    package = Path(repose.__file__).parent
+    compiler = package / "kubeflow"  # left out: how a run is started decides no byte of it
+    code = sorted(file for file in package.rglob("*.py") if compiler not in file.parents)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*tables, *code)]
     deciding = {name: value for name, value in as_dict(settings).items() if name not in _NOT_DECIDING}
     facts = [system, as_dict(row), deciding, digests, torch.__version__, device.type, platform.machine()]

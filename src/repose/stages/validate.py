@@ -1,7 +1,7 @@
 """validate: every photo of the source is read in full and judged; what passes is packed, the rest set aside by name.
 
-Photos that pass go, bytes unchanged and sorted by path, into tar shards with the table images.csv. The report folder is
-written whether the source passes or not:
+Photos that pass go, bytes unchanged and sorted by path, into tar shards: a block of nearly equal size into each part, with
+its own table images.csv (see `data.records`). The report folder is written whether the source passes or not:
 
 | file | what |
 |---|---|
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from repose.data.expectations import REASONS, Duplicates, check_photos, require
@@ -43,6 +44,7 @@ class ValidateSettings:
     duplicates: Duplicates  # a photo with the bytes of an earlier one: set aside, or only reported
     photos_per_item: tuple[int, int]  # least and most photos of the median item
     tolerated_share: float  # share of the photos, 0 to 1, that may be set aside; with more the stage fails
+    parts: tuple[int, ...]  # names of the parts into which the photos are packed, ascending
     shard_megabytes: int  # MiB of a tar shard, about
     workers: int  # processes that read photos
 
@@ -56,6 +58,8 @@ class ValidateSettings:
             raise ValueError(f"tolerated_share should lie between 0 and 1, not {self.tolerated_share}.")
         if not 1 <= self.photos_per_item[0] <= self.photos_per_item[1]:
             raise ValueError(f"photos_per_item should be [least, most] from 1 up, not {list(self.photos_per_item)}.")
+        if not self.parts or self.parts[0] < 0 or list(self.parts) != sorted(set(self.parts)):
+            raise ValueError(f"parts should be whole numbers from 0 up, ascending, as [0, 1], not {list(self.parts)}.")
         for name in ("max_megapixels", "shard_megabytes", "workers"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} should be more than 0, not {getattr(self, name)}.")
@@ -65,7 +69,8 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
     """Write the folders `images` (where the source passes) and `report` (also where it fails) from the folder `raw`.
 
     Raises:
-        ReposeError: the source holds no photos, or a critical check failed; then an earlier `images` is untouched.
+        ReposeError: the source holds no photos, a critical check failed, or fewer photos pass than there are parts;
+            then an earlier `images` is untouched.
     """
     files = RawFiles(raw)
     photos = _read(files, settings)
@@ -81,12 +86,18 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
         photos_per_item=settings.photos_per_item,
     )
     good, bad = judged[judged["reason"].isna()], judged[judged["reason"].notna()]
-    if outcome.passed:
-        _pack(good, files, images, settings.shard_megabytes)
+    enough = len(good) >= len(settings.parts)
+    if outcome.passed and enough:
+        _pack(good, files, images, settings)
     with whole_folder(report) as folder:
         write_table(folder / SET_ASIDE, bad, ("path", "reason", "detail"))
         write_report(folder, f"Photos of the source ({files.layout})", outcome, _facts(files, good, bad))
     require(outcome, "The photos", report / PAGE)
+    if not enough:
+        raise ReposeError(
+            f"{len(good):,} photo(s) pass, and validate.parts in params.yaml names {len(settings.parts):,} parts, each of "
+            "at least one photo. Name fewer."
+        )
     say(f"validate: {len(good):,} photos pass, {len(bad):,} are set aside; the report is {report / PAGE}")
 
 
@@ -124,16 +135,22 @@ def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]
         )
 
 
-def _pack(good: pd.DataFrame, files: RawFiles, images: Path, shard_megabytes: int) -> None:
+def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateSettings) -> None:
+    blocks = np.array_split(np.arange(len(good)), len(settings.parts))
     with whole_folder(images) as folder:
-        with ShardWriter(folder, shard_megabytes * 2**20) as shards:
-            places = pd.DataFrame(_packed(good, files, shards), columns=list(Place._fields), index=good.index)
-        write_table(folder / "images.csv", good.join(places), IMAGES)
+        for part, rows in zip(settings.parts, blocks, strict=True):
+            _pack_part(good.iloc[rows], files, folder / str(part), settings.shard_megabytes)
 
 
-def _packed(good: pd.DataFrame, files: RawFiles, shards: ShardWriter) -> Iterator[Place]:
-    for name, path in zip(good["name"], bar(good["path"], "pack"), strict=True):
-        yield shards.add(name, files[path])
+def _pack_part(photos: pd.DataFrame, files: RawFiles, folder: Path, shard_megabytes: int) -> None:
+    folder.mkdir()
+    with ShardWriter(folder, shard_megabytes * 2**20) as shards:
+        packed = (
+            shards.add(name, files[path])
+            for name, path in zip(photos["name"], bar(photos["path"], f"pack part {folder.name}"), strict=True)
+        )
+        places = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
+    write_table(folder / "images.csv", photos.join(places), IMAGES)
 
 
 def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
