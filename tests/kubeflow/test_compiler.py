@@ -246,11 +246,18 @@ def test_secrets_are_named_and_nowhere_told(flowers: Path, monkeypatch: pytest.M
     assert "hunter2" not in text(read_project(flowers), name)
 
 
-def test_every_environment_is_compiled(flowers: Path) -> None:
+def test_the_pipeline_of_one_environment(flowers: Path) -> None:
+    project = read_project(flowers)
     environment(flowers, "image: a/b:1\n", "staging")
-    changed = compiler.write_all(read_project(flowers))
-    assert flowers / "pipelines" / "pipeline-staging.yaml" in changed
-    assert compiled.read((flowers / "pipelines/pipeline-staging.yaml").read_text()).executors["count"]["image"] == "a/b:1"
+    path = compiler.write_pipeline(project, "staging")
+    assert path == flowers / "pipelines" / "pipeline-staging.yaml"
+    assert compiled.read(path.read_text()).executors["count"]["image"] == "a/b:1"
+
+
+def test_compiling_checks_every_environment(flowers: Path) -> None:
+    environment(flowers, "imag: a\n", "staging")
+    with pytest.raises(ReposeError, match=r"staging\.yaml: unknown key 'imag'"):
+        compiler.write_all(read_project(flowers))
 
 
 def test_an_environment_lies_over_the_base(flowers: Path) -> None:
@@ -362,7 +369,7 @@ def test_an_environment_is_strictly_read(flowers: Path, case: str) -> None:
 
 def test_an_environment_that_is_not_there(flowers: Path) -> None:
     environment(flowers, "image: a", "staging")
-    with pytest.raises(ReposeError, match=r"There is no environment 'prod' .*staging"):
+    with pytest.raises(ReposeError, match=r"There is no environment 'prod' in .*staging"):
         compiler.plan_for(read_project(flowers), "prod")
 
 

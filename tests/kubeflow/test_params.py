@@ -57,7 +57,7 @@ def test_comments(params: ParamsFile) -> None:
     assert params.comment("train.seed") == "of the weights"
     assert params.comment("train.rate") == "per step, at the start"
     assert params.comment("train.betas") == ""
-    assert params.comment("rows.two.steps") == "in all"
+    assert params.comment("rows.one.steps") == "in all"
 
 
 def test_the_comments_of_our_own_params() -> None:

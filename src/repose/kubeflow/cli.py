@@ -39,14 +39,20 @@ RunId = Annotated[str, typer.Argument(help="The run's id, as submit printed it."
 
 @app.command("compile")
 def compile_(
-    image: Image = None,
+    environment: EnvironmentName = None, image: Image = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not current.")] = False,
-) -> None:
-    """Write components/, and pipelines/ for the base and each environment, from dvc.yaml and params.yaml."""
+) -> None:  # fmt: skip
+    """Write components/ and pipelines/pipeline.yaml from dvc.yaml and params.yaml.
+
+    With --environment, write pipelines/pipeline-NAME.yaml alone: the pipeline as that environment has it.
+    """
     from repose.kubeflow import compiler
     from repose.kubeflow.project import read_project
 
     project = read_project(Path.cwd())
+    if environment:
+        say(f"Written: {_listed([compiler.write_pipeline(project, environment, image)])}.")
+        return
     if check:
         old = compiler.not_current(project, image)
         if old:

@@ -113,7 +113,7 @@ def make_plan(project: Project, environment: Environment, where: str) -> Plan:
 
 
 def write_all(project: Project, image: str | None = None) -> list[Path]:
-    """Compile the components, the pipeline and the pipeline of each environment; return the files that changed.
+    """Compile the components and the pipeline; return the files that changed.
 
     Raises:
         ReposeError: see `make_plan`.
@@ -130,6 +130,17 @@ def write_all(project: Project, image: str | None = None) -> list[Path]:
     return changed
 
 
+def write_pipeline(project: Project, environment: str, image: str | None = None) -> Path:
+    """Compile the pipeline for one environment alone; return its file.
+
+    Raises:
+        ReposeError: see `plan_for`.
+    """
+    path = project.folder / PIPELINES / f"pipeline-{environment}.yaml"
+    write_text(path, text_of(pipeline_of(plan_for(project, environment, image))))
+    return path
+
+
 def not_current(project: Project, image: str | None = None) -> list[Path]:
     """The compiled files that are not there, not as they would be compiled now, or not compiled any more."""
     written = compiled(project, image)
@@ -138,16 +149,20 @@ def not_current(project: Project, image: str | None = None) -> list[Path]:
 
 
 def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
-    """Path and text of every file that is compiled."""
+    """Path and text of every file that is compiled; the environments are checked."""
+    for name in environments(project):
+        plan_for(project, name, image)
     plan = plan_for(project, None, image)
     components = components_of(plan)
     texts = {
         project.folder / COMPONENTS / name / "component.yaml": text_of(component) for name, component in components.items()
     }
-    texts[project.folder / PIPELINES / "pipeline.yaml"] = text_of(pipeline_of(plan, components))
-    for file in sorted((project.folder / ENVIRONMENTS).glob("*.yaml")):
-        texts[project.folder / PIPELINES / f"pipeline-{file.stem}.yaml"] = text_of(pipeline_of(plan_for(project, file.stem, image)))
-    return texts
+    return texts | {project.folder / PIPELINES / "pipeline.yaml": text_of(pipeline_of(plan, components))}
+
+
+def environments(project: Project) -> list[str]:
+    """The names of the project's environments."""
+    return [path.stem for path in sorted((project.folder / ENVIRONMENTS).glob("*.yaml"))]
 
 
 def plan_for(project: Project, environment: str | None, image: str | None = None) -> Plan:
@@ -162,8 +177,8 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
     if environment is not None:
         file = project.folder / ENVIRONMENTS / f"{environment}.yaml"
         if not file.is_file():
-            known = [path.stem for path in sorted((project.folder / ENVIRONMENTS).glob("*.yaml"))]
-            raise ReposeError(f"There is no environment {environment!r} ({ENVIRONMENTS}/): {', '.join(known) or 'none'}.")
+            known = ", ".join(environments(project)) or "none"
+            raise ReposeError(f"There is no environment {environment!r} in {ENVIRONMENTS}/; there are: {known}.")
         chosen, where = read_environment(file).over(chosen), str(ENVIRONMENTS / file.name)
     if image:
         chosen = Environment(image=image).over(chosen)
@@ -457,5 +472,5 @@ def _own_remote(project: Project) -> str | None:
 
 def _stale(folder: Path, written: Mapping[Path, str]) -> list[Path]:
     """Files that an earlier compilation wrote and this one does not."""
-    found = [*(folder / COMPONENTS).glob("*/component.yaml"), *(folder / PIPELINES).glob("pipeline*.yaml")]
+    found = (folder / COMPONENTS).glob("*/component.yaml")
     return [path for path in found if path not in written and path.read_text("utf-8").startswith(HEAD)]
