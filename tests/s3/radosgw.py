@@ -1,8 +1,10 @@
 """A throw-away S3 server that is no imitation: Ceph's radosgw over one monitor and one storage daemon in memory."""
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
-PATIENCE = 60  # seconds until a daemon has to answer
+PATIENCE = 120  # seconds until a daemon has to answer
 
 # One copy of everything, no keys between the daemons, nothing outside the folder.
 _CONFIG = """\
@@ -142,8 +144,9 @@ class _Cluster:
 
     def start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         output = self.stack.enter_context((self.folder / f"{program}.out").open("wb"))
+        command = [program, "--conf", str(self.config), "--foreground", *arguments]
         daemon = subprocess.Popen(
-            [program, "--conf", str(self.config), "--foreground", *arguments], cwd=self.folder, stdout=output, stderr=output,
+            command, cwd=self.folder, stdout=output, stderr=output, preexec_fn=_die_with_the_tests,
         )  # fmt: skip
         self.stack.callback(_stop, daemon)
         return daemon
@@ -152,12 +155,18 @@ class _Cluster:
         end = time.monotonic() + PATIENCE
         while not ready():
             if daemon.poll() is not None or time.monotonic() > end:
-                program = Path(str(daemon.args[0])).name  # type: ignore[index]
                 logs = "\n".join(
-                    path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.[lo][ou][gt]")
+                    path.read_text(errors="replace")[-2000:]
+                    for path in self.folder.glob("*.*")
+                    if path.suffix in (".log", ".out")
                 )
-                raise RuntimeError(f"{program} ended with {daemon.poll()} or does not answer:\n{logs}")
+                raise RuntimeError(f"{daemon.args} ended with {daemon.poll()} or does not answer:\n{logs}")
             time.sleep(0.2)
+
+
+def _die_with_the_tests() -> None:
+    """Linux ends a daemon whose tests were killed and could not end it."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> None:
