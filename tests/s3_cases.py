@@ -346,6 +346,7 @@ def shared(storage: Storage, tmp_path: Path) -> Shared:
 class RemoteCases:
     """`dvc push` and `dvc pull` with a remote in S3."""
 
+    @pytest.mark.slow
     def test_a_lasting_fault_of_a_push_leaves_no_half_object_and_the_next_push_goes_on(
         self, storage: Storage, shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -365,6 +366,7 @@ class RemoteCases:
         other.dvc("pull")
         assert other.data() == ALL
 
+    @pytest.mark.slow
     def test_faults_that_pass_are_taken_up_in_the_same_push_and_pull(
         self, storage: Storage, shared: Shared, tmp_path: Path
     ) -> None:
