@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench lock image test-image clean
+.PHONY: demo test check bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
@@ -12,6 +12,9 @@ demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data,
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile
+
+test-s3: .venv/ready  ## S3 against Ceph's radosgw, which Debian's packages bring (they are installed if missing, as root)
+	python tests/s3/radosgw.py && pytest tests/s3
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy

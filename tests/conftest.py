@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+pytest.register_assert_rewrite("s3_cases")
+from s3_cases import Storage  # noqa: E402
+
 # Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
@@ -47,3 +50,10 @@ def endpoint(s3_server: str, s3_credentials: None) -> str:
     """The address of an S3 server that is empty, with credentials for it."""
     urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset", method="POST")).close()  # noqa: S310
     return s3_server
+
+
+@pytest.fixture
+def storage(endpoint: str) -> Iterator[Storage]:
+    """A bucket of this test's own behind a proxy that can fail."""
+    with Storage.behind_proxy(endpoint) as storage:
+        yield storage

@@ -661,6 +661,32 @@ def test_s3_server_that_is_not_there_is_told(s3_credentials: None, tmp_path: Pat
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint="http://127.0.0.1:1", sleep=Sleeps())
 
 
+def test_s3_server_that_does_not_answer_in_time_is_told(
+    s3_credentials: None, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "TIMEOUT", (0.2, 0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ReposeError, match=r"cannot connect to the S3 server, or the connection broke; gave up"):
+            transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint=endpoint, sleep=Sleeps())
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_an_endpoint_that_is_a_web_site_is_told(
+    server: Server, s3_credentials: None, tmp_path: Path, status: int
+) -> None:
+    server.plans = [
+        {"status": status, "body": b"<!doctype html><html>MinIO Console", "headers": {"Content-Type": "text/html"}}
+    ] * 9
+    server.etag = ""
+    message = {200: "is no S3 server", 403: "may not be read", 404: "There is no"}[status]
+    with pytest.raises(ReposeError, match=message):
+        transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint=server.address, sleep=Sleeps())
+    with pytest.raises(ReposeError, match=message):
+        list(transfer.list_prefix("s3://data/in/", endpoint=server.address, sleep=Sleeps()))
+    assert leftovers(tmp_path) == set()
+
+
 def test_s3_certificate_that_is_not_trusted_is_told(s3_credentials: None, tmp_path: Path, server: Server) -> None:
     endpoint = server.address.replace("http://", "https://")  # speaks no TLS
     with pytest.raises(ReposeError, match="certificate is not trusted"):

@@ -21,7 +21,9 @@ def read(text: str) -> Pipeline:
     kubernetes = more[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if more else {}
     (inner,) = (component["dag"] for component in spec["components"].values() if "dag" in component)
     tasks = {address_of(task): task for task in inner["tasks"].values()}
-    labels = {address: spec["components"][task["componentRef"]["name"]]["executorLabel"] for address, task in tasks.items()}
+    labels = {
+        address: spec["components"][task["componentRef"]["name"]]["executorLabel"] for address, task in tasks.items()
+    }
     return Pipeline(
         spec, tasks,
         {address: spec["deploymentSpec"]["executors"][label]["container"] for address, label in labels.items()},

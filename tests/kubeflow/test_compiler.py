@@ -75,7 +75,9 @@ def test_a_component_can_be_used_in_anyone_s_pipeline(garden: Path) -> None:
     from kfp import components, dsl
 
     compiler.write_all(read_project(garden))
-    dig, plant = (components.load_component_from_file(str(garden / f"components/{n}/component.yaml")) for n in ("dig", "plant"))
+    dig, plant = (
+        components.load_component_from_file(str(garden / f"components/{n}/component.yaml")) for n in ("dig", "plant")
+    )
 
     @dsl.pipeline(name="theirs")
     def theirs(remote: str) -> None:
@@ -112,7 +114,10 @@ def test_a_task_gets_the_params_that_its_stage_lists_and_no_other(flowers: Path,
     assert parameters(tasks["plant@north-kale"]) == {"tools_spade", "tools_sizes"}
     sizes = tasks["plant@north-kale"]["inputs"]["parameters"]["tools_sizes"]
     assert sizes == {"componentInputParameter": "pipelinechannel--tools_sizes_kale"}
-    assert parameters(tasks["kitchen/dvc.yaml:cook"]) == {"kitchen_stove_params_heat_high", "kitchen_stove_params_heat_low"}
+    assert parameters(tasks["kitchen/dvc.yaml:cook"]) == {
+        "kitchen_stove_params_heat_high",
+        "kitchen_stove_params_heat_low",
+    }
 
 
 def test_data_of_a_dvc_file_has_its_hash_as_a_parameter(flowers: Path) -> None:
@@ -138,7 +143,9 @@ def test_compiling_twice_gives_the_same_bytes_in_other_processes(flowers: Path) 
             [sys.executable, "-m", "repose.cli", "kfp", "compile"], cwd=flowers, check=True, capture_output=True,
             env=os.environ | {"PYTHONHASHSEED": seed},
         )  # fmt: skip
-        return {path: path.read_bytes() for path in flowers.rglob("*.yaml") if "compon" in str(path) or "pipel" in str(path)}
+        return {
+            path: path.read_bytes() for path in flowers.rglob("*.yaml") if "compon" in str(path) or "pipel" in str(path)
+        }
 
     first = run("1")
     for path in first:
@@ -226,7 +233,10 @@ def test_what_an_environment_asks_of_the_cluster(flowers: Path) -> None:
     assert asked["emptyDirMounts"][0]["sizeLimit"] == "8Gi"
     assert asked["activeDeadlineSeconds"] == "3600"
     count = made.platform["count"]
-    assert {pair["envVar"] for pair in count["secretAsEnv"][0]["keyToEnv"]} == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert {pair["envVar"] for pair in count["secretAsEnv"][0]["keyToEnv"]} == {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    }
     assert count["pvcMount"][0]["constant"] == "dvc-cache"
     assert count["podMetadata"] == {"labels": {"team": "flowers"}, "annotations": {"note": "hello"}}
     assert count["imagePullSecret"][0]["secretName"] == "registry"
@@ -262,7 +272,9 @@ def test_compiling_checks_every_environment(flowers: Path) -> None:
 
 def test_an_environment_lies_over_the_base(flowers: Path) -> None:
     (flowers / "pipelines").mkdir()
-    (flowers / "pipelines" / "base.yaml").write_text("name: base\nimage: a:1\ndefaults: {memory: 1Gi, labels: {x: one}}\n")
+    (flowers / "pipelines" / "base.yaml").write_text(
+        "name: base\nimage: a:1\ndefaults: {memory: 1Gi, labels: {x: one}}\n"
+    )
     name = environment(flowers, "image: b:2\ndefaults: {memory: null, labels: {y: two}}\nstages: {count: {cpu: '4'}}\n")
     made = pipeline(flowers, name)
     assert made.spec["pipelineInfo"]["name"] == "base"
@@ -374,7 +386,9 @@ def test_an_environment_that_is_not_there(flowers: Path) -> None:
 
 
 def test_a_stage_by_an_unknown_address(flowers: Path) -> None:
-    with pytest.raises(ReposeError, match="no stage 'train@x'; it has count, judge. Which stages there are is decided by"):
+    with pytest.raises(
+        ReposeError, match="no stage 'train@x'; it has count, judge. Which stages there are is decided by"
+    ):
         read_project(flowers)["train@x"]
 
 

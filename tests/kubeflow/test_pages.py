@@ -60,4 +60,6 @@ def test_a_stage_of_a_nested_file_has_its_own_lock() -> None:
     assert lock_file("a/dvc.yaml:fit") == ("a/dvc.lock", "fit")
     texts = lock_texts([("one", ENTRY), ("a/dvc.yaml:fit", ENTRY)])
     assert list(texts) == ["dvc.lock", "a/dvc.lock"]
-    assert texts["a/dvc.lock"].startswith("schema: '2.0'\nstages:\n  fit:\n    cmd: do --it --> now\n    outs:\n    - path: a\n")
+    assert texts["a/dvc.lock"].startswith(
+        "schema: '2.0'\nstages:\n  fit:\n    cmd: do --it --> now\n    outs:\n    - path: a\n"
+    )

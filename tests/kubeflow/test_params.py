@@ -70,7 +70,10 @@ def test_the_comments_of_our_own_params() -> None:
 def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:
     assert params.with_values({"train.seed": 0, "train.crop": None}) == TEXT
     text = params.with_values({"train.seed": 3, "train.crop": [1, 2]})
-    assert text == TEXT.replace("seed: 0 ", "seed: 3 ").replace("crop: null ", "crop: [1, 2]") or "# of the weights" in text
+    assert (
+        text == TEXT.replace("seed: 0 ", "seed: 3 ").replace("crop: null ", "crop: [1, 2]")
+        or "# of the weights" in text
+    )
     assert yaml.safe_load(text)["train"] == yaml.safe_load(TEXT)["train"] | {"seed": 3, "crop": [1, 2]}
     assert text.startswith("# settings\ntrain:\n  seed: 3          # of the weights\n  rate: 1.0        # per step,")
     assert "<<: *one" in text
@@ -86,7 +89,9 @@ def test_an_edit_of_a_shared_block_changes_one_row_only(params: ParamsFile) -> N
 def test_every_value_of_our_own_params_can_be_changed() -> None:
     ours = ParamsFile.read(ROOT / "params.yaml")
     for key, value in ours.leaves(""):
-        changed = [*value, 7] if isinstance(value, list) else 7 if value is None or isinstance(value, str) else value + 1
+        changed = (
+            [*value, 7] if isinstance(value, list) else 7 if value is None or isinstance(value, str) else value + 1
+        )
         read = ParamsFile(ours.path, ours.with_values({key: changed}))
         assert read[key] == changed
         assert {k: v for k, v in read.leaves("") if k != key and not k.startswith(f"{key}.")} == {
@@ -106,7 +111,9 @@ def test_json(tmp_path: Path) -> None:
     assert read.comment("a.b") == ""
 
 
-@pytest.mark.parametrize(("name", "text"), [("p.yaml", "a: [1"), ("p.yaml", "- 1"), ("p.toml", "a = 1"), ("p.json", "{")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("p.yaml", "a: [1"), ("p.yaml", "- 1"), ("p.toml", "a = 1"), ("p.json", "{")]
+)
 def test_a_file_that_is_none(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ReposeError, match=rf"The params file .*{name}"):
@@ -143,7 +150,14 @@ def test_types_that_do_not_fit(text: str, like: object, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "like", "value"),
-    [("3", 2, 3), ("[a, b]", ["x"], ["a", "b"]), ("yes", "x", "yes"), ("no", None, "no"), ("{a: 1}", {"a": 2}, {"a": 1}), ("true", False, True)],
+    [
+        ("3", 2, 3),
+        ("[a, b]", ["x"], ["a", "b"]),
+        ("yes", "x", "yes"),
+        ("no", None, "no"),
+        ("{a: 1}", {"a": 2}, {"a": 1}),
+        ("true", False, True),
+    ],
 )
 def test_what_a_person_writes(text: str, like: object, value: object) -> None:
     assert from_person(text, like, "x") == value

@@ -68,7 +68,10 @@ def test_metadata_carry_md5_size_number_of_files_and_remote(remote: Path, counte
 
 def test_metrics_are_numbers_and_what_is_dvc_s_is_text(flowers: Path, remote: Path, counted: steps.Left) -> None:
     said = judge(flowers, remote, counted).metadata("score_json")
-    assert {key: value for key, value in said.items() if not isinstance(value, str)} == {"score.petals": 12, "score.half": 6.0}
+    assert {key: value for key, value in said.items() if not isinstance(value, str)} == {
+        "score.petals": 12,
+        "score.half": 6.0,
+    }
     assert said["dvc path"] == "score.json"
 
 
@@ -144,7 +147,9 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
 
 
 def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remote: Path) -> None:
-    done = steps.run("count", flowers, remote, ["made"], params={"scale": "3", "labels": "[1.0, 2.5, 7]", "precise": "True"})
+    done = steps.run(
+        "count", flowers, remote, ["made"], params={"scale": "3", "labels": "[1.0, 2.5, 7]", "precise": "True"}
+    )
     params = done.entry("made")["params"]["params.yaml"]
     assert params == {"scale": 3, "labels": [1, 2.5, 7], "precise": True}
     assert type(params["scale"]) is int
@@ -152,7 +157,14 @@ def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remot
 
 
 def test_default_params_leave_the_entry_as_it_is(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    given = steps.run("count", flowers, remote, ["made"], params={"scale": "2.0", "labels": '[1.0, 2.5, "a"]', "precise": "false"}, run="r2")
+    given = steps.run(
+        "count",
+        flowers,
+        remote,
+        ["made"],
+        params={"scale": "2.0", "labels": '[1.0, 2.5, "a"]', "precise": "false"},
+        run="r2",
+    )
     assert given.files["made"].read_bytes() == counted.files["made"].read_bytes()
 
 
@@ -315,7 +327,9 @@ def test_damaged_unfinished_work_is_told(flowers: Path, remote: Path) -> None:
         steps.run("count", flowers, remote, ["made"])
     (kept,) = (remote / "kubeflow" / "unfinished").iterdir()
     kept.write_bytes(b"no tar")
-    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/\w+\.tar in .* is damaged: it is no tar file\. Delete it there"):
+    with pytest.raises(
+        ReposeError, match=r"kubeflow/unfinished/\w+\.tar in .* is damaged: it is no tar file\. Delete it there"
+    ):
         steps.run("count", flowers, remote, ["made"], run="run-2")
 
 
@@ -328,7 +342,9 @@ def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pyte
     assert steps.left(remote, "judge")["moved"]["fetched"] == 0
 
 
-def test_the_command_line(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line(
+    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("REPOSE_PROJECT", str(flowers))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     place = flowers.parent / "out"
@@ -347,4 +363,3 @@ def test_a_remote_that_cannot_be_written(flowers: Path) -> None:
     blocked.write_text("")
     with pytest.raises(ReposeError, match="The remote .*file cannot|There is no .*file"):
         steps.run("count", flowers, blocked, ["made"])
-

@@ -522,6 +522,8 @@ def _http_failure(error: Exception, where: str) -> Exception:
 
 # ---- s3:// ----
 
+_NO_S3 = "what answers at the endpoint is no S3 server"
+
 
 def _bucket_and_key(address: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix("s3://").partition("/")
@@ -570,6 +572,8 @@ def _s3(client: Any, bucket: str, key: str, where: str, have: int, version: _Ver
             return
     else:
         with closing(answer["Body"]) as body:
+            if not {"ETag", "LastModified"} <= set(answer):
+                raise ReposeError(f"{where}: {_NO_S3}. Check the endpoint: the port of S3, not that of a web console.")
             start = have if resumed else 0
             found = _Version(answer["ETag"], answer["LastModified"].isoformat(), start + answer["ContentLength"])
             if not resumed or (version and found.is_same(version)):
@@ -600,7 +604,12 @@ def _list_page(client: Any, bucket: str, prefix: str, token: dict[str, str]) -> 
 
 def _status(error: Any) -> int:
     """The HTTP status of an answer, or 0 where there was none."""
-    return int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _answer(error: Any) -> dict[str, Any]:
+    """What the server answered; timeouts have a `response` as well, which is None."""
+    return getattr(error, "response", None) or {}
 
 
 _WRONG_CREDENTIALS = (
@@ -612,9 +621,10 @@ def _s3_failure(error: Any, where: str) -> Exception:
     """What to raise for an error of boto3."""
     from botocore import exceptions
 
-    code, status = getattr(error, "response", {}).get("Error", {}).get("Code", ""), _status(error)
+    code, status = _answer(error).get("Error", {}).get("Code", ""), _status(error)
     if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
-        return _Interrupted(f"the server answers {status} {code}".removesuffix(f" {status}"))
+        # a list that is cut short, or a web page in its place, comes as a 500 without a code of S3
+        return _Interrupted(f"the server answers {status} {code if code not in ('', str(status)) else f'or {_NO_S3}'}")
     if isinstance(error, exceptions.SSLError):
         return ReposeError(f"{where}: the server's certificate is not trusted. Check the endpoint and AWS_CA_BUNDLE.")
     if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):

@@ -28,7 +28,9 @@ EnvironmentName = Annotated[
 Image = Annotated[str | None, typer.Option(help="In which every task runs, best by digest.", metavar="IMAGE")]
 Params = Annotated[
     list[str] | None,
-    typer.Option("--param", "-P", help="Another value for a key of the params, such as train.seed=3.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--param", "-P", help="Another value for a key of the params, such as train.seed=3.", metavar="KEY=VALUE"
+    ),
 ]
 Remote = Annotated[
     str | None, typer.Option(help="Name or address of DVC's remote; default: the environment's or the project's.")
@@ -150,7 +152,7 @@ def run_local(
 
 def _listed(paths: Sequence[Path]) -> str:
     shown = [str(path.relative_to(Path.cwd())) for path in paths]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")  # noqa: PLR2004
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def _address(plan: Any, remote: str) -> str:
@@ -180,7 +182,9 @@ def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
                 f"{nearest(key, list(known))}"
             )
         if any(key == deciding or key.startswith(f"{deciding}.") for deciding in plan.project.deciding):
-            raise ReposeError(f"--param {key} decides which stages there are: set it in {known[key].file} and compile again.")
+            raise ReposeError(
+                f"--param {key} decides which stages there are: set it in {known[key].file} and compile again."
+            )
         leaf = known[key]
         values[leaf.pipeline_name] = pipeline_value(plan, leaf, from_person(value, leaf.value, f"--param {key}"))
     return values

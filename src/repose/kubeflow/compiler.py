@@ -18,7 +18,15 @@ import yaml
 from repose.errors import ReposeError
 from repose.files import write_text
 from repose.kubeflow.needs import (
-    Environment, Needs, StageMeta, check_environment, default_needs, needs_of, out_meta, out_names, page_names,
+    Environment,
+    Needs,
+    StageMeta,
+    check_environment,
+    default_needs,
+    needs_of,
+    out_meta,
+    out_names,
+    page_names,
     read_environment,
 )  # fmt: skip
 from repose.kubeflow.params import Leaf, leaves_of, to_pipeline
@@ -54,7 +62,9 @@ class Task:
     @property
     def outputs(self) -> dict[str, str]:
         """Type of each artifact that it leaves, by name."""
-        outs = {name: out_meta(self.stage, self.meta, path).type for path, name in out_names(self.stage, self.meta).items()}
+        outs = {
+            name: out_meta(self.stage, self.meta, path).type for path, name in out_names(self.stage, self.meta).items()
+        }
         return outs | dict.fromkeys(page_names(self.stage, self.meta), "HTML")
 
 
@@ -155,7 +165,8 @@ def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
     plan = plan_for(project, None, image)
     components = components_of(plan)
     texts = {
-        project.folder / COMPONENTS / name / "component.yaml": text_of(component) for name, component in components.items()
+        project.folder / COMPONENTS / name / "component.yaml": text_of(component)
+        for name, component in components.items()
     }
     return texts | {project.folder / PIPELINES / "pipeline.yaml": text_of(pipeline_of(plan, components))}
 
@@ -227,7 +238,9 @@ def component_of(name: str, tasks: list[Task], plan: Plan) -> Any:
         return dsl.ContainerSpec(image=plan.image, command=_COMMAND, args=args)
 
     text = first.description or f"The DVC stage {name}"
-    comments = {"stage": f"Which of {', '.join(task.stage.address for task in tasks)}."} if first.item is not None else {}
+    comments = (
+        {"stage": f"Which of {', '.join(task.stage.address for task in tasks)}."} if first.item is not None else {}
+    )
     comments |= {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
     comments |= {key: found[0].comment for key, found in leaves.items()}
     return dsl.container_component(_function(container, name, parameters, text, comments))
@@ -259,7 +272,9 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None) -> Any:
             for task in plan.tasks:
                 given = {leaf.name: at[leaf.pipeline_name] for leaf in task.leaves}
                 given |= {port.name: done[port.producer.stage].outputs[_output(plan, port)] for port in task.inputs}
-                made = components[task_name(task.stage.group)](stage=task.stage.address, **where, **given, **dict(task.versions))
+                made = components[task_name(task.stage.group)](
+                    stage=task.stage.address, **where, **given, **dict(task.versions)
+                )
                 done[task.stage.address] = made.set_display_name(task.stage.address)
                 if task.stage.always_changed:
                     made.set_caching_options(False)
@@ -286,7 +301,11 @@ def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Tas
     producers = list(dict.fromkeys(producer for dep in stage.deps for producer in dep.producers))
     names = _port_names(project, producers, metas)
     ports = [Port(names[p], p, out_meta(project[p.stage], metas[p.stage], p.path).type) for p in producers]
-    versions = {f"{name_of(source.removesuffix('.dvc'))}_version": project.sources[source] for d in stage.deps for source in d.sources}
+    versions = {
+        f"{name_of(source.removesuffix('.dvc'))}_version": project.sources[source]
+        for d in stage.deps
+        for source in d.sources
+    }
     leaves = tuple(leaves_of(stage, project.params_files))
     return Task(stage, metas[stage.address], tuple(ports), leaves, tuple(versions.items()))
 
@@ -297,7 +316,10 @@ def _port_names(project: Project, producers: list[Producer], metas: Mapping[str,
 
     def distinct(names: dict[Producer, str], more: Callable[[Stage], str]) -> dict[Producer, str]:
         values = list(names.values())
-        return {p: f"{name}_{name_of(more(project[p.stage]))}" if values.count(name) > 1 else name for p, name in names.items()}
+        return {
+            p: f"{name}_{name_of(more(project[p.stage]))}" if values.count(name) > 1 else name
+            for p, name in names.items()
+        }
 
     by_item = distinct(plain, lambda stage: stage.item or stage.group)
     return distinct(by_item, lambda stage: stage.address)
@@ -315,7 +337,10 @@ def _check_names(plan: Plan) -> None:
         ports = [(port.name, f"{port.producer.path} of {port.producer.stage}") for port in task.inputs]
         leaves = [(leaf.name, f"{leaf.file}: {leaf.key}") for leaf in task.leaves]
         own = [(name, f"the pipeline's own {name}") for name in _RESERVED]
-        unique([*own, *outs, *pages, *ports, *leaves, *((name, name) for name, _ in task.versions)], f"{where}what it reads and writes:")
+        unique(
+            [*own, *outs, *pages, *ports, *leaves, *((name, name) for name, _ in task.versions)],
+            f"{where}what it reads and writes:",
+        )
 
 
 def _union(parts: Iterable[Iterable[Any]]) -> dict[str, list[Any]]:
@@ -390,7 +415,11 @@ def _given(name: str, args: list[Any], *, always: bool) -> list[Any]:
 
 
 def _function(
-    body: Callable[..., Any], name: str, parameters: Mapping[str, tuple[Any, Any]], text: str, comments: Mapping[str, str]
+    body: Callable[..., Any],
+    name: str,
+    parameters: Mapping[str, tuple[Any, Any]],
+    text: str,
+    comments: Mapping[str, str],
 ) -> Callable[..., Any]:
     """A function as KFP's decorators read it: by its name, signature and docstring."""
 
@@ -400,7 +429,10 @@ def _function(
     kind = inspect.Parameter.KEYWORD_ONLY
     function.__name__ = name
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(key, kind, default=default, annotation=type_) for key, (type_, default) in parameters.items()]
+        [
+            inspect.Parameter(key, kind, default=default, annotation=type_)
+            for key, (type_, default) in parameters.items()
+        ]
     )
     lines = [f"    {key}: {comment}" for key, comment in comments.items() if comment]
     function.__doc__ = "\n".join([text, "", *(["Args:", *lines] if lines else [])])

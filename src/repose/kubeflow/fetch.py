@@ -59,7 +59,9 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
             return record
     except (ValueError, KeyError, TypeError):
         pass
-    raise ReposeError(f"{key_of(run)} in {remote.address} is not the record of a run as this version writes it ({FORMAT!r}).")
+    raise ReposeError(
+        f"{key_of(run)} in {remote.address} is not the record of a run as this version writes it ({FORMAT!r})."
+    )
 
 
 def open_remote(project: Project, remote: str | None, endpoint: str) -> Remote:
@@ -94,7 +96,9 @@ def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
 def _tell(record: Mapping[str, Any], folder: Path) -> None:
     stages = record["stages"]
     finished = [stage["stage"] for stage in stages if stage["state"] == "finished"]
-    say(f"Run {record['run']}: {len(finished)} of {len(stages)} stages are finished; dvc.lock, params and metrics are here.")
+    say(
+        f"Run {record['run']}: {len(finished)} of {len(stages)} stages are finished; dvc.lock, params and metrics are here."
+    )
     for stage in stages:
         if stage["state"] != "finished":
             say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
@@ -102,7 +106,7 @@ def _tell(record: Mapping[str, Any], folder: Path) -> None:
     if other:
         commit = f" (commit {record['commit']})" if record["commit"] else ""
         say(
-            f"The run's image{commit} has other versions of {', '.join(other[:5])}{' and more' if len(other) > 5 else ''}: "  # noqa: PLR2004
+            f"The run's image{commit} has other versions of {', '.join(other[:5])}{' and more' if len(other) > 5 else ''}: "
             "`dvc status` will tell of them."
         )
     say("`dvc pull` brings the outputs.")

@@ -71,7 +71,7 @@ def default_runner() -> Runner:
 def copy_sources(project: Path, to: Path) -> None:
     """What an image of the project would hold: the files that git tracks or would track; without git, all but .dvcignore's."""
     if (project / ".git").exists():
-        listed = subprocess.run(  # noqa: S603
+        listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
             cwd=project, check=True, stdout=subprocess.PIPE,
         ).stdout.decode()  # fmt: skip
@@ -91,7 +91,9 @@ def _not_ignored(project: Path) -> Iterator[str]:
     outs = {out.fs_path for stage in repo.index.stages for out in stage.outs}
     for folder, folders, files in repo.dvcignore.walk(repo.fs, str(project)):
         folders[:] = [name for name in folders if os.path.join(folder, name) not in outs]  # noqa: PTH118 (DVC's are texts)
-        yield from (os.path.relpath(os.path.join(folder, n), project) for n in files if os.path.join(folder, n) not in outs)  # noqa: PTH118
+        yield from (
+            os.path.relpath(os.path.join(folder, n), project) for n in files if os.path.join(folder, n) not in outs
+        )
     if (project / ".dvc" / "config").is_file():
         yield ".dvc/config"
 
@@ -131,7 +133,9 @@ def _docker_runner(root: Path, remote: str) -> Any:
     from kfp import local
 
     if not _engine_answers():
-        raise ReposeError("There is no Docker engine that answers. Start one, set DOCKER_HOST, or use --runner subprocess.")
+        raise ReposeError(
+            "There is no Docker engine that answers. Start one, set DOCKER_HOST, or use --runner subprocess."
+        )
     root.chmod(0o1777)  # for images whose user is another one; kfp makes no folders there, the steps do
     (root / "artifacts").mkdir(mode=0o1777)
     volumes = {remote: {"bind": remote, "mode": "rw"}} if Path(remote).is_absolute() else {}

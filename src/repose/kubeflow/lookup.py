@@ -103,7 +103,9 @@ class Lookup:
         """Path and hash of each output, of a stage or of a .dvc file, that a dependency consists of, holds or lies in."""
         for producer in dep.producers:
             stage = self.project[producer.stage]
-            yield from ((path, md5) for path, md5 in self._outs(stage, self.entries[producer.stage]) if path == producer.path)
+            yield from (
+                (path, md5) for path, md5 in self._outs(stage, self.entries[producer.stage]) if path == producer.path
+            )
         for source in dep.sources:
             out = next(s for s in self.project.repo.index.stages if _file(self.project, s.path) == source).outs[0]
             yield _relative(self.project, out), out.hash_info.value

@@ -92,7 +92,9 @@ class Needs:
     shared_memory: str | None = None  # of /dev/shm
     retries: Retries | None = None
     timeout: int | None = None  # seconds
-    secrets: dict[str, dict[str, str]] = field(default_factory=dict)  # of each secret: its key, the environment variable
+    secrets: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # of each secret: its key, the environment variable
     cache: SharedCache | None = None
     image_pull_secrets: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
@@ -103,7 +105,9 @@ class Needs:
         for name in ("cpu", "memory", "shared_memory"):
             amount = getattr(self, name)
             if amount is not None and not _QUANTITY.fullmatch(amount):
-                raise ValueError(f"{name} should be an amount as Kubernetes writes it, such as 500m or 8Gi, not {amount!r}.")
+                raise ValueError(
+                    f"{name} should be an amount as Kubernetes writes it, such as 500m or 8Gi, not {amount!r}."
+                )
         if self.timeout is not None and self.timeout < 1:
             raise ValueError(f"timeout should be at least 1 second, not {self.timeout}.")
 

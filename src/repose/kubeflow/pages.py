@@ -53,7 +53,9 @@ def _curves(text: str, separator: str) -> str:
     columns = dict(zip(head, zip(*rows, strict=True), strict=True))
     numbers = {name: [_number(cell) for cell in cells] for name, cells in columns.items()}
     x, *others = numbers
-    return "".join(_chart(name, numbers[x], numbers[name]) for name in others if any(v is not None for v in numbers[name]))
+    return "".join(
+        _chart(name, numbers[x], numbers[name]) for name in others if any(v is not None for v in numbers[name])
+    )
 
 
 def _number(text: str) -> float | None:

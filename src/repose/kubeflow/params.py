@@ -219,7 +219,9 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     except (ValueError, ParseError) as error:
         raise ReposeError(f"The params file {path} cannot be read: {error}") from None
     if path.suffix not in (".yaml", ".yml", ".json") or not isinstance(values, dict):
-        raise ReposeError(f"The params file {path} should be a mapping in YAML or JSON: Kubeflow's parameters come from it.")
+        raise ReposeError(
+            f"The params file {path} should be a mapping in YAML or JSON: Kubeflow's parameters come from it."
+        )
     return _unshared(values)
 
 

@@ -27,7 +27,9 @@ def write_pointer(path: Path, address: str, entry: Entry) -> None:
 
 def write_page(path: Path, page: bytes, address: str, entry: Entry) -> None:
     """Write a page (HTML or Markdown) with a stage's entry at its end."""
-    pointer = json.dumps({address: entry}).replace("-", "\\u002d").replace(">", "\\u003e")  # nothing that ends a comment
+    pointer = (
+        json.dumps({address: entry}).replace("-", "\\u002d").replace(">", "\\u003e")
+    )  # nothing that ends a comment
     write_bytes(path, page.rstrip() + f"\n<!-- dvc.lock {pointer} -->\n".encode())
 
 

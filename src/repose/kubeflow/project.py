@@ -156,7 +156,9 @@ def read_project(folder: Path) -> Project:
     try:
         repo = Repo(str(folder.resolve()))
         stages = [stage for stage in _in_order(repo) if _is_pipeline(stage)]
-        sources = {_path(repo, stage.path): stage.outs[0].hash_info.value for stage in repo.index.stages if _is_source(stage)}
+        sources = {
+            _path(repo, stage.path): stage.outs[0].hash_info.value for stage in repo.index.stages if _is_source(stage)
+        }
         if not stages:
             raise ReposeError(f"{folder} has no stages: there is no dvc.yaml, or nothing in it.")
         resolvers = {stage.path: stage.dvcfile.resolver for stage in {s.path: s for s in stages}.values()}
@@ -333,7 +335,9 @@ def _check_params_there(project: Project) -> None:
     for stage in project.stages:
         for param in stage.params:
             if param.key not in files[param.file]:
-                raise ReposeError(f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have.")
+                raise ReposeError(
+                    f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have."
+                )
 
 
 def unique(names: Iterable[tuple[str, str]], what: str) -> None:

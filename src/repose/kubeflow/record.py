@@ -76,7 +76,9 @@ def _entries(project: Project, remote: Remote, left: Mapping[str, Mapping[str, A
     return entries
 
 
-def _stages(project: Project, entries: Mapping[str, Entry], left: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _stages(
+    project: Project, entries: Mapping[str, Entry], left: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """How each stage ended."""
     ended = []
     for stage in project.stages:

@@ -106,7 +106,9 @@ class Remote:
     def has(self, oids: Iterable[str]) -> set[str]:
         """Which of some objects are there."""
         wanted = sorted(set(oids))
-        there = self._at_once(lambda oid: self._tried(lambda: self._fs.exists(self._path(oid)), f"look for {oid}"), wanted)
+        there = self._at_once(
+            lambda oid: self._tried(lambda: self._fs.exists(self._path(oid)), f"look for {oid}"), wanted
+        )
         return {oid for oid, found in zip(wanted, there, strict=True) if found}
 
     def object(self, oid: str) -> bytes:
@@ -128,7 +130,10 @@ class Remote:
         Raises:
             ReposeError: one is missing, or has changed under its hash; then it is not in the cache.
         """
-        self._at_once(lambda oid: self._fetch(oid, Path(cache.oid_to_path(oid))), [o for o in sorted(set(oids)) if not cache.exists(o)])
+        self._at_once(
+            lambda oid: self._fetch(oid, Path(cache.oid_to_path(oid))),
+            [o for o in sorted(set(oids)) if not cache.exists(o)],
+        )
 
     def push(self, oids: Iterable[str], cache: Any) -> None:
         """Copy objects of a cache of DVC that the remote does not have; what lists others comes after them."""
@@ -237,8 +242,14 @@ class Remote:
 def _told(error: Exception, address: str, what: str) -> tuple[bool, str] | None:
     """Whether another try may help, and what to tell; None: this is no error of a remote."""
     from botocore.exceptions import (
-        BotoCoreError, ClientError, CredentialRetrievalError, EndpointConnectionError, HTTPClientError, NoCredentialsError,
-        PartialCredentialsError, ProfileNotFound,
+        BotoCoreError,
+        ClientError,
+        CredentialRetrievalError,
+        EndpointConnectionError,
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        ProfileNotFound,
     )  # fmt: skip
 
     chain = list(_chain(error))

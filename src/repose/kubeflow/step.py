@@ -132,7 +132,9 @@ def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> tup
     if meta.unfinished is None:
         _reproduce(project, stage)
     else:
-        with Unfinished(project.folder / stage.resolve(meta.unfinished), key or stage.address.replace("/", "-"), lookup.remote) as unfinished:
+        with Unfinished(
+            project.folder / stage.resolve(meta.unfinished), key or stage.address.replace("/", "-"), lookup.remote
+        ) as unfinished:
             if unfinished.restore():
                 say(f"{stage.address}: going on from what an earlier try left in {lookup.remote.address}")
             _reproduce(project, stage)
@@ -149,7 +151,9 @@ def _reproduce(project: Project, stage: Stage) -> None:
         with _in(project.folder):
             project.repo.reproduce(targets=[stage.address], single_item=True)
     except DvcException as error:
-        raise ReposeError(f"Stage {stage.address} failed: {error.__cause__ or error}. Its own words are above.") from error
+        raise ReposeError(
+            f"Stage {stage.address} failed: {error.__cause__ or error}. Its own words are above."
+        ) from error
 
 
 def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup: Lookup) -> None:
@@ -192,7 +196,13 @@ def _write_output(
 ) -> dict[str, Any]:
     """Write one output's pointer; return its metadata."""
     (out,) = (o for o in entry["outs"] if (lookup.path(stage, o["path"])) == path)
-    facts = {"md5": out["md5"], "size": out["size"], "nfiles": out.get("nfiles", 1), "remote": lookup.remote.address, "path": path}
+    facts = {
+        "md5": out["md5"],
+        "size": out["size"],
+        "nfiles": out.get("nfiles", 1),
+        "remote": lookup.remote.address,
+        "path": path,
+    }
     kind = out_meta(stage, meta, path)
     if kind.type in ("HTML", "Markdown"):
         shown = f"{path}/{kind.page}" if kind.page else path
@@ -201,7 +211,9 @@ def _write_output(
     else:
         write_pointer(artifact.file, stage.address, entry)
     if kind.type == "Metrics":  # numbers are what 'Compare runs' shows; the others stand there as text
-        return {f"dvc {key}": str(value) for key, value in facts.items()} | _numbers(path, _content(path, stage, entry, lookup))
+        return {f"dvc {key}": str(value) for key, value in facts.items()} | _numbers(
+            path, _content(path, stage, entry, lookup)
+        )
     return facts
 
 
@@ -213,7 +225,9 @@ def _content(path: str, stage: Stage, entry: Entry, lookup: Lookup) -> bytes:
     """A file of the stage's outputs."""
     oid = lookup.file(stage, entry, path)
     if oid is None:
-        raise ReposeError(f"Stage {stage.address} has no file {path} among its outputs, though meta.kfp in dvc.yaml shows it.")
+        raise ReposeError(
+            f"Stage {stage.address} has no file {path} among its outputs, though meta.kfp in dvc.yaml shows it."
+        )
     if lookup.cache.exists(oid):
         return Path(lookup.cache.oid_to_path(oid)).read_bytes()
     return lookup.remote.object(oid)
@@ -228,7 +242,11 @@ def _numbers(path: str, content: bytes) -> dict[str, float]:
 
     def flat(value: Any, above: str) -> dict[str, float]:
         if isinstance(value, Mapping):
-            return {k: v for key, child in value.items() for k, v in flat(child, f"{above}.{key}" if above else str(key)).items()}
+            return {
+                k: v
+                for key, child in value.items()
+                for k, v in flat(child, f"{above}.{key}" if above else str(key)).items()
+            }
         return {above: value} if isinstance(value, int | float) and not isinstance(value, bool) else {}
 
     return flat(values, "")

@@ -15,7 +15,14 @@ from repose.kubeflow.pointer import Entry, lock_texts
 from repose.kubeflow.project import Project, read_project
 from repose.kubeflow.remote import NAME
 
-_LEFT_OUT = {".git", "cache", "tmp", "config.local", "__pycache__", ".venv"}  # of the project; the inner ones are .dvc's
+_LEFT_OUT = {
+    ".git",
+    "cache",
+    "tmp",
+    "config.local",
+    "__pycache__",
+    ".venv",
+}  # of the project; the inner ones are .dvc's
 
 
 @contextmanager
@@ -60,8 +67,6 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
         config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
         config["remote"] = {NAME: at}
         config["cache"] = {"type": links} | ({"dir": shared} if shared else {})
-
-
 
 
 def prepare(folder: Path, entries: Mapping[str, Entry]) -> Project:

@@ -1,0 +1,31 @@
+"""The fixtures of the tests over S3, with Ceph's radosgw for a server: it looks at secrets, signatures and dates."""
+
+from collections.abc import Iterator
+
+import pytest
+import radosgw
+from radosgw import Radosgw
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[Radosgw]:
+    if missing := radosgw.missing():
+        pytest.fail(f"{', '.join(missing)}: no such program. `make test-s3` installs them.")
+    with radosgw.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(ceph: Radosgw) -> str:
+    return ceph.address
+
+
+@pytest.fixture
+def s3_credentials(ceph: Radosgw, s3_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ceph.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ceph.secret_key)
+
+
+@pytest.fixture
+def endpoint(s3_server: str, s3_credentials: None) -> str:
+    return s3_server

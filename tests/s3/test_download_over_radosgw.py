@@ -1,0 +1,73 @@
+"""The stage download with origins in S3, through a proxy that fails; against Ceph's radosgw, which refuses what is wrong."""
+
+import time
+
+import pytest
+
+from faulty_proxy import Fault
+from repose.stages.download import Origin
+from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
+
+__all__ = ["TestDownload", "stage"]
+
+
+class TestDownload(DownloadCases):
+    @pytest.mark.parametrize("kind", ["prefix", "zip"])
+    @pytest.mark.parametrize(("variable", "value", "message"), [
+        ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", r"credentials are wrong or have expired \(SignatureDoesNotMatch\)"),
+        ("AWS_ACCESS_KEY_ID", "NOBODY", r"credentials are wrong or have expired \(InvalidAccessKeyId\)"),
+    ])  # fmt: skip
+    def test_wrong_credentials_are_told_at_once(
+        self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch,
+        kind: str, variable: str, value: str, message: str,
+    ) -> None:  # fmt: skip
+        origin = storage.put_all() if kind == "prefix" else storage.put_zip()
+        with monkeypatch.context() as wrong:
+            wrong.setenv(variable, value)
+            stage.fails(origin, message=message)
+        assert storage.proxy.count() == 1
+        assert stage.waits == []
+        assert stage.run(origin) == undisturbed(storage, stage, origin)
+
+    @pytest.mark.parametrize("version", ["s3v4", "s3"])
+    def test_an_expired_link_is_told_and_a_new_one_goes_on(self, storage: Storage, stage: Stage, version: str) -> None:
+        storage.put("list.csv", BIG)
+        expired = storage.link("list.csv", 1, version)
+        time.sleep(2.1)
+        stage.fails(
+            expired, message=r"list.csv may not be read \(HTTP 403\): a signed link has expired.*Get a new link"
+        )
+        assert storage.proxy.count() == 1
+        fresh = storage.link("list.csv")
+        assert stage.run(fresh) == undisturbed(storage, stage, fresh)
+
+    def test_a_link_that_expires_between_two_parts_goes_on_with_a_new_one(self, storage: Storage, stage: Stage) -> None:
+        storage.put("list.csv", BIG)
+        link = storage.link("list.csv", seconds=1)
+        storage.proxy.fail(Fault(drop_response=2**16, times=1))
+        stage.waits.meanwhile = lambda: time.sleep(2.1)
+        stage.fails(link, message="a signed link has expired")
+        assert [request.range for request in storage.proxy.requests] == [None, "bytes=65536-"]
+        storage.proxy.fail()
+        stage.waits.meanwhile = lambda: None
+        fresh = storage.link("list.csv")
+        written = stage.run(fresh)
+        assert [request.range for request in storage.proxy.requests] == ["bytes=65536-"]
+        assert written == undisturbed(storage, stage, fresh)
+
+    @pytest.mark.parametrize(("version", "part"), [
+        ("s3v4", "X-Amz-Signature="), ("s3v4", "X-Amz-Credential="), ("s3v4", "X-Amz-Expires="), ("s3v4", "/"),
+        ("s3", "Signature="), ("s3", "AWSAccessKeyId="), ("s3", "Expires="), ("s3", "/"),
+    ])  # fmt: skip
+    def test_a_tampered_link_is_told(self, storage: Storage, stage: Stage, version: str, part: str) -> None:
+        storage.put("list.csv", BIG)
+        storage.put("1ist.csv", BIG)
+        before, _, after = storage.link("list.csv", version=version).rpartition(part)
+        link = before + part + ("1" if after[0] != "1" else "2") + after[1:]
+        stage.fails(link, message=r"may not be read \(HTTP 403\)")
+        assert storage.proxy.count() == 1
+
+    def test_an_origin_with_a_digest_is_checked_over_a_link(self, storage: Storage, stage: Stage) -> None:
+        storage.put("list.csv", BIG)
+        origin = Origin(storage.link("list.csv"), size=len(BIG) + 1)
+        stage.fails(origin, message=f"should have {len(BIG) + 1:,} bytes, it has {len(BIG):,}")

@@ -1,0 +1,426 @@
+"""What has to hold over any S3 server: the normal tests run these cases against moto, tests/s3 against Ceph's radosgw."""
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from faulty_proxy import Fault, FaultyProxy
+from repose.data import transfer
+from repose.data.archives import Limits
+from repose.data.mannequins import MannequinSettings
+from repose.errors import ReposeError
+from repose.stages import download
+from repose.stages.download import DownloadSettings, Origin
+
+SMALL = {f"img/WOMEN/Tees/id_{n:08d}/02_1_front.jpg": bytes([n]) * 3000 for n in range(1, 6)}
+BIG = hashlib.shake_256(b"big").digest(5 * transfer.CHUNK + 17)
+OTHER = hashlib.shake_256(b"other").digest(len(BIG))  # the same size, so that only the ETag tells
+FILES = {**SMALL, "img/WOMEN/Tees/id_00000009/02_1_front.jpg": BIG}
+
+
+class Storage(NamedTuple):
+    """A bucket of one test's own; `proxy` stands between it and what is tested, `client` goes past the proxy."""
+
+    client: Any
+    bucket: str
+    proxy: FaultyProxy
+
+    @classmethod
+    @contextmanager
+    def behind_proxy(cls, server: str) -> Iterator["Storage"]:
+        client, bucket = transfer._s3_client(server), f"test-{uuid.uuid4().hex}"
+        client.create_bucket(Bucket=bucket)
+        with FaultyProxy(server).listening() as proxy:
+            yield cls(client, bucket, proxy)
+
+    def put(self, key: str, body: bytes) -> str:
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+        return f"s3://{self.bucket}/{key}"
+
+    def put_all(self, files: Mapping[str, bytes] = FILES) -> str:
+        for name, body in files.items():
+            self.put(f"in/{name}", body)
+        return f"s3://{self.bucket}/in/"
+
+    def put_zip(self) -> str:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, body in FILES.items():
+                archive.writestr(zipfile.ZipInfo(name), body)
+        return self.put("all.zip", packed.getvalue())
+
+    def link(self, key: str, seconds: int = 600, version: str = "s3v4") -> str:
+        """A signed http:// link through the proxy."""
+        client = boto3.client("s3", endpoint_url=self.proxy.address, config=Config(signature_version=version))
+        asked = {"Bucket": self.bucket, "Key": key}
+        signed: str = client.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        return signed
+
+    def bodies(self, prefix: str = "") -> dict[str, bytes]:
+        listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
+        keys = [entry["Key"] for entry in listed]
+        return {key: self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+
+
+class Waits(list[float]):
+    """Stands in for time.sleep: notes how long, and does `meanwhile` what a test wants done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Any] = lambda: None
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+        self.meanwhile()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stage download in a folder of the test's own; waits between its attempts are noted, not waited for."""
+
+    folder: Path
+    endpoint: str
+    waits: Waits
+
+    def run(self, *origins: str | Origin) -> dict[str, bytes]:
+        """What it wrote: bytes by path."""
+        settings = DownloadSettings(
+            source="deepfashion", mannequin=MannequinSettings(flavour="fashion", items=2, seed=0, quality=90),
+            origins=tuple(Origin(origin) if isinstance(origin, str) else origin for origin in origins),
+            endpoint=self.endpoint, limits=Limits(files=1000, total_gigabytes=0.1, file_megabytes=10, ratio=100),
+            shard_megabytes=1, workers=1,
+        )  # fmt: skip
+        download.run(raw=self.folder / "raw", transfers=self.folder / "transfers", settings=settings)
+        assert not (self.folder / "transfers").exists()  # nothing is left behind once all is there
+        return self.files()
+
+    def files(self) -> dict[str, bytes]:
+        raw = self.folder / "raw"
+        return {str(path.relative_to(raw)): path.read_bytes() for path in sorted(raw.rglob("*")) if path.is_file()}
+
+    def fails(self, *origins: str | Origin, message: str) -> str:
+        """It ends with this message, shows no secret, and leaves raw as it was; returns the message."""
+        before, secrets = self.files(), _secrets(*origins)
+        with pytest.raises(ReposeError, match=message) as caught:
+            self.run(*origins)
+        assert self.files() == before
+        assert not list(self.folder.glob(".*raw*"))
+        assert not any(secret in str(caught.value) for secret in secrets)
+        return str(caught.value)
+
+
+def _secrets(*origins: str | Origin) -> list[str]:
+    queries = [str(origin.address if isinstance(origin, Origin) else origin).partition("?")[2] for origin in origins]
+    values = [part.partition("=")[2] for query in queries for part in query.split("&")]
+    return [value for value in (*values, os.environ["AWS_SECRET_ACCESS_KEY"]) if len(value) > 5]
+
+
+@pytest.fixture
+def stage(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    waits = Waits()
+    real: Callable[..., Any] = transfer._persistently
+    monkeypatch.setattr(transfer, "_persistently", lambda *how: real(*how[:-1], waits))
+    return Stage(tmp_path, storage.proxy.address, waits)
+
+
+def undisturbed(storage: Storage, stage: Stage, *origins: str | Origin) -> dict[str, bytes]:
+    """What the stage writes when nothing goes wrong."""
+    storage.proxy.fail()
+    return Stage(stage.folder / "undisturbed", stage.endpoint, Waits()).run(*origins)
+
+
+# name of the fault: what goes wrong, what the message says
+LASTING = {
+    "503 at the list": (Fault(status=503, paths="list-type"), r"answers 503 SlowDown; gave up after 5 attempts"),
+    "503 at an object": (Fault(status=503, paths="id_00000009"), r"answers 503 SlowDown; gave up after 5 attempts"),
+    "503 everywhere": (Fault(status=503), r"answers 503 SlowDown; gave up after 5 attempts"),
+    "500": (Fault(status=500, code="InternalError"), r"answers 500 InternalError; gave up after 5 attempts"),
+    "list cut": (Fault(drop_response=150, paths="list-type"), "gave up after 5 attempts"),
+    "object never begins": (Fault(drop_response=0, paths="id_00000009"), "gave up after 5 attempts"),
+    "silence": (Fault(hang=True, paths="id_00000009"), "gave up after 5 attempts"),
+    "silence in the list": (Fault(hang=True, drop_response=150, paths="list-type"), "gave up after 5 attempts"),
+}
+
+
+class DownloadCases:
+    """The stage download with origins in S3."""
+
+    @pytest.mark.parametrize("kind", ["prefix", "zip", "link"])
+    def test_prefix_zip_and_link_bring_the_same_files(self, storage: Storage, stage: Stage, kind: str) -> None:
+        origins = {"prefix": storage.put_all(), "zip": storage.put_zip(), "link": storage.link("all.zip")}
+        written, expected = stage.run(origins[kind]), undisturbed(storage, stage, origins["prefix"])
+        assert {n: b for n, b in written.items() if n != "source.json"} == {
+            n: b for n, b in expected.items() if n != "source.json"
+        }
+        assert stage.waits == []
+
+    @pytest.mark.parametrize("name", LASTING)
+    def test_a_lasting_fault_leaves_nothing_and_the_next_run_goes_on(
+        self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setattr(transfer, "TIMEOUT", (0.4, 0.4))
+        fault, message = LASTING[name]
+        origin = storage.put_all()
+        storage.proxy.fail(fault)
+        said = stage.fails(origin, message=message)
+        assert f"s3://{storage.bucket}/in/" in said
+        assert "run the same command again" in said
+        expected = undisturbed(storage, stage, origin)
+        storage.proxy.fail()
+        assert stage.run(origin) == expected
+        if fault.paths == "id_00000009":  # the objects that had come are not fetched again
+            assert storage.proxy.count("GET", "/in/") < len(FILES)
+
+    @pytest.mark.parametrize("kind", ["prefix", "zip", "link"])
+    def test_faults_that_pass_are_taken_up_in_the_same_run(self, storage: Storage, stage: Stage, kind: str) -> None:
+        origins = {"prefix": storage.put_all(), "zip": storage.put_zip(), "link": storage.link("all.zip")}
+        paths = "id_00000009" if kind == "prefix" else "all.zip"
+        expected = undisturbed(storage, stage, origins[kind])
+        storage.proxy.fail(
+            Fault(status=503, times=2, paths=paths), Fault(drop_response=2 * transfer.CHUNK, times=1, paths=paths),
+            Fault(status=500, code="InternalError", times=1, paths=paths),
+            Fault(drop_response=transfer.CHUNK, times=1, paths=paths),
+        )  # fmt: skip
+        assert stage.run(origins[kind]) == expected
+        ranges = [request.range for request in storage.proxy.requests if paths in request.path]
+        part = transfer.CHUNK
+        assert ranges == [None, None, None, f"bytes={2 * part}-", f"bytes={2 * part}-", f"bytes={3 * part}-"]
+        assert stage.waits == [1, 2, 1, 2, 1]
+
+    @pytest.mark.parametrize("kind", ["object", "link"])
+    @pytest.mark.parametrize("change", [False, True], ids=["same", "changed"])
+    def test_a_transfer_that_was_cut_goes_on_in_the_next_run_unless_the_object_changed(
+        self, storage: Storage, stage: Stage, kind: str, change: bool
+    ) -> None:
+        s3 = storage.put("list.csv", BIG)
+        origin = s3 if kind == "object" else storage.link("list.csv")
+        storage.proxy.fail(Fault(drop_response=transfer.CHUNK, times=1), Fault(status=503))
+        stage.fails(origin, message="answers 503.* gave up after 5 attempts.*what has come is kept")
+        if change:
+            storage.put("list.csv", OTHER)
+        expected = undisturbed(storage, stage, origin)
+        storage.proxy.fail()
+        assert stage.run(origin) == expected
+        assert storage.proxy.requests[0].range == f"bytes={transfer.CHUNK}-"
+        fetched = sum(request.range is None for request in storage.proxy.requests)
+        assert fetched == change
+
+    @pytest.mark.parametrize("versioned", [False, True])
+    def test_an_object_that_changes_between_two_parts_is_fetched_anew(
+        self, storage: Storage, stage: Stage, versioned: bool
+    ) -> None:
+        if versioned:
+            storage.client.put_bucket_versioning(Bucket=storage.bucket, VersioningConfiguration={"Status": "Enabled"})
+        origin = storage.put("list.csv", BIG)
+        stage.waits.meanwhile = lambda: storage.put("list.csv", OTHER)
+        storage.proxy.fail(Fault(drop_response=2 * transfer.CHUNK, times=1))
+        written = stage.run(origin)
+        assert [request.range for request in storage.proxy.requests] == [None, f"bytes={2 * transfer.CHUNK}-", None]
+        assert written == undisturbed(storage, stage, origin)
+
+    def test_slow_reads_take_their_time(self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transfer, "TIMEOUT", (0.5, 0.5))  # of the next byte, not of the whole
+        origin = storage.put("list.csv", BIG)
+        storage.proxy.fail(Fault(rate=len(BIG) / 1.5))
+        written = stage.run(origin)
+        assert storage.proxy.count("GET") == 1
+        assert stage.waits == []
+        assert written == undisturbed(storage, stage, origin)
+
+    def test_an_endpoint_that_refuses_connections_is_told_and_the_next_run_brings_all(
+        self, storage: Storage, stage: Stage
+    ) -> None:
+        origin = storage.put_all()
+        gone = FaultyProxy("http://127.0.0.1:1")
+        with gone.listening():
+            pass
+        Stage(stage.folder, gone.address, Waits()).fails(origin, message="cannot connect to the S3 server.*gave up")
+        assert stage.waits == [1, 2, 4, 8]
+        assert stage.run(origin) == undisturbed(storage, stage, origin)
+
+    @pytest.mark.parametrize(("origin", "message"), [
+        ("s3://{bucket}/missing.zip", "There is no s3://test-.*/missing.zip. Check the key"),
+        ("s3://{bucket}/missing/", "holds no files. Check the address"),
+        ("s3://{bucket}-nowhere/all.zip", "there is no such bucket. Check its name and the endpoint"),
+        ("s3://{bucket}-nowhere/in/", "there is no such bucket. Check its name and the endpoint"),
+    ])  # fmt: skip
+    def test_what_is_not_there_is_told_at_once(self, storage: Storage, stage: Stage, origin: str, message: str) -> None:
+        stage.fails(origin.format(bucket=storage.bucket), message=message)
+        assert stage.waits == []
+
+    def test_a_link_to_an_object_that_is_not_there_is_told(self, storage: Storage, stage: Stage) -> None:
+        stage.fails(storage.link("missing.zip"), message=r"There is no http://127.0.0.1:\d+/test-.*/missing.zip")
+
+    def test_raw_stays_as_it_was_when_a_later_run_fails(self, storage: Storage, stage: Stage) -> None:
+        origin = storage.put_all()
+        before = stage.run(origin)
+        storage.proxy.fail(Fault(status=503))
+        stage.fails(origin, message="gave up")
+        assert stage.files() == before
+        assert before != {}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A project of somebody's with two things under DVC and a remote in S3, on one machine of theirs."""
+
+    folder: Path
+
+    @classmethod
+    def made(cls, folder: Path, storage: Storage) -> "Shared":
+        shared = cls(folder)
+        (folder / ".dvc").mkdir(parents=True)
+        shared.configure(storage)
+        for name, body in FILES.items():
+            (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "photos" / name).write_bytes(body)
+        (folder / "weights").write_bytes(OTHER)
+        shared.dvc("add", "photos", "weights")
+        return shared
+
+    def elsewhere(self, folder: Path) -> "Shared":
+        """The same on another machine, where none of its data is."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("photos", "weights", "cache", "site", "tmp"))
+        return Shared(folder)
+
+    def configure(self, storage: Storage, bucket: str = "", **more: str) -> None:
+        options = {"url": f"s3://{bucket or storage.bucket}/store", "endpointurl": storage.proxy.address, **more}
+        lines = ["[core]", "no_scm = true", "remote = s3", "site_cache_dir = ../site", "['remote \"s3\"']"]
+        lines += [f"{name} = {value}" for name, value in options.items()]
+        (self.folder / ".dvc" / "config").write_text("\n".join(lines))
+
+    def dvc(self, *arguments: str, fails: bool = False) -> str:
+        """What it printed; it must succeed, or fail."""
+        program = Path(sys.executable).parent / "dvc"
+        environment = os.environ | {"DVC_NO_ANALYTICS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+        done = subprocess.run(
+            [program, *arguments], cwd=self.folder, env=environment, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert (done.returncode != 0) is fails, done.stdout
+        assert os.environ["AWS_SECRET_ACCESS_KEY"] not in done.stdout
+        return done.stdout
+
+    def data(self) -> dict[str, bytes]:
+        photos = self.folder / "photos"
+        found = {str(path.relative_to(photos)): path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+        weights = self.folder / "weights"
+        return found | ({"weights": weights.read_bytes()} if weights.exists() else {})
+
+
+ALL = {**FILES, "weights": OTHER}
+OBJECTS = len(ALL) + 1  # and the list of the folder
+
+
+def check_hashes(bodies: Mapping[str, bytes]) -> None:
+    """Every object is whole: its bytes have the MD5 that it is named after."""
+    for path, body in bodies.items():
+        named = "".join(path.split("/")[-2:]).removesuffix(".dir")
+        assert hashlib.md5(body, usedforsecurity=False).hexdigest() == named
+
+
+def cached(shared: Shared) -> dict[str, bytes]:
+    cache = shared.folder / ".dvc" / "cache" / "files" / "md5"
+    return {str(path): path.read_bytes() for path in cache.glob("??/*")}
+
+
+@pytest.fixture
+def shared(storage: Storage, tmp_path: Path) -> Shared:
+    return Shared.made(tmp_path / "mine", storage)
+
+
+class RemoteCases:
+    """`dvc push` and `dvc pull` with a remote in S3."""
+
+    @pytest.mark.slow
+    def test_a_lasting_fault_of_a_push_leaves_no_half_object_and_the_next_push_goes_on(
+        self, storage: Storage, shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        storage.proxy.fail(Fault(drop_request=1000, methods="PUT"))
+        assert "failed to push" in shared.dvc("push", fails=True)
+        assert storage.bodies("store/") == {}
+        storage.proxy.fail(Fault(status=503, methods="PUT"))
+        assert "failed to push" in shared.dvc("push", fails=True)
+        assert storage.bodies("store/") == {}
+        storage.proxy.fail()
+        shared.dvc("push")
+        stored = storage.bodies("store/")
+        assert len(stored) == OBJECTS
+        check_hashes(stored)
+        other = shared.elsewhere(tmp_path / "other")
+        other.dvc("pull")
+        assert other.data() == ALL
+
+    @pytest.mark.slow
+    def test_faults_that_pass_are_taken_up_in_the_same_push_and_pull(
+        self, storage: Storage, shared: Shared, tmp_path: Path
+    ) -> None:
+        storage.proxy.fail(
+            Fault(status=503, methods="PUT", times=3), Fault(drop_request=100, methods="PUT", times=2),
+            Fault(status=503, times=1),
+        )  # fmt: skip
+        shared.dvc("push")
+        assert storage.proxy.count("PUT") == OBJECTS + 5
+        check_hashes(storage.bodies("store/"))
+        storage.proxy.fail(
+            Fault(status=503, methods="GET", times=3), Fault(drop_response=100, methods="GET", paths="md5/", times=2),
+            Fault(rate=200_000, methods="GET", paths="md5/", times=1),
+        )  # fmt: skip
+        other = shared.elsewhere(tmp_path / "other")
+        other.dvc("pull")
+        assert other.data() == ALL
+
+    def test_a_lasting_fault_of_a_pull_leaves_nothing_half_and_the_next_pull_goes_on(
+        self, storage: Storage, shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        shared.dvc("push")
+        other = shared.elsewhere(tmp_path / "other")
+        big = hashlib.md5(BIG, usedforsecurity=False).hexdigest()[2:]
+        storage.proxy.fail(Fault(drop_response=transfer.CHUNK, methods="GET", paths=big))
+        other.dvc("pull", fails=True)
+        check_hashes(cached(other))
+        assert len(cached(other)) < OBJECTS
+        assert all(ALL[name] == body for name, body in other.data().items())
+        storage.proxy.fail()
+        other.dvc("pull")
+        assert other.data() == ALL
+
+    def test_a_missing_object_fails_the_pull_and_is_named(
+        self, storage: Storage, shared: Shared, tmp_path: Path
+    ) -> None:
+        shared.dvc("push")
+        big = hashlib.md5(BIG, usedforsecurity=False).hexdigest()
+        storage.client.delete_object(Bucket=storage.bucket, Key=f"store/files/md5/{big[:2]}/{big[2:]}")
+        assert big in shared.elsewhere(tmp_path / "other").dvc("pull", fails=True)
+
+    def test_an_object_with_other_bytes_fails_the_pull_of_a_remote_that_verifies(
+        self, storage: Storage, shared: Shared, tmp_path: Path
+    ) -> None:
+        shared.dvc("push")
+        big = hashlib.md5(BIG, usedforsecurity=False).hexdigest()
+        storage.put(f"store/files/md5/{big[:2]}/{big[2:]}", OTHER[: len(BIG)])
+        other = shared.elsewhere(tmp_path / "other")
+        other.configure(storage, verify="true")  # without it, DVC takes what comes
+        other.dvc("pull", fails=True)
+        check_hashes(cached(other))
+        assert OTHER not in [body for name, body in other.data().items() if name != "weights"]
+
+    def test_a_bucket_that_is_not_there_fails_the_push(self, storage: Storage, shared: Shared) -> None:
+        shared.configure(storage, bucket=f"{storage.bucket}-nowhere")
+        assert "NoSuchBucket" in shared.dvc("push", fails=True)
