@@ -229,7 +229,7 @@ def test_what_an_environment_asks_of_the_cluster(flowers: Path) -> None:
     }  # fmt: skip
     assert asked["nodeSelector"] == {"labels": {"gpu": "h100"}}
     assert asked["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert asked["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+    assert asked["emptyDirMounts"][0]["mountPath"] == "/dev/shm"  # noqa: S108
     assert asked["emptyDirMounts"][0]["sizeLimit"] == "8Gi"
     assert asked["activeDeadlineSeconds"] == "3600"
     count = made.platform["count"]
@@ -299,30 +299,76 @@ def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers: Path) ->
 
 BAD = {
     "no meta.kfp": (
-        "    meta: {kfp: {outs: {made: Dataset}, cpu: \"1\"}}\n", "",
+        '    meta: {kfp: {outs: {made: Dataset}, cpu: "1"}}\n',
+        "",
         r"Stage count has no meta\.kfp in dvc\.yaml\. Give it one .*made: Dataset",
     ),
-    "a type that Kubeflow does not know": ("made: Dataset", "made: Data", r"count: meta\.kfp\.outs\.made.*one of Artifact, Dataset"),
-    "an output without a type": ("outs: {made: Dataset}", "outs: {}", r"count: meta\.kfp\.outs does not say the type of made"),
+    "a type that Kubeflow does not know": (
+        "made: Dataset",
+        "made: Data",
+        r"count: meta\.kfp\.outs\.made.*one of Artifact, Dataset",
+    ),
+    "an output without a type": (
+        "outs: {made: Dataset}",
+        "outs: {}",
+        r"count: meta\.kfp\.outs does not say the type of made",
+    ),
     "a type of no output": ("made: Dataset", "mad: Dataset", r"mad is no output of the stage\. Did you mean 'made'"),
-    "a page of no output": ("cpu: \"1\"", "pages: {x: y.html}", r"pages\.x: y\.html is not in an output of the stage: made"),
-    "an unknown need": ("cpu: \"1\"", "cpus: 1", r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
-    "an amount that is none": ("cpu: \"1\"", "cpu: many", r"cpu should be an amount as Kubernetes writes it.*'many'"),
-    "a timeout of no time": ("cpu: \"1\"", "timeout: 0", r"timeout should be at least 1 second"),
+    "a page of no output": (
+        'cpu: "1"',
+        "pages: {x: y.html}",
+        r"pages\.x: y\.html is not in an output of the stage: made",
+    ),
+    "an unknown need": ('cpu: "1"', "cpus: 1", r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
+    "an amount that is none": ('cpu: "1"', "cpu: many", r"cpu should be an amount as Kubernetes writes it.*'many'"),
+    "a timeout of no time": ('cpu: "1"', "timeout: 0", r"timeout should be at least 1 second"),
     "outputs of one name": (
-        "outs: [made]\n    meta: {kfp: {outs: {made: Dataset}", "outs: [made, Made]\n    meta: {kfp: {outs: {made: Dataset, Made: Dataset}",
+        "outs: [made]\n    meta: {kfp: {outs: {made: Dataset}",
+        "outs: [made, Made]\n    meta: {kfp: {outs: {made: Dataset, Made: Dataset}",
         r"Stage count: .*made and Made would both be called made in Kubeflow",
     ),
-    "a key that is not there": ("params: [scale", "params: [scal", r"Stage count lists the param 'scal', which params\.yaml does not have"),
+    "a key that is not there": (
+        "params: [scale",
+        "params: [scal",
+        r"Stage count lists the param 'scal', which params\.yaml does not have",
+    ),
     "a frozen stage": ("  judge:\n", "  judge:\n    frozen: true\n", r"Stage judge is frozen: DVC does not run it"),
-    "an output that persists": ("outs: [made]", "outs: [made: {persist: true}]", r"count: the output made is kept between runs"),
-    "an output that is not pushed": ("outs: [made]", "outs: [made: {push: false}]", r"count: the output made has push: false"),
-    "an output with a remote of its own": ("outs: [made]", "outs: [made: {remote: x}]", r"count: the output made has a remote of its own"),
-    "an output outside": ("outs: [report.html]", "outs: [report.html, /far/away]", r"judge: the output /far/away lies outside"),
-    "a dependency outside": ("judge.py]", "judge.py, /far/away]", r"judge: the dependency /far/away lies outside the project"),
-    "a params file of Python": ("params: [scale", "params: [{p.py: [x]}, scale", r"p\.py.*should be a mapping in YAML or JSON"),
-    "a params file that is not there": ("params: [scale", "params: [{p.yaml: [x]}, scale", r"There is no params file .*p\.yaml"),
-}  # fmt: skip
+    "an output that persists": (
+        "outs: [made]",
+        "outs: [made: {persist: true}]",
+        r"count: the output made is kept between runs",
+    ),
+    "an output that is not pushed": (
+        "outs: [made]",
+        "outs: [made: {push: false}]",
+        r"count: the output made has push: false",
+    ),
+    "an output with a remote of its own": (
+        "outs: [made]",
+        "outs: [made: {remote: x}]",
+        r"count: the output made has a remote of its own",
+    ),
+    "an output outside": (
+        "outs: [report.html]",
+        "outs: [report.html, /far/away]",
+        r"judge: the output /far/away lies outside",
+    ),
+    "a dependency outside": (
+        "judge.py]",
+        "judge.py, /far/away]",
+        r"judge: the dependency /far/away lies outside the project",
+    ),
+    "a params file of Python": (
+        "params: [scale",
+        "params: [{p.py: [x]}, scale",
+        r"p\.py.*should be a mapping in YAML or JSON",
+    ),
+    "a params file that is not there": (
+        "params: [scale",
+        "params: [{p.yaml: [x]}, scale",
+        r"There is no params file .*p\.yaml",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -336,7 +382,7 @@ def test_what_cannot_be_expressed_is_refused_by_name(flowers: Path, case: str) -
 
 def test_a_cycle_is_refused(flowers: Path) -> None:
     edit(flowers, "deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, report.html]")
-    with pytest.raises(ReposeError, match="DVC cannot read the project.*cycl"):
+    with pytest.raises(ReposeError, match=r"DVC cannot read the project.*cycl"):
         read_project(flowers)
 
 
@@ -362,13 +408,22 @@ def test_a_folder_without_stages_is_refused(tmp_path: Path) -> None:
 
 
 BAD_ENVIRONMENTS = {
-    "an unknown stage": ("stages: {coun: {cpu: '1'}}", r"show\.yaml: stages: there is no stage 'coun'.*Did you mean 'count'"),
+    "an unknown stage": (
+        "stages: {coun: {cpu: '1'}}",
+        r"show\.yaml: stages: there is no stage 'coun'.*Did you mean 'count'",
+    ),
     "an unknown key": ("imag: a", r"unknown key 'imag'\. Did you mean 'image'"),
     "an unknown need": ("defaults: {gpu: 1}", r"defaults: unknown key 'gpu'"),
-    "an unknown need of a stage": ("stages: {count: {memry: 1Gi}}", r"stages\.count: unknown key 'memry'. Did you mean 'memory'"),
-    "a tag where a digest is required": ("image: a:latest\ndigest_required: true", r"image should be given by digest .*'a:latest'"),
+    "an unknown need of a stage": (
+        "stages: {count: {memry: 1Gi}}",
+        r"stages\.count: unknown key 'memry'. Did you mean 'memory'",
+    ),
+    "a tag where a digest is required": (
+        "image: a:latest\ndigest_required: true",
+        r"image should be given by digest .*'a:latest'",
+    ),
     "outputs": ("stages: {count: {outs: {made: Model}}}", r"stages\.count: unknown key 'outs'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_ENVIRONMENTS)
@@ -387,7 +442,7 @@ def test_an_environment_that_is_not_there(flowers: Path) -> None:
 
 def test_a_stage_by_an_unknown_address(flowers: Path) -> None:
     with pytest.raises(
-        ReposeError, match="no stage 'train@x'; it has count, judge. Which stages there are is decided by"
+        ReposeError, match=r"no stage 'train@x'; it has count, judge. Which stages there are is decided by"
     ):
         read_project(flowers)["train@x"]
 

@@ -169,22 +169,22 @@ def test_default_params_leave_the_entry_as_it_is(flowers: Path, remote: Path, co
 
 
 def test_a_param_of_another_version(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match="The parameter petals is not one of count in this image's dvc.yaml"):
+    with pytest.raises(ReposeError, match=r"The parameter petals is not one of count in this image's dvc.yaml"):
         steps.run("count", flowers, remote, ["made"], params={"petals": "3"})
 
 
 def test_a_param_of_another_type(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match="The parameter scale should be a whole number such as 2, not 'many'"):
+    with pytest.raises(ReposeError, match=r"The parameter scale should be a whole number such as 2, not 'many'"):
         steps.run("count", flowers, remote, ["made"], params={"scale": "many"})
 
 
 def test_a_stage_of_another_version(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match="no stage 'counts'"):
+    with pytest.raises(ReposeError, match=r"no stage 'counts'"):
         steps.run("counts", flowers, remote, [])
 
 
 def test_an_output_of_another_version(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match="The output mad is not one of count in this image's dvc.yaml"):
+    with pytest.raises(ReposeError, match=r"The output mad is not one of count in this image's dvc.yaml"):
         steps.run("count", flowers, remote, ["mad"])
 
 
@@ -206,7 +206,7 @@ def test_data_that_changed_under_their_hash(flowers: Path, remote: Path, counted
     changed.chmod(0o644)
     changed.write_bytes(b'{"petals": 99}')
     md5 = changed.parent.name + changed.name
-    with pytest.raises(ReposeError, match=f"The object {md5} in the remote .* has changed.*It is not used"):
+    with pytest.raises(ReposeError, match=rf"The object {md5} in the remote .* has changed.*It is not used"):
         judge(flowers, remote, counted)
     assert steps.left(remote, "judge")["state"] == "failed"
 
@@ -214,7 +214,7 @@ def test_data_that_changed_under_their_hash(flowers: Path, remote: Path, counted
 def test_a_missing_object(flowers: Path, remote: Path, counted: steps.Left) -> None:
     (gone,) = (path for path in objects(remote) if path.read_bytes().startswith(b'{"petals"'))
     gone.unlink()
-    with pytest.raises(ReposeError, match=f"The object {gone.parent.name}{gone.name} is not in the remote"):
+    with pytest.raises(ReposeError, match=rf"The object {gone.parent.name}{gone.name} is not in the remote"):
         judge(flowers, remote, counted)
 
 
@@ -232,14 +232,14 @@ def test_a_stage_that_fails_says_so_and_pushes_nothing(flowers: Path, remote: Pa
 def test_a_page_that_the_stage_did_not_write(flowers: Path, remote: Path) -> None:
     text = (flowers / "dvc.yaml").read_text()
     (flowers / "dvc.yaml").write_text(text.replace('cpu: "1"', "pages: {x: made/none.html}"))
-    with pytest.raises(ReposeError, match="Stage count has no file made/none.html among its outputs"):
+    with pytest.raises(ReposeError, match=r"Stage count has no file made/none.html among its outputs"):
         steps.run("count", flowers, remote, ["made", "x_page"])
 
 
 def test_metrics_that_are_none(flowers: Path, remote: Path, counted: steps.Left) -> None:
     with (flowers / "judge.py").open("a") as file:
         file.write("open(sys.argv[2], 'w').write('{')\n")
-    with pytest.raises(ReposeError, match="The metrics file score.json is neither JSON nor YAML"):
+    with pytest.raises(ReposeError, match=r"The metrics file score.json is neither JSON nor YAML"):
         judge(flowers, remote, counted)
 
 
@@ -361,5 +361,5 @@ def test_the_command_line(
 def test_a_remote_that_cannot_be_written(flowers: Path) -> None:
     blocked = flowers.parent / "file"
     blocked.write_text("")
-    with pytest.raises(ReposeError, match="The remote .*file cannot|There is no .*file"):
+    with pytest.raises(ReposeError, match=r"The remote .*file cannot|There is no .*file"):
         steps.run("count", flowers, blocked, ["made"])

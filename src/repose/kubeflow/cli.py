@@ -13,7 +13,7 @@ from repose.terminal import say
 app = typer.Typer(no_args_is_help=True, help="The pipeline of this folder's dvc.yaml, on Kubeflow.")
 
 
-class Runner(StrEnum):
+class RunnerChoice(StrEnum):
     """What runs the tasks on this machine."""
 
     AUTO = "auto"
@@ -36,6 +36,7 @@ Remote = Annotated[
     str | None, typer.Option(help="Name or address of DVC's remote; default: the environment's or the project's.")
 ]
 Endpoint = Annotated[str, typer.Option(help="Of an S3 server other than Amazon's.", metavar="URL", show_default=False)]
+RunnerOption = Annotated[RunnerChoice, typer.Option(help="auto: docker where an engine answers, else subprocess.")]
 RunId = Annotated[str, typer.Argument(help="The run's id, as submit printed it.", metavar="RUN")]
 
 
@@ -122,7 +123,7 @@ def fetch(
 def run_local(
     environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
     endpoint: Endpoint = "",
-    runner: Annotated[Runner, typer.Option(help="auto: docker where an engine answers, else subprocess.")] = Runner.AUTO,
+    runner: RunnerOption = RunnerChoice.AUTO,
 ) -> None:  # fmt: skip
     """Run the compiled pipeline on this machine, with DVC's remote as in a cluster."""
     from repose.kubeflow import local
@@ -136,7 +137,7 @@ def run_local(
     if address is None:
         raise ReposeError("Name DVC's remote with --remote, such as a folder or s3://bucket/path.")
     address, endpoint = _address(plan, address), endpoint or plan.environment.endpoint or ""
-    chosen = local.default_runner() if runner is Runner.AUTO else runner.value
+    chosen = local.default_runner() if runner is RunnerChoice.AUTO else local.Runner(runner.value)
     run = local.run_local(plan, remote=address, endpoint=endpoint, runner=chosen, values=_values(plan, params or []))
     ended = read_record(open_remote(project, address, endpoint), run)["stages"]
     failed = [stage for stage in ended if stage["state"] != "finished"]

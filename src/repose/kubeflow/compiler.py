@@ -62,9 +62,9 @@ class Task:
     @property
     def outputs(self) -> dict[str, str]:
         """Type of each artifact that it leaves, by name."""
-        outs = {
-            name: out_meta(self.stage, self.meta, path).type for path, name in out_names(self.stage, self.meta).items()
-        }
+        outs: dict[str, str] = {}
+        for path, name in out_names(self.stage, self.meta).items():
+            outs[name] = out_meta(self.stage, self.meta, path).type
         return outs | dict.fromkeys(page_names(self.stage, self.meta), "HTML")
 
 
@@ -328,8 +328,8 @@ def _port_names(project: Project, producers: list[Producer], metas: Mapping[str,
 def _check_names(plan: Plan) -> None:
     unique(((task_name(task.stage.group), task.stage.group) for task in plan.tasks), "The stages")
     unique(((task_name(name), name) for name in (RECORD, *(task.stage.group for task in plan.tasks))), "The tasks")
-    leaves = [leaf for task in plan.tasks for leaf in task.leaves]
-    unique(((leaf.pipeline_name, f"{leaf.file}: {leaf.key}") for leaf in leaves), "The params")
+    every = [leaf for task in plan.tasks for leaf in task.leaves]
+    unique(((leaf.pipeline_name, f"{leaf.file}: {leaf.key}") for leaf in every), "The params")
     for task in plan.tasks:
         where = f"Stage {task.stage.address}: "
         outs = [(name, path) for path, name in out_names(task.stage, task.meta).items()]
@@ -372,7 +372,7 @@ def _parameter(found: list[Leaf], tasks: int) -> tuple[Any, Any]:
 
 def _pipeline_parameters(plan: Plan) -> dict[str, tuple[Any, Any]]:
     """Type and default of each of the pipeline's parameters that are params; the types are those of the components."""
-    parameters = {}
+    parameters: dict[str, tuple[Any, Any]] = {}
     for tasks in plan.groups.values():
         for found in _union(task.leaves for task in tasks).values():
             kind = _kind(found)

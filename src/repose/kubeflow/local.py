@@ -16,15 +16,23 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from repose.errors import ReposeError
 from repose.kubeflow.compiler import Plan, pipeline_of, text_of
 
-Runner = Literal["docker", "subprocess"]
+
+class Runner(StrEnum):
+    """What runs the tasks on this machine."""
+
+    DOCKER = "docker"
+    SUBPROCESS = "subprocess"
+
+
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
 
 
@@ -48,7 +56,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
         root = Path(made)
         file = root / "pipeline.yaml"
         file.write_text(_local_text(text_of(pipeline_of(plan)), run, runner), "utf-8")
-        if runner == "docker":
+        if runner is Runner.DOCKER:
             chosen = _docker_runner(root, remote)
         else:
             copy_sources(plan.project.folder, root / "project")
@@ -65,7 +73,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
 
 def default_runner() -> Runner:
     """Containers where a Docker engine answers, else subprocesses."""
-    return "docker" if _engine_answers() else "subprocess"
+    return Runner.DOCKER if _engine_answers() else Runner.SUBPROCESS
 
 
 def copy_sources(project: Path, to: Path) -> None:
@@ -88,12 +96,11 @@ def _not_ignored(project: Path) -> Iterator[str]:
     from dvc.repo import Repo
 
     repo = Repo(str(project))
-    outs = {out.fs_path for stage in repo.index.stages for out in stage.outs}
-    for folder, folders, files in repo.dvcignore.walk(repo.fs, str(project)):
-        folders[:] = [name for name in folders if os.path.join(folder, name) not in outs]  # noqa: PTH118 (DVC's are texts)
-        yield from (
-            os.path.relpath(os.path.join(folder, n), project) for n in files if os.path.join(folder, n) not in outs
-        )
+    outs = {Path(out.fs_path) for stage in repo.index.stages for out in stage.outs}
+    for name, folders, files in repo.dvcignore.walk(repo.fs, str(project)):
+        folder = Path(name)
+        folders[:] = [below for below in folders if folder / below not in outs]
+        yield from (str((folder / file).relative_to(project)) for file in files if folder / file not in outs)
     if (project / ".dvc" / "config").is_file():
         yield ".dvc/config"
 
@@ -104,7 +111,7 @@ def _local_text(text: str, run: str, runner: Runner) -> str:
 
     documents = list(yaml.safe_load_all(text.replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run)))
     spec = documents[0]
-    if runner == "subprocess":
+    if runner is Runner.SUBPROCESS:
         for executor in spec["deploymentSpec"]["executors"].values():
             executor["container"]["command"] = ["env", _MARK, *executor["container"]["command"]]
     for graph in [spec["root"], *list(spec["components"].values())]:

@@ -136,7 +136,7 @@ class Lookup:
                     parts |= {prefix + key: info for key, _, info in self._tree(md5)}
                 else:
                     parts[prefix] = HashInfo("md5", md5)
-        combined = Tree()
+        combined = Tree()  # type: ignore[no-untyped-call]
         for key, info in parts.items():
             combined.add(key, None, info)
         combined.digest()

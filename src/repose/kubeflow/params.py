@@ -89,7 +89,8 @@ class ParamsFile:
         return stream.getvalue()
 
     def _document(self) -> tuple[Any, Any]:
-        from ruamel.yaml import YAML, RoundTripRepresenter
+        from ruamel.yaml import YAML
+        from ruamel.yaml.representer import RoundTripRepresenter
 
         class Representer(RoundTripRepresenter):
             """Writes None as the word, as people do."""

@@ -72,7 +72,7 @@ def do(work: Work, image: Path) -> None:
         try:
             entry, how = _done(project, stage, Lookup(project, entries, remote), image)
             left |= {"state": "finished", "how": how, "entry": entry}
-            _hand_on(work, project, stage, entry, Lookup(project, entries | {stage.address: entry}, remote))
+            _hand_on(work, stage, entry, Lookup(project, entries | {stage.address: entry}, remote))
         except ReposeError as error:
             left |= {"state": "failed", "message": str(error)}
             raise
@@ -93,7 +93,7 @@ def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[
         raise ReposeError(f"The task of {stage.address} needs the pointers of {', '.join(missing)} as --input.")
     key = lookup.key(stage)
     if key is not None:
-        found = lookup.found(key, _own_entry(project, stage, image, key))
+        found = lookup.found(key, _own_entry(stage, image, key))
         if found is not None:
             return found, "found in the run-cache"
     entry, key = _run(project, stage, lookup, key)
@@ -101,7 +101,7 @@ def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[
     return entry, "run"
 
 
-def _own_entry(project: Project, stage: Stage, image: Path, key: str) -> list[Entry]:
+def _own_entry(stage: Stage, image: Path, key: str) -> list[Entry]:
     """The entry of the dvc.lock that came with the image, if it is of this very work."""
     from dvc.stage.cache import _get_cache_hash
 
@@ -169,7 +169,7 @@ def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup:
             remote.upload(file, f"runs/{key[:2]}/{key}/{file.name}")
 
 
-def _hand_on(work: Work, project: Project, stage: Stage, entry: Entry, lookup: Lookup) -> None:
+def _hand_on(work: Work, stage: Stage, entry: Entry, lookup: Lookup) -> None:
     """Write what Kubeflow takes: a pointer for each output, pages, and the report with their metadata."""
     meta = needs_of(stage, Environment())
     wanted = {artifact.name: artifact for artifact in work.outputs}
@@ -299,7 +299,7 @@ def image_project() -> Path:
     return Path(os.environ.get("REPOSE_PROJECT") or Path.cwd())
 
 
-def stop(number: int, frame: FrameType | None) -> NoReturn:
+def stop(number: int, _: FrameType | None) -> NoReturn:
     """End as on an error, so that unfinished work is pushed."""
     raise ReposeError(f"The step was told to stop (signal {number}).")
 
