@@ -1,0 +1,178 @@
+"""The record that a run leaves, and what fetch makes of it: also of a run that failed half-way."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import foreign
+import pytest
+import steps
+import yaml
+
+from repose.errors import ReposeError
+from repose.kubeflow import record
+from repose.kubeflow.fetch import fetch_run
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step sets variables of its process, which is this one."""
+    for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR", "AWS_MAX_ATTEMPTS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def remote(flowers: Path) -> Path:
+    folder = flowers.parent / "remote"
+    foreign.dvc(flowers, "remote", "add", "--default", "store", str(folder))
+    foreign.dvc(flowers, "push", "--quiet")
+    return folder
+
+
+@pytest.fixture
+def image(flowers: Path, remote: Path) -> Path:
+    """What a pod starts from: the project without data."""
+    copy = Path(shutil.copytree(flowers, flowers.parent / "image" / "flowers"))
+    (copy / "petals.csv").unlink()
+    shutil.rmtree(copy / ".dvc" / "cache")
+    return copy
+
+
+def leave(image: Path, remote: Path, run: str = "run-1", **params: str) -> dict[str, Any]:
+    return record.leave_record(
+        run=run, pipeline="flowers", remote=str(remote), endpoint="", params=list(params.items()), image=image
+    )
+
+
+def run_all(image: Path, remote: Path, run: str = "run-1") -> None:
+    counted = steps.run("count", image, remote, ["made"], run=run)
+    steps.run("judge", image, remote, ["score_json"], inputs=[counted.files["made"]], run=run)
+
+
+def states(left: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {stage["stage"]: (stage["state"], stage.get("how", stage.get("message"))) for stage in left["stages"]}
+
+
+def test_a_run_is_fetched_and_nothing_is_left_to_do(
+    flowers: Path, image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_all(image, remote)
+    leave(image, remote)
+    monkeypatch.chdir(flowers)
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert json.loads((flowers / "score.json").read_text())["score"]["petals"] == 12
+    foreign.dvc(flowers, "pull")
+    assert foreign.dvc(flowers, "status", "--json").strip() == "{}"
+    assert "Running stage" not in foreign.dvc(flowers, "repro")
+    assert (flowers / "report.html").read_text() == "<p>12 petals</p>"
+
+
+def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: Path) -> None:
+    run_all(image, remote, "earlier")
+    left = leave(image, remote, "later")  # none of its steps ran
+    assert states(left) == dict.fromkeys(("count", "judge"), ("finished", "taken from Kubeflow's cache"))
+    assert left["locks"] == leave(image, remote, "earlier")["locks"]
+
+
+def test_a_run_that_failed_half_way(
+    flowers: Path, image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image / "judge.py").write_text("raise SystemExit(7)\n")
+    with pytest.raises(ReposeError, match="Stage judge failed"):
+        run_all(image, remote)
+    left = leave(image, remote)
+    assert [state for state, _ in states(left).values()] == ["finished", "failed"]
+    monkeypatch.chdir(flowers)
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    told = capsys.readouterr().err
+    assert "Run run-1: 1 of 2 stages are finished" in told
+    assert "judge: failed: Stage judge failed" in told
+    assert list(yaml.safe_load((flowers / "dvc.lock").read_text())["stages"]) == ["count"]
+    foreign.dvc(flowers, "pull", "--allow-missing")
+    output = foreign.dvc(flowers, "repro")  # our judge.py is another one
+    assert [line for line in output.splitlines() if line.startswith("Running stage")] == ["Running stage 'judge':"]
+
+
+def test_a_stage_that_nobody_reached_is_told(image: Path, remote: Path) -> None:
+    steps.run("count", image, remote, ["made"])
+    assert states(leave(image, remote)) == {"count": ("finished", "run"), "judge": ("not run", "")}
+
+
+def test_params_of_the_run_come_with_their_comments(flowers: Path, image: Path, remote: Path) -> None:
+    steps.run("count", image, remote, ["made"], params={"scale": "5"})
+    leave(image, remote, scale="5")
+    fetch_run(flowers, "run-1", remote=str(remote), endpoint="", force=True)
+    assert (flowers / "params.yaml").read_text() == foreign.FLOWERS["params.yaml"].replace(
+        "scale: 2", "scale: 5"
+    ).lstrip("\n")
+
+
+def test_code_of_another_version_is_told(
+    flowers: Path, image: Path, remote: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPOSE_COMMIT", "abc123")
+    run_all(image, remote)
+    leave(image, remote)
+    (flowers / "count.py").write_text("# another\n")
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert "The run's image (commit abc123) has other versions of count.py" in capsys.readouterr().err
+
+
+def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=flowers, check=True, capture_output=True)
+
+    steps.run("count", image, remote, ["made"], params={"scale": "5"})
+    leave(image, remote, scale="5")
+    before = (flowers / "params.yaml").read_bytes()
+    with pytest.raises(ReposeError, match=r"The run has other versions of params\.yaml, and yours are not committed"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)  # no git at all
+    git("init")
+    git("add", "params.yaml")
+    with pytest.raises(ReposeError, match=r"other versions of params\.yaml"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert (flowers / "params.yaml").read_bytes() == before
+    assert not (flowers / "dvc.lock").exists()
+    git("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-m", "x")
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert b"scale: 5" in (flowers / "params.yaml").read_bytes()
+
+
+def test_a_run_that_is_not_there(flowers: Path, remote: Path) -> None:
+    with pytest.raises(ReposeError, match=r"has no record of a run 'run-9' .*kubeflow/runs/run-9/record\.json"):
+        fetch_run(flowers, "run-9", remote=None, endpoint="", force=False)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"format": "repose run 0"}', '{"format": "repose run 1", "locks": []}']
+)
+def test_a_record_that_is_none(flowers: Path, remote: Path, content: str) -> None:
+    place = remote / "kubeflow" / "runs" / "run-1"
+    place.mkdir(parents=True)
+    (place / "record.json").write_text(content)
+    with pytest.raises(ReposeError, match="is not the record of a run as this version writes it"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+
+
+def test_no_remote(flowers: Path) -> None:
+    with pytest.raises(ReposeError, match=r"DVC's remote cannot be used: .*no remote specified"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+
+
+def test_the_command_line(
+    image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPOSE_PROJECT", str(image))
+    steps.run("count", image, remote, ["made"])
+    record.main(["--pipeline", "flowers", "--run", "run-1", "--remote", str(remote), "--param", "scale", "2"])
+    told = capsys.readouterr().err
+    assert "count: finished, run\njudge: not run\n" in told
+    assert f"The record of the run is kubeflow/runs/run-1/record.json in {remote}" in told
+    with pytest.raises(SystemExit):
+        record.main(["--pipeline", "flowers", "--run", "run-1", "--remote", str(remote), "--param", "none", "2"])
+    assert "repose: The parameter none is not one of the pipeline" in capsys.readouterr().err

@@ -1,0 +1,146 @@
+"""The compiled pipeline of foreign projects on this machine, and `repose kfp` as a user has it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import foreign
+import pytest
+
+from repose.errors import ReposeError
+from repose.kubeflow import local
+from repose.kubeflow.compiler import plan_for
+from repose.kubeflow.project import read_project
+
+
+def kfp(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """What a `repose kfp` command printed to standard output and error; it must end with the exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "repose.cli", "kfp", *arguments], cwd=folder, check=False, text=True, capture_output=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("KFP_")},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def run_local(folder: Path, remote: Path, *arguments: str) -> str:
+    output, _ = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), *arguments)
+    return output.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["flowers", "garden"])
+def test_a_foreign_project_ends_as_dvc_repro_would_end_it(project: Callable[[str], Path], name: str) -> None:
+    folder = project(name)
+    remote = folder.parent / "remote"
+    foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
+    foreign.dvc(folder, "push", "--quiet")
+    run = run_local(folder, remote)
+    assert not list(folder.rglob("dvc.lock"))
+    foreign.dvc(folder, "repro", "--all-pipelines")
+    by_dvc = {path: path.read_bytes() for path in folder.rglob("dvc.lock")}
+    assert by_dvc
+    for path in by_dvc:
+        path.unlink()
+    kfp(folder, "fetch", run)
+    assert {path: path.read_bytes() for path in folder.rglob("dvc.lock")} == by_dvc
+    assert foreign.dvc(folder, "status", "--json").strip() == "{}"
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> None:
+    foreign.dvc(flowers, "remote", "add", "--default", "store", str(flowers.parent / "remote"))
+    foreign.dvc(flowers, "push", "--quiet")
+    (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
+    output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
+    assert "no flowers" in output
+    assert "1 of 2 stages are not finished, first judge: Stage judge failed" in told
+    run = output.splitlines()[-1]
+    record = json.loads((flowers.parent / f"remote/kubeflow/runs/{run}/record.json").read_text())
+    assert [stage["state"] for stage in record["stages"]] == ["finished", "failed"]
+
+
+def test_without_a_remote(flowers: Path) -> None:
+    _, told = kfp(flowers, "run-local", code=1)
+    assert "repose: Name DVC's remote with --remote" in told
+
+
+def test_compile_and_check(flowers: Path) -> None:
+    _, told = kfp(flowers, "compile", "--check", code=1)
+    assert (
+        "Not current: components/count/component.yaml, components/judge/component.yaml, pipelines/pipeline.yaml."
+        in told
+    )
+    _, told = kfp(flowers, "compile")
+    assert "Written: components/count/component.yaml" in told
+    assert "are current" in kfp(flowers, "compile", "--check")[1]
+    assert "Everything was current." in kfp(flowers, "compile")[1]
+    (flowers / "pipelines" / "environments").mkdir()
+    (flowers / "pipelines" / "environments" / "here.yaml").write_text("image: a:1\n")
+    assert "Written: pipelines/pipeline-here.yaml" in kfp(flowers, "compile", "-e", "here")[1]
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        (
+            "scal=3",
+            "--param scal=3: it should be KEY=VALUE with a key of the params that a stage lists. Did you mean 'scale'",
+        ),
+        ("scale", "it should be KEY=VALUE"),
+        ("scale=many", "--param scale should be a whole number such as 2, not"),
+    ],
+)
+def test_params_that_do_not_fit(flowers: Path, param: str, message: str) -> None:
+    assert message in kfp(flowers, "run-local", "--remote", "r", "--runner", "subprocess", "-P", param, code=1)[1]
+
+
+def test_a_param_that_decides_which_stages_there_are(garden: Path) -> None:
+    (garden / "dvc.yaml").write_text((garden / "dvc.yaml").read_text().replace("[spade,", "[kinds, spade,"))
+    _, told = kfp(garden, "run-local", "--remote", "r", "--runner", "subprocess", "-P", "kinds=[rose]", code=1)
+    assert "--param kinds decides which stages there are: set it in tools.json and compile again." in told
+
+
+def test_submit_and_status_need_an_endpoint(flowers: Path) -> None:
+    for arguments in (["submit", "--remote", "s3://a/b"], ["status", "run"]):
+        assert "KFP_ENDPOINT" in kfp(flowers, *arguments, code=1)[1]
+
+
+def test_docker_without_an_engine(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{flowers}/none.sock")
+    assert local.default_runner() is local.Runner.SUBPROCESS
+    plan = plan_for(read_project(flowers), None)
+    with pytest.raises(ReposeError, match="no Docker engine that answers"):
+        local.run_local(plan, remote=str(flowers), endpoint="", runner=local.Runner.DOCKER, values={})
+
+
+def test_sources_are_what_git_would_track(flowers: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
+    (flowers / "secret").write_text("x")
+    local.copy_sources(flowers, flowers.parent / "copy")
+    copied = {
+        str(path.relative_to(flowers.parent / "copy"))
+        for path in (flowers.parent / "copy").rglob("*")
+        if path.is_file()
+    }
+    assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config"} <= copied
+    assert not {"secret", "petals.csv"} & copied
+
+
+def test_sources_without_git_are_all_but_outputs_and_what_dvc_ignores(flowers: Path) -> None:
+    (flowers / "made").mkdir()
+    (flowers / "made" / "petals.json").write_text("{}")
+    (flowers / ".dvcignore").write_text("ignored\n")
+    (flowers / "ignored").write_text("x")
+    local.copy_sources(flowers, flowers.parent / "copy")
+    copied = {
+        str(path.relative_to(flowers.parent / "copy"))
+        for path in (flowers.parent / "copy").rglob("*")
+        if path.is_file()
+    }
+    assert {"dvc.yaml", "count.py", ".dvc/config"} <= copied
+    assert not {"ignored", "made/petals.json", "petals.csv"} & copied
