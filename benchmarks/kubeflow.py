@@ -1,0 +1,119 @@
+"""The compiled pipeline beside `dvc repro` on a small profile: time, and what each stage moves.
+
+python -m benchmarks.kubeflow [--full]
+
+Both start from the same clean copies of the project; the pipeline runs one task after the other on this machine, as
+subprocesses, with a folder as DVC's remote. A second run finds all its work done. The profile: few mannequins and three
+steps of narrow networks; with --full the demo's own. A cached step's own work is its wall time less that of a process that
+imports the same and opens the project with DVC.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "download.mannequin.items": 24, "split.min_test_pairs": 4, "posemaps.height": 64, "posemaps.width": 48,
+    "train.threads": 1, "train.sample_every": 0, "evaluate.pairs": 6, "evaluate.threads": 1, "evaluate.picture_pairs": 2,
+    "systems.paper-m.steps": 3, "systems.paper-m.generator.width": 4, "systems.paper-m.discriminators.width": 4, "systems.attend.steps": 3,
+}  # fmt: skip
+START = "import repose.kubeflow.step, repose.kubeflow.lookup; from dvc.repo import Repo; Repo('.').index.graph"
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--full", action="store_true", help="the demo's own params")
+    changes = {} if arguments.parse_args().full else SMALL
+    with tempfile.TemporaryDirectory() as made:
+        by_dvc, by_kubeflow, remote = (Path(made) / name for name in ("dvc", "kubeflow", "remote"))
+        for folder in (by_dvc, by_kubeflow):
+            copy(folder, changes)
+        compiling, _ = timed(by_kubeflow, "repose", "kfp", "compile")
+        repro, _ = timed(by_dvc, "dvc", "repro")
+        local = ("repose", "kfp", "run-local", "--runner", "subprocess", "--remote", str(remote))
+        first, output = timed(by_kubeflow, *local)
+        again, cached = timed(by_kubeflow, *local)
+        start, _ = timed(by_kubeflow, sys.executable, "-c", START)
+        records = [record(remote, text) for text in (output, cached)]
+    same = "the same bytes" if records[0]["locks"] == records[1]["locks"] else "NOT the same"
+    print(f"lines: {lines()}")
+    print(f"repose kfp compile {compiling:.2f} s, all of the command")
+    print(
+        f"dvc repro {repro:.1f} s; pipeline {first:.1f} s ({first / repro:.2f} times); pipeline again {again:.1f} s; locks: {same}"
+    )
+    print(f"Python's and DVC's start, of that of each step: {start:.2f} s")
+    print("stage              run s  again s  fetched      MB   pushed      MB  again fetched      MB")
+    for ran, found in zip(records[0]["stages"], records[1]["stages"], strict=True):
+        a, b = ran["moved"], found["moved"]
+        print(
+            f"{ran['stage']:17}{ran['seconds']:7.1f}{found['seconds']:9.1f}{a['fetched']:9}{a['fetched_bytes'] / 1e6:8.2f}"
+            f"{a['pushed']:9}{a['pushed_bytes'] / 1e6:8.2f}{b['fetched']:15}{b['fetched_bytes'] / 1e6:8.2f}"
+        )
+
+
+def copy(folder: Path, changes: Mapping[str, Any]) -> None:
+    """The project as git has it, in a folder of its own, with other values of some params and without its lock."""
+    from repose.kubeflow.local import copy_sources
+    from repose.kubeflow.params import ParamsFile
+
+    copy_sources(ROOT, folder)
+    (folder / "dvc.lock").unlink()
+    (folder / "params.yaml").write_text(ParamsFile.read(ROOT / "params.yaml").with_values(changes))
+    subprocess.run([command("dvc"), "config", "--local", "core.no_scm", "true"], cwd=folder, check=True)
+
+
+def timed(folder: Path, name: str, *rest: str) -> tuple[float, str]:
+    """Seconds that a command takes, and what it prints."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [command(name), *rest], cwd=folder, check=True, capture_output=True, text=True, env=environment()
+    )
+    return time.perf_counter() - began, done.stdout
+
+
+def command(name: str) -> str:
+    """A command of this Python's environment."""
+    return name if Path(name).is_absolute() else str(Path(sys.executable).parent / name)
+
+
+def environment() -> dict[str, str]:
+    """With this Python's commands first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def record(remote: Path, output: str) -> dict[str, Any]:
+    """The record of the run whose name ends an output."""
+    run = output.splitlines()[-1]
+    found: dict[str, Any] = json.loads((remote / "kubeflow" / "runs" / run / "record.json").read_text())
+    return found
+
+
+def lines() -> str:
+    """How long the definition is, and what is made of it."""
+
+    def of(paths: Sequence[Path]) -> int:
+        return sum(len(path.read_text().splitlines()) for path in paths)
+
+    parts = {
+        "dvc.yaml": [ROOT / "dvc.yaml"],
+        "components": sorted((ROOT / "components").rglob("*.yaml")),
+        "pipeline": [ROOT / "pipelines" / "pipeline.yaml"],
+        "compiler (project, params, needs, compiler)": [
+            ROOT / "src/repose/kubeflow" / f"{name}.py" for name in ("project", "params", "needs", "compiler")
+        ],
+        "all of kubeflow/": sorted((ROOT / "src/repose/kubeflow").glob("*.py")),
+    }
+    return ", ".join(f"{name} {of(paths):,}" for name, paths in parts.items())
+
+
+if __name__ == "__main__":
+    main()
