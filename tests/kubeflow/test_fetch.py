@@ -176,3 +176,12 @@ def test_the_command_line(
     with pytest.raises(SystemExit):
         record.main(["--pipeline", "flowers", "--run", "run-1", "--remote", str(remote), "--param", "none", "2"])
     assert "repose: The parameter none is not one of the pipeline" in capsys.readouterr().err
+
+
+def test_work_that_only_the_image_s_lock_knows_is_in_the_record(flowers: Path, image: Path, remote: Path) -> None:
+    foreign.dvc(flowers, "repro")
+    foreign.dvc(flowers, "push")  # without the run-cache
+    shutil.copy(flowers / "dvc.lock", image / "dvc.lock")
+    left = leave(image, remote)
+    assert left["stages"][0]["state"] == "finished"
+    assert yaml.safe_load(left["locks"]["dvc.lock"])["stages"]["count"]["outs"][0]["path"] == "made"

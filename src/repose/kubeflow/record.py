@@ -18,7 +18,7 @@ from repose.kubeflow.lookup import Lookup
 from repose.kubeflow.pointer import Entry, lock_texts
 from repose.kubeflow.project import Project
 from repose.kubeflow.remote import OWN, Remote
-from repose.kubeflow.step import image_project
+from repose.kubeflow.step import image_project, own_entry
 from repose.kubeflow.workspace import apply_params, prepare, workspace
 from repose.terminal import say
 
@@ -42,7 +42,7 @@ def leave_record(
         project = apply_params(prepare(folder, {}), params, None)
         store = Remote(project.repo)
         left = _left(store, run)
-        entries = _entries(project, store, left)
+        entries = _entries(project, store, image, left)
         record = {
             "format": FORMAT, "run": run, "pipeline": pipeline, "remote": store.address,
             "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _stages(project, entries, left),
@@ -60,7 +60,7 @@ def _left(remote: Remote, run: str) -> dict[str, dict[str, Any]]:
     return {found["stage"]: found for found in (json.loads(content) for content in contents if content)}
 
 
-def _entries(project: Project, remote: Remote, left: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
+def _entries(project: Project, remote: Remote, image: Path, left: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
     """The entries of all stages that are done, in DVC's order."""
     known = {address: entry for found in left.values() for address, entry in found["upstream"].items()}
     known |= {address: found["entry"] for address, found in left.items() if "entry" in found}
@@ -70,7 +70,7 @@ def _entries(project: Project, remote: Remote, left: Mapping[str, Mapping[str, A
         if entry is None and stage.address not in left and all(upstream in entries for upstream in stage.upstream):
             lookup = Lookup(project, entries, remote)
             key = lookup.key(stage)
-            entry = lookup.found(key) if key is not None else None
+            entry = lookup.found(key, own_entry(stage, image, key)) if key is not None else None
         if entry is not None:
             entries[stage.address] = entry
     return entries

@@ -93,7 +93,7 @@ def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[
         raise ReposeError(f"The task of {stage.address} needs the pointers of {', '.join(missing)} as --input.")
     key = lookup.key(stage)
     if key is not None:
-        found = lookup.found(key, _own_entry(stage, image, key))
+        found = lookup.found(key, own_entry(stage, image, key))
         if found is not None:
             return found, "found in the run-cache"
     entry, key = _run(project, stage, lookup, key)
@@ -101,7 +101,7 @@ def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[
     return entry, "run"
 
 
-def _own_entry(stage: Stage, image: Path, key: str) -> list[Entry]:
+def own_entry(stage: Stage, image: Path, key: str) -> list[Entry]:
     """The entry of the dvc.lock that came with the image, if it is of this very work."""
     from dvc.stage.cache import _get_cache_hash
 
