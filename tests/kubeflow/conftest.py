@@ -1,6 +1,8 @@
 """Foreign DVC projects and a run of each, made once."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,16 @@ import foreign
 import pytest
 
 pytest.importorskip("kfp")
+import dvc.logger  # noqa: F401 (it keeps the streams that it finds, and a test's own are closed with it)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step sets variables of its process, which is this one, and finds the stages' commands on the path."""
+    for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR", "AWS_MAX_ATTEMPTS"):
+        monkeypatch.setenv(name, "set")  # so that it is put back as it was
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")

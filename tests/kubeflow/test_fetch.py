@@ -1,10 +1,8 @@
 """The record that a run leaves, and what fetch makes of it: also of a run that failed half-way."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,6 @@ import yaml
 from repose.errors import ReposeError
 from repose.kubeflow import record
 from repose.kubeflow.fetch import fetch_run
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step sets variables of its process, which is this one."""
-    for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR", "AWS_MAX_ATTEMPTS"):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture

@@ -9,20 +9,13 @@ import time
 from pathlib import Path
 
 import foreign
+import psutil
 import pytest
 import steps
 import yaml
 
 from repose.errors import ReposeError
 from repose.kubeflow import step
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step sets variables of its process, which is this one."""
-    for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR", "AWS_MAX_ATTEMPTS"):
-        monkeypatch.setenv(name, os.environ.get(name, "1"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture
@@ -295,8 +288,12 @@ def test_a_step_that_is_told_to_stop_pushes_its_unfinished_work(
     monkeypatch.setenv("STARTED", str(flowers.parent / "started"))
     process = started(flowers, remote, monkeypatch, every="1000")
     waiting_for(flowers.parent / "started")
+    (stage,) = (
+        child for child in psutil.Process(process.pid).children(recursive=True) if "count.py" in child.cmdline()[1:]
+    )
     process.terminate()
     assert process.wait(30) == 1
+    assert not stage.is_running()
     assert list((remote / "kubeflow" / "unfinished").iterdir())
 
 

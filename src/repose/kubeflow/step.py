@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -300,7 +301,12 @@ def image_project() -> Path:
 
 
 def stop(number: int, _: FrameType | None) -> NoReturn:
-    """End as on an error, so that unfinished work is pushed."""
+    """End what the stage started, then end as on an error, so that unfinished work is pushed."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     raise ReposeError(f"The step was told to stop (signal {number}).")
 
 
