@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check bench lock image test-image test-s3 clean
+.PHONY: demo test check metrics-diff compile compile-check submit bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
@@ -18,6 +18,18 @@ test-s3: .venv/ready  ## S3 against Ceph's radosgw, which Debian's packages brin
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy
+
+metrics-diff: .venv/ready  ## the committed scores beside those of another branch (BASE, else main), as Markdown
+	dvc metrics diff --all --md "$${BASE:-main}"
+
+compile: .venv/ready  ## dvc.yaml to Kubeflow: components/ and pipelines/pipeline.yaml
+	repose kfp compile
+
+compile-check: .venv/ready  ## is what `make compile` wrote current?
+	repose kfp compile --check
+
+submit: .venv/ready  ## a run in the cluster of KFP_ENDPOINT, in the environment production; IMAGE by digest, else its own
+	repose kfp submit -e production --image "$$IMAGE"
 
 bench: .venv/ready  ## what the README's figures come from
 	python -m benchmarks

@@ -74,9 +74,9 @@ def test_every_link_and_picture_is_there() -> None:
 
 
 def test_make_has_the_targets_that_the_readme_names() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README, re.DOTALL))
-    named = set(re.findall(r"\bmake (\w+)\b", commands))
+    named = set(re.findall(r"\bmake ([\w-]+)", commands))
     assert {"demo", "test", "check", "bench"} <= named <= targets
 
 

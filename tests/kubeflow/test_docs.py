@@ -1,0 +1,128 @@
+"""What pipelines/README.md says is so: its keys and their defaults, its commands, targets, names and links, its example."""
+
+import re
+import shutil
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from foreign import dvc
+from typer.main import get_command
+
+from repose.cli import app
+from repose.kubeflow import compiler
+from repose.kubeflow.needs import (
+    Accelerator,
+    Environment,
+    OutMeta,
+    Retries,
+    Security,
+    SharedCache,
+    StageMeta,
+    Toleration,
+)
+from repose.kubeflow.project import read_project
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "pipelines" / "README.md").read_text()
+NESTED = {  # how the page writes a key whose value has keys of its own
+    "accelerator": ("accelerator.", Accelerator), "tolerations": ("tolerations[].", Toleration),
+    "retries": ("retries.", Retries), "cache": ("cache.", SharedCache), "security": ("security.", Security),
+}  # fmt: skip
+
+
+def table(head: str) -> dict[str, Any]:
+    """Key and default of each row of a table."""
+    rows = PAGE.split(f"| {head} | default | what |\n|---|---|---|\n")[1].split("\n\n")[0]
+    cells = re.findall(r"^\| `([^`]+)` \| (?:`([^`]+)` )?\| \S", rows, re.MULTILINE)
+    assert len(cells) == len(rows.splitlines())
+    return {key: yaml.safe_load(default) if default else None for key, default in cells}
+
+
+def default(field: Field[Any]) -> Any:
+    """What a key is where it is not given; none of them is empty on purpose."""
+    return None if field.default in (MISSING, None, ()) else field.default
+
+
+def keys(kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Key and default of each field."""
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name in NESTED:
+            found |= keys(NESTED[field.name][1], NESTED[field.name][0])
+        elif kind is StageMeta and field.name == "outs":
+            found |= {"outs.PATH": None} | keys(OutMeta, "outs.PATH.")
+        else:
+            found[f"{prefix}{field.name}"] = default(field)
+    return found
+
+
+def commands() -> list[str]:
+    """The commands in blocks and in the text."""
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
+    return [*"\n".join(blocks).splitlines(), *inline]
+
+
+def test_the_keys_of_meta_kfp_and_their_defaults() -> None:
+    assert list(table("key").items()) == list(keys(StageMeta).items())
+
+
+def test_the_keys_of_an_environment_and_their_defaults() -> None:
+    assert list(table("key of an environment").items()) == list(keys(Environment).items())
+
+
+def test_the_comparison_knows_nested_keys_and_defaults() -> None:
+    said = keys(StageMeta)
+    assert said["retries.backoff"] == "30s"
+    assert said["tolerations[].operator"] == "Exists"
+    assert {"cpu", "secrets", "outs.PATH.page", "unfinished"} <= set(said)
+
+
+def test_its_commands_and_their_options() -> None:
+    kfp = get_command(app).commands["kfp"]
+    named = {}
+    for line in commands():
+        for name, rest in re.findall(r"repose kfp ([a-z-]+)([^&;)]*)", line):
+            options = set(re.findall(r"(?<!\S)--?[a-zA-Z][\w-]*", rest.split("#")[0]))
+            named[name] = named.get(name, set()) | options
+    assert set(named) == set(kfp.commands)
+    for name, options in named.items():
+        assert options <= {option for parameter in kfp.commands[name].params for option in parameter.opts}, name
+
+
+def test_its_targets_of_make() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    called = [call for line in commands() for call in re.findall(r"(?<!\S)make((?: [a-z0-9-]+)+)", line)]
+    named = {target for call in called for target in call.split()}
+    assert {"image", "compile-check", "metrics-diff", "submit"} <= named <= targets
+
+
+def test_its_links_and_files() -> None:
+    folder = ROOT / "pipelines"
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGE):
+        assert (folder / target).exists(), target
+    named = set(re.findall(r"`((?:tests|src|environments|pipelines)/[\w./-]+)`", PAGE))
+    for name in named - {"pipelines/environments/NAME.yaml"}:
+        assert (ROOT / name).exists() or (folder / name).exists(), name
+
+
+def test_what_the_environments_ask_the_cluster_for_is_named() -> None:
+    texts = [(ROOT / compiler.ENVIRONMENTS / f"{name}.yaml").read_text() for name in ("staging", "production")]
+    for name in ("repose-s3", "registry", "repose-runner", "repose-dvc-cache"):
+        assert f"`{name}`" in PAGE
+        assert any(name in text for text in texts), name
+    staging = yaml.safe_load(texts[0])
+    assert f"dvc remote add -d store {staging['remote']} " in PAGE
+    assert set(staging["defaults"]["secrets"]["repose-s3"]) == set(re.findall(r"(?:'|\\n)(\w+)=%s", PAGE))
+
+
+def test_the_stage_that_it_adds_is_compiled(tmp_path: Path) -> None:
+    (stage,) = re.findall(r"```yaml\n(  scores:\n.*?)```", PAGE, re.DOTALL)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text().replace("\nplots:", f"\n{stage}\nplots:", 1))
+    dvc(tmp_path, "init", "--no-scm", "--quiet")
+    plan = compiler.plan_for(read_project(tmp_path), None)
+    assert plan["scores"].outputs == {"reports_scores": "Markdown"}
+    assert ("scores", "evaluate") in compiler.edges_of(plan)

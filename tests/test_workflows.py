@@ -1,0 +1,109 @@
+"""The workflows: they call make and nothing else, may only read, and show the one secret to the one step that needs it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TARGETS = set(re.findall(r"^([\w./-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+MAKE = re.compile(r'make(?: -s)?((?: [\w./-]+)+)(?: >> "\$GITHUB_STEP_SUMMARY")?')
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A workflow; YAML 1.1 reads the key `on` as true."""
+    content = yaml.safe_load(path.read_text())
+    return {"on" if key is True else key: value for key, value in content.items()}
+
+
+def workflow(name: str) -> dict[str, Any]:
+    return read(ROOT / ".github" / "workflows" / f"{name}.yml")
+
+
+def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in content["jobs"].values() for step in job["steps"]]
+
+
+def places(value: Any, at: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str]]:
+    """Every text in a workflow, with the keys that lead to it."""
+    if isinstance(value, dict):
+        return [found for key, child in value.items() for found in places(child, (*at, str(key)))]
+    if isinstance(value, list):
+        return [found for number, child in enumerate(value) for found in places(child, (*at, str(number)))]
+    return [(at, str(value))]
+
+
+def test_there_are_two() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["checks", "release"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_command_is_make_of_a_target_that_there_is(path: Path) -> None:
+    runs = [step["run"] for step in steps(read(path)) if "run" in step]
+    assert runs
+    for run in runs:
+        called = MAKE.fullmatch(run)
+        assert called, run
+        assert set(called[1].split()) <= TARGETS, run
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_it_may_read_and_no_more(path: Path) -> None:
+    content = read(path)
+    assert content["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in content["jobs"].values())
+    checkouts = [step for step in steps(content) if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) == len(content["jobs"])
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_action_is_one_of_github_by_its_major_version(path: Path) -> None:
+    used = [step["uses"] for step in steps(read(path)) if "uses" in step]
+    assert used
+    assert all(re.fullmatch(r"actions/(checkout|setup-python|cache)@v\d+", action) for action in used), used
+
+
+def test_when_they_run() -> None:
+    assert workflow("checks")["on"] == "pull_request"
+    assert workflow("release")["on"] == {"push": {"tags": ["v*"]}}
+
+
+def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
+    assert "secrets" not in (ROOT / ".github" / "workflows" / "checks.yml").read_text()
+    called = [step for step in steps(workflow("checks")) if "run" in step]
+    (compared,) = [step for step in called if "metrics-diff" in step["run"]]
+    assert compared["run"].endswith('>> "$GITHUB_STEP_SUMMARY"')
+    assert compared["env"] == {"BASE": "origin/${{ github.base_ref }}"}
+    checkout = steps(workflow("checks"))[0]
+    assert checkout["with"]["fetch-depth"] == 0  # all branches: the target's metrics.json is there
+    assert {"check", "compile-check", "test"} <= set(" ".join(step["run"] for step in called).split())
+
+
+def test_the_one_secret_goes_to_the_step_that_submits() -> None:
+    found = [(at, text) for at, text in places(workflow("release")) if "secrets." in text]
+    (decides, of_job), (goes, of_step) = found
+    assert decides == ("jobs", "submit", "env", "SUBMIT")
+    assert re.fullmatch(r"\$\{\{ secrets\.KFP_TOKEN != ''( && vars\.\w+ != '')+ \}\}", of_job)  # true or false
+    (number,) = [n for n, step in enumerate(steps(workflow("release"))) if step.get("run") == "make submit"]
+    assert (goes, of_step) == (
+        ("jobs", "submit", "steps", str(number), "env", "KFP_TOKEN"),
+        "${{ secrets.KFP_TOKEN }}",
+    )
+    submit = steps(workflow("release"))[number]
+    assert submit["if"] == "env.SUBMIT == 'true'"
+    assert set(submit["env"]) == {"KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "IMAGE"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_expression_is_part_of_a_command(path: Path) -> None:
+    """A branch's name or a secret in a command's text would be read by the shell, or stand in the log."""
+    assert not [text for at, text in places(read(path)) if at[-1] == "run" and "${{" in text]
+
+
+def test_make_submits_by_the_environment_alone() -> None:
+    (recipe,) = re.findall(r"^submit:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe == 'repose kfp submit -e production --image "$$IMAGE"'  # make shows the line: no value is in it
