@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import compiled
+import foreign
 import pytest
 import yaml
 
@@ -291,10 +292,32 @@ def test_an_image_on_the_command_line_wins(flowers: Path) -> None:
 
 def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers: Path) -> None:
     assert "defaultValue" not in pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]["remote"]
-    config = flowers / ".dvc" / "config"
-    config.write_text(config.read_text() + "    remote = store\n['remote \"store\"']\n    url = s3://bucket/dvc\n")
-    said = pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]["remote"]
-    assert said["defaultValue"] == "s3://bucket/dvc"
+    foreign.dvc(flowers, "remote", "add", "--local", "--default", "mine", "/of/this/machine")
+    assert "defaultValue" not in pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]["remote"]
+    foreign.dvc(flowers, "remote", "add", "--default", "store", "s3://bucket/dvc")
+    foreign.dvc(flowers, "remote", "modify", "store", "endpointurl", "http://minio:9000")
+    said = pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]
+    assert said["remote"]["defaultValue"] == "s3://bucket/dvc"
+    assert said["endpoint"]["defaultValue"] == "http://minio:9000"
+    name = environment(flowers, "remote: s3://other\n")
+    said = pipeline(flowers, name).spec["root"]["inputDefinitions"]["parameters"]
+    assert (said["remote"]["defaultValue"], said["endpoint"]["defaultValue"]) == ("s3://other", "")
+
+
+def test_without_kubeflow_s_cache(flowers: Path) -> None:
+    plan = compiler.plan_for(read_project(flowers), None)
+    tasks = compiled.read(compiler.text_of(compiler.pipeline_of(plan, caching=False))).tasks
+    assert [task["cachingOptions"] for task in tasks.values()] == [{}, {}]
+
+
+@pytest.mark.parametrize(("image", "fits"), [("a:latest", False), ("a", False), ("a@sha256:" + "0" * 64, True)])
+def test_an_image_by_digest_where_that_is_asked_for(flowers: Path, image: str, fits: bool) -> None:
+    name = environment(flowers, "digest_required: true\n")
+    if fits:
+        assert image in compiler.write_pipeline(read_project(flowers), name, image).read_text()
+    else:
+        with pytest.raises(ReposeError, match=f"show: the image should be given by digest .*not as '{image}'"):
+            compiler.write_pipeline(read_project(flowers), name, image)
 
 
 BAD = {
@@ -417,10 +440,6 @@ BAD_ENVIRONMENTS = {
     "an unknown need of a stage": (
         "stages: {count: {memry: 1Gi}}",
         r"stages\.count: unknown key 'memry'. Did you mean 'memory'",
-    ),
-    "a tag where a digest is required": (
-        "image: a:latest\ndigest_required: true",
-        r"image should be given by digest .*'a:latest'",
     ),
     "outputs": ("stages: {count: {outs: {made: Model}}}", r"stages\.count: unknown key 'outs'"),
 }

@@ -95,12 +95,12 @@ def test_compile_and_check(flowers: Path) -> None:
     ],
 )
 def test_params_that_do_not_fit(flowers: Path, param: str, message: str) -> None:
-    assert message in kfp(flowers, "run-local", "--remote", "r", "--runner", "subprocess", "-P", param, code=1)[1]
+    assert message in kfp(flowers, "run-local", "--remote", "./r", "--runner", "subprocess", "-P", param, code=1)[1]
 
 
 def test_a_param_that_decides_which_stages_there_are(garden: Path) -> None:
     (garden / "dvc.yaml").write_text((garden / "dvc.yaml").read_text().replace("[spade,", "[kinds, spade,"))
-    _, told = kfp(garden, "run-local", "--remote", "r", "--runner", "subprocess", "-P", "kinds=[rose]", code=1)
+    _, told = kfp(garden, "run-local", "--remote", "./r", "--runner", "subprocess", "-P", "kinds=[rose]", code=1)
     assert "--param kinds decides which stages there are: set it in tools.json and compile again." in told
 
 
@@ -144,3 +144,9 @@ def test_sources_without_git_are_all_but_outputs_and_what_dvc_ignores(flowers: P
     }
     assert {"dvc.yaml", "count.py", ".dvc/config"} <= copied
     assert not {"ignored", "made/petals.json", "petals.csv"} & copied
+
+
+def test_a_remote_that_is_neither_name_nor_address(flowers: Path) -> None:
+    for command in (["run-local", "--runner", "subprocess"], ["fetch", "run-1"]):
+        _, told = kfp(flowers, *command, "--remote", "store", code=1)
+        assert "There is no remote 'store' in DVC's configuration; there are: none. Name one, or an address" in told

@@ -72,30 +72,30 @@ def submit(
     endpoint: Endpoint = "",
     experiment: Annotated[str | None, typer.Option(help="In which the run is listed.", metavar="NAME")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run.", metavar="NAME")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no task from Kubeflow's cache.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended; shows its tasks.")] = False,
 ) -> None:  # fmt: skip
     """Start a run in the cluster that KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN name."""
     from repose.kubeflow import client
     from repose.kubeflow.compiler import pipeline_of, plan_for, text_of
     from repose.kubeflow.endpoint import read_endpoint
+    from repose.kubeflow.needs import check_image
     from repose.kubeflow.project import read_project
 
     cluster = read_endpoint()
     plan = plan_for(read_project(Path.cwd()), environment, image)
-    values = _values(plan, params or [])
-    address = remote or plan.remote
-    if address is None:
-        raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
-    values |= {"remote": _address(plan, address), "endpoint": endpoint or plan.environment.endpoint or ""}
+    check_image(plan.environment, environment or "The base")
+    address, endpoint = _remote(plan, remote, endpoint)
+    values = _values(plan, params or []) | {"remote": address, "endpoint": endpoint}
     run = client.submit(
-        cluster, text=text_of(pipeline_of(plan)), pipeline=plan.name, values=values, experiment=experiment, run_name=name,
-        service_account=plan.environment.service_account,
+        cluster, text=text_of(pipeline_of(plan, caching=not no_cache)), pipeline=plan.name, values=values,
+        experiment=experiment, run_name=name, service_account=plan.environment.service_account,
     )  # fmt: skip
     say(f"Run {run.id}: {run.address}")
     typer.echo(run.id)
     if wait:
         client.wait(cluster, run.id)
-        say(f"`repose kfp fetch {run.id}` brings its results here.")
+        say(f"`repose kfp fetch {run.id}{f' -e {environment}' if environment else ''}` brings its results here.")
 
 
 @app.command("status")
@@ -110,12 +110,17 @@ def status_(run: RunId) -> None:
 
 @app.command()
 def fetch(
-    run: RunId, remote: Remote = None, endpoint: Endpoint = "",
+    run: RunId, environment: EnvironmentName = None, remote: Remote = None, endpoint: Endpoint = "",
     force: Annotated[bool, typer.Option("--force", help="Also over changes that are not committed.")] = False,
 ) -> None:  # fmt: skip
     """Bring a run's dvc.lock, params and metrics into this folder; `dvc pull` then brings the outputs."""
+    from repose.kubeflow.compiler import plan_for
     from repose.kubeflow.fetch import fetch_run
+    from repose.kubeflow.project import read_project
 
+    if environment and not remote:
+        plan = plan_for(read_project(Path.cwd()), environment)
+        remote, endpoint = plan.remote, endpoint or plan.endpoint
     fetch_run(Path.cwd(), run, remote=remote, endpoint=endpoint, force=force)
 
 
@@ -133,10 +138,7 @@ def run_local(
 
     project = read_project(Path.cwd())
     plan = plan_for(project, environment, image)
-    address = remote or plan.remote
-    if address is None:
-        raise ReposeError("Name DVC's remote with --remote, such as a folder or s3://bucket/path.")
-    address, endpoint = _address(plan, address), endpoint or plan.environment.endpoint or ""
+    address, endpoint = _remote(plan, remote, endpoint)
     chosen = local.default_runner() if runner is RunnerChoice.AUTO else local.Runner(runner.value)
     run = local.run_local(plan, remote=address, endpoint=endpoint, runner=chosen, values=_values(plan, params or []))
     ended = read_record(open_remote(project, address, endpoint), run)["stages"]
@@ -148,7 +150,8 @@ def run_local(
             f"Run {run}: {len(failed)} of {len(ended)} stages are not finished, first {first['stage']}: "
             f"{first.get('message') or first['state']}"
         )
-    say(f"Run {run} is done. `repose kfp fetch {run} --remote {address}` brings its results here.")
+    at = f"--remote {address}{f' --endpoint {endpoint}' if endpoint else ''}"
+    say(f"Run {run} is done. `repose kfp fetch {run} {at}` brings its results here.")
 
 
 def _listed(paths: Sequence[Path]) -> str:
@@ -156,11 +159,26 @@ def _listed(paths: Sequence[Path]) -> str:
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
-def _address(plan: Any, remote: str) -> str:
-    """The address of a remote that is given by its name or address; a folder's in full."""
-    config = plan.project.repo.config["remote"]
-    address = str(config[remote]["url"]) if remote in config else remote
-    return address if "://" in address else str(Path(address).absolute())
+def _remote(plan: Any, remote: str | None, endpoint: str) -> tuple[str, str]:
+    """Address and endpoint of DVC's remote: as said, else the environment's, else the project's default.
+
+    Raises:
+        ReposeError: there is none, or what was said is neither a name nor an address.
+    """
+    from repose.kubeflow.fetch import check_address
+
+    config = plan.project.repo.config
+    known = config["remote"]
+    name = remote or (None if plan.environment.remote else config["core"].get("remote"))
+    address = name or plan.remote
+    if address is None:
+        raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
+    check_address(plan.project, address)
+    if address in known:
+        address, own = str(known[address]["url"]), str(known[address].get("endpointurl") or "")
+    else:
+        own = plan.endpoint if address == plan.remote else ""
+    return (address if "://" in address else str(Path(address).resolve())), endpoint or own
 
 
 def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from repose.kubeflow.needs import (
     Needs,
     StageMeta,
     check_environment,
+    check_image,
     default_needs,
     needs_of,
     out_meta,
     out_names,
     page_names,
     read_environment,
-)  # fmt: skip
+)
 from repose.kubeflow.params import Leaf, leaves_of, to_pipeline
 from repose.kubeflow.project import Producer, Project, Stage, name_of, task_name, unique
 
@@ -106,7 +107,13 @@ class Plan:
     @property
     def remote(self) -> str | None:
         """Address of DVC's remote: the environment's, else the project's own; None: whoever starts a run says it."""
-        return self.environment.remote or _own_remote(self.project)
+        return self.environment.remote or own_remote(self.project).get("url")
+
+    @property
+    def endpoint(self) -> str:
+        """Of an S3 server other than Amazon's: the environment's, else that of the project's own remote."""
+        own = {} if self.environment.remote else own_remote(self.project)
+        return self.environment.endpoint or own.get("endpointurl") or ""
 
 
 def make_plan(project: Project, environment: Environment, where: str) -> Plan:
@@ -144,10 +151,11 @@ def write_pipeline(project: Project, environment: str, image: str | None = None)
     """Compile the pipeline for one environment alone; return its file.
 
     Raises:
-        ReposeError: see `plan_for`.
+        ReposeError: see `plan_for`; the image is not by digest where that is asked for.
     """
-    path = project.folder / PIPELINES / f"pipeline-{environment}.yaml"
-    write_text(path, text_of(pipeline_of(plan_for(project, environment, image))))
+    path, plan = project.folder / PIPELINES / f"pipeline-{environment}.yaml", plan_for(project, environment, image)
+    check_image(plan.environment, environment)
+    write_text(path, text_of(pipeline_of(plan)))
     return path
 
 
@@ -222,7 +230,7 @@ def component_of(name: str, tasks: list[Task], plan: Plan) -> Any:
     parameters |= {port: _input(_type(ports[0].type), port in everywhere) for port, ports in inputs.items()}
     parameters |= {key: _parameter(found, len(tasks)) for key, found in leaves.items()}
     parameters |= {key: (str, found[0][1]) for key, found in versions.items()}
-    parameters |= {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.environment.endpoint or "")}
+    parameters |= {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.endpoint)}
     parameters |= {out: (dsl.Output[_type(kind)], _REQUIRED) for out, kind in outputs.items()}
 
     def container(**at: Any) -> Any:
@@ -251,13 +259,13 @@ def components_of(plan: Plan) -> dict[str, Any]:
     return {name: component_of(name, tasks, plan) for name, tasks in plan.groups.items()}
 
 
-def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None) -> Any:
-    """The pipeline of all stages, and the task that leaves the run's record."""
+def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, caching: bool = True) -> Any:
+    """The pipeline of all stages, and the task that leaves the run's record; with or without Kubeflow's cache."""
     from kfp import dsl
 
     components = components or components_of(plan)
     record = _record_component(plan)
-    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.environment.endpoint or "")}
+    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.endpoint)}
     parameters |= _pipeline_parameters(plan)
     comments = {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
     comments |= {key: leaf.comment for key, leaf in plan.leaves.items()}
@@ -276,7 +284,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None) -> Any:
                     stage=task.stage.address, **where, **given, **dict(task.versions)
                 )
                 done[task.stage.address] = made.set_display_name(task.stage.address)
-                if task.stage.always_changed:
+                if task.stage.always_changed or not caching:
                     made.set_caching_options(False)
                 _place(made, task.meta)
 
@@ -442,7 +450,7 @@ def _function(
 def _record_component(plan: Plan) -> Any:
     from kfp import dsl
 
-    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.environment.endpoint or "")}
+    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.endpoint)}
     parameters |= _pipeline_parameters(plan)
 
     def container(**at: Any) -> Any:
@@ -496,10 +504,11 @@ def _place(task: Any, needs: Needs) -> None:
         kubernetes.set_security_context(task, s.run_as_user, s.run_as_group, s.run_as_non_root)
 
 
-def _own_remote(project: Project) -> str | None:
-    config = project.repo.config
-    name = config["core"].get("remote")
-    return config["remote"][name]["url"] if name else None
+def own_remote(project: Project) -> Mapping[str, Any]:
+    """The default remote of .dvc/config, which is committed; what config.local says is of one machine."""
+    config = project.repo.config.load_one("repo")
+    found: Mapping[str, Any] = config["remote"].get(config["core"].get("remote"), {})
+    return found
 
 
 def _stale(folder: Path, written: Mapping[Path, str]) -> list[Path]:

@@ -65,12 +65,35 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
 
 
 def open_remote(project: Project, remote: str | None, endpoint: str) -> Remote:
-    """DVC's remote by its name or address; None: the project's default."""
+    """DVC's remote by its name or address; None: the project's default. An endpoint replaces the configured one.
+
+    Raises:
+        ReposeError: it is neither a name nor an address.
+    """
     config = project.repo.config
-    if remote is None or remote in config["remote"]:
-        return Remote(project.repo, remote)
+    name = remote or config["core"].get("remote")
+    if name in config["remote"]:
+        config["remote"][name] |= {"endpointurl": endpoint} if endpoint else {}
+        return Remote(project.repo, name)
+    if remote is None:
+        return Remote(project.repo, None)
+    check_address(project, remote)
     config["remote"][NAME] = {"url": remote} | ({"endpointurl": endpoint} if endpoint else {})
     return Remote(project.repo, NAME)
+
+
+def check_address(project: Project, remote: str) -> None:
+    """Refuse a word that is neither the name of a remote nor an address.
+
+    Raises:
+        ReposeError: it is not.
+    """
+    known = project.repo.config["remote"]
+    if remote not in known and "/" not in remote:
+        raise ReposeError(
+            f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or an "
+            f"address such as s3://bucket/path or ./{remote}."
+        )
 
 
 def _differs(path: Path, content: bytes) -> bool:

@@ -64,6 +64,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' commands
         with _environment(REPOSE_PROJECT=str(root / "project"), PATH=path), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of an image without 'python' in its name
+            warnings.simplefilter("ignore", UserWarning)  # of what only a cluster can give a task
             local.init(chosen, pipeline_root=str(root / "artifacts"), raise_on_error=False)
             logging.getLogger().setLevel(logging.WARNING)
             pipeline = components.load_component_from_file(str(file))

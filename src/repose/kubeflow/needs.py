@@ -21,7 +21,7 @@ from repose.errors import ReposeError
 from repose.kubeflow.project import Project, Stage, name_of
 from repose.settings import build, nearest, read_params
 
-TypeName = Literal["Artifact", "Dataset", "Model", "Metrics", "ClassificationMetrics", "HTML", "Markdown"]
+TypeName = Literal["Artifact", "Dataset", "Model", "Metrics", "HTML", "Markdown"]
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")  # as Kubernetes writes amounts
 DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -159,16 +159,24 @@ def check_environment(environment: Environment, project: Project, where: str) ->
     """Refuse an environment that does not fit the project.
 
     Raises:
-        ReposeError: it names a stage that is not there, or no image, or one without a digest where that is required.
+        ReposeError: it names a stage that is not there.
     """
     known = list(dict.fromkeys(name for stage in project.stages for name in (stage.group, stage.address)))
     for name in environment.stages:
         if name not in known:
             raise ReposeError(f"{where}: stages: there is no stage {name!r} in dvc.yaml{nearest(name, known)}")
+
+
+def check_image(environment: Environment, where: str) -> None:
+    """Refuse an image that could be another one tomorrow, where the environment asks for that.
+
+    Raises:
+        ReposeError: the image is not given by digest.
+    """
     if environment.digest_required and not DIGEST.fullmatch(environment.image or ""):
         raise ReposeError(
-            f"{where}: image should be given by digest (NAME@sha256:...), not {environment.image!r}: what a name or tag "
-            "stands for can change, and Kubeflow's cache would not notice. `docker inspect --format "
+            f"{where}: the image should be given by digest (--image NAME@sha256:...), not as {environment.image!r}: what a "
+            "name or tag stands for can change, and Kubeflow's cache would not notice. `docker inspect --format "
             "'{{index .RepoDigests 0}}' IMAGE` prints it after a push."
         )
 
