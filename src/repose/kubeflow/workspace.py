@@ -58,8 +58,7 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     (folder / ".dvc").mkdir(exist_ok=True)
     at: dict[str, Any] = {"url": remote}
     if remote.startswith("s3://"):  # waits in seconds; tries again are the business of `remote`
-        at |= {"connect_timeout": 10, "read_timeout": 60} | ({"endpointurl": endpoint} if endpoint else {})
-        os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")
+        at |= {"connect_timeout": 10, "read_timeout": 30} | ({"endpointurl": endpoint} if endpoint else {})
     shared = os.environ.get("REPOSE_DVC_CACHE")
     # as root a link to the cache can be written through, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
