@@ -263,7 +263,8 @@ class StepCases:
         )  # fmt: skip
         assert over_s3.run("count")["how"] == "run"
         over_s3.storage.proxy.fail(
-            Fault(drop_response=3, methods="GET", paths="files/md5", times=4), Fault(rate=100, methods="GET", paths="files/md5")
+            Fault(drop_response=3, methods="GET", paths="files/md5", times=4),
+            Fault(rate=100, methods="GET", paths="files/md5"),
         )
         assert over_s3.run("judge")["how"] == "run"
         over_s3.check_whole()

@@ -1,7 +1,6 @@
 """Steps with a remote in S3, through a proxy that fails; against Ceph's radosgw, which refuses what is wrong."""
 
 import pytest
-
 from step_cases import Flowers, StepCases, flowers_made, over_s3
 
 __all__ = ["TestSteps", "flowers_made", "over_s3"]

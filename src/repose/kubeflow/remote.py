@@ -82,7 +82,14 @@ class Remote:
             self._fs, self._root, self._odb = remote.fs, remote.path, remote.odb
             if self._fs.protocol == "s3":
                 _try_once(self._fs.fs_args)
-        except (DvcException, ConfigError, FileSystemConfigError, AuthError, RemoteMissingDepsError) as error:
+        except (
+            DvcException,
+            ConfigError,
+            FileSystemConfigError,
+            AuthError,
+            RemoteMissingDepsError,
+            ImportError,
+        ) as error:
             raise ReposeError(f"DVC's remote cannot be used: {_without_secrets(str(error))}") from None
         self.address = _known_as(str(remote.fs.unstrip_protocol(remote.path)))
         self.moved = Moved()
@@ -209,16 +216,14 @@ class Remote:
 
     def _read(self, path: str) -> bytes | None:
         try:
-            return bytes(self._fs.cat_file(path))
+            return bytes(self._fs.cat_file(path, **self._in_one_stream()))
         except FileNotFoundError:
             self._check_root()
             return None
 
     def _get(self, path: str, file: Path) -> bool:
-        # one stream that goes on where it was cut; by itself s3fs holds ten parts of 50 MiB in memory
-        how = {"max_concurrency": 1} if self._fs.protocol == "s3" else {}
         try:
-            self._fs.get_file(path, str(file), **how)
+            self._fs.get_file(path, str(file), **self._in_one_stream())
         except FileNotFoundError:
             self._check_root()
             return False
@@ -235,6 +240,10 @@ class Remote:
         s3 = self._fs.protocol == "s3"  # a small file goes at once, a large one as parts, two of them in memory
         how = {"chunksize": max(_PART, math.ceil(size / _PARTS)), "max_concurrency": 2} if s3 else {}
         self._fs.put_file(str(file), path, **how)
+
+    def _in_one_stream(self) -> dict[str, int]:
+        """How s3fs reads: one stream goes on where it was cut; by itself it holds ten parts of 50 MiB in memory."""
+        return {"max_concurrency": 1} if self._fs.protocol == "s3" else {}
 
     def _delete(self, path: str) -> None:
         with suppress(FileNotFoundError):
@@ -315,6 +324,7 @@ def _told(error: Exception, address: str, what: str) -> tuple[bool, str] | None:
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
+        ConnectTimeoutError,
         CredentialRetrievalError,
         EndpointConnectionError,
         HTTPClientError,
@@ -349,7 +359,7 @@ def _told(error: Exception, address: str, what: str) -> tuple[bool, str] | None:
             f"The certificate of the remote {address} is not trusted (to {what}): {_first(chain)}. Correct the endpoint, or "
             "name the file of your own authority in AWS_CA_BUNDLE."
         )
-    lost = _any(chain, EndpointConnectionError, HTTPClientError, ConnectionError, TimeoutError)
+    lost = _any(chain, EndpointConnectionError, ConnectTimeoutError, HTTPClientError, ConnectionError, TimeoutError)
     if status >= _LOST or code in _LATER or lost or any(type(e).__module__.startswith("aiohttp") for e in chain):
         return True, (
             f"The remote {address} does not answer (to {what}): {_first(chain)}. Is it up, and can this machine reach it? "
@@ -374,8 +384,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _first(chain: list[BaseException]) -> str:
     """The error that the others stem from, in one line."""
-    text = str(chain[-1]) or type(chain[-1]).__name__
-    return _without_secrets(text.splitlines()[0]).removesuffix(".")
+    first = [error for error in chain if isinstance(error, Exception)][-1]  # under it may be that a task was cancelled
+    text = str(first) or type(first).__name__
+    return _without_secrets(" ".join(text.split())).removesuffix(".")
 
 
 def _without_secrets(text: str) -> str:
