@@ -40,13 +40,12 @@ class Flowers:
     def remote(self) -> str:
         return f"s3://{self.storage.bucket}/steps"
 
-    def run(self, stage: str, *, remote: str = "", endpoint: str = "") -> dict[str, Any]:
+    def run(self, stage: str) -> dict[str, Any]:
         """Do the task of a stage; its pointers are the undisturbed ones; return what it left for the run's record."""
-        self._do(stage, remote, endpoint)
-        found: dict[str, Any] = self.left(stage)
-        return found
+        self._do(stage)
+        return self.left(stage)
 
-    def _do(self, stage: str, remote: str, endpoint: str) -> None:
+    def _do(self, stage: str, remote: str = "", endpoint: str = "") -> None:
         self.runs += 1
         inputs = [self.place("count") / "made"] if stage == "judge" else []
         left = steps.run(
@@ -56,9 +55,6 @@ class Flowers:
         assert {name: file.read_bytes() for name, file in left.files.items()} == {
             name: self.pointers[name] for name in OUTPUTS[stage]
         }
-        self.pointer(stage, left)
-
-    def pointer(self, stage: str, left: steps.Left) -> None:
         self.place(stage).mkdir(parents=True, exist_ok=True)
         for name, file in left.files.items():
             shutil.copy(file, self.place(stage) / name)
@@ -85,7 +81,7 @@ class Flowers:
             assert os.environ.get(name, "-\n-") not in shown
         assert re.search("Signature=|X-Amz-Sec", shown) is None
 
-    def check_whole(self, changed: str = "") -> None:
+    def check_whole(self) -> None:
         """Every object has the bytes that its name says, and what the run-cache names is there."""
         bodies = self.storage.bodies("steps/")
         objects = {"".join(key.split("/")[-2:]): body for key, body in bodies.items() if "/files/md5/" in key}
@@ -281,7 +277,11 @@ class StepCases:
             over_s3.run("judge")
         assert over_s3.left("judge")["state"] == "failed"
         over_s3.storage.client.delete_object(Bucket=over_s3.storage.bucket, Key=key)
+        (entry,) = over_s3.keys("runs")
+        over_s3.storage.put(f"{entry[:-1]}_", b"outs: [")  # and an entry that is damaged
         assert over_s3.run("count")["how"] == "run"
+        assert "is no entry of a run-cache" in over_s3.capfd.readouterr().err
+        over_s3.storage.client.delete_object(Bucket=over_s3.storage.bucket, Key=f"{entry[:-1]}_")
         over_s3.run("judge")
         over_s3.check_whole()
 
