@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-pytest.register_assert_rewrite("s3_cases")
+pytest.register_assert_rewrite("s3_cases", "step_cases")
 from s3_cases import Storage  # noqa: E402
 
 # Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).

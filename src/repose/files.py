@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +19,19 @@ def partial_path(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it becomes `path`, on any error it is removed.
 
     An earlier file at `path` stays until it is replaced in one step.
 
+    Args:
+        path: The file.
+        shared: Other processes may write the same file at the same time, each to a path of its own.
+
     Raises:
         ReposeError: the disk is full or cannot be written to.
     """
-    partial = partial_path(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}") if shared else partial_path(path)
     with _disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

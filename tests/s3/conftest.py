@@ -1,10 +1,14 @@
 """The fixtures of the tests over S3, with Ceph's radosgw for a server: it looks at secrets, signatures and dates."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import radosgw
 from radosgw import Radosgw
+
+sys.path.append(str(Path(__file__).parents[1] / "kubeflow"))  # the cases of the steps, and what they need
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import yaml
 from repose.kubeflow.pointer import Entry
 from repose.kubeflow.project import Dep, Project, Stage, address_of, contains
 from repose.kubeflow.remote import Remote
+from repose.terminal import say
 
 
 class Lookup:
@@ -52,9 +53,9 @@ class Lookup:
     def found(self, key: str, candidates: Iterable[Entry] = ()) -> Entry | None:
         """The entry that the run-cache of the remote (or one of the candidates) has under a key, with all its objects."""
         folder = f"runs/{key[:2]}/{key}"
-        contents = (self.remote.read(name) for name in self.remote.names(folder))
-        entries = [yaml.safe_load(content) for content in contents if content]
-        return next((entry for entry in (*candidates, *entries) if self._whole(entry)), None)
+        contents = {name: self.remote.read(name) for name in self.remote.names(folder)}
+        entries = (_entry_in(content, f"{name} in {self.remote.address}") for name, content in contents.items())
+        return next((entry for entry in (*candidates, *entries) if entry and self._whole(entry)), None)
 
     def objects(self, entry: Entry, only: Iterable[str] | None = None) -> set[str]:
         """The objects of an entry's outputs (paths as in the entry), or of some; what lists others among them."""
@@ -165,6 +166,20 @@ class Lookup:
             return False
         oids = self.objects(entry)
         return not oids - self.remote.has(oids)
+
+
+def _entry_in(content: bytes | None, where: str) -> Entry | None:
+    """The entry in a file of the run-cache; None if it is damaged: then the work is done again."""
+    if content is None:
+        return None
+    try:
+        entry: Entry = yaml.safe_load(content)
+        if all(isinstance(out["md5"], str) and out["path"] for out in entry["outs"]):
+            return entry
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        pass
+    say(f"{where} is no entry of a run-cache; it is not used.")
+    return None
 
 
 def outputs_of(dvc_stage: Any, project: Project, entry: Entry) -> Iterator[tuple[str, str]]:

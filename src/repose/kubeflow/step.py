@@ -97,8 +97,10 @@ def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[
         found = lookup.found(key, own_entry(stage, image, key))
         if found is not None:
             return found, "found in the run-cache"
-    entry, key = _run(project, stage, lookup, key)
+    entry, key, unfinished = _run(project, stage, lookup, key)
     _push(project, stage, entry, key, lookup)
+    if unfinished is not None:  # needed until what came of it is safe
+        unfinished.done()
     return entry, "run"
 
 
@@ -114,8 +116,10 @@ def own_entry(stage: Stage, image: Path, key: str) -> list[Entry]:
         return []
 
 
-def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> tuple[Entry, str | None]:
-    """Bring the inputs, run the stage; return its entry and its key in the run-cache."""
+def _run(
+    project: Project, stage: Stage, lookup: Lookup, key: str | None
+) -> tuple[Entry, str | None, Unfinished | None]:
+    """Bring the inputs, run the stage; return its entry, its key in the run-cache, its unfinished work in the remote."""
     from dvc.exceptions import DvcException
 
     oids, paths = lookup.needed(stage)
@@ -130,6 +134,7 @@ def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> tup
         raise ReposeError(f"Stage {stage.address}: its inputs cannot be laid out in the workspace: {error}") from error
     if key is None:
         key = lookup.key(stage)
+    unfinished = None
     if meta.unfinished is None:
         _reproduce(project, stage)
     else:
@@ -139,9 +144,8 @@ def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> tup
             if unfinished.restore():
                 say(f"{stage.address}: going on from what an earlier try left in {lookup.remote.address}")
             _reproduce(project, stage)
-        unfinished.done()
     file, name = lock_file(stage.address)
-    return yaml.safe_load((project.folder / file).read_text("utf-8"))["stages"][name], key
+    return yaml.safe_load((project.folder / file).read_text("utf-8"))["stages"][name], key, unfinished
 
 
 def _reproduce(project: Project, stage: Stage) -> None:

@@ -23,6 +23,7 @@ _LEFT_OUT = {
     "__pycache__",
     ".venv",
 }  # of the project; the inner ones are .dvc's
+_WAITS = {"connect_timeout": 10, "read_timeout": 30}  # seconds for S3; to try again is the business of `remote`
 
 
 @contextmanager
@@ -57,9 +58,8 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
     (folder / ".dvc").mkdir(exist_ok=True)
     at: dict[str, Any] = {"url": remote}
-    if remote.startswith("s3://"):  # waits in seconds; tries again are the business of `remote`
-        at |= {"connect_timeout": 10, "read_timeout": 60} | ({"endpointurl": endpoint} if endpoint else {})
-        os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")
+    if remote.startswith("s3://"):
+        at |= _WAITS | ({"endpointurl": endpoint} if endpoint else {})
     shared = os.environ.get("REPOSE_DVC_CACHE")
     # as root a link to the cache can be written through, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"

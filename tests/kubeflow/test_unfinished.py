@@ -1,0 +1,262 @@
+"""Unfinished work that is copied while a stage writes it, restarts, and signals."""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from repose.errors import ReposeError
+from repose.files import partial_path
+from repose.kubeflow import unfinished as module
+from repose.kubeflow.remote import Remote
+from repose.kubeflow.unfinished import Unfinished
+
+SIZE = 100_000  # bytes of a checkpoint
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    """A folder."""
+    return remote_in(tmp_path)
+
+
+def remote_in(folder: Path) -> Remote:
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text(
+        f"[core]\nno_scm = true\nremote = store\nsite_cache_dir = {folder / 'site'}\n"
+        f"['remote \"store\"']\nurl = {folder / 'store'}\n"
+    )
+    return Remote(Repo(str(folder)))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """The folder of a stage's unfinished work."""
+    folder = tmp_path / "project" / "work"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def kept(remote: Remote) -> dict[str, bytes]:
+    """The files of the copy in the remote, by path."""
+    content = remote.read("kubeflow/unfinished/key.tar")
+    assert content is not None
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return {member.name.removeprefix("./"): opened.read() for member in tar if (opened := tar.extractfile(member))}
+
+
+def checkpoint(folder: Path, number: int) -> None:
+    """Two files of one state, each replaced in one step, as training replaces them."""
+    for name in ("model", "optimizer"):
+        partial = partial_path(folder / name)
+        with partial.open("wb") as file:
+            for _ in range(10):
+                file.write(bytes([number % 256]) * (SIZE // 10))
+        partial.replace(folder / name)
+
+
+def test_copies_of_files_that_are_replaced_meanwhile_are_whole(remote: Remote, work: Path) -> None:
+    unfinished, over = Unfinished(work, "key", remote), threading.Event()
+
+    def train() -> None:
+        number = 0
+        while not over.wait(0.005):
+            checkpoint(work, number)
+            (work / f"step-{number}").mkdir()
+            (work / f"step-{number}" / "log").write_text("x")
+            if number > 3:
+                shutil.rmtree(work / f"step-{number - 3}", ignore_errors=True)
+            number += 1
+
+    trainer = threading.Thread(target=train)
+    trainer.start()
+    pushed, end = 0, time.monotonic() + 1.5
+    try:
+        while time.monotonic() < end:
+            try:
+                pushed += unfinished.push()
+            except ReposeError as error:
+                assert "did not hold still" in str(error)  # noqa: PT017
+                continue
+            for name, content in kept(remote).items() if pushed else ():
+                assert not any(part.startswith(".") for part in name.split("/"))
+                if name in ("model", "optimizer"):
+                    assert len(content) == SIZE
+                    assert len(set(content)) == 1
+    finally:
+        over.set()
+        trainer.join()
+    assert pushed > 3
+    unfinished.push()
+    assert kept(remote).keys() == {str(p.relative_to(work)) for p in work.rglob("*") if p.is_file()}
+    assert unfinished.push() is False  # nothing is new
+    assert sorted(path.name for path in work.parent.iterdir()) == ["work"]
+
+
+def test_hidden_files_and_folders_are_left_out_and_links_kept(remote: Remote, work: Path, tmp_path: Path) -> None:
+    (work / "epoch-1").mkdir()
+    (work / "epoch-1" / "model").write_bytes(b"1")
+    (work / "epoch-1" / ".model.partial").write_bytes(b"half")
+    (work / ".tmp").mkdir()
+    (work / ".tmp" / "model").write_bytes(b"half")
+    (work / "last").symlink_to("epoch-1")
+    (work / "gone").symlink_to("epoch-0/model")
+    os.mkfifo(work / "pipe")
+    assert Unfinished(work, "key", remote).push() is False  # what was there when it began
+    unfinished = Unfinished(work, "key", remote)
+    unfinished._pushed = {}
+    assert unfinished.push() is True
+    other = Unfinished(tmp_path / "elsewhere" / "work", "key", remote)
+    assert other.restore() is True
+    assert sorted(str(p.relative_to(other.folder)) for p in other.folder.rglob("*")) == [
+        "epoch-1", "epoch-1/model", "gone", "last",
+    ]  # fmt: skip
+    assert (other.folder / "last" / "model").read_bytes() == b"1"
+    assert other.push() is False  # it is what the remote has
+
+
+def test_links_that_lead_out_are_not_brought_back(remote: Remote, work: Path, tmp_path: Path) -> None:
+    unfinished = Unfinished(work, "key", remote)
+    (work / "out").symlink_to("/etc")
+    unfinished.push()
+    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key.tar in .* is not brought back: .*relative ones"):
+        Unfinished(tmp_path / "elsewhere" / "work", "key", remote).restore()
+
+
+def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote: Remote, work: Path) -> None:
+    unfinished = Unfinished(work / "none", "key", remote)
+    assert unfinished.restore() is False
+    assert unfinished.push() is False
+    with unfinished:
+        pass
+    unfinished.done()
+    assert remote.names("kubeflow") == []
+
+
+def test_a_folder_that_never_holds_still(remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unfinished, number = Unfinished(work, "key", remote), iter(range(10_000))
+
+    def changed(folder: Path) -> dict[str, tuple[int, int, int]]:
+        (work / "model").write_bytes(bytes(next(number)))
+        return {"model": (next(number), 0, 0)}
+
+    monkeypatch.setattr(module, "_state", changed)
+    with pytest.raises(ReposeError, match="the files in work did not hold still"):
+        unfinished.push()
+    assert remote.names("kubeflow") == []
+
+
+@pytest.mark.parametrize("error", [ReposeError("lost"), OSError(28, "No space left"), tarfile.TarError("odd")])
+def test_a_push_that_fails_does_not_end_the_stage(
+    remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    failures: list[None] = []
+
+    def fail(*_: object) -> None:
+        failures.append(None)
+        raise error
+
+    monkeypatch.setenv("REPOSE_PUSH_EVERY", "0.01")
+    with monkeypatch.context() as failing, Unfinished(work, "key", remote) as unfinished:
+        failing.setattr(remote, "upload", fail)
+        (work / "model").write_bytes(b"1")
+        until(lambda: len(failures) > 2)  # each look tries again
+        failing.undo()
+        until(lambda: remote.names("kubeflow/unfinished") != [])
+    assert "The unfinished work was not copied: " in capfd.readouterr().err
+    assert kept(remote) == {"model": b"1"}
+    unfinished.done()
+    assert remote.names("kubeflow") == []
+
+
+def test_the_error_of_the_stage_is_the_one_that_is_seen(
+    remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr(remote, "upload", fail)
+    with pytest.raises(KeyError, match="the stage's own"), Unfinished(work, "key", remote):  # noqa: PT012
+        (work / "model").write_bytes(b"1")
+        raise KeyError("the stage's own")
+
+
+def test_what_cannot_be_forgotten_is_told(
+    remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: str) -> None:
+        raise ReposeError("lost")
+
+    monkeypatch.setattr(remote, "delete", fail)
+    Unfinished(work, "key", remote).done()
+    assert "kubeflow/unfinished/key.tar was left in the remote, though nobody needs it: lost" in capfd.readouterr().err
+
+
+def until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to hold")
+
+
+STOPPED = """
+import signal, sys, time
+from pathlib import Path
+from test_unfinished import checkpoint, remote_in
+from repose.errors import ReposeError
+from repose.kubeflow import step
+from repose.kubeflow.unfinished import Unfinished
+
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGTERM, step.stop)
+remote = remote_in(folder)
+upload = remote.upload
+
+def slowly(file, key):
+    (folder / "uploading").touch()
+    time.sleep(0.5)
+    upload(file, key)
+
+remote.upload = slowly
+work = folder / "project" / "work"
+number = 0
+try:
+    with Unfinished(work, "key", remote):
+        while True:
+            number += 1
+            checkpoint(work, number)
+            (work / "number").write_text(str(number))
+            time.sleep(0.01)
+except ReposeError as error:
+    print(error, number)
+    sys.exit(1)
+"""
+
+
+def test_a_step_is_told_to_stop_while_a_copy_is_made(work: Path, tmp_path: Path) -> None:
+    """That copy is made to its end, and another of the last state."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"REPOSE_PUSH_EVERY": "0.1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    ) as process:  # fmt: skip
+        until((tmp_path / "uploading").exists)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert "told to stop (signal 15)" in out
+    (tmp_path / ".dvc").rename(tmp_path / "dvc-of-the-process")
+    copied = kept(remote_in(tmp_path))
+    assert int(copied["number"]) >= int(out.split()[-1]) - 1
+    assert len(copied["model"]) == len(copied["optimizer"]) == SIZE

@@ -1,0 +1,23 @@
+"""Steps with a remote in S3, through a proxy that fails; against Ceph's radosgw, which refuses what is wrong."""
+
+import pytest
+from step_cases import Flowers, StepCases, flowers_made, over_s3
+
+__all__ = ["TestSteps", "flowers_made", "over_s3"]
+
+
+class TestSteps(StepCases):
+    @pytest.mark.parametrize(("variable", "value", "code"), [
+        ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", "SignatureDoesNotMatch"),
+        ("AWS_ACCESS_KEY_ID", "NOBODY", "InvalidAccessKeyId"),
+    ])  # fmt: skip
+    def test_wrong_credentials_are_told_at_once_and_right_ones_go_on(
+        self, over_s3: Flowers, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str
+    ) -> None:
+        over_s3.run("count")
+        with monkeypatch.context() as wrong:
+            wrong.setenv(variable, value)
+            over_s3.storage.proxy.fail()
+            over_s3.fails("judge", rf"refuses to read [0-9a-f]+\.dir \({code}\)\. Check the credentials")
+            assert over_s3.storage.proxy.count("GET") == 1
+        over_s3.run("judge")
