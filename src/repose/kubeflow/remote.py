@@ -195,7 +195,8 @@ class Remote:
     def _missing(self, oid: str) -> ReposeError:
         return ReposeError(
             f"The object {oid} is not in the remote {self.address}, though a stage's entry of dvc.lock names it. Was it "
-            "removed (`dvc gc`)? Run the stage that made it again, or `dvc push` from where it still is."
+            "removed (`dvc gc`)? Run the stage that made it again (where Kubeflow's cache stands in the way: `repose kfp "
+            "submit --no-cache`), or `dvc push` from where it still is."
         )
 
     def _check(self, oid: str, md5: str) -> None:
