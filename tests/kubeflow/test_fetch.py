@@ -93,6 +93,17 @@ def test_a_stage_that_nobody_reached_is_told(image: Path, remote: Path) -> None:
     assert states(leave(image, remote)) == {"count": ("finished", "run"), "judge": ("not run", "")}
 
 
+def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image: Path, remote: Path) -> None:
+    text = (image / "dvc.yaml").read_text()
+    (image / "dvc.yaml").write_text(text.replace('cpu: "1"', "pages: {x: made/none.html}"))
+    with pytest.raises(ReposeError, match=r"no file made/none\.html"):
+        steps.run("count", image, remote, ["made", "x_page"])
+    left = leave(image, remote)
+    assert states(left)["count"][0] == "failed"
+    assert "no file made/none.html" in states(left)["count"][1]
+    assert "count" in left["locks"]["dvc.lock"]
+
+
 def test_params_of_the_run_come_with_their_comments(flowers: Path, image: Path, remote: Path) -> None:
     steps.run("count", image, remote, ["made"], params={"scale": "5"})
     leave(image, remote, scale="5")

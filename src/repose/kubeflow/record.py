@@ -83,10 +83,10 @@ def _stages(
     ended = []
     for stage in project.stages:
         found = left.get(stage.address, {})
-        if stage.address in entries:
-            how = {"state": "finished", "how": found.get("how", "taken from Kubeflow's cache")}
-        else:
+        if found.get("state") == "failed" or stage.address not in entries:
             how = {"state": found.get("state", "not run"), "message": found.get("message", "")}
+        else:
+            how = {"state": "finished", "how": found.get("how", "taken from Kubeflow's cache")}
         ended.append({"stage": stage.address} | how | {key: found[key] for key in ("seconds", "moved") if key in found})
     return ended
 
