@@ -145,12 +145,12 @@ def test_a_stage_runs_in_a_copy_of_the_project(image: Image, user: int) -> None:
         cat > params.yaml <<'END'\n{yaml.safe_dump(params)}\nEND
         dvc repro download
         dvc status download
-        sha256sum data/raw/*
+        find data/raw -type f -exec sha256sum {} +
     """
     output = image.run(script, "--user", f"{user}:{user}")
     assert "Running stage 'download'" in output
     assert "Data and pipelines are up to date." in output
-    assert output.count("  data/raw/") == 3
+    assert f"{output.count('  data/raw/')} files, " in output  # as the stage said
 
 
 @pytest.mark.parametrize("place", ["/", "/app", "/app/src/repose", "/opt/venv", "/etc"])
@@ -302,6 +302,9 @@ def test_work_that_a_plain_push_brought_is_found_by_the_lock_in_the_image(
     remote, name = open_folder(tmp_path / "remote"), f"{NAME}-committed"
     by_dvc.dvc("remote", "add", "--default", "store", str(remote))
     by_dvc.dvc("push")
+    if os.getuid() == 0:  # what root pushed is to be the image's user's
+        for path in remote.rglob("*"):
+            os.chown(path, USER, USER)
     (by_dvc.folder / "Dockerfile").write_text(f"FROM {NAME}\nCOPY dvc.lock params.yaml /app/\n")  # as if committed
     image.docker("build", "--quiet", "--tag", name, str(by_dvc.folder))
     try:
