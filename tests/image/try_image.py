@@ -145,7 +145,7 @@ def test_a_stage_runs_in_a_copy_of_the_project(image: Image, user: int) -> None:
         cat > params.yaml <<'END'\n{yaml.safe_dump(params)}\nEND
         dvc repro download
         dvc status download
-        find data/raw -type f -exec sha256sum {} +
+        find data/raw -type f -exec sha256sum {{}} +
     """
     output = image.run(script, "--user", f"{user}:{user}")
     assert "Running stage 'download'" in output
