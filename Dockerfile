@@ -25,9 +25,10 @@ RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=
     done
 
 # The project at /app, and what makes `repose` run from there: an editable install, so that DVC hashes the code that runs.
+# dvc.lock: a step whose work is in it takes that work from the remote, though it came by a plain `dvc push`.
 FROM packages AS project
 WORKDIR /app
-COPY LICENSE README.md pyproject.toml dvc.yaml params.yaml .dvcignore ./
+COPY LICENSE README.md pyproject.toml dvc.yaml dvc.lock params.yaml .dvcignore ./
 COPY .dvc/config .dvc/config
 COPY src src
 RUN set -eu; \

@@ -117,6 +117,36 @@ def test_docker_without_an_engine(flowers: Path, monkeypatch: pytest.MonkeyPatch
         local.run_local(plan, remote=str(flowers), endpoint="", runner=local.Runner.DOCKER, values={})
 
 
+@pytest.mark.parametrize(("uid", "user"), [(0, None), (1234, "1234:56")])
+def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, user: str | None
+) -> None:
+    monkeypatch.setattr(local, "_engine_answers", lambda: True)
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(os, "getgid", lambda: 56)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
+    remote = tmp_path / "remote"
+    remote.mkdir()
+    remote.chmod(0o1777)
+    arguments = local._docker_runner(tmp_path, str(remote)).container_run_args
+    assert arguments["user"] == user
+    assert (arguments["read_only"], arguments["cap_drop"]) == (True, ["ALL"])
+    assert [(mount["Source"], mount["Target"]) for mount in arguments["mounts"]] == [(str(remote), str(remote))]
+    assert arguments["environment"]["AWS_ACCESS_KEY_ID"] == "made-up"
+    assert local._docker_runner(tmp_path, "s3://bucket/repose").container_run_args["mounts"] == []
+
+
+def test_a_remote_that_only_root_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_engine_answers", lambda: True)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    of_root = os.stat_result((0o40755, 0, 0, 1, 0, 0, 0, 0, 0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", lambda *_, **__: of_root)
+        with pytest.raises(ReposeError, match=r"The remote .*/remote is root's alone.*chown"):
+            local._let_write(tmp_path / "remote")
+    assert (tmp_path / "remote").is_dir()  # there to be given to somebody
+
+
 def test_sources_are_what_git_would_track(flowers: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
     (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
         values: Of the pipeline's parameters, where they are not the defaults.
 
     Raises:
-        ReposeError: there is no Docker engine to run containers with.
+        ReposeError: there is no Docker engine to run containers with, or they could not write to the remote.
     """
     from kfp import components, local
 
@@ -56,8 +57,10 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
         root = Path(made)
         file = root / "pipeline.yaml"
         file.write_text(_local_text(text_of(pipeline_of(plan)), run, runner), "utf-8")
+        for name in ("artifacts", "workspace"):  # a workspace that is not given is left behind by kfp
+            (root / name).mkdir()
         if runner is Runner.DOCKER:
-            chosen = _docker_runner(root, remote)
+            chosen = _docker_runner(root / "artifacts", remote)
         else:
             copy_sources(plan.project.folder, root / "project")
             chosen = local.SubprocessRunner(use_venv=False)
@@ -65,7 +68,9 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
         with _environment(REPOSE_PROJECT=str(root / "project"), PATH=path), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of an image without 'python' in its name
             warnings.simplefilter("ignore", UserWarning)  # of what only a cluster can give a task
-            local.init(chosen, pipeline_root=str(root / "artifacts"), raise_on_error=False)
+            local.init(
+                chosen, pipeline_root=str(root / "artifacts"), workspace_root=str(root / "workspace"), raise_on_error=False
+            )  # fmt: skip
             logging.getLogger().setLevel(logging.WARNING)
             pipeline = components.load_component_from_file(str(file))
             pipeline(remote=remote, endpoint=endpoint, **values)
@@ -137,21 +142,39 @@ def _own_component(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[s
     return own
 
 
-def _docker_runner(root: Path, remote: str) -> Any:
+def _docker_runner(artifacts: Path, remote: str) -> Any:
+    """Steps that may write to nothing but the artifacts, the remote and the image's own volumes, as in a cluster.
+
+    They run as whoever runs this, so that their files are his to remove; for root, as the image's own user.
+    """
+    from docker.types import Mount
     from kfp import local
 
     if not _engine_answers():
         raise ReposeError(
             "There is no Docker engine that answers. Start one, set DOCKER_HOST, or use --runner subprocess."
         )
-    root.chmod(0o1777)  # for images whose user is another one; kfp makes no folders there, the steps do
-    (root / "artifacts").mkdir(mode=0o1777)
-    volumes = {remote: {"bind": remote, "mode": "rw"}} if Path(remote).is_absolute() else {}
+    artifacts.chmod(0o1777)  # kfp makes no folders there, the steps do
+    mounts = []
+    if Path(remote).is_absolute():
+        _let_write(Path(remote))
+        mounts.append(Mount(remote, remote, type="bind"))
     credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return local.DockerRunner(
-        user=f"{os.getuid()}:{os.getgid()}", read_only=True, network_mode="host", cap_drop=["ALL"], shm_size="1g",
-        security_opt=["no-new-privileges"], volumes=volumes, environment=credentials,
+        user=f"{os.getuid()}:{os.getgid()}" if os.getuid() else None, read_only=True, network_mode="host", cap_drop=["ALL"],
+        shm_size="1g", security_opt=["no-new-privileges"], mounts=mounts, environment=credentials,
     )  # fmt: skip
+
+
+def _let_write(remote: Path) -> None:
+    """The folder of a remote, to which steps in containers can write as far as that can be said without the image."""
+    remote.mkdir(parents=True, exist_ok=True)
+    found = remote.stat()
+    if os.getuid() == found.st_uid == found.st_gid == 0 and not found.st_mode & stat.S_IWOTH:
+        raise ReposeError(
+            f"The remote {remote} is root's alone, and for root the steps run as the image's own user. Let that user write "
+            "there (chown), or run this as another user."
+        )
 
 
 def _engine_answers() -> bool:
