@@ -1,6 +1,7 @@
 """What tests of more than one folder share."""
 
 import os
+import signal
 import urllib.request
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ import torch
 pytest.register_assert_rewrite("s3_cases", "step_cases")
 from s3_cases import Storage  # noqa: E402
 
+# A shell starts what goes on in its background with Ctrl-C ignored; tests of Ctrl-C mean Python's own way.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

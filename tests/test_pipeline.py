@@ -40,7 +40,10 @@ def test_the_stages_are_the_seven_in_order() -> None:
             id="repose --help",
         ),
         pytest.param(
-            {re.sub(r"_stage$", "", path.stem[5:]) for path in (ROOT / "tests/stages").glob("test_*.py")},
+            {
+                re.sub(r"_(stage|over_s3|in_processes)$", "", path.stem[5:])
+                for path in (ROOT / "tests/stages").glob("test_*.py")
+            },
             id="tests/stages",
         ),
     ],
@@ -114,7 +117,10 @@ def test_no_data_path_stands_outside_dvc_yaml() -> None:
     assert "runs" in paths
     pattern = re.compile("|".join(rf"(^|[^\w/.-]){re.escape(p)}(/|$)" for p in [*paths, "data", "reports"]))
     for file in sorted((ROOT / "src").rglob("*.py")):
-        found = [text for text in literals(file) if pattern.search(text) and " " not in text]
+        ours = literals(file)
+        if file.parent.name == "kubeflow":  # DVC's run-cache in a remote is called runs, a filter of tarfile data
+            ours = [text for text in ours if text.rstrip("/") not in ("runs", "data")]
+        found = [text for text in ours if pattern.search(text) and " " not in text]
         assert not found, f"{file.name} names {found}"
 
 

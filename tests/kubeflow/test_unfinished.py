@@ -236,7 +236,8 @@ try:
         while True:
             number += 1
             checkpoint(work, number)
-            (work / "number").write_text(str(number))
+            (work / ".number").write_text(str(number))
+            (work / ".number").replace(work / "number")
             time.sleep(0.01)
 except ReposeError as error:
     print(error, number)
