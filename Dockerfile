@@ -41,23 +41,23 @@ RUN set -eu; \
 
 FROM ${BASE}
 # 1777, as /tmp is: whichever user a cluster runs it as can write there, and with USER below DVC has a name for it.
-RUN useradd --uid 10001 --home-dir /work --no-create-home --shell /usr/sbin/nologin repose && install -d -m 1777 /work
+RUN useradd --uid 10001 --home-dir /scratch --no-create-home --shell /usr/sbin/nologin repose && install -d -m 1777 /scratch
 COPY --from=packages /large/ /opt/venv/
 COPY --from=packages /opt/venv/ /opt/venv/
 COPY --from=project /install/ /
-# Everything that is written goes to /work; the rest may be read-only.
+# Everything that is written goes to /scratch; the rest may be read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     USER=repose \
-    HOME=/work \
-    TMPDIR=/work \
+    HOME=/scratch \
+    TMPDIR=/scratch \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     DVC_NO_ANALYTICS=1 \
-    DVC_SITE_CACHE_DIR=/work/.cache/dvc \
+    DVC_SITE_CACHE_DIR=/scratch/.cache/dvc \
     REPOSE_PROJECT=/app
 USER 10001:10001
-WORKDIR /work
-VOLUME /work
+WORKDIR /scratch
+VOLUME /scratch
 # No ENTRYPOINT: Kubeflow's DockerRunner passes a step's command as arguments, which an entry point would swallow.
 CMD ["repose", "--help"]
 ARG REVISION=unknown

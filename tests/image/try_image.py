@@ -186,7 +186,7 @@ def test_no_tools_caches_or_secrets_are_left(image: Image) -> None:
     tools = "import shutil; print([t for t in 'cc gcc g++ clang make ld git uv hatchling'.split() if shutil.which(t)])"
     assert image.python(tools).strip() == "[]"
     left = """
-        ls -d /root/.cache /root/.config /root/.local /tools /build /large /work/.[!.]* /app/.git 2>/dev/null || true
+        ls -d ~root/.cache ~root/.config ~root/.local /tools /build /large /scratch/.[!.]* /app/.git 2>/dev/null || true
         find / -xdev \\( -name .git -o -name 'ca.pem' -o -name 'pip.conf' -o -name 'uv.toml' -o -name '*.whl' \\) \\
           -not -path '/usr/share/python-wheels/*' 2>/dev/null
         find /var/lib/apt/lists /var/cache/apt -type f -size +0
