@@ -140,7 +140,7 @@ class _Passes(nn.Module):
         self.generator = generator
 
     def forward(self, batch: Batch, poses: Sequence[Poses]) -> list[Generated]:
-        """The batch's targets in each of these poses, from one code."""
+        """The batch's Q targets in each of these poses (Q,3,H,W), from one code: images (Q,3,H,W) in [-1,1] for each."""
         code = self.generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
         return [self.generator.decode(code, target_pose) for target_pose in poses]
 

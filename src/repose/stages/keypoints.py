@@ -38,9 +38,7 @@ class KeypointsSettings:
     offset: tuple[float, float]  # pixels added to x and y; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: float  # in [0, 1]; joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
-    min_posed_share: (
-        float  # share of a part's photos in which both shoulders and both hips must be known; fewer: an error
-    )
+    min_posed_share: float  # share of a part's photos that must have both shoulders and both hips; fewer: an error
 
     def __post_init__(self) -> None:
         if not self.files:
