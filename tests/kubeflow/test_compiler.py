@@ -416,6 +416,17 @@ def test_two_params_of_one_name_are_refused(flowers: Path) -> None:
         compiler.compiled(read_project(flowers))
 
 
+@pytest.mark.parametrize("name", ["remote", "endpoint"])
+def test_a_param_that_is_called_like_the_pipeline_s_own(flowers: Path, name: str) -> None:
+    """Of an item, so that the component's input has another name."""
+    edit(flowers, "  judge:\n", f"  judge:\n    matrix: {{key: [{name}]}}\n    params: ['${{item.key}}']\n")
+    edit(flowers, "scale: 2", f"{name}: 1\nscale: 2", "params.yaml")
+    with pytest.raises(
+        ReposeError, match=rf"the pipeline's own {name} and params\.yaml: {name} would both be called {name}"
+    ):
+        compiler.compiled(read_project(flowers))
+
+
 def test_two_stages_of_one_name_are_refused(flowers: Path) -> None:
     edit(flowers, "  judge:", "  COUNT:")
     with pytest.raises(ReposeError, match="count and COUNT would both be called count in Kubeflow"):
@@ -467,5 +478,5 @@ def test_a_stage_by_an_unknown_address(flowers: Path) -> None:
 
 
 def test_a_list_of_commands_is_one_task(flowers: Path) -> None:
-    assert read_project(flowers)["count"].commands == 2
+    assert len(yaml.safe_load((flowers / "dvc.yaml").read_text())["stages"]["count"]["cmd"]) == 2
     assert list(pipeline(flowers).tasks) == ["count", "judge"]

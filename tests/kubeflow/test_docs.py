@@ -6,6 +6,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+import compiled
 import yaml
 from foreign import dvc
 from typer.main import get_command
@@ -125,4 +126,4 @@ def test_the_stage_that_it_adds_is_compiled(tmp_path: Path) -> None:
     dvc(tmp_path, "init", "--no-scm", "--quiet")
     plan = compiler.plan_for(read_project(tmp_path), None)
     assert plan["scores"].outputs == {"reports_scores": "Markdown"}
-    assert ("scores", "evaluate") in compiler.edges_of(plan)
+    assert ("scores", "evaluate") in compiled.edges(compiler.text_of(compiler.pipeline_of(plan)))

@@ -147,16 +147,18 @@ def test_a_remote_that_only_root_may_write(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "remote").is_dir()  # there to be given to somebody
 
 
+def copied_sources(folder: Path) -> set[str]:
+    """The files that an image of the project would hold."""
+    copy = folder.parent / "copy"
+    local.copy_sources(folder, copy)
+    return {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+
+
 def test_sources_are_what_git_would_track(flowers: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
     (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
     (flowers / "secret").write_text("x")
-    local.copy_sources(flowers, flowers.parent / "copy")
-    copied = {
-        str(path.relative_to(flowers.parent / "copy"))
-        for path in (flowers.parent / "copy").rglob("*")
-        if path.is_file()
-    }
+    copied = copied_sources(flowers)
     assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config"} <= copied
     assert not {"secret", "petals.csv"} & copied
 
@@ -166,12 +168,7 @@ def test_sources_without_git_are_all_but_outputs_and_what_dvc_ignores(flowers: P
     (flowers / "made" / "petals.json").write_text("{}")
     (flowers / ".dvcignore").write_text("ignored\n")
     (flowers / "ignored").write_text("x")
-    local.copy_sources(flowers, flowers.parent / "copy")
-    copied = {
-        str(path.relative_to(flowers.parent / "copy"))
-        for path in (flowers.parent / "copy").rglob("*")
-        if path.is_file()
-    }
+    copied = copied_sources(flowers)
     assert {"dvc.yaml", "count.py", ".dvc/config"} <= copied
     assert not {"ignored", "made/petals.json", "petals.csv"} & copied
 

@@ -85,7 +85,7 @@ def s3(made: Made, storage: Storage) -> Remote:
 
 
 def test_what_is_written_is_read_listed_and_deleted(store: Remote, tmp_path: Path) -> None:
-    store.check()
+    store.read("any")
     assert store.read("x/y.json") is None
     assert store.names("x") == []
     assert store.download("x/y.json", tmp_path / "here") is False
@@ -158,7 +158,7 @@ def test_a_bucket_that_is_missing_is_told_and_an_empty_folder_is_not(
     made: Made, storage: Storage, prefix: str, tmp_path: Path
 ) -> None:
     store = made(f"s3://{storage.bucket}{prefix}", endpointurl=storage.proxy.address)
-    store.check()
+    store.read("any")
     assert store.read("x") is None
     assert storage.proxy.count("GET", "list-type=2") == 1  # asked once
     gone = made(f"s3://{storage.bucket}-gone{prefix}", endpointurl=storage.proxy.address)

@@ -37,7 +37,8 @@ HEAD = "# Compiled from dvc.yaml by `repose kfp compile`. Change dvc.yaml, param
 RECORD = "run-record"  # the task that leaves the run's record, whatever happened
 BASE, ENVIRONMENTS = Path("pipelines/base.yaml"), Path("pipelines/environments")
 COMPONENTS, PIPELINES = Path("components"), Path("pipelines")
-_RESERVED = ("stage", "run", "remote", "endpoint")
+_ABOUT_REMOTE = {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
+_REQUIRED = inspect.Parameter.empty
 _COMMAND = ["python3", "-m", "repose.kubeflow.step"]
 
 
@@ -93,6 +94,21 @@ class Plan:
     def leaves(self) -> dict[str, Leaf]:
         """The pipeline's parameters that are params, by their names."""
         return {leaf.pipeline_name: leaf for task in self.tasks for leaf in task.leaves}
+
+    @cached_property
+    def parameters(self) -> dict[str, tuple[Any, Any]]:
+        """Type and default of each of the pipeline's parameters that are params; the types are those of the components."""
+        parameters: dict[str, tuple[Any, Any]] = {}
+        for tasks in self.groups.values():
+            for found in _union(task.leaves for task in tasks).values():
+                kind = _kind(found)
+                parameters |= {leaf.pipeline_name: (kind, _as(kind, to_pipeline(leaf.value))) for leaf in found}
+        return {key: parameters[key] for key in self.leaves}
+
+    @property
+    def where(self) -> dict[str, tuple[Any, Any]]:
+        """Type and default of the parameters that say where DVC's remote is."""
+        return {"remote": (str, self.remote or _REQUIRED), "endpoint": (str, self.endpoint)}
 
     @property
     def name(self) -> str:
@@ -230,7 +246,7 @@ def component_of(name: str, tasks: list[Task], plan: Plan) -> Any:
     parameters |= {port: _input(_type(ports[0].type), port in everywhere) for port, ports in inputs.items()}
     parameters |= {key: _parameter(found, len(tasks)) for key, found in leaves.items()}
     parameters |= {key: (str, found[0][1]) for key, found in versions.items()}
-    parameters |= {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.endpoint)}
+    parameters |= plan.where
     parameters |= {out: (dsl.Output[_type(kind)], _REQUIRED) for out, kind in outputs.items()}
 
     def container(**at: Any) -> Any:
@@ -249,8 +265,7 @@ def component_of(name: str, tasks: list[Task], plan: Plan) -> Any:
     comments = (
         {"stage": f"Which of {', '.join(task.stage.address for task in tasks)}."} if first.item is not None else {}
     )
-    comments |= {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
-    comments |= {key: found[0].comment for key, found in leaves.items()}
+    comments |= _ABOUT_REMOTE | {key: found[0].comment for key, found in leaves.items()}
     return dsl.container_component(_function(container, name, parameters, text, comments))
 
 
@@ -265,10 +280,8 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
 
     components = components or components_of(plan)
     record = _record_component(plan)
-    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.endpoint)}
-    parameters |= _pipeline_parameters(plan)
-    comments = {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
-    comments |= {key: leaf.comment for key, leaf in plan.leaves.items()}
+    parameters = plan.where | plan.parameters
+    comments = _ABOUT_REMOTE | {key: leaf.comment for key, leaf in plan.leaves.items()}
 
     def pipeline(**at: Any) -> None:
         done: dict[str, Any] = {}
@@ -294,15 +307,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
 
 def pipeline_value(plan: Plan, leaf: Leaf, value: Any) -> Any:
     """A value of a param as the pipeline's parameter takes it."""
-    return _as(_pipeline_parameters(plan)[leaf.pipeline_name][0], to_pipeline(value))
-
-
-def edges_of(plan: Plan) -> set[tuple[str, str]]:
-    """The compiled graph: (stage, a stage whose artifact it takes)."""
-    return {(task.stage.address, port.producer.stage) for task in plan.tasks for port in task.inputs}
-
-
-_REQUIRED = inspect.Parameter.empty
+    return _as(plan.parameters[leaf.pipeline_name][0], to_pipeline(value))
 
 
 def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Task:
@@ -336,15 +341,15 @@ def _port_names(project: Project, producers: list[Producer], metas: Mapping[str,
 def _check_names(plan: Plan) -> None:
     unique(((task_name(task.stage.group), task.stage.group) for task in plan.tasks), "The stages")
     unique(((task_name(name), name) for name in (RECORD, *(task.stage.group for task in plan.tasks))), "The tasks")
-    every = [leaf for task in plan.tasks for leaf in task.leaves]
-    unique(((leaf.pipeline_name, f"{leaf.file}: {leaf.key}") for leaf in every), "The params")
+    own = [(name, f"the pipeline's own {name}") for name in ("stage", *plan.where)]
+    leaves = [(leaf.pipeline_name, f"{leaf.file}: {leaf.key}") for task in plan.tasks for leaf in task.leaves]
+    unique([*own[1:], *leaves], "The params")
     for task in plan.tasks:
         where = f"Stage {task.stage.address}: "
         outs = [(name, path) for path, name in out_names(task.stage, task.meta).items()]
         pages = [(name, f"the page {path}") for name, path in page_names(task.stage, task.meta).items()]
         ports = [(port.name, f"{port.producer.path} of {port.producer.stage}") for port in task.inputs]
         leaves = [(leaf.name, f"{leaf.file}: {leaf.key}") for leaf in task.leaves]
-        own = [(name, f"the pipeline's own {name}") for name in _RESERVED]
         unique(
             [*own, *outs, *pages, *ports, *leaves, *((name, name) for name, _ in task.versions)],
             f"{where}what it reads and writes:",
@@ -376,16 +381,6 @@ def _parameter(found: list[Leaf], tasks: int) -> tuple[Any, Any]:
     """Type and default of a component's parameter; without a default, the image's params hold where nothing is given."""
     kind, default = _kind(found), _default(found, tasks)
     return (kind, default) if default is not None else (Optional[kind], None)  # noqa: UP045 (what KFP reads)
-
-
-def _pipeline_parameters(plan: Plan) -> dict[str, tuple[Any, Any]]:
-    """Type and default of each of the pipeline's parameters that are params; the types are those of the components."""
-    parameters: dict[str, tuple[Any, Any]] = {}
-    for tasks in plan.groups.values():
-        for found in _union(task.leaves for task in tasks).values():
-            kind = _kind(found)
-            parameters |= {leaf.pipeline_name: (kind, _as(kind, to_pipeline(leaf.value))) for leaf in found}
-    return {key: parameters[key] for key in plan.leaves}
 
 
 def _kind(found: list[Leaf]) -> Any:
@@ -450,8 +445,7 @@ def _function(
 def _record_component(plan: Plan) -> Any:
     from kfp import dsl
 
-    parameters = {"remote": (str, plan.remote or _REQUIRED), "endpoint": (str, plan.endpoint)}
-    parameters |= _pipeline_parameters(plan)
+    parameters = plan.where | plan.parameters
 
     def container(**at: Any) -> Any:
         args = ["--pipeline", plan.name, *_where(at)]

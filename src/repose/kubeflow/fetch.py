@@ -8,7 +8,7 @@ from typing import Any
 
 from repose.errors import ReposeError
 from repose.files import write_bytes
-from repose.kubeflow.project import Project, address_of, read_project
+from repose.kubeflow.project import Project, address_of, is_pipeline, read_project
 from repose.kubeflow.record import FORMAT, key_of
 from repose.kubeflow.remote import NAME, Remote
 from repose.terminal import say
@@ -139,7 +139,7 @@ def _other_versions(project: Project) -> Iterator[str]:
     """The files of the workspace that a finished stage read in another version."""
     seen = set()
     for dvc_stage in project.repo.index.stages:
-        if not getattr(dvc_stage, "name", None):
+        if not is_pipeline(dvc_stage):
             continue
         own = {dep.path for dep in project[address_of(dvc_stage)].deps if not dep.producers and not dep.sources}
         for dep in dvc_stage.deps:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from repose.kubeflow.pointer import Entry
-from repose.kubeflow.project import Dep, Project, Stage, address_of, contains
+from repose.kubeflow.project import Dep, Project, Stage, address_of, contains, is_pipeline
 from repose.kubeflow.remote import Remote
 from repose.terminal import say
 
@@ -21,7 +21,8 @@ class Lookup:
     def __init__(self, project: Project, entries: Mapping[str, Entry], remote: Remote) -> None:
         self.project, self.entries, self.remote = project, dict(entries), remote
         self.cache = project.repo.cache.local
-        self._stages = {address_of(stage): stage for stage in project.repo.index.stages if getattr(stage, "name", None)}
+        self._stages = {address_of(stage): stage for stage in project.repo.index.stages if is_pipeline(stage)}
+        self._trees: dict[str, Any] = {}
 
     def key(self, stage: Stage) -> str | None:
         """The stage's key in the run-cache; None if DVC keeps none for it, or the data are needed to say it.
@@ -57,10 +58,9 @@ class Lookup:
         entries = (_entry_in(content, f"{name} in {self.remote.address}") for name, content in contents.items())
         return next((entry for entry in (*candidates, *entries) if entry and self._whole(entry)), None)
 
-    def objects(self, entry: Entry, only: Iterable[str] | None = None) -> set[str]:
-        """The objects of an entry's outputs (paths as in the entry), or of some; what lists others among them."""
-        outs = [out for out in entry.get("outs", ()) if only is None or out["path"] in only]
-        return {oid for out in outs for oid in self._of(out["md5"])}
+    def objects(self, entry: Entry) -> set[str]:
+        """The objects of an entry's outputs, what lists others among them."""
+        return {oid for out in entry.get("outs", ()) for oid in self._of(out["md5"])}
 
     def needed(self, stage: Stage) -> tuple[set[str], list[str]]:
         """The objects of a stage's inputs, and the paths (relative to the project) to check out."""
@@ -78,17 +78,9 @@ class Lookup:
                     paths.append(out_path)
         return oids, list(dict.fromkeys(paths))
 
-    def stage(self, stage: Stage) -> Any:
-        """DVC's own object of a stage."""
-        return self._stages[stage.address]
-
-    def path(self, stage: Stage, path: str) -> str:
-        """The path relative to the project of an output as its entry has it (relative to the stage's wdir)."""
-        return _file(self.project, str((Path(self._stages[stage.address].wdir) / path).resolve()))
-
     def file(self, stage: Stage, entry: Entry, path: str) -> str | None:
         """The object of a file (path relative to the project) in a stage's outputs; None if there is no such file."""
-        for out, md5 in self._outs(stage, entry):
+        for out, md5 in outputs_of(stage, entry):
             if out == path:
                 return md5
             if contains(out, path) and md5.endswith(".dir"):
@@ -96,17 +88,12 @@ class Lookup:
                 return found[1].value if found else None
         return None
 
-    def _outs(self, stage: Stage, entry: Entry) -> Iterator[tuple[str, str]]:
-        """Path relative to the project, and hash, of each output of an entry."""
-        return outputs_of(self._stages[stage.address], self.project, entry)
-
     def _sources(self, dep: Dep) -> Iterator[tuple[str, str]]:
         """Path and hash of each output, of a stage or of a .dvc file, that a dependency consists of, holds or lies in."""
         for producer in dep.producers:
             stage = self.project[producer.stage]
-            yield from (
-                (path, md5) for path, md5 in self._outs(stage, self.entries[producer.stage]) if path == producer.path
-            )
+            found = outputs_of(stage, self.entries[producer.stage])
+            yield from ((path, md5) for path, md5 in found if path == producer.path)
         for source in dep.sources:
             out = next(s for s in self.project.repo.index.stages if _file(self.project, s.path) == source).outs[0]
             yield _relative(self.project, out), out.hash_info.value
@@ -156,8 +143,10 @@ class Lookup:
         from dvc_data.hashfile.hash_info import HashInfo
         from dvc_data.hashfile.tree import Tree
 
-        self.remote.fetch([md5], self.cache)
-        return Tree.load(self.cache, HashInfo("md5", md5), hash_name="md5")
+        if md5 not in self._trees:
+            self.remote.fetch([md5], self.cache)
+            self._trees[md5] = Tree.load(self.cache, HashInfo("md5", md5), hash_name="md5")
+        return self._trees[md5]
 
     def _whole(self, entry: Entry) -> bool:
         """Whether the remote has all objects of an entry."""
@@ -182,11 +171,9 @@ def _entry_in(content: bytes | None, where: str) -> Entry | None:
     return None
 
 
-def outputs_of(dvc_stage: Any, project: Project, entry: Entry) -> Iterator[tuple[str, str]]:
+def outputs_of(stage: Stage, entry: Entry) -> Iterator[tuple[str, str]]:
     """Path relative to the project, and hash, of each output of a stage's entry."""
-    for out in entry.get("outs", ()):
-        path = (Path(dvc_stage.wdir) / out["path"]).resolve().relative_to(project.repo.root_dir)
-        yield path.as_posix(), out["md5"]
+    yield from ((stage.resolve(out["path"]), out["md5"]) for out in entry.get("outs", ()))
 
 
 def _relative(project: Project, item: Any) -> str:

@@ -23,7 +23,7 @@ from repose.settings import build, nearest, read_params
 
 TypeName = Literal["Artifact", "Dataset", "Model", "Metrics", "HTML", "Markdown"]
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")  # as Kubernetes writes amounts
-DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Needs:
     timeout: int | None = None  # seconds
     secrets: dict[str, dict[str, str]] = field(
         default_factory=dict
-    )  # of each secret: its key, the environment variable
+    )  # of each, its keys and their environment variables
     cache: SharedCache | None = None
     image_pull_secrets: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
@@ -173,7 +173,7 @@ def check_image(environment: Environment, where: str) -> None:
     Raises:
         ReposeError: the image is not given by digest.
     """
-    if environment.digest_required and not DIGEST.fullmatch(environment.image or ""):
+    if environment.digest_required and not _DIGEST.fullmatch(environment.image or ""):
         raise ReposeError(
             f"{where}: the image should be given by digest (--image NAME@sha256:...), not as {environment.image!r}: what a "
             "name or tag stands for can change, and Kubeflow's cache would not notice. `docker inspect --format "

@@ -68,7 +68,6 @@ class Stage:
     outs: tuple[Out, ...]
     params: tuple[Param, ...]
     wdir: str  # relative to the project's folder, or empty
-    commands: int
     always_changed: bool
     meta: Mapping[str, Any] | None  # meta.kfp
 
@@ -122,7 +121,7 @@ class Project:
     def deciding(self) -> set[str]:
         """The keys of params that `foreach` and `matrix` name: they decide which stages there are."""
         keys = set()
-        for file in {stage.path for stage in self.repo.index.stages if _is_pipeline(stage)}:
+        for file in {stage.path for stage in self.repo.index.stages if is_pipeline(stage)}:
             definitions = next(s for s in self.repo.index.stages if s.path == file).dvcfile.resolver.definitions
             for definition in definitions.values():
                 data = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
@@ -133,14 +132,7 @@ class Project:
     def edges(self) -> set[tuple[str, str]]:
         """DVC's graph: (stage, a stage that it waits for), by address."""
         graph = self.repo.index.graph
-        return {(address_of(a), address_of(b)) for a, b in graph.edges if _is_pipeline(a) and _is_pipeline(b)}
-
-    def groups(self) -> dict[str, list[Stage]]:
-        """The stages of each group, in order."""
-        groups: dict[str, list[Stage]] = {}
-        for stage in self.stages:
-            groups.setdefault(stage.group, []).append(stage)
-        return groups
+        return {(address_of(a), address_of(b)) for a, b in graph.edges if is_pipeline(a) and is_pipeline(b)}
 
 
 def read_project(folder: Path) -> Project:
@@ -155,7 +147,7 @@ def read_project(folder: Path) -> Project:
 
     try:
         repo = Repo(str(folder.resolve()))
-        stages = [stage for stage in _in_order(repo) if _is_pipeline(stage)]
+        stages = [stage for stage in _in_order(repo) if is_pipeline(stage)]
         sources = {
             _path(repo, stage.path): stage.outs[0].hash_info.value for stage in repo.index.stages if _is_source(stage)
         }
@@ -198,12 +190,13 @@ def _in_order(repo: Any) -> list[Any]:
     return [*order, *(stage for stage in plan_repro(graph) if stage not in order)]
 
 
-def _is_pipeline(stage: Any) -> bool:
+def is_pipeline(stage: Any) -> bool:
+    """Whether a stage of DVC's stands in a dvc.yaml; those of .dvc files have no name."""
     return bool(getattr(stage, "name", None))
 
 
 def _is_source(stage: Any) -> bool:
-    return not _is_pipeline(stage) and bool(stage.outs)
+    return not is_pipeline(stage) and bool(stage.outs)
 
 
 def _path(repo: Any, path: str) -> str:
@@ -229,7 +222,6 @@ def _stage(repo: Any, stage: Any, resolver: Any) -> Stage:
         outs=tuple(_outs(repo, stage, raw, resolved)),
         params=tuple(_params(repo, stage, raw, resolved)),
         wdir="" if stage.wdir == repo.root_dir else _path(repo, stage.wdir),
-        commands=len(stage.cmd) if isinstance(stage.cmd, list) else 1,
         always_changed=stage.always_changed or stage.is_callback,
         meta=_meta(stage),
     )
@@ -267,7 +259,7 @@ def _dep(repo: Any, stage: Any, dep: Any) -> Dep:
         for out in other.outs if other is not stage else ():
             theirs = _path(repo, out.fs_path) if out.is_in_repo else ""
             if theirs and (contains(theirs, path) or contains(path, theirs)):
-                if _is_pipeline(other):
+                if is_pipeline(other):
                     producers.append(Producer(address_of(other), theirs))
                 else:
                     sources.append(_path(repo, other.path))

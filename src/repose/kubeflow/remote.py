@@ -83,26 +83,13 @@ class Remote:
             if self._fs.protocol == "s3":
                 _try_once(self._fs.fs_args)
         except (
-            DvcException,
-            ConfigError,
-            FileSystemConfigError,
-            AuthError,
-            RemoteMissingDepsError,
-            ImportError,
-        ) as error:
+            DvcException, ConfigError, FileSystemConfigError, AuthError, RemoteMissingDepsError, ImportError,
+        ) as error:  # fmt: skip
             raise ReposeError(f"DVC's remote cannot be used: {_without_secrets(str(error))}") from None
         self.address = _known_as(str(remote.fs.unstrip_protocol(remote.path)))
         self.moved = Moved()
         self._root_is_there = False
         self._counting = threading.Lock()
-
-    def check(self) -> None:
-        """Find out whether the remote answers and lets us in.
-
-        Raises:
-            ReposeError: it does not.
-        """
-        self.read(f"{OWN}/is-there")
 
     def read(self, key: str) -> bytes | None:
         """A file of the remote by its path; None if there is none."""
@@ -172,10 +159,8 @@ class Remote:
         Raises:
             ReposeError: one is missing, or has changed under its hash; then it is not in the cache.
         """
-        self._at_once(
-            lambda oid: self._fetch(oid, Path(cache.oid_to_path(oid))),
-            [o for o in sorted(set(oids)) if not cache.exists(o)],
-        )
+        missing = [oid for oid in sorted(set(oids)) if not cache.exists(oid)]
+        self._at_once(lambda oid: self._fetch(oid, Path(cache.oid_to_path(oid))), missing)
 
     def push(self, oids: Iterable[str], cache: Any) -> None:
         """Copy objects of a cache of DVC that the remote does not have; what lists others comes after them."""
@@ -295,10 +280,8 @@ class Remote:
         began = time.monotonic()
         for attempt in range(_TRIES):
             try:
-                if self._fs.protocol == "s3":
-                    self._fs.fs.retries = (
-                        2  # s3fs's: a stream that was cut goes on once; the other tries are these here
-                    )
+                if self._fs.protocol == "s3":  # s3fs's own tries: a stream that was cut goes on once
+                    self._fs.fs.retries = 2
                 return work()
             except ReposeError:
                 raise

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -128,7 +128,7 @@ def _run(
     repo = project.repo
     try:
         if paths:
-            with _in(project.folder):
+            with chdir(project.folder):  # DVC takes relative paths from there
                 repo.checkout(targets=[str(project.folder / path) for path in paths], force=True)
     except DvcException as error:
         raise ReposeError(f"Stage {stage.address}: its inputs cannot be laid out in the workspace: {error}") from error
@@ -153,7 +153,7 @@ def _reproduce(project: Project, stage: Stage) -> None:
 
     sys.stdout.flush()
     try:
-        with _in(project.folder):
+        with chdir(project.folder):  # DVC takes relative paths from there
             project.repo.reproduce(targets=[stage.address], single_item=True)
     except DvcException as error:
         raise ReposeError(
@@ -164,7 +164,7 @@ def _reproduce(project: Project, stage: Stage) -> None:
 def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup: Lookup) -> None:
     """Outputs to the remote, then the run-cache's entry: whoever finds it finds all that it names."""
     cache, remote, repo = lookup.cache, lookup.remote, project.repo
-    for path, md5 in outputs_of(lookup.stage(stage), project, entry):
+    for path, md5 in outputs_of(stage, entry):
         if not stage.out(path).cached and not cache.exists(md5):  # DVC's cache does not hold it; the remote shall
             cache.add(str(project.folder / path), repo.fs, md5)
     remote.push(lookup.objects(entry), cache)
@@ -177,22 +177,23 @@ def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup:
 def _hand_on(work: Work, stage: Stage, entry: Entry, lookup: Lookup) -> None:
     """Write what Kubeflow takes: a pointer for each output, pages, and the report with their metadata."""
     meta = needs_of(stage, Environment())
-    wanted = {artifact.name: artifact for artifact in work.outputs}
     paths = {name: path for path, name in out_names(stage, meta).items()}
     pages = page_names(stage, meta)
     artifacts = {}
-    for name, artifact in wanted.items():
+    for artifact in work.outputs:
+        name = artifact.name
         if name in paths:
             metadata = _write_output(artifact, paths[name], stage, entry, meta, lookup)
         elif name in pages:
-            write_page(artifact.file, _page(pages[name], stage, entry, lookup), stage.address, entry)
+            page = page_of(pages[name], _content(pages[name], stage, entry, lookup))
+            write_page(artifact.file, page, stage.address, entry)
             metadata = {"path": pages[name]}
         else:
             raise ReposeError(
                 f"The output {name} is not one of {stage.address} in this image's dvc.yaml. Was the pipeline compiled from "
                 "another version? Compile it from what the image was built from."
             )
-        artifacts[name] = {"artifacts": [{"name": artifact.name, "uri": artifact.uri, "metadata": metadata}]}
+        artifacts[name] = {"artifacts": [{"name": name, "uri": artifact.uri, "metadata": metadata}]}
     write_text(work.report, json.dumps({"artifacts": artifacts}, indent=1))
 
 
@@ -200,14 +201,10 @@ def _write_output(
     artifact: Artifact, path: str, stage: Stage, entry: Entry, meta: StageMeta, lookup: Lookup
 ) -> dict[str, Any]:
     """Write one output's pointer; return its metadata."""
-    (out,) = (o for o in entry["outs"] if (lookup.path(stage, o["path"])) == path)
+    (out,) = (o for o in entry["outs"] if stage.resolve(o["path"]) == path)
     facts = {
-        "md5": out["md5"],
-        "size": out["size"],
-        "nfiles": out.get("nfiles", 1),
-        "remote": lookup.remote.address,
-        "path": path,
-    }
+        "md5": out["md5"], "size": out["size"], "nfiles": out.get("nfiles", 1), "remote": lookup.remote.address, "path": path,
+    }  # fmt: skip
     kind = out_meta(stage, meta, path)
     if kind.type in ("HTML", "Markdown"):
         shown = f"{path}/{kind.page}" if kind.page else path
@@ -220,10 +217,6 @@ def _write_output(
             path, _content(path, stage, entry, lookup)
         )
     return facts
-
-
-def _page(path: str, stage: Stage, entry: Entry, lookup: Lookup) -> bytes:
-    return page_of(path, _content(path, stage, entry, lookup))
 
 
 def _content(path: str, stage: Stage, entry: Entry, lookup: Lookup) -> bytes:
@@ -266,20 +259,6 @@ def _leave(work: Work, remote: Remote, left: Mapping[str, Any]) -> None:
         if left.get("state") == "finished":
             raise
         say(f"The run's record will not know of this step: {error}")
-
-
-class _in:  # noqa: N801 (reads as a word)
-    """The working directory for a block: DVC takes relative paths from there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        self.before = Path.cwd()
-        os.chdir(self.folder)
-
-    def __exit__(self, *error: object) -> None:
-        os.chdir(self.before)
 
 
 def arguments(text: Sequence[str]) -> Work:

@@ -15,14 +15,8 @@ from repose.kubeflow.pointer import Entry, lock_texts
 from repose.kubeflow.project import Project, read_project
 from repose.kubeflow.remote import NAME
 
-_LEFT_OUT = {
-    ".git",
-    "cache",
-    "tmp",
-    "config.local",
-    "__pycache__",
-    ".venv",
-}  # of the project; the inner ones are .dvc's
+_LEFT_OUT = {".git", ".venv", "__pycache__"}
+_LEFT_OUT_OF_DVC = {"cache", "tmp", "config.local"}  # of the folder .dvc
 _WAITS = {"connect_timeout": 10, "read_timeout": 30}  # seconds for S3; to try again is the business of `remote`
 
 
@@ -46,8 +40,7 @@ def workspace(project: Path, remote: str, endpoint: str) -> Iterator[Path]:
 
 
 def _ignored(folder: str, names: list[str]) -> set[str]:
-    in_dvc = Path(folder).name == ".dvc"
-    return {name for name in names if name in _LEFT_OUT and (in_dvc or name not in ("cache", "tmp"))}
+    return {*names} & (_LEFT_OUT_OF_DVC if Path(folder).name == ".dvc" else _LEFT_OUT)
 
 
 def _configure(folder: Path, remote: str, endpoint: str) -> None:
