@@ -163,7 +163,7 @@ def test_a_bucket_that_is_missing_is_told_and_an_empty_folder_is_not(
     assert storage.proxy.count("GET", "list-type=2") == 1  # asked once
     gone = made(f"s3://{storage.bucket}-gone{prefix}", endpointurl=storage.proxy.address)
     place = tmp_path / "here"
-    for use in (gone.check, lambda: gone.download("x", place), lambda: gone.write("x", b"")):
+    for use in (lambda: gone.read("x"), lambda: gone.download("x", place), lambda: gone.write("x", b"")):
         with pytest.raises(ReposeError, match=f"There is no s3://{storage.bucket}-gone.* make the bucket"):
             use()
     assert not place.exists()
