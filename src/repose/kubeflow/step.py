@@ -157,7 +157,7 @@ def _reproduce(project: Project, stage: Stage) -> None:
             project.repo.reproduce(targets=[stage.address], single_item=True)
     except DvcException as error:
         raise ReposeError(
-            f"Stage {stage.address} failed: {error.__cause__ or error}. Its own words are above."
+            f"Stage {stage.address} failed: {str(error.__cause__ or error).rstrip('.')}. Its own words are above."
         ) from error
 
 
