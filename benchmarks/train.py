@@ -29,15 +29,18 @@ from benchmarks.posemaps import STANDING
 from rich.console import Console
 from rich.table import Table
 
+from repose import systems
 from repose.data.batches import Batch, Packed, Steps, unpack
 from repose.data.frame import Frame
 from repose.data.photos import Loaded
 from repose.data.posemaps import draw
 from repose.devices import set_up
-from repose.models import systems
-from repose.models.systems import AttendRow, PaperRow, Row, System
 from repose.settings import block, read_params
 from repose.stages.train import TrainSettings
+from repose.step import AdversarialRow
+from repose.systems import Progress, System
+from repose.systems.attend import AttendRow
+from repose.systems.paper import PaperRow
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 DEMO, LARGE = (128, 88), (256, 256)  # height and width in px
@@ -51,7 +54,7 @@ class Case(NamedTuple):
     """What one row of the table measures."""
 
     name: str
-    row: Row
+    row: AdversarialRow
     size: tuple[int, int]  # height and width in px
     precision: str  # fp32 or bf16
 
@@ -85,7 +88,7 @@ class Noise:
         return Loaded(*(part[rows] for part in self._loaded))
 
 
-def cases(device: str, rows: dict[str, Row]) -> list[Case]:
+def cases(device: str, rows: dict[str, AdversarialRow]) -> list[Case]:
     """The demo's rows; on a GPU also in bf16 and large."""
     demo = [Case(name, row, DEMO, "fp32") for name, row in rows.items()]
     if device == "cpu":
@@ -94,7 +97,14 @@ def cases(device: str, rows: dict[str, Row]) -> list[Case]:
     return [case._replace(precision=precision) for case in demo + large for precision in ("fp32", "bf16")]
 
 
-def large_row(row: Row) -> Row:
+def adversarial_row(block: Any, name: str) -> AdversarialRow:
+    """The row of that name from its block of params.yaml."""
+    row = systems.row(block, f"systems.{name}")
+    assert isinstance(row, AdversarialRow)
+    return row
+
+
+def large_row(row: AdversarialRow) -> AdversarialRow:
     """A row of the demo for 256x256: the paper's widths, attend's stride."""
     if isinstance(row, PaperRow):
         wide = {"generator": replace(row.generator, width=64), "discriminators": replace(row.discriminators, width=64)}
@@ -146,7 +156,7 @@ def _in_process(
 
 def _system(case: Case, settings: TrainSettings, device: torch.device) -> System:
     torch.manual_seed(settings.seed)
-    system = systems.build(case.row)
+    system = systems.build(case.row, Frame(*case.size))
     for network in system.networks.values():
         network.to(device)
         if device.type == "cpu":  # as the stage train does
@@ -165,7 +175,7 @@ def _training(
 
     def train(number: int) -> int:
         batch = _loaded(packed[number], case, settings, device)
-        system.step(batch, None, case.row.optimiser.learning_rate, _autocast(case, device))
+        system.step(batch, None, Progress(0, case.row.steps, ROUND), _autocast(case, device))
         return round(len(batch.target) / batch.share)
 
     return train
@@ -268,7 +278,7 @@ def main() -> None:
     params = read_params(PARAMS)
     settings = block(params, "train", TrainSettings, str(PARAMS))
     device = set_up(chosen, settings.threads, settings.seed)
-    rows = {name: systems.row(params["systems"][name], f"systems.{name}") for name in ("paper-m", "attend")}
+    rows = {name: adversarial_row(params["systems"][name], name) for name in ("paper-m", "attend")}
     if processes > 1:
         found = [
             (case, measure_processes(case, settings, chosen, SECONDS[chosen], processes))

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from repose.models import systems
+from repose import systems
 from repose.settings import build
 
 ROOT = Path(__file__).parents[1]

@@ -16,12 +16,19 @@ STAGES = {
 }
 # What decides no byte of a result: what people read at the terminal, and the version of the package.
 FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
+SYSTEMS = PACKAGE / "systems"
 ON_TOP = PACKAGE / "settings.py"  # the command line builds every stage's settings with it
 
 
 @cache
 def imports(file: Path) -> frozenset[Path]:
-    """The files of our package that a file imports, also inside functions."""
+    """The files of our package that a file imports, also inside functions; the package of systems finds its modules itself."""
+    if file == SYSTEMS / "__init__.py":
+        return frozenset(SYSTEMS.glob("*.py")) | _imports(file)
+    return _imports(file)
+
+
+def _imports(file: Path) -> frozenset[Path]:
     return frozenset(path for name in names(file) if (path := file_of(name)) is not None)
 
 

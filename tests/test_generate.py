@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
+from repose.data.frame import Frame
 from repose.data.images import to_uint8
 from repose.data.photos import Loaded, Photos
 from repose.data.records import ITEMS, PAIRS, read_table
 from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs, generate_one, jobs_of_pairs
 from repose.models.poses import Poses
-from repose.models.systems import System, build
+from repose.systems import System, build
 from stages.tiny import HEIGHT, SYSTEMS, WIDTH, make, row
 
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ def jobs(photos: Photos) -> list[Job]:
 def system_of(name: str) -> System:
     """With weights of one seed, as for evaluation."""
     torch.manual_seed(0)
-    system = build(row(name))
+    system = build(row(name), Frame(HEIGHT, WIDTH))
     for network in system.networks.values():
         network.eval()
         for weights in network.parameters():  # untrained, attend's last layers are 0 and tell no input from another

@@ -12,10 +12,12 @@ import torch
 import torch.distributed as dist
 
 from repose import processes
+from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
-from repose.models.systems import DiscriminatorSettings, PaperRow
-from repose.step import AdversarialSystem
+from repose.step import DiscriminatorSettings
+from repose.systems import build
+from repose.systems.paper import PaperRow
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["repose.processes"])
@@ -86,7 +88,7 @@ def test_torchrun_may_span_machines(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("norms", [("batch", "instance"), ("instance", "batch")])
 def test_batch_norm_is_not_shared(norms: tuple[Any, Any]) -> None:
     generator, discriminators = PaperSettings(width=4, norm=norms[0]), DiscriminatorSettings(width=4, norm=norms[1])
-    system = AdversarialSystem(PaperRow("paper", 1, generator=generator, discriminators=discriminators))
+    system = build(PaperRow("paper", 1, generator=generator, discriminators=discriminators), Frame(32, 24))
     named = "generator" if norms[0] == "batch" else "image"
     with pytest.raises(ReposeError, match=f"^The network {named} has BatchNorm.*Set train.processes to 1, or norm"):
         system.distribute()

@@ -8,9 +8,10 @@ from pathlib import Path
 import yaml
 from typer.main import get_command
 
+from repose import systems
 from repose.cli import app
+from repose.data.frame import Frame
 from repose.jobs import make_image
-from repose.models import systems
 from repose.models.layers import parameter_count
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +107,7 @@ def test_the_settings_that_the_page_on_the_paper_prints_are_rows() -> None:
     assert set(block) <= set(params)
     assert set(block["systems"]) == set(params["systems"])
     rows = {name: systems.row(row, f"systems.{name}") for name, row in block["systems"].items()}
-    assert parameter_count(systems.build(rows["paper-m"]).networks["generator"]) == 13_304_899
+    assert parameter_count(systems.build(rows["paper-m"], Frame(256, 256)).networks["generator"]) == 13_304_899
     weights = [(row.losses.image, row.losses.pose) for name, row in rows.items() if name != "attend"]
     assert weights == [(0.05, 0.05), (0.05, 0.05), (0.05, 0), (0, 0.05)]
     for name in ("posemaps", "train", "evaluate"):

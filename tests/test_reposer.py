@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from repose import checkpoint
+from repose import checkpoint, systems
 from repose.data.frame import Frame
 from repose.data.known_poses import KnownPoses, read_pose
 from repose.data.photo_files import read_photo
 from repose.errors import ReposeError
-from repose.models.systems import ROWS
 from repose.reposer import Reposer, SourcePhoto, TargetPose
-from tiny_system import FRAME, SIZE, STANDING, photo, save_openpose, save_photo, save_system
+from tiny_system import FRAME, SIZE, STANDING, photo, save_openpose, save_photo, save_system, small_row
 
 TARGET = TargetPose(STANDING + np.float32([3, 2]), *SIZE)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -22,7 +21,7 @@ def sources(count: int = 2) -> list[SourcePhoto]:
     return [SourcePhoto(photo(seed), STANDING, f"{seed}.jpg") for seed in range(count)]
 
 
-@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("kind", systems.kinds())
 @pytest.mark.parametrize("device", DEVICES)
 def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path: Path, kind: str, device: str) -> None:
     reposer = Reposer.load(save_system(tmp_path / "m.safetensors", kind), device)
@@ -68,7 +67,7 @@ def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Pa
 
 
 def test_every_kind_says_whether_it_needs_the_poses_of_its_sources() -> None:
-    assert {kind: row.needs_source_poses for kind, row in ROWS.items()} == {"paper": False, "attend": True}
+    assert {kind: small_row(kind).needs_source_poses for kind in systems.kinds()} == {"paper": False, "attend": True}
 
 
 def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repose.errors import ReposeError
-from repose.models.systems import Row
-from repose.models.systems import row as build_row
 from repose.settings import as_dict, block, build, nearest, read_params
 from repose.stages.download import DownloadSettings
 from repose.stages.evaluate import EvaluateSettings
@@ -20,6 +18,8 @@ from repose.stages.posemaps import PosemapsSettings
 from repose.stages.split import SplitSettings
 from repose.stages.train import TrainSettings
 from repose.stages.validate import ValidateSettings
+from repose.systems import Row
+from repose.systems import row as build_row
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 STAGES: dict[str, type[Any]] = {

@@ -2,18 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from repose import checkpoint
+from repose import checkpoint, systems
 from repose.checkpoint import About
 from repose.data.frame import Frame
-from repose.models import systems
+from repose.systems import Row
 
 FRAME = Frame(32, 24)
-GENERATORS = {"attend": {"width": 8, "channels": 16, "blocks": 1}, "paper": {"width": 4, "blocks": 1}}
+SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no time
+    "attend": {"generator": {"width": 8, "channels": 16, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
+    "paper": {"generator": {"width": 4, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
+}
 
 # A person who stands in a photo of 64 x 48 px, arms a little out: (18, 2).
 STANDING = np.array(
@@ -26,18 +30,18 @@ STANDING = np.array(
 SIZE = (64, 48)
 
 
+def small_row(kind: str, **changes: Any) -> Row:
+    return systems.row({"kind": kind, "steps": 1} | SMALL[kind] | changes, "tiny")
+
+
 def save_system(
     path: Path, kind: str = "attend", *, most_sources: int = 4, frame: Frame = FRAME,
     photo_size: tuple[int, int] | None = None,
 ) -> Path:  # fmt: skip
-    block = {
-        "kind": kind, "steps": 1, "most_sources": most_sources, "generator": GENERATORS[kind],
-        "losses": {"image": 0, "pose": 0},
-    }  # fmt: skip
-    row = systems.row(block, "tiny")
+    row = small_row(kind, most_sources=most_sources)
     torch.manual_seed(0)
     about = About("tiny", row, frame, 1.0, 0, "none", photo_size)
-    checkpoint.save(path, systems.build(row), about, to_resume=False)
+    checkpoint.save(path, systems.build(row, frame), about, to_resume=False)
     return path
 
 

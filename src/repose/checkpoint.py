@@ -16,10 +16,10 @@ from torch import Tensor
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.files import whole_file
-from repose.models.systems import Row, System, build
-from repose.models.systems import row as read_row
 from repose.settings import as_dict
 from repose.settings import build as build_settings
+from repose.systems import Row, System, build
+from repose.systems import row as read_row
 
 FORMAT = "repose checkpoint 1"
 
@@ -100,7 +100,7 @@ def load(path: Path, device: torch.device) -> tuple[System, About]:
         ReposeError: as `read_about`, or its tensors do not fit the networks that its settings name.
     """
     about = read_about(path)
-    system = build(about.row)
+    system = build(about.row, about.frame)
     _restore_networks(path, system, _read_tensors(path))
     for network in system.networks.values():
         network.to(device).eval().requires_grad_(False)

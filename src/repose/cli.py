@@ -111,8 +111,7 @@ def train(
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; killed and started again, it goes on."""
-    from repose import processes
-    from repose.models import systems
+    from repose import processes, systems
     from repose.stages import train as stage
 
     everything = read_params(params)

@@ -11,7 +11,7 @@ from repose.data.images import to_tensor, to_uint8
 from repose.data.photos import Photos
 from repose.data.posemaps import colour, draw
 from repose.models.poses import Poses
-from repose.models.systems import System
+from repose.systems import System
 
 TARGETS_AT_ONCE = 16
 

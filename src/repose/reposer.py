@@ -21,8 +21,8 @@ from repose.data.posemaps import colour, draw
 from repose.data.skeleton import K
 from repose.errors import ReposeError
 from repose.generate import generate_one
-from repose.models.systems import System
 from repose.pictures import grid
+from repose.systems import System
 
 
 class SourcePhoto(NamedTuple):

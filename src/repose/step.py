@@ -10,7 +10,8 @@ discriminator learns from (`_Verdict`). Through a frozen discriminator nothing i
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +19,95 @@ from torch import Tensor, nn
 from repose.data.batches import Batch
 from repose.errors import ReposeError
 from repose.losses import d_adversarial, g_adversarial, g_l1
-from repose.models.attend import AttendGenerator
 from repose.models.generator import Generated, Generator
-from repose.models.paper import PaperGenerator
+from repose.models.layers import Norm
 from repose.models.patchgan import PatchGAN
 from repose.models.poses import Poses
-from repose.models.systems import AttendRow, LossSettings, PaperRow, Row
-from repose.models.vgg import PerceptualLoss
+from repose.models.vgg import LayersName, PerceptualLoss
 from repose.processes import shared, world_size
+from repose.systems import Progress, Row
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """The weights of the generator's loss (Eqs. 1 and 4); a weight of 0 leaves the term out."""
+
+    l1: float = 1.0
+    perceptual: float = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
+    image: float = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
+    pose: float = 0.05  # beta, of D_P
+    copied: float = 0.0  # of the L1 between the target and what `attend` copied
+    painted: float = 0.0  # of the L1 between the target and what `attend` painted
+    real_pair: Literal["other", "both"] = "other"  # R7: D_P's pairs are of p~ as in Eq. 3, or of p as well
+    adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
+
+    def __post_init__(self) -> None:
+        for name in ("l1", "perceptual", "image", "pose", "copied", "painted"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """Adam and how its learning rate moves; one epoch is once through the training items."""
+
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    warmup_steps: int = 0  # the rate rises linearly over so many steps
+    halve_every_epochs: int = 50  # 0: never (R22)
+    decay_from: float = 1.0  # from this share of the steps on, the rate falls linearly to 0
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate should be above 0, not {self.learning_rate}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
+        for name in ("warmup_steps", "halve_every_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
+        if not 0 <= self.decay_from <= 1:
+            raise ValueError(f"decay_from should be from 0 to 1, a share of the steps, not {self.decay_from}.")
+
+    def rate(self, progress: Progress) -> float:
+        """The learning rate of a step."""
+        step, steps = progress.step, progress.steps
+        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.halve_every_epochs:
+            rate *= 0.5 ** (step // progress.steps_per_epoch // self.halve_every_epochs)
+        start = self.decay_from * steps
+        return rate * min(1.0, (steps - step) / max(steps - start, 1.0))
+
+
+@dataclass(frozen=True)
+class DiscriminatorSettings:
+    """D_I and D_P, alike but for their input (R29); a loss weight of 0 leaves one out."""
+
+    width: int = 64
+    layers: int = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
+    norm: Norm = "instance"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class AdversarialRow(Row):
+    """A row that is trained by the step below; the defaults are the paper's, or our reading of it (docs/paper.md)."""
+
+    discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    losses: LossSettings = field(default_factory=LossSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+
+    def loss_weights(self) -> dict[str, float]:
+        """See `systems.Row`."""
+        weights = {f.name: getattr(self.losses, f.name) for f in fields(self.losses)}
+        return {name: weight for name, weight in weights.items() if isinstance(weight, float) and weight}
+
+    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
+        """See `systems.Row`."""
+        return chosen if self.losses.perceptual else None
 
 
 class AdversarialSystem:
@@ -36,11 +118,10 @@ class AdversarialSystem:
         optimisers: under the same names.
     """
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: AdversarialRow, generator: Generator) -> None:
         self.row = row
-        generator = _generator(row)
-        self.generator: Generator = generator
-        self.networks: dict[str, nn.Module] = {"generator": generator}
+        self.generator = generator
+        self.networks: dict[str, nn.Module] = {"generator": cast(nn.Module, generator)}
         d = row.discriminators
         if row.losses.image:
             self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
@@ -70,15 +151,12 @@ class AdversarialSystem:
         self._processes = world_size()
 
     def step(
-        self,
-        batch: Batch,
-        perceptual: PerceptualLoss | None,
-        learning_rate: float,
-        autocast: AbstractContextManager[Any],
+        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
     ) -> dict[str, Tensor]:
         """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
         weights = self.row.losses
         weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
+        learning_rate = self.row.optimiser.rate(progress)
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
@@ -160,14 +238,6 @@ class _Verdict(nn.Module):
 def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
     """Images (Q,3,H,W) of each pair on its pose maps: (n Q,6,H,W)."""
     return torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in pairs])
-
-
-def _generator(row: Row) -> PaperGenerator | AttendGenerator:
-    if isinstance(row, PaperRow):
-        return PaperGenerator(row.generator)
-    if isinstance(row, AttendRow):
-        return AttendGenerator(row.generator)
-    raise TypeError(f"no generator for {type(row).__name__}")
 
 
 def _reconstruction(

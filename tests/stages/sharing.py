@@ -16,14 +16,22 @@ from repose.data.augment import AugmentSettings
 from repose.data.batches import Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
-from repose.models.systems import Row
 from repose.processes import weighted_mean
-from repose.step import AdversarialSystem
+from repose.step import AdversarialRow, AdversarialSystem
+from repose.systems import Progress, build
 
 STEPS = 3  # DistributedDataParallel lays its buckets out anew after the first
 _BOTH = {"real_pair": "both", "adversarial_on": "both"}
-ROWS: dict[str, Row] = {
-    name: row(system, items_per_step=2, **changes)
+
+
+def _row(system: str, **changes: Any) -> AdversarialRow:
+    made = row(system, **changes)
+    assert isinstance(made, AdversarialRow)
+    return made
+
+
+ROWS: dict[str, AdversarialRow] = {
+    name: _row(system, items_per_step=2, **changes)
     for name, system, changes in [
         ("paper-m", "paper-m", {"losses": {"image": 0.3, "pose": 0.7}}),
         ("paper-m, both", "paper-m", {"losses": {"image": 0.3, "pose": 0.7, **_BOTH}}),
@@ -45,7 +53,7 @@ class Stepped(NamedTuple):
 
 
 def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Stepped:
-    """Some steps of a row; at a learning rate of 0, so that rounding does not grow from step to step."""
+    """Some steps of a row; at the training's end, where the rate is 0, so that rounding does not grow from step to step."""
     chosen, augment = ROWS[name], AugmentSettings(flip=0.5, rotation=10, crop=0.9, fill="edge")
     torch.manual_seed(rank)  # the weights of the first process have to become those of all
     photos, items = (
@@ -57,7 +65,8 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
         photos, table[table["part"] == "train"], steps=STEPS, seed=0, items_per_step=2, most_photos=5, most_sources=4,
         targets=chosen.targets, augment=augment, rank=rank, processes=processes,
     )  # fmt: skip
-    system = AdversarialSystem(chosen)
+    system = build(chosen, photos.frame)
+    assert isinstance(system, AdversarialSystem)
     for network in system.networks.values():
         network.to(memory_format=torch.channels_last)
     if processes > 1:
@@ -65,7 +74,7 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
     found = Stepped([], [], [])
     for number in range(STEPS):
         batch = unpack(steps[number], thickness=photos.thickness, augment=augment, device=torch.device("cpu"))
-        terms = weighted_mean(system.step(batch, _blurred, 0.0, nullcontext()), batch.share)
+        terms = weighted_mean(system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext()), batch.share)
         found.gradients.append({
             f"{network}.{key}": parameter.grad.clone()
             for network, module in system.networks.items() for key, parameter in module.named_parameters()

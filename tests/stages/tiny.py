@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
+from repose import systems
 from repose.data.records import part_names
-from repose.models import systems
-from repose.models.systems import Row
 from repose.settings import block
 from repose.stages import download, evaluate, keypoints, posemaps, split, train, validate
+from repose.systems import Row
 
 T = TypeVar("T")
 PARAMS = Path(__file__).parents[2] / "params.yaml"

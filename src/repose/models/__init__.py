@@ -1,1 +1,1 @@
-"""The systems of Table 1 and our own: layers, generators, discriminators, and the table of rows."""
+"""Networks: the paper's and our own generator, discriminators, VGG19, and what they share."""

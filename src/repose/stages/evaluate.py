@@ -16,7 +16,7 @@ SSIM does not see a garment (a grey dummy in the right pose beats copying the so
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -37,8 +37,8 @@ from repose.files import whole_folder, write_bytes, write_text
 from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs, jobs_of_pairs
 from repose.metrics.garment import garment_de
 from repose.metrics.ssim import ssim, ssim_protocols_for
-from repose.models.systems import Row, System
 from repose.pictures import grid
+from repose.systems import Row, System
 from repose.terminal import bar, say, show
 
 COPY, MEAN = "copy source", "mean of sources"
@@ -257,7 +257,7 @@ def _note(name: str, run: Path) -> str:
     about, record = checkpoint.read_about(run / "model.safetensors"), read_json(run / "run.json")
     parameters = ", ".join(f"{network} {count:,}" for network, count in record["parameters"].items())
     layers = record["perceptual"]
-    left_out = about.row.losses.perceptual and layers is None
+    left_out = "perceptual" in about.row.loss_weights() and layers is None
     return (
         f"{name}: {about.step:,} steps of {about.row.items_per_step} item(s), seed {record['seed']}, {record['device']}, "
         f"{record['precision']}; parameters: {parameters}; {_terms(about.row, layers)}."
@@ -267,8 +267,7 @@ def _note(name: str, run: Path) -> str:
 
 def _terms(row: Row, layers: str | None) -> str:
     """The loss's terms with their weights; the perceptual one, if it was there, with its layers."""
-    weights = {f.name: getattr(row.losses, f.name) for f in fields(row.losses)}
-    there = {name: w for name, w in weights.items() if isinstance(w, float) and w}
+    there = row.loss_weights()
     if "perceptual" in there:
         w = there.pop("perceptual")
         there |= {f"perceptual ({layers})": w} if layers else {}

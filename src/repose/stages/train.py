@@ -49,11 +49,11 @@ from repose.files import whole_folder, write_bytes
 from repose.generate import Job, generate_jobs, jobs_of_pairs
 from repose.history import History, what_is_kept
 from repose.models.layers import parameter_count
-from repose.models.systems import Row, System, build
 from repose.models.vgg import LayersName, PerceptualLoss
 from repose.pictures import grid
 from repose.processes import Rank
 from repose.settings import as_dict
+from repose.systems import Progress, Row, System, build
 from repose.terminal import TrainingBar, say
 from repose.weights import locate
 
@@ -159,7 +159,7 @@ def _run(
         items_per_step=row.items_per_step, most_photos=row.most_photos, most_sources=row.most_sources,
         targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of,
     )  # fmt: skip
-    trained = build(row)
+    trained = build(row, photos.frame)
     for network in trained.networks.values():
         # on a CPU convolutions are faster in this layout; on a GPU that is not measured
         network.to(device)
@@ -188,8 +188,8 @@ def _train(
     start = _resume(trained, about, place)
     if start:
         say(f"train {about.system}: going on from step {start:,} of {row.steps:,}")
-    if row.losses.perceptual and settings.perceptual.weights is None:
-        say("train.perceptual.weights is null: the loss has no perceptual term (second term of Eq. 1)")
+    if row.perceptual_layers(settings.perceptual.layers) and settings.perceptual.weights is None:
+        say("train.perceptual.weights is null: the loss has no perceptual term (VGG19)")
     history = History(place, start)
     with TrainingBar(f"train {about.system}", start, row.steps) as bar:
         for step, (terms, photos) in enumerate(_steps(trained, row, steps, settings, device, start), start + 1):
@@ -235,8 +235,8 @@ def _steps(
     )  # fmt: skip
     for step, packed in enumerate(loader, start):
         batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
-        rate = row.optimiser.rate(step, row.steps, steps.steps_per_epoch)
-        terms = trained.step(batch, perceptual, rate, _autocast(settings, device))
+        progress = Progress(step, row.steps, steps.steps_per_epoch)
+        terms = trained.step(batch, perceptual, progress, _autocast(settings, device))
         yield processes.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
 
 
@@ -279,7 +279,7 @@ def _finish(
 
 def _record(trained: System, about: About, settings: TrainSettings, device: torch.device) -> dict[str, Any]:
     """What a report says of the run beside what its checkpoint says."""
-    chosen = settings.perceptual
+    layers = about.row.perceptual_layers(settings.perceptual.layers)
     return {
         "system": about.system,
         "steps": about.step,
@@ -287,18 +287,19 @@ def _record(trained: System, about: About, settings: TrainSettings, device: torc
         "device": device.type,
         "precision": settings.precision,
         "processes": settings.processes,
-        "perceptual": chosen.layers if about.row.losses.perceptual and chosen.weights is not None else None,
+        "perceptual": layers if settings.perceptual.weights is not None else None,
         "parameters": {name: parameter_count(network) for name, network in trained.networks.items()},
     }
 
 
 def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
     chosen = settings.perceptual
-    if not row.losses.perceptual or chosen.weights is None:
+    layers = row.perceptual_layers(chosen.layers)
+    if layers is None or chosen.weights is None:
         return None
     with processes.first_alone():
         weights = locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint)
-    return PerceptualLoss(weights, chosen.layers).to(device)
+    return PerceptualLoss(weights, layers).to(device)
 
 
 def _autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:

@@ -1,0 +1,122 @@
+"""The systems that repose trains: a module here for each kind, and what they share.
+
+A row of the paper's Table 1 is a block of data under `systems:` in params.yaml. Its `kind` is the name of the module here
+whose code it runs, such as `paper` (the rows paper-m, paper-s, g-di and g-dp). What kinds share is a protocol, not a base
+class: a module has `ROW`, the settings of a row, and `build`, which makes a `System` of them. A new kind is a new file.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from repose.data.batches import Batch
+from repose.data.frame import Frame
+from repose.errors import ReposeError
+from repose.models.poses import Poses
+from repose.models.vgg import LayersName, PerceptualLoss
+from repose.settings import build as build_settings
+
+
+@dataclass(frozen=True)
+class Row(ABC):
+    """What the rows of every kind have."""
+
+    needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or on the target's alone
+
+    kind: str
+    steps: int
+    items_per_step: int = 1  # "batch size of 1 [...] represents one SKU"
+    most_photos: int = 5  # of an item in one step: "ranging from 2 to 5"
+    most_sources: int = 4  # of a target; 1: the rows -S
+    targets: Literal["all", "one"] = "all"  # R9: which photos of an item are targets in a step
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "items_per_step", "most_sources"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+        if self.most_photos < 2:
+            raise ValueError(f"most_photos should be at least 2 (a source and a target), not {self.most_photos}.")
+
+    @abstractmethod
+    def loss_weights(self) -> dict[str, float]:
+        """The terms of the loss with their weights, for people; `perceptual` is VGG19's."""
+
+    @abstractmethod
+    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
+        """Which layers of VGG19 the loss has, where `chosen` are those of train.perceptual; None: no such term."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where in the training a step is."""
+
+    step: int  # the one to be done, from 0
+    steps: int  # of the whole training
+    steps_per_epoch: int  # an epoch is once through the training items
+
+
+class System(Protocol):
+    """What a kind has to offer: it trains a step at a time and makes images from photos and poses."""
+
+    networks: dict[str, nn.Module]  # all that is trained, by name
+    optimisers: dict[str, torch.optim.Optimizer]
+
+    def distribute(self) -> None:
+        """From now on share each step with the other processes of torch.distributed's group, which all call this.
+
+        The networks lie on the device that trains. Then `step` gets a part of each batch, and learns from all of it.
+
+        Raises:
+            ReposeError: what a step learns from a photo depends on the other photos of the step (BatchNorm).
+        """
+
+    def step(
+        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
+    ) -> dict[str, Tensor]:
+        """Train on one batch, forwards within `autocast`.
+
+        Returns:
+            Each term of the losses, unweighted, as a scalar; the same names at every step.
+        """
+
+    def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
+        """Photos (M,3,H,W), their poses, sources (Q,T) among them with a mask, Q target poses -> images (Q,3,H,W)."""
+
+
+def kinds() -> list[str]:
+    """The kinds of systems that there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def row(block: Any, where: str) -> Row:
+    """A row from its block of params.yaml or from a checkpoint; `where` opens each message.
+
+    Raises:
+        ReposeError: an unknown kind or key, or a wrong value.
+    """
+    named = block.get("kind") if isinstance(block, Mapping) else None
+    if named not in kinds():
+        raise ReposeError(f"{where}.kind should be one of {', '.join(kinds())}, not {named!r}.")
+    settings: type[Row] = _module(named).ROW
+    return build_settings(settings, block, where)
+
+
+def build(settings: Row, frame: Frame) -> System:
+    """An untrained system for images of the frame's size; its weights come from torch's current random state.
+
+    Raises:
+        ReposeError: the system cannot work at that size.
+    """
+    system: System = _module(settings.kind).build(settings, frame)
+    return system
+
+
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"{__name__}.{kind}")

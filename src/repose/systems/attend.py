@@ -1,0 +1,24 @@
+"""attend: the project's own system (docs/attend.md); the generator is `models.attend`, a training step `step`."""
+
+from dataclasses import dataclass, field
+
+from repose.data.frame import Frame
+from repose.models.attend import AttendGenerator, AttendSettings
+from repose.step import AdversarialRow, AdversarialSystem
+
+
+@dataclass(frozen=True)
+class AttendRow(AdversarialRow):
+    """A row of ours."""
+
+    needs_source_poses = True
+
+    generator: AttendSettings = field(default_factory=AttendSettings)
+
+
+ROW = AttendRow
+
+
+def build(row: AttendRow, _: Frame) -> AdversarialSystem:
+    """An untrained system; the frame's height and width are multiples of the generator's stride."""
+    return AdversarialSystem(row, AttendGenerator(row.generator))

@@ -1,0 +1,28 @@
+"""paper: the systems of Sun et al. 2019; the rows paper-m, paper-s, g-di and g-dp.
+
+The generator is `models.paper`, a training step `step`. -M takes several sources and -S one (`most_sources`), and a
+discriminator whose loss has no weight is not there: G + D_I, G + D_P.
+"""
+
+from dataclasses import dataclass, field
+
+from repose.data.frame import Frame
+from repose.models.paper import PaperGenerator, PaperSettings
+from repose.step import AdversarialRow, AdversarialSystem
+
+
+@dataclass(frozen=True)
+class PaperRow(AdversarialRow):
+    """A row of the paper's own systems."""
+
+    needs_source_poses = False
+
+    generator: PaperSettings = field(default_factory=PaperSettings)
+
+
+ROW = PaperRow
+
+
+def build(row: PaperRow, _: Frame) -> AdversarialSystem:
+    """An untrained system; the frame's height and width are multiples of 4."""
+    return AdversarialSystem(row, PaperGenerator(row.generator))
