@@ -93,7 +93,7 @@ def environment() -> dict[str, str]:
 
 def record(remote: Path, output: str) -> dict[str, Any]:
     """The record of the run whose name ends an output."""
-    run = output.splitlines()[-1]
+    run = output.strip()
     found: dict[str, Any] = json.loads((remote / "kubeflow" / "runs" / run / "record.json").read_text())
     return found
 

@@ -30,7 +30,7 @@ def repose(folder: Path, *arguments: str, code: int = 0) -> str:
 
 def run_local(project: Project, *arguments: str) -> str:
     """The name of a run of the compiled pipeline on this machine."""
-    return repose(project.folder, "kfp", "run-local", "--runner", "subprocess", *arguments).splitlines()[-1]
+    return repose(project.folder, "kfp", "run-local", "--runner", "subprocess", *arguments).strip()
 
 
 @pytest.fixture(scope="module")

@@ -227,8 +227,7 @@ def run_local(
     image: Image, project: Path, remote: Path, changes: Mapping[str, Any], *, runner: str = "docker", name: str = NAME,
     code: int = 0,
 ) -> Run:  # fmt: skip
-    """Runs the compiled pipeline of a project; what it did is read from the record, since DockerRunner may take a step
-    that failed for one that succeeded (when the container is gone before its exit code is read)."""
+    """Runs the compiled pipeline of a project; what it did is read from the record."""
     given = [part for path, value in changes.items() for part in ("-P", f"{path}={value}")]
     command = [Path(sys.executable).with_name("repose"), "kfp", "run-local", "--runner", runner, "--image", name]
     begun = time.monotonic()
@@ -237,7 +236,7 @@ def run_local(
         capture_output=True,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
-    record = (remote / "kubeflow" / "runs" / done.stdout.splitlines()[-1] / "record.json").read_text()
+    record = (remote / "kubeflow" / "runs" / done.stdout.strip() / "record.json").read_text()
     return Run(json.loads(record), done.stderr, time.monotonic() - begun)
 
 

@@ -1,11 +1,13 @@
 """The compiled pipeline of foreign projects on this machine, and `repose kfp` as a user has it."""
 
+import inspect
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import foreign
 import pytest
@@ -28,7 +30,7 @@ def kfp(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
 
 def run_local(folder: Path, remote: Path, *arguments: str) -> str:
     output, _ = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), *arguments)
-    return output.splitlines()[-1]
+    return output.strip()
 
 
 @pytest.mark.slow
@@ -56,9 +58,9 @@ def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> Non
     foreign.dvc(flowers, "push", "--quiet")
     (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
     output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
-    assert "no flowers" in output
+    assert "no flowers" in told
     assert "1 of 2 stages are not finished, first judge: Stage judge failed" in told
-    run = output.splitlines()[-1]
+    run = output.strip()
     record = json.loads((flowers.parent / f"remote/kubeflow/runs/{run}/record.json").read_text())
     assert [stage["state"] for stage in record["stages"]] == ["finished", "failed"]
 
@@ -134,6 +136,53 @@ def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
     assert [(mount["Source"], mount["Target"]) for mount in arguments["mounts"]] == [(str(remote), str(remote))]
     assert arguments["environment"]["AWS_ACCESS_KEY_ID"] == "made-up"
     assert local._docker_runner(tmp_path, "s3://bucket/repose").container_run_args["mounts"] == []
+
+
+class Container:
+    """One that ends before it is asked how, as docker-py shows it; a test sees whether it was removed."""
+
+    def __init__(self, broken: bool) -> None:
+        self.broken, self.removed = broken, False
+
+    def logs(self, stream: bool) -> Iterator[bytes]:
+        assert stream
+        yield b"half a line, "
+        if self.broken:
+            raise ConnectionError("gone")
+        yield b"the rest\n"
+
+    def wait(self) -> dict[str, int]:
+        assert not self.removed
+        return {"StatusCode": 3}
+
+    def remove(self, force: bool) -> None:
+        self.removed = force
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_exit_code_of_a_container_is_never_lost(capsys: pytest.CaptureFixture[str], broken: bool) -> None:
+    container, asked = Container(broken), {}
+    client = SimpleNamespace(
+        containers=SimpleNamespace(run=lambda *what, **how: asked.update(how, what=what) or container)
+    )
+    given = (client, "repose", ["true"], {"a": "b"})
+    if broken:
+        with pytest.raises(ConnectionError):
+            local.run_container(*given, read_only=True)
+    else:
+        assert local.run_container(*given, read_only=True) == 3
+        assert capsys.readouterr().out == "half a line, the rest\n"
+    assert container.removed
+    assert asked == {"what": ("repose", ["true"]), "detach": True, "volumes": {"a": "b"}, "read_only": True}
+
+
+def test_kfp_runs_its_containers_by_that_name() -> None:
+    from kfp.local import docker_task_handler
+
+    theirs, ours = (
+        inspect.signature(f).parameters for f in (docker_task_handler.run_docker_container, local.run_container)
+    )
+    assert [p for p in theirs if p != "container_run_args"] == [p for p in ours if p != "options"]
 
 
 def test_a_remote_that_only_root_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 
@@ -65,7 +66,9 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values:
             copy_sources(plan.project.folder, root / "project")
             chosen = local.SubprocessRunner(use_venv=False)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' commands
-        with _environment(REPOSE_PROJECT=str(root / "project"), PATH=path), warnings.catch_warnings():
+        told = redirect_stdout(sys.stderr)  # what KFP and the tasks print; stdout is for the run's name
+        containers = mock.patch("kfp.local.docker_task_handler.run_docker_container", run_container)
+        with _environment(REPOSE_PROJECT=str(root / "project"), PATH=path), told, containers, warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of an image without 'python' in its name
             warnings.simplefilter("ignore", UserWarning)  # of what only a cluster can give a task
             local.init(
@@ -164,6 +167,28 @@ def _docker_runner(artifacts: Path, remote: str) -> Any:
         user=f"{os.getuid()}:{os.getgid()}" if os.getuid() else None, read_only=True, network_mode="host", cap_drop=["ALL"],
         shm_size="1g", security_opt=["no-new-privileges"], mounts=mounts, environment=credentials,
     )  # fmt: skip
+
+
+def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapping[str, Any], **options: Any) -> int:
+    """Run a container and print its log; return its exit code.
+
+    In place of KFP's own, which has Docker remove the container when it ends, and where that is quicker than the question
+    for its exit code takes a task that failed for one that succeeded.
+
+    Args:
+        client: A docker.DockerClient.
+        image: Pulled where it is not there.
+        command: What runs in it.
+        volumes: As docker-py takes them.
+        options: Others of docker-py's `containers.run`.
+    """
+    container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
+    try:
+        for part in container.logs(stream=True):
+            print(part.decode(errors="replace"), end="")
+        return int(container.wait()["StatusCode"])
+    finally:
+        container.remove(force=True)
 
 
 def _let_write(remote: Path) -> None:
