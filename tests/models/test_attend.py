@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from made_up import people, person, photos_of, poses_of
 from torch import Tensor
 
+from made_up import people, person, photos_of, poses_of
 from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
 from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from made_up import people, person
 from torch import Tensor
 
+from made_up import people, person
 from repose.data.skeleton import JOINT, LIMBS, TORSO, K, mirrored
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 

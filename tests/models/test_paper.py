@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from made_up import people, photos_of, poses_of
 from torch import Tensor
 
+from made_up import people, photos_of, poses_of
 from repose.models.layers import parameter_count
 from repose.models.paper import ConvLSTMCell, PaperGenerator, PaperSettings
 from repose.models.poses import Poses

@@ -1,0 +1,175 @@
+"""What every system has to do, whatever it is: learn, go on where it stopped, make each image by itself."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from made_up import pairs
+from repose import checkpoint, systems
+from repose.checkpoint import About
+from repose.data.batches import Batch
+from repose.data.frame import Frame
+from repose.data.images import to_uint8
+from repose.metrics.ssim import ssim
+from repose.models.layers import parameter_count
+from repose.models.poses import Poses
+from repose.systems import Progress, Row, System
+
+DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
+DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(64, 32)
+FAST = {"learning_rate": 0.004, "halve_every_epochs": 0}
+
+
+class Learner(NamedTuple):
+    """A kind of system, as small as it can be and still learn."""
+
+    block: dict[str, Any]
+    term: str  # of the loss, that falls
+    parameters: tuple[int, int]  # of all its networks by its own defaults, at 256x256 and at 128x64
+
+    @property
+    def row(self) -> Row:
+        return systems.row(self.block, "test")
+
+
+LEARNERS = {
+    "attend": Learner(
+        {
+            "kind": "attend", "steps": 80, "generator": {"width": 16, "blocks": 1}, "optimiser": FAST,
+            "losses": {"image": 0, "pose": 0, "copied": 0.5, "painted": 0.5},
+        }, "l1", (621_031 + 2_764_737 + 2_767_809, 621_031 + 2_764_737 + 2_767_809),
+    ),
+    "paper": Learner(
+        {
+            "kind": "paper", "steps": 120, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST,
+            "discriminators": {"width": 8, "layers": 2}, "losses": {"image": 0.01, "pose": 0.01},
+        }, "l1", (13_304_899 + 2_764_737 + 2_767_809, 13_304_899 + 2_764_737 + 2_767_809),
+    ),
+}  # fmt: skip
+each_kind = pytest.mark.parametrize("kind", list(LEARNERS))
+
+
+def test_no_kind_is_missing_here() -> None:
+    assert set(LEARNERS) == set(systems.kinds())
+
+
+@each_kind
+def test_parameters_at_the_sizes_of_both_data_sets(kind: str) -> None:
+    row = systems.row({"kind": kind, "steps": 1}, "test")
+    assert tuple(_parameters(row, frame) for frame in (DEEPFASHION, MARKET)) == LEARNERS[kind].parameters
+
+
+@each_kind
+def test_a_system_learns_four_pairs_by_heart(kind: str) -> None:
+    learns_by_heart(LEARNERS[kind])
+
+
+@each_kind
+def test_a_system_goes_on_as_if_nothing_had_been(kind: str, tmp_path: Path) -> None:
+    """Six steps, and three, saved, restored into another system, and three more: the same bytes, the same images."""
+    learner, batch = LEARNERS[kind], pairs(2, 64, 32)
+    row = replace(learner.row, steps=6)
+    torch.manual_seed(3)
+    straight = systems.build(row, SMALL)
+    _train(straight, row, batch, range(6))
+    torch.manual_seed(3)
+    first = systems.build(row, SMALL)
+    _train(first, row, batch, range(3))
+    about = About("test", row, SMALL, 1.0, 3, "f" * 64)
+    checkpoint.save(tmp_path / "a", first, about, to_resume=True)
+    torch.manual_seed(7)
+    second = systems.build(row, SMALL)
+    assert checkpoint.resume(tmp_path / "a", second, about) == 3
+    _train(second, row, batch, range(3, 6))
+    for name, network in straight.networks.items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, second.networks[name].state_dict()[key]), f"{name}.{key}"
+    checkpoint.save(tmp_path / "b", second, replace(about, step=6), to_resume=False)
+    loaded, _ = checkpoint.load(tmp_path / "b", torch.device("cpu"))
+    assert torch.equal(made(loaded, batch), made(_evaluating(straight), batch))
+
+
+@each_kind
+def test_an_image_depends_on_no_other_image_of_the_call(kind: str) -> None:
+    system, batch = _evaluating(systems.build(LEARNERS[kind].row, SMALL)), pairs(3, 64, 32)
+    with torch.no_grad():
+        for network in system.networks.values():
+            for weights in network.parameters():  # so that no last layer is 0
+                weights.add_(0.02 * torch.randn_like(weights))
+    together = made(system, batch)
+    for number in range(3):
+        alone = replace(batch, target=batch.target[number : number + 1], sources=batch.sources[number : number + 1],
+                        mask=batch.mask[number : number + 1])  # fmt: skip
+        torch.testing.assert_close(made(system, alone)[0], together[number], rtol=1e-4, atol=1e-4)
+
+
+@each_kind
+def test_the_terms_of_a_step_have_the_same_names_throughout(kind: str) -> None:
+    row, batch = replace(LEARNERS[kind].row, steps=4), pairs(2, 64, 32)
+    names = [list(terms) for terms in _train(systems.build(row, SMALL), row, batch, range(4))]
+    assert names == [names[0]] * 4
+
+
+@pytest.fixture
+def blend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learner]:
+    """The worked example of docs/systems.md, as its reader would write it: the file, the block, the row of this test."""
+    text = DOCS.read_text()
+    code, row = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) < 60
+    (tmp_path / "blend.py").write_text(code)
+    monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
+    yield eval(f"{{{row}}}", {"Learner": Learner})["blend"]  # noqa: S307 (of our own page)
+    sys.modules.pop("repose.systems.blend", None)
+
+
+def test_a_new_system_is_one_file_one_block_and_one_row(blend: Learner) -> None:
+    assert "blend" in systems.kinds()
+    assert tuple(_parameters(blend.row, frame) for frame in (DEEPFASHION, MARKET)) == blend.parameters
+    learns_by_heart(blend)
+
+
+def learns_by_heart(learner: Learner) -> None:
+    """Its loss falls to less than 0.3 of what it was, and it beats the source's copy by 0.1 of SSIM."""
+    row, batch = learner.row, pairs(4, 64, 32)
+    system = systems.build(row, SMALL)
+    target = _on_bytes(batch.images[batch.target])
+    of_copying = ssim(_on_bytes(batch.images[batch.sources[:, 0]]), target, "pg2").mean().item()
+    losses = [float(terms[learner.term]) for terms in _train(system, row, batch, range(row.steps))]
+    learned = ssim(_on_bytes(made(_evaluating(system), batch)), target, "pg2").mean().item()
+    assert losses[-1] < 0.3 * losses[0]
+    assert learned > of_copying + 0.1
+
+
+def made(system: System, batch: Batch) -> Tensor:
+    """(Q,3,H,W) in [-1,1]"""
+    poses: Poses = batch.poses[batch.target]
+    with torch.no_grad():
+        return system.generate(batch.images, batch.poses, batch.sources, batch.mask, poses)
+
+
+def _train(system: System, row: Row, batch: Batch, steps: range) -> list[dict[str, Tensor]]:
+    return [system.step(batch, None, Progress(step, row.steps, 4), nullcontext()) for step in steps]
+
+
+def _evaluating(system: System) -> System:
+    for network in system.networks.values():
+        network.eval()
+    return system
+
+
+def _on_bytes(images: Tensor) -> Tensor:
+    """As a file has them, (Q,3,H,W) uint8."""
+    return torch.from_numpy(to_uint8(images)).movedim(-1, 1)
+
+
+def _parameters(row: Row, frame: Frame) -> int:
+    with torch.device("meta"):
+        return sum(parameter_count(network) for network in systems.build(row, frame).networks.values())
