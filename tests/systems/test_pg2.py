@@ -1,0 +1,511 @@
+"""pg2 and pg2-g1d: sizes, discs and masks, padding, the two stages, the triplet, and four pairs learnt by heart."""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from made_up import pairs, people, poses_of
+from repose import checkpoint, systems
+from repose.data.batches import Batch
+from repose.data.frame import Frame
+from repose.data.images import to_uint8
+from repose.data.skeleton import JOINT
+from repose.errors import ReposeError
+from repose.metrics.ssim import ssim
+from repose.models.layers import parameter_count
+from repose.systems import Progress, build
+from repose.systems.pg2 import (
+    G1,
+    G2,
+    Discriminator,
+    PG2Row,
+    PG2System,
+    SameConv2d,
+    body_mask,
+    d_triplet,
+    discs,
+    g_masked_l1,
+    same_padding,
+)
+
+NAN = float("nan")
+TINY = PG2Row("pg2", steps=4, width=4, code=8, discriminator_width=4, learning_rate=0.01)
+G1D = replace(TINY, stages="one")
+STAGE_ONE, STAGE_TWO = Progress(0, 4, 1), Progress(3, 4, 1)
+
+
+def tiny(row: PG2Row = TINY, height: int = 32, width: int = 24) -> PG2System:
+    return build(row, Frame(height, width))  # type: ignore[return-value]
+
+
+def do(system: PG2System, batch: Batch, progress: Progress) -> dict[str, float]:
+    return {name: term.item() for name, term in system.step(batch, None, progress, nullcontext()).items()}
+
+
+def values(network: torch.nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def made(system: PG2System, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(
+    ("frame", "skips", "expected"),
+    [
+        (Frame(256, 256), "all", {"g1": 122_103_235, "g2": 12_696_067, "image": 10_896_257}),
+        (Frame(128, 64), "coarse", {"g1": 70_795_075, "g2": 6_058_883, "image": 4_324_737}),
+    ],
+    ids=["DeepFashion", "Market-1501"],
+)
+def test_parameters_are_those_of_the_authors_code(frame: Frame, skips: Any, expected: dict[str, int]) -> None:
+    row = PG2Row("pg2", steps=2, skips=skips)
+    with torch.device("meta"):
+        two, one = build(row, frame), build(replace(row, stages="one"), frame)
+    assert {name: parameter_count(network) for name, network in two.networks.items()} == expected
+    del expected["g2"]
+    assert {name: parameter_count(network) for name, network in one.networks.items()} == expected
+    assert set(two.optimisers) == set(two.networks)
+    assert set(one.optimisers) == set(one.networks)
+
+
+def test_the_defaults_are_the_authors() -> None:
+    row = systems.row({"kind": "pg2", "steps": 50_000}, "x")
+    assert isinstance(row, PG2Row)
+    assert (row.items_per_step, row.most_photos, row.most_sources, row.targets) == (8, 2, 1, "one")
+    assert (row.learning_rate, row.betas, row.stages, row.skips) == (2e-5, (0.5, 0.999), "two", "all")
+    assert row.loss_weights() == {"masked_l1": 50.0, "image": 1.0}
+    assert row.perceptual_layers("viton") is None
+    assert not row.needs_source_poses
+
+
+def test_the_first_weights() -> None:
+    system = tiny(replace(TINY, width=32))
+    for weight in (system.g1.to_code.weight, system.g2.encoders[0][2].weight):  # type: ignore[union-attr,index]
+        fan = weight.shape[0] * weight[0, 0].numel() + weight[0].numel()
+        bound = math.sqrt(6 / fan)  # Glorot and Bengio 2010
+        assert weight.abs().max() <= bound
+        assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    kernel = system.discriminator.body[2].weight
+    assert kernel.abs().max() <= 0.02 * math.sqrt(3)
+    assert kernel.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not any(p.any() for name, p in system.g1.named_parameters() if name.endswith("bias"))
+
+
+# What is drawn.
+
+
+def slow_discs(points: Sequence[tuple[float, float]], height: int, width: int) -> np.ndarray:
+    """(H,W) bool: whether a pixel is at most 4 px from one of the points."""
+    drawn = np.zeros((height, width), bool)
+    for y in range(height):
+        for x in range(width):
+            drawn[y, x] = any((x - px) ** 2 + (y - py) ** 2 <= 16 for px, py in points)
+    return drawn
+
+
+def slow_mask(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The authors' limbs as they count joints, from 1; joints may be missing."""
+    limbs = "2-3 2-6 3-4 4-5 6-7 7-8 2-9 9-10 10-11 2-12 12-13 13-14 2-1 1-15 15-17 1-16 16-18 2-17 2-18 9-12 12-6 9-3 17-18"
+    points: list[tuple[float, float]] = []
+    for limb in limbs.split():
+        a, b = (keypoints[int(joint) - 1].astype(np.float64) for joint in limb.split("-"))
+        if not np.isnan([a, b]).any():
+            steps = max(1, int(np.hypot(*(b - a)) / 4))
+            points += [tuple(a + (b - a) * i / steps) for i in range(steps + 1)]
+    drawn = slow_discs(points, height, width)
+    for combine in (np.any, np.all):  # dilation, erosion
+        before = drawn.copy()
+        for y in range(height):
+            for x in range(width):
+                drawn[y, x] = combine(before[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3])
+    return drawn
+
+
+def some_people() -> Tensor:
+    """Three of 48x40 px: one whole, one without a few joints, one half outside; and one without any joint."""
+    keypoints = torch.cat([people(3, 48, 40, seed=3), torch.full((1, 18, 2), NAN)])
+    keypoints[1, [JOINT["left_knee"], JOINT["nose"], JOINT["right_ear"]]] = NAN
+    keypoints[2] += torch.tensor([17.3, -9.6])
+    return keypoints
+
+
+def test_discs_are_those_of_a_slow_drawing() -> None:
+    keypoints = some_people()
+    found = discs(keypoints, 48, 40)
+    assert found.shape == (4, 18, 48, 40)
+    assert found.dtype == torch.float32
+    for person, channels in zip(keypoints.numpy(), found.numpy(), strict=True):
+        for point, channel in zip(person, channels, strict=True):
+            assert np.array_equal(channel, slow_discs([tuple(point)], 48, 40) * 2.0 - 1)
+
+
+def test_a_disc_on_a_pixel_has_49() -> None:
+    keypoints = torch.full((1, 18, 2), NAN)
+    keypoints[0, 7] = torch.tensor([20.0, 15.0])
+    found = discs(keypoints, 48, 40)
+    assert (found == 1).sum((0, 2, 3)).tolist() == [0] * 7 + [49] + [0] * 10
+    assert found[0, 7, 15, 16:25].tolist() == [1.0] * 9
+    assert found[0, 7, 15, 15] == found[0, 7, 15, 25] == -1
+
+
+def test_a_joint_on_an_edge_and_one_far_outside() -> None:
+    keypoints = torch.full((1, 18, 2), NAN)
+    keypoints[0, 0], keypoints[0, 1] = torch.tensor([0.0, 47.0]), torch.tensor([-3e30, 1e12])
+    found = discs(keypoints, 48, 40)
+    assert found[0, 0, 47, :6].tolist() == [1.0] * 5 + [-1.0]
+    assert (found[0, 1] == -1).all()
+    assert not body_mask(keypoints, 48, 40).any()
+
+
+def test_masks_are_those_of_a_slow_drawing() -> None:
+    keypoints = some_people()
+    found = body_mask(keypoints, 48, 40)
+    assert found.shape == (4, 1, 48, 40)
+    for person, mask in zip(keypoints.numpy(), found[:, 0].numpy(), strict=True):
+        assert np.array_equal(mask, slow_mask(person, 48, 40).astype(np.float32))
+    assert not found[3].any()
+
+
+def test_the_body_counts_twice() -> None:
+    generated, target, mask = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5), torch.zeros(1, 1, 2, 2)
+    mask[..., 0, 0] = 1
+    assert g_masked_l1(generated, target, mask).item() == pytest.approx(0.5 + 0.5 / 4)
+
+
+# Padding.
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "expected"),
+    [
+        (256, 3, 1, (1, 1)), (255, 3, 1, (1, 1)), (256, 3, 2, (0, 1)), (11, 3, 2, (1, 1)), (64, 5, 2, (1, 2)),
+        (11, 5, 2, (2, 2)), (1, 5, 2, (2, 2)), (2, 5, 2, (1, 2)), (8, 1, 2, (0, 0)),
+    ],
+)  # fmt: skip
+def test_padding_is_tensorflows(size: int, kernel: int, stride: int, expected: tuple[int, int]) -> None:
+    assert same_padding(size, kernel, stride) == expected
+    convolution = SameConv2d(1, 1, kernel, stride)
+    assert convolution(torch.zeros(1, 1, size, size)).shape[2:] == (math.ceil(size / stride),) * 2
+
+
+def test_an_odd_zero_is_at_the_end() -> None:
+    convolution = SameConv2d(1, 1, 3, 2, bias=False)
+    torch.nn.init.ones_(convolution.weight)
+    image = torch.arange(1.0, 17.0).view(1, 1, 4, 4)
+    # 1 2 3 4 | 0, 5 6 7 8 | 0, ...: 1+2+3+5+6+7+9+10+11, 3+4+7+8+11+12, ...
+    assert convolution(image).flatten().tolist() == [54, 45, 72, 54]
+
+
+def test_a_frame_of_any_size_is_padded_with_its_edge() -> None:
+    odd, whole = G1(40, 26, 4, 8), G1(40, 28, 4, 8)
+    whole.load_state_dict(odd.state_dict())
+    source, pose = torch.randn(2, 3, 40, 26), torch.randn(2, 18, 40, 26)
+    wider = [torch.cat([x, x[..., -1:], x[..., -1:]], 3) for x in (source, pose)]
+    assert torch.allclose(odd(source, pose), whole(*wider)[..., :26], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(32, 24), (64, 44), (70, 33), (128, 88)])
+@pytest.mark.parametrize("skips", ["all", "coarse"])
+def test_frames_of_many_sizes(size: tuple[int, int], skips: Any) -> None:
+    row = replace(TINY, width=2, skips=skips)
+    system, batch = tiny(row, *size), pairs(2, *size)
+    for progress in (STAGE_ONE, STAGE_TWO):
+        assert all(math.isfinite(term) for term in do(system, batch, progress).values())
+    assert made(system, batch).shape == (2, 3, *size)
+
+
+# The stages.
+
+
+@pytest.mark.parametrize(
+    ("steps", "alone"), [(36_000, 22_000), (80_000, 22_000), (18_000, 11_000), (36, 22), (3, 2), (2, 1)]
+)
+def test_how_long_g1_is_trained_alone(steps: int, alone: int) -> None:
+    row = PG2Row("pg2", steps=2)
+    assert row.alone(steps) == alone
+    assert replace(row, stages="one").alone(steps) == 0
+    assert replace(row, stage_one_steps=30_000, stage_two_steps=20_000).alone(50_000) == 30_000
+    assert replace(row, stage_two_steps=1).alone(steps) < steps
+    assert replace(row, stage_one_steps=1).alone(steps) == 1
+
+
+def test_stage_one_trains_g1_alone() -> None:
+    system, batch = tiny(), pairs(2, 32, 24)
+    before = {name: values(network) for name, network in system.networks.items()}
+    terms = do(system, batch, STAGE_ONE)
+    changed = {name for name, network in system.networks.items() if not same(values(network), before[name])}
+    assert changed == {"g1"}
+    assert terms["g1_l1"] > 0
+    assert terms["g2_l1"] == terms["d_image"] == terms["g_image"] == 0
+
+
+def test_stage_two_leaves_g1_as_it_is() -> None:
+    system, batch = tiny(), pairs(2, 32, 24)
+    do(system, batch, STAGE_ONE)
+    before = {name: values(network) for name, network in system.networks.items()}
+    for _ in range(2):
+        terms = do(system, batch, STAGE_TWO)
+    changed = {name for name, network in system.networks.items() if not same(values(network), before[name])}
+    assert changed == {"g2", "image"}
+    assert terms["g1_l1"] == 0
+    assert min(terms["g2_l1"], terms["d_image"], terms["g_image"]) > 0
+
+
+def test_one_stage_trains_g1_against_the_discriminator() -> None:
+    system, batch = tiny(G1D), pairs(2, 32, 24)
+    before = {name: values(network) for name, network in system.networks.items()}
+    terms = do(system, batch, STAGE_ONE)
+    assert set(terms) == {"g1_l1", "d_image", "g_image"}
+    assert min(terms.values()) > 0
+    assert not any(same(values(network), before[name]) for name, network in system.networks.items())
+
+
+def test_the_terms_are_the_same_at_every_step() -> None:
+    system, batch = tiny(), pairs(2, 32, 24)
+    names = [list(do(system, batch, Progress(step, 4, 1))) for step in range(4)]
+    assert names == [["g1_l1", "g2_l1", "d_image", "g_image"]] * 4
+
+
+def test_until_stage_two_begins_images_are_g1s() -> None:
+    system, batch = tiny(), pairs(2, 32, 24)
+    source, pose = batch.images[batch.sources[:, 0]], discs(batch.poses.keypoints[batch.target], 32, 24)
+    do(system, batch, STAGE_ONE)
+    coarse = system.g1(source, pose)
+    assert torch.equal(made(system, batch), coarse.clamp(-1, 1))
+    do(system, batch, STAGE_TWO)
+    assert system.g2 is not None
+    assert torch.equal(made(system, batch), (coarse + system.g2(coarse, source)).clamp(-1, 1))
+    assert not torch.equal(made(system, batch), coarse.clamp(-1, 1))
+
+
+def test_a_resumed_training_ends_the_same(tmp_path: Path) -> None:
+    batch, about = pairs(2, 32, 24), checkpoint.About("pg2", TINY, Frame(32, 24), 1.0, 3, "mine")
+    torch.manual_seed(1)
+    whole = tiny()
+    for step in range(4):
+        if step == 3:
+            checkpoint.save(tmp_path / "c", whole, about, to_resume=True)
+        do(whole, batch, Progress(step, 4, 1))
+    resumed = tiny()
+    assert checkpoint.resume(tmp_path / "c", resumed, about) == 3
+    do(resumed, batch, Progress(3, 4, 1))
+    for name, network in whole.networks.items():
+        assert same(list(network.state_dict().values()), list(resumed.networks[name].state_dict().values()))
+
+
+# The adversarial step.
+
+
+def logits_of(d: Discriminator, x: Tensor) -> Tensor:
+    """The discriminator of a frame 32 px high, written out; the mean and variance of BatchNorm are of all of x."""
+    first, second, norm = d.body[0], d.body[2], d.body[3]
+    x = F.leaky_relu(F.conv2d(F.pad(x, (1, 2, 1, 2)), first.weight, first.bias, 2), 0.2)
+    x = F.conv2d(F.pad(x, (1, 2, 1, 2)), second.weight, second.bias, 2)
+    mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True, correction=0)
+    x = (x - mean) / (variance + 1e-5).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+    return d.logit(F.leaky_relu(x, 0.2).flatten(1))[:, 0]
+
+
+def bce(logits: Tensor, real: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
+
+
+@pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
+def test_an_adversarial_step_written_out(row: PG2Row) -> None:
+    system, batch = tiny(replace(row, discriminator_width=16)), pairs(2, 32, 24)
+    for name, network in system.networks.items():  # Adam's first step is of one length, however small the gradient
+        system.optimisers[name] = torch.optim.SGD(network.parameters(), 0.1)
+    before, twin = {name: values(network) for name, network in system.networks.items()}, deepcopy(system)
+    terms = do(system, batch, STAGE_TWO)
+
+    keypoints = batch.poses.keypoints[batch.target]
+    source, target, pose = batch.images[batch.sources[:, 0]], batch.images[batch.target], discs(keypoints, 32, 24)
+    coarse, d = twin.g1(source, pose), twin.discriminator
+    fake = coarse if twin.g2 is None else coarse.detach() + twin.g2(coarse.detach(), source)
+    real, down, also_down = logits_of(d, torch.cat([target, fake.detach(), source])).chunk(3)
+    d_loss = 0.5 * bce(real, 1) + 0.25 * bce(down, 0) + 0.25 * bce(also_down, 0)
+    assert terms["d_image"] == pytest.approx(d_loss.item(), rel=1e-5)
+    apart = d_triplet(*(logits_of(d, x) for x in (target, fake.detach(), source)))  # what one call for each would give
+    assert abs(apart.item() - d_loss.item()) > 1e-4
+    twin.optimisers["image"].zero_grad()
+    d_loss.backward()
+    twin.optimisers["image"].step()
+
+    g_loss = bce(logits_of(d, torch.cat([target, fake, source])).chunk(3)[1], 1)
+    assert terms["g_image"] == pytest.approx(g_loss.item(), rel=1e-4)
+    error = (fake - target).abs()
+    l1 = error.mean() + (error * body_mask(keypoints, 32, 24)).mean()
+    name = "g1" if twin.g2 is None else "g2"
+    assert terms[f"{name}_l1"] == pytest.approx(l1.item(), rel=1e-5)
+    twin.optimisers[name].zero_grad()
+    (g_loss + row.masked_l1 * l1).backward()
+    twin.optimisers[name].step()
+    for part in (name, "image"):
+        written = values(twin.networks[part])
+        for mine, theirs, old in zip(values(system.networks[part]), written, before[part], strict=True):
+            assert torch.allclose(mine - old, theirs - old, rtol=1e-3, atol=1e-5)
+        assert max(abs(a - b).max() for a, b in zip(written, before[part], strict=True)) > 1e-3
+    assert not same(values(system.networks[name]), before[name])
+
+
+def test_the_triplets_weights() -> None:
+    far = torch.tensor([100.0])
+    assert d_triplet(far, -far, -far).item() == pytest.approx(0)
+    assert d_triplet(-far, -far, -far).item() == pytest.approx(50)
+    assert d_triplet(far, far, -far).item() == pytest.approx(25)
+    assert d_triplet(far, -far, far).item() == pytest.approx(25)
+
+
+def test_the_discriminator_never_uses_running_statistics() -> None:
+    d, x = Discriminator(32, 24, 4), torch.randn(3, 3, 32, 24)
+    trained = d(x)
+    assert torch.equal(d.eval()(x), trained)
+    assert not list(d.buffers())
+
+
+def test_bfloat16_leaves_images_and_losses_in_float32() -> None:
+    system, batch = tiny(), pairs(2, 32, 24)
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    for progress in (STAGE_ONE, STAGE_TWO):
+        terms = system.step(batch, None, progress, autocast)
+        assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
+    with autocast:
+        images = made(system, batch)
+    assert images.dtype == torch.float32
+    assert not torch.equal(images, images.bfloat16().float())  # the last layer had more digits than that
+
+
+# What comes of it.
+
+
+@pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
+def test_an_image_does_not_depend_on_the_others(row: PG2Row) -> None:
+    system, batch = tiny(row), pairs(3, 32, 24)
+    do(system, batch, STAGE_TWO)
+    together = made(system, batch)
+    photos, wanted = batch.images.clone(), torch.tensor([3])
+    photos[[0, 1, 3, 4, 5]] = 0.3  # all but the second item's source
+    keypoints = torch.full((1, 18, 2), NAN)
+    sources = torch.tensor([[2, 0, 5]])  # the first one counts
+    with torch.no_grad():
+        alone = system.generate(
+            photos, poses_of(keypoints.expand(6, -1, -1), 32, 24), sources, sources == 2, batch.poses[wanted]
+        )
+    assert torch.allclose(alone[0], together[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(("bias", "bound"), [(9.0, 1.0), (-9.0, -1.0)])
+def test_images_are_clamped(bias: float, bound: float) -> None:
+    system, batch = tiny(G1D), pairs(2, 32, 24)
+    torch.nn.init.constant_(system.g1.out.bias, bias)  # type: ignore[arg-type]
+    assert (made(system, batch) == bound).all()
+
+
+def test_each_joint_has_its_own_say() -> None:
+    system, batch = tiny(), pairs(1, 32, 24)
+    other = batch.poses[batch.target].keypoints.clone()
+    other[0, JOINT["left_wrist"]] = NAN
+    with torch.no_grad():
+        moved = system.generate(batch.images, batch.poses, batch.sources, batch.mask, poses_of(other, 32, 24))
+    assert not torch.equal(moved, made(system, batch))
+
+
+LEARNER = PG2Row(
+    "pg2", steps=150, width=16, code=64, discriminator_width=4, masked_l1=300.0, learning_rate=0.002,
+    stage_two_steps=22_000,
+)  # fmt: skip
+LEARNERS = {"pg2": LEARNER, "pg2-g1d": replace(LEARNER, stages="one", steps=100)}
+
+
+@pytest.mark.parametrize("name", list(LEARNERS))
+def test_each_row_learns_four_pairs_by_heart(name: str) -> None:
+    row, batch = LEARNERS[name], pairs(4, 64, 32)
+    system = tiny(row, 64, 32)
+    source, target = batch.images[batch.sources[:, 0]], batch.images[batch.target]
+    keypoints = batch.poses.keypoints[batch.target]
+    mask = body_mask(keypoints, 64, 32)
+    for step in range(row.steps):
+        do(system, batch, Progress(step, row.steps, 4))
+    learned, error = made(system, batch), g_masked_l1(made(system, batch), target, mask).item()
+    assert error < 0.9 * g_masked_l1(source, target, mask).item()  # of copying
+    assert similarity(learned, target) > similarity(source, target) + 0.1
+    if system.g2 is not None:  # stage II makes it better
+        with torch.no_grad():
+            coarse = system.g1(source, discs(keypoints, 64, 32)).clamp(-1, 1)
+        assert error < 0.9 * g_masked_l1(coarse, target, mask).item()
+
+
+def similarity(images: Tensor, target: Tensor) -> float:
+    """SSIM of images (Q,3,H,W) in [-1,1] as they are saved."""
+    one, other = (torch.from_numpy(to_uint8(x)).movedim(-1, 1) for x in (images, target))
+    return ssim(one, other, "pg2").mean().item()
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"most_sources": 2}, "mine: pg2 makes an image of one source, so most_sources should be 1, not 2"),
+        ({"steps": 1}, "mine: steps should be at least 2, one for each stage, not 1"),
+        ({"width": 0}, "mine: width should be at least 1, not 0"),
+        ({"code": 0}, "mine: code should be at least 1, not 0"),
+        ({"discriminator_width": 0}, "mine: discriminator_width should be at least 1, not 0"),
+        ({"stage_one_steps": 0}, "mine: stage_one_steps should be at least 1, not 0"),
+        ({"stage_two_steps": -1}, "mine: stage_two_steps should be at least 1, not -1"),
+        ({"masked_l1": -1}, "mine: the weight masked_l1 should not be negative, but it is -1"),
+        ({"learning_rate": 0}, "mine: learning_rate should be above 0, not 0"),
+        ({"betas": [0.5, 1]}, r"mine: betas should be from 0 to below 1, not \[0.5, 1.0\]"),
+        ({"stages": "three"}, "mine.stages should be one of two, one, not 'three'"),
+        ({"skips": "none"}, "mine.skips should be one of all, coarse, not 'none'"),
+        ({"items_per_step": 0}, "mine: items_per_step should be at least 1, not 0"),
+    ],
+    ids=str,
+)
+def test_wrong_values_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        systems.row({"kind": "pg2", "steps": 9} | changes, "mine")
+
+
+def test_one_stage_may_have_one_step() -> None:
+    assert systems.row({"kind": "pg2", "steps": 1, "stages": "one"}, "mine").steps == 1
+
+
+def test_a_low_frame_is_refused() -> None:
+    with pytest.raises(ReposeError, match=r"at least 32 px high, not 31: .* Set posemaps.height in params.yaml"):
+        build(TINY, Frame(31, 64))
+
+
+def test_several_processes_are_refused() -> None:
+    with pytest.raises(ReposeError, match=r"BatchNorm.* Set train.processes to 1"):
+        tiny().distribute()
+
+
+def test_levels_below_full_size_are_the_authors() -> None:
+    with torch.device("meta"):
+        g1, g2, market = G1(256, 256, 128, 64), G2(256, 128, "all"), G1(128, 64, 128, 64)
+        d = Discriminator(256, 256, 64)
+    assert g1.lowest == (128, 8, 8)
+    assert market.lowest == (128, 8, 4)
+    assert (len(g1.encoders), len(g2.encoders), len(market.encoders)) == (6, 4, 5)
+    assert d.logit.in_features == 8 * 8 * 512
