@@ -25,11 +25,12 @@ def sources(count: int = 2) -> list[SourcePhoto]:
 @pytest.mark.parametrize("device", DEVICES)
 def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path: Path, kind: str, device: str) -> None:
     reposer = Reposer.load(save_system(tmp_path / "m.safetensors", kind), device)
-    made = reposer(sources(), TARGET)
+    given = sources(min(2, reposer.most_sources))
+    made = reposer(given, TARGET)
     assert (made.shape, made.dtype) == ((FRAME.height, FRAME.width, 3), np.uint8)
-    np.testing.assert_array_equal(made, reposer(sources(), TARGET))
-    assert (made != reposer(sources(), replace_pose(TARGET, 6))).any()
-    assert (made != reposer(sources()[::-1][:1], TARGET)).any()
+    np.testing.assert_array_equal(made, reposer(given, TARGET))
+    assert (made != reposer(given, replace_pose(TARGET, 6))).any()
+    assert (made != reposer(sources(2)[1:], TARGET)).any()
 
 
 def replace_pose(target: TargetPose, pixels: float) -> TargetPose:
@@ -67,7 +68,7 @@ def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Pa
 
 
 def test_every_kind_says_whether_it_needs_the_poses_of_its_sources() -> None:
-    assert {kind: small_row(kind).needs_source_poses for kind in systems.kinds()} == {"paper": False, "attend": True}
+    assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == ["attend"]
 
 
 def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: Path) -> None:

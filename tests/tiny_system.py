@@ -17,6 +17,8 @@ FRAME = Frame(32, 24)
 SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no time
     "attend": {"generator": {"width": 8, "channels": 16, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
     "paper": {"generator": {"width": 4, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
+    "pg2": {"steps": 2, "width": 4, "code": 8, "discriminator_width": 4},
+    "pix2pix": {"generator": {"width": 4}, "discriminator": {"width": 4, "layers": 2}},
 }
 
 # A person who stands in a photo of 64 x 48 px, arms a little out: (18, 2).
@@ -35,10 +37,10 @@ def small_row(kind: str, **changes: Any) -> Row:
 
 
 def save_system(
-    path: Path, kind: str = "attend", *, most_sources: int = 4, frame: Frame = FRAME,
+    path: Path, kind: str = "attend", *, most_sources: int | None = None, frame: Frame = FRAME,
     photo_size: tuple[int, int] | None = None,
 ) -> Path:  # fmt: skip
-    row = small_row(kind, most_sources=most_sources)
+    row = small_row(kind, **({} if most_sources is None else {"most_sources": most_sources}))
     torch.manual_seed(0)
     about = About("tiny", row, frame, 1.0, 0, "none", photo_size)
     checkpoint.save(path, systems.build(row, frame), about, to_resume=False)

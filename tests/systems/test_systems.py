@@ -1,7 +1,6 @@
 """The table's rows: none is missing, their sizes, their settings; and each kind learns four pairs by heart."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,15 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
 from repose.errors import ReposeError
-from repose.models.attend import AttendSettings
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperSettings
 from repose.settings import read_params
-from repose.step import DiscriminatorSettings, LossSettings, OptimiserSettings
+from repose.step import AdversarialRow, LossSettings, OptimiserSettings
 from repose.systems import Progress, Row, System, build, kinds
 from repose.systems.attend import AttendRow
 from repose.systems.paper import PaperRow
+from repose.systems.pg2 import PG2Row
+from repose.systems.pix2pix import Pix2PixRow
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 G, D_I, D_P = {"generator": 13_304_899}, {"image": 2_764_737}, {"pose": 2_767_809}
@@ -31,7 +31,17 @@ PARAMETERS = {  # at the paper's own width, and for attend at its defaults
     "g-di": G | D_I,
     "g-dp": G | D_P,
     "attend": {"generator": 621_031},
+    "pix2pix": {"generator": 54_417_027, "discriminator": 2_771_777},
+    "pg2": {"g1": 122_103_235, "g2": 12_696_067, "image": 10_896_257},
+    "pg2-g1d": {"g1": 122_103_235, "image": 10_896_257},
 }
+OWN_WIDTHS = (
+    "generator",
+    "discriminators",
+    "discriminator",
+    "width",
+    "discriminator_width",
+)  # what the demo makes small
 
 
 def rows() -> dict[str, Row]:
@@ -45,8 +55,8 @@ def test_no_row_is_missing_here() -> None:
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
 def test_parameters_of_each_row_at_full_size(name: str) -> None:
-    row: Any = rows()[name]
-    full = replace(row, generator=type(row.generator)(), discriminators=DiscriminatorSettings())
+    block = read_params(PARAMS)["systems"][name]
+    full = systems.row({key: value for key, value in block.items() if key not in OWN_WIDTHS}, name)
     with torch.device("meta"):
         system = build(full, Frame(256, 256))
     assert {part: parameter_count(network) for part, network in system.networks.items()} == PARAMETERS[name]
@@ -55,23 +65,27 @@ def test_parameters_of_each_row_at_full_size(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
 def test_each_row_is_what_its_name_says(name: str) -> None:
-    row = rows()[name]
-    assert isinstance(row, AttendRow if name == "attend" else PaperRow)
-    assert (row.most_sources == 1) == (name == "paper-s")
+    row: Any = rows()[name]
+    assert type(row) is {"attend": AttendRow, "pix2pix": Pix2PixRow, "pg2": PG2Row, "pg2-g1d": PG2Row}.get(
+        name, PaperRow
+    )
+    assert (row.most_sources == 1) == (name not in ("paper-m", "g-di", "g-dp", "attend"))
     assert row.needs_source_poses == (name == "attend")
-    assert (row.losses.image > 0) == (name not in ("g-dp", "attend"))
-    assert (row.losses.pose > 0) == (name not in ("g-di", "attend"))
+    if isinstance(row, AdversarialRow):
+        assert (row.losses.image > 0) == (name not in ("g-dp", "attend"))
+        assert (row.losses.pose > 0) == (name not in ("g-di", "attend"))
+    if isinstance(row, PG2Row):
+        assert row.stages == ("two" if name == "pg2" else "one")
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))
 def test_each_row_trains_and_makes_images(name: str) -> None:
-    row: Any = rows()[name]
-    small = PaperSettings(width=4, blocks=1) if isinstance(row, PaperRow) else AttendSettings(width=4, blocks=1)
-    row = replace(row, generator=small, discriminators=DiscriminatorSettings(width=4, layers=1))
-    system, batch = build(row, Frame(32, 24)), pairs(2, 32, 24)
-    terms = system.step(batch, None, Progress(0, 1, 1), nullcontext())
-    assert all(term.isfinite() for term in terms.values())
-    assert made(system, batch).shape == (2, 32, 24, 3)
+    row, batch = rows()[name], pairs(2, 64, 32)
+    system = build(row, Frame(64, 32))
+    for step in (0, row.steps - 1):
+        terms = system.step(batch, None, Progress(step, row.steps, 1), nullcontext())
+        assert all(term.isfinite() for term in terms.values())
+    assert made(system, batch).shape == (2, 64, 32, 3)
 
 
 def test_the_defaults_are_the_papers() -> None:

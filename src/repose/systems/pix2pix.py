@@ -190,9 +190,9 @@ class UNet(nn.Module):
         self.up = nn.ModuleList()
         for i in range(downs - 1, 0, -1):
             innermost = i == downs - 1
-            conv = nn.ConvTranspose2d(widths[i] * (1 if innermost else 2), widths[i - 1], 4, 2, 1, bias=False)
+            up_conv = nn.ConvTranspose2d(widths[i] * (1 if innermost else 2), widths[i - 1], 4, 2, 1, bias=False)
             dropout = [nn.Dropout(0.5)] if 4 <= i < downs - 1 else []
-            self.up.append(nn.Sequential(nn.ReLU(), conv, OwnBatchNorm(widths[i - 1]), *dropout))
+            self.up.append(nn.Sequential(nn.ReLU(), up_conv, OwnBatchNorm(widths[i - 1]), *dropout))
         self.out = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * widths[0], 3, 4, 2, 1))
         initialise(self)
 
