@@ -60,6 +60,10 @@ LEARNERS = {
     "pg2-g1d": Learner(
         {"kind": "pg2", "steps": 200, "stages": "one"} | PG2, ("g1_l1",), (122_103_235 + 10_896_257, 70_795_075 + 4_324_737)
     ),
+    "vunet": Learner(
+        {"kind": "vunet", "steps": 120, "width": 8, "dropout": 0.0, "learning_rate": 0.004},
+        ("l1",), (46_042_118, 46_188_422),
+    ),
     "pix2pix": Learner(
         {
             "kind": "pix2pix", "steps": 150, "generator": {"width": 16}, "discriminator": {"width": 8, "layers": 2},

@@ -22,6 +22,7 @@ from repose.systems.attend import AttendRow
 from repose.systems.paper import PaperRow
 from repose.systems.pg2 import PG2Row
 from repose.systems.pix2pix import Pix2PixRow
+from repose.systems.vunet import VUNetRow
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 G, D_I, D_P = {"generator": 13_304_899}, {"image": 2_764_737}, {"pose": 2_767_809}
@@ -34,6 +35,7 @@ PARAMETERS = {  # at the paper's own width, and for attend at its defaults
     "pix2pix": {"generator": 54_417_027, "discriminator": 2_771_777},
     "pg2": {"g1": 122_103_235, "g2": 12_696_067, "image": 10_896_257},
     "pg2-g1d": {"g1": 122_103_235, "image": 10_896_257},
+    "vunet": {"vunet": 46_042_118},
 }
 OWN_WIDTHS = (
     "generator",
@@ -66,11 +68,15 @@ def test_parameters_of_each_row_at_full_size(name: str) -> None:
 @pytest.mark.parametrize("name", list(PARAMETERS))
 def test_each_row_is_what_its_name_says(name: str) -> None:
     row: Any = rows()[name]
-    assert type(row) is {"attend": AttendRow, "pix2pix": Pix2PixRow, "pg2": PG2Row, "pg2-g1d": PG2Row}.get(
-        name, PaperRow
-    )
+    assert type(row) is {
+        "attend": AttendRow,
+        "pix2pix": Pix2PixRow,
+        "pg2": PG2Row,
+        "pg2-g1d": PG2Row,
+        "vunet": VUNetRow,
+    }.get(name, PaperRow)
     assert (row.most_sources == 1) == (name not in ("paper-m", "g-di", "g-dp", "attend"))
-    assert row.needs_source_poses == (name == "attend")
+    assert row.needs_source_poses == (name in ("attend", "vunet"))
     if isinstance(row, AdversarialRow):
         assert (row.losses.image > 0) == (name not in ("g-dp", "attend"))
         assert (row.losses.pose > 0) == (name not in ("g-di", "attend"))
