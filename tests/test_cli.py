@@ -67,7 +67,7 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 
 def test_the_commands_are_the_stages_and_generate() -> None:
-    assert set(COMMANDS) == {*STAGES, "generate", "kfp"}
+    assert set(COMMANDS) == {*STAGES, "table", "generate", "kfp"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
