@@ -37,8 +37,9 @@ from repose.errors import ReposeError
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics.garment import garment_de
 from repose.results import BASELINES, EXAMPLES, read_result
-from repose.stages import evaluate, posemaps
+from repose.stages import evaluate, posemaps, table
 from repose.stages.evaluate import COPY, MEAN, REAL, EvaluateSettings
+from repose.stages.table import TableSettings
 from repose.step import AdversarialSystem
 
 pytestmark = pytest.mark.usefixtures("outside_git")
@@ -551,3 +552,22 @@ def test_a_run_of_a_version_that_counted_no_images_is_told(data: Data, runs: Pat
     write_json(record, {name: value for name, value in read_json(record).items() if name != "images"})
     with pytest.raises(ReposeError, match=r"run\.json does not say how many images .* Train attend again\."):
         alone(data, tmp_path / "runs", tmp_path / "attend", "attend")
+
+
+def test_the_stage_table_takes_them_as_they_are(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
+    for system in (BASELINES, *SYSTEMS):
+        alone(data, runs, tmp_path / "results" / "fashion" / system, system)
+    chosen = TableSettings(
+        budget="demo", data_sets={"fashion": "DeepFashion"}, systems=(*SYSTEMS, "vunet"), reference="paper-m",
+        protocols=("pg2", "pose-gan", "win51"), resamples=50, confidence=0.95, seed=0, figure_pairs=3,
+    )  # fmt: skip
+    published = Path(__file__).parents[2] / "table1" / "published.csv"
+    table.run(results=tmp_path / "results", published=published, table=tmp_path / "table", settings=chosen)
+    found = pd.read_csv(tmp_path / "table" / "table.csv").set_index("system")
+    assert list(found.index) == [REAL, COPY, MEAN, *SYSTEMS, "vunet"]
+    expected = pd.read_csv(done / "results" / "table.csv").set_index("system")
+    for name in (COPY, MEAN, *SYSTEMS):
+        np.testing.assert_allclose(found.loc[name, SCORES].astype(float), expected.loc[name, SCORES], atol=1e-6)
+    assert np.asarray(Image.open(tmp_path / "table" / "figure-fashion.png")).shape[1] == 4 + (3 + 2 + 2) * (
+        2 * WIDTH + 4
+    )
