@@ -67,7 +67,7 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 
 def test_the_commands_are_the_stages_and_generate() -> None:
-    assert set(COMMANDS) == {*STAGES, "generate", "kfp"}
+    assert set(COMMANDS) == {*STAGES, "table", "generate", "kfp"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -247,3 +247,28 @@ def test_the_row_of_a_system_arrives(params: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit):
         cli.main()
     assert (seen["system"], seen["row"].kind, seen["row"].most_sources) == ("paper-s", "paper", 1)
+
+
+@pytest.mark.parametrize("given", [[], ["--system", "paper-s"], ["--system", "baselines"]])
+def test_the_system_to_score_alone_arrives(params: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
+    from repose.stages import evaluate
+
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(evaluate, "run", lambda **given: seen.update(given))
+    assert repose(monkeypatch, "evaluate", *FOLDERS["evaluate"][:-2], *given) == 0
+    assert (seen["system"], seen["metrics"]) == (given[1] if given else None, None)
+
+
+def test_the_block_of_the_table_arrives(params: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from repose.stages import table
+
+    block = {
+        "budget": "demo", "data_sets": {"fashion": "DeepFashion"}, "systems": ["attend"], "protocols": ["pg2"],
+        "reference": "attend", "resamples": 10, "confidence": 0.95, "seed": 0, "figure_pairs": 2,
+    }  # fmt: skip
+    params.write_text(yaml.safe_dump({"table": block}))
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(table, "run", lambda **given: seen.update(given))
+    assert repose(monkeypatch, "table", "--results", "r", "--published", "p.csv", "--table", "t") == 0
+    assert (str(seen["results"]), str(seen["published"]), str(seen["table"])) == ("r", "p.csv", "t")
+    assert seen["settings"].data_sets == {"fashion": "DeepFashion"}

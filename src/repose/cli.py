@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
+TABLE1 = "The paper's Table 1, as table1/dvc.yaml calls it"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 
 
@@ -137,7 +138,13 @@ def evaluate(
     images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split,
     runs: Annotated[Path, _folder("Holds a folder for each trained system.")],
     results: Annotated[Path, _folder("Scores, pictures and generated images.")],
-    metrics: Annotated[Path, typer.Option(help="The mean scores, as JSON.", metavar="FILE")],
+    metrics: Annotated[
+        Path | None, typer.Option(help="Where the mean scores go as well, as JSON.", metavar="FILE")
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(help="Score this system alone, or `baselines` alone, for the stage table.", metavar="NAME"),
+    ] = None,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Score the trained systems beside the baselines on the test pairs."""
@@ -145,7 +152,21 @@ def evaluate(
 
     settings = _settings(params, "evaluate", stage.EvaluateSettings)
     folders = stage.Folders(images, keypoints, posemaps, split, runs)
-    stage.run(folders=folders, results=results, metrics=metrics, settings=settings)
+    stage.run(folders=folders, results=results, settings=settings, metrics=metrics, system=system)
+
+
+@app.command(rich_help_panel=TABLE1)
+def table(
+    results: Annotated[Path, _folder("Holds DATA/SYSTEM/, as evaluate --system wrote them.")],
+    published: Annotated[Path, typer.Option(help="The paper's own Table 1, as a CSV.", metavar="FILE")],
+    table: Annotated[Path, _folder("The table, its picture, a figure per data set, and what DVC plots.")],
+    params: Params = PARAMS,
+) -> None:
+    """Lay all systems side by side, in the layout of the paper's Table 1."""
+    from repose.stages import table as stage
+
+    settings = _settings(params, "table", stage.TableSettings)
+    stage.run(results=results, published=published, table=table, settings=settings)
 
 
 class Device(StrEnum):

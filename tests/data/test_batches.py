@@ -136,6 +136,21 @@ def test_every_epoch_goes_through_the_items_once_in_an_order_of_its_own(
     assert len(orders) > 5
 
 
+@pytest.mark.parametrize("steps", [1, 3, 7, 60])
+@pytest.mark.parametrize("changes", CASES, ids=str)
+def test_the_images_of_all_steps_are_counted_without_loading_any(
+    small: Small, changes: dict[str, Any], steps: int
+) -> None:
+    made = steps_of(small, **changes, steps=steps)
+    assert made.images() == sum(len(made[step].target) for step in range(steps))
+
+
+def test_the_images_counted_are_those_of_all_processes(small: Small) -> None:
+    parts = [steps_of(small, rank=rank, processes=2) for rank in range(2)]
+    assert parts[0].images() == parts[1].images() == steps_of(small).images()
+    assert parts[0].images() == sum(len(part[step].target) for part in parts for step in range(60))
+
+
 SHARED: list[dict[str, Any]] = [{}, {"targets": "one"}, {"most_photos": 2}, {"most_sources": 1}, {"augment": ALL}]
 
 

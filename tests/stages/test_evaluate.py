@@ -36,8 +36,10 @@ from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics.garment import garment_de
-from repose.stages import evaluate, posemaps
-from repose.stages.evaluate import COPY, MEAN, EvaluateSettings
+from repose.results import BASELINES, EXAMPLES, read_result
+from repose.stages import evaluate, posemaps, table
+from repose.stages.evaluate import COPY, MEAN, REAL, EvaluateSettings
+from repose.stages.table import TableSettings
 from repose.step import AdversarialSystem
 
 pytestmark = pytest.mark.usefixtures("outside_git")
@@ -440,3 +442,132 @@ def test_no_system_is_an_error() -> None:
 def test_a_system_named_twice_is_an_error() -> None:
     with pytest.raises(ReposeError, match="systems names a row twice: attend, paper-m, attend"):
         settings("evaluate", EvaluateSettings, systems=["attend", "paper-m", "attend"])
+
+
+# One system, or the baselines, alone: what the stage table lays side by side.
+
+
+def alone(data: Data, runs: Path, results: Path, system: str, **changes: Any) -> Path:
+    evaluate.run(
+        folders=data.to_evaluate(runs), results=results, system=system,
+        settings=settings("evaluate", EvaluateSettings, **changes),
+    )  # fmt: skip
+    return results
+
+
+def test_one_system_alone_has_the_scores_and_images_that_it_has_among_others(
+    data: Data, runs: Path, done: Path, tmp_path: Path
+) -> None:
+    made = files_in(alone(data, runs, tmp_path / "attend", "attend"))
+    images = {f"generated/attend/{name}" for name in ("00000.tar", "generated.csv")}
+    assert set(made) == {"pairs.csv", "facts.json"} | images
+    assert all(made[name] == (done / "results" / name).read_bytes() for name in images)
+    lines = (done / "results" / "pairs.csv").read_text().splitlines()
+    expected = [lines[0], *(line for line in lines if line.startswith(("attend,", '"attend, 1 source"')))]
+    assert made["pairs.csv"].decode().splitlines() == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["attend"]
+
+
+def test_one_system_is_scored_whether_or_not_the_settings_compare_it(data: Data, runs: Path, tmp_path: Path) -> None:
+    result = read_result(alone(data, runs, tmp_path / "paper-s", "paper-s", systems=["attend"]))
+    assert list(result.pairs["system"].unique()) == ["paper-s"]
+
+
+def test_the_facts_say_how_the_system_was_trained(data: Data, runs: Path, tmp_path: Path) -> None:
+    facts = read_json(alone(data, runs, tmp_path / "paper-m", "paper-m") / "facts.json")
+    record = read_json(runs / "paper-m" / "run.json")
+    same = ("steps", "images", "seed", "device", "precision", "perceptual", "parameters")
+    assert {name: facts[name] for name in same} == {name: record[name] for name in same}
+    protocol = {"split": "pg2-like", "pairs": 18, "size": "64x56", "crop": [16, 0, 240, 256]}
+    assert facts.items() >= (protocol | {"system": "paper-m", "kind": "paper"}).items()
+    assert (facts["items_per_step"], facts["most_sources"]) == (1, 4)
+    assert facts["optimiser"] == "Adam, learning rate 0.002, betas 0.9 and 0.99"
+    assert facts["loss"] == "l1 1, image 0.001, pose 0.001 (VGG19's term is left out)"
+
+
+def test_the_facts_name_the_layers_of_the_perceptual_term(data: Data, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
+    record = tmp_path / "runs" / "attend" / "run.json"
+    write_json(record, read_json(record) | {"perceptual": "viton"})
+    facts = read_json(alone(data, tmp_path / "runs", tmp_path / "attend", "attend") / "facts.json")
+    assert facts["perceptual"] == "viton"
+    assert facts["loss"] == "l1 1, copied 0.5, painted 0.5, perceptual (viton) 1"
+
+
+def test_optimisers_that_differ_name_their_networks() -> None:
+    class Two:
+        def __init__(self) -> None:
+            weights = [torch.zeros(1)]
+            self.optimisers: dict[str, torch.optim.Optimizer] = {
+                "generator": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)), "d": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)),
+                "other": torch.optim.RMSprop(weights, 0.001),
+            }  # fmt: skip
+
+    words = evaluate._optimisers(Two())  # type: ignore[arg-type]
+    assert (
+        words == "Adam, learning rate 2e-05, betas 0.5 and 0.999 (generator, d); RMSprop, learning rate 0.001 (other)"
+    )
+
+
+def test_the_baselines_alone_bring_the_real_photos(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
+    folder = alone(data, tmp_path / "no runs", tmp_path / BASELINES, BASELINES)
+    assert set(files_in(folder)) == {"pairs.csv", "facts.json", "examples/00000.tar", "examples/examples.csv"}
+    pairs = read_result(folder).pairs
+    assert list(pairs["system"].unique()) == [REAL, COPY, MEAN]
+    real = pairs[pairs["system"] == REAL]
+    np.testing.assert_array_equal(real[SCORES].to_numpy(), np.tile([1.0, 1.0, 1.0, 0.0], (18, 1)))
+    for name in (COPY, MEAN):
+        own = pairs[pairs["system"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own.astype({"sources": int}), pairs_of(done, name))
+    protocol = {"split": "pg2-like", "size": "64x56", "crop": [16, 0, 240, 256], "pairs": 18}
+    assert read_json(folder / "facts.json") == {"system": BASELINES} | protocol
+
+
+def test_the_examples_show_sources_pose_and_target_of_a_few_pairs(data: Data, runs: Path, tmp_path: Path) -> None:
+    folder = alone(data, runs, tmp_path / BASELINES, BASELINES, picture_pairs=3) / "examples"
+    index, photos = read_table(folder / "examples.csv", EXAMPLES), photos_of(data)
+    images, jobs = ShardReader(folder, index), jobs_of(data, 4)
+    groups = list(index.groupby(["from", "to"], sort=False))
+    assert [pair for pair, _ in groups] == [(jobs[n].sources[0], jobs[n].target) for n in (0, 8, 17)]
+    for (_, rows), job in zip(groups, (jobs[n] for n in (0, 8, 17)), strict=True):
+        target = photos.load([job.target])
+        shown = {f"source {n}": pixels for n, pixels in enumerate(photos.load(job.sources).pixels, 1)}
+        shown |= {"target pose": PALETTE[target.maps[0]], "target": target.pixels[0]}
+        assert list(rows["shows"]) == list(shown)
+        for name, pixels in zip(rows["name"], shown.values(), strict=True):
+            np.testing.assert_array_equal(decode(images[name]), pixels)
+
+
+def test_the_means_of_one_system_are_written_where_asked(data: Data, runs: Path, tmp_path: Path) -> None:
+    evaluate.run(
+        folders=data.to_evaluate(runs), results=tmp_path / "attend", metrics=tmp_path / "m.json", system="attend",
+        settings=settings("evaluate", EvaluateSettings),
+    )  # fmt: skip
+    assert list(read_json(tmp_path / "m.json")["scores"]) == ["attend", "attend, 1 source"]
+
+
+def test_a_run_of_a_version_that_counted_no_images_is_told(data: Data, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
+    record = tmp_path / "runs" / "attend" / "run.json"
+    write_json(record, {name: value for name, value in read_json(record).items() if name != "images"})
+    with pytest.raises(ReposeError, match=r"run\.json does not say how many images .* Train attend again\."):
+        alone(data, tmp_path / "runs", tmp_path / "attend", "attend")
+
+
+def test_the_stage_table_takes_them_as_they_are(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
+    for system in (BASELINES, *SYSTEMS):
+        alone(data, runs, tmp_path / "results" / "fashion" / system, system)
+    chosen = TableSettings(
+        budget="demo", data_sets={"fashion": "DeepFashion"}, systems=(*SYSTEMS, "vunet"), reference="paper-m",
+        protocols=("pg2", "pose-gan", "win51"), resamples=50, confidence=0.95, seed=0, figure_pairs=3,
+    )  # fmt: skip
+    published = Path(__file__).parents[2] / "table1" / "published.csv"
+    table.run(results=tmp_path / "results", published=published, table=tmp_path / "table", settings=chosen)
+    found = pd.read_csv(tmp_path / "table" / "table.csv").set_index("system")
+    assert list(found.index) == [REAL, COPY, MEAN, *SYSTEMS, "vunet"]
+    expected = pd.read_csv(done / "results" / "table.csv").set_index("system")
+    for name in (COPY, MEAN, *SYSTEMS):
+        np.testing.assert_allclose(found.loc[name, SCORES].astype(float), expected.loc[name, SCORES], atol=1e-6)
+    assert np.asarray(Image.open(tmp_path / "table" / "figure-fashion.png")).shape[1] == 4 + (3 + 2 + 2) * (
+        2 * WIDTH + 4
+    )

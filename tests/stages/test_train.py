@@ -23,6 +23,7 @@ from torchvision.models import vgg19
 
 import repose
 from repose import checkpoint, files
+from repose.data.batches import Steps
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
@@ -102,11 +103,23 @@ def test_the_run_holds_what_is_promised_and_the_work_is_gone(runs: Path, system:
     assert steps_of(runs / system / "checkpoints" / "last.safetensors") == 5
 
 
-def test_the_run_says_how_it_was_trained(runs: Path) -> None:
+def images_of(data: Data, system: str) -> int:
+    """How many images a run of five steps makes, counted batch by batch."""
+    chosen, photos = row(system), Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
+    items = read_table(data.split / "items.csv", ITEMS)
+    steps = Steps(
+        photos, items[items["part"] == "train"], steps=5, seed=0, items_per_step=chosen.items_per_step,
+        most_photos=chosen.most_photos, most_sources=chosen.most_sources, targets=chosen.targets, augment=None,
+    )  # fmt: skip
+    return sum(len(steps[step].target) for step in range(5))
+
+
+def test_the_run_says_how_it_was_trained(data: Data, runs: Path) -> None:
     record = read_json(runs / "paper-m" / "run.json")
     system, _ = checkpoint.load(runs / "paper-m" / "model.safetensors", CPU)
     assert record == {
-        "system": "paper-m", "steps": 5, "seed": 0, "device": "cpu", "precision": "fp32", "processes": 1,
+        "system": "paper-m", "steps": 5, "images": images_of(data, "paper-m"), "seed": 0, "device": "cpu",
+        "precision": "fp32", "processes": 1,
         "perceptual": None,
         "parameters": {name: sum(p.numel() for p in n.parameters()) for name, n in system.networks.items()},
     }  # fmt: skip

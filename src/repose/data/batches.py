@@ -75,6 +75,17 @@ class Steps(Dataset[Packed]):
     def __len__(self) -> int:
         return self.steps
 
+    def images(self) -> int:
+        """How many images all steps make together, in all processes: the sum of Q."""
+        if self.targets == "one":
+            return self.steps * self.items_per_step
+        sizes = np.array([min(len(names), self.most_photos) for names in self._names])
+        total = 0
+        for first in range(0, self.steps, self.steps_per_epoch):
+            steps = min(self.steps_per_epoch, self.steps - first)
+            total += int(sizes[self._order(first // self.steps_per_epoch)[: steps * self.items_per_step]].sum())
+        return total
+
     def __getitem__(self, step: int) -> Packed:
         random = np.random.default_rng([self.seed, step])
         chosen = self._items_of(step)
@@ -98,8 +109,10 @@ class Steps(Dataset[Packed]):
     def _items_of(self, step: int) -> np.ndarray:
         """The items of a step: each epoch goes through all of them in an order of its own."""
         epoch, within = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self._names))
-        return order[within * self.items_per_step : (within + 1) * self.items_per_step]
+        return self._order(epoch)[within * self.items_per_step : (within + 1) * self.items_per_step]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self._names))
 
     def _some(self, names: np.ndarray, random: np.random.Generator) -> list[str]:
         """At most `most_photos` of an item's photos (Market-1501 has dozens of a person)."""

@@ -13,9 +13,19 @@ The folder `results` then holds
 and the file `metrics` has the means, for `dvc metrics`. Two baselines need no training: to copy the pair's source, and to
 take the mean of all sources. A number means little without its protocol, so each is named by it (see `metrics.ssim`), and
 SSIM does not see a garment (a grey dummy in the right pose beats copying the source), so garment-de stands beside it.
+
+With `system`, one system is scored alone, or the baselines alone (`baselines`: the two, and the real photos, which anchor the
+scale), for the stage `table` to lay side by side. Then `results` holds
+
+| file | what |
+|---|---|
+| pairs.csv | as above, of that system or of the baselines |
+| facts.json | what a number must say of itself: split, size, number of pairs, and how the system was trained |
+| generated/SYSTEM/ | as above, of a system |
+| examples/ | of the baselines: sources, target's pose and target of a few pairs, in shards, with a table of what each shows |
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -38,12 +48,12 @@ from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs, jobs_of_p
 from repose.metrics.garment import garment_de
 from repose.metrics.ssim import ssim, ssim_protocols_for
 from repose.pictures import grid
+from repose.results import BASELINES, EXAMPLES, GARMENT_DE
 from repose.systems import Row, System
 from repose.terminal import bar, say, show
 
-COPY, MEAN = "copy source", "mean of sources"
+COPY, MEAN, REAL = "copy source", "mean of sources", "real data"
 MOST_SOURCES = 4  # of the baseline: a garment has at most five photos (R10)
-GARMENT_DE = "garment-de"
 
 
 @dataclass(frozen=True)
@@ -88,40 +98,74 @@ class Contestant(NamedTuple):
     images: Callable[[Sequence[Job]], Iterator[Done]]
 
 
-def run(*, folders: Folders, results: Path, metrics: Path, settings: EvaluateSettings) -> None:
-    """Score the chosen systems and the baselines; write the folder `results` and the file `metrics`.
+class TestSet(NamedTuple):
+    """What every contestant is scored on."""
+
+    photos: Photos
+    items: pd.DataFrame  # of the test part
+    pairs: pd.DataFrame
+    facts: dict[str, Any]  # what a number must say of itself
+    protocols: list[str]  # of SSIM, as many as fit the size
+
+
+class Trained(NamedTuple):
+    """A system as its run left it."""
+
+    system: System
+    about: About
+
+
+def run(
+    *, folders: Folders, results: Path, settings: EvaluateSettings, metrics: Path | None = None, system: str | None = None
+) -> None:  # fmt: skip
+    """Score the chosen systems and the baselines; write the folder `results` and, if named, the file `metrics`.
+
+    Args:
+        folders: what evaluation reads.
+        results: the folder to write.
+        settings: the block `evaluate`.
+        metrics: the file for the means.
+        system: that system alone, or BASELINES for these alone; None: the systems of the settings beside the baselines.
 
     Raises:
         ReposeError: a run is missing or of other settings, no pair, no photo for a pair, or the disk is full.
     """
     device = set_up(settings.device, settings.threads, seed=0)
+    test = _test_set(folders, settings)
+    names = settings.systems if system is None else () if system == BASELINES else (system,)
+    trained = {name: _trained(name, folders.runs, test.photos, device) for name in names}
+    if system is None:
+        notes = [_note(name, folders.runs / name) for name in names]
+    else:
+        told = {"system": system, **test.facts}
+        told |= {} if system == BASELINES else _training_facts(trained[system], folders.runs / system)
+    contestants = _baselines(test.photos, real=system == BASELINES) if system in (None, BASELINES) else []
+    contestants += _systems(trained, settings, test.photos, device)
+    with whole_folder(results) as folder:
+        table = pd.concat([_scores(c, test, folder, settings, c.name in names) for c in contestants], ignore_index=True)
+        means = _means(table, test.protocols)
+        write_text(folder / "pairs.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+        if system is None:
+            _write_comparison(folder, table, means, test.facts, notes)
+            write_bytes(folder / "picture.png", encode_png(_picture(test, contestants, settings)))
+        else:
+            write_json(folder / "facts.json", told)
+        if system == BASELINES:
+            _write_examples(folder / "examples", test, settings)
+    if metrics is not None:
+        write_json(metrics, _record(means, test.facts))
+    _say_table(means, test.facts)
+    if system is None:
+        say(f"The picture: {results / 'picture.png'}")
+
+
+def _test_set(folders: Folders, settings: EvaluateSettings) -> TestSet:
     photos = Photos(images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps, cache_megabytes=64)
     items = read_table(folders.split / "items.csv", ITEMS)
     pairs = _chosen(read_table(folders.split / "test-pairs.csv", PAIRS), settings.pairs, folders.split)
-    split = read_json(folders.split / "split.json")
+    facts = _facts(read_json(folders.split / "split.json"), pairs, photos)
     protocols = ssim_protocols_for(photos.frame.height, photos.frame.width)
-    contestants = [*_baselines(photos), *_systems(settings, folders.runs, photos, device)]
-    notes = [_note(name, folders.runs / name) for name in settings.systems]
-    test_items = items[items["part"] == "test"]
-    with whole_folder(results) as folder:
-        tables = []
-        for contestant in contestants:
-            jobs = jobs_of_pairs(pairs, test_items, contestant.most_sources)
-            done = bar(contestant.images(jobs), f"evaluate {contestant.name}", -(-len(jobs) // TARGETS_AT_ONCE))
-            scores = _scores(contestant, done, protocols, folder, settings)
-            tables.append(scores.assign(split=split["mode"]))
-        table = pd.concat(tables, ignore_index=True)
-        means = _means(table, protocols)
-        facts = _facts(split, pairs, photos)
-        write_text(folder / "pairs.csv", table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
-        write_text(folder / "table.csv", means.to_csv(lineterminator="\n", float_format="%.6f"))
-        write_text(folder / "table.md", _markdown(means, facts, notes))
-        _write_plots(folder / "plots", table, means)
-        picture = _picture(pairs, test_items, photos, contestants, settings)
-        write_bytes(folder / "picture.png", encode_png(picture))
-    write_json(metrics, _record(means, facts))
-    _say_table(means, facts)
-    say(f"The picture: {results / 'picture.png'}")
+    return TestSet(photos, items[items["part"] == "test"], pairs, facts, protocols)
 
 
 def _chosen(pairs: pd.DataFrame, most: int | None, split: Path) -> pd.DataFrame:
@@ -135,8 +179,8 @@ def _chosen(pairs: pd.DataFrame, most: int | None, split: Path) -> pd.DataFrame:
     return pairs.iloc[np.linspace(0, len(pairs) - 1, most).round().astype(int)].reset_index(drop=True)
 
 
-def _baselines(photos: Photos) -> list[Contestant]:
-    """The two rows that need no training."""
+def _baselines(photos: Photos, *, real: bool) -> list[Contestant]:
+    """The two rows that need no training; with `real` also the target itself, whose SSIM is 1 and garment-de 0."""
 
     def images(make: Callable[[np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
         def all_of(jobs: Sequence[Job]) -> Iterator[Done]:
@@ -148,17 +192,30 @@ def _baselines(photos: Photos) -> list[Contestant]:
 
         return all_of
 
+    def targets(jobs: Sequence[Job]) -> Iterator[Done]:
+        for first in range(0, len(jobs), TARGETS_AT_ONCE):
+            some = jobs[first : first + TARGETS_AT_ONCE]
+            target = photos.load([job.target for job in some])
+            yield Done(some, target.pixels, target.pixels, target.keypoints)
+
     return [
+        *([Contestant(REAL, 1, targets)] if real else []),
         Contestant(COPY, 1, images(lambda sources: sources[0])),
         Contestant(MEAN, MOST_SOURCES, images(lambda sources: sources.mean(0).round().astype(np.uint8))),
     ]
 
 
-def _systems(settings: EvaluateSettings, runs: Path, photos: Photos, device: torch.device) -> Iterator[Contestant]:
-    for name in settings.systems:
-        path = runs / name / "model.safetensors"
-        system, about = checkpoint.load(path, device)
-        _check_run(path, name, about, photos)
+def _trained(name: str, runs: Path, photos: Photos, device: torch.device) -> Trained:
+    path = runs / name / "model.safetensors"
+    system, about = checkpoint.load(path, device)
+    _check_run(path, name, about, photos)
+    return Trained(system, about)
+
+
+def _systems(
+    trained: Mapping[str, Trained], settings: EvaluateSettings, photos: Photos, device: torch.device
+) -> Iterator[Contestant]:
+    for name, (system, about) in trained.items():
         most = about.row.most_sources
 
         def images(jobs: Sequence[Job], system: System = system) -> Iterator[Done]:
@@ -183,28 +240,29 @@ def _check_run(path: Path, name: str, about: About, photos: Photos) -> None:
 
 
 def _scores(
-    contestant: Contestant, done: Iterator[Done], protocols: Sequence[str], folder: Path, settings: EvaluateSettings
+    contestant: Contestant, test: TestSet, folder: Path, settings: EvaluateSettings, keep: bool
 ) -> pd.DataFrame:
-    """A row per pair; the images of trained systems go to shards on the way."""
+    """A row per pair; the images go to shards on the way, if they are to be kept."""
     rows, places = [], []
-    trained = contestant.name in settings.systems
-    place = folder / "generated" / contestant.name if trained else folder
+    place = folder / "generated" / contestant.name if keep else folder
     place.mkdir(parents=True, exist_ok=True)
+    jobs = jobs_of_pairs(test.pairs, test.items, contestant.most_sources)
+    done = bar(contestant.images(jobs), f"evaluate {contestant.name}", -(-len(jobs) // TARGETS_AT_ONCE))
     with ShardWriter(place, settings.shard_megabytes * 2**20) as shards:
         for part in done:
-            scores = {f"ssim/{name}": ssim(part.generated, part.target, name).numpy() for name in protocols}
+            scores = {f"ssim/{name}": ssim(part.generated, part.target, name).numpy() for name in test.protocols}
             scores[GARMENT_DE] = garment_de(part.generated, part.target, part.keypoints)
             for number, job in enumerate(part.jobs):
                 rows.append(
                     {"system": contestant.name, "from": job.sources[0], "to": job.target, "sources": len(job.sources)}
                     | {name: float(values[number]) for name, values in scores.items()}
                 )
-                if trained:
+                if keep:
                     name = f"{job.sources[0]}--{job.target}.png"
                     places.append((name, shards.add(name, encode_png(part.generated[number]))))
-    if trained:
+    if keep:
         write_table(place / "generated.csv", index_table(places), INDEX_COLUMNS)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(split=test.facts["split"])
 
 
 def _means(table: pd.DataFrame, protocols: Sequence[str]) -> pd.DataFrame:
@@ -224,6 +282,70 @@ def _facts(split: dict[str, Any], pairs: pd.DataFrame, photos: Photos) -> dict[s
         "size": f"{photos.frame.height}x{photos.frame.width}",
         "crop": list(photos.frame.crop) if photos.frame.crop else None,
     }
+
+
+def _training_facts(trained: Trained, run: Path) -> dict[str, Any]:
+    """How a system was trained, for the table that lays several side by side."""
+    row, record = trained.about.row, read_json(run / "run.json")
+    if "images" not in record:
+        raise ReposeError(
+            f"{run / 'run.json'} does not say how many images the system saw in training: an earlier version of repose "
+            f"wrote it. Train {trained.about.system} again."
+        )
+    return {
+        "kind": row.kind,
+        "steps": trained.about.step,
+        "images": record["images"],
+        "seed": record["seed"],
+        "device": record["device"],
+        "precision": record["precision"],
+        "perceptual": record["perceptual"],
+        "parameters": record["parameters"],
+        "most_sources": row.most_sources,
+        "items_per_step": row.items_per_step,
+        "optimiser": _optimisers(trained.system),
+        "loss": _terms(row, record["perceptual"]).removeprefix("loss ")
+        + (" (VGG19's term is left out)" if _left_out(row, record["perceptual"]) else ""),
+    }
+
+
+def _optimisers(system: System) -> str:
+    """The optimisers as they start, in words; networks whose optimisers are alike share one clause."""
+    networks: dict[str, list[str]] = {}
+    for name, optimiser in system.optimisers.items():
+        start = optimiser.defaults
+        words = f"{type(optimiser).__name__}, learning rate {start['lr']:g}"
+        if "betas" in start:
+            words += f", betas {start['betas'][0]:g} and {start['betas'][1]:g}"
+        networks.setdefault(words, []).append(name)
+    if len(networks) == 1:
+        return next(iter(networks))
+    return "; ".join(f"{words} ({', '.join(names)})" for words, names in networks.items())
+
+
+def _write_examples(folder: Path, test: TestSet, settings: EvaluateSettings) -> None:
+    """Sources, target's pose and target of a few pairs, for a figure beside what systems made of them."""
+    folder.mkdir()
+    few, shown, places = _chosen(test.pairs, settings.picture_pairs, Path()), [], []
+    with ShardWriter(folder, settings.shard_megabytes * 2**20) as shards:
+        for job in jobs_of_pairs(few, test.items, MOST_SOURCES):
+            sources, target = test.photos.load(job.sources), test.photos.load([job.target])
+            images = {f"source {number}": pixels for number, pixels in enumerate(sources.pixels, 1)}
+            images |= {"target pose": PALETTE[target.maps[0]], "target": target.pixels[0]}
+            for shows, pixels in images.items():
+                name = f"{job.sources[0]}--{job.target}--{shows}.png"
+                places.append((name, shards.add(name, encode_png(pixels))))
+                shown.append({"from": job.sources[0], "to": job.target, "shows": shows})
+    table = pd.concat([pd.DataFrame(shown), index_table(places)], axis=1)
+    write_table(folder / "examples.csv", table, EXAMPLES)
+
+
+def _write_comparison(
+    folder: Path, table: pd.DataFrame, means: pd.DataFrame, facts: dict[str, Any], notes: Sequence[str]
+) -> None:
+    write_text(folder / "table.csv", means.to_csv(lineterminator="\n", float_format="%.6f"))
+    write_text(folder / "table.md", _markdown(means, facts, notes))
+    _write_plots(folder / "plots", table, means)
 
 
 def _record(means: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
@@ -257,12 +379,20 @@ def _note(name: str, run: Path) -> str:
     about, record = checkpoint.read_about(run / "model.safetensors"), read_json(run / "run.json")
     parameters = ", ".join(f"{network} {count:,}" for network, count in record["parameters"].items())
     layers = record["perceptual"]
-    left_out = "perceptual" in about.row.loss_weights() and layers is None
     return (
         f"{name}: {about.step:,} steps of {about.row.items_per_step} item(s), seed {record['seed']}, {record['device']}, "
         f"{record['precision']}; parameters: {parameters}; {_terms(about.row, layers)}."
-        + (" The perceptual term of Eq. 1 is left out: train.perceptual.weights is null." if left_out else "")
+        + (
+            " The perceptual term of Eq. 1 is left out: train.perceptual.weights is null."
+            if _left_out(about.row, layers)
+            else ""
+        )
     )
+
+
+def _left_out(row: Row, layers: str | None) -> bool:
+    """Whether the row wants VGG19's term and was trained without."""
+    return "perceptual" in row.loss_weights() and layers is None
 
 
 def _terms(row: Row, layers: str | None) -> str:
@@ -288,15 +418,10 @@ def _write_plots(folder: Path, table: pd.DataFrame, means: pd.DataFrame) -> None
     write_text(folder / "sources.csv", by_sources.to_csv(index=False, lineterminator="\n", float_format="%.6f"))
 
 
-def _picture(
-    pairs: pd.DataFrame,
-    items: pd.DataFrame,
-    photos: Photos,
-    contestants: Sequence[Contestant],
-    settings: EvaluateSettings,
-) -> np.ndarray:
+def _picture(test: TestSet, contestants: Sequence[Contestant], settings: EvaluateSettings) -> np.ndarray:
     """The paper's figure 3: sources | target pose | target | one column per system, for a few pairs."""
-    few = _chosen(pairs, settings.picture_pairs, Path())
+    photos, items = test.photos, test.items
+    few = _chosen(test.pairs, settings.picture_pairs, Path())
     shown = [c for c in contestants if c.name in settings.systems]
     made = [
         [image for done in c.images(jobs_of_pairs(few, items, c.most_sources)) for image in done.generated]

@@ -9,7 +9,7 @@ The folder `run` then holds
 | history.csv | each term of the loss, averaged over `log_every` steps |
 | live/ | the same as DVCLive has it, for `dvc metrics` and `dvc plots` |
 | samples/ | pictures of a few test pairs while training went on |
-| run.json | what else a report says: seed, device, precision, layers of the perceptual term, numbers of parameters |
+| run.json | what else a report says: images made, seed, device, precision, perceptual layers, numbers of parameters |
 
 While training goes on, all this lies in the folder `work`, under a name made of everything that decides the result:
 settings, data, code, versions. Killed at any moment and started again, it goes on from the last checkpoint and ends, on
@@ -175,7 +175,8 @@ def _run(
         _follow(trained, about, steps, settings, device, place)
         return
     _train(trained, about, steps, settings, device, place, jobs)
-    _finish(trained, replace(about, step=row.steps), settings, device, place, run)
+    record = _record(trained, replace(about, step=row.steps), steps.images(), settings, device)
+    _finish(trained, replace(about, step=row.steps), record, place, run)
     say(f"train {system}: {run} is ready")
 
 
@@ -262,9 +263,7 @@ def _save(path: Path, trained: System, about: About, last: Path) -> None:
     checkpoint.save(path, trained, about, to_resume=True)
 
 
-def _finish(
-    trained: System, about: About, settings: TrainSettings, device: torch.device, place: Path, run: Path
-) -> None:
+def _finish(trained: System, about: About, record: dict[str, Any], place: Path, run: Path) -> None:
     """Put the run's folder together from what lies in `place`, then forget `place`."""
     with whole_folder(run) as folder:
         checkpoint.save(folder / "model.safetensors", trained, about, to_resume=False)
@@ -272,17 +271,20 @@ def _finish(
         for part in ("checkpoints", "live", "samples"):
             if (place / part).is_dir():  # hidden files are what a killed process had begun to write
                 shutil.copytree(place / part, folder / part, ignore=shutil.ignore_patterns(".*"))
-        write_json(folder / "run.json", _record(trained, about, settings, device))
+        write_json(folder / "run.json", record)
     _last(place).unlink()  # first: nothing goes on from a folder that is half gone
     shutil.rmtree(place)
 
 
-def _record(trained: System, about: About, settings: TrainSettings, device: torch.device) -> dict[str, Any]:
+def _record(
+    trained: System, about: About, images: int, settings: TrainSettings, device: torch.device
+) -> dict[str, Any]:
     """What a report says of the run beside what its checkpoint says."""
     layers = about.row.perceptual_layers(settings.perceptual.layers)
     return {
         "system": about.system,
         "steps": about.step,
+        "images": images,
         "seed": settings.seed,
         "device": device.type,
         "precision": settings.precision,

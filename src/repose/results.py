@@ -1,0 +1,65 @@
+"""The results of one system on one data set, as the stage evaluate writes them and the stage table reads them.
+
+A folder of results is pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ in place of the last.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data.records import read_json, read_table
+from repose.data.shards import INDEX_COLUMNS
+from repose.errors import ReposeError
+
+BASELINES = "baselines"  # what needs no training: a folder of results of its own
+GARMENT_DE = "garment-de"
+PROTOCOL = ("split", "size", "crop", "pairs")  # facts that results must share to stand beside each other
+TRAINING = (
+    "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "most_sources",
+    "items_per_step", "optimiser", "loss",
+)  # fmt: skip
+# A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
+EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
+
+
+class Result(NamedTuple):
+    """One folder: what its numbers say of themselves, and a row of scores for each pair (of the baselines, several)."""
+
+    facts: dict[str, Any]
+    pairs: pd.DataFrame
+
+
+def read_result(folder: Path) -> Result:
+    """What evaluate wrote for one system, or for the baselines.
+
+    Raises:
+        ReposeError: a file is missing or damaged, or a fact or a column that every result has.
+    """
+    facts = read_json(folder / "facts.json")
+    wanted = ["system", *PROTOCOL, *(TRAINING if folder.name != BASELINES else ())]
+    missing = [name for name in wanted if name not in facts]
+    if missing:
+        raise ReposeError(f"{folder / 'facts.json'} lacks {', '.join(missing)}. Run `repose evaluate` on it again.")
+    if facts["system"] != folder.name:
+        raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
+    return Result(facts, _read_pairs(folder / "pairs.csv"))
+
+
+def _read_pairs(path: Path) -> pd.DataFrame:
+    """Text, but for the scores, which are float64 to the last digit, and NaN where there is none."""
+    pairs = read_table(path, ("system", "from", "to"))
+    scores = [name for name in map(str, pairs.columns) if name == GARMENT_DE or name.startswith("ssim/")]
+    try:
+        numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
+    except ValueError as error:
+        raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
+    if not np.isfinite(numbers.get(GARMENT_DE, [])).any():
+        raise ReposeError(
+            f"{path} has no {GARMENT_DE}, and SSIM, which sees no garment, never stands without it in a table. Test on pairs "
+            "whose shoulders and hips are known (split.posed: torso), and evaluate again."
+        )
+    for name, values in numbers.items():
+        pairs[name] = values
+    return pairs

@@ -1,0 +1,485 @@
+"""table: all systems side by side, in the layout of the paper's Table 1.
+
+The folder `table` then holds
+
+| file | what |
+|---|---|
+| table.md | for each data set: the published numbers beside ours, differences to one row, how each row was trained |
+| table.csv | the same, a row for each data set and system, with all that a number must say of itself |
+| table.png | the table as a picture |
+| figure-DATA.png | the paper's figure 3: sources, target pose, target, a column per system |
+| plots/scores.csv | what `dvc plots` draws |
+
+A published number is of other photos, another split and a protocol that nobody named, so it has a column of its own and is
+never compared with ours. SSIM does not see a garment, so no table is written without garment-de. Each of our numbers is the
+mean over the test pairs with its bootstrap interval, and all rows of a data set are of the same pairs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data.images import decode, encode_png
+from repose.data.records import read_table
+from repose.data.shards import INDEX_COLUMNS, ShardReader
+from repose.errors import ReposeError
+from repose.files import whole_folder, write_bytes, write_text
+from repose.metrics.bootstrap import Interval, interval, resampled_means
+from repose.pictures import grid
+from repose.results import BASELINES, EXAMPLES, GARMENT_DE, PROTOCOL, TRAINING, Result, read_result
+from repose.settings import nearest
+from repose.sheet import Cell, Group, draw_sheet
+from repose.terminal import say
+
+PUBLISHED = ("system", "name", "data set", "ssim", "is", "split", "protocol")
+NOT_TRAINED = "not trained"
+_LEAST_COLUMN = 88  # px of a column of the figure, so that its title fits
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """The block `table` of the params: what is laid side by side, and how sure its numbers are."""
+
+    budget: str  # what the training was allowed, by name: demo, gpu, paper
+    data_sets: dict[str, str]  # folders of results, in order, each with the published data set that it stands beside
+    systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
+    protocols: tuple[str, ...]  # of SSIM, columns in order; garment-de always follows
+    reference: str  # the row that the others are compared with, on the same pairs
+    resamples: int  # of the bootstrap over test pairs
+    confidence: float  # share of the resamples inside an interval, 0 to 1
+    seed: int  # of the bootstrap
+    figure_pairs: int  # rows of a figure, at most; evaluate keeps the images of evaluate.picture_pairs
+
+    def __post_init__(self) -> None:
+        for name in ("data_sets", "systems", "protocols"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty. Name at least one.")
+        for name in ("systems", "protocols"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
+        if self.reference not in self.systems:
+            raise ValueError(f"reference should be one of the systems, not {self.reference!r}.")
+        for name in ("resamples", "figure_pairs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence should be between 0 and 1, not {self.confidence}.")
+
+    @property
+    def metrics(self) -> list[str]:
+        """The columns of scores: SSIM under each protocol, and garment-de, which SSIM never stands without."""
+        return [*(f"ssim/{name}" for name in self.protocols), GARMENT_DE]
+
+
+class Line(NamedTuple):
+    """A row of the table on one data set; without scores, the system is not trained on it."""
+
+    system: str
+    facts: dict[str, Any]  # of its training; empty for a baseline
+    scores: dict[str, Interval]  # by metric
+    differences: dict[str, Interval]  # to the reference; empty where there is none
+
+
+class Comparison(NamedTuple):
+    """All rows on one data set."""
+
+    data: str
+    beside: str  # the published data set
+    facts: dict[str, Any]  # split, size, crop, pairs, and how many pairs have a torso
+    lines: list[Line]
+
+
+def run(*, results: Path, published: Path, table: Path, settings: TableSettings) -> None:
+    """Lay the results in `results`/DATA/SYSTEM side by side; write the folder `table`.
+
+    Raises:
+        ReposeError: results are missing, damaged, without garment-de or not of the same pairs, or the disk is full.
+    """
+    printed = read_published(published, settings)
+    comparisons = [_compare(results, data, settings) for data in settings.data_sets]
+    with whole_folder(table) as folder:
+        records = [r for c in comparisons for r in _records(c, printed, settings)]
+        write_text(folder / "table.csv", _csv(pd.DataFrame(records)))
+        write_text(folder / "table.md", _markdown(comparisons, printed, settings))
+        write_bytes(folder / "table.png", encode_png(_sheet(comparisons, printed, settings)))
+        for comparison in comparisons:
+            path = folder / f"figure-{comparison.data}.png"
+            write_bytes(path, encode_png(_figure(results / comparison.data, comparison, settings)))
+        (folder / "plots").mkdir()
+        write_text(folder / "plots" / "scores.csv", _csv(_plotted(comparisons)))
+    say(f"The table: {table / 'table.md'}, and as a picture {table / 'table.png'}")
+    say(f"What the systems make: {', '.join(str(table / f'figure-{data}.png') for data in settings.data_sets)}")
+
+
+def read_published(path: Path, settings: TableSettings) -> pd.DataFrame:
+    """The paper's own table: a row for each system and data set, with the columns PUBLISHED.
+
+    Raises:
+        ReposeError: it is missing or damaged, tells two things of one place, or lacks a data set of the settings.
+    """
+    table = read_table(path, PUBLISHED)
+    try:
+        table = table.astype({"ssim": float, "is": float})
+    except ValueError as error:
+        raise ReposeError(f"{path}: ssim and is should be numbers ({error}).") from None
+    twice = table[table.duplicated(["system", "data set"])]
+    if len(twice):
+        raise ReposeError(
+            f"{path} has two rows of {twice.iloc[0]['system']} on {twice.iloc[0]['data set']}. Leave one out."
+        )
+    known = list(table["data set"].unique())
+    for data, beside in settings.data_sets.items():
+        if beside not in known:
+            raise ReposeError(f"table.data_sets.{data}: {path} has no data set {beside!r}{nearest(beside, known)}")
+    return table
+
+
+def _compare(results: Path, data: str, settings: TableSettings) -> Comparison:
+    """The scores of all rows on one data set, their intervals and their differences to the reference."""
+    baselines = read_result(results / data / BASELINES)
+    trained = _trained(results / data, settings.systems)
+    scores = _baseline_scores(baselines, results / data / BASELINES / "pairs.csv", settings.metrics)
+    for name, result in trained.items():
+        where = results / data / name
+        _check_equal_footing(baselines, result, where)
+        scores[name] = _scores_of(result.pairs, name, where / "pairs.csv", settings.metrics)
+    drawn = _drawn(scores, settings)
+    rows = [*(name for name in scores if name not in trained), *settings.systems]
+    lines = [_line(name, trained[name].facts if name in trained else {}, scores, drawn, settings) for name in rows]
+    torsos = int(np.isfinite(next(iter(scores.values()))[:, -1]).sum())
+    facts = {name: baselines.facts[name] for name in PROTOCOL} | {f"{GARMENT_DE} pairs": torsos}
+    return Comparison(data, settings.data_sets[data], facts, lines)
+
+
+def _trained(folder: Path, systems: Sequence[str]) -> dict[str, Result]:
+    return {name: read_result(folder / name) for name in systems if (folder / name).is_dir()}
+
+
+def _baseline_scores(baselines: Result, path: Path, metrics: Sequence[str]) -> dict[str, np.ndarray]:
+    names = baselines.pairs["system"].unique()
+    return {str(name): _scores_of(baselines.pairs, str(name), path, metrics) for name in names}
+
+
+def _scores_of(pairs: pd.DataFrame, system: str, path: Path, metrics: Sequence[str]) -> np.ndarray:
+    """The scores of one system, (pairs, metrics) float64."""
+    missing = [name for name in metrics if name not in pairs]
+    if missing:
+        there = ", ".join(name.removeprefix("ssim/") for name in pairs.columns if name.startswith("ssim/"))
+        raise ReposeError(
+            f"{path} has no {', '.join(missing)}; its protocols are {there} (a window may not fit the image). Change "
+            "table.protocols."
+        )
+    return pairs.loc[pairs["system"] == system, list(metrics)].to_numpy(np.float64)
+
+
+def _check_equal_footing(baselines: Result, result: Result, folder: Path) -> None:
+    """Rows stand beside each other if they are of the same pairs, in the same order, at the same size."""
+    for name in PROTOCOL:
+        if result.facts[name] != baselines.facts[name]:
+            raise ReposeError(
+                f"{folder} cannot stand beside {folder.with_name(BASELINES)}: its {name} is {result.facts[name]}, not "
+                f"{baselines.facts[name]}. Evaluate both on the same split and settings."
+            )
+    first = baselines.pairs["system"].iloc[0]
+    expected = baselines.pairs.loc[baselines.pairs["system"] == first, ["from", "to"]]
+    own = result.pairs.loc[result.pairs["system"] == result.facts["system"], ["from", "to"]]
+    if expected.to_numpy().tolist() != own.to_numpy().tolist():
+        raise ReposeError(
+            f"{folder} cannot stand beside {folder.with_name(BASELINES)}: they are of other pairs. Evaluate both again."
+        )
+
+
+def _drawn(scores: Mapping[str, np.ndarray], settings: TableSettings) -> dict[str, np.ndarray]:
+    """The resampled means of each row, (resamples, metrics), all rows of the same pairs in each resample."""
+    means = resampled_means(np.concatenate(list(scores.values()), 1), resamples=settings.resamples, seed=settings.seed)
+    return dict(zip(scores, np.split(means, len(scores), 1), strict=True))
+
+
+def _line(
+    name: str, facts: dict[str, Any], scores: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray],
+    settings: TableSettings,
+) -> Line:  # fmt: skip
+    if name not in scores:
+        return Line(name, {}, {}, {})
+    means, reference = np.nanmean(scores[name], 0), settings.reference
+    own = {m: interval(float(means[i]), drawn[name][:, i], settings.confidence) for i, m in enumerate(settings.metrics)}
+    if name == reference or reference not in scores:
+        return Line(name, facts, own, {})
+    less, moved = means - np.nanmean(scores[reference], 0), drawn[name] - drawn[reference]
+    differences = {
+        m: interval(float(less[i]), moved[:, i], settings.confidence) for i, m in enumerate(settings.metrics)
+    }
+    return Line(name, facts, own, differences)
+
+
+def _of(printed: pd.DataFrame, system: str, data: str) -> pd.Series | None:
+    """What the paper prints of a system on a data set."""
+    rows = printed[(printed["system"] == system) & (printed["data set"] == data)]
+    return None if rows.empty else rows.iloc[0]
+
+
+# table.csv and plots/
+
+
+def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSettings) -> Iterator[dict[str, Any]]:
+    """A row of table.csv for each system."""
+    for line in comparison.lines:
+        paper = _of(printed, line.system, comparison.beside)
+        record: dict[str, Any] = {"data set": comparison.data, "system": line.system, "budget": settings.budget}
+        record |= {name: comparison.facts[name] for name in (*PROTOCOL, f"{GARMENT_DE} pairs")}
+        for metric in settings.metrics:
+            record |= _ends(metric, line.scores.get(metric))
+        for metric in settings.metrics:
+            record |= _ends(f"{metric} less {settings.reference}", line.differences.get(metric))
+        record |= {"confidence": settings.confidence, "resamples": settings.resamples, "bootstrap seed": settings.seed}
+        record |= {name: line.facts.get(name) for name in TRAINING if name != "parameters"}
+        record["parameters"] = _parameters(line.facts)
+        record |= {"published data set": comparison.beside}
+        record |= {f"published {n}": None if paper is None else paper[n] for n in ("ssim", "is", "split", "protocol")}
+        yield record
+
+
+def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
+    mean, low, high = found or (None, None, None)
+    return {name: mean, f"{name} low": low, f"{name} high": high}
+
+
+def _plotted(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """The means for `dvc plots`, in long form."""
+    rows = [
+        {"data set": comparison.data, "system": line.system, "metric": metric, "value": mean, "low": low, "high": high}
+        for comparison in comparisons
+        for line in comparison.lines
+        for metric, (mean, low, high) in line.scores.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    text: str = table.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+    return text
+
+
+# table.md
+
+
+def _markdown(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings: TableSettings) -> str:
+    parts = [f"# Table 1, budget {settings.budget}", "\n".join(f"- {note}" for note in _notes(settings))]
+    for comparison in comparisons:
+        parts += [
+            f"## {comparison.data}",
+            f"{_protocol(comparison, settings)} {_published(comparison, printed)}",
+            _score_rows(comparison, printed, settings),
+            f"### {comparison.data}: difference to {settings.reference}",
+            _difference_rows(comparison, settings),
+            f"### {comparison.data}: equal footing",
+            _footing(comparison),
+            _training_rows(comparison),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _notes(settings: TableSettings) -> list[str]:
+    """What holds of all our numbers."""
+    return [
+        "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so garment-de "
+        "stands beside it: mean CIEDE2000 inside the target's torso, lower is better.",
+        f"In brackets: the {_percent(settings)} bootstrap interval over test pairs ({settings.resamples:,} resamples, seed "
+        f"{settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
+        "new items would be wider; and it is of one training run each, so it says nothing of other training seeds.",
+        "Published numbers are the paper's own, of real photos, its split and a protocol that it does not name: they have "
+        "columns of their own and are not to be compared with ours.",
+    ]  # fmt: skip
+
+
+def _percent(settings: TableSettings) -> str:
+    return f"{100 * settings.confidence:g} %"
+
+
+def _protocol(comparison: Comparison, settings: TableSettings) -> str:
+    facts = comparison.facts
+    crop = ", ".join(f"{side:g}" for side in facts["crop"] or ())
+    left_out = facts["pairs"] - facts[f"{GARMENT_DE} pairs"]
+    return (
+        f"Split {facts['split']}, {facts['pairs']:,} test pairs, {facts['size']} px (height x width)"
+        + (f", cropped to {crop} (left, top, right, bottom in px of the photo)" if crop else "")
+        + f"; budget {settings.budget}, {_seeds(comparison)}; {left_out:,} pairs without a whole torso are left out of "
+        "garment-de."
+    )
+
+
+def _seeds(comparison: Comparison) -> str:
+    seeds = sorted({line.facts["seed"] for line in comparison.lines if line.facts})
+    if not seeds:
+        return "nothing trained"
+    return f"training seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _published(comparison: Comparison, printed: pd.DataFrame) -> str:
+    rows = printed[printed["data set"] == comparison.beside]
+    splits, protocols = ("; ".join(rows[name].unique()) for name in ("split", "protocol"))
+    return f"Published: {comparison.beside}, split {splits}, protocol {protocols}."
+
+
+def _score_rows(comparison: Comparison, printed: pd.DataFrame, settings: TableSettings) -> str:
+    head = ["row", "in the paper", "published SSIM", "published IS", *settings.metrics]
+    rows = []
+    for line in comparison.lines:
+        paper = _of(printed, line.system, comparison.beside)
+        told = ["", "", ""] if paper is None else [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"]
+        ours = [_shown(m, i) for m, i in line.scores.items()] or [NOT_TRAINED, *[""] * (len(settings.metrics) - 1)]
+        rows.append([line.system, *told, *ours])
+    return _rows(head, rows)
+
+
+def _difference_rows(comparison: Comparison, settings: TableSettings) -> str:
+    lines = [line for line in comparison.lines if line.differences]
+    if not lines:
+        return f"{settings.reference} is not trained on {comparison.data}, so there is nothing to compare with."
+    rows = [[line.system, *(_difference(m, i) for m, i in line.differences.items())] for line in lines]
+    return (
+        _rows(["row", *settings.metrics], rows)
+        + f"\n\nOf the same pairs, each row less {settings.reference}; bold where 0 lies outside the interval."
+    )
+
+
+def _training_rows(comparison: Comparison) -> str:
+    head = [
+        "row", "kind", "images seen", "steps", "items a step", "sources", "optimiser (at its start)", "loss", "VGG19",
+        "parameters", "seed", "on",
+    ]  # fmt: skip
+    rows = []
+    for line in comparison.lines:
+        f = line.facts
+        if f:
+            told = [f["kind"], f"{f['images']:,}", f"{f['steps']:,}", f"{f['items_per_step']}", f"{f['most_sources']}"]
+            rest = [f["optimiser"], f["loss"], f["perceptual"] or "none", _parameters(f), f"{f['seed']}"]
+            rows.append([line.system, *told, *rest, f"{f['device']}, {f['precision']}"])
+        elif not line.scores:
+            rows.append([line.system, NOT_TRAINED, *[""] * (len(head) - 2)])
+    return _rows(head, rows)
+
+
+def _footing(comparison: Comparison) -> str:
+    """Whether the rows had the same to learn from."""
+    images = [line.facts["images"] for line in comparison.lines if line.facts]
+    if not images:
+        seen = "No row is trained."
+    elif min(images) == max(images):
+        seen = f"Every trained row saw {images[0]:,} images in training."
+    else:
+        seen = f"The trained rows saw from {min(images):,} to {max(images):,} images in training."
+    return (
+        f"{seen} All are scored on the same pairs at the same size (a system that works at another brings its images back "
+        "first), and each is trained with the optimiser named here. Images seen are those that a row was to make in training, "
+        "over all steps. Wall time is not here: it differs from run to run, and the same inputs give the same table."
+    )
+
+
+def _parameters(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{network} {count:,}" for network, count in facts.get("parameters", {}).items())
+
+
+def _digits(metric: str) -> int:
+    return 2 if metric == GARMENT_DE else 3
+
+
+def _shown(metric: str, found: Interval) -> str:
+    return f"{found.mean:.{_digits(metric)}f} {_bounds(metric, found)}"
+
+
+def _bounds(metric: str, found: Interval) -> str:
+    return f"[{found.low:.{_digits(metric)}f}, {found.high:.{_digits(metric)}f}]"
+
+
+def _difference(metric: str, found: Interval) -> str:
+    digits = _digits(metric)
+    text = f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+    return f"**{text}**" if found.low > 0 or found.high < 0 else text
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
+
+
+# table.png
+
+
+def _sheet(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings: TableSettings) -> np.ndarray:
+    """The table in the paper's layout: the published numbers, then ours for each data set; the best trained is marked."""
+    published = list(dict.fromkeys(comparison.beside for comparison in comparisons))
+    groups = [
+        Group("", ["Methods"]),
+        *(Group(f"published, {data}", ["SSIM", "IS"]) for data in published),
+        *(Group(_title(comparison, settings), settings.metrics) for comparison in comparisons),
+    ]
+    names = dict.fromkeys(line.system for comparison in comparisons for line in comparison.lines)
+    rows: list[list[Cell] | None] = []
+    for name in names:
+        if name == settings.systems[0]:
+            rows.append(None)
+        called = printed.loc[printed["system"] == name, "name"]
+        cells = [Cell(name, called.iloc[0] if len(called) else "")]
+        cells += [cell for data in published for cell in _printed_cells(_of(printed, name, data))]
+        cells += [cell for comparison in comparisons for cell in _own_cells(comparison, name, settings)]
+        rows.append(cells)
+    notes = [f"{c.data}: {_protocol(c, settings)} {_published(c, printed)}" for c in comparisons]
+    return draw_sheet(groups, rows, [*notes, *_notes(settings), "Tinted: the best of the trained rows in its column."])
+
+
+def _title(comparison: Comparison, settings: TableSettings) -> str:
+    facts = comparison.facts
+    return f"{comparison.data}, {settings.budget}, {facts['split']}, {facts['pairs']:,} pairs, {facts['size']} px"
+
+
+def _printed_cells(paper: pd.Series | None) -> list[Cell]:
+    if paper is None:
+        return [Cell("-", soft=True)] * 2
+    return [Cell(f"{paper['ssim']:.3f}", soft=True), Cell(f"{paper['is']:.3f}", soft=True)]
+
+
+def _own_cells(comparison: Comparison, name: str, settings: TableSettings) -> list[Cell]:
+    line = next(line for line in comparison.lines if line.system == name)
+    if not line.scores:
+        return [Cell(NOT_TRAINED, soft=True), *[Cell("")] * (len(settings.metrics) - 1)]
+    return [
+        Cell(f"{found.mean:.{_digits(m)}f}", _bounds(m, found), bool(line.facts) and found.mean == _best(comparison, m))
+        for m, found in line.scores.items()
+    ]
+
+
+def _best(comparison: Comparison, metric: str) -> float:
+    means = [line.scores[metric].mean for line in comparison.lines if line.facts]
+    return min(means) if metric == GARMENT_DE else max(means)
+
+
+# figure-DATA.png
+
+
+def _figure(folder: Path, comparison: Comparison, settings: TableSettings) -> np.ndarray:
+    """Sources, target pose, target, and what each trained system made of them, for a few pairs."""
+    place = folder / BASELINES / "examples"
+    index = read_table(place / "examples.csv", EXAMPLES)
+    images = ShardReader(place, index)
+    examples = [(pair, rows) for pair, rows in index.groupby(["from", "to"], sort=False)]
+    chosen = np.linspace(0, len(examples) - 1, min(settings.figure_pairs, len(examples))).round().astype(int)
+    shown = [name for name in index["shows"].unique() if name.startswith("source ")]
+    columns = [*sorted(shown, key=lambda name: int(name.split()[1])), "target pose", "target"]
+    systems = [line.system for line in comparison.lines if line.facts]
+    made = {name: _generated(folder / name / "generated" / name) for name in systems}
+    pictures = []
+    for (source, target), rows in (examples[number] for number in chosen):
+        names = dict(zip(rows["shows"], rows["name"], strict=True))
+        given = [decode(images[names[column]]) if column in names else None for column in columns]
+        pictures.append([*given, *(decode(made[name][f"{source}--{target}.png"]) for name in systems)])
+    width = next(image for image in pictures[0] if image is not None).shape[1]
+    return grid(pictures, [*columns, *systems], zoom=-(-_LEAST_COLUMN // width))
+
+
+def _generated(folder: Path) -> ShardReader:
+    return ShardReader(folder, read_table(folder / "generated.csv", INDEX_COLUMNS))

@@ -1,0 +1,509 @@
+"""table on made-up results of two data sets: scores that are drawn, images that have one colour each."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from repose.data.images import encode_png
+from repose.data.records import read_table, write_json, write_table
+from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
+from repose.errors import ReposeError
+from repose.results import EXAMPLES
+from repose.settings import block
+from repose.sheet import Cell, Group
+from repose.stages import table
+from repose.stages.table import NOT_TRAINED, PUBLISHED, TableSettings, read_published
+
+ROOT = Path(__file__).parents[2]
+PRINTED = ROOT / "table1" / "published.csv"
+HEIGHT, WIDTH, PAIRS = 20, 12, 24
+METRICS = ["ssim/pg2", "ssim/win51", "garment-de"]
+BASELINE_ROWS = ["real data", "copy source", "mean of sources"]
+BLOCK: Mapping[str, Any] = {
+    "budget": "demo", "data_sets": {"fashion": "DeepFashion", "street": "Market-1501"},
+    "systems": ["pix2pix", "paper-s", "paper-m", "attend"], "protocols": ["pg2", "win51"], "reference": "paper-m",
+    "resamples": 300, "confidence": 0.9, "seed": 5, "figure_pairs": 3,
+}  # fmt: skip
+PROTOCOL = {"split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS}
+NO_TORSO = 3  # pairs of the data set
+
+
+def settings(**changes: Any) -> TableSettings:
+    return block({"table": BLOCK | changes}, "table", TableSettings, "params.yaml")
+
+
+def pair(number: int) -> tuple[str, str]:
+    return f"a{number % 7}.jpg", f"b{number}.jpg"
+
+
+def scores_of(system: str, data: str, level: float) -> pd.DataFrame:
+    """Scores that share how hard a pair is, and differ by a level and noise."""
+    hard = np.random.default_rng(len(data)).normal(0, 0.1, PAIRS)
+    noise = np.random.default_rng([*system.encode(), *data.encode()]).normal(0, 0.01, (PAIRS, 2))
+    garment = 20 - 10 * level + 20 * (hard + noise[:, 1])
+    garment[:NO_TORSO] = np.nan
+    names = [pair(number) for number in range(PAIRS)]
+    return pd.DataFrame({
+        "system": system, "from": [n[0] for n in names], "to": [n[1] for n in names], "sources": 1,
+        "ssim/pg2": level + hard + noise[:, 0], "ssim/pose-gan": 0.5, "ssim/win51": level + 0.1 + hard, "garment-de": garment,
+        "split": "pg2-like",
+    })  # fmt: skip
+
+
+def training(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "paper", "steps": 800, "images": 3200, "seed": 0, "device": "cpu", "precision": "fp32", "perceptual": None,
+        "parameters": {"generator": 1234567, "image": 89}, "most_sources": 4, "items_per_step": 2,
+        "optimiser": "Adam, learning rate 0.002, betas 0.9 and 0.99", "loss": "l1 1, image 0.001",
+    } | changes  # fmt: skip
+
+
+def grey(level: int) -> np.ndarray:
+    return np.full((HEIGHT, WIDTH, 3), level, np.uint8)
+
+
+def write_shards(folder: Path, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    folder.mkdir(parents=True)
+    with ShardWriter(folder) as shards:
+        return index_table([(name, shards.add(name, encode_png(pixels))) for name, pixels in images.items()])
+
+
+def write_system(folder: Path, level: float, shade: int, **changes: Any) -> None:
+    """What evaluate writes of a system; its images are grey, by the number of the pair and `shade`."""
+    images = {
+        f"{source}--{to}.png": grey(number + shade) for number, (source, to) in enumerate(map(pair, range(PAIRS)))
+    }
+    generated = folder / "generated" / folder.name
+    write_table(generated / "generated.csv", write_shards(generated, images), INDEX_COLUMNS)
+    write_json(folder / "facts.json", {"system": folder.name} | PROTOCOL | training(**changes))
+    scores_of(folder.name, folder.parent.name, level).to_csv(folder / "pairs.csv", index=False)
+
+
+def write_baselines(folder: Path) -> None:
+    """Four examples: pair 0 with one source, pair 8 with three, and so on."""
+    images, shown = {}, []
+    for number, sources in ((0, 1), (8, 3), (16, 2), (23, 1)):
+        source, to = pair(number)
+        for place, what in enumerate([*(f"source {n + 1}" for n in range(sources)), "target pose", "target"]):
+            images[f"{number}-{what}.png"] = grey(200 + 10 * place + number % 10)
+            shown.append({"from": source, "to": to, "shows": what})
+    index = write_shards(folder / "examples", images)
+    write_table(folder / "examples" / "examples.csv", pd.concat([pd.DataFrame(shown), index], axis=1), EXAMPLES)
+    write_json(folder / "facts.json", {"system": "baselines"} | PROTOCOL)
+    rows = [
+        scores_of(name, folder.parent.name, level) for name, level in zip(BASELINE_ROWS, (0.9, 0.3, 0.2), strict=True)
+    ]
+    pd.concat(rows).to_csv(folder / "pairs.csv", index=False)
+
+
+def write_results(folder: Path) -> Path:
+    """All systems on fashion; on street paper-s is not trained."""
+    for data in ("fashion", "street"):
+        write_baselines(folder / data / "baselines")
+        for place, (system, level) in enumerate(
+            {"pix2pix": 0.4, "paper-s": 0.5, "paper-m": 0.55, "attend": 0.7}.items()
+        ):
+            if (data, system) != ("street", "paper-s"):
+                write_system(folder / data / system, level, 30 * place + 30, kind=system.split("-")[0])
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_results(tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `results` and the folder `table` made of it; tests only read them."""
+    folder = tmp_path_factory.mktemp("table")
+    laid(write_results(folder / "results"), folder / "table")
+    return folder
+
+
+def laid(results: Path, to: Path, published: Path = PRINTED, **changes: Any) -> Path:
+    table.run(results=results, published=published, table=to, settings=settings(**changes))
+    return to
+
+
+def fails(results: Path, message: str, **changes: Any) -> None:
+    with pytest.raises(ReposeError, match=message):
+        laid(results, results.parent / "table", **changes)
+    assert not (results.parent / "table").exists()
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
+def change_pairs(path: Path, change: Any) -> None:
+    change(pd.read_csv(path)).to_csv(path, index=False)
+
+
+def csv(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "table.csv").set_index(["data set", "system"])
+
+
+def markdown_rows(text: str, heading: str) -> dict[str, list[str]]:
+    """The cells of the first table under a heading, by the first of each row; the head is under its own first cell."""
+    lines = text.split(f"{heading}\n", 1)[1].splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("|"))
+    table = [
+        line for n, line in enumerate(lines[first:]) if all(x.startswith("|") for x in lines[first : first + n + 1])
+    ]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {row[0]: row[1:] for row in cells if set(row[0]) != {"-"}}
+
+
+def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
+    """Of each row the means over resampled pairs, by a plain loop over the same draws (64 at once)."""
+    random, draws = np.random.default_rng(BLOCK["seed"]), []
+    for first in range(0, BLOCK["resamples"], 64):
+        draws.extend(random.integers(PAIRS, size=(min(64, BLOCK["resamples"] - first), PAIRS)))
+    tables = [pd.read_csv(folder / "pairs.csv") for folder in sorted((results / data).iterdir())]
+    groups = pd.concat(tables).groupby("system")[metric]
+    return {str(name): np.array([np.nanmean(values.to_numpy()[draw]) for draw in draws]) for name, values in groups}
+
+
+def test_the_table_is_what_is_promised(done: Path) -> None:
+    made = {str(path.relative_to(done / "table")) for path in (done / "table").rglob("*") if path.is_file()}
+    figures = {"figure-fashion.png", "figure-street.png"}
+    assert made == {"table.md", "table.csv", "table.png", "plots/scores.csv"} | figures
+
+
+def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
+    rows = [*BASELINE_ROWS, *BLOCK["systems"]]
+    assert list(csv(done / "table").index) == [(data, row) for data in ("fashion", "street") for row in rows]
+    text = (done / "table" / "table.md").read_text()
+    for data in ("## fashion", "## street"):
+        assert list(markdown_rows(text, data))[1:] == rows
+
+
+@pytest.mark.parametrize("data", ["fashion", "street"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, data: str, metric: str) -> None:
+    found, loop = csv(done / "table").loc[data], loop_means(data, done / "results", metric)
+    for name, drawn in loop.items():
+        low, high = np.quantile(drawn, [0.05, 0.95])
+        own = found.loc[name]
+        np.testing.assert_allclose(own[[f"{metric} low", f"{metric} high"]].astype(float), [low, high], rtol=1e-5)
+        assert low < own[metric] < high
+        less = f"{metric} less paper-m"
+        if name == "paper-m":
+            assert np.isnan(own[less])
+        else:
+            low, high = np.quantile(drawn - loop["paper-m"], [0.05, 0.95])
+            np.testing.assert_allclose(
+                own[[f"{less} low", f"{less} high"]].astype(float), [low, high], rtol=1e-4, atol=1e-9
+            )
+            assert own[less] == pytest.approx(own[metric] - found.loc["paper-m", metric], rel=1e-3, abs=1e-5)
+
+
+def test_a_mean_is_that_of_the_pairs_and_garment_de_of_those_with_a_torso(done: Path) -> None:
+    found = csv(done / "table").loc[("fashion", "attend")]
+    pairs = scores_of("attend", "fashion", 0.7)
+    assert found["ssim/pg2"] == pytest.approx(pairs["ssim/pg2"].mean(), rel=1e-5)
+    assert found["garment-de"] == pytest.approx(pairs["garment-de"].iloc[NO_TORSO:].mean(), rel=1e-5)
+    assert (found["pairs"], found["garment-de pairs"]) == (PAIRS, PAIRS - NO_TORSO)
+    assert (
+        f"; {NO_TORSO} pairs without a whole torso are left out of garment-de." in (done / "table/table.md").read_text()
+    )
+
+
+def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:
+    found, text = csv(done / "table"), (done / "table" / "table.md").read_text()
+    for data in ("fashion", "street"):
+        for name, cells in list(markdown_rows(text, f"## {data}").items())[1:]:
+            own = found.loc[(data, name)]
+            if np.isnan(own["ssim/pg2"]):
+                assert cells[3:] == [NOT_TRAINED, "", ""]
+                continue
+            for metric, cell in zip(METRICS, cells[3:], strict=True):
+                digits = 2 if metric == "garment-de" else 3
+                ends = ", ".join(f"{own[f'{metric} {end}']:.{digits}f}" for end in ("low", "high"))
+                assert cell == f"{own[metric]:.{digits}f} [{ends}]"
+
+
+def test_a_difference_is_bold_where_0_lies_outside_its_interval(results: Path) -> None:
+    def alike(pairs: pd.DataFrame) -> pd.DataFrame:
+        reference = pd.read_csv(results / "fashion" / "paper-m" / "pairs.csv")
+        return pairs.assign(**{"ssim/pg2": reference["ssim/pg2"] + 0.01 * (-1) ** np.arange(PAIRS)})
+
+    change_pairs(results / "fashion" / "paper-s" / "pairs.csv", alike)
+    text = (laid(results, results.parent / "table") / "table.md").read_text()
+    rows = markdown_rows(text, "### fashion: difference to paper-m")
+    assert "paper-m" not in rows
+    assert rows["attend"][0].startswith("**+0.1")
+    assert rows["attend"][2].startswith("**-")
+    assert "**" not in rows["paper-s"][0]
+
+
+def test_published_numbers_have_columns_of_their_own(done: Path) -> None:
+    found, text = csv(done / "table"), (done / "table" / "table.md").read_text()
+    assert tuple(found.loc[("fashion", "paper-m"), ["published ssim", "published is"]]) == (0.789, 3.006)
+    assert tuple(found.loc[("street", "pix2pix"), ["published ssim", "published is"]]) == (0.166, 2.289)
+    assert found.loc[("street", "attend"), ["published ssim", "published is"]].isna().all()
+    rows = markdown_rows(text, "## street")
+    assert rows["row"] == ["in the paper", "published SSIM", "published IS", *METRICS]
+    assert rows["paper-s"] == ["(G + D_I + D_P)-S", "0.313", "3.390", NOT_TRAINED, "", ""]
+    assert rows["copy source"][:3] == ["", "", ""]
+    assert "Published: Market-1501, split of PG2 (no list was published), protocol not named." in text
+
+
+def test_the_published_file_is_the_papers_table() -> None:
+    printed = read_published(PRINTED, settings()).set_index(["data set", "system"])[["ssim", "is"]]
+    page = (ROOT / "docs" / "paper.md").read_text().split("## Table 1\n")[1]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
+    ][2:]
+    assert len(lines) == 9
+    names = read_table(PRINTED, PUBLISHED).drop_duplicates("system").set_index("name")["system"]
+    same = {"VUNet": "Variational U-Net", "Real data": "Real Data"}
+    for name, *numbers in (line[:5] for line in lines):
+        system = names[same.get(name, name)]
+        own = [*printed.loc[("DeepFashion", system)], *printed.loc[("Market-1501", system)]]
+        assert [f"{value:.3f}" for value in own] == numbers
+    assert len(printed) == 18
+
+
+def test_a_system_without_results_is_not_trained_rather_than_dropped(done: Path) -> None:
+    own = csv(done / "table").loc[("street", "paper-s")]
+    assert own[[*METRICS, "steps", "images", "ssim/pg2 less paper-m"]].isna().all()
+    text = (done / "table" / "table.md").read_text()
+    assert markdown_rows(text, "### street: equal footing")["paper-s"][0] == NOT_TRAINED
+    assert "paper-s" not in markdown_rows(text, "### street: difference to paper-m")
+
+
+def test_every_number_says_what_it_is_of(done: Path) -> None:
+    own = csv(done / "table").loc[("fashion", "attend")]
+    said = {
+        "budget": "demo", "split": "pg2-like", "size": "20x12", "crop": "[1, 2, 13, 22]", "pairs": PAIRS, "seed": 0,
+        "steps": 800, "images": 3200, "device": "cpu", "precision": "fp32", "confidence": 0.9, "resamples": 300,
+        "bootstrap seed": 5, "kind": "attend", "optimiser": training()["optimiser"], "loss": training()["loss"],
+        "parameters": "generator 1,234,567, image 89",
+    }  # fmt: skip
+    assert {name: own[name] for name in said} == said
+    text = (done / "table" / "table.md").read_text()
+    assert text.startswith("# Table 1, budget demo\n")
+    assert (
+        "Split pg2-like, 24 test pairs, 20x12 px (height x width), cropped to 1, 2, 13, 22 (left, top, right, " in text
+    )
+    assert "; budget demo, training seed 0; " in text
+    assert "the 90 % bootstrap interval over test pairs (300 resamples, seed 5)" in text
+
+
+def test_equal_footing_says_what_each_row_had_to_learn_from(results: Path) -> None:
+    change_json(results / "fashion" / "attend" / "facts.json", images=4800, seed=3, perceptual="viton", steps=1200)
+    text = (laid(results, results.parent / "table") / "table.md").read_text()
+    rows = markdown_rows(text, "### fashion: equal footing")
+    optimiser, loss = training()["optimiser"], training()["loss"]
+    parameters = "generator 1,234,567, image 89"
+    assert rows["attend"] == [
+        "attend", "4,800", "1,200", "2", "4", optimiser, loss, "viton", parameters, "3", "cpu, fp32",
+    ]  # fmt: skip
+    assert rows["pix2pix"][:2] == ["pix2pix", "3,200"]
+    assert rows["pix2pix"][7] == "none"
+    assert "copy source" not in rows
+    assert "The trained rows saw from 3,200 to 4,800 images in training." in text
+    assert "Every trained row saw 3,200 images in training." in text.split("\n## street\n")[1]
+    assert "; budget demo, training seeds 0, 3; " in text
+
+
+def test_the_plotted_means_are_those_of_the_table(done: Path) -> None:
+    plotted = pd.read_csv(done / "table" / "plots" / "scores.csv").set_index(["data set", "system", "metric"])
+    found = csv(done / "table")
+    assert len(plotted) == (7 + 6) * 3
+    for (data, system, metric), row in plotted.iterrows():
+        own = found.loc[(data, system)]
+        assert tuple(row[["value", "low", "high"]]) == tuple(own[[metric, f"{metric} low", f"{metric} high"]])
+
+
+def sheet_of(results: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Group], dict[str, list[Cell]], list[str]]:
+    """What the picture of the table is made of; its pixels are tested in test_sheet.py."""
+    seen: dict[str, Any] = {}
+
+    def draw(groups: Any, rows: Any, notes: Any) -> np.ndarray:
+        seen.update(groups=groups, rows={row[0].text: row for row in rows if row is not None}, notes=notes)
+        return grey(0)
+
+    monkeypatch.setattr(table, "draw_sheet", draw)
+    laid(results, results.parent / "table")
+    return seen["groups"], seen["rows"], seen["notes"]
+
+
+def test_the_picture_of_the_table_has_the_papers_layout(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, rows, notes = sheet_of(results, monkeypatch)
+    assert [list(group.columns) for group in groups] == [["Methods"], ["SSIM", "IS"], ["SSIM", "IS"], METRICS, METRICS]
+    assert [group.title for group in groups[1:]] == [
+        "published, DeepFashion", "published, Market-1501", "fashion, demo, pg2-like, 24 pairs, 20x12 px",
+        "street, demo, pg2-like, 24 pairs, 20x12 px",
+    ]  # fmt: skip
+    assert list(rows) == [*BASELINE_ROWS, *BLOCK["systems"]]
+    found = csv(results.parent / "table").loc[("fashion", "paper-m")]
+    cell = rows["paper-m"][5]
+    assert cell.text == f"{found['ssim/pg2']:.3f}"
+    assert cell.under == f"[{found['ssim/pg2 low']:.3f}, {found['ssim/pg2 high']:.3f}]"
+    assert (rows["paper-m"][0].under, rows["paper-m"][3].text) == ("(G + D_I + D_P)-M", "0.344")
+    assert [cell.text for cell in rows["paper-s"][8:]] == [NOT_TRAINED, "", ""]
+    assert [cell.text for cell in rows["attend"][1:5]] == ["-"] * 4
+    assert any(note.startswith("street: Split pg2-like, 24 test pairs") for note in notes)
+
+
+def test_the_best_trained_row_of_each_column_is_marked(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real photos are better, and lower is better for garment-de."""
+    _, rows, _ = sheet_of(results, monkeypatch)
+    marked = {name: [n for n, cell in enumerate(row) if cell.marked] for name, row in rows.items()}
+    assert {name: places for name, places in marked.items() if places} == {"attend": [5, 6, 7, 8, 9, 10]}
+
+
+def test_the_picture_of_the_table_is_a_picture(done: Path) -> None:
+    picture = np.asarray(Image.open(done / "table" / "table.png"))
+    assert picture.shape[2] == 3
+    assert 800 < picture.shape[1] < 3000
+    assert (picture == 255).mean() > 0.7
+
+
+@pytest.mark.parametrize(("data", "systems"), [
+    ("fashion", ["pix2pix", "paper-s", "paper-m", "attend"]), ("street", ["pix2pix", "paper-m", "attend"]),
+])  # fmt: skip
+def test_the_figure_shows_sources_pose_target_and_what_each_system_made(
+    done: Path, data: str, systems: list[str]
+) -> None:
+    picture = np.asarray(Image.open(done / "table" / f"figure-{data}.png"))
+    zoom = 8  # 12 px wide images, so that a title fits
+    height, width = zoom * HEIGHT, zoom * WIDTH
+    columns = 3 + 2 + len(systems)
+    assert picture.shape == (20 + 3 * (height + 4) + 4, columns * (width + 4) + 4, 3)
+    shades = {"pix2pix": 30, "paper-s": 60, "paper-m": 90, "attend": 120}
+    for row, (number, sources) in enumerate(((0, 1), (16, 2), (23, 1))):  # three of the four examples, spread
+        given = [200 + 10 * place + number % 10 for place in range(sources + 2)]
+        levels = [
+            *given[:sources],
+            *[255] * (3 - sources),
+            *given[sources:],
+            *(number + shades[name] for name in systems),
+        ]
+        for column, level in enumerate(levels):
+            top, left = 24 + row * (height + 4), 4 + column * (width + 4)
+            assert (picture[top : top + height, left : left + width] == level).all(), (row, column)
+
+
+def test_a_figure_has_no_more_rows_than_there_are_examples(results: Path) -> None:
+    picture = np.asarray(Image.open(laid(results, results.parent / "t", figure_pairs=9) / "figure-fashion.png"))
+    assert picture.shape[0] == 20 + 4 * (8 * HEIGHT + 4) + 4
+
+
+def test_the_same_results_give_the_same_bytes(done: Path, tmp_path: Path) -> None:
+    again = laid(write_results(tmp_path / "results"), tmp_path / "table")
+    for path in (done / "table").rglob("*"):
+        if path.is_file():
+            assert (again / path.relative_to(done / "table")).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_terminal_names_table_and_figures(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    to = laid(results, results.parent / "table")
+    said = capfd.readouterr()
+    assert str(to / "table.md") in said.err.replace("\n", "")
+    assert said.out == ""
+
+
+# Without the reference, without any system.
+
+
+def test_without_the_reference_there_are_no_differences(results: Path) -> None:
+    text = (laid(results, results.parent / "table", reference="paper-s") / "table.md").read_text()
+    assert "paper-s is not trained on street, so there is nothing to compare with." in text
+    assert "attend" in markdown_rows(text, "### fashion: difference to paper-s")
+    assert csv(results.parent / "table").loc["street", "ssim/pg2 less paper-s"].isna().all()
+
+
+def test_baselines_alone_are_a_table_too(results: Path) -> None:
+    changes = {"systems": ["vunet"], "reference": "vunet"}
+    text = (laid(results, results.parent / "table", **changes) / "table.md").read_text()
+    assert markdown_rows(text, "## fashion")["vunet"][3] == NOT_TRAINED
+    assert "; budget demo, nothing trained; " in text
+    assert "No row is trained." in text
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("system", ["attend", "baselines"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_no_table_without_garment_de(results: Path, system: str, empty: bool) -> None:
+    path = results / "fashion" / system / "pairs.csv"
+    change_pairs(path, lambda p: p.assign(**{"garment-de": np.nan}) if empty else p.drop(columns="garment-de"))
+    fails(results, rf"{system}/pairs\.csv has no garment-de, and SSIM, .* never stands without it")
+
+
+def test_a_protocol_that_is_not_there_is_named_with_those_that_are(results: Path) -> None:
+    message = r"fashion/baselines/pairs\.csv has no ssim/pg3; its protocols are pg2, pose-gan, win51 "
+    fails(results, message, protocols=["pg2", "pg3"])
+    change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda pairs: pairs.drop(columns="ssim/win51"))
+    fails(results, r"fashion/attend/pairs\.csv has no ssim/win51; its protocols are pg2, pose-gan ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("split", "patn"), ("size", "256x256"), ("crop", None), ("pairs", 23)], ids=str
+)
+def test_rows_of_another_split_or_size_do_not_stand_side_by_side(results: Path, name: str, value: Any) -> None:
+    change_json(results / "street" / "attend" / "facts.json", **{name: value})
+    fails(results, rf"street/attend cannot stand beside .*street/baselines: its {name} is {value}, not ")
+
+
+@pytest.mark.parametrize("change", [
+    lambda pairs: pairs.iloc[::-1], lambda pairs: pairs.iloc[:-1], lambda pairs: pairs.assign(to="b.jpg"),
+], ids=["order", "fewer", "others"])  # fmt: skip
+def test_rows_of_other_pairs_do_not_stand_side_by_side(results: Path, change: Any) -> None:
+    change_pairs(results / "fashion" / "paper-m" / "pairs.csv", change)
+    fails(results, r"fashion/paper-m cannot stand beside .*: they are of other pairs\. Evaluate both again")
+
+
+def test_rows_with_one_source_beside_a_system_are_not_its_scores(results: Path) -> None:
+    """evaluate.single_source adds such rows to a system's pairs.csv."""
+    path, before = results / "fashion" / "attend" / "pairs.csv", laid(results, results.parent / "before")
+    change_pairs(path, lambda p: pd.concat([p, p.assign(system="attend, 1 source", **{"ssim/pg2": 0.0})]))
+    assert (laid(results, results.parent / "after") / "table.csv").read_text() == (before / "table.csv").read_text()
+
+
+def test_a_data_set_without_baselines_is_an_error(results: Path) -> None:
+    fails(results, r"There is no .*gpu/baselines/facts\.json", data_sets={"gpu": "DeepFashion"})
+
+
+def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path) -> None:
+    message = r"table\.data_sets\.fashion: .*published\.csv has no data set 'DeepFashon'\. Did you mean 'DeepFashion'\?"
+    fails(results, message, data_sets={"fashion": "DeepFashon"})
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("0.789", "high", "ssim and is should be numbers"),
+    ("paper-s,", "paper-m,", r"has two rows of paper-m on DeepFashion\. Leave one out"),
+    ("ssim,is", "ssim,fid", r"lacks the column\(s\) is"),
+])  # fmt: skip
+def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: str, message: str) -> None:
+    other = results.parent / "other.csv"
+    other.write_text(PRINTED.read_text().replace(old, new))
+    fails(results, message, published=other)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"systems": []}, r"systems is empty\. Name at least one\."),
+    ({"data_sets": {}}, r"data_sets is empty\. Name at least one\."),
+    ({"protocols": []}, r"protocols is empty\. Name at least one\."),
+    ({"systems": ["paper-m", "attend", "paper-m"]}, "systems names one twice: paper-m, attend, paper-m"),
+    ({"protocols": ["pg2", "pg2"]}, "protocols names one twice: pg2, pg2"),
+    ({"reference": "vunet"}, "reference should be one of the systems, not 'vunet'"),
+    ({"resamples": 0}, "resamples should be at least 1, not 0"),
+    ({"figure_pairs": 0}, "figure_pairs should be at least 1, not 0"),
+    ({"confidence": 95}, r"confidence should be between 0 and 1, not 95\.0"),
+    ({"confidence": 0}, r"confidence should be between 0 and 1, not 0\.0"),
+])  # fmt: skip
+def test_settings_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReposeError, match=f"params.yaml: table: {message}"):
+        settings(**changes)
