@@ -61,7 +61,7 @@ LEARNERS = {
         {"kind": "pg2", "steps": 200, "stages": "one"} | PG2, ("g1_l1",), (122_103_235 + 10_896_257, 70_795_075 + 4_324_737)
     ),
     "vunet": Learner(
-        {"kind": "vunet", "steps": 120, "width": 8, "dropout": 0.0, "learning_rate": 0.004},
+        {"kind": "vunet", "steps": 200, "width": 8, "dropout": 0.0, "learning_rate": 0.002},
         ("l1",), (46_042_118, 46_188_422),
     ),
     "pix2pix": Learner(
