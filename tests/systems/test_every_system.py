@@ -61,8 +61,10 @@ LEARNERS = {
         {"kind": "pg2", "steps": 200, "stages": "one"} | PG2, ("g1_l1",), (122_103_235 + 10_896_257, 70_795_075 + 4_324_737)
     ),
     "vunet": Learner(
-        {"kind": "vunet", "steps": 200, "width": 8, "dropout": 0.0, "learning_rate": 0.002},
-        ("l1",), (46_042_118, 46_188_422),
+        {
+            "kind": "vunet", "steps": 90, "width": 8, "dropout": 0, "kl_from": 0.9, "kl_until": 1,
+            "optimiser": {"learning_rate": 0.003},
+        }, ("l1",), (47_272_966, 47_419_270),
     ),
     "pix2pix": Learner(
         {

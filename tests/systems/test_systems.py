@@ -35,7 +35,7 @@ PARAMETERS = {  # at the paper's own width, and for attend at its defaults
     "pix2pix": {"generator": 54_417_027, "discriminator": 2_771_777},
     "pg2": {"g1": 122_103_235, "g2": 12_696_067, "image": 10_896_257},
     "pg2-g1d": {"g1": 122_103_235, "image": 10_896_257},
-    "vunet": {"vunet": 46_042_118},
+    "vunet": {"vunet": 47_272_966},
 }
 OWN_WIDTHS = (
     "generator",

@@ -1,149 +1,199 @@
-"""What the Variational U-Net sees of a photo: a stickman of its pose, and crops of the body's parts made upright.
+"""What the Variational U-Net sees of a photo (Esser et al. 2018): crops of eight body parts, and of a pose a stickman.
 
-The sizes of the crops are ours where the paper (Esser et al. 2018) gives none: a limb's crop is as wide as LIMB torso
-lengths, the head's is a square from the neck past the nose. Letters: B photos, S the square's side in px, P a crop's.
+Both follow from the keypoints and are drawn by tensors on the device, in a square image. The shapes, values and fallbacks
+are those of the authors' published code; here joints are not rounded to whole px before lines are drawn, and a crop is
+sampled at the middles of its pixels.
+
+Letters: B photos, H x W their size in px, S px a side of the square, s px a side of a crop.
 """
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repose.data.skeleton import JOINT
+from repose.data.posemaps import FARTHEST
+from repose.data.skeleton import JOINT, TORSO
 
-LIMB = 0.35  # width of a limb's crop in torso lengths (from the middle of the shoulders to that of the hips)
-PARTS = 8
-NEEDED = ("right_shoulder", "left_shoulder", "right_hip", "left_hip")  # a photo without one of them is not trained on
-_LIMBS = (
-    ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"),
-    ("right_shoulder", "right_elbow"), ("right_elbow", "right_wrist"),
-    ("left_hip", "left_knee"), ("right_hip", "right_knee"),
+PARTS = 8  # torso, head, and of each side upper arm, forearm and thigh
+HALF = 127 / 127.5 - 1  # the line from neck to nose, in either side's channel
+_CHAIN = ("ankle", "knee", "hip", "shoulder", "elbow", "wrist")  # a side's line, from joint to joint
+_NOSE = JOINT["nose"]
+_LIMBS = tuple(
+    (JOINT[f"{side}_{first}"], JOINT[f"{side}_{second}"])
+    for side, first, second in (
+        ("left", "shoulder", "elbow"), ("left", "elbow", "wrist"), ("right", "shoulder", "elbow"),
+        ("right", "elbow", "wrist"), ("left", "hip", "knee"), ("right", "hip", "knee"),
+    )
 )  # fmt: skip
-_SIDE = (("ankle", "knee"), ("knee", "hip"), ("hip", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"))
-_LEAST_DEPTH = 0.05  # of a crop's corner, in the perspective that makes it upright; a crossed quadrilateral has less
+_THIGHS = slice(4, 6)
+_LEAST_AREA = 1e-3  # px^2: a quadrilateral with three corners on a line is no part
 
 
-def whole(keypoints: Tensor) -> Tensor:
-    """Of keypoints (B,18,2), NaN for missing, which photos show both shoulders and both hips: (B,) bool."""
-    needed = keypoints[:, [JOINT[name] for name in NEEDED]]
-    return needed.isfinite().all(-1).all(-1)
+def resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Images (B,C,H,W) -> (B,C,height,width), bilinear, averaging where it shrinks."""
+    if images.shape[2:] == (height, width):
+        return images
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+
+
+def in_square(keypoints: Tensor, height: int, width: int, size: int) -> Tensor:
+    """Keypoints (B,18,2) in px of a height x width image -> in px of that image resized to size x size.
+
+    A joint farther from the corner than FARTHEST counts as missing.
+    """
+    scale = keypoints.new_tensor([size / width, size / height])
+    placed = (keypoints + 0.5) * scale - 0.5
+    return torch.where((placed.abs() <= FARTHEST).all(-1, keepdim=True), placed, torch.nan)
+
+
+def whole_torso(keypoints: Tensor) -> Tensor:
+    """Whether both shoulders and both hips of (B,18,2) are known: (B,) bool."""
+    return ~keypoints[:, TORSO].isnan().flatten(1).any(1)
 
 
 def stickman(keypoints: Tensor, size: int) -> Tensor:
-    """The pose as three channels: right limbs, left limbs, the torso filled; neck to nose in the first two at half level.
+    """The pose as an image of three channels: the right side's lines, the left side's, the filled torso.
+
+    A side's lines go from ankle to wrist, over hip and shoulder, and from the nose to its eye (where both eyes are
+    known); the line from the middle of the shoulders to the nose is in both channels, at half the brightness. Lines are
+    3 px wide for each 128 px of the image, rounded down, and at least 1 px. The torso has an outline of 1 px.
 
     Args:
-        keypoints: (B,18,2) in px of the square, NaN for missing.
-        size: S of the square in px; lines are 3 px wide at 128.
+        keypoints: (B,18,2) in px of the image, NaN for missing; a line with a missing joint is left out.
+        size: S in px.
 
     Returns:
-        (B,3,S,S) float32 in [-1,1].
+        (B,3,S,S) in [-1,1], the background -1.
     """
-    pixels = _pixels(size, keypoints)  # (S,S,2)
-    sides = []
-    neck = (_joint(keypoints, "right_shoulder") + _joint(keypoints, "left_shoulder")) / 2
-    face = _near(pixels, neck[:, None], _joint(keypoints, "nose")[:, None], size)[:, 0]  # (B,S,S)
-    for side in ("right", "left"):
-        start, end = (torch.stack([_joint(keypoints, f"{side}_{pair[end]}") for pair in _SIDE], 1) for end in (0, 1))
-        limbs = _near(pixels, start, end, size).any(1)  # (B,S,S)
-        sides.append(torch.where(limbs, 255.0, torch.where(face, 127.0, 0.0)))
-    torso = _inside(pixels, torch.stack([_joint(keypoints, name) for name in _TORSO], 1)) * 255.0
-    return torch.stack([*sides, torso], 1) / 127.5 - 1
+    reach = max(1, 3 * size // 128) / 2
+    sides = keypoints.new_full((len(keypoints), 2, size, size), -1.0)
+    for starts, ends, value in _lines(keypoints):
+        near = _near(starts, ends, size, reach)
+        sides = torch.where(near, value, sides)
+    return torch.cat([sides, _torso(keypoints, size)[:, None] * 2 - 1], 1)
 
 
-_TORSO = ("right_shoulder", "left_shoulder", "left_hip", "right_hip")
+def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
+    """The eight body parts of photos, each warped to a square of size x size px by a homography.
 
-
-def parts(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
-    """Torso, head, upper arms, forearms and thighs, each made an upright square by a perspective.
+    The order: torso, head, left upper arm, left forearm, right upper arm, right forearm, left thigh, right thigh. All are
+    mirrored, so that the left shoulder is at the torso's upper left. A limb runs from left to right through the middle of
+    its square, which shows half as much across as along. Without a nose the head is the square above the shoulders;
+    without a knee the thigh reaches down to the photo's edge. Beyond the photo's edges their pixels are repeated.
 
     Args:
-        images: (B,3,H,W) in [-1,1].
-        keypoints: (B,18,2) in px of the images, NaN for missing.
-        size: P of a crop in px.
+        images: (B,3,S,S) in [-1,1].
+        keypoints: (B,18,2) in px of those images, NaN for missing.
+        size: s in px.
 
     Returns:
-        (B,24,P,P) in [-1,1], 3 channels a part; one with a joint missing, and what lies beyond the photo, is 0.
+        (B,24,s,s) in [-1,1]; a part that cannot be told where it is, is 0.
     """
-    count, _, height, width = images.shape
-    corners = quadrilaterals(keypoints)  # (B,8,4,2)
-    matrix = homographies(corners)  # (B,8,3,3)
-    depth = torch.cat([matrix[..., 2, :] @ matrix.new_tensor([[0, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1]])], -1)
-    usable = matrix.isfinite().all(-1).all(-1) & (depth > _LEAST_DEPTH).all(-1)  # (B,8)
-    side = (torch.arange(size, device=images.device) + 0.5) / size
-    v, u = torch.meshgrid(side, side, indexing="ij")
-    places = torch.stack([u, v, torch.ones_like(u)], -1).to(matrix)  # (P,P,3)
-    there = torch.einsum("bkij,yxj->bkyxi", torch.where(usable[..., None, None], matrix, 0.0), places)
-    xy = there[..., :2] / torch.where(usable[:, :, None, None, None], there[..., 2:], 1.0)  # (B,8,P,P,2) in px
-    grid = (xy + 0.5) / xy.new_tensor([width, height]) * 2 - 1
-    crops = F.grid_sample(
-        images.float(), grid.reshape(count, PARTS * size, size, 2), padding_mode="zeros", align_corners=False
-    ).unflatten(2, (PARTS, size))  # (B,3,8,P,P)
-    return (crops * usable[:, None, :, None, None]).transpose(1, 2).flatten(1, 2)
+    count, side = len(images), images.shape[-1]
+    quads = _quads(keypoints, side)  # (B,8,4 corners,xy)
+    places, known = _homography(quads, size)  # (B,8,s,s,xy), (B,8)
+    grid = ((places + 0.5) / side * 2 - 1).reshape(count, PARTS * size, size, 2)
+    found = F.grid_sample(images, grid, padding_mode="border", align_corners=False)  # (B,3,8s,s)
+    crops = found.reshape(count, 3, PARTS, size, size).transpose(1, 2)  # (B,8,3,s,s)
+    return torch.where(known[:, :, None, None, None], crops, 0.0).reshape(count, PARTS * 3, size, size)
 
 
-def quadrilaterals(keypoints: Tensor) -> Tensor:
-    """The corners of each part in px, from the one that becomes the top left on, clockwise: (B,18,2) -> (B,8,4,2)."""
-    shoulder = (_joint(keypoints, "right_shoulder") + _joint(keypoints, "left_shoulder")) / 2
-    hip = (_joint(keypoints, "right_hip") + _joint(keypoints, "left_hip")) / 2
-    torso = torch.stack([_joint(keypoints, name) for name in _TORSO], 1)  # (B,4,2)
-    nose = _joint(keypoints, "nose")
-    top = shoulder + 2 * (nose - shoulder)
-    head = _along(top, shoulder, (top - shoulder).norm(dim=-1, keepdim=True))
-    across = LIMB * (hip - shoulder).norm(dim=-1, keepdim=True)
-    limbs = [_along(_joint(keypoints, start), _joint(keypoints, end), across) for start, end in _LIMBS]
-    return torch.stack([torso, head, *limbs], 1)
+def _lines(keypoints: Tensor) -> list[tuple[Tensor, Tensor, float]]:
+    """Lines in the order they are drawn: starts and ends (B,2 sides,xy), right first, and their value."""
+    both = [keypoints[:, [JOINT[f"right_{name}"], JOINT[f"left_{name}"]]] for name in _CHAIN]
+    lines = [(start, end, 1.0) for start, end in pairwise(both)]
+    nose = keypoints[:, _NOSE, None].expand(-1, 2, -1)
+    neck = both[_CHAIN.index("shoulder")].mean(1, keepdim=True).expand(-1, 2, -1)
+    eyes = keypoints[:, [JOINT["right_eye"], JOINT["left_eye"]]]
+    if_both = torch.where(eyes.isnan().any(1, keepdim=True), torch.nan, eyes)
+    return [*lines, (neck, nose, HALF), (nose, if_both, 1.0)]
 
 
-def homographies(corners: Tensor) -> Tensor:
-    """Matrices (...,3,3) that take the unit square to quadrilaterals (...,4,2), corner by corner (Heckbert 1989)."""
-    p0, p1, p2, p3 = corners.double().unbind(-2)
-    d1, d2, s = p1 - p2, p3 - p2, p0 - p1 + p2 - p3
-    area = _cross(d1, d2)
-    g, h = _cross(s, d2) / area, _cross(d1, s) / area
-    columns = [p1 - p0 + g[..., None] * p1, p3 - p0 + h[..., None] * p3, p0]
-    above = torch.stack(columns, -1)  # (...,2,3)
-    below = torch.stack([g, h, torch.ones_like(g)], -1)[..., None, :]
-    return torch.cat([above, below], -2).float()
+def _near(starts: Tensor, ends: Tensor, size: int, reach: float) -> Tensor:
+    """Which pixels lie at most `reach` px from lines (B,n,xy): (B,n,S,S) bool; none where a joint is NaN."""
+    x, y = _pixels(size, starts)
+    along = ends - starts
+    (sx, sy), (ax, ay) = (v[..., None, None, :].unbind(-1) for v in (starts, along))  # (B,n,1,1)
+    share = (((x - sx) * ax + (y - sy) * ay) / (ax * ax + ay * ay).clamp(min=1e-6)).clamp(0, 1)
+    return (x - sx - share * ax) ** 2 + (y - sy - share * ay) ** 2 <= reach**2
 
 
-def _along(start: Tensor, end: Tensor, width: Tensor) -> Tensor:
-    """A rectangle of that width (B,1) from `start` to `end` (B,2) -> corners (B,4,2)."""
-    along = end - start
-    aside = torch.stack([along[:, 1], -along[:, 0]], -1)
-    half = aside / aside.norm(dim=-1, keepdim=True) * width / 2
-    return torch.stack([start - half, start + half, end + half, end - half], 1)
+def _torso(keypoints: Tensor, size: int) -> Tensor:
+    """The torso, inside by the even-odd rule or on its outline: (B,S,S), 1 and 0."""
+    corners = keypoints[:, TORSO]  # (B,4,xy)
+    following = corners.roll(-1, 1)
+    x, y = _pixels(size, keypoints)
+    (ax, ay), (bx, by) = (v[..., None, None, :].unbind(-1) for v in (corners, following))  # (B,4,1,1)
+    spans = (ay > y) != (by > y)
+    crosses = spans & (x < ax + (y - ay) * (bx - ax) / torch.where(ay == by, 1.0, by - ay))
+    inside = crosses.sum(1) % 2 == 1
+    outline = _near(corners, following, size, 0.5).any(1)
+    return ((inside | outline) & whole_torso(keypoints)[:, None, None]).to(keypoints)
 
 
-def _near(pixels: Tensor, start: Tensor, end: Tensor, size: int) -> Tensor:
-    """Which pixels (S,S,2) lie on lines between joints (B,n,2) and (B,n,2): (B,n,S,S) bool."""
-    along = (end - start)[:, :, None, None]  # (B,n,1,1,2)
-    beside = pixels - start[:, :, None, None]  # (B,n,S,S,2)
-    share = ((beside * along).sum(-1) / along.pow(2).sum(-1).clamp(min=1e-6)).clamp(0, 1)
-    distance = (beside - share[..., None] * along).norm(dim=-1)
-    return distance <= 1.5 * size / 128  # a line with a missing joint is nowhere: NaN is not smaller
+def _pixels(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """x (1,S) and y (S,1) of the pixels' middles in px."""
+    counted = torch.arange(size, device=like.device, dtype=like.dtype)
+    return counted[None], counted[:, None]
 
 
-def _inside(pixels: Tensor, corners: Tensor) -> Tensor:
-    """Which pixels (S,S,2) lie in polygons (B,n,2), by crossings: (B,S,S) bool; none where a corner is missing."""
-    a, b = corners[:, :, None, None], corners.roll(-1, 1)[:, :, None, None]  # (B,n,1,1,2)
-    y = pixels[..., 1]
-    spans = (a[..., 1] > y) != (b[..., 1] > y)  # (B,n,S,S)
-    slope = (y - a[..., 1]) / torch.where(spans, b[..., 1] - a[..., 1], 1.0)
-    crossings = spans & (pixels[..., 0] < a[..., 0] + slope * (b[..., 0] - a[..., 0]))
-    known = corners.isfinite().all(-1).all(-1)
-    return (crossings.sum(1) % 2 == 1) & known[:, None, None]
+def _quads(keypoints: Tensor, side: int) -> Tensor:
+    """Where the parts lie in the photos: (B,8,4,2) in px; NaN where a joint is missing.
+
+    The corners are those at the crop's top left, bottom left, bottom right and top right.
+    """
+    right_shoulder, left_shoulder, left_hip, right_hip = keypoints[:, TORSO].unbind(1)
+    torso = torch.stack([left_shoulder, left_hip, right_hip, right_shoulder], 1)
+    first, second = keypoints[:, torch.tensor(_LIMBS, device=keypoints.device)].unbind(2)  # (B,6,xy)
+    below = torch.stack([first[..., 0], torch.full_like(first[..., 0], side - 1)], -1)
+    thighs = torch.where(second.isnan(), below, second)[:, _THIGHS]
+    limbs = _boxes(first, torch.cat([second[:, : _THIGHS.start], thighs], 1), 0.5)
+    return torch.cat([torso[:, None], _head(keypoints)[:, None], limbs], 1)
 
 
-def _pixels(size: int, like: Tensor) -> Tensor:
-    """x, y of every pixel's centre: (S,S,2)."""
-    side = torch.arange(size, dtype=like.dtype, device=like.device)
-    y, x = torch.meshgrid(side, side, indexing="ij")
-    return torch.stack([x, y], -1)
+def _head(keypoints: Tensor) -> Tensor:
+    """The square from the middle of the shoulders to twice the nose's height; without a nose, the one above the shoulders."""
+    right, left, nose = (keypoints[:, JOINT[n]] for n in ("right_shoulder", "left_shoulder", "nose"))
+    neck = (right + left) / 2
+    by_nose = _boxes(2 * nose - neck, neck, 1.0).roll(-1, 1)
+    across = _turned(right - left)
+    up = torch.where(across[:, 1:] > 0, -across, across)
+    by_shoulders = torch.stack([left + up, left, right, right + up], 1)
+    return torch.where(nose.isnan()[:, None], by_shoulders, by_nose)
 
 
-def _joint(keypoints: Tensor, name: str) -> Tensor:
-    return keypoints[:, JOINT[name]]
+def _boxes(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Rectangles around lines (...,xy), `share` times as wide as long: (...,4,xy), two corners at each end."""
+    across = _turned(second - first) * share / 2
+    return torch.stack([first + across, first - across, second - across, second + across], -2)
+
+
+def _turned(vectors: Tensor) -> Tensor:
+    """x, y -> -y, x."""
+    return torch.stack([-vectors[..., 1], vectors[..., 0]], -1)
+
+
+def _homography(quads: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where in the photo each pixel of a crop lies: quads (B,n,4,xy) -> (B,n,s,s,xy) in px, and which are known (B,n)."""
+    top_left, bottom_left, bottom_right, top_right = quads.unbind(2)  # (B,n,xy)
+    right, down = top_right - bottom_right, bottom_left - bottom_right
+    slant, area = top_left - top_right + bottom_right - bottom_left, _cross(right, down)
+    known = area.abs() > _LEAST_AREA  # NaN is not
+    g, h = (_cross(a, b) / torch.where(known, area, 1.0) for a, b in ((slant, down), (right, slant)))
+    u, v = (n[..., None] for n in _pixels(size, quads))  # (1,s,1), (s,1,1)
+    u, v = (u + 0.5) / size, (v + 0.5) / size
+    g, h = g[..., None, None, None], h[..., None, None, None]
+    start, across, along = (_wide(corner) for corner in (top_left, top_right, bottom_left))
+    places = (start + u * (across - start + g * across) + v * (along - start + h * along)) / (1 + g * u + h * v)
+    return places.nan_to_num().clamp(-FARTHEST, FARTHEST), known
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _wide(corner: Tensor) -> Tensor:
+    """(B,n,xy) -> (B,n,1,1,xy)."""
+    return corner[:, :, None, None]

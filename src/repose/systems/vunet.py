@@ -1,27 +1,27 @@
 """vunet: A Variational U-Net for Conditional Appearance and Shape Generation (Esser et al. 2018), a row of Table 1.
 
-An appearance encoder reads crops of the body's parts and gives a posterior over two latents, a shape encoder reads a
-stickman, and a decoder makes the image of both, with a prior that is autoregressive over four groups of each latent.
-Training is self-reconstruction: a photo's own crops and stickman give the photo, so pairs are not needed and a batch's
-targets alone count. A transfer takes the posterior's means of the source and the stickman of the target.
+One encoder reads the appearance from crops of body parts and gives latents at the two lowest sizes; a U-Net reads the pose
+from a stickman and makes the image with those latents. Training rebuilds a photo from its own parts and its own pose, so
+pairs are not needed: a batch's sources play no role. A prior guesses the latents from the pose; what it cannot guess is
+appearance. An image of another pose is made from the source's parts and the target's stickman, without sampling.
 
-Both distributions have means alone and variance 1. Images are made square for the networks and brought back. Its authors
-start weight normalisation from four batches, here the first step's batch does that; and they leave out photos without
-both shoulders and hips, as a step here does. Their schedules, given for 100,000 steps, are shares of the steps here.
+Sizes, loss and course are those of the authors' published code. Ours: first weights are set by the first step's photos,
+each looked at several times with other samples and other dropout (theirs: by four batches); at generation the encoder's
+own feedback is the mean as well (theirs: a sample); schedules are shares of the training's steps, which are theirs at
+100,000; their second round of training, with a loss of Gram matrices, is not here. Images are squares of S px, S being the
+frame's height: a narrower frame is stretched, as they do with Market-1501, and what is made is shrunk back.
 
-Letters: B photos, Q targets, C channels, S the square's side in px, h x w a level of the networks.
+Letters: Q photos, C channels, S px a side of the square, s px a side of a part's crop, h x w a level of a network.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
 from repose.data.batches import Batch
 from repose.data.frame import Frame
@@ -29,71 +29,82 @@ from repose.errors import ReposeError
 from repose.losses import g_l1
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName, PerceptualLoss
-from repose.models.vunet_inputs import PARTS, parts, stickman, whole
+from repose.models.vunet_inputs import PARTS, in_square, part_crops, resized, stickman, whole_torso
+from repose.step import OptimiserSettings
 from repose.systems import Progress, Row
 
-LATENTS = 2  # scales with a latent, the lowest
-GROUPS = 4  # of a latent: its 2x2 neighbours
-BLOCKS = 2  # residual blocks at each scale
-PIXELS = 127.5  # the pixel term is of values from 0 to 255
-CONSTANT, KL_OFF, KL_FULL, LEAST_KL = 0.01, 0.5, 0.75, 1e-6  # shares of the steps, and the KL term's weight at first
+LATENTS = 2  # sizes at which there are latents, from the lowest up
+LEAST_SIZE = 32  # px
+LEAST_KL = 1e-6  # the share of KL's weight from the first step on
+TO_BEGIN = 32  # photos to set the first weights by: the authors' four batches of 8
+
+
+@dataclass(frozen=True)
+class VUNetAdam(OptimiserSettings):
+    """Adam's rate falls linearly to 0 from the first hundredth of the steps on."""
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.5, 0.9)
+    halve_every_epochs: int = 0
+    decay_from: float = 0.01
 
 
 @dataclass(frozen=True)
 class VUNetRow(Row):
-    """A row vunet; the defaults are its authors'."""
+    """A row of vunet; the defaults are the authors' for DeepFashion."""
 
     needs_source_poses = True
 
     items_per_step: int = 8  # Market-1501: 16
-    most_photos: int = 2
+    most_photos: int = 2  # only targets are trained on
     most_sources: int = 1
     targets: Literal["all", "one"] = "one"
-    width: int = 32  # channels at full size; they double with each halving, up to 4 times as many
-    box: int | None = None  # halvings from the photo to a part's crop; None: 2 from 256 px on, else 1
-    bottleneck: int | None = None  # the lowest scale is 2^bottleneck px; None: 2 from 256 px on, else 1
+    width: int = 32  # channels at full size; they double from level to level up to 4 times as many
+    box: int | None = None  # a crop is S / 2^box px a side; None: 2 at 256 px, 1 at 128 px and below
+    bottleneck: int | None = None  # the lowest size is 2^bottleneck px; None: 2 at 256 px, 1 at 128 px and below
     dropout: float = 0.1
-    reconstruction: float = 5.0  # weight of pixels and VGG19 features, against the KL term's
-    learning_rate: float = 1e-3  # for the first hundredth of the steps, then falling linearly to 0
-    betas: tuple[float, float] = (0.5, 0.9)
+    l1: float = 5 * 127.5  # the authors' 5 is for levels from 0 to 255
+    perceptual: float = 1.0  # of VGG19's layers `vunet`, whose weights have the authors' 5 in them
+    kl: float = 1.0
+    kl_from: float = 0.5  # until this share of the steps KL counts LEAST_KL of its weight; from there on it rises
+    kl_until: float = 0.75  # from here on it counts in full
+    optimiser: VUNetAdam = field(default_factory=VUNetAdam)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.most_sources != 1:
             raise ValueError(
-                f"vunet takes the appearance of one source, so most_sources is 1, not {self.most_sources}."
+                f"vunet makes an image of one source, so most_sources should be 1, not {self.most_sources}."
             )
         if self.width < 1:
             raise ValueError(f"width should be at least 1, not {self.width}.")
-        for name in ("box", "bottleneck"):
+        for name, least in (("box", 0), ("bottleneck", 1)):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} should not be negative, but it is {value}.")
+            if value is not None and value < least:
+                raise ValueError(f"{name} should be at least {least}, or null for what fits the frame, not {value}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout should be from 0 to below 1, not {self.dropout}.")
-        if not (self.reconstruction > 0 and self.learning_rate > 0):
-            raise ValueError("reconstruction and learning_rate should be above 0.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
+        for name in ("l1", "perceptual", "kl"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
+        if not 0 <= self.kl_from < self.kl_until <= 1:
+            raise ValueError(
+                f"kl_from and kl_until should be shares of the steps, the first the smaller, not {self.kl_from} and "
+                f"{self.kl_until}."
+            )
 
     def loss_weights(self) -> dict[str, float]:
-        """See `systems.Row`; the KL term's weight is the last, after its rise."""
-        return {"l1": self.reconstruction * PIXELS, "perceptual": 1.0, "kl": 1.0}
+        """See `systems.Row`; KL's is the one at the end."""
+        return {"l1": self.l1, "perceptual": self.perceptual, "kl": self.kl}
 
     def perceptual_layers(self, _: LayersName) -> LayersName | None:
-        """See `systems.Row`: its own, each with the weight `reconstruction` has by default."""
-        return "vunet"
+        """See `systems.Row`."""
+        return "vunet" if self.perceptual else None
 
-    def rate(self, progress: Progress) -> float:
-        """The learning rate of a step."""
-        left = (progress.steps - progress.step) / max(progress.steps * (1 - CONSTANT), 1.0)
-        return self.learning_rate * min(1.0, left)
-
-
-def kl_weight(progress: Progress) -> float:
-    """Of the KL term: next to nothing for the first half of the steps, 1 from three quarters on, linear between."""
-    share = (progress.step / progress.steps - KL_OFF) / (KL_FULL - KL_OFF)
-    return LEAST_KL + (1 - LEAST_KL) * min(max(share, 0.0), 1.0)
+    def kl_weight(self, progress: Progress) -> float:
+        """The weight of KL in a step: linear between the two shares."""
+        share = (progress.step / progress.steps - self.kl_from) / (self.kl_until - self.kl_from)
+        return self.kl * min(max(LEAST_KL + (1 - LEAST_KL) * share, LEAST_KL), 1.0)
 
 
 ROW = VUNetRow
@@ -103,20 +114,30 @@ def build(row: VUNetRow, frame: Frame) -> "VUNetSystem":
     """An untrained system for images of the frame's size.
 
     Raises:
-        ReposeError: the frame's height is no power of 2, or too small for the scales.
+        ReposeError: the frame's height is no power of two from 32 on, or the crops or levels do not fit it.
     """
     size = frame.height
-    large = size >= 256
-    box = row.box if row.box is not None else (2 if large else 1)
-    bottleneck = row.bottleneck if row.bottleneck is not None else (2 if large else 1)
-    scales = 1 + (size.bit_length() - 1) - bottleneck
-    if size & (size - 1) or scales - box < LATENTS or bottleneck < 1:
+    if size < LEAST_SIZE or size & (size - 1):
         raise ReposeError(
-            f"vunet halves a square of the frame's height, here {size} px, down to 2^bottleneck px: the height should be a "
-            f"power of 2, bottleneck (here {bottleneck}) at least 1, and there should be {LATENTS} scales below the crops' "
-            f"(box is {box}). Set posemaps.height, or box and bottleneck in the system's block."
+            f"vunet's images are squares of the frame's height, which should be a power of two of at least {LEAST_SIZE} "
+            f"px, not {size}. Set posemaps.height in params.yaml to 64, 128 or 256."
         )
-    return VUNetSystem(row, size, box, scales)
+    halvings = size.bit_length() - 1
+    box, bottleneck = (max(1, halvings - 6) if n is None else n for n in (row.box, row.bottleneck))
+    levels = 1 + halvings - bottleneck
+    if levels - box <= LATENTS:
+        raise ReposeError(
+            f"vunet needs {LATENTS + 1} sizes from a part's crop to the lowest, but a crop is {size} / 2^{box} px a side and "
+            f"the lowest size 2^{bottleneck} px. Lower box or bottleneck in the system's block, or leave them out."
+        )
+    return VUNetSystem(row, size, levels, box)
+
+
+class Inputs(NamedTuple):
+    """What the network sees of Q photos and poses."""
+
+    parts: Tensor  # (Q,24,s,s) in [-1,1]
+    pose: Tensor  # (Q,3,S,S) in [-1,1]
 
 
 class VUNetSystem:
@@ -124,15 +145,17 @@ class VUNetSystem:
 
     Attributes:
         networks: `vunet`.
-        optimisers: under the same name.
+        optimisers: likewise.
     """
 
-    def __init__(self, row: VUNetRow, size: int, box: int, scales: int) -> None:
+    def __init__(self, row: VUNetRow, size: int, levels: int, box: int) -> None:
         self.row, self.size, self.crop = row, size, size >> box
-        self.vunet = VUNet(row.width, scales, box, row.dropout)
+        self.vunet = VUNet(row.width, levels, box, row.dropout)
         self.networks: dict[str, nn.Module] = {"vunet": self.vunet}
-        adam = torch.optim.Adam(self.vunet.parameters(), row.learning_rate, row.betas)
-        self.optimisers: dict[str, torch.optim.Optimizer] = {"vunet": adam}
+        o = row.optimiser
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            "vunet": torch.optim.Adam(self.vunet.parameters(), o.learning_rate, o.betas)
+        }
 
     def distribute(self) -> None:
         """See `systems.System`.
@@ -141,287 +164,306 @@ class VUNetSystem:
             ReposeError: always.
         """
         raise ReposeError(
-            "vunet's weights start from all photos of the first step, but several processes share a step. Set "
-            "train.processes to 1."
+            "vunet's first weights are set by all photos of its first step, and photos without shoulders or hips are left "
+            "out of a step, so several processes cannot share one. Set train.processes to 1."
         )
 
     def step(
         self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
     ) -> dict[str, Tensor]:
-        """See `systems.System`. The terms: l1 (of values in [-1,1]), kl, and perceptual where there is VGG19.
+        """See `systems.System`. The terms: l1, kl, and perceptual where VGG19 is given.
 
-        A photo without both shoulders and hips is left out; a batch of such photos alone changes nothing, its terms are 0.
+        A target without both shoulders and both hips is left out, as by the authors. Where none is left, nothing is
+        trained and the terms are 0.
+
+        Raises:
+            ReposeError: this is the last step, and no photo had them.
         """
-        keypoints = batch.poses.keypoints[batch.target]
-        rows = batch.target[whole(keypoints)]
-        names = ["l1", "kl"] if perceptual is None else ["l1", "kl", "perceptual"]
-        if not len(rows):
-            return {name: batch.images.new_zeros(()) for name in names}
-        photo, keypoints = self._squared(batch.images[rows]), self._placed(batch.poses.keypoints[rows], batch.images)
-        seen = parts(photo, keypoints, self.crop), stickman(keypoints, self.size)
+        photos, pose = self._trained_on(batch)
+        target = resized(photos, self.size, self.size)  # (Q,3,S,S)
+        terms = {"l1": target.new_zeros(()), "kl": target.new_zeros(())}
+        if perceptual is not None and self.row.perceptual:
+            terms["perceptual"] = target.new_zeros(())
+        if len(target) == 0:
+            self._check_trained(progress)
+            return terms
+        given = self._inputs(photos, pose, pose)
+        if not self.vunet.begun:
+            self.vunet.begin(given)
         with autocast:
-            if progress.step == 0:
-                self.vunet.start(*seen)
-            generated, kl = self.vunet(*seen)
-        terms = {"l1": g_l1(generated, photo), "kl": kl}
-        loss = self.row.reconstruction * PIXELS * terms["l1"] + kl_weight(progress) * kl
-        if perceptual is not None:
-            terms["perceptual"] = perceptual(generated.float(), photo)
-            loss = loss + terms["perceptual"]
-        self._update(loss, self.row.rate(progress))
-        return {name: terms[name].detach() for name in names}
+            generated, posterior, prior = self.vunet(given)
+        terms["l1"], terms["kl"] = g_l1(generated, target), kl_divergence(posterior, prior)
+        if perceptual is not None and self.row.perceptual:
+            terms["perceptual"] = perceptual(generated, target)
+        weights = self.row.loss_weights() | {"kl": self.row.kl_weight(progress)}
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        _update(self.optimisers["vunet"], loss, self.row.optimiser.rate(progress))
+        return {name: term.detach() for name, term in terms.items()}
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
-        """See `systems.System`. With the means of the posterior; a source's crop with a joint missing is empty."""
+        """See `systems.System`. Without dropout and without a sample, in whatever mode; a part not seen is 0."""
         del mask
-        rows = sources[:, 0]
-        source, keypoints = self._squared(images[rows]), self._placed(poses.keypoints[rows], images)
-        target = stickman(self._placed(target_pose.keypoints, images), self.size)
-        generated = self.vunet.transfer(parts(source, keypoints, self.crop), target)  # (Q,3,S,S)
-        size = images.shape[2:]
-        back = F.interpolate(generated.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-        return back.clamp(-1, 1)
+        source = sources[:, 0]
+        given = self._inputs(images[source], poses.keypoints[source], target_pose.keypoints)
+        mode = self.vunet.training
+        generated = self.vunet.eval().transfer(given)  # (Q,3,S,S)
+        self.vunet.train(mode)
+        return resized(generated, *images.shape[2:]).clamp(-1, 1)
 
-    def _squared(self, images: Tensor) -> Tensor:
-        """(B,3,H,W) -> (B,3,S,S)."""
-        size = (self.size, self.size)
-        return F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+    def _trained_on(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The photos (Q',3,H,W) and keypoints (Q',18,2) of the targets that show a whole torso."""
+        keypoints = batch.poses.keypoints[batch.target]
+        whole = whole_torso(self._placed(keypoints, batch.images))
+        return batch.images[batch.target[whole]], keypoints[whole]
 
-    def _placed(self, keypoints: Tensor, images: Tensor) -> Tensor:
-        """Keypoints (B,18,2) in px of the images (.,3,H,W) -> in px of the square."""
-        height, width = images.shape[2:]
-        return (keypoints + 0.5) * keypoints.new_tensor([self.size / width, self.size / height]) - 0.5
+    def _inputs(self, photos: Tensor, keypoints: Tensor, target: Tensor) -> Inputs:
+        """Photos (Q,3,H,W) with their keypoints, and the keypoints (Q,18,2) of the pose to be shown, in px of the frame."""
+        square = resized(photos, self.size, self.size)
+        crops = part_crops(square, self._placed(keypoints, photos), self.crop)
+        return Inputs(crops, stickman(self._placed(target, photos), self.size))
 
-    def _update(self, loss: Tensor, rate: float) -> None:
-        adam = self.optimisers["vunet"]
-        for group in adam.param_groups:
-            group["lr"] = rate
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
+    def _placed(self, keypoints: Tensor, photos: Tensor) -> Tensor:
+        """Keypoints (Q,18,2) in px of photos (.,3,H,W) -> in px of the square."""
+        height, width = photos.shape[2:]
+        return in_square(keypoints, height, width, self.size)
 
-
-class Latent(NamedTuple):
-    """Of one scale."""
-
-    mean: Tensor  # (B,C,h,w) of the posterior
-    value: Tensor  # (B,C,h,w), a sample of it or the mean
+    def _check_trained(self, progress: Progress) -> None:
+        if progress.step == progress.steps - 1 and not self.vunet.begun:
+            raise ReposeError(
+                "vunet learned nothing: no photo of its training had both shoulders and both hips among its keypoints, and "
+                "others are left out. Train on photos that show the torso (split), or check the keypoints."
+            )
 
 
 class VUNet(nn.Module):
-    """The four halves: appearance up and down, shape up and down."""
+    """Latents of the appearance, and a U-Net from the stickman to the image.
 
-    def __init__(self, width: int, scales: int, box: int, dropout: float) -> None:
+    Attributes:
+        begun: 1 once photos have set the first weights, 0 before.
+    """
+
+    begun: Tensor
+
+    def __init__(self, width: int, levels: int, box: int, dropout: float) -> None:
         super().__init__()
-        at = [min(width * 2**scale, 4 * width) for scale in range(scales)]  # channels, from full size down
-        self.appearance = _Up(3 * PARTS, at[box:], dropout)
-        self.posterior = _Posterior(at, dropout)
-        self.shape = _Up(3, at, dropout)
-        self.decoder = _Decoder(at, dropout)
+        channels = [min(width * 2**level, 4 * width) for level in range(levels)]  # from full size down
+        self.appearance = Appearance(channels[box:], dropout)
+        self.shape = Shape(channels, dropout)
+        self.register_buffer("begun", torch.zeros(()))
 
-    def forward(self, crops: Tensor, sticks: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops (B,24,P,P) and stickmen (B,3,S,S) of the same photos -> images (B,3,S,S), and KL of q against p, a scalar."""
-        latents = self.posterior(self.appearance(crops), sample=True)
-        return self._decoded(sticks, latents)
+    def forward(self, given: Inputs) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Images (Q,3,S,S), and the means of posterior and prior, (Q,C,h,w) of each latent, the lowest first."""
+        means, latents = self.appearance(given.parts, sample=True)
+        generated, prior = self.shape(given.pose, latents, guess=True)
+        return generated, means, prior
 
-    def transfer(self, crops: Tensor, sticks: Tensor) -> Tensor:
-        """Crops of sources (Q,24,P,P) and stickmen of targets (Q,3,S,S) -> images (Q,3,S,S); nothing is drawn."""
-        return self._decoded(sticks, self.posterior(self.appearance(crops), sample=False))[0]
+    def transfer(self, given: Inputs) -> Tensor:
+        """Images (Q,3,S,S) with the posterior's means as latents."""
+        _, latents = self.appearance(given.parts, sample=False)
+        generated: Tensor = self.shape(given.pose, latents, guess=False)[0]
+        return generated
 
     @torch.no_grad()
-    def start(self, crops: Tensor, sticks: Tensor) -> None:
-        """Set scale and bias of every convolution so that what it makes of this batch has mean 0 and variance 1."""
-        with _starting(self):
-            self(crops, sticks)
+    def begin(self, given: Inputs) -> None:
+        """Set each layer's g and b such that what it makes of these photos has mean 0 and variance 1 in each channel.
 
-    def _decoded(self, sticks: Tensor, latents: Sequence[Latent]) -> tuple[Tensor, Tensor]:
-        image, priors = self.decoder(self.shape(sticks), latents)
-        kl = torch.stack([mean_only_kl(q.mean, p) for q, p in zip(latents, priors, strict=True)]).sum()
-        return image, kl
+        A layer of the lowest size has few values of a photo, so photos are repeated, up to TO_BEGIN or more.
+        """
+        times = -(-TO_BEGIN // len(given.pose))
+        layers = [module for module in self.modules() if isinstance(module, WeightNormConv2d)]
+        for layer in layers:
+            layer.beginning = True
+        self(Inputs(*(each.repeat(times, 1, 1, 1) for each in given)))
+        for layer in layers:
+            layer.beginning = False
+        self.begun.fill_(1)
 
 
-def mean_only_kl(posterior: Tensor, prior: Tensor) -> Tensor:
-    """KL of two Gaussians of variance 1 with means (B,C,h,w), summed over places and channels, averaged over B: scalar."""
-    return 0.5 * (posterior.float() - prior.float()).pow(2).flatten(1).sum(1).mean()
+class Appearance(nn.Module):
+    """The encoder: from the parts' crops down, then up again over the two sizes with latents.
 
+    The authors also build the way on to a third size, of which no latent comes; it is here, so that the network has their
+    number of parameters (1,230,848 of 47 million at full width), but it is not computed.
+    """
 
-class _Up(nn.Module):
-    """From fine to coarse: at each scale residual blocks, whose outputs are kept; between scales a k3 s2 convolution."""
-
-    def __init__(self, channels_in: int, at: Sequence[int], dropout: float) -> None:
+    def __init__(self, channels: list[int], dropout: float) -> None:
         super().__init__()
-        self.enter = NormConv(channels_in, at[0], 1)
-        self.blocks = nn.ModuleList(_Residual(c, 0, dropout) for c in at for _ in range(BLOCKS))
-        self.downs = nn.ModuleList(NormConv(fine, coarse, 3, 2) for fine, coarse in itertools.pairwise(at))
+        self.down = Ladder(3 * PARTS, channels, dropout)
+        low = channels[::-1][: LATENTS + 1]
+        self.enter = WeightNormConv2d(low[0], low[0], 1)
+        self.before = nn.ModuleList(Residual(c, c, dropout) for c in low)
+        self.means = nn.ModuleList(WeightNormConv2d(c, c) for c in low[:LATENTS])
+        self.after = nn.ModuleList(Residual(c, 2 * c, dropout) for c in low[:LATENTS])
+        self.ups = nn.ModuleList(Up(coarse, fine) for coarse, fine in pairwise(low))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B,C,h,w) -> the blocks' outputs, from the finest to the coarsest scale."""
-        x, found = self.enter(x), []
-        for number, block in enumerate(self.blocks):
-            if number and number % BLOCKS == 0:
-                x = self.downs[number // BLOCKS - 1](x)
-            x = block(x)
-            found.append(x)
-        return found
+    def forward(self, parts: Tensor, *, sample: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """(Q,24,s,s) -> means of the posterior, and latents: drawn with variance 1, or the means; (Q,C,h,w), lowest first."""
+        features = self.down(parts)
+        means: list[Tensor] = []
+        latents: list[Tensor] = []
+        h = self.enter(features[-1])  # (Q,C,h,w)
+        for level in range(LATENTS):
+            h = self.before[level](h, features.pop())
+            means.append(self.means[level](h))
+            latents.append(means[-1] + torch.randn_like(means[-1]) if sample else means[-1])
+            if level < LATENTS - 1:
+                h = self.after[level](h, torch.cat([features.pop(), latents[-1]], 1))
+                h = self.ups[level](h)  # (Q,C',2h,2w)
+        return means, latents
 
 
-class _Posterior(nn.Module):
-    """The appearance, from coarse to fine: a latent's mean at each of the lowest scales."""
+class Shape(nn.Module):
+    """The U-Net: from the stickman down, then up to the image, with the latents at the two lowest sizes."""
 
-    def __init__(self, at: Sequence[int], dropout: float) -> None:
+    def __init__(self, channels: list[int], dropout: float) -> None:
         super().__init__()
-        low = list(at[: -LATENTS - 1 : -1])  # channels of the scales with a latent, from the lowest up
-        self.enter = NormConv(at[-1], at[-1], 1)
-        self.before = nn.ModuleList(_Residual(c, c, dropout) for c in low)
-        self.mean = nn.ModuleList(NormConv(c, c, 3) for c in low)
-        self.after = nn.ModuleList(_Residual(c, 2 * c, dropout) for c in low[:-1])
-        self.ups = nn.ModuleList(_Grow(c, finer) for c, finer in itertools.pairwise(low))
+        self.down = Ladder(3, channels, dropout)
+        levels = channels[::-1]
+        self.enter = WeightNormConv2d(levels[0], levels[0], 1)
+        self.before = nn.ModuleList(Residual(c, c, dropout) for c in levels)
+        self.priors = nn.ModuleList(Prior(c, dropout) for c in levels[:LATENTS])
+        self.join = nn.ModuleList(WeightNormConv2d(2 * c, c, 1) for c in levels[:LATENTS])
+        self.after = nn.ModuleList(Residual(c, c, dropout) for c in levels)
+        self.ups = nn.ModuleList(Up(coarse, fine) for coarse, fine in pairwise(levels))
+        self.out = WeightNormConv2d(levels[-1], 3)
 
-    def forward(self, features: list[Tensor], sample: bool) -> list[Latent]:
-        """Of the appearance's features -> latents from the lowest scale up."""
-        skips, latents = list(features), []
-        x = self.enter(skips[-1])
-        for scale in range(LATENTS):
-            x = self.before[scale](x, skips.pop())
-            mean = self.mean[scale](x)  # (B,C,h,w)
-            value = mean + torch.randn_like(mean) if sample else mean
-            latents.append(Latent(mean, value))
-            if scale < LATENTS - 1:
-                x = self.ups[scale](self.after[scale](x, torch.cat([skips.pop(), value], 1)))
-        return latents
-
-
-class _Decoder(nn.Module):
-    """The shape, from coarse to fine, with a latent at each of the lowest scales, to an image."""
-
-    def __init__(self, at: Sequence[int], dropout: float) -> None:
-        super().__init__()
-        up = list(reversed(at))
-        self.enter = NormConv(up[0], up[0], 1)
-        self.before = nn.ModuleList(_Residual(c, c, dropout) for c in up)
-        self.after = nn.ModuleList(_Residual(c, c, dropout) for c in up)
-        self.priors = nn.ModuleList(_Prior(c, dropout) for c in up[:LATENTS])
-        self.merge = nn.ModuleList(NormConv(2 * c, c, 1) for c in up[:LATENTS])
-        self.ups = nn.ModuleList(_Grow(c, finer) for c, finer in itertools.pairwise(up))
-        self.out = NormConv(up[-1], 3, 3)
-
-    def forward(self, features: list[Tensor], latents: Sequence[Latent]) -> tuple[Tensor, list[Tensor]]:
-        """Of the shape's features and the latents -> images (B,3,S,S), and the prior's mean for each latent."""
-        skips, priors = list(features), []
-        x = self.enter(skips[-1])
-        for scale in range(len(self.before)):
-            x = self.before[scale](x, skips.pop())
-            if scale < LATENTS:
-                value = latents[scale].value
-                priors.append(self.priors[scale](x, value))
-                x = self.merge[scale](torch.cat([x, value], 1))
-            x = self.after[scale](x, skips.pop())
-            if scale < len(self.ups):
-                x = self.ups[scale](x)
-        image: Tensor = self.out(x)
-        return image, priors
+    def forward(self, pose: Tensor, latents: list[Tensor], *, guess: bool) -> tuple[Tensor, list[Tensor]]:
+        """(Q,3,S,S) and latents (Q,C,h,w), lowest first -> images (Q,3,S,S), and the means of the prior where asked for."""
+        features = self.down(pose)
+        prior = []
+        h = self.enter(features[-1])  # (Q,C,h,w)
+        for level, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
+            h = self.ups[level - 1](h) if level else h  # (Q,C',2h,2w)
+            h = before(h, features.pop())
+            if level < LATENTS:
+                if guess:
+                    prior.append(self.priors[level](h, latents[level]))
+                h = self.join[level](torch.cat([h, latents[level]], 1))
+            h = after(h, features.pop())
+        with torch.autocast(h.device.type, enabled=False):  # bfloat16 has coarser steps than a pixel
+            return self.out(h.float()), prior
 
 
-class _Prior(nn.Module):
-    """The prior's mean: of each place of a 2x2 neighbourhood in turn, given the values at those before it."""
+class Prior(nn.Module):
+    """Guesses a latent from the pose, a quarter of its pixels at a time; the next from the pose and the quarters before."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
-        inner = GROUPS * channels
-        self.enter = _Residual(channels, 0, dropout)
-        self.mean = nn.ModuleList(NormConv(inner, channels, 3) for _ in range(GROUPS))
-        self.feedback = nn.ModuleList(_Residual(inner, channels, dropout) for _ in range(GROUPS - 1))
+        self.enter = Residual(channels, 0, dropout)
+        self.means = nn.ModuleList(WeightNormConv2d(4 * channels, channels) for _ in range(4))
+        self.learn = nn.ModuleList(Residual(4 * channels, channels, dropout) for _ in range(3))
 
-    def forward(self, x: Tensor, value: Tensor) -> Tensor:
-        """The decoder's features and the latent's values (B,C,h,w) -> (B,C,h,w)."""
-        x, given = torch.cat(split(self.enter(x)), 1), split(value)  # (B,4 C,h/2,w/2)
+    def forward(self, h: Tensor, latent: Tensor) -> Tensor:
+        """Features and the posterior's latent (Q,C,h,w) -> means (Q,C,h,w)."""
+        features = F.pixel_unshuffle(self.enter(h), 2)  # (Q,4C,h/2,w/2)
+        known = split_groups(latent)
         means = []
-        for group in range(GROUPS):
-            means.append(self.mean[group](x))  # (B,C,h/2,w/2)
-            if group < GROUPS - 1:
-                x = self.feedback[group](x, given[group])
-        return merge(means)
+        for group, mean in enumerate(self.means):
+            if group:
+                features = self.learn[group - 1](features, known[group - 1])
+            means.append(mean(features))  # (Q,C,h/2,w/2)
+        return merge_groups(means)
 
 
-def split(x: Tensor) -> tuple[Tensor, ...]:
-    """The four places of every 2x2 neighbourhood, row by row: (B,C,h,w) -> 4 x (B,C,h/2,w/2)."""
-    return tuple(x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1))
+class Ladder(nn.Module):
+    """Two residual blocks at each size, from the finest down."""
 
-
-def merge(groups: Sequence[Tensor]) -> Tensor:
-    """`split` undone."""
-    count, channels, height, width = groups[0].shape
-    stacked = torch.stack(list(groups), 2).view(count, channels, 2, 2, height, width)
-    return stacked.permute(0, 1, 4, 2, 5, 3).reshape(count, channels, 2 * height, 2 * width)
-
-
-class _Residual(nn.Module):
-    """x + conv3(dropout(ELU([x, conv1(ELU(a))]))), where there may be another input a."""
-
-    def __init__(self, channels: int, channels_other: int, dropout: float) -> None:
+    def __init__(self, channels_in: int, channels: list[int], dropout: float) -> None:
         super().__init__()
-        self.other = NormConv(channels_other, channels, 1) if channels_other else None
-        self.conv = NormConv(2 * channels if channels_other else channels, channels, 3)
+        self.enter = WeightNormConv2d(channels_in, channels[0], 1)
+        self.blocks = nn.ModuleList(Residual(c, 0, dropout) for c in channels for _ in range(2))
+        self.downs = nn.ModuleList(WeightNormConv2d(fine, coarse, 3, 2) for fine, coarse in pairwise(channels))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(Q,channels_in,h,w) -> what each block gives, two (Q,C,h,w) of each size."""
+        features = []
+        h = self.enter(x)
+        for number, block in enumerate(self.blocks):
+            if number and number % 2 == 0:
+                h = self.downs[number // 2 - 1](h)  # (Q,C',h/2,w/2)
+            h = block(h)
+            features.append(h)
+        return features
+
+
+class Residual(nn.Module):
+    """One convolution of ELU and dropout, plus the input; what stands beside it comes in through a 1x1 convolution."""
+
+    def __init__(self, channels: int, channels_beside: int, dropout: float) -> None:
+        super().__init__()
+        self.beside = WeightNormConv2d(channels_beside, channels, 1) if channels_beside else None
         self.dropout = nn.Dropout(dropout)
+        self.conv = WeightNormConv2d(2 * channels if channels_beside else channels, channels)
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """(B,C,h,w) and perhaps (B,C',h,w) -> (B,C,h,w)."""
-        seen = x
-        if self.other is not None and other is not None:
-            seen = torch.cat([x, self.other(F.elu(other))], 1)
-        return x + self.conv(self.dropout(F.elu(seen)))
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(Q,C,h,w), (Q,channels_beside,h,w) -> (Q,C,h,w)."""
+        h = x
+        if self.beside is not None and beside is not None:
+            h = torch.cat([x, self.beside(F.elu(beside))], 1)  # (Q,2C,h,w)
+        residual: Tensor = self.conv(self.dropout(F.elu(h)))
+        return x + residual
 
 
-class _Grow(nn.Module):
-    """Twice the size: a convolution to 4 times the channels, which become 2x2 places."""
+class Up(nn.Module):
+    """Twice the size by a convolution to four times the channels."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
-        self.conv = NormConv(channels_in, GROUPS * channels, 3)
+        self.conv = WeightNormConv2d(channels_in, 4 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B,C,h,w) -> (B,C',2 h,2 w)."""
-        return merge(self.conv(x).chunk(GROUPS, 1))
+        """(Q,channels_in,h,w) -> (Q,channels,2h,2w)."""
+        return F.pixel_shuffle(self.conv(x), 2)
 
 
-class NormConv(nn.Module):
-    """A convolution whose weights are a direction and a scale for each output channel (Salimans and Kingma 2016).
+class WeightNormConv2d(nn.Module):
+    """g * conv(x, V / |V|) + b (Salimans and Kingma 2016), |V| of each output channel; zeros around as TensorFlow's SAME."""
 
-    Zeros around it keep the size; where it is halved they are at the right and below alone, as TensorFlow pads.
-    """
-
-    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, channels_in: int, channels: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        conv = nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2 if stride == 1 else 0)
-        assert conv.bias is not None  # noqa: S101 (for mypy: bias is on by default)
-        nn.init.normal_(conv.weight, 0.0, 0.05)
-        nn.init.zeros_(conv.bias)
-        self.conv = weight_norm(conv)
-        self.conv.parametrizations.weight.original0.data.fill_(1.0)  # the scale; original1 is the direction
-        self.starting = False
+        self.stride, self.kernel = stride, kernel
+        self.beginning = False
+        self.V = nn.Parameter(torch.empty(channels, channels_in, kernel, kernel).normal_(0, 0.05))
+        self.g = nn.Parameter(torch.ones(channels))
+        self.b = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B,C,h,w) -> (B,C',h/stride,w/stride)."""
-        if self.conv.stride[0] == 2:
-            x = F.pad(x, (0, 1, 0, 1))
-        if self.starting:
-            self._start(self.conv(x).float())
-        made: Tensor = self.conv(x)
-        return made
+        """(B,channels_in,h,w) -> (B,channels,h/stride,w/stride); h and w are multiples of the stride."""
+        direction = F.normalize(self.V.flatten(1), dim=1).view_as(self.V)
+        if self.stride == 2:
+            x, around = F.pad(x, (0, 1, 0, 1)), 0
+        else:
+            around = self.kernel // 2
+        if self.beginning:
+            self._begin(F.conv2d(x, direction, None, self.stride, around))
+        return F.conv2d(x, self.g[:, None, None, None] * direction, self.b, self.stride, around)
 
-    def _start(self, made: Tensor) -> None:
-        """Set scale and bias so that this (B,C',h,w) would have had mean 0 and variance 1."""
-        deviation, mean = torch.std_mean(made, (0, 2, 3), correction=0)
-        scale = 1 / (deviation + 1e-5)
-        self.conv.parametrizations.weight.original0.mul_(scale[:, None, None, None])
-        self.conv.bias.sub_(mean).mul_(scale)
+    def _begin(self, made: Tensor) -> None:
+        """Data-dependent initialisation; a channel that is the same everywhere keeps its scale."""
+        variance, mean = torch.var_mean(made, (0, 2, 3), correction=0)
+        self.g.copy_(torch.where(variance > 1e-8, variance.rsqrt(), 1.0))
+        self.b.copy_(-mean * self.g)
 
 
-@contextmanager
-def _starting(network: nn.Module) -> Iterator[None]:
-    convolutions = [module for module in network.modules() if isinstance(module, NormConv)]
-    for module in convolutions:
-        module.starting = True
-    yield
-    for module in convolutions:
-        module.starting = False
+def split_groups(x: Tensor) -> list[Tensor]:
+    """(B,C,h,w) -> four times (B,C,h/2,w/2): of each 2x2 pixels the upper left, upper right, lower left, lower right."""
+    return [x[:, :, group // 2 :: 2, group % 2 :: 2] for group in range(4)]
+
+
+def merge_groups(groups: list[Tensor]) -> Tensor:
+    """`split_groups` undone."""
+    return F.pixel_shuffle(torch.stack(groups, 2).flatten(1, 2), 2)
+
+
+def kl_divergence(posterior: list[Tensor], prior: list[Tensor]) -> Tensor:
+    """Of Gaussians with variance 1: half the squared distance of means (Q,C,h,w), summed over latents, mean over photos."""
+    each = [(q.float() - p.float()).square().sum((1, 2, 3)) / 2 for q, p in zip(posterior, prior, strict=True)]
+    return torch.stack(each).sum(0).mean()
+
+
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
