@@ -20,9 +20,10 @@ from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.attend import AttendSettings
 from repose.models.paper import PaperSettings
+from repose.models.patchgan import DiscriminatorSettings
 from repose.models.poses import Poses
 from repose.settings import as_dict
-from repose.step import DiscriminatorSettings, LossSettings
+from repose.step import LossSettings
 from repose.systems import Progress, Row, System, build
 from repose.systems.attend import AttendRow
 from repose.systems.paper import PaperRow

@@ -15,7 +15,7 @@ from repose import processes
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
-from repose.step import DiscriminatorSettings
+from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import build
 from repose.systems.paper import PaperRow
 

@@ -16,8 +16,10 @@ from repose.data.frame import Frame
 from repose.models.attend import AttendSettings
 from repose.models.generator import Generated
 from repose.models.paper import PaperSettings
+from repose.models.patchgan import DiscriminatorSettings
 from repose.models.poses import Poses
-from repose.step import AdversarialRow, AdversarialSystem, DiscriminatorSettings, LossSettings, OptimiserSettings
+from repose.optimiser import OptimiserSettings
+from repose.step import AdversarialRow, AdversarialSystem, LossSettings
 from repose.systems import Progress, build
 from repose.systems.attend import AttendRow
 from repose.systems.paper import PaperRow

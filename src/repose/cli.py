@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
-TABLE1 = "The paper's Table 1, as table1/dvc.yaml calls it"
+TABLE1 = "The paper's Table 1"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 
 

@@ -1,6 +1,7 @@
 """A table as a picture: groups of columns under their titles, thin rules, a second line of small print in a cell."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -8,13 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 _INK, _SOFT, _RULE, _TINT, _WHITE = (30, 30, 30), (125, 125, 125), (60, 60, 60), (222, 236, 247), (255, 255, 255)
 _TEXT, _SMALL, _NOTE = 21, 15, 16  # px of letters
-_ROW, _HEAD, _MARGIN, _PAD, _GAP = (
-    54,
-    40,
-    28,
-    14,
-    26,
-)  # px: a row, a line of the head, around all, beside a cell, a group
+_ROW, _HEAD = 54, 40  # px of a row, of a line of the head
+_MARGIN, _PAD, _GAP = 28, 14, 26  # px around all, beside a cell's text, between groups
 
 
 class Cell(NamedTuple):
@@ -64,6 +60,7 @@ def draw_sheet(groups: Sequence[Group], rows: Sequence[Sequence[Cell] | None], n
     return np.asarray(canvas)
 
 
+@cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size=size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # noqa: S101 (for mypy: a size was given)

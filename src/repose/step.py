@@ -20,10 +20,10 @@ from repose.data.batches import Batch
 from repose.errors import ReposeError
 from repose.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.generator import Generated, Generator
-from repose.models.layers import Norm
-from repose.models.patchgan import PatchGAN
+from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName, PerceptualLoss
+from repose.optimiser import OptimiserSettings, update
 from repose.processes import shared, world_size
 from repose.systems import Progress, Row
 
@@ -45,51 +45,6 @@ class LossSettings:
         for name in ("l1", "perceptual", "image", "pose", "copied", "painted"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
-
-
-@dataclass(frozen=True)
-class OptimiserSettings:
-    """Adam and how its learning rate moves; one epoch is once through the training items."""
-
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    warmup_steps: int = 0  # the rate rises linearly over so many steps
-    halve_every_epochs: int = 50  # 0: never (R22)
-    decay_from: float = 1.0  # from this share of the steps on, the rate falls linearly to 0
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate should be above 0, not {self.learning_rate}.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
-        for name in ("warmup_steps", "halve_every_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
-        if not 0 <= self.decay_from <= 1:
-            raise ValueError(f"decay_from should be from 0 to 1, a share of the steps, not {self.decay_from}.")
-
-    def rate(self, progress: Progress) -> float:
-        """The learning rate of a step."""
-        step, steps = progress.step, progress.steps
-        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if self.halve_every_epochs:
-            rate *= 0.5 ** (step // progress.steps_per_epoch // self.halve_every_epochs)
-        start = self.decay_from * steps
-        return rate * min(1.0, (steps - step) / max(steps - start, 1.0))
-
-
-@dataclass(frozen=True)
-class DiscriminatorSettings:
-    """D_I and D_P, alike but for their input (R29); a loss weight of 0 leaves one out."""
-
-    width: int = 64
-    layers: int = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
-    norm: Norm = "instance"
-
-    def __post_init__(self) -> None:
-        for name in ("width", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -127,11 +82,7 @@ class AdversarialSystem:
             self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
         if row.losses.pose:
             self.networks["pose"] = PatchGAN(6, width=d.width, layers=d.layers, norm=d.norm)
-        o = row.optimiser
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(network.parameters(), o.learning_rate, o.betas)
-            for name, network in self.networks.items()
-        }
+        self.optimisers = row.optimiser.of(self.networks)
         self._passes: nn.Module = _Passes(generator)
         self._verdicts: dict[str, nn.Module] = {
             name: _Verdict(network) for name, network in self.networks.items() if name != "generator"
@@ -156,10 +107,7 @@ class AdversarialSystem:
         """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
         weights = self.row.losses
         weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
-        learning_rate = self.row.optimiser.rate(progress)
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate
+        rate = self.row.optimiser.rate(progress)
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
         poses = [target_pose, batch.other_pose] if self._verdicts else [target_pose]
         with autocast:
@@ -170,14 +118,14 @@ class AdversarialSystem:
         for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
             with autocast:
                 terms[f"d_{name}"] = self._verdicts[name](real, fake.detach())
-            _update(self.optimisers[name], terms[f"d_{name}"], weight)
+            update(self.optimisers[name], terms[f"d_{name}"], rate, weight)
 
         with autocast:
             terms |= _reconstruction(generated, target_image, weights, perceptual)
             for name, (_, fake) in views.items():  # the generator: its images up
                 self.networks[name].requires_grad_(False)
                 terms[f"g_{name}"] = g_adversarial(self.networks[name](fake))
-        _update(self.optimisers["generator"], _weighted(terms, weights), weight)
+        update(self.optimisers["generator"], _weighted(terms, weights), rate, weight)
         for name in views:
             self.networks[name].requires_grad_(True)
         return {name: term.detach() for name, term in terms.items()}
@@ -260,9 +208,3 @@ def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
         "g_image": weights.image, "g_pose": weights.pose,
     }  # fmt: skip
     return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor, weight: float) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward(torch.full_like(loss, weight))
-    optimiser.step()

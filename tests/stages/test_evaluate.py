@@ -495,15 +495,11 @@ def test_the_facts_name_the_layers_of_the_perceptual_term(data: Data, runs: Path
 
 
 def test_optimisers_that_differ_name_their_networks() -> None:
-    class Two:
-        def __init__(self) -> None:
-            weights = [torch.zeros(1)]
-            self.optimisers: dict[str, torch.optim.Optimizer] = {
-                "generator": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)), "d": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)),
-                "other": torch.optim.RMSprop(weights, 0.001),
-            }  # fmt: skip
-
-    words = evaluate._optimisers(Two())  # type: ignore[arg-type]
+    weights = [torch.zeros(1)]
+    words = evaluate._in_words({
+        "generator": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)), "d": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)),
+        "other": torch.optim.RMSprop(weights, 0.001),
+    })  # fmt: skip
     assert (
         words == "Adam, learning rate 2e-05, betas 0.5 and 0.999 (generator, d); RMSprop, learning rate 0.001 (other)"
     )

@@ -26,7 +26,7 @@ from repose.systems import Progress, Row, System
 
 DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
 DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(64, 32)
-PG2 = {"width": 16, "code": 64, "discriminator_width": 4, "learning_rate": 0.002}
+PG2 = {"width": 16, "code": 64, "discriminator_width": 4, "optimiser": {"learning_rate": 0.002}}
 FAST = {"learning_rate": 0.004, "halve_every_epochs": 0}
 
 

@@ -15,8 +15,9 @@ from repose.data.images import to_uint8
 from repose.errors import ReposeError
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperSettings
+from repose.optimiser import OptimiserSettings
 from repose.settings import read_params
-from repose.step import AdversarialRow, LossSettings, OptimiserSettings
+from repose.step import AdversarialRow, LossSettings
 from repose.systems import Progress, Row, System, build, kinds
 from repose.systems.attend import AttendRow
 from repose.systems.paper import PaperRow

@@ -23,9 +23,9 @@ from repose.models.poses import Poses
 from repose.models.vunet_inputs import HALF, in_square, part_crops, resized, stickman, whole_torso
 from repose.systems import Progress, build
 from repose.systems.vunet import (
+    AdamSettings,
     Inputs,
     Prior,
-    VUNetAdam,
     VUNetRow,
     VUNetSystem,
     WeightNormConv2d,
@@ -140,7 +140,7 @@ def test_the_defaults_are_the_authors() -> None:
     assert row == VUNetRow("vunet", steps=7)
     assert (row.items_per_step, row.most_sources, row.targets) == (8, 1, "one")
     assert (row.width, row.box, row.bottleneck, row.dropout) == (32, None, None, 0.1)
-    assert row.optimiser == VUNetAdam(1e-3, (0.5, 0.9), 0, 0, 0.01)
+    assert row.optimiser == AdamSettings(1e-3, (0.5, 0.9), 0, 0, 0.01)
     assert row.loss_weights() == {"l1": 637.5, "perceptual": 1.0, "kl": 1.0}
     assert row.perceptual_layers("viton") == "vunet"
     assert replace(row, perceptual=0.0).perceptual_layers("viton") is None
@@ -205,7 +205,7 @@ def test_kl_keeps_its_shares_of_a_shorter_training() -> None:
 
 
 def test_the_rate_falls_as_the_authors_does() -> None:
-    rates = [VUNetAdam().rate(Progress(s, 100_000, 9)) for s in (0, 500, 1_000, 50_500, 90_100, 99_999)]
+    rates = [AdamSettings().rate(Progress(s, 100_000, 9)) for s in (0, 500, 1_000, 50_500, 90_100, 99_999)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 1e-4, 1e-3 / 99_000])
 
 
@@ -549,7 +549,7 @@ def test_a_step_is_the_step_written_out(perceptual: nn.Module | None) -> None:
         if expected[name] is not None:
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-3, atol=1e-3)
             assert not torch.equal(parameter, before[name])
-    assert system.optimisers["vunet"].param_groups[0]["lr"] == VUNetAdam().rate(progress)
+    assert system.optimisers["vunet"].param_groups[0]["lr"] == AdamSettings().rate(progress)
 
 
 def test_a_weight_of_0_leaves_the_features_out() -> None:
@@ -673,7 +673,7 @@ def trained() -> tuple[VUNetSystem, Batch]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     batch = pairs(3, HEIGHT, HEIGHT)
-    row = replace(SMALL, width=6, steps=60, dropout=0.0, kl_from=0.9, kl_until=1.0, optimiser=VUNetAdam(4e-3))
+    row = replace(SMALL, width=6, steps=60, dropout=0.0, kl_from=0.9, kl_until=1.0, optimiser=AdamSettings(4e-3))
     system = system_of(row, Frame(HEIGHT, HEIGHT))
     for number in range(row.steps):
         step(system, batch, Progress(number, row.steps, 4), seed=number)

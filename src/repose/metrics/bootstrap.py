@@ -39,17 +39,16 @@ def resampled_means(scores: np.ndarray, *, resamples: int, seed: int) -> np.ndar
         raise ValueError(f"scores should be (n, M) with at least one pair, not {scores.shape}.")
     n, random = len(scores), np.random.default_rng(seed)
     there = np.isfinite(scores)
-    values = np.where(there, scores, 0.0)
+    values, counts = np.where(there, scores, 0.0), there.astype(np.float64)
     parts = []
     for first in range(0, resamples, _AT_ONCE):
         rows = min(_AT_ONCE, resamples - first)
         drawn = random.integers(n, size=(rows, n))
         cells = (drawn + n * np.arange(rows)[:, None]).ravel()
-        times = (
-            np.bincount(cells, minlength=rows * n).reshape(rows, n).astype(np.float64)
-        )  # how often each pair is drawn
+        # how often each pair is drawn
+        times = np.bincount(cells, minlength=rows * n).reshape(rows, n).astype(np.float64)
         with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no pair with the score was drawn
-            parts.append((times @ values) / (times @ there.astype(np.float64)))
+            parts.append((times @ values) / (times @ counts))
     return np.concatenate(parts)
 
 

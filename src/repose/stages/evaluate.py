@@ -135,7 +135,7 @@ def run(
     names = settings.systems if system is None else () if system == BASELINES else (system,)
     trained = {name: _trained(name, folders.runs, test.photos, device) for name in names}
     if system is None:
-        notes = [_note(name, folders.runs / name) for name in names]
+        notes = [_note(about, folders.runs / name) for name, (_, about) in trained.items()]
     else:
         told = {"system": system, **test.facts}
         told |= {} if system == BASELINES else _training_facts(trained[system], folders.runs / system)
@@ -182,26 +182,25 @@ def _chosen(pairs: pd.DataFrame, most: int | None, split: Path) -> pd.DataFrame:
 def _baselines(photos: Photos, *, real: bool) -> list[Contestant]:
     """The two rows that need no training; with `real` also the target itself, whose SSIM is 1 and garment-de 0."""
 
-    def images(make: Callable[[np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
+    def images(make: Callable[[Job, np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
+        """`make` gets a job and its target, (H,W,3) uint8."""
+
         def all_of(jobs: Sequence[Job]) -> Iterator[Done]:
             for first in range(0, len(jobs), TARGETS_AT_ONCE):
                 some = jobs[first : first + TARGETS_AT_ONCE]
-                made = np.stack([make(photos.load(job.sources).pixels) for job in some])
                 target = photos.load([job.target for job in some])
+                made = np.stack([make(job, pixels) for job, pixels in zip(some, target.pixels, strict=True)])
                 yield Done(some, made, target.pixels, target.keypoints)
 
         return all_of
 
-    def targets(jobs: Sequence[Job]) -> Iterator[Done]:
-        for first in range(0, len(jobs), TARGETS_AT_ONCE):
-            some = jobs[first : first + TARGETS_AT_ONCE]
-            target = photos.load([job.target for job in some])
-            yield Done(some, target.pixels, target.pixels, target.keypoints)
+    def mean(job: Job, _: np.ndarray) -> np.ndarray:
+        return photos.load(job.sources).pixels.mean(0).round().astype(np.uint8)
 
     return [
-        *([Contestant(REAL, 1, targets)] if real else []),
-        Contestant(COPY, 1, images(lambda sources: sources[0])),
-        Contestant(MEAN, MOST_SOURCES, images(lambda sources: sources.mean(0).round().astype(np.uint8))),
+        *([Contestant(REAL, 1, images(lambda _, target: target))] if real else []),
+        Contestant(COPY, 1, images(lambda job, _: photos.load(job.sources).pixels[0])),
+        Contestant(MEAN, MOST_SOURCES, images(mean)),
     ]
 
 
@@ -303,16 +302,16 @@ def _training_facts(trained: Trained, run: Path) -> dict[str, Any]:
         "parameters": record["parameters"],
         "most_sources": row.most_sources,
         "items_per_step": row.items_per_step,
-        "optimiser": _optimisers(trained.system),
+        "optimiser": _in_words(trained.system.optimisers),
         "loss": _terms(row, record["perceptual"]).removeprefix("loss ")
         + (" (VGG19's term is left out)" if _left_out(row, record["perceptual"]) else ""),
     }
 
 
-def _optimisers(system: System) -> str:
-    """The optimisers as they start, in words; networks whose optimisers are alike share one clause."""
+def _in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
+    """The optimisers as they start; networks whose optimisers are alike share one clause."""
     networks: dict[str, list[str]] = {}
-    for name, optimiser in system.optimisers.items():
+    for name, optimiser in optimisers.items():
         start = optimiser.defaults
         words = f"{type(optimiser).__name__}, learning rate {start['lr']:g}"
         if "betas" in start:
@@ -374,14 +373,14 @@ def _markdown(means: pd.DataFrame, facts: dict[str, Any], notes: Sequence[str]) 
     return "\n".join([*lines, "", *(f"- {sentence}" for sentence in said)]) + "\n"
 
 
-def _note(name: str, run: Path) -> str:
+def _note(about: About, run: Path) -> str:
     """How a system was trained."""
-    about, record = checkpoint.read_about(run / "model.safetensors"), read_json(run / "run.json")
+    record = read_json(run / "run.json")
     parameters = ", ".join(f"{network} {count:,}" for network, count in record["parameters"].items())
     layers = record["perceptual"]
     return (
-        f"{name}: {about.step:,} steps of {about.row.items_per_step} item(s), seed {record['seed']}, {record['device']}, "
-        f"{record['precision']}; parameters: {parameters}; {_terms(about.row, layers)}."
+        f"{about.system}: {about.step:,} steps of {about.row.items_per_step} item(s), seed {record['seed']}, "
+        f"{record['device']}, {record['precision']}; parameters: {parameters}; {_terms(about.row, layers)}."
         + (
             " The perceptual term of Eq. 1 is left out: train.perceptual.weights is null."
             if _left_out(about.row, layers)

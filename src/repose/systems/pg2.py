@@ -11,7 +11,7 @@ those it should refuse, half are sources. Images are in [-1,1]; nothing bounds w
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from repose.errors import ReposeError
 from repose.losses import g_adversarial
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName, PerceptualLoss
+from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
 
 RADIUS = 4  # px of a disc, at every size of image
@@ -37,6 +38,14 @@ BODY = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdamSettings(OptimiserSettings):
+    """Adam's rate is constant."""
+
+    learning_rate: float = 2e-5
+    halve_every_epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,7 @@ class PG2Row(Row):
     skips: Literal["all", "coarse"] = "all"  # G2's, from encoder to decoder; Market-1501: coarse, all but the finest
     discriminator_width: int = 64
     masked_l1: float = 50.0  # lambda, against the adversarial term's 1; Market-1501: 10
-    learning_rate: float = 2e-5  # constant
-    betas: tuple[float, float] = (0.5, 0.999)
+    optimiser: AdamSettings = field(default_factory=AdamSettings)
     stage_one_steps: int = 22_000  # of G1 alone
     stage_two_steps: int = 14_000  # where `steps` are fewer than both together, each stage keeps its share of them
 
@@ -71,10 +79,6 @@ class PG2Row(Row):
             raise ValueError(f"steps should be at least 2, one for each stage, not {self.steps}.")
         if not self.masked_l1 >= 0:
             raise ValueError(f"the weight masked_l1 should not be negative, but it is {self.masked_l1}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate should be above 0, not {self.learning_rate}.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
 
     def loss_weights(self) -> dict[str, float]:
         """See `systems.Row`."""
@@ -126,10 +130,7 @@ class PG2System:
         self.networks: dict[str, nn.Module] = {"g1": self.g1, "image": self.discriminator}
         if self.g2 is not None:
             self.networks["g2"] = self.g2
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(network.parameters(), row.learning_rate, row.betas)
-            for name, network in self.networks.items()
-        }
+        self.optimisers = row.optimiser.of(self.networks)
 
     def distribute(self) -> None:
         """See `systems.System`."""
@@ -149,13 +150,14 @@ class PG2System:
         pose, mask = discs(keypoints, height, width), body_mask(keypoints, height, width)
         terms = {f"{name}_l1": target.new_zeros(()) for name in ("g1", "g2") if name in self.networks}
         terms |= {"d_image": target.new_zeros(()), "g_image": target.new_zeros(())}
+        rate = self.row.optimiser.rate(progress)
         if progress.step < self.row.alone(progress.steps):
             with autocast:
                 coarse = self.g1(source, pose)
             terms["g1_l1"] = g_masked_l1(coarse, target, mask)
-            _update(self.optimisers["g1"], terms["g1_l1"])
+            update(self.optimisers["g1"], terms["g1_l1"], rate)
         else:
-            terms |= self._against_discriminator(source, target, pose, mask, autocast)
+            terms |= self._against_discriminator(source, target, pose, mask, rate, autocast)
         return {name: term.detach() for name, term in terms.items()}
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
@@ -168,21 +170,22 @@ class PG2System:
         return image.clamp(-1, 1)
 
     def _against_discriminator(
-        self, source: Tensor, target: Tensor, pose: Tensor, mask: Tensor, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+        self, source: Tensor, target: Tensor, pose: Tensor, mask: Tensor, rate: float,
+        autocast: AbstractContextManager[Any],
+    ) -> dict[str, Tensor]:  # fmt: skip
         """The discriminator learns, then the network that makes the last image: G2, or G1 where there is no G2."""
         name = "g1" if self.g2 is None else "g2"
         terms = {}
         with autocast:
             generated = self._last_image(source, pose)
             terms["d_image"] = d_triplet(*self._logits(target, generated.detach(), source))
-        _update(self.optimisers["image"], terms["d_image"])
+        update(self.optimisers["image"], terms["d_image"], rate)
 
         self.discriminator.requires_grad_(False)
         with autocast:
             terms["g_image"] = g_adversarial(self._logits(target, generated, source)[1])
         terms[f"{name}_l1"] = g_masked_l1(generated, target, mask)
-        _update(self.optimisers[name], terms["g_image"] + self.row.masked_l1 * terms[f"{name}_l1"])
+        update(self.optimisers[name], terms["g_image"] + self.row.masked_l1 * terms[f"{name}_l1"], rate)
         self.discriminator.requires_grad_(True)
         return terms
 
@@ -439,9 +442,3 @@ def _glorot(network: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()

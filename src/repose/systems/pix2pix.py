@@ -19,11 +19,11 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.losses import d_adversarial, g_adversarial, g_l1
-from repose.models.layers import initialise
-from repose.models.patchgan import PatchGAN
+from repose.models.layers import Norm, initialise
+from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName, PerceptualLoss
-from repose.step import OptimiserSettings
+from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
 
 
@@ -42,16 +42,10 @@ class UNetSettings:
 
 
 @dataclass(frozen=True)
-class PatchSettings:
-    """The discriminator."""
+class PatchSettings(DiscriminatorSettings):
+    """The discriminator; its authors' has BatchNorm."""
 
-    width: int = 64
-    layers: int = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16
-
-    def __post_init__(self) -> None:
-        for name in ("width", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+    norm: Norm = "batch"
 
 
 @dataclass(frozen=True)
@@ -107,13 +101,9 @@ class Pix2Pix:
         d = row.discriminator
         self.networks: dict[str, nn.Module] = {
             "generator": UNet(channels, row.generator.width, downs),
-            "discriminator": PatchGAN(channels + 3, width=d.width, layers=d.layers, norm="batch"),
+            "discriminator": PatchGAN(channels + 3, width=d.width, layers=d.layers, norm=d.norm),
         }
-        o = row.optimiser
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(network.parameters(), o.learning_rate, o.betas)
-            for name, network in self.networks.items()
-        }
+        self.optimisers = row.optimiser.of(self.networks)
 
     def distribute(self) -> None:
         """See `systems.System`.
@@ -144,13 +134,13 @@ class Pix2Pix:
 
         with autocast:
             d_loss = d_adversarial(discriminator(real), discriminator(fake.detach()))
-        _update(self.optimisers["discriminator"], d_loss, rate)
+        update(self.optimisers["discriminator"], d_loss, rate)
 
         discriminator.requires_grad_(False)
         with autocast:
             g_loss = g_adversarial(discriminator(fake))
         l1 = g_l1(generated, target)
-        _update(self.optimisers["generator"], g_loss + self.row.l1 * l1, rate)
+        update(self.optimisers["generator"], g_loss + self.row.l1 * l1, rate)
         discriminator.requires_grad_(True)
         return {"d_adversarial": d_loss.detach(), "g_adversarial": g_loss.detach(), "l1": l1.detach()}
 
@@ -257,11 +247,3 @@ def build(row: Pix2PixRow, frame: Frame) -> Pix2Pix:
             f"width) at most {most} times. Lower it, or leave it out."
         )
     return Pix2Pix(row, downs or min(height, width).bit_length() - 1)
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()

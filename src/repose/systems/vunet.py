@@ -30,7 +30,7 @@ from repose.losses import g_l1
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName, PerceptualLoss
 from repose.models.vunet_inputs import PARTS, in_square, part_crops, resized, stickman, whole_torso
-from repose.step import OptimiserSettings
+from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
 
 LATENTS = 2  # sizes at which there are latents, from the lowest up
@@ -40,7 +40,7 @@ TO_BEGIN = 32  # photos to set the first weights by: the authors' four batches o
 
 
 @dataclass(frozen=True)
-class VUNetAdam(OptimiserSettings):
+class AdamSettings(OptimiserSettings):
     """Adam's rate falls linearly to 0 from the first hundredth of the steps on."""
 
     learning_rate: float = 1e-3
@@ -68,7 +68,7 @@ class VUNetRow(Row):
     kl: float = 1.0
     kl_from: float = 0.5  # until this share of the steps KL counts LEAST_KL of its weight; from there on it rises
     kl_until: float = 0.75  # from here on it counts in full
-    optimiser: VUNetAdam = field(default_factory=VUNetAdam)
+    optimiser: AdamSettings = field(default_factory=AdamSettings)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,10 +152,7 @@ class VUNetSystem:
         self.row, self.size, self.crop = row, size, size >> box
         self.vunet = VUNet(row.width, levels, box, row.dropout)
         self.networks: dict[str, nn.Module] = {"vunet": self.vunet}
-        o = row.optimiser
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            "vunet": torch.optim.Adam(self.vunet.parameters(), o.learning_rate, o.betas)
-        }
+        self.optimisers = row.optimiser.of(self.networks)
 
     def distribute(self) -> None:
         """See `systems.System`.
@@ -197,7 +194,7 @@ class VUNetSystem:
             terms["perceptual"] = perceptual(generated, target)
         weights = self.row.loss_weights() | {"kl": self.row.kl_weight(progress)}
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        _update(self.optimisers["vunet"], loss, self.row.optimiser.rate(progress))
+        update(self.optimisers["vunet"], loss, self.row.optimiser.rate(progress))
         return {name: term.detach() for name, term in terms.items()}
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
@@ -459,11 +456,3 @@ def kl_divergence(posterior: list[Tensor], prior: list[Tensor]) -> Tensor:
     """Of Gaussians with variance 1: half the squared distance of means (Q,C,h,w), summed over latents, mean over photos."""
     each = [(q.float() - p.float()).square().sum((1, 2, 3)) / 2 for q, p in zip(posterior, prior, strict=True)]
     return torch.stack(each).sum(0).mean()
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
