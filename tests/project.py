@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +29,19 @@ TINY: Mapping[str, Any] = {  # a few steps of small networks
 class Project:
     """The pipeline as a user has it: dvc.yaml and the code as they are, params.yaml with changed values alone."""
 
-    def __init__(self, folder: Path, changes: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = ()) -> None:
         self.folder = folder
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / name, folder / name)
+        for name in pipelines:  # of their own, beside the first
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("runs", "results", "street"))
         self.change(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         self.dvc("init", "--no-scm", "--quiet")
 
     def change(self, params: dict[str, Any], changes: Mapping[str, Any]) -> None:
         """Write params.yaml with other values of existing keys (named as `block.key`)."""
-        for path, value in changes.items():
-            *above, last = path.split(".")
-            block = params
-            for name in above:
-                block = block[name]
-            assert last in block or above[0] == "systems", f"{path} is no key of params.yaml"
-            block[last] = value
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        write_changed(self.folder / "params.yaml", params, changes)
 
     def set(self, **changes: Any) -> None:
         """Change values of the params as they stand (`__` for the dot)."""
@@ -72,3 +67,15 @@ class Project:
             for path in sorted((self.folder / folder).rglob("*"))
             if path.is_file()
         }
+
+
+def write_changed(path: Path, params: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Write params to a file, with other values of existing keys (named as `block.key`)."""
+    for key, value in changes.items():
+        *above, last = key.split(".")
+        block = params
+        for name in above:
+            block = block[name]
+        assert last in block or above[0] == "systems", f"{key} is no key of {path.name}"
+        block[last] = value
+    path.write_text(yaml.safe_dump(params, sort_keys=False))

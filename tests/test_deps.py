@@ -4,15 +4,20 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "repose"
-STAGES = {
-    name: stage.get("do", stage)  # of a foreach: what is done for each item
-    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+OTHERS = {  # stages of other pipelines, and the modules of repose.stages that they run
+    "table1": {
+        "street": ["download", "validate", "keypoints", "posemaps", "split"],
+        **dict.fromkeys(["train", "train-street"], ["train"]),
+        **dict.fromkeys(["evaluate", "evaluate-street", "baselines"], ["evaluate"]),
+        "table": ["table"],
+    },
 }
 # What decides no byte of a result: what people read at the terminal, and the version of the package.
 FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
@@ -48,9 +53,9 @@ def file_of(name: str) -> Path | None:
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
 
 
-def needed(stage: str) -> set[Path]:
-    """All that a stage imports, directly or not."""
-    found, waiting = set[Path](), [PACKAGE / "stages" / f"{stage}.py", ON_TOP]
+def needed(*stages: str) -> set[Path]:
+    """All that stages import, directly or not."""
+    found, waiting = set[Path](), [*(PACKAGE / "stages" / f"{stage}.py" for stage in stages), ON_TOP]
     while waiting:
         file = waiting.pop()
         if file not in found:
@@ -59,32 +64,47 @@ def needed(stage: str) -> set[Path]:
     return {file for file in found - FOR_PEOPLE if len(ast.parse(file.read_text()).body) > 1 or file.stem != "__init__"}
 
 
-def code_deps(stage: str) -> list[Path]:
-    return [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
+class Stage(NamedTuple):
+    """A stage of one of the pipelines."""
+
+    name: str
+    modules: list[str]  # of repose.stages
+    code: list[Path]  # its deps under src/
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_import_is_covered(stage: str) -> None:
-    deps = code_deps(stage)
-    missing = [file for file in needed(stage) if not any(dep == file or dep in file.parents for dep in deps)]
+def stages() -> Iterator[Stage]:
+    for folder in (ROOT, *(ROOT / name for name in OTHERS)):
+        for name, stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].items():
+            deps = [(folder / dep).resolve() for dep in stage.get("do", stage)["deps"]]  # do: of a foreach
+            modules = [name] if folder == ROOT else OTHERS[folder.name][name]
+            yield Stage(name, modules, [dep for dep in deps if ROOT / "src" in dep.parents])
+
+
+STAGES = list(stages())
+IDS = [f"{number} {stage.name}" for number, stage in enumerate(STAGES)]
+TEMPLATES = PACKAGE / "data" / "templates"  # read by report.py
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=IDS)
+def test_every_import_is_covered(stage: Stage) -> None:
+    missing = [file for file in needed(*stage.modules) if not {file, *file.parents} & set(stage.code)]
     assert not missing
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_dep_is_imported(stage: str) -> None:
-    files = needed(stage)
-    templates = PACKAGE / "data" / "templates"  # read by report.py
-    for dep in code_deps(stage):
-        if dep == templates:
+@pytest.mark.parametrize("stage", STAGES, ids=IDS)
+def test_every_dep_is_imported(stage: Stage) -> None:
+    files = needed(*stage.modules)
+    for dep in stage.code:
+        if dep == TEMPLATES:
             assert PACKAGE / "data" / "report.py" in files
         else:
-            assert any(dep == file or dep in file.parents for file in files), f"{stage} does not import {dep}"
+            assert any(dep == file or dep in file.parents for file in files), f"{stage.name} does not import {dep}"
 
 
 def test_templates_are_a_dep_of_every_stage_that_makes_pages() -> None:
-    with_pages = [stage for stage in STAGES if PACKAGE / "data" / "report.py" in needed(stage)]
-    assert with_pages == ["validate", "keypoints", "split"]
-    assert all("src/repose/data/templates" in STAGES[stage]["deps"] for stage in with_pages)
+    with_pages = [stage for stage in STAGES if PACKAGE / "data" / "report.py" in needed(*stage.modules)]
+    assert [stage.name for stage in with_pages] == ["validate", "keypoints", "split", "street"]
+    assert all(TEMPLATES in stage.code for stage in with_pages)
 
 
 def test_neither_dvc_nor_kfp_is_imported_by_what_trains_and_evaluates() -> None:

@@ -158,8 +158,10 @@ def evaluate(
 @app.command(rich_help_panel=TABLE1)
 def table(
     results: Annotated[Path, _folder("Holds DATA/SYSTEM/, as evaluate --system wrote them.")],
-    published: Annotated[Path, typer.Option(help="The paper's own Table 1, as a CSV.", metavar="FILE")],
     table: Annotated[Path, _folder("The table, its picture, a figure per data set, and what DVC plots.")],
+    published: Annotated[
+        Path | None, typer.Option(help="The paper's own Table 1, as a CSV, to stand beside.", metavar="FILE")
+    ] = None,
     params: Params = PARAMS,
 ) -> None:
     """Lay all systems side by side, in the layout of the paper's Table 1."""

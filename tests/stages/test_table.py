@@ -256,6 +256,15 @@ def test_published_numbers_have_columns_of_their_own(done: Path) -> None:
     assert "Published: Market-1501, split of PG2 (no list was published), protocol not named." in text
 
 
+def test_without_a_published_table_ours_stands_alone(results: Path, tmp_path: Path) -> None:
+    table.run(results=results, published=None, table=tmp_path / "table", settings=settings(data_sets={"fashion": ""}))
+    text = (tmp_path / "table" / "table.md").read_text()
+    assert text.startswith("# Side by side, budget demo\n")
+    assert "| row | ssim/pg2 |" in text
+    assert "ublished" not in text
+    assert not [name for name in pd.read_csv(tmp_path / "table" / "table.csv").columns if name.startswith("published")]
+
+
 def test_the_published_file_is_the_papers_table() -> None:
     printed = read_published(PRINTED, settings()).set_index(["data set", "system"])[["ssim", "is"]]
     page = (ROOT / "docs" / "paper.md").read_text().split("## Table 1\n")[1]

@@ -45,7 +45,7 @@ class TableSettings:
     """The block `table` of the params: what is laid side by side, and how sure its numbers are."""
 
     budget: str  # what the training was allowed, by name: demo, gpu, paper
-    data_sets: dict[str, str]  # folders of results, in order, each with the published data set that it stands beside
+    data_sets: dict[str, str]  # folders of results, in order, each with the published data set that it stands beside (or "")
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
     protocols: tuple[str, ...]  # of SSIM, columns in order; garment-de always follows
     reference: str  # the row that the others are compared with, on the same pairs
@@ -93,13 +93,13 @@ class Comparison(NamedTuple):
     lines: list[Line]
 
 
-def run(*, results: Path, published: Path, table: Path, settings: TableSettings) -> None:
-    """Lay the results in `results`/DATA/SYSTEM side by side; write the folder `table`.
+def run(*, results: Path, published: Path | None, table: Path, settings: TableSettings) -> None:
+    """Lay the results in `results`/DATA/SYSTEM side by side, and beside what was published; write the folder `table`.
 
     Raises:
         ReposeError: results are missing, damaged, without garment-de or not of the same pairs, or the disk is full.
     """
-    printed = read_published(published, settings)
+    printed = pd.DataFrame(columns=PUBLISHED) if published is None else read_published(published, settings)
     comparisons = [_compare(results, data, settings) for data in settings.data_sets]
     with whole_folder(table) as folder:
         records = [r for c in comparisons for r in _records(c, printed, settings)]
@@ -238,8 +238,9 @@ def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSetti
         record |= {"confidence": settings.confidence, "resamples": settings.resamples, "bootstrap seed": settings.seed}
         record |= {name: line.facts.get(name) for name in TRAINING if name != "parameters"}
         record["parameters"] = _parameters(line.facts)
-        record |= {"published data set": comparison.beside}
-        record |= {f"published {n}": None if paper is None else paper[n] for n in ("ssim", "is", "split", "protocol")}
+        if not printed.empty:
+            record |= {"published data set": comparison.beside}
+            record |= {f"published {n}": None if paper is None else paper[n] for n in ("ssim", "is", "split", "protocol")}
         yield record
 
 
@@ -268,11 +269,12 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _markdown(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings: TableSettings) -> str:
-    parts = [f"# Table 1, budget {settings.budget}", "\n".join(f"- {note}" for note in _notes(settings))]
+    title = "Side by side" if printed.empty else "Table 1"
+    parts = [f"# {title}, budget {settings.budget}", "\n".join(f"- {note}" for note in _notes(settings, printed))]
     for comparison in comparisons:
         parts += [
             f"## {comparison.data}",
-            f"{_protocol(comparison, settings)} {_published(comparison, printed)}",
+            f"{_protocol(comparison, settings)}{_published(comparison, printed)}",
             _score_rows(comparison, printed, settings),
             f"### {comparison.data}: difference to {settings.reference}",
             _difference_rows(comparison, settings),
@@ -283,17 +285,20 @@ def _markdown(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings
     return "\n\n".join(parts) + "\n"
 
 
-def _notes(settings: TableSettings) -> list[str]:
-    """What holds of all our numbers."""
-    return [
+def _notes(settings: TableSettings, printed: pd.DataFrame) -> list[str]:
+    """What holds of all numbers."""
+    ours = [
         "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so garment-de "
         "stands beside it: mean CIEDE2000 inside the target's torso, lower is better.",
         f"In brackets: the {_percent(settings)} bootstrap interval over test pairs ({settings.resamples:,} resamples, seed "
         f"{settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
         "new items would be wider; and it is of one training run each, so it says nothing of other training seeds.",
-        "Published numbers are the paper's own, of real photos, its split and a protocol that it does not name: they have "
-        "columns of their own and are not to be compared with ours.",
     ]  # fmt: skip
+    theirs = (
+        "Published numbers are the paper's own, of real photos, its split and a protocol that it does not name: they have "
+        "columns of their own and are not to be compared with ours."
+    )
+    return ours if printed.empty else [*ours, theirs]
 
 
 def _percent(settings: TableSettings) -> str:
@@ -320,17 +325,20 @@ def _seeds(comparison: Comparison) -> str:
 
 
 def _published(comparison: Comparison, printed: pd.DataFrame) -> str:
+    if printed.empty:
+        return ""
     rows = printed[printed["data set"] == comparison.beside]
     splits, protocols = ("; ".join(rows[name].unique()) for name in ("split", "protocol"))
-    return f"Published: {comparison.beside}, split {splits}, protocol {protocols}."
+    return f" Published: {comparison.beside}, split {splits}, protocol {protocols}."
 
 
 def _score_rows(comparison: Comparison, printed: pd.DataFrame, settings: TableSettings) -> str:
-    head = ["row", "in the paper", "published SSIM", "published IS", *settings.metrics]
+    published = [] if printed.empty else ["in the paper", "published SSIM", "published IS"]
+    head = ["row", *published, *settings.metrics]
     rows = []
     for line in comparison.lines:
         paper = _of(printed, line.system, comparison.beside)
-        told = ["", "", ""] if paper is None else [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"]
+        told = [""] * len(published) if paper is None else [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"]
         ours = [_shown(m, i) for m, i in line.scores.items()] or [NOT_TRAINED, *[""] * (len(settings.metrics) - 1)]
         rows.append([line.system, *told, *ours])
     return _rows(head, rows)
@@ -412,7 +420,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _sheet(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings: TableSettings) -> np.ndarray:
     """The table in the paper's layout: the published numbers, then ours for each data set; the best trained is marked."""
-    published = list(dict.fromkeys(comparison.beside for comparison in comparisons))
+    published = [] if printed.empty else list(dict.fromkeys(comparison.beside for comparison in comparisons))
     groups = [
         Group("", ["Methods"]),
         *(Group(f"published, {data}", ["SSIM", "IS"]) for data in published),
@@ -428,8 +436,8 @@ def _sheet(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings: T
         cells += [cell for data in published for cell in _printed_cells(_of(printed, name, data))]
         cells += [cell for comparison in comparisons for cell in _own_cells(comparison, name, settings)]
         rows.append(cells)
-    notes = [f"{c.data}: {_protocol(c, settings)} {_published(c, printed)}" for c in comparisons]
-    return draw_sheet(groups, rows, [*notes, *_notes(settings), "Tinted: the best of the trained rows in its column."])
+    notes = [f"{c.data}: {_protocol(c, settings)}{_published(c, printed)}" for c in comparisons]
+    return draw_sheet(groups, rows, [*notes, *_notes(settings, printed), "Tinted: the best of the trained rows in its column."])
 
 
 def _title(comparison: Comparison, settings: TableSettings) -> str:

@@ -1,0 +1,144 @@
+"""What `make table1` does, with fewer mannequins, rows and steps; and that each budget holds every row."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from project import ROOT, TINY, Project, write_changed
+from repose import systems
+from repose.data.frame import Frame
+from repose.settings import block
+from repose.stages.download import DownloadSettings
+from repose.stages.evaluate import EvaluateSettings
+from repose.stages.keypoints import KeypointsSettings
+from repose.stages.posemaps import PosemapsSettings
+from repose.stages.split import SplitSettings
+from repose.stages.table import TableSettings
+from repose.stages.train import TrainSettings
+from repose.stages.validate import ValidateSettings
+
+TABLE1 = ROOT / "table1"
+BUDGETS = sorted(path.parent.name for path in TABLE1.glob("*/fashion.yaml"))
+FILES = [f"{budget}/{data}.yaml" for budget in BUDGETS for data in ("fashion", "street")]
+ROWS = ["pix2pix", "paper-m"]
+QUICK = {
+    "train.threads": 1, "evaluate.threads": 1, "evaluate.picture_pairs": 2, "evaluate.pairs": 6,
+    **{f"systems.{name}.steps": 2 for name in ROWS},
+    **{f"systems.{name}.generator.width": 4 for name in ROWS},
+    **{f"systems.{name}.discriminators.width": 4 for name in ["paper-m"]},
+}  # fmt: skip
+STREET = {"download.mannequin.items": 8, "split.min_train_pairs": 4, "split.min_test_pairs": 4}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    changes = TINY | {"download.mannequin.items": 24, "split.min_test_pairs": 4}
+    project = Project(tmp_path_factory.mktemp("project"), changes, ["table1"])
+    params = read("params.yaml")
+    params["systems"] = params["table"]["systems"] = ROWS
+    params["table"]["protocols"] = ["pg2", "pose-gan"]  # the images are too small for the third
+    (project.folder / "table1" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    set_rows(project, "fashion", QUICK)
+    set_rows(project, "street", QUICK | STREET)
+    return project
+
+
+@pytest.fixture(scope="module")
+def ran(project: Project) -> list[str]:
+    """The stages that the first run ran."""
+    return stages_run(project.dvc("repro", "table1/dvc.yaml"))
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((TABLE1 / name).read_text())
+    return content
+
+
+def set_rows(project: Project, data: str, changes: dict[str, Any]) -> None:
+    write_changed(project.folder / "table1" / "demo" / f"{data}.yaml", read(f"demo/{data}.yaml"), changes)
+
+
+def stages_run(output: str) -> list[str]:
+    return [line.split("'")[1].removeprefix("table1/dvc.yaml:") for line in output.splitlines() if "Running stage" in line]
+
+
+@pytest.mark.slow
+def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ran: list[str]) -> None:
+    own = {f"{stage}{data}@{row}" for stage in ("train", "evaluate") for data in ("", "-street") for row in ROWS}
+    shared = {"download", "validate", *(f"{stage}@{part}" for stage in ("keypoints", "posemaps") for part in (0, 1)), "split"}
+    assert set(ran) == own | shared | {"street", "baselines@fashion", "baselines@street", "table"}
+    assert len(ran) == len(set(ran))
+    table = pd.read_csv(project.folder / "table1" / "table" / "table.csv").set_index(["data set", "system"])
+    assert set(table.index.levels[0]) == {"fashion", "street"}
+    wanted = ["real data", "copy source", "mean of sources", *ROWS]
+    for data in ("fashion", "street"):
+        assert list(table.loc[data].index) == wanted
+        assert table.loc[data, ["ssim/pg2", "garment-de", "garment-de low", "split", "budget"]].notna().all(axis=None)
+        assert table.loc[data].loc[ROWS, ["seed", "images", "optimiser"]].notna().all(axis=None)
+    made = {path.name for path in (project.folder / "table1" / "table").iterdir()}
+    assert {"table.md", "table.png", "figure-fashion.png", "figure-street.png"} <= made
+
+
+@pytest.mark.slow
+def test_editing_one_block_runs_that_row_alone_again(project: Project, ran: list[str]) -> None:
+    set_rows(project, "street", QUICK | STREET | {"systems.pix2pix.steps": 3})
+    again = stages_run(project.dvc("repro", "table1/dvc.yaml"))
+    assert len(ran) > len(again)
+    assert again == ["train-street@pix2pix", "evaluate-street@pix2pix", "table"]
+    assert stages_run(project.dvc("repro", "table1/dvc.yaml")) == []
+
+
+def test_the_table_names_every_row_of_the_published_one_and_ours() -> None:
+    params = read("params.yaml")
+    printed = pd.read_csv(TABLE1 / "published.csv")["system"]
+    settings = block(params, "table", TableSettings, "params.yaml")
+    assert set(settings.systems) == set(printed) - {"real data"} | {"attend"}
+    assert params["systems"] == list(settings.systems)
+    assert settings.budget == params["budget"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_budget_holds_rows_that_build(name: str) -> None:
+    params = read(name)
+    block(params, "train", TrainSettings, name)
+    block(params, "evaluate", EvaluateSettings, name)
+    if name.endswith("street.yaml"):
+        for stage, kind in STREET_STAGES.items():
+            block(params, stage, kind, name)
+    wanted = LARGE_ROWS if name.startswith("gpu-256") else read("params.yaml")["systems"]
+    assert sorted(params["systems"]) == sorted(wanted)
+    for row in params["systems"]:
+        built = systems.row(params["systems"][row], f"{name}: systems.{row}")
+        assert systems.build(built, frame_of(params, name)).networks
+
+
+def frame_of(params: dict[str, Any], name: str) -> Frame:
+    """The street's own size; of fashion, the pipeline's, or the large one."""
+    if "posemaps" in params:
+        return Frame(params["posemaps"]["height"], params["posemaps"]["width"])
+    return Frame(128, 88) if name.startswith(("demo", "gpu/")) else Frame(256, 256)
+
+
+STREET_STAGES: dict[str, Any] = {
+    "download": DownloadSettings, "validate": ValidateSettings, "keypoints": KeypointsSettings,
+    "posemaps": PosemapsSettings, "split": SplitSettings,
+}  # fmt: skip
+LARGE_ROWS = ["paper-s", "paper-m", "vunet", "attend"]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("demo")])
+def test_in_the_demo_every_row_makes_as_many_images(name: str) -> None:
+    """The same items, all of their photos as targets, as many steps."""
+    rows = [systems.row(entry, name) for entry in read(name)["systems"].values()]
+    assert len({(row.steps, row.items_per_step, row.most_photos, row.targets) for row in rows}) == 1
+
+
+def test_no_file_of_a_budget_is_left_over() -> None:
+    assert sorted(str(path.relative_to(TABLE1)) for path in TABLE1.glob("*/*.yaml")) == sorted(FILES)
+
+
+def test_each_data_set_of_the_table_has_its_stages() -> None:
+    stages = yaml.safe_load((TABLE1 / "dvc.yaml").read_text())["stages"]
+    assert set(stages["baselines"]["foreach"]) == set(read("params.yaml")["table"]["data_sets"])
