@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "repose"
 OTHERS = {  # stages of other pipelines, and the modules of repose.stages that they run
     "table1": {
         "street": ["download", "validate", "keypoints", "posemaps", "split"],
-        **dict.fromkeys(["train", "train-street"], ["train"]),
-        **dict.fromkeys(["evaluate", "evaluate-street", "baselines"], ["evaluate"]),
+        **{stage: ["train"] for stage in ("train", "train-street")},
+        **{stage: ["evaluate"] for stage in ("evaluate", "evaluate-street", "baselines")},
         "table": ["table"],
     },
 }

@@ -61,13 +61,20 @@ def set_rows(project: Project, data: str, changes: dict[str, Any]) -> None:
 
 
 def stages_run(output: str) -> list[str]:
-    return [line.split("'")[1].removeprefix("table1/dvc.yaml:") for line in output.splitlines() if "Running stage" in line]
+    return [
+        line.split("'")[1].removeprefix("table1/dvc.yaml:") for line in output.splitlines() if "Running stage" in line
+    ]
 
 
 @pytest.mark.slow
 def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ran: list[str]) -> None:
     own = {f"{stage}{data}@{row}" for stage in ("train", "evaluate") for data in ("", "-street") for row in ROWS}
-    shared = {"download", "validate", *(f"{stage}@{part}" for stage in ("keypoints", "posemaps") for part in (0, 1)), "split"}
+    shared = {
+        "download",
+        "validate",
+        *(f"{stage}@{part}" for stage in ("keypoints", "posemaps") for part in (0, 1)),
+        "split",
+    }
     assert set(ran) == own | shared | {"street", "baselines@fashion", "baselines@street", "table"}
     assert len(ran) == len(set(ran))
     table = pd.read_csv(project.folder / "table1" / "table" / "table.csv").set_index(["data set", "system"])

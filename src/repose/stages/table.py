@@ -45,7 +45,9 @@ class TableSettings:
     """The block `table` of the params: what is laid side by side, and how sure its numbers are."""
 
     budget: str  # what the training was allowed, by name: demo, gpu, paper
-    data_sets: dict[str, str]  # folders of results, in order, each with the published data set that it stands beside (or "")
+    data_sets: dict[
+        str, str
+    ]  # folders of results, in order, each with the published data set that it stands beside (or "")
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
     protocols: tuple[str, ...]  # of SSIM, columns in order; garment-de always follows
     reference: str  # the row that the others are compared with, on the same pairs
@@ -240,7 +242,9 @@ def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSetti
         record["parameters"] = _parameters(line.facts)
         if not printed.empty:
             record |= {"published data set": comparison.beside}
-            record |= {f"published {n}": None if paper is None else paper[n] for n in ("ssim", "is", "split", "protocol")}
+            record |= {
+                f"published {n}": None if paper is None else paper[n] for n in ("ssim", "is", "split", "protocol")
+            }
         yield record
 
 
@@ -437,7 +441,9 @@ def _sheet(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings: T
         cells += [cell for comparison in comparisons for cell in _own_cells(comparison, name, settings)]
         rows.append(cells)
     notes = [f"{c.data}: {_protocol(c, settings)}{_published(c, printed)}" for c in comparisons]
-    return draw_sheet(groups, rows, [*notes, *_notes(settings, printed), "Tinted: the best of the trained rows in its column."])
+    return draw_sheet(
+        groups, rows, [*notes, *_notes(settings, printed), "Tinted: the best of the trained rows in its column."]
+    )
 
 
 def _title(comparison: Comparison, settings: TableSettings) -> str:
