@@ -41,6 +41,12 @@ def test_a_score_is_read_to_the_last_digit(tmp_path: Path) -> None:
     assert read_result(folder).pairs["garment-de"].tolist() == [value, value]
 
 
+def test_what_a_source_hides_is_a_number_and_missing_where_it_is_empty_or_of_an_earlier_repose(tmp_path: Path) -> None:
+    assert read_result(write(tmp_path / "new", PAIRS.assign(hidden=[None, 0.25]))).pairs["hidden"].tolist()[1] == 0.25
+    assert read_result(tmp_path / "new").pairs["hidden"].isna().tolist() == [True, False]
+    assert read_result(write(tmp_path / "old")).pairs["hidden"].isna().all()
+
+
 @pytest.mark.parametrize("name", ["system", *PROTOCOL, *TRAINING])
 def test_a_missing_fact_is_named(tmp_path: Path, name: str) -> None:
     folder = without(write(tmp_path / "attend"), name)

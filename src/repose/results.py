@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import read_json, read_table
+from repose.data.records import HIDDEN, read_json, read_table
 from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
 
 BASELINES = "baselines"  # what needs no training: a folder of results of its own
+COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
 GARMENT_DE = "garment-de"
 PROTOCOL = ("split", "size", "crop", "pairs")  # facts that results must share to stand beside each other
 TRAINING = (
@@ -29,6 +30,11 @@ class Result(NamedTuple):
 
     facts: dict[str, Any]
     pairs: pd.DataFrame
+
+
+def with_one_source(system: str) -> str:
+    """The row, in a system's own results, of the system with the pair's source alone."""
+    return f"{system}, 1 source"
 
 
 def read_result(folder: Path) -> Result:
@@ -48,9 +54,9 @@ def read_result(folder: Path) -> Result:
 
 
 def _read_pairs(path: Path) -> pd.DataFrame:
-    """Text, but for the scores, which are float64 to the last digit, and NaN where there is none."""
+    """Text, but for the scores and HIDDEN, which are float64 to the last digit, and NaN where there is none."""
     pairs = read_table(path, ("system", "from", "to"))
-    scores = [name for name in map(str, pairs.columns) if name == GARMENT_DE or name.startswith("ssim/")]
+    scores = [name for name in map(str, pairs.columns) if name in (GARMENT_DE, HIDDEN) or name.startswith("ssim/")]
     try:
         numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
     except ValueError as error:
@@ -62,4 +68,4 @@ def _read_pairs(path: Path) -> pd.DataFrame:
         )
     for name, values in numbers.items():
         pairs[name] = values
-    return pairs
+    return pairs if HIDDEN in pairs else pairs.assign(**{HIDDEN: np.nan})  # of an earlier repose

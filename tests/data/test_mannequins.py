@@ -20,6 +20,7 @@ from repose.data.mannequins.photo import photo_of
 from repose.data.mannequins.render import Camera, Light, Rendering, _nearest, blurred, render
 from repose.data.mannequins.wardrobe import CLOSE, Chance, Outfit, Shoes, outfit, plain, tee, trousers
 from repose.data.skeleton import JOINT, JOINTS, TORSO
+from repose.data.visibility import hidden, to_text
 from repose.errors import ReposeError
 from repose.settings import build
 
@@ -266,7 +267,8 @@ def test_keypoints_csv_is_pose_gans(fashion_files, fashion):
 def test_figures_csv_tells_the_truth(fashion_files, fashion):
     rows = list(csv.DictReader(io.StringIO(dict(fashion_files)["figures.csv"].decode())))
     assert [row["name"] for row in rows] == [photo.name for item in fashion for photo in item]
-    assert list(rows[0]) == ["name", "item", "yaw_degrees", "front_share", "figure_share"]
+    assert list(rows[0]) == ["name", "item", "yaw_degrees", "front_share", "figure_share", "visible"]
+    assert [row["visible"] for row in rows] == [photo.truth.visible for item in fashion for photo in item]
     assert all(0 <= float(r["yaw_degrees"]) < 360 and 0.03 < float(r["figure_share"]) < 0.7 for r in rows)
     front = [float(r["front_share"]) for r in rows if "1front" in r["name"]]
     back = [float(r["front_share"]) for r in rows if "3back" in r["name"]]
@@ -414,6 +416,7 @@ def test_a_figure_out_of_sight_is_an_empty_picture():
     assert picture.coverage.max() == 0
     assert np.isnan(picture.keypoints).all()
     assert np.isnan(picture.front_share)
+    assert not picture.visible.any()
 
 
 def test_a_print_on_the_chest_is_seen_from_the_front_only():
@@ -448,6 +451,91 @@ def test_a_back_unlike_the_front_shows_from_behind_and_half_from_the_side():
     assert front.front_share > 0.9
     assert 0.3 < side.front_share < 0.7
     assert back.front_share < 0.1
+
+
+def hidden_from(figure: Figure, source: float, target: float) -> float:
+    return hidden(to_text(view(figure, source).visible), to_text(view(figure, target).visible))
+
+
+@pytest.mark.parametrize("shape", [WOMAN, MAN], ids=["woman", "man"])
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_photo_hides_the_more_of_another_the_further_the_person_turns(shape, way):
+    figure = in_tee(shape)
+    shares = [hidden_from(figure, way * yaw, 0) for yaw in (0, 30, 60, 90, 180)]
+    assert shares[0] == 0
+    assert shares == sorted(set(shares))
+    assert shares[1] < 0.15 < 0.25 < shares[2] < 0.5 < shares[3] < 0.9
+    assert shares[4] == 1
+    assert hidden_from(figure, 0, way * 180) == 1
+
+
+def test_cells_are_told_apart_alike_in_a_small_image():
+    """What is in sight is measured against the cell's own size, so the size of the image decides little."""
+    figure, body = in_tee(), posed(in_tee(), upright(20))
+    small = Camera(height=128, width=87, scale=120, x=43, y=64, level=0.5, distance=4, pitch=0)
+    one, other = view(figure, 20).visible, render(figure, body, small, LIGHT).visible
+    assert (one == other).mean() > 0.93
+    assert abs(int(one.sum()) - int(other.sum())) < 8
+
+
+def in_sight_by_rays(figure: Figure, yaw: float) -> np.ndarray:
+    """The share of each cell that is in sight, face on: each triangle's middle is out of sight if anything lies before it."""
+    body, eye = posed(figure, upright(yaw)), np.array((0, 0.5, 4.0))  # the camera of `view`
+    corners = body.points.T.astype(np.float64)[figure.triangles.T]  # (t, 3, 3)
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    across = np.cross(one, two)  # twice the area
+    share = np.zeros(len(figure.cell_areas))
+    for number in np.flatnonzero(figure.cell):
+        middle = corners[number].mean(0)
+        ray = eye - middle
+        facing = -across[number] @ ray / np.linalg.norm(ray) / 2  # clockwise in an image: the normal points away
+        if facing <= 0:
+            continue
+        # Moller and Trumbore's test of the ray against every triangle.
+        side = np.cross(ray, two)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = 1 / (one * side).sum(1)
+            start = middle - corners[:, 0]
+            u = (start * side).sum(1) * scale
+            turned = np.cross(start, one)
+            v, t = turned @ ray * scale, (turned * two).sum(1) * scale
+            before = (u > 0) & (v > 0) & (u + v < 1) & (t > 1e-4)
+        share[figure.cell[number]] += 0 if before.any() else facing
+    return share[1:] / figure.cell_areas[1:]
+
+
+@pytest.mark.parametrize("yaw", [0, 70, 180])
+def test_cells_in_sight_are_those_that_rays_from_the_camera_reach(yaw):
+    figure = in_tee()
+    found, share = view(figure, yaw).visible, in_sight_by_rays(figure, yaw)
+    assert found.shape == (192,)
+    assert found[share > 0.35].all()
+    assert not found[share < 0.15].any()
+    assert ((share > 0.35) | (share < 0.15)).mean() > 0.85
+
+
+def test_each_garment_of_the_torso_has_cells_of_its_own():
+    """The jacket hides the tee's back, and the tee fills the gap of the jacket's front."""
+    chance = Chance(np.random.default_rng(0), np.random.default_rng(0))
+    top = replace(tee(chance, woman=False), sleeve=0.1, hem=0.5)
+    jacket = replace(top, gap=20.0, fit=replace(CLOSE, ease=0.02), sleeve=0.3, neckline="crew")
+    clothes = Outfit(top, jacket, trousers(chance, False, calm=True), Shoes("shoe", RED, RED, None))
+    figure = dressed(MAN, LOOK, clothes, 1.0, np.random.default_rng(0))
+    front, back = (view(figure, yaw).visible.reshape(2, 12, 16).any(1) for yaw in (0, 180))  # garment, azimuth
+    assert front[0, 7:9].all()  # of the tee, the middle of the front
+    assert front[1, 5:7].any()
+    assert not front[:, [0, 15]].any()
+    assert not back[0].any()
+    assert back[1, [0, 15]].all()
+
+
+def test_the_inside_of_a_garment_shows_none_of_its_cells():
+    """From below one looks into a wide dress; its back's outside stays out of sight."""
+    figure = in_tee(hem=0.3, fit=replace(CLOSE, flare=0.5, flare_from=0.6), sleeve=0.0)
+    camera = Camera(height=256, width=174, scale=240, x=86.5, y=128, level=0.5, distance=4, pitch=-35)
+    visible = render(figure, posed(figure, upright(0)), camera, LIGHT).visible.reshape(12, 16)
+    assert visible[-1, 6:10].all()
+    assert not visible[:, [0, 1, 14, 15]].any()
 
 
 def test_the_torso_has_no_holes():

@@ -21,6 +21,7 @@ from repose.data.records import (
     read_parts,
     read_parts_keypoints,
     read_table,
+    shares,
     write_json,
     write_keypoints,
     write_table,
@@ -86,6 +87,22 @@ def test_tables_that_cannot_be_read_are_told(tmp_path: Path, content: str | byte
         (tmp_path / "pairs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ReposeError, match=message):
         read_table(tmp_path / "pairs.csv", PAIRS)
+
+
+def test_shares_are_numbers_and_missing_where_empty() -> None:
+    table = pd.DataFrame({"hidden": ["0.25", "", "1", "0"]})
+    found = shares(table, "hidden", Path("pairs.csv"))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [0.25, np.nan, 1, 0])
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    ("1.01", "hidden should be from 0 to 1, or empty"), ("-1", "hidden should be from 0 to 1, or empty"),
+    ("inf", "hidden should be from 0 to 1, or empty"), ("some", "could not convert string to float: 'some'"),
+])  # fmt: skip
+def test_shares_that_are_none_are_damage(value: str, message: str) -> None:
+    with pytest.raises(ReposeError, match=rf"pairs\.csv is damaged \({message}\)\. Restore it"):
+        shares(pd.DataFrame({"hidden": [value]}), "hidden", Path("pairs.csv"))
 
 
 # ---- keypoints ----

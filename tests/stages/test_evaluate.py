@@ -36,9 +36,9 @@ from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics.garment import garment_de
-from repose.results import BASELINES, EXAMPLES, read_result
+from repose.results import BASELINES, COPY, EXAMPLES, MEAN, REAL, read_result
 from repose.stages import evaluate, posemaps, table
-from repose.stages.evaluate import COPY, MEAN, REAL, EvaluateSettings
+from repose.stages.evaluate import EvaluateSettings
 from repose.stages.table import TableSettings
 from repose.step import AdversarialSystem
 
@@ -125,6 +125,46 @@ def test_a_system_of_one_source_has_one_row(data: Data, runs: Path, tmp_path: Pa
 def test_single_source_off_leaves_those_rows_out(data: Data, runs: Path, tmp_path: Path) -> None:
     evaluated(data, runs, tmp_path, systems=["attend", "paper-s"], single_source=False)
     assert list(pd.read_csv(tmp_path / "results" / "table.csv")["system"]) == [COPY, MEAN, "attend", "paper-s"]
+
+
+def test_every_row_says_of_each_pair_what_its_source_hides(data: Data, done: Path) -> None:
+    """As the split says, and the fabricated photos are mannequins, of which the renderer tells."""
+    split = pd.read_csv(data.split / "test-pairs.csv")
+    assert split["hidden"].between(0, 1).all()
+    assert split["hidden"].nunique() > 5
+    for system in (COPY, MEAN, "paper-m", "attend, 1 source"):
+        own = pairs_of(done, system)
+        assert list(own)[:5] == ["system", "from", "to", "hidden", "sources"]
+        assert own[["from", "to", "hidden"]].equals(split)
+
+
+def test_what_nobody_knows_stays_empty(data: Data, runs: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split"
+    shutil.copytree(data.split, split)
+    pairs = pd.read_csv(split / "test-pairs.csv")
+    pairs.assign(hidden=pairs["hidden"].where(pairs.index % 3 != 0)).to_csv(split / "test-pairs.csv", index=False)
+    evaluate.run(
+        folders=data._replace(split=split).to_evaluate(runs), results=tmp_path / BASELINES,
+        settings=settings("evaluate", EvaluateSettings, pairs=7), system=BASELINES,
+    )  # fmt: skip
+    own = read_result(tmp_path / BASELINES).pairs
+    assert own["hidden"].isna().tolist() == [number % 3 == 0 for number in chosen(len(pairs), 7)] * 3
+
+
+def chosen(number: int, most: int) -> list[int]:
+    """At most so many of a number of pairs, evenly spread."""
+    return [round(place * (number - 1) / (most - 1)) for place in range(most)]
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "much"])
+def test_what_a_source_hides_is_a_share(
+    data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]], value: str
+) -> None:
+    split = tmp_path / "split"
+    shutil.copytree(data.split, split)
+    pairs = read_table(split / "test-pairs.csv", PAIRS)
+    pairs.assign(hidden=value).to_csv(split / "test-pairs.csv", index=False)
+    fails(data._replace(split=split), runs, before, r"test-pairs\.csv is damaged \(.*(0 to 1|much)")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -376,7 +416,7 @@ def test_a_run_of_another_size_is_named(
 def test_no_pair_is_an_error(data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]) -> None:
     split = tmp_path / "split"
     shutil.copytree(data.split, split)
-    (split / "test-pairs.csv").write_text("from,to\n")
+    (split / "test-pairs.csv").write_text("from,to,hidden\n")
     fails(data._replace(split=split), runs, before, r"test-pairs\.csv has no pair, so there is nothing to evaluate")
 
 

@@ -53,6 +53,7 @@ class Split:
     items: pd.DataFrame
     train: pd.DataFrame
     test: pd.DataFrame
+    hidden: list[str]  # of the test pairs
     record: dict[str, Any]
 
     def items_of(self, part: str) -> set[str]:
@@ -64,8 +65,10 @@ class Split:
 
 def read(folder: Path) -> Split:
     items = read_table(folder / "items.csv", ["part", "item", "name"])
-    pairs = [read_table(folder / f"{part}-pairs.csv", ["from", "to"]) for part in ("train", "test")]
-    return Split(items, *pairs, read_json(folder / "split.json"))
+    train, test = (read_table(folder / f"{part}-pairs.csv", ["from", "to"]) for part in ("train", "test"))
+    assert list(train) == ["from", "to"]
+    assert list(test) == ["from", "to", "hidden"]
+    return Split(items, train, test[["from", "to"]], test["hidden"].tolist(), read_json(folder / "split.json"))
 
 
 def split(
@@ -126,6 +129,68 @@ def test_pg2_tests_on_the_garments_that_a_list_names(tmp_path: Path) -> None:
     assert len(found.train) == 3 * 2 + 2
     two = [name(2, "1_front"), name(2, "2_side")]
     assert set(found.test.itertuples(index=False, name=None)) == set(itertools.permutations(two, 2))
+
+
+VISIBLE = {"1_front": "f0f0", "2_side": "3c3c", "3_back": "0f00"}
+
+
+def figures(*rows: str, header: str = "name,item,visible") -> str:
+    return "".join(f"{row}\n" for row in (header, *rows))
+
+
+def split_with_figures(folder: Path, text: str, path: str = "figures.csv") -> Split:
+    """Three photos of garment 2 to test on, beside a renderer's truth."""
+    files = {"x/new_split.csv": f"name\n{name(2, '2_side')}\n", path: text}
+    return split(folder, garment(1) + garment(2), replace(PG2, test_list="new_split.csv"), files=files)
+
+
+def hidden_by_ends(found: Split) -> dict[tuple[str, str], str]:
+    view_of = {name(2, view): view for view in VIEWS}
+    ends = zip(found.test["from"].map(view_of), found.test["to"].map(view_of), strict=True)
+    return dict(zip(ends, found.hidden, strict=True))
+
+
+def test_test_pairs_say_what_share_of_the_target_their_source_hides(tmp_path: Path) -> None:
+    rows = [f"{name(2, view)},2,{visible}" for view, visible in VISIBLE.items()]
+    found = split_with_figures(tmp_path, figures(*rows), "mannequins/figures.csv")
+    assert hidden_by_ends(found) == {
+        ("1_front", "2_side"): "0.5000", ("1_front", "3_back"): "1.0000", ("2_side", "1_front"): "0.5000",
+        ("2_side", "3_back"): "0.5000", ("3_back", "1_front"): "1.0000", ("3_back", "2_side"): "0.7500",
+    }  # fmt: skip
+
+
+def test_a_photo_without_truth_and_a_target_that_shows_nothing_leave_hidden_empty(tmp_path: Path) -> None:
+    found = split_with_figures(tmp_path, figures(f"{name(2, '1_front')},2,ff", f"{name(2, '2_side')},2,00"))
+    shares = hidden_by_ends(found)
+    assert shares.pop(("2_side", "1_front")) == "1.0000"
+    assert set(shares.values()) == {""}
+
+
+def test_without_a_renderers_truth_hidden_is_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = split(tmp_path, garment(1) + garment(2), replace(PG2, test_list="l.csv"), files={"l.csv": garment(2)[0]})
+    assert set(found.hidden) == {""}
+    assert "Warning" not in capfd.readouterr().err
+
+
+def test_an_old_figures_csv_is_a_warning_and_hidden_is_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = split_with_figures(tmp_path, figures(f"{name(2, '1_front')},2,0.9", header="name,item,front_share"))
+    assert set(found.hidden) == {""}
+    said = " ".join(capfd.readouterr().err.split())
+    assert "Warning: figures.csv has no columns name and visible" in said
+    assert "Render the mannequins again: `dvc repro --force download`" in said
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (figures(f"{name(2, '1_front')},2,ff", f"{name(2, '2_side')},2,fff0"), "fff0 has 16 cells and ff 8"),
+    (figures(f"{name(2, '1_front')},2,zz", f"{name(2, '2_side')},2,ff"), "non-hexadecimal"),
+    (" \n", "No columns to parse from file"),
+])  # fmt: skip
+def test_a_damaged_figures_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(
+        ReposeError, match=rf"figures\.csv in the source is damaged \(.*{message}.*Render the mannequins"
+    ):
+        split_with_figures(tmp_path, text)
+    assert not (tmp_path / "split").exists()
 
 
 def test_without_a_list_whole_garments_of_pg2s_categories_are_drawn_and_the_mode_says_so(tmp_path: Path) -> None:

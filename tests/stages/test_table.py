@@ -29,8 +29,10 @@ BLOCK: Mapping[str, Any] = {
     "budget": "demo", "data_sets": {"fashion": "DeepFashion", "street": "Market-1501"},
     "systems": ["pix2pix", "paper-s", "paper-m", "attend"], "protocols": ["pg2", "win51"], "reference": "paper-m",
     "resamples": 300, "confidence": 0.9, "seed": 5, "figure_pairs": 3,
+    "gains": [["paper-m", "paper-s"], ["attend", "attend, 1 source"], ["mean of sources", "copy source"]],
 }  # fmt: skip
 PROTOCOL = {"split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS}
+HIDDEN = np.arange(PAIRS) / (PAIRS - 1)  # 3 pairs below 0.1, 9 from there to 0.5, 12 above
 NO_TORSO = 3  # pairs of the data set
 
 
@@ -51,6 +53,7 @@ def scores_of(system: str, data: str, level: float) -> pd.DataFrame:
     names = [pair(number) for number in range(PAIRS)]
     return pd.DataFrame({
         "system": system, "from": [n[0] for n in names], "to": [n[1] for n in names], "sources": 1,
+        "hidden": HIDDEN if data == "fashion" else np.nan,
         "ssim/pg2": level + hard + noise[:, 0], "ssim/pose-gan": 0.5, "ssim/win51": level + 0.1 + hard, "garment-de": garment,
         "split": "pg2-like",
     })  # fmt: skip
@@ -174,7 +177,7 @@ def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
 def test_the_table_is_what_is_promised(done: Path) -> None:
     made = {str(path.relative_to(done / "table")) for path in (done / "table").rglob("*") if path.is_file()}
     figures = {"figure-fashion.png", "figure-street.png"}
-    assert made == {"table.md", "table.csv", "table.png", "plots/scores.csv"} | figures
+    assert made == {"table.md", "table.csv", "gains.csv", "table.png", "plots/scores.csv"} | figures
 
 
 def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
@@ -422,6 +425,94 @@ def test_the_terminal_names_table_and_figures(results: Path, capfd: pytest.Captu
     assert said.out == ""
 
 
+# What more sources gain where the first one hides.
+
+
+def add_one_source(results: Path, data: str = "fashion", system: str = "attend") -> pd.DataFrame:
+    """As evaluate.single_source does: SSIM lower by what is hidden, garment-de higher by ten times that."""
+    path = results / data / system / "pairs.csv"
+    pairs = pd.read_csv(path)
+    worse = {"ssim/pg2": pairs["ssim/pg2"] - HIDDEN, "garment-de": pairs["garment-de"] + 10 * HIDDEN}
+    change_pairs(path, lambda p: pd.concat([p, p.assign(system=f"{system}, 1 source", **worse)]))
+    return pairs
+
+
+def gains_of(folder: Path, data: str, more: str) -> pd.DataFrame:
+    table = pd.read_csv(folder / "gains.csv", keep_default_na=False, na_values={"gain": [""], "pairs": [""]})
+    return table[(table["data set"] == data) & (table["more"] == more)].set_index(["hidden", "metric"])
+
+
+def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
+    add_one_source(results)
+    found = gains_of(laid(results, results.parent / "table"), "fashion", "attend")
+    bins = {"below 0.1": HIDDEN[:3], "0.1 to 0.5": HIDDEN[3:12], "0.5 and more": HIDDEN[12:]}
+    for name, hidden in bins.items():
+        own = found.loc[(name, "ssim/pg2")]
+        assert own["gain"] == pytest.approx(hidden.mean())
+        assert float(own["gain low"]) < own["gain"] < float(own["gain high"])
+        assert own[["fewer", "pairs", "note"]].tolist() == ["attend, 1 source", len(hidden), ""]
+        assert own[["confidence", "resamples", "bootstrap seed"]].tolist() == [0.9, 300, 5]
+    contrast = found.loc["0.5 and more less below 0.1"]
+    assert contrast.loc["ssim/pg2", "gain"] == pytest.approx(HIDDEN[12:].mean() - HIDDEN[:3].mean())
+    assert contrast.loc["ssim/win51", "gain"] == 0
+    assert contrast.loc["ssim/pg2", "pairs"] == 15
+    assert found.loc[("0.5 and more", "garment-de"), "gain"] == pytest.approx(10 * HIDDEN[12:].mean())
+    assert np.isnan(found.loc[("below 0.1", "garment-de"), "gain"])  # none of the three pairs has a torso
+
+
+def test_the_section_of_gains_has_the_numbers_of_the_csv(results: Path) -> None:
+    add_one_source(results)
+    folder = laid(results, results.parent / "table")
+    text = (
+        (folder / "table.md").read_text().split("### fashion: gain of more sources by what the first source hides\n")[1]
+    )
+    assert "It is known of 24 of the 24 pairs what the first source hides" in text
+    lines = [line for line in text.split("\n## street")[0].splitlines() if line.startswith("|")]
+    assert lines[0] == "| more | fewer | hidden | pairs | ssim/pg2 | ssim/win51 | garment-de |"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert len(cells) == 3 * 4
+    for more, _, name, pairs, *shown in cells:
+        found = gains_of(folder, "fashion", more).loc[name]
+        for metric, cell in zip(METRICS, shown, strict=True):
+            own = found.loc[metric]
+            assert f"{own['pairs']:.0f}" == pairs
+            digits = 2 if metric == "garment-de" else 3
+            assert cell.strip("*").split(" ")[0] == ("" if np.isnan(own["gain"]) else f"{own['gain']:+.{digits}f}")
+    assert cells[6][4].startswith("**+0.7")
+
+
+def test_a_row_without_scores_and_a_data_set_without_truth_are_said(done: Path) -> None:
+    """On street paper-s is not trained and nothing is rendered; attend was nowhere scored with one source."""
+    table = pd.read_csv(done / "table" / "gains.csv", keep_default_na=False)
+    notes = table[table["note"] != ""].set_index(["data set", "more"])["note"].to_dict()
+    assert notes == {
+        ("fashion", "attend"): "not trained, or not scored: attend, 1 source",
+        ("street", "paper-m"): "not trained, or not scored: paper-s",
+        ("street", "attend"): "not trained, or not scored: attend, 1 source",
+        ("street", "mean of sources"): "not known what the sources hide",
+    }
+    assert (table.loc[table["note"] != "", ["hidden", "pairs", "metric", "gain"]] == "").all(axis=None)
+    assert set(table.loc[table["note"] == "", "more"]) == {"paper-m", "mean of sources"}
+    text = (done / "table" / "table.md").read_text().split("### street: gain of more sources")[1]
+    assert (
+        "Of no pair of street is it known what the first source hides: only the renderer of mannequins tells." in text
+    )
+    assert "| mean of sources | copy source | not known what the sources hide |  |  |  |  |" in text
+
+
+def test_without_contrasts_there_is_no_section_and_no_row(results: Path) -> None:
+    folder = laid(results, results.parent / "table", gains=[])
+    assert "gain of more sources" not in (folder / "table.md").read_text()
+    assert len((folder / "gains.csv").read_text().splitlines()) == 1
+
+
+def test_rows_with_one_source_are_of_the_same_pairs(results: Path) -> None:
+    pairs = add_one_source(results)
+    shuffled = pd.concat([pairs, pairs.iloc[::-1].assign(system="attend, 1 source")])
+    change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda _: shuffled)
+    fails(results, r"fashion/attend cannot stand beside .*: they are of other pairs\. Evaluate both again")
+
+
 # Without the reference, without any system.
 
 
@@ -433,7 +524,7 @@ def test_without_the_reference_there_are_no_differences(results: Path) -> None:
 
 
 def test_baselines_alone_are_a_table_too(results: Path) -> None:
-    changes = {"systems": ["vunet"], "reference": "vunet"}
+    changes = {"systems": ["vunet"], "reference": "vunet", "gains": []}
     text = (laid(results, results.parent / "table", **changes) / "table.md").read_text()
     assert markdown_rows(text, "## fashion")["vunet"][3] == NOT_TRAINED
     assert "; budget demo, nothing trained; " in text
@@ -511,6 +602,8 @@ def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: s
     ({"resamples": 0}, "resamples should be at least 1, not 0"),
     ({"figure_pairs": 0}, "figure_pairs should be at least 1, not 0"),
     ({"confidence": 95}, r"confidence should be between 0 and 1, not 95\.0"),
+    ({"gains": [["paper-m", "papers"]]}, r"gains names 'papers', which is no row\. Did you mean 'paper-s'\?"),
+    ({"gains": [["attend", "attend"]]}, "gains compares attend with itself"),
     ({"confidence": 0}, r"confidence should be between 0 and 1, not 0\.0"),
 ])  # fmt: skip
 def test_settings_that_do_not_fit(changes: dict[str, Any], message: str) -> None:

@@ -11,7 +11,7 @@ that holds images holds one such table beside its shards.
 | keypoints/PART/order.csv | photo that the source of keypoints has a row for, in the source's order | keypoints |
 | posemaps/PART/posemaps.csv | photo that has a pose | posemaps |
 | split/items.csv | photo of an item that is trained or tested on | split |
-| split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target | split |
+| split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target; to test on, also `hidden` | split |
 
 The photos lie in parts, 0, 1, ..., so that keypoints and posemaps run for all parts at the same time, each with its own
 photos alone. The stages after them read the tables of all parts as one. Which parts there are is said by the folder
@@ -46,6 +46,8 @@ ORDER = ("name", "row")  # row: its place in the source, from 0, counted over al
 POSEMAPS = ("name", "shard", "offset", "size")
 ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
+# Of the garment that the target shows, the share that the source hides, 0 to 1 (`visibility.hidden`); empty: not known.
+HIDDEN = "hidden"
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 # The stages that run once for each part, by their files.
 _STAGES_OF_PARTS = {
@@ -74,6 +76,21 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
     except ValueError as error:
         raise _damaged(path, error) from None
+
+
+def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+    """A column of numbers from 0 to 1 in a table that was read from `path`: (rows,) float64, NaN where empty.
+
+    Raises:
+        ReposeError: something else stands in it.
+    """
+    try:
+        values = np.array([float(value or "nan") for value in table[name]], np.float64)
+    except ValueError as error:
+        raise _damaged(path, error) from None
+    if ((values < 0) | (values > 1)).any():
+        raise _damaged(path, ValueError(f"{name} should be from 0 to 1, or empty"))
+    return values
 
 
 def part_names(images: Path) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ The folder `results` then holds
 | file | what |
 |---|---|
 | table.md, table.csv | the scores of each system beside the baselines, with split, protocol, size and number of pairs |
-| pairs.csv | every score of every pair: for the eye, for bootstraps, for later metrics |
+| pairs.csv | every score of every pair, with what its source hides if known: for the eye, for bootstraps, for later metrics |
 | picture.png | a row per pair: its sources, the target's pose, the target, one column per system |
 | generated/SYSTEM/ | what the system made: tar shards of PNG files and their index |
 | plots/ | what `dvc plots` draws |
@@ -39,7 +39,7 @@ from repose.checkpoint import About
 from repose.data.images import encode_png
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
-from repose.data.records import ITEMS, PAIRS, read_json, read_table, write_json, write_table
+from repose.data.records import HIDDEN, ITEMS, PAIRS, read_json, read_table, shares, write_json, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.devices import set_up
 from repose.errors import ReposeError
@@ -48,11 +48,10 @@ from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs, jobs_of_p
 from repose.metrics.garment import garment_de
 from repose.metrics.ssim import ssim, ssim_protocols_for
 from repose.pictures import grid
-from repose.results import BASELINES, EXAMPLES, GARMENT_DE
+from repose.results import BASELINES, COPY, EXAMPLES, GARMENT_DE, MEAN, REAL, with_one_source
 from repose.systems import Row, System
 from repose.terminal import bar, say, show
 
-COPY, MEAN, REAL = "copy source", "mean of sources", "real data"
 MOST_SOURCES = 4  # of the baseline: a garment has at most five photos (R10)
 
 
@@ -103,7 +102,7 @@ class TestSet(NamedTuple):
 
     photos: Photos
     items: pd.DataFrame  # of the test part
-    pairs: pd.DataFrame
+    pairs: pd.DataFrame  # from, to and hidden, float64 with NaN where it is not known
     facts: dict[str, Any]  # what a number must say of itself
     protocols: list[str]  # of SSIM, as many as fit the size
 
@@ -162,10 +161,15 @@ def run(
 def _test_set(folders: Folders, settings: EvaluateSettings) -> TestSet:
     photos = Photos(images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps, cache_megabytes=64)
     items = read_table(folders.split / "items.csv", ITEMS)
-    pairs = _chosen(read_table(folders.split / "test-pairs.csv", PAIRS), settings.pairs, folders.split)
+    pairs = _chosen(_test_pairs(folders.split / "test-pairs.csv"), settings.pairs, folders.split)
     facts = _facts(read_json(folders.split / "split.json"), pairs, photos)
     protocols = ssim_protocols_for(photos.frame.height, photos.frame.width)
     return TestSet(photos, items[items["part"] == "test"], pairs, facts, protocols)
+
+
+def _test_pairs(path: Path) -> pd.DataFrame:
+    table = read_table(path, (*PAIRS, HIDDEN))
+    return table.assign(**{HIDDEN: shares(table, HIDDEN, path)})
 
 
 def _chosen(pairs: pd.DataFrame, most: int | None, split: Path) -> pd.DataFrame:
@@ -222,7 +226,7 @@ def _systems(
 
         yield Contestant(name, most, images)
         if settings.single_source and most > 1:
-            yield Contestant(f"{name}, 1 source", 1, images)
+            yield Contestant(with_one_source(name), 1, images)
 
 
 def _check_run(path: Path, name: str, about: About, photos: Photos) -> None:
@@ -242,7 +246,7 @@ def _scores(
     contestant: Contestant, test: TestSet, folder: Path, settings: EvaluateSettings, keep: bool
 ) -> pd.DataFrame:
     """A row per pair; the images go to shards on the way, if they are to be kept."""
-    rows, places = [], []
+    rows, places, hidden = [], [], iter(test.pairs[HIDDEN])
     place = folder / "generated" / contestant.name if keep else folder
     place.mkdir(parents=True, exist_ok=True)
     jobs = jobs_of_pairs(test.pairs, test.items, contestant.most_sources)
@@ -252,8 +256,10 @@ def _scores(
             scores = {f"ssim/{name}": ssim(part.generated, part.target, name).numpy() for name in test.protocols}
             scores[GARMENT_DE] = garment_de(part.generated, part.target, part.keypoints)
             for number, job in enumerate(part.jobs):
+                pair = {"system": contestant.name, "from": job.sources[0], "to": job.target, HIDDEN: next(hidden)}
                 rows.append(
-                    {"system": contestant.name, "from": job.sources[0], "to": job.target, "sources": len(job.sources)}
+                    pair
+                    | {"sources": len(job.sources)}
                     | {name: float(values[number]) for name, values in scores.items()}
                 )
                 if keep:

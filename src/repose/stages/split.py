@@ -8,12 +8,17 @@ Modes, one of which is printed with every number:
 | patn | DeepFashion: the garments in test_list or pairs; Market-1501 as in pg2 | pose-gan's draw, or a file's |
 | official | the owner's query and gallery | drawn from all ordered pairs |
 
+Of photos that were rendered, the renderer tells in figures.csv which cells of the garment are in sight, so test-pairs.csv
+says of each pair what share of the garment in the target its source hides. Of real photos nobody knows it: it is empty.
+
 A split that departs from the rule that its mode stands for (garments of our own draw, fewer pairs) is called pg2-like
 or patn-like, and split.json says why. Written are items.csv, train-pairs.csv, test-pairs.csv and split.json.
 """
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +29,7 @@ from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PosedRule
 from repose.data.raw import RawFiles
 from repose.data.records import (
+    HIDDEN,
     IMAGES,
     ITEMS,
     ORDER,
@@ -34,10 +40,13 @@ from repose.data.records import (
     write_json,
     write_table,
 )
+from repose.data.visibility import hidden
 from repose.errors import ReposeError
 from repose.files import whole_folder
 from repose.settings import nearest
 from repose.terminal import say
+
+_FIGURES = "figures.csv"  # the renderer's own truth, in a source that it made
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
 
     Raises:
         ReposeError: a list or pairs file that is missing, names nothing known or contradicts another; an item in both
-            parts; no owner's partition where the mode needs it; nothing to train or to test on.
+            parts; no owner's partition where the mode needs it; nothing to train or to test on; a damaged figures.csv.
     """
     files, photos = RawFiles(lists), _photos(images, keypoints, settings.posed)
     finder = rules.PhotoFinder(photos)
@@ -100,10 +109,11 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
     record = _record(photos, items, pairs, parts, test, settings)
     _check_both_parts(record)
     _gate(report, items, pairs, record, settings)
+    tested = _with_hidden(pairs[pairs["part"] == "test"], _visible(files))
     with whole_folder(split) as folder:
         write_table(folder / "items.csv", items, ITEMS)
         write_table(folder / "train-pairs.csv", pairs[pairs["part"] == "train"], PAIRS)
-        write_table(folder / "test-pairs.csv", pairs[pairs["part"] == "test"], PAIRS)
+        write_table(folder / "test-pairs.csv", tested, (*PAIRS, HIDDEN))
         write_json(folder / "split.json", record)
     _say(record)
 
@@ -366,6 +376,41 @@ def _pairs_table(photos: pd.DataFrame, train: _Pairs, test: _Pairs) -> pd.DataFr
             "item_from": items[sources],
             "item_to": items[targets],
         }
+    )
+
+
+def _visible(files: RawFiles) -> dict[str, str]:
+    """Which cells of the garment a photo shows, by its name: what a renderer wrote of its photos; else nothing."""
+    found = [name for name in files if PurePosixPath(name).name == _FIGURES]
+    if len(found) != 1:
+        return {}
+    try:
+        table = pd.read_csv(io.BytesIO(files[found[0]]), dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise _damaged_figures(found[0], error) from None
+    if not {"name", "visible"} <= set(table):
+        say(
+            f"Warning: {found[0]} has no columns name and visible (an earlier repose wrote it, or it is not a renderer's), "
+            "so nothing says what the source of a pair hides. Render the mannequins again: `dvc repro --force download`"
+        )
+        return {}
+    return dict(zip(table["name"], table["visible"], strict=True))
+
+
+def _with_hidden(pairs: pd.DataFrame, visible: Mapping[str, str]) -> pd.DataFrame:
+    """Pairs with the column HIDDEN: four digits, empty where it is not known."""
+    ends = zip(*(pairs[end].map(lambda name: visible.get(name, "")) for end in PAIRS), strict=True)
+    try:
+        shares = [hidden(source, target) for source, target in ends]
+    except ValueError as error:
+        raise _damaged_figures(_FIGURES, error) from None
+    return pairs.assign(**{HIDDEN: ["" if np.isnan(share) else f"{share:.4f}" for share in shares]})
+
+
+def _damaged_figures(path: str, error: ValueError) -> ReposeError:
+    return ReposeError(
+        f"{path} in the source is damaged ({error}). Render the mannequins again (`dvc repro --force download`); or, if no "
+        "renderer of repose wrote it, take it out of the source."
     )
 
 

@@ -6,6 +6,7 @@ The folder `table` then holds
 |---|---|
 | table.md | for each data set: the published numbers beside ours, differences to one row, how each row was trained |
 | table.csv | the same, a row for each data set and system, with all that a number must say of itself |
+| gains.csv | for pairs of rows, what the one with more sources gains, by how much of the garment the first source hides |
 | table.png | the table as a picture |
 | figure-DATA.png | the paper's figure 3: sources, target pose, target, a column per system |
 | plots/scores.csv | what `dvc plots` draws |
@@ -24,19 +25,39 @@ import numpy as np
 import pandas as pd
 
 from repose.data.images import decode, encode_png
-from repose.data.records import read_table
+from repose.data.records import HIDDEN, read_table
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
 from repose.files import whole_folder, write_bytes, write_text
+from repose.gains import Gain, gains_by_hidden
 from repose.metrics.bootstrap import Interval, interval, resampled_means
 from repose.pictures import grid
-from repose.results import BASELINES, EXAMPLES, GARMENT_DE, PROTOCOL, TRAINING, Result, read_result
+from repose.results import (
+    BASELINES,
+    COPY,
+    EXAMPLES,
+    GARMENT_DE,
+    MEAN,
+    PROTOCOL,
+    REAL,
+    TRAINING,
+    Result,
+    read_result,
+    with_one_source,
+)
 from repose.settings import nearest
 from repose.sheet import Cell, Group, draw_sheet
 from repose.terminal import say
 
 PUBLISHED = ("system", "name", "data set", "ssim", "is", "split", "protocol")
 NOT_TRAINED = "not trained"
+NOT_SCORED = "not trained, or not scored"
+NOT_KNOWN = "not known what the sources hide"
+GAINS = (
+    "data set", "more", "fewer", "hidden", "pairs", "metric", "gain", "gain low", "gain high", "note", "confidence",
+    "resamples", "bootstrap seed",
+)  # fmt: skip
+_GAIN_TITLE = "gain of more sources by what the first source hides"
 _LEAST_COLUMN = 88  # px of a column of the figure, so that its title fits
 
 
@@ -55,6 +76,7 @@ class TableSettings:
     confidence: float  # share of the resamples inside an interval, 0 to 1
     seed: int  # of the bootstrap
     figure_pairs: int  # rows of a figure, at most; evaluate keeps the images of evaluate.picture_pairs
+    gains: tuple[tuple[str, str], ...] = ()  # rows [of more sources, of fewer]: the gain by what the first source hides
 
     def __post_init__(self) -> None:
         for name in ("data_sets", "systems", "protocols"):
@@ -70,6 +92,16 @@ class TableSettings:
                 raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence should be between 0 and 1, not {self.confidence}.")
+        self._check_gains()
+
+    def _check_gains(self) -> None:
+        rows = [REAL, COPY, MEAN, *self.systems, *map(with_one_source, self.systems)]
+        for more, fewer in self.gains:
+            for name in (more, fewer):
+                if name not in rows:
+                    raise ValueError(f"gains names {name!r}, which is no row{nearest(name, rows)}")
+            if more == fewer:
+                raise ValueError(f"gains compares {more} with itself.")
 
     @property
     def metrics(self) -> list[str]:
@@ -86,13 +118,23 @@ class Line(NamedTuple):
     differences: dict[str, Interval]  # to the reference; empty where there is none
 
 
+class Contrast(NamedTuple):
+    """What a row gains over one of fewer sources, by what the first source hides; without `gains`, the note says why."""
+
+    more: str
+    fewer: str
+    note: str
+    gains: list[Gain]
+
+
 class Comparison(NamedTuple):
     """All rows on one data set."""
 
     data: str
     beside: str  # the published data set
-    facts: dict[str, Any]  # split, size, crop, pairs, and how many pairs have a torso
+    facts: dict[str, Any]  # split, size, crop, pairs, and how many pairs have a torso, and HIDDEN
     lines: list[Line]
+    contrasts: list[Contrast]
 
 
 def run(*, results: Path, published: Path | None, table: Path, settings: TableSettings) -> None:
@@ -106,6 +148,7 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
     with whole_folder(table) as folder:
         records = [r for c in comparisons for r in _records(c, printed, settings)]
         write_text(folder / "table.csv", _csv(pd.DataFrame(records)))
+        write_text(folder / "gains.csv", _csv(_gains(comparisons, settings)))
         write_text(folder / "table.md", _markdown(comparisons, printed, settings))
         write_bytes(folder / "table.png", encode_png(_sheet(comparisons, printed, settings)))
         for comparison in comparisons:
@@ -153,8 +196,12 @@ def _compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     rows = [*(name for name in scores if name not in trained), *settings.systems]
     lines = [_line(name, trained[name].facts if name in trained else {}, scores, drawn, settings) for name in rows]
     torsos = int(np.isfinite(next(iter(scores.values()))[:, -1]).sum())
+    hidden = baselines.pairs.loc[baselines.pairs["system"] == rows[0], HIDDEN].to_numpy(np.float64)
     facts = {name: baselines.facts[name] for name in PROTOCOL} | {f"{GARMENT_DE} pairs": torsos}
-    return Comparison(data, settings.data_sets[data], facts, lines)
+    facts[f"{HIDDEN} pairs"] = int(np.isfinite(hidden).sum())
+    scores |= _one_source_scores(baselines, trained, results / data, settings.metrics)
+    contrasts = [_contrast(more, fewer, scores, hidden, settings) for more, fewer in settings.gains]
+    return Comparison(data, settings.data_sets[data], facts, lines, contrasts)
 
 
 def _trained(folder: Path, systems: Sequence[str]) -> dict[str, Result]:
@@ -186,13 +233,43 @@ def _check_equal_footing(baselines: Result, result: Result, folder: Path) -> Non
                 f"{folder} cannot stand beside {folder.with_name(BASELINES)}: its {name} is {result.facts[name]}, not "
                 f"{baselines.facts[name]}. Evaluate both on the same split and settings."
             )
+    _check_same_pairs(baselines, result, result.facts["system"], folder)
+
+
+def _check_same_pairs(baselines: Result, result: Result, row: str, folder: Path) -> None:
     first = baselines.pairs["system"].iloc[0]
     expected = baselines.pairs.loc[baselines.pairs["system"] == first, ["from", "to"]]
-    own = result.pairs.loc[result.pairs["system"] == result.facts["system"], ["from", "to"]]
+    own = result.pairs.loc[result.pairs["system"] == row, ["from", "to"]]
     if expected.to_numpy().tolist() != own.to_numpy().tolist():
         raise ReposeError(
             f"{folder} cannot stand beside {folder.with_name(BASELINES)}: they are of other pairs. Evaluate both again."
         )
+
+
+def _one_source_scores(
+    baselines: Result, trained: Mapping[str, Result], folder: Path, metrics: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The rows of systems with the pair's source alone, of those that evaluate scored so."""
+    scores = {}
+    for name, result in trained.items():
+        row = with_one_source(name)
+        if (result.pairs["system"] == row).any():
+            _check_same_pairs(baselines, result, row, folder / name)
+            scores[row] = _scores_of(result.pairs, row, folder / name / "pairs.csv", metrics)
+    return scores
+
+
+def _contrast(
+    more: str, fewer: str, scores: Mapping[str, np.ndarray], hidden: np.ndarray, settings: TableSettings
+) -> Contrast:
+    missing = [name for name in (more, fewer) if name not in scores]
+    if missing or not np.isfinite(hidden).any():
+        return Contrast(more, fewer, f"{NOT_SCORED}: {', '.join(missing)}" if missing else NOT_KNOWN, [])
+    gains = gains_by_hidden(
+        scores[more], scores[fewer], hidden, settings.metrics,
+        resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
+    )  # fmt: skip
+    return Contrast(more, fewer, "", gains)
 
 
 def _drawn(scores: Mapping[str, np.ndarray], settings: TableSettings) -> dict[str, np.ndarray]:
@@ -248,6 +325,21 @@ def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSetti
         yield record
 
 
+def _gains(comparisons: Sequence[Comparison], settings: TableSettings) -> pd.DataFrame:
+    """gains.csv: a row for each data set, contrast, bin and metric; of a contrast that is not there, one with a note."""
+    how = {"confidence": settings.confidence, "resamples": settings.resamples, "bootstrap seed": settings.seed}
+    rows: list[dict[str, Any]] = []
+    for comparison in comparisons:
+        for more, fewer, note, gains in comparison.contrasts:
+            head = {"data set": comparison.data, "more": more, "fewer": fewer, "note": note} | how
+            rows += [
+                head | {HIDDEN: gain.hidden, "pairs": gain.pairs, "metric": metric} | _ends("gain", found)
+                for gain in gains
+                for metric, found in gain.by_metric.items()
+            ] or [head]
+    return pd.DataFrame(rows, columns=list(GAINS))
+
+
 def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
     mean, low, high = found or (None, None, None)
     return {name: mean, f"{name} low": low, f"{name} high": high}
@@ -286,6 +378,8 @@ def _markdown(comparisons: Sequence[Comparison], printed: pd.DataFrame, settings
             _footing(comparison),
             _training_rows(comparison),
         ]
+        if comparison.contrasts:
+            parts += [f"### {comparison.data}: {_GAIN_TITLE}", _gain_rows(comparison, settings)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -356,6 +450,29 @@ def _difference_rows(comparison: Comparison, settings: TableSettings) -> str:
     return (
         _rows(["row", *settings.metrics], rows)
         + f"\n\nOf the same pairs, each row less {settings.reference}; bold where 0 lies outside the interval."
+    )
+
+
+def _gain_rows(comparison: Comparison, settings: TableSettings) -> str:
+    """What more sources gain in each bin, and how much more in the top than in the bottom one."""
+    known, pairs = comparison.facts[f"{HIDDEN} pairs"], comparison.facts["pairs"]
+    rows = []
+    for more, fewer, note, gains in comparison.contrasts:
+        for gain in gains:
+            cells = [_difference(m, i) if np.isfinite(i.mean) else "" for m, i in gain.by_metric.items()]
+            rows.append([more, fewer, gain.hidden, f"{gain.pairs:,}", *cells])
+        if not gains:
+            rows.append([more, fewer, note, *[""] * (1 + len(settings.metrics))])
+    said = (
+        f"It is known of {known:,} of the {pairs:,} pairs what the first source hides: the share of the cells of the torso's "
+        "garments in sight in the target that are out of sight in it."
+        if known
+        else f"Of no pair of {comparison.data} is it known what the first source hides: only the renderer of mannequins tells."
+    )
+    return (
+        f"{said}\n\n{_rows(['more', 'fewer', HIDDEN, 'pairs', *settings.metrics], rows)}\n\nOf the same pairs, the row of "
+        "more sources less that of fewer, positive where it is better: SSIM higher, garment-de lower. Bold where 0 lies "
+        "outside the interval."
     )
 
 

@@ -19,7 +19,7 @@ from repose.data.mannequins.street import street_item
 
 _Encoded = tuple[str, bytes, str, str]  # path, JPEG, row of keypoints.csv, row of figures.csv (may be empty)
 _KEYPOINTS_HEADER = "name:keypoints_y:keypoints_x"
-_FIGURES_HEADER = "name,item,yaw_degrees,front_share,figure_share"
+_FIGURES_HEADER = "name,item,yaw_degrees,front_share,figure_share,visible"
 _PARTITION_HEADER = "image_name item_id evaluation_status"
 
 
@@ -97,7 +97,7 @@ def _figures_row(photo: MannequinPhoto) -> str:
     if truth is None:
         return ""
     front = "" if np.isnan(truth.front_share) else f"{truth.front_share:.4f}"
-    return f"{photo.name},{truth.item},{truth.yaw:.2f},{front},{truth.figure_share:.4f}"
+    return f"{photo.name},{truth.item},{truth.yaw:.2f},{front},{truth.figure_share:.4f},{truth.visible}"
 
 
 def _partition(paths: Iterable[str]) -> bytes:

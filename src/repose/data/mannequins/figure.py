@@ -9,6 +9,7 @@ from repose.data.mannequins.body import BONES, Pose, Shape, bone_frames, joints
 from repose.data.mannequins.surfaces import Grid
 
 ATLAS_WIDTH = 512  # texels
+CELLS_DOWN, CELLS_AROUND = 12, 16  # of the surface of each garment of the torso
 _BONES_PER_POINT = 3
 
 
@@ -25,6 +26,8 @@ class Figure:
     triangles: np.ndarray  # (3, t), clockwise in an image when seen from outside
     two_sided: np.ndarray  # (t,) bool
     torso: np.ndarray  # (t,) int8: 1 the garment's front half, 2 its back half, 0 anything else
+    cell: np.ndarray  # (t,) int16: the cell of the torso's garments that it is part of, from 1; 0 anything else
+    cell_areas: np.ndarray  # (1 + cells,) at rest, in heights squared; the first is of no cell
     shine: np.ndarray  # (n,) float32: how much light the surface reflects like a mirror
     atlas: np.ndarray  # (3, rows, ATLAS_WIDTH) float32, 0 to 255
 
@@ -51,17 +54,21 @@ def assemble(
     ]
     triangles = [_triangles(i) for i in index]
     torso = [_torso_halves(g, len(t)) for g, t in zip(grids, triangles, strict=True)]
+    rest, corners = np.concatenate([g.points.reshape(-1, 3) for g in grids]), np.concatenate(triangles)
+    cell, cell_areas = _torso_cells(grids, rest[corners])
     bones, shares = _strongest(np.concatenate([g.weights.reshape(-1, len(BONES)) for g in grids]))
     return Figure(
         shape=shape,
-        rest=np.concatenate([g.points.reshape(-1, 3) for g in grids]).T.astype(np.float32, order="C"),
+        rest=rest.T.astype(np.float32, order="C"),
         bones=bones,
         shares=shares,
         beside=np.concatenate([_beside(g, i) for g, i in zip(grids, index, strict=True)], 1),
         texel=np.concatenate([_texels(g, places[g.texture]) for g in grids]).astype(np.float32).T.copy(),
-        triangles=np.concatenate(triangles).T.astype(np.int32),
+        triangles=corners.T.astype(np.int32),
         two_sided=np.concatenate([_two_sided(g) for g in grids]),
         torso=np.concatenate(torso),
+        cell=cell,
+        cell_areas=cell_areas,
         shine=np.concatenate(
             [np.full(c, shine.get(g.texture, 0), np.float32) for g, c in zip(grids, counts, strict=True)]
         ),
@@ -110,8 +117,35 @@ def _torso_halves(grid: Grid, triangles: int) -> np.ndarray:
     """Front or back of each triangle of a surface that is part of the torso's garments."""
     if not grid.torso:
         return np.zeros(triangles, np.int8)
-    middle = (grid.points[:-1, :-1, 2] + grid.points[1:, 1:, 2]) / 2
-    return np.repeat(np.where(middle > 0, 1, 2).astype(np.int8).ravel(), 2)
+    return np.repeat(np.where(_middles(grid)[..., 2] > 0, 1, 2).astype(np.int8).ravel(), 2)
+
+
+def _torso_cells(grids: Sequence[Grid], corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`Figure.cell` and `Figure.cell_areas`; corners (t, 3, 3) of all triangles. Each garment has cells of its own."""
+    cells: list[np.ndarray] = []
+    before = 1
+    for grid in grids:
+        squares = (grid.points.shape[0] - 1) * (grid.points.shape[1] - 1)
+        cells.append(before + _cells(grid) if grid.torso else np.zeros(squares, np.int16))
+        before += grid.torso * CELLS_DOWN * CELLS_AROUND
+    cell = np.repeat(np.concatenate(cells).astype(np.int16), 2)
+    sides = np.diff(corners, axis=1)
+    areas = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
+    return cell, np.bincount(cell, areas, minlength=before)
+
+
+def _cells(grid: Grid) -> np.ndarray:
+    """Of each square of a grid, the cell by height between its ends and azimuth from back to back: (squares,) from 0."""
+    x, y, z = np.moveaxis(_middles(grid), -1, 0)
+    top, bottom = grid.points[..., 1].max(), grid.points[..., 1].min()
+    down = np.minimum((top - y) / (top - bottom) * CELLS_DOWN, CELLS_DOWN - 1).astype(np.int16)
+    around = np.minimum((np.arctan2(x, z) / (2 * np.pi) + 0.5) * CELLS_AROUND, CELLS_AROUND - 1).astype(np.int16)
+    return (down * CELLS_AROUND + around).ravel()
+
+
+def _middles(grid: Grid) -> np.ndarray:
+    """The middle of each square of a grid: (v - 1, u - 1, 3)."""
+    return np.asarray((grid.points[:-1, :-1] + grid.points[1:, 1:]) / 2)
 
 
 def _beside(grid: Grid, index: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from repose.data.layouts import DeepFashion, Market1501, Photo
 from repose.data.mannequins.render import Rendering
+from repose.data.visibility import to_text
 
 MOST_PERSONS = 9999  # Market-1501's names have four digits for a person
 
@@ -39,6 +40,7 @@ class Truth:
     yaw: float  # degrees, 0 to 360: 0 faces the camera, 90 shows the person's right side, 180 the back
     front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
     figure_share: float  # of the image, how much the figure covers
+    visible: str  # which cells of the torso's garments are in sight, see `visibility.to_text`
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class MannequinPhoto:
 def truth(item: str, yaw: float, picture: Rendering, pixels: np.ndarray) -> Truth:
     """The truth of a rendered photo (H, W, 3)."""
     covered = float(picture.coverage.sum(dtype=np.float64)) / (pixels.shape[0] * pixels.shape[1])
-    return Truth(item, yaw % 360, picture.front_share, covered)
+    return Truth(item, yaw % 360, picture.front_share, covered, to_text(picture.visible))
 
 
 def photo_of(layout: type[DeepFashion | Market1501], path: str) -> Photo:

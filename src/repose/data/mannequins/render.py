@@ -18,6 +18,7 @@ _DEPTH_STEPS = 1 << 20  # per height
 _TRIANGLE_BITS = 18
 _INSIDE = 0.72  # how bright the inside of an open surface is against its outside
 _WRAP = 0.35  # how far light reaches around a surface: cloth and skin are soft
+_IN_SIGHT = 0.25  # of a cell of a garment, the share of its samples face on that shows it
 _CREVICE = 0.016  # how far around a crevice is dark, in heights
 
 # How deep under the figure's surface a joint may lie and still count as seen, in heights: inside its own limb; for
@@ -68,6 +69,7 @@ class Rendering:
     coverage: np.ndarray  # (H, W) float32 in [0, 1]
     keypoints: np.ndarray  # (18, 2) float32 x, y in pixels; NaN where the joint is hidden or outside
     front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
+    visible: np.ndarray  # (cells,) bool: which cells of the torso's garments are in sight, `figure.cell` less one
 
 
 def render(figure: Figure, body: Posed, camera: Camera, light: Light) -> Rendering:
@@ -86,8 +88,18 @@ def render(figure: Figure, body: Posed, camera: Camera, light: Light) -> Renderi
     image = np.zeros((4, camera.height, camera.width), np.float32)
     image[:, top : top + view.height, left : left + view.width] = pooled
     keypoints = _keypoints(body, view, depth) + np.array((left, top), np.float32)
-    half = np.bincount(figure.torso[drawn[hit]], minlength=3)[1:]
-    return Rendering(image[:3], image[3], keypoints, float(half[0] / half.sum()) if half.any() else float("nan"))
+    seen = np.bincount(hit, minlength=len(drawn))  # samples of each triangle
+    half = np.bincount(figure.torso[drawn], seen, minlength=3)[1:]
+    front_share = float(half[0] / half.sum()) if half.any() else float("nan")
+    visible = _visible(figure, drawn, np.where(turned, 0, seen), camera.scale)
+    return Rendering(image[:3], image[3], keypoints, front_share, visible)
+
+
+def _visible(figure: Figure, drawn: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
+    """Which cells show enough of their outside, by the samples seen of each triangle drawn: (cells,) bool."""
+    samples = np.bincount(figure.cell[drawn], seen, minlength=len(figure.cell_areas))
+    visible: np.ndarray = samples > _IN_SIGHT * figure.cell_areas * (scale * SAMPLES) ** 2
+    return visible[1:]
 
 
 def _project(points: np.ndarray, camera: Camera) -> np.ndarray:

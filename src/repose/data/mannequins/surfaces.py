@@ -26,7 +26,7 @@ class Grid:
     texture: str
     inside: int = 0  # an open surface: in so many of its lowest rows the inside may be seen
     mirrored: bool = False  # the texture runs to the person's right instead
-    torso: bool = False  # a garment of the torso: it has a front half and a back half
+    torso: bool = False  # a garment of the torso: it has a front half and a back half, and cells that may be in sight
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""What more sources gain where the first one hides what the target shows, and what where it does not.
+
+Pure functions of scores by pair. A gain is positive where the row of more sources is better: SSIM higher, garment-de lower.
+All bins and all metrics are resampled together, over pairs, so the difference of two bins has an interval too.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from repose.metrics.bootstrap import Interval, interval, resampled_means
+from repose.results import GARMENT_DE
+
+BINS = {
+    "below 0.1": (-np.inf, 0.1),
+    "0.1 to 0.5": (0.1, 0.5),
+    "0.5 and more": (0.5, np.inf),
+}  # of hidden; low <= x < high
+_BOTTOM, *_, _TOP = BINS
+CONTRAST = f"{_TOP} less {_BOTTOM}"
+
+
+class Gain(NamedTuple):
+    """The mean gain in a bin, or how much larger it is in the top bin than in the bottom one."""
+
+    hidden: str  # a name of BINS, or CONTRAST
+    pairs: int  # in the bin, or in both
+    by_metric: dict[str, Interval]  # NaN where no pair has the score
+
+
+def gains_by_hidden(
+    more: np.ndarray, fewer: np.ndarray, hidden: np.ndarray, metrics: Sequence[str],
+    *, resamples: int, confidence: float, seed: int,
+) -> list[Gain]:  # fmt: skip
+    """The gain in each of BINS, then CONTRAST.
+
+    Args:
+        more: scores (n, M) of the row with more sources; NaN where a pair has none.
+        fewer: scores (n, M) of the other row, of the same pairs.
+        hidden: (n,) 0 to 1; pairs with NaN are in no bin.
+        metrics: the M names of the scores.
+        resamples: of the bootstrap over pairs.
+        confidence: share of the resamples inside an interval, 0 to 1.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    if not more.shape == fewer.shape == (len(hidden), len(metrics)):
+        raise ValueError(
+            f"more and fewer should be {(len(hidden), len(metrics))}, (pairs, metrics), not {more.shape} and {fewer.shape}."
+        )
+    better = (more - fewer) * [-1 if name == GARMENT_DE else 1 for name in metrics]  # (n, M)
+    inside = {name: (low <= hidden) & (hidden < high) for name, (low, high) in BINS.items()}
+    columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside.values()], 1)  # (n, 3M)
+    drawn = resampled_means(columns, resamples=resamples, seed=seed).reshape(resamples, len(BINS), len(metrics))
+    means = dict(zip(BINS, _means(columns).reshape(len(BINS), len(metrics)), strict=True))
+    resampled = dict(zip(BINS, drawn.swapaxes(0, 1), strict=True))  # (resamples, M) each
+    pairs = {name: int(rows.sum()) for name, rows in inside.items()}
+    means[CONTRAST] = means[_TOP] - means[_BOTTOM]
+    resampled[CONTRAST] = resampled[_TOP] - resampled[_BOTTOM]
+    pairs[CONTRAST] = pairs[_TOP] + pairs[_BOTTOM]
+    return [
+        Gain(
+            name,
+            pairs[name],
+            {m: interval(float(means[name][i]), resampled[name][:, i], confidence) for i, m in enumerate(metrics)},
+        )
+        for name in (*BINS, CONTRAST)
+    ]
+
+
+def _means(columns: np.ndarray) -> np.ndarray:
+    """Means over the rows that are not NaN, NaN where all are: (columns,)."""
+    counts = np.isfinite(columns).sum(0)
+    return np.where(counts, np.nansum(columns, 0) / np.maximum(counts, 1), np.nan)
