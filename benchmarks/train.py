@@ -1,21 +1,33 @@
-"""Images per second of training and of generation, of the rows paper-m and attend of params.yaml, on noise in memory.
+"""Images per second of training and of generation, of every row under systems in a params.yaml, on noise in memory.
 
-python -m benchmarks.train [cpu|cuda] [--processes N]
+python -m benchmarks.train [cpu|cuda] [--params FILE] [--rows NAME ...] [--size HxW] [--seconds S] [--equal-time S]
+python -m benchmarks.train [cpu|cuda] [--params FILE] [--rows NAME ...] [--size HxW] [--seconds S] --processes N
 
-An item has 4 photos, and a step has all of them as targets. Timed is what the process that trains does with photos
-that are loaded: change them (train.augment), draw their maps, train; and what evaluation does without its metrics.
-On a CPU these are the rows as the demo trains them. On a GPU they are also measured in bf16, and at 256x256: paper-m
-64 wide, as in the paper, and attend with a place every 8 px. There is no VGG19 in any of them.
+A row trains as its block says, with train.augment and train.threads, at the size of the block posemaps or at --size: the
+project's params.yaml is the demo, and another file may have the rows at their authors' widths. On a CPU the precision is
+train.precision; on a GPU both are measured. An item has 4 photos. Images trained are the targets of the steps, as in run.json.
+
+Timed is what the process that trains does with photos that are loaded: change them, draw their maps, train; and what
+evaluation does without its metrics. A round of training has steps from all over the training, since pg2 trains first one
+network and then another. The first round, in which first weights are set, is not counted. Rows take turns, round by
+round, and the best round of each counts: where others use the machine, that is fair to all. There GOMP_SPINCOUNT=1000 in
+the environment also helps, which `repose` sets by itself. There is no VGG19 in any.
+
+With --equal-time, standard output is how many steps each row trains in so many seconds, as a fragment of params.yaml
+(in tens, rounded down; of the time that training takes, loading photos, checkpoints and samples are left out), and the
+table goes to standard error.
 
 With --processes, training alone is measured, with N items a step: in one process that has all of them, then in N with one
 each (nccl and a GPU for each process, or gloo on the CPU, each with train.threads). Several GPUs have not been measured yet.
 """
 
 import argparse
+import re
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,48 +42,53 @@ from rich.console import Console
 from rich.table import Table
 
 from repose import systems
-from repose.data.batches import Batch, Packed, Steps, unpack
+from repose.data.batches import Packed, Steps, unpack
 from repose.data.frame import Frame
 from repose.data.photos import Loaded
 from repose.data.posemaps import draw
 from repose.devices import set_up
-from repose.settings import block, read_params
+from repose.errors import ReposeError
+from repose.generate import Job, generate_jobs
+from repose.models.layers import parameter_count
+from repose.settings import block, nearest, read_params
+from repose.stages.posemaps import PosemapsSettings
 from repose.stages.train import TrainSettings
-from repose.step import AdversarialRow
-from repose.systems import Progress, System
-from repose.systems.attend import AttendRow
-from repose.systems.paper import PaperRow
+from repose.systems import Progress, Row, System
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-DEMO, LARGE = (128, 88), (256, 256)  # height and width in px
 PHOTOS = 4  # of an item
-ROUND = 8  # steps whose time is taken together: each has another number of sources
-THICKNESS = {DEMO: 2.0, LARGE: 4.0}
-SECONDS = {"cpu": 20.0, "cuda": 5.0}  # how long each is measured
+ROUND = 8  # steps whose time is taken together; as with its authors, 5 of 8 train pg2's first network
+GENERATED = 32  # images that are generated in a round
+SECONDS = {"cpu": 20.0, "cuda": 5.0}  # how long each row is measured
+REFERENCE = "paper-m"  # the row with which the others are compared
+LEAST_WIDTH = 110  # characters of a table's line
 
 
 class Case(NamedTuple):
     """What one row of the table measures."""
 
     name: str
-    row: AdversarialRow
+    row: Row
     size: tuple[int, int]  # height and width in px
+    thickness: float  # of a limb in px
     precision: str  # fp32 or bf16
 
 
 class Measured(NamedTuple):
-    """What came of a case; rates in generated images per second."""
+    """What came of a case; rates in images per second."""
 
     trained: float
     generated: float
+    images_per_step: float  # that are trained on
+    parameters: int  # of all networks that are trained
     peak_gib: float | None  # of a GPU's memory, in training
 
 
 class Noise:
     """Photos as `data.photos.Photos` has them, of noise, with standing people's keypoints; nothing is read."""
 
-    def __init__(self, size: tuple[int, int], photos: int) -> None:
-        self.frame, self.thickness = Frame(*size), THICKNESS[size]
+    def __init__(self, size: tuple[int, int], thickness: float, photos: int) -> None:
+        self.frame, self.thickness = Frame(*size), thickness
         random = np.random.default_rng(0)
         height, width = size
         joints = np.array(STANDING) + random.normal(0, 0.03, (photos, len(STANDING), 2))
@@ -88,70 +105,40 @@ class Noise:
         return Loaded(*(part[rows] for part in self._loaded))
 
 
-def cases(device: str, rows: dict[str, AdversarialRow]) -> list[Case]:
-    """The demo's rows; on a GPU also in bf16 and large."""
-    demo = [Case(name, row, DEMO, "fp32") for name, row in rows.items()]
-    if device == "cpu":
-        return demo
-    large = [Case(name, large_row(row), LARGE, "fp32") for name, row in rows.items()]
-    return [case._replace(precision=precision) for case in demo + large for precision in ("fp32", "bf16")]
+class Work:
+    """A case at work; with several processes, one process's share of it."""
 
+    def __init__(
+        self, case: Case, settings: TrainSettings, device: torch.device, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.case, self.augment, self.device = case, settings.augment, device
+        self.system = _system(case, settings, device)
+        self.packed = _packed(case, settings, rank, processes)
+        self.photos: Any = Noise(case.size, case.thickness, GENERATED)
+        self.jobs = _jobs(case.row.most_sources)
 
-def adversarial_row(block: Any, name: str) -> AdversarialRow:
-    """The row of that name from its block of params.yaml."""
-    row = systems.row(block, f"systems.{name}")
-    assert isinstance(row, AdversarialRow)
-    return row
+    def train(self) -> int:
+        """A round of steps; how many images all processes trained on."""
+        for network in self.system.networks.values():
+            network.train()
+        return sum(self._step(number) for number in range(ROUND))
 
+    def generate(self) -> int:
+        """A round of images, as evaluation makes them; how many."""
+        for network in self.system.networks.values():
+            network.eval()
+        with self._autocast():
+            return sum(len(done.jobs) for done in generate_jobs(self.system, self.jobs, self.photos, self.device))
 
-def large_row(row: AdversarialRow) -> AdversarialRow:
-    """A row of the demo for 256x256: the paper's widths, attend's stride."""
-    if isinstance(row, PaperRow):
-        wide = {"generator": replace(row.generator, width=64), "discriminators": replace(row.discriminators, width=64)}
-        return replace(row, **wide)
-    assert isinstance(row, AttendRow)
-    return replace(row, generator=replace(row.generator, stride=8))
+    def _step(self, number: int) -> int:
+        batch = unpack(self.packed[number], thickness=self.case.thickness, augment=self.augment, device=self.device)
+        steps = self.case.row.steps
+        progress = Progress(int((number + 0.5) / ROUND * steps), steps, ROUND)
+        self.system.step(batch, None, progress, self._autocast())
+        return round(len(batch.target) / batch.share)
 
-
-def measure(case: Case, settings: TrainSettings, device: torch.device, seconds: float) -> Measured:
-    """Train and generate for at least so many seconds each."""
-    system, packed = _system(case, settings, device), _packed(case, settings)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    trained = _rate(_training(system, case, settings, packed, device), device, seconds)
-    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    batch = _loaded(packed[0], case, settings, device)
-    return Measured(trained, _rate(_generation(system, case, batch, device), device, seconds), peak)
-
-
-def measure_processes(case: Case, settings: TrainSettings, device: str, seconds: float, processes: int) -> list[float]:
-    """Trained images per second of one process with so many items a step, and of so many processes with one each."""
-    shared = case._replace(row=replace(case.row, items_per_step=processes))
-    found = []
-    for count in (1, processes):
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = (count, shared, settings, device, seconds, Path(folder))
-            torch.multiprocessing.spawn(_in_process, arguments, nprocs=count)
-            found.append(float((Path(folder) / "rate").read_text()))
-    return found
-
-
-def _in_process(
-    rank: int, processes: int, case: Case, settings: TrainSettings, kind: str, seconds: float, folder: Path
-) -> None:  # fmt: skip
-    """Be one of the processes; the first writes the rate of all."""
-    if kind == "cuda":
-        torch.cuda.set_device(rank)
-    device = set_up(kind, settings.threads, settings.seed)
-    backend, meeting = "nccl" if kind == "cuda" else "gloo", f"file://{folder / 'meeting'}"
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
-    system, packed = _system(case, settings, device), _packed(case, settings, rank, processes)
-    if processes > 1:
-        system.distribute()
-    rate = _rate(_training(system, case, settings, packed, device), device, seconds)
-    if rank == 0:
-        (folder / "rate").write_text(str(rate))
-    dist.destroy_process_group()
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.case.precision == "bf16" else nullcontext()
 
 
 def _system(case: Case, settings: TrainSettings, device: torch.device) -> System:
@@ -164,72 +151,96 @@ def _system(case: Case, settings: TrainSettings, device: torch.device) -> System
     return system
 
 
-def _loaded(packed: Packed, case: Case, settings: TrainSettings, device: torch.device) -> Batch:
-    return unpack(packed, thickness=THICKNESS[case.size], augment=settings.augment, device=device)
-
-
-def _training(
-    system: System, case: Case, settings: TrainSettings, packed: list[Packed], device: torch.device
-) -> Callable[[int], int]:
-    """A step of all processes."""
-
-    def train(number: int) -> int:
-        batch = _loaded(packed[number], case, settings, device)
-        system.step(batch, None, Progress(0, case.row.steps, ROUND), _autocast(case, device))
-        return round(len(batch.target) / batch.share)
-
-    return train
-
-
-def _packed(case: Case, settings: TrainSettings, rank: int = 0, processes: int = 1) -> list[Packed]:
-    """Some steps' input, so that the number of sources varies as it does in training."""
+def _packed(case: Case, settings: TrainSettings, rank: int, processes: int) -> list[Packed]:
+    """The input of a round's steps: the number of sources varies as it does in training."""
     items, row = ROUND * case.row.items_per_step, case.row
     table = pd.DataFrame({"name": [str(n) for n in range(items * PHOTOS)], "item": np.repeat(range(items), PHOTOS)})
     steps = Steps(
-        Noise(case.size, len(table)), table, steps=ROUND, seed=settings.seed, items_per_step=row.items_per_step,
-        most_photos=row.most_photos, most_sources=row.most_sources, targets=row.targets, augment=settings.augment,
-        rank=rank, processes=processes,
+        Noise(case.size, case.thickness, len(table)), table, steps=ROUND, seed=settings.seed,
+        items_per_step=row.items_per_step, most_photos=row.most_photos, most_sources=row.most_sources,
+        targets=row.targets, augment=settings.augment, rank=rank, processes=processes,
     )  # fmt: skip
     return [steps[number] for number in range(len(steps))]
 
 
-def _generation(system: System, case: Case, batch: Batch, device: torch.device) -> Callable[[int], int]:
-    """Every photo of an item from all the others."""
-    sources = torch.stack([torch.arange(PHOTOS)[torch.arange(PHOTOS) != photo] for photo in range(PHOTOS)]).to(device)
-    mask = torch.ones_like(sources, dtype=torch.bool)
-    images, poses = batch.images[:PHOTOS], batch.poses[:PHOTOS]
-    for network in system.networks.values():
-        network.eval()
-
-    def generate(_: int) -> int:
-        with torch.no_grad(), _autocast(case, device):
-            system.generate(images, poses, sources, mask, poses)
-        return PHOTOS
-
-    return generate
+def _jobs(most_sources: int) -> list[Job]:
+    """Each photo of an item from its others, as many as the row takes."""
+    items = [range(first, first + PHOTOS) for first in range(0, GENERATED, PHOTOS)]
+    return [
+        Job(tuple(str(photo) for photo in item if photo != target)[:most_sources], str(target))
+        for item in items for target in item
+    ]  # fmt: skip
 
 
-def _rate(work: Callable[[int], int], device: torch.device, seconds: float) -> float:
-    """Images per second of work(number), which says how many it made: of the fastest round, since others may be busy."""
-    for number in range(2):
-        work(number)
+def cases(
+    params: Mapping[str, Any], where: str, *, device: str, names: Sequence[str] | None, size: tuple[int, int] | None
+) -> list[Case]:
+    """The rows of these names, or all, at this size, or at that of the block posemaps; on a GPU in both precisions.
+
+    Raises:
+        ReposeError: there is no such row, or a block is missing or does not fit.
+    """
+    blocks = params.get("systems")
+    if not isinstance(blocks, dict) or not blocks:
+        raise ReposeError(f"{where} has no rows under systems. Add one, or name another file with --params.")
+    for name in names or ():
+        if name not in blocks:
+            raise ReposeError(f"{where} has no row {name!r} under systems{nearest(name, list(blocks))}")
+    posemaps = block(params, "posemaps", PosemapsSettings, where)
+    size = size or (posemaps.height, posemaps.width)
+    precisions = ("fp32", "bf16") if device == "cuda" else (block(params, "train", TrainSettings, where).precision,)
+    return [
+        Case(name, systems.row(blocks[name], f"{where}: systems.{name}"), size, posemaps.thickness, precision)
+        for name in names or blocks for precision in precisions
+    ]  # fmt: skip
+
+
+def measure(
+    chosen: Sequence[Case], settings: TrainSettings, device: torch.device, seconds: float
+) -> list[tuple[Case, Measured]]:
+    """Train and generate in rounds, of one case after the other, for about so many seconds each; the first is not counted."""
+    begun = [_begin(case, settings, device) for case in chosen]
+    trained, generated = [0.0] * len(begun), [0.0] * len(begun)
+    end = time.perf_counter() + seconds * len(begun)
+    while 0 in trained or time.perf_counter() < end:
+        for number, (work, _, _) in enumerate(begun):
+            trained[number] = max(trained[number], _rate(work.train, device))
+            generated[number] = max(generated[number], _rate(work.generate, device))
+    return [
+        (work.case, Measured(train, generate, images / ROUND, _parameters(work.system), peak))
+        for (work, images, peak), train, generate in zip(begun, trained, generated, strict=True)
+    ]
+
+
+def _begin(case: Case, settings: TrainSettings, device: torch.device) -> tuple[Work, int, float | None]:
+    """A case whose first round is done, how many images that trained on, and the GPU memory that it took by itself."""
+    before = _allocated(device)
+    work = Work(case, settings, device)
+    images = work.train()
+    peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else None
+    work.generate()
+    return work, images, None if peak is None else peak / 2**30
+
+
+def _allocated(device: torch.device) -> int:
+    """Bytes of a GPU's memory that are in use now; the peak is counted from here."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _parameters(system: System) -> int:
+    return sum(parameter_count(network) for network in system.networks.values())
+
+
+def _rate(work: Callable[[], int], device: torch.device) -> float:
+    """Images per second of a round, which says how many it made."""
     _wait(device)
-    best, end = 0.0, time.perf_counter() + seconds
-    while _agreed(best == 0 or time.perf_counter() < end, device):
-        start = time.perf_counter()
-        images = sum(work(number) for number in range(ROUND))
-        _wait(device)
-        best = max(best, images / (time.perf_counter() - start))
-    return best
-
-
-def _agreed(going_on: bool, device: torch.device) -> bool:
-    """What the first of the processes thinks: all of them make the same steps."""
-    if not dist.is_initialized():
-        return going_on
-    opinion = torch.tensor(float(going_on), device=device)
-    dist.broadcast(opinion, 0)
-    return bool(opinion)
+    start = time.perf_counter()
+    images = work()
+    _wait(device)
+    return images / (time.perf_counter() - start)
 
 
 def _wait(device: torch.device) -> None:
@@ -237,57 +248,192 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _autocast(case: Case, device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else nullcontext()
+def measure_processes(
+    case: Case, settings: TrainSettings, device: str, seconds: float, processes: int
+) -> tuple[float, float]:
+    """Trained images per second of one process with so many items a step, and of so many processes with one each.
+
+    Raises:
+        ReposeError: the system cannot be trained in several processes.
+    """
+    shared = case._replace(row=replace(case.row, items_per_step=processes))
+    many = _rate_of_processes(shared, settings, device, seconds, processes)  # first: it may be refused
+    return _rate_of_processes(shared, settings, device, seconds, 1), many
 
 
-def table(device: torch.device, measured: list[tuple[Case, Measured]]) -> Table:
-    """A row per case."""
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    drawn = Table(title=f"{PHOTOS} photos an item, {where}")
-    for name in ("system", "size", "width", "precision", "trained, images/s", "generated, images/s", "peak GiB"):
-        drawn.add_column(name, justify="left" if name == "system" else "right")
+def _rate_of_processes(case: Case, settings: TrainSettings, device: str, seconds: float, count: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (count, case, settings, device, seconds, Path(folder))
+        torch.multiprocessing.spawn(_in_process, arguments, nprocs=count)
+        refused = Path(folder) / "refused"
+        if refused.exists():
+            raise ReposeError(refused.read_text())
+        return float((Path(folder) / "rate").read_text())
+
+
+def _in_process(
+    rank: int, processes: int, case: Case, settings: TrainSettings, kind: str, seconds: float, folder: Path
+) -> None:  # fmt: skip
+    """Be one of the processes; the first writes the rate of all, or why there is none."""
+    if kind == "cuda":
+        torch.cuda.set_device(rank)
+    device = set_up(kind, settings.threads, settings.seed)
+    with _met(kind, folder, rank, processes):
+        work = Work(case, settings, device, rank, processes)
+        try:
+            if processes > 1:
+                work.system.distribute()
+        except ReposeError as error:
+            outcome = "refused", str(error)
+        else:
+            outcome = "rate", str(_best_rate(work, device, seconds))
+    if rank == 0:
+        (folder / outcome[0]).write_text(outcome[1])
+
+
+@contextmanager
+def _met(kind: str, folder: Path, rank: int, processes: int) -> Iterator[None]:
+    """The processes as a group of torch.distributed."""
+    backend, meeting = "nccl" if kind == "cuda" else "gloo", f"file://{folder / 'meeting'}"
+    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
+    yield
+    dist.destroy_process_group()
+
+
+def _best_rate(work: Work, device: torch.device, seconds: float) -> float:
+    """The rate of training in the best round of all processes, the first round not counted."""
+    work.train()
+    best, end = 0.0, time.perf_counter() + seconds
+    while _agreed(best == 0 or time.perf_counter() < end, device):
+        best = max(best, _rate(work.train, device))
+    return best
+
+
+def _agreed(going_on: bool, device: torch.device) -> bool:
+    """What the first of the processes thinks: all of them make the same steps."""
+    opinion = torch.tensor(float(going_on), device=device)
+    dist.broadcast(opinion, 0)
+    return bool(opinion)
+
+
+def budget(measured: Sequence[tuple[Case, Measured]], precision: str, seconds: float) -> str:
+    """How many steps each row trains in so many seconds at a precision, as a fragment of params.yaml."""
+    lines = [f"# {seconds:g} s of training each, in {precision}, without VGG19", "systems:"]
     for case, found in measured:
+        if case.precision == precision:
+            lines.append(f"  {case.name}: {{steps: {_whole_tens(seconds * found.trained / found.images_per_step)}}}")
+    return "\n".join(lines)
+
+
+def _whole_tens(steps: float) -> int:
+    """Rounded down; a few steps as they are."""
+    return int(steps) // 10 * 10 if steps >= 10 else max(int(steps), 1)
+
+
+def table(device: torch.device, measured: Sequence[tuple[Case, Measured]]) -> Table:
+    """A row per case; how many times the rate of paper-m at that precision, where that is measured too."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    drawn = Table(title=f"images/s, {PHOTOS} photos an item, without VGG19, {where}")
+    memory = ["peak\nGiB"] if device.type == "cuda" else []
+    _columns(drawn, "trained", f"times\n{REFERENCE}", "generated", f"times\n{REFERENCE}", *memory, "parameters")
+    of = {case.precision: found for case, found in measured if case.name == REFERENCE}
+    for case, found in measured:
+        reference = of.get(case.precision)
+        peak = [] if found.peak_gib is None else [f"{found.peak_gib:.2f}"]
         drawn.add_row(
-            case.name, f"{case.size[0]}x{case.size[1]}", str(case.row.generator.width), case.precision,
-            f"{found.trained:,.1f}", f"{found.generated:,.1f}", "" if found.peak_gib is None else f"{found.peak_gib:.2f}",
+            *_about(case),
+            f"{found.trained:,.1f}", f"{found.trained / reference.trained:.2f}" if reference else "",
+            f"{found.generated:,.1f}", f"{found.generated / reference.generated:.2f}" if reference else "",
+            *peak, f"{found.parameters:,}",
         )  # fmt: skip
     return drawn
 
 
-def table_of_processes(device: str, processes: int, threads: int, measured: list[tuple[Case, list[float]]]) -> Table:
-    """A row per case."""
+def table_of_processes(
+    device: str, processes: int, threads: int, measured: Sequence[tuple[Case, tuple[float, float] | None]]
+) -> Table:
+    """A row per case; without rates where the system cannot be trained in several processes."""
     where = f"{torch.cuda.get_device_name()} each" if device == "cuda" else f"{threads} CPU threads each"
     drawn = Table(title=f"trained images/s with {processes} items a step, {PHOTOS} photos an item, {where}")
-    for name in ("system", "size", "width", "precision", "1 process", f"{processes} processes", "times"):
-        drawn.add_column(name, justify="left" if name == "system" else "right")
-    for case, (one, many) in measured:
-        drawn.add_row(
-            case.name, f"{case.size[0]}x{case.size[1]}", str(case.row.generator.width), case.precision,
-            f"{one:,.1f}", f"{many:,.1f}", f"{many / one:.2f}",
-        )  # fmt: skip
+    _columns(drawn, "1 process", f"{processes} processes", "times")
+    for case, rates in measured:
+        cells = [f"{rates[0]:,.1f}", f"{rates[1]:,.1f}", f"{rates[1] / rates[0]:.2f}"] if rates else ["", "refused", ""]
+        drawn.add_row(*_about(case), *cells)
     return drawn
 
 
-def main() -> None:
-    """Measure every case and print a table."""
+def _columns(drawn: Table, *names: str) -> None:
+    for name in ("system", "kind", "size", "precision", *names):
+        drawn.add_column(name, justify="left" if name in ("system", "kind") else "right")
+
+
+def _about(case: Case) -> tuple[str, str, str, str]:
+    return case.name, case.row.kind, f"{case.size[0]}x{case.size[1]}", case.precision
+
+
+def _show(drawn: Table, *, stderr: bool = False) -> None:
+    console = Console(stderr=stderr)
+    console.print(drawn, width=max(console.width, LEAST_WIDTH), crop=False, no_wrap=True)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"should be height x width in px, such as 128x88, not {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.split("\n")[0])
     parser.add_argument("device", nargs="?", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--processes", type=int, default=1, help="compare one process with so many")
-    chosen, processes = parser.parse_args().device, parser.parse_args().processes
-    params = read_params(PARAMS)
-    settings = block(params, "train", TrainSettings, str(PARAMS))
-    device = set_up(chosen, settings.threads, settings.seed)
-    rows = {name: adversarial_row(params["systems"][name], name) for name in ("paper-m", "attend")}
-    if processes > 1:
-        found = [
-            (case, measure_processes(case, settings, chosen, SECONDS[chosen], processes))
-            for case in cases(chosen, rows)
-        ]
-        Console().print(table_of_processes(chosen, processes, settings.threads, found))
+    parser.add_argument("--params", type=Path, default=PARAMS, help="the rows, and the blocks train and posemaps")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="those under systems to measure; else all")
+    parser.add_argument("--size", type=_size, metavar="HxW", help="in px; else that of the block posemaps")
+    parser.add_argument("--seconds", type=float, help="how long each row is measured, about; at least a round")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--equal-time", type=float, metavar="S", help="print the steps that take so many seconds")
+    either.add_argument("--processes", type=int, default=1, help="compare one process with so many")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure every case and print a table."""
+    asked = _parser().parse_args(arguments)
+    try:
+        _measure_as(asked)
+    except ReposeError as error:
+        sys.exit(str(error))
+
+
+def _measure_as(asked: argparse.Namespace) -> None:
+    params = read_params(asked.params)
+    settings = block(params, "train", TrainSettings, str(asked.params))
+    chosen = cases(params, str(asked.params), device=asked.device, names=asked.rows, size=asked.size)
+    device = set_up(asked.device, settings.threads, settings.seed)
+    seconds = SECONDS[asked.device] if asked.seconds is None else asked.seconds
+    if asked.processes > 1:
+        _compare_processes(chosen, settings, asked.device, seconds, asked.processes)
         return
-    measured = [(case, measure(case, settings, device, SECONDS[chosen])) for case in cases(chosen, rows)]
-    Console().print(table(device, measured))
+    measured = measure(chosen, settings, device, seconds)
+    _show(table(device, measured), stderr=asked.equal_time is not None)
+    if asked.equal_time is not None:
+        print(budget(measured, settings.precision, asked.equal_time))
+
+
+def _compare_processes(
+    chosen: Sequence[Case], settings: TrainSettings, device: str, seconds: float, processes: int
+) -> None:
+    """Print the table, then why some of its rows are refused."""
+    found: list[tuple[Case, tuple[float, float] | None]] = []
+    refusals = []
+    for case in chosen:
+        try:
+            found.append((case, measure_processes(case, settings, device, seconds, processes)))
+        except ReposeError as error:
+            found.append((case, None))
+            refusals.append(f"{case.name}: {error}")
+    _show(table_of_processes(device, processes, settings.threads, found))
+    print(*dict.fromkeys(refusals), sep="\n")
 
 
 if __name__ == "__main__":

@@ -2,21 +2,28 @@
 
 import importlib
 import math
-import sys
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
 from repose import systems
+from repose.errors import ReposeError
 from repose.settings import build
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
-TINY = {"paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}}, "attend": {"generator": {"width": 8}}}
+TINY: dict[str, dict[str, Any]] = {
+    "paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}},
+    "pg2": {"width": 4, "code": 8, "discriminator_width": 4},
+    "vunet": {"width": 4},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -44,74 +51,237 @@ def test_all_benchmarks_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
     assert len(commands) >= 5
 
 
-def tiny(name: str) -> systems.Row:
-    block = yaml.safe_load((ROOT / "params.yaml").read_text())["systems"][name]
-    return systems.row(block | TINY[name], name)
+def params() -> dict[str, Any]:
+    """The project's, with three of its rows, tiny."""
+    everything: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    everything["systems"] = {name: everything["systems"][name] | changes for name, changes in TINY.items()}
+    everything["train"]["threads"] = 1
+    return everything
 
 
-@pytest.mark.parametrize(("augmented", "precision"), [(True, "fp32"), (False, "fp32"), (True, "bf16")])
-@pytest.mark.parametrize("name", sorted(TINY))
-@pytest.mark.usefixtures("one_thread")
-def test_training_and_generation_have_a_rate(
-    name: str, augmented: bool, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(params()))
+    return path
+
+
+def case(name: str, precision: str = "fp32") -> Any:
     train = imported("train")
-    monkeypatch.setitem(train.THICKNESS, (32, 24), 1.0)
-    settings = build(train.TrainSettings, yaml.safe_load((ROOT / "params.yaml").read_text())["train"], "train")
-    if not augmented:
-        settings = replace(settings, augment=None)
-    case = train.Case(name, tiny(name), (32, 24), precision)
-    measured = train.measure(case, settings, torch.device("cpu"), 0.0)
-    assert 0 < measured.trained < math.inf
-    assert 0 < measured.generated < math.inf
-    assert measured.peak_gib is None
-    drawn = train.table(torch.device("cpu"), [(case, measured)])
-    assert next(iter(drawn.columns[0].cells)) == name
+    return train.Case(name, systems.row(params()["systems"][name], name), (32, 24), 1.0, precision)
+
+
+def settings(**changes: Any) -> Any:
+    return replace(build(imported("train").TrainSettings, params()["train"], "train"), **changes)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.usefixtures("one_thread")
+def test_training_and_generation_have_a_rate(precision: str) -> None:
+    train = imported("train")
+    measured = train.measure([case(name, precision) for name in TINY], settings(), torch.device("cpu"), 0.0)
+    assert [(of.name, of.precision) for of, _ in measured] == [(name, precision) for name in TINY]
+    for _, found in measured:
+        assert 0 < found.trained < math.inf
+        assert 0 < found.generated < math.inf
+        assert found.images_per_step == 4
+        assert found.parameters > 0
+        assert found.peak_gib is None
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_photos_may_be_as_they_are() -> None:
+    work = imported("train").Work(case("paper-m"), settings(augment=None), torch.device("cpu"))
+    assert work.train() == 4 * imported("train").ROUND
+
+
+@pytest.mark.parametrize("name", sorted(yaml.safe_load((ROOT / "params.yaml").read_text())["systems"]))
+def test_every_row_of_the_project_is_measured(name: str) -> None:
+    train = imported("train")
+    everything = yaml.safe_load((ROOT / "params.yaml").read_text())
+    found = train.cases(everything, "params.yaml", device="cpu", names=None, size=None)
+    (mine,) = [case for case in found if case.name == name]
+    assert mine.size == (128, 88)
+    assert mine.row == systems.row(everything["systems"][name], name)
+    assert {len(job.sources) for job in train._jobs(mine.row.most_sources)} == {min(3, mine.row.most_sources)}
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_vunet_begins_in_the_round_that_is_not_counted_and_trains_on_every_photo() -> None:
+    train = imported("train")
+    work = train.Work(case("vunet"), settings(), torch.device("cpu"))
+    assert not work.system.networks["vunet"].begun
+    counted, learned = work.train(), 0
+    assert work.system.networks["vunet"].begun
+    for packed in work.packed:
+        batch = train.unpack(packed, thickness=1.0, augment=work.augment, device=torch.device("cpu"))
+        learned += len(work.system._trained_on(batch)[0])
+    assert learned == counted == 4 * train.ROUND
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_round_has_steps_of_both_stages_of_pg2(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = imported("train")
+    work, seen = train.Work(case("pg2"), settings(), torch.device("cpu")), []
+    real = work.system.step
+    monkeypatch.setattr(work.system, "step", lambda *given: seen.append(given[2]) or real(*given))
+    work.train()
+    alone = work.case.row.alone(work.case.row.steps)
+    assert [progress.step < alone for progress in seen] == [True] * 5 + [False] * 3
+    assert work.system.networks["g2"].begun
+
+
+def test_a_step_has_as_many_images_as_its_row_says() -> None:
+    train, whole = imported("train"), case("paper-m")
+    row = replace(whole.row, targets="one", items_per_step=3, most_photos=2)
+    work = train.Work(whole._replace(row=row), settings(), torch.device("cpu"))
+    assert [len(packed.target) for packed in work.packed] == [3] * train.ROUND
+
+
+def test_rounds_take_turns_and_the_best_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, order = imported("train"), []
+    rates = iter([1.0, 5.0, 2.0, 6.0, 3.0, 4.0, 1.0, 9.0])
+
+    class Work:
+        def __init__(self, case: str, *_: Any) -> None:
+            self.case, self.system = case, None
+
+        def train(self) -> int:
+            order.append(f"{self.case} trains")
+            return 16
+
+        def generate(self) -> int:
+            order.append(f"{self.case} generates")
+            return 32
+
+    def rate(work: Callable[[], int], _: torch.device) -> float:
+        work()
+        return next(rates)
+
+    clock = iter([0.0, 1.0, 3.0])  # the start, and after the first turn and the second
+    monkeypatch.setattr(train, "Work", Work)
+    monkeypatch.setattr(train, "_rate", rate)
+    monkeypatch.setattr(train, "_parameters", lambda _: 7)
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
+    found = train.measure(["a", "b"], None, torch.device("cpu"), 1.0)
+    assert order == ["a trains", "a generates", "b trains", "b generates"] * 3  # the first is not counted
+    assert found == [("a", train.Measured(3.0, 5.0, 2.0, 7, None)), ("b", train.Measured(2.0, 9.0, 2.0, 7, None))]
+
+
+def test_a_rate_is_images_by_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, clock = imported("train"), iter([10.0, 14.0])
+    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
+    assert train._rate(lambda: 32, torch.device("cpu")) == 8
+
+
+def test_a_table_has_ratios_within_a_precision() -> None:
+    train = imported("train")
+    rates = {"fp32": (10.0, 40.0), "bf16": (20.0, 50.0)}
+    measured = [
+        (case(name, precision), train.Measured(times * trained, times * generated, 4, 1234, None))
+        for name, times in (("paper-m", 1), ("pg2", 3))
+        for precision, (trained, generated) in rates.items()
+    ]
+    drawn = train.table(torch.device("cpu"), measured)
+    rows = list(zip(*(column.cells for column in drawn.columns), strict=True))
+    assert rows[0] == ("paper-m", "paper", "32x24", "fp32", "10.0", "1.00", "40.0", "1.00", "1,234")
+    assert rows[3] == ("pg2", "pg2", "32x24", "bf16", "60.0", "3.00", "150.0", "3.00", "1,234")
+    without = train.table(torch.device("cpu"), measured[2:])
+    assert list(without.columns[5].cells) == ["", ""]
+
+
+def test_equal_time_gives_steps_of_the_precision_that_trains() -> None:
+    train = imported("train")
+    measured = [
+        (case("paper-m"), train.Measured(10.0, 1.0, 4.0, 1, None)),
+        (case("paper-m", "bf16"), train.Measured(99.0, 1.0, 4.0, 1, None)),
+        (case("vunet"), train.Measured(0.1, 1.0, 4.0, 1, None)),
+    ]
+    fragment = yaml.safe_load(train.budget(measured, "fp32", 110.0))
+    assert fragment == {"systems": {"paper-m": {"steps": 270}, "vunet": {"steps": 2}}}  # 275 and 2.75
+    assert train._whole_tens(0.3) == 1
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_command_prints_a_table_and_with_equal_time_a_fragment(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["cpu", "--params", str(file), "--size", "32x24", "--seconds", "0", "--rows", "pg2", "paper-m"]
+    imported("train").main(chosen)
+    assert "pg2" in capsys.readouterr().out
+    imported("train").main([*chosen, "--equal-time", "1000"])
+    printed = capsys.readouterr()
+    fragment = yaml.safe_load(printed.out)["systems"]
+    assert list(fragment) == ["pg2", "paper-m"]
+    assert all(row["steps"] % 10 == 0 for row in fragment.values())
+    assert "32x24" in printed.err
 
 
 def test_one_and_two_processes_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     train = imported("train")
-    settings = build(train.TrainSettings, yaml.safe_load((ROOT / "params.yaml").read_text())["train"], "train")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the processes import the benchmark anew
-    case = train.Case("paper-m", tiny("paper-m"), train.DEMO, "fp32")
-    found = train.measure_processes(case, replace(settings, threads=1), "cpu", 0.0, 2)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")  # the processes import the benchmark anew
+    found = train.measure_processes(case("paper-m"), settings(), "cpu", 0.0, 2)
     assert len(found) == 2
     assert all(0 < rate < math.inf for rate in found)
-    drawn = train.table_of_processes("cpu", 2, 1, [(case, [2.0, 3.0])])
-    assert [next(iter(column.cells)) for column in drawn.columns][-3:] == ["2.0", "3.0", "1.50"]
+    drawn = train.table_of_processes("cpu", 2, 1, [(case("paper-m"), (2.0, 3.0)), (case("pg2"), None)])
+    assert [list(column.cells) for column in drawn.columns][-3:] == [["2.0", ""], ["3.0", "refused"], ["1.50", ""]]
 
 
-def test_a_round_is_counted_in_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, calls = imported("train"), []
-    seconds = iter(float(n) for n in range(100))
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(seconds))
-    rate = train._rate(lambda number: calls.append(number) or 3, torch.device("cpu"), 0.0)
-    assert calls == [0, 1, *range(train.ROUND)]  # two that are not counted, then a round
-    assert rate == 3 * train.ROUND  # it lasted one of our seconds
+def test_a_row_that_processes_cannot_share_says_why(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
+    chosen = ["--params", str(file), "--rows", "pg2", "--size", "32x24", "--seconds", "0"]
+    imported("train").main([*chosen, "--processes", "2"])
+    printed = capsys.readouterr().out
+    assert "refused" in printed
+    assert "pg2: pg2's discriminator has BatchNorm" in printed
 
 
-def test_a_gpu_also_measures_bf16_and_the_papers_size() -> None:
-    train = imported("train")
-    rows = {name: tiny(name) for name in TINY}
-    assert [(case.size, case.precision) for case in train.cases("cpu", rows)] == [((128, 88), "fp32")] * 2
-    large = [case for case in train.cases("cuda", rows) if case.size == (256, 256)]
-    assert [case.precision for case in large] == ["fp32", "bf16"] * 2
-    assert {case.row.generator.width for case in large if case.name == "paper-m"} == {64}
-    assert {case.row.generator.stride for case in large if case.name == "attend"} == {8}
+def test_a_gpu_also_measures_bf16() -> None:
+    found = imported("train").cases(params(), "here", device="cuda", names=["vunet", "pg2"], size=(64, 48))
+    assert [(case.name, case.size, case.precision) for case in found] == [
+        (name, (64, 48), precision) for name in ("vunet", "pg2") for precision in ("fp32", "bf16")
+    ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_gpu_tells_its_peak_memory(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = imported("train")
-    monkeypatch.setitem(train.THICKNESS, (32, 24), 1.0)
-    settings = build(train.TrainSettings, yaml.safe_load((ROOT / "params.yaml").read_text())["train"], "train")
-    case = train.Case("attend", tiny("attend"), (32, 24), precision)
-    assert train.measure(case, settings, torch.device("cuda"), 0.0).peak_gib > 0
+def test_a_gpu_tells_the_peak_of_each_rows_memory(precision: str) -> None:
+    train, device = imported("train"), torch.device("cuda")
+    measured = train.measure([case("paper-m", precision), case("pg2", precision)], settings(), device, 0.0)
+    assert all(found.peak_gib > 0 for _, found in measured)
+    assert any("GiB" in str(column.header) for column in train.table(device, measured).columns)
 
 
-def test_no_other_device_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["train", "tpu"])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--rows", "paper-n"], r"tiny.yaml has no row 'paper-n' under systems. Did you mean 'paper-m'\?"),
+        (["--params", "nowhere.yaml"], r"There is no .*nowhere.yaml"),
+        (["--rows", "vunet", "--size", "40x24", "--seconds", "0"], r"a power of two"),
+    ],
+)
+@pytest.mark.usefixtures("one_thread")
+def test_what_cannot_be_measured_is_a_message(file: Path, asked: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        imported("train").main(["--params", str(file), *asked])
+
+
+@pytest.mark.parametrize("rows", [{}, {"systems": None}, {"systems": {}}])
+def test_a_file_without_rows_is_a_message(rows: dict[str, Any]) -> None:
+    with pytest.raises(ReposeError, match="here has no rows under systems"):
+        imported("train").cases(rows, "here", device="cpu", names=None, size=None)
+
+
+@pytest.mark.parametrize("size", ["128", "0x88", "128x88x3", "axb"])
+def test_a_size_is_height_by_width(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        imported("train").main()
+        imported("train").main(["--size", size])
+    assert f"should be height x width in px, such as 128x88, not '{size}'" in capsys.readouterr().err
+
+
+def test_no_other_device_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        imported("train").main(["tpu"])
     assert "invalid choice: 'tpu'" in capsys.readouterr().err
