@@ -4,11 +4,14 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test check metrics-diff compile compile-check submit bench lock image test-image test-s3 clean
+.PHONY: demo ablations test check metrics-diff compile compile-check submit bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
 	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"
+
+ablations: .venv/ready  ## why the paper's generator is slow with colours, and what of attend is not: docs/ablations.md
+	dvc repro ablations/dvc.yaml && python docs/ablations.py
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile

@@ -4,15 +4,29 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "repose"
-STAGES = {
-    name: stage.get("do", stage)  # of a foreach: what is done for each item
-    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+
+
+def stages_of(folder: Path) -> dict[str, Any]:
+    return {
+        name: stage.get("do", stage)  # of a foreach: what is done for each item
+        for name, stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].items()
+    }
+
+
+STAGES = stages_of(ROOT)
+ABLATIONS = ROOT / "ablations"
+# Of each stage of each pipeline: its folder, its definition, and the module that it runs.
+RUNS = {
+    str((folder / name).relative_to(ROOT)): (folder, stage, stage["cmd"].split()[1])
+    for folder in (ROOT, ABLATIONS)
+    for name, stage in stages_of(folder).items()
 }
 # What decides no byte of a result: what people read at the terminal, and the version of the package.
 FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
@@ -59,26 +73,29 @@ def needed(stage: str) -> set[Path]:
     return {file for file in found - FOR_PEOPLE if len(ast.parse(file.read_text()).body) > 1 or file.stem != "__init__"}
 
 
-def code_deps(stage: str) -> list[Path]:
-    return [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src/")]
+def code_deps(folder: Path, stage: dict[str, Any]) -> list[Path]:
+    deps = [(folder / dep).resolve() for dep in stage["deps"] if "${" not in dep]
+    return [dep for dep in deps if PACKAGE in dep.parents]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_import_is_covered(stage: str) -> None:
-    deps = code_deps(stage)
-    missing = [file for file in needed(stage) if not any(dep == file or dep in file.parents for dep in deps)]
+@pytest.mark.parametrize("name", RUNS)
+def test_every_import_is_covered(name: str) -> None:
+    folder, stage, module = RUNS[name]
+    deps = code_deps(folder, stage)
+    missing = [file for file in needed(module) if not any(dep == file or dep in file.parents for dep in deps)]
     assert not missing
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_dep_is_imported(stage: str) -> None:
-    files = needed(stage)
+@pytest.mark.parametrize("name", RUNS)
+def test_every_dep_is_imported(name: str) -> None:
+    folder, stage, module = RUNS[name]
+    files = needed(module)
     templates = PACKAGE / "data" / "templates"  # read by report.py
-    for dep in code_deps(stage):
+    for dep in code_deps(folder, stage):
         if dep == templates:
             assert PACKAGE / "data" / "report.py" in files
         else:
-            assert any(dep == file or dep in file.parents for file in files), f"{stage} does not import {dep}"
+            assert any(dep == file or dep in file.parents for file in files), f"{name} does not import {dep}"
 
 
 def test_templates_are_a_dep_of_every_stage_that_makes_pages() -> None:
