@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 test check metrics-diff compile compile-check submit bench lock image test-image test-s3 clean
+.PHONY: demo table1 ablations test check metrics-diff compile compile-check submit bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
@@ -13,6 +13,9 @@ demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data,
 table1: .venv/ready  ## the paper's Table 1: every system on two data sets, by the budget of table1/params.yaml
 	dvc repro table1/dvc.yaml
 	@echo; echo "The table: table1/table/table.md and table.png; what the systems make: figure-fashion.png, figure-street.png"
+
+ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw its picture
+	dvc repro ablations/dvc.yaml && python docs/ablations.py
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile

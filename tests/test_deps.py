@@ -11,14 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "repose"
-OTHERS = {  # stages of other pipelines, and the modules of repose.stages that they run
-    "table1": {
-        "street": ["download", "validate", "keypoints", "posemaps", "split"],
-        **{stage: ["train"] for stage in ("train", "train-street")},
-        **{stage: ["evaluate"] for stage in ("evaluate", "evaluate-street", "baselines")},
-        "table": ["table"],
-    },
-}
+PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations"]
 # What decides no byte of a result: what people read at the terminal, and the version of the package.
 FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
 SYSTEMS = PACKAGE / "systems"
@@ -73,11 +66,13 @@ class Stage(NamedTuple):
 
 
 def stages() -> Iterator[Stage]:
-    for folder in (ROOT, *(ROOT / name for name in OTHERS)):
+    for folder in PIPELINES:
         for name, stage in yaml.safe_load((folder / "dvc.yaml").read_text())["stages"].items():
-            deps = [(folder / dep).resolve() for dep in stage.get("do", stage)["deps"]]  # do: of a foreach
-            modules = [name] if folder == ROOT else OTHERS[folder.name][name]
-            yield Stage(name, modules, [dep for dep in deps if ROOT / "src" in dep.parents])
+            done = stage.get("do", stage)  # of a foreach: what is done for each item
+            commands = [done["cmd"]] if isinstance(done["cmd"], str) else done["cmd"]
+            deps = [(folder / dep).resolve() for dep in done["deps"]]
+            code = [dep for dep in deps if ROOT / "src" in dep.parents]
+            yield Stage(name, [command.split()[1] for command in commands], code)
 
 
 STAGES = list(stages())

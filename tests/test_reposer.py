@@ -68,7 +68,7 @@ def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Pa
 
 
 def test_every_kind_says_whether_it_needs_the_poses_of_its_sources() -> None:
-    assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == ["attend", "vunet"]
+    assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == ["attend", "posed", "vunet"]
 
 
 def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: Path) -> None:

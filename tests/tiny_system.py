@@ -17,6 +17,7 @@ FRAME = Frame(32, 24)
 SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no time
     "attend": {"generator": {"width": 8, "channels": 16, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
     "paper": {"generator": {"width": 4, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
+    "posed": {"generator": {"width": 4, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
     "pg2": {"steps": 2, "width": 4, "code": 8, "discriminator_width": 4},
     "vunet": {"width": 4},
     "pix2pix": {"generator": {"width": 4}, "discriminator": {"width": 4, "layers": 2}},

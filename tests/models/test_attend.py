@@ -377,3 +377,50 @@ def test_the_start_of_the_gaussian_is_the_settings() -> None:
     spread = (0.1, 0.2, 0.3, 0.4, 0.5)
     network = AttendGenerator(AttendSettings(width=8, spread=spread))
     assert network.log_spread.tolist() == pytest.approx([math.log(value) for value in spread])
+
+
+def test_without_copying_all_is_painted() -> None:
+    images, poses = photos()
+    copying, painting = generator(), generator(copy=False)
+    painting.load_state_dict(taught(copying).state_dict())
+    found = made(painting, images, poses, [0, 1], poses[2:3])
+    assert found.copied is None
+    assert torch.equal(found.image, found.painted)
+    assert (found.image - made(copying, images, poses, [0, 1], poses[2:3]).painted).abs().max() > 1e-4
+
+
+def test_without_copying_the_decoder_gets_no_pixels() -> None:
+    """Stripes of 2 px have the mean of a grey photo, and an image encoder that sees nothing else cannot tell them apart."""
+    keypoints = person(HEIGHT, WIDTH)[None]
+    stripes = torch.where(torch.arange(HEIGHT) // 2 % 2 == 0, -1.0, 1.0)[:, None].expand(3, HEIGHT, WIDTH)[None]
+    poses = poses_of(keypoints, HEIGHT, WIDTH)
+    for copy in (True, False):
+        network = taught(generator(copy=copy))
+        torch.nn.init.zeros_(network.image_encoder[0][0].weight)
+        images = [made(network, photo, poses, [0], poses).image for photo in (stripes, torch.zeros_like(stripes))]
+        assert torch.allclose(*images, atol=1e-6) != copy
+
+
+def test_fixed_attention_stays_as_it_starts() -> None:
+    images, poses = photos()
+    network, learned = generator(attention="fixed"), generator()
+    fixed = ("log_spread", "move_by_pose", "move_by_image", "query", "key", "weigh")
+    assert parameter_count(network) < parameter_count(learned)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert set(before) == set(learned.state_dict())
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(3):
+        generated = network.decode(network.encode(images, poses, *all_of([[0], [3]])), poses[1:3])
+        optimiser.zero_grad()
+        (generated.image - images[1:3]).abs().mean().backward()
+        optimiser.step()
+    moved = {name.split(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name.split(".")[0] for name in before} - set(fixed)
+
+
+def test_wide_spreads_leave_nothing_of_the_body_in_the_attention() -> None:
+    """As docs/ablations.md takes the coordinates away: every place looks at the middle of all of the photo."""
+    images, poses = coordinates(), photos()[1]
+    network = generator(stride=2, spread=(1000.0,) * 5)
+    _, copied, _ = parts(made(network, images, poses[:1], [0], poses[1:2]))
+    assert copied.abs().max() < 0.05

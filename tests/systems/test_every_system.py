@@ -56,6 +56,12 @@ LEARNERS = {
             "discriminators": {"width": 8, "layers": 2}, "losses": {"image": 0.01, "pose": 0.01},
         }, ("l1",), (13_304_899 + 2_764_737 + 2_767_809, 13_304_899 + 2_764_737 + 2_767_809),
     ),
+    "posed": Learner(
+        {
+            "kind": "posed", "steps": 120, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST,
+            "discriminators": {"width": 8, "layers": 2}, "losses": {"image": 0.01, "pose": 0.01},
+        }, ("l1",), (13_314_307 + 2_764_737 + 2_767_809, 13_314_307 + 2_764_737 + 2_767_809),
+    ),
     "pg2": Learner({"kind": "pg2", "steps": 200} | PG2, ("g1_l1", "g2_l1"), (145_695_559, 81_178_695), {"skips": "coarse"}),
     "pg2-g1d": Learner(
         {"kind": "pg2", "steps": 200, "stages": "one"} | PG2, ("g1_l1",), (122_103_235 + 10_896_257, 70_795_075 + 4_324_737)

@@ -53,7 +53,7 @@ def rows() -> dict[str, Row]:
 
 def test_no_row_is_missing_here() -> None:
     assert set(rows()) == set(PARAMETERS)
-    assert {row.kind for row in rows().values()} == set(kinds())
+    assert {row.kind for row in rows().values()} == set(kinds()) - {"posed"}  # which has rows in ablations/ alone
 
 
 @pytest.mark.parametrize("name", list(PARAMETERS))

@@ -11,7 +11,7 @@ patterns stay sharp; the decoder paints what no source shows, and says for each 
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,8 @@ class AttendSettings:
     free: int = 3  # coordinates beyond those of the body, which are learned from nothing
     spread: tuple[float, float, float, float, float] = (0.05, 0.05, 0.07, 0.6, 0.6)
     # ^ the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
+    copy: bool = True  # the sources' pixels are copied; without, the decoder gets their features alone and paints all
+    attention: Literal["learned", "fixed"] = "learned"  # fixed: where is looked stays as it is at the start
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.blocks < 0 or self.free < 0:
@@ -77,7 +79,7 @@ class AttendGenerator(nn.Module):
     def __init__(self, settings: AttendSettings) -> None:
         super().__init__()
         n, stride, free = settings.width, settings.stride, settings.free
-        self.stride, self.free = stride, free
+        self.stride, self.free, self.copy = stride, free, settings.copy
         coordinates = REST_CHANNELS + free
         learned_keys, features = settings.channels - coordinates - 1, settings.channels - coordinates - 5
         pixels = 3 * stride * stride
@@ -91,6 +93,14 @@ class AttendGenerator(nn.Module):
         self.value = nn.Conv2d(n, features, 1)
         self.weigh = nn.Sequential(nn.Conv2d(n + features + 3, n, 1), nn.SiLU(), _zero(nn.Conv2d(n, 1, 1)))
         self.decoder = _Decoder(n + features + 3 + 1, 2 * n, n, stride, settings.blocks)
+        if settings.attention == "fixed":
+            self._fix_attention()
+
+    def _fix_attention(self) -> None:
+        """Leave all that decides where is looked, and in which source, as it is: the Gaussian on the body."""
+        self.log_spread.requires_grad_(False)
+        for part in (self.move_by_pose, self.move_by_image, self.query, self.key, self.weigh):
+            part.requires_grad_(False)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """What can be known of the photos without the target; every photo is looked at once.
@@ -119,12 +129,14 @@ class AttendGenerator(nn.Module):
         return Code(images, _rows(keys), _rows(values), sources, mask)
 
     def decode(self, code: Code, target_pose: Poses) -> Generated:
-        """Q images (Q,3,H,W) in about [-1,1]; what was copied, and what was painted."""
+        """Q images (Q,3,H,W) in about [-1,1]; what was copied, where that is wanted, and what was painted."""
         pose_features, place = self._places(target_pose)
         seen = self._look(code, pose_features, place)
         painted, share = self.decoder(
             torch.cat([pose_features, seen.features, seen.nearness], 1), target_pose.posemaps, seen.copied, seen.whole
         )
+        if not self.copy:
+            return Generated(painted, None, painted)
         return Generated(share * seen.copied + (1 - share) * painted, seen.copied, painted)
 
     def _places(self, poses: Poses) -> tuple[Tensor, Tensor]:
@@ -158,6 +170,8 @@ class AttendGenerator(nn.Module):
         score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -torch.inf)
         share = score.softmax(1)  # (Q,T,1,h,w)
         copied, whole = _copy(code, position, share, self.stride)
+        if not self.copy:
+            copied, whole = torch.zeros_like(copied), torch.zeros_like(whole)
         return _Seen((share * features).sum(1), copied, whole, score.amax(1).clamp(-10, 5) / 5)
 
 

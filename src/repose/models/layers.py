@@ -66,4 +66,4 @@ def initialise(network: nn.Module, std: float = 0.02) -> None:
 
 def parameter_count(network: nn.Module) -> int:
     """Number of trained values."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -70,11 +70,11 @@ class PaperGenerator(nn.Module):
 class ImageEncoder(nn.Module):
     """E_I: c7s1-n, d2n, d4n, R4n x blocks for each photo, then a bidirectional ConvLSTM over the photos (R11, R17)."""
 
-    def __init__(self, settings: PaperSettings) -> None:
+    def __init__(self, settings: PaperSettings, channels_in: int = 3) -> None:
         super().__init__()
         n, norm = settings.width, settings.norm
         self.resnet = nn.Sequential(
-            *_strided_encoder(n, norm), *[ResidualBlock(4 * n, norm) for _ in range(settings.blocks)]
+            *_strided_encoder(n, norm, channels_in), *[ResidualBlock(4 * n, norm) for _ in range(settings.blocks)]
         )
         self.pooling = settings.pooling
         self.forwards = ConvLSTMCell(4 * n, 2 * n, settings.forget_bias)
@@ -82,8 +82,11 @@ class ImageEncoder(nn.Module):
         initialise(self.resnet)
 
     def forward(self, images: Tensor, index: Tensor, mask: Tensor) -> Tensor:
-        """(M,3,H,W), (Q,T), (Q,T) -> C_I (Q,4n,H/4,W/4)."""
-        features = self.resnet(images)  # (M,4n,H/4,W/4)
+        """(M,channels_in,H,W), (Q,T), (Q,T) -> C_I (Q,4n,H/4,W/4)."""
+        return self.read(self.resnet(images), index, mask)
+
+    def read(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
+        """The ResNet's features (M,4n,h,w), of which each target has those of its index (Q,T) -> C_I (Q,4n,h,w)."""
         ahead = self.forwards(features, index, mask)  # (Q,T,2n,H/4,W/4)
         back = self.backwards(features, index.flip(1), mask.flip(1)).flip(1)
         return self._pooled(ahead, back, mask)
@@ -181,9 +184,9 @@ class Decoder(nn.Module):
         return image
 
 
-def _strided_encoder(n: int, norm: Norm) -> list[nn.Module]:
-    """c7s1-n, d2n, d4n: (B,3,H,W) -> (B,4n,H/4,W/4)."""
-    pad, first = conv7(3, n)
+def _strided_encoder(n: int, norm: Norm, channels_in: int = 3) -> list[nn.Module]:
+    """c7s1-n, d2n, d4n: (B,channels_in,H,W) -> (B,4n,H/4,W/4)."""
+    pad, first = conv7(channels_in, n)
     assert isinstance(first, nn.Conv2d)  # noqa: S101 (for mypy)
     return [
         pad, *normalised(first, norm), nn.ReLU(),

@@ -1,0 +1,175 @@
+"""posed: the paper's generator sees the poses of its sources, and has their features brought into the target's pose."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from made_up import people, person, photos_of, poses_of
+from repose.data.skeleton import JOINT, K
+from repose.models.layers import parameter_count
+from repose.models.paper import PaperGenerator, PaperSettings
+from repose.models.posed import Code, PosedGenerator, PosedSettings, _places, align
+from repose.models.poses import Poses
+
+HEIGHT, WIDTH = 64, 48
+CHOICES = [{"source_pose": True, "align": False}, {"source_pose": False, "align": True}, {}]
+each_choice = pytest.mark.parametrize("settings", CHOICES, ids=["source_pose", "align", "both"])
+
+
+def generator(**settings: Any) -> PosedGenerator:
+    return PosedGenerator(PosedSettings(**{"width": 4, "blocks": 1} | settings))
+
+
+def photos(count: int = 5, height: int = HEIGHT, width: int = WIDTH) -> tuple[Tensor, Poses]:
+    keypoints = people(count, height, width)
+    return photos_of(keypoints, list(range(count)), height, width), poses_of(keypoints, height, width)
+
+
+def all_of(sources: list[list[int]]) -> tuple[Tensor, Tensor]:
+    index = torch.tensor(sources)
+    return index, torch.ones_like(index, dtype=torch.bool)
+
+
+@torch.no_grad()
+def made(network: PosedGenerator, images: Tensor, poses: Poses, sources: list[list[int]], target: Poses) -> Tensor:
+    return network.decode(network.encode(images, poses, *all_of(sources)), target).image
+
+
+def code_of(features: Tensor, poses: Poses, sources: list[list[int]]) -> Code:
+    return Code(features, _places(poses), *all_of(sources))
+
+
+def test_parameters_at_the_papers_width() -> None:
+    with torch.device("meta"):
+        paper = PaperGenerator(PaperSettings())
+        found = [parameter_count(PosedGenerator(PosedSettings(**settings))) for settings in CHOICES]
+    plus = 3 * 7 * 7 * 64  # of the first convolution, which reads three channels more
+    assert [count - parameter_count(paper) for count in found] == [plus, 0, plus]
+
+
+@each_choice
+@pytest.mark.parametrize("size", [(128, 88), (64, 32)])
+def test_every_choice_gives_images_of_the_inputs_size(settings: dict[str, Any], size: tuple[int, int]) -> None:
+    images, poses = photos(3, *size)
+    image = made(generator(**settings), images, poses, [[0, 1], [1, 2]], poses[:2])
+    assert image.shape == (2, 3, *size)
+    assert image.abs().max() <= 1
+
+
+def test_using_no_pose_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"source_pose and align are both off, .* take the kind paper"):
+        PosedSettings(source_pose=False, align=False)
+
+
+def test_the_papers_settings_are_checked_as_well() -> None:
+    with pytest.raises(ValueError, match="width should be at least 1"):
+        PosedSettings(width=0)
+
+
+@each_choice
+def test_the_poses_of_the_sources_are_seen(settings: dict[str, Any]) -> None:
+    network, (images, poses) = generator(**settings), photos()
+    others = poses[torch.tensor([2, 3, 0, 1, 4])]
+    one, other = (made(network, images, p, [[0, 1]], poses[4:]) for p in (poses, others))
+    assert (one - other).abs().max() > 1e-5
+
+
+def test_each_choice_sees_what_it_names_alone() -> None:
+    images, poses = photos()
+    maps, joints = Poses(-poses.posemaps, poses.keypoints), Poses(poses.posemaps, poses.keypoints.flip(0))
+    for settings, unseen in ((CHOICES[0], joints), (CHOICES[1], maps)):
+        network = generator(**settings)
+        assert torch.equal(*(made(network, images, p, [[0, 1]], poses[4:]) for p in (poses, unseen)))
+
+
+def test_features_in_the_targets_pose_stay_as_they_are() -> None:
+    _, poses = photos()
+    features = torch.randn(5, 6, HEIGHT // 4, WIDTH // 4)
+    aligned = align(code_of(features, poses, [[0, 2], [4, 4]]), poses[torch.tensor([0, 4])])
+    assert torch.equal(aligned[0], features[0])
+    assert not torch.equal(aligned[1], features[2])
+    assert torch.equal(aligned[2:], features[[4, 4]])
+
+
+@pytest.mark.parametrize("unknown", ["source", "target", "both"])
+def test_where_no_joint_is_known(unknown: str) -> None:
+    keypoints = people(2, HEIGHT, WIDTH)
+    keypoints[{"source": [0], "target": [1], "both": [0, 1]}[unknown]] = torch.nan
+    poses = poses_of(keypoints, HEIGHT, WIDTH)
+    features = torch.randn(2, 6, HEIGHT // 4, WIDTH // 4)
+    aligned = align(code_of(features, poses, [[0]]), poses[1:])
+    assert torch.equal(aligned[0], features[0])
+
+
+def test_a_moved_person_is_moved_back() -> None:
+    """The target stands two places to the right and one down: what is aligned is shifted so, wherever it was in the photo."""
+    keypoints = person(HEIGHT, WIDTH, torso=0.2, at=(0.4, 0.25))
+    both = torch.stack([keypoints, keypoints + torch.tensor([8.0, 4.0])])
+    poses, features = poses_of(both, HEIGHT, WIDTH), torch.randn(2, 6, HEIGHT // 4, WIDTH // 4)
+    aligned = align(code_of(features, poses, [[0]]), poses[1:])
+    same = (aligned[0, :, 1:, 2:] == features[0, :, :-1, :-2]).all(0)
+    near = _places(poses).unflatten(1, (HEIGHT // 4, WIDTH // 4))[1, 1:, 2:, 2] * 0.07 < 0.3  # torso lengths
+    assert same[near].float().mean() > 0.95
+
+
+def test_a_raised_wrist_has_the_features_of_the_lowered_one() -> None:
+    down, up = person(HEIGHT, WIDTH, arms=(0.2, 0.2)), person(HEIGHT, WIDTH, arms=(1.4, 2.2))
+    poses = poses_of(torch.stack([down, up]), HEIGHT, WIDTH)
+    y, x = torch.meshgrid(torch.arange(HEIGHT // 4), torch.arange(WIDTH // 4), indexing="ij")
+    place = torch.stack([x, y]).float() * 4 + 1.5  # px of the middle of each place
+    aligned = align(code_of(place.expand(2, -1, -1, -1), poses, [[0]]), poses[1:])[0]
+    for joint in ("right_wrist", "left_wrist", "left_elbow", "left_knee", "neck"):
+        column, row = (up[JOINT[joint]] / 4).long().tolist()
+        assert (aligned[:, row, column] - down[JOINT[joint]]).norm() < 6, joint  # px
+
+
+@each_choice
+def test_gradients_reach_all_parameters(settings: dict[str, Any]) -> None:
+    network, (images, poses) = generator(**settings), photos()
+    code = network.encode(images, poses, *all_of([[0, 1, 2], [3, 4, 0]]))
+    (network.decode(code, poses[1:3]).image - images[1:3]).abs().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert name.endswith("bias") or parameter.grad.abs().max() > 0, name
+
+
+@each_choice
+def test_what_is_masked_has_no_influence(settings: dict[str, Any]) -> None:
+    network, (images, poses) = generator(**settings), photos()
+    mask = torch.tensor([[True, False, True]])
+    with torch.no_grad():
+        one, other = (
+            network.decode(network.encode(images, poses, torch.tensor([sources]), mask), poses[4:]).image
+            for sources in ([0, 1, 2], [0, 3, 2])
+        )
+    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+@each_choice
+def test_padding_changes_nothing(settings: dict[str, Any]) -> None:
+    network, (images, poses) = generator(**settings), photos()
+    index, mask = all_of([[0, 1]])
+    with torch.no_grad():
+        short, padded = (
+            network.decode(network.encode(images, poses, i, m), poses[4:]).image
+            for i, m in ((index, mask), (F.pad(index, (0, 2), value=1), F.pad(mask, (0, 2))))
+        )
+    torch.testing.assert_close(padded, short, atol=1e-6, rtol=1e-5)
+
+
+def test_one_code_serves_many_poses() -> None:
+    network, (images, poses) = generator(), photos()
+    with torch.no_grad():
+        code = network.encode(images, poses, *all_of([[0, 1]]))
+        first, second, again = (network.decode(code, poses[i : i + 1]).image for i in (3, 4, 3))
+    assert torch.equal(first, again)
+    assert (first - second).abs().max() > 1e-5
+
+
+def test_places_are_finite_and_apart_without_a_body() -> None:
+    places = _places(poses_of(torch.full((1, K, 2), torch.nan), HEIGHT, WIDTH))[0]
+    assert len(places.unique(dim=0)) == len(places) == HEIGHT * WIDTH // 16
