@@ -372,8 +372,8 @@ def _about(case: Case) -> tuple[str, str, str, str]:
 
 
 def _show(drawn: Table, *, stderr: bool = False) -> None:
-    console = Console(stderr=stderr)
-    console.print(drawn, width=max(console.width, LEAST_WIDTH), crop=False, no_wrap=True)
+    """Print the table, at least so wide that no cell is cut."""
+    Console(stderr=stderr, width=max(Console().width, LEAST_WIDTH)).print(drawn)
 
 
 def _size(text: str) -> tuple[int, int]:

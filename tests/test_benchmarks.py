@@ -208,13 +208,15 @@ def test_the_command_prints_a_table_and_with_equal_time_a_fragment(
 ) -> None:
     chosen = ["cpu", "--params", str(file), "--size", "32x24", "--seconds", "0", "--rows", "pg2", "paper-m"]
     imported("train").main(chosen)
-    assert "pg2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("pg2", "precision", "generated", "parameters"))  # no cell is cut
+    assert "…" not in printed
     imported("train").main([*chosen, "--equal-time", "1000"])
-    printed = capsys.readouterr()
-    fragment = yaml.safe_load(printed.out)["systems"]
+    answer = capsys.readouterr()
+    fragment = yaml.safe_load(answer.out)["systems"]
     assert list(fragment) == ["pg2", "paper-m"]
     assert all(row["steps"] % 10 == 0 for row in fragment.values())
-    assert "32x24" in printed.err
+    assert "32x24" in answer.err
 
 
 def test_one_and_two_processes_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
