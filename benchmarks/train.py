@@ -10,8 +10,7 @@ train.precision; on a GPU both are measured. An item has 4 photos. Images traine
 Timed is what the process that trains does with photos that are loaded: change them, draw their maps, train; and what
 evaluation does without its metrics. A round of training has steps from all over the training, since pg2 trains first one
 network and then another. The first round, in which first weights are set, is not counted. Rows take turns, round by
-round, and the best round of each counts: where others use the machine, that is fair to all. There GOMP_SPINCOUNT=1000 in
-the environment also helps, which `repose` sets by itself. There is no VGG19 in any.
+round, and the best round of each counts: where others use the machine, that is fair to all. There is no VGG19 in any.
 
 With --equal-time, standard output is how many steps each row trains in so many seconds, as a fragment of params.yaml
 (in tens, rounded down; of the time that training takes, loading photos, checkpoints and samples are left out), and the
