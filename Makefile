@@ -10,7 +10,7 @@ demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data,
 	dvc repro
 	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"
 
-ablations: .venv/ready  ## why the paper's generator is slow with colours, and what of attend is not: docs/ablations.md
+ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw its picture
 	dvc repro ablations/dvc.yaml && python docs/ablations.py
 
 test: .venv/ready  ## every test
