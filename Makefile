@@ -29,11 +29,11 @@ check: .venv/ready  ## format, lint, types
 metrics-diff: .venv/ready  ## the committed scores beside those of another branch (BASE, else main), as Markdown
 	dvc metrics diff --all --md "$${BASE:-main}"
 
-compile: .venv/ready  ## dvc.yaml to Kubeflow: components/ and pipelines/pipeline.yaml
-	repose kfp compile
+compile: .venv/ready  ## each dvc.yaml to Kubeflow: components/ and pipelines/
+	repose kfp compile dvc.yaml table1/dvc.yaml
 
 compile-check: .venv/ready  ## is what `make compile` wrote current?
-	repose kfp compile --check
+	repose kfp compile --check dvc.yaml table1/dvc.yaml
 
 submit: .venv/ready  ## a run in the cluster of KFP_ENDPOINT, in the environment production; IMAGE by digest, else its own
 	repose kfp submit -e production --image "$$IMAGE"

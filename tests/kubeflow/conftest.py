@@ -26,7 +26,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         name: make(tmp_path_factory.mktemp("made") / name)
-        for name, make in (("flowers", foreign.flowers), ("garden", foreign.garden))
+        for name, make in (("flowers", foreign.flowers), ("garden", foreign.garden), ("fair", foreign.fair))
     }
 
 
@@ -50,3 +50,9 @@ def flowers(project: Callable[[str], Path]) -> Path:
 def garden(project: Callable[[str], Path]) -> Path:
     """vars, foreach, matrix, wdir, a nested dvc.yaml."""
     return project("garden")
+
+
+@pytest.fixture
+def fair(project: Callable[[str], Path]) -> Path:
+    """Two pipelines, of which one needs stages of the other."""
+    return project("fair")

@@ -1,4 +1,4 @@
-"""Two DVC projects that have nothing to do with repose: what the compiler can do, it can do for them."""
+"""Three DVC projects that have nothing to do with repose: what the compiler can do, it can do for them."""
 
 import os
 import subprocess
@@ -95,6 +95,85 @@ stages:
     "kitchen/stove/params.yaml": "heat: {high: 3, low: 0.5}\n",
 }
 
+FAIR = {  # the pipeline of the root, and that of table/, which needs some of the root's stages
+    "dvc.yaml": """
+stages:
+  grow:
+    foreach: ${grow.beds}
+    do:
+      cmd: python3 tell.py crop/${item}.txt params.yaml grow
+      params: [grow]
+      deps: [tell.py]
+      outs: ["crop/${item}.txt"]
+      meta: {kfp: {outs: {"crop/${item}.txt": Dataset}}}
+  weigh:
+    cmd: cat crop/* > weights.txt
+    deps: [crop]
+    outs: [weights.txt]
+    meta: {kfp: {outs: {weights.txt: Artifact}}}
+  judge:
+    cmd: python3 tell.py verdict.txt params.yaml judge weights.txt
+    params: [judge]
+    deps: [tell.py, weights.txt]
+    outs: [verdict.txt]
+    meta: {kfp: {outs: {verdict.txt: Artifact}}}
+""",
+    "params.yaml": """
+grow: {beds: [a, b], seed: 1}
+judge: {seed: 2, strict: true}  # the root's; the table's stage and block have the same name
+""",
+    "table/dvc.yaml": """
+stages:
+  judge: &judge
+    desc: Judge with one judge
+    vars: [{crop: ../crop/a.txt, name: north}]
+    matrix:
+      judge: ${judges}
+    cmd: python3 ../tell.py marks/${name}/${item.judge} ${budget}.yaml judge ${crop}
+    params:
+      - ${budget}.yaml: [judge, "judges.${item.judge}"]
+    deps: [../tell.py, "${crop}"]
+    outs: ["marks/${name}/${item.judge}"]
+    meta: {kfp: {outs: {"marks/${name}/${item.judge}": Model}}}
+  judge-south:
+    <<: *judge
+    vars: [{crop: street.txt, name: south}]
+  street:
+    desc: A list of commands
+    wdir: ..
+    cmd:
+      - cat crop/a.txt > table/street.txt
+      - cat crop/b.txt >> table/street.txt
+    deps: [crop]
+    outs: [table/street.txt]
+    meta: {kfp: {outs: {table/street.txt: Dataset}}}
+  table:
+    cmd: cat marks/*/* > table.txt && echo '{"judges":2}' > table.json
+    params: [judges]
+    deps: [marks]
+    outs: [table.txt]
+    metrics:
+      - table.json: {cache: false}
+    meta: {kfp: {outs: {table.txt: {type: Markdown}, table.json: Metrics}}}
+""",
+    "table/params.yaml": "budget: small\njudges: [ann, bob]\n",
+    "table/small.yaml": """
+judge: {seed: 3, strict: 0.5}
+judges:
+  ann:
+    steps: 1  # of ann
+  bob: {steps: 2}
+""",
+    "table/large.yaml": "judge: {seed: 4, strict: 1.5}\njudges: {ann: {steps: 10}, bob: {steps: 20}}\n",
+    "tell.py": """
+import pathlib, sys, yaml
+path, params, block, *more = map(pathlib.Path, sys.argv[1:])
+path.parent.mkdir(parents=True, exist_ok=True)
+said = str(yaml.safe_load(params.read_text())[str(block)])
+path.write_text(said + "".join(file.read_text() for file in more))
+""",
+}
+
 
 def write(folder: Path, files: dict[str, str]) -> Path:
     """A DVC project without git of these files."""
@@ -117,6 +196,11 @@ def flowers(folder: Path) -> Path:
 def garden(folder: Path) -> Path:
     """vars, foreach, matrix, wdir, a nested dvc.yaml, params in JSON."""
     return write(folder, GARDEN)
+
+
+def fair(folder: Path) -> Path:
+    """Two pipelines: the root's, and table/dvc.yaml's with vars of stages, a merged anchor, a params file named by a param."""
+    return write(folder, FAIR)
 
 
 def dvc(folder: Path, *arguments: str, code: int = 0) -> str:

@@ -16,9 +16,11 @@ from repose.errors import ReposeError
 from repose.kubeflow import compiler
 from repose.kubeflow.project import Project, read_project
 
+KITCHEN, TABLE = "kitchen/dvc.yaml", "table/dvc.yaml"
 
-def pipeline(folder: Path, environment: str | None = None) -> compiled.Pipeline:
-    return compiled.read(text(read_project(folder), environment))
+
+def pipeline(folder: Path, environment: str | None = None, file: str = "dvc.yaml") -> compiled.Pipeline:
+    return compiled.read(text(read_project(folder, file), environment))
 
 
 def text(project: Project, environment: str | None = None) -> str:
@@ -35,9 +37,12 @@ def parameters(task: dict[str, Any]) -> set[str]:
     return set(task["inputs"]["parameters"]) - {"stage", "remote", "endpoint"}
 
 
-@pytest.mark.parametrize("name", ["flowers", "garden"])
-def test_the_graph_is_that_of_dvc(project: Any, name: str) -> None:
-    read = read_project(project(name))
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("flowers", "dvc.yaml"), ("garden", "dvc.yaml"), ("garden", KITCHEN), ("fair", "dvc.yaml"), ("fair", TABLE)],
+)
+def test_the_graph_is_that_of_dvc(project: Any, name: str, file: str) -> None:
+    read = read_project(project(name), file)
     assert compiled.edges(text(read)) == read.edges
     assert read.edges
 
@@ -64,9 +69,7 @@ def test_a_stage_that_is_added_to_dvc_yaml_is_in_the_pipeline(flowers: Path) -> 
 
 def test_items_of_foreach_and_matrix_are_tasks_side_by_side_of_one_component(garden: Path) -> None:
     compiler.write_all(read_project(garden))
-    assert sorted(p.parent.name for p in (garden / "components").glob("*/component.yaml")) == [
-        "dig", "harvest", "kitchen-cook", "plant",
-    ]  # fmt: skip
+    assert sorted(p.parent.name for p in (garden / "components").rglob("component.yaml")) == ["dig", "harvest", "plant"]
     tasks = pipeline(garden).tasks
     assert {"plant@north-rose", "plant@north-kale", "plant@south-rose", "plant@south-kale"} <= set(tasks)
     assert all(tasks[f"dig@{bed}"].get("dependentTasks") is None for bed in ("north", "south"))
@@ -92,7 +95,7 @@ def test_each_output_is_an_artifact_of_its_type(flowers: Path, garden: Path) -> 
     plan = compiler.plan_for(read_project(flowers), None)
     assert plan["judge"].outputs == {"score_json": "Metrics", "report_html": "HTML"}
     assert plan["count"].outputs == {"made": "Dataset"}
-    assert compiler.plan_for(read_project(garden), None)["kitchen/dvc.yaml:cook"].outputs == {
+    assert compiler.plan_for(read_project(garden, KITCHEN), None)["kitchen/dvc.yaml:cook"].outputs == {
         "soup_txt": "Artifact", "soup_page": "HTML",
     }  # fmt: skip
 
@@ -115,7 +118,7 @@ def test_a_task_gets_the_params_that_its_stage_lists_and_no_other(flowers: Path,
     assert parameters(tasks["plant@north-kale"]) == {"tools_spade", "tools_sizes"}
     sizes = tasks["plant@north-kale"]["inputs"]["parameters"]["tools_sizes"]
     assert sizes == {"componentInputParameter": "pipelinechannel--tools_sizes_kale"}
-    assert parameters(tasks["kitchen/dvc.yaml:cook"]) == {
+    assert parameters(pipeline(garden, file=KITCHEN).tasks["kitchen/dvc.yaml:cook"]) == {
         "kitchen_stove_params_heat_high",
         "kitchen_stove_params_heat_low",
     }

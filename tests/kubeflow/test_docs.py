@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def test_its_links_and_files() -> None:
     named = set(re.findall(r"`((?:tests|src|environments|pipelines)/[\w./-]+)`", PAGE))
     for name in named - {"pipelines/environments/NAME.yaml"}:
         assert (ROOT / name).exists() or (folder / name).exists(), name
+
+
+def test_only_the_pipelines_of_environments_are_not_committed() -> None:
+    files = {f"pipelines/{name}.yaml" for name in ("pipeline", "pipeline-staging", "table1", "table1-staging", "base")}
+    files |= {f"pipelines/environments/{name}.yaml" for name in ("staging", "on-call")}
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *files], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
+    )
+    assert set(ignored.stdout.split()) == {"pipelines/pipeline-staging.yaml", "pipelines/table1-staging.yaml"}
 
 
 def test_what_the_environments_ask_the_cluster_for_is_named() -> None:

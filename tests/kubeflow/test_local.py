@@ -34,22 +34,26 @@ def run_local(folder: Path, remote: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["flowers", "garden"])
-def test_a_foreign_project_ends_as_dvc_repro_would_end_it(project: Callable[[str], Path], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "file"), [("flowers", "dvc.yaml"), ("garden", "kitchen/dvc.yaml"), ("fair", "table/dvc.yaml")]
+)
+def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
+    project: Callable[[str], Path], name: str, file: str
+) -> None:
     folder = project(name)
     remote = folder.parent / "remote"
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
     foreign.dvc(folder, "push", "--quiet")
-    run = run_local(folder, remote)
+    run = run_local(folder, remote, file)
     assert not list(folder.rglob("dvc.lock"))
-    foreign.dvc(folder, "repro", "--all-pipelines")
+    foreign.dvc(folder, "repro", file)
     by_dvc = {path: path.read_bytes() for path in folder.rglob("dvc.lock")}
-    assert by_dvc
+    assert set(by_dvc) == {folder / "dvc.lock", (folder / file).with_name("dvc.lock")}
     for path in by_dvc:
         path.unlink()
     kfp(folder, "fetch", run)
     assert {path: path.read_bytes() for path in folder.rglob("dvc.lock")} == by_dvc
-    assert foreign.dvc(folder, "status", "--json").strip() == "{}"
+    assert foreign.dvc(folder, "status", "--json", file).strip() == "{}"
 
 
 @pytest.mark.slow
@@ -103,7 +107,7 @@ def test_params_that_do_not_fit(flowers: Path, param: str, message: str) -> None
 def test_a_param_that_decides_which_stages_there_are(garden: Path) -> None:
     (garden / "dvc.yaml").write_text((garden / "dvc.yaml").read_text().replace("[spade,", "[kinds, spade,"))
     _, told = kfp(garden, "run-local", "--remote", "./r", "--runner", "subprocess", "-P", "kinds=[rose]", code=1)
-    assert "--param kinds decides which stages there are: set it in tools.json and compile again." in told
+    assert "--param kinds decides which stages and params there are: set it in tools.json and compile again." in told
 
 
 def test_submit_and_status_need_an_endpoint(flowers: Path) -> None:

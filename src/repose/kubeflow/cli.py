@@ -1,4 +1,4 @@
-"""`repose kfp`: the pipeline of this folder's dvc.yaml, on Kubeflow."""
+"""`repose kfp`: the pipelines of this folder's dvc.yaml files, on Kubeflow."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from repose.errors import ReposeError
+from repose.kubeflow.project import ROOT
 from repose.terminal import say
 
-app = typer.Typer(no_args_is_help=True, help="The pipeline of this folder's dvc.yaml, on Kubeflow.")
+app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc.yaml files, on Kubeflow.")
 
 
 class RunnerChoice(StrEnum):
@@ -21,6 +22,12 @@ class RunnerChoice(StrEnum):
     SUBPROCESS = "subprocess"
 
 
+_WHICH = "and all stages that it needs from others."
+File = Annotated[str, typer.Argument(help=f"Which pipeline: that of this dvc.yaml {_WHICH}", metavar="FILE")]
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(help=f"Each is a pipeline: a dvc.yaml {_WHICH}", metavar="FILE", show_default=ROOT),
+]
 EnvironmentName = Annotated[
     str | None,
     typer.Option("--environment", "-e", help="A file of pipelines/environments, without .yaml.", metavar="NAME"),
@@ -42,33 +49,36 @@ RunId = Annotated[str, typer.Argument(help="The run's id, as submit printed it."
 
 @app.command("compile")
 def compile_(
-    environment: EnvironmentName = None, image: Image = None,
+    files: Files = None, environment: EnvironmentName = None, image: Image = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not current.")] = False,
 ) -> None:  # fmt: skip
     """Write components/ and pipelines/pipeline.yaml from dvc.yaml and params.yaml.
 
-    With --environment, write pipelines/pipeline-NAME.yaml alone: the pipeline as that environment has it.
+    Of another one, such as table1/dvc.yaml: components/table1/ and pipelines/table1.yaml. With --environment, write
+    pipelines/pipeline-NAME.yaml or pipelines/table1-NAME.yaml alone: the pipeline as that environment has it.
     """
     from repose.kubeflow import compiler
-    from repose.kubeflow.project import read_project
+    from repose.kubeflow.project import read_projects
 
-    project = read_project(Path.cwd())
+    projects = read_projects(Path.cwd(), files or [ROOT])
     if environment:
-        say(f"Written: {_listed([compiler.write_pipeline(project, environment, image)])}.")
+        written = [compiler.write_pipeline(project, environment, image) for project in projects]
+        say(f"Written: {_listed(written)}.")
         return
     if check:
-        old = compiler.not_current(project, image)
+        old = [path for project in projects for path in compiler.not_current(project, image)]
         if old:
-            raise ReposeError(f"Not current: {_listed(old)}. Run `repose kfp compile` and commit what it writes.")
+            command = " ".join(["repose kfp compile", *(files or [])])
+            raise ReposeError(f"Not current: {_listed(old)}. Run `{command}` and commit what it writes.")
         say("components/ and pipelines/ are current.")
         return
-    changed = compiler.write_all(project, image)
+    changed = [path for project in projects for path in compiler.write_all(project, image)]
     say(f"Written: {_listed(changed)}." if changed else "Everything was current.")
 
 
 @app.command()
 def submit(
-    environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
+    file: File = ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
     endpoint: Endpoint = "",
     experiment: Annotated[str | None, typer.Option(help="In which the run is listed.", metavar="NAME")] = None,
     name: Annotated[str | None, typer.Option(help="Of the run.", metavar="NAME")] = None,
@@ -83,7 +93,7 @@ def submit(
     from repose.kubeflow.project import read_project
 
     cluster = read_endpoint()
-    plan = plan_for(read_project(Path.cwd()), environment, image)
+    plan = plan_for(read_project(Path.cwd(), file), environment, image)
     check_image(plan.environment, environment or "The base")
     address, endpoint = _remote(plan, remote, endpoint)
     values = _values(plan, params or []) | {"remote": address, "endpoint": endpoint}
@@ -114,19 +124,19 @@ def fetch(
     force: Annotated[bool, typer.Option("--force", help="Also over changes that are not committed.")] = False,
 ) -> None:  # fmt: skip
     """Bring a run's dvc.lock, params and metrics into this folder; `dvc pull` then brings the outputs."""
-    from repose.kubeflow.compiler import plan_for
+    from repose.kubeflow.compiler import environment_of, remote_of
     from repose.kubeflow.fetch import fetch_run
-    from repose.kubeflow.project import read_project
+    from repose.kubeflow.project import open_repo
 
     if environment and not remote:
-        plan = plan_for(read_project(Path.cwd()), environment)
-        remote, endpoint = plan.remote, endpoint or plan.endpoint
+        remote, own = remote_of(open_repo(Path.cwd()), environment_of(Path.cwd(), environment))
+        endpoint = endpoint or own
     fetch_run(Path.cwd(), run, remote=remote, endpoint=endpoint, force=force)
 
 
 @app.command("run-local")
 def run_local(
-    environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
+    file: File = ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
     endpoint: Endpoint = "",
     runner: RunnerOption = RunnerChoice.AUTO,
 ) -> None:  # fmt: skip
@@ -136,12 +146,12 @@ def run_local(
     from repose.kubeflow.fetch import open_remote, read_record
     from repose.kubeflow.project import read_project
 
-    project = read_project(Path.cwd())
+    project = read_project(Path.cwd(), file)
     plan = plan_for(project, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
     chosen = local.default_runner() if runner is RunnerChoice.AUTO else local.Runner(runner.value)
     run = local.run_local(plan, remote=address, endpoint=endpoint, runner=chosen, values=_values(plan, params or []))
-    ended = read_record(open_remote(project, address, endpoint), run)["stages"]
+    ended = read_record(open_remote(project.repo, address, endpoint), run)["stages"]
     failed = [stage for stage in ended if stage["state"] != "finished"]
     typer.echo(run)
     if failed:
@@ -173,7 +183,7 @@ def _remote(plan: Any, remote: str | None, endpoint: str) -> tuple[str, str]:
     address = name or plan.remote
     if address is None:
         raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
-    check_address(plan.project, address)
+    check_address(plan.project.repo, address)
     if address in known:
         address, own = str(known[address]["url"]), str(known[address].get("endpointurl") or "")
     else:
@@ -182,28 +192,40 @@ def _remote(plan: Any, remote: str | None, endpoint: str) -> tuple[str, str]:
 
 
 def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
-    """The pipeline's parameters for KEY=VALUE texts.
+    """The pipeline's parameters for KEY=VALUE or FILE:KEY=VALUE texts.
 
     Raises:
-        ReposeError: there is no such key, the value does not fit, or the key decides which stages there are.
+        ReposeError: there is no such key, it is in several files, the value does not fit, or the key decides which stages
+            and params there are.
     """
     from repose.kubeflow.compiler import pipeline_value
     from repose.kubeflow.params import from_person
-    from repose.settings import nearest
 
-    known = {leaf.key: leaf for leaf in plan.leaves.values()}
     values = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or key not in known:
+        key, _, value = text.partition("=")
+        leaf = _leaf(plan, text)
+        if any(leaf.file == file and f"{leaf.key}.".startswith(f"{name}.") for file, name in plan.project.deciding):
             raise ReposeError(
-                f"--param {text}: it should be KEY=VALUE with a key of the params that a stage lists"
-                f"{nearest(key, list(known))}"
+                f"--param {key} decides which stages and params there are: set it in {leaf.file} and compile again."
             )
-        if any(key == deciding or key.startswith(f"{deciding}.") for deciding in plan.project.deciding):
-            raise ReposeError(
-                f"--param {key} decides which stages there are: set it in {known[key].file} and compile again."
-            )
-        leaf = known[key]
         values[leaf.pipeline_name] = pipeline_value(plan, leaf, from_person(value, leaf.value, f"--param {key}"))
     return values
+
+
+def _leaf(plan: Any, text: str) -> Any:
+    """The param that a KEY=VALUE or FILE:KEY=VALUE names; the file is needed where the key is in several."""
+    from repose.settings import nearest
+
+    key, equals, _ = text.partition("=")
+    leaves = plan.leaves.values()
+    found = [leaf for leaf in leaves if key in (leaf.key, f"{leaf.file}:{leaf.key}")]
+    if not equals or not found:
+        raise ReposeError(
+            f"--param {text}: it should be KEY=VALUE with a key of the params that a stage lists"
+            f"{nearest(key, [leaf.key for leaf in leaves])}"
+        )
+    if len(found) > 1:
+        names = " or ".join(f"{leaf.file}:{leaf.key}" for leaf in found)
+        raise ReposeError(f"--param {key} is in several files: write {names}.")
+    return found[0]

@@ -1,4 +1,11 @@
-"""dvc.yaml compiled to Kubeflow: a component for each stage, and the pipeline, whose graph is DVC's.
+"""A dvc.yaml compiled to Kubeflow: a component for each of its stages, and the pipeline, whose graph is DVC's.
+
+Compiled are, in components/ and pipelines/,
+
+    dvc.yaml           NAME/component.yaml of each stage           pipeline.yaml
+    table1/dvc.yaml    table1/NAME/component.yaml of each stage    table1.yaml
+
+The pipeline has the stages of other files that these need, too; their components are written with their own file.
 
 A foreach or matrix is one component and a task for each item, side by side. A task gets the params that its stage lists and
 no other, so that Kubeflow's cache is as precise as DVC's. What goes from task to task are pointers (see `pointer`); the
@@ -31,9 +38,17 @@ from repose.kubeflow.needs import (
     read_environment,
 )
 from repose.kubeflow.params import Leaf, leaves_of, to_pipeline
-from repose.kubeflow.project import Producer, Project, Stage, name_of, task_name, unique
+from repose.kubeflow.project import (
+    ROOT,
+    Producer,
+    Project,
+    Stage,
+    is_pipeline,
+    name_of,
+    task_name,
+    unique,
+)
 
-HEAD = "# Compiled from dvc.yaml by `repose kfp compile`. Change dvc.yaml, params.yaml or the environment, not this file.\n"
 RECORD = "run-record"  # the task that leaves the run's record, whatever happened
 BASE, ENVIRONMENTS = Path("pipelines/base.yaml"), Path("pipelines/environments")
 COMPONENTS, PIPELINES = Path("components"), Path("pipelines")
@@ -111,25 +126,29 @@ class Plan:
         return {"remote": (str, self.remote or _REQUIRED), "endpoint": (str, self.endpoint)}
 
     @property
-    def name(self) -> str:
-        """Of the pipeline."""
+    def project_name(self) -> str:
+        """Of the project, which all its pipelines share, as they share the image."""
         return self.environment.name or task_name(self.project.folder.name) or "pipeline"
+
+    @property
+    def name(self) -> str:
+        """Of the pipeline: the project's, and behind it the folder of any dvc.yaml but the project's own."""
+        return "-".join(filter(None, (self.project_name, _folder_name(self.project.file))))
 
     @property
     def image(self) -> str:
         """In which each task runs."""
-        return self.environment.image or f"{self.name}:latest"
+        return self.environment.image or f"{self.project_name}:latest"
 
     @property
     def remote(self) -> str | None:
         """Address of DVC's remote: the environment's, else the project's own; None: whoever starts a run says it."""
-        return self.environment.remote or own_remote(self.project).get("url")
+        return remote_of(self.project.repo, self.environment)[0]
 
     @property
     def endpoint(self) -> str:
         """Of an S3 server other than Amazon's: the environment's, else that of the project's own remote."""
-        own = {} if self.environment.remote else own_remote(self.project)
-        return self.environment.endpoint or own.get("endpointurl") or ""
+        return remote_of(self.project.repo, self.environment)[1]
 
 
 def make_plan(project: Project, environment: Environment, where: str) -> Plan:
@@ -146,7 +165,7 @@ def make_plan(project: Project, environment: Environment, where: str) -> Plan:
 
 
 def write_all(project: Project, image: str | None = None) -> list[Path]:
-    """Compile the components and the pipeline; return the files that changed.
+    """Compile the components of a dvc.yaml and its pipeline; return the files that changed.
 
     Raises:
         ReposeError: see `make_plan`.
@@ -155,7 +174,7 @@ def write_all(project: Project, image: str | None = None) -> list[Path]:
     changed = [path for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in changed:
         write_text(path, written[path])
-    for stale in _stale(project.folder, written):
+    for stale in _stale(project, written):
         stale.unlink()
         if not any(stale.parent.iterdir()):
             stale.parent.rmdir()
@@ -169,9 +188,9 @@ def write_pipeline(project: Project, environment: str, image: str | None = None)
     Raises:
         ReposeError: see `plan_for`; the image is not by digest where that is asked for.
     """
-    path, plan = project.folder / PIPELINES / f"pipeline-{environment}.yaml", plan_for(project, environment, image)
+    path, plan = pipeline_path(project, environment), plan_for(project, environment, image)
     check_image(plan.environment, environment)
-    write_text(path, text_of(pipeline_of(plan)))
+    write_text(path, text_of(pipeline_of(plan), project.file))
     return path
 
 
@@ -179,25 +198,67 @@ def not_current(project: Project, image: str | None = None) -> list[Path]:
     """The compiled files that are not there, not as they would be compiled now, or not compiled any more."""
     written = compiled(project, image)
     old = [path for path, text in written.items() if not path.is_file() or path.read_text("utf-8") != text]
-    return old + _stale(project.folder, written)
+    return old + _stale(project, written)
 
 
 def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
     """Path and text of every file that is compiled; the environments are checked."""
-    for name in environments(project):
+    for name in environments(project.folder):
         plan_for(project, name, image)
-    plan = plan_for(project, None, image)
+    plan, file = plan_for(project, None, image), project.file
     components = components_of(plan)
+    own = {task.stage.group: task_name(task.stage.group) for task in plan.tasks if task.stage.file == file}
     texts = {
-        project.folder / COMPONENTS / name / "component.yaml": text_of(component)
-        for name, component in components.items()
+        _components(project) / task_name(group.removeprefix(f"{file}:")) / "component.yaml": text_of(
+            components[name], file
+        )
+        for group, name in own.items()
     }
-    return texts | {project.folder / PIPELINES / "pipeline.yaml": text_of(pipeline_of(plan, components))}
+    return texts | {pipeline_path(project): text_of(pipeline_of(plan, components), file)}
 
 
-def environments(project: Project) -> list[str]:
-    """The names of the project's environments."""
-    return [path.stem for path in sorted((project.folder / ENVIRONMENTS).glob("*.yaml"))]
+def pipeline_path(project: Project, environment: str | None = None) -> Path:
+    """The file of the compiled pipeline, as an environment has it or as the base alone.
+
+    Raises:
+        ReposeError: it would have the name of another file of the folder.
+    """
+    stem = _stem(project.file)
+    if project.file != ROOT:
+        _check_free(project, stem)
+    return project.folder / PIPELINES / f"{stem if environment is None else f'{stem}-{environment}'}.yaml"
+
+
+def _folder_name(file: str) -> str:
+    """A name for the folder of a dvc.yaml: `table1/dvc.yaml` is table1; the project's own is empty."""
+    return task_name(f"{file}:")
+
+
+def _stem(file: str) -> str:
+    return "pipeline" if file == ROOT else _folder_name(file)
+
+
+def _check_free(project: Project, stem: str) -> None:
+    """Refuse a folder whose name would make its pipeline's file that of something else."""
+    others = {ROOT} | {stage.path_in_repo for stage in project.repo.index.stages if is_pipeline(stage)}
+    taken = {"": "no name at all", BASE.stem: "what holds in every environment"}
+    for other in sorted(others - {project.file}):
+        names = (_stem(other), *(f"{_stem(other)}-{name}" for name in environments(project.folder)))
+        taken |= dict.fromkeys(names, f"the pipeline of {other}")
+    if stem in taken:
+        raise ReposeError(
+            f"The pipeline of {project.file} would be {PIPELINES}/{stem}.yaml, which is {taken[stem]}. Rename the folder."
+        )
+
+
+def _components(project: Project) -> Path:
+    """The folder of the components of a dvc.yaml's own stages."""
+    return project.folder / COMPONENTS / Path(project.file).parent
+
+
+def environments(folder: Path) -> list[str]:
+    """The names of the environments of a project's folder."""
+    return [path.stem for path in sorted((folder / ENVIRONMENTS).glob("*.yaml"))]
 
 
 def plan_for(project: Project, environment: str | None, image: str | None = None) -> Plan:
@@ -206,22 +267,30 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
     Raises:
         ReposeError: there is no such environment; see `make_plan`.
     """
-    base_file = project.folder / BASE
-    chosen = read_environment(base_file) if base_file.is_file() else Environment()
-    where = str(BASE)
-    if environment is not None:
-        file = project.folder / ENVIRONMENTS / f"{environment}.yaml"
-        if not file.is_file():
-            known = ", ".join(environments(project)) or "none"
-            raise ReposeError(f"There is no environment {environment!r} in {ENVIRONMENTS}/; there are: {known}.")
-        chosen, where = read_environment(file).over(chosen), str(ENVIRONMENTS / file.name)
+    chosen = environment_of(project.folder, environment)
     if image:
         chosen = Environment(image=image).over(chosen)
-    return make_plan(project, chosen, where)
+    return make_plan(project, chosen, str(BASE if environment is None else ENVIRONMENTS / f"{environment}.yaml"))
 
 
-def text_of(component: Any) -> str:
-    """A component or pipeline in KFP's intermediate representation, as YAML.
+def environment_of(folder: Path, name: str | None) -> Environment:
+    """An environment of a project's folder over the base; None: the base alone.
+
+    Raises:
+        ReposeError: there is no such environment, or it cannot be read.
+    """
+    base = read_environment(folder / BASE) if (folder / BASE).is_file() else Environment()
+    if name is None:
+        return base
+    file = folder / ENVIRONMENTS / f"{name}.yaml"
+    if not file.is_file():
+        known = ", ".join(environments(folder)) or "none"
+        raise ReposeError(f"There is no environment {name!r} in {ENVIRONMENTS}/; there are: {known}.")
+    return read_environment(file).over(base)
+
+
+def text_of(component: Any, file: str = ROOT) -> str:
+    """A component or pipeline of a dvc.yaml in KFP's intermediate representation, as YAML.
 
     What KFP's own compiler writes, but for the summary at its head; its emitter of YAML takes ten times as long.
     """
@@ -231,7 +300,12 @@ def text_of(component: Any) -> str:
     if platforms := MessageToDict(component.platform_spec):
         documents.append(platforms)
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return HEAD + yaml.dump_all(documents, Dumper=dumper, sort_keys=True, allow_unicode=True, width=127)
+    return _head(file) + yaml.dump_all(documents, Dumper=dumper, sort_keys=True, allow_unicode=True, width=127)
+
+
+def _head(file: str) -> str:
+    command = "repose kfp compile" if file == ROOT else f"repose kfp compile {file}"
+    return f"# Compiled from {file} by `{command}`. Change {file}, params.yaml or the environment, not this file.\n"
 
 
 def component_of(name: str, tasks: list[Task], plan: Plan) -> Any:
@@ -275,7 +349,7 @@ def components_of(plan: Plan) -> dict[str, Any]:
 
 
 def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, caching: bool = True) -> Any:
-    """The pipeline of all stages, and the task that leaves the run's record; with or without Kubeflow's cache."""
+    """The pipeline of all a plan's stages, and the task that leaves the run's record; with or without Kubeflow's cache."""
     from kfp import dsl
 
     components = components or components_of(plan)
@@ -301,7 +375,8 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
                     made.set_caching_options(False)
                 _place(made, task.meta)
 
-    text = f"The stages of dvc.yaml: {', '.join(plan.groups)}."
+    more = "" if all(task.stage.file == plan.project.file for task in plan.tasks) else " and all that they need"
+    text = f"The stages of {plan.project.file}{more}: {', '.join(plan.groups)}."
     return dsl.pipeline(name=plan.name, description=text)(_function(pipeline, plan.name, parameters, text, comments))
 
 
@@ -448,7 +523,8 @@ def _record_component(plan: Plan) -> Any:
     parameters = plan.where | plan.parameters
 
     def container(**at: Any) -> Any:
-        args = ["--pipeline", plan.name, *_where(at)]
+        file = plan.project.file
+        args = ["--pipeline", plan.name, *([] if file == ROOT else ["--file", file]), *_where(at)]
         for key in plan.leaves:
             args += ["--param", key, at[key]]
         return dsl.ContainerSpec(image=plan.image, command=["python3", "-m", "repose.kubeflow.record"], args=args)
@@ -498,14 +574,20 @@ def _place(task: Any, needs: Needs) -> None:
         kubernetes.set_security_context(task, s.run_as_user, s.run_as_group, s.run_as_non_root)
 
 
-def own_remote(project: Project) -> Mapping[str, Any]:
+def remote_of(repo: Any, environment: Environment) -> tuple[str | None, str]:
+    """Address and endpoint of DVC's remote: the environment's, else those of the project's own."""
+    own = {} if environment.remote else _own_remote(repo)
+    return environment.remote or own.get("url"), environment.endpoint or own.get("endpointurl") or ""
+
+
+def _own_remote(repo: Any) -> Mapping[str, Any]:
     """The default remote of .dvc/config, which is committed; what config.local says is of one machine."""
-    config = project.repo.config.load_one("repo")
+    config = repo.config.load_one("repo")
     found: Mapping[str, Any] = config["remote"].get(config["core"].get("remote"), {})
     return found
 
 
-def _stale(folder: Path, written: Mapping[Path, str]) -> list[Path]:
-    """Files that an earlier compilation wrote and this one does not."""
-    found = (folder / COMPONENTS).glob("*/component.yaml")
-    return [path for path in found if path not in written and path.read_text("utf-8").startswith(HEAD)]
+def _stale(project: Project, written: Mapping[Path, str]) -> list[Path]:
+    """Components that an earlier compilation of this dvc.yaml wrote and this one does not."""
+    found = sorted(_components(project).glob("*/component.yaml"))
+    return [path for path in found if path not in written and path.read_text("utf-8").startswith(_head(project.file))]

@@ -1,4 +1,7 @@
-"""A run's record brought into the workspace: dvc.lock, params and metrics, after which `dvc pull` gets every output."""
+"""A run's record brought into the workspace: dvc.lock, params and metrics, after which `dvc pull` gets every output.
+
+What the workspace's own dvc.lock says of other stages stays there, as where `dvc repro` ran some of them.
+"""
 
 import json
 import subprocess
@@ -8,14 +11,14 @@ from typing import Any
 
 from repose.errors import ReposeError
 from repose.files import write_bytes
-from repose.kubeflow.project import Project, address_of, is_pipeline, read_project
+from repose.kubeflow.project import ROOT, Project, address_of, is_pipeline, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
 from repose.kubeflow.remote import NAME, Remote
 from repose.terminal import say
 
 
 def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, force: bool) -> dict[str, Any]:
-    """Write the dvc.lock, params files and metrics of a run into the project's folder; return the run's record.
+    """Write the dvc.lock files, params files and metrics of a run into the project's folder; return the run's record.
 
     Args:
         folder: The DVC project.
@@ -25,20 +28,34 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
         force: Also over changes that are not committed.
 
     Raises:
-        ReposeError: there is no record of such a run, it is damaged, files would be lost, or the remote cannot be used.
+        ReposeError: there is no record of such a run, it is damaged, files would be lost, the remote cannot be used, or
+            there is no pipeline such as the run's here.
     """
-    project = read_project(folder)
-    store = open_remote(project, remote, endpoint)
+    store = open_remote(open_repo(folder), remote, endpoint)
     record = read_record(store, run)
-    contents = {name: text.encode() for part in ("locks", "params") for name, text in record[part].items()}
+    file = record.get("file", ROOT)
+    read_project(folder, file)  # before anything is written
+    contents = {name: text.encode() for name, text in (_locks(folder, record) | record["params"]).items()}
     contents |= {name: store.object(oid) for name, oid in record["files"].items()}
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
     if not force:
         _refuse_to_lose(folder, changed)
     for name, content in changed.items():
         write_bytes(folder / name, content)
-    _tell(record, project.folder)
+    _tell(record, read_project(folder, file))
     return record
+
+
+def _locks(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
+    """Each dvc.lock of a run, laid over the workspace's own."""
+    from dvc.utils.serialize import dumps_yaml, parse_yaml
+
+    texts = dict(record["locks"])
+    for name in texts:
+        if (folder / name).is_file():
+            own, ran = (parse_yaml(text, name) for text in ((folder / name).read_text("utf-8"), texts[name]))
+            texts[name] = dumps_yaml(ran | own | {"stages": own.get("stages", {}) | ran["stages"]})
+    return texts
 
 
 def read_record(remote: Remote, run: str) -> dict[str, Any]:
@@ -64,31 +81,31 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
     )
 
 
-def open_remote(project: Project, remote: str | None, endpoint: str) -> Remote:
+def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
     """DVC's remote by its name or address; None: the project's default. An endpoint replaces the configured one.
 
     Raises:
         ReposeError: it is neither a name nor an address.
     """
-    config = project.repo.config
+    config = repo.config
     name = remote or config["core"].get("remote")
     if name in config["remote"]:
         config["remote"][name] |= {"endpointurl": endpoint} if endpoint else {}
-        return Remote(project.repo, name)
+        return Remote(repo, name)
     if remote is None:
-        return Remote(project.repo, None)
-    check_address(project, remote)
+        return Remote(repo, None)
+    check_address(repo, remote)
     config["remote"][NAME] = {"url": remote} | ({"endpointurl": endpoint} if endpoint else {})
-    return Remote(project.repo, NAME)
+    return Remote(repo, NAME)
 
 
-def check_address(project: Project, remote: str) -> None:
+def check_address(repo: Any, remote: str) -> None:
     """Refuse a word that is neither the name of a remote nor an address.
 
     Raises:
         ReposeError: it is not.
     """
-    known = project.repo.config["remote"]
+    known = repo.config["remote"]
     if remote not in known and "/" not in remote:
         raise ReposeError(
             f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or an "
@@ -116,7 +133,7 @@ def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
         )
 
 
-def _tell(record: Mapping[str, Any], folder: Path) -> None:
+def _tell(record: Mapping[str, Any], project: Project) -> None:
     stages = record["stages"]
     finished = [stage["stage"] for stage in stages if stage["state"] == "finished"]
     say(
@@ -125,7 +142,7 @@ def _tell(record: Mapping[str, Any], folder: Path) -> None:
     for stage in stages:
         if stage["state"] != "finished":
             say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
-    other = list(_other_versions(read_project(folder)))
+    other = list(_other_versions(project))
     if other:
         commit = f" (commit {record['commit']})" if record["commit"] else ""
         say(
@@ -138,10 +155,11 @@ def _tell(record: Mapping[str, Any], folder: Path) -> None:
 def _other_versions(project: Project) -> Iterator[str]:
     """The files of the workspace that a finished stage read in another version."""
     seen = set()
+    of_run = {stage.address: stage for stage in project.stages}
     for dvc_stage in project.repo.index.stages:
-        if not is_pipeline(dvc_stage):
+        if not is_pipeline(dvc_stage) or address_of(dvc_stage) not in of_run:
             continue
-        own = {dep.path for dep in project[address_of(dvc_stage)].deps if not dep.producers and not dep.sources}
+        own = {dep.path for dep in of_run[address_of(dvc_stage)].deps if not dep.producers and not dep.sources}
         for dep in dvc_stage.deps:
             path = str(Path(dep.fs_path).relative_to(project.folder)) if dep.fs_path else ""
             if path in own and path not in seen and dep.hash_info:

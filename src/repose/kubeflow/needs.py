@@ -161,10 +161,10 @@ def check_environment(environment: Environment, project: Project, where: str) ->
     Raises:
         ReposeError: it names a stage that is not there.
     """
-    known = list(dict.fromkeys(name for stage in project.stages for name in (stage.group, stage.address)))
+    known = project.known  # an environment is for the pipelines of all dvc.yaml files
     for name in environment.stages:
         if name not in known:
-            raise ReposeError(f"{where}: stages: there is no stage {name!r} in dvc.yaml{nearest(name, known)}")
+            raise ReposeError(f"{where}: stages: there is no stage {name!r} in any dvc.yaml{nearest(name, known)}")
 
 
 def check_image(environment: Environment, where: str) -> None:

@@ -1,12 +1,13 @@
 """A DVC project as the compiler and a step see it: stages with their templates resolved, and what each hands to which.
 
 DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and nested files mean here what they mean there.
-What cannot be done in a pod that starts from nothing is refused by name.
+Each dvc.yaml is a pipeline: its stages and all that they need, those of other files too. What cannot be done in a pod that
+starts from nothing is refused by name.
 """
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,9 @@ from repose.errors import ReposeError
 if TYPE_CHECKING:
     from repose.kubeflow.params import ParamsFile
 
+ROOT = "dvc.yaml"  # in the project's folder; the pipeline where none is named
 _TEMPLATE = re.compile(r"\$\{.*?\}")
+_NAMED = re.compile(r"\$\{\s*([\w.-]+)\s*\}")  # a key in a template
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class Stage:
         """The addresses of the stages whose outputs it reads, each once."""
         return tuple(dict.fromkeys(producer.stage for dep in self.deps for producer in dep.producers))
 
+    @property
+    def file(self) -> str:
+        """The dvc.yaml that it stands in, relative to the project's folder."""
+        return file_of(self.address)
+
     def out(self, path: str) -> Out:
         """The output at a path."""
         return next(out for out in self.outs if out.path == path)
@@ -87,9 +95,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Project:
-    """All stages of a DVC project in the order in which `dvc repro` runs them."""
+    """The stages of one dvc.yaml and all that they need, in the order in which `dvc repro FILE` runs them."""
 
     folder: Path
+    file: str  # the dvc.yaml, relative to the folder
     stages: tuple[Stage, ...]
     sources: Mapping[str, str]  # of each .dvc file, the hash of its data
     repo: Any  # dvc.repo.Repo
@@ -118,48 +127,99 @@ class Project:
         return {name: ParamsFile.read(self.folder / name) for name in names}
 
     @cached_property
-    def deciding(self) -> set[str]:
-        """The keys of params that `foreach` and `matrix` name: they decide which stages there are."""
-        keys = set()
-        for file in {stage.path for stage in self.repo.index.stages if is_pipeline(stage)}:
-            definitions = next(s for s in self.repo.index.stages if s.path == file).dvcfile.resolver.definitions
-            for definition in definitions.values():
-                data = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
-                keys |= set(re.findall(r"\$\{\s*([\w.-]+)\s*\}", str(data or "")))
-        return keys
+    def deciding(self) -> set[tuple[str, str]]:
+        """The keys of params, each with its file, that decide which stages and params there are.
+
+        They are those that `foreach`, `matrix` and the names of params files and of params are made of.
+        """
+        files = {stage.file for stage in self.stages}
+        of_file = {s.path_in_repo: s for s in self.repo.index.stages if is_pipeline(s) and s.path_in_repo in files}
+        return {key for file, stage in of_file.items() for key in _deciding(stage.dvcfile.resolver, file)}
 
     @property
     def edges(self) -> set[tuple[str, str]]:
         """DVC's graph: (stage, a stage that it waits for), by address."""
-        graph = self.repo.index.graph
-        return {(address_of(a), address_of(b)) for a, b in graph.edges if is_pipeline(a) and is_pipeline(b)}
+        ours = {stage.address for stage in self.stages}
+        pairs = ((a, b) for a, b in self.repo.index.graph.edges if is_pipeline(a) and is_pipeline(b))
+        return {(address_of(a), address_of(b)) for a, b in pairs if address_of(a) in ours}
+
+    @property
+    def known(self) -> list[str]:
+        """The addresses of all stages and groups of the repository, those of other pipelines too."""
+        stages = [stage for stage in self.repo.index.stages if is_pipeline(stage)]
+        return list(dict.fromkeys(name for stage in stages for name in (_group_of(stage), address_of(stage))))
 
 
-def read_project(folder: Path) -> Project:
-    """Read the DVC project in a folder.
+def open_repo(folder: Path) -> Any:
+    """DVC's repository in a folder (dvc.repo.Repo).
 
     Raises:
-        ReposeError: it is no DVC project, DVC cannot read it (a cycle, a key of the params that is not there), or a
-            stage cannot be done in a pod.
+        ReposeError: there is none, or the folder lies below that of one.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         repo = Repo(str(folder.resolve()))
-        stages = [stage for stage in _in_order(repo) if is_pipeline(stage)]
-        sources = {
-            _path(repo, stage.path): stage.outs[0].hash_info.value for stage in repo.index.stages if _is_source(stage)
-        }
-        if not stages:
-            raise ReposeError(f"{folder} has no stages: there is no dvc.yaml, or nothing in it.")
-        resolvers = {stage.path: stage.dvcfile.resolver for stage in {s.path: s for s in stages}.values()}
-        read = tuple(_stage(repo, stage, resolvers[stage.path]) for stage in stages)
-        project = Project(folder.resolve(), read, sources, repo)
-        _check_params_there(project)
-        return project
     except DvcException as error:
         raise ReposeError(f"DVC cannot read the project in {folder}: {error}") from None
+    if Path(repo.root_dir) != folder.resolve():
+        raise ReposeError(f"{folder} is not the folder of the DVC project, which is {repo.root_dir}: go there.")
+    return repo
+
+
+def read_project(folder: Path, file: str = ROOT) -> Project:
+    """Read one pipeline of the DVC project in a folder: that of a dvc.yaml, whose path is relative to the folder.
+
+    Raises:
+        ReposeError: see `read_projects`.
+    """
+    return read_projects(folder, [file])[0]
+
+
+def read_projects(folder: Path, files: Sequence[str]) -> list[Project]:
+    """Read the pipelines of several dvc.yaml files.
+
+    Raises:
+        ReposeError: the folder is not that of a DVC project, DVC cannot read it (a cycle, a key of the params that is not
+            there), a file lies outside or has no stages, or a stage cannot be done in a pod.
+    """
+    from dvc.exceptions import DvcException
+
+    repo = open_repo(folder)
+    try:
+        return [_read(repo, folder.resolve(), name) for name in dict.fromkeys(_inside(folder, file) for file in files)]
+    except DvcException as error:
+        raise ReposeError(f"DVC cannot read the project in {folder}: {error}") from None
+
+
+def _inside(folder: Path, file: str) -> str:
+    """The path of a dvc.yaml relative to the project's folder."""
+    path = (folder / file).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ReposeError(
+            f"{file} lies outside the project in {folder}: name a dvc.yaml of the project, such as {ROOT}."
+        )
+    return path.relative_to(folder.resolve()).as_posix()
+
+
+def _read(repo: Any, folder: Path, file: str) -> Project:
+    stages = [stage for stage in _in_order(repo, file) if is_pipeline(stage)]
+    if not stages:
+        files = dict.fromkeys(stage.path_in_repo for stage in repo.index.stages if is_pipeline(stage))
+        raise ReposeError(
+            f"{folder / file} has no stages: there is no such dvc.yaml, or nothing in it. Files with stages: "
+            f"{', '.join(sorted(files)) or 'none'}."
+        )
+    sources = {
+        _path(repo, stage.path): stage.outs[0].hash_info.value for stage in repo.index.stages if _is_source(stage)
+    }
+    resolvers = {stage.path: stage.dvcfile.resolver for stage in {s.path: s for s in stages}.values()}
+    outs = _all_outs(repo)
+    read = tuple(_stage(repo, stage, resolvers[stage.path], outs) for stage in stages)
+    project = Project(folder, file, read, sources, repo)
+    _check_params_there(project)
+    return project
 
 
 def name_of(template: str) -> str:
@@ -177,17 +237,29 @@ def task_name(address: str) -> str:
 
 def contains(folder: str, path: str) -> bool:
     """Whether a path is that of the folder or lies in it."""
-    return folder == path or PurePosixPath(folder) in PurePosixPath(path).parents
+    return folder in (".", path) or path.startswith(f"{folder}/")
 
 
-def _in_order(repo: Any) -> list[Any]:
-    """The order of `dvc repro`, so that dvc.lock is written in that order."""
+def _in_order(repo: Any, file: str) -> list[Any]:
+    """What `dvc repro FILE` runs, in an order in which it may run.
+
+    DVC's own order, and with it that of the entries in dvc.lock, changes from process to process where the file's pipeline
+    is less than half of all stages: networkx then goes through a set. Ours is what DVC's is where it is not left to chance.
+    """
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
     graph = get_active_graph(repo.index.graph)
-    root = [stage for stage in graph if stage.path_in_repo == "dvc.yaml"]
-    order = plan_repro(graph, root) if root else []
-    return [*order, *(stage for stage in plan_repro(graph) if stage not in order)]
+    own = [stage for stage in graph if stage.path_in_repo == file]
+    needed = set(plan_repro(graph, own)) if own else set()
+    ordered = type(graph)()
+    ordered.add_nodes_from(stage for stage in _by_file(graph) if stage in needed)
+    ordered.add_edges_from((stage, upstream) for stage in ordered for upstream in _by_file(graph[stage]))
+    return list(plan_repro(ordered))
+
+
+def _by_file(stages: Iterable[Any]) -> list[Any]:
+    """Stages with the root's first, then by file, whatever the order of the folder's files; in a file as they stand there."""
+    return sorted(stages, key=lambda stage: (stage.path_in_repo != ROOT, stage.path_in_repo))
 
 
 def is_pipeline(stage: Any) -> bool:
@@ -206,19 +278,29 @@ def _path(repo: Any, path: str) -> str:
 def address_of(stage: Any) -> str:
     """The address of a stage of DVC's; DVC's own depends on the working directory."""
     file = stage.path_in_repo
-    return stage.name if file == "dvc.yaml" else f"{file}:{stage.name}"
+    return stage.name if file == ROOT else f"{file}:{stage.name}"
 
 
-def _stage(repo: Any, stage: Any, resolver: Any) -> Stage:
+def file_of(address: str) -> str:
+    """The dvc.yaml that the stage or group with an address stands in."""
+    return address.rpartition(":")[0] or ROOT
+
+
+def _group_of(stage: Any) -> str:
+    """The address of a stage of DVC's without its item."""
+    group = stage.raw_data.generated_from
+    return address_of(stage).removesuffix(f"@{stage.name.removeprefix(f'{group}@')}") if group else address_of(stage)
+
+
+def _stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, Any]]) -> Stage:
     raw, resolved = _definitions(resolver, stage)
-    address, group = address_of(stage), stage.raw_data.generated_from
-    item = stage.name.removeprefix(f"{group}@") if group else None
+    group = stage.raw_data.generated_from
     return Stage(
-        address=address,
-        group=address.removesuffix(f"@{item}") if group else address,
-        item=item,
+        address=address_of(stage),
+        group=_group_of(stage),
+        item=stage.name.removeprefix(f"{group}@") if group else None,
         description=stage.desc or "",
-        deps=tuple(_dep(repo, stage, dep) for dep in stage.deps if _is_file(stage, dep)),
+        deps=tuple(_dep(repo, stage, dep, outs) for dep in stage.deps if _is_file(stage, dep)),
         outs=tuple(_outs(repo, stage, raw, resolved)),
         params=tuple(_params(repo, stage, raw, resolved)),
         wdir="" if stage.wdir == repo.root_dir else _path(repo, stage.wdir),
@@ -227,11 +309,43 @@ def _stage(repo: Any, stage: Any, resolver: Any) -> Stage:
     )
 
 
-def _definitions(resolver: Any, stage: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _definitions(resolver: Any, stage: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """A stage as dvc.yaml has it, and with its templates resolved."""
     definition = resolver.definitions.get(stage.name) or resolver.definitions[stage.name.partition("@")[0]]
-    raw = definition.template if hasattr(definition, "template") else definition.definition
-    return raw, resolver.resolve_one(stage.name)[stage.name]
+    return _raw(definition), resolver.resolve_one(stage.name)[stage.name]
+
+
+def _deciding(resolver: Any, file: str) -> Iterator[tuple[str, str]]:
+    """File and key of each value of a params file that decides which stages and params a dvc.yaml has."""
+    from dvc.parsing.context import KeyNotInContext
+
+    texts = [
+        (getattr(d, "foreach_data", None), getattr(d, "matrix_data", None), _raw(d).get("params"))
+        for d in resolver.definitions.values()
+    ]
+    for key in sorted(set(_NAMED.findall(str(texts)))):
+        try:
+            node = resolver.context.select(key)
+        except KeyNotInContext:  # an item, or among the stage's own vars
+            continue
+        for source, path in _origins(node):
+            here = posixpath.relpath(source, resolver.wdir or ".")  # DVC's are relative to the working directory
+            yield posixpath.normpath(posixpath.join(posixpath.dirname(file), here)), path
+
+
+def _origins(node: Any) -> Iterator[tuple[str, str]]:
+    """Where DVC has the values of a template's key from: file and dotted key of each."""
+    if node.meta.source and not node.meta.local:
+        yield node.meta.source, node.meta.path()
+    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, Sequence) else ()
+    for child in children:
+        yield from _origins(child)
+
+
+def _raw(definition: Any) -> Mapping[str, Any]:
+    """A stage as dvc.yaml has it; of a foreach or matrix, what each item is made from."""
+    raw: Mapping[str, Any] = definition.template if hasattr(definition, "template") else definition.definition
+    return raw
 
 
 def _is_file(stage: Any, dep: Any) -> bool:
@@ -252,17 +366,20 @@ def _is_file(stage: Any, dep: Any) -> bool:
     return True
 
 
-def _dep(repo: Any, stage: Any, dep: Any) -> Dep:
+def _all_outs(repo: Any) -> list[tuple[str, Any]]:
+    """The path of each output in the project, and whose it is."""
+    return [(_path(repo, out.fs_path), stage) for stage in repo.index.stages for out in stage.outs if out.is_in_repo]
+
+
+def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> Dep:
     path = _path(repo, dep.fs_path)
     producers, sources = [], []
-    for other in repo.index.stages:
-        for out in other.outs if other is not stage else ():
-            theirs = _path(repo, out.fs_path) if out.is_in_repo else ""
-            if theirs and (contains(theirs, path) or contains(path, theirs)):
-                if is_pipeline(other):
-                    producers.append(Producer(address_of(other), theirs))
-                else:
-                    sources.append(_path(repo, other.path))
+    for theirs, other in outs:
+        if other is not stage and (contains(theirs, path) or contains(path, theirs)):
+            if is_pipeline(other):
+                producers.append(Producer(address_of(other), theirs))
+            else:
+                sources.append(_path(repo, other.path))
     return Dep(path, tuple(sorted(producers, key=lambda p: (p.stage, p.path))), tuple(sorted(sources)))
 
 

@@ -1,6 +1,6 @@
 """The last task of every run: what the run has done, at a known place of the remote, also where a stage failed.
 
-`kubeflow/runs/RUN/record.json` in DVC's remote holds the dvc.lock that `dvc repro` would have left, the params files with
+`kubeflow/runs/RUN/record.json` in DVC's remote holds each dvc.lock that `dvc repro` would have left, the params files with
 the run's values, and how each stage ended. A stage that Kubeflow took from its cache left nothing in this run: its entry is
 what the run-cache has for the very same work.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from repose.errors import ReposeError
 from repose.kubeflow.lookup import Lookup
 from repose.kubeflow.pointer import Entry, lock_texts
-from repose.kubeflow.project import Project
+from repose.kubeflow.project import ROOT, Project
 from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.step import image_project, own_entry
 from repose.kubeflow.workspace import apply_params, prepare, workspace
@@ -31,20 +31,21 @@ def key_of(run: str) -> str:
 
 
 def leave_record(
-    *, run: str, pipeline: str, remote: str, endpoint: str, params: Sequence[tuple[str, str]], image: Path
-) -> dict[str, Any]:
-    """Write the record of a run; return it.
+    *, run: str, pipeline: str, remote: str, endpoint: str, params: Sequence[tuple[str, str]], image: Path,
+    file: str = ROOT,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the record of a run of the pipeline of a dvc.yaml; return it.
 
     Raises:
         ReposeError: the remote cannot be used.
     """
     with workspace(image, remote, endpoint) as folder:
-        project = apply_params(prepare(folder, {}), params, None)
+        project = apply_params(prepare(folder, {}, file), params, None)
         store = Remote(project.repo)
         left = _left(store, run)
         entries = _entries(project, store, image, left)
         record = {
-            "format": FORMAT, "run": run, "pipeline": pipeline, "remote": store.address,
+            "format": FORMAT, "run": run, "pipeline": pipeline, "file": file, "remote": store.address,
             "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _stages(project, entries, left),
             "locks": lock_texts((s.address, entries[s.address]) for s in project.stages if s.address in entries),
             "params": {file: params_file.text for file, params_file in project.params_files.items()},
@@ -106,6 +107,7 @@ def main(text: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="repose.kubeflow.record", description=__doc__.splitlines()[0])
     for name in ("--pipeline", "--run", "--remote"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--file", default=ROOT)
     parser.add_argument("--endpoint", default="")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--param", action="append", default=[], nargs=2, metavar=("NAME", "VALUE"))
@@ -113,7 +115,7 @@ def main(text: Sequence[str] | None = None) -> None:
     try:
         record = leave_record(
             run=read.run, pipeline=read.pipeline, remote=read.remote, endpoint=read.endpoint,
-            params=[(name, value) for name, value in read.param], image=image_project(),
+            params=[(name, value) for name, value in read.param], image=image_project(), file=read.file,
         )  # fmt: skip
     except ReposeError as error:
         say(f"repose: {error}")

@@ -29,7 +29,7 @@ from repose.kubeflow.lookup import Lookup, outputs_of
 from repose.kubeflow.needs import Environment, StageMeta, needs_of, out_meta, out_names, page_names
 from repose.kubeflow.pages import page_of
 from repose.kubeflow.pointer import Entry, lock_file, read_pointer, write_page, write_pointer
-from repose.kubeflow.project import Project, Stage
+from repose.kubeflow.project import Project, Stage, file_of
 from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.workspace import apply_params, prepare, workspace
@@ -67,7 +67,7 @@ def do(work: Work, image: Path) -> None:
     began = time.monotonic()
     entries = {address: entry for file in work.inputs for address, entry in read_pointer(file).items()}
     with workspace(image, work.remote, work.endpoint) as folder:
-        project = apply_params(prepare(folder, entries), work.params, work.stage)
+        project = apply_params(prepare(folder, entries, file_of(work.stage)), work.params, work.stage)
         stage, remote = project[work.stage], Remote(project.repo)
         left: dict[str, Any] = {"stage": work.stage, "upstream": entries}
         try:

@@ -62,13 +62,13 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
         config["cache"] = {"type": links} | ({"dir": shared} if shared else {})
 
 
-def prepare(folder: Path, entries: Mapping[str, Entry]) -> Project:
-    """The project in a workspace whose dvc.lock holds these entries and no other."""
+def prepare(folder: Path, entries: Mapping[str, Entry], file: str) -> Project:
+    """The pipeline of a dvc.yaml in a workspace whose dvc.lock files hold these entries and no other."""
     for lock in folder.rglob("dvc.lock"):
         lock.unlink()
-    for file, text in lock_texts(entries.items()).items():
-        write_text(folder / file, text)
-    return read_project(folder)
+    for name, text in lock_texts(entries.items()).items():
+        write_text(folder / name, text)
+    return read_project(folder, file)
 
 
 def apply_params(project: Project, values: Iterable[tuple[str, str]], stage: str | None) -> Project:
@@ -89,8 +89,8 @@ def apply_params(project: Project, values: Iterable[tuple[str, str]], stage: str
     for name, text in values:
         if name not in known:
             raise ReposeError(
-                f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's dvc.yaml and params. Was the "
-                "pipeline compiled from another version? Compile it from what the image was built from."
+                f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's {project.file} and params. Was "
+                "the pipeline compiled from another version? Compile it from what the image was built from."
             )
         leaf = known[name]
         changes.setdefault(leaf.file, {})[leaf.key] = from_pipeline(text, leaf.value, f"The parameter {name}")
@@ -102,4 +102,4 @@ def apply_params(project: Project, values: Iterable[tuple[str, str]], stage: str
         if text != params.text:
             write_text(path, text)
             changed = True
-    return read_project(project.folder) if changed else project
+    return read_project(project.folder, project.file) if changed else project
