@@ -264,7 +264,7 @@ def _contrast(
 ) -> Contrast:
     missing = [name for name in (more, fewer) if name not in scores]
     if missing or not np.isfinite(hidden).any():
-        return Contrast(more, fewer, f"{NOT_SCORED}: {', '.join(missing)}" if missing else NOT_KNOWN, [])
+        return Contrast(more, fewer, f"{NOT_SCORED}: {' and '.join(missing)}" if missing else NOT_KNOWN, [])
     gains = gains_by_hidden(
         scores[more], scores[fewer], hidden, settings.metrics,
         resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
