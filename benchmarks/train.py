@@ -36,10 +36,10 @@ import pandas as pd
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-from benchmarks.posemaps import STANDING
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.posemaps import STANDING
 from repose import systems
 from repose.data.batches import Packed, Steps, unpack
 from repose.data.frame import Frame
