@@ -16,7 +16,10 @@ table1: .venv/ready  ## the paper's Table 1: every system on two data sets (at t
 	dvc repro table1/dvc.yaml
 	@echo; echo "The table: table1/table/table.md and table.png; what the systems make: figure-fashion.png, figure-street.png"
 
-ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw its picture
+ablations: .venv/ready  ## train and score the rows of docs/ablations.md (two at a time), draw its picture
+	dvc repro split
+	dvc repro --glob 'ablations/dvc.yaml:evaluate@attend*' & attend=$$!; \
+	  dvc repro --glob 'ablations/dvc.yaml:evaluate@paper*' && wait $$attend
 	dvc repro ablations/dvc.yaml && python docs/ablations.py
 
 test: .venv/ready  ## every test
