@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations test check metrics-diff compile compile-check submit bench lock image test-image test-s3 clean
+.PHONY: demo table1 ablations test check metrics-diff compare compile compile-check submit bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
@@ -37,6 +37,9 @@ check: .venv/ready  ## format, lint, types
 
 metrics-diff: .venv/ready  ## the committed scores beside those of another branch (BASE, else main), as Markdown
 	dvc metrics diff --all --md "$${BASE:-main}"
+
+compare: .venv/ready  ## is one of the committed scores worse than another branch's (BASE, else main)? docs/compare.md
+	repose compare "$${BASE:-main}"
 
 compile: .venv/ready  ## each dvc.yaml to Kubeflow: components/ and pipelines/
 	repose kfp compile dvc.yaml table1/dvc.yaml

@@ -66,8 +66,8 @@ def replaced(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), "utf-8")
 
 
-def test_the_commands_are_the_stages_and_generate() -> None:
-    assert set(COMMANDS) == {*STAGES, "table", "generate", "kfp"}
+def test_the_commands_are_the_stages_and_what_uses_their_results() -> None:
+    assert set(COMMANDS) == {*STAGES, "table", "generate", "compare", "kfp"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -247,8 +247,8 @@ def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
     assert list(params[stage]) == [field.name for field in dataclasses.fields(STAGES[stage])]  # and in the same order
 
 
-def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
-    assert list(read_params(PARAMS)) == [*STAGES, "systems"]
+def test_params_have_a_block_for_each_stage_the_gates_and_the_systems() -> None:
+    assert list(read_params(PARAMS)) == [*STAGES, "gates", "systems"]
 
 
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])

@@ -75,12 +75,15 @@ def test_when_they_run() -> None:
 def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
     assert "secrets" not in (ROOT / ".github" / "workflows" / "checks.yml").read_text()
     called = [step for step in steps(workflow("checks")) if "run" in step]
-    (compared,) = [step for step in called if "metrics-diff" in step["run"]]
-    assert compared["run"].endswith('>> "$GITHUB_STEP_SUMMARY"')
-    assert compared["env"] == {"BASE": "origin/${{ github.base_ref }}"}
+    compared = [step for step in called if "env" in step]
+    assert [step["run"] for step in compared] == [
+        f'make -s {target} >> "$GITHUB_STEP_SUMMARY"' for target in ("metrics-diff", "compare")
+    ]
+    assert all(step["env"] == {"BASE": "origin/${{ github.base_ref }}"} for step in compared)
     checkout = steps(workflow("checks"))[0]
     assert checkout["with"]["fetch-depth"] == 0  # all branches: the target's metrics.json is there
     assert {"check", "compile-check", "test"} <= set(" ".join(step["run"] for step in called).split())
+    assert called[-1]["if"] == "${{ !cancelled() }}"  # also where a score got worse
 
 
 def test_the_one_secret_goes_to_the_step_that_submits() -> None:
@@ -102,6 +105,11 @@ def test_the_one_secret_goes_to_the_step_that_submits() -> None:
 def test_no_expression_is_part_of_a_command(path: Path) -> None:
     """A branch's name or a secret in a command's text would be read by the shell, or stand in the log."""
     assert not [text for at, text in places(read(path)) if at[-1] == "run" and "${{" in text]
+
+
+def test_make_compares_with_the_branch_of_the_environment() -> None:
+    (recipe,) = re.findall(r"^compare:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe == 'repose compare "$${BASE:-main}"'  # the table alone goes to the summary
 
 
 def test_make_submits_by_the_environment_alone() -> None:

@@ -1,4 +1,4 @@
-"""The command line: the seven stages as dvc.yaml calls them, `repose generate`, and `repose kfp` for a cluster.
+"""The command line: the stages as dvc.yaml calls them, `repose generate`, `repose compare`, and `repose kfp` for a cluster.
 
 Only here is params.yaml opened. Stages are imported when they run, so that `repose --help` is quick and a machine needs
 only the packages of the stage that it runs.
@@ -9,16 +9,20 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 import yaml
 
 from repose import __version__
 from repose.errors import ReposeError
+from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
 from repose.settings import block, nearest, read_params
 from repose.terminal import say
+
+if TYPE_CHECKING:
+    from repose.compare.judge import Comparison
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -27,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
-TABLE1 = "The paper's Table 1"
+TABLE1, SCORES = "The paper's Table 1", "Scores"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 
 
@@ -303,6 +307,80 @@ def _trained(system: str) -> Path:
             "Name the trained system with --checkpoint: the dvc.yaml of this folder is no pipeline of repose."
         ) from None
     return Path(f"{above}{system}{below}") / "model.safetensors"
+
+
+def _file(text: str, panel: str) -> typer.models.OptionInfo:
+    return _option(text, "FILE", panel)
+
+
+REPORTS, BY_PAIR = "Reports, beside the Markdown on standard output", "A change, or noise"
+
+
+@app.command(rich_help_panel=SCORES)
+def compare(
+    base: Annotated[
+        str, typer.Argument(help="What there was: a git revision, or a file of scores.", metavar="BASE")
+    ],
+    head: Annotated[
+        str | None,
+        typer.Argument(help="What there is now, likewise; default: the scores in this folder.", metavar="[HEAD]"),
+    ] = None,
+    base_pairs: Annotated[Path | None, _file("The scores of BASE by pair: pairs.csv of evaluate.", BY_PAIR)] = None,
+    head_pairs: Annotated[Path | None, _file("The scores of HEAD by pair.", BY_PAIR)] = None,
+    markdown: Annotated[Path | None, _file("The same Markdown.", REPORTS)] = None,
+    json: Annotated[Path | None, _file("All numbers, as JSON.", REPORTS)] = None,
+    junit: Annotated[Path | None, _file("A test case for each score, as JUnit XML.", REPORTS)] = None,
+    params: Params = PARAMS,
+) -> None:  # fmt: skip
+    """Say whether scores got worse than the block gates of the params allows.
+
+    Ends with 0 if none did, 1 if one did, 2 if something cannot be compared. A git revision needs neither DVC's remote nor
+    its cache.
+
+    repose compare main
+
+    repose compare v1.0 main --junit compare.xml
+
+    repose compare old.json new.json --base-pairs old.csv --head-pairs new.csv
+    """
+    from repose.compare import reports
+
+    found = _comparison(base, head, params, base_pairs, head_pairs)
+    try:
+        for path, report in ((markdown, reports.as_markdown), (json, reports.as_json), (junit, reports.as_junit)):
+            if path is not None:
+                write_text(path, report(found))
+    except ReposeError as error:
+        say(f"repose: {error}")
+        raise typer.Exit(2) from None
+    typer.echo(reports.as_markdown(found), nl=False)
+    say(f"repose: {found.headline}")
+    for score in found.scores:
+        if score.reason:
+            say(f"repose: {score.reason}")
+    raise typer.Exit(found.exit_code)
+
+
+def _comparison(
+    base: str, head: str | None, params: Path, base_pairs: Path | None, head_pairs: Path | None
+) -> "Comparison":
+    """What the two sides are to each other, or why they cannot be compared."""
+    from repose.compare.gates import GatesSettings
+    from repose.compare.judge import compare, refused
+    from repose.compare.record import read_side
+
+    try:
+        gates = _settings(params, "gates", GatesSettings)
+        if (base_pairs is None) != (head_pairs is None):
+            raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
+        old, new = read_side(base), read_side(head)
+        if base_pairs is None or head_pairs is None:
+            return compare(old, new, gates)
+        from repose.compare.pairs import changes_by_pair  # pandas takes longer than all the rest
+
+        return compare(old, new, gates, changes_by_pair((old, base_pairs), (new, head_pairs), gates))
+    except ReposeError as error:
+        return refused(base, head or "the scores in this folder", str(error))
 
 
 def _settings(params: Path, name: str, kind: type[T]) -> T:
