@@ -18,7 +18,7 @@ from repose.errors import ReposeError
 from repose.settings import build
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
 TINY: dict[str, dict[str, Any]] = {
     "paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}},
     "pg2": {"width": 4, "code": 8, "discriminator_width": 4},
