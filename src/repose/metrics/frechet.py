@@ -53,9 +53,7 @@ class FeatureStatistics:
         Raises:
             ReposeError: fewer than two images came.
         """
-        self._check()
-        assert self._mean is not None  # noqa: S101  # for mypy: there are images
-        return self._mean
+        return self._both()[0]
 
     def covariance(self) -> Tensor:
         """(D, D) float64, divided by n - 1.
@@ -63,16 +61,16 @@ class FeatureStatistics:
         Raises:
             ReposeError: fewer than two images came.
         """
-        self._check()
-        assert self._scatter is not None  # noqa: S101  # for mypy: there are images
-        return self._scatter / (self.count - 1)
+        return self._both()[1] / (self.count - 1)
 
-    def _check(self) -> None:
-        if self.count < 2:
+    def _both(self) -> tuple[Tensor, Tensor]:
+        """Mean and scatter, where there is a covariance."""
+        if self._mean is None or self._scatter is None or self.count < 2:
             raise ReposeError(
                 f"A Fréchet distance takes at least two images of each set, and of {self.name} there are {self.count}. "
                 "Evaluate more pairs (evaluate.pairs in params.yaml)."
             )
+        return self._mean, self._scatter
 
 
 def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> float:
