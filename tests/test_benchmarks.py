@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +19,7 @@ from repose.errors import ReposeError
 from repose.settings import build
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
 TINY: dict[str, dict[str, Any]] = {
     "paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}},
     "pg2": {"width": 4, "code": 8, "discriminator_width": 4},
@@ -49,6 +50,28 @@ def test_all_benchmarks_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
     everything.main()
     assert commands == [(["-m", f"benchmarks.{name}"], True) for name in NAMES if name != "__main__"]
     assert len(commands) >= 5
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_every_metric_has_a_rate_and_is_what_its_reference_gives(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = imported("metrics")
+    monkeypatch.setattr(imported("ssim"), "ROUNDS", 1)
+    for name, value in (("PAIRS", 3), ("PERSONS", 20), ("LOGITS", (50, 12)), ("FEATURES", (70, 9))):
+        monkeypatch.setattr(metrics, name, value)
+    rows = [metrics.row(case) for case in metrics.cases()]
+    assert [name.split(",")[0] for name, *_ in rows] == [
+        "psnr", "ssim/pg2+crop-176+white-40", "mask-ssim/pg2", "is/tf-2015", "frechet", "garment retrieval", "pckh",
+    ]  # fmt: skip
+    assert [images for _, images, *_ in rows] == ["3", "3", "3", "50", "70", "70", "20"]
+    for *_, theirs, ours, times, apart in rows:
+        assert all(float(rate.replace(",", "")) > 0 for rate in (theirs, ours))
+        assert float(times) >= 0
+        assert float(apart) < 1e-6
+    monkeypatch.setattr(metrics, "cases", lambda: [metrics.Case("a", 2, lambda: np.ones(2), lambda: np.ones(2))])
+    metrics.main()
+    assert "furthest apart" in capsys.readouterr().out
 
 
 def params() -> dict[str, Any]:

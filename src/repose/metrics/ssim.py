@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from repose.errors import ReposeError
+from repose.metrics.batches import image_pairs
+from repose.metrics.borders import bordered, split_protocol
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,16 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
     Args:
         generated: A (B, 3, H, W) uint8 tensor on any device, or a (B, H, W, 3) uint8 numpy array.
         target: Likewise, of the same size.
-        protocol: A name of SSIM_PROTOCOLS.
+        protocol: A name of SSIM_PROTOCOLS, and after it what is done to both images first, such as pg2+white-40 (see
+            `metrics.borders`).
 
     Raises:
-        ReposeError: there is no such protocol, or the images are smaller than its window.
+        ReposeError: there is no such protocol, or the images are smaller than its window or its crop.
         ValueError: the images are not uint8, not of three channels or not of the same size.
     """
-    chosen = _protocol(protocol)
-    images, targets = _images(generated, "generated"), _images(target, "target")
-    if images.shape != targets.shape:
-        raise ValueError(f"generated is {tuple(images.shape)} and target {tuple(targets.shape)}: they should be equal.")
+    base, borders = split_protocol(protocol)
+    chosen = _protocol(base)
+    images, targets = (bordered(some, borders, protocol) for some in image_pairs(generated, target))
     count, channels, height, width = images.shape
     if min(height, width) < chosen.window:
         raise ReposeError(
@@ -89,16 +91,6 @@ def _protocol(name: str) -> SsimProtocol:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ReposeError(f"There is no SSIM protocol {name!r}; there are {', '.join(SSIM_PROTOCOLS)}.{hint}")
     return SSIM_PROTOCOLS[name]
-
-
-def _images(images: Tensor | np.ndarray, name: str) -> Tensor:
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
-    if not isinstance(images, Tensor) and tensor.ndim == 4:
-        tensor = tensor.movedim(-1, 1)
-    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:
-        wanted = "(B, 3, H, W)" if isinstance(images, Tensor) else "(B, H, W, 3)"
-        raise ValueError(f"{name} should be {wanted} uint8, not {tuple(images.shape)} {images.dtype}.")
-    return tensor
 
 
 def _data_range(images: Tensor, protocol: SsimProtocol) -> Tensor:

@@ -1,0 +1,199 @@
+"""The metrics that need no network, per second on one core, beside the way of the code that they are named after.
+
+python -m benchmarks.metrics
+
+A line is images of one metric; the table also says how far the two ways are apart, as a share for IS and Fréchet distance.
+SSIM without a border has a benchmark of its own, benchmarks.ssim.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.linalg import sqrtm
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.morphology import closing, footprint_rectangle
+
+from benchmarks.ssim import best_seconds
+from repose.data.mannequins import MannequinSettings, render_item
+from repose.metrics.frechet import FeatureStatistics, frechet_distance
+from repose.metrics.inception_score import SPLITS, InceptionScore
+from repose.metrics.mask_ssim import MASK_LIMBS, mask_ssim
+from repose.metrics.pck import HEAD, PCKH_ALPHA, pckh, share
+from repose.metrics.psnr import psnr
+from repose.metrics.retrieval import nearest
+from repose.metrics.ssim import ssim
+
+PAIRS = 8  # of mannequins, 256x256
+PERSONS = 400  # of PCKh: the pairs' again and again
+LOGITS = (2000, 1008)
+FEATURES = (1000, 256)  # generated and as many real images
+BATCH = 64
+
+
+class Case(NamedTuple):
+    """One metric in two ways, which give the same numbers."""
+
+    name: str
+    images: int
+    theirs: Callable[[], np.ndarray]
+    ours: Callable[[], np.ndarray]
+    relative: bool = False  # how the difference is given
+
+
+def mannequin_pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sources and targets (PAIRS, 256, 256, 3) uint8, and the targets' keypoints (PAIRS, K, 2)."""
+    settings, pairs, number = MannequinSettings("fashion", items=PAIRS + 2, seed=0, quality=90), [], 0
+    while len(pairs) < PAIRS:
+        photos = render_item(settings, number)
+        pairs += [(source.pixels, target.pixels, target.keypoints) for source, target in pairwise(photos)]
+        number += 1
+    sources, targets, keypoints = zip(*pairs[:PAIRS], strict=True)
+    return np.stack(sources), np.stack(targets), np.stack(keypoints)
+
+
+def slow_psnr(generated: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return np.array([peak_signal_noise_ratio(*pair) for pair in zip(target, generated, strict=True)])
+
+
+def slow_ssim(generated: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """pg2+crop-176+white-40."""
+    white = [
+        np.pad(some[:, :, 40:216], ((0, 0), (0, 0), (40, 40), (0, 0)), constant_values=255)
+        for some in (generated, target)
+    ]
+    return np.array([structural_similarity(*pair, channel_axis=-1) for pair in zip(*white, strict=True)])
+
+
+def slow_mask(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Disc by disc: (H, W, 1) bool."""
+    rows, columns = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), bool)
+    for first, last in np.round(keypoints[list(map(list, MASK_LIMBS))].astype(float)):
+        if np.isnan([first, last]).any():
+            continue
+        steps = max(int(np.hypot(*(last - first)) / 4), 1)
+        for step in range(steps + 1):
+            x, y = (int(place) for place in first + (last - first) * step / steps)
+            near = np.s_[max(y - 4, 0) : max(y + 5, 0), max(x - 4, 0) : max(x + 5, 0)]
+            mask[near] |= (columns[near] - x) ** 2 + (rows[near] - y) ** 2 <= 16
+    return closing(mask.astype(np.uint8), footprint_rectangle((5, 5)))[..., None].astype(bool)
+
+
+def slow_mask_ssim(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    scores = []
+    for one, other, points in zip(generated, target, keypoints, strict=True):
+        mask = slow_mask(points, *other.shape[:2])
+        scores.append(structural_similarity(one * mask, other * mask, channel_axis=-1))
+    return np.array(scores)
+
+
+def slow_inception_score(logits: np.ndarray) -> np.ndarray:
+    """All at once, as improved-gan has it."""
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    scores = []
+    for split in range(SPLITS):
+        part = probabilities[split * len(logits) // SPLITS : (split + 1) * len(logits) // SPLITS]
+        divergence = part * (np.log(part) - np.log(part.mean(0, keepdims=True)))
+        scores.append(np.exp(divergence.sum(1).mean()))
+    return np.array([np.mean(scores), np.std(scores)])
+
+
+def inception_score(logits: np.ndarray) -> np.ndarray:
+    growing = InceptionScore(len(logits), "tf-2015")
+    for some in torch.from_numpy(logits).split(BATCH):
+        growing.update(some)
+    return np.array(growing.score())
+
+
+def slow_frechet(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """All at once, as pytorch-fid has it."""
+    shift = generated.mean(0) - real.mean(0)
+    first, second = np.cov(generated, rowvar=False), np.cov(real, rowvar=False)
+    return np.array([shift @ shift + np.trace(first) + np.trace(second) - 2 * np.trace(sqrtm(first @ second)).real])
+
+
+def frechet(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+    sets = FeatureStatistics("generated images"), FeatureStatistics("real photos")
+    for statistics, features in zip(sets, (generated, real), strict=True):
+        for some in torch.from_numpy(features).split(BATCH):
+            statistics.update(some)
+    return np.array([frechet_distance(*sets)])
+
+
+def slow_nearest(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+    return np.array([np.linalg.norm(real - one, axis=1).argmin() for one in generated])
+
+
+def slow_pckh(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Joint by joint, as PATN has it."""
+    right = counted = 0
+    for mine, there in zip(found.tolist(), truth.tolist(), strict=True):
+        head = [there[joint] for joint in HEAD if there[joint][0] == there[joint][0]]
+        if len(head) < 2:
+            continue
+        width, height = (max(places) - min(places) for places in zip(*head, strict=True))
+        for (x, y), (true_x, true_y) in zip(mine, there, strict=True):
+            counted += true_x == true_x
+            right += abs(x - true_x) < PCKH_ALPHA * width and abs(y - true_y) < PCKH_ALPHA * height
+    return np.array([right / counted])
+
+
+def cases() -> Iterator[Case]:
+    """Every metric, on images, logits and features that are made up."""
+    generated, target, keypoints = mannequin_pairs()
+    yield Case("psnr", PAIRS, lambda: slow_psnr(generated, target), lambda: psnr(generated, target).numpy())
+    name = "pg2+crop-176+white-40"
+    yield Case(
+        f"ssim/{name}", PAIRS, lambda: slow_ssim(generated, target), lambda: ssim(generated, target, name).numpy()
+    )
+    yield Case(
+        "mask-ssim/pg2", PAIRS, lambda: slow_mask_ssim(generated, target, keypoints),
+        lambda: mask_ssim(generated, target, keypoints, "pg2").numpy(),
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, LOGITS)
+    yield Case(
+        "is/tf-2015, of logits",
+        len(logits),
+        lambda: slow_inception_score(logits),
+        lambda: inception_score(logits),
+        True,
+    )
+    features, real = (random.normal(place, 1, FEATURES) @ random.normal(0, 1, (FEATURES[1],) * 2) for place in (0, 0.1))
+    yield Case(
+        "frechet, of features", FEATURES[0], lambda: slow_frechet(features, real), lambda: frechet(features, real), True
+    )
+    yield Case(
+        "garment retrieval, of features", FEATURES[0], lambda: slow_nearest(features, real),
+        lambda: nearest(features, real).numpy(),
+    )  # fmt: skip
+    truth = np.resize(keypoints, (PERSONS, *keypoints.shape[1:]))
+    found = (truth + random.normal(0, 5, truth.shape)).astype(np.float32)
+    yield Case(
+        "pckh, of keypoints", PERSONS, lambda: slow_pckh(found, truth), lambda: np.array([share(pckh(found, truth))])
+    )
+
+
+def row(case: Case) -> tuple[str, ...]:
+    (theirs, ours), (expected, scores) = best_seconds(case.theirs, case.ours)
+    apart = abs(expected - scores) / (abs(expected) if case.relative else 1)
+    rates = f"{case.images / theirs:,.0f}", f"{case.images / ours:,.0f}", f"{theirs / ours:.1f}"
+    return case.name, f"{case.images:,}", *rates, f"{apart.max():.0e}"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    table = Table("metric", "images", "reference, images/s", "repose, images/s", "times", "furthest apart")
+    for case in cases():
+        table.add_row(*row(case))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What metrics take: batches of 8-bit images as tensors, and features of a network as float64 without a NaN in them."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repose.errors import ReposeError
+
+
+def image_pairs(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+    """Both as (B, 3, H, W) uint8 tensors, where they are; arrays are (B, H, W, 3).
+
+    Raises:
+        ValueError: the images are not uint8, not of three channels or not of the same size.
+    """
+    images, targets = _images(generated, "generated"), _images(target, "target")
+    if images.shape != targets.shape:
+        raise ValueError(f"generated is {tuple(images.shape)} and target {tuple(targets.shape)}: they should be equal.")
+    return images, targets
+
+
+def _images(images: Tensor | np.ndarray, name: str) -> Tensor:
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, Tensor) and tensor.ndim == 4:
+        tensor = tensor.movedim(-1, 1)
+    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:
+        wanted = "(B, 3, H, W)" if isinstance(images, Tensor) else "(B, H, W, 3)"
+        raise ValueError(f"{name} should be {wanted} uint8, not {tuple(images.shape)} {images.dtype}.")
+    return tensor
+
+
+def finite(features: Tensor | np.ndarray, name: str) -> Tensor:
+    """Features (B, D) of any kind of floating number as a float64 tensor, where they are.
+
+    Raises:
+        ReposeError: a number is NaN or infinite.
+        ValueError: the features are not (B, D) floating numbers with D at least 1.
+    """
+    tensor = floating(features, name)
+    unsound = ~tensor.isfinite().all(1)
+    if unsound.any():
+        raise ReposeError(
+            f"{name}: {int(unsound.sum())} of {len(tensor)} rows have a NaN or an infinity, the first is row "
+            f"{int(unsound.nonzero()[0])} of its batch. Look at that image; if it is sound, run the network in float32."
+        )
+    return tensor
+
+
+def floating(numbers: Tensor | np.ndarray, name: str) -> Tensor:
+    """Numbers (B, D) as a float64 tensor, where they are.
+
+    Raises:
+        ValueError: they are not (B, D) floating numbers with D at least 1.
+    """
+    tensor = numbers if isinstance(numbers, Tensor) else torch.from_numpy(np.ascontiguousarray(numbers))
+    if tensor.ndim != 2 or not tensor.shape[1] or not tensor.is_floating_point():
+        raise ValueError(
+            f"{name} should be (B, D) floating numbers with D at least 1, not {tuple(tensor.shape)} {tensor.dtype}."
+        )
+    return tensor.double()

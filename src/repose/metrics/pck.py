@@ -1,0 +1,111 @@
+"""PCK and PCKh: the share of joints that are found where they should be.
+
+Both take what a keypoint network finds in an image and where the joints should be. Numbers of different networks cannot be
+compared. The share is of all joints of all images together, not the mean of the images' shares.
+
+    hits = pckh(found, truth)
+    score = share(hits)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from repose.data.skeleton import JOINT, K, present
+from repose.errors import ReposeError
+
+# PATN, tool/calPCKH_fashion.py: these joints' box is the head.
+HEAD = tuple(JOINT[name] for name in ("nose", "neck", "right_eye", "left_eye", "right_ear", "left_ear"))
+PCK_ALPHA, PCKH_ALPHA = 0.1, 0.5
+
+
+class Hits(NamedTuple):
+    """Which joints count, and which of these are right."""
+
+    right: np.ndarray  # (B, K) bool
+    counted: np.ndarray  # (B, K) bool
+
+
+def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCK_ALPHA) -> Hits:
+    """PCK@alpha of the person's size (Yang and Ramanan 2013): a joint is right at most alpha times the size away.
+
+    The size is the longer side of the box around the joints of `truth` that are known. A person of a size of 0 does not
+    count. A joint that is not found is wrong.
+
+    Args:
+        found: (B, K, 2) x, y in px, NaN where a joint was not found.
+        truth: (B, K, 2) likewise, NaN where it is not known; such joints do not count.
+        visible: (B, K) bool, the joints that count if known; None: all.
+        alpha: the share of the size.
+
+    Raises:
+        ValueError: shapes or types are others, or a number is infinite.
+    """
+    counted = _counted(found, truth, visible)
+    size = _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
+    counted &= (size > 0)[:, None]
+    with np.errstate(invalid="ignore"):
+        away = np.sqrt(((found.astype(np.float64) - truth) ** 2).sum(-1))  # (B, K)
+        return Hits((away <= alpha * size[:, None]) & counted, counted)
+
+
+def pckh(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCKH_ALPHA) -> Hits:
+    """PCKh@alpha as PATN computes it: a joint is right less than alpha head widths and less than alpha head heights away.
+
+    The head is the box around those of nose, neck, eyes and ears that `truth` knows. A person with fewer than two of them
+    does not count; with a box without width or height, no joint is right. A joint that is not found is wrong.
+
+    Args:
+        found: (B, K, 2) x, y in px, NaN where a joint was not found.
+        truth: (B, K, 2) likewise, NaN where it is not known; such joints do not count.
+        visible: (B, K) bool, the joints that count if known; None: all, as in PATN. It does not change the head.
+        alpha: the share of the head.
+
+    Raises:
+        ValueError: shapes or types are others, or a number is infinite.
+    """
+    counted = _counted(found, truth, visible)
+    head = _box(truth, HEAD, least=2)  # (B, xy)
+    counted &= np.isfinite(head).all(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        away = np.abs(found.astype(np.float64) - truth)  # (B, K, xy)
+        return Hits((away < alpha * head[:, None]).all(-1) & counted, counted)
+
+
+def share(*hits: Hits) -> float:
+    """The share of right joints, of all that count in all of these batches together.
+
+    Raises:
+        ReposeError: no joint counts.
+    """
+    counted = sum(int(some.counted.sum()) for some in hits)
+    if not counted:
+        raise ReposeError(
+            "No joint counts: no target has keypoints that are known and visible, with a head or size to measure by. Look at "
+            "the keypoints of the test photos."
+        )
+    return sum(int(some.right.sum()) for some in hits) / counted
+
+
+def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
+    """The joints that are known and visible: (B, K) bool."""
+    for name, points in (("found", found), ("truth", truth)):
+        if points.ndim != 3 or points.shape[1:] != (K, 2) or not np.issubdtype(points.dtype, np.floating):
+            raise ValueError(f"{name} should be (B, {K}, 2) floating numbers, not {points.shape} {points.dtype}.")
+        if np.isinf(points).any():
+            raise ValueError(f"{name} has a joint at infinity; a joint that is not there is NaN.")
+    if found.shape != truth.shape:
+        raise ValueError(f"found is {found.shape} and truth {truth.shape}: they should be equal.")
+    if visible is None:
+        return present(truth)
+    if visible.dtype != np.bool_ or visible.shape != truth.shape[:2]:
+        raise ValueError(f"visible should be {truth.shape[:2]} bool, not {visible.shape} {visible.dtype}.")
+    return present(truth) & visible
+
+
+def _box(truth: np.ndarray, joints: tuple[int, ...], *, least: int) -> np.ndarray:
+    """Width and height of the box around the known ones of these joints: (B, 2) float64, NaN with fewer than `least`."""
+    points = truth[:, list(joints)].astype(np.float64)
+    known = present(points)[..., None]  # (B, n, 1)
+    box = np.where(known, points, -np.inf).max(1) - np.where(known, points, np.inf).min(1)
+    return np.where(known.sum(1) >= least, box, np.nan)

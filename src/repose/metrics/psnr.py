@@ -1,0 +1,38 @@
+"""PSNR, the peak signal-to-noise ratio of 8-bit images, in dB.
+
+10 log10(255^2 / mean squared difference), the mean over all pixels and channels of one image: scikit-image's value for
+uint8 images, to 1e-6 and in truth to rounding. PG2's score.py computes it per pair and takes the mean over the pairs.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repose.metrics.batches import image_pairs
+
+PEAK = 255
+_IMAGES_AT_ONCE = 8  # bounds the memory of the differences
+
+
+def psnr(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
+    """PSNR of each generated image with its target: (B,) float64 in dB, at least 0; infinity for identical images.
+
+    One identical pair makes a mean infinite: leave such pairs out of a mean, and say how many they are. Sums are of whole
+    numbers, so that batch and device change nothing but the rounding of the logarithm.
+
+    Args:
+        generated: A (B, 3, H, W) uint8 tensor on any device, or a (B, H, W, 3) uint8 numpy array.
+        target: Likewise, of the same size.
+
+    Raises:
+        ValueError: the images are not uint8, not of three channels, not of the same size, or without a pixel.
+    """
+    images, targets = image_pairs(generated, target)
+    numbers = images[0].numel() if len(images) else 1
+    if not numbers:
+        raise ValueError(f"the images have no pixel: generated is {tuple(generated.shape)}.")
+    squares = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    for first in range(0, len(images), _IMAGES_AT_ONCE):
+        part = slice(first, first + _IMAGES_AT_ONCE)
+        squares[part] = (images[part].int() - targets[part].int()).square_().sum((1, 2, 3))
+    return 10 * torch.log10(PEAK**2 * numbers / squares.double())

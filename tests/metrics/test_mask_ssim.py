@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+import torch
+from mannequin_pairs import mannequin_pairs
+from skimage.metrics import structural_similarity
+from skimage.morphology import closing, footprint_rectangle
+
+from repose.data.posemaps import FARTHEST
+from repose.data.skeleton import JOINT, MIRROR, K
+from repose.errors import ReposeError
+from repose.metrics import mask_ssim as module
+from repose.metrics.mask_ssim import MASK_LIMBS, MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# As PG2 lists them, counted from 1: other than our list, which is written with the joints' names.
+PG2_LIMBS = (
+    "2-3 2-6 3-4 4-5 6-7 7-8 2-9 9-10 10-11 2-12 12-13 13-14 2-1 1-15 15-17 1-16 16-18 2-17 2-18 9-12 12-6 9-3 17-18"
+)
+
+
+def slow_mask(keypoints, height, width):
+    """One figure, disc by disc and pixel by pixel."""
+    rows, columns = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), bool)
+    for limb in PG2_LIMBS.split():
+        first, last = (np.round(keypoints[int(joint) - 1].astype(float)) for joint in limb.split("-"))
+        if np.isnan([first, last]).any():
+            continue
+        steps = max(int(np.hypot(*(last - first)) / 4), 1)
+        for step in range(steps + 1):
+            x, y = (int(place) for place in first + (last - first) * step / steps)
+            mask |= (columns - x) ** 2 + (rows - y) ** 2 <= 16
+    return closing(mask.astype(np.uint8), footprint_rectangle((5, 5))).astype(bool)
+
+
+def slow_score(generated, target, keypoints):
+    mask = slow_mask(keypoints, *target.shape[:2])[..., None]
+    return structural_similarity(generated * mask, target * mask, channel_axis=-1)
+
+
+def anywhere(count, height, width, seed):
+    """Keypoints in and around an image, some missing, some on whole px and halves."""
+    random = np.random.default_rng(seed)
+    points = random.uniform(-0.3, 1.3, (count, K, 2)) * (width, height)
+    points[::3] = np.round(points[::3] * 2) / 2
+    points[random.random((count, K)) < 0.2] = np.nan
+    return points.astype(np.float32)
+
+
+def two_joints(first, last):
+    """A person of whom only the right elbow and wrist are known."""
+    points = np.full((1, K, 2), np.nan, np.float32)
+    points[0, JOINT["right_elbow"]], points[0, JOINT["right_wrist"]] = first, last
+    return points
+
+
+def noise(seed, count, height, width):
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def test_the_limbs_are_those_of_pg2():
+    listed = [tuple(int(joint) - 1 for joint in limb.split("-")) for limb in PG2_LIMBS.split()]
+    assert sorted(map(sorted, MASK_LIMBS)) == sorted(map(sorted, listed))
+    assert len(MASK_LIMBS) == 23
+
+
+@pytest.mark.parametrize("flavour", ["street", "fashion"])
+def test_equals_scikit_image_on_mannequin_pairs(flavour):
+    sources, targets, keypoints = mannequin_pairs(flavour, 200 if flavour == "street" else 12)
+    scores = mask_ssim(sources, targets, keypoints, "pg2")
+    expected = [slow_score(*pair) for pair in zip(sources, targets, keypoints, strict=True)]
+    assert (scores.shape, scores.dtype) == ((len(sources),), torch.float64)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-9)
+    assert np.ptp(expected) > 0.03
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 64), (75, 53), (30, 9), (1, 1)])
+def test_masks_are_those_drawn_pixel_by_pixel(height, width):
+    keypoints = anywhere(70, height, width, seed=height)  # more than are drawn at once
+    masks = pose_mask(keypoints, height=height, width=width, protocol="pg2")
+    assert (masks.shape, masks.dtype) == ((70, height, width), torch.bool)
+    expected = np.stack([slow_mask(points, height, width) for points in keypoints])
+    assert np.array_equal(masks, expected)
+    assert 0.05 < expected.mean() < 1 or height == 1
+
+
+def test_a_limb_is_a_chain_of_discs_closed_where_they_touch():
+    mask = pose_mask(two_joints((10, 20), (42, 20)), height=41, width=60, protocol="pg2")[0]
+    assert mask[20].nonzero().ravel().tolist() == list(range(6, 47))  # the discs reach 4 px beyond both ends
+    assert set(mask[:, 10:43].sum(0).tolist()) == {9}  # between the centres discs are 7 px high; the closing fills it
+    dot = pose_mask(two_joints((10, 20), (10, 20)), height=41, width=60, protocol="pg2")[0]
+    assert dot.sum() == 49  # the px at most 4 px from a centre; closing a disc changes nothing
+
+
+def test_the_closing_fills_what_is_narrow():
+    keypoints = np.full((1, K, 2), np.nan, np.float32)
+    keypoints[0, [JOINT[f"right_{name}"] for name in ("shoulder", "elbow", "wrist")]] = (10, 10), (10, 40), (22, 10)
+    mask = pose_mask(keypoints, height=50, width=50, protocol="pg2")[0]
+    assert mask[20, 14:17].all()  # between upper arm and forearm
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "nothing"),
+    [
+        ((-4, 5), (-40, 5), False),  # a disc that still touches the image
+        ((-5, 5), (-40, 5), True),
+        ((5, 5), (np.nan, np.nan), True),
+        ((5, 5), (float(FARTHEST) + 1, 5), True),
+        ((5, 5), (np.inf, 5), True),
+        ((-40, 5), (90, 5), False),  # across the whole image
+    ],
+)
+def test_what_lies_outside_the_image(first, last, nothing):
+    mask = pose_mask(two_joints(first, last), height=30, width=20, protocol="pg2")
+    assert mask.any().item() is not nothing
+
+
+def test_a_mirrored_figure_of_whole_px_at_both_ends_has_the_mirrored_ends():
+    points = two_joints((10, 20), (42, 20))
+    mirrored = points[:, MIRROR].copy()
+    mirrored[..., 0] = 59 - mirrored[..., 0]
+    mask, other = (pose_mask(of, height=41, width=60, protocol="pg2") for of in (points, mirrored))
+    assert torch.equal(mask.flip(-1), other)
+
+
+def test_what_lies_outside_the_figure_does_not_count():
+    _, targets, keypoints = mannequin_pairs("street", 6)
+    outside = ~pose_mask(keypoints, height=128, width=64, protocol="pg2").numpy()
+    generated = np.where(outside[..., None], noise(0, 6, 128, 64), targets)
+    np.testing.assert_allclose(mask_ssim(generated, targets, keypoints, "pg2"), 1, atol=1e-12)
+    assert (mask_ssim(noise(1, 6, 128, 64), targets, keypoints, "pg2") < 0.95).all()
+
+
+def test_a_pair_whose_target_has_no_limb_in_the_image_is_left_out():
+    keypoints = np.concatenate(
+        [two_joints((10, 10), (10, 30)), two_joints((10, 10), (np.nan, 1)), two_joints((-9, 0), (-9, 9))]
+    )
+    scores = mask_ssim(noise(2, 3, 40, 30), noise(3, 3, 40, 30), keypoints, "pg2")
+    assert scores.isnan().tolist() == [False, True, True]
+    assert mask_ssim(noise(2, 0, 40, 30), noise(3, 0, 40, 30), keypoints[:0], "pg2").shape == (0,)
+
+
+def test_constant_images_have_a_score():
+    flat = np.full((1, 40, 30, 3), 128, np.uint8)
+    keypoints = two_joints((10, 10), (10, 30))
+    assert mask_ssim(flat, flat, keypoints, "pg2").item() == pytest.approx(1)
+    assert mask_ssim(0 * flat, flat, keypoints, "pg2").item() == pytest.approx(
+        slow_score(0 * flat[0], flat[0], keypoints[0])
+    )
+
+
+def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(monkeypatch):
+    sources, targets, keypoints = mannequin_pairs("street", 7)
+    scores = mask_ssim(sources, targets, keypoints, "pg2")
+    tensors = [torch.from_numpy(images).movedim(-1, 1) for images in (sources, targets)]
+    assert torch.equal(mask_ssim(*tensors, torch.from_numpy(keypoints), "pg2"), scores)
+    monkeypatch.setattr(module, "_MASKS_AT_ONCE", 2)
+    assert torch.equal(mask_ssim(sources, targets, keypoints, "pg2"), scores)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_draws_the_same_masks_and_gives_the_same_numbers():
+    keypoints = anywhere(70, 128, 64, seed=1)
+    masks = pose_mask(torch.from_numpy(keypoints).cuda(), height=128, width=64, protocol="pg2")
+    assert torch.equal(masks.cpu(), pose_mask(keypoints, height=128, width=64, protocol="pg2"))
+    images = [torch.from_numpy(noise(seed, 70, 128, 64)).movedim(-1, 1) for seed in (4, 5)]
+    on_gpu = mask_ssim(*(some.cuda() for some in images), keypoints, "pg2")
+    np.testing.assert_allclose(on_gpu.cpu(), mask_ssim(*images, keypoints, "pg2"), rtol=0, atol=1e-9)
+
+
+def test_an_unknown_protocol_is_refused():
+    with pytest.raises(ReposeError, match=r"no mask-SSIM protocol 'pg3'; there are pg2\. Did you mean 'pg2'\?"):
+        mask_ssim(noise(0, 1, 20, 20), noise(0, 1, 20, 20), two_joints((1, 1), (2, 2)), "pg3")
+    with pytest.raises(ReposeError, match=r"there are pg2\.$"):
+        pose_mask(two_joints((1, 1), (2, 2)), height=9, width=9, protocol="win51")
+    assert set(MASK_SSIM_PROTOCOLS) == {"pg2"}
+
+
+def test_arguments_of_a_wrong_kind_are_refused():
+    image, keypoints = noise(6, 2, 20, 20), np.repeat(two_joints((1, 1), (9, 9)), 2, 0)
+    with pytest.raises(ValueError, match=r"target should be \(B, H, W, 3\) uint8"):
+        mask_ssim(image, image / 255, keypoints, "pg2")
+    with pytest.raises(ValueError, match="they should be equal"):
+        mask_ssim(image, image[:1], keypoints, "pg2")
+    for wrong in (keypoints[:1], keypoints[0], keypoints[:, 1:], keypoints[..., :1]):
+        with pytest.raises(ValueError, match=r"keypoints should be \(2, 18, 2\) as the images, not"):
+            mask_ssim(image, image, wrong, "pg2")
+    with pytest.raises(ValueError, match=r"keypoints should be \(B, 18, 2\)"):
+        pose_mask(keypoints[:, 1:], height=9, width=9, protocol="pg2")
+    with pytest.raises(ReposeError, match="window of 7x7"):
+        mask_ssim(image[:, :6], image[:, :6], keypoints, "pg2")
