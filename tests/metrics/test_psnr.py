@@ -6,6 +6,7 @@ import torch
 from mannequin_pairs import mannequin_pairs
 from skimage.metrics import peak_signal_noise_ratio
 
+from repose.metrics import psnr as module
 from repose.metrics.psnr import psnr
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,11 +50,13 @@ def test_identical_images_are_infinite_as_for_scikit_image_and_others_of_the_bat
         assert by_skimage(generated, target)[1] == np.inf
 
 
-def test_arrays_and_tensors_and_any_batch_give_the_same_numbers():
+def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(monkeypatch):
     generated, target = noise(4, 19, 12, 10), noise(5, 19, 12, 10)
     scores = psnr(generated, target)
     assert torch.equal(psnr(torch.from_numpy(generated).movedim(-1, 1), target), scores)
     assert torch.equal(torch.cat([psnr(generated[i : i + 1], target[i : i + 1]) for i in range(19)]), scores)
+    monkeypatch.setitem(module._IMAGES_AT_ONCE, "cpu", 16)  # several at once, as on a GPU
+    assert torch.equal(psnr(generated, target), scores)
     assert psnr(generated[:0], target[:0]).shape == (0,)
 
 
