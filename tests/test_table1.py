@@ -39,6 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     params = read("params.yaml")
     params["systems"] = params["table"]["systems"] = ROWS
     params["table"]["protocols"] = ["pg2", "pose-gan"]  # the images are too small for the third
+    params["table"]["gains"] = [["paper-m", "paper-m, 1 source"], ["mean of sources", "copy source"]]
     (project.folder / "table1" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     set_rows(project, "fashion", QUICK)
     set_rows(project, "street", QUICK | STREET)
@@ -85,6 +86,8 @@ def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ra
         assert table.loc[data, ["ssim/pg2", "garment-de", "garment-de low", "split", "budget"]].notna().all(axis=None)
         assert table.loc[data].loc[ROWS, ["seed", "images", "optimiser"]].notna().all(axis=None)
     made = {path.name for path in (project.folder / "table1" / "table").iterdir()}
+    gains = pd.read_csv(project.folder / "table1" / "table" / "gains.csv")
+    assert set(gains["more"]) == {"paper-m", "mean of sources"}
     assert {"table.md", "table.png", "figure-fashion.png", "figure-street.png"} <= made
 
 
