@@ -1,6 +1,7 @@
 """Made-up people in the colours of their item: limbs as thick as a body's, arms and legs at any angle."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -50,6 +51,18 @@ def people(count: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 def poses_of(keypoints: Tensor, height: int, width: int) -> Poses:
     return Poses(colour(draw(keypoints, height=height, width=width, thickness=1)), keypoints)
+
+
+def photos(count: int = 5, height: int = 64, width: int = 48) -> tuple[Tensor, Poses]:
+    """Photos (count,3,H,W) of people, each of an item of its own, with their poses."""
+    keypoints = people(count, height, width)
+    return photos_of(keypoints, list(range(count)), height, width), poses_of(keypoints, height, width)
+
+
+def all_of(sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Sources (Q,T) of which none is masked."""
+    index = torch.tensor(sources)
+    return index, torch.ones_like(index, dtype=torch.bool)
 
 
 def photos_of(keypoints: Tensor, items: list[int], height: int, width: int) -> Tensor:

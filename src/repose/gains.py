@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from repose.metrics.bootstrap import Interval, interval, resampled_means
+from repose.metrics.bootstrap import Interval, interval, means, resampled_means
 from repose.results import GARMENT_DE
 
 BINS = {
@@ -55,23 +55,17 @@ def gains_by_hidden(
     inside = {name: (low <= hidden) & (hidden < high) for name, (low, high) in BINS.items()}
     columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside.values()], 1)  # (n, 3M)
     drawn = resampled_means(columns, resamples=resamples, seed=seed).reshape(resamples, len(BINS), len(metrics))
-    means = dict(zip(BINS, _means(columns).reshape(len(BINS), len(metrics)), strict=True))
+    gains = dict(zip(BINS, means(columns).reshape(len(BINS), len(metrics)), strict=True))
     resampled = dict(zip(BINS, drawn.swapaxes(0, 1), strict=True))  # (resamples, M) each
     pairs = {name: int(rows.sum()) for name, rows in inside.items()}
-    means[CONTRAST] = means[_TOP] - means[_BOTTOM]
+    gains[CONTRAST] = gains[_TOP] - gains[_BOTTOM]
     resampled[CONTRAST] = resampled[_TOP] - resampled[_BOTTOM]
     pairs[CONTRAST] = pairs[_TOP] + pairs[_BOTTOM]
     return [
         Gain(
             name,
             pairs[name],
-            {m: interval(float(means[name][i]), resampled[name][:, i], confidence) for i, m in enumerate(metrics)},
+            {m: interval(float(gains[name][i]), resampled[name][:, i], confidence) for i, m in enumerate(metrics)},
         )
         for name in (*BINS, CONTRAST)
     ]
-
-
-def _means(columns: np.ndarray) -> np.ndarray:
-    """Means over the rows that are not NaN, NaN where all are: (columns,)."""
-    counts = np.isfinite(columns).sum(0)
-    return np.where(counts, np.nansum(columns, 0) / np.maximum(counts, 1), np.nan)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from repose.metrics.bootstrap import Interval, interval, resampled_means
+from repose.metrics.bootstrap import Interval, interval, means, resampled_means
 
 
 def scores(pairs: int = 30, columns: int = 3, missing: float = 0.2) -> np.ndarray:
@@ -80,3 +80,9 @@ def test_a_difference_of_the_same_pairs_varies_less_than_either() -> None:
 def test_scores_are_a_table_with_pairs(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="scores should be"):
         resampled_means(np.zeros(shape), resamples=2, seed=0)
+
+
+def test_a_mean_is_of_the_pairs_that_have_the_score() -> None:
+    found = means(np.array([[1.0, np.nan, np.nan], [4.0, 2.0, np.nan]]))
+    assert found[:2].tolist() == [2.5, 2.0]
+    assert np.isnan(found[2])

@@ -6,10 +6,10 @@ from skimage.metrics import structural_similarity
 from skimage.morphology import closing, footprint_rectangle
 
 from repose.data.posemaps import FARTHEST
-from repose.data.skeleton import JOINT, MIRROR, K
+from repose.data.skeleton import FIGURE, JOINT, MIRROR, K
 from repose.errors import ReposeError
 from repose.metrics import mask_ssim as module
-from repose.metrics.mask_ssim import MASK_LIMBS, MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
+from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,8 +61,8 @@ def noise(seed, count, height, width):
 
 def test_the_limbs_are_those_of_pg2():
     listed = [tuple(int(joint) - 1 for joint in limb.split("-")) for limb in PG2_LIMBS.split()]
-    assert sorted(map(sorted, MASK_LIMBS)) == sorted(map(sorted, listed))
-    assert len(MASK_LIMBS) == 23
+    assert sorted(map(sorted, FIGURE)) == sorted(map(sorted, listed))
+    assert len(FIGURE) == 23
 
 
 @pytest.mark.parametrize("flavour", ["street", "fashion"])

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from made_up import people, person, photos_of, poses_of
+from made_up import all_of, people, person, photos, photos_of, poses_of
 from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
 from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy
@@ -32,16 +32,6 @@ def taught(network: AttendGenerator) -> AttendGenerator:
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     return network
-
-
-def photos(count: int = 5, height: int = HEIGHT, width: int = WIDTH) -> tuple[Tensor, Poses]:
-    keypoints = people(count, height, width)
-    return photos_of(keypoints, list(range(count)), height, width), poses_of(keypoints, height, width)
-
-
-def all_of(sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    index = torch.tensor(sources)
-    return index, torch.ones_like(index, dtype=torch.bool)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from made_up import people, person, photos_of, poses_of
+from made_up import all_of, people, person, photos, poses_of
 from repose.data.skeleton import JOINT, K
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperGenerator, PaperSettings
@@ -21,16 +21,6 @@ each_choice = pytest.mark.parametrize("settings", CHOICES, ids=["source_pose", "
 
 def generator(**settings: Any) -> PosedGenerator:
     return PosedGenerator(PosedSettings(**{"width": 4, "blocks": 1} | settings))
-
-
-def photos(count: int = 5, height: int = HEIGHT, width: int = WIDTH) -> tuple[Tensor, Poses]:
-    keypoints = people(count, height, width)
-    return photos_of(keypoints, list(range(count)), height, width), poses_of(keypoints, height, width)
-
-
-def all_of(sources: list[list[int]]) -> tuple[Tensor, Tensor]:
-    index = torch.tensor(sources)
-    return index, torch.ones_like(index, dtype=torch.bool)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from repose.compare.judge import Changes, PairedChange, check_protocols
 from repose.compare.record import Record, number
 from repose.data.records import read_table
 from repose.errors import ReposeError
-from repose.metrics.bootstrap import interval, resampled_means
+from repose.metrics.bootstrap import interval, means, resampled_means
 
 
 class SystemPairs(NamedTuple):
@@ -85,8 +85,8 @@ def paired_changes(base: PairScores, head: PairScores, gates: GatesSettings) -> 
             continue
         change = np.stack([new.scores[metric] - old.scores[metric] for metric in metrics], 1)  # (pairs, M)
         drawn = resampled_means(change, resamples=gates.resamples, seed=gates.seed)
-        for column, metric in enumerate(metrics):
-            _, low, high = interval(_mean(change[:, column]), drawn[:, column], gates.confidence)
+        for column, (metric, mean) in enumerate(zip(metrics, means(change), strict=True)):
+            _, low, high = interval(float(mean), drawn[:, column], gates.confidence)
             found[system, metric] = PairedChange(int(np.isfinite(change[:, column]).sum()), low, high)
     return found
 
@@ -102,7 +102,7 @@ def _check_means(pairs: PairScores, side: Record) -> None:
             score = number(side.scores.get(system, {}).get(metric))
             if score is None:  # the verdict on the score says so
                 continue
-            mean = _mean(values)
+            mean = float(means(values[:, None])[0])
             if not math.isclose(mean, score, rel_tol=1e-6, abs_tol=1e-9):
                 raise ReposeError(
                     f"{pairs.path} is not of {side.where}: its mean {metric} of {system} is {mean:.6g}, there it is "
@@ -145,9 +145,3 @@ def _column(texts: list[str], metric: str, path: Path) -> np.ndarray:
     if np.isinf(values).any():
         raise ReposeError(f"{path} has an infinite {metric}, which has no mean. Run evaluate again.")
     return values
-
-
-def _mean(values: np.ndarray) -> float:
-    """Over the pairs that have the score; NaN where none has."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else math.nan

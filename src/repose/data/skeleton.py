@@ -27,6 +27,9 @@ LIMBS = (
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
 
+# PG2's figure, for its loss and for mask-SSIM: also from neck to ears, around the torso and across the head.
+FIGURE = (*LIMBS, (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17))
+
 # OpenPose's wheel of 18 colours, 20 degrees of hue apart; limb i has colour i.
 COLOURS = np.array(
     [

@@ -1,10 +1,29 @@
-"""What metrics take: batches of 8-bit images as tensors, and features of a network as float64 without a NaN in them."""
+"""What metrics take: a protocol by its name, batches of 8-bit images as tensors, features of a network as float64."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from repose.errors import ReposeError
+
+T = TypeVar("T")
+
+
+def protocol_of(protocols: Mapping[str, T], name: str, metric: str) -> T:
+    """The protocol of that name; `metric` is named in the message.
+
+    Raises:
+        ReposeError: there is none.
+    """
+    if name not in protocols:
+        close = difflib.get_close_matches(name, protocols, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ReposeError(f"There is no {metric} protocol {name!r}; there are {', '.join(protocols)}.{hint}")
+    return protocols[name]
 
 
 def image_pairs(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:

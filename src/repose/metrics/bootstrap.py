@@ -52,6 +52,13 @@ def resampled_means(scores: np.ndarray, *, resamples: int, seed: int) -> np.ndar
     return np.concatenate(parts)
 
 
+def means(scores: np.ndarray) -> np.ndarray:
+    """The means of scores (n, M) over the pairs that have them: (M,) float64, NaN where none has."""
+    there = np.isfinite(scores)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        return np.asarray(np.where(there, scores, 0.0).sum(0) / there.sum(0))
+
+
 def interval(mean: float, resampled: np.ndarray, confidence: float) -> Interval:
     """A mean, or a difference of two, with the percentile interval of what it was in each resample.
 

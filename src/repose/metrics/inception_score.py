@@ -6,7 +6,6 @@ their order, so number, splits and order are part of a protocol; so is the class
 Inception of 2015, 1,008 logits without bias, and those of another network cannot be compared with them.
 """
 
-import difflib
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repose.errors import ReposeError
-from repose.metrics.batches import floating
+from repose.metrics.batches import floating, protocol_of
 
 SPLITS = 10  # of every published score in this field
 # In which order the images are split: the seed of a shuffle, or None for the order in which they come.
@@ -43,7 +42,7 @@ class InceptionScore:
     """
 
     def __init__(self, images: int, protocol: str, splits: int = SPLITS) -> None:
-        seed = _seed(protocol)
+        seed = protocol_of(INCEPTION_PROTOCOLS, protocol, "Inception Score")
         if splits < 1:
             raise ValueError(f"splits should be at least 1, not {splits}.")
         if images < splits:
@@ -124,16 +123,6 @@ def inception_score(logits: Tensor | np.ndarray, protocol: str, splits: int = SP
     whole = InceptionScore(len(logits), protocol, splits)
     whole.update(logits)
     return whole.score()
-
-
-def _seed(protocol: str) -> int | None:
-    if protocol not in INCEPTION_PROTOCOLS:
-        close = difflib.get_close_matches(protocol, INCEPTION_PROTOCOLS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ReposeError(
-            f"There is no Inception Score protocol {protocol!r}; there are {', '.join(INCEPTION_PROTOCOLS)}.{hint}"
-        )
-    return INCEPTION_PROTOCOLS[protocol]
 
 
 def _split_of(images: int, splits: int, seed: int | None) -> np.ndarray:

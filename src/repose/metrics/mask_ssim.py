@@ -8,7 +8,6 @@ masks of the *sources*, by mistake; here, as in the paper's text and in pose-gan
 The mask does not grow with the image: at a smaller working size than 256x256 or 128x64 its figure is stouter.
 """
 
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repose.data.posemaps import FARTHEST
-from repose.data.skeleton import JOINT, LIMBS, K
-from repose.errors import ReposeError
-from repose.metrics.batches import image_pairs
+from repose.data.skeleton import FIGURE, K
+from repose.metrics.batches import image_pairs, protocol_of
 from repose.metrics.ssim import ssim
 
 
@@ -34,16 +32,6 @@ class MaskProtocol:
 
 MASK_SSIM_PROTOCOLS = {"pg2": MaskProtocol(radius=4, closing=5, ssim="pg2")}
 
-# OpenPose's 17, and six that close the head and the torso.
-MASK_LIMBS = (
-    *LIMBS,
-    (JOINT["neck"], JOINT["right_ear"]),
-    (JOINT["neck"], JOINT["left_ear"]),
-    (JOINT["right_hip"], JOINT["left_hip"]),
-    (JOINT["left_hip"], JOINT["left_shoulder"]),
-    (JOINT["right_hip"], JOINT["right_shoulder"]),
-    (JOINT["right_ear"], JOINT["left_ear"]),
-)
 _MASKS_AT_ONCE = 64  # bounds the memory
 
 
@@ -65,7 +53,7 @@ def mask_ssim(
         ReposeError: there is no such protocol, or the images are smaller than the window of its SSIM.
         ValueError: shapes or types are others.
     """
-    chosen = _protocol(protocol)
+    chosen = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM")
     images, targets = image_pairs(generated, target)
     points = torch.as_tensor(keypoints, device=images.device)
     _check_keypoints(points, count=len(images))
@@ -94,7 +82,7 @@ def pose_mask(keypoints: Tensor | np.ndarray, *, height: int, width: int, protoc
         ReposeError: there is no such protocol.
         ValueError: the keypoints are not (B, K, 2).
     """
-    chosen, points = _protocol(protocol), torch.as_tensor(keypoints)
+    chosen, points = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM"), torch.as_tensor(keypoints)
     _check_keypoints(points, count=None)
     return _drawn(points, height=height, width=width, protocol=chosen)
 
@@ -108,14 +96,6 @@ def _drawn(points: Tensor, *, height: int, width: int, protocol: MaskProtocol) -
     return masks
 
 
-def _protocol(name: str) -> MaskProtocol:
-    if name not in MASK_SSIM_PROTOCOLS:
-        close = difflib.get_close_matches(name, MASK_SSIM_PROTOCOLS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ReposeError(f"There is no mask-SSIM protocol {name!r}; there are {', '.join(MASK_SSIM_PROTOCOLS)}.{hint}")
-    return MASK_SSIM_PROTOCOLS[name]
-
-
 def _check_keypoints(points: Tensor, *, count: int | None) -> None:
     wanted = (len(points) if count is None else count, K, 2)
     if points.ndim != 3 or tuple(points.shape) != wanted:
@@ -126,7 +106,7 @@ def _check_keypoints(points: Tensor, *, count: int | None) -> None:
 
 def _ends(points: Tensor) -> Tensor:
     """(B, K, 2) -> (B, 23 limbs, 2 ends, xy) float64, whole or NaN."""
-    return points[:, [list(limb) for limb in MASK_LIMBS]].double().round()
+    return points[:, [list(limb) for limb in FIGURE]].double().round()
 
 
 def _discs(ends: Tensor, blank: Tensor, radius: int) -> Tensor:

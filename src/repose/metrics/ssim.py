@@ -4,7 +4,6 @@ Numbers of different protocols cannot be compared, so the name of one is an argu
 All give what scikit-image gives for the call named, to 1e-6 and in truth to rounding; in batches, on any device.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from repose.errors import ReposeError
-from repose.metrics.batches import image_pairs
+from repose.metrics.batches import image_pairs, protocol_of
 from repose.metrics.borders import bordered, split_protocol
 
 
@@ -61,7 +60,7 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
         ValueError: the images are not uint8, not of three channels or not of the same size.
     """
     base, borders = split_protocol(protocol)
-    chosen = _protocol(base)
+    chosen = protocol_of(SSIM_PROTOCOLS, base, "SSIM")
     images, targets = (bordered(some, borders, protocol) for some in image_pairs(generated, target))
     count, channels, height, width = images.shape
     if min(height, width) < chosen.window:
@@ -83,14 +82,6 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
 def ssim_protocols_for(height: int, width: int) -> list[str]:
     """The names of the protocols whose window fits an image of this size."""
     return [name for name, protocol in SSIM_PROTOCOLS.items() if protocol.window <= min(height, width)]
-
-
-def _protocol(name: str) -> SsimProtocol:
-    if name not in SSIM_PROTOCOLS:
-        close = difflib.get_close_matches(name, SSIM_PROTOCOLS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ReposeError(f"There is no SSIM protocol {name!r}; there are {', '.join(SSIM_PROTOCOLS)}.{hint}")
-    return SSIM_PROTOCOLS[name]
 
 
 def _data_range(images: Tensor, protocol: SsimProtocol) -> Tensor:

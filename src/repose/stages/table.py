@@ -30,7 +30,7 @@ from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
 from repose.files import whole_folder, write_bytes, write_text
 from repose.gains import Gain, gains_by_hidden
-from repose.metrics.bootstrap import Interval, interval, resampled_means
+from repose.metrics.bootstrap import Interval, interval, means, resampled_means
 from repose.pictures import grid
 from repose.results import (
     BASELINES,
@@ -274,8 +274,8 @@ def _contrast(
 
 def _drawn(scores: Mapping[str, np.ndarray], settings: TableSettings) -> dict[str, np.ndarray]:
     """The resampled means of each row, (resamples, metrics), all rows of the same pairs in each resample."""
-    means = resampled_means(np.concatenate(list(scores.values()), 1), resamples=settings.resamples, seed=settings.seed)
-    return dict(zip(scores, np.split(means, len(scores), 1), strict=True))
+    drawn = resampled_means(np.concatenate(list(scores.values()), 1), resamples=settings.resamples, seed=settings.seed)
+    return dict(zip(scores, np.split(drawn, len(scores), 1), strict=True))
 
 
 def _line(
@@ -284,11 +284,13 @@ def _line(
 ) -> Line:  # fmt: skip
     if name not in scores:
         return Line(name, {}, {}, {})
-    means, reference = np.nanmean(scores[name], 0), settings.reference
-    own = {m: interval(float(means[i]), drawn[name][:, i], settings.confidence) for i, m in enumerate(settings.metrics)}
+    own_means, reference = means(scores[name]), settings.reference
+    own = {
+        m: interval(float(own_means[i]), drawn[name][:, i], settings.confidence) for i, m in enumerate(settings.metrics)
+    }
     if name == reference or reference not in scores:
         return Line(name, facts, own, {})
-    less, moved = means - np.nanmean(scores[reference], 0), drawn[name] - drawn[reference]
+    less, moved = own_means - means(scores[reference]), drawn[name] - drawn[reference]
     differences = {
         m: interval(float(less[i]), moved[:, i], settings.confidence) for i, m in enumerate(settings.metrics)
     }
@@ -585,8 +587,8 @@ def _own_cells(comparison: Comparison, name: str, settings: TableSettings) -> li
 
 
 def _best(comparison: Comparison, metric: str) -> float:
-    means = [line.scores[metric].mean for line in comparison.lines if line.facts]
-    return min(means) if metric == GARMENT_DE else max(means)
+    scores = [line.scores[metric].mean for line in comparison.lines if line.facts]
+    return min(scores) if metric == GARMENT_DE else max(scores)
 
 
 # figure-DATA.png

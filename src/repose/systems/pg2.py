@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.posemaps import FARTHEST
-from repose.data.skeleton import K
+from repose.data.skeleton import FIGURE, K
 from repose.errors import ReposeError
 from repose.losses import g_adversarial
 from repose.models.poses import Poses
@@ -32,12 +32,6 @@ from repose.systems import Progress, Row
 
 RADIUS = 4  # px of a disc, at every size of image
 LEAST_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at least
-
-# The body, for the loss: joints with a line between them (the authors' 23, which also go around the torso).
-BODY = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
-    (1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -368,7 +362,7 @@ def discs(keypoints: Tensor, height: int, width: int) -> Tensor:
 
 
 def body_mask(keypoints: Tensor, height: int, width: int) -> Tensor:
-    """Where the person is, for the loss: discs along the lines of BODY, closed (dilated, then eroded) with 5x5 px.
+    """Where the person is, for the loss: discs along the lines of FIGURE, closed (dilated, then eroded) with 5x5 px.
 
     A line of length L has its discs in floor(L / RADIUS) equal steps from joint to joint; one with a joint that is
     missing, or farther from the corner than FARTHEST, is left out.
@@ -381,7 +375,7 @@ def body_mask(keypoints: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (B,1,H,W) float32, 1 on the person and 0 elsewhere.
     """
-    ends = keypoints[:, torch.tensor(BODY, device=keypoints.device)]  # (B,23,2 ends,xy)
+    ends = keypoints[:, torch.tensor(FIGURE, device=keypoints.device)]  # (B,23,2 ends,xy)
     image, line = (ends.abs() <= FARTHEST).all(-1).all(-1).nonzero(as_tuple=True)  # NaN is not
     start, end = ends[image, line].unbind(1)  # (n,xy)
     steps = ((end - start).norm(dim=1) / RADIUS).floor().clamp(min=1).long()
