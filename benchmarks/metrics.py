@@ -20,9 +20,10 @@ from skimage.morphology import closing, footprint_rectangle
 
 from benchmarks.ssim import best_seconds
 from repose.data.mannequins import MannequinSettings, render_item
+from repose.data.skeleton import FIGURE
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import SPLITS, InceptionScore
-from repose.metrics.mask_ssim import MASK_LIMBS, mask_ssim
+from repose.metrics.mask_ssim import mask_ssim
 from repose.metrics.pck import HEAD, PCKH_ALPHA, pckh, share
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
@@ -73,7 +74,7 @@ def slow_mask(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     """Disc by disc: (H, W, 1) bool."""
     rows, columns = np.mgrid[:height, :width]
     mask = np.zeros((height, width), bool)
-    for first, last in np.round(keypoints[list(map(list, MASK_LIMBS))].astype(float)):
+    for first, last in np.round(keypoints[list(map(list, FIGURE))].astype(float)):
         if np.isnan([first, last]).any():
             continue
         steps = max(int(np.hypot(*(last - first)) / 4), 1)

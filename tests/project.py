@@ -26,6 +26,9 @@ TINY: Mapping[str, Any] = {  # a few steps of small networks
 }
 
 
+_MADE = shutil.ignore_patterns("runs", "results", "street", "table", "dvc.lock")  # by a pipeline that ran
+
+
 class Project:
     """The pipeline as a user has it: dvc.yaml and the code as they are, params.yaml with changed values alone."""
 
@@ -35,7 +38,7 @@ class Project:
         for name in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / name, folder / name)
         for name in pipelines:  # of their own, beside the first
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("runs", "results", "street"))
+            shutil.copytree(ROOT / name, folder / name, ignore=_MADE)
         self.change(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         self.dvc("init", "--no-scm", "--quiet")
 

@@ -66,9 +66,7 @@ class TableSettings:
     """The block `table` of the params: what is laid side by side, and how sure its numbers are."""
 
     budget: str  # what the training was allowed, by name: demo, gpu, paper
-    data_sets: dict[
-        str, str
-    ]  # folders of results, in order, each with the published data set that it stands beside (or "")
+    data_sets: dict[str, str]  # folders of results, in order, each with the published data set beside it (or "")
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
     protocols: tuple[str, ...]  # of SSIM, columns in order; garment-de always follows
     reference: str  # the row that the others are compared with, on the same pairs
