@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
-    "download.mannequin.items": 24, "split.min_test_pairs": 4, "posemaps.height": 64, "posemaps.width": 48,
+    "download.mannequin.items": 24, "split.min_test_pairs": 4, "posemaps.height": 64, "posemaps.width": 56,
     "train.threads": 1, "train.sample_every": 0, "evaluate.pairs": 6, "evaluate.threads": 1, "evaluate.picture_pairs": 2,
     "systems.paper-m.steps": 3, "systems.paper-m.generator.width": 4, "systems.paper-m.discriminators.width": 4,
     "systems.attend.steps": 3,

@@ -18,9 +18,11 @@ STAGES: dict[str, dict[str, Any]] = {
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
-LEAVES = {name: command for name, command in COMMANDS.items() if name != "kfp"} | {
-    f"kfp {name}": command for name, command in COMMANDS["kfp"].commands.items()
+GROUPS = ("kfp", "weights")
+LEAVES = {name: command for name, command in COMMANDS.items() if name not in GROUPS} | {
+    f"{group} {name}": command for group in GROUPS for name, command in COMMANDS[group].commands.items()
 }
+OF_FEW_OPTIONS = ("kfp status", "weights list", "weights fetch", "weights verify")
 FOLDERS = {
     "train": ["--images", "i", "--keypoints", "k", "--posemaps", "m", "--split", "s", "--run", "r", "--work", "w"],
     "evaluate": [
@@ -67,7 +69,7 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 
 def test_the_commands_are_the_stages_and_what_uses_their_results() -> None:
-    assert set(COMMANDS) == {*STAGES, "table", "generate", "compare", "kfp"}
+    assert set(COMMANDS) == {*STAGES, "table", "generate", "compare", *GROUPS}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -96,7 +98,7 @@ def test_help_of_a_command_names_every_option_and_says_what_it_is(
     assert repose(monkeypatch, *command.split(), "--help") == 0
     said = capfd.readouterr().out
     options = [parameter for parameter in LEAVES[command].params if parameter.opts[0].startswith("--")]
-    assert len(options) >= (0 if command == "kfp status" else 3)
+    assert len(options) >= (0 if command in OF_FEW_OPTIONS else 3)
     for option in options:
         assert option.opts[0] in said
         assert option.help or option.opts[0] == "--help", f"{command} {option.opts[0]} has no help"

@@ -35,7 +35,7 @@ def gates(**changes: Any) -> GatesSettings:
 
 
 def record(where: str, scores: Mapping[str, Any], **facts: Any) -> Record:
-    return Record(where, FACTS | facts, {"copy source": COPY, **scores})
+    return Record(where, FACTS | facts, {"copy source": COPY, **scores}, {}, "")
 
 
 def compared(*, base: Any = BASE, limits: Any = None, changes: Any = None, **head: Any) -> Comparison:
@@ -190,14 +190,72 @@ def test_each_fact_of_the_protocol_that_evaluate_writes_is_compared() -> None:
             compare(written, other, gates())
 
 
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ({"networks": {"figure": "a"}}, {"networks": {"figure": "b"}},
+     'networks is {"figure": "a"} in BASE and {"figure": "b"} in HEAD'),
+    ({"real": "train", "photos": 900}, {"real": "train", "photos": 901}, "photos is 900 in BASE and 901 in HEAD"),
+    ({"real": "train"}, {"chance": 0.1}, 'real is "train" in BASE and null in HEAD; chance is null in BASE and 0.1 in HEAD'),
+])  # fmt: skip
+def test_a_metric_that_the_sides_score_differently_is_not_judged_and_the_difference_named(
+    old: Any, new: Any, said: str
+) -> None:
+    base, head = (record(side, {"attend": BASE})._replace(metrics={"ssim/pg2": facts, "garment-de": {}}) for side, facts
+                  in (("old", old), ("new", new)))  # fmt: skip
+    found = compare(base, head, gates())
+    assert (found.exit_code, verdicts(found)) == (2, [Verdict.INCOMPARABLE, Verdict.SAME])
+    assert found.scores[0].reason == (
+        f"ssim/pg2 of attend: the sides score it in different ways: {said}. Evaluate both in the same way."
+    )
+
+
+def test_a_gate_that_calls_the_wrong_end_better_is_told() -> None:
+    both = record("x", {"attend": BASE})._replace(
+        metrics={"ssim/pg2": {"better": "lower"}, "garment-de": {"better": "lower"}}
+    )
+    found = compare(both, both, gates())
+    assert verdicts(found) == [Verdict.INCOMPARABLE, Verdict.SAME]
+    assert (
+        found.scores[0].reason
+        == "ssim/pg2 of attend: its gate calls higher better, and lower is. Correct the block gates."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({}, "1"), ({"schema": 1}, "1"), ({"schema": "x"}, '"x"'), ({"schema": 3}, "3")]
+)
+def test_scores_of_another_schema_are_refused(given: dict[str, Any], said: str) -> None:
+    content = json.dumps(given | {"protocol": FACTS, "scores": {"attend": BASE}}).encode()
+    with pytest.raises(ReposeError) as error:
+        parsed(content, "main (0123456789)")
+    assert str(error.value) == (
+        f"The scores of main (0123456789) are of schema {said} and this repose reads 2: another version wrote them, and they "
+        "do not say on which data and by which networks they are. Run `dvc repro evaluate` there, or name a later revision."
+    )
+
+
+def test_the_code_that_made_the_scores_is_told_and_compared_with_nothing() -> None:
+    content = {"schema": 2, "protocol": FACTS, "metrics": {}, "scores": {"attend": BASE}}
+    base, head = (
+        parsed(json.dumps(content | ({"provenance": {"code": code}} if code else {})).encode(), side)
+        for side, code in (("old", "a" * 40), ("new", ""))
+    )
+    found = compare(base, head, gates())
+    assert found.exit_code == 0
+    assert f"- Code: BASE {'a' * 12}.\n" in as_markdown(found)
+    assert json.loads(as_json(found))["code"] == {"base": "a" * 40, "head": None}
+
+
 @pytest.mark.parametrize(("content", "message"), [
     (b"{", "The scores of x are not JSON: Expecting"),
     (b"\xff\xfe\xfd", "The scores of x are not JSON: "),
     (b"[" * 100_000, "The scores of x are not JSON: "),
     (b"[]", "The scores of x have no block 'protocol': another version of repose wrote them"),
     (b'{"attend": {"ssim": 0.6}}', "The scores of x have no block 'protocol': another version of repose wrote them"),
-    (b'{"protocol": {}, "scores": [1]}', "The scores of x have no block 'scores': another version of repose wrote them"),
-    (b'{"protocol": {}, "scores": {"ssim": 0.6}}', "The scores of x have no metrics under 'ssim'."),
+    (b'{"schema": 2, "protocol": {}, "scores": {}}', "The scores of x have no block 'metrics': another version of repose"),
+    (b'{"schema": 2, "protocol": {}, "metrics": {}, "scores": [1]}',
+     "The scores of x have no block 'scores': another version of repose wrote them"),
+    (b'{"schema": 2, "protocol": {}, "metrics": {}, "scores": {"ssim": 0.6}}',
+     "The scores of x have no metrics under 'ssim'."),
 ])  # fmt: skip
 def test_what_is_no_record_of_scores_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(ReposeError) as error:

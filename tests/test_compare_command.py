@@ -39,7 +39,8 @@ def git(*arguments: str) -> str:
 
 
 def write(path: str, score: Any, **protocol: Any) -> str:
-    Path(path).write_text(json.dumps({"protocol": PROTOCOL | protocol, "scores": {"attend": {"ssim/pg2": score}}}))
+    record = {"schema": 2, "protocol": PROTOCOL | protocol, "metrics": {}, "scores": {"attend": {"ssim/pg2": score}}}
+    Path(path).write_text(json.dumps(record))
     return path
 
 

@@ -6,7 +6,7 @@ import pytest
 from repose.gains import BINS, CONTRAST, gains_by_hidden
 from repose.metrics.bootstrap import Interval
 
-METRICS = ["ssim/pg2", "garment-de"]
+METRICS = {"ssim/pg2": "higher", "garment-de": "lower"}
 HOW = {"resamples": 300, "confidence": 0.9, "seed": 3}
 NAMES = ["below 0.1", "0.1 to 0.5", "0.5 and more", "0.5 and more less below 0.1"]
 

@@ -6,25 +6,29 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from repose.data.records import write_json
+from repose.data.records import read_json, write_json
 from repose.errors import ReposeError
-from repose.results import BASELINES, PROTOCOL, TRAINING, read_result
+from repose.provenance import SCHEMA
+from repose.results import BASELINES, PROTOCOL, RECORD, TRAINING, read_result
 
 PAIRS = pd.DataFrame(
     {"system": ["attend", "attend"], "from": ["1", "NA"], "to": ["02", "3"], "garment-de": [0.1, None]}
 )
 
 
+ALL = {"schema": SCHEMA} | dict.fromkeys([*PROTOCOL, *RECORD, *TRAINING], 1)
+
+
 def write(folder: Path, pairs: pd.DataFrame = PAIRS, **facts: Any) -> Path:
     folder.mkdir()
-    write_json(folder / "facts.json", {"system": folder.name} | dict.fromkeys([*PROTOCOL, *TRAINING], 1) | facts)
+    write_json(folder / "facts.json", ALL | {"system": folder.name} | facts)
     pairs.to_csv(folder / "pairs.csv", index=False)
     return folder
 
 
 def without(folder: Path, name: str) -> Path:
-    facts = {key: 1 for key in ("system", *PROTOCOL, *TRAINING) if key != name}
-    write_json(folder / "facts.json", facts | ({} if name == "system" else {"system": folder.name}))
+    facts = ALL | {"system": folder.name}
+    write_json(folder / "facts.json", {key: fact for key, fact in facts.items() if key != name})
     return folder
 
 
@@ -47,7 +51,7 @@ def test_what_a_source_hides_is_a_number_and_missing_where_it_is_empty_or_of_an_
     assert read_result(write(tmp_path / "old")).pairs["hidden"].isna().all()
 
 
-@pytest.mark.parametrize("name", ["system", *PROTOCOL, *TRAINING])
+@pytest.mark.parametrize("name", ["system", *PROTOCOL, *RECORD, *TRAINING])
 def test_a_missing_fact_is_named(tmp_path: Path, name: str) -> None:
     folder = without(write(tmp_path / "attend"), name)
     with pytest.raises(ReposeError, match=rf"attend/facts\.json lacks {name}\. Run `repose evaluate` on it again"):
@@ -56,13 +60,23 @@ def test_a_missing_fact_is_named(tmp_path: Path, name: str) -> None:
 
 def test_baselines_have_no_training(tmp_path: Path) -> None:
     folder = write(tmp_path / BASELINES)
-    write_json(folder / "facts.json", {"system": BASELINES} | dict.fromkeys(PROTOCOL, 1))
+    write_json(folder / "facts.json", {"schema": SCHEMA, "system": BASELINES} | dict.fromkeys([*PROTOCOL, *RECORD], 1))
     assert read_result(folder).facts["system"] == BASELINES
 
 
 def test_the_folder_has_the_name_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match="holds the results of paper-m: its folder should have that name"):
         read_result(write(tmp_path / "attend", system="paper-m"))
+
+
+@pytest.mark.parametrize(("facts", "said"), [(dict.fromkeys(["schema"]), "None"), ({}, "1"), ({"schema": 3}, "3")])
+def test_another_schema_is_refused(tmp_path: Path, facts: dict[str, Any], said: str) -> None:
+    folder = without(write(tmp_path / "attend"), "schema")
+    write_json(folder / "facts.json", read_json(folder / "facts.json") | facts)
+    with pytest.raises(
+        ReposeError, match=rf"facts\.json is of schema {said}, and this repose reads 2: another version"
+    ):
+        read_result(folder)
 
 
 @pytest.mark.parametrize("name", ["facts.json", "pairs.csv"])

@@ -38,7 +38,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("project"), changes, ["table1"])
     params = read("params.yaml")
     params["systems"] = params["table"]["systems"] = ROWS
-    params["table"]["protocols"] = ["pg2", "pose-gan"]  # the images are too small for the third
     params["table"]["gains"] = [["paper-m", "paper-m, 1 source"], ["mean of sources", "copy source"]]
     (project.folder / "table1" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     set_rows(project, "fashion", QUICK)

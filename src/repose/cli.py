@@ -1,4 +1,4 @@
-"""The command line: the stages as dvc.yaml calls them, `repose generate`, `repose compare`, and `repose kfp` for a cluster.
+"""The command line: the stages as dvc.yaml calls them, and `repose generate`, `compare`, `weights` and `kfp`.
 
 Only here is params.yaml opened. Stages are imported when they run, so that `repose --help` is quick and a machine needs
 only the packages of the stage that it runs.
@@ -20,6 +20,7 @@ from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
 from repose.settings import block, nearest, read_params
 from repose.terminal import say
+from repose.weights_cli import app as weights
 
 if TYPE_CHECKING:
     from repose.compare.judge import Comparison
@@ -33,6 +34,7 @@ app = typer.Typer(
 STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
 TABLE1, SCORES = "The paper's Table 1", "Scores"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
+app.add_typer(weights, name="weights", rich_help_panel=USE)
 
 
 def _folder(text: str) -> typer.models.OptionInfo:

@@ -4,13 +4,12 @@ Pure functions of scores by pair. A gain is positive where the row of more sourc
 All bins and all metrics are resampled together, over pairs, so the difference of two bins has an interval too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from repose.metrics.bootstrap import Interval, interval, means, resampled_means
-from repose.results import GARMENT_DE
 
 BINS = {
     "below 0.1": (-np.inf, 0.1),
@@ -30,7 +29,7 @@ class Gain(NamedTuple):
 
 
 def gains_by_hidden(
-    more: np.ndarray, fewer: np.ndarray, hidden: np.ndarray, metrics: Sequence[str],
+    more: np.ndarray, fewer: np.ndarray, hidden: np.ndarray, metrics: Mapping[str, str],
     *, resamples: int, confidence: float, seed: int,
 ) -> list[Gain]:  # fmt: skip
     """The gain in each of BINS, then CONTRAST.
@@ -39,7 +38,7 @@ def gains_by_hidden(
         more: scores (n, M) of the row with more sources; NaN where a pair has none.
         fewer: scores (n, M) of the other row, of the same pairs.
         hidden: (n,) 0 to 1; pairs with NaN are in no bin.
-        metrics: the M names of the scores.
+        metrics: the M names of the scores, and what is better of each, higher or lower.
         resamples: of the bootstrap over pairs.
         confidence: share of the resamples inside an interval, 0 to 1.
         seed: of the bootstrap.
@@ -51,7 +50,7 @@ def gains_by_hidden(
         raise ValueError(
             f"more and fewer should be {(len(hidden), len(metrics))}, (pairs, metrics), not {more.shape} and {fewer.shape}."
         )
-    better = (more - fewer) * [-1 if name == GARMENT_DE else 1 for name in metrics]  # (n, M)
+    better = (more - fewer) * [-1 if way == "lower" else 1 for way in metrics.values()]  # (n, M)
     inside = {name: (low <= hidden) & (hidden < high) for name, (low, high) in BINS.items()}
     columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside.values()], 1)  # (n, 3M)
     drawn = resampled_means(columns, resamples=resamples, seed=seed).reshape(resamples, len(BINS), len(metrics))

@@ -12,17 +12,23 @@ import pandas as pd
 from repose.data.records import HIDDEN, read_json, read_table
 from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
+from repose.provenance import SCHEMA
 
 BASELINES = "baselines"  # what needs no training: a folder of results of its own
 COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
 GARMENT_DE = "garment-de"
-PROTOCOL = ("split", "size", "crop", "pairs")  # facts that results must share to stand beside each other
+# Facts that results must share to stand beside each other; those of SHA-256 are of what was tested on.
+PROTOCOL = ("split", "size", "crop", "pairs", "format", "pairs sha256", "photos sha256", "keypoints sha256")
+RECORD = ("metrics", "provenance", "scores")  # facts about the numbers, by metric, by what made them, and by row
 TRAINING = (
     "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "most_sources",
     "items_per_step", "optimiser", "loss",
 )  # fmt: skip
 # A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
 EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
+
+
+NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.csv that are text
 
 
 class Result(NamedTuple):
@@ -44,7 +50,12 @@ def read_result(folder: Path) -> Result:
         ReposeError: a file is missing or damaged, or a fact or a column that every result has.
     """
     facts = read_json(folder / "facts.json")
-    wanted = ["system", *PROTOCOL, *(TRAINING if folder.name != BASELINES else ())]
+    if facts.get("schema") != SCHEMA:
+        raise ReposeError(
+            f"{folder / 'facts.json'} is of schema {facts.get('schema', 1)}, and this repose reads {SCHEMA}: another version "
+            "wrote it, and its numbers do not say what they are of. Run `repose evaluate` on it again."
+        )
+    wanted = ["system", *PROTOCOL, *RECORD, *(TRAINING if folder.name != BASELINES else ())]
     missing = [name for name in wanted if name not in facts]
     if missing:
         raise ReposeError(f"{folder / 'facts.json'} lacks {', '.join(missing)}. Run `repose evaluate` on it again.")
@@ -54,9 +65,9 @@ def read_result(folder: Path) -> Result:
 
 
 def _read_pairs(path: Path) -> pd.DataFrame:
-    """Text, but for the scores and HIDDEN, which are float64 to the last digit, and NaN where there is none."""
+    """NOT_SCORES as text; the scores and HIDDEN as float64 to the last digit, and NaN where there is none."""
     pairs = read_table(path, ("system", "from", "to"))
-    scores = [name for name in map(str, pairs.columns) if name in (GARMENT_DE, HIDDEN) or name.startswith("ssim/")]
+    scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
     try:
         numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
     except ValueError as error:

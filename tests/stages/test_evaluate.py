@@ -1,9 +1,11 @@
 """evaluate on two test garments of 64x56 px; the systems have had five steps, which is enough to be measured."""
 
 import errno
+import hashlib
 import io
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,10 +16,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, settings, train_tiny
 
-from repose import files
+from repose import __version__, files
 from repose.data.images import decode
 from repose.data.photos import Loaded, Photos
 from repose.data.posemaps import PALETTE
@@ -36,14 +38,23 @@ from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics.garment import garment_de
-from repose.results import BASELINES, COPY, EXAMPLES, MEAN, REAL, read_result
+from repose.metrics.mask_ssim import pose_mask
+from repose.provenance import code
+from repose.results import BASELINES, COPY, EXAMPLES, MEAN, PROTOCOL, REAL, read_result
 from repose.stages import evaluate, posemaps, table
 from repose.stages.evaluate import EvaluateSettings
 from repose.stages.table import TableSettings
 from repose.step import AdversarialSystem
 
 pytestmark = pytest.mark.usefixtures("outside_git")
-SCORES = ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "garment-de"]
+FACTS = {
+    "split": "pg2-like",
+    "pairs": 18,
+    "size": "64x56",
+    "crop": [16, 0, 240, 256],
+    "format": "8-bit RGB; kept as PNG",
+}
+SCORES = ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "mask-ssim/pg2", "psnr", "garment-de"]
 ONE_SOURCE = {"steps": 1, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
 
 
@@ -85,8 +96,9 @@ def jobs_of(data: Data, most_sources: int) -> list[Job]:
 
 
 def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> dict[str, float]:
-    """The scores of one image (H,W,3) uint8, SSIM by scikit-image."""
+    """The scores of one image (H,W,3) uint8, SSIM and PSNR by scikit-image."""
     levels = int(generated.max()) - int(generated.min())
+    figure = pose_mask(keypoints[None], height=HEIGHT, width=WIDTH, protocol="pg2")[0].numpy()[..., None]
     return {
         "ssim/pg2": structural_similarity(target, generated, channel_axis=2, data_range=255),
         "ssim/pose-gan": structural_similarity(
@@ -94,6 +106,8 @@ def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> 
             use_sample_covariance=False,
         ),
         "ssim/win51": structural_similarity(target, generated, channel_axis=2, data_range=255, win_size=51),
+        "mask-ssim/pg2": structural_similarity(target * figure, generated * figure, channel_axis=2, data_range=255),
+        "psnr": peak_signal_noise_ratio(target, generated),
         "garment-de": float(garment_de(generated[None], target[None], keypoints[None])[0]),
     }  # fmt: skip
 
@@ -110,7 +124,7 @@ def test_the_rows_are_baselines_and_systems_each_also_with_one_source(done: Path
     rows = [COPY, MEAN, "paper-m", "paper-m, 1 source", "attend", "attend, 1 source"]
     table = pd.read_csv(done / "results" / "table.csv")
     assert list(table["system"]) == rows
-    assert list(table.columns) == ["system", *SCORES, "garment-de pairs"]
+    assert list(table.columns) == ["system", *SCORES, "mask-ssim/pg2 pairs", "psnr pairs", "garment-de pairs"]
     assert list(read_json(done / "metrics.json")["scores"]) == rows
     lines = (done / "results" / "table.md").read_text().splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:8]] == rows
@@ -209,7 +223,7 @@ def test_the_means_are_the_same_everywhere(done: Path) -> None:
             assert record["scores"][system][name] == pytest.approx(mean, rel=1e-8)
             assert table.set_index("system").loc[system, name] == pytest.approx(mean, abs=1e-6)
             assert plotted.loc[system, name] == pytest.approx(mean, abs=1e-6)
-            digits = 2 if name == "garment-de" else 4
+            digits = 2 if name in ("garment-de", "psnr") else 4
             assert f"{mean:.{digits}f}" in next(x for x in markdown.splitlines() if x.startswith(f"| {system} |"))
         for sources, some in group.groupby("sources"):
             expected = some["garment-de"].mean()
@@ -219,6 +233,7 @@ def test_the_means_are_the_same_everywhere(done: Path) -> None:
 def test_the_table_says_what_its_numbers_are_of(data: Data, done: Path, runs: Path) -> None:
     text = (done / "results" / "table.md").read_text()
     assert "Split pg2-like, 18 test pairs, 64x56 px (height x width), cropped to 16, 0, 240, 256 (left, top" in text
+    assert "of the photo), 8-bit RGB; kept as PNG; a metric's protocol stands after the slash." in text
     assert "0 pairs without a whole torso" in text
     for system in SYSTEMS:
         (line,) = (line for line in text.splitlines() if line.startswith(f"- {system}: "))
@@ -227,8 +242,63 @@ def test_the_table_says_what_its_numbers_are_of(data: Data, done: Path, runs: Pa
         assert "loss l1 1" in line
         assert "The perceptual term of Eq. 1 is left out: train.perceptual.weights is null." in line
         assert "perceptual 1" not in line
-    protocol = {"split": "pg2-like", "pairs": 18, "size": "64x56", "crop": [16, 0, 240, 256]}
-    assert read_json(done / "metrics.json")["protocol"] == protocol
+    record = read_json(done / "metrics.json")
+    assert list(record) == ["schema", "protocol", "metrics", "provenance", "scores"]
+    assert record["protocol"].items() >= FACTS.items()
+    assert set(record["protocol"]) == set(PROTOCOL)
+    assert record["metrics"] == {name: {"better": "lower" if name == "garment-de" else "higher"} for name in SCORES}
+    digests = [record["protocol"][f"{of} sha256"] for of in ("pairs", "photos", "keypoints")]
+    assert f"Tested on (SHA-256): pairs {digests[0]}, photos {digests[1]}, keypoints {digests[2]}." in text
+    models = {name: hashlib.sha256((runs / name / "model.safetensors").read_bytes()).hexdigest() for name in SYSTEMS}
+    assert record["provenance"] == {
+        "repose": __version__, "code": code(), "seed": 0,
+        "systems": {name: {"sha256": digest, "seed": 0, "steps": 5} for name, digest in models.items()},
+    }  # fmt: skip
+    assert f"Made by repose {__version__}, code {code()} (`git rev-parse COMMIT:src/repose`), seed 0." in text
+
+
+def digests(data: Data, runs: Path, folder: Path) -> dict[str, str]:
+    """What the record says of what was tested on, by pairs, photos, keypoints."""
+    evaluated(data, runs, folder, systems=["paper-s"])
+    protocol = read_json(folder / "metrics.json")["protocol"]
+    return {name.split()[0]: value for name, value in protocol.items() if name.endswith("sha256")}
+
+
+def test_the_digests_tell_which_data_differ(data: Data, done: Path, runs: Path, tmp_path: Path) -> None:
+    """Each alone; what is not tested on changes none."""
+    before = digests(data, runs, tmp_path / "0")
+    part = part_names(data.images)[0]
+    tested = list(read_table(data.split / "test-pairs.csv", PAIRS)["to"])
+
+    def change(what: str, names: set[str]) -> dict[str, str]:
+        folder = tmp_path / what / str(len(names))
+        for kind in ("images", "keypoints", "split"):
+            shutil.copytree(getattr(data, kind), folder / kind)
+        if what == "photos":
+            path = folder / "images" / part / "images.csv"
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table.loc[table["name"].isin(names), "sha256"] = "0" * 64
+            table.to_csv(path, index=False)
+        elif what == "keypoints":
+            path = folder / "keypoints" / part / "keypoints.csv"
+            all_names, joints, confidence = read_keypoints(path)
+            joints[[name in names for name in all_names]] += 0.25
+            write_keypoints(path, all_names, joints, confidence)
+        else:
+            path = folder / "split" / "test-pairs.csv"
+            pd.read_csv(path)[::-1].to_csv(path, index=False)
+        changed = data._replace(images=folder / "images", keypoints=folder / "keypoints", split=folder / "split")
+        return digests(changed, runs, folder)
+
+    of_part = set(pd.read_csv(data.images / part / "images.csv")["name"])
+    mine, others = (
+        {next(name for name in tested if name in of_part)},
+        of_part - set(read_table(data.split / "items.csv", ITEMS).query("part == 'test'")["name"]),
+    )
+    for what, names in (("photos", mine), ("keypoints", mine), ("pairs", mine)):
+        after = change(what, names)
+        assert {name for name in before if before[name] != after[name]} == {what}
+    assert change("photos", others) == before
 
 
 def test_the_table_names_the_layers_of_the_perceptual_term(data: Data, runs: Path, tmp_path: Path) -> None:
@@ -314,8 +384,14 @@ def test_a_perfect_system_has_perfect_scores(
     monkeypatch.setattr(evaluate, "generate_jobs", perfect)
     evaluated(data, runs, tmp_path, systems=["attend"])
     scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
-    assert [scores[name] for name in SCORES] == pytest.approx([1, 1, 1, 0], abs=1e-9)
+    found = {name: scores[name] for name in SCORES if name != "psnr"}
+    assert list(found.values()) == pytest.approx([1, 1, 1, 1, 0], abs=1e-9)
     assert scores["garment-de pairs"] == 18
+    assert (scores["psnr"], scores["psnr pairs"]) == (None, 0)  # infinite for equal images
+    text = (tmp_path / "results" / "table.md").read_text()
+    assert "PSNR: in dB, higher is better; at most 18 pairs that are equal to their target are left out of it." in text
+    assert re.search(r"\| attend \| 1\.0000 \|.* \|  \| 0\.00 \|", text)
+    assert pairs_of(tmp_path, "attend")["psnr"].isna().all()
 
 
 def test_images_are_made_some_at_a_time(
@@ -410,7 +486,8 @@ def test_a_run_of_another_size_is_named(
             settings=settings("posemaps", posemaps.PosemapsSettings, **change),
         )  # fmt: skip
     other = data._replace(posemaps=tmp_path / "posemaps")
-    fails(other, runs, before, rf"was trained at 64x56 px .* limbs of 2 px, the pose maps are .*{said}")
+    changes = {"metrics": ["ssim/pg2", "garment-de"]}  # a smaller size fits not all
+    fails(other, runs, before, rf"was trained at 64x56 px .* limbs of 2 px, the pose maps are .*{said}", **changes)
 
 
 def test_no_pair_is_an_error(data: Data, runs: Path, tmp_path: Path, before: tuple[Path, dict[str, bytes]]) -> None:
@@ -518,8 +595,7 @@ def test_the_facts_say_how_the_system_was_trained(data: Data, runs: Path, tmp_pa
     record = read_json(runs / "paper-m" / "run.json")
     same = ("steps", "images", "seed", "device", "precision", "perceptual", "parameters")
     assert {name: facts[name] for name in same} == {name: record[name] for name in same}
-    protocol = {"split": "pg2-like", "pairs": 18, "size": "64x56", "crop": [16, 0, 240, 256]}
-    assert facts.items() >= (protocol | {"system": "paper-m", "kind": "paper"}).items()
+    assert facts.items() >= (FACTS | {"system": "paper-m", "kind": "paper"}).items()
     assert (facts["items_per_step"], facts["most_sources"]) == (1, 4)
     assert facts["optimiser"] == "Adam, learning rate 0.002, betas 0.9 and 0.99"
     assert facts["loss"] == "l1 1, image 0.001, pose 0.001 (VGG19's term is left out)"
@@ -551,12 +627,15 @@ def test_the_baselines_alone_bring_the_real_photos(data: Data, runs: Path, done:
     pairs = read_result(folder).pairs
     assert list(pairs["system"].unique()) == [REAL, COPY, MEAN]
     real = pairs[pairs["system"] == REAL]
-    np.testing.assert_array_equal(real[SCORES].to_numpy(), np.tile([1.0, 1.0, 1.0, 0.0], (18, 1)))
+    np.testing.assert_array_equal(real[SCORES].to_numpy(), np.tile([1.0, 1.0, 1.0, 1.0, np.nan, 0.0], (18, 1)))
     for name in (COPY, MEAN):
         own = pairs[pairs["system"] == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(own.astype({"sources": int}), pairs_of(done, name))
-    protocol = {"split": "pg2-like", "size": "64x56", "crop": [16, 0, 240, 256], "pairs": 18}
-    assert read_json(folder / "facts.json") == {"system": BASELINES} | protocol
+    facts, record = read_json(folder / "facts.json"), read_json(done / "metrics.json")
+    assert set(facts) == {"schema", "system", *PROTOCOL, "metrics", "provenance", "scores"}
+    assert {name: facts[name] for name in PROTOCOL} == record["protocol"]
+    assert (facts["schema"], facts["system"], facts["metrics"]) == (2, BASELINES, record["metrics"])
+    assert facts["provenance"] == record["provenance"] | {"systems": {}}
 
 
 def test_the_examples_show_sources_pose_and_target_of_a_few_pairs(data: Data, runs: Path, tmp_path: Path) -> None:
@@ -602,8 +681,9 @@ def test_the_stage_table_takes_them_as_they_are(data: Data, runs: Path, done: Pa
     found = pd.read_csv(tmp_path / "table" / "table.csv").set_index("system")
     assert list(found.index) == [REAL, COPY, MEAN, *SYSTEMS, "vunet"]
     expected = pd.read_csv(done / "results" / "table.csv").set_index("system")
+    shown = [name for name in SCORES if name.startswith("ssim/") or name == "garment-de"]
     for name in (COPY, MEAN, *SYSTEMS):
-        np.testing.assert_allclose(found.loc[name, SCORES].astype(float), expected.loc[name, SCORES], atol=1e-6)
+        np.testing.assert_allclose(found.loc[name, shown].astype(float), expected.loc[name, shown], atol=1e-6)
     assert np.asarray(Image.open(tmp_path / "table" / "figure-fashion.png")).shape[1] == 4 + (3 + 2 + 2) * (
         2 * WIDTH + 4
     )

@@ -27,11 +27,15 @@ METRICS = ["ssim/pg2", "ssim/win51", "garment-de"]
 BASELINE_ROWS = ["real data", "copy source", "mean of sources"]
 BLOCK: Mapping[str, Any] = {
     "budget": "demo", "data_sets": {"fashion": "DeepFashion", "street": "Market-1501"},
-    "systems": ["pix2pix", "paper-s", "paper-m", "attend"], "protocols": ["pg2", "win51"], "reference": "paper-m",
+    "systems": ["pix2pix", "paper-s", "paper-m", "attend"], "metrics": METRICS, "reference": "paper-m",
     "resamples": 300, "confidence": 0.9, "seed": 5, "figure_pairs": 3,
     "gains": [["paper-m", "paper-s"], ["attend", "attend, 1 source"], ["mean of sources", "copy source"]],
 }  # fmt: skip
-PROTOCOL = {"split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS}
+PROTOCOL = {
+    "split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS, "format": "8-bit RGB",
+    "pairs sha256": "a" * 64, "photos sha256": "b" * 64, "keypoints sha256": "c" * 64,
+}  # fmt: skip
+BETTER = {"ssim/pg2": "higher", "ssim/pose-gan": "higher", "ssim/win51": "higher", "garment-de": "lower"}
 HIDDEN = np.arange(PAIRS) / (PAIRS - 1)  # 3 pairs below 0.1, 9 from there to 0.5, 12 above
 NO_TORSO = 3  # pairs of the data set
 
@@ -59,6 +63,15 @@ def scores_of(system: str, data: str, level: float) -> pd.DataFrame:
     })  # fmt: skip
 
 
+def said(system: str) -> dict[str, Any]:
+    """What facts.json has of numbers and of what made them."""
+    systems = {} if system == "baselines" else {system: {"sha256": f"of {system}", "seed": 0, "steps": 800}}
+    return {
+        "schema": 2, "system": system, **PROTOCOL, "metrics": {name: {"better": way} for name, way in BETTER.items()},
+        "provenance": {"repose": "0", "code": "d" * 40, "seed": 0, "systems": systems}, "scores": {},
+    }  # fmt: skip
+
+
 def training(**changes: Any) -> dict[str, Any]:
     return {
         "kind": "paper", "steps": 800, "images": 3200, "seed": 0, "device": "cpu", "precision": "fp32", "perceptual": None,
@@ -84,7 +97,7 @@ def write_system(folder: Path, level: float, shade: int, **changes: Any) -> None
     }
     generated = folder / "generated" / folder.name
     write_table(generated / "generated.csv", write_shards(generated, images), INDEX_COLUMNS)
-    write_json(folder / "facts.json", {"system": folder.name} | PROTOCOL | training(**changes))
+    write_json(folder / "facts.json", said(folder.name) | training(**changes))
     scores_of(folder.name, folder.parent.name, level).to_csv(folder / "pairs.csv", index=False)
 
 
@@ -98,7 +111,7 @@ def write_baselines(folder: Path) -> None:
             shown.append({"from": source, "to": to, "shows": what})
     index = write_shards(folder / "examples", images)
     write_table(folder / "examples" / "examples.csv", pd.concat([pd.DataFrame(shown), index], axis=1), EXAMPLES)
-    write_json(folder / "facts.json", {"system": "baselines"} | PROTOCOL)
+    write_json(folder / "facts.json", said("baselines"))
     rows = [
         scores_of(name, folder.parent.name, level) for name, level in zip(BASELINE_ROWS, (0.9, 0.3, 0.2), strict=True)
     ]
@@ -542,11 +555,66 @@ def test_no_table_without_garment_de(results: Path, system: str, empty: bool) ->
     fails(results, rf"{system}/pairs\.csv has no garment-de, and SSIM, .* never stands without it")
 
 
-def test_a_protocol_that_is_not_there_is_named_with_those_that_are(results: Path) -> None:
-    message = r"fashion/baselines/pairs\.csv has no ssim/pg3; its protocols are pg2, pose-gan, win51 "
-    fails(results, message, protocols=["pg2", "pg3"])
+def test_a_metric_that_is_not_there_is_named_with_those_that_are(results: Path) -> None:
+    message = (
+        r"fashion/baselines has no ssim/pg3; it has ssim/pg2, ssim/pose-gan, ssim/win51, garment-de\. Change table"
+    )
+    fails(results, message, metrics=["ssim/pg2", "ssim/pg3", "garment-de"])
     change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda pairs: pairs.drop(columns="ssim/win51"))
-    fails(results, r"fashion/attend/pairs\.csv has no ssim/win51; its protocols are pg2, pose-gan ")
+    fails(results, r"fashion/attend has no ssim/win51; it has ssim/pg2, ssim/pose-gan, garment-de\. ")
+
+
+NETWORK = {"better": "lower", "networks": {"inception": "e" * 64}, "real": "train", "photos": 100}
+FID = {
+    "real data": 0.5,
+    "copy source": 20.25,
+    "mean of sources": 30.0,
+    "pix2pix": 19.0,
+    "paper-m": 12.5,
+    "attend": 11.0,
+}
+
+
+def score_all_together(results: Path) -> None:
+    """As evaluate does with fid/inception, which has one number for all images of a row."""
+    for folder in (results / "fashion").iterdir():
+        facts = json.loads((folder / "facts.json").read_text())
+        rows = BASELINE_ROWS if folder.name == "baselines" else [folder.name]
+        scores = {row: {"fid/inception": FID.get(row, 40.0)} for row in rows}
+        write_json(
+            folder / "facts.json", facts | {"scores": scores, "metrics": facts["metrics"] | {"fid/inception": NETWORK}}
+        )
+
+
+def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(results: Path, tmp_path: Path) -> None:
+    score_all_together(results)
+    laid(results, tmp_path / "table", metrics=[*METRICS, "fid/inception"], data_sets={"fashion": "DeepFashion"})
+    text, own = (tmp_path / "table" / "table.md").read_text(), csv(tmp_path / "table").loc["fashion"]
+    rows = markdown_rows(text, "## fashion")
+    assert (rows["row"][-1], rows["attend"][-1], rows["paper-s"][-1]) == ("fid/inception", "11.00", "40.00")
+    assert markdown_rows(text, "### fashion: difference to paper-m")["attend"][-1] == "-1.50"
+    assert f"Networks: inception {'e' * 64}. Scored by code {'d' * 12}." in text
+    assert own.loc["attend", "fid/inception"] == 11
+    assert own.loc["attend", "fid/inception less paper-m"] == -1.5
+    assert own[["fid/inception low", "fid/inception high"]].isna().all(axis=None)
+    assert own.loc["attend", ["networks", "code", "checkpoint sha256", "photos sha256"]].tolist() == [
+        f"inception {'e' * 64}", "d" * 40, "of attend", "b" * 64,
+    ]  # fmt: skip
+    assert pd.isna(own.loc["copy source", "checkpoint sha256"])
+
+
+def test_numbers_of_two_networks_do_not_stand_in_one_column(results: Path) -> None:
+    score_all_together(results)
+    path = results / "fashion" / "attend" / "facts.json"
+    records = json.loads(path.read_text())["metrics"]
+    change_json(path, metrics=records | {"fid/inception": NETWORK | {"networks": {"inception": "f" * 64}}})
+    fails(results, rf"attend cannot stand beside .*: its fid/inception is .*{'f' * 64}.*, not .*{'e' * 64}",
+          metrics=[*METRICS, "fid/inception"])  # fmt: skip
+
+
+def test_results_of_an_older_schema_are_refused(results: Path) -> None:
+    change_json(results / "fashion" / "attend" / "facts.json", schema=1)
+    fails(results, r"attend/facts\.json is of schema 1, and this repose reads 2: .* Run `repose evaluate` on it again")
 
 
 @pytest.mark.parametrize(
@@ -595,9 +663,10 @@ def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: s
 @pytest.mark.parametrize(("changes", "message"), [
     ({"systems": []}, r"systems is empty\. Name at least one\."),
     ({"data_sets": {}}, r"data_sets is empty\. Name at least one\."),
-    ({"protocols": []}, r"protocols is empty\. Name at least one\."),
+    ({"metrics": []}, r"metrics is empty\. Name at least one\."),
+    ({"metrics": ["ssim/pg2"]}, r"metrics lacks garment-de, without which SSIM, which sees no garment, never stands\."),
     ({"systems": ["paper-m", "attend", "paper-m"]}, "systems names one twice: paper-m, attend, paper-m"),
-    ({"protocols": ["pg2", "pg2"]}, "protocols names one twice: pg2, pg2"),
+    ({"metrics": ["ssim/pg2", "ssim/pg2"]}, "metrics names one twice: ssim/pg2, ssim/pg2"),
     ({"reference": "vunet"}, "reference should be one of the systems, not 'vunet'"),
     ({"resamples": 0}, "resamples should be at least 1, not 0"),
     ({"figure_pairs": 0}, "figure_pairs should be at least 1, not 0"),

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from repose.compare.gates import GatesSettings, Limit
+from repose.compare.gates import Gate, GatesSettings, Limit
 from repose.compare.record import Record, number
 from repose.errors import ReposeError
 from repose.settings import nearest
+
+_DIGESTS = 400  # characters, enough for the networks of a metric with their digests
 
 
 class Verdict(StrEnum):
@@ -73,6 +75,8 @@ class Comparison:
     metrics_without: tuple[str, ...]  # metrics without a gate, likewise
     confidence: float | None  # of the intervals; None without pairs
     refusal: str = ""
+    base_code: str = ""  # that made the scores; empty where it is not said
+    head_code: str = ""
 
     def failing(self, *verdicts: Verdict) -> list[Score]:
         """The scores of these verdicts."""
@@ -129,6 +133,8 @@ def compare(base: Record, head: Record, gates: GatesSettings, changes: Changes |
         _without(base.scores, head.scores, gates.systems),
         _without(_metrics(base), _metrics(head), gates.metrics),
         None if changes is None else gates.confidence,
+        base_code=base.code,
+        head_code=head.code,
     )
 
 
@@ -153,10 +159,10 @@ def _said(side: Record, key: str) -> str:
     return _json(side.protocol[key]) if key in side.protocol else "not said"
 
 
-def _json(value: Any) -> str:
+def _json(value: Any, most: int = 80) -> str:
     """A value as it stands in the file, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _judged(
@@ -168,6 +174,9 @@ def _judged(
     if old is None or new is None:
         reason = " ".join(filter(None, (old_missing, new_missing)))
         return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
+    if other := _another_way(base, head, metric, gate):
+        reason = f"{metric} of {system}: {other}"
+        return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
     allowed = gate.allowed(old)
     verdict, reason = _verdict(gate.gain(new - old), allowed, paired)
     if limit is not None and not limit.keeps(new):
@@ -175,6 +184,19 @@ def _judged(
         reason = f"{reason} {new:.5g} is not {limit}.".strip()
     reason = reason and f"{metric} of {system}: {reason}"
     return Score(system, metric, gate.better, old, new, allowed, limit, paired, verdict, reason)
+
+
+def _another_way(base: Record, head: Record, metric: str, gate: Gate) -> str:
+    """In what the two sides score a metric differently, as a sentence; empty where they do not."""
+    old, new = (side.metrics.get(metric, {}) for side in (base, head))
+    differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    if differ:
+        sides = [(key, _json(old.get(key), _DIGESTS), _json(new.get(key), _DIGESTS)) for key in differ]
+        said = "; ".join(f"{key} is {mine} in BASE and {theirs} in HEAD" for key, mine, theirs in sides)
+        return f"the sides score it in different ways: {said}. Evaluate both in the same way."
+    if new.get("better", gate.better) != gate.better:
+        return f"its gate calls {gate.better} better, and {new['better']} is. Correct the block gates."
+    return ""
 
 
 def _looked_up(role: str, side: Record, system: str, metric: str) -> tuple[float | None, str]:

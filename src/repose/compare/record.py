@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from repose.errors import ReposeError
+from repose.provenance import SCHEMA
 
 
 class Record(NamedTuple):
@@ -20,6 +21,8 @@ class Record(NamedTuple):
     where: str  # for people: a path, or a revision with its commit
     protocol: dict[str, Any]  # numbers of another one are not comparable
     scores: dict[str, dict[str, Any]]  # by system, then by metric; what stands there may be no number
+    metrics: dict[str, Any]  # by metric, what its numbers say of themselves: networks, real photos
+    code: str  # that made them, as `repose.provenance` names it; empty where it is not said
 
 
 def read_side(side: str | None) -> Record:
@@ -67,7 +70,7 @@ def parsed(content: bytes, where: str) -> Record:
         where: For messages: the file or revision.
 
     Raises:
-        ReposeError: it is not JSON, or of another schema.
+        ReposeError: it is not JSON, or of another schema, an older one for instance.
     """
     try:
         record = json.loads(content)
@@ -75,7 +78,13 @@ def parsed(content: bytes, where: str) -> Record:
         raise ReposeError(f"The scores of {where} are not JSON: {error}. Run `dvc repro evaluate` there.") from None
     if not isinstance(record, dict):
         record = {}
-    for key in ("protocol", "scores"):
+    if "scores" in record and record.get("schema") != SCHEMA:
+        raise ReposeError(
+            f"The scores of {where} are of schema {_said(record.get('schema', 1))} and this repose reads {SCHEMA}: another "
+            "version wrote them, and they do not say on which data and by which networks they are. Run `dvc repro evaluate` "
+            "there, or name a later revision."
+        )
+    for key in ("protocol", "metrics", "scores"):
         if not isinstance(record.get(key), dict):
             raise ReposeError(
                 f"The scores of {where} have no block {key!r}: another version of repose wrote them, or another program. "
@@ -86,7 +95,13 @@ def parsed(content: bytes, where: str) -> Record:
             raise ReposeError(
                 f"The scores of {where} have no metrics under {system!r}. Run `dvc repro evaluate` there."
             )
-    return Record(where, record["protocol"], record["scores"])
+    about = record.get("provenance")
+    code = about.get("code") if isinstance(about, dict) else None
+    return Record(where, record["protocol"], record["scores"], record["metrics"], code if isinstance(code, str) else "")
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value)[:20]
 
 
 def number(value: Any) -> float | None:

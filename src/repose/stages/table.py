@@ -68,7 +68,7 @@ class TableSettings:
     budget: str  # what the training was allowed, by name: demo, gpu, paper
     data_sets: dict[str, str]  # folders of results, in order, each with the published data set beside it (or "")
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
-    protocols: tuple[str, ...]  # of SSIM, columns in order; garment-de always follows
+    metrics: tuple[str, ...]  # columns in order, of those that evaluate scored; garment-de is one of them
     reference: str  # the row that the others are compared with, on the same pairs
     resamples: int  # of the bootstrap over test pairs
     confidence: float  # share of the resamples inside an interval, 0 to 1
@@ -77,12 +77,16 @@ class TableSettings:
     gains: tuple[tuple[str, str], ...] = ()  # rows [of more sources, of fewer]: the gain by what the first source hides
 
     def __post_init__(self) -> None:
-        for name in ("data_sets", "systems", "protocols"):
+        for name in ("data_sets", "systems", "metrics"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty. Name at least one.")
-        for name in ("systems", "protocols"):
+        for name in ("systems", "metrics"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
+        if GARMENT_DE not in self.metrics:
+            raise ValueError(
+                f"metrics lacks {GARMENT_DE}, without which SSIM, which sees no garment, never stands. Add it."
+            )
         if self.reference not in self.systems:
             raise ValueError(f"reference should be one of the systems, not {self.reference!r}.")
         for name in ("resamples", "figure_pairs"):
@@ -100,11 +104,6 @@ class TableSettings:
                     raise ValueError(f"gains names {name!r}, which is no row{nearest(name, rows)}")
             if more == fewer:
                 raise ValueError(f"gains compares {more} with itself.")
-
-    @property
-    def metrics(self) -> list[str]:
-        """The columns of scores: SSIM under each protocol, and garment-de, which SSIM never stands without."""
-        return [*(f"ssim/{name}" for name in self.protocols), GARMENT_DE]
 
 
 class Line(NamedTuple):
@@ -130,7 +129,8 @@ class Comparison(NamedTuple):
 
     data: str
     beside: str  # the published data set
-    facts: dict[str, Any]  # split, size, crop, pairs, and how many pairs have a torso, and HIDDEN
+    facts: dict[str, Any]  # PROTOCOL, and how many pairs have a torso, and HIDDEN
+    records: dict[str, dict[str, Any]]  # what each metric's number says of itself
     lines: list[Line]
     contrasts: list[Contrast]
 
@@ -185,53 +185,72 @@ def _compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     """The scores of all rows on one data set, their intervals and their differences to the reference."""
     baselines = read_result(results / data / BASELINES)
     trained = _trained(results / data, settings.systems)
-    scores = _baseline_scores(baselines, results / data / BASELINES / "pairs.csv", settings.metrics)
+    records = _records_of(baselines, results / data / BASELINES, settings.metrics)
+    scores = _baseline_scores(baselines, settings.metrics)
+    together = dict(baselines.facts["scores"])
     for name, result in trained.items():
-        where = results / data / name
-        _check_equal_footing(baselines, result, where)
-        scores[name] = _scores_of(result.pairs, name, where / "pairs.csv", settings.metrics)
+        _check_equal_footing(baselines, result, results / data / name, settings.metrics)
+        scores[name] = _scores_of(result.pairs, name, settings.metrics)
+        together |= result.facts["scores"]
     drawn = _drawn(scores, settings)
     rows = [*(name for name in scores if name not in trained), *settings.systems]
-    lines = [_line(name, trained[name].facts if name in trained else {}, scores, drawn, settings) for name in rows]
-    torsos = int(np.isfinite(next(iter(scores.values()))[:, -1]).sum())
+    lines = [
+        _line(name, trained[name].facts if name in trained else {}, scores, drawn, together, settings) for name in rows
+    ]
+    torsos = int(np.isfinite(next(iter(scores.values()))[:, settings.metrics.index(GARMENT_DE)]).sum())
     hidden = baselines.pairs.loc[baselines.pairs["system"] == rows[0], HIDDEN].to_numpy(np.float64)
     facts = {name: baselines.facts[name] for name in PROTOCOL} | {f"{GARMENT_DE} pairs": torsos}
     facts[f"{HIDDEN} pairs"] = int(np.isfinite(hidden).sum())
     scores |= _one_source_scores(baselines, trained, results / data, settings.metrics)
-    contrasts = [_contrast(more, fewer, scores, hidden, settings) for more, fewer in settings.gains]
-    return Comparison(data, settings.data_sets[data], facts, lines, contrasts)
+    better = {name: record["better"] for name, record in records.items()}
+    contrasts = [_contrast(more, fewer, scores, hidden, better, settings) for more, fewer in settings.gains]
+    return Comparison(data, settings.data_sets[data], facts, records, lines, contrasts)
+
+
+def _records_of(result: Result, folder: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the number of each column says of itself.
+
+    Raises:
+        ReposeError: evaluate did not score one.
+    """
+    together = {name for row in result.facts["scores"].values() for name in row}
+    there = {n: record for n, record in result.facts["metrics"].items() if n in result.pairs or n in together}
+    missing = [name for name in metrics if name not in there]
+    if missing:
+        raise ReposeError(
+            f"{folder} has no {', '.join(missing)}; it has {', '.join(there)}. Change table.metrics, or score them too "
+            "(evaluate.metrics)."
+        )
+    return {name: there[name] for name in metrics}
 
 
 def _trained(folder: Path, systems: Sequence[str]) -> dict[str, Result]:
     return {name: read_result(folder / name) for name in systems if (folder / name).is_dir()}
 
 
-def _baseline_scores(baselines: Result, path: Path, metrics: Sequence[str]) -> dict[str, np.ndarray]:
+def _baseline_scores(baselines: Result, metrics: Sequence[str]) -> dict[str, np.ndarray]:
     names = baselines.pairs["system"].unique()
-    return {str(name): _scores_of(baselines.pairs, str(name), path, metrics) for name in names}
+    return {str(name): _scores_of(baselines.pairs, str(name), metrics) for name in names}
 
 
-def _scores_of(pairs: pd.DataFrame, system: str, path: Path, metrics: Sequence[str]) -> np.ndarray:
-    """The scores of one system, (pairs, metrics) float64."""
-    missing = [name for name in metrics if name not in pairs]
-    if missing:
-        there = ", ".join(name.removeprefix("ssim/") for name in pairs.columns if name.startswith("ssim/"))
-        raise ReposeError(
-            f"{path} has no {', '.join(missing)}; its protocols are {there} (a window may not fit the image). Change "
-            "table.protocols."
-        )
-    return pairs.loc[pairs["system"] == system, list(metrics)].to_numpy(np.float64)
+def _scores_of(pairs: pd.DataFrame, system: str, metrics: Sequence[str]) -> np.ndarray:
+    """The scores of one system, (pairs, metrics) float64; NaN in the column of a metric of all images together."""
+    return pairs.loc[pairs["system"] == system].reindex(columns=list(metrics)).to_numpy(np.float64)
 
 
-def _check_equal_footing(baselines: Result, result: Result, folder: Path) -> None:
-    """Rows stand beside each other if they are of the same pairs, in the same order, at the same size."""
-    for name in PROTOCOL:
-        if result.facts[name] != baselines.facts[name]:
+def _check_equal_footing(baselines: Result, result: Result, folder: Path, metrics: Sequence[str]) -> None:
+    """Rows stand beside each other if they are of the same pairs in the same order, at the same size, by the same networks."""
+    own, expected = result.facts, baselines.facts
+    said = {name: (own[name], expected[name]) for name in PROTOCOL}
+    records = _records_of(result, folder, metrics), _records_of(baselines, folder.with_name(BASELINES), metrics)
+    said |= {name: (records[0][name], records[1][name]) for name in metrics}
+    for name, (mine, theirs) in said.items():
+        if mine != theirs:
             raise ReposeError(
-                f"{folder} cannot stand beside {folder.with_name(BASELINES)}: its {name} is {result.facts[name]}, not "
-                f"{baselines.facts[name]}. Evaluate both on the same split and settings."
+                f"{folder} cannot stand beside {folder.with_name(BASELINES)}: its {name} is {mine}, not {theirs}. Evaluate "
+                "both on the same split and settings."
             )
-    _check_same_pairs(baselines, result, result.facts["system"], folder)
+    _check_same_pairs(baselines, result, own["system"], folder)
 
 
 def _check_same_pairs(baselines: Result, result: Result, row: str, folder: Path) -> None:
@@ -253,18 +272,19 @@ def _one_source_scores(
         row = with_one_source(name)
         if (result.pairs["system"] == row).any():
             _check_same_pairs(baselines, result, row, folder / name)
-            scores[row] = _scores_of(result.pairs, row, folder / name / "pairs.csv", metrics)
+            scores[row] = _scores_of(result.pairs, row, metrics)
     return scores
 
 
 def _contrast(
-    more: str, fewer: str, scores: Mapping[str, np.ndarray], hidden: np.ndarray, settings: TableSettings
-) -> Contrast:
+    more: str, fewer: str, scores: Mapping[str, np.ndarray], hidden: np.ndarray, better: Mapping[str, str],
+    settings: TableSettings,
+) -> Contrast:  # fmt: skip
     missing = [name for name in (more, fewer) if name not in scores]
     if missing or not np.isfinite(hidden).any():
         return Contrast(more, fewer, f"{NOT_SCORED}: {' and '.join(missing)}" if missing else NOT_KNOWN, [])
     gains = gains_by_hidden(
-        scores[more], scores[fewer], hidden, settings.metrics,
+        scores[more], scores[fewer], hidden, better,
         resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
     )  # fmt: skip
     return Contrast(more, fewer, "", gains)
@@ -278,21 +298,33 @@ def _drawn(scores: Mapping[str, np.ndarray], settings: TableSettings) -> dict[st
 
 def _line(
     name: str, facts: dict[str, Any], scores: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray],
-    settings: TableSettings,
+    together: Mapping[str, Mapping[str, float | None]], settings: TableSettings,
 ) -> Line:  # fmt: skip
     if name not in scores:
         return Line(name, {}, {}, {})
-    own_means, reference = means(scores[name]), settings.reference
+    own_means, reference = _means(name, scores, together, settings), settings.reference
     own = {
         m: interval(float(own_means[i]), drawn[name][:, i], settings.confidence) for i, m in enumerate(settings.metrics)
     }
     if name == reference or reference not in scores:
         return Line(name, facts, own, {})
-    less, moved = own_means - means(scores[reference]), drawn[name] - drawn[reference]
+    less, moved = own_means - _means(reference, scores, together, settings), drawn[name] - drawn[reference]
     differences = {
         m: interval(float(less[i]), moved[:, i], settings.confidence) for i, m in enumerate(settings.metrics)
     }
     return Line(name, facts, own, differences)
+
+
+def _means(
+    row: str, scores: Mapping[str, np.ndarray], together: Mapping[str, Mapping[str, float | None]], settings: TableSettings
+) -> np.ndarray:  # fmt: skip
+    """(metrics,): the mean over the pairs, or the score of all images together, which has no interval."""
+    found, whole = means(scores[row]), together.get(row, {})
+    for column, metric in enumerate(settings.metrics):
+        value = whole.get(metric)
+        if value is not None:
+            found[column] = value
+    return found
 
 
 def _of(printed: pd.DataFrame, system: str, data: str) -> pd.Series | None:
@@ -315,6 +347,7 @@ def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSetti
         for metric in settings.metrics:
             record |= _ends(f"{metric} less {settings.reference}", line.differences.get(metric))
         record |= {"confidence": settings.confidence, "resamples": settings.resamples, "bootstrap seed": settings.seed}
+        record |= {"networks": _networks(comparison), **_made_by(line)}
         record |= {name: line.facts.get(name) for name in TRAINING if name != "parameters"}
         record["parameters"] = _parameters(line.facts)
         if not printed.empty:
@@ -323,6 +356,19 @@ def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSetti
                 f"published {n}": None if paper is None else paper[n] for n in ("ssim", "is", "split", "protocol")
             }
         yield record
+
+
+def _networks(comparison: Comparison) -> str:
+    """The networks behind the numbers, each with the SHA-256 of its file."""
+    records = comparison.records.values()
+    networks = {name: sha256 for record in records for name, sha256 in record.get("networks", {}).items()}
+    return ", ".join(f"{name} {sha256}" for name, sha256 in networks.items())
+
+
+def _made_by(line: Line) -> dict[str, str | None]:
+    """Which code scored a row, and the checkpoint that made its images."""
+    about = line.facts.get("provenance", {})
+    return {"code": about.get("code"), "checkpoint sha256": about.get("systems", {}).get(line.system, {}).get("sha256")}
 
 
 def _gains(comparisons: Sequence[Comparison], settings: TableSettings) -> pd.DataFrame:
@@ -387,7 +433,7 @@ def _notes(settings: TableSettings, printed: pd.DataFrame) -> list[str]:
     """What holds of all numbers."""
     ours = [
         "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so garment-de "
-        "stands beside it: mean CIEDE2000 inside the target's torso, lower is better.",
+        "stands beside it: mean CIEDE2000 inside the target's torso, lower is better. docs/metrics.md has the other metrics.",
         f"In brackets: the {_percent(settings)} bootstrap interval over test pairs ({settings.resamples:,} resamples, seed "
         f"{settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
         "new items would be wider; and it is of one training run each, so it says nothing of other training seeds.",
@@ -410,9 +456,18 @@ def _protocol(comparison: Comparison, settings: TableSettings) -> str:
     return (
         f"Split {facts['split']}, {facts['pairs']:,} test pairs, {facts['size']} px (height x width)"
         + (f", cropped to {crop} (left, top, right, bottom in px of the photo)" if crop else "")
-        + f"; budget {settings.budget}, {_seeds(comparison)}; {left_out:,} pairs without a whole torso are left out of "
-        "garment-de."
+        + f", {facts['format']}; budget {settings.budget}, {_seeds(comparison)}; "
+        + f"{left_out:,} pairs without a whole torso are left out of garment-de. Tested on (SHA-256): "
+        + ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos", "keypoints"))
+        + f".{_by(comparison)}"
     )
+
+
+def _by(comparison: Comparison) -> str:
+    """By which networks and which code."""
+    networks = _networks(comparison)
+    code = sorted({f"{_made_by(line)['code']}"[:12] for line in comparison.lines if line.facts})
+    return (f" Networks: {networks}." if networks else "") + (f" Scored by code {', '.join(code)}." if code else "")
 
 
 def _seeds(comparison: Comparison) -> str:
@@ -459,7 +514,7 @@ def _gain_rows(comparison: Comparison, settings: TableSettings) -> str:
     rows = []
     for more, fewer, note, gains in comparison.contrasts:
         for gain in gains:
-            cells = [_difference(m, i) if np.isfinite(i.mean) else "" for m, i in gain.by_metric.items()]
+            cells = [_difference(m, i) for m, i in gain.by_metric.items()]
             rows.append([more, fewer, gain.hidden, f"{gain.pairs:,}", *cells])
         if not gains:
             rows.append([more, fewer, note, *[""] * (1 + len(settings.metrics))])
@@ -514,19 +569,24 @@ def _parameters(facts: Mapping[str, Any]) -> str:
 
 
 def _digits(metric: str) -> int:
-    return 2 if metric == GARMENT_DE else 3
+    return 2 if metric.partition("/")[0] in (GARMENT_DE, "psnr", "fid") else 3
 
 
 def _shown(metric: str, found: Interval) -> str:
-    return f"{found.mean:.{_digits(metric)}f} {_bounds(metric, found)}"
+    return "" if np.isnan(found.mean) else f"{found.mean:.{_digits(metric)}f} {_bounds(metric, found)}".rstrip()
 
 
 def _bounds(metric: str, found: Interval) -> str:
-    return f"[{found.low:.{_digits(metric)}f}, {found.high:.{_digits(metric)}f}]"
+    """Empty for a metric of all images together, which has no interval."""
+    return "" if np.isnan(found.low) else f"[{found.low:.{_digits(metric)}f}, {found.high:.{_digits(metric)}f}]"
 
 
 def _difference(metric: str, found: Interval) -> str:
     digits = _digits(metric)
+    if np.isnan(found.mean):
+        return ""
+    if np.isnan(found.low):
+        return f"{found.mean:+.{digits}f}"
     text = f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
     return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
@@ -579,14 +639,19 @@ def _own_cells(comparison: Comparison, name: str, settings: TableSettings) -> li
     if not line.scores:
         return [Cell(NOT_TRAINED, soft=True), *[Cell("")] * (len(settings.metrics) - 1)]
     return [
-        Cell(f"{found.mean:.{_digits(m)}f}", _bounds(m, found), bool(line.facts) and found.mean == _best(comparison, m))
+        Cell(
+            "" if np.isnan(found.mean) else f"{found.mean:.{_digits(m)}f}",
+            _bounds(m, found),
+            bool(line.facts) and found.mean == _best(comparison, m),
+        )
         for m, found in line.scores.items()
     ]
 
 
 def _best(comparison: Comparison, metric: str) -> float:
     scores = [line.scores[metric].mean for line in comparison.lines if line.facts]
-    return min(scores) if metric == GARMENT_DE else max(scores)
+    best = np.nanmin if comparison.records[metric]["better"] == "lower" else np.nanmax
+    return float(best(scores))
 
 
 # figure-DATA.png

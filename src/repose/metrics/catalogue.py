@@ -1,0 +1,394 @@
+"""The metrics that evaluate can be asked for, by name: `metric/protocol`, such as ssim/pg2+white-40 or fid/inception-tf-2015.
+
+A metric is either of each pair (SSIM: a column, and its mean) or of all images of a system together (FID: one number). Both
+take images batch by batch, and what they keep does not grow with the number of pairs. `prepare` refuses, before any image is
+made, what cannot be: a protocol that there is not, images too small for it, fewer images than it splits, weights that are not
+there.
+
+A network of one's own is one line: in FEATURES or KEYPOINTS, a name and the function that loads it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repose.data.skeleton import present
+from repose.errors import ReposeError
+from repose.metrics.batches import protocol_of
+from repose.metrics.borders import bordered, split_protocol
+from repose.metrics.frechet import FeatureStatistics, frechet_distance
+from repose.metrics.garment import garment_de
+from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
+from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
+from repose.metrics.pck import pckh
+from repose.metrics.psnr import psnr
+from repose.metrics.retrieval import garment_retrieval, retrieval_chance
+from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
+from repose.networks import inception, lpips_alex
+from repose.networks.protocols import (
+    Classifier,
+    DistanceNetwork,
+    FeatureNetwork,
+    KeypointNetwork,
+    Load,
+    Network,
+    Networks,
+)
+from repose.settings import nearest
+
+Better = Literal["higher", "lower"]
+GARMENT_DE = "garment-de"
+
+FEATURES: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, retrieval/NAME
+KEYPOINTS: dict[str, Load[KeypointNetwork]] = {}  # pckh/NAME
+CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
+DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
+REAL_PARTS = (
+    "train",
+    "test",
+)  # which real photos a Fréchet distance is to: the part of the split; the first if none is named
+MASK = "pg2"  # the mask of mask-is
+
+
+class Batch(NamedTuple):
+    """Some generated images with their targets."""
+
+    generated: Tensor  # (B, 3, H, W) uint8
+    target: Tensor  # likewise
+    keypoints: np.ndarray  # (B, K, 2) float32, of the targets in px, NaN for missing
+    items: Sequence[str]  # the item that each should show
+
+
+class RealPhotos(NamedTuple):
+    """Some real photos."""
+
+    images: Tensor  # (B, 3, H, W) uint8
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is scored, as far as a metric has to know before it starts."""
+
+    height: int  # px of the images
+    width: int
+    items: Sequence[str]  # the item of each pair
+    networks: Networks
+    real: Callable[[str], Iterable[RealPhotos]]  # the real photos of a part of the split, in batches
+
+
+class OfPairs(NamedTuple):
+    """How a metric of pairs is computed."""
+
+    score: Callable[[Batch], np.ndarray]  # (B,) float64, NaN for a pair that is left out
+    facts: dict[str, Any]  # what a number must say of itself, beside its name
+
+
+class Growing(Protocol):
+    """A score of a system's images, that grows batch by batch."""
+
+    def update(self, batch: Batch) -> None:
+        """Take the next images."""
+
+    def scores(self) -> dict[str, float]:
+        """By what stands after the metric's name: "" for the score itself, " deviation" for that of splits."""
+
+
+class OfSet(NamedTuple):
+    """How a metric of all images together is computed."""
+
+    start: Callable[[], Growing]  # for each system anew
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric under one protocol."""
+
+    name: str  # metric/protocol
+    better: Better
+    digits: int  # after the point, for people
+    about: str  # a clause for the page of a table
+    left_out: str  # which pairs have no score; empty where every pair has one
+    how: OfPairs | OfSet = field(repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the number says of itself."""
+        return {"better": self.better, **self.how.facts}
+
+
+class _Kind(NamedTuple):
+    """What all protocols of a metric share."""
+
+    better: Better
+    digits: int
+    about: str
+    prepare: Callable[[str, Task], OfPairs | OfSet]
+    protocols: Mapping[str, Any] | None = None  # by what stands before a +; None: there is one, without a name
+    left_out: str = ""
+    check: Callable[[str], None] = lambda protocol: _no_suffix(protocol)  # refuses what stands after a +
+
+
+def check_name(name: str) -> None:
+    """Refuse a metric that there is not.
+
+    Raises:
+        ReposeError: there is no such metric, or no such protocol of it.
+    """
+    _parsed(name)
+
+
+def prepare(names: Sequence[str], task: Task) -> list[Metric]:
+    """The metrics of these names, ready to score; the networks are loaded and the real photos seen that they need.
+
+    Raises:
+        ReposeError: a name is of no metric, or a metric cannot be computed of such images.
+    """
+    found = []
+    for name in names:
+        kind, protocol = _parsed(name)
+        how = kind.prepare(protocol, task)
+        found.append(Metric(name, kind.better, kind.digits, kind.about, kind.left_out, how))
+    return found
+
+
+def _parsed(name: str) -> tuple[_Kind, str]:
+    """The metric, and its protocol."""
+    metric, slash, protocol = name.partition("/")
+    if metric not in _KINDS:
+        raise ReposeError(f"There is no metric {metric!r}{nearest(metric, list(_KINDS))}")
+    kind = _KINDS[metric]
+    if kind.protocols is None:
+        if slash:
+            raise ReposeError(f"{metric} has one protocol only: write {metric}, not {name}.")
+    else:
+        protocol_of(kind.protocols, protocol.partition("+")[0], metric)
+        kind.check(protocol)
+    return kind, protocol
+
+
+def _facts(*networks: Network, **others: Any) -> dict[str, Any]:
+    of_all = {name: digest for network in networks for name, digest in network.sha256.items()}
+    return ({"networks": of_all} if networks else {}) | others
+
+
+# ---- of pairs ----
+
+
+def _ssim(protocol: str, task: Task) -> OfPairs:
+    _refuse_ssim(f"ssim/{protocol}", protocol, task)
+    return OfPairs(lambda batch: ssim(batch.generated, batch.target, protocol).cpu().numpy(), {})
+
+
+def _refuse_ssim(name: str, protocol: str, task: Task) -> None:
+    """Refuse a window that does not fit the images as the protocol borders them."""
+    base, borders = split_protocol(protocol)
+    blank = torch.zeros((1, 1, task.height, task.width), dtype=torch.uint8)
+    height, width = bordered(blank, borders, protocol).shape[-2:]
+    if base not in (fitting := ssim_protocols_for(height, width)):
+        raise _unfit(name, task, f"its window has {SSIM_PROTOCOLS[base].window} px a side", ", ".join(fitting))
+
+
+def _unfit(name: str, task: Task, why: str, fitting: str = "") -> ReposeError:
+    rest = f" At this size fit: {fitting}." if fitting else ""
+    return ReposeError(
+        f"{name} cannot be scored on images of {task.width}x{task.height} px (width x height): {why}. Take it out of "
+        f"evaluate.metrics, or work at a larger size (block posemaps).{rest}"
+    )
+
+
+def _mask_ssim(protocol: str, task: Task) -> OfPairs:
+    _refuse_ssim(f"mask-ssim/{protocol}", MASK_SSIM_PROTOCOLS[protocol].ssim, task)
+    return OfPairs(lambda batch: mask_ssim(batch.generated, batch.target, batch.keypoints, protocol).cpu().numpy(), {})
+
+
+def _psnr(_: str, __: Task) -> OfPairs:
+    def score(batch: Batch) -> np.ndarray:
+        values = psnr(batch.generated, batch.target).cpu().numpy()
+        return np.where(np.isinf(values), np.nan, values)
+
+    return OfPairs(score, {})
+
+
+def _garment_de(_: str, __: Task) -> OfPairs:
+    def score(batch: Batch) -> np.ndarray:
+        generated, target = (images.movedim(1, -1).cpu().numpy() for images in (batch.generated, batch.target))
+        return garment_de(generated, target, batch.keypoints)
+
+    return OfPairs(score, {})
+
+
+def _lpips(protocol: str, task: Task) -> OfPairs:
+    network = task.networks.get(DISTANCES[protocol])
+    if min(task.height, task.width) < network.least:
+        raise _unfit(f"lpips/{protocol}", task, f"its network needs {network.least} px a side")
+    return OfPairs(
+        lambda batch: network.distance(batch.generated, batch.target).double().cpu().numpy(), _facts(network)
+    )
+
+
+def _retrieval(protocol: str, task: Task) -> OfPairs:
+    network, features, items = task.networks.get(FEATURES[protocol]), [], list[str]()
+    for photos in task.real("test"):
+        features.append(network.features(photos.images).double())
+        items += photos.items
+    gallery, of_photo = torch.cat(features), np.array(items)
+    chance = float(retrieval_chance(task.items, of_photo).mean())
+
+    def score(batch: Batch) -> np.ndarray:
+        made = network.features(batch.generated)
+        return garment_retrieval(made, gallery, generated_items=batch.items, real_items=of_photo).astype(np.float64)
+
+    return OfPairs(score, _facts(network, real="test", photos=len(items), chance=float(f"{chance:.6g}")))
+
+
+# ---- of all images ----
+
+
+class _InceptionGrowing:
+    """The Inception Score of images, or of what a mask leaves of them."""
+
+    def __init__(self, network: Classifier, images: int, protocol: str, *, masked: bool) -> None:
+        self._network, self._masked, self._score = network, masked, InceptionScore(images, protocol)
+
+    def update(self, batch: Batch) -> None:
+        images = batch.generated
+        if self._masked:
+            height, width = images.shape[-2:]
+            points = torch.as_tensor(batch.keypoints, device=images.device)
+            images = images * pose_mask(points, height=height, width=width, protocol=MASK)[:, None]
+        self._score.update(self._network.logits(images))
+
+    def scores(self) -> dict[str, float]:
+        mean, deviation = self._score.score()
+        return {"": mean, " deviation": deviation}
+
+
+def _inception_score(protocol: str, task: Task) -> OfSet:
+    return _of_inception(protocol, task, masked=False)
+
+
+def _mask_inception_score(protocol: str, task: Task) -> OfSet:
+    return _of_inception(protocol, task, masked=True)
+
+
+def _of_inception(protocol: str, task: Task, *, masked: bool) -> OfSet:
+    images = len(task.items)
+    InceptionScore(images, protocol)  # refuses fewer images than splits
+    network = task.networks.get(CLASSIFIER)
+    facts = _facts(network, **({"mask": MASK} if masked else {}))
+    return OfSet(lambda: _InceptionGrowing(network, images, protocol, masked=masked), facts)
+
+
+class _FrechetGrowing:
+    """The Fréchet distance of a system's images to real photos."""
+
+    def __init__(self, network: FeatureNetwork, real: FeatureStatistics) -> None:
+        self._network, self._real = network, real
+        self._generated = FeatureStatistics("the generated images")
+
+    def update(self, batch: Batch) -> None:
+        self._generated.update(self._network.features(batch.generated))
+
+    def scores(self) -> dict[str, float]:
+        return {"": frechet_distance(self._generated, self._real)}
+
+
+def _frechet_protocol(protocol: str) -> tuple[str, str]:
+    """The network, and the part of the split whose photos are the real ones."""
+    network, plus, part = protocol.partition("+")
+    return network, part if plus else REAL_PARTS[0]
+
+
+def _check_part(protocol: str) -> None:
+    part = _frechet_protocol(protocol)[1]
+    if part not in REAL_PARTS:
+        raise ReposeError(
+            f"fid/{protocol} names the real photos {part!r}; there are {' and '.join(REAL_PARTS)}, the parts of the split."
+        )
+
+
+def _frechet(protocol: str, task: Task) -> OfSet:
+    name, part = _frechet_protocol(protocol)
+    network, real = task.networks.get(FEATURES[name]), FeatureStatistics(f"the real photos ({part})")
+    for photos in task.real(part):
+        real.update(network.features(photos.images))
+    real.covariance()  # refuses fewer than two photos
+    if len(task.items) < 2:
+        raise ReposeError(f"fid/{protocol} takes at least two generated images, and there is {len(task.items)}.")
+    return OfSet(lambda: _FrechetGrowing(network, real), _facts(network, real=part, photos=real.count))
+
+
+class _PckhGrowing:
+    """PCKh of what a network finds in a system's images, beside the target's keypoints that lie in the image."""
+
+    def __init__(self, network: KeypointNetwork) -> None:
+        self._network, self._right, self._counted = network, 0, 0
+
+    def update(self, batch: Batch) -> None:
+        found = self._network.keypoints(batch.generated)[0].float().cpu().numpy()
+        size = np.array(batch.generated.shape[:-3:-1])  # width, height
+        with np.errstate(invalid="ignore"):
+            inside = present(batch.keypoints) & ((batch.keypoints >= 0) & (batch.keypoints < size)).all(-1)
+        hits = pckh(found, batch.keypoints, visible=inside)
+        self._right += int(hits.right.sum())
+        self._counted += int(hits.counted.sum())
+
+    def scores(self) -> dict[str, float]:
+        return {"": self._right / self._counted if self._counted else np.nan, " joints": self._counted}
+
+
+def _pckh(protocol: str, task: Task) -> OfSet:
+    network = task.networks.get(KEYPOINTS[protocol])
+    return OfSet(lambda: _PckhGrowing(network), _facts(network))
+
+
+# ---- all of them ----
+
+
+def _no_suffix(protocol: str) -> None:
+    if "+" in protocol:
+        raise ReposeError(
+            f"The protocol {protocol!r} has a part after +, which only ssim (a border) and fid (which real photos) take."
+        )
+
+
+def _check_border(protocol: str) -> None:
+    split_protocol(protocol)
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "ssim": _Kind("higher", 4, "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check=_check_border),
+    "mask-ssim": _Kind(
+        "higher", 4, "mask-SSIM: SSIM of images that are black outside the target's figure, higher is better", _mask_ssim,
+        MASK_SSIM_PROTOCOLS, left_out="whose target has no limb in the image",
+    ),
+    "psnr": _Kind("higher", 2, "PSNR: in dB, higher is better", _psnr, left_out="that are equal to their target"),
+    "lpips": _Kind("lower", 4, "LPIPS: lower is better", _lpips, DISTANCES),
+    GARMENT_DE: _Kind(
+        "lower", 2, "garment-de: mean CIEDE2000 inside the target's torso, lower is better", _garment_de,
+        left_out="without a whole torso",
+    ),
+    "retrieval": _Kind(
+        "higher", 3, "retrieval: the share of images whose nearest real photo, by a network's features, is of their item, "
+        "higher is better", _retrieval, FEATURES,
+    ),
+    "is": _Kind("higher", 3, "IS: the Inception Score of 10 splits, higher is better", _inception_score, INCEPTION_PROTOCOLS),
+    "mask-is": _Kind(
+        "higher", 3, "mask-IS: the Inception Score of images that are black outside the target's figure, higher is better",
+        _mask_inception_score, INCEPTION_PROTOCOLS,
+    ),
+    "fid": _Kind(
+        "lower", 2, "fid: the Fréchet distance to real photos by the features of the network named, lower is better",
+        _frechet, FEATURES, check=_check_part,
+    ),
+    "pckh": _Kind(
+        "higher", 3, "PCKh: the share of the target's joints that a network finds where they should be, higher is better",
+        _pckh, KEYPOINTS,
+    ),
+}  # fmt: skip

@@ -1,0 +1,246 @@
+"""The metrics by name: in batches they compute what their functions give of all images at once; and what they refuse."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from networks.fakes import Means, load_means
+from repose.errors import ReposeError
+from repose.metrics import catalogue
+from repose.metrics.catalogue import Batch, Metric, OfPairs, RealPhotos, Task, check_name, prepare
+from repose.metrics.frechet import FeatureStatistics, frechet_distance
+from repose.metrics.inception_score import inception_score
+from repose.metrics.mask_ssim import mask_ssim, pose_mask
+from repose.metrics.pck import pckh, share
+from repose.metrics.psnr import psnr
+from repose.metrics.retrieval import garment_retrieval
+from repose.metrics.ssim import ssim
+from repose.networks.protocols import Networks, Weights
+
+COUNT, HEIGHT, WIDTH = 23, 60, 52
+RANDOM = np.random.default_rng(4)
+TARGET = torch.from_numpy(RANDOM.integers(0, 256, (COUNT, 3, HEIGHT, WIDTH), np.uint8))
+GENERATED = (TARGET.float() + torch.from_numpy(RANDOM.normal(0, 60, TARGET.shape))).clamp(0, 255).to(torch.uint8)
+KEYPOINTS = RANDOM.uniform(-5, 65, (COUNT, 18, 2)).astype(np.float32)
+ITEMS = [f"item {number % 5}" for number in range(COUNT)]
+REAL = {"train": TARGET.flip(0).roll(3, 1)[:17], "test": TARGET[:19]}
+
+
+class Lightness:
+    """A distance network: how far the mean levels are apart."""
+
+    def __init__(self, *_: Any) -> None:
+        self.sha256, self.least = {"lightness": "e" * 64}, 10
+
+    def distance(self, generated: Tensor, target: Tensor) -> Tensor:
+        return (generated.float().mean((1, 2, 3)) - target.float().mean((1, 2, 3))).abs()
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks without weights, as one of one's own is plugged in."""
+    monkeypatch.setitem(catalogue.FEATURES, "means", load_means)
+    monkeypatch.setitem(catalogue.KEYPOINTS, "means", load_means)
+    monkeypatch.setitem(catalogue.DISTANCES, "alex", Lightness)
+    monkeypatch.setattr(catalogue, "CLASSIFIER", load_means)
+
+
+def real(part: str) -> Iterator[RealPhotos]:
+    for first in range(0, len(REAL[part]), 4):
+        some = REAL[part][first : first + 4]
+        yield RealPhotos(some, ITEMS[first : first + len(some)])
+
+
+def task(**changes: Any) -> Task:
+    given: dict[str, Any] = {
+        "height": HEIGHT, "width": WIDTH, "items": ITEMS, "networks": Networks(Weights({}), torch.device("cpu")), "real": real,
+    }  # fmt: skip
+    return Task(**given | changes)
+
+
+def batches(size: int) -> Iterator[Batch]:
+    for first in range(0, COUNT, size):
+        part = slice(first, first + size)
+        yield Batch(GENERATED[part], TARGET[part], KEYPOINTS[part], ITEMS[part])
+
+
+def scored(name: str, size: int = 5) -> tuple[Any, Metric]:
+    """Of a metric of pairs (COUNT,); of one of all images a dict."""
+    (metric,) = prepare([name], task())
+    if isinstance(metric.how, OfPairs):
+        return np.concatenate([metric.how.score(batch) for batch in batches(size)]), metric
+    growing = metric.how.start()
+    for batch in batches(size):
+        growing.update(batch)
+    return growing.scores(), metric
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("ssim/pg2", lambda: ssim(GENERATED, TARGET, "pg2")),
+    ("ssim/win51", lambda: ssim(GENERATED, TARGET, "win51")),
+    ("ssim/pose-gan+crop-40+white-40", lambda: ssim(GENERATED, TARGET, "pose-gan+crop-40+white-40")),
+    ("mask-ssim/pg2", lambda: mask_ssim(GENERATED, TARGET, KEYPOINTS, "pg2")),
+    ("psnr", lambda: psnr(GENERATED, TARGET)),
+    ("lpips/alex", lambda: Lightness().distance(GENERATED, TARGET)),
+])  # fmt: skip
+def test_a_metric_of_pairs_is_its_function_of_any_batch(name: str, expected: Any) -> None:
+    found, metric = scored(name)
+    np.testing.assert_array_equal(found, expected().double().numpy())
+    assert found.dtype == np.float64
+    assert (metric.name, metric.better) == (name, "lower" if name == "lpips/alex" else "higher")
+
+
+def test_equal_images_have_no_psnr() -> None:
+    (metric,) = prepare(["psnr"], task())
+    assert isinstance(metric.how, OfPairs)
+    both = torch.stack([TARGET[0], TARGET[1]])
+    found = metric.how.score(Batch(both, torch.stack([TARGET[0], TARGET[2]]), KEYPOINTS[:2], ITEMS[:2]))
+    assert np.isnan(found).tolist() == [True, False]
+    assert metric.left_out == "that are equal to their target"
+
+
+def test_the_inception_score_is_that_of_all_images_at_once() -> None:
+    found, metric = scored("is/tf-2015")
+    mean, deviation = inception_score(Means().logits(GENERATED), "tf-2015")
+    assert found == pytest.approx({"": mean, " deviation": deviation}, rel=1e-12)
+    assert metric.record == {"better": "higher", "networks": {"means": "f" * 64}}
+    shuffled, _ = scored("is/torch-fidelity")
+    assert shuffled[""] != found[""]
+
+
+def test_mask_is_sees_the_targets_figure_alone() -> None:
+    found, metric = scored("mask-is/tf-2015")
+    masks = pose_mask(KEYPOINTS, height=HEIGHT, width=WIDTH, protocol="pg2")
+    assert 0 < masks.float().mean() < 1
+    mean, deviation = inception_score(Means().logits(GENERATED * masks[:, None]), "tf-2015")
+    assert found == pytest.approx({"": mean, " deviation": deviation}, rel=1e-12)
+    assert metric.record["mask"] == "pg2"
+
+
+@pytest.mark.parametrize(("name", "part", "photos"), [
+    ("fid/means", "train", 17), ("fid/means+train", "train", 17), ("fid/means+test", "test", 19),
+])  # fmt: skip
+def test_fid_is_the_distance_to_the_part_of_the_split_that_it_names(name: str, part: str, photos: int) -> None:
+    found, metric = scored(name)
+    sets = FeatureStatistics("generated"), FeatureStatistics("real")
+    for statistics, images in zip(sets, (GENERATED, REAL[part]), strict=True):
+        statistics.update(Means().features(images))
+    assert found == pytest.approx({"": frechet_distance(*sets)}, rel=1e-9)
+    assert metric.record == {"better": "lower", "networks": {"means": "f" * 64}, "real": part, "photos": photos}
+
+
+def test_retrieval_is_of_the_real_photos_of_the_test_part_with_chance_beside_it() -> None:
+    found, metric = scored("retrieval/means")
+    expected = garment_retrieval(
+        Means().features(GENERATED), Means().features(REAL["test"]), generated_items=ITEMS, real_items=ITEMS[:19]
+    )
+    np.testing.assert_array_equal(found, expected.astype(float))
+    assert 0.2 < found.mean() < 1
+    # of the 23 images 5, 5, 5, 4, 4 are of items 0 to 4, and of the 19 photos 4, 4, 4, 4, 3
+    chance = (19 * 4 + 4 * 3) / 23 / 19
+    assert metric.record == {
+        "better": "higher", "networks": {"means": "f" * 64}, "real": "test", "photos": 19,
+        "chance": pytest.approx(chance, rel=1e-5),
+    }  # fmt: skip
+
+
+def test_pckh_counts_the_joints_that_lie_in_the_image() -> None:
+    found, metric = scored("pckh/means")
+    inside = ((KEYPOINTS >= 0) & (KEYPOINTS < [WIDTH, HEIGHT])).all(-1)
+    hits = pckh(Means().keypoints(GENERATED)[0].float().numpy(), KEYPOINTS, visible=inside)
+    assert found == {"": pytest.approx(share(hits)), " joints": hits.counted.sum()}
+    assert 0 < inside.mean() < 1
+    assert metric.record == {"better": "higher", "networks": {"means": "f" * 64}}
+
+
+@pytest.mark.parametrize("name", ["is/tf-2015", "mask-is/torch-fidelity", "fid/means", "pckh/means"])
+def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(name: str) -> None:
+    assert scored(name, 5)[0] == pytest.approx(scored(name, COUNT)[0], rel=1e-9)
+    (metric,) = prepare([name], task())
+    assert not isinstance(metric.how, OfPairs)
+    first, second = metric.how.start(), metric.how.start()
+    for batch in batches(4):
+        first.update(batch)
+        second.update(batch)
+    assert first.scores() == second.scores()
+
+
+def test_a_network_is_loaded_once_for_all_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+
+    def load(*_: Any) -> Means:
+        loads.append(1)
+        return Means()
+
+    for table in (catalogue.FEATURES, catalogue.KEYPOINTS):
+        monkeypatch.setitem(table, "means", load)
+    monkeypatch.setattr(catalogue, "CLASSIFIER", load)
+    prepare(["is/tf-2015", "fid/means", "retrieval/means", "pckh/means"], task())
+    assert loads == [1]
+
+
+@pytest.mark.parametrize("name", ["ssim/pg2", "mask-ssim/pg2", "psnr", "garment-de", "lpips/alex", "is/tf-2015"])
+def test_an_image_of_one_colour_has_a_score(name: str) -> None:
+    images = torch.full((COUNT, 3, HEIGHT, WIDTH), 128, dtype=torch.uint8)
+    points = np.tile(np.array([[10, 10], [40, 40]], np.float32), (COUNT, 9, 1))
+    points[:, [2, 5, 8, 11]] = [[10, 10], [40, 10], [40, 50], [10, 50]]
+    (metric,) = prepare([name], task())
+    batch = Batch(images, TARGET, points, ITEMS)
+    if isinstance(metric.how, OfPairs):
+        assert np.isfinite(metric.how.score(batch)).all()
+    else:
+        growing = metric.how.start()
+        growing.update(batch)
+        assert growing.scores()[""] == pytest.approx(1)  # of equal images
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("sim/pg2", r"There is no metric 'sim'\. Did you mean 'ssim'\?"),
+    ("fid", r"There is no fid protocol ''; there are inception-tf-2015, means\."),
+    ("ssim/pg3", r"There is no ssim protocol 'pg3'; there are pg2, pose-gan, win51\. Did you mean 'pg2'\?"),
+    ("ssim/pg2+black-4", r"There is no border 'black-4'"),
+    ("mask-ssim/pg2+white-40", r"The protocol 'pg2\+white-40' has a part after \+, which only ssim .* and fid .* take"),
+    ("psnr/pg2", r"psnr has one protocol only: write psnr, not psnr/pg2\."),
+    ("fid/means+valid", r"fid/means\+valid names the real photos 'valid'; there are train and test, the parts of the split"),
+    ("lpips/vgg", r"There is no lpips protocol 'vgg'; there are alex\."),
+])  # fmt: skip
+def test_a_metric_that_there_is_not_is_told(name: str, said: str) -> None:
+    with pytest.raises(ReposeError, match=said):
+        check_name(name)
+    with pytest.raises(ReposeError, match=said):
+        prepare([name], task())
+
+
+@pytest.mark.parametrize(("name", "changes", "said"), [
+    ("ssim/win51", {"width": 48}, r"ssim/win51 cannot be scored on images of 48x60 px .*window has 51 px a side\. Take it "
+     r"out of evaluate\.metrics, or work at a larger size \(block posemaps\)\. At this size fit: pg2, pose-gan\."),
+    ("mask-ssim/pg2", {"height": 6}, r"mask-ssim/pg2 cannot be scored on images of 52x6 px .*: its window has 7 px a side"),
+    ("ssim/pg2+crop-176", {}, r"takes the middle 176 columns and the images have 52"),
+    ("lpips/alex", {"height": 9}, r"lpips/alex cannot be scored on images of 52x9 px .*: its network needs 10 px a side"),
+    ("is/tf-2015", {"items": ITEMS[:9]}, "of 10 splits takes at least as many images, and there are 9"),
+    ("mask-is/tf-2015", {"items": ITEMS[:9]}, "of 10 splits takes at least as many images, and there are 9"),
+    ("fid/means", {"items": ITEMS[:1]}, "fid/means takes at least two generated images, and there is 1"),
+])  # fmt: skip
+def test_what_cannot_be_scored_is_refused_before_an_image_is_made(name: str, changes: Any, said: str) -> None:
+    with pytest.raises(ReposeError, match=said):
+        prepare([name], task(**changes))
+
+
+def test_a_border_may_make_an_image_large_enough_for_a_window() -> None:
+    small = task(width=40)
+    prepare(["ssim/win51+white-40"], small)
+    with pytest.raises(ReposeError, match=r"ssim/win51\+crop-32 cannot be scored"):
+        prepare(["ssim/win51+crop-32"], small)
+
+
+@pytest.mark.parametrize("photos", [0, 1])
+def test_a_distance_takes_two_real_photos(photos: int) -> None:
+    def few(_: str) -> Sequence[RealPhotos]:
+        return [RealPhotos(TARGET[:photos], ITEMS[:photos])] if photos else []
+
+    with pytest.raises(ReposeError, match=rf"of the real photos \(train\) there are {photos}"):
+        prepare(["fid/means"], task(real=few))
