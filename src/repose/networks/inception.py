@@ -66,7 +66,7 @@ def _network(path: Path) -> nn.Module:
     except Exception as error:  # each library has its own errors for a file that is not what it should be
         said = " ".join(str(error).split())[:200]
         raise ReposeError(
-            f"{path} does not hold the weights of torch-fidelity's Inception ({type(error).__name__}: {said}). Get the file again: "
-            f"`repose weights fetch {NAME}`."
+            f"{path} does not hold the weights of torch-fidelity's Inception ({type(error).__name__}: {said}). Get the file "
+            f"again: `repose weights fetch {NAME}`."
         ) from None
     return network
