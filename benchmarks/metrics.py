@@ -1,12 +1,15 @@
-"""The metrics that need no network, per second on one core, beside the way of the code that they are named after.
+"""The metrics, images per second, beside the way of the code that they are named after, both in this run.
 
-python -m benchmarks.metrics
+python -m benchmarks.metrics [cpu|cuda] [--threads N]
 
-A line is images of one metric; the table also says how far the two ways are apart, as a share for IS and Fréchet distance.
-SSIM without a border has a benchmark of its own, benchmarks.ssim.
+The reference is on the CPU, an image after the other where its code has it so; ours is on the device, and brings its images
+there. A GPU gets more images than the reference, or it would have nothing to do. A line is images of one metric; the table
+also says how far the two ways are apart, as a share for IS and Fréchet distance.
 """
 
-from collections.abc import Callable, Iterator
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,22 +21,25 @@ from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.morphology import closing, footprint_rectangle
 
-from benchmarks.ssim import best_seconds
+from benchmarks.ssim import OF_SCIKIT_IMAGE, best_seconds
 from repose.data.mannequins import MannequinSettings, render_item
-from repose.data.skeleton import FIGURE
+from repose.data.skeleton import FIGURE, K
+from repose.devices import set_up
+from repose.errors import ReposeError
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import SPLITS, InceptionScore
 from repose.metrics.mask_ssim import mask_ssim
 from repose.metrics.pck import HEAD, PCKH_ALPHA, pckh, share
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
-from repose.metrics.ssim import ssim
+from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
 
 PAIRS = 8  # of mannequins, 256x256
 PERSONS = 400  # of PCKh: the pairs' again and again
 LOGITS = (2000, 1008)
 FEATURES = (1000, 256)  # generated and as many real images
-BATCH = 64
+BATCH = 64  # of logits and features
+TIMES = {"cpu": 1, "cuda": 32}  # so many times the pairs are ours
 
 
 class Case(NamedTuple):
@@ -44,6 +50,7 @@ class Case(NamedTuple):
     theirs: Callable[[], np.ndarray]
     ours: Callable[[], np.ndarray]
     relative: bool = False  # how the difference is given
+    times: int = 1  # ours gets the images so many times
 
 
 def mannequin_pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,10 +112,10 @@ def slow_inception_score(logits: np.ndarray) -> np.ndarray:
     return np.array([np.mean(scores), np.std(scores)])
 
 
-def inception_score(logits: np.ndarray) -> np.ndarray:
+def inception_score(logits: np.ndarray, device: torch.device) -> np.ndarray:
     growing = InceptionScore(len(logits), "tf-2015")
     for some in torch.from_numpy(logits).split(BATCH):
-        growing.update(some)
+        growing.update(some.to(device))
     return np.array(growing.score())
 
 
@@ -119,11 +126,11 @@ def slow_frechet(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.array([shift @ shift + np.trace(first) + np.trace(second) - 2 * np.trace(sqrtm(first @ second)).real])
 
 
-def frechet(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+def frechet(generated: np.ndarray, real: np.ndarray, device: torch.device) -> np.ndarray:
     sets = FeatureStatistics("generated images"), FeatureStatistics("real photos")
     for statistics, features in zip(sets, (generated, real), strict=True):
         for some in torch.from_numpy(features).split(BATCH):
-            statistics.update(some)
+            statistics.update(some.to(device))
     return np.array([frechet_distance(*sets)])
 
 
@@ -145,53 +152,73 @@ def slow_pckh(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.array([right / counted])
 
 
-def cases() -> Iterator[Case]:
+def cases(device: torch.device) -> Iterator[Case]:
     """Every metric, on images, logits and features that are made up."""
-    generated, target, keypoints = mannequin_pairs()
-    yield Case("psnr", PAIRS, lambda: slow_psnr(generated, target), lambda: psnr(generated, target).numpy())
-    name = "pg2+crop-176+white-40"
-    yield Case(
-        f"ssim/{name}", PAIRS, lambda: slow_ssim(generated, target), lambda: ssim(generated, target, name).numpy()
-    )
-    yield Case(
-        "mask-ssim/pg2", PAIRS, lambda: slow_mask_ssim(generated, target, keypoints),
-        lambda: mask_ssim(generated, target, keypoints, "pg2").numpy(),
-    )  # fmt: skip
+    yield from cases_of_images(device)
     random = np.random.default_rng(0)
     logits = random.normal(0, 3, LOGITS)
     yield Case(
-        "is/tf-2015, of logits",
-        len(logits),
-        lambda: slow_inception_score(logits),
-        lambda: inception_score(logits),
-        True,
-    )
+        "is/tf-2015, of logits", len(logits), lambda: slow_inception_score(logits),
+        lambda: inception_score(logits, device), relative=True,
+    )  # fmt: skip
     features, real = (random.normal(place, 1, FEATURES) @ random.normal(0, 1, (FEATURES[1],) * 2) for place in (0, 0.1))
     yield Case(
-        "frechet, of features", FEATURES[0], lambda: slow_frechet(features, real), lambda: frechet(features, real), True
-    )
+        "frechet, of features", FEATURES[0], lambda: slow_frechet(features, real),
+        lambda: frechet(features, real, device), relative=True,
+    )  # fmt: skip
     yield Case(
         "garment retrieval, of features", FEATURES[0], lambda: slow_nearest(features, real),
-        lambda: nearest(features, real).numpy(),
+        lambda: nearest(*(torch.from_numpy(some).to(device) for some in (features, real))).cpu().numpy(),
     )  # fmt: skip
-    truth = np.resize(keypoints, (PERSONS, *keypoints.shape[1:]))
+    truth = np.resize(mannequin_pairs()[2], (PERSONS, K, 2))
     found = (truth + random.normal(0, 5, truth.shape)).astype(np.float32)
     yield Case(
         "pckh, of keypoints", PERSONS, lambda: slow_pckh(found, truth), lambda: np.array([share(pckh(found, truth))])
     )
 
 
+def cases_of_images(device: torch.device) -> Iterator[Case]:
+    generated, target, keypoints = mannequin_pairs()
+    times = TIMES[device.type]
+    ours = [np.concatenate([some] * times) for some in (generated, target, keypoints)]
+
+    def moved() -> Iterator[torch.Tensor]:
+        """As evaluate does."""
+        return (torch.from_numpy(some).movedim(-1, 1).to(device) for some in ours[:2])
+
+    def case(name: str, theirs: Callable[[], np.ndarray], score: Callable[..., torch.Tensor], *rest: object) -> Case:
+        return Case(name, PAIRS, theirs, lambda: score(*moved(), *rest).cpu().numpy(), times=times)
+
+    yield case("psnr", lambda: slow_psnr(generated, target), psnr)
+    for protocol in SSIM_PROTOCOLS:
+        one = OF_SCIKIT_IMAGE[protocol]
+        theirs = partial(lambda one: np.array([one(*pair) for pair in zip(generated, target, strict=True)]), one)
+        yield case(f"ssim/{protocol}", theirs, ssim, protocol)
+    name = "pg2+crop-176+white-40"
+    yield case(f"ssim/{name}", lambda: slow_ssim(generated, target), ssim, name)
+    yield case("mask-ssim/pg2", lambda: slow_mask_ssim(generated, target, keypoints), mask_ssim, ours[2], "pg2")
+
+
 def row(case: Case) -> tuple[str, ...]:
     (theirs, ours), (expected, scores) = best_seconds(case.theirs, case.ours)
-    apart = abs(expected - scores) / (abs(expected) if case.relative else 1)
-    rates = f"{case.images / theirs:,.0f}", f"{case.images / ours:,.0f}", f"{theirs / ours:.1f}"
+    theirs_rate, ours_rate = case.images / theirs, case.images * case.times / ours
+    apart = abs(expected - scores[: len(expected)]) / (abs(expected) if case.relative else 1)
+    rates = f"{theirs_rate:,.0f}", f"{ours_rate:,.0f}", f"{ours_rate / theirs_rate:.1f}"
     return case.name, f"{case.images:,}", *rates, f"{apart.max():.0e}"
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    table = Table("metric", "images", "reference, images/s", "repose, images/s", "times", "furthest apart")
-    for case in cases():
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Each metric beside its reference's way.")
+    parser.add_argument("device", nargs="?", default="cpu", choices=TIMES, help="where ours is computed")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU, for both ways")
+    asked = parser.parse_args(arguments)
+    try:
+        device = set_up(asked.device, asked.threads, seed=0)
+    except ReposeError as error:
+        raise SystemExit(str(error)) from None
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{asked.threads} thread(s)"
+    table = Table("metric", "images", "reference, images/s", "repose, images/s", "times", "furthest apart", title=where)
+    for case in cases(device):
         table.add_row(*row(case))
     Console().print(table)
 

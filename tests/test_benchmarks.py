@@ -60,18 +60,23 @@ def test_every_metric_has_a_rate_and_is_what_its_reference_gives(
     monkeypatch.setattr(imported("ssim"), "ROUNDS", 1)
     for name, value in (("PAIRS", 3), ("PERSONS", 20), ("LOGITS", (50, 12)), ("FEATURES", (70, 9))):
         monkeypatch.setattr(metrics, name, value)
-    rows = [metrics.row(case) for case in metrics.cases()]
+    rows = [metrics.row(case) for case in metrics.cases(torch.device("cpu"))]
     assert [name.split(",")[0] for name, *_ in rows] == [
-        "psnr", "ssim/pg2+crop-176+white-40", "mask-ssim/pg2", "is/tf-2015", "frechet", "garment retrieval", "pckh",
+        "psnr", "ssim/pg2", "ssim/pose-gan", "ssim/win51", "ssim/pg2+crop-176+white-40", "mask-ssim/pg2",
+        "is/tf-2015", "frechet", "garment retrieval", "pckh",
     ]  # fmt: skip
-    assert [images for _, images, *_ in rows] == ["3", "3", "3", "50", "70", "70", "20"]
+    assert [images for _, images, *_ in rows] == ["3", "3", "3", "3", "3", "3", "50", "70", "70", "20"]
     for *_, theirs, ours, times, apart in rows:
         assert all(float(rate.replace(",", "")) > 0 for rate in (theirs, ours))
         assert float(times) >= 0
         assert float(apart) < 1e-6
-    monkeypatch.setattr(metrics, "cases", lambda: [metrics.Case("a", 2, lambda: np.ones(2), lambda: np.ones(2))])
-    metrics.main()
+    more = metrics.Case("a", 2, lambda: np.ones(2), lambda: np.ones(6), times=3)
+    monkeypatch.setattr(metrics, "cases", lambda _: [more])
+    metrics.main(["cpu"])
     assert "furthest apart" in capsys.readouterr().out
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="torch sees no GPU here"):
+            metrics.main(["cuda"])
 
 
 def params() -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, settings, train_tiny
 
+from networks.fakes import Means, load_means
 from repose import __version__, files
 from repose.data.images import decode
 from repose.data.photos import Loaded, Photos
@@ -37,7 +38,10 @@ from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
+from repose.metrics import catalogue
+from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.garment import garment_de
+from repose.metrics.inception_score import inception_score
 from repose.metrics.mask_ssim import pose_mask
 from repose.provenance import code
 from repose.results import BASELINES, COPY, EXAMPLES, MEAN, PROTOCOL, REAL, read_result
@@ -47,6 +51,7 @@ from repose.stages.table import TableSettings
 from repose.step import AdversarialSystem
 
 pytestmark = pytest.mark.usefixtures("outside_git")
+QUICK: dict[str, Any] = {"metrics": ["ssim/pg2", "garment-de"], "pairs": 2, "picture_pairs": 1}
 FACTS = {
     "split": "pg2-like",
     "pairs": 18,
@@ -257,48 +262,45 @@ def test_the_table_says_what_its_numbers_are_of(data: Data, done: Path, runs: Pa
     assert f"Made by repose {__version__}, code {code()} (`git rev-parse COMMIT:src/repose`), seed 0." in text
 
 
-def digests(data: Data, runs: Path, folder: Path) -> dict[str, str]:
-    """What the record says of what was tested on, by pairs, photos, keypoints."""
-    evaluated(data, runs, folder, systems=["paper-s"])
-    protocol = read_json(folder / "metrics.json")["protocol"]
-    return {name.split()[0]: value for name, value in protocol.items() if name.endswith("sha256")}
+def digests(data: Data, results: Path) -> dict[str, str]:
+    """What the record says of what was tested on: pairs, photos, keypoints."""
+    facts = read_json(alone(data, results / "no runs", results / BASELINES, BASELINES, **QUICK) / "facts.json")
+    return {name.split()[0]: value for name, value in facts.items() if name.endswith("sha256")}
 
 
-def test_the_digests_tell_which_data_differ(data: Data, done: Path, runs: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def quick_digests(data: Data, outside_git: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return digests(data, tmp_path_factory.mktemp("digests"))
+
+
+@pytest.mark.parametrize("what", ["photos", "keypoints", "pairs", "nothing"])
+def test_the_digests_tell_which_data_differ(
+    data: Data, quick_digests: dict[str, str], tmp_path: Path, what: str
+) -> None:
     """Each alone; what is not tested on changes none."""
-    before = digests(data, runs, tmp_path / "0")
-    part = part_names(data.images)[0]
-    tested = list(read_table(data.split / "test-pairs.csv", PAIRS)["to"])
-
-    def change(what: str, names: set[str]) -> dict[str, str]:
-        folder = tmp_path / what / str(len(names))
-        for kind in ("images", "keypoints", "split"):
-            shutil.copytree(getattr(data, kind), folder / kind)
-        if what == "photos":
-            path = folder / "images" / part / "images.csv"
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            table.loc[table["name"].isin(names), "sha256"] = "0" * 64
-            table.to_csv(path, index=False)
-        elif what == "keypoints":
-            path = folder / "keypoints" / part / "keypoints.csv"
-            all_names, joints, confidence = read_keypoints(path)
-            joints[[name in names for name in all_names]] += 0.25
-            write_keypoints(path, all_names, joints, confidence)
-        else:
-            path = folder / "split" / "test-pairs.csv"
-            pd.read_csv(path)[::-1].to_csv(path, index=False)
-        changed = data._replace(images=folder / "images", keypoints=folder / "keypoints", split=folder / "split")
-        return digests(changed, runs, folder)
-
-    of_part = set(pd.read_csv(data.images / part / "images.csv")["name"])
-    mine, others = (
-        {next(name for name in tested if name in of_part)},
-        of_part - set(read_table(data.split / "items.csv", ITEMS).query("part == 'test'")["name"]),
+    for kind in ("images", "keypoints", "split"):
+        shutil.copytree(getattr(data, kind), tmp_path / kind)
+    changed = data._replace(**{kind: tmp_path / kind for kind in ("images", "keypoints", "split")})
+    part, tested = (
+        part_names(data.images)[0],
+        read_table(data.split / "items.csv", ITEMS).query("part == 'test'")["name"],
     )
-    for what, names in (("photos", mine), ("keypoints", mine), ("pairs", mine)):
-        after = change(what, names)
-        assert {name for name in before if before[name] != after[name]} == {what}
-    assert change("photos", others) == before
+    images, points = changed.images / part / "images.csv", changed.keypoints / part / "keypoints.csv"
+    table = pd.read_csv(images, dtype=str, keep_default_na=False)
+    of_test = table["name"].isin(tested)
+    assert 0 < of_test.sum() < len(table)
+    names, joints, confidence = read_keypoints(points)
+    if what == "pairs":
+        pairs = changed.split / "test-pairs.csv"
+        pd.read_csv(pairs)[::-1].to_csv(pairs, index=False)
+    if what in ("photos", "nothing"):
+        table.loc[of_test if what == "photos" else ~of_test, "sha256"] = "0" * 64
+        table.to_csv(images, index=False)
+    if what in ("keypoints", "nothing"):
+        joints[of_test if what == "keypoints" else ~of_test] += 0.25
+        write_keypoints(points, names, joints, confidence)
+    after = digests(changed, tmp_path / "results")
+    assert {name for name in after if quick_digests[name] != after[name]} == {what} - {"nothing"}
 
 
 def test_the_table_names_the_layers_of_the_perceptual_term(data: Data, runs: Path, tmp_path: Path) -> None:
@@ -505,6 +507,153 @@ def test_a_pair_of_a_photo_that_is_not_there_is_named(
     for name in ("test-pairs.csv", "items.csv"):
         (split / name).write_text((split / name).read_text().replace(".jpg", ".jpeg"))
     fails(data._replace(split=split), runs, before, "that the split names have no image or no pose map")
+
+
+def made_by(change: Callable[[Loaded], Done | None]) -> Callable[..., Iterator[Done]]:
+    """A generate_jobs of a system that makes of each batch what `change` says, at most 8 pairs at a time."""
+
+    def generate(_: Any, jobs: Sequence[Job], photos: Photos, __: Any) -> Iterator[Done]:
+        for first in range(0, len(jobs), 8):
+            some = jobs[first : first + 8]
+            loaded = photos.load([job.target for job in some])
+            made = change(loaded)
+            if made is not None:
+                yield made._replace(jobs=some)
+
+    return generate
+
+
+def done_of(loaded: Loaded, generated: np.ndarray) -> Done:
+    return Done((), generated, loaded.pixels, loaded.keypoints)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda loaded: done_of(loaded, loaded.pixels[:-1]), r"attend made 7 images for 8 pairs, \S+ to \S+ and those after it\."),
+    (lambda loaded: done_of(loaded, loaded.pixels[:, :-2]),
+     r"attend made images of 62x56 px for targets of 64x56 px \(height x width\), \S+ to \S+ and those after it\."),
+    (lambda loaded: done_of(loaded, loaded.pixels) if len(loaded.pixels) == 8 else None,
+     r"attend made 16 images for 18 pairs: there is none for \S+ to \S+\. Correct what makes its images\."),
+], ids=["missing", "size", "last"])  # fmt: skip
+def test_an_image_that_is_missing_or_of_another_size_is_told(
+    data: Data, runs: Path, before: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, change: Any, message: str
+) -> None:  # fmt: skip
+    monkeypatch.setattr(evaluate, "generate_jobs", made_by(change))
+    fails(data, runs, before, message, systems=["attend"], metrics=QUICK["metrics"])
+
+
+def test_an_image_with_a_nan_is_told(
+    data: Data, runs: Path, before: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be a black pixel in 8 bits."""
+    real = AdversarialSystem.generate
+
+    def generate(self: AdversarialSystem, *given: Any) -> torch.Tensor:
+        images = real(self, *given)
+        images[1, 2, 3, 4] = torch.nan
+        return images
+
+    monkeypatch.setattr(AdversarialSystem, "generate", generate)
+    message = r"attend made 1 of 16 images with a NaN in them, so they are none\. .*`dvc repro train@attend`"
+    fails(data, runs, before, message, systems=["attend"], metrics=QUICK["metrics"])
+
+
+def test_an_image_of_one_colour_has_scores(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = made_by(lambda loaded: done_of(loaded, np.full_like(loaded.pixels, 128)))
+    monkeypatch.setattr(evaluate, "generate_jobs", grey)
+    evaluated(data, runs, tmp_path, systems=["attend"], pairs=4, picture_pairs=1)
+    scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
+    assert scores["ssim/pose-gan"] == 0  # its range of levels is 0
+    assert all(math.isfinite(scores[name]) for name in SCORES)
+
+
+# Metrics of networks, by one that is plugged in; the real ones are in tests/networks.
+
+
+@pytest.fixture
+def means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(catalogue.FEATURES, "means", load_means)
+    monkeypatch.setattr(catalogue, "CLASSIFIER", load_means)
+
+
+OF_NETWORKS = ["is/tf-2015", "fid/means+test", "retrieval/means"]
+
+
+def test_scores_of_all_images_together_are_one_number_of_each_row(
+    data: Data, runs: Path, tmp_path: Path, means: None
+) -> None:
+    evaluated(data, runs, tmp_path, systems=["paper-s"], metrics=[*QUICK["metrics"], *OF_NETWORKS])
+    record, table = read_json(tmp_path / "metrics.json"), pd.read_csv(tmp_path / "results" / "table.csv")
+    photos, jobs = photos_of(data), jobs_of(data, 1)
+    tested = list(read_table(data.split / "items.csv", ITEMS).query("part == 'test'")["name"])
+    made, real = (
+        torch.from_numpy(photos.load(names).pixels).movedim(-1, 1)
+        for names in ([job.sources[0] for job in jobs], tested)
+    )
+    sets = FeatureStatistics("copies"), FeatureStatistics("real")
+    for statistics, images in zip(sets, (made, real), strict=True):
+        statistics.update(Means().features(images))
+    own = record["scores"][COPY]
+    assert own["fid/means+test"] == pytest.approx(frechet_distance(*sets), rel=1e-6)
+    mean, deviation = inception_score(Means().logits(made), "tf-2015")
+    assert own["is/tf-2015"] == pytest.approx(mean, rel=1e-9)
+    assert own["is/tf-2015 deviation"] == pytest.approx(deviation, rel=1e-6)
+    assert own["retrieval/means"] == 1  # the copied photo is one of the real ones
+    assert list(pairs_of(tmp_path, COPY)) == [
+        "system", "from", "to", "hidden", "sources", *QUICK["metrics"], "retrieval/means", "split",
+    ]  # fmt: skip
+    assert list(table.columns) == [
+        "system", *QUICK["metrics"], *OF_NETWORKS, "is/tf-2015 deviation", "garment-de pairs",
+    ]  # fmt: skip
+    networks = {"means": "f" * 64}
+    assert record["metrics"]["is/tf-2015"] == {"better": "higher", "networks": networks}
+    assert record["metrics"]["fid/means+test"] == {
+        "better": "lower", "networks": networks, "real": "test", "photos": len(tested),
+    }  # fmt: skip
+    chance = record["metrics"]["retrieval/means"]["chance"]
+    text = (tmp_path / "results" / "table.md").read_text()
+    assert f"means, SHA-256 {'f' * 64}; {len(tested)} real photos of the part test; chance {chance:g}." in text
+    assert 0 < chance < 1
+
+
+def test_one_system_alone_keeps_the_scores_of_all_images_in_its_facts(
+    data: Data, runs: Path, tmp_path: Path, means: None
+) -> None:
+    facts = read_json(
+        alone(data, runs, tmp_path / "attend", "attend", metrics=[*QUICK["metrics"], "fid/means"], pairs=4)
+        / "facts.json"
+    )
+    assert set(facts["scores"]) == {"attend", "attend, 1 source"}
+    assert all(set(scores) == {"fid/means"} for scores in facts["scores"].values())
+    assert facts["metrics"]["fid/means"]["real"] == "train"
+    assert set(facts["provenance"]["systems"]) == {"attend"}
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"metrics": ["is/tf-2015"], "pairs": 9}, "of 10 splits takes at least as many images, and there are 9"),
+    ({"metrics": ["lpips/alex"]}, r"The weights of alexnet are not in the cache .*Run `repose weights fetch alexnet`"),
+    ({"metrics": ["ssim/pg2+crop-176", "garment-de"]}, "takes the middle 176 columns and the images have 56"),
+])  # fmt: skip
+def test_what_cannot_be_scored_is_told_before_any_image_is_made(
+    data: Data, before: tuple[Path, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any,
+    message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("REPOSE_CACHE", str(tmp_path / "cache"))
+    fails(data, tmp_path / "no runs", before, message, **changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"metrics": []}, r"evaluate: metrics is empty\. Name at least one"),
+    ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics names one twice: psnr, psnr"),
+    ({"metrics": ["psnr", "ssim/pg3"]}, "evaluate: metrics: There is no ssim protocol 'pg3'"),
+    ({"metrics": ["ssim/pg2"]}, r"evaluate: metrics has SSIM, which sees no garment, and not garment-de\. Add garment-de\."),
+    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights names 'alexnets', which is no network"),
+    ({"weights": {"alexnet": {}}}, r"evaluate\.weights\.alexnet: missing key\(s\) address"),
+])  # fmt: skip
+def test_metrics_and_weights_that_make_no_sense(changes: Any, message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        settings("evaluate", EvaluateSettings, **changes)
 
 
 @pytest.mark.parametrize("name", ["picture.png", "00000.tar"])
