@@ -266,7 +266,8 @@ def test_the_block_of_the_table_arrives(params: Path, monkeypatch: pytest.Monkey
 
     block = {
         "budget": "demo", "data_sets": {"fashion": "DeepFashion"}, "systems": ["attend"],
-        "metrics": ["ssim/pg2", "garment-de"], "reference": "attend", "resamples": 10, "confidence": 0.95, "seed": 0, "figure_pairs": 2,
+        "metrics": ["ssim/pg2", "garment-de"], "reference": "attend", "resamples": 10, "confidence": 0.95, "seed": 0,
+        "figure_pairs": 2,
     }  # fmt: skip
     params.write_text(yaml.safe_dump({"table": block}))
     seen: dict[str, Any] = {}
