@@ -98,7 +98,10 @@ class Networks:
 def exact() -> Iterator[None]:
     """No gradients, and float32 convolutions on a GPU that are not rounded to TF32."""
     cudnn = torch.backends.cudnn
-    with torch.no_grad(), cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with (
+        torch.no_grad(),
+        cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False, fp32_precision="ieee"),
+    ):
         yield
 
 
