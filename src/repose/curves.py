@@ -1,4 +1,4 @@
-"""Curves as SVG, each of which stands in a page by itself: no script, no style from elsewhere, the text in the colour around it."""
+"""Curves as SVG, each standing in a page by itself: no script, no style from elsewhere, text in the colour around it."""
 
 import csv
 import html
