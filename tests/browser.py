@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium")  # Debian's name; CI needs none
+_PATIENCE = 120  # s
 _QUIET = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-sync")
 
 
@@ -81,6 +83,7 @@ class _Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._waiting:
+            assert select.select([self._answers], [], [], _PATIENCE)[0], "Chromium says nothing"
             read = self._answers.read(2**16)
             assert read, "Chromium ended"
             self._waiting += read
