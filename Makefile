@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro
-	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"
+	@echo; cat results/table.md; echo; echo "The picture: results/picture.png; the report: reports/run/report.html"
 
 # Rows wait in one queue, JOBS at a time, a thread each. There a stage is run without a look at those that it needs (-s), which
 # are there: DVC would find their data in use. What fails is told by the last `dvc repro`, which runs it again.

@@ -37,8 +37,10 @@ class Project:
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / name, folder / name)
+        (folder / "table1").mkdir()
+        shutil.copy(ROOT / "table1" / "published.csv", folder / "table1")
         for name in pipelines:  # of their own, beside the first
-            shutil.copytree(ROOT / name, folder / name, ignore=_MADE)
+            shutil.copytree(ROOT / name, folder / name, ignore=_MADE, dirs_exist_ok=True)
         self.change(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         self.dvc("init", "--no-scm", "--quiet")
 

@@ -31,6 +31,8 @@ def test_the_pipeline_ends_with_a_table_and_the_path_of_a_picture(project: Proje
     assert "pg2-like" in table
     assert "results/picture.png" in table
     assert (project.folder / "results" / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert "The report: reports/run/report.html" in table
+    assert (project.folder / "reports" / "run" / "report.html").read_bytes().endswith(b"</html>")
 
 
 @pytest.mark.slow
@@ -47,7 +49,7 @@ def test_a_second_repro_runs_no_stage(project: Project) -> None:
 def test_editing_a_system_trains_that_system_only(project: Project) -> None:
     project.set(systems__attend__steps=4)
     ran = [line for line in project.dvc("repro").splitlines() if line.startswith("Running stage")]
-    assert ran == ["Running stage 'train@attend':", "Running stage 'evaluate':"]
+    assert ran == [f"Running stage '{stage}':" for stage in ("train@attend", "evaluate", "report")]
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_every_dep_is_imported(stage: Stage) -> None:
 
 def test_templates_are_a_dep_of_every_stage_that_makes_pages() -> None:
     with_pages = [stage for stage in STAGES if PACKAGE / "data" / "report.py" in needed(*stage.modules)]
-    assert [stage.name for stage in with_pages] == ["validate", "keypoints", "split", "street"]
+    assert [stage.name for stage in with_pages] == ["validate", "keypoints", "split", "report", "street"]
     assert all(TEMPLATES in stage.code for stage in with_pages)
 
 

@@ -19,11 +19,11 @@ STAGES = {
 PARAMS_TEXT = (ROOT / "params.yaml").read_text()
 PARAMS = yaml.safe_load(PARAMS_TEXT)
 TABLE1 = {"table"}  # a stage of table1/ alone
-SEVEN = ["download", "validate", "keypoints", "posemaps", "split", "train", "evaluate"]
+EIGHT = ["download", "validate", "keypoints", "posemaps", "split", "train", "evaluate", "report"]
 
 
-def test_the_stages_are_the_seven_in_order() -> None:
-    assert list(STAGES) == SEVEN
+def test_the_stages_are_the_eight_in_order() -> None:
+    assert list(STAGES) == EIGHT
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_the_stages_are_the_seven_in_order() -> None:
     ],
 )
 def test_a_stage_has_one_name_everywhere(names: set[str]) -> None:
-    assert names == set(SEVEN)
+    assert names == set(EIGHT)
 
 
-@pytest.mark.parametrize("stage", SEVEN)
+@pytest.mark.parametrize("stage", EIGHT)
 def test_a_stage_runs_its_own_command_with_its_own_block(stage: str) -> None:
     definition = STAGES[stage]
     assert definition["cmd"].startswith(f"repose {stage} ")
@@ -156,4 +156,4 @@ def leaves(node: yaml.Node, above: str) -> list[str]:
 def test_the_comments_were_looked_for_on_every_key() -> None:
     keys = commented_keys(PARAMS_TEXT.split("\nsystems:")[0])
     blocks = {key.value: value for key, value in yaml.compose(PARAMS_TEXT).value}
-    assert set(keys) == {leaf for name in (*SEVEN, "gates") for leaf in leaves(blocks[name], name)}
+    assert set(keys) == {leaf for name in (*EIGHT, "gates") for leaf in leaves(blocks[name], name)}

@@ -71,7 +71,7 @@ def test_the_two_locks_are_the_same_bytes_and_nothing_is_left_to_do(
     project.dvc("pull")
     assert project.dvc("status", "--json").strip() == "{}"
     assert "Running stage" not in project.dvc("repro")
-    assert project.files("runs", "results") == by_dvc.files("runs", "results")
+    assert project.files("runs", "results", "reports") == by_dvc.files("runs", "results", "reports")
 
 
 @pytest.mark.slow
@@ -114,5 +114,5 @@ def test_a_param_of_the_run(by_kubeflow: tuple[Project, str], remote: Path) -> N
     run = run_local(project, "--remote", str(remote), "--param", "systems.attend.steps=2")
     record = json.loads((remote / "kubeflow" / "runs" / run / "record.json").read_text())
     ran = [stage["stage"] for stage in record["stages"] if stage["how"] == "run"]
-    assert ran == ["train@attend", "evaluate"]  # what Kubeflow does again is what `dvc repro` does again
+    assert ran == ["train@attend", "evaluate", "report"]  # what Kubeflow does again is what `dvc repro` does again
     assert yaml.safe_load(record["params"]["params.yaml"])["systems"]["attend"]["steps"] == 2

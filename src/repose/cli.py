@@ -53,6 +53,7 @@ ImagesOfPart = Annotated[Path, _folder("The photos of one part, as validate wrot
 KeypointsOfPart = Annotated[Path, _folder("The keypoints table of that part.")]
 PosemapsOfPart = Annotated[Path, _folder("The pose maps of that part.")]
 Split = Annotated[Path, _folder("Items and pairs to train and to test on.")]
+Runs = Annotated[Path, _folder("Holds a folder for each trained system.")]
 Report = Annotated[Path, _folder("The stage's report: JSON, and a page to read.")]
 Params = Annotated[Path, typer.Option(help="The settings.", metavar="FILE", show_default=True)]
 PARAMS = Path("params.yaml")
@@ -142,7 +143,7 @@ def train(
 @app.command(rich_help_panel=STAGES)
 def evaluate(
     images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split,
-    runs: Annotated[Path, _folder("Holds a folder for each trained system.")],
+    runs: Runs,
     results: Annotated[Path, _folder("Scores, pictures and generated images.")],
     metrics: Annotated[
         Path | None, typer.Option(help="Where the mean scores go as well, as JSON.", metavar="FILE")
@@ -159,6 +160,29 @@ def evaluate(
     settings = _settings(params, "evaluate", stage.EvaluateSettings)
     folders = stage.Folders(images, keypoints, posemaps, split, runs)
     stage.run(folders=folders, results=results, settings=settings, metrics=metrics, system=system)
+
+
+@app.command(rich_help_panel=STAGES)
+def report(
+    images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split, runs: Runs,
+    results: Annotated[Path, _folder("Scores and generated images, as evaluate wrote them.")],
+    metrics: Annotated[Path, typer.Option(help="The mean scores, as evaluate wrote them.", metavar="FILE")],
+    checks: Annotated[
+        list[Path], _folder("The report of a stage that checks data. May be given several times, in the page's order.")
+    ],
+    published: Annotated[Path, typer.Option(help="The paper's own Table 1, as a CSV, to stand beside.", metavar="FILE")],
+    report: Annotated[Path, _folder("The page: report.html.")],
+    params: Params = PARAMS,
+) -> None:  # fmt: skip
+    """Show a run on one page: scores, pictures, curves, checks, costs."""
+    from repose.compare.gates import GatesSettings
+    from repose.stages import report as stage
+
+    stage.run(
+        folders=stage.Folders(images, keypoints, posemaps, split, runs, results, tuple(checks)),
+        metrics=metrics, published=published, report=report,
+        settings=_settings(params, "report", stage.ReportSettings), gates=_settings(params, "gates", GatesSettings),
+    )  # fmt: skip
 
 
 @app.command(rich_help_panel=TABLE1)

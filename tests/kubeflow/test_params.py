@@ -65,6 +65,12 @@ def test_the_comments_of_our_own_params() -> None:
     said = {key: ours.comment(f"train.{key}") for key, _ in ours.leaves("train")}
     assert all(said.values())
     assert ours.comment("download.origins").endswith("(NAME of an environment variable)")
+    line = ours.comment("gates.metrics.garment-de")
+    assert line.startswith("of 13.2")
+    assert [ours.comment(f"gates.metrics.garment-de.{key}") for key in ("better", "relative")] == [
+        line,
+        line,
+    ]  # in braces
 
 
 def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:

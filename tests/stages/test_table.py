@@ -14,11 +14,12 @@ from repose.data.images import encode_png
 from repose.data.records import read_table, write_json, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.errors import ReposeError
+from repose.published import PUBLISHED, read_published
 from repose.results import EXAMPLES
 from repose.settings import block
 from repose.sheet import Cell, Group
 from repose.stages import table
-from repose.stages.table import NOT_TRAINED, PUBLISHED, TableSettings, read_published
+from repose.stages.table import NOT_TRAINED, TableSettings
 
 ROOT = Path(__file__).parents[2]
 PRINTED = ROOT / "table1" / "published.csv"
@@ -282,7 +283,7 @@ def test_without_a_published_table_ours_stands_alone(results: Path, tmp_path: Pa
 
 
 def test_the_published_file_is_the_papers_table() -> None:
-    printed = read_published(PRINTED, settings()).set_index(["data set", "system"])[["ssim", "is"]]
+    printed = read_published(PRINTED).set_index(["data set", "system"])[["ssim", "is"]]
     page = (ROOT / "docs" / "paper.md").read_text().split("## Table 1\n")[1]
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")

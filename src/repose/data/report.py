@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from repose.data.expectations import Check, Outcome
 from repose.data.records import write_json
 from repose.files import write_text
+
+if TYPE_CHECKING:
+    import jinja2
 
 RECORD, PAGE = "validation.json", "validation.html"
 BARS = 24  # of one distribution, on the page; the JSON has all
@@ -97,16 +100,7 @@ def _record(title: str, outcome: Outcome, facts: Facts) -> dict[str, Any]:
 
 
 def _page(title: str, outcome: Outcome, facts: Facts) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("repose.data"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return template("repose.data", "report.html.jinja").render(
         title=title,
         passed=outcome.passed,
         failed=outcome.failed("critical"),
@@ -115,6 +109,20 @@ def _page(title: str, outcome: Outcome, facts: Facts) -> str:
         facts=facts,
         bars=BARS,
     )
+
+
+def template(package: str, name: str) -> "jinja2.Template":
+    """A template of a package of ours, which may include the style of these pages: `style.css`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(part) for part in dict.fromkeys((package, "repose.data"))]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _gravity(check: Check) -> int:

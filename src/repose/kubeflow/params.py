@@ -268,14 +268,20 @@ def _is_shared(block: Any) -> bool:
     return any(_is_shared(child) for child in children)
 
 
-def _comments(block: Any, above: str) -> Iterator[tuple[str, str]]:
-    """The comment of each key: at the end of its line, going on in lines that hold nothing but a comment."""
+def _comments(block: Any, above: str, shared: str = "") -> Iterator[tuple[str, str]]:
+    """The comment of each key: at the end of its line, going on in lines that hold nothing but a comment.
+
+    What stands in braces shares its line's comment, which is then `shared`.
+    """
     if not isinstance(block, Mapping):
         return
     for key, value in block.items():
         path = f"{above}.{key}" if above else str(key)
-        tokens = block.ca.items.get(key) if hasattr(block, "ca") else None
+        tokens, said = block.ca.items.get(key) if hasattr(block, "ca") else None, shared
         if tokens and tokens[2] is not None:
             lines = tokens[2].value.partition("\n\n")[0].splitlines()
-            yield path, " ".join(line.strip().lstrip("#").strip() for line in lines).strip()
-        yield from _comments(value, path)
+            said = " ".join(line.strip().lstrip("#").strip() for line in lines).strip()
+        if said:
+            yield path, said
+        in_braces = hasattr(value, "fa") and value.fa.flow_style()
+        yield from _comments(value, path, said if in_braces else "")

@@ -32,6 +32,7 @@ from repose.files import whole_folder, write_bytes, write_text
 from repose.gains import Gain, gains_by_hidden
 from repose.metrics.bootstrap import Interval, interval, means, resampled_means
 from repose.pictures import grid
+from repose.published import PUBLISHED, read_published
 from repose.results import (
     BASELINES,
     COPY,
@@ -49,7 +50,6 @@ from repose.settings import nearest
 from repose.sheet import Cell, Group, draw_sheet
 from repose.terminal import say
 
-PUBLISHED = ("system", "name", "data set", "ssim", "is", "split", "protocol")
 NOT_TRAINED = "not trained"
 NOT_SCORED = "not trained, or not scored"
 NOT_KNOWN = "not known what the sources hide"
@@ -141,7 +141,7 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
     Raises:
         ReposeError: results are missing, damaged, without garment-de or not of the same pairs, or the disk is full.
     """
-    printed = pd.DataFrame(columns=PUBLISHED) if published is None else read_published(published, settings)
+    printed = pd.DataFrame(columns=PUBLISHED) if published is None else _printed(published, settings)
     comparisons = [_compare(results, data, settings) for data in settings.data_sets]
     with whole_folder(table) as folder:
         records = [r for c in comparisons for r in _records(c, printed, settings)]
@@ -158,22 +158,9 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
     say(f"What the systems make: {', '.join(str(table / f'figure-{data}.png') for data in settings.data_sets)}")
 
 
-def read_published(path: Path, settings: TableSettings) -> pd.DataFrame:
-    """The paper's own table: a row for each system and data set, with the columns PUBLISHED.
-
-    Raises:
-        ReposeError: it is missing or damaged, tells two things of one place, or lacks a data set of the settings.
-    """
-    table = read_table(path, PUBLISHED)
-    try:
-        table = table.astype({"ssim": float, "is": float})
-    except ValueError as error:
-        raise ReposeError(f"{path}: ssim and is should be numbers ({error}).") from None
-    twice = table[table.duplicated(["system", "data set"])]
-    if len(twice):
-        raise ReposeError(
-            f"{path} has two rows of {twice.iloc[0]['system']} on {twice.iloc[0]['data set']}. Leave one out."
-        )
+def _printed(path: Path, settings: TableSettings) -> pd.DataFrame:
+    """The paper's own table, which should have the data sets of the settings."""
+    table = read_published(path)
     known = list(table["data set"].unique())
     for data, beside in settings.data_sets.items():
         if beside not in known:

@@ -1,0 +1,83 @@
+"""What the other stages say of a run: how its systems were trained, and what was checked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from repose.curves import charts
+from repose.data.records import read_json
+from repose.data.report import RECORD
+from repose.errors import ReposeError
+
+_OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
+_OF_CHECKS = ("title", "passed", "counts", "checks", "rejected")
+
+
+class Training(NamedTuple):
+    """How a system was trained."""
+
+    system: str
+    record: dict[str, Any]  # run.json
+    model_bytes: int  # of model.safetensors
+    curves: list[str]  # SVG, one for each term of the loss
+
+
+class Checked(NamedTuple):
+    """What a stage checked."""
+
+    stage: str
+    record: dict[str, Any]  # validation.json
+
+    def failed(self, severity: str) -> list[dict[str, Any]]:
+        """The checks of that severity (critical, warning) that do not hold."""
+        return [check for check in self.record["checks"] if check["severity"] == severity and not check["passed"]]
+
+    @property
+    def held(self) -> int:
+        """How many checks hold."""
+        return sum(bool(check["passed"]) for check in self.record["checks"])
+
+
+def read_training(run: Path) -> Training:
+    """What a run's folder says of it.
+
+    Raises:
+        ReposeError: a file is missing, damaged, or of an earlier version.
+    """
+    record = read_json(run / "run.json")
+    _check_keys(record, _OF_TRAINING, run / "run.json", f"Train {run.name} again.")
+    history, model = run / "history.csv", run / "model.safetensors"
+    try:
+        size, text = model.stat().st_size, history.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ReposeError(f"There is no {error.filename}. Run `dvc repro train@{run.name}`, or `dvc pull`.") from None
+    try:
+        return Training(run.name, record, size, charts(text))
+    except ValueError as error:
+        raise ReposeError(
+            f"{history} is damaged ({error}). Restore it (`dvc checkout`) or train {run.name} again."
+        ) from None
+
+
+def read_checks(folder: Path, parts: Sequence[str]) -> list[Checked]:
+    """The record in a stage's report, or, where the stage runs once for each part of the photos, those of all parts.
+
+    Raises:
+        ReposeError: one is missing, damaged, or of an earlier version.
+    """
+    whole = (folder / RECORD).exists()
+    files = (
+        {folder.name: folder / RECORD} if whole else {f"{folder.name} {part}": folder / part / RECORD for part in parts}
+    )
+    found = []
+    for stage, file in files.items():
+        record = read_json(file)
+        _check_keys(record, _OF_CHECKS, file, f"Run `dvc repro {folder.name}` again.")
+        found.append(Checked(stage, record))
+    return found
+
+
+def _check_keys(record: Any, wanted: Sequence[str], path: Path, advice: str) -> None:
+    missing = [name for name in wanted if not isinstance(record, dict) or name not in record]
+    if missing:
+        raise ReposeError(f"{path} lacks {', '.join(missing)}: another version of repose wrote it. {advice}")

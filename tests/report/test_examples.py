@@ -1,0 +1,41 @@
+"""Which pairs a page shows."""
+
+import numpy as np
+import pytest
+
+from repose.report.examples import Better, drawn, extremes, spread
+
+
+@pytest.mark.parametrize(
+    ("pairs", "most", "expected"), [(18, 6, [0, 3, 7, 10, 14, 17]), (3, 6, [0, 1, 2]), (5, 1, [0]), (1, 1, [0])]
+)
+def test_spread(pairs: int, most: int, expected: list[int]) -> None:
+    assert spread(pairs, most) == expected
+
+
+def test_drawn_are_others_each_once_in_order_and_as_the_seed_says() -> None:
+    found = drawn(100, 10, 3, without=[0, 50])
+    assert found == sorted(set(found))
+    assert len(found) == 10
+    assert not {0, 50} & set(found)
+    assert drawn(100, 10, 3, [0, 50]) == found
+    assert drawn(100, 10, 4, [0, 50]) != found
+    assert {place for seed in range(200) for place in drawn(8, 1, seed, [7])} == set(range(7))
+
+
+def test_no_more_are_drawn_than_there_are() -> None:
+    assert drawn(4, 6, 0, without=[0, 3]) == [1, 2]
+    assert drawn(2, 6, 0, without=[0, 1]) == []
+
+
+@pytest.mark.parametrize(
+    ("better", "best", "worst"), [("higher", [1, 3], [4, 0]), ("lower", [4, 0], [1, 3])]
+)  # fmt: skip
+def test_extremes(better: Better, best: list[int], worst: list[int]) -> None:
+    assert extremes(np.array([0.2, 0.9, np.nan, 0.5, -1.0]), better, 2) == (best, worst)
+
+
+def test_of_equal_scores_the_earlier_pair_comes_first_and_no_pair_is_both() -> None:
+    assert extremes(np.array([1.0, 1.0, 1.0]), "higher", 2) == ([0, 1], [2])
+    assert extremes(np.array([np.nan, 3.0]), "lower", 2) == ([1], [])
+    assert extremes(np.array([np.nan]), "lower", 2) == ([], [])

@@ -1,0 +1,534 @@
+"""report on a made-up run over the tiny data: what the page says is what the files say, and nothing comes from elsewhere."""
+
+import base64
+import errno
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_run import BY_PAIR, ROWS, WHOLE, made_image, made_run, reported
+from PIL import Image
+from tiny import SYSTEMS, Data, files_in, settings
+
+import browser
+from repose import files
+from repose.data.photos import Photos
+from repose.data.posemaps import PALETTE
+from repose.data.records import read_json, write_json
+from repose.errors import ReposeError
+from repose.stages.report import ReportSettings
+
+VOID = {"meta", "br", "use", "image", "polyline"}
+
+
+class Element:
+    """A part of a page."""
+
+    def __init__(self, tag: str, has: dict[str, str | None], above: "Element | None") -> None:
+        self.tag, self.has, self.above = tag, has, above
+        self.children: list[Element | str] = []
+
+    def all(self, tag: str, **has: str) -> list["Element"]:
+        """Everything below it with that tag and those attributes, in the page's order."""
+        found = []
+        for child in self.children:
+            if isinstance(child, Element):
+                fits = child.tag == tag and all(child.has.get(key) == value for key, value in has.items())
+                found += [*([child] if fits else []), *child.all(tag, **has)]
+        return found
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(c if isinstance(c, str) else f" {c.text} " for c in self.children).split())
+
+
+class Parser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = self.here = Element("", {}, None)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, dict(attrs), self.here)
+        self.here.children.append(element)
+        if tag not in VOID:
+            self.here = element
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.here.children.append(Element(tag, dict(attrs), self.here))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.here.tag == tag, f"</{tag}> closes <{self.here.tag}>"
+        assert self.here.above is not None
+        self.here = self.here.above
+
+    def handle_data(self, data: str) -> None:
+        self.here.children.append(data)
+
+
+def parsed(text: str) -> Element:
+    parser = Parser()
+    parser.feed(text)
+    assert parser.here is parser.root, f"<{parser.here.tag}> is not closed"
+    return parser.root
+
+
+@pytest.fixture(scope="module")
+def run(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_run(data, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def text(data: Data, run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return reported(data, run, tmp_path_factory.mktemp("report") / "run")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Element:
+    return parsed(text)
+
+
+@pytest.fixture(scope="module")
+def pairs(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "results" / "pairs.csv")
+
+
+def section(page: Element, name: str) -> Element:
+    return page.all("section", id=name)[0]
+
+
+def rows_of(table: Element) -> dict[str, list[Element]]:
+    """The cells of each row, by its name."""
+    rows = table.all("tbody")[0].all("tr")
+    return {row.all("th", scope="row")[0].text: row.all("td") for row in rows}
+
+
+def heads(table: Element) -> list[str]:
+    return [head.text for head in table.all("thead")[0].all("th", scope="col")]
+
+
+def is_best(cell: Element) -> bool:
+    return bool(cell.all("b"))
+
+
+def number_of(cell: Element) -> str:
+    return cell.text.split()[0]
+
+
+# Scores
+
+
+def test_the_protocol_stands_above_the_scores(page: Element, pairs: pd.DataFrame) -> None:
+    facts = {
+        card.all("dt")[0].text: card.all("dd")[0].text
+        for card in section(page, "scores").all("div", **{"class": "card"})
+    }
+    assert facts == {"split": "pg2-like", "pairs": "18", "size": "64x56", "crop": "16, 0, 240, 256"}
+
+
+def test_every_metric_of_the_file_is_a_column_with_its_direction(page: Element) -> None:
+    found = heads(section(page, "scores").all("table")[0])
+    assert found == [
+        "row", "ssim/pg2 higher is better", "garment-de lower is better",
+        "sharpness which way is better is not known", "fid/figure which way is better is not known",
+    ]  # fmt: skip
+
+
+def test_the_scores_are_the_means_and_the_best_is_marked(page: Element, run: Path) -> None:
+    scores, rows = read_json(run / "metrics.json")["scores"], rows_of(section(page, "scores").all("table")[0])
+    assert list(rows) == list(ROWS)
+    best = {"ssim/pg2": max(ROWS, key=lambda r: scores[r]["ssim/pg2"]),
+            "garment-de": min(ROWS, key=lambda r: scores[r]["garment-de"])}  # fmt: skip
+    for row, cells in rows.items():
+        for metric, cell in zip((*BY_PAIR, WHOLE), cells, strict=True):
+            digits = 2 if metric in ("garment-de", WHOLE) else 3
+            assert number_of(cell) == f"{scores[row][metric]:.{digits}f}"
+            assert is_best(cell) == (best.get(metric) == row)
+
+
+def test_a_mean_over_pairs_has_its_interval_and_one_of_fewer_pairs_says_so(page: Element) -> None:
+    cells = rows_of(section(page, "scores").all("table")[0])["attend"]
+    numbers = [float(word) for word in re.findall(r"-?[\d.]+", cells[0].text)]
+    mean, low, high = numbers
+    assert low < mean < high
+    assert cells[1].text.endswith(", of 17 pairs")
+    assert cells[3].text == "44.00"
+
+
+def test_what_no_gate_knows_is_said(page: Element) -> None:
+    said = section(page, "scores").text
+    assert "Without a gate in params.yaml ( gates.metrics ), so that nothing is marked: sharpness, fid/figure." in said
+    assert "Of all images together, and so without an interval: fid/figure." in said
+
+
+def test_the_published_numbers_are_a_table_of_their_own(page: Element) -> None:
+    table = section(page, "scores").all("table")[1]
+    rows = rows_of(table)
+    assert [cell.text for cell in rows["(G + D_I + D_P)-M paper-m, in this run"]] == [
+        "0.789",
+        "3.006",
+        "0.344",
+        "3.291",
+    ]
+    assert "pix2pix pix2pix" in rows
+    assert len(rows) == 9
+    said = section(page, "scores").text
+    assert "These are of other photos, another split and protocols that the paper does not name" in said
+    assert "Market-1501, split of PG2 (no list was published), protocol not named" in said
+
+
+# Pictures
+
+
+def image(page: Element, place: Element) -> np.ndarray:
+    """The pixels that stand in a place of a figure."""
+    (used,) = place.all("use")
+    (stored,) = page.all("image", id=str(used.has["href"])[1:])
+    content = base64.b64decode(str(stored.has["href"]).split(",", 1)[1])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+
+
+def figures(part: Element) -> list[Element]:
+    return part.all("table", **{"class": "figure"})
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and bool(np.abs(a - b.astype(int)).mean() < 4)
+
+
+def test_a_row_shows_sources_pose_target_and_what_each_system_made(
+    page: Element, data: Data, pairs: pd.DataFrame
+) -> None:
+    photos = Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
+    first, figure = pairs.iloc[0], figures(section(page, "pictures"))[0]
+    assert heads(figure)[-4:] == ["target pose", "target", *SYSTEMS]
+    places = figure.all("tbody")[0].all("td")
+    source, target = photos.load([first["from"]]), photos.load([first["to"]])
+    assert close(image(page, places[0]), source.pixels[0])
+    pose, real, *made = places[-4:]
+    np.testing.assert_array_equal(image(page, pose), PALETTE[target.maps[0]])
+    assert close(image(page, real), target.pixels[0])
+    assert all(close(image(page, place), made_image(number, 0)) for number, place in enumerate(made))
+
+
+def test_spread_and_drawn_pairs_are_others_and_the_draw_follows_its_seed(
+    data: Data, run: Path, tmp_path: Path, page: Element
+) -> None:
+    def shown(page: Element) -> list[list[int]]:
+        made = [figure.all("svg", **{"aria-label": "Made by attend"}) for figure in figures(section(page, "pictures"))]
+        return [[round(image(page, svg)[..., 1].mean() / 10) for svg in figure] for figure in made]
+
+    spread, drawn = shown(page)
+    assert spread == [0, 3, 7, 10, 14, 17]
+    assert len(drawn) == 6
+    assert not set(spread) & set(drawn)
+    other = shown(parsed(reported(data, run, tmp_path / "other", seed=1)))
+    assert other[0] == spread
+    assert other[1] != drawn
+
+
+def test_a_row_says_view_change_item_and_what_is_hidden(page: Element, pairs: pd.DataFrame) -> None:
+    said = figures(section(page, "pictures"))[0].all("th", scope="rowgroup")[0].text
+    views = [re.search(r"_\d([a-z]+)\.jpg", pairs.iloc[0][end])[1] for end in ("from", "to")]  # type: ignore[index]
+    assert said.startswith(f"{views[0]} to {views[1]} ")
+    assert said.endswith(f"/01, of which the first source hides {100 * pairs.iloc[0]['hidden']:.0f} %")
+
+
+def test_best_and_worst_are_those_of_the_table_with_their_scores(page: Element, pairs: pd.DataFrame) -> None:
+    parts = section(page, "extremes").all("div", **{"class": "card panel"})
+    assert [(part.has["data-metric"], part.has["data-system"]) for part in parts] == [
+        (metric, system) for metric in ("ssim/pg2", "garment-de") for system in SYSTEMS
+    ]
+    for part in parts:
+        metric, system = str(part.has["data-metric"]), str(part.has["data-system"])
+        own = pairs.loc[pairs["system"] == system, metric].reset_index(drop=True).dropna().sort_values()
+        lowest, highest = list(own[:3]), list(own[::-1][:3])
+        expected = (highest, lowest) if metric == "ssim/pg2" else (lowest, highest)
+        digits = 3 if metric == "ssim/pg2" else 2
+        for figure, values in zip(figures(part), expected, strict=True):
+            below = [row.all("td")[-2 + SYSTEMS.index(system)].text.split()[-1] for row in figure.all("tbody")]
+            assert below == [f"{value:.{digits}f}" for value in values]
+
+
+def test_an_image_lies_in_the_page_once(page: Element) -> None:
+    stored = page.all("image")
+    assert len({one.has["href"] for one in stored}) == len(stored)
+    used = [one.has["href"] for one in page.all("use")]
+    assert {f"#{one.has['id']}" for one in stored} == set(used)
+    assert len(used) > 2 * len(stored)
+
+
+# Kinds of pairs
+
+
+def test_kinds_of_pairs_have_their_number_and_their_means(page: Element, pairs: pd.DataFrame) -> None:
+    parts = section(page, "kinds").all("div", **{"data-metric": "garment-de"})
+    by_view, by_sources, by_hidden = parts[0].all("table")
+    whole = pairs.groupby(["from", "to"], sort=False)["sources"].transform("max")
+    for sources, cells in rows_of(by_sources).items():
+        of = pairs[whole == int(sources)]
+        assert cells[0].text == str(len(of) // len(ROWS))
+        means = of.groupby("system", sort=False)["garment-de"].mean()
+        assert [cell.text for cell in cells[1:]] == [f"{mean:.2f}" for mean in means]
+        assert [is_best(cell) for cell in cells[1:]] == [mean == means.min() for mean in means]
+    for table in (by_view, by_sources, by_hidden):
+        assert sum(int(cells[0].text) for cells in rows_of(table).values()) == 18
+    own = pairs[pairs["system"] == "attend"]
+    low = own[own["hidden"].between(0.1, 0.5, inclusive="left")]
+    cells = rows_of(by_hidden)["0.1 to 0.5"]
+    assert (cells[0].text, cells[5].text) == (str(len(low)), f"{low['garment-de'].mean():.2f}")
+    assert "front to back" in rows_of(by_view)
+
+
+def test_what_is_hidden_and_not_known_is_a_kind_of_its_own(data: Data, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "results" / "pairs.csv"
+    table = pd.read_csv(path)
+    table.loc[table["from"] == table["from"][0], "hidden"] = np.nan
+    table.to_csv(path, index=False)
+    unknown = int((table["hidden"].isna() & (table["system"] == "attend")).sum())
+    page = parsed(reported(data, tmp_path / "run", tmp_path / "report"))
+    rows = rows_of(section(page, "kinds").all("table")[2])
+    assert rows["not known"][0].text == str(unknown)
+    assert f"It is known of {18 - unknown} of the 18 pairs" in section(page, "kinds").text
+
+
+# Training, checks, costs
+
+
+def test_each_term_of_each_system_has_a_curve(page: Element) -> None:
+    curves = section(page, "curves").all("svg")
+    assert [curve.has["aria-label"] for curve in curves] == [
+        "l1: 0.2 to 0.5, last 0.2", "copied: 0.1 to 0.25, last 0.1",
+    ] * 2  # fmt: skip
+
+
+def test_the_checks_are_those_of_every_stage_and_part(page: Element, run: Path) -> None:
+    cards = section(page, "checks").all("div", **{"class": "card panel"})
+    assert [card.all("h3")[0].text.split(":")[0] for card in cards] == [
+        "validate",
+        "keypoints 0",
+        "keypoints 1",
+        "split",
+    ]
+    record = read_json(run / "reports" / "validate" / "validation.json")
+    assert f"{len(record['checks'])} of {len(record['checks'])} checks hold." in cards[0].text
+    assert "photos in the source 32" in cards[0].text
+    assert "✓ passed" in cards[0].text
+
+
+def test_a_check_that_does_not_hold_is_told(data: Data, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "reports" / "split" / "validation.json"
+    record = read_json(path)
+    record["checks"][0] |= {"passed": False, "severity": "warning", "observed": "<b>7</b> do not"}
+    write_json(path, record | {"rejected": {"too small": 1234}})
+    card = section(parsed(reported(data, tmp_path / "run", tmp_path / "report")), "checks").all(
+        "div", **{"class": "card panel"}
+    )[3]
+    assert "! 1 warning" in card.text
+    assert "Found: <b>7</b> do not." in card.text
+    assert "Set aside: too small 1,234." in card.text
+
+
+def test_costs_are_what_is_recorded_and_the_rest_is_said_to_be_measured_elsewhere(page: Element) -> None:
+    cells = [cell.text for cell in rows_of(section(page, "costs").all("table")[0])["attend"]]
+    assert cells == ["1,200", "4,800", "generator 123,456 judge 789", "2.5", "cpu, fp32, 1 process", "left out", "0"]
+    said = section(page, "costs").text
+    assert "Time, memory and images per second are not recorded" in said
+    for module in re.findall(r"python -m (benchmarks\.\w+)", said):
+        assert (Path(__file__).parents[2] / f"{module.replace('.', '/')}.py").exists()
+
+
+# One file, for everybody
+
+
+def test_nothing_comes_from_elsewhere(text: str, page: Element) -> None:
+    assert "://" not in text
+    assert not re.search(r"@import|url\(", text)
+    for tag in ("a", "use", "image", "link", "img", "script", "iframe"):
+        for one in page.all(tag):
+            assert "src" not in one.has
+            assert str(one.has.get("href", "#")).startswith(("#", "data:image/"))
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert str(policy.has["content"]).startswith("default-src 'none'; img-src data:;")
+
+
+def test_those_who_do_not_see_are_told(page: Element) -> None:
+    assert page.all("html")[0].has["lang"] == "en"
+    for svg in page.all("svg"):
+        assert svg.has.get("aria-hidden") == "true" or (svg.has["role"], bool(svg.has["aria-label"])) == ("img", True)
+    for head in page.all("th"):
+        assert head.has["scope"] in ("col", "row", "colgroup", "rowgroup")
+    for table in page.all("table"):
+        assert table.all("caption") or (table.above is not None and table.above.has["aria-label"])
+    ids = {one.has["id"] for tag in ("section", "image") for one in page.all(tag)}
+    assert all(str(link.has["href"])[1:] in ids for link in page.all("a"))
+
+
+def test_same_inputs_give_the_same_bytes(data: Data, run: Path, tmp_path: Path, text: str) -> None:
+    assert reported(data, run, tmp_path / "again") == text
+
+
+def test_a_metric_that_no_gate_knows_has_no_best_pairs(data: Data, run: Path, tmp_path: Path) -> None:
+    other = {"metrics": {"other": {"better": "higher", "tolerance": 0}}, "limits": {}}
+    page = parsed(reported(data, run, tmp_path / "report", gates=other))
+    assert "No metric of single pairs has a gate in params.yaml" in section(page, "extremes").text
+    assert not any(is_best(cell) for row in rows_of(section(page, "scores").all("table")[0]).values() for cell in row)
+
+
+# What cannot be shown
+
+
+@pytest.fixture
+def before(run: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the run, and an earlier report."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("earlier")
+    return Path(shutil.copytree(run, tmp_path / "run")), tmp_path / "report"
+
+
+def fails(data: Data, before: tuple[Path, Path], message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        reported(data, *before)
+    assert files_in(before[1]) == {"report.html": b"earlier"}
+
+
+def _without(key: str) -> Callable[[Path], None]:
+    return lambda path: write_json(path, {name: value for name, value in read_json(path).items() if name != key})
+
+
+def _replaced(old: str, new: str) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return edit
+
+
+def _with(**values: Any) -> Callable[[Path], None]:
+    return lambda path: pd.read_csv(path).assign(**values).to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("metrics.json", Path.unlink, r"There is no .*metrics\.json"),
+        ("metrics.json", _without("protocol"), "have no block 'protocol'"),
+        ("metrics.json", lambda p: write_json(p, {"protocol": {}, "scores": {}}), r"metrics\.json has no scores"),
+        ("metrics.json", _replaced('"attend"', '"tend"'), "has no pairs of tend, of which .* they are not of one run"),
+        ("results/pairs.csv", _replaced("attend,fashion", "attend,fashions"), "has other pairs of attend"),
+        ("results/pairs.csv", _replaced("system,from", "systems,from"), r"lacks the column\(s\) system"),
+        ("results/pairs.csv", _with(sharpness="x"), "is damaged .* in sharpness"),
+        ("results/pairs.csv", _with(sources=1.5), "a number in sources is none"),
+        ("results/pairs.csv", _with(hidden=1.5), "from 0 to 1"),
+        ("results/pairs.csv", _replaced(".jpg", ".jpeg"), "names 7 photo.* that .*items.csv does not"),
+        ("results/generated/attend/generated.csv", _replaced("--", "-"), r"attend lacks the image of 18 pair\(s\), such as"),
+        ("runs/attend/run.json", _without("images"), r"run\.json lacks images: another version .* Train attend again"),
+        ("runs/attend/model.safetensors", Path.unlink, r"There is no .*model\.safetensors\. Run `dvc repro train@attend`"),
+        ("runs/attend/history.csv", Path.unlink, r"There is no .*history\.csv\. Run `dvc repro train@attend`"),
+        ("runs/attend/history.csv", _replaced("0.25", "much"), r"history\.csv is damaged .* train attend again"),
+        ("reports/keypoints/1/validation.json", Path.unlink, r"There is no .*keypoints/1/validation\.json"),
+        ("reports/split/validation.json", _without("counts"), r"lacks counts: another version .*Run `dvc repro split` again"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_or_damaged_is_named(
+    data: Data, before: tuple[Path, Path], name: str, edit: Callable[[Path], Any], message: str
+) -> None:
+    edit(before[0] / name)
+    fails(data, before, message)
+
+
+def test_a_full_disk_leaves_the_earlier_page(
+    data: Data, before: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "_flush_to_disk", full)
+    fails(data, before, "No space left on the disk while writing")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pairs", 0, "pairs should be at least 1, not 0"), ("extremes", 0, "extremes should be at least 1, not 0"),
+        ("seed", -1, "seed should be at least 0, not -1"), ("jpeg_quality", 96, "jpeg_quality should be from 1 to 95, not 96"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit(name: str, value: int, message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        settings("report", ReportSettings, **{name: value})
+
+
+# In a browser
+
+in_browser = pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium here")
+
+
+@pytest.fixture(scope="module")
+def file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@in_browser
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+def test_a_browser_asks_for_nothing_complains_of_nothing_and_fits_the_window(
+    file: Path, tmp_path: Path, width: int, dark: bool
+) -> None:
+    with browser.opened(file, tmp_path / "profile", width=width, height=800, dark=dark) as shown:
+        assert shown.value("document.documentElement.scrollWidth") <= width
+        ground = shown.value("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(20, 21, 23)" if dark else "rgb(246, 246, 244)")
+        unseen = (
+            "[...document.querySelectorAll('.photo')].filter(p => p.checkVisibility() && !p.getBBox().width).length"
+        )
+        assert shown.value(unseen) == 0
+        visible = (
+            "[...document.querySelectorAll('#extremes [data-part]')].filter(p => !p.hidden)"
+            ".map(p => p.dataset.metric + ' ' + p.dataset.system)"
+        )
+        assert shown.value(visible) == ["ssim/pg2 paper-m"]
+        for name, value in (("metric", "garment-de"), ("system", "attend")):
+            shown.value(
+                f"{{const s = document.querySelector('#extremes select[name={name}]'); s.value = '{value}'; "
+                "s.dispatchEvent(new Event('change'))}"
+            )
+        assert shown.value(visible) == ["garment-de attend"]
+        assert shown.requests == [file.as_uri()]
+        assert shown.complaints == []
+
+
+@in_browser
+def test_without_scripts_everything_is_there(file: Path, tmp_path: Path) -> None:
+    with browser.opened(file, tmp_path / "profile", width=800, height=800, scripts=False) as shown:
+        text = shown.dom()
+    assert not re.search(r"<div[^>]*data-part[^>]* hidden", text)
+    assert 'class="choices" hidden' in text
+    assert text.count("data-part") > 6
+
+
+@in_browser
+def test_the_browser_would_tell_of_a_request_and_of_an_error(file: Path, tmp_path: Path) -> None:
+    """What the tests above look for can be seen; and the page's own policy keeps a request from leaving."""
+    planted = tmp_path / "planted.html"
+    script = "<script>new Image().src = 'http://127.0.0.1:9/x.png'; console.error('planted')</script>"
+    planted.write_text(file.read_text("utf-8").replace("</body>", f"{script}</body>"), "utf-8")
+    with browser.opened(planted, tmp_path / "profile", width=800, height=800) as shown:
+        said = " ".join(shown.complaints)
+        assert "planted" in said
+        assert "Content Security Policy" in said
+    open_to_all = planted.read_text("utf-8").replace("default-src 'none'; img-src data:;", "")
+    planted.write_text(open_to_all, "utf-8")
+    with browser.opened(planted, tmp_path / "profile-2", width=800, height=800) as shown:
+        assert "http://127.0.0.1:9/x.png" in shown.requests
