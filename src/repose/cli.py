@@ -235,6 +235,13 @@ Checkpoint = Annotated[
         "FILE", WITH, "--checkpoint", "-c",
     ),
 ]  # fmt: skip
+Model = Annotated[
+    str,
+    _option(
+        "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag; NAME alone: its highest version.",
+        "NAME@VERSION", WITH, "--model", "-m",
+    ),
+]  # fmt: skip
 OnDevice = Annotated[Device, typer.Option(help="auto: cuda where there is one.", rich_help_panel=WITH)]
 Threads = Annotated[
     int,
@@ -247,7 +254,7 @@ Threads = Annotated[
 @app.command(rich_help_panel=USE, no_args_is_help=True)
 def generate(
     out: Out, photos: PhotosOfGarment = None, pose: TargetPose = "", picture: Picture = None, jobs: Jobs = None,
-    keypoints: KeypointFiles = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None,
+    keypoints: KeypointFiles = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None, model: Model = "",
     device: OnDevice = Device.AUTO, threads: Threads = 2,
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, from photos and a trained system.
@@ -257,13 +264,18 @@ def generate(
     repose generate front.jpg --pose pose.json --keypoints openpose/ -o new.png
 
     repose generate --jobs jobs.csv --keypoints openpose/ -o images/
+
+    repose generate front.jpg --pose pose.json --keypoints openpose/ --model attend@v1.0.0 -o new.png
     """
     from repose import jobs as work
     from repose.data.known_poses import KnownPoses
     from repose.devices import set_up
+    from repose.registry import model_file
     from repose.reposer import Reposer
 
     size = _pose_size(pose_size)
+    if checkpoint and model:
+        raise ReposeError("Name the trained system with --checkpoint or with --model, not with both.")
     if jobs is None:
         if not photos or not pose:
             raise ReposeError(
@@ -276,7 +288,7 @@ def generate(
         listed = work.read_jobs(jobs, out)
     work.check_outputs(listed, [picture] if picture else [])
     chosen = set_up(device, threads, seed=0)
-    reposer = Reposer.load(checkpoint or _trained(USED), chosen)
+    reposer = Reposer.load(model_file(model) if model else checkpoint or _trained(USED), chosen)
     file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size)
     if jobs is None:
         work.make_one(listed[0], file_reposer, picture)
