@@ -63,7 +63,7 @@ def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(project: Proj
     assert "Stage 'gates' is cached - skipping run" in project.dvc("repro")
     card = (project.folder / "reports" / "card" / "attend" / "card.md").read_text()
     assert "Rendered by repose; Apache-2.0" in card
-    assert "Gates: no regression in 10 scores, beside nothing." in card
+    assert "Gates: no regression in 2 scores, beside nothing." in card
 
 
 @pytest.mark.slow
