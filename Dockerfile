@@ -30,6 +30,7 @@ FROM packages AS project
 WORKDIR /app
 COPY LICENSE README.md pyproject.toml dvc.yaml dvc.lock params.yaml .dvcignore ./
 COPY .dvc/config .dvc/config
+COPY baseline baseline
 COPY table1 table1
 COPY src src
 RUN set -eu; \

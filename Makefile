@@ -4,11 +4,13 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations test check metrics-diff compare compile compile-check submit bench lock image test-image test-s3 clean
+.PHONY: demo table1 ablations test check metrics-diff compare pictures baseline compile compile-check submit bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
+	dvc repro evaluate
+	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"; echo
 	dvc repro
-	@echo; cat results/table.md; echo; echo "The picture: results/picture.png; the report: reports/run/report.html"
+	@echo "The report: reports/run/report.html"
 
 # Rows wait in one queue, JOBS at a time, a thread each. There a stage is run without a look at those that it needs (-s), which
 # are there: DVC would find their data in use. What fails is told by the last `dvc repro`, which runs it again.
@@ -40,6 +42,18 @@ metrics-diff: .venv/ready  ## the committed scores beside those of another branc
 
 compare: .venv/ready  ## is one of the committed scores worse than another branch's (BASE, else main)? docs/compare.md
 	repose compare "$${BASE:-main}"
+
+pictures: .venv/ready  ## the demo's picture of another branch (BASE, else main) and of HEAD, where DVC's cache or remote has it
+	@mkdir -p pictures; echo "## Pictures"; echo; \
+	for side in before after; do \
+	  if [ $$side = before ]; then rev="$${BASE:-main}"; else rev=HEAD; fi; \
+	  if dvc get . results/picture.png --rev "$$rev" --force -o pictures/$$side.png >&2; \
+	  then echo "- $$side ($$rev): pictures/$$side.png, in this run's artifact \`pictures\`"; \
+	  else echo "- $$side ($$rev): not to be had, neither from DVC's cache here nor from a remote; the log says why"; fi; \
+	done
+
+baseline:  ## accept the scores of this folder: the stage gates compares later ones with them
+	cp metrics.json results/pairs.csv baseline/
 
 compile: .venv/ready  ## each dvc.yaml to Kubeflow: components/ and pipelines/
 	repose kfp compile dvc.yaml table1/dvc.yaml

@@ -18,6 +18,9 @@ TINY: Mapping[str, Any] = {  # a few steps of small networks
     "train.sample_every": 0,
     "evaluate.threads": 1,
     "evaluate.picture_pairs": 2,
+    "gates.baseline": False,
+    "gates.limits": {},
+    "gates.metrics": {"ssim/pg2": {"better": "higher", "tolerance": 0}},  # the window of win51 does not fit
     "systems.paper-m.steps": 3,
     "systems.paper-m.generator.width": 4,
     "systems.paper-m.discriminators.width": 4,
@@ -35,6 +38,7 @@ class Project:
     def __init__(self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = ()) -> None:
         self.folder = folder
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "baseline", folder / "baseline")
         for name in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / name, folder / name)
         (folder / "table1").mkdir()

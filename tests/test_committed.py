@@ -7,6 +7,11 @@ import pytest
 import yaml
 
 from project import ROOT
+from repose.compare.gates import GatesSettings
+from repose.compare.judge import compare
+from repose.compare.pairs import changes_by_pair
+from repose.compare.record import read_file
+from repose.settings import block, read_params
 
 BASELINES = ("copy source", "mean of sources")
 OUTPUTS = ("data", "reports", "runs", "results")
@@ -28,6 +33,19 @@ def test_the_committed_demo_carries_the_garment() -> None:
     scores = committed()
     assert scores["attend"]["garment-de"] <= 0.7 * scores["paper-m"]["garment-de"]
     assert all(scores["attend"]["garment-de"] < scores[baseline]["garment-de"] for baseline in BASELINES)
+
+
+def test_the_committed_demo_passes_its_gates_beside_the_baseline() -> None:
+    gates = block(read_params(ROOT / "params.yaml"), "gates", GatesSettings, "params.yaml")
+    found = compare(read_file(ROOT / "baseline" / "metrics.json"), read_file(ROOT / "metrics.json"), gates)
+    assert gates.baseline
+    assert found.exit_code == 0, found.headline
+
+
+def test_the_baseline_s_pairs_are_of_its_scores() -> None:
+    gates = block(read_params(ROOT / "params.yaml"), "gates", GatesSettings, "params.yaml")
+    side = (read_file(ROOT / "baseline" / "metrics.json"), ROOT / "baseline" / "pairs.csv")
+    assert all(change.pairs == 160 for change in changes_by_pair(side, side, gates).values())
 
 
 def test_the_committed_lock_is_of_the_committed_params() -> None:

@@ -49,7 +49,23 @@ def test_a_second_repro_runs_no_stage(project: Project) -> None:
 def test_editing_a_system_trains_that_system_only(project: Project) -> None:
     project.set(systems__attend__steps=4)
     ran = [line for line in project.dvc("repro").splitlines() if line.startswith("Running stage")]
-    assert ran == [f"Running stage '{stage}':" for stage in ("train@attend", "evaluate", "report")]
+    stages = ["train@attend", "evaluate", "report", "gates", "card@paper-m", "card@attend"]
+    assert ran == [f"Running stage '{stage}':" for stage in stages]
+
+
+@pytest.mark.slow
+def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(project: Project) -> None:
+    project.set(gates__limits={"attend": {"ssim/pg2": {"least": 0.99}}})
+    output = project.dvc("repro", code=255)
+    assert "Running stage 'evaluate'" not in output  # the gates alone are judged anew
+    assert "is not at least 0.99" in output
+    assert "Running stage 'card@" not in output
+    assert "**beyond its limit**" in (project.folder / "reports" / "gates" / "gates.md").read_text()
+    project.set(gates__limits={})
+    assert "Stage 'gates' is cached - skipping run" in project.dvc("repro")
+    card = (project.folder / "reports" / "card" / "attend" / "card.md").read_text()
+    assert "Rendered by repose; Apache-2.0" in card
+    assert "Gates: no regression in 2 scores, beside nothing." in card
 
 
 @pytest.mark.slow

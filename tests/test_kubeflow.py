@@ -17,7 +17,7 @@ from repose.kubeflow import compiler
 from repose.kubeflow.params import leaves_of
 from repose.kubeflow.project import Project, read_project, read_projects
 
-EIGHT = {"download", "validate", "keypoints", "posemaps", "split", "train", "evaluate", "report"}
+STAGES = {"download", "validate", "keypoints", "posemaps", "split", "train", "evaluate", "report", "gates", "card"}
 TEXT = (ROOT / "pipelines" / "pipeline.yaml").read_text()
 
 
@@ -54,9 +54,9 @@ def test_the_graph_is_that_of_dvc(project: Project) -> None:
 
 
 def test_a_stage_has_one_name_everywhere(project: Project) -> None:
-    assert {path.parent.name for path in (ROOT / "components").glob("*/component.yaml")} == EIGHT
-    assert {stage.group for stage in project.stages} == EIGHT
-    assert {address.partition("@")[0] for address in compiled.read(TEXT).tasks} == EIGHT
+    assert {path.parent.name for path in (ROOT / "components").glob("*/component.yaml")} == STAGES
+    assert {stage.group for stage in project.stages} == STAGES
+    assert {address.partition("@")[0] for address in compiled.read(TEXT).tasks} == STAGES
 
 
 def test_keypoints_and_posemaps_scale_out_over_the_parts_of_the_images(project: Project) -> None:

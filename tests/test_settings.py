@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repose.compare.gates import GatesSettings
 from repose.errors import ReposeError
 from repose.settings import as_dict, block, build, nearest, read_params
+from repose.stages.card import CardSettings
 from repose.stages.download import DownloadSettings
 from repose.stages.evaluate import EvaluateSettings
 from repose.stages.keypoints import KeypointsSettings
@@ -25,6 +27,7 @@ PARAMS = Path(__file__).parents[1] / "params.yaml"
 STAGES: dict[str, type[Any]] = {
     "download": DownloadSettings, "validate": ValidateSettings, "keypoints": KeypointsSettings,
     "posemaps": PosemapsSettings, "split": SplitSettings, "train": TrainSettings, "evaluate": EvaluateSettings,
+    "gates": GatesSettings, "card": CardSettings,
 }  # fmt: skip
 
 
@@ -247,8 +250,8 @@ def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
     assert list(params[stage]) == [field.name for field in dataclasses.fields(STAGES[stage])]  # and in the same order
 
 
-def test_params_have_a_block_for_each_stage_the_gates_and_the_systems() -> None:
-    assert list(read_params(PARAMS)) == [*STAGES, "gates", "systems"]
+def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
+    assert list(read_params(PARAMS)) == [*STAGES, "systems"]
 
 
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])

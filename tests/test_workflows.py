@@ -1,11 +1,15 @@
 """The workflows: they call make and nothing else, may only read, and show the one secret to the one step that needs it."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -64,7 +68,9 @@ def test_it_may_read_and_no_more(path: Path) -> None:
 def test_every_action_is_one_of_github_by_its_major_version(path: Path) -> None:
     used = [step["uses"] for step in steps(read(path)) if "uses" in step]
     assert used
-    assert all(re.fullmatch(r"actions/(checkout|setup-python|cache)@v\d+", action) for action in used), used
+    assert all(
+        re.fullmatch(r"actions/(checkout|setup-python|cache|upload-artifact)@v\d+", action) for action in used
+    ), used
 
 
 def test_when_they_run() -> None:
@@ -77,7 +83,7 @@ def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
     called = [step for step in steps(workflow("checks")) if "run" in step]
     compared = [step for step in called if "env" in step]
     assert [step["run"] for step in compared] == [
-        f'make -s {target} >> "$GITHUB_STEP_SUMMARY"' for target in ("metrics-diff", "compare")
+        f'make -s {target} >> "$GITHUB_STEP_SUMMARY"' for target in ("metrics-diff", "compare", "pictures")
     ]
     assert all(step["env"] == {"BASE": "origin/${{ github.base_ref }}"} for step in compared)
     checkout = steps(workflow("checks"))[0]
@@ -110,6 +116,40 @@ def test_no_expression_is_part_of_a_command(path: Path) -> None:
 def test_make_compares_with_the_branch_of_the_environment() -> None:
     (recipe,) = re.findall(r"^compare:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe == 'repose compare "$${BASE:-main}"'  # the table alone goes to the summary
+
+
+def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments], cwd=tmp_path, check=True
+        )
+
+    git("init", "--quiet", "--initial-branch=main")
+    Repo.init(str(tmp_path)).close()
+    monkeypatch.chdir(tmp_path)
+    Path("results").mkdir()
+    for content in ("before", "after"):
+        Path("results/picture.png").write_text(content)
+        with Repo() as repo:
+            (added,) = repo.add("results/picture.png")
+        git("add", "-A")
+        git("commit", "--quiet", "--message", content)
+    md5 = added.outs[0].hash_info.value
+    (tmp_path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
+    Path("results/picture.png").unlink()
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "BASE": "HEAD~1",
+    }
+    done = subprocess.run(
+        ["make", "-s", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), "pictures"],
+        env=environment, check=True, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert done.stdout == (
+        "## Pictures\n\n- before (HEAD~1): pictures/before.png, in this run's artifact `pictures`\n"
+        "- after (HEAD): not to be had, neither from DVC's cache here nor from a remote; the log says why\n"
+    )
+    assert {path.name: path.read_text() for path in Path("pictures").iterdir()} == {"before.png": "before"}
 
 
 def test_make_submits_by_the_environment_alone() -> None:

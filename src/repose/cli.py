@@ -7,9 +7,11 @@ only the packages of the stage that it runs.
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 import yaml
@@ -24,6 +26,7 @@ from repose.weights_cli import app as weights
 
 if TYPE_CHECKING:
     from repose.compare.judge import Comparison
+    from repose.compare.record import Record
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -39,6 +42,11 @@ app.add_typer(weights, name="weights", rich_help_panel=USE)
 
 def _folder(text: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(help=text, metavar="FOLDER")
+    return option
+
+
+def _scores_file(text: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(help=text, metavar="FILE")
     return option
 
 
@@ -185,6 +193,41 @@ def report(
     )  # fmt: skip
 
 
+@app.command(rich_help_panel=STAGES)
+def gates(
+    base: Annotated[Path, _scores_file("The scores that were last accepted.")],
+    base_pairs: Annotated[Path, _scores_file("The same by pair.")],
+    head: Annotated[Path, _scores_file("The scores to judge, as evaluate wrote them.")],
+    head_pairs: Annotated[Path, _scores_file("The same by pair.")],
+    report: Report,
+    params: Params = PARAMS,
+) -> None:
+    """Fail if a score got worse than the gates allow; `repose compare` judges any two sets of scores."""
+    from repose.compare.gates import GatesSettings
+    from repose.stages import gates as stage
+
+    settings = _settings(params, "gates", GatesSettings)
+    sides = {"base": stage.Side(base, base_pairs), "head": stage.Side(head, head_pairs)}
+    stage.run(**sides, report=report, settings=settings)
+
+
+@app.command(rich_help_panel=STAGES)
+def card(
+    system: Annotated[str, typer.Option(help="The row under systems in the params.", metavar="NAME")],
+    lists: Lists, split: Split,
+    run: Annotated[Path, _folder("The trained system.")],
+    metrics: Annotated[Path, _scores_file("The mean scores, as evaluate wrote them.")],
+    gates: Annotated[Path, _folder("The report of the gates.")],
+    card: Annotated[Path, _folder("The card, as Markdown.")],
+    params: Params = PARAMS,
+) -> None:  # fmt: skip
+    """Write what a user of a trained system should know: data and its terms, training, scores, limits."""
+    from repose.stages import card as stage
+
+    files = stage.Files(lists, split, run, metrics, gates)
+    stage.run(system=system, files=files, card=card, settings=_settings(params, "card", stage.CardSettings))
+
+
 @app.command(rich_help_panel=TABLE1)
 def table(
     results: Annotated[Path, _folder("Holds DATA/SYSTEM/, as evaluate --system wrote them.")],
@@ -261,6 +304,13 @@ Checkpoint = Annotated[
         "FILE", WITH, "--checkpoint", "-c",
     ),
 ]  # fmt: skip
+Model = Annotated[
+    str,
+    _option(
+        "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag; NAME alone: its highest version.",
+        "NAME@VERSION", WITH, "--model", "-m",
+    ),
+]  # fmt: skip
 OnDevice = Annotated[Device, typer.Option(help="auto: cuda where there is one.", rich_help_panel=WITH)]
 Threads = Annotated[
     int,
@@ -273,7 +323,7 @@ Threads = Annotated[
 @app.command(rich_help_panel=USE, no_args_is_help=True)
 def generate(
     out: Out, photos: PhotosOfGarment = None, pose: TargetPose = "", picture: Picture = None, jobs: Jobs = None,
-    keypoints: KeypointFiles = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None,
+    keypoints: KeypointFiles = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None, model: Model = "",
     device: OnDevice = Device.AUTO, threads: Threads = 2,
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, from photos and a trained system.
@@ -283,13 +333,18 @@ def generate(
     repose generate front.jpg --pose pose.json --keypoints openpose/ -o new.png
 
     repose generate --jobs jobs.csv --keypoints openpose/ -o images/
+
+    repose generate front.jpg --pose pose.json --keypoints openpose/ --model attend@v1.0.0 -o new.png
     """
     from repose import jobs as work
     from repose.data.known_poses import KnownPoses
     from repose.devices import set_up
+    from repose.registry import model_file
     from repose.reposer import Reposer
 
     size = _pose_size(pose_size)
+    if checkpoint and model:
+        raise ReposeError("Name the trained system with --checkpoint or with --model, not with both.")
     if jobs is None:
         if not photos or not pose:
             raise ReposeError(
@@ -302,7 +357,7 @@ def generate(
         listed = work.read_jobs(jobs, out)
     work.check_outputs(listed, [picture] if picture else [])
     chosen = set_up(device, threads, seed=0)
-    reposer = Reposer.load(checkpoint or _trained(USED), chosen)
+    reposer = Reposer.load(model_file(model) if model else checkpoint or _trained(USED), chosen)
     file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size)
     if jobs is None:
         work.make_one(listed[0], file_reposer, picture)
@@ -340,12 +395,14 @@ def _file(text: str, panel: str) -> typer.models.OptionInfo:
 
 
 REPORTS, BY_PAIR = "Reports, beside the Markdown on standard output", "A change, or noise"
+RUNS = "Where the record of a run lies"
 
 
 @app.command(rich_help_panel=SCORES)
 def compare(
     base: Annotated[
-        str, typer.Argument(help="What there was: a git revision, or a file of scores.", metavar="BASE")
+        str,
+        typer.Argument(help="What there was: a git revision, a file of scores, or run:ID on Kubeflow.", metavar="BASE"),
     ],
     head: Annotated[
         str | None,
@@ -356,6 +413,11 @@ def compare(
     markdown: Annotated[Path | None, _file("The same Markdown.", REPORTS)] = None,
     json: Annotated[Path | None, _file("All numbers, as JSON.", REPORTS)] = None,
     junit: Annotated[Path | None, _file("A test case for each score, as JUnit XML.", REPORTS)] = None,
+    environment: Annotated[str, _option("A file of pipelines/environments, without .yaml.", "NAME", RUNS)] = "",
+    remote: Annotated[
+        str, _option("Name or address of DVC's remote; default: the environment's or the project's.", "REMOTE", RUNS)
+    ] = "",
+    endpoint: Annotated[str, _option("Of an S3 server other than Amazon's.", "URL", RUNS)] = "",
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Say whether scores got worse than the block gates of the params allows.
@@ -368,10 +430,13 @@ def compare(
     repose compare v1.0 main --junit compare.xml
 
     repose compare old.json new.json --base-pairs old.csv --head-pairs new.csv
+
+    repose compare run:ID run:ID --environment staging
     """
     from repose.compare import reports
 
-    found = _comparison(base, head, params, base_pairs, head_pairs)
+    sides = (_NamedSide(base, base_pairs), _NamedSide(head, head_pairs))
+    found = _comparison(*sides, params, lambda: _store(environment, remote, endpoint))
     try:
         for path, report in ((markdown, reports.as_markdown), (json, reports.as_json), (junit, reports.as_junit)):
             if path is not None:
@@ -387,26 +452,55 @@ def compare(
     raise typer.Exit(found.exit_code)
 
 
-def _comparison(
-    base: str, head: str | None, params: Path, base_pairs: Path | None, head_pairs: Path | None
-) -> "Comparison":
-    """What the two sides are to each other, or why they cannot be compared."""
+class _NamedSide(NamedTuple):
+    """A side of a comparison as the command line has it."""
+
+    name: str | None  # None: what the pipeline wrote in this folder
+    pairs: Path | None
+
+
+def _comparison(base: _NamedSide, head: _NamedSide, params: Path, store: Callable[[], Any]) -> "Comparison":
+    """What the two sides are to each other, or why they cannot be compared; `store` opens DVC's remote."""
     from repose.compare.gates import GatesSettings
     from repose.compare.judge import compare, refused
-    from repose.compare.record import read_side
 
     try:
         gates = _settings(params, "gates", GatesSettings)
-        if (base_pairs is None) != (head_pairs is None):
-            raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
-        old, new = read_side(base), read_side(head)
-        if base_pairs is None or head_pairs is None:
-            return compare(old, new, gates)
-        from repose.compare.pairs import changes_by_pair  # pandas takes longer than all the rest
+        with tempfile.TemporaryDirectory(prefix="repose-") as place:
+            (old, old_pairs), (new, new_pairs) = (_read(side, store, Path(place)) for side in (base, head))
+            if (old_pairs is None) != (new_pairs is None) and (base.pairs or head.pairs):
+                raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
+            if old_pairs is None or new_pairs is None:
+                return compare(old, new, gates)
+            from repose.compare.pairs import changes_by_pair  # pandas takes longer than all the rest
 
-        return compare(old, new, gates, changes_by_pair((old, base_pairs), (new, head_pairs), gates))
+            return compare(old, new, gates, changes_by_pair((old, old_pairs), (new, new_pairs), gates))
     except ReposeError as error:
-        return refused(base, head or "the scores in this folder", str(error))
+        return refused(str(base.name), head.name or "the scores in this folder", str(error))
+
+
+def _read(side: _NamedSide, store: Callable[[], Any], place: Path) -> "tuple[Record, Path | None]":
+    """The scores of a side, and where the same by pair are; a run brings its own, into `place`."""
+    from repose.compare import runs
+    from repose.compare.record import read_side
+
+    if side.name is None or not runs.is_run(side.name):
+        return read_side(side.name), side.pairs
+    found = runs.read_run(side.name, store(), place)
+    return found.record, side.pairs or found.pairs
+
+
+def _store(environment: str, remote: str, endpoint: str) -> Any:
+    """DVC's remote by name or address, else the environment's, else the project's default."""
+    from repose.kubeflow.compiler import environment_of, remote_of
+    from repose.kubeflow.fetch import open_remote
+    from repose.kubeflow.project import open_repo
+
+    repo = open_repo(Path.cwd())
+    if environment and not remote:
+        named, own = remote_of(repo, environment_of(Path.cwd(), environment))
+        remote, endpoint = named or "", endpoint or own
+    return open_remote(repo, remote or None, endpoint)
 
 
 def _settings(params: Path, name: str, kind: type[T]) -> T:

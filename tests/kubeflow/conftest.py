@@ -56,3 +56,32 @@ def garden(project: Callable[[str], Path]) -> Path:
 def fair(project: Callable[[str], Path]) -> Path:
     """Two pipelines, of which one needs stages of the other."""
     return project("fair")
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """A compiled pipeline of three tasks and an exit task, with a platform spec."""
+    from kfp import dsl, kubernetes
+
+    from repose.kubeflow.compiler import text_of
+
+    @dsl.container_component
+    def train(steps: int, rate: float, on: bool, name: str, out: dsl.Output[dsl.Model]):
+        return dsl.ContainerSpec(image="x", command=["train"], args=[steps, rate, on, name, out.path])
+
+    @dsl.container_component
+    def evaluate(model: dsl.Input[dsl.Model]):
+        return dsl.ContainerSpec(image="x", command=["evaluate"], args=[model.path])
+
+    @dsl.container_component
+    def record():
+        return dsl.ContainerSpec(image="x", command=["record"])
+
+    @dsl.pipeline(name="tiny")
+    def pipeline(name: str, steps: int = 3, rate: float = 0.5, on: bool = True) -> None:
+        with dsl.ExitHandler(record()):
+            trained = train(steps=steps, rate=rate, on=on, name=name).set_display_name("train@big")
+            evaluate(model=trained.outputs["out"])
+            kubernetes.add_pod_label(trained, "team", "a")
+
+    return text_of(pipeline)

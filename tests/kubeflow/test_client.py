@@ -25,35 +25,6 @@ QUICK = Pace(first=0.001, growth=1.0, longest=0.001, patience=0.05)
 VALUES = {"steps": 7, "rate": 0.25, "on": False, "name": "a b"}
 
 
-@pytest.fixture(scope="session")
-def text() -> str:
-    """A compiled pipeline of three tasks and an exit task, with a platform spec."""
-    from kfp import dsl, kubernetes
-
-    from repose.kubeflow.compiler import text_of
-
-    @dsl.container_component
-    def train(steps: int, rate: float, on: bool, name: str, out: dsl.Output[dsl.Model]):
-        return dsl.ContainerSpec(image="x", command=["train"], args=[steps, rate, on, name, out.path])
-
-    @dsl.container_component
-    def evaluate(model: dsl.Input[dsl.Model]):
-        return dsl.ContainerSpec(image="x", command=["evaluate"], args=[model.path])
-
-    @dsl.container_component
-    def record():
-        return dsl.ContainerSpec(image="x", command=["record"])
-
-    @dsl.pipeline(name="tiny")
-    def pipeline(name: str, steps: int = 3, rate: float = 0.5, on: bool = True) -> None:
-        with dsl.ExitHandler(record()):
-            trained = train(steps=steps, rate=rate, on=on, name=name).set_display_name("train@big")
-            evaluate(model=trained.outputs["out"])
-            kubernetes.add_pod_label(trained, "team", "a")
-
-    return text_of(pipeline)
-
-
 @pytest.fixture
 def server() -> Iterator[KfpServer]:
     with kfp_server() as server:

@@ -52,6 +52,19 @@ def test_a_stage_hands_on_the_entry_that_dvc_repro_writes(flowers: Path, remote:
     assert judged.entry("score_json") == lock["judge"]
 
 
+def test_a_stage_reads_metrics_that_dvc_s_cache_does_not_hold(flowers: Path, remote: Path, counted: steps.Left) -> None:
+    pipeline = yaml.safe_load((flowers / "dvc.yaml").read_text())
+    pipeline["stages"]["praise"] = {
+        "cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"],
+        "meta": {"kfp": {"outs": {"praise.json": "Dataset"}}},
+    }  # fmt: skip
+    (flowers / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    judged = judge(flowers, remote, counted)
+    praised = steps.run("praise", flowers, remote, ["praise_json"], inputs=[judged.files["score_json"]])
+    (read,) = praised.entry("praise_json")["deps"]
+    assert read["md5"] == judged.metadata("score_json")["dvc md5"]
+
+
 def test_metadata_carry_md5_size_number_of_files_and_remote(remote: Path, counted: steps.Left) -> None:
     (out,) = counted.entry("made")["outs"]
     assert counted.metadata("made") == {

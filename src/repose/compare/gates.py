@@ -62,6 +62,7 @@ class GatesSettings:
     resamples: int  # of the bootstrap over test pairs
     confidence: float  # share of the resamples inside an interval, 0 to 1
     seed: int  # of the bootstrap
+    baseline: bool = True  # whether the stage gates has scores to compare with; if not, the limits alone judge
 
     def __post_init__(self) -> None:
         if not self.systems or not self.metrics:

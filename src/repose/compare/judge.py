@@ -1,4 +1,7 @@
-"""What each gated score of HEAD is beside BASE's: better, the same, noise, worse, beyond its limit, or not comparable."""
+"""What each gated score of HEAD is beside BASE's: better, the same, noise, worse, beyond its limit, or not comparable.
+
+Where there is no BASE, the limits alone judge.
+"""
 
 import json
 import math
@@ -22,6 +25,7 @@ class Verdict(StrEnum):
     SAME = "same"  # within the tolerance, either way
     NOISE = "noise"  # beyond the tolerance, but the interval of the change includes 0
     WORSE = "worse"  # by more than the tolerance
+    KEPT = "limit kept"  # there is no BASE, and it is inside its limit, if it has one
     LIMIT = "beyond its limit"
     INCOMPARABLE = "not comparable"
 
@@ -49,7 +53,7 @@ class Score:
     system: str
     metric: str
     better: str  # higher or lower
-    base: float | None  # None: there is none, or no number
+    base: float | None  # None: there is none, or no number, or no BASE at all
     head: float | None
     allowed: float | None  # by how much HEAD may be worse; None where BASE has no score
     limit: Limit | None
@@ -107,11 +111,11 @@ def refused(base: str, head: str, why: str) -> Comparison:
     return Comparison(base, head, {}, (), (), (), None, why)
 
 
-def compare(base: Record, head: Record, gates: GatesSettings, changes: Changes | None = None) -> Comparison:
+def compare(base: Record | None, head: Record, gates: GatesSettings, changes: Changes | None = None) -> Comparison:
     """Every gated score of two sides.
 
     Args:
-        base: What there was.
+        base: What there was; None: nothing, so the limits alone judge.
         head: What there is now.
         gates: The block `gates`.
         changes: Of the scores that both sides have by pair; None: there are no pairs, so the tolerance alone decides.
@@ -119,21 +123,23 @@ def compare(base: Record, head: Record, gates: GatesSettings, changes: Changes |
     Raises:
         ReposeError: the two are of different protocol.
     """
-    check_protocols(base, head)
+    if base is not None:
+        check_protocols(base, head)
     scores = tuple(
         _judged(base, head, gates, system=system, metric=metric, paired=(changes or {}).get((system, metric)))
         for system in gates.systems
         for metric in gates.metrics
     )
+    before = head if base is None else base
     return Comparison(
-        base.where,
+        "nothing" if base is None else base.where,
         head.where,
         head.protocol,
         scores,
-        _without(base.scores, head.scores, gates.systems),
-        _without(_metrics(base), _metrics(head), gates.metrics),
+        _without(before.scores, head.scores, gates.systems),
+        _without(_metrics(before), _metrics(head), gates.metrics),
         None if changes is None else gates.confidence,
-        base_code=base.code,
+        base_code="" if base is None else base.code,
         head_code=head.code,
     )
 
@@ -166,19 +172,21 @@ def _json(value: Any, most: int = 80) -> str:
 
 
 def _judged(
-    base: Record, head: Record, gates: GatesSettings, *, system: str, metric: str, paired: PairedChange | None
+    base: Record | None, head: Record, gates: GatesSettings, *, system: str, metric: str, paired: PairedChange | None
 ) -> Score:
     gate, limit = gates.metrics[metric], gates.limits.get(system, {}).get(metric)
-    old, old_missing = _looked_up("BASE", base, system, metric)
+    old, old_missing = (None, "") if base is None else _looked_up("BASE", base, system, metric)
     new, new_missing = _looked_up("HEAD", head, system, metric)
-    if old is None or new is None:
+    if new is None or old_missing:
         reason = " ".join(filter(None, (old_missing, new_missing)))
         return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
-    if other := _another_way(base, head, metric, gate):
+    if base is not None and (other := _another_way(base, head, metric, gate)):
         reason = f"{metric} of {system}: {other}"
         return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
-    allowed = gate.allowed(old)
-    verdict, reason = _verdict(gate.gain(new - old), allowed, paired)
+    allowed, verdict, reason = None, Verdict.KEPT, ""
+    if old is not None:
+        allowed = gate.allowed(old)
+        verdict, reason = _verdict(gate.gain(new - old), allowed, paired)
     if limit is not None and not limit.keeps(new):
         verdict = verdict if verdict is Verdict.WORSE else Verdict.LIMIT
         reason = f"{reason} {new:.5g} is not {limit}.".strip()

@@ -8,7 +8,9 @@ from xml.etree import ElementTree as ET
 from repose.compare.judge import Comparison, Score, Verdict
 
 _DIGITS = 12  # of a digest, for people
-_OUTCOMES = {0: "no regression", 1: "regression", 2: "not comparable"}  # by exit code
+PASSED = "no regression"
+_OUTCOMES = {0: PASSED, 1: "regression", 2: "not comparable"}  # by exit code
+RECORD = "gates.json"  # in the report of the stage gates, read by the stage card
 
 
 def as_markdown(found: Comparison) -> str:

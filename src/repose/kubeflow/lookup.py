@@ -78,6 +78,17 @@ class Lookup:
                     paths.append(out_path)
         return oids, list(dict.fromkeys(paths))
 
+    def uncached(self, stage: Stage) -> Iterator[tuple[str, str]]:
+        """Path and object of each file among a stage's inputs that DVC does not check out (`cache: false`, as metrics)."""
+        for producer in (producer for dep in stage.deps for producer in dep.producers):
+            upstream = self.project[producer.stage]
+            for path, md5 in outputs_of(upstream, self.entries[producer.stage]):
+                if path == producer.path and not upstream.out(path).cached:
+                    below = (
+                        [(key, info.value) for key, _, info in self._tree(md5)] if md5.endswith(".dir") else [((), md5)]
+                    )
+                    yield from ((PurePosixPath(path, *key).as_posix(), oid) for key, oid in below)
+
     def file(self, stage: Stage, entry: Entry, path: str) -> str | None:
         """The object of a file (path relative to the project) in a stage's outputs; None if there is no such file."""
         for out, md5 in outputs_of(stage, entry):

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from repose.errors import ReposeError
-from repose.files import write_text
+from repose.files import write_bytes, write_text
 from repose.kubeflow.lookup import Lookup, outputs_of
 from repose.kubeflow.needs import Environment, StageMeta, needs_of, out_meta, out_names, page_names
 from repose.kubeflow.pages import page_of
@@ -130,6 +130,8 @@ def _run(
         if paths:
             with chdir(project.folder):  # DVC takes relative paths from there
                 repo.checkout(targets=[str(project.folder / path) for path in paths], force=True)
+        for path, oid in lookup.uncached(stage):
+            write_bytes(project.folder / path, Path(lookup.cache.oid_to_path(oid)).read_bytes())
     except DvcException as error:
         raise ReposeError(f"Stage {stage.address}: its inputs cannot be laid out in the workspace: {error}") from error
     if key is None:

@@ -1,0 +1,234 @@
+"""card: what whoever uses a trained system should know of it, on one page of Markdown.
+
+The folder `card` then holds card.md, of sections after Mitchell et al., Model Cards for Model Reporting (2019): the file, how
+it is used, data and the terms of their owner, split, training, scores with their protocol, what the gates said, limits. All of
+it is read from what the stages wrote; what they cannot know (intended use, limits) stands in the block `card`. The stage
+depends on the report of the gates, so a system that got worse has no card.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from repose.checkpoint import About, read_about
+from repose.compare import reports
+from repose.compare.record import Record, number, read_file
+from repose.data.raw import SOURCE
+from repose.data.records import read_json
+from repose.errors import ReposeError
+from repose.files import whole_folder, write_text
+from repose.results import COPY, MEAN, with_one_source
+from repose.terminal import say
+
+CARD = "card.md"
+
+
+@dataclass(frozen=True)
+class CardSettings:
+    """The block `card` of params.yaml: what no stage can know."""
+
+    use: str  # what the systems are for, and what not
+    limits: tuple[str, ...]  # what they cannot do, a sentence each
+
+    def __post_init__(self) -> None:
+        if not self.use.strip() or not self.limits or not all(limit.strip() for limit in self.limits):
+            raise ValueError("use and limits should each say something: a card without them is none.")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the card is made from."""
+
+    lists: Path  # source.json, as download wrote it
+    split: Path  # split.json
+    run: Path  # model.safetensors and run.json of the system
+    metrics: Path  # the mean scores, as evaluate wrote them
+    gates: Path  # the report of the stage gates
+
+
+class _Facts(NamedTuple):
+    """All that was read."""
+
+    system: str
+    model: Path
+    about: About
+    source: dict[str, Any]
+    split: dict[str, Any]
+    run: dict[str, Any]
+    scores: Record
+    gates: dict[str, Any]
+
+
+def run(*, system: str, files: Files, card: Path, settings: CardSettings) -> None:
+    """Write the folder `card`.
+
+    Args:
+        system: the row under `systems`.
+        files: what it is made from.
+        card: the folder to write.
+        settings: the block `card`.
+
+    Raises:
+        ReposeError: a file is missing or damaged, of another system or of an earlier version, or the gates failed.
+    """
+    facts = _read(system, files)
+    with whole_folder(card) as folder:
+        write_text(folder / CARD, _page(facts, settings))
+    say(f"The card: {card / CARD}")
+
+
+def _read(system: str, files: Files) -> _Facts:
+    model, scores = files.run / "model.safetensors", read_file(files.metrics)
+    facts = _Facts(
+        system, model, read_about(model),
+        _json(files.lists / SOURCE, "source", "layout", "terms", "files", "bytes", "origins"),
+        _json(files.split / "split.json", "mode", "departures", "seed", "train", "test"),
+        _json(files.run / "run.json", "system", "images", "seed", "device", "precision", "perceptual", "parameters"),
+        scores, _json(files.gates / reports.RECORD, "outcome", "base", "scores"),
+    )  # fmt: skip
+    for where, name in ((model, facts.about.system), (files.run / "run.json", facts.run["system"])):
+        if name != system:
+            raise ReposeError(f"{where} is of the system {name}, not of {system}. Run `dvc repro train@{system}`.")
+    if system not in scores.scores:
+        raise ReposeError(f"{files.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
+    if facts.gates["outcome"] != reports.PASSED:
+        raise ReposeError(
+            f"The gates say of these scores: {facts.gates['outcome']} ({files.gates}). A card is of what they let pass."
+        )
+    return facts
+
+
+def _json(path: Path, *keys: str) -> dict[str, Any]:
+    """A file with all these keys."""
+    found = read_json(path)
+    missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+    if missing:
+        raise ReposeError(
+            f"{path} lacks {', '.join(missing)}: another version of repose wrote it. Run the stage that writes it again."
+        )
+    return dict(found)
+
+
+def _page(facts: _Facts, settings: CardSettings) -> str:
+    sections = {
+        "The file": _file(facts), "Use": _use(facts, settings), "Data": _data(facts), "Training": _training(facts),
+        "Scores": _scores(facts), "Limits": [f"- {limit}" for limit in _limits(facts, settings)],
+    }  # fmt: skip
+    text = [f"# {facts.system}", "", _summary(facts)]
+    for title, lines in sections.items():
+        text += ["", f"## {title}", "", *lines]
+    return "\n".join(text) + "\n"
+
+
+def _summary(facts: _Facts) -> str:
+    return (
+        f"A trained system of repose, of the kind `{facts.about.row.kind}`: {_photos(facts.about)} of a garment on a person "
+        "and a target pose in, the same garment in that pose out."
+    )
+
+
+def _photos(about: About) -> str:
+    most = about.row.most_sources
+    return "one photo" if most == 1 else f"1 to {most} photos"
+
+
+def _file(facts: _Facts) -> list[str]:
+    content, frame, size = facts.model.read_bytes(), facts.about.frame, facts.about.photo_size
+    crop = f", of which {_words(frame.crop)} (left, top, right, bottom in px) is kept" if frame.crop else ""
+    photos = f"photos of {size[0]}x{size[1]} px" if size else "photos of several sizes"
+    return [
+        f"- `{facts.model.name}`, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`; it holds its own "
+        "settings.",
+        f"- It was trained on {photos}{crop}, and makes images of {frame.height}x{frame.width} px (height x width).",
+    ]
+
+
+def _use(facts: _Facts, settings: CardSettings) -> list[str]:
+    wanted = "the 18 keypoints of the target pose" + (
+        " and of each photo" if facts.about.row.needs_source_poses else "; those of the photos are not needed"
+    )
+    return [
+        settings.use.strip(),
+        "",
+        "```sh",
+        f"repose generate front.jpg --pose pose.json --keypoints openpose/ --model {facts.system}@VERSION -o new.png",
+        "```",
+        "",
+        f"It needs {wanted}, as OpenPose finds them.",
+    ]
+
+
+def _data(facts: _Facts) -> list[str]:
+    source, split = facts.source, facts.split
+    origins = "; ".join(str(origin.get("address", origin)) for origin in source["origins"])
+    parts = {name: split[name] for name in ("train", "test")}
+    return [
+        f"- Source: {source['source']} (layout {source['layout']}), {source['files']:,} files, {source['bytes']:,} bytes"
+        + (f", from {origins}." if origins else "."),
+        f"- Terms of its owner: {source['terms']}",
+        f"- Split: {split['mode']}, seed {split['seed']}"
+        + "".join(f"; {departure}" for departure in split["departures"])
+        + ". "
+        + " ".join(
+            f"{name.capitalize()}: " + ", ".join(f"{count:,} {what}" for what, count in part.items()) + "."
+            for name, part in parts.items()
+        ),
+    ]
+
+
+def _training(facts: _Facts) -> list[str]:
+    run, row = facts.run, facts.about.row
+    parameters = ", ".join(f"{network} {count:,}" for network, count in run["parameters"].items())
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in row.loss_weights().items())
+    left_out = "perceptual" in row.loss_weights() and run["perceptual"] is None
+    return [
+        f"- {facts.about.step:,} steps of {row.items_per_step} item(s), {run['images']:,} images, seed {run['seed']}, on "
+        f"{run['device']} in {run['precision']}.",
+        f"- Parameters: {parameters}.",
+        f"- Weights of the loss: {weights}" + (" (trained without the perceptual term)." if left_out else "."),
+    ]
+
+
+def _scores(facts: _Facts) -> list[str]:
+    wanted = (COPY, MEAN, facts.system, with_one_source(facts.system))
+    rows = {name: facts.scores.scores[name] for name in wanted if name in facts.scores.scores}
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    table = [["system", *metrics], ["---"] * (1 + len(metrics))]
+    table += [[name, *(_shown(number(row.get(metric))) for metric in metrics)] for name, row in rows.items()]
+    protocol = ", ".join(f"{key} {_words(fact)}" for key, fact in facts.scores.protocol.items())
+    return [
+        *(f"| {' | '.join(cells)} |" for cells in table),
+        "",
+        f"- Protocol: {protocol}. That of an SSIM stands after its slash; garment-de is CIEDE2000 inside the torso, lower is "
+        "better; a number of pairs is that of the pairs which have the score.",
+        f"- Gates: {facts.gates['outcome']} in {len(facts.gates['scores'])} scores, beside {facts.gates['base']}.",
+    ]
+
+
+def _limits(facts: _Facts, settings: CardSettings) -> list[str]:
+    frame, made_up = facts.about.frame, facts.source["source"] == "mannequin"
+    return [
+        *(
+            ["It was trained on rendered mannequins and makes mannequins: it says nothing of people."]
+            if made_up
+            else []
+        ),
+        f"It makes images of {frame.height}x{frame.width} px and of no other size.",
+        *settings.limits,
+    ]
+
+
+def _shown(score: float | None) -> str:
+    return (
+        "none" if score is None else f"{score:.4f}".rstrip("0").rstrip(".") if score == round(score) else f"{score:.4f}"
+    )
+
+
+def _words(fact: object) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{key} {_words(value)}" for key, value in fact.items())
+    if isinstance(fact, Sequence) and not isinstance(fact, str):
+        return ", ".join(_words(value) for value in fact)
+    return "none" if fact is None else f"{fact:g}" if isinstance(fact, float) else str(fact)

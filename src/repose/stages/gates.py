@@ -1,0 +1,71 @@
+"""gates: did a score get worse than the block `gates` allows, beside the scores that were last accepted?
+
+As `repose compare` does, of two files: what evaluate wrote, and the baseline that is committed beside the pipeline, since a
+task of a cluster has no git history to look into. The folder `report` then holds, also where the stage fails,
+
+| file | what |
+|---|---|
+| gates.md | the table of the gated scores, what fails in sentences |
+| gates.json | the same with all numbers |
+| gates.xml | the same as JUnit |
+
+The stage fails if a score got worse or cannot be compared; what comes after it, the model's card, is then not made.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from repose.compare import reports
+from repose.compare.gates import GatesSettings
+from repose.compare.judge import Comparison, compare, refused
+from repose.compare.pairs import changes_by_pair
+from repose.compare.record import read_file
+from repose.errors import ReposeError
+from repose.files import whole_folder, write_text
+from repose.terminal import say
+
+
+class Side(NamedTuple):
+    """The files of one side."""
+
+    scores: Path  # what evaluate writes for `dvc metrics`
+    pairs: Path  # the same by pair
+
+
+def run(*, base: Side, head: Side, report: Path, settings: GatesSettings) -> None:
+    """Compare; write the folder `report`.
+
+    Args:
+        base: what was last accepted; not read if the settings have no baseline.
+        head: what evaluate wrote.
+        report: the folder to write.
+        settings: the block `gates`.
+
+    Raises:
+        ReposeError: a score got worse, is beyond its limit, or cannot be compared; `report` is there all the same.
+    """
+    found = _compared(base, head, settings)
+    with whole_folder(report) as folder:
+        write_text(folder / "gates.md", reports.as_markdown(found))
+        write_text(folder / reports.RECORD, reports.as_json(found))
+        write_text(folder / "gates.xml", reports.as_junit(found))
+    say(f"gates: {found.headline}")
+    if found.exit_code:
+        reasons = " ".join(score.reason for score in found.scores if score.reason)
+        raise ReposeError(
+            " ".join(filter(None, (found.headline, reasons)))
+            + f" The table: {report / 'gates.md'}. Is it meant, then `make baseline` accepts the new scores; for data of your "
+            "own set gates.baseline to false, and gates.limits to yours (docs/compare.md)."
+        )
+
+
+def _compared(base: Side, head: Side, settings: GatesSettings) -> Comparison:
+    """What the two sides are to each other, or why they cannot be compared."""
+    try:
+        new = read_file(head.scores)
+        if not settings.baseline:
+            return compare(None, new, settings)
+        old = read_file(base.scores)
+        return compare(old, new, settings, changes_by_pair((old, base.pairs), (new, head.pairs), settings))
+    except ReposeError as error:
+        return refused(str(base.scores), str(head.scores), str(error))

@@ -1,0 +1,153 @@
+"""`repose compare run:A run:B`: records as runs leave them in a folder as DVC's remote, and Kubeflow's stand-in."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp_server import kfp_server
+
+from repose import cli
+
+PROTOCOL = {"split": "pg2-like", "pairs": 3, "size": "128x88", "crop": None}
+PARAMS = """
+gates:
+  systems: [attend]
+  metrics: {ssim/pg2: {better: higher, tolerance: 0.01}}
+  limits: {}
+  resamples: 200
+  confidence: 0.95
+  seed: 0
+"""
+
+
+class Remote:
+    """A folder as the commands of a cluster fill it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def object(self, content: bytes, ending: str = "") -> str:
+        oid = hashlib.md5(content, usedforsecurity=False).hexdigest() + ending
+        place = self.folder / "files" / "md5" / oid[:2] / oid[2:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        return oid
+
+    def run(self, run: str, *scores: float, **changes: Any) -> dict[str, Any]:
+        """Leave the record of a run whose evaluate scored three pairs."""
+        mean = json.dumps({"protocol": PROTOCOL, "scores": {"attend": {"ssim/pg2": sum(scores) / len(scores)}}})
+        rows = "".join(f"attend,a{number},b{number},{score!r}\n" for number, score in enumerate(scores))
+        table = self.object(f"system,from,to,ssim/pg2\n{rows}".encode())
+        folder = self.object(json.dumps([{"md5": table, "relpath": "pairs.csv"}]).encode(), ".dir")
+        metrics = self.object(mean.encode())
+        outs = [{"path": "metrics.json", "md5": metrics}, {"path": "results", "md5": folder}]
+        record = {
+            "format": "repose run 1", "stages": [{"stage": "evaluate", "state": "finished"}], "params": {},
+            "locks": {"dvc.lock": yaml.safe_dump({"stages": {"evaluate": {"cmd": "x", "outs": outs}}})},
+            "files": {"metrics.json": metrics},
+        } | changes  # fmt: skip
+        place = self.folder / "kubeflow" / "runs" / run / "record.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(json.dumps(record))
+        return record
+
+
+@pytest.fixture
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """The default one of a DVC project, which is the current folder."""
+    (tmp_path / "here" / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    Path(".dvc/config").write_text(
+        "[core]\n    no_scm = true\n    remote = r\n['remote \"r\"']\n    url = ../../remote\n"
+    )
+    Path("params.yaml").write_text(PARAMS)
+    return Remote(tmp_path / "remote")
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str, code: int) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["repose", "compare", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        assert (ended.value.code or 0) == code, said
+        assert "Traceback" not in said.err
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize(("scores", "code", "verdict"), [
+    ((0.5, 0.6, 0.6), 1, "**worse**"), ((0.2, 0.9, 0.66), 0, "noise"), ((0.6, 0.7, 0.71), 0, "same"),
+])  # fmt: skip
+def test_two_runs_by_their_pairs(
+    remote: Remote, compare: Any, scores: tuple[float, ...], code: int, verdict: str
+) -> None:
+    remote.run("r-1", 0.6, 0.7, 0.71)
+    remote.run("r-2", *scores)
+    out, _ = compare("run:r-1", "run:r-2", code=code)
+    assert "HEAD is run:r-2, BASE is run:r-1." in out
+    assert f"| 3 | {verdict} |" in out
+
+
+def test_a_run_beside_a_file_with_and_without_its_pairs(remote: Remote, compare: Any) -> None:
+    remote.run("r-1", 0.6, 0.7, 0.71)
+    protocol = {"protocol": PROTOCOL, "scores": {"attend": {"ssim/pg2": 0.57}}}
+    Path("new.json").write_text(json.dumps(protocol))
+    Path("new.csv").write_text("system,from,to,ssim/pg2\nattend,a0,b0,0.2\nattend,a1,b1,0.9\nattend,a2,b2,0.61\n")
+    compare("run:r-1", "new.json", code=1)  # the tolerance alone
+    out, _ = compare("run:r-1", "new.json", "--head-pairs", "new.csv", code=0)
+    assert "| 3 | noise |" in out
+    _, err = compare("run:r-1", "new.json", "--base-pairs", "new.csv", code=2)
+    assert "Give both of --base-pairs and --head-pairs, or neither." in err
+
+
+def test_another_remote_by_its_address_or_by_an_environment(remote: Remote, compare: Any) -> None:
+    remote.run("r-1", 0.6, 0.7, 0.71)
+    Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
+    _, err = compare("run:r-1", "run:r-1", code=2)
+    assert "DVC's remote cannot be used: " in err
+    compare("run:r-1", "run:r-1", "--remote", str(remote.folder), code=0)
+    Path("pipelines/environments").mkdir(parents=True)
+    Path("pipelines/environments/lab.yaml").write_text(f"remote: {remote.folder}\n")
+    compare("run:r-1", "run:r-1", "--environment", "lab", code=0)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"stages": [{"stage": "evaluate", "state": "failed", "message": "No pair."}]}, "as evaluate is failed in it: No pair."),
+    ({"stages": []}, "as evaluate is no stage of its pipeline in it."),
+    ({"files": {}}, "The evaluate of the run r-2 left metrics.json, results, and not a file of scores and a folder with"),
+])  # fmt: skip
+def test_a_run_without_scores(remote: Remote, compare: Any, changes: dict[str, Any], said: str) -> None:
+    remote.run("r-1", 0.6, 0.7, 0.71)
+    remote.run("r-2", 0.6, 0.7, 0.71, **changes)
+    assert said in compare("run:r-1", "run:r-2", code=2)[1]
+
+
+def test_objects_that_are_gone(remote: Remote, compare: Any) -> None:
+    remote.run("r-1", 0.6, 0.7, 0.71)
+    for place in (remote.folder / "files").rglob("*.dir"):
+        place.unlink()
+    assert "is not in the remote" in compare("run:r-1", "run:r-1", code=2)[1]
+
+
+def test_a_run_without_a_record_and_what_kubeflow_says_of_it(
+    remote: Remote, compare: Any, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repose.kubeflow.client import submit
+    from repose.kubeflow.endpoint import Endpoint
+
+    _, err = compare("run:r-1", "run:r-1", code=2)
+    assert "has no record of a run 'r-1'" in err
+    with kfp_server() as server:
+        monkeypatch.setenv("KFP_ENDPOINT", server.address)
+        assert "There is no run r-1: " in compare("run:r-1", "run:r-1", code=2)[1]
+        submit(Endpoint(server.address), text=text, pipeline="tiny", values={"name": "a"})
+        said = compare("run:r-1", "run:r-1", code=2)[1]
+    assert "Kubeflow says of it: PENDING." in said

@@ -1,0 +1,139 @@
+"""The stage card: every figure on the page is one that a stage wrote."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from repose.errors import ReposeError
+from repose.settings import block
+from repose.stages.card import CardSettings, Files, run
+from repose.stages.download import TERMS
+from tiny_system import save_system
+
+SETTINGS = CardSettings("Trying it.", ("It guesses.", "It blurs."))
+SOURCE = {
+    "source": "deepfashion", "layout": "deepfashion", "terms": TERMS["deepfashion"], "version": None, "files": 1282,
+    "bytes": 13155708, "origins": [{"address": "s3://fashion/deepfashion/"}],
+}  # fmt: skip
+SPLIT = {
+    "mode": "pg2-like", "departures": ["tested on 51 of 281"], "seed": 3, "train": {"items": 268, "pairs": 2696},
+    "test": {"items": 51, "pairs": 528},
+}  # fmt: skip
+RUN = {
+    "system": "tiny", "steps": 0, "images": 5367, "seed": 7, "device": "cpu", "precision": "fp32", "processes": 1,
+    "perceptual": None, "parameters": {"generator": 621031},
+}  # fmt: skip
+METRICS = {
+    "protocol": {"split": "pg2-like", "pairs": 160, "size": "32x24", "crop": [0.0, 1.0, 2.0, 3.0]},
+    "scores": {
+        "copy source": {"ssim/pg2": 0.4411108126, "garment-de pairs": 160.0},
+        "tiny": {"ssim/pg2": 0.6723540464, "garment-de pairs": 159.0},
+        "tiny, 1 source": {"ssim/pg2": None, "garment-de pairs": 159.0},
+        "other": {"ssim/pg2": 0.123},
+    },
+}
+GATES = {"outcome": "no regression", "base": "baseline/metrics.json", "scores": [1, 2, 3]}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    monkeypatch.chdir(tmp_path)
+    made = Files(Path("lists"), Path("split"), Path("run"), Path("metrics.json"), Path("gates"))
+    for folder in (made.lists, made.split, made.run, made.gates):
+        folder.mkdir()
+    save_system(made.run / "model.safetensors", "attend", photo_size=(256, 176))
+    for path, content in (
+        (made.lists / "source.json", SOURCE), (made.split / "split.json", SPLIT), (made.run / "run.json", RUN),
+        (made.metrics, METRICS), (made.gates / "gates.json", GATES),
+    ):  # fmt: skip
+        path.write_text(json.dumps(content))
+    return made
+
+
+def page(files: Files) -> str:
+    run(system="tiny", files=files, card=Path("card"), settings=SETTINGS)
+    return Path("card/card.md").read_text()
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_it_says_what_the_stages_wrote(files: Files) -> None:
+    card = page(files)
+    model = (files.run / "model.safetensors").read_bytes()
+    for fact in (
+        "# tiny\n", "of the kind `attend`: 1 to 4 photos",
+        f"{len(model):,} bytes, SHA-256 `{hashlib.sha256(model).hexdigest()}`",
+        "trained on photos of 256x176 px, and makes images of 32x24 px (height x width)", "Trying it.\n",
+        "--model tiny@VERSION -o new.png", "target pose and of each photo",
+        "deepfashion (layout deepfashion), 1,282 files, 13,155,708 bytes, from s3://fashion/deepfashion/.",
+        "for non-commercial research and educational purposes only",
+        "Split: pg2-like, seed 3; tested on 51 of 281. Train: 268 items, 2,696 pairs. Test: 51 items, 528 pairs.",
+        "0 steps of 1 item(s), 5,367 images, seed 7, on cpu in fp32", "generator 621,031",
+        "(trained without the perceptual term)",
+        "| system | ssim/pg2 | garment-de pairs |", "| copy source | 0.4411 | 160 |", "| tiny | 0.6724 | 159 |",
+        "| tiny, 1 source | none | 159 |", "Protocol: split pg2-like, pairs 160, size 32x24, crop 0, 1, 2, 3.",
+        "Gates: no regression in 3 scores, beside baseline/metrics.json.", "- It guesses.\n- It blurs.\n",
+    ):  # fmt: skip
+        assert fact in card, fact
+    assert "| other |" not in card
+    assert "mannequin" not in card
+
+
+def test_of_mannequins_it_says_that_it_is_of_no_people(files: Files) -> None:
+    change(files.lists / "source.json", source="mannequin", terms=TERMS["mannequin"], origins=[])
+    card = page(files)
+    assert "makes mannequins: it says nothing of people" in card
+    assert TERMS["mannequin"] in card
+    assert "13,155,708 bytes.\n" in card
+
+
+def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Files) -> None:
+    save_system(files.run / "model.safetensors", "pix2pix", most_sources=1)
+    assert "target pose; those of the photos are not needed" in page(files)
+    assert "trained on photos of several sizes" in page(files)
+    assert "one photo of a garment" in page(files)
+
+
+def test_the_same_files_give_the_same_bytes(files: Files) -> None:
+    assert page(files) == page(files)
+
+
+def test_what_the_gates_refused_has_no_card(files: Files) -> None:
+    change(files.gates / "gates.json", outcome="regression")
+    with pytest.raises(ReposeError, match=r"The gates say of these scores: regression \(gates\)"):
+        page(files)
+    assert not Path("card").exists()
+
+
+def test_files_of_another_system_or_version_are_refused(files: Files) -> None:
+    with pytest.raises(ReposeError, match=r"run/model\.safetensors is of the system tiny, not of big"):
+        run(system="big", files=files, card=Path("card"), settings=SETTINGS)
+    change(files.run / "run.json", system="big")
+    with pytest.raises(
+        ReposeError, match=r"run/run\.json is of the system big, not of tiny\. Run `dvc repro train@tiny`"
+    ):
+        page(files)
+    change(files.run / "run.json", system="tiny")
+    files.metrics.write_text(json.dumps(METRICS | {"scores": {"copy source": {}}}))
+    with pytest.raises(ReposeError, match=r"metrics\.json has no scores of tiny"):
+        page(files)
+    (files.split / "split.json").write_text('{"mode": "pg2"}')
+    with pytest.raises(ReposeError, match=r"split\.json lacks departures, seed, train, test: another version"):
+        page(files)
+
+
+def test_a_card_without_use_or_limits_is_refused() -> None:
+    for said in ({"use": " ", "limits": ["x"]}, {"use": "x", "limits": []}, {"use": "x", "limits": [""]}):
+        with pytest.raises(ReposeError, match=r"card: use and limits should each say something"):
+            block({"card": said}, "card", CardSettings, "params.yaml")
+
+
+def test_the_block_of_the_demo_fits() -> None:
+    params = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    assert block(params, "card", CardSettings, "params.yaml").limits

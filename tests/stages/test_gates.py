@@ -1,0 +1,131 @@
+"""The stage gates, as dvc.yaml calls it: beside a baseline or with limits alone."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from repose import cli
+
+GATES: dict[str, Any] = {
+    "systems": ["attend"],
+    "metrics": {"ssim/pg2": {"better": "higher", "tolerance": 0.01}},
+    "limits": {"attend": {"ssim/pg2": {"least": 0.6}}},
+    "resamples": 200,
+    "confidence": 0.95,
+    "seed": 0,
+    "baseline": True,
+}
+
+
+def write(folder: str, *scores: Any, split: str = "pg2-like") -> None:
+    """The scores of three pairs and their mean, as evaluate writes them."""
+    mean = sum(scores) / len(scores) if all(isinstance(score, float) for score in scores) else None
+    protocol = {"split": split, "pairs": len(scores), "size": "128x88", "crop": None}
+    Path(folder).mkdir(exist_ok=True)
+    Path(folder, "metrics.json").write_text(
+        json.dumps({"protocol": protocol, "scores": {"attend": {"ssim/pg2": mean}}})
+    )
+    rows = [f"attend,a{number},b{number},{score}\n" for number, score in enumerate(scores)]
+    Path(folder, "pairs.csv").write_text(f"system,from,to,ssim/pg2\n{''.join(rows)}")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder has a baseline and its gates."""
+    monkeypatch.chdir(tmp_path)
+    write("baseline", 0.6, 0.7, 0.71)
+    Path("params.yaml").write_text(yaml.safe_dump({"gates": GATES}))
+
+
+@pytest.fixture
+def gates(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """What the command says; it must end with the exit code."""
+
+    def run(code: int) -> str:
+        arguments = [
+            "--base",
+            "baseline/metrics.json",
+            "--base-pairs",
+            "baseline/pairs.csv",
+            "--head",
+            "new/metrics.json",
+        ]
+        arguments += ["--head-pairs", "new/pairs.csv", "--report", "report"]
+        monkeypatch.setattr(sys, "argv", ["repose", "gates", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code or 0) == code
+        return capfd.readouterr().err
+
+    return run
+
+
+def record() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path("report/gates.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(("scores", "code", "verdict"), [
+    ((0.6, 0.7, 0.71), 0, "same"), ((0.65, 0.76, 0.75), 0, "better"), ((0.3, 0.9, 0.66), 0, "noise"),
+    ((0.59, 0.68, 0.68), 1, "worse"), ((0.5, 0.9, 0.36), 1, "beyond its limit"), ((0.6, "", 0.71), 1, "not comparable"),
+])  # fmt: skip
+def test_a_score_beside_the_baseline(gates: Any, scores: tuple[Any, ...], code: int, verdict: str) -> None:
+    write("new", *scores)
+    said = gates(code)
+    (score,) = record()["scores"] or [{"verdict": "not comparable"}]
+    assert score["verdict"] == verdict
+    assert ("`make baseline` accepts the new scores" in said) == bool(code)
+    assert Path("report/gates.md").read_text().startswith("## Scores\n")
+    suite = ET.parse("report/gates.xml").getroot()  # noqa: S314 (ours)
+    assert (suite.get("failures"), suite.get("errors")) != ("0", "0") or not code
+
+
+def test_what_fails_is_said_with_where_the_table_is(gates: Any) -> None:
+    write("new", 0.59, 0.68, 0.68)
+    said = gates(1)
+    assert (
+        "repose: Regression: 1 of 1 gated score. ssim/pg2 of attend: worse by 0.02, and 0.01 is allowed. The table: "
+        in said
+    )
+    assert "report/gates.md" in said
+
+
+def test_another_protocol_is_refused(gates: Any) -> None:
+    write("new", 0.6, 0.7, 0.71, split="patn")
+    assert 'split is "pg2-like" in BASE and "patn" in HEAD' in gates(1)
+    assert record()["outcome"] == "not comparable"
+
+
+def test_without_a_baseline_the_limits_alone_judge(gates: Any) -> None:
+    Path("params.yaml").write_text(yaml.safe_dump({"gates": GATES | {"baseline": False}}))
+    Path("baseline/metrics.json").unlink()
+    write("new", 0.6, 0.61, 0.62, split="patn")
+    gates(0)
+    assert (record()["base"], record()["scores"][0]["verdict"]) == ("nothing", "limit kept")
+    assert record()["scores"][0]["base"] is None
+    write("new", 0.6, 0.61, 0.5, split="patn")
+    assert "0.57 is not at least 0.6" in gates(1)
+    write("new", 0.6, "", 0.5, split="patn")
+    assert "HEAD's ssim/pg2 of attend is no number: null." in gates(1)
+
+
+def test_a_baseline_that_is_not_there_is_told(gates: Any) -> None:
+    write("new", 0.6, 0.7, 0.71)
+    Path("baseline/pairs.csv").unlink()
+    assert "There is no baseline/pairs.csv" in gates(1)
+    Path("baseline/metrics.json").unlink()
+    assert "There is no baseline/metrics.json" in gates(1)
+
+
+def test_the_same_scores_give_the_same_bytes(gates: Any) -> None:
+    write("new", 0.6, 0.7, 0.71)
+    gates(0)
+    first = {path.name: path.read_bytes() for path in Path("report").iterdir()}
+    gates(0)
+    assert {path.name: path.read_bytes() for path in Path("report").iterdir()} == first
+    assert set(first) == {"gates.md", "gates.json", "gates.xml"}
