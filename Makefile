@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations test check metrics-diff compare pictures baseline compile compile-check submit bench lock image test-image test-s3 clean
+.PHONY: demo table1 ablations figure test check metrics-diff compare pictures baseline compile compile-check submit bench lock image test-image test-s3 clean
 
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	dvc repro evaluate
@@ -27,6 +27,10 @@ ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw i
 	dvc repro split
 	-dvc stage list --name-only ablations/dvc.yaml | grep :train | $(QUEUE)
 	dvc repro ablations/dvc.yaml && python docs/ablations.py
+
+figure: .venv/ready  ## render, train and score the embedded figure network; its weights go into the package (docs/figure.md)
+	dvc repro figure/dvc.yaml
+	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/repose/figure/
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile

@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "repose"
-PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations"]
+PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
 # What decides no byte of a result: what people read at the terminal, and the version of the package.
 FOR_PEOPLE = {PACKAGE / "terminal.py", PACKAGE / "errors.py", PACKAGE / "__init__.py"}
 SYSTEMS = PACKAGE / "systems"
@@ -46,9 +46,15 @@ def file_of(name: str) -> Path | None:
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.exists()), None)
 
 
-def needed(*stages: str) -> set[Path]:
-    """All that stages import, directly or not."""
-    found, waiting = set[Path](), [*(PACKAGE / "stages" / f"{stage}.py" for stage in stages), ON_TOP]
+def module(command: str) -> Path:
+    """The file that a command of a stage runs: `repose train ...`, or `repose figure train ...`."""
+    _, first, second, *_ = command.split()
+    return PACKAGE / "figure_training" / f"{second}.py" if first == "figure" else PACKAGE / "stages" / f"{first}.py"
+
+
+def needed(*modules: Path) -> set[Path]:
+    """All that the modules of stages import, directly or not."""
+    found, waiting = set[Path](), [*modules, ON_TOP]
     while waiting:
         file = waiting.pop()
         if file not in found:
@@ -61,7 +67,7 @@ class Stage(NamedTuple):
     """A stage of one of the pipelines."""
 
     name: str
-    modules: list[str]  # of repose.stages
+    modules: list[Path]  # that its commands run
     code: list[Path]  # its deps under src/
 
 
@@ -72,7 +78,7 @@ def stages() -> Iterator[Stage]:
             commands = [done["cmd"]] if isinstance(done["cmd"], str) else done["cmd"]
             deps = [(folder / dep).resolve() for dep in done["deps"]]
             code = [dep for dep in deps if ROOT / "src" in dep.parents]
-            yield Stage(name, [command.split()[1] for command in commands], code)
+            yield Stage(name, [module(command) for command in commands], code)
 
 
 STAGES = list(stages())
@@ -102,7 +108,20 @@ def test_templates_are_a_dep_of_every_stage_that_makes_pages() -> None:
     assert all(TEMPLATES in stage.code for stage in with_pages)
 
 
+FIGURE = PACKAGE / "figure"  # network.py reads the weights beside it
+
+
+def test_the_figure_networks_weights_are_a_dep_of_every_stage_that_reads_them_and_of_none_that_makes_them() -> None:
+    readers = [stage for stage in STAGES if FIGURE / "network.py" in needed(*stage.modules)]
+    assert {stage.name for stage in readers} >= {"keypoints", "street", "train", "score"}
+    for stage in readers:
+        makes = any("figure_training" in module.parts for module in stage.modules)
+        assert (FIGURE in stage.code) != makes, stage.name
+
+
 def test_neither_dvc_nor_kfp_is_imported_by_what_trains_and_evaluates() -> None:
     for stage in ("train", "evaluate"):
-        for file in needed(stage) - {PACKAGE / "history.py"}:  # which takes dvclive where it is installed
+        for file in needed(PACKAGE / "stages" / f"{stage}.py") - {
+            PACKAGE / "history.py"
+        }:  # which takes dvclive where it is installed
             assert not {name.split(".")[0] for name in names(file)} & {"dvc", "dvclive", "kfp", "great_expectations"}

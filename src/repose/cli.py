@@ -18,6 +18,7 @@ import yaml
 
 from repose import __version__
 from repose.errors import ReposeError
+from repose.figure_training.cli import app as figure
 from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
 from repose.settings import block, nearest, read_params
@@ -35,9 +36,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
-TABLE1, SCORES = "The paper's Table 1", "Scores"
+TABLE1, SCORES, FIGURE = "The paper's Table 1", "Scores", "The figure network"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 app.add_typer(weights, name="weights", rich_help_panel=USE)
+app.add_typer(figure, name="figure", rich_help_panel=FIGURE)
 
 
 def _folder(text: str) -> typer.models.OptionInfo:

@@ -1,0 +1,235 @@
+"""The figure network: where the 18 joints of a person are, and what the person wears, from one small backbone.
+
+    network = load(torch.device("cpu"))
+    points, confidence = network.keypoints(images)  # (B,18,2) px, (B,18)
+    features = network.features(images)             # (B,64)
+
+A residual network of strides 4 to 32 whose coarse maps are added to its fine ones (Lin et al., feature pyramids, 2017).
+Where a joint is, is a classification: for each joint one softmax over all cells of the heat map and over "not in sight".
+The features are a mean over the cells near the joints of the body (not of the head), so they say what the figure wears more
+than what is behind it. It was trained on mannequins alone (docs/figure.md). Notation as in `data.skeleton`; h, w are the
+height and width of the heat maps, a quarter of those that the network sees.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialise
+from torch import Tensor, nn
+
+from repose.data.skeleton import JOINTS, K
+from repose.errors import ReposeError
+
+WEIGHTS = Path(__file__).with_name("figure.safetensors")
+DIGEST = Path(__file__).with_name("figure.safetensors.sha256")  # as sha256sum writes it
+
+HEIGHT = 128  # px of what the network sees, whatever the photo's height
+STRIDE = 4  # px of a cell
+FEATURES = 64
+# A joint of less confidence is missing. It is low, since a joint that is left out counts as wrong; docs/figure.md has what
+# it lets through.
+THRESHOLD = 0.2
+_WINDOW = 5  # cells around the best one that a joint's place and confidence are taken from
+_WIDTHS = (32, 40, 56, 80, 80)  # channels at strides 2, 4, 8, 16 and 32
+_BLOCKS = (1, 2, 2, 1)  # residual blocks at strides 4 to 32
+_DECODER = 48  # channels of the maps that the heat maps and features are read from
+_HEAD = ("nose", "right_eye", "left_eye", "right_ear", "left_ear")
+_BODY = [k for k, joint in enumerate(JOINTS) if joint not in _HEAD]
+
+
+class Seen(NamedTuple):
+    """What the network makes of images."""
+
+    cells: Tensor  # (B,K,h,w) logits: the joint is in this cell
+    hidden: Tensor  # (B,K) logits: the joint is not in sight
+    features: Tensor  # (B,FEATURES), of length 1
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_conv(channels, channels), nn.ReLU(), *_conv(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+def _conv(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out)]
+
+
+class FigureNetwork(nn.Module):
+    """The network; `load` gives the one that ships with repose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv(3, _WIDTHS[0], 2), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(*_conv(before, width, 2), nn.ReLU(), *[_Block(width) for _ in range(blocks)])
+            for before, width, blocks in zip(_WIDTHS, _WIDTHS[1:], _BLOCKS, strict=False)
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(width, _DECODER, 1) for width in _WIDTHS[1:])
+        self.smooth = nn.ModuleList(
+            nn.Sequential(*_conv(_DECODER, _DECODER), nn.ReLU()) for _ in range(2)
+        )  # at strides 4 and 8
+        self.cells = nn.Conv2d(_DECODER, K, 1)
+        self.hidden = nn.Linear(2 * _DECODER, K)
+        self.embed = nn.Linear(3 * _DECODER, FEATURES)
+        nn.init.zeros_(self.cells.weight)
+        for block in self.modules():  # each block starts as the identity
+            if isinstance(block, _Block):
+                nn.init.zeros_(cast(nn.BatchNorm2d, block.body[-1]).weight)
+
+    def forward(self, images: Tensor) -> Seen:
+        """(B,3,H,W) in [-1,1], H about HEIGHT -> what is seen."""
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        levels = [lateral(x) for lateral, x in zip(self.lateral, maps[1:], strict=True)]  # strides 4, 8, 16, 32
+        deep = levels[2] + _up(levels[3], levels[2])
+        middle = self.smooth[1](levels[1] + _up(deep, levels[1]))
+        fine = self.smooth[0](levels[0] + _up(middle, levels[0]))  # (B,_DECODER,h,w)
+        cells = self.cells(fine)
+        whole = torch.cat([levels[3].mean((2, 3)), middle.amax((2, 3))], 1)
+        hidden = self.hidden(whole)
+        near = _near_the_body(_probabilities(cells, hidden)[0].detach(), middle)  # (B,1,h/2,w/2)
+        worn = [(F.interpolate(x, middle.shape[2:], mode="bilinear") * near).sum((2, 3)) for x in (fine, middle, deep)]
+        return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What a person in each photo wears, for distances between photos.
+
+        Args:
+            images: (B,3,H,W) uint8 RGB, of any size; a whole photo or its working image.
+
+        Returns:
+            (B,64) float32 of length 1, on the network's device. Photos of one item lie near each other.
+
+        Raises:
+            ValueError: the images are not (B,3,H,W) uint8.
+        """
+        with torch.inference_mode():
+            return self(self._seen(images)).features.clone()
+
+    def keypoints(self, images: Tensor, threshold: float = THRESHOLD) -> tuple[Tensor, Tensor]:
+        """Where the joints of a person in each photo are. Of several people, each joint may be of another.
+
+        Args:
+            images: (B,3,H,W) uint8 RGB, of any size.
+            threshold: a joint of less confidence is missing.
+
+        Returns:
+            Points (B,18,2) float32, x and y in px of the images given, NaN where missing; and the confidence (B,18) float32,
+            0 to 1, also of those: how sure the network is that the joint is in sight and within two cells (10 px of an
+            image 128 px high) of the point. Both on the network's device.
+
+        Raises:
+            ValueError: the images are not (B,3,H,W) uint8.
+        """
+        with torch.inference_mode():
+            seen = self(self._seen(images))
+            chances, _ = _probabilities(seen.cells, seen.hidden)
+            cells, confidence = _best(chances)  # (B,K,2) in cells, (B,K)
+            height, width = images.shape[2:]
+            size = cells.new_tensor([width / chances.shape[3], height / chances.shape[2]])
+            points = ((cells + 0.5) * size - 0.5).clamp(min=0)
+            points = torch.minimum(points, cells.new_tensor([width - 1, height - 1]))
+            missing = confidence < threshold
+            return points.masked_fill(missing[..., None], torch.nan), confidence
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Photos as the network sees them: (B,3,H,W) uint8 -> (B,3,HEIGHT,a multiple of 8), in its precision, in [-1,1]."""
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            raise ValueError(f"images should be (B, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}.")
+        height, width = images.shape[2:]
+        size = HEIGHT, max(8 * round(HEIGHT * width / height / 8), 32)
+        pixels = images.to(self.cells.weight.device).float() / 127.5 - 1
+        if size != (height, width):
+            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+        return pixels.to(self.cells.weight.dtype)
+
+
+def log_probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Of logits (B,K,h,w) and (B,K), the log of the share of each cell (B,K,h,w) and of not in sight (B,K), in float32."""
+    logits = torch.cat([cells.float().flatten(2), hidden.float()[..., None]], 2).log_softmax(2)
+    return logits[..., :-1].unflatten(2, cells.shape[2:]), logits[..., -1]
+
+
+def _probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    in_cells, nowhere = log_probabilities(cells, hidden)
+    return in_cells.exp(), nowhere.exp()
+
+
+def _up(coarse: Tensor, fine: Tensor) -> Tensor:
+    return F.interpolate(coarse, fine.shape[2:], mode="nearest")
+
+
+def _near_the_body(chances: Tensor, like: Tensor) -> Tensor:
+    """Weights (B,1,h/2,w/2), of sum 1, of the cells near the joints of the body; where none is in sight, nearly equal."""
+    body = F.interpolate(chances[:, _BODY].sum(1, keepdim=True), like.shape[2:], mode="area")
+    for _ in range(2):
+        body = F.avg_pool2d(body, 5, 1, 2)
+    body = body + 1e-3
+    return (body / body.sum((2, 3), keepdim=True)).to(like.dtype)
+
+
+def _best(chances: Tensor) -> tuple[Tensor, Tensor]:
+    """Of shares (B,K,h,w), the mean place x, y around the best cell (B,K,2), and how much lies there (B,K)."""
+    around = F.avg_pool2d(chances, 3, 1, 1, count_include_pad=True) + chances * 1e-3  # a lone spike is no joint
+    h, w = chances.shape[2:]
+    best = around.flatten(2).argmax(2)  # (B,K)
+    rows, columns = torch.arange(h, device=chances.device), torch.arange(w, device=chances.device)
+    near_y = (rows - (best // w)[..., None]).abs() <= _WINDOW // 2  # (B,K,h)
+    near_x = (columns - (best % w)[..., None]).abs() <= _WINDOW // 2  # (B,K,w)
+    window = chances * near_y[..., None] * near_x[..., None, :]
+    mass = window.sum((2, 3))
+    x, y = (window.sum(2) * columns).sum(2), (window.sum(3) * rows).sum(2)
+    return torch.stack([x, y], -1) / mass.clamp(min=1e-12)[..., None], mass.clamp(0, 1)
+
+
+def load(device: torch.device | str) -> FigureNetwork:
+    """The network that ships with repose, in evaluation mode.
+
+    Raises:
+        ReposeError: its weights are not there, are cut, or are others than those of the SHA-256 beside them.
+    """
+    return read(WEIGHTS, DIGEST.read_text("ascii").split()[0]).to(device)
+
+
+def weights_sha256() -> str:
+    """The SHA-256 of the weights that `load` reads: part of the name of any score that they make."""
+    return DIGEST.read_text("ascii").split()[0]
+
+
+def read(path: Path, sha256: str) -> FigureNetwork:
+    """A network from a safetensors file, on the CPU, in evaluation mode.
+
+    Raises:
+        ReposeError: there is no such file, its SHA-256 is another, or its tensors are not those of this network.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReposeError(
+            f"The weights of the figure network, {path}, cannot be read ({error.strerror}). Install repose again."
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ReposeError(
+            f"{path} ({len(content):,} bytes) is not the file of weights it should be: its SHA-256 is {found}, not {sha256}. "
+            "It is cut or was replaced: install repose again (`git checkout` in a clone)."
+        )
+    network = FigureNetwork()
+    try:
+        network.load_state_dict(deserialise(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise ReposeError(
+            f"{path} does not hold this version's figure network ({error}). Train it again (docs/figure.md)."
+        ) from None
+    return network.eval().requires_grad_(False)
