@@ -49,6 +49,14 @@ class Seen(NamedTuple):
     features: Tensor  # (B,FEATURES), of length 1
 
 
+class Found(NamedTuple):
+    """What the network finds in photos."""
+
+    points: Tensor  # (B,K,2) float32 x, y in px of the photos, NaN where missing
+    confidence: Tensor  # (B,K) float32, 0 to 1
+    features: Tensor  # (B,FEATURES) float32 of length 1
+
+
 class _Block(nn.Module):
     """Two convolutions beside a shortcut (He et al. 2016)."""
 
@@ -114,8 +122,8 @@ class FigureNetwork(nn.Module):
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
         """
-        with torch.inference_mode():
-            return self(self._seen(images)).features.clone()
+        with torch.no_grad():
+            return self(self._seen(images)).features
 
     def keypoints(self, images: Tensor, threshold: float = THRESHOLD) -> tuple[Tensor, Tensor]:
         """Where the joints of a person in each photo are. Of several people, each joint may be of another.
@@ -132,7 +140,16 @@ class FigureNetwork(nn.Module):
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
         """
-        with torch.inference_mode():
+        found = self.find(images, threshold)
+        return found.points, found.confidence
+
+    def find(self, images: Tensor, threshold: float = THRESHOLD) -> Found:
+        """Joints and features in one pass: see `keypoints` and `features`.
+
+        Raises:
+            ValueError: the images are not (B,3,H,W) uint8.
+        """
+        with torch.no_grad():
             seen = self(self._seen(images))
             chances, _ = _probabilities(seen.cells, seen.hidden)
             cells, confidence = _best(chances)  # (B,K,2) in cells, (B,K)
@@ -141,7 +158,7 @@ class FigureNetwork(nn.Module):
             points = ((cells + 0.5) * size - 0.5).clamp(min=0)
             points = torch.minimum(points, cells.new_tensor([width - 1, height - 1]))
             missing = confidence < threshold
-            return points.masked_fill(missing[..., None], torch.nan), confidence
+            return Found(points.masked_fill(missing[..., None], torch.nan), confidence, seen.features)
 
     def _seen(self, images: Tensor) -> Tensor:
         """Photos as the network sees them: (B,3,H,W) uint8 -> (B,3,HEIGHT,a multiple of 8), in its precision, in [-1,1]."""

@@ -64,7 +64,7 @@ class Found:
     items: np.ndarray  # (n,) int64
     points: np.ndarray  # (n,K,2) float32 px, NaN where not found
     features: Tensor  # (n,D)
-    seconds: float  # of finding the joints
+    seconds: float  # of finding joints and features, decoding not counted
 
 
 def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSettings) -> None:
@@ -93,9 +93,10 @@ def _found(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: in
     points, features, truth, seconds = [], [], [], 0.0
     for images, joints in _batches(photos, rows, frame, batch):
         began = time.perf_counter()
-        points.append(network.keypoints(images)[0].cpu().numpy())
+        seen = network.find(images)
+        points.append(seen.points.cpu().numpy())  # which waits for a GPU
         seconds += time.perf_counter() - began
-        features.append(network.features(images))
+        features.append(seen.features)
         truth.append(joints)
     return Found(np.concatenate(truth), photos.items[rows], np.concatenate(points), torch.cat(features), seconds)
 

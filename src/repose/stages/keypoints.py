@@ -1,7 +1,9 @@
 """keypoints: for every photo of one part the 18 joints that an extractor found, in one table.
 
-Today's extractors read files of the source: the CSV of pose-gan and PATN (the mannequins write it too) and OpenPose's
-JSON. They are of the photos of all parts, and what is of other photos is passed over. The folder `keypoints` then holds
+Two extractors read files of the source: the CSV of pose-gan and PATN (the mannequins write it too) and OpenPose's JSON.
+They are of the photos of all parts, and what is of other photos is passed over. The third, figure, looks at the photos: the
+network that ships with repose finds the joints of mannequins (docs/figure.md), and where the source has files with joints
+as well, the report says how far the two agree; its order.csv is empty. The folder `keypoints` then holds
 
 | file | what |
 |---|---|
@@ -10,38 +12,69 @@ JSON. They are of the photos of all parts, and what is of other photos is passed
 | report.json | how many photos have a pose, how often each joint is known, what was left out |
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from repose.data import pose_files
+from repose.data.images import decode
 from repose.data.layouts import LAYOUTS, NameFinder
 from repose.data.pose_files import Matched, Poses
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, ORDER, read_table, write_json, write_keypoints, write_table
+from repose.data.shards import ShardReader
 from repose.data.skeleton import JOINTS, TORSO, K, present
 from repose.errors import ReposeError
 from repose.files import whole_folder
 from repose.terminal import bar, say
+
+if TYPE_CHECKING:  # neither is needed by the extractors that read files
+    from torch import Tensor
+
+    from repose.data.report import Facts
+
+NOBODY = "no-person.csv"  # beside the report: photos in which the extractor figure found nobody
+EXAMPLES = 10  # of these, on the page
+
+
+@dataclass(frozen=True)
+class FigureSettings:
+    """How the extractor figure runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one, in half precision
+    batch: int = 64  # photos at a time
+    threads: int = 1  # CPU threads of torch
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
 class KeypointsSettings:
     """The block `keypoints` of params.yaml."""
 
-    extractor: Literal["posegan-csv", "openpose-json"]  # who found the joints: which entry of EXTRACTORS
-    files: tuple[str, ...]  # in the source: CSV files, in this order; for openpose-json folders of JSON files
+    extractor: Literal["posegan-csv", "openpose-json", "figure"]  # who finds the joints: which entry of EXTRACTORS
+    # In the source: CSV files, in this order; for openpose-json folders of JSON files; for figure CSV files that the joints
+    # it finds are compared with, or none.
+    files: tuple[str, ...]
     offset: tuple[float, float]  # pixels added to x and y; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: float  # in [0, 1]; joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
     min_posed_share: float  # share of a part's photos that must have both shoulders and both hips; fewer: an error
+    figure: FigureSettings = FigureSettings()  # of the extractor figure
 
     def __post_init__(self) -> None:
-        if not self.files:
+        if self.extractor == "figure":
+            if self.offset != (0, 0):
+                raise ValueError("offset is for files of joints: set it to [0, 0] with the extractor figure.")
+        elif not self.files:
             raise ValueError("files is empty. Name the keypoint files of the source, such as [keypoints.csv].")
         for name in ("min_confidence", "max_outside", "min_posed_share"):
             if not 0 <= getattr(self, name) <= 1:
@@ -60,7 +93,12 @@ class Extracted(NamedTuple):
     """What an extractor found."""
 
     poses: Poses  # in the source's order
-    counts: dict[str, int]  # what else the report should say
+    counts: dict[str, Any]  # what else the report should say
+    ordered: bool = True  # the source itself has an order of poses
+    reference: np.ndarray | None = None  # (photos,K,2) px: joints that are known, to compare with
+    nobody: tuple[
+        tuple[str, str], ...
+    ] = ()  # photos in which no person was found, and how near the network came to one
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:
@@ -82,10 +120,13 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: K
         **_counts(placed, matched),
         "joints_outside_their_photo": beyond,
     }
-    _gate(report, sources.table, placed, matched.confidence, counts, settings.min_posed_share)
+    if extracted.reference is not None:
+        counts["compared"] = _compared(placed, extracted.reference, settings.files)
+    _gate(report, sources.table, placed, matched.confidence, counts, settings.min_posed_share, extracted.nobody)
+    order = pd.DataFrame({"name": matched.order, "row": matched.rows})
     with whole_folder(keypoints) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
-        write_table(folder / "order.csv", pd.DataFrame({"name": matched.order, "row": matched.rows}), ORDER)
+        write_table(folder / "order.csv", order if extracted.ordered else order[:0], ORDER)
         write_json(folder / "report.json", counts)
     say(
         f"keypoints: {counts['posed']:,} of {len(names):,} photos in {images} have a pose, "
@@ -95,20 +136,38 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: K
 
 def _gate(
     report: Path, table: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, counts: dict[str, Any],
-    min_posed_share: float,
+    min_posed_share: float, nobody: Sequence[tuple[str, str]],
 ) -> None:  # fmt: skip
     """Write the report of the checks, and go on only if they pass."""
     from repose.data.expectations import check_keypoints, require
-    from repose.data.report import PAGE, Facts, write_report
+    from repose.data.report import PAGE, write_report
 
     outcome = check_keypoints(
         table["name"].tolist(), keypoints, confidence, table["height"].to_numpy(), table["width"].to_numpy(),
         min_posed_share=min_posed_share,
     )  # fmt: skip
-    figures = {name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)}
     with whole_folder(report) as folder:
-        write_report(folder, "Keypoints", outcome, Facts(figures))
+        write_report(folder, "Keypoints", outcome, _facts(counts, nobody))
+        if nobody:
+            write_table(folder / NOBODY, pd.DataFrame(nobody, columns=["name", "detail"]), ("name", "detail"))
     require(outcome, "The keypoints", report / PAGE)
+
+
+def _facts(counts: dict[str, Any], nobody: Sequence[tuple[str, str]]) -> "Facts":
+    """What the page says besides the checks."""
+    from repose.data.report import Distribution, Facts, Rejected
+
+    figures = {name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)}
+    left_out = (Rejected("no person was found", len(nobody), tuple(nobody[:EXAMPLES])),) if nobody else ()
+    compared = counts.get("compared")
+    if compared is None:
+        return Facts(figures, rejected=left_out, rejected_list=NOBODY if nobody else "")
+    percent = {joint: round(100 * value) for joint, value in compared["pck@0.1_by_joint"].items() if value is not None}
+    title = (
+        f"Joints found within a tenth of the person's size of those in {', '.join(compared['files'])}, in percent "
+        f"(all {compared['joints']:,} joints of {compared['photos']:,} photos: PCK@0.1 is {compared['pck@0.1']})"
+    )
+    return Facts(figures, (Distribution(title, percent),), left_out, NOBODY if nobody else "")
 
 
 def from_posegan_csv(sources: Sources, settings: KeypointsSettings) -> Extracted:
@@ -146,10 +205,46 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
     return Extracted(Poses(photos, keypoints, joints[..., 2].clip(0, 1)), counts)
 
 
-# A further extractor, such as a network that looks at the photos, is one more entry here and in KeypointsSettings.
+def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
+    """Poses that the embedded figure network finds in the photos, which it reads in the order of their shards."""
+    from repose.devices import set_up
+    from repose.figure.network import load, weights_sha256
+
+    chosen, names = settings.figure, sources.table["name"].tolist()
+    device = set_up(chosen.device, chosen.threads, seed=0)
+    network = load(device)
+    if device.type == "cuda":
+        network.half()
+    found = [network.keypoints(images.to(device)) for images in bar(_batches(sources, chosen.batch), "keypoints")]
+    points, confidence = (np.concatenate([part[which].cpu().numpy() for part in found]) for which in (0, 1))
+    points[confidence < settings.min_confidence] = np.nan
+    nobody = tuple(
+        (names[row], f"the surest joint has confidence {confidence[row].max():.2f}")
+        for row in np.flatnonzero(~present(points).any(1))
+    )
+    counts = {"network_sha256": weights_sha256(), "photos_without_a_person": len(nobody)}
+    reference = pose_files.match(from_posegan_csv(sources, settings).poses, names).keypoints if settings.files else None
+    return Extracted(Poses(names, points, confidence), counts, ordered=False, reference=reference, nobody=nobody)
+
+
+def _batches(sources: Sources, most: int) -> Iterator["Tensor"]:
+    """The photos in their order, (B,3,H,W) uint8: at most so many at a time, and of one size."""
+    import torch
+
+    photos = ShardReader(sources.images, sources.table)
+    rows = zip(sources.table["name"], sources.table["height"], sources.table["width"], strict=True)
+    for _, group in groupby(rows, key=lambda row: row[1:]):
+        names = [name for name, *_ in group]
+        for first in range(0, len(names), most):
+            yield torch.from_numpy(np.stack([decode(photos[name]) for name in names[first : first + most]])).movedim(
+                3, 1
+            )
+
+
 EXTRACTORS: dict[str, Callable[[Sources, KeypointsSettings], Extracted]] = {
     "posegan-csv": from_posegan_csv,
     "openpose-json": from_openpose_json,
+    "figure": by_figure,
 }
 
 
@@ -200,11 +295,23 @@ def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) 
 def _check_any_pose(placed: np.ndarray, matched: Matched, images: Path, settings: KeypointsSettings) -> None:
     if present(placed).any():
         return
+    if settings.extractor == "figure":
+        raise ReposeError(
+            f"The figure network found nobody in the {len(placed):,} photos in {images}. It knows mannequins alone: for "
+            "photos of people take OpenPose's joints (keypoints.extractor: openpose-json)."
+        )
     others = f" {len(matched.others):,} row(s) are of other photos, such as {', '.join(matched.others[:1])}."
     raise ReposeError(
         f"Not one of the {len(placed):,} photos in {images} has a joint in {', '.join(settings.files)}."
         f"{others if matched.others else ''} Set `keypoints.files` to the files that were made from these photos."
     )
+
+
+def _compared(placed: np.ndarray, reference: np.ndarray, files: Sequence[str]) -> dict[str, Any]:
+    """How far the joints that were found are those of the source's files."""
+    from repose.figure.agreement import agreement
+
+    return {"files": list(files), **agreement(placed, reference)}
 
 
 def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
