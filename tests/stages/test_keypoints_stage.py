@@ -1,4 +1,6 @@
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -7,12 +9,28 @@ import numpy as np
 import pandas as pd
 import pytest
 from fabricated import write_images, write_lists
+from tiny import Data, settings
 
-from repose.data.records import ORDER, part_names, read_json, read_keypoints, read_parts_keypoints, read_table
+from repose.data.images import encode_png
+from repose.data.mannequins import MannequinSettings, render_item
+from repose.data.records import (
+    IMAGES,
+    ORDER,
+    part_names,
+    read_json,
+    read_keypoints,
+    read_parts_keypoints,
+    read_table,
+    write_table,
+)
+from repose.data.shards import ShardWriter
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
+from repose.figure import weights_sha256
+from repose.figure.agreement import agreement
 from repose.settings import build
 from repose.stages import keypoints as stage
+from repose.stages import split
 from repose.stages.keypoints import EXTRACTORS, KeypointsSettings
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
@@ -297,6 +315,93 @@ def test_the_settings_name_every_extractor() -> None:
     assert build(KeypointsSettings, BLOCK, "params.yaml: keypoints").offset == (0.0, 0.0)
 
 
+FIGURE = replace(CSV, extractor="figure", files=("keypoints.csv",), min_posed_share=0.5)
+
+
+@pytest.fixture(scope="module")
+def by_figure(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders keypoints and report of one part of the tiny data set, its joints found by the figure network."""
+    folder = tmp_path_factory.mktemp("figure")
+    stage.run(
+        lists=data.images.parent / "raw" / "lists", images=data.images / "0", keypoints=folder / "keypoints",
+        report=folder / "report", settings=FIGURE,
+    )  # fmt: skip
+    return folder
+
+
+def test_figure_finds_the_joints_and_says_how_far_they_are_the_truth(data: Data, by_figure: Path) -> None:
+    names, found, confidence = read_keypoints(by_figure / "keypoints" / "keypoints.csv")
+    listed, truth, _ = read_keypoints(data.keypoints / "0" / "keypoints.csv")
+    assert names == listed
+    assert not np.array_equal(found, truth)
+    assert ((confidence > 0) == present(found)).all()
+    assert len(np.unique(confidence)) > K  # not those of a file, which are 1
+    report = read_json(by_figure / "keypoints" / "report.json")
+    assert report["network_sha256"] == weights_sha256()
+    assert report["photos_without_a_person"] == 0
+    compared = report["compared"]
+    assert compared["files"] == ["keypoints.csv"]
+    assert compared["joints"] == present(truth).sum()
+    assert compared["pck@0.1"] >= 0.9
+    assert compared["pck@0.1"] == agreement(found, truth)["pck@0.1"]
+    page = (by_figure / "report" / "validation.html").read_text()
+    assert f"PCK@0.1 is {compared['pck@0.1']}" in page
+
+
+def test_figure_has_no_order_of_poses_and_split_takes_its_joints(data: Data, by_figure: Path, tmp_path: Path) -> None:
+    assert read_table(by_figure / "keypoints" / "order.csv", ORDER).empty
+    keypoints = tmp_path / "keypoints"
+    shutil.copytree(data.keypoints, keypoints)
+    for name in ("keypoints.csv", "order.csv"):
+        shutil.copy(by_figure / "keypoints" / name, keypoints / "0" / name)
+    split.run(
+        lists=data.images.parent / "raw" / "lists", images=data.images, keypoints=keypoints, split=tmp_path / "split",
+        report=tmp_path / "report", settings=settings("split", split.SplitSettings, mode="patn"),
+    )  # fmt: skip
+    assert len(read_table(tmp_path / "split" / "test-pairs.csv", ("from", "to")))
+
+
+def photos_of(folder: Path, pixels: Sequence[np.ndarray]) -> Path:
+    """A part that holds these photos, named as PATHS."""
+    images = write_images(folder, PATHS[: len(pixels)], size=(128, 88)) / "0"
+    table = read_table(images / "images.csv", IMAGES)
+    with ShardWriter(images) as shards:
+        places = [shards.add(name, encode_png(image)) for name, image in zip(table["name"], pixels, strict=True)]
+    where = pd.DataFrame(places, columns=["shard", "offset", "size"])
+    sizes = pd.DataFrame([image.shape[:2] for image in pixels], columns=["height", "width"])
+    write_table(images / "images.csv", table.assign(**where, **sizes), IMAGES)
+    return images
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_figure_lists_photos_without_a_person_and_takes_photos_of_several_sizes(tmp_path: Path) -> None:
+    person = render_item(MannequinSettings("street", items=2, seed=7, quality=90), 0)[0].pixels
+    wall = np.full((96, 96, 3), 128, np.uint8)
+    images, out, report = photos_of(tmp_path / "images", [person, wall, person]), tmp_path / "out", tmp_path / "report"
+    quiet = replace(FIGURE, files=(), min_posed_share=0, min_confidence=0.5)
+    lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
+    stage.run(lists=lists, images=images, keypoints=out, report=report, settings=quiet)
+    _, found, _ = read_keypoints(out / "keypoints.csv")
+    assert present(found).any(1).tolist() == [True, False, True]
+    counts = read_json(out / "report.json")
+    assert counts["photos_without_a_person"] == 1
+    assert "compared" not in counts
+    listed = pd.read_csv(report / stage.NOBODY)
+    assert listed["name"].tolist() == [SIDE]
+    assert SIDE in (report / "validation.html").read_text()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_figure_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> None:
+    images = photos_of(tmp_path / "images", [np.full((128, 88, 3), 128, np.uint8)])
+    lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
+    with pytest.raises(ReposeError, match=r"found nobody in the 1 photos .* It knows mannequins alone"):
+        stage.run(
+            lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report",
+            settings=replace(FIGURE, files=(), min_confidence=0.5),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -306,6 +411,8 @@ def test_the_settings_name_every_extractor() -> None:
         ({"min_posed_share": 2}, "min_posed_share should lie between 0 and 1"),
         ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
         ({"offset": [1]}, "should have 2 entries"),
+        ({"extractor": "figure", "offset": [40, 0]}, "offset is for files of joints"),
+        ({"figure": {"batch": 0}}, "batch should be at least 1"),
     ],
 )
 def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:

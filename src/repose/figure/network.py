@@ -36,7 +36,7 @@ THRESHOLD = 0.2
 _WINDOW = 5  # cells around the best one that a joint's place and confidence are taken from
 _WIDTHS = (32, 40, 56, 80, 80)  # channels at strides 2, 4, 8, 16 and 32
 _BLOCKS = (1, 2, 2, 1)  # residual blocks at strides 4 to 32
-_DECODER = 48  # channels of the maps that the heat maps and features are read from
+_DECODER = 48  # channels of the maps that the heat maps are read from
 _HEAD = ("nose", "right_eye", "left_eye", "right_ear", "left_ear")
 _BODY = [k for k, joint in enumerate(JOINTS) if joint not in _HEAD]
 
@@ -87,9 +87,13 @@ class FigureNetwork(nn.Module):
             nn.Sequential(*_conv(_DECODER, _DECODER), nn.ReLU()) for _ in range(2)
         )  # at strides 4 and 8
         self.cells = nn.Conv2d(_DECODER, K, 1)
-        self.hidden = nn.Linear(2 * _DECODER, K)
-        self.embed = nn.Linear(3 * _DECODER, FEATURES)
-        nn.init.zeros_(self.cells.weight)
+        # Which joint is the right one depends on whether a figure is seen from the front: what the whole image shows scales
+        # and shifts the channels of the finer maps (Perez et al., FiLM, 2018).
+        self.modulate = nn.Linear(2 * _WIDTHS[-1], 4 * _DECODER)
+        self.hidden = nn.Linear(2 * _WIDTHS[-1], K)
+        self.embed = nn.Linear(sum(_WIDTHS[1:4]), FEATURES)
+        for start_at_zero in (self.cells.weight, self.modulate.weight, self.modulate.bias):
+            nn.init.zeros_(start_at_zero)
         for block in self.modules():  # each block starts as the identity
             if isinstance(block, _Block):
                 nn.init.zeros_(cast(nn.BatchNorm2d, block.body[-1]).weight)
@@ -100,14 +104,14 @@ class FigureNetwork(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         levels = [lateral(x) for lateral, x in zip(self.lateral, maps[1:], strict=True)]  # strides 4, 8, 16, 32
+        whole = torch.cat([maps[4].mean((2, 3)), maps[4].amax((2, 3))], 1)
+        gain, shift, fine_gain, fine_shift = self.modulate(whole)[:, :, None, None].chunk(4, 1)
         deep = levels[2] + _up(levels[3], levels[2])
-        middle = self.smooth[1](levels[1] + _up(deep, levels[1]))
-        fine = self.smooth[0](levels[0] + _up(middle, levels[0]))  # (B,_DECODER,h,w)
-        cells = self.cells(fine)
-        whole = torch.cat([levels[3].mean((2, 3)), middle.amax((2, 3))], 1)
-        hidden = self.hidden(whole)
-        near = _near_the_body(_probabilities(cells, hidden)[0].detach(), middle)  # (B,1,h/2,w/2)
-        worn = [(F.interpolate(x, middle.shape[2:], mode="bilinear") * near).sum((2, 3)) for x in (fine, middle, deep)]
+        middle = self.smooth[1]((levels[1] + _up(deep, levels[1])) * (1 + gain) + shift)
+        fine = self.smooth[0]((levels[0] + _up(middle, levels[0])) * (1 + fine_gain) + fine_shift)  # (B,_DECODER,h,w)
+        cells, hidden = self.cells(fine), self.hidden(whole)
+        near = _near_the_body(_probabilities(cells, hidden)[0].detach(), maps[2])  # (B,1,h/2,w/2)
+        worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps: decoders forget colours
         return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
 
     def features(self, images: Tensor) -> Tensor:
@@ -181,6 +185,10 @@ def log_probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
 def _probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     in_cells, nowhere = log_probabilities(cells, hidden)
     return in_cells.exp(), nowhere.exp()
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, like.shape[2:], mode="bilinear")
 
 
 def _up(coarse: Tensor, fine: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""The pipeline of the figure network: what it renders, and that the committed scores are of the committed weights."""
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from project import ROOT
+from repose.data.records import read_json
+from repose.figure import weights_sha256
+from repose.figure_training.render import RenderSettings
+from repose.figure_training.score import ScoreSettings
+from repose.figure_training.train import FigureTrainSettings
+from repose.settings import block, read_params
+
+FOLDER = ROOT / "figure"
+PARAMS = read_params(FOLDER / "params.yaml")
+METRICS = read_json(FOLDER / "metrics.json")
+PAGE = (ROOT / "docs" / "figure.md").read_text()
+
+
+def test_the_blocks_are_read() -> None:
+    for name, settings in (("render", RenderSettings), ("train", FigureTrainSettings), ("score", ScoreSettings)):
+        block(PARAMS, name, settings, "params")
+
+
+def test_no_seed_of_mannequins_is_another_pipelines_and_tests_have_their_own() -> None:
+    seeds: dict[str, set[int]] = {"train": set(), "test": set()}
+    for name, wanted in PARAMS["render"]["sets"].items():
+        seeds[name.split("-")[0]].add(wanted["seed"])
+    others = {read_params(ROOT / "params.yaml")["download"]["mannequin"]["seed"]}
+    others |= {
+        read_params(path)["download"]["mannequin"]["seed"] for path in sorted((ROOT / "table1").glob("*/street.yaml"))
+    }
+    assert not seeds["train"] & seeds["test"]
+    assert not (seeds["train"] | seeds["test"]) & others
+
+
+def test_the_committed_scores_are_of_the_committed_weights_and_good_enough() -> None:
+    assert METRICS["protocol"]["sha256"] == weights_sha256()
+    assert set(METRICS["scores"]) == set(PARAMS["score"]["views"])
+    for scores in METRICS["scores"].values():
+        assert scores["pck@0.1"] >= 0.95
+        assert scores["retrieval"] >= 20 * scores["retrieval_chance"]
+
+
+@pytest.mark.parametrize("name", list(PARAMS["score"]["views"]))
+def test_the_page_has_the_committed_scores(name: str) -> None:
+    scores = METRICS["scores"][name]
+    row = (
+        rf"\| {name} \| {scores['photos']:,} \| {scores['pck@0.1']:.3f} \| {scores['found_though_not_known']:.3f} "
+        rf"\| {scores['retrieval']:.3f} \| {scores['retrieval_chance']:.3f} \|"
+    )
+    assert re.search(row, PAGE), row
+
+
+def stages() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "dvc.yaml").read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in found.items()}
+
+
+@pytest.mark.parametrize("stage", ["render", "train", "score"])
+def test_every_path_of_a_command_is_a_dep_or_an_out(stage: str) -> None:
+    definition = stages()[stage]
+    outs = [*definition.get("outs", []), *(next(iter(metric)) for metric in definition.get("metrics", []))]
+    options = {value for key, value in re.findall(r"--(\w+) (\S+)", definition["cmd"]) if key != "set"}
+    known = {*definition.get("deps", []), *outs}
+    assert options <= known | {dep.rpartition("/")[0] for dep in known}  # `raw`, which holds the sets
+
+
+def test_git_ignores_what_is_rendered_and_trained() -> None:
+    paths = ["figure/raw/train-fashion", "figure/run/figure.safetensors"]
+    done = subprocess.run(["git", "check-ignore", *paths], cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE)
+    assert done.stdout.split() == paths
