@@ -25,14 +25,9 @@ from typing import NoReturn
 
 _COMMANDS = Path(sys.executable).parent
 _DVC = [
-    "dvc.cli.parser",
-    "dvc.repo.reproduce",
-    "dvc.data_cloud",
-    "dvc.scm",
-    "dvc.dvcfile",
-    "dvc.stage.cache",
-    "dvc_data.index",
-]
+    "dvc.cli.parser", "dvc.repo.reproduce", "dvc.data_cloud", "dvc.scm", "dvc.dvcfile", "dvc.stage.cache", "dvc_data.index",
+    "dvc_s3", "s3fs",
+]  # fmt: skip
 _REPOSE = ["repose.cli", "typer._adapters", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"]
 _CHECKS = ["great_expectations.expectations"]
 _TRAINED = ["torch._inductor.config", "repose.systems.attend", "repose.systems.paper"]  # the former for determinism
