@@ -1,5 +1,6 @@
 """A program that starts warm says and does what it says and does by itself."""
 
+import json
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_folder_and_variables_are_its_own(tmp_path: Path) -> None:
 
 
 def test_without_its_server_nothing_is_run(tmp_path: Path) -> None:
-    variables = warm.environment() | {"TESTS_WARM": str(tmp_path / "none")}
+    variables = warm.environment() | {"TESTS_WARM": json.dumps({str(COMMANDS / "dvc"): str(tmp_path / "none")})}
     status, _, told = ended([str(COMMANDS / "dvc"), "init", "--no-scm"], tmp_path, variables)
     assert status == 70
     assert "was not run: FileNotFoundError" in told

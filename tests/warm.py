@@ -7,6 +7,7 @@ What the imports themselves do, and signals, are for tests that start programs w
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -55,14 +56,18 @@ def environment() -> dict[str, str]:
     """The variables of this process, and those by which programs start warm."""
     ours = str(Path(__file__).with_name("warm_start"))
     python_path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
-    return os.environ | {
-        "PYTHONPATH": python_path, "TESTS_WARM": _server(), "TESTS_WARM_PROGRAMS": os.pathsep.join(_PROGRAMS),
-    }  # fmt: skip
+    return os.environ | {"PYTHONPATH": python_path, "TESTS_WARM": json.dumps(_servers())}
 
 
 @cache
+def _servers() -> dict[str, str]:
+    """The address of each program's server: one for repose, and a small one, which forks in less time, for the others."""
+    large, small = _server(), _server()
+    return {program: large if modules is _REPOSE else small for program, modules in _PROGRAMS.items()}
+
+
 def _server() -> str:
-    """The address of this process's server, which ends with it."""
+    """The address of a server, which ends with this process."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     address = f"{folder.name}/socket"
     listener = socket.socket(socket.AF_UNIX)
@@ -73,11 +78,9 @@ def _server() -> str:
         pass_fds=[listener.fileno()], start_new_session=True,
     )  # fmt: skip
     listener.close()
-    assert server.stdin is not None
 
     def end() -> None:
-        server.stdin.close()  # type: ignore[union-attr]
-        server.wait()
+        server.communicate()
         folder.cleanup()
 
     atexit.register(end)
@@ -94,6 +97,7 @@ def serve(listener: socket.socket) -> None:
             content += connection.recv(1 << 16)
         request = json.loads(content)
         _import_for(request["words"])
+        gc.freeze()  # else each fork would look through all of it, and copy the pages
         watcher = _fork()
         if not watcher:
             listener.close()

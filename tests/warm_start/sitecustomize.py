@@ -4,34 +4,32 @@ import os
 import sys
 
 
-def program() -> list[str]:
-    """What this process is to run, as runpy takes it: `-m`, module, arguments; or script, arguments."""
-    words = sys.orig_argv[1:]
-    known = os.environ["TESTS_WARM_PROGRAMS"].split(os.pathsep)
-    return words if "".join(words[:2] if words[:1] == ["-m"] else words[:1]) in known else []
-
-
-def handed_over(words: list[str]) -> int:
-    """Let the server run it with our streams, folder and environment; return its exit status."""
-    import json
-    import socket
-
-    request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}).encode()  # noqa: PTH109
+def handed_over(address: str) -> int:
+    """Let the server there run it with our words, streams, folder and variables; return its exit status."""
+    request = {"words": sys.orig_argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
+    content = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as server:
-        server.connect(os.environ["TESTS_WARM"])
-        socket.send_fds(server, [len(request).to_bytes(4)], [0, 1, 2])
-        server.sendall(request)
+        server.connect(address)
+        socket.send_fds(server, [len(content).to_bytes(4)], [0, 1, 2])
+        server.sendall(content)
         answer = server.recv(4)
     assert answer, "the server is gone"
     return int.from_bytes(answer, signed=True)
 
 
-if "TESTS_WARM" in os.environ and (words := program()):
-    try:
-        status = handed_over(words)
-    except Exception as error:  # Python itself would go on without us
-        print(f"tests/warm.py: {words} was not run: {error!r}", file=sys.stderr)
-        status = 70  # EX_SOFTWARE
-    if status < 0:
-        os.kill(os.getpid(), -status)
-    os._exit(status)
+if "TESTS_WARM" in os.environ:
+    import json
+
+    words = sys.orig_argv[1:]
+    address = json.loads(os.environ["TESTS_WARM"]).get("".join(words[:2] if words[:1] == ["-m"] else words[:1]))
+    if address is not None:
+        import socket
+
+        try:
+            status = handed_over(address)
+        except Exception as error:  # Python itself would go on without us
+            print(f"tests/warm.py: {words} was not run: {error!r}", file=sys.stderr)
+            status = 70  # EX_SOFTWARE
+        if status < 0:
+            os.kill(os.getpid(), -status)
+        os._exit(status)
