@@ -26,8 +26,9 @@ from typing import NoReturn
 
 _COMMANDS = Path(sys.executable).parent
 _DVC = [
-    "dvc.cli.parser", "dvc.repo.reproduce", "dvc.data_cloud", "dvc.scm", "dvc.dvcfile", "dvc.stage.cache", "dvc_data.index",
-    "dvc_s3", "s3fs",
+    "dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.datasets", "dvc.repo.artifacts",
+    "dvc.data_cloud", "dvc.scm", "dvc.dvcfile", "dvc.stage.cache", "dvc.rwlock", "dvc.lock", "dvc.utils.strictyaml",
+    "dvc_data.index", "dvc_s3", "s3fs",
 ]  # fmt: skip
 _REPOSE = ["repose.cli", "typer._adapters", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"]
 _CHECKS = ["great_expectations.expectations"]
