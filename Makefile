@@ -29,7 +29,7 @@ ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw i
 	dvc repro ablations/dvc.yaml && python docs/ablations.py
 
 test: .venv/ready  ## every test
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-s3: .venv/ready  ## S3 against Ceph's radosgw, which Debian's packages bring (they are installed if missing, as root)
 	python tests/s3/radosgw.py && pytest tests/s3
