@@ -33,7 +33,7 @@ figure: .venv/ready  ## render, train and score the embedded figure network; its
 	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/repose/figure/
 
 test: .venv/ready  ## every test
-	pytest -n auto --dist loadfile
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-s3: .venv/ready  ## S3 against Ceph's radosgw, which Debian's packages bring (they are installed if missing, as root)
 	python tests/s3/radosgw.py && pytest tests/s3

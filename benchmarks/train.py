@@ -263,7 +263,8 @@ def measure_processes(
 def _rate_of_processes(case: Case, settings: TrainSettings, device: str, seconds: float, count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         arguments = (count, case, settings, device, seconds, Path(folder))
-        torch.multiprocessing.spawn(_in_process, arguments, nprocs=count)
+        torch.multiprocessing.set_forkserver_preload([_in_process.__module__])  # imported once for all of them
+        torch.multiprocessing.start_processes(_in_process, arguments, nprocs=count, start_method="forkserver")
         refused = Path(folder) / "refused"
         if refused.exists():
             raise ReposeError(refused.read_text())

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+import warm
+
 ROOT = Path(__file__).parents[1]
 TINY: Mapping[str, Any] = {  # a few steps of small networks
     "posemaps.height": 64,
@@ -33,10 +35,15 @@ _MADE = shutil.ignore_patterns("runs", "results", "street", "table", "dvc.lock")
 
 
 class Project:
-    """The pipeline as a user has it: dvc.yaml and the code as they are, params.yaml with changed values alone."""
+    """The pipeline as a user has it: dvc.yaml and the code as they are, params.yaml with changed values alone.
 
-    def __init__(self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = ()) -> None:
-        self.folder = folder
+    Its programs start warm (see `warm`), unless it is `cold`.
+    """
+
+    def __init__(
+        self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = (), *, cold: bool = False
+    ) -> None:
+        self.folder, self.cold = folder, cold
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "baseline", folder / "baseline")
         for name in ("dvc.yaml", ".dvcignore"):
@@ -60,7 +67,8 @@ class Project:
     def dvc(self, *arguments: str, code: int = 0) -> str:
         """What a dvc command printed; it must end with the exit code."""
         commands = Path(sys.executable).parent
-        environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        started = dict(os.environ) if self.cold else warm.environment()
+        environment = started | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
         done = subprocess.run(
             [commands / "dvc", *arguments], cwd=self.folder, env=environment, check=False, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+import warm
 from faulty_proxy import Fault, FaultyProxy
 from repose.data import transfer
 from repose.data.archives import Limits
@@ -306,7 +307,7 @@ class Shared:
     def dvc(self, *arguments: str, fails: bool = False) -> str:
         """What it printed; it must succeed, or fail."""
         program = Path(sys.executable).parent / "dvc"
-        environment = os.environ | {"DVC_NO_ANALYTICS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+        environment = warm.environment() | {"DVC_NO_ANALYTICS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
         done = subprocess.run(
             [program, *arguments], cwd=self.folder, env=environment, check=False, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

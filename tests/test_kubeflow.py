@@ -79,6 +79,7 @@ def test_each_param_of_a_stage_is_a_parameter_with_its_comment(project: Project)
         str: "STRING",
         bool: "BOOLEAN",
         list: "LIST",
+        dict: "STRUCT",
         type(None): "STRING",
     }
     for name, leaf in leaves.items():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import warm
 from project import TINY, Project
 
 pytest.importorskip("kfp")
@@ -20,7 +21,7 @@ MORE = CHANGES | {"download.mannequin.items": 40}  # more photos, as many shards
 def repose(folder: Path, *arguments: str, code: int = 0) -> str:
     """What a repose command printed to standard output; it must end with the exit code."""
     commands = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
+    environment = warm.environment() | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         [commands / "repose", *arguments], cwd=folder, env=environment, check=False, text=True, capture_output=True
     )
@@ -35,8 +36,8 @@ def run_local(project: Project, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone in which `dvc repro` ran."""
-    project = Project(tmp_path_factory.mktemp("dvc"), CHANGES)
+    """A clone in which `dvc repro` ran, each program by itself; those of the other runs start warm."""
+    project = Project(tmp_path_factory.mktemp("dvc"), CHANGES, cold=True)
     project.dvc("repro")
     return project
 

@@ -85,3 +85,20 @@ def text() -> str:
             kubernetes.add_pod_label(trained, "team", "a")
 
     return text_of(pipeline)
+
+
+@pytest.fixture(scope="session")
+def _pushed(_made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `flowers` and the folder that is its default remote, by a relative path; its data are pushed."""
+    place = tmp_path_factory.mktemp("pushed")
+    flowers = shutil.copytree(_made["flowers"], place / "flowers", symlinks=True)
+    foreign.dvc(flowers, "remote", "add", "--default", "store", "../remote")
+    foreign.dvc(flowers, "push", "--quiet")
+    return place
+
+
+@pytest.fixture
+def remote(flowers: Path, _pushed: Path) -> Path:
+    """The default remote of `flowers`, a folder beside it that holds the data of the .dvc file."""
+    shutil.copy(_pushed / "flowers" / ".dvc" / "config", flowers / ".dvc" / "config")
+    return Path(shutil.copytree(_pushed / "remote", flowers.parent / "remote"))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
+
 FLOWERS = {
     "dvc.yaml": """
 stages:
@@ -206,7 +208,7 @@ def fair(folder: Path) -> Path:
 def dvc(folder: Path, *arguments: str, code: int = 0) -> str:
     """What a dvc command printed; it must end with the exit code."""
     commands = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    environment = warm.environment() | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(
         [commands / "dvc", *arguments], cwd=folder, env=environment, check=False, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

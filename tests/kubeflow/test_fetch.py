@@ -17,14 +17,6 @@ from repose.kubeflow.fetch import fetch_run
 
 
 @pytest.fixture
-def remote(flowers: Path) -> Path:
-    folder = flowers.parent / "remote"
-    foreign.dvc(flowers, "remote", "add", "--default", "store", str(folder))
-    foreign.dvc(flowers, "push", "--quiet")
-    return folder
-
-
-@pytest.fixture
 def image(flowers: Path, remote: Path) -> Path:
     """What a pod starts from: the project without data."""
     copy = Path(shutil.copytree(flowers, flowers.parent / "image" / "flowers"))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import foreign
 import pytest
 
+import warm
 from repose.errors import ReposeError
 from repose.kubeflow import local
 from repose.kubeflow.compiler import plan_for
@@ -22,7 +23,7 @@ def kfp(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
     """What a `repose kfp` command printed to standard output and error; it must end with the exit code."""
     done = subprocess.run(
         [sys.executable, "-m", "repose.cli", "kfp", *arguments], cwd=folder, check=False, text=True, capture_output=True,
-        env={name: value for name, value in os.environ.items() if not name.startswith("KFP_")},
+        env={name: value for name, value in warm.environment().items() if not name.startswith("KFP_")},
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
@@ -57,9 +58,8 @@ def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("remote")
 def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> None:
-    foreign.dvc(flowers, "remote", "add", "--default", "store", str(flowers.parent / "remote"))
-    foreign.dvc(flowers, "push", "--quiet")
     (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
     output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
     assert "no flowers" in told

@@ -19,14 +19,11 @@ from repose.kubeflow import step
 
 
 @pytest.fixture
-def remote(flowers: Path) -> Path:
-    """A folder as remote that holds the data of the .dvc file, as `dvc push` leaves them."""
-    folder = flowers.parent / "remote"
-    foreign.dvc(flowers, "remote", "add", "--default", "store", str(folder))
-    foreign.dvc(flowers, "push", "--quiet")
+def remote(flowers: Path, remote: Path) -> Path:
+    """The remote of the project, which holds no data of its own."""
     (flowers / "petals.csv").unlink()
     shutil.rmtree(flowers / ".dvc" / "cache")
-    return folder
+    return remote
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A run as other stages leave it, with made-up scores and images, over the tiny data."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from repose.compare.gates import GatesSettings
 from repose.data.images import encode_png
 from repose.data.records import write_json, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
+from repose.provenance import SCHEMA
 from repose.results import COPY, MEAN, with_one_source
 from repose.settings import block
 from repose.stages import report
@@ -20,7 +20,7 @@ from repose.stages.report import Folders, ReportSettings
 
 PUBLISHED = Path(__file__).parents[2] / "table1" / "published.csv"
 ROWS = {COPY: 1, MEAN: 4, "paper-m": 4, with_one_source("paper-m"): 1, "attend": 4}  # with the most sources of each
-BY_PAIR = ("ssim/pg2", "garment-de", "sharpness")  # of the last the gates say nothing
+BY_PAIR = ("ssim/pg2", "garment-de", "sharpness")  # of the last nobody says which way is better
 WHOLE = "fid/figure"  # of all images of a row together
 REPORTS = ("validate", "keypoints", "split")
 
@@ -46,7 +46,12 @@ def made_run(data: Data, folder: Path) -> Path:
         for place, (row, of) in enumerate(means.iterrows())
     }
     facts = {"split": "pg2-like", "pairs": len(pairs), "size": f"{HEIGHT}x{WIDTH}", "crop": [16.0, 0.0, 240.0, 256.0]}
-    write_json(folder / "metrics.json", {"protocol": facts, "scores": scores})
+    better = {"ssim/pg2": "higher", "garment-de": "lower", WHOLE: "lower"}
+    record = {
+        "schema": SCHEMA, "protocol": facts | {"pairs sha256": "0123456789abcdef" * 4},
+        "metrics": {name: {"better": way} for name, way in better.items()}, "scores": scores,
+    }  # fmt: skip
+    write_json(folder / "metrics.json", record)
     for number, system in enumerate(SYSTEMS):
         _write_generated(folder / "results" / "generated" / system, pairs, number)
         _write_training(folder / "runs" / system)
@@ -80,10 +85,9 @@ def _write_training(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(bytes(2_500_000))
 
 
-def reported(data: Data, run: Path, to: Path, gates: Mapping[str, Any] | None = None, **changes: Any) -> str:
-    """The page of a run, written into the folder `to`; `gates` are changes to its block."""
+def reported(data: Data, run: Path, to: Path, **changes: Any) -> str:
+    """The page of a run, written into the folder `to`."""
     read = params(**{f"report__{key}": value for key, value in changes.items()})
-    read["gates"] |= gates or {}
     report.run(
         folders=Folders(*data, run / "runs", run / "results", tuple(run / "reports" / name for name in REPORTS)),
         metrics=run / "metrics.json", published=PUBLISHED, report=to,

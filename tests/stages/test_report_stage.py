@@ -130,14 +130,20 @@ def test_the_protocol_stands_above_the_scores(page: Element, pairs: pd.DataFrame
         card.all("dt")[0].text: card.all("dd")[0].text
         for card in section(page, "scores").all("div", **{"class": "card"})
     }
-    assert facts == {"split": "pg2-like", "pairs": "18", "size": "64x56", "crop": "16, 0, 240, 256"}
+    assert facts == {
+        "split": "pg2-like",
+        "pairs": "18",
+        "size": "64x56",
+        "crop": "16, 0, 240, 256",
+        "pairs sha256": "0123456789ab",
+    }
 
 
 def test_every_metric_of_the_file_is_a_column_with_its_direction(page: Element) -> None:
     found = heads(section(page, "scores").all("table")[0])
     assert found == [
         "row", "ssim/pg2 higher is better", "garment-de lower is better",
-        "sharpness which way is better is not known", "fid/figure which way is better is not known",
+        "sharpness which way is better is not known", "fid/figure lower is better",
     ]  # fmt: skip
 
 
@@ -145,7 +151,8 @@ def test_the_scores_are_the_means_and_the_best_is_marked(page: Element, run: Pat
     scores, rows = read_json(run / "metrics.json")["scores"], rows_of(section(page, "scores").all("table")[0])
     assert list(rows) == list(ROWS)
     best = {"ssim/pg2": max(ROWS, key=lambda r: scores[r]["ssim/pg2"]),
-            "garment-de": min(ROWS, key=lambda r: scores[r]["garment-de"])}  # fmt: skip
+            "garment-de": min(ROWS, key=lambda r: scores[r]["garment-de"]),
+            WHOLE: min(ROWS, key=lambda r: scores[r][WHOLE])}  # fmt: skip
     for row, cells in rows.items():
         for metric, cell in zip((*BY_PAIR, WHOLE), cells, strict=True):
             digits = 2 if metric in ("garment-de", WHOLE) else 3
@@ -162,9 +169,9 @@ def test_a_mean_over_pairs_has_its_interval_and_one_of_fewer_pairs_says_so(page:
     assert cells[3].text == "44.00"
 
 
-def test_what_no_gate_knows_is_said(page: Element) -> None:
+def test_a_score_that_does_not_say_which_way_is_better_is_told(page: Element) -> None:
     said = section(page, "scores").text
-    assert "Without a gate in params.yaml ( gates.metrics ), so that nothing is marked: sharpness, fid/figure." in said
+    assert "Of which evaluate does not say which way is better, so that nothing is marked: sharpness." in said
     assert "Of all images together, and so without an interval: fid/figure." in said
 
 
@@ -377,10 +384,12 @@ def test_same_inputs_give_the_same_bytes(data: Data, run: Path, tmp_path: Path, 
     assert reported(data, run, tmp_path / "again") == text
 
 
-def test_a_metric_that_no_gate_knows_has_no_best_pairs(data: Data, run: Path, tmp_path: Path) -> None:
-    other = {"metrics": {"other": {"better": "higher", "tolerance": 0}}, "limits": {}}
-    page = parsed(reported(data, run, tmp_path / "report", gates=other))
-    assert "No metric of single pairs has a gate in params.yaml" in section(page, "extremes").text
+def test_without_a_direction_no_pair_is_best(data: Data, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    record = read_json(run / "metrics.json")
+    write_json(tmp_path / "run" / "metrics.json", record | {"metrics": {}})
+    page = parsed(reported(data, tmp_path / "run", tmp_path / "report"))
+    assert "Of no metric of single pairs evaluate says which way is better." in section(page, "extremes").text
     assert not any(is_best(cell) for row in rows_of(section(page, "scores").all("table")[0]).values() for cell in row)
 
 
@@ -423,7 +432,7 @@ def _with(**values: Any) -> Callable[[Path], None]:
     [
         ("metrics.json", Path.unlink, r"There is no .*metrics\.json"),
         ("metrics.json", _without("protocol"), "have no block 'protocol'"),
-        ("metrics.json", lambda p: write_json(p, {"protocol": {}, "scores": {}}), r"metrics\.json has no scores"),
+        ("metrics.json", lambda p: write_json(p, read_json(p) | {"scores": {}}), r"metrics\.json has no scores"),
         ("metrics.json", _replaced('"attend"', '"tend"'), "has no pairs of tend, of which .* they are not of one run"),
         ("results/pairs.csv", _replaced("attend,fashion", "attend,fashions"), "has other pairs of attend"),
         ("results/pairs.csv", _replaced("system,from", "systems,from"), r"lacks the column\(s\) system"),

@@ -23,7 +23,6 @@ class Content:
     """What a page is made of."""
 
     scores: Scores
-    better: Mapping[str, Better]  # by metric, where it is known
     gates: GatesSettings
     views: Mapping[str, str]  # by photo
     published: pd.DataFrame
@@ -81,13 +80,14 @@ class Breakdown(NamedTuple):
 def page(content: Content, artist: Artist, gallery: Gallery) -> str:
     """The page as HTML; figures are drawn by `artist` into `gallery`."""
     scores = content.scores
-    metrics = {name: _direction(content.better.get(name)) for name in scores.metrics}
+    metrics = {name: _direction(scores.better.get(name)) for name in scores.metrics}
     return template("repose.report", "run.html.jinja").render(
         content=content,
         metrics=metrics,
-        undirected=[name for name in metrics if name not in content.better],
+        undirected=[name for name in metrics if name not in scores.better],
         whole=[name for name in metrics if name not in scores.by_pair],
         protocol={key: _words(value) for key, value in scores.protocol.items()},
+        digests=[key for key in scores.protocol if key == "code" or key.endswith("sha256")],
         table=_score_table(content),
         data_sets=list(content.published["data set"].unique()),
         published=_published(content.published),
@@ -148,7 +148,7 @@ def _score_table(content: Content) -> Table:
             count = scores.counts[row].get(metric, len(scores.pairs))
             under = [_bounds(found[metric][row], decimals)] if metric in found and math.isfinite(value) else []
             under += [f"of {count:,} pairs"] if count != len(scores.pairs) else []
-            best = value == _best(column, content.better.get(metric))
+            best = value == _best(column, scores.better.get(metric))
             cells.append(Cell(_shown(value, decimals), ", ".join(under), best))
         rows.append(Row(row, "", cells))
     return Table("Mean scores", scores.metrics, rows)
@@ -174,7 +174,7 @@ def _extremes(content: Content, artist: Artist) -> list[Extremes]:
     """Of each metric that pairs have and whose direction is known, and of each system that made images."""
     found = []
     for metric, rows in content.scores.by_pair.items():
-        better = content.better.get(metric)
+        better = content.scores.better.get(metric)
         if better is None:
             continue
         systems = [training.system for training in content.training]
@@ -189,7 +189,7 @@ def _extremes(content: Content, artist: Artist) -> list[Extremes]:
 
 
 def _breakdown(content: Content, metric: str) -> Breakdown:
-    scores, better = content.scores, content.better.get(metric)
+    scores, better = content.scores, content.scores.better.get(metric)
     parts = {
         "View change": by_view(scores, content.views),
         "Sources": by_sources(scores),

@@ -6,7 +6,7 @@ many pairs the mean NAME is. A metric that has no column in the table of pairs i
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from repose.data.records import HIDDEN, PAIRS, read_table, shares
 from repose.errors import ReposeError
 from repose.gains import BINS
 from repose.metrics.bootstrap import Interval, interval, means, resampled_means
+from repose.report.examples import Better
 
 NOT_KNOWN = "not known"
 _COUNT = " pairs"
@@ -26,6 +27,7 @@ class Scores(NamedTuple):
     """The scores of every row (a system, a system with one source, a baseline)."""
 
     protocol: dict[str, Any]  # what the numbers say of themselves
+    better: dict[str, Better]  # by metric, where evaluate says which way is better
     means: dict[str, dict[str, float]]  # by row, then by metric; NaN where there is none
     counts: dict[str, dict[str, int]]  # likewise: of how many pairs, where that is said
     pairs: pd.DataFrame  # from, to, hidden (NaN: not known), sources (how many the pair has for a row that takes all)
@@ -60,7 +62,8 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
     first = _same_pairs(of_row, pairs, metrics)
     sources = np.stack([_whole(rows["sources"], pairs) for rows in of_row.values()]).max(0)
     return Scores(
-        record.protocol,
+        record.protocol | ({"code": record.code} if record.code else {}),
+        {name: about["better"] for name, about in record.metrics.items() if about.get("better") in get_args(Better)},
         {row: {name: _or_nan(of.get(name)) for name in wanted} for row, of in record.scores.items()},
         {row: {name: int(_or_nan(of[f"{name}{_COUNT}"])) for name in wanted if number(of.get(f"{name}{_COUNT}")) is not None}
          for row, of in record.scores.items()},

@@ -5,12 +5,11 @@ pairs that are spread over the test and for pairs that are drawn; of each metric
 scores by view change, by number of sources and by how much of the garment the source hides, each with its number of pairs;
 training curves; what was checked of the data; what training cost, as far as it is the same from run to run.
 
-Which metrics there are is read from what evaluate wrote; which way is better stands in the block `gates` of params.yaml, and
-of a metric that has no gate the page says that it is not known. No part of the page comes from elsewhere: images are data
+Which metrics there are is read from what evaluate wrote, and which way each is better; what is no metric, such as the
+deviation of one, has no best. No part of the page comes from elsewhere: images are data
 URIs, and a browser that reads its policy (`default-src 'none'`) loads nothing else. Same inputs, same bytes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from repose.errors import ReposeError
 from repose.files import whole_folder, write_text
 from repose.generate import jobs_of_pairs
 from repose.published import read_published
-from repose.report.examples import Better, drawn, spread
+from repose.report.examples import drawn, spread
 from repose.report.figures import Artist, Gallery
 from repose.report.page import Content, page
 from repose.report.records import read_checks, read_training
@@ -77,7 +76,7 @@ def run(
         published: the paper's own table.
         report: the folder to write.
         settings: the block `report`.
-        gates: the block `gates`: which way each metric is better, and how intervals are drawn.
+        gates: the block `gates`: how intervals are drawn.
 
     Raises:
         ReposeError: something is missing, damaged or of another run, or the disk is full.
@@ -97,9 +96,8 @@ def run(
         views, dict(zip(items["name"], items["item"], strict=True)),
     )  # fmt: skip
     fixed = spread(len(scores.pairs), settings.pairs)
-    better: Mapping[str, Better] = {name: gate.better for name, gate in gates.metrics.items()}
     content = Content(
-        scores=scores, better=better, gates=gates, views=views, published=read_published(published),
+        scores=scores, gates=gates, views=views, published=read_published(published),
         training=[read_training(folders.runs / system) for system in generated],
         checks=[checked for folder in folders.checks for checked in read_checks(folder, parts)],
         fixed=fixed, drawn=drawn(len(scores.pairs), settings.pairs, settings.seed, fixed),
