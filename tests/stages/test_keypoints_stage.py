@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fabricated import write_images, write_lists
 from tiny import Data, settings
 
@@ -28,6 +29,7 @@ from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 from repose.figure import weights_sha256
 from repose.figure.agreement import agreement
+from repose.networks import keypoint_rcnn
 from repose.settings import build
 from repose.stages import keypoints as stage
 from repose.stages import split
@@ -402,9 +404,67 @@ def test_figure_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+RCNN = replace(CSV, extractor="keypoint-rcnn", files=(), min_confidence=0.3)
+
+
+class FindsPeople:
+    """In place of Keypoint R-CNN: in a photo as many people as its first pixel says, each larger than the one before."""
+
+    def __init__(self) -> None:
+        self.sha256 = {"keypoint-rcnn": "e" * 64}
+
+    def people(self, images: torch.Tensor) -> list[np.ndarray]:
+        one = np.reshape(person(20, 10, 0.9), (K, 3)).astype(np.float32)
+        counts = images[:, 0, 0, 0].tolist()
+        return [
+            np.array([one * (1 + rank, 1 + rank, 1) for rank in range(count)], np.float32).reshape(-1, K, 3)
+            for count in counts
+        ]
+
+
+@pytest.fixture
+def finds_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keypoint_rcnn, "load", lambda *_, **__: FindsPeople())
+
+
+@pytest.mark.usefixtures("finds_people")
+def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of_nobody(tmp_path: Path) -> None:
+    images = photos_of(tmp_path / "images", [np.full((256, 256, 3), count, np.uint8) for count in (1, 0, 3)])
+    lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
+    out, report = tmp_path / "out", tmp_path / "report"
+    stage.run(lists=lists, images=images, keypoints=out, report=report, settings=RCNN)
+    names, found, confidence = read_keypoints(out / "keypoints.csv")
+    assert present(found).all(1).tolist() == [True, False, True]
+    np.testing.assert_array_equal(found[2, :, 0], 3 * (20 + np.arange(K)))
+    np.testing.assert_allclose(confidence[2], 0.9, atol=1e-4)
+    counts = read_json(out / "report.json")
+    wanted = {
+        "extractor": "keypoint-rcnn", "network_sha256": "e" * 64, "photos_without_a_person": 1,
+        "photos_with_several_people": 1, "people_left_out": 2, "posed": 2,
+    }  # fmt: skip
+    assert wanted.items() <= counts.items()
+    assert read_table(out / "order.csv", ORDER).empty
+    listed = read_table(report / "no-person.csv", ("name", "detail"))
+    assert listed.to_dict("list") == {
+        "name": [names[1]], "detail": ["no person of score 0.5 or more with a joint of confidence 0.3"],
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("finds_people")
+def test_keypoint_rcnn_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> None:
+    images = photos_of(tmp_path / "images", [np.zeros((128, 88, 3), np.uint8)])
+    lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
+    with pytest.raises(
+        ReposeError, match=r"Keypoint R-CNN found nobody in the 1 photos .* keypoints\.network\.least_person"
+    ):
+        stage.run(lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", settings=RCNN)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"network": {"least_person": 2}}, "least_person should lie between 0 and 1"),
+        ({"network": {"weights": {"address": "a.pth", "sha256": "12"}}}, "weights.keypoint-rcnn: .*12"),
         ({"files": []}, "files is empty"),
         ({"min_confidence": 1.5}, "min_confidence should lie between 0 and 1"),
         ({"max_outside": -0.1}, "max_outside should lie between 0 and 1"),
@@ -412,7 +472,7 @@ def test_figure_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> None:
         ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
         ({"offset": [1]}, "should have 2 entries"),
         ({"extractor": "figure", "offset": [40, 0]}, "offset is for files of joints"),
-        ({"figure": {"batch": 0}}, "batch should be at least 1"),
+        ({"network": {"batch": 0}}, "batch should be at least 1"),
     ],
 )
 def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:

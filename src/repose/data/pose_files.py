@@ -93,9 +93,13 @@ def people_in(content: bytes, where: str, min_confidence: float) -> np.ndarray:
     Raises:
         ReposeError: as `read_openpose_json`.
     """
-    people = read_openpose_json(content, where)
-    people[people[..., 2] < min_confidence] = 0
-    found: np.ndarray = people[(people[..., 2] > 0).any(1)]
+    return sure_people(read_openpose_json(content, where), min_confidence)
+
+
+def sure_people(people: np.ndarray, min_confidence: float) -> np.ndarray:
+    """Those of the people (n, K, 3) who have at least one joint of that confidence, without their others."""
+    sure = np.where(people[..., 2:] < min_confidence, np.float32(0), people)
+    found: np.ndarray = sure[(sure[..., 2] > 0).any(1)]
     return found
 
 

@@ -44,6 +44,14 @@ KNOWN: Mapping[str, Known] = {
         "torchvision's AlexNet, of ImageNet",
         "lpips",
     ),
+    "keypoint-rcnn": Known(
+        "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+        "fc266e95",
+        "https://download.pytorch.org/models/keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
+        "BSD-3-Clause",
+        "torchvision's Keypoint R-CNN, of COCO",
+        "keypoints.extractor: keypoint-rcnn",
+    ),
     "vgg19": Known(
         "vgg19-dcbb9e9d.pth",
         "dcbb9e9d",
@@ -57,7 +65,7 @@ KNOWN: Mapping[str, Known] = {
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """An entry of `evaluate.weights` in params.yaml: where the file of a network is."""
+    """Where the user has a network's file: an entry of `evaluate.weights` in params.yaml, or `keypoints.network.weights`."""
 
     address: str  # path, s3:// or https://
     sha256: str | None = None  # at least its first 8 digits; None: those of KNOWN

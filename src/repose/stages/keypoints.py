@@ -3,7 +3,9 @@
 Two extractors read files of the source: the CSV of pose-gan and PATN (the mannequins write it too) and OpenPose's JSON.
 They are of the photos of all parts, and what is of other photos is passed over. The third, figure, looks at the photos: the
 network that ships with repose finds the joints of mannequins (docs/figure.md), and where the source has files with joints
-as well, the report says how far the two agree; its order.csv is empty. The folder `keypoints` then holds
+as well, the report says how far the two agree; its order.csv is empty. The fourth, keypoint-rcnn, does the same for people,
+with torchvision's network, whose weights the user fetches (`repose weights fetch keypoint-rcnn`). The folder `keypoints` then
+holds
 
 | file | what |
 |---|---|
@@ -31,6 +33,7 @@ from repose.data.shards import ShardReader
 from repose.data.skeleton import JOINTS, TORSO, K, present
 from repose.errors import ReposeError
 from repose.files import whole_folder
+from repose.networks.files import WeightsFile, check_names
 from repose.terminal import bar, say
 
 if TYPE_CHECKING:  # neither is needed by the extractors that read files
@@ -38,42 +41,52 @@ if TYPE_CHECKING:  # neither is needed by the extractors that read files
 
     from repose.data.report import Facts
 
-NOBODY = "no-person.csv"  # beside the report: photos in which the extractor figure found nobody
+NOBODY = "no-person.csv"  # beside the report: photos in which a network found nobody
 EXAMPLES = 10  # of these, on the page
+NETWORKS = ("figure", "keypoint-rcnn")  # the extractors that look at photos
 
 
 @dataclass(frozen=True)
-class FigureSettings:
-    """How the extractor figure runs."""
+class NetworkSettings:
+    """How the extractors run that look at photos."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one, in half precision
     batch: int = 64  # photos at a time
     threads: int = 1  # CPU threads of torch
+    least_person: float = 0.5  # keypoint-rcnn: the least score of a person who counts, 0 to 1
+    weights: WeightsFile | None = None  # keypoint-rcnn: where its file is; null: in the cache
 
     def __post_init__(self) -> None:
         for name in ("batch", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+        if not 0 <= self.least_person <= 1:
+            raise ValueError(f"least_person should lie between 0 and 1, not {self.least_person}.")
+        check_names({} if self.weights is None else {"keypoint-rcnn": self.weights})
 
 
 @dataclass(frozen=True)
 class KeypointsSettings:
     """The block `keypoints` of params.yaml."""
 
-    extractor: Literal["posegan-csv", "openpose-json", "figure"]  # who finds the joints: which entry of EXTRACTORS
-    # In the source: CSV files, in this order; for openpose-json folders of JSON files; for figure CSV files that the joints
-    # it finds are compared with, or none.
+    extractor: Literal[
+        "posegan-csv", "openpose-json", "figure", "keypoint-rcnn"
+    ]  # who finds the joints: which entry of EXTRACTORS
+    # In the source: CSV files, in this order; for openpose-json folders of JSON files; for a network CSV files that the
+    # joints it finds are compared with, or none.
     files: tuple[str, ...]
     offset: tuple[float, float]  # pixels added to x and y; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: float  # in [0, 1]; joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
     min_posed_share: float  # share of a part's photos that must have both shoulders and both hips; fewer: an error
-    figure: FigureSettings = FigureSettings()  # of the extractor figure
+    network: NetworkSettings = NetworkSettings()  # of the extractors that look at photos
 
     def __post_init__(self) -> None:
-        if self.extractor == "figure":
+        if self.extractor in NETWORKS:
             if self.offset != (0, 0):
-                raise ValueError("offset is for files of joints: set it to [0, 0] with the extractor figure.")
+                raise ValueError(
+                    f"offset is for files of joints: set it to [0, 0] with the extractor {self.extractor}."
+                )
         elif not self.files:
             raise ValueError("files is empty. Name the keypoint files of the source, such as [keypoints.csv].")
         for name in ("min_confidence", "max_outside", "min_posed_share"):
@@ -96,9 +109,7 @@ class Extracted(NamedTuple):
     counts: dict[str, Any]  # what else the report should say
     ordered: bool = True  # the source itself has an order of poses
     reference: np.ndarray | None = None  # (photos,K,2) px: joints that are known, to compare with
-    nobody: tuple[
-        tuple[str, str], ...
-    ] = ()  # photos in which no person was found, and how near the network came to one
+    nobody: tuple[tuple[str, str], ...] = ()  # photos in which no person was found, and what the network says of that
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:
@@ -194,8 +205,7 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
             continue
         people = pose_files.people_in(sources.lists[path], path, settings.min_confidence)
         people_in[row] = len(people)
-        if len(people):
-            joints[row] = people[pose_files.main_person(people, heights[photo], widths[photo])]
+        joints[row] = _main(people, heights[photo], widths[photo])
     keypoints = pose_files.keypoints_of(joints, f"The OpenPose files of {', '.join(settings.files)}")
     counts = {
         "files": len(paths),
@@ -210,7 +220,7 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
     from repose.devices import set_up
     from repose.figure.network import load, weights_sha256
 
-    chosen, names = settings.figure, sources.table["name"].tolist()
+    chosen, names = settings.network, sources.table["name"].tolist()
     device = set_up(chosen.device, chosen.threads, seed=0)
     network = load(device)
     if device.type == "cuda":
@@ -223,8 +233,51 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
         for row in np.flatnonzero(~present(points).any(1))
     )
     counts = {"network_sha256": weights_sha256(), "photos_without_a_person": len(nobody)}
-    reference = pose_files.match(from_posegan_csv(sources, settings).poses, names).keypoints if settings.files else None
-    return Extracted(Poses(names, points, confidence), counts, ordered=False, reference=reference, nobody=nobody)
+    return Extracted(Poses(names, points, confidence), counts, False, _reference(sources, settings), nobody)
+
+
+def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted:
+    """Poses of people that torchvision's Keypoint R-CNN finds: of several in a photo the one that the photo is of."""
+    from repose.devices import set_up
+    from repose.networks.keypoint_rcnn import NAME, load
+    from repose.networks.protocols import Weights
+
+    chosen, names = settings.network, sources.table["name"].tolist()
+    device = set_up(chosen.device, chosen.threads, seed=0)
+    files = {} if chosen.weights is None else {NAME: chosen.weights}
+    network = load(Weights(files), device, least_person=chosen.least_person)
+    joints, people_in = np.zeros((len(names), K, 3), np.float32), np.zeros(len(names), np.int64)
+    row = 0
+    for images in bar(_batches(sources, chosen.batch), "keypoints"):
+        for found in network.people(images.to(device)):
+            people = pose_files.sure_people(found, settings.min_confidence)
+            people_in[row], joints[row] = len(people), _main(people, *images.shape[-2:])
+            row += 1
+    none = f"no person of score {chosen.least_person:g} or more with a joint of confidence {settings.min_confidence:g}"
+    nobody = tuple((names[row], none) for row in np.flatnonzero(people_in == 0))
+    counts = {
+        "network_sha256": network.sha256[NAME],
+        "photos_without_a_person": len(nobody),
+        "photos_with_several_people": int((people_in > 1).sum()),
+        "people_left_out": int((people_in - 1).clip(0).sum()),
+    }
+    points = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
+    return Extracted(Poses(names, points, joints[..., 2]), counts, False, _reference(sources, settings), nobody)
+
+
+def _main(people: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The one of the people (n, K, 3) that the photo is of: (K, 3), of nobody zeros."""
+    if not len(people):
+        return np.zeros((K, 3), np.float32)
+    chosen: np.ndarray = people[pose_files.main_person(people, height, width)]
+    return chosen
+
+
+def _reference(sources: Sources, settings: KeypointsSettings) -> np.ndarray | None:
+    """The joints in the source's files, to compare with."""
+    if not settings.files:
+        return None
+    return pose_files.match(from_posegan_csv(sources, settings).poses, sources.table["name"].tolist()).keypoints
 
 
 def _batches(sources: Sources, most: int) -> Iterator["Tensor"]:
@@ -245,6 +298,7 @@ EXTRACTORS: dict[str, Callable[[Sources, KeypointsSettings], Extracted]] = {
     "posegan-csv": from_posegan_csv,
     "openpose-json": from_openpose_json,
     "figure": by_figure,
+    "keypoint-rcnn": by_keypoint_rcnn,
 }
 
 
@@ -295,6 +349,11 @@ def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) 
 def _check_any_pose(placed: np.ndarray, matched: Matched, images: Path, settings: KeypointsSettings) -> None:
     if present(placed).any():
         return
+    if settings.extractor == "keypoint-rcnn":
+        raise ReposeError(
+            f"Keypoint R-CNN found nobody in the {len(placed):,} photos in {images}. Lower keypoints.network.least_person or "
+            "keypoints.min_confidence, or look at the photos: they should show people."
+        )
     if settings.extractor == "figure":
         raise ReposeError(
             f"The figure network found nobody in the {len(placed):,} photos in {images}. It knows mannequins alone: for "
