@@ -28,7 +28,7 @@ from repose.metrics.pck import pckh
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import garment_retrieval, retrieval_chance
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
-from repose.networks import inception, lpips_alex
+from repose.networks import figure, inception, lpips_alex
 from repose.networks.protocols import (
     Classifier,
     DistanceNetwork,
@@ -43,8 +43,9 @@ from repose.settings import nearest
 Better = Literal["higher", "lower"]
 GARMENT_DE = "garment-de"
 
-FEATURES: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, retrieval/NAME
-KEYPOINTS: dict[str, Load[KeypointNetwork]] = {}  # pckh/NAME
+# fid/NAME, retrieval/NAME
+FEATURES: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load, figure.NAME: figure.load}
+KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
 CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
 DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
 REAL_PARTS = (
