@@ -209,8 +209,9 @@ def gates(
     from repose.stages import gates as stage
 
     settings = _settings(params, "gates", GatesSettings)
-    sides = {"base": stage.Side(base, base_pairs), "head": stage.Side(head, head_pairs)}
-    stage.run(**sides, report=report, settings=settings)
+    stage.run(
+        base=base, base_pairs=base_pairs, head=head, head_pairs=head_pairs, report=report, settings=settings
+    )  # fmt: skip
 
 
 @app.command(rich_help_panel=STAGES)
@@ -226,8 +227,8 @@ def card(
     """Write what a user of a trained system should know: data and its terms, training, scores, limits."""
     from repose.stages import card as stage
 
-    files = stage.Files(lists, split, run, metrics, gates)
-    stage.run(system=system, files=files, card=card, settings=_settings(params, "card", stage.CardSettings))
+    folders = stage.Folders(lists, split, run, metrics, gates)
+    stage.run(system=system, folders=folders, card=card, settings=_settings(params, "card", stage.CardSettings))
 
 
 @app.command(rich_help_panel=TABLE1)

@@ -10,7 +10,7 @@ import yaml
 
 from repose.errors import ReposeError
 from repose.settings import block
-from repose.stages.card import CardSettings, Files, run
+from repose.stages.card import CardSettings, Folders, run
 from repose.stages.download import TERMS
 from tiny_system import save_system
 
@@ -40,9 +40,9 @@ GATES = {"outcome": "no regression", "base": "baseline/metrics.json", "scores": 
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.chdir(tmp_path)
-    made = Files(Path("lists"), Path("split"), Path("run"), Path("metrics.json"), Path("gates"))
+    made = Folders(Path("lists"), Path("split"), Path("run"), Path("metrics.json"), Path("gates"))
     for folder in (made.lists, made.split, made.run, made.gates):
         folder.mkdir()
     save_system(made.run / "model.safetensors", "attend", photo_size=(256, 176))
@@ -54,8 +54,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     return made
 
 
-def page(files: Files) -> str:
-    run(system="tiny", files=files, card=Path("card"), settings=SETTINGS)
+def page(files: Folders) -> str:
+    run(system="tiny", folders=files, card=Path("card"), settings=SETTINGS)
     return Path("card/card.md").read_text()
 
 
@@ -63,7 +63,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_it_says_what_the_stages_wrote(files: Files) -> None:
+def test_it_says_what_the_stages_wrote(files: Folders) -> None:
     card = page(files)
     model = (files.run / "model.safetensors").read_bytes()
     for fact in (
@@ -85,7 +85,7 @@ def test_it_says_what_the_stages_wrote(files: Files) -> None:
     assert "mannequin" not in card
 
 
-def test_of_mannequins_it_says_that_it_is_of_no_people(files: Files) -> None:
+def test_of_mannequins_it_says_that_it_is_of_no_people(files: Folders) -> None:
     change(files.lists / "source.json", source="mannequin", terms=TERMS["mannequin"], origins=[])
     card = page(files)
     assert "makes mannequins: it says nothing of people" in card
@@ -93,27 +93,27 @@ def test_of_mannequins_it_says_that_it_is_of_no_people(files: Files) -> None:
     assert "13,155,708 bytes.\n" in card
 
 
-def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Files) -> None:
+def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Folders) -> None:
     save_system(files.run / "model.safetensors", "pix2pix", most_sources=1)
     assert "target pose; those of the photos are not needed" in page(files)
     assert "trained on photos of several sizes" in page(files)
     assert "one photo of a garment" in page(files)
 
 
-def test_the_same_files_give_the_same_bytes(files: Files) -> None:
+def test_the_same_files_give_the_same_bytes(files: Folders) -> None:
     assert page(files) == page(files)
 
 
-def test_what_the_gates_refused_has_no_card(files: Files) -> None:
+def test_what_the_gates_refused_has_no_card(files: Folders) -> None:
     change(files.gates / "gates.json", outcome="regression")
     with pytest.raises(ReposeError, match=r"The gates say of these scores: regression \(gates\)"):
         page(files)
     assert not Path("card").exists()
 
 
-def test_files_of_another_system_or_version_are_refused(files: Files) -> None:
+def test_files_of_another_system_or_version_are_refused(files: Folders) -> None:
     with pytest.raises(ReposeError, match=r"run/model\.safetensors is of the system tiny, not of big"):
-        run(system="big", files=files, card=Path("card"), settings=SETTINGS)
+        run(system="big", folders=files, card=Path("card"), settings=SETTINGS)
     change(files.run / "run.json", system="big")
     with pytest.raises(
         ReposeError, match=r"run/run\.json is of the system big, not of tiny\. Run `dvc repro train@tiny`"

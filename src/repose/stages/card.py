@@ -38,7 +38,7 @@ class CardSettings:
 
 
 @dataclass(frozen=True)
-class Files:
+class Folders:
     """What the card is made from."""
 
     lists: Path  # source.json, as download wrote it
@@ -61,41 +61,41 @@ class _Facts(NamedTuple):
     gates: dict[str, Any]
 
 
-def run(*, system: str, files: Files, card: Path, settings: CardSettings) -> None:
+def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) -> None:
     """Write the folder `card`.
 
     Args:
         system: the row under `systems`.
-        files: what it is made from.
+        folders: what it is made from.
         card: the folder to write.
         settings: the block `card`.
 
     Raises:
         ReposeError: a file is missing or damaged, of another system or of an earlier version, or the gates failed.
     """
-    facts = _read(system, files)
+    facts = _read(system, folders)
     with whole_folder(card) as folder:
         write_text(folder / CARD, _page(facts, settings))
     say(f"The card: {card / CARD}")
 
 
-def _read(system: str, files: Files) -> _Facts:
-    model, scores = files.run / "model.safetensors", read_file(files.metrics)
+def _read(system: str, folders: Folders) -> _Facts:
+    model, scores = folders.run / "model.safetensors", read_file(folders.metrics)
     facts = _Facts(
         system, model, read_about(model),
-        _json(files.lists / SOURCE, "source", "layout", "terms", "files", "bytes", "origins"),
-        _json(files.split / "split.json", "mode", "departures", "seed", "train", "test"),
-        _json(files.run / "run.json", "system", "images", "seed", "device", "precision", "perceptual", "parameters"),
-        scores, _json(files.gates / reports.RECORD, "outcome", "base", "scores"),
+        _json(folders.lists / SOURCE, "source", "layout", "terms", "files", "bytes", "origins"),
+        _json(folders.split / "split.json", "mode", "departures", "seed", "train", "test"),
+        _json(folders.run / "run.json", "system", "images", "seed", "device", "precision", "perceptual", "parameters"),
+        scores, _json(folders.gates / reports.RECORD, "outcome", "base", "scores"),
     )  # fmt: skip
-    for where, name in ((model, facts.about.system), (files.run / "run.json", facts.run["system"])):
+    for where, name in ((model, facts.about.system), (folders.run / "run.json", facts.run["system"])):
         if name != system:
             raise ReposeError(f"{where} is of the system {name}, not of {system}. Run `dvc repro train@{system}`.")
     if system not in scores.scores:
-        raise ReposeError(f"{files.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
+        raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
     if facts.gates["outcome"] != reports.PASSED:
         raise ReposeError(
-            f"The gates say of these scores: {facts.gates['outcome']} ({files.gates}). A card is of what they let pass."
+            f"The gates say of these scores: {facts.gates['outcome']} ({folders.gates}). A card is of what they let pass."
         )
     return facts
 

@@ -13,7 +13,6 @@ The stage fails if a score got worse or cannot be compared; what comes after it,
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 from repose.compare import reports
 from repose.compare.gates import GatesSettings
@@ -25,26 +24,23 @@ from repose.files import whole_folder, write_text
 from repose.terminal import say
 
 
-class Side(NamedTuple):
-    """The files of one side."""
-
-    scores: Path  # what evaluate writes for `dvc metrics`
-    pairs: Path  # the same by pair
-
-
-def run(*, base: Side, head: Side, report: Path, settings: GatesSettings) -> None:
+def run(
+    *, base: Path, base_pairs: Path, head: Path, head_pairs: Path, report: Path, settings: GatesSettings
+) -> None:  # fmt: skip
     """Compare; write the folder `report`.
 
     Args:
-        base: what was last accepted; not read if the settings have no baseline.
-        head: what evaluate wrote.
+        base: the scores that were last accepted, as evaluate writes them; not read if the settings have no baseline.
+        base_pairs: the same by pair; likewise.
+        head: the scores to judge.
+        head_pairs: the same by pair.
         report: the folder to write.
         settings: the block `gates`.
 
     Raises:
         ReposeError: a score got worse, is beyond its limit, or cannot be compared; `report` is there all the same.
     """
-    found = _compared(base, head, settings)
+    found = _compared((base, base_pairs), (head, head_pairs), settings)
     with whole_folder(report) as folder:
         write_text(folder / "gates.md", reports.as_markdown(found))
         write_text(folder / reports.RECORD, reports.as_json(found))
@@ -59,13 +55,13 @@ def run(*, base: Side, head: Side, report: Path, settings: GatesSettings) -> Non
         )
 
 
-def _compared(base: Side, head: Side, settings: GatesSettings) -> Comparison:
-    """What the two sides are to each other, or why they cannot be compared."""
+def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesSettings) -> Comparison:
+    """What the two sides (scores, and the same by pair) are to each other, or why they cannot be compared."""
     try:
-        new = read_file(head.scores)
+        new = read_file(head[0])
         if not settings.baseline:
             return compare(None, new, settings)
-        old = read_file(base.scores)
-        return compare(old, new, settings, changes_by_pair((old, base.pairs), (new, head.pairs), settings))
+        old = read_file(base[0])
+        return compare(old, new, settings, changes_by_pair((old, base[1]), (new, head[1]), settings))
     except ReposeError as error:
-        return refused(str(base.scores), str(head.scores), str(error))
+        return refused(str(base[0]), str(head[0]), str(error))
