@@ -115,5 +115,6 @@ def test_a_param_of_the_run(by_kubeflow: tuple[Project, str], remote: Path) -> N
     run = run_local(project, "--remote", str(remote), "--param", "systems.attend.steps=2")
     record = json.loads((remote / "kubeflow" / "runs" / run / "record.json").read_text())
     ran = [stage["stage"] for stage in record["stages"] if stage["how"] == "run"]
-    assert ran == ["train@attend", "evaluate", "report"]  # what Kubeflow does again is what `dvc repro` does again
+    # what Kubeflow does again is what `dvc repro` does again
+    assert ran == ["train@attend", "evaluate", "report", "gates", "card@paper-m", "card@attend"]
     assert yaml.safe_load(record["params"]["params.yaml"])["systems"]["attend"]["steps"] == 2

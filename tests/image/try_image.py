@@ -294,10 +294,10 @@ def test_a_second_run_finds_its_work_and_subprocesses_do_too(image: Image, in_do
 
 def test_a_stage_that_fails_is_named(image: Image, in_docker: Run, remote: Path) -> None:
     failed = run_local(image, ROOT, remote, CHANGES | {"split.min_test_pairs": 100000}, code=1)
-    assert "5 of 11 stages are not finished, first split: Stage split failed" in failed.told
+    assert "8 of 14 stages are not finished, first split: Stage split failed" in failed.told
     assert {stage: how for stage, how in failed.ended.items() if how in ("failed", "not run")} == {
         "split": "failed", "train@paper-m": "not run", "train@attend": "not run", "evaluate": "not run",
-        "report": "not run",
+        "report": "not run", "gates": "not run", "card@paper-m": "not run", "card@attend": "not run",
     }  # fmt: skip
 
 
