@@ -39,7 +39,14 @@ class Remote:
 
     def run(self, run: str, *scores: float, **changes: Any) -> dict[str, Any]:
         """Leave the record of a run whose evaluate scored three pairs."""
-        mean = json.dumps({"protocol": PROTOCOL, "scores": {"attend": {"ssim/pg2": sum(scores) / len(scores)}}})
+        mean = json.dumps(
+            {
+                "schema": 2,
+                "protocol": PROTOCOL,
+                "metrics": {},
+                "scores": {"attend": {"ssim/pg2": sum(scores) / len(scores)}},
+            }
+        )
         rows = "".join(f"attend,a{number},b{number},{score!r}\n" for number, score in enumerate(scores))
         table = self.object(f"system,from,to,ssim/pg2\n{rows}".encode())
         folder = self.object(json.dumps([{"md5": table, "relpath": "pairs.csv"}]).encode(), ".dir")
@@ -98,8 +105,8 @@ def test_two_runs_by_their_pairs(
 
 def test_a_run_beside_a_file_with_and_without_its_pairs(remote: Remote, compare: Any) -> None:
     remote.run("r-1", 0.6, 0.7, 0.71)
-    protocol = {"protocol": PROTOCOL, "scores": {"attend": {"ssim/pg2": 0.57}}}
-    Path("new.json").write_text(json.dumps(protocol))
+    record = {"schema": 2, "protocol": PROTOCOL, "metrics": {}, "scores": {"attend": {"ssim/pg2": 0.57}}}
+    Path("new.json").write_text(json.dumps(record))
     Path("new.csv").write_text("system,from,to,ssim/pg2\nattend,a0,b0,0.2\nattend,a1,b1,0.9\nattend,a2,b2,0.61\n")
     compare("run:r-1", "new.json", code=1)  # the tolerance alone
     out, _ = compare("run:r-1", "new.json", "--head-pairs", "new.csv", code=0)

@@ -28,6 +28,8 @@ RUN = {
     "perceptual": None, "parameters": {"generator": 621031},
 }  # fmt: skip
 METRICS = {
+    "schema": 2,
+    "metrics": {},
     "protocol": {"split": "pg2-like", "pairs": 160, "size": "32x24", "crop": [0.0, 1.0, 2.0, 3.0]},
     "scores": {
         "copy source": {"ssim/pg2": 0.4411108126, "garment-de pairs": 160.0},

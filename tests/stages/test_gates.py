@@ -27,9 +27,8 @@ def write(folder: str, *scores: Any, split: str = "pg2-like") -> None:
     mean = sum(scores) / len(scores) if all(isinstance(score, float) for score in scores) else None
     protocol = {"split": split, "pairs": len(scores), "size": "128x88", "crop": None}
     Path(folder).mkdir(exist_ok=True)
-    Path(folder, "metrics.json").write_text(
-        json.dumps({"protocol": protocol, "scores": {"attend": {"ssim/pg2": mean}}})
-    )
+    record = {"schema": 2, "protocol": protocol, "metrics": {}, "scores": {"attend": {"ssim/pg2": mean}}}
+    Path(folder, "metrics.json").write_text(json.dumps(record))
     rows = [f"attend,a{number},b{number},{score}\n" for number, score in enumerate(scores)]
     Path(folder, "pairs.csv").write_text(f"system,from,to,ssim/pg2\n{''.join(rows)}")
 
