@@ -108,7 +108,7 @@ def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
 @pytest.mark.usefixtures("one_thread")
 def test_half_precision_finds_the_same(network: FigureNetwork, street: Photos) -> None:
     whole, half = network.find(street.images[:2]), repose.figure.load("cpu").half().find(street.images[:2])
-    torch.testing.assert_close(half.points, whole.points, atol=0.5, rtol=0, equal_nan=True)
+    torch.testing.assert_close(half.points, whole.points, atol=2.0, rtol=0, equal_nan=True)  # half a cell
     torch.testing.assert_close(half.features, whole.features, atol=0.02, rtol=0)
 
 

@@ -200,7 +200,7 @@ def test_an_image_of_one_colour_has_a_score(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "said"), [
     ("sim/pg2", r"There is no metric 'sim'\. Did you mean 'ssim'\?"),
-    ("fid", r"There is no fid protocol ''; there are inception-tf-2015, means\."),
+    ("fid", r"There is no fid protocol ''; there are inception-tf-2015, figure, means\."),
     ("ssim/pg3", r"There is no ssim protocol 'pg3'; there are pg2, pose-gan, win51\. Did you mean 'pg2'\?"),
     ("ssim/pg2+black-4", r"There is no border 'black-4'"),
     ("mask-ssim/pg2+white-40", r"The protocol 'pg2\+white-40' has a part after \+, which only ssim .* and fid .* take"),

@@ -358,7 +358,7 @@ def test_figure_has_no_order_of_poses_and_split_takes_its_joints(data: Data, by_
         shutil.copy(by_figure / "keypoints" / name, keypoints / "0" / name)
     split.run(
         lists=data.images.parent / "raw" / "lists", images=data.images, keypoints=keypoints, split=tmp_path / "split",
-        report=tmp_path / "report", settings=settings("split", split.SplitSettings, mode="patn"),
+        report=tmp_path / "report", settings=settings("split", split.SplitSettings),
     )  # fmt: skip
     assert len(read_table(tmp_path / "split" / "test-pairs.csv", ("from", "to")))
 
