@@ -385,7 +385,7 @@ _KINDS: Mapping[str, _Kind] = {
         _mask_inception_score, INCEPTION_PROTOCOLS,
     ),
     "fid": _Kind(
-        "lower", 2, "fid: the Fréchet distance to real photos by the features of the network named, lower is better",
+        "lower", 3, "fid: the Fréchet distance to real photos by the features of the network named, lower is better",
         _frechet, FEATURES, check=_check_part,
     ),
     "pckh": _Kind(

@@ -653,10 +653,10 @@ def _say_table(means: pd.DataFrame, test: TestSet) -> None:
     table = Table(title=f"{facts['pairs']:,} test pairs of the split {facts['split']}, {facts['size']} px")
     table.add_column("system", no_wrap=True)
     for metric in test.metrics:
-        table.add_column(metric.name.replace("/", "/\n"), justify="right", overflow="fold")
+        table.add_column(metric.name.replace("/", "/\n"), justify="right", no_wrap=True)
     best = {m.name: means[m.name].min() if m.better == "lower" else means[m.name].max() for m in test.metrics}
     for system, row in means.iterrows():
         scores = [(metric, float(row[metric.name])) for metric in test.metrics]
         cells = [f"[bold]{_shown(m, v)}[/bold]" if v == best[m.name] else _shown(m, v) for m, v in scores]
         table.add_row(str(system), *cells)
-    show(table)
+    show(table, whole=True)
