@@ -17,6 +17,7 @@ from repose.stages.download import DownloadSettings
 from repose.stages.evaluate import EvaluateSettings
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
+from repose.stages.report import ReportSettings
 from repose.stages.split import SplitSettings
 from repose.stages.train import TrainSettings
 from repose.stages.validate import ValidateSettings
@@ -27,7 +28,7 @@ PARAMS = Path(__file__).parents[1] / "params.yaml"
 STAGES: dict[str, type[Any]] = {
     "download": DownloadSettings, "validate": ValidateSettings, "keypoints": KeypointsSettings,
     "posemaps": PosemapsSettings, "split": SplitSettings, "train": TrainSettings, "evaluate": EvaluateSettings,
-    "gates": GatesSettings, "card": CardSettings,
+    "report": ReportSettings, "gates": GatesSettings, "card": CardSettings,
 }  # fmt: skip
 
 

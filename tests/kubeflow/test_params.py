@@ -95,9 +95,10 @@ def test_an_edit_of_a_shared_block_changes_one_row_only(params: ParamsFile) -> N
 def test_every_value_of_our_own_params_can_be_changed() -> None:
     ours = ParamsFile.read(ROOT / "params.yaml")
     for key, value in ours.leaves(""):
-        changed = (
-            [*value, 7] if isinstance(value, list) else 7 if value is None or isinstance(value, str) else value + 1
-        )
+        if isinstance(value, list | dict):
+            changed = [*value, 7] if isinstance(value, list) else value | {"more": 7}
+        else:
+            changed = 7 if value is None or isinstance(value, str) else value + 1
         read = ParamsFile(ours.path, ours.with_values({key: changed}))
         assert read[key] == changed
         assert {k: v for k, v in read.leaves("") if k != key and not k.startswith(f"{key}.")} == {

@@ -36,6 +36,7 @@ CHANGES: Mapping[str, Any] = {
     "train.checkpoint_every": 2,
     "train.sample_every": 4,
     "train.sample_pairs": 3,
+    "evaluate.metrics": ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "mask-ssim/pg2", "psnr", "garment-de"],
     "evaluate.device": "cpu",
     "evaluate.threads": 1,
     "evaluate.pairs": None,
