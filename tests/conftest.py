@@ -2,13 +2,15 @@
 
 import os
 import signal
+import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
 pytest.register_assert_rewrite("s3_cases", "step_cases")
+from repose import cli  # noqa: E402
 from s3_cases import Storage  # noqa: E402
 
 # A shell starts what goes on in its background with Ctrl-C ignored; tests of Ctrl-C mean Python's own way.
@@ -29,6 +31,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` hands out files in the order in which their tests stand here."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
+@pytest.fixture
+def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
+    """What `repose ...` prints to standard output and to standard error; it must end with the exit code."""
+
+    def run(*words: str, code: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["repose", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        assert (ended.value.code or 0) == code, said
+        assert "Traceback" not in said.err
+        return said.out, said.err
+
+    return run
 
 
 @pytest.fixture

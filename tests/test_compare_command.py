@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -70,19 +70,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """What `repose compare ...` prints to standard output and to standard error; it must end with the exit code."""
-
-    def run(*arguments: str, code: int) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["repose", "compare", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capfd.readouterr()
-        assert (ended.value.code or 0) == code, said
-        assert "Traceback" not in said.err
-        return said.out, said.err
-
-    return run
+def compare(said_by: Any) -> Any:
+    return partial(said_by, "compare")
 
 
 def test_it_has_a_panel_of_its_own() -> None:

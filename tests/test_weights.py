@@ -2,54 +2,24 @@
 
 import hashlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from repose.data import transfer
 from repose.errors import ReposeError
 from repose.weights import cache_folder, locate
-from serving import serving
+from serving import Answer, FileServer, serving
 
 BODY = hashlib.shake_256(b"weights").digest(5000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 OTHER = "0" * 64
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[str] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        found = self.path.startswith("/vgg19")
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Length", str(len(BODY) if found else 0))
-        self.end_headers()
-        if found:
-            self.wfile.write(BODY)
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("NO_PROXY", "*")
-    server = Server()
+    server = FileServer(dict.fromkeys(("/vgg19.pth", "/vgg19-dcbb9e9d.pth"), Answer(BODY)), Answer(b"", status=404))
     with serving(server):
         yield server
 
@@ -131,7 +101,7 @@ def test_an_address_of_another_kind_is_refused() -> None:
         locate("ftp://example.org/w.pth", SHA256)
 
 
-def test_weights_of_a_web_server_are_fetched_once(server: Server, cache: Path) -> None:
+def test_weights_of_a_web_server_are_fetched_once(server: FileServer, cache: Path) -> None:
     address = f"{server.address}/vgg19-dcbb9e9d.pth?signature=1"
     path = locate(address, SHA256[:8])
     assert path == cache / f"{SHA256[:8]}-vgg19-dcbb9e9d.pth"
@@ -143,20 +113,20 @@ def test_weights_of_a_web_server_are_fetched_once(server: Server, cache: Path) -
     assert whole.read_bytes() == BODY
 
 
-def test_weights_that_were_damaged_in_the_cache_are_fetched_again(server: Server, cache: Path) -> None:
+def test_weights_that_were_damaged_in_the_cache_are_fetched_again(server: FileServer, cache: Path) -> None:
     path = locate(f"{server.address}/vgg19.pth", SHA256)
     path.write_bytes(b"damaged")
     assert locate(f"{server.address}/vgg19.pth", SHA256).read_bytes() == BODY
     assert len(server.asked) == 2
 
 
-def test_weights_of_another_digest_never_reach_the_cache(server: Server, cache: Path) -> None:
+def test_weights_of_another_digest_never_reach_the_cache(server: FileServer, cache: Path) -> None:
     with pytest.raises(ReposeError, match=rf"/vgg19\.pth is not the file that was asked for.*{OTHER}, it is {SHA256}"):
         locate(f"{server.address}/vgg19.pth", OTHER)
     assert not any(name.startswith("0000") for name in files(cache))
 
 
-def test_weights_that_a_web_server_does_not_have_are_told(server: Server, cache: Path) -> None:
+def test_weights_that_a_web_server_does_not_have_are_told(server: FileServer, cache: Path) -> None:
     with pytest.raises(ReposeError, match=rf"There is no {server.address}/other\.pth \(HTTP 404\)"):
         locate(f"{server.address}/other.pth", SHA256)
 

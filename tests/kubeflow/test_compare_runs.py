@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kfp_server import kfp_server
-
-from repose import cli
 
 PROTOCOL = {"split": "pg2-like", "pairs": 3, "size": "128x88", "crop": None}
 PARAMS = """
@@ -77,17 +75,8 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
 
 
 @pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: str, code: int) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["repose", "compare", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capfd.readouterr()
-        assert (ended.value.code or 0) == code, said
-        assert "Traceback" not in said.err
-        return said
-
-    return run
+def compare(said_by: Any) -> Any:
+    return partial(said_by, "compare")
 
 
 @pytest.mark.parametrize(("scores", "code", "verdict"), [

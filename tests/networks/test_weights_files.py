@@ -1,64 +1,33 @@
 """`repose weights` and where the files of networks are: a local server, small files, no download that nobody asked for."""
 
 import hashlib
-import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from networks.fakes import known_as
-from repose import cli
 from repose.data import transfer
 from repose.errors import ReposeError
 from repose.networks import files
 from repose.networks.files import KNOWN, State, WeightsFile, cached, fetch_known, known, located, state
-from serving import serving
+from serving import Answer, FileServer, serving
 
 BODY = hashlib.shake_256(b"alexnet").digest(3000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 OTHER = "0" * 64
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[str] = []
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        page = b"<!doctype html><title>Please log in</title>"
-        body, kind, status = {
-            "/alexnet.pth": (BODY, "application/octet-stream", 200), "/page.pth": (page, "text/html", 200),
-            "/cut.pth": (BODY, "application/octet-stream", 200),
-        }.get(self.path.partition("?")[0], (page, "text/html", 404))  # fmt: skip
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if self.path == "/cut.pth" else body)
-        self.close_connection = True
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("NO_PROXY", "*")
-    server = Server()
+    page = b"<!doctype html><title>Please log in</title>"
+    answers = {
+        "/alexnet.pth": Answer(BODY), "/page.pth": Answer(page, "text/html"), "/cut.pth": Answer(BODY, sent=len(BODY) // 2),
+    }  # fmt: skip
+    server = FileServer(answers, Answer(page, "text/html", 404))
     with serving(server):
         yield server
 
@@ -72,19 +41,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def repose(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """What `repose weights ...` prints to standard output and to standard error; it must end with the exit code."""
-
-    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["repose", "weights", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capfd.readouterr()
-        assert (ended.value.code or 0) == code, said
-        assert "Traceback" not in said.err
-        return said.out, said.err
-
-    return run
+def repose(said_by: Any) -> Any:
+    return partial(said_by, "weights")
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -113,7 +71,9 @@ def test_the_list_names_every_file_and_whether_it_is_here(repose: Any, cache: Pa
     assert f"  here     in the cache: {cache / f'{SHA256[:8]}-alexnet-owt-7be5be79.pth'}\n" in out
 
 
-def test_a_file_is_fetched_once_from_its_owner(repose: Any, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_fetched_once_from_its_owner(
+    repose: Any, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     for _ in range(2):
         out, err = repose("fetch", "alexnet")
@@ -124,7 +84,7 @@ def test_a_file_is_fetched_once_from_its_owner(repose: Any, server: Server, monk
 
 
 def test_a_file_comes_from_where_the_user_has_it_and_secrets_are_not_shown(
-    repose: Any, server: Server, tmp_path: Path
+    repose: Any, server: FileServer, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.pth").write_bytes(BODY)
     repose("fetch", "alexnet", "--from", str(tmp_path / "mine.pth"))
@@ -152,7 +112,7 @@ def test_a_file_comes_from_a_bucket(endpoint: str, cache: Path) -> None:
     ("/nothing.pth", r"There is no {address}/nothing\.pth \(HTTP 404\)"),
     ("/page.pth", r"{address}/page\.pth .*page"),
 ])  # fmt: skip
-def test_a_server_without_the_file_is_told(repose: Any, server: Server, cache: Path, path: str, said: str) -> None:
+def test_a_server_without_the_file_is_told(repose: Any, server: FileServer, cache: Path, path: str, said: str) -> None:
     with pytest.raises(ReposeError, match=said.format(address=server.address)):
         fetch_known("alexnet", server.address + path)
     out, err = repose("fetch", "alexnet", "--from", server.address + path, code=1)
@@ -161,7 +121,9 @@ def test_a_server_without_the_file_is_told(repose: Any, server: Server, cache: P
     assert not cached("alexnet").exists()
 
 
-def test_another_file_never_gets_into_the_cache(repose: Any, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_file_never_gets_into_the_cache(
+    repose: Any, server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known_as(monkeypatch, "alexnet", OTHER, f"{server.address}/alexnet.pth")
     _, err = repose("fetch", "alexnet", code=1)
     assert f"/alexnet.pth is not the file that was asked for: its SHA-256 should be {OTHER[:8]}, it is {SHA256}" in err
@@ -169,7 +131,7 @@ def test_another_file_never_gets_into_the_cache(repose: Any, server: Server, mon
 
 
 def test_a_file_that_is_cut_on_the_way_never_gets_into_the_cache(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(transfer, "ATTEMPTS", 1)
@@ -197,7 +159,7 @@ def test_a_name_that_there_is_not_is_told_with_the_nearest(repose: Any, command:
     assert "There are no weights called 'alexnets'. Did you mean 'alexnet'?" in repose(command, "alexnets", code=1)[1]
 
 
-def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing(server: Server, tmp_path: Path,
+def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing(server: FileServer, tmp_path: Path,
                                                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     with pytest.raises(

@@ -1,15 +1,12 @@
 """The stage gates, as dvc.yaml calls it: beside a baseline or with limits alone."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-
-from repose import cli
 
 GATES: dict[str, Any] = {
     "systems": ["attend"],
@@ -42,26 +39,11 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def gates(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """What the command says; it must end with the exit code."""
-
-    def run(code: int) -> str:
-        arguments = [
-            "--base",
-            "baseline/metrics.json",
-            "--base-pairs",
-            "baseline/pairs.csv",
-            "--head",
-            "new/metrics.json",
-        ]
-        arguments += ["--head-pairs", "new/pairs.csv", "--report", "report"]
-        monkeypatch.setattr(sys, "argv", ["repose", "gates", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert (ended.value.code or 0) == code
-        return capfd.readouterr().err
-
-    return run
+def gates(said_by: Any) -> Any:
+    """What the command says to people; it must end with the exit code."""
+    of_base = "--base baseline/metrics.json --base-pairs baseline/pairs.csv"
+    words = f"gates {of_base} --head new/metrics.json --head-pairs new/pairs.csv --report report".split()
+    return lambda code: said_by(*words, code=code)[1]
 
 
 def record() -> dict[str, Any]:

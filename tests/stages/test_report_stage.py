@@ -243,8 +243,9 @@ def test_spread_and_drawn_pairs_are_others_and_the_draw_follows_its_seed(
 
 def test_a_row_says_view_change_item_and_what_is_hidden(page: Element, pairs: pd.DataFrame) -> None:
     said = figures(section(page, "pictures"))[0].all("th", scope="rowgroup")[0].text
-    views = [re.search(r"_\d([a-z]+)\.jpg", pairs.iloc[0][end])[1] for end in ("from", "to")]  # type: ignore[index]
-    assert said.startswith(f"{views[0]} to {views[1]} ")
+    source, target = (re.sub(r".*_\d([a-z]+)\.jpg", r"\1", pairs.iloc[0][end]) for end in ("from", "to"))
+    assert {source, target} <= {"front", "side", "back", "full", "additional"}
+    assert said.startswith(f"{source} to {target} ")
     assert said.endswith(f"/01, of which the first source hides {100 * pairs.iloc[0]['hidden']:.0f} %")
 
 
