@@ -64,6 +64,7 @@ KeypointsOfPart = Annotated[Path, _folder("The keypoints table of that part.")]
 PosemapsOfPart = Annotated[Path, _folder("The pose maps of that part.")]
 Split = Annotated[Path, _folder("Items and pairs to train and to test on.")]
 Runs = Annotated[Path, _folder("Holds a folder for each trained system.")]
+Scores = Annotated[Path, _scores_file("The mean scores, as evaluate wrote them.")]
 Report = Annotated[Path, _folder("The stage's report: JSON, and a page to read.")]
 Params = Annotated[Path, typer.Option(help="The settings.", metavar="FILE", show_default=True)]
 PARAMS = Path("params.yaml")
@@ -176,7 +177,7 @@ def evaluate(
 def report(
     images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split, runs: Runs,
     results: Annotated[Path, _folder("Scores and generated images, as evaluate wrote them.")],
-    metrics: Annotated[Path, typer.Option(help="The mean scores, as evaluate wrote them.", metavar="FILE")],
+    metrics: Scores,
     checks: Annotated[
         list[Path], _folder("The report of a stage that checks data. May be given several times, in the page's order.")
     ],
@@ -219,7 +220,7 @@ def card(
     system: Annotated[str, typer.Option(help="The row under systems in the params.", metavar="NAME")],
     lists: Lists, split: Split,
     run: Annotated[Path, _folder("The trained system.")],
-    metrics: Annotated[Path, _scores_file("The mean scores, as evaluate wrote them.")],
+    metrics: Scores,
     gates: Annotated[Path, _folder("The report of the gates.")],
     card: Annotated[Path, _folder("The card, as Markdown.")],
     params: Params = PARAMS,

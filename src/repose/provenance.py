@@ -8,14 +8,16 @@ changed folder): `code` is what git calls the tree of the package's files, which
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 SCHEMA = 2  # of metrics.json and facts.json; 1 had no schema, no metrics and no provenance
 FORMAT = "8-bit RGB; kept as PNG"  # of the images that are scored: pixels as they are kept, without loss
 
 PACKAGE = Path(__file__).parent
+NONE = "none"  # in place of a fact or a number that is not there
+Better = Literal["higher", "lower"]  # which way a metric is better
 
 
 class _Entry(NamedTuple):
@@ -40,6 +42,19 @@ def digest(lines: Iterable[str]) -> str:
     for line in lines:
         whole.update(f"{line}\n".encode())
     return whole.hexdigest()
+
+
+def in_words(fact: object) -> str:
+    """A fact of a protocol as people read it."""
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{key} {in_words(value)}" for key, value in fact.items()) or NONE
+    if isinstance(fact, Sequence) and not isinstance(fact, str):
+        return ", ".join(map(in_words, fact)) or NONE
+    if fact is None:
+        return NONE
+    if isinstance(fact, int | float) and not isinstance(fact, bool):
+        return f"{fact:,}" if isinstance(fact, int) else f"{fact:g}"
+    return str(fact)
 
 
 def _tree(folder: Path) -> bytes:

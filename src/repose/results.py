@@ -3,6 +3,7 @@
 A folder of results is pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ in place of the last.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +27,6 @@ TRAINING = (
 )  # fmt: skip
 # A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
 EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
-
-
 NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.csv that are text
 
 
@@ -41,6 +40,24 @@ class Result(NamedTuple):
 def with_one_source(system: str) -> str:
     """The row, in a system's own results, of the system with the pair's source alone."""
     return f"{system}, 1 source"
+
+
+def read_whole(path: Path, keys: Sequence[str], advice: str) -> dict[str, Any]:
+    """A JSON file that a stage wrote, with all these keys.
+
+    Args:
+        path: the file.
+        keys: those it has to have.
+        advice: what makes the file anew, a sentence.
+
+    Raises:
+        ReposeError: it is missing or damaged, or another version of repose wrote it.
+    """
+    found = read_json(path)
+    missing = [name for name in keys if not isinstance(found, dict) or name not in found]
+    if missing:
+        raise ReposeError(f"{path} lacks {', '.join(missing)}: another version of repose wrote it. {advice}")
+    return dict(found)
 
 
 def read_result(folder: Path) -> Result:

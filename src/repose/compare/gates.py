@@ -1,8 +1,8 @@
 """The block `gates` of params.yaml: which scores are judged, and how far each may fall behind."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from repose.provenance import Better
 from repose.settings import nearest
 
 
@@ -10,7 +10,7 @@ from repose.settings import nearest
 class Gate:
     """How far one metric may get worse from BASE to HEAD: by `tolerance` or by `relative`, one of them."""
 
-    better: Literal["higher", "lower"]
+    better: Better
     tolerance: float | None = None  # in the metric's own unit
     relative: float | None = None  # a share of BASE's score: 0.03 for 3 percent
 

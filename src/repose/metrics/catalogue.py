@@ -10,7 +10,7 @@ A network of one's own is one line: in FEATURES or KEYPOINTS, a name and the fun
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -38,9 +38,9 @@ from repose.networks.protocols import (
     Network,
     Networks,
 )
+from repose.provenance import Better
 from repose.settings import nearest
 
-Better = Literal["higher", "lower"]
 GARMENT_DE = "garment-de"
 
 # fid/NAME, retrieval/NAME
@@ -48,10 +48,7 @@ FEATURES: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load, fig
 KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
 CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
 DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
-REAL_PARTS = (
-    "train",
-    "test",
-)  # which real photos a Fréchet distance is to: the part of the split; the first if none is named
+REAL_PARTS = ("train", "test")  # of the split, whose photos a Fréchet distance is to; the first if none is named
 MASK = "pg2"  # the mask of mask-is
 
 

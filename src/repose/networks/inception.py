@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from repose.errors import ReposeError
-from repose.networks.protocols import Weights, exact, read_state
+from repose.networks.protocols import Weights, exact, holding, read_state
 
 NAME = "inception-tf-2015"
 FEATURES, LOGITS = "2048", "logits_unbiased"  # as torch-fidelity calls them
@@ -57,16 +56,10 @@ def load(weights: Weights, device: torch.device) -> Inception:
 def _network(path: Path) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    try:
-        # torch-fidelity opens a file in a way that can run code (weights_only=False), so it gets tensors that were read safely
+    # torch-fidelity opens a file in a way that can run code (weights_only=False), so it gets tensors that were read safely
+    with holding(path, "torch-fidelity's Inception", NAME):
         safe = io.BytesIO()
         torch.save(read_state(path), safe)
         safe.seek(0)
         network: nn.Module = FeatureExtractorInceptionV3(NAME, [FEATURES, LOGITS], feature_extractor_weights_path=safe)
-    except Exception as error:  # each library has its own errors for a file that is not what it should be
-        said = " ".join(str(error).split())[:200]
-        raise ReposeError(
-            f"{path} does not hold the weights of torch-fidelity's Inception ({type(error).__name__}: {said}). Get the file "
-            f"again: `repose weights fetch {NAME}`."
-        ) from None
     return network

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from repose.data.skeleton import JOINT, K
-from repose.errors import ReposeError
-from repose.networks.protocols import Weights, exact, read_state
+from repose.networks.protocols import Weights, exact, holding, read_state
 
 NAME = "keypoint-rcnn"
 COCO = (
@@ -90,12 +89,6 @@ def _network(path: Path, least_person: float) -> nn.Module:
     network: nn.Module = keypointrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=2, num_keypoints=len(COCO), box_score_thresh=least_person
     )
-    try:
+    with holding(path, "torchvision's Keypoint R-CNN", NAME):
         network.load_state_dict(read_state(path))
-    except Exception as error:  # each library has its own errors for a file that is not what it should be
-        said = " ".join(str(error).split())[:200]
-        raise ReposeError(
-            f"{path} does not hold the weights of torchvision's Keypoint R-CNN ({type(error).__name__}: {said}). Get the file "
-            f"again: `repose weights fetch {NAME}`."
-        ) from None
     return network.eval().requires_grad_(False)

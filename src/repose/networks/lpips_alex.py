@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from repose.data.transfer import check
-from repose.errors import ReposeError
-from repose.networks.protocols import Weights, exact, read_state
+from repose.networks.protocols import Weights, exact, holding, read_state
 
 NAME = "alexnet"
 LINEAR = "lpips v0.1 alex"  # the linear layers
@@ -60,19 +59,13 @@ def _network(path: Path, linear: Path) -> nn.Module:
     with warnings.catch_warnings(action="ignore"):  # lpips calls torchvision as it was
         # pnet_rand: torchvision's AlexNet as it is made, so that nothing is downloaded; its weights follow
         network: Any = lpips.LPIPS(net="alex", pnet_rand=True, model_path=str(linear), verbose=False)
-    try:
+    with holding(path, "torchvision's AlexNet", NAME):
         state = read_state(path)
         of_features = {name: value for name, value in state.items() if name.startswith("features.")}
         slices = {re.sub(r"^slice\d+\.", "features.", name): name for name in network.net.state_dict()}
         if set(of_features) != set(slices):
             raise ValueError(f"its layers are {', '.join(sorted(state)[:4])}, ...")
         network.net.load_state_dict({slices[name]: value for name, value in of_features.items()})
-    except Exception as error:  # each library has its own errors for a file that is not what it should be
-        said = " ".join(str(error).split())[:200]
-        raise ReposeError(
-            f"{path} does not hold the weights of torchvision's AlexNet ({type(error).__name__}: {said}). Get the file again: "
-            f"`repose weights fetch {NAME}`."
-        ) from None
     loaded: nn.Module = network.requires_grad_(False)
     return loaded
 

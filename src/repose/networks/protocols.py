@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from repose.errors import ReposeError
 from repose.networks.files import Located, WeightsFile, located
 
 T = TypeVar("T")
@@ -103,6 +104,28 @@ def exact() -> Iterator[None]:
         cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False, fp32_precision="ieee"),
     ):
         yield
+
+
+@contextmanager
+def holding(path: Path, what: str, name: str) -> Iterator[None]:
+    """What fails in the block, which reads weights from a file, is told as what the file does not hold.
+
+    Args:
+        path: the file.
+        what: the network, for people.
+        name: of its file in `files.KNOWN`.
+
+    Raises:
+        ReposeError: in place of any error in the block.
+    """
+    try:
+        yield
+    except Exception as error:  # each library has its own errors for a file that is not what it should be
+        said = " ".join(str(error).split())[:200]
+        raise ReposeError(
+            f"{path} does not hold the weights of {what} ({type(error).__name__}: {said}). Get the file again: "
+            f"`repose weights fetch {name}`."
+        ) from None
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

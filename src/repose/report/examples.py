@@ -1,10 +1,8 @@
 """Which pairs a page shows: some spread over all, some drawn, and for each metric and system the best and the worst."""
 
-from typing import Literal
-
 import numpy as np
 
-Better = Literal["higher", "lower"]
+from repose.provenance import Better
 
 
 def spread(pairs: int, most: int) -> list[int]:

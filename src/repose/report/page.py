@@ -3,19 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from repose.compare.gates import GatesSettings
 from repose.data.report import template
 from repose.metrics.bootstrap import Interval
-from repose.report.examples import Better, extremes
+from repose.provenance import NONE, Better, in_words
+from repose.report.examples import extremes
 from repose.report.figures import Artist, Figure, Gallery
 from repose.report.records import Checked, Training
 from repose.report.scores import Group, Scores, by_hidden, by_sources, by_view, intervals
-
-NONE = "none"  # in place of a number that is not there
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def page(content: Content, artist: Artist, gallery: Gallery) -> str:
         metrics=metrics,
         undirected=[name for name in metrics if name not in scores.better],
         whole=[name for name in metrics if name not in scores.by_pair],
-        protocol={key: _words(value) for key, value in scores.protocol.items()},
+        protocol={key: in_words(value) for key, value in scores.protocol.items()},
         digests=[key for key in scores.protocol if key == "code" or key.endswith("sha256")],
         table=_score_table(content),
         data_sets=list(content.published["data set"].unique()),
@@ -108,19 +107,6 @@ def page(content: Content, artist: Artist, gallery: Gallery) -> str:
 
 def _direction(better: Better | None) -> str:
     return f"{better} is better" if better else "which way is better is not known"
-
-
-def _words(value: Any) -> str:
-    """A fact of the protocol as people read it."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(entry)}" for key, entry in value.items()) or NONE
-    if isinstance(value, list):
-        return ", ".join(map(_words, value)) or NONE
-    if value is None:
-        return NONE
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-    return str(value)
 
 
 def _decimals(values: Sequence[float]) -> int:

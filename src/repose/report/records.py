@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repose.curves import charts
-from repose.data.records import read_json
 from repose.data.report import RECORD
 from repose.errors import ReposeError
+from repose.results import read_whole
 
 _OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
 _OF_CHECKS = ("title", "passed", "counts", "checks", "rejected")
@@ -44,8 +44,7 @@ def read_training(run: Path) -> Training:
     Raises:
         ReposeError: a file is missing, damaged, or of an earlier version.
     """
-    record = read_json(run / "run.json")
-    _check_keys(record, _OF_TRAINING, run / "run.json", f"Train {run.name} again.")
+    record = read_whole(run / "run.json", _OF_TRAINING, f"Train {run.name} again.")
     history, model = run / "history.csv", run / "model.safetensors"
     try:
         size, text = model.stat().st_size, history.read_text("utf-8")
@@ -71,13 +70,6 @@ def read_checks(folder: Path, parts: Sequence[str]) -> list[Checked]:
     )
     found = []
     for stage, file in files.items():
-        record = read_json(file)
-        _check_keys(record, _OF_CHECKS, file, f"Run `dvc repro {folder.name}` again.")
+        record = read_whole(file, _OF_CHECKS, f"Run `dvc repro {folder.name}` again.")
         found.append(Checked(stage, record))
     return found
-
-
-def _check_keys(record: Any, wanted: Sequence[str], path: Path, advice: str) -> None:
-    missing = [name for name in wanted if not isinstance(record, dict) or name not in record]
-    if missing:
-        raise ReposeError(f"{path} lacks {', '.join(missing)}: another version of repose wrote it. {advice}")

@@ -17,7 +17,7 @@ from repose.data.records import HIDDEN, PAIRS, read_table, shares
 from repose.errors import ReposeError
 from repose.gains import BINS
 from repose.metrics.bootstrap import Interval, interval, means, resampled_means
-from repose.report.examples import Better
+from repose.provenance import Better
 
 NOT_KNOWN = "not known"
 _COUNT = " pairs"

@@ -7,7 +7,6 @@ depends on the report of the gates, so a system that got worse has no card.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +15,18 @@ from repose.checkpoint import About, read_about
 from repose.compare import reports
 from repose.compare.record import Record, number, read_file
 from repose.data.raw import SOURCE
-from repose.data.records import read_json
 from repose.errors import ReposeError
 from repose.files import whole_folder, write_text
-from repose.results import COPY, MEAN, with_one_source
+from repose.provenance import NONE, in_words
+from repose.results import COPY, MEAN, read_whole, with_one_source
 from repose.terminal import say
 
 CARD = "card.md"
+_OF_SOURCE = ("source", "layout", "terms", "files", "bytes", "origins")
+_OF_SPLIT = ("mode", "departures", "seed", "train", "test")
+_OF_RUN = ("system", "images", "seed", "device", "precision", "perceptual", "parameters")
+_OF_GATES = ("outcome", "base", "scores")
+_AGAIN = "Run the stage that writes it again."
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,10 @@ def _read(system: str, folders: Folders) -> _Facts:
     model, scores = folders.run / "model.safetensors", read_file(folders.metrics)
     facts = _Facts(
         system, model, read_about(model),
-        _json(folders.lists / SOURCE, "source", "layout", "terms", "files", "bytes", "origins"),
-        _json(folders.split / "split.json", "mode", "departures", "seed", "train", "test"),
-        _json(folders.run / "run.json", "system", "images", "seed", "device", "precision", "perceptual", "parameters"),
-        scores, _json(folders.gates / reports.RECORD, "outcome", "base", "scores"),
+        read_whole(folders.lists / SOURCE, _OF_SOURCE, _AGAIN),
+        read_whole(folders.split / "split.json", _OF_SPLIT, _AGAIN),
+        read_whole(folders.run / "run.json", _OF_RUN, _AGAIN),
+        scores, read_whole(folders.gates / reports.RECORD, _OF_GATES, _AGAIN),
     )  # fmt: skip
     for where, name in ((model, facts.about.system), (folders.run / "run.json", facts.run["system"])):
         if name != system:
@@ -98,17 +102,6 @@ def _read(system: str, folders: Folders) -> _Facts:
             f"The gates say of these scores: {facts.gates['outcome']} ({folders.gates}). A card is of what they let pass."
         )
     return facts
-
-
-def _json(path: Path, *keys: str) -> dict[str, Any]:
-    """A file with all these keys."""
-    found = read_json(path)
-    missing = [key for key in keys if not isinstance(found, dict) or key not in found]
-    if missing:
-        raise ReposeError(
-            f"{path} lacks {', '.join(missing)}: another version of repose wrote it. Run the stage that writes it again."
-        )
-    return dict(found)
 
 
 def _page(facts: _Facts, settings: CardSettings) -> str:
@@ -136,7 +129,7 @@ def _photos(about: About) -> str:
 
 def _file(facts: _Facts) -> list[str]:
     content, frame, size = facts.model.read_bytes(), facts.about.frame, facts.about.photo_size
-    crop = f", of which {_words(frame.crop)} (left, top, right, bottom in px) is kept" if frame.crop else ""
+    crop = f", of which {in_words(frame.crop)} (left, top, right, bottom in px) is kept" if frame.crop else ""
     photos = f"photos of {size[0]}x{size[1]} px" if size else "photos of several sizes"
     return [
         f"- `{facts.model.name}`, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`; it holds its own "
@@ -197,7 +190,7 @@ def _scores(facts: _Facts) -> list[str]:
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     table = [["system", *metrics], ["---"] * (1 + len(metrics))]
     table += [[name, *(_shown(number(row.get(metric))) for metric in metrics)] for name, row in rows.items()]
-    protocol = ", ".join(f"{key} {_words(fact)}" for key, fact in facts.scores.protocol.items())
+    protocol = ", ".join(f"{key} {in_words(fact)}" for key, fact in facts.scores.protocol.items())
     return [
         *(f"| {' | '.join(cells)} |" for cells in table),
         "",
@@ -222,13 +215,5 @@ def _limits(facts: _Facts, settings: CardSettings) -> list[str]:
 
 def _shown(score: float | None) -> str:
     return (
-        "none" if score is None else f"{score:.4f}".rstrip("0").rstrip(".") if score == round(score) else f"{score:.4f}"
+        NONE if score is None else f"{score:.4f}".rstrip("0").rstrip(".") if score == round(score) else f"{score:.4f}"
     )
-
-
-def _words(fact: object) -> str:
-    if isinstance(fact, Mapping):
-        return ", ".join(f"{key} {_words(value)}" for key, value in fact.items())
-    if isinstance(fact, Sequence) and not isinstance(fact, str):
-        return ", ".join(_words(value) for value in fact)
-    return "none" if fact is None else f"{fact:g}" if isinstance(fact, float) else str(fact)

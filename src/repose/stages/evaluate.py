@@ -65,7 +65,7 @@ from repose.metrics.catalogue import Batch, Growing, Metric, OfPairs, RealPhotos
 from repose.networks.files import WeightsFile, check_names
 from repose.networks.protocols import Networks, Weights
 from repose.pictures import grid
-from repose.results import BASELINES, COPY, EXAMPLES, GARMENT_DE, MEAN, REAL, with_one_source
+from repose.results import BASELINES, COPY, EXAMPLES, GARMENT_DE, MEAN, REAL, read_whole, with_one_source
 from repose.systems import Row, System
 from repose.terminal import bar, say, show
 
@@ -466,12 +466,7 @@ def _provenance_note(about: Mapping[str, Any]) -> str:
 
 def _training_facts(trained: Trained, run: Path) -> dict[str, Any]:
     """How a system was trained, for the table that lays several side by side."""
-    row, record = trained.about.row, read_json(run / "run.json")
-    if "images" not in record:
-        raise ReposeError(
-            f"{run / 'run.json'} does not say how many images the system saw in training: an earlier version of repose "
-            f"wrote it. Train {trained.about.system} again."
-        )
+    row, record = trained.about.row, read_whole(run / "run.json", ["images"], f"Train {trained.about.system} again.")
     return {
         "kind": row.kind,
         "steps": trained.about.step,

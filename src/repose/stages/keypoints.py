@@ -109,7 +109,7 @@ class Extracted(NamedTuple):
     counts: dict[str, Any]  # what else the report should say
     ordered: bool = True  # the source itself has an order of poses
     reference: np.ndarray | None = None  # (photos,K,2) px: joints that are known, to compare with
-    nobody: tuple[tuple[str, str], ...] = ()  # photos in which no person was found, and what the network says of that
+    nobody: tuple[tuple[str, str], ...] = ()  # photos without a person, and what the network says of that
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:

@@ -556,7 +556,7 @@ def _parameters(facts: Mapping[str, Any]) -> str:
 
 
 def _digits(metric: str) -> int:
-    return 2 if metric.partition("/")[0] in (GARMENT_DE, "psnr", "fid") else 3
+    return 2 if metric.partition("/")[0] in (GARMENT_DE, "psnr") else 3
 
 
 def _shown(metric: str, found: Interval) -> str:
