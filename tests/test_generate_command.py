@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 from repose import cli
 from repose.cli import app, main
 from repose.data.known_poses import KnownPoses
+from repose.data.mannequins import MannequinSettings, render_item
 from repose.errors import ReposeError
-from repose.jobs import FileJob, FileReposer
-from repose.reposer import Reposer
+from repose.jobs import FileJob, FileReposer, make_image
+from repose.pose_finder import pose_finder
+from repose.reposer import Reposer, SourcePhoto, TargetPose
 from tiny_system import STANDING, save_openpose, save_photo, save_system
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +52,41 @@ def test_photos_and_a_pose_become_an_image(here: Path) -> None:
     job = FileJob("", (here / "front.jpg", here / "side.jpg"), str(here / "target.jpg"), here / "x.png")
     made = FileReposer(reposer, KnownPoses([here / "openpose"]), None).make(job)
     np.testing.assert_array_equal(image, made.generated)
+
+
+def save_mannequins(folder: Path) -> None:
+    """Photos of one garment on one mannequin, as photo-0.png and so on."""
+    item = render_item(MannequinSettings("fashion", items=2, seed=7, quality=90), 0)
+    for number, photo in enumerate(item):
+        Image.fromarray(photo.pixels).save(folder / f"photo-{number}.png")
+
+
+def test_a_network_finds_poses_that_no_file_knows(here: Path) -> None:
+    save_mannequins(here)
+    bare = (*WITH[:2], "--device", "cpu", "--threads", "1")
+    with pytest.raises(ReposeError, match=r"There are no keypoints of .*--find-poses keypoint-rcnn for people"):
+        generate("photo-0.png", "--pose", "photo-1.png", *bare, "-o", "new.png")
+    generate("photo-0.png", "--pose", "photo-1.png", *bare, "--find-poses", "figure", "-o", "new.png")
+    image = np.asarray(Image.open(here / "new.png"))
+    find = pose_finder("figure")
+    sources = [np.asarray(Image.open(here / f"photo-{n}.png")) for n in (0, 1)]
+    reposer = Reposer.load(here / "model.safetensors")
+    own = reposer([SourcePhoto(sources[0], find(sources[0]))], TargetPose(find(sources[1]), *sources[1].shape[:2]))
+    np.testing.assert_array_equal(image, own)
+    called = make_image(["photo-0.png"], "photo-1.png", checkpoint="model.safetensors", find_poses="figure")
+    np.testing.assert_array_equal(called, image)
+
+
+def test_a_known_pose_counts_more_than_one_that_a_network_finds(here: Path) -> None:
+    for how in ((), ("--find-poses", "figure")):
+        generate("front.jpg", "--pose", "target.jpg", *WITH, *how, "-o", f"{len(how)}.png")
+    assert (here / "0.png").read_bytes() == (here / "2.png").read_bytes()
+
+
+def test_a_photo_in_which_the_network_finds_nobody_is_told(here: Path) -> None:
+    Image.new("RGB", (96, 128), (128, 128, 128)).save(here / "wall.png")
+    with pytest.raises(ReposeError, match=r"wall\.png: .*(no joint is known|nothing to draw)"):
+        generate("front.jpg", "--pose", "wall.png", *WITH, "--find-poses", "figure", "-o", "new.png")
 
 
 def test_the_same_inputs_give_the_same_bytes_also_over_an_earlier_image(here: Path) -> None:

@@ -256,6 +256,13 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class PoseNetwork(StrEnum):
+    """Who finds poses in photos."""
+
+    FIGURE = "figure"
+    KEYPOINT_RCNN = "keypoint-rcnn"
+
+
 def _option(text: str, metavar: str, panel: str, *names: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
         *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False
@@ -294,6 +301,13 @@ KeypointFiles = Annotated[
         "such JSONs. May be given several times; the first that knows a photo counts.", "PATH", WITH, "--keypoints", "-k",
     ),
 ]  # fmt: skip
+FindPoses = Annotated[
+    PoseNetwork | None,
+    typer.Option(
+        help="The network that finds the poses of photos which --keypoints does not know: figure (mannequins) or "
+        "keypoint-rcnn (people; `repose weights fetch keypoint-rcnn` brings it).", rich_help_panel=WITH, show_default=False,
+    ),
+]  # fmt: skip
 PoseSize = Annotated[
     str,
     _option(
@@ -327,10 +341,12 @@ Threads = Annotated[
 @app.command(rich_help_panel=USE, no_args_is_help=True)
 def generate(
     out: Out, photos: PhotosOfGarment = None, pose: TargetPose = "", picture: Picture = None, jobs: Jobs = None,
-    keypoints: KeypointFiles = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None, model: Model = "",
-    device: OnDevice = Device.AUTO, threads: Threads = 2,
+    keypoints: KeypointFiles = None, find_poses: FindPoses = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None,
+    model: Model = "", device: OnDevice = Device.AUTO, threads: Threads = 2,
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, from photos and a trained system.
+
+    repose generate front.jpg side.jpg --pose target.jpg --find-poses keypoint-rcnn -o new.png
 
     repose generate front.jpg side.jpg --pose target.jpg --keypoints keypoints.csv -o new.png
 
@@ -343,6 +359,7 @@ def generate(
     from repose import jobs as work
     from repose.data.known_poses import KnownPoses
     from repose.devices import set_up
+    from repose.pose_finder import pose_finder
     from repose.registry import model_file
     from repose.reposer import Reposer
 
@@ -362,7 +379,8 @@ def generate(
     work.check_outputs(listed, [picture] if picture else [])
     chosen = set_up(device, threads, seed=0)
     reposer = Reposer.load(model_file(model) if model else checkpoint or _trained(USED), chosen)
-    file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size)
+    find = pose_finder(find_poses.value, chosen) if find_poses else None
+    file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size, find)
     if jobs is None:
         work.make_one(listed[0], file_reposer, picture)
     else:

@@ -17,5 +17,6 @@ def set_up(device: str, threads: int, seed: int) -> torch.device:
         )
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(device == "cpu" or not torch.cuda.is_available())
+    # As torch.use_deterministic_algorithms does, which would import the compiler first: seconds of every start.
+    torch.set_deterministic_debug_mode("error" if device == "cpu" or not torch.cuda.is_available() else "default")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

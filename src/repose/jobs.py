@@ -14,19 +14,21 @@ from typing import NamedTuple
 import numpy as np
 
 from repose.data.images import encode_png
-from repose.data.known_poses import KnownPoses, read_pose
+from repose.data.known_poses import KnownPoses, checked, read_pose
 from repose.data.layouts import is_image
 from repose.data.photo_files import Size, read_photo
 from repose.errors import ReposeError
 from repose.files import write_bytes
+from repose.pose_finder import Find, NetworkName, pose_finder
 from repose.reposer import Reposer, SourcePhoto, TargetPose
 from repose.settings import nearest
 from repose.terminal import bar, say
 
 COLUMNS = ("sources", "pose", "out")
 HOW_TO_FIND_POSES = (
-    "repose finds no keypoints by itself yet. Find them with OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES "
-    "--model_pose COCO --display 0 --render_pose 0) and name the result: --keypoints POSES"
+    "Let a network find it (--find-poses keypoint-rcnn for people, figure for mannequins), or find it with OpenPose "
+    "(openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name the result: "
+    "--keypoints POSES"
 )
 
 
@@ -56,10 +58,11 @@ class FileReposer:
         reposer: the trained system.
         poses: where the keypoints of photos are looked up.
         pose_size: of the image that poses without a photo were measured in; None: of the job's first photo.
+        find: finds the keypoints of photos that `poses` does not know (see `pose_finder`); None: nothing does.
     """
 
-    def __init__(self, reposer: Reposer, poses: KnownPoses, pose_size: Size | None) -> None:
-        self._reposer, self._poses, self._pose_size = reposer, poses, pose_size
+    def __init__(self, reposer: Reposer, poses: KnownPoses, pose_size: Size | None, find: Find | None = None) -> None:
+        self._reposer, self._poses, self._pose_size, self._find = reposer, poses, pose_size, find
         self._kept: dict[Path, SourcePhoto] = {}
 
     def make(self, job: FileJob) -> Made:
@@ -91,7 +94,7 @@ class FileReposer:
         pixels = read_photo(path)
         if not self._reposer.needs_source_poses:
             return SourcePhoto(pixels, None, str(path))
-        return SourcePhoto(pixels, self._known(path, *pixels.shape[:2]), str(path))
+        return SourcePhoto(pixels, self._known(path, pixels), str(path))
 
     def _target(self, job: FileJob, height: int, width: int) -> TargetPose:
         if not job.pose:
@@ -100,20 +103,23 @@ class FileReposer:
         if file.suffix.lower() in (".csv", ".json"):
             size = self._pose_size or (height, width)
             return TargetPose(read_pose(file, row, *size), *size)
-        size = read_photo(file).shape[:2]
-        return TargetPose(self._known(file, *size), *size)
+        pixels = read_photo(file)
+        return TargetPose(self._known(file, pixels), *pixels.shape[:2])
 
-    def _known(self, photo: Path, height: int, width: int) -> np.ndarray:
+    def _known(self, photo: Path, pixels: np.ndarray) -> np.ndarray:
+        height, width = pixels.shape[:2]
         found = self._poses.find(photo, height, width)
         if found is not None:
             return found
+        if self._find is not None:
+            return checked(self._find(pixels), height, width, str(photo))
         looked = f"None of {', '.join(map(str, self._poses.files))} has" if self._poses.files else "There are no"
         raise ReposeError(f"{looked} keypoints of {photo}, and its pose must be known. {HOW_TO_FIND_POSES}.")
 
 
 def make_image(
     photos: Sequence[Path | str], pose: Path | str, *, checkpoint: Path | str, keypoints: Sequence[Path | str] = (),
-    pose_size: Size | None = None, device: str = "cpu",
+    find_poses: NetworkName | None = None, pose_size: Size | None = None, device: str = "cpu",
 ) -> np.ndarray:  # fmt: skip
     """`repose generate` as one call: photos of a garment and a target pose, as files, to an image.
 
@@ -122,6 +128,8 @@ def make_image(
         pose: a JSON, a CSV (CSV#NAME: one row of several) or a photo.
         checkpoint: of the trained system, such as a run's model.safetensors.
         keypoints: files and folders in which the poses of photos are looked up (see `known_poses`).
+        find_poses: the network that finds the poses of photos that are looked up in vain: figure (mannequins) or
+            keypoint-rcnn (people); None: it is an error.
         pose_size: height and width in px of the image that a pose without a photo was measured in; None: of the first photo.
         device: cpu or cuda.
 
@@ -132,7 +140,8 @@ def make_image(
         ReposeError: a file cannot be read, or a pose that is needed is not known.
     """
     poses = KnownPoses([Path(path) for path in keypoints])
-    file_reposer = FileReposer(Reposer.load(checkpoint, device), poses, pose_size)
+    find = pose_finder(find_poses, device) if find_poses else None
+    file_reposer = FileReposer(Reposer.load(checkpoint, device), poses, pose_size, find)
     return file_reposer.make(FileJob("The image", tuple(Path(path) for path in photos), str(pose), Path())).generated
 
 

@@ -21,8 +21,9 @@ from repose.errors import ReposeError
 from repose.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.generator import Generated, Generator
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
+from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
-from repose.models.vgg import LayersName, PerceptualLoss
+from repose.models.vgg import LayersName
 from repose.optimiser import OptimiserSettings, update
 from repose.processes import shared, world_size
 from repose.systems import Progress, Row

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 
 from repose.data.expectations import Check, Outcome
-from repose.data.report import BARS, PAGE, RECORD, Distribution, Facts, Rejected, distribution, histogram, write_report
+from repose.data.report import (
+    BARS,
+    PAGE,
+    RECORD,
+    Distribution,
+    Facts,
+    Gallery,
+    Picture,
+    Rejected,
+    distribution,
+    histogram,
+    write_report,
+)
 
 
 def check(name: str, *, passed: bool, severity: Any = "critical") -> Check:
@@ -22,6 +34,7 @@ FACTS = Facts(
     distributions=(Distribution("View", {"front": 30, "back": 10, "none": 0}),),
     rejected=(Rejected("does not decode", 1_234, (("img/<script>x</script>.jpg", "0 bytes"),)),),
     rejected_list="set-aside.csv",
+    galleries=(Gallery("Some <b>", (Picture("a & b.jpg", "1 of 2 < 3", b"\x00\x01", 64, 32),)),),
 )
 
 
@@ -77,11 +90,15 @@ def test_names_of_files_are_text_and_no_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in text
     assert "one &amp; only/<wbr>&lt;b&gt;.jpg" in text
     assert "<h1>Photos &lt;of&gt; mine</h1>" in text
+    assert "<h2>Some &lt;b&gt;</h2>" in text
+    assert "a &amp; b.jpg" in text
+    assert "1 of 2 &lt; 3" in text
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
     text = page(tmp_path)
-    assert not re.findall(r"https?:|//[a-z]|\bsrc=|\bhref=|url\(|@import", text)
+    assert not re.findall(r"https?:|//[a-z]|\bsrc=\"(?!data:image/jpeg;base64,)|\bhref=|url\(|@import", text)
+    assert text.count('src="data:image/jpeg;base64,AAE="') == 1
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from repose.errors import ReposeError
-from repose.models.vgg import LAYERS, LayersName, PerceptualLoss, load_vgg19
+from repose.models.vgg import LAYERS, LayersName, load_vgg19, vgg19_loss
 
 # The published choices, once more: weights of conv{1..5}_2 and the scale of features.
 CHOICES: dict[LayersName, tuple[list[float], float]] = {
@@ -85,7 +85,7 @@ def test_the_term_is_the_sum_over_the_layers(
     generated, target = two_images()
     factors, scale = CHOICES[layers]
     with torch.no_grad():
-        found = PerceptualLoss(files[form], layers)(generated, target)
+        found = vgg19_loss(files[form], layers)(generated, target)
         differences = [
             (a - b).abs().mean() * scale
             for a, b in zip(by_hand(weights, generated), by_hand(weights, target), strict=True)
@@ -102,23 +102,23 @@ def test_no_choice_of_layers_is_missing_here() -> None:
 
 def test_equal_images_have_no_distance(files: dict[str, Path]) -> None:
     image, _ = two_images()
-    assert PerceptualLoss(files["pth"], "viton")(image, image).item() == 0
+    assert vgg19_loss(files["pth"], "viton")(image, image).item() == 0
 
 
 def test_gradients_reach_the_generated_image_and_nothing_else(files: dict[str, Path]) -> None:
-    loss = PerceptualLoss(files["pth"], "viton")
+    loss = vgg19_loss(files["pth"], "viton")
     generated, target = (image.requires_grad_() for image in two_images((16, 16)))
     loss(generated, target).backward()
     assert generated.grad is not None
     assert generated.grad.abs().max() > 0
     assert target.grad is None
     assert not any(parameter.requires_grad for parameter in loss.parameters())
-    assert not loss.features.training
+    assert not loss.phi.training
 
 
 def test_only_the_layers_that_count_are_run(files: dict[str, Path]) -> None:
-    assert len(PerceptualLoss(files["pth"], "patn").features) == 4
-    assert len(PerceptualLoss(files["pth"], "viton").features) == 32
+    assert len(vgg19_loss(files["pth"], "patn").phi.features) == 4
+    assert len(vgg19_loss(files["pth"], "viton").phi.features) == 32
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -178,7 +178,7 @@ def test_a_file_without_the_weights_is_refused(
     path = tmp_path / f"spoilt.{form}"
     spoil(path, files[form])
     with pytest.raises(ReposeError, match="does not hold the weights of torchvision's VGG19") as caught:
-        PerceptualLoss(path, "viton")
+        vgg19_loss(path, "viton")
     assert str(path) in str(caught.value)
     assert "Get the file again" in str(caught.value)
 

@@ -814,7 +814,7 @@ def test_a_run_of_a_version_that_counted_no_images_is_told(data: Data, runs: Pat
     shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
     record = tmp_path / "runs" / "attend" / "run.json"
     write_json(record, {name: value for name, value in read_json(record).items() if name != "images"})
-    with pytest.raises(ReposeError, match=r"run\.json does not say how many images .* Train attend again\."):
+    with pytest.raises(ReposeError, match=r"run\.json lacks images: .* Train attend again\."):
         alone(data, tmp_path / "runs", tmp_path / "attend", "attend")
 
 

@@ -1,4 +1,6 @@
+import base64
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +14,9 @@ import torch
 from fabricated import write_images, write_lists
 from tiny import Data, settings
 
-from repose.data.images import encode_png
+from repose.data.images import decode, encode_png
 from repose.data.mannequins import MannequinSettings, render_item
+from repose.data.pose_pictures import PictureSettings
 from repose.data.records import (
     IMAGES,
     ORDER,
@@ -39,7 +42,8 @@ SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PATHS = [f"img/WOMEN/Tees_Tanks/id_00000001/01_{view}.jpg" for view in ("1_front", "2_side", "3_back")]
 FRONT, SIDE, BACK = (f"fashionWOMENTees_Tanksid0000000101_{view}.jpg" for view in ("1front", "2side", "3back"))
 HEADER = "name:keypoints_y:keypoints_x"
-CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
+NONE = PictureSettings(worst=0, random=0)  # where photos are not there, but for their names
+CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=NONE)
 OPENPOSE = replace(CSV, extractor="openpose-json", files=("openpose/",))
 
 
@@ -317,7 +321,8 @@ def test_the_settings_name_every_extractor() -> None:
     assert build(KeypointsSettings, BLOCK, "params.yaml: keypoints").offset == (0.0, 0.0)
 
 
-FIGURE = replace(CSV, extractor="figure", files=("keypoints.csv",), min_posed_share=0.5)
+SOME = PictureSettings(worst=2, random=3)
+FIGURE = replace(CSV, extractor="figure", files=("keypoints.csv",), min_posed_share=0.5, pictures=SOME)
 
 
 @pytest.fixture(scope="module")
@@ -348,6 +353,11 @@ def test_figure_finds_the_joints_and_says_how_far_they_are_the_truth(data: Data,
     assert compared["pck@0.1"] == agreement(found, truth)["pck@0.1"]
     page = (by_figure / "report" / "validation.html").read_text()
     assert f"PCK@0.1 is {compared['pck@0.1']}" in page
+    assert re.findall("<h2>(.*?)</h2>", page)[1:3] == [
+        f"{which}: left what was found, right what is known" for which in ("The worst", "At random")
+    ]
+    shown = [base64.b64decode(picture) for picture in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)]
+    assert [decode(picture).shape for picture in shown] == [(256, 512, 3)] * 5  # two photos side by side
 
 
 def test_figure_has_no_order_of_poses_and_split_takes_its_joints(data: Data, by_figure: Path, tmp_path: Path) -> None:
@@ -473,6 +483,7 @@ def test_keypoint_rcnn_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> No
         ({"offset": [1]}, "should have 2 entries"),
         ({"extractor": "figure", "offset": [40, 0]}, "offset is for files of joints"),
         ({"network": {"batch": 0}}, "batch should be at least 1"),
+        ({"pictures": {"worst": -1}}, "worst should be at least 0, not -1"),
     ],
 )
 def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:

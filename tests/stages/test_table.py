@@ -592,8 +592,8 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
     laid(results, tmp_path / "table", metrics=[*METRICS, "fid/inception"], data_sets={"fashion": "DeepFashion"})
     text, own = (tmp_path / "table" / "table.md").read_text(), csv(tmp_path / "table").loc["fashion"]
     rows = markdown_rows(text, "## fashion")
-    assert (rows["row"][-1], rows["attend"][-1], rows["paper-s"][-1]) == ("fid/inception", "11.00", "40.00")
-    assert markdown_rows(text, "### fashion: difference to paper-m")["attend"][-1] == "-1.50"
+    assert (rows["row"][-1], rows["attend"][-1], rows["paper-s"][-1]) == ("fid/inception", "11.000", "40.000")
+    assert markdown_rows(text, "### fashion: difference to paper-m")["attend"][-1] == "-1.500"
     assert f"Networks: inception {'e' * 64}. Scored by code {'d' * 12}." in text
     assert own.loc["attend", "fid/inception"] == 11
     assert own.loc["attend", "fid/inception less paper-m"] == -1.5

@@ -422,6 +422,20 @@ def test_with_weights_the_history_has_the_perceptual_term(
     assert not any("vgg" in key or "features" in key for key in checkpoint._read_tensors(run / "model.safetensors"))
 
 
+def test_the_embedded_network_makes_the_term_too(
+    data: Data, runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    embedded = {**perceptual(None, None), "network": "figure"}
+    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=embedded)
+    history, without = (pd.read_csv(folder / "history.csv") for folder in (run, runs / "attend"))
+    assert (history["perceptual"] > 0).all()
+    assert "perceptual" not in without
+    assert read_json(run / "run.json")["perceptual"] == "figure"
+    assert "no perceptual term" not in capfd.readouterr().err
+    saved = checkpoint._read_tensors(run / "model.safetensors")
+    assert saved.keys() == checkpoint._read_tensors(runs / "attend" / "model.safetensors").keys()
+
+
 def test_a_row_without_the_term_needs_no_weights(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     nowhere = perceptual(tmp_path / "nowhere.pth", "0" * 8)
     run = train_tiny(data, tmp_path / "run", row_changes={"steps": 1, "losses": {"perceptual": 0}}, perceptual=nowhere)
@@ -477,6 +491,14 @@ def test_settings_that_should_not_be_negative(name: str) -> None:
 def test_weights_without_a_digest_are_refused() -> None:
     with pytest.raises(ReposeError, match=r"train\.perceptual: sha256 should be given with weights"):
         settings("train", TrainSettings, perceptual=perceptual(Path("vgg19.pth"), None))
+
+
+def test_the_embedded_network_takes_no_weights(tmp_path: Path) -> None:
+    both = {**perceptual(tmp_path / "vgg19.pth", "0" * 8), "network": "figure"}
+    with pytest.raises(
+        ReposeError, match=r"weights are VGG19's, and the figure network has its own: set weights to null"
+    ):
+        settings("train", TrainSettings, perceptual=both)
 
 
 def test_no_weights_need_no_digest() -> None:

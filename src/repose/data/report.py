@@ -4,6 +4,7 @@ The page needs nothing but itself: no network, no scripts; it reads on a phone, 
 a time, a run's name or anything of the machine: same data, same bytes.
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,6 +40,28 @@ class Rejected:
     examples: tuple[tuple[str, str], ...]  # path or name, and detail
 
 
+class Picture(NamedTuple):
+    """One picture of a gallery."""
+
+    name: str  # of the photo
+    detail: str  # what is said of it
+    jpeg: bytes
+    width: int  # px
+    height: int  # px
+
+    @property
+    def address(self) -> str:
+        """The picture as an address that holds it."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
+
+
+class Gallery(NamedTuple):
+    """Pictures under a title."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a report says besides the checks."""
@@ -47,6 +70,7 @@ class Facts:
     distributions: tuple[Distribution, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     rejected_list: str = ""  # the file beside the page that lists all of them
+    galleries: tuple[Gallery, ...] = ()  # on the page alone
 
 
 def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> None:

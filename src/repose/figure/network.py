@@ -100,9 +100,7 @@ class FigureNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Seen:
         """(B,3,H,W) in [-1,1], H about HEIGHT -> what is seen."""
-        maps = [self.stem(images)]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
+        maps = self.maps(images)
         levels = [lateral(x) for lateral, x in zip(self.lateral, maps[1:], strict=True)]  # strides 4, 8, 16, 32
         whole = torch.cat([maps[4].mean((2, 3)), maps[4].amax((2, 3))], 1)
         gain, shift, fine_gain, fine_shift = self.modulate(whole)[:, :, None, None].chunk(4, 1)
@@ -113,6 +111,13 @@ class FigureNetwork(nn.Module):
         near = _near_the_body(_probabilities(cells, hidden)[0].detach(), maps[2])  # (B,1,h/2,w/2)
         worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps: decoders forget colours
         return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """(B,3,H,W) in [-1,1] -> the backbone's maps (B,C,h,w) at strides 2, 4, 8, 16 and 32; gradients go through."""
+        maps = [self.stem(images)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps
 
     def features(self, images: Tensor) -> Tensor:
         """What a person in each photo wears, for distances between photos.

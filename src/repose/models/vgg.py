@@ -1,4 +1,4 @@
-"""VGG19 and the perceptual term of Eq. 1.
+"""VGG19 for the perceptual term of Eq. 1.
 
 The paper gives neither the layers nor their weights lambda_k; the published choices are here by name, and `viton` is the
 default: the paper cites it, and it has the same task and the same form of loss. Their weights are for features of
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from repose.errors import ReposeError
-from repose.losses import g_perceptual
+from repose.models.perceptual import PerceptualLoss
 
 LayersName = Literal["viton", "crn", "vunet", "patn"]
 
@@ -50,28 +50,22 @@ _CAFFE_SCALE = 255 * 0.225
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0,1]
 
 
-class PerceptualLoss(nn.Module):
-    """sum_k lambda_k mean|Phi_k(target) - Phi_k(generated)| with a VGG19 that is not trained."""
+class VGG19Maps(nn.Module):
+    """VGG19's feature maps after the chosen layers, at the scale of the layers' weights."""
 
     def __init__(self, weights: Path, layers: LayersName) -> None:
         super().__init__()
         chosen = LAYERS[layers]
-        self.names, self.factors = list(chosen.weights), list(chosen.weights.values())
+        self.names = list(chosen.weights)
         self.scale = _CAFFE_SCALE if chosen.caffe_scale else 1.0
-        self.features = load_vgg19(weights)[: _RELU_AFTER[self.names[-1]] + 1].eval().requires_grad_(False)
+        self.features = load_vgg19(weights)[: _RELU_AFTER[self.names[-1]] + 1]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(_STD)[:, None, None])
 
-    def forward(self, generated: Tensor, target: Tensor) -> Tensor:
-        """Images (Q,3,H,W) in [-1,1], at least 16 px a side -> scalar."""
-        with torch.no_grad():
-            expected = self.phi(target)
-        return g_perceptual(self.phi(generated), expected, self.factors)
-
-    def phi(self, images: Tensor) -> list[Tensor]:
-        """Images (Q,3,H,W) in [-1,1] -> the feature maps of the chosen layers, at the scale of their weights."""
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (Q,3,H,W) in [-1,1], at least 16 px a side -> a feature map for each layer."""
         wanted = {_RELU_AFTER[name] for name in self.names}
         x = ((images + 1) / 2 - self.mean) / self.std
         found = []
@@ -80,6 +74,15 @@ class PerceptualLoss(nn.Module):
             if number in wanted:
                 found.append(x * self.scale)
         return found
+
+
+def vgg19_loss(weights: Path, layers: LayersName) -> PerceptualLoss:
+    """The perceptual term by VGG19, with the weights in a file.
+
+    Raises:
+        ReposeError: the file does not hold them.
+    """
+    return PerceptualLoss(VGG19Maps(weights, layers), list(LAYERS[layers].weights.values()))
 
 
 def load_vgg19(path: Path) -> nn.Sequential:

@@ -15,7 +15,7 @@ holds
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -27,6 +27,7 @@ from repose.data import pose_files
 from repose.data.images import decode
 from repose.data.layouts import LAYOUTS, NameFinder
 from repose.data.pose_files import Matched, Poses
+from repose.data.pose_pictures import PictureSettings, galleries
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, ORDER, read_table, write_json, write_keypoints, write_table
 from repose.data.shards import ShardReader
@@ -39,7 +40,7 @@ from repose.terminal import bar, say
 if TYPE_CHECKING:  # neither is needed by the extractors that read files
     from torch import Tensor
 
-    from repose.data.report import Facts
+    from repose.data.report import Facts, Gallery
 
 NOBODY = "no-person.csv"  # beside the report: photos in which a network found nobody
 EXAMPLES = 10  # of these, on the page
@@ -80,6 +81,7 @@ class KeypointsSettings:
     max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
     min_posed_share: float  # share of a part's photos that must have both shoulders and both hips; fewer: an error
     network: NetworkSettings = NetworkSettings()  # of the extractors that look at photos
+    pictures: PictureSettings = field(default_factory=PictureSettings)  # of the page: photos with their joints
 
     def __post_init__(self) -> None:
         if self.extractor in NETWORKS:
@@ -133,7 +135,12 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: K
     }
     if extracted.reference is not None:
         counts["compared"] = _compared(placed, extracted.reference, settings.files)
-    _gate(report, sources.table, placed, matched.confidence, counts, settings.min_posed_share, extracted.nobody)
+    photos = ShardReader(images, sources.table)
+    pictures = galleries(
+        names, lambda name: decode(photos[name]), placed, matched.confidence, extracted.reference, settings.pictures
+    )
+    facts = _facts(counts, extracted.nobody, pictures)
+    _gate(report, sources.table, placed, matched.confidence, settings.min_posed_share, extracted.nobody, facts)
     order = pd.DataFrame({"name": matched.order, "row": matched.rows})
     with whole_folder(keypoints) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
@@ -146,8 +153,8 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: K
 
 
 def _gate(
-    report: Path, table: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, counts: dict[str, Any],
-    min_posed_share: float, nobody: Sequence[tuple[str, str]],
+    report: Path, table: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, min_posed_share: float,
+    nobody: Sequence[tuple[str, str]], facts: "Facts",
 ) -> None:  # fmt: skip
     """Write the report of the checks, and go on only if they pass."""
     from repose.data.expectations import check_keypoints, require
@@ -158,13 +165,13 @@ def _gate(
         min_posed_share=min_posed_share,
     )  # fmt: skip
     with whole_folder(report) as folder:
-        write_report(folder, "Keypoints", outcome, _facts(counts, nobody))
+        write_report(folder, "Keypoints", outcome, facts)
         if nobody:
             write_table(folder / NOBODY, pd.DataFrame(nobody, columns=["name", "detail"]), ("name", "detail"))
     require(outcome, "The keypoints", report / PAGE)
 
 
-def _facts(counts: dict[str, Any], nobody: Sequence[tuple[str, str]]) -> "Facts":
+def _facts(counts: dict[str, Any], nobody: Sequence[tuple[str, str]], pictures: "tuple[Gallery, ...]") -> "Facts":
     """What the page says besides the checks."""
     from repose.data.report import Distribution, Facts, Rejected
 
@@ -172,13 +179,13 @@ def _facts(counts: dict[str, Any], nobody: Sequence[tuple[str, str]]) -> "Facts"
     left_out = (Rejected("no person was found", len(nobody), tuple(nobody[:EXAMPLES])),) if nobody else ()
     compared = counts.get("compared")
     if compared is None:
-        return Facts(figures, rejected=left_out, rejected_list=NOBODY if nobody else "")
+        return Facts(figures, rejected=left_out, rejected_list=NOBODY if nobody else "", galleries=pictures)
     percent = {joint: round(100 * value) for joint, value in compared["pck@0.1_by_joint"].items() if value is not None}
     title = (
         f"Joints found within a tenth of the person's size of those in {', '.join(compared['files'])}, in percent "
         f"(all {compared['joints']:,} joints of {compared['photos']:,} photos: PCK@0.1 is {compared['pck@0.1']})"
     )
-    return Facts(figures, (Distribution(title, percent),), left_out, NOBODY if nobody else "")
+    return Facts(figures, (Distribution(title, percent),), left_out, NOBODY if nobody else "", pictures)
 
 
 def from_posegan_csv(sources: Sources, settings: KeypointsSettings) -> Extracted:

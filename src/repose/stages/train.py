@@ -49,7 +49,8 @@ from repose.files import whole_folder, write_bytes
 from repose.generate import Job, generate_jobs, jobs_of_pairs
 from repose.history import History, what_is_kept
 from repose.models.layers import parameter_count
-from repose.models.vgg import LayersName, PerceptualLoss
+from repose.models.perceptual import PerceptualLoss, figure_loss
+from repose.models.vgg import LayersName, vgg19_loss
 from repose.pictures import grid
 from repose.processes import Rank
 from repose.settings import as_dict
@@ -63,14 +64,19 @@ _NOT_DECIDING = ("device", "workers", "cache_megabytes")
 
 @dataclass(frozen=True)
 class PerceptualSettings:
-    """VGG19 for the second term of Eq. 1."""
+    """The network for the second term of Eq. 1."""
 
-    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; null: the term is left out, as reports say
+    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; null: its term is left out, as reports say
     sha256: str | None  # of that file, at least its first 8 digits
-    layers: LayersName  # which layers count how much
+    layers: LayersName  # which layers of VGG19 count how much
     endpoint: str | None = None  # for s3://: a server other than Amazon's
+    network: Literal["vgg19", "figure"] = "vgg19"  # figure: the embedded one, which knows mannequins alone
 
     def __post_init__(self) -> None:
+        if self.weights and self.network == "figure":
+            raise ValueError(
+                "weights are VGG19's, and the figure network has its own: set weights to null, or network to vgg19."
+            )
         if self.weights and not self.sha256:
             raise ValueError(
                 "sha256 should be given with weights (torchvision's file name ends in its first 8 digits)."
@@ -189,7 +195,7 @@ def _train(
     start = _resume(trained, about, place)
     if start:
         say(f"train {about.system}: going on from step {start:,} of {row.steps:,}")
-    if row.perceptual_layers(settings.perceptual.layers) and settings.perceptual.weights is None:
+    if row.perceptual_layers(settings.perceptual.layers) and _perceptual_by(row, settings) is None:
         say("train.perceptual.weights is null: the loss has no perceptual term (VGG19)")
     history = History(place, start)
     with TrainingBar(f"train {about.system}", start, row.steps) as bar:
@@ -280,7 +286,6 @@ def _record(
     trained: System, about: About, images: int, settings: TrainSettings, device: torch.device
 ) -> dict[str, Any]:
     """What a report says of the run beside what its checkpoint says."""
-    layers = about.row.perceptual_layers(settings.perceptual.layers)
     return {
         "system": about.system,
         "steps": about.step,
@@ -289,19 +294,30 @@ def _record(
         "device": device.type,
         "precision": settings.precision,
         "processes": settings.processes,
-        "perceptual": layers if settings.perceptual.weights is not None else None,
+        "perceptual": _perceptual_by(about.row, settings),
         "parameters": {name: parameter_count(network) for name, network in trained.networks.items()},
     }
+
+
+def _perceptual_by(row: Row, settings: TrainSettings) -> str | None:
+    """What the perceptual term is of: `figure`, or layers of VGG19; None where the loss has no such term."""
+    chosen = settings.perceptual
+    layers = row.perceptual_layers(chosen.layers)
+    if layers is None or (chosen.network == "vgg19" and chosen.weights is None):
+        return None
+    return "figure" if chosen.network == "figure" else layers
 
 
 def _perceptual(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
     chosen = settings.perceptual
     layers = row.perceptual_layers(chosen.layers)
-    if layers is None or chosen.weights is None:
+    if layers is None or _perceptual_by(row, settings) is None:
         return None
+    if chosen.weights is None:
+        return figure_loss().to(device)
     with processes.first_alone():
         weights = locate(chosen.weights, chosen.sha256 or "", endpoint=chosen.endpoint)
-    return PerceptualLoss(weights, layers).to(device)
+    return vgg19_loss(weights, layers).to(device)
 
 
 def _autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import ReposeError
+from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
-from repose.models.vgg import LayersName, PerceptualLoss
+from repose.models.vgg import LayersName
 from repose.settings import build as build_settings
 
 

@@ -25,8 +25,9 @@ from repose.data.posemaps import FARTHEST
 from repose.data.skeleton import FIGURE, K
 from repose.errors import ReposeError
 from repose.losses import g_adversarial
+from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
-from repose.models.vgg import LayersName, PerceptualLoss
+from repose.models.vgg import LayersName
 from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
 

@@ -27,8 +27,9 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.losses import g_l1
+from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
-from repose.models.vgg import LayersName, PerceptualLoss
+from repose.models.vgg import LayersName
 from repose.models.vunet_inputs import PARTS, in_square, part_crops, resized, stickman, whole_torso
 from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row

@@ -1,0 +1,77 @@
+"""The perceptual term by the embedded figure network."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from repose import figure
+from repose.data.images import to_tensor
+from repose.data.mannequins import MannequinSettings, render_item
+from repose.models.perceptual import FIGURE_FACTORS, PerceptualLoss, figure_loss
+
+
+@pytest.fixture(scope="module")
+def photos() -> Tensor:
+    """One photo of each of eight garments (8,3,128,88) in [-1,1]."""
+    settings = MannequinSettings("fashion", items=8, seed=11, quality=90)
+    pixels = np.stack([render_item(settings, number)[0].pixels[::2, 40:216:2] for number in range(8)])
+    return to_tensor(pixels)
+
+
+def test_it_is_the_weighted_difference_of_the_networks_maps(photos: Tensor) -> None:
+    generated, target = photos[:3], photos[3:6]
+    network = figure.load("cpu")
+    with torch.no_grad():
+        own = [(a - b).abs().mean() for a, b in zip(network.maps(generated), network.maps(target), strict=True)]
+    expected = sum(factor * term for factor, term in zip(FIGURE_FACTORS, own, strict=False))
+    torch.testing.assert_close(figure_loss()(generated, target), torch.as_tensor(expected))
+    assert len(own) == len(FIGURE_FACTORS) + 1  # the last, of a few cells, is left out
+
+
+def test_its_layers_count_alike_and_together_as_much_as_l1(photos: Tensor) -> None:
+    one, other, network = photos[:4], photos[4:], figure.load("cpu")
+    maps = zip(network.maps(one), network.maps(other), strict=True)
+    terms = [f * (a - b).abs().mean().item() for f, (a, b) in zip(FIGURE_FACTORS, maps, strict=False)]
+    l1 = (one - other).abs().mean().item()
+    assert max(terms) < 2 * min(terms)
+    assert 0.6 < sum(terms) / l1 < 1.6
+
+
+def test_gradients_reach_the_generated_image_and_nothing_else(photos: Tensor) -> None:
+    loss = figure_loss()
+    generated, target = photos[:1].clone().requires_grad_(), photos[1:2].clone().requires_grad_()
+    loss(generated, target).backward()
+    assert generated.grad is not None
+    assert generated.grad.abs().max() > 0
+    assert target.grad is None
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    assert not any(module.training for module in loss.phi.modules())
+    assert loss(target, target).item() == 0
+
+
+def test_descending_it_makes_a_photo_like_another(photos: Tensor) -> None:
+    loss = figure_loss()
+    target, image = photos[:1], photos[1:2].clone().requires_grad_()
+    optimiser = torch.optim.Adam([image], 0.03)
+    away, terms = [(image.detach() - target).abs().mean().item()], []
+    for _ in range(60):
+        optimiser.zero_grad()
+        term = loss(image, target)
+        term.backward()
+        optimiser.step()
+        terms.append(term.item())
+    away.append((image.detach() - target).abs().mean().item())
+    assert terms[-1] < 0.5 * terms[0]
+    assert away[1] < 0.9 * away[0]
+
+
+def test_a_network_and_its_factors_belong_together() -> None:
+    class Two(torch.nn.Module):
+        def forward(self, images: Tensor) -> list[Tensor]:
+            return [images, 2 * images]
+
+    x, y = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    assert PerceptualLoss(Two(), [1.0, 0.5])(x, y).item() == 2.0
+    with pytest.raises(ValueError, match="zip"):
+        PerceptualLoss(Two(), [1.0])(x, y)
