@@ -47,8 +47,11 @@ def test_every_row_sees_as_many_images() -> None:
 def test_what_is_not_ablated_is_the_demos() -> None:
     demo = read_params(ROOT / "params.yaml")
     for name in ("paper-m", "attend"):
-        assert PARAMS["systems"][name] == demo["systems"][name] | {"steps": 300}
-    unlike = {"sample_every", "checkpoint_every", "threads"}  # rows run two at a time, a thread each
+        losses = {term: weight for term, weight in demo["systems"][name]["losses"].items() if term != "perceptual"}
+        assert PARAMS["systems"][name] == demo["systems"][name] | {"steps": 300, "losses": losses}
+    assert PARAMS["train"]["perceptual"]["weights"] is None
+    # rows run two at a time, a thread each, and without the perceptual term
+    unlike = {"sample_every", "checkpoint_every", "threads", "perceptual"}
     assert {k: v for k, v in PARAMS["train"].items() if k not in unlike} == {
         k: v for k, v in demo["train"].items() if k not in unlike
     }

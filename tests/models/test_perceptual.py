@@ -8,7 +8,8 @@ from torch import Tensor
 from repose import figure
 from repose.data.images import to_tensor
 from repose.data.mannequins import MannequinSettings, render_item
-from repose.models.perceptual import FIGURE_FACTORS, PerceptualLoss, figure_loss
+from repose.models.figure_maps import FIGURE_FACTORS, figure_loss
+from repose.models.perceptual import PerceptualLoss
 
 
 @pytest.fixture(scope="module")

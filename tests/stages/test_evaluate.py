@@ -309,7 +309,7 @@ def test_the_table_names_the_layers_of_the_perceptual_term(data: Data, runs: Pat
     write_json(record, read_json(record) | {"perceptual": "viton"})
     evaluated(data, tmp_path / "runs", tmp_path, systems=["attend"])
     text = (tmp_path / "results" / "table.md").read_text()
-    assert "perceptual (viton) 1" in text
+    assert "perceptual (viton) 0.3" in text
     assert "left out: train.perceptual.weights" not in text
 
 
@@ -747,7 +747,7 @@ def test_the_facts_say_how_the_system_was_trained(data: Data, runs: Path, tmp_pa
     assert facts.items() >= (FACTS | {"system": "paper-m", "kind": "paper"}).items()
     assert (facts["items_per_step"], facts["most_sources"]) == (1, 4)
     assert facts["optimiser"] == "Adam, learning rate 0.002, betas 0.9 and 0.99"
-    assert facts["loss"] == "l1 1, image 0.001, pose 0.001 (VGG19's term is left out)"
+    assert facts["loss"] == "l1 1, image 0.001, pose 0.001 (the perceptual term is left out)"
 
 
 def test_the_facts_name_the_layers_of_the_perceptual_term(data: Data, runs: Path, tmp_path: Path) -> None:
@@ -756,7 +756,7 @@ def test_the_facts_name_the_layers_of_the_perceptual_term(data: Data, runs: Path
     write_json(record, read_json(record) | {"perceptual": "viton"})
     facts = read_json(alone(data, tmp_path / "runs", tmp_path / "attend", "attend") / "facts.json")
     assert facts["perceptual"] == "viton"
-    assert facts["loss"] == "l1 1, copied 0.5, painted 0.5, perceptual (viton) 1"
+    assert facts["loss"] == "l1 1, copied 0.5, painted 0.5, perceptual (viton) 0.3"
 
 
 def test_optimisers_that_differ_name_their_networks() -> None:

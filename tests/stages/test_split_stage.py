@@ -10,6 +10,7 @@ import pytest
 from fabricated import write_images, write_lists, write_poses
 
 from repose.data.layouts import LayoutName
+from repose.data.pose_pictures import PictureSettings
 from repose.data.records import part_names, read_json, read_parts, read_table, write_keypoints
 from repose.data.skeleton import K
 from repose.errors import ReposeError
@@ -333,7 +334,9 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> N
     files = {"annotation.csv": annotation + own, "test.lst": (lists / "test.lst").read_text()}
     source = write_lists(tmp_path / "lists", {path: text.encode() for path, text in files.items()})
     images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training, parts=3)
-    settings = KeypointsSettings("posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
+    settings = KeypointsSettings(
+        "posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
+    )
     keypoints = keypoints_of_parts(tmp_path, source, images, settings)
     folders = {"lists": source, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
     stage.run(**folders, settings=replace(PATN, test_list="test.lst"))
@@ -426,7 +429,9 @@ def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
     lists = write_lists(tmp_path / "lists", files)
     paths = [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")]
     images = write_images(tmp_path / "images", paths, parts=2)
-    poses = KeypointsSettings("posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0, 0.0)
+    poses = KeypointsSettings(
+        "posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
+    )
     keypoints = keypoints_of_parts(tmp_path, lists, images, poses)
     folders = {"lists": lists, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
     stage.run(**folders, settings=replace(PATN, pairs="pairs.csv", test_share=0.25))

@@ -23,6 +23,7 @@ CHANGES: Mapping[str, Any] = {
     "download.mannequin.items": 8,
     "download.workers": 1,
     "validate.workers": 1,
+    "keypoints.extractor": "posegan-csv",  # what the renderer says
     "posemaps.height": HEIGHT,
     "posemaps.width": WIDTH,
     "posemaps.crop": [16, 0, 240, 256],
@@ -34,6 +35,7 @@ CHANGES: Mapping[str, Any] = {
     "train.threads": 1,
     "train.log_every": 2,
     "train.checkpoint_every": 2,
+    "train.perceptual.network": "vgg19",
     "train.sample_every": 4,
     "train.sample_pairs": 3,
     "evaluate.metrics": ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "mask-ssim/pg2", "psnr", "garment-de"],

@@ -480,7 +480,7 @@ def _training_facts(trained: Trained, run: Path) -> dict[str, Any]:
         "items_per_step": row.items_per_step,
         "optimiser": _in_words(trained.system.optimisers),
         "loss": _terms(row, record["perceptual"]).removeprefix("loss ")
-        + (" (VGG19's term is left out)" if _left_out(row, record["perceptual"]) else ""),
+        + (" (the perceptual term is left out)" if _left_out(row, record["perceptual"]) else ""),
     }
 
 
@@ -593,7 +593,7 @@ def _note(about: About, run: Path) -> str:
 
 
 def _left_out(row: Row, layers: str | None) -> bool:
-    """Whether the row wants VGG19's term and was trained without."""
+    """Whether the row wants the perceptual term and was trained without."""
     return "perceptual" in row.loss_weights() and layers is None
 
 

@@ -520,7 +520,7 @@ def _gain_rows(comparison: Comparison, settings: TableSettings) -> str:
 
 def _training_rows(comparison: Comparison) -> str:
     head = [
-        "row", "kind", "images seen", "steps", "items a step", "sources", "optimiser (at its start)", "loss", "VGG19",
+        "row", "kind", "images seen", "steps", "items a step", "sources", "optimiser (at its start)", "loss", "perceptual",
         "parameters", "seed", "on",
     ]  # fmt: skip
     rows = []

@@ -48,8 +48,9 @@ from repose.errors import ReposeError
 from repose.files import whole_folder, write_bytes
 from repose.generate import Job, generate_jobs, jobs_of_pairs
 from repose.history import History, what_is_kept
+from repose.models.figure_maps import figure_loss
 from repose.models.layers import parameter_count
-from repose.models.perceptual import PerceptualLoss, figure_loss
+from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName, vgg19_loss
 from repose.pictures import grid
 from repose.processes import Rank

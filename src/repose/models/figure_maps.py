@@ -1,0 +1,35 @@
+"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1, in place of VGG19.
+
+It was trained to tell where joints are and which garment is worn, so its early maps are of clothes and limbs. It needs no
+download, and knows mannequins alone: for photos of people take VGG19.
+"""
+
+from torch import Tensor, nn
+
+from repose import figure
+from repose.models.perceptual import PerceptualLoss
+
+# lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN chose VGG19's: each layer counts about as
+# much as the others, and all together as much as L1 does, between two photos of unlike garments (tests/models has the check).
+FIGURE_FACTORS = (0.27, 0.43, 0.35, 0.35)
+
+
+class FigureMaps(nn.Module):
+    """The maps of the embedded figure network at strides 2, 4, 8 and 16, of images at the size that they have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = figure.load("cpu")
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (Q,3,H,W) in [-1,1] -> four feature maps."""
+        return self.network.maps(images)[: len(FIGURE_FACTORS)]
+
+
+def figure_loss() -> PerceptualLoss:
+    """The perceptual term by the figure network.
+
+    Raises:
+        ReposeError: its weights are not as they came with repose.
+    """
+    return PerceptualLoss(FigureMaps(), FIGURE_FACTORS)
