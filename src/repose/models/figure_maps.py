@@ -11,7 +11,7 @@ from repose.models.perceptual import PerceptualLoss
 
 # lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN chose VGG19's: each layer counts about as
 # much as the others, and all together as much as L1 does, between two photos of unlike garments (tests/models has the check).
-FIGURE_FACTORS = (0.27, 0.43, 0.35, 0.35)
+FIGURE_FACTORS = (0.29, 0.61, 0.52, 0.61)
 
 
 class FigureMaps(nn.Module):
