@@ -20,13 +20,13 @@ QUEUE = sed -E 's/^(.*:)train(.*)/\1train\2 \1evaluate\2/' | \
 	xargs -P $(JOBS) -L 1 sh -c 'dvc repro -s "$$@" || dvc repro -s "$$@" || exit 1' row
 
 table1: .venv/ready  ## the paper's Table 1: every system on two data sets, by the budget of table1/params.yaml
-	dvc repro split table1/dvc.yaml:street
+	dvc repro posemaps split table1/dvc.yaml:street
 	-dvc stage list --name-only table1/dvc.yaml | grep :train | $(QUEUE)
 	dvc repro table1/dvc.yaml
 	@echo; echo "The table: table1/table/table.md and table.png; what the systems make: figure-fashion.png, figure-street.png"
 
 ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw its picture
-	dvc repro split
+	dvc repro posemaps split
 	-dvc stage list --name-only ablations/dvc.yaml | grep :train | $(QUEUE)
 	dvc repro ablations/dvc.yaml && python docs/ablations.py
 

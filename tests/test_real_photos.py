@@ -20,6 +20,7 @@ SAMPLE = (ROOT / ".." / "shared" / "data" / "deepfashion-sample").resolve()
 CHANGES = {
     "download.source": "deepfashion",
     "download.origins": [{"address": str(SAMPLE)}],
+    "keypoints.extractor": "posegan-csv",
     "split.mode": "patn",
     "split.pairs": "pairs.csv",
     "split.test_share": 0.25,
