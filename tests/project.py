@@ -30,7 +30,7 @@ TINY: Mapping[str, Any] = {  # a few steps of small networks
     "systems.attend.generator": {"width": 8},
 }
 
-
+_COMMANDS = Path(sys.executable).parent
 _MADE = shutil.ignore_patterns("runs", "results", "street", "table", "dvc.lock")  # by a pipeline that ran
 
 
@@ -66,12 +66,18 @@ class Project:
 
     def dvc(self, *arguments: str, code: int = 0) -> str:
         """What a dvc command printed; it must end with the exit code."""
-        commands = Path(sys.executable).parent
+        return self._run([str(_COMMANDS / "dvc"), *arguments], code)
+
+    def make(self, target: str) -> str:
+        """What a target of our Makefile printed, by the programs that run the tests; it must end well."""
+        return self._run(["make", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), target], 0)
+
+    def _run(self, command: Sequence[str], code: int) -> str:
         started = dict(os.environ) if self.cold else warm.environment()
-        environment = started | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        environment = started | {"PATH": f"{_COMMANDS}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
         done = subprocess.run(
-            [commands / "dvc", *arguments], cwd=self.folder, env=environment, check=False, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, cwd=self.folder, env=environment, check=False, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert done.returncode == code, done.stdout
         return done.stdout

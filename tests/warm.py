@@ -32,7 +32,7 @@ _DVC = [
 ]  # fmt: skip
 _REPOSE = ["repose.cli", "typer._adapters", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"]
 _CHECKS = ["great_expectations.expectations"]
-_TRAINED = ["torch._inductor.config", "repose.systems.attend", "repose.systems.paper"]  # the former for determinism
+_TRAINED = ["repose.systems.attend", "repose.systems.paper"]
 _STAGES = {  # what a command of repose imports when it runs
     "download": ["repose.stages.download"],
     "validate": [*_CHECKS, "repose.stages.validate"],

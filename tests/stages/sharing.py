@@ -3,6 +3,7 @@
 import multiprocessing
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from tiny import Data, row
 from torch import Tensor
 
 from repose.data.augment import AugmentSettings
-from repose.data.batches import Steps, unpack
+from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
 from repose.processes import weighted_mean
@@ -68,12 +69,13 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
     system = build(chosen, photos.frame)
     assert isinstance(system, AdversarialSystem)
     for network in system.networks.values():
-        network.to(memory_format=torch.channels_last)
+        network.to(dtype=torch.float64, memory_format=torch.channels_last)
     if processes > 1:
         system.distribute()
     found = Stepped([], [], [])
     for number in range(STEPS):
         batch = unpack(steps[number], thickness=photos.thickness, augment=augment, device=torch.device("cpu"))
+        batch = _in_float64(batch)  # L1's gradient is a sign, which the rounding of float32 can turn
         terms = weighted_mean(system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext()), batch.share)
         found.gradients.append({
             f"{network}.{key}": parameter.grad.clone()
@@ -82,6 +84,11 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
         found.terms.append({key: float(term) for key, term in terms.items()})
         found.shares.append(batch.share)
     return found
+
+
+def _in_float64(batch: Batch) -> Batch:
+    inputs = {name: getattr(batch, name).to(torch.float64) for name in ("images", "poses", "other_image", "other_pose")}
+    return replace(batch, **inputs)
 
 
 def _blurred(generated: Tensor, target: Tensor) -> Tensor:

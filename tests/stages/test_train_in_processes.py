@@ -48,9 +48,9 @@ def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(
                 alike = [g for k, g in whole.gradients[number].items() if k.split(".")[0] == key.split(".")[0]]
                 scale = max(float(g.abs().max()) for g in alike)
                 torch.testing.assert_close(
-                    part.gradients[number][key], gradient, rtol=1e-4, atol=1e-4 * scale, msg=f"{number} {key}"
+                    part.gradients[number][key], gradient, rtol=1e-9, atol=1e-9 * scale, msg=f"{number} {key}"
                 )
-            assert part.terms[number] == pytest.approx(whole.terms[number], rel=1e-4)
+            assert part.terms[number] == pytest.approx(whole.terms[number], rel=1e-9)
 
 
 def test_items_of_unequal_sizes_were_among_them(shared: dict[str, list[Stepped]]) -> None:
