@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -76,7 +77,9 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
     for number in range(STEPS):
         batch = unpack(steps[number], thickness=photos.thickness, augment=augment, device=torch.device("cpu"))
         batch = _in_float64(batch)  # L1's gradient is a sign, which the rounding of float32 can turn
-        terms = weighted_mean(system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext()), batch.share)
+        with mock.patch.object(Tensor, "float", Tensor.double):  # which models widen half precision by
+            terms = system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext())
+        terms = weighted_mean(terms, batch.share)
         found.gradients.append({
             f"{network}.{key}": parameter.grad.clone()
             for network, module in system.networks.items() for key, parameter in module.named_parameters()
