@@ -90,13 +90,15 @@ def validate(raw: Raw, images: Images, report: Report, params: Params = PARAMS) 
 
 @app.command(rich_help_panel=STAGES)
 def keypoints(
-    lists: Lists, images: ImagesOfPart, keypoints: KeypointsOfPart, report: Report, params: Params = PARAMS
-) -> None:
-    """Read (or find) the 18 keypoints of each photo of one part."""
+    lists: Lists, images: ImagesOfPart, keypoints: KeypointsOfPart, report: Report,
+    work: Annotated[Path, _folder("Where what a network found waits until the part is done; of this part alone.")],
+    params: Params = PARAMS,
+) -> None:  # fmt: skip
+    """Read (or find) the 18 keypoints of each photo of one part; killed and started again, a network goes on."""
     from repose.stages import keypoints as stage
 
     settings = _settings(params, "keypoints", stage.KeypointsSettings)
-    stage.run(lists=lists, images=images, keypoints=keypoints, report=report, settings=settings)
+    stage.run(lists=lists, images=images, keypoints=keypoints, report=report, work=work, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)

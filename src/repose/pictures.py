@@ -1,30 +1,46 @@
 """Pictures for people: rows of images side by side, with a word above each column."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _GAP, _WHITE, _INK = 4, (255, 255, 255), (40, 40, 40)
+_LINE, _MARGIN = 14, 6  # px of a line of a title, and above and below all of them together
 
 
 def grid(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], zoom: int = 1) -> np.ndarray:
     """Rows of equally large images (H,W,3) uint8 under their titles; None leaves a place empty. -> (h,w,3) uint8.
 
-    `zoom` repeats each pixel so often along both sides.
+    `zoom` repeats each pixel so often along both sides. A title wider than its column is broken after spaces and hyphens.
     """
     height, width = (zoom * side for side in next(i for row in rows for i in row if i is not None).shape[:2])
-    header = 20
+    font = ImageFont.load_default(size=12)
+    broken = [_broken(title, font, width) for title in titles]
+    header = _MARGIN + _LINE * max(map(len, broken))
     canvas = Image.new(
         "RGB", (len(titles) * (width + _GAP) + _GAP, header + len(rows) * (height + _GAP) + _GAP), _WHITE
     )
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=12)
-    for column, title in enumerate(titles):
+    pen = ImageDraw.Draw(canvas)
+    for column, lines in enumerate(broken):
         left = _GAP + column * (width + _GAP)
-        pen.text((left + width / 2, header / 2 + 1), title, fill=_INK, font=font, anchor="mm")
+        for number, line in enumerate(lines):
+            middle = header / 2 + 1 + _LINE * (number - (len(lines) - 1) / 2)
+            pen.text((left + width / 2, middle), line, fill=_INK, font=font, anchor="mm")
         for number, row in enumerate(rows):
             image = row[column]
             if image is not None:
                 large = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
                 canvas.paste(large, (left, header + _GAP + number * (height + _GAP)))
     return np.asarray(canvas)
+
+
+def _broken(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """A title in lines as wide as the column, as far as its words allow."""
+    lines = [""]
+    for word in re.findall(r"[^ -]+[ -]*|[ -]+", title):
+        if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return [line.strip() for line in lines]

@@ -59,7 +59,10 @@ def run(
     if not images.exists():
         write_images(images, PATHS, size=size)
     lists = write_lists(tmp_path / "lists", files)
-    stage.run(lists=lists, images=images / "0", keypoints=out, report=tmp_path / "report", settings=settings)
+    stage.run(
+        lists=lists, images=images / "0", keypoints=out, report=tmp_path / "report", work=tmp_path / "work",
+        settings=settings,
+    )  # fmt: skip
     return out
 
 
@@ -119,8 +122,9 @@ def test_parts_know_the_order_of_the_whole_source_and_pass_over_the_others_rows(
         for part in part_names(images):
             out = tmp_path / f"keypoints-{parts}" / part
             stage.run(
-                lists=lists, images=images / part, keypoints=out, report=tmp_path / "report" / part, settings=settings
-            )
+                lists=lists, images=images / part, keypoints=out, report=tmp_path / "report" / part,
+                work=tmp_path / "work", settings=settings,
+            )  # fmt: skip
     whole, halves = read_keypoints(tmp_path / "keypoints-1" / "0" / "keypoints.csv"), tmp_path / "keypoints-2"
     names, keypoints, confidence = read_parts_keypoints(halves, ("0", "1"))
     assert names == whole[0] == [FRONT, SIDE, BACK]
@@ -306,7 +310,7 @@ def test_images_csv_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"images\.csv. Run the stage that writes it"):
         stage.run(
             lists=write_lists(tmp_path / "lists", csv()), images=tmp_path, keypoints=tmp_path / "keypoints",
-            report=tmp_path / "report", settings=CSV,
+            report=tmp_path / "report", work=tmp_path / "work", settings=CSV,
         )  # fmt: skip
 
 
@@ -331,7 +335,7 @@ def by_figure(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figure")
     stage.run(
         lists=data.images.parent / "raw" / "lists", images=data.images / "0", keypoints=folder / "keypoints",
-        report=folder / "report", settings=FIGURE,
+        report=folder / "report", work=folder / "work", settings=FIGURE,
     )  # fmt: skip
     return folder
 
@@ -373,11 +377,11 @@ def test_figure_has_no_order_of_poses_and_split_takes_its_joints(data: Data, by_
     assert len(read_table(tmp_path / "split" / "test-pairs.csv", ("from", "to")))
 
 
-def photos_of(folder: Path, pixels: Sequence[np.ndarray]) -> Path:
+def photos_of(folder: Path, pixels: Sequence[np.ndarray], shard_bytes: int = 2**20) -> Path:
     """A part that holds these photos, named as PATHS."""
     images = write_images(folder, PATHS[: len(pixels)], size=(128, 88)) / "0"
     table = read_table(images / "images.csv", IMAGES)
-    with ShardWriter(images) as shards:
+    with ShardWriter(images, shard_bytes) as shards:
         places = [shards.add(name, encode_png(image)) for name, image in zip(table["name"], pixels, strict=True)]
     where = pd.DataFrame(places, columns=["shard", "offset", "size"])
     sizes = pd.DataFrame([image.shape[:2] for image in pixels], columns=["height", "width"])
@@ -392,7 +396,7 @@ def test_figure_lists_photos_without_a_person_and_takes_photos_of_several_sizes(
     images, out, report = photos_of(tmp_path / "images", [person, wall, person]), tmp_path / "out", tmp_path / "report"
     quiet = replace(FIGURE, files=(), min_posed_share=0, min_confidence=0.5)
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
-    stage.run(lists=lists, images=images, keypoints=out, report=report, settings=quiet)
+    stage.run(lists=lists, images=images, keypoints=out, report=report, work=tmp_path / "work", settings=quiet)
     _, found, _ = read_keypoints(out / "keypoints.csv")
     assert present(found).any(1).tolist() == [True, False, True]
     counts = read_json(out / "report.json")
@@ -409,7 +413,7 @@ def test_figure_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> None:
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
     with pytest.raises(ReposeError, match=r"found nobody in the 1 photos .* It knows mannequins alone"):
         stage.run(
-            lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report",
+            lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", work=tmp_path / "work",
             settings=replace(FIGURE, files=(), min_confidence=0.5),
         )  # fmt: skip
 
@@ -442,7 +446,7 @@ def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of
     images = photos_of(tmp_path / "images", [np.full((256, 256, 3), count, np.uint8) for count in (1, 0, 3)])
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
     out, report = tmp_path / "out", tmp_path / "report"
-    stage.run(lists=lists, images=images, keypoints=out, report=report, settings=RCNN)
+    stage.run(lists=lists, images=images, keypoints=out, report=report, work=tmp_path / "work", settings=RCNN)
     names, found, confidence = read_keypoints(out / "keypoints.csv")
     assert present(found).all(1).tolist() == [True, False, True]
     np.testing.assert_array_equal(found[2, :, 0], 3 * (20 + np.arange(K)))
@@ -461,13 +465,55 @@ def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of
 
 
 @pytest.mark.usefixtures("finds_people")
+def test_a_search_that_ended_early_goes_on_from_the_last_whole_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = [np.full((256, 256, 3), count, np.uint8) for count in (1, 0, 3)]
+    images, work = photos_of(tmp_path / "images", pixels, shard_bytes=1), tmp_path / "work"  # a shard each
+    lists, report = write_lists(tmp_path / "lists", {"nothing.txt": b""}), tmp_path / "report"
+    stage.run(
+        lists=lists, images=images, keypoints=tmp_path / "whole", report=report, work=tmp_path / "other", settings=RCNN
+    )
+    looks, seen = FindsPeople.people, list[int]()
+
+    def people(self: FindsPeople, photos: torch.Tensor) -> list[np.ndarray]:
+        seen.extend(photos[:, 0, 0, 0].tolist())
+        if seen == [1, 0, 3]:
+            raise ConnectionError
+        return looks(self, photos)
+
+    def again(settings: KeypointsSettings) -> str:
+        """What it said."""
+        stage.run(
+            lists=lists, images=images, keypoints=tmp_path / "keypoints", report=report, work=work, settings=settings
+        )
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(FindsPeople, "people", people)
+    with pytest.raises(ConnectionError):
+        again(RCNN)
+    with pytest.raises(ReposeError, match="posed share"):  # what was found stays
+        again(replace(RCNN, min_posed_share=1))
+    assert "going on, 2 of 3 photos were looked at before" in capsys.readouterr().err
+    assert not (tmp_path / "keypoints").exists()
+    assert "going on, 3 of 3 photos were looked at before" in again(RCNN)
+    assert seen == [1, 0, 3, 3]
+    assert not work.exists()
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "keypoints" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.usefixtures("finds_people")
 def test_keypoint_rcnn_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> None:
     images = photos_of(tmp_path / "images", [np.zeros((128, 88, 3), np.uint8)])
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
     with pytest.raises(
         ReposeError, match=r"Keypoint R-CNN found nobody in the 1 photos .* keypoints\.network\.least_person"
     ):
-        stage.run(lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", settings=RCNN)
+        stage.run(
+            lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", work=tmp_path / "work",
+            settings=RCNN,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

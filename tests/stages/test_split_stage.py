@@ -356,7 +356,9 @@ def keypoints_of_parts(folder: Path, lists: Path, images: Path, settings: Keypoi
     """What the stage before writes, part by part."""
     for part in part_names(images):
         out, report = folder / "keypoints" / part, folder / "poses" / part
-        run_keypoints(lists=lists, images=images / part, keypoints=out, report=report, settings=settings)
+        run_keypoints(
+            lists=lists, images=images / part, keypoints=out, report=report, work=folder / "work", settings=settings
+        )
     return folder / "keypoints"
 
 

@@ -100,7 +100,8 @@ def make(folder: Path, parts: Sequence[int] = (0, 1)) -> Data:
     for part in part_names(data.images):
         keypoints.run(
             lists=raw / "lists", images=data.images / part, keypoints=data.keypoints / part,
-            report=reports / "keypoints" / part, settings=settings("keypoints", keypoints.KeypointsSettings),
+            report=reports / "keypoints" / part, work=folder / "found" / part,
+            settings=settings("keypoints", keypoints.KeypointsSettings),
         )  # fmt: skip
         posemaps.run(
             images=data.images / part, keypoints=data.keypoints / part, posemaps=data.posemaps / part,

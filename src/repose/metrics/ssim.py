@@ -39,8 +39,8 @@ SSIM_PROTOCOLS = {
 }
 K1, K2 = 0.01, 0.03
 
-# How many pixels of one channel are filtered at once: what fits a core's cache; enough to keep a GPU busy.
-_PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
+# How many pixels of one channel are filtered at once: for each CPU thread what fits a core's cache; what keeps a GPU busy.
+_PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 
 
 def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: str) -> Tensor:
@@ -95,6 +95,8 @@ def _of_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: Ssim
     """SSIM of (n, H, W) uint8 planes with their ranges (n,): (n,) float64."""
     n, height, width = generated.shape
     pixels = _PIXELS_AT_ONCE.get(generated.device.type, _PIXELS_AT_ONCE["cuda"])
+    if generated.device.type == "cpu":
+        pixels *= torch.get_num_threads()
     planes = max(1, pixels // (height * width))
     scores = torch.empty(n, dtype=torch.float64, device=generated.device)
     for first in range(0, n, planes):

@@ -4,8 +4,9 @@ Two extractors read files of the source: the CSV of pose-gan and PATN (the manne
 They are of the photos of all parts, and what is of other photos is passed over. The third, figure, looks at the photos: the
 network that ships with repose finds the joints of mannequins (docs/figure.md), and where the source has files with joints
 as well, the report says how far the two agree; its order.csv is empty. The fourth, keypoint-rcnn, does the same for people,
-with torchvision's network, whose weights the user fetches (`repose weights fetch keypoint-rcnn`). The folder `keypoints` then
-holds
+with torchvision's network, whose weights the user fetches (`repose weights fetch keypoint-rcnn`). Killed and started again,
+these two go on from the last shard of photos that they looked at as a whole (data/found.py), and end with the same bytes. The
+folder `keypoints` then holds
 
 | file | what |
 |---|---|
@@ -14,9 +15,9 @@ holds
 | report.json | how many photos have a pose, how often each joint is known, what was left out |
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -38,8 +39,10 @@ from repose.networks.files import WeightsFile, check_names
 from repose.terminal import bar, say
 
 if TYPE_CHECKING:  # neither is needed by the extractors that read files
+    import torch
     from torch import Tensor
 
+    from repose.data.found import Search
     from repose.data.report import Facts, Gallery
 
 NOBODY = "no-person.csv"  # beside the report: photos in which a network found nobody
@@ -102,6 +105,7 @@ class Sources(NamedTuple):
     lists: RawFiles  # the owner's files that are no photos
     images: Path  # the folder of the part's photos
     table: pd.DataFrame  # its images.csv
+    work: Path  # where what a network found waits until the stage is done
 
 
 class Extracted(NamedTuple):
@@ -114,14 +118,16 @@ class Extracted(NamedTuple):
     nobody: tuple[tuple[str, str], ...] = ()  # photos without a person, and what the network says of that
 
 
-def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: KeypointsSettings) -> None:
+def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path, settings: KeypointsSettings) -> None:
     """Write the folders `keypoints` (if the checks pass) and `report` (also if not) for the photos in `images`, one part.
+
+    What a network found stays in `work`, a folder of this part alone, until `keypoints` is there.
 
     Raises:
         ReposeError: no keypoint file, one that is not what it should be, two poses for one photo, too many joints
-            outside their photo, or no photo with a pose.
+            outside their photo, no photo with a pose, or `work` is damaged.
     """
-    sources = Sources(RawFiles(lists), images, read_table(images / "images.csv", IMAGES))
+    sources = Sources(RawFiles(lists), images, read_table(images / "images.csv", IMAGES), work)
     names = sources.table["name"].tolist()
     extracted = EXTRACTORS[settings.extractor](sources, settings)
     matched = pose_files.match(extracted.poses, names)
@@ -146,6 +152,8 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, settings: K
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
         write_table(folder / "order.csv", order if extracted.ordered else order[:0], ORDER)
         write_json(folder / "report.json", counts)
+    if work.exists():
+        shutil.rmtree(work)
     say(
         f"keypoints: {counts['posed']:,} of {len(names):,} photos in {images} have a pose, "
         f"{counts['torso']:,} of them a torso"
@@ -224,6 +232,7 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
 
 def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
     """Poses that the embedded figure network finds in the photos, which it reads in the order of their shards."""
+    from repose.data.found import Found
     from repose.devices import set_up
     from repose.figure.network import load, weights_sha256
 
@@ -232,8 +241,13 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
     network = load(device)
     if device.type == "cuda":
         network.half()
-    found = [network.keypoints(images.to(device)) for images in bar(_batches(sources, chosen.batch), "keypoints")]
-    points, confidence = (np.concatenate([part[which].cpu().numpy() for part in found]) for which in (0, 1))
+
+    def look(images: "Tensor") -> Found:
+        points, confidence = (found.cpu().numpy() for found in network.keypoints(images.to(device)))
+        return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
+
+    joints, _ = _search(sources, settings, weights_sha256(), device).run(look, chosen.batch)
+    points, confidence = joints[..., :2], joints[..., 2]
     points[confidence < settings.min_confidence] = np.nan
     nobody = tuple(
         (names[row], f"the surest joint has confidence {confidence[row].max():.2f}")
@@ -245,6 +259,7 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
 
 def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted:
     """Poses of people that torchvision's Keypoint R-CNN finds: of several in a photo the one that the photo is of."""
+    from repose.data.found import Found
     from repose.devices import set_up
     from repose.networks.keypoint_rcnn import NAME, load
     from repose.networks.protocols import Weights
@@ -253,13 +268,13 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
     device = set_up(chosen.device, chosen.threads, seed=0)
     files = {} if chosen.weights is None else {NAME: chosen.weights}
     network = load(Weights(files), device, least_person=chosen.least_person)
-    joints, people_in = np.zeros((len(names), K, 3), np.float32), np.zeros(len(names), np.int64)
-    row = 0
-    for images in bar(_batches(sources, chosen.batch), "keypoints"):
-        for found in network.people(images.to(device)):
-            people = pose_files.sure_people(found, settings.min_confidence)
-            people_in[row], joints[row] = len(people), _main(people, *images.shape[-2:])
-            row += 1
+
+    def look(images: "Tensor") -> Found:
+        people = [pose_files.sure_people(p, settings.min_confidence) for p in network.people(images.to(device))]
+        joints = np.stack([_main(found, *images.shape[-2:]) for found in people])
+        return Found(joints, np.array([len(found) for found in people], np.int64))
+
+    joints, people_in = _search(sources, settings, network.sha256[NAME], device).run(look, chosen.batch)
     none = f"no person of score {chosen.least_person:g} or more with a joint of confidence {settings.min_confidence:g}"
     nobody = tuple((names[row], none) for row in np.flatnonzero(people_in == 0))
     counts = {
@@ -270,6 +285,18 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
     }
     points = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
     return Extracted(Poses(names, points, joints[..., 2]), counts, False, _reference(sources, settings), nobody)
+
+
+def _search(sources: Sources, settings: KeypointsSettings, network_sha256: str, device: "torch.device") -> "Search":
+    """A search by a network; what it finds depends on these settings alone: it goes on though others changed."""
+    from repose.data.found import Search
+
+    chosen = settings.network
+    deciding = {
+        "extractor": settings.extractor, "network_sha256": network_sha256, "device": device.type, "batch": chosen.batch,
+        "threads": chosen.threads, "least_person": chosen.least_person, "min_confidence": settings.min_confidence,
+    }  # fmt: skip
+    return Search(sources.images, sources.table, sources.work, deciding)
 
 
 def _main(people: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -285,20 +312,6 @@ def _reference(sources: Sources, settings: KeypointsSettings) -> np.ndarray | No
     if not settings.files:
         return None
     return pose_files.match(from_posegan_csv(sources, settings).poses, sources.table["name"].tolist()).keypoints
-
-
-def _batches(sources: Sources, most: int) -> Iterator["Tensor"]:
-    """The photos in their order, (B,3,H,W) uint8: at most so many at a time, and of one size."""
-    import torch
-
-    photos = ShardReader(sources.images, sources.table)
-    rows = zip(sources.table["name"], sources.table["height"], sources.table["width"], strict=True)
-    for _, group in groupby(rows, key=lambda row: row[1:]):
-        names = [name for name, *_ in group]
-        for first in range(0, len(names), most):
-            yield torch.from_numpy(np.stack([decode(photos[name]) for name in names[first : first + most]])).movedim(
-                3, 1
-            )
 
 
 EXTRACTORS: dict[str, Callable[[Sources, KeypointsSettings], Extracted]] = {
