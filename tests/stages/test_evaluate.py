@@ -337,7 +337,8 @@ def test_the_picture_shows_sources_pose_target_and_each_system(data: Data, done:
         shown.append(decode(images[f"{chosen.sources[0]}--{chosen.target}.png"]))
     columns = (picture.shape[1] - 4) // (WIDTH + 4)
     assert columns == 3 + 2 + len(SYSTEMS)  # three sources are the most that a test garment has beside a target
-    places = [picture[24 : 24 + HEIGHT, 4 + n * (WIDTH + 4) :][:, :WIDTH] for n in range(columns)]
+    top = picture.shape[0] % (HEIGHT + 4)  # below the titles
+    places = [picture[top : top + HEIGHT, 4 + n * (WIDTH + 4) :][:, :WIDTH] for n in range(columns)]
     for number, image in enumerate(shown):
         at = number if number < len(chosen.sources) else number + 3 - len(chosen.sources)
         np.testing.assert_array_equal(places[at], image)
