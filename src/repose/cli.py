@@ -91,7 +91,7 @@ def validate(raw: Raw, images: Images, report: Report, params: Params = PARAMS) 
 @app.command(rich_help_panel=STAGES)
 def keypoints(
     lists: Lists, images: ImagesOfPart, keypoints: KeypointsOfPart, report: Report,
-    work: Annotated[Path, _folder("Where what a network found waits until the part is done; of this part alone.")],
+    work: Annotated[Path, _folder("Where what a network found waits until the part is done.")],
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Read (or find) the 18 keypoints of each photo of one part; killed and started again, a network goes on."""

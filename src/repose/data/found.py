@@ -8,6 +8,7 @@ and finds the same, as one that was never stopped.
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -44,7 +45,7 @@ class Search:
         Args:
             images: the part's folder.
             table: its images.csv, one row or more.
-            work: where what was found waits.
+            work: where what was found waits until `forget`.
             deciding: what decides the results, besides the photos, the code and the kind of machine, as JSON has it.
         """
         self._photos, self._table = ShardReader(images, table), table
@@ -73,6 +74,10 @@ class Search:
             found = [look(self._pixels(names)) for _, names in group]
             write_bytes(files[shard], save(_joined(found)._asdict()))
         return _joined([_read(file) for file in files.values()])
+
+    def forget(self) -> None:
+        """Remove what this search left in `work`, and nothing else."""
+        shutil.rmtree(self._place)
 
     def _pixels(self, names: Sequence[str]) -> Tensor:
         """Photos of one size, (B,3,H,W) uint8."""

@@ -15,7 +15,6 @@ folder `keypoints` then holds
 | report.json | how many photos have a pose, how often each joint is known, what was left out |
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,12 +115,13 @@ class Extracted(NamedTuple):
     ordered: bool = True  # the source itself has an order of poses
     reference: np.ndarray | None = None  # (photos,K,2) px: joints that are known, to compare with
     nobody: tuple[tuple[str, str], ...] = ()  # photos without a person, and what the network says of that
+    search: "Search | None" = None  # what it found waits on the disk until the stage has written it
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path, settings: KeypointsSettings) -> None:
     """Write the folders `keypoints` (if the checks pass) and `report` (also if not) for the photos in `images`, one part.
 
-    What a network found stays in `work`, a folder of this part alone, until `keypoints` is there.
+    What a network found waits in `work` until `keypoints` is there.
 
     Raises:
         ReposeError: no keypoint file, one that is not what it should be, two poses for one photo, too many joints
@@ -152,8 +152,8 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
         write_table(folder / "order.csv", order if extracted.ordered else order[:0], ORDER)
         write_json(folder / "report.json", counts)
-    if work.exists():
-        shutil.rmtree(work)
+    if extracted.search is not None:
+        extracted.search.forget()
     say(
         f"keypoints: {counts['posed']:,} of {len(names):,} photos in {images} have a pose, "
         f"{counts['torso']:,} of them a torso"
@@ -246,7 +246,8 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
         points, confidence = (found.cpu().numpy() for found in network.keypoints(images.to(device)))
         return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
 
-    joints, _ = _search(sources, settings, weights_sha256(), device).run(look, chosen.batch)
+    search = _search(sources, settings, weights_sha256(), device)
+    joints, _ = search.run(look, chosen.batch)
     points, confidence = joints[..., :2], joints[..., 2]
     points[confidence < settings.min_confidence] = np.nan
     nobody = tuple(
@@ -254,7 +255,7 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
         for row in np.flatnonzero(~present(points).any(1))
     )
     counts = {"network_sha256": weights_sha256(), "photos_without_a_person": len(nobody)}
-    return Extracted(Poses(names, points, confidence), counts, False, _reference(sources, settings), nobody)
+    return Extracted(Poses(names, points, confidence), counts, False, _reference(sources, settings), nobody, search)
 
 
 def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted:
@@ -274,7 +275,8 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
         joints = np.stack([_main(found, *images.shape[-2:]) for found in people])
         return Found(joints, np.array([len(found) for found in people], np.int64))
 
-    joints, people_in = _search(sources, settings, network.sha256[NAME], device).run(look, chosen.batch)
+    search = _search(sources, settings, network.sha256[NAME], device)
+    joints, people_in = search.run(look, chosen.batch)
     none = f"no person of score {chosen.least_person:g} or more with a joint of confidence {settings.min_confidence:g}"
     nobody = tuple((names[row], none) for row in np.flatnonzero(people_in == 0))
     counts = {
@@ -284,7 +286,7 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
         "people_left_out": int((people_in - 1).clip(0).sum()),
     }
     points = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
-    return Extracted(Poses(names, points, joints[..., 2]), counts, False, _reference(sources, settings), nobody)
+    return Extracted(Poses(names, points, joints[..., 2]), counts, False, _reference(sources, settings), nobody, search)
 
 
 def _search(sources: Sources, settings: KeypointsSettings, network_sha256: str, device: "torch.device") -> "Search":
