@@ -13,6 +13,7 @@ import yaml
 import warm
 
 ROOT = Path(__file__).parents[1]
+BASELINE = ROOT / "baseline"  # the scores that the stage gates compares with
 TINY: Mapping[str, Any] = {  # a few steps of small networks
     "posemaps.height": 64,
     "posemaps.width": 56,  # with the height, the least that every window of SSIM fits
@@ -45,7 +46,7 @@ class Project:
     ) -> None:
         self.folder, self.cold = folder, cold
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "baseline", folder / "baseline")
+        shutil.copytree(BASELINE, folder / "baseline")
         for name in ("dvc.yaml", ".dvcignore"):
             shutil.copy(ROOT / name, folder / name)
         (folder / "table1").mkdir()

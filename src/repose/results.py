@@ -18,8 +18,8 @@ from repose.provenance import SCHEMA
 BASELINES = "baselines"  # what needs no training: a folder of results of its own
 COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
 GARMENT_DE = "garment-de"
-# Facts that results must share to stand beside each other; those of SHA-256 are of what was tested on.
-PROTOCOL = ("split", "size", "crop", "pairs", "format", "pairs sha256", "photos sha256", "keypoints sha256")
+# Facts that results must share to be compared; the last three say what was tested on.
+PROTOCOL = ("split", "size", "crop", "pairs", "format", "pairs sha256", "photos sha256", "keypoints")
 RECORD = ("metrics", "provenance", "scores")  # facts about the numbers, by metric, by what made them, and by row
 TRAINING = (
     "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "most_sources",

@@ -76,10 +76,32 @@ def test_what_fails_is_said_with_where_the_table_is(gates: Any) -> None:
     assert "report/gates.md" in said
 
 
-def test_another_protocol_is_refused(gates: Any) -> None:
-    write("new", 0.6, 0.7, 0.71, split="patn")
-    assert 'split is "pg2-like" in BASE and "patn" in HEAD' in gates(1)
-    assert record()["outcome"] == "not comparable"
+def test_beside_a_baseline_of_other_data_the_limits_alone_judge(gates: Any) -> None:
+    write("new", 0.6, 0.61, 0.62, split="patn")
+    said = gates(0)
+    assert len(said.splitlines()) == 1
+    assert "Not compared with the baseline" in said
+    for text in (said, Path("report/gates.md").read_text(), record()["uncompared"]):
+        assert 'split is "pg2-like" in BASE and "patn" in HEAD' in text
+    assert (record()["outcome"], record()["scores"][0]["verdict"]) == ("no regression", "limit kept")
+    write("new", 0.6, 0.61, 0.5, split="patn")
+    assert "0.57 is not at least 0.6" in gates(1)
+
+
+def test_a_score_that_the_baseline_lacks_is_judged_by_its_limit(gates: Any) -> None:
+    """The other scores are compared."""
+    of_both = {"ssim/pg2": GATES["metrics"]["ssim/pg2"], "psnr": {"better": "higher", "tolerance": 0.1}}
+    Path("params.yaml").write_text(yaml.safe_dump({"gates": GATES | {"metrics": of_both}}))
+    write("new", 0.6, 0.7, 0.71)
+    scores = json.loads(Path("new/metrics.json").read_text())
+    scores["scores"]["attend"]["psnr"] = 20.0
+    Path("new/metrics.json").write_text(json.dumps(scores))
+    assert "1 of 2 gated scores not compared with the baseline" in gates(0)
+    assert {score["metric"]: score["verdict"] for score in record()["scores"]} == {"ssim/pg2": "same", "psnr": "not compared"}
+    assert "BASE has no 'psnr' of attend" in Path("report/gates.md").read_text()
+    del scores["scores"]["attend"]["psnr"]
+    Path("new/metrics.json").write_text(json.dumps(scores))
+    assert "HEAD has no 'psnr' of attend" in gates(1)
 
 
 def test_without_a_baseline_the_limits_alone_judge(gates: Any) -> None:
@@ -95,12 +117,14 @@ def test_without_a_baseline_the_limits_alone_judge(gates: Any) -> None:
     assert "HEAD's ssim/pg2 of attend is no number: null." in gates(1)
 
 
-def test_a_baseline_that_is_not_there_is_told(gates: Any) -> None:
+@pytest.mark.parametrize("file", ["metrics.json", "pairs.csv"])
+def test_a_file_that_is_missing_is_named(gates: Any, file: str) -> None:
+    """Of the baseline's, the limits alone judge; without one of the scores to judge, the stage fails."""
     write("new", 0.6, 0.7, 0.71)
-    Path("baseline/pairs.csv").unlink()
-    assert "There is no baseline/pairs.csv" in gates(1)
-    Path("baseline/metrics.json").unlink()
-    assert "There is no baseline/metrics.json" in gates(1)
+    Path("baseline", file).unlink()
+    assert f"There is no baseline/{file}" in gates(0)
+    Path("new", file).unlink()
+    assert f"There is no new/{file}" in gates(1)
 
 
 def test_the_same_scores_give_the_same_bytes(gates: Any) -> None:

@@ -348,7 +348,7 @@ def test_figure_finds_the_joints_and_says_how_far_they_are_the_truth(data: Data,
     assert ((confidence > 0) == present(found)).all()
     assert len(np.unique(confidence)) > K  # not those of a file, which are 1
     report = read_json(by_figure / "keypoints" / "report.json")
-    assert report["network_sha256"] == weights_sha256()
+    assert report["found_by"] == {"extractor": "figure", "network": weights_sha256(), "min_confidence": 0.05}
     assert report["photos_without_a_person"] == 0
     compared = report["compared"]
     assert compared["files"] == ["keypoints.csv"]
@@ -453,7 +453,7 @@ def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of
     np.testing.assert_allclose(confidence[2], 0.9, atol=1e-4)
     counts = read_json(out / "report.json")
     wanted = {
-        "extractor": "keypoint-rcnn", "network_sha256": "e" * 64, "photos_without_a_person": 1,
+        "extractor": "keypoint-rcnn", "photos_without_a_person": 1,
         "photos_with_several_people": 1, "people_left_out": 2, "posed": 2,
     }  # fmt: skip
     assert wanted.items() <= counts.items()

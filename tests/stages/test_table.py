@@ -34,7 +34,7 @@ BLOCK: Mapping[str, Any] = {
 }  # fmt: skip
 PROTOCOL = {
     "split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS, "format": "8-bit RGB",
-    "pairs sha256": "a" * 64, "photos sha256": "b" * 64, "keypoints sha256": "c" * 64,
+    "pairs sha256": "a" * 64, "photos sha256": "b" * 64, "keypoints": "SHA-256 " + "c" * 64,
 }  # fmt: skip
 BETTER = {"ssim/pg2": "higher", "ssim/pose-gan": "higher", "ssim/win51": "higher", "garment-de": "lower"}
 HIDDEN = np.arange(PAIRS) / (PAIRS - 1)  # 3 pairs below 0.1, 9 from there to 0.5, 12 above

@@ -27,7 +27,11 @@ class Verdict(StrEnum):
     WORSE = "worse"  # by more than the tolerance
     KEPT = "limit kept"  # there is no BASE, and it is inside its limit, if it has one
     LIMIT = "beyond its limit"
+    UNCOMPARED = "not compared"  # BASE cannot be compared with, and the limits alone judge (see `compare`)
     INCOMPARABLE = "not comparable"
+
+
+FAILING = (Verdict.WORSE, Verdict.LIMIT, Verdict.INCOMPARABLE)
 
 
 class PairedChange(NamedTuple):
@@ -59,7 +63,7 @@ class Score:
     limit: Limit | None
     paired: PairedChange | None
     verdict: Verdict
-    reason: str  # a sentence on what fails; empty where nothing does
+    reason: str  # a sentence on what fails or is not compared; empty where there is nothing to say
 
     @property
     def change(self) -> float | None:
@@ -79,19 +83,20 @@ class Comparison:
     metrics_without: tuple[str, ...]  # metrics without a gate, likewise
     confidence: float | None  # of the intervals; None without pairs
     refusal: str = ""
+    uncompared: str = ""  # why the limits alone judge, though there is a BASE
     base_code: str = ""  # that made the scores; empty where it is not said
     head_code: str = ""
 
-    def failing(self, *verdicts: Verdict) -> list[Score]:
+    def of(self, *verdicts: Verdict) -> list[Score]:
         """The scores of these verdicts."""
         return [score for score in self.scores if score.verdict in verdicts]
 
     @property
     def exit_code(self) -> int:
         """0: no regression, 1: a regression, 2: something cannot be compared."""
-        if self.refusal or self.failing(Verdict.INCOMPARABLE):
+        if self.refusal or self.of(Verdict.INCOMPARABLE):
             return 2
-        return 1 if self.failing(Verdict.WORSE, Verdict.LIMIT) else 0
+        return 1 if self.of(Verdict.WORSE, Verdict.LIMIT) else 0
 
     @property
     def headline(self) -> str:
@@ -99,11 +104,15 @@ class Comparison:
         all_of_them = f"{len(self.scores)} gated score{'' if len(self.scores) == 1 else 's'}"
         if self.refusal:
             return f"Not comparable. {self.refusal}"
-        if missing := self.failing(Verdict.INCOMPARABLE):
+        if missing := self.of(Verdict.INCOMPARABLE):
             return f"Not comparable: {len(missing)} of {all_of_them}."
-        if worse := self.failing(Verdict.WORSE, Verdict.LIMIT):
+        if worse := self.of(Verdict.WORSE, Verdict.LIMIT):
             return f"Regression: {len(worse)} of {all_of_them}."
-        return f"No regression in {all_of_them}; {len(self.failing(Verdict.BETTER))} better."
+        if self.uncompared:
+            return f"Not compared with the baseline, limits kept by {all_of_them}. {self.uncompared}"
+        if uncompared := self.of(Verdict.UNCOMPARED):
+            return f"No regression; {len(uncompared)} of {all_of_them} not compared with the baseline."
+        return f"No regression in {all_of_them}; {len(self.of(Verdict.BETTER))} better."
 
 
 def refused(base: str, head: str, why: str) -> Comparison:
@@ -111,7 +120,9 @@ def refused(base: str, head: str, why: str) -> Comparison:
     return Comparison(base, head, {}, (), (), (), None, why)
 
 
-def compare(base: Record | None, head: Record, gates: GatesSettings, changes: Changes | None = None) -> Comparison:
+def compare(
+    base: Record | None, head: Record, gates: GatesSettings, changes: Changes | None = None, *, required: bool = True
+) -> Comparison:
     """Every gated score of two sides.
 
     Args:
@@ -119,6 +130,8 @@ def compare(base: Record | None, head: Record, gates: GatesSettings, changes: Ch
         head: What there is now.
         gates: The block `gates`.
         changes: Of the scores that both sides have by pair; None: there are no pairs, so the tolerance alone decides.
+        required: Whether a score that BASE lacks, or that BASE scored in another way, is not comparable. If not, its limit
+            alone judges it.
 
     Raises:
         ReposeError: the two are of different protocol.
@@ -126,7 +139,7 @@ def compare(base: Record | None, head: Record, gates: GatesSettings, changes: Ch
     if base is not None:
         check_protocols(base, head)
     scores = tuple(
-        _judged(base, head, gates, system=system, metric=metric, paired=(changes or {}).get((system, metric)))
+        _judged(base, head, gates, system, metric, paired=(changes or {}).get((system, metric)), required=required)
         for system in gates.systems
         for metric in gates.metrics
     )
@@ -172,19 +185,20 @@ def _json(value: Any, most: int = 80) -> str:
 
 
 def _judged(
-    base: Record | None, head: Record, gates: GatesSettings, *, system: str, metric: str, paired: PairedChange | None
-) -> Score:
+    base: Record | None, head: Record, gates: GatesSettings, system: str, metric: str, *, paired: PairedChange | None,
+    required: bool,
+) -> Score:  # fmt: skip
     gate, limit = gates.metrics[metric], gates.limits.get(system, {}).get(metric)
     old, old_missing = (None, "") if base is None else _looked_up("BASE", base, system, metric)
     new, new_missing = _looked_up("HEAD", head, system, metric)
-    if new is None or old_missing:
-        reason = " ".join(filter(None, (old_missing, new_missing)))
-        return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
-    if base is not None and (other := _another_way(base, head, metric, gate)):
-        reason = f"{metric} of {system}: {other}"
+    other = old_missing or ("" if base is None else _another_way(base, head, metric, gate))
+    if new is None or (other and required):
+        reason = " ".join(filter(None, (old_missing, new_missing))) or f"{metric} of {system}: {other}"
         return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
     allowed, verdict, reason = None, Verdict.KEPT, ""
-    if old is not None:
+    if other:
+        verdict, reason = Verdict.UNCOMPARED, other
+    elif old is not None:
         allowed = gate.allowed(old)
         verdict, reason = _verdict(gate.gain(new - old), allowed, paired)
     if limit is not None and not limit.keeps(new):

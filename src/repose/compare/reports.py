@@ -5,7 +5,7 @@ import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from repose.compare.judge import Comparison, Score, Verdict
+from repose.compare.judge import FAILING, Comparison, Score, Verdict
 
 _DIGITS = 12  # of a digest, for people
 PASSED = "no regression"
@@ -32,6 +32,7 @@ def as_json(found: Comparison) -> str:
     record = {
         "outcome": _OUTCOMES[found.exit_code],
         "refusal": found.refusal or None,
+        "uncompared": found.uncompared or None,
         "base": found.base,
         "head": found.head,
         "protocol": found.protocol,
@@ -45,15 +46,15 @@ def as_json(found: Comparison) -> str:
 
 def as_junit(found: Comparison) -> str:
     """A test case for each gated score: a regression is its failure, what cannot be compared its error."""
-    failures = len(found.failing(Verdict.WORSE, Verdict.LIMIT))
-    errors = len(found.failing(Verdict.INCOMPARABLE)) + bool(found.refusal)
+    failures = len(found.of(Verdict.WORSE, Verdict.LIMIT))
+    errors = len(found.of(Verdict.INCOMPARABLE)) + bool(found.refusal)
     counts = {"tests": len(found.scores) + bool(found.refusal), "failures": failures, "errors": errors}
     said = {name: str(count) for name, count in counts.items()}
     suites = ET.Element("testsuites", said)
     suite = ET.SubElement(suites, "testsuite", {"name": "repose compare"} | said)
     for score in found.scores:
         case = ET.SubElement(suite, "testcase", {"classname": _clean(score.system), "name": _clean(score.metric)})
-        if score.reason:
+        if score.verdict in FAILING:
             tag = "error" if score.verdict is Verdict.INCOMPARABLE else "failure"
             ET.SubElement(case, tag, {"type": score.verdict, "message": _clean(score.reason)})
     if found.refusal:
@@ -82,7 +83,7 @@ def _row(score: Score, *, with_pairs: bool) -> list[str]:
     if with_pairs:
         paired = score.paired
         cells += ["", ""] if paired is None else [f"{paired.low:+.3g} to {paired.high:+.3g}", str(paired.pairs)]
-    return [*map(_cell, cells), f"**{score.verdict}**" if score.reason else score.verdict]
+    return [*map(_cell, cells), f"**{score.verdict}**" if score.verdict in FAILING else score.verdict]
 
 
 def _notes(found: Comparison) -> list[str]:

@@ -46,6 +46,7 @@ from repose.data.records import (
     IMAGES,
     ITEMS,
     PAIRS,
+    part_files,
     part_names,
     read_json,
     read_parts,
@@ -249,7 +250,11 @@ def _tensor(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _digests(folders: Folders, items: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, str]:
-    """SHA-256 of what was tested on: the pairs, the files of the test part's photos, and their keypoints."""
+    """What was tested on: SHA-256 of the pairs and of the files of the test part's photos; what their keypoints are.
+
+    Keypoints of a file are known by their SHA-256; those that a network found by the network and its settings, as their
+    last digits differ from one processor to another.
+    """
     parts, names = part_names(folders.images), set(items["name"])
     images = read_parts(folders.images, parts, "images.csv", IMAGES)
     files = images.loc[images["name"].isin(names), ["name", "sha256"]].sort_values("name")
@@ -260,8 +265,15 @@ def _digests(folders: Folders, items: pd.DataFrame, pairs: pd.DataFrame) -> dict
     return {
         "pairs sha256": provenance.digest(f"{source},{target},{item_of[source]}" for source, target in of_pairs),
         "photos sha256": provenance.digest(f"{name},{sha256}" for name, sha256 in files.itertuples(index=False)),
-        "keypoints sha256": provenance.digest(f"{name},{points[name].tolist()}" for name in sorted(points)),
+        "keypoints": _found_by(folders.keypoints, parts)
+        or f"SHA-256 {provenance.digest(f'{name},{points[name].tolist()}' for name in sorted(points))}",
     }
+
+
+def _found_by(keypoints: Path, parts: Sequence[str]) -> str:
+    """The network that found the keypoints, with its settings; empty if they came as files."""
+    reports = [read_json(path) for path in part_files(keypoints, parts, "report.json")]
+    return "; ".join(dict.fromkeys(provenance.in_words(r["found_by"]) for r in reports if "found_by" in r))
 
 
 def _test_pairs(path: Path) -> pd.DataFrame:
@@ -555,8 +567,8 @@ def _markdown(means: pd.DataFrame, test: TestSet, notes: Sequence[str]) -> str:
         + (f", cropped to {crop} (left, top, right, bottom in px of the photo)" if crop else "")
         + f", {facts['format']}; a metric's protocol stands after the slash.",
         *dict.fromkeys(_about(metric, means, facts["pairs"]) for metric in test.metrics),
-        f"Tested on (SHA-256): pairs {facts['pairs sha256']}, photos {facts['photos sha256']}, keypoints "
-        f"{facts['keypoints sha256']}.",
+        f"Tested on (SHA-256): pairs {facts['pairs sha256']}, photos {facts['photos sha256']}. "
+        f"Keypoints: {facts['keypoints']}.",
         *notes,
     ]
     return "\n".join([*lines, "", *(f"- {sentence}" for sentence in said)]) + "\n"

@@ -254,7 +254,7 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
         (names[row], f"the surest joint has confidence {confidence[row].max():.2f}")
         for row in np.flatnonzero(~present(points).any(1))
     )
-    counts = {"network_sha256": weights_sha256(), "photos_without_a_person": len(nobody)}
+    counts = {"found_by": _found_by(settings, weights_sha256()), "photos_without_a_person": len(nobody)}
     return Extracted(Poses(names, points, confidence), counts, False, _reference(sources, settings), nobody, search)
 
 
@@ -280,7 +280,7 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
     none = f"no person of score {chosen.least_person:g} or more with a joint of confidence {settings.min_confidence:g}"
     nobody = tuple((names[row], none) for row in np.flatnonzero(people_in == 0))
     counts = {
-        "network_sha256": network.sha256[NAME],
+        "found_by": _found_by(settings, network.sha256[NAME]),
         "photos_without_a_person": len(nobody),
         "photos_with_several_people": int((people_in > 1).sum()),
         "people_left_out": int((people_in - 1).clip(0).sum()),
@@ -294,11 +294,18 @@ def _search(sources: Sources, settings: KeypointsSettings, network_sha256: str, 
     from repose.data.found import Search
 
     chosen = settings.network
-    deciding = {
-        "extractor": settings.extractor, "network_sha256": network_sha256, "device": device.type, "batch": chosen.batch,
-        "threads": chosen.threads, "least_person": chosen.least_person, "min_confidence": settings.min_confidence,
+    deciding = _found_by(settings, network_sha256) | {
+        "device": device.type, "batch": chosen.batch, "threads": chosen.threads
     }  # fmt: skip
     return Search(sources.images, sources.table, sources.work, deciding)
+
+
+def _found_by(settings: KeypointsSettings, network_sha256: str) -> dict[str, Any]:
+    """What identifies joints that a network found: their last digits differ from one processor to another."""
+    found_by = {"extractor": settings.extractor, "network": network_sha256, "min_confidence": settings.min_confidence}
+    if settings.extractor == "keypoint-rcnn":
+        found_by["least_person"] = settings.network.least_person
+    return found_by
 
 
 def _main(people: np.ndarray, height: int, width: int) -> np.ndarray:

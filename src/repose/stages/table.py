@@ -445,8 +445,8 @@ def _protocol(comparison: Comparison, settings: TableSettings) -> str:
         + (f", cropped to {crop} (left, top, right, bottom in px of the photo)" if crop else "")
         + f", {facts['format']}; budget {settings.budget}, {_seeds(comparison)}; "
         + f"{left_out:,} pairs without a whole torso are left out of garment-de. Tested on (SHA-256): "
-        + ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos", "keypoints"))
-        + f".{_by(comparison)}"
+        + ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos"))
+        + f". Keypoints: {facts['keypoints']}.{_by(comparison)}"
     )
 
 
