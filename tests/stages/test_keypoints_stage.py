@@ -348,7 +348,7 @@ def test_figure_finds_the_joints_and_says_how_far_they_are_the_truth(data: Data,
     assert ((confidence > 0) == present(found)).all()
     assert len(np.unique(confidence)) > K  # not those of a file, which are 1
     report = read_json(by_figure / "keypoints" / "report.json")
-    assert report["found_by"] == {"extractor": "figure", "network": weights_sha256(), "min_confidence": 0.05}
+    assert report["found_by"] == {"extractor": "figure", "network": weights_sha256(), "min_confidence": 0}
     assert report["photos_without_a_person"] == 0
     compared = report["compared"]
     assert compared["files"] == ["keypoints.csv"]
