@@ -4,6 +4,11 @@
 
 body (bones, joints) -> surfaces, head, garments (surfaces at rest; their textures: patterns, paint) -> figure (one
 mesh, posed) -> render -> scenes (backgrounds) -> fashion, street (who, poses, framing, names) -> dataset (files).
+
+The same settings give the same bytes on every processor. To keep it so, every number here comes from operations whose
+result IEEE 754 fixes (+ - * /, square roots, comparisons, rounding), from integers, and from uniform draws; nothing is
+rounded afterwards to hide a difference. Sines, bells, powers, interpolation, inner products and normal draws come from
+`exact`, never from numpy or `math`, whose results depend on the processor.
 """
 
 from repose.data.mannequins.dataset import contact_sheet, files, render_item

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from repose.data.mannequins.exact import arctan2, cos, dot, hypot, norm, sin, turned
 from repose.data.skeleton import JOINT, K
 
 SIDES = (("right", -1.0), ("left", 1.0))
@@ -131,9 +132,11 @@ def bone_frames(shape: Shape, pose: Pose) -> np.ndarray:
     at, turns = _pivots(shape), _turns(pose)
     where = np.empty((len(BONES), 3))
     where[0] = at[0]
-    for bone, parent in _PARENTS:
-        where[bone] = where[parent] + turns[parent] @ (at[bone] - at[parent])
-    shift = where - np.einsum("bij,bj->bi", turns, at)
+    bones, parents = zip(*_PARENTS, strict=True)
+    ways = turned(turns[list(parents)], at[list(bones)] - at[list(parents)])
+    for bone, parent, way in zip(bones, parents, ways, strict=True):
+        where[bone] = where[parent] + way
+    shift = where - turned(turns, at)
     shift[:, 1] -= _lowest(turns, shift)
     return np.concatenate([turns, shift[..., None]], -1)
 
@@ -141,7 +144,7 @@ def bone_frames(shape: Shape, pose: Pose) -> np.ndarray:
 def joints(shape: Shape, frames: np.ndarray) -> np.ndarray:
     """The 18 keypoints of a posed body: (K, 3)."""
     points, bones = _rest_joints(shape)
-    posed: np.ndarray = np.einsum("kij,kj->ki", frames[bones, :, :3], points) + frames[bones, :, 3]
+    posed: np.ndarray = turned(frames[bones, :, :3], points) + frames[bones, :, 3]
     posed[JOINT["neck"]] = (posed[JOINT["right_shoulder"]] + posed[JOINT["left_shoulder"]]) / 2
     return posed
 
@@ -174,31 +177,44 @@ _PARENTS = _parents()
 
 def _turns(pose: Pose) -> np.ndarray:
     """The turn of each bone: (16, 3, 3)."""
-    turns = np.empty((len(BONES), 3, 3))
-    body = _turn("y", pose.yaw) @ _turn("x", pose.lean)
-    turns[0] = body @ _turn("z", pose.hip_tilt)
-    turns[1] = body @ _turn("y", pose.chest_twist) @ _turn("z", pose.chest_tilt) @ _turn("x", pose.chest_pitch)
+    steps = _steps(pose)
+    angles = np.radians([degrees for _, *then in steps.values() for _, degrees in then])
+    waves = zip(cos(angles).tolist(), sin(angles).tolist(), strict=True)
+    columns: dict[str, list[list[float]]] = {"": np.eye(3).tolist()}
+    for bone, (start, *then) in steps.items():
+        turn = list(columns[start])
+        for axis, _ in then:
+            (c, s), (one, two) = next(waves), {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+            pairs = list(zip(turn[one], turn[two], strict=True))
+            turn[one], turn[two] = [c * u + s * v for u, v in pairs], [c * v - s * u for u, v in pairs]
+        columns[bone] = turn
+    return np.array([columns[bone] for bone in BONES]).transpose(0, 2, 1)
+
+
+_Step = tuple[str, float]  # an axis, and degrees about it
+
+
+def _steps(pose: Pose) -> dict[str, tuple[str, *tuple[_Step, ...]]]:
+    """Of each bone, and of the whole body: what it starts from ("": upright) and how it turns from there."""
     turn, tilt, pitch = pose.head_turn, pose.head_tilt, pose.head_pitch
-    turns[2] = turns[1] @ _turn("y", turn * 0.4) @ _turn("z", tilt * 0.5) @ _turn("x", pitch * 0.4)
-    turns[3] = turns[2] @ _turn("y", turn * 0.6) @ _turn("z", tilt * 0.5) @ _turn("x", pitch * 0.6)
+    steps: dict[str, tuple[str, *tuple[_Step, ...]]] = {
+        "body": ("", ("y", pose.yaw), ("x", pose.lean)),
+        "pelvis": ("body", ("z", pose.hip_tilt)),
+        "chest": ("body", ("y", pose.chest_twist), ("z", pose.chest_tilt), ("x", pose.chest_pitch)),
+        "neck": ("chest", ("y", turn * 0.4), ("z", tilt * 0.5), ("x", pitch * 0.4)),
+        "head": ("neck", ("y", turn * 0.6), ("z", tilt * 0.5), ("x", pitch * 0.6)),
+    }
     for side, sign in SIDES:
         arm, leg = getattr(pose, f"{side}_arm"), getattr(pose, f"{side}_leg")
-        first = BONE[f"{side}_upper_arm"]
-        turns[first] = turns[1] @ arm_turn(arm, sign)
-        turns[first + 1] = turns[first] @ _turn("x", -arm.elbow)
-        turns[first + 2] = turns[first + 1]
-        turns[first + 3] = (
-            body @ _turn("z", sign * leg.abduction) @ _turn("x", -leg.flexion) @ _turn("y", sign * leg.twist)
-        )
-        turns[first + 4] = turns[first + 3] @ _turn("x", leg.knee)
-        turns[first + 5] = _turn("y", pose.yaw + sign * leg.twist) @ _turn("x", leg.heel)
-    return turns
-
-
-def arm_turn(arm: Arm, sign: float) -> np.ndarray:
-    """The turn of the upper arm against the chest: (3, 3); sign is 1 for the left arm, -1 for the right."""
-    turn: np.ndarray = _turn("z", sign * arm.abduction) @ _turn("x", -arm.flexion) @ _turn("y", -sign * arm.twist)
-    return turn
+        steps |= {
+            f"{side}_upper_arm": ("chest", ("z", sign * arm.abduction), ("x", -arm.flexion), ("y", -sign * arm.twist)),
+            f"{side}_forearm": (f"{side}_upper_arm", ("x", -arm.elbow)),
+            f"{side}_hand": (f"{side}_forearm",),
+            f"{side}_thigh": ("body", ("z", sign * leg.abduction), ("x", -leg.flexion), ("y", sign * leg.twist)),
+            f"{side}_shin": (f"{side}_thigh", ("x", leg.knee)),
+            f"{side}_foot": ("", ("y", pose.yaw + sign * leg.twist), ("x", leg.heel)),
+        }
+    return steps
 
 
 def arm_reaching(shape: Shape, sign: float, wrist: np.ndarray, pole: np.ndarray) -> Arm:
@@ -208,41 +224,32 @@ def arm_reaching(shape: Shape, sign: float, wrist: np.ndarray, pole: np.ndarray)
     """
     upper, fore, hand = (_pivots(shape)[BONE[f"left_{bone}"]] for bone in ("upper_arm", "forearm", "hand"))
     shoulder = upper * (sign, 1, 1)
-    a, b = float(np.linalg.norm(fore - upper)), float(np.linalg.norm(hand - fore))
+    a, b = float(norm(fore - upper)), float(norm(hand - fore))
     way = wrist - shoulder
-    reach = min(float(np.linalg.norm(way)), 0.995 * (a + b))
-    ahead = way / np.linalg.norm(way)
-    aside = pole - ahead * (pole @ ahead)
-    aside /= np.linalg.norm(aside)
-    along = (reach**2 + a**2 - b**2) / (2 * reach)
-    elbow = along * ahead + np.sqrt(max(a**2 - along**2, 0.0)) * aside
+    reach = min(float(norm(way)), 0.995 * (a + b))
+    ahead = way / norm(way)
+    aside = pole - ahead * dot(pole, ahead)
+    aside /= norm(aside)
+    along = (reach * reach + a * a - b * b) / (2 * reach)
+    elbow = along * ahead + np.sqrt(max(a * a - along * along, 0.0)) * aside
     return _angles(elbow / a, (reach * ahead - elbow) / b, sign)
 
 
 def _angles(upper: np.ndarray, fore: np.ndarray, sign: float) -> Arm:
     """The arm angles of an upper arm and a forearm that point in these directions (unit vectors)."""
-    bend = np.degrees(np.arccos(np.clip(upper @ fore, -1, 1)))
-    forward = fore - upper * (upper @ fore)
+    forward = fore - upper * dot(upper, fore)
+    bend = arctan2(norm(forward), dot(upper, fore))
     turn = np.stack([np.cross(-upper, forward), -upper, forward], 1)
-    turn /= np.linalg.norm(turn, axis=0)
+    turn /= norm(turn.T)
     # turn = Rz(a) Rx(f) Ry(t): its second column is (-sin a cos f, cos a cos f, sin f), its third row
     # (-cos f sin t, sin f, cos f cos t).
-    flexion = -np.arcsin(np.clip(turn[2, 1], -1, 1))
-    abduction, twist = np.arctan2(-turn[0, 1], turn[1, 1]), np.arctan2(-turn[2, 0], turn[2, 2])
-    abduction, flexion, twist = (float(np.degrees(angle)) for angle in (abduction, flexion, twist))
-    return Arm(sign * abduction, flexion, -sign * twist, float(bend))
-
-
-def _turn(axis: str, degrees: float) -> np.ndarray:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    if axis == "x":
-        return np.array([(1, 0, 0), (0, c, -s), (0, s, c)])
-    if axis == "y":
-        return np.array([(c, 0, s), (0, 1, 0), (-s, 0, c)])
-    return np.array([(c, -s, 0), (s, c, 0), (0, 0, 1)])
+    flexion = -arctan2(turn[2, 1], hypot(turn[0, 1], turn[1, 1]))
+    abduction, twist = arctan2(-turn[0, 1], turn[1, 1]), arctan2(-turn[2, 0], turn[2, 2])
+    degrees = [float(np.degrees(angle)) for angle in (sign * abduction, flexion, -sign * twist, bend)]
+    return Arm(*degrees)
 
 
 def _lowest(turns: np.ndarray, shift: np.ndarray) -> float:
     """The height of the lower sole: heel and ball of both feet."""
     feet = [BONE[f"{side}_foot"] for side, _ in SIDES]
-    return float(min((turns[foot] @ (0, 0, z) + shift[foot])[1] for foot in feet for z in (-0.035, 0.07)))
+    return float(min(turns[foot, 1, 2] * z + shift[foot, 1] for foot in feet for z in (-0.035, 0.07)))

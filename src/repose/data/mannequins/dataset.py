@@ -13,6 +13,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
+from repose.data.images import encode_jpeg
 from repose.data.mannequins.fashion import fashion_item, status_of
 from repose.data.mannequins.photo import MannequinPhoto, MannequinSettings
 from repose.data.mannequins.street import street_item
@@ -31,7 +32,8 @@ def render_item(settings: MannequinSettings, number: int) -> list[MannequinPhoto
 def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, bytes]]:
     """The data set, file by file: path in the owner's layout and content. Photos first, item by item, then the lists.
 
-    The same settings give the same bytes whatever the number of worker processes (1: this process alone).
+    The same settings give the same bytes on every processor, whatever the number of worker processes (1: this process
+    alone). The JPEG files also depend on the version of Pillow's libjpeg.
     """
     paths, keypoints, figures = [], [_KEYPOINTS_HEADER], [_FIGURES_HEADER]
     for item in _items(settings, workers):
@@ -65,7 +67,7 @@ def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]
         yield from (_encoded(settings, number) for number in range(settings.items))
         return
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, "repose.data.images"])  # the imports are paid for once
+    context.set_forkserver_preload([__name__])  # the imports are paid for once
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting: deque[Future[list[_Encoded]]] = deque()
         for number in range(settings.items):
@@ -77,8 +79,6 @@ def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]
 
 
 def _encoded(settings: MannequinSettings, number: int) -> list[_Encoded]:
-    from repose.data.images import encode_jpeg  # imports torch
-
     return [
         (photo.path, encode_jpeg(photo.pixels, settings.quality), _keypoints_row(photo), _figures_row(photo))
         for photo in render_item(settings, number)

@@ -6,6 +6,7 @@ import numpy as np
 
 from repose.data.layouts import DeepFashion
 from repose.data.mannequins.body import Shape
+from repose.data.mannequins.exact import normal, uniform
 from repose.data.mannequins.figure import Figure, posed
 from repose.data.mannequins.garments import dressed
 from repose.data.mannequins.people import person, standing
@@ -83,7 +84,7 @@ def _photo(figure: Figure, place: Studio, view: str, path: str, rng: np.random.G
     camera = _framing(view, figure.shape, rng)
     picture = render(figure, posed(figure, pose), camera, STUDIO_LIGHT)
     planes = np.full((3, SIZE, SIZE), place.bars, np.float32)
-    lamp = replace(place, level=min(place.level * rng.uniform(0.97, 1.03), 254.0))
+    lamp = replace(place, level=min(place.level * uniform(rng, 0.97, 1.03), 254.0))
     planes[..., BAR : BAR + CONTENT] = in_studio(picture, camera, lamp)
     return _named(path, to_pixels(planes), yaw, picture)
 
@@ -97,9 +98,9 @@ def _named(path: str, pixels: np.ndarray, yaw: float, picture: Rendering) -> Man
 def _yaw(view: str, rng: np.random.Generator) -> float:
     side = float(rng.choice((-1, 1)))
     draws = {
-        "1_front": rng.normal(0, 13), "2_side": side * rng.uniform(52, 98), "3_back": 180 + rng.normal(0, 17),
-        "4_full": rng.normal(0, 20),
-        "7_additional": side * (rng.uniform(15, 100) if rng.random() < 0.75 else rng.uniform(100, 150)),
+        "1_front": normal(rng, 0, 13), "2_side": side * uniform(rng, 52, 98), "3_back": 180 + normal(rng, 0, 17),
+        "4_full": normal(rng, 0, 20),
+        "7_additional": side * (uniform(rng, 15, 100) if rng.random() < 0.75 else uniform(rng, 100, 150)),
     }  # fmt: skip
     return float(draws[view])
 
@@ -110,9 +111,9 @@ def _framing(view: str, shape: Shape, rng: np.random.Generator) -> Camera:
     mean, spread = means.get(view, ((228, 12), (360, 40), (470, 35))[int(rng.integers(3))])
     if rng.random() < 0.1:  # a whole body in any view
         mean, spread = 228, 12
-    scale = float(np.clip(rng.normal(mean, spread), 205, 540)) * shape.height**0.5
-    nose = 0.088 * scale + rng.uniform(0, 9)
+    scale = float(np.clip(normal(rng, mean, spread), 205, 540)) * float(np.sqrt(shape.height))
+    nose = 0.088 * scale + uniform(rng, 0, 9)
     if rng.random() < (0.35 if scale > 440 else 0.04) and scale > 280:  # the head is cut off
-        nose -= rng.uniform(8, 70)
-    x = (CONTENT - 1) / 2 + rng.normal(0, 6)
-    return Camera(SIZE, CONTENT, scale, x, nose, level=0.918, distance=4.0, pitch=rng.uniform(-1, 3))
+        nose -= uniform(rng, 8, 70)
+    x = (CONTENT - 1) / 2 + normal(rng, 0, 6)
+    return Camera(SIZE, CONTENT, scale, x, nose, level=0.918, distance=4.0, pitch=uniform(rng, -1, 3))

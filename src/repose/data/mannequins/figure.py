@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repose.data.mannequins.body import BONES, Pose, Shape, bone_frames, joints
+from repose.data.mannequins.exact import arctan2, norm
 from repose.data.mannequins.surfaces import Grid
 
 ATLAS_WIDTH = 512  # texels
@@ -63,7 +64,7 @@ def assemble(
         bones=bones,
         shares=shares,
         beside=np.concatenate([_beside(g, i) for g, i in zip(grids, index, strict=True)], 1),
-        texel=np.concatenate([_texels(g, places[g.texture]) for g in grids]).astype(np.float32).T.copy(),
+        texel=np.concatenate([_texels(g, places[g.texture]) for g in grids], 1),
         triangles=corners.T.astype(np.int32),
         two_sided=np.concatenate([_two_sided(g) for g in grids]),
         torso=np.concatenate(torso),
@@ -87,7 +88,7 @@ def posed(figure: Figure, pose: Pose) -> Posed:
     points = np.stack([motion[k] * x + motion[k + 1] * y + motion[k + 2] * z + motion[k + 3] for k in (0, 4, 8)])
     above, below, left, right = (points[:, beside] for beside in figure.beside)
     normals = _cross(below - above, right - left)
-    normals /= np.sqrt(normals[0] ** 2 + normals[1] ** 2 + normals[2] ** 2) + np.float32(1e-12)
+    normals /= norm(normals.T) + np.float32(1e-12)
     return Posed(points, normals, joints(figure.shape, frames))
 
 
@@ -95,7 +96,7 @@ def _strongest(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of weights (n, 16), the bones that move each point most and their shares: (3, n) each."""
     bones = np.argsort(-weights, axis=1, kind="stable")[:, :_BONES_PER_POINT]
     shares = np.take_along_axis(weights, bones, 1)
-    return np.ascontiguousarray(bones.T), (shares / shares.sum(1, keepdims=True)).T.astype(np.float32, order="C")
+    return np.ascontiguousarray(bones.T), (shares.T / sum(shares.T)).astype(np.float32, order="C")
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -130,7 +131,7 @@ def _torso_cells(grids: Sequence[Grid], corners: np.ndarray) -> tuple[np.ndarray
         before += grid.torso * CELLS_DOWN * CELLS_AROUND
     cell = np.repeat(np.concatenate(cells).astype(np.int16), 2)
     sides = np.diff(corners, axis=1)
-    areas = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
+    areas = norm(np.cross(sides[:, 0], sides[:, 1])) / 2
     return cell, np.bincount(cell, areas, minlength=before)
 
 
@@ -139,7 +140,7 @@ def _cells(grid: Grid) -> np.ndarray:
     x, y, z = np.moveaxis(_middles(grid), -1, 0)
     top, bottom = grid.points[..., 1].max(), grid.points[..., 1].min()
     down = np.minimum((top - y) / (top - bottom) * CELLS_DOWN, CELLS_DOWN - 1).astype(np.int16)
-    around = np.minimum((np.arctan2(x, z) / (2 * np.pi) + 0.5) * CELLS_AROUND, CELLS_AROUND - 1).astype(np.int16)
+    around = np.minimum((arctan2(x, z) / (2 * np.pi) + 0.5) * CELLS_AROUND, CELLS_AROUND - 1).astype(np.int16)
     return (down * CELLS_AROUND + around).ravel()
 
 
@@ -153,7 +154,7 @@ def _beside(grid: Grid, index: np.ndarray) -> np.ndarray:
     rows, columns = index.shape
     row, column = np.arange(rows), np.arange(columns)
     left, right = np.maximum(column - 1, 0), np.minimum(column + 1, columns - 1)
-    if np.allclose(grid.points[:, 0], grid.points[:, -1]):
+    if np.abs(grid.points[:, 0] - grid.points[:, -1]).max() < 1e-6:
         left, right = (column - 1) % (columns - 1), (column + 1) % (columns - 1)
     above, below = index[np.maximum(row - 1, 0)], index[np.minimum(row + 1, rows - 1)]
     return np.stack([above, below, index[:, left], index[:, right]]).reshape(4, -1)
@@ -162,9 +163,9 @@ def _beside(grid: Grid, index: np.ndarray) -> np.ndarray:
 def _texels(grid: Grid, place: tuple[int, int, int, int]) -> np.ndarray:
     """Where each point lies in the atlas; just inside its borders, so that nothing bleeds in."""
     x, y, width, height = place
-    across = x + 0.01 + np.linspace(0, 1, grid.points.shape[1])[:: -1 if grid.mirrored else 1] * (width - 0.02)
-    down = y + 0.01 + np.linspace(0, 1, grid.points.shape[0]) * (height - 0.02)
-    return np.stack(np.broadcast_arrays(across, down[:, None]), -1).reshape(-1, 2)
+    across = np.linspace(x + 0.01, x + width - 0.01, grid.points.shape[1])[:: -1 if grid.mirrored else 1]
+    down = np.linspace(y + 0.01, y + height - 0.01, grid.points.shape[0])
+    return np.stack([np.tile(across, len(down)), np.repeat(down, len(across))]).astype(np.float32)
 
 
 def _pack(textures: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, tuple[int, int, int, int]]]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from repose.data.mannequins.body import Shape
-from repose.data.mannequins.canvas import Canvas, darker, smoothstep
+from repose.data.mannequins.canvas import Canvas, darker, line, smoothstep
+from repose.data.mannequins.exact import cos, interp, sin
 from repose.data.mannequins.figure import Figure, assemble
 from repose.data.mannequins.head import Look, hair_grids, head_grids, paint_face, paint_hair
 from repose.data.mannequins.paint import (
@@ -147,7 +148,7 @@ def _trousers(shape: Shape, sign: float, lower: Lower, detail: float) -> Grid:
     y = np.linspace(LEG_TOP, lower.hem, fine(round(52 * (0.54 - lower.hem)), detail))
     room = 0.003 + (lower.room - 0.003) * smoothstep(0.50, max(lower.hem, 0.25), y)
     if lower.hem < 0.1:
-        room = room + 0.002 * np.sin(y * 160) * smoothstep(0.16, 0.06, y)  # folds at the ankle
+        room = room + 0.002 * sin(y * 160) * smoothstep(0.16, 0.06, y)  # folds at the ankle
     leg = leg_grid(shape, sign, y, room, fine(20, detail), "lower")
     return replace(leg, inside=3, mirrored=sign < 0)
 
@@ -159,7 +160,7 @@ def _skirt(shape: Shape, lower: Lower, detail: float) -> Grid:
         Torso(shape, Fit(0.009, 1.0, lower.waist - 0.005, lower.room, 0.55, over=0.004)), azimuth, y, "lower"
     )
     depth = 0.08 if lower.pleats else 0.33 * lower.room
-    fold = depth * (lower.waist - y)[:, None] * np.sin((lower.pleats or 8) * azimuth + 0.5)
+    fold = depth * (lower.waist - y)[:, None] * sin((lower.pleats or 8) * azimuth + 0.5)
     return replace(grid, points=push(grid.points, azimuth, fold), inside=len(y) // 3)
 
 
@@ -189,9 +190,9 @@ def _body(shape: Shape, upper: Upper, texture: str, detail: float) -> Grid:
     y = upper_rows(upper, rows).astype(float)
     azimuth = upper_azimuths(upper, y, fine(44, detail) + 1)
     grid = torso_grid(Torso(shape, upper.fit), azimuth, y[:, 0], texture)
-    wave = np.sin(7 * azimuth + 2 + 20 * y) + 0.7 * np.sin(12 * azimuth - 14 * y)
-    waist = np.sin(75 * y + 2 * np.sin(3 * azimuth)) * np.exp(-(((y - 0.635) / 0.045) ** 2))
-    swing = 0.22 * upper.fit.flare * np.maximum(upper.fit.flare_from - y, 0) * np.sin(9 * azimuth + 1)
+    wave = sin(7 * azimuth + 2 + 20 * y) + 0.7 * sin(12 * azimuth - 14 * y)
+    waist = sin(75 * y + 2 * sin(3 * azimuth)) * line(y - 0.635, 0.045)
+    swing = 0.22 * upper.fit.flare * np.maximum(upper.fit.flare_from - y, 0) * sin(9 * azimuth + 1)
     fold = upper.folds * (smoothstep(0.70, 0.52, y) * wave + 0.5 * waist) + swing
     inside = ALL_ROWS if upper.gap else (rows // 3 if upper.hem < 0.45 else 0)
     return replace(grid, points=push(grid.points, azimuth, fold), inside=inside, torso=True)
@@ -203,7 +204,7 @@ def _sleeve(shape: Shape, sign: float, upper: Upper, texture: str, detail: float
     room = snug + (upper.sleeve_room - snug) * smoothstep(0.0, -min(upper.sleeve, 0.1), y)
     if upper.sleeve > 0.28:
         room = room * (1 - 0.35 * smoothstep(-upper.sleeve + 0.02, -upper.sleeve, y))  # the cuff
-        room = room + 0.0022 * np.sin(y * 190) * smoothstep(-0.10, -0.15, y) * smoothstep(-0.24, -0.18, y)  # the elbow
+        room = room + 0.0022 * sin(y * 190) * smoothstep(-0.10, -0.15, y) * smoothstep(-0.24, -0.18, y)  # the elbow
     return replace(arm_grid(shape, sign, y, room, fine(16, detail), texture), inside=3)
 
 
@@ -211,10 +212,10 @@ def _hood(shape: Shape, texture: str) -> Grid:
     """A hood that lies on the back."""
     size = 1.0 if shape.woman else 1.12
     a = np.radians(np.linspace(48, 312, 15))
-    back = -np.cos(a)
+    back = -cos(a)
     low = np.maximum(back, 0)
-    path = np.stack([0.056 * size * np.sin(a), 0.843 - 0.010 * low, -0.016 - 0.050 * size * back - 0.010 * low], -1)
-    thick = np.interp(back, (-0.7, 0.2, 1), (0.007, 0.015, 0.022))
+    path = np.stack([0.056 * size * sin(a), 0.843 - 0.010 * low, -0.016 - 0.050 * size * back - 0.010 * low], -1)
+    thick = interp(back, (-0.7, 0.2, 1), (0.007, 0.015, 0.022))
     points = sweep(path, 0.85 * thick, 1.25 * thick, 10, (0, 1, 0))
     return Grid(points, bones_only(points.shape[:2], "chest"), texture, ALL_ROWS)
 
@@ -224,11 +225,11 @@ def _collar(shape: Shape, upper: Upper, texture: str) -> Grid:
     size, stands = (1.0 if shape.woman else 1.12), upper.collar == "stand"
     gap = np.radians(30 if upper.gap else 14)
     a, t = np.linspace(gap, 2 * np.pi - gap, 25), np.linspace(0, 1, 4)[:, None]
-    point = 0.0 if stands else np.exp(-(((np.minimum(a, 2 * np.pi - a) - gap) / 0.5) ** 2))
-    high = (0.868 if stands else 0.864) - 0.008 * np.cos(a)
+    point = 0.0 if stands else line(np.minimum(a, 2 * np.pi - a) - gap, 0.5)
+    high = (0.868 if stands else 0.864) - 0.008 * cos(a)
     radius = size * (0.0335 + (0.010 if stands else 0.018) * t + 0.010 * t * point)
     y = high + t * (0.836 - 0.020 * point - high)
-    points = np.stack([radius * np.sin(a), y, -0.013 + 1.02 * radius * np.cos(a)], -1)
+    points = np.stack([radius * sin(a), y, -0.013 + 1.02 * radius * cos(a)], -1)
     return Grid(points, bones_only(points.shape[:2], "chest", "chest", "neck"), texture, ALL_ROWS)
 
 
@@ -239,7 +240,7 @@ def _accessories(shape: Shape, outfit: Outfit) -> Parts:
     grids: list[Grid] = []
     textures: dict[str, Canvas] = {}
     if outfit.bag is not None:
-        points = ball((0, 0.722, -0.098), (0.066, 0.092, 0.042), 13, 20, edge=0.45)
+        points = ball((0, 0.722, -0.098), (0.066, 0.092, 0.042), 13, 20, edge=7)
         grids.append(Grid(points, bones_only(points.shape[:2], "chest"), "bag"))
         grids += [_strap(shape, sign, outfit.outer or outfit.upper) for sign in _SIDES]
         textures |= {"bag": paint_bag(outfit.bag), "strap": paint_plain(darker(outfit.bag, 0.8))}
@@ -251,8 +252,8 @@ def _accessories(shape: Shape, outfit: Outfit) -> Parts:
 
 def _strap(shape: Shape, sign: float, upper: Upper) -> Grid:
     """A strap of the bag, over the shoulder and under the arm."""
-    azimuth = np.radians(np.interp(np.linspace(0, 1, 12), (0, 0.35, 0.7, 1), (95, 42, 48, 88)))
-    y = np.interp(np.linspace(0, 1, 12), (0, 0.35, 0.7, 1), (0.836, 0.805, 0.72, 0.665))
+    azimuth = np.radians(interp(np.linspace(0, 1, 12), (0, 0.35, 0.7, 1), (95, 42, 48, 88)))
+    y = interp(np.linspace(0, 1, 12), (0, 0.35, 0.7, 1), (0.836, 0.805, 0.72, 0.665))
     path = Torso(shape, upper.fit).points(sign * azimuth, y) + np.array((0, 0.002, 0.003))
     points = sweep(path, np.full(12, 0.010), np.full(12, 0.004), 8, (sign * 0.3, 0.2, 1))
     return Grid(points, bones_only(points.shape[:2], "chest"), "strap")
@@ -260,7 +261,7 @@ def _strap(shape: Shape, sign: float, upper: Upper) -> Grid:
 
 def _scarf(shape: Shape) -> Grid:
     a, size = np.radians(np.linspace(180, -180, 25)), 1.0 if shape.woman else 1.12
-    path = np.stack([0.043 * size * np.sin(a), 0.848 - 0.010 * np.cos(a), -0.013 + 0.044 * size * np.cos(a)], -1)
+    path = np.stack([0.043 * size * sin(a), 0.848 - 0.010 * cos(a), -0.013 + 0.044 * size * cos(a)], -1)
     points = sweep(path, np.full(25, 0.017), np.full(25, 0.020), 12, (0, 1, 0))
     points[-1] = points[0]
     return Grid(points, bones_only(points.shape[:2], "chest"), "scarf")

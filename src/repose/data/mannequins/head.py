@@ -7,6 +7,7 @@ import numpy as np
 
 from repose.data.mannequins.body import BONE, BONES
 from repose.data.mannequins.canvas import Canvas, Colour, along, darker, line, smoothstep
+from repose.data.mannequins.exact import cos, decay, hypot, interp, noise, power, sin
 from repose.data.mannequins.surfaces import ALL_ROWS, Grid, around, ball, bones_only, sweep
 
 HairStyle = Literal["crop", "quiff", "buzz", "bob", "long", "long_front", "ponytail", "bun", "afro", "beanie"]
@@ -42,14 +43,14 @@ _MIDDLE = -0.006  # z of the axis of the head
 
 def head_rows(rows: int) -> np.ndarray:
     """Heights of rows from the crown to under the chin: (rows,)."""
-    return np.asarray(np.interp(np.linspace(0, 1, rows), np.linspace(0, 1, len(_ROWS)), _ROWS))
+    return interp(np.linspace(0, 1, rows), np.linspace(0, 1, len(_ROWS)), _ROWS)
 
 
 def head_section(azimuth: np.ndarray, y: np.ndarray, out: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The bare head's x and z without its features at azimuths and heights, `out` heights away from it."""
-    wide, front, back = (np.interp(y, _HEAD[::-1, 0], column[::-1]) for column in _HEAD.T[1:])
-    side, ahead = np.sin(azimuth), np.cos(azimuth)
-    x = (wide + out) * np.sign(side) * np.abs(side) ** 0.95
+    wide, front, back = (interp(y, _HEAD[::-1, 0], column[::-1]) for column in _HEAD.T[1:])
+    side, ahead = sin(azimuth), cos(azimuth)
+    x = (wide + out) * power(side, 15)
     return x, _MIDDLE + ahead * (np.where(ahead > 0, front - _MIDDLE, _MIDDLE - back) + out)
 
 
@@ -57,7 +58,7 @@ def head_grids(rows: int, columns: int) -> list[Grid]:
     """The head with its nose, and both ears."""
     y, azimuth = head_rows(rows)[:, None], around(columns, _DENSE_FRONT)
     x, z = head_section(azimuth, y)
-    points = np.stack(np.broadcast_arrays(x, y, z + _features(x, y) * (np.cos(azimuth) > 0.2)), -1)
+    points = np.stack(np.broadcast_arrays(x, y, z + _features(x, y) * (cos(azimuth) > 0.2)), -1)
     ears = [ball((sign * 0.0445, 0.926, -0.004), (0.0045, 0.0155, 0.0095), 7, 8) for sign in (-1, 1)]
     parts = ((points, "face"), *((ear, "skin") for ear in ears))
     return [Grid(p, bones_only(p.shape[:2], "head"), texture) for p, texture in parts]
@@ -67,11 +68,11 @@ def _features(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Nose, eye sockets, lips, chin and cheeks: what they add to the depth of the face."""
 
     def bump(cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
-        return np.asarray(np.exp(-(((np.abs(x) - cx) / rx) ** 2) - ((y - cy) / ry) ** 2))
+        return decay(np.square((np.abs(x) - cx) / rx) + np.square((y - cy) / ry))
 
     length = np.clip((0.944 - y) / 0.031, 0, 1)
-    bridge = (0.003 + 0.0155 * length**1.2) * smoothstep(0.947, 0.935, y) * smoothstep(0.9055, 0.9125, y)
-    nose = bridge * np.exp(-((x / (0.0045 + 0.0035 * length)) ** 2))
+    bridge = (0.003 + 0.0155 * power(length, 19)) * smoothstep(0.947, 0.935, y) * smoothstep(0.9055, 0.9125, y)
+    nose = bridge * decay(np.square(x / (0.0045 + 0.0035 * length)))
     face = 0.0028 * bump(0, 0.8965, 0.011, 0.006) + 0.0030 * bump(0, 0.8765, 0.011, 0.006)
     return np.asarray(
         nose + face + 0.0022 * bump(0.026, 0.918, 0.011, 0.011) - 0.0045 * bump(0.0175, 0.937, 0.009, 0.007)
@@ -85,7 +86,7 @@ def paint_face(look: Look, woman: bool, rows: int, columns: int) -> Canvas:
     """The texture of the head: face in front, hair above the hairline."""
     y, azimuth = head_rows(rows).astype(np.float32)[:, None], around(columns - 1, _DENSE_FRONT).astype(np.float32)
     canvas = Canvas(rows, columns, look.skin)
-    ahead = np.flatnonzero(np.cos(azimuth) > 0)
+    ahead = np.flatnonzero(cos(azimuth) > 0)
     front, low = slice(int(ahead[0]), int(ahead[-1]) + 1), slice(int(np.argmax(y < 0.962)), rows)
     x = head_section(azimuth[front], y[low])[0].astype(np.float32)
     _paint_features(_Face(canvas.window(low, front), np.abs(x), y[low]), look, woman)
@@ -101,7 +102,7 @@ class _Face:
 
     def spot(self, cx: float, cy: float, rx: float, ry: float, soft: float = 0.3) -> np.ndarray:
         """1 within an ellipse, 0 outside."""
-        r = np.hypot((self.ax - cx) * (1 / rx), (self.y - cy) * (1 / ry))
+        r = hypot((self.ax - cx) * (1 / rx), (self.y - cy) * (1 / ry))
         return smoothstep(1 + soft, 1 - soft, r)
 
 
@@ -131,7 +132,7 @@ def _paint_beard(face: _Face, look: Look) -> None:
 
 def _paint_eyes(face: _Face, look: Look, woman: bool) -> None:
     ax, y, lay, spot = face.ax, face.y, face.canvas.lay, face.spot
-    brow = 0.9485 - 5.0 * (ax - 0.0165) ** 2 - 0.03 * (ax - 0.0165)
+    brow = 0.9485 - 5.0 * np.square(ax - 0.0165) - 0.03 * (ax - 0.0165)
     lay(darker(look.hair, 0.6), 0.8 * smoothstep(0.0030, 0.0012, np.abs(y - brow)) * ((ax > 0.0075) & (ax < 0.0285)))
     lay(darker(look.skin, 0.66), 0.35 * spot(0.0175, 0.9385, 0.0125, 0.0062, 0.6))  # the socket's shade
     eye = spot(0.0175, 0.9365, 0.0094, 0.0043, 0.18)
@@ -139,7 +140,7 @@ def _paint_eyes(face: _Face, look: Look, woman: bool) -> None:
     lay((white[0], white[1], white[2]), eye)
     lay(look.eyes, eye * spot(0.0175, 0.9368, 0.0044, 0.0044, 0.2))
     lay((15, 12, 12), eye * spot(0.0175, 0.9368, 0.0021, 0.0021))
-    lash = 0.9365 + 0.0043 * np.sqrt(np.clip(1 - ((ax - 0.0175) * (1 / 0.0102)) ** 2, 0, 1))
+    lash = 0.9365 + 0.0043 * np.sqrt(np.clip(1 - np.square((ax - 0.0175) * (1 / 0.0102)), 0, 1))
     share = (0.9 if woman else 0.65) * smoothstep(0.0019, 0.0006, np.abs(y - lash))
     lay((28, 20, 18), share * (np.abs(ax - 0.0175) < 0.0102))
 
@@ -148,7 +149,7 @@ def _hairline(look: Look, azimuth: np.ndarray) -> np.ndarray:
     """The height above which the head is covered with hair."""
     high = 0.9775 if look.style in ("buzz", "quiff", "crop") else 0.974
     heights = (high, high - 0.002, 0.962, 0.928, 0.905, 0.888)
-    return np.asarray(np.interp(np.degrees(np.abs(azimuth)), (0, 31, 52, 80, 110, 180), heights), np.float32)
+    return interp(np.degrees(np.abs(azimuth)), (0, 31, 52, 80, 110, 180), heights).astype(np.float32)
 
 
 # ---- the hair
@@ -198,7 +199,7 @@ def _shell(look: Look, style: _Style, rows: int, columns: int) -> Grid:
     """From the crown to the hair's edge, column by column."""
     azimuth, t = around(columns), np.linspace(0, 1, rows)[:, None]
     y = _shell_rows(_lower_edge(look, style, azimuth), t)
-    ripple = 0.0016 * np.sin(9 * azimuth + 3 * np.sin(y * 90)) * smoothstep(1.0, 0.96, y) * (look.style != "beanie")
+    ripple = 0.0016 * sin(9 * azimuth + 3 * sin(y * 90)) * smoothstep(1.0, 0.96, y) * (look.style != "beanie")
     thick = _thickness(look, style, azimuth, y)
     if style.soft_edge:
         thick = thick * (0.25 + 0.75 * np.minimum(1, (1 - t) * rows / 2.5))
@@ -216,11 +217,11 @@ def _lower_edge(look: Look, style: _Style, azimuth: np.ndarray) -> np.ndarray:
     heights = (front, front - 0.002, temple, ear, behind, nape, nape)
     if look.style in ("long", "long_front"):
         heights = (front, front - 0.003, temple, ear, look.length + 0.06, look.length + 0.008, look.length)
-    edge = np.asarray(np.interp(np.degrees(np.abs(azimuth)), _EDGE_AT, heights))
+    edge = interp(np.degrees(np.abs(azimuth)), _EDGE_AT, heights)
     if look.style in ("beanie", "afro"):
         return edge
     x, _ = head_section(azimuth, np.full_like(azimuth, 0.96))
-    return np.asarray(edge + 0.007 * line(x - look.parting, 0.012) * (np.cos(azimuth) > 0.5))
+    return np.asarray(edge + 0.007 * line(x - look.parting, 0.012) * (cos(azimuth) > 0.5))
 
 
 def _shell_rows(edge: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -228,17 +229,17 @@ def _shell_rows(edge: np.ndarray, t: np.ndarray) -> np.ndarray:
     crown, on_head = 0.9995, np.maximum(edge, _NAPE)
     share = np.where(edge < _NAPE - 0.005, 0.62, 1.0)  # of the rows that lie on the head
     turn = np.minimum(t / share, 1) * np.pi / 2
-    around_head = crown - (crown - on_head) * (1 - np.cos(turn)) ** 0.9
+    around_head = crown - (crown - on_head) * power(1 - cos(turn), 14)
     hanging = on_head + (edge - on_head) * (t - share) / np.maximum(1 - share, 1e-9)
     return np.asarray(np.where(t <= share, around_head, hanging))
 
 
 def _thickness(look: Look, style: _Style, azimuth: np.ndarray, y: np.ndarray) -> np.ndarray:
-    behind = np.maximum(-np.cos(azimuth), 0)
+    behind = np.maximum(-cos(azimuth), 0)
     level = style.side + (style.back - style.side) * behind
     thick = np.asarray(level + (style.crown - level) * smoothstep(0.955, 1.0, y))
     if look.style == "quiff":
-        thick = thick + 0.016 * np.exp(-((azimuth / 0.8) ** 2)) * smoothstep(0.962, 0.985, y)
+        thick = thick + 0.016 * line(azimuth, 0.8) * smoothstep(0.962, 0.985, y)
     if look.style == "afro":
         thick = thick * smoothstep(0.865, 0.945, y)
     return thick
@@ -246,9 +247,9 @@ def _thickness(look: Look, style: _Style, azimuth: np.ndarray, y: np.ndarray) ->
 
 def _falling(x: np.ndarray, z: np.ndarray, y: np.ndarray, azimuth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Below the ears hair falls over the shoulders, close to the neck and the back."""
-    down, behind = smoothstep(_NAPE, 0.80, y), np.maximum(-np.cos(azimuth), 0)
+    down, behind = smoothstep(_NAPE, 0.80, y), np.maximum(-cos(azimuth), 0)
     heights = (0.70, 0.75, 0.79, 0.82, 0.845, 0.87, 0.905)
-    back = np.interp(y, heights, (-0.072, -0.075, -0.073, -0.066, -0.058, -0.056, -0.060))
+    back = interp(y, heights, (-0.072, -0.075, -0.073, -0.066, -0.058, -0.056, -0.060))
     x = x * (1 + 0.35 * down * np.minimum(1, behind * 2))
     return x, z + (back + 0.02 * (1 - behind) - z) * down * smoothstep(-0.2, 0.35, behind)
 
@@ -264,11 +265,11 @@ def _hanging_weights(y: np.ndarray) -> np.ndarray:
 def _strand(look: Look, sign: float) -> Grid:
     """Hair that falls to the front over a shoulder."""
     y = np.linspace(0.955, max(look.length, 0.70), 14)
-    x = np.interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.70), (0.036, 0.0465, 0.050, 0.053, 0.054, 0.049))
+    x = interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.70), (0.036, 0.0465, 0.050, 0.053, 0.054, 0.049))
     depths = (0.014, 0.010, 0.008, 0.026, 0.048, 0.064, 0.070)
-    z = np.interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.74, -0.70), depths)
-    size = np.interp(np.linspace(0, 1, 14), (0, 0.2, 0.7, 0.95, 1), (0.007, 0.014, 0.016, 0.010, 0.002))
-    path = np.stack([sign * (x + 0.003 * np.sin(y * 70)), y, z], -1)
+    z = interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.74, -0.70), depths)
+    size = interp(np.linspace(0, 1, 14), (0, 0.2, 0.7, 0.95, 1), (0.007, 0.014, 0.016, 0.010, 0.002))
+    path = np.stack([sign * (x + 0.003 * sin(y * 70)), y, z], -1)
     points = sweep(path, size * 1.1, size * 0.8, 10, (0, 0, 1))
     return Grid(points, _hanging_weights(points[..., 1]), "hair")
 
@@ -276,10 +277,10 @@ def _strand(look: Look, sign: float) -> Grid:
 def _tail(look: Look) -> Grid:
     """A ponytail."""
     t = np.linspace(0, 1, 12)
-    y = np.interp(t, (0, 0.12, 0.3, 1), (0.952, 0.962, 0.945, max(look.length, 0.76)))
-    z = np.interp(t, (0, 0.12, 0.3, 1), (-0.064, -0.082, -0.100, -0.092))
-    size = np.interp(t, (0, 0.08, 0.3, 0.75, 0.95, 1), (0.008, 0.009, 0.018, 0.016, 0.007, 0.001))
-    points = sweep(np.stack([0.004 * np.sin(6 * t), y, z], -1), size, size * 0.8, 10, (0, 0.3, -1))
+    y = interp(t, (0, 0.12, 0.3, 1), (0.952, 0.962, 0.945, max(look.length, 0.76)))
+    z = interp(t, (0, 0.12, 0.3, 1), (-0.064, -0.082, -0.100, -0.092))
+    size = interp(t, (0, 0.08, 0.3, 0.75, 0.95, 1), (0.008, 0.009, 0.018, 0.016, 0.007, 0.001))
+    points = sweep(np.stack([0.004 * sin(6 * t), y, z], -1), size, size * 0.8, 10, (0, 0.3, -1))
     return Grid(points, _hanging_weights(points[..., 1]), "hair")
 
 
@@ -288,10 +289,11 @@ def paint_hair(look: Look, rows: int, columns: int, rng: np.random.Generator) ->
     u, v = along(0, 1, columns), along(0, 1, rows)[:, None]
     if look.style == "beanie":
         canvas = Canvas(rows, columns, look.cap)
-        canvas.shade(0.92 + 0.08 * np.sin(96 * np.pi * u) - 0.10 * (v > 0.82))
+        canvas.shade(0.92 + 0.08 * sin(96 * np.pi * u) - 0.10 * (v > 0.82))
         return canvas
-    tone = np.convolve(rng.standard_normal(columns + 2), (0.3, 0.4, 0.3), "valid").astype(np.float32)
-    wavy = (np.arange(columns) + (3 * np.sin(5 * v)).astype(int)) % columns
+    strands = noise(rng, (columns + 2,), np.float32)
+    tone = 0.4 * strands[1:-1] + 0.3 * (strands[:-2] + strands[2:])
+    wavy = (np.arange(columns) + (3 * sin(5 * v)).astype(int)) % columns
     canvas = Canvas(rows, columns, look.hair)
     canvas.planes += 6
     canvas.shade(0.93 + 0.13 * tone[wavy] + 0.16 * line(v - 0.30, 0.09) + 0.10 * smoothstep(0.6, 1.0, v))

@@ -8,6 +8,7 @@ import numpy as np
 
 from repose.data.mannequins.body import Shape
 from repose.data.mannequins.canvas import Canvas, Colour, along, darker, line, smoothstep
+from repose.data.mannequins.exact import cos, hypot, interp, noise, sin
 from repose.data.mannequins.patterns import printed, weave
 from repose.data.mannequins.surfaces import NECK_TOP, Torso
 from repose.data.mannequins.wardrobe import Lower, Shoes, Upper
@@ -20,9 +21,7 @@ CORE_END = 0.442
 
 def upper_rows(upper: Upper, rows: int) -> np.ndarray:
     """Heights of rows from the neck to the hem, denser over the shoulders: (rows, 1)."""
-    return np.interp(np.linspace(0, 1, rows), (0, 0.28, 1), (NECK_TOP, _SHOULDER, upper.hem)).astype(np.float32)[
-        :, None
-    ]
+    return interp(np.linspace(0, 1, rows), (0, 0.28, 1), (NECK_TOP, _SHOULDER, upper.hem)).astype(np.float32)[:, None]
 
 
 def upper_azimuths(upper: Upper, y: np.ndarray, columns: int) -> np.ndarray:
@@ -30,13 +29,13 @@ def upper_azimuths(upper: Upper, y: np.ndarray, columns: int) -> np.ndarray:
     if upper.gap == 0:
         return along(-np.pi, np.pi, columns)[None]
     gaps = (1.15 * upper.gap, upper.gap, 1.2 * upper.gap, 62)
-    edge = np.radians(np.interp(y, (upper.hem, 0.70, 0.79, 0.845), gaps)).astype(np.float32)
+    edge = np.radians(interp(y, (upper.hem, 0.70, 0.79, 0.845), gaps)).astype(np.float32)
     return np.asarray(edge + along(0, 1, columns) * (2 * np.pi - 2 * edge))
 
 
 def sleeve_rows(length: float, rows: int) -> np.ndarray:
     """Heights of rows from the top of the shoulder, against its joint, to the end of a sleeve or arm: (rows,)."""
-    return np.interp(np.linspace(0, 1, rows), (0, 0.24, 1), (0.019, -0.02, -length)).astype(np.float32)
+    return interp(np.linspace(0, 1, rows), (0, 0.24, 1), (0.019, -0.02, -length)).astype(np.float32)
 
 
 # ---- the torso
@@ -47,7 +46,7 @@ def paint_upper(shape: Shape, skin: Colour, upper: Upper, rows: int, columns: in
     y = upper_rows(upper, rows)
     azimuth = upper_azimuths(upper, y, columns)
     turn = (azimuth / (2 * np.pi) + 0.5) % 1 - 0.5 if upper.gap else azimuth / (2 * np.pi)
-    x, front = Torso(shape, upper.fit).across(azimuth, y), np.cos(azimuth) > 0
+    x, front = Torso(shape, upper.fit).across(azimuth, y), cos(azimuth) > 0
     canvas = Canvas(rows, columns, upper.front.ground)
     weave(canvas, upper.front, turn, y, GIRTH)
     if upper.back != upper.front:
@@ -70,7 +69,7 @@ def _fasten(canvas: Canvas, upper: Upper, x: np.ndarray, y: np.ndarray, front: n
         canvas.shade(1 - 0.55 * line(x, 0.003) * front)
     if upper.closing == "buttons":
         canvas.shade(1 - 0.25 * ((np.abs(np.abs(x) - 0.0075) < 0.0012) & front))
-        button = np.hypot(x, (y / 0.034 - np.rint(y / 0.034)) * 0.034) < 0.0042
+        button = hypot(x, (y / 0.034 - np.rint(y / 0.034)) * 0.034) < 0.0042
         dark = float(np.mean(upper.front.ground)) < 130
         canvas.lay((235, 232, 225) if dark else (60, 55, 50), button & front)
     if upper.pocket:
@@ -83,7 +82,7 @@ def _finish(canvas: Canvas, upper: Upper, y: np.ndarray, azimuth: np.ndarray) ->
     canvas.shade(1 - 0.22 * smoothstep(0.0022, 0.0008, np.abs(y - upper.hem - 0.009)))
     if upper.trim is not None:
         canvas.lay(upper.trim, y < upper.hem + 0.016)
-        canvas.shade(1 - 0.06 * (y < upper.hem + 0.016) * (np.sin(azimuth * 90) > 0))  # ribs
+        canvas.shade(1 - 0.06 * (y < upper.hem + 0.016) * (sin(azimuth * 90) > 0))  # ribs
     if upper.waist is not None:
         canvas.lay(upper.waist, np.abs(y - 0.637) < 0.010)
 
@@ -120,18 +119,18 @@ def _armhole(neckline: str, ax: np.ndarray, y: np.ndarray, front: np.ndarray) ->
     armpit = 0.757
     up = np.clip((y - armpit) / 0.06, 0, 1)
     strap = np.where(front | (neckline == "tank"), 0.071, 0.048)
-    return np.asarray((y > armpit) & (ax > strap + 0.030 * (1 - up) ** 2))
+    return np.asarray((y > armpit) & (ax > strap + 0.030 * np.square(1 - up)))
 
 
 def crease(canvas: Canvas, y: np.ndarray, girth: float, rng: np.random.Generator) -> None:
     """Light and shade of small folds; y (rows, 1)."""
-    phase, few = rng.uniform(0, 2 * np.pi, 3), max(1, round(girth / 0.13))
+    phase, few = 2 * np.pi * rng.random(3), max(1, round(girth / 0.13))
     u = along(0, 2 * np.pi, canvas.planes.shape[2])
-    bend, slow = 2 * np.sin(few * u + phase[0]), 2 * few * u + phase[1]
+    bend, slow = 2 * sin(few * u + phase[0]), 2 * few * u + phase[1]
     # sin(slow + 30 y) sin(48 y + bend), each sine of a sum written as products of a row and a column
-    first = np.sin(slow) * np.cos(30 * y) + np.cos(slow) * np.sin(30 * y)
-    second = np.cos(bend) * np.sin(48 * y + phase[2]) + np.sin(bend) * np.cos(48 * y + phase[2])
-    third = np.sin(3 * few * u) * np.cos(40 * y) - np.cos(3 * few * u) * np.sin(40 * y)
+    first = sin(slow) * cos(30 * y) + cos(slow) * sin(30 * y)
+    second = cos(bend) * sin(48 * y + phase[2]) + sin(bend) * cos(48 * y + phase[2])
+    third = sin(3 * few * u) * cos(40 * y) - cos(3 * few * u) * sin(40 * y)
     canvas.shade((1 + 0.022 * first * second + 0.014 * third).astype(np.float32))
 
 
@@ -180,7 +179,7 @@ def _seams(lower: Lower, turn: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _wash(canvas: Canvas, x: np.ndarray, y: np.ndarray, worn: np.ndarray | float, rng: np.random.Generator) -> None:
     """The grain of denim, and how it fades on the thighs."""
-    grain = 0.045 * rng.standard_normal(canvas.planes.shape[1:], np.float32)
+    grain = 0.045 * noise(rng, canvas.planes.shape[1:], np.float32)
     canvas.shade(1 + worn * (grain + 0.18 * line(np.abs(x) - 0.06, 0.03) * smoothstep(0.56, 0.45, y)))
 
 
@@ -206,7 +205,7 @@ def paint_skirt(lower: Lower, rows: int, columns: int, rng: np.random.Generator)
     canvas = Canvas(rows, columns, lower.cloth.ground)
     weave(canvas, lower.cloth, turn, y, GIRTH)
     if lower.pleats:
-        canvas.shade(1 + 0.10 * np.sin(2 * np.pi * turn * lower.pleats + 1.2))
+        canvas.shade(1 + 0.10 * sin(2 * np.pi * turn * lower.pleats + 1.2))
     if lower.belt is not None:
         canvas.lay(lower.belt, y > lower.waist - 0.016)
     canvas.shade(1 - 0.2 * smoothstep(0.003, 0.001, np.abs(y - lower.hem - 0.010)))
@@ -252,7 +251,7 @@ def paint_neck(skin: Colour) -> Canvas:
 def paint_ribs(colour: Colour) -> Canvas:
     """A knitted band: a high collar, a scarf."""
     canvas = Canvas(24, 96, colour)
-    canvas.shade(0.95 + 0.06 * np.sin(along(0, 48 * np.pi, 96)))
+    canvas.shade(0.95 + 0.06 * sin(along(0, 48 * np.pi, 96)))
     return canvas
 
 
@@ -260,7 +259,7 @@ def paint_hand(skin: Colour) -> Canvas:
     """Skin with the lines between the fingers."""
     v, u = along(0, 1, 32)[:, None], along(-0.5, 0.5, 64)
     canvas = Canvas(32, 64, skin)
-    between = line(np.abs(np.mod(np.cos(2 * np.pi * u) * 1.5 + 10.5, 1) - 0.5), 0.10)
+    between = line(np.abs(np.mod(cos(2 * np.pi * u) * 1.5 + 10.5, 1) - 0.5), 0.10)
     canvas.shade(1 - 0.22 * between * smoothstep(0.50, 0.60, v))
     return canvas
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repose.data.mannequins.canvas import Canvas, Colour
+from repose.data.mannequins.exact import arctan2, cos, hypot, sin
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _tartan(p: np.ndarray, q: np.ndarray) -> Shares:
 
 def _dots(p: np.ndarray, q: np.ndarray) -> Shares:
     shifted = p + 0.5 * np.mod(np.rint(q), 2)
-    return (_soft(0.30 - np.hypot(shifted - np.rint(shifted), q - np.rint(q))),)
+    return (_soft(0.30 - hypot(shifted - np.rint(shifted), q - np.rint(q))),)
 
 
 def _argyle(p: np.ndarray, q: np.ndarray) -> Shares:
@@ -98,16 +99,16 @@ def _chevron(p: np.ndarray, q: np.ndarray) -> Shares:
 def _floral(p: np.ndarray, q: np.ndarray) -> Shares:
     """One flower per cell, moved, turned and coloured by a hash of the cell's place."""
     cell_p, cell_q = np.floor(p), np.floor(q)
-    odd = np.mod(np.sin(cell_p * 12.99 + cell_q * 78.23) * 437.58, 1)
+    odd = np.mod(sin(cell_p * 12.99 + cell_q * 78.23) * 437.58, 1)
     dp, dq = p - cell_p - 0.5 - 0.25 * (odd - 0.5), q - cell_q - 0.5 - 0.25 * (np.mod(odd * 7, 1) - 0.5)
-    radius = np.hypot(dp, dq)
-    flower, heart = _soft(0.27 + 0.09 * np.cos(5 * np.arctan2(dq, dp) + 6 * odd) - radius), _soft(0.10 - radius)
+    radius = hypot(dp, dq)
+    flower, heart = _soft(0.27 + 0.09 * cos(5 * arctan2(dq, dp) + 6 * odd) - radius), _soft(0.10 - radius)
     return flower * (odd < 0.6), np.where(odd < 0.6, heart, flower)
 
 
 def _camouflage(p: np.ndarray, q: np.ndarray) -> Shares:
     a, b = 2 * np.pi * p, 2 * np.pi * q
-    wave = np.sin(a + 1.7 * np.sin(0.7 * b)) + np.sin(0.9 * b + 1.4 * np.sin(a)) + 0.7 * np.sin(2 * a - 1.7 * b)
+    wave = sin(a + 1.7 * sin(0.7 * b)) + sin(0.9 * b + 1.4 * sin(a)) + 0.7 * sin(2 * a - 1.7 * b)
     return _soft(0.3 * (wave - 0.5)), _soft(0.3 * (-wave - 1.0))
 
 
@@ -134,14 +135,14 @@ def printed(mark: Print, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    angle = np.mod(np.arctan2(u, v) + np.pi / 5, 2 * np.pi / 5) - np.pi / 5
-    return np.asarray(0.52 - np.hypot(u, v) * np.cos(np.abs(angle) - 1.02))
+    angle = np.mod(arctan2(u, v) + np.pi / 5, 2 * np.pi / 5) - np.pi / 5
+    return np.asarray(0.52 - hypot(u, v) * cos(np.abs(angle) - 1.02))
 
 
 def _letters(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Three rows of blocks, like words."""
     row, column = np.floor((v + 1) * 1.5), u * 3
-    gap = np.abs(np.sin(17 * row + 3.1 * np.floor(column)))
+    gap = np.abs(sin(17 * row + 3.1 * np.floor(column)))
     inside = np.minimum(0.26 - np.abs((v + 1) / 0.6667 % 1 - 0.5), 0.30 + 0.12 * gap - np.abs(column % 1 - 0.5))
     return np.where((np.abs(v) < 1) & (np.abs(u) < 1.34), inside, -1)
 
@@ -156,7 +157,7 @@ def _number(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     w = v * 1.1 + 0.1
-    return np.asarray(0.5 * (1 - (u**2 + (w - 0.7 * np.sqrt(np.abs(u))) ** 2)))
+    return np.asarray(0.5 * (1 - (np.square(u) + np.square(w - 0.7 * np.sqrt(np.abs(u))))))
 
 
 def _box(u: np.ndarray, v: np.ndarray, wide: float, high: float) -> np.ndarray:
@@ -165,8 +166,8 @@ def _box(u: np.ndarray, v: np.ndarray, wide: float, high: float) -> np.ndarray:
 
 # Positive inside; u to the reader's right, v up, the figure about 1 in each direction.
 PRINTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "disc": lambda u, v: 0.95 - np.hypot(u, v),
-    "ring": lambda u, v: 0.22 - np.abs(np.hypot(u, v) - 0.75),
+    "disc": lambda u, v: 0.95 - hypot(u, v),
+    "ring": lambda u, v: 0.22 - np.abs(hypot(u, v) - 0.75),
     "star": _star,
     "heart": _heart,
     "square": lambda u, v: _box(u, v, 0.85, 0.85),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from repose.data.mannequins.exact import cos, dot, norm, sin
 from repose.data.mannequins.figure import Figure, Posed
 from repose.data.skeleton import JOINT, JOINTS
 
@@ -79,7 +80,7 @@ def render(figure: Figure, body: Posed, camera: Camera, light: Light) -> Renderi
     triangles, drawn, turned = _facing(figure, screen)
     samples, hit, depth = _nearest(screen, triangles, (view.height * SAMPLES, view.width * SAMPLES))
     colours = _shade(figure, body, screen, light, triangles, turned, samples, hit, view.width * SAMPLES)
-    planes = np.zeros((4, view.height * view.width * SAMPLES**2), np.float32)
+    planes = np.zeros((4, view.height * view.width * SAMPLES * SAMPLES), np.float32)
     planes[3, samples] = 1
     for plane, colour in zip(planes, colours, strict=False):
         plane[samples] = colour
@@ -98,13 +99,13 @@ def render(figure: Figure, body: Posed, camera: Camera, light: Light) -> Renderi
 def _visible(figure: Figure, drawn: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
     """Which cells show enough of their outside, by the samples seen of each triangle drawn: (cells,) bool."""
     samples = np.bincount(figure.cell[drawn], seen, minlength=len(figure.cell_areas))
-    visible: np.ndarray = samples > _IN_SIGHT * figure.cell_areas * (scale * SAMPLES) ** 2
+    visible: np.ndarray = samples > _IN_SIGHT * figure.cell_areas * np.square(scale * SAMPLES)
     return visible[1:]
 
 
 def _project(points: np.ndarray, camera: Camera) -> np.ndarray:
     """(3, n) float32: x and y in samples, and depth (larger is nearer) in heights."""
-    c, s = np.cos(np.radians(camera.pitch)), np.sin(np.radians(camera.pitch))
+    c, s = cos(np.radians(camera.pitch)), sin(np.radians(camera.pitch))
     across, up, ahead = points[0], points[1] - camera.level, points[2]
     z = up * s + ahead * c
     size = camera.scale * camera.distance / (camera.distance - z)
@@ -147,8 +148,8 @@ def _nearest(
     owner, step = _ragged(last - first + 1)
     row = first[owner] + step
     left, right = _spans(x, y, owner, row)
-    start = np.maximum(np.ceil(left), 0).astype(np.int32)
-    counts = np.minimum(np.floor(right), width - 1).astype(np.int32) - start + 1
+    start = np.clip(np.ceil(left), 0, width).astype(np.int32)
+    counts = np.clip(np.floor(right), -1, width - 1).astype(np.int32) - start + 1
     kept = np.flatnonzero(counts > 0)
     owner, row, start, counts = owner[kept], row[kept], start[kept], counts[kept]
     slope_x, slope_y = _slopes(x, y, z)
@@ -215,20 +216,15 @@ def _shade(
 
 def _light(normals: np.ndarray, shine: np.ndarray, light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Brightness of the outside and of the inside of each point, and the mirrored light on its outside."""
-    lamp = np.array(light.towards, np.float32) / np.linalg.norm(light.towards)
-    facing = _dot(normals, lamp)
-    middle, tilt = (light.sky + light.ground) / 2, normals[1] * ((light.sky - light.ground) / 2)
+    lamp, normals = np.array(light.towards, np.float32), normals.T
+    lamp /= norm(lamp)
+    facing = dot(normals, lamp)
+    middle, tilt = (light.sky + light.ground) / 2, normals[:, 1] * ((light.sky - light.ground) / 2)
     outside = middle + tilt + light.lamp * np.maximum((facing + _WRAP) / (1 + _WRAP), 0)
     inside = middle - tilt + light.lamp * np.maximum((_WRAP - facing) / (1 + _WRAP), 0)
     between = lamp + np.array((0, 0, 1), np.float32)
-    mirrored = np.maximum(_dot(normals, between / np.linalg.norm(between)), 0) ** 24
-    return outside, inside, shine * mirrored * light.lamp
-
-
-def _dot(normals: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """Written out: a library's product may round differently with another number of threads."""
-    product: np.ndarray = normals[0] * way[0] + normals[1] * way[1] + normals[2] * way[2]
-    return product
+    mirrored = np.square(np.square(np.square(np.maximum(dot(normals, between / norm(between)), 0))))  # to the 8th
+    return outside, inside, shine * (mirrored * mirrored * mirrored) * light.lamp
 
 
 def _crevices(coverage: np.ndarray, depth: np.ndarray, scale: float) -> np.ndarray:
@@ -245,21 +241,25 @@ def _crevices(coverage: np.ndarray, depth: np.ndarray, scale: float) -> np.ndarr
 def _pooled(samples: np.ndarray) -> np.ndarray:
     """The mean of the samples of each pixel: (..., H, W)."""
     rows = samples[..., ::SAMPLES, :] + samples[..., 1::SAMPLES, :]
-    return np.asarray((rows[..., ::SAMPLES] + rows[..., 1::SAMPLES]) * np.float32(1 / SAMPLES**2))
+    return np.asarray((rows[..., ::SAMPLES] + rows[..., 1::SAMPLES]) * np.float32(1 / (SAMPLES * SAMPLES)))
 
 
 def blurred(image: np.ndarray, reach: int) -> np.ndarray:
     """Mean over a square of 2 reach + 1 pixels, twice (zeros outside): (H, W) float32."""
     wide = 2 * reach + 1
-    height, width = image.shape
-    padded = np.zeros((height + 2 * wide, width + 2 * wide), np.float32)
-    padded[wide : wide + height, wide : wide + width] = image
+    total = np.pad(image, 2 * reach)
     for _ in range(2):
-        total = padded.cumsum(0)
-        padded[reach + 1 : -reach] = total[wide:] - total[:-wide]
-        total = padded.cumsum(1)
-        padded[:, reach + 1 : -reach] = total[:, wide:] - total[:, :-wide]
-    return padded[wide : wide + height, wide : wide + width] * np.float32(1 / wide**4)
+        total = _summed(_summed(total, wide).T, wide).T
+    return total * np.float32(1 / (wide * wide * wide * wide))
+
+
+def _summed(rows: np.ndarray, count: int) -> np.ndarray:
+    """The sums of each `count` rows that follow each other: (H - count + 1, W)."""
+    if count == 1:
+        return rows
+    half = _summed(rows, count // 2)
+    pairs = half[: len(half) - count // 2] + half[count // 2 :]
+    return pairs[:-1] + rows[count - 1 :] if count % 2 else pairs
 
 
 def _keypoints(body: Posed, camera: Camera, depth: np.ndarray) -> np.ndarray:

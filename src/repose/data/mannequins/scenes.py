@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repose.data.mannequins.canvas import Colour
+from repose.data.mannequins.canvas import Colour, line
+from repose.data.mannequins.exact import decay, noise, sin, uniform
 from repose.data.mannequins.render import Camera, Light, Rendering, blurred
 
 STUDIO_LIGHT = Light((-0.40, 0.60, 0.85), 0.48, 0.70, 0.50)
@@ -22,20 +23,20 @@ class Studio:
 
 def studio(rng: np.random.Generator) -> Studio:
     """White, off-white or light grey; at times a dark grey."""
-    level = rng.uniform(96, 140) if rng.random() < 0.05 else rng.uniform(222, 253)
-    return Studio(level, rng.uniform(-3, 5), rng.uniform(0.0, 0.08), rng.uniform(226, 255))
+    level = uniform(rng, 96, 140) if rng.random() < 0.05 else uniform(rng, 222, 253)
+    return Studio(level, uniform(rng, -3, 5), uniform(rng, 0.0, 0.08), uniform(rng, 226, 255))
 
 
 def in_studio(picture: Rendering, camera: Camera, place: Studio) -> np.ndarray:
     """The picture before the backdrop, with soft shadows on floor and wall: (3, H, W) float32."""
     rows, columns = np.arange(camera.height, dtype=np.float32)[:, None], np.arange(camera.width, dtype=np.float32)
-    shade = 1 - place.fall * rows / camera.height - 0.035 * (2 * columns / camera.width - 1) ** 2
+    shade = 1 - place.fall * rows / camera.height - 0.035 * np.square(2 * columns / camera.width - 1)
     reach = max(2, round(0.02 * camera.scale))
     wall = np.zeros_like(picture.coverage)
     wall[reach // 2 :, 2 * reach :] = blurred(picture.coverage, reach)[: -(reach // 2), : -2 * reach]
     floor = camera.y + camera.scale * camera.level
-    lengthwise = np.exp(-(((columns - camera.x) / (0.12 * camera.scale)) ** 2))
-    spot = lengthwise * np.exp(-(((rows - floor) / (0.018 * camera.scale)) ** 2))
+    lengthwise = line(columns - camera.x, 0.12 * camera.scale)
+    spot = lengthwise * line(rows - floor, 0.018 * camera.scale)
     backdrop = place.level * shade * (1 - 0.07 * wall) * (1 - 0.45 * spot)
     warmth = np.array((place.warmth, 0, -place.warmth), np.float32) / 2
     return compose(picture, backdrop + warmth[:, None, None])
@@ -82,16 +83,16 @@ def _place(rng: np.random.Generator, wall: Colour, ground: Colour, above: str, b
     depth = np.maximum(y - horizon, 1) / (height - horizon)
     marks = np.where(y < horizon, _above(above, x, y, rng), _below(below, x, depth, rng))
     scene = scene * (marks * (0.9 + 0.2 * _clouds(rng, (height, width), 6)))[..., None]
-    side = float(rng.choice((-1, 1))) * rng.uniform(0.2, 0.9)
-    lamp = rng.uniform(0.35, 0.75)
-    light = Light((side, rng.uniform(0.5, 0.9), rng.uniform(0.2, 0.9)), lamp, 0.98 - 0.6 * lamp, 0.66 - 0.45 * lamp)
-    tint = np.array((1, 1, 1)) + rng.uniform(-0.07, 0.07, 3)
+    side = float(rng.choice((-1, 1))) * uniform(rng, 0.2, 0.9)
+    lamp = uniform(rng, 0.35, 0.75)
+    light = Light((side, uniform(rng, 0.5, 0.9), uniform(rng, 0.2, 0.9)), lamp, 0.98 - 0.6 * lamp, 0.66 - 0.45 * lamp)
+    tint = 0.93 + 0.14 * rng.random(3)
     return Place(
         scene.astype(np.float32).transpose(2, 0, 1),
         light,
-        rng.uniform(6, 16),
-        rng.uniform(0.35, 0.8),
-        rng.uniform(0.8, 1.05),
+        uniform(rng, 6, 16),
+        uniform(rng, 0.35, 0.8),
+        uniform(rng, 0.8, 1.05),
         tint,
     )
 
@@ -104,7 +105,7 @@ def _above(kind: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) ->
     if kind == "windows":
         return np.where((x % 40 < 26) & (y % 34 > 8), 0.62 + 0.3 * _clouds(rng, x.shape, 8), 1.05)
     if kind == "trunks":
-        return np.where(np.abs((x + 9 * np.sin(x // 50)) % 50 - 25) < 4, 0.5, 0.8 + 0.4 * _clouds(rng, x.shape, 20))
+        return np.where(np.abs((x + 9 * sin(x // 50)) % 50 - 25) < 4, 0.5, 0.8 + 0.4 * _clouds(rng, x.shape, 20))
     return np.where(x % 36 < 1.5, 0.75, 1.0)
 
 
@@ -144,13 +145,12 @@ def crop_of(place: Place, height: int, width: int, rng: np.random.Generator) -> 
 
 def as_seen(image: np.ndarray, place: Place, rng: np.random.Generator) -> np.ndarray:
     """The camera's own blur, colour cast, contrast and noise: (3, H, W) float32."""
-    weights = np.exp(-0.5 * (np.arange(-2, 3, dtype=np.float32) / np.float32(place.blur)) ** 2)
-    weights /= weights.sum()
+    weights = decay(0.5 * np.square(np.arange(-2, 3, dtype=np.float32) / np.float32(place.blur)))
+    weights /= sum(weights)
     height, width = image.shape[1:]
     padded = np.pad(image, ((0, 0), (2, 2), (2, 2)), mode="edge")
     rows = sum(w * padded[:, k : k + height] for k, w in enumerate(weights))
     smooth = sum(w * rows[:, :, k : k + width] for k, w in enumerate(weights))
-    gain = (rng.uniform(0.88, 1.08) * place.tint).astype(np.float32)[:, None, None]
-    noise = 2.5 * rng.standard_normal((height, width), np.float32)
-    graded: np.ndarray = ((smooth - 120) * np.float32(place.contrast) + 118) * gain + noise
-    return graded
+    gain = (uniform(rng, 0.88, 1.08) * place.tint).astype(np.float32)[:, None, None]
+    graded: np.ndarray = ((smooth - 120) * np.float32(place.contrast) + 118) * gain
+    return graded + 2.5 * noise(rng, (height, width), np.float32)

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from repose.data.layouts import DISTRACTOR, JUNK, Market1501
+from repose.data.mannequins.exact import normal, uniform
 from repose.data.mannequins.fashion import draw_category
 from repose.data.mannequins.figure import Figure, posed
 from repose.data.mannequins.garments import dressed
@@ -73,9 +74,9 @@ class _Street:
     def photo(self, figure: Figure, folder: str, who: str, camera: int, box: int) -> MannequinPhoto:
         """A person as a detector's box cuts them out; box 0 is drawn by hand and fits better."""
         rng, loose = self.rng, 1.0 if box else 0.5
-        scale = 125 * figure.shape.height * (1 + 0.06 * loose * rng.normal())
-        x, y = (WIDTH - 1) / 2 + 2 * loose * rng.normal(), 5.5 + 4 * loose * rng.normal()
-        yaw = float(rng.uniform(0, 360))
+        scale = 125 * figure.shape.height * normal(rng, 1, 0.06 * loose)
+        x, y = normal(rng, (WIDTH - 1) / 2, 2 * loose), normal(rng, 5.5, 4 * loose)
+        yaw = float(uniform(rng, 0, 360))
         picture, pixels = self._seen(figure, yaw, camera, scale, x, y)
         known = None if who == DISTRACTOR else truth(who, yaw, picture, pixels)
         return self._named(folder, who, camera, box, pixels, picture.keypoints, known)
@@ -87,8 +88,8 @@ class _Street:
             place = self.places[camera]
             pixels = to_pixels(as_seen(crop_of(place, HEIGHT, WIDTH, rng), place, rng))
         else:
-            x = WIDTH / 2 + float(rng.choice((-1, 1))) * rng.uniform(24, 34)
-            yaw, scale, y = float(rng.uniform(0, 360)), rng.uniform(110, 260), rng.uniform(-120, 40)
+            x = WIDTH / 2 + float(rng.choice((-1, 1))) * uniform(rng, 24, 34)
+            yaw, scale, y = float(uniform(rng, 0, 360)), uniform(rng, 110, 260), uniform(rng, -120, 40)
             pixels = self._seen(figure, yaw, camera, scale, x, y)[1]
         nothing = np.full((K, 2), np.nan, np.float32)
         return self._named(_TEST, JUNK, camera, int(rng.integers(1, 9)), pixels, nothing, None)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from repose.data.mannequins.body import BONE, BONES, Shape, pivots
-from repose.data.mannequins.canvas import smoothstep
+from repose.data.mannequins.canvas import line, smoothstep
+from repose.data.mannequins.exact import cos, dot, interp, norm, power, sin
 
 NECK_TOP = 0.862  # where the torso's surface ends, inside the neck
 ALL_ROWS = 10_000  # for Grid.inside
@@ -48,7 +49,7 @@ SECOND_SKIN = Fit(ease=0.003, hang=0, hang_from=0.5, flare=0, flare_from=0)
 def around(columns: int, dense_front: float = 0.0) -> np.ndarray:
     """Azimuths from back to back in radians, the last equal to the first; more of them in front where asked."""
     turn = np.linspace(-np.pi, np.pi, columns + 1)
-    return turn - dense_front * np.sin(turn)
+    return turn - dense_front * sin(turn)
 
 
 def follow(shape: Shape, y: np.ndarray, first: str, *then: tuple[str, float]) -> np.ndarray:
@@ -76,30 +77,28 @@ def rings(middle: np.ndarray, wide: np.ndarray, deep: np.ndarray, columns: int) 
     """Level ellipses about middles (v, 3): (v, u, 3)."""
     turn = around(columns)
     points = np.repeat(middle[:, None], columns + 1, 1)
-    points[..., 0] += wide[:, None] * np.sin(turn)
-    points[..., 2] += deep[:, None] * np.cos(turn)
+    points[..., 0] += wide[:, None] * sin(turn)
+    points[..., 2] += deep[:, None] * cos(turn)
     return points
 
 
 def sweep(path: np.ndarray, wide: np.ndarray, deep: np.ndarray, columns: int, ahead: Sequence[float]) -> np.ndarray:
     """Ellipses across a path (v, 3): `deep` lies towards `ahead`, `wide` at a right angle to it; (v, u, 3)."""
     onward = np.gradient(path, axis=0)
-    onward /= np.linalg.norm(onward, axis=1, keepdims=True)
-    front = np.asarray(ahead, float) - onward * (onward @ np.asarray(ahead, float))[:, None]
-    front *= (deep / np.linalg.norm(front, axis=1))[:, None]
+    onward /= norm(onward)[:, None]
+    front = np.asarray(ahead, float) - onward * dot(onward, np.asarray(ahead, float))[:, None]
+    front *= (deep / norm(front))[:, None]
     aside = np.cross(front, onward) * (wide / deep)[:, None]
     turn = around(columns)[:, None]
-    points: np.ndarray = path[:, None] + np.cos(turn) * front[:, None] + np.sin(turn) * aside[:, None]
+    points: np.ndarray = path[:, None] + cos(turn) * front[:, None] + sin(turn) * aside[:, None]
     return points
 
 
-def ball(middle: Sequence[float], radii: Sequence[float], rows: int, columns: int, edge: float = 1.0) -> np.ndarray:
-    """An ellipsoid, or with an edge below 1 a rounded box: (v, u, 3)."""
+def ball(middle: Sequence[float], radii: Sequence[float], rows: int, columns: int, edge: int = 16) -> np.ndarray:
+    """An ellipsoid, or with an edge below 16 a rounded box: (v, u, 3)."""
     polar, turn = np.linspace(0.03, np.pi - 0.03, rows)[:, None], around(columns)
-    unit = (np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.cos(turn))
-    if edge < 1:
-        round_off = [np.sign(v) * np.abs(v) ** edge for v in (np.sin(polar), np.sin(turn), np.cos(turn), np.cos(polar))]
-        unit = (round_off[0] * round_off[1], round_off[3] + 0 * turn, round_off[0] * round_off[2])
+    level, left, ahead, up = (power(v, edge) for v in (sin(polar), sin(turn), cos(turn), cos(polar)))
+    unit = np.broadcast_arrays(level * left, up, level * ahead)
     return np.stack([m + r * u for m, r, u in zip(middle, radii, unit, strict=True)], -1)
 
 
@@ -132,9 +131,10 @@ _SEAT = 0.515  # below it, a cloth spans the legs
 
 def _rounded(table: np.ndarray) -> np.ndarray:
     """The columns of a torso table at _LEVELS, corners rounded: (3, n)."""
-    kernel = np.hanning(13) / np.hanning(13).sum()
-    rows = [np.interp(_LEVELS, table[:, 0], column) for column in table[:, 1:].T]
-    return np.stack([np.convolve(np.pad(row, 6, mode="edge"), kernel, "valid") for row in rows])
+    rows = np.stack([interp(_LEVELS, table[:, 0], column) for column in table[:, 1:].T])
+    padded = np.pad(rows, ((0, 0), (5, 5)), mode="edge")
+    kernel = (1 - cos(np.arange(1, 12) * np.pi / 6)) / 12
+    return np.asarray(sum(weight * padded[:, k : k + rows.shape[1]] for k, weight in enumerate(kernel)))
 
 
 _ROUNDED = {woman: _rounded(table) for woman, table in _TORSO.items()}
@@ -155,17 +155,18 @@ class Torso:
 
     def across(self, azimuth: np.ndarray, y: np.ndarray) -> np.ndarray:
         """How far to the left the surface is at azimuths (radians) and heights, broadcast."""
-        side = np.sin(azimuth)
-        half_width = np.interp(y, _LEVELS, self._rows[0]).astype(y.dtype)
-        return np.asarray(half_width * (np.sign(side) * np.abs(side) ** 0.88))
+        side = sin(azimuth)
+        half_width = interp(y, _LEVELS, self._rows[0]).astype(y.dtype)
+        return np.asarray(half_width * power(side, 14))
 
     def points(self, azimuth: np.ndarray, y: np.ndarray) -> np.ndarray:
         """(..., 3) at azimuths and heights, broadcast."""
-        x, ahead = self.across(azimuth, y), np.cos(azimuth)
-        front, back = (np.interp(y, _LEVELS, row) for row in self._rows[1:])
+        x, ahead = self.across(azimuth, y), cos(azimuth)
+        front, back = (interp(y, _LEVELS, row) for row in self._rows[1:])
         depth = np.where(ahead > 0, front + self._bust(x, y), back + self._buttocks(x, y))
-        flat = 0.92 - 0.2 * smoothstep(0.50, 0.44, y)  # cloth that spans the legs is flat in front and behind
-        return np.stack(np.broadcast_arrays(x, y, depth * np.sign(ahead) * np.abs(ahead) ** flat), -1)
+        flat = smoothstep(0.50, 0.44, y)  # cloth that spans the legs is flat in front and behind
+        level = (1 - flat) * power(ahead, 15) + flat * power(ahead, 12)
+        return np.stack(np.broadcast_arrays(x, y, depth * level), -1)
 
     def weights(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Upwards pelvis, chest, neck; below the hips the nearer leg: (..., 16)."""
@@ -184,11 +185,11 @@ class Torso:
 
     def _bust(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         apart, spread = (0.035, 0.027) if self.fit.ease < 0.012 else (0.030, 0.036)  # loose cloth bridges the gap
-        bump = np.exp(-(((np.abs(x) - apart) / spread) ** 2) - ((y - 0.72) / 0.028) ** 2)
+        bump = line(np.abs(x) - apart, spread) * line(y - 0.72, 0.028)
         return np.asarray(0.024 * self.shape.bust * bump * (1 - 0.4 * self.fit.hang))
 
     def _buttocks(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        bump = np.exp(-(((np.abs(x) - 0.036) / 0.034) ** 2) - ((y - 0.497) / 0.034) ** 2)
+        bump = line(np.abs(x) - 0.036, 0.034) * line(y - 0.497, 0.034)
         return np.asarray((0.014 if self.shape.woman else 0.009) * bump * (1 - 0.6 * self.fit.hang))
 
 
@@ -209,7 +210,7 @@ def torso_grid(torso: Torso, azimuth: np.ndarray, y: np.ndarray, texture: str) -
 
 def push(points: np.ndarray, azimuth: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Points moved level outwards, away from the upright axis."""
-    out = np.stack(np.broadcast_arrays(np.sin(azimuth), 0.0, np.cos(azimuth)), -1)
+    out = np.stack(np.broadcast_arrays(sin(azimuth), 0.0, cos(azimuth)), -1)
     return np.asarray(points + out * distance[..., None])
 
 
@@ -267,28 +268,30 @@ def leg_grid(shape: Shape, sign: float, y: np.ndarray, ease: np.ndarray, columns
     """A leg, or a trouser leg `ease` (v,) away from it, at heights y (v,) above the floor, downwards."""
     side = side_of(sign)
     at = pivots(shape)[[BONE[f"{side}_{bone}"] for bone in ("foot", "shin", "thigh")]]
-    size = np.interp(y, (0.2, 0.5), (0.5 + 0.5 * shape.muscle, shape.girth)) * (1 if shape.woman else 1.03)
+    size = interp(y, (0.2, 0.5), (0.5 + 0.5 * shape.muscle, shape.girth)) * (1 if shape.woman else 1.03)
     wide, deep, out, ahead = _sections(_LEG, y)
-    x, z = (np.interp(y, at[:, 1], at[:, axis]) for axis in (0, 2))
+    x, z = (interp(y, at[:, 1], at[:, axis]) for axis in (0, 2))
     points = rings(np.stack([x + sign * out, y, z + ahead], -1), wide * size + ease, deep * size + ease, columns)
     weights = follow(shape, points[..., 1], "pelvis", (f"{side}_thigh", 0.028), (f"{side}_shin", 0.024))
     return Grid(points, weights, texture)
 
 
 def _sections(table: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    return [np.interp(y, table[::-1, 0], column[::-1]) for column in table.T[1:]]
+    return [interp(y, table[::-1, 0], column[::-1]) for column in table.T[1:]]
 
 
 def hand_grids(shape: Shape, sign: float, columns: int) -> list[Grid]:
     """A hand, its palm to the body, slightly bent; and its thumb."""
     bone = f"{side_of(sign)}_hand"
     x, y, z = pivots(shape)[BONE[bone]]
-    size = (0.95 if shape.woman else 1.08) * shape.muscle**0.5
+    size = (0.95 if shape.woman else 1.08) * float(np.sqrt(shape.muscle))
     down, deep, wide = _HAND.T * size
-    bend = -sign * 0.012 * (np.maximum(down - 0.045, 0) / 0.05) ** 2  # fingers towards the palm
+    bend = -sign * 0.012 * np.square(np.maximum(down - 0.045, 0) / 0.05)  # fingers towards the palm
     palm = rings(np.stack([x + bend, y - down, z + 0.1 * down], -1), wide, deep, columns)
     t = np.linspace(0, 1, 5)
-    path = np.stack([x - sign * 0.010 * t, y - size * (0.012 + 0.043 * t), z + size * (0.010 + 0.019 * t**0.7)], -1)
+    path = np.stack(
+        [x - sign * 0.010 * t, y - size * (0.012 + 0.043 * t), z + size * (0.010 + 0.019 * power(t, 11))], -1
+    )
     radius = size * 0.0072 * np.array([1.0, 1.1, 1.0, 0.85, 0.2])
     thumb = sweep(path, radius, radius, 8, (0, 0, 1))
     return [Grid(p, bones_only(p.shape[:2], bone), texture) for p, texture in ((palm, "hand"), (thumb, "skin"))]
@@ -299,10 +302,10 @@ def foot_grid(shape: Shape, sign: float, columns: int, room: float) -> Grid:
     bone = f"{side_of(sign)}_foot"
     x, _, z = pivots(shape)[BONE[bone]]
     ahead, wide, high = (_FOOT.T * (0.97 if shape.woman else 1.06))[:, :, None]
-    across, up = np.sin(around(columns)), np.cos(around(columns))
+    across, up = sin(around(columns)), cos(around(columns))
     sole = 0.008
-    y = np.where(up > 0, sole + (high + room - sole) * up, sole + sole * np.sign(up) * np.abs(up) ** 0.3)
-    width = (wide + room) * np.sign(across) * np.abs(across) ** 0.8
+    y = np.where(up > 0, sole + (high + room - sole) * up, sole + sole * power(up, 5))
+    width = (wide + room) * power(across, 13)
     points = np.stack(np.broadcast_arrays(x + width, y, z + ahead * (1 + 4 * room)), -1)
     return Grid(points, bones_only(points.shape[:2], bone), "shoe")
 
@@ -310,7 +313,7 @@ def foot_grid(shape: Shape, sign: float, columns: int, room: float) -> Grid:
 def neck_points(shape: Shape, room: float, rows: int, columns: int) -> np.ndarray:
     """The neck, `room` wider than the skin: (v, u, 3)."""
     y = np.linspace(0.893, 0.828, rows)
-    z = np.interp(-y, (-0.893, -0.828), (-0.008, -0.017))
+    z = interp(-y, (-0.893, -0.828), (-0.008, -0.017))
     size = (1.0 if shape.woman else 1.17) * (0.6 + 0.4 * shape.girth)
     middle = np.stack([np.zeros(rows), y, z], -1)
     return rings(middle, np.full(rows, 0.0282 * size + room), np.full(rows, 0.0300 * size + room), columns)

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from repose.data.mannequins.canvas import Colour
+from repose.data.mannequins.exact import uniform
 from repose.data.mannequins.patterns import PRINTS, Cloth, Print
 from repose.data.mannequins.surfaces import Fit
 
@@ -126,7 +127,7 @@ class Chance:
 
     def between(self, low: float, high: float) -> float:
         """A measure."""
-        return float(self.cut.uniform(low, high))
+        return uniform(self.cut, low, high)
 
     def one_of(self, colours: tuple[Colour, ...]) -> Colour:
         """One of these colours."""
@@ -138,7 +139,9 @@ class Chance:
             hue, saturation, value = self.one_of(_VIVID)
             turn = 0.5 if away is None else (hue / 360 - _hue(away)) % 1
             if 0.16 < turn < 0.84:
-                return _rgb((hue + self.hue.uniform(-5, 5)) / 360 % 1, saturation, value * self.hue.uniform(0.94, 1.04))
+                return _rgb(
+                    (hue + uniform(self.hue, -5, 5)) / 360 % 1, saturation, value * uniform(self.hue, 0.94, 1.04)
+                )
 
     def neutral(self) -> Colour:
         """White, grey, black, navy or beige."""
