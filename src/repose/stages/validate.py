@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from repose.data.expectations import REASONS, Duplicates, check_photos, require
-from repose.data.inspection import FORMATS, Inspection, inspect_all
+from repose.data.images import FORMATS
+from repose.data.inspection import Inspection, inspect_all
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
@@ -54,6 +55,8 @@ class ValidateSettings:
             raise ValueError(f"formats should be some of {', '.join(FORMATS)}, not {list(self.formats)}.")
         if not self.modes:
             raise ValueError("modes is empty: no photo would pass. For example [RGB].")
+        if {"I", "F"} & set(self.modes):
+            raise ValueError("modes should not name I or F: their values have an unknown range. I;16 is read.")
         if not 0 <= self.tolerated_share <= 1:
             raise ValueError(f"tolerated_share should lie between 0 and 1, not {self.tolerated_share}.")
         if not 1 <= self.photos_per_item[0] <= self.photos_per_item[1]:
