@@ -146,10 +146,17 @@ def test_the_folder_of_jobs_is_read_in_order_without_what_is_no_job(tmp_path: Pa
     (folder / "a/notes.txt").write_text("not a photo")
     save_photo(folder / "c/front.webp")
     save_photo(folder / "c/pose.jpg")
-    for nothing in ("empty", ".hidden"):
-        (folder / nothing).mkdir()
-    (folder / ".hidden/pose.json").write_text("")
-    (folder / "loose.jpg").write_text("")
+    (folder / "empty").mkdir()
+    for litter in (
+        ".hidden/pose.json",
+        "@eaDir/pose.json",
+        "a/._front.jpg",
+        "a/pose.json~",
+        "a/@eaDir/b.jpg",
+        "loose.jpg",
+    ):
+        (folder / litter).parent.mkdir(exist_ok=True)
+        (folder / litter).write_text("")
     jobs = read_jobs(folder, Path("out"))
     assert [(one.name, [p.name for p in one.sources], Path(one.pose).name, one.out) for one in jobs] == [
         ("a", ["back.png", "front.jpg"], "pose.json", Path("out/a.png")),

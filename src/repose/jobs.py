@@ -15,7 +15,7 @@ import numpy as np
 
 from repose.data.images import encode_png
 from repose.data.known_poses import KnownPoses, checked, read_pose
-from repose.data.layouts import is_image
+from repose.data.layouts import is_image, is_litter
 from repose.data.photo_files import Size, read_photo
 from repose.errors import ReposeError
 from repose.files import write_bytes
@@ -236,13 +236,18 @@ def _file_and_row(pose: str) -> tuple[Path, str | None]:
 
 def _jobs_of_folder(folder: Path, out: Path) -> list[FileJob]:
     jobs = []
-    for place in sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith(".")):
-        poses = sorted(place.glob("pose.*"))
-        photos = [file for file in sorted(place.iterdir()) if is_image(file.name) and file not in poses]
+    for place in filter(Path.is_dir, _listed(folder)):
+        files = _listed(place)
+        poses = [file for file in files if file.name.startswith("pose.")]
+        photos = [file for file in files if is_image(file.name) and file not in poses]
         if poses or photos:
             pose = str(poses[0]) if len(poses) == 1 else ""
             jobs.append(FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png"))
     return jobs
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_litter(path.name))
 
 
 def _jobs_of_csv(file: Path, out: Path) -> list[FileJob]:

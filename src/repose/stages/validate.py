@@ -107,7 +107,7 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
 def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
     """A row per file that should be a photo, sorted by path: what its path says and what its bytes say."""
     layout = LAYOUTS[files.layout](files.names, files.__getitem__)
-    paths = sorted(path for path in files if is_image(path) and layout.may_hold_photos(path) and not _of_macos(path))
+    paths = sorted(path for path in files if is_image(path) and layout.may_hold_photos(path))
     if not paths:
         raise ReposeError(
             f"Not one of the {len(files):,} files of the source lies where {files.layout} keeps its photos"
@@ -120,11 +120,6 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
     _check_unchanged(files, paths, found["sha256"])
     named = pd.DataFrame([photo or NOBODY for photo in said], columns=list(Photo._fields))
     return named.assign(path=paths, named=[photo is not None for photo in said]).join(found.astype({"decodes": object}))
-
-
-def _of_macos(path: str) -> bool:
-    """Whether it is what macOS adds to a zip beside every file: `__MACOSX/.../._01_1_front.jpg`, no image."""
-    return path.rpartition("/")[2].startswith("._")
 
 
 def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
