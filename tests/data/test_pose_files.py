@@ -145,14 +145,15 @@ def person(joints: int, seed: int = 0) -> list[float]:
     return np.random.default_rng(seed).uniform(1, 99, (joints, 3)).round(2).ravel().tolist()
 
 
-def openpose(*people: list[float]) -> bytes:
-    return json.dumps(
-        {"version": 1.3, "people": [{"pose_keypoints_2d": p, "person_id": [-1]} for p in people]}
-    ).encode()
+def openpose(*people: list[float], key: str = "pose_keypoints_2d") -> bytes:
+    return json.dumps({"version": 1.3, "people": [{key: p, "pose_keypoints_3d": []} for p in people]}).encode()
 
 
-def test_eighteen_joints_of_openpose_are_taken_as_they_are() -> None:
-    np.testing.assert_allclose(read_openpose_json(openpose(person(18)), "a.json").ravel(), person(18), rtol=1e-6)
+@pytest.mark.parametrize("key", ["pose_keypoints_2d", "pose_keypoints"])  # the second before OpenPose 1.2
+def test_eighteen_joints_of_openpose_are_taken_as_they_are(key: str) -> None:
+    np.testing.assert_allclose(
+        read_openpose_json(openpose(person(18), key=key), "a.json").ravel(), person(18), rtol=1e-6
+    )
 
 
 def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out() -> None:
@@ -191,6 +192,9 @@ def test_a_file_without_people_is_fine() -> None:
         b'{"people": [{"pose_keypoints_2d": null}]}',
         b'{"people": [{"pose_keypoints_2d": ["x", 1]}]}',
         b'{"people": [{"pose_keypoints_2d": [[1, 2], 3]}]}',
+        b'{"people": [{"pose_keypoints_2d": "1, 2, 3"}]}',
+        b'[{"image_id": "a.jpg", "keypoints": [1, 2, 3]}]',  # AlphaPose
+        openpose(person(18), key="pose_keypoints_3d"),
         openpose(person(17)),
         openpose(person(18), person(17)),
         openpose([float("nan"), *person(18)[1:]]),

@@ -2,6 +2,7 @@
 
 pose-gan's CSV has a header and rows such as `NAME.jpg: [18 numbers, y]: [18 numbers, x]`, whole pixels, -1 for missing.
 OpenPose writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) times x, y, confidence per person, 0 for missing.
+Versions before 1.2 call the list `pose_keypoints` instead of `pose_keypoints_2d`.
 """
 
 import json
@@ -21,6 +22,8 @@ MISSING = -1  # in a CSV, in x and in y
 
 # Joint i of ours is joint BODY_25[i] of OpenPose's BODY_25, which has the middle of the hips at 8 and ends in the feet.
 BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+
+BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second before OpenPose 1.2
 
 _NUMBERS = r"\[ *(-?\d{1,5}(?: *, *-?\d{1,5})*) *\]"
 _ROW = re.compile(rf" *([^:]+?) *: *{_NUMBERS} *: *{_NUMBERS} *")
@@ -75,12 +78,12 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
     """
     try:
         record = json.loads(content)
-        if not isinstance(record["people"], list):
-            raise TypeError("people is no list")
-        people = [_person(person["pose_keypoints_2d"]) for person in record["people"]]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        if not isinstance(record, dict) or not isinstance(record.get("people"), list):
+            raise ValueError("it should be one mapping with a list named people")
+        people = [_person(person) for person in record["people"]]
+    except (ValueError, TypeError, RecursionError) as error:
         raise ReposeError(
-            f"{where} is not a JSON of OpenPose ({type(error).__name__}: {error}). Expected "
+            f"{where} is not a JSON of OpenPose ({error}). Expected "
             '{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}]} with 18 (COCO) or 25 (BODY_25) joints a '
             "person: run OpenPose with --write_json and --model_pose COCO or BODY_25."
         ) from None
@@ -219,10 +222,15 @@ def _check_both_or_neither(names: list[str], missing: np.ndarray, where: str) ->
         )
 
 
-def _person(numbers: Any) -> np.ndarray:
-    values = np.array(numbers, np.float32)
-    if values.shape not in ((3 * K,), (3 * 25,)) or not np.isfinite(values).all():
-        raise ValueError(f"a person of {values.size} values")
+def _person(person: Any) -> np.ndarray:
+    key = next((key for key in BODY_KEYS if isinstance(person, dict) and key in person), None)
+    if key is None:
+        raise ValueError(f"a person without {BODY_KEYS[0]}")
+    values = np.array(person[key], np.float32)
+    if values.shape not in ((3 * K,), (3 * 25,)):
+        raise ValueError(f"{key} should be a flat list of {3 * K} or {3 * 25} numbers, its shape is {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{key} holds a value that is not a number")
     joints = values.reshape(-1, 3)
     return joints if len(joints) == K else joints[list(BODY_25)]
 
