@@ -54,10 +54,18 @@ def test_a_negative_coordinate_is_kept_for_the_offset() -> None:
     assert poses.keypoints[0, 0].tolist() == [-12, 10]
 
 
-def test_windows_line_ends_a_byte_order_mark_and_blank_lines_are_fine() -> None:
-    plain = csv(row("a.jpg"), row("b.jpg"))
-    odd = b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n\r\n").replace(b"\r\n\r\n", b"\r\n", 1)
-    assert read_posegan_csv(odd, "poses.csv").names == ["a.jpg", "b.jpg"]
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"name:keypoints_x:keypoints_y\na.jpg: {X}: {Y}\n".encode(),
+        f"\ufeffname;keypoints_y;keypoints_x\r\na.jpg;{Y};{X}\r\n".encode(),
+        f'name,keypoints_y,keypoints_x\na.jpg,"{Y}","{X}"\n'.encode(),
+    ],
+)
+def test_columns_are_told_by_their_names_whatever_separates_them(content: bytes) -> None:
+    poses = read_posegan_csv(content, "poses.csv")
+    assert poses.names == ["a.jpg"]
+    np.testing.assert_array_equal(poses.keypoints[0], np.stack([X, Y], -1))
 
 
 def test_a_header_alone_holds_no_pose() -> None:
@@ -71,18 +79,8 @@ def test_seventeen_joints_are_refused() -> None:
     refused(csv(row("b.jpg", Y, X[:17])), r"18 values of y and 17 of x")
 
 
-def test_a_swapped_header_is_refused() -> None:
-    refused(csv(row(), header="name:keypoints_x:keypoints_y"), "x comes before y")
-
-
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_another_separator_is_refused(separator: str) -> None:
-    refused(csv(row(), header=HEADER.replace(":", separator)), "Separate the columns with ':'")
-
-
 def test_a_file_without_header_is_refused() -> None:
-    refused(row().encode(), "the header should be")
-    refused(b"", "the header should be")
+    refused(row().encode(), f"has no column 'name'. Its header should be '{HEADER}'")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_a_file_without_header_is_refused() -> None:
         row(y=["ten", *Y[1:]]),
         row().replace(", ", " "),
         row().replace(": [", ", ["),
-        row() + ": [1]",
+        row(y=Y, x=[]),
         row()[:-1],
         row(y=[10**9, *Y[1:]]),
         "a.jpg",
@@ -106,10 +104,6 @@ def test_a_joint_with_x_or_y_alone_is_refused() -> None:
     message = "a.jpg has only one of x and y of the neck"
     refused(csv(row(y=[10, -1, *Y[2:]])), message)
     refused(csv(row(x=[10, -1, *X[2:]])), message)
-
-
-def test_bytes_that_are_no_text_are_refused() -> None:
-    refused(b"\xff\xd8\xff\xe0", "poses.csv is not a text file")
 
 
 def test_patns_file() -> None:

@@ -553,7 +553,7 @@ PAIR = f"from,to\n{TWO},{name(2, '2_side')}\n"
         ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs name a photo.*such as a.jpg, b.jpg. Get"),
         ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{TWO}\n"}, "p, line 3.*are not two photos of one item"),
         ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{ONE}\n"}, "p, line 3.*are not two photos of one item"),
-        ({"pairs": "p"}, {"p": "source,target\n"}, "p is not a CSV of pairs"),
+        ({"pairs": "p"}, {"p": "source,target\n"}, "p has no column 'from'"),
         ({"pairs": "p"}, {"p": "from,to\n"}, "p is a CSV of pairs without any pair"),
         ({"pairs": "q"}, {"p": PAIR}, "holds no file named q"),
         ({"pairs": "p", "train_list": "l"}, {"p": PAIR, "l": TWO}, r"1 item\(s\) are in both parts"),

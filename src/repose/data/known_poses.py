@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from repose.data import pose_files
+from repose.data.csv_files import text_of
 from repose.data.layouts import DeepFashion, NameFinder, is_litter
 from repose.data.records import read_keypoints
 from repose.data.skeleton import JOINTS, LIMBS, K, present
@@ -158,7 +159,7 @@ def _names(photo: Path) -> Iterable[str]:
 
 def _read_csv(file: Path) -> tuple[list[str], np.ndarray]:
     content = _content(file)
-    if content.removeprefix(b"\xef\xbb\xbf").startswith(b"name,nose_x"):
+    if "nose_x" in text_of(content, str(file)).partition("\n")[0]:
         return read_keypoints(file)[:2]
     poses = pose_files.read_posegan_csv(content, str(file))
     return poses.names, poses.keypoints
