@@ -335,7 +335,7 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> N
     source = write_lists(tmp_path / "lists", {path: text.encode() for path, text in files.items()})
     images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training, parts=3)
     settings = KeypointsSettings(
-        "posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
+        "posegan-csv", ("annotation.csv",), (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
     )
     keypoints = keypoints_of_parts(tmp_path, source, images, settings)
     folders = {"lists": source, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
@@ -432,7 +432,7 @@ def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
     paths = [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")]
     images = write_images(tmp_path / "images", paths, parts=2)
     poses = KeypointsSettings(
-        "posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
+        "posegan-csv", ("keypoints.csv",), (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
     )
     keypoints = keypoints_of_parts(tmp_path, lists, images, poses)
     folders = {"lists": lists, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
