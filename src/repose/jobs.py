@@ -1,11 +1,10 @@
 """Jobs: the photos and poses that a user names, read from files, and the images that a trained system makes of them.
 
-Many jobs stand in a CSV with the columns sources (photos, separated by ;), pose and, if wanted, out; its paths are
-relative to its folder. Or they are the sub-folders of a folder, each with photos and a file or photo named pose.*.
+Many jobs stand in a CSV (`csv_files.read_csv`) with the columns sources (photos, separated by ;), pose and, if wanted, out;
+its paths are relative to its folder. Or they are the sub-folders of a folder, each with photos and a file or photo named
+pose.*.
 """
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from repose.data.csv_files import read_csv
 from repose.data.images import encode_png
 from repose.data.known_poses import KnownPoses, checked, read_pose
-from repose.data.layouts import is_image
+from repose.data.layouts import is_image, is_litter
 from repose.data.photo_files import Size, read_photo
 from repose.errors import ReposeError
 from repose.files import write_bytes
@@ -24,7 +24,7 @@ from repose.reposer import Reposer, SourcePhoto, TargetPose
 from repose.settings import nearest
 from repose.terminal import bar, say
 
-COLUMNS = ("sources", "pose", "out")
+REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs
 HOW_TO_FIND_POSES = (
     "Let a network find it (--find-poses keypoint-rcnn for people, figure for mannequins), or find it with OpenPose "
     "(openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name the result: "
@@ -152,7 +152,9 @@ def read_jobs(path: Path, out: Path) -> list[FileJob]:
         ReposeError: there is no such file, its columns are others, it holds no job, or an image would lie outside `out`.
     """
     if not path.exists():
-        raise ReposeError(f"There is no {path}. Name a CSV with the columns {', '.join(COLUMNS)}, or a folder of jobs.")
+        raise ReposeError(
+            f"There is no {path}. Name a CSV with the columns {', '.join(REQUIRED + OPTIONAL)}, or a folder of jobs."
+        )
     jobs = _jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out)
     if not jobs:
         raise ReposeError(
@@ -236,47 +238,32 @@ def _file_and_row(pose: str) -> tuple[Path, str | None]:
 
 def _jobs_of_folder(folder: Path, out: Path) -> list[FileJob]:
     jobs = []
-    for place in sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith(".")):
-        poses = sorted(place.glob("pose.*"))
-        photos = [file for file in sorted(place.iterdir()) if is_image(file.name) and file not in poses]
+    for place in filter(Path.is_dir, _listed(folder)):
+        files = _listed(place)
+        poses = [file for file in files if file.name.startswith("pose.")]
+        photos = [file for file in files if is_image(file.name) and file not in poses]
         if poses or photos:
             pose = str(poses[0]) if len(poses) == 1 else ""
             jobs.append(FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png"))
     return jobs
 
 
+def _listed(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not is_litter(path.name))
+
+
 def _jobs_of_csv(file: Path, out: Path) -> list[FileJob]:
     jobs = []
-    for number, cells in _rows(file):
-        name = f"{file}, line {number}"
-        if "more" in cells:
-            raise ReposeError(f"{name} has more values than the header. Separate the photos of one job with ';'.")
+    table = read_csv(file.read_bytes(), str(file), REQUIRED, OPTIONAL, hint="Separate the photos of one job with ';'.")
+    for column in table.columns:
+        if column and column not in (*REQUIRED, *OPTIONAL):
+            raise ReposeError(f"{file}: unknown column {column!r}{nearest(column, (*REQUIRED, *OPTIONAL))}")
+    for line, cells in table.rows:
+        name = f"{file}, line {line}"
         sources = tuple(file.parent / part.strip() for part in cells["sources"].split(";") if part.strip())
-        pose = str(file.parent / cells["pose"].strip()) if cells["pose"].strip() else ""
-        jobs.append(
-            FileJob(name, sources, pose, _inside(out, cells.get("out", "").strip() or _usual(sources, pose), name))
-        )
+        pose = str(file.parent / cells["pose"]) if cells["pose"] else ""
+        jobs.append(FileJob(name, sources, pose, _inside(out, cells.get("out") or _usual(sources, pose), name)))
     return jobs
-
-
-def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV by column, each with the line that it ends in; values beyond the last column are `more`."""
-    try:
-        text = io.StringIO(file.read_bytes().decode("utf-8-sig"), newline="")
-        rows = csv.DictReader(text, restkey="more", restval="")
-        _check_columns(file, rows.fieldnames or [])
-        return [(rows.line_num, cells) for cells in rows]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ReposeError(f"{file} cannot be read as a CSV ({error}). Save it as a CSV in UTF-8.") from None
-
-
-def _check_columns(file: Path, columns: Sequence[str]) -> None:
-    for column in columns:
-        if column not in COLUMNS:
-            raise ReposeError(f"{file}: unknown column {column!r}{nearest(column, COLUMNS)}")
-    for column in COLUMNS[:2]:
-        if column not in columns:
-            raise ReposeError(f"{file} has no column {column!r}. Its header should be {','.join(COLUMNS)}.")
 
 
 def _usual(sources: Sequence[Path], pose: str) -> str:

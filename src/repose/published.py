@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from repose.data.records import read_table
+from repose.data.csv_files import read_csv
 from repose.errors import ReposeError
 
 PUBLISHED = ("system", "name", "data set", "ssim", "is", "split", "protocol")
@@ -20,7 +20,11 @@ def read_published(path: Path) -> pd.DataFrame:
     Raises:
         ReposeError: the file is missing or damaged, or tells two things of one place.
     """
-    table = read_table(path, PUBLISHED)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReposeError(f"{path} cannot be read: {error.strerror}. Name a CSV of published numbers.") from None
+    table = pd.DataFrame([cells for _, cells in read_csv(content, str(path), PUBLISHED).rows], columns=list(PUBLISHED))
     try:
         table = table.astype({"ssim": float, "is": float})
     except ValueError as error:

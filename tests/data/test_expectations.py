@@ -311,12 +311,14 @@ def people(count: int = 20) -> np.ndarray:
     return STANDING + generator.uniform(-5, 5, (count, 1, 2)).astype(np.float32)
 
 
-def judge_keypoints(keypoints: np.ndarray, confidence: np.ndarray | None = None, share: float = 0.9) -> Outcome:
+def judge_keypoints(
+    keypoints: np.ndarray, confidence: np.ndarray | None = None, share: float = 0.9, placed: bool = False
+) -> Outcome:
     count = len(keypoints)
     names = [f"photo{row}" for row in range(count)]
     size = np.full(count, 256)
     known = np.ones((count, K), np.float32) if confidence is None else confidence
-    return check_keypoints(names, keypoints, known, size, size, min_posed_share=share)
+    return check_keypoints(names, keypoints, known, size, size, min_posed_share=share, placed=placed)
 
 
 def failed(outcome: Outcome) -> list[str]:
@@ -415,6 +417,32 @@ def test_joints_that_are_never_known_or_never_move() -> None:
     assert named(outcome, "every joint").examples == ("nose",)
     assert named(outcome, "joints move").examples == ("left_ear",)
     assert named(outcome, "joints move").observed == f"1 of {len(JOINTS) - 1} (5.88 %) do not fit"
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "critical", "warned"),
+    [
+        ((1, 1), (0, 0), [], []),
+        ((0.5, 0.5), (64, 64), [], []),  # a small person in the middle
+        ((0.5, 0.5), (0, 0), ["middle in x", "middle in y"], []),
+        ((0.7, 0.7), (0, 0), ["middle in x", "middle in y"], []),
+        ((0.5, 1), (0, 0), [], ["middle in x"]),
+        ((1, 0.6), (0, 0), [], ["middle in y"]),
+        ((1, 1), (-40, 0), [], ["middle in x"]),  # PATN's "resize" files without their offset
+    ],
+)
+def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(
+    scale: tuple[float, float], offset: tuple[float, float], critical: list[str], warned: list[str]
+) -> None:
+    outcome = judge_keypoints(people() * np.array(scale) + np.array(offset), placed=True)
+    assert [found.name for found in outcome.failed("critical")] == critical
+    assert [found.name for found in outcome.failed("warning")] == warned
+    if critical:
+        assert f"x of `keypoints.scale` multiplied by about {1 / scale[0]:.2g}" in named(outcome, critical[0]).expected
+
+
+def test_exchanged_x_and_y_are_warned_of() -> None:
+    assert "upright" in failed(judge_keypoints(people()[..., ::-1], placed=True))
 
 
 def test_no_photos_have_no_keypoints() -> None:

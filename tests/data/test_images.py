@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from PIL import Image
 
 from repose.data.images import decode, decode_indices, encode_jpeg, encode_png, to_tensor, to_uint8
+from repose.data.inspection import inspect
 from repose.data.posemaps import PALETTE
 
 LEVELS = np.arange(256, dtype=np.uint8)
@@ -87,6 +89,55 @@ def test_jpeg_is_near_the_photo_the_same_each_time_and_smaller_at_less_quality()
     assert len(encode_jpeg(smooth, quality=30)) < len(encoded)
     with Image.open(io.BytesIO(encoded)) as image:
         assert [layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)]  # 4:2:0
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels as a viewer shows a file that stores them with that EXIF orientation."""
+    columns = pixels.swapaxes(0, 1)
+    return {
+        1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: columns,
+        6: columns[:, ::-1], 7: columns[::-1, ::-1], 8: columns[::-1],
+    }.get(orientation, pixels)  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", [*range(1, 9), 99])
+@pytest.mark.parametrize("format_", ["JPEG", "MPO", "PNG", "TIFF", "WEBP"])
+def test_photos_are_upright_as_their_exif_says_and_so_is_the_size_that_is_checked(
+    format_: str, orientation: int
+) -> None:
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:8], pixels[:, :16] = (200, 50, 50), (50, 50, 200)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    how: dict[str, Any] = {"TIFF": {}, "MPO": {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}}
+    Image.fromarray(pixels).save(file, format_, exif=exif, **how.get(format_, {"lossless": True, "quality": 95}))
+    expected = turned(pixels, orientation)
+    found = decode(file.getvalue())
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 8
+    inspection = inspect(file.getvalue(), 10**6)
+    assert (inspection.height, inspection.width) == expected.shape[:2]
+    assert inspection.format == format_.replace("MPO", "JPEG")
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0no tags at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff\0\6"],
+    ids=["none", "long"],
+)
+def test_damaged_exif_leaves_a_photo_as_it_is_stored(exif: bytes) -> None:
+    file = io.BytesIO()
+    Image.fromarray(photo()).save(file, "JPEG", exif=exif)
+    assert decode(file.getvalue()).shape == photo().shape
+    assert inspect(file.getvalue(), 10**6).decodes
+
+
+def test_a_jpeg_with_a_second_picture_that_is_cut_off_is_read() -> None:
+    file = io.BytesIO()
+    Image.fromarray(photo(64, 48)).save(file, "MPO", save_all=True, append_images=[Image.fromarray(photo(90, 90))])
+    content = file.getvalue()[:-2000]
+    assert inspect(content, 10**6)[:3] == (True, "", "JPEG")
+    assert decode(content).shape == (64, 48, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

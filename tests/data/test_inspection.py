@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repose.data.inspection import CHUNK, FORMATS, inspect, inspect_all
+from repose.data.images import FORMATS
+from repose.data.inspection import CHUNK, inspect, inspect_all
 from repose.errors import ReposeError
 
 MILLION = 1_000_000

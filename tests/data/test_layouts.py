@@ -50,12 +50,15 @@ def test_every_photo_of_deepfashion_fits_the_grammar(names: list[str]) -> None:
 
 def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names: list[str]) -> None:
     finder = NameFinder(names)
-    spelled = {}
+    layout, spelled = deepfashion(), {}
     for name in names:
         head, view = name.removeprefix("fashion").rsplit("_", 1)
         spelled["fasion" + head.replace("_", "") + "_" + view] = name
     assert len(spelled) == len(names)
-    assert all(finder.find(other) == name for other, name in spelled.items())
+    for other, name in spelled.items():
+        photo = layout.photo(f"fashion/train/{other}")
+        assert finder.find(other) == name == (photo and photo.name)
+        assert photo == layout.photo(f"test/{name}") == layout.photo(path_of(name))
     assert all(finder.find(name) == name for name in names)
 
 
@@ -66,13 +69,22 @@ def test_a_path_says_what_the_photo_is() -> None:
     )  # fmt: skip
 
 
-def test_the_large_photos_have_the_same_names_and_partition() -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "img_highres/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg",
+        "fashion_data/test/fashionMENTees_Tanksid0000000401_6flat.jpg",
+        "fasion-dataset/train/fasionMENTeesTanksid0000000401_6flat.jpg",
+        "fashionMENTees_Tanksid0000000401_6flat.jpg",
+    ],
+)
+def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(path: str) -> None:
     layout = deepfashion(PARTITION)
-    paths = [f"{folder}/WOMEN/Dresses/id_00000003/01_2_side.jpg" for folder in ("img", "img_highres")]
-    small, large = (layout.photo(path) for path in paths)
-    assert small is not None
-    assert small == large
-    assert small.partition == "query"
+    photo = layout.photo(path)
+    assert photo == layout.photo("img/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg")
+    assert photo is not None
+    assert (photo.category, photo.partition) == ("MEN/Tees_Tanks", "gallery")
+    assert layout.may_hold_photos(path)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +97,8 @@ def test_the_large_photos_have_the_same_names_and_partition() -> None:
         "img/WOMEN/Dresses/id_00000002/02_1_above.jpg",
         "myimg/WOMEN/Dresses/id_00000002/02_1_front.jpg",
         "Anno/list_bbox_inshop.txt",
+        "train/fashionWOMENDressesid0000000202_1above.jpg",
+        "train/fashionWOMENDressesid0000000202_1front.jpg/x.jpg",
     ],
 )
 def test_other_paths_are_no_photos(path: str) -> None:
@@ -147,6 +161,7 @@ def test_what_is_no_photo_of_market(path: str) -> None:
 
 def test_where_photos_may_lie() -> None:
     assert deepfashion().may_hold_photos("x/img/WOMEN/what.jpg")
+    assert deepfashion().may_hold_photos("train/fashionWOMENwhat.jpg")
     assert not deepfashion().may_hold_photos("Anno/sketch.jpg")
     assert Market1501([], str.encode).may_hold_photos("x/query/what.jpg")
     assert not Market1501([], str.encode).may_hold_photos("gt_bbox/0001_c1s1_001051_00.jpg")

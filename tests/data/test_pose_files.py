@@ -54,10 +54,18 @@ def test_a_negative_coordinate_is_kept_for_the_offset() -> None:
     assert poses.keypoints[0, 0].tolist() == [-12, 10]
 
 
-def test_windows_line_ends_a_byte_order_mark_and_blank_lines_are_fine() -> None:
-    plain = csv(row("a.jpg"), row("b.jpg"))
-    odd = b"\xef\xbb\xbf" + plain.replace(b"\n", b"\r\n\r\n").replace(b"\r\n\r\n", b"\r\n", 1)
-    assert read_posegan_csv(odd, "poses.csv").names == ["a.jpg", "b.jpg"]
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"name:keypoints_x:keypoints_y\na.jpg: {X}: {Y}\n".encode(),
+        f"\ufeffname;keypoints_y;keypoints_x\r\na.jpg;{Y};{X}\r\n".encode(),
+        f'name,keypoints_y,keypoints_x\na.jpg,"{Y}","{X}"\n'.encode(),
+    ],
+)
+def test_columns_are_told_by_their_names_whatever_separates_them(content: bytes) -> None:
+    poses = read_posegan_csv(content, "poses.csv")
+    assert poses.names == ["a.jpg"]
+    np.testing.assert_array_equal(poses.keypoints[0], np.stack([X, Y], -1))
 
 
 def test_a_header_alone_holds_no_pose() -> None:
@@ -71,18 +79,8 @@ def test_seventeen_joints_are_refused() -> None:
     refused(csv(row("b.jpg", Y, X[:17])), r"18 values of y and 17 of x")
 
 
-def test_a_swapped_header_is_refused() -> None:
-    refused(csv(row(), header="name:keypoints_x:keypoints_y"), "x comes before y")
-
-
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_another_separator_is_refused(separator: str) -> None:
-    refused(csv(row(), header=HEADER.replace(":", separator)), "Separate the columns with ':'")
-
-
 def test_a_file_without_header_is_refused() -> None:
-    refused(row().encode(), "the header should be")
-    refused(b"", "the header should be")
+    refused(row().encode(), f"has no column 'name'. Its header should be '{HEADER}'")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_a_file_without_header_is_refused() -> None:
         row(y=["ten", *Y[1:]]),
         row().replace(", ", " "),
         row().replace(": [", ", ["),
-        row() + ": [1]",
+        row(y=Y, x=[]),
         row()[:-1],
         row(y=[10**9, *Y[1:]]),
         "a.jpg",
@@ -106,10 +104,6 @@ def test_a_joint_with_x_or_y_alone_is_refused() -> None:
     message = "a.jpg has only one of x and y of the neck"
     refused(csv(row(y=[10, -1, *Y[2:]])), message)
     refused(csv(row(x=[10, -1, *X[2:]])), message)
-
-
-def test_bytes_that_are_no_text_are_refused() -> None:
-    refused(b"\xff\xd8\xff\xe0", "poses.csv is not a text file")
 
 
 def test_patns_file() -> None:
@@ -145,14 +139,15 @@ def person(joints: int, seed: int = 0) -> list[float]:
     return np.random.default_rng(seed).uniform(1, 99, (joints, 3)).round(2).ravel().tolist()
 
 
-def openpose(*people: list[float]) -> bytes:
-    return json.dumps(
-        {"version": 1.3, "people": [{"pose_keypoints_2d": p, "person_id": [-1]} for p in people]}
-    ).encode()
+def openpose(*people: list[float], key: str = "pose_keypoints_2d") -> bytes:
+    return json.dumps({"version": 1.3, "people": [{key: p, "pose_keypoints_3d": []} for p in people]}).encode()
 
 
-def test_eighteen_joints_of_openpose_are_taken_as_they_are() -> None:
-    np.testing.assert_allclose(read_openpose_json(openpose(person(18)), "a.json").ravel(), person(18), rtol=1e-6)
+@pytest.mark.parametrize("key", ["pose_keypoints_2d", "pose_keypoints"])  # the second before OpenPose 1.2
+def test_eighteen_joints_of_openpose_are_taken_as_they_are(key: str) -> None:
+    np.testing.assert_allclose(
+        read_openpose_json(openpose(person(18), key=key), "a.json").ravel(), person(18), rtol=1e-6
+    )
 
 
 def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out() -> None:
@@ -191,6 +186,9 @@ def test_a_file_without_people_is_fine() -> None:
         b'{"people": [{"pose_keypoints_2d": null}]}',
         b'{"people": [{"pose_keypoints_2d": ["x", 1]}]}',
         b'{"people": [{"pose_keypoints_2d": [[1, 2], 3]}]}',
+        b'{"people": [{"pose_keypoints_2d": "1, 2, 3"}]}',
+        b'[{"image_id": "a.jpg", "keypoints": [1, 2, 3]}]',  # AlphaPose
+        openpose(person(18), key="pose_keypoints_3d"),
         openpose(person(17)),
         openpose(person(18), person(17)),
         openpose([float("nan"), *person(18)[1:]]),

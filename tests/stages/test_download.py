@@ -435,7 +435,7 @@ def test_no_secret_of_an_address_is_written_or_said(
     run(tmp_path, f"{address}/a.zip?signature=s3cret")
     assert source(tmp_path)["origins"][0]["address"] == f"{served.address}/a.zip"
     output = capsys.readouterr()
-    assert "1 files that macOS or Windows added are left out" in output.err
+    assert "left out 1 files or folders of other programs" in output.err
     assert "s3cret" not in output.err + output.out
 
 

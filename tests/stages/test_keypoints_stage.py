@@ -43,7 +43,7 @@ PATHS = [f"img/WOMEN/Tees_Tanks/id_00000001/01_{view}.jpg" for view in ("1_front
 FRONT, SIDE, BACK = (f"fashionWOMENTees_Tanksid0000000101_{view}.jpg" for view in ("1front", "2side", "3back"))
 HEADER = "name:keypoints_y:keypoints_x"
 NONE = PictureSettings(worst=0, random=0)  # where photos are not there, but for their names
-CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=NONE)
+CSV = KeypointsSettings("posegan-csv", ("poses.csv",), (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=NONE)
 OPENPOSE = replace(CSV, extractor="openpose-json", files=("openpose/",))
 
 
@@ -159,17 +159,26 @@ def test_several_files_are_read_in_the_order_of_the_settings(tmp_path: Path) -> 
     assert read_json(out / "report.json")["files"] == 2
 
 
-def test_the_offset_is_added_to_known_joints(tmp_path: Path) -> None:
-    gap = row(FRONT, x=-38).replace("[10,", "[-1,").replace("[-38,", "[-1,")  # as PATN's 256x176 files have it
-    _, keypoints, _ = read_keypoints(run(tmp_path, csv(gap), replace(CSV, offset=(40.0, 0.5))) / "keypoints.csv")
+@pytest.mark.parametrize("extractor", ["posegan-csv", "openpose-json"])
+def test_known_joints_are_scaled_and_then_moved(tmp_path: Path, extractor: str) -> None:
+    if extractor == "posegan-csv":
+        gap = row(FRONT, x=1).replace("[10,", "[-1,").replace("[1,", "[-1,")
+        settings, files = CSV, csv(gap)
+    else:
+        settings, joints = OPENPOSE, person(x=1)
+        joints[:3] = [0, 0, 0]
+        files = {f"openpose/{FRONT.removesuffix('.jpg')}_keypoints.json": people(joints)}
+    out = run(tmp_path, files, replace(settings, scale=(2.0, 3.0), offset=(40.0, 0.5)))
+    _, keypoints, _ = read_keypoints(out / "keypoints.csv")
     assert np.isnan(keypoints[0, 0]).all()
-    np.testing.assert_array_equal(keypoints[0, 1:, 0], 2 + np.arange(1, K))
-    np.testing.assert_array_equal(keypoints[0, 1:, 1], 10.5 + 2 * np.arange(1, K))
+    np.testing.assert_array_equal(keypoints[0, 1:, 0], 2 * np.arange(2, K + 1) + 40)
+    np.testing.assert_array_equal(keypoints[0, 1:, 1], 3 * (10 + 2 * np.arange(1, K)) + 0.5)
 
 
 def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path: Path) -> None:
     files = csv(row(FRONT, x=45), row(BACK))  # front: the last joint is at x 62; the photos are 60 wide
-    with pytest.raises(ReposeError, match=rf"2 of 36 joints.*right_ear.*{FRONT} at x 61, y 42; it is 60 pixels wide"):
+    message = rf"2 of 36 joints.*right_ear.*{FRONT} at x 61, y 42; it is 60 pixels wide.*y of `keypoints.scale` .* 2\.4"
+    with pytest.raises(ReposeError, match=message):
         run(tmp_path, files, CSV, size=(128, 60))
     assert not (tmp_path / "keypoints").exists()
     (tmp_path / "lists").rename(tmp_path / "lists-before")
@@ -258,14 +267,16 @@ def test_the_real_sample(tmp_path: Path) -> None:
     )
     report = read_json(out / "report.json")
     assert (report["photos"], report["posed"], report["torso"], report["rows_of_other_photos"]) == (189, 189, 189, 0)
+    checks = {check["name"]: check["passed"] for check in read_json(tmp_path / "report" / "validation.json")["checks"]}
+    assert checks["middle in x"]
+    assert checks["middle in y"]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         (csv(f"{FRONT}: {[1] * 17}: {[1] * 17}"), "17 values of y"),
-        (csv(row(FRONT), header="name:keypoints_x:keypoints_y"), "x comes before y"),
-        (csv(row(FRONT), header=HEADER.replace(":", ",")), "Separate the columns with ':'"),
+        (csv(row(FRONT), header="name:y:x"), "source/poses.csv has no column 'keypoints_y'"),
         (csv(row(FRONT).replace("[10,", "[10.5,")), "source/poses.csv, line 2: expected"),
         (csv(row(FRONT), row(FRONT, y=11)), f"another pose.*{FRONT}"),
         (csv(row(FRONT).replace("[10,", "[-1,")), "only one of x and y of the nose"),
@@ -315,8 +326,8 @@ def test_images_csv_must_be_there(tmp_path: Path) -> None:
 
 
 BLOCK = {
-    "extractor": "posegan-csv", "files": ["a.csv"], "offset": [0, 0], "min_confidence": 0, "max_outside": 0,
-    "min_posed_share": 0.5,
+    "extractor": "posegan-csv", "files": ["a.csv"], "scale": [1, 1], "offset": [0, 0], "min_confidence": 0,
+    "max_outside": 0, "min_posed_share": 0.5,
 }  # fmt: skip
 
 
@@ -529,7 +540,9 @@ def test_keypoint_rcnn_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> No
         ({"min_posed_share": 2}, "min_posed_share should lie between 0 and 1"),
         ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
         ({"offset": [1]}, "should have 2 entries"),
-        ({"extractor": "figure", "offset": [40, 0]}, "offset is for files of joints"),
+        ({"extractor": "figure", "offset": [40, 0]}, "scale and offset are for files of joints"),
+        ({"extractor": "figure", "scale": [2, 2]}, "scale and offset are for files of joints"),
+        ({"scale": [2, 0]}, r"scale should be two numbers above 0, not \[2.0, 0.0\]"),
         ({"network": {"batch": 0}}, "batch should be at least 1"),
         ({"pictures": {"worst": -1}}, "worst should be at least 0, not -1"),
     ],

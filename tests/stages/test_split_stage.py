@@ -335,7 +335,7 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> N
     source = write_lists(tmp_path / "lists", {path: text.encode() for path, text in files.items()})
     images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training, parts=3)
     settings = KeypointsSettings(
-        "posegan-csv", ("annotation.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
+        "posegan-csv", ("annotation.csv",), (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
     )
     keypoints = keypoints_of_parts(tmp_path, source, images, settings)
     folders = {"lists": source, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
@@ -432,7 +432,7 @@ def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
     paths = [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")]
     images = write_images(tmp_path / "images", paths, parts=2)
     poses = KeypointsSettings(
-        "posegan-csv", ("keypoints.csv",), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
+        "posegan-csv", ("keypoints.csv",), (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
     )
     keypoints = keypoints_of_parts(tmp_path, lists, images, poses)
     folders = {"lists": lists, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
@@ -553,7 +553,7 @@ PAIR = f"from,to\n{TWO},{name(2, '2_side')}\n"
         ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs name a photo.*such as a.jpg, b.jpg. Get"),
         ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{TWO}\n"}, "p, line 3.*are not two photos of one item"),
         ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{ONE}\n"}, "p, line 3.*are not two photos of one item"),
-        ({"pairs": "p"}, {"p": "source,target\n"}, "p is not a CSV of pairs"),
+        ({"pairs": "p"}, {"p": "source,target\n"}, "p has no column 'from'"),
         ({"pairs": "p"}, {"p": "from,to\n"}, "p is a CSV of pairs without any pair"),
         ({"pairs": "q"}, {"p": PAIR}, "holds no file named q"),
         ({"pairs": "p", "train_list": "l"}, {"p": PAIR, "l": TWO}, r"1 item\(s\) are in both parts"),

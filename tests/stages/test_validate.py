@@ -210,13 +210,6 @@ def test_market_names_with_two_extensions_pass(tmp_path: Path) -> None:
     assert record["counts"]["images elsewhere, ignored"] == 1
 
 
-def test_what_macos_adds_to_a_zip_is_no_photo(tmp_path: Path) -> None:
-    files = dresses()
-    table = run(tmp_path, files | {f"__MACOSX/{path.replace('/01_', '/._01_')}": b"\0\5\26\7" for path in files})
-    assert len(table) == len(files)
-    assert set_aside(tmp_path) == {}
-
-
 def half_bad() -> dict[str, bytes]:
     files = dresses()
     return {path: content if n % 2 else content[:300] for n, (path, content) in enumerate(files.items())}

@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol, TypeVar
 
+from repose.data.layouts import is_litter
 from repose.errors import ReposeError
 from repose.terminal import say
 
 IN_PLACE = ("img.zip", "img_highres.zip")  # how DeepFashion's owners ship the photos inside the folder `Img`
-_LITTER = (".DS_Store", "Thumbs.db")  # beside __MACOSX/ and ._*: what macOS and Windows add to folders and zips
 _UNOPENED = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
 _AES, _STRONG_ENCRYPTION, _ENCRYPTED = 99, 0x40, 0x1
 # What zipfile and zlib raise for bytes that are not what they should be; a RuntimeError is for a wrong password.
@@ -58,7 +58,7 @@ class File(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a folder or a zip holds, and how many files of macOS or Windows were left out."""
+    """What a folder or a zip holds, and how many entries were left out (see `layouts.is_litter`)."""
 
     files: list[File]
     skipped: int
@@ -96,10 +96,11 @@ def open_zip(
     with _opened(path, where) as archive:
         members, skipped = [], 0
         for info in archive.infolist():
-            name = safe_name(info.filename, where)
-            if _is_litter(name):
+            if is_litter(info.filename.rstrip("/")):
                 skipped += not info.is_dir()
-            elif not info.is_dir():
+                continue
+            name = safe_name(info.filename, where)
+            if not info.is_dir():
                 members.append(_Member(under + name, info.file_size, info))
         password = _password(members, where, password_variable)
         _refuse_members(members, path.stat().st_size, limits, where)
@@ -116,10 +117,11 @@ def open_files(
     skipped = 0
     with ExitStack() as stack:
         for given, path in paths:
-            name = safe_name(given, where)
-            if _is_litter(name):
+            if is_litter(given):
                 skipped += 1
-            elif PurePosixPath(name).name in IN_PLACE:
+                continue
+            name = safe_name(given, where)
+            if PurePosixPath(name).name in IN_PLACE:
                 inside, under = f"{where.rstrip('/')}/{name}", name[: name.rfind("/") + 1]
                 inner = open_zip(path, limits, inside, password_variable=password_variable, under=under)
                 contents = stack.enter_context(inner)
@@ -134,6 +136,8 @@ def open_files(
 
 def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
     """(name, path) of every file in a folder and the folders in it, sorted; the name is the path from `folder` on.
+
+    Litter (`layouts.is_litter`) is named and not looked into, whatever it is.
 
     Raises:
         ReposeError: a link or a special file, or a folder that may not be read.
@@ -203,11 +207,13 @@ def _walk(folder: Path, under: str, where: str) -> Iterator[tuple[str, Path]]:
         raise ReposeError(f"Cannot read the folder {folder}: {error.strerror}. Change its permissions.") from None
     for entry in entries:
         name = under + entry.name
-        if entry.is_symlink():
+        if is_litter(entry.name):
+            yield name, folder / entry.name
+        elif entry.is_symlink():
             raise ReposeError(
                 f"{where} holds a link, {name}. Copy the data with `cp -rL`, or give the folder it leads to."
             )
-        if entry.is_dir():
+        elif entry.is_dir():
             yield from _walk(folder / entry.name, f"{name}/", where)
         elif entry.is_file():
             yield name, folder / entry.name
@@ -321,11 +327,6 @@ def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, i
     except RuntimeError:
         raise ReposeError(f"{where}: the password is wrong. Ask the data's owner for the right one.") from None
     return content
-
-
-def _is_litter(name: str) -> bool:
-    *folders, last = name.split("/")
-    return "__MACOSX" in (*folders, last) or last in _LITTER or last.startswith("._")
 
 
 def _beyond(where: str, what: str, limit: str) -> ReposeError:

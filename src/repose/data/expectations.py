@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from repose.data.layouts import DISTRACTOR, JUNK
+from repose.data.placement import ENOUGH, MIDDLE, advice, centres
 from repose.data.skeleton import JOINT, JOINTS, TORSO, present
 from repose.errors import ReposeError
 from repose.terminal import say
@@ -147,6 +148,7 @@ def check_keypoints(
     widths: np.ndarray,
     *,
     min_posed_share: float,
+    placed: bool = False,
 ) -> Outcome:
     """Judge a table of keypoints.
 
@@ -157,6 +159,8 @@ def check_keypoints(
         heights: (n,) of the photos, pixels.
         widths: (n,) of the photos, pixels.
         min_posed_share: share of the photos, 0 to 1, in which both shoulders and both hips must be known.
+        placed: whether the joints were not found in these very photos, so that it is judged whether they fit them
+            (`placement`).
     """
     facts = _keypoint_facts(keypoints, confidence, np.asarray(heights), np.asarray(widths))
     table = pd.DataFrame({"name": list(names), **facts})
@@ -164,6 +168,7 @@ def check_keypoints(
         (
             *run_suite(table, _keypoint_suite(min_posed_share), label=["name"]),
             *run_suite(_joint_facts(keypoints), _joint_suite(), label=["joint"]),
+            *(_check_middle(keypoints, heights, widths) if placed else ()),
         )
     )
 
@@ -497,7 +502,11 @@ def _keypoint_suite(min_posed_share: float) -> list[Any]:
             column="upright",
             value_set=[True],
             mostly=MOST,
-            **_says("upright", f"in {_percent(MOST)} of the photos the shoulders are above the hips", "warning"),
+            **_says(
+                "upright",
+                f"in {_percent(MOST)} of the photos the shoulders are above the hips (or are x and y exchanged?)",
+                "warning",
+            ),
         ),
         gxe.ExpectColumnValuesToBeInSet(
             column="eyes",
@@ -534,6 +543,25 @@ def _joint_suite() -> list[Any]:
             column="spread", min_value=1, **_says("joints move", "no joint is in one place in all photos", "warning")
         ),
     ]
+
+
+def _check_middle(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> list[Check]:
+    """Critical where x and y both tell of a smaller copy: every pose would lie in the upper left of its photo."""
+    middles = pd.DataFrame(centres(keypoints, heights, widths), columns=["x", "y"])
+    if len(middles) < ENOUGH:
+        return []
+    severity: Severity = "critical" if (middles.median() < MIDDLE[0]).all() else "warning"
+    expected = f"the centre of the joints is at {MIDDLE[0]} to {MIDDLE[1]} of the photo's %s in the median."
+    suite = [
+        _classes().ExpectColumnMedianToBeBetween(
+            column=axis,
+            min_value=MIDDLE[0],
+            max_value=MIDDLE[1],
+            **_says(f"middle in {axis}", f"{expected % side} {what}".rstrip(" ."), severity),
+        )
+        for axis, side, what in zip("xy", ("width", "height"), advice(keypoints, heights, widths), strict=True)
+    ]
+    return run_suite(middles, suite, label=[])
 
 
 # Pairs

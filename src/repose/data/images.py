@@ -1,17 +1,34 @@
 """Image bytes, uint8 arrays and the tensors that networks see.
 
 A photo is a (H, W, 3) uint8 RGB array outside a network and a (3, H, W) float32 tensor in [-1, 1] inside. The change
-between the two ranges is made in `to_tensor` and `to_uint8` and nowhere else.
+between the two ranges is made in `to_tensor` and `to_uint8` and nowhere else. `decode` is the only decoder of photos, so
+that training, evaluation and generation see the same pixels: upright as the photo's EXIF says, in RGB.
 """
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from repose.errors import ReposeError
+
 if TYPE_CHECKING:  # torch takes seconds to import, and most of those who read or write photos need none
     from torch import Tensor
+
+# What Pillow may try. Its other readers are for printers and microscopes; that of EPS starts a program.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+_ORIENTATION = 0x0112  # the EXIF tag
+# What makes each of its values upright (1 is). Pillow's exif_transpose also rewrites the EXIF, which fails for some tags.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+SIDEWAYS = tuple(_UPRIGHT[value] for value in range(5, 9))  # turns that exchange height and width
 
 
 def to_tensor(pixels: np.ndarray) -> "Tensor":
@@ -30,9 +47,42 @@ def to_uint8(images: "Tensor") -> np.ndarray:
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """The bytes of a JPEG or PNG file -> (H, W, 3) uint8 RGB."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert("RGB"))
+    """The bytes of a photo in one of FORMATS -> (H, W, 3) uint8 RGB, upright as its EXIF says.
+
+    Transparent pixels become white; 16 bits a channel are scaled to 8; of several frames the first is taken.
+
+    Raises:
+        ReposeError: the values have an unknown range (Pillow's modes I and F).
+        OSError: the bytes are not a whole photo (`inspection.inspect` says so without an exception).
+    """
+    with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        image.load()
+        turn = turn_to_upright(image)
+        pixels = _rgb(image)
+        return np.asarray(pixels if turn is None else pixels.transpose(turn))
+
+
+def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
+    """What turns a loaded image upright, by its EXIF; None if it is upright, or the EXIF is absent or damaged.
+
+    Pillow turns a TIFF itself as it loads it.
+    """
+    try:
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF leads Pillow to almost any error; the pixels are whole all the same
+        return None
+
+
+@contextmanager
+def pillow_unlimited() -> Iterator[None]:
+    """Pillow without its limit on pixels (`validate.max_megapixels` is ours) and without its warnings about metadata."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def decode_indices(encoded: bytes) -> np.ndarray:
@@ -52,6 +102,20 @@ def encode_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     """(H, W, 3) uint8 -> the bytes of a JPEG file, 4:2:0."""
     return _encoded(Image.fromarray(pixels), format="JPEG", quality=quality)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F"):
+        raise ReposeError(
+            f"The photo holds whole or real numbers of unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 "
+            "bits a channel."
+        )
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _encoded(image: Image.Image, **how: Any) -> bytes:

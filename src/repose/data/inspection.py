@@ -1,4 +1,4 @@
-"""What the bytes of an image file say: format, mode, size, digest, and whether all of it decodes.
+"""What the bytes of an image file say: format, mode, upright size, digest, and whether all of it decodes.
 
 Nothing is believed before it is read: the pixels of the header are counted before memory is taken for them, and a file
 counts as decoded when its last row is there.
@@ -7,19 +7,16 @@ counts as decoded when its last row is there.
 import hashlib
 import io
 import multiprocessing
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from repose.data.images import FORMATS, SIDEWAYS, pillow_unlimited, turn_to_upright
 from repose.errors import ReposeError
 
-# What Pillow may try. Its other readers are for printers and microscopes; that of EPS starts a program.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 CHUNK = 128  # photos that a worker takes at a time
 FEW = 2000  # photos that one process reads sooner than others could be started
 
@@ -29,17 +26,17 @@ class Inspection(NamedTuple):
 
     decodes: bool | None  # None: more pixels than allowed, so nobody tried
     error: str  # why it does not decode, a few words
-    format: str  # JPEG, PNG, ...; empty where it is no image
+    format: str  # JPEG (also one with further pictures behind it, an MPO), PNG, ...; empty where it is no image
     mode: str  # as Pillow names it: RGB, L (grey), CMYK, I;16 (16 bit), P (palette), ...
-    width: int  # pixels, from the header; 0 where it is no image
-    height: int
+    width: int  # pixels, upright as the EXIF says where it decodes, else from the header; 0 where it is no image
+    height: int  # likewise
     bytes: int
     sha256: str
 
 
 def inspect(content: bytes, max_pixels: int) -> Inspection:
     """Read one file; pixels are decoded, and then dropped, where the header announces at most `max_pixels`."""
-    with _pillow_left_to_us():
+    with pillow_unlimited():
         return _inspect(content, max_pixels)
 
 
@@ -85,7 +82,7 @@ def _inspect_in_worker(paths: Sequence[str]) -> list[Inspection]:
 
 
 def _inspect_chunk(paths: Sequence[str], files: Mapping[str, bytes], max_pixels: int) -> list[Inspection]:
-    with _pillow_left_to_us():
+    with pillow_unlimited():
         return [_inspect(files[path], max_pixels) for path in paths]
 
 
@@ -95,9 +92,13 @@ def _inspect(content: bytes, max_pixels: int) -> Inspection:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             format_, mode, size = image.format or "", image.mode, image.size
+            if format_ == "MPO":
+                format_ = "JPEG"
             if size[0] * size[1] <= max_pixels:
                 image.load()
                 decodes = True
+                if turn_to_upright(image) in SIDEWAYS:
+                    size = size[::-1]
     except UnidentifiedImageError:  # its own message holds an address in memory
         decodes, error = False, "not an image" if content else "0 bytes"
     except Exception as failure:  # a broken file leads Pillow's readers to almost any error; each is a verdict
@@ -108,15 +109,3 @@ def _inspect(content: bytes, max_pixels: int) -> Inspection:
 def _in_short(failure: Exception) -> str:
     lines = str(failure).splitlines() or [type(failure).__name__]
     return lines[0][:100]
-
-
-@contextmanager
-def _pillow_left_to_us() -> Iterator[None]:
-    """Pillow's own limit on pixels is one number per process and only warns; what else it warns of is metadata."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit

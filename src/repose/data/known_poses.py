@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from repose.data import pose_files
-from repose.data.layouts import DeepFashion, NameFinder
+from repose.data.csv_files import text_of
+from repose.data.layouts import DeepFashion, NameFinder, is_litter
 from repose.data.records import read_keypoints
 from repose.data.skeleton import JOINTS, LIMBS, K, present
 from repose.errors import ReposeError
@@ -158,7 +159,7 @@ def _names(photo: Path) -> Iterable[str]:
 
 def _read_csv(file: Path) -> tuple[list[str], np.ndarray]:
     content = _content(file)
-    if content.removeprefix(b"\xef\xbb\xbf").startswith(b"name,nose_x"):
+    if "nose_x" in text_of(content, str(file)).partition("\n")[0]:
         return read_keypoints(file)[:2]
     poses = pose_files.read_posegan_csv(content, str(file))
     return poses.names, poses.keypoints
@@ -167,7 +168,8 @@ def _read_csv(file: Path) -> tuple[list[str], np.ndarray]:
 def _json_files(path: Path) -> list[tuple[str, str]]:
     """The JSON files of a folder, below it, or the one at `path`, and the photos that they are about."""
     if path.is_dir():
-        files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.json"))
+        names = (file.relative_to(path).as_posix() for file in path.rglob("*.json"))
+        files = sorted(name for name in names if not is_litter(name))
         if not files:
             raise ReposeError(
                 f"The folder {path} holds no .json file. Put OpenPose's output (--write_json) there, or name a CSV itself."

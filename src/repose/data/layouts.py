@@ -11,6 +11,12 @@ from typing import Literal, NamedTuple
 from repose.errors import ReposeError
 
 LayoutName = Literal["deepfashion", "market1501"]
+_LITTER = frozenset(
+    {
+        "__macosx", "icon", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
+        "system volume information", "lost+found",
+    }
+)  # fmt: skip
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -28,16 +34,25 @@ _DEEPFASHION_VIEWS = ("front", "side", "back", "full", "flat", "additional")
 # What `Photo.view` can be: one of these, or one of Market-1501's cameras.
 VIEWS = (*_DEEPFASHION_VIEWS, *(f"c{camera}" for camera in range(1, 7)))
 
+_VIEW = r"(?P<view>" + "|".join(_DEEPFASHION_VIEWS) + r")\.jpg$"
 # img/WOMEN/Dresses/id_00000002/02_1_front.jpg; the folder may lie anywhere in the source.
 _DEEPFASHION_PATH = re.compile(
-    r"(?:^|/)(?P<path>img(?:_highres)?/(?P<gender>MEN|WOMEN)/(?P<category>[A-Za-z_]+)/id_(?P<id>\d{8})/"
-    r"(?P<colour>\d{2})_(?P<number>[1-7])_(?P<view>" + "|".join(_DEEPFASHION_VIEWS) + r")\.jpg)$"
+    r"(?:^|/)img(?:_highres)?/(?P<gender>MEN|WOMEN)/(?P<category>[A-Za-z_]+)/id_(?P<id>\d{8})/"
+    r"(?P<colour>\d{2})_(?P<number>[1-7])_" + _VIEW
 )
-# fashionWOMENDressesid0000000202_1front.jpg (PATN) or fasionWOMENDressesid0000000202_1front.jpg (pose-gan)
+# fashionWOMENDressesid0000000202_1front.jpg (PATN) or fasionWOMENDressesid0000000202_1front.jpg (pose-gan), in any folder
 _DEEPFASHION_FLAT = re.compile(
-    r"^fas(?:h)?ion(?P<gender>MEN|WOMEN)(?P<category>[A-Za-z_]+?)id(?P<id>\d{8})(?P<colour>\d{2})_"
-    r"(?P<number>\d)(?P<view>[a-z]+)\.jpg$"
+    r"(?:^|/)fash?ion(?P<gender>MEN|WOMEN)(?P<category>[A-Za-z_]+?)id(?P<id>\d{8})(?P<colour>\d{2})_"
+    r"(?P<number>[1-7])" + _VIEW
 )
+# Its categories with an underscore, by pose-gan's spelling, which leaves it out.
+_CATEGORIES = {
+    name.replace("_", ""): name
+    for name in (
+        "Blouses_Shirts", "Graphic_Tees", "Jackets_Coats", "Jackets_Vests", "Rompers_Jumpsuits", "Shirts_Polos",
+        "Sweatshirts_Hoodies", "Tees_Tanks",
+    )
+}  # fmt: skip
 # Eighteen files of Market-1501 really end in .jpg.jpg.
 _MARKET_PATH = re.compile(
     r"(?:^|/)(?P<folder>bounding_box_train|bounding_box_test|query)/"
@@ -50,8 +65,9 @@ JUNK, DISTRACTOR = "-1", "0000"  # Market-1501's detections of nobody in particu
 class DeepFashion:
     """In-shop Clothes Retrieval Benchmark: `img/GENDER/Category/id_XXXXXXXX/CC_V_view.jpg`.
 
-    An item is a gender, category, id and two-digit colour; so grouped, items have at most five photos
-    besides `flat` ones.
+    Copies with flattened names, as the preparations of pose-gan and PATN leave them in `train/` and `test/`, are read too;
+    the names of their folders say nothing. An item is a gender, category, id and two-digit colour; so grouped, items have
+    at most five photos besides `flat` ones.
     """
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
@@ -60,21 +76,23 @@ class DeepFashion:
 
     def photo(self, path: str) -> Photo | None:
         """The photo at a path of the source, or None where the path is not one of a photo."""
-        match = _DEEPFASHION_PATH.search(path)
+        match = _DEEPFASHION_PATH.search(path) or _DEEPFASHION_FLAT.search(path)
         if match is None:
             return None
-        gender, category, number, colour = match["gender"], match["category"], match["id"], match["colour"]
+        gender, number, colour, place, view = match.group("gender", "id", "colour", "number", "view")
+        category = _CATEGORIES.get(match["category"], match["category"])
+        item = f"{gender}/{category}/id_{number}/{colour}"
         return Photo(
-            name=f"fashion{gender}{category}id{number}{colour}_{match['number']}{match['view']}.jpg",
-            item=f"{gender}/{category}/id_{number}/{colour}",
+            name=f"fashion{gender}{category}id{number}{colour}_{place}{view}.jpg",
+            item=item,
             category=f"{gender}/{category}",
-            view=match["view"],
-            partition=self._partition.get(match["path"].replace("img_highres/", "img/"), ""),
+            view=view,
+            partition=self._partition.get(f"img/{item}_{place}_{view}.jpg", ""),
         )
 
     def may_hold_photos(self, path: str) -> bool:
         """Whether an image at this path should have been a photo (Anno/, Eval/ and loose pictures should not)."""
-        return re.search(r"(?:^|/)img(?:_highres)?/", path) is not None
+        return re.search(r"(?:^|/)(?:img(?:_highres)?/|fash?ion(?:MEN|WOMEN)[^/]*$)", path) is not None
 
 
 class Market1501:
@@ -101,6 +119,20 @@ LAYOUTS: dict[LayoutName, type[DeepFashion | Market1501]] = {"deepfashion": Deep
 def is_image(path: str) -> bool:
     """Whether a path ends like an image's."""
     return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_litter(path: str) -> bool:
+    """Whether a relative path is of a file that an operating system or another program left among the user's own.
+
+    Such are hidden files and folders (also `._NAME` of macOS and lock files), thumbnails and indexes of folders, recycle
+    bins, backups of editors, and what a network drive adds (`@eaDir`). They are passed over wherever files are listed.
+    """
+    return any(
+        (part.startswith((".", "@", "~$", "#recycle", "#snapshot")) and part != "." and not part.startswith(".."))
+        or part.endswith(("~", ":Zone.Identifier"))
+        or part.casefold().strip() in _LITTER
+        for part in path.split("/")
+    )
 
 
 class NameFinder:

@@ -6,7 +6,6 @@ photos that they leave out, in the items that they test on and in the pairs that
 """
 
 import hashlib
-import io
 import re
 from collections.abc import Iterable
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from repose.data.csv_files import read_csv, text_of
 from repose.data.layouts import DeepFashion, NameFinder, item_of_name
 from repose.data.skeleton import TORSO, present
 from repose.errors import ReposeError
@@ -86,10 +86,7 @@ def names_in(content: bytes, where: str) -> list[str]:
     Raises:
         ReposeError: it is not text, or names no such file. `where` names the file in the message.
     """
-    try:
-        names = _IMAGE_NAME.findall(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ReposeError(f"{where} is not a text file. Expected one that names photos, such as test.lst.") from None
+    names = _IMAGE_NAME.findall(text_of(content, where))
     if not names:
         raise ReposeError(f"{where} names no photo (....jpg). Expected one name a line, such as PATN's test.lst.")
     return names
@@ -118,23 +115,15 @@ class PhotoFinder:
 
 
 def read_pairs(content: bytes, where: str) -> pd.DataFrame:
-    """The pairs of a CSV with the columns `from` and `to`, as text.
+    """The pairs of a CSV (`csv_files.read_csv`) with the columns `from` and `to`, as text.
 
     Raises:
         ReposeError: not such a file. `where` names it in the message.
     """
-    try:
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    except ValueError as error:  # of pandas and of the decoder
-        raise ReposeError(f"{where} is not a CSV of pairs ({error}). Expected the header from,to.") from None
-    if list(table.columns) != ["from", "to"] or not isinstance(table.index, pd.RangeIndex):  # else: wider rows
-        raise ReposeError(
-            f"{where} is not a CSV of pairs: expected the header from,to and two names a row, found the header "
-            f"{','.join(table.columns)[:80]!r}."
-        )
-    if table.empty:
+    rows = read_csv(content, where, ("from", "to")).rows
+    if not rows:
         raise ReposeError(f"{where} is a CSV of pairs without any pair below its header.")
-    return table
+    return pd.DataFrame([(cells["from"], cells["to"]) for _, cells in rows], columns=["from", "to"])
 
 
 def _bare(item: str) -> str:

@@ -4,16 +4,14 @@ A photo of the size of those that the system was trained on is cropped and scale
 whole: its shape is kept, and the pixels of its edges are drawn on to the frame's.
 """
 
-import io
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from repose.data.frame import Frame
-from repose.data.inspection import FORMATS, inspect
+from repose.data.images import FORMATS, decode
+from repose.data.inspection import inspect
 from repose.errors import ReposeError
 
 MOST_MEGAPIXELS = 100  # of a photo; with more it is not even decoded
@@ -21,33 +19,20 @@ LEAST_SIDE = 16  # px of the shorter side
 
 Size = tuple[int, int]  # height, width in px
 
-# EXIF's tag, and what makes each of its values upright (1 is). Pillow's exif_transpose would write the EXIF anew as well,
-# which a photo with odd tags need not survive.
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-
 
 def read_photo(path: Path) -> np.ndarray:
-    """The photo in a file of one of `inspection.FORMATS`, by its bytes: (H, W, 3) uint8 RGB, upright as EXIF says.
-
-    What is transparent becomes white; 16 bits a channel are scaled to 8; of several frames the first counts.
+    """The photo in a file, as `images.decode` reads it: (H, W, 3) uint8 RGB, upright as its EXIF says.
 
     Raises:
-        ReposeError: there is no such file, it is none of these formats, cut, larger than MOST_MEGAPIXELS, smaller than
+        ReposeError: there is no such file, it is of none of `images.FORMATS`, cut, larger than MOST_MEGAPIXELS, smaller than
             LEAST_SIDE, or of a mode whose range is not known.
     """
     content = _content(path)
     _check(path, content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow warns of is metadata, and sizes that are checked above
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-            pixels = _rgb(image, path)
-            return np.asarray(pixels if turn is None else pixels.transpose(turn))
+    try:
+        return decode(content)
+    except ReposeError as error:
+        raise ReposeError(f"{path}: {error}") from None
 
 
 class Fit(NamedTuple):
@@ -104,17 +89,3 @@ def _check(path: Path, content: bytes) -> None:
         raise ReposeError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from where it came.")
     if min(found.width, found.height) < LEAST_SIDE:
         raise ReposeError(f"{path} has {size}; a photo needs at least {LEAST_SIDE} px a side. Give a larger one.")
-
-
-def _rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode in ("I", "F"):
-        raise ReposeError(
-            f"{path} holds whole or real numbers of unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 "
-            "bits a channel."
-        )
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")

@@ -2,6 +2,7 @@
 
 pose-gan's CSV has a header and rows such as `NAME.jpg: [18 numbers, y]: [18 numbers, x]`, whole pixels, -1 for missing.
 OpenPose writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) times x, y, confidence per person, 0 for missing.
+Versions before 1.2 call the list `pose_keypoints` instead of `pose_keypoints_2d`.
 """
 
 import json
@@ -12,18 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from repose.data.csv_files import read_csv
 from repose.data.layouts import NameFinder
 from repose.data.skeleton import JOINTS, K, present
 from repose.errors import ReposeError
 
-HEADER = "name:keypoints_y:keypoints_x"
+COLUMNS = ("name", "keypoints_y", "keypoints_x")
+HEADER = ":".join(COLUMNS)
 MISSING = -1  # in a CSV, in x and in y
 
 # Joint i of ours is joint BODY_25[i] of OpenPose's BODY_25, which has the middle of the hips at 8 and ends in the feet.
 BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 
-_NUMBERS = r"\[ *(-?\d{1,5}(?: *, *-?\d{1,5})*) *\]"
-_ROW = re.compile(rf" *([^:]+?) *: *{_NUMBERS} *: *{_NUMBERS} *")
+BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second before OpenPose 1.2
+
+_NUMBERS = re.compile(r"\[ *(-?\d{1,5}(?: *, *-?\d{1,5})*) *\]")
 
 
 class Poses(NamedTuple):
@@ -48,18 +52,16 @@ class Matched(NamedTuple):
 def read_posegan_csv(content: bytes, where: str) -> Poses:
     """The poses of a pose-gan or PATN CSV, with confidence 1 for each known joint.
 
+    The columns are told by their names and may be separated by anything that `csv_files.read_csv` reads.
+
     Raises:
-        ReposeError: another header or separator, a row that is not two lists of 18 whole numbers, a joint with x or y
-            alone. `where` names the file in the message.
+        ReposeError: another header, a row that is not two lists of 18 whole numbers, a joint with x or y alone. `where`
+            names the file in the message.
     """
-    lines = _text(content, where).splitlines()
-    _check_header(lines[0] if lines else "", where)
     names, numbers = [], []
-    for number, line in enumerate(lines[1:], start=2):
-        if line.strip():
-            name, y, x = _row(line, f"{where}, line {number}")
-            names.append(name)
-            numbers += [x, y]
+    for line, cells in read_csv(content, where, COLUMNS, usual=":").rows:
+        names.append(cells["name"])
+        numbers += _lists(cells, f"{where}, line {line}")
     values = np.fromstring(",".join(numbers), dtype=np.int32, sep=",").reshape(len(names), 2, K).swapaxes(1, 2)
     missing = values == MISSING
     _check_both_or_neither(names, missing, where)
@@ -75,12 +77,12 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
     """
     try:
         record = json.loads(content)
-        if not isinstance(record["people"], list):
-            raise TypeError("people is no list")
-        people = [_person(person["pose_keypoints_2d"]) for person in record["people"]]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        if not isinstance(record, dict) or not isinstance(record.get("people"), list):
+            raise ValueError("it should be one mapping with a list named people")
+        people = [_person(person) for person in record["people"]]
+    except (ValueError, TypeError, RecursionError) as error:
         raise ReposeError(
-            f"{where} is not a JSON of OpenPose ({type(error).__name__}: {error}). Expected "
+            f"{where} is not a JSON of OpenPose ({error}). Expected "
             '{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}]} with 18 (COCO) or 25 (BODY_25) joints a '
             "person: run OpenPose with --write_json and --model_pose COCO or BODY_25."
         ) from None
@@ -174,40 +176,21 @@ def outside(keypoints: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.
     return beyond
 
 
-def _text(content: bytes, where: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReposeError(f"{where} is not a text file. Expected a CSV with the header {HEADER!r}.") from None
-
-
-def _check_header(header: str, where: str) -> None:
-    columns = re.split(r"\s*[:,;\t]\s*", header.strip())
-    if header.strip() == HEADER:
-        return
-    if columns == ["name", "keypoints_x", "keypoints_y"]:
-        hint = "Here x comes before y, which would exchange them: swap the last two columns in header and rows."
-    elif columns == HEADER.split(":"):
-        hint = "Separate the columns with ':', as pose-gan and PATN do (the lists themselves contain commas)."
-    else:
-        hint = "Is this the file of another tool, or without its first line?"
-    raise ReposeError(f"{where}: the header should be {HEADER!r}, not {header[:80]!r}. {hint}")
-
-
-def _row(line: str, where: str) -> tuple[str, str, str]:
-    match = _ROW.fullmatch(line)
-    if match is None:
+def _lists(cells: dict[str, str], where: str) -> list[str]:
+    """The numbers of x and of y of a row, with commas between them."""
+    y, x = (_NUMBERS.fullmatch(cells[column]) for column in COLUMNS[1:])
+    if not cells["name"] or y is None or x is None:
+        found = ": ".join(cells[column] for column in COLUMNS)
         raise ReposeError(
-            f"{where}: expected 'NAME: [{K} whole numbers, y]: [{K} whole numbers, x]', found {line[:100]!r}."
+            f"{where}: expected 'NAME: [{K} whole numbers, y]: [{K} whole numbers, x]', found {found[:100]!r}."
         )
-    name, y, x = match.groups()
-    counts = y.count(",") + 1, x.count(",") + 1
+    counts = y[1].count(",") + 1, x[1].count(",") + 1
     if counts != (K, K):
         raise ReposeError(
-            f"{where}: {name} has {counts[0]} values of y and {counts[1]} of x; expected {K} of each, in the order "
-            f"{JOINTS[0]}, {JOINTS[1]}, ..., {JOINTS[-1]} (a COCO file with 17 joints lacks the neck)."
+            f"{where}: {cells['name']} has {counts[0]} values of y and {counts[1]} of x; expected {K} of each, in the "
+            f"order {JOINTS[0]}, {JOINTS[1]}, ..., {JOINTS[-1]} (a COCO file with 17 joints lacks the neck)."
         )
-    return name, y, x
+    return [x[1], y[1]]
 
 
 def _check_both_or_neither(names: list[str], missing: np.ndarray, where: str) -> None:
@@ -219,10 +202,15 @@ def _check_both_or_neither(names: list[str], missing: np.ndarray, where: str) ->
         )
 
 
-def _person(numbers: Any) -> np.ndarray:
-    values = np.array(numbers, np.float32)
-    if values.shape not in ((3 * K,), (3 * 25,)) or not np.isfinite(values).all():
-        raise ValueError(f"a person of {values.size} values")
+def _person(person: Any) -> np.ndarray:
+    key = next((key for key in BODY_KEYS if isinstance(person, dict) and key in person), None)
+    if key is None:
+        raise ValueError(f"a person without {BODY_KEYS[0]}")
+    values = np.array(person[key], np.float32)
+    if values.shape not in ((3 * K,), (3 * 25,)):
+        raise ValueError(f"{key} should be a flat list of {3 * K} or {3 * 25} numbers, its shape is {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{key} holds a value that is not a number")
     joints = values.reshape(-1, 3)
     return joints if len(joints) == K else joints[list(BODY_25)]
 

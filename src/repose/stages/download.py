@@ -193,7 +193,9 @@ def _opened(origin: Origin, folder: Path, settings: DownloadSettings) -> Iterato
         if not contents.files:
             raise ReposeError(f"{where} holds no files. Check the address.")
         if contents.skipped:
-            say(f"{where}: {contents.skipped} files that macOS or Windows added are left out.")
+            say(
+                f"{where}: left out {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME."
+            )
         if size is None:
             size = sum(file.size for file in contents.files)
         yield _Opened(contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped})

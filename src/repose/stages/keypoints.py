@@ -26,6 +26,7 @@ import pandas as pd
 from repose.data import pose_files
 from repose.data.images import decode
 from repose.data.layouts import LAYOUTS, NameFinder
+from repose.data.placement import advice
 from repose.data.pose_files import Matched, Poses
 from repose.data.pose_pictures import PictureSettings, galleries
 from repose.data.raw import RawFiles
@@ -78,7 +79,8 @@ class KeypointsSettings:
     # In the source: CSV files, in this order; for openpose-json folders of JSON files; for a network CSV files that the
     # joints it finds are compared with, or none.
     files: tuple[str, ...]
-    offset: tuple[float, float]  # pixels added to x and y; PATN's 256x176 "resize" files need [40, 0]
+    scale: tuple[float, float]  # x and y are multiplied by it: joints of a half-size copy need [2, 2]
+    offset: tuple[float, float]  # pixels added to x and y, after `scale`; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: float  # in [0, 1]; joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: float  # share of the joints that may lie outside their photo (they become missing); more: an error
     min_posed_share: float  # share of a part's photos that must have both shoulders and both hips; fewer: an error
@@ -87,12 +89,15 @@ class KeypointsSettings:
 
     def __post_init__(self) -> None:
         if self.extractor in NETWORKS:
-            if self.offset != (0, 0):
+            if (self.scale, self.offset) != ((1.0, 1.0), (0.0, 0.0)):
                 raise ValueError(
-                    f"offset is for files of joints: set it to [0, 0] with the extractor {self.extractor}."
+                    f"scale and offset are for files of joints: set them to [1, 1] and [0, 0] with the extractor "
+                    f"{self.extractor}."
                 )
         elif not self.files:
             raise ValueError("files is empty. Name the keypoint files of the source, such as [keypoints.csv].")
+        if min(self.scale) <= 0:
+            raise ValueError(f"scale should be two numbers above 0, not {list(self.scale)}.")
         for name in ("min_confidence", "max_outside", "min_posed_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} should lie between 0 and 1, not {getattr(self, name)}.")
@@ -146,7 +151,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
         names, lambda name: decode(photos[name]), placed, matched.confidence, extracted.reference, settings.pictures
     )
     facts = _facts(counts, extracted.nobody, pictures)
-    _gate(report, sources.table, placed, matched.confidence, settings.min_posed_share, extracted.nobody, facts)
+    _gate(report, sources.table, placed, matched.confidence, settings, extracted.nobody, facts)
     order = pd.DataFrame({"name": matched.order, "row": matched.rows})
     with whole_folder(keypoints) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
@@ -161,7 +166,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
 
 
 def _gate(
-    report: Path, table: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, min_posed_share: float,
+    report: Path, table: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, settings: KeypointsSettings,
     nobody: Sequence[tuple[str, str]], facts: "Facts",
 ) -> None:  # fmt: skip
     """Write the report of the checks, and go on only if they pass."""
@@ -170,7 +175,7 @@ def _gate(
 
     outcome = check_keypoints(
         table["name"].tolist(), keypoints, confidence, table["height"].to_numpy(), table["width"].to_numpy(),
-        min_posed_share=min_posed_share,
+        min_posed_share=settings.min_posed_share, placed=settings.extractor not in NETWORKS,
     )  # fmt: skip
     with whole_folder(report) as folder:
         write_report(folder, "Keypoints", outcome, facts)
@@ -202,7 +207,7 @@ def from_posegan_csv(sources: Sources, settings: KeypointsSettings) -> Extracted
     read = [pose_files.read_posegan_csv(sources.lists[path], path) for path in paths]
     names = [name for poses in read for name in poses.names]
     keypoints, confidence = (np.concatenate([poses[part] for poses in read]) for part in (1, 2))
-    return Extracted(Poses(names, keypoints, confidence), {"files": len(paths)})
+    return Extracted(Poses(names, _in_photo(keypoints, settings), confidence), {"files": len(paths)})
 
 
 def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extracted:
@@ -219,6 +224,7 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
         if photo not in heights:
             continue
         people = pose_files.people_in(sources.lists[path], path, settings.min_confidence)
+        people[..., :2] = _in_photo(people[..., :2], settings)
         people_in[row] = len(people)
         joints[row] = _main(people, heights[photo], widths[photo])
     keypoints = pose_files.keypoints_of(joints, f"The OpenPose files of {', '.join(settings.files)}")
@@ -228,6 +234,12 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
         "people_left_out": int((people_in - 1).clip(0).sum()),
     }
     return Extracted(Poses(photos, keypoints, joints[..., 2].clip(0, 1)), counts)
+
+
+def _in_photo(points: np.ndarray, settings: KeypointsSettings) -> np.ndarray:
+    """Points (..., 2) of the files, x and y, in px of the photos: first scaled, then moved."""
+    moved: np.ndarray = points * np.array(settings.scale, np.float32) + np.array(settings.offset, np.float32)
+    return moved
 
 
 def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
@@ -354,12 +366,12 @@ def _photos_of(paths: list[str], sources: Sources) -> list[str]:
 
 
 def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) -> tuple[np.ndarray, int]:
-    """Keypoints in the pixels of the photos, without those outside, and how many these were.
+    """Keypoints without those outside their photo, and how many these were.
 
     Up to one pixel beyond the edge counts as inside and is moved to the edge (OpenPose rounds so).
     """
     height, width = table["height"].to_numpy(), table["width"].to_numpy()
-    keypoints = matched.keypoints + np.array(settings.offset, np.float32)
+    keypoints = matched.keypoints
     beyond = pose_files.outside(keypoints, height, width)
     if beyond.sum() > settings.max_outside * present(keypoints).sum():
         row, joint = np.argwhere(beyond)[0]
@@ -367,8 +379,9 @@ def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) 
         raise ReposeError(
             f"{beyond.sum():,} of {present(keypoints).sum():,} joints lie outside their photo, first the "
             f"{JOINTS[joint]} of {table['name'][row]} at x {x:g}, y {y:g}; it is {width[row]} pixels wide and "
-            f"{height[row]} high. Were the joints found in photos of another size or crop? Set `keypoints.offset` in "
-            "params.yaml, or let more joints go missing with `keypoints.max_outside`."
+            f"{height[row]} high. Were the joints found in photos of another size or crop? Set `keypoints.scale` or "
+            "`keypoints.offset` in params.yaml, or let more joints go missing with `keypoints.max_outside`. "
+            f"{' '.join(advice(keypoints, height, width))}".rstrip()
         )
     last = np.stack([width, height], -1)[:, None] - 1
     inside = np.where(beyond[..., None], np.nan, keypoints.clip(0, last))

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from repose.data.expectations import REASONS, Duplicates, check_photos, require
-from repose.data.inspection import FORMATS, Inspection, inspect_all
+from repose.data.images import FORMATS
+from repose.data.inspection import Inspection, inspect_all
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
@@ -54,6 +55,8 @@ class ValidateSettings:
             raise ValueError(f"formats should be some of {', '.join(FORMATS)}, not {list(self.formats)}.")
         if not self.modes:
             raise ValueError("modes is empty: no photo would pass. For example [RGB].")
+        if {"I", "F"} & set(self.modes):
+            raise ValueError("modes should not name I or F: their values have an unknown range. I;16 is read.")
         if not 0 <= self.tolerated_share <= 1:
             raise ValueError(f"tolerated_share should lie between 0 and 1, not {self.tolerated_share}.")
         if not 1 <= self.photos_per_item[0] <= self.photos_per_item[1]:
@@ -104,7 +107,7 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
 def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
     """A row per file that should be a photo, sorted by path: what its path says and what its bytes say."""
     layout = LAYOUTS[files.layout](files.names, files.__getitem__)
-    paths = sorted(path for path in files if is_image(path) and layout.may_hold_photos(path) and not _of_macos(path))
+    paths = sorted(path for path in files if is_image(path) and layout.may_hold_photos(path))
     if not paths:
         raise ReposeError(
             f"Not one of the {len(files):,} files of the source lies where {files.layout} keeps its photos"
@@ -117,11 +120,6 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
     _check_unchanged(files, paths, found["sha256"])
     named = pd.DataFrame([photo or NOBODY for photo in said], columns=list(Photo._fields))
     return named.assign(path=paths, named=[photo is not None for photo in said]).join(found.astype({"decodes": object}))
-
-
-def _of_macos(path: str) -> bool:
-    """Whether it is what macOS adds to a zip beside every file: `__MACOSX/.../._01_1_front.jpg`, no image."""
-    return path.rpartition("/")[2].startswith("._")
 
 
 def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:

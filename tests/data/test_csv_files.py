@@ -1,0 +1,67 @@
+import pytest
+
+from repose.data.csv_files import read_csv
+from repose.errors import ReposeError
+
+TEXT = 'name,note\na.jpg,"x, y"\nä.jpg,\n'
+ROWS = [{"name": "a.jpg", "note": "x, y"}, {"name": "ä.jpg", "note": ""}]
+
+
+def by(separator: str) -> str:
+    return f'name{separator}note\n"a.jpg"{separator}"x, y"\nä.jpg{separator}\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT.encode(),
+        TEXT.encode("utf-8-sig"),
+        TEXT.replace("\n", "\r\n").encode(),
+        TEXT.replace("\n", "\r").encode(),
+        *[by(separator).encode() for separator in ";\t:|"],
+        by(";").replace("name", '"name"').replace("note", '"note"').encode("utf-8-sig"),
+        by("\t").encode("utf-16"),
+        ("\ufeff" + by("\t")).encode("utf-16-be"),
+        ("sep=;\n" + by(";")).encode("utf-8-sig"),
+        ('"sep=~";;\n' + by("~")).encode(),
+        b"note;name\n" + "x, y;a.jpg\n;ä.jpg".encode(),
+        TEXT.replace("name,note", " Name , NOTE").encode(),
+        by(";").replace("\n", ";;\n").encode() + b";;;\n\n  \n",
+        b"\n" + TEXT.encode(),
+        TEXT.replace("ä.jpg,", "ä.jpg").encode(),
+    ],
+)
+def test_a_csv_is_read_as_any_program_writes_it(content: bytes) -> None:
+    table = read_csv(content, "x.csv", ["name"], ["note"])
+    assert sorted(table.columns) == ["name", "note"]
+    assert [row.cells for row in table.rows] == ROWS
+
+
+def test_a_row_knows_the_line_that_it_ends_in() -> None:
+    rows = read_csv(b'sep=,\nname,note\n\na,"1\n2"\nb,3\n', "x.csv", ["name"]).rows
+    assert [(row.line, row.cells["name"]) for row in rows] == [(5, "a"), (6, "b")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"x\.csv has no column 'name'\. Its header should be 'name,note'; found ''\.$"),
+        (b"names;note\n", r"has no column 'name'.*found 'names;note', separated by semicolons"),
+        (b"sep=;\nname,note\n", r"has no column 'name'"),
+        (b"name,Name\n", "has more than one column 'name'"),
+        (
+            b"name;note\na;b;c\n",
+            r"x\.csv, line 2 has more values than the header, which is separated by semicolons\. Put a",
+        ),
+        (b'name,note\n"a,b\n', r"x\.csv, line 2: it cannot be read as a CSV \(unexpected end of data\)"),
+        (
+            "name\nä".encode("cp1252"),
+            r"x\.csv is not a text file in UTF-8: byte 0xe4 in line 2.*'CSV UTF-8'.*Windows-1252",
+        ),
+        ("name\na".encode("utf-16-le"), r"not a text file in UTF-8: byte 0x00 in line 1"),
+        (b"\xff\xd8\xff\xe0", r"not a text file"),
+    ],
+)
+def test_what_cannot_be_read_is_told(content: bytes, message: str) -> None:
+    with pytest.raises(ReposeError, match=message):
+        read_csv(content, "x.csv", ["name"], ["note"])
