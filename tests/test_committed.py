@@ -59,6 +59,18 @@ def test_the_committed_lock_is_of_the_committed_params() -> None:
             assert value == now, f"{name} was run with another {key}: run `make demo` and commit dvc.lock"
 
 
+def test_no_yaml_that_a_tool_edits_has_an_alias() -> None:
+    """`dvc exp run --set-param` of a block that rows share changes all of them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.yaml", "*.lock"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
+    )
+    names = [name for name in listed.stdout.split() if name != "requirements.lock"]
+    assert {"params.yaml", "table1/demo/street.yaml", "pipelines/environments/staging.yaml", "dvc.lock"} <= set(names)
+    for name in names:
+        for event in yaml.parse((ROOT / name).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            assert getattr(event, "anchor", None) is None, f"{name}: {event.start_mark}"
+
+
 def test_git_tracks_no_output_of_the_pipeline() -> None:
     tracked = subprocess.run(["git", "ls-files", *OUTPUTS], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     assert tracked.stdout == ""

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "kubeflow"))
 import compiled
 
 from repose.kubeflow import compiler
-from repose.kubeflow.params import leaves_of
+from repose.kubeflow.params import from_pipeline, leaves_of
 from repose.kubeflow.project import Project, read_project, read_projects
 
 STAGES = {"download", "validate", "keypoints", "posemaps", "split", "train", "evaluate", "report", "gates", "card"}
@@ -37,7 +37,7 @@ def test_what_is_committed_is_current(project: Project, table1: Project) -> None
 
 
 def test_the_systems_of_table_1_are_branches_side_by_side(table1: Project) -> None:
-    rows = yaml.safe_load((ROOT / "table1" / "params.yaml").read_text())["systems"]
+    rows = yaml.safe_load((ROOT / "table1" / "params.yaml").read_text())["table"]["systems"]
     shared = {"download", "validate", "keypoints", "posemaps", "split"}
     upstream = {stage.address.removeprefix("table1/dvc.yaml:"): stage.upstream for stage in table1.stages}
     for row in rows:
@@ -73,19 +73,10 @@ def test_each_param_of_a_stage_is_a_parameter_with_its_comment(project: Project)
     said = compiled.read(TEXT).spec["root"]["inputDefinitions"]["parameters"]
     leaves = {leaf.pipeline_name: leaf for stage in project.stages for leaf in leaves_of(stage, project.params_files)}
     assert set(said) == set(leaves) | {"remote", "endpoint"}
-    kinds = {
-        int: "NUMBER_INTEGER",
-        float: "NUMBER_DOUBLE",
-        str: "STRING",
-        bool: "BOOLEAN",
-        list: "LIST",
-        dict: "STRUCT",
-        type(None): "STRING",
-    }
     for name, leaf in leaves.items():
-        if not name.startswith("systems_"):  # of rows, a type holds for all rows
-            assert said[name]["parameterType"] == kinds[type(leaf.value)], name
+        if not name.startswith("systems_"):  # the comment of a row's key holds for all rows
             assert said[name]["description"] == leaf.comment, name
+        assert from_pipeline(said[name]["defaultValue"], leaf.value, name) == leaf.value
 
 
 def test_what_people_look_at_is_html_and_scores_are_metrics(project: Project) -> None:

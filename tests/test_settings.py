@@ -1,17 +1,20 @@
 """Settings from mappings: what is taken, what is refused, and with which words."""
 
 import dataclasses
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from dvc.utils.serialize import parse_yaml as dvc_reads
 from hypothesis import given
 from hypothesis import strategies as st
 
 from repose.compare.gates import GatesSettings
 from repose.errors import ReposeError
-from repose.settings import as_dict, block, build, nearest, read_params
+from repose.settings import as_dict, block, build, check_system_names, nearest, parse_yaml, read_params
 from repose.stages.card import CardSettings
 from repose.stages.download import DownloadSettings
 from repose.stages.evaluate import EvaluateSettings
@@ -223,10 +226,21 @@ def test_params_are_read(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or name one with --params\."),
-        (b"train: [1", r"params\.yaml is not YAML: .*line 1"),
-        (b"train:\n  seed: 1\n  seed: 2", r"params\.yaml is not YAML: the key 'seed' stands twice.*line 3"),
-        (b"word: \xff", r"params\.yaml is not YAML: .*utf-8"),
-        (b"!!python/object/apply:os.getcwd []", r"params\.yaml is not YAML: could not determine a constructor"),
+        (b"train: [1", r"params\.yaml cannot be read as YAML: line 1, column 10: expected"),
+        (
+            b"train:\n  seed: 1\n  seed: 2",
+            r"params\.yaml cannot be read as YAML: line 3, column 3: found duplicate key",
+        ),
+        (b"train:\n\tseed: 1", r"params\.yaml cannot be read as YAML: line 2, column 1: found character '\\t'"),
+        (b"word: \xff", r"params\.yaml cannot be read as YAML: .*utf-8"),
+        (b"word: \x00", r"params\.yaml cannot be read as YAML: unacceptable character"),
+        (b"word: " + b"[" * 9999, r"params\.yaml cannot be read as YAML: maximum recursion depth"),
+        (
+            b"!!python/object/apply:os.getcwd []",
+            r"cannot be read as YAML: line 1, column 1: could not determine a constr",
+        ),
+        (b"a: 1\nversion: 2026-02-01", r"line 2, column 10: 2026-02-01 is a date in YAML.* Put it in quotes\."),
+        (b"version: 2026-02-31 10:00:00", r"2026-02-31 10:00:00 is a date in YAML.* Put it in quotes\."),
         (b"- train", r"params\.yaml should be a mapping with one block per stage\."),
         (b"", r"params\.yaml should be a mapping with one block per stage\."),
     ],
@@ -236,6 +250,47 @@ def test_params_that_cannot_be_read_are_told(tmp_path: Path, content: bytes | No
         (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(ReposeError, match=f"(?s){message}"):
         read_params(tmp_path / "params.yaml")
+
+
+SPELLINGS = [
+    "1e-5", "1e-05", "1E5", "+1e5", "1.e3", ".5", "-.5", ".5e3", "1.", "1e400", "1_000", "0o17", "017", "08", "0x1f", "0b11",
+    "+3", "-0", "1_", "+_", "0x_", "._", "yes", "on", "Off", "y", "True", "TRUE", "12:30:45", "1:30", "~", "null", "Null", "",
+    ".inf", "-.INF", ".nan", "NaN", "'1e-5'", "2026-02", "2026-2-1", "'2026-02-01'", "!!str 3", "!!float 3", "=", "<<",
+    "{a: 1, a: 2}", "[1,2", "!foo bar", "a: b", "&a 3", "*a", "{<<: {a: 1}, a: 2}", "[1e-5, {b: 1E5}]", "1\n--- 2", "1\n...",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:")  # of ruamel.yaml, on 1e-5 in YAML 1.1
+@pytest.mark.parametrize("head", ["v: ", "\ufeffv: ", "%YAML 1.1\n---\nv: "])
+def test_yaml_is_read_as_dvc_reads_it(head: str) -> None:
+    def read(reader: Callable[[str], Any], text: str) -> str:
+        try:
+            return repr(reader(head + text))
+        except Exception:  # of ruamel.yaml's own faults, too
+            return "refused"
+
+    found = {text: read(parse_yaml, text) for text in SPELLINGS}
+    assert found == {text: read(lambda content: dvc_reads(content, "params.yaml"), text) for text in SPELLINGS}
+    assert found["1e-5"] == found["1e-05"] == repr({"v": 1e-05})
+
+
+@pytest.mark.parametrize("name", ["paper-m", "Paper_M2", "_a", "x"])
+def test_names_of_systems(name: str) -> None:
+    check_system_names([name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lr0.001", ".a", "..", "a/b", "a b", "a@b", "a:b", "a#b", "$a", "-a", "4-items", "größe", "a,b", "a\n", "", 2026],
+)
+def test_names_that_systems_cannot_have(name: Any) -> None:
+    why = " A dot is not allowed, as it separates the parts of a key in DVC." if "." in str(name) else ""
+    message = re.escape(f"{name!r} cannot be the name of a system.{why} Use letters")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_system_names(["attend", name])
+    params = read_params(PARAMS)
+    with pytest.raises(ReposeError, match=r"^p: evaluate.* (cannot be the name of a system|should be text)"):
+        block({"evaluate": params["evaluate"] | {"systems": [name]}}, "evaluate", EvaluateSettings, "p")
 
 
 def test_params_that_are_a_folder_are_told(tmp_path: Path) -> None:

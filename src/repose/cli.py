@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
-import yaml
 
 from repose import __version__
 from repose.errors import ReposeError
 from repose.figure_training.cli import app as figure
 from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
-from repose.settings import block, nearest, read_params
+from repose.settings import block, check_system_names, nearest, parse_yaml, read_params
 from repose.terminal import say
 from repose.weights_cli import app as weights
 
@@ -135,7 +134,7 @@ def train(
     from repose import processes, systems
     from repose.stages import train as stage
 
-    everything = read_params(params)
+    everything = _read_params(params)
     rows = everything.get("systems")
     if not isinstance(rows, dict) or system not in rows:
         raise ReposeError(f"{params} has no row {system!r} under systems{nearest(system, list(rows or []))}")
@@ -401,13 +400,13 @@ def _pose_size(text: str) -> tuple[int, int] | None:
 def _trained(system: str) -> Path:
     """The checkpoint of a system that the pipeline of this folder trained; dvc.yaml alone knows where runs lie."""
     try:
-        run = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
+        run = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
         above, below = run.split("${item.system}")
     except FileNotFoundError:
         raise ReposeError(
             "Name the trained system with --checkpoint: this folder has no pipeline (dvc.yaml)."
         ) from None
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise ReposeError(
             "Name the trained system with --checkpoint: the dvc.yaml of this folder is no pipeline of repose."
         ) from None
@@ -528,7 +527,17 @@ def _store(environment: str, remote: str, endpoint: str) -> Any:
 
 
 def _settings(params: Path, name: str, kind: type[T]) -> T:
-    return block(read_params(params), name, kind, str(params))
+    return block(_read_params(params), name, kind, str(params))
+
+
+def _read_params(path: Path) -> dict[str, Any]:
+    params = read_params(path)
+    try:
+        if isinstance(params.get("systems"), dict):
+            check_system_names(params["systems"])
+    except ValueError as error:
+        raise ReposeError(f"{path}: systems: {error}") from None
+    return params
 
 
 def _show_version(wanted: bool) -> None:

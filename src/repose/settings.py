@@ -1,22 +1,62 @@
 """Settings: frozen dataclasses, filled from a mapping (a block of params.yaml, a checkpoint) and strict about it.
 
-Every key must be known, every value of its field's type; the message names the key, the place and the nearest key.
-Kubeflow hands the integers of a dict parameter over as floats, so 3.0 is taken for an int field, 3.5 is not.
+Every key must be known, every value of its field's type; the message names the key, the place and the nearest key. A whole
+number may be written 3 or 3.0.
 """
 
 import dataclasses
 import difflib
 import math
+import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
 
 from repose.errors import ReposeError
 
 T = TypeVar("T")
+_SYSTEM = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+class _Constructor(SafeConstructor):
+    """What DVC's reader makes of YAML, without dates: DVC fails on a date in a params file."""
+
+    def refuse_date(self, node: ScalarNode) -> None:
+        """Refuse a date or a time.
+
+        Raises:
+            MarkedYAMLError: always.
+        """
+        raise MarkedYAMLError(
+            problem=f"{node.value} is a date in YAML, and no setting is one. Put it in quotes",
+            problem_mark=node.start_mark,
+        )
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.refuse_date)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML document, as DVC reads it: YAML 1.2, in which 1e-5 is a number and `on` is text.
+
+    Raises:
+        ValueError: it is not YAML, a key stands twice in a mapping, or there is a date; the message names line and column.
+    """
+    reader = YAML(typ="safe", pure=True)  # the library and the version of YAML that DVC uses
+    reader.Constructor = _Constructor
+    try:
+        return reader.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ValueError(f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}.") from None
+    except (YAMLError, RecursionError, IndexError) as error:  # IndexError: ruamel.yaml, of the number `+_` in YAML 1.1
+        raise ValueError(f"{error}.") from None
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -26,33 +66,33 @@ def read_params(path: Path) -> dict[str, Any]:
         ReposeError: there is no such file, it cannot be read, or it is not a YAML mapping.
     """
     try:
-        params = yaml.load(path.read_text("utf-8"), _OnceLoader)  # noqa: S506 (a SafeLoader)
+        params = parse_yaml(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ReposeError(
             f"There is no {path.absolute()}. Run repose in the project's folder, or name one with --params."
         ) from None
     except OSError as error:
         raise ReposeError(f"{path} cannot be read: {error.strerror}. Name a file with --params.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ReposeError(f"{path} is not YAML: {error}") from None
+    except ValueError as error:
+        raise ReposeError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(params, dict):
         raise ReposeError(f"{path} should be a mapping with one block per stage.")
     return params
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a key stands once in its mapping; of two, YAML's own loaders silently take the last."""
+def check_system_names(names: Iterable[Any]) -> None:
+    """Refuse names of systems that cannot be part of a command, a folder and a key of `dvc exp run --set-param`.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:  # a merge (<<) is still one key here
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    Raises:
+        ValueError: a name is not letters (a to z), digits, - and _, beginning with a letter or _.
+    """
+    for name in names:
+        if not isinstance(name, str) or not _SYSTEM.fullmatch(name):
+            why = " A dot is not allowed, as it separates the parts of a key in DVC." if "." in str(name) else ""
+            raise ValueError(
+                f"{name!r} cannot be the name of a system.{why} Use letters (a to z), digits, - and _, beginning with a "
+                "letter or _."
+            )
 
 
 def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -> T:

@@ -171,22 +171,11 @@ def test_a_namespace_where_there_are_none(endpoint: Endpoint, text: str) -> None
         submit(replace(endpoint, namespace="anna"), text=text, pipeline="tiny", values=VALUES)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"stepz": 3}, "The pipeline has no parameter 'stepz'. Did you mean 'steps'?"),
-        ({"steps": "3"}, "The pipeline's parameter 'steps' should be NUMBER_INTEGER, not '3'."),
-        ({"steps": 3.0}, "The pipeline's parameter 'steps' should be NUMBER_INTEGER, not 3.0."),
-        ({"steps": True}, "The pipeline's parameter 'steps' should be NUMBER_INTEGER, not True."),
-        ({"on": 1}, "The pipeline's parameter 'on' should be BOOLEAN, not 1."),
-    ],
-)
-def test_values_that_do_not_fit_are_refused_before_anything_is_made(
-    server: KfpServer, endpoint: Endpoint, text: str, change: dict[str, Any], message: str
+def test_a_parameter_that_is_not_there_is_refused_before_anything_is_made(
+    server: KfpServer, endpoint: Endpoint, text: str
 ) -> None:
-    with pytest.raises(ReposeError) as error:
-        submit(endpoint, text=text, pipeline="tiny", values=VALUES | change)
-    assert str(error.value) == message
+    with pytest.raises(ReposeError, match=r"^The pipeline has no parameter 'stepz'\. Did you mean 'steps'\?$"):
+        submit(endpoint, text=text, pipeline="tiny", values=VALUES | {"stepz": "3"})
     assert server.requests == []
 
 

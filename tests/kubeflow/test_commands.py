@@ -32,7 +32,7 @@ def test_a_run_with_params_of_its_own(server: KfpServer) -> None:
     )
     assert done.exit_code == 0, done.output
     assert server.latest.runtime_config.parameters == {
-        "scale": 5, "labels": [1], "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000",
+        "scale": "5", "labels": "[1]", "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000",
     }  # fmt: skip
     assert server.latest.run_id in done.stdout.splitlines()
     assert f"{server.address}/#/runs/details/{server.latest.run_id}" in done.stderr

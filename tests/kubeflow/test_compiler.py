@@ -86,7 +86,7 @@ def test_a_component_can_be_used_in_anyone_s_pipeline(garden: Path) -> None:
     @dsl.pipeline(name="theirs")
     def theirs(remote: str) -> None:
         dug = dig(stage="dig@north", remote=remote)
-        plant(stage="plant@north-kale", beds_txt=dug.outputs["beds_txt"], remote=remote, tools_sizes=2.5)
+        plant(stage="plant@north-kale", beds_txt=dug.outputs["beds_txt"], remote=remote, tools_sizes="2.5")
 
     assert "plant@north-kale" in compiler.text_of(theirs)
 
@@ -100,14 +100,20 @@ def test_each_output_is_an_artifact_of_its_type(flowers: Path, garden: Path) -> 
     }  # fmt: skip
 
 
-def test_each_value_of_the_params_is_a_parameter_with_type_default_and_comment(flowers: Path) -> None:
+def test_each_value_of_the_params_is_a_parameter_with_its_yaml_as_default_and_its_comment(flowers: Path) -> None:
     said = pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]
     assert said["scale"] == {
-        "parameterType": "NUMBER_INTEGER", "defaultValue": 2, "isOptional": True, "description": "by how much in all",
+        "parameterType": "STRING", "defaultValue": "2", "isOptional": True, "description": "by how much in all",
     }  # fmt: skip
-    assert said["labels"]["parameterType"] == "LIST"
-    assert said["labels"]["defaultValue"] == [1, 2.5, "a"]
-    assert said["precise"] == {"parameterType": "BOOLEAN", "defaultValue": False, "isOptional": True}
+    assert (said["labels"]["parameterType"], said["labels"]["defaultValue"]) == ("STRING", "[1, 2.5, a]")
+    edit(flowers, "scale: 2 ", "scale: null ", "params.yaml")
+    assert pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]["scale"]["defaultValue"] == "null"
+
+
+@pytest.mark.parametrize("value", ["1e-05", "'08'", "'0o17'"])
+def test_a_text_that_other_readers_of_yaml_take_for_a_number_is_quoted(flowers: Path, value: str) -> None:
+    edit(flowers, "scale: 2 ", f"scale: {value} ", "params.yaml")
+    assert re.search(rf"defaultValue: ['\"]+{value.strip(chr(39))}['\"]+\n", text(read_project(flowers)))
 
 
 def test_a_task_gets_the_params_that_its_stage_lists_and_no_other(flowers: Path, garden: Path) -> None:
@@ -128,17 +134,6 @@ def test_data_of_a_dvc_file_has_its_hash_as_a_parameter(flowers: Path) -> None:
     md5 = yaml.safe_load((flowers / "petals.csv.dvc").read_text())["outs"][0]["md5"]
     given = pipeline(flowers).tasks["count"]["inputs"]["parameters"]["petals_csv_version"]
     assert given == {"runtimeValue": {"constant": md5}}
-
-
-def test_a_null_is_text_and_a_type_that_differs_from_item_to_item_holds_both(flowers: Path) -> None:
-    edit(flowers, "scale: 2 ", "scale: null ", "params.yaml")
-    said = pipeline(flowers).spec["root"]["inputDefinitions"]["parameters"]
-    assert (said["scale"]["parameterType"], said["scale"]["defaultValue"]) == ("STRING", "null")
-
-
-def test_one_type_for_all_items_of_a_component(garden: Path) -> None:
-    said = pipeline(garden).spec["root"]["inputDefinitions"]["parameters"]
-    assert {said[f"tools_sizes_{kind}"]["parameterType"] for kind in ("rose", "kale")} == {"NUMBER_DOUBLE"}
 
 
 def test_compiling_twice_gives_the_same_bytes_in_other_processes(flowers: Path) -> None:
@@ -356,7 +351,12 @@ BAD = {
     "a key that is not there": (
         "params: [scale",
         "params: [scal",
-        r"Stage count lists the param 'scal', which params\.yaml does not have",
+        r"Stage count lists the param 'scal', which params\.yaml does not have\.$",
+    ),
+    "a key with a dot": (
+        "params: [scale",
+        "params: [a.b0.1, scale",
+        r"Stage count lists the param 'a\.b0\.1', which .* A dot is not allowed in the key 'b0\.1', as it separates the parts",
     ),
     "a frozen stage": ("  judge:\n", "  judge:\n    frozen: true\n", r"Stage judge is frozen: DVC does not run it"),
     "an output that persists": (
@@ -387,7 +387,7 @@ BAD = {
     "a params file of Python": (
         "params: [scale",
         "params: [{p.py: [x]}, scale",
-        r"p\.py.*should be a mapping in YAML or JSON",
+        r"p\.py cannot be read: it is not named \.yaml, \.yml or \.json",
     ),
     "a params file that is not there": (
         "params: [scale",
@@ -401,6 +401,7 @@ BAD = {
 def test_what_cannot_be_expressed_is_refused_by_name(flowers: Path, case: str) -> None:
     old, new, message = BAD[case]
     (flowers / "p.py").write_text("x = 1\n")
+    edit(flowers, "scale: 2", "a: {b0.1: 1}\nscale: 2", "params.yaml")
     edit(flowers, old, new)
     with pytest.raises(ReposeError, match=re.compile(message, re.DOTALL)):
         compiler.compiled(read_project(flowers))
@@ -410,6 +411,14 @@ def test_a_cycle_is_refused(flowers: Path) -> None:
     edit(flowers, "deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, report.html]")
     with pytest.raises(ReposeError, match=r"DVC cannot read the project.*cycl"):
         read_project(flowers)
+
+
+@pytest.mark.parametrize("value", ["2026-02-01", "2026-02-31"])
+def test_a_value_that_dvc_cannot_take_is_refused(flowers: Path, value: str) -> None:
+    edit(flowers, "scale: 2", f"day: {value}\nscale: 2", "params.yaml")
+    edit(flowers, "  judge:\n", "  judge:\n    matrix: {x: ['${scale}']}\n")
+    with pytest.raises(ReposeError, match=r"(DVC cannot read the project|The params file).*uotes"):
+        compiler.compiled(read_project(flowers))
 
 
 def test_two_params_of_one_name_are_refused(flowers: Path) -> None:

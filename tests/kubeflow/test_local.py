@@ -94,10 +94,11 @@ def test_compile_and_check(flowers: Path) -> None:
     [
         (
             "scal=3",
-            "--param scal=3: it should be KEY=VALUE with a key of the params that a stage lists. Did you mean 'scale'",
+            "--param scal=3: it should be KEY=VALUE with the key of a single value of the params that a stage lists; to set "
+            "anything else, change the params file and compile again. Did you mean 'scale'",
         ),
         ("scale", "it should be KEY=VALUE"),
-        ("scale=many", "--param scale should be a whole number such as 2, not"),
+        ("scale=many", "--param scale should be a number such as 2, or null, not"),
     ],
 )
 def test_params_that_do_not_fit(flowers: Path, param: str, message: str) -> None:

@@ -5,10 +5,14 @@ import pytest
 from repose.kubeflow.lookup import _entry_in
 
 ENTRY = b"cmd: x\nouts:\n- path: made\n  md5: abc\n"
+PARAMS = b"params:\n  params.yaml:\n    rate: 1e-05\n    note: '1e-05'\n"  # as DVC writes a number and a text
 
 
 def test_an_entry_is_read(capfd: pytest.CaptureFixture[str]) -> None:
     assert _entry_in(ENTRY, "runs/x in s3://b") == {"cmd": "x", "outs": [{"path": "made", "md5": "abc"}]}
+    entry = _entry_in(PARAMS + ENTRY, "runs/x in s3://b")
+    assert entry is not None
+    assert entry["params"] == {"params.yaml": {"rate": 1e-05, "note": "1e-05"}}
     assert _entry_in(None, "runs/x in s3://b") is None  # it was deleted meanwhile
     assert capfd.readouterr().err == ""
 

@@ -9,7 +9,11 @@ from repose.errors import ReposeError
 from repose.kubeflow.pages import page_of
 from repose.kubeflow.pointer import lock_file, lock_texts, read_pointer, write_page, write_pointer
 
-ENTRY = {"cmd": "do --it --> now", "outs": [{"path": "a", "md5": "0" * 32, "size": 1}]}
+ENTRY = {
+    "cmd": "do --it --> now",
+    "params": {"params.yaml": {"rate": 1e-05, "note": "1e-05"}},
+    "outs": [{"path": "a", "md5": "0" * 32, "size": 1}],
+}
 
 
 def test_html_is_as_it_is() -> None:
@@ -61,5 +65,6 @@ def test_a_stage_of_a_nested_file_has_its_own_lock() -> None:
     texts = lock_texts([("one", ENTRY), ("a/dvc.yaml:fit", ENTRY)])
     assert list(texts) == ["dvc.lock", "a/dvc.lock"]
     assert texts["a/dvc.lock"].startswith(
-        "schema: '2.0'\nstages:\n  fit:\n    cmd: do --it --> now\n    outs:\n    - path: a\n"
+        "schema: '2.0'\nstages:\n  fit:\n    cmd: do --it --> now\n    params:\n      params.yaml:\n        rate: 1e-05\n"
+        "        note: '1e-05'\n    outs:\n    - path: a\n"
     )

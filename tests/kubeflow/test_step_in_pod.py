@@ -151,7 +151,7 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
 
 def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remote: Path) -> None:
     done = steps.run(
-        "count", flowers, remote, ["made"], params={"scale": "3", "labels": "[1.0, 2.5, 7]", "precise": "True"}
+        "count", flowers, remote, ["made"], params={"scale": "3", "labels": "[1, 2.5, 7]", "precise": "True"}
     )
     params = done.entry("made")["params"]["params.yaml"]
     assert params == {"scale": 3, "labels": [1, 2.5, 7], "precise": True}
@@ -165,7 +165,7 @@ def test_default_params_leave_the_entry_as_it_is(flowers: Path, remote: Path, co
         flowers,
         remote,
         ["made"],
-        params={"scale": "2.0", "labels": '[1.0, 2.5, "a"]', "precise": "false"},
+        params={"scale": "2", "labels": "[1, 2.5, a]", "precise": "false"},
         run="r2",
     )
     assert given.files["made"].read_bytes() == counted.files["made"].read_bytes()

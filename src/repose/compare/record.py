@@ -9,10 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from repose.errors import ReposeError
 from repose.provenance import SCHEMA
+from repose.settings import parse_yaml
 
 
 class Record(NamedTuple):
@@ -117,9 +116,9 @@ def number(value: Any) -> float | None:
 def _metrics() -> Path:
     """The file of scores, from this folder on; dvc.yaml alone knows its name."""
     try:
-        (entry,) = yaml.safe_load(Path("dvc.yaml").read_text("utf-8"))["stages"]["evaluate"]["metrics"]
+        (entry,) = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]["evaluate"]["metrics"]
         return Path(entry if isinstance(entry, str) else next(iter(entry)))
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, StopIteration):
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
         raise ReposeError(
             "The dvc.yaml of this folder, if there is one, names no file of scores (evaluate: metrics). Run repose in the "
             "project's folder, or name two files."

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from repose.compare.record import Record, parsed
 from repose.errors import ReposeError
 from repose.files import write_bytes
+from repose.settings import parse_yaml
 
 PREFIX = "run:"
 
@@ -78,7 +77,7 @@ def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]
             f"The run {run} has no scores, as evaluate is {state['state']} in it"
             + (f": {state['message']}" if state.get("message") else ".")
         )
-    outs = yaml.safe_load(record["locks"]["dvc.lock"])["stages"]["evaluate"]["outs"]
+    outs = parse_yaml(record["locks"]["dvc.lock"])["stages"]["evaluate"]["outs"]
     try:
         (scores,) = (out["md5"] for out in outs if out["path"] in record["files"])
         (folder,) = (out["md5"] for out in outs if out["md5"].endswith(".dir"))

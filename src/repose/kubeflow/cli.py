@@ -191,15 +191,14 @@ def _remote(plan: Any, remote: str | None, endpoint: str) -> tuple[str, str]:
     return (address if "://" in address else str(Path(address).resolve())), endpoint or own
 
 
-def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
+def _values(plan: Any, texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters for KEY=VALUE or FILE:KEY=VALUE texts.
 
     Raises:
         ReposeError: there is no such key, it is in several files, the value does not fit, or the key decides which stages
             and params there are.
     """
-    from repose.kubeflow.compiler import pipeline_value
-    from repose.kubeflow.params import from_person
+    from repose.kubeflow.params import from_person, to_pipeline
 
     values = {}
     for text in texts:
@@ -209,7 +208,7 @@ def _values(plan: Any, texts: Sequence[str]) -> dict[str, Any]:
             raise ReposeError(
                 f"--param {key} decides which stages and params there are: set it in {leaf.file} and compile again."
             )
-        values[leaf.pipeline_name] = pipeline_value(plan, leaf, from_person(value, leaf.value, f"--param {key}"))
+        values[leaf.pipeline_name] = to_pipeline(from_person(value, leaf.value, f"--param {key}"))
     return values
 
 
@@ -222,7 +221,8 @@ def _leaf(plan: Any, text: str) -> Any:
     found = [leaf for leaf in leaves if key in (leaf.key, f"{leaf.file}:{leaf.key}")]
     if not equals or not found:
         raise ReposeError(
-            f"--param {text}: it should be KEY=VALUE with a key of the params that a stage lists"
+            f"--param {text}: it should be KEY=VALUE with the key of a single value of the params that a stage lists; to set "
+            "anything else, change the params file and compile again"
             f"{nearest(key, [leaf.key for leaf in leaves])}"
         )
     if len(found) > 1:

@@ -13,7 +13,7 @@ data go through DVC's remote.
 """
 
 import inspect
-import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,15 +110,10 @@ class Plan:
         """The pipeline's parameters that are params, by their names."""
         return {leaf.pipeline_name: leaf for task in self.tasks for leaf in task.leaves}
 
-    @cached_property
+    @property
     def parameters(self) -> dict[str, tuple[Any, Any]]:
-        """Type and default of each of the pipeline's parameters that are params; the types are those of the components."""
-        parameters: dict[str, tuple[Any, Any]] = {}
-        for tasks in self.groups.values():
-            for found in _union(task.leaves for task in tasks).values():
-                kind = _kind(found)
-                parameters |= {leaf.pipeline_name: (kind, _as(kind, to_pipeline(leaf.value))) for leaf in found}
-        return {key: parameters[key] for key in self.leaves}
+        """Type and default of each of the pipeline's parameters that are params."""
+        return {name: (str, to_pipeline(leaf.value)) for name, leaf in self.leaves.items()}
 
     @property
     def where(self) -> dict[str, tuple[Any, Any]]:
@@ -299,8 +294,16 @@ def text_of(component: Any, file: str = ROOT) -> str:
     documents = [MessageToDict(component.pipeline_spec)]
     if platforms := MessageToDict(component.platform_spec):
         documents.append(platforms)
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return _head(file) + yaml.dump_all(documents, Dumper=dumper, sort_keys=True, allow_unicode=True, width=127)
+    return _head(file) + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=127)
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Quotes texts such as 1e-05, 08 and 0o17, too: numbers to Kubeflow's readers of YAML, and text to PyYAML's."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"([-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+)$"), list("-+.0123456789")
+)
 
 
 def _head(file: str) -> str:
@@ -380,11 +383,6 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
     return dsl.pipeline(name=plan.name, description=text)(_function(pipeline, plan.name, parameters, text, comments))
 
 
-def pipeline_value(plan: Plan, leaf: Leaf, value: Any) -> Any:
-    """A value of a param as the pipeline's parameter takes it."""
-    return _as(plan.parameters[leaf.pipeline_name][0], to_pipeline(value))
-
-
 def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Task:
     producers = list(dict.fromkeys(producer for dep in stage.deps for producer in dep.producers))
     names = _port_names(project, producers, metas)
@@ -454,26 +452,14 @@ def _input(kind: Any, required: bool) -> tuple[Any, Any]:
 
 def _parameter(found: list[Leaf], tasks: int) -> tuple[Any, Any]:
     """Type and default of a component's parameter; without a default, the image's params hold where nothing is given."""
-    kind, default = _kind(found), _default(found, tasks)
-    return (kind, default) if default is not None else (Optional[kind], None)  # noqa: UP045 (what KFP reads)
+    default = _default(found, tasks)
+    return (str, default) if default is not None else (Optional[str], None)  # noqa: UP045 (what KFP reads)
 
 
-def _kind(found: list[Leaf]) -> Any:
-    """The type of a parameter; of one with several types in the items of a component, one that holds them all."""
-    types = {type(to_pipeline(leaf.value)) for leaf in found}
-    return types.pop() if len(types) == 1 else float if types == {int, float} else str
-
-
-def _as(kind: Any, value: Any) -> Any:
-    if kind is str and not isinstance(value, str):
-        return json.dumps(value)
-    return float(value) if kind is float else value
-
-
-def _default(found: list[Leaf], tasks: int) -> Any:
+def _default(found: list[Leaf], tasks: int) -> str | None:
     """The value of a param that is the same for all items of a component; None where it is not."""
-    values = [_as(_kind(found), to_pipeline(leaf.value)) for leaf in found]
-    return values[0] if len(values) == tasks and all(repr(value) == repr(values[0]) for value in values) else None
+    texts = [to_pipeline(leaf.value) for leaf in found]
+    return texts[0] if len(texts) == tasks and len(set(texts)) == 1 else None
 
 
 def _where(at: Mapping[str, Any]) -> list[Any]:

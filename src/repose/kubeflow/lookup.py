@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from repose.kubeflow.pointer import Entry
 from repose.kubeflow.project import Dep, Project, Stage, address_of, contains, is_pipeline
 from repose.kubeflow.remote import Remote
+from repose.settings import parse_yaml
 from repose.terminal import say
 
 
@@ -173,10 +172,10 @@ def _entry_in(content: bytes | None, where: str) -> Entry | None:
     if content is None:
         return None
     try:
-        entry: Entry = yaml.safe_load(content)
+        entry: Entry = parse_yaml(content.decode())
         if all(isinstance(out["md5"], str) and out["path"] for out in entry["outs"]):
             return entry
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         pass
     say(f"{where} is no entry of a run-cache; it is not used.")
     return None

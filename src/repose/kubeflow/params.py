@@ -1,21 +1,26 @@
-"""Values of params files: each leaf with its type and comment, changed without touching the rest of the file.
+"""Values of params files: each leaf with its comment, changed without touching the rest of the file.
 
-Kubeflow has one type of number, and hands parameters over as text: what came back is given the type of the value that it
-replaces, so that an int stays an int and 1.0 stays 1.0 in dvc.lock.
+A pipeline parameter is a STRING that holds the value as a params file would: `7.5`, `null`, `[JPEG]`. No other type of
+Kubeflow takes every value that a setting may have (a number or null, a number or a word), or tells 1 from 1.0.
 """
 
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
+
 from repose.errors import ReposeError
 from repose.kubeflow.project import Stage, name_of
+from repose.settings import parse_yaml
 
-NULL = "null"  # how a pipeline parameter says it
+NULL = "null"
 
 
 class ParamsFile:
@@ -51,8 +56,16 @@ class ParamsFile:
             value = _child(value, part)
         return value
 
+    def unreachable(self, key: str) -> str | None:
+        """A key of the file with a dot in it, which is why there is nothing at the dotted key; None if that is not why."""
+        return next((name for name in _keys(self.values) if "." in name and name in key), None)
+
     def leaves(self, key: str) -> Iterator[tuple[str, Any]]:
-        """Dotted key below `key` ("" for itself) and value of each value that is no mapping, or an empty one."""
+        """Dotted key below `key` ("" for itself) and value of each leaf.
+
+        A leaf is what is no mapping, or a mapping that dotted keys cannot go into: an empty one, or one with a key that is
+        no text or has a dot.
+        """
         yield from _leaves(self[key], "")
 
     def comment(self, key: str) -> str:
@@ -89,9 +102,6 @@ class ParamsFile:
         return stream.getvalue()
 
     def _document(self) -> tuple[Any, Any]:
-        from ruamel.yaml import YAML
-        from ruamel.yaml.representer import RoundTripRepresenter
-
         class Representer(RoundTripRepresenter):
             """Writes None as the word, as people do."""
 
@@ -131,98 +141,75 @@ def leaves_of(stage: Stage, files: Mapping[str, ParamsFile]) -> Iterator[Leaf]:
                 yield Leaf(name_of(prefix + template), name_of(prefix + key), param.file, key, value, comment)
 
 
-def to_pipeline(value: Any) -> Any:
-    """A value as a pipeline parameter has it; None becomes the text `null`."""
-    return NULL if value is None else value
+def to_pipeline(value: Any) -> str:
+    """A value as a pipeline parameter has it: its YAML, on one line."""
+    if isinstance(value, str):
+        return value if _is_plain(value) else json.dumps(value)
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_flow_style, writer.width, writer.sort_base_mapping_type_on_output = True, sys.maxsize, False
+    stream = io.StringIO()
+    writer.dump(value, stream)
+    return stream.getvalue().removesuffix("...\n").rstrip("\n")
 
 
 def from_pipeline(text: str, like: Any, where: str) -> Any:
-    """The value that a parameter's text stands for where `like` stood before; `where` opens the message.
+    """The value that a parameter's text stands for where `like` stands in the params file; `where` opens the message.
 
-    Text is text; anything else is JSON, and where `like` is None it is YAML.
+    The text is YAML. Where `like` is text, so is the parameter, but for `null` and for what stands in quotes.
 
     Raises:
-        ReposeError: it is not of that type.
+        ReposeError: it is not YAML.
     """
-    if isinstance(like, str):
+    if isinstance(like, str) and text != NULL and not _is_quoted(text):
         return text
-    if isinstance(like, bool) and text in ("True", "False"):  # as kfp.local writes them
-        text = text.lower()
     try:
-        return _typed(_yaml(text) if like is None else json.loads(text), like)
-    except (ValueError, TypeError):
-        raise ReposeError(f"{where} should be {_KINDS[type(like)]} such as {json.dumps(like)}, not {text!r}.") from None
+        return parse_yaml(text)
+    except ValueError as error:
+        raise ReposeError(f"{where} should be YAML, not {text!r}: {error}") from None
 
 
 def from_person(text: str, like: Any, where: str) -> Any:
-    """The value that a person wrote, in YAML, for a parameter where `like` stood before.
+    """The value that a person gives where `like` stands in the params file.
+
+    Which values a setting takes is not known here: a value of another kind, a word for a number, is taken for a mistake
+    unless it is null or text in quotes.
 
     Raises:
-        ReposeError: it is not of that type.
+        ReposeError: it is not YAML, or of another kind.
     """
-    if isinstance(like, str) or like is None:
-        return from_pipeline(text, like, where)
-    try:
-        return from_pipeline(json.dumps(_yaml(text)), like, where)
-    except ReposeError:
-        raise
-    except (ValueError, TypeError):
-        raise ReposeError(f"{where}: {text!r} is not YAML.") from None
-
-
-_KINDS = {
-    bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "a mapping", type(None): "YAML"
-}  # fmt: skip
-
-
-def _yaml(text: str) -> Any:
-    """YAML 1.2, as DVC reads it."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise ValueError(str(error)) from None
-
-
-def _typed(value: Any, like: Any) -> Any:
-    """A value of the type of the one that it replaces."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {
-        bool: isinstance(value, bool), int: number, float: number,
-        list: isinstance(value, list), dict: isinstance(value, dict), type(None): True,
-    }  # fmt: skip
-    if not fits[type(like)]:
-        raise TypeError
-    return _alike(value, like)
-
-
-def _alike(value: Any, like: Any) -> Any:
-    """A value with the types of number that `like` has; where it has none, a number without a fraction is an int."""
-    if isinstance(value, list):
-        likes = like if isinstance(like, list) and like else [None]
-        return [_alike(entry, likes[min(place, len(likes) - 1)]) for place, entry in enumerate(value)]
-    if isinstance(value, dict):
-        return {key: _alike(entry, like.get(key) if isinstance(like, dict) else None) for key, entry in value.items()}
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value = from_pipeline(text, like, where)
+    if value is None or like is None or _kind(value) == _kind(like) or (isinstance(value, str) and _is_quoted(text)):
         return value
-    if isinstance(like, float):
-        return float(value)
-    return int(value) if value == value // 1 else value
+    hint = f" If text is meant, put it in quotes: '{json.dumps(value)}'." if isinstance(value, str) else ""
+    raise ReposeError(f"{where} should be {_kind(like)} such as {to_pipeline(like)}, or null, not {text!r}.{hint}")
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _is_quoted(text: str) -> bool:
+    return text.startswith(('"', "'"))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads a text without quotes as that text."""
+    try:
+        return text == parse_yaml(text)
+    except ValueError:
+        return False
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
-    from dvc.utils.serialize import ParseError, parse_yaml
-
     try:
-        values = json.loads(text) if path.suffix == ".json" else parse_yaml(text, str(path))
-    except (ValueError, ParseError) as error:
+        if path.suffix not in (".yaml", ".yml", ".json"):
+            raise ValueError("it is not named .yaml, .yml or .json.")
+        values = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
+    except ValueError as error:
         raise ReposeError(f"The params file {path} cannot be read: {error}") from None
-    if path.suffix not in (".yaml", ".yml", ".json") or not isinstance(values, dict):
-        raise ReposeError(
-            f"The params file {path} should be a mapping in YAML or JSON: Kubeflow's parameters come from it."
-        )
+    if not isinstance(values, dict):
+        raise ReposeError(f"The params file {path} should be a mapping: Kubeflow's parameters come from it.")
     return _unshared(values)
 
 
@@ -247,17 +234,26 @@ def _at(values: Any, parts: list[str]) -> Any:
     return values
 
 
-def _leaves(value: Any, above: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
+def _keys(value: Any) -> Iterator[str]:
+    """All keys of a mapping and of the mappings in it that are text."""
+    if isinstance(value, Mapping):
         for key, child in value.items():
-            yield from _leaves(child, f"{above}.{key}" if above else str(key))
+            if isinstance(key, str):
+                yield key
+            yield from _keys(child)
+
+
+def _leaves(value: Any, above: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value and all(isinstance(key, str) and "." not in key for key in value):
+        for key, child in value.items():
+            yield from _leaves(child, f"{above}.{key}" if above else key)
     else:
         yield above, value
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values are equal, an int and a float never."""
-    return json.dumps(a, sort_keys=True, default=str) == json.dumps(b, sort_keys=True, default=str)
+    """Whether two values are equal and written alike: an int and a float never are."""
+    return repr(a) == repr(b)
 
 
 def _is_shared(block: Any) -> bool:

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from repose.errors import ReposeError
 from repose.files import write_bytes, write_text
+from repose.settings import parse_yaml
 
 Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
 SCHEMA = "2.0"  # of dvc.lock
@@ -22,14 +21,12 @@ _IN_PAGE = re.compile(rb"<!-- dvc\.lock (\{.*\}) -->\s*$")
 
 def write_pointer(path: Path, address: str, entry: Entry) -> None:
     """Write a stage's entry."""
-    write_text(path, yaml.safe_dump({"schema": SCHEMA, "stages": {address: entry}}, sort_keys=False))
+    write_text(path, _dumped({address: entry}))
 
 
 def write_page(path: Path, page: bytes, address: str, entry: Entry) -> None:
     """Write a page (HTML or Markdown) with a stage's entry at its end."""
-    pointer = (
-        json.dumps({address: entry}).replace("-", "\\u002d").replace(">", "\\u003e")
-    )  # nothing that ends a comment
+    pointer = json.dumps({address: entry}).replace(">", "\\u003e")  # nothing that ends a comment
     write_bytes(path, page.rstrip() + f"\n<!-- dvc.lock {pointer} -->\n".encode())
 
 
@@ -42,10 +39,10 @@ def read_pointer(path: Path) -> dict[str, Entry]:
     try:
         content = path.read_bytes()
         in_page = _IN_PAGE.search(content)
-        stages = json.loads(in_page[1]) if in_page else yaml.safe_load(content)["stages"]
+        stages = json.loads(in_page[1]) if in_page else parse_yaml(content.decode())["stages"]
         if stages and all({"cmd", "outs"} <= set(entry) for entry in stages.values()):
             return dict(stages)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ReposeError(
         f"The input {path} is no pointer to the outputs of a stage: it should be the stage's entry of dvc.lock, as the "
@@ -61,10 +58,15 @@ def lock_file(address: str) -> tuple[str, str]:
 
 def lock_texts(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:
     """The text of each dvc.lock of the entries (address, entry), as DVC writes it."""
-    from dvc.utils.serialize import dumps_yaml
-
     stages: dict[str, dict[str, Entry]] = {}
     for address, entry in entries:
         file, name = lock_file(address)
         stages.setdefault(file, {})[name] = entry
-    return {file: dumps_yaml({"schema": SCHEMA, "stages": found}) for file, found in stages.items()}
+    return {file: _dumped(found) for file, found in stages.items()}
+
+
+def _dumped(stages: Mapping[str, Entry]) -> str:
+    from dvc.utils.serialize import dumps_yaml
+
+    text: str = dumps_yaml({"schema": SCHEMA, "stages": stages})
+    return text

@@ -188,9 +188,20 @@ def read_projects(folder: Path, files: Sequence[str]) -> list[Project]:
 
     repo = open_repo(folder)
     try:
+        _check_values(repo, folder)
         return [_read(repo, folder.resolve(), name) for name in dict.fromkeys(_inside(folder, file) for file in files)]
     except DvcException as error:
         raise ReposeError(f"DVC cannot read the project in {folder}: {error}") from None
+
+
+def _check_values(repo: Any, folder: Path) -> None:
+    """Refuse a params file with a value that DVC has no use for, such as a date, which it reports by a bare TypeError."""
+    try:
+        repo.index.stages  # noqa: B018 (here DVC reads dvc.yaml and the params that it names)
+    except (TypeError, ValueError) as error:
+        raise ReposeError(
+            f"DVC cannot read the project in {folder}: {error}. If it is text, put it in quotes."
+        ) from None
 
 
 def _inside(folder: Path, file: str) -> str:
@@ -444,8 +455,14 @@ def _check_params_there(project: Project) -> None:
     for stage in project.stages:
         for param in stage.params:
             if param.key not in files[param.file]:
+                name = files[param.file].unreachable(param.key)
+                why = (
+                    f" A dot is not allowed in the key {name!r}, as it separates the parts of a key in DVC."
+                    if name
+                    else ""
+                )
                 raise ReposeError(
-                    f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have."
+                    f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have.{why}"
                 )
 
 

@@ -21,8 +21,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-import yaml
-
 from repose.errors import ReposeError
 from repose.files import write_bytes, write_text
 from repose.kubeflow.lookup import Lookup, outputs_of
@@ -33,6 +31,7 @@ from repose.kubeflow.project import Project, Stage, file_of
 from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.workspace import apply_params, prepare, workspace
+from repose.settings import parse_yaml
 from repose.terminal import say
 
 
@@ -110,9 +109,9 @@ def own_entry(stage: Stage, image: Path, key: str) -> list[Entry]:
 
     file, name = lock_file(stage.address)
     try:
-        entry = yaml.safe_load((image / file).read_text("utf-8"))["stages"][name]
+        entry = parse_yaml((image / file).read_text("utf-8"))["stages"][name]
         return [entry] if _get_cache_hash(json.loads(json.dumps(entry)), key=True) == key else []
-    except (OSError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
@@ -147,7 +146,7 @@ def _run(
                 say(f"{stage.address}: going on from what an earlier try left in {lookup.remote.address}")
             _reproduce(project, stage)
     file, name = lock_file(stage.address)
-    return yaml.safe_load((project.folder / file).read_text("utf-8"))["stages"][name], key, unfinished
+    return parse_yaml((project.folder / file).read_text("utf-8"))["stages"][name], key, unfinished
 
 
 def _reproduce(project: Project, stage: Stage) -> None:
@@ -236,8 +235,8 @@ def _content(path: str, stage: Stage, entry: Entry, lookup: Lookup) -> bytes:
 def _numbers(path: str, content: bytes) -> dict[str, float]:
     """The numbers of a metrics file (JSON or YAML) by their dotted keys."""
     try:
-        values = json.loads(content) if path.endswith(".json") else yaml.safe_load(content)
-    except (ValueError, yaml.YAMLError) as error:
+        values = json.loads(content) if path.endswith(".json") else parse_yaml(content.decode())
+    except ValueError as error:
         raise ReposeError(f"The metrics file {path} is neither JSON nor YAML ({error}).") from None
 
     def flat(value: Any, above: str) -> dict[str, float]:

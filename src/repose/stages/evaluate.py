@@ -67,6 +67,7 @@ from repose.networks.files import WeightsFile, check_names
 from repose.networks.protocols import Networks, Weights
 from repose.pictures import grid
 from repose.results import BASELINES, COPY, EXAMPLES, GARMENT_DE, MEAN, REAL, read_whole, with_one_source
+from repose.settings import check_system_names
 from repose.systems import Row, System
 from repose.terminal import bar, say, show
 
@@ -91,6 +92,7 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         if not self.systems:
             raise ValueError("systems is empty. Name at least one of the rows under systems.")
+        check_system_names(self.systems)
         if len(set(self.systems)) < len(self.systems):
             raise ValueError(f"systems names a row twice: {', '.join(self.systems)}.")
         self._check_metrics()

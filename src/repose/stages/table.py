@@ -46,7 +46,7 @@ from repose.results import (
     read_result,
     with_one_source,
 )
-from repose.settings import nearest
+from repose.settings import check_system_names, nearest
 from repose.sheet import Cell, Group, draw_sheet
 from repose.terminal import say
 
@@ -83,6 +83,7 @@ class TableSettings:
         for name in ("systems", "metrics"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
+        check_system_names(self.systems)
         if GARMENT_DE not in self.metrics:
             raise ValueError(
                 f"metrics lacks {GARMENT_DE}, without which SSIM, which sees no garment, never stands. Add it."
