@@ -155,9 +155,9 @@ def test_params_of_several_files_have_names_of_their_own(fair: Path) -> None:
     said = compiled.read(text(read_project(fair, TABLE))).spec["root"]["inputDefinitions"]["parameters"]
     values = {name: parameter.get("defaultValue") for name, parameter in said.items()}
     assert values == {
-        "remote": None, "endpoint": "", "grow_beds": ["a", "b"], "grow_seed": 1, "judge_seed": 2, "judge_strict": True,
-        "table_params_judges": ["ann", "bob"], "table_small_judge_seed": 3, "table_small_judge_strict": 0.5,
-        "table_small_judges_ann_steps": 1, "table_small_judges_bob_steps": 2,
+        "remote": None, "endpoint": "", "grow_beds": "[a, b]", "grow_seed": "1", "judge_seed": "2", "judge_strict": "true",
+        "table_params_judges": "[ann, bob]", "table_small_judge_seed": "3", "table_small_judge_strict": "0.5",
+        "table_small_judges_ann_steps": "1", "table_small_judges_bob_steps": "2",
     }  # fmt: skip
     assert said["table_small_judges_ann_steps"]["description"] == "of ann"
 
@@ -213,8 +213,8 @@ def test_the_same_key_in_another_file_decides_nothing(fair: Path, monkeypatch: p
         assert not server.runs
         submit("table/small.yaml:judge.seed=7", "judges.ann.steps=8", "params.yaml:judge.seed=9")
         assert server.latest.runtime_config.parameters == {
-            "remote": "s3://a/b", "endpoint": "", "table_small_judge_seed": 7, "table_small_judges_ann_steps": 8,
-            "judge_seed": 9,
+            "remote": "s3://a/b", "endpoint": "", "table_small_judge_seed": "7", "table_small_judges_ann_steps": "8",
+            "judge_seed": "9",
         }  # fmt: skip
         assert server.latest.pipeline_spec["pipelineInfo"]["name"] == "fair-table"
         assert server.latest.display_name.startswith("fair-table ")
