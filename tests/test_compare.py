@@ -394,7 +394,6 @@ def test_another_protocol_is_said_before_its_pairs(tmp_path: Path) -> None:
 
 def test_a_score_that_one_side_alone_has_is_refused(tmp_path: Path) -> None:
     scores = by_pair(0, 0)
-    base = side(tmp_path, "old", scores)
     without = {"ssim/pg2": scores["ssim/pg2"]}
     for one, other in (("new", "old"), ("old", "new")):
         sides = {one: side(tmp_path, one, without), other: side(tmp_path, other, scores)}

@@ -97,7 +97,10 @@ def test_a_score_that_the_baseline_lacks_is_judged_by_its_limit(gates: Any) -> N
     scores["scores"]["attend"]["psnr"] = 20.0
     Path("new/metrics.json").write_text(json.dumps(scores))
     assert "1 of 2 gated scores not compared with the baseline" in gates(0)
-    assert {score["metric"]: score["verdict"] for score in record()["scores"]} == {"ssim/pg2": "same", "psnr": "not compared"}
+    assert {score["metric"]: score["verdict"] for score in record()["scores"]} == {
+        "ssim/pg2": "same",
+        "psnr": "not compared",
+    }
     assert "BASE has no 'psnr' of attend" in Path("report/gates.md").read_text()
     del scores["scores"]["attend"]["psnr"]
     Path("new/metrics.json").write_text(json.dumps(scores))
