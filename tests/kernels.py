@@ -1,26 +1,34 @@
 """Kernel levels: what the numeric libraries compute with on other processors, chosen by their environment variables.
 
+    python tests/kernels.py COMMAND    # run a command at each level; the exit code is that of the first that fails
+
 A library reads its variable when it is imported, so a level is for a process of its own.
 """
 
-from numpy._core import _multiarray_umath as _numpy
+import os
+import subprocess
+import sys
 
-_OFF = [name for name in _numpy.__cpu_dispatch__ if _numpy.__cpu_features__.get(name)]  # that this processor has
+import numpy as np
 
-# The least that each library has; a processor without AVX. NumPy warns where a name is not a feature of the processor.
-LOWEST = {
-    "ATEN_CPU_CAPABILITY": "default",
-    "ONEDNN_MAX_CPU_ISA": "SSE41",
-    "MKL_CBWR": "COMPATIBLE",
-    "OPENBLAS_CORETYPE": "Nehalem",
-    "NPY_DISABLE_CPU_FEATURES": " ".join(_OFF),
-}
-# A processor with AVX2 and without AVX-512.
-AVX2 = {
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_CBWR": "AVX2",
-    "OPENBLAS_CORETYPE": "Haswell",
-    "NPY_DISABLE_CPU_FEATURES": " ".join(name for name in _OFF if name != "X86_V3"),
-}
-LEVELS = {"lowest": LOWEST, "avx2": AVX2}
+# numpy's kernels for this processor, the oldest first; it warns about the names of others.
+_FOUND: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+
+LEVELS = {
+    "lowest": {
+        "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE",
+        "OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": " ".join(_FOUND),
+    },
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": " ".join(_FOUND[1:]),
+    },
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    for name, level in LEVELS.items():
+        print(f"kernel level {name}: {' '.join(f'{key}={value!r}' for key, value in level.items())}", flush=True)
+        code = subprocess.run(sys.argv[1:], env=os.environ | level, check=False).returncode
+        if code:
+            sys.exit(code)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernels import AVX2, LOWEST
+from kernels import LEVELS
 from project import TINY, Project
 
 CHANGES = TINY | {
@@ -30,13 +30,13 @@ def repro(folder: Path, monkeypatch: pytest.MonkeyPatch, level: dict[str, str], 
 def test_the_scores_of_one_processor_are_a_baseline_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = repro(tmp_path / "one", monkeypatch, AVX2, CHANGES)
+    one = repro(tmp_path / "one", monkeypatch, LEVELS["avx2"], CHANGES)
     baseline = tmp_path / "baseline"
     baseline.mkdir()
     for path in ("metrics.json", "results/pairs.csv"):
         shutil.copy(one.folder / path, baseline)
     monkeypatch.setattr("project.BASELINE", baseline)
-    other = repro(tmp_path / "other", monkeypatch, LOWEST, CHANGES | COMPARED)
+    other = repro(tmp_path / "other", monkeypatch, LEVELS["lowest"], CHANGES | COMPARED)
     assert other.files("data/raw", "data/images") == one.files("data/raw", "data/images")
     gates = json.loads((other.folder / "reports" / "gates" / "gates.json").read_text())
     assert (gates["outcome"], gates["uncompared"]) == ("no regression", None)
