@@ -7,6 +7,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
+
+# Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
+# OpenMP reads this when torch is imported, in the programs that tests start as well.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 pytest.register_assert_rewrite("s3_cases", "step_cases")
@@ -15,13 +20,11 @@ from s3_cases import Storage  # noqa: E402
 
 # A shell starts what goes on in its background with Ctrl-C ignored; tests of Ctrl-C mean Python's own way.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 # The files that take minutes, the longest first: a worker that got one of them last would leave the others idle.
 LONGEST = (
-    "test_proof.py", "test_train_in_processes.py", "test_every_system.py", "test_table1.py", "test_demo.py",
+    "test_proof.py", "test_train_in_processes.py", "test_every_system.py", "test_table1.py",
     "test_benchmarks.py", "test_local.py", "test_real_photos.py", "test_dvc_remote.py", "test_pg2.py", "test_train.py",
     "test_evaluate.py",
 )  # fmt: skip

@@ -2,14 +2,18 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from repose import processes
 from repose.data.frame import Frame
@@ -20,7 +24,7 @@ from repose.systems import build
 from repose.systems.paper import PaperRow
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["repose.processes"])
+_context.set_forkserver_preload(["repose.processes", "torch.distributed.run"])
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +114,8 @@ def ends(*kinds: str) -> list[int | None]:
     return [child.exitcode for child in children]
 
 
-TOLD, NOT_TOLD, DEFECT = 3, 1, 4  # exit status: an error came through, it was kept silent, another error came through
+# Exit status: an error came through, it was kept silent, another error came through, or Ctrl-C.
+TOLD, NOT_TOLD, DEFECT, INTERRUPTED = 3, 1, 4, 5
 
 
 def _joined(port: int, rank: int, kinds: tuple[str, ...]) -> None:
@@ -165,6 +170,30 @@ def test_what_the_first_fetches_is_there_for_the_others(tmp_path: Path) -> None:
 
 def test_a_mean_is_weighted_by_the_shares() -> None:
     assert ends("mean", "mean") == [0, 0]
+
+
+@pytest.mark.parametrize(("got", "of_a_child", "ends"), [
+    (signal.SIGTERM, False, -signal.SIGTERM), (signal.SIGINT, False, INTERRUPTED), (9, True, 9),
+    (-signal.SIGKILL, True, TOLD),
+])  # fmt: skip
+def test_what_starts_the_processes_ends_as_they_do(got: int, of_a_child: bool, ends: int) -> None:
+    """Where torchrun got a signal, or where one of its processes has an exit status."""
+    child = _context.Process(target=_started, args=(got, of_a_child))
+    child.start()
+    child.join(60)
+    assert child.exitcode == ends
+
+
+def _started(got: int, of_a_child: bool) -> None:
+    failed = ChildFailedError("", {1: ProcessFailure(1, 7, got, "")})
+    with mock.patch("torch.distributed.run.run", side_effect=failed if of_a_child else SignalException("", got)):
+        try:
+            processes.start(2, 1, ["train"])
+        except KeyboardInterrupt:
+            os._exit(INTERRUPTED)
+        except ReposeError as error:
+            told = str(error)
+            os._exit(TOLD if "its process 2 of 2 was killed (SIGKILL)" in told and "same command again" in told else 0)
 
 
 def test_one_process_needs_nobody() -> None:

@@ -150,7 +150,7 @@ def test_ended_in_any_way_it_goes_on_and_ends_with_the_same_bytes(
     data: Data, whole: tuple[Path, str], tmp_path: Path
 ) -> None:
     training = Training(data, tmp_path)
-    for number, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
         found, said = training.disturbed(lambda pid, _, number=number: os.kill(pid, number))
         assert found == code, said
         assert "Traceback" not in said
@@ -168,17 +168,6 @@ def test_ended_in_any_way_it_goes_on_and_ends_with_the_same_bytes(
     assert said.count("going on from step") == 1
     assert files_in(training.run) == files_in(whole[0])
     assert list((tmp_path / "work").iterdir()) == []
-
-
-@pytest.mark.slow
-def test_a_loss_that_is_not_finite_ends_all_with_one_message(data: Data, tmp_path: Path) -> None:
-    training = Training(data, tmp_path, systems__paper_m__optimiser={"learning_rate": 1e30})
-    code, said = training.ended()
-    assert code == 1
-    *before, last = said.splitlines()
-    assert [line.split(":")[0] for line in before] == ["train.perceptual.weights is null"]
-    assert last.startswith("repose: Training paper-m stopped: ")
-    assert not training.run.exists()
 
 
 @pytest.mark.slow
