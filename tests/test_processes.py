@@ -1,6 +1,5 @@
 """How many processes train, and that one error of many is told."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+import forked
 from repose import processes
 from repose.data.frame import Frame
 from repose.errors import ReposeError
@@ -22,9 +22,6 @@ from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import build
 from repose.systems.paper import PaperRow
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["repose.processes", "torch.distributed.run"])
 
 
 @pytest.fixture(autouse=True)
@@ -106,9 +103,7 @@ def ends(*kinds: str) -> list[int | None]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = [_context.Process(target=_joined, args=(port, rank, kinds)) for rank in range(len(kinds))]
-    for child in children:
-        child.start()
+    children = [forked.start(_joined, port, rank, kinds) for rank in range(len(kinds))]
     for child in children:
         child.join(60)
     return [child.exitcode for child in children]
@@ -139,6 +134,8 @@ def _do(kind: str, rank: int) -> None:
         raise ReposeError("told once")
     if kind == "defect":
         raise AssertionError("a defect")
+    if kind == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
     if kind == "wait":
         dist.barrier()
     if kind.startswith("/"):
@@ -160,6 +157,10 @@ def test_an_error_of_all_is_told_once() -> None:
     assert sorted(ends("mistake", "mistake"), key=str) == [NOT_TOLD, TOLD]
 
 
+def test_an_interrupt_ends_them_at_once_and_without_a_traceback() -> None:
+    assert ends("interrupt", "interrupt") == [-signal.SIGINT] * 2
+
+
 def test_a_defect_comes_through() -> None:
     assert ends("wait", "defect") == [NOT_TOLD, DEFECT]
 
@@ -178,8 +179,7 @@ def test_a_mean_is_weighted_by_the_shares() -> None:
 ])  # fmt: skip
 def test_what_starts_the_processes_ends_as_they_do(got: int, of_a_child: bool, ends: int) -> None:
     """Where torchrun got a signal, or where one of its processes has an exit status."""
-    child = _context.Process(target=_started, args=(got, of_a_child))
-    child.start()
+    child = forked.start(_started, got, of_a_child)
     child.join(60)
     assert child.exitcode == ends
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 import warm
 from project import TINY, Project
@@ -16,7 +15,7 @@ from project import TINY, Project
 pytest.importorskip("kfp")
 CHANGES = TINY | {"download.mannequin.items": 24, "split.min_test_pairs": 4, "evaluate.pairs": 6}
 OUTPUTS = ("data", "reports", "runs", "results")
-READ_PHOTOS = ("validate", "keypoints", "posemaps", "split", "evaluate")
+READ_PHOTOS = ("validate", "keypoints", "posemaps", "split")
 pytestmark = pytest.mark.slow
 
 
@@ -91,22 +90,8 @@ def test_the_compiled_pipeline_leaves_the_same_bytes_and_nothing_to_do(
     assert {stage["how"] for stage in record["stages"]} == {"run"}
     photos = sum(table.read_text().count("\n") - 1 for table in (by_dvc.folder / "data/images").glob("*/images.csv"))
     of_photos = [stage["moved"] for stage in record["stages"] if stage["stage"].split("@")[0] in READ_PHOTOS]
-    assert len(of_photos) == 7
+    assert len(of_photos) == 6
     assert max(moved[way] for moved in of_photos for way in ("fetched", "pushed")) < photos / 4  # shards, not photos
-
-
-def test_a_param_of_a_run_does_again_what_dvc_repro_does_again(
-    by_dvc: Project, by_kubeflow: tuple[Project, str], remote: Path
-) -> None:
-    run = run_local(by_kubeflow[0], "--remote", str(remote), "--param", "card.use=tests")
-    record = json.loads((remote / "kubeflow" / "runs" / run / "record.json").read_text())
-    assert yaml.safe_load(record["params"]["params.yaml"])["card"]["use"] == "tests"
-    how = {stage["stage"]: stage["how"] for stage in record["stages"]}
-    assert set(how.values()) == {"run", "found in the run-cache"}
-    by_dvc.set(card__use="tests")
-    again = stages_run(by_dvc.dvc("repro"))
-    assert again == ["card@paper-m", "card@attend"]
-    assert [stage for stage in how if how[stage] == "run"] == again
 
 
 def test_editing_a_system_trains_that_system_only(by_dvc: Project) -> None:
@@ -150,10 +135,13 @@ def test_parts_are_run_by_themselves_and_a_left_over_is_not_read(by_dvc: Project
     before = by_dvc.files(*OUTPUTS)
     assert {name.split("/")[2] for name in before if name.startswith("data/keypoints/")} == {"0", "1"}
     shutil.rmtree(by_dvc.folder / "data" / "keypoints" / "1")
-    (by_dvc.folder / "dvc.lock").unlink()  # as on another machine: the result is found by its inputs alone
+    lock = by_dvc.folder / "dvc.lock"
+    entries = lock.read_bytes()
+    lock.unlink()  # as on another machine: the result is found by its inputs alone
     output = by_dvc.dvc("repro", "--single-item", "keypoints@1")
     assert "Stage 'keypoints@1' is cached - skipping run, checking out outputs" in output
     assert by_dvc.files(*OUTPUTS) == before
+    lock.write_bytes(entries)
     by_dvc.set(validate__parts=[0])
     assert stages_run(by_dvc.dvc("repro", "split")) == ["validate", "keypoints@0", "split"]
     after = by_dvc.files(*OUTPUTS)

@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import pairs, people, poses_of
-from repose import checkpoint, systems
+from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.skeleton import JOINT
@@ -315,21 +314,6 @@ def test_until_stage_two_begins_images_are_g1s() -> None:
     assert system.g2 is not None
     assert torch.equal(made(system, batch), (coarse + system.g2(coarse, source)).clamp(-1, 1))
     assert not torch.equal(made(system, batch), coarse.clamp(-1, 1))
-
-
-def test_a_resumed_training_ends_the_same(tmp_path: Path) -> None:
-    batch, about = pairs(2, 32, 24), checkpoint.About("pg2", TINY, Frame(32, 24), 1.0, 3, "mine")
-    torch.manual_seed(1)
-    whole = tiny()
-    for step in range(4):
-        if step == 3:
-            checkpoint.save(tmp_path / "c", whole, about, to_resume=True)
-        do(whole, batch, Progress(step, 4, 1))
-    resumed = tiny()
-    assert checkpoint.resume(tmp_path / "c", resumed, about) == 3
-    do(resumed, batch, Progress(3, 4, 1))
-    for name, network in whole.networks.items():
-        assert same(list(network.state_dict().values()), list(resumed.networks[name].state_dict().values()))
 
 
 # The adversarial step.
