@@ -256,6 +256,7 @@ def test_threads_are_set(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.floats
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_bf16_trains(data: Data, runs: Path, tmp_path: Path, system: str) -> None:
     run = train_tiny(data, tmp_path / "run", system, precision="bf16")

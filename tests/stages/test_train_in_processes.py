@@ -123,7 +123,6 @@ def whole(data: Data, outside_git: None, tmp_path_factory: pytest.TempPathFactor
     return training.run, said
 
 
-@pytest.mark.floats
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_and_the_first_alone_tells(
     data: Data, whole: tuple[Path, str], tmp_path: Path

@@ -101,7 +101,6 @@ def test_a_system_learns_four_pairs_by_heart(name: str) -> None:
     learns_by_heart(LEARNERS[name])
 
 
-@pytest.mark.floats
 @each_system
 def test_a_system_goes_on_as_if_nothing_had_been(name: str, tmp_path: Path) -> None:
     """Six steps, and three, saved, restored into another system, and three more: the same bytes, the same images."""

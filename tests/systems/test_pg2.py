@@ -38,6 +38,8 @@ from repose.systems.pg2 import (
     same_padding,
 )
 
+pytestmark = pytest.mark.floats
+
 NAN = float("nan")
 TINY = PG2Row("pg2", steps=4, width=4, code=8, discriminator_width=4, optimiser=AdamSettings(0.01))
 G1D = replace(TINY, stages="one")

@@ -22,6 +22,8 @@ from repose.settings import as_dict
 from repose.systems import Progress, build
 from repose.systems.pix2pix import AdamSettings, PatchSettings, Pix2Pix, Pix2PixRow, UNet, UNetSettings
 
+pytestmark = pytest.mark.floats
+
 HEIGHT, WIDTH = 64, 32
 START = Progress(0, 9, 3)
 SMALL = Pix2PixRow("pix2pix", 9, generator=UNetSettings(4), discriminator=PatchSettings(4, 2))

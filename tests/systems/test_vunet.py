@@ -433,6 +433,7 @@ def test_a_convolution_is_weight_normalised(kernel: int, stride: int) -> None:
     assert list(layer.state_dict()) == ["V", "g", "b"]
 
 
+@pytest.mark.floats
 def test_the_first_photos_set_each_layer_to_mean_0_and_variance_1() -> None:
     system, batch = system_of(), pairs(6, HEIGHT, WIDTH)
     keypoints = batch.poses.keypoints[batch.target]
@@ -526,6 +527,7 @@ class Fake(nn.Module):
         return (generated - target).square().mean()
 
 
+@pytest.mark.floats
 @pytest.mark.parametrize("perceptual", [None, Fake()], ids=["pixels alone", "with features"])
 def test_a_step_is_the_step_written_out(perceptual: nn.Module | None) -> None:
     system, batch, progress = begun(system_of()), pairs(3, HEIGHT, WIDTH), Progress(60, 100, 4)
@@ -644,6 +646,7 @@ def test_what_is_made_is_not_drawn_from_chance(training: bool) -> None:
     assert first.abs().max() <= 1
 
 
+@pytest.mark.floats
 def test_what_is_made_does_not_depend_on_what_else_is_made() -> None:
     system, batch = begun(system_of()), pairs(3, HEIGHT, WIDTH)
     together = made(system, batch)
