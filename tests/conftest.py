@@ -5,26 +5,37 @@ import signal
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
+
+# Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
+# OpenMP reads this when torch is imported, in the programs that tests start as well.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest.register_assert_rewrite("s3_cases", "step_cases")
-from repose import cli  # noqa: E402
-from s3_cases import Storage  # noqa: E402
+import warm  # noqa: E402
+
+if TYPE_CHECKING:  # xdist's controller imports this file and runs no test
+    from s3_cases import Storage
 
 # A shell starts what goes on in its background with Ctrl-C ignored; tests of Ctrl-C mean Python's own way.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 # The files that take minutes, the longest first: a worker that got one of them last would leave the others idle.
 LONGEST = (
-    "test_proof.py", "test_train_in_processes.py", "test_every_system.py", "test_table1.py", "test_demo.py",
-    "test_benchmarks.py", "test_local.py", "test_real_photos.py", "test_dvc_remote.py", "test_pg2.py", "test_train.py",
-    "test_evaluate.py",
+    "test_proof.py", "test_train_in_processes.py", "test_table1.py", "test_every_system.py", "test_train.py",
+    "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_mannequins.py", "test_evaluate.py",
+    "test_dvc_remote.py", "test_expectations.py",
 )  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The workers of xdist share the programs that start warm."""
+    if config.getoption("numprocesses", None):
+        warm.share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
     """What `repose ...` prints to standard output and to standard error; it must end with the exit code."""
+
+    from repose import cli
 
     def run(*words: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["repose", *words])
@@ -52,6 +65,8 @@ def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch's threads wait for each other where other tests keep the cores busy."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -88,7 +103,9 @@ def endpoint(s3_server: str, s3_credentials: None) -> str:
 
 
 @pytest.fixture
-def storage(endpoint: str) -> Iterator[Storage]:
+def storage(endpoint: str) -> "Iterator[Storage]":
     """A bucket of this test's own behind a proxy that can fail."""
+    from s3_cases import Storage
+
     with Storage.behind_proxy(endpoint) as storage:
         yield storage

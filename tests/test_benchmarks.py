@@ -103,12 +103,11 @@ def settings(**changes: Any) -> Any:
     return replace(build(imported("train").TrainSettings, params()["train"], "train"), **changes)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.usefixtures("one_thread")
-def test_training_and_generation_have_a_rate(precision: str) -> None:
-    train = imported("train")
-    measured = train.measure([case(name, precision) for name in TINY], settings(), torch.device("cpu"), 0.0)
-    assert [(of.name, of.precision) for of, _ in measured] == [(name, precision) for name in TINY]
+def test_training_and_generation_have_a_rate() -> None:
+    train, wanted = imported("train"), [("paper-m", "fp32"), ("paper-m", "bf16")]
+    measured = train.measure([case(*of) for of in wanted], settings(), torch.device("cpu"), 0.0)
+    assert [(of.name, of.precision) for of, _ in measured] == wanted
     for _, found in measured:
         assert 0 < found.trained < math.inf
         assert 0 < found.generated < math.inf

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from repose.losses import d_adversarial, g_adversarial, g_l1, g_perceptual
 
+pytestmark = pytest.mark.floats
+
 
 @pytest.fixture
 def logits() -> tuple[Tensor, Tensor]:

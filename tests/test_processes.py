@@ -1,16 +1,20 @@
 """How many processes train, and that one error of many is told."""
 
-import multiprocessing
 import os
+import signal
 import socket
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+import forked
 from repose import processes
 from repose.data.frame import Frame
 from repose.errors import ReposeError
@@ -18,9 +22,6 @@ from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import build
 from repose.systems.paper import PaperRow
-
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["repose.processes"])
 
 
 @pytest.fixture(autouse=True)
@@ -102,15 +103,14 @@ def ends(*kinds: str) -> list[int | None]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = [_context.Process(target=_joined, args=(port, rank, kinds)) for rank in range(len(kinds))]
-    for child in children:
-        child.start()
+    children = [forked.start(_joined, port, rank, kinds) for rank in range(len(kinds))]
     for child in children:
         child.join(60)
     return [child.exitcode for child in children]
 
 
-TOLD, NOT_TOLD, DEFECT = 3, 1, 4  # exit status: an error came through, it was kept silent, another error came through
+# Exit status: an error came through, it was kept silent, another error came through, or Ctrl-C.
+TOLD, NOT_TOLD, DEFECT, INTERRUPTED = 3, 1, 4, 5
 
 
 def _joined(port: int, rank: int, kinds: tuple[str, ...]) -> None:
@@ -134,6 +134,8 @@ def _do(kind: str, rank: int) -> None:
         raise ReposeError("told once")
     if kind == "defect":
         raise AssertionError("a defect")
+    if kind == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
     if kind == "wait":
         dist.barrier()
     if kind.startswith("/"):
@@ -155,6 +157,10 @@ def test_an_error_of_all_is_told_once() -> None:
     assert sorted(ends("mistake", "mistake"), key=str) == [NOT_TOLD, TOLD]
 
 
+def test_an_interrupt_ends_them_at_once_and_without_a_traceback() -> None:
+    assert ends("interrupt", "interrupt") == [-signal.SIGINT] * 2
+
+
 def test_a_defect_comes_through() -> None:
     assert ends("wait", "defect") == [NOT_TOLD, DEFECT]
 
@@ -165,6 +171,29 @@ def test_what_the_first_fetches_is_there_for_the_others(tmp_path: Path) -> None:
 
 def test_a_mean_is_weighted_by_the_shares() -> None:
     assert ends("mean", "mean") == [0, 0]
+
+
+@pytest.mark.parametrize(("got", "of_a_child", "ends"), [
+    (signal.SIGTERM, False, -signal.SIGTERM), (signal.SIGINT, False, INTERRUPTED), (9, True, 9),
+    (-signal.SIGKILL, True, TOLD),
+])  # fmt: skip
+def test_what_starts_the_processes_ends_as_they_do(got: int, of_a_child: bool, ends: int) -> None:
+    """Where torchrun got a signal, or where one of its processes has an exit status."""
+    child = forked.start(_started, got, of_a_child)
+    child.join(60)
+    assert child.exitcode == ends
+
+
+def _started(got: int, of_a_child: bool) -> None:
+    failed = ChildFailedError("", {1: ProcessFailure(1, 7, got, "")})
+    with mock.patch("torch.distributed.run.run", side_effect=failed if of_a_child else SignalException("", got)):
+        try:
+            processes.start(2, 1, ["train"])
+        except KeyboardInterrupt:
+            os._exit(INTERRUPTED)
+        except ReposeError as error:
+            told = str(error)
+            os._exit(TOLD if "its process 2 of 2 was killed (SIGKILL)" in told and "same command again" in told else 0)
 
 
 def test_one_process_needs_nobody() -> None:

@@ -63,7 +63,7 @@ def test_the_figure_network_is_worse_on_people(photos: dict[str, np.ndarray]) ->
 @pytest.mark.slow
 def test_the_pipeline_on_real_photos(tmp_path: Path) -> None:
     project = Project(tmp_path, TINY | CHANGES)
-    output = project.dvc("repro")
+    output = project.dvc("repro", "evaluate")
     evaluated = output[output.index("Running stage 'evaluate'") :]
     assert "25 test pairs of the split patn-like" in evaluated
     assert "non-commercial research" in output  # the terms of the owner

@@ -27,7 +27,7 @@ from repose.systems.paper import PaperRow
 FRAME = Frame(32, 24)
 SMALL = DiscriminatorSettings(width=4, layers=1)
 RATE, START = 0.01, Progress(0, 9, 3)
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def paper(**losses: Any) -> PaperRow:

@@ -1,9 +1,11 @@
 """What `make table1` does, with fewer mannequins, rows and steps; and that each budget holds every row."""
 
+import json
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from project import ROOT, TINY, Project, write_changed
@@ -104,12 +106,13 @@ def test_the_queue_leaves_what_needs_all_rows_alone(made: str) -> None:
 
 
 @pytest.mark.slow
-def test_editing_one_block_runs_that_row_alone_again(project: Project, ran: list[str]) -> None:
+def test_editing_one_block_trains_that_row_alone_again(project: Project, ran: list[str]) -> None:
+    before = project.dvc("status", "--json", "table1/dvc.yaml")
+    assert json.loads(before) == {}
     set_rows(project, "street", QUICK | STREET | {"systems.pix2pix.steps": 3})
-    again = stages_run(project.dvc("repro", "table1/dvc.yaml"))
-    assert len(ran) > len(again)
-    assert again == ["train-street@pix2pix", "evaluate-street@pix2pix", "table"]
-    assert stages_run(project.dvc("repro", "table1/dvc.yaml")) == []
+    changed = json.loads(project.dvc("status", "--json", "table1/dvc.yaml"))
+    trained = {stage.removeprefix("table1/dvc.yaml:") for stage in changed if ":train" in stage}
+    assert trained == {"train-street@pix2pix"}
 
 
 def test_the_table_names_every_row_of_the_published_one_and_ours() -> None:
@@ -130,7 +133,8 @@ def test_each_budget_holds_rows_that_build(name: str) -> None:
     assert sorted(params["systems"]) == sorted(wanted)
     for row in params["systems"]:
         built = systems.row(params["systems"][row], f"{name}: systems.{row}")
-        assert systems.build(built, frame_of(params, name)).networks
+        with torch.device("meta"):
+            assert systems.build(built, frame_of(params, name)).networks
 
 
 def frame_of(params: dict[str, Any], name: str) -> Frame:

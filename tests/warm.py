@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -54,17 +55,23 @@ _PROGRAMS = {  # as the first words of their command line
     "-mrepose.kubeflow.step": [*_DVC, "repose.kubeflow.step"],
     "-mrepose.kubeflow.record": [*_DVC, "repose.kubeflow.record"],
 }
+_SHARED = "TESTS_WARM_SHARED"  # the variable with the addresses of servers that pytest's workers share
 
 
 def environment() -> dict[str, str]:
     """The variables of this process, and those by which programs start warm."""
     ours = str(Path(__file__).with_name("warm_start"))
     python_path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": python_path, "TESTS_WARM": json.dumps(_servers())}
+    return os.environ | {"PYTHONPATH": python_path, "TESTS_WARM": os.environ.get(_SHARED) or json.dumps(_servers())}
+
+
+def share() -> None:
+    """Start the servers now, for the processes that this one starts as well; they import when they are first asked."""
+    os.environ[_SHARED] = json.dumps(_servers())
 
 
 @cache
-def _servers() -> dict[str, str]:
+def _servers() -> Mapping[str, str]:
     """The address of each program's server: one for repose, and a small one, which forks in less time, for the others."""
     large, small = _server(), _server()
     return {program: large if modules is _REPOSE else small for program, modules in _PROGRAMS.items()}

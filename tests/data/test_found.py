@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+import forked
 from repose.data.found import Found, Search
 from repose.data.images import encode_png
 from repose.data.records import IMAGES
@@ -98,10 +98,7 @@ def test_killed_it_goes_on_from_the_last_whole_shard(
     level: int,
     left: list[list[int]],
 ) -> None:
-    child = multiprocessing.get_context("forkserver").Process(
-        target=kill_at, args=(level, images, table, tmp_path / "work")
-    )
-    child.start()
+    child = forked.start(kill_at, level, images, table, tmp_path / "work")
     child.join()
     assert child.exitcode == -signal.SIGKILL
     looks = Looks()

@@ -20,6 +20,8 @@ from repose.figure import network as module
 from repose.figure.agreement import agreement
 from repose.figure.network import FEATURES, THRESHOLD, FigureNetwork, read
 
+pytestmark = pytest.mark.floats
+
 ROOT = Path(__file__).parents[2]
 
 

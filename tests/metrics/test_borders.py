@@ -7,7 +7,7 @@ from repose.errors import ReposeError
 from repose.metrics.borders import Border, bordered, split_protocol
 from repose.metrics.ssim import ssim
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def noise(seed, count, height, width):

@@ -6,7 +6,7 @@ from scipy.linalg import sqrtm
 from repose.errors import ReposeError
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def features(count, size, seed, shift=0.0):

@@ -5,6 +5,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from repose.data.skeleton import TORSO, K
 from repose.metrics.garment import LEAST_PIXELS, SHRINK, garment_de, torso_pixels
 
+pytestmark = pytest.mark.floats
+
 HEIGHT, WIDTH = 60, 50
 
 

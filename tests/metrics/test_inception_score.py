@@ -5,7 +5,7 @@ import torch
 from repose.errors import ReposeError
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore, inception_score
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def logits(count, classes, seed=0, scale=3.0):

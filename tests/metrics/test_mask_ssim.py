@@ -11,7 +11,7 @@ from repose.errors import ReposeError
 from repose.metrics import mask_ssim as module
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 # As PG2 lists them, counted from 1: other than our list, which is written with the joints' names.
 PG2_LIMBS = (

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from repose.metrics import psnr as module
 from repose.metrics.psnr import psnr
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def noise(seed, *shape):

@@ -6,7 +6,7 @@ from repose.errors import ReposeError
 from repose.metrics import retrieval
 from repose.metrics.retrieval import garment_retrieval, nearest, retrieval_chance
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def features(count, size, seed):

@@ -7,7 +7,7 @@ from repose.errors import ReposeError
 from repose.metrics import ssim as ssim_module
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def by_skimage(generated, target, protocol):

@@ -19,6 +19,8 @@ from repose.models.generator import Generated
 from repose.models.layers import parameter_count
 from repose.models.poses import Poses
 
+pytestmark = pytest.mark.floats
+
 HEIGHT, WIDTH = 64, 48
 
 

@@ -10,6 +10,8 @@ from made_up import people, person
 from repose.data.skeleton import JOINT, LIMBS, TORSO, K, mirrored
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 
+pytestmark = pytest.mark.floats
+
 HEIGHT, WIDTH, STRIDE = 128, 88, 4
 
 

@@ -7,6 +7,8 @@ from torch import nn
 
 from repose.models.layers import InstanceNorm, Norm, ResidualBlock, conv7, initialise, normalised, parameter_count
 
+pytestmark = pytest.mark.floats
+
 
 def test_instance_norm_is_pytorchs() -> None:
     x = torch.randn(3, 5, 8, 6) * 4 + 2

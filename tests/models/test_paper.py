@@ -12,6 +12,8 @@ from repose.models.layers import parameter_count
 from repose.models.paper import ConvLSTMCell, PaperGenerator, PaperSettings
 from repose.models.poses import Poses
 
+pytestmark = pytest.mark.floats
+
 SIZE = (32, 24)
 
 

@@ -6,6 +6,8 @@ import torch
 from repose.models.layers import Norm, parameter_count
 from repose.models.patchgan import PatchGAN
 
+pytestmark = pytest.mark.floats
+
 
 @pytest.mark.parametrize(("channels", "count"), [(3, 2_764_737), (6, 2_767_809)])
 def test_parameters_at_the_papers_width(channels: int, count: int) -> None:

@@ -11,6 +11,8 @@ from repose.data.mannequins import MannequinSettings, render_item
 from repose.models.figure_maps import FIGURE_FACTORS, figure_loss
 from repose.models.perceptual import PerceptualLoss
 
+pytestmark = pytest.mark.floats
+
 
 @pytest.fixture(scope="module")
 def photos() -> Tensor:

@@ -14,6 +14,8 @@ from repose.models.paper import PaperGenerator, PaperSettings
 from repose.models.posed import Code, PosedGenerator, PosedSettings, _places, align
 from repose.models.poses import Poses
 
+pytestmark = pytest.mark.floats
+
 HEIGHT, WIDTH = 64, 48
 CHOICES = [{"source_pose": True, "align": False}, {"source_pose": False, "align": True}, {}]
 each_choice = pytest.mark.parametrize("settings", CHOICES, ids=["source_pose", "align", "both"])

@@ -13,6 +13,8 @@ from torch import Tensor
 from repose.errors import ReposeError
 from repose.models.vgg import LAYERS, LayersName, load_vgg19, vgg19_loss
 
+pytestmark = pytest.mark.floats
+
 # The published choices, once more: weights of conv{1..5}_2 and the scale of features.
 CHOICES: dict[LayersName, tuple[list[float], float]] = {
     "viton": ([0.002211, 0.001447, 0.001509, 0.000853, 0.029297], 57.375),

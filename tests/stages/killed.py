@@ -1,6 +1,5 @@
 """Training in a process of its own that kills itself (`kill -9`) where it is told to."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -10,17 +9,14 @@ from typing import Any
 
 from tiny import Data, train_tiny
 
+import forked
 from repose import checkpoint, files
 from repose.step import AdversarialSystem
-
-_context = multiprocessing.get_context("forkserver")  # imports once; a child per kill
-_context.set_forkserver_preload(["repose.stages.train", "repose.step", "torchvision", "dvclive.live"])
 
 
 def train_until_killed(point: str, data: Data, run: Path, system: str, changes: dict[str, Any]) -> None:
     """Run `train_tiny`; it must die at the point."""
-    child = _context.Process(target=_train, args=(point, data, run, system, changes))
-    child.start()
+    child = forked.start(_train, point, data, run, system, changes)
     child.join()
     assert child.exitcode == -signal.SIGKILL, f"{point}: exit code {child.exitcode}"
 

@@ -1,6 +1,5 @@
 """A training step shared by processes of gloo on the CPU, against the same step in one process."""
 
-import multiprocessing
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from tiny import Data, row
 from torch import Tensor
 
+import forked
 from repose.data.augment import AugmentSettings
 from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
@@ -42,8 +42,6 @@ ROWS: dict[str, AdversarialRow] = {
         ("attend alone", "attend", {}),
     ]
 }
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["repose.stages.train", "repose.step", "torchvision"])
 
 
 class Stepped(NamedTuple):
@@ -101,9 +99,7 @@ def _blurred(generated: Tensor, target: Tensor) -> Tensor:
 
 def shared_by_two(data: Data, folder: Path) -> dict[str, list[Stepped]]:
     """Of each row, what two processes with an item each came to."""
-    children = [_context.Process(target=_child, args=(data, folder, rank)) for rank in range(2)]
-    for child in children:
-        child.start()
+    children = [forked.start(_child, data, folder, rank) for rank in range(2)]
     for child in children:
         child.join()
         assert child.exitcode == 0

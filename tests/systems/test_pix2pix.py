@@ -15,14 +15,14 @@ from repose import checkpoint, systems
 from repose.checkpoint import About
 from repose.data.batches import Batch
 from repose.data.frame import Frame
-from repose.data.images import to_uint8
 from repose.errors import ReposeError
-from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
 from repose.models.poses import Poses
 from repose.settings import as_dict
 from repose.systems import Progress, build
 from repose.systems.pix2pix import AdamSettings, PatchSettings, Pix2Pix, Pix2PixRow, UNet, UNetSettings
+
+pytestmark = pytest.mark.floats
 
 HEIGHT, WIDTH = 64, 32
 START = Progress(0, 9, 3)
@@ -425,19 +425,3 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     loaded, _ = checkpoint.load(file, torch.device("cpu"))
     assert isinstance(loaded, Pix2Pix)
     assert torch.equal(made(loaded, batch), made(whole, batch))
-
-
-def test_four_pairs_are_learned_by_heart_from_their_poses_alone() -> None:
-    row = Pix2PixRow(
-        "pix2pix", steps=200, input="pose_only", generator=UNetSettings(16), discriminator=PatchSettings(8, 2),
-        optimiser=AdamSettings(0.002),
-    )  # fmt: skip
-    system, batch = system_of(row), pairs(4, HEIGHT, WIDTH)
-    source, target = batch.images[batch.sources[:, 0]], batch.images[batch.target]
-    for number in range(row.steps):
-        step(system, batch, Progress(number, row.steps, 4))
-    learned = made(system, batch)
-    pixels = [torch.from_numpy(to_uint8(images)).movedim(-1, 1) for images in (learned, source, target)]
-    of_learned, of_copying = (ssim(images, pixels[2], "pg2").mean().item() for images in pixels[:2])
-    assert F.l1_loss(learned, target) < 0.5 * F.l1_loss(source, target)
-    assert of_learned > of_copying + 0.1
