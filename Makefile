@@ -37,15 +37,8 @@ figure: .venv/ready  ## render, train and score the embedded figure network; its
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# The kernels of other processors: each library at its lowest level, and at AVX2. `pytest -m floats` is what rounding can move.
-LOWEST = ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem \
-	NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR"
-AVX2 = ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell \
-	NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"
-
-test-kernels: .venv/ready  ## the tests of trained floats, with the kernels of processors without AVX, and without AVX-512
-	$(LOWEST) pytest -m floats
-	$(AVX2) pytest -m floats
+test-kernels: .venv/ready  ## the tests that rounding can move, with the kernels of other processors (tests/kernels.py)
+	python tests/kernels.py pytest -m floats
 
 test-s3: .venv/ready  ## S3 against Ceph's radosgw, which Debian's packages bring (they are installed if missing, as root)
 	python tests/s3/radosgw.py && pytest tests/s3
