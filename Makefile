@@ -6,28 +6,30 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock image test-image test-s3 clean
 
+# Trainings run side by side, JOBS at a time, one thread each. Each is a stage by itself (-s): its inputs are there, and DVC would
+# find them in use. DVC waits three seconds for its lock, hence the second try. What fails is run again, and reported, by the
+# `dvc repro` that follows.
+JOBS ?= 2
+SIDE_BY_SIDE = xargs -P $(JOBS) -L 1 sh -c 'dvc repro -s "$$@" || dvc repro -s "$$@" || exit 1' row
+SYSTEMS = sed -nE 's/^(.*:)train(.*)/\1train\2 \1evaluate\2/p'  # a line for each: its two stages
+
 demo: .venv/ready  ## set up .venv, run the whole pipeline on the embedded data, show the scores
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true  # a copy without git history
+	dvc repro posemaps split
+	-dvc stage list --name-only | grep ^train@ | $(SIDE_BY_SIDE)
 	dvc repro report
 	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"; echo "The report: reports/run/report.html"; echo
 	dvc repro
 
-# Rows wait in one queue, JOBS at a time, a thread each. There a stage is run without a look at those that it needs (-s), which
-# are there: DVC would find their data in use. Two that start at once may be in each other's way (DVC waits three seconds for its
-# lock), hence the second try; and xargs would give up at DVC's 255. What fails is told by the last `dvc repro`, which runs it again.
-JOBS ?= 2
-QUEUE = sed -E 's/^(.*:)train(.*)/\1train\2 \1evaluate\2/' | \
-	xargs -P $(JOBS) -L 1 sh -c 'dvc repro -s "$$@" || dvc repro -s "$$@" || exit 1' row
-
 table1: .venv/ready  ## the paper's Table 1: every system on two data sets, by the budget of table1/params.yaml
 	dvc repro posemaps split table1/dvc.yaml:street
-	-dvc stage list --name-only table1/dvc.yaml | grep :train | $(QUEUE)
+	-dvc stage list --name-only table1/dvc.yaml | $(SYSTEMS) | $(SIDE_BY_SIDE)
 	dvc repro table1/dvc.yaml
 	@echo; echo "The table: table1/table/table.md and table.png; what the systems make: figure-fashion.png, figure-street.png"
 
 ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw its picture
 	dvc repro posemaps split
-	-dvc stage list --name-only ablations/dvc.yaml | grep :train | $(QUEUE)
+	-dvc stage list --name-only ablations/dvc.yaml | $(SYSTEMS) | $(SIDE_BY_SIDE)
 	dvc repro ablations/dvc.yaml && python docs/ablations.py
 
 figure: .venv/ready  ## render, train and score the embedded figure network; its weights go into the package (docs/figure.md)
