@@ -5,7 +5,9 @@ import signal
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
@@ -76,11 +78,14 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The address of an S3 server in this process (moto: it takes any credentials)."""
+    import botocore.session
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
+    # a client is made in each test, and would read the description of S3 anew: a quarter of a second
+    with mock.patch("botocore.session.create_loader", cache(botocore.session.create_loader)):
+        yield "http://{}:{}".format(*server.get_host_and_port())
     server.stop()
 
 

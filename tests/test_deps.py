@@ -26,12 +26,17 @@ def imports(file: Path) -> frozenset[Path]:
     return _imports(file)
 
 
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def _imports(file: Path) -> frozenset[Path]:
     return frozenset(path for name in names(file) if (path := file_of(name)) is not None)
 
 
 def names(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -60,7 +65,7 @@ def needed(*modules: Path) -> set[Path]:
         if file not in found:
             found.add(file)
             waiting += imports(file)
-    return {file for file in found - FOR_PEOPLE if len(ast.parse(file.read_text()).body) > 1 or file.stem != "__init__"}
+    return {file for file in found - FOR_PEOPLE if len(tree(file).body) > 1 or file.stem != "__init__"}
 
 
 class Stage(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -98,11 +99,16 @@ def test_batch_norm_is_not_shared(norms: tuple[Any, Any]) -> None:
 # ---- processes that end together ----
 
 
-def ends(*kinds: str) -> list[int | None]:
-    """What so many processes end with that meet and then each do what is named."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+def ends(*kinds: str) -> list[int | None]:
+    """What so many processes end with that meet and then each do what is named."""
+    port = free_port()
     children = [forked.start(_joined, port, rank, kinds) for rank in range(len(kinds))]
     for child in children:
         child.join(60)
@@ -138,7 +144,10 @@ def _do(kind: str, rank: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
     if kind == "wait":
         dist.barrier()
-    if kind.startswith("/"):
+    if kind.endswith("/"):
+        Path(kind, str(os.getpid())).touch()
+        time.sleep(60)
+    elif kind.startswith("/"):
         with processes.first_alone():
             assert Path(kind).exists() == (rank > 0)
             time.sleep(0.2)
@@ -167,6 +176,25 @@ def test_a_defect_comes_through() -> None:
 
 def test_what_the_first_fetches_is_there_for_the_others(tmp_path: Path) -> None:
     assert ends(*[str(tmp_path / "fetched")] * 2) == [0, 0]
+
+
+def test_processes_end_when_what_started_them_is_killed(tmp_path: Path) -> None:
+    parent = forked.start(_killed_parent, free_port(), tmp_path)
+    parent.join(60)
+    assert parent.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir()):
+        assert time.monotonic() < deadline, "processes are left over"
+        time.sleep(0.05)
+
+
+def _killed_parent(port: int, pids: Path) -> None:
+    for rank in range(2):
+        if not os.fork():
+            _joined(port, rank, (f"{pids}/", f"{pids}/"))
+    while len(list(pids.iterdir())) < 2:
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_mean_is_weighted_by_the_shares() -> None:

@@ -42,11 +42,14 @@ def random_network(**settings: float) -> nn.Module:
 
 
 def test_people_are_what_torchvision_finds(tmp_path: Path) -> None:
-    small = {"box_score_thresh": 0.0, "box_detections_per_img": 3}
+    small = {"box_score_thresh": 0.0, "box_detections_per_img": 3, "min_size": 96}
     reference = random_network(**small)
     path = written(tmp_path / "keypointrcnn.pth", reference.state_dict())
     network = keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, least_person=0.0)
     network._network.roi_heads.detections_per_img = 3
+    resize = network._network.transform
+    assert (resize.min_size[-1], resize.max_size) == (800, 1333)  # torchvision's, which take seconds
+    resize.min_size = (96,)
     images = torch.randint(0, 256, (1, 3, 64, 48), dtype=torch.uint8)
     (people,) = network.people(images)
     with torch.no_grad():

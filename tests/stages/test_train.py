@@ -324,7 +324,7 @@ def test_a_full_disk_leaves_the_earlier_run_as_it_was(
     run = tmp_path / "attend"
     shutil.copytree(runs / "paper-m", run)
     before = files_in(run)
-    for name in ("history.csv", ".last.safetensors.partial", "model.safetensors"):
+    for name in (".last.safetensors.partial", "model.safetensors", "history.csv"):
         with monkeypatch.context() as patched:
             on_flush(patched, name, 1, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
             with pytest.raises(ReposeError, match="No space left on the disk while writing"):

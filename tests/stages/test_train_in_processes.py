@@ -145,14 +145,10 @@ def test_two_processes_train_as_one_does_and_the_first_alone_tells(
 
 
 @pytest.mark.slow
-def test_killed_or_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
+def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
     data: Data, whole: tuple[Path, str], tmp_path: Path
 ) -> None:
     training = Training(data, tmp_path)
-    code, said = training.disturbed(lambda pid, _: os.kill(pid, signal.SIGKILL))
-    assert code == -signal.SIGKILL, said
-    assert "Traceback" not in said
-    assert "repose:" not in said
     code, said = training.disturbed(lambda _, children: os.kill(max(children), signal.SIGKILL))
     assert code == 1
     assert said.count("repose: ") == 1
