@@ -18,12 +18,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _COMMANDS = Path(sys.executable).parent
 _DVC = [
@@ -115,8 +116,7 @@ def serve(listener: socket.socket) -> None:
             job = _fork()
             if not job:
                 connection.close()
-                _run(streams, **request)
-                break
+                _end(_status(streams, request))
         for stream in streams:
             os.close(stream)
         if not watcher:
@@ -125,6 +125,30 @@ def serve(listener: socket.socket) -> None:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+
+
+def _status(streams: list[int], request: dict[str, Any]) -> int:
+    """Be the program; its exit status, as Python has it."""
+    try:
+        _run(streams, **request)
+    except SystemExit as ended:
+        if isinstance(ended.code, int | None):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)
+        return 1
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    return 0
+
+
+def _end(status: int) -> NoReturn:
+    """End as Python does, but leave its objects as they are: to take them down would copy all pages of the fork."""
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _fork() -> int:
