@@ -70,7 +70,7 @@ class Training:
         self.data, self.folder = data, folder
         folder.mkdir(parents=True, exist_ok=True)
         made = params(**({"train__processes": 2, "train__checkpoint_every": 1, "train__sample_every": 0} | changes))
-        made["systems"]["paper-m"] |= {"items_per_step": 2, "steps": 24}
+        made["systems"]["paper-m"] |= {"items_per_step": 2, "steps": 10}
         (folder / "params.yaml").write_text(yaml.safe_dump(made))
         self.run, self.arguments = folder / "paper-m", ["train", "--system", "paper-m", "--params", "params.yaml"]
         for name, path in (data._asdict() | {"run": self.run, "work": folder / "work"}).items():
@@ -135,12 +135,12 @@ def test_two_processes_train_as_one_does_and_the_first_alone_tells(
         data,
         tmp_path / "one",
         "paper-m",
-        row_changes={"items_per_step": 2, "steps": 24},
+        row_changes={"items_per_step": 2, "steps": 10},
         checkpoint_every=1,
         sample_every=0,
     )
     found, expected = (pd.read_csv(folder / "history.csv") for folder in (run, one))
-    assert list(found["step"]) == list(expected["step"]) == list(range(1, 25))
+    assert list(found["step"]) == list(expected["step"]) == list(range(1, 11))
     np.testing.assert_allclose(found.head(3), expected.head(3), rtol=5e-3)  # later steps enlarge what rounding began
 
 
