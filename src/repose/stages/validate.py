@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repose.data.expectations import REASONS, Duplicates, check_photos, require
+from repose.data.expectations import require
 from repose.data.images import FORMATS
 from repose.data.inspection import Inspection, inspect_all
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
+from repose.data.photo_expectations import REASONS, Duplicates, check_photos
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
 from repose.data.report import PAGE, Facts, Rejected, distribution, histogram, write_report
@@ -119,7 +120,7 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
     found = pd.DataFrame(list(bar(inspections, "photos", total=len(paths))), columns=list(Inspection._fields))
     _check_unchanged(files, paths, found["sha256"])
     named = pd.DataFrame([photo or NOBODY for photo in said], columns=list(Photo._fields))
-    return named.assign(path=paths, named=[photo is not None for photo in said]).join(found.astype({"decodes": object}))
+    return named.assign(path=paths).join(found.astype({"decodes": object}))
 
 
 def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
@@ -183,7 +184,7 @@ def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
 
 
 def _rejected(bad: pd.DataFrame) -> Iterator[Rejected]:
-    for reason in dict.fromkeys(REASONS.values()):
+    for reason in dict.fromkeys(reason for reason, _ in REASONS.values()):
         rows = bad[bad["reason"] == reason]
         if len(rows):
             yield Rejected(

@@ -1,0 +1,202 @@
+"""The suites of the stage validate: each file by itself, the photos beside each other, and what is left of the source."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from repose.data.expectations import EXAMPLES, Check, Outcome, expect, part_of, percent, validate
+from repose.data.layouts import DISTRACTOR, JUNK
+
+Duplicates = Literal["set-aside", "report"]
+
+# Why a photo is set aside, and the column that has the detail, by the name of the check that finds it. Of several reasons
+# the first counts.
+REASONS = {
+    "decodes": ("does not decode", "error"),
+    "pixels": ("too many pixels", "size"),
+    "format": ("wrong format", "format"),
+    "mode": ("wrong mode", "mode"),
+    "size": ("wrong size", "size"),
+    "shorter side": ("wrong size", "size"),
+    "path": ("misnamed", "error"),  # which is empty where a photo decodes
+    "names differ": ("same name twice", "same_name"),
+    "contents differ": ("duplicate content", "same_content"),
+}
+
+
+def check_photos(
+    photos: pd.DataFrame,
+    *,
+    sizes: Sequence[tuple[int, int]],
+    min_side: int,
+    modes: Sequence[str],
+    formats: Sequence[str],
+    max_megapixels: float,
+    tolerated_share: float,
+    duplicates: Duplicates,
+    photos_per_item: tuple[int, int],
+) -> tuple[Outcome, pd.DataFrame]:
+    """Check the files of a source that should be photos.
+
+    Args:
+        photos: a row per file. Columns: path, name, item, category, view, partition (all empty where the path does not
+            follow the layout) and the fields of `inspection.Inspection`.
+        sizes: accepted (height, width) in pixels; empty: any.
+        min_side: of height and width, pixels.
+        modes: accepted, as Pillow names them.
+        formats: accepted, as Pillow names them.
+        max_megapixels: files with more were not decoded.
+        tolerated_share: share of the files, 0 to 1, that may be set aside.
+        duplicates: what becomes of a photo with the same bytes as an earlier one.
+        photos_per_item: least and most photos of the median item.
+
+    Returns:
+        The outcome; and the photos with the columns `reason` (of REASONS) and `detail`, missing where one passes. Of
+        photos with the same name or bytes the first passes.
+    """
+    table = _measured(photos.reset_index(drop=True))
+    checks = validate(table, _file_suite(sizes, min_side, modes, formats, max_megapixels), label=["path"])
+    judged = _set_aside(table, checks)
+
+    beside = judged[judged["reason"].isna()].copy()
+    beside["same_name"] = "as " + _earlier(beside, "name")
+    beside["content"] = beside["sha256"].where(beside["same_name"].isna())
+    beside["same_content"] = "as in " + _earlier(beside, "content")
+    comparisons = validate(beside, _comparison_suite(), label=["path"])
+    found = _set_aside(beside, comparisons if duplicates == "set-aside" else comparisons[:1])
+    judged.loc[beside.index, ["reason", "detail"]] = found[["reason", "detail"]]
+
+    checks += comparisons + _check_source(judged, tolerated_share) + _check_items(judged, photos_per_item)
+    return Outcome(tuple(checks)), judged[[*photos.columns, "reason", "detail"]]
+
+
+def _measured(photos: pd.DataFrame) -> pd.DataFrame:
+    """Photos with the columns that the suite looks at; missing, which is not checked, where the file is no image."""
+    table = photos.assign(
+        megapixels=photos["height"] * photos["width"] / 1e6,
+        size=photos["height"].astype(str) + " x " + photos["width"].astype(str),
+        shorter_side=photos[["height", "width"]].min(axis=1).astype(float),
+        name=photos["name"].where(photos["name"] != ""),
+    ).astype({"format": object, "mode": object, "size": object})
+    table.loc[photos["format"] == "", ["format", "mode", "size", "shorter_side", "megapixels"]] = None
+    return table
+
+
+def _file_suite(
+    sizes: Sequence[tuple[int, int]], min_side: int, modes: Sequence[str], formats: Sequence[str], max_megapixels: float
+) -> list[Any]:
+    """Each file by itself. What fails is set aside; `_check_source` says how much of that is too much."""
+    accepted = [f"{height} x {width}" for height, width in sizes]
+    of_size = expect(
+        "size",
+        "ColumnValuesToBeInSet",
+        f"every photo has {' or '.join(accepted)} pixels (height x width)",
+        "warning",
+        column="size",
+        value_set=accepted,
+    )
+    return [
+        expect(
+            "decodes", "ColumnValuesToBeInSet", "every photo decodes to its last row", "warning",
+            column="decodes", value_set=[True],
+        ),
+        expect(
+            "pixels", "ColumnValuesToBeBetween", f"no photo has more than {max_megapixels:g} megapixels", "warning",
+            column="megapixels", max_value=max_megapixels,
+        ),
+        expect(
+            "format", "ColumnValuesToBeInSet", f"every file is {' or '.join(formats)}", "warning",
+            column="format", value_set=list(formats),
+        ),
+        expect(
+            "mode", "ColumnValuesToBeInSet", f"every photo is {' or '.join(modes)}", "warning",
+            column="mode", value_set=list(modes),
+        ),
+        *([of_size] if sizes else []),
+        expect(
+            "shorter side", "ColumnValuesToBeBetween", f"every photo's shorter side has at least {min_side} pixels",
+            "warning", column="shorter_side", min_value=min_side,
+        ),
+        expect("path", "ColumnValuesToNotBeNull", "every photo's path follows the layout", "warning", column="name"),
+    ]  # fmt: skip
+
+
+def _comparison_suite() -> list[Any]:
+    """The photos that pass by themselves, beside each other."""
+    kind = "ColumnValuesToBeUnique"
+    return [
+        expect("names differ", kind, "no two photos have the same name", "warning", column="name"),
+        expect("contents differ", kind, "no two photos have the same bytes", "warning", column="content"),
+    ]
+
+
+def _earlier(photos: pd.DataFrame, column: str) -> "pd.Series[str]":
+    """The path of the first photo with the same value; missing where that is the photo itself."""
+    first = photos.groupby(column)["path"].transform("first")
+    return first.where(first != photos["path"])
+
+
+def _set_aside(table: pd.DataFrame, checks: Sequence[Check]) -> pd.DataFrame:
+    """The table with `reason` and `detail` of the first of the checks that a photo fails, missing where it passes."""
+    judged = table.assign(reason=None, detail=None)
+    for check in reversed(checks):  # the first check is written last
+        reason, column = REASONS[check.name]
+        rows = judged.loc[list(check.failing), column].dropna()  # the first of equals has nothing that it repeats
+        judged.loc[rows.index, "reason"] = reason
+        judged.loc[rows.index, "detail"] = rows
+    return judged
+
+
+def _check_source(judged: pd.DataFrame, tolerated_share: float) -> list[Check]:
+    """How many of the files are set aside, and whether the others are in the owner's list."""
+    good = judged[judged["reason"].isna()]
+    partitions = ["train", "query", "gallery"] if good["partition"].ne("").any() else [""]
+    share = expect(
+        "share set aside", "ColumnValuesToBeNull", f"at most {percent(tolerated_share)} of the photos are set aside",
+        column="reason", mostly=round(1 - tolerated_share, 9),  # else 1 - 0.57 > 0.43: the tolerated share would fail
+    )  # fmt: skip
+    suite = [
+        expect("photos left", "TableRowCountToBeBetween", "at least one photo passes", min_value=1),
+        expect(
+            "partition", "ColumnValuesToBeInSet", "every photo is in the owner's partition list, if there is one",
+            "warning", column="partition", value_set=partitions,
+        ),
+    ]  # fmt: skip
+    (aside,) = validate(judged, [share], label=["path"])
+    return [_with_reasons(aside, judged[judged["reason"].notna()], len(judged)), *validate(good, suite, label=["path"])]
+
+
+def _with_reasons(check: Check, bad: pd.DataFrame, total: int) -> Check:
+    """The check with the number of photos for each reason, and examples of each."""
+    counts = bad["reason"].value_counts()
+    observed = "; ".join([part_of(len(bad), total), *(f"{reason}: {count:,}" for reason, count in counts.items())])
+    of_each = bad.groupby("reason", sort=False).head(max(1, 2 * EXAMPLES // max(len(counts), 1)))
+    examples = tuple(
+        f"{path} ({', '.join(filter(None, why))})"
+        for path, *why in of_each[["path", "reason", "detail"]].itertuples(index=False)
+    )
+    return replace(check, observed=observed, examples=examples)
+
+
+def _check_items(judged: pd.DataFrame, photos_per_item: tuple[int, int]) -> list[Check]:
+    """How many photos the items have, and in how many of the owner's two halves each lies."""
+    good = judged[judged["reason"].isna()]
+    if good.empty:
+        return []
+    half = good["partition"].map({"train": "train", "query": "test", "gallery": "test"})
+    by_item = good.assign(half=half)[~good["item"].isin((JUNK, DISTRACTOR))].groupby("item")
+    least, most = photos_per_item
+    suite = [
+        expect(
+            "photos per item", "ColumnMedianToBeBetween", f"the median item has {least:,} to {most:,} photos",
+            column="photos", min_value=least, max_value=most,
+        ),
+        expect(
+            "train and test apart", "ColumnValuesToBeBetween",
+            "no item is both in the owner's train and in query or gallery", column="halves", max_value=1,
+        ),
+    ]  # fmt: skip
+    items = by_item.agg(photos=("path", "size"), halves=("half", "nunique")).reset_index()
+    return validate(items, suite, label=["item"])
