@@ -5,7 +5,7 @@ import pytest
 from outcomes import named
 
 from repose.data.expectations import Outcome
-from repose.data.photo_expectations import REASONS, check_photos
+from repose.data.photo_expectations import REASONS, PhotoRules, check_photos
 
 RULES: dict[str, Any] = {
     "sizes": ((256, 256), (128, 64)),
@@ -46,7 +46,7 @@ def photos(count: int = 12, **columns: dict[int, Any]) -> pd.DataFrame:
 
 
 def judge(table: pd.DataFrame, **rules: Any) -> tuple[Outcome, pd.DataFrame]:
-    return check_photos(table, **(RULES | rules))
+    return check_photos(table, PhotoRules(**(RULES | rules)))
 
 
 def test_good_photos_pass_every_check() -> None:

@@ -1,15 +1,13 @@
 """The suites of the stage validate: each file by itself, the photos beside each other, and what is left of the source."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from repose.data.expectations import EXAMPLES, Check, Outcome, expect, part_of, percent, validate
 from repose.data.layouts import DISTRACTOR, JUNK
-
-Duplicates = Literal["set-aside", "report"]
 
 # Why a photo is set aside, and the column that has the detail, by the name of the check that finds it. Of several reasons
 # the first counts.
@@ -26,38 +24,34 @@ REASONS = {
 }
 
 
-def check_photos(
-    photos: pd.DataFrame,
-    *,
-    sizes: Sequence[tuple[int, int]],
-    min_side: int,
-    modes: Sequence[str],
-    formats: Sequence[str],
-    max_megapixels: float,
-    tolerated_share: float,
-    duplicates: Duplicates,
-    photos_per_item: tuple[int, int],
-) -> tuple[Outcome, pd.DataFrame]:
+@dataclass(frozen=True)
+class PhotoRules:
+    """What the photos of a source must be like."""
+
+    formats: tuple[str, ...]  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
+    modes: tuple[str, ...]  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
+    sizes: tuple[tuple[int, int], ...]  # accepted [height, width], pixels; none: any
+    min_side: int  # the shorter side has at least so many pixels
+    max_megapixels: float  # a photo with more is not even decoded
+    duplicates: Literal["set-aside", "report"]  # what becomes of a photo with the bytes of an earlier one
+    photos_per_item: tuple[int, int]  # least and most photos of the median item
+    tolerated_share: float  # share of the photos, 0 to 1, that may be set aside; with more the stage fails
+
+
+def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.DataFrame]:
     """Check the files of a source that should be photos.
 
     Args:
         photos: a row per file. Columns: path, name, item, category, view, partition (all empty where the path does not
             follow the layout) and the fields of `inspection.Inspection`.
-        sizes: accepted (height, width) in pixels; empty: any.
-        min_side: of height and width, pixels.
-        modes: accepted, as Pillow names them.
-        formats: accepted, as Pillow names them.
-        max_megapixels: files with more were not decoded.
-        tolerated_share: share of the files, 0 to 1, that may be set aside.
-        duplicates: what becomes of a photo with the same bytes as an earlier one.
-        photos_per_item: least and most photos of the median item.
+        rules: what they must be like.
 
     Returns:
         The outcome; and the photos with the columns `reason` (of REASONS) and `detail`, missing where one passes. Of
         photos with the same name or bytes the first passes.
     """
     table = _measured(photos.reset_index(drop=True))
-    checks = validate(table, _file_suite(sizes, min_side, modes, formats, max_megapixels), label=["path"])
+    checks = validate(table, _file_suite(rules), label=["path"])
     judged = _set_aside(table, checks)
 
     beside = judged[judged["reason"].isna()].copy()
@@ -65,10 +59,10 @@ def check_photos(
     beside["content"] = beside["sha256"].where(beside["same_name"].isna())
     beside["same_content"] = "as in " + _earlier(beside, "content")
     comparisons = validate(beside, _comparison_suite(), label=["path"])
-    found = _set_aside(beside, comparisons if duplicates == "set-aside" else comparisons[:1])
+    found = _set_aside(beside, comparisons if rules.duplicates == "set-aside" else comparisons[:1])
     judged.loc[beside.index, ["reason", "detail"]] = found[["reason", "detail"]]
 
-    checks += comparisons + _check_source(judged, tolerated_share) + _check_items(judged, photos_per_item)
+    checks += comparisons + _check_source(judged, rules.tolerated_share) + _check_items(judged, rules.photos_per_item)
     return Outcome(tuple(checks)), judged[[*photos.columns, "reason", "detail"]]
 
 
@@ -84,40 +78,34 @@ def _measured(photos: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _file_suite(
-    sizes: Sequence[tuple[int, int]], min_side: int, modes: Sequence[str], formats: Sequence[str], max_megapixels: float
-) -> list[Any]:
+def _file_suite(rules: PhotoRules) -> list[Any]:
     """Each file by itself. What fails is set aside; `_check_source` says how much of that is too much."""
-    accepted = [f"{height} x {width}" for height, width in sizes]
+    accepted = [f"{height} x {width}" for height, width in rules.sizes]
     of_size = expect(
-        "size",
-        "ColumnValuesToBeInSet",
-        f"every photo has {' or '.join(accepted)} pixels (height x width)",
-        "warning",
-        column="size",
-        value_set=accepted,
-    )
+        "size", "ColumnValuesToBeInSet", f"every photo has {' or '.join(accepted)} pixels (height x width)", "warning",
+        column="size", value_set=accepted,
+    )  # fmt: skip
     return [
         expect(
             "decodes", "ColumnValuesToBeInSet", "every photo decodes to its last row", "warning",
             column="decodes", value_set=[True],
         ),
         expect(
-            "pixels", "ColumnValuesToBeBetween", f"no photo has more than {max_megapixels:g} megapixels", "warning",
-            column="megapixels", max_value=max_megapixels,
+            "pixels", "ColumnValuesToBeBetween", f"no photo has more than {rules.max_megapixels:g} megapixels", "warning",
+            column="megapixels", max_value=rules.max_megapixels,
         ),
         expect(
-            "format", "ColumnValuesToBeInSet", f"every file is {' or '.join(formats)}", "warning",
-            column="format", value_set=list(formats),
+            "format", "ColumnValuesToBeInSet", f"every file is {' or '.join(rules.formats)}", "warning",
+            column="format", value_set=list(rules.formats),
         ),
         expect(
-            "mode", "ColumnValuesToBeInSet", f"every photo is {' or '.join(modes)}", "warning",
-            column="mode", value_set=list(modes),
+            "mode", "ColumnValuesToBeInSet", f"every photo is {' or '.join(rules.modes)}", "warning",
+            column="mode", value_set=list(rules.modes),
         ),
-        *([of_size] if sizes else []),
+        *([of_size] if accepted else []),
         expect(
-            "shorter side", "ColumnValuesToBeBetween", f"every photo's shorter side has at least {min_side} pixels",
-            "warning", column="shorter_side", min_value=min_side,
+            "shorter side", "ColumnValuesToBeBetween", f"every photo's shorter side has at least {rules.min_side} pixels",
+            "warning", column="shorter_side", min_value=rules.min_side,
         ),
         expect("path", "ColumnValuesToNotBeNull", "every photo's path follows the layout", "warning", column="name"),
     ]  # fmt: skip
