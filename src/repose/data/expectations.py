@@ -18,6 +18,7 @@ from repose.errors import ReposeError
 from repose.terminal import say
 
 EXAMPLES = 3  # rows named beside a check
+BETWEEN, IN_SET = "ColumnValuesToBeBetween", "ColumnValuesToBeInSet"  # the kinds that are used most
 
 Severity = Literal["critical", "warning"]
 

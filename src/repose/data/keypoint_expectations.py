@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repose.data.expectations import Check, Outcome, Severity, expect, percent, validate
+from repose.data.expectations import BETWEEN, IN_SET, Check, Outcome, Severity, expect, percent, validate
 from repose.data.placement import ENOUGH, MIDDLE, advice, centres
 from repose.data.skeleton import JOINT, JOINTS, TORSO, present
 
@@ -65,39 +65,23 @@ def _photos(keypoints: np.ndarray, confidence: np.ndarray, heights: np.ndarray, 
 
 
 def _photo_suite(min_posed_share: float) -> list[Any]:
-    between, greater = "ColumnValuesToBeBetween", "ColumnPairValuesAToBeGreaterThanB"
-    mostly: dict[str, Any] = {"mostly": MOST, "ignore_row_if": "either_value_is_missing"}
+    greater, mostly = "ColumnPairValuesAToBeGreaterThanB", {"mostly": MOST, "ignore_row_if": "either_value_is_missing"}
+    inside = f"in {percent(NEARLY_ALL)} of the photos every known joint is inside the photo"
+    posed = f"in {percent(min_posed_share)} of the photos both shoulders and hips are known"
+    upright = f"in {percent(MOST)} of the photos the shoulders are above the hips (or are x and y exchanged?)"
+    right = f"in {percent(MOST)} of the photos from the front the right eye, like the right shoulder, is on the viewer's left"
+    likely = "no known joint's confidence is missing or below 0", "no known joint's confidence is above 1"
     return [
         expect("photos", "TableRowCountToBeBetween", "there is at least one photo", min_value=1),
         expect("one row per photo", "ColumnValuesToBeUnique", "no photo has two rows", column="name"),
-        expect("whole joints", between, "a joint has both x and y, or neither", column="half_joints", max_value=0),
-        expect(
-            "least confidence", between, "no known joint's confidence is missing or below 0",
-            column="least_confidence", min_value=0,
-        ),
-        expect(
-            "most confidence", between, "no known joint's confidence is above 1", column="most_confidence", max_value=1
-        ),
-        expect(
-            "inside", between, f"in {percent(NEARLY_ALL)} of the photos every known joint is inside the photo",
-            column="beyond_edge", max_value=MARGIN, mostly=NEARLY_ALL,
-        ),
-        expect(
-            "posed share", "ColumnValuesToBeInSet",
-            f"in {percent(min_posed_share)} of the photos both shoulders and hips are known",
-            column="torso_joints", value_set=[len(TORSO)], mostly=min_posed_share,
-        ),
-        expect(
-            "upright", greater,
-            f"in {percent(MOST)} of the photos the shoulders are above the hips (or are x and y exchanged?)",
-            "warning", column_A="hips_y", column_B="shoulders_y", **mostly,
-        ),
-        expect(
-            "right is right", greater,
-            f"in {percent(MOST)} of the photos from the front the right eye, like the right shoulder, is on the viewer's left",
-            "warning", column_A="left_eye_x", column_B="right_eye_x", **mostly,
-        ),
-    ]  # fmt: skip
+        expect("whole joints", BETWEEN, "a joint has both x and y, or neither", column="half_joints", max_value=0),
+        expect("least confidence", BETWEEN, likely[0], column="least_confidence", min_value=0),
+        expect("most confidence", BETWEEN, likely[1], column="most_confidence", max_value=1),
+        expect("inside", BETWEEN, inside, column="beyond_edge", max_value=MARGIN, mostly=NEARLY_ALL),
+        expect("posed share", IN_SET, posed, column="torso_joints", value_set=[len(TORSO)], mostly=min_posed_share),
+        expect("upright", greater, upright, "warning", column_A="hips_y", column_B="shoulders_y", **mostly),
+        expect("right is right", greater, right, "warning", column_A="left_eye_x", column_B="right_eye_x", **mostly),
+    ]
 
 
 def _joints(keypoints: np.ndarray) -> pd.DataFrame:
@@ -112,10 +96,10 @@ def _joints(keypoints: np.ndarray) -> pd.DataFrame:
 
 
 def _joint_suite() -> list[Any]:
-    words = "every joint is known in some photo", "no joint is in one place in all photos"
+    known, moves = "every joint is known in some photo", "no joint is in one place in all photos"
     return [
-        expect("every joint", "ColumnValuesToBeBetween", words[0], "warning", column="photos", min_value=1),
-        expect("joints move", "ColumnValuesToBeBetween", words[1], "warning", column="spread", min_value=1),
+        expect("every joint", BETWEEN, known, "warning", column="photos", min_value=1),
+        expect("joints move", BETWEEN, moves, "warning", column="spread", min_value=1),
     ]
 
 

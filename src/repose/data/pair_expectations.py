@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from repose.data.expectations import Outcome, expect, validate
+from repose.data.expectations import BETWEEN, IN_SET, Outcome, expect, validate
 
 
 def check_pairs(pairs: pd.DataFrame, items: pd.DataFrame, *, min_train_pairs: int, min_test_pairs: int) -> Outcome:
@@ -28,28 +28,23 @@ def check_pairs(pairs: pd.DataFrame, items: pd.DataFrame, *, min_train_pairs: in
     for column, what in (("item", "item"), ("name", "photo")):
         parts = items.groupby(column)["part"].nunique().rename("parts").reset_index()
         apart = f"no {what} is both in train and in test"
-        suite = [expect(f"no {what} in both", "ColumnValuesToBeBetween", apart, column="parts", max_value=1)]
+        suite = [expect(f"no {what} in both", BETWEEN, apart, column="parts", max_value=1)]
         checks += validate(parts, suite, label=[column])
     return Outcome(tuple(checks))
 
 
 def _pair_suite(least: dict[str, int]) -> list[Any]:
-    in_set, unique = "ColumnValuesToBeInSet", "CompoundColumnsToBeUnique"
+    words, ends = "at least {:,} pairs to {} on", "both photos of a pair show one item"
     counts = [
-        expect(f"{part} pairs", "ColumnSumToBeBetween", f"at least {pairs:,} pairs to {part} on", column=part, min_value=pairs)
+        expect(f"{part} pairs", "ColumnSumToBeBetween", words.format(pairs, part), column=part, min_value=pairs)
         for part, pairs in least.items()
-    ]  # fmt: skip
+    ]
+    listed, unique = "both photos of a pair are in the items of its part", "CompoundColumnsToBeUnique"
     return [
         *counts,
-        expect("parts", in_set, "every pair is in train or in test", column="part", value_set=["train", "test"]),
-        expect(
-            "one item", "ColumnPairValuesToBeEqual", "both photos of a pair show one item",
-            column_A="item_from", column_B="item_to",
-        ),
+        expect("parts", IN_SET, "every pair is in train or in test", column="part", value_set=["train", "test"]),
+        expect("one item", "ColumnPairValuesToBeEqual", ends, column_A="item_from", column_B="item_to"),
         expect("two photos", "ColumnValuesToNotBeNull", "no pair goes from a photo to itself", column="other_photo"),
         expect("once", unique, "no pair is listed twice", column_list=["part", "from", "to"]),
-        expect(
-            "listed", in_set, "both photos of a pair are in the items of its part",
-            column="listed_photos", value_set=[2],
-        ),
-    ]  # fmt: skip
+        expect("listed", IN_SET, listed, column="listed_photos", value_set=[2]),
+    ]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from repose.data.expectations import EXAMPLES, Check, Outcome, expect, part_of, percent, validate
+from repose.data.expectations import BETWEEN, EXAMPLES, IN_SET, Check, Outcome, expect, part_of, percent, validate
 from repose.data.layouts import DISTRACTOR, JUNK
 
 # Why a photo is set aside, and the column that has the detail, by the name of the check that finds it. Of several reasons
@@ -80,35 +80,27 @@ def _measured(photos: pd.DataFrame) -> pd.DataFrame:
 
 def _file_suite(rules: PhotoRules) -> list[Any]:
     """Each file by itself. What fails is set aside; `_check_source` says how much of that is too much."""
-    accepted = [f"{height} x {width}" for height, width in rules.sizes]
-    of_size = expect(
-        "size", "ColumnValuesToBeInSet", f"every photo has {' or '.join(accepted)} pixels (height x width)", "warning",
-        column="size", value_set=accepted,
-    )  # fmt: skip
-    return [
+    formats, modes, sizes = (
+        list(rules.formats),
+        list(rules.modes),
+        [f"{height} x {width}" for height, width in rules.sizes],
+    )
+    decoded = "every photo decodes to its last row"
+    sized = f"every photo has {' or '.join(sizes)} pixels (height x width)"
+    few = f"no photo has more than {rules.max_megapixels:g} megapixels"
+    wide = f"every photo's shorter side has at least {rules.min_side} pixels"
+    suite = [
+        expect("decodes", IN_SET, decoded, "warning", column="decodes", value_set=[True]),
+        expect("pixels", BETWEEN, few, "warning", column="megapixels", max_value=rules.max_megapixels),
         expect(
-            "decodes", "ColumnValuesToBeInSet", "every photo decodes to its last row", "warning",
-            column="decodes", value_set=[True],
+            "format", IN_SET, f"every file is {' or '.join(formats)}", "warning", column="format", value_set=formats
         ),
-        expect(
-            "pixels", "ColumnValuesToBeBetween", f"no photo has more than {rules.max_megapixels:g} megapixels", "warning",
-            column="megapixels", max_value=rules.max_megapixels,
-        ),
-        expect(
-            "format", "ColumnValuesToBeInSet", f"every file is {' or '.join(rules.formats)}", "warning",
-            column="format", value_set=list(rules.formats),
-        ),
-        expect(
-            "mode", "ColumnValuesToBeInSet", f"every photo is {' or '.join(rules.modes)}", "warning",
-            column="mode", value_set=list(rules.modes),
-        ),
-        *([of_size] if accepted else []),
-        expect(
-            "shorter side", "ColumnValuesToBeBetween", f"every photo's shorter side has at least {rules.min_side} pixels",
-            "warning", column="shorter_side", min_value=rules.min_side,
-        ),
+        expect("mode", IN_SET, f"every photo is {' or '.join(modes)}", "warning", column="mode", value_set=modes),
+        expect("size", IN_SET, sized, "warning", column="size", value_set=sizes),
+        expect("shorter side", BETWEEN, wide, "warning", column="shorter_side", min_value=rules.min_side),
         expect("path", "ColumnValuesToNotBeNull", "every photo's path follows the layout", "warning", column="name"),
-    ]  # fmt: skip
+    ]
+    return suite if sizes else [expectation for expectation in suite if expectation.column != "size"]
 
 
 def _comparison_suite() -> list[Any]:
@@ -141,17 +133,14 @@ def _check_source(judged: pd.DataFrame, tolerated_share: float) -> list[Check]:
     """How many of the files are set aside, and whether the others are in the owner's list."""
     good = judged[judged["reason"].isna()]
     partitions = ["train", "query", "gallery"] if good["partition"].ne("").any() else [""]
-    share = expect(
-        "share set aside", "ColumnValuesToBeNull", f"at most {percent(tolerated_share)} of the photos are set aside",
-        column="reason", mostly=round(1 - tolerated_share, 9),  # else 1 - 0.57 > 0.43: the tolerated share would fail
-    )  # fmt: skip
+    words = f"at most {percent(tolerated_share)} of the photos are set aside"
+    mostly = round(1 - tolerated_share, 9)  # 1 - 0.57 > 0.43: without rounding the tolerated share itself would fail
+    share = expect("share set aside", "ColumnValuesToBeNull", words, column="reason", mostly=mostly)
+    listed = "every photo is in the owner's partition list, if there is one"
     suite = [
         expect("photos left", "TableRowCountToBeBetween", "at least one photo passes", min_value=1),
-        expect(
-            "partition", "ColumnValuesToBeInSet", "every photo is in the owner's partition list, if there is one",
-            "warning", column="partition", value_set=partitions,
-        ),
-    ]  # fmt: skip
+        expect("partition", IN_SET, listed, "warning", column="partition", value_set=partitions),
+    ]
     (aside,) = validate(judged, [share], label=["path"])
     return [_with_reasons(aside, judged[judged["reason"].notna()], len(judged)), *validate(good, suite, label=["path"])]
 
@@ -176,15 +165,12 @@ def _check_items(judged: pd.DataFrame, photos_per_item: tuple[int, int]) -> list
     half = good["partition"].map({"train": "train", "query": "test", "gallery": "test"})
     by_item = good.assign(half=half)[~good["item"].isin((JUNK, DISTRACTOR))].groupby("item")
     least, most = photos_per_item
+    limits: dict[str, Any] = {"min_value": least, "max_value": most}
+    words = f"the median item has {least:,} to {most:,} photos"
+    apart = "no item is both in the owner's train and in query or gallery"
     suite = [
-        expect(
-            "photos per item", "ColumnMedianToBeBetween", f"the median item has {least:,} to {most:,} photos",
-            column="photos", min_value=least, max_value=most,
-        ),
-        expect(
-            "train and test apart", "ColumnValuesToBeBetween",
-            "no item is both in the owner's train and in query or gallery", column="halves", max_value=1,
-        ),
-    ]  # fmt: skip
+        expect("photos per item", "ColumnMedianToBeBetween", words, column="photos", **limits),
+        expect("train and test apart", BETWEEN, apart, column="halves", max_value=1),
+    ]
     items = by_item.agg(photos=("path", "size"), halves=("half", "nunique")).reset_index()
     return validate(items, suite, label=["item"])
