@@ -80,11 +80,8 @@ def _measured(photos: pd.DataFrame) -> pd.DataFrame:
 
 def _file_suite(rules: PhotoRules) -> list[Any]:
     """Each file by itself. What fails is set aside; `_check_source` says how much of that is too much."""
-    formats, modes, sizes = (
-        list(rules.formats),
-        list(rules.modes),
-        [f"{height} x {width}" for height, width in rules.sizes],
-    )
+    formats, modes = list(rules.formats), list(rules.modes)
+    sizes = [f"{height} x {width}" for height, width in rules.sizes]
     decoded = "every photo decodes to its last row"
     sized = f"every photo has {' or '.join(sizes)} pixels (height x width)"
     few = f"no photo has more than {rules.max_megapixels:g} megapixels"
@@ -92,14 +89,12 @@ def _file_suite(rules: PhotoRules) -> list[Any]:
     suite = [
         expect("decodes", IN_SET, decoded, "warning", column="decodes", value_set=[True]),
         expect("pixels", BETWEEN, few, "warning", column="megapixels", max_value=rules.max_megapixels),
-        expect(
-            "format", IN_SET, f"every file is {' or '.join(formats)}", "warning", column="format", value_set=formats
-        ),
+        expect("format", IN_SET, f"every file is {' or '.join(formats)}", "warning", column="format", value_set=formats),
         expect("mode", IN_SET, f"every photo is {' or '.join(modes)}", "warning", column="mode", value_set=modes),
         expect("size", IN_SET, sized, "warning", column="size", value_set=sizes),
         expect("shorter side", BETWEEN, wide, "warning", column="shorter_side", min_value=rules.min_side),
         expect("path", "ColumnValuesToNotBeNull", "every photo's path follows the layout", "warning", column="name"),
-    ]
+    ]  # fmt: skip
     return suite if sizes else [expectation for expectation in suite if expectation.column != "size"]
 
 
