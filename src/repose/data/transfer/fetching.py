@@ -176,7 +176,10 @@ def _fetch(remote: _Remote, destination: Path, wanted: _Wanted, sleep: Sleep, *,
         receive = partial(_receive, remote, came, wanted, watched=watched)
         _persistently(receive, lambda: _size(came), remote.shown, sleep)
         try:
-            check(came, sha256=wanted.sha256 or None, size=wanted.size, where=remote.shown)
+            if wanted.size not in (None, _size(came)):
+                raise _wrong_size(remote.shown, wanted.size, _size(came))
+            if wanted.sha256:
+                check(came, sha256=wanted.sha256, size=None, where=remote.shown)
         except ReposeError:  # kept in case that the digest was mistyped
             _write_note(came, _read_note(came)._replace(size=_size(came)))
             raise
