@@ -16,7 +16,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest.register_assert_rewrite("s3_cases", "step_cases")
+pytest.register_assert_rewrite("s3_cases", "dvc_remote_cases", "step_cases")
 import warm  # noqa: E402
 
 if TYPE_CHECKING:  # xdist's controller imports this file and runs no test

@@ -3,9 +3,6 @@
 import hashlib
 import io
 import os
-import shutil
-import subprocess
-import sys
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,17 +15,17 @@ import boto3
 import pytest
 from botocore.config import Config
 
-import warm
 from faulty_proxy import Fault, FaultyProxy
-from repose.data import transfer
 from repose.data.archives import Limits
 from repose.data.mannequins import MannequinSettings
+from repose.data.transfer import fetching, s3
+from repose.data.transfer.remote import CHUNK
 from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
 
 SMALL = {f"img/WOMEN/Tees/id_{n:08d}/02_1_front.jpg": bytes([n]) * 3000 for n in range(1, 6)}
-BIG = hashlib.shake_256(b"big").digest(5 * transfer.CHUNK + 17)
+BIG = hashlib.shake_256(b"big").digest(5 * CHUNK + 17)
 OTHER = hashlib.shake_256(b"other").digest(len(BIG))  # the same size, so that only the ETag tells
 FILES = {**SMALL, "img/WOMEN/Tees/id_00000009/02_1_front.jpg": BIG}
 
@@ -43,7 +40,7 @@ class Storage(NamedTuple):
     @classmethod
     @contextmanager
     def behind_proxy(cls, server: str) -> Iterator["Storage"]:
-        client, bucket = transfer._s3_client(server), f"test-{uuid.uuid4().hex}"
+        client, bucket = s3.client(server), f"test-{uuid.uuid4().hex}"
         client.create_bucket(Bucket=bucket)
         with FaultyProxy(server).listening() as proxy:
             yield cls(client, bucket, proxy)
@@ -133,8 +130,8 @@ def _secrets(*origins: str | Origin) -> list[str]:
 @pytest.fixture
 def stage(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     waits = Waits()
-    real: Callable[..., Any] = transfer._persistently
-    monkeypatch.setattr(transfer, "_persistently", lambda *how: real(*how[:-1], waits))
+    real: Callable[..., Any] = fetching._persistently
+    monkeypatch.setattr(fetching, "_persistently", lambda *how: real(*how[:-1], waits))
     return Stage(tmp_path, storage.proxy.address, waits)
 
 
@@ -173,7 +170,7 @@ class DownloadCases:
     def test_a_lasting_fault_leaves_nothing_and_the_next_run_goes_on(
         self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        monkeypatch.setattr(transfer, "TIMEOUT", (0.4, 0.4))
+        monkeypatch.setattr(s3, "TIMEOUT", (0.4, 0.4))
         fault, message = LASTING[name]
         origin = storage.put_all()
         storage.proxy.fail(fault)
@@ -192,13 +189,13 @@ class DownloadCases:
         paths = "id_00000009" if kind == "prefix" else "all.zip"
         expected = undisturbed(storage, stage, origins[kind])
         storage.proxy.fail(
-            Fault(status=503, times=2, paths=paths), Fault(drop_response=2 * transfer.CHUNK, times=1, paths=paths),
+            Fault(status=503, times=2, paths=paths), Fault(drop_response=2 * CHUNK, times=1, paths=paths),
             Fault(status=500, code="InternalError", times=1, paths=paths),
-            Fault(drop_response=transfer.CHUNK, times=1, paths=paths),
+            Fault(drop_response=CHUNK, times=1, paths=paths),
         )  # fmt: skip
         assert stage.run(origins[kind]) == expected
         ranges = [request.range for request in storage.proxy.requests if paths in request.path]
-        part = transfer.CHUNK
+        part = CHUNK
         assert ranges == [None, None, None, f"bytes={2 * part}-", f"bytes={2 * part}-", f"bytes={3 * part}-"]
         assert stage.waits == [1, 2, 1, 2, 1]
 
@@ -209,14 +206,14 @@ class DownloadCases:
     ) -> None:
         s3 = storage.put("list.csv", BIG)
         origin = s3 if kind == "object" else storage.link("list.csv")
-        storage.proxy.fail(Fault(drop_response=transfer.CHUNK, times=1), Fault(status=503))
+        storage.proxy.fail(Fault(drop_response=CHUNK, times=1), Fault(status=503))
         stage.fails(origin, message="answers 503.* gave up after 5 attempts.*what has come is kept")
         if change:
             storage.put("list.csv", OTHER)
         expected = undisturbed(storage, stage, origin)
         storage.proxy.fail()
         assert stage.run(origin) == expected
-        assert storage.proxy.requests[0].range == f"bytes={transfer.CHUNK}-"
+        assert storage.proxy.requests[0].range == f"bytes={CHUNK}-"
         fetched = sum(request.range is None for request in storage.proxy.requests)
         assert fetched == change
 
@@ -228,13 +225,13 @@ class DownloadCases:
             storage.client.put_bucket_versioning(Bucket=storage.bucket, VersioningConfiguration={"Status": "Enabled"})
         origin = storage.put("list.csv", BIG)
         stage.waits.meanwhile = lambda: storage.put("list.csv", OTHER)
-        storage.proxy.fail(Fault(drop_response=2 * transfer.CHUNK, times=1))
+        storage.proxy.fail(Fault(drop_response=2 * CHUNK, times=1))
         written = stage.run(origin)
-        assert [request.range for request in storage.proxy.requests] == [None, f"bytes={2 * transfer.CHUNK}-", None]
+        assert [request.range for request in storage.proxy.requests] == [None, f"bytes={2 * CHUNK}-", None]
         assert written == undisturbed(storage, stage, origin)
 
     def test_slow_reads_take_their_time(self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(transfer, "TIMEOUT", (0.5, 0.5))  # of the next byte, not of the whole
+        monkeypatch.setattr(s3, "TIMEOUT", (0.5, 0.5))  # of the next byte, not of the whole
         origin = storage.put("list.csv", BIG)
         storage.proxy.fail(Fault(rate=len(BIG) / 1.5))
         written = stage.run(origin)
@@ -258,13 +255,11 @@ class DownloadCases:
         ("s3://{bucket}/missing/", "holds no files. Check the address"),
         ("s3://{bucket}-nowhere/all.zip", "there is no such bucket. Check its name and the endpoint"),
         ("s3://{bucket}-nowhere/in/", "there is no such bucket. Check its name and the endpoint"),
+        ("{link}", r"There is no http://127.0.0.1:\d+/test-.*/missing.zip"),
     ])  # fmt: skip
     def test_what_is_not_there_is_told_at_once(self, storage: Storage, stage: Stage, origin: str, message: str) -> None:
-        stage.fails(origin.format(bucket=storage.bucket), message=message)
+        stage.fails(origin.format(bucket=storage.bucket, link=storage.link("missing.zip")), message=message)
         assert stage.waits == []
-
-    def test_a_link_to_an_object_that_is_not_there_is_told(self, storage: Storage, stage: Stage) -> None:
-        stage.fails(storage.link("missing.zip"), message=r"There is no http://127.0.0.1:\d+/test-.*/missing.zip")
 
     def test_raw_stays_as_it_was_when_a_later_run_fails(self, storage: Storage, stage: Stage) -> None:
         origin = storage.put_all()
@@ -273,155 +268,3 @@ class DownloadCases:
         stage.fails(origin, message="gave up")
         assert stage.files() == before
         assert before != {}
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A project of somebody's with two things under DVC and a remote in S3, on one machine of theirs."""
-
-    folder: Path
-
-    @classmethod
-    def made(cls, folder: Path, storage: Storage) -> "Shared":
-        shared = cls(folder)
-        (folder / ".dvc").mkdir(parents=True)
-        shared.configure(storage)
-        for name, body in FILES.items():
-            (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "photos" / name).write_bytes(body)
-        (folder / "weights").write_bytes(OTHER)
-        shared.dvc("add", "photos", "weights")
-        return shared
-
-    def elsewhere(self, folder: Path) -> "Shared":
-        """The same on another machine, where none of its data is."""
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("photos", "weights", "cache", "site", "tmp"))
-        return Shared(folder)
-
-    def configure(self, storage: Storage, bucket: str = "", **more: str) -> None:
-        options = {"url": f"s3://{bucket or storage.bucket}/store", "endpointurl": storage.proxy.address, **more}
-        lines = ["[core]", "no_scm = true", "remote = s3", "site_cache_dir = ../site", "['remote \"s3\"']"]
-        lines += [f"{name} = {value}" for name, value in options.items()]
-        (self.folder / ".dvc" / "config").write_text("\n".join(lines))
-
-    def dvc(self, *arguments: str, fails: bool = False) -> str:
-        """What it printed; it must succeed, or fail."""
-        program = Path(sys.executable).parent / "dvc"
-        environment = warm.environment() | {"DVC_NO_ANALYTICS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
-        done = subprocess.run(
-            [program, *arguments], cwd=self.folder, env=environment, check=False, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert (done.returncode != 0) is fails, done.stdout
-        assert os.environ["AWS_SECRET_ACCESS_KEY"] not in done.stdout
-        return done.stdout
-
-    def data(self) -> dict[str, bytes]:
-        photos = self.folder / "photos"
-        found = {str(path.relative_to(photos)): path.read_bytes() for path in photos.rglob("*") if path.is_file()}
-        weights = self.folder / "weights"
-        return found | ({"weights": weights.read_bytes()} if weights.exists() else {})
-
-
-ALL = {**FILES, "weights": OTHER}
-OBJECTS = len(ALL) + 1  # and the list of the folder
-
-
-def check_hashes(bodies: Mapping[str, bytes]) -> None:
-    """Every object is whole: its bytes have the MD5 that it is named after."""
-    for path, body in bodies.items():
-        named = "".join(path.split("/")[-2:]).removesuffix(".dir")
-        assert hashlib.md5(body, usedforsecurity=False).hexdigest() == named
-
-
-def cached(shared: Shared) -> dict[str, bytes]:
-    cache = shared.folder / ".dvc" / "cache" / "files" / "md5"
-    return {str(path): path.read_bytes() for path in cache.glob("??/*")}
-
-
-@pytest.fixture
-def shared(storage: Storage, tmp_path: Path) -> Shared:
-    return Shared.made(tmp_path / "mine", storage)
-
-
-class RemoteCases:
-    """`dvc push` and `dvc pull` with a remote in S3."""
-
-    @pytest.mark.slow
-    def test_a_lasting_fault_of_a_push_leaves_no_half_object_and_the_next_push_goes_on(
-        self, storage: Storage, shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        storage.proxy.fail(Fault(drop_request=1000, methods="PUT"))
-        assert "failed to push" in shared.dvc("push", fails=True)
-        assert storage.bodies("store/") == {}
-        storage.proxy.fail(Fault(status=503, methods="PUT"))
-        assert "failed to push" in shared.dvc("push", fails=True)
-        assert storage.bodies("store/") == {}
-        storage.proxy.fail()
-        shared.dvc("push")
-        stored = storage.bodies("store/")
-        assert len(stored) == OBJECTS
-        check_hashes(stored)
-        other = shared.elsewhere(tmp_path / "other")
-        other.dvc("pull")
-        assert other.data() == ALL
-
-    @pytest.mark.slow
-    def test_faults_that_pass_are_taken_up_in_the_same_push_and_pull(
-        self, storage: Storage, shared: Shared, tmp_path: Path
-    ) -> None:
-        storage.proxy.fail(
-            Fault(status=503, methods="PUT", times=3), Fault(drop_request=100, methods="PUT", times=2),
-            Fault(status=503, times=1),
-        )  # fmt: skip
-        shared.dvc("push")
-        assert storage.proxy.count("PUT") == OBJECTS + 5
-        check_hashes(storage.bodies("store/"))
-        storage.proxy.fail(
-            Fault(status=503, methods="GET", times=3), Fault(drop_response=100, methods="GET", paths="md5/", times=2),
-            Fault(rate=200_000, methods="GET", paths="md5/", times=1),
-        )  # fmt: skip
-        other = shared.elsewhere(tmp_path / "other")
-        other.dvc("pull")
-        assert other.data() == ALL
-
-    def test_a_lasting_fault_of_a_pull_leaves_nothing_half_and_the_next_pull_goes_on(
-        self, storage: Storage, shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        shared.dvc("push")
-        other = shared.elsewhere(tmp_path / "other")
-        big = hashlib.md5(BIG, usedforsecurity=False).hexdigest()[2:]
-        storage.proxy.fail(Fault(drop_response=transfer.CHUNK, methods="GET", paths=big))
-        other.dvc("pull", fails=True)
-        check_hashes(cached(other))
-        assert len(cached(other)) < OBJECTS
-        assert all(ALL[name] == body for name, body in other.data().items())
-        storage.proxy.fail()
-        other.dvc("pull")
-        assert other.data() == ALL
-
-    def test_a_missing_object_fails_the_pull_and_is_named(
-        self, storage: Storage, shared: Shared, tmp_path: Path
-    ) -> None:
-        shared.dvc("push")
-        big = hashlib.md5(BIG, usedforsecurity=False).hexdigest()
-        storage.client.delete_object(Bucket=storage.bucket, Key=f"store/files/md5/{big[:2]}/{big[2:]}")
-        assert big in shared.elsewhere(tmp_path / "other").dvc("pull", fails=True)
-
-    def test_an_object_with_other_bytes_fails_the_pull_of_a_remote_that_verifies(
-        self, storage: Storage, shared: Shared, tmp_path: Path
-    ) -> None:
-        shared.dvc("push")
-        big = hashlib.md5(BIG, usedforsecurity=False).hexdigest()
-        storage.put(f"store/files/md5/{big[:2]}/{big[2:]}", OTHER[: len(BIG)])
-        other = shared.elsewhere(tmp_path / "other")
-        other.configure(storage, verify="true")  # without it, DVC takes what comes
-        other.dvc("pull", fails=True)
-        check_hashes(cached(other))
-        assert OTHER not in [body for name, body in other.data().items() if name != "weights"]
-
-    def test_a_bucket_that_is_not_there_fails_the_push(self, storage: Storage, shared: Shared) -> None:
-        shared.configure(storage, bucket=f"{storage.bucket}-nowhere")
-        assert "NoSuchBucket" in shared.dvc("push", fails=True)

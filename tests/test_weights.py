@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repose.data import transfer
+from repose.data.transfer import s3
 from repose.errors import ReposeError
 from repose.weights import cache_folder, locate
 from serving import Answer, FileServer, serving
@@ -132,7 +132,7 @@ def test_weights_that_a_web_server_does_not_have_are_told(server: FileServer, ca
 
 
 def test_weights_of_s3_are_fetched_once(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = transfer._s3_client(endpoint)
+    client = s3.client(endpoint)
     client.create_bucket(Bucket="weights")
     client.put_object(Bucket="weights", Key="in/vgg19.pth", Body=BODY)
     with pytest.raises(ReposeError, match=r"s3://weights/in/vgg19\.pth is not the file that was asked for"):

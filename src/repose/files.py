@@ -32,7 +32,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
         ReposeError: the disk is full or cannot be written to.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}") if shared else partial_path(path)
-    with _disk_errors_named(path):
+    with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
@@ -52,7 +52,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         ReposeError: the disk is full or cannot be written to.
     """
     partial, replaced = partial_path(path), path.with_name(f".{path.name}.replaced")
-    with _disk_errors_named(path):
+    with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _put_back(replaced, path)  # after a crash between the two renames below
         for left_over in (partial, replaced):
@@ -94,7 +94,8 @@ def _flush_to_disk(file: Path) -> None:
 
 
 @contextmanager
-def _disk_errors_named(path: Path) -> Iterator[None]:
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Turn errors of the disk in the block into a ReposeError that names `path`."""
     try:
         yield
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from networks.fakes import known_as
-from repose.data import transfer
+from repose.data.transfer import fetching, s3
 from repose.errors import ReposeError
 from repose.networks import files
 from repose.networks.files import KNOWN, State, WeightsFile, cached, fetch_known, known, located, state
@@ -98,7 +98,7 @@ def test_a_file_comes_from_where_the_user_has_it_and_secrets_are_not_shown(
 
 
 def test_a_file_comes_from_a_bucket(endpoint: str, cache: Path) -> None:
-    client = transfer._s3_client(endpoint)
+    client = s3.client(endpoint)
     client.create_bucket(Bucket="networks")
     client.put_object(Bucket="networks", Key="alexnet.pth", Body=BODY)
     client.close()
@@ -134,7 +134,7 @@ def test_a_file_that_is_cut_on_the_way_never_gets_into_the_cache(
     server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr(transfer, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetching, "ATTEMPTS", 1)
     with pytest.raises(ReposeError, match=r"/cut\.pth: .*gave up after 1 attempts"):
         fetch_known("alexnet", f"{server.address}/cut.pth")
     assert not cached("alexnet").exists()

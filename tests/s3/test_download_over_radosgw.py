@@ -5,6 +5,7 @@ import time
 import pytest
 
 from faulty_proxy import Fault
+from repose.data.transfer.remote import CHUNK
 from repose.stages.download import Origin
 from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
 
@@ -44,15 +45,15 @@ class TestDownload(DownloadCases):
     def test_a_link_that_expires_between_two_parts_goes_on_with_a_new_one(self, storage: Storage, stage: Stage) -> None:
         storage.put("list.csv", BIG)
         link = storage.link("list.csv", seconds=1)
-        storage.proxy.fail(Fault(drop_response=2**16, times=1))
+        storage.proxy.fail(Fault(drop_response=CHUNK, times=1))
         stage.waits.meanwhile = lambda: time.sleep(2.1)
         stage.fails(link, message="a signed link has expired")
-        assert [request.range for request in storage.proxy.requests] == [None, "bytes=65536-"]
+        assert [request.range for request in storage.proxy.requests] == [None, f"bytes={CHUNK}-"]
         storage.proxy.fail()
         stage.waits.meanwhile = lambda: None
         fresh = storage.link("list.csv")
         written = stage.run(fresh)
-        assert [request.range for request in storage.proxy.requests] == ["bytes=65536-"]
+        assert [request.range for request in storage.proxy.requests] == [f"bytes={CHUNK}-"]
         assert written == undisturbed(storage, stage, fresh)
 
     @pytest.mark.parametrize(("version", "part"), [

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from s3_cases import ALL, RemoteCases, Shared, Storage, shared
+from dvc_remote_cases import ALL, RemoteCases, Shared, shared
+from s3_cases import Storage
 
 __all__ = ["TestRemote", "shared"]
 

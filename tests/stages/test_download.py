@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from repose import settings as settings_module
-from repose.data import mannequins, transfer
+from repose.data import mannequins
 from repose.data.archives import Limits
 from repose.data.layouts import LAYOUTS
 from repose.data.mannequins import MannequinSettings
 from repose.data.raw import RawFiles
 from repose.data.shards import ShardWriter
+from repose.data.transfer import s3
 from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
@@ -101,7 +102,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 @pytest.fixture
 def put(endpoint: str, request: pytest.FixtureRequest) -> Callable[[str, bytes], str]:
     """Put an object into a bucket of this test's own; returns its address."""
-    client, bucket = transfer._s3_client(endpoint), hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
+    client, bucket = s3.client(endpoint), hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
     client.create_bucket(Bucket=bucket)
 
     def put_object(key: str, body: bytes) -> str:

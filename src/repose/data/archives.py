@@ -1,8 +1,8 @@
-"""The files of a folder or of a zip, read one by one without unpacking anything to the disk.
+"""The files of a folder or of a zip, read one by one; nothing is unpacked to the disk.
 
-Names that lead out of their folder, links, special files, duplicates, encrypted files without their password and bombs
-are refused, all of it from the headers before a byte is read; and as headers may lie, a file that does not give exactly
-the bytes that its header promises (or not their CRC) is refused when it is read.
+From the headers, before a byte is read, names that lead out of their folder, links, special files, duplicates, encrypted
+files without their password and bombs are refused. Headers may lie, so a file whose bytes do not have exactly the size
+and the CRC of its header is refused when it is read.
 """
 
 import importlib
@@ -94,25 +94,32 @@ def open_zip(
             or wrong, or holds what no data set's owner puts there.
     """
     with _opened(path, where) as archive:
-        members, skipped = [], 0
-        for info in archive.infolist():
-            if is_litter(info.filename.rstrip("/")):
-                skipped += not info.is_dir()
-                continue
+        litter = [info for info in archive.infolist() if is_litter(info.filename.rstrip("/"))]
+        infos = [info for info in archive.infolist() if not is_litter(info.filename.rstrip("/"))]
+        password = _password(infos, where, password_variable)
+        files: dict[str, File] = {}
+        for info in infos:
             name = safe_name(info.filename, where)
-            if not info.is_dir():
-                members.append(_Member(under + name, info.file_size, info))
-        password = _password(members, where, password_variable)
-        _refuse_members(members, path.stat().st_size, limits, where)
-        read = partial(_read_member, archive, password, where)
-        yield Contents([File(m.name, m.size, where, partial(read, m.info)) for m in members], skipped)
+            if info.is_dir():
+                continue
+            _check_member(info, name, where)
+            if name in files:
+                raise ReposeError(f"{where} holds {name} twice. Pack the data again, or unpack it and give the folder.")
+            files[name] = File(
+                under + name, info.file_size, where, partial(_read_member, archive, password, where, info)
+            )
+        listed, packed = within(files.values(), limits, where), path.stat().st_size
+        unpacked = sum(file.size for file in listed)
+        if unpacked > limits.ratio * packed:  # of the zip as it lies there: members that overlap do not hide
+            raise _beyond(where, f"files that unpack to {unpacked / packed:,.0f} times its size", "limits.ratio")
+        yield Contents(listed, sum(not info.is_dir() for info in litter))
 
 
 @contextmanager
 def open_files(
     paths: Iterable[tuple[str, Path]], limits: Limits, where: str, *, password_variable: str | None = None
 ) -> Iterator[Contents]:
-    """The files at (name, path), those of a zip called as in IN_PLACE in its stead; other arguments as `open_zip`."""
+    """The files at (name, path), but for a zip named in IN_PLACE the files in it; other arguments as `open_zip`."""
     files: list[File] = []
     skipped = 0
     with ExitStack() as stack:
@@ -142,7 +149,25 @@ def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
     Raises:
         ReposeError: a link or a special file, or a folder that may not be read.
     """
-    yield from _walk(folder, "", where)
+
+    def refuse(error: OSError) -> None:
+        raise ReposeError(f"Cannot read the folder {error.filename}: {error.strerror}. Change its permissions.")
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        for name in sorted([*folders, *files]):
+            path = Path(parent, name)
+            inside = str(path.relative_to(folder))
+            if is_litter(name):
+                yield inside, path
+            elif path.is_symlink():
+                raise ReposeError(
+                    f"{where} holds a link, {inside}. Copy the data with `cp -rL`, or give the folder it leads to."
+                )
+            elif path.is_file():
+                yield inside, path
+            elif not path.is_dir():
+                raise ReposeError(f"{where} holds {inside}, which is neither a file nor a folder. Remove it.")
+        folders[:] = sorted(name for name in folders if not is_litter(name))
 
 
 def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
@@ -200,27 +225,6 @@ def safe_name(name: str, where: str) -> str:
 # ---- folders ----
 
 
-def _walk(folder: Path, under: str, where: str) -> Iterator[tuple[str, Path]]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise ReposeError(f"Cannot read the folder {folder}: {error.strerror}. Change its permissions.") from None
-    for entry in entries:
-        name = under + entry.name
-        if is_litter(entry.name):
-            yield name, folder / entry.name
-        elif entry.is_symlink():
-            raise ReposeError(
-                f"{where} holds a link, {name}. Copy the data with `cp -rL`, or give the folder it leads to."
-            )
-        elif entry.is_dir():
-            yield from _walk(folder / entry.name, f"{name}/", where)
-        elif entry.is_file():
-            yield name, folder / entry.name
-        else:
-            raise ReposeError(f"{where} holds {name}, which is neither a file nor a folder. Remove it.")
-
-
 def _read_path(path: Path, size: int, where: str) -> bytes:
     try:
         with path.open("rb") as stream:
@@ -240,57 +244,40 @@ def _note_unopened(name: str, where: str) -> None:
 # ---- zips ----
 
 
-class _Member(NamedTuple):
-    name: str
-    size: int
-    info: zipfile.ZipInfo
-
-
 def _opened(path: Path, where: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except _DAMAGED:
         with path.open("rb") as stream:
             start = stream.read(64).lstrip()
+        what = f"is not a zip ({path.stat().st_size:,} bytes). Check the address."
         if start.startswith(b"PK"):
-            raise ReposeError(f"{where} is cut short or damaged: it is not a whole zip. Get it again.") from None
-        if start.startswith(b"<"):
-            raise ReposeError(
-                f"{where} is a web page, not a zip. Fetch the file with a browser and give its path."
-            ) from None
-        raise ReposeError(f"{where} is not a zip ({path.stat().st_size:,} bytes). Check the address.") from None
+            what = "is cut short or damaged: it is not a whole zip. Get it again."
+        elif start.startswith(b"<"):
+            what = "is a web page, not a zip. Fetch the file with a browser and give its path."
+        raise ReposeError(f"{where} {what}") from None
 
 
-def _refuse_members(members: list[_Member], packed: int, limits: Limits, where: str) -> None:
-    seen = set()
-    for name, _, info in members:
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
-            raise ReposeError(f"{where}: {name} is {what}. Pack the data again without it.")
-        if name in seen:
-            raise ReposeError(f"{where} holds {name} twice. Pack the data again, or unpack it and give the folder.")
-        seen.add(name)
-        if PurePosixPath(name).name in IN_PLACE:
-            raise ReposeError(f"{where} holds another zip, {name}. Unpack {where} and give the folder.")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ReposeError(
-                f"{where}: {name} is packed with method {info.compress_type}; 0 (stored) and 8 (deflated) are read. "
-                f"{_UNPACK}"
-            )
-    within(members, limits, where)
-    unpacked = sum(member.size for member in members)
-    if unpacked > limits.ratio * packed:  # of the zip as it lies there: members that overlap do not hide
-        raise _beyond(where, f"files that unpack to {unpacked / packed:,.0f} times its size", "limits.ratio")
+def _check_member(info: zipfile.ZipInfo, name: str, where: str) -> None:
+    kind, method = stat.S_IFMT(info.external_attr >> 16), info.compress_type
+    if kind not in (0, stat.S_IFREG):
+        what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
+        raise ReposeError(f"{where}: {name} is {what}. Pack the data again without it.")
+    if PurePosixPath(name).name in IN_PLACE:
+        raise ReposeError(f"{where} holds another zip, {name}. Unpack {where} and give the folder.")
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ReposeError(
+            f"{where}: {name} is packed with method {method}; 0 (stored) and 8 (deflated) are read. {_UNPACK}"
+        )
 
 
-def _password(members: list[_Member], where: str, variable: str | None) -> bytes | None:
-    encrypted = [member for member in members if member.info.flag_bits & _ENCRYPTED]
+def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) -> bytes | None:
+    encrypted = [info for info in infos if info.flag_bits & _ENCRYPTED]
     if not encrypted:
         return None
-    for name, _, info in encrypted:
+    for info in encrypted:
         if info.compress_type == _AES or info.flag_bits & _STRONG_ENCRYPTION:
-            raise ReposeError(f"{where}: {name} is encrypted with AES, which is not read here. {_UNPACK}")
+            raise ReposeError(f"{where}: {info.filename} is encrypted with AES, which is not read here. {_UNPACK}")
     if variable is None:
         raise ReposeError(
             f"{where} is encrypted. Name the environment variable that holds its password in password_variable; the "
@@ -300,18 +287,14 @@ def _password(members: list[_Member], where: str, variable: str | None) -> bytes
         raise ReposeError(
             f"{where} is encrypted and its password_variable {variable} is not set. `export {variable}=...`"
         )
-    _quicken_decryption(where)
-    return os.environ[variable].encode()
-
-
-def _quicken_decryption(where: str) -> None:
     try:
-        importlib.import_module("fast_zip_decryption")  # puts C in the place of zipfile's Python
+        importlib.import_module("fast_zip_decryption")  # replaces zipfile's decryption in Python by one in C
     except ImportError:
         say(
             f"{where} is encrypted, and Python decrypts about 1 MB/s; `pip install fast-zip-decryption` makes it about "
             "80 times as quick."
         )
+    return os.environ[variable].encode()
 
 
 def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, info: zipfile.ZipInfo) -> bytes:

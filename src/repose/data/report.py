@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import jinja2
 
 RECORD, PAGE = "validation.json", "validation.html"
+SHOWN = ("name", "severity", "passed", "expected", "observed", "examples")  # of a check
 BARS = 24  # of one distribution, on the page; the JSON has all
 
 
@@ -107,17 +108,7 @@ def _record(title: str, outcome: Outcome, facts: Facts) -> dict[str, Any]:
         "title": title,
         "passed": outcome.passed,
         "counts": facts.counts,
-        "checks": [
-            {
-                "name": check.name,
-                "severity": check.severity,
-                "passed": check.passed,
-                "expected": check.expected,
-                "observed": check.observed,
-                "examples": list(check.examples),
-            }
-            for check in outcome.checks
-        ],
+        "checks": [{name: getattr(check, name) for name in SHOWN} for check in outcome.checks],
         "rejected": {rejected.reason: rejected.count for rejected in facts.rejected},
         "distributions": {part.title: part.counts for part in facts.distributions},
     }

@@ -170,7 +170,8 @@ def _gate(
     nobody: Sequence[tuple[str, str]], facts: "Facts",
 ) -> None:  # fmt: skip
     """Write the report of the checks, and go on only if they pass."""
-    from repose.data.expectations import check_keypoints, require
+    from repose.data.expectations import require
+    from repose.data.keypoint_expectations import check_keypoints
     from repose.data.report import PAGE, write_report
 
     outcome = check_keypoints(

@@ -122,7 +122,8 @@ def _gate(
     report: Path, items: pd.DataFrame, pairs: pd.DataFrame, record: dict[str, Any], settings: SplitSettings
 ) -> None:
     """Write the report of the checks, and go on only if they pass."""
-    from repose.data.expectations import check_pairs, require
+    from repose.data.expectations import require
+    from repose.data.pair_expectations import check_pairs
     from repose.data.report import PAGE, Facts, distribution, write_report
 
     outcome = check_pairs(

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repose.data.expectations import REASONS, Duplicates, check_photos, require
+from repose.data.expectations import require
 from repose.data.images import FORMATS
 from repose.data.inspection import Inspection, inspect_all
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
+from repose.data.photo_expectations import REASONS, PhotoRules, check_photos
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
 from repose.data.report import PAGE, Facts, Rejected, distribution, histogram, write_report
@@ -34,17 +35,9 @@ NOBODY = Photo("", "", "", "", "")  # what a path says that is not one of the la
 
 
 @dataclass(frozen=True)
-class ValidateSettings:
+class ValidateSettings(PhotoRules):
     """The block `validate` of params.yaml."""
 
-    formats: tuple[str, ...]  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
-    modes: tuple[str, ...]  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
-    sizes: tuple[tuple[int, int], ...]  # accepted [height, width], pixels; none: any
-    min_side: int  # the shorter side has at least so many pixels
-    max_megapixels: float  # a photo with more is not even decoded
-    duplicates: Duplicates  # a photo with the bytes of an earlier one: set aside, or only reported
-    photos_per_item: tuple[int, int]  # least and most photos of the median item
-    tolerated_share: float  # share of the photos, 0 to 1, that may be set aside; with more the stage fails
     parts: tuple[int, ...]  # names of the parts into which the photos are packed, ascending
     shard_megabytes: int  # MiB of a tar shard, about
     workers: int  # processes that read photos
@@ -76,18 +69,7 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
             then an earlier `images` is untouched.
     """
     files = RawFiles(raw)
-    photos = _read(files, settings)
-    outcome, judged = check_photos(
-        photos,
-        sizes=settings.sizes,
-        min_side=settings.min_side,
-        modes=settings.modes,
-        formats=settings.formats,
-        max_megapixels=settings.max_megapixels,
-        tolerated_share=settings.tolerated_share,
-        duplicates=settings.duplicates,
-        photos_per_item=settings.photos_per_item,
-    )
+    outcome, judged = check_photos(_read(files, settings), settings)
     good, bad = judged[judged["reason"].isna()], judged[judged["reason"].notna()]
     enough = len(good) >= len(settings.parts)
     if outcome.passed and enough:
@@ -119,7 +101,7 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
     found = pd.DataFrame(list(bar(inspections, "photos", total=len(paths))), columns=list(Inspection._fields))
     _check_unchanged(files, paths, found["sha256"])
     named = pd.DataFrame([photo or NOBODY for photo in said], columns=list(Photo._fields))
-    return named.assign(path=paths, named=[photo is not None for photo in said]).join(found.astype({"decodes": object}))
+    return named.assign(path=paths).join(found.astype({"decodes": object}))
 
 
 def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
@@ -183,7 +165,7 @@ def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
 
 
 def _rejected(bad: pd.DataFrame) -> Iterator[Rejected]:
-    for reason in dict.fromkeys(REASONS.values()):
+    for reason in dict.fromkeys(reason for reason, _ in REASONS.values()):
         rows = bad[bad["reason"] == reason]
         if len(rows):
             yield Rejected(

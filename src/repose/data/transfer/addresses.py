@@ -1,0 +1,72 @@
+"""Addresses of files: local paths, s3:// and http(s)://; and how messages show them, without passwords and signatures."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from repose.errors import ReposeError
+
+
+def shown(address: str) -> str:
+    """An address as messages and records show it: without user, password, query and fragment.
+
+    If the host cannot be told from a password, only the scheme is shown.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    if scheme == "s3":
+        return f"s3://{rest.rpartition('@')[2]}" if "@" in rest.partition("/")[0] else address
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    host = host.rpartition("@")[2]
+    if not re.fullmatch(r"([^:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d*)?", host):
+        return f"{scheme}://..."
+    return f"{scheme}://{host}{slash}{path}"
+
+
+def local_path(address: str) -> Path | None:
+    """The path that an address is, or None for s3:// and http(s)://.
+
+    Raises:
+        ReposeError: it has another scheme, or starts with the home folder of an unknown user.
+    """
+    scheme, separator, _ = address.partition("://")
+    if not separator:
+        try:
+            return Path(address).expanduser()
+        except RuntimeError:
+            raise ReposeError(f"{address}: there is no such home folder. Write the path in full.") from None
+    if scheme not in ("s3", "http", "https"):
+        raise ReposeError(
+            f"{shown(address)}: cannot fetch from {scheme}://. Give a local path, s3://bucket/key, https://... or http://..."
+        )
+    return None
+
+
+def is_prefix(address: str) -> bool:
+    """Whether an address means every object under it: s3:// with a slash at its end, or a bucket alone."""
+    return address.startswith("s3://") and (address.endswith("/") or "/" not in address.removeprefix("s3://"))
+
+
+def bucket_and_key(address: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// address.
+
+    Raises:
+        ReposeError: it has no bucket, or credentials in its place.
+    """
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    if not bucket or "@" in bucket:
+        raise ReposeError(
+            f"{shown(address)} is not an address in S3: write s3://bucket/key, with the credentials in the usual AWS "
+            "environment variables or profile."
+        )
+    return bucket, key
+
+
+def base_name(address: str) -> str:
+    """The file name at the end of an address."""
+    if local := local_path(address):
+        return local.name
+    if address.startswith("s3://"):
+        return address.rpartition("/")[2]
+    return unquote(urlsplit(address).path.rpartition("/")[2])
