@@ -17,8 +17,8 @@ from repose import systems
 from repose.data.frame import Frame
 from repose.settings import block, read_params
 from repose.stages.evaluate import EvaluateSettings
-from repose.stages.table import TableSettings
 from repose.stages.train import TrainSettings
+from repose.tables.settings import TableSettings
 
 FOLDER = ROOT / "ablations"
 PARAMS = read_params(FOLDER / "params.yaml")

@@ -244,8 +244,9 @@ def table(
 ) -> None:
     """Lay all systems side by side, in the layout of the paper's Table 1."""
     from repose.stages import table as stage
+    from repose.tables.settings import TableSettings
 
-    settings = _settings(params, "table", stage.TableSettings)
+    settings = _settings(params, "table", TableSettings)
     stage.run(results=results, published=published, table=table, settings=settings)
 
 

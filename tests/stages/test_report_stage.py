@@ -143,7 +143,7 @@ def test_every_metric_of_the_file_is_a_column_with_its_direction(page: Element) 
     found = heads(section(page, "scores").all("table")[0])
     assert found == [
         "row", "ssim/pg2 higher is better", "garment-de lower is better",
-        "sharpness which way is better is not known", "fid/figure lower is better",
+        "sharpness which way is better is not known", "frechet/figure lower is better",
     ]  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_a_mean_over_pairs_has_its_interval_and_one_of_fewer_pairs_says_so(page:
 def test_a_score_that_does_not_say_which_way_is_better_is_told(page: Element) -> None:
     said = section(page, "scores").text
     assert "Of which evaluate does not say which way is better, so that nothing is marked: sharpness." in said
-    assert "Of all images together, and so without an interval: fid/figure." in said
+    assert "Of all images together, and so without an interval: frechet/figure." in said
 
 
 def test_the_published_numbers_are_a_table_of_their_own(page: Element) -> None:

@@ -1,8 +1,9 @@
 """The Fréchet distance of two sets of features, as if each were normally distributed (Dowson and Landau 1982).
 
 |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by n - 1). Of the 2,048 features of
-TensorFlow's Inception of 2015 it is the FID (Heusel et al. 2017); of other features it is not to be called FID. It falls
-with the number of images, so both numbers, and which set the real images are, are part of its name.
+TensorFlow's Inception of 2015 it is the FID (Heusel et al. 2017); of other features it is not FID. It falls with the number of
+images, so both numbers, and which set the real images are, belong to a score. torch-fidelity's own function would keep all
+features and take the eigenvalues of S1 S2, which loses half of the digits; this one keeps D x D numbers and all digits.
 """
 
 import numpy as np
