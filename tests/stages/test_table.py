@@ -194,7 +194,7 @@ def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
 def test_the_table_is_what_is_promised(done: Path) -> None:
     made = {str(path.relative_to(done / "table")) for path in (done / "table").rglob("*") if path.is_file()}
     figures = {"figure-fashion.png", "figure-street.png"}
-    assert made == {"table.md", "table.csv", "gains.csv", "table.png", "plots/scores.csv"} | figures
+    assert made == {"table.md", "table.csv", "gains.csv", "table.png"} | figures
 
 
 def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
@@ -342,15 +342,6 @@ def test_equal_footing_says_what_each_row_had_to_learn_from(results: Path) -> No
     assert "Trained rows saw 3,200 to 4,800 images" in text
     assert "Trained rows saw 3,200 images" in text.split("\n## street\n")[1]
     assert "; budget demo, training seeds: 0, 3; " in text
-
-
-def test_the_plotted_means_are_those_of_the_table(done: Path) -> None:
-    plotted = pd.read_csv(done / "table" / "plots" / "scores.csv").set_index(["data set", "system", "metric"])
-    found = csv(done / "table")
-    assert len(plotted) == (7 + 6) * 3
-    for (data, system, metric), row in plotted.iterrows():
-        own = found.loc[(data, system)]
-        assert tuple(row[["value", "low", "high"]]) == tuple(own[[metric, f"{metric} low", f"{metric} high"]])
 
 
 def sheet_of(results: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Group], dict[str, list[Cell]], list[str]]:

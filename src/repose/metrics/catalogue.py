@@ -288,7 +288,7 @@ def _frechet(protocol: str, task: Task) -> OfSet:
     real = FeatureStatistics(f"the real photos ({part})")
     for photos in task.real(part):
         real.update(network.features(photos.images))
-    real.covariance()  # refuses fewer than two photos
+    real.moments()  # refuses fewer than two photos
     if len(task.items) < 2:
         raise ReposeError(f"A Fréchet distance takes at least two generated images, and there is {len(task.items)}.")
 

@@ -8,13 +8,10 @@ The folder `results` then holds
 | pairs.csv | each score of every pair, with what its source hides if known: for the eye, for bootstraps |
 | picture.png | a row per pair: its sources, the target's pose, the target, one column per system |
 | generated/SYSTEM/ | what the system made: tar shards of PNG files and their index |
-| plots/scores.csv | what `dvc plots` draws |
 
-and the file `metrics` has the means, for `dvc metrics` and `repose compare`, with protocol, data, networks and code (see
-`repose.provenance`). `evaluate.metrics` names the metrics (see `metrics.catalogue`); one of all images together, such as FID,
-has no column in pairs.csv. Two baselines need no training: copying the pair's source, and the mean of all sources. SSIM does
-not see a garment (a grey dummy in the right pose beats copying the source), so garment-de stands beside it. A metric whose
-network also trained a system is refused.
+and the file `metrics` has the means, for `dvc metrics` and `repose compare`, with what they are of. A metric of all images
+together, such as FID, has no column in pairs.csv. The baselines need no training: copying the pair's source, and the mean of
+all sources. A metric whose network also trained a system is refused.
 
 With `system`, one system is scored alone, or the baselines alone (`baselines`: the two, and the real photos, which anchor the
 scale), for the stage `table` to lay side by side. Then `results` holds
@@ -171,8 +168,6 @@ def _write_together(
     """The table and the picture of all systems."""
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", csv(table, index=True))
-    long = table[list(settings.metrics)].reset_index().melt("system", var_name="metric")
-    write_text(folder / "plots" / "scores.csv", csv(long))
     most_sources = max(of.about.row.most_sources for of in trained.values())
     examples = list(test.examples(settings.picture_pairs, most_sources))
     picture = figure(examples, {name: folder / "generated" / name for name in trained})

@@ -9,7 +9,6 @@ The folder `table` then holds
 | gains.csv | for pairs of rows, what the one with more sources gains, by how much of the garment the first source hides |
 | table.png | the table as a picture |
 | figure-DATA.png | the paper's figure 3: sources, target pose, target, a column per system |
-| plots/scores.csv | what `dvc plots` draws |
 
 A published number is of other photos, another split and a protocol that nobody named, so it has a column of its own and is
 never compared with ours. SSIM does not see a garment, so no table is written without garment-de. Each of our numbers is the
@@ -29,7 +28,7 @@ from repose.published import read_published
 from repose.report.examples import spread
 from repose.results import BASELINES
 from repose.settings import nearest
-from repose.tables.files import gains_table, picture, plotted, scores_table
+from repose.tables.files import gains_table, picture, scores_table
 from repose.tables.page import Published, page
 from repose.tables.settings import TableSettings
 from repose.tables.side_by_side import Comparison, compare
@@ -50,7 +49,6 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
         write_text(folder / "gains.csv", csv(gains_table(comparisons, settings)))
         write_text(folder / "table.md", page(comparisons, printed, settings))
         write_bytes(folder / "table.png", encode_png(picture(comparisons, printed, settings)))
-        write_text(folder / "plots" / "scores.csv", csv(plotted(comparisons)))
         for comparison in comparisons:
             shown = _figure(results / comparison.data, comparison, settings.figure_pairs)
             write_bytes(folder / f"figure-{comparison.data}.png", encode_png(shown))

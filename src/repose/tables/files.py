@@ -56,17 +56,6 @@ def gains_table(comparisons: list[Comparison], settings: TableSettings) -> pd.Da
     return pd.DataFrame(rows, columns=list(GAINS))
 
 
-def plotted(comparisons: list[Comparison]) -> pd.DataFrame:
-    """The means for `dvc plots`, in long form."""
-    rows = [
-        {"data set": comparison.data, "system": line.system, "metric": metric, "value": mean, "low": low, "high": high}
-        for comparison in comparisons
-        for line in comparison.lines
-        for metric, (mean, low, high) in line.scores.items()
-    ]
-    return pd.DataFrame(rows)
-
-
 def picture(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> np.ndarray:
     """The published numbers, then ours for each data set, the best trained row of a column marked -> (h, w, 3) uint8."""
     published = list(dict.fromkeys(comparison.beside for comparison in comparisons)) if printed else []

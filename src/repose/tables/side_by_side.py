@@ -10,7 +10,7 @@ import pandas as pd
 from repose.data.records import HIDDEN
 from repose.errors import ReposeError
 from repose.gains import Gain, gains_by_hidden
-from repose.metrics.bootstrap import Interval, interval, means, resampled_means
+from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
 from repose.results import BASELINES, GARMENT_DE, PROTOCOL, Result, read_result
 from repose.tables.settings import TableSettings
 
@@ -153,8 +153,8 @@ def _lines(
     of_row = dict(zip(scores, np.split(drawn, len(scores), 1), strict=True))  # (resamples, metrics) each
     own = {name: _means(scores[name], together.get(name, {}), metrics) for name in scores}
 
-    def intervals(mean: np.ndarray, resampled: np.ndarray) -> dict[str, Interval]:
-        return {m: interval(float(mean[i]), resampled[:, i], settings.confidence) for i, m in enumerate(metrics)}
+    def by_metric(mean: np.ndarray, resampled: np.ndarray) -> dict[str, Interval]:
+        return dict(zip(metrics, intervals(mean, resampled, settings.confidence), strict=True))
 
     lines, reference = [], settings.reference
     for name in rows:
@@ -163,16 +163,15 @@ def _lines(
             continue
         less = {}
         if reference in scores and name != reference:
-            less = intervals(own[name] - own[reference], of_row[name] - of_row[reference])
-        lines.append(Line(name, facts.get(name, {}), intervals(own[name], of_row[name]), less))
+            less = by_metric(own[name] - own[reference], of_row[name] - of_row[reference])
+        lines.append(Line(name, facts.get(name, {}), by_metric(own[name], of_row[name]), less))
     return lines
 
 
 def _means(scores: np.ndarray, together: Mapping[str, float | None], metrics: Sequence[str]) -> np.ndarray:
     """(metrics,): the mean over the pairs, or the score of all images together, which has no interval."""
-    found = means(scores)
-    for column, metric in enumerate(metrics):
-        value = together.get(metric)
-        if value is not None:
-            found[column] = value
-    return found
+    found = [
+        mean if together.get(name) is None else together[name]
+        for name, mean in zip(metrics, means(scores), strict=True)
+    ]
+    return np.array(found, np.float64)
