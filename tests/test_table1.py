@@ -11,9 +11,9 @@ import yaml
 from project import ROOT, TINY, Project, write_changed
 from repose import systems
 from repose.data.frame import Frame
+from repose.evaluation.settings import EvaluateSettings
 from repose.settings import block
 from repose.stages.download import DownloadSettings
-from repose.stages.evaluate import EvaluateSettings
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
 from repose.stages.split import SplitSettings

@@ -167,9 +167,10 @@ def evaluate(
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Score the trained systems beside the baselines on the test pairs."""
+    from repose.evaluation.settings import EvaluateSettings
     from repose.stages import evaluate as stage
 
-    settings = _settings(params, "evaluate", stage.EvaluateSettings)
+    settings = _settings(params, "evaluate", EvaluateSettings)
     folders = stage.Folders(images, keypoints, posemaps, split, runs)
     stage.run(folders=folders, results=results, settings=settings, metrics=metrics, system=system)
 

@@ -39,6 +39,7 @@ from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.evaluation import contestants
 from repose.evaluation.facts import optimisers_in_words
+from repose.evaluation.settings import EvaluateSettings
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics import catalogue
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
@@ -48,7 +49,6 @@ from repose.metrics.mask_ssim import pose_mask
 from repose.provenance import code
 from repose.results import BASELINES, COPY, EXAMPLES, MEAN, PROTOCOL, REAL, read_result
 from repose.stages import evaluate, posemaps, table
-from repose.stages.evaluate import EvaluateSettings
 from repose.step import AdversarialSystem
 from repose.tables.settings import TableSettings
 

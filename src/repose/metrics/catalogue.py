@@ -44,9 +44,7 @@ from repose.settings import nearest
 
 GARMENT_DE = "garment-de"
 
-FID: dict[str, Load[FeatureNetwork]] = {
-    inception.NAME: inception.load
-}  # fid/NAME: the one network whose distance is FID
+FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, of no other network
 FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
 RETRIEVAL = ChainMap(FEATURES, FID)  # retrieval/NAME
 KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME

@@ -27,7 +27,7 @@ scale), for the stage `table` to lay side by side. Then `results` holds
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,67 +36,18 @@ from repose import provenance
 from repose.data.images import encode_png
 from repose.data.records import write_json
 from repose.devices import set_up
-from repose.errors import ReposeError
 from repose.evaluation.contestants import MOST_SOURCES, Trained, baselines, contestants_of, load_trained
 from repose.evaluation.facts import page, provenance_of, refuse_own_judge, training_facts
 from repose.evaluation.scores import means, score
+from repose.evaluation.settings import EvaluateSettings
 from repose.evaluation.testset import TestSet, read_test_set
 from repose.examples import figure, write_examples
 from repose.files import whole_folder, write_bytes, write_text
-from repose.metrics.catalogue import check_name
-from repose.networks.files import WeightsFile, check_names
-from repose.results import BASELINES, GARMENT_DE
-from repose.settings import check_system_names
+from repose.results import BASELINES
 from repose.tables.text import csv
 from repose.terminal import say
 
 SEED = 0  # of torch, for systems that draw
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """The block `evaluate` of params.yaml."""
-
-    systems: tuple[str, ...]  # rows of the table, in its order; the pipeline trains these
-    metrics: tuple[str, ...]  # metric/protocol, the columns of the table in their order
-    weights: dict[str, WeightsFile]  # of the networks that metrics need, by name; a name that is not here: in the cache
-    pairs: int | None  # at most so many test pairs, evenly spread over the split's; null: all
-    single_source: bool  # score systems that take several sources also with the pair's source alone
-    picture_pairs: int  # rows of the picture
-    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
-    threads: int  # CPU threads of torch
-    shard_megabytes: int  # MiB of a tar shard of generated images
-
-    def __post_init__(self) -> None:
-        if not self.systems:
-            raise ValueError("systems is empty. Name at least one of the rows under systems.")
-        check_system_names(self.systems)
-        if len(set(self.systems)) < len(self.systems):
-            raise ValueError(f"systems names a row twice: {', '.join(self.systems)}.")
-        self._check_metrics()
-        check_names(self.weights)
-        for name in ("pairs", "picture_pairs", "threads", "shard_megabytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} should be at least 1, not {value}.")
-
-    @property
-    def shard_bytes(self) -> int:
-        """Of a tar shard, about."""
-        return self.shard_megabytes * 2**20
-
-    def _check_metrics(self) -> None:
-        if not self.metrics:
-            raise ValueError("metrics is empty. Name at least one, such as ssim/pg2 (docs/metrics.md has them all).")
-        if len(set(self.metrics)) < len(self.metrics):
-            raise ValueError(f"metrics names one twice: {', '.join(self.metrics)}.")
-        for name in self.metrics:
-            try:
-                check_name(name)
-            except ReposeError as error:
-                raise ValueError(f"metrics: {error}") from None
-        if GARMENT_DE not in self.metrics and any(name.startswith("ssim/") for name in self.metrics):
-            raise ValueError(f"metrics has SSIM, which sees no garment, and not {GARMENT_DE}. Add {GARMENT_DE}.")
 
 
 @dataclass(frozen=True)
