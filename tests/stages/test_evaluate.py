@@ -17,7 +17,8 @@ import pytest
 import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, settings, train_tiny
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, params, settings, train_tiny
+from tiny import row as row_of
 
 from networks.fakes import Means, load_means
 from repose import __version__, files
@@ -38,7 +39,7 @@ from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.evaluation import contestants
-from repose.evaluation.facts import optimisers_in_words
+from repose.evaluation.facts import loss_in_words, optimisers_in_words
 from repose.evaluation.settings import EvaluateSettings
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics import catalogue
@@ -297,25 +298,14 @@ def test_the_digests_tell_which_data_differ(
     assert {name for name in after if quick_digests[name] != after[name]} == {what} - {"nothing"}
 
 
-def test_the_table_names_the_layers_of_the_perceptual_term(data: Data, runs: Path, tmp_path: Path) -> None:
-    shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
-    record = tmp_path / "runs" / "attend" / "run.json"
-    write_json(record, read_json(record) | {"perceptual": "viton"})
-    evaluated(data, tmp_path / "runs", tmp_path, systems=["attend"])
-    text = (tmp_path / "results" / "table.md").read_text()
-    assert "loss: l1 1, copied 0.5, painted 0.5, perceptual (viton) 0.3.\n" in text
-
-
-def test_a_system_trained_without_the_term_on_purpose_is_not_said_to_lack_it(
-    data: Data, tmp_path: Path, outside_git: None
-) -> None:
-    train_tiny(
-        data, tmp_path / "runs" / "attend", row_changes={"steps": 1, "losses": {"perceptual": 0, "image": 0, "pose": 0}}
-    )
-    evaluated(data, tmp_path / "runs", tmp_path, systems=["attend"])
-    text = (tmp_path / "results" / "table.md").read_text()
-    assert "loss: l1 1.\n" in text
-    assert "perceptual" not in text
+@pytest.mark.parametrize(("losses", "perceptual", "said"), [
+    ({}, "viton", "l1 1, copied 0.5, painted 0.5, perceptual (viton) 0.3"),
+    ({}, None, "l1 1, copied 0.5, painted 0.5 (the perceptual term is left out)"),
+    ({"perceptual": 0}, None, "l1 1, copied 0.5, painted 0.5"),
+])  # fmt: skip
+def test_the_loss_names_what_its_perceptual_term_is_of(losses: Any, perceptual: str | None, said: str) -> None:
+    weights = row_of("attend", losses=params()["systems"]["attend"]["losses"] | losses).loss_weights()
+    assert loss_in_words(weights, perceptual) == said
 
 
 def test_the_picture_shows_sources_pose_target_and_each_system(data: Data, done: Path) -> None:

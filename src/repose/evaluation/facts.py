@@ -47,7 +47,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "most_sources": row.most_sources,
         "items_per_step": row.items_per_step,
         "optimiser": optimisers_in_words(trained.system.optimisers),
-        "loss": _loss(row.loss_weights(), record["perceptual"]),
+        "loss": loss_in_words(row.loss_weights(), record["perceptual"]),
     }
 
 
@@ -89,7 +89,7 @@ def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
     return "; ".join(f"{words} ({', '.join(names)})" for words, names in networks.items())
 
 
-def _loss(weights: dict[str, float], perceptual: str | None) -> str:
+def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:
     """The terms of the loss with their weights; the perceptual one with its network or layers."""
     terms = {name: weight for name, weight in weights.items() if name != "perceptual"}
     if perceptual and "perceptual" in weights:
