@@ -15,10 +15,10 @@ import yaml
 from project import ROOT, TINY, Project
 from repose import systems
 from repose.data.frame import Frame
+from repose.evaluation.settings import EvaluateSettings
 from repose.settings import block, read_params
-from repose.stages.evaluate import EvaluateSettings
-from repose.stages.table import TableSettings
 from repose.stages.train import TrainSettings
+from repose.tables.settings import TableSettings
 
 FOLDER = ROOT / "ablations"
 PARAMS = read_params(FOLDER / "params.yaml")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from repose.compare.gates import GatesSettings
 from repose.errors import ReposeError
+from repose.evaluation.settings import EvaluateSettings
 from repose.settings import as_dict, block, build, check_system_names, nearest, parse_yaml, read_params
 from repose.stages.card import CardSettings
 from repose.stages.download import DownloadSettings
-from repose.stages.evaluate import EvaluateSettings
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
 from repose.stages.report import ReportSettings

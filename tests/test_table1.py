@@ -11,15 +11,15 @@ import yaml
 from project import ROOT, TINY, Project, write_changed
 from repose import systems
 from repose.data.frame import Frame
+from repose.evaluation.settings import EvaluateSettings
 from repose.settings import block
 from repose.stages.download import DownloadSettings
-from repose.stages.evaluate import EvaluateSettings
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
 from repose.stages.split import SplitSettings
-from repose.stages.table import TableSettings
 from repose.stages.train import TrainSettings
 from repose.stages.validate import ValidateSettings
+from repose.tables.settings import TableSettings
 
 TABLE1 = ROOT / "table1"
 BUDGETS = sorted(path.parent.name for path in TABLE1.glob("*/fashion.yaml"))

@@ -67,14 +67,6 @@ def test_a_table_is_shown(screen: Screen) -> None:
     assert "ssim" in text.getvalue()
 
 
-def test_a_whole_table_is_wider_than_the_terminal_rather_than_cut(screen: Screen) -> None:
-    text, names = screen(False), [f"metric number {number}" for number in range(20)]
-    table = Table(*names)
-    table.add_row(*names)
-    show(table, whole=True)
-    assert [line.count("metric number 19") for line in text.getvalue().splitlines()].count(1) == 2
-
-
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_table_is_made_anew_while_people_watch(screen: Screen, is_terminal: bool) -> None:
     text, states = screen(is_terminal), ["running"]

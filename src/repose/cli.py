@@ -167,9 +167,10 @@ def evaluate(
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Score the trained systems beside the baselines on the test pairs."""
+    from repose.evaluation.settings import EvaluateSettings
     from repose.stages import evaluate as stage
 
-    settings = _settings(params, "evaluate", stage.EvaluateSettings)
+    settings = _settings(params, "evaluate", EvaluateSettings)
     folders = stage.Folders(images, keypoints, posemaps, split, runs)
     stage.run(folders=folders, results=results, settings=settings, metrics=metrics, system=system)
 
@@ -244,8 +245,9 @@ def table(
 ) -> None:
     """Lay all systems side by side, in the layout of the paper's Table 1."""
     from repose.stages import table as stage
+    from repose.tables.settings import TableSettings
 
-    settings = _settings(params, "table", stage.TableSettings)
+    settings = _settings(params, "table", TableSettings)
     stage.run(results=results, published=published, table=table, settings=settings)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from repose.metrics.bootstrap import Interval, interval, means, resampled_means
+from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
 
 BINS = {
     "below 0.1": (-np.inf, 0.1),
@@ -51,20 +51,14 @@ def gains_by_hidden(
             f"more and fewer should be {(len(hidden), len(metrics))}, (pairs, metrics), not {more.shape} and {fewer.shape}."
         )
     better = (more - fewer) * [-1 if way == "lower" else 1 for way in metrics.values()]  # (n, M)
-    inside = {name: (low <= hidden) & (hidden < high) for name, (low, high) in BINS.items()}
-    columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside.values()], 1)  # (n, 3M)
+    inside = np.stack([(low <= hidden) & (hidden < high) for low, high in BINS.values()])  # (bins, n)
+    columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside], 1)  # (n, bins * M)
     drawn = resampled_means(columns, resamples=resamples, seed=seed).reshape(resamples, len(BINS), len(metrics))
-    gains = dict(zip(BINS, means(columns).reshape(len(BINS), len(metrics)), strict=True))
-    resampled = dict(zip(BINS, drawn.swapaxes(0, 1), strict=True))  # (resamples, M) each
-    pairs = {name: int(rows.sum()) for name, rows in inside.items()}
-    gains[CONTRAST] = gains[_TOP] - gains[_BOTTOM]
-    resampled[CONTRAST] = resampled[_TOP] - resampled[_BOTTOM]
-    pairs[CONTRAST] = pairs[_TOP] + pairs[_BOTTOM]
+    gains = means(columns).reshape(len(BINS), len(metrics))
+    gains = np.concatenate([gains, gains[-1:] - gains[:1]])  # CONTRAST last
+    drawn = np.concatenate([drawn, drawn[:, -1:] - drawn[:, :1]], 1)
+    counts = [*inside.sum(1), inside[0].sum() + inside[-1].sum()]
     return [
-        Gain(
-            name,
-            pairs[name],
-            {m: interval(float(gains[name][i]), resampled[name][:, i], confidence) for i, m in enumerate(metrics)},
-        )
-        for name in (*BINS, CONTRAST)
+        Gain(name, int(counts[i]), dict(zip(metrics, intervals(gains[i], drawn[:, i], confidence), strict=True)))
+        for i, name in enumerate((*BINS, CONTRAST))
     ]

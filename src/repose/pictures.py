@@ -17,13 +17,13 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], zoo
     """
     height, width = (zoom * side for side in next(i for row in rows for i in row if i is not None).shape[:2])
     font = ImageFont.load_default(size=12)
-    broken = [_broken(title, font, width) for title in titles]
-    header = _MARGIN + _LINE * max(map(len, broken))
+    lines_of = [broken(title, font, width) for title in titles]
+    header = _MARGIN + _LINE * max(map(len, lines_of))
     canvas = Image.new(
         "RGB", (len(titles) * (width + _GAP) + _GAP, header + len(rows) * (height + _GAP) + _GAP), _WHITE
     )
     pen = ImageDraw.Draw(canvas)
-    for column, lines in enumerate(broken):
+    for column, lines in enumerate(lines_of):
         left = _GAP + column * (width + _GAP)
         for number, line in enumerate(lines):
             middle = header / 2 + 1 + _LINE * (number - (len(lines) - 1) / 2)
@@ -36,8 +36,8 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], zoo
     return np.asarray(canvas)
 
 
-def _broken(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """A title in lines as wide as the column, as far as its words allow."""
+def broken(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """A text in lines of at most `width` px, broken after spaces and hyphens; a longer word stands alone."""
     lines = [""]
     for word in re.findall(r"[^ -]+[ -]*|[ -]+", title):
         if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:

@@ -37,6 +37,11 @@ class Result(NamedTuple):
     pairs: pd.DataFrame
 
 
+def image_name(source: str, target: str) -> str:
+    """The file of the image that a system made of a pair."""
+    return f"{source}--{target}.png"
+
+
 def with_one_source(system: str) -> str:
     """The row, in a system's own results, of the system with the pair's source alone."""
     return f"{system}, 1 source"

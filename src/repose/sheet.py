@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from repose.pictures import broken
+
 _INK, _SOFT, _RULE, _TINT, _WHITE = (30, 30, 30), (125, 125, 125), (60, 60, 60), (222, 236, 247), (255, 255, 255)
 _TEXT, _SMALL, _NOTE = 21, 15, 16  # px of letters
 _ROW, _HEAD = 54, 40  # px of a row, of a line of the head
@@ -39,7 +41,7 @@ def draw_sheet(groups: Sequence[Group], rows: Sequence[Sequence[Cell] | None], n
     """
     lefts, widths, spans = _columns(groups, rows)
     width = spans[-1][1] + _MARGIN
-    lines = [line for note in notes for line in _broken(note, width - 2 * _MARGIN)]
+    lines = [line for note in notes for line in broken(note, _font(_NOTE), width - 2 * _MARGIN)]
     filled = [row for row in rows if row is not None]
     bottom = _MARGIN + 2 * _HEAD + len(filled) * _ROW
     height = bottom + (14 + len(lines) * 24 if lines else 0) + _MARGIN
@@ -135,15 +137,3 @@ def _draw_row(
 
 def _rule(pen: ImageDraw.ImageDraw, spans: Sequence[tuple[int, int]], y: int, width: int) -> None:
     pen.line((spans[0][0], y, spans[-1][1], y), fill=_RULE, width=width)
-
-
-def _broken(sentence: str, width: float) -> list[str]:
-    """A sentence in lines of at most `width` px (a longer word stands alone)."""
-    lines = [""]
-    for word in sentence.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _length(longer, _NOTE) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.live import Live
-from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -22,11 +21,9 @@ def say(line: str) -> None:
     _console.print(line, markup=False, emoji=False)
 
 
-def show(table: Table, *, whole: bool = False) -> None:
-    """Print a table for people; `whole`: no cell is cut or folded, though lines are longer than the terminal is wide."""
-    if whole:
-        table.width = Measurement.get(_console, _console.options.update(max_width=10_000), table).maximum
-    _console.print(table, crop=not whole)
+def show(table: Table) -> None:
+    """Print a table for people."""
+    _console.print(table)
 
 
 @contextmanager

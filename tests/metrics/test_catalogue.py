@@ -13,7 +13,7 @@ from repose.errors import ReposeError
 from repose.metrics import catalogue
 from repose.metrics.catalogue import Batch, Metric, OfPairs, RealPhotos, Task, check_name, prepare
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.inception_score import inception_score
+from repose.metrics.inception_score import InceptionScore
 from repose.metrics.mask_ssim import mask_ssim, pose_mask
 from repose.metrics.pck import pckh, share
 from repose.metrics.psnr import psnr
@@ -28,6 +28,12 @@ GENERATED = (TARGET.float() + torch.from_numpy(RANDOM.normal(0, 60, TARGET.shape
 KEYPOINTS = RANDOM.uniform(-5, 65, (COUNT, 18, 2)).astype(np.float32)
 ITEMS = [f"item {number % 5}" for number in range(COUNT)]
 REAL = {"train": TARGET.flip(0).roll(3, 1)[:17], "test": TARGET[:19]}
+
+
+def inception_score(logits: Tensor) -> tuple[float, float]:
+    whole = InceptionScore(len(logits), "tf-2015")
+    whole.update(logits)
+    return whole.score()
 
 
 class Lightness:
@@ -105,7 +111,7 @@ def test_equal_images_have_no_psnr() -> None:
 
 def test_the_inception_score_is_that_of_all_images_at_once() -> None:
     found, metric = scored("is/tf-2015")
-    mean, deviation = inception_score(Means().logits(GENERATED), "tf-2015")
+    mean, deviation = inception_score(Means().logits(GENERATED))
     assert found == pytest.approx({"": mean, " deviation": deviation}, rel=1e-12)
     assert metric.record == {"better": "higher", "networks": {"means": "f" * 64}}
     shuffled, _ = scored("is/torch-fidelity")
@@ -116,15 +122,15 @@ def test_mask_is_sees_the_targets_figure_alone() -> None:
     found, metric = scored("mask-is/tf-2015")
     masks = pose_mask(KEYPOINTS, height=HEIGHT, width=WIDTH, protocol="pg2")
     assert 0 < masks.float().mean() < 1
-    mean, deviation = inception_score(Means().logits(GENERATED * masks[:, None]), "tf-2015")
+    mean, deviation = inception_score(Means().logits(GENERATED * masks[:, None]))
     assert found == pytest.approx({"": mean, " deviation": deviation}, rel=1e-12)
     assert metric.record["mask"] == "pg2"
 
 
 @pytest.mark.parametrize(("name", "part", "photos"), [
-    ("fid/means", "train", 17), ("fid/means+train", "train", 17), ("fid/means+test", "test", 19),
+    ("frechet/means", "train", 17), ("frechet/means+train", "train", 17), ("frechet/means+test", "test", 19),
 ])  # fmt: skip
-def test_fid_is_the_distance_to_the_part_of_the_split_that_it_names(name: str, part: str, photos: int) -> None:
+def test_the_distance_is_to_the_part_of_the_split_that_it_names(name: str, part: str, photos: int) -> None:
     found, metric = scored(name)
     sets = FeatureStatistics("generated"), FeatureStatistics("real")
     for statistics, images in zip(sets, (GENERATED, REAL[part]), strict=True):
@@ -157,7 +163,7 @@ def test_pckh_counts_the_joints_that_lie_in_the_image() -> None:
     assert metric.record == {"better": "higher", "networks": {"means": "f" * 64}}
 
 
-@pytest.mark.parametrize("name", ["is/tf-2015", "mask-is/torch-fidelity", "fid/means", "pckh/means"])
+@pytest.mark.parametrize("name", ["is/tf-2015", "mask-is/torch-fidelity", "frechet/means", "pckh/means"])
 def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(name: str) -> None:
     assert scored(name, 5)[0] == pytest.approx(scored(name, COUNT)[0], rel=1e-9)
     (metric,) = prepare([name], task())
@@ -179,11 +185,13 @@ def test_a_network_is_loaded_once_for_all_metrics(monkeypatch: pytest.MonkeyPatc
     for table in (catalogue.FEATURES, catalogue.KEYPOINTS):
         monkeypatch.setitem(table, "means", load)
     monkeypatch.setattr(catalogue, "CLASSIFIER", load)
-    prepare(["is/tf-2015", "fid/means", "retrieval/means", "pckh/means"], task())
+    prepare(["is/tf-2015", "frechet/means", "retrieval/means", "pckh/means"], task())
     assert loads == [1]
 
 
-@pytest.mark.parametrize("name", ["ssim/pg2", "mask-ssim/pg2", "psnr", "garment-de", "lpips/alex", "is/tf-2015"])
+@pytest.mark.parametrize(
+    "name", ["ssim/pg2", "ssim/pose-gan", "mask-ssim/pg2", "psnr", "garment-de", "lpips/alex", "is/tf-2015"]
+)
 def test_an_image_of_one_colour_has_a_score(name: str) -> None:
     images = torch.full((COUNT, 3, HEIGHT, WIDTH), 128, dtype=torch.uint8)
     points = np.tile(np.array([[10, 10], [40, 40]], np.float32), (COUNT, 9, 1))
@@ -200,12 +208,14 @@ def test_an_image_of_one_colour_has_a_score(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "said"), [
     ("sim/pg2", r"There is no metric 'sim'\. Did you mean 'ssim'\?"),
-    ("fid", r"There is no fid protocol ''; there are inception-tf-2015, figure, means\."),
+    ("fid", r"There is no fid protocol ''; there are inception-tf-2015\."),
+    ("fid/figure", r"There is no fid protocol 'figure'"),
+    ("frechet/inception-tf-2015", r"There is no frechet protocol 'inception-tf-2015'; there are figure, means\."),
     ("ssim/pg3", r"There is no ssim protocol 'pg3'; there are pg2, pose-gan, win51\. Did you mean 'pg2'\?"),
     ("ssim/pg2+black-4", r"There is no border 'black-4'"),
-    ("mask-ssim/pg2+white-40", r"The protocol 'pg2\+white-40' has a part after \+, which only ssim .* and fid .* take"),
+    ("mask-ssim/pg2+white-40", r"The protocol 'pg2\+white-40' has a part after \+, which only ssim .* fid .* take"),
     ("psnr/pg2", r"psnr has one protocol only: write psnr, not psnr/pg2\."),
-    ("fid/means+valid", r"fid/means\+valid names the real photos 'valid'; there are train and test, the parts of the split"),
+    ("frechet/means+valid", r"'means\+valid' takes the real photos of a part of the split, train or test, not of 'valid'\."),
     ("lpips/vgg", r"There is no lpips protocol 'vgg'; there are alex\."),
 ])  # fmt: skip
 def test_a_metric_that_there_is_not_is_told(name: str, said: str) -> None:
@@ -223,7 +233,7 @@ def test_a_metric_that_there_is_not_is_told(name: str, said: str) -> None:
     ("lpips/alex", {"height": 9}, r"lpips/alex cannot be scored on images of 52x9 px .*: its network needs 10 px a side"),
     ("is/tf-2015", {"items": ITEMS[:9]}, "of 10 splits takes at least as many images, and there are 9"),
     ("mask-is/tf-2015", {"items": ITEMS[:9]}, "of 10 splits takes at least as many images, and there are 9"),
-    ("fid/means", {"items": ITEMS[:1]}, "fid/means takes at least two generated images, and there is 1"),
+    ("frechet/means", {"items": ITEMS[:1]}, "distance takes at least two generated images, and there is 1"),
 ])  # fmt: skip
 def test_what_cannot_be_scored_is_refused_before_an_image_is_made(name: str, changes: Any, said: str) -> None:
     with pytest.raises(ReposeError, match=said):
@@ -243,4 +253,4 @@ def test_a_distance_takes_two_real_photos(photos: int) -> None:
         return [RealPhotos(TARGET[:photos], ITEMS[:photos])] if photos else []
 
     with pytest.raises(ReposeError, match=rf"of the real photos \(train\) there are {photos}"):
-        prepare(["fid/means"], task(real=few))
+        prepare(["frechet/means"], task(real=few))

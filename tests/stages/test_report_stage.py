@@ -132,7 +132,7 @@ def test_the_protocol_stands_above_the_scores(page: Element, pairs: pd.DataFrame
     }
     assert facts == {
         "split": "pg2-like",
-        "pairs": "18",
+        "pairs": "20",
         "size": "64x56",
         "crop": "16, 0, 240, 256",
         "pairs sha256": "0123456789ab",
@@ -143,7 +143,7 @@ def test_every_metric_of_the_file_is_a_column_with_its_direction(page: Element) 
     found = heads(section(page, "scores").all("table")[0])
     assert found == [
         "row", "ssim/pg2 higher is better", "garment-de lower is better",
-        "sharpness which way is better is not known", "fid/figure lower is better",
+        "sharpness which way is better is not known", "frechet/figure lower is better",
     ]  # fmt: skip
 
 
@@ -165,14 +165,14 @@ def test_a_mean_over_pairs_has_its_interval_and_one_of_fewer_pairs_says_so(page:
     numbers = [float(word) for word in re.findall(r"-?[\d.]+", cells[0].text)]
     mean, low, high = numbers
     assert low < mean < high
-    assert cells[1].text.endswith(", of 17 pairs")
+    assert cells[1].text.endswith(", of 19 pairs")
     assert cells[3].text == "44.00"
 
 
 def test_a_score_that_does_not_say_which_way_is_better_is_told(page: Element) -> None:
     said = section(page, "scores").text
     assert "Of which evaluate does not say which way is better, so that nothing is marked: sharpness." in said
-    assert "Of all images together, and so without an interval: fid/figure." in said
+    assert "Of all images together, and so without an interval: frechet/figure." in said
 
 
 def test_the_published_numbers_are_a_table_of_their_own(page: Element) -> None:
@@ -233,7 +233,7 @@ def test_spread_and_drawn_pairs_are_others_and_the_draw_follows_its_seed(
         return [[round(image(page, svg)[..., 1].mean() / 10) for svg in figure] for figure in made]
 
     spread, drawn = shown(page)
-    assert spread == [0, 3, 7, 10, 14, 17]
+    assert spread == [0, 4, 8, 11, 15, 19]
     assert len(drawn) == 6
     assert not set(spread) & set(drawn)
     other = shown(parsed(reported(data, run, tmp_path / "other", seed=1)))
@@ -287,7 +287,7 @@ def test_kinds_of_pairs_have_their_number_and_their_means(page: Element, pairs: 
         assert [cell.text for cell in cells[1:]] == [f"{mean:.2f}" for mean in means]
         assert [is_best(cell) for cell in cells[1:]] == [mean == means.min() for mean in means]
     for table in (by_view, by_sources, by_hidden):
-        assert sum(int(cells[0].text) for cells in rows_of(table).values()) == 18
+        assert sum(int(cells[0].text) for cells in rows_of(table).values()) == 20
     own = pairs[pairs["system"] == "attend"]
     low = own[own["hidden"].between(0.1, 0.5, inclusive="left")]
     cells = rows_of(by_hidden)["0.1 to 0.5"]
@@ -305,7 +305,7 @@ def test_what_is_hidden_and_not_known_is_a_kind_of_its_own(data: Data, run: Path
     page = parsed(reported(data, tmp_path / "run", tmp_path / "report"))
     rows = rows_of(section(page, "kinds").all("table")[2])
     assert rows["not known"][0].text == str(unknown)
-    assert f"It is known of {18 - unknown} of the 18 pairs" in section(page, "kinds").text
+    assert f"It is known of {20 - unknown} of the 20 pairs" in section(page, "kinds").text
 
 
 # Training, checks, costs
@@ -440,8 +440,8 @@ def _with(**values: Any) -> Callable[[Path], None]:
         ("results/pairs.csv", _with(sharpness="x"), "is damaged .* in sharpness"),
         ("results/pairs.csv", _with(sources=1.5), "a number in sources is none"),
         ("results/pairs.csv", _with(hidden=1.5), "from 0 to 1"),
-        ("results/pairs.csv", _replaced(".jpg", ".jpeg"), "names 7 photo.* that .*items.csv does not"),
-        ("results/generated/attend/generated.csv", _replaced("--", "-"), r"attend lacks the image of 18 pair\(s\), such as"),
+        ("results/pairs.csv", _replaced(".jpg", ".jpeg"), "names 8 photo.* that .*items.csv does not"),
+        ("results/generated/attend/generated.csv", _replaced("--", "-"), r"attend lacks the image of 20 pair\(s\), such as"),
         ("runs/attend/run.json", _without("images"), r"run\.json lacks images: another version .* Train attend again"),
         ("runs/attend/model.safetensors", Path.unlink, r"There is no .*model\.safetensors\. Run `dvc repro train@attend`"),
         ("runs/attend/history.csv", Path.unlink, r"There is no .*history\.csv\. Run `dvc repro train@attend`"),

@@ -16,7 +16,7 @@ from repose.compare.judge import Changes, PairedChange, check_protocols
 from repose.compare.record import Record, number
 from repose.data.records import read_table
 from repose.errors import ReposeError
-from repose.metrics.bootstrap import interval, means, resampled_means
+from repose.metrics.bootstrap import intervals, means, resampled_means
 
 
 class SystemPairs(NamedTuple):
@@ -85,9 +85,10 @@ def paired_changes(base: PairScores, head: PairScores, gates: GatesSettings) -> 
             continue
         change = np.stack([new.scores[metric] - old.scores[metric] for metric in metrics], 1)  # (pairs, M)
         drawn = resampled_means(change, resamples=gates.resamples, seed=gates.seed)
-        for column, (metric, mean) in enumerate(zip(metrics, means(change), strict=True)):
-            _, low, high = interval(float(mean), drawn[:, column], gates.confidence)
-            found[system, metric] = PairedChange(int(np.isfinite(change[:, column]).sum()), low, high)
+        counts = np.isfinite(change).sum(0)
+        of_all = intervals(means(change), drawn, gates.confidence)
+        for metric, count, (_, low, high) in zip(metrics, counts, of_all, strict=True):
+            found[system, metric] = PairedChange(int(count), low, high)
     return found
 
 

@@ -59,6 +59,11 @@ def means(scores: np.ndarray) -> np.ndarray:
         return np.asarray(np.where(there, scores, 0.0).sum(0) / there.sum(0))
 
 
+def intervals(means: np.ndarray, resampled: np.ndarray, confidence: float) -> list[Interval]:
+    """`interval` of each of M means (M,), or differences of two, that were (resamples, M) in the resamples."""
+    return [interval(float(mean), column, confidence) for mean, column in zip(means, resampled.T, strict=True)]
+
+
 def interval(mean: float, resampled: np.ndarray, confidence: float) -> Interval:
     """A mean, or a difference of two, with the percentile interval of what it was in each resample.
 

@@ -1,16 +1,17 @@
 """The metrics that evaluate can be asked for, by name: `metric/protocol`, such as ssim/pg2+white-40 or fid/inception-tf-2015.
 
 A metric is either of each pair (SSIM: a column, and its mean) or of all images of a system together (FID: one number). Both
-take images batch by batch, and what they keep does not grow with the number of pairs. `prepare` refuses, before any image is
-made, what cannot be: a protocol that there is not, images too small for it, fewer images than it splits, weights that are not
-there.
+take images batch by batch; of these they keep no more than a thousand numbers an image. `prepare` refuses, before any image is
+made, an unknown protocol, images too small for one, fewer images than it splits, and weights that are missing.
 
-A network of one's own is one line: in FEATURES or KEYPOINTS, a name and the function that loads it.
+A network of your own is one line: in FEATURES or KEYPOINTS, a name and the function that loads it.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.garment import garment_de
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
-from repose.metrics.pck import pckh
+from repose.metrics.pck import Hits, pckh, share
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import garment_retrieval, retrieval_chance
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
@@ -43,8 +44,9 @@ from repose.settings import nearest
 
 GARMENT_DE = "garment-de"
 
-# fid/NAME, retrieval/NAME
-FEATURES: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load, figure.NAME: figure.load}
+FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, of no other network
+FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
+RETRIEVAL = ChainMap(FEATURES, FID)  # retrieval/NAME
 KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
 CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
 DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
@@ -86,14 +88,11 @@ class OfPairs(NamedTuple):
     facts: dict[str, Any]  # what a number must say of itself, beside its name
 
 
-class Growing(Protocol):
-    """A score of a system's images, that grows batch by batch."""
+class Growing(NamedTuple):
+    """A score of all images of a system, that takes them batch by batch."""
 
-    def update(self, batch: Batch) -> None:
-        """Take the next images."""
-
-    def scores(self) -> dict[str, float]:
-        """By what stands after the metric's name: "" for the score itself, " deviation" for that of splits."""
+    update: Callable[[Batch], None]
+    scores: Callable[[], dict[str, float]]  # by what stands after the metric's name: "" for the score itself
 
 
 class OfSet(NamedTuple):
@@ -109,7 +108,6 @@ class Metric:
 
     name: str  # metric/protocol
     better: Better
-    digits: int  # after the point, for people
     about: str  # a clause for the page of a table
     left_out: str  # which pairs have no score; empty where every pair has one
     how: OfPairs | OfSet = field(repr=False)
@@ -124,12 +122,11 @@ class _Kind(NamedTuple):
     """What all protocols of a metric share."""
 
     better: Better
-    digits: int
     about: str
     prepare: Callable[[str, Task], OfPairs | OfSet]
     protocols: Mapping[str, Any] | None = None  # by what stands before a +; None: there is one, without a name
     left_out: str = ""
-    check: Callable[[str], None] = lambda protocol: _no_suffix(protocol)  # refuses what stands after a +
+    check: Callable[[str], object] = lambda protocol: _no_suffix(protocol)  # refuses what stands after a +
 
 
 def check_name(name: str) -> None:
@@ -151,7 +148,7 @@ def prepare(names: Sequence[str], task: Task) -> list[Metric]:
     for name in names:
         kind, protocol = _parsed(name)
         how = kind.prepare(protocol, task)
-        found.append(Metric(name, kind.better, kind.digits, kind.about, kind.left_out, how))
+        found.append(Metric(name, kind.better, kind.about, kind.left_out, how))
     return found
 
 
@@ -231,7 +228,7 @@ def _lpips(protocol: str, task: Task) -> OfPairs:
 
 
 def _retrieval(protocol: str, task: Task) -> OfPairs:
-    network, features, items = task.networks.get(FEATURES[protocol]), [], list[str]()
+    network, features, items = task.networks.get(RETRIEVAL[protocol]), [], list[str]()
     for photos in task.real("test"):
         features.append(network.features(photos.images).double())
         items += photos.items
@@ -248,102 +245,81 @@ def _retrieval(protocol: str, task: Task) -> OfPairs:
 # ---- of all images ----
 
 
-class _InceptionGrowing:
-    """The Inception Score of images, or of what a mask leaves of them."""
-
-    def __init__(self, network: Classifier, images: int, protocol: str, *, masked: bool) -> None:
-        self._network, self._masked, self._score = network, masked, InceptionScore(images, protocol)
-
-    def update(self, batch: Batch) -> None:
-        images = batch.generated
-        if self._masked:
-            height, width = images.shape[-2:]
-            points = torch.as_tensor(batch.keypoints, device=images.device)
-            images = images * pose_mask(points, height=height, width=width, protocol=MASK)[:, None]
-        self._score.update(self._network.logits(images))
-
-    def scores(self) -> dict[str, float]:
-        mean, deviation = self._score.score()
-        return {"": mean, " deviation": deviation}
-
-
-def _inception_score(protocol: str, task: Task) -> OfSet:
-    return _of_inception(protocol, task, masked=False)
-
-
-def _mask_inception_score(protocol: str, task: Task) -> OfSet:
-    return _of_inception(protocol, task, masked=True)
-
-
-def _of_inception(protocol: str, task: Task, *, masked: bool) -> OfSet:
+def _inception_score(protocol: str, task: Task, *, masked: bool = False) -> OfSet:
+    """The Inception Score of images, or of what the mask of the target's figure leaves of them."""
     images = len(task.items)
     InceptionScore(images, protocol)  # refuses fewer images than splits
     network = task.networks.get(CLASSIFIER)
-    facts = _facts(network, **({"mask": MASK} if masked else {}))
-    return OfSet(lambda: _InceptionGrowing(network, images, protocol, masked=masked), facts)
+
+    def start() -> Growing:
+        growing = InceptionScore(images, protocol)
+
+        def update(batch: Batch) -> None:
+            seen = batch.generated
+            if masked:
+                points = torch.as_tensor(batch.keypoints, device=seen.device)
+                seen = seen * pose_mask(points, height=seen.shape[-2], width=seen.shape[-1], protocol=MASK)[:, None]
+            growing.update(network.logits(seen))
+
+        return Growing(update, lambda: dict(zip(("", " deviation"), growing.score(), strict=True)))
+
+    return OfSet(start, _facts(network, **({"mask": MASK} if masked else {})))
 
 
-class _FrechetGrowing:
-    """The Fréchet distance of a system's images to real photos."""
-
-    def __init__(self, network: FeatureNetwork, real: FeatureStatistics) -> None:
-        self._network, self._real = network, real
-        self._generated = FeatureStatistics("the generated images")
-
-    def update(self, batch: Batch) -> None:
-        self._generated.update(self._network.features(batch.generated))
-
-    def scores(self) -> dict[str, float]:
-        return {"": frechet_distance(self._generated, self._real)}
-
-
-def _frechet_protocol(protocol: str) -> tuple[str, str]:
-    """The network, and the part of the split whose photos are the real ones."""
-    network, plus, part = protocol.partition("+")
-    return network, part if plus else REAL_PARTS[0]
+def _part_of(protocol: str) -> str:
+    """The part of the split whose photos are the real ones."""
+    _, plus, part = protocol.partition("+")
+    return part if plus else REAL_PARTS[0]
 
 
 def _check_part(protocol: str) -> None:
-    part = _frechet_protocol(protocol)[1]
-    if part not in REAL_PARTS:
+    if _part_of(protocol) not in REAL_PARTS:
         raise ReposeError(
-            f"fid/{protocol} names the real photos {part!r}; there are {' and '.join(REAL_PARTS)}, the parts of the split."
+            f"The protocol {protocol!r} takes the real photos of a part of the split, {' or '.join(REAL_PARTS)}, not of "
+            f"{_part_of(protocol)!r}."
         )
 
 
 def _frechet(protocol: str, task: Task) -> OfSet:
-    name, part = _frechet_protocol(protocol)
-    network, real = task.networks.get(FEATURES[name]), FeatureStatistics(f"the real photos ({part})")
+    part = _part_of(protocol)
+    network = task.networks.get(RETRIEVAL[protocol.partition("+")[0]])
+    real = FeatureStatistics(f"the real photos ({part})")
     for photos in task.real(part):
         real.update(network.features(photos.images))
-    real.covariance()  # refuses fewer than two photos
+    real.moments()  # refuses fewer than two photos
     if len(task.items) < 2:
-        raise ReposeError(f"fid/{protocol} takes at least two generated images, and there is {len(task.items)}.")
-    return OfSet(lambda: _FrechetGrowing(network, real), _facts(network, real=part, photos=real.count))
+        raise ReposeError(f"A Fréchet distance takes at least two generated images, and there is {len(task.items)}.")
 
+    def start() -> Growing:
+        generated = FeatureStatistics("the generated images")
+        return Growing(
+            lambda batch: generated.update(network.features(batch.generated)),
+            lambda: {"": frechet_distance(generated, real)},
+        )
 
-class _PckhGrowing:
-    """PCKh of what a network finds in a system's images, beside the target's keypoints that lie in the image."""
-
-    def __init__(self, network: KeypointNetwork) -> None:
-        self._network, self._right, self._counted = network, 0, 0
-
-    def update(self, batch: Batch) -> None:
-        found = self._network.keypoints(batch.generated)[0].float().cpu().numpy()
-        size = np.array(batch.generated.shape[:-3:-1])  # width, height
-        with np.errstate(invalid="ignore"):
-            inside = present(batch.keypoints) & ((batch.keypoints >= 0) & (batch.keypoints < size)).all(-1)
-        hits = pckh(found, batch.keypoints, visible=inside)
-        self._right += int(hits.right.sum())
-        self._counted += int(hits.counted.sum())
-
-    def scores(self) -> dict[str, float]:
-        return {"": self._right / self._counted if self._counted else np.nan, " joints": self._counted}
+    return OfSet(start, _facts(network, real=part, photos=real.count))
 
 
 def _pckh(protocol: str, task: Task) -> OfSet:
-    network = task.networks.get(KEYPOINTS[protocol])
-    return OfSet(lambda: _PckhGrowing(network), _facts(network))
+    """PCKh of what a network finds in a system's images, beside the target's keypoints that lie in the image."""
+    network, size = task.networks.get(KEYPOINTS[protocol]), (task.width, task.height)
+
+    def start() -> Growing:
+        hits: list[Hits] = []
+
+        def update(batch: Batch) -> None:
+            found = network.keypoints(batch.generated)[0].float().cpu().numpy()
+            with np.errstate(invalid="ignore"):
+                inside = present(batch.keypoints) & ((batch.keypoints >= 0) & (batch.keypoints < size)).all(-1)
+            hits.append(pckh(found, batch.keypoints, visible=inside))
+
+        def scores() -> dict[str, float]:
+            counted = sum(int(some.counted.sum()) for some in hits)
+            return {"": share(*hits) if counted else np.nan, " joints": counted}
+
+        return Growing(update, scores)
+
+    return OfSet(start, _facts(network))
 
 
 # ---- all of them ----
@@ -352,41 +328,41 @@ def _pckh(protocol: str, task: Task) -> OfSet:
 def _no_suffix(protocol: str) -> None:
     if "+" in protocol:
         raise ReposeError(
-            f"The protocol {protocol!r} has a part after +, which only ssim (a border) and fid (which real photos) take."
+            f"The protocol {protocol!r} has a part after +, which only ssim (a border), fid and frechet (real photos) take."
         )
 
 
-def _check_border(protocol: str) -> None:
-    split_protocol(protocol)
-
-
 _KINDS: Mapping[str, _Kind] = {
-    "ssim": _Kind("higher", 4, "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check=_check_border),
+    "ssim": _Kind("higher", "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check=split_protocol),
     "mask-ssim": _Kind(
-        "higher", 4, "mask-SSIM: SSIM of images that are black outside the target's figure, higher is better", _mask_ssim,
+        "higher", "mask-SSIM: SSIM of images that are black outside the target's figure, higher is better", _mask_ssim,
         MASK_SSIM_PROTOCOLS, left_out="whose target has no limb in the image",
     ),
-    "psnr": _Kind("higher", 2, "PSNR: in dB, higher is better", _psnr, left_out="that are equal to their target"),
-    "lpips": _Kind("lower", 4, "LPIPS: lower is better", _lpips, DISTANCES),
+    "psnr": _Kind("higher", "PSNR: in dB, higher is better", _psnr, left_out="that are equal to their target"),
+    "lpips": _Kind("lower", "LPIPS: lower is better", _lpips, DISTANCES),
     GARMENT_DE: _Kind(
-        "lower", 2, "garment-de: mean CIEDE2000 inside the target's torso, lower is better", _garment_de,
+        "lower", "garment-de: mean CIEDE2000 inside the target's torso, lower is better", _garment_de,
         left_out="without a whole torso",
     ),
     "retrieval": _Kind(
-        "higher", 3, "retrieval: the share of images whose nearest real photo, by a network's features, is of their item, "
-        "higher is better", _retrieval, FEATURES,
+        "higher", "retrieval: the share of images whose nearest real photo, by a network's features, is of their item, "
+        "higher is better", _retrieval, RETRIEVAL,
     ),
-    "is": _Kind("higher", 3, "IS: the Inception Score of 10 splits, higher is better", _inception_score, INCEPTION_PROTOCOLS),
+    "is": _Kind("higher", "IS: the Inception Score of 10 splits, higher is better", _inception_score, INCEPTION_PROTOCOLS),
     "mask-is": _Kind(
-        "higher", 3, "mask-IS: the Inception Score of images that are black outside the target's figure, higher is better",
-        _mask_inception_score, INCEPTION_PROTOCOLS,
+        "higher", "mask-IS: the Inception Score of images that are black outside the target's figure, higher is better",
+        partial(_inception_score, masked=True), INCEPTION_PROTOCOLS,
     ),
     "fid": _Kind(
-        "lower", 3, "fid: the Fréchet distance to real photos by the features of the network named, lower is better",
-        _frechet, FEATURES, check=_check_part,
+        "lower", "FID: the Fréchet distance to real photos by Inception's features, lower is better", _frechet, FID,
+        check=_check_part,
+    ),
+    "frechet": _Kind(
+        "lower", "frechet: the Fréchet distance to real photos by the features of the network named, which is not FID; lower "
+        "is better", _frechet, FEATURES, check=_check_part,
     ),
     "pckh": _Kind(
-        "higher", 3, "PCKh: the share of the target's joints that a network finds where they should be, higher is better",
+        "higher", "PCKh: the share of the target's joints that a network finds where they should be, higher is better",
         _pckh, KEYPOINTS,
     ),
 }  # fmt: skip

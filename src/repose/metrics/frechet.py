@@ -1,8 +1,9 @@
 """The Fréchet distance of two sets of features, as if each were normally distributed (Dowson and Landau 1982).
 
 |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by n - 1). Of the 2,048 features of
-TensorFlow's Inception of 2015 it is the FID (Heusel et al. 2017); of other features it is not to be called FID. It falls
-with the number of images, so both numbers, and which set the real images are, are part of its name.
+TensorFlow's Inception of 2015 it is the FID (Heusel et al. 2017); of other features it is not FID. It falls with the number of
+images, so both numbers, and which set the real images are, belong to a score. torch-fidelity's own function would keep all
+features and take the eigenvalues of S1 S2, which loses half of the digits; this one keeps D x D numbers and all digits.
 """
 
 import numpy as np
@@ -47,30 +48,18 @@ class FeatureStatistics:
         self._mean += shift * (count / (self.count + count))
         self.count += count
 
-    def mean(self) -> Tensor:
-        """(D,) float64.
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """The mean (D,) and the covariance (D, D) divided by n - 1, float64.
 
         Raises:
             ReposeError: fewer than two images came.
         """
-        return self._both()[0]
-
-    def covariance(self) -> Tensor:
-        """(D, D) float64, divided by n - 1.
-
-        Raises:
-            ReposeError: fewer than two images came.
-        """
-        return self._both()[1] / (self.count - 1)
-
-    def _both(self) -> tuple[Tensor, Tensor]:
-        """Mean and scatter, where there is a covariance."""
         if self._mean is None or self._scatter is None or self.count < 2:
             raise ReposeError(
                 f"A Fréchet distance takes at least two images of each set, and of {self.name} there are {self.count}. "
                 "Evaluate more pairs (evaluate.pairs in params.yaml)."
             )
-        return self._mean, self._scatter
+        return self._mean, self._scatter / (self.count - 1)
 
 
 def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> float:
@@ -80,13 +69,13 @@ def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> f
         ReposeError: a set has fewer than two images.
         ValueError: the sets have another number of features.
     """
-    mean, other_mean = generated.mean(), real.mean()
+    (mean, first), (other_mean, second) = generated.moments(), real.moments()
     if mean.shape != other_mean.shape:
         raise ValueError(
             f"features of {generated.name} are {len(mean)} an image, those of {real.name} {len(other_mean)}."
         )
     shift = mean - other_mean.to(mean.device)
-    first, second = generated.covariance(), real.covariance().to(mean.device)
+    second = second.to(mean.device)
     spread = first.trace() + second.trace() - 2 * _trace_of_root(first, second)
     return max(0.0, float(shift.square().sum() + spread))
 

@@ -1,4 +1,4 @@
-"""The figure network, which ships with repose, as metrics take it: fid, retrieval and pckh/figure (docs/figure.md)."""
+"""The figure network, which ships with repose, as metrics take it: frechet, retrieval and pckh/figure (docs/figure.md)."""
 
 import torch
 from torch import Tensor

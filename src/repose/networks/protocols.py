@@ -23,7 +23,7 @@ class Network(Protocol):
 
 
 class FeatureNetwork(Network, Protocol):
-    """A network that describes an image by numbers: FID and garment retrieval."""
+    """A network that describes an image by numbers: Fréchet distances and garment retrieval."""
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 on the network's device -> (B, D), of any floating kind."""

@@ -16,7 +16,8 @@ from repose.compare.record import number, read_file
 from repose.data.records import HIDDEN, PAIRS, read_table, shares
 from repose.errors import ReposeError
 from repose.gains import BINS
-from repose.metrics.bootstrap import Interval, interval, means, resampled_means
+from repose.metrics import bootstrap
+from repose.metrics.bootstrap import Interval, means, resampled_means
 from repose.provenance import Better
 
 NOT_KNOWN = "not known"
@@ -111,9 +112,7 @@ def intervals(scores: Scores, gates: GatesSettings) -> dict[str, dict[str, Inter
     for metric, rows in scores.by_pair.items():
         columns = np.stack(list(rows.values()), 1)
         drawn, own = resampled_means(columns, resamples=gates.resamples, seed=gates.seed), means(columns)
-        found[metric] = {
-            row: interval(float(own[i]), drawn[:, i], gates.confidence) for i, row in enumerate(rows)
-        }  # fmt: skip
+        found[metric] = dict(zip(rows, bootstrap.intervals(own, drawn, gates.confidence), strict=True))
     return found
 
 

@@ -1,0 +1,114 @@
+"""What is scored: trained systems, and the baselines that need no training."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from repose import checkpoint
+from repose.checkpoint import About
+from repose.data.photos import Photos
+from repose.data.transfer import check
+from repose.errors import ReposeError
+from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
+from repose.results import COPY, MEAN, REAL, read_whole, with_one_source
+from repose.systems import System
+
+MOST_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
+_RUN = ("images", "seed", "device", "precision", "perceptual", "parameters")
+
+
+class Contestant(NamedTuple):
+    """A row of the table: its name, how many sources it takes, and how it makes its images."""
+
+    name: str
+    most_sources: int
+    images: Callable[[Sequence[Job]], Iterator[Done]]
+
+
+class Trained(NamedTuple):
+    """A system as its run left it."""
+
+    system: System
+    about: About
+    record: dict[str, Any]  # run.json
+    sha256: str  # of its checkpoint
+
+
+def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) -> Trained:
+    """The system in the folder `runs`/`name`.
+
+    Raises:
+        ReposeError: the run is missing or damaged, is of another system, or was trained at another size than the photos'.
+    """
+    path, again = runs / name / "model.safetensors", f"Run `dvc repro train@{name}`."
+    system, about = checkpoint.load(path, device)
+    if about.system != name:
+        raise ReposeError(f"{path} is a model of the system {about.system}, not of {name}. {again}")
+    if (about.frame, about.thickness) != (photos.frame, photos.thickness):
+        raise ReposeError(
+            f"{path} was trained at {about.frame.height}x{about.frame.width} px (height x width) with limbs of "
+            f"{about.thickness:g} px, the pose maps are {photos.frame.height}x{photos.frame.width} px with "
+            f"{photos.thickness:g} px. {again}"
+        )
+    record = read_whole(runs / name / "run.json", _RUN, f"Train {name} again.")
+    return Trained(system, about, record, check(path, sha256=None, size=None, where=str(path)))
+
+
+def baselines(photos: Photos, *, real: bool) -> list[Contestant]:
+    """Copying the pair's source, and the mean of all sources; with `real` also the target itself, first."""
+
+    def images(make: Callable[[Job, np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
+        """`make` takes a job and its target, (H, W, 3) uint8."""
+
+        def all_of(jobs: Sequence[Job]) -> Iterator[Done]:
+            for first in range(0, len(jobs), TARGETS_AT_ONCE):
+                some = jobs[first : first + TARGETS_AT_ONCE]
+                target = photos.load([job.target for job in some])
+                made = np.stack([make(job, pixels) for job, pixels in zip(some, target.pixels, strict=True)])
+                yield Done(some, made, target.pixels, target.keypoints)
+
+        return all_of
+
+    def mean(job: Job, _: np.ndarray) -> np.ndarray:
+        return photos.load(job.sources).pixels.mean(0).round().astype(np.uint8)
+
+    return [
+        *([Contestant(REAL, 1, images(lambda _, target: target))] if real else []),
+        Contestant(COPY, 1, images(lambda job, _: photos.load(job.sources).pixels[0])),
+        Contestant(MEAN, MOST_SOURCES, images(mean)),
+    ]
+
+
+def contestants_of(
+    trained: Mapping[str, Trained], photos: Photos, device: torch.device, *, single_source: bool
+) -> Iterator[Contestant]:
+    """Each system; with `single_source` also with the pair's source alone, if it takes several."""
+    for name, of in trained.items():
+        most, checked = of.about.row.most_sources, cast(System, _Checked(name, of.system))
+
+        def images(jobs: Sequence[Job], system: System = checked) -> Iterator[Done]:
+            return generate_jobs(system, jobs, photos, device)
+
+        yield Contestant(name, most, images)
+        if single_source and most > 1:
+            yield Contestant(with_one_source(name), 1, images)
+
+
+class _Checked:
+    """A system that refuses to return a NaN, which would become a black pixel."""
+
+    def __init__(self, name: str, system: System) -> None:
+        self._name, self._system = name, system
+
+    def generate(self, *given: Any) -> torch.Tensor:
+        images = self._system.generate(*given)
+        unsound = images.isnan().flatten(1).any(1)
+        if unsound.any():
+            raise ReposeError(
+                f"{self._name} made {int(unsound.sum())} of {len(images)} images with a NaN in them. Its training diverged: "
+                f"look at its history.csv, and train it again (`dvc repro train@{self._name}`)."
+            )
+        return images

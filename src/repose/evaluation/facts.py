@@ -1,0 +1,111 @@
+"""What scores say of themselves: the table as a page, what made the numbers, and how each system was trained."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+
+from repose import __version__, provenance
+from repose.errors import ReposeError
+from repose.evaluation.contestants import Trained
+from repose.evaluation.testset import TestSet
+from repose.metrics.catalogue import Metric
+from repose.tables import text
+
+
+def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], seed: int) -> str:
+    """The means as Markdown, with what they are of and how each system was trained; `seed` is the evaluation's."""
+    names, facts = [metric.name for metric in test.metrics], test.facts
+    rows = [[str(system), *(text.number(name, row[name]) for name in names)] for system, row in means.iterrows()]
+    sentences = [
+        f"{text.tested_on(facts)}; a metric's protocol stands after the slash.",
+        *dict.fromkeys(_about(metric, means, facts["pairs"]) for metric in test.metrics),
+        f"Tested on (SHA-256): pairs {facts['pairs sha256']}, photos {facts['photos sha256']}. "
+        f"Keypoints: {facts['keypoints']}.",
+        *(_training_note(name, training_facts(of)) for name, of in trained.items()),
+        f"Made by repose {__version__}, code {provenance.code()} (`git rev-parse COMMIT:src/repose`), seed {seed}.",
+    ]
+    return text.markdown(["system", *names], rows) + "\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
+
+
+def provenance_of(trained: Mapping[str, Trained], seed: int) -> dict[str, Any]:
+    """The code, the seed of the evaluation, and each system's checkpoint with the seed of its training."""
+    systems = {
+        name: {"sha256": of.sha256, "seed": of.record["seed"], "steps": of.about.step} for name, of in trained.items()
+    }
+    return {"repose": __version__, "code": provenance.code(), "seed": seed, "systems": systems}
+
+
+def training_facts(trained: Trained) -> dict[str, Any]:
+    """How a system was trained: `results.TRAINING`."""
+    row, record = trained.about.row, trained.record
+    return {
+        "kind": row.kind,
+        "steps": trained.about.step,
+        **{name: record[name] for name in ("images", "seed", "device", "precision", "perceptual", "parameters")},
+        "most_sources": row.most_sources,
+        "items_per_step": row.items_per_step,
+        "optimiser": optimisers_in_words(trained.system.optimisers),
+        "loss": loss_in_words(row.loss_weights(), record["perceptual"]),
+    }
+
+
+def _training_note(system: str, facts: Mapping[str, Any]) -> str:
+    """`training_facts` as a sentence."""
+    return (
+        f"{system}: {facts['steps']:,} steps of {facts['items_per_step']} item(s), seed {facts['seed']}, {facts['device']}, "
+        f"{facts['precision']}; parameters: {text.parameters(facts['parameters'])}; loss: {facts['loss']}."
+    )
+
+
+def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) -> None:
+    """Refuse a metric whose network also computed a system's perceptual loss: it rewards what training asked for.
+
+    Raises:
+        ReposeError: there is one.
+    """
+    for metric in metrics:
+        for name, of in trained.items():
+            network = of.record["perceptual"]  # a network's name, or layers of VGG19, which no metric uses
+            if network in metric.record.get("networks", {}):
+                raise ReposeError(
+                    f"{metric.name} is computed by the network {network}, which also computed the perceptual loss of {name}: "
+                    "a network must not judge what it trained. Remove the metric from evaluate.metrics, or train "
+                    f"{name} with another network (train.perceptual)."
+                )
+
+
+def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
+    """The optimisers as they start; networks with equal optimisers share one clause."""
+    networks: dict[str, list[str]] = {}
+    for name, optimiser in optimisers.items():
+        start = optimiser.defaults
+        betas = f", betas {start['betas'][0]:g} and {start['betas'][1]:g}" if "betas" in start else ""
+        words = f"{type(optimiser).__name__}, learning rate {start['lr']:g}{betas}"
+        networks.setdefault(words, []).append(name)
+    if len(networks) == 1:
+        return next(iter(networks))
+    return "; ".join(f"{words} ({', '.join(names)})" for words, names in networks.items())
+
+
+def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:
+    """The terms of the loss with their weights; the perceptual one with its network or layers."""
+    terms = {name: weight for name, weight in weights.items() if name != "perceptual"}
+    if perceptual and "perceptual" in weights:
+        terms[f"perceptual ({perceptual})"] = weights["perceptual"]
+    left_out = " (the perceptual term is left out)" if "perceptual" in weights and not perceptual else ""
+    return ", ".join(f"{name} {weight:g}" for name, weight in terms.items()) + left_out
+
+
+def _about(metric: Metric, means: pd.DataFrame, pairs: int) -> str:
+    """What a metric is, of how many pairs, and by which network."""
+    said, facts = metric.about, metric.record
+    if metric.left_out:
+        left_out = pairs - means[f"{metric.name} pairs"]
+        most = "at most " if left_out.nunique() > 1 else ""
+        said += f"; {most}{int(left_out.max()):,} pairs {metric.left_out} are left out of it"
+    said += "".join(f"; {name}, SHA-256 {sha256}" for name, sha256 in facts.get("networks", {}).items())
+    if "real" in facts:
+        said += f"; {facts['photos']:,} real photos of the part {facts['real']}"
+    return said + (f"; chance {facts['chance']:g}." if "chance" in facts else ".")

@@ -1,0 +1,107 @@
+"""Scores of contestants on a test set."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data.images import encode_png
+from repose.data.records import HIDDEN, write_table
+from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
+from repose.errors import ReposeError
+from repose.evaluation.contestants import Contestant
+from repose.evaluation.testset import TestSet, to_device
+from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
+from repose.metrics.catalogue import Batch, OfPairs
+from repose.results import image_name
+from repose.terminal import bar
+
+
+class Scored(NamedTuple):
+    """The scores of one contestant."""
+
+    pairs: pd.DataFrame  # a row per pair
+    together: dict[str, float]  # of all images together, by name
+
+
+def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, shard_bytes: int = 2**26) -> Scored:
+    """Make the images of all test pairs, and score them.
+
+    Args:
+        contestant: what makes the images.
+        test: the pairs and the metrics.
+        keep: a folder for the images, in tar shards with the table generated.csv; None: they are not kept.
+        shard_bytes: size of a shard, about.
+
+    Raises:
+        ReposeError: an image is missing, has a NaN or another size than its target, or the disk is full.
+    """
+    jobs = jobs_of_pairs(test.pairs, test.items, contestant.most_sources)
+    by_pair = {metric.name: list[np.ndarray]() for metric in test.metrics if isinstance(metric.how, OfPairs)}
+    growing = {metric.name: metric.how.start() for metric in test.metrics if not isinstance(metric.how, OfPairs)}
+    places, made = [], 0
+    with ExitStack() as stack:
+        if keep is not None:
+            keep.mkdir(parents=True)
+            shards = stack.enter_context(ShardWriter(keep, shard_bytes))
+        for done in bar(contestant.images(jobs), f"evaluate {contestant.name}", -(-len(jobs) // TARGETS_AT_ONCE)):
+            batch, made = _batch(contestant.name, done, test), made + len(done.jobs)
+            for metric in test.metrics:
+                if isinstance(metric.how, OfPairs):
+                    by_pair[metric.name].append(metric.how.score(batch))
+                else:
+                    growing[metric.name].update(batch)
+            if keep is not None:
+                for job, image in zip(done.jobs, done.generated, strict=True):
+                    name = image_name(job.sources[0], job.target)
+                    places.append((name, shards.add(name, encode_png(image))))
+    if made < len(jobs):
+        raise ReposeError(f"{contestant.name} made {made} images for {len(jobs)} pairs: none for {_named(jobs[made])}.")
+    if keep is not None:
+        write_table(keep / "generated.csv", index_table(places), INDEX_COLUMNS)
+    pairs = test.pairs[["from", "to", HIDDEN]].assign(
+        sources=[len(job.sources) for job in jobs],
+        **{name: np.concatenate(scores) for name, scores in by_pair.items()},
+        split=test.facts["split"],
+    )
+    pairs.insert(0, "system", contestant.name)
+    together = {f"{name}{end}": value for name, of in growing.items() for end, value in of.scores().items()}
+    return Scored(pairs, together)
+
+
+def means(scored: Mapping[str, Scored], test: TestSet) -> pd.DataFrame:
+    """A row per contestant: each score, then what belongs to one, such as the number of its pairs.
+
+    The score of a metric of pairs is the mean over the pairs that have one.
+    """
+    rows = {}
+    for name, (pairs, together) in scored.items():
+        counts = {f"{m.name} pairs": float(pairs[m.name].count()) for m in test.metrics if m.left_out}
+        found = {**{metric: pairs[metric].mean() for metric in test.of_pairs}, **together, **counts}
+        rows[name] = {metric.name: found.pop(metric.name) for metric in test.metrics} | found
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
+
+
+def _batch(system: str, done: Done, test: TestSet) -> Batch:
+    """Some images as metrics take them.
+
+    Raises:
+        ReposeError: an image is missing, or has another size than its target.
+    """
+    first, made, wanted = _named(done.jobs[0]), done.generated.shape, done.target.shape
+    if len(done.generated) != len(done.jobs):
+        raise ReposeError(f"{system} made {made[0]} images for {len(done.jobs)} pairs, {first} and those after it.")
+    if made != wanted:
+        raise ReposeError(
+            f"{system} made images of {made[1]}x{made[2]} px for targets of {wanted[1]}x{wanted[2]} px (height x width), "
+            f"{first} and those after it. An image is scored at its target's size."
+        )
+    generated, target = (to_device(pixels, test.device) for pixels in (done.generated, done.target))
+    return Batch(generated, target, done.keypoints, [test.item_of[job.sources[0]] for job in done.jobs])
+
+
+def _named(job: Job) -> str:
+    return f"{job.sources[0]} to {job.target}"

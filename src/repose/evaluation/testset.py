@@ -1,0 +1,146 @@
+"""The test pairs of a split, with the metrics that score them and the facts that belong to each score."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from repose import provenance
+from repose.data.photos import Photos
+from repose.data.posemaps import PALETTE
+from repose.data.records import (
+    HIDDEN,
+    IMAGES,
+    ITEMS,
+    PAIRS,
+    part_files,
+    part_names,
+    read_json,
+    read_parts,
+    read_parts_keypoints,
+    read_table,
+    shares,
+)
+from repose.errors import ReposeError
+from repose.examples import Example
+from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
+from repose.metrics.catalogue import Metric, OfPairs, RealPhotos, Task, prepare
+from repose.networks.files import WeightsFile
+from repose.networks.protocols import Networks, Weights
+from repose.report.examples import spread
+
+
+class TestSet(NamedTuple):
+    """What every contestant is scored on."""
+
+    photos: Photos
+    items: pd.DataFrame  # of the test part: part, item, name
+    item_of: dict[str, str]  # the item of each of its photos, by name
+    pairs: pd.DataFrame  # from, to and hidden, float64 with NaN where it is unknown
+    facts: dict[str, Any]  # `results.PROTOCOL`
+    metrics: list[Metric]
+    device: torch.device  # where they are computed
+
+    @property
+    def of_pairs(self) -> list[str]:
+        """The metrics that have a score for each pair."""
+        return [metric.name for metric in self.metrics if isinstance(metric.how, OfPairs)]
+
+    def examples(self, most: int, most_sources: int) -> Iterator[Example]:
+        """At most `most` pairs, evenly spread, each with at most so many sources."""
+        few = self.pairs.iloc[spread(len(self.pairs), most)]
+        for job in jobs_of_pairs(few, self.items, most_sources):
+            sources, target = self.photos.load(job.sources), self.photos.load([job.target])
+            shown = {f"source {number}": pixels for number, pixels in enumerate(sources.pixels, 1)}
+            shown |= {"target pose": PALETTE[target.maps[0]], "target": target.pixels[0]}
+            yield Example(job.sources[0], job.target, shown)
+
+
+def read_test_set(
+    *, images: Path, keypoints: Path, posemaps: Path, split: Path, metrics: Sequence[str],
+    weights: Mapping[str, WeightsFile], most_pairs: int | None, device: torch.device,
+) -> TestSet:  # fmt: skip
+    """The test pairs of the folder `split`, with the metrics ready to score.
+
+    Args:
+        images: what the stage validate wrote.
+        keypoints: what the stage keypoints wrote.
+        posemaps: what the stage posemaps wrote.
+        split: what the stage split wrote.
+        metrics: their names, see `metrics.catalogue`.
+        weights: files of the networks that metrics need, by name; other networks are looked up in the cache.
+        most_pairs: at most so many pairs, evenly spread over the split's; None: all.
+        device: where metrics are computed.
+
+    Raises:
+        ReposeError: a file is missing or damaged, there is no pair, or a metric cannot be computed for these images.
+    """
+    photos = Photos(images=images, keypoints=keypoints, posemaps=posemaps, cache_megabytes=64)
+    items = read_table(split / "items.csv", ITEMS)
+    tested, pairs = items[items["part"] == "test"], _read_pairs(split / "test-pairs.csv", most_pairs)
+    item_of = dict(zip(tested["name"], tested["item"], strict=True))
+    task = Task(
+        photos.frame.height, photos.frame.width, [item_of[source] for source in pairs["from"]],
+        Networks(Weights(weights), device), lambda part: _real_photos(photos, items[items["part"] == part], device),
+    )  # fmt: skip
+    facts = {
+        "split": read_json(split / "split.json")["mode"],
+        "pairs": len(pairs),
+        "size": f"{photos.frame.height}x{photos.frame.width}",
+        "crop": list(photos.frame.crop) if photos.frame.crop else None,
+        "format": provenance.FORMAT,
+        **_digests(images, keypoints, item_of, pairs),
+    }
+    return TestSet(photos, tested, item_of, pairs, facts, prepare(metrics, task), device)
+
+
+def to_device(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) uint8 on the device."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, 1).to(device)
+
+
+def _read_pairs(path: Path, most: int | None) -> pd.DataFrame:
+    table = read_table(path, (*PAIRS, HIDDEN))
+    if table.empty:
+        raise ReposeError(f"{path} has no pair, so there is nothing to evaluate. See the block split.")
+    table = table.assign(**{HIDDEN: shares(table, HIDDEN, path)})
+    return table if most is None else table.iloc[spread(len(table), most)].reset_index(drop=True)
+
+
+def _real_photos(photos: Photos, items: pd.DataFrame, device: torch.device) -> Iterator[RealPhotos]:
+    if items.empty:
+        raise ReposeError(
+            "A part of the split has no photo, and a metric compares with its photos. See the block split."
+        )
+    for first in range(0, len(items), TARGETS_AT_ONCE):
+        some = items.iloc[first : first + TARGETS_AT_ONCE]
+        yield RealPhotos(to_device(photos.load(list(some["name"])).pixels, device), list(some["item"]))
+
+
+def _digests(images: Path, keypoints: Path, item_of: Mapping[str, str], pairs: pd.DataFrame) -> dict[str, str]:
+    """SHA-256 of the pairs, of the test photos' files and of their keypoints.
+
+    Keypoints that a network found are identified by the network and its settings instead: their last digits differ between
+    processors.
+    """
+    parts = part_names(images)
+    table = read_parts(images, parts, "images.csv", IMAGES)
+    files = table.loc[table["name"].isin(item_of), ["name", "sha256"]].sort_values("name")
+    photos, joints, _ = read_parts_keypoints(keypoints, parts)
+    points = sorted((name, own.tolist()) for name, own in zip(photos, joints, strict=True) if name in item_of)
+    of_pairs = zip(pairs["from"], pairs["to"], strict=True)
+    return {
+        "pairs sha256": provenance.digest(f"{source},{target},{item_of[source]}" for source, target in of_pairs),
+        "photos sha256": provenance.digest(f"{name},{sha256}" for name, sha256 in files.itertuples(index=False)),
+        "keypoints": _found_by(keypoints, parts)
+        or f"SHA-256 {provenance.digest(f'{name},{own}' for name, own in points)}",
+    }
+
+
+def _found_by(keypoints: Path, parts: Sequence[str]) -> str:
+    """The network that found the keypoints, with its settings; empty if they came as files."""
+    reports = [read_json(path) for path in part_files(keypoints, parts, "report.json")]
+    return "; ".join(dict.fromkeys(provenance.in_words(r["found_by"]) for r in reports if "found_by" in r))
