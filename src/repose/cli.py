@@ -21,7 +21,7 @@ from repose.figure_training.cli import app as figure
 from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
 from repose.settings import block, check_system_names, nearest, parse_yaml, read_params
-from repose.terminal import say
+from repose.terminal import say, show_messages
 from repose.weights_cli import app as weights
 
 if TYPE_CHECKING:
@@ -559,6 +559,7 @@ def main() -> None:
     """Run; a ReposeError is a message, not a traceback."""
     # torch's threads wait for each other by spinning; where another program uses a core, that takes many times as long
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    show_messages()
     try:
         app()
     except ReposeError as error:
