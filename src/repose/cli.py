@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from repose import __version__
+from repose import __version__, load
 from repose.errors import ReposeError, SettingsError
 from repose.figure_training.cli import app as figure
 from repose.files import write_text
@@ -400,11 +400,8 @@ def generate(
     repose generate front.jpg --pose pose.json --keypoints openpose/ --model attend@v1.0.0 -o new.png
     """
     from repose import jobs as work
-    from repose.data.known_poses import KnownPoses
     from repose.devices import set_up
-    from repose.pose_finder import pose_finder
     from repose.registry import model_file
-    from repose.reposer import Reposer
 
     size = _pose_size(pose_size)
     if checkpoint and model:
@@ -421,13 +418,14 @@ def generate(
         listed = work.read_jobs(jobs, out)
     work.check_outputs(listed, [picture] if picture else [])
     chosen = set_up(device, threads, seed=0)
-    reposer = Reposer.load(model_file(model) if model else checkpoint or _trained(USED), chosen)
-    find = pose_finder(find_poses.value, chosen) if find_poses else None
-    file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size, find)
+    reposer = load(
+        model_file(model) if model else checkpoint or _trained(USED), device=str(chosen), keypoints=keypoints or (),
+        pose_detector=find_poses.value if find_poses else None,
+    )  # fmt: skip
     if jobs is None:
-        work.make_one(listed[0], file_reposer, picture)
+        work.make_one(listed[0], reposer, size, picture)
     else:
-        work.make_all(listed, file_reposer)
+        work.make_all(listed, reposer, size)
 
 
 def _pose_size(text: str) -> tuple[int, int] | None:
