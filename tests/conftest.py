@@ -46,6 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _messages() -> None:
+    """Messages are shown, as by the command line, also where a test calls a stage itself."""
+    from repose.terminal import show_messages
+
+    show_messages()
+
+
 @pytest.fixture
 def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
     """What `repose ...` prints to standard output and to standard error; it must end with the exit code."""

@@ -253,6 +253,60 @@ def test_the_row_of_a_system_arrives(params: Path, monkeypatch: pytest.MonkeyPat
     assert (seen["system"], seen["row"].kind, seen["row"].most_sources) == ("paper-s", "paper", 1)
 
 
+@pytest.fixture
+def pipeline(params: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What train and evaluate are called with, in a folder with the pipeline's dvc.yaml and params.yaml and what they read."""
+    from repose.stages import evaluate, train
+
+    seen: dict[str, Any] = {}
+    for stage in (train, evaluate):
+        monkeypatch.setattr(stage, "run", lambda **given: seen.update(given))
+    (params.parent / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text("utf-8"), "utf-8")
+    for name in ("data/images", "data/keypoints", "data/posemaps", "data/split", "runs"):
+        (params.parent / name).mkdir(parents=True)
+    return seen
+
+
+def test_the_paths_of_train_and_evaluate_are_those_of_the_pipeline(
+    pipeline: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert repose(monkeypatch, "train", "paper-s", "--split", "other") == 0
+    assert (pipeline["system"], str(pipeline["run"]), str(pipeline["work"])) == (
+        "paper-s",
+        "runs/paper-s",
+        ".repose/runs",
+    )
+    folders = vars(pipeline["folders"])
+    assert {name: str(path) for name, path in folders.items()} == {
+        "images": "data/images", "keypoints": "data/keypoints", "posemaps": "data/posemaps", "split": "other",
+    }  # fmt: skip
+    assert repose(monkeypatch, "evaluate") == 0
+    assert (str(pipeline["folders"].runs), str(pipeline["results"]), str(pipeline["metrics"])) == (
+        "runs", "results", "metrics.json",
+    )  # fmt: skip
+    assert repose(monkeypatch, "evaluate", "--results", "r") == 0
+    assert pipeline["metrics"] is None
+
+
+def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
+    pipeline: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("data/keypoints").rmdir()
+    said = refused(monkeypatch, capfd, "train", "attend")
+    assert said.startswith("repose: There is no data/keypoints. Make it with `dvc repro keypoints`, ")
+    assert said.endswith("or name another with --keypoints.\n")
+    assert "With --system, name --results" in refused(monkeypatch, capfd, "evaluate", "--system", "attend")
+    Path("dvc.yaml").write_text("stages: {}")
+    said = refused(monkeypatch, capfd, "train", "attend", *FOLDERS["train"][:-4])
+    assert said == "repose: Name --run, --work: the dvc.yaml of this folder is no pipeline of repose.\n"
+    Path("dvc.yaml").unlink()
+    assert "Name --run, --work: this folder has no pipeline" in refused(
+        monkeypatch, capfd, "train", "attend", *FOLDERS["train"][:-4]
+    )
+    assert repose(monkeypatch, "train", "attend", "--system", "attend", *FOLDERS["train"]) == 2
+    assert not pipeline
+
+
 @pytest.mark.parametrize("given", [[], ["--system", "paper-s"], ["--system", "baselines"]])
 def test_the_system_to_score_alone_arrives(params: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
     from repose.stages import evaluate

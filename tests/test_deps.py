@@ -62,10 +62,10 @@ def needed(*modules: Path) -> set[Path]:
     found, waiting = set[Path](), [*modules, ON_TOP]
     while waiting:
         file = waiting.pop()
-        if file not in found:
+        if file not in found | FOR_PEOPLE:
             found.add(file)
             waiting += imports(file)
-    return {file for file in found - FOR_PEOPLE if len(tree(file).body) > 1 or file.stem != "__init__"}
+    return {file for file in found if len(tree(file).body) > 1 or file.stem != "__init__"}
 
 
 class Stage(NamedTuple):

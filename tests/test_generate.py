@@ -13,7 +13,7 @@ from repose.data.frame import Frame
 from repose.data.images import to_uint8
 from repose.data.photos import Loaded, Photos
 from repose.data.records import ITEMS, PAIRS, read_table
-from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs, generate_one, jobs_of_pairs
+from repose.generate import TARGETS_AT_ONCE, Done, Framed, Job, Request, generate, generate_jobs, jobs_of_pairs
 from repose.models.poses import Poses
 from repose.systems import System, build
 from stages.tiny import HEIGHT, SYSTEMS, WIDTH, make, row
@@ -160,10 +160,8 @@ def test_an_image_does_not_depend_on_its_neighbours(photos: Photos, jobs: list[J
 def test_one_image_is_the_image_of_its_job(photos: Photos, jobs: list[Job], name: str) -> None:
     system, job = system_of(name), max(jobs, key=lambda j: len(j.sources))
     sources, target = photos.load(job.sources), photos.load([job.target])
-    image = generate_one(
-        system, sources=sources.pixels, source_keypoints=sources.keypoints, target_keypoints=target.keypoints[0],
-        thickness=photos.thickness, device=CPU,
-    )  # fmt: skip
+    framed = tuple(map(Framed, sources.pixels, sources.keypoints, [(HEIGHT, WIDTH)] * len(job.sources)))
+    (image,) = generate(system, [Request(framed, target.keypoints[0])], photos.thickness, CPU)
     (done,) = generate_jobs(system, [job], photos, CPU)
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert image.dtype == np.uint8

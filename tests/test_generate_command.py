@@ -7,14 +7,11 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+import repose
 from repose import cli
 from repose.cli import app, main
-from repose.data.known_poses import KnownPoses
 from repose.data.mannequins import MannequinSettings, render_item
 from repose.errors import ReposeError
-from repose.jobs import FileJob, FileReposer, make_image
-from repose.pose_finder import pose_finder
-from repose.reposer import Reposer, SourcePhoto, TargetPose
 from tiny_system import STANDING, save_openpose, save_photo, save_system
 
 ROOT = Path(__file__).parents[1]
@@ -48,10 +45,8 @@ def test_photos_and_a_pose_become_an_image(here: Path) -> None:
     image = np.asarray(Image.open(here / "made/new.png"))
     assert image.shape == (32, 24, 3)
     np.testing.assert_array_equal(np.asarray(Image.open(here / "row.png"))[-36:-4, -28:-4], image)
-    reposer = Reposer.load(here / "model.safetensors")
-    job = FileJob("", (here / "front.jpg", here / "side.jpg"), str(here / "target.jpg"), here / "x.png")
-    made = FileReposer(reposer, KnownPoses([here / "openpose"]), None).make(job)
-    np.testing.assert_array_equal(image, made.generated)
+    model = repose.load("model.safetensors", device="cpu", keypoints="openpose")
+    np.testing.assert_array_equal(image, model(["front.jpg", "side.jpg"], "target.jpg"))
 
 
 def save_mannequins(folder: Path) -> None:
@@ -64,17 +59,12 @@ def save_mannequins(folder: Path) -> None:
 def test_a_network_finds_poses_that_no_file_knows(here: Path) -> None:
     save_mannequins(here)
     bare = (*WITH[:2], "--device", "cpu", "--threads", "1")
-    with pytest.raises(ReposeError, match=r"There are no keypoints of .*--find-poses keypoint-rcnn for people"):
+    with pytest.raises(ReposeError, match=r"There are no keypoints of .*--find-poses.*keypoint-rcnn for people"):
         generate("photo-0.png", "--pose", "photo-1.png", *bare, "-o", "new.png")
     generate("photo-0.png", "--pose", "photo-1.png", *bare, "--find-poses", "figure", "-o", "new.png")
     image = np.asarray(Image.open(here / "new.png"))
-    find = pose_finder("figure")
-    sources = [np.asarray(Image.open(here / f"photo-{n}.png")) for n in (0, 1)]
-    reposer = Reposer.load(here / "model.safetensors")
-    own = reposer([SourcePhoto(sources[0], find(sources[0]))], TargetPose(find(sources[1]), *sources[1].shape[:2]))
-    np.testing.assert_array_equal(image, own)
-    called = make_image(["photo-0.png"], "photo-1.png", checkpoint="model.safetensors", find_poses="figure")
-    np.testing.assert_array_equal(called, image)
+    model = repose.load("model.safetensors", device="cpu", pose_detector="figure")
+    np.testing.assert_array_equal(image, model("photo-0.png", "photo-1.png"))
 
 
 def test_a_known_pose_counts_more_than_one_that_a_network_finds(here: Path) -> None:
@@ -112,7 +102,8 @@ def test_many_jobs_make_what_each_makes_alone(here: Path) -> None:
     generate("--jobs", "jobs.csv", *WITH, "-o", "images")
     assert sorted(path.name for path in (here / "images").iterdir()) == ["a.png", "side_in_pose.png"]
     generate("front.jpg", "side.jpg", "--pose", "target.jpg", *WITH, "-o", "alone.png")
-    assert (here / "images/a.png").read_bytes() == (here / "alone.png").read_bytes()
+    together, alone = (np.asarray(Image.open(here / name)).astype(int) for name in ("images/a.png", "alone.png"))
+    assert abs(together - alone).max() <= 1  # sums over a batch are rounded in another order
 
 
 def test_a_job_that_fails_is_told_at_the_end_with_exit_1(

@@ -1,22 +1,28 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from repose import jobs as module
-from repose.data.known_poses import KnownPoses
-from repose.errors import ReposeError
-from repose.jobs import FileJob, FileReposer, check_outputs, make_all, make_image, make_one, read_jobs
+import repose
+from repose import reposer as of_reposer
+from repose.errors import DataError, PoseNotFoundError, ReposeError
+from repose.jobs import FileJob, check_outputs, make_all, make_one, read_jobs
 from repose.reposer import Reposer
-from tiny_system import SIZE, STANDING, save_openpose, save_photo, save_system
+from tiny_system import STANDING, save_openpose, save_photo, save_system
 
 
-def file_reposer(
-    tmp_path: Path, *keypoints: Path, kind: str = "attend", pose_size: tuple[int, int] | None = None, most: int = 2
-) -> FileReposer:
-    model = save_system(tmp_path / f"{kind}.safetensors", kind, most_sources=most)
-    return FileReposer(Reposer.load(model), KnownPoses(keypoints), pose_size)
+def loaded(tmp_path: Path, *keypoints: Path, kind: str = "attend") -> Reposer:
+    model = save_system(tmp_path / f"{kind}.safetensors", kind, most_sources=2)
+    return repose.load(model, device="cpu", keypoints=keypoints)
+
+
+def made(reposer: Reposer, *jobs: FileJob, pose_size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """The images of jobs, each made by itself."""
+    for one in jobs:
+        make_one(one, reposer, pose_size)
+    return [np.asarray(Image.open(one.out)).astype(int) for one in jobs]
 
 
 def posed_photo(path: Path, seed: int = 0) -> Path:
@@ -29,7 +35,7 @@ def items(tmp_path: Path, *names: str) -> Path:
     """A folder of jobs: each with a photo and a pose."""
     for number, name in enumerate(names):
         posed_photo(tmp_path / f"items/{name}/front.jpg", number)
-        save_openpose(tmp_path / f"items/{name}/pose.json", STANDING + np.float32(number))
+        save_openpose(tmp_path / f"items/{name}/pose.json", STANDING + np.float32([number % 10, number // 10]))
     return tmp_path / "items"
 
 
@@ -38,89 +44,60 @@ def job(tmp_path: Path, pose: str, *names: str, out: str = "new.png") -> FileJob
     return FileJob("the job", sources, pose, tmp_path / out)
 
 
-def test_a_pose_is_a_json_a_csv_or_a_photo(tmp_path: Path) -> None:
-    whole = (STANDING + 2).astype(int)
-    save_openpose(tmp_path / "pose.json", whole)
-    rows = [f"{name}: {k[:, 1].tolist()}: {k[:, 0].tolist()}" for name, k in (("t.jpg", whole), ("u.jpg", whole - 2))]
-    for name, count in (("one", 1), ("two", 2)):
-        (tmp_path / f"{name}.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows[:count], ""]))
-    save_photo(tmp_path / "t.jpg", 7)
-    posed_photo(tmp_path / "front.jpg")
-    reposer = file_reposer(tmp_path, tmp_path / "front_keypoints.json", tmp_path / "two.csv")
-    images = [
-        reposer.make(job(tmp_path, str(tmp_path / pose))).generated
-        for pose in ("pose.json", "one.csv", "two.csv#t.jpg", "t.jpg", "two.csv#u.jpg")
-    ]
-    for image in images[1:4]:
-        np.testing.assert_array_equal(image, images[0])
-    assert (images[4] != images[0]).any()
-
-
-def test_a_pose_without_a_photo_is_of_the_first_photos_size_or_of_the_one_named(tmp_path: Path) -> None:
-    one = job(tmp_path, str(save_openpose(tmp_path / "pose.json", STANDING * 4 + np.float32(1.5))))
-    with pytest.raises(ReposeError, match=r"pose\.json: .* lie outside .* 48 px wide and 64 px high.*--pose-size"):
-        file_reposer(tmp_path, tmp_path).make(one)
-    made = file_reposer(tmp_path, tmp_path, pose_size=(256, 192)).make(one)
-    assert (made.target.height, made.target.width) == (256, 192)
-    same = file_reposer(tmp_path, tmp_path).make(one._replace(pose=str(save_openpose(tmp_path / "small.json"))))
-    assert (same.target.height, same.target.width) == SIZE
-    np.testing.assert_array_equal(made.generated, same.generated)
-
-
-def test_one_call_makes_the_image_that_a_job_makes(tmp_path: Path) -> None:
-    one = job(tmp_path, str(save_openpose(tmp_path / "pose.json", STANDING + 2)), "front", "side")
-    made = file_reposer(tmp_path, tmp_path).make(one).generated
-    checkpoint = save_system(tmp_path / "model.safetensors")
-    image = make_image([str(p) for p in one.sources], one.pose, checkpoint=checkpoint, keypoints=[str(tmp_path)])
-    np.testing.assert_array_equal(image, made)
-
-
 def test_poses_that_are_not_known_are_asked_for_with_the_way_to_find_them(tmp_path: Path) -> None:
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")))
-    with pytest.raises(ReposeError, match=r"There are no keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"):
-        file_reposer(tmp_path).make(one)
+    with pytest.raises(
+        PoseNotFoundError, match=r"There are no keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
+    ):
+        make_one(one, loaded(tmp_path))
     other = save_openpose(tmp_path / "x/other_keypoints.json")
-    with pytest.raises(ReposeError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
-        file_reposer(tmp_path, other).make(one)
-    paper = file_reposer(tmp_path, kind="paper")
-    assert paper.make(one).generated.shape == (32, 24, 3)
-    with pytest.raises(ReposeError, match=r"There are no keypoints of .*target\.jpg"):
-        paper.make(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))))
+    with pytest.raises(PoseNotFoundError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
+        make_one(one, loaded(tmp_path, other))
+    paper = loaded(tmp_path, kind="paper")
+    assert made(paper, one)[0].shape == (32, 24, 3)
+    with pytest.raises(PoseNotFoundError, match=r"There are no keypoints of .*target\.jpg"):
+        make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
 
 def test_photos_beyond_the_most_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pose = str(save_openpose(tmp_path / "pose.json"))
-    three, reposer = job(tmp_path, pose, "a", "b", "c"), file_reposer(tmp_path, tmp_path)
-    make_one(three, reposer, None)
+    three, reposer = job(tmp_path, pose, "a", "b", "c"), loaded(tmp_path, tmp_path)
+    images = made(reposer, three, three._replace(sources=three.sources[:2], out=tmp_path / "two.png"))
     assert f"takes 2 photos; left out: {tmp_path / 'c.jpg'}" in capsys.readouterr().err
-    two = reposer.make(three._replace(sources=three.sources[:2]))
-    np.testing.assert_array_equal(np.asarray(Image.open(three.out)), two.generated)
+    np.testing.assert_array_equal(*images)
     make_all([three], reposer)
     assert f"1 jobs name more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
 
 
-def test_what_is_made_of_a_job_does_not_depend_on_those_before(tmp_path: Path) -> None:
-    jobs = read_jobs(items(tmp_path, "blue", "red"), tmp_path)
-    reposer = file_reposer(tmp_path, tmp_path / "items")
-    both = [reposer.make(one).generated for one in jobs]
-    alone = [file_reposer(tmp_path, tmp_path / "items").make(one).generated for one in jobs]
-    np.testing.assert_array_equal(both, alone)
-    assert (both[0] != both[1]).any()
+def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = items(tmp_path, *(f"{number:02}" for number in range(20)))
+    jobs, reposer = read_jobs(folder, tmp_path / "together"), loaded(tmp_path, folder)
+    batches, generate = [], of_reposer.generate
+
+    def noted(*given: Any) -> Any:
+        batches.append((len(given[1]), sum(one.out.exists() for one in jobs)))
+        return generate(*given)
+
+    monkeypatch.setattr(of_reposer, "generate", noted)
+    make_all(jobs, reposer)
+    assert batches == [(16, 0), (4, 16)]  # images are written before the next photos are read
+    alone = made(reposer, *(one._replace(out=tmp_path / "alone" / one.out.name) for one in jobs))
+    for one, image in zip(jobs, alone, strict=True):
+        assert abs(np.asarray(Image.open(one.out)) - image).max() <= 1  # sums over a batch are rounded in another order
+    assert all((image != alone[0]).any() for image in alone[1:])
 
 
 def test_a_garment_in_many_poses_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, reading = [], module.read_photo
+    read, reading = [], of_reposer.read_photo
 
     def noted(path: Path) -> np.ndarray:
         read.append(path.name)
         return reading(path)
 
-    monkeypatch.setattr(module, "read_photo", noted)
+    monkeypatch.setattr(of_reposer, "read_photo", noted)
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")), "a", "b")
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
-    reposer = file_reposer(tmp_path, tmp_path)
-    for each in (one, one, one._replace(sources=one.sources[::-1]), other, one):
-        reposer.make(each)
+    make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
     assert read == ["a.jpg", "b.jpg", "c.jpg", "a.jpg", "b.jpg"]
 
 
@@ -131,7 +108,7 @@ def test_all_that_can_be_made_is_made_and_the_rest_is_listed(tmp_path: Path) -> 
     (folder / "d/front.jpg").unlink()
     out = tmp_path / "out"
     with pytest.raises(ReposeError) as caught:
-        make_all(read_jobs(folder, out), file_reposer(tmp_path, folder))
+        make_all(read_jobs(folder, out), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 of 5 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is no photo (0 bytes)")
@@ -245,15 +222,14 @@ def test_outputs_are_png_files(tmp_path: Path) -> None:
 
 def test_a_picture_is_written_beside_the_image_if_wanted(tmp_path: Path) -> None:
     one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")))
-    make_one(one, file_reposer(tmp_path, tmp_path), tmp_path / "picture.png")
+    make_one(one, loaded(tmp_path, tmp_path), picture=tmp_path / "picture.png")
     image, picture = (np.asarray(Image.open(path)) for path in (one.out, tmp_path / "picture.png"))
     np.testing.assert_array_equal(picture[-36:-4, -28:-4], image)
 
 
 def test_a_job_without_photos_or_pose_says_so(tmp_path: Path) -> None:
-    one = job(tmp_path, "")
-    reposer = file_reposer(tmp_path, tmp_path)
-    with pytest.raises(ReposeError, match="No pose is named, or several"):
-        reposer.make(one)
-    with pytest.raises(ReposeError, match="No source photo is named"):
-        reposer.make(one._replace(sources=()))
+    one, reposer = job(tmp_path, ""), loaded(tmp_path, tmp_path)
+    with pytest.raises(DataError, match="No pose is named, or several"):
+        make_one(one, reposer)
+    with pytest.raises(DataError, match="No source photo is named"):
+        make_one(one._replace(sources=()), reposer)

@@ -5,14 +5,15 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 from typer.main import get_command
 
-from repose import systems
+from repose import reposer, systems
 from repose.cli import app
 from repose.data.frame import Frame
-from repose.jobs import make_image
 from repose.models.layers import parameter_count
+from tiny_system import STANDING, save_openpose, save_photo, save_system
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -88,7 +89,20 @@ def test_generate_has_the_options_that_the_readme_names() -> None:
     assert len(lines) == 2
     for line in lines:
         assert set(re.findall(r"(?<!\S)--?[a-z-]+", line)) <= options
-    assert callable(make_image)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reposer, "pose_finder", lambda *_: lambda _: STANDING)
+    save_system(Path("runs/attend/model.safetensors"))
+    for photo in ("front.jpg", "side.jpg", "target.jpg"):
+        save_photo(Path(photo))
+    for pose in ("sit.json", "walk.json"):
+        save_openpose(Path(pose))
+    names = {"joints": STANDING}
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(block, names)  # noqa: S102
+    assert [image.size for image in (names["image"], *names["images"])] == [(24, 32)] * 4
 
 
 def test_stages_and_rows_are_those_of_the_pipeline() -> None:

@@ -16,14 +16,12 @@ from dvc.repo import Repo
 from PIL import Image
 from typer.testing import CliRunner
 
+import repose
 from project import ROOT
 from repose import registry
 from repose.cli import app
-from repose.data.known_poses import KnownPoses
 from repose.errors import ReposeError
-from repose.jobs import FileJob, FileReposer
 from repose.registry import model_file
-from repose.reposer import Reposer
 from tiny_system import save_openpose, save_photo, save_system
 
 ARTIFACTS = {"attend": {"path": "runs/attend/model.safetensors", "type": "model"}}
@@ -98,7 +96,7 @@ def shop(_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     ("attend@latest", "attend"),
 ])  # fmt: skip
 def test_a_version_is_the_model_of_its_tag(shop: Shop, model: str, kind: str) -> None:
-    assert Reposer.load(model_file(model)).about.row.kind == kind
+    assert repose.load(model_file(model)).about.row.kind == kind
 
 
 def test_the_highest_version_is_told_by_number_and_a_withdrawn_one_is_none(shop: Shop) -> None:
@@ -118,9 +116,7 @@ def test_generate_makes_what_the_model_s_file_makes(shop: Shop) -> None:
         app, ["generate", "front.jpg", "--pose", "pose.json", "--model", "attend@v1.9.0", *options]
     )
     assert done.exit_code == 0, done.output
-    reposer = Reposer.load(save_system(Path("own.safetensors"), "paper"))
-    job = FileJob("", (Path("front.jpg"),), "pose.json", Path("x.png"))
-    own = FileReposer(reposer, KnownPoses([Path("openpose")]), None).make(job).generated
+    own = repose.load(save_system(Path("own.safetensors"), "paper"), device="cpu")("front.jpg", "pose.json")
     np.testing.assert_array_equal(np.asarray(Image.open("new.png")), own)
 
 

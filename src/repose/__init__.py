@@ -1,3 +1,46 @@
-"""repose: pose-guided fashion image synthesis. Photos of a garment in, the same garment in any other pose out."""
+"""repose: pose-guided fashion image synthesis. Photos of a garment in, the same garment in any other pose out.
 
+    import repose
+
+    model = repose.load("model.safetensors", pose_detector="keypoint-rcnn")
+    image = model(["front.jpg", "side.jpg"], "target.jpg")
+
+`import repose` imports neither torch nor numpy; `load` does. Messages go to the logger "repose".
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from repose.errors import CheckpointError, DataError, PoseNotFoundError, RemoteError, ReposeError, SettingsError
+
+if TYPE_CHECKING:
+    from repose.reposer import Reposer, SourcePhoto, TargetPose
+
+__all__ = [
+    "CheckpointError", "DataError", "PoseNotFoundError", "RemoteError", "ReposeError", "Reposer", "SettingsError",
+    "SourcePhoto", "TargetPose", "load",
+]  # fmt: skip
 __version__ = "0.1.0"
+
+logging.getLogger("repose").addHandler(logging.NullHandler())  # silent unless the program configures logging
+
+
+def load(
+    model: str | Path, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
+    pose_detector: Literal["figure", "keypoint-rcnn"] | None = None,
+) -> "Reposer":  # fmt: skip
+    """Load a trained system, to be called with photos and poses. Arguments, attributes and errors: see `Reposer`."""
+    from repose.reposer import Reposer
+
+    return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)
+
+
+def __getattr__(name: str) -> Any:
+    """The classes of `repose.reposer`, which imports torch, when they are asked for."""
+    if name not in ("Reposer", "SourcePhoto", "TargetPose"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from repose import reposer
+
+    return getattr(reposer, name)

@@ -14,7 +14,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from repose.data.frame import Frame
-from repose.errors import ReposeError
+from repose.errors import CheckpointError, ReposeError
 from repose.files import whole_file
 from repose.settings import as_dict
 from repose.settings import build as build_settings
@@ -64,26 +64,28 @@ def read_about(path: Path) -> About:
     """What a checkpoint says of itself, without reading its tensors.
 
     Raises:
-        ReposeError: there is no such file, it is cut, or it is not a checkpoint of repose.
+        CheckpointError: there is no such file, it is cut, or it is not a checkpoint of repose.
     """
     try:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {}).get("repose", "null"))
     except FileNotFoundError:
-        raise ReposeError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
+        raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
     except (SafetensorError, OSError, ValueError) as error:
-        raise ReposeError(
+        raise CheckpointError(
             f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
         ) from None
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
-        raise ReposeError(f"{path} is a safetensors file, but not a checkpoint of repose ('{FORMAT}').")
+        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of repose ('{FORMAT}').")
     where = f"{path}: settings"
     try:
         frame, size = build_settings(Frame, record["frame"], where), record.get("photo_size")
         read = {"row": read_row(record["row"], where), "frame": frame, "photo_size": size and tuple(size)}
         return About(**record | read)
+    except ReposeError as error:
+        raise CheckpointError(str(error)) from None
     except (KeyError, TypeError) as error:
-        raise ReposeError(
+        raise CheckpointError(
             f"{path} does not say of itself what this version of repose asks for ({error}). Train it again, or use the "
             "version that wrote it."
         ) from None
@@ -97,7 +99,7 @@ def load(path: Path, device: torch.device) -> tuple[System, About]:
         device: where to.
 
     Raises:
-        ReposeError: as `read_about`, or its tensors do not fit the networks that its settings name.
+        CheckpointError: as `read_about`, or its tensors do not fit the networks that its settings name.
     """
     about = read_about(path)
     system = build(about.row, about.frame)
@@ -111,14 +113,14 @@ def resume(path: Path, system: System, expected: About) -> int:
     """Put a run's state back as it was saved, on the device where `system` lies; return the number of steps done.
 
     Raises:
-        ReposeError: as `read_about`, or the checkpoint is of another run, or a finished model.
+        CheckpointError: as `read_about`, or the checkpoint is of another run, or a finished model.
     """
     about = read_about(path)
     if about.fingerprint != expected.fingerprint:
-        raise ReposeError(f"{path} is a checkpoint of another run: its settings, data or code differ. Delete it.")
+        raise CheckpointError(f"{path} is a checkpoint of another run: its settings, data or code differ. Delete it.")
     tensors = _read_tensors(path)
     if "random" not in tensors:
-        raise ReposeError(f"{path} is a finished model, without the state to go on from. Delete it.")
+        raise CheckpointError(f"{path} is a finished model, without the state to go on from. Delete it.")
     _restore_networks(path, system, tensors)
     for name, optimiser in system.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):
@@ -157,7 +159,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
     except (SafetensorError, OSError) as error:
-        raise ReposeError(
+        raise CheckpointError(
             f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
         ) from None
 
@@ -169,7 +171,7 @@ def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) ->
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
-            raise ReposeError(f"{path} does not fit the network {name!r} that its settings name: {error}") from None
+            raise CheckpointError(f"{path} does not fit the network {name!r} that its settings name: {error}") from None
 
 
 def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:

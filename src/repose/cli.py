@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from repose import __version__
-from repose.errors import ReposeError
+from repose import __version__, load
+from repose.errors import ReposeError, SettingsError
 from repose.figure_training.cli import app as figure
 from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
-from repose.settings import block, check_system_names, nearest, parse_yaml, read_params
-from repose.terminal import say
+from repose.pipeline_paths import completed, stage_paths
+from repose.settings import block, check_system_names, nearest, read_params
+from repose.terminal import say, show_messages
 from repose.weights_cli import app as weights
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def _folder(text: str) -> typer.models.OptionInfo:
     return option
 
 
+def _from_pipeline(text: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        help=f"{text} Default: the path in dvc.yaml.", metavar="FOLDER", show_default=False
+    )
+    return option
+
+
 def _scores_file(text: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(help=text, metavar="FILE")
     return option
@@ -55,14 +63,22 @@ Raw = Annotated[Path, _folder("The source's files, as download wrote them.")]
 Lists = Annotated[
     Path, _folder("Those of the source's files that are no photos: the folder lists of what download wrote.")
 ]
-Images = Annotated[Path, _folder("The photos that passed, as validate wrote them: the folder of all parts.")]
-Keypoints = Annotated[Path, _folder("The keypoints tables of all parts.")]
-Posemaps = Annotated[Path, _folder("The pose maps of all parts.")]
+IMAGES = "The photos that passed, as validate wrote them: the folder of all parts."
+KEYPOINTS, POSEMAPS = "The keypoints tables of all parts.", "The pose maps of all parts."
+SPLIT, RUNS_OF_ALL = "Items and pairs to train and to test on.", "Holds a folder for each trained system."
+Images = Annotated[Path, _folder(IMAGES)]
+ImagesOrDefault = Annotated[Path | None, _from_pipeline(IMAGES)]
+Keypoints = Annotated[Path, _folder(KEYPOINTS)]
+KeypointsOrDefault = Annotated[Path | None, _from_pipeline(KEYPOINTS)]
+Posemaps = Annotated[Path, _folder(POSEMAPS)]
+PosemapsOrDefault = Annotated[Path | None, _from_pipeline(POSEMAPS)]
+Split = Annotated[Path, _folder(SPLIT)]
+SplitOrDefault = Annotated[Path | None, _from_pipeline(SPLIT)]
+Runs = Annotated[Path, _folder(RUNS_OF_ALL)]
+RunsOrDefault = Annotated[Path | None, _from_pipeline(RUNS_OF_ALL)]
 ImagesOfPart = Annotated[Path, _folder("The photos of one part, as validate wrote them.")]
 KeypointsOfPart = Annotated[Path, _folder("The keypoints table of that part.")]
 PosemapsOfPart = Annotated[Path, _folder("The pose maps of that part.")]
-Split = Annotated[Path, _folder("Items and pairs to train and to test on.")]
-Runs = Annotated[Path, _folder("Holds a folder for each trained system.")]
 Scores = Annotated[Path, _scores_file("The mean scores, as evaluate wrote them.")]
 Report = Annotated[Path, _folder("The stage's report: JSON, and a page to read.")]
 Params = Annotated[Path, typer.Option(help="The settings.", metavar="FILE", show_default=True)]
@@ -124,41 +140,58 @@ def split(
 
 @app.command(rich_help_panel=STAGES)
 def train(
-    system: Annotated[str, typer.Option(help="The row under systems in the params.", metavar="NAME")],
-    images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split,
-    run: Annotated[Path, _folder("The trained system.")],
-    work: Annotated[Path, _folder("Where unfinished runs wait.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The row under systems in the params.", metavar="SYSTEM", show_default=False),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="The same as SYSTEM.", metavar="NAME", show_default=False)
+    ] = None,
+    images: ImagesOrDefault = None, keypoints: KeypointsOrDefault = None, posemaps: PosemapsOrDefault = None,
+    split: SplitOrDefault = None,
+    run: Annotated[Path | None, _from_pipeline("The trained system.")] = None,
+    work: Annotated[Path | None, _from_pipeline("Where unfinished runs wait.")] = None,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
-    """Train one system; killed and started again, it goes on."""
+    """Train one system; resumes if interrupted.
+
+    repose train attend
+    """
     from repose import processes, systems
     from repose.stages import train as stage
 
+    if (name is None) == (system is None):
+        raise typer.BadParameter("Name the system, once.", param_hint="SYSTEM / --system")
+    chosen = name or system or ""
     everything = _read_params(params)
     rows = everything.get("systems")
-    if not isinstance(rows, dict) or system not in rows:
-        raise ReposeError(f"{params} has no row {system!r} under systems{nearest(system, list(rows or []))}")
-    row = systems.row(rows[system], f"{params}: systems.{system}")
+    if not isinstance(rows, dict) or chosen not in rows:
+        raise SettingsError(f"{params} has no row {chosen!r} under systems{nearest(chosen, list(rows or []))}")
+    row = systems.row(rows[chosen], f"{params}: systems.{chosen}")
     settings = block(everything, "train", stage.TrainSettings, str(params))
-    count = stage.process_count(system, row, settings)
+    count = stage.process_count(chosen, row, settings)
+    paths = completed("train", {
+        "images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "run": run, "work": work,
+    }, chosen)  # fmt: skip
     if count > 1 and not processes.under_torchrun():
-        options = {
-            "system": system, "images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "run": run,
-            "work": work, "params": params,
-        }  # fmt: skip
+        options = {"system": chosen, **paths, "params": params}
         processes.start(count, settings.threads, ["train", *(f"--{name}={value}" for name, value in options.items())])
     else:
-        folders = stage.Folders(images, keypoints, posemaps, split)
-        stage.run(system=system, row=row, settings=settings, folders=folders, run=run, work=work)
+        run, work = paths.pop("run"), paths.pop("work")
+        stage.run(system=chosen, row=row, settings=settings, folders=stage.Folders(**paths), run=run, work=work)
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate(
-    images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split,
-    runs: Runs,
-    results: Annotated[Path, _folder("Scores, pictures and generated images.")],
+    images: ImagesOrDefault = None, keypoints: KeypointsOrDefault = None, posemaps: PosemapsOrDefault = None,
+    split: SplitOrDefault = None, runs: RunsOrDefault = None,
+    results: Annotated[Path | None, _from_pipeline("Scores, pictures and generated images.")] = None,
     metrics: Annotated[
-        Path | None, typer.Option(help="Where the mean scores go as well, as JSON.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Where the mean scores go as well, as JSON. Default: the path in dvc.yaml, if --results is not given "
+            "either; else nowhere.", metavar="FILE", show_default=False,
+        ),
     ] = None,
     system: Annotated[
         str | None,
@@ -171,8 +204,15 @@ def evaluate(
     from repose.stages import evaluate as stage
 
     settings = _settings(params, "evaluate", EvaluateSettings)
-    folders = stage.Folders(images, keypoints, posemaps, split, runs)
-    stage.run(folders=folders, results=results, settings=settings, metrics=metrics, system=system)
+    if system is not None and results is None:
+        raise SettingsError("With --system, name --results: the results in dvc.yaml are those of all systems.")
+    given = {"images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "runs": runs}
+    given["results"] = results
+    if results is None:
+        given["metrics"] = metrics
+    paths = completed("evaluate", given)
+    metrics, results = paths.pop("metrics", metrics), paths.pop("results")
+    stage.run(folders=stage.Folders(**paths), results=results, settings=settings, metrics=metrics, system=system)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -336,7 +376,9 @@ OnDevice = Annotated[Device, typer.Option(help="auto: cuda where there is one.",
 Threads = Annotated[
     int,
     typer.Option(
-        help="CPU threads; at one number of them the bytes of an image never vary.", min=1, rich_help_panel=WITH
+        help="CPU threads; the same command at the same number of them writes the same bytes.",
+        min=1,
+        rich_help_panel=WITH,
     ),
 ]
 
@@ -360,34 +402,32 @@ def generate(
     repose generate front.jpg --pose pose.json --keypoints openpose/ --model attend@v1.0.0 -o new.png
     """
     from repose import jobs as work
-    from repose.data.known_poses import KnownPoses
     from repose.devices import set_up
-    from repose.pose_finder import pose_finder
     from repose.registry import model_file
-    from repose.reposer import Reposer
 
     size = _pose_size(pose_size)
     if checkpoint and model:
-        raise ReposeError("Name the trained system with --checkpoint or with --model, not with both.")
+        raise SettingsError("Name the trained system with --checkpoint or with --model, not with both.")
     if jobs is None:
         if not photos or not pose:
-            raise ReposeError(
+            raise SettingsError(
                 "Name at least one photo and a --pose, or many of both with --jobs (repose generate --help)."
             )
         listed = [work.FileJob("The job", tuple(photos), pose, out)]
     else:
         if photos or pose or picture:
-            raise ReposeError("With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --picture.")
+            raise SettingsError("With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --picture.")
         listed = work.read_jobs(jobs, out)
     work.check_outputs(listed, [picture] if picture else [])
     chosen = set_up(device, threads, seed=0)
-    reposer = Reposer.load(model_file(model) if model else checkpoint or _trained(USED), chosen)
-    find = pose_finder(find_poses.value, chosen) if find_poses else None
-    file_reposer = work.FileReposer(reposer, KnownPoses(keypoints or []), size, find)
+    reposer = load(
+        model_file(model) if model else checkpoint or _trained(USED), device=str(chosen), keypoints=keypoints or (),
+        pose_detector=find_poses.value if find_poses else None,
+    )  # fmt: skip
     if jobs is None:
-        work.make_one(listed[0], file_reposer, picture)
+        work.make_one(listed[0], reposer, size, picture)
     else:
-        work.make_all(listed, file_reposer)
+        work.make_all(listed, reposer, size)
 
 
 def _pose_size(text: str) -> tuple[int, int] | None:
@@ -395,24 +435,13 @@ def _pose_size(text: str) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
     if match is None:
-        raise ReposeError(f"--pose-size should be HEIGHTxWIDTH in px, such as 256x176, not {text!r}.")
+        raise SettingsError(f"--pose-size should be HEIGHTxWIDTH in px, such as 256x176, not {text!r}.")
     return int(match[1]), int(match[2])
 
 
 def _trained(system: str) -> Path:
-    """The checkpoint of a system that the pipeline of this folder trained; dvc.yaml alone knows where runs lie."""
-    try:
-        run = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]["train"]["outs"][0]
-        above, below = run.split("${item.system}")
-    except FileNotFoundError:
-        raise ReposeError(
-            "Name the trained system with --checkpoint: this folder has no pipeline (dvc.yaml)."
-        ) from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise ReposeError(
-            "Name the trained system with --checkpoint: the dvc.yaml of this folder is no pipeline of repose."
-        ) from None
-    return Path(f"{above}{system}{below}") / "model.safetensors"
+    """The checkpoint of a system that the pipeline of this folder trained."""
+    return stage_paths("train", system, "the trained system with --checkpoint")["run"] / "model.safetensors"
 
 
 def _file(text: str, panel: str) -> typer.models.OptionInfo:
@@ -561,6 +590,7 @@ def main() -> None:
     """Run; a ReposeError is a message, not a traceback."""
     # torch's threads wait for each other by spinning; where another program uses a core, that takes many times as long
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    show_messages()
     try:
         app()
     except ReposeError as error:

@@ -16,6 +16,21 @@ from repose.systems import System
 TARGETS_AT_ONCE = 16
 
 
+class Framed(NamedTuple):
+    """A source photo in the frame of a system."""
+
+    pixels: np.ndarray  # (H,W,3) uint8
+    keypoints: np.ndarray  # (K,2) in px of the frame, NaN for missing
+    photo_size: tuple[int, int]  # height, width in px of the photo before it was fitted into the frame
+
+
+class Request(NamedTuple):
+    """One image to make of anybody's photos."""
+
+    sources: tuple[Framed, ...]  # at least one, the one most like the target first
+    pose: np.ndarray  # (K,2) in px of the frame, NaN for missing
+
+
 class Job(NamedTuple):
     """One image to make: the names of its sources (the pair's own first) and of the photo whose pose it takes."""
 
@@ -61,32 +76,34 @@ def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: t
 
 
 @torch.no_grad()
-def generate_one(
-    system: System, *, sources: np.ndarray, source_keypoints: np.ndarray, target_keypoints: np.ndarray,
-    thickness: float, device: torch.device,
-) -> np.ndarray:  # fmt: skip
-    """One image from T photos of an item.
+def generate(
+    system: System, requests: Sequence[Request], thickness: float, device: torch.device
+) -> Iterator[np.ndarray]:
+    """Make one image per request, TARGETS_AT_ONCE in one call of the system.
+
+    A photo that several requests share (the same object) goes through the system once per call.
 
     Args:
         system: a trained system.
-        sources: (T,H,W,3) uint8, at the system's working size.
-        source_keypoints: (T,K,2) in px of the frame, NaN for missing.
-        target_keypoints: (K,2) in px of the frame.
+        requests: photos and poses, in the frame of the system.
         thickness: of a limb in px, as the system was trained with.
         device: where the system lies.
 
-    Returns:
-        (H,W,3) uint8.
+    Yields:
+        (H,W,3) uint8, in the order of the requests.
     """
-    height, width = sources.shape[1:3]
-    keypoints = torch.from_numpy(np.concatenate([source_keypoints, target_keypoints[None]]).astype(np.float32)).to(
-        device
-    )
-    poses = Poses(colour(draw(keypoints, height=height, width=width, thickness=thickness)), keypoints)
-    index, mask = _index([list(range(len(sources)))], device)
-    images = to_tensor(sources).to(device)
-    generated = system.generate(images, poses[:-1], index, mask, poses[-1:])
-    return to_uint8(generated[0])
+    for first in range(0, len(requests), TARGETS_AT_ONCE):
+        some = requests[first : first + TARGETS_AT_ONCE]
+        photos = list({id(photo): photo for request in some for photo in request.sources}.values())
+        row = {id(photo): number for number, photo in enumerate(photos)}
+        images = to_tensor(np.stack([photo.pixels for photo in photos])).to(device)
+        keypoints = np.stack([photo.keypoints for photo in photos] + [request.pose for request in some])
+        known = torch.from_numpy(keypoints.astype(np.float32)).to(device)
+        height, width = images.shape[2:]
+        poses = Poses(colour(draw(known, height=height, width=width, thickness=thickness)), known)
+        sources, mask = _index([[row[id(photo)] for photo in request.sources] for request in some], device)
+        generated = system.generate(images, poses[: len(photos)], sources, mask, poses[len(photos) :])
+        yield from to_uint8(generated)
 
 
 def _index(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from repose.errors import ReposeError
+from repose.errors import RemoteError, ReposeError
 from repose.settings import nearest
 
 LATEST = "latest"
@@ -37,7 +37,7 @@ def model_file(model: str, folder: Path = Path()) -> Path:
         The file in DVC's cache, to which the remote gave it if need was; its MD5 is checked each time.
 
     Raises:
-        ReposeError: there is no such model or version, its revision does not have it, its file cannot be had, or neither DVC
+        RemoteError: there is no such model or version, its revision does not have it, its file cannot be had, or neither DVC
             nor a repository is here.
     """
     _check_installed()
@@ -49,28 +49,28 @@ def model_file(model: str, folder: Path = Path()) -> Path:
         with Repo(str(folder.resolve())) as repo:
             return _brought(repo, found)
     except DvcException as error:
-        raise ReposeError(f"DVC cannot read {model} in {folder.resolve()}: {error}") from None
+        raise RemoteError(f"DVC cannot read {model} in {folder.resolve()}: {error}") from None
 
 
 def find_model(model: str, folder: Path) -> Registered:
     """Which revision and path a registered model is.
 
     Raises:
-        ReposeError: see `model_file`.
+        RemoteError: see `model_file`.
     """
     import dvc.api
     from dvc.exceptions import ArtifactNotFoundError
 
     said = _WANTED.fullmatch(model)
     if said is None:
-        raise ReposeError(
+        raise RemoteError(
             f"A model is named NAME@vX.Y.Z, or NAME alone for its highest version, such as attend@v1.0.0, not {model!r}."
         )
     name, version = said["name"], _version(folder, said["name"], said["version"] or LATEST)
     try:
         shown = dvc.api.artifacts_show(name, version=version, repo=str(folder.resolve()))
     except ArtifactNotFoundError:
-        raise ReposeError(
+        raise RemoteError(
             f"The revision {_tag(name, version)} has no artifact {name!r} in its dvc.yaml (artifacts: ...). Tag a revision "
             "that has it."
         ) from None
@@ -82,7 +82,7 @@ def _check_installed() -> None:
         import dvc.api  # noqa: F401
         import gto.api  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ReposeError(
+        raise RemoteError(
             f"A model by its name needs DVC ({error.name} is not installed): pip install 'repose[pipeline]'. Or name the file "
             "itself with --checkpoint."
         ) from None
@@ -92,7 +92,7 @@ def _version(folder: Path, name: str, wanted: str) -> str:
     """The version that is wanted, if there is one.
 
     Raises:
-        ReposeError: there is none.
+        RemoteError: there is none.
     """
     import gto.api
     from gto.constants import VersionSort
@@ -104,12 +104,12 @@ def _version(folder: Path, name: str, wanted: str) -> str:
         shown = gto.api.show(top, name=name, registered_only=True, sort=VersionSort.SemVer)
     except ArtifactNotFound:
         known = sorted(gto.api.show(top))
-        raise ReposeError(
+        raise RemoteError(
             f"No version of a model {name!r} is registered here{nearest(name, known) if known else '.'} A version is an "
             f"annotated git tag: git tag -a {_tag(name, 'v1.0.0')} -m '...'; those of others come with git fetch --tags."
         ) from None
     except (GTOException, SCMError) as error:
-        raise ReposeError(
+        raise RemoteError(
             f"{top} is in no git repository ({error}), so no model is registered here. Go to the project's folder, or name "
             "the file itself with --checkpoint."
         ) from None
@@ -117,7 +117,7 @@ def _version(folder: Path, name: str, wanted: str) -> str:
     if wanted == LATEST and versions:
         return versions[0]
     if wanted not in versions:
-        raise ReposeError(f"There is no version {wanted} of {name}; there are: {', '.join(versions) or 'none'}.")
+        raise RemoteError(f"There is no version {wanted} of {name}; there are: {', '.join(versions) or 'none'}.")
     return wanted
 
 
@@ -137,7 +137,7 @@ def _brought(repo: Any, found: Registered) -> Path:
     place = Path(cache.oid_to_path(md5))
     with place.open("rb") as stream:
         if hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != md5:
-            raise ReposeError(
+            raise RemoteError(
                 f"{place} in DVC's cache, which is {found.path} of {tag}, was changed: its MD5 is another one. Delete it and "
                 "try again."
             )
@@ -148,14 +148,14 @@ def _output(repo: Any, found: Registered) -> tuple[str, str]:
     """Path and hash of the output that the model's file is or lies in, as the version's revision has them.
 
     Raises:
-        ReposeError: no output is there, or no stage has made it.
+        RemoteError: no output is there, or no stage has made it.
     """
     with repo.switch(found.commit):
         outs = {repo.fs.relpath(out.fs_path, repo.root_dir): out.hash_info for out in repo.index.outs}
     for path, hashed in outs.items():
         if hashed and PurePosixPath(found.path).is_relative_to(path):
             return path, str(hashed.value)
-    raise ReposeError(
+    raise RemoteError(
         f"The dvc.lock of the revision {_tag(found.name, found.version)} has no {found.path}, the path of its artifact "
         f"{found.name}. Tag a revision for which `dvc repro` has run, dvc.lock committed."
     )
@@ -165,7 +165,7 @@ def _in_folder(cache: Any, md5: str, out: str, found: Registered) -> str:
     """The hash of the model's file in the folder `out`.
 
     Raises:
-        ReposeError: there is no such file in it.
+        RemoteError: there is no such file in it.
     """
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.tree import Tree
@@ -173,7 +173,7 @@ def _in_folder(cache: Any, md5: str, out: str, found: Registered) -> str:
     tree: Any = Tree.load(cache, HashInfo("md5", md5))
     entry = tree.get(PurePosixPath(found.path).relative_to(out).parts)
     if entry is None:
-        raise ReposeError(
+        raise RemoteError(
             f"{found.path}, the path of the artifact {found.name} at {_tag(found.name, found.version)}, is no file in the "
             f"output {out}. It should be that of the model, such as {out}/model.safetensors."
         )
@@ -184,7 +184,7 @@ def _fetch(repo: Any, md5: str, what: str) -> None:
     """Bring an object into DVC's cache if it is not there.
 
     Raises:
-        ReposeError: the remote does not have it or cannot be used.
+        RemoteError: the remote does not have it or cannot be used.
     """
     from repose.kubeflow.remote import Remote
 
@@ -192,4 +192,4 @@ def _fetch(repo: Any, md5: str, what: str) -> None:
         try:
             Remote(repo).fetch([md5], repo.cache.local)
         except ReposeError as error:
-            raise ReposeError(f"{what} is not in DVC's cache, and does not come from its remote. {error}") from None
+            raise RemoteError(f"{what} is not in DVC's cache, and does not come from its remote. {error}") from None

@@ -18,7 +18,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import ScalarNode
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 
 T = TypeVar("T")
 _SYSTEM = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -63,20 +63,20 @@ def read_params(path: Path) -> dict[str, Any]:
     """The whole of a params.yaml.
 
     Raises:
-        ReposeError: there is no such file, it cannot be read, or it is not a YAML mapping.
+        SettingsError: there is no such file, it cannot be read, or it is not a YAML mapping.
     """
     try:
         params = parse_yaml(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ReposeError(
+        raise SettingsError(
             f"There is no {path.absolute()}. Run repose in the project's folder, or name one with --params."
         ) from None
     except OSError as error:
-        raise ReposeError(f"{path} cannot be read: {error.strerror}. Name a file with --params.") from None
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. Name a file with --params.") from None
     except ValueError as error:
-        raise ReposeError(f"{path} cannot be read as YAML: {error}") from None
+        raise SettingsError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(params, dict):
-        raise ReposeError(f"{path} should be a mapping with one block per stage.")
+        raise SettingsError(f"{path} should be a mapping with one block per stage.")
     return params
 
 
@@ -99,10 +99,10 @@ def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -
     """The settings in block `name` of the params that were read from the file `where`.
 
     Raises:
-        ReposeError: there is no such block, or it does not fit.
+        SettingsError: there is no such block, or it does not fit.
     """
     if name not in params:
-        raise ReposeError(f"{where} has no block {name!r}{nearest(name, list(params))}")
+        raise SettingsError(f"{where} has no block {name!r}{nearest(name, list(params))}")
     return build(settings, params[name], f"{where}: {name}")
 
 
@@ -110,26 +110,26 @@ def build(settings: type[T], values: Any, where: str) -> T:
     """An instance of the dataclass `settings` from a mapping; `where` opens each message.
 
     Raises:
-        ReposeError: an unknown or missing key, a wrong type, or a value that the dataclass refuses with a ValueError.
+        SettingsError: an unknown or missing key, a wrong type, or a value that the dataclass refuses with a ValueError.
     """
     if not isinstance(values, Mapping):
-        raise ReposeError(f"{where} should be a mapping, not {values!r}.")
+        raise SettingsError(f"{where} should be a mapping, not {values!r}.")
     hints = get_type_hints(settings)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
     for key in values:
         if key not in fields:
-            raise ReposeError(f"{where}: unknown key {key!r}{nearest(str(key), list(fields))}")
+            raise SettingsError(f"{where}: unknown key {key!r}{nearest(str(key), list(fields))}")
     required = [
         n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     missing = [name for name in required if name not in values]
     if missing:
-        raise ReposeError(f"{where}: missing key(s) {', '.join(missing)}.")
+        raise SettingsError(f"{where}: missing key(s) {', '.join(missing)}.")
     filled = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
     try:
         return settings(**filled)
     except ValueError as error:  # from a __post_init__: values that fit their types but not each other
-        raise ReposeError(f"{where}: {error}") from None
+        raise SettingsError(f"{where}: {error}") from None
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _choice(choices: Sequence[Any], value: Any, where: str) -> Any:
         if value == choice and isinstance(value, bool) == isinstance(choice, bool):
             return choice
     hint = nearest(value, choices) if isinstance(value, str) else "."
-    raise ReposeError(f"{where} should be one of {', '.join(map(str, choices))}, not {value!r}{hint}")
+    raise SettingsError(f"{where} should be one of {', '.join(map(str, choices))}, not {value!r}{hint}")
 
 
 def _first_that_fits(kinds: Sequence[Any], value: Any, where: str) -> Any:
@@ -199,15 +199,15 @@ def _first_that_fits(kinds: Sequence[Any], value: Any, where: str) -> Any:
 
 def _sequence(kinds: Sequence[Any], value: Any, where: str) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise ReposeError(f"{where} should be a list, not {value!r}.")
+        raise SettingsError(f"{where} should be a list, not {value!r}.")
     if kinds[-1] is Ellipsis:
         kinds = [kinds[0]] * len(value)
     if len(kinds) != len(value):
-        raise ReposeError(f"{where} should have {len(kinds)} entries, not {len(value)}: {list(value)!r}.")
+        raise SettingsError(f"{where} should have {len(kinds)} entries, not {len(value)}: {list(value)!r}.")
     return tuple(_value(kind, entry, f"{where}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True)))
 
 
-def _wrong(kind: Any, value: Any, where: str) -> ReposeError:
+def _wrong(kind: Any, value: Any, where: str) -> SettingsError:
     name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))
     quote = " Put it in quotes." if kind is str and isinstance(value, int | float) else ""
-    return ReposeError(f"{where} should be {name}, not {value!r}.{quote}")
+    return SettingsError(f"{where} should be {name}, not {value!r}.{quote}")

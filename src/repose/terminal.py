@@ -1,5 +1,10 @@
-"""What a person at the terminal sees while a stage works: one line per fact, one bar per long loop."""
+"""What a person at the terminal sees while a stage works: one line per fact, one bar per long loop.
 
+Lines are messages of the logger "repose". They and the bars are shown once `show_messages` was called, as the command line
+does; a program that uses repose as a library configures logging as it likes, and sees no bars.
+"""
+
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,9 +21,31 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _TELL_EVERY = 30.0  # seconds between two lines about training where nobody watches
 
 
+class _ToTerminal(logging.Handler):
+    """Prints messages as they are, to standard error, so that standard output stays data."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _console.print(self.format(record), markup=False, emoji=False)
+
+
+_logger = logging.getLogger("repose")
+_handler = _ToTerminal()
+
+
+def show_messages() -> None:
+    """Show messages and progress bars on standard error from now on."""
+    _logger.addHandler(_handler)
+    _logger.setLevel(logging.INFO)
+    _logger.propagate = False  # handlers that other libraries add to the root logger would print them again
+
+
 def say(line: str) -> None:
-    """Print one line for people (standard error, so that standard output stays data)."""
-    _console.print(line, markup=False, emoji=False)
+    """Log one line for people, at level INFO."""
+    _logger.info(line)
+
+
+def _is_watched() -> bool:
+    return _handler in _logger.handlers and _console.is_terminal
 
 
 def show(table: Table) -> None:
@@ -29,7 +56,7 @@ def show(table: Table) -> None:
 @contextmanager
 def watched(table: Callable[[], Table]) -> Iterator[bool]:
     """Show a table, made anew each second, while the block works; where nobody watches, yield False and show none."""
-    if not _console.is_terminal:
+    if not _is_watched():
         yield False
         return
     with Live(get_renderable=table, console=_console, refresh_per_second=1):
@@ -38,7 +65,7 @@ def watched(table: Callable[[], Table]) -> Iterator[bool]:
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Go through an iterable behind a progress bar with its rate and the time left; silent where nobody watches."""
-    if not _console.is_terminal:
+    if not _is_watched():
         yield from iterable
         return
     columns = (
@@ -74,7 +101,7 @@ class TrainingBar:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(compact=True),
         )  # fmt: skip
-        self._progress = Progress(*columns, console=_console, disable=not _console.is_terminal)
+        self._progress = Progress(*columns, console=_console, disable=not _is_watched())
         self._task = self._progress.add_task(label, total=total, completed=start, facts="")
         self._label, self._total, self._done, self._photos = label, total, start, 0
         self._began, self._told = time.monotonic(), time.monotonic()
@@ -92,7 +119,7 @@ class TrainingBar:
         """One step is done: the latest losses, and how many images it generated."""
         self._done, self._photos = self._done + 1, self._photos + photos
         self._progress.update(self._task, advance=1, facts=self._facts(losses))
-        if not _console.is_terminal and time.monotonic() - self._told > _TELL_EVERY:
+        if not _is_watched() and time.monotonic() - self._told > _TELL_EVERY:
             self._told = time.monotonic()
             say(f"{self._label}: {self._facts(losses)}")
 

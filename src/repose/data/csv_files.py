@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", ":": "colons", "|": "bars"}
 _SEP_LINE = re.compile(r'"?sep=([^"\s]|\t)"?[\s,;]*', re.IGNORECASE)
@@ -47,7 +47,7 @@ def read_csv(
         hint: what to do about a row that is too long, at the end of the message.
 
     Raises:
-        ReposeError: it is not text in UTF-8 or UTF-16, lacks a column, has one twice, or a row is longer than the header.
+        DataError: it is not text in UTF-8 or UTF-16, lacks a column, has one twice, or a row is longer than the header.
     """
     lines = list(io.StringIO(text_of(content, where), newline=""))
     start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
@@ -59,7 +59,7 @@ def read_csv(
     rows = []
     for line, cells in _cells(lines[start + 1 :], separator, where, start + 1):
         if any(cells[len(names) :]):
-            raise ReposeError(
+            raise DataError(
                 f"{where}, line {line} has more values than the header, which is separated by {_called(separator)}. Put "
                 f"a value that contains {separator!r} in quotes.{hint and f' {hint}'}"
             )
@@ -72,7 +72,7 @@ def text_of(content: bytes, where: str) -> str:
     """The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
     Raises:
-        ReposeError: it is something else. `where` names the file in the message.
+        DataError: it is something else. `where` names the file in the message.
     """
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
@@ -83,7 +83,7 @@ def text_of(content: bytes, where: str) -> str:
     if place < 0:
         return text
     line = content[:place].count(b"\n") + 1
-    raise ReposeError(
+    raise DataError(
         f"{where} is not a text file in UTF-8: byte 0x{content[place]:02x} in line {line}. If a spreadsheet program saved "
         "it, save it as 'CSV UTF-8' there (Excel's plain 'CSV' is in Windows-1252)."
     )
@@ -114,7 +114,7 @@ def _check_header(
 ) -> None:
     for column in required:
         if names.count(column) != 1:
-            raise ReposeError(
+            raise DataError(
                 f"{where} has {'more than one' if column in names else 'no'} column {column!r}. Its header should be "
                 f"{expected!r}; found {header[:80]!r}{f', separated by {_called(separator)}' if len(names) > 1 else ''}."
             )
@@ -127,7 +127,7 @@ def _cells(lines: list[str], separator: str, where: str, before: int) -> Iterato
         for cells in rows:
             yield before + rows.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
-        raise ReposeError(
+        raise DataError(
             f"{where}, line {before + rows.line_num}: it cannot be read as a CSV ({error}). Check the quotes."
         ) from None
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from repose.data.images import decode
 from repose.data.shards import ShardReader
-from repose.errors import ReposeError
+from repose.errors import DataError
 from repose.files import write_bytes
 from repose.provenance import code
 from repose.terminal import bar, say
@@ -61,7 +61,7 @@ class Search:
             batch: the most photos that it is shown at a time, all of one shard and one size.
 
         Raises:
-            ReposeError: what an earlier search left is damaged, or the disk is full.
+            DataError: what an earlier search left is damaged, or the disk is full.
         """
         files = {shard: self._place / f"{Path(shard).stem}.safetensors" for shard in self._table["shard"].unique()}
         left = self._table[~self._table["shard"].map({shard: file.exists() for shard, file in files.items()})]
@@ -101,4 +101,4 @@ def _read(file: Path) -> Found:
     try:
         return Found(**load(file.read_bytes()))
     except (SafetensorError, TypeError) as error:
-        raise ReposeError(f"{file}, what an earlier search found, is damaged ({error}). Delete it.") from None
+        raise DataError(f"{file}, what an earlier search found, is damaged ({error}). Delete it.") from None

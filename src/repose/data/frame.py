@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 Crop = tuple[float, float, float, float]
 
@@ -44,12 +44,12 @@ class Frame:
         """The part of a photo of the given size that fills the frame: left, top, right, bottom in px.
 
         Raises:
-            ReposeError: the crop reaches beyond the photo.
+            DataError: the crop reaches beyond the photo.
         """
         if self.crop is None:
             return 0.0, 0.0, float(photo_width), float(photo_height)
         if self.crop[2] > photo_width or self.crop[3] > photo_height:
-            raise ReposeError(
+            raise DataError(
                 f"The crop {list(self.crop)} (left, top, right, bottom) reaches beyond a photo of {photo_width}x"
                 f"{photo_height} px (width x height). Change posemaps.crop in params.yaml, or leave such photos out."
             )
@@ -61,7 +61,7 @@ class Frame:
         What lies outside the frame stays, with coordinates that say so; missing stays NaN.
 
         Raises:
-            ReposeError: the crop reaches beyond the photo.
+            DataError: the crop reaches beyond the photo.
         """
         left, top, right, bottom = self.box(photo_height, photo_width)
         scale = np.array([self.width / (right - left), self.height / (bottom - top)])
@@ -75,7 +75,7 @@ class Frame:
         frame's size, its pixels are untouched.
 
         Raises:
-            ReposeError: the crop reaches beyond the photo.
+            DataError: the crop reaches beyond the photo.
         """
         box = self.box(*pixels.shape[:2])
         size = (self.width, self.height)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most of those who read or write photos need none
     from torch import Tensor
@@ -52,14 +52,24 @@ def decode(encoded: bytes) -> np.ndarray:
     Transparent pixels become white; 16 bits a channel are scaled to 8; of several frames the first is taken.
 
     Raises:
-        ReposeError: the values have an unknown range (Pillow's modes I and F).
+        DataError: the values have an unknown range (Pillow's modes I and F).
         OSError: the bytes are not a whole photo (`inspection.inspect` says so without an exception).
     """
     with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-        image.load()
-        turn = turn_to_upright(image)
-        pixels = _rgb(image)
-        return np.asarray(pixels if turn is None else pixels.transpose(turn))
+        return from_pillow(image)
+
+
+def from_pillow(image: Image.Image) -> np.ndarray:
+    """An image of Pillow -> (H, W, 3) uint8 RGB, as `decode` reads the file that it came from.
+
+    Raises:
+        DataError: the values have an unknown range (Pillow's modes I and F).
+        OSError: the file that Pillow reads lazily is not whole.
+    """
+    image.load()
+    turn = turn_to_upright(image)
+    pixels = _rgb(image)
+    return np.asarray(pixels if turn is None else pixels.transpose(turn))
 
 
 def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
@@ -106,7 +116,7 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
-        raise ReposeError(
+        raise DataError(
             f"The photo holds whole or real numbers of unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 "
             "bits a channel."
         )

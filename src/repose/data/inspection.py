@@ -15,7 +15,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from repose.data.images import FORMATS, SIDEWAYS, pillow_unlimited, turn_to_upright
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 CHUNK = 128  # photos that a worker takes at a time
 FEW = 2000  # photos that one process reads sooner than others could be started
@@ -49,7 +49,7 @@ def inspect_all(
     Up to FEW photos are read by this process alone.
 
     Raises:
-        ReposeError: a worker was killed, or what reading `files` raises.
+        DataError: a worker was killed, or what reading `files` raises.
     """
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     if workers == 1 or len(paths) <= FEW:
@@ -63,7 +63,7 @@ def inspect_all(
             for inspections in pool.map(_inspect_in_worker, chunks):
                 yield from inspections
     except BrokenProcessPool:
-        raise ReposeError(
+        raise DataError(
             "A process that reads photos was killed, most likely because the machine ran out of memory. "
             "Lower validate.workers or validate.max_megapixels and run the same command again."
         ) from None

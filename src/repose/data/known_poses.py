@@ -18,7 +18,7 @@ from repose.data.csv_files import text_of
 from repose.data.layouts import DeepFashion, NameFinder, is_litter
 from repose.data.records import read_keypoints
 from repose.data.skeleton import JOINTS, LIMBS, K, present
-from repose.errors import ReposeError
+from repose.errors import DataError, PoseNotFoundError
 
 LEAST_CONFIDENCE = 0.05  # joints that OpenPose found with less are missing
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
@@ -31,7 +31,7 @@ class KnownPoses:
         files: CSV files, JSON files and folders of JSON files; JSON files are read when their photo is asked for.
 
     Raises:
-        ReposeError: a file is missing or none of those that are understood, a folder holds no JSON file, or a CSV
+        DataError: a file is missing or none of those that are understood, a folder holds no JSON file, or a CSV
             has two poses for one name.
     """
 
@@ -48,7 +48,7 @@ class KnownPoses:
             width: likewise.
 
         Raises:
-            ReposeError: the keypoints fail `checked`, or a JSON file is not OpenPose's.
+            DataError, PoseNotFoundError: the keypoints fail `checked`, or a JSON file is not OpenPose's.
         """
         for source in self._sources:
             found = source.find(photo, height, width)
@@ -67,7 +67,8 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
         width: likewise.
 
     Raises:
-        ReposeError: there is no such file or row, there are several and none is named, or the keypoints fail `checked`.
+        DataError: there is no such file or row, or there are several and none is named.
+        DataError, PoseNotFoundError: the keypoints fail `checked`.
     """
     if file.suffix.lower() != ".csv":
         return checked(_main_person(file, height, width), height, width, str(file))
@@ -75,12 +76,12 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
     if row is None and len(table.names) == 1:
         row = table.names[0]
     if row is None:
-        raise ReposeError(
+        raise DataError(
             f"{file} holds {len(table.names)} poses. Say which is meant, as {file}#NAME with a name of its first column."
         )
     found = table.row(row)
     if found is None:
-        raise ReposeError(f"{file} has no row {row!r}. Name one of its first column.")
+        raise DataError(f"{file} has no row {row!r}. Name one of its first column.")
     return checked(found, height, width, f"{file}#{row}")
 
 
@@ -88,12 +89,13 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
     """Keypoints (K, 2) of an image of height x width px; up to one px beyond its edge is moved to the edge.
 
     Raises:
-        ReposeError: a joint lies farther outside, or no limb has both of its joints. `where` opens the message.
+        DataError: a joint lies farther outside. `where` opens the message.
+        PoseNotFoundError: no limb has both of its joints.
     """
     beyond = pose_files.outside(keypoints[None], np.array([height]), np.array([width]))[0]
     if beyond.any():
         x, y = keypoints[beyond.argmax()]
-        raise ReposeError(
+        raise DataError(
             f"{where}: {beyond.sum()} of {present(keypoints).sum()} joints lie outside the image, first the "
             f"{JOINTS[beyond.argmax()]} at x {x:g}, y {y:g}; the image is {width} px wide and {height} px high. Were "
             "they found in an image of another size? Find them in this one; for a target pose without a photo, say "
@@ -101,9 +103,11 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
         )
     known = present(keypoints)
     if not known.any():
-        raise ReposeError(f"{where}: no joint is known. Choose an image in which the person is seen more clearly.")
+        raise PoseNotFoundError(
+            f"{where}: no joint is known. Choose an image in which the person is seen more clearly."
+        )
     if not any(known[first] and known[second] for first, second in LIMBS):
-        raise ReposeError(
+        raise PoseNotFoundError(
             f"{where}: of {known.sum()} known joint(s), such as the {JOINTS[known.argmax()]}, no two are the ends of one "
             "limb, so that there is nothing to draw. Choose an image in which more of the person is seen."
         )
@@ -119,7 +123,7 @@ class _Table:
         for row, name in enumerate(self.names):
             first = self._row.setdefault(name, row)
             if not np.array_equal(self._keypoints[first], self._keypoints[row], equal_nan=True):
-                raise ReposeError(f"{file} gives two poses for {name}. Keep one row per photo.")
+                raise DataError(f"{file} gives two poses for {name}. Keep one row per photo.")
         self._finder = NameFinder(self.names)
 
     def row(self, name: str) -> np.ndarray | None:
@@ -171,13 +175,13 @@ def _json_files(path: Path) -> list[tuple[str, str]]:
         names = (file.relative_to(path).as_posix() for file in path.rglob("*.json"))
         files = sorted(name for name in names if not is_litter(name))
         if not files:
-            raise ReposeError(
+            raise DataError(
                 f"The folder {path} holds no .json file. Put OpenPose's output (--write_json) there, or name a CSV itself."
             )
         return [(file, _photo_of_json(file)) for file in files]
     _content(path)
     if path.suffix.lower() != ".json":
-        raise ReposeError(f"{path} is no keypoint file. Name {UNDERSTOOD}.")
+        raise DataError(f"{path} is no keypoint file. Name {UNDERSTOOD}.")
     return [("", _photo_of_json(path.name))]
 
 
@@ -199,6 +203,6 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise ReposeError(f"There is no keypoint file {file}. Name {UNDERSTOOD}.") from None
+        raise DataError(f"There is no keypoint file {file}. Name {UNDERSTOOD}.") from None
     except OSError as error:
-        raise ReposeError(f"The keypoint file {file} cannot be read: {error.strerror}. Name {UNDERSTOOD}.") from None
+        raise DataError(f"The keypoint file {file} cannot be read: {error.strerror}. Name {UNDERSTOOD}.") from None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 LayoutName = Literal["deepfashion", "market1501"]
 _LITTER = frozenset(
@@ -170,13 +170,13 @@ def _read_partition(path: str, content: bytes) -> dict[str, str]:
     rows = [line.split() for line in lines[2:] if line.strip()]
     for number, row in enumerate(rows, start=3):
         if len(row) != 3 or row[2] not in ("train", "query", "gallery"):
-            raise ReposeError(
+            raise DataError(
                 f"{path}, line {number}: expected 'img/... id_XXXXXXXX train|query|gallery', "
                 f"found {lines[number - 1]!r}."
             )
     if not lines or not lines[0].strip().isdigit() or int(lines[0]) != len(rows):
         first = lines[0] if lines else ""
-        raise ReposeError(
+        raise DataError(
             f"{path} announces {first!r} photos and lists {len(rows)}: it is cut short or edited. Get it again."
         )
     return {name: status for name, _, status in rows}

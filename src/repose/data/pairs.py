@@ -16,7 +16,7 @@ import pandas as pd
 from repose.data.csv_files import read_csv, text_of
 from repose.data.layouts import DeepFashion, NameFinder, item_of_name
 from repose.data.skeleton import TORSO, present
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 PosedRule = Literal["torso", "any"]
 
@@ -84,11 +84,11 @@ def names_in(content: bytes, where: str) -> list[str]:
     """All names or paths of JPEG files in a text: a list, a CSV of keypoints or of pairs, a table of paths.
 
     Raises:
-        ReposeError: it is not text, or names no such file. `where` names the file in the message.
+        DataError: it is not text, or names no such file. `where` names the file in the message.
     """
     names = _IMAGE_NAME.findall(text_of(content, where))
     if not names:
-        raise ReposeError(f"{where} names no photo (....jpg). Expected one name a line, such as PATN's test.lst.")
+        raise DataError(f"{where} names no photo (....jpg). Expected one name a line, such as PATN's test.lst.")
     return names
 
 
@@ -118,11 +118,11 @@ def read_pairs(content: bytes, where: str) -> pd.DataFrame:
     """The pairs of a CSV (`csv_files.read_csv`) with the columns `from` and `to`, as text.
 
     Raises:
-        ReposeError: not such a file. `where` names it in the message.
+        DataError: not such a file. `where` names it in the message.
     """
     rows = read_csv(content, where, ("from", "to")).rows
     if not rows:
-        raise ReposeError(f"{where} is a CSV of pairs without any pair below its header.")
+        raise DataError(f"{where} is a CSV of pairs without any pair below its header.")
     return pd.DataFrame([(cells["from"], cells["to"]) for _, cells in rows], columns=["from", "to"])
 
 

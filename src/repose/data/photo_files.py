@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from repose.data.frame import Frame
-from repose.data.images import FORMATS, decode
+from repose.data.images import FORMATS, decode, from_pillow
 from repose.data.inspection import inspect
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 
 MOST_MEGAPIXELS = 100  # of a photo; with more it is not even decoded
 LEAST_SIDE = 16  # px of the shorter side
@@ -24,7 +25,7 @@ def read_photo(path: Path) -> np.ndarray:
     """The photo in a file, as `images.decode` reads it: (H, W, 3) uint8 RGB, upright as its EXIF says.
 
     Raises:
-        ReposeError: there is no such file, it is of none of `images.FORMATS`, cut, larger than MOST_MEGAPIXELS, smaller than
+        DataError: there is no such file, it is of none of `images.FORMATS`, cut, larger than MOST_MEGAPIXELS, smaller than
             LEAST_SIDE, or of a mode whose range is not known.
     """
     content = _content(path)
@@ -32,7 +33,28 @@ def read_photo(path: Path) -> np.ndarray:
     try:
         return decode(content)
     except ReposeError as error:
-        raise ReposeError(f"{path}: {error}") from None
+        raise DataError(f"{path}: {error}") from None
+
+
+def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
+    """A photo in memory as (H, W, 3) uint8 RGB; one of Pillow's is read as `read_photo` reads its file.
+
+    Raises:
+        DataError: it is damaged, smaller than LEAST_SIDE, or of a mode whose range is not known. `name` opens the message.
+        ValueError: an array of another shape or type.
+    """
+    if isinstance(photo, Image.Image):
+        try:
+            pixels = from_pillow(photo)
+        except (OSError, ReposeError) as error:
+            raise DataError(f"{name} cannot be read: {error}") from None
+    elif photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
+        pixels = photo
+    else:
+        raise ValueError(f"pixels should be (H, W, 3) uint8, not {photo.shape} {photo.dtype} ({name}).")
+    height, width = pixels.shape[:2]
+    _check_size(height, width, name)
+    return pixels
 
 
 class Fit(NamedTuple):
@@ -68,24 +90,29 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise ReposeError(f"There is no photo {path}. Check the path.") from None
+        raise DataError(f"There is no photo {path}. Check the path.") from None
     except OSError as error:
-        raise ReposeError(
-            f"The photo {path} cannot be read: {error.strerror}. Name a file that you may read."
-        ) from None
+        raise DataError(f"The photo {path} cannot be read: {error.strerror}. Name a file that you may read.") from None
 
 
 def _check(path: Path, content: bytes) -> None:
     found = inspect(content, MOST_MEGAPIXELS * 10**6)
     size = f"{found.width}x{found.height} px (width x height)"
     if found.decodes is None:
-        raise ReposeError(
+        raise DataError(
             f"{path} has {size}, more than {MOST_MEGAPIXELS} megapixels. Save it smaller: a few hundred px a side are "
             "enough."
         )
     if not found.decodes and not found.format:
-        raise ReposeError(f"{path} is no photo ({found.error}). Give a file of {', '.join(FORMATS)}.")
+        raise DataError(f"{path} is no photo ({found.error}). Give a file of {', '.join(FORMATS)}.")
     if not found.decodes:
-        raise ReposeError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from where it came.")
-    if min(found.width, found.height) < LEAST_SIDE:
-        raise ReposeError(f"{path} has {size}; a photo needs at least {LEAST_SIDE} px a side. Give a larger one.")
+        raise DataError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from where it came.")
+    _check_size(found.height, found.width, str(path))
+
+
+def _check_size(height: int, width: int, name: str) -> None:
+    if min(height, width) < LEAST_SIDE:
+        raise DataError(
+            f"{name} has {width}x{height} px (width x height); a photo needs at least {LEAST_SIDE} px a side. Give a larger "
+            "one."
+        )

@@ -10,7 +10,7 @@ from repose.data.images import decode, decode_indices
 from repose.data.posemaps import read_posemaps
 from repose.data.records import IMAGES, part_names, read_parts, read_parts_keypoints
 from repose.data.shards import ShardReader
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 
 class Loaded(NamedTuple):
@@ -40,7 +40,7 @@ class Photos:
         sizes = {(int(height), int(width)) for height, width in self._sizes}
         self.size = sizes.pop() if len(sizes) == 1 else None
         if list(table["name"]) != names:
-            raise ReposeError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
+            raise DataError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
         self._images = ShardReader(images, table)
         self.frame, self.thickness, self._maps = read_posemaps(posemaps, parts)
         self._kept = _Kept(len(names), (self.frame.height, self.frame.width), cache_megabytes)
@@ -53,11 +53,11 @@ class Photos:
         """The photos of the given names, in that order.
 
         Raises:
-            ReposeError: a name is of no photo, or of one without a pose map.
+            DataError: a name is of no photo, or of one without a pose map.
         """
         unknown = [name for name in names if name not in self]
         if unknown:
-            raise ReposeError(
+            raise DataError(
                 f"{len(unknown)} photo(s) that the split names have no image or no pose map, such as {unknown[0]}. "
                 "Run `dvc repro` again: the split is of other photos."
             )

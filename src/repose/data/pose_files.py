@@ -16,7 +16,7 @@ import pandas as pd
 from repose.data.csv_files import read_csv
 from repose.data.layouts import NameFinder
 from repose.data.skeleton import JOINTS, K, present
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 COLUMNS = ("name", "keypoints_y", "keypoints_x")
 HEADER = ":".join(COLUMNS)
@@ -55,7 +55,7 @@ def read_posegan_csv(content: bytes, where: str) -> Poses:
     The columns are told by their names and may be separated by anything that `csv_files.read_csv` reads.
 
     Raises:
-        ReposeError: another header, a row that is not two lists of 18 whole numbers, a joint with x or y alone. `where`
+        DataError: another header, a row that is not two lists of 18 whole numbers, a joint with x or y alone. `where`
             names the file in the message.
     """
     names, numbers = [], []
@@ -73,7 +73,7 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
     """The people of one OpenPose file: (people, K, 3) float32 of x, y in pixels and confidence, 0 for missing.
 
     Raises:
-        ReposeError: not JSON, not OpenPose's, or neither 18 nor 25 joints. `where` names the file in the message.
+        DataError: not JSON, not OpenPose's, or neither 18 nor 25 joints. `where` names the file in the message.
     """
     try:
         record = json.loads(content)
@@ -81,7 +81,7 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
             raise ValueError("it should be one mapping with a list named people")
         people = [_person(person) for person in record["people"]]
     except (ValueError, TypeError, RecursionError) as error:
-        raise ReposeError(
+        raise DataError(
             f"{where} is not a JSON of OpenPose ({error}). Expected "
             '{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}]} with 18 (COCO) or 25 (BODY_25) joints a '
             "person: run OpenPose with --write_json and --model_pose COCO or BODY_25."
@@ -93,7 +93,7 @@ def people_in(content: bytes, where: str, min_confidence: float) -> np.ndarray:
     """The people (n, K, 3) of an OpenPose file who have at least one joint of that confidence, without their others.
 
     Raises:
-        ReposeError: as `read_openpose_json`.
+        DataError: as `read_openpose_json`.
     """
     return sure_people(read_openpose_json(content, where), min_confidence)
 
@@ -109,11 +109,11 @@ def keypoints_of(joints: np.ndarray, where: str) -> np.ndarray:
     """OpenPose's joints (..., K, 3) as keypoints (..., K, 2) in px, NaN for missing.
 
     Raises:
-        ReposeError: the coordinates are shares of the image's sides. `where` opens the message.
+        DataError: the coordinates are shares of the image's sides. `where` opens the message.
     """
     keypoints: np.ndarray = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
     if present(keypoints).any() and np.nanmax(keypoints) <= 1:
-        raise ReposeError(
+        raise DataError(
             f"{where}: all joints lie within one px: their coordinates are shares of the image's width and height. Run "
             "OpenPose with --keypoint_scale 0 (px of the image)."
         )
@@ -145,7 +145,7 @@ def match(poses: Poses, names: Sequence[str]) -> Matched:
     """Put poses, whose names may be in either spelling, to the photos `names`; a photo without a row has no joint.
 
     Raises:
-        ReposeError: two rows of one photo differ.
+        DataError: two rows of one photo differ.
     """
     finder, row_of = NameFinder(names), pd.Index(names)
     found = [finder.find(name) for name in poses.names]
@@ -181,12 +181,12 @@ def _lists(cells: dict[str, str], where: str) -> list[str]:
     y, x = (_NUMBERS.fullmatch(cells[column]) for column in COLUMNS[1:])
     if not cells["name"] or y is None or x is None:
         found = ": ".join(cells[column] for column in COLUMNS)
-        raise ReposeError(
+        raise DataError(
             f"{where}: expected 'NAME: [{K} whole numbers, y]: [{K} whole numbers, x]', found {found[:100]!r}."
         )
     counts = y[1].count(",") + 1, x[1].count(",") + 1
     if counts != (K, K):
-        raise ReposeError(
+        raise DataError(
             f"{where}: {cells['name']} has {counts[0]} values of y and {counts[1]} of x; expected {K} of each, in the "
             f"order {JOINTS[0]}, {JOINTS[1]}, ..., {JOINTS[-1]} (a COCO file with 17 joints lacks the neck)."
         )
@@ -196,7 +196,7 @@ def _lists(cells: dict[str, str], where: str) -> list[str]:
 def _check_both_or_neither(names: list[str], missing: np.ndarray, where: str) -> None:
     rows, joints = np.nonzero(missing[..., 0] != missing[..., 1])
     if len(rows):
-        raise ReposeError(
+        raise DataError(
             f"{where}: {names[rows[0]]} has only one of x and y of the {JOINTS[joints[0]]} ({len(rows)} such joint(s) "
             f"in the file). A missing joint is {MISSING} in both lists."
         )
@@ -222,7 +222,7 @@ def _check_repetitions(
     same = (row == kept) | (np.isnan(row) & np.isnan(kept))
     differ = photo[known][~same.all((1, 2))]
     if len(differ):
-        raise ReposeError(
+        raise DataError(
             f"{len(differ)} row(s) give another pose for a photo that has one already, first that of "
             f"{names[differ[0]]}. Keep one row per photo, or name only one of the files in `files`."
         )

@@ -20,7 +20,7 @@ from repose.data.images import to_tensor
 from repose.data.records import POSEMAPS, part_files, read_json, read_parts
 from repose.data.shards import ShardReader
 from repose.data.skeleton import COLOURS, LIMBS, K
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS[: len(LIMBS)]])  # (18, 3) uint8
 
@@ -112,13 +112,13 @@ def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
     """Open what the stage posemaps wrote of these parts; `images.decode` makes a file (H, W, 3) uint8 RGB.
 
     Raises:
-        ReposeError: a part is not there or not whole, or was drawn otherwise than the first.
+        DataError: a part is not there or not whole, or was drawn otherwise than the first.
     """
     files = part_files(folder, parts, "posemaps.json")
     drawn = [_how_drawn(file) for file in files]
     for file, how in zip(files, drawn, strict=True):
         if how != drawn[0]:
-            raise ReposeError(
+            raise DataError(
                 f"{files[0]} and {file} say that the maps were drawn in two ways: {_in_words(*drawn[0])}, and "
                 f"{_in_words(*how)}. Run `dvc repro posemaps`, which draws what is not up to date."
             )
@@ -131,9 +131,7 @@ def _how_drawn(file: Path) -> tuple[Frame, float]:
         crop = made["crop"] and tuple(float(edge) for edge in made["crop"])
         return Frame(int(made["height"]), int(made["width"]), crop), float(made["thickness"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ReposeError(
-            f"{file} does not say how the maps were drawn ({error!r}). Run `dvc repro posemaps`."
-        ) from None
+        raise DataError(f"{file} does not say how the maps were drawn ({error!r}). Run `dvc repro posemaps`.") from None
 
 
 def _in_words(frame: Frame, thickness: float) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from repose.data.layouts import LAYOUTS, LayoutName, is_image
 from repose.data.records import FILES, read_json, read_parts, read_table
 from repose.data.shards import ShardReader
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 PHOTOS, LISTS = "photos", "lists"
 TABLE, SOURCE = "files.csv", "source.json"
@@ -36,7 +36,7 @@ class RawFiles(Mapping[str, bytes]):
         terms: under which its owner gives it.
 
     Raises:
-        ReposeError: the folder is not one that download wrote.
+        DataError: the folder is not one that download wrote.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,9 +48,9 @@ class RawFiles(Mapping[str, bytes]):
         )
         record = read_json(source)
         if not isinstance(record, dict) or not {"source", "layout", "terms"} <= set(record):
-            raise ReposeError(f"{source} lacks source, layout or terms. Run the stage download again.")
+            raise DataError(f"{source} lacks source, layout or terms. Run the stage download again.")
         if record["layout"] not in LAYOUTS:
-            raise ReposeError(
+            raise DataError(
                 f"{source} names the layout {record['layout']!r}, which is none of {', '.join(LAYOUTS)}. Run "
                 "the stage download again."
             )
@@ -80,16 +80,16 @@ class RawFiles(Mapping[str, bytes]):
         """The name of the one file whose path ends in `suffix`, a file's name or its last folders and name.
 
         Raises:
-            ReposeError: there is none, or there are several; it lists those that could be meant.
+            DataError: there is none, or there are several; it lists those that could be meant.
         """
         found = [name for name in self if name == suffix or name.endswith(f"/{suffix}")]
         if len(found) == 1:
             return found[0]
         if found:
-            raise ReposeError(
+            raise DataError(
                 f"{self.folder} holds {len(found)} files named {suffix}: {_some(found)}. Name one with its folders."
             )
-        raise ReposeError(
+        raise DataError(
             f"{self.folder} holds no file named {suffix}. Files that are not images: {_some(self._others(suffix))}. "
             "Correct the name in params.yaml, or add the file's address to the origins of download."
         )

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from repose.data.skeleton import JOINTS, K
-from repose.errors import ReposeError
+from repose.errors import DataError
 from repose.files import write_text
 
 FILES = ("name", "shard", "offset", "size", "sha256")
@@ -64,16 +64,16 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a table of text and whole numbers.
 
     Raises:
-        ReposeError: there is no such file, it is damaged, or its header lacks a column.
+        DataError: there is no such file, it is damaged, or its header lacks a column.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [column for column in columns if column not in table]
         if missing:
-            raise ReposeError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
+            raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
         return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
     except FileNotFoundError:
-        raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
+        raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
     except ValueError as error:
         raise _damaged(path, error) from None
 
@@ -82,7 +82,7 @@ def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
     """A column of numbers from 0 to 1 in a table that was read from `path`: (rows,) float64, NaN where empty.
 
     Raises:
-        ReposeError: something else stands in it.
+        DataError: something else stands in it.
     """
     try:
         values = np.array([float(value or "nan") for value in table[name]], np.float64)
@@ -97,11 +97,11 @@ def part_names(images: Path) -> tuple[str, ...]:
     """The parts of the photos that validate packed into the folder `images`, in their order.
 
     Raises:
-        ReposeError: there are none.
+        DataError: there are none.
     """
     parts = sorted((path.name for path in images.glob("*") if path.is_dir() and path.name.isdecimal()), key=int)
     if not parts:
-        raise ReposeError(
+        raise DataError(
             f"There are no photos in {images} (its parts are {images / '0'} and so on). Run the stage that writes them "
             "(`dvc repro validate`), or `dvc pull`."
         )
@@ -112,12 +112,12 @@ def part_files(folder: Path, parts: Sequence[str], name: str) -> list[Path]:
     """The file of that name of each part.
 
     Raises:
-        ReposeError: a part of the photos has none in this folder, because its stage did not run.
+        DataError: a part of the photos has none in this folder, because its stage did not run.
     """
     files = [folder / part / name for part in parts]
     for part, file in zip(parts, files, strict=True):
         if name in _STAGES_OF_PARTS and not file.exists():
-            raise ReposeError(
+            raise DataError(
                 f"There is no {file}, and the photos have a part {part}. Run the stage that writes it "
                 f"(`dvc repro {_STAGES_OF_PARTS[name]}@{part}`), or `dvc pull`."
             )
@@ -128,7 +128,7 @@ def read_parts(folder: Path, parts: Sequence[str], name: str, columns: Sequence[
     """The tables of that name of all parts as one, in the order of the parts; shards are named from `folder` on.
 
     Raises:
-        ReposeError: a part lacks it, or as `read_table`.
+        DataError: a part lacks it, or as `read_table`.
     """
     tables = []
     for part, file in zip(parts, part_files(folder, parts, name), strict=True):
@@ -152,18 +152,18 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, keypoints (n, K, 2) float32 in pixels with NaN for missing, confidence (n, K) float32 in [0, 1].
 
     Raises:
-        ReposeError: there is no such file, it is damaged, or it does not hold 18 joints.
+        DataError: there is no such file, it is damaged, or it does not hold 18 joints.
     """
     try:
         table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        raise ReposeError(
+        raise DataError(
             f"There is no {path}. Run the keypoints stage (`dvc repro keypoints`), or `dvc pull`."
         ) from None
     except ValueError as error:
         raise _damaged(path, error) from None
     if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
-        raise ReposeError(
+        raise DataError(
             f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
         )
     try:
@@ -177,16 +177,14 @@ def read_parts_keypoints(folder: Path, parts: Sequence[str]) -> tuple[list[str],
     """The keypoints tables of all parts as one, as `read_keypoints` gives them.
 
     Raises:
-        ReposeError: a part lacks it, or as `read_keypoints`.
+        DataError: a part lacks it, or as `read_keypoints`.
     """
     names, keypoints, confidence = zip(*map(read_keypoints, part_files(folder, parts, "keypoints.csv")), strict=True)
     return [name for part in names for name in part], np.concatenate(keypoints), np.concatenate(confidence)
 
 
-def _damaged(path: Path, error: ValueError) -> ReposeError:
-    return ReposeError(
-        f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
-    )
+def _damaged(path: Path, error: ValueError) -> DataError:
+    return DataError(f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again.")
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -198,11 +196,11 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        ReposeError: there is no such file, or it is not JSON.
+        DataError: there is no such file, or it is not JSON.
     """
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ReposeError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
+        raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
     except ValueError as error:
-        raise ReposeError(f"{path} is not JSON ({error}). Run the stage that writes it again.") from None
+        raise DataError(f"{path} is not JSON ({error}). Run the stage that writes it again.") from None

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.errors import ReposeError
+from repose.errors import DataError
 
 INDEX_COLUMNS = ("name", "shard", "offset", "size")
 
@@ -70,7 +70,7 @@ class ShardReader(Mapping[str, bytes]):
     def __init__(self, folder: Path, index: pd.DataFrame) -> None:
         missing = [column for column in INDEX_COLUMNS if column not in index]
         if missing:
-            raise ReposeError(
+            raise DataError(
                 f"The index of {folder} lacks the column(s) {', '.join(missing)}. Run the stage that wrote it."
             )
         self.folder = folder
@@ -86,7 +86,7 @@ class ShardReader(Mapping[str, bytes]):
         size = int(self._size[row])
         content = os.pread(self._descriptor(int(self._shard_of[row])), size, int(self._offset[row]))
         if len(content) != size:
-            raise ReposeError(
+            raise DataError(
                 f"{self.folder / self._shards[self._shard_of[row]]} is cut short: {name} should have {size} bytes at "
                 f"{self._offset[row]}. Restore the file (`dvc checkout`) or run the stage that wrote it again."
             )
@@ -114,7 +114,7 @@ class ShardReader(Mapping[str, bytes]):
             try:
                 self._files[shard] = os.open(path, os.O_RDONLY)
             except FileNotFoundError:
-                raise ReposeError(
+                raise DataError(
                     f"The shard {path} is missing. Run `dvc checkout` or the stage that wrote it."
                 ) from None
         return self._files[shard]

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from repose.errors import ReposeError
+from repose.errors import RemoteError, ReposeError
 from repose.kubeflow.endpoint import Api, Endpoint, UnansweredError
 from repose.kubeflow.run_status import CANCELED, FAILED, RunStatus, say_changes, status_of, task_table
 from repose.settings import nearest
@@ -56,7 +56,7 @@ def submit(
         run_name: As people see it; None: the pipeline's name and the time.
 
     Raises:
-        ReposeError: the pipeline has no such parameter, or one has no value, the endpoint does not answer or refuses the run.
+        RemoteError: the pipeline has no such parameter, or one has no value, the endpoint does not answer or refuses the run.
     """
     import kfp_server_api as models
 
@@ -77,7 +77,7 @@ def status(endpoint: Endpoint, run_id: str) -> RunStatus:
     """How a run goes.
 
     Raises:
-        ReposeError: there is no such run, or the endpoint does not answer.
+        RemoteError: there is no such run, or the endpoint does not answer.
     """
     return _status(Api(endpoint), run_id)
 
@@ -99,7 +99,7 @@ def wait(
         The run that ended well.
 
     Raises:
-        ReposeError: it failed or was cancelled, the time is up, or the endpoint did not answer for too long.
+        RemoteError: it failed or was cancelled, the time is up, or the endpoint did not answer for too long.
     """
     again = f"The run goes on; see it with `repose kfp status {run_id}` or at {endpoint.page(run_id)}"
     watch = _Watch(Api(endpoint), run_id, again)
@@ -113,7 +113,7 @@ def wait(
         how = "failed" if ended.state == FAILED else "was cancelled"
         which = f" in {', '.join(ended.failed)}" if ended.failed else ""
         why = f": {ended.message}" if ended.message else ""
-        raise ReposeError(f"The run {ended.name} ({run_id}) {how}{which}{why}. Its tasks' logs: {ended.address}")
+        raise RemoteError(f"The run {ended.name} ({run_id}) {how}{which}{why}. Its tasks' logs: {ended.address}")
     return ended
 
 
@@ -142,17 +142,17 @@ class _Watch:
                     return now
             except UnansweredError as error:
                 if time.monotonic() - answered >= pace.patience:
-                    raise ReposeError(f"{error} It was so for {pace.patience:,.0f} s. {self._again}") from None
+                    raise RemoteError(f"{error} It was so for {pace.patience:,.0f} s. {self._again}") from None
                 if not silent:
                     say(f"{error} Looking again for {pace.patience:,.0f} s.")
                 silent = True
             except ReposeError as error:
                 if self._latest is None:
                     raise
-                raise ReposeError(f"{error} {self._again}") from None
+                raise RemoteError(f"{error} {self._again}") from None
             left = None if timeout is None else timeout - (time.monotonic() - began)
             if left is not None and left <= 0:
-                raise ReposeError(f"The run has not ended within {timeout:,.0f} s. {self._again}")
+                raise RemoteError(f"The run has not ended within {timeout:,.0f} s. {self._again}")
             sleep(interval if left is None else min(interval, left))
             interval = min(interval * pace.growth, pace.longest)
 
@@ -188,7 +188,7 @@ def _experiment(api: Api, name: str) -> str:
         ask = api.experiments.experiment_service_create_experiment
         found = [api.ask(f"make the experiment {name!r}", missing, ask, wanted)]
     if found[0].storage_state == "ARCHIVED":
-        raise ReposeError(
+        raise RemoteError(
             f"The experiment {name!r} at {api.endpoint.address} is archived: restore it there, or name another."
         )
     return str(found[0].experiment_id)
@@ -196,7 +196,7 @@ def _experiment(api: Api, name: str) -> str:
 
 def _check_run(run: Any, endpoint: Endpoint) -> None:
     if not run.run_id:
-        raise ReposeError(
+        raise RemoteError(
             f"{endpoint.address} answers, but not as the pipeline API does (version v2beta1). Correct KFP_ENDPOINT."
         )
 
@@ -212,11 +212,11 @@ def _check_values(values: Mapping[str, str], spec: Mapping[str, Any]) -> None:
     known = spec.get("pipeline_spec", spec)["root"].get("inputDefinitions", {}).get("parameters", {})
     for name in values:
         if name not in known:
-            raise ReposeError(f"The pipeline has no parameter {name!r}{nearest(name, list(known))}")
+            raise RemoteError(f"The pipeline has no parameter {name!r}{nearest(name, list(known))}")
     left = [
         name
         for name, said in known.items()
         if name not in values and not (said.get("isOptional") or "defaultValue" in said)
     ]
     if left:
-        raise ReposeError(f"The pipeline's parameters {', '.join(left)} have no default: give a value for each.")
+        raise RemoteError(f"The pipeline's parameters {', '.join(left)} have no default: give a value for each.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from repose.errors import ReposeError
+from repose.errors import RemoteError
 
 T = TypeVar("T")
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
@@ -25,7 +25,7 @@ _WRONG_ADDRESS = (
 )
 
 
-class UnansweredError(ReposeError):
+class UnansweredError(RemoteError):
     """The endpoint does not answer at the moment; the same request may succeed later."""
 
 
@@ -47,16 +47,16 @@ def read_endpoint(environment: Mapping[str, str] = os.environ) -> Endpoint:
     """The endpoint that the environment names: KFP_ENDPOINT, and if set KFP_NAMESPACE, KFP_TOKEN and KFP_CA_CERT.
 
     Raises:
-        ReposeError: there is none, or a variable cannot be what it should be.
+        RemoteError: there is none, or a variable cannot be what it should be.
     """
     given = {name: environment.get(name, "").strip() for name in (ENDPOINT, NAMESPACE, TOKEN, CA_CERT)}
     token, ca_cert = given[TOKEN] or None, Path(given[CA_CERT]) if given[CA_CERT] else None
     if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise ReposeError(
+        raise RemoteError(
             f"The environment variable {TOKEN} is no bearer token: it holds blanks or characters that none has."
         )
     if ca_cert and not ca_cert.is_file():
-        raise ReposeError(
+        raise RemoteError(
             f"The environment variable {CA_CERT} names no file: {ca_cert}. It should hold certificates (PEM)."
         )
     return Endpoint(_address(given[ENDPOINT]), given[NAMESPACE] or None, token, ca_cert)
@@ -65,7 +65,7 @@ def read_endpoint(environment: Mapping[str, str] = os.environ) -> Endpoint:
 def _address(text: str) -> str:
     form = "http(s)://host[:port][/prefix]"
     if not text:
-        raise ReposeError(
+        raise RemoteError(
             f"Where is Kubeflow Pipelines? Set the environment variable {ENDPOINT} to its address ({form}), such as "
             f"http://localhost:8888 after `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`."
         )
@@ -75,7 +75,7 @@ def _address(text: str) -> str:
     except ValueError:
         good = False
     if not good or any(sign in text for sign in "@?# "):  # the text may hold a password, so it is not shown
-        raise ReposeError(
+        raise RemoteError(
             f"The environment variable {ENDPOINT} should be {form}, without a user, a query or a page (#...); a token "
             f"is given as {TOKEN}."
         )
@@ -124,7 +124,7 @@ class Api:
 
         Raises:
             UnansweredError: there is no answer at the moment.
-            ReposeError: the request is refused, or the endpoint is no pipeline API.
+            RemoteError: the request is refused, or the endpoint is no pipeline API.
         """
         from kfp_server_api import ApiException
 
@@ -133,7 +133,7 @@ class Api:
         except _FailedError as failed:
             raise _told(failed, self.endpoint, what, missing) from None
         except ApiException as error:  # of a field in a good answer
-            raise ReposeError(
+            raise RemoteError(
                 f"The answer of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
             ) from None
 
@@ -172,7 +172,7 @@ class _FailedError(Exception):
         self.status, self.body, self.location, self.reason = status, body, location, reason
 
 
-def _told(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> ReposeError:
+def _told(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> RemoteError:
     """What to tell, and what to do."""
     address, status = endpoint.address, failed.status
     if failed.reason is not None:
@@ -185,31 +185,31 @@ def _told(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> 
             f"{address} does not work at the moment (to {what}: {status}{said and f': {said}'}). Try again later."
         )
     if status == 401:
-        return ReposeError(f"{refused}: {_new_token(endpoint)}")
+        return RemoteError(f"{refused}: {_new_token(endpoint)}")
     if status == 403:
         namespace = f" in the namespace {endpoint.namespace}" if endpoint.namespace else ""
-        return ReposeError(
+        return RemoteError(
             f"{refused}. Whoever the token belongs to may not do this{namespace}, or the token has expired: get a new one "
             f"({TOKEN}), correct {NAMESPACE}, or ask for the right."
         )
     if 300 <= status < 400:
         to = failed.location.split("?")[0].split("#")[0]
-        return ReposeError(
+        return RemoteError(
             f"{address} redirects to {to or 'another page'} instead of answering. If that is a login page (Dex, IAP): "
             f"{_new_token(endpoint)} Otherwise, set {ENDPOINT} to the address that it leads to."
         )
     if status == 404 and said and said != "Not Found":
-        return ReposeError(f"{missing} ({address}: {said})")
+        return RemoteError(f"{missing} ({address}: {said})")
     if status == 404 or not isinstance(answer, dict):
         page = b"<html" in failed.body[:2000].lower()
         kind = "a web page, such as a login" if page else "something else"
-        return ReposeError(
+        return RemoteError(
             f"{address} is not the pipeline API: it answers with {kind} ({status}). {_WRONG_ADDRESS}. If it wants a login "
             f"first: {_new_token(endpoint)}"
         )
     if "namespace" in said.lower():
         refused += f". Set {NAMESPACE} to your namespace where each user has one, and nowhere else"
-    return ReposeError(f"{refused}.")
+    return RemoteError(f"{refused}.")
 
 
 def _new_token(endpoint: Endpoint) -> str:
@@ -218,13 +218,13 @@ def _new_token(endpoint: Endpoint) -> str:
     return f"set {TOKEN} to a bearer token."
 
 
-def _unreachable(reason: BaseException, address: str, what: str) -> ReposeError:
+def _unreachable(reason: BaseException, address: str, what: str) -> RemoteError:
     from urllib3.exceptions import NameResolutionError, SSLError
 
     first = list(_chain(reason))[-1]
     why = getattr(first, "strerror", None) or str(first)
     if isinstance(reason, SSLError):
-        return ReposeError(
+        return RemoteError(
             f"There is no trusted connection to {address} ({why}). If its certificate is your organisation's own, set "
             f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )

@@ -20,7 +20,7 @@ from repose.kubeflow.project import ROOT, Project
 from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.step import image_project, own_entry
 from repose.kubeflow.workspace import apply_params, prepare, workspace
-from repose.terminal import say
+from repose.terminal import say, show_messages
 
 FORMAT = "repose run 1"
 
@@ -104,6 +104,7 @@ def _uncached(project: Project, entries: Mapping[str, Entry], lookup: Lookup) ->
 
 def main(text: Sequence[str] | None = None) -> None:
     """Leave the record of the run that the command line names."""
+    show_messages()
     parser = argparse.ArgumentParser(prog="repose.kubeflow.record", description=__doc__.splitlines()[0])
     for name in ("--pipeline", "--run", "--remote"):
         parser.add_argument(name, required=True)

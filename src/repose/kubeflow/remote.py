@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from repose.errors import ReposeError
+from repose.errors import RemoteError, ReposeError
 from repose.files import whole_file
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Remote:
         except (
             DvcException, ConfigError, FileSystemConfigError, AuthError, RemoteMissingDepsError, ImportError,
         ) as error:  # fmt: skip
-            raise ReposeError(f"DVC's remote cannot be used: {_without_secrets(str(error))}") from None
+            raise RemoteError(f"DVC's remote cannot be used: {_without_secrets(str(error))}") from None
         self.address = _known_as(str(remote.fs.unstrip_protocol(remote.path)))
         self.moved = Moved()
         self._root_is_there = False
@@ -144,7 +144,7 @@ class Remote:
         """The content of an object, whole and of its hash.
 
         Raises:
-            ReposeError: it is missing or has changed.
+            RemoteError: it is missing or has changed.
         """
         content = self._tried(lambda: self._read(self._path(oid)), f"read {oid}")
         if content is None:
@@ -157,7 +157,7 @@ class Remote:
         """Bring objects into a cache of DVC (an ODB) that does not have them.
 
         Raises:
-            ReposeError: one is missing, or has changed under its hash; then it is not in the cache.
+            RemoteError: one is missing, or has changed under its hash; then it is not in the cache.
         """
         missing = [oid for oid in sorted(set(oids)) if not cache.exists(oid)]
         self._at_once(lambda oid: self._fetch(oid, Path(cache.oid_to_path(oid))), missing)
@@ -177,8 +177,8 @@ class Remote:
             self._check(oid, _md5(partial))
         self._count_fetched(place.stat().st_size)
 
-    def _missing(self, oid: str) -> ReposeError:
-        return ReposeError(
+    def _missing(self, oid: str) -> RemoteError:
+        return RemoteError(
             f"The object {oid} is not in the remote {self.address}, though a stage's entry of dvc.lock names it. Was it "
             "removed (`dvc gc`)? Run the stage that made it again (where Kubeflow's cache stands in the way: `repose kfp "
             "submit --no-cache`), or `dvc push` from where it still is."
@@ -186,7 +186,7 @@ class Remote:
 
     def _check(self, oid: str, md5: str) -> None:
         if md5 != oid.removesuffix(".dir"):
-            raise ReposeError(
+            raise RemoteError(
                 f"The object {oid} in the remote {self.address} has changed: its content has the MD5 {md5}. It is not used. "
                 f"Delete {self._key(oid)} there and run the stage that made it again, or `dvc push` from where it is whole."
             )
@@ -258,7 +258,7 @@ class Remote:
 
         def one(name: str) -> T:
             if over.is_set():
-                raise ReposeError(f"{name} was not begun.")
+                raise RemoteError(f"{name} was not begun.")
             try:
                 return work(name)
             except BaseException:
@@ -275,7 +275,7 @@ class Remote:
         """Do something with the remote, again where the connection failed.
 
         Raises:
-            ReposeError: it cannot be done.
+            RemoteError: it cannot be done.
         """
         began = time.monotonic()
         for attempt in range(_TRIES):
@@ -293,7 +293,7 @@ class Remote:
                     raise
                 again, message = told
                 if not again or attempt == _TRIES - 1 or time.monotonic() - began > _PATIENCE:
-                    raise ReposeError(message) from error
+                    raise RemoteError(message) from error
                 time.sleep(_WAIT * 2**attempt)
         raise AssertionError  # the loop returns or raises
 

@@ -32,7 +32,7 @@ from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.workspace import apply_params, prepare, workspace
 from repose.settings import parse_yaml
-from repose.terminal import say
+from repose.terminal import say, show_messages
 
 
 class Artifact(NamedTuple):
@@ -296,6 +296,7 @@ def stop(number: int, _: FrameType | None) -> NoReturn:
 
 def main(text: Sequence[str] | None = None) -> None:
     """Do the task of the command line; a ReposeError is a message, not a traceback."""
+    show_messages()
     signal.signal(signal.SIGTERM, stop)
     try:
         do(arguments(sys.argv[1:] if text is None else text), image_project())
