@@ -466,16 +466,16 @@ def _records_of(test: TestSet) -> dict[str, Any]:
 
 
 def _provenance(trained: Mapping[str, Trained], runs: Path) -> dict[str, Any]:
-    """What made the numbers: the code, and each system's checkpoint with the seed of its training."""
+    """What made the numbers: the version of repose, and each system's checkpoint with the seed of its training."""
     systems = {
         name: {"sha256": system.sha256, "seed": read_json(runs / name / "run.json")["seed"], "steps": system.about.step}
         for name, system in trained.items()
     }
-    return {"repose": __version__, "code": provenance.code(), "seed": SEED, "systems": systems}
+    return {"repose": __version__, "seed": SEED, "systems": systems}
 
 
 def _provenance_note(about: Mapping[str, Any]) -> str:
-    return f"Made by repose {about['repose']}, code {about['code']} (`git rev-parse COMMIT:src/repose`), seed {about['seed']}."
+    return f"Made by repose {about['repose']}, seed {about['seed']}."
 
 
 def _training_facts(trained: Trained, run: Path) -> dict[str, Any]:
@@ -599,7 +599,7 @@ def _note(about: About, run: Path) -> str:
         f"{about.system}: {about.step:,} steps of {about.row.items_per_step} item(s), seed {record['seed']}, "
         f"{record['device']}, {record['precision']}; parameters: {parameters}; {_terms(about.row, layers)}."
         + (
-            " The perceptual term of Eq. 1 is left out: train.perceptual.weights is null."
+            " The perceptual term of Eq. 1 is left out: train.perceptual was none."
             if _left_out(about.row, layers)
             else ""
         )

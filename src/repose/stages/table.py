@@ -335,7 +335,7 @@ def _records(comparison: Comparison, printed: pd.DataFrame, settings: TableSetti
         for metric in settings.metrics:
             record |= _ends(f"{metric} less {settings.reference}", line.differences.get(metric))
         record |= {"confidence": settings.confidence, "resamples": settings.resamples, "bootstrap seed": settings.seed}
-        record |= {"networks": _networks(comparison), **_made_by(line)}
+        record |= {"networks": _networks(comparison), "checkpoint sha256": _checkpoint(line)}
         record |= {name: line.facts.get(name) for name in TRAINING if name != "parameters"}
         record["parameters"] = _parameters(line.facts)
         if not printed.empty:
@@ -353,10 +353,10 @@ def _networks(comparison: Comparison) -> str:
     return ", ".join(f"{name} {sha256}" for name, sha256 in networks.items())
 
 
-def _made_by(line: Line) -> dict[str, str | None]:
-    """Which code scored a row, and the checkpoint that made its images."""
-    about = line.facts.get("provenance", {})
-    return {"code": about.get("code"), "checkpoint sha256": about.get("systems", {}).get(line.system, {}).get("sha256")}
+def _checkpoint(line: Line) -> str | None:
+    """The SHA-256 of the checkpoint that made a row's images; None for a baseline."""
+    sha256: str | None = line.facts.get("provenance", {}).get("systems", {}).get(line.system, {}).get("sha256")
+    return sha256
 
 
 def _gains(comparisons: Sequence[Comparison], settings: TableSettings) -> pd.DataFrame:
@@ -440,22 +440,16 @@ def _percent(settings: TableSettings) -> str:
 def _protocol(comparison: Comparison, settings: TableSettings) -> str:
     facts = comparison.facts
     crop = ", ".join(f"{side:g}" for side in facts["crop"] or ())
-    left_out = facts["pairs"] - facts[f"{GARMENT_DE} pairs"]
+    left_out, networks = facts["pairs"] - facts[f"{GARMENT_DE} pairs"], _networks(comparison)
     return (
         f"Split {facts['split']}, {facts['pairs']:,} test pairs, {facts['size']} px (height x width)"
         + (f", cropped to {crop} (left, top, right, bottom in px of the photo)" if crop else "")
         + f", {facts['format']}; budget {settings.budget}, {_seeds(comparison)}; "
         + f"{left_out:,} pairs without a whole torso are left out of garment-de. Tested on (SHA-256): "
         + ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos"))
-        + f". Keypoints: {facts['keypoints']}.{_by(comparison)}"
+        + f". Keypoints: {facts['keypoints']}."
+        + (f" Networks: {networks}." if networks else "")
     )
-
-
-def _by(comparison: Comparison) -> str:
-    """By which networks and which code."""
-    networks = _networks(comparison)
-    code = sorted({f"{_made_by(line)['code']}"[:12] for line in comparison.lines if line.facts})
-    return (f" Networks: {networks}." if networks else "") + (f" Scored by code {', '.join(code)}." if code else "")
 
 
 def _seeds(comparison: Comparison) -> str:
