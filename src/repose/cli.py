@@ -131,7 +131,7 @@ def train(
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; killed and started again, it goes on."""
-    from repose import processes, systems
+    from repose import processes, systems, training
     from repose.stages import train as stage
 
     everything = _read_params(params)
@@ -139,8 +139,8 @@ def train(
     if not isinstance(rows, dict) or system not in rows:
         raise ReposeError(f"{params} has no row {system!r} under systems{nearest(system, list(rows or []))}")
     row = systems.row(rows[system], f"{params}: systems.{system}")
-    settings = block(everything, "train", stage.TrainSettings, str(params))
-    count = stage.process_count(system, row, settings)
+    settings = block(everything, "train", training.TrainSettings, str(params))
+    count = training.process_count(system, row, settings)
     if count > 1 and not processes.under_torchrun():
         options = {
             "system": system, "images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "run": run,
