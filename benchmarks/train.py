@@ -51,8 +51,8 @@ from repose.generate import Job, generate_jobs
 from repose.models.layers import parameter_count
 from repose.settings import block, nearest, read_params
 from repose.stages.posemaps import PosemapsSettings
-from repose.stages.train import TrainSettings
 from repose.systems import Progress, Row, System
+from repose.training import TrainSettings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 PHOTOS = 4  # of an item

@@ -17,8 +17,8 @@ from repose import systems
 from repose.data.frame import Frame
 from repose.evaluation.settings import EvaluateSettings
 from repose.settings import block, read_params
-from repose.stages.train import TrainSettings
 from repose.tables.settings import TableSettings
+from repose.training import TrainSettings
 
 FOLDER = ROOT / "ablations"
 PARAMS = read_params(FOLDER / "params.yaml")
@@ -49,7 +49,7 @@ def test_what_is_not_ablated_is_the_demos() -> None:
     for name in ("paper-m", "attend"):
         losses = {term: weight for term, weight in demo["systems"][name]["losses"].items() if term != "perceptual"}
         assert PARAMS["systems"][name] == demo["systems"][name] | {"steps": 300, "losses": losses}
-    assert PARAMS["train"]["perceptual"]["weights"] is None
+    assert PARAMS["train"]["perceptual"] == "none"
     # rows run two at a time, a thread each, and without the perceptual term
     unlike = {"sample_every", "checkpoint_every", "threads", "perceptual"}
     assert {k: v for k, v in PARAMS["train"].items() if k not in unlike} == {

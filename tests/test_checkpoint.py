@@ -214,7 +214,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path, row: Row, to_resume
 
 def test_a_run_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
-    with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or code differ\."):
+    with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or version differ\."):
         resume(tmp_path / "a", new_system(PAPER), replace(about(PAPER), fingerprint="e" * 64))
 
 

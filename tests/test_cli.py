@@ -237,7 +237,9 @@ def test_a_stage_is_run_with_its_folders_and_settings(
         field = name.replace("-", "_")
         arrived = seen.get(field, getattr(folders, field, None))
         assert [str(path) for path in (arrived if isinstance(arrived, tuple) else [arrived])] == values, name
-    shared = {"gates": "repose.compare.gates", "evaluate": "repose.evaluation.settings"}
+    shared = {
+        "gates": "repose.compare.gates", "evaluate": "repose.evaluation.settings", "train": "repose.training.settings",
+    }  # fmt: skip
     assert type(seen["settings"]).__module__ == shared.get(stage, f"repose.stages.{stage}")
     assert capfd.readouterr().err == ""
 

@@ -35,7 +35,7 @@ def gates(**changes: Any) -> GatesSettings:
 
 
 def record(where: str, scores: Mapping[str, Any], **facts: Any) -> Record:
-    return Record(where, FACTS | facts, {"copy source": COPY, **scores}, {}, "")
+    return Record(where, FACTS | facts, {"copy source": COPY, **scores}, {})
 
 
 def compared(*, base: Any = BASE, limits: Any = None, changes: Any = None, **head: Any) -> Comparison:
@@ -233,18 +233,6 @@ def test_scores_of_another_schema_are_refused(given: dict[str, Any], said: str) 
         f"The scores of main (0123456789) are of schema {said} and this repose reads 2: another version wrote them, and they "
         "do not say on which data and by which networks they are. Run `dvc repro evaluate` there, or name a later revision."
     )
-
-
-def test_the_code_that_made_the_scores_is_told_and_compared_with_nothing() -> None:
-    content = {"schema": 2, "protocol": FACTS, "metrics": {}, "scores": {"attend": BASE}}
-    base, head = (
-        parsed(json.dumps(content | ({"provenance": {"code": code}} if code else {})).encode(), side)
-        for side, code in (("old", "a" * 40), ("new", ""))
-    )
-    found = compare(base, head, gates())
-    assert found.exit_code == 0
-    assert f"- Code: BASE {'a' * 12}.\n" in as_markdown(found)
-    assert json.loads(as_json(found))["code"] == {"base": "a" * 40, "head": None}
 
 
 @pytest.mark.parametrize(("content", "message"), [

@@ -22,10 +22,10 @@ from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
 from repose.stages.report import ReportSettings
 from repose.stages.split import SplitSettings
-from repose.stages.train import TrainSettings
 from repose.stages.validate import ValidateSettings
 from repose.systems import Row
 from repose.systems import row as build_row
+from repose.training import TrainSettings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 STAGES: dict[str, type[Any]] = {

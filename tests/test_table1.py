@@ -17,9 +17,9 @@ from repose.stages.download import DownloadSettings
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
 from repose.stages.split import SplitSettings
-from repose.stages.train import TrainSettings
 from repose.stages.validate import ValidateSettings
 from repose.tables.settings import TableSettings
+from repose.training import TrainSettings
 
 TABLE1 = ROOT / "table1"
 BUDGETS = sorted(path.parent.name for path in TABLE1.glob("*/fashion.yaml"))

@@ -33,7 +33,7 @@ class About:
     frame: Frame
     thickness: float  # of a limb in px of the frame
     step: int  # steps done
-    fingerprint: str  # of everything that decides the bytes of the run; a run only resumes its own checkpoints
+    fingerprint: str  # of all that decides the weights at a given step; a run only resumes its own checkpoints
     photo_size: tuple[int, int] | None = None  # height, width in px of the photos trained on; None: they had several
 
 
@@ -117,7 +117,7 @@ def resume(path: Path, system: System, expected: About) -> int:
     """
     about = read_about(path)
     if about.fingerprint != expected.fingerprint:
-        raise CheckpointError(f"{path} is a checkpoint of another run: its settings, data or code differ. Delete it.")
+        raise CheckpointError(f"{path} is a checkpoint of another run: its settings, data or version differ. Delete it.")
     tensors = _read_tensors(path)
     if "random" not in tensors:
         raise CheckpointError(f"{path} is a finished model, without the state to go on from. Delete it.")
@@ -131,6 +131,41 @@ def resume(path: Path, system: System, expected: About) -> int:
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
     return about.step
+
+
+def load_weights(path: Path, system: System, row: Row) -> tuple[About, list[str]]:
+    """Start a system from the weights of a checkpoint, each network from the one of the same name.
+
+    Args:
+        path: the file, a finished model or a checkpoint to resume from.
+        system: whose networks get the weights. Those that the file lacks, such as a discriminator, stay as they are.
+        row: the system's settings.
+
+    Returns:
+        What the checkpoint says of itself, and the names of the networks that got its weights.
+
+    Raises:
+        ReposeError: as `read_about`; or it is of another kind, or a network is of another architecture.
+    """
+    about, where = read_about(path), f"{path}, the checkpoint to start from (init),"
+    if about.row.kind != row.kind:
+        raise ReposeError(f"{where} is of the kind {about.row.kind}, not {row.kind}. Name one of that kind.")
+    tensors, found = _read_tensors(path), []
+    for name, network in system.networks.items():
+        state = _state(name, tensors)
+        if not state:
+            continue
+        wanted, given = ({key: value.shape for key, value in of.items()} for of in (network.state_dict(), state))
+        if differ := sorted(key for key in wanted | given if wanted.get(key) != given.get(key)):
+            raise ReposeError(
+                f"{where} has another architecture: {len(differ)} tensor(s) of its network {name!r} differ, first "
+                f"{differ[0]}. Give the system the sizes of {about.system} in that file, or name another checkpoint."
+            )
+        network.load_state_dict(state)
+        found.append(name)
+    if not found:
+        raise ReposeError(f"{where} has none of the networks {', '.join(system.networks)}. Name another checkpoint.")
+    return about, found
 
 
 def _network_tensors(system: System) -> dict[str, Tensor]:
@@ -166,12 +201,16 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) -> None:
     for name, network in system.networks.items():
-        prefix = f"network.{name}."
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         try:
-            network.load_state_dict(state)
+            network.load_state_dict(_state(name, tensors))
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not fit the network {name!r} that its settings name: {error}") from None
+
+
+def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a network among the tensors of a checkpoint; empty where it is not there."""
+    prefix = f"network.{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:

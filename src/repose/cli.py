@@ -157,7 +157,7 @@ def train(
 
     repose train attend
     """
-    from repose import processes, systems
+    from repose import processes, systems, training
     from repose.stages import train as stage
 
     if (name is None) == (system is None):
@@ -168,8 +168,8 @@ def train(
     if not isinstance(rows, dict) or chosen not in rows:
         raise SettingsError(f"{params} has no row {chosen!r} under systems{nearest(chosen, list(rows or []))}")
     row = systems.row(rows[chosen], f"{params}: systems.{chosen}")
-    settings = block(everything, "train", stage.TrainSettings, str(params))
-    count = stage.process_count(chosen, row, settings)
+    settings = block(everything, "train", training.TrainSettings, str(params))
+    count = training.process_count(chosen, row, settings)
     paths = completed("train", {
         "images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "run": run, "work": work,
     }, chosen)  # fmt: skip

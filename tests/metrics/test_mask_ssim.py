@@ -5,10 +5,10 @@ from mannequin_pairs import mannequin_pairs
 from skimage.metrics import structural_similarity
 from skimage.morphology import closing, footprint_rectangle
 
+from repose.data import pose_mask as module
 from repose.data.posemaps import FARTHEST
 from repose.data.skeleton import FIGURE, JOINT, MIRROR, K
 from repose.errors import ReposeError
-from repose.metrics import mask_ssim as module
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
 
 pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]

@@ -1,5 +1,8 @@
 """The perceptual term by the embedded figure network."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,13 @@ from repose.data.images import to_tensor
 from repose.data.mannequins import MannequinSettings, render_item
 from repose.models.figure_maps import FIGURE_FACTORS, figure_loss
 from repose.models.perceptual import PerceptualLoss
+from repose.settings import block, read_params
+from repose.systems.paper import PaperRow
+from repose.systems.vunet import VUNetRow
+from repose.training import PerceptualSettings, TrainSettings
+from repose.training.loop import perceptual_loss
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 pytestmark = pytest.mark.floats
 
@@ -39,6 +49,29 @@ def test_its_layers_count_alike_and_together_as_much_as_l1(photos: Tensor) -> No
     l1 = (one - other).abs().mean().item()
     assert max(terms) < 2 * min(terms)
     assert 0.6 < sum(terms) / l1 < 1.6
+
+
+def test_the_factors_are_of_the_weight_of_l1_in_each_row(photos: Tensor) -> None:
+    """vunet's L1 is of levels from 0 to 255: beside it, factors for levels from -1 to 1 would count for nothing."""
+    given = PerceptualSettings(None, None, "viton", network="figure")
+    settings = replace(block(read_params(PARAMS), "train", TrainSettings, "params.yaml"), perceptual=given)
+    for row in (VUNetRow("vunet", steps=1), PaperRow("paper", steps=1)):
+        weights, loss = row.loss_weights(), perceptual_loss(row, settings, torch.device("cpu"))
+        assert loss is not None
+        l1 = weights["l1"] * (photos[:4] - photos[4:]).abs().mean().item()
+        assert 0.6 < weights["perceptual"] * loss(photos[:4], photos[4:]).item() / l1 < 1.6, row.kind
+
+
+def test_under_autocast_the_maps_are_float32(photos: Tensor) -> None:
+    loss, computed = figure_loss(), []
+    for module in loss.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, __, output: computed.append(output.dtype))
+    expected = loss(photos[:1], photos[1:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(photos[:1], photos[1:2])
+    assert set(computed) == {torch.float32}
+    assert torch.equal(found, expected)
 
 
 def test_gradients_reach_the_generated_image_and_nothing_else(photos: Tensor) -> None:

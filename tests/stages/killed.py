@@ -89,12 +89,26 @@ def _before_the_run_is_renamed(run: Path) -> None:
     Path.rename = rename
 
 
-def _while_the_work_is_removed(run: Path) -> None:
+def _before_the_state_is_kept(run: Path) -> None:
+    real = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if "finished" in target.parts:
+            _kill()
+        return real(path, target)
+
+    Path.rename = rename
+
+
+def _while_an_earlier_state_is_removed(run: Path) -> None:
+    earlier = run.parent / "work" / "finished" / run.name / "of other settings"
+    (earlier / "checkpoints").mkdir(parents=True)
+    (earlier / "checkpoints" / "last.safetensors").write_bytes(b"of a whole checkpoint")
     real = shutil.rmtree
 
     def rmtree(path: Path, **named: Any) -> None:
-        if path.parent.name == "work":
-            (path / "history.csv").unlink()
+        if path == earlier:
+            assert list(earlier.glob("*/*")) == []
             _kill()
         real(path, **named)
 
@@ -108,5 +122,6 @@ POINTS: dict[str, Callable[[Path], None]] = {
     "between history and checkpoint": _between_history_and_checkpoint,
     "just after a checkpoint": _just_after_a_checkpoint,
     "before the run is renamed": _before_the_run_is_renamed,
-    "while the work is removed": _while_the_work_is_removed,
+    "before the state is kept": _before_the_state_is_kept,
+    "while an earlier state is removed": _while_an_earlier_state_is_removed,
 }

@@ -72,7 +72,7 @@ def said(system: str) -> dict[str, Any]:
     systems = {} if system == "baselines" else {system: {"sha256": f"of {system}", "seed": 0, "steps": 800}}
     return {
         "schema": 2, "system": system, **PROTOCOL, "metrics": BETTER_RECORDS,
-        "provenance": {"repose": "0", "code": "d" * 40, "seed": 0, "systems": systems}, "scores": {},
+        "provenance": {"repose": "0", "seed": 0, "systems": systems}, "scores": {},
     }  # fmt: skip
 
 
@@ -602,12 +602,13 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
     rows = markdown_rows(text, "## fashion")
     assert (rows["row"][-1], rows["attend"][-1], rows["paper-s"][-1]) == ("fid/inception", "11.000", "40.000")
     assert markdown_rows(text, "### fashion: difference to paper-m")["attend"][-1] == "-1.500"
-    assert f"Networks: inception {'e' * 64}. Scored by code {'d' * 12}." in text
+    assert f"Networks: inception {'e' * 64}." in text
+    assert "Scored by" not in text
     assert own.loc["attend", "fid/inception"] == 11
     assert own.loc["attend", "fid/inception less paper-m"] == -1.5
     assert own[["fid/inception low", "fid/inception high"]].isna().all(axis=None)
-    assert own.loc["attend", ["networks", "code", "checkpoint sha256", "photos sha256"]].tolist() == [
-        f"inception {'e' * 64}", "d" * 40, "of attend", "b" * 64,
+    assert own.loc["attend", ["networks", "checkpoint sha256", "photos sha256"]].tolist() == [
+        f"inception {'e' * 64}", "of attend", "b" * 64,
     ]  # fmt: skip
     assert pd.isna(own.loc["copy source", "checkpoint sha256"])
 

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from killed import POINTS, train_until_killed
 from PIL import Image
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, make, row, settings, train_tiny
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, make, row, settings, train_tiny, unfinished
 from torchvision.models import vgg19
 
 import repose
@@ -28,9 +28,8 @@ from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
 from repose.generate import generate_jobs, jobs_of_pairs
-from repose.stages import train
-from repose.stages.train import PerceptualSettings, TrainSettings
 from repose.step import AdversarialSystem
+from repose.training import PerceptualSettings, TrainSettings, state
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("outside_git")
@@ -82,7 +81,7 @@ def on_flush(monkeypatch: pytest.MonkeyPatch, name: str, number: int, error: OSE
 
 
 def the_work(run: Path) -> Path:
-    (place,) = (run.parent / "work").iterdir()
+    (place,) = unfinished(run.parent / "work")
     return place
 
 
@@ -91,14 +90,14 @@ def steps_of(file: Path) -> int:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_run_holds_what_is_promised_and_the_work_is_gone(runs: Path, system: str) -> None:
+def test_the_run_holds_what_is_promised_and_no_run_is_unfinished(runs: Path, system: str) -> None:
     made = set(files_in(runs / system))
     assert made >= {
         "model.safetensors", "checkpoints/last.safetensors", "history.csv", "run.json", "live/metrics.json",
         "live/plots/metrics/train/l1.tsv", "samples/000004.png", "samples/000005.png",
     }  # fmt: skip
     assert not [name for name in made if "/." in name or name.startswith(".")]
-    assert [path.name for path in (runs / "work").iterdir()] == []
+    assert unfinished(runs / "work") == []
     assert steps_of(runs / system / "model.safetensors") == 5
     assert steps_of(runs / system / "checkpoints" / "last.safetensors") == 5
 
@@ -122,6 +121,7 @@ def test_the_run_says_how_it_was_trained(data: Data, runs: Path) -> None:
         "precision": "fp32", "processes": 1,
         "perceptual": None,
         "parameters": {name: sum(p.numel() for p in n.parameters()) for name, n in system.networks.items()},
+        "extended": [], "init": None,
     }  # fmt: skip
     assert set(record["parameters"]) == {"generator", "image", "pose"}
 
@@ -194,7 +194,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(
     train_until_killed(point, data, run, "attend", {})
     train_tiny(data, run)
     assert files_in(run) == files_in(runs / "attend")
-    assert list((tmp_path / "work").iterdir()) == []
+    assert unfinished(tmp_path / "work") == []
 
 
 def test_killed_with_every_augmentation_it_ends_with_the_same_bytes(data: Data, tmp_path: Path) -> None:
@@ -389,33 +389,34 @@ def test_with_weights_the_history_has_the_perceptual_term(data: Data, tmp_path: 
     assert not any("vgg" in key or "features" in key for key in checkpoint._read_tensors(run / "model.safetensors"))
 
 
-def test_the_embedded_network_makes_the_term_too(
-    data: Data, runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_embedded_network_makes_the_term_too(data: Data, runs: Path, tmp_path: Path) -> None:
     embedded = {**perceptual(None, None), "network": "figure"}
     run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=embedded)
     history, without = (pd.read_csv(folder / "history.csv") for folder in (run, runs / "attend"))
     assert (history["perceptual"] > 0).all()
     assert "perceptual" not in without
     assert read_json(run / "run.json")["perceptual"] == "figure"
-    assert "no perceptual term" not in capfd.readouterr().err
     saved = checkpoint._read_tensors(run / "model.safetensors")
     assert saved.keys() == checkpoint._read_tensors(runs / "attend" / "model.safetensors").keys()
 
 
-def test_a_row_without_the_term_needs_no_weights(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_row_without_the_term_needs_no_weights(data: Data, tmp_path: Path) -> None:
     nowhere = perceptual(tmp_path / "nowhere.pth", "0" * 8)
     run = train_tiny(data, tmp_path / "run", row_changes={"steps": 1, "losses": {"perceptual": 0}}, perceptual=nowhere)
     assert "perceptual" not in pd.read_csv(run / "history.csv")
     assert read_json(run / "run.json")["perceptual"] is None
-    assert "no perceptual term" not in capfd.readouterr().err
 
 
-def test_without_weights_it_says_that_the_term_is_left_out(
-    data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    train_tiny(data, tmp_path / "run", row_changes={"steps": 1})
-    assert "train.perceptual.weights is null: the loss has no perceptual term" in capfd.readouterr().err
+def test_without_weights_the_term_has_to_be_given_up_in_words(data: Data, tmp_path: Path) -> None:
+    nothing, run = perceptual(None, None), tmp_path / "run"
+    with pytest.raises(
+        ReposeError, match=r"perceptual\.weights is null, but .* VGG19\. .* or train\.perceptual to none"
+    ):
+        train_tiny(data, run, row_changes={"steps": 1}, perceptual=nothing)
+    assert list(tmp_path.iterdir()) == []
+    train_tiny(data, run, row_changes={"steps": 1, "losses": {"perceptual": 0}}, perceptual=nothing)
+    train_tiny(data, run, row_changes={"steps": 1}, perceptual="none")
+    assert read_json(run / "run.json")["perceptual"] is None
 
 
 def test_weights_that_are_not_there_are_named(data: Data, tmp_path: Path) -> None:
@@ -472,32 +473,47 @@ def test_no_weights_need_no_digest() -> None:
     assert PerceptualSettings(None, None, "viton").weights is None
 
 
-def fingerprint(data: Data, **changes: Any) -> str:
-    return train._fingerprint(
-        "attend", row("attend"), settings("train", TrainSettings, **changes), data.to_train(), CPU
-    )
+def fingerprint(data: Data, row_changes: Any = None, **changes: Any) -> str:
+    return state.fingerprint(
+        "attend", row("attend", **row_changes or {}), settings("train", TrainSettings, **changes),
+        data.to_train().tables(), CPU, None,
+    )  # fmt: skip
+
+
+VGG19 = perceptual(Path("here.pth"), "0" * 8)
 
 
 @pytest.mark.parametrize(("change", "decides"), [
-    ({"threads": 2}, True), ({"processes": 2}, True), ({"log_every": 3}, True), ({"precision": "bf16"}, True),
-    ({"workers": 2}, False), ({"cache_megabytes": 0}, False), ({"device": "auto"}, False),
+    ({"threads": 2}, True), ({"processes": 2}, True), ({"precision": "bf16"}, True), ({"augment": None}, True),
+    ({"seed": 1}, True), ({"row_changes": {"items_per_step": 2}}, True), ({"perceptual": VGG19}, True),
+    ({"workers": 2}, False), ({"cache_megabytes": 0}, False), ({"device": "auto"}, False), ({"log_every": 3}, False),
+    ({"checkpoint_every": 3}, False), ({"keep_every": 1}, False), ({"sample_every": 1}, False),
+    ({"sample_pairs": 1}, False), ({"row_changes": {"steps": 9}}, False),
 ])  # fmt: skip
-def test_a_run_goes_on_unless_what_decides_its_bytes_changed(data: Data, change: dict[str, Any], decides: bool) -> None:
+def test_a_run_resumes_unless_what_decides_its_weights_changed(
+    data: Data, change: dict[str, Any], decides: bool
+) -> None:
     assert (fingerprint(data) != fingerprint(data, **change)) == decides
 
 
-def test_code_that_is_new_or_changed_decides_unless_it_only_starts_runs(
+def test_of_vgg19_its_digest_and_layers_decide_and_not_where_it_lies(data: Data) -> None:
+    there = fingerprint(data, perceptual=VGG19 | {"weights": "s3://there/vgg19.pth", "endpoint": "http://s3"})
+    assert there == fingerprint(data, perceptual=VGG19)
+    assert fingerprint(data, perceptual=VGG19 | {"sha256": "1" * 8}) != there
+    assert fingerprint(data, perceptual=VGG19 | {"layers": "crn"}) != there
+
+
+def test_of_the_code_its_declared_version_decides_and_no_edit(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = fingerprint(data)
     package = shutil.copytree(Path(repose.__file__).parent, tmp_path / "repose")
-    shutil.rmtree(package / "kubeflow", ignore_errors=True)
     monkeypatch.setattr(repose, "__file__", str(package / "__init__.py"))
-    names = {"kubeflow/compile.py": False, "kubeflow/steps/a.py": False, "kubeflow.py": True, "models/more.py": True}
-    for name, decides in names.items():
-        before = fingerprint(data)
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text("VALUE = 1\n")
-        assert (fingerprint(data) != before) == decides, name
+    for name in ("report/page.py", "training/loop.py", "new.py"):
+        (package / name).write_text("# an edit\n")
+    assert fingerprint(data) == before
+    monkeypatch.setattr(state, "VERSION", state.VERSION + 1)
+    assert fingerprint(data) != before
 
 
 def test_every_table_of_every_part_decides(data: Data, tmp_path: Path) -> None:
@@ -522,3 +538,115 @@ def test_the_parts_change_no_weight_and_no_sample(data: Data, runs: Path, tmp_pa
         tensors, same = safetensors.torch.load(made[name]), safetensors.torch.load(expected[name])
         assert tensors.keys() == same.keys()
         assert all(torch.equal(tensors[key], same[key]) for key in tensors), name
+
+
+# ---- more steps ----
+
+STEADY = {"optimiser": {"learning_rate": 0.002, "halve_every_epochs": 0}}  # a rate that does not depend on the steps
+
+
+def test_more_steps_extend_a_finished_run(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train_tiny(data, tmp_path / "run", row_changes=STEADY | {"steps": 2})
+    shutil.rmtree(run)  # as DVC does with the outputs of a stage that it runs
+    train_tiny(data, run, row_changes=STEADY | {"steps": 4})
+    assert "train attend: going on from step 2 of 4" in capfd.readouterr().err
+    assert read_json(run / "run.json")["extended"] == [{"step": 2, "planned": 2}]
+    assert steps_of(run / "model.safetensors") == 4
+    whole = train_tiny(data, tmp_path / "whole" / "run", row_changes=STEADY | {"steps": 4})
+    assert read_json(whole / "run.json")["extended"] == []
+    made, expected = files_in(run), files_in(whole)
+    assert {name for name in expected if made[name] != expected[name]} == {"run.json"}
+    assert unfinished(tmp_path / "work") == []
+
+
+def test_an_interrupted_run_can_be_extended_and_interrupted_again(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train_interrupted(monkeypatch, data, run)
+    for _ in range(2):
+        train_interrupted(monkeypatch, data, run, row_changes={"steps": 8})
+    train_tiny(data, run, row_changes={"steps": 8})
+    assert read_json(run / "run.json")["extended"] == [{"step": 2, "planned": 5}]
+    assert steps_of(run / "model.safetensors") == 8
+
+
+@pytest.mark.parametrize("steps", [5, 3])
+def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(
+    data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str], steps: int
+) -> None:
+    run = train_tiny(data, tmp_path / "run")
+    train_tiny(data, run, row_changes={"steps": steps})
+    assert "going on" not in capfd.readouterr().err
+    again = train_tiny(data, tmp_path / "other" / "run", row_changes={"steps": steps})
+    assert files_in(run) == files_in(again)
+
+
+def test_an_unfinished_run_that_is_too_long_is_trained_from_the_start(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train_interrupted(monkeypatch, data, run)
+    for steps in (2, 1):
+        train_tiny(data, run, row_changes={"steps": steps})
+        again = train_tiny(data, tmp_path / f"other {steps}" / "run", row_changes={"steps": steps})
+        assert files_in(run) == files_in(again)
+
+
+def test_of_each_system_the_state_of_one_finished_run_is_kept(data: Data, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train_tiny(data, tmp_path / "run", row_changes={"steps": 1}, seed=seed)
+    assert len(list((tmp_path / "work" / "finished" / "attend").iterdir())) == 1
+
+
+# ---- first weights from a checkpoint ----
+
+
+def test_a_run_can_start_from_the_weights_of_a_checkpoint(data: Data, runs: Path, tmp_path: Path) -> None:
+    given = tmp_path / "given.safetensors"
+    shutil.copy(runs / "attend" / "model.safetensors", given)
+    still = {"steps": 1, "init": str(given), "optimiser": {"learning_rate": 1e-12}}
+    run = train_tiny(data, tmp_path / "run", row_changes=still)
+    assert read_json(run / "run.json")["init"] == {
+        "sha256": hashlib.sha256(given.read_bytes()).hexdigest(), "system": "attend", "step": 5, "networks": ["generator"],
+    }  # fmt: skip
+    assert str(given).encode() not in (run / "model.safetensors").read_bytes()
+    found, expected = (checkpoint._read_tensors(file) for file in (run / "model.safetensors", given))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9, msg=name)
+
+
+def test_another_content_at_the_same_path_is_another_run(data: Data, runs: Path, tmp_path: Path) -> None:
+    """The path decides nothing, so a moved file does not either."""
+    names = []
+    for folder, source in (
+        ("a", "model.safetensors"),
+        ("b", "model.safetensors"),
+        ("b", "checkpoints/last.safetensors"),
+    ):
+        given = tmp_path / folder / "given.safetensors"
+        given.parent.mkdir(exist_ok=True)
+        shutil.copy(runs / "attend" / source, given)
+        run = train_tiny(data, tmp_path / "run", row_changes={"steps": 1, "init": str(given)})
+        names.append(checkpoint.read_about(run / "model.safetensors").fingerprint)
+    assert names[0] == names[1] != names[2]
+
+
+def test_networks_that_the_checkpoint_lacks_start_as_ever(data: Data, tmp_path: Path) -> None:
+    alone = {"steps": 1, "losses": {"image": 0.001, "pose": 0, "perceptual": 0}}
+    given = train_tiny(data, tmp_path / "given", "paper-m", row_changes=alone) / "model.safetensors"
+    run = train_tiny(data, tmp_path / "run", "paper-m", row_changes={"steps": 1, "init": str(given)})
+    assert read_json(run / "run.json")["init"]["networks"] == ["generator", "image"]
+
+
+@pytest.mark.parametrize(("system", "changes", "message"), [
+    ("paper-m", {}, "is of the kind attend, not paper. Name one of that kind"),
+    ("attend", {"generator": {"width": 12, "blocks": 1}}, r"another architecture: \d+ tensor\(s\) of its network 'generator'"),
+    ("attend", {"init": "nowhere.safetensors"}, "There is no checkpoint nowhere.safetensors"),
+])  # fmt: skip
+def test_a_checkpoint_to_start_from_that_does_not_fit(
+    data: Data, runs: Path, tmp_path: Path, system: str, changes: dict[str, Any], message: str
+) -> None:
+    changes = {"init": str(runs / "attend" / "model.safetensors")} | changes
+    with pytest.raises(ReposeError, match=message):
+        train_tiny(data, tmp_path / "run", system, row_changes=changes)

@@ -14,6 +14,7 @@ from repose.data.records import part_names
 from repose.settings import block
 from repose.stages import download, evaluate, keypoints, posemaps, split, train, validate
 from repose.systems import Row
+from repose.training import TrainSettings
 
 T = TypeVar("T")
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -35,7 +36,7 @@ CHANGES: Mapping[str, Any] = {
     "train.threads": 1,
     "train.log_every": 2,
     "train.checkpoint_every": 2,
-    "train.perceptual.network": "vgg19",
+    "train.perceptual": "none",
     "train.sample_every": 4,
     "train.sample_pairs": 3,
     "evaluate.metrics": ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "mask-ssim/pg2", "psnr", "garment-de"],
@@ -117,10 +118,15 @@ def make(folder: Path, parts: Sequence[int] = (0, 1)) -> Data:
 def train_tiny(data: Data, run: Path, system: str = "attend", *, row_changes: Any = None, **changes: Any) -> Path:
     """Train a system on the tiny data, with changed settings, into the folder `run`; the work folder is beside it."""
     train.run(
-        system=system, row=row(system, **row_changes or {}), settings=settings("train", train.TrainSettings, **changes),
+        system=system, row=row(system, **row_changes or {}), settings=settings("train", TrainSettings, **changes),
         folders=data.to_train(), run=run, work=run.parent / "work",
     )  # fmt: skip
     return run
+
+
+def unfinished(work: Path) -> list[Path]:
+    """The folders of unfinished runs."""
+    return [path for path in work.iterdir() if path.name != "finished"]
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from made_up import pairs
 from repose import checkpoint, systems
@@ -23,6 +23,7 @@ from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
 from repose.models.poses import Poses
 from repose.systems import Progress, Row, System
+from repose.systems.vunet import WeightNormConv2d
 
 DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
 DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(32, 24)
@@ -140,6 +141,20 @@ def test_an_image_depends_on_no_other_image_of_the_call(name: str) -> None:
         alone = replace(batch, target=batch.target[number : number + 1], sources=batch.sources[number : number + 1],
                         mask=batch.mask[number : number + 1])  # fmt: skip
         torch.testing.assert_close(made(system, alone)[0], together[number], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.floats
+@each_system
+def test_in_bf16_the_last_layer_computes_in_float32(name: str) -> None:
+    system, batch, computed = _evaluating(systems.build(LEARNERS[name].row, SMALL)), pairs(2, 32, 24), []
+    for network in system.networks.values():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | WeightNormConv2d):
+                module.register_forward_hook(lambda _, inputs, output: computed.append((inputs[0].dtype, output.dtype)))
+    with torch.autocast("cpu", torch.bfloat16):
+        made(system, batch)
+    assert torch.bfloat16 in [output for _, output in computed]
+    assert computed[-1] == (torch.float32, torch.float32)
 
 
 @pytest.fixture

@@ -84,8 +84,6 @@ class Comparison:
     confidence: float | None  # of the intervals; None without pairs
     refusal: str = ""
     uncompared: str = ""  # why the limits alone judge, though there is a BASE
-    base_code: str = ""  # that made the scores; empty where it is not said
-    head_code: str = ""
 
     def of(self, *verdicts: Verdict) -> list[Score]:
         """The scores of these verdicts."""
@@ -152,8 +150,6 @@ def compare(
         _without(before.scores, head.scores, gates.systems),
         _without(_metrics(before), _metrics(head), gates.metrics),
         None if changes is None else gates.confidence,
-        base_code="" if base is None else base.code,
-        head_code=head.code,
     )
 
 

@@ -21,7 +21,6 @@ class Record(NamedTuple):
     protocol: dict[str, Any]  # numbers of another one are not comparable
     scores: dict[str, dict[str, Any]]  # by system, then by metric; what stands there may be no number
     metrics: dict[str, Any]  # by metric, what its numbers say of themselves: networks, real photos
-    code: str  # that made them, as `repose.provenance` names it; empty where it is not said
 
 
 def read_side(side: str | None) -> Record:
@@ -94,9 +93,7 @@ def parsed(content: bytes, where: str) -> Record:
             raise ReposeError(
                 f"The scores of {where} have no metrics under {system!r}. Run `dvc repro evaluate` there."
             )
-    about = record.get("provenance")
-    code = about.get("code") if isinstance(about, dict) else None
-    return Record(where, record["protocol"], record["scores"], record["metrics"], code if isinstance(code, str) else "")
+    return Record(where, record["protocol"], record["scores"], record["metrics"])
 
 
 def _said(value: Any) -> str:

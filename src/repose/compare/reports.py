@@ -36,7 +36,6 @@ def as_json(found: Comparison) -> str:
         "base": found.base,
         "head": found.head,
         "protocol": found.protocol,
-        "code": {"base": found.base_code or None, "head": found.head_code or None},
         "confidence": found.confidence,
         "scores": [_as_dict(score) for score in found.scores],
         "without a gate": {"systems": found.systems_without, "metrics": found.metrics_without},
@@ -89,15 +88,9 @@ def _row(score: Score, *, with_pairs: bool) -> list[str]:
 def _notes(found: Comparison) -> list[str]:
     facts = {key: fact if isinstance(fact, str) else json.dumps(fact) for key, fact in found.protocol.items()}
     facts = {key: fact[:_DIGITS] if key.endswith("sha256") else fact for key, fact in facts.items()}
-    code = {"BASE": found.base_code[:_DIGITS], "HEAD": found.head_code[:_DIGITS]}
     without = {"systems": found.systems_without, "metrics": found.metrics_without}
     return [
         f"Protocol of both: {', '.join(f'{key} {fact}' for key, fact in facts.items())}.",
-        *(
-            [f"Code: {', '.join(f'{side} {name}' for side, name in code.items() if name)}."]
-            if any(code.values())
-            else []
-        ),
         *(f"Without a gate, so not judged: the {kind} {'; '.join(names)}." for kind, names in without.items() if names),
     ]
 

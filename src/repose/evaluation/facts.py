@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from repose import __version__, provenance
+from repose import __version__
 from repose.errors import ReposeError
 from repose.evaluation.contestants import Trained
 from repose.evaluation.testset import TestSet
@@ -24,17 +24,17 @@ def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], see
         f"Tested on (SHA-256): pairs {facts['pairs sha256']}, photos {facts['photos sha256']}. "
         f"Keypoints: {facts['keypoints']}.",
         *(_training_note(name, training_facts(of)) for name, of in trained.items()),
-        f"Made by repose {__version__}, code {provenance.code()} (`git rev-parse COMMIT:src/repose`), seed {seed}.",
+        f"Made by repose {__version__}, seed {seed}.",
     ]
     return text.markdown(["system", *names], rows) + "\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
 
 
 def provenance_of(trained: Mapping[str, Trained], seed: int) -> dict[str, Any]:
-    """The code, the seed of the evaluation, and each system's checkpoint with the seed of its training."""
+    """The version of repose, the seed of the evaluation, and each system's checkpoint with the seed of its training."""
     systems = {
         name: {"sha256": of.sha256, "seed": of.record["seed"], "steps": of.about.step} for name, of in trained.items()
     }
-    return {"repose": __version__, "code": provenance.code(), "seed": seed, "systems": systems}
+    return {"repose": __version__, "seed": seed, "systems": systems}
 
 
 def training_facts(trained: Trained) -> dict[str, Any]:

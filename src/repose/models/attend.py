@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from repose.errors import ReposeError
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
+from repose.models.layers import in_float32
 from repose.models.poses import Poses
 
 
@@ -246,7 +247,7 @@ class _Decoder(nn.Module):
         stride = copied.shape[2] // features.shape[2]
         x = self.up(self.body(torch.cat([features, F.pixel_unshuffle(copied, stride)], 1)))  # half the image's size
         seen = F.pixel_unshuffle(torch.cat([posemap, copied, whole], 1), 2)
-        painted = F.pixel_shuffle(self.out(torch.cat([x, seen], 1)), 2).float()
+        painted = F.pixel_shuffle(in_float32(self.out[-1], self.out[:-1](torch.cat([x, seen], 1))), 2)
         return painted[:, :3], (painted[:, 3:] - 1).sigmoid()  # at the start a quarter is the copy's
 
 

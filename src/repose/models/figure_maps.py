@@ -26,10 +26,13 @@ class FigureMaps(nn.Module):
         return self.network.maps(images)[: len(FIGURE_FACTORS)]
 
 
-def figure_loss() -> PerceptualLoss:
+def figure_loss(scale: float = 1.0) -> PerceptualLoss:
     """The perceptual term by the figure network.
+
+    Args:
+        scale: the weight of the L1 term that it is to count as much as.
 
     Raises:
         ReposeError: its weights are not as they came with repose.
     """
-    return PerceptualLoss(FigureMaps(), FIGURE_FACTORS)
+    return PerceptualLoss(FigureMaps(), [scale * factor for factor in FIGURE_FACTORS])

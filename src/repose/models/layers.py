@@ -5,6 +5,7 @@ Letters: B batch, T sources of one target, Q targets of one step, C channels, H 
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,6 +51,16 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,C,H,W)."""
         return x + self.body(x)
+
+
+def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
+    """What the layers that make an image give, computed in float32 also under autocast.
+
+    bfloat16 has 8 significant bits: its steps near 1 are those of a pixel's levels, so an image in it would be coarser.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        image: Tensor = layers(x.float())
+    return image
 
 
 def initialise(network: nn.Module, std: float = 0.02) -> None:

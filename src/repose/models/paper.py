@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repose.models.generator import Generated
-from repose.models.layers import Norm, ResidualBlock, conv7, initialise, normalised
+from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initialise, normalised
 from repose.models.poses import Poses
 
 
@@ -180,8 +180,7 @@ class Decoder(nn.Module):
         x = self.fuse(torch.cat([code, quarter], 1))  # (Q,4n,H/4,W/4)
         x = self.at_half(torch.cat([self.up_half(x), half], 1))  # (Q,2n,H/2,W/2)
         x = self.at_full(torch.cat([self.up_full(x), full], 1))  # (Q,n,H,W)
-        image: Tensor = self.out(x).float().tanh()
-        return image
+        return in_float32(self.out, x).tanh()
 
 
 def _strided_encoder(n: int, norm: Norm, channels_in: int = 3) -> list[nn.Module]:

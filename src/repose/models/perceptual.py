@@ -21,7 +21,8 @@ class PerceptualLoss(nn.Module):
         self.phi, self.factors = phi.eval().requires_grad_(False), list(factors)
 
     def forward(self, generated: Tensor, target: Tensor) -> Tensor:
-        """Images (Q,3,H,W) in [-1,1], at least 32 px a side -> scalar."""
-        with torch.no_grad():
-            expected = self.phi(target)
-        return g_perceptual(self.phi(generated), expected, self.factors)
+        """Images (Q,3,H,W) in [-1,1], at least 32 px a side -> scalar, computed in float32 also under autocast."""
+        with torch.autocast(target.device.type, enabled=False):
+            with torch.no_grad():
+                expected = self.phi(target.float())
+            return g_perceptual(self.phi(generated.float()), expected, self.factors)

@@ -103,7 +103,7 @@ def load_vgg19(path: Path) -> nn.Sequential:
     except Exception as error:  # each library has its own errors for a file that is not what it should be
         raise ReposeError(
             f"{path} does not hold the weights of torchvision's VGG19 ({type(error).__name__}: {str(error)[:200]}). "
-            "Get the file again (torchvision's vgg19-dcbb9e9d.pth) or set train.perceptual.weights to null."
+            "Get the file again (torchvision's vgg19-dcbb9e9d.pth) or set train.perceptual to none."
         ) from None
     features: nn.Sequential = network.features.float()
     return features

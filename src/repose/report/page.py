@@ -86,7 +86,7 @@ def page(content: Content, artist: Artist, gallery: Gallery) -> str:
         undirected=[name for name in metrics if name not in scores.better],
         whole=[name for name in metrics if name not in scores.by_pair],
         protocol={key: in_words(value) for key, value in scores.protocol.items()},
-        digests=[key for key in scores.protocol if key == "code" or key.endswith("sha256")],
+        digests=[key for key in scores.protocol if key.endswith("sha256")],
         table=_score_table(content),
         data_sets=list(content.published["data set"].unique()),
         published=_published(content.published),

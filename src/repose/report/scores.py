@@ -63,7 +63,7 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
     first = _same_pairs(of_row, pairs, metrics)
     sources = np.stack([_whole(rows["sources"], pairs) for rows in of_row.values()]).max(0)
     return Scores(
-        record.protocol | ({"code": record.code} if record.code else {}),
+        record.protocol,
         {name: about["better"] for name, about in record.metrics.items() if about.get("better") in get_args(Better)},
         {row: {name: _or_nan(of.get(name)) for name in wanted} for row, of in record.scores.items()},
         {row: {name: int(_or_nan(of[f"{name}{_COUNT}"])) for name in wanted if number(of.get(f"{name}{_COUNT}")) is not None}

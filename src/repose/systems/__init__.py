@@ -30,6 +30,7 @@ class Row(ABC):
     """What the rows of every kind have."""
 
     needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or on the target's alone
+    figure_scale: ClassVar[float] = 1.0  # the weight of L1 beside which the figure network's term is to count
 
     kind: str
     steps: int
@@ -37,6 +38,7 @@ class Row(ABC):
     most_photos: int = 5  # of an item in one step: "ranging from 2 to 5"
     most_sources: int = 4  # of a target; 1: the rows -S
     targets: Literal["all", "one"] = "all"  # R9: which photos of an item are targets in a step
+    init: str | None = None  # path of a checkpoint of the same kind and sizes whose weights are the first ones
 
     def __post_init__(self) -> None:
         for name in ("steps", "items_per_step", "most_sources"):

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from repose.data.batches import Batch
 from repose.data.frame import Frame
-from repose.data.posemaps import FARTHEST
-from repose.data.skeleton import FIGURE, K
+from repose.data.pose_mask import pose_mask
+from repose.data.skeleton import K
 from repose.errors import ReposeError
 from repose.losses import g_adversarial
+from repose.models.layers import in_float32
 from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName
@@ -32,6 +33,7 @@ from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
 
 RADIUS = 4  # px of a disc, at every size of image
+CLOSING = 5  # px of the square by which the mask of the loss is closed
 LEAST_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at least
 
 
@@ -142,7 +144,8 @@ class PG2System:
         source, target = batch.images[batch.sources[:, 0]], batch.images[batch.target]  # (Q,3,H,W)
         height, width = target.shape[2:]
         keypoints = batch.poses.keypoints[batch.target]
-        pose, mask = discs(keypoints, height, width), body_mask(keypoints, height, width)
+        pose = discs(keypoints, height, width)
+        mask = pose_mask(keypoints, height=height, width=width, radius=RADIUS, closing=CLOSING)  # (Q,H,W)
         terms = {f"{name}_l1": target.new_zeros(()) for name in ("g1", "g2") if name in self.networks}
         terms |= {"d_image": target.new_zeros(()), "g_image": target.new_zeros(())}
         rate = self.row.optimiser.rate(progress)
@@ -236,7 +239,7 @@ class G1(nn.Module):
             x = self.decoders[level](torch.cat([x, skips[level]], 1))  # (Q,2 (level+1) C,H/2^level,W/2^level)
             if level:
                 x = self.ups[level - 1](x)  # (Q,level C,H/2^(level-1),W/2^(level-1))
-        return _in_single(self.out, x)[:, :, :height, :width]
+        return in_float32(self.out, x)[:, :, :height, :width]
 
 
 class G2(nn.Module):
@@ -279,7 +282,7 @@ class G2(nn.Module):
             x = self.decoders[level](torch.cat([x, skips[level]], 1) if self.skipped[level] else x)
             if level:
                 x = F.interpolate(x, scale_factor=2)  # (Q,C,H/2^(level-1),W/2^(level-1))
-        return _in_single(self.out, x)[:, :, :height, :width]
+        return in_float32(self.out, x)[:, :, :height, :width]
 
 
 class Discriminator(nn.Module):
@@ -362,35 +365,9 @@ def discs(keypoints: Tensor, height: int, width: int) -> Tensor:
     return _stamped(keypoints.reshape(-1, 2), rows, count * K, height, width).view(count, K, height, width) * 2 - 1
 
 
-def body_mask(keypoints: Tensor, height: int, width: int) -> Tensor:
-    """Where the person is, for the loss: discs along the lines of FIGURE, closed (dilated, then eroded) with 5x5 px.
-
-    A line of length L has its discs in floor(L / RADIUS) equal steps from joint to joint; one with a joint that is
-    missing, or farther from the corner than FARTHEST, is left out.
-
-    Args:
-        keypoints: (B,18,2) in px, NaN for missing.
-        height: H in px.
-        width: W in px.
-
-    Returns:
-        (B,1,H,W) float32, 1 on the person and 0 elsewhere.
-    """
-    ends = keypoints[:, torch.tensor(FIGURE, device=keypoints.device)]  # (B,23,2 ends,xy)
-    image, line = (ends.abs() <= FARTHEST).all(-1).all(-1).nonzero(as_tuple=True)  # NaN is not
-    start, end = ends[image, line].unbind(1)  # (n,xy)
-    steps = ((end - start).norm(dim=1) / RADIUS).floor().clamp(min=1).long()
-    which = torch.repeat_interleave(steps + 1)
-    number = torch.arange(len(which), device=which.device) - ((steps + 1).cumsum(0) - steps - 1)[which]
-    points = start[which] + (end - start)[which] * (number / steps[which])[:, None]
-    drawn = _stamped(points, image[which], len(keypoints), height, width)[:, None]
-    dilated = F.max_pool2d(drawn, 5, 1, 2)
-    return -F.max_pool2d(-dilated, 5, 1, 2)
-
-
 def g_masked_l1(generated: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Pose mask loss, mean |(generated - target) (1 + M)|: images (Q,3,H,W) in [-1,1], M (Q,1,H,W) in {0,1}."""
-    return ((generated.float() - target.float()).abs() * (1 + mask)).mean()
+    """Pose mask loss, mean |(generated - target) (1 + M)|: images (Q,3,H,W) in [-1,1], M (Q,H,W) bool."""
+    return ((generated.float() - target.float()).abs() * (1 + mask[:, None].float())).mean()
 
 
 def d_triplet(target: Tensor, generated: Tensor, source: Tensor) -> Tensor:
@@ -422,13 +399,6 @@ def _double(channels_in: int, channels: int) -> nn.Sequential:
 def _padded(x: Tensor, multiple: int) -> Tensor:
     """(B,C,H,W) -> height and width multiples of `multiple`, by repeating the last row and the last column."""
     return F.pad(x, (0, -x.shape[3] % multiple, 0, -x.shape[2] % multiple), mode="replicate")
-
-
-def _in_single(layer: nn.Module, x: Tensor) -> Tensor:
-    """The layer that makes an image, in float32 also where autocast is on: bfloat16 has coarser steps than a pixel."""
-    with torch.autocast(x.device.type, enabled=False):
-        image: Tensor = layer(x.float())
-    return image
 
 
 def _glorot(network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.losses import d_adversarial, g_adversarial, g_l1
-from repose.models.layers import Norm, initialise
+from repose.models.layers import Norm, in_float32, initialise
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
@@ -200,7 +200,7 @@ class UNet(nn.Module):
         x = levels.pop()
         for up in self.up:
             x = torch.cat([levels.pop(), up(x)], 1)  # (Q,2 widths[i-1],H'/2^i,W'/2^i)
-        image: Tensor = self.out(x).float().tanh()  # (Q,3,H',W')
+        image = in_float32(self.out, x).tanh()  # (Q,3,H',W')
         return image[:, :, top : top + height, left : left + width]
 
     def _padding(self, size: int) -> tuple[int, int]:

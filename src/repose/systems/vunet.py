@@ -27,6 +27,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.losses import g_l1
+from repose.models.layers import in_float32
 from repose.models.perceptual import PerceptualLoss
 from repose.models.poses import Poses
 from repose.models.vgg import LayersName
@@ -37,6 +38,7 @@ from repose.systems import Progress, Row
 LATENTS = 2  # sizes at which there are latents, from the lowest up
 LEAST_SIZE = 32  # px
 LEAST_KL = 1e-6  # the share of KL's weight from the first step on
+L1 = 5 * 127.5  # the authors' weight of L1: their 5 is for levels from 0 to 255, ours are from -1 to 1
 TO_BEGIN = 32  # photos to set the first weights by: the authors' four batches of 8
 
 
@@ -55,6 +57,7 @@ class VUNetRow(Row):
     """A row of vunet; the defaults are the authors' for DeepFashion."""
 
     needs_source_poses = True
+    figure_scale = L1
 
     items_per_step: int = 8  # Market-1501: 16
     most_photos: int = 2  # only targets are trained on
@@ -64,8 +67,8 @@ class VUNetRow(Row):
     box: int | None = None  # a crop is S / 2^box px a side; None: 2 at 256 px, 1 at 128 px and below
     bottleneck: int | None = None  # the lowest size is 2^bottleneck px; None: 2 at 256 px, 1 at 128 px and below
     dropout: float = 0.1
-    l1: float = 5 * 127.5  # the authors' 5 is for levels from 0 to 255
-    perceptual: float = 1.0  # of VGG19's layers `vunet`, whose weights have the authors' 5 in them
+    l1: float = L1
+    perceptual: float = 1.0  # of VGG19's layers `vunet`, which have the authors' 5 in them; or of figure_scale
     kl: float = 1.0
     kl_from: float = 0.5  # until this share of the steps KL counts LEAST_KL of its weight; from there on it rises
     kl_until: float = 0.75  # from here on it counts in full
@@ -169,7 +172,7 @@ class VUNetSystem:
     def step(
         self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
     ) -> dict[str, Tensor]:
-        """See `systems.System`. The terms: l1, kl, and perceptual where VGG19 is given.
+        """See `systems.System`. The terms: l1, kl, and perceptual where its network is given.
 
         A target without both shoulders and both hips is left out, as by the authors. Where none is left, nothing is
         trained and the terms are 0.
@@ -338,8 +341,7 @@ class Shape(nn.Module):
                     prior.append(self.priors[level](h, latents[level]))
                 h = self.join[level](torch.cat([h, latents[level]], 1))
             h = after(h, features.pop())
-        with torch.autocast(h.device.type, enabled=False):  # bfloat16 has coarser steps than a pixel
-            return self.out(h.float()), prior
+        return in_float32(self.out, h), prior
 
 
 class Prior(nn.Module):

@@ -10,7 +10,7 @@ from repose.metrics.bootstrap import Interval
 from repose.results import GARMENT_DE, PROTOCOL, TRAINING
 from repose.sheet import Cell, Group, draw_sheet
 from repose.tables import text
-from repose.tables.page import Published, cells, made_by, networks, notes, protocol
+from repose.tables.page import Published, cells, checkpoint, networks, notes, protocol
 from repose.tables.settings import TableSettings
 from repose.tables.side_by_side import Comparison
 
@@ -31,7 +31,7 @@ def scores_table(comparisons: list[Comparison], printed: Published, settings: Ta
                 row |= _ends(metric, line.scores.get(metric))
             for metric in settings.columns:
                 row |= _ends(f"{metric} less {settings.reference}", line.differences.get(metric))
-            row |= {**_bootstrap(settings), "networks": networks(comparison), **made_by(line)}
+            row |= {**_bootstrap(settings), "networks": networks(comparison), "checkpoint sha256": checkpoint(line)}
             row |= {name: line.facts.get(name) for name in TRAINING}
             row["parameters"] = text.parameters(line.facts.get("parameters", {}))
             if printed:

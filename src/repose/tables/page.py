@@ -61,13 +61,11 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
     facts = comparison.facts
     seeds = ", ".join(map(str, sorted({line.facts["seed"] for line in comparison.trained})))
     digests = ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos"))
-    code = sorted({f"{made_by(line)['code']}"[:12] for line in comparison.trained})
     left_out = facts["pairs"] - facts[f"{GARMENT_DE} pairs"]
     sentences = [
         f"{text.tested_on(facts)}; budget {settings.budget}, training seeds: {seeds or 'none'}; {left_out:,} pairs without a "
         f"whole torso are left out of garment-de. Tested on (SHA-256): {digests}. Keypoints: {facts['keypoints']}.",
         f"Networks: {networks(comparison)}." if networks(comparison) else "",
-        f"Scored by code {', '.join(code)}." if code else "",
     ]
     if unmeasured := [name for name in settings.optional_metrics if name not in comparison.records]:
         sentences.append(
@@ -100,10 +98,10 @@ def networks(comparison: Comparison) -> str:
     return ", ".join(f"{name} {sha256}" for name, sha256 in found.items())
 
 
-def made_by(line: Line) -> dict[str, str | None]:
-    """Which code scored a row, and the checkpoint that made its images."""
-    about = line.facts.get("provenance", {})
-    return {"code": about.get("code"), "checkpoint sha256": about.get("systems", {}).get(line.system, {}).get("sha256")}
+def checkpoint(line: Line) -> str | None:
+    """The SHA-256 of the checkpoint that made a row's images; None for a baseline."""
+    sha256: str | None = line.facts.get("provenance", {}).get("systems", {}).get(line.system, {}).get("sha256")
+    return sha256
 
 
 def _scores(comparison: Comparison, printed: Published, settings: TableSettings) -> str:

@@ -1,0 +1,113 @@
+"""The block `train` of params.yaml."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from repose import figure, processes
+from repose.data.augment import AugmentSettings
+from repose.errors import ReposeError
+from repose.models.vgg import LayersName
+from repose.settings import as_dict
+from repose.systems import Row
+
+# Settings that do not affect the weights; a run resumes when one of them has changed. `perceptual` is told apart.
+_NOT_DECIDING = (
+    "device", "workers", "cache_megabytes", "log_every", "checkpoint_every", "keep_every", "sample_every", "sample_pairs",
+    "perceptual",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PerceptualSettings:
+    """The network for the second term of Eq. 1."""
+
+    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; vgg19 needs it, figure has its own
+    sha256: str | None  # of that file, at least its first 8 digits
+    layers: LayersName  # which layers of VGG19 count how much
+    endpoint: str | None = None  # for s3://: a server other than Amazon's
+    network: Literal["vgg19", "figure"] = "vgg19"  # figure: the embedded one, which knows mannequins alone
+
+    def __post_init__(self) -> None:
+        if self.weights and self.network == "figure":
+            raise ValueError(
+                "weights are VGG19's, and the figure network has its own: set weights to null, or network to vgg19."
+            )
+        if self.weights and not self.sha256:
+            raise ValueError(
+                "sha256 should be given with weights (torchvision's file name ends in its first 8 digits)."
+            )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What all systems share; each system's own settings are in its row."""
+
+    seed: int  # of the first weights, the order of items, sources, augmentation
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
+    precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
+    processes: processes.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU
+    threads: int  # CPU threads of torch; the bytes of a result are equal from run to run at one number of threads
+    workers: int  # processes that load photos, for each that trains; 0: none besides it
+    cache_megabytes: float  # MiB of decoded photos kept in memory (in each worker)
+    log_every: int  # steps between two rows of the history
+    checkpoint_every: int  # steps between two checkpoints, of which the last is kept
+    keep_every: int  # steps between two checkpoints that are kept for good; 0: none but the last
+    sample_every: int  # steps between two sample pictures; 0: none
+    sample_pairs: int  # test pairs in a sample picture
+    augment: AugmentSettings | None  # crop, flip and rotation; null: photos as they are
+    perceptual: Literal["none"] | PerceptualSettings  # none: the losses have no perceptual term
+
+    def __post_init__(self) -> None:
+        if self.processes != "gpu" and self.processes < 1:
+            raise ValueError(f"processes should be at least 1, or gpu, not {self.processes}.")
+        for name in ("threads", "log_every", "checkpoint_every", "sample_pairs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+        for name in ("workers", "cache_megabytes", "keep_every", "sample_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
+
+    def perceptual_of(self, row: Row) -> Literal["figure"] | LayersName | None:
+        """What the perceptual term of a row is made of: `figure`, or layers of VGG19; None: there is no such term.
+
+        Raises:
+            ReposeError: it is VGG19, and its weights are not given.
+        """
+        chosen = self.perceptual
+        layers = None if chosen == "none" else row.perceptual_layers(chosen.layers)
+        if chosen == "none" or layers is None:
+            return None
+        if chosen.network == "figure":
+            return "figure"
+        if chosen.weights is None:
+            raise ReposeError(
+                "train.perceptual.weights is null, but the loss has a perceptual term by VGG19. Set it to the path, s3:// or "
+                "https:// of torchvision's vgg19-dcbb9e9d.pth; or train.perceptual to none to train without the term; or "
+                "train.perceptual.network to figure, which knows mannequins alone."
+            )
+        return layers
+
+    def deciding(self, row: Row) -> dict[str, Any]:
+        """The settings that decide the weights of a row, as plain data."""
+        found = {name: value for name, value in as_dict(self).items() if name not in _NOT_DECIDING}
+        term = self.perceptual_of(row)
+        if self.perceptual == "none" or term is None:
+            return found | {"perceptual": None}
+        sha256 = figure.weights_sha256() if term == "figure" else self.perceptual.sha256 or ""
+        return found | {"perceptual": term, "perceptual weights": sha256[:8].lower()}
+
+
+def process_count(system: str, row: Row, settings: TrainSettings) -> int:
+    """How many processes train the row called `system` here.
+
+    Raises:
+        ReposeError: there are too few GPUs for `settings.processes`, or a step's items cannot be shared evenly.
+    """
+    count = processes.count(settings.processes, settings.device)
+    if row.items_per_step % count:
+        raise ReposeError(
+            f"{count} processes cannot share the {row.items_per_step} item(s) of a step of {system} evenly. Set "
+            f"systems.{system}.items_per_step to a multiple of {count} (another training: more items a step), or "
+            "train.processes to a number that divides it."
+        )
+    return count
