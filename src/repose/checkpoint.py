@@ -117,7 +117,9 @@ def resume(path: Path, system: System, expected: About) -> int:
     """
     about = read_about(path)
     if about.fingerprint != expected.fingerprint:
-        raise CheckpointError(f"{path} is a checkpoint of another run: its settings, data or version differ. Delete it.")
+        raise CheckpointError(
+            f"{path} is a checkpoint of another run: its settings, data or version differ. Delete it."
+        )
     tensors = _read_tensors(path)
     if "random" not in tensors:
         raise CheckpointError(f"{path} is a finished model, without the state to go on from. Delete it.")
