@@ -110,7 +110,7 @@ def run(
     if metrics is not None:
         scores = {str(name): _rounded(row) for name, row in table.to_dict("index").items()}
         write_json(metrics, {"schema": provenance.SCHEMA, "protocol": test.facts, **about, "scores": scores})
-    say(text)
+    say(text.partition("\n\n")[0])  # the table without its notes
 
 
 def _write_together(
