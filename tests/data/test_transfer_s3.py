@@ -65,13 +65,16 @@ def test_prefix_brings_every_object(
     assert transfer.fetch_objects("s3://data/in/", objects, tmp_path / "to", endpoint=endpoint) == fetched
 
 
-def test_prefix_stops_at_the_first_object_that_cannot_be_had(
+def test_a_prefix_with_an_object_that_is_gone_or_without_its_bucket_is_told(
     put: Callable[[str, bytes], None], endpoint: str, tmp_path: Path
 ) -> None:
     put("in/a", b"1")
+    (found,) = transfer.list_prefix("s3://data/in/", endpoint=endpoint)
     gone = transfer.Object("b", 1, "in/b", '"x"')
     with pytest.raises(ReposeError, match="There is no s3://data/in/b"):
-        transfer.fetch_objects("s3://data/in/", [gone], tmp_path, endpoint=endpoint)
+        transfer.fetch_objects("s3://data/in/", [found, gone], tmp_path, endpoint=endpoint)
+    with pytest.raises(ReposeError, match="no such bucket"):
+        list(transfer.list_prefix("s3://nowhere/in/", endpoint=endpoint))
 
 
 @pytest.mark.parametrize(("address", "message"), [
@@ -88,11 +91,6 @@ def test_addresses_that_lead_nowhere_are_told(
         transfer.fetch(address, tmp_path / "a", endpoint=endpoint)
     assert "s3cret" not in str(caught.value)
     assert not list(tmp_path.iterdir())
-
-
-def test_prefix_in_a_bucket_that_is_not_there_is_told(endpoint: str) -> None:
-    with pytest.raises(ReposeError, match="no such bucket"):
-        list(transfer.list_prefix("s3://nowhere/in/", endpoint=endpoint))
 
 
 @pytest.mark.parametrize(("status", "code", "message"), [

@@ -17,9 +17,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from repose.data.layouts import is_litter
+from repose.data.transfer import Object
 from repose.errors import ReposeError
 from repose.terminal import say
 
@@ -64,16 +65,7 @@ class Contents(NamedTuple):
     skipped: int
 
 
-class Sized(Protocol):
-    """Anything with a name and a size in bytes."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def size(self) -> int: ...  # noqa: D102
-
-
-S = TypeVar("S", bound=Sized)
+S = TypeVar("S", File, Object)
 
 
 @contextmanager
@@ -135,7 +127,10 @@ def open_files(
                 files.extend(contents.files)
                 skipped += contents.skipped
             else:
-                _note_unopened(name, where)
+                if name.lower().endswith((".zip", *_UNOPENED)):
+                    say(
+                        f"{where}: {name} is kept as a file, not opened; name it in params to open a zip, or unpack it."
+                    )
                 size = path.stat().st_size
                 files.append(File(name, size, where, partial(_read_path, path, size, where)))
         yield Contents(within(files, limits, where), skipped)
@@ -234,11 +229,6 @@ def _read_path(path: Path, size: int, where: str) -> bytes:
     if len(content) != size:
         raise ReposeError(f"{path} of {where} changed while it was read. Run again when nobody writes to it.")
     return content
-
-
-def _note_unopened(name: str, where: str) -> None:
-    if name.lower().endswith((".zip", *_UNOPENED)):
-        say(f"{where}: {name} is kept as a file, not opened; name it in params to open a zip, or unpack it.")
 
 
 # ---- zips ----
