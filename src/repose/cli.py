@@ -127,7 +127,7 @@ def train(
     system: Annotated[str, typer.Option(help="The row under systems in the params.", metavar="NAME")],
     images: Images, keypoints: Keypoints, posemaps: Posemaps, split: Split,
     run: Annotated[Path, _folder("The trained system.")],
-    work: Annotated[Path, _folder("Where unfinished runs wait.")],
+    work: Annotated[Path, _folder("Unfinished runs, and the state of finished ones.")],
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; killed and started again, it goes on."""
