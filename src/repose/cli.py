@@ -150,7 +150,7 @@ def train(
     images: ImagesOrDefault = None, keypoints: KeypointsOrDefault = None, posemaps: PosemapsOrDefault = None,
     split: SplitOrDefault = None,
     run: Annotated[Path | None, _from_pipeline("The trained system.")] = None,
-    work: Annotated[Path | None, _from_pipeline("Where unfinished runs wait.")] = None,
+    work: Annotated[Path | None, _from_pipeline("Unfinished runs, and the state of finished ones.")] = None,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; resumes if interrupted.

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ from torchvision.models import vgg19
 
 import repose
 from repose import checkpoint, files
+from repose.data import found
 from repose.data.batches import Steps
+from repose.data.found import Search
 from repose.data.photos import Photos
-from repose.data.records import ITEMS, PAIRS, read_json, read_table
+from repose.data.records import IMAGES, ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
 from repose.generate import generate_jobs, jobs_of_pairs
 from repose.step import AdversarialSystem
@@ -503,17 +507,35 @@ def test_of_vgg19_its_digest_and_layers_decide_and_not_where_it_lies(data: Data)
     assert fingerprint(data, perceptual=VGG19 | {"layers": "crn"}) != there
 
 
-def test_of_the_code_its_declared_version_decides_and_no_edit(
+def place_of_search(data: Data) -> Path:
+    """Where a search for joints in the first part keeps what it found."""
+    images = data.images / "0"
+    return Search(images, read_table(images / "images.csv", IMAGES), Path("work"), {})._place
+
+
+def test_an_edit_of_the_code_that_does_not_raise_a_version_decides_nothing(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = fingerprint(data)
     package = shutil.copytree(Path(repose.__file__).parent, tmp_path / "repose")
-    monkeypatch.setattr(repose, "__file__", str(package / "__init__.py"))
-    for name in ("report/page.py", "training/loop.py", "new.py"):
-        (package / name).write_text("# an edit\n")
-    assert fingerprint(data) == before
-    monkeypatch.setattr(state, "VERSION", state.VERSION + 1)
-    assert fingerprint(data) != before
+    for name in ("report/page.py", "training/loop.py", "data/found.py"):
+        with (package / name).open("a") as file:
+            file.write("# an edit\n")
+    (package / "new.py").write_text("")
+    script = """if True:
+        import sys, repose, test_train
+        data = test_train.Data(*map(test_train.Path, sys.argv[1:]))
+        print(repose.__file__, test_train.fingerprint(data), test_train.place_of_search(data))
+    """
+    folders = [tmp_path, Path(__file__).parent, Path(__file__).parents[1]]
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *map(str, data)], check=True, text=True, stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))},
+    )  # fmt: skip
+    before = fingerprint(data), place_of_search(data)
+    assert ran.stdout.split() == [str(package / "__init__.py"), *map(str, before)]
+    for module, now in ((state, lambda: fingerprint(data)), (found, lambda: place_of_search(data))):
+        monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+        assert now() not in before
 
 
 def test_every_table_of_every_part_decides(data: Data, tmp_path: Path) -> None:
