@@ -151,6 +151,7 @@ def train(
     split: SplitOrDefault = None,
     run: Annotated[Path | None, _from_pipeline("The trained system.")] = None,
     work: Annotated[Path | None, _from_pipeline("Unfinished runs, and the state of finished ones.")] = None,
+    extend: Annotated[bool, typer.Option("--extend", help="Continue a run that was planned with fewer steps.")] = False,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; resumes if interrupted.
@@ -175,10 +176,12 @@ def train(
     }, chosen)  # fmt: skip
     if count > 1 and not processes.under_torchrun():
         options = {"system": chosen, **paths, "params": params}
-        processes.start(count, settings.threads, ["train", *(f"--{name}={value}" for name, value in options.items())])
+        words = [f"--{name}={value}" for name, value in options.items()] + ["--extend"] * extend
+        processes.start(count, settings.threads, ["train", *words])
     else:
         run, work = paths.pop("run"), paths.pop("work")
-        stage.run(system=chosen, row=row, settings=settings, folders=stage.Folders(**paths), run=run, work=work)
+        folders = stage.Folders(**paths)
+        stage.run(system=chosen, row=row, settings=settings, folders=folders, run=run, work=work, extend=extend)
 
 
 @app.command(rich_help_panel=STAGES)

@@ -570,7 +570,7 @@ STEADY = {"optimiser": {"learning_rate": 0.002, "halve_every_epochs": 0}}  # a r
 def test_more_steps_extend_a_finished_run(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = train_tiny(data, tmp_path / "run", row_changes=STEADY | {"steps": 2})
     shutil.rmtree(run)  # as DVC does with the outputs of a stage that it runs
-    train_tiny(data, run, row_changes=STEADY | {"steps": 4})
+    train_tiny(data, run, row_changes=STEADY | {"steps": 4}, extend=True)
     assert "train attend: going on from step 2 of 4" in capfd.readouterr().err
     assert read_json(run / "run.json")["extended"] == [{"step": 2, "planned": 2}]
     assert steps_of(run / "model.safetensors") == 4
@@ -587,8 +587,8 @@ def test_an_interrupted_run_can_be_extended_and_interrupted_again(
     run = tmp_path / "run"
     train_interrupted(monkeypatch, data, run)
     for _ in range(2):
-        train_interrupted(monkeypatch, data, run, row_changes={"steps": 8})
-    train_tiny(data, run, row_changes={"steps": 8})
+        train_interrupted(monkeypatch, data, run, row_changes={"steps": 8}, extend=True)
+    train_tiny(data, run, row_changes={"steps": 8}, extend=True)
     assert read_json(run / "run.json")["extended"] == [{"step": 2, "planned": 5}]
     assert steps_of(run / "model.safetensors") == 8
 
@@ -598,9 +598,21 @@ def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(
     data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str], steps: int
 ) -> None:
     run = train_tiny(data, tmp_path / "run")
-    train_tiny(data, run, row_changes={"steps": steps})
+    train_tiny(data, run, row_changes={"steps": steps}, extend=True)
     assert "going on" not in capfd.readouterr().err
     again = train_tiny(data, tmp_path / "other" / "run", row_changes={"steps": steps})
+    assert files_in(run) == files_in(again)
+
+
+def test_without_extend_another_number_of_steps_starts_over(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal inputs give equal bytes, whatever was trained here before."""
+    run = tmp_path / "run"
+    train_tiny(data, run, row_changes={"steps": 2})
+    train_interrupted(monkeypatch, data, run)
+    train_tiny(data, run, row_changes={"steps": 8})
+    again = train_tiny(data, tmp_path / "other" / "run", row_changes={"steps": 8})
     assert files_in(run) == files_in(again)
 
 

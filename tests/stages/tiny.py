@@ -115,11 +115,13 @@ def make(folder: Path, parts: Sequence[int] = (0, 1)) -> Data:
     return data
 
 
-def train_tiny(data: Data, run: Path, system: str = "attend", *, row_changes: Any = None, **changes: Any) -> Path:
+def train_tiny(
+    data: Data, run: Path, system: str = "attend", *, row_changes: Any = None, extend: bool = False, **changes: Any
+) -> Path:
     """Train a system on the tiny data, with changed settings, into the folder `run`; the work folder is beside it."""
     train.run(
         system=system, row=row(system, **row_changes or {}), settings=settings("train", TrainSettings, **changes),
-        folders=data.to_train(), run=run, work=run.parent / "work",
+        folders=data.to_train(), run=run, work=run.parent / "work", extend=extend,
     )  # fmt: skip
     return run
 

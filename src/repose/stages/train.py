@@ -32,8 +32,12 @@ class Folders:
         ]  # fmt: skip
 
 
-def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path) -> None:
+def run(
+    *, system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool = False
+) -> None:  # fmt: skip
     """Train the row called `system` and write the folder `run`, as one process or as one of several.
+
+    With `extend`, a run that was planned with fewer steps is continued.
 
     Raises:
         ReposeError: the data do not fit, the weights of VGG19 are missing, a loss or a weight is not finite, the disk
@@ -41,11 +45,11 @@ def run(*, system: str, row: Row, settings: TrainSettings, folders: Folders, run
     """
     count = training.process_count(system, row, settings)
     with processes.joined(count, settings.device) as rank:
-        _run(system, row, replace(settings, processes=count), folders, run, work, rank)
+        _run(system, row, replace(settings, processes=count), folders, run, work, extend, rank)
 
 
 def _run(
-    system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path, rank: Rank
+    system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool, rank: Rank
 ) -> None:  # fmt: skip
     photos = Photos(
         images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps,
@@ -60,5 +64,14 @@ def _run(
     pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
     samples = jobs_of_pairs(pairs, items[items["part"] == "test"], row.most_sources)
     training.train(
-        system, row, settings, steps, samples=samples, tables=folders.tables(), run=run, work=work, rank=rank
+        system,
+        row,
+        settings,
+        steps,
+        samples=samples,
+        tables=folders.tables(),
+        run=run,
+        work=work,
+        extend=extend,
+        rank=rank,
     )

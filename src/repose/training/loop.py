@@ -80,7 +80,7 @@ class Training:
 
 def train(
     system: str, row: Row, settings: TrainSettings, steps: Steps, *, samples: Sequence[Job], tables: Sequence[Path],
-    run: Path, work: Path, rank: Rank = _ALONE,
+    run: Path, work: Path, extend: bool = False, rank: Rank = _ALONE,
 ) -> None:  # fmt: skip
     """Train a system, and write the folder `run` (see above) when the training is done.
 
@@ -93,6 +93,7 @@ def train(
         tables: the files that say what the data are; a run resumes only while their bytes are the same.
         run: the folder to write.
         work: the folder for unfinished runs, and for the state of finished ones, which can be extended.
+        extend: continue a run that was planned with fewer steps, finished or not, instead of starting over.
         rank: which of the processes that train this one is.
 
     Raises:
@@ -104,7 +105,7 @@ def train(
     training = _begun(system, row, settings, steps, samples, tables, device, work)
     with processes.first_alone():
         if rank.number == 0:
-            state.prepare(work, training.about)
+            state.prepare(work, training.about, extend=extend)
     if rank.number > 0:
         _follow(training)
         return

@@ -1,8 +1,8 @@
 """Where the state of a training run lies, and which state a run resumes from.
 
 An unfinished run lies in `work/SYSTEM-FINGERPRINT`. When it is done, that folder moves to `work/finished/SYSTEM/`, in place
-of an earlier one there: DVC removes the outputs of a stage before it runs the stage, so this is what a run with more steps
-continues from. The fingerprint is of what decides the weights at a given step, so it does not depend on the number of steps.
+of an earlier one there: DVC removes the outputs of a stage before it runs the stage, so this is what an extended run continues
+from. The fingerprint is of what decides the weights at a given step, so it does not depend on the number of steps.
 """
 
 import hashlib
@@ -58,24 +58,25 @@ def last_checkpoint(place: Path) -> Path:
     return place / "checkpoints" / "last.safetensors"
 
 
-def prepare(work: Path, about: About) -> None:
+def prepare(work: Path, about: About, *, extend: bool) -> None:
     """Make the folder of a run; it then holds the state to resume from, if there is one.
 
-    That is the state of the same run unfinished, or finished with fewer steps. A state with more steps is removed.
+    That is the state of the same run, unfinished. With `extend` it is also that of a run with fewer steps, finished or not.
 
     Args:
         work: the folder of unfinished and finished runs.
         about: the run; its row has the steps that are wanted.
+        extend: whether a run that was planned with another number of steps is continued.
 
     Raises:
         ReposeError: a checkpoint is damaged.
     """
     place, finished, steps = place_of(work, about), _finished(work, about), about.row.steps
     found = _found(place)
-    if found is not None and found.step >= steps and (found.step, found.row.steps) != (steps, steps):
+    if found is not None and found.row.steps != steps and not (extend and found.step < steps):
         remove(place)
         found = None
-    if found is None and (done := _found(finished)) is not None and done.step < steps:
+    if extend and found is None and (done := _found(finished)) is not None and done.step < steps:
         remove(place)
         finished.rename(place)
         found = done
