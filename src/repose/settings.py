@@ -48,7 +48,7 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: it is not YAML, a key stands twice in a mapping, or there is a date; the message names line and column.
     """
-    reader = YAML(typ="safe", pure=True)  # the library and the version of YAML that DVC uses
+    reader = YAML(typ="safe")  # the library and the version of YAML that DVC uses, with libyaml where that is installed
     reader.Constructor = _Constructor
     try:
         return reader.load(text)
