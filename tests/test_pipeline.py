@@ -124,6 +124,8 @@ def test_no_data_path_stands_outside_dvc_yaml() -> None:
         ours = literals(file)
         if file.parent.name == "kubeflow":  # DVC's run-cache in a remote is called runs, a filter of tarfile data
             ours = [text for text in ours if text.rstrip("/") not in ("runs", "data")]
+        if file.name == "cli.py":  # options have these names
+            ours = [text for text in ours if text not in ("runs", "results")]
         found = [text for text in ours if pattern.search(text) and " " not in text]
         assert not found, f"{file.name} names {found}"
 

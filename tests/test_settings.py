@@ -226,15 +226,15 @@ def test_params_are_read(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or name one with --params\."),
-        (b"train: [1", r"params\.yaml cannot be read as YAML: line 1, column 10: expected"),
+        (b"train: [1", r"params\.yaml cannot be read as YAML: line \d+, column \d+: "),
         (
             b"train:\n  seed: 1\n  seed: 2",
             r"params\.yaml cannot be read as YAML: line 3, column 3: found duplicate key",
         ),
-        (b"train:\n\tseed: 1", r"params\.yaml cannot be read as YAML: line 2, column 1: found character '\\t'"),
+        (b"train:\n\tseed: 1", r"params\.yaml cannot be read as YAML: line 2, column \d: found character "),
         (b"word: \xff", r"params\.yaml cannot be read as YAML: .*utf-8"),
         (b"word: \x00", r"params\.yaml cannot be read as YAML: unacceptable character"),
-        (b"word: " + b"[" * 9999, r"params\.yaml cannot be read as YAML: maximum recursion depth"),
+        (b"word: " + b"[" * 9999, r"params\.yaml cannot be read as YAML: "),
         (
             b"!!python/object/apply:os.getcwd []",
             r"cannot be read as YAML: line 1, column 1: could not determine a constr",

@@ -176,11 +176,6 @@ def test_a_param_of_another_version(flowers: Path, remote: Path) -> None:
         steps.run("count", flowers, remote, ["made"], params={"petals": "3"})
 
 
-def test_a_param_of_another_type(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match=r"The parameter scale should be a whole number such as 2, not 'many'"):
-        steps.run("count", flowers, remote, ["made"], params={"scale": "many"})
-
-
 def test_a_stage_of_another_version(flowers: Path, remote: Path) -> None:
     with pytest.raises(ReposeError, match=r"no stage 'counts'"):
         steps.run("counts", flowers, remote, [])

@@ -22,6 +22,7 @@ HEIGHT, WIDTH = 64, 56  # the smallest multiples of 8 that the window of win51 f
 SYSTEMS = ("paper-m", "attend")
 CHANGES: Mapping[str, Any] = {
     "download.mannequin.items": 8,
+    "download.mannequin.seed": 0,
     "download.workers": 1,
     "validate.workers": 1,
     "keypoints.extractor": "posegan-csv",  # what the renderer says
