@@ -40,7 +40,7 @@ test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-kernels: .venv/ready  ## the tests that rounding can move, with the kernels of other processors (tests/kernels.py)
-	python tests/kernels.py pytest -m floats
+	python tests/kernels.py pytest -n auto --dist loadfile -m floats
 
 test-s3: .venv/ready  ## S3 against Ceph's radosgw, which Debian's packages bring (they are installed if missing, as root)
 	python tests/s3/radosgw.py && pytest tests/s3

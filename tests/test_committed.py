@@ -45,7 +45,9 @@ def test_the_committed_demo_passes_its_gates_beside_the_baseline() -> None:
 def test_the_baseline_s_pairs_are_of_its_scores() -> None:
     gates = block(read_params(ROOT / "params.yaml"), "gates", GatesSettings, "params.yaml")
     side = (read_file(ROOT / "baseline" / "metrics.json"), ROOT / "baseline" / "pairs.csv")
-    assert all(change.pairs == 160 for change in changes_by_pair(side, side, gates).values())
+    assert all(
+        150 <= change.pairs <= 160 for change in changes_by_pair(side, side, gates).values()
+    )  # of 160, those with a torso
 
 
 def test_the_committed_lock_is_of_the_committed_params() -> None:
