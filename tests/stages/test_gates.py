@@ -130,6 +130,14 @@ def test_a_file_that_is_missing_is_named(gates: Any, file: str) -> None:
     assert f"There is no new/{file}" in gates(1)
 
 
+def test_pairs_of_another_run_than_the_scores_fail(gates: Any) -> None:
+    write("new", 0.6, 0.7, 0.71)
+    scores = Path("new/metrics.json").read_text()
+    write("new", 0.6, 0.7, 0.72)
+    Path("new/metrics.json").write_text(scores)
+    assert "new/pairs.csv is not of new/metrics.json" in gates(1)
+
+
 def test_the_same_scores_give_the_same_bytes(gates: Any) -> None:
     write("new", 0.6, 0.7, 0.71)
     gates(0)

@@ -46,8 +46,8 @@ def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates:
     """
     check_protocols(base[0], head[0])  # of two protocols the pairs differ too, and the protocol says why
     old, new = read_pair_scores(base[1], gates), read_pair_scores(head[1], gates)
-    _check_means(old, base[0])
-    _check_means(new, head[0])
+    check_means(old, base[0])
+    check_means(new, head[0])
     return paired_changes(old, new, gates)
 
 
@@ -92,7 +92,7 @@ def paired_changes(base: PairScores, head: PairScores, gates: GatesSettings) -> 
     return found
 
 
-def _check_means(pairs: PairScores, side: Record) -> None:
+def check_means(pairs: PairScores, side: Record) -> None:
     """Refuse a table whose means are not the scores of its side: it is of another run.
 
     Raises:

@@ -20,7 +20,7 @@ from pathlib import Path
 from repose.compare import reports
 from repose.compare.gates import GatesSettings
 from repose.compare.judge import Comparison, compare, refused
-from repose.compare.pairs import changes_by_pair, read_pair_scores
+from repose.compare.pairs import changes_by_pair, check_means, read_pair_scores
 from repose.compare.record import read_file
 from repose.errors import ReposeError
 from repose.files import whole_folder, write_text
@@ -64,7 +64,7 @@ def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesS
         new = read_file(head[0])
         if not settings.baseline:
             return compare(None, new, settings)
-        read_pair_scores(head[1], settings)
+        check_means(read_pair_scores(head[1], settings), new)
     except ReposeError as error:
         return refused(str(base[0]), str(head[0]), str(error))
     try:
