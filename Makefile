@@ -34,7 +34,7 @@ ablations: .venv/ready  ## train and score the rows of docs/ablations.md, draw i
 
 figure: .venv/ready  ## render, train and score the embedded figure network; its weights go into the package (docs/figure.md)
 	dvc repro figure/dvc.yaml
-	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/repose/figure/
+	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/mannequins/figure/
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile --no-loadscope-reorder

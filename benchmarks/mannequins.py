@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from repose.data.mannequins import MannequinSettings, files
+from mannequins.renderer import MannequinSettings, files
 
 ITEMS = {"fashion": 40, "street": 20}
 AIMS = {"fashion": 15, "street": 60}  # images per second and core

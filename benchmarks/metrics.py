@@ -22,17 +22,17 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.morphology import closing, footprint_rectangle
 
 from benchmarks.ssim import OF_SCIKIT_IMAGE, best_seconds
-from repose.data.mannequins import MannequinSettings, render_item
+from mannequins.renderer import MannequinSettings, render_item
 from repose.data.skeleton import FIGURE, K
 from repose.devices import set_up
 from repose.errors import ReposeError
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import SPLITS, InceptionScore
 from repose.metrics.mask_ssim import mask_ssim
-from repose.metrics.pck import HEAD, PCKH_ALPHA, pckh, share
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
+from repose.pose.pck import HEAD, PCKH_ALPHA, pckh, share
 
 PAIRS = 200  # of mannequins, 256x256
 PERSONS = 400  # of PCKh: the pairs' again and again

@@ -44,8 +44,8 @@ def main() -> None:
 
 def measure(mode: str, folder: Path) -> dict[str, float]:
     """Run the stage once."""
+    from repose.config import build
     from repose.data.records import part_names, read_json, read_parts
-    from repose.settings import build
     from repose.stages import split as stage
 
     stage._gate = _no_gate

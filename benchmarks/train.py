@@ -41,17 +41,17 @@ from rich.table import Table
 
 from benchmarks.posemaps import STANDING
 from repose import systems
+from repose.config import block, nearest, read_params
 from repose.data.batches import Packed, Steps, unpack
 from repose.data.frame import Frame
 from repose.data.photos import Loaded
 from repose.data.posemaps import draw
 from repose.devices import set_up
 from repose.errors import ReposeError
-from repose.generate import Job, generate_jobs
 from repose.models.layers import parameter_count
-from repose.settings import block, nearest, read_params
 from repose.stages.posemaps import PosemapsSettings
 from repose.systems import Progress, Row, System
+from repose.systems.generate import Job, generate_jobs
 from repose.training import TrainSettings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

@@ -10,8 +10,8 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from repose.data.images import encode_png
-from repose.files import write_bytes
-from repose.results import GARMENT_DE
+from repose.evaluation.results import GARMENT_DE
+from repose.storage.atomic import write_bytes
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "ablations" / "table" / "table.csv"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mannequins.renderer import MannequinSettings, contact_sheet
 from repose.data.images import decode, encode_jpeg
-from repose.data.mannequins import MannequinSettings, contact_sheet
-from repose.files import write_bytes
+from repose.storage.atomic import write_bytes
 
 HERE = Path(__file__).parent
 ROWS_END = 684  # px: five of its rows

@@ -13,7 +13,7 @@ import pytest
 
 import warm
 from faulty_proxy import Fault
-from repose.data.transfer.remote import CHUNK
+from repose.storage.transfer.remote import CHUNK
 from s3_cases import BIG, FILES, OTHER, Storage
 
 

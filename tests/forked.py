@@ -6,8 +6,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 _PRELOADED = [
-    "repose.stages.train", "repose.step", "repose.processes", "torchvision", "dvclive.live", "torch.distributed.run",
-]  # fmt: skip
+    "repose.stages.train",
+    "repose.systems.adversarial",
+    "repose.systems.distributed",
+    "torchvision",
+    "dvclive.live",
+    "torch.distributed.run",
+]
 
 
 def start(target: Callable[..., Any], *arguments: Any) -> BaseProcess:

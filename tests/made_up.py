@@ -9,8 +9,8 @@ from torch import Tensor
 
 from repose.data.batches import Batch
 from repose.data.posemaps import colour, draw
+from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, K
-from repose.models.poses import Poses
 
 
 def person(

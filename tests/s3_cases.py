@@ -16,13 +16,13 @@ import pytest
 from botocore.config import Config
 
 from faulty_proxy import Fault, FaultyProxy
+from mannequins.renderer import MannequinSettings
 from repose.data.archives import Limits
-from repose.data.mannequins import MannequinSettings
-from repose.data.transfer import fetching, s3
-from repose.data.transfer.remote import CHUNK
 from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
+from repose.storage.transfer import fetching, s3
+from repose.storage.transfer.remote import CHUNK
 
 SMALL = {f"img/WOMEN/Tees/id_{n:08d}/02_1_front.jpg": bytes([n]) * 3000 for n in range(1, 6)}
 BIG = hashlib.shake_256(b"big").digest(5 * CHUNK + 17)

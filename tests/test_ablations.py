@@ -14,10 +14,10 @@ import yaml
 
 from project import ROOT, TINY, Project
 from repose import systems
+from repose.config import block, read_params
 from repose.data.frame import Frame
 from repose.evaluation.settings import EvaluateSettings
-from repose.settings import block, read_params
-from repose.tables.settings import TableSettings
+from repose.report.tables.settings import TableSettings
 from repose.training import TrainSettings
 
 FOLDER = ROOT / "ablations"

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from repose import systems
+from repose.config import build
 from repose.errors import ReposeError
-from repose.settings import build
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from repose import checkpoint
 from repose.checkpoint import FORMAT, About, load, read_about, resume, save
+from repose.config import as_dict
 from repose.data.batches import Batch
 from repose.data.frame import Frame
+from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.attend import AttendSettings
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
-from repose.models.poses import Poses
-from repose.settings import as_dict
-from repose.step import LossSettings
 from repose.systems import Progress, Row, System, build
+from repose.systems.adversarial import LossSettings
 from repose.systems.attend import AttendRow
 from repose.systems.paper import PaperRow
 

@@ -238,7 +238,7 @@ def test_a_stage_is_run_with_its_folders_and_settings(
         arrived = seen.get(field, getattr(folders, field, None))
         assert [str(path) for path in (arrived if isinstance(arrived, tuple) else [arrived])] == values, name
     shared = {
-        "gates": "repose.compare.gates", "evaluate": "repose.evaluation.settings", "train": "repose.training.settings",
+        "gates": "repose.report.gates", "evaluate": "repose.evaluation.settings", "train": "repose.training.settings",
     }  # fmt: skip
     assert type(seen["settings"]).__module__ == shared.get(stage, f"repose.stages.{stage}")
     assert capfd.readouterr().err == ""

@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 from project import ROOT
-from repose.compare.gates import GatesSettings
-from repose.compare.judge import compare
-from repose.compare.pairs import changes_by_pair
-from repose.compare.record import read_file
-from repose.settings import block, read_params
+from repose.config import block, read_params
+from repose.report.gates import GatesSettings
+from repose.report.judge import compare
+from repose.report.paired import changes_by_pair
+from repose.report.scores_file import read_file
 
 BASELINES = ("copy source", "mean of sources")
 OUTPUTS = ("data", "reports", "runs", "results")

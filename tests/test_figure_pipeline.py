@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from mannequins.figure import weights_sha256
+from mannequins.figure_training.render import RenderSettings
+from mannequins.figure_training.score import ScoreSettings
+from mannequins.figure_training.train import FigureTrainSettings
 from project import ROOT
+from repose.config import block, read_params
 from repose.data.records import read_json
-from repose.figure import weights_sha256
-from repose.figure_training.render import RenderSettings
-from repose.figure_training.score import ScoreSettings
-from repose.figure_training.train import FigureTrainSettings
-from repose.settings import block, read_params
 
 FOLDER = ROOT / "figure"
 PARAMS = read_params(FOLDER / "params.yaml")

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from repose import reposer, systems
+from repose import systems
 from repose.cli import app
 from repose.data.frame import Frame
+from repose.inference import reposer
 from repose.models.layers import parameter_count
 from tiny_system import STANDING, save_openpose, save_photo, save_system
 

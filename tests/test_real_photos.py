@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 
-import repose.figure
+import mannequins.figure
 from project import ROOT, TINY, Project
 from repose.data.images import decode
 from repose.data.layouts import DeepFashion, NameFinder
-from repose.data.pose_files import match, read_posegan_csv
-from repose.figure.agreement import agreement
 from repose.metrics.ssim import ssim
+from repose.pose.agreement import agreement
+from repose.pose.keypoint_files import match, read_posegan_csv
 
 SAMPLE = (ROOT / ".." / "shared" / "data" / "deepfashion-sample").resolve()
 CHANGES = {
@@ -50,7 +50,7 @@ def test_copying_the_source_scores_as_it_does_elsewhere(photos: dict[str, np.nda
 
 
 def test_the_figure_network_is_worse_on_people(photos: dict[str, np.ndarray]) -> None:
-    network, names = repose.figure.load("cpu"), list(photos)
+    network, names = mannequins.figure.load("cpu"), list(photos)
     images = torch.from_numpy(np.stack([photos[name] for name in names])).movedim(3, 1)
     found = np.concatenate([network.keypoints(some)[0].numpy() for some in images.split(32)])
     truth = match(read_posegan_csv((SAMPLE / "keypoints.csv").read_bytes(), "keypoints.csv"), names)

@@ -10,15 +10,15 @@ import yaml
 
 from project import ROOT, TINY, Project, write_changed
 from repose import systems
+from repose.config import block
 from repose.data.frame import Frame
 from repose.evaluation.settings import EvaluateSettings
-from repose.settings import block
+from repose.report.tables.settings import TableSettings
 from repose.stages.download import DownloadSettings
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.posemaps import PosemapsSettings
 from repose.stages.split import SplitSettings
 from repose.stages.validate import ValidateSettings
-from repose.tables.settings import TableSettings
 from repose.training import TrainSettings
 
 TABLE1 = ROOT / "table1"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from repose.errors import CheckpointError, DataError, PoseNotFoundError, RemoteError, ReposeError, SettingsError
 
 if TYPE_CHECKING:
-    from repose.reposer import Reposer, SourcePhoto, TargetPose
+    from repose.inference.reposer import Reposer, SourcePhoto, TargetPose
 
 __all__ = [
     "CheckpointError", "DataError", "PoseNotFoundError", "RemoteError", "ReposeError", "Reposer", "SettingsError",
@@ -32,15 +32,15 @@ def load(
     pose_detector: Literal["figure", "keypoint-rcnn"] | None = None,
 ) -> "Reposer":  # fmt: skip
     """Load a trained system, to be called with photos and poses. Arguments, attributes and errors: see `Reposer`."""
-    from repose.reposer import Reposer
+    from repose.inference.reposer import Reposer
 
     return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)
 
 
 def __getattr__(name: str) -> Any:
-    """The classes of `repose.reposer`, which imports torch, when they are asked for."""
+    """The classes of `repose.inference.reposer`, which imports torch, when they are asked for."""
     if name not in ("Reposer", "SourcePhoto", "TargetPose"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from repose import reposer
+    from repose.inference import reposer
 
     return getattr(reposer, name)

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from repose.config import as_dict
+from repose.config import build as build_settings
 from repose.data.frame import Frame
 from repose.errors import CheckpointError, ReposeError
-from repose.files import whole_file
-from repose.settings import as_dict
-from repose.settings import build as build_settings
+from repose.storage.atomic import whole_file
 from repose.systems import Row, System, build
 from repose.systems import row as read_row
 

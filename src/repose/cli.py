@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from mannequins.figure_training.cli import app as figure
 from repose import __version__, load
+from repose.config import block, check_system_names, nearest, read_params
 from repose.errors import ReposeError, SettingsError
-from repose.figure_training.cli import app as figure
-from repose.files import write_text
 from repose.kubeflow.cli import app as kfp
 from repose.pipeline_paths import completed, stage_paths
-from repose.settings import block, check_system_names, nearest, read_params
+from repose.storage.atomic import write_text
 from repose.terminal import say, show_messages
 from repose.weights_cli import app as weights
 
 if TYPE_CHECKING:
-    from repose.compare.judge import Comparison
-    from repose.compare.record import Record
+    from repose.report.judge import Comparison
+    from repose.report.scores_file import Record
 
 T = TypeVar("T")
 app = typer.Typer(
@@ -158,8 +158,9 @@ def train(
 
     repose train attend
     """
-    from repose import processes, systems, training
+    from repose import systems, training
     from repose.stages import train as stage
+    from repose.systems import distributed
 
     if (name is None) == (system is None):
         raise typer.BadParameter("Name the system, once.", param_hint="SYSTEM / --system")
@@ -174,10 +175,10 @@ def train(
     paths = completed("train", {
         "images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "run": run, "work": work,
     }, chosen)  # fmt: skip
-    if count > 1 and not processes.under_torchrun():
+    if count > 1 and not distributed.under_torchrun():
         options = {"system": chosen, **paths, "params": params}
         words = [f"--{name}={value}" for name, value in options.items()] + ["--extend"] * extend
-        processes.start(count, settings.threads, ["train", *words])
+        distributed.start(count, settings.threads, ["train", *words])
     else:
         run, work = paths.pop("run"), paths.pop("work")
         folders = stage.Folders(**paths)
@@ -231,7 +232,7 @@ def report(
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Show a run on one page: scores, pictures, curves, checks, costs."""
-    from repose.compare.gates import GatesSettings
+    from repose.report.gates import GatesSettings
     from repose.stages import report as stage
 
     stage.run(
@@ -251,7 +252,7 @@ def gates(
     params: Params = PARAMS,
 ) -> None:
     """Fail if a score got worse than the gates allow; `repose compare` judges any two sets of scores."""
-    from repose.compare.gates import GatesSettings
+    from repose.report.gates import GatesSettings
     from repose.stages import gates as stage
 
     settings = _settings(params, "gates", GatesSettings)
@@ -287,8 +288,8 @@ def table(
     params: Params = PARAMS,
 ) -> None:
     """Lay all systems side by side, in the layout of the paper's Table 1."""
+    from repose.report.tables.settings import TableSettings
     from repose.stages import table as stage
-    from repose.tables.settings import TableSettings
 
     settings = _settings(params, "table", TableSettings)
     stage.run(results=results, published=published, table=table, settings=settings)
@@ -404,9 +405,9 @@ def generate(
 
     repose generate front.jpg --pose pose.json --keypoints openpose/ --model attend@v1.0.0 -o new.png
     """
-    from repose import jobs as work
     from repose.devices import set_up
-    from repose.registry import model_file
+    from repose.inference import jobs as work
+    from repose.storage.registry import model_file
 
     size = _pose_size(pose_size)
     if checkpoint and model:
@@ -490,18 +491,18 @@ def compare(
 
     repose compare run:ID run:ID --environment staging
     """
-    from repose.compare import reports
+    from repose.report import formats
 
     sides = (_NamedSide(base, base_pairs), _NamedSide(head, head_pairs))
     found = _comparison(*sides, params, lambda: _store(environment, remote, endpoint))
     try:
-        for path, report in ((markdown, reports.as_markdown), (json, reports.as_json), (junit, reports.as_junit)):
+        for path, report in ((markdown, formats.as_markdown), (json, formats.as_json), (junit, formats.as_junit)):
             if path is not None:
                 write_text(path, report(found))
     except ReposeError as error:
         say(f"repose: {error}")
         raise typer.Exit(2) from None
-    typer.echo(reports.as_markdown(found), nl=False)
+    typer.echo(formats.as_markdown(found), nl=False)
     say(f"repose: {found.headline}")
     for score in found.scores:
         if score.reason:
@@ -518,8 +519,8 @@ class _NamedSide(NamedTuple):
 
 def _comparison(base: _NamedSide, head: _NamedSide, params: Path, store: Callable[[], Any]) -> "Comparison":
     """What the two sides are to each other, or why they cannot be compared; `store` opens DVC's remote."""
-    from repose.compare.gates import GatesSettings
-    from repose.compare.judge import compare, refused
+    from repose.report.gates import GatesSettings
+    from repose.report.judge import compare, refused
 
     try:
         gates = _settings(params, "gates", GatesSettings)
@@ -529,7 +530,7 @@ def _comparison(base: _NamedSide, head: _NamedSide, params: Path, store: Callabl
                 raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
             if old_pairs is None or new_pairs is None:
                 return compare(old, new, gates)
-            from repose.compare.pairs import changes_by_pair  # pandas takes longer than all the rest
+            from repose.report.paired import changes_by_pair  # pandas takes longer than all the rest
 
             return compare(old, new, gates, changes_by_pair((old, old_pairs), (new, new_pairs), gates))
     except ReposeError as error:
@@ -538,12 +539,12 @@ def _comparison(base: _NamedSide, head: _NamedSide, params: Path, store: Callabl
 
 def _read(side: _NamedSide, store: Callable[[], Any], place: Path) -> "tuple[Record, Path | None]":
     """The scores of a side, and where the same by pair are; a run brings its own, into `place`."""
-    from repose.compare import runs
-    from repose.compare.record import read_side
+    from repose.kubeflow import compare_runs
+    from repose.report.scores_file import read_side
 
-    if side.name is None or not runs.is_run(side.name):
+    if side.name is None or not compare_runs.is_run(side.name):
         return read_side(side.name), side.pairs
-    found = runs.read_run(side.name, store(), place)
+    found = compare_runs.read_run(side.name, store(), place)
     return found.record, side.pairs or found.pairs
 
 

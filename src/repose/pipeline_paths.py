@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from repose.config import parse_yaml
 from repose.errors import DataError, SettingsError
-from repose.settings import parse_yaml
 
 
 def stage_paths(stage: str, system: str, missing: str) -> dict[str, Path]:

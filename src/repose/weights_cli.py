@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from repose.data.transfer import shown
 from repose.errors import ReposeError
-from repose.networks.files import KNOWN, State, cached, fetch_known, known, state
+from repose.storage.transfer import shown
+from repose.storage.weight_files import KNOWN, State, cached, fetch_known, known, state
 from repose.terminal import say
 
 app = typer.Typer(

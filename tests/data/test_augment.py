@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from repose.config import build
 from repose.data.augment import AugmentSettings, draw_matrices, move_images, move_keypoints
 from repose.data.images import to_tensor, to_uint8
 from repose.data.skeleton import JOINT, MIRROR, K, mirrored
 from repose.errors import ReposeError
-from repose.settings import build
 
 HEIGHT, WIDTH = 72, 56
 NONE = AugmentSettings(flip=0, rotation=0, crop=1, fill="edge")

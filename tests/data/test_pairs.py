@@ -21,9 +21,9 @@ from repose.data.pairs import (
     names_in,
     read_pairs,
 )
-from repose.data.pose_files import read_posegan_csv
 from repose.data.skeleton import TORSO, K
 from repose.errors import ReposeError
+from repose.pose.keypoint_files import read_posegan_csv
 
 LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
 needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LISTS} is absent")

@@ -17,7 +17,8 @@ import yaml
 
 from faulty_proxy import Fault
 from repose.errors import ReposeError
-from repose.kubeflow import fetch, record, remote, workspace
+from repose.kubeflow import fetch, record, workspace
+from repose.storage import remote
 from s3_cases import Storage
 
 PETALS = b"1\n2\n3\n"

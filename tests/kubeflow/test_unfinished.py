@@ -16,10 +16,10 @@ import pytest
 from dvc.repo import Repo
 
 from repose.errors import ReposeError
-from repose.files import partial_path
 from repose.kubeflow import unfinished as module
-from repose.kubeflow.remote import Remote
 from repose.kubeflow.unfinished import Unfinished
+from repose.storage.atomic import partial_path
+from repose.storage.remote import Remote
 
 SIZE = 100_000  # bytes of a checkpoint
 

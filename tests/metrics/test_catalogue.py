@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from networks.fakes import Means, load_means
 from torch import Tensor
 
-from networks.fakes import Means, load_means
 from repose.errors import ReposeError
 from repose.metrics import catalogue
 from repose.metrics.catalogue import Batch, Metric, OfPairs, RealPhotos, Task, check_name, prepare
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import InceptionScore
 from repose.metrics.mask_ssim import mask_ssim, pose_mask
-from repose.metrics.pck import pckh, share
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import garment_retrieval
 from repose.metrics.ssim import ssim
-from repose.networks.protocols import Networks, Weights
+from repose.pose.pck import pckh, share
+from repose.storage.networks import Networks, Weights
 
 COUNT, HEIGHT, WIDTH = 23, 60, 52
 RANDOM = np.random.default_rng(4)

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import all_of, people, person, photos, photos_of, poses_of
+from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
 from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy
 from repose.models.body import body_fields
 from repose.models.generator import Generated
 from repose.models.layers import parameter_count
-from repose.models.poses import Poses
 
 pytestmark = pytest.mark.floats
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import people, photos_of, poses_of
+from repose.data.poses import Poses
 from repose.models.layers import parameter_count
 from repose.models.paper import ConvLSTMCell, PaperGenerator, PaperSettings
-from repose.models.poses import Poses
 
 pytestmark = pytest.mark.floats
 

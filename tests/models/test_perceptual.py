@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from repose import figure
+from mannequins import figure
+from mannequins.renderer import MannequinSettings, render_item
+from repose.config import block, read_params
 from repose.data.images import to_tensor
-from repose.data.mannequins import MannequinSettings, render_item
 from repose.models.figure_maps import FIGURE_FACTORS, figure_loss
 from repose.models.perceptual import PerceptualLoss
-from repose.settings import block, read_params
 from repose.systems.paper import PaperRow
 from repose.systems.vunet import VUNetRow
 from repose.training import PerceptualSettings, TrainSettings

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import all_of, people, person, photos, poses_of
+from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, K
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperGenerator, PaperSettings
 from repose.models.posed import Code, PosedGenerator, PosedSettings, _places, align
-from repose.models.poses import Poses
 
 pytestmark = pytest.mark.floats
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from repose.report.examples import Better, drawn, extremes, spread
+from repose.evaluation.pair_choice import Better, drawn, extremes, spread
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from faulty_proxy import Fault
-from repose.data.transfer.remote import CHUNK
 from repose.stages.download import Origin
+from repose.storage.transfer.remote import CHUNK
 from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
 
 __all__ = ["TestDownload", "stage"]

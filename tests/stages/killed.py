@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiny import Data, train_tiny
-
 import forked
-from repose import checkpoint, files
-from repose.step import AdversarialSystem
+from repose import checkpoint
+from repose.storage import atomic
+from repose.systems.adversarial import AdversarialSystem
+from tiny import Data, train_tiny
 
 
 def train_until_killed(point: str, data: Data, run: Path, system: str, changes: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def _between_two_checkpoints(run: Path) -> None:
 
 def _while_a_checkpoint_is_written(run: Path) -> None:
     """The second: half its bytes are there, and a hidden file as safetensors writes it."""
-    real, seen = files._flush_to_disk, []
+    real, seen = atomic._flush_to_disk, []
 
     def flush(file: Path) -> None:
         if file.name == ".last.safetensors.partial":
@@ -64,7 +64,7 @@ def _while_a_checkpoint_is_written(run: Path) -> None:
                 _kill()
         real(file)
 
-    files._flush_to_disk = flush
+    atomic._flush_to_disk = flush
 
 
 def _between_history_and_checkpoint(run: Path) -> None:

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, params
 
-from repose.compare.gates import GatesSettings
+from repose.config import block
 from repose.data.images import encode_png
 from repose.data.records import write_json, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
-from repose.provenance import SCHEMA
-from repose.results import COPY, MEAN, with_one_source
-from repose.settings import block
+from repose.evaluation.results import COPY, MEAN, with_one_source
+from repose.metrics.provenance import SCHEMA
+from repose.report.gates import GatesSettings
 from repose.stages import report
 from repose.stages.report import Folders, ReportSettings
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, params
 
 PUBLISHED = Path(__file__).parents[2] / "table1" / "published.csv"
 ROWS = {COPY: 1, MEAN: 4, "paper-m": 4, with_one_source("paper-m"): 1, "attend": 4}  # with the most sources of each

@@ -10,7 +10,6 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from tiny import Data, row
 from torch import Tensor
 
 import forked
@@ -18,9 +17,10 @@ from repose.data.augment import AugmentSettings
 from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
-from repose.processes import weighted_mean
-from repose.step import AdversarialRow, AdversarialSystem
 from repose.systems import Progress, build
+from repose.systems.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.distributed import weighted_mean
+from tiny import Data, row
 
 STEPS = 3  # DistributedDataParallel lays its buckets out anew after the first
 _BOTH = {"real_pair": "both", "adversarial_on": "both"}

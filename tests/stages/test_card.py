@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from repose.config import block
 from repose.errors import ReposeError
-from repose.settings import block
 from repose.stages.card import CardSettings, Folders, run
 from repose.stages.download import TERMS
 from tiny_system import save_system

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from repose import settings as settings_module
-from repose.data import mannequins
+import mannequins
+from mannequins.renderer import MannequinSettings
+from repose import config as settings_module
 from repose.data.archives import Limits
 from repose.data.layouts import LAYOUTS
-from repose.data.mannequins import MannequinSettings
 from repose.data.raw import RawFiles
 from repose.data.shards import ShardWriter
-from repose.data.transfer import s3
 from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
+from repose.storage.transfer import s3
 from serving import serving
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"

@@ -15,13 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from networks.fakes import Means, load_means
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, params, settings, train_tiny
-from tiny import row as row_of
 
-from networks.fakes import Means, load_means
-from repose import __version__, files
+from repose import __version__
 from repose.data.images import decode
 from repose.data.photos import Loaded, Photos
 from repose.data.posemaps import PALETTE
@@ -40,17 +38,20 @@ from repose.data.skeleton import TORSO
 from repose.errors import ReposeError
 from repose.evaluation import contestants
 from repose.evaluation.facts import loss_in_words, optimisers_in_words
+from repose.evaluation.results import BASELINES, COPY, EXAMPLES, MEAN, PROTOCOL, REAL, read_result
 from repose.evaluation.settings import EvaluateSettings
-from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics import catalogue
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.garment import garment_de
 from repose.metrics.inception_score import InceptionScore
 from repose.metrics.mask_ssim import pose_mask
-from repose.results import BASELINES, COPY, EXAMPLES, MEAN, PROTOCOL, REAL, read_result
+from repose.report.tables.settings import TableSettings
 from repose.stages import evaluate, posemaps, table
-from repose.step import AdversarialSystem
-from repose.tables.settings import TableSettings
+from repose.storage import atomic
+from repose.systems.adversarial import AdversarialSystem
+from repose.systems.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, params, settings, train_tiny
+from tiny import row as row_of
 
 pytestmark = pytest.mark.usefixtures("outside_git")
 QUICK: dict[str, Any] = {"metrics": ["ssim/pg2", "garment-de"], "pairs": 2, "picture_pairs": 1}
@@ -650,14 +651,14 @@ def test_settings_that_make_no_sense(changes: Any, message: str) -> None:
 def test_a_full_disk_leaves_the_earlier_results(
     data: Data, runs: Path, before: Before, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    real = files._flush_to_disk
+    real = atomic._flush_to_disk
 
     def flush(file: Path) -> None:
         if file.name == name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(file)
 
-    monkeypatch.setattr(files, "_flush_to_disk", flush)
+    monkeypatch.setattr(atomic, "_flush_to_disk", flush)
     fails(data, runs, before, "No space left on the disk while writing", systems=["attend"])
 
 

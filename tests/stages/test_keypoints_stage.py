@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 from fabricated import write_images, write_lists
-from tiny import Data, settings
 
+from mannequins.figure import weights_sha256
+from mannequins.renderer import MannequinSettings, render_item
+from repose.config import build
 from repose.data.images import decode, encode_png
-from repose.data.mannequins import MannequinSettings, render_item
-from repose.data.pose_pictures import PictureSettings
 from repose.data.records import (
     IMAGES,
     ORDER,
@@ -30,13 +30,13 @@ from repose.data.records import (
 from repose.data.shards import ShardWriter
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
-from repose.figure import weights_sha256
-from repose.figure.agreement import agreement
-from repose.networks import keypoint_rcnn
-from repose.settings import build
+from repose.pose import keypoint_rcnn
+from repose.pose.agreement import agreement
 from repose.stages import keypoints as stage
 from repose.stages import split
 from repose.stages.keypoints import EXTRACTORS, KeypointsSettings
+from repose.validation.gallery import PictureSettings
+from tiny import Data, settings
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PATHS = [f"img/WOMEN/Tees_Tanks/id_00000001/01_{view}.jpg" for view in ("1_front", "2_side", "3_back")]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repose import settings as settings_of
+from repose import config as settings_of
 from repose.data import images
 from repose.data.frame import Frame
 from repose.data.posemaps import MAPS_AT_ONCE, Posemaps, colour, draw, read_posemaps

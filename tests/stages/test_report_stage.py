@@ -16,15 +16,15 @@ import pandas as pd
 import pytest
 from made_run import BY_PAIR, ROWS, WHOLE, made_image, made_run, reported
 from PIL import Image
-from tiny import SYSTEMS, Data, files_in, settings
 
 import browser
-from repose import files
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import read_json, write_json
 from repose.errors import ReposeError
 from repose.stages.report import ReportSettings
+from repose.storage import atomic
+from tiny import SYSTEMS, Data, files_in, settings
 
 VOID = {"meta", "br", "use", "image", "polyline"}
 
@@ -463,7 +463,7 @@ def test_a_full_disk_leaves_the_earlier_page(
     def full(file: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "_flush_to_disk", full)
+    monkeypatch.setattr(atomic, "_flush_to_disk", full)
     fails(data, before, "No space left on the disk while writing")
 
 

@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from fabricated import write_images, write_lists, write_poses
 
+from repose.config import as_dict, build
 from repose.data.layouts import LayoutName
-from repose.data.pose_pictures import PictureSettings
 from repose.data.records import part_names, read_json, read_parts, read_table, write_keypoints
 from repose.data.skeleton import K
 from repose.errors import ReposeError
-from repose.settings import as_dict, build
 from repose.stages import split as stage
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.keypoints import run as run_keypoints
 from repose.stages.split import SplitSettings
+from repose.validation.gallery import PictureSettings
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PG2 = SplitSettings(

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from repose.config import block
 from repose.data.images import encode_png
 from repose.data.records import read_table, write_json, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.errors import ReposeError
-from repose.published import PUBLISHED, read_published
-from repose.results import EXAMPLES
-from repose.settings import block
-from repose.sheet import Cell, Group
+from repose.evaluation.results import EXAMPLES
+from repose.report.published import PUBLISHED, read_published
+from repose.report.table_image import Cell, Group
+from repose.report.tables import files
+from repose.report.tables.page import NOT_MEASURED, NOT_TRAINED
+from repose.report.tables.settings import TableSettings
 from repose.stages import table
-from repose.tables import files
-from repose.tables.page import NOT_MEASURED, NOT_TRAINED
-from repose.tables.settings import TableSettings
 
 ROOT = Path(__file__).parents[2]
 PRINTED = ROOT / "table1" / "published.csv"

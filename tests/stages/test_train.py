@@ -20,20 +20,21 @@ import safetensors.torch
 import torch
 from killed import POINTS, train_until_killed
 from PIL import Image
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, make, row, settings, train_tiny, unfinished
 from torchvision.models import vgg19
 
 import repose
-from repose import checkpoint, files
-from repose.data import found
+from repose import checkpoint
 from repose.data.batches import Steps
-from repose.data.found import Search
 from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
-from repose.generate import generate_jobs, jobs_of_pairs
-from repose.step import AdversarialSystem
+from repose.pose import keypoint_cache
+from repose.pose.keypoint_cache import Search
+from repose.storage import atomic
+from repose.systems.adversarial import AdversarialSystem
+from repose.systems.generate import generate_jobs, jobs_of_pairs
 from repose.training import PerceptualSettings, TrainSettings, state
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, make, row, settings, train_tiny, unfinished
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("outside_git")
@@ -72,7 +73,7 @@ def train_interrupted(monkeypatch: pytest.MonkeyPatch, data: Data, run: Path, **
 
 def on_flush(monkeypatch: pytest.MonkeyPatch, name: str, number: int, error: OSError) -> None:
     """The n-th time that a file of that name is brought to the disk, the disk has an error."""
-    real, seen = files._flush_to_disk, []
+    real, seen = atomic._flush_to_disk, []
 
     def flush(file: Path) -> None:
         if file.name == name:
@@ -81,7 +82,7 @@ def on_flush(monkeypatch: pytest.MonkeyPatch, name: str, number: int, error: OSE
                 raise error
         real(file)
 
-    monkeypatch.setattr(files, "_flush_to_disk", flush)
+    monkeypatch.setattr(atomic, "_flush_to_disk", flush)
 
 
 def the_work(run: Path) -> Path:
@@ -533,7 +534,7 @@ def test_an_edit_of_the_code_that_does_not_raise_a_version_decides_nothing(
     )  # fmt: skip
     before = fingerprint(data), place_of_search(data)
     assert ran.stdout.split() == [str(package / "__init__.py"), *map(str, before)]
-    for module, now in ((state, lambda: fingerprint(data)), (found, lambda: place_of_search(data))):
+    for module, now in ((state, lambda: fingerprint(data)), (keypoint_cache, lambda: place_of_search(data))):
         monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
         assert now() not in before
 

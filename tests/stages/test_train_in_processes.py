@@ -15,11 +15,11 @@ import pytest
 import torch
 import yaml
 from sharing import ROWS, STEPS, Stepped, shared_by_two, steps_of
-from tiny import Data, files_in, params, train_tiny, unfinished
 
 from repose import checkpoint
 from repose.data.records import read_json
 from repose.errors import ReposeError
+from tiny import Data, files_in, params, train_tiny, unfinished
 
 COMMANDS = Path(sys.executable).parent
 pytestmark = pytest.mark.usefixtures("outside_git")

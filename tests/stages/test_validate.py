@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from repose.config import as_dict, build
 from repose.data.layouts import is_image
 from repose.data.raw import RawFiles
 from repose.data.records import FILES, IMAGES, part_names, read_parts, read_table, write_json, write_table
 from repose.data.shards import ShardReader, ShardWriter
 from repose.errors import ReposeError
-from repose.settings import as_dict, build
 from repose.stages import validate
 from repose.stages.validate import ValidateSettings
 

@@ -19,9 +19,9 @@ from repose.checkpoint import About
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
+from repose.data.poses import Poses
 from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
-from repose.models.poses import Poses
 from repose.systems import Progress, Row, System
 from repose.systems.vunet import WeightNormConv2d
 

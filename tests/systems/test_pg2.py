@@ -17,11 +17,11 @@ from made_up import pairs, people, poses_of
 from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
+from repose.data.poses import Poses
 from repose.data.skeleton import JOINT
 from repose.errors import ReposeError
 from repose.metrics.mask_ssim import pose_mask
 from repose.models.layers import parameter_count
-from repose.models.poses import Poses
 from repose.systems import Progress, pg2
 from repose.systems.pg2 import (
     G1,

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from made_up import pairs
 from repose import checkpoint, systems
 from repose.checkpoint import About
+from repose.config import as_dict
 from repose.data.batches import Batch
 from repose.data.frame import Frame
+from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.layers import parameter_count
-from repose.models.poses import Poses
-from repose.settings import as_dict
 from repose.systems import Progress, build
 from repose.systems.pix2pix import AdamSettings, PatchSettings, Pix2Pix, Pix2PixRow, UNet, UNetSettings
 

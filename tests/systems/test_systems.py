@@ -9,17 +9,17 @@ import torch
 
 from made_up import pairs
 from repose import systems
+from repose.config import read_params
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
 from repose.errors import ReposeError
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperSettings
-from repose.optimiser import OptimiserSettings
-from repose.settings import read_params
-from repose.step import AdversarialRow, LossSettings
 from repose.systems import Progress, Row, System, build, kinds
+from repose.systems.adversarial import AdversarialRow, LossSettings
 from repose.systems.attend import AttendRow
+from repose.systems.optimiser import OptimiserSettings
 from repose.systems.paper import PaperRow
 from repose.systems.pg2 import PG2Row
 from repose.systems.pix2pix import Pix2PixRow

@@ -16,10 +16,10 @@ from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.posemaps import FARTHEST
+from repose.data.poses import Poses
 from repose.data.skeleton import JOINT
 from repose.errors import ReposeError
 from repose.models.layers import parameter_count
-from repose.models.poses import Poses
 from repose.models.vunet_inputs import HALF, in_square, part_crops, resized, stickman, whole_torso
 from repose.systems import Progress, build
 from repose.systems.vunet import (

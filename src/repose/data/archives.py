@@ -20,8 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from repose.data.layouts import is_litter
-from repose.data.transfer import Object
 from repose.errors import ReposeError
+from repose.storage.transfer import Object
 from repose.terminal import say
 
 IN_PLACE = ("img.zip", "img_highres.zip")  # how DeepFashion's owners ship the photos inside the folder `Img`

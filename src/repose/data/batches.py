@@ -21,8 +21,8 @@ from repose.data.augment import AugmentSettings, draw_matrices, move_images, mov
 from repose.data.images import to_tensor
 from repose.data.photos import Photos
 from repose.data.posemaps import colour, draw
+from repose.data.poses import Poses
 from repose.errors import ReposeError
-from repose.models.poses import Poses
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import pandas as pd
 
 from repose.data.skeleton import JOINTS, K
 from repose.errors import DataError
-from repose.files import write_text
+from repose.storage.atomic import write_text
 
 FILES = ("name", "shard", "offset", "size", "sha256")
 IMAGES = (

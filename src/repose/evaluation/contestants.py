@@ -10,11 +10,11 @@ import torch
 from repose import checkpoint
 from repose.checkpoint import About
 from repose.data.photos import Photos
-from repose.data.transfer import check
 from repose.errors import ReposeError
-from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
-from repose.results import COPY, MEAN, REAL, read_whole, with_one_source
+from repose.evaluation.results import COPY, MEAN, REAL, read_whole, with_one_source
+from repose.storage.transfer import check
 from repose.systems import System
+from repose.systems.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
 
 MOST_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
 _RUN = ("images", "seed", "device", "precision", "perceptual", "parameters")

@@ -8,25 +8,25 @@ import torch
 
 from repose import __version__
 from repose.errors import ReposeError
+from repose.evaluation import table_text
 from repose.evaluation.contestants import Trained
 from repose.evaluation.testset import TestSet
 from repose.metrics.catalogue import Metric
-from repose.tables import text
 
 
 def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], seed: int) -> str:
     """The means as Markdown, with what they are of and how each system was trained; `seed` is the evaluation's."""
     names, facts = [metric.name for metric in test.metrics], test.facts
-    rows = [[str(system), *(text.number(name, row[name]) for name in names)] for system, row in means.iterrows()]
+    rows = [[str(system), *(table_text.number(name, row[name]) for name in names)] for system, row in means.iterrows()]
     sentences = [
-        f"{text.tested_on(facts)}; a metric's protocol stands after the slash.",
+        f"{table_text.tested_on(facts)}; a metric's protocol stands after the slash.",
         *dict.fromkeys(_about(metric, means, facts["pairs"]) for metric in test.metrics),
         f"Tested on (SHA-256): pairs {facts['pairs sha256']}, photos {facts['photos sha256']}. "
         f"Keypoints: {facts['keypoints']}.",
         *(_training_note(name, training_facts(of)) for name, of in trained.items()),
         f"Made by repose {__version__}, seed {seed}.",
     ]
-    return text.markdown(["system", *names], rows) + "\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
+    return table_text.markdown(["system", *names], rows) + "\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
 
 
 def provenance_of(trained: Mapping[str, Trained], seed: int) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _training_note(system: str, facts: Mapping[str, Any]) -> str:
     """`training_facts` as a sentence."""
     return (
         f"{system}: {facts['steps']:,} steps of {facts['items_per_step']} item(s), seed {facts['seed']}, {facts['device']}, "
-        f"{facts['precision']}; parameters: {text.parameters(facts['parameters'])}; loss: {facts['loss']}."
+        f"{facts['precision']}; parameters: {table_text.parameters(facts['parameters'])}; loss: {facts['loss']}."
     )
 
 

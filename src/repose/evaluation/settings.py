@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from repose.config import check_system_names
 from repose.errors import ReposeError
+from repose.evaluation.results import GARMENT_DE
 from repose.metrics.catalogue import check_name
-from repose.networks.files import WeightsFile, check_names
-from repose.results import GARMENT_DE
-from repose.settings import check_system_names
+from repose.storage.weight_files import WeightsFile, check_names
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from repose import provenance
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import (
@@ -25,12 +24,13 @@ from repose.data.records import (
     shares,
 )
 from repose.errors import ReposeError
-from repose.examples import Example
-from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
+from repose.evaluation.examples import Example
+from repose.evaluation.pair_choice import spread
+from repose.metrics import provenance
 from repose.metrics.catalogue import Metric, OfPairs, RealPhotos, Task, prepare
-from repose.networks.files import WeightsFile
-from repose.networks.protocols import Networks, Weights
-from repose.report.examples import spread
+from repose.storage.networks import Networks, Weights
+from repose.storage.weight_files import WeightsFile
+from repose.systems.generate import TARGETS_AT_ONCE, jobs_of_pairs
 
 
 class TestSet(NamedTuple):

@@ -214,7 +214,7 @@ def _values(plan: Any, texts: Sequence[str]) -> dict[str, str]:
 
 def _leaf(plan: Any, text: str) -> Any:
     """The param that a KEY=VALUE or FILE:KEY=VALUE names; the file is needed where the key is in several."""
-    from repose.settings import nearest
+    from repose.config import nearest
 
     key, equals, _ = text.partition("=")
     leaves = plan.leaves.values()

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 from rich.table import Table
 
+from repose.config import nearest
 from repose.errors import RemoteError, ReposeError
 from repose.kubeflow.endpoint import Api, Endpoint, UnansweredError
 from repose.kubeflow.run_status import CANCELED, FAILED, RunStatus, say_changes, status_of, task_table
-from repose.settings import nearest
 from repose.terminal import say, watched
 
 

@@ -23,7 +23,6 @@ from typing import Any, Optional
 import yaml
 
 from repose.errors import ReposeError
-from repose.files import write_text
 from repose.kubeflow.needs import (
     Environment,
     Needs,
@@ -48,6 +47,7 @@ from repose.kubeflow.project import (
     task_name,
     unique,
 )
+from repose.storage.atomic import write_text
 
 RECORD = "run-record"  # the task that leaves the run's record, whatever happened
 BASE, ENVIRONMENTS = Path("pipelines/base.yaml"), Path("pipelines/environments")

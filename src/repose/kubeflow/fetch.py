@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.files import write_bytes
 from repose.kubeflow.project import ROOT, Project, address_of, is_pipeline, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
-from repose.kubeflow.remote import NAME, Remote
+from repose.storage.atomic import write_bytes
+from repose.storage.remote import NAME, Remote
 from repose.terminal import say
 
 

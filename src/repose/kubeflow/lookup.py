@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from repose.config import parse_yaml
 from repose.kubeflow.pointer import Entry
 from repose.kubeflow.project import Dep, Project, Stage, address_of, contains, is_pipeline
-from repose.kubeflow.remote import Remote
-from repose.settings import parse_yaml
+from repose.storage.remote import Remote
 from repose.terminal import say
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from repose.config import build, nearest, read_params
 from repose.errors import ReposeError
 from repose.kubeflow.project import Project, Stage, name_of
-from repose.settings import build, nearest, read_params
 
 TypeName = Literal["Artifact", "Dataset", "Model", "Metrics", "HTML", "Markdown"]
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")  # as Kubernetes writes amounts

@@ -4,8 +4,8 @@ import base64
 import html
 from pathlib import PurePosixPath
 
-from repose.curves import charts
 from repose.errors import ReposeError
+from repose.report.curves import charts
 
 _IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
 _STYLE = (

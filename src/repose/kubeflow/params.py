@@ -16,9 +16,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow.project import Stage, name_of
-from repose.settings import parse_yaml
 
 NULL = "null"
 

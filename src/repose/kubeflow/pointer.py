@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.files import write_bytes, write_text
-from repose.settings import parse_yaml
+from repose.storage.atomic import write_bytes, write_text
 
 Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
 SCHEMA = "2.0"  # of dvc.lock

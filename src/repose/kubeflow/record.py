@@ -17,9 +17,9 @@ from repose.errors import ReposeError
 from repose.kubeflow.lookup import Lookup
 from repose.kubeflow.pointer import Entry, lock_texts
 from repose.kubeflow.project import ROOT, Project
-from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.step import image_project, own_entry
 from repose.kubeflow.workspace import apply_params, prepare, workspace
+from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
 
 FORMAT = "repose run 1"

@@ -21,17 +21,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
+from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.files import write_bytes, write_text
 from repose.kubeflow.lookup import Lookup, outputs_of
 from repose.kubeflow.needs import Environment, StageMeta, needs_of, out_meta, out_names, page_names
 from repose.kubeflow.pages import page_of
 from repose.kubeflow.pointer import Entry, lock_file, read_pointer, write_page, write_pointer
 from repose.kubeflow.project import Project, Stage, file_of
-from repose.kubeflow.remote import OWN, Remote
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.workspace import apply_params, prepare, workspace
-from repose.settings import parse_yaml
+from repose.storage.atomic import write_bytes, write_text
+from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
 
 

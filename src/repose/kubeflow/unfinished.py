@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from repose.errors import ReposeError
-from repose.kubeflow.remote import OWN, Remote
+from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
 _EVERY = 60.0  # seconds between two looks, unless REPOSE_PUSH_EVERY says otherwise

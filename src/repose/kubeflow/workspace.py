@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.files import write_text
 from repose.kubeflow.params import ParamsFile, from_pipeline, leaves_of
 from repose.kubeflow.pointer import Entry, lock_texts
 from repose.kubeflow.project import Project, read_project
-from repose.kubeflow.remote import NAME
+from repose.storage.atomic import write_text
+from repose.storage.remote import NAME
 
 _LEFT_OUT = {".git", ".venv", "__pycache__"}
 _LEFT_OUT_OF_DVC = {"cache", "tmp", "config.local"}  # of the folder .dvc

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repose.config import nearest
 from repose.data.skeleton import present
 from repose.errors import ReposeError
 from repose.metrics.batches import protocol_of
@@ -25,12 +26,13 @@ from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.garment import garment_de
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
-from repose.metrics.pck import Hits, pckh, share
+from repose.metrics.networks import figure, inception, lpips_alex
+from repose.metrics.provenance import Better
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import garment_retrieval, retrieval_chance
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
-from repose.networks import figure, inception, lpips_alex
-from repose.networks.protocols import (
+from repose.pose.pck import Hits, pckh, share
+from repose.storage.networks import (
     Classifier,
     DistanceNetwork,
     FeatureNetwork,
@@ -39,8 +41,6 @@ from repose.networks.protocols import (
     Network,
     Networks,
 )
-from repose.provenance import Better
-from repose.settings import nearest
 
 GARMENT_DE = "garment-de"
 

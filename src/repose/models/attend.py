@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
 from repose.models.layers import in_float32
-from repose.models.poses import Poses
 
 
 @dataclass(frozen=True)

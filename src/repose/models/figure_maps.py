@@ -6,7 +6,7 @@ download, and knows mannequins alone: for photos of people take VGG19.
 
 from torch import Tensor, nn
 
-from repose import figure
+from mannequins import figure
 from repose.models.perceptual import PerceptualLoss
 
 # lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN chose VGG19's: each layer counts about as

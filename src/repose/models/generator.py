@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from repose.models.poses import Poses
+from repose.data.poses import Poses
 
 
 class Generated(NamedTuple):

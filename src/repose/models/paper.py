@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.data.poses import Poses
 from repose.models.generator import Generated
 from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initialise, normalised
-from repose.models.poses import Poses
 
 
 @dataclass(frozen=True)

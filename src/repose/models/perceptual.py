@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from repose.losses import g_perceptual
+from repose.models.losses import g_perceptual
 
 
 class PerceptualLoss(nn.Module):

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from repose.data.poses import Poses
 from repose.models.attend import AttendSettings
 from repose.models.body import body_fields
 from repose.models.generator import Generated
 from repose.models.layers import initialise
 from repose.models.paper import Decoder, ImageEncoder, PaperSettings, PoseEncoder
-from repose.models.poses import Poses
 
 _STRIDE = 4  # px between places: E_I's features are a quarter of the photo's size
 _COORDINATES = 3  # x and y at rest and the distance from the skeleton; the view is the same all over a photo

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from repose.compare.gates import GatesSettings
-from repose.data.report import template
+from repose.evaluation.pair_choice import extremes
 from repose.metrics.bootstrap import Interval
-from repose.provenance import NONE, Better, in_words
-from repose.report.examples import extremes
+from repose.metrics.provenance import NONE, Better, in_words
 from repose.report.figures import Artist, Figure, Gallery
+from repose.report.gates import GatesSettings
 from repose.report.records import Checked, Training
 from repose.report.scores import Group, Scores, by_hidden, by_sources, by_view, intervals
+from repose.validation.page import template
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repose.curves import charts
-from repose.data.report import RECORD
 from repose.errors import ReposeError
-from repose.results import read_whole
+from repose.evaluation.results import read_whole
+from repose.report.curves import charts
+from repose.validation.page import RECORD
 
 _OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
 _OF_CHECKS = ("title", "passed", "counts", "checks", "rejected")

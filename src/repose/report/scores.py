@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from repose.compare.gates import GatesSettings
-from repose.compare.record import number, read_file
 from repose.data.records import HIDDEN, PAIRS, read_table, shares
 from repose.errors import ReposeError
-from repose.gains import BINS
 from repose.metrics import bootstrap
 from repose.metrics.bootstrap import Interval, means, resampled_means
-from repose.provenance import Better
+from repose.metrics.provenance import Better
+from repose.report.gates import GatesSettings
+from repose.report.occlusion import BINS
+from repose.report.scores_file import number, read_file
 
 NOT_KNOWN = "not known"
 _COUNT = " pairs"

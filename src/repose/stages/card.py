@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repose.checkpoint import About, read_about
-from repose.compare import reports
-from repose.compare.record import Record, number, read_file
 from repose.data.raw import SOURCE
 from repose.errors import ReposeError
-from repose.files import whole_folder, write_text
-from repose.provenance import NONE, in_words
-from repose.results import COPY, MEAN, read_whole, with_one_source
+from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
+from repose.metrics.provenance import NONE, in_words
+from repose.report import formats
+from repose.report.scores_file import Record, number, read_file
+from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say
 
 CARD = "card.md"
@@ -90,14 +90,14 @@ def _read(system: str, folders: Folders) -> _Facts:
         read_whole(folders.lists / SOURCE, _OF_SOURCE, _AGAIN),
         read_whole(folders.split / "split.json", _OF_SPLIT, _AGAIN),
         read_whole(folders.run / "run.json", _OF_RUN, _AGAIN),
-        scores, read_whole(folders.gates / reports.RECORD, _OF_GATES, _AGAIN),
+        scores, read_whole(folders.gates / formats.RECORD, _OF_GATES, _AGAIN),
     )  # fmt: skip
     for where, name in ((model, facts.about.system), (folders.run / "run.json", facts.run["system"])):
         if name != system:
             raise ReposeError(f"{where} is of the system {name}, not of {system}. Run `dvc repro train@{system}`.")
     if system not in scores.scores:
         raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
-    if facts.gates["outcome"] != reports.PASSED:
+    if facts.gates["outcome"] != formats.PASSED:
         raise ReposeError(
             f"The gates say of these scores: {facts.gates['outcome']} ({folders.gates}). A card is of what they let pass."
         )

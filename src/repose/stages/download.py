@@ -18,15 +18,16 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from repose.data import mannequins, transfer
+from mannequins import renderer
+from mannequins.renderer import MannequinSettings
 from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
 from repose.data.layouts import LayoutName, is_image
-from repose.data.mannequins import MannequinSettings
 from repose.data.raw import LISTS, PHOTOS, SOURCE, TABLE
 from repose.data.records import FILES, write_json, write_table
 from repose.data.shards import Place, ShardWriter, index_table
 from repose.errors import ReposeError
-from repose.files import whole_folder
+from repose.storage import transfer
+from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
 
 
@@ -100,7 +101,7 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
     _refuse_origins(settings)
     if settings.source == "mannequin":
         layout = _MANNEQUIN_LAYOUTS[settings.mannequin.flavour]
-        _write(raw, mannequins.files(settings.mannequin, workers=settings.workers), None, layout, [], settings)
+        _write(raw, renderer.files(settings.mannequin, workers=settings.workers), None, layout, [], settings)
         return
     with ExitStack() as stack:
         opened = [

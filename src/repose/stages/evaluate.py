@@ -32,19 +32,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repose import provenance
 from repose.data.images import encode_png
 from repose.data.records import write_json
 from repose.devices import set_up
 from repose.evaluation.contestants import MOST_SOURCES, Trained, baselines, contestants_of, load_trained
+from repose.evaluation.examples import figure, write_examples
 from repose.evaluation.facts import page, provenance_of, refuse_own_judge, training_facts
+from repose.evaluation.results import BASELINES
 from repose.evaluation.scores import means, score
 from repose.evaluation.settings import EvaluateSettings
+from repose.evaluation.table_text import csv
 from repose.evaluation.testset import TestSet, read_test_set
-from repose.examples import figure, write_examples
-from repose.files import whole_folder, write_bytes, write_text
-from repose.results import BASELINES
-from repose.tables.text import csv
+from repose.metrics import provenance
+from repose.storage.atomic import whole_folder, write_bytes, write_text
 from repose.terminal import say
 
 SEED = 0  # of torch, for systems that draw

@@ -17,13 +17,13 @@ baseline cannot be compared with (it is of other data, or missing), the limits a
 from dataclasses import replace
 from pathlib import Path
 
-from repose.compare import reports
-from repose.compare.gates import GatesSettings
-from repose.compare.judge import Comparison, compare, refused
-from repose.compare.pairs import changes_by_pair, check_means, read_pair_scores
-from repose.compare.record import read_file
 from repose.errors import ReposeError
-from repose.files import whole_folder, write_text
+from repose.report import formats
+from repose.report.gates import GatesSettings
+from repose.report.judge import Comparison, compare, refused
+from repose.report.paired import changes_by_pair, check_means, read_pair_scores
+from repose.report.scores_file import read_file
+from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say
 
 
@@ -45,9 +45,9 @@ def run(
     """
     found = _compared((base, base_pairs), (head, head_pairs), settings)
     with whole_folder(report) as folder:
-        write_text(folder / "gates.md", reports.as_markdown(found))
-        write_text(folder / reports.RECORD, reports.as_json(found))
-        write_text(folder / "gates.xml", reports.as_junit(found))
+        write_text(folder / "gates.md", formats.as_markdown(found))
+        write_text(folder / formats.RECORD, formats.as_json(found))
+        write_text(folder / "gates.xml", formats.as_junit(found))
     say(f"gates: {found.headline}")
     if found.exit_code:
         reasons = " ".join(score.reason for score in found.scores if score.reason)

@@ -23,27 +23,27 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data import pose_files
 from repose.data.images import decode
 from repose.data.layouts import LAYOUTS, NameFinder
 from repose.data.placement import advice
-from repose.data.pose_files import Matched, Poses
-from repose.data.pose_pictures import PictureSettings, galleries
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, ORDER, read_table, write_json, write_keypoints, write_table
 from repose.data.shards import ShardReader
 from repose.data.skeleton import JOINTS, TORSO, K, present
 from repose.errors import ReposeError
-from repose.files import whole_folder
-from repose.networks.files import WeightsFile, check_names
+from repose.pose import keypoint_files
+from repose.pose.keypoint_files import Matched, Poses
+from repose.storage.atomic import whole_folder
+from repose.storage.weight_files import WeightsFile, check_names
 from repose.terminal import bar, say
+from repose.validation.gallery import PictureSettings, galleries
 
 if TYPE_CHECKING:  # neither is needed by the extractors that read files
     import torch
     from torch import Tensor
 
-    from repose.data.found import Search
-    from repose.data.report import Facts, Gallery
+    from repose.pose.keypoint_cache import Search
+    from repose.validation.page import Facts, Gallery
 
 NOBODY = "no-person.csv"  # beside the report: photos in which a network found nobody
 EXAMPLES = 10  # of these, on the page
@@ -135,7 +135,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
     sources = Sources(RawFiles(lists), images, read_table(images / "images.csv", IMAGES), work)
     names = sources.table["name"].tolist()
     extracted = EXTRACTORS[settings.extractor](sources, settings)
-    matched = pose_files.match(extracted.poses, names)
+    matched = keypoint_files.match(extracted.poses, names)
     placed, beyond = _placed(matched, sources.table, settings)
     _check_any_pose(placed, matched, images, settings)
     counts = {
@@ -170,9 +170,9 @@ def _gate(
     nobody: Sequence[tuple[str, str]], facts: "Facts",
 ) -> None:  # fmt: skip
     """Write the report of the checks, and go on only if they pass."""
-    from repose.data.expectations import require
-    from repose.data.keypoint_expectations import check_keypoints
-    from repose.data.report import PAGE, write_report
+    from repose.validation.expectations import require
+    from repose.validation.keypoints import check_keypoints
+    from repose.validation.page import PAGE, write_report
 
     outcome = check_keypoints(
         table["name"].tolist(), keypoints, confidence, table["height"].to_numpy(), table["width"].to_numpy(),
@@ -187,7 +187,7 @@ def _gate(
 
 def _facts(counts: dict[str, Any], nobody: Sequence[tuple[str, str]], pictures: "tuple[Gallery, ...]") -> "Facts":
     """What the page says besides the checks."""
-    from repose.data.report import Distribution, Facts, Rejected
+    from repose.validation.page import Distribution, Facts, Rejected
 
     figures = {name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)}
     left_out = (Rejected("no person was found", len(nobody), tuple(nobody[:EXAMPLES])),) if nobody else ()
@@ -205,7 +205,7 @@ def _facts(counts: dict[str, Any], nobody: Sequence[tuple[str, str]], pictures: 
 def from_posegan_csv(sources: Sources, settings: KeypointsSettings) -> Extracted:
     """Poses from CSV files as pose-gan, PATN and the mannequins write them."""
     paths = [sources.lists.find(name) for name in settings.files]
-    read = [pose_files.read_posegan_csv(sources.lists[path], path) for path in paths]
+    read = [keypoint_files.read_posegan_csv(sources.lists[path], path) for path in paths]
     names = [name for poses in read for name in poses.names]
     keypoints, confidence = (np.concatenate([poses[part] for poses in read]) for part in (1, 2))
     return Extracted(Poses(names, _in_photo(keypoints, settings), confidence), {"files": len(paths)})
@@ -224,11 +224,11 @@ def from_openpose_json(sources: Sources, settings: KeypointsSettings) -> Extract
     for row, (path, photo) in enumerate(zip(bar(paths, "keypoints"), photos, strict=True)):
         if photo not in heights:
             continue
-        people = pose_files.people_in(sources.lists[path], path, settings.min_confidence)
+        people = keypoint_files.people_in(sources.lists[path], path, settings.min_confidence)
         people[..., :2] = _in_photo(people[..., :2], settings)
         people_in[row] = len(people)
         joints[row] = _main(people, heights[photo], widths[photo])
-    keypoints = pose_files.keypoints_of(joints, f"The OpenPose files of {', '.join(settings.files)}")
+    keypoints = keypoint_files.keypoints_of(joints, f"The OpenPose files of {', '.join(settings.files)}")
     counts = {
         "files": len(paths),
         "files_with_several_people": int((people_in > 1).sum()),
@@ -245,9 +245,9 @@ def _in_photo(points: np.ndarray, settings: KeypointsSettings) -> np.ndarray:
 
 def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
     """Poses that the embedded figure network finds in the photos, which it reads in the order of their shards."""
-    from repose.data.found import Found
+    from mannequins.figure.network import load, weights_sha256
     from repose.devices import set_up
-    from repose.figure.network import load, weights_sha256
+    from repose.pose.keypoint_cache import Found
 
     chosen, names = settings.network, sources.table["name"].tolist()
     device = set_up(chosen.device, chosen.threads, seed=0)
@@ -273,10 +273,10 @@ def by_figure(sources: Sources, settings: KeypointsSettings) -> Extracted:
 
 def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted:
     """Poses of people that torchvision's Keypoint R-CNN finds: of several in a photo the one that the photo is of."""
-    from repose.data.found import Found
     from repose.devices import set_up
-    from repose.networks.keypoint_rcnn import NAME, load
-    from repose.networks.protocols import Weights
+    from repose.pose.keypoint_cache import Found
+    from repose.pose.keypoint_rcnn import NAME, load
+    from repose.storage.networks import Weights
 
     chosen, names = settings.network, sources.table["name"].tolist()
     device = set_up(chosen.device, chosen.threads, seed=0)
@@ -284,7 +284,7 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
     network = load(Weights(files), device, least_person=chosen.least_person)
 
     def look(images: "Tensor") -> Found:
-        people = [pose_files.sure_people(p, settings.min_confidence) for p in network.people(images.to(device))]
+        people = [keypoint_files.sure_people(p, settings.min_confidence) for p in network.people(images.to(device))]
         joints = np.stack([_main(found, *images.shape[-2:]) for found in people])
         return Found(joints, np.array([len(found) for found in people], np.int64))
 
@@ -304,7 +304,7 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
 
 def _search(sources: Sources, settings: KeypointsSettings, network_sha256: str, device: "torch.device") -> "Search":
     """A search by a network; what it finds depends on these settings alone: it goes on though others changed."""
-    from repose.data.found import Search
+    from repose.pose.keypoint_cache import Search
 
     chosen = settings.network
     deciding = _found_by(settings, network_sha256) | {
@@ -325,7 +325,7 @@ def _main(people: np.ndarray, height: int, width: int) -> np.ndarray:
     """The one of the people (n, K, 3) that the photo is of: (K, 3), of nobody zeros."""
     if not len(people):
         return np.zeros((K, 3), np.float32)
-    chosen: np.ndarray = people[pose_files.main_person(people, height, width)]
+    chosen: np.ndarray = people[keypoint_files.main_person(people, height, width)]
     return chosen
 
 
@@ -333,7 +333,7 @@ def _reference(sources: Sources, settings: KeypointsSettings) -> np.ndarray | No
     """The joints in the source's files, to compare with."""
     if not settings.files:
         return None
-    return pose_files.match(from_posegan_csv(sources, settings).poses, sources.table["name"].tolist()).keypoints
+    return keypoint_files.match(from_posegan_csv(sources, settings).poses, sources.table["name"].tolist()).keypoints
 
 
 EXTRACTORS: dict[str, Callable[[Sources, KeypointsSettings], Extracted]] = {
@@ -359,7 +359,7 @@ def _photos_of(paths: list[str], sources: Sources) -> list[str]:
     """The photos that OpenPose files are about, by their path in the owner's layout or by their name alone."""
     layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
     photos = []
-    for path in map(pose_files.photo_of_json, paths):
+    for path in map(keypoint_files.photo_of_json, paths):
         photo = layout.photo(path)
         name = photo.name if photo else path.rpartition("/")[2]
         photos.append(finder.find(name) or name)
@@ -373,7 +373,7 @@ def _placed(matched: Matched, table: pd.DataFrame, settings: KeypointsSettings) 
     """
     height, width = table["height"].to_numpy(), table["width"].to_numpy()
     keypoints = matched.keypoints
-    beyond = pose_files.outside(keypoints, height, width)
+    beyond = keypoint_files.outside(keypoints, height, width)
     if beyond.sum() > settings.max_outside * present(keypoints).sum():
         row, joint = np.argwhere(beyond)[0]
         x, y = keypoints[row, joint]
@@ -411,7 +411,7 @@ def _check_any_pose(placed: np.ndarray, matched: Matched, images: Path, settings
 
 def _compared(placed: np.ndarray, reference: np.ndarray, files: Sequence[str]) -> dict[str, Any]:
     """How far the joints that were found are those of the source's files."""
-    from repose.figure.agreement import agreement
+    from repose.pose.agreement import agreement
 
     return {"files": list(files), **agreement(placed, reference)}
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from repose.config import as_dict
 from repose.data.frame import Crop, Frame
 from repose.data.images import encode_png
 from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, check_thickness, draw
 from repose.data.records import IMAGES, POSEMAPS, read_keypoints, read_table, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
 from repose.errors import ReposeError
-from repose.files import whole_folder
-from repose.settings import as_dict
+from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
 
 

@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from repose.compare.gates import GatesSettings
 from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, part_names, read_parts, read_table
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
-from repose.files import whole_folder, write_text
-from repose.generate import jobs_of_pairs
-from repose.published import read_published
-from repose.report.examples import drawn, spread
+from repose.evaluation.pair_choice import drawn, spread
 from repose.report.figures import Artist, Gallery
+from repose.report.gates import GatesSettings
 from repose.report.page import Content, page
+from repose.report.published import read_published
 from repose.report.records import read_checks, read_training
 from repose.report.scores import Scores, read_scores
+from repose.storage.atomic import whole_folder, write_text
+from repose.systems.generate import jobs_of_pairs
 from repose.terminal import say
 
 PAGE = "report.html"

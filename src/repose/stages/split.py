@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from repose.config import nearest
 from repose.data import pairs as rules
 from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PosedRule
@@ -42,8 +43,7 @@ from repose.data.records import (
 )
 from repose.data.visibility import hidden
 from repose.errors import ReposeError
-from repose.files import whole_folder
-from repose.settings import nearest
+from repose.storage.atomic import whole_folder
 from repose.terminal import say
 
 _FIGURES = "figures.csv"  # the renderer's own truth, in a source that it made
@@ -122,9 +122,9 @@ def _gate(
     report: Path, items: pd.DataFrame, pairs: pd.DataFrame, record: dict[str, Any], settings: SplitSettings
 ) -> None:
     """Write the report of the checks, and go on only if they pass."""
-    from repose.data.expectations import require
-    from repose.data.pair_expectations import check_pairs
-    from repose.data.report import PAGE, Facts, distribution, write_report
+    from repose.validation.expectations import require
+    from repose.validation.page import PAGE, Facts, distribution, write_report
+    from repose.validation.pairs import check_pairs
 
     outcome = check_pairs(
         pairs, items, min_train_pairs=settings.min_train_pairs, min_test_pairs=settings.min_test_pairs

@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
+from repose.config import nearest
 from repose.data.images import encode_png
 from repose.errors import ReposeError
-from repose.examples import figure, read_examples
-from repose.files import whole_folder, write_bytes, write_text
-from repose.published import read_published
-from repose.report.examples import spread
-from repose.results import BASELINES
-from repose.settings import nearest
-from repose.tables.files import gains_table, picture, scores_table
-from repose.tables.page import Published, page
-from repose.tables.settings import TableSettings
-from repose.tables.side_by_side import Comparison, compare
-from repose.tables.text import csv
+from repose.evaluation.examples import figure, read_examples
+from repose.evaluation.pair_choice import spread
+from repose.evaluation.results import BASELINES
+from repose.evaluation.table_text import csv
+from repose.report.published import read_published
+from repose.report.tables.files import gains_table, picture, scores_table
+from repose.report.tables.page import Published, page
+from repose.report.tables.settings import TableSettings
+from repose.report.tables.side_by_side import Comparison, compare
+from repose.storage.atomic import whole_folder, write_bytes, write_text
 from repose.terminal import say
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from repose import processes, training
+from repose import training
 from repose.data.batches import Steps
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, part_files, part_names, read_table
-from repose.generate import jobs_of_pairs
-from repose.processes import Rank
-from repose.systems import Row
+from repose.systems import Row, distributed
+from repose.systems.distributed import Rank
+from repose.systems.generate import jobs_of_pairs
 from repose.training import TrainSettings
 
 
@@ -44,7 +44,7 @@ def run(
             is full, or `settings.processes` does not fit the row or the machine.
     """
     count = training.process_count(system, row, settings)
-    with processes.joined(count, settings.device) as rank:
+    with distributed.joined(count, settings.device) as rank:
         _run(system, row, replace(settings, processes=count), folders, run, work, extend, rank)
 
 

@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repose.data.expectations import require
 from repose.data.images import FORMATS
 from repose.data.inspection import Inspection, inspect_all
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
-from repose.data.photo_expectations import REASONS, PhotoRules, check_photos
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
-from repose.data.report import PAGE, Facts, Rejected, distribution, histogram, write_report
 from repose.data.shards import Place, ShardWriter
 from repose.errors import ReposeError
-from repose.files import whole_folder
+from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
+from repose.validation.expectations import require
+from repose.validation.page import PAGE, Facts, Rejected, distribution, histogram, write_report
+from repose.validation.photos import REASONS, PhotoRules, check_photos
 
 SET_ASIDE = "set-aside.csv"
 EXAMPLES = 6  # files named per reason on the page

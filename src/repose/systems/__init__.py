@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from repose.config import build as build_settings
 from repose.data.batches import Batch
 from repose.data.frame import Frame
+from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.perceptual import PerceptualLoss
-from repose.models.poses import Poses
 from repose.models.vgg import LayersName
-from repose.settings import build as build_settings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from repose.data.frame import Frame
 from repose.models.attend import AttendGenerator, AttendSettings
-from repose.step import AdversarialRow, AdversarialSystem
+from repose.systems.adversarial import AdversarialRow, AdversarialSystem
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from repose.data.frame import Frame
 from repose.models.paper import PaperGenerator, PaperSettings
-from repose.step import AdversarialRow, AdversarialSystem
+from repose.systems.adversarial import AdversarialRow, AdversarialSystem
 
 
 @dataclass(frozen=True)

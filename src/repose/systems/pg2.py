@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.pose_mask import pose_mask
+from repose.data.poses import Poses
 from repose.data.skeleton import K
 from repose.errors import ReposeError
-from repose.losses import g_adversarial
 from repose.models.layers import in_float32
+from repose.models.losses import g_adversarial
 from repose.models.perceptual import PerceptualLoss
-from repose.models.poses import Poses
 from repose.models.vgg import LayersName
-from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
+from repose.systems.optimiser import OptimiserSettings, update
 
 RADIUS = 4  # px of a disc, at every size of image
 CLOSING = 5  # px of the square by which the mask of the loss is closed

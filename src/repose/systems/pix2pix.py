@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from repose.data.batches import Batch
 from repose.data.frame import Frame
+from repose.data.poses import Poses
 from repose.errors import ReposeError
-from repose.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.layers import Norm, in_float32, initialise
+from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
-from repose.models.poses import Poses
 from repose.models.vgg import LayersName
-from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
+from repose.systems.optimiser import OptimiserSettings, update
 
 
 @dataclass(frozen=True)

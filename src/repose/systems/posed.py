@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from repose.data.frame import Frame
 from repose.models.posed import PosedGenerator, PosedSettings
-from repose.step import AdversarialRow, AdversarialSystem
+from repose.systems.adversarial import AdversarialRow, AdversarialSystem
 
 
 @dataclass(frozen=True)

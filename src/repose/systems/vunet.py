@@ -25,15 +25,15 @@ from torch import Tensor, nn
 
 from repose.data.batches import Batch
 from repose.data.frame import Frame
+from repose.data.poses import Poses
 from repose.errors import ReposeError
-from repose.losses import g_l1
 from repose.models.layers import in_float32
+from repose.models.losses import g_l1
 from repose.models.perceptual import PerceptualLoss
-from repose.models.poses import Poses
 from repose.models.vgg import LayersName
 from repose.models.vunet_inputs import PARTS, in_square, part_crops, resized, stickman, whole_torso
-from repose.optimiser import OptimiserSettings, update
 from repose.systems import Progress, Row
+from repose.systems.optimiser import OptimiserSettings, update
 
 LATENTS = 2  # sizes at which there are latents, from the lowest up
 LEAST_SIZE = 32  # px

@@ -28,28 +28,28 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from repose import checkpoint, processes
+from repose import checkpoint
 from repose.checkpoint import About
 from repose.data.batches import Packed, Steps, unpack
 from repose.data.images import encode_png
+from repose.data.pictures import grid
 from repose.data.posemaps import PALETTE
 from repose.data.records import write_json
 from repose.devices import set_up
 from repose.errors import ReposeError
-from repose.files import whole_folder, write_bytes
-from repose.generate import Job, generate_jobs
-from repose.history import History, what_is_kept
 from repose.models.figure_maps import figure_loss
 from repose.models.layers import parameter_count
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import vgg19_loss
-from repose.pictures import grid
-from repose.processes import Rank
-from repose.systems import Progress, Row, System, build
+from repose.storage.atomic import whole_folder, write_bytes
+from repose.storage.weights import locate
+from repose.systems import Progress, Row, System, build, distributed
+from repose.systems.distributed import Rank
+from repose.systems.generate import Job, generate_jobs
 from repose.terminal import TrainingBar, say
 from repose.training import state
+from repose.training.history import History, what_is_kept
 from repose.training.settings import TrainSettings
-from repose.weights import locate
 
 _ALONE = Rank(0, 1)
 
@@ -103,7 +103,7 @@ def train(
     settings.perceptual_of(row)
     device = set_up(settings.device, settings.threads, settings.seed)
     training = _begun(system, row, settings, steps, samples, tables, device, work)
-    with processes.first_alone():
+    with distributed.first_alone():
         if rank.number == 0:
             state.prepare(work, training.about, extend=extend)
     if rank.number > 0:
@@ -188,7 +188,7 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
         progress = Progress(step, row.steps, steps.steps_per_epoch)
         terms = training.trained.step(batch, perceptual, progress, _autocast(settings, device))
-        yield processes.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
+        yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
 
 
 def perceptual_loss(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
@@ -202,7 +202,7 @@ def perceptual_loss(row: Row, settings: TrainSettings, device: torch.device) -> 
         return None
     if term == "figure":
         return figure_loss(row.figure_scale).to(device)
-    with processes.first_alone():
+    with distributed.first_alone():
         weights = locate(chosen.weights or "", chosen.sha256 or "", endpoint=chosen.endpoint)
     return vgg19_loss(weights, term).to(device)
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from repose import figure, processes
+from mannequins import figure
+from repose.config import as_dict
 from repose.data.augment import AugmentSettings
 from repose.errors import ReposeError
 from repose.models.vgg import LayersName
-from repose.settings import as_dict
-from repose.systems import Row
+from repose.systems import Row, distributed
 
 # Settings that do not affect the weights; a run resumes when one of them has changed. `perceptual` is told apart.
 _NOT_DECIDING = (
@@ -45,7 +45,7 @@ class TrainSettings:
     seed: int  # of the first weights, the order of items, sources, augmentation
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
     precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
-    processes: processes.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU
+    processes: distributed.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU
     threads: int  # CPU threads of torch; the bytes of a result are equal from run to run at one number of threads
     workers: int  # processes that load photos, for each that trains; 0: none besides it
     cache_megabytes: float  # MiB of decoded photos kept in memory (in each worker)
@@ -103,7 +103,7 @@ def process_count(system: str, row: Row, settings: TrainSettings) -> int:
     Raises:
         ReposeError: there are too few GPUs for `settings.processes`, or a step's items cannot be shared evenly.
     """
-    count = processes.count(settings.processes, settings.device)
+    count = distributed.count(settings.processes, settings.device)
     if row.items_per_step % count:
         raise ReposeError(
             f"{count} processes cannot share the {row.items_per_step} item(s) of a step of {system} evenly. Set "

@@ -16,8 +16,8 @@ import torch
 
 from repose import checkpoint
 from repose.checkpoint import About
+from repose.config import as_dict
 from repose.data.records import read_json, write_json
-from repose.settings import as_dict
 from repose.systems import Row
 from repose.training.settings import TrainSettings
 

@@ -1,0 +1,8 @@
+"""The figure network: joints and garments of mannequins, by a small network whose weights ship with repose (docs/figure.md).
+
+network = mannequins.figure.load(device)
+"""
+
+from mannequins.figure.network import FEATURES, THRESHOLD, FigureNetwork, load, weights_sha256
+
+__all__ = ["FEATURES", "THRESHOLD", "FigureNetwork", "load", "weights_sha256"]

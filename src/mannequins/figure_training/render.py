@@ -1,0 +1,46 @@
+"""figure render: one set of mannequins as shards, by the stage download.
+
+repose figure render --set train-fashion --raw raw/train-fashion
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mannequins.renderer import MannequinSettings
+from repose.config import nearest
+from repose.data.archives import Limits
+from repose.errors import ReposeError
+from repose.stages import download
+from repose.stages.download import DownloadSettings
+
+# What the source mannequin does not look at: it has no origins.
+_NO_LIMITS = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=1e6)
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """The block `render` of figure/params.yaml."""
+
+    sets: dict[str, MannequinSettings]  # seeds that no other pipeline has; those of tests are those of no training
+    shard_megabytes: int  # MiB of a tar shard, about
+    workers: int  # processes that render
+
+    def __post_init__(self) -> None:
+        for name in ("shard_megabytes", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be 1 or more, not {getattr(self, name)}.")
+
+
+def run(*, name: str, raw: Path, settings: RenderSettings) -> None:
+    """Write the set called `name` into the folder `raw`, as the stage download does.
+
+    Raises:
+        ReposeError: there is no such set.
+    """
+    if name not in settings.sets:
+        raise ReposeError(f"render.sets has no {name!r}{nearest(name, list(settings.sets))}")
+    wanted = DownloadSettings(
+        source="mannequin", mannequin=settings.sets[name], origins=(), endpoint=None, version=None, limits=_NO_LIMITS,
+        shard_megabytes=settings.shard_megabytes, workers=settings.workers,
+    )  # fmt: skip
+    download.run(raw=raw, transfers=raw.parent, settings=wanted)  # nothing is transferred

@@ -1,0 +1,164 @@
+"""figure score: what the figure network finds on mannequins that it was not trained on, beside the renderer's truth.
+
+    repose figure score --run run --sets raw --metrics metrics.json --speed speed.json
+
+Each set is scored at the sizes that repose works at: photos as they are, and in the demo's frame. Joints: PCK@0.1 (right at
+most a tenth of the longer side of the box around the joints in sight away) over the joints in sight; those that the network
+leaves out are wrong. Garments: the share of photos whose nearest other photo of the set is of the same item.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mannequins.figure.network import DIGEST, THRESHOLD, WEIGHTS, FigureNetwork, read
+from mannequins.figure_training.photos import NOBODY, RenderedPhotos
+from repose.data.frame import Crop, Frame
+from repose.data.records import write_json
+from repose.devices import set_up
+from repose.errors import ReposeError
+from repose.metrics.retrieval import nearest, retrieval_chance
+from repose.pose.agreement import PCK, agreement
+from repose.pose.pck import PCK_ALPHA
+from repose.terminal import say
+
+
+@dataclass(frozen=True)
+class View:
+    """One set of photos at one size."""
+
+    set: str  # name of a folder of rendered photos
+    height: int  # px
+    width: int  # px
+    crop: Crop | None  # left, top, right, bottom in px of the photo; null: all of it
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """The block `score` of figure/params.yaml."""
+
+    views: dict[str, View]  # what is scored, by its name in the metrics
+    batch: int  # photos at a time
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
+    threads: int  # CPU threads of torch
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise ValueError("views is empty: name at least one set and size to score.")
+        for name in ("batch", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Photos of items, what is known of them and what the network found in them."""
+
+    truth: np.ndarray  # (n,K,2) float32 px, NaN where not in sight
+    items: np.ndarray  # (n,) int64
+    points: np.ndarray  # (n,K,2) float32 px, NaN where not found
+    features: Tensor  # (n,D)
+    seconds: float  # of finding joints and features, decoding not counted
+
+
+def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSettings) -> None:
+    """Score the network that `figure train` wrote into the folder `run`; `sets` holds a folder for each set.
+
+    Raises:
+        ReposeError: a set or the network is not there, or a set shows too little to score.
+    """
+    device = set_up(settings.device, settings.threads, seed=0)
+    sha256 = (run / DIGEST.name).read_text("ascii").split()[0]
+    network = read(run / WEIGHTS.name, sha256).to(device)
+    found = {
+        name: _found(network, RenderedPhotos(sets / view.set), view, settings.batch)
+        for name, view in settings.views.items()
+    }
+    record = _record(found, sha256)
+    write_json(metrics, record)
+    write_json(speed, {name: {"images_per_second": round(len(f.items) / f.seconds, 1)} for name, f in found.items()})
+    for name, scores in record["scores"].items():
+        say(f"figure: {name}: {PCK} {scores[PCK]}, retrieval {scores['retrieval']}")
+
+
+def _found(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: int) -> Found:
+    rows = [row for row in range(len(photos)) if photos.items[row] != NOBODY]
+    frame = Frame(view.height, view.width, view.crop)
+    points, features, truth, seconds = [], [], [], 0.0
+    for images, joints in _batches(photos, rows, frame, batch):
+        began = time.perf_counter()
+        seen = network.find(images)
+        points.append(seen.points.cpu().numpy())  # which waits for a GPU
+        seconds += time.perf_counter() - began
+        features.append(seen.features)
+        truth.append(joints)
+    return Found(np.concatenate(truth), photos.items[rows], np.concatenate(points), torch.cat(features), seconds)
+
+
+def _batches(photos: RenderedPhotos, rows: list[int], frame: Frame, batch: int) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Images (b,3,H,W) uint8 in the frame, and the joints in sight there (b,K,2)."""
+    for first in range(0, len(rows), batch):
+        pixels = [photos.pixels(row) for row in rows[first : first + batch]]
+        joints = np.stack(
+            [
+                frame.keypoints(photos.keypoints[row], *image.shape[:2])
+                for row, image in zip(rows[first : first + batch], pixels, strict=True)
+            ]
+        )
+        with np.errstate(invalid="ignore"):
+            inside = np.asarray(((joints > -0.5) & (joints < np.array([frame.width, frame.height]) - 0.5)).all(-1))
+        images = np.stack([frame.image(image) for image in pixels])
+        yield torch.from_numpy(images).movedim(3, 1), np.where(inside[..., None], joints, np.nan).astype(np.float32)
+
+
+def _record(found: dict[str, Found], sha256: str) -> dict[str, Any]:
+    return {
+        "protocol": {
+            "network": "figure",
+            "sha256": sha256,
+            "pck": f"within {PCK_ALPHA} of the longer side of the box around the joints in sight; joints in sight count",
+            "threshold": THRESHOLD,
+            "retrieval": "nearest other photo by Euclidean distance of the features, of the same item",
+        },
+        "scores": {name: _scores(f) for name, f in found.items()},
+    }
+
+
+def _scores(found: Found) -> dict[str, Any]:
+    retrieved, chance = retrieval(found.features, found.items)
+    return {
+        "items": len(np.unique(found.items)),
+        **agreement(found.points, found.truth),
+        "retrieval": round(retrieved, 4),
+        "retrieval_chance": round(chance, 4),
+    }
+
+
+def retrieval(features: Tensor, items: np.ndarray) -> tuple[float, float]:
+    """Of photos that have another of their item, how often the nearest other photo is one; and how often by chance.
+
+    Args:
+        features: (n,D).
+        items: (n,).
+
+    Raises:
+        ReposeError: no item has two photos.
+    """
+    several = np.isin(
+        items, [item for item, count in zip(*np.unique(items, return_counts=True), strict=True) if count > 1]
+    )
+    right, chance = [], []
+    for row in np.flatnonzero(several):
+        others = np.delete(np.arange(len(items)), row)
+        found = int(nearest(features[row : row + 1], features[torch.from_numpy(others).to(features.device)])[0])
+        right.append(items[others[found]] == items[row])
+        chance.append(retrieval_chance(items[row : row + 1], items[others])[0])
+    if not right:
+        raise ReposeError("No item has two photos: retrieval cannot be scored. Render more views of each item.")
+    return float(np.mean(right)), float(np.mean(chance))

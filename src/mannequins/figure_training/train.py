@@ -1,0 +1,166 @@
+"""figure train: the figure network, from rendered photos to a file of weights.
+
+    repose figure train --raw raw/train-fashion --raw raw/train-street --run run
+
+The loss is the mean over joints of the cross-entropy of where the joint is, or that it is not in sight, plus that of which
+of the training items a photo shows: a classification head over the features (cosines to one vector an item), which is not
+kept. The folder `run` then holds figure.safetensors, its SHA-256 beside it, and history.csv.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mannequins.figure.network import DIGEST, FEATURES, STRIDE, WEIGHTS, FigureNetwork, Seen, log_probabilities
+from mannequins.figure_training.photos import NOBODY, Batch, Batches, ChangeSettings, RenderedPhotos
+from repose.data.images import to_tensor
+from repose.devices import set_up
+from repose.errors import ReposeError
+from repose.storage.atomic import whole_folder, write_text
+from repose.terminal import TrainingBar
+
+HISTORY = "history.csv"
+
+
+@dataclass(frozen=True)
+class FigureTrainSettings:
+    """The block `train` of figure/params.yaml."""
+
+    seed: int  # of the first weights, the order of items, the changes
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
+    threads: int  # CPU threads of torch
+    workers: int  # processes that load photos; 0: none besides the one that trains
+    steps: int
+    items: int  # of each set in a step
+    photos: int  # of an item in a step, at most
+    nobodies: int  # of each set in a step, photos of no item: strangers, and boxes with nobody in them
+    widths: tuple[int, ...]  # px: a step draws one, and all its photos are so wide and 128 px high; multiples of 8
+    learning_rate: float  # rises over the first twentieth of the steps, then falls to 0 as a cosine does
+    weight_decay: float
+    spread: float  # cells: standard deviation of the target around a joint
+    item_weight: float  # of the second term of the loss
+    item_scale: float  # of the cosines before their softmax
+    log_every: int  # steps between two rows of the history
+    change: ChangeSettings
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "steps", "items", "photos", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+        for name in ("learning_rate", "spread", "item_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} should be above 0, not {getattr(self, name)}.")
+        for name in ("workers", "nobodies", "weight_decay", "item_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
+        if not self.widths or any(width < 32 or width % 8 for width in self.widths):
+            raise ValueError(f"widths should be multiples of 8 px from 32 on, not {list(self.widths)}.")
+
+
+def run(*, raw: Sequence[Path], run: Path, settings: FigureTrainSettings) -> None:
+    """Train on the photos in the folders `raw` and write the folder `run`.
+
+    Raises:
+        ReposeError: a folder holds no rendered photos, too few items, or the loss is not finite.
+    """
+    device = set_up(settings.device, settings.threads, settings.seed)
+    batches = Batches(
+        [RenderedPhotos(folder) for folder in raw], steps=settings.steps, seed=settings.seed, items=settings.items,
+        photos=settings.photos, nobodies=settings.nobodies, widths=settings.widths, change=settings.change,
+    )  # fmt: skip
+    network = FigureNetwork().to(device).to(memory_format=torch.channels_last)
+    history = _train(network, batches, settings, device)
+    content = serialise({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    with whole_folder(run) as folder:
+        (folder / WEIGHTS.name).write_bytes(content)
+        write_text(folder / DIGEST.name, f"{hashlib.sha256(content).hexdigest()}  {WEIGHTS.name}\n")
+        write_text(folder / HISTORY, history.to_csv(index=False, lineterminator="\n", float_format="%.4f"))
+
+
+def _train(
+    network: FigureNetwork, batches: Batches, settings: FigureTrainSettings, device: torch.device
+) -> pd.DataFrame:
+    """Go through all steps; the mean of each term of the loss over `log_every` steps."""
+    of_items = nn.Parameter(F.normalize(torch.randn(batches.item_count, FEATURES), dim=1).to(device))
+    groups: list[dict[str, Any]] = [{"params": network.parameters()}, {"params": [of_items], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.05, cycle_momentum=False
+    )
+    loader: DataLoader[Batch] = DataLoader(
+        batches, batch_size=None, num_workers=settings.workers, generator=torch.Generator()
+    )
+    network.train()
+    rows, sums = [], torch.zeros(2, device=device)
+    latest: dict[str, float] = {}
+    with TrainingBar("figure", 0, settings.steps) as bar:
+        for step, batch in enumerate(loader, 1):
+            images = to_tensor(batch.pixels).to(device, memory_format=torch.channels_last)
+            seen = network(images)
+            terms = torch.stack(
+                [
+                    joint_loss(seen, torch.from_numpy(batch.keypoints).to(device), settings.spread),
+                    item_loss(seen.features, of_items, torch.from_numpy(batch.items).to(device), settings.item_scale),
+                ]
+            )
+            optimiser.zero_grad(set_to_none=True)
+            (terms[0] + settings.item_weight * terms[1]).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            sums += terms.detach()
+            if step % settings.log_every == 0 or step == settings.steps:
+                joints, items = (sums / ((step - 1) % settings.log_every + 1)).tolist()
+                _check_finite(joints + items, step)
+                latest = {"joints": joints, "items": items}
+                rows.append({"step": step, **latest})
+                sums.zero_()
+            bar.advance(latest, photos=len(batch.items))
+    return pd.DataFrame(rows)
+
+
+def joint_loss(seen: Seen, keypoints: Tensor, spread: float) -> Tensor:
+    """Cross-entropy of each joint's place, a Gaussian around it, or of not in sight; the mean over (B,K). A scalar.
+
+    Args:
+        seen: what the network makes of B images.
+        keypoints: (B,K,2) px of these images, NaN where not in sight.
+        spread: the Gaussian's standard deviation in cells.
+    """
+    in_cells, nowhere = log_probabilities(seen.cells, seen.hidden)
+    h, w = in_cells.shape[2:]
+    known = ~keypoints.isnan().any(2)
+    places = (keypoints.nan_to_num() + 0.5) / STRIDE - 0.5  # in cells
+    rows, columns = torch.arange(h, device=places.device), torch.arange(w, device=places.device)
+    over_y = torch.softmax(-((rows - places[..., 1:]) ** 2) / (2 * spread**2), 2)  # (B,K,h)
+    over_x = torch.softmax(-((columns - places[..., :1]) ** 2) / (2 * spread**2), 2)  # (B,K,w)
+    placed = torch.einsum("bkhw,bkh,bkw->bk", in_cells, over_y, over_x)
+    return -torch.where(known, placed, nowhere).mean()
+
+
+def item_loss(features: Tensor, of_items: Tensor, items: Tensor, scale: float) -> Tensor:
+    """Cross-entropy of which item a photo shows, by the cosines of its features to one vector an item. A scalar.
+
+    Args:
+        features: (B,D) of length 1.
+        of_items: (items,D), one vector for each item that is trained on.
+        items: (B,) int64, which item each photo shows; NOBODY where it does not count. One at least counts.
+        scale: of the cosines.
+    """
+    logits = scale * features @ F.normalize(of_items, dim=1).T
+    return F.cross_entropy(logits, items, ignore_index=NOBODY)
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise ReposeError(f"The loss of the figure network is not finite at step {step}. Lower train.learning_rate.")

@@ -1,0 +1,78 @@
+"""What a mannequin data set is made of: its settings, and one photo with all that is known of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mannequins.renderer.render import Rendering
+from repose.data.layouts import DeepFashion, Market1501, Photo
+from repose.data.visibility import to_text
+
+MOST_PERSONS = 9999  # Market-1501's names have four digits for a person
+
+
+@dataclass(frozen=True)
+class MannequinSettings:
+    """Which data set to make."""
+
+    flavour: Literal["fashion", "street"]  # DeepFashion's layout at 256x256, or Market-1501's at 128x64
+    items: int  # garments (fashion) or persons (street)
+    seed: int
+    quality: int  # of the JPEG files, 1 to 100
+
+    def __post_init__(self) -> None:
+        if self.items < 2:
+            raise ValueError(f"items is {self.items}, but it takes at least 2: one to train on and one to test on.")
+        if self.flavour == "street" and self.items > MOST_PERSONS:
+            raise ValueError(f"items is {self.items}, but Market-1501's names have room for {MOST_PERSONS} persons.")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, but it must not be negative.")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality is {self.quality}, but JPEG knows 1 (worst) to 100 (best).")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the renderer knows of a photo of an item."""
+
+    item: str
+    yaw: float  # degrees, 0 to 360: 0 faces the camera, 90 shows the person's right side, 180 the back
+    front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
+    figure_share: float  # of the image, how much the figure covers
+    visible: str  # which cells of the torso's garments are in sight, see `visibility.to_text`
+
+
+@dataclass(frozen=True)
+class MannequinPhoto:
+    """One photo."""
+
+    path: str  # in the owner's layout
+    name: str  # as in every later table
+    pixels: np.ndarray  # (H, W, 3) uint8
+    keypoints: np.ndarray  # (18, 2) float32 x, y in pixels; NaN: missing
+    truth: Truth | None  # None for junk and distractors, which are no item
+
+
+def truth(item: str, yaw: float, picture: Rendering, pixels: np.ndarray) -> Truth:
+    """The truth of a rendered photo (H, W, 3)."""
+    covered = float(picture.coverage.sum(dtype=np.float64)) / (pixels.shape[0] * pixels.shape[1])
+    return Truth(item, yaw % 360, picture.front_share, covered, to_text(picture.visible))
+
+
+def photo_of(layout: type[DeepFashion | Market1501], path: str) -> Photo:
+    """What the owner's layout reads from a path that this package made."""
+    photo = layout([], lambda _: b"").photo(path)
+    if photo is None:
+        raise AssertionError(f"{path} is not a name in the layout {layout.__name__}")
+    return photo
+
+
+def to_pixels(planes: np.ndarray) -> np.ndarray:
+    """(3, H, W) float, 0 to 255 (values beyond are clipped) -> (H, W, 3) uint8, rounded to nearest."""
+    return np.ascontiguousarray(np.clip(planes + np.float32(0.5), 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def generator(seed: int, *which: int) -> np.random.Generator:
+    """The generator of one thing in a data set; another thing or another seed draws independently."""
+    return np.random.default_rng((seed, *which))

@@ -1,9 +1,0 @@
-"""Bring files from local paths, s3:// and http(s):// to local files, resumed where it stopped and checked."""
-
-from repose.data.transfer.addresses import base_name, is_prefix, local_path, shown
-from repose.data.transfer.fetching import Object, check, digest_form, fetch, fetch_objects, list_prefix
-
-__all__ = [
-    "Object", "base_name", "check", "digest_form", "fetch", "fetch_objects", "is_prefix", "list_prefix", "local_path",
-    "shown",
-]  # fmt: skip

@@ -1,0 +1,75 @@
+"""The paper's figure 3: sources, target pose and target of a few pairs, beside what each system made of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data.images import decode, encode_png
+from repose.data.pictures import grid
+from repose.data.records import read_table, write_table
+from repose.data.shards import INDEX_COLUMNS, ShardReader, ShardWriter, index_table
+from repose.evaluation.results import EXAMPLES, image_name
+
+_MIN_COLUMN = 88  # px of a column, so that its title fits
+
+
+class Example(NamedTuple):
+    """One pair."""
+
+    source: str
+    target: str
+    shown: dict[str, np.ndarray]  # (H, W, 3) uint8 by title: source 1, source 2, ..., target pose, target
+
+
+def write_examples(folder: Path, examples: Iterable[Example], shard_bytes: int) -> None:
+    """Write a new folder with the images in tar shards and the table examples.csv."""
+    folder.mkdir()
+    rows, places = [], []
+    with ShardWriter(folder, shard_bytes) as shards:
+        for source, target, shown in examples:
+            for title, pixels in shown.items():
+                name = f"{source}--{target}--{title}.png"
+                places.append((name, shards.add(name, encode_png(pixels))))
+                rows.append({"from": source, "to": target, "shows": title})
+    write_table(folder / "examples.csv", pd.concat([pd.DataFrame(rows), index_table(places)], axis=1), EXAMPLES)
+
+
+def read_examples(folder: Path) -> list[Example]:
+    """What `write_examples` wrote.
+
+    Raises:
+        ReposeError: a file is missing or damaged.
+    """
+    index = read_table(folder / "examples.csv", EXAMPLES)
+    images, examples = ShardReader(folder, index), dict[tuple[str, str], Example]()
+    for source, target, title, name in index[["from", "to", "shows", "name"]].to_numpy().tolist():
+        examples.setdefault((source, target), Example(source, target, {})).shown[title] = decode(images[name])
+    return list(examples.values())
+
+
+def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.ndarray:
+    """A row per example, a column per source, pose, target and system -> (h, w, 3) uint8.
+
+    Args:
+        examples: at least one.
+        generated: by system, the folder in which evaluate keeps its images.
+
+    Raises:
+        ReposeError: an image is missing or damaged.
+    """
+    made = {
+        name: ShardReader(path, read_table(path / "generated.csv", INDEX_COLUMNS)) for name, path in generated.items()
+    }
+    sources = max(len(example.shown) for example in examples) - 2
+    given = [*(f"source {number + 1}" for number in range(sources)), "target pose", "target"]
+    rows = [
+        [
+            *(example.shown.get(title) for title in given),
+            *(decode(images[image_name(example.source, example.target)]) for images in made.values()),
+        ]
+        for example in examples
+    ]
+    return grid(rows, [*given, *made], zoom=-(-_MIN_COLUMN // examples[0].shown["target"].shape[1]))

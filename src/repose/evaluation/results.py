@@ -1,0 +1,104 @@
+"""The results of one system on one data set, as the stage evaluate writes them and the stage table reads them.
+
+A folder of results is pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ in place of the last.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data.records import HIDDEN, read_json, read_table
+from repose.data.shards import INDEX_COLUMNS
+from repose.errors import ReposeError
+from repose.metrics.provenance import SCHEMA
+
+BASELINES = "baselines"  # what needs no training: a folder of results of its own
+COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
+GARMENT_DE = "garment-de"
+# Facts that results must share to be compared; the last three say what was tested on.
+PROTOCOL = ("split", "size", "crop", "pairs", "format", "pairs sha256", "photos sha256", "keypoints")
+RECORD = ("metrics", "provenance", "scores")  # facts about the numbers, by metric, by what made them, and by row
+TRAINING = (
+    "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "most_sources",
+    "items_per_step", "optimiser", "loss",
+)  # fmt: skip
+# A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
+EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
+NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.csv that are text
+
+
+class Result(NamedTuple):
+    """One folder: what its numbers say of themselves, and a row of scores for each pair (of the baselines, several)."""
+
+    facts: dict[str, Any]
+    pairs: pd.DataFrame
+
+
+def image_name(source: str, target: str) -> str:
+    """The file of the image that a system made of a pair."""
+    return f"{source}--{target}.png"
+
+
+def with_one_source(system: str) -> str:
+    """The row, in a system's own results, of the system with the pair's source alone."""
+    return f"{system}, 1 source"
+
+
+def read_whole(path: Path, keys: Sequence[str], advice: str) -> dict[str, Any]:
+    """A JSON file that a stage wrote, with all these keys.
+
+    Args:
+        path: the file.
+        keys: those it has to have.
+        advice: what makes the file anew, a sentence.
+
+    Raises:
+        ReposeError: it is missing or damaged, or another version of repose wrote it.
+    """
+    found = read_json(path)
+    missing = [name for name in keys if not isinstance(found, dict) or name not in found]
+    if missing:
+        raise ReposeError(f"{path} lacks {', '.join(missing)}: another version of repose wrote it. {advice}")
+    return dict(found)
+
+
+def read_result(folder: Path) -> Result:
+    """What evaluate wrote for one system, or for the baselines.
+
+    Raises:
+        ReposeError: a file is missing or damaged, or a fact or a column that every result has.
+    """
+    facts = read_json(folder / "facts.json")
+    if facts.get("schema") != SCHEMA:
+        raise ReposeError(
+            f"{folder / 'facts.json'} is of schema {facts.get('schema', 1)}, and this repose reads {SCHEMA}: another version "
+            "wrote it, and its numbers do not say what they are of. Run `repose evaluate` on it again."
+        )
+    wanted = ["system", *PROTOCOL, *RECORD, *(TRAINING if folder.name != BASELINES else ())]
+    missing = [name for name in wanted if name not in facts]
+    if missing:
+        raise ReposeError(f"{folder / 'facts.json'} lacks {', '.join(missing)}. Run `repose evaluate` on it again.")
+    if facts["system"] != folder.name:
+        raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
+    return Result(facts, _read_pairs(folder / "pairs.csv"))
+
+
+def _read_pairs(path: Path) -> pd.DataFrame:
+    """NOT_SCORES as text; the scores and HIDDEN as float64 to the last digit, and NaN where there is none."""
+    pairs = read_table(path, ("system", "from", "to"))
+    scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
+    try:
+        numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
+    except ValueError as error:
+        raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
+    if not np.isfinite(numbers.get(GARMENT_DE, [])).any():
+        raise ReposeError(
+            f"{path} has no {GARMENT_DE}, and SSIM, which sees no garment, never stands without it in a table. Test on pairs "
+            "whose shoulders and hips are known (split.posed: torso), and evaluate again."
+        )
+    for name, values in numbers.items():
+        pairs[name] = values
+    return pairs if HIDDEN in pairs else pairs.assign(**{HIDDEN: np.nan})  # of an earlier repose

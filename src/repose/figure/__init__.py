@@ -1,8 +1,0 @@
-"""The figure network: joints and garments of mannequins, by a small network whose weights ship with repose (docs/figure.md).
-
-network = repose.figure.load(device)
-"""
-
-from repose.figure.network import FEATURES, THRESHOLD, FigureNetwork, load, weights_sha256
-
-__all__ = ["FEATURES", "THRESHOLD", "FigureNetwork", "load", "weights_sha256"]

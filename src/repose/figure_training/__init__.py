@@ -1,1 +1,0 @@
-"""How the figure network of `repose.figure` is made: mannequins rendered, the network trained on them and scored."""

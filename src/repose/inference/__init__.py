@@ -1,0 +1,1 @@
+"""Images from photos and poses with a trained method."""

@@ -1,0 +1,241 @@
+"""A trained system as one object: photos of a garment and target poses in, images out. `repose.load` makes one.
+
+Example:
+    model = repose.load("model.safetensors", pose_detector="keypoint-rcnn")
+    image = model(["front.jpg", "side.jpg"], "target.jpg")
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from PIL import Image
+
+from repose import checkpoint
+from repose.data.photo_files import Fit, Size, as_pixels, fit, read_photo
+from repose.data.pictures import grid
+from repose.data.posemaps import colour, draw
+from repose.data.skeleton import K
+from repose.devices import resolve
+from repose.errors import DataError, PoseNotFoundError
+from repose.pose.detectors import NetworkName, pose_finder
+from repose.pose.keypoint_lookup import LEAST_CONFIDENCE, KnownPoses, checked, read_pose
+from repose.systems.generate import Framed, Request, generate
+from repose.terminal import say
+
+HOW_TO_FIND_POSES = (
+    "Let a network find it (--find-poses, in Python pose_detector: keypoint-rcnn for people, figure for mannequins), or find "
+    "it with OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and "
+    "name the result: --keypoints POSES"
+)
+
+
+class SourcePhoto(NamedTuple):
+    """A photo of the garment on a person, with the joints of that person."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB, upright
+    keypoints: np.ndarray | None = None  # (18, 2) or (18, 3), see `Reposer.__call__`; None: they are looked for
+    name: str = "a source photo"  # for messages
+
+
+class TargetPose(NamedTuple):
+    """The pose to show, where it was not measured in an image of the first photo's size."""
+
+    keypoints: np.ndarray  # (18, 2) or (18, 3), see `Reposer.__call__`
+    height: int  # px of the image that it was measured in
+    width: int
+
+
+PathLike = str | Path
+Photo = PathLike | Image.Image | np.ndarray | SourcePhoto
+Pose = PathLike | Image.Image | np.ndarray | TargetPose
+
+
+class Reposer:
+    """A trained system and, if wanted, a network that finds poses; both are loaded once.
+
+    The same calls give the same bytes, on one machine at one number of torch's threads.
+
+    Args:
+        model: path of the checkpoint, such as a run's model.safetensors.
+        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        keypoints: files and folders in which the poses of photos are looked up by the photo's path: keypoints CSV,
+            OpenPose JSON or a folder of such JSONs.
+        pose_detector: the network that finds the poses of photos that are not in `keypoints`: figure (mannequins) or
+            keypoint-rcnn (people); None: a photo without known pose is an error.
+
+    Attributes:
+        about: what the checkpoint says of itself.
+        most_sources: how many photos the system takes at most.
+        needs_source_poses: whether each photo's keypoints must be known.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged or of another program.
+        DataError: a keypoint file is missing or of an unknown format.
+        SettingsError: the device is unknown or not there.
+        ReposeError: the detector's weights are not there.
+        ValueError: there is no such detector.
+    """
+
+    def __init__(
+        self, model: PathLike, *, device: str = "auto", keypoints: PathLike | Sequence[PathLike] = (),
+        pose_detector: NetworkName | None = None,
+    ) -> None:  # fmt: skip
+        files = [keypoints] if isinstance(keypoints, PathLike) else keypoints
+        self._poses = KnownPoses([Path(file) for file in files])
+        self._device = resolve(device)
+        self._system, self.about = checkpoint.load(Path(model), self._device)
+        self._detect = pose_finder(pose_detector, self._device) if pose_detector else None
+        self.most_sources = self.about.row.most_sources
+        self.needs_source_poses = self.about.row.needs_source_poses
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is one pose, though it is also a sequence of str
+        self, photos: Photo | Sequence[Photo], pose: Pose, *, pose_size: Size | None = None
+    ) -> Image.Image: ...
+    @overload
+    def __call__(
+        self, photos: Photo | Sequence[Photo], pose: Sequence[Pose], *, pose_size: Size | None = None
+    ) -> list[Image.Image]: ...
+    def __call__(
+        self, photos: Photo | Sequence[Photo], pose: Pose | Sequence[Pose], *, pose_size: Size | None = None
+    ) -> Image.Image | list[Image.Image]:
+        """Show the garment of the photos in one pose, or in each pose of a list.
+
+        Joints are an array of the 18 OpenPose (COCO) keypoints: (18, 2) of x, y in px, NaN for missing, or (18, 3) of x, y and
+        confidence; a confidence below 0.05 means missing. The centre of the first pixel is (0, 0).
+
+        Args:
+            photos: one photo or several, all of one garment, the one most like the target pose first. A photo is a path, a
+                PIL image, an array (H, W, 3) uint8 RGB or a `SourcePhoto`. Those beyond `most_sources` are left out.
+            pose: joints, a `TargetPose`, a pose file (OpenPose JSON, keypoints CSV, or CSV#NAME for one of several rows), or a
+                photo of somebody in that pose, as a path, PIL image or array; or a list of such poses.
+            pose_size: height and width in px of the image in which joints or a pose file were measured; None: those of the
+                first photo.
+
+        Returns:
+            An RGB image of the size that the system was trained at; of a list of poses, a list of images.
+
+        Raises:
+            PoseNotFoundError: the pose of a photo is needed and not known, or too few of its joints are.
+            DataError: a file cannot be read, joints lie outside their image, or no photo is given.
+            ValueError: an array is of another shape or type.
+            TypeError: a photo or pose is of another type.
+        """
+        given, poses = _listed(photos), _listed(pose)
+        if not given:
+            raise DataError("No source photo is given. Give at least one.")
+        if len(given) > self.most_sources:
+            say(
+                f"{self.about.system} takes {self.most_sources} photos; the last {len(given) - self.most_sources} are left out"
+            )
+        sources = tuple(self.source(photo) for photo in given[: self.most_sources])
+        images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
+        return images if _is_several(pose) else images[0]
+
+    def source(self, photo: Photo) -> Framed:
+        """Read a photo, find its joints if the system needs them, and fit both into the system's frame.
+
+        Raises:
+            ReposeError, ValueError, TypeError: see `__call__`.
+        """
+        read, path = _read(photo)
+        size = _size(read.pixels)
+        keypoints = np.full((K, 2), np.nan, np.float32)
+        if self.needs_source_poses:
+            keypoints = self._fit(size).keypoints(self._joints(read, path))
+        return Framed(self._fit(size).image(read.pixels), keypoints, size)
+
+    def request(self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None) -> Request:
+        """What `generate` needs for one image of at least one photo; `pose` and `pose_size` as in `__call__`.
+
+        Raises:
+            ReposeError, ValueError, TypeError: see `__call__`.
+        """
+        size = pose_size or sources[0].photo_size
+        if isinstance(pose, TargetPose):
+            size = pose.height, pose.width
+            keypoints = _checked_joints(pose.keypoints, size, "the target pose")
+        elif isinstance(pose, np.ndarray) and pose.ndim == 2:
+            keypoints = _checked_joints(pose, size, "the target pose")
+        elif isinstance(pose, PathLike) and _is_pose_file(file_and_row(str(pose))[0]):
+            keypoints = read_pose(*file_and_row(str(pose)), *size)
+        else:
+            read, path = _read(pose)
+            size = _size(read.pixels)
+            keypoints = self._joints(read, path)
+        return Request(tuple(sources), self._fit(size).keypoints(keypoints))
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """The images of requests, (height, width, 3) uint8 each, several in one call of the system."""
+        return generate(self._system, requests, self.about.thickness, self._device)
+
+    def picture(self, request: Request, generated: np.ndarray) -> np.ndarray:
+        """The photos as the system saw them, the pose, and the image that was made of them, in one row."""
+        height, width = self.about.frame.height, self.about.frame.width
+        maps = draw(request.pose[None], height=height, width=width, thickness=self.about.thickness)
+        photos = [source.pixels for source in request.sources]
+        titles = ["source" if len(photos) == 1 else f"source {n}" for n in range(1, len(photos) + 1)]
+        return grid([[*photos, colour(maps)[0], generated]], [*titles, "pose", "generated"])
+
+    def _fit(self, size: Size) -> Fit:
+        return fit(self.about.frame, size, self.about.photo_size)
+
+    def _joints(self, photo: SourcePhoto, path: Path | None) -> np.ndarray:
+        """The joints (K, 2) in px of a photo: given with it, looked up in the files, or found by the network."""
+        height, width = photo.pixels.shape[:2]
+        if photo.keypoints is not None:
+            return _checked_joints(photo.keypoints, (height, width), photo.name)
+        found = self._poses.find(path, height, width) if path is not None else None
+        if found is not None:
+            return found
+        if self._detect is not None:
+            return checked(self._detect(photo.pixels), height, width, photo.name)
+        looked = f"None of {', '.join(map(str, self._poses.files))} has" if self._poses.files else "There are no"
+        raise PoseNotFoundError(f"{looked} keypoints of {photo.name}, and its pose must be known. {HOW_TO_FIND_POSES}.")
+
+
+def file_and_row(pose: str) -> tuple[Path, str | None]:
+    """`poses.csv#NAME` -> the file and NAME; any other pose -> the file and None."""
+    file, mark, row = pose.rpartition("#")
+    return (Path(file), row) if mark and file.lower().endswith(".csv") else (Path(pose), None)
+
+
+def _is_pose_file(file: Path) -> bool:
+    return file.suffix.lower() in (".csv", ".json")
+
+
+def _is_several(given: object) -> bool:
+    return isinstance(given, (list, tuple)) and not isinstance(given, (SourcePhoto, TargetPose))
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if _is_several(given) else [given]
+
+
+def _size(pixels: np.ndarray) -> Size:
+    height, width = pixels.shape[:2]
+    return height, width
+
+
+def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
+    """A photo with its pixels, and its path if it is a file."""
+    match photo:
+        case str() | Path():
+            return SourcePhoto(read_photo(Path(photo)), None, str(photo)), Path(photo)
+        case SourcePhoto():
+            return photo._replace(pixels=as_pixels(photo.pixels, photo.name)), None
+        case Image.Image() | np.ndarray():
+            name = "the PIL image" if isinstance(photo, Image.Image) else "the array"
+            return SourcePhoto(as_pixels(photo, name), None, name), None
+    raise TypeError(f"a photo or pose should be a path, a PIL image or a numpy array, not {type(photo).__name__}.")
+
+
+def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
+    """Joints as the caller gave them, (18, 2) or (18, 3), as keypoints (K, 2) that `checked` lets pass."""
+    joints = np.asarray(joints, np.float32)
+    if joints.shape not in ((K, 2), (K, 3)):
+        raise ValueError(f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}).")
+    sure = (joints[:, 2:] >= LEAST_CONFIDENCE).all(1, keepdims=True)  # (K, 1); True where there is no confidence
+    return checked(np.where(sure, joints[:, :2], np.float32(np.nan)), *size, where)

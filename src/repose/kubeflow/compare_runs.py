@@ -1,0 +1,90 @@
+"""The scores of a run on Kubeflow, from DVC's remote: what its record says that evaluate left there.
+
+The last task of every run leaves the record (`kubeflow.record`). Kubeflow itself holds pointers alone, and is asked only why a
+run has no record, where KFP_ENDPOINT names one.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from repose.config import parse_yaml
+from repose.errors import ReposeError
+from repose.report.scores_file import Record, parsed
+from repose.storage.atomic import write_bytes
+
+PREFIX = "run:"
+
+
+class RunScores(NamedTuple):
+    """What evaluate left in a run."""
+
+    record: Record
+    pairs: Path  # the scores by pair
+
+
+def is_run(side: str) -> bool:
+    """Whether a side of a comparison names a run, `run:ID`; a file of that name goes before."""
+    return side.startswith(PREFIX) and not Path(side).exists()
+
+
+def read_run(side: str, store: Any, place: Path) -> RunScores:
+    """The scores of a run.
+
+    Args:
+        side: run:ID.
+        store: DVC's remote (`kubeflow.remote.Remote`).
+        place: a folder to write the scores by pair into.
+
+    Raises:
+        ReposeError: the remote has no record of the run, evaluate did not end well in it, or the files are gone.
+    """
+    from repose.kubeflow.fetch import read_record
+
+    run = side.removeprefix(PREFIX)
+    try:
+        record = read_record(store, run)
+    except ReposeError as error:
+        raise ReposeError(f"{error}{_state_of(run)}") from None
+    scores, pairs = _objects(record, run, store)
+    path = place / run.replace("/", "-") / "pairs.csv"
+    write_bytes(path, store.object(pairs))
+    return RunScores(parsed(store.object(scores), side), path)
+
+
+def _state_of(run: str) -> str:
+    """What Kubeflow says of a run without a record, if this shell names one."""
+    from repose.kubeflow.client import status
+    from repose.kubeflow.endpoint import ENDPOINT, read_endpoint
+
+    if not os.environ.get(ENDPOINT):
+        return ""
+    try:
+        found = status(read_endpoint(), run)
+    except ReposeError as error:
+        return f" {error}"
+    return f" Kubeflow says of it: {found.state}."
+
+
+def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]:
+    """The hashes of the mean scores and of the scores by pair."""
+    ended = {stage["stage"]: stage for stage in record["stages"]}
+    state = ended.get("evaluate", {"state": "no stage of its pipeline"})
+    if state["state"] != "finished":
+        raise ReposeError(
+            f"The run {run} has no scores, as evaluate is {state['state']} in it"
+            + (f": {state['message']}" if state.get("message") else ".")
+        )
+    outs = parse_yaml(record["locks"]["dvc.lock"])["stages"]["evaluate"]["outs"]
+    try:
+        (scores,) = (out["md5"] for out in outs if out["path"] in record["files"])
+        (folder,) = (out["md5"] for out in outs if out["md5"].endswith(".dir"))
+        listed = {entry["relpath"]: entry["md5"] for entry in json.loads(store.object(folder))}
+        return scores, listed["pairs.csv"]
+    except (ValueError, KeyError, TypeError):
+        raise ReposeError(
+            f"The evaluate of the run {run} left {', '.join(out['path'] for out in outs)}, and not a file of scores and a "
+            "folder with pairs.csv: it is a run of another version of repose, or of another project."
+        ) from None

@@ -1,0 +1,1 @@
+"""The joints of people: keypoint files, and networks that find joints in photos."""

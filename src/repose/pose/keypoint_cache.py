@@ -1,0 +1,107 @@
+"""What a network found in the photos of a part, kept shard by shard: a search that was killed goes on from there.
+
+Each shard of photos has a file in the folder `work`, under a name made of everything that decides what is found. It is written
+when the last of its photos has been looked at. Batches end with their shard, so a search that goes on sees the same batches,
+and finds the same, as one that was never stopped.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from torch import Tensor
+
+from repose.data.images import decode
+from repose.data.shards import ShardReader
+from repose.errors import DataError
+from repose.storage.atomic import write_bytes
+from repose.terminal import bar, say
+
+# The version of what looks at photos: of this module, the extractors and their networks' code. Raise it by hand in a change
+# after which the same photos and settings give other joints: a search that was interrupted then starts over.
+VERSION = 1
+
+
+class Found(NamedTuple):
+    """What was found in n photos."""
+
+    joints: np.ndarray  # (n,K,3) float32: x, y in px and the confidence
+    people: np.ndarray  # (n,) int64: how many people there were
+
+
+class Search:
+    """A search through the photos of one part."""
+
+    def __init__(self, images: Path, table: pd.DataFrame, work: Path, deciding: Mapping[str, Any]) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            images: the part's folder.
+            table: its images.csv, one row or more.
+            work: where what was found waits until `forget`.
+            deciding: what decides the results, besides the photos and the kind of machine, as JSON has it.
+        """
+        self._photos, self._table = ShardReader(images, table), table
+        photos = table[["name", "height", "width", "sha256", "shard"]].to_csv(index=False)
+        facts = [VERSION, photos, dict(deciding), torch.__version__, platform.machine()]
+        self._place = work / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def run(self, look: Callable[[Tensor], Found], batch: int) -> Found:
+        """What `look` finds in each photo, in the order of the table.
+
+        Args:
+            look: what it finds in B photos (B,3,H,W) uint8.
+            batch: the most photos that it is shown at a time, all of one shard and one size.
+
+        Raises:
+            DataError: what an earlier search left is damaged, or the disk is full.
+        """
+        files = {shard: self._place / f"{Path(shard).stem}.safetensors" for shard in self._table["shard"].unique()}
+        left = self._table[~self._table["shard"].map({shard: file.exists() for shard, file in files.items()})]
+        if len(left) < len(self._table):
+            say(
+                f"keypoints: going on, {len(self._table) - len(left):,} of {len(self._table):,} photos were looked at before"
+            )
+        batches = list(_batches(left, batch))
+        for shard, group in groupby(bar(batches, "keypoints", len(batches)), lambda entry: entry[0]):
+            found = [look(self._pixels(names)) for _, names in group]
+            write_bytes(files[shard], save(_joined(found)._asdict()))
+        return _joined([_read(file) for file in files.values()])
+
+    def forget(self) -> None:
+        """Remove what this search left in `work`, and nothing else."""
+        shutil.rmtree(self._place)
+
+    def _pixels(self, names: Sequence[str]) -> Tensor:
+        """Photos of one size, (B,3,H,W) uint8."""
+        return torch.from_numpy(np.stack([decode(self._photos[name]) for name in names])).movedim(3, 1)
+
+
+def _batches(table: pd.DataFrame, most: int) -> Iterator[tuple[str, list[str]]]:
+    """Shards, and the names of photos to be looked at together, in the order of the table."""
+    rows = zip(table["name"], table["shard"], table["height"], table["width"], strict=True)
+    for (shard, *_), group in groupby(rows, key=lambda row: row[1:]):
+        names = [name for name, *_ in group]
+        for first in range(0, len(names), most):
+            yield shard, names[first : first + most]
+
+
+def _joined(parts: Sequence[Found]) -> Found:
+    return Found(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _read(file: Path) -> Found:
+    try:
+        return Found(**load(file.read_bytes()))
+    except (SafetensorError, TypeError) as error:
+        raise DataError(f"{file}, what an earlier search found, is damaged ({error}). Delete it.") from None

@@ -1,0 +1,105 @@
+"""Systems side by side as CSV files and as a picture in the layout of the paper's Table 1."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repose.data.records import HIDDEN
+from repose.evaluation import table_text
+from repose.evaluation.results import GARMENT_DE, PROTOCOL, TRAINING
+from repose.metrics.bootstrap import Interval
+from repose.report.table_image import Cell, Group, draw_sheet
+from repose.report.tables.page import Published, cells, checkpoint, networks, notes, protocol
+from repose.report.tables.settings import TableSettings
+from repose.report.tables.side_by_side import Comparison
+
+GAINS = (
+    "data set", "more", "fewer", "hidden", "pairs", "metric", "gain", "gain low", "gain high", "note", "confidence",
+    "resamples", "bootstrap seed",
+)  # fmt: skip
+
+
+def scores_table(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> pd.DataFrame:
+    """A row for each data set and system, with what its numbers are of."""
+    rows = []
+    for comparison in comparisons:
+        for line in comparison.lines:
+            row: dict[str, Any] = {"data set": comparison.data, "system": line.system, "budget": settings.budget}
+            row |= {name: comparison.facts[name] for name in (*PROTOCOL, f"{GARMENT_DE} pairs")}
+            for metric in settings.columns:
+                row |= _ends(metric, line.scores.get(metric))
+            for metric in settings.columns:
+                row |= _ends(f"{metric} less {settings.reference}", line.differences.get(metric))
+            row |= {**_bootstrap(settings), "networks": networks(comparison), "checkpoint sha256": checkpoint(line)}
+            row |= {name: line.facts.get(name) for name in TRAINING}
+            row["parameters"] = table_text.parameters(line.facts.get("parameters", {}))
+            if printed:
+                paper = printed.get((comparison.beside, line.system), {})
+                row["published data set"] = comparison.beside
+                row |= {f"published {name}": paper.get(name) for name in ("ssim", "is", "split", "protocol")}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gains_table(comparisons: list[Comparison], settings: TableSettings) -> pd.DataFrame:
+    """GAINS: a row for each data set, contrast, bin and metric; of a contrast without scores, one with a note."""
+    rows: list[dict[str, Any]] = []
+    for comparison in comparisons:
+        for more, fewer, note, gains in comparison.contrasts:
+            head = {"data set": comparison.data, "more": more, "fewer": fewer, "note": note} | _bootstrap(settings)
+            rows += [
+                head | {HIDDEN: gain.hidden, "pairs": gain.pairs, "metric": metric} | _ends("gain", found)
+                for gain in gains
+                for metric, found in gain.by_metric.items()
+            ] or [head]
+    return pd.DataFrame(rows, columns=list(GAINS))
+
+
+def picture(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> np.ndarray:
+    """The published numbers, then ours for each data set, the best trained row of a column marked -> (h, w, 3) uint8."""
+    published = list(dict.fromkeys(comparison.beside for comparison in comparisons)) if printed else []
+    groups = [
+        Group("", ["Methods"]),
+        *(Group(f"published, {data}", ["SSIM", "IS"]) for data in published),
+        *(Group(_title(comparison, settings), settings.columns) for comparison in comparisons),
+    ]
+    rows: list[list[Cell] | None] = []
+    called = {system: row["name"] for (_, system), row in printed.items()}
+    for lines in zip(*(comparison.lines for comparison in comparisons), strict=True):  # of one system, on each data set
+        name = lines[0].system
+        if name == settings.systems[0]:
+            rows.append(None)
+        row = [Cell(name, called.get(name, ""))]
+        for data in published:
+            paper = printed.get((data, name))
+            row += [Cell(f"{paper[key]:.3f}" if paper else "-", soft=True) for key in ("ssim", "is")]
+        for comparison, line in zip(comparisons, lines, strict=True):
+            best = [bool(line.facts) and line.scores[m].mean == _best(comparison, m) if m in line.scores else False
+                    for m in settings.columns]  # fmt: skip
+            own = zip(cells(line, settings), best, strict=True)
+            row += [Cell(score, interval, marked, soft=score.startswith("not ")) for (score, interval), marked in own]
+        rows.append(row)
+    said = [f"{comparison.data}: {protocol(comparison, printed, settings)}" for comparison in comparisons]
+    return draw_sheet(
+        groups, rows, [*said, *notes(printed, settings), "Tinted: the best of the trained rows in its column."]
+    )
+
+
+def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
+    mean, low, high = found or (None, None, None)
+    return {name: mean, f"{name} low": low, f"{name} high": high}
+
+
+def _bootstrap(settings: TableSettings) -> dict[str, float]:
+    return {"confidence": settings.confidence, "resamples": settings.resamples, "bootstrap seed": settings.seed}
+
+
+def _title(comparison: Comparison, settings: TableSettings) -> str:
+    facts = comparison.facts
+    return f"{comparison.data}, {settings.budget}, {facts['split']}, {facts['pairs']:,} pairs, {facts['size']} px"
+
+
+def _best(comparison: Comparison, metric: str) -> float:
+    scores = [line.scores[metric].mean for line in comparison.trained]
+    return float((np.nanmin if comparison.records[metric]["better"] == "lower" else np.nanmax)(scores))

@@ -1,0 +1,183 @@
+"""Systems side by side as Markdown: scores, differences, how each row was trained, gains of more sources."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from repose.data.records import HIDDEN
+from repose.evaluation import table_text
+from repose.evaluation.results import GARMENT_DE
+from repose.report.tables.settings import TableSettings
+from repose.report.tables.side_by_side import Comparison, Line
+
+NOT_TRAINED, NOT_MEASURED = "not trained", "not measured"
+Published = Mapping[
+    tuple[str, str], Mapping[str, Any]
+]  # by data set and system: a row of `published.PUBLISHED`; may be empty
+_TRAINING = (
+    "row", "kind", "images seen", "steps", "items a step", "sources", "optimiser (at its start)", "loss", "perceptual",
+    "parameters", "seed", "on",
+)  # fmt: skip
+
+
+def page(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> str:
+    """The whole page."""
+    title = "Table 1" if printed else "Side by side"
+    parts = [f"# {title}, budget {settings.budget}", "\n".join(f"- {note}" for note in notes(printed, settings))]
+    for comparison in comparisons:
+        parts += [
+            f"## {comparison.data}",
+            protocol(comparison, printed, settings),
+            _scores(comparison, printed, settings),
+            f"### {comparison.data}: difference to {settings.reference}",
+            _differences(comparison, settings),
+            f"### {comparison.data}: equal footing",
+            _footing(comparison),
+            _training(comparison),
+        ]
+        if comparison.contrasts:
+            parts += [f"### {comparison.data}: gain of more sources by what the first source hides"]
+            parts += [_gains(comparison)]
+    return "\n\n".join(parts) + "\n"
+
+
+def notes(printed: Published, settings: TableSettings) -> list[str]:
+    """What holds for all numbers."""
+    ours = [
+        "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so garment-de "
+        "stands beside it: mean CIEDE2000 inside the target's torso, lower is better. docs/metrics.md has the other metrics.",
+        f"In brackets: the {settings.percent} bootstrap interval over test pairs ({settings.resamples:,} resamples, seed "
+        f"{settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
+        "new items would be wider; it covers one training run each, so it says nothing about other training seeds.",
+    ]  # fmt: skip
+    theirs = (
+        "Published numbers are the paper's own, of real photos, its split and a protocol that it does not name: they have "
+        "columns of their own and are not to be compared with ours."
+    )
+    return [*ours, theirs] if printed else ours
+
+
+def protocol(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
+    """What the numbers of one data set are of."""
+    facts = comparison.facts
+    seeds = ", ".join(map(str, sorted({line.facts["seed"] for line in comparison.trained})))
+    digests = ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos"))
+    left_out = facts["pairs"] - facts[f"{GARMENT_DE} pairs"]
+    sentences = [
+        f"{table_text.tested_on(facts)}; budget {settings.budget}, training seeds: {seeds or 'none'}; "
+        f"{left_out:,} pairs without a whole torso are left out of garment-de. "
+        f"Tested on (SHA-256): {digests}. Keypoints: {facts['keypoints']}.",
+        f"Networks: {networks(comparison)}." if networks(comparison) else "",
+    ]
+    if unmeasured := [name for name in settings.optional_metrics if name not in comparison.records]:
+        sentences.append(
+            f"Not measured: {', '.join(unmeasured)}, which evaluate.metrics of this budget does not name (docs/metrics.md has "
+            "the networks that metrics need)."
+        )
+    if of := [row for (data, _), row in printed.items() if data == comparison.beside]:
+        splits, protocols = ("; ".join(dict.fromkeys(row[key] for row in of)) for key in ("split", "protocol"))
+        sentences.append(f"Published: {comparison.beside}, split {splits}, protocol {protocols}.")
+    return " ".join(filter(None, sentences))
+
+
+def cells(line: Line, settings: TableSettings) -> list[tuple[str, str]]:
+    """The score and its interval in each column."""
+    if not line.scores:
+        return [(NOT_TRAINED, ""), *[("", "")] * (len(settings.columns) - 1)]
+    return [
+        (table_text.number(name, line.scores[name].mean), table_text.bounds(name, line.scores[name]))
+        if name in line.scores
+        else (NOT_MEASURED, "")
+        for name in settings.columns
+    ]
+
+
+def networks(comparison: Comparison) -> str:
+    """The networks behind the numbers, each with the SHA-256 of its file."""
+    found = {
+        name: sha256 for of in comparison.records.values() for name, sha256 in of.get("networks", {}).items()
+    }  # fmt: skip
+    return ", ".join(f"{name} {sha256}" for name, sha256 in found.items())
+
+
+def checkpoint(line: Line) -> str | None:
+    """The SHA-256 of the checkpoint that made a row's images; None for a baseline."""
+    sha256: str | None = line.facts.get("provenance", {}).get("systems", {}).get(line.system, {}).get("sha256")
+    return sha256
+
+
+def _scores(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
+    rows = []
+    for line in comparison.lines:
+        paper = printed.get((comparison.beside, line.system))
+        told = [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"] if paper else ["", "", ""]
+        ours = [f"{score} {interval}".rstrip() for score, interval in cells(line, settings)]
+        rows.append([line.system, *(told if printed else []), *ours])
+    published = ["in the paper", "published SSIM", "published IS"] if printed else []
+    return table_text.markdown(["row", *published, *settings.columns], rows)
+
+
+def _differences(comparison: Comparison, settings: TableSettings) -> str:
+    names = list(comparison.records)
+    rows = [
+        [line.system, *(table_text.difference(name, line.differences[name]) for name in names)]
+        for line in comparison.lines
+        if line.differences
+    ]
+    if not rows:
+        return f"{settings.reference} is not trained on {comparison.data}, so there is nothing to compare with."
+    return (
+        table_text.markdown(["row", *names], rows)
+        + f"\n\nOf the same pairs, each row less {settings.reference}; bold where 0 lies outside the interval."
+    )
+
+
+def _footing(comparison: Comparison) -> str:
+    """Whether the rows had the same to learn from."""
+    images = [line.facts["images"] for line in comparison.trained]
+    seen = " to ".join(f"{number:,}" for number in dict.fromkeys([min(images), max(images)])) if images else "no"
+    return (
+        f"Trained rows saw {seen} images: those that a row was to make in training, over all steps. All are scored on the "
+        "same pairs at the same size; a system that works at another size resizes its images to it first."
+    )
+
+
+def _training(comparison: Comparison) -> str:
+    rows = []
+    for line in comparison.lines:
+        f = line.facts
+        if f:
+            counts = [f"{f[name]:,}" for name in ("images", "steps", "items_per_step", "most_sources")]
+            how = [
+                f["optimiser"],
+                f["loss"],
+                f["perceptual"] or "none",
+                table_text.parameters(f["parameters"]),
+                f"{f['seed']}",
+            ]
+            rows.append([line.system, f["kind"], *counts, *how, f"{f['device']}, {f['precision']}"])
+        elif not line.scores:
+            rows.append([line.system, NOT_TRAINED, *[""] * (len(_TRAINING) - 2)])
+    return table_text.markdown(_TRAINING, rows)
+
+
+def _gains(comparison: Comparison) -> str:
+    """What more sources gain in each bin, and how much more in the top than in the bottom one."""
+    known, pairs = comparison.facts[f"{HIDDEN} pairs"], comparison.facts["pairs"]
+    names, rows = list(comparison.records), []
+    for more, fewer, note, gains in comparison.contrasts:
+        for gain in gains:
+            own = [table_text.difference(name, found) for name, found in gain.by_metric.items()]
+            rows.append([more, fewer, gain.hidden, f"{gain.pairs:,}", *own])
+        if not gains:
+            rows.append([more, fewer, note, *[""] * (1 + len(names))])
+    said = (
+        f"It is known of {known:,} of the {pairs:,} pairs what the first source hides: the share of the cells of the torso's "
+        "garments in sight in the target that are out of sight in it."
+        if known
+        else f"Of no pair of {comparison.data} is it known what the first source hides: only the renderer of mannequins tells."
+    )
+    return (
+        f"{said}\n\n{table_text.markdown(['more', 'fewer', HIDDEN, 'pairs', *names], rows)}\n\nOf the same pairs, the row of "
+        "more sources less that of fewer, positive where it is better: SSIM higher, garment-de lower. Bold where 0 lies "
+        "outside the interval."
+    )

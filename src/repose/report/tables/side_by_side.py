@@ -1,0 +1,177 @@
+"""Systems side by side on one data set: their scores and differences with intervals, all of the same pairs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from repose.data.records import HIDDEN
+from repose.errors import ReposeError
+from repose.evaluation.results import BASELINES, GARMENT_DE, PROTOCOL, Result, read_result
+from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
+from repose.report.occlusion import Gain, gains_by_hidden
+from repose.report.tables.settings import TableSettings
+
+NOT_SCORED = "not trained, or not scored"
+NOT_KNOWN = "not known what the sources hide"
+Scores = Mapping[str, np.ndarray]  # by row: (pairs, metrics) float64
+
+
+class Line(NamedTuple):
+    """A row of the table; without scores, the system is not trained on the data set."""
+
+    system: str
+    facts: dict[str, Any]  # of its training; empty for a baseline
+    scores: dict[str, Interval]  # by metric
+    differences: dict[str, Interval]  # to the reference; empty where there is none
+
+
+class Contrast(NamedTuple):
+    """What a row gains over one of fewer sources, by what the first source hides; without `gains`, the note says why."""
+
+    more: str
+    fewer: str
+    note: str
+    gains: list[Gain]
+
+
+class Comparison(NamedTuple):
+    """All rows on one data set."""
+
+    data: str
+    beside: str  # the published data set
+    facts: dict[str, Any]  # PROTOCOL, and how many pairs have a torso, and HIDDEN
+    records: dict[
+        str, dict[str, Any]
+    ]  # what each metric's number says of itself; none of a metric that is not measured
+    lines: list[Line]
+    contrasts: list[Contrast]
+
+    @property
+    def trained(self) -> list[Line]:
+        """The rows that are trained."""
+        return [line for line in self.lines if line.facts]
+
+
+def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
+    """The rows of the settings on one data set, from what evaluate wrote in `results`/`data`/SYSTEM.
+
+    Raises:
+        ReposeError: results are missing, damaged, without garment-de, or not of the same pairs, protocol and networks.
+    """
+    folder = results / data
+    baselines = read_result(folder / BASELINES)
+    trained = {name: read_result(folder / name) for name in settings.systems if (folder / name).is_dir()}
+    measured = set[str]().union(*map(_scored, [baselines, *trained.values()]))
+    metrics = [name for name in settings.columns if name in measured or name in settings.metrics]
+    records = _records(baselines, folder / BASELINES, metrics)
+    untrained = list(dict.fromkeys(baselines.pairs["system"]))
+    first = baselines.pairs[baselines.pairs["system"] == untrained[0]]
+    together = dict(baselines.facts["scores"])
+    for name, result in trained.items():
+        _check_equal_footing(baselines, result, folder / name, metrics)
+        _check_same_pairs(first, result, folder / name)
+        together |= result.facts["scores"]
+    pairs = pd.concat([baselines.pairs, *(result.pairs for result in trained.values())])
+    scores = {  # of metrics of all images together, NaN
+        str(row): own.reindex(columns=metrics).to_numpy(np.float64) for row, own in pairs.groupby("system", sort=False)
+    }
+    hidden = first[HIDDEN].to_numpy(np.float64)
+    facts = {name: baselines.facts[name] for name in PROTOCOL}
+    facts[f"{GARMENT_DE} pairs"] = int(first[GARMENT_DE].count())
+    facts[f"{HIDDEN} pairs"] = int(np.isfinite(hidden).sum())
+    better = {name: record["better"] for name, record in records.items()}
+    contrasts = [_contrast(pair, scores, hidden, better, settings) for pair in settings.gains]
+    training = {name: result.facts for name, result in trained.items()}
+    lines = _lines([*untrained, *settings.systems], scores, together, training, metrics, settings)
+    return Comparison(data, settings.data_sets[data], facts, records, lines, contrasts)
+
+
+def _scored(result: Result) -> set[str]:
+    """The metrics that evaluate scored: of pairs, or of all images together."""
+    together = {name for row in result.facts["scores"].values() for name in row}
+    return {name for name in result.facts["metrics"] if name in result.pairs or name in together}
+
+
+def _records(result: Result, folder: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the number of each column says of itself."""
+    there = [name for name in result.facts["metrics"] if name in _scored(result)]
+    if missing := [name for name in metrics if name not in there]:
+        raise ReposeError(
+            f"{folder} has no {', '.join(missing)}; it has {', '.join(there)}. Change table.metrics, or score them too "
+            "(evaluate.metrics)."
+        )
+    return {name: result.facts["metrics"][name] for name in metrics}
+
+
+def _check_equal_footing(baselines: Result, result: Result, folder: Path, metrics: Sequence[str]) -> None:
+    """Rows stand beside each other if they are of the same pairs in the same order, at the same size, by the same networks."""
+    beside = folder.with_name(BASELINES)
+    own, expected = (
+        {name: of.facts[name] for name in PROTOCOL} | _records(of, path, metrics)
+        for of, path in ((result, folder), (baselines, beside))
+    )
+    for name, mine in own.items():
+        if mine != expected[name]:
+            raise ReposeError(
+                f"{folder} cannot stand beside {beside}: its {name} is {mine}, not {expected[name]}. Evaluate both on the "
+                "same split and settings."
+            )
+
+
+def _check_same_pairs(first: pd.DataFrame, result: Result, folder: Path) -> None:
+    """Of the system, and of the system with one source where that is scored."""
+    for row in dict.fromkeys([folder.name, *result.pairs["system"]]):
+        own = result.pairs.loc[result.pairs["system"] == row, ["from", "to"]]
+        if first[["from", "to"]].to_numpy().tolist() != own.to_numpy().tolist():
+            beside = folder.with_name(BASELINES)
+            raise ReposeError(f"{folder} cannot stand beside {beside}: they are of other pairs. Evaluate both again.")
+
+
+def _contrast(
+    pair: tuple[str, str], scores: Scores, hidden: np.ndarray, better: Mapping[str, str], settings: TableSettings
+) -> Contrast:
+    if missing := [name for name in pair if name not in scores]:
+        return Contrast(*pair, f"{NOT_SCORED}: {' and '.join(missing)}", [])
+    if not np.isfinite(hidden).any():
+        return Contrast(*pair, NOT_KNOWN, [])
+    gains = gains_by_hidden(
+        scores[pair[0]], scores[pair[1]], hidden, better,
+        resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
+    )  # fmt: skip
+    return Contrast(*pair, "", gains)
+
+
+def _lines(
+    rows: Sequence[str], scores: Scores, together: Mapping[str, Mapping[str, float | None]],
+    facts: Mapping[str, dict[str, Any]], metrics: Sequence[str], settings: TableSettings,
+) -> list[Line]:  # fmt: skip
+    """A line for each row; all rows are of the same pairs in each resample."""
+    drawn = resampled_means(np.concatenate(list(scores.values()), 1), resamples=settings.resamples, seed=settings.seed)
+    of_row = dict(zip(scores, np.split(drawn, len(scores), 1), strict=True))  # (resamples, metrics) each
+    own = {name: _means(scores[name], together.get(name, {}), metrics) for name in scores}
+
+    def by_metric(mean: np.ndarray, resampled: np.ndarray) -> dict[str, Interval]:
+        return dict(zip(metrics, intervals(mean, resampled, settings.confidence), strict=True))
+
+    lines, reference = [], settings.reference
+    for name in rows:
+        if name not in scores:
+            lines.append(Line(name, {}, {}, {}))
+            continue
+        less = {}
+        if reference in scores and name != reference:
+            less = by_metric(own[name] - own[reference], of_row[name] - of_row[reference])
+        lines.append(Line(name, facts.get(name, {}), by_metric(own[name], of_row[name]), less))
+    return lines
+
+
+def _means(scores: np.ndarray, together: Mapping[str, float | None], metrics: Sequence[str]) -> np.ndarray:
+    """(metrics,): the mean over the pairs, or the score of all images together, which has no interval."""
+    found = [
+        mean if together.get(name) is None else together[name]
+        for name, mean in zip(metrics, means(scores), strict=True)
+    ]
+    return np.array(found, np.float64)

@@ -1,0 +1,136 @@
+"""Reading a remote file from any byte on: what all protocols share, and http(s):// by requests."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
+
+from repose.errors import ReposeError
+from repose.storage.transfer.addresses import base_name, shown
+
+CHUNK = 2**20  # bytes per read, a MiB; a connection that breaks loses fewer
+TIMEOUT = (10, 60)  # seconds until a server has to accept, and until the next byte
+
+
+class State(NamedTuple):
+    """The state of a remote file as its server describes it."""
+
+    validator: str = ""  # differs between any two states (RFC 9110, 8.8.1); empty if unknown
+    size: int | None = None  # bytes; None if unknown
+
+    def is_same(self, other: "State") -> bool:
+        """Whether both are certainly the same state."""
+        return self.validator != "" and self.validator == other.validator and len({self.size, other.size} - {None}) <= 1
+
+
+class Reply(NamedTuple):
+    """The bytes of a file in one state, from `start` on: 0, or as many bytes as there are already."""
+
+    state: State
+    start: int
+    chunks: Iterator[bytes]
+
+
+Open = Callable[[int, State], AbstractContextManager[Reply]]
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The transfer may succeed when it is tried again."""
+
+
+class Changed(Exception):  # noqa: N818
+    """The file is no longer in the state that was asked for, or its server cannot send a part of it."""
+
+
+def unbroken(chunks: Iterable[bytes], errors: type[Exception]) -> Iterator[bytes]:
+    """The chunks; `errors` of the connection become Interrupted."""
+    try:
+        yield from chunks
+    except errors:
+        raise Interrupted("the connection broke") from None
+
+
+@contextmanager
+def open_http(address: str, have: int, state: State) -> Iterator[Reply]:
+    """Request a file from byte `have` on, if it is still in this state (RFC 9110, section 14).
+
+    Raises:
+        Changed: it is not, or the server answers with another part.
+        Interrupted: no connection, or the server is busy.
+        ReposeError: the server refuses.
+    """
+    import requests
+
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": state.validator}
+    try:
+        response = requests.get(address, headers=headers, stream=True, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        raise _failure(error, shown(address)) from None
+    with response:
+        status = response.status_code
+        if status not in ((200, 206, 416) if have else (200,)):
+            raise _refusal(status, shown(address))
+        found = _state(response, state)
+        same = have > 0 and found.is_same(state)
+        chunks = unbroken(response.iter_content(CHUNK), requests.RequestException)
+        if same and found.size == have:  # 416, or a server that knows no ranges: nothing is missing
+            yield Reply(found, have, iter(()))
+        elif same and status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            yield Reply(found, have, chunks)
+        elif status == 200:
+            _refuse_page(response, address)
+            yield Reply(found, 0, chunks)
+        else:
+            raise Changed
+
+
+def _state(response: Any, asked: State) -> State:
+    headers, status = response.headers, response.status_code
+    if headers.get("Content-Encoding", "identity") != "identity":  # decompressed on arrival: not the file's own bytes
+        return State()
+    etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    validator = etag if etag and not etag.startswith("W/") else modified
+    if status == 416:  # such an answer need not repeat what was named in If-Range
+        validator = validator or asked.validator
+    size = headers.get("Content-Length", "") if status == 200 else headers.get("Content-Range", "").rpartition("/")[2]
+    return State(validator, int(size) if size.isdigit() else None)
+
+
+def _refusal(status: int, where: str) -> Exception:
+    if status >= 500 or status == 429:
+        return Interrupted(f"the server answers {status}")
+    if status in (401, 403):
+        return ReposeError(
+            f"{where} may not be read (HTTP {status}): a signed link has expired, or the server wants a login. Get a "
+            "new link from the data's owner, or fetch the file with a browser and give its path."
+        )
+    if status in (404, 410):
+        return ReposeError(f"There is no {where} (HTTP {status}). Check the address.")
+    return ReposeError(f"{where} cannot be fetched: the server answers {status}. Check the address.")
+
+
+def _refuse_page(response: Any, address: str) -> None:
+    kind = response.headers.get("Content-Type", "")
+    if kind.startswith("text/html") and not base_name(address).endswith((".html", ".htm")):
+        raise ReposeError(
+            f"{shown(address)} is a web page, not a file: the link has expired, or leads to a login or a question. "
+            "Fetch the file with a browser and give its path, or get a direct link."
+        )
+
+
+def _failure(error: Exception, where: str) -> Exception:
+    """What to raise for an error of requests; their texts hold whole addresses, so none of them is passed on."""
+    import requests
+
+    if isinstance(error, requests.exceptions.SSLError):
+        return ReposeError(
+            f"{where}: the server's certificate is not trusted. Check the address and this machine's clock."
+        )
+    if isinstance(error, requests.TooManyRedirects):
+        return ReposeError(f"{where} leads round in circles. Get a direct link.")
+    if not isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        return ReposeError(f"{where} is not an address that can be fetched. Check how it is written.")
+    if "NameResolutionError" in repr(error):
+        return Interrupted("there is no such host, or no network")
+    return Interrupted("the server does not answer" if isinstance(error, requests.Timeout) else "cannot connect")

@@ -1,0 +1,211 @@
+"""One training step of the paper's systems and of attend: discriminators first, then the generator (section 3.3).
+
+A step has an item's photos as targets, each generated from the others. The photos' code is made once and decoded twice:
+with the target's own pose for L_G (Eq. 1), and with a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
+
+Processes that share a step each see some of its items. DistributedDataParallel takes the mean of their gradients, and only
+of what one call of one module made: so what the generator makes in a step is one call (`_Passes`), and so is what a
+discriminator learns from (`_Verdict`). Through a frozen discriminator nothing is shared: there its own network is called.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from repose.data.batches import Batch
+from repose.data.poses import Poses
+from repose.errors import ReposeError
+from repose.models.generator import Generated, Generator
+from repose.models.losses import d_adversarial, g_adversarial, g_l1
+from repose.models.patchgan import DiscriminatorSettings, PatchGAN
+from repose.models.perceptual import PerceptualLoss
+from repose.models.vgg import LayersName
+from repose.systems import Progress, Row
+from repose.systems.distributed import shared, world_size
+from repose.systems.optimiser import OptimiserSettings, update
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """The weights of the generator's loss (Eqs. 1 and 4); a weight of 0 leaves the term out."""
+
+    l1: float = 1.0
+    perceptual: float = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
+    image: float = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
+    pose: float = 0.05  # beta, of D_P
+    copied: float = 0.0  # of the L1 between the target and what `attend` copied
+    painted: float = 0.0  # of the L1 between the target and what `attend` painted
+    real_pair: Literal["other", "both"] = "other"  # R7: D_P's pairs are of p~ as in Eq. 3, or of p as well
+    adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
+
+    def __post_init__(self) -> None:
+        for name in ("l1", "perceptual", "image", "pose", "copied", "painted"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class AdversarialRow(Row):
+    """A row that is trained by the step below; the defaults are the paper's, or our reading of it (docs/paper.md)."""
+
+    discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    losses: LossSettings = field(default_factory=LossSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+
+    def loss_weights(self) -> dict[str, float]:
+        """See `systems.Row`."""
+        weights = {f.name: getattr(self.losses, f.name) for f in fields(self.losses)}
+        return {name: weight for name, weight in weights.items() if isinstance(weight, float) and weight}
+
+    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
+        """See `systems.Row`."""
+        return chosen if self.losses.perceptual else None
+
+
+class AdversarialSystem:
+    """A generator, the discriminators whose losses have a weight, and an Adam for each.
+
+    Attributes:
+        networks: `generator`, and `image` (D_I) and `pose` (D_P) where they count.
+        optimisers: under the same names.
+    """
+
+    def __init__(self, row: AdversarialRow, generator: Generator) -> None:
+        self.row = row
+        self.generator = generator
+        self.networks: dict[str, nn.Module] = {"generator": cast(nn.Module, generator)}
+        d = row.discriminators
+        if row.losses.image:
+            self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
+        if row.losses.pose:
+            self.networks["pose"] = PatchGAN(6, width=d.width, layers=d.layers, norm=d.norm)
+        self.optimisers = row.optimiser.of(self.networks)
+        self._passes: nn.Module = _Passes(generator)
+        self._verdicts: dict[str, nn.Module] = {
+            name: _Verdict(network) for name, network in self.networks.items() if name != "generator"
+        }
+        self._processes = 1
+
+    def distribute(self) -> None:
+        """See `systems.System`."""
+        for name, network in self.networks.items():
+            if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+                raise ReposeError(
+                    f"The network {name} has BatchNorm, whose mean and variance are of all photos of a step, but several "
+                    "processes share a step. Set train.processes to 1, or norm in the system's block to instance."
+                )
+        self._passes = shared(self._passes)
+        self._verdicts = {name: shared(verdict) for name, verdict in self._verdicts.items()}
+        self._processes = world_size()
+
+    def step(
+        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
+    ) -> dict[str, Tensor]:
+        """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
+        weights = self.row.losses
+        weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
+        rate = self.row.optimiser.rate(progress)
+        target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
+        poses = [target_pose, batch.other_pose] if self._verdicts else [target_pose]
+        with autocast:
+            generated, *others = self._passes(batch, poses)
+            views = self._views(batch, generated, *others)
+
+        terms: dict[str, Tensor] = {}
+        for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
+            with autocast:
+                terms[f"d_{name}"] = self._verdicts[name](real, fake.detach())
+            update(self.optimisers[name], terms[f"d_{name}"], rate, weight)
+
+        with autocast:
+            terms |= _reconstruction(generated, target_image, weights, perceptual)
+            for name, (_, fake) in views.items():  # the generator: its images up
+                self.networks[name].requires_grad_(False)
+                terms[f"g_{name}"] = g_adversarial(self.networks[name](fake))
+        update(self.optimisers["generator"], _weighted(terms, weights), rate, weight)
+        for name in views:
+            self.networks[name].requires_grad_(True)
+        return {name: term.detach() for name, term in terms.items()}
+
+    def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
+        """See `systems.System`."""
+        code = self.generator.encode(images, poses, sources, mask)
+        return self.generator.decode(code, target_pose).image
+
+    def _views(self, batch: Batch, generated: Generated, *others: Generated) -> dict[str, tuple[Tensor, Tensor]]:
+        """What each discriminator sees, real and fake: images, or images on their pose maps."""
+        if not others:
+            return {}
+        target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
+        losses, own = self.row.losses, (generated.image, target_pose)
+        real_pairs = [(batch.other_image, batch.other_pose)]
+        fakes = [(others[0].image, batch.other_pose)]
+        fake_pairs = list(fakes)
+        if losses.adversarial_on == "both":
+            fakes.append(own)
+        if losses.real_pair == "both":
+            real_pairs.append((target_image, target_pose))
+        if "both" in (losses.adversarial_on, losses.real_pair):
+            fake_pairs.append(own)
+        views = {}
+        if "image" in self.networks:
+            views["image"] = (target_image, torch.cat([image for image, _ in fakes]))
+        if "pose" in self.networks:
+            views["pose"] = (_on_maps(real_pairs), _on_maps(fake_pairs))
+        return views
+
+
+class _Passes(nn.Module):
+    """All that the generator makes in a step."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, batch: Batch, poses: Sequence[Poses]) -> list[Generated]:
+        """The batch's Q targets in each of these poses (Q,3,H,W), from one code: images (Q,3,H,W) in [-1,1] for each."""
+        code = self.generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
+        return [self.generator.decode(code, target_pose) for target_pose in poses]
+
+
+class _Verdict(nn.Module):
+    """What a discriminator learns from."""
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Images, or images on their pose maps, (n Q,C,H,W) each -> scalar."""
+        return d_adversarial(self.discriminator(real), self.discriminator(fake))
+
+
+def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
+    """Images (Q,3,H,W) of each pair on its pose maps: (n Q,6,H,W)."""
+    return torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in pairs])
+
+
+def _reconstruction(
+    generated: Generated, target: Tensor, weights: LossSettings, perceptual: PerceptualLoss | None
+) -> dict[str, Tensor]:
+    """The terms of L_G (Eq. 1), and attend's own."""
+    terms = {"l1": g_l1(generated.image, target)}
+    if perceptual is not None and weights.perceptual:
+        terms["perceptual"] = perceptual(generated.image.float(), target)
+    for name, part in (("copied", generated.copied), ("painted", generated.painted)):
+        if part is not None and getattr(weights, name):
+            terms[name] = g_l1(part, target)
+    return terms
+
+
+def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
+    """Eq. 4 for the generator."""
+    factors = {
+        "l1": weights.l1, "perceptual": weights.perceptual, "copied": weights.copied, "painted": weights.painted,
+        "g_image": weights.image, "g_pose": weights.pose,
+    }  # fmt: skip
+    return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()

@@ -1,0 +1,114 @@
+"""Photos and poses in, images out: for pairs of a split, and for anybody's own photos."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from repose.data.images import to_tensor, to_uint8
+from repose.data.photos import Photos
+from repose.data.posemaps import colour, draw
+from repose.data.poses import Poses
+from repose.systems import System
+
+TARGETS_AT_ONCE = 16
+
+
+class Framed(NamedTuple):
+    """A source photo in the frame of a system."""
+
+    pixels: np.ndarray  # (H,W,3) uint8
+    keypoints: np.ndarray  # (K,2) in px of the frame, NaN for missing
+    photo_size: tuple[int, int]  # height, width in px of the photo before it was fitted into the frame
+
+
+class Request(NamedTuple):
+    """One image to make of anybody's photos."""
+
+    sources: tuple[Framed, ...]  # at least one, the one most like the target first
+    pose: np.ndarray  # (K,2) in px of the frame, NaN for missing
+
+
+class Job(NamedTuple):
+    """One image to make: the names of its sources (the pair's own first) and of the photo whose pose it takes."""
+
+    sources: tuple[str, ...]
+    target: str
+
+
+class Done(NamedTuple):
+    """What came of n jobs: the images and, of their targets, the photos and the keypoints in px of the frame."""
+
+    jobs: Sequence[Job]
+    generated: np.ndarray  # (n,H,W,3) uint8
+    target: np.ndarray  # (n,H,W,3) uint8
+    keypoints: np.ndarray  # (n,K,2) float32
+
+
+def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, most_sources: int) -> list[Job]:
+    """Test pairs as jobs: the pair's source first, then the other photos of its item, never the target (R11, R12)."""
+    photos_of = {item: list(group) for item, group in items.groupby("item", sort=False)["name"]}
+    item_of = dict(zip(items["name"], items["item"], strict=True))
+    jobs = []
+    for source, target in zip(pairs["from"], pairs["to"], strict=True):
+        rest = [name for name in photos_of[item_of[source]] if name not in (source, target)]
+        jobs.append(Job((source, *rest)[:most_sources], target))
+    return jobs
+
+
+@torch.no_grad()
+def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: torch.device) -> Iterator[Done]:
+    """Make the images of jobs over photos of a split, some at a time; memory does not grow with their number."""
+    for first in range(0, len(jobs), TARGETS_AT_ONCE):
+        some = jobs[first : first + TARGETS_AT_ONCE]
+        names = list(dict.fromkeys(name for job in some for name in (*job.sources, job.target)))
+        loaded = photos.load(names)
+        row = {name: number for number, name in enumerate(names)}
+        images = to_tensor(loaded.pixels).to(device)
+        poses = Poses(colour(torch.from_numpy(loaded.maps).to(device)), torch.from_numpy(loaded.keypoints).to(device))
+        sources, mask = _index([[row[name] for name in job.sources] for job in some], device)
+        target = torch.tensor([row[job.target] for job in some], device=device)
+        generated = system.generate(images, poses, sources, mask, poses[target])
+        rows = target.cpu().numpy()
+        yield Done(some, to_uint8(generated), loaded.pixels[rows], loaded.keypoints[rows])
+
+
+@torch.no_grad()
+def generate(
+    system: System, requests: Sequence[Request], thickness: float, device: torch.device
+) -> Iterator[np.ndarray]:
+    """Make one image per request, TARGETS_AT_ONCE in one call of the system.
+
+    A photo that several requests share (the same object) goes through the system once per call.
+
+    Args:
+        system: a trained system.
+        requests: photos and poses, in the frame of the system.
+        thickness: of a limb in px, as the system was trained with.
+        device: where the system lies.
+
+    Yields:
+        (H,W,3) uint8, in the order of the requests.
+    """
+    for first in range(0, len(requests), TARGETS_AT_ONCE):
+        some = requests[first : first + TARGETS_AT_ONCE]
+        photos = list({id(photo): photo for request in some for photo in request.sources}.values())
+        row = {id(photo): number for number, photo in enumerate(photos)}
+        images = to_tensor(np.stack([photo.pixels for photo in photos])).to(device)
+        keypoints = np.stack([photo.keypoints for photo in photos] + [request.pose for request in some])
+        known = torch.from_numpy(keypoints.astype(np.float32)).to(device)
+        height, width = images.shape[2:]
+        poses = Poses(colour(draw(known, height=height, width=width, thickness=thickness)), known)
+        sources, mask = _index([[row[id(photo)] for photo in request.sources] for request in some], device)
+        generated = system.generate(images, poses[: len(photos)], sources, mask, poses[len(photos) :])
+        yield from to_uint8(generated)
+
+
+def _index(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of unlike lengths as (Q,T) int64, padded with their last entry, and the mask (Q,T) of what counts."""
+    most = max(len(row) for row in rows)
+    index = torch.tensor([[*row, *[row[-1]] * (most - len(row))] for row in rows], device=device)
+    mask = torch.tensor([[i < len(row) for i in range(most)] for row in rows], device=device)
+    return index, mask

@@ -1,0 +1,145 @@
+"""What was checked and found, as JSON for programs and as one HTML page for people.
+
+The page needs nothing but itself: no network, no scripts; it reads on a phone, in light and in dark. Neither file holds
+a time, a run's name or anything of the machine: same data, same bytes.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from repose.data.records import write_json
+from repose.storage.atomic import write_text
+from repose.validation.expectations import Check, Outcome
+
+if TYPE_CHECKING:
+    import jinja2
+
+RECORD, PAGE = "validation.json", "validation.html"
+SHOWN = ("name", "severity", "passed", "expected", "observed", "examples")  # of a check
+BARS = 24  # of one distribution, on the page; the JSON has all
+
+
+class Distribution(NamedTuple):
+    """How many of what: one picture of bars."""
+
+    title: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What was left out for one reason."""
+
+    reason: str
+    count: int
+    examples: tuple[tuple[str, str], ...]  # path or name, and detail
+
+
+class Picture(NamedTuple):
+    """One picture of a gallery."""
+
+    name: str  # of the photo
+    detail: str  # what is said of it
+    jpeg: bytes
+    width: int  # px
+    height: int  # px
+
+    @property
+    def address(self) -> str:
+        """The picture as an address that holds it."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
+
+
+class Gallery(NamedTuple):
+    """Pictures under a title."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report says besides the checks."""
+
+    counts: dict[str, int]  # headline figures: "photos": 52712
+    distributions: tuple[Distribution, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    rejected_list: str = ""  # the file beside the page that lists all of them
+    galleries: tuple[Gallery, ...] = ()  # on the page alone
+
+
+def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> None:
+    """Write `validation.json` and `validation.html` into a folder."""
+    write_json(folder / RECORD, _record(title, outcome, facts))
+    write_text(folder / PAGE, _page(title, outcome, facts))
+
+
+def distribution(title: str, values: "pd.Series[Any]") -> Distribution:
+    """How often each value occurs, most frequent first; what is empty is called "none"."""
+    counts = (
+        values.replace("", "none").value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
+    )
+    return Distribution(title, {str(value): int(count) for value, count in counts.items()})
+
+
+def histogram(
+    title: str, numbers: "pd.Series[int]", edges: Sequence[int] = (*range(1, 11), 20, 50, 100, 1000)
+) -> Distribution:
+    """How many whole numbers lie from one edge up to the next; empty ends are left out."""
+    bins = pd.cut(numbers, [*edges, float("inf")], right=False, labels=_labels(edges))
+    counts = bins.value_counts(sort=False)
+    full = counts[counts.cumsum().gt(0) & counts[::-1].cumsum()[::-1].gt(0)]
+    return Distribution(title, {str(label): int(count) for label, count in full.items()})
+
+
+def _labels(edges: Sequence[int]) -> list[str]:
+    ranges = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
+    return [*ranges, f"{edges[-1]} or more"]
+
+
+def _record(title: str, outcome: Outcome, facts: Facts) -> dict[str, Any]:
+    return {
+        "title": title,
+        "passed": outcome.passed,
+        "counts": facts.counts,
+        "checks": [{name: getattr(check, name) for name in SHOWN} for check in outcome.checks],
+        "rejected": {rejected.reason: rejected.count for rejected in facts.rejected},
+        "distributions": {part.title: part.counts for part in facts.distributions},
+    }
+
+
+def _page(title: str, outcome: Outcome, facts: Facts) -> str:
+    return template("repose.data", "report.html.jinja").render(
+        title=title,
+        passed=outcome.passed,
+        failed=outcome.failed("critical"),
+        warnings=outcome.failed("warning"),
+        checks=sorted(outcome.checks, key=_gravity),
+        facts=facts,
+        bars=BARS,
+    )
+
+
+def template(package: str, name: str) -> "jinja2.Template":
+    """A template of a package of ours, which may include the style of these pages: `style.css`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(part) for part in dict.fromkeys((package, "repose.data"))]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def _gravity(check: Check) -> int:
+    """What failed comes first."""
+    return 2 if check.passed else ("critical", "warning").index(check.severity)

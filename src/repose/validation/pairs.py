@@ -1,0 +1,50 @@
+"""The suites of the stage split: the pairs, and whether train and test share an item or a photo."""
+
+from typing import Any
+
+import pandas as pd
+
+from repose.validation.expectations import BETWEEN, IN_SET, Outcome, expect, validate
+
+
+def check_pairs(pairs: pd.DataFrame, items: pd.DataFrame, *, min_train_pairs: int, min_test_pairs: int) -> Outcome:
+    """Check a split.
+
+    Args:
+        pairs: a row per pair: from, to (names of photos), part (train or test), item_from, item_to.
+        items: a row per photo that is trained or tested on: part, item, name (`records.ITEMS`).
+        min_train_pairs: the fewest pairs of the part `train`.
+        min_test_pairs: the fewest pairs of the part `test`.
+    """
+    known = items["part"] + "\n" + items["item"] + "\n" + items["name"]
+    listed = [(pairs["part"] + "\n" + pairs[f"item_{end}"] + "\n" + pairs[end]).isin(known) for end in ("from", "to")]
+    table = pairs.assign(
+        listed_photos=listed[0].astype(int) + listed[1],
+        other_photo=pairs["to"].where(pairs["to"] != pairs["from"]),
+        train=(pairs["part"] == "train").astype(int),
+        test=(pairs["part"] == "test").astype(int),
+    )
+    checks = validate(table, _pair_suite({"train": min_train_pairs, "test": min_test_pairs}), label=["from", "to"])
+    for column, what in (("item", "item"), ("name", "photo")):
+        parts = items.groupby(column)["part"].nunique().rename("parts").reset_index()
+        apart = f"no {what} is both in train and in test"
+        suite = [expect(f"no {what} in both", BETWEEN, apart, column="parts", max_value=1)]
+        checks += validate(parts, suite, label=[column])
+    return Outcome(tuple(checks))
+
+
+def _pair_suite(least: dict[str, int]) -> list[Any]:
+    words, ends = "at least {:,} pairs to {} on", "both photos of a pair show one item"
+    counts = [
+        expect(f"{part} pairs", "ColumnSumToBeBetween", words.format(pairs, part), column=part, min_value=pairs)
+        for part, pairs in least.items()
+    ]
+    listed, unique = "both photos of a pair are in the items of its part", "CompoundColumnsToBeUnique"
+    return [
+        *counts,
+        expect("parts", IN_SET, "every pair is in train or in test", column="part", value_set=["train", "test"]),
+        expect("one item", "ColumnPairValuesToBeEqual", ends, column_A="item_from", column_B="item_to"),
+        expect("two photos", "ColumnValuesToNotBeNull", "no pair goes from a photo to itself", column="other_photo"),
+        expect("once", unique, "no pair is listed twice", column_list=["part", "from", "to"]),
+        expect("listed", IN_SET, listed, column="listed_photos", value_set=[2]),
+    ]

@@ -1,0 +1,108 @@
+"""What evaluate writes of one system, read again; the whole way from evaluate to table is in tests/stages."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from repose.data.records import read_json, write_json
+from repose.errors import ReposeError
+from repose.evaluation.results import BASELINES, PROTOCOL, RECORD, TRAINING, read_result
+from repose.metrics.provenance import SCHEMA
+
+PAIRS = pd.DataFrame(
+    {"system": ["attend", "attend"], "from": ["1", "NA"], "to": ["02", "3"], "garment-de": [0.1, None]}
+)
+
+
+ALL = {"schema": SCHEMA} | dict.fromkeys([*PROTOCOL, *RECORD, *TRAINING], 1)
+
+
+def write(folder: Path, pairs: pd.DataFrame = PAIRS, **facts: Any) -> Path:
+    folder.mkdir()
+    write_json(folder / "facts.json", ALL | {"system": folder.name} | facts)
+    pairs.to_csv(folder / "pairs.csv", index=False)
+    return folder
+
+
+def without(folder: Path, name: str) -> Path:
+    facts = ALL | {"system": folder.name}
+    write_json(folder / "facts.json", {key: fact for key, fact in facts.items() if key != name})
+    return folder
+
+
+def test_names_stay_text_and_a_missing_score_is_missing(tmp_path: Path) -> None:
+    facts, pairs = read_result(write(tmp_path / "attend", seed=7))
+    assert facts["seed"] == 7
+    assert pairs[["from", "to"]].to_numpy().tolist() == [["1", "02"], ["NA", "3"]]
+    assert pairs["garment-de"].isna().tolist() == [False, True]
+
+
+def test_a_score_is_read_to_the_last_digit(tmp_path: Path) -> None:
+    value = 0.1 + 0.2
+    folder = write(tmp_path / "attend", PAIRS.assign(**{"garment-de": value}))
+    assert read_result(folder).pairs["garment-de"].tolist() == [value, value]
+
+
+def test_what_a_source_hides_is_a_number_and_missing_where_it_is_empty_or_of_an_earlier_repose(tmp_path: Path) -> None:
+    assert read_result(write(tmp_path / "new", PAIRS.assign(hidden=[None, 0.25]))).pairs["hidden"].tolist()[1] == 0.25
+    assert read_result(tmp_path / "new").pairs["hidden"].isna().tolist() == [True, False]
+    assert read_result(write(tmp_path / "old")).pairs["hidden"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["system", *PROTOCOL, *RECORD, *TRAINING])
+def test_a_missing_fact_is_named(tmp_path: Path, name: str) -> None:
+    folder = without(write(tmp_path / "attend"), name)
+    with pytest.raises(ReposeError, match=rf"attend/facts\.json lacks {name}\. Run `repose evaluate` on it again"):
+        read_result(folder)
+
+
+def test_baselines_have_no_training(tmp_path: Path) -> None:
+    folder = write(tmp_path / BASELINES)
+    write_json(folder / "facts.json", {"schema": SCHEMA, "system": BASELINES} | dict.fromkeys([*PROTOCOL, *RECORD], 1))
+    assert read_result(folder).facts["system"] == BASELINES
+
+
+def test_the_folder_has_the_name_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match="holds the results of paper-m: its folder should have that name"):
+        read_result(write(tmp_path / "attend", system="paper-m"))
+
+
+@pytest.mark.parametrize(("facts", "said"), [(dict.fromkeys(["schema"]), "None"), ({}, "1"), ({"schema": 3}, "3")])
+def test_another_schema_is_refused(tmp_path: Path, facts: dict[str, Any], said: str) -> None:
+    folder = without(write(tmp_path / "attend"), "schema")
+    write_json(folder / "facts.json", read_json(folder / "facts.json") | facts)
+    with pytest.raises(
+        ReposeError, match=rf"facts\.json is of schema {said}, and this repose reads 2: another version"
+    ):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["facts.json", "pairs.csv"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "attend")
+    (folder / name).unlink()
+    with pytest.raises(ReposeError, match=f"There is no .*attend/{name}. Run the stage that writes it"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("name", ["system", "from", "to"])
+def test_a_missing_column_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ReposeError, match=rf"pairs\.csv lacks the column\(s\) {name}; it has "):
+        read_result(write(tmp_path / "attend", PAIRS.drop(columns=name)))
+
+
+def test_a_damaged_table_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "attend")
+    (folder / "pairs.csv").write_text("system,from,to,garment-de\nattend,1,2,0.3x\n")
+    with pytest.raises(ReposeError, match=r"pairs\.csv is damaged \(.*'0.3x'\)\. Run the stage that writes it again"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize("pairs", [PAIRS.drop(columns="garment-de"), PAIRS.assign(**{"garment-de": None})])
+def test_ssim_never_stands_without_garment_de(tmp_path: Path, pairs: pd.DataFrame) -> None:
+    with pytest.raises(
+        ReposeError, match="has no garment-de, and SSIM, which sees no garment, never stands without it"
+    ):
+        read_result(write(tmp_path / "attend", pairs))

@@ -1,0 +1,239 @@
+"""`repose.load`: photos and poses in every form that it takes, and what it refuses."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import repose
+from repose import checkpoint, systems
+from repose.data.frame import Frame
+from repose.inference import reposer as module
+from repose.inference.reposer import Reposer, SourcePhoto, TargetPose
+from tiny_system import FRAME, SIZE, STANDING, photo, save_openpose, save_photo, save_system, small_row
+
+POSE = STANDING + np.float32([3, 2])
+TARGET = TargetPose(POSE, *SIZE)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+def sources(count: int = 2) -> list[SourcePhoto]:
+    return [SourcePhoto(photo(seed), STANDING, f"{seed}.jpg") for seed in range(count)]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Reposer:
+    """Takes two photos at most; knows the pose of front.jpg, which lies in tmp_path, as target.jpg and side.jpg do."""
+    for seed, name in enumerate(("front", "side", "target")):
+        save_photo(tmp_path / f"{name}.jpg", seed)
+    save_openpose(tmp_path / "openpose/front_keypoints.json")
+    save_openpose(tmp_path / "openpose/target_keypoints.json", POSE)
+    saved = save_system(tmp_path / "m.safetensors", most_sources=2)
+    return repose.load(saved, device="cpu", keypoints=tmp_path / "openpose")
+
+
+def same(first: Image.Image, second: Image.Image) -> bool:
+    return first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("kind", systems.kinds())
+@pytest.mark.parametrize("device", DEVICES)
+def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path: Path, kind: str, device: str) -> None:
+    model = repose.load(str(save_system(tmp_path / "m.safetensors", kind)), device=device)
+    given = sources(min(2, model.most_sources))
+    made = model(given, POSE)
+    assert (made.mode, made.size) == ("RGB", (FRAME.width, FRAME.height))
+    assert same(made, model(given, POSE))
+    assert not same(made, model(given, POSE + np.float32([6, 0])))
+    assert not same(made, model(sources(2)[1], POSE))
+
+
+def test_a_photo_is_a_path_a_pil_image_or_an_array(model: Reposer, tmp_path: Path) -> None:
+    path, pixels = tmp_path / "front.jpg", photo(0)
+    made = [model(given, POSE) for given in (path, str(path), [path], SourcePhoto(pixels, STANDING))]
+    assert all(same(made[0], image) for image in made[1:])
+    with pytest.raises(
+        repose.PoseNotFoundError, match=r"keypoints of the array, and its pose must be known.*pose_detector"
+    ):
+        model(pixels, POSE)
+    paper = repose.load(save_system(tmp_path / "p.safetensors", "paper"))
+    made = [paper(given, POSE) for given in (path, pixels, Image.fromarray(pixels), Image.open(path))]
+    assert all(same(made[0], image) for image in made[1:])
+
+
+def test_a_pose_is_joints_a_file_or_a_photo(model: Reposer, tmp_path: Path) -> None:
+    front, pose = tmp_path / "front.jpg", save_openpose(tmp_path / "pose.json", POSE)
+    rows = [
+        f"{name}: {k[:, 1].tolist()}: {k[:, 0].tolist()}"
+        for name, k in (("t", POSE.astype(int)), ("u", POSE.astype(int)))
+    ]
+    (tmp_path / "one.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", rows[0], ""]))
+    (tmp_path / "two.csv").write_text("\n".join(["name:keypoints_y:keypoints_x", *rows, ""]))
+    confident = np.concatenate([POSE, np.ones((18, 1), np.float32)], 1)
+    poses = [
+        POSE, confident, POSE.astype(float), TARGET, pose, str(pose), tmp_path / "one.csv", f"{tmp_path / 'two.csv'}#u",
+        tmp_path / "target.jpg",
+    ]  # fmt: skip
+    made = model(front, poses)
+    assert len(made) == len(poses)
+    for number, given in enumerate(poses):
+        alone = np.asarray(model(front, given)).astype(int)
+        np.testing.assert_array_equal(alone, model(front, POSE))
+        assert abs(alone - np.asarray(made[number])).max() <= 1  # sums over a batch are rounded in another order
+    assert model(front, []) == []
+
+
+def test_a_joint_of_no_confidence_is_missing(model: Reposer, tmp_path: Path) -> None:
+    unsure, missing = np.concatenate([POSE, np.ones((18, 1), np.float32)], 1), POSE.copy()
+    unsure[4], missing[4] = (0, 0, 0.04), np.nan
+    made = model(tmp_path / "front.jpg", unsure)
+    assert same(made, model(tmp_path / "front.jpg", missing))
+    assert not same(made, model(tmp_path / "front.jpg", POSE))
+
+
+def test_joints_were_measured_in_the_first_photo_or_in_an_image_of_the_size_that_is_named(
+    model: Reposer, tmp_path: Path
+) -> None:
+    large, front = POSE * 4 + np.float32(1.5), tmp_path / "front.jpg"
+    file = save_openpose(tmp_path / "large.json", large)
+    for pose in (large, file):
+        with pytest.raises(repose.DataError, match=r"lie outside .* 48 px wide and 64 px high"):
+            model(front, pose)
+        assert same(model(front, pose, pose_size=(256, 192)), model(front, POSE))
+    assert same(model(front, TargetPose(large, 256, 192)), model(front, POSE))
+
+
+def test_a_network_finds_the_poses_that_no_file_has_and_is_loaded_once(
+    model: Reposer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+
+    def load(network: str, device: torch.device) -> object:
+        loads.append((network, device.type))
+        return lambda pixels: np.where(pixels[0, 0, 0] == photo(1)[0, 0, 0], STANDING, POSE)
+
+    monkeypatch.setattr(module, "pose_finder", load)
+    found = repose.load(
+        tmp_path / "m.safetensors", device="cpu", keypoints=[tmp_path / "openpose"], pose_detector="figure"
+    )
+    made = found([tmp_path / "front.jpg", tmp_path / "side.jpg"], photo(2))
+    assert same(made, model(sources(), POSE))
+    assert same(made, found([tmp_path / "front.jpg", Image.fromarray(photo(1))], POSE))
+    assert loads == [("figure", "cpu")]
+
+
+def test_photos_beyond_those_that_the_system_takes_are_left_out_and_logged(
+    model: Reposer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert same(model(sources(3), POSE), model(sources(2), POSE))
+    assert capsys.readouterr().err == "tiny takes 2 photos; the last 1 are left out\n"
+
+
+def test_a_loaded_system_is_told_by_its_checkpoint(tmp_path: Path) -> None:
+    model = repose.load(save_system(tmp_path / "m.safetensors", most_sources=3, photo_size=(256, 200)))
+    assert (model.most_sources, model.needs_source_poses) == (3, True)
+    assert model.about.photo_size == (256, 200)
+    assert model.about == checkpoint.read_about(tmp_path / "m.safetensors")
+
+
+def test_what_cannot_be_loaded_is_an_error_of_its_kind(tmp_path: Path) -> None:
+    with pytest.raises(repose.CheckpointError, match=r"There is no checkpoint .*gone"):
+        repose.load(tmp_path / "gone")
+    saved = save_system(tmp_path / "m.safetensors")
+    with pytest.raises(repose.DataError, match=r"There is no keypoint file .*gone"):
+        repose.load(saved, keypoints=tmp_path / "gone")
+    with pytest.raises(repose.SettingsError, match="There is no device 'tpus'"):
+        repose.load(saved, device="tpus")
+    assert issubclass(repose.RemoteError, repose.ReposeError)
+
+
+def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Path) -> None:
+    without = [source.pixels for source in sources()]
+    paper = repose.load(save_system(tmp_path / "p.safetensors", "paper"))
+    assert not paper.needs_source_poses
+    assert same(paper(without, POSE), paper(sources(), POSE))
+
+
+def test_every_kind_says_whether_it_needs_the_poses_of_its_sources() -> None:
+    assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == ["attend", "posed", "vunet"]
+
+
+def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: Path) -> None:
+    frame, upper = Frame(32, 24, (0, 0, 24, 32)), STANDING.copy()
+    upper[(upper[:, 0] > 23) | (upper[:, 1] > 31)] = np.nan
+    cropping = repose.load(save_system(tmp_path / "c.safetensors", frame=frame, photo_size=SIZE))
+    plain = repose.load(save_system(tmp_path / "p.safetensors"))
+    whole = [source._replace(keypoints=upper) for source in sources()]
+    corner = [source._replace(pixels=source.pixels[:32, :24]) for source in whole]
+    assert same(cropping(whole, TargetPose(upper, *SIZE)), plain(corner, TargetPose(upper, 32, 24)))
+    assert not same(plain(whole, TARGET), cropping(whole, TARGET))
+    unlike = SourcePhoto(np.pad(sources()[0].pixels, ((0, 0), (16, 16), (0, 0))), STANDING + np.float32([16, 0]))
+    assert plain(unlike, POSE).size == (24, 32)
+
+
+def test_the_photo_and_the_pose_go_where_the_frame_has_them(model: Reposer) -> None:
+    larger = [SourcePhoto(s.pixels.repeat(2, 0).repeat(2, 1), s.keypoints * 2 + 0.5) for s in sources()]
+    made = np.asarray(model(larger, POSE * 2 + np.float32(0.5))).astype(int)
+    assert np.median(abs(made - model(sources(), POSE))) <= 4  # Pillow's filter sees other neighbours, and nothing else
+
+
+def test_a_call_that_makes_no_sense_is_refused(model: Reposer) -> None:
+    good = sources()[0]
+    for pixels in (good.pixels[..., 0], good.pixels[..., :2], good.pixels / 255):
+        with pytest.raises(ValueError, match=r"pixels should be \(H, W, 3\) uint8, not .*0\.jpg"):
+            model(good._replace(pixels=pixels), POSE)
+    with pytest.raises(ValueError, match=r"joints should be \(18, 2\) or \(18, 3\), not \(17, 2\) \(0\.jpg\)"):
+        model(good._replace(keypoints=STANDING[:17]), POSE)
+    with pytest.raises(ValueError, match=r"joints should be \(18, 2\) or \(18, 3\), not \(17, 2\) \(the target pose\)"):
+        model(good, POSE[:17])
+    with pytest.raises(TypeError, match="a photo or pose should be a path, a PIL image or a numpy array, not NoneType"):
+        model(good, None)  # type: ignore[call-overload]
+    with pytest.raises(repose.DataError, match="No source photo is given"):
+        model([], POSE)
+    with pytest.raises(repose.PoseNotFoundError, match="the target pose: no joint is known"):
+        model(good, np.full((18, 2), np.nan))
+    with pytest.raises(repose.DataError, match=r"the array has 9x8 px .* at least 16 px a side"):
+        model(good.pixels[:8, :9], POSE)
+
+
+def test_the_picture_shows_photos_pose_and_image_in_a_row(model: Reposer) -> None:
+    request = model.request([model.source(source) for source in sources()], POSE)
+    (made,) = model.generate([request])
+    picture = model.picture(request, made)
+    assert picture.shape[1] == 4 * (FRAME.width + 4) + 4
+    np.testing.assert_array_equal(picture[-36:-4, -28:-4], made)
+    pose = picture[-36:-4, -56:-32]
+    assert (pose == 0).all(-1).any()
+    assert (pose == (255, 0, 0)).all(-1).any()
+    left = picture[-36:-4, 4:28]
+    assert abs(left.astype(int) - photo(0).reshape(32, 2, 24, 2, 3).mean((1, 3))).mean() < 20
+
+
+def test_about_of_an_earlier_checkpoint_names_no_size_of_photos(tmp_path: Path) -> None:
+    about = checkpoint.read_about(save_system(tmp_path / "m.safetensors"))
+    assert about.photo_size is None
+    assert replace(about, photo_size=(3, 4)) != about
+
+
+def run(code: str) -> tuple[str, str]:
+    """What a program of its own prints to standard output and to standard error."""
+    ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
+    return ran.stdout, ran.stderr
+
+
+def test_the_import_is_cheap() -> None:
+    code = "import sys, repose; print(*(n for n in ('torch', 'numpy', 'PIL', 'pandas', 'rich') if n in sys.modules))"
+    assert run(code) == ("\n", "")
+
+
+def test_messages_are_seen_only_where_logging_is_configured() -> None:
+    code = "from repose.terminal import bar, say\n{}\nsay('a fact')\nassert list(bar([1], 'photos')) == [1]"
+    assert run(code.format("")) == ("", "")
+    configured = "import logging; logging.basicConfig(format='%(name)s: %(message)s', level='INFO')"
+    assert run(code.format(configured)) == ("", "repose: a fact\n")
+    assert run(code.format("from repose.terminal import show_messages; show_messages()")) == ("", "a fact\n")

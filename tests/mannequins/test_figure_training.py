@@ -1,0 +1,206 @@
+"""How the figure network is made, on a few mannequins and in a few steps."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from mannequins.figure.network import STRIDE, Seen
+from mannequins.figure_training import render, score, train
+from mannequins.figure_training.photos import NOBODY, Batches, ChangeSettings, RenderedPhotos
+from mannequins.figure_training.render import RenderSettings
+from mannequins.figure_training.score import ScoreSettings, View
+from mannequins.figure_training.train import FigureTrainSettings, item_loss, joint_loss
+from repose.config import build
+from repose.data.records import read_json
+from repose.data.skeleton import MIRROR, K
+from repose.errors import ReposeError
+
+ROOT = Path(__file__).parents[2]
+PARAMS = yaml.safe_load((ROOT / "figure" / "params.yaml").read_text())
+STILL = ChangeSettings(flip=0, scale=(1, 1), shift=0, light=0, blur=0)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small sets of mannequins."""
+    folder = tmp_path_factory.mktemp("sets")
+    small = {flavour: {"flavour": flavour, "items": 2, "seed": 3, "quality": 90} for flavour in ("fashion", "street")}
+    settings = build(RenderSettings, PARAMS["render"] | {"sets": small, "workers": 1}, "render")
+    for name in small:
+        render.run(name=name, raw=folder / name, settings=settings)
+    return folder
+
+
+def tiny(**changes: Any) -> FigureTrainSettings:
+    few = {"steps": 2, "items": 1, "photos": 2, "widths": [64], "log_every": 1, "device": "cpu"}
+    return build(FigureTrainSettings, PARAMS["train"] | few | changes, "train")
+
+
+def batches(sets: Path, change: ChangeSettings = STILL, **settings: Any) -> Batches:
+    chosen = {"steps": 4, "seed": 0, "items": 2, "photos": 3, "nobodies": 1, "widths": [128]} | settings
+    return Batches([RenderedPhotos(sets / name) for name in ("fashion", "street")], change=change, **chosen)
+
+
+def test_a_set_that_is_not_named_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"render.sets has no 'test-fashon'. Did you mean 'test-fashion'"):
+        render.run(name="test-fashon", raw=tmp_path / "raw", settings=build(RenderSettings, PARAMS["render"], "render"))
+
+
+def test_photos_know_their_joints_and_items(sets: Path) -> None:
+    photos = RenderedPhotos(sets / "street")
+    assert len(photos) == len(photos.names) == len(photos.keypoints) == len(photos.items)
+    assert set(photos.items) == {NOBODY, 0, 1}
+    strays = [name for name, item in zip(photos.names, photos.items, strict=True) if item == NOBODY]
+    assert all(name.startswith(("-1", "0000")) for name in strays)
+    assert photos.pixels(0).shape == (128, 64, 3)
+
+
+def test_a_batch_holds_photos_of_each_item_and_of_nobody_and_is_the_steps_own(sets: Path) -> None:
+    of = batches(sets)
+    batch, again = of[1], batches(sets)[1]
+    np.testing.assert_array_equal(batch.pixels, again.pixels)
+    np.testing.assert_array_equal(batch.keypoints, again.keypoints)
+    assert of.item_count == 4
+    assert sorted(set(batch.items)) == [NOBODY, 0, 1, 2, 3]
+    assert all(1 < (batch.items == item).sum() <= 3 for item in range(4))
+    assert batch.pixels.shape == (len(batch.items), 128, 128, 3)
+    assert not np.array_equal(batch.pixels, of[2].pixels[: len(batch.pixels)])
+
+
+def test_a_photo_that_is_not_changed_fills_the_canvas_with_its_joints_in_place(sets: Path) -> None:
+    photos = RenderedPhotos(sets / "street")
+    of = batches(sets, widths=[64])
+    random = np.random.default_rng(0)
+    pixels, keypoints = of._changed(photos, 0, 64, random)
+    np.testing.assert_array_equal(pixels, photos.pixels(0))
+    np.testing.assert_allclose(keypoints, photos.keypoints[0], atol=1e-4)
+
+
+def test_a_flip_mirrors_the_pixels_and_the_joints_names(sets: Path) -> None:
+    photos = RenderedPhotos(sets / "fashion")
+    of, flipped = batches(sets), batches(sets, replace(STILL, flip=1))
+    plain = of._changed(photos, 0, 128, np.random.default_rng(0))
+    mirrored = flipped._changed(photos, 0, 128, np.random.default_rng(0))
+    np.testing.assert_array_equal(mirrored[0], plain[0][:, ::-1])
+    np.testing.assert_allclose(mirrored[1][..., 0], 127 - plain[1][MIRROR, 0], atol=1e-4)
+
+
+def test_a_joint_beyond_the_canvas_is_not_in_sight(sets: Path) -> None:
+    photos = RenderedPhotos(sets / "fashion")
+    near = batches(sets, replace(STILL, scale=(2, 2), shift=0.1, blur=1, light=0.1))
+    _, keypoints = near._changed(photos, 0, 64, np.random.default_rng(1))
+    known = keypoints[~np.isnan(keypoints).any(1)]
+    assert 0 < len(known) < (~np.isnan(photos.keypoints[0]).any(1)).sum()
+    assert ((known > -0.5) & (known < (63.5, 127.5))).all()
+
+
+def test_a_set_with_too_few_items_is_refused(sets: Path) -> None:
+    with pytest.raises(ReposeError, match=r"A step takes 3 item\(s\) of each set, and a set has 2"):
+        batches(sets, items=3)
+
+
+def test_a_folder_without_photos_is_refused(sets: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
+        RenderedPhotos(tmp_path)
+
+
+def seen(cells: torch.Tensor, hidden: torch.Tensor) -> Seen:
+    return Seen(cells, hidden, torch.zeros(len(cells), 1))
+
+
+def test_the_joints_loss_is_least_where_the_joint_is() -> None:
+    keypoints = torch.full((1, K, 2), torch.nan)
+    keypoints[0, 0] = torch.tensor([5 * STRIDE + 1.5, 2 * STRIDE + 1.5])  # the middle of the cell 5, 2
+    hidden = torch.full((1, K), 20.0)
+    hidden[0, 0] = 0
+    losses = {}
+    for x, y in ((5, 2), (4, 2), (2, 5)):
+        cells = torch.zeros(1, K, 8, 8)
+        cells[0, 0, y, x] = 3
+        losses[x, y] = float(joint_loss(seen(cells, hidden), keypoints, spread=0.5))
+    assert losses[5, 2] < losses[4, 2] < losses[2, 5]
+    gone = float(joint_loss(seen(torch.zeros(1, K, 8, 8), torch.full((1, K), 20.0)), keypoints, spread=0.5))
+    assert gone > losses[2, 5]
+
+
+def test_the_joints_loss_of_even_odds_is_that_of_a_guess() -> None:
+    nothing = torch.full((2, K, 2), torch.nan)
+    loss = joint_loss(seen(torch.zeros(2, K, 4, 3), torch.zeros(2, K)), nothing, spread=1.0)
+    torch.testing.assert_close(loss, torch.tensor(13.0).log())
+
+
+def test_photos_of_no_item_do_not_count_in_the_items_loss() -> None:
+    features, of_items = torch.eye(3)[:2], 5 * torch.eye(3)
+    both = item_loss(features, of_items, torch.tensor([0, NOBODY]), 1.0)
+    torch.testing.assert_close(both, -torch.tensor([1.0, 0, 0]).log_softmax(0)[0])
+
+
+@pytest.fixture(scope="module")
+def trained(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train.run(raw=[sets / "fashion", sets / "street"], run=run, settings=tiny())
+    return run
+
+
+def test_training_again_gives_the_same_bytes(sets: Path, trained: Path, tmp_path: Path) -> None:
+    train.run(raw=[sets / "fashion", sets / "street"], run=tmp_path / "run", settings=tiny())
+    for path in trained.iterdir():
+        assert (tmp_path / "run" / path.name).read_bytes() == path.read_bytes()
+    assert (trained / "history.csv").read_text().splitlines()[0] == "step,joints,items"
+
+
+def test_a_loss_that_is_not_finite_stops(sets: Path, tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"not finite at step 2. Lower train.learning_rate"):
+        train.run(raw=[sets / "street"], run=tmp_path / "run", settings=tiny(learning_rate=1e30, weight_decay=1.0))
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_say_what_they_are_of(sets: Path, trained: Path, tmp_path: Path) -> None:
+    views = {"street": View("street", 128, 64, None), "cut": View("fashion", 64, 44, (40, 0, 216, 256))}
+    settings = ScoreSettings(views, batch=16, device="cpu", threads=1)
+    metrics, speed = tmp_path / "metrics.json", tmp_path / "speed.json"
+    score.run(run=trained, sets=sets, metrics=metrics, speed=speed, settings=settings)
+    record = read_json(metrics)
+    assert record["protocol"]["sha256"] == (trained / "figure.safetensors.sha256").read_text().split()[0]
+    photos = RenderedPhotos(sets / "street")
+    assert record["scores"]["street"]["photos"] == (photos.items != NOBODY).sum()
+    assert record["scores"]["street"]["joints"] == (~np.isnan(photos.keypoints[photos.items != NOBODY]).any(2)).sum()
+    assert all(entry["images_per_second"] > 0 for entry in read_json(speed).values())
+    assert set(record["scores"]) == set(read_json(speed)) == {"street", "cut"}
+
+
+def test_retrieval_is_the_share_of_nearest_others_of_the_same_item() -> None:
+    features = torch.tensor([[0.0, 0], [0, 1], [5, 0], [0, 2], [9, 9]])
+    right, chance = score.retrieval(features, np.array([0, 0, 1, 1, 2]))
+    assert right == 0.5  # both of item 0; those of item 1 are nearer to them
+    assert chance == 0.25
+    with pytest.raises(ReposeError, match="No item has two photos"):
+        score.retrieval(features, np.arange(5))
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "message"),
+    [
+        ("train", {"steps": 0}, "steps should be at least 1"),
+        ("train", {"spread": 0}, "spread should be above 0"),
+        ("train", {"item_weight": -1}, "item_weight should not be negative"),
+        ("train", {"widths": [60]}, "widths should be multiples of 8 px"),
+        ("train", {"change": {"flip": 2}}, "flip should be a share from 0 to 1"),
+        ("train", {"change": {"scale": [2, 1]}}, "scale should be two factors"),
+        ("train", {"change": {"shift": 1}}, "shift should be from 0 to below 1"),
+        ("render", {"workers": 0}, "workers should be 1 or more"),
+        ("score", {"views": {}}, "views is empty"),
+        ("score", {"batch": 0}, "batch should be at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused(block: str, change: dict[str, Any], message: str) -> None:
+    kind = {"train": FigureTrainSettings, "render": RenderSettings, "score": ScoreSettings}[block]
+    if "change" in change:
+        change = {"change": PARAMS["train"]["change"] | change["change"]}
+    with pytest.raises(ReposeError, match=message):
+        build(kind, PARAMS[block] | change, block)

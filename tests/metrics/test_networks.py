@@ -1,0 +1,160 @@
+"""The networks behind scores, with random weights through the code that loads real ones; nothing is downloaded."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lpips
+import pytest
+import torch
+import torchvision
+from networks.fakes import ByName, alexnet_state, inception_state, sha256, written
+from safetensors.torch import save_file
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from repose.errors import ReposeError
+from repose.metrics.networks import inception, lpips_alex
+from repose.metrics.networks.inception import Inception
+from repose.metrics.networks.lpips_alex import Lpips
+from repose.storage.networks import Networks, Weights
+
+CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (3, 3, 64, 56), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+OTHERS = torch.randint(0, 256, (3, 3, 64, 56), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a network would have been downloaded")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", refused)
+    monkeypatch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", refused)
+
+
+@pytest.fixture(scope="module")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("weights") / "inception.pth", inception_state())
+
+
+@pytest.fixture(scope="module")
+def alexnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("weights") / "alexnet.pth", alexnet_state())
+
+
+@pytest.fixture(scope="module")
+def loaded_inception(inception_file: Path) -> Inception:
+    return inception.load(ByName(inception_tf_2015=inception_file), CPU)
+
+
+@pytest.fixture(scope="module")
+def loaded_lpips(alexnet_file: Path) -> Lpips:
+    return lpips_alex.load(ByName(alexnet=alexnet_file), CPU)
+
+
+def test_inception_gives_what_torch_fidelity_gives(loaded_inception: Inception, inception_file: Path) -> None:
+    reference = FeatureExtractorInceptionV3(
+        "reference", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_file)
+    )
+    features, logits = reference(IMAGES)
+    assert features.std() > 0.01
+    torch.testing.assert_close(loaded_inception.features(IMAGES), features, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loaded_inception.logits(IMAGES), logits, rtol=1e-5, atol=1e-6)
+    assert loaded_inception.sha256 == {"inception-tf-2015": sha256(inception_file)}
+
+
+def test_inception_looks_once_at_images_of_two_metrics(
+    loaded_inception: Inception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def network(images: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(len(images))
+        return images.float().mean((2, 3)), images.float().amax((2, 3))
+
+    monkeypatch.setattr(loaded_inception, "_network", network)
+    torch.testing.assert_close(loaded_inception.features(OTHERS), OTHERS.float().mean((2, 3)))
+    torch.testing.assert_close(loaded_inception.logits(OTHERS), OTHERS.float().amax((2, 3)))
+    torch.testing.assert_close(loaded_inception.logits(OTHERS[:1].clone()), OTHERS[:1].float().amax((2, 3)))
+    assert seen == [3, 1]
+
+
+def reference_lpips() -> Any:
+    """The package's own way, but for the download: torchvision's AlexNet with these weights under LPIPS."""
+    own, state = torchvision.models.alexnet, alexnet_state()
+    network = own(weights=None)
+    network.features.load_state_dict({k.removeprefix("features."): v for k, v in state.items() if "features" in k})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("torchvision.models.alexnet", lambda **_: network)
+        return lpips.LPIPS(net="alex", verbose=False)
+
+
+def test_lpips_gives_what_the_package_gives(loaded_lpips: Lpips, alexnet_file: Path) -> None:
+    expected = reference_lpips()(IMAGES / 127.5 - 1, OTHERS / 127.5 - 1).flatten()
+    found = loaded_lpips.distance(IMAGES, OTHERS)
+    assert found.shape == (3,)
+    assert (found > 0.01).all()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-7)
+    assert loaded_lpips.distance(IMAGES, IMAGES).tolist() == [0, 0, 0]
+    assert loaded_lpips.sha256["alexnet"] == sha256(alexnet_file)
+    linear = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
+    assert loaded_lpips.sha256["lpips v0.1 alex"] == sha256(linear)
+
+
+def test_the_least_size_of_lpips_is_the_least_that_alexnet_takes(loaded_lpips: Lpips) -> None:
+    least = lpips_alex.LEAST
+    assert loaded_lpips.distance(*(images[..., :least, :least] for images in (IMAGES, OTHERS))).isfinite().all()
+    with pytest.raises(RuntimeError, match="too small"):
+        loaded_lpips.distance(*(images[..., : least - 1] for images in (IMAGES, OTHERS)))
+
+
+def test_weights_may_be_safetensors(alexnet_file: Path, loaded_lpips: Lpips, tmp_path: Path) -> None:
+    save_file(alexnet_state(), tmp_path / "alexnet.safetensors")
+    same = lpips_alex.load(ByName(alexnet=tmp_path / "alexnet.safetensors"), CPU)
+    torch.testing.assert_close(same.distance(IMAGES, OTHERS), loaded_lpips.distance(IMAGES, OTHERS), rtol=0, atol=0)
+
+
+class Malicious:
+    """What runs code when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("was-run"),))
+
+
+@pytest.mark.parametrize("how", ["cut", "text", "other", "code"])
+@pytest.mark.parametrize(("load", "name", "said"), [
+    (inception.load, "inception-tf-2015", "torch-fidelity's Inception"), (lpips_alex.load, "alexnet", "torchvision's AlexNet"),
+])  # fmt: skip
+def test_a_file_that_does_not_hold_the_network_is_refused_and_runs_no_code(
+    alexnet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str, said: str, how: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.pth"
+    if how == "cut":
+        path.write_bytes(alexnet_file.read_bytes()[:100_000])
+    elif how == "text":
+        path.write_text("<!doctype html><title>Not found</title>")
+    elif how == "other":
+        written(path, {"features.0.weight": torch.zeros(1)})
+    else:
+        path.write_bytes(pickle.dumps({"features.0.weight": Malicious()}))
+    with pytest.raises(ReposeError, match=rf"weights\.pth does not hold the weights of {said} .* weights fetch {name}"):
+        load(ByName(**{name.replace("-", "_"): path}), CPU)
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_network_is_loaded_once_and_draws_nothing_of_the_systems() -> None:
+    loads = []
+
+    def load(_: Weights, device: torch.device) -> float:
+        loads.append(device)
+        return float(torch.rand(1))
+
+    networks = Networks(Weights({}), CPU)
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    assert networks.get(load) == networks.get(load)
+    assert torch.equal(torch.rand(1), expected)
+    assert loads == [CPU]

@@ -1,0 +1,187 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repose.data.records import write_keypoints
+from repose.data.skeleton import JOINT, K, present
+from repose.errors import ReposeError
+from repose.pose.keypoint_lookup import KnownPoses, checked, read_pose
+
+HEADER = "name:keypoints_y:keypoints_x"
+FLAT = "fashionWOMENTees_Tanksid0000000101_1front.jpg"
+IN_DEEPFASHION = "img/WOMEN/Tees_Tanks/id_00000001/01_1_front"
+
+
+def row(name: str, x: int = 20) -> str:
+    """Joint i at x + i, 10 + 2i."""
+    return f"{name}: {[10 + 2 * k for k in range(K)]}: {[x + k for k in range(K)]}"
+
+
+def csv(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join([HEADER, *rows, ""]))
+    return path
+
+
+def person(x: float = 20, confidence: float = 0.5, joints: int = K) -> list[float]:
+    return [value for k in range(joints) for value in (x + k, 10 + 2 * k, confidence)]
+
+
+def people(path: Path, *persons: list[float]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"people": [{"pose_keypoints_2d": values} for values in persons]}))
+    return path
+
+
+def first_x(poses: KnownPoses, photo: str | Path) -> float | None:
+    found = poses.find(Path(photo), 100, 80)
+    return None if found is None else float(found[0, 0])
+
+
+def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path: Path) -> None:
+    poses = KnownPoses([csv(tmp_path / "poses.csv", row("front.jpg"), row("side.png", 30))])
+    assert first_x(poses, "front.jpg") == 20
+    assert first_x(poses, "some/folder/side.png") == 30
+    assert first_x(poses, "side.jpg") is None
+    found = poses.find(Path("front.jpg"), 100, 80)
+    assert found is not None
+    np.testing.assert_array_equal(found, np.stack([20 + np.arange(K), 10 + 2 * np.arange(K)], -1))
+
+
+@pytest.mark.parametrize("photo", [FLAT, "fasionWOMENTeesTanksid0000000101_1front.jpg", f"x/{IN_DEEPFASHION}.jpg"])
+def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tmp_path: Path, photo: str) -> None:
+    keypoints = np.full((2, K, 2), 40, np.float32)
+    keypoints[1] = np.nan
+    write_keypoints(tmp_path / "keypoints.csv", [FLAT, "other.jpg"], keypoints, np.ones((2, K), np.float32))
+    poses = KnownPoses([tmp_path / "keypoints.csv"])
+    assert first_x(poses, photo) == 40
+    with pytest.raises(ReposeError, match=r"^other\.jpg: no joint is known"):
+        poses.find(Path("other.jpg"), 100, 80)
+
+
+@pytest.mark.parametrize("joints", [18, 25])
+def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: Path, joints: int) -> None:
+    people(tmp_path / "json/front_keypoints.json", person(joints=joints))
+    people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=joints))
+    poses = KnownPoses([tmp_path / "json"])
+    for photo in ("front.jpg", "a/front.png", "front.WEBP"):
+        assert first_x(poses, photo) == 20
+    for photo in (FLAT, f"elsewhere/{IN_DEEPFASHION}.jpg"):
+        assert first_x(poses, photo) == 30
+    assert first_x(poses, "back.jpg") is None
+
+
+def test_one_openpose_file_is_of_one_photo(tmp_path: Path) -> None:
+    poses = KnownPoses([people(tmp_path / "front_keypoints.json", person())])
+    assert first_x(poses, "front.jpg") == 20
+    assert first_x(poses, "side.jpg") is None
+
+
+def test_photos_of_the_same_name_are_told_apart_by_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(tmp_path / "json/red/front_keypoints.json", person(10))
+    people(tmp_path / "json/blue/front_keypoints.json", person(30))
+    poses = KnownPoses([tmp_path / "json", csv(tmp_path / "p.csv", row("green/front.jpg", 40), row("front.jpg", 50))])
+    assert [first_x(poses, f"{colour}/front.jpg") for colour in ("red", "blue", "green", "grey")] == [10, 30, 40, 50]
+    (tmp_path / "blue").mkdir()
+    monkeypatch.chdir(tmp_path / "blue")
+    assert first_x(poses, "front.jpg") == 30
+
+
+def test_the_first_file_that_knows_a_photo_counts(tmp_path: Path) -> None:
+    files = [csv(tmp_path / "a.csv", row("a.jpg", 10)), csv(tmp_path / "b.csv", row("a.jpg", 30), row("b.jpg", 40))]
+    assert first_x(KnownPoses(files), "a.jpg") == 10
+    assert first_x(KnownPoses(files[::-1]), "a.jpg") == 30
+    assert first_x(KnownPoses(files), "b.jpg") == 40
+    assert first_x(KnownPoses([]), "b.jpg") is None
+
+
+def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp_path: Path) -> None:
+    large = [value for k in range(K) for value in (30 + k, 10 + 4 * k, 0.9)]
+    large[2] = 0.04
+    found = read_pose(people(tmp_path / "pose.json", person(1), large), None, 100, 80)
+    assert np.flatnonzero(~present(found)).tolist() == [0]
+    assert found[1].tolist() == [31, 14]
+
+
+def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path) -> None:
+    one = csv(tmp_path / "one.csv", row("a.jpg"))
+    two = csv(tmp_path / "two.csv", row(FLAT), row("b.jpg", 30))
+    assert read_pose(one, None, 100, 80)[0, 0] == 20
+    assert read_pose(two, "b.jpg", 100, 80)[0, 0] == 30
+    assert read_pose(two, "fasionWOMENTeesTanksid0000000101_1front.jpg", 100, 80)[0, 0] == 20
+    with pytest.raises(ReposeError, match=r"two\.csv holds 2 poses\. Say which is meant, as .*two\.csv#NAME"):
+        read_pose(two, None, 100, 80)
+    with pytest.raises(ReposeError, match=r"two\.csv has no row 'c\.jpg'"):
+        read_pose(two, "c.jpg", 100, 80)
+
+
+def test_two_poses_of_one_name_are_refused_and_a_repetition_is_not(tmp_path: Path) -> None:
+    assert first_x(KnownPoses([csv(tmp_path / "a.csv", row("a.jpg"), row("a.jpg"))]), "a.jpg") == 20
+    with pytest.raises(ReposeError, match=r"b\.csv gives two poses for a\.jpg"):
+        KnownPoses([csv(tmp_path / "b.csv", row("a.jpg"), row("a.jpg", 30))])
+
+
+def test_a_joint_outside_its_image_is_named_and_one_at_the_edge_is_moved_in(tmp_path: Path) -> None:
+    file = csv(tmp_path / "p.csv", row("a.jpg"))
+    with pytest.raises(ReposeError, match=r"a\.jpg: 2 of 18 joints lie outside.*right_ear at x 36, y 42.*35 px wide"):
+        KnownPoses([file]).find(Path("a.jpg"), 100, 35)
+    with pytest.raises(ReposeError, match=r"p\.csv#a\.jpg: .*--pose-size HEIGHTxWIDTH"):
+        read_pose(file, None, 20, 80)
+    assert read_pose(file, None, 100, 37)[17].tolist() == [36, 44]
+
+
+def test_a_pose_without_joints_or_limbs_is_refused(tmp_path: Path) -> None:
+    none = people(tmp_path / "none.json")
+    unsure = people(tmp_path / "unsure.json", person(confidence=0))
+    for file in (none, unsure):
+        with pytest.raises(ReposeError, match=rf"{file.name}: no joint is known"):
+            read_pose(file, None, 100, 80)
+    keypoints = np.full((K, 2), np.nan, np.float32)
+    keypoints[[JOINT["left_wrist"], JOINT["nose"]]] = 5
+    with pytest.raises(ReposeError, match=r"here: of 2 known joint.*such as the nose, no two are the ends of one limb"):
+        checked(keypoints, 100, 80, "here")
+    keypoints[JOINT["left_elbow"]] = 9
+    assert present(checked(keypoints, 100, 80, "here")).sum() == 3
+
+
+def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
+    shares = [value for k in range(K) for value in (k / K, k / K, 0.9)]
+    with pytest.raises(ReposeError, match=r"pose\.json: all joints lie within one px.*--keypoint_scale 0"):
+        read_pose(people(tmp_path / "pose.json", shares), None, 100, 80)
+
+
+def test_files_that_are_missing_or_not_understood_are_named(tmp_path: Path) -> None:
+    for name in ("gone.csv", "gone.json", "gone"):
+        with pytest.raises(ReposeError, match=rf"There is no keypoint file .*{name}"):
+            KnownPoses([tmp_path / name])
+    with pytest.raises(ReposeError, match=r"There is no keypoint file .*gone\.json"):
+        read_pose(tmp_path / "gone.json", None, 100, 80)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReposeError, match=r"empty holds no \.json file"):
+        KnownPoses([tmp_path / "empty"])
+    (tmp_path / "x.txt").write_text("hello")
+    with pytest.raises(ReposeError, match=r"x\.txt is no keypoint file\. Name a CSV of pose-gan"):
+        KnownPoses([tmp_path / "x.txt"])
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ReposeError, match=r"folder\.csv cannot be read: Is a directory"):
+        KnownPoses([tmp_path / "folder.csv"])
+    (tmp_path / "x.csv").write_text("hello")
+    with pytest.raises(ReposeError, match=r"x\.csv has no column 'name'"):
+        KnownPoses([tmp_path / "x.csv"])
+    (tmp_path / "x.json").write_text("hello")
+    with pytest.raises(ReposeError, match=r"x\.json is not a JSON of OpenPose"):
+        KnownPoses([tmp_path / "x.json"]).find(Path("x.jpg"), 100, 80)
+
+
+def test_a_keypoints_table_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    write_keypoints(file, ["a.jpg"], np.ones((1, K, 2), np.float32), np.ones((1, K), np.float32))
+    file.write_text(file.read_text().replace("a.jpg,1", "a.jpg,one"))
+    with pytest.raises(ReposeError, match=r"t\.csv is damaged \(.*one"):
+        KnownPoses([file])
+    file.write_text("name,nose_x\na.jpg,1\n")
+    with pytest.raises(ReposeError, match=r"t\.csv is not a table of 18 keypoints"):
+        KnownPoses([file])

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from mannequin_pairs import mannequin_pairs
+
+from repose.data.skeleton import JOINT, K
+from repose.errors import ReposeError
+from repose.pose.pck import Hits, pck, pckh, share
+
+
+def guesses(truth, seed, spread=3.0):
+    """Keypoints near the true ones, a tenth of them not found and a few found where none is."""
+    random = np.random.default_rng(seed)
+    found = truth + random.normal(0, spread, truth.shape)
+    found = np.where(np.isnan(found) & (random.random(truth.shape[:2])[..., None] < 0.3), 10.0, found)
+    found[random.random(truth.shape[:2]) < 0.1] = np.nan
+    return found.astype(np.float32)
+
+
+def slow_pckh(found, truth, alpha):
+    """PATN's count, joint by joint: right ones and all."""
+    right = counted = 0
+    for mine, there in zip(found.astype(float), truth.astype(float), strict=True):
+        head = [there[joint] for joint in (0, 1, 14, 15, 16, 17) if not np.isnan(there[joint]).any()]
+        if len(head) < 2:
+            continue
+        width, height = (max(of) - min(of) for of in zip(*head, strict=True))
+        for joint in range(K):
+            if np.isnan(there[joint]).any():
+                continue
+            counted += 1
+            if np.isnan(mine[joint]).any():
+                continue
+            across, down = abs(mine[joint] - there[joint])
+            right += across < alpha * width and down < alpha * height
+    return right, counted
+
+
+def slow_pck(found, truth, alpha, visible):
+    right = counted = 0
+    for mine, there, seen in zip(found.astype(float), truth.astype(float), visible, strict=True):
+        known = there[~np.isnan(there).any(-1)]
+        if len(known) < 2:
+            continue
+        size = max(np.ptp(known, axis=0))
+        for joint in range(K):
+            if seen[joint] and not np.isnan(there[joint]).any():
+                counted += 1
+                right += bool(np.hypot(*(mine[joint] - there[joint])) <= alpha * size)
+    return right, counted
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0])
+def test_pckh_equals_a_count_joint_by_joint_on_200_mannequins(alpha):
+    *_, truth = mannequin_pairs("street", 200)
+    truth[:9, [1, 14, 15, 16, 17]] = np.nan  # persons with a nose for a head
+    found = guesses(truth, 0)
+    hits = pckh(found, truth, alpha=alpha)
+    assert (hits.right.sum(), hits.counted.sum()) == slow_pckh(found, truth, alpha)
+    assert (hits.right.shape, hits.counted.shape) == ((200, K), (200, K))
+    assert not hits.counted[:9].any()
+    assert 0.05 < share(hits) < 0.9
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.1])
+def test_pck_equals_a_count_joint_by_joint_on_200_mannequins(alpha):
+    *_, truth = mannequin_pairs("street", 200)
+    found, visible = guesses(truth, 1), np.random.default_rng(2).random(truth.shape[:2]) < 0.7
+    hits = pck(found, truth, visible=visible, alpha=alpha)
+    assert (hits.right.sum(), hits.counted.sum()) == slow_pck(found, truth, alpha, visible)
+    assert 0.1 < share(hits) < 0.99
+    everywhere = pck(found, truth, alpha=alpha)
+    assert (everywhere.right.sum(), everywhere.counted.sum()) == slow_pck(found, truth, alpha, visible | True)
+
+
+def person(**joints):
+    points = np.full((1, K, 2), np.nan, np.float32)
+    for name, place in joints.items():
+        points[0, JOINT[name]] = place
+    return points
+
+
+def test_the_thresholds_are_half_the_head_on_each_axis_and_a_tenth_of_the_longer_side():
+    truth = person(nose=(20, 10), neck=(30, 30), left_knee=(25, 110))  # a head of 10x20, a person of 10x100
+    for shift, right in (((4.9, 9.9), True), ((5, 0), False), ((0, 10), False), ((-4.9, -9.9), True), ((0, 0), True)):
+        assert pckh(truth + np.float32(shift), truth).right[0, JOINT["left_knee"]] == right
+    for shift, right in (((10, 0), True), ((6, 8), True), ((6.1, 8), False), ((0, -10.1), False)):
+        assert pck(truth + np.float32(shift), truth).right[0, JOINT["left_knee"]] == right
+
+
+def test_a_joint_that_is_not_found_is_wrong_and_one_that_is_not_known_does_not_count():
+    truth = person(nose=(20, 10), neck=(30, 30))
+    found = person(nose=(20, 10), left_knee=(5, 5))
+    for metric in (pck, pckh):
+        hits = metric(found, truth)
+        assert hits.counted[0].nonzero()[0].tolist() == [0, 1]
+        assert hits.right[0].nonzero()[0].tolist() == [0]
+        assert share(hits) == 0.5
+
+
+def test_a_joint_out_of_sight_does_not_count_but_still_measures_the_person():
+    truth = person(nose=(20, 10), neck=(30, 30), left_knee=(25, 110))
+    visible = np.ones((1, K), bool)
+    visible[0, [JOINT["nose"], JOINT["left_knee"]]] = False
+    shifted = truth + np.float32((0, 9))
+    for metric in (pck, pckh):
+        hits = metric(shifted, truth, visible=visible)
+        assert hits.counted[0].nonzero()[0].tolist() == [JOINT["neck"]]
+        assert share(hits) == 1
+
+
+def test_a_person_without_size_or_head_does_not_count_and_a_flat_head_has_nothing_right():
+    one = person(left_knee=(5, 5))
+    assert not pck(one, one).counted.any()
+    assert not pckh(one, one).counted.any()
+    same = person(nose=(5, 5), neck=(5, 5))
+    assert not pck(same, same).counted.any()
+    assert pckh(same, same).counted.sum() == 2  # PATN counts them
+    assert share(pckh(same, same)) == 0
+
+
+def test_the_share_is_of_all_joints_of_all_batches_together():
+    batches = [
+        Hits(np.array([[True, False]]), np.array([[True, True]])),
+        Hits(np.array([[True] * 4]), np.array([[True] * 4])),
+    ]
+    assert share(*batches) == 5 / 6
+
+
+def test_without_a_joint_that_counts_there_is_no_share():
+    nobody = person()
+    for hits in ([pck(nobody, nobody)], [pckh(nobody[:0], nobody[:0])], []):
+        with pytest.raises(ReposeError, match="No joint counts: no target has keypoints"):
+            share(*hits)
+
+
+@pytest.mark.parametrize("metric", [pck, pckh])
+def test_arguments_of_a_wrong_kind_are_refused(metric):
+    sound = person(nose=(1, 2), neck=(3, 4))
+    for wrong in (sound[0], sound[:, 1:], np.nan_to_num(sound).astype(int)):
+        with pytest.raises(ValueError, match=r"found should be \(B, 18, 2\) floating numbers, not"):
+            metric(wrong, sound)
+    with pytest.raises(ValueError, match="truth should be"):
+        metric(sound, sound[..., :1])
+    with pytest.raises(ValueError, match="they should be equal"):
+        metric(sound, np.repeat(sound, 2, 0))
+    with pytest.raises(ValueError, match="truth has a joint at infinity"):
+        metric(sound, person(nose=(1, np.inf)))
+    for wrong in (np.ones((1, K)), np.ones((2, K), bool)):
+        with pytest.raises(ValueError, match=r"visible should be \(1, 18\) bool, not"):
+            metric(sound, sound, visible=wrong)

@@ -1,0 +1,201 @@
+"""Outputs appear whole or not at all: through exceptions, crashes and full disks."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from repose.errors import ReposeError
+from repose.storage.atomic import partial_path, whole_file, whole_folder, write_bytes, write_text
+
+Whole = Callable[[Path], AbstractContextManager[Path]]
+NO_SPACE = [errno.ENOSPC, errno.EDQUOT]
+NO_ACCESS = [errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write(whole: Whole, path: Path, content: bytes, error: BaseException | None = None) -> None:
+    """Write a file, or a folder with one file two levels down; then raise `error`, if there is one."""
+    with whole(path) as partial:
+        file = partial if whole is whole_file else partial / "in" / "file"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        if error is not None:
+            raise error
+
+
+both = pytest.mark.parametrize("whole", [whole_file, whole_folder])
+
+
+def of(whole: Whole, content: bytes) -> dict[str, bytes]:
+    return {"new/out" if whole is whole_file else "new/out/in/file": content}
+
+
+@both
+def test_the_output_and_its_parents_appear_and_an_earlier_one_is_replaced(tmp_path: Path, whole: Whole) -> None:
+    for content in (b"one", b"two"):
+        write(whole, tmp_path / "new" / "out", content)
+        assert tree(tmp_path) == of(whole, content)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+
+
+@both
+def test_the_output_is_not_there_before_it_is_whole(tmp_path: Path, whole: Whole) -> None:
+    out = tmp_path / "out"
+    with whole(out) as partial:
+        assert partial.parent == out.parent  # one file system: the rename is one step
+        assert partial.name.startswith(".")
+        assert not out.exists()
+        if whole is whole_file:
+            partial.write_bytes(b"")
+    assert out.exists()
+
+
+@both
+@pytest.mark.parametrize("error", [ValueError("a defect"), KeyboardInterrupt(), OSError(errno.EIO, "broken")])
+def test_after_an_exception_nothing_is_left_and_the_earlier_output_is_intact(
+    tmp_path: Path, whole: Whole, error: BaseException
+) -> None:
+    out = tmp_path / "new" / "out"
+    with pytest.raises(type(error)) as caught:
+        write(whole, out, b"half", error)
+    assert caught.value is error  # as it was raised
+    assert list((tmp_path / "new").iterdir()) == []
+    write(whole, out, b"earlier")
+    with pytest.raises(type(error)):
+        write(whole, out, b"half", error)
+    assert tree(tmp_path) == of(whole, b"earlier")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@both
+@pytest.mark.parametrize("number", NO_SPACE + NO_ACCESS)
+def test_a_disk_that_is_full_or_closed_is_told_with_the_path(tmp_path: Path, whole: Whole, number: int) -> None:
+    out = tmp_path / "new" / "out"
+    write(whole, out, b"earlier")
+    message = f"No space left on the disk while writing {out}. Free" if number in NO_SPACE else f"Cannot write {out}: "
+    with pytest.raises(ReposeError) as caught:
+        write(whole, out, b"half", OSError(number, os.strerror(number), "/some/file"))
+    assert str(caught.value).startswith(message)
+    if number in NO_ACCESS:
+        assert f"{os.strerror(number)} (/some/file)" in str(caught.value)
+    assert tree(tmp_path) == of(whole, b"earlier")
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@both
+def test_space_that_runs_out_when_the_bytes_reach_the_disk_counts_too(
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write(whole, tmp_path / "new" / "out", b"earlier")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ReposeError, match="No space left on the disk"):
+        write(whole, tmp_path / "new" / "out", b"half")
+    assert tree(tmp_path) == of(whole, b"earlier")
+
+
+@both
+def test_every_file_reaches_the_disk_before_the_output_appears(
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((os.fstat(descriptor).st_size, out.exists())))
+    out = tmp_path / "out"
+    write(whole, out, b"12345")
+    assert seen == [(5, False)]
+
+
+@both
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", closed)
+    with pytest.raises(ReposeError, match=rf"Cannot write {tmp_path}/new/out: Permission denied \({tmp_path}/new\)"):
+        write(whole, tmp_path / "new" / "out", b"")
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from repose.storage.atomic import {whole}
+
+here = Path.{method}
+count = 0
+
+def dying(path, target):
+    global count
+    count += 1
+    if count == {at}:
+        os._exit(9)
+    return here(path, target)
+
+Path.{method} = dying
+with {whole}(Path(sys.argv[1])) as partial:
+    file = partial if "{whole}" == "whole_file" else partial / "file"
+    file.write_bytes(b"new")
+"""
+
+
+def crash(whole: str, at: int, out: Path) -> None:
+    """A process that is killed just before its rename number `at`, counted from 1."""
+    method = "replace" if whole == "whole_file" else "rename"
+    script = CRASH.format(whole=whole, method=method, at=at)
+    assert subprocess.run([sys.executable, "-c", script, out], check=False).returncode == 9
+
+
+def test_a_file_whose_writer_was_killed_is_the_earlier_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(b"earlier")
+    crash("whole_file", 1, out)
+    assert out.read_bytes() == b"earlier"
+    assert partial_path(out).exists()
+    write_bytes(out, b"newer")
+    assert tree(tmp_path) == {"out": b"newer"}
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_folder_whose_writer_was_killed_is_put_back_at_the_next_start(tmp_path: Path, at: int) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "file").write_bytes(b"earlier")
+    crash("whole_folder", at, out)
+    assert out.exists() == (at == 1)  # between the two renames, neither is there
+    with pytest.raises(ValueError, match="a defect"):
+        write(whole_folder, out, b"", ValueError("a defect"))
+    assert tree(tmp_path) == {"out/file": b"earlier"}
+    write(whole_folder, out, b"newer")
+    assert tree(tmp_path) == {"out/in/file": b"newer"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_cannot_be_moved_into_its_place_leaves_the_earlier_one_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(path: Path, target: Path) -> Path:
+        if path == partial_path(out):
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        return renamed(path, target)
+
+    out, renamed = tmp_path / "out", Path.rename
+    write(whole_folder, out, b"earlier")
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(ReposeError, match=f"Cannot write {out}"):
+        write(whole_folder, out, b"newer")
+    assert tree(tmp_path) == {"out/in/file": b"earlier"}
+
+
+def test_text_is_utf_8_and_line_ends_stay(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "ä\r\nb\n")
+    assert (tmp_path / "a").read_bytes() == "ä\r\nb\n".encode()

@@ -1,0 +1,233 @@
+"""A tiny project with git, DVC and a folder as remote: its registered models are found, brought here, and make images."""
+
+import builtins
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import dvc.logger  # noqa: F401 (it keeps the streams that it finds, and a test's own are closed with it)
+import numpy as np
+import pytest
+import yaml
+from dvc.repo import Repo
+from PIL import Image
+from typer.testing import CliRunner
+
+import repose
+from project import ROOT
+from repose.cli import app
+from repose.errors import ReposeError
+from repose.storage import registry
+from repose.storage.registry import model_file
+from tiny_system import save_openpose, save_photo, save_system
+
+ARTIFACTS = {"attend": {"path": "runs/attend/model.safetensors", "type": "model"}}
+STAGE = {"cmd": "mkdir -p runs/attend && cp trained runs/attend/model.safetensors", "deps": ["trained"]}
+
+
+class Shop:
+    """A repository whose only stage writes a model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.git("init", "--quiet", "--initial-branch=main")
+        Repo.init(str(folder)).close()
+        self.describe(ARTIFACTS)
+
+    def git(self, *arguments: str) -> None:
+        people = {
+            f"GIT_{role}_{what}": "ada@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+        subprocess.run(["git", *arguments], cwd=self.folder, env=os.environ | people, check=True)
+
+    def describe(self, artifacts: dict[str, Any]) -> None:
+        pipeline = {"stages": {"train": STAGE | {"outs": ["runs/attend"]}}, "artifacts": artifacts}
+        (self.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+
+    def configure(self, file: str, *, remote: bool) -> None:
+        text = "[core]\n    remote = store\n['remote \"store\"']\n    url = ../../remote\n"
+        (self.folder / ".dvc" / file).write_text(text if remote else "")
+
+    def train_and_push(self, kind: str) -> None:
+        save_system(self.folder / "trained", kind)
+        with contextlib.chdir(self.folder), Repo() as repo:
+            repo.reproduce()
+            repo.push()
+
+    def commit(self, *tags: str) -> None:
+        self.git("add", ".")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "x")
+        for tag in tags:
+            self.git("tag", "--annotate", tag, "--message", "x")
+
+
+@pytest.fixture(scope="module")
+def _shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Versions 1.0.0 and 1.10.0 are attend, 1.9.0 is one of the paper's kind; the remote was committed after them."""
+    shop = Shop(tmp_path_factory.mktemp("made") / "shop")
+    shop.configure("config.local", remote=True)
+    for kind, version in (("attend", "1.0.0"), ("paper", "1.9.0"), ("attend", "1.10.0")):
+        shop.train_and_push(kind)
+        shop.commit(f"attend@v{version}")
+    shop.configure("config", remote=True)
+    shop.commit()
+    return shop
+
+
+@pytest.fixture
+def shop(_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A fresh clone, the current folder: nothing in its cache, all in the remote beside it."""
+    shutil.copytree(_shop.folder.parent / "remote", tmp_path / "remote")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    clone = object.__new__(Shop)
+    clone.folder = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(_shop.folder), "clone"], check=True)
+    monkeypatch.chdir(clone.folder)
+    return clone
+
+
+@pytest.mark.parametrize(("model", "kind"), [
+    ("attend@v1.0.0", "attend"), ("attend@v1.9.0", "paper"), ("attend@v1.10.0", "attend"), ("attend", "attend"),
+    ("attend@latest", "attend"),
+])  # fmt: skip
+def test_a_version_is_the_model_of_its_tag(shop: Shop, model: str, kind: str) -> None:
+    assert repose.load(model_file(model)).about.row.kind == kind
+
+
+def test_the_highest_version_is_told_by_number_and_a_withdrawn_one_is_none(shop: Shop) -> None:
+    assert registry.find_model("attend", Path()).version == "v1.10.0"
+    shop.git("tag", "--annotate", "attend@v1.10.0!", "attend@v1.10.0^{}", "--message", "as `gto deprecate` writes it")
+    assert registry.find_model("attend", Path()).version == "v1.9.0"
+    with pytest.raises(ReposeError, match=r"There is no version v1\.10\.0 of attend; there are: v1\.9\.0, v1\.0\.0\."):
+        model_file("attend@v1.10.0")
+
+
+def test_generate_makes_what_the_model_s_file_makes(shop: Shop) -> None:
+    save_photo(Path("front.jpg"))
+    save_openpose(Path("openpose/front_keypoints.json"))
+    save_openpose(Path("pose.json"))
+    options = ["--keypoints", "openpose", "--device", "cpu", "--threads", "1", "-o", "new.png"]
+    done = CliRunner().invoke(
+        app, ["generate", "front.jpg", "--pose", "pose.json", "--model", "attend@v1.9.0", *options]
+    )
+    assert done.exit_code == 0, done.output
+    own = repose.load(save_system(Path("own.safetensors"), "paper"), device="cpu")("front.jpg", "pose.json")
+    np.testing.assert_array_equal(np.asarray(Image.open("new.png")), own)
+
+
+def test_what_was_brought_once_needs_no_remote(shop: Shop) -> None:
+    before = model_file("attend@v1.9.0")
+    shutil.rmtree("../remote")
+    assert model_file("attend@v1.9.0") == before
+    assert before.is_relative_to(shop.folder / ".dvc" / "cache")
+
+
+def test_a_model_that_neither_cache_nor_remote_has(shop: Shop) -> None:
+    shutil.rmtree("../remote/files")
+    with pytest.raises(
+        ReposeError, match=r"runs/attend at attend@v1\.9\.0 is not in DVC's cache, and does not come from its"
+    ):
+        model_file("attend@v1.9.0")
+    shop.configure("config", remote=False)
+    with pytest.raises(ReposeError, match=r"is not in DVC's cache.*no remote specified"):
+        model_file("attend@v1.9.0")
+
+
+def test_a_changed_file_in_the_cache_is_refused(shop: Shop) -> None:
+    place = model_file("attend")
+    place.chmod(0o644)
+    place.write_bytes(place.read_bytes() + b"x")
+    with pytest.raises(ReposeError, match=r"runs/attend/model\.safetensors of attend@v1\.10\.0, was changed: its MD5"):
+        model_file("attend")
+
+
+@pytest.mark.parametrize(("model", "said"), [
+    ("attend v1.0.0", r"A model is named NAME@vX\.Y\.Z, or NAME alone.* not 'attend v1\.0\.0'"),
+    ("attend@1.0.0", r"A model is named NAME@vX\.Y\.Z"),
+    ("atend", r"No version of a model 'atend' is registered here\. Did you mean 'attend'\?.*git tag -a atend@v1\.0\.0"),
+    ("attend@v2.0.0", r"There is no version v2\.0\.0 of attend; there are: v1\.10\.0, v1\.9\.0, v1\.0\.0\."),
+    ("table1:attend", r"No version of a model 'table1:attend'.*git tag -a table1=attend@v1\.0\.0"),
+])  # fmt: skip
+def test_a_name_or_version_that_is_not_there(shop: Shop, model: str, said: str) -> None:
+    with pytest.raises(ReposeError, match=said):
+        model_file(model)
+
+
+def test_a_revision_without_the_artifact_the_file_or_a_lock(shop: Shop) -> None:
+    for number, (artifacts, said) in enumerate((
+        ({}, r"The revision attend@v2\.0\.0 has no artifact 'attend' in its dvc\.yaml"),
+        ({"attend": {"path": "elsewhere/x"}}, r"The dvc\.lock of the revision attend@v2\.0\.1 has no elsewhere/x, the path"),
+        ({"attend": {"path": "runs/attend/x"}}, r"runs/attend/x, the path of the artifact attend at attend@v2\.0\.2, is no f"),
+        ({"attend": {"path": "runs/attend"}}, r"runs/attend, the path of the artifact attend at attend@v2\.0\.3, is no file"),
+    )):  # fmt: skip
+        shop.describe(artifacts)
+        shop.commit(f"attend@v2.0.{number}")
+        with pytest.raises(ReposeError, match=said):
+            model_file("attend")
+    shop.describe(ARTIFACTS)
+    Path("dvc.lock").unlink()
+    shop.commit("attend@v3.0.0")
+    with pytest.raises(
+        ReposeError, match=r"v3\.0\.0 has no runs/attend/model\.safetensors.*for which `dvc repro` has run"
+    ):
+        model_file("attend")
+    Path("dvc.yaml").write_text("stages: [")
+    shop.commit("attend@v4.0.0")
+    with pytest.raises(ReposeError, match=r"DVC cannot read attend in .*clone: "):
+        model_file("attend")
+
+
+def test_an_artifact_of_a_folder_s_dvc_yaml(shop: Shop) -> None:
+    Path("table1").mkdir()
+    Path("table1/dvc.yaml").write_text(
+        yaml.safe_dump({"artifacts": {"best": {"path": "../runs/attend/model.safetensors"}}})
+    )
+    shop.commit("table1=best@v0.1.0")
+    assert model_file("table1:best@v0.1.0") == model_file("attend@v1.10.0")
+
+
+def test_a_folder_without_git_or_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(ReposeError, match=r"is in no git repository .*so no model is registered here"):
+        model_file("attend", tmp_path)
+    plain = Shop(tmp_path / "plain")
+    shutil.rmtree(plain.folder / ".dvc")
+    plain.commit("attend@v1.0.0")
+    with pytest.raises(ReposeError, match=r"DVC cannot read attend in .*plain: you are not inside of a DVC repository"):
+        model_file("attend", plain.folder)
+
+
+def test_without_dvc_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.split(".")[0] == "dvc":
+            raise ModuleNotFoundError(f"No module named {name!r}", name="dvc")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(
+        ReposeError, match=r"A model by its name needs DVC \(dvc is not installed\): pip install 'repose\[p"
+    ):
+        model_file("attend")
+
+
+def test_a_model_and_a_checkpoint_are_not_both_named() -> None:
+    done = CliRunner().invoke(app, ["generate", "a.jpg", "-p", "b.json", "-o", "c.png", "-m", "attend", "-c", "x"])
+    assert isinstance(done.exception, ReposeError)
+    assert "with --checkpoint or with --model, not with both" in str(done.exception)
+
+
+def test_every_system_that_the_demo_trains_is_an_artifact() -> None:
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    (run,) = pipeline["stages"]["train"]["outs"]
+    systems = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]["systems"]
+    assert {name: artifact["path"] for name, artifact in pipeline["artifacts"].items()} == {
+        system: f"{run.replace('${item.system}', system)}/model.safetensors" for system in systems
+    }
+    assert {artifact["type"] for artifact in pipeline["artifacts"].values()} == {"model"}

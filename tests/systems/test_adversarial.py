@@ -1,0 +1,401 @@
+"""One training step against the same step written out, term by term; what each network learns from and what not."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from repose.data.batches import Batch
+from repose.data.frame import Frame
+from repose.data.poses import Poses
+from repose.models.attend import AttendSettings
+from repose.models.generator import Generated
+from repose.models.paper import PaperSettings
+from repose.models.patchgan import DiscriminatorSettings
+from repose.systems import Progress, build
+from repose.systems.adversarial import AdversarialRow, AdversarialSystem, LossSettings
+from repose.systems.attend import AttendRow
+from repose.systems.optimiser import OptimiserSettings
+from repose.systems.paper import PaperRow
+
+FRAME = Frame(32, 24)
+SMALL = DiscriminatorSettings(width=4, layers=1)
+RATE, START = 0.01, Progress(0, 9, 3)
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
+
+
+def paper(**losses: Any) -> PaperRow:
+    return PaperRow("paper", generator=PaperSettings(width=4, blocks=1), **alike(losses))
+
+
+def attend(**losses: Any) -> AttendRow:
+    return AttendRow("attend", generator=AttendSettings(width=4, blocks=1), **alike(losses))
+
+
+def alike(losses: dict[str, float | str]) -> dict[str, Any]:
+    return {"steps": 9, "discriminators": SMALL, "losses": LossSettings(**losses)}
+
+
+ROWS = {
+    "paper": paper(),
+    "g-di": paper(pose=0.0),
+    "g-dp": paper(image=0.0),
+    "without both": paper(image=0.0, pose=0.0),
+    "real pairs of both": paper(real_pair="both"),
+    "fakes of both": paper(adversarial_on="both"),
+    "both of both": paper(real_pair="both", adversarial_on="both", image=0.3, pose=0.7, l1=2.0, perceptual=0.4),
+    "attend": attend(copied=0.5, painted=0.25),
+    "attend alone": attend(image=0.0, pose=0.0, copied=0.5, painted=0.5),
+}
+each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+
+
+def system_of(row: AdversarialRow) -> AdversarialSystem:
+    torch.manual_seed(0)
+    system = build(row, FRAME)
+    assert isinstance(system, AdversarialSystem)
+    return system
+
+
+def batch(seed: int = 0) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+    images = torch.rand(6, 3, 32, 24, generator=random) * 2 - 1
+    maps, keypoints = torch.rand(6, 3, 32, 24, generator=random) * 2 - 1, torch.rand(6, 18, 2, generator=random) * 24
+    poses, mask = Poses(maps, keypoints), torch.tensor([[1, 1], [1, 0], [1, 1]]).bool()
+    return Batch(
+        images[:3],
+        poses[:3],
+        torch.tensor([0, 1, 2]),
+        torch.tensor([[1, 2], [0, 0], [1, 0]]),
+        mask,
+        images[3:],
+        poses[3:],
+    )
+
+
+def perceptual(generated: Tensor, target: Tensor) -> Tensor:
+    """Stands in for VGG19: differences of what is blurred."""
+    return (F.avg_pool2d(generated, 4) - F.avg_pool2d(target, 4)).abs().mean()
+
+
+def step(system: AdversarialSystem, made: Batch, rate: float = RATE, **options: Any) -> dict[str, Tensor]:
+    chosen: dict[str, Any] = {"perceptual": perceptual, "autocast": nullcontext(), "progress": START} | options
+    system.row = replace(system.row, optimiser=replace(system.row.optimiser, learning_rate=rate))
+    return system.step(made, **chosen)
+
+
+def state(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def changed(network: nn.Module, before: dict[str, Tensor]) -> bool:
+    return any(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str, Tensor]:
+    """The step as section 3.3 has it, without sharing: every network's update on its own, with fresh Adams."""
+    row, g, weights = system.row, system.networks["generator"], system.row.losses
+    adam = {
+        name: torch.optim.Adam(network.parameters(), rate, row.optimiser.betas)
+        for name, network in system.networks.items()
+    }
+    y, p, y_other, p_other = made.images[made.target], made.poses[made.target], made.other_image, made.other_pose
+
+    def generated(pose: Poses) -> Generated:
+        return g.decode(g.encode(made.images, made.poses, made.sources, made.mask), pose)
+
+    def fakes(name: str) -> list[tuple[Tensor, Tensor]]:
+        both = weights.adversarial_on == "both" or (name == "pose" and weights.real_pair == "both")
+        return [(generated(pose).image, pose.posemaps) for pose in ([p_other, p] if both else [p_other])]
+
+    def logits(name: str, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        seen = torch.cat([image if name == "image" else torch.cat([image, posemap], 1) for image, posemap in pairs])
+        return system.networks[name](seen)
+
+    real_pairs = [(y_other, p_other.posemaps)] + ([(y, p.posemaps)] if weights.real_pair == "both" else [])
+    terms = {}
+    for name, real in (("image", [(y, p.posemaps)]), ("pose", real_pairs)):
+        if name in system.networks:
+            with torch.no_grad():
+                fake = fakes(name)
+            one, zero = logits(name, real), logits(name, fake)
+            loss = F.binary_cross_entropy_with_logits(one, torch.ones_like(one)) / 2
+            loss = loss + F.binary_cross_entropy_with_logits(zero, torch.zeros_like(zero)) / 2
+            adam[name].zero_grad()
+            loss.backward()
+            adam[name].step()
+            terms[f"d_{name}"] = loss
+
+    own = generated(p)
+    terms["l1"], terms["perceptual"] = (own.image - y).abs().mean(), perceptual(own.image, y)
+    total = weights.l1 * terms["l1"] + weights.perceptual * terms["perceptual"]
+    if own.copied is not None and own.painted is not None:
+        terms["copied"], terms["painted"] = (own.copied - y).abs().mean(), (own.painted - y).abs().mean()
+        total = total + weights.copied * terms["copied"] + weights.painted * terms["painted"]
+    for name in ("image", "pose"):
+        if name in system.networks:
+            seen = logits(name, fakes(name))
+            terms[f"g_{name}"] = F.binary_cross_entropy_with_logits(seen, torch.ones_like(seen))
+            total = total + getattr(weights, name) * terms[f"g_{name}"]
+    adam["generator"].zero_grad()
+    total.backward()
+    adam["generator"].step()
+    return terms
+
+
+@each_row
+def test_the_step_is_the_step_written_out(row: AdversarialRow) -> None:
+    # Adam's first step is the gradient's sign, and rounding decides over that of a tiny one; a large epsilon mends this
+    row = replace(row, optimiser=OptimiserSettings(betas=(0.0, 0.0)))
+    one, made = system_of(row), batch()
+    for optimiser in one.optimisers.values():
+        optimiser.param_groups[0]["eps"] = 1.0
+    other = system_of(row)
+    for name, network in one.networks.items():
+        other.networks[name].load_state_dict(network.state_dict())
+    terms, expected = step(one, made, rate=1.0), _with_large_epsilon(written_out, other, made)
+    assert set(terms) == set(expected)
+    for name, term in terms.items():
+        torch.testing.assert_close(term, expected[name].detach(), rtol=1e-4, atol=1e-6, msg=name)
+    for name, network in one.networks.items():
+        for key, value in network.state_dict().items():
+            found = other.networks[name].state_dict()[key]
+            torch.testing.assert_close(value, found, rtol=1e-4, atol=2e-6, msg=f"{name} {key}")
+
+
+def _with_large_epsilon(
+    function: Callable[[AdversarialSystem, Batch, float], dict[str, Tensor]], system: AdversarialSystem, made: Batch
+) -> dict[str, Tensor]:
+    adam = torch.optim.Adam
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "Adam", lambda parameters, rate, betas: adam(parameters, rate, betas, eps=1.0))
+        return function(system, made, 1.0)
+
+
+@each_row
+def test_a_step_changes_every_network(row: AdversarialRow) -> None:
+    system = system_of(row)
+    before = {name: state(network) for name, network in system.networks.items()}
+    terms = step(system, batch())
+    assert all(changed(network, before[name]) for name, network in system.networks.items())
+    for name, term in terms.items():
+        assert term.shape == (), name
+        assert term.isfinite(), name
+        assert not term.requires_grad, name
+
+
+@pytest.mark.parametrize(
+    ("row", "gone"), [(ROWS["g-di"], {"pose"}), (ROWS["g-dp"], {"image"}), (ROWS["without both"], {"image", "pose"})]
+)
+def test_a_discriminator_without_weight_is_gone(row: AdversarialRow, gone: set[str]) -> None:
+    system = system_of(row)
+    left = {"generator", "image", "pose"} - gone
+    assert set(system.networks) == set(system.optimisers) == left
+    terms = set(step(system, batch()))
+    for name in ("image", "pose"):
+        assert (f"g_{name}" in terms) == (f"d_{name}" in terms) == (name in left)
+
+
+def test_without_discriminators_nothing_is_made_in_another_pose() -> None:
+    system, asked = system_of(ROWS["without both"]), []
+    decode = system.generator.decode
+    system.generator.decode = lambda code, pose: asked.append(pose) or decode(code, pose)
+    made = batch()
+    step(system, made)
+    assert len(asked) == 1
+    assert torch.equal(asked[0].posemaps, made.poses.posemaps)
+
+
+def test_terms_without_weight_are_not_computed() -> None:
+    system = system_of(paper(perceptual=0.0))
+
+    def fail(*images: Tensor) -> Tensor:
+        raise AssertionError("VGG19 ran for nothing")
+
+    assert "perceptual" not in step(system, batch(), perceptual=fail)
+    assert "perceptual" not in step(system_of(paper()), batch(), perceptual=None)
+    assert {"copied", "painted"} & set(step(system_of(attend(copied=0.0)), batch())) == set()
+    assert {"copied", "painted"} & set(step(system_of(attend(copied=0.1)), batch())) == {"copied"}
+    assert {"copied", "painted"} & set(step(system_of(paper(copied=1.0, painted=1.0)), batch())) == set()
+
+
+def test_the_two_passes_share_one_code() -> None:
+    system, codes, decoded = system_of(ROWS["paper"]), [], []
+    encode, decode = system.generator.encode, system.generator.decode
+
+    def counted(*args: Any) -> Any:
+        codes.append(encode(*args))
+        return codes[-1]
+
+    system.generator.encode = counted
+    system.generator.decode = lambda code, pose: decoded.append((code, pose)) or decode(code, pose)
+    made = batch()
+    step(system, made)
+    assert len(codes) == 1
+    assert len(decoded) == 2
+    assert all(code is codes[0] for code, _ in decoded)
+    for (_, pose), expected in zip(decoded, (made.poses, made.other_pose), strict=True):
+        assert torch.equal(pose.posemaps, expected.posemaps)
+
+
+def seen_by(system: AdversarialSystem, name: str, made: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """What a discriminator sees in a step: real, fake for its own update, fake for the generator's."""
+    seen: list[Tensor] = []
+    system.networks[name].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    step(system, made)
+    real, fake, fake_again = seen
+    return real, fake, fake_again
+
+
+@pytest.mark.parametrize("name", ["paper", "attend"])
+def test_the_discriminators_see_what_the_equations_say(name: str) -> None:
+    made, system = batch(), system_of(ROWS[name])
+    with torch.no_grad():
+        y = system.generate(made.images, made.poses, made.sources, made.mask, made.other_pose)
+    real, fake, again = seen_by(system, "image", made)  # Eq. 2
+    assert torch.equal(real, made.images[made.target])
+    torch.testing.assert_close(fake, y)
+    assert not fake.requires_grad
+    assert torch.equal(fake, again)
+    assert again.requires_grad
+    real, fake, again = seen_by(system_of(ROWS[name]), "pose", made)  # Eq. 3
+    assert torch.equal(real, torch.cat([made.other_image, made.other_pose.posemaps], 1))
+    torch.testing.assert_close(fake, torch.cat([y, made.other_pose.posemaps], 1))
+    assert torch.equal(fake, again)
+
+
+def test_both_real_pairs_bring_the_fake_of_the_own_pose_to_the_pose_discriminator_alone() -> None:
+    made, system = batch(), system_of(ROWS["real pairs of both"])
+    real, fake, _ = seen_by(system, "pose", made)
+    assert real.shape == fake.shape == (6, 6, 32, 24)
+    assert torch.equal(fake[3:, 3:], made.poses[made.target].posemaps)
+    real, fake, _ = seen_by(system_of(ROWS["real pairs of both"]), "image", made)
+    assert real.shape == fake.shape == (3, 3, 32, 24)
+
+
+def test_both_real_pairs_and_both_fakes() -> None:
+    made, system = batch(), system_of(ROWS["both of both"])
+    y, maps = made.images[made.target], made.poses[made.target].posemaps
+    with torch.no_grad():
+        own = system.generate(made.images, made.poses, made.sources, made.mask, made.poses[made.target])
+    real, fake, _ = seen_by(system, "pose", made)
+    assert torch.equal(real[3:], torch.cat([y, maps], 1))
+    assert real.shape == fake.shape == (6, 6, 32, 24)
+    torch.testing.assert_close(fake[3:], torch.cat([own, maps], 1))
+    real, fake, _ = seen_by(system_of(ROWS["both of both"]), "image", made)
+    assert torch.equal(real, y)
+    torch.testing.assert_close(fake[3:], own)
+
+
+@pytest.mark.parametrize("name", ["paper", "both of both", "attend"])
+def test_no_network_learns_from_anothers_loss(name: str) -> None:
+    system, order = system_of(ROWS[name]), []
+
+    def before_update(which: str) -> Callable[..., None]:
+        def look(*_: Any) -> None:
+            grads = {n: [p.grad for p in network.parameters()] for n, network in system.networks.items()}
+            order.append((which, {n: deepcopy(grad) for n, grad in grads.items()}))
+
+        return look
+
+    for which, optimiser in system.optimisers.items():
+        optimiser.register_step_pre_hook(before_update(which))
+    step(system, batch())
+    assert [which for which, _ in order] == ["image", "pose", "generator"]
+    for which, grads in order[:2]:
+        assert all(grad is None for grad in grads["generator"])  # d_ terms leave the generator alone
+        assert all(grad is not None for grad in grads[which])
+    assert all(grad is not None for grad in order[2][1]["generator"])
+    for number, discriminator in enumerate(("image", "pose")):  # and g_ terms the discriminators
+        at_own, at_generators = order[number][1][discriminator], order[2][1][discriminator]
+        assert all(torch.equal(one, other) for one, other in zip(at_own, at_generators, strict=True))
+    assert all(p.requires_grad for network in system.networks.values() for p in network.parameters())
+
+
+def test_steps_start_without_the_gradients_of_the_last() -> None:
+    one, other = system_of(ROWS["paper"]), system_of(ROWS["paper"])
+    for network in other.networks.values():
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, 7.0)
+    assert step(one, batch()) == step(other, batch())
+    for name, network in one.networks.items():
+        assert not changed(network, state(other.networks[name]))
+
+
+def test_the_learning_rate_is_applied_to_all() -> None:
+    system = system_of(ROWS["paper"])
+    before = {name: state(network) for name, network in system.networks.items()}
+    step(system, batch(), progress=Progress(9, 9, 3))  # where the rate has come down to 0
+    assert not any(changed(network, before[name]) for name, network in system.networks.items())
+    step(system, batch(), rate=0.25)
+    assert {group["lr"] for optimiser in system.optimisers.values() for group in optimiser.param_groups} == {0.25}
+    assert all(changed(network, before[name]) for name, network in system.networks.items())
+
+
+def test_adam_has_the_rows_betas_and_the_networks_weights() -> None:
+    system = system_of(replace(ROWS["paper"], optimiser=OptimiserSettings(betas=(0.1, 0.2))))
+    for name, optimiser in system.optimisers.items():
+        (group,) = optimiser.param_groups
+        assert group["betas"] == (0.1, 0.2)
+        assert {id(p) for p in group["params"]} == {id(p) for p in system.networks[name].parameters()}
+
+
+@pytest.mark.parametrize("name", ["paper", "attend"])
+def test_a_nan_shows_in_the_terms(name: str) -> None:
+    made = batch()
+    spoilt = replace(made, images=made.images.clone())
+    spoilt.images[1, 0, 3, 3] = torch.nan
+    terms = step(system_of(ROWS[name]), spoilt)
+    assert terms["l1"].isnan()
+    assert terms["g_image"].isnan()
+    assert terms["d_pose"].isnan()
+
+
+@pytest.mark.parametrize("name", ["both of both", "attend"])
+def test_bf16_comes_near_to_fp32(name: str) -> None:
+    one, other = system_of(ROWS[name]), system_of(ROWS[name])
+    expected, terms = step(one, batch()), step(other, batch(), autocast=torch.autocast("cpu", torch.bfloat16))
+    assert set(terms) == set(expected)
+    for key, term in terms.items():
+        assert term.dtype == torch.float32
+        assert term == pytest.approx(float(expected[key]), rel=0.05, abs=0.01), key
+    for network in other.networks.values():
+        assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    again = step(other, batch(1), autocast=torch.autocast("cpu", torch.bfloat16))
+    assert all(term.isfinite() for term in again.values())
+
+
+@pytest.mark.parametrize("name", ["paper", "attend"])
+def test_equal_states_make_equal_steps(name: str) -> None:
+    one, other = system_of(ROWS[name]), system_of(ROWS[name])
+    for seed in range(2):
+        assert step(one, batch(seed)) == step(other, batch(seed))
+
+
+@pytest.mark.parametrize("name", ["paper", "attend"])
+def test_generate_is_encode_and_decode(name: str) -> None:
+    system, made = system_of(ROWS[name]), batch()
+    with torch.no_grad():
+        code = system.generator.encode(made.images, made.poses, made.sources, made.mask)
+        expected = system.generator.decode(code, made.other_pose).image
+        found = system.generate(made.images, made.poses, made.sources, made.mask, made.other_pose)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["both of both", "attend"])
+def test_on_a_gpu_the_terms_are_those_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # which rounds to 10 bits
+    one, other, made = system_of(ROWS[name]), system_of(ROWS[name]), batch()
+    for network in other.networks.values():
+        network.cuda()
+    there = Batch(**{key: value if key == "share" else value.to("cuda") for key, value in vars(made).items()})
+    expected, terms = step(one, made), step(other, there)
+    for key, term in terms.items():
+        assert term.item() == pytest.approx(expected[key].item(), rel=1e-3, abs=1e-4), key

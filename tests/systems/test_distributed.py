@@ -1,0 +1,232 @@
+"""How many processes train, and that one error of many is told."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+import forked
+from repose.data.frame import Frame
+from repose.errors import ReposeError
+from repose.models.paper import PaperSettings
+from repose.models.patchgan import DiscriminatorSettings
+from repose.systems import build, distributed
+from repose.systems.paper import PaperRow
+
+
+@pytest.fixture(autouse=True)
+def by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: number > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+
+
+def torchrun(monkeypatch: pytest.MonkeyPatch, number: int, here: int | None = None) -> None:
+    """As in the first of so many processes, of which so many are on this machine."""
+    values = {"RANK": 0, "WORLD_SIZE": number, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": number if here is None else here}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(("wanted", "device", "here", "found"), [
+    (1, "auto", 0, 1), (1, "auto", 4, 1), (2, "cpu", 0, 2), (2, "cpu", 1, 2), (2, "auto", 0, 2), (3, "cuda", 4, 3),
+    ("gpu", "auto", 1, 1), ("gpu", "cuda", 4, 4),
+])  # fmt: skip
+def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(
+    monkeypatch: pytest.MonkeyPatch, wanted: distributed.Wanted, device: str, here: int, found: int
+) -> None:
+    gpus(monkeypatch, here)
+    assert distributed.count(wanted, device) == found
+
+
+@pytest.mark.parametrize(("device", "here", "why"), [
+    ("auto", 0, "torch sees no GPU here"), ("cuda", 0, "torch sees no GPU here"), ("cpu", 2, "train.device is cpu"),
+])  # fmt: skip
+def test_gpu_without_gpus_is_refused(monkeypatch: pytest.MonkeyPatch, device: str, here: int, why: str) -> None:
+    gpus(monkeypatch, here)
+    with pytest.raises(ReposeError, match=f"^train.processes is gpu, but {why}. Set it to a number, such as 1.$"):
+        distributed.count("gpu", device)
+
+
+def test_fewer_gpus_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    with pytest.raises(ReposeError, match=r"Training in 3 processes .* but torch sees 2\. Set train\.processes to 2"):
+        distributed.count(3, "auto")
+
+
+def test_torchruns_processes_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchrun(monkeypatch, 4)
+    assert distributed.count(4, "cpu") == 4
+    with pytest.raises(
+        ReposeError, match=r"^torchrun started 4 processes, but train\.processes is 2\. Set .* to 4, or"
+    ):
+        distributed.count(2, "cpu")
+
+
+def test_torchrun_may_span_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 2)
+    torchrun(monkeypatch, 4, here=2)
+    assert distributed.count("gpu", "auto") == distributed.count(4, "cuda") == 4
+    torchrun(monkeypatch, 4, here=3)
+    with pytest.raises(ReposeError, match=r"Training in 3 processes on this machine"):
+        distributed.count("gpu", "auto")
+
+
+@pytest.mark.parametrize("norms", [("batch", "instance"), ("instance", "batch")])
+def test_batch_norm_is_not_shared(norms: tuple[Any, Any]) -> None:
+    generator, discriminators = PaperSettings(width=4, norm=norms[0]), DiscriminatorSettings(width=4, norm=norms[1])
+    system = build(PaperRow("paper", 1, generator=generator, discriminators=discriminators), Frame(32, 24))
+    named = "generator" if norms[0] == "batch" else "image"
+    with pytest.raises(ReposeError, match=f"^The network {named} has BatchNorm.*Set train.processes to 1, or norm"):
+        system.distribute()
+
+
+# ---- processes that end together ----
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def ends(*kinds: str) -> list[int | None]:
+    """What so many processes end with that meet and then each do what is named."""
+    port = free_port()
+    children = [forked.start(_joined, port, rank, kinds) for rank in range(len(kinds))]
+    for child in children:
+        child.join(60)
+    return [child.exitcode for child in children]
+
+
+# Exit status: an error came through, it was kept silent, another error came through, or Ctrl-C.
+TOLD, NOT_TOLD, DEFECT, INTERRUPTED = 3, 1, 4, 5
+
+
+def _joined(port: int, rank: int, kinds: tuple[str, ...]) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": str(len(kinds)), "LOCAL_WORLD_SIZE": str(len(kinds))}
+    try:
+        with distributed.joined(len(kinds), "cpu") as found:
+            assert found == (rank, len(kinds))
+            dist.barrier()
+            _do(kinds[rank], rank)
+    except ReposeError:
+        if rank == 0:
+            time.sleep(1)  # it holds the store; under torchrun none of them does
+        os._exit(TOLD)
+    except AssertionError:
+        os._exit(DEFECT)
+
+
+def _do(kind: str, rank: int) -> None:
+    if kind == "mistake":
+        raise ReposeError("told once")
+    if kind == "defect":
+        raise AssertionError("a defect")
+    if kind == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+    if kind == "wait":
+        dist.barrier()
+    if kind.endswith("/"):
+        Path(kind, str(os.getpid())).touch()
+        time.sleep(60)
+    elif kind.startswith("/"):
+        with distributed.first_alone():
+            assert Path(kind).exists() == (rank > 0)
+            time.sleep(0.2)
+            Path(kind).touch()
+    if kind == "mean":
+        terms = {"one": torch.tensor(float(rank)), "two": torch.tensor(1.0)}
+        found = distributed.weighted_mean(terms, 0.25 if rank else 0.75)
+        assert {name: float(value) for name, value in found.items()} == {"one": 0.25, "two": 1.0}
+
+
+def test_an_error_of_one_is_told_and_the_others_end_in_silence() -> None:
+    assert ends("wait", "mistake") == [NOT_TOLD, TOLD]
+
+
+def test_an_error_of_all_is_told_once() -> None:
+    assert sorted(ends("mistake", "mistake"), key=str) == [NOT_TOLD, TOLD]
+
+
+def test_an_interrupt_ends_them_at_once_and_without_a_traceback() -> None:
+    assert ends("interrupt", "interrupt") == [-signal.SIGINT] * 2
+
+
+def test_a_defect_comes_through() -> None:
+    assert ends("wait", "defect") == [NOT_TOLD, DEFECT]
+
+
+def test_what_the_first_fetches_is_there_for_the_others(tmp_path: Path) -> None:
+    assert ends(*[str(tmp_path / "fetched")] * 2) == [0, 0]
+
+
+def test_processes_end_when_what_started_them_is_killed(tmp_path: Path) -> None:
+    parent = forked.start(_killed_parent, free_port(), tmp_path)
+    parent.join(60)
+    assert parent.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir()):
+        assert time.monotonic() < deadline, "processes are left over"
+        time.sleep(0.05)
+
+
+def _killed_parent(port: int, pids: Path) -> None:
+    for rank in range(2):
+        if not os.fork():
+            _joined(port, rank, (f"{pids}/", f"{pids}/"))
+    while len(list(pids.iterdir())) < 2:
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_mean_is_weighted_by_the_shares() -> None:
+    assert ends("mean", "mean") == [0, 0]
+
+
+@pytest.mark.parametrize(("got", "of_a_child", "ends"), [
+    (signal.SIGTERM, False, -signal.SIGTERM), (signal.SIGINT, False, INTERRUPTED), (9, True, 9),
+    (-signal.SIGKILL, True, TOLD),
+])  # fmt: skip
+def test_what_starts_the_processes_ends_as_they_do(got: int, of_a_child: bool, ends: int) -> None:
+    """Where torchrun got a signal, or where one of its processes has an exit status."""
+    child = forked.start(_started, got, of_a_child)
+    child.join(60)
+    assert child.exitcode == ends
+
+
+def _started(got: int, of_a_child: bool) -> None:
+    failed = ChildFailedError("", {1: ProcessFailure(1, 7, got, "")})
+    with mock.patch("torch.distributed.run.run", side_effect=failed if of_a_child else SignalException("", got)):
+        try:
+            distributed.start(2, 1, ["train"])
+        except KeyboardInterrupt:
+            os._exit(INTERRUPTED)
+        except ReposeError as error:
+            told = str(error)
+            os._exit(TOLD if "its process 2 of 2 was killed (SIGKILL)" in told and "same command again" in told else 0)
+
+
+def test_one_process_needs_nobody() -> None:
+    with distributed.joined(1, "cpu") as rank:
+        assert rank == (0, 1)
+        terms = {"l1": torch.tensor(2.0)}
+        assert distributed.weighted_mean(terms, 1.0) is terms
+        with distributed.first_alone():
+            assert not dist.is_initialized()

@@ -1,0 +1,322 @@
+"""Settings from mappings: what is taken, what is refused, and with which words."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from dvc.utils.serialize import parse_yaml as dvc_reads
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repose.config import as_dict, block, build, check_system_names, nearest, parse_yaml, read_params
+from repose.errors import ReposeError
+from repose.evaluation.settings import EvaluateSettings
+from repose.report.gates import GatesSettings
+from repose.stages.card import CardSettings
+from repose.stages.download import DownloadSettings
+from repose.stages.keypoints import KeypointsSettings
+from repose.stages.posemaps import PosemapsSettings
+from repose.stages.report import ReportSettings
+from repose.stages.split import SplitSettings
+from repose.stages.validate import ValidateSettings
+from repose.systems import Row
+from repose.systems import row as build_row
+from repose.training import TrainSettings
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+STAGES: dict[str, type[Any]] = {
+    "download": DownloadSettings, "validate": ValidateSettings, "keypoints": KeypointsSettings,
+    "posemaps": PosemapsSettings, "split": SplitSettings, "train": TrainSettings, "evaluate": EvaluateSettings,
+    "report": ReportSettings, "gates": GatesSettings, "card": CardSettings,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inner:
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share should lie between 0 and 1, not {self.share}.")
+
+
+@dataclass(frozen=True)
+class Outer:
+    count: int
+    rate: float = 0.5
+    word: str = "a"
+    on: bool = False
+    kind: Literal["red", "green"] = "red"
+    level: Literal[1, 2] = 1
+    note: str | None = None
+    width: int | float | str = 1
+    pair: tuple[int, float] = (1, 2.0)
+    names: tuple[str, ...] = ()
+    boxes: tuple[tuple[int, int], ...] = ()
+    table: dict[str, int] = field(default_factory=dict)
+    inner: Inner | None = None
+    anything: Any = None
+
+
+def outer(**values: Any) -> Outer:
+    return build(Outer, {"count": 1} | values, "p.yaml: train")
+
+
+def test_every_kind_of_field_is_filled() -> None:
+    found = outer(
+        rate=0.25, word="b", on=True, kind="green", level=2, note="n", width="wide", pair=[3, 4.5], names=["x", "y"],
+        boxes=[[1, 2], [3, 4]], table={"a": 1}, inner={"share": 0.5}, anything=object,
+    )  # fmt: skip
+    assert found == Outer(
+        1,
+        0.25,
+        "b",
+        True,
+        "green",
+        2,
+        "n",
+        "wide",
+        (3, 4.5),
+        ("x", "y"),
+        ((1, 2), (3, 4)),
+        {"a": 1},
+        Inner(0.5),
+        object,
+    )
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    assert outer() == Outer(1)
+    assert outer(note=None, inner=None) == Outer(1)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"count": 3.0}, 3), ({"rate": 3}, 3.0), ({"names": ("x",)}, ("x",)), ({"pair": [1.0, 2]}, (1, 2.0)),
+        ({"level": 2.0}, 2), ({"table": {"a": 2.0}}, {"a": 2}), ({"boxes": [[1.0, 2.0]]}, ((1, 2),)),
+    ],
+)  # fmt: skip
+def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) -> None:
+    (name,) = values
+    value = getattr(outer(**values), name)
+    assert value == found
+    assert repr(value) == repr(found)  # 3 is not 3.0 here
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 3.5}, "p.yaml: train.count should be a whole number, not 3.5."),
+        ({"count": True}, "p.yaml: train.count should be a whole number, not True."),
+        ({"count": "3"}, "p.yaml: train.count should be a whole number, not '3'."),
+        ({"count": None}, "p.yaml: train.count should be a whole number, not None."),
+        ({"rate": True}, "p.yaml: train.rate should be a number, not True."),
+        ({"rate": float("nan")}, "p.yaml: train.rate should be a number, not nan."),
+        ({"rate": float("inf")}, "p.yaml: train.rate should be a number, not inf."),
+        ({"rate": "fast"}, "p.yaml: train.rate should be a number, not 'fast'."),
+        ({"word": 1}, "p.yaml: train.word should be text, not 1. Put it in quotes."),
+        ({"on": 1}, "p.yaml: train.on should be true or false, not 1."),
+        ({"on": "yes"}, "p.yaml: train.on should be true or false, not 'yes'."),
+        ({"kind": "gren"}, "p.yaml: train.kind should be one of red, green, not 'gren'. Did you mean 'green'?"),
+        ({"kind": "zzz"}, "p.yaml: train.kind should be one of red, green, not 'zzz'; known: red, green."),
+        ({"kind": 1}, "p.yaml: train.kind should be one of red, green, not 1."),
+        ({"level": True}, "p.yaml: train.level should be one of 1, 2, not True."),
+        ({"note": 1}, "p.yaml: train.note should be text, not 1. Put it in quotes."),
+        ({"width": []}, "p.yaml: train.width should be text, not []."),
+        ({"pair": [1]}, "p.yaml: train.pair should have 2 entries, not 1: [1]."),
+        ({"pair": [1, 2, 3]}, "p.yaml: train.pair should have 2 entries, not 3: [1, 2, 3]."),
+        ({"pair": [1, "2"]}, "p.yaml: train.pair[1] should be a number, not '2'."),
+        ({"pair": 1}, "p.yaml: train.pair should be a list, not 1."),
+        ({"names": "xy"}, "p.yaml: train.names should be a list, not 'xy'."),
+        ({"names": ["x", 1]}, "p.yaml: train.names[1] should be text, not 1. Put it in quotes."),
+        ({"boxes": [[1, 2], [3]]}, "p.yaml: train.boxes[1] should have 2 entries, not 1: [3]."),
+        ({"table": [1]}, "p.yaml: train.table should be dict[str, int], not [1]."),
+        ({"table": {"a": "b"}}, "p.yaml: train.table.a should be a whole number, not 'b'."),
+        ({"table": {1: 1}}, "p.yaml: train.table should be text, not 1. Put it in quotes."),
+        ({"inner": 1}, "p.yaml: train.inner should be a mapping, not 1."),
+        ({"inner": {}}, "p.yaml: train.inner: missing key(s) share."),
+        ({"inner": {"share": 2}}, "p.yaml: train.inner: share should lie between 0 and 1, not 2.0."),
+        ({"inner": {"share": 1, "shore": 1}}, "p.yaml: train.inner: unknown key 'shore'. Did you mean 'share'?"),
+        ({"cuont": 1}, "p.yaml: train: unknown key 'cuont'. Did you mean 'count'?"),
+        ({1: 1}, "p.yaml: train: unknown key 1; known: count, rate, "),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_by_name(values: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ReposeError) as caught:
+        build(Outer, {"count": 1} | values, "p.yaml: train")
+    assert str(caught.value).startswith(message)
+    if not message.endswith(" "):
+        assert str(caught.value) == message
+
+
+def test_missing_keys_are_named() -> None:
+    with pytest.raises(ReposeError, match=r"^here: missing key\(s\) share\.$"):
+        build(Inner, {}, "here")
+
+
+def test_settings_come_from_a_mapping() -> None:
+    with pytest.raises(ReposeError, match=r"^here should be a mapping, not \[1\]\.$"):
+        build(Inner, [1], "here")
+
+
+def test_an_error_that_is_a_defect_is_not_dressed_up() -> None:
+    @dataclass(frozen=True)
+    class Broken:
+        count: int
+
+        def __post_init__(self) -> None:
+            raise TypeError("a defect")
+
+    with pytest.raises(TypeError, match="a defect"):
+        build(Broken, {"count": 1}, "here")
+
+
+numbers, words = st.integers(-(2**60), 2**60), st.text(max_size=5)
+fractions = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        Outer, count=numbers, rate=fractions, word=words, on=st.booleans(), kind=st.sampled_from(["red", "green"]),
+        level=st.sampled_from([1, 2]), note=st.none() | words, width=numbers | words, pair=st.tuples(numbers, fractions),
+        names=st.lists(words, max_size=3).map(tuple),
+        boxes=st.lists(st.tuples(numbers, numbers), max_size=2).map(tuple), table=st.dictionaries(words, numbers),
+        inner=st.none() | st.builds(Inner, share=st.floats(0, 1)), anything=st.none() | numbers,
+    )
+)  # fmt: skip
+def test_plain_data_builds_the_same_settings_again(settings: Outer) -> None:
+    plain = as_dict(settings)
+    assert build(Outer, plain, "here") == settings
+    assert not holds_tuples(plain)
+
+
+def holds_tuples(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(holds_tuples, value.values()))
+    return isinstance(value, tuple) or (isinstance(value, list) and any(map(holds_tuples, value)))
+
+
+def test_the_nearest_word_or_all_of_them_are_named() -> None:
+    assert nearest("trian", ["train", "split"]) == ". Did you mean 'train'?"
+    assert nearest("xyz", ["train", "split", 3]) == "; known: train, split, 3."
+
+
+def test_a_block_that_is_not_there_is_told_with_the_nearest() -> None:
+    with pytest.raises(ReposeError, match=r"^p\.yaml has no block 'train'\. Did you mean 'trian'\?$"):
+        block({"trian": {}, "x": {}}, "train", Inner, "p.yaml")
+    assert block({"inner": {"share": 1}}, "inner", Inner, "p.yaml") == Inner(1.0)
+    with pytest.raises(ReposeError, match=r"^p\.yaml: inner: missing key"):
+        block({"inner": {}}, "inner", Inner, "p.yaml")
+
+
+# ---- params.yaml ----
+
+
+def test_params_are_read(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("train: {seed: 1, word: ä}\n", "utf-8")
+    assert read_params(tmp_path / "params.yaml") == {"train": {"seed": 1, "word": "ä"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or name one with --params\."),
+        (b"train: [1", r"params\.yaml cannot be read as YAML: line \d+, column \d+: "),
+        (
+            b"train:\n  seed: 1\n  seed: 2",
+            r"params\.yaml cannot be read as YAML: line 3, column 3: found duplicate key",
+        ),
+        (b"train:\n\tseed: 1", r"params\.yaml cannot be read as YAML: line 2, column \d: found character "),
+        (b"word: \xff", r"params\.yaml cannot be read as YAML: .*utf-8"),
+        (b"word: \x00", r"params\.yaml cannot be read as YAML: unacceptable character"),
+        (b"word: " + b"[" * 9999, r"params\.yaml cannot be read as YAML: "),
+        (
+            b"!!python/object/apply:os.getcwd []",
+            r"cannot be read as YAML: line 1, column 1: could not determine a constr",
+        ),
+        (b"a: 1\nversion: 2026-02-01", r"line 2, column 10: 2026-02-01 is a date in YAML.* Put it in quotes\."),
+        (b"version: 2026-02-31 10:00:00", r"2026-02-31 10:00:00 is a date in YAML.* Put it in quotes\."),
+        (b"- train", r"params\.yaml should be a mapping with one block per stage\."),
+        (b"", r"params\.yaml should be a mapping with one block per stage\."),
+    ],
+)
+def test_params_that_cannot_be_read_are_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(ReposeError, match=f"(?s){message}"):
+        read_params(tmp_path / "params.yaml")
+
+
+SPELLINGS = [
+    "1e-5", "1e-05", "1E5", "+1e5", "1.e3", ".5", "-.5", ".5e3", "1.", "1e400", "1_000", "0o17", "017", "08", "0x1f", "0b11",
+    "+3", "-0", "1_", "+_", "0x_", "._", "yes", "on", "Off", "y", "True", "TRUE", "12:30:45", "1:30", "~", "null", "Null", "",
+    ".inf", "-.INF", ".nan", "NaN", "'1e-5'", "2026-02", "2026-2-1", "'2026-02-01'", "!!str 3", "!!float 3", "=", "<<",
+    "{a: 1, a: 2}", "[1,2", "!foo bar", "a: b", "&a 3", "*a", "{<<: {a: 1}, a: 2}", "[1e-5, {b: 1E5}]", "1\n--- 2", "1\n...",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:")  # of ruamel.yaml, on 1e-5 in YAML 1.1
+@pytest.mark.parametrize("head", ["v: ", "\ufeffv: ", "%YAML 1.1\n---\nv: "])
+def test_yaml_is_read_as_dvc_reads_it(head: str) -> None:
+    def read(reader: Callable[[str], Any], text: str) -> str:
+        try:
+            return repr(reader(head + text))
+        except Exception:  # of ruamel.yaml's own faults, too
+            return "refused"
+
+    found = {text: read(parse_yaml, text) for text in SPELLINGS}
+    assert found == {text: read(lambda content: dvc_reads(content, "params.yaml"), text) for text in SPELLINGS}
+    assert found["1e-5"] == found["1e-05"] == repr({"v": 1e-05})
+
+
+@pytest.mark.parametrize("name", ["paper-m", "Paper_M2", "_a", "x"])
+def test_names_of_systems(name: str) -> None:
+    check_system_names([name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lr0.001", ".a", "..", "a/b", "a b", "a@b", "a:b", "a#b", "$a", "-a", "4-items", "größe", "a,b", "a\n", "", 2026],
+)
+def test_names_that_systems_cannot_have(name: Any) -> None:
+    why = " A dot is not allowed, as it separates the parts of a key in DVC." if "." in str(name) else ""
+    message = re.escape(f"{name!r} cannot be the name of a system.{why} Use letters")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_system_names(["attend", name])
+    params = read_params(PARAMS)
+    with pytest.raises(ReposeError, match=r"^p: evaluate.* (cannot be the name of a system|should be text)"):
+        block({"evaluate": params["evaluate"] | {"systems": [name]}}, "evaluate", EvaluateSettings, "p")
+
+
+def test_params_that_are_a_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=f"^{tmp_path} cannot be read: Is a directory. Name a file with --params.$"):
+        read_params(tmp_path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
+    params = read_params(PARAMS)
+    settings = block(params, stage, STAGES[stage], "params.yaml")
+    assert build(STAGES[stage], as_dict(settings), "again") == settings
+    assert list(params[stage]) == [field.name for field in dataclasses.fields(STAGES[stage])]  # and in the same order
+
+
+def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
+    assert list(read_params(PARAMS)) == [*STAGES, "systems"]
+
+
+@pytest.mark.parametrize("system", read_params(PARAMS)["systems"])
+def test_each_row_of_the_systems_fits(system: str) -> None:
+    settings = build_row(read_params(PARAMS)["systems"][system], "params.yaml")
+    assert isinstance(settings, Row)
+    assert build_row(as_dict(settings), "again") == settings
+
+
+def test_the_systems_that_are_evaluated_have_rows() -> None:
+    params = read_params(PARAMS)
+    assert set(params["evaluate"]["systems"]) <= set(params["systems"])

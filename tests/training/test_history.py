@@ -1,0 +1,179 @@
+"""The course of a training run: means, the watch for NaN, going on, and bytes that do not depend on the day."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from repose.errors import ReposeError
+from repose.training import history
+from repose.training.history import History
+
+
+@pytest.fixture(autouse=True)
+def _outside_any_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # DVCLive looks for a git repository here, and leaves its files open
+
+
+def terms(l1: float, d_image: float = 0.5) -> dict[str, Tensor]:
+    return {"l1": torch.tensor(l1), "d_image": torch.tensor(d_image)}
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open() as lines:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def course(folder: Path, start: int, end: int, every: int = 2) -> History:
+    """Steps whose l1 is their number, with a row every two; the history is written."""
+    kept = History(folder, start)
+    for step in range(start + 1, end + 1):
+        kept.add(step, terms(float(step)))
+        if step % every == 0:
+            kept.log(step)
+    kept.write()
+    return kept
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_row_holds_the_means_since_the_last_one(tmp_path: Path) -> None:
+    kept = History(tmp_path, 0)
+    assert kept.latest == {}
+    for step in (1, 2, 3):
+        kept.add(step, terms(step, d_image=10 * step))
+    kept.log(3)
+    assert kept.latest == {"step": 3, "l1": 2, "d_image": 20}
+    kept.add(4, terms(0.1))
+    kept.log(4)
+    assert kept.latest == {"step": 4, "l1": float(torch.tensor(0.1)), "d_image": 0.5}
+    kept.write()
+    assert rows(tmp_path) == [{"step": 3, "l1": 2, "d_image": 20}, kept.latest]
+    assert (tmp_path / "history.csv").read_text().splitlines()[:2] == ["step,l1,d_image", "3,2.0,20.0"]
+
+
+def test_a_mean_of_many_steps_is_summed_in_double_precision(tmp_path: Path) -> None:
+    kept = History(tmp_path, 0)
+    kept.add(1, terms(2.0**24))
+    kept.add(2, terms(1.0))
+    kept.log(2)
+    assert kept.latest["l1"] == (2**24 + 1) / 2  # in float32 the 1 would be lost
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite"), (-float("inf"), "infinite")]
+)
+@pytest.mark.parametrize("looks", [[], [2], [1, 2, 3]])
+def test_a_term_that_is_not_finite_is_named_with_its_step(
+    tmp_path: Path, value: float, word: str, looks: list[int]
+) -> None:
+    kept, last = History(tmp_path, 10), tmp_path / "last.safetensors"
+    for step in range(11, 17):
+        kept.add(step, terms(1.0, d_image=value if step == 15 else 0.5))
+        if step - 10 in looks:
+            kept.check_finite("paper-m", last)
+        if step == 12:
+            kept.log(step)
+    with pytest.raises(ReposeError) as caught:
+        kept.check_finite("paper-m", last)
+    assert f"Training paper-m stopped: the loss term d_image became {word} at step 15. No checkpoint" in str(
+        caught.value
+    )
+    assert "in systems.paper-m" in str(caught.value)
+    last.touch()
+    with pytest.raises(ReposeError, match=rf"at step 15\. The last good checkpoint is kept: {last}\. Lower"):
+        kept.check_finite("paper-m", last)
+
+
+def test_the_first_of_several_is_named(tmp_path: Path) -> None:
+    kept = History(tmp_path, 0)
+    kept.add(1, terms(1.0))
+    kept.add(2, terms(float("inf"), d_image=float("nan")))
+    kept.add(3, terms(float("nan")))
+    with pytest.raises(ReposeError, match="l1 became infinite at step 2"):
+        kept.check_finite("a", tmp_path)
+
+
+def test_finite_terms_pass_and_nothing_new_is_nothing_to_look_at(tmp_path: Path) -> None:
+    kept = History(tmp_path, 0)
+    kept.check_finite("a", tmp_path)
+    kept.add(1, terms(1.0))
+    kept.check_finite("a", tmp_path)
+    kept.check_finite("a", tmp_path)
+    kept.log(1)
+    kept.check_finite("a", tmp_path)
+    assert kept.latest["l1"] == 1
+
+
+def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path: Path) -> None:
+    course(tmp_path, 0, 8)
+    kept = History(tmp_path, 4)
+    assert kept.latest == {"step": 4, "l1": 3.5, "d_image": 0.5}
+    kept.write()
+    assert [row["step"] for row in rows(tmp_path)] == [2, 4]
+
+
+def test_a_run_from_the_start_forgets_an_earlier_one(tmp_path: Path) -> None:
+    course(tmp_path, 0, 8)
+    course(tmp_path, 0, 2)
+    assert [row["step"] for row in rows(tmp_path)] == [2]
+    assert (tmp_path / "live/plots/metrics/train/l1.tsv").read_text() == "step\tl1\n2\t1.5\n"
+
+
+def test_a_history_that_is_gone_starts_anew(tmp_path: Path) -> None:
+    assert History(tmp_path, 4).latest == {}
+
+
+def test_numbers_come_back_from_the_file_to_the_last_bit(tmp_path: Path) -> None:
+    kept = History(tmp_path, 0)
+    for step, value in enumerate([0.1, 1 / 3, 1e-7, 123456.789], 1):
+        kept.add(step, terms(value))
+        kept.log(step)
+    kept.write()
+    before = (tmp_path / "history.csv").read_bytes()
+    History(tmp_path, 4).write()
+    assert (tmp_path / "history.csv").read_bytes() == before
+
+
+def test_dvclive_has_the_same_rows(tmp_path: Path) -> None:
+    kept = course(tmp_path, 0, 6)
+    live = tmp_path / "live"
+    for name in ("l1", "d_image"):
+        lines = (live / f"plots/metrics/train/{name}.tsv").read_text().splitlines()
+        assert lines == [f"step\t{name}", *(f"{row['step']:.0f}\t{row[name]}" for row in rows(tmp_path))]
+    summary = json.loads((live / "metrics.json").read_text())
+    assert summary == {"step": 6, "train": {"l1": kept.latest["l1"], "d_image": 0.5}}
+
+
+def test_two_runs_write_the_same_bytes_on_any_day(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        course(tmp_path / name, 0, 6)
+    assert written(tmp_path / "one") == written(tmp_path / "two")
+    assert set(written(tmp_path / "one")) == {
+        "history.csv", "live/metrics.json", "live/plots/metrics/train/d_image.tsv", "live/plots/metrics/train/l1.tsv",
+    }  # fmt: skip
+
+
+def test_a_run_that_goes_on_writes_the_bytes_of_one_without_interruption(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    course(tmp_path / "one", 0, 8)
+    course(tmp_path / "two", 0, 6)  # killed after step 6, the last checkpoint was at 4
+    course(tmp_path / "two", 4, 8)
+    assert written(tmp_path / "two") == written(tmp_path / "one")
+
+
+def test_without_dvclive_the_table_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(history, "find_spec", lambda _: None)
+    monkeypatch.setattr(history, "say", said.append)
+    course(tmp_path, 0, 4)
+    assert said == ["dvclive is not installed here: the curves are in history.csv alone"]
+    assert [row["step"] for row in rows(tmp_path)] == [2, 4]
+    assert not (tmp_path / "live").exists()

@@ -1,0 +1,87 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from repose.errors import ReposeError
+from repose.validation.expectations import Check, Outcome, expect, require, validate
+
+
+def check(name: str, *, passed: bool, severity: Any = "critical") -> Check:
+    return Check(
+        name, "it is so", "all 3 fit" if passed else "1 of 3 (33.3 %) do not fit", severity, passed, ("a", "b")
+    )
+
+
+def test_only_critical_checks_decide() -> None:
+    warned = Outcome((check("one", passed=True), check("two", passed=False, severity="warning")))
+    assert warned.passed
+    assert [failed.name for failed in warned.failed("warning")] == ["two"]
+    assert not Outcome((*warned.checks, check("three", passed=False))).passed
+
+
+def test_require_prints_warnings_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    require(Outcome((check("two", passed=False, severity="warning"),)), "The photos", Path("page.html"))
+    assert capsys.readouterr().err == "Warning: two (it is so): 1 of 3 (33.3 %) do not fit, for example a\n"
+
+
+def test_require_lists_what_failed_with_examples() -> None:
+    outcome = Outcome((check("one", passed=True), check("two", passed=False), check("three", passed=False)))
+    with pytest.raises(ReposeError) as failure:
+        require(outcome, "The pairs", Path("report/page.html"))
+    assert str(failure.value) == (
+        "The pairs failed 2 of 3 checks:\n"
+        "  two (it is so): 1 of 3 (33.3 %) do not fit\n      a\n      b\n"
+        "  three (it is so): 1 of 3 (33.3 %) do not fit\n      a\n      b\n"
+        "Put the data right, or the stage's limits in params.yaml. report/page.html explains every check. "
+        "Earlier results are kept (`dvc checkout --force` brings them back)."
+    )
+
+
+def test_great_expectations_decides_and_its_answer_is_put_in_words() -> None:
+    table = pd.DataFrame({"name": list("abcde"), "value": [1.0, 2.0, 30.0, None, 40.0]}, index=[9, 8, 7, 6, 5])
+    suite = [
+        expect("small", "ColumnValuesToBeBetween", "it is small", "warning", column="value", max_value=10),
+        expect("half", "ColumnValuesToBeBetween", "half are", column="value", max_value=10, mostly=0.5),
+        expect("median", "ColumnMedianToBeBetween", "a median", column="value", min_value=1, max_value=20),
+        expect("no value", "ColumnValuesToBeNull", "nothing", column="value"),
+    ]
+    small, half, median, null = validate(table, suite, label=["name", "name"])
+    assert small == Check(
+        "small", "it is small", "2 of 4 (50 %) do not fit", "warning", False, ("c -> c", "e -> e"), (7, 5)
+    )
+    assert (half.passed, half.severity, half.observed) == (True, "critical", "2 of 4 (50 %) do not fit")
+    assert (median.passed, median.observed, median.failing) == (True, "16", ())
+    assert (null.passed, null.failing) == (False, (9, 8, 7, 5))
+
+
+def test_an_empty_table_has_nothing_to_look_at() -> None:
+    suite = [
+        expect("small", "ColumnValuesToBeBetween", "it is small", column="value", max_value=10),
+        expect("median", "ColumnMedianToBeBetween", "a median", column="value", min_value=1),
+    ]
+    small, median = validate(pd.DataFrame({"value": pd.Series([], dtype=float)}), suite, label=["value"])
+    assert (small.passed, small.observed) == (True, "nothing to look at")
+    assert (median.passed, median.observed) == (False, "nothing to look at")
+
+
+def test_a_check_that_cannot_run_is_a_defect_and_no_verdict() -> None:
+    suite = [expect("typo", "ColumnValuesToBeNull", "nothing", column="valeu")]
+    with pytest.raises(RuntimeError, match=r"'typo' could not run.*valeu"):
+        validate(pd.DataFrame({"value": [1]}), suite, label=["value"])
+
+
+def test_without_great_expectations_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "great_expectations.expectations", None)
+    with pytest.raises(ReposeError, match=r"pip install 'repose\[pipeline\]'"):
+        expect("one", "ColumnValuesToBeNull", "nothing", column="value")
+
+
+def test_importing_the_suites_does_not_import_great_expectations() -> None:
+    modules = "repose.validation.page, repose.validation.photos, repose.validation.keypoints"
+    program = f"import sys, {modules}; print('great_expectations' in sys.modules, 'jinja2' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert found.stdout == "False False\n"

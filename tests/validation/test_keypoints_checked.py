@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+from outcomes import failed, named
+
+from repose.data.skeleton import JOINT, JOINTS, K, mirrored
+from repose.validation.expectations import Outcome
+from repose.validation.keypoints import check_keypoints
+
+STANDING = np.zeros((K, 2), np.float32)  # somebody who faces the camera, 256 x 256
+for _joint, _place in {
+    "nose": (128, 40), "neck": (128, 70), "right_shoulder": (100, 70), "left_shoulder": (156, 70),
+    "right_elbow": (90, 110), "left_elbow": (166, 110), "right_wrist": (85, 150), "left_wrist": (171, 150),
+    "right_hip": (110, 150), "left_hip": (146, 150), "right_knee": (110, 200), "left_knee": (146, 200),
+    "right_ankle": (110, 245), "left_ankle": (146, 245), "right_eye": (122, 35), "left_eye": (134, 35),
+    "right_ear": (116, 38), "left_ear": (140, 38),
+}.items():  # fmt: skip
+    STANDING[JOINT[_joint]] = _place
+
+
+def people(count: int = 20) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    return STANDING + generator.uniform(-5, 5, (count, 1, 2)).astype(np.float32)
+
+
+def judge_keypoints(
+    keypoints: np.ndarray, confidence: np.ndarray | None = None, share: float = 0.9, placed: bool = False
+) -> Outcome:
+    count = len(keypoints)
+    names = [f"photo{row}" for row in range(count)]
+    size = np.full(count, 256)
+    known = np.ones((count, K), np.float32) if confidence is None else confidence
+    return check_keypoints(names, keypoints, known, size, size, min_posed_share=share, placed=placed)
+
+
+def test_people_who_stand_in_front_of_the_camera_pass() -> None:
+    assert failed(judge_keypoints(people())) == []
+
+
+def test_missing_joints_pass() -> None:
+    keypoints = people()
+    keypoints[np.random.default_rng(1).random((20, K)) < 0.3] = np.nan
+    keypoints[:19, [JOINT[name] for name in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")]] = STANDING[2]
+    confidence = np.where(np.isnan(keypoints[..., 0]), np.nan, 1)
+    assert judge_keypoints(keypoints, confidence).passed
+
+
+def test_half_a_joint() -> None:
+    keypoints = people()
+    keypoints[3, 0, 1] = np.nan
+    found = named(judge_keypoints(keypoints), "whole joints")
+    assert (found.passed, found.severity, found.examples) == (False, "critical", ("photo3",))
+
+
+@pytest.mark.parametrize(("value", "name"), [
+    (-0.1, "least confidence"), (1.1, "most confidence"), (np.nan, "least confidence"),
+])  # fmt: skip
+def test_confidence_outside_its_range(value: float, name: str) -> None:
+    confidence = np.ones((20, K), np.float32)
+    confidence[5, 7] = value
+    assert failed(judge_keypoints(people(), confidence)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("place", "fits"),
+    [((-1, -1), True), ((256, 256), True), ((-1.5, 9), False), ((9, 256.5), False), ((300, 9), False)],
+)
+def test_joints_outside_their_photo(place: tuple[float, float], fits: bool) -> None:
+    keypoints = people()
+    keypoints[:2, JOINT["left_wrist"]] = place
+    assert named(judge_keypoints(keypoints), "inside").passed is fits
+
+
+def test_the_size_of_each_photo_counts() -> None:
+    outcome = check_keypoints(
+        ["wide", "tall"], people(2), np.ones((2, K)), np.array([128, 256]), np.array([256, 128]), min_posed_share=0
+    )
+    assert named(outcome, "inside").failing == (0, 1)
+
+
+def test_the_share_of_posed_photos() -> None:
+    keypoints = people()
+    keypoints[:4, JOINT["right_hip"]] = np.nan
+    assert judge_keypoints(keypoints, share=0.8).passed
+    outcome = judge_keypoints(keypoints, share=0.81)
+    assert [found.name for found in outcome.failed("critical")] == ["posed share"]
+    assert named(outcome, "posed share").observed == "4 of 20 (20 %) do not fit"
+
+
+def test_a_photo_with_two_rows() -> None:
+    size = np.full(2, 256)
+    outcome = check_keypoints(["a", "a"], people(2), np.ones((2, K)), size, size, min_posed_share=0)
+    assert [found.name for found in outcome.failed("critical")] == ["one row per photo"]
+
+
+def test_eyes_that_changed_places_are_warned_of() -> None:
+    """pose-gan's own list of joint names swaps left and right eye and ear: the classic mistake."""
+    keypoints = people()
+    keypoints[:, [14, 15]] = keypoints[:, [15, 14]]
+    outcome = judge_keypoints(keypoints)
+    assert outcome.passed
+    assert failed(outcome) == ["right is right"]
+
+
+def test_a_mirrored_or_averted_person_is_fine() -> None:
+    """Mirroring renames the joints; in a person seen from behind, the right shoulder is on the viewer's right."""
+    assert failed(judge_keypoints(mirrored(people(), 256))) == []
+    behind = people()
+    behind[..., 0] = 255 - behind[..., 0]
+    outcome = judge_keypoints(behind)
+    assert failed(outcome) == []
+    assert named(outcome, "right is right").observed == "nothing to look at"
+
+
+def test_x_and_y_that_changed_places_are_warned_of() -> None:
+    generator = np.random.default_rng(0)
+    swapped = people()[..., ::-1] + generator.uniform(-9, 9, (20, K, 2))
+    assert "upright" in failed(judge_keypoints(swapped))
+
+
+def test_joints_that_are_never_known_or_never_move() -> None:
+    keypoints = people()
+    keypoints[:, JOINT["nose"]] = np.nan
+    keypoints[:, JOINT["left_ear"]] = 7
+    outcome = judge_keypoints(keypoints)
+    assert outcome.passed
+    assert named(outcome, "every joint").examples == ("nose",)
+    assert named(outcome, "joints move").examples == ("left_ear",)
+    assert named(outcome, "joints move").observed == f"1 of {len(JOINTS) - 1} (5.88 %) do not fit"
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "critical", "warned"),
+    [
+        ((1, 1), (0, 0), [], []),
+        ((0.5, 0.5), (64, 64), [], []),  # a small person in the middle
+        ((0.5, 0.5), (0, 0), ["middle in x", "middle in y"], []),
+        ((0.7, 0.7), (0, 0), ["middle in x", "middle in y"], []),
+        ((0.5, 1), (0, 0), [], ["middle in x"]),
+        ((1, 0.6), (0, 0), [], ["middle in y"]),
+        ((1, 1), (-40, 0), [], ["middle in x"]),  # PATN's "resize" files without their offset
+    ],
+)
+def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(
+    scale: tuple[float, float], offset: tuple[float, float], critical: list[str], warned: list[str]
+) -> None:
+    outcome = judge_keypoints(people() * np.array(scale) + np.array(offset), placed=True)
+    assert [found.name for found in outcome.failed("critical")] == critical
+    assert [found.name for found in outcome.failed("warning")] == warned
+    if critical:
+        assert f"x of `keypoints.scale` multiplied by about {1 / scale[0]:.2g}" in named(outcome, critical[0]).expected
+
+
+def test_exchanged_x_and_y_are_warned_of() -> None:
+    assert "upright" in failed(judge_keypoints(people()[..., ::-1], placed=True))
+
+
+def test_no_photos_have_no_keypoints() -> None:
+    outcome = judge_keypoints(people(0))
+    assert [found.name for found in outcome.failed("critical")] == ["photos"]

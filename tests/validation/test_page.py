@@ -1,0 +1,149 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from repose.validation.expectations import Check, Outcome
+from repose.validation.page import (
+    BARS,
+    PAGE,
+    RECORD,
+    Distribution,
+    Facts,
+    Gallery,
+    Picture,
+    Rejected,
+    distribution,
+    histogram,
+    write_report,
+)
+
+
+def check(name: str, *, passed: bool, severity: Any = "critical") -> Check:
+    return Check(name, f"what {name} expects", f"what {name} found", severity, passed, ("one & only/<b>.jpg",))
+
+
+ALL = Outcome(
+    (check("first", passed=True), check("second", passed=False), check("third", passed=False, severity="warning"))
+)
+FACTS = Facts(
+    counts={"photos": 52_712, "items": 7_982},
+    distributions=(Distribution("View", {"front": 30, "back": 10, "none": 0}),),
+    rejected=(Rejected("does not decode", 1_234, (("img/<script>x</script>.jpg", "0 bytes"),)),),
+    rejected_list="set-aside.csv",
+    galleries=(Gallery("Some <b>", (Picture("a & b.jpg", "1 of 2 < 3", b"\x00\x01", 64, 32),)),),
+)
+
+
+def page(folder: Path, outcome: Outcome = ALL, facts: Facts = FACTS, title: str = "Photos <of> mine") -> str:
+    write_report(folder, title, outcome, facts)
+    return (folder / PAGE).read_text("utf-8")
+
+
+def test_the_record_has_all_of_it(tmp_path: Path) -> None:
+    page(tmp_path)
+    record = json.loads((tmp_path / RECORD).read_bytes())
+    assert record["title"] == "Photos <of> mine"
+    assert record["passed"] is False
+    assert record["counts"] == {"photos": 52_712, "items": 7_982}
+    assert [entry["name"] for entry in record["checks"]] == ["first", "second", "third"]
+    assert record["checks"][2] == {
+        "name": "third",
+        "severity": "warning",
+        "passed": False,
+        "expected": "what third expects",
+        "observed": "what third found",
+        "examples": ["one & only/<b>.jpg"],
+    }
+    assert record["rejected"] == {"does not decode": 1_234}
+    assert record["distributions"] == {"View": {"front": 30, "back": 10, "none": 0}}
+
+
+def test_the_page_tells_what_failed_first(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    verdict = text.index("✕ Failed")
+    assert verdict < text.index("what second found") < text.index("what third found") < text.index("what first found")
+    for told in ("52,712", "1,234", "and 1,233 more", "set-aside.csv", "0 bytes", "does not decode".capitalize()):
+        assert told in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (Outcome(ALL.checks[:1]), "✓ Passed</strong>"),
+        (Outcome((ALL.checks[0], ALL.checks[2])), "✓ Passed, with 1 warning</strong>"),
+        (Outcome((ALL.checks[2], ALL.checks[2])), "✓ Passed, with 2 warnings</strong>"),
+    ],
+)
+def test_verdicts(tmp_path: Path, outcome: Outcome, verdict: str) -> None:
+    text = page(tmp_path, outcome)
+    assert verdict in text
+    assert "Failed" not in text
+
+
+def test_names_of_files_are_text_and_no_markup(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "one &amp; only/<wbr>&lt;b&gt;.jpg" in text
+    assert "<h1>Photos &lt;of&gt; mine</h1>" in text
+    assert "<h2>Some &lt;b&gt;</h2>" in text
+    assert "a &amp; b.jpg" in text
+    assert "1 of 2 &lt; 3" in text
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
+    text = page(tmp_path)
+    assert not re.findall(r"https?:|//[a-z]|\bsrc=\"(?!data:image/jpeg;base64,)|\bhref=|url\(|@import", text)
+    assert text.count('src="data:image/jpeg;base64,AAE="') == 1
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+
+
+def test_same_facts_same_bytes(tmp_path: Path) -> None:
+    page(tmp_path / "one")
+    page(tmp_path / "two")
+    for name in (RECORD, PAGE):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_bars_are_shares_of_the_longest(tmp_path: Path) -> None:
+    assert re.findall(r"width:([\d.]+)%", page(tmp_path).partition("</head>")[2]) == ["100.0", "33.3"]
+
+
+def test_a_long_tail_is_summed_up(tmp_path: Path) -> None:
+    many = Distribution("Category", {f"category {n}": 2 for n in range(BARS + 3)})
+    text = page(tmp_path, facts=Facts({}, (many,)))
+    assert "and 3 more kinds: 6" in text
+    assert f"category {BARS}" not in text
+
+
+def test_a_report_of_checks_alone(tmp_path: Path) -> None:
+    text = page(tmp_path, facts=Facts({}))
+    assert "Set aside" not in text
+    assert "What is in it" not in text
+
+
+def test_nothing_to_show_in_a_distribution(tmp_path: Path) -> None:
+    assert "Empty" in page(tmp_path, facts=Facts({}, (Distribution("Empty", {}),)))
+
+
+def test_distribution_counts_the_most_frequent_first() -> None:
+    values = pd.Series(["b", "a", "", "a", "c", ""])
+    assert list(distribution("View", values).counts.items()) == [("a", 2), ("none", 2), ("b", 1), ("c", 1)]
+
+
+def test_histogram_leaves_out_empty_ends_and_keeps_gaps() -> None:
+    found = histogram("Photos per item", pd.Series([2, 2, 4, 19, 20]))
+    assert found.counts == {
+        "2": 2, "3": 0, "4": 1, "5": 0, "6": 0, "7": 0, "8": 0, "9": 0, "10-19": 1, "20-49": 1,
+    }  # fmt: skip
+    assert histogram("KiB", pd.Series([0, 4, 2000]), edges=(0, 5, 1000)).counts == {
+        "0-4": 2,
+        "5-999": 0,
+        "1000 or more": 1,
+    }
+    assert histogram("None", pd.Series([], dtype="int64")).counts == {}

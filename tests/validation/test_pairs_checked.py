@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from outcomes import failed, named
+
+from repose.errors import ReposeError
+from repose.validation.expectations import Outcome, require
+from repose.validation.pairs import check_pairs
+
+
+def split(items_per_part: int = 5) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs (both directions) of items of two photos, in train and in test."""
+    items = pd.DataFrame(
+        [
+            (part, f"{part}{item}", f"{part}{item}_{photo}.jpg")
+            for part in ("train", "test")
+            for item in range(items_per_part)
+            for photo in (1, 2)
+        ],
+        columns=["part", "item", "name"],
+    )
+    pairs = pd.DataFrame(
+        [
+            (f"{item}_{one}.jpg", f"{item}_{3 - one}.jpg", part, item, item)
+            for part, item in items[["part", "item"]].drop_duplicates().itertuples(index=False)
+            for one in (1, 2)
+        ],
+        columns=["from", "to", "part", "item_from", "item_to"],
+    )
+    return pairs, items
+
+
+def judge_pairs(pairs: pd.DataFrame, items: pd.DataFrame, train: int = 10, test: int = 10) -> Outcome:
+    return check_pairs(pairs, items, min_train_pairs=train, min_test_pairs=test)
+
+
+def test_a_good_split_passes() -> None:
+    outcome = judge_pairs(*split())
+    assert failed(outcome) == []
+    assert all(found.severity == "critical" for found in outcome.checks)
+    assert named(outcome, "train pairs").observed == "10"
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"to": "train1_1.jpg", "item_to": "train1"}, ["one item"]),
+        ({"to": "train0_1.jpg"}, ["two photos"]),
+        ({"from": "train0_2.jpg", "to": "train0_1.jpg"}, ["once"]),
+        ({"to": "train0_3.jpg"}, ["listed"]),
+        ({"item_from": "other", "item_to": "other"}, ["listed"]),
+        ({"part": "test"}, ["train pairs", "listed"]),
+        ({"part": "valid"}, ["train pairs", "parts", "listed"]),
+    ],
+)
+def test_a_bad_pair_is_named(values: dict[str, str], names: list[str]) -> None:
+    pairs, items = split()
+    pairs.loc[0, list(values)] = list(values.values())
+    outcome = judge_pairs(pairs, items)
+    assert failed(outcome) == names
+    with pytest.raises(ReposeError, match=names[-1]):
+        require(outcome, "The pairs", Path("page.html"))
+    if len(names) == 1:
+        assert f"{pairs['from'][0]} -> {pairs['to'][0]}" in named(outcome, names[0]).examples
+
+
+@pytest.mark.parametrize(("train", "test", "names"), [(11, 10, ["train pairs"]), (10, 11, ["test pairs"])])
+def test_too_few_pairs(train: int, test: int, names: list[str]) -> None:
+    assert failed(judge_pairs(*split(), train=train, test=test)) == names
+
+
+def test_an_item_in_both_parts() -> None:
+    pairs, items = split()
+    items.loc[len(items)] = ["test", "train3", "train3_9.jpg"]
+    outcome = judge_pairs(pairs, items)
+    assert failed(outcome) == ["no item in both"]
+    assert named(outcome, "no item in both").examples == ("train3",)
+
+
+def test_a_photo_in_both_parts_under_two_items() -> None:
+    """What grouping by the wrong part of a name leads to: items look apart, photos are not."""
+    pairs, items = split()
+    items.loc[len(items)] = ["test", "another", "train3_1.jpg"]
+    assert failed(judge_pairs(pairs, items)) == ["no photo in both"]
+
+
+def test_an_empty_split() -> None:
+    pairs, items = split()
+    assert failed(judge_pairs(pairs[:0], items[:0], 1, 1)) == ["train pairs", "test pairs"]
+
+
+def test_a_hundred_and_fifty_thousand_pairs() -> None:
+    pairs, items = split(37_500)
+    pairs.loc[[5, 149_000], "to"] = pairs.loc[[5, 149_000], "from"]
+    outcome = judge_pairs(pairs, items)
+    assert len(pairs) == 150_000
+    assert named(outcome, "two photos").failing == (5, 149_000)

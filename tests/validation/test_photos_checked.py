@@ -1,0 +1,190 @@
+from typing import Any
+
+import pandas as pd
+import pytest
+from outcomes import named
+
+from repose.validation.expectations import Outcome
+from repose.validation.photos import REASONS, PhotoRules, check_photos
+
+RULES: dict[str, Any] = {
+    "sizes": ((256, 256), (128, 64)),
+    "min_side": 64,
+    "modes": ("RGB",),
+    "formats": ("JPEG",),
+    "max_megapixels": 20.0,
+    "tolerated_share": 0.0,
+    "duplicates": "set-aside",
+    "photos_per_item": (2, 100),
+}
+
+
+def photos(count: int = 12, **columns: dict[int, Any]) -> pd.DataFrame:
+    """A table of good photos, two of each item, with some values replaced: column={row: value}."""
+    table = pd.DataFrame(
+        {
+            "path": [f"img/{row:05d}.jpg" for row in range(count)],
+            "name": [f"photo{row}" for row in range(count)],
+            "item": [f"item{row // 2}" for row in range(count)],
+            "category": "WOMEN/Dresses",
+            "view": "front",
+            "partition": "train",
+            "decodes": True,
+            "error": "",
+            "format": "JPEG",
+            "mode": "RGB",
+            "width": 256,
+            "height": 256,
+            "bytes": 9000,
+            "sha256": [f"digest{row}" for row in range(count)],
+        }
+    ).astype({"decodes": object})
+    for column, values in columns.items():
+        for row, value in values.items():
+            table.loc[row, column] = value
+    return table
+
+
+def judge(table: pd.DataFrame, **rules: Any) -> tuple[Outcome, pd.DataFrame]:
+    return check_photos(table, PhotoRules(**(RULES | rules)))
+
+
+def test_good_photos_pass_every_check() -> None:
+    outcome, judged = judge(photos())
+    assert outcome.passed
+    assert not outcome.failed("warning")
+    assert judged["reason"].isna().all()
+    assert list(judged.columns) == [*photos().columns, "reason", "detail"]
+    assert [found.name for found in outcome.checks] == [
+        *REASONS, "share set aside", "photos left", "partition", "photos per item", "train and test apart",
+    ]  # fmt: skip
+
+
+# row: what is odd about the photo, why it is set aside, the detail, the checks that it fails
+BAD: dict[int, tuple[dict[str, Any], str, str, list[str]]] = {
+    3: (
+        {"decodes": False, "error": "0 bytes", "format": "", "mode": "", "width": 0, "height": 0},
+        "does not decode", "0 bytes", ["decodes"],
+    ),
+    4: ({"decodes": False, "error": "truncated"}, "does not decode", "truncated", ["decodes"]),
+    5: (
+        {"decodes": None, "width": 50_000, "height": 50_000},
+        "too many pixels", "50000 x 50000", ["pixels", "size"],
+    ),
+    6: ({"format": "PNG"}, "wrong format", "PNG", ["format"]),
+    7: ({"mode": "CMYK"}, "wrong mode", "CMYK", ["mode"]),
+    8: ({"width": 200}, "wrong size", "256 x 200", ["size"]),
+    9: ({"width": 1, "height": 1}, "wrong size", "1 x 1", ["size", "shorter side"]),
+    10: ({"name": ""}, "misnamed", "", ["path"]),
+    11: ({"name": "photo1"}, "same name twice", "as img/00001.jpg", ["names differ"]),
+    12: ({"sha256": "digest1"}, "duplicate content", "as in img/00001.jpg", ["contents differ"]),
+    # Of several reasons the first in the order of REASONS.
+    13: ({"format": "PNG", "mode": "L", "name": ""}, "wrong format", "PNG", ["format", "mode", "path"]),
+    14: ({"name": "photo1", "sha256": "digest1"}, "same name twice", "as img/00001.jpg", ["names differ"]),
+}  # fmt: skip
+
+
+def test_bad_photos_are_set_aside_each_for_one_reason() -> None:
+    columns: dict[str, dict[int, Any]] = {}
+    for row, (values, *_) in BAD.items():
+        for column, value in values.items():
+            columns.setdefault(column, {})[row] = value
+    outcome, judged = judge(photos(30, **columns), tolerated_share=0.5)
+    assert outcome.passed
+    for name in REASONS:
+        rows = [row for row, (*_, checks) in BAD.items() if name in checks]
+        first = [1] if name.endswith("differ") else []  # the one that the others repeat
+        assert (name, named(outcome, name).failing) == (name, (*first, *rows))
+        assert named(outcome, name).severity == "warning"
+    bad = judged[judged["reason"].notna()]
+    assert list(zip(bad.index, bad["reason"], bad["detail"], strict=True)) == [
+        (row, reason, detail) for row, (_, reason, detail, _) in BAD.items()
+    ]
+
+
+def test_any_size_from_the_smallest_side_up_where_no_sizes_are_named() -> None:
+    outcome, judged = judge(photos(width={3: 200, 4: 64, 5: 63}), sizes=(), tolerated_share=0.1)
+    assert judged["reason"].dropna().to_dict() == {5: "wrong size"}
+    assert "size" not in [found.name for found in outcome.checks]
+
+
+def test_the_good_one_of_two_equal_photos_stays() -> None:
+    """Were the earlier one set aside for another reason, both would be gone."""
+    _, judged = judge(photos(sha256={3: "digest1"}, name={1: ""}), tolerated_share=0.5)
+    assert judged["reason"].dropna().to_dict() == {1: "misnamed"}
+
+
+def test_duplicates_that_are_only_reported_stay() -> None:
+    outcome, judged = judge(photos(sha256={3: "digest1"}), duplicates="report")
+    assert judged["reason"].isna().all()
+    assert [found.name for found in outcome.failed("warning")] == ["contents differ"]
+    _, judged = judge(photos(name={3: "photo1"}), duplicates="report", tolerated_share=0.1)
+    assert judged.loc[3, "reason"] == "same name twice"
+
+
+@pytest.mark.parametrize("bad", [1, 57, 86])
+def test_the_tolerated_share_is_itself_tolerated_and_one_photo_more_is_not(bad: int) -> None:
+    table = photos(100, mode=dict.fromkeys(range(bad), "L"))
+    assert named(judge(table, tolerated_share=bad / 100)[0], "share set aside").passed
+    outcome, _ = judge(table, tolerated_share=(bad - 1) / 100)
+    assert "share set aside" in [found.name for found in outcome.failed("critical")]
+
+
+def test_the_message_counts_reasons_and_names_some_of_each() -> None:
+    table = photos(40, mode=dict.fromkeys(range(10), "L"), name={20: ""}, format={30: "PNG", 31: "PNG"})
+    share = named(judge(table, tolerated_share=0.01)[0], "share set aside")
+    assert share.expected == "at most 1 % of the photos are set aside"
+    assert share.observed == "13 of 40 (32.5 %); wrong mode: 10; wrong format: 2; misnamed: 1"
+    assert share.examples == (
+        "img/00000.jpg (wrong mode, L)",
+        "img/00001.jpg (wrong mode, L)",
+        "img/00020.jpg (misnamed)",
+        "img/00030.jpg (wrong format, PNG)",
+        "img/00031.jpg (wrong format, PNG)",
+    )
+
+
+def test_nothing_left_fails_whatever_is_tolerated() -> None:
+    outcome, judged = judge(photos(mode=dict.fromkeys(range(12), "L")), tolerated_share=1.0)
+    assert [found.name for found in outcome.failed("critical")] == ["photos left"]
+    assert judged["reason"].eq("wrong mode").all()
+
+
+def test_photos_of_the_median_item() -> None:
+    lonely = photos(item={row: f"alone{row}" for row in range(12)})
+    found = named(judge(lonely)[0], "photos per item")
+    assert (found.passed, found.observed, found.expected) == (False, "1", "the median item has 2 to 100 photos")
+    assert not judge(photos(), photos_per_item=(1, 1))[0].passed
+
+
+def test_nobody_in_particular_is_no_item() -> None:
+    """Market-1501 files thousands of detections under -1 and 0000."""
+    nobody = photos(item=dict.fromkeys(range(4), "-1") | dict.fromkeys(range(4, 12), "0000"))
+    nobody = pd.concat([nobody, photos(16)[12:]])
+    assert judge(nobody, photos_per_item=(2, 2))[0].passed
+
+
+def test_an_item_in_both_of_the_owners_halves() -> None:
+    outcome, _ = judge(photos(partition={4: "gallery", 6: "query", 7: "gallery"}))
+    (failed,) = outcome.failed("critical")
+    assert (failed.name, failed.examples) == ("train and test apart", ("item2",))
+
+
+def test_a_photo_that_the_owners_list_forgot() -> None:
+    outcome, judged = judge(photos(partition={4: ""}))
+    assert outcome.passed
+    assert [(found.name, found.examples) for found in outcome.failed("warning")] == [("partition", ("img/00004.jpg",))]
+    assert judged["reason"].isna().all()
+
+
+def test_a_source_without_a_list_of_partitions() -> None:
+    assert not judge(photos().assign(partition=""))[0].failed("warning")
+
+
+def test_fifty_thousand_photos_of_which_many_are_bad() -> None:
+    table = photos(50_000, mode=dict.fromkeys(range(0, 50_000, 500), "L"))
+    outcome, judged = judge(table, tolerated_share=0.002)
+    assert outcome.passed
+    assert judged["reason"].notna().sum() == 100
+    assert len(named(outcome, "mode").failing) == 100
+    assert len(named(outcome, "mode").examples) == 3
