@@ -48,10 +48,10 @@ from repose.data.photos import Loaded
 from repose.data.posemaps import draw
 from repose.devices import set_up
 from repose.errors import ReposeError
+from repose.generate import Job, generate_jobs
 from repose.models.layers import parameter_count
 from repose.stages.posemaps import PosemapsSettings
 from repose.systems import Progress, Row, System
-from repose.systems.generate import Job, generate_jobs
 from repose.training import TrainSettings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"

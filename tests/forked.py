@@ -7,8 +7,8 @@ from typing import Any
 
 _PRELOADED = [
     "repose.stages.train",
-    "repose.systems.adversarial",
-    "repose.systems.distributed",
+    "repose.systems.learning.adversarial",
+    "repose.systems.learning.distributed",
     "torchvision",
     "dvclive.live",
     "torch.distributed.run",

@@ -17,10 +17,10 @@ PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
 # From the bottom to the top: a room imports itself and rooms below it.
 ROOMS = (
     "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/storage", "repose/data",
-    "mannequins/figure", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems", "repose/checkpoint.py",
-    "repose/training", "repose/metrics", "repose/validation", "repose/evaluation", "repose/inference", "repose/report",
-    "repose/stages", "mannequins/figure_training", "repose/kubeflow", "repose/pipeline_paths.py", "repose/weights_cli.py",
-    "repose/cli.py",
+    "mannequins/figure", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems", "repose/generate.py",
+    "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation", "repose/evaluation",
+    "repose/inference", "repose/report", "repose/stages", "mannequins/figure_training", "repose/kubeflow",
+    "repose/pipeline_paths.py", "repose/weights_cli.py", "repose/cli.py",
 )  # fmt: skip
 # These change no byte of a result: what people read at the terminal, and the packages' own names.
 FOR_PEOPLE = {REPOSE / "terminal.py", REPOSE / "errors.py", REPOSE / "__init__.py", SRC / "mannequins" / "__init__.py"}
@@ -47,7 +47,7 @@ def imports(file: Path) -> set[Path]:
     paths = [SRC.joinpath(*name.split(".")) for name in names(file) if name.split(".")[0] in ("repose", "mannequins")]
     found = {file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()}
     if file == REPOSE / "systems" / "__init__.py":  # it finds its modules itself
-        found |= set(file.parent.glob("*.py"))
+        found |= set(file.parent.rglob("*.py"))
     return found
 
 

@@ -24,8 +24,8 @@ from repose.models.attend import AttendSettings
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import Progress, Row, System, build
-from repose.systems.adversarial import LossSettings
 from repose.systems.attend import AttendRow
+from repose.systems.learning.adversarial import LossSettings
 from repose.systems.paper import PaperRow
 
 SMALL = DiscriminatorSettings(width=4, layers=1)

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from dvc.utils.serialize import parse_yaml as dvc_reads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repose.config import as_dict, block, build, check_system_names, nearest, parse_yaml, read_params
+from repose.config import as_dict, block, build, check_system_names, nearest, parse_yaml, read_params, settings
 from repose.errors import ReposeError
 from repose.evaluation.settings import EvaluateSettings
 from repose.report.gates import GatesSettings
@@ -35,7 +35,7 @@ STAGES: dict[str, type[Any]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@settings
 class Inner:
     share: float
 
@@ -44,7 +44,7 @@ class Inner:
             raise ValueError(f"share should lie between 0 and 1, not {self.share}.")
 
 
-@dataclass(frozen=True)
+@settings
 class Outer:
     count: int
     rate: float = 0.5
@@ -69,7 +69,7 @@ def outer(**values: Any) -> Outer:
 def test_every_kind_of_field_is_filled() -> None:
     found = outer(
         rate=0.25, word="b", on=True, kind="green", level=2, note="n", width="wide", pair=[3, 4.5], names=["x", "y"],
-        boxes=[[1, 2], [3, 4]], table={"a": 1}, inner={"share": 0.5}, anything=object,
+        boxes=[[1, 2], [3, 4]], table={"a": 1}, inner={"share": 0.5}, anything=[1],
     )  # fmt: skip
     assert found == Outer(
         1,
@@ -85,7 +85,7 @@ def test_every_kind_of_field_is_filled() -> None:
         ((1, 2), (3, 4)),
         {"a": 1},
         Inner(0.5),
-        object,
+        [1],
     )
 
 
@@ -123,9 +123,8 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
         ({"on": 1}, "p.yaml: train.on should be true or false, not 1."),
         ({"on": "yes"}, "p.yaml: train.on should be true or false, not 'yes'."),
         ({"kind": "gren"}, "p.yaml: train.kind should be one of red, green, not 'gren'. Did you mean 'green'?"),
-        ({"kind": "zzz"}, "p.yaml: train.kind should be one of red, green, not 'zzz'; known: red, green."),
+        ({"kind": "zzz"}, "p.yaml: train.kind should be one of red, green, not 'zzz'."),
         ({"kind": 1}, "p.yaml: train.kind should be one of red, green, not 1."),
-        ({"level": True}, "p.yaml: train.level should be one of 1, 2, not True."),
         ({"note": 1}, "p.yaml: train.note should be text, not 1. Put it in quotes."),
         ({"width": []}, "p.yaml: train.width should be text, not []."),
         ({"pair": [1]}, "p.yaml: train.pair should have 2 entries, not 1: [1]."),
@@ -135,23 +134,21 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
         ({"names": "xy"}, "p.yaml: train.names should be a list, not 'xy'."),
         ({"names": ["x", 1]}, "p.yaml: train.names[1] should be text, not 1. Put it in quotes."),
         ({"boxes": [[1, 2], [3]]}, "p.yaml: train.boxes[1] should have 2 entries, not 1: [3]."),
-        ({"table": [1]}, "p.yaml: train.table should be dict[str, int], not [1]."),
+        ({"table": [1]}, "p.yaml: train.table should be a mapping, not [1]."),
         ({"table": {"a": "b"}}, "p.yaml: train.table.a should be a whole number, not 'b'."),
-        ({"table": {1: 1}}, "p.yaml: train.table should be text, not 1. Put it in quotes."),
+        ({"table": {1: 1}}, "p.yaml: train.table: the key 1 should be text. Put it in quotes."),
         ({"inner": 1}, "p.yaml: train.inner should be a mapping, not 1."),
         ({"inner": {}}, "p.yaml: train.inner: missing key(s) share."),
         ({"inner": {"share": 2}}, "p.yaml: train.inner: share should lie between 0 and 1, not 2.0."),
         ({"inner": {"share": 1, "shore": 1}}, "p.yaml: train.inner: unknown key 'shore'. Did you mean 'share'?"),
         ({"cuont": 1}, "p.yaml: train: unknown key 'cuont'. Did you mean 'count'?"),
-        ({1: 1}, "p.yaml: train: unknown key 1; known: count, rate, "),
+        ({1: 1}, "p.yaml: train: the key 1 should be text. Put it in quotes."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_by_name(values: dict[Any, Any], message: str) -> None:
     with pytest.raises(ReposeError) as caught:
         build(Outer, {"count": 1} | values, "p.yaml: train")
-    assert str(caught.value).startswith(message)
-    if not message.endswith(" "):
-        assert str(caught.value) == message
+    assert str(caught.value) == message
 
 
 def test_missing_keys_are_named() -> None:
@@ -165,7 +162,7 @@ def test_settings_come_from_a_mapping() -> None:
 
 
 def test_an_error_that_is_a_defect_is_not_dressed_up() -> None:
-    @dataclass(frozen=True)
+    @settings
     class Broken:
         count: int
 
@@ -189,9 +186,9 @@ fractions = st.floats(allow_nan=False, allow_infinity=False)
         inner=st.none() | st.builds(Inner, share=st.floats(0, 1)), anything=st.none() | numbers,
     )
 )  # fmt: skip
-def test_plain_data_builds_the_same_settings_again(settings: Outer) -> None:
-    plain = as_dict(settings)
-    assert build(Outer, plain, "here") == settings
+def test_plain_data_builds_the_same_settings_again(found: Outer) -> None:
+    plain = as_dict(found)
+    assert build(Outer, plain, "here") == found
     assert not holds_tuples(plain)
 
 

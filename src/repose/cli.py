@@ -160,7 +160,7 @@ def train(
     """
     from repose import systems, training
     from repose.stages import train as stage
-    from repose.systems import distributed
+    from repose.systems.learning import distributed
 
     if (name is None) == (system is None):
         raise typer.BadParameter("Name the system, once.", param_hint="SYSTEM / --system")

@@ -1,27 +1,36 @@
-"""Settings: frozen dataclasses, filled from a mapping (a block of params.yaml, a checkpoint) and strict about it.
+"""Settings: pydantic dataclasses, filled from a mapping (a block of params.yaml, a checkpoint) and strict about it.
 
-Every key must be known, every value of its field's type; the message names the key, the place and the nearest key. A whole
-number may be written 3 or 3.0.
+Every key must be known and every value of its field's type. The message names the key, the place and the nearest key. A
+whole number may be written 3 or 3.0.
 """
 
 import dataclasses
 import difflib
+import json
 import math
 import re
-import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
+import pydantic.dataclasses
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import ScalarNode
 
-from repose.errors import ReposeError, SettingsError
+from repose.errors import SettingsError
 
 T = TypeVar("T")
 _SYSTEM = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass_transform(frozen_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Make a class settings: a frozen pydantic dataclass without unknown keys."""
+    return cast(type[T], pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(extra="forbid")))
 
 
 class _Constructor(SafeConstructor):
@@ -95,7 +104,7 @@ def check_system_names(names: Iterable[Any]) -> None:
             )
 
 
-def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -> T:
+def block(params: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
     """The settings in block `name` of the params that were read from the file `where`.
 
     Raises:
@@ -103,33 +112,22 @@ def block(params: Mapping[str, Any], name: str, settings: type[T], where: str) -
     """
     if name not in params:
         raise SettingsError(f"{where} has no block {name!r}{nearest(name, list(params))}")
-    return build(settings, params[name], f"{where}: {name}")
+    return build(kind, params[name], f"{where}: {name}")
 
 
-def build(settings: type[T], values: Any, where: str) -> T:
-    """An instance of the dataclass `settings` from a mapping; `where` opens each message.
+def build(kind: type[T], values: Any, where: str) -> T:
+    """An instance of the settings class `kind` from a mapping; `where` opens each message.
 
     Raises:
-        SettingsError: an unknown or missing key, a wrong type, or a value that the dataclass refuses with a ValueError.
+        SettingsError: an unknown or missing key, a wrong type, or a value that the settings do not allow.
     """
     if not isinstance(values, Mapping):
         raise SettingsError(f"{where} should be a mapping, not {values!r}.")
-    hints = get_type_hints(settings)
-    fields = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
-    for key in values:
-        if key not in fields:
-            raise SettingsError(f"{where}: unknown key {key!r}{nearest(str(key), list(fields))}")
-    required = [
-        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise SettingsError(f"{where}: missing key(s) {', '.join(missing)}.")
-    filled = {key: _value(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    # As JSON: what is strict there takes a list for a tuple and a mapping for settings, but not "3" or true for 3.
     try:
-        return settings(**filled)
-    except ValueError as error:  # from a __post_init__: values that fit their types but not each other
-        raise SettingsError(f"{where}: {error}") from None
+        return TypeAdapter(kind).validate_json(json.dumps(_as_json(values, where)), strict=True)
+    except ValidationError as error:
+        raise SettingsError(_message(kind, error.errors(), values, where)) from None
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
@@ -149,65 +147,88 @@ def nearest(word: str, known: Sequence[Any]) -> str:
     return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return _choice(arguments, value, where)
-    if origin in (Union, types.UnionType):
-        return _first_that_fits(arguments, value, where)
-    if origin is tuple:
-        return _sequence(arguments, value, where)
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise _wrong(kind, value, where)
-        return {_value(arguments[0], k, where): _value(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+def _as_json(value: Any, where: str) -> Any:
+    """The value with whole numbers as such; refuses what JSON has not."""
+    if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise SettingsError(f"{where}: the key {wrong[0]!r} should be text. Put it in quotes.")
+        return {key: _as_json(entry, f"{where}.{key}") for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+    if isinstance(value, str | int) or value is None:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else value
+    raise SettingsError(
+        f"{where} should be {'a number' if isinstance(value, float) else 'a number or text'}, not {value!r}."
+    )
+
+
+_KINDS = {
+    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number", "string_type": "text",
+    "bool_type": "true or false", "tuple_type": "a list", "dict_type": "a mapping", "dataclass_type": "a mapping",
+}  # fmt: skip
+_BOUNDS = {
+    "greater_than_equal": "at least {ge:g}", "greater_than": "more than {gt:g}",
+    "less_than_equal": "at most {le:g}", "less_than": "less than {lt:g}",
+}  # fmt: skip
+
+
+def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where: str) -> str:
+    """The message of the error that lies deepest: a union has an error for each of its members."""
+    placed = [(_place(error, values), error) for error in errors]
+    place, error = max(reversed(placed), key=lambda found: len(found[0]))
+    outer, value, what = place[:-1], error["input"], error["type"]
+    if what == "unexpected_keyword_argument":
+        return f"{where}{_path(outer)}: unknown key {place[-1]!r}{nearest(str(place[-1]), _known_keys(kind, outer))}"
+    if what == "missing" and isinstance(value, list):
+        lacking = sum(other["type"] == what and found[:-1] == outer for found, other in placed)
+        return f"{where}{_path(outer)} should have {len(value) + lacking} entries, not {len(value)}: {value!r}."
+    if what == "missing":
+        lacked = [str(found[-1]) for found, other in placed if other["type"] == what and found[:-1] == outer]
+        return f"{where}{_path(outer)}: missing key(s) {', '.join(lacked)}."
+    path, context = f"{where}{_path(place)}", error.get("ctx", {})
+    if what == "value_error":
+        return f"{path}: {context['error']}"
+    if what == "too_long":
+        return f"{path} should have {context['max_length']} entries, not {len(value)}: {value!r}."
+    if what == "literal_error":
+        choices = [choice.strip("'") for choice in re.split(", | or ", context["expected"])]
+        hint = nearest(value, choices) if isinstance(value, str) else "."
+        return f"{path} should be one of {', '.join(choices)}, not {value!r}{hint if 'mean' in hint else '.'}"
+    if what in _BOUNDS:
+        return f"{path} should be {_BOUNDS[what].format(**context)}, not {value!r}."
+    quote = " Put it in quotes." if what == "string_type" and isinstance(value, int | float) else ""
+    return f"{path} should be {_KINDS[what]}, not {value!r}.{quote}" if what in _KINDS else f"{path}: {error['msg']}."
+
+
+def _place(error: ErrorDetails, values: Any) -> tuple[int | str, ...]:
+    """The keys and indices of an error's location, without the names of a union's members."""
+    place: list[int | str] = []
+    for step in error["loc"]:
+        if (isinstance(values, Mapping) and step in values) or (
+            isinstance(values, list | tuple) and step in range(len(values))
+        ):
+            values = cast(Any, values)[step]
+            place.append(step)
+    return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
+
+
+def _path(place: Iterable[int | str]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+
+
+def _known_keys(kind: Any, place: Iterable[int | str]) -> list[str]:
+    """The keys of the settings that lie at a place of the settings class `kind`."""
+    kinds = [kind]
+    for step in place:
+        kinds = [inner for outer in kinds for inner in _members(outer, step)]
+    return [field.name for found in kinds if dataclasses.is_dataclass(found) for field in dataclasses.fields(found)]
+
+
+def _members(kind: Any, step: int | str) -> list[Any]:
+    """The kinds of values that may lie at a step of a value of some kind."""
     if dataclasses.is_dataclass(kind):
-        return build(cast(type[Any], kind), value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is float and isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(kind, value, where)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if kind is int and isinstance(value, bool):
-        raise _wrong(kind, value, where)
-    if kind is not Any and not isinstance(value, kind):
-        raise _wrong(kind, value, where)
-    return value
-
-
-def _choice(choices: Sequence[Any], value: Any, where: str) -> Any:
-    for choice in choices:
-        if value == choice and isinstance(value, bool) == isinstance(choice, bool):
-            return choice
-    hint = nearest(value, choices) if isinstance(value, str) else "."
-    raise SettingsError(f"{where} should be one of {', '.join(map(str, choices))}, not {value!r}{hint}")
-
-
-def _first_that_fits(kinds: Sequence[Any], value: Any, where: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    errors = []
-    for kind in kinds:
-        if kind is not type(None):
-            try:
-                return _value(kind, value, where)
-            except ReposeError as error:
-                errors.append(error)
-    raise errors[-1]
-
-
-def _sequence(kinds: Sequence[Any], value: Any, where: str) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise SettingsError(f"{where} should be a list, not {value!r}.")
-    if kinds[-1] is Ellipsis:
-        kinds = [kinds[0]] * len(value)
-    if len(kinds) != len(value):
-        raise SettingsError(f"{where} should have {len(kinds)} entries, not {len(value)}: {list(value)!r}.")
-    return tuple(_value(kind, entry, f"{where}[{i}]") for i, (kind, entry) in enumerate(zip(kinds, value, strict=True)))
-
-
-def _wrong(kind: Any, value: Any, where: str) -> SettingsError:
-    name = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))
-    quote = " Put it in quotes." if kind is str and isinstance(value, int | float) else ""
-    return SettingsError(f"{where} should be {name}, not {value!r}.{quote}")
+        inner = get_type_hints(kind).get(str(step))
+        return [inner, *get_args(inner)]
+    return [member for argument in get_args(kind) for member in (argument, *get_args(argument))]

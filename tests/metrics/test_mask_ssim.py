@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from mannequin_pairs import mannequin_pairs
 from skimage.metrics import structural_similarity
 from skimage.morphology import closing, footprint_rectangle
 
+from mannequin_pairs import mannequin_pairs
 from repose.data import pose_mask as module
 from repose.data.posemaps import FARTHEST
 from repose.data.skeleton import FIGURE, JOINT, MIRROR, K

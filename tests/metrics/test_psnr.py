@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from mannequin_pairs import mannequin_pairs
 from skimage.metrics import peak_signal_noise_ratio
 
+from mannequin_pairs import mannequin_pairs
 from repose.metrics import psnr as module
 from repose.metrics.psnr import psnr
 

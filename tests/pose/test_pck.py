@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from mannequin_pairs import mannequin_pairs
 
+from mannequin_pairs import mannequin_pairs
 from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
 from repose.pose.pck import Hits, pck, pckh, share

@@ -10,7 +10,7 @@ from typing import Any
 import forked
 from repose import checkpoint
 from repose.storage import atomic
-from repose.systems.adversarial import AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSystem
 from tiny import Data, train_tiny
 
 

@@ -18,8 +18,8 @@ from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
 from repose.systems import Progress, build
-from repose.systems.adversarial import AdversarialRow, AdversarialSystem
-from repose.systems.distributed import weighted_mean
+from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.distributed import weighted_mean
 from tiny import Data, row
 
 STEPS = 3  # DistributedDataParallel lays its buckets out anew after the first

@@ -40,6 +40,7 @@ from repose.evaluation import contestants
 from repose.evaluation.facts import loss_in_words, optimisers_in_words
 from repose.evaluation.results import BASELINES, COPY, EXAMPLES, MEAN, PROTOCOL, REAL, read_result
 from repose.evaluation.settings import EvaluateSettings
+from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics import catalogue
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.garment import garment_de
@@ -48,8 +49,7 @@ from repose.metrics.mask_ssim import pose_mask
 from repose.report.tables.settings import TableSettings
 from repose.stages import evaluate, posemaps, table
 from repose.storage import atomic
-from repose.systems.adversarial import AdversarialSystem
-from repose.systems.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
+from repose.systems.learning.adversarial import AdversarialSystem
 from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, params, settings, train_tiny
 from tiny import row as row_of
 

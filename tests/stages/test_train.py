@@ -28,11 +28,11 @@ from repose.data.batches import Steps
 from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
+from repose.generate import generate_jobs, jobs_of_pairs
 from repose.pose import keypoint_cache
 from repose.pose.keypoint_cache import Search
 from repose.storage import atomic
-from repose.systems.adversarial import AdversarialSystem
-from repose.systems.generate import generate_jobs, jobs_of_pairs
+from repose.systems.learning.adversarial import AdversarialSystem
 from repose.training import PerceptualSettings, TrainSettings, state
 from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, make, row, settings, train_tiny, unfinished
 

@@ -19,9 +19,9 @@ from repose.models.generator import Generated
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import Progress, build
-from repose.systems.adversarial import AdversarialRow, AdversarialSystem, LossSettings
 from repose.systems.attend import AttendRow
-from repose.systems.optimiser import OptimiserSettings
+from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem, LossSettings
+from repose.systems.learning.optimiser import OptimiserSettings
 from repose.systems.paper import PaperRow
 
 FRAME = Frame(32, 24)

@@ -20,7 +20,8 @@ from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
-from repose.systems import build, distributed
+from repose.systems import build
+from repose.systems.learning import distributed
 from repose.systems.paper import PaperRow
 
 

@@ -17,9 +17,9 @@ from repose.errors import ReposeError
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperSettings
 from repose.systems import Progress, Row, System, build, kinds
-from repose.systems.adversarial import AdversarialRow, LossSettings
 from repose.systems.attend import AttendRow
-from repose.systems.optimiser import OptimiserSettings
+from repose.systems.learning.adversarial import AdversarialRow, LossSettings
+from repose.systems.learning.optimiser import OptimiserSettings
 from repose.systems.paper import PaperRow
 from repose.systems.pg2 import PG2Row
 from repose.systems.pix2pix import Pix2PixRow

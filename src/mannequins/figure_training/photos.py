@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from mannequins.figure.network import HEIGHT
+from repose.config import settings
 from repose.data.images import decode
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, is_image
 from repose.data.raw import RawFiles
@@ -23,7 +24,7 @@ from repose.pose import keypoint_files
 NOBODY = -1  # the item of a photo that is of no item
 
 
-@dataclass(frozen=True)
+@settings
 class ChangeSettings:
     """How training photos are changed; shares and factors."""
 

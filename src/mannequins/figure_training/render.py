@@ -3,11 +3,10 @@
 repose figure render --set train-fashion --raw raw/train-fashion
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from mannequins.renderer import MannequinSettings
-from repose.config import nearest
+from repose.config import nearest, settings
 from repose.data.archives import Limits
 from repose.errors import ReposeError
 from repose.stages import download
@@ -17,7 +16,7 @@ from repose.stages.download import DownloadSettings
 _NO_LIMITS = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=1e6)
 
 
-@dataclass(frozen=True)
+@settings
 class RenderSettings:
     """The block `render` of figure/params.yaml."""
 

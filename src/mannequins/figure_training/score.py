@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mannequins.figure.network import DIGEST, THRESHOLD, WEIGHTS, FigureNetwork, read
 from mannequins.figure_training.photos import NOBODY, RenderedPhotos
+from repose.config import settings
 from repose.data.frame import Crop, Frame
 from repose.data.records import write_json
 from repose.devices import set_up
@@ -29,7 +30,7 @@ from repose.pose.pck import PCK_ALPHA
 from repose.terminal import say
 
 
-@dataclass(frozen=True)
+@settings
 class View:
     """One set of photos at one size."""
 
@@ -39,7 +40,7 @@ class View:
     crop: Crop | None  # left, top, right, bottom in px of the photo; null: all of it
 
 
-@dataclass(frozen=True)
+@settings
 class ScoreSettings:
     """The block `score` of figure/params.yaml."""
 

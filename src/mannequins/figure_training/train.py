@@ -10,7 +10,6 @@ kept. The folder `run` then holds figure.safetensors, its SHA-256 beside it, and
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from mannequins.figure.network import DIGEST, FEATURES, STRIDE, WEIGHTS, FigureNetwork, Seen, log_probabilities
 from mannequins.figure_training.photos import NOBODY, Batch, Batches, ChangeSettings, RenderedPhotos
+from repose.config import settings
 from repose.data.images import to_tensor
 from repose.devices import set_up
 from repose.errors import ReposeError
@@ -32,7 +32,7 @@ from repose.terminal import TrainingBar
 HISTORY = "history.csv"
 
 
-@dataclass(frozen=True)
+@settings
 class FigureTrainSettings:
     """The block `train` of figure/params.yaml."""
 

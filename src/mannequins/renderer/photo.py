@@ -6,13 +6,14 @@ from typing import Literal
 import numpy as np
 
 from mannequins.renderer.render import Rendering
+from repose.config import settings
 from repose.data.layouts import DeepFashion, Market1501, Photo
 from repose.data.visibility import to_text
 
 MOST_PERSONS = 9999  # Market-1501's names have four digits for a person
 
 
-@dataclass(frozen=True)
+@settings
 class MannequinSettings:
     """Which data set to make."""
 

@@ -14,11 +14,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
+from repose.config import settings
 from repose.data.layouts import is_litter
 from repose.errors import ReposeError
 from repose.storage.transfer import Object
@@ -34,7 +35,7 @@ _DAMAGED = (
 _UNPACK = "Unpack it with `7z x` or another program and give the folder."
 
 
-@dataclass(frozen=True)
+@settings
 class Limits:
     """How much a source may hold; more is a bomb, or not the data set that it is said to be."""
 

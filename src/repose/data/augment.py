@@ -5,7 +5,6 @@ also swaps left and right joints, since the colours of a map encode the side, an
 (a logo stays readable or becomes mirrored in all of them); crop and rotation are drawn for each photo by itself.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repose.config import settings
 from repose.data.skeleton import MIRROR
 
 
-@dataclass(frozen=True)
+@settings
 class AugmentSettings:
     """How training photos are changed."""
 

@@ -7,17 +7,16 @@ The centre of the first pixel is (0, 0) and the edge of an image half a px befor
 (photo - left + 0.5) * scale - 0.5.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
+from repose.config import settings
 from repose.errors import DataError
 
 Crop = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@settings
 class Frame:
     """The working size, and the part of the photo that fills it.
 

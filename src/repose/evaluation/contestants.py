@@ -12,9 +12,9 @@ from repose.checkpoint import About
 from repose.data.photos import Photos
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, REAL, read_whole, with_one_source
+from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
 from repose.storage.transfer import check
 from repose.systems import System
-from repose.systems.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
 
 MOST_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
 _RUN = ("images", "seed", "device", "precision", "perceptual", "parameters")

@@ -15,8 +15,8 @@ from repose.errors import ReposeError
 from repose.evaluation.contestants import Contestant
 from repose.evaluation.results import image_name
 from repose.evaluation.testset import TestSet, to_device
+from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics.catalogue import Batch, OfPairs
-from repose.systems.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.terminal import bar
 
 

@@ -1,16 +1,15 @@
 """The block `evaluate` of the params."""
 
-from dataclasses import dataclass
 from typing import Literal
 
-from repose.config import check_system_names
+from repose.config import check_system_names, settings
 from repose.errors import ReposeError
 from repose.evaluation.results import GARMENT_DE
 from repose.metrics.catalogue import check_name
 from repose.storage.weight_files import WeightsFile, check_names
 
 
-@dataclass(frozen=True)
+@settings
 class EvaluateSettings:
     """Which systems are scored, how, and what is kept."""
 

@@ -26,11 +26,11 @@ from repose.data.records import (
 from repose.errors import ReposeError
 from repose.evaluation.examples import Example
 from repose.evaluation.pair_choice import spread
+from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
 from repose.metrics import provenance
 from repose.metrics.catalogue import Metric, OfPairs, RealPhotos, Task, prepare
 from repose.storage.networks import Networks, Weights
 from repose.storage.weight_files import WeightsFile
-from repose.systems.generate import TARGETS_AT_ONCE, jobs_of_pairs
 
 
 class TestSet(NamedTuple):

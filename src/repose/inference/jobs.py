@@ -17,9 +17,9 @@ from repose.data.images import encode_png
 from repose.data.layouts import is_image, is_litter
 from repose.data.photo_files import Size
 from repose.errors import DataError, ReposeError
+from repose.generate import TARGETS_AT_ONCE, Framed, Request
 from repose.inference.reposer import Reposer, file_and_row
 from repose.storage.atomic import write_bytes
-from repose.systems.generate import TARGETS_AT_ONCE, Framed, Request
 from repose.terminal import bar, say
 
 REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs

@@ -19,9 +19,9 @@ from repose.data.posemaps import colour, draw
 from repose.data.skeleton import K
 from repose.devices import resolve
 from repose.errors import DataError, PoseNotFoundError
+from repose.generate import Framed, Request, generate
 from repose.pose.detectors import NetworkName, pose_finder
 from repose.pose.keypoint_lookup import LEAST_CONFIDENCE, KnownPoses, checked, read_pose
-from repose.systems.generate import Framed, Request, generate
 from repose.terminal import say
 
 HOW_TO_FIND_POSES = (

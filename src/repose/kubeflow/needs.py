@@ -13,11 +13,11 @@ An environment (laptop, staging, production) is a YAML file with the image, the 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from repose.config import build, nearest, read_params
+from repose.config import build, nearest, read_params, settings
 from repose.errors import ReposeError
 from repose.kubeflow.project import Project, Stage, name_of
 
@@ -26,7 +26,7 @@ _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")  # as Kubern
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@settings
 class OutMeta:
     """An output that needs more than its type."""
 
@@ -35,7 +35,7 @@ class OutMeta:
     page: str | None = None  # of a folder of the type HTML or Markdown: the file in it that is shown
 
 
-@dataclass(frozen=True)
+@settings
 class Accelerator:
     """Graphics cards or the like, as the cluster calls them."""
 
@@ -43,7 +43,7 @@ class Accelerator:
     count: int = 1
 
 
-@dataclass(frozen=True)
+@settings
 class Toleration:
     """Of a node's taint."""
 
@@ -53,7 +53,7 @@ class Toleration:
     effect: Literal["NoExecute", "NoSchedule", "PreferNoSchedule"] | None = None
 
 
-@dataclass(frozen=True)
+@settings
 class Retries:
     """Of a failed task; the wait between two grows by `factor`."""
 
@@ -63,7 +63,7 @@ class Retries:
     longest: str = "3600s"
 
 
-@dataclass(frozen=True)
+@settings
 class SharedCache:
     """A volume that keeps DVC's cache between pods."""
 
@@ -71,7 +71,7 @@ class SharedCache:
     path: str = "/cache"
 
 
-@dataclass(frozen=True)
+@settings
 class Security:
     """Who runs the container."""
 
@@ -80,7 +80,7 @@ class Security:
     run_as_non_root: bool | None = None
 
 
-@dataclass(frozen=True)
+@settings
 class Needs:
     """What a task asks of the cluster; amounts as Kubernetes writes them (500m, 8Gi), times in seconds."""
 
@@ -112,7 +112,7 @@ class Needs:
             raise ValueError(f"timeout should be at least 1 second, not {self.timeout}.")
 
 
-@dataclass(frozen=True)
+@settings
 class StageMeta(Needs):
     """All of a stage's meta.kfp."""
 
@@ -121,7 +121,7 @@ class StageMeta(Needs):
     unfinished: str | None = None  # folder in which the stage keeps what it needs to go on after it was killed
 
 
-@dataclass(frozen=True)
+@settings
 class Environment:
     """Where a pipeline runs."""
 

@@ -10,13 +10,13 @@ patterns stay sharp; the decoder paints what no source shows, and says for each 
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
@@ -24,7 +24,7 @@ from repose.models.generator import Generated
 from repose.models.layers import in_float32
 
 
-@dataclass(frozen=True)
+@settings
 class AttendSettings:
     """Sizes of the generator, and what it starts from."""
 

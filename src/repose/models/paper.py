@@ -4,19 +4,19 @@ The paper leaves choices open; the defaults here are the project's reading of it
 and each alternative that the text allows is a setting. At width 64 it has 13,304,899 parameters.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.poses import Poses
 from repose.models.generator import Generated
 from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initialise, normalised
 
 
-@dataclass(frozen=True)
+@settings
 class PaperSettings:
     """What the paper fixes, and what it leaves open (the first choice named is the default, and our reading)."""
 

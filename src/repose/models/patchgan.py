@@ -3,14 +3,13 @@
 D_I sees an image (3 channels), D_P an image and a pose map (6 channels). Both have the same layers (R29).
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.models.layers import Norm, initialise, normalised
 
 
-@dataclass(frozen=True)
+@settings
 class DiscriminatorSettings:
     """A discriminator; D_I and D_P have the same (R29)."""
 

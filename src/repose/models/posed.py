@@ -6,12 +6,12 @@ the features of that place of the source that lies nearest on the body, by the c
 Nothing of that is learned. All else is the paper's.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.poses import Poses
 from repose.models.attend import AttendSettings
 from repose.models.body import body_fields
@@ -25,7 +25,7 @@ _SPREAD = AttendSettings.spread[:_COORDINATES]
 _STAY = 1e-3  # how much a place of the image counts beside one of the body: it decides where no body tells places apart
 
 
-@dataclass(frozen=True)
+@settings
 class PosedSettings(PaperSettings):
     """The paper's settings, and what is done with the poses of the sources."""
 

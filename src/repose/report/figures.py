@@ -12,7 +12,7 @@ from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import HIDDEN
 from repose.data.shards import ShardReader
-from repose.systems.generate import Job
+from repose.generate import Job
 
 
 class Place(NamedTuple):

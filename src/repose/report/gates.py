@@ -1,12 +1,10 @@
 """The block `gates` of params.yaml: which scores are judged, and how far each may fall behind."""
 
-from dataclasses import dataclass
-
-from repose.config import nearest
+from repose.config import nearest, settings
 from repose.metrics.provenance import Better
 
 
-@dataclass(frozen=True)
+@settings
 class Gate:
     """How far one metric may get worse from BASE to HEAD: by `tolerance` or by `relative`, one of them."""
 
@@ -30,7 +28,7 @@ class Gate:
         return change if self.better == "higher" else -change
 
 
-@dataclass(frozen=True)
+@settings
 class Limit:
     """What HEAD's score of one system must keep, whatever BASE's is: at least, at most, or both."""
 
@@ -52,7 +50,7 @@ class Limit:
         return (self.least is None or score >= self.least) and (self.most is None or score <= self.most)
 
 
-@dataclass(frozen=True)
+@settings
 class GatesSettings:
     """The block `gates` of params.yaml."""
 

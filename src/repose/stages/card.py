@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repose.checkpoint import About, read_about
+from repose.config import settings
 from repose.data.raw import SOURCE
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
@@ -29,7 +30,7 @@ _OF_GATES = ("outcome", "base", "scores")
 _AGAIN = "Run the stage that writes it again."
 
 
-@dataclass(frozen=True)
+@settings
 class CardSettings:
     """The block `card` of params.yaml: what no stage can know."""
 

@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +19,7 @@ import pandas as pd
 
 from mannequins import renderer
 from mannequins.renderer import MannequinSettings
+from repose.config import settings
 from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
 from repose.data.layouts import LayoutName, is_image
 from repose.data.raw import LISTS, PHOTOS, SOURCE, TABLE
@@ -31,7 +31,7 @@ from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
 
 
-@dataclass(frozen=True)
+@settings
 class Origin:
     """Where a part of the source lies; what is optional may be left out of params.yaml."""
 
@@ -49,7 +49,7 @@ class Origin:
             raise ValueError(error) from None
 
 
-@dataclass(frozen=True)
+@settings
 class DownloadSettings:
     """The block `download` of params.yaml."""
 

@@ -16,13 +16,14 @@ folder `keypoints` then holds
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from repose.config import settings
 from repose.data.images import decode
 from repose.data.layouts import LAYOUTS, NameFinder
 from repose.data.placement import advice
@@ -50,7 +51,7 @@ EXAMPLES = 10  # of these, on the page
 NETWORKS = ("figure", "keypoint-rcnn")  # the extractors that look at photos
 
 
-@dataclass(frozen=True)
+@settings
 class NetworkSettings:
     """How the extractors run that look at photos."""
 
@@ -69,7 +70,7 @@ class NetworkSettings:
         check_names({} if self.weights is None else {"keypoint-rcnn": self.weights})
 
 
-@dataclass(frozen=True)
+@settings
 class KeypointsSettings:
     """The block `keypoints` of params.yaml."""
 

@@ -11,13 +11,12 @@ folder `posemaps` then holds
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from repose.config import as_dict
+from repose.config import as_dict, settings
 from repose.data.frame import Crop, Frame
 from repose.data.images import encode_png
 from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, check_thickness, draw
@@ -28,7 +27,7 @@ from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
 
 
-@dataclass(frozen=True)
+@settings
 class PosemapsSettings:
     """The block `posemaps` of params.yaml."""
 

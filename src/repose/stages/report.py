@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from repose.config import settings
 from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, part_names, read_parts, read_table
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
 from repose.evaluation.pair_choice import drawn, spread
+from repose.generate import jobs_of_pairs
 from repose.report.figures import Artist, Gallery
 from repose.report.gates import GatesSettings
 from repose.report.page import Content, page
@@ -27,13 +29,12 @@ from repose.report.published import read_published
 from repose.report.records import read_checks, read_training
 from repose.report.scores import Scores, read_scores
 from repose.storage.atomic import whole_folder, write_text
-from repose.systems.generate import jobs_of_pairs
 from repose.terminal import say
 
 PAGE = "report.html"
 
 
-@dataclass(frozen=True)
+@settings
 class ReportSettings:
     """The block `report` of params.yaml."""
 

@@ -17,14 +17,13 @@ or patn-like, and split.json says why. Written are items.csv, train-pairs.csv, t
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from repose.config import nearest
+from repose.config import nearest, settings
 from repose.data import pairs as rules
 from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PosedRule
@@ -49,7 +48,7 @@ from repose.terminal import say
 _FIGURES = "figures.csv"  # the renderer's own truth, in a source that it made
 
 
-@dataclass(frozen=True)
+@settings
 class SplitSettings:
     """The block `split` of params.yaml."""
 

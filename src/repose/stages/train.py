@@ -7,9 +7,10 @@ from repose import training
 from repose.data.batches import Steps
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, part_files, part_names, read_table
-from repose.systems import Row, distributed
-from repose.systems.distributed import Rank
-from repose.systems.generate import jobs_of_pairs
+from repose.generate import jobs_of_pairs
+from repose.systems import Row
+from repose.systems.learning import distributed
+from repose.systems.learning.distributed import Rank
 from repose.training import TrainSettings
 
 

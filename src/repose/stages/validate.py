@@ -10,12 +10,12 @@ its own table images.csv (see `data.records`). The report folder is written whet
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from repose.config import settings
 from repose.data.images import FORMATS
 from repose.data.inspection import Inspection, inspect_all
 from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
@@ -34,7 +34,7 @@ EXAMPLES = 6  # files named per reason on the page
 NOBODY = Photo("", "", "", "", "")  # what a path says that is not one of the layout's
 
 
-@dataclass(frozen=True)
+@settings
 class ValidateSettings(PhotoRules):
     """The block `validate` of params.yaml."""
 

@@ -5,12 +5,11 @@ params.yaml is one that the user named. Without an address, only the cache is lo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from repose.config import nearest
+from repose.config import nearest, settings
 from repose.errors import ReposeError
 from repose.storage.transfer import check, digest_form, fetch
 from repose.storage.weights import cache_folder, locate
@@ -63,7 +62,7 @@ KNOWN: Mapping[str, Known] = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class WeightsFile:
     """Where the user has a network's file: an entry of `evaluate.weights` in params.yaml, or `keypoints.network.weights`."""
 

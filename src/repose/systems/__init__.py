@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from repose.config import build as build_settings
+from repose.config import settings
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -25,7 +26,7 @@ from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 
 
-@dataclass(frozen=True)
+@settings
 class Row(ABC):
     """What the rows of every kind have."""
 
@@ -95,7 +96,7 @@ class System(Protocol):
 
 def kinds() -> list[str]:
     """The kinds of systems that there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def row(block: Any, where: str) -> Row:

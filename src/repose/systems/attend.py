@@ -1,13 +1,14 @@
 """attend: the project's own system (docs/attend.md); the generator is `models.attend`, a training step `step`."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.attend import AttendGenerator, AttendSettings
-from repose.systems.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
 
 
-@dataclass(frozen=True)
+@settings
 class AttendRow(AdversarialRow):
     """A row of ours."""
 

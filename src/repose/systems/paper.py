@@ -4,14 +4,15 @@ The generator is `models.paper`, a training step `step`. -M takes several source
 discriminator whose loss has no weight is not there: G + D_I, G + D_P.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.paper import PaperGenerator, PaperSettings
-from repose.systems.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
 
 
-@dataclass(frozen=True)
+@settings
 class PaperRow(AdversarialRow):
     """A row of the paper's own systems."""
 

@@ -11,7 +11,7 @@ those it should refuse, half are sources. Images are in [-1,1]; nothing bounds w
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.pose_mask import pose_mask
@@ -30,14 +31,14 @@ from repose.models.losses import g_adversarial
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.systems import Progress, Row
-from repose.systems.optimiser import OptimiserSettings, update
+from repose.systems.learning.optimiser import OptimiserSettings, update
 
 RADIUS = 4  # px of a disc, at every size of image
 CLOSING = 5  # px of the square by which the mask of the loss is closed
 LEAST_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at least
 
 
-@dataclass(frozen=True)
+@settings
 class AdamSettings(OptimiserSettings):
     """Adam's rate is constant."""
 
@@ -45,7 +46,7 @@ class AdamSettings(OptimiserSettings):
     halve_every_epochs: int = 0
 
 
-@dataclass(frozen=True)
+@settings
 class PG2Row(Row):
     """A row pg2 or pg2-g1d; the defaults are the authors' for DeepFashion."""
 

@@ -8,13 +8,14 @@ Letters: M photos of a step, Q targets of it, C channels of the condition, H x W
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -25,10 +26,10 @@ from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.systems import Progress, Row
-from repose.systems.optimiser import OptimiserSettings, update
+from repose.systems.learning.optimiser import OptimiserSettings, update
 
 
-@dataclass(frozen=True)
+@settings
 class UNetSettings:
     """The generator; at 256x256 the defaults are its authors' `unet_256`."""
 
@@ -42,14 +43,14 @@ class UNetSettings:
             raise ValueError(f"downs should be at least 2, or null for as many as fit the frame, not {self.downs}.")
 
 
-@dataclass(frozen=True)
+@settings
 class PatchSettings(DiscriminatorSettings):
     """The discriminator; its authors' has BatchNorm."""
 
     norm: Norm = "batch"
 
 
-@dataclass(frozen=True)
+@settings
 class AdamSettings(OptimiserSettings):
     """Adam's rate stays for the first half of the steps (of 100 + 100 epochs), then falls linearly to 0, step by step."""
 
@@ -58,7 +59,7 @@ class AdamSettings(OptimiserSettings):
     decay_from: float = 0.5
 
 
-@dataclass(frozen=True)
+@settings
 class Pix2PixRow(Row):
     """A row of pix2pix; the defaults are its authors'."""
 

@@ -3,14 +3,15 @@
 The generator is `models.posed`, a training step `step`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.posed import PosedGenerator, PosedSettings
-from repose.systems.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
 
 
-@dataclass(frozen=True)
+@settings
 class PosedRow(AdversarialRow):
     """A row of the paper's system with the poses of its sources."""
 

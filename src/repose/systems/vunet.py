@@ -15,7 +15,7 @@ Letters: Q photos, C channels, S px a side of the square, s px a side of a part'
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -33,7 +34,7 @@ from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.models.vunet_inputs import PARTS, in_square, part_crops, resized, stickman, whole_torso
 from repose.systems import Progress, Row
-from repose.systems.optimiser import OptimiserSettings, update
+from repose.systems.learning.optimiser import OptimiserSettings, update
 
 LATENTS = 2  # sizes at which there are latents, from the lowest up
 LEAST_SIZE = 32  # px
@@ -42,7 +43,7 @@ L1 = 5 * 127.5  # the authors' weight of L1: their 5 is for levels from 0 to 255
 TO_BEGIN = 32  # photos to set the first weights by: the authors' four batches of 8
 
 
-@dataclass(frozen=True)
+@settings
 class AdamSettings(OptimiserSettings):
     """Adam's rate falls linearly to 0 from the first hundredth of the steps on."""
 
@@ -52,7 +53,7 @@ class AdamSettings(OptimiserSettings):
     decay_from: float = 0.01
 
 
-@dataclass(frozen=True)
+@settings
 class VUNetRow(Row):
     """A row of vunet; the defaults are the authors' for DeepFashion."""
 

@@ -37,15 +37,16 @@ from repose.data.posemaps import PALETTE
 from repose.data.records import write_json
 from repose.devices import set_up
 from repose.errors import ReposeError
+from repose.generate import Job, generate_jobs
 from repose.models.figure_maps import figure_loss
 from repose.models.layers import parameter_count
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import whole_folder, write_bytes
 from repose.storage.weights import locate
-from repose.systems import Progress, Row, System, build, distributed
-from repose.systems.distributed import Rank
-from repose.systems.generate import Job, generate_jobs
+from repose.systems import Progress, Row, System, build
+from repose.systems.learning import distributed
+from repose.systems.learning.distributed import Rank
 from repose.terminal import TrainingBar, say
 from repose.training import state
 from repose.training.history import History, what_is_kept

@@ -1,14 +1,14 @@
 """The block `train` of params.yaml."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from mannequins import figure
-from repose.config import as_dict
+from repose.config import as_dict, settings
 from repose.data.augment import AugmentSettings
 from repose.errors import ReposeError
 from repose.models.vgg import LayersName
-from repose.systems import Row, distributed
+from repose.systems import Row
+from repose.systems.learning import distributed
 
 # Settings that do not affect the weights; a run resumes when one of them has changed. `perceptual` is told apart.
 _NOT_DECIDING = (
@@ -17,7 +17,7 @@ _NOT_DECIDING = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@settings
 class PerceptualSettings:
     """The network for the second term of Eq. 1."""
 
@@ -38,7 +38,7 @@ class PerceptualSettings:
             )
 
 
-@dataclass(frozen=True)
+@settings
 class TrainSettings:
     """What all systems share; each system's own settings are in its row."""
 

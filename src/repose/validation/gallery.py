@@ -5,11 +5,11 @@ with the least confidence, a joint that is missing having none.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from repose.config import settings
 from repose.data.images import encode_jpeg
 from repose.data.skeleton import COLOURS, LIMBS, present
 from repose.pose.pck import pck
@@ -18,7 +18,7 @@ from repose.validation.page import Gallery, Picture
 SIDE = 256  # px of a picture's longer side, at most
 
 
-@dataclass(frozen=True)
+@settings
 class PictureSettings:
     """Which photos the page shows."""
 

@@ -115,7 +115,7 @@ def _record(title: str, outcome: Outcome, facts: Facts) -> dict[str, Any]:
 
 
 def _page(title: str, outcome: Outcome, facts: Facts) -> str:
-    return template("repose.data", "report.html.jinja").render(
+    return template("repose.validation", "checks.html.jinja").render(
         title=title,
         passed=outcome.passed,
         failed=outcome.failed("critical"),
@@ -131,7 +131,9 @@ def template(package: str, name: str) -> "jinja2.Template":
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(part) for part in dict.fromkeys((package, "repose.data"))]),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(part) for part in dict.fromkeys((package, "repose.validation"))]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

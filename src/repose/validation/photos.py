@@ -1,11 +1,12 @@
 """The suites of the stage validate: each file by itself, the photos beside each other, and what is left of the source."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import pandas as pd
 
+from repose.config import settings
 from repose.data.layouts import DISTRACTOR, JUNK
 from repose.validation.expectations import BETWEEN, EXAMPLES, IN_SET, Check, Outcome, expect, part_of, percent, validate
 
@@ -24,7 +25,7 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
+@settings
 class PhotoRules:
     """What the photos of a source must be like."""
 

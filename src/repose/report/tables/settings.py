@@ -1,12 +1,10 @@
 """The block `table` of the params."""
 
-from dataclasses import dataclass
-
-from repose.config import check_system_names, nearest
+from repose.config import check_system_names, nearest, settings
 from repose.evaluation.results import COPY, GARMENT_DE, MEAN, REAL, with_one_source
 
 
-@dataclass(frozen=True)
+@settings
 class TableSettings:
     """What is laid side by side, and how sure its numbers are."""
 

@@ -1,15 +1,15 @@
 """Adam as the systems use it: its settings, how its learning rate moves, and one update."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.systems import Progress
 
 
-@dataclass(frozen=True)
+@settings
 class OptimiserSettings:
     """Adam and how its learning rate moves; one epoch is once through the training items."""
 

@@ -10,12 +10,13 @@ discriminator learns from (`_Verdict`). Through a frozen discriminator nothing i
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from repose.config import settings
 from repose.data.batches import Batch
 from repose.data.poses import Poses
 from repose.errors import ReposeError
@@ -25,11 +26,11 @@ from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.systems import Progress, Row
-from repose.systems.distributed import shared, world_size
-from repose.systems.optimiser import OptimiserSettings, update
+from repose.systems.learning.distributed import shared, world_size
+from repose.systems.learning.optimiser import OptimiserSettings, update
 
 
-@dataclass(frozen=True)
+@settings
 class LossSettings:
     """The weights of the generator's loss (Eqs. 1 and 4); a weight of 0 leaves the term out."""
 
@@ -48,7 +49,7 @@ class LossSettings:
                 raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
 
 
-@dataclass(frozen=True)
+@settings
 class AdversarialRow(Row):
     """A row that is trained by the step below; the defaults are the paper's, or our reading of it (docs/paper.md)."""
 

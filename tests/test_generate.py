@@ -15,8 +15,8 @@ from repose.data.images import to_uint8
 from repose.data.photos import Loaded, Photos
 from repose.data.poses import Poses
 from repose.data.records import ITEMS, PAIRS, read_table
+from repose.generate import TARGETS_AT_ONCE, Done, Framed, Job, Request, generate, generate_jobs, jobs_of_pairs
 from repose.systems import System, build
-from repose.systems.generate import TARGETS_AT_ONCE, Done, Framed, Job, Request, generate, generate_jobs, jobs_of_pairs
 
 CPU = torch.device("cpu")
 ITEM_ROWS = pd.DataFrame({"part": "test", "item": list("aaaab"), "name": ["a1", "a2", "a3", "a4", "b1"]})
