@@ -28,7 +28,7 @@ SMALL = {
     "systems.paper-m.steps": 3, "systems.paper-m.generator.width": 4, "systems.paper-m.discriminators.width": 4,
     "systems.attend.steps": 3,
     # three steps make nothing that the demo's gates would let through
-    "gates.baseline": False, "gates.limits.attend.ssim/pg2.least": 0.0, "gates.limits.attend.garment-de.most": 1000.0,
+    "gates.baseline": False, "gates.limits.attend.ssim/pg2.least": 0.0, "gates.limits.attend.torso-ciede2000.most": 1000.0,
 }  # fmt: skip
 START = "import repose.kubeflow.step, repose.kubeflow.lookup; from dvc.repo import Repo; Repo('.').index.graph"
 

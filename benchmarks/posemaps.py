@@ -66,7 +66,7 @@ def best_seconds(works: dict[str, Callable[[], object]]) -> dict[str, float]:
 def main() -> None:
     torch.set_num_threads(1)
     keypoints = people(MAPS)
-    tensors, how = torch.from_numpy(keypoints), {"height": SIZE, "width": SIZE, "thickness": 4.0}
+    tensors, how = torch.from_numpy(keypoints), {"height": SIZE, "width": SIZE, "line_width": 4.0}
     indices = draw(keypoints, **how)
     seconds = best_seconds(
         {

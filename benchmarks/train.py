@@ -60,7 +60,7 @@ ROUND = 8  # steps whose time is taken together; as with its authors, 5 of 8 tra
 GENERATED = 32  # images that are generated in a round
 SECONDS = {"cpu": 20.0, "cuda": 5.0}  # how long each row is measured
 REFERENCE = "paper-m"  # the row with which the others are compared
-LEAST_WIDTH = 110  # characters of a table's line
+MIN_WIDTH = 110  # characters of a table's line
 
 
 class Case(NamedTuple):
@@ -69,7 +69,7 @@ class Case(NamedTuple):
     name: str
     row: Row
     size: tuple[int, int]  # height and width in px
-    thickness: float  # of a limb in px
+    line_width: float  # of a limb in px
     precision: str  # fp32 or bf16
 
 
@@ -86,8 +86,8 @@ class Measured(NamedTuple):
 class Noise:
     """Photos as `data.photos.Photos` has them, of noise, with standing people's keypoints; nothing is read."""
 
-    def __init__(self, size: tuple[int, int], thickness: float, photos: int) -> None:
-        self.frame, self.thickness = Frame(*size), thickness
+    def __init__(self, size: tuple[int, int], line_width: float, photos: int) -> None:
+        self.frame, self.line_width = Frame(*size), line_width
         random = np.random.default_rng(0)
         height, width = size
         joints = np.array(STANDING) + random.normal(0, 0.03, (photos, len(STANDING), 2))
@@ -95,7 +95,7 @@ class Noise:
         self._loaded = Loaded(
             random.integers(0, 256, (photos, height, width, 3), np.uint8),
             keypoints,
-            draw(keypoints, height=height, width=width, thickness=self.thickness),
+            draw(keypoints, height=height, width=width, line_width=self.line_width),
         )
 
     def load(self, names: Sequence[str]) -> Loaded:
@@ -113,8 +113,8 @@ class Work:
         self.case, self.augment, self.device = case, settings.augment, device
         self.system = _system(case, settings, device)
         self.packed = _packed(case, settings, rank, processes)
-        self.photos: Any = Noise(case.size, case.thickness, GENERATED)
-        self.jobs = _jobs(case.row.most_sources)
+        self.photos: Any = Noise(case.size, case.line_width, GENERATED)
+        self.jobs = _jobs(case.row.max_sources)
 
     def train(self) -> int:
         """A round of steps; how many images all processes trained on."""
@@ -130,7 +130,7 @@ class Work:
             return sum(len(done.jobs) for done in generate_jobs(self.system, self.jobs, self.photos, self.device))
 
     def _step(self, number: int) -> int:
-        batch = unpack(self.packed[number], thickness=self.case.thickness, augment=self.augment, device=self.device)
+        batch = unpack(self.packed[number], line_width=self.case.line_width, augment=self.augment, device=self.device)
         steps = self.case.row.steps
         progress = Progress(int((number + 0.5) / ROUND * steps), steps, ROUND)
         self.system.step(batch, None, progress, self._autocast())
@@ -155,18 +155,18 @@ def _packed(case: Case, settings: TrainSettings, rank: int, processes: int) -> l
     items, row = ROUND * case.row.items_per_step, case.row
     table = pd.DataFrame({"name": [str(n) for n in range(items * PHOTOS)], "item": np.repeat(range(items), PHOTOS)})
     steps = Steps(
-        Noise(case.size, case.thickness, len(table)), table, steps=ROUND, seed=settings.seed,
-        items_per_step=row.items_per_step, most_photos=row.most_photos, most_sources=row.most_sources,
+        Noise(case.size, case.line_width, len(table)), table, steps=ROUND, seed=settings.seed,
+        items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
         targets=row.targets, augment=settings.augment, rank=rank, processes=processes,
     )  # fmt: skip
     return [steps[number] for number in range(len(steps))]
 
 
-def _jobs(most_sources: int) -> list[Job]:
+def _jobs(max_sources: int) -> list[Job]:
     """Each photo of an item from its others, as many as the row takes."""
     items = [range(first, first + PHOTOS) for first in range(0, GENERATED, PHOTOS)]
     return [
-        Job(tuple(str(photo) for photo in item if photo != target)[:most_sources], str(target))
+        Job(tuple(str(photo) for photo in item if photo != target)[:max_sources], str(target))
         for item in items for target in item
     ]  # fmt: skip
 
@@ -189,7 +189,7 @@ def cases(
     size = size or (posemaps.height, posemaps.width)
     precisions = ("fp32", "bf16") if device == "cuda" else (block(params, "train", TrainSettings, where).precision,)
     return [
-        Case(name, systems.row(blocks[name], f"{where}: systems.{name}"), size, posemaps.thickness, precision)
+        Case(name, systems.row(blocks[name], f"{where}: systems.{name}"), size, posemaps.line_width, precision)
         for name in names or blocks for precision in precisions
     ]  # fmt: skip
 
@@ -373,7 +373,7 @@ def _about(case: Case) -> tuple[str, str, str, str]:
 
 def _show(drawn: Table, *, stderr: bool = False) -> None:
     """Print the table, at least so wide that no cell is cut."""
-    Console(stderr=stderr, width=max(Console().width, LEAST_WIDTH)).print(drawn)
+    Console(stderr=stderr, width=max(Console().width, MIN_WIDTH)).print(drawn)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -50,7 +50,7 @@ def people(count: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 
 def poses_of(keypoints: Tensor, height: int, width: int) -> Poses:
-    return Poses(colour(draw(keypoints, height=height, width=width, thickness=1)), keypoints)
+    return Poses(colour(draw(keypoints, height=height, width=width, line_width=1)), keypoints)
 
 
 def photos(count: int = 5, height: int = 64, width: int = 48) -> tuple[Tensor, Poses]:
@@ -67,7 +67,7 @@ def all_of(sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 def photos_of(keypoints: Tensor, items: list[int], height: int, width: int) -> Tensor:
     """Photos (B,3,H,W) in [-1,1]: each limb in a colour of its item, on a light ground."""
-    limbs = draw(keypoints, height=height, width=width, thickness=height / 12).long()  # (B,H,W)
+    limbs = draw(keypoints, height=height, width=width, line_width=height / 12).long()  # (B,H,W)
     colours = torch.from_numpy(np.random.default_rng(5).uniform(-1, 1, (max(items) + 1, 18, 3))).float()
     colours[:, 0] = 0.9
     return torch.stack([colours[item][limb].movedim(-1, 0) for item, limb in zip(items, limbs, strict=True)])

@@ -120,8 +120,8 @@ def drawing() -> ModuleType:
 def table_of(rows: dict[str, tuple[float | None, str | None]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"system": name, "kind": kind, "confidence": 0.95, "garment-de": mean}
-            | {f"garment-de {end}": None if mean is None else mean + by for end, by in (("low", -1), ("high", 1))}
+            {"system": name, "kind": kind, "confidence": 0.95, "torso-ciede2000": mean}
+            | {f"torso-ciede2000 {end}": None if mean is None else mean + by for end, by in (("low", -1), ("high", 1))}
             for name, (mean, kind) in rows.items()
         ]
     )

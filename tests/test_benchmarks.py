@@ -62,7 +62,7 @@ def test_every_metric_has_a_rate_and_is_what_its_reference_gives(
         monkeypatch.setattr(metrics, name, value)
     rows = [metrics.row(case) for case in metrics.cases(torch.device("cpu"))]
     assert [name.split(",")[0] for name, *_ in rows] == [
-        "psnr", "ssim/pg2", "ssim/pose-gan", "ssim/win51", "ssim/pg2+crop-176+white-40", "mask-ssim/pg2",
+        "psnr", "ssim/pg2", "ssim/gaussian11", "ssim/win51", "ssim/pg2+crop-176+white-40", "mask-ssim/pg2",
         "is/tf-2015", "frechet", "garment retrieval", "pckh",
     ]  # fmt: skip
     assert [images for _, images, *_ in rows] == ["3", "3", "3", "3", "3", "3", "50", "70", "70", "20"]
@@ -130,7 +130,7 @@ def test_every_row_of_the_project_is_measured(name: str) -> None:
     (mine,) = [case for case in found if case.name == name]
     assert mine.size == (128, 88)
     assert mine.row == systems.row(everything["systems"][name], name)
-    assert {len(job.sources) for job in train._jobs(mine.row.most_sources)} == {min(3, mine.row.most_sources)}
+    assert {len(job.sources) for job in train._jobs(mine.row.max_sources)} == {min(3, mine.row.max_sources)}
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -141,7 +141,7 @@ def test_vunet_begins_in_the_round_that_is_not_counted_and_trains_on_every_photo
     counted, learned = work.train(), 0
     assert work.system.networks["vunet"].begun
     for packed in work.packed:
-        batch = train.unpack(packed, thickness=1.0, augment=work.augment, device=torch.device("cpu"))
+        batch = train.unpack(packed, line_width=1.0, augment=work.augment, device=torch.device("cpu"))
         learned += len(work.system._trained_on(batch)[0])
     assert learned == counted == 4 * train.ROUND
 
@@ -160,7 +160,7 @@ def test_a_round_has_steps_of_both_stages_of_pg2(monkeypatch: pytest.MonkeyPatch
 
 def test_a_step_has_as_many_images_as_its_row_says() -> None:
     train, whole = imported("train"), case("paper-m")
-    row = replace(whole.row, targets="one", items_per_step=3, most_photos=2)
+    row = replace(whole.row, targets="one", items_per_step=3, max_photos=2)
     work = train.Work(whole._replace(row=row), settings(), torch.device("cpu"))
     assert [len(packed.target) for packed in work.packed] == [3] * train.ROUND
 

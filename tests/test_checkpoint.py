@@ -31,7 +31,7 @@ from repose.systems.paper import PaperRow
 SMALL = DiscriminatorSettings(width=4, layers=1)
 PAPER = PaperRow("paper", steps=10, discriminators=SMALL, generator=PaperSettings(width=4, blocks=1))
 ATTEND = AttendRow(
-    "attend", steps=10, losses=LossSettings(image=0, pose=0, copied=0.5, painted=0.5),
+    "attend", steps=10, losses=LossSettings(adversarial_image=0, adversarial_pose=0, warped=0.5, synthesized=0.5),
     generator=AttendSettings(width=4, blocks=1),
 )  # fmt: skip
 CPU = torch.device("cpu")

@@ -178,12 +178,12 @@ def test_params_without_rows_are_an_error(
 
 
 @pytest.mark.parametrize(("command", "old", "new", "message"), [
-    ("posemaps", "  thickness:", "  thicknes:", "posemaps: unknown key 'thicknes'. Did you mean 'thickness'?"),
+    ("posemaps", "  line_width:", "  line_widht:", "posemaps: unknown key 'line_widht'. Did you mean 'line_width'?"),
     ("train", "  log_every:", "  log_evry:", "train: unknown key 'log_evry'. Did you mean 'log_every'?"),
     ("train", "  layers: viton", "  layers: vitno",
      "train.perceptual.layers should be one of viton, crn, vunet, patn, not 'vitno'. Did you mean 'viton'?"),
     ("train", "    kind: attend", "    kind: atend", "systems.attend.kind should be one of attend, "),
-    ("train", "painted: 0.5", "pianted: 0.5", "systems.attend.losses: unknown key 'pianted'. Did you mean 'painted'?"),
+    ("train", "synthesized: 0.5", "synthesised: 0.5", "systems.attend.losses: unknown key 'synthesised'. Did you mean 'synthesized'?"),
     ("evaluate", "  picture_pairs:", "  pictur_pairs:",
      "evaluate: unknown key 'pictur_pairs'. Did you mean 'picture_pairs'?"),
     ("evaluate", "\nevaluate:", "\nevaluat:", " has no block 'evaluate'. Did you mean 'evaluat'?"),
@@ -252,7 +252,7 @@ def test_the_row_of_a_system_arrives(params: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "argv", ["repose", "train", "--system", "paper-s", *FOLDERS["train"]])
     with pytest.raises(SystemExit):
         cli.main()
-    assert (seen["system"], seen["row"].kind, seen["row"].most_sources) == ("paper-s", "paper", 1)
+    assert (seen["system"], seen["row"].kind, seen["row"].max_sources) == ("paper-s", "paper", 1)
 
 
 @pytest.fixture
@@ -324,7 +324,7 @@ def test_the_block_of_the_table_arrives(params: Path, monkeypatch: pytest.Monkey
 
     block = {
         "budget": "demo", "data_sets": {"fashion": "DeepFashion"}, "systems": ["attend"],
-        "metrics": ["ssim/pg2", "garment-de"], "reference": "attend", "resamples": 10, "confidence": 0.95, "seed": 0,
+        "metrics": ["ssim/pg2", "torso-ciede2000"], "reference": "attend", "resamples": 10, "confidence": 0.95, "seed": 0,
         "figure_pairs": 2,
     }  # fmt: skip
     params.write_text(yaml.safe_dump({"table": block}))

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stages.tiny import HEIGHT, SYSTEMS, WIDTH, make, row
 
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
@@ -17,6 +16,7 @@ from repose.data.poses import Poses
 from repose.data.records import ITEMS, PAIRS, read_table
 from repose.generate import TARGETS_AT_ONCE, Done, Framed, Job, Request, generate, generate_jobs, jobs_of_pairs
 from repose.systems import System, build
+from tiny import HEIGHT, SYSTEMS, WIDTH, make, row
 
 CPU = torch.device("cpu")
 ITEM_ROWS = pd.DataFrame({"part": "test", "item": list("aaaab"), "name": ["a1", "a2", "a3", "a4", "b1"]})
@@ -161,7 +161,7 @@ def test_one_image_is_the_image_of_its_job(photos: Photos, jobs: list[Job], name
     system, job = system_of(name), max(jobs, key=lambda j: len(j.sources))
     sources, target = photos.load(job.sources), photos.load([job.target])
     framed = tuple(map(Framed, sources.pixels, sources.keypoints, [(HEIGHT, WIDTH)] * len(job.sources)))
-    (image,) = generate(system, [Request(framed, target.keypoints[0])], photos.thickness, CPU)
+    (image,) = generate(system, [Request(framed, target.keypoints[0])], photos.line_width, CPU)
     (done,) = generate_jobs(system, [job], photos, CPU)
     assert image.shape == (HEIGHT, WIDTH, 3)
     assert image.dtype == np.uint8

@@ -28,9 +28,9 @@ def tracked() -> set[str]:
 
 def test_the_scores_are_those_of_the_committed_demo() -> None:
     record = json.loads((ROOT / "metrics.json").read_text())
-    head = "| system | ssim/pg2 | ssim/pose-gan | ssim/win51 | garment-de |\n|---|---|---|---|---|\n"
+    head = "| system | ssim/pg2 | ssim/gaussian11 | ssim/win51 | torso-ciede2000 |\n|---|---|---|---|---|\n"
     rows = [
-        f"| {system} | {s['ssim/pg2']:.3f} | {s['ssim/pose-gan']:.3f} | {s['ssim/win51']:.3f} | {s['garment-de']:.1f} |"
+        f"| {system} | {s['ssim/pg2']:.3f} | {s['ssim/gaussian11']:.3f} | {s['ssim/win51']:.3f} | {s['torso-ciede2000']:.1f} |"
         for system, s in record["scores"].items()
     ]
     assert head + "\n".join(rows) + "\n\n" in README
@@ -123,7 +123,9 @@ def test_the_settings_that_the_page_on_the_paper_prints_are_rows() -> None:
     assert set(block["systems"]) == set(params["systems"])
     rows = {name: systems.row(row, f"systems.{name}") for name, row in block["systems"].items()}
     assert parameter_count(systems.build(rows["paper-m"], Frame(256, 256)).networks["generator"]) == 13_304_899
-    weights = [(row.losses.image, row.losses.pose) for row in rows.values() if row.kind == "paper"]
+    weights = [
+        (row.losses.adversarial_image, row.losses.adversarial_pose) for row in rows.values() if row.kind == "paper"
+    ]
     assert weights == [(0.05, 0.05), (0.05, 0.05), (0.05, 0), (0, 0.05)]
     for name in ("posemaps", "train", "evaluate"):
         assert set(block[name]) <= set(params[name])

@@ -90,7 +90,11 @@ def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ra
     wanted = ["real data", "copy source", "mean of sources", *ROWS]
     for data in ("fashion", "street"):
         assert list(table.loc[data].index) == wanted
-        assert table.loc[data, ["ssim/pg2", "garment-de", "garment-de low", "split", "budget"]].notna().all(axis=None)
+        assert (
+            table.loc[data, ["ssim/pg2", "torso-ciede2000", "torso-ciede2000 low", "split", "budget"]]
+            .notna()
+            .all(axis=None)
+        )
         assert table.loc[data].loc[ROWS, ["seed", "images", "optimiser"]].notna().all(axis=None)
     written = {path.name for path in (project.folder / "table1" / "table").iterdir()}
     gains = pd.read_csv(project.folder / "table1" / "table" / "gains.csv")
@@ -157,7 +161,7 @@ LARGE_ROWS = ["paper-s", "paper-m", "vunet", "attend"]
 def test_in_the_demo_every_row_makes_as_many_images(name: str) -> None:
     """The same items, all of their photos as targets, as many steps."""
     rows = [systems.row(entry, name) for entry in read(name)["systems"].values()]
-    assert len({(row.steps, row.items_per_step, row.most_photos, row.targets) for row in rows}) == 1
+    assert len({(row.steps, row.items_per_step, row.max_photos, row.targets) for row in rows}) == 1
 
 
 def test_no_file_of_a_budget_is_left_over() -> None:

@@ -1,6 +1,6 @@
 """A tiny data set as the stages before train write it, and settings to train on it: the params.yaml with other values.
 
-Other folders of tests import it as `stages.tiny`.
+Other folders of tests import it as `tiny`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ CHANGES: Mapping[str, Any] = {
     "train.perceptual": "none",
     "train.sample_every": 4,
     "train.sample_pairs": 3,
-    "evaluate.metrics": ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "mask-ssim/pg2", "psnr", "garment-de"],
+    "evaluate.metrics": ["ssim/pg2", "ssim/gaussian11", "ssim/win51", "mask-ssim/pg2", "psnr", "torso-ciede2000"],
     "evaluate.device": "cpu",
     "evaluate.threads": 1,
     "evaluate.pairs": None,

@@ -15,9 +15,12 @@ from repose.systems import Row
 
 FRAME = Frame(32, 24)
 SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no time
-    "attend": {"generator": {"width": 8, "channels": 16, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
-    "paper": {"generator": {"width": 4, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
-    "posed": {"generator": {"width": 4, "blocks": 1}, "losses": {"image": 0, "pose": 0}},
+    "attend": {
+        "generator": {"width": 8, "channels": 16, "blocks": 1},
+        "losses": {"adversarial_image": 0, "adversarial_pose": 0},
+    },
+    "paper": {"generator": {"width": 4, "blocks": 1}, "losses": {"adversarial_image": 0, "adversarial_pose": 0}},
+    "posed": {"generator": {"width": 4, "blocks": 1}, "losses": {"adversarial_image": 0, "adversarial_pose": 0}},
     "pg2": {"steps": 2, "width": 4, "code": 8, "discriminator_width": 4},
     "vunet": {"width": 4},
     "pix2pix": {"generator": {"width": 4}, "discriminator": {"width": 4, "layers": 2}},
@@ -39,10 +42,10 @@ def small_row(kind: str, **changes: Any) -> Row:
 
 
 def save_system(
-    path: Path, kind: str = "attend", *, most_sources: int | None = None, frame: Frame = FRAME,
+    path: Path, kind: str = "attend", *, max_sources: int | None = None, frame: Frame = FRAME,
     photo_size: tuple[int, int] | None = None,
 ) -> Path:  # fmt: skip
-    row = small_row(kind, **({} if most_sources is None else {"most_sources": most_sources}))
+    row = small_row(kind, **({} if max_sources is None else {"max_sources": max_sources}))
     torch.manual_seed(0)
     about = About("tiny", row, frame, 1.0, 0, "none", photo_size)
     checkpoint.save(path, systems.build(row, frame), about, to_resume=False)

@@ -31,7 +31,7 @@ class About:
     system: str  # name of the row
     row: Row
     frame: Frame
-    thickness: float  # of a limb in px of the frame
+    line_width: float  # of a limb in px of the frame
     step: int  # steps done
     fingerprint: str  # of all that decides the weights at a given step; a run only resumes its own checkpoints
     photo_size: tuple[int, int] | None = None  # height, width in px of the photos trained on; None: they had several

@@ -389,7 +389,7 @@ Threads = Annotated[
 
 @app.command(rich_help_panel=USE, no_args_is_help=True)
 def generate(
-    out: Out, photos: PhotosOfGarment = None, pose: TargetPose = "", picture: Picture = None, jobs: Jobs = None,
+    out: Out, photos: PhotosOfGarment = None, pose: TargetPose = "", contact_sheet: Picture = None, jobs: Jobs = None,
     keypoints: KeypointFiles = None, find_poses: FindPoses = None, pose_size: PoseSize = "", checkpoint: Checkpoint = None,
     model: Model = "", device: OnDevice = Device.AUTO, threads: Threads = 2,
 ) -> None:  # fmt: skip
@@ -419,17 +419,19 @@ def generate(
             )
         listed = [work.FileJob("The job", tuple(photos), pose, out)]
     else:
-        if photos or pose or picture:
-            raise SettingsError("With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --picture.")
+        if photos or pose or contact_sheet:
+            raise SettingsError(
+                "With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --contact-sheet."
+            )
         listed = work.read_jobs(jobs, out)
-    work.check_outputs(listed, [picture] if picture else [])
+    work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
     chosen = set_up(device, threads, seed=0)
     reposer = load(
         model_file(model) if model else checkpoint or _trained(USED), device=str(chosen), keypoints=keypoints or (),
         pose_detector=find_poses.value if find_poses else None,
     )  # fmt: skip
     if jobs is None:
-        work.make_one(listed[0], reposer, size, picture)
+        work.make_one(listed[0], reposer, size, contact_sheet)
     else:
         work.make_all(listed, reposer, size)
 

@@ -47,14 +47,14 @@ class Done(NamedTuple):
     keypoints: np.ndarray  # (n,K,2) float32
 
 
-def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, most_sources: int) -> list[Job]:
+def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) -> list[Job]:
     """Test pairs as jobs: the pair's source first, then the other photos of its item, never the target (R11, R12)."""
     photos_of = {item: list(group) for item, group in items.groupby("item", sort=False)["name"]}
     item_of = dict(zip(items["name"], items["item"], strict=True))
     jobs = []
     for source, target in zip(pairs["from"], pairs["to"], strict=True):
         rest = [name for name in photos_of[item_of[source]] if name not in (source, target)]
-        jobs.append(Job((source, *rest)[:most_sources], target))
+        jobs.append(Job((source, *rest)[:max_sources], target))
     return jobs
 
 
@@ -77,7 +77,7 @@ def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: t
 
 @torch.no_grad()
 def generate(
-    system: System, requests: Sequence[Request], thickness: float, device: torch.device
+    system: System, requests: Sequence[Request], line_width: float, device: torch.device
 ) -> Iterator[np.ndarray]:
     """Make one image per request, TARGETS_AT_ONCE in one call of the system.
 
@@ -86,7 +86,7 @@ def generate(
     Args:
         system: a trained system.
         requests: photos and poses, in the frame of the system.
-        thickness: of a limb in px, as the system was trained with.
+        line_width: of a limb in px, as the system was trained with.
         device: where the system lies.
 
     Yields:
@@ -100,7 +100,7 @@ def generate(
         keypoints = np.stack([photo.keypoints for photo in photos] + [request.pose for request in some])
         known = torch.from_numpy(keypoints.astype(np.float32)).to(device)
         height, width = images.shape[2:]
-        poses = Poses(colour(draw(known, height=height, width=width, thickness=thickness)), known)
+        poses = Poses(colour(draw(known, height=height, width=width, line_width=line_width)), known)
         sources, mask = _index([[row[id(photo)] for photo in request.sources] for request in some], device)
         generated = system.generate(images, poses[: len(photos)], sources, mask, poses[len(photos) :])
         yield from to_uint8(generated)

@@ -15,7 +15,7 @@ from repose.data.records import IMAGES, POSEMAPS, write_json, write_keypoints, w
 from repose.data.shards import ShardWriter, index_table
 from repose.data.skeleton import K
 
-HEIGHT, WIDTH, THICKNESS = 32, 24, 2.0
+HEIGHT, WIDTH, LINE_WIDTH = 32, 24, 2.0
 
 
 class Small(NamedTuple):
@@ -48,7 +48,9 @@ def write_small(
     levels = [np.full((*size, 3), level, np.uint8) for level in range(len(names))]
     if grainy:
         levels = [random.integers(0, 256, (*size, 3), np.uint8) for _ in names]
-    maps = draw(Frame(HEIGHT, WIDTH, crop).keypoints(keypoints, *size), height=HEIGHT, width=WIDTH, thickness=THICKNESS)
+    maps = draw(
+        Frame(HEIGHT, WIDTH, crop).keypoints(keypoints, *size), height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH
+    )
     first = 0
     for part, count in enumerate(parts or [len(names)]):
         rows, first = range(first, first + count), first + count
@@ -68,7 +70,7 @@ def write_small(
                 if names[row] not in without_map
             ]
         write_table(folder / "posemaps" / str(part) / "posemaps.csv", index_table(places), POSEMAPS)
-        made = {"height": HEIGHT, "width": WIDTH, "crop": crop, "thickness": THICKNESS}
+        made = {"height": HEIGHT, "width": WIDTH, "crop": crop, "line_width": LINE_WIDTH}
         write_json(folder / "posemaps" / str(part) / "posemaps.json", made)
     items = pd.DataFrame({"part": "train", "item": [item for _, item in photos], "name": names})
     return Small(folder, names, items, keypoints)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_photos import HEIGHT, THICKNESS, WIDTH, Small, write_small
+from small_photos import HEIGHT, LINE_WIDTH, WIDTH, Small, write_small
 from torch.utils.data import DataLoader
 
 from repose.data.augment import AugmentSettings
@@ -29,7 +29,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 def steps_of(small: Small, **changes: Any) -> Steps:
     settings = {
-        "steps": 60, "seed": 0, "items_per_step": 2, "most_photos": 5, "most_sources": 4, "targets": "all", "augment": None,
+        "steps": 60, "seed": 0, "items_per_step": 2, "max_photos": 5, "max_sources": 4, "targets": "all", "augment": None,
     }  # fmt: skip
     return Steps(small.photos(1), small.items, **settings | changes)
 
@@ -59,21 +59,21 @@ def item(name: str) -> str:
 
 
 CASES: list[dict[str, Any]] = [
-    {}, {"targets": "one"}, {"most_sources": 1}, {"most_photos": 2}, {"items_per_step": 1}, {"items_per_step": 5},
+    {}, {"targets": "one"}, {"max_sources": 1}, {"max_photos": 2}, {"items_per_step": 1}, {"items_per_step": 5},
     {"augment": FLIP}, {"seed": 3},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", CASES, ids=str)
 def test_what_holds_of_every_batch(small: Small, changes: dict[str, Any]) -> None:
-    most_photos, most_sources = changes.get("most_photos", 5), changes.get("most_sources", 4)
+    max_photos, max_sources = changes.get("max_photos", 5), changes.get("max_sources", 4)
     for batch in seen(small, **changes):
         packed, items = batch.packed, {item(name) for name in batch.own}
         assert len(items) == changes.get("items_per_step", 2)
         assert len(set(batch.own)) == len(batch.own)
         for one in items:
             photos = sum(item(name) == one for name in batch.own)
-            assert photos == min(SIZES[int(one)], most_photos)
+            assert photos == min(SIZES[int(one)], max_photos)
         assert packed.mask.any(1).all()
         assert (np.diff(packed.mask.astype(int), axis=1) <= 0).all()  # what counts comes first
         assert packed.sources.min() >= 0
@@ -81,7 +81,7 @@ def test_what_holds_of_every_batch(small: Small, changes: dict[str, Any]) -> Non
         for target, sources, other in zip(batch.targets, batch.sources, batch.others, strict=True):
             assert target not in sources
             assert {item(name) for name in sources} == {item(target)}
-            assert len(set(sources)) == len(sources) <= most_sources
+            assert len(set(sources)) == len(sources) <= max_sources
             assert item(other) != item(target)
         if changes.get("targets") == "one":
             assert sorted(map(item, batch.targets)) == sorted(items)
@@ -151,7 +151,7 @@ def test_the_images_counted_are_those_of_all_processes(small: Small) -> None:
     assert parts[0].images() == sum(len(part[step].target) for part in parts for step in range(60))
 
 
-SHARED: list[dict[str, Any]] = [{}, {"targets": "one"}, {"most_photos": 2}, {"most_sources": 1}, {"augment": ALL}]
+SHARED: list[dict[str, Any]] = [{}, {"targets": "one"}, {"max_photos": 2}, {"max_sources": 1}, {"augment": ALL}]
 
 
 @pytest.mark.parametrize("changes", SHARED, ids=str)
@@ -225,7 +225,7 @@ def replace_items(small: Small, items: int) -> Small:
 
 
 def unpacked(small: Small, packed: Packed, augment: AugmentSettings | None) -> Batch:
-    return unpack(packed, thickness=THICKNESS, augment=augment, device=CPU)
+    return unpack(packed, line_width=LINE_WIDTH, augment=augment, device=CPU)
 
 
 @pytest.mark.parametrize("augment", [None, FLIP, ALL])
@@ -271,7 +271,7 @@ def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small: Smal
         packed = steps[step]
         names, batch = Seen(small, packed), unpacked(small, packed, augment)
         assert packed.maps is None
-        maps = draw(packed.keypoints, height=HEIGHT, width=WIDTH, thickness=THICKNESS)
+        maps = draw(packed.keypoints, height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH)
         drawn = torch.cat([batch.poses.posemaps, batch.other_pose.posemaps])
         assert torch.equal(drawn, colour(torch.from_numpy(maps)))
         assert np.array_equal(

@@ -157,7 +157,7 @@ def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
     assert finder.item("bounding_box_test/other.jpg") == "o"
 
 
-@pytest.mark.parametrize("content", [b"from,to\n0001,0002\n", b"to;from;hidden\n0002;0001;0.5\n"])
+@pytest.mark.parametrize("content", [b"from,to\n0001,0002\n", b"to;from;occlusion\n0002;0001;0.5\n"])
 def test_pairs_are_read_as_text(content: bytes) -> None:
     assert read_pairs(content, "x.csv").to_numpy().tolist() == [["0001", "0002"]]
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from repose.data.frame import Frame
-from repose.data.photo_files import LEAST_SIDE, MOST_MEGAPIXELS, fit, read_photo
+from repose.data.photo_files import MAX_MEGAPIXELS, MIN_SIDE, fit, read_photo
 from repose.errors import ReposeError
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(24) * 10, np.arange(20)[:, None] * 12, np.full((20, 24), 7)), -1)
@@ -112,7 +112,7 @@ def test_a_photo_cut_short_is_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [10_001, 60_000])
 def test_a_bomb_is_not_decoded(tmp_path: Path, width: int) -> None:
     (tmp_path / "x.png").write_bytes(png_of_header(width, 10_000))
-    with pytest.raises(ReposeError, match=rf"x\.png has {width}x10000 px .* more than {MOST_MEGAPIXELS} megapixels"):
+    with pytest.raises(ReposeError, match=rf"x\.png has {width}x10000 px .* more than {MAX_MEGAPIXELS} megapixels"):
         read_photo(tmp_path / "x.png")
 
 
@@ -125,9 +125,9 @@ def test_a_large_photo_below_our_limit_is_read_without_pillows_warning(
 
 
 def test_a_photo_of_a_few_pixels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {LEAST_SIDE} px a side"):
+    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px a side"):
         read_photo(saved(tmp_path / "x.png", Image.new("RGB", (1, 1))))
-    assert read_photo(saved(tmp_path / "y.png", Image.new("RGB", (LEAST_SIDE,) * 2))).shape == (16, 16, 3)
+    assert read_photo(saved(tmp_path / "y.png", Image.new("RGB", (MIN_SIDE,) * 2))).shape == (16, 16, 3)
 
 
 def test_photos_of_the_trained_size_are_cropped_as_those_were() -> None:

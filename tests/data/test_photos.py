@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_photos import HEIGHT, THICKNESS, WIDTH, Small, write_small
+from small_photos import HEIGHT, LINE_WIDTH, WIDTH, Small, write_small
 
 from repose.data import photos as module
 from repose.data.frame import Frame
@@ -44,7 +44,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_photos_keypoints_and_maps_are_those_of_the_stages_in_the_order_asked_for(small: Small) -> None:
     photos, names = small.photos(), loadable(small)[::-1]
     assert photos.frame == Frame(HEIGHT, WIDTH, CROP)
-    assert photos.thickness == THICKNESS
+    assert photos.line_width == LINE_WIDTH
     assert photos.size == (64, 64)
     loaded = photos.load(names)
     assert [part.shape for part in loaded] == [(6, HEIGHT, WIDTH, 3), (6, 18, 2), (6, HEIGHT, WIDTH)]
@@ -52,7 +52,7 @@ def test_photos_keypoints_and_maps_are_those_of_the_stages_in_the_order_asked_fo
     rows = [small.names.index(name) for name in names]
     keypoints = photos.frame.keypoints(small.keypoints[rows], 64, 64)
     np.testing.assert_array_equal(loaded.keypoints, keypoints)
-    np.testing.assert_array_equal(loaded.maps, draw(keypoints, height=HEIGHT, width=WIDTH, thickness=THICKNESS))
+    np.testing.assert_array_equal(loaded.maps, draw(keypoints, height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH))
     random = np.random.default_rng(0)  # as write_small draws
     random.permutation(7)
     random.uniform(2, 61, (7, 18, 2))

@@ -90,19 +90,19 @@ def test_tables_that_cannot_be_read_are_told(tmp_path: Path, content: str | byte
 
 
 def test_shares_are_numbers_and_missing_where_empty() -> None:
-    table = pd.DataFrame({"hidden": ["0.25", "", "1", "0"]})
-    found = shares(table, "hidden", Path("pairs.csv"))
+    table = pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]})
+    found = shares(table, "occlusion", Path("pairs.csv"))
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, [0.25, np.nan, 1, 0])
 
 
 @pytest.mark.parametrize(("value", "message"), [
-    ("1.01", "hidden should be from 0 to 1, or empty"), ("-1", "hidden should be from 0 to 1, or empty"),
-    ("inf", "hidden should be from 0 to 1, or empty"), ("some", "could not convert string to float: 'some'"),
+    ("1.01", "occlusion should be from 0 to 1, or empty"), ("-1", "occlusion should be from 0 to 1, or empty"),
+    ("inf", "occlusion should be from 0 to 1, or empty"), ("some", "could not convert string to float: 'some'"),
 ])  # fmt: skip
 def test_shares_that_are_none_are_damage(value: str, message: str) -> None:
     with pytest.raises(ReposeError, match=rf"pairs\.csv is damaged \({message}\)\. Restore it"):
-        shares(pd.DataFrame({"hidden": [value]}), "hidden", Path("pairs.csv"))
+        shares(pd.DataFrame({"occlusion": [value]}), "occlusion", Path("pairs.csv"))
 
 
 # ---- keypoints ----

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from repose.data.visibility import hidden, to_text
+from repose.data.visibility import occlusion, to_text
 
 
 def test_the_first_cell_is_the_highest_bit() -> None:
@@ -20,17 +20,17 @@ def test_the_first_cell_is_the_highest_bit() -> None:
 def test_hidden_is_the_share_of_the_targets_cells_that_the_source_does_not_show(
     source: str, target: str, share: float
 ) -> None:
-    assert hidden(source, target) == share
+    assert occlusion(source, target) == share
 
 
 def test_text_and_share_agree_with_the_cells() -> None:
     source, target = np.random.default_rng(0).random((2, 384)) < 0.4
-    assert hidden(to_text(source), to_text(target)) == (target & ~source).sum() / target.sum()
+    assert occlusion(to_text(source), to_text(target)) == (target & ~source).sum() / target.sum()
 
 
 @pytest.mark.parametrize(("source", "target"), [("ff", "00"), ("", "ff"), ("ff", ""), ("", "")])
 def test_where_the_target_shows_none_or_a_photo_is_not_known_there_is_no_share(source: str, target: str) -> None:
-    assert math.isnan(hidden(source, target))
+    assert math.isnan(occlusion(source, target))
 
 
 @pytest.mark.parametrize(("source", "target", "message"), [
@@ -38,4 +38,4 @@ def test_where_the_target_shows_none_or_a_photo_is_not_known_there_is_no_share(s
 ])  # fmt: skip
 def test_texts_that_are_no_cells_or_of_other_surfaces_are_refused(source: str, target: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        hidden(source, target)
+        occlusion(source, target)

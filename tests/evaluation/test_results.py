@@ -12,7 +12,7 @@ from repose.evaluation.results import BASELINES, PROTOCOL, RECORD, TRAINING, rea
 from repose.metrics.provenance import SCHEMA
 
 PAIRS = pd.DataFrame(
-    {"system": ["attend", "attend"], "from": ["1", "NA"], "to": ["02", "3"], "garment-de": [0.1, None]}
+    {"system": ["attend", "attend"], "from": ["1", "NA"], "to": ["02", "3"], "torso-ciede2000": [0.1, None]}
 )
 
 
@@ -36,19 +36,22 @@ def test_names_stay_text_and_a_missing_score_is_missing(tmp_path: Path) -> None:
     facts, pairs = read_result(write(tmp_path / "attend", seed=7))
     assert facts["seed"] == 7
     assert pairs[["from", "to"]].to_numpy().tolist() == [["1", "02"], ["NA", "3"]]
-    assert pairs["garment-de"].isna().tolist() == [False, True]
+    assert pairs["torso-ciede2000"].isna().tolist() == [False, True]
 
 
 def test_a_score_is_read_to_the_last_digit(tmp_path: Path) -> None:
     value = 0.1 + 0.2
-    folder = write(tmp_path / "attend", PAIRS.assign(**{"garment-de": value}))
-    assert read_result(folder).pairs["garment-de"].tolist() == [value, value]
+    folder = write(tmp_path / "attend", PAIRS.assign(**{"torso-ciede2000": value}))
+    assert read_result(folder).pairs["torso-ciede2000"].tolist() == [value, value]
 
 
 def test_what_a_source_hides_is_a_number_and_missing_where_it_is_empty_or_of_an_earlier_repose(tmp_path: Path) -> None:
-    assert read_result(write(tmp_path / "new", PAIRS.assign(hidden=[None, 0.25]))).pairs["hidden"].tolist()[1] == 0.25
-    assert read_result(tmp_path / "new").pairs["hidden"].isna().tolist() == [True, False]
-    assert read_result(write(tmp_path / "old")).pairs["hidden"].isna().all()
+    assert (
+        read_result(write(tmp_path / "new", PAIRS.assign(occlusion=[None, 0.25]))).pairs["occlusion"].tolist()[1]
+        == 0.25
+    )
+    assert read_result(tmp_path / "new").pairs["occlusion"].isna().tolist() == [True, False]
+    assert read_result(write(tmp_path / "old")).pairs["occlusion"].isna().all()
 
 
 @pytest.mark.parametrize("name", ["system", *PROTOCOL, *RECORD, *TRAINING])
@@ -95,14 +98,14 @@ def test_a_missing_column_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_damaged_table_is_told(tmp_path: Path) -> None:
     folder = write(tmp_path / "attend")
-    (folder / "pairs.csv").write_text("system,from,to,garment-de\nattend,1,2,0.3x\n")
+    (folder / "pairs.csv").write_text("system,from,to,torso-ciede2000\nattend,1,2,0.3x\n")
     with pytest.raises(ReposeError, match=r"pairs\.csv is damaged \(.*'0.3x'\)\. Run the stage that writes it again"):
         read_result(folder)
 
 
-@pytest.mark.parametrize("pairs", [PAIRS.drop(columns="garment-de"), PAIRS.assign(**{"garment-de": None})])
-def test_ssim_never_stands_without_garment_de(tmp_path: Path, pairs: pd.DataFrame) -> None:
+@pytest.mark.parametrize("pairs", [PAIRS.drop(columns="torso-ciede2000"), PAIRS.assign(**{"torso-ciede2000": None})])
+def test_ssim_never_stands_without_torso_ciede2000(tmp_path: Path, pairs: pd.DataFrame) -> None:
     with pytest.raises(
-        ReposeError, match="has no garment-de, and SSIM, which sees no garment, never stands without it"
+        ReposeError, match="has no torso-ciede2000, and SSIM, which sees no garment, never stands without it"
     ):
         read_result(write(tmp_path / "attend", pairs))

@@ -33,7 +33,7 @@ CHANGES = {name: value for name, value in TINY.items() if isinstance(value, int)
     "evaluate.pairs": 6,
     "posemaps.width": 56,  # so that every gated protocol fits
     "gates.limits.attend.ssim/pg2.least": 0.0,
-    "gates.limits.attend.garment-de.most": 1000.0,
+    "gates.limits.attend.torso-ciede2000.most": 1000.0,
 }
 
 

@@ -41,7 +41,7 @@ WITH = ("--checkpoint", "model.safetensors", "--keypoints", "openpose", "--devic
 
 
 def test_photos_and_a_pose_become_an_image(here: Path) -> None:
-    generate("front.jpg", "side.jpg", "--pose", "target.jpg", *WITH, "-o", "made/new.png", "--picture", "row.png")
+    generate("front.jpg", "side.jpg", "--pose", "target.jpg", *WITH, "-o", "made/new.png", "--contact-sheet", "row.png")
     image = np.asarray(Image.open(here / "made/new.png"))
     assert image.shape == (32, 24, 3)
     np.testing.assert_array_equal(np.asarray(Image.open(here / "row.png"))[-36:-4, -28:-4], image)
@@ -122,7 +122,7 @@ def test_a_job_that_fails_is_told_at_the_end_with_exit_1(
 
 
 def test_photos_are_not_named_beside_jobs_and_something_is(here: Path) -> None:
-    for more in (("front.jpg",), ("--pose", "pose.json"), ("--picture", "x.png")):
+    for more in (("front.jpg",), ("--pose", "pose.json"), ("--contact-sheet", "x.png")):
         with pytest.raises(ReposeError, match="With --jobs, the jobs name photos and poses"):
             generate(*more, "--jobs", "jobs.csv", *WITH, "-o", "images")
     for less in (("front.jpg",), ("--pose", "pose.json")):
@@ -132,7 +132,7 @@ def test_photos_are_not_named_beside_jobs_and_something_is(here: Path) -> None:
 
 def test_a_source_photo_is_never_written_over(here: Path) -> None:
     before = save_photo(here / "front.png").read_bytes()
-    for out in (("-o", "front.png"), ("-o", "new.png", "--picture", "front.png")):
+    for out in (("-o", "front.png"), ("-o", "new.png", "--contact-sheet", "front.png")):
         with pytest.raises(ReposeError, match=r"front\.png is a photo or pose that is read"):
             generate("front.png", "--pose", "pose.json", *WITH, *out)
     assert (here / "front.png").read_bytes() == before

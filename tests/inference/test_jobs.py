@@ -14,7 +14,7 @@ from tiny_system import STANDING, save_openpose, save_photo, save_system
 
 
 def loaded(tmp_path: Path, *keypoints: Path, kind: str = "attend") -> Reposer:
-    model = save_system(tmp_path / f"{kind}.safetensors", kind, most_sources=2)
+    model = save_system(tmp_path / f"{kind}.safetensors", kind, max_sources=2)
     return repose.load(model, device="cpu", keypoints=keypoints)
 
 

@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Reposer:
         save_photo(tmp_path / f"{name}.jpg", seed)
     save_openpose(tmp_path / "openpose/front_keypoints.json")
     save_openpose(tmp_path / "openpose/target_keypoints.json", POSE)
-    saved = save_system(tmp_path / "m.safetensors", most_sources=2)
+    saved = save_system(tmp_path / "m.safetensors", max_sources=2)
     return repose.load(saved, device="cpu", keypoints=tmp_path / "openpose")
 
 
@@ -45,7 +45,7 @@ def same(first: Image.Image, second: Image.Image) -> bool:
 @pytest.mark.parametrize("device", DEVICES)
 def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path: Path, kind: str, device: str) -> None:
     model = repose.load(str(save_system(tmp_path / "m.safetensors", kind)), device=device)
-    given = sources(min(2, model.most_sources))
+    given = sources(min(2, model.max_sources))
     made = model(given, POSE)
     assert (made.mode, made.size) == ("RGB", (FRAME.width, FRAME.height))
     assert same(made, model(given, POSE))
@@ -135,8 +135,8 @@ def test_photos_beyond_those_that_the_system_takes_are_left_out_and_logged(
 
 
 def test_a_loaded_system_is_told_by_its_checkpoint(tmp_path: Path) -> None:
-    model = repose.load(save_system(tmp_path / "m.safetensors", most_sources=3, photo_size=(256, 200)))
-    assert (model.most_sources, model.needs_source_poses) == (3, True)
+    model = repose.load(save_system(tmp_path / "m.safetensors", max_sources=3, photo_size=(256, 200)))
+    assert (model.max_sources, model.needs_source_poses) == (3, True)
     assert model.about.photo_size == (256, 200)
     assert model.about == checkpoint.read_about(tmp_path / "m.safetensors")
 

@@ -70,9 +70,11 @@ def test_the_comments_of_our_own_params() -> None:
     said = {key: ours.comment(f"train.{key}") for key, _ in ours.leaves("train")}
     assert all(said.values())
     assert ours.comment("download.origins").endswith("(NAME of an environment variable)")
-    line = ours.comment("gates.metrics.garment-de")
+    line = ours.comment("gates.metrics.torso-ciede2000")
     assert line.endswith("(CIEDE2000)")
-    assert all(ours.comment(f"gates.metrics.garment-de.{key}") == line for key in ("better", "relative"))  # in braces
+    assert all(
+        ours.comment(f"gates.metrics.torso-ciede2000.{key}") == line for key in ("better", "relative")
+    )  # in braces
 
 
 def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mannequins.renderer import MannequinSettings, contact_sheet, files, photo_of, render_item
+from mannequins.renderer import MannequinSettings, contact_sheet, files, render_item
 from mannequins.renderer.body import BONE, Arm, Leg, Pose, Shape, arm_reaching, beyond_limits, bone_frames, joints
 from mannequins.renderer.canvas import Canvas
 from mannequins.renderer.fashion import CATEGORIES, draw_category, garment_of, status_of
@@ -13,6 +13,7 @@ from mannequins.renderer.garments import dressed
 from mannequins.renderer.head import Look
 from mannequins.renderer.patterns import PATTERNS, PRINTS, Cloth, Print, printed, weave
 from mannequins.renderer.people import person, standing, walking
+from mannequins.renderer.photo import photo_of
 from mannequins.renderer.posed_person import Figure, posed
 from mannequins.renderer.render import Camera, Light, Rendering, _nearest, blurred, render
 from mannequins.renderer.wardrobe import CLOSE, Chance, Outfit, Shoes, outfit, plain, tee, trousers
@@ -20,7 +21,7 @@ from repose.config import build
 from repose.data.images import decode
 from repose.data.layouts import DeepFashion, Market1501
 from repose.data.skeleton import JOINT, JOINTS, TORSO
-from repose.data.visibility import hidden, to_text
+from repose.data.visibility import occlusion, to_text
 from repose.errors import ReposeError
 
 FASHION = MannequinSettings("fashion", items=10, seed=3, quality=90)
@@ -453,7 +454,7 @@ def test_a_back_unlike_the_front_shows_from_behind_and_half_from_the_side():
 
 
 def hidden_from(figure: Figure, source: float, target: float) -> float:
-    return hidden(to_text(view(figure, source).visible), to_text(view(figure, target).visible))
+    return occlusion(to_text(view(figure, source).visible), to_text(view(figure, target).visible))
 
 
 @pytest.mark.parametrize("shape", [WOMAN, MAN], ids=["woman", "man"])

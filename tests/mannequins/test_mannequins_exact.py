@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mannequins
+from mannequins import renderer
 from mannequins.renderer import MannequinSettings, files
 from mannequins.renderer.exact import (
     arctan2,
@@ -85,7 +85,7 @@ INEXACT = {
 
 
 def test_the_renderer_uses_no_operation_that_depends_on_the_processor():
-    for path in Path(mannequins.__file__).parent.glob("*.py"):
+    for path in Path(renderer.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             where = f"{path.name}:{getattr(node, 'lineno', 0)}"
             assert not (isinstance(node, ast.Attribute) and node.attr in INEXACT), f"{where} {node.attr}"

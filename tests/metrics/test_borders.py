@@ -24,7 +24,7 @@ def tensor(images):
         ("pg2", "pg2", []),
         ("pg2+white-40", "pg2", [("white", 40)]),
         ("win51+crop-176", "win51", [("crop", 176)]),
-        ("pose-gan+crop-176+white-40", "pose-gan", [("crop", 176), ("white", 40)]),
+        ("gaussian11+crop-176+white-40", "gaussian11", [("crop", 176), ("white", 40)]),
     ],
 )
 def test_a_name_is_a_protocol_and_borders_in_their_order(name, base, borders):
@@ -71,7 +71,7 @@ def test_ssim_with_white_columns_is_scikit_images_of_the_padded_images():
     white = [np.pad(images, ((0, 0), (0, 0), (10, 10), (0, 0)), constant_values=255) for images in (generated, target)]
     expected = {
         "pg2": [structural_similarity(*pair, channel_axis=-1) for pair in zip(*white, strict=True)],
-        "pose-gan": [
+        "gaussian11": [
             structural_similarity(
                 *pair, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1,
                 data_range=int(pair[0].max()) - int(pair[0].min()),
@@ -97,8 +97,8 @@ def test_ssim_of_the_middle_is_scikit_images_of_the_middle():
 
 def test_patns_way_with_images_of_others_is_what_white_around_its_own_size_gives():
     generated, target = noise(7, 2, 60, 60), noise(8, 2, 60, 60)
-    whole = ssim(generated, target, "pose-gan+crop-40+white-10")
-    assert torch.equal(whole, ssim(generated[:, :, 10:50], target[:, :, 10:50], "pose-gan+white-10"))
+    whole = ssim(generated, target, "gaussian11+crop-40+white-10")
+    assert torch.equal(whole, ssim(generated[:, :, 10:50], target[:, :, 10:50], "gaussian11+white-10"))
 
 
 def test_a_crop_wider_than_the_images_is_refused():
@@ -116,5 +116,5 @@ def test_a_window_may_fit_only_after_the_border_and_the_message_has_the_size_tha
 
 def test_an_unknown_protocol_before_a_border_is_refused():
     image = noise(11, 1, 60, 60)
-    with pytest.raises(ReposeError, match=r"no SSIM protocol 'posegan'; .* Did you mean 'pose-gan'"):
-        ssim(image, image, "posegan+white-4")
+    with pytest.raises(ReposeError, match=r"no SSIM protocol 'gausian11'; .* Did you mean 'gaussian11'"):
+        ssim(image, image, "gausian11+white-4")

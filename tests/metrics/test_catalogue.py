@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks.fakes import Means, load_means
 from torch import Tensor
 
+from fakes import Means, load_means
 from repose.errors import ReposeError
 from repose.metrics import catalogue
 from repose.metrics.catalogue import Batch, Metric, OfPairs, RealPhotos, Task, check_name, prepare
@@ -88,7 +88,7 @@ def scored(name: str, size: int = 5) -> tuple[Any, Metric]:
 @pytest.mark.parametrize(("name", "expected"), [
     ("ssim/pg2", lambda: ssim(GENERATED, TARGET, "pg2")),
     ("ssim/win51", lambda: ssim(GENERATED, TARGET, "win51")),
-    ("ssim/pose-gan+crop-40+white-40", lambda: ssim(GENERATED, TARGET, "pose-gan+crop-40+white-40")),
+    ("ssim/gaussian11+crop-40+white-40", lambda: ssim(GENERATED, TARGET, "gaussian11+crop-40+white-40")),
     ("mask-ssim/pg2", lambda: mask_ssim(GENERATED, TARGET, KEYPOINTS, "pg2")),
     ("psnr", lambda: psnr(GENERATED, TARGET)),
     ("lpips/alex", lambda: Lightness().distance(GENERATED, TARGET)),
@@ -140,7 +140,7 @@ def test_the_distance_is_to_the_part_of_the_split_that_it_names(name: str, part:
 
 
 def test_retrieval_is_of_the_real_photos_of_the_test_part_with_chance_beside_it() -> None:
-    found, metric = scored("retrieval/means")
+    found, metric = scored("recall@1/means")
     expected = garment_retrieval(
         Means().features(GENERATED), Means().features(REAL["test"]), generated_items=ITEMS, real_items=ITEMS[:19]
     )
@@ -185,12 +185,12 @@ def test_a_network_is_loaded_once_for_all_metrics(monkeypatch: pytest.MonkeyPatc
     for table in (catalogue.FEATURES, catalogue.KEYPOINTS):
         monkeypatch.setitem(table, "means", load)
     monkeypatch.setattr(catalogue, "CLASSIFIER", load)
-    prepare(["is/tf-2015", "frechet/means", "retrieval/means", "pckh/means"], task())
+    prepare(["is/tf-2015", "frechet/means", "recall@1/means", "pckh/means"], task())
     assert loads == [1]
 
 
 @pytest.mark.parametrize(
-    "name", ["ssim/pg2", "ssim/pose-gan", "mask-ssim/pg2", "psnr", "garment-de", "lpips/alex", "is/tf-2015"]
+    "name", ["ssim/pg2", "ssim/gaussian11", "mask-ssim/pg2", "psnr", "torso-ciede2000", "lpips/alex", "is/tf-2015"]
 )
 def test_an_image_of_one_colour_has_a_score(name: str) -> None:
     images = torch.full((COUNT, 3, HEIGHT, WIDTH), 128, dtype=torch.uint8)
@@ -211,7 +211,7 @@ def test_an_image_of_one_colour_has_a_score(name: str) -> None:
     ("fid", r"There is no fid protocol ''; there are inception-tf-2015\."),
     ("fid/figure", r"There is no fid protocol 'figure'"),
     ("frechet/inception-tf-2015", r"There is no frechet protocol 'inception-tf-2015'; there are figure, means\."),
-    ("ssim/pg3", r"There is no ssim protocol 'pg3'; there are pg2, pose-gan, win51\. Did you mean 'pg2'\?"),
+    ("ssim/pg3", r"There is no ssim protocol 'pg3'; there are pg2, gaussian11, win51\. Did you mean 'pg2'\?"),
     ("ssim/pg2+black-4", r"There is no border 'black-4'"),
     ("mask-ssim/pg2+white-40", r"The protocol 'pg2\+white-40' has a part after \+, which only ssim .* fid .* take"),
     ("psnr/pg2", r"psnr has one protocol only: write psnr, not psnr/pg2\."),
@@ -227,7 +227,7 @@ def test_a_metric_that_there_is_not_is_told(name: str, said: str) -> None:
 
 @pytest.mark.parametrize(("name", "changes", "said"), [
     ("ssim/win51", {"width": 48}, r"ssim/win51 cannot be scored on images of 48x60 px .*window has 51 px a side\. Take it "
-     r"out of evaluate\.metrics, or work at a larger size \(block posemaps\)\. At this size fit: pg2, pose-gan\."),
+     r"out of evaluate\.metrics, or work at a larger size \(block posemaps\)\. At this size fit: pg2, gaussian11\."),
     ("mask-ssim/pg2", {"height": 6}, r"mask-ssim/pg2 cannot be scored on images of 52x6 px .*: its window has 7 px a side"),
     ("ssim/pg2+crop-176", {}, r"takes the middle 176 columns and the images have 52"),
     ("lpips/alex", {"height": 9}, r"lpips/alex cannot be scored on images of 52x9 px .*: its network needs 10 px a side"),

@@ -8,11 +8,11 @@ import lpips
 import pytest
 import torch
 import torchvision
-from networks.fakes import ByName, alexnet_state, inception_state, sha256, written
 from safetensors.torch import save_file
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from fakes import ByName, alexnet_state, inception_state, sha256, written
 from repose.errors import ReposeError
 from repose.metrics.networks import inception, lpips_alex
 from repose.metrics.networks.inception import Inception

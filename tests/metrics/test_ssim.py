@@ -14,7 +14,7 @@ def by_skimage(generated, target, protocol):
     """The call of each protocol's own code (see SSIM_PROTOCOLS), in today's spelling."""
     if protocol == "pg2":
         return structural_similarity(generated, target, channel_axis=-1)
-    if protocol == "pose-gan":
+    if protocol == "gaussian11":
         levels = int(generated.max()) - int(generated.min())
         return structural_similarity(
             target, generated, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1,
@@ -114,19 +114,19 @@ def test_a_flat_generated_image_has_no_range_and_scores_zero_under_pose_gan():
         scores = ssim(
             tensor(np.concatenate([flat, flat, textured])),
             tensor(np.concatenate([textured, flat, textured])),
-            "pose-gan",
+            "gaussian11",
         )
         assert scores.tolist() == [0, 0, pytest.approx(1)]  # and no NaN, nor any effect on the third pair
         with np.errstate(invalid="ignore", divide="ignore"):
-            assert by_skimage(flat[0], textured[0], "pose-gan") == pytest.approx(0, abs=1e-6)
+            assert by_skimage(flat[0], textured[0], "gaussian11") == pytest.approx(0, abs=1e-6)
 
 
 def test_the_range_of_pose_gan_is_the_generated_images():
     generated, target = pairs(40, 40, seed=4)
     dark = generated[[4]]
     there, back = (
-        ssim(tensor(dark), tensor(target[[4]]), "pose-gan"),
-        ssim(tensor(target[[4]]), tensor(dark), "pose-gan"),
+        ssim(tensor(dark), tensor(target[[4]]), "gaussian11"),
+        ssim(tensor(target[[4]]), tensor(dark), "gaussian11"),
     )
     assert abs(there - back) > 1e-3
     assert ssim(tensor(dark), tensor(target[[4]]), "pg2") == pytest.approx(
@@ -157,7 +157,7 @@ def test_a_gpu_gives_the_same_numbers(protocol):
 
 @pytest.mark.parametrize(
     ("height", "width", "fitting"),
-    [(256, 256, ["pg2", "pose-gan", "win51"]), (64, 32, ["pg2", "pose-gan"]), (10, 99, ["pg2"]), (6, 6, [])],
+    [(256, 256, ["pg2", "gaussian11", "win51"]), (64, 32, ["pg2", "gaussian11"]), (10, 99, ["pg2"]), (6, 6, [])],
 )
 def test_protocols_that_fit_a_size(height, width, fitting):
     assert ssim_protocols_for(height, width) == fitting
@@ -165,7 +165,7 @@ def test_protocols_that_fit_a_size(height, width, fitting):
 
 def test_an_image_smaller_than_the_window_is_refused():
     image = np.zeros((1, 64, 32, 3), np.uint8)
-    message = r"'win51' has a window of 51x51 px and the images are 32x64 .* at this size fit: pg2, pose-gan"
+    message = r"'win51' has a window of 51x51 px and the images are 32x64 .* at this size fit: pg2, gaussian11"
     with pytest.raises(ReposeError, match=message):
         ssim(image, image, "win51")
     with pytest.raises(ReposeError, match="at this size fit: none"):
@@ -175,10 +175,10 @@ def test_an_image_smaller_than_the_window_is_refused():
 def test_an_unknown_protocol_is_refused():
     image = np.zeros((1, 64, 64, 3), np.uint8)
     with pytest.raises(
-        ReposeError, match=r"no SSIM protocol 'posegan'; there are pg2, pose-gan, win51\. Did you mean 'pose-gan'"
+        ReposeError, match=r"no SSIM protocol 'gausian11'; there are pg2, gaussian11, win51\. Did you mean 'gaussian11'"
     ):
-        ssim(image, image, "posegan")
-    with pytest.raises(ReposeError, match=r"no SSIM protocol 'xyz'; there are pg2, pose-gan, win51\.$"):
+        ssim(image, image, "gausian11")
+    with pytest.raises(ReposeError, match=r"no SSIM protocol 'xyz'; there are pg2, gaussian11, win51\.$"):
         ssim(image, image, "xyz")
 
 

@@ -42,9 +42,9 @@ def made(network: AttendGenerator, images: Tensor, poses: Poses, sources: Sequen
 
 
 def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
-    assert generated.copied is not None
-    assert generated.painted is not None
-    return generated.image, generated.copied, generated.painted
+    assert generated.warped is not None
+    assert generated.synthesized is not None
+    return generated.image, generated.warped, generated.synthesized
 
 
 def test_parameters_at_the_defaults() -> None:
@@ -74,15 +74,15 @@ def test_every_setting_builds(settings: dict[str, Any]) -> None:
 
 def test_at_deepfashions_size() -> None:
     images, poses = photos(3, 256, 256)
-    image, copied, painted = parts(made(generator(stride=8), images, poses, [0, 1], poses[2:]))
-    assert image.shape == copied.shape == painted.shape == (1, 3, 256, 256)
+    image, warped, synthesized = parts(made(generator(stride=8), images, poses, [0, 1], poses[2:]))
+    assert image.shape == warped.shape == synthesized.shape == (1, 3, 256, 256)
 
 
 def test_the_image_is_copy_and_paint_in_shares() -> None:
     images, poses = photos()
-    image, copied, painted = parts(made(taught(generator()), images, poses, [0, 1], poses[2:3]))
-    assert (image <= torch.maximum(copied, painted) + 1e-6).all()
-    assert (image >= torch.minimum(copied, painted) - 1e-6).all()
+    image, warped, synthesized = parts(made(taught(generator()), images, poses, [0, 1], poses[2:3]))
+    assert (image <= torch.maximum(warped, synthesized) + 1e-6).all()
+    assert (image >= torch.minimum(warped, synthesized) - 1e-6).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -125,8 +125,8 @@ def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
     network, poses = generator(), poses_of(keypoints, HEIGHT, WIDTH)
     with torch.no_grad():
         code = network.encode(images, poses, torch.tensor([[0, 1]]), torch.tensor([[True, False]]))
-        _, copied, _ = parts(network.decode(code, target))
-    torch.testing.assert_close(copied, torch.full_like(copied, -0.5))
+        _, warped, _ = parts(network.decode(code, target))
+    torch.testing.assert_close(warped, torch.full_like(warped, -0.5))
 
 
 def test_padding_changes_nothing() -> None:
@@ -196,10 +196,10 @@ def test_before_training_a_photo_in_its_own_pose_copies_itself() -> None:
     images, poses = photos()
     network = generator(stride=2)
     for photo in range(5):
-        _, copied, _ = parts(made(network, images, poses, [photo], poses[photo : photo + 1]))
-        own = (copied[0] - images[photo]).abs()[:, body(poses.keypoints[photo])].mean()
+        _, warped, _ = parts(made(network, images, poses, [photo], poses[photo : photo + 1]))
+        own = (warped[0] - images[photo]).abs()[:, body(poses.keypoints[photo])].mean()
         others = [
-            (copied[0] - images[other]).abs()[:, body(poses.keypoints[photo])].mean()
+            (warped[0] - images[other]).abs()[:, body(poses.keypoints[photo])].mean()
             for other in range(5)
             if other != photo
         ]
@@ -215,7 +215,7 @@ def coordinates() -> Tensor:
 
 def test_before_training_a_place_looks_at_the_same_spot_of_the_body() -> None:
     down, up = person(HEIGHT, WIDTH, arms=(0.2, 0.2)), person(HEIGHT, WIDTH, arms=(1.4, 2.2))
-    _, copied, _ = parts(
+    _, warped, _ = parts(
         made(
             generator(stride=2),
             coordinates(),
@@ -227,7 +227,7 @@ def test_before_training_a_place_looks_at_the_same_spot_of_the_body() -> None:
     size = torch.tensor([WIDTH, HEIGHT])
     for joint in ("right_wrist", "left_wrist", "left_elbow", "left_knee", "neck"):
         column, row = up[JOINT[joint]].round().long().tolist()
-        looked_at = (copied[0, :2, row, column] + 1) / 2 * size - 0.5
+        looked_at = (warped[0, :2, row, column] + 1) / 2 * size - 0.5
         assert (looked_at - down[JOINT[joint]]).norm() < 4, joint  # px
 
 
@@ -235,7 +235,7 @@ def test_before_training_a_place_looks_at_the_same_spot_of_the_body() -> None:
 def test_before_training_a_place_looks_where_the_gaussian_says(stride: int) -> None:
     own, target = people(2, HEIGHT, WIDTH, seed=1)
     images = coordinates()
-    _, copied, _ = parts(
+    _, warped, _ = parts(
         made(
             generator(stride=stride),
             images,
@@ -253,7 +253,7 @@ def test_before_training_a_place_looks_where_the_gaussian_says(stride: int) -> N
     position = F.avg_pool2d(images[:, :2], stride)[0].flatten(1).T.double()  # the middle of each place
     looked_at = (share @ position).T.unflatten(1, (HEIGHT // stride, WIDTH // stride))[None].float()
     expected = F.interpolate(looked_at, scale_factor=stride, mode="bilinear")[0]
-    torch.testing.assert_close(copied[0, :2], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(warped[0, :2], expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -261,10 +261,10 @@ def test_before_training_the_side_that_is_asked_for_is_looked_for(back: bool) ->
     keypoints = torch.stack([person(HEIGHT, WIDTH), person(HEIGHT, WIDTH, back=True)])
     images = torch.stack([torch.full((3, HEIGHT, WIDTH), -1.0), torch.full((3, HEIGHT, WIDTH), 1.0)])
     target = person(HEIGHT, WIDTH, arms=(0.9, 0.4), back=back)
-    _, copied, _ = parts(
+    _, warped, _ = parts(
         made(generator(), images, poses_of(keypoints, HEIGHT, WIDTH), [0, 1], poses_of(target[None], HEIGHT, WIDTH))
     )
-    mean = copied[0][:, body(target)].mean()
+    mean = warped[0][:, body(target)].mean()
     assert mean > 0.9 if back else mean < -0.9
 
 
@@ -273,20 +273,20 @@ def test_copied_pixels_are_the_sources() -> None:
     images = images.clone()
     images[0], images[1] = 0.25, -0.5
     network = taught(generator())
-    _, copied, _ = parts(made(network, images, poses, [0], poses[4:]))
-    torch.testing.assert_close(copied, torch.full_like(copied, 0.25))
-    _, copied, _ = parts(made(network, images, poses, [0, 1], poses[4:]))
-    assert copied.min() >= -0.5 - 1e-5
-    assert copied.max() <= 0.25 + 1e-5
+    _, warped, _ = parts(made(network, images, poses, [0], poses[4:]))
+    torch.testing.assert_close(warped, torch.full_like(warped, 0.25))
+    _, warped, _ = parts(made(network, images, poses, [0, 1], poses[4:]))
+    assert warped.min() >= -0.5 - 1e-5
+    assert warped.max() <= 0.25 + 1e-5
 
 
 def test_copied_pixels_are_taken_at_full_size() -> None:
-    """Stripes of 2 px, finer than a place: what is copied has their two colours, not their mean."""
+    """Stripes of 2 px, finer than a place: what is warped has their two colours, not their mean."""
     keypoints = person(HEIGHT, WIDTH)[None]
     stripes = torch.where(torch.arange(HEIGHT) // 2 % 2 == 0, -1.0, 1.0)[:, None].expand(3, HEIGHT, WIDTH)[None]
     poses = poses_of(keypoints, HEIGHT, WIDTH)
-    _, copied, _ = parts(made(generator(stride=4), stripes, poses, [0], poses))
-    assert copied[0][:, body(keypoints[0])].abs().mean() > 0.5
+    _, warped, _ = parts(made(generator(stride=4), stripes, poses, [0], poses))
+    assert warped[0][:, body(keypoints[0])].abs().mean() > 0.5
     assert F.avg_pool2d(stripes, 4).abs().max() == 0
 
 
@@ -297,9 +297,9 @@ def test_where_one_source_is_torn_the_other_counts() -> None:
     position = torch.stack([torch.stack([x, y])] * 2)[None]  # (1,2,2,4,8): each looks at its own place
     position[0, 0, 0, :, 4:] = -0.9  # but in the first source, the right half looks at the left edge
     code = Code(images, images, images, torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool))
-    copied, whole = _copy(code, position, torch.full((1, 2, 1, 4, 8), 0.5), 4)
-    torch.testing.assert_close(copied[..., :13], torch.zeros(1, 3, 16, 13))  # both alike
-    assert copied[..., 14:17].min() > 0.1
+    warped, whole = _copy(code, position, torch.full((1, 2, 1, 4, 8), 0.5), 4)
+    torch.testing.assert_close(warped[..., :13], torch.zeros(1, 3, 16, 13))  # both alike
+    assert warped[..., 14:17].min() > 0.1
     torch.testing.assert_close(whole[..., :13], torch.ones(1, 1, 16, 13))
     assert whole[..., 14:17].max() < 0.9
 
@@ -309,9 +309,9 @@ def test_at_the_start_a_quarter_is_the_copys() -> None:
     network = generator()
     torch.nn.init.zeros_(network.decoder.out[-1].weight)
     torch.nn.init.zeros_(network.decoder.out[-1].bias)
-    image, copied, painted = parts(made(network, images, poses, [0], poses[4:]))
-    assert painted.count_nonzero() == 0
-    torch.testing.assert_close(image, copied / (1 + math.e))
+    image, warped, synthesized = parts(made(network, images, poses, [0], poses[4:]))
+    assert synthesized.count_nonzero() == 0
+    torch.testing.assert_close(image, warped / (1 + math.e))
 
 
 def test_places_without_a_body_are_finite() -> None:
@@ -360,9 +360,9 @@ def test_in_autocast_positions_stay_float32() -> None:
     with torch.no_grad():
         _, expected, _ = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
         with torch.autocast("cpu", torch.bfloat16):
-            image, copied, painted = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
-    assert image.dtype == copied.dtype == painted.dtype == torch.float32
-    assert (copied - expected).abs().mean() < 0.02
+            image, warped, synthesized = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
+    assert image.dtype == warped.dtype == synthesized.dtype == torch.float32
+    assert (warped - expected).abs().mean() < 0.02
 
 
 def test_the_start_of_the_gaussian_is_the_settings() -> None:
@@ -376,9 +376,9 @@ def test_without_copying_all_is_painted() -> None:
     copying, painting = generator(), generator(copy=False)
     painting.load_state_dict(taught(copying).state_dict())
     found = made(painting, images, poses, [0, 1], poses[2:3])
-    assert found.copied is None
-    assert torch.equal(found.image, found.painted)
-    assert (found.image - made(copying, images, poses, [0, 1], poses[2:3]).painted).abs().max() > 1e-4
+    assert found.warped is None
+    assert torch.equal(found.image, found.synthesized)
+    assert (found.image - made(copying, images, poses, [0, 1], poses[2:3]).synthesized).abs().max() > 1e-4
 
 
 def test_without_copying_the_decoder_gets_no_pixels() -> None:
@@ -414,5 +414,5 @@ def test_wide_spreads_leave_nothing_of_the_body_in_the_attention() -> None:
     """As docs/ablations.md takes the coordinates away: every place looks at the middle of all of the photo."""
     images, poses = coordinates(), photos()[1]
     network = generator(stride=2, spread=(1000.0,) * 5)
-    _, copied, _ = parts(made(network, images, poses[:1], [0], poses[1:2]))
-    assert copied.abs().max() < 0.05
+    _, warped, _ = parts(made(network, images, poses[:1], [0], poses[1:2]))
+    assert warped.abs().max() < 0.05

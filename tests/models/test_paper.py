@@ -68,8 +68,8 @@ def test_every_setting_gives_images_of_the_inputs_size(settings: dict[str, Any],
     assert generated.image.shape == (2, 3, *size)
     assert generated.image.abs().max() <= 1
     assert generated.image.std() > 0
-    assert generated.copied is None
-    assert generated.painted is None
+    assert generated.warped is None
+    assert generated.synthesized is None
 
 
 @pytest.mark.parametrize(("width", "blocks"), [(0, 6), (64, -1)])

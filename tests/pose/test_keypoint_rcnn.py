@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks.fakes import ByName, sha256, written
 from torch import nn
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
+from fakes import ByName, sha256, written
 from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
 from repose.pose import keypoint_rcnn
@@ -45,7 +45,7 @@ def test_people_are_what_torchvision_finds(tmp_path: Path) -> None:
     small = {"box_score_thresh": 0.0, "box_detections_per_img": 3, "min_size": 96}
     reference = random_network(**small)
     path = written(tmp_path / "keypointrcnn.pth", reference.state_dict())
-    network = keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, least_person=0.0)
+    network = keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, min_person=0.0)
     network._network.roi_heads.detections_per_img = 3
     resize = network._network.transform
     assert (resize.min_size[-1], resize.max_size) == (800, 1333)  # torchvision's, which take seconds
@@ -66,7 +66,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ReposeError, match=r"other\.pth does not hold .*Keypoint R-CNN .*repose weights fetch keypoint-rcnn"
     ):
-        keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, least_person=0.5)
+        keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, min_person=0.5)
 
 
 def test_without_its_file_the_command_that_fetches_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,4 +74,4 @@ def test_without_its_file_the_command_that_fetches_it_is_named(monkeypatch: pyte
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ReposeError, match="repose weights fetch keypoint-rcnn"):
-        keypoint_rcnn.load(Weights({}), CPU, least_person=0.5)
+        keypoint_rcnn.load(Weights({}), CPU, min_person=0.5)

@@ -21,13 +21,13 @@ from repose.report.scores_file import Record, number, parsed, read_side
 ROOT = Path(__file__).parents[2]
 GATES: dict[str, Any] = {
     "systems": ["attend"],
-    "metrics": {"ssim/pg2": {"better": "higher", "tolerance": 0.01}, "garment-de": {"better": "lower", "relative": 0.1}},
+    "metrics": {"ssim/pg2": {"better": "higher", "tolerance": 0.01}, "torso-ciede2000": {"better": "lower", "relative": 0.1}},
     "limits": {},
     "resamples": 400, "confidence": 0.95, "seed": 0,
 }  # fmt: skip
 FACTS = {"split": "pg2-like", "pairs": 160, "size": "128x88", "crop": [40.0, 0.0, 216.0, 256.0]}
-BASE = {"ssim/pg2": 0.67, "garment-de": 10.0}
-COPY = {"ssim/pg2": 0.44, "garment-de": 25.1}
+BASE = {"ssim/pg2": 0.67, "torso-ciede2000": 10.0}
+COPY = {"ssim/pg2": 0.44, "torso-ciede2000": 25.1}
 
 
 def gates(**changes: Any) -> GatesSettings:
@@ -40,7 +40,7 @@ def record(where: str, scores: Mapping[str, Any], **facts: Any) -> Record:
 
 def compared(*, base: Any = BASE, limits: Any = None, changes: Any = None, **head: Any) -> Comparison:
     """The system attend on both sides, where HEAD departs from BASE in what is named (`ssim`, `garment`)."""
-    names = {"ssim": "ssim/pg2", "garment": "garment-de"}
+    names = {"ssim": "ssim/pg2", "garment": "torso-ciede2000"}
     now = BASE | {names[name]: value for name, value in head.items()}
     return compare(record("old", {"attend": base}), record("new", {"attend": now}), gates(limits=limits or {}), changes)
 
@@ -109,11 +109,13 @@ def test_a_limit_fails_within_the_tolerance_as_well(limit: dict[str, float], sai
 
 
 def test_a_limit_that_is_kept_says_nothing_and_one_that_is_not_adds_to_a_loss() -> None:
-    limits = {"attend": {"garment-de": {"least": 9, "most": 12}}}
+    limits = {"attend": {"torso-ciede2000": {"least": 9, "most": 12}}}
     assert compared(garment=9.0, limits=limits).exit_code == 0
     worse = compared(garment=12.5, limits=limits).scores[1]
     assert worse.verdict is Verdict.WORSE
-    assert worse.reason == "garment-de of attend: worse by 2.5, and 1 is allowed. 12.5 is not at least 9, at most 12."
+    assert (
+        worse.reason == "torso-ciede2000 of attend: worse by 2.5, and 1 is allowed. 12.5 is not at least 9, at most 12."
+    )
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -146,9 +148,9 @@ def test_gates_that_make_no_sense_are_refused(changes: dict[str, Any], message: 
 @pytest.mark.parametrize(("base", "head", "reason"), [
     (BASE, None, "HEAD has no system 'attend'; known: copy source."),
     (None, BASE, "BASE has no system 'attend'; known: copy source. What is new gets its gate once BASE has it."),
-    (BASE, {"ssim/pg": 0.7, "garment-de": 9}, "HEAD has no 'ssim/pg2' of attend. Did you mean 'ssim/pg'?"),
-    ({"garment-de": 9}, BASE,
-     "BASE has no 'ssim/pg2' of attend; known: garment-de. What is new gets its gate once BASE has it."),
+    (BASE, {"ssim/pg": 0.7, "torso-ciede2000": 9}, "HEAD has no 'ssim/pg2' of attend. Did you mean 'ssim/pg'?"),
+    ({"torso-ciede2000": 9}, BASE,
+     "BASE has no 'ssim/pg2' of attend; known: torso-ciede2000. What is new gets its gate once BASE has it."),
     (BASE, BASE | {"ssim/pg2": None}, "HEAD's ssim/pg2 of attend is no number: null."),
     (BASE, BASE | {"ssim/pg2": float("nan")}, "HEAD's ssim/pg2 of attend is no number: NaN."),
     (BASE | {"ssim/pg2": float("inf")}, BASE, "BASE's ssim/pg2 of attend is no number: Infinity."),
@@ -165,7 +167,7 @@ def test_a_gated_score_that_is_missing_or_no_number_is_not_comparable(base: Any,
 
 
 def test_what_cannot_be_compared_outranks_a_regression() -> None:
-    found = compare(record("old", {"attend": BASE}), record("new", {"attend": {"garment-de": 99}}), gates())
+    found = compare(record("old", {"attend": BASE}), record("new", {"attend": {"torso-ciede2000": 99}}), gates())
     assert verdicts(found) == [Verdict.INCOMPARABLE, Verdict.WORSE]
     assert found.exit_code == 2
 
@@ -201,7 +203,7 @@ def test_each_fact_of_the_protocol_that_evaluate_writes_is_compared() -> None:
 def test_a_metric_that_the_sides_score_differently_is_not_judged_and_the_difference_named(
     old: Any, new: Any, said: str
 ) -> None:
-    base, head = (record(side, {"attend": BASE})._replace(metrics={"ssim/pg2": facts, "garment-de": {}}) for side, facts
+    base, head = (record(side, {"attend": BASE})._replace(metrics={"ssim/pg2": facts, "torso-ciede2000": {}}) for side, facts
                   in (("old", old), ("new", new)))  # fmt: skip
     found = compare(base, head, gates())
     assert (found.exit_code, verdicts(found)) == (2, [Verdict.INCOMPARABLE, Verdict.SAME])
@@ -212,7 +214,7 @@ def test_a_metric_that_the_sides_score_differently_is_not_judged_and_the_differe
 
 def test_a_gate_that_calls_the_wrong_end_better_is_told() -> None:
     both = record("x", {"attend": BASE})._replace(
-        metrics={"ssim/pg2": {"better": "lower"}, "garment-de": {"better": "lower"}}
+        metrics={"ssim/pg2": {"better": "lower"}, "torso-ciede2000": {"better": "lower"}}
     )
     found = compare(both, both, gates())
     assert verdicts(found) == [Verdict.INCOMPARABLE, Verdict.SAME]
@@ -275,15 +277,15 @@ def test_systems_and_metrics_without_a_gate_are_named_and_marked_where_one_side_
 PAIRS = 60
 RANDOM = np.random.default_rng(5)
 HARD = RANDOM.normal(0.6, 0.1, PAIRS)  # how hard a pair is for any system
-WITHOUT_TORSO = 7  # the pair that has no garment-de
+WITHOUT_TORSO = 7  # the pair that has no torso-ciede2000
 
 
 def by_pair(gain: float, spread: float) -> dict[str, list[float]]:
-    """Scores of pairs: SSIM that gains on BASE by so much, more or less, and garment-de that is the same."""
+    """Scores of pairs: SSIM that gains on BASE by so much, more or less, and torso-ciede2000 that is the same."""
     garment = np.linspace(5, 15, PAIRS)
     garment[WITHOUT_TORSO] = np.nan
     noise = np.random.default_rng(6).normal(0, 1, PAIRS)
-    return {"ssim/pg2": list(HARD + gain + spread * (noise - noise.mean())), "garment-de": list(garment)}
+    return {"ssim/pg2": list(HARD + gain + spread * (noise - noise.mean())), "torso-ciede2000": list(garment)}
 
 
 def side(
@@ -291,7 +293,7 @@ def side(
 ) -> tuple[Record, Path]:
     """A side's record, and its table of pairs on the disk."""
     row = {metric: float(np.nanmean(values)) for metric, values in scores.items()}
-    lines = [f"system,from,to,hidden,{','.join(scores)}"]
+    lines = [f"system,from,to,occlusion,{','.join(scores)}"]
     for place, values in enumerate(zip(*scores.values(), strict=True)):
         pair = pairs[place] if pairs else f"a{place:02d},b{place:02d}"
         cells = ",".join("" if np.isnan(value) else f"{value:.10g}" for value in values)
@@ -347,7 +349,7 @@ def test_a_limit_counts_in_noise_as_well() -> None:
 def test_a_metric_that_is_no_mean_over_pairs_is_judged_by_its_tolerance_alone(tmp_path: Path) -> None:
     only = {"ssim/pg2": by_pair(0, 0)["ssim/pg2"]}
     base, head = side(tmp_path, "old", only), side(tmp_path, "new", only)
-    base[0].scores["attend"]["garment-de"], head[0].scores["attend"]["garment-de"] = 10.0, 12.0
+    base[0].scores["attend"]["torso-ciede2000"], head[0].scores["attend"]["torso-ciede2000"] = 10.0, 12.0
     found = compare(base[0], head[0], gates(), changes_by_pair(base, head, gates()))
     assert verdicts(found) == [Verdict.SAME, Verdict.WORSE]
     assert found.scores[1].paired is None
@@ -385,17 +387,17 @@ def test_a_score_that_one_side_alone_has_is_refused(tmp_path: Path) -> None:
     without = {"ssim/pg2": scores["ssim/pg2"]}
     for one, other in (("new", "old"), ("old", "new")):
         sides = {one: side(tmp_path, one, without), other: side(tmp_path, other, scores)}
-        assert f"{other}.csv has garment-de and {sides[one][1]} has not." in refusal(sides["old"], sides["new"])
+        assert f"{other}.csv has torso-ciede2000 and {sides[one][1]} has not." in refusal(sides["old"], sides["new"])
 
 
 def test_a_pair_that_has_a_score_on_one_side_alone_is_left_out(tmp_path: Path) -> None:
     """A joint that a network finds on one processor and not on another."""
     scores = by_pair(0, 0)
-    gap = scores | {"garment-de": [*scores["garment-de"][:9], np.nan, *scores["garment-de"][10:]]}
+    gap = scores | {"torso-ciede2000": [*scores["torso-ciede2000"][:9], np.nan, *scores["torso-ciede2000"][10:]]}
     base, head = side(tmp_path, "old", scores), side(tmp_path, "new", gap)
     found = changes_by_pair(base, head, gates())
-    assert [found["attend", name].pairs for name in ("ssim/pg2", "garment-de")] == [PAIRS, PAIRS - 2]
-    assert found["attend", "garment-de"][1:] == pytest.approx((0, 0))
+    assert [found["attend", name].pairs for name in ("ssim/pg2", "torso-ciede2000")] == [PAIRS, PAIRS - 2]
+    assert found["attend", "torso-ciede2000"][1:] == pytest.approx((0, 0))
 
 
 def test_a_table_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -416,8 +418,8 @@ def test_a_table_beside_a_score_that_is_no_number_leaves_the_verdict_to_the_scor
     ("attend", "vunet", "new.csv has no pair of attend, which has gates."),
     (",15\n", ",15,1\n", "new.csv is damaged"),
     ("system", "row", "new.csv lacks the column(s) system"),
-    (",15\n", ",fifteen\n", "new.csv is damaged in garment-de (could not convert string to float: 'fifteen')."),
-    (",15\n", ",inf\n", "new.csv has an infinite garment-de, which has no mean."),
+    (",15\n", ",fifteen\n", "new.csv is damaged in torso-ciede2000 (could not convert string to float: 'fifteen')."),
+    (",15\n", ",inf\n", "new.csv has an infinite torso-ciede2000, which has no mean."),
 ])  # fmt: skip
 def test_a_table_that_is_no_table_of_pairs_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     base, head = side(tmp_path, "old", by_pair(0, 0)), side(tmp_path, "new", by_pair(0, 0))
@@ -451,12 +453,12 @@ def cases(xml: str) -> dict[tuple[str, str], list[tuple[str, str]]]:
 def test_junit_has_a_case_for_each_score_and_counts_failures_and_errors() -> None:
     assert cases(as_junit(compared(ssim=0.6, garment=12.0))) == {
         ("attend", "ssim/pg2"): [("failure", "ssim/pg2 of attend: worse by 0.07, and 0.01 is allowed.")],
-        ("attend", "garment-de"): [("failure", "garment-de of attend: worse by 2, and 1 is allowed.")],
+        ("attend", "torso-ciede2000"): [("failure", "torso-ciede2000 of attend: worse by 2, and 1 is allowed.")],
     }
-    mixed = compare(record("old", {"attend": BASE}), record("new", {"attend": {"garment-de": 9.5}}), gates())
+    mixed = compare(record("old", {"attend": BASE}), record("new", {"attend": {"torso-ciede2000": 9.5}}), gates())
     found = cases(as_junit(mixed))
     assert [tag for tag, _ in found["attend", "ssim/pg2"]] == ["error"]
-    assert found["attend", "garment-de"] == []
+    assert found["attend", "torso-ciede2000"] == []
 
 
 def test_a_refusal_is_an_error_in_junit_and_stands_in_the_others() -> None:
@@ -488,8 +490,8 @@ def test_markdown_has_a_row_for_each_score_and_the_interval_where_there_are_pair
         "| system | metric | better | BASE | HEAD | change | allowed | limit | 95% interval | pairs | verdict |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         "| attend | ssim/pg2 | higher | 0.67 | 0.6 | -0.07 | 0.01 |  | -0.1 to +0.02 | 160 | noise |\n"
-        "| attend | garment-de | lower | 10 | 12 | +2 | 1 |  |  |  | **worse** |\n\n"
-        "- garment-de of attend: worse by 2, and 1 is allowed.\n"
+        "| attend | torso-ciede2000 | lower | 10 | 12 | +2 | 1 |  |  |  | **worse** |\n\n"
+        "- torso-ciede2000 of attend: worse by 2, and 1 is allowed.\n"
         "- Protocol of both: split pg2-like, pairs 160, size 128x88, crop [40.0, 0.0, 216.0, 256.0].\n"
         "- Without a gate, so not judged: the systems copy source.\n"
     )

@@ -20,7 +20,7 @@ from tiny import HEIGHT, SYSTEMS, WIDTH, Data, params
 
 PUBLISHED = Path(__file__).parents[2] / "table1" / "published.csv"
 ROWS = {COPY: 1, MEAN: 4, "paper-m": 4, with_one_source("paper-m"): 1, "attend": 4}  # with the most sources of each
-BY_PAIR = ("ssim/pg2", "garment-de", "sharpness")  # of the last nobody says which way is better
+BY_PAIR = ("ssim/pg2", "torso-ciede2000", "sharpness")  # of the last nobody says which way is better
 WHOLE = "frechet/figure"  # of all images of a row together
 REPORTS = ("validate", "keypoints", "split")
 
@@ -33,20 +33,20 @@ def made_run(data: Data, folder: Path) -> Path:
     others = {name: len(names) - 1 for names in photos for name in names}
     tables = []
     for row, most in ROWS.items():
-        scores = {name: random.uniform(0, 30 if name == "garment-de" else 1, len(pairs)) for name in BY_PAIR}
-        scores["garment-de"][3] = np.nan
+        scores = {name: random.uniform(0, 30 if name == "torso-ciede2000" else 1, len(pairs)) for name in BY_PAIR}
+        scores["torso-ciede2000"][3] = np.nan
         sources = [min(most, others[name]) for name in pairs["from"]]
         tables.append(pairs.assign(system=row, sources=sources, **scores, split="pg2-like"))
-    table = pd.concat(tables)[["system", "from", "to", "hidden", "sources", *BY_PAIR, "split"]]
+    table = pd.concat(tables)[["system", "from", "to", "occlusion", "sources", *BY_PAIR, "split"]]
     (folder / "results").mkdir(parents=True)
     table.to_csv(folder / "results" / "pairs.csv", index=False)
     means = table.groupby("system", sort=False)[list(BY_PAIR)].mean()
     scores = {
-        row: {**of.to_dict(), "garment-de pairs": float(len(pairs) - 1), WHOLE: 40.0 + place}
+        row: {**of.to_dict(), "torso-ciede2000 pairs": float(len(pairs) - 1), WHOLE: 40.0 + place}
         for place, (row, of) in enumerate(means.iterrows())
     }
     facts = {"split": "pg2-like", "pairs": len(pairs), "size": f"{HEIGHT}x{WIDTH}", "crop": [16.0, 0.0, 240.0, 256.0]}
-    better = {"ssim/pg2": "higher", "garment-de": "lower", WHOLE: "lower"}
+    better = {"ssim/pg2": "higher", "torso-ciede2000": "lower", WHOLE: "lower"}
     record = {
         "schema": SCHEMA, "protocol": facts | {"pairs sha256": "0123456789abcdef" * 4},
         "metrics": {name: {"better": way} for name, way in better.items()}, "scores": scores,

@@ -35,10 +35,14 @@ def _row(system: str, **changes: Any) -> AdversarialRow:
 ROWS: dict[str, AdversarialRow] = {
     name: _row(system, items_per_step=2, **changes)
     for name, system, changes in [
-        ("paper-m", "paper-m", {"losses": {"image": 0.3, "pose": 0.7}}),
-        ("paper-m, both", "paper-m", {"losses": {"image": 0.3, "pose": 0.7, **_BOTH}}),
+        ("paper-m", "paper-m", {"losses": {"adversarial_image": 0.3, "adversarial_pose": 0.7}}),
+        ("paper-m, both", "paper-m", {"losses": {"adversarial_image": 0.3, "adversarial_pose": 0.7, **_BOTH}}),
         ("paper-m, one target", "paper-m", {"targets": "one"}),
-        ("attend", "attend", {"losses": {"copied": 0.5, "painted": 0.5}, "discriminators": {"width": 4, "layers": 1}}),
+        (
+            "attend",
+            "attend",
+            {"losses": {"warped": 0.5, "synthesized": 0.5}, "discriminators": {"width": 4, "layers": 1}},
+        ),
         ("attend alone", "attend", {}),
     ]
 }
@@ -62,7 +66,7 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
     )
     table = read_table(items, ITEMS)
     steps = Steps(
-        photos, table[table["part"] == "train"], steps=STEPS, seed=0, items_per_step=2, most_photos=5, most_sources=4,
+        photos, table[table["part"] == "train"], steps=STEPS, seed=0, items_per_step=2, max_photos=5, max_sources=4,
         targets=chosen.targets, augment=augment, rank=rank, processes=processes,
     )  # fmt: skip
     system = build(chosen, photos.frame)
@@ -73,7 +77,7 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
         system.distribute()
     found = Stepped([], [], [])
     for number in range(STEPS):
-        batch = unpack(steps[number], thickness=photos.thickness, augment=augment, device=torch.device("cpu"))
+        batch = unpack(steps[number], line_width=photos.line_width, augment=augment, device=torch.device("cpu"))
         batch = _in_float64(batch)  # L1's gradient is a sign, which the rounding of float32 can turn
         with mock.patch.object(Tensor, "float", Tensor.double):  # which models widen half precision by
             terms = system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext())

@@ -32,9 +32,9 @@ METRICS = {
     "metrics": {},
     "protocol": {"split": "pg2-like", "pairs": 160, "size": "32x24", "crop": [0.0, 1.0, 2.0, 3.0]},
     "scores": {
-        "copy source": {"ssim/pg2": 0.4411108126, "garment-de pairs": 160.0},
-        "tiny": {"ssim/pg2": 0.6723540464, "garment-de pairs": 159.0},
-        "tiny, 1 source": {"ssim/pg2": None, "garment-de pairs": 159.0},
+        "copy source": {"ssim/pg2": 0.4411108126, "torso-ciede2000 pairs": 160.0},
+        "tiny": {"ssim/pg2": 0.6723540464, "torso-ciede2000 pairs": 159.0},
+        "tiny, 1 source": {"ssim/pg2": None, "torso-ciede2000 pairs": 159.0},
         "other": {"ssim/pg2": 0.123},
     },
 }
@@ -78,7 +78,7 @@ def test_it_says_what_the_stages_wrote(files: Folders) -> None:
         "Split: pg2-like, seed 3; tested on 51 of 281. Train: 268 items, 2,696 pairs. Test: 51 items, 528 pairs.",
         "0 steps of 1 item(s), 5,367 images, seed 7, on cpu in fp32", "generator 621,031",
         "(trained without the perceptual term)",
-        "| system | ssim/pg2 | garment-de pairs |", "| copy source | 0.4411 | 160 |", "| tiny | 0.6724 | 159 |",
+        "| system | ssim/pg2 | torso-ciede2000 pairs |", "| copy source | 0.4411 | 160 |", "| tiny | 0.6724 | 159 |",
         "| tiny, 1 source | none | 159 |", "Protocol: split pg2-like, pairs 160, size 32x24, crop 0, 1, 2, 3.",
         "Gates: no regression in 3 scores, beside baseline/metrics.json.", "- It guesses.\n- It blurs.\n",
     ):  # fmt: skip
@@ -96,7 +96,7 @@ def test_of_mannequins_it_says_that_it_is_of_no_people(files: Folders) -> None:
 
 
 def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Folders) -> None:
-    save_system(files.run / "model.safetensors", "pix2pix", most_sources=1)
+    save_system(files.run / "model.safetensors", "pix2pix", max_sources=1)
     assert "target pose; those of the photos are not needed" in page(files)
     assert "trained on photos of several sizes" in page(files)
     assert "one photo of a garment" in page(files)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import mannequins
+from mannequins import renderer
 from mannequins.renderer import MannequinSettings
 from repose import config as settings_module
 from repose.data.archives import Limits
@@ -249,7 +249,7 @@ def test_mannequins_are_rendered_into_their_layout(
         assert (settings, workers) == (asked, 2)
         yield from FILES.items()
 
-    monkeypatch.setattr(mannequins, "files", files)
+    monkeypatch.setattr(renderer, "files", files)
     raw = run(tmp_path, source="mannequin", mannequin=asked, workers=2)
     assert dict(raw) == FILES
     assert raw.names == list(FILES)  # as they are rendered: nothing is held back to be sorted
@@ -347,7 +347,7 @@ def test_mannequins_with_origins_are_a_contradiction(tmp_path: Path) -> None:
 
 
 def test_a_source_without_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mannequins, "files", lambda *_, **__: iter(()))
+    monkeypatch.setattr(renderer, "files", lambda *_, **__: iter(()))
     with pytest.raises(ReposeError, match="the source mannequin has no files"):
         run(tmp_path, source="mannequin")
     assert not (tmp_path / "raw").exists()

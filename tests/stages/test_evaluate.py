@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from networks.fakes import Means, load_means
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from fakes import Means, load_means
 from repose import __version__
 from repose.data.images import decode
 from repose.data.photos import Loaded, Photos
@@ -43,9 +43,9 @@ from repose.evaluation.settings import EvaluateSettings
 from repose.generate import TARGETS_AT_ONCE, Done, Job, jobs_of_pairs
 from repose.metrics import catalogue
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.garment import garment_de
 from repose.metrics.inception_score import InceptionScore
 from repose.metrics.mask_ssim import pose_mask
+from repose.metrics.torso_ciede2000 import torso_ciede2000
 from repose.report.tables.settings import TableSettings
 from repose.stages import evaluate, posemaps, table
 from repose.storage import atomic
@@ -54,7 +54,7 @@ from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in, params, settings, train
 from tiny import row as row_of
 
 pytestmark = pytest.mark.usefixtures("outside_git")
-QUICK: dict[str, Any] = {"metrics": ["ssim/pg2", "garment-de"], "pairs": 2, "picture_pairs": 1}
+QUICK: dict[str, Any] = {"metrics": ["ssim/pg2", "torso-ciede2000"], "pairs": 2, "picture_pairs": 1}
 COUNT = 20  # test pairs
 FACTS = {
     "split": "pg2-like",
@@ -64,7 +64,7 @@ FACTS = {
     "format": "8-bit RGB; kept as PNG",
 }
 Before = tuple[Path, dict[str, bytes]]  # a folder with earlier results, and their bytes
-SCORES = ["ssim/pg2", "ssim/pose-gan", "ssim/win51", "mask-ssim/pg2", "psnr", "garment-de"]
+SCORES = ["ssim/pg2", "ssim/gaussian11", "ssim/win51", "mask-ssim/pg2", "psnr", "torso-ciede2000"]
 ONE_SOURCE = {"steps": 1, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
 
 
@@ -100,9 +100,9 @@ def photos_of(data: Data) -> Photos:
     return Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
 
 
-def jobs_of(data: Data, most_sources: int) -> list[Job]:
+def jobs_of(data: Data, max_sources: int) -> list[Job]:
     items, pairs = read_table(data.split / "items.csv", ITEMS), read_table(data.split / "test-pairs.csv", PAIRS)
-    return jobs_of_pairs(pairs, items[items["part"] == "test"], most_sources)
+    return jobs_of_pairs(pairs, items[items["part"] == "test"], max_sources)
 
 
 def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> dict[str, float]:
@@ -111,14 +111,14 @@ def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> 
     figure = pose_mask(keypoints[None], height=HEIGHT, width=WIDTH, protocol="pg2")[0].numpy()[..., None]
     return {
         "ssim/pg2": structural_similarity(target, generated, channel_axis=2, data_range=255),
-        "ssim/pose-gan": structural_similarity(
+        "ssim/gaussian11": structural_similarity(
             target, generated, channel_axis=2, data_range=levels, gaussian_weights=True, sigma=1.5,
             use_sample_covariance=False,
         ),
         "ssim/win51": structural_similarity(target, generated, channel_axis=2, data_range=255, win_size=51),
         "mask-ssim/pg2": structural_similarity(target * figure, generated * figure, channel_axis=2, data_range=255),
         "psnr": peak_signal_noise_ratio(target, generated),
-        "garment-de": float(garment_de(generated[None], target[None], keypoints[None])[0]),
+        "torso-ciede2000": float(torso_ciede2000(generated[None], target[None], keypoints[None])[0]),
     }  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_the_rows_are_baselines_and_systems_each_also_with_one_source(done: Path
     rows = [COPY, MEAN, "paper-m", "paper-m, 1 source", "attend", "attend, 1 source"]
     table = pd.read_csv(done / "results" / "table.csv")
     assert list(table["system"]) == rows
-    assert list(table.columns) == ["system", *SCORES, "mask-ssim/pg2 pairs", "psnr pairs", "garment-de pairs"]
+    assert list(table.columns) == ["system", *SCORES, "mask-ssim/pg2 pairs", "psnr pairs", "torso-ciede2000 pairs"]
     assert list(read_json(done / "metrics.json")["scores"]) == rows
     lines = (done / "results" / "table.md").read_text().splitlines()
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines[2:8]] == rows
@@ -153,12 +153,12 @@ def test_single_source_off_leaves_those_rows_out_and_a_system_of_one_source_has_
 def test_every_row_says_of_each_pair_what_its_source_hides(data: Data, done: Path) -> None:
     """As the split says, and the fabricated photos are mannequins, of which the renderer tells."""
     split = pd.read_csv(data.split / "test-pairs.csv")
-    assert split["hidden"].between(0, 1).all()
-    assert split["hidden"].nunique() > 5
+    assert split["occlusion"].between(0, 1).all()
+    assert split["occlusion"].nunique() > 5
     for system in (COPY, MEAN, "paper-m", "attend, 1 source"):
         own = pairs_of(done, system)
-        assert list(own)[:5] == ["system", "from", "to", "hidden", "sources"]
-        assert own[["from", "to", "hidden"]].equals(split)
+        assert list(own)[:5] == ["system", "from", "to", "occlusion", "sources"]
+        assert own[["from", "to", "occlusion"]].equals(split)
 
 
 def with_pairs(data: Data, folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Data:
@@ -170,9 +170,9 @@ def with_pairs(data: Data, folder: Path, change: Callable[[pd.DataFrame], pd.Dat
 
 
 def test_what_nobody_knows_stays_empty(data: Data, runs: Path, tmp_path: Path) -> None:
-    unknown = with_pairs(data, tmp_path, lambda p: p.assign(hidden=p["hidden"].where(p.index % 3 != 0)))
+    unknown = with_pairs(data, tmp_path, lambda p: p.assign(occlusion=p["occlusion"].where(p.index % 3 != 0)))
     own = read_result(alone(unknown, runs, tmp_path / BASELINES, BASELINES, pairs=7)).pairs
-    assert own["hidden"].isna().tolist() == [number % 3 == 0 for number in chosen(COUNT, 7)] * 3
+    assert own["occlusion"].isna().tolist() == [number % 3 == 0 for number in chosen(COUNT, 7)] * 3
 
 
 def chosen(number: int, most: int) -> list[int]:
@@ -182,7 +182,7 @@ def chosen(number: int, most: int) -> list[int]:
 
 @pytest.mark.parametrize("value", ["1.5", "-0.1", "much"])
 def test_what_a_source_hides_is_a_share(data: Data, runs: Path, tmp_path: Path, before: Before, value: str) -> None:
-    wrong = with_pairs(data, tmp_path, lambda pairs: pairs.assign(hidden=value))
+    wrong = with_pairs(data, tmp_path, lambda pairs: pairs.assign(occlusion=value))
     fails(wrong, runs, before, r"test-pairs\.csv is damaged \(.*(0 to 1|much)")
 
 
@@ -223,7 +223,7 @@ def test_the_means_are_the_same_everywhere(done: Path) -> None:
             mean = group[name].mean()
             assert record["scores"][system][name] == pytest.approx(mean, rel=1e-8)
             assert table.set_index("system").loc[system, name] == pytest.approx(mean, abs=1e-6)
-            digits = 2 if name in ("garment-de", "psnr") else 3
+            digits = 2 if name in ("torso-ciede2000", "psnr") else 3
             assert f"{mean:.{digits}f}" in next(x for x in markdown.splitlines() if x.startswith(f"| {system} |"))
 
 
@@ -245,7 +245,9 @@ def test_the_table_says_what_its_numbers_are_of(data: Data, done: Path, runs: Pa
     assert list(record) == ["schema", "protocol", "metrics", "provenance", "scores"]
     assert record["protocol"].items() >= FACTS.items()
     assert set(record["protocol"]) == set(PROTOCOL)
-    assert record["metrics"] == {name: {"better": "lower" if name == "garment-de" else "higher"} for name in SCORES}
+    assert record["metrics"] == {
+        name: {"better": "lower" if name == "torso-ciede2000" else "higher"} for name in SCORES
+    }
     pairs, photos, keypoints = (record["protocol"][name] for name in PROTOCOL[-3:])
     assert f"Tested on (SHA-256): pairs {pairs}, photos {photos}. Keypoints: {keypoints}." in text
     assert keypoints.startswith("SHA-256 ")
@@ -372,7 +374,7 @@ def test_a_perfect_system_has_perfect_scores(
     scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
     found = {name: scores[name] for name in SCORES if name != "psnr"}
     assert list(found.values()) == pytest.approx([1, 1, 1, 1, 0], abs=1e-9)
-    assert scores["garment-de pairs"] == COUNT
+    assert scores["torso-ciede2000 pairs"] == COUNT
     assert (scores["psnr"], scores["psnr pairs"]) == (None, 0)  # infinite for equal images
     text = (tmp_path / "results" / "table.md").read_text()
     assert (
@@ -417,10 +419,10 @@ def test_pairs_without_a_whole_torso_are_left_out_and_counted(
         write_keypoints(tmp_path / "keypoints" / part / "keypoints.csv", names, joints, confidence)
     evaluated(data._replace(keypoints=tmp_path / "keypoints"), runs, tmp_path, systems=["attend"])
     table, scores = pairs_of(tmp_path, "attend"), read_json(tmp_path / "metrics.json")["scores"]["attend"]
-    left_out = table["garment-de"].isna()
+    left_out = table["torso-ciede2000"].isna()
     assert (left_out == (all_of_them | (table["to"] == first))).all()
-    assert (scores["garment-de"] is None) == all_of_them
-    assert scores["garment-de pairs"] == COUNT - left_out.sum() < COUNT
+    assert (scores["torso-ciede2000"] is None) == all_of_them
+    assert scores["torso-ciede2000 pairs"] == COUNT - left_out.sum() < COUNT
     assert math.isfinite(scores["ssim/pg2"])
     text = (tmp_path / "results" / "table.md").read_text()
     assert f"; {left_out.sum()} pairs without a whole torso are left out" in text
@@ -466,7 +468,7 @@ def test_a_run_that_is_missing_or_wrong_is_named(
     fails(data, tmp_path / "runs", before, message)
 
 
-@pytest.mark.parametrize(("change", "said"), [({"width": 48}, "64x48 px with 2 px"), ({"thickness": 3}, "with 3 px")])
+@pytest.mark.parametrize(("change", "said"), [({"width": 48}, "64x48 px with 2 px"), ({"line_width": 3}, "with 3 px")])
 def test_a_run_of_another_size_is_named(
     data: Data, runs: Path, tmp_path: Path, before: Before, change: dict[str, Any], said: str
 ) -> None:
@@ -476,7 +478,7 @@ def test_a_run_of_another_size_is_named(
             settings=settings("posemaps", posemaps.PosemapsSettings, **change),
         )  # fmt: skip
     other = data._replace(posemaps=tmp_path / "posemaps")
-    changes = {"metrics": ["ssim/pg2", "garment-de"]}  # a smaller size fits not all
+    changes = {"metrics": ["ssim/pg2", "torso-ciede2000"]}  # a smaller size fits not all
     fails(other, runs, before, rf"was trained at 64x56 px .* limbs of 2 px, the pose maps are .*{said}", **changes)
 
 
@@ -547,7 +549,7 @@ def means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "CLASSIFIER", load_means)
 
 
-OF_NETWORKS = ["is/tf-2015", "frechet/means+test", "retrieval/means"]
+OF_NETWORKS = ["is/tf-2015", "frechet/means+test", "recall@1/means"]
 
 
 def inception_score(logits: torch.Tensor) -> tuple[float, float]:
@@ -575,19 +577,19 @@ def test_scores_of_all_images_together_are_one_number_of_each_row(
     mean, deviation = inception_score(Means().logits(made))
     assert own["is/tf-2015"] == pytest.approx(mean, rel=1e-9)
     assert own["is/tf-2015 deviation"] == pytest.approx(deviation, rel=1e-6)
-    assert own["retrieval/means"] == 1  # the copied photo is one of the real ones
+    assert own["recall@1/means"] == 1  # the copied photo is one of the real ones
     assert list(pairs_of(tmp_path, COPY)) == [
-        "system", "from", "to", "hidden", "sources", *QUICK["metrics"], "retrieval/means", "split",
+        "system", "from", "to", "occlusion", "sources", *QUICK["metrics"], "recall@1/means", "split",
     ]  # fmt: skip
     assert list(table.columns) == [
-        "system", *QUICK["metrics"], *OF_NETWORKS, "is/tf-2015 deviation", "garment-de pairs",
+        "system", *QUICK["metrics"], *OF_NETWORKS, "is/tf-2015 deviation", "torso-ciede2000 pairs",
     ]  # fmt: skip
     networks = {"means": "f" * 64}
     assert record["metrics"]["is/tf-2015"] == {"better": "higher", "networks": networks}
     assert record["metrics"]["frechet/means+test"] == {
         "better": "lower", "networks": networks, "real": "test", "photos": len(tested),
     }  # fmt: skip
-    chance = record["metrics"]["retrieval/means"]["chance"]
+    chance = record["metrics"]["recall@1/means"]["chance"]
     text = (tmp_path / "results" / "table.md").read_text()
     assert f"means, SHA-256 {'f' * 64}; {len(tested)} real photos of the part test; chance {chance:g}." in text
     assert 0 < chance < 1
@@ -620,7 +622,7 @@ def test_a_network_does_not_judge_what_it_trained(data: Data, runs: Path, tmp_pa
 @pytest.mark.parametrize(("changes", "message"), [
     ({"metrics": ["is/tf-2015"], "pairs": 9}, "of 10 splits takes at least as many images, and there are 9"),
     ({"metrics": ["lpips/alex"]}, r"The weights of alexnet are not in the cache .*Run `repose weights fetch alexnet`"),
-    ({"metrics": ["ssim/pg2+crop-176", "garment-de"]}, "takes the middle 176 columns and the images have 56"),
+    ({"metrics": ["ssim/pg2+crop-176", "torso-ciede2000"]}, "takes the middle 176 columns and the images have 56"),
 ])  # fmt: skip
 def test_what_cannot_be_scored_is_told_before_any_image_is_made(
     data: Data, before: Before, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any,
@@ -634,7 +636,7 @@ def test_what_cannot_be_scored_is_told_before_any_image_is_made(
     ({"metrics": []}, r"evaluate: metrics is empty\. Name at least one"),
     ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics names one twice: psnr, psnr"),
     ({"metrics": ["psnr", "ssim/pg3"]}, "evaluate: metrics: There is no ssim protocol 'pg3'"),
-    ({"metrics": ["ssim/pg2"]}, r"evaluate: metrics has SSIM, which sees no garment, and not garment-de\. Add garment-de\."),
+    ({"metrics": ["ssim/pg2"]}, r"evaluate: metrics has SSIM, which sees no garment, and not torso-ciede2000\. Add torso-ciede2000\."),
     ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights names 'alexnets', which is no network"),
     ({"weights": {"alexnet": {}}}, r"evaluate\.weights\.alexnet: missing key\(s\) address"),
     ({"systems": []}, r"systems is empty\. Name at least one of the rows under systems"),
@@ -715,7 +717,7 @@ def test_the_facts_say_how_the_system_was_trained(data: Data, runs: Path, tmp_pa
     same = ("steps", "images", "seed", "device", "precision", "perceptual", "parameters")
     assert {name: facts[name] for name in same} == {name: record[name] for name in same}
     assert facts.items() >= (FACTS | {"system": "paper-m", "kind": "paper"}).items()
-    assert (facts["items_per_step"], facts["most_sources"]) == (1, 4)
+    assert (facts["items_per_step"], facts["max_sources"]) == (1, 4)
     assert facts["optimiser"] == "Adam, learning rate 0.002, betas 0.9 and 0.99"
     assert facts["loss"] == "l1 1, image 0.001, pose 0.001 (the perceptual term is left out)"
 
@@ -778,7 +780,7 @@ def test_the_stage_table_takes_them_as_they_are_and_has_the_inception_score(
         alone(data, runs, tmp_path / "results" / "fashion" / system, system, metrics=[*SCORES, "is/tf-2015"])
     chosen = TableSettings(
         budget="demo", data_sets={"fashion": "DeepFashion"}, systems=(*SYSTEMS, "vunet"), reference="paper-m",
-        metrics=("ssim/pg2", "ssim/pose-gan", "ssim/win51", "garment-de"), resamples=50, confidence=0.95, seed=0,
+        metrics=("ssim/pg2", "ssim/gaussian11", "ssim/win51", "torso-ciede2000"), resamples=50, confidence=0.95, seed=0,
         figure_pairs=3, optional_metrics=("is/tf-2015",),
     )  # fmt: skip
     published = Path(__file__).parents[2] / "table1" / "published.csv"
@@ -786,7 +788,7 @@ def test_the_stage_table_takes_them_as_they_are_and_has_the_inception_score(
     found = pd.read_csv(tmp_path / "table" / "table.csv").set_index("system")
     assert list(found.index) == [REAL, COPY, MEAN, *SYSTEMS, "vunet"]
     expected = pd.read_csv(done / "results" / "table.csv").set_index("system")
-    shown = [name for name in SCORES if name.startswith("ssim/") or name == "garment-de"]
+    shown = [name for name in SCORES if name.startswith("ssim/") or name == "torso-ciede2000"]
     for name in (COPY, MEAN, *SYSTEMS):
         np.testing.assert_allclose(found.loc[name, shown].astype(float), expected.loc[name, shown], atol=1e-6)
     facts = read_json(tmp_path / "results" / "fashion" / "attend" / "facts.json")

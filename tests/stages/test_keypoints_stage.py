@@ -521,7 +521,7 @@ def test_keypoint_rcnn_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> No
     images = photos_of(tmp_path / "images", [np.zeros((128, 88, 3), np.uint8)])
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
     with pytest.raises(
-        ReposeError, match=r"Keypoint R-CNN found nobody in the 1 photos .* keypoints\.network\.least_person"
+        ReposeError, match=r"Keypoint R-CNN found nobody in the 1 photos .* keypoints\.network\.min_person"
     ):
         stage.run(
             lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", work=tmp_path / "work",
@@ -532,7 +532,7 @@ def test_keypoint_rcnn_says_so_when_it_finds_nobody_at_all(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": {"least_person": 2}}, "least_person should lie between 0 and 1"),
+        ({"network": {"min_person": 2}}, "min_person should lie between 0 and 1"),
         ({"network": {"weights": {"address": "a.pth", "sha256": "12"}}}, "weights.keypoint-rcnn: .*12"),
         ({"files": []}, "files is empty"),
         ({"min_confidence": 1.5}, "min_confidence should lie between 0 and 1"),

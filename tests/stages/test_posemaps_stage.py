@@ -16,7 +16,7 @@ from repose.errors import ReposeError
 from repose.stages import posemaps
 from repose.stages.posemaps import PosemapsSettings
 
-SETTINGS = PosemapsSettings(height=64, width=32, crop=None, thickness=2.0, shard_megabytes=1)
+SETTINGS = PosemapsSettings(height=64, width=32, crop=None, line_width=2.0, shard_megabytes=1)
 SAMPLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists" / "fasion-annotation-test.csv"
 
 
@@ -57,14 +57,14 @@ def test_every_photo_with_a_pose_gets_its_map(tmp_path):
     assert list(maps.files) == [name for name in names if name not in without]
     _, joints, _ = read_keypoints(folders["keypoints"] / "keypoints.csv")
     placed = Frame(64, 32).keypoints(joints, 256, 200)
-    expected = colour(draw(placed, height=64, width=32, thickness=2))
+    expected = colour(draw(placed, height=64, width=32, line_width=2))
     for name, pixels in zip(names, expected, strict=True):
         if name not in without:
             np.testing.assert_array_equal(images.decode(maps.files[name]), pixels)
     assert read_json(folders["posemaps"] / "posemaps.json") == {
-        "height": 64, "width": 32, "crop": None, "thickness": 2.0, "maps": MAPS_AT_ONCE + 3, "without_pose": 3,
+        "height": 64, "width": 32, "crop": None, "line_width": 2.0, "maps": MAPS_AT_ONCE + 3, "without_pose": 3,
     }  # fmt: skip
-    assert (maps.frame, maps.thickness) == (SETTINGS.frame, 2.0)
+    assert (maps.frame, maps.line_width) == (SETTINGS.frame, 2.0)
 
 
 def test_photos_of_different_sizes_get_maps_of_one_size(tmp_path):
@@ -145,7 +145,7 @@ def test_a_crop_beyond_a_photo_names_the_photo(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("thickness", 0.5, "thickness of a limb should be at least 1 px"),
+        ("line_width", 0.5, "line_width of a limb should be at least 1 px"),
         ("height", 0, "height and width should be at least 1 px"),
         ("crop", [9, 0, 3, 5], "crop should be left, top, right, bottom"),
         ("shard_megabytes", 0, "shard_megabytes should be at least 1"),
@@ -163,7 +163,7 @@ def test_published_deepfashion_poses_are_drawn(tmp_path):
     y, x = (np.array([[int(n) for n in row[part].strip(" []").split(",")] for row in rows]) for part in (1, 2))
     keypoints = np.where((x < 0)[..., None], np.nan, np.stack([x, y], -1))
     _, folders = write_inputs(tmp_path, keypoints, width=256)
-    posemaps.run(**folders, settings=replace(SETTINGS, height=256, width=256, thickness=4.0))
+    posemaps.run(**folders, settings=replace(SETTINGS, height=256, width=256, line_width=4.0))
     made = read_json(folders["posemaps"] / "posemaps.json")
     assert made["maps"] + made["without_pose"] == 200
     assert 150 < made["maps"] < 200  # 619 of 4,038 have no pose

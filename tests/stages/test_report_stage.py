@@ -142,7 +142,7 @@ def test_the_protocol_stands_above_the_scores(page: Element, pairs: pd.DataFrame
 def test_every_metric_of_the_file_is_a_column_with_its_direction(page: Element) -> None:
     found = heads(section(page, "scores").all("table")[0])
     assert found == [
-        "row", "ssim/pg2 higher is better", "garment-de lower is better",
+        "row", "ssim/pg2 higher is better", "torso-ciede2000 lower is better",
         "sharpness which way is better is not known", "frechet/figure lower is better",
     ]  # fmt: skip
 
@@ -151,11 +151,11 @@ def test_the_scores_are_the_means_and_the_best_is_marked(page: Element, run: Pat
     scores, rows = read_json(run / "metrics.json")["scores"], rows_of(section(page, "scores").all("table")[0])
     assert list(rows) == list(ROWS)
     best = {"ssim/pg2": max(ROWS, key=lambda r: scores[r]["ssim/pg2"]),
-            "garment-de": min(ROWS, key=lambda r: scores[r]["garment-de"]),
+            "torso-ciede2000": min(ROWS, key=lambda r: scores[r]["torso-ciede2000"]),
             WHOLE: min(ROWS, key=lambda r: scores[r][WHOLE])}  # fmt: skip
     for row, cells in rows.items():
         for metric, cell in zip((*BY_PAIR, WHOLE), cells, strict=True):
-            digits = 2 if metric in ("garment-de", WHOLE) else 3
+            digits = 2 if metric in ("torso-ciede2000", WHOLE) else 3
             assert number_of(cell) == f"{scores[row][metric]:.{digits}f}"
             assert is_best(cell) == (best.get(metric) == row)
 
@@ -246,13 +246,13 @@ def test_a_row_says_view_change_item_and_what_is_hidden(page: Element, pairs: pd
     source, target = (re.sub(r".*_\d([a-z]+)\.jpg", r"\1", pairs.iloc[0][end]) for end in ("from", "to"))
     assert {source, target} <= {"front", "side", "back", "full", "additional"}
     assert said.startswith(f"{source} to {target} ")
-    assert said.endswith(f"/01, of which the first source hides {100 * pairs.iloc[0]['hidden']:.0f} %")
+    assert said.endswith(f"/01, of which the first source hides {100 * pairs.iloc[0]['occlusion']:.0f} %")
 
 
 def test_best_and_worst_are_those_of_the_table_with_their_scores(page: Element, pairs: pd.DataFrame) -> None:
     parts = section(page, "extremes").all("div", **{"class": "card panel"})
     assert [(part.has["data-metric"], part.has["data-system"]) for part in parts] == [
-        (metric, system) for metric in ("ssim/pg2", "garment-de") for system in SYSTEMS
+        (metric, system) for metric in ("ssim/pg2", "torso-ciede2000") for system in SYSTEMS
     ]
     for part in parts:
         metric, system = str(part.has["data-metric"]), str(part.has["data-system"])
@@ -277,21 +277,21 @@ def test_an_image_lies_in_the_page_once(page: Element) -> None:
 
 
 def test_kinds_of_pairs_have_their_number_and_their_means(page: Element, pairs: pd.DataFrame) -> None:
-    parts = section(page, "kinds").all("div", **{"data-metric": "garment-de"})
+    parts = section(page, "kinds").all("div", **{"data-metric": "torso-ciede2000"})
     by_view, by_sources, by_hidden = parts[0].all("table")
     whole = pairs.groupby(["from", "to"], sort=False)["sources"].transform("max")
     for sources, cells in rows_of(by_sources).items():
         of = pairs[whole == int(sources)]
         assert cells[0].text == str(len(of) // len(ROWS))
-        means = of.groupby("system", sort=False)["garment-de"].mean()
+        means = of.groupby("system", sort=False)["torso-ciede2000"].mean()
         assert [cell.text for cell in cells[1:]] == [f"{mean:.2f}" for mean in means]
         assert [is_best(cell) for cell in cells[1:]] == [mean == means.min() for mean in means]
     for table in (by_view, by_sources, by_hidden):
         assert sum(int(cells[0].text) for cells in rows_of(table).values()) == 20
     own = pairs[pairs["system"] == "attend"]
-    low = own[own["hidden"].between(0.1, 0.5, inclusive="left")]
+    low = own[own["occlusion"].between(0.1, 0.5, inclusive="left")]
     cells = rows_of(by_hidden)["0.1 to 0.5"]
-    assert (cells[0].text, cells[5].text) == (str(len(low)), f"{low['garment-de'].mean():.2f}")
+    assert (cells[0].text, cells[5].text) == (str(len(low)), f"{low['torso-ciede2000'].mean():.2f}")
     assert "front to back" in rows_of(by_view)
 
 
@@ -299,9 +299,9 @@ def test_what_is_hidden_and_not_known_is_a_kind_of_its_own(data: Data, run: Path
     shutil.copytree(run, tmp_path / "run")
     path = tmp_path / "run" / "results" / "pairs.csv"
     table = pd.read_csv(path)
-    table.loc[table["from"] == table["from"][0], "hidden"] = np.nan
+    table.loc[table["from"] == table["from"][0], "occlusion"] = np.nan
     table.to_csv(path, index=False)
-    unknown = int((table["hidden"].isna() & (table["system"] == "attend")).sum())
+    unknown = int((table["occlusion"].isna() & (table["system"] == "attend")).sum())
     page = parsed(reported(data, tmp_path / "run", tmp_path / "report"))
     rows = rows_of(section(page, "kinds").all("table")[2])
     assert rows["not known"][0].text == str(unknown)
@@ -372,7 +372,10 @@ def test_nothing_comes_from_elsewhere(text: str, page: Element) -> None:
 def test_those_who_do_not_see_are_told(page: Element) -> None:
     assert page.all("html")[0].has["lang"] == "en"
     for svg in page.all("svg"):
-        assert svg.has.get("aria-hidden") == "true" or (svg.has["role"], bool(svg.has["aria-label"])) == ("img", True)
+        assert svg.has.get("aria-occlusion") == "true" or (svg.has["role"], bool(svg.has["aria-label"])) == (
+            "img",
+            True,
+        )
     for head in page.all("th"):
         assert head.has["scope"] in ("col", "row", "colgroup", "rowgroup")
     for table in page.all("table"):
@@ -439,7 +442,7 @@ def _with(**values: Any) -> Callable[[Path], None]:
         ("results/pairs.csv", _replaced("system,from", "systems,from"), r"lacks the column\(s\) system"),
         ("results/pairs.csv", _with(sharpness="x"), "is damaged .* in sharpness"),
         ("results/pairs.csv", _with(sources=1.5), "a number in sources is none"),
-        ("results/pairs.csv", _with(hidden=1.5), "from 0 to 1"),
+        ("results/pairs.csv", _with(occlusion=1.5), "from 0 to 1"),
         ("results/pairs.csv", _replaced(".jpg", ".jpeg"), "names 8 photo.* that .*items.csv does not"),
         ("results/generated/attend/generated.csv", _replaced("--", "-"), r"attend lacks the image of 20 pair\(s\), such as"),
         ("runs/attend/run.json", _without("images"), r"run\.json lacks images: another version .* Train attend again"),
@@ -505,16 +508,16 @@ def test_a_browser_asks_for_nothing_complains_of_nothing_and_fits_the_window(
         )
         assert shown.value(unseen) == 0
         visible = (
-            "[...document.querySelectorAll('#extremes [data-part]')].filter(p => !p.hidden)"
+            "[...document.querySelectorAll('#extremes [data-part]')].filter(p => !p.occlusion)"
             ".map(p => p.dataset.metric + ' ' + p.dataset.system)"
         )
         assert shown.value(visible) == ["ssim/pg2 paper-m"]
-        for name, value in (("metric", "garment-de"), ("system", "attend")):
+        for name, value in (("metric", "torso-ciede2000"), ("system", "attend")):
             shown.value(
                 f"{{const s = document.querySelector('#extremes select[name={name}]'); s.value = '{value}'; "
                 "s.dispatchEvent(new Event('change'))}"
             )
-        assert shown.value(visible) == ["garment-de attend"]
+        assert shown.value(visible) == ["torso-ciede2000 attend"]
         assert shown.requests == [file.as_uri()]
         assert shown.complaints == []
 
@@ -523,8 +526,8 @@ def test_a_browser_asks_for_nothing_complains_of_nothing_and_fits_the_window(
 def test_without_scripts_everything_is_there(file: Path, tmp_path: Path) -> None:
     with browser.opened(file, tmp_path / "profile", width=800, height=800, scripts=False) as shown:
         text = shown.dom()
-    assert not re.search(r"<div[^>]*data-part[^>]* hidden", text)
-    assert 'class="choices" hidden' in text
+    assert not re.search(r"<div[^>]*data-part[^>]* occlusion", text)
+    assert 'class="choices" occlusion' in text
     assert text.count("data-part") > 6
 
 

@@ -54,7 +54,7 @@ class Split:
     items: pd.DataFrame
     train: pd.DataFrame
     test: pd.DataFrame
-    hidden: list[str]  # of the test pairs
+    occlusion: list[str]  # of the test pairs
     record: dict[str, Any]
 
     def items_of(self, part: str) -> set[str]:
@@ -68,8 +68,8 @@ def read(folder: Path) -> Split:
     items = read_table(folder / "items.csv", ["part", "item", "name"])
     train, test = (read_table(folder / f"{part}-pairs.csv", ["from", "to"]) for part in ("train", "test"))
     assert list(train) == ["from", "to"]
-    assert list(test) == ["from", "to", "hidden"]
-    return Split(items, train, test[["from", "to"]], test["hidden"].tolist(), read_json(folder / "split.json"))
+    assert list(test) == ["from", "to", "occlusion"]
+    return Split(items, train, test[["from", "to"]], test["occlusion"].tolist(), read_json(folder / "split.json"))
 
 
 def split(
@@ -148,7 +148,7 @@ def split_with_figures(folder: Path, text: str, path: str = "figures.csv") -> Sp
 def hidden_by_ends(found: Split) -> dict[tuple[str, str], str]:
     view_of = {name(2, view): view for view in VIEWS}
     ends = zip(found.test["from"].map(view_of), found.test["to"].map(view_of), strict=True)
-    return dict(zip(ends, found.hidden, strict=True))
+    return dict(zip(ends, found.occlusion, strict=True))
 
 
 def test_test_pairs_say_what_share_of_the_target_their_source_hides(tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_a_photo_without_truth_and_a_target_that_shows_nothing_leave_hidden_empt
 
 def test_without_a_renderers_truth_hidden_is_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     found = split(tmp_path, garment(1) + garment(2), replace(PG2, test_list="l.csv"), files={"l.csv": garment(2)[0]})
-    assert set(found.hidden) == {""}
+    assert set(found.occlusion) == {""}
     assert "Warning" not in capfd.readouterr().err
 
 
 def test_an_old_figures_csv_is_a_warning_and_hidden_is_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     found = split_with_figures(tmp_path, figures(f"{name(2, '1_front')},2,0.9", header="name,item,front_share"))
-    assert set(found.hidden) == {""}
+    assert set(found.occlusion) == {""}
     said = " ".join(capfd.readouterr().err.split())
     assert "Warning: figures.csv has no columns name and visible" in said
     assert "Render the mannequins again: `dvc repro --force download`" in said

@@ -113,7 +113,7 @@ def images_of(data: Data, system: str) -> int:
     items = read_table(data.split / "items.csv", ITEMS)
     steps = Steps(
         photos, items[items["part"] == "train"], steps=5, seed=0, items_per_step=chosen.items_per_step,
-        most_photos=chosen.most_photos, most_sources=chosen.most_sources, targets=chosen.targets, augment=None,
+        max_photos=chosen.max_photos, max_sources=chosen.max_sources, targets=chosen.targets, augment=None,
     )  # fmt: skip
     return sum(len(steps[step].target) for step in range(5))
 
@@ -154,7 +154,7 @@ def test_the_model_is_that_of_the_last_checkpoint(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(("system", "terms"), [
-    ("paper-m", {"d_image", "d_pose", "l1", "g_image", "g_pose"}), ("attend", {"l1", "copied", "painted"}),
+    ("paper-m", {"d_image", "d_pose", "l1", "g_image", "g_pose"}), ("attend", {"l1", "warped", "synthesized"}),
 ])  # fmt: skip
 def test_the_history_has_a_row_at_each_log_and_checkpoint(runs: Path, system: str, terms: set[str]) -> None:
     history = pd.read_csv(runs / system / "history.csv")
@@ -283,8 +283,10 @@ def test_a_gpu_trains(data: Data, tmp_path: Path, precision: str) -> None:
 def test_a_loss_that_is_not_finite_stops_with_step_and_term(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, word: str
 ) -> None:
-    on_step(monkeypatch, 3, lambda terms: terms.update(painted=torch.tensor(float(value))))
-    with pytest.raises(ReposeError, match=f"attend stopped: the loss term painted became {word} at step 3") as caught:
+    on_step(monkeypatch, 3, lambda terms: terms.update(synthesized=torch.tensor(float(value))))
+    with pytest.raises(
+        ReposeError, match=f"attend stopped: the loss term synthesized became {word} at step 3"
+    ) as caught:
         train_tiny(data, tmp_path / "run")
     last = the_work(tmp_path / "run") / "checkpoints" / "last.safetensors"
     assert f"The last good checkpoint is kept: {last}" in str(caught.value)
@@ -565,7 +567,7 @@ def test_the_parts_change_no_weight_and_no_sample(data: Data, runs: Path, tmp_pa
 
 # ---- more steps ----
 
-STEADY = {"optimiser": {"learning_rate": 0.002, "halve_every_epochs": 0}}  # a rate that does not depend on the steps
+STEADY = {"optimiser": {"learning_rate": 0.002, "lr_halving_epochs": 0}}  # a rate that does not depend on the steps
 
 
 def test_more_steps_extend_a_finished_run(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -668,7 +670,7 @@ def test_another_content_at_the_same_path_is_another_run(data: Data, runs: Path,
 
 
 def test_networks_that_the_checkpoint_lacks_start_as_ever(data: Data, tmp_path: Path) -> None:
-    alone = {"steps": 1, "losses": {"image": 0.001, "pose": 0, "perceptual": 0}}
+    alone = {"steps": 1, "losses": {"adversarial_image": 0.001, "adversarial_pose": 0, "perceptual": 0}}
     given = train_tiny(data, tmp_path / "given", "paper-m", row_changes=alone) / "model.safetensors"
     run = train_tiny(data, tmp_path / "run", "paper-m", row_changes={"steps": 1, "init": str(given)})
     assert read_json(run / "run.json")["init"]["networks"] == ["generator", "image"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from networks.fakes import known_as
 
+from fakes import known_as
 from repose.errors import ReposeError
 from repose.storage import weight_files
 from repose.storage.transfer import fetching, s3

@@ -44,14 +44,16 @@ def alike(losses: dict[str, float | str]) -> dict[str, Any]:
 
 ROWS = {
     "paper": paper(),
-    "g-di": paper(pose=0.0),
-    "g-dp": paper(image=0.0),
-    "without both": paper(image=0.0, pose=0.0),
+    "g-di": paper(adversarial_pose=0.0),
+    "g-dp": paper(adversarial_image=0.0),
+    "without both": paper(adversarial_image=0.0, adversarial_pose=0.0),
     "real pairs of both": paper(real_pair="both"),
     "fakes of both": paper(adversarial_on="both"),
-    "both of both": paper(real_pair="both", adversarial_on="both", image=0.3, pose=0.7, l1=2.0, perceptual=0.4),
-    "attend": attend(copied=0.5, painted=0.25),
-    "attend alone": attend(image=0.0, pose=0.0, copied=0.5, painted=0.5),
+    "both of both": paper(
+        real_pair="both", adversarial_on="both", adversarial_image=0.3, adversarial_pose=0.7, l1=2.0, perceptual=0.4
+    ),
+    "attend": attend(warped=0.5, synthesized=0.25),
+    "attend alone": attend(adversarial_image=0.0, adversarial_pose=0.0, warped=0.5, synthesized=0.5),
 }
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 
@@ -135,9 +137,9 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
     own = generated(p)
     terms["l1"], terms["perceptual"] = (own.image - y).abs().mean(), perceptual(own.image, y)
     total = weights.l1 * terms["l1"] + weights.perceptual * terms["perceptual"]
-    if own.copied is not None and own.painted is not None:
-        terms["copied"], terms["painted"] = (own.copied - y).abs().mean(), (own.painted - y).abs().mean()
-        total = total + weights.copied * terms["copied"] + weights.painted * terms["painted"]
+    if own.warped is not None and own.synthesized is not None:
+        terms["warped"], terms["synthesized"] = (own.warped - y).abs().mean(), (own.synthesized - y).abs().mean()
+        total = total + weights.warped * terms["warped"] + weights.synthesized * terms["synthesized"]
     for name in ("image", "pose"):
         if name in system.networks:
             seen = logits(name, fakes(name))
@@ -220,9 +222,9 @@ def test_terms_without_weight_are_not_computed() -> None:
 
     assert "perceptual" not in step(system, batch(), perceptual=fail)
     assert "perceptual" not in step(system_of(paper()), batch(), perceptual=None)
-    assert {"copied", "painted"} & set(step(system_of(attend(copied=0.0)), batch())) == set()
-    assert {"copied", "painted"} & set(step(system_of(attend(copied=0.1)), batch())) == {"copied"}
-    assert {"copied", "painted"} & set(step(system_of(paper(copied=1.0, painted=1.0)), batch())) == set()
+    assert {"warped", "synthesized"} & set(step(system_of(attend(warped=0.0)), batch())) == set()
+    assert {"warped", "synthesized"} & set(step(system_of(attend(warped=0.1)), batch())) == {"warped"}
+    assert {"warped", "synthesized"} & set(step(system_of(paper(warped=1.0, synthesized=1.0)), batch())) == set()
 
 
 def test_the_two_passes_share_one_code() -> None:

@@ -28,7 +28,7 @@ from repose.systems.vunet import WeightNormConv2d
 DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
 DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(32, 24)
 PG2 = {"width": 16, "code": 64, "discriminator_width": 4, "optimiser": {"learning_rate": 0.002}}
-FAST = {"learning_rate": 0.004, "halve_every_epochs": 0}
+FAST = {"learning_rate": 0.004, "lr_halving_epochs": 0}
 
 
 class Learner(NamedTuple):
@@ -49,19 +49,19 @@ LEARNERS = {
     "attend": Learner(
         {
             "kind": "attend", "steps": 40, "generator": {"width": 16, "blocks": 1}, "optimiser": FAST,
-            "losses": {"image": 0, "pose": 0, "copied": 0.5, "painted": 0.5},
+            "losses": {"adversarial_image": 0, "adversarial_pose": 0, "warped": 0.5, "synthesized": 0.5},
         }, ("l1",), (621_031 + 2_764_737 + 2_767_809, 621_031 + 2_764_737 + 2_767_809),
     ),
     "paper": Learner(
         {
             "kind": "paper", "steps": 40, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST,
-            "discriminators": {"width": 8, "layers": 2}, "losses": {"image": 0.01, "pose": 0.01},
+            "discriminators": {"width": 8, "layers": 2}, "losses": {"adversarial_image": 0.01, "adversarial_pose": 0.01},
         }, ("l1",), (13_304_899 + 2_764_737 + 2_767_809, 13_304_899 + 2_764_737 + 2_767_809),
     ),
     "posed": Learner(
         {
             "kind": "posed", "steps": 40, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST,
-            "discriminators": {"width": 8, "layers": 2}, "losses": {"image": 0.01, "pose": 0.01},
+            "discriminators": {"width": 8, "layers": 2}, "losses": {"adversarial_image": 0.01, "adversarial_pose": 0.01},
         }, ("l1",), (13_314_307 + 2_764_737 + 2_767_809, 13_314_307 + 2_764_737 + 2_767_809),
     ),
     "pg2": Learner({"kind": "pg2", "steps": 100} | PG2, ("g1_l1", "g2_l1"), (145_695_559, 81_178_695), {"skips": "coarse"}),

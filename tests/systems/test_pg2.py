@@ -92,7 +92,7 @@ def test_parameters_are_those_of_the_authors_code(frame: Frame, skips: Any, expe
 def test_the_defaults_are_the_authors() -> None:
     row = systems.row({"kind": "pg2", "steps": 50_000}, "x")
     assert isinstance(row, PG2Row)
-    assert (row.items_per_step, row.most_photos, row.most_sources, row.targets) == (8, 2, 1, "one")
+    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (8, 2, 1, "one")
     assert (row.optimiser, row.stages, row.skips) == (AdamSettings(2e-5, (0.5, 0.999)), "two", "all")
     assert {row.optimiser.rate(Progress(step, 50_000, 9)) for step in (0, 21_999, 49_999)} == {2e-5}
     assert row.loss_weights() == {"masked_l1": 50.0, "image": 1.0}
@@ -410,7 +410,7 @@ def test_each_joint_has_its_own_say() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"most_sources": 2}, "mine: pg2 makes an image of one source, so most_sources should be 1, not 2"),
+        ({"max_sources": 2}, "mine: pg2 makes an image of one source, so max_sources should be 1, not 2"),
         ({"steps": 1}, "mine: steps should be at least 2, one for each stage, not 1"),
         ({"width": 0}, "mine: width should be at least 1, not 0"),
         ({"code": 0}, "mine: code should be at least 1, not 0"),

@@ -73,7 +73,7 @@ def test_parameters_with_18_maps_of_keypoints(downs: int, count: int) -> None:
 def test_the_defaults_are_the_authors() -> None:
     row = systems.row({"kind": "pix2pix", "steps": 7}, "x")
     assert row == Pix2PixRow("pix2pix", steps=7)
-    assert (row.items_per_step, row.most_photos, row.most_sources, row.targets) == (1, 5, 1, "one")
+    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (1, 5, 1, "one")
     assert (row.input, row.l1, row.generator, row.discriminator) == (
         "pose+source", 100.0, UNetSettings(64, None), PatchSettings(64, 3),
     )  # fmt: skip
@@ -332,7 +332,7 @@ def test_both_networks_learn_at_the_steps_rate() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"most_sources": 2}, "mine: most_sources should be 1, pix2pix takes one source, not 2"),
+        ({"max_sources": 2}, "mine: max_sources should be 1, pix2pix takes one source, not 2"),
         ({"steps": 0}, "mine: steps should be at least 1, not 0"),
         ({"l1": -1}, "mine: the weight l1 should not be negative, but it is -1"),
         ({"input": "source"}, "mine.input should be one of pose.source, pose_only, not 'source'"),

@@ -76,11 +76,11 @@ def test_each_row_is_what_its_name_says(name: str) -> None:
         "pg2-g1d": PG2Row,
         "vunet": VUNetRow,
     }.get(name, PaperRow)
-    assert (row.most_sources == 1) == (name not in ("paper-m", "g-di", "g-dp", "attend"))
+    assert (row.max_sources == 1) == (name not in ("paper-m", "g-di", "g-dp", "attend"))
     assert row.needs_source_poses == (name in ("attend", "vunet"))
     if isinstance(row, AdversarialRow):
-        assert (row.losses.image > 0) == (name not in ("g-dp", "attend"))
-        assert (row.losses.pose > 0) == (name not in ("g-di", "attend"))
+        assert (row.losses.adversarial_image > 0) == (name not in ("g-dp", "attend"))
+        assert (row.losses.adversarial_pose > 0) == (name not in ("g-di", "attend"))
     if isinstance(row, PG2Row):
         assert row.stages == ("two" if name == "pg2" else "one")
 
@@ -98,7 +98,7 @@ def test_each_row_trains_and_makes_images(name: str) -> None:
 def test_the_defaults_are_the_papers() -> None:
     row = systems.row({"kind": "paper", "steps": 7}, "x")
     assert row == PaperRow("paper", steps=7)
-    assert (row.items_per_step, row.most_photos, row.most_sources, row.targets) == (1, 5, 4, "all")
+    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (1, 5, 4, "all")
     assert row.optimiser == OptimiserSettings(1e-4, (0.5, 0.999), 0, 50, 1.0)
     assert row.losses == LossSettings(1.0, 1.0, 0.05, 0.05, 0.0, 0.0, "other", "other")
 
@@ -117,8 +117,8 @@ def test_an_unknown_kind_is_refused(block: Any) -> None:
         ({"step": 1}, "mine: unknown key 'step'. Did you mean 'steps'?"),
         ({"steps": 0}, "mine: steps should be at least 1, not 0"),
         ({"items_per_step": 0}, "mine: items_per_step should be at least 1, not 0"),
-        ({"most_sources": 0}, "mine: most_sources should be at least 1, not 0"),
-        ({"most_photos": 1}, r"mine: most_photos should be at least 2 \(a source and a target\), not 1"),
+        ({"max_sources": 0}, "mine: max_sources should be at least 1, not 0"),
+        ({"max_photos": 1}, r"mine: max_photos should be at least 2 \(a source and a target\), not 1"),
         ({"generator": {"stride": 4}}, "mine.generator: unknown key 'stride'"),
         ({"generator": {"width": 0}}, "mine.generator: width should be at least 1"),
         ({"discriminators": {"width": 0}}, "mine.discriminators: width should be at least 1, not 0"),
@@ -128,11 +128,14 @@ def test_an_unknown_kind_is_refused(block: Any) -> None:
         ({"optimiser": {"betas": [0.5, 1]}}, r"mine.optimiser: betas should be from 0 to below 1, not \[0.5, 1.0\]"),
         ({"optimiser": {"betas": [-0.1, 0]}}, "mine.optimiser: betas should be from 0 to below 1"),
         ({"optimiser": {"warmup_steps": -1}}, "warmup_steps should not be negative, but it is -1"),
-        ({"optimiser": {"halve_every_epochs": -5}}, "halve_every_epochs should not be negative, but it is -5"),
-        ({"optimiser": {"decay_from": 1.5}}, "decay_from should be from 0 to 1, a share of the steps, not 1.5"),
-        ({"optimiser": {"decay_from": -0.5}}, "decay_from should be from 0 to 1"),
+        ({"optimiser": {"lr_halving_epochs": -5}}, "lr_halving_epochs should not be negative, but it is -5"),
+        ({"optimiser": {"lr_decay_start": 1.5}}, "lr_decay_start should be from 0 to 1, a share of the steps, not 1.5"),
+        ({"optimiser": {"lr_decay_start": -0.5}}, "lr_decay_start should be from 0 to 1"),
         ({"losses": {"l1": -1}}, "mine.losses: the weight l1 should not be negative, but it is -1"),
-        ({"losses": {"pose": -0.05}}, "mine.losses: the weight pose should not be negative, but it is -0.05"),
+        (
+            {"losses": {"adversarial_pose": -0.05}},
+            "mine.losses: the weight adversarial_pose should not be negative, but it is -0.05",
+        ),
         ({"losses": {"real_pair": "mine"}}, "mine.losses.real_pair should be one of other, both"),
     ],
     ids=str,
@@ -147,7 +150,7 @@ def rates(settings: OptimiserSettings, steps: int, steps_per_epoch: int = 10) ->
 
 
 def test_the_rate_stays_unless_told() -> None:
-    assert rates(OptimiserSettings(0.5, halve_every_epochs=0), 100, 1) == [0.5] * 100
+    assert rates(OptimiserSettings(0.5, lr_halving_epochs=0), 100, 1) == [0.5] * 100
 
 
 def test_the_rate_halves_every_50_epochs() -> None:
@@ -163,14 +166,14 @@ def test_the_rate_warms_up() -> None:
 
 
 def test_the_rate_falls_to_nothing() -> None:
-    found = rates(OptimiserSettings(1.0, decay_from=0.5), 8)
+    found = rates(OptimiserSettings(1.0, lr_decay_start=0.5), 8)
     assert found == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    assert rates(OptimiserSettings(1.0, decay_from=0.0), 4) == [1, 0.75, 0.5, 0.25]
-    assert rates(OptimiserSettings(1.0, decay_from=0.5), 1) == [1]
+    assert rates(OptimiserSettings(1.0, lr_decay_start=0.0), 4) == [1, 0.75, 0.5, 0.25]
+    assert rates(OptimiserSettings(1.0, lr_decay_start=0.5), 1) == [1]
 
 
 def test_warmup_halving_and_decay_multiply() -> None:
-    settings = OptimiserSettings(1.0, warmup_steps=1, halve_every_epochs=1, decay_from=0.5)
+    settings = OptimiserSettings(1.0, warmup_steps=1, lr_halving_epochs=1, lr_decay_start=0.5)
     assert rates(settings, 8, 2) == [0.5, 1, 0.5, 0.5, 0.25, 0.25 * 0.75, 0.125 * 0.5, 0.125 * 0.25]
 
 

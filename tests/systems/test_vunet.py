@@ -138,7 +138,7 @@ def photos_and_pose() -> tuple[Tensor, Tensor, Tensor]:
 def test_the_defaults_are_the_authors() -> None:
     row = systems.row({"kind": "vunet", "steps": 7}, "x")
     assert row == VUNetRow("vunet", steps=7)
-    assert (row.items_per_step, row.most_sources, row.targets) == (8, 1, "one")
+    assert (row.items_per_step, row.max_sources, row.targets) == (8, 1, "one")
     assert (row.width, row.box, row.bottleneck, row.dropout) == (32, None, None, 0.1)
     assert row.optimiser == AdamSettings(1e-3, (0.5, 0.9), 0, 0, 0.01)
     assert row.loss_weights() == {"l1": 637.5, "perceptual": 1.0, "kl": 1.0}
@@ -150,7 +150,7 @@ def test_the_defaults_are_the_authors() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"most_sources": 2}, "mine: vunet makes an image of one source, so most_sources should be 1, not 2"),
+        ({"max_sources": 2}, "mine: vunet makes an image of one source, so max_sources should be 1, not 2"),
         ({"width": 0}, "mine: width should be at least 1, not 0"),
         ({"box": -1}, "mine: box should be at least 0, or null for what fits the frame, not -1"),
         ({"bottleneck": 0}, "mine: bottleneck should be at least 1, or null for what fits the frame, not 0"),
@@ -228,17 +228,17 @@ each_pose = pytest.mark.parametrize("keypoints", poses_to_draw().values(), ids=p
 
 
 @each_pose
-@pytest.mark.parametrize(("size", "thickness"), [(32, 1), (128, 3)])
-def test_the_stickman_is_drawn_as_written(keypoints: Tensor, size: int, thickness: int) -> None:
+@pytest.mark.parametrize(("size", "line_width"), [(32, 1), (128, 3)])
+def test_the_stickman_is_drawn_as_written(keypoints: Tensor, size: int, line_width: int) -> None:
     off = torch.linspace(-0.1, 0.1, 36).reshape(18, 2)  # so that no pixel's middle lies on a rim
     large = in_square(keypoints[None] + off, 32, 32, size)
     drawn = stickman(large, size)[0]
     assert drawn.shape == (3, size, size)
-    expected = slow_stickman(large[0].double().numpy(), size, thickness)
+    expected = slow_stickman(large[0].double().numpy(), size, line_width)
     np.testing.assert_allclose(drawn.numpy(), expected, atol=1e-6)
 
 
-def slow_stickman(keypoints: np.ndarray, size: int, thickness: int) -> np.ndarray:
+def slow_stickman(keypoints: np.ndarray, size: int, line_width: int) -> np.ndarray:
     at = {name: keypoints[index] for name, index in JOINT.items()}
     neck, canvas = (at["left_shoulder"] + at["right_shoulder"]) / 2, np.full((3, size, size), -1.0)
     y, x = np.mgrid[:size, :size]
@@ -248,7 +248,7 @@ def slow_stickman(keypoints: np.ndarray, size: int, thickness: int) -> np.ndarra
         if not np.isnan([at["left_eye"], at["right_eye"]]).any():
             lines.append((at["nose"], at[f"{side}_eye"], 1.0))
         for start, end, value in lines:
-            canvas[channel][distance(x, y, start, end) <= thickness / 2] = value
+            canvas[channel][distance(x, y, start, end) <= line_width / 2] = value
     corners = [at[n] for n in ("left_hip", "left_shoulder", "right_shoulder", "right_hip")]
     if not np.isnan(corners).any():
         edges = list(zip(corners, corners[1:] + corners[:1], strict=True))

@@ -10,7 +10,7 @@ from repose.config import settings
 from repose.data.layouts import DeepFashion, Market1501, Photo
 from repose.data.visibility import to_text
 
-MOST_PERSONS = 9999  # Market-1501's names have four digits for a person
+MAX_PERSONS = 9999  # Market-1501's names have four digits for a person
 
 
 @settings
@@ -25,8 +25,8 @@ class MannequinSettings:
     def __post_init__(self) -> None:
         if self.items < 2:
             raise ValueError(f"items is {self.items}, but it takes at least 2: one to train on and one to test on.")
-        if self.flavour == "street" and self.items > MOST_PERSONS:
-            raise ValueError(f"items is {self.items}, but Market-1501's names have room for {MOST_PERSONS} persons.")
+        if self.flavour == "street" and self.items > MAX_PERSONS:
+            raise ValueError(f"items is {self.items}, but Market-1501's names have room for {MAX_PERSONS} persons.")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but it must not be negative.")
         if not 1 <= self.quality <= 100:

@@ -57,12 +57,12 @@ class Steps(Dataset[Packed]):
     """The batches of a training run, by step number from 0; of each, the items of process `rank` of `processes`."""
 
     def __init__(
-        self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, most_photos: int,
-        most_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
+        self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, max_photos: int,
+        max_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
         rank: int = 0, processes: int = 1,
     ) -> None:  # fmt: skip
         self.photos, self.steps, self.seed, self.augment = photos, steps, seed, augment
-        self.items_per_step, self.most_photos, self.most_sources = items_per_step, most_photos, most_sources
+        self.items_per_step, self.max_photos, self.max_sources = items_per_step, max_photos, max_sources
         self.targets, self.rank, self.processes = targets, rank, processes
         self._names = [group.to_numpy() for _, group in items["name"].groupby(items["item"], sort=False)]
         if len(self._names) < max(2, items_per_step):
@@ -79,7 +79,7 @@ class Steps(Dataset[Packed]):
         """How many images all steps make together, in all processes: the sum of Q."""
         if self.targets == "one":
             return self.steps * self.items_per_step
-        sizes = np.array([min(len(names), self.most_photos) for names in self._names])
+        sizes = np.array([min(len(names), self.max_photos) for names in self._names])
         total = 0
         for first in range(0, self.steps, self.steps_per_epoch):
             steps = min(self.steps_per_epoch, self.steps - first)
@@ -115,14 +115,14 @@ class Steps(Dataset[Packed]):
         return np.random.default_rng([self.seed, epoch, 1]).permutation(len(self._names))
 
     def _some(self, names: np.ndarray, random: np.random.Generator) -> list[str]:
-        """At most `most_photos` of an item's photos (Market-1501 has dozens of a person)."""
-        if len(names) > self.most_photos:
-            names = names[random.choice(len(names), self.most_photos, replace=False)]
+        """At most `max_photos` of an item's photos (Market-1501 has dozens of a person)."""
+        if len(names) > self.max_photos:
+            names = names[random.choice(len(names), self.max_photos, replace=False)]
         return list(names)
 
     def _sources(self, sizes: Sequence[int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Targets (Q,), and for each so many other photos of its item (one random number a step) in random order (R11)."""
-        most = random.integers(1, self.most_sources, endpoint=True)
+        most = random.integers(1, self.max_sources, endpoint=True)
         target, rows, first = [], [], 0
         for size in sizes:
             for photo in range(size) if self.targets == "all" else [random.integers(size)]:
@@ -168,7 +168,7 @@ class Steps(Dataset[Packed]):
         return Packed(loaded.pixels, keypoints, None, matrices, *others)
 
 
-def unpack(packed: Packed, *, thickness: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
+def unpack(packed: Packed, *, line_width: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
     """A batch on the device: pixels as float, changed as the matrices say; maps coloured, drawn anew where needed."""
     images = to_tensor(packed.pixels).to(device)
     height, width = images.shape[2:]
@@ -176,7 +176,7 @@ def unpack(packed: Packed, *, thickness: float, augment: AugmentSettings | None,
     if augment is not None:
         images = move_images(images, torch.from_numpy(packed.matrices).to(device), augment.fill)
     if packed.maps is None:
-        maps = draw(keypoints, height=height, width=width, thickness=thickness)
+        maps = draw(keypoints, height=height, width=width, line_width=line_width)
     else:
         maps = torch.from_numpy(packed.maps).to(device)
     poses, own = Poses(colour(maps), keypoints), len(images) - len(packed.target)

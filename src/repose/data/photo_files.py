@@ -15,8 +15,8 @@ from repose.data.images import FORMATS, decode, from_pillow
 from repose.data.inspection import inspect
 from repose.errors import DataError, ReposeError
 
-MOST_MEGAPIXELS = 100  # of a photo; with more it is not even decoded
-LEAST_SIDE = 16  # px of the shorter side
+MAX_MEGAPIXELS = 100  # of a photo; with more it is not even decoded
+MIN_SIDE = 16  # px of the shorter side
 
 Size = tuple[int, int]  # height, width in px
 
@@ -25,8 +25,8 @@ def read_photo(path: Path) -> np.ndarray:
     """The photo in a file, as `images.decode` reads it: (H, W, 3) uint8 RGB, upright as its EXIF says.
 
     Raises:
-        DataError: there is no such file, it is of none of `images.FORMATS`, cut, larger than MOST_MEGAPIXELS, smaller than
-            LEAST_SIDE, or of a mode whose range is not known.
+        DataError: there is no such file, it is of none of `images.FORMATS`, cut, larger than MAX_MEGAPIXELS, smaller than
+            MIN_SIDE, or of a mode whose range is not known.
     """
     content = _content(path)
     _check(path, content)
@@ -40,7 +40,7 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
     """A photo in memory as (H, W, 3) uint8 RGB; one of Pillow's is read as `read_photo` reads its file.
 
     Raises:
-        DataError: it is damaged, smaller than LEAST_SIDE, or of a mode whose range is not known. `name` opens the message.
+        DataError: it is damaged, smaller than MIN_SIDE, or of a mode whose range is not known. `name` opens the message.
         ValueError: an array of another shape or type.
     """
     if isinstance(photo, Image.Image):
@@ -96,11 +96,11 @@ def _content(path: Path) -> bytes:
 
 
 def _check(path: Path, content: bytes) -> None:
-    found = inspect(content, MOST_MEGAPIXELS * 10**6)
+    found = inspect(content, MAX_MEGAPIXELS * 10**6)
     size = f"{found.width}x{found.height} px (width x height)"
     if found.decodes is None:
         raise DataError(
-            f"{path} has {size}, more than {MOST_MEGAPIXELS} megapixels. Save it smaller: a few hundred px a side are "
+            f"{path} has {size}, more than {MAX_MEGAPIXELS} megapixels. Save it smaller: a few hundred px a side are "
             "enough."
         )
     if not found.decodes and not found.format:
@@ -111,8 +111,8 @@ def _check(path: Path, content: bytes) -> None:
 
 
 def _check_size(height: int, width: int, name: str) -> None:
-    if min(height, width) < LEAST_SIDE:
+    if min(height, width) < MIN_SIDE:
         raise DataError(
-            f"{name} has {width}x{height} px (width x height); a photo needs at least {LEAST_SIDE} px a side. Give a larger "
+            f"{name} has {width}x{height} px (width x height); a photo needs at least {MIN_SIDE} px a side. Give a larger "
             "one."
         )

@@ -26,7 +26,7 @@ class Photos:
 
     Attributes:
         frame: the working size and crop.
-        thickness: of a limb in px of the frame.
+        line_width: of a limb in px of the frame.
         size: height and width in px of every photo as it was before it came to the frame; None where they differ.
     """
 
@@ -42,7 +42,7 @@ class Photos:
         if list(table["name"]) != names:
             raise DataError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
         self._images = ShardReader(images, table)
-        self.frame, self.thickness, self._maps = read_posemaps(posemaps, parts)
+        self.frame, self.line_width, self._maps = read_posemaps(posemaps, parts)
         self._kept = _Kept(len(names), (self.frame.height, self.frame.width), cache_megabytes)
 
     def __contains__(self, name: object) -> bool:

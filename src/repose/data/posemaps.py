@@ -33,16 +33,16 @@ MAPS_AT_ONCE = 64
 
 
 @overload
-def draw(keypoints: np.ndarray, *, height: int, width: int, thickness: float) -> np.ndarray: ...
+def draw(keypoints: np.ndarray, *, height: int, width: int, line_width: float) -> np.ndarray: ...
 @overload
-def draw(keypoints: Tensor, *, height: int, width: int, thickness: float) -> Tensor: ...
-def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, thickness: float) -> np.ndarray | Tensor:
+def draw(keypoints: Tensor, *, height: int, width: int, line_width: float) -> Tensor: ...
+def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width: float) -> np.ndarray | Tensor:
     """The pose maps of keypoints (B, K, 2) in px of the map, NaN for missing: (B, H, W) uint8 palette indices.
 
     A limb's major axis is the one along which it is longer (x where both are equal). The limb colours the pixels whose
-    centres are at most `thickness` / 2 px from the line through its joints and, along the major axis, at most half a
+    centres are at most `line_width` / 2 px from the line through its joints and, along the major axis, at most half a
     px beyond them. So a limb between pixel centres ends with its joints, mirrored keypoints give the mirrored line,
-    and a limb of length 0 is a dot: one px by `thickness` px. What lies outside the map is cut off. A limb with a
+    and a limb of length 0 is a dot: one px by `line_width` px. What lies outside the map is cut off. A limb with a
     joint that is missing, or farther away than FARTHEST, is left out.
 
     All arithmetic is float32 addition, multiplication, division and square root, one operation at a time, which IEEE
@@ -52,14 +52,14 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, thickness: 
         keypoints: A numpy array or a tensor; the maps are of the same kind, on the same device.
         height: H in px.
         width: W in px.
-        thickness: Of the lines in px, at least 1 (thinner ones would have gaps).
+        line_width: Of the lines in px, at least 1 (thinner ones would have gaps).
 
     Raises:
-        ValueError: the keypoints are not (B, K, 2), or the thickness is below 1.
+        ValueError: the keypoints are not (B, K, 2), or the line_width is below 1.
     """
     if keypoints.ndim != 3 or tuple(keypoints.shape[1:]) != (K, 2):
         raise ValueError(f"keypoints should be (B, {K}, 2), not {tuple(keypoints.shape)}.")
-    check_thickness(thickness)
+    check_thickness(line_width)
     canvas: Any = (
         torch.zeros((len(keypoints), height, width), dtype=torch.uint8, device=keypoints.device)
         if isinstance(keypoints, Tensor)
@@ -67,18 +67,20 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, thickness: 
     )
     for first in range(0, len(keypoints), MAPS_AT_ONCE):
         part = slice(first, first + MAPS_AT_ONCE)
-        _draw(canvas[part], keypoints[part], thickness)
+        _draw(canvas[part], keypoints[part], line_width)
     return canvas
 
 
-def check_thickness(thickness: float) -> None:
+def check_thickness(line_width: float) -> None:
     """Refuse lines with gaps.
 
     Raises:
-        ValueError: the thickness is below 1 px.
+        ValueError: the line_width is below 1 px.
     """
-    if not thickness >= 1:
-        raise ValueError(f"the thickness of a limb should be at least 1 px, not {thickness}: its line would have gaps.")
+    if not line_width >= 1:
+        raise ValueError(
+            f"the line_width of a limb should be at least 1 px, not {line_width}: its line would have gaps."
+        )
 
 
 @overload
@@ -104,7 +106,7 @@ class Posemaps(NamedTuple):
     """The maps of all parts: how they were drawn, and their PNG files by the names of their photos."""
 
     frame: Frame
-    thickness: float  # of the limbs in px
+    line_width: float  # of the limbs in px
     files: ShardReader
 
 
@@ -129,14 +131,14 @@ def _how_drawn(file: Path) -> tuple[Frame, float]:
     made = read_json(file)
     try:
         crop = made["crop"] and tuple(float(edge) for edge in made["crop"])
-        return Frame(int(made["height"]), int(made["width"]), crop), float(made["thickness"])
+        return Frame(int(made["height"]), int(made["width"]), crop), float(made["line_width"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{file} does not say how the maps were drawn ({error!r}). Run `dvc repro posemaps`.") from None
 
 
-def _in_words(frame: Frame, thickness: float) -> str:
+def _in_words(frame: Frame, line_width: float) -> str:
     crop = ", ".join(f"{edge:g}" for edge in frame.crop) if frame.crop else "null"
-    return f"{frame.height}x{frame.width} px (height x width), crop {crop}, limbs of {thickness:g} px"
+    return f"{frame.height}x{frame.width} px (height x width), crop {crop}, limbs of {line_width:g} px"
 
 
 class _Lines(NamedTuple):
@@ -160,10 +162,10 @@ class _Steps(NamedTuple):
     more: Any  # how many follow it
 
 
-def _draw(canvas: Any, keypoints: Any, thickness: float) -> None:
+def _draw(canvas: Any, keypoints: Any, line_width: float) -> None:
     """Draw on a blank canvas (B, H, W)."""
     maps, height, width = canvas.shape
-    lines = _lines(keypoints, thickness)
+    lines = _lines(keypoints, line_width)
     steps = _steps(lines, height, width)
     if len(steps.line) == 0:
         return
@@ -179,7 +181,7 @@ def _draw(canvas: Any, keypoints: Any, thickness: float) -> None:
         done += count
 
 
-def _lines(keypoints: Any, thickness: float) -> _Lines:
+def _lines(keypoints: Any, line_width: float) -> _Lines:
     xp = _module(keypoints)
     joints = keypoints[:, [joint for limb in LIMBS for joint in limb]].reshape(-1, len(LIMBS), 2, 2)
     ends = _single(joints.swapaxes(0, 1).reshape(-1, 2, 2))  # (17 * B, 2 ends, xy), limb by limb
@@ -191,7 +193,7 @@ def _lines(keypoints: Any, thickness: float) -> _Lines:
     across, across_end = xp.where(steep, x0, y0), xp.where(steep, x1, y1)
     length = end - start
     slope = (across_end - across) / (length + (length == 0))
-    reach = xp.sqrt(slope * slope + 1) * (thickness / 2)
+    reach = xp.sqrt(slope * slope + 1) * (line_width / 2)
     return _Lines(number, steep, start, end, across, slope, reach)
 
 

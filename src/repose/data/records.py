@@ -11,7 +11,7 @@ that holds images holds one such table beside its shards.
 | keypoints/PART/order.csv | photo that the source of keypoints has a row for, in the source's order | keypoints |
 | posemaps/PART/posemaps.csv | photo that has a pose | posemaps |
 | split/items.csv | photo of an item that is trained or tested on | split |
-| split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target; to test on, also `hidden` | split |
+| split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target; to test on, also `occlusion` | split |
 
 The photos lie in parts, 0, 1, ..., so that keypoints and posemaps run for all parts at the same time, each with its own
 photos alone. The stages after them read the tables of all parts as one. Which parts there are is said by the folder
@@ -46,8 +46,8 @@ ORDER = ("name", "row")  # row: its place in the source, from 0, counted over al
 POSEMAPS = ("name", "shard", "offset", "size")
 ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
-# Of the garment that the target shows, the share that the source hides, 0 to 1 (`visibility.hidden`); empty: not known.
-HIDDEN = "hidden"
+# Of the garment that the target shows, the share that the source hides, 0 to 1 (`visibility.occlusion`); empty: not known.
+OCCLUSION = "occlusion"
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 # The stages that run once for each part, by their files.
 _STAGES_OF_PARTS = {

@@ -40,7 +40,7 @@ COLOURS = np.array(
     dtype=np.uint8,
 )  # fmt: skip
 
-# Shoulders and hips in order around the torso: what "torso" means to pose-gan's filter and to garment-de.
+# Shoulders and hips in order around the torso: what "torso" means to pose-gan's filter and to torso-ciede2000.
 TORSO = (JOINT["right_shoulder"], JOINT["left_shoulder"], JOINT["left_hip"], JOINT["right_hip"])
 
 # Joint i of a mirrored person is joint MIRROR[i] of the original: left and right change places.

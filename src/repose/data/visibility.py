@@ -12,7 +12,7 @@ def to_text(visible: np.ndarray) -> str:
     return np.packbits(visible).tobytes().hex()
 
 
-def hidden(source: str, target: str) -> float:
+def occlusion(source: str, target: str) -> float:
     """The share, 0 to 1, of the cells seen in the target that the source does not show; NaN where the target shows none.
 
     Args:

@@ -1,6 +1,6 @@
 """Scoring systems on the test pairs of a split: usable from Python, without DVC and without params.yaml.
 
-test = read_test_set(images=..., keypoints=..., posemaps=..., split=..., metrics=["ssim/pg2", "garment-de"], ...)
+test = read_test_set(images=..., keypoints=..., posemaps=..., split=..., metrics=["ssim/pg2", "torso-ciede2000"], ...)
 scored = {one.name: score(one, test) for one in baselines(test.photos, real=False)}
 print(means(scored, test))
 """

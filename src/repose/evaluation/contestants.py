@@ -16,7 +16,7 @@ from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
 from repose.storage.transfer import check
 from repose.systems import System
 
-MOST_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
+MAX_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
 _RUN = ("images", "seed", "device", "precision", "perceptual", "parameters")
 
 
@@ -24,7 +24,7 @@ class Contestant(NamedTuple):
     """A row of the table: its name, how many sources it takes, and how it makes its images."""
 
     name: str
-    most_sources: int
+    max_sources: int
     images: Callable[[Sequence[Job]], Iterator[Done]]
 
 
@@ -47,11 +47,11 @@ def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) ->
     system, about = checkpoint.load(path, device)
     if about.system != name:
         raise ReposeError(f"{path} is a model of the system {about.system}, not of {name}. {again}")
-    if (about.frame, about.thickness) != (photos.frame, photos.thickness):
+    if (about.frame, about.line_width) != (photos.frame, photos.line_width):
         raise ReposeError(
             f"{path} was trained at {about.frame.height}x{about.frame.width} px (height x width) with limbs of "
-            f"{about.thickness:g} px, the pose maps are {photos.frame.height}x{photos.frame.width} px with "
-            f"{photos.thickness:g} px. {again}"
+            f"{about.line_width:g} px, the pose maps are {photos.frame.height}x{photos.frame.width} px with "
+            f"{photos.line_width:g} px. {again}"
         )
     record = read_whole(runs / name / "run.json", _RUN, f"Train {name} again.")
     return Trained(system, about, record, check(path, sha256=None, size=None, where=str(path)))
@@ -78,7 +78,7 @@ def baselines(photos: Photos, *, real: bool) -> list[Contestant]:
     return [
         *([Contestant(REAL, 1, images(lambda _, target: target))] if real else []),
         Contestant(COPY, 1, images(lambda job, _: photos.load(job.sources).pixels[0])),
-        Contestant(MEAN, MOST_SOURCES, images(mean)),
+        Contestant(MEAN, MAX_SOURCES, images(mean)),
     ]
 
 
@@ -87,7 +87,7 @@ def contestants_of(
 ) -> Iterator[Contestant]:
     """Each system; with `single_source` also with the pair's source alone, if it takes several."""
     for name, of in trained.items():
-        most, checked = of.about.row.most_sources, cast(System, _Checked(name, of.system))
+        most, checked = of.about.row.max_sources, cast(System, _Checked(name, of.system))
 
         def images(jobs: Sequence[Job], system: System = checked) -> Iterator[Done]:
             return generate_jobs(system, jobs, photos, device)

@@ -44,7 +44,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "kind": row.kind,
         "steps": trained.about.step,
         **{name: record[name] for name in ("images", "seed", "device", "precision", "perceptual", "parameters")},
-        "most_sources": row.most_sources,
+        "max_sources": row.max_sources,
         "items_per_step": row.items_per_step,
         "optimiser": optimisers_in_words(trained.system.optimisers),
         "loss": loss_in_words(row.loss_weights(), record["perceptual"]),

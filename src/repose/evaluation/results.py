@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import HIDDEN, read_json, read_table
+from repose.data.records import OCCLUSION, read_json, read_table
 from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
 from repose.metrics.provenance import SCHEMA
 
 BASELINES = "baselines"  # what needs no training: a folder of results of its own
 COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
-GARMENT_DE = "garment-de"
+TORSO_CIEDE2000 = "torso-ciede2000"
 # Facts that results must share to be compared; the last three say what was tested on.
 PROTOCOL = ("split", "size", "crop", "pairs", "format", "pairs sha256", "photos sha256", "keypoints")
 RECORD = ("metrics", "provenance", "scores")  # facts about the numbers, by metric, by what made them, and by row
 TRAINING = (
-    "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "most_sources",
+    "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "max_sources",
     "items_per_step", "optimiser", "loss",
 )  # fmt: skip
 # A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
@@ -87,18 +87,18 @@ def read_result(folder: Path) -> Result:
 
 
 def _read_pairs(path: Path) -> pd.DataFrame:
-    """NOT_SCORES as text; the scores and HIDDEN as float64 to the last digit, and NaN where there is none."""
+    """NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, and NaN where there is none."""
     pairs = read_table(path, ("system", "from", "to"))
     scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
     try:
         numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
     except ValueError as error:
         raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
-    if not np.isfinite(numbers.get(GARMENT_DE, [])).any():
+    if not np.isfinite(numbers.get(TORSO_CIEDE2000, [])).any():
         raise ReposeError(
-            f"{path} has no {GARMENT_DE}, and SSIM, which sees no garment, never stands without it in a table. Test on pairs "
+            f"{path} has no {TORSO_CIEDE2000}, and SSIM, which sees no garment, never stands without it in a table. Test on pairs "
             "whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
     for name, values in numbers.items():
         pairs[name] = values
-    return pairs if HIDDEN in pairs else pairs.assign(**{HIDDEN: np.nan})  # of an earlier repose
+    return pairs if OCCLUSION in pairs else pairs.assign(**{OCCLUSION: np.nan})  # of an earlier repose

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from repose.data.images import encode_png
-from repose.data.records import HIDDEN, write_table
+from repose.data.records import OCCLUSION, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.errors import ReposeError
 from repose.evaluation.contestants import Contestant
@@ -39,7 +39,7 @@ def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, sh
     Raises:
         ReposeError: an image is missing, has a NaN or another size than its target, or the disk is full.
     """
-    jobs = jobs_of_pairs(test.pairs, test.items, contestant.most_sources)
+    jobs = jobs_of_pairs(test.pairs, test.items, contestant.max_sources)
     by_pair = {metric.name: list[np.ndarray]() for metric in test.metrics if isinstance(metric.how, OfPairs)}
     growing = {metric.name: metric.how.start() for metric in test.metrics if not isinstance(metric.how, OfPairs)}
     places, made = [], 0
@@ -62,7 +62,7 @@ def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, sh
         raise ReposeError(f"{contestant.name} made {made} images for {len(jobs)} pairs: none for {_named(jobs[made])}.")
     if keep is not None:
         write_table(keep / "generated.csv", index_table(places), INDEX_COLUMNS)
-    pairs = test.pairs[["from", "to", HIDDEN]].assign(
+    pairs = test.pairs[["from", "to", OCCLUSION]].assign(
         sources=[len(job.sources) for job in jobs],
         **{name: np.concatenate(scores) for name, scores in by_pair.items()},
         split=test.facts["split"],

@@ -4,7 +4,7 @@ from typing import Literal
 
 from repose.config import check_system_names, settings
 from repose.errors import ReposeError
-from repose.evaluation.results import GARMENT_DE
+from repose.evaluation.results import TORSO_CIEDE2000
 from repose.metrics.catalogue import check_name
 from repose.storage.weight_files import WeightsFile, check_names
 
@@ -51,5 +51,7 @@ class EvaluateSettings:
                 check_name(name)
             except ReposeError as error:
                 raise ValueError(f"metrics: {error}") from None
-        if GARMENT_DE not in self.metrics and any(name.startswith("ssim/") for name in self.metrics):
-            raise ValueError(f"metrics has SSIM, which sees no garment, and not {GARMENT_DE}. Add {GARMENT_DE}.")
+        if TORSO_CIEDE2000 not in self.metrics and any(name.startswith("ssim/") for name in self.metrics):
+            raise ValueError(
+                f"metrics has SSIM, which sees no garment, and not {TORSO_CIEDE2000}. Add {TORSO_CIEDE2000}."
+            )

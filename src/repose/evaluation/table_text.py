@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repose.evaluation.results import GARMENT_DE
+from repose.evaluation.results import TORSO_CIEDE2000
 from repose.metrics.bootstrap import Interval
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
     """A score in the digits of its metric, empty for NaN; `sign` "+" writes the sign of a difference."""
-    digits = 2 if metric in (GARMENT_DE, "psnr") else 3
+    digits = 2 if metric in (TORSO_CIEDE2000, "psnr") else 3
     return "" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 

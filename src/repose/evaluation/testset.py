@@ -11,9 +11,9 @@ import torch
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import (
-    HIDDEN,
     IMAGES,
     ITEMS,
+    OCCLUSION,
     PAIRS,
     part_files,
     part_names,
@@ -39,7 +39,7 @@ class TestSet(NamedTuple):
     photos: Photos
     items: pd.DataFrame  # of the test part: part, item, name
     item_of: dict[str, str]  # the item of each of its photos, by name
-    pairs: pd.DataFrame  # from, to and hidden, float64 with NaN where it is unknown
+    pairs: pd.DataFrame  # from, to and occlusion, float64 with NaN where it is unknown
     facts: dict[str, Any]  # `results.PROTOCOL`
     metrics: list[Metric]
     device: torch.device  # where they are computed
@@ -49,10 +49,10 @@ class TestSet(NamedTuple):
         """The metrics that have a score for each pair."""
         return [metric.name for metric in self.metrics if isinstance(metric.how, OfPairs)]
 
-    def examples(self, most: int, most_sources: int) -> Iterator[Example]:
+    def examples(self, most: int, max_sources: int) -> Iterator[Example]:
         """At most `most` pairs, evenly spread, each with at most so many sources."""
         few = self.pairs.iloc[spread(len(self.pairs), most)]
-        for job in jobs_of_pairs(few, self.items, most_sources):
+        for job in jobs_of_pairs(few, self.items, max_sources):
             sources, target = self.photos.load(job.sources), self.photos.load([job.target])
             shown = {f"source {number}": pixels for number, pixels in enumerate(sources.pixels, 1)}
             shown |= {"target pose": PALETTE[target.maps[0]], "target": target.pixels[0]}
@@ -61,7 +61,7 @@ class TestSet(NamedTuple):
 
 def read_test_set(
     *, images: Path, keypoints: Path, posemaps: Path, split: Path, metrics: Sequence[str],
-    weights: Mapping[str, WeightsFile], most_pairs: int | None, device: torch.device,
+    weights: Mapping[str, WeightsFile], max_pairs: int | None, device: torch.device,
 ) -> TestSet:  # fmt: skip
     """The test pairs of the folder `split`, with the metrics ready to score.
 
@@ -72,7 +72,7 @@ def read_test_set(
         split: what the stage split wrote.
         metrics: their names, see `metrics.catalogue`.
         weights: files of the networks that metrics need, by name; other networks are looked up in the cache.
-        most_pairs: at most so many pairs, evenly spread over the split's; None: all.
+        max_pairs: at most so many pairs, evenly spread over the split's; None: all.
         device: where metrics are computed.
 
     Raises:
@@ -80,7 +80,7 @@ def read_test_set(
     """
     photos = Photos(images=images, keypoints=keypoints, posemaps=posemaps, cache_megabytes=64)
     items = read_table(split / "items.csv", ITEMS)
-    tested, pairs = items[items["part"] == "test"], _read_pairs(split / "test-pairs.csv", most_pairs)
+    tested, pairs = items[items["part"] == "test"], _read_pairs(split / "test-pairs.csv", max_pairs)
     item_of = dict(zip(tested["name"], tested["item"], strict=True))
     task = Task(
         photos.frame.height, photos.frame.width, [item_of[source] for source in pairs["from"]],
@@ -103,10 +103,10 @@ def to_device(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _read_pairs(path: Path, most: int | None) -> pd.DataFrame:
-    table = read_table(path, (*PAIRS, HIDDEN))
+    table = read_table(path, (*PAIRS, OCCLUSION))
     if table.empty:
         raise ReposeError(f"{path} has no pair, so there is nothing to evaluate. See the block split.")
-    table = table.assign(**{HIDDEN: shares(table, HIDDEN, path)})
+    table = table.assign(**{OCCLUSION: shares(table, OCCLUSION, path)})
     return table if most is None else table.iloc[spread(len(table), most)].reset_index(drop=True)
 
 

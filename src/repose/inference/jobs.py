@@ -94,9 +94,9 @@ def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, pict
     """
     request, _ = _request(job, reposer, pose_size, {})
     (generated,) = reposer.generate([request])
-    left_out = ", ".join(map(str, job.sources[reposer.most_sources :]))
+    left_out = ", ".join(map(str, job.sources[reposer.max_sources :]))
     if left_out:
-        say(f"generate: the system takes {reposer.most_sources} photos; left out: {left_out}")
+        say(f"generate: the system takes {reposer.max_sources} photos; left out: {left_out}")
     write_bytes(job.out, encode_png(generated))
     if picture is not None:
         write_bytes(picture, encode_png(reposer.picture(request, generated)))
@@ -123,9 +123,9 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
         images = reposer.generate([request for _, request in some])
         for (job, _), generated in zip(some, images, strict=True):
             write_bytes(job.out, encode_png(generated))
-    with_more = [job for job in jobs if len(job.sources) > reposer.most_sources]
+    with_more = [job for job in jobs if len(job.sources) > reposer.max_sources]
     if with_more:
-        left_out = ", ".join(map(str, with_more[0].sources[reposer.most_sources :]))
+        left_out = ", ".join(map(str, with_more[0].sources[reposer.max_sources :]))
         say(f"generate: {len(with_more):,} jobs name more photos than the system takes; of {with_more[0].name}, "
             f"{left_out} left out")  # fmt: skip
     if failures:
@@ -154,7 +154,7 @@ def _request(
     job: FileJob, reposer: Reposer, pose_size: Size | None, kept: dict[Path, Framed]
 ) -> tuple[Request, dict[Path, Framed]]:
     """A job with its photos and pose read, and its photos by path; those in `kept` are not read again."""
-    used = job.sources[: reposer.most_sources]
+    used = job.sources[: reposer.max_sources]
     if not used:
         raise DataError("No source photo is named. Name at least one.")
     photos = {path: kept[path] if path in kept else reposer.source(path) for path in used}

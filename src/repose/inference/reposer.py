@@ -21,7 +21,7 @@ from repose.devices import resolve
 from repose.errors import DataError, PoseNotFoundError
 from repose.generate import Framed, Request, generate
 from repose.pose.detectors import NetworkName, pose_finder
-from repose.pose.keypoint_lookup import LEAST_CONFIDENCE, KnownPoses, checked, read_pose
+from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, read_pose
 from repose.terminal import say
 
 HOW_TO_FIND_POSES = (
@@ -67,7 +67,7 @@ class Reposer:
 
     Attributes:
         about: what the checkpoint says of itself.
-        most_sources: how many photos the system takes at most.
+        max_sources: how many photos the system takes at most.
         needs_source_poses: whether each photo's keypoints must be known.
 
     Raises:
@@ -87,7 +87,7 @@ class Reposer:
         self._device = resolve(device)
         self._system, self.about = checkpoint.load(Path(model), self._device)
         self._detect = pose_finder(pose_detector, self._device) if pose_detector else None
-        self.most_sources = self.about.row.most_sources
+        self.max_sources = self.about.row.max_sources
         self.needs_source_poses = self.about.row.needs_source_poses
 
     @overload
@@ -108,7 +108,7 @@ class Reposer:
 
         Args:
             photos: one photo or several, all of one garment, the one most like the target pose first. A photo is a path, a
-                PIL image, an array (H, W, 3) uint8 RGB or a `SourcePhoto`. Those beyond `most_sources` are left out.
+                PIL image, an array (H, W, 3) uint8 RGB or a `SourcePhoto`. Those beyond `max_sources` are left out.
             pose: joints, a `TargetPose`, a pose file (OpenPose JSON, keypoints CSV, or CSV#NAME for one of several rows), or a
                 photo of somebody in that pose, as a path, PIL image or array; or a list of such poses.
             pose_size: height and width in px of the image in which joints or a pose file were measured; None: those of the
@@ -126,11 +126,11 @@ class Reposer:
         given, poses = _listed(photos), _listed(pose)
         if not given:
             raise DataError("No source photo is given. Give at least one.")
-        if len(given) > self.most_sources:
+        if len(given) > self.max_sources:
             say(
-                f"{self.about.system} takes {self.most_sources} photos; the last {len(given) - self.most_sources} are left out"
+                f"{self.about.system} takes {self.max_sources} photos; the last {len(given) - self.max_sources} are left out"
             )
-        sources = tuple(self.source(photo) for photo in given[: self.most_sources])
+        sources = tuple(self.source(photo) for photo in given[: self.max_sources])
         images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
         return images if _is_several(pose) else images[0]
 
@@ -169,12 +169,12 @@ class Reposer:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
         """The images of requests, (height, width, 3) uint8 each, several in one call of the system."""
-        return generate(self._system, requests, self.about.thickness, self._device)
+        return generate(self._system, requests, self.about.line_width, self._device)
 
     def picture(self, request: Request, generated: np.ndarray) -> np.ndarray:
         """The photos as the system saw them, the pose, and the image that was made of them, in one row."""
         height, width = self.about.frame.height, self.about.frame.width
-        maps = draw(request.pose[None], height=height, width=width, thickness=self.about.thickness)
+        maps = draw(request.pose[None], height=height, width=width, line_width=self.about.line_width)
         photos = [source.pixels for source in request.sources]
         titles = ["source" if len(photos) == 1 else f"source {n}" for n in range(1, len(photos) + 1)]
         return grid([[*photos, colour(maps)[0], generated]], [*titles, "pose", "generated"])
@@ -237,5 +237,5 @@ def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
     joints = np.asarray(joints, np.float32)
     if joints.shape not in ((K, 2), (K, 3)):
         raise ValueError(f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}).")
-    sure = (joints[:, 2:] >= LEAST_CONFIDENCE).all(1, keepdims=True)  # (K, 1); True where there is no confidence
+    sure = (joints[:, 2:] >= MIN_CONFIDENCE).all(1, keepdims=True)  # (K, 1); True where there is no confidence
     return checked(np.where(sure, joints[:, :2], np.float32(np.nan)), *size, where)

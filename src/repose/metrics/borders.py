@@ -1,7 +1,7 @@
 """Columns that papers cut off or added before they scored: a part of a protocol's name, as they move the score.
 
-`pg2+crop-176` is the protocol pg2 on the middle 176 columns, `pose-gan+white-40` is pose-gan with 40 white columns added on
-each side. Several are done in the order in which they stand: `pose-gan+crop-176+white-40` is how PATN scored 256x256 images
+`pg2+crop-176` is the protocol pg2 on the middle 176 columns, `gaussian11+white-40` is gaussian11 with 40 white columns added on
+each side. Several are done in the order in which they stand: `gaussian11+crop-176+white-40` is how PATN scored 256x256 images
 of others beside its own of 256x176 (it crops to columns 40 to 215; tool/getMetrics_fashion.py adds the white).
 """
 

@@ -23,7 +23,6 @@ from repose.errors import ReposeError
 from repose.metrics.batches import protocol_of
 from repose.metrics.borders import bordered, split_protocol
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.garment import garment_de
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
 from repose.metrics.networks import figure, inception, lpips_alex
@@ -31,6 +30,7 @@ from repose.metrics.provenance import Better
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import garment_retrieval, retrieval_chance
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
+from repose.metrics.torso_ciede2000 import torso_ciede2000
 from repose.pose.pck import Hits, pckh, share
 from repose.storage.networks import (
     Classifier,
@@ -42,7 +42,7 @@ from repose.storage.networks import (
     Networks,
 )
 
-GARMENT_DE = "garment-de"
+TORSO_CIEDE2000 = "torso-ciede2000"
 
 FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, of no other network
 FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
@@ -210,10 +210,10 @@ def _psnr(_: str, __: Task) -> OfPairs:
     return OfPairs(score, {})
 
 
-def _garment_de(_: str, __: Task) -> OfPairs:
+def _torso_ciede2000(_: str, __: Task) -> OfPairs:
     def score(batch: Batch) -> np.ndarray:
         generated, target = (images.movedim(1, -1).cpu().numpy() for images in (batch.generated, batch.target))
-        return garment_de(generated, target, batch.keypoints)
+        return torso_ciede2000(generated, target, batch.keypoints)
 
     return OfPairs(score, {})
 
@@ -340,11 +340,11 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "psnr": _Kind("higher", "PSNR: in dB, higher is better", _psnr, left_out="that are equal to their target"),
     "lpips": _Kind("lower", "LPIPS: lower is better", _lpips, DISTANCES),
-    GARMENT_DE: _Kind(
-        "lower", "garment-de: mean CIEDE2000 inside the target's torso, lower is better", _garment_de,
+    TORSO_CIEDE2000: _Kind(
+        "lower", "torso-ciede2000: mean CIEDE2000 inside the target's torso, lower is better", _torso_ciede2000,
         left_out="without a whole torso",
     ),
-    "retrieval": _Kind(
+    "recall@1": _Kind(
         "higher", "retrieval: the share of images whose nearest real photo, by a network's features, is of their item, "
         "higher is better", _retrieval, RETRIEVAL,
     ),

@@ -32,7 +32,7 @@ SSIM_PROTOCOLS = {
     "pg2": SsimProtocol(window=7, sigma=None, sample_covariance=True, data_range=255),
     # pose-gan, test.py, and PATN: compare_ssim(target, generated, gaussian_weights=True, sigma=1.5,
     # use_sample_covariance=False, multichannel=True, data_range=generated.max() - generated.min())
-    "pose-gan": SsimProtocol(window=11, sigma=1.5, sample_covariance=False, data_range=None),
+    "gaussian11": SsimProtocol(window=11, sigma=1.5, sample_covariance=False, data_range=None),
     # GFLA, script/metrics.py, and most after it: compare_ssim(target, generated, data_range=1, win_size=51,
     # multichannel=True) of images in [0, 1], which is range 255 of uint8
     "win51": SsimProtocol(window=51, sigma=None, sample_covariance=True, data_range=255),

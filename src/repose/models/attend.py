@@ -35,7 +35,7 @@ class AttendSettings:
     free: int = 3  # coordinates beyond those of the body, which are learned from nothing
     spread: tuple[float, float, float, float, float] = (0.05, 0.05, 0.07, 0.6, 0.6)
     # ^ the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
-    copy: bool = True  # the sources' pixels are copied; without, the decoder gets their features alone and paints all
+    copy: bool = True  # the sources' pixels are warped; without, the decoder gets their features alone and paints all
     attention: Literal["learned", "fixed"] = "learned"  # fixed: where is looked stays as it is at the start
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class _Seen(NamedTuple):
     """What Q targets find in their T sources."""
 
     features: Tensor  # (Q,C',h,w): of the places looked at, over all sources
-    copied: Tensor  # (Q,3,H,W)
+    warped: Tensor  # (Q,3,H,W)
     whole: Tensor  # (Q,1,H,W) in [0,1]: 0 where neighbours look at places far apart
     nearness: Tensor  # (Q,1,h,w): how near on the body the best source comes
 
@@ -130,15 +130,15 @@ class AttendGenerator(nn.Module):
         return Code(images, _rows(keys), _rows(values), sources, mask)
 
     def decode(self, code: Code, target_pose: Poses) -> Generated:
-        """Q images (Q,3,H,W) in about [-1,1]; what was copied, where that is wanted, and what was painted."""
+        """Q images (Q,3,H,W) in about [-1,1]; what was warped, where that is wanted, and what was synthesized."""
         pose_features, place = self._places(target_pose)
         seen = self._look(code, pose_features, place)
-        painted, share = self.decoder(
-            torch.cat([pose_features, seen.features, seen.nearness], 1), target_pose.posemaps, seen.copied, seen.whole
+        synthesized, share = self.decoder(
+            torch.cat([pose_features, seen.features, seen.nearness], 1), target_pose.posemaps, seen.warped, seen.whole
         )
         if not self.copy:
-            return Generated(painted, None, painted)
-        return Generated(share * seen.copied + (1 - share) * painted, seen.copied, painted)
+            return Generated(synthesized, None, synthesized)
+        return Generated(share * seen.warped + (1 - share) * synthesized, seen.warped, synthesized)
 
     def _places(self, poses: Poses) -> tuple[Tensor, Tensor]:
         """Features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) by which places are compared."""
@@ -170,10 +170,10 @@ class AttendGenerator(nn.Module):
         )
         score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -torch.inf)
         share = score.softmax(1)  # (Q,T,1,h,w)
-        copied, whole = _copy(code, position, share, self.stride)
+        warped, whole = _copy(code, position, share, self.stride)
         if not self.copy:
-            copied, whole = torch.zeros_like(copied), torch.zeros_like(whole)
-        return _Seen((share * features).sum(1), copied, whole, score.amax(1).clamp(-10, 5) / 5)
+            warped, whole = torch.zeros_like(warped), torch.zeros_like(whole)
+        return _Seen((share * features).sum(1), warped, whole, score.amax(1).clamp(-10, 5) / 5)
 
 
 def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -242,13 +242,13 @@ class _Decoder(nn.Module):
             nn.Conv2d(channels + 4 * 7, n, 3, 1, 1), nn.SiLU(), _Residual(n, norm=False), nn.Conv2d(n, 16, 3, 1, 1)
         )
 
-    def forward(self, features: Tensor, posemap: Tensor, copied: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """(Q,channels_in,h,w), (Q,3,H,W), (Q,3,H,W), (Q,1,H,W) -> painted (Q,3,H,W), share of the copy (Q,1,H,W)."""
-        stride = copied.shape[2] // features.shape[2]
-        x = self.up(self.body(torch.cat([features, F.pixel_unshuffle(copied, stride)], 1)))  # half the image's size
-        seen = F.pixel_unshuffle(torch.cat([posemap, copied, whole], 1), 2)
-        painted = F.pixel_shuffle(in_float32(self.out[-1], self.out[:-1](torch.cat([x, seen], 1))), 2)
-        return painted[:, :3], (painted[:, 3:] - 1).sigmoid()  # at the start a quarter is the copy's
+    def forward(self, features: Tensor, posemap: Tensor, warped: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q,channels_in,h,w), (Q,3,H,W), (Q,3,H,W), (Q,1,H,W) -> synthesized (Q,3,H,W), share of the copy (Q,1,H,W)."""
+        stride = warped.shape[2] // features.shape[2]
+        x = self.up(self.body(torch.cat([features, F.pixel_unshuffle(warped, stride)], 1)))  # half the image's size
+        seen = F.pixel_unshuffle(torch.cat([posemap, warped, whole], 1), 2)
+        synthesized = F.pixel_shuffle(in_float32(self.out[-1], self.out[:-1](torch.cat([x, seen], 1))), 2)
+        return synthesized[:, :3], (synthesized[:, 3:] - 1).sigmoid()  # at the start a quarter is the copy's
 
 
 class _Residual(nn.Module):

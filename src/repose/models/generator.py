@@ -8,11 +8,11 @@ from repose.data.poses import Poses
 
 
 class Generated(NamedTuple):
-    """What a decoder gives for Q targets: the image, and for `attend` what it copied from the sources."""
+    """What a decoder gives for Q targets: the image, and for `attend` what it warped from the sources."""
 
     image: Tensor  # (Q,3,H,W) in [-1,1]
-    copied: Tensor | None = None  # (Q,3,H,W) in [-1,1], or None where the generator copies nothing
-    painted: Tensor | None = None  # (Q,3,H,W) in about [-1,1], likewise
+    warped: Tensor | None = None  # (Q,3,H,W) in [-1,1], or None where the generator copies nothing
+    synthesized: Tensor | None = None  # (Q,3,H,W) in about [-1,1], likewise
 
 
 class Generator(Protocol):

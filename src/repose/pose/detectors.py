@@ -13,12 +13,12 @@ import torch
 from mannequins import figure
 from repose.data.skeleton import K
 from repose.pose import keypoint_files, keypoint_rcnn
-from repose.pose.keypoint_lookup import LEAST_CONFIDENCE
+from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
 
 NetworkName = Literal["figure", "keypoint-rcnn"]
 Find = Callable[[np.ndarray], np.ndarray]
-LEAST_PERSON = 0.5  # the least score of somebody whom Keypoint R-CNN sees
+MIN_PERSON = 0.5  # the least score of somebody whom Keypoint R-CNN sees
 
 
 def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Find:
@@ -38,10 +38,10 @@ def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Fin
         return lambda pixels: of_mannequins.keypoints(_batch(pixels, place))[0][0].cpu().numpy()
     if network != "keypoint-rcnn":
         raise ValueError(f"network should be figure or keypoint-rcnn, not {network!r}.")
-    of_people = keypoint_rcnn.load(Weights({}), place, least_person=LEAST_PERSON)
+    of_people = keypoint_rcnn.load(Weights({}), place, min_person=MIN_PERSON)
 
     def find(pixels: np.ndarray) -> np.ndarray:
-        people = keypoint_files.sure_people(of_people.people(_batch(pixels, place))[0], LEAST_CONFIDENCE)
+        people = keypoint_files.sure_people(of_people.people(_batch(pixels, place))[0], MIN_CONFIDENCE)
         if not len(people):
             return np.full((K, 2), np.nan, np.float32)
         joints = people[keypoint_files.main_person(people, *pixels.shape[:2])]

@@ -20,7 +20,7 @@ from repose.data.skeleton import JOINTS, LIMBS, K, present
 from repose.errors import DataError, PoseNotFoundError
 from repose.pose import keypoint_files
 
-LEAST_CONFIDENCE = 0.05  # joints that OpenPose found with less are missing
+MIN_CONFIDENCE = 0.05  # joints that OpenPose found with less are missing
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
 
 
@@ -193,7 +193,7 @@ def _photo_of_json(file: str) -> str:
 
 
 def _main_person(file: Path, height: int, width: int) -> np.ndarray:
-    people = keypoint_files.people_in(_content(file), str(file), LEAST_CONFIDENCE)
+    people = keypoint_files.people_in(_content(file), str(file), MIN_CONFIDENCE)
     if not len(people):
         return np.full((K, 2), np.nan, np.float32)
     return keypoint_files.keypoints_of(people[keypoint_files.main_person(people, height, width)], str(file))

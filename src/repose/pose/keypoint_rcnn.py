@@ -68,26 +68,26 @@ def as_openpose(places: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return joints
 
 
-def load(weights: Weights, device: torch.device, *, least_person: float) -> KeypointRcnn:
+def load(weights: Weights, device: torch.device, *, min_person: float) -> KeypointRcnn:
     """The network on a device.
 
     Args:
         weights: where its file is.
         device: where it runs.
-        least_person: the least score of a person who counts, 0 to 1.
+        min_person: the least score of a person who counts, 0 to 1.
 
     Raises:
         ReposeError: its file is not there, is another one, or does not hold the network.
     """
     path, sha256 = weights.of(NAME)
-    return KeypointRcnn(_network(path, least_person).to(device), sha256)
+    return KeypointRcnn(_network(path, min_person).to(device), sha256)
 
 
-def _network(path: Path, least_person: float) -> nn.Module:
+def _network(path: Path, min_person: float) -> nn.Module:
     from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
     network: nn.Module = keypointrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=2, num_keypoints=len(COCO), box_score_thresh=least_person
+        weights=None, weights_backbone=None, num_classes=2, num_keypoints=len(COCO), box_score_thresh=min_person
     )
     with holding(path, "torchvision's Keypoint R-CNN", NAME):
         network.load_state_dict(read_state(path))

@@ -10,7 +10,7 @@ import pandas as pd
 from repose.data.images import decode, encode_jpeg, encode_png
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
-from repose.data.records import HIDDEN
+from repose.data.records import OCCLUSION
 from repose.data.shards import ShardReader
 from repose.generate import Job
 
@@ -76,7 +76,7 @@ class Artist:
             gallery: where images go.
             photos: every photo of the split, by name.
             generated: by system, the images `FROM--TO.png` that it made.
-            pairs: from, to and hidden.
+            pairs: from, to and occlusion.
             jobs: of the same pairs, with their sources.
             views: the view of each photo, by its name.
             items: likewise the item.
@@ -92,9 +92,9 @@ class Artist:
         return Figure(most, list(self._generated), lines)
 
     def _line(self, place: int, most: int, number: int, scores: Mapping[str, Sequence[str]]) -> Line:
-        job, hidden = self._jobs[place], float(self._pairs[HIDDEN].iloc[place])
+        job, occlusion = self._jobs[place], float(self._pairs[OCCLUSION].iloc[place])
         title = f"{self._view(job.sources[0])} to {self._view(job.target)}"
-        hides = "" if np.isnan(hidden) else f", of which the first source hides {100 * hidden:.0f} %"
+        hides = "" if np.isnan(occlusion) else f", of which the first source hides {100 * occlusion:.0f} %"
         note = f"{self._items[job.target]}{hides}"
         return Line(title, note, [*self._given(job, most), *self._made(job, number, scores)])
 

@@ -1,6 +1,6 @@
 """What more sources gain where the first one hides what the target shows, and what where it does not.
 
-Pure functions of scores by pair. A gain is positive where the row of more sources is better: SSIM higher, garment-de lower.
+Pure functions of scores by pair. A gain is positive where the row of more sources is better: SSIM higher, torso-ciede2000 lower.
 All bins and all metrics are resampled together, over pairs, so the difference of two bins has an interval too.
 """
 
@@ -15,7 +15,7 @@ BINS = {
     "below 0.1": (-np.inf, 0.1),
     "0.1 to 0.5": (0.1, 0.5),
     "0.5 and more": (0.5, np.inf),
-}  # of hidden; low <= x < high
+}  # of occlusion; low <= x < high
 _BOTTOM, *_, _TOP = BINS
 CONTRAST = f"{_TOP} less {_BOTTOM}"
 
@@ -23,13 +23,13 @@ CONTRAST = f"{_TOP} less {_BOTTOM}"
 class Gain(NamedTuple):
     """The mean gain in a bin, or how much larger it is in the top bin than in the bottom one."""
 
-    hidden: str  # a name of BINS, or CONTRAST
+    occlusion: str  # a name of BINS, or CONTRAST
     pairs: int  # in the bin, or in both
     by_metric: dict[str, Interval]  # NaN where no pair has the score
 
 
-def gains_by_hidden(
-    more: np.ndarray, fewer: np.ndarray, hidden: np.ndarray, metrics: Mapping[str, str],
+def gains_by_occlusion(
+    more: np.ndarray, fewer: np.ndarray, occlusion: np.ndarray, metrics: Mapping[str, str],
     *, resamples: int, confidence: float, seed: int,
 ) -> list[Gain]:  # fmt: skip
     """The gain in each of BINS, then CONTRAST.
@@ -37,7 +37,7 @@ def gains_by_hidden(
     Args:
         more: scores (n, M) of the row with more sources; NaN where a pair has none.
         fewer: scores (n, M) of the other row, of the same pairs.
-        hidden: (n,) 0 to 1; pairs with NaN are in no bin.
+        occlusion: (n,) 0 to 1; pairs with NaN are in no bin.
         metrics: the M names of the scores, and what is better of each, higher or lower.
         resamples: of the bootstrap over pairs.
         confidence: share of the resamples inside an interval, 0 to 1.
@@ -46,12 +46,12 @@ def gains_by_hidden(
     Raises:
         ValueError: the shapes do not fit each other.
     """
-    if not more.shape == fewer.shape == (len(hidden), len(metrics)):
+    if not more.shape == fewer.shape == (len(occlusion), len(metrics)):
         raise ValueError(
-            f"more and fewer should be {(len(hidden), len(metrics))}, (pairs, metrics), not {more.shape} and {fewer.shape}."
+            f"more and fewer should be {(len(occlusion), len(metrics))}, (pairs, metrics), not {more.shape} and {fewer.shape}."
         )
     better = (more - fewer) * [-1 if way == "lower" else 1 for way in metrics.values()]  # (n, M)
-    inside = np.stack([(low <= hidden) & (hidden < high) for low, high in BINS.values()])  # (bins, n)
+    inside = np.stack([(low <= occlusion) & (occlusion < high) for low, high in BINS.values()])  # (bins, n)
     columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside], 1)  # (n, bins * M)
     drawn = resampled_means(columns, resamples=resamples, seed=seed).reshape(resamples, len(BINS), len(metrics))
     gains = means(columns).reshape(len(BINS), len(metrics))

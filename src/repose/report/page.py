@@ -100,7 +100,7 @@ def page(content: Content, artist: Artist, gallery: Gallery) -> str:
         ],
         extremes=_extremes(content, artist),
         breakdowns=[_breakdown(content, metric) for metric in scores.by_pair],
-        hidden_known=int(scores.pairs["hidden"].notna().sum()),
+        occlusion_known=int(scores.pairs["occlusion"].notna().sum()),
         images=gallery.images,
     )
 

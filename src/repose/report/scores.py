@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from repose.data.records import HIDDEN, PAIRS, read_table, shares
+from repose.data.records import OCCLUSION, PAIRS, read_table, shares
 from repose.errors import ReposeError
 from repose.metrics import bootstrap
 from repose.metrics.bootstrap import Interval, means, resampled_means
@@ -31,7 +31,9 @@ class Scores(NamedTuple):
     better: dict[str, Better]  # by metric, where evaluate says which way is better
     means: dict[str, dict[str, float]]  # by row, then by metric; NaN where there is none
     counts: dict[str, dict[str, int]]  # likewise: of how many pairs, where that is said
-    pairs: pd.DataFrame  # from, to, hidden (NaN: not known), sources (how many the pair has for a row that takes all)
+    pairs: (
+        pd.DataFrame
+    )  # from, to, occlusion (NaN: not known), sources (how many the pair has for a row that takes all)
     by_pair: dict[str, dict[str, np.ndarray]]  # by metric, then by row: (pairs,) float64, NaN where a pair has none
 
     @property
@@ -55,7 +57,7 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
         ReposeError: a file is missing or damaged, or the two are of other rows or pairs.
     """
     record = read_file(metrics)
-    table = read_table(pairs, ("system", *PAIRS, HIDDEN, "sources"))
+    table = read_table(pairs, ("system", *PAIRS, OCCLUSION, "sources"))
     names = list(dict.fromkeys(name for row in record.scores.values() for name in row))
     counted = {f"{name}{_COUNT}" for name in names}
     wanted = [name for name in names if name not in counted]
@@ -68,7 +70,7 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
         {row: {name: _or_nan(of.get(name)) for name in wanted} for row, of in record.scores.items()},
         {row: {name: int(_or_nan(of[f"{name}{_COUNT}"])) for name in wanted if number(of.get(f"{name}{_COUNT}")) is not None}
          for row, of in record.scores.items()},
-        first[list(PAIRS)].assign(**{HIDDEN: shares(first, HIDDEN, pairs), "sources": sources}),
+        first[list(PAIRS)].assign(**{OCCLUSION: shares(first, OCCLUSION, pairs), "sources": sources}),
         {name: {row: _floats(rows[name], pairs) for row, rows in of_row.items()} for name in wanted if name in table},
     )  # fmt: skip
 
@@ -132,7 +134,7 @@ def by_sources(scores: Scores) -> list[Group]:
 
 def by_hidden(scores: Scores) -> list[Group]:
     """By how much of the garment in the target the pair's source hides."""
-    kinds = [_bin(share) for share in scores.pairs[HIDDEN]]
+    kinds = [_bin(share) for share in scores.pairs[OCCLUSION]]
     return _groups(scores, kinds, [name for name in (*BINS, NOT_KNOWN) if name in kinds])
 
 

@@ -124,7 +124,7 @@ def _summary(facts: _Facts) -> str:
 
 
 def _photos(about: About) -> str:
-    most = about.row.most_sources
+    most = about.row.max_sources
     return "one photo" if most == 1 else f"1 to {most} photos"
 
 
@@ -195,7 +195,7 @@ def _scores(facts: _Facts) -> list[str]:
     return [
         *(f"| {' | '.join(cells)} |" for cells in table),
         "",
-        f"- Protocol: {protocol}. That of an SSIM stands after its slash; garment-de is CIEDE2000 inside the torso, lower is "
+        f"- Protocol: {protocol}. That of an SSIM stands after its slash; torso-ciede2000 is CIEDE2000 inside the torso, lower is "
         "better; a number of pairs is that of the pairs which have the score.",
         f"- Gates: {facts.gates['outcome']} in {len(facts.gates['scores'])} scores, beside {facts.gates['base']}.",
     ]

@@ -35,7 +35,7 @@ import pandas as pd
 from repose.data.images import encode_png
 from repose.data.records import write_json
 from repose.devices import set_up
-from repose.evaluation.contestants import MOST_SOURCES, Trained, baselines, contestants_of, load_trained
+from repose.evaluation.contestants import MAX_SOURCES, Trained, baselines, contestants_of, load_trained
 from repose.evaluation.examples import figure, write_examples
 from repose.evaluation.facts import page, provenance_of, refuse_own_judge, training_facts
 from repose.evaluation.results import BASELINES
@@ -80,7 +80,7 @@ def run(
     device = set_up(settings.device, settings.threads, seed=SEED)
     test = read_test_set(
         images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps, split=folders.split,
-        metrics=settings.metrics, weights=settings.weights, most_pairs=settings.pairs, device=device,
+        metrics=settings.metrics, weights=settings.weights, max_pairs=settings.pairs, device=device,
     )  # fmt: skip
     names = settings.systems if system is None else () if system == BASELINES else (system,)
     trained = {name: load_trained(name, folders.runs, test.photos, device) for name in names}
@@ -105,7 +105,7 @@ def run(
             together = {name: _rounded(of.together) for name, of in scored.items()}
             write_json(folder / "facts.json", facts | {"scores": together})
         if system == BASELINES:
-            examples = test.examples(settings.picture_pairs, MOST_SOURCES)
+            examples = test.examples(settings.picture_pairs, MAX_SOURCES)
             write_examples(folder / "examples", examples, settings.shard_bytes)
     if metrics is not None:
         scores = {str(name): _rounded(row) for name, row in table.to_dict("index").items()}
@@ -119,8 +119,8 @@ def _write_together(
     """The table and the picture of all systems."""
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", csv(table, index=True))
-    most_sources = max(of.about.row.most_sources for of in trained.values())
-    examples = list(test.examples(settings.picture_pairs, most_sources))
+    max_sources = max(of.about.row.max_sources for of in trained.values())
+    examples = list(test.examples(settings.picture_pairs, max_sources))
     picture = figure(examples, {name: folder / "generated" / name for name in trained})
     write_bytes(folder / "picture.png", encode_png(picture))
 

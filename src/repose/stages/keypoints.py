@@ -58,15 +58,15 @@ class NetworkSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one, in half precision
     batch: int = 64  # photos at a time
     threads: int = 1  # CPU threads of torch
-    least_person: float = 0.5  # keypoint-rcnn: the least score of a person who counts, 0 to 1
+    min_person: float = 0.5  # keypoint-rcnn: the least score of a person who counts, 0 to 1
     weights: WeightsFile | None = None  # keypoint-rcnn: where its file is; null: in the cache
 
     def __post_init__(self) -> None:
         for name in ("batch", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
-        if not 0 <= self.least_person <= 1:
-            raise ValueError(f"least_person should lie between 0 and 1, not {self.least_person}.")
+        if not 0 <= self.min_person <= 1:
+            raise ValueError(f"min_person should lie between 0 and 1, not {self.min_person}.")
         check_names({} if self.weights is None else {"keypoint-rcnn": self.weights})
 
 
@@ -282,7 +282,7 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
     chosen, names = settings.network, sources.table["name"].tolist()
     device = set_up(chosen.device, chosen.threads, seed=0)
     files = {} if chosen.weights is None else {NAME: chosen.weights}
-    network = load(Weights(files), device, least_person=chosen.least_person)
+    network = load(Weights(files), device, min_person=chosen.min_person)
 
     def look(images: "Tensor") -> Found:
         people = [keypoint_files.sure_people(p, settings.min_confidence) for p in network.people(images.to(device))]
@@ -291,7 +291,7 @@ def by_keypoint_rcnn(sources: Sources, settings: KeypointsSettings) -> Extracted
 
     search = _search(sources, settings, network.sha256[NAME], device)
     joints, people_in = search.run(look, chosen.batch)
-    none = f"no person of score {chosen.least_person:g} or more with a joint of confidence {settings.min_confidence:g}"
+    none = f"no person of score {chosen.min_person:g} or more with a joint of confidence {settings.min_confidence:g}"
     nobody = tuple((names[row], none) for row in np.flatnonzero(people_in == 0))
     counts = {
         "found_by": _found_by(settings, network.sha256[NAME]),
@@ -318,7 +318,7 @@ def _found_by(settings: KeypointsSettings, network_sha256: str) -> dict[str, Any
     """What identifies joints that a network found: their last digits differ from one processor to another."""
     found_by = {"extractor": settings.extractor, "network": network_sha256, "min_confidence": settings.min_confidence}
     if settings.extractor == "keypoint-rcnn":
-        found_by["least_person"] = settings.network.least_person
+        found_by["min_person"] = settings.network.min_person
     return found_by
 
 
@@ -395,7 +395,7 @@ def _check_any_pose(placed: np.ndarray, matched: Matched, images: Path, settings
         return
     if settings.extractor == "keypoint-rcnn":
         raise ReposeError(
-            f"Keypoint R-CNN found nobody in the {len(placed):,} photos in {images}. Lower keypoints.network.least_person or "
+            f"Keypoint R-CNN found nobody in the {len(placed):,} photos in {images}. Lower keypoints.network.min_person or "
             "keypoints.min_confidence, or look at the photos: they should show people."
         )
     if settings.extractor == "figure":

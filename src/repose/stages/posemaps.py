@@ -7,7 +7,7 @@ folder `posemaps` then holds
 |---|---|
 | 00000.tar, ... | PNG files with a palette, each named like its photo |
 | posemaps.csv | where each map is; photos without a limb inside the frame have none |
-| posemaps.json | the frame, the thickness, how many photos have a map and how many have none |
+| posemaps.json | the frame, the line_width, how many photos have a map and how many have none |
 """
 
 from collections.abc import Iterator
@@ -34,12 +34,12 @@ class PosemapsSettings:
     height: int  # px, of the working image
     width: int  # px, of the working image
     crop: Crop | None  # left, top, right, bottom in px of the photo: what becomes the working image; null: all of it
-    thickness: float  # of a limb in px of the working image, at least 1
+    line_width: float  # of a limb in px of the working image, at least 1
     shard_megabytes: int  # size of a tar shard in MiB
 
     def __post_init__(self) -> None:
         Frame(self.height, self.width, self.crop)
-        check_thickness(self.thickness)
+        check_thickness(self.line_width)
         if self.shard_megabytes < 1:
             raise ValueError(f"shard_megabytes should be at least 1, not {self.shard_megabytes}.")
 
@@ -97,7 +97,7 @@ def _maps(photos: pd.DataFrame, joints: np.ndarray, settings: PosemapsSettings) 
     for first in range(0, len(rows), MAPS_AT_ONCE):
         part = rows[first : first + MAPS_AT_ONCE]
         placed = np.stack([_placed(settings.frame, *row) for row in part])
-        drawn = draw(placed, height=settings.height, width=settings.width, thickness=settings.thickness)
+        drawn = draw(placed, height=settings.height, width=settings.width, line_width=settings.line_width)
         yield from zip((name for name, *_ in part), drawn, strict=True)
 
 

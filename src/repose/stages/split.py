@@ -29,9 +29,9 @@ from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PosedRule
 from repose.data.raw import RawFiles
 from repose.data.records import (
-    HIDDEN,
     IMAGES,
     ITEMS,
+    OCCLUSION,
     ORDER,
     PAIRS,
     part_names,
@@ -40,7 +40,7 @@ from repose.data.records import (
     write_json,
     write_table,
 )
-from repose.data.visibility import hidden
+from repose.data.visibility import occlusion
 from repose.errors import ReposeError
 from repose.storage.atomic import whole_folder
 from repose.terminal import say
@@ -112,7 +112,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
     with whole_folder(split) as folder:
         write_table(folder / "items.csv", items, ITEMS)
         write_table(folder / "train-pairs.csv", pairs[pairs["part"] == "train"], PAIRS)
-        write_table(folder / "test-pairs.csv", tested, (*PAIRS, HIDDEN))
+        write_table(folder / "test-pairs.csv", tested, (*PAIRS, OCCLUSION))
         write_json(folder / "split.json", record)
     _say(record)
 
@@ -398,13 +398,13 @@ def _visible(files: RawFiles) -> dict[str, str]:
 
 
 def _with_hidden(pairs: pd.DataFrame, visible: Mapping[str, str]) -> pd.DataFrame:
-    """Pairs with the column HIDDEN: four digits, empty where it is not known."""
+    """Pairs with the column OCCLUSION: four digits, empty where it is not known."""
     ends = zip(*(pairs[end].map(lambda name: visible.get(name, "")) for end in PAIRS), strict=True)
     try:
-        shares = [hidden(source, target) for source, target in ends]
+        shares = [occlusion(source, target) for source, target in ends]
     except ValueError as error:
         raise _damaged_figures(_FIGURES, error) from None
-    return pairs.assign(**{HIDDEN: ["" if np.isnan(share) else f"{share:.4f}" for share in shares]})
+    return pairs.assign(**{OCCLUSION: ["" if np.isnan(share) else f"{share:.4f}" for share in shares]})
 
 
 def _damaged_figures(path: str, error: ValueError) -> ReposeError:

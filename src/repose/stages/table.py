@@ -11,7 +11,7 @@ The folder `table` then holds
 | figure-DATA.png | the paper's figure 3: sources, target pose, target, a column per system |
 
 A published number is of other photos, another split and a protocol that nobody named, so it has a column of its own and is
-never compared with ours. SSIM does not see a garment, so no table is written without garment-de. Each of our numbers is the
+never compared with ours. SSIM does not see a garment, so no table is written without torso-ciede2000. Each of our numbers is the
 mean over the test pairs with its bootstrap interval, and all rows of a data set are of the same pairs.
 """
 
@@ -40,7 +40,7 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
     """Lay the results in `results`/DATA/SYSTEM side by side, and beside what was published; write the folder `table`.
 
     Raises:
-        ReposeError: results are missing, damaged, without garment-de or not of the same pairs, or the disk is full.
+        ReposeError: results are missing, damaged, without torso-ciede2000 or not of the same pairs, or the disk is full.
     """
     printed = {} if published is None else _printed(published, settings)
     comparisons = [compare(results, data, settings) for data in settings.data_sets]

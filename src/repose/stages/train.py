@@ -59,11 +59,11 @@ def _run(
     items = read_table(folders.split / "items.csv", ITEMS)
     steps = Steps(
         photos, items[items["part"] == "train"], steps=row.steps, seed=settings.seed,
-        items_per_step=row.items_per_step, most_photos=row.most_photos, most_sources=row.most_sources,
+        items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
         targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of,
     )  # fmt: skip
     pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
-    samples = jobs_of_pairs(pairs, items[items["part"] == "test"], row.most_sources)
+    samples = jobs_of_pairs(pairs, items[items["part"] == "test"], row.max_sources)
     training.train(
         system,
         row,

@@ -36,17 +36,17 @@ class Row(ABC):
     kind: str
     steps: int
     items_per_step: int = 1  # "batch size of 1 [...] represents one SKU"
-    most_photos: int = 5  # of an item in one step: "ranging from 2 to 5"
-    most_sources: int = 4  # of a target; 1: the rows -S
+    max_photos: int = 5  # of an item in one step: "ranging from 2 to 5"
+    max_sources: int = 4  # of a target; 1: the rows -S
     targets: Literal["all", "one"] = "all"  # R9: which photos of an item are targets in a step
     init: str | None = None  # path of a checkpoint of the same kind and sizes whose weights are the first ones
 
     def __post_init__(self) -> None:
-        for name in ("steps", "items_per_step", "most_sources"):
+        for name in ("steps", "items_per_step", "max_sources"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
-        if self.most_photos < 2:
-            raise ValueError(f"most_photos should be at least 2 (a source and a target), not {self.most_photos}.")
+        if self.max_photos < 2:
+            raise ValueError(f"max_photos should be at least 2 (a source and a target), not {self.max_photos}.")
 
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """paper: the systems of Sun et al. 2019; the rows paper-m, paper-s, g-di and g-dp.
 
-The generator is `models.paper`, a training step `step`. -M takes several sources and -S one (`most_sources`), and a
+The generator is `models.paper`, a training step `step`. -M takes several sources and -S one (`max_sources`), and a
 discriminator whose loss has no weight is not there: G + D_I, G + D_P.
 """
 

@@ -35,7 +35,7 @@ from repose.systems.learning.optimiser import OptimiserSettings, update
 
 RADIUS = 4  # px of a disc, at every size of image
 CLOSING = 5  # px of the square by which the mask of the loss is closed
-LEAST_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at least
+MIN_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at least
 
 
 @settings
@@ -43,7 +43,7 @@ class AdamSettings(OptimiserSettings):
     """Adam's rate is constant."""
 
     learning_rate: float = 2e-5
-    halve_every_epochs: int = 0
+    lr_halving_epochs: int = 0
 
 
 @settings
@@ -53,8 +53,8 @@ class PG2Row(Row):
     needs_source_poses = False
 
     items_per_step: int = 8  # Market-1501: 16
-    most_photos: int = 2  # a step has pairs
-    most_sources: int = 1
+    max_photos: int = 2  # a step has pairs
+    max_sources: int = 1
     targets: Literal["all", "one"] = "one"
     stages: Literal["two", "one"] = "two"  # G1, then G2 and D; or G1 and D
     width: int = 128  # channels of G1 and G2 at full size
@@ -68,8 +68,8 @@ class PG2Row(Row):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.most_sources != 1:
-            raise ValueError(f"pg2 makes an image of one source, so most_sources should be 1, not {self.most_sources}.")
+        if self.max_sources != 1:
+            raise ValueError(f"pg2 makes an image of one source, so max_sources should be 1, not {self.max_sources}.")
         for name in ("width", "code", "discriminator_width", "stage_one_steps", "stage_two_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
@@ -104,9 +104,9 @@ def build(row: PG2Row, frame: Frame) -> "PG2System":
     Raises:
         ReposeError: the frame is too low for the networks' levels.
     """
-    if frame.height < LEAST_HEIGHT:
+    if frame.height < MIN_HEIGHT:
         raise ReposeError(
-            f"pg2 needs images at least {LEAST_HEIGHT} px high, not {frame.height}: its networks halve them again and "
+            f"pg2 needs images at least {MIN_HEIGHT} px high, not {frame.height}: its networks halve them again and "
             "again. Set posemaps.height in params.yaml."
         )
     return PG2System(row, frame)

@@ -55,8 +55,8 @@ class AdamSettings(OptimiserSettings):
     """Adam's rate stays for the first half of the steps (of 100 + 100 epochs), then falls linearly to 0, step by step."""
 
     learning_rate: float = 2e-4
-    halve_every_epochs: int = 0
-    decay_from: float = 0.5
+    lr_halving_epochs: int = 0
+    lr_decay_start: float = 0.5
 
 
 @settings
@@ -65,7 +65,7 @@ class Pix2PixRow(Row):
 
     needs_source_poses = False
 
-    most_sources: int = 1
+    max_sources: int = 1
     targets: Literal["all", "one"] = "one"  # a batch of one image
     input: Literal["pose+source", "pose_only"] = "pose+source"  # the condition
     generator: UNetSettings = field(default_factory=UNetSettings)
@@ -75,8 +75,8 @@ class Pix2PixRow(Row):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.most_sources != 1:
-            raise ValueError(f"most_sources should be 1, pix2pix takes one source, not {self.most_sources}.")
+        if self.max_sources != 1:
+            raise ValueError(f"max_sources should be 1, pix2pix takes one source, not {self.max_sources}.")
         if not self.l1 >= 0:
             raise ValueError(f"the weight l1 should not be negative, but it is {self.l1}.")
 

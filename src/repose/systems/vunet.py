@@ -37,8 +37,8 @@ from repose.systems import Progress, Row
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 LATENTS = 2  # sizes at which there are latents, from the lowest up
-LEAST_SIZE = 32  # px
-LEAST_KL = 1e-6  # the share of KL's weight from the first step on
+MIN_SIZE = 32  # px
+MIN_KL = 1e-6  # the share of KL's weight from the first step on
 L1 = 5 * 127.5  # the authors' weight of L1: their 5 is for levels from 0 to 255, ours are from -1 to 1
 TO_BEGIN = 32  # photos to set the first weights by: the authors' four batches of 8
 
@@ -49,8 +49,8 @@ class AdamSettings(OptimiserSettings):
 
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.9)
-    halve_every_epochs: int = 0
-    decay_from: float = 0.01
+    lr_halving_epochs: int = 0
+    lr_decay_start: float = 0.01
 
 
 @settings
@@ -61,8 +61,8 @@ class VUNetRow(Row):
     figure_scale = L1
 
     items_per_step: int = 8  # Market-1501: 16
-    most_photos: int = 2  # only targets are trained on
-    most_sources: int = 1
+    max_photos: int = 2  # only targets are trained on
+    max_sources: int = 1
     targets: Literal["all", "one"] = "one"
     width: int = 32  # channels at full size; they double from level to level up to 4 times as many
     box: int | None = None  # a crop is S / 2^box px a side; None: 2 at 256 px, 1 at 128 px and below
@@ -71,16 +71,14 @@ class VUNetRow(Row):
     l1: float = L1
     perceptual: float = 1.0  # of VGG19's layers `vunet`, which have the authors' 5 in them; or of figure_scale
     kl: float = 1.0
-    kl_from: float = 0.5  # until this share of the steps KL counts LEAST_KL of its weight; from there on it rises
+    kl_from: float = 0.5  # until this share of the steps KL counts MIN_KL of its weight; from there on it rises
     kl_until: float = 0.75  # from here on it counts in full
     optimiser: AdamSettings = field(default_factory=AdamSettings)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.most_sources != 1:
-            raise ValueError(
-                f"vunet makes an image of one source, so most_sources should be 1, not {self.most_sources}."
-            )
+        if self.max_sources != 1:
+            raise ValueError(f"vunet makes an image of one source, so max_sources should be 1, not {self.max_sources}.")
         if self.width < 1:
             raise ValueError(f"width should be at least 1, not {self.width}.")
         for name, least in (("box", 0), ("bottleneck", 1)):
@@ -109,7 +107,7 @@ class VUNetRow(Row):
     def kl_weight(self, progress: Progress) -> float:
         """The weight of KL in a step: linear between the two shares."""
         share = (progress.step / progress.steps - self.kl_from) / (self.kl_until - self.kl_from)
-        return self.kl * min(max(LEAST_KL + (1 - LEAST_KL) * share, LEAST_KL), 1.0)
+        return self.kl * min(max(MIN_KL + (1 - MIN_KL) * share, MIN_KL), 1.0)
 
 
 ROW = VUNetRow
@@ -122,9 +120,9 @@ def build(row: VUNetRow, frame: Frame) -> "VUNetSystem":
         ReposeError: the frame's height is no power of two from 32 on, or the crops or levels do not fit it.
     """
     size = frame.height
-    if size < LEAST_SIZE or size & (size - 1):
+    if size < MIN_SIZE or size & (size - 1):
         raise ReposeError(
-            f"vunet's images are squares of the frame's height, which should be a power of two of at least {LEAST_SIZE} "
+            f"vunet's images are squares of the frame's height, which should be a power of two of at least {MIN_SIZE} "
             f"px, not {size}. Set posemaps.height in params.yaml to 64, 128 or 256."
         )
     halvings = size.bit_length() - 1

@@ -130,7 +130,7 @@ def _begun(
             network.to(memory_format=torch.channels_last)
     fingerprint = state.fingerprint(system, row, settings, tables, device, init["sha256"] if init else None)
     portable = replace(row, init=None)  # a model does not depend on where that file lay
-    about = About(system, portable, photos.frame, photos.thickness, 0, fingerprint, photos.size)
+    about = About(system, portable, photos.frame, photos.line_width, 0, fingerprint, photos.size)
     return Training(trained, about, steps, samples, settings, device, init, state.place_of(work, about))
 
 
@@ -186,7 +186,7 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         generator=torch.Generator(),  # of its own: it draws at each start, and torch's state is in the checkpoint
     )  # fmt: skip
     for step, packed in enumerate(loader, start):
-        batch = unpack(packed, thickness=steps.photos.thickness, augment=settings.augment, device=device)
+        batch = unpack(packed, line_width=steps.photos.line_width, augment=settings.augment, device=device)
         progress = Progress(step, row.steps, steps.steps_per_epoch)
         terms = training.trained.step(batch, perceptual, progress, _autocast(settings, device))
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)

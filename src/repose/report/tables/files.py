@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repose.data.records import HIDDEN
+from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
-from repose.evaluation.results import GARMENT_DE, PROTOCOL, TRAINING
+from repose.evaluation.results import PROTOCOL, TORSO_CIEDE2000, TRAINING
 from repose.metrics.bootstrap import Interval
 from repose.report.table_image import Cell, Group, draw_sheet
 from repose.report.tables.page import Published, cells, checkpoint, networks, notes, protocol
@@ -15,7 +15,7 @@ from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison
 
 GAINS = (
-    "data set", "more", "fewer", "hidden", "pairs", "metric", "gain", "gain low", "gain high", "note", "confidence",
+    "data set", "more", "fewer", "occlusion", "pairs", "metric", "gain", "gain low", "gain high", "note", "confidence",
     "resamples", "bootstrap seed",
 )  # fmt: skip
 
@@ -26,7 +26,7 @@ def scores_table(comparisons: list[Comparison], printed: Published, settings: Ta
     for comparison in comparisons:
         for line in comparison.lines:
             row: dict[str, Any] = {"data set": comparison.data, "system": line.system, "budget": settings.budget}
-            row |= {name: comparison.facts[name] for name in (*PROTOCOL, f"{GARMENT_DE} pairs")}
+            row |= {name: comparison.facts[name] for name in (*PROTOCOL, f"{TORSO_CIEDE2000} pairs")}
             for metric in settings.columns:
                 row |= _ends(metric, line.scores.get(metric))
             for metric in settings.columns:
@@ -49,7 +49,7 @@ def gains_table(comparisons: list[Comparison], settings: TableSettings) -> pd.Da
         for more, fewer, note, gains in comparison.contrasts:
             head = {"data set": comparison.data, "more": more, "fewer": fewer, "note": note} | _bootstrap(settings)
             rows += [
-                head | {HIDDEN: gain.hidden, "pairs": gain.pairs, "metric": metric} | _ends("gain", found)
+                head | {OCCLUSION: gain.occlusion, "pairs": gain.pairs, "metric": metric} | _ends("gain", found)
                 for gain in gains
                 for metric, found in gain.by_metric.items()
             ] or [head]

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from repose.data.records import HIDDEN
+from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
-from repose.evaluation.results import GARMENT_DE
+from repose.evaluation.results import TORSO_CIEDE2000
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, Line
 
@@ -43,7 +43,7 @@ def page(comparisons: list[Comparison], printed: Published, settings: TableSetti
 def notes(printed: Published, settings: TableSettings) -> list[str]:
     """What holds for all numbers."""
     ours = [
-        "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so garment-de "
+        "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so torso-ciede2000 "
         "stands beside it: mean CIEDE2000 inside the target's torso, lower is better. docs/metrics.md has the other metrics.",
         f"In brackets: the {settings.percent} bootstrap interval over test pairs ({settings.resamples:,} resamples, seed "
         f"{settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
@@ -61,10 +61,10 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
     facts = comparison.facts
     seeds = ", ".join(map(str, sorted({line.facts["seed"] for line in comparison.trained})))
     digests = ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos"))
-    left_out = facts["pairs"] - facts[f"{GARMENT_DE} pairs"]
+    left_out = facts["pairs"] - facts[f"{TORSO_CIEDE2000} pairs"]
     sentences = [
         f"{table_text.tested_on(facts)}; budget {settings.budget}, training seeds: {seeds or 'none'}; "
-        f"{left_out:,} pairs without a whole torso are left out of garment-de. "
+        f"{left_out:,} pairs without a whole torso are left out of torso-ciede2000. "
         f"Tested on (SHA-256): {digests}. Keypoints: {facts['keypoints']}.",
         f"Networks: {networks(comparison)}." if networks(comparison) else "",
     ]
@@ -146,7 +146,7 @@ def _training(comparison: Comparison) -> str:
     for line in comparison.lines:
         f = line.facts
         if f:
-            counts = [f"{f[name]:,}" for name in ("images", "steps", "items_per_step", "most_sources")]
+            counts = [f"{f[name]:,}" for name in ("images", "steps", "items_per_step", "max_sources")]
             how = [
                 f["optimiser"],
                 f["loss"],
@@ -162,12 +162,12 @@ def _training(comparison: Comparison) -> str:
 
 def _gains(comparison: Comparison) -> str:
     """What more sources gain in each bin, and how much more in the top than in the bottom one."""
-    known, pairs = comparison.facts[f"{HIDDEN} pairs"], comparison.facts["pairs"]
+    known, pairs = comparison.facts[f"{OCCLUSION} pairs"], comparison.facts["pairs"]
     names, rows = list(comparison.records), []
     for more, fewer, note, gains in comparison.contrasts:
         for gain in gains:
             own = [table_text.difference(name, found) for name, found in gain.by_metric.items()]
-            rows.append([more, fewer, gain.hidden, f"{gain.pairs:,}", *own])
+            rows.append([more, fewer, gain.occlusion, f"{gain.pairs:,}", *own])
         if not gains:
             rows.append([more, fewer, note, *[""] * (1 + len(names))])
     said = (
@@ -177,7 +177,7 @@ def _gains(comparison: Comparison) -> str:
         else f"Of no pair of {comparison.data} is it known what the first source hides: only the renderer of mannequins tells."
     )
     return (
-        f"{said}\n\n{table_text.markdown(['more', 'fewer', HIDDEN, 'pairs', *names], rows)}\n\nOf the same pairs, the row of "
-        "more sources less that of fewer, positive where it is better: SSIM higher, garment-de lower. Bold where 0 lies "
+        f"{said}\n\n{table_text.markdown(['more', 'fewer', OCCLUSION, 'pairs', *names], rows)}\n\nOf the same pairs, the row of "
+        "more sources less that of fewer, positive where it is better: SSIM higher, torso-ciede2000 lower. Bold where 0 lies "
         "outside the interval."
     )

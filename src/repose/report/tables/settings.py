@@ -1,7 +1,7 @@
 """The block `table` of the params."""
 
 from repose.config import check_system_names, nearest, settings
-from repose.evaluation.results import COPY, GARMENT_DE, MEAN, REAL, with_one_source
+from repose.evaluation.results import COPY, MEAN, REAL, TORSO_CIEDE2000, with_one_source
 
 
 @settings
@@ -11,7 +11,7 @@ class TableSettings:
     budget: str  # what the training was allowed, by name: demo, gpu, paper
     data_sets: dict[str, str]  # folders of results, in order, each with the published data set beside it (or "")
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
-    metrics: tuple[str, ...]  # columns in order, of those that evaluate scored; garment-de is one of them
+    metrics: tuple[str, ...]  # columns in order, of those that evaluate scored; torso-ciede2000 is one of them
     reference: str  # the row that the others are compared with, on the same pairs
     resamples: int  # of the bootstrap over test pairs
     confidence: float  # share of the resamples inside an interval, 0 to 1
@@ -28,8 +28,10 @@ class TableSettings:
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one twice: {', '.join(values)}.")
         check_system_names(self.systems)
-        if GARMENT_DE not in self.metrics:
-            raise ValueError(f"metrics lacks {GARMENT_DE}, which stands beside SSIM, as SSIM sees no garment. Add it.")
+        if TORSO_CIEDE2000 not in self.metrics:
+            raise ValueError(
+                f"metrics lacks {TORSO_CIEDE2000}, which stands beside SSIM, as SSIM sees no garment. Add it."
+            )
         if self.reference not in self.systems:
             raise ValueError(f"reference should be one of the systems, not {self.reference!r}.")
         for name in ("resamples", "figure_pairs"):

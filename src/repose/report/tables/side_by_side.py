@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import HIDDEN
+from repose.data.records import OCCLUSION
 from repose.errors import ReposeError
-from repose.evaluation.results import BASELINES, GARMENT_DE, PROTOCOL, Result, read_result
+from repose.evaluation.results import BASELINES, PROTOCOL, TORSO_CIEDE2000, Result, read_result
 from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
-from repose.report.occlusion import Gain, gains_by_hidden
+from repose.report.occlusion import Gain, gains_by_occlusion
 from repose.report.tables.settings import TableSettings
 
 NOT_SCORED = "not trained, or not scored"
@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
 
     data: str
     beside: str  # the published data set
-    facts: dict[str, Any]  # PROTOCOL, and how many pairs have a torso, and HIDDEN
+    facts: dict[str, Any]  # PROTOCOL, and how many pairs have a torso, and OCCLUSION
     records: dict[
         str, dict[str, Any]
     ]  # what each metric's number says of itself; none of a metric that is not measured
@@ -59,7 +59,7 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     """The rows of the settings on one data set, from what evaluate wrote in `results`/`data`/SYSTEM.
 
     Raises:
-        ReposeError: results are missing, damaged, without garment-de, or not of the same pairs, protocol and networks.
+        ReposeError: results are missing, damaged, without torso-ciede2000, or not of the same pairs, protocol and networks.
     """
     folder = results / data
     baselines = read_result(folder / BASELINES)
@@ -78,12 +78,12 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     scores = {  # of metrics of all images together, NaN
         str(row): own.reindex(columns=metrics).to_numpy(np.float64) for row, own in pairs.groupby("system", sort=False)
     }
-    hidden = first[HIDDEN].to_numpy(np.float64)
+    occlusion = first[OCCLUSION].to_numpy(np.float64)
     facts = {name: baselines.facts[name] for name in PROTOCOL}
-    facts[f"{GARMENT_DE} pairs"] = int(first[GARMENT_DE].count())
-    facts[f"{HIDDEN} pairs"] = int(np.isfinite(hidden).sum())
+    facts[f"{TORSO_CIEDE2000} pairs"] = int(first[TORSO_CIEDE2000].count())
+    facts[f"{OCCLUSION} pairs"] = int(np.isfinite(occlusion).sum())
     better = {name: record["better"] for name, record in records.items()}
-    contrasts = [_contrast(pair, scores, hidden, better, settings) for pair in settings.gains]
+    contrasts = [_contrast(pair, scores, occlusion, better, settings) for pair in settings.gains]
     training = {name: result.facts for name, result in trained.items()}
     lines = _lines([*untrained, *settings.systems], scores, together, training, metrics, settings)
     return Comparison(data, settings.data_sets[data], facts, records, lines, contrasts)
@@ -131,14 +131,14 @@ def _check_same_pairs(first: pd.DataFrame, result: Result, folder: Path) -> None
 
 
 def _contrast(
-    pair: tuple[str, str], scores: Scores, hidden: np.ndarray, better: Mapping[str, str], settings: TableSettings
+    pair: tuple[str, str], scores: Scores, occlusion: np.ndarray, better: Mapping[str, str], settings: TableSettings
 ) -> Contrast:
     if missing := [name for name in pair if name not in scores]:
         return Contrast(*pair, f"{NOT_SCORED}: {' and '.join(missing)}", [])
-    if not np.isfinite(hidden).any():
+    if not np.isfinite(occlusion).any():
         return Contrast(*pair, NOT_KNOWN, [])
-    gains = gains_by_hidden(
-        scores[pair[0]], scores[pair[1]], hidden, better,
+    gains = gains_by_occlusion(
+        scores[pair[0]], scores[pair[1]], occlusion, better,
         resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
     )  # fmt: skip
     return Contrast(*pair, "", gains)

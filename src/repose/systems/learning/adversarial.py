@@ -36,15 +36,15 @@ class LossSettings:
 
     l1: float = 1.0
     perceptual: float = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
-    image: float = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
-    pose: float = 0.05  # beta, of D_P
-    copied: float = 0.0  # of the L1 between the target and what `attend` copied
-    painted: float = 0.0  # of the L1 between the target and what `attend` painted
+    adversarial_image: float = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
+    adversarial_pose: float = 0.05  # beta, of D_P
+    warped: float = 0.0  # of the L1 between the target and what `attend` warped
+    synthesized: float = 0.0  # of the L1 between the target and what `attend` synthesized
     real_pair: Literal["other", "both"] = "other"  # R7: D_P's pairs are of p~ as in Eq. 3, or of p as well
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
 
     def __post_init__(self) -> None:
-        for name in ("l1", "perceptual", "image", "pose", "copied", "painted"):
+        for name in ("l1", "perceptual", "adversarial_image", "adversarial_pose", "warped", "synthesized"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
 
@@ -80,9 +80,9 @@ class AdversarialSystem:
         self.generator = generator
         self.networks: dict[str, nn.Module] = {"generator": cast(nn.Module, generator)}
         d = row.discriminators
-        if row.losses.image:
+        if row.losses.adversarial_image:
             self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
-        if row.losses.pose:
+        if row.losses.adversarial_pose:
             self.networks["pose"] = PatchGAN(6, width=d.width, layers=d.layers, norm=d.norm)
         self.optimisers = row.optimiser.of(self.networks)
         self._passes: nn.Module = _Passes(generator)
@@ -106,7 +106,7 @@ class AdversarialSystem:
     def step(
         self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
     ) -> dict[str, Tensor]:
-        """See `systems.System`. The terms: l1, perceptual, copied, and for each discriminator d_ and g_."""
+        """See `systems.System`. The terms: l1, perceptual, warped, and for each discriminator d_ and g_."""
         weights = self.row.losses
         weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
         rate = self.row.optimiser.rate(progress)
@@ -197,7 +197,7 @@ def _reconstruction(
     terms = {"l1": g_l1(generated.image, target)}
     if perceptual is not None and weights.perceptual:
         terms["perceptual"] = perceptual(generated.image.float(), target)
-    for name, part in (("copied", generated.copied), ("painted", generated.painted)):
+    for name, part in (("warped", generated.warped), ("synthesized", generated.synthesized)):
         if part is not None and getattr(weights, name):
             terms[name] = g_l1(part, target)
     return terms
@@ -206,7 +206,7 @@ def _reconstruction(
 def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
     """Eq. 4 for the generator."""
     factors = {
-        "l1": weights.l1, "perceptual": weights.perceptual, "copied": weights.copied, "painted": weights.painted,
-        "g_image": weights.image, "g_pose": weights.pose,
+        "l1": weights.l1, "perceptual": weights.perceptual, "warped": weights.warped, "synthesized": weights.synthesized,
+        "g_image": weights.adversarial_image, "g_pose": weights.adversarial_pose,
     }  # fmt: skip
     return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()

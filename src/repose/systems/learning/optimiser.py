@@ -16,27 +16,27 @@ class OptimiserSettings:
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
     warmup_steps: int = 0  # the rate rises linearly over so many steps
-    halve_every_epochs: int = 50  # 0: never (R22)
-    decay_from: float = 1.0  # from this share of the steps on, the rate falls linearly to 0
+    lr_halving_epochs: int = 50  # 0: never (R22)
+    lr_decay_start: float = 1.0  # from this share of the steps on, the rate falls linearly to 0
 
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate should be above 0, not {self.learning_rate}.")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
-        for name in ("warmup_steps", "halve_every_epochs"):
+        for name in ("warmup_steps", "lr_halving_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
-        if not 0 <= self.decay_from <= 1:
-            raise ValueError(f"decay_from should be from 0 to 1, a share of the steps, not {self.decay_from}.")
+        if not 0 <= self.lr_decay_start <= 1:
+            raise ValueError(f"lr_decay_start should be from 0 to 1, a share of the steps, not {self.lr_decay_start}.")
 
     def rate(self, progress: Progress) -> float:
         """The learning rate of a step."""
         step, steps = progress.step, progress.steps
         rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if self.halve_every_epochs:
-            rate *= 0.5 ** (step // progress.steps_per_epoch // self.halve_every_epochs)
-        start = self.decay_from * steps
+        if self.lr_halving_epochs:
+            rate *= 0.5 ** (step // progress.steps_per_epoch // self.lr_halving_epochs)
+        start = self.lr_decay_start * steps
         return rate * min(1.0, (steps - step) / max(steps - start, 1.0))
 
     def of(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:

@@ -3,7 +3,7 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from repose.data.skeleton import TORSO, K
-from repose.metrics.garment import LEAST_PIXELS, SHRINK, garment_de, torso_pixels
+from repose.metrics.torso_ciede2000 import MIN_PIXELS, SHRINK, torso_ciede2000, torso_pixels
 
 pytestmark = pytest.mark.floats
 
@@ -33,7 +33,7 @@ def test_it_is_scikit_images_ciede2000_inside_the_shrunk_torso():
     assert SHRINK == 0.8
     inside = np.s_[0, 14:47, 13:38]
     expected = deltaE_ciede2000(rgb2lab(target[inside]), rgb2lab(generated[inside])).mean()
-    score = garment_de(generated, target, UPRIGHT)
+    score = torso_ciede2000(generated, target, UPRIGHT)
     assert (score.shape, score.dtype) == ((1,), np.float64)
     assert score[0] == pytest.approx(expected, abs=1e-9)
 
@@ -54,19 +54,21 @@ def test_a_slanted_torso_covers_the_pixels_of_its_polygon():
 
 
 def test_identical_images_differ_by_nothing():
-    assert garment_de(noise(2), noise(2), UPRIGHT)[0] == 0
+    assert torso_ciede2000(noise(2), noise(2), UPRIGHT)[0] == 0
 
 
 def test_what_lies_outside_the_torso_does_not_count():
     target = noise(3)
     generated = noise(4)
     generated[0, 14:47, 13:38] = target[0, 14:47, 13:38]
-    assert garment_de(generated, target, UPRIGHT)[0] == 0
+    assert torso_ciede2000(generated, target, UPRIGHT)[0] == 0
 
 
 def test_black_on_white_is_100_and_a_greater_shift_of_colour_is_a_greater_difference():
-    assert garment_de(flat(0, 0, 0), flat(255, 255, 255), UPRIGHT)[0] == pytest.approx(100, abs=0.01)
-    shifts = [garment_de(flat(120, 80 + shift, 60), flat(120, 80, 60), UPRIGHT)[0] for shift in (0, 2, 10, 40, 120)]
+    assert torso_ciede2000(flat(0, 0, 0), flat(255, 255, 255), UPRIGHT)[0] == pytest.approx(100, abs=0.01)
+    shifts = [
+        torso_ciede2000(flat(120, 80 + shift, 60), flat(120, 80, 60), UPRIGHT)[0] for shift in (0, 2, 10, 40, 120)
+    ]
     assert shifts == sorted(shifts)
     assert shifts[0] == 0
     assert 0.3 < shifts[1] < 2  # just to be seen
@@ -77,7 +79,7 @@ def test_black_on_white_is_100_and_a_greater_shift_of_colour_is_a_greater_differ
 def test_a_pair_without_a_shoulder_or_hip_is_left_out(joint, axis):
     keypoints = UPRIGHT.copy()
     keypoints[0, joint, axis] = np.nan
-    assert np.isnan(garment_de(noise(5), noise(6), keypoints)).all()
+    assert np.isnan(torso_ciede2000(noise(5), noise(6), keypoints)).all()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +93,8 @@ def test_a_pair_without_a_shoulder_or_hip_is_left_out(joint, axis):
 )
 def test_a_torso_of_few_pixels_is_left_out(corners):
     keypoints = person(*corners)
-    assert len(torso_pixels(keypoints[0], HEIGHT, WIDTH)[0]) < LEAST_PIXELS
-    assert np.isnan(garment_de(noise(5), noise(6), keypoints)).all()
+    assert len(torso_pixels(keypoints[0], HEIGHT, WIDTH)[0]) < MIN_PIXELS
+    assert np.isnan(torso_ciede2000(noise(5), noise(6), keypoints)).all()
 
 
 def test_a_torso_seen_from_the_side_counts_while_it_has_pixels():
@@ -101,7 +103,7 @@ def test_a_torso_seen_from_the_side_counts_while_it_has_pixels():
     rows, columns = torso_pixels(keypoints[0], HEIGHT, WIDTH)
     assert set(columns.tolist()) == {25}
     assert len(rows) == 33
-    assert garment_de(generated, target, keypoints)[0] > 0
+    assert torso_ciede2000(generated, target, keypoints)[0] > 0
 
 
 def test_a_torso_that_leaves_the_image_counts_with_what_is_inside():
@@ -109,35 +111,35 @@ def test_a_torso_that_leaves_the_image_counts_with_what_is_inside():
     keypoints = person((-30, -30), (30, -30), (30, 30), (-30, 30))  # shrunk to -24 to 24
     inside = np.s_[0, :25, :25]
     expected = deltaE_ciede2000(rgb2lab(target[inside]), rgb2lab(generated[inside])).mean()
-    assert garment_de(generated, target, keypoints)[0] == pytest.approx(expected, abs=1e-9)
+    assert torso_ciede2000(generated, target, keypoints)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_person_seen_from_the_back_has_the_same_torso():
     generated, target = noise(11), noise(12)
     back = UPRIGHT[:, [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]]
-    np.testing.assert_allclose(garment_de(generated, target, back), garment_de(generated, target, UPRIGHT))
+    np.testing.assert_allclose(torso_ciede2000(generated, target, back), torso_ciede2000(generated, target, UPRIGHT))
 
 
 def test_each_pair_of_a_batch_has_its_own_number():
     generated, target = noise(13, 4), noise(14, 4)
     keypoints = np.concatenate([UPRIGHT, UPRIGHT * np.nan, UPRIGHT * 0.7, UPRIGHT + 3])
-    scores = garment_de(generated, target, keypoints)
+    scores = torso_ciede2000(generated, target, keypoints)
     assert np.isnan(scores).tolist() == [False, True, False, False]
     for row in (0, 2, 3):
         part = slice(row, row + 1)
-        assert garment_de(generated[part], target[part], keypoints[part])[0] == scores[row]
+        assert torso_ciede2000(generated[part], target[part], keypoints[part])[0] == scores[row]
     assert len(set(scores[[0, 2, 3]])) == 3
-    assert garment_de(generated[:0], target[:0], keypoints[:0]).shape == (0,)
+    assert torso_ciede2000(generated[:0], target[:0], keypoints[:0]).shape == (0,)
 
 
 def test_arguments_of_a_wrong_kind_are_refused():
     image = noise(15, 2)
     for wrong in (image / 255, image[0], image[..., :2]):
         with pytest.raises(ValueError, match=r"generated should be \(B, H, W, 3\) uint8, not"):
-            garment_de(wrong, image, np.repeat(UPRIGHT, 2, 0))
+            torso_ciede2000(wrong, image, np.repeat(UPRIGHT, 2, 0))
     with pytest.raises(ValueError, match="target should be"):
-        garment_de(image, image.astype(int), np.repeat(UPRIGHT, 2, 0))
+        torso_ciede2000(image, image.astype(int), np.repeat(UPRIGHT, 2, 0))
     three = np.repeat(UPRIGHT, 3, 0)
     for pairs in ((image, image[:1], three[:2]), (image, image, three), (image, image, three[:2, :, :1])):
         with pytest.raises(ValueError, match="should be of the same pairs"):
-            garment_de(*pairs)
+            torso_ciede2000(*pairs)

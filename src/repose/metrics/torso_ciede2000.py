@@ -1,6 +1,6 @@
-"""garment-de: does the generated figure wear the target's garment?
+"""torso-ciede2000: does the generated figure wear the target's garment?
 
-SSIM does not see a garment: a grey dummy in the right pose scores higher than the source photo. garment-de is the mean
+SSIM does not see a garment: a grey dummy in the right pose scores higher than the source photo. torso-ciede2000 is the mean
 CIEDE2000 colour difference (Sharma et al. 2005, by scikit-image) between generated and target image inside the torso.
 About 1 is a difference that one just sees, 0 is none, black to white is 100.
 """
@@ -12,13 +12,13 @@ from repose.data.skeleton import TORSO
 # The quadrilateral of shoulders and hips is shrunk to this share of its size, so that its rim shows no background.
 SHRINK = 0.8
 # A torso of fewer pixels (far outside the image, or a sliver seen from the side in a small image) is left out.
-LEAST_PIXELS = 16
+MIN_PIXELS = 16
 
 
-def garment_de(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+def torso_ciede2000(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
     """The mean CIEDE2000 inside each target's torso: (B,) float64, NaN for pairs that are left out.
 
-    Left out are pairs whose target lacks a shoulder or a hip, or whose torso has fewer than LEAST_PIXELS pixels in
+    Left out are pairs whose target lacks a shoulder or a hip, or whose torso has fewer than MIN_PIXELS pixels in
     the image: count the NaNs and report the count beside the mean of the rest.
 
     Args:
@@ -64,7 +64,7 @@ def _of_pair(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -
     from skimage.color import deltaE_ciede2000, rgb2lab
 
     torso = torso_pixels(keypoints, *target.shape[:2])
-    if len(torso[0]) < LEAST_PIXELS:
+    if len(torso[0]) < MIN_PIXELS:
         return np.nan
     difference = deltaE_ciede2000(rgb2lab(target[torso]), rgb2lab(generated[torso]))  # type: ignore[no-untyped-call]
     return float(difference.mean())
