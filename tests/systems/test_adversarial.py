@@ -144,7 +144,7 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
         if name in system.networks:
             seen = logits(name, fakes(name))
             terms[f"g_{name}"] = F.binary_cross_entropy_with_logits(seen, torch.ones_like(seen))
-            total = total + getattr(weights, name) * terms[f"g_{name}"]
+            total = total + getattr(weights, f"adversarial_{name}") * terms[f"g_{name}"]
     adam["generator"].zero_grad()
     total.backward()
     adam["generator"].step()
