@@ -119,7 +119,7 @@ def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: P
     assert not (flowers / "dvc.lock").exists()
     git("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-m", "x")
     fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
-    assert (flowers / "params.yaml").read_bytes() == before.replace(b"scale: 2", b"scale: 5")  # with its comments
+    assert (flowers / "params.yaml").read_bytes() == before.replace(b"scale: 2", b"scale: 5").lstrip()
 
 
 def test_a_record_that_is_missing_or_damaged(flowers: Path, remote: Path) -> None:
