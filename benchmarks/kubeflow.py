@@ -117,8 +117,9 @@ def lines() -> str:
         "dvc.yaml": [ROOT / "dvc.yaml"],
         "components": sorted((ROOT / "components").rglob("*.yaml")),
         "pipeline": [ROOT / "pipelines" / "pipeline.yaml"],
-        "compiler (project, params, needs, compiler)": [
-            ROOT / "src/repose/kubeflow" / f"{name}.py" for name in ("project", "params", "needs", "compiler")
+        "compiler (from stages to compiler)": [
+            ROOT / "src/repose/kubeflow" / f"{name}.py"
+            for name in ("stages", "project", "params", "needs", "plan", "components", "compiler")
         ],
         "all of kubeflow/": sorted((ROOT / "src/repose/kubeflow").glob("*.py")),
     }

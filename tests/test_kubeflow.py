@@ -49,11 +49,8 @@ def test_the_systems_of_table_1_are_branches_side_by_side(table1: Project) -> No
     assert set(compiled.read(text).tasks) == {stage.address for stage in table1.stages}
 
 
-def test_the_graph_is_that_of_dvc(project: Project) -> None:
-    assert compiled.edges(TEXT) == project.edges
-
-
-def test_a_stage_has_one_name_everywhere(project: Project) -> None:
+def test_the_graph_is_that_of_dvc_and_a_stage_has_one_name_everywhere(project: Project) -> None:
+    assert compiled.edges(TEXT) == compiled.edges_of_dvc(project)
     assert {path.parent.name for path in (ROOT / "components").glob("*/component.yaml")} == STAGES
     assert {stage.group for stage in project.stages} == STAGES
     assert {address.partition("@")[0] for address in compiled.read(TEXT).tasks} == STAGES
@@ -91,7 +88,7 @@ def test_what_people_look_at_is_html_and_scores_are_metrics(project: Project) ->
 
 @pytest.mark.parametrize("environment", ["laptop", "staging", "production"])
 def test_every_environment_compiles(project: Project, environment: str) -> None:
-    made = compiled.read(compiler.text_of(compiler.pipeline_of(compiler.plan_for(project, environment))))
+    made = compiled.read(compiled.text_for(project, environment))
     assert all(asked["secretAsEnv"][0]["secretName"] == "repose-s3" for asked in made.platform.values())
     assert all(asked["securityContext"]["runAsNonRoot"] for asked in made.platform.values())
     on_gpu = {

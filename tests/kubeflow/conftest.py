@@ -63,7 +63,7 @@ def text() -> str:
     """A compiled pipeline of three tasks and an exit task, with a platform spec."""
     from kfp import dsl, kubernetes
 
-    from repose.kubeflow.compiler import text_of
+    from repose.kubeflow.components import text_of
 
     @dsl.container_component
     def train(steps: int, rate: float, on: bool, name: str, out: dsl.Output[dsl.Model]):

@@ -37,14 +37,8 @@ class Remote:
 
     def run(self, run: str, *scores: float, **changes: Any) -> dict[str, Any]:
         """Leave the record of a run whose evaluate scored three pairs."""
-        mean = json.dumps(
-            {
-                "schema": 2,
-                "protocol": PROTOCOL,
-                "metrics": {},
-                "scores": {"attend": {"ssim/pg2": sum(scores) / len(scores)}},
-            }
-        )
+        scored = {"attend": {"ssim/pg2": sum(scores) / len(scores)}}
+        mean = json.dumps({"schema": 2, "protocol": PROTOCOL, "metrics": {}, "scores": scored})
         rows = "".join(f"attend,a{number},b{number},{score!r}\n" for number, score in enumerate(scores))
         table = self.object(f"system,from,to,ssim/pg2\n{rows}".encode())
         folder = self.object(json.dumps([{"md5": table, "relpath": "pairs.csv"}]).encode(), ".dir")
@@ -118,7 +112,7 @@ def test_another_remote_by_its_address_or_by_an_environment(remote: Remote, comp
 @pytest.mark.parametrize(("changes", "said"), [
     ({"stages": [{"stage": "evaluate", "state": "failed", "message": "No pair."}]}, "as evaluate is failed in it: No pair."),
     ({"stages": []}, "as evaluate is no stage of its pipeline in it."),
-    ({"files": {}}, "The evaluate of the run r-2 left metrics.json, results, and not a file of scores and a folder with"),
+    ({"files": {}}, "The evaluate of the run r-2 left metrics.json, results, not a file of scores and a folder with"),
 ])  # fmt: skip
 def test_a_run_without_scores(remote: Remote, compare: Any, changes: dict[str, Any], said: str) -> None:
     remote.run("r-1", 0.6, 0.7, 0.71)
@@ -146,4 +140,4 @@ def test_a_run_without_a_record_and_what_kubeflow_says_of_it(
         assert "There is no run r-1: " in compare("run:r-1", "run:r-1", code=2)[1]
         submit(Endpoint(server.address), text=text, pipeline="tiny", values={"name": "a"})
         said = compare("run:r-1", "run:r-1", code=2)[1]
-    assert "Kubeflow says of it: PENDING." in said
+    assert "Its state in Kubeflow is PENDING." in said

@@ -23,7 +23,7 @@ from repose.kubeflow.needs import (
     SharedCache,
     StageMeta,
     Toleration,
-)
+)  # fmt: skip
 from repose.kubeflow.project import read_project
 
 ROOT = Path(__file__).parents[2]
@@ -67,19 +67,10 @@ def commands() -> list[str]:
     return [*"\n".join(blocks).splitlines(), *inline]
 
 
-def test_the_keys_of_meta_kfp_and_their_defaults() -> None:
+def test_its_keys_and_their_defaults() -> None:
     assert list(table("key").items()) == list(keys(StageMeta).items())
-
-
-def test_the_keys_of_an_environment_and_their_defaults() -> None:
     assert list(table("key of an environment").items()) == list(keys(Environment).items())
-
-
-def test_the_comparison_knows_nested_keys_and_defaults() -> None:
-    said = keys(StageMeta)
-    assert said["retries.backoff"] == "30s"
-    assert said["tolerations[].operator"] == "Exists"
-    assert {"cpu", "secrets", "outs.PATH.page", "unfinished"} <= set(said)
+    assert keys(StageMeta)["retries.backoff"] == "30s"
 
 
 def test_its_commands_and_their_options() -> None:
@@ -136,4 +127,4 @@ def test_the_stage_that_it_adds_is_compiled(tmp_path: Path) -> None:
     dvc(tmp_path, "init", "--no-scm", "--quiet")
     plan = compiler.plan_for(read_project(tmp_path), None)
     assert plan["scores"].outputs == {"reports_scores": "Markdown"}
-    assert ("scores", "evaluate") in compiled.edges(compiler.text_of(compiler.pipeline_of(plan)))
+    assert ("scores", "evaluate") in compiled.edges(compiled.text_for(plan.project))

@@ -5,9 +5,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from unittest import mock
 
 import boto3
 import foreign
@@ -30,11 +30,6 @@ def kfp(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def run_local(folder: Path, remote: Path, *arguments: str) -> str:
-    output, _ = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), *arguments)
-    return output.strip()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "file"), [("garden", "kitchen/dvc.yaml"), ("fair", "table/dvc.yaml")])
 def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
@@ -44,7 +39,7 @@ def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
     remote = folder.parent / "remote"
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
     foreign.dvc(folder, "push", "--quiet")
-    run = run_local(folder, remote, file)
+    run = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), file)[0].strip()
     assert not list(folder.rglob("dvc.lock"))
     foreign.dvc(folder, "repro", file)
     by_dvc = {path: path.read_bytes() for path in folder.rglob("dvc.lock")}
@@ -94,65 +89,19 @@ def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> Non
     assert [stage["state"] for stage in record["stages"]] == ["finished", "failed"]
 
 
-def test_without_a_remote(flowers: Path) -> None:
-    _, told = kfp(flowers, "run-local", code=1)
-    assert "repose: Name DVC's remote with --remote" in told
-
-
-def test_compile_and_check(flowers: Path) -> None:
-    _, told = kfp(flowers, "compile", "--check", code=1)
-    assert (
-        "Not current: components/count/component.yaml, components/judge/component.yaml, pipelines/pipeline.yaml."
-        in told
-    )
-    _, told = kfp(flowers, "compile")
-    assert "Written: components/count/component.yaml" in told
-    assert "are current" in kfp(flowers, "compile", "--check")[1]
-    (flowers / "pipelines" / "environments").mkdir()
-    (flowers / "pipelines" / "environments" / "here.yaml").write_text("image: a:1\n")
-    assert "Written: pipelines/pipeline-here.yaml" in kfp(flowers, "compile", "-e", "here")[1]
-
-
-@pytest.mark.parametrize(
-    ("param", "message"),
-    [
-        (
-            "scal=3",
-            "--param scal=3: it should be KEY=VALUE with the key of a single value of the params that a stage lists; to set "
-            "anything else, change the params file and compile again. Did you mean 'scale'",
-        ),
-        ("scale", "it should be KEY=VALUE"),
-        ("scale=many", "--param scale should be a number such as 2, or null, not"),
-    ],
-)
-def test_params_that_do_not_fit(flowers: Path, param: str, message: str) -> None:
-    assert message in kfp(flowers, "run-local", "--remote", "./r", "--runner", "subprocess", "-P", param, code=1)[1]
-
-
-def test_a_param_that_decides_which_stages_there_are(garden: Path) -> None:
-    (garden / "dvc.yaml").write_text((garden / "dvc.yaml").read_text().replace("[spade,", "[kinds, spade,"))
-    _, told = kfp(garden, "run-local", "--remote", "./r", "--runner", "subprocess", "-P", "kinds=[rose]", code=1)
-    assert "--param kinds decides which stages and params there are: set it in tools.json and compile again." in told
-
-
-def test_submit_and_status_need_an_endpoint(flowers: Path) -> None:
-    for arguments in (["submit", "--remote", "s3://a/b"], ["status", "run"]):
-        assert "KFP_ENDPOINT" in kfp(flowers, *arguments, code=1)[1]
-
-
 def test_docker_without_an_engine(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{flowers}/none.sock")
-    assert local.default_runner() is local.Runner.SUBPROCESS
+    assert not local.engine_answers()
     plan = plan_for(read_project(flowers), None)
-    with pytest.raises(ReposeError, match="no Docker engine that answers"):
-        local.run_local(plan, remote=str(flowers), endpoint="", runner=local.Runner.DOCKER, values={})
+    with pytest.raises(ReposeError, match="No Docker engine answers"):
+        local.run_local(plan, remote=str(flowers), endpoint="", docker=True, values={})
 
 
 @pytest.mark.parametrize(("uid", "user"), [(0, None), (1234, "1234:56")])
 def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, user: str | None
 ) -> None:
-    monkeypatch.setattr(local, "_engine_answers", lambda: True)
+    monkeypatch.setattr(local, "engine_answers", lambda: True)
     monkeypatch.setattr(os, "getuid", lambda: uid)
     monkeypatch.setattr(os, "getgid", lambda: 56)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
@@ -167,33 +116,12 @@ def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
     assert local._docker_runner(tmp_path, "s3://bucket/repose").container_run_args["mounts"] == []
 
 
-class Container:
-    """One that ends before it is asked how, as docker-py shows it; a test sees whether it was removed."""
-
-    def __init__(self, broken: bool) -> None:
-        self.broken, self.removed = broken, False
-
-    def logs(self, stream: bool) -> Iterator[bytes]:
-        assert stream
-        yield b"half a line, "
-        if self.broken:
-            raise ConnectionError("gone")
-        yield b"the rest\n"
-
-    def wait(self) -> dict[str, int]:
-        assert not self.removed
-        return {"StatusCode": 3}
-
-    def remove(self, force: bool) -> None:
-        self.removed = force
-
-
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_exit_code_of_a_container_is_never_lost(capsys: pytest.CaptureFixture[str], broken: bool) -> None:
-    container, asked = Container(broken), {}
-    client = SimpleNamespace(
-        containers=SimpleNamespace(run=lambda *what, **how: asked.update(how, what=what) or container)
-    )
+    client = mock.Mock()
+    container = client.containers.run.return_value
+    container.wait.return_value = {"StatusCode": 3}
+    container.logs.side_effect = ConnectionError if broken else [[b"half a line, ", b"the rest\n"]]
     given = (client, "repose", ["true"], {"a": "b"})
     if broken:
         with pytest.raises(ConnectionError):
@@ -201,8 +129,9 @@ def test_the_exit_code_of_a_container_is_never_lost(capsys: pytest.CaptureFixtur
     else:
         assert local.run_container(*given, read_only=True) == 3
         assert capsys.readouterr().out == "half a line, the rest\n"
-    assert container.removed
-    assert asked == {"what": ("repose", ["true"]), "detach": True, "volumes": {"a": "b"}, "read_only": True}
+    last = [] if broken else [mock.call.wait()]
+    assert container.mock_calls == [mock.call.logs(stream=True), *last, mock.call.remove(force=True)]
+    client.containers.run.assert_called_once_with("repose", ["true"], detach=True, volumes={"a": "b"}, read_only=True)
 
 
 def test_kfp_runs_its_containers_by_that_name() -> None:
@@ -215,43 +144,28 @@ def test_kfp_runs_its_containers_by_that_name() -> None:
 
 
 def test_a_remote_that_only_root_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_engine_answers", lambda: True)
+    monkeypatch.setattr(local, "engine_answers", lambda: True)
     monkeypatch.setattr(os, "getuid", lambda: 0)
     of_root = os.stat_result((0o40755, 0, 0, 1, 0, 0, 0, 0, 0, 0))
     with monkeypatch.context() as patched:
         patched.setattr(Path, "stat", lambda *_, **__: of_root)
-        with pytest.raises(ReposeError, match=r"The remote .*/remote is root's alone.*chown"):
+        with pytest.raises(ReposeError, match=r"Only root can write to the remote .*/remote.*chown"):
             local._let_write(tmp_path / "remote")
     assert (tmp_path / "remote").is_dir()  # there to be given to somebody
 
 
-def copied_sources(folder: Path) -> set[str]:
-    """The files that an image of the project would hold."""
-    copy = folder.parent / "copy"
-    local.copy_sources(folder, copy)
-    return {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-
-
-def test_sources_are_what_git_would_track(flowers: Path) -> None:
-    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
-    (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
-    (flowers / "secret").write_text("x")
-    copied = copied_sources(flowers)
-    assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config"} <= copied
-    assert not {"secret", "petals.csv"} & copied
-
-
-def test_sources_without_git_are_all_but_outputs_and_what_dvc_ignores(flowers: Path) -> None:
+@pytest.mark.parametrize("by_git", [True, False])
+def test_sources_are_what_git_would_track_and_without_git_what_dvc_does_not_ignore(flowers: Path, by_git: bool) -> None:
     (flowers / "made").mkdir()
     (flowers / "made" / "petals.json").write_text("{}")
-    (flowers / ".dvcignore").write_text("ignored\n")
-    (flowers / "ignored").write_text("x")
-    copied = copied_sources(flowers)
-    assert {"dvc.yaml", "count.py", ".dvc/config"} <= copied
-    assert not {"ignored", "made/petals.json", "petals.csv"} & copied
-
-
-def test_a_remote_that_is_neither_name_nor_address(flowers: Path) -> None:
-    for command in (["run-local", "--runner", "subprocess"], ["fetch", "run-1"]):
-        _, told = kfp(flowers, *command, "--remote", "store", code=1)
-        assert "There is no remote 'store' in DVC's configuration; there are: none. Name one, or an address" in told
+    (flowers / "secret").write_text("x")
+    if by_git:
+        subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+        (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
+    else:
+        (flowers / ".dvcignore").write_text("secret\n")
+    copy = flowers.parent / "copy"
+    local.copy_sources(flowers, copy)
+    copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config"} <= copied
+    assert not {"secret", "made/petals.json", "petals.csv"} & copied

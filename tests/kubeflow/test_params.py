@@ -80,13 +80,10 @@ def test_the_comments_of_our_own_params() -> None:
 def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:
     assert params.with_values({"train.seed": 0, "train.crop": None}) == TEXT
     text = params.with_values({"train.seed": 3, "train.crop": [1, 2]})
-    assert (
-        text == TEXT.replace("seed: 0 ", "seed: 3 ").replace("crop: null ", "crop: [1, 2]")
-        or "# of the weights" in text
-    )
     assert yaml.safe_load(text)["train"] == yaml.safe_load(TEXT)["train"] | {"seed": 3, "crop": [1, 2]}
     assert text.startswith("# settings\ntrain:\n  seed: 3          # of the weights\n  rate: 1.0        # per step,")
     assert "<<: *one" in text
+    assert "rate: 1 " in params.with_values({"train.rate": 1})  # an int is not a float
 
 
 def test_an_edit_of_a_shared_block_changes_one_row_only(params: ParamsFile) -> None:
@@ -108,10 +105,6 @@ def test_every_value_of_our_own_params_can_be_changed() -> None:
     half = dict(list(changed.items())[::2])  # the others stay as they are
     read = ParamsFile(ours.path, ours.with_values(half))
     assert {key: read[key] for key in changed} == dict(ours.leaves("")) | half
-
-
-def test_an_int_is_not_a_float_to_an_edit(params: ParamsFile) -> None:
-    assert "rate: 1 " in params.with_values({"train.rate": 1})
 
 
 def test_json(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ def objects(remote: Path) -> list[Path]:
     return sorted(path for path in (remote / "files").rglob("*") if path.is_file())
 
 
+def edit(flowers: Path, old: str, new: str) -> None:
+    text = (flowers / "dvc.yaml").read_text()
+    (flowers / "dvc.yaml").write_text(text.replace(old, new))
+
+
 def test_a_stage_hands_on_the_entry_that_dvc_repro_writes(flowers: Path, remote: Path, counted: steps.Left) -> None:
     judged = judge(flowers, remote, counted)
     foreign.dvc(flowers, "pull", "petals.csv")
@@ -62,36 +67,28 @@ def test_a_stage_reads_metrics_that_dvc_s_cache_does_not_hold(flowers: Path, rem
     assert read["md5"] == judged.metadata("score_json")["dvc md5"]
 
 
-def test_metadata_carry_md5_size_number_of_files_and_remote(remote: Path, counted: steps.Left) -> None:
+def test_metadata_metrics_and_page(flowers: Path, remote: Path, counted: steps.Left) -> None:
     (out,) = counted.entry("made")["outs"]
     assert counted.metadata("made") == {
         "md5": out["md5"], "size": out["size"], "nfiles": 1, "remote": str(remote), "path": "made",
     }  # fmt: skip
-
-
-def test_metrics_are_numbers_and_what_is_dvc_s_is_text(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    said = judge(flowers, remote, counted).metadata("score_json")
-    assert {key: value for key, value in said.items() if not isinstance(value, str)} == {
-        "score.petals": 12,
-        "score.half": 6.0,
-    }
-    assert said["dvc path"] == "score.json"
-
-
-def test_a_page_is_the_page_with_the_pointer_at_its_end(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    page = judge(flowers, remote, counted).files["report_html"].read_text()
+    judged = judge(flowers, remote, counted)
+    metrics = judged.metadata("score_json")
+    numbers = {key: value for key, value in metrics.items() if not isinstance(value, str)}
+    assert numbers == {"score.petals": 12, "score.half": 6.0}  # what is DVC's is text
+    assert metrics["dvc path"] == "score.json"
+    page = judged.files["report_html"].read_text()
     assert page.startswith("<p>12 petals</p>")
     assert page.count("-->") == 1
 
 
-def test_nothing_is_changed_in_the_image(flowers: Path, remote: Path) -> None:
-    before = {path: path.read_bytes() for path in flowers.rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)}
-    steps.run("count", flowers, remote, ["made"])
-    after = {path: path.read_bytes() for path in flowers.rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)}
-    assert after == before
+def test_a_read_only_image_is_not_changed(flowers: Path, remote: Path) -> None:
+    def files() -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes() for path in flowers.rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)
+        }
 
-
-def test_a_read_only_image_is_no_hindrance(flowers: Path, remote: Path) -> None:
+    before = files()
     for path in [*flowers.rglob("*"), flowers]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     try:
@@ -99,6 +96,7 @@ def test_a_read_only_image_is_no_hindrance(flowers: Path, remote: Path) -> None:
     finally:
         for path in [flowers, *flowers.rglob("*")]:
             path.chmod(0o755)
+    assert files() == before
 
 
 def test_the_same_work_is_found_and_no_data_move(flowers: Path, remote: Path, counted: steps.Left) -> None:
@@ -114,20 +112,13 @@ def test_the_same_work_is_found_and_no_data_move(flowers: Path, remote: Path, co
     assert first.report["artifacts"].keys() == second.report["artifacts"].keys()
 
 
-def test_work_of_a_laptop_is_found(flowers: Path, remote: Path) -> None:
+@pytest.mark.parametrize("by", ["run-cache", "committed lock"])
+def test_work_of_a_laptop_is_found(flowers: Path, remote: Path, by: str) -> None:
     foreign.dvc(flowers, "pull", "--quiet", "petals.csv")
     foreign.dvc(flowers, "repro")
-    foreign.dvc(flowers, "push", "--run-cache")
-    (flowers / "dvc.lock").unlink()
-    counted = steps.run("count", flowers, remote, ["made"])
-    assert steps.left(remote, "count")["how"] == "found in the run-cache"
-    judge(flowers, remote, counted)
-
-
-def test_work_of_a_committed_lock_is_found(flowers: Path, remote: Path) -> None:
-    foreign.dvc(flowers, "pull", "--quiet", "petals.csv")
-    foreign.dvc(flowers, "repro")
-    foreign.dvc(flowers, "push")
+    foreign.dvc(flowers, "push", *(["--run-cache"] if by == "run-cache" else []))
+    if by == "run-cache":
+        (flowers / "dvc.lock").unlink()
     steps.run("count", flowers, remote, ["made"])
     assert steps.left(remote, "count")["how"] == "found in the run-cache"
 
@@ -149,77 +140,36 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
     assert steps.left(remote, "count", "run-2")["how"] == "run"
 
 
-def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remote: Path) -> None:
-    done = steps.run(
-        "count", flowers, remote, ["made"], params={"scale": "3", "labels": "[1, 2.5, 7]", "precise": "True"}
-    )
+def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remote: Path, counted: steps.Left) -> None:
+    given = {"scale": "3", "labels": "[1, 2.5, 7]", "precise": "True"}
+    done = steps.run("count", flowers, remote, ["made"], params=given, run="run-2")
     params = done.entry("made")["params"]["params.yaml"]
-    assert params == {"scale": 3, "labels": [1, 2.5, 7], "precise": True}
-    assert type(params["scale"]) is int
-    assert type(params["labels"][0]) is int
+    assert repr(params) == "{'labels': [1, 2.5, 7], 'precise': True, 'scale': 3}"
+    default = {"scale": "2", "labels": "[1, 2.5, a]", "precise": "false"}
+    same = steps.run("count", flowers, remote, ["made"], params=default, run="run-3")
+    assert same.files["made"].read_bytes() == counted.files["made"].read_bytes()
 
 
-def test_default_params_leave_the_entry_as_it_is(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    given = steps.run(
-        "count",
-        flowers,
-        remote,
-        ["made"],
-        params={"scale": "2", "labels": "[1, 2.5, a]", "precise": "false"},
-        run="r2",
-    )
-    assert given.files["made"].read_bytes() == counted.files["made"].read_bytes()
+@pytest.mark.parametrize(
+    ("stage", "outputs", "params", "message"),
+    [
+        ("count", ["made"], {"petals": "3"}, r"The parameter petals is not one of count in this image's dvc.yaml"),
+        ("counts", [], {}, r"no stage 'counts'"),
+        ("count", ["mad"], {}, r"The output mad is not one of count in this image's dvc.yaml"),
+        ("judge", [], {}, "The task of judge needs the pointers of count as --input"),
+    ],
+)
+def test_a_task_of_another_version(
+    flowers: Path, remote: Path, stage: str, outputs: list[str], params: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ReposeError, match=message):
+        steps.run(stage, flowers, remote, outputs, params=params)
 
 
-def test_a_param_of_another_version(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match=r"The parameter petals is not one of count in this image's dvc.yaml"):
-        steps.run("count", flowers, remote, ["made"], params={"petals": "3"})
-
-
-def test_a_stage_of_another_version(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match=r"no stage 'counts'"):
-        steps.run("counts", flowers, remote, [])
-
-
-def test_an_output_of_another_version(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match=r"The output mad is not one of count in this image's dvc.yaml"):
-        steps.run("count", flowers, remote, ["mad"])
-
-
-def test_a_pointer_that_is_missing(flowers: Path, remote: Path) -> None:
-    with pytest.raises(ReposeError, match="The task of judge needs the pointers of count as --input"):
-        steps.run("judge", flowers, remote, [])
-
-
-@pytest.mark.parametrize("content", ["", "hello", "stages: {count: 3}", "{}", '<!-- dvc.lock {"a": {}} -->'])
-def test_an_input_that_is_no_pointer(flowers: Path, remote: Path, content: str) -> None:
-    file = flowers.parent / "made"
-    file.write_text(content)
-    with pytest.raises(ReposeError, match="is no pointer to the outputs of a stage"):
-        steps.run("judge", flowers, remote, [], inputs=[file])
-
-
-def test_data_that_changed_under_their_hash(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    (changed,) = (path for path in objects(remote) if path.read_bytes().startswith(b'{"petals"'))
-    changed.chmod(0o644)
-    changed.write_bytes(b'{"petals": 99}')
-    md5 = changed.parent.name + changed.name
-    with pytest.raises(ReposeError, match=rf"The object {md5} in the remote .* has changed.*It is not used"):
-        judge(flowers, remote, counted)
-    assert steps.left(remote, "judge")["state"] == "failed"
-
-
-def test_a_missing_object(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    (gone,) = (path for path in objects(remote) if path.read_bytes().startswith(b'{"petals"'))
-    gone.unlink()
-    with pytest.raises(ReposeError, match=rf"The object {gone.parent.name}{gone.name} is not in the remote"):
-        judge(flowers, remote, counted)
-
-
-def test_a_stage_that_fails_says_so_and_pushes_nothing(flowers: Path, remote: Path) -> None:
+def test_a_stage_that_fails_pushes_nothing(flowers: Path, remote: Path) -> None:
     (flowers / "count.py").write_text("raise SystemExit(3)\n")
     before = objects(remote)
-    with pytest.raises(ReposeError, match=r"Stage count failed: .*exited with 3\. Its own words are above"):
+    with pytest.raises(ReposeError, match=r"Stage count failed: .*exited with 3\. Its output is above"):
         steps.run("count", flowers, remote, ["made"])
     assert objects(remote) == before
     left = steps.left(remote, "count")
@@ -227,125 +177,11 @@ def test_a_stage_that_fails_says_so_and_pushes_nothing(flowers: Path, remote: Pa
     assert not (remote / "runs").exists()
 
 
-def test_a_page_that_the_stage_did_not_write(flowers: Path, remote: Path) -> None:
-    text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(text.replace('cpu: "1"', "pages: {x: made/none.html}"))
-    with pytest.raises(ReposeError, match=r"Stage count has no file made/none.html among its outputs"):
-        steps.run("count", flowers, remote, ["made", "x_page"])
-
-
 def test_metrics_that_are_none(flowers: Path, remote: Path, counted: steps.Left) -> None:
     with (flowers / "judge.py").open("a") as file:
         file.write("open(sys.argv[2], 'w').write('{')\n")
     with pytest.raises(ReposeError, match=r"The metrics file score.json is neither JSON nor YAML"):
         judge(flowers, remote, counted)
-
-
-RESUMING = """
-import os, pathlib, sys, yaml
-work = pathlib.Path(".work/counting"); work.mkdir(parents=True, exist_ok=True)
-done = len(list(work.iterdir()))
-print("starting at", done, flush=True)
-for number in range(done, 4):
-    (work / str(number)).write_text("x")
-    if number == 1 and done == 0:
-        {crash}
-out = pathlib.Path(sys.argv[2]); out.parent.mkdir(exist_ok=True); out.write_text(f"from {{done}}")
-"""
-
-
-def resuming(flowers: Path, crash: str) -> None:
-    text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(text.replace('cpu: "1"', "unfinished: .work"))
-    (flowers / "count.py").write_text(RESUMING.format(crash=crash))
-
-
-def test_a_retry_goes_on_from_what_the_first_try_pushed(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    resuming(flowers, "sys.exit(1)")
-    with pytest.raises(ReposeError, match="Stage count failed"):
-        steps.run("count", flowers, remote, ["made"])
-    (kept,) = (remote / "kubeflow" / "unfinished").iterdir()
-    steps.run("count", flowers, remote, ["made"], run="run-2")
-    assert "starting at 2" in capfd.readouterr().out
-    assert not kept.exists()
-
-
-def test_unfinished_work_is_pushed_while_it_goes_on(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed with no chance to say goodbye: what was pushed until then is there."""
-    resuming(flowers, "import time; time.sleep(60)")
-    process = started(flowers, remote, monkeypatch)
-    waiting_for(remote / "kubeflow" / "unfinished")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    steps.run("count", flowers, remote, ["made"], run="run-2")
-    assert steps.left(remote, "count", "run-2")["how"] == "run"
-    assert any(path.read_bytes() == b"from 2" for path in objects(remote))
-
-
-def test_a_step_that_is_told_to_stop_pushes_its_unfinished_work(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    resuming(flowers, "open(os.environ['STARTED'], 'w').close(); import time; time.sleep(60)")
-    monkeypatch.setenv("STARTED", str(flowers.parent / "started"))
-    process = started(flowers, remote, monkeypatch, every="1000")
-    waiting_for(flowers.parent / "started")
-    (stage,) = (
-        child for child in psutil.Process(process.pid).children(recursive=True) if "count.py" in child.cmdline()[1:]
-    )
-    process.terminate()
-    assert process.wait(30) == 1
-    assert ended(stage)
-    assert "Stage count failed: The step was told to stop (signal 15). Its own" in capfd.readouterr().err
-    assert list((remote / "kubeflow" / "unfinished").iterdir())
-
-
-def started(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, every: str = "0.05"
-) -> "subprocess.Popen[bytes]":
-    monkeypatch.setenv("REPOSE_PUSH_EVERY", every)
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "repose.kubeflow.step", "--stage", "count", "--run", "r", "--remote", str(remote),
-            "--report", str(flowers.parent / "report.json"), "--output", "made", str(flowers.parent / "made"), "minio://made",
-        ],
-        env=os.environ | {"REPOSE_PROJECT": str(flowers)}, start_new_session=True, cwd=flowers.parent,
-    )  # fmt: skip
-
-
-def ended(process: psutil.Process) -> bool:
-    """Where process 1 collects no orphans, as in many containers, one that ended stays listed as a zombie."""
-    for _ in range(200):
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def waiting_for(path: Path) -> None:
-    for _ in range(600):
-        if path.exists():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear")
-
-
-def test_damaged_unfinished_work_is_told(flowers: Path, remote: Path) -> None:
-    resuming(flowers, "sys.exit(1)")
-    with pytest.raises(ReposeError, match="Stage count failed"):
-        steps.run("count", flowers, remote, ["made"])
-    (kept,) = (remote / "kubeflow" / "unfinished").iterdir()
-    kept.write_bytes(b"no tar")
-    with pytest.raises(
-        ReposeError, match=r"kubeflow/unfinished/\w+\.tar in .* is damaged: it is no tar file\. Delete it there"
-    ):
-        steps.run("count", flowers, remote, ["made"], run="run-2")
 
 
 def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,24 +193,110 @@ def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pyte
     assert steps.left(remote, "judge")["moved"]["fetched"] == 0
 
 
-def test_the_command_line(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("REPOSE_PROJECT", str(flowers))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    place = flowers.parent / "out"
-    step.main([
-        "--stage", "count", "--run", "r", "--remote", str(remote), "--report", str(place / "report.json"),
-        "--output", "made", str(place / "made"), "minio://x", "--param", "scale", "2", "--version", "petals_csv_version", "0",
-    ])  # fmt: skip
-    assert "count: run; fetched 1 objects" in capfd.readouterr().err
-    with pytest.raises(SystemExit):
-        step.main(["--stage", "none", "--run", "r", "--remote", str(remote), "--report", str(place / "report.json")])
-    assert "repose: The project has no stage 'none'" in capfd.readouterr().err
-
-
 def test_a_remote_that_cannot_be_written(flowers: Path) -> None:
     blocked = flowers.parent / "file"
     blocked.write_text("")
     with pytest.raises(ReposeError, match=r"The remote .*file cannot|There is no .*file"):
         steps.run("count", flowers, blocked, ["made"])
+
+
+# --- unfinished work
+
+RESUMING = """
+import os, pathlib, sys, time
+work = pathlib.Path(".work/counting"); work.mkdir(parents=True, exist_ok=True)
+done = len(list(work.iterdir()))
+for number in range(done, 4):
+    (work / str(number)).write_text("x")
+    if number == 1 and done == 0:
+        open(os.environ["STARTED"], "w").close(); time.sleep(60)
+out = pathlib.Path(sys.argv[2]); out.parent.mkdir(exist_ok=True); out.write_text(f"from {done}")
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_unfinished_work_is_pushed_meanwhile_and_when_told_to_stop(
+    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], killed: bool
+) -> None:
+    edit(flowers, 'cpu: "1"', "unfinished: .work")
+    (flowers / "count.py").write_text(RESUMING)
+    kept, begun = remote / "kubeflow" / "unfinished", flowers.parent / "started"
+    monkeypatch.setenv("STARTED", str(begun))
+    monkeypatch.setenv("REPOSE_PUSH_EVERY", "0.05" if killed else "1000")
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "repose.kubeflow.step", "--stage", "count", "--run", "r", "--remote", str(remote),
+            "--report", str(flowers.parent / "report.json"), "--output", "made", str(flowers.parent / "made"), "minio://made",
+        ],
+        env=os.environ | {"REPOSE_PROJECT": str(flowers)}, start_new_session=True, cwd=flowers.parent,
+    )  # fmt: skip
+    wait_for(kept if killed else begun)
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    else:
+        below = psutil.Process(process.pid).children(recursive=True)
+        (stage,) = (child for child in below if "count.py" in child.cmdline()[1:])
+        process.terminate()
+        assert process.wait(30) == 1
+        assert has_ended(stage)
+        assert "Stage count failed: The step was told to stop (signal 15)." in capfd.readouterr().err
+    assert list(kept.iterdir())
+    steps.run("count", flowers, remote, ["made"], run="run-2")
+    assert any(path.read_bytes() == b"from 2" for path in objects(remote))
+    assert not list(kept.iterdir())
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Where process 1 collects no orphans, as in many containers, one that ended stays listed as a zombie."""
+    for _ in range(200):
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+# --- the command line
+
+
+@pytest.mark.parametrize("value", ["-1e-05", "-.inf", "--param", ""])
+def test_a_value_may_look_like_an_option(value: str) -> None:
+    where = ["--stage", "train", "--run", "-r", "--remote", "./r", "--endpoint", "", "--report", "report.json"]
+    work = step.read_work([*where, "--param", "rate", value, "--param", "steps", "3", "--input", "a", "--input", "b"])
+    assert work.params == (("rate", value), ("steps", "3"))
+    assert (work.run, work.endpoint, work.inputs) == ("-r", "", (Path("a"), Path("b")))
+
+
+def test_the_command_line(
+    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPOSE_PROJECT", str(flowers))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    where = ["--run", "r", "--remote", str(remote), "--report", str(flowers.parent / "report.json")]
+    step.main([
+        "--stage", "count", *where, "--output", "made", str(flowers.parent / "made"), "minio://x", "--param", "scale", "-1e-05",
+        "--version", "petals_csv_version", "0",
+    ])  # fmt: skip
+    assert "count: run; fetched 1 objects" in capfd.readouterr().err
+    entry = yaml.safe_load((flowers.parent / "made").read_text())["stages"]["count"]
+    assert float(entry["params"]["params.yaml"]["scale"]) == -1e-05
+    for words, message in (
+        (["--stage", "none", *where], "The project has no stage 'none'"),
+        (where, "The task's command lacks --stage."),
+        ([*where, "--stag", "count"], "The task's command is wrong at --stag: it is not an option of a task"),
+        ([*where, "--param", "scale"], "The task's command is wrong at --param: "),
+    ):
+        with pytest.raises(SystemExit):
+            step.main(words)
+        assert f"repose: {message}" in capfd.readouterr().err

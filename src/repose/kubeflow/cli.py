@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repose.errors import ReposeError
-from repose.kubeflow.project import ROOT
 from repose.terminal import say
+
+if TYPE_CHECKING:
+    from repose.kubeflow.params import Leaf
+    from repose.kubeflow.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc.yaml files, on Kubeflow.")
 
@@ -22,17 +25,18 @@ class RunnerChoice(StrEnum):
     SUBPROCESS = "subprocess"
 
 
+_ROOT = "dvc.yaml"
 _WHICH = "and all stages that it needs from others."
-File = Annotated[str, typer.Argument(help=f"Which pipeline: that of this dvc.yaml {_WHICH}", metavar="FILE")]
+File = Annotated[str, typer.Argument(help=f"The pipeline: that of this dvc.yaml {_WHICH}", metavar="FILE")]
 Files = Annotated[
     list[str] | None,
-    typer.Argument(help=f"Each is a pipeline: a dvc.yaml {_WHICH}", metavar="FILE", show_default=ROOT),
+    typer.Argument(help=f"Each is a pipeline: a dvc.yaml {_WHICH}", metavar="FILE", show_default=_ROOT),
 ]
 EnvironmentName = Annotated[
     str | None,
     typer.Option("--environment", "-e", help="A file of pipelines/environments, without .yaml.", metavar="NAME"),
 ]
-Image = Annotated[str | None, typer.Option(help="In which every task runs, best by digest.", metavar="IMAGE")]
+Image = Annotated[str | None, typer.Option(help="Image of every task, best by digest.", metavar="IMAGE")]
 Params = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,19 +59,18 @@ def compile_(
     """Write components/ and pipelines/pipeline.yaml from dvc.yaml and params.yaml.
 
     Of another one, such as table1/dvc.yaml: components/table1/ and pipelines/table1.yaml. With --environment, write
-    pipelines/pipeline-NAME.yaml or pipelines/table1-NAME.yaml alone: the pipeline as that environment has it.
+    only pipelines/pipeline-NAME.yaml or pipelines/table1-NAME.yaml: the pipeline for that environment.
     """
     from repose.kubeflow import compiler
     from repose.kubeflow.project import read_projects
 
-    projects = read_projects(Path.cwd(), files or [ROOT])
+    projects = read_projects(Path.cwd(), files or [_ROOT])
     if environment:
         written = [compiler.write_pipeline(project, environment, image) for project in projects]
         say(f"Written: {_listed(written)}.")
         return
     if check:
-        old = [path for project in projects for path in compiler.not_current(project, image)]
-        if old:
+        if old := [path for project in projects for path in compiler.not_current(project, image)]:
             command = " ".join(["repose kfp compile", *(files or [])])
             raise ReposeError(f"Not current: {_listed(old)}. Run `{command}` and commit what it writes.")
         say("components/ and pipelines/ are current.")
@@ -78,16 +81,17 @@ def compile_(
 
 @app.command()
 def submit(
-    file: File = ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
-    endpoint: Endpoint = "",
-    experiment: Annotated[str | None, typer.Option(help="In which the run is listed.", metavar="NAME")] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run.", metavar="NAME")] = None,
+    file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
+    remote: Remote = None, endpoint: Endpoint = "",
+    experiment: Annotated[str | None, typer.Option(help="Experiment of the run.", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", metavar="NAME")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no task from Kubeflow's cache.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Until the run has ended; shows its tasks.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the tasks until the run has ended.")] = False,
 ) -> None:  # fmt: skip
     """Start a run in the cluster that KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN name."""
     from repose.kubeflow import client
-    from repose.kubeflow.compiler import pipeline_of, plan_for, text_of
+    from repose.kubeflow.compiler import plan_for
+    from repose.kubeflow.components import pipeline_of, text_of
     from repose.kubeflow.endpoint import read_endpoint
     from repose.kubeflow.needs import check_image
     from repose.kubeflow.project import read_project
@@ -121,7 +125,7 @@ def status_(run: RunId) -> None:
 @app.command()
 def fetch(
     run: RunId, environment: EnvironmentName = None, remote: Remote = None, endpoint: Endpoint = "",
-    force: Annotated[bool, typer.Option("--force", help="Also over changes that are not committed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite changes that are not committed.")] = False,
 ) -> None:  # fmt: skip
     """Bring a run's dvc.lock, params and metrics into this folder; `dvc pull` then brings the outputs."""
     from repose.kubeflow.compiler import environment_of, remote_of
@@ -136,9 +140,8 @@ def fetch(
 
 @app.command("run-local")
 def run_local(
-    file: File = ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None, remote: Remote = None,
-    endpoint: Endpoint = "",
-    runner: RunnerOption = RunnerChoice.AUTO,
+    file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
+    remote: Remote = None, endpoint: Endpoint = "", runner: RunnerOption = RunnerChoice.AUTO,
 ) -> None:  # fmt: skip
     """Run the compiled pipeline on this machine, with DVC's remote as in a cluster."""
     from repose.kubeflow import local
@@ -149,8 +152,8 @@ def run_local(
     project = read_project(Path.cwd(), file)
     plan = plan_for(project, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
-    chosen = local.default_runner() if runner is RunnerChoice.AUTO else local.Runner(runner.value)
-    run = local.run_local(plan, remote=address, endpoint=endpoint, runner=chosen, values=_values(plan, params or []))
+    docker = local.engine_answers() if runner is RunnerChoice.AUTO else runner is RunnerChoice.DOCKER
+    run = local.run_local(plan, remote=address, endpoint=endpoint, docker=docker, values=_values(plan, params or []))
     ended = read_record(open_remote(project.repo, address, endpoint), run)["stages"]
     failed = [stage for stage in ended if stage["state"] != "finished"]
     typer.echo(run)
@@ -165,39 +168,28 @@ def run_local(
 
 
 def _listed(paths: Sequence[Path]) -> str:
-    shown = [str(path.relative_to(Path.cwd())) for path in paths]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+    names = [str(path.relative_to(Path.cwd())) for path in paths]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _remote(plan: Any, remote: str | None, endpoint: str) -> tuple[str, str]:
-    """Address and endpoint of DVC's remote: as said, else the environment's, else the project's default.
-
-    Raises:
-        ReposeError: there is none, or what was said is neither a name nor an address.
-    """
+def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
+    """Address and endpoint of DVC's remote: as given, else the environment's, else the project's default."""
     from repose.kubeflow.fetch import check_address
 
     config = plan.project.repo.config
-    known = config["remote"]
-    name = remote or (None if plan.environment.remote else config["core"].get("remote"))
-    address = name or plan.remote
+    default = None if plan.environment.remote else config["core"].get("remote")
+    address: str | None = remote or default or plan.remote
     if address is None:
         raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
     check_address(plan.project.repo, address)
-    if address in known:
-        address, own = str(known[address]["url"]), str(known[address].get("endpointurl") or "")
-    else:
-        own = plan.endpoint if address == plan.remote else ""
+    own = plan.endpoint if address == plan.remote else ""
+    if known := config["remote"].get(address):
+        address, own = str(known["url"]), str(known.get("endpointurl") or "")
     return (address if "://" in address else str(Path(address).resolve())), endpoint or own
 
 
-def _values(plan: Any, texts: Sequence[str]) -> dict[str, str]:
-    """The pipeline's parameters for KEY=VALUE or FILE:KEY=VALUE texts.
-
-    Raises:
-        ReposeError: there is no such key, it is in several files, the value does not fit, or the key decides which stages
-            and params there are.
-    """
+def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
+    """The pipeline's parameters for KEY=VALUE or FILE:KEY=VALUE texts."""
     from repose.kubeflow.params import from_person, to_pipeline
 
     values = {}
@@ -212,8 +204,8 @@ def _values(plan: Any, texts: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def _leaf(plan: Any, text: str) -> Any:
-    """The param that a KEY=VALUE or FILE:KEY=VALUE names; the file is needed where the key is in several."""
+def _leaf(plan: "Plan", text: str) -> "Leaf":
+    """The param that a KEY=VALUE or FILE:KEY=VALUE names; the file is needed where several files have the key."""
     from repose.config import nearest
 
     key, equals, _ = text.partition("=")
@@ -221,8 +213,8 @@ def _leaf(plan: Any, text: str) -> Any:
     found = [leaf for leaf in leaves if key in (leaf.key, f"{leaf.file}:{leaf.key}")]
     if not equals or not found:
         raise ReposeError(
-            f"--param {text}: it should be KEY=VALUE with the key of a single value of the params that a stage lists; to set "
-            "anything else, change the params file and compile again"
+            f"--param {text}: it should be KEY=VALUE with the key of a single value of the params that a stage lists; to "
+            "set anything else, change the params file and compile again"
             f"{nearest(key, [leaf.key for leaf in leaves])}"
         )
     if len(found) > 1:

@@ -1,7 +1,6 @@
-"""The scores of a run on Kubeflow, from DVC's remote: what its record says that evaluate left there.
+"""The scores of a run on Kubeflow, from the run's record in DVC's remote.
 
-The last task of every run leaves the record (`kubeflow.record`). Kubeflow itself holds pointers alone, and is asked only why a
-run has no record, where KFP_ENDPOINT names one.
+Kubeflow itself holds only pointers; it is asked only why a run has no record, where KFP_ENDPOINT is set.
 """
 
 import json
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
+from repose.kubeflow.endpoint import ENDPOINT, read_endpoint
 from repose.report.scores_file import Record, parsed
 from repose.storage.atomic import write_bytes
 
@@ -19,14 +19,14 @@ PREFIX = "run:"
 
 
 class RunScores(NamedTuple):
-    """What evaluate left in a run."""
+    """The scores that evaluate left in a run."""
 
     record: Record
     pairs: Path  # the scores by pair
 
 
 def is_run(side: str) -> bool:
-    """Whether a side of a comparison names a run, `run:ID`; a file of that name goes before."""
+    """Whether a side of a comparison names a run, `run:ID`, and is not a file of that name."""
     return side.startswith(PREFIX) and not Path(side).exists()
 
 
@@ -35,11 +35,11 @@ def read_run(side: str, store: Any, place: Path) -> RunScores:
 
     Args:
         side: run:ID.
-        store: DVC's remote (`kubeflow.remote.Remote`).
-        place: a folder to write the scores by pair into.
+        store: DVC's remote (`repose.storage.remote.Remote`).
+        place: A folder to write the scores by pair into.
 
     Raises:
-        ReposeError: the remote has no record of the run, evaluate did not end well in it, or the files are gone.
+        ReposeError: the remote has no record of the run, evaluate did not succeed in it, or the files are gone.
     """
     from repose.kubeflow.fetch import read_record
 
@@ -55,28 +55,24 @@ def read_run(side: str, store: Any, place: Path) -> RunScores:
 
 
 def _state_of(run: str) -> str:
-    """What Kubeflow says of a run without a record, if this shell names one."""
+    """The state of a run without a record in Kubeflow, if an endpoint is set."""
     from repose.kubeflow.client import status
-    from repose.kubeflow.endpoint import ENDPOINT, read_endpoint
 
     if not os.environ.get(ENDPOINT):
         return ""
     try:
-        found = status(read_endpoint(), run)
+        return f" Its state in Kubeflow is {status(read_endpoint(), run).state}."
     except ReposeError as error:
         return f" {error}"
-    return f" Kubeflow says of it: {found.state}."
 
 
 def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]:
     """The hashes of the mean scores and of the scores by pair."""
     ended = {stage["stage"]: stage for stage in record["stages"]}
-    state = ended.get("evaluate", {"state": "no stage of its pipeline"})
-    if state["state"] != "finished":
-        raise ReposeError(
-            f"The run {run} has no scores, as evaluate is {state['state']} in it"
-            + (f": {state['message']}" if state.get("message") else ".")
-        )
+    stage = ended.get("evaluate", {"state": "no stage of its pipeline"})
+    if stage["state"] != "finished":
+        why = f": {stage['message']}" if stage.get("message") else "."
+        raise ReposeError(f"The run {run} has no scores, as evaluate is {stage['state']} in it{why}")
     outs = parse_yaml(record["locks"]["dvc.lock"])["stages"]["evaluate"]["outs"]
     try:
         (scores,) = (out["md5"] for out in outs if out["path"] in record["files"])
@@ -85,6 +81,6 @@ def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]
         return scores, listed["pairs.csv"]
     except (ValueError, KeyError, TypeError):
         raise ReposeError(
-            f"The evaluate of the run {run} left {', '.join(out['path'] for out in outs)}, and not a file of scores and a "
+            f"The evaluate of the run {run} left {', '.join(out['path'] for out in outs)}, not a file of scores and a "
             "folder with pairs.csv: it is a run of another version of repose, or of another project."
         ) from None

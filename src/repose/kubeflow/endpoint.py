@@ -1,8 +1,8 @@
-"""Where Kubeflow Pipelines answers, and requests to it whose failures say what to do.
+"""The endpoint of Kubeflow Pipelines, and requests to it whose failures say what to do.
 
 The requests are those of kfp-server-api, the API's published client. kfp.Client around it reads a context file of the user's
-home, may look for clusters, prints links, and waits without a limit for a server that does not answer; none of that happens
-here. What kfp-server-api makes of an answer that is no JSON is an empty model, so answers are checked before it reads them.
+home, may look for clusters, prints links, and waits without a limit for a silent server. kfp-server-api makes an empty model
+of an answer that is not JSON, so answers are checked before it reads them.
 """
 
 import json
@@ -10,19 +10,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from repose.errors import RemoteError
 
-T = TypeVar("T")
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
 _TIMES = (10.0, 60.0)  # seconds to connect, and to wait for an answer
-_PASSING = (429, 502, 503, 504)  # of a server that is busy, starting or behind a proxy that is
-_LONGEST = 500  # characters of what a server says
-_WRONG_ADDRESS = (
-    f"Set {ENDPOINT} to the address of Kubeflow Pipelines, so that {ENDPOINT}/apis/v2beta1/healthz answers with JSON"
-)
+_TRANSIENT = (429, 502, 503, 504)  # of a server that is busy, starting, or behind a proxy that is
+_LONGEST = 500  # characters of a server's message
 
 
 class UnansweredError(RemoteError):
@@ -31,7 +27,7 @@ class UnansweredError(RemoteError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where Kubeflow Pipelines answers, and how it lets us in."""
+    """Address and credentials of Kubeflow Pipelines."""
 
     address: str  # http(s)://host[:port][/prefix], no slash at its end
     namespace: str | None = None  # where each user has one
@@ -44,30 +40,30 @@ class Endpoint:
 
 
 def read_endpoint(environment: Mapping[str, str] = os.environ) -> Endpoint:
-    """The endpoint that the environment names: KFP_ENDPOINT, and if set KFP_NAMESPACE, KFP_TOKEN and KFP_CA_CERT.
+    """The endpoint of the variables KFP_ENDPOINT and, if set, KFP_NAMESPACE, KFP_TOKEN and KFP_CA_CERT.
 
     Raises:
-        RemoteError: there is none, or a variable cannot be what it should be.
+        RemoteError: there is none, or a variable is malformed.
     """
-    given = {name: environment.get(name, "").strip() for name in (ENDPOINT, NAMESPACE, TOKEN, CA_CERT)}
-    token, ca_cert = given[TOKEN] or None, Path(given[CA_CERT]) if given[CA_CERT] else None
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
+    address, namespace, token, cert = (
+        environment.get(name, "").strip() for name in (ENDPOINT, NAMESPACE, TOKEN, CA_CERT)
+    )
+    if not (token.isascii() and token.isprintable() and " " not in token):
         raise RemoteError(
-            f"The environment variable {TOKEN} is no bearer token: it holds blanks or characters that none has."
+            f"The environment variable {TOKEN} is not a bearer token: it has blanks or special characters."
         )
-    if ca_cert and not ca_cert.is_file():
-        raise RemoteError(
-            f"The environment variable {CA_CERT} names no file: {ca_cert}. It should hold certificates (PEM)."
-        )
-    return Endpoint(_address(given[ENDPOINT]), given[NAMESPACE] or None, token, ca_cert)
+    if cert and not Path(cert).is_file():
+        raise RemoteError(f"The environment variable {CA_CERT} should name a file of certificates (PEM), not {cert}.")
+    _check_address(address)
+    return Endpoint(address.rstrip("/"), namespace or None, token or None, Path(cert) if cert else None)
 
 
-def _address(text: str) -> str:
+def _check_address(text: str) -> None:
     form = "http(s)://host[:port][/prefix]"
     if not text:
         raise RemoteError(
-            f"Where is Kubeflow Pipelines? Set the environment variable {ENDPOINT} to its address ({form}), such as "
-            f"http://localhost:8888 after `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`."
+            f"Set the environment variable {ENDPOINT} to the address of Kubeflow Pipelines ({form}), such as "
+            "http://localhost:8888 after `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`."
         )
     try:
         parts = urlsplit(text)
@@ -79,15 +75,14 @@ def _address(text: str) -> str:
             f"The environment variable {ENDPOINT} should be {form}, without a user, a query or a page (#...); a token "
             f"is given as {TOKEN}."
         )
-    return text.rstrip("/")
 
 
 class Api:
     """Requests to the endpoint's pipeline API, version v2beta1.
 
     Attributes:
-        endpoint: whom they ask.
-        runs, experiments, pipelines: the services of kfp-server-api, for `ask`.
+        endpoint: The endpoint.
+        runs, experiments, pipelines: The services of kfp-server-api, for `ask`.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -98,7 +93,7 @@ class Api:
         settings = api.Configuration()
         settings.host = endpoint.address
         settings.ssl_ca_cert = str(endpoint.ca_cert) if endpoint.ca_cert else None
-        # No tries of its own, which it would log; a redirection is an answer, and a login page is where it would lead.
+        # no retries, which it would log; a redirection is an answer, as it leads to a login page
         settings.retries = Retry(connect=0, read=0, status=0, other=0, redirect=False)
         if endpoint.token:
             settings.api_key = {"authorization": endpoint.token}
@@ -110,116 +105,92 @@ class Api:
         self.pipelines = api.PipelineServiceApi(self._client)
 
     def ask(self, what: str, missing: str, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """Make a request.
+        """Make a request; return a model of kfp-server-api.
 
         Args:
-            what: it is for, after "to" in a message.
-            missing: the message where the server does not know what is asked for.
-            ask: a method of one of the services.
-            given: its arguments.
-            named: its named arguments.
-
-        Returns:
-            A model of kfp-server-api.
+            what: Its purpose, after "to" in a message.
+            missing: The message where the server does not know what is asked for.
+            ask: A method of one of the services.
+            given: Its arguments.
+            named: Its named arguments.
 
         Raises:
             UnansweredError: there is no answer at the moment.
-            RemoteError: the request is refused, or the endpoint is no pipeline API.
+            RemoteError: the request is refused, or the endpoint is not a pipeline API.
         """
         from kfp_server_api import ApiException
 
         try:
             return ask(*given, **named)
         except _FailedError as failed:
-            raise _told(failed, self.endpoint, what, missing) from None
+            raise _explain(failed, self.endpoint, what, missing) from None
         except ApiException as error:  # of a field in a good answer
             raise RemoteError(
                 f"The answer of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
             ) from None
 
-    def plain(self, model: Any) -> Any:
-        """A model as JSON has it."""
-        return self._client.sanitize_for_serialization(model)
-
     def _request(self, method: str, url: str, **named: Any) -> Any:
-        """In place of the client's own method of this name, below all that reads answers."""
+        """Send a request; this replaces the client's own method, below all that reads answers."""
         from kfp_server_api import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
             response = self._send(method, url, **(named | {"_request_timeout": _TIMES}))
         except ApiException as error:
-            raise _FailedError(error.status, error.body, error.headers.get("Location", ""), None) from None
+            raise _FailedError(error.status, error.body, error.headers.get("Location", "")) from None
         except HTTPError as error:
-            raise _FailedError(0, b"", "", getattr(error, "reason", None) or error) from None
+            raise _FailedError(reason=getattr(error, "reason", None) or error) from None
         if not isinstance(_json(response.data), dict):
-            raise _FailedError(response.status, response.data, "", None)
+            raise _FailedError(response.status, response.data)
         return response
 
 
+@dataclass
 class _FailedError(Exception):
-    """A request without a proper answer.
+    """A request without a proper answer."""
 
-    Args:
-        status: of the answer; 0: there was none.
-        body: of the answer.
-        location: where a redirection leads.
-        reason: why there was no answer.
-    """
-
-    def __init__(self, status: int, body: bytes, location: str, reason: BaseException | None) -> None:
-        super().__init__()
-        self.status, self.body, self.location, self.reason = status, body, location, reason
+    status: int = 0  # of the answer
+    body: bytes = b""
+    location: str = ""  # of a redirection
+    reason: BaseException | None = None  # why there was no answer
 
 
-def _told(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> RemoteError:
-    """What to tell, and what to do."""
-    address, status = endpoint.address, failed.status
+def _explain(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> RemoteError:
+    """The error that says what went wrong and what to do."""
     if failed.reason is not None:
-        return _unreachable(failed.reason, address, what)
-    answer = _json(failed.body)
-    said = _said(answer, endpoint.token)
-    refused = f"{address} refuses to {what} ({status}{said and f': {said}'})"
-    if status in _PASSING:
-        return UnansweredError(
-            f"{address} does not work at the moment (to {what}: {status}{said and f': {said}'}). Try again later."
-        )
+        return _explain_silence(failed.reason, endpoint.address, what)
+    address, status, answer = endpoint.address, failed.status, _json(failed.body)
+    message = _message(answer, endpoint.token)
+    answered = f"{status}: {message}" if message else f"{status}"
+    new_token = f"get a new token for this endpoint ({TOKEN})" if endpoint.token else f"set {TOKEN} to a bearer token"
+    if status in _TRANSIENT:
+        return UnansweredError(f"{address} does not work at the moment (to {what}: {answered}). Try again later.")
     if status == 401:
-        return RemoteError(f"{refused}: {_new_token(endpoint)}")
+        return RemoteError(f"{address} refuses to {what} ({answered}): {new_token}.")
     if status == 403:
-        namespace = f" in the namespace {endpoint.namespace}" if endpoint.namespace else ""
         return RemoteError(
-            f"{refused}. Whoever the token belongs to may not do this{namespace}, or the token has expired: get a new one "
-            f"({TOKEN}), correct {NAMESPACE}, or ask for the right."
+            f"{address} refuses to {what} ({answered}). The token's owner lacks the right, or the token has expired: "
+            f"{new_token}, or correct {NAMESPACE}{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
         )
     if 300 <= status < 400:
         to = failed.location.split("?")[0].split("#")[0]
         return RemoteError(
-            f"{address} redirects to {to or 'another page'} instead of answering. If that is a login page (Dex, IAP): "
-            f"{_new_token(endpoint)} Otherwise, set {ENDPOINT} to the address that it leads to."
+            f"{address} redirects to {to or 'another page'} instead of answering. If that is a login (Dex, IAP), "
+            f"{new_token}; otherwise set {ENDPOINT} to the address that it leads to."
         )
-    if status == 404 and said and said != "Not Found":
-        return RemoteError(f"{missing} ({address}: {said})")
+    if status == 404 and message and message != "Not Found":
+        return RemoteError(f"{missing} ({address}: {message})")
     if status == 404 or not isinstance(answer, dict):
-        page = b"<html" in failed.body[:2000].lower()
-        kind = "a web page, such as a login" if page else "something else"
         return RemoteError(
-            f"{address} is not the pipeline API: it answers with {kind} ({status}). {_WRONG_ADDRESS}. If it wants a login "
-            f"first: {_new_token(endpoint)}"
+            f"{address} does not answer as the pipeline API does ({status}). Set {ENDPOINT} such that "
+            f"{ENDPOINT}/apis/v2beta1/healthz answers with JSON. If the answer is a login page, {new_token}."
         )
-    if "namespace" in said.lower():
-        refused += f". Set {NAMESPACE} to your namespace where each user has one, and nowhere else"
-    return RemoteError(f"{refused}.")
+    hint = f" Set {NAMESPACE} only where each user has a namespace, and to yours." if "namespace" in message else ""
+    return RemoteError(f"{address} refuses to {what} ({answered}).{hint}")
 
 
-def _new_token(endpoint: Endpoint) -> str:
-    if endpoint.token:
-        return f"the token in {TOKEN} has expired or is not for this endpoint; get a new one."
-    return f"set {TOKEN} to a bearer token."
-
-
-def _unreachable(reason: BaseException, address: str, what: str) -> RemoteError:
-    from urllib3.exceptions import NameResolutionError, SSLError
+def _explain_silence(reason: BaseException, address: str, what: str) -> RemoteError:
+    from urllib3.exceptions import SSLError
 
     first = list(_chain(reason))[-1]
     why = getattr(first, "strerror", None) or str(first)
@@ -228,10 +199,6 @@ def _unreachable(reason: BaseException, address: str, what: str) -> RemoteError:
             f"There is no trusted connection to {address} ({why}). If its certificate is your organisation's own, set "
             f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )
-    if isinstance(reason, NameResolutionError):
-        return UnansweredError(
-            f"The host {urlsplit(address).hostname} is not known here ({why}). Correct {ENDPOINT}, or join its network."
-        )
     return UnansweredError(
         f"{address} does not answer (to {what}: {why}). Is {ENDPOINT} right, is the server up, "
         f"does the port-forward still run?"
@@ -239,7 +206,7 @@ def _unreachable(reason: BaseException, address: str, what: str) -> RemoteError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it stems from; urllib3 hands some on as an argument."""
+    """An error and its causes; urllib3 passes some as an argument."""
     while error is not None:
         yield error
         within = (argument for argument in error.args if isinstance(argument, BaseException))
@@ -253,7 +220,7 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _said(answer: Any, token: str | None) -> str:
+def _message(answer: Any, token: str | None) -> str:
     """The message in an answer, in one line."""
     if not isinstance(answer, dict):
         return ""

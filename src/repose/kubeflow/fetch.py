@@ -1,6 +1,6 @@
 """A run's record brought into the workspace: dvc.lock, params and metrics, after which `dvc pull` gets every output.
 
-What the workspace's own dvc.lock says of other stages stays there, as where `dvc repro` ran some of them.
+Entries of the workspace's own dvc.lock for other stages stay, as after a `dvc repro` of some stages.
 """
 
 import json
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.kubeflow.project import ROOT, Project, address_of, is_pipeline, open_repo, read_project
+from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
+from repose.kubeflow.stages import ROOT, address_of, is_pipeline
 from repose.storage.atomic import write_bytes
 from repose.storage.remote import NAME, Remote
 from repose.terminal import say
@@ -25,11 +26,11 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
         run: The run's id.
         remote: Name or address of DVC's remote; None: the project's default.
         endpoint: Of an S3 server other than Amazon's, or empty.
-        force: Also over changes that are not committed.
+        force: Overwrite changes that are not committed.
 
     Raises:
         ReposeError: there is no record of such a run, it is damaged, files would be lost, the remote cannot be used, or
-            there is no pipeline such as the run's here.
+            the run's pipeline is missing here.
     """
     store = open_remote(open_repo(folder), remote, endpoint)
     record = read_record(store, run)
@@ -42,7 +43,7 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
         _refuse_to_lose(folder, changed)
     for name, content in changed.items():
         write_bytes(folder / name, content)
-    _tell(record, read_project(folder, file))
+    _summarise(record, read_project(folder, file))
     return record
 
 
@@ -67,8 +68,8 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
     content = remote.read(key_of(run))
     if content is None:
         raise ReposeError(
-            f"The remote {remote.address} has no record of a run {run!r} ({key_of(run)}). The last task of a run writes it: "
-            "is the run still going (`repose kfp status`), or was it of another remote (--remote)?"
+            f"The remote {remote.address} has no record of a run {run!r} ({key_of(run)}). The last task of a run writes "
+            "it: is the run still going (`repose kfp status`), or was it of another remote (--remote)?"
         )
     try:
         record: dict[str, Any] = json.loads(content)
@@ -89,27 +90,28 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
     """
     config = repo.config
     name = remote or config["core"].get("remote")
+    at = {"endpointurl": endpoint} if endpoint else {}
     if name in config["remote"]:
-        config["remote"][name] |= {"endpointurl": endpoint} if endpoint else {}
+        config["remote"][name] |= at
         return Remote(repo, name)
     if remote is None:
         return Remote(repo, None)
     check_address(repo, remote)
-    config["remote"][NAME] = {"url": remote} | ({"endpointurl": endpoint} if endpoint else {})
+    config["remote"][NAME] = {"url": remote} | at
     return Remote(repo, NAME)
 
 
 def check_address(repo: Any, remote: str) -> None:
-    """Refuse a word that is neither the name of a remote nor an address.
+    """Check that a word is the name of a remote or an address.
 
     Raises:
-        ReposeError: it is not.
+        ReposeError: it is neither.
     """
     known = repo.config["remote"]
     if remote not in known and "/" not in remote:
         raise ReposeError(
-            f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or an "
-            f"address such as s3://bucket/path or ./{remote}."
+            f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
+            f"an address such as s3://bucket/path or ./{remote}."
         )
 
 
@@ -118,37 +120,30 @@ def _differs(path: Path, content: bytes) -> bool:
 
 
 def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
-    """What is not committed is not written over."""
+    """Refuse to overwrite what is not committed."""
     there = [name for name in changed if (folder / name).exists()]
     if (folder / ".git").exists() and there:
-        listed = subprocess.run(  # noqa: S603
-            ["git", "status", "--porcelain", "--", *there],  # noqa: S607
-            cwd=folder, check=True, text=True, stdout=subprocess.PIPE,
-        ).stdout  # fmt: skip
-        there = [line[3:] for line in listed.splitlines()]
+        command = ["git", "status", "--porcelain", "--", *there]
+        done = subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603
+        there = [line[3:] for line in done.stdout.splitlines()]
     if there:
         raise ReposeError(
-            f"The run has other versions of {', '.join(there)}, and yours are not committed. Commit or stash them first, or "
-            "give them up with --force."
+            f"The run has other versions of {', '.join(there)}, and yours are not committed. Commit or stash them first, "
+            "or discard them with --force."
         )
 
 
-def _tell(record: Mapping[str, Any], project: Project) -> None:
+def _summarise(record: Mapping[str, Any], project: Project) -> None:
     stages = record["stages"]
-    finished = [stage["stage"] for stage in stages if stage["state"] == "finished"]
-    say(
-        f"Run {record['run']}: {len(finished)} of {len(stages)} stages are finished; dvc.lock, params and metrics are here."
-    )
-    for stage in stages:
-        if stage["state"] != "finished":
-            say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
-    other = list(_other_versions(project))
-    if other:
+    unfinished = [stage for stage in stages if stage["state"] != "finished"]
+    done = f"{len(stages) - len(unfinished)} of {len(stages)} stages are finished"
+    say(f"Run {record['run']}: {done}; dvc.lock, params and metrics are here.")
+    for stage in unfinished:
+        say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
+    if other := list(_other_versions(project)):
         commit = f" (commit {record['commit']})" if record["commit"] else ""
-        say(
-            f"The run's image{commit} has other versions of {', '.join(other[:5])}{' and more' if len(other) > 5 else ''}: "
-            "`dvc status` will tell of them."
-        )
+        names = f"{', '.join(other[:5])}{' and more' if len(other) > 5 else ''}"
+        say(f"The run's image{commit} has other versions of {names}: `dvc status` shows them as changed.")
     say("`dvc pull` brings the outputs.")
 
 

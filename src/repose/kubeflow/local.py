@@ -1,8 +1,8 @@
 """The compiled pipeline on this machine, through kfp.local: in containers of the project's image, or as subprocesses.
 
-KFP's subprocess runner is made for Python functions and refuses components that are a container's command, unless the
-command says that it runs KFP's executor. Ours are commands of a program that is installed here as well, so they are told to
-say so. Everything else is what a cluster would run, DVC's remote included.
+KFP's subprocess runner is made for Python functions: it refuses container components unless the command says that it runs
+KFP's executor. The stages' programs are installed here as well, so their commands are marked such. Everything else is what a
+cluster would run, with DVC's remote.
 """
 
 import copy
@@ -16,8 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from enum import StrEnum
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,73 +24,58 @@ from unittest import mock
 import yaml
 
 from repose.errors import ReposeError
-from repose.kubeflow.compiler import Plan, pipeline_of, text_of
-
-
-class Runner(StrEnum):
-    """What runs the tasks on this machine."""
-
-    DOCKER = "docker"
-    SUBPROCESS = "subprocess"
-
+from repose.kubeflow.components import pipeline_of, text_of
+from repose.kubeflow.plan import Plan
 
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
 
 
-def run_local(plan: Plan, *, remote: str, endpoint: str, runner: Runner, values: Mapping[str, Any]) -> str:
-    """Run the pipeline here; return the name of the run, whose record is in the remote whatever happened.
+def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: Mapping[str, Any]) -> str:
+    """Run the pipeline here; return the name of the run, whose record is in the remote also after a failure.
 
     Args:
         plan: What to run.
         remote: Address of DVC's remote; a folder or s3://.
         endpoint: Of an S3 server other than Amazon's, or empty.
-        runner: Containers of the plan's image, or subprocesses.
+        docker: Run containers of the plan's image, not subprocesses.
         values: Of the pipeline's parameters, where they are not the defaults.
 
     Raises:
-        ReposeError: there is no Docker engine to run containers with, or they could not write to the remote.
+        ReposeError: no Docker engine answers, or its containers could not write to the remote.
     """
     from kfp import components, local
 
     run = f"local-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory(prefix="repose-run-") as made:
         root = Path(made)
-        file = root / "pipeline.yaml"
-        file.write_text(_local_text(text_of(pipeline_of(plan)), run, runner), "utf-8")
-        for name in ("artifacts", "workspace"):  # a workspace that is not given is left behind by kfp
-            (root / name).mkdir()
-        if runner is Runner.DOCKER:
-            chosen = _docker_runner(root / "artifacts", remote)
+        file, artifacts, place = root / "pipeline.yaml", root / "artifacts", root / "workspace"
+        file.write_text(_local_text(text_of(pipeline_of(plan)), run, docker=docker), "utf-8")
+        artifacts.mkdir()
+        place.mkdir()  # one that KFP makes itself is left behind
+        if docker:
+            chosen = _docker_runner(artifacts, remote)
         else:
             copy_sources(plan.project.folder, root / "project")
             chosen = local.SubprocessRunner(use_venv=False)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' commands
-        told = redirect_stdout(sys.stderr)  # what KFP and the tasks print; stdout is for the run's name
+        environment = mock.patch.dict(os.environ, {"REPOSE_PROJECT": str(root / "project"), "PATH": path})
+        to_stderr = redirect_stdout(sys.stderr)  # what KFP and the tasks print; stdout is for the run's name
         containers = mock.patch("kfp.local.docker_task_handler.run_docker_container", run_container)
-        with _environment(REPOSE_PROJECT=str(root / "project"), PATH=path), told, containers, warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of an image without 'python' in its name
-            warnings.simplefilter("ignore", UserWarning)  # of what only a cluster can give a task
-            local.init(
-                chosen, pipeline_root=str(root / "artifacts"), workspace_root=str(root / "workspace"), raise_on_error=False
-            )  # fmt: skip
+        with environment, to_stderr, containers, warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # about an image without 'python' in its name
+            warnings.simplefilter("ignore", UserWarning)  # about what only a cluster can give a task
+            local.init(chosen, pipeline_root=str(artifacts), workspace_root=str(place), raise_on_error=False)
             logging.getLogger().setLevel(logging.WARNING)
             pipeline = components.load_component_from_file(str(file))
             pipeline(remote=remote, endpoint=endpoint, **values)
     return run
 
 
-def default_runner() -> Runner:
-    """Containers where a Docker engine answers, else subprocesses."""
-    return Runner.DOCKER if _engine_answers() else Runner.SUBPROCESS
-
-
 def copy_sources(project: Path, to: Path) -> None:
-    """What an image of the project would hold: the files that git tracks or would track; without git, all but .dvcignore's."""
+    """Copy the files that git tracks or would track, as an image would hold them; without git, those DVC does not ignore."""
     if (project / ".git").exists():
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-            cwd=project, check=True, stdout=subprocess.PIPE,
-        ).stdout.decode()  # fmt: skip
+        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=project, check=True, stdout=subprocess.PIPE).stdout.decode()  # noqa: S603
         names = sorted(set(filter(None, listed.split("\0"))))
     else:
         names = list(_not_ignored(project))
@@ -114,13 +98,13 @@ def _not_ignored(project: Path) -> Iterator[str]:
         yield ".dvc/config"
 
 
-def _local_text(text: str, run: str, runner: Runner) -> str:
+def _local_text(text: str, run: str, *, docker: bool) -> str:
     """The compiled pipeline with the run's name in place, commands as the runner takes them, a component for each task."""
     from kfp import dsl
 
     documents = list(yaml.safe_load_all(text.replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run)))
     spec = documents[0]
-    if runner is Runner.SUBPROCESS:
+    if not docker:
         for executor in spec["deploymentSpec"]["executors"].values():
             executor["container"]["command"] = ["env", _MARK, *executor["container"]["command"]]
     for graph in [spec["root"], *list(spec["components"].values())]:
@@ -140,23 +124,21 @@ def _own_component(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[s
     own = copy.deepcopy(dict(shared))
     given = task.get("inputs", {}).get("parameters", {})
     parameters = own.get("inputDefinitions", {}).get("parameters", {})
-    for name in [name for name, said in parameters.items() if name not in given and "defaultValue" not in said]:
+    for name in [name for name, one in parameters.items() if name not in given and "defaultValue" not in one]:
         del parameters[name]
     return own
 
 
 def _docker_runner(artifacts: Path, remote: str) -> Any:
-    """Steps that may write to nothing but the artifacts, the remote and the image's own volumes, as in a cluster.
+    """A runner whose containers may write only to the artifacts, the remote and the image's volumes, as in a cluster.
 
-    They run as whoever runs this, so that their files are his to remove; for root, as the image's own user.
+    They run as the current user, who can then delete their files; for root, as the image's own user.
     """
     from docker.types import Mount
     from kfp import local
 
-    if not _engine_answers():
-        raise ReposeError(
-            "There is no Docker engine that answers. Start one, set DOCKER_HOST, or use --runner subprocess."
-        )
+    if not engine_answers():
+        raise ReposeError("No Docker engine answers. Start one, set DOCKER_HOST, or use --runner subprocess.")
     artifacts.chmod(0o1777)  # kfp makes no folders there, the steps do
     mounts = []
     if Path(remote).is_absolute():
@@ -170,17 +152,10 @@ def _docker_runner(artifacts: Path, remote: str) -> Any:
 
 
 def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapping[str, Any], **options: Any) -> int:
-    """Run a container and print its log; return its exit code.
+    """Run a container (pulled if needed), print its log, return its exit code.
 
-    In place of KFP's own, which has Docker remove the container when it ends, and where that is quicker than the question
-    for its exit code takes a task that failed for one that succeeded.
-
-    Args:
-        client: A docker.DockerClient.
-        image: Pulled where it is not there.
-        command: What runs in it.
-        volumes: As docker-py takes them.
-        options: Others of docker-py's `containers.run`.
+    It replaces KFP's own, which has Docker remove the container when it ends: where that is quicker than the question for
+    the exit code, a failed task counts as succeeded.
     """
     container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
     try:
@@ -192,33 +167,19 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
 
 
 def _let_write(remote: Path) -> None:
-    """The folder of a remote, to which steps in containers can write as far as that can be said without the image."""
+    """Make the folder of a remote; refuse one to which containers cannot write, as far as can be told without the image."""
     remote.mkdir(parents=True, exist_ok=True)
     found = remote.stat()
     if os.getuid() == found.st_uid == found.st_gid == 0 and not found.st_mode & stat.S_IWOTH:
         raise ReposeError(
-            f"The remote {remote} is root's alone, and for root the steps run as the image's own user. Let that user write "
-            "there (chown), or run this as another user."
+            f"Only root can write to the remote {remote}, and for root the steps run as the image's own user. Let that user "
+            "write there (chown), or run this as another user."
         )
 
 
-def _engine_answers() -> bool:
+def engine_answers() -> bool:
+    """Whether there is a Docker engine that answers."""
     if shutil.which("docker") is None:
         return False
     done = subprocess.run(["docker", "info"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S607
     return done.returncode == 0
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for a block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -7,9 +7,9 @@ Kubeflow takes every value that a setting may have (a number or null, a number o
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,17 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.project import Stage, name_of
+from repose.kubeflow.stages import Stage, name_of
 
-NULL = "null"
+_KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
 
 
 class ParamsFile:
-    """A params file: its values, its comments, and its text with other values."""
+    """A params file: its values, its comments, and its text with other values.
+
+    Raises:
+        ReposeError: the text is not YAML or JSON, or not a mapping.
+    """
 
     def __init__(self, path: Path, text: str) -> None:
         self.path, self.text = path, text
@@ -32,10 +36,10 @@ class ParamsFile:
 
     @classmethod
     def read(cls, path: Path) -> "ParamsFile":
-        """Open a YAML or JSON file.
+        """Read a YAML or JSON file.
 
         Raises:
-            ReposeError: it is not there, is neither, or is no mapping.
+            ReposeError: it is missing, or as for the class.
         """
         try:
             return cls(path, path.read_text("utf-8"))
@@ -51,29 +55,21 @@ class ParamsFile:
 
     def __getitem__(self, key: str) -> Any:
         """The value at a dotted key; the whole file for the empty one."""
-        value: Any = self.values
-        for part in key.split(".") if key else ():
-            value = _child(value, part)
-        return value
-
-    def unreachable(self, key: str) -> str | None:
-        """A key of the file with a dot in it, which is why there is nothing at the dotted key; None if that is not why."""
-        return next((name for name in _keys(self.values) if "." in name and name in key), None)
+        return _at(self.values, key.split(".") if key else [])
 
     def leaves(self, key: str) -> Iterator[tuple[str, Any]]:
         """Dotted key below `key` ("" for itself) and value of each leaf.
 
-        A leaf is what is no mapping, or a mapping that dotted keys cannot go into: an empty one, or one with a key that is
-        no text or has a dot.
+        A leaf is no mapping, or one that dotted keys cannot address: empty, or with a key that is not text or has a dot.
         """
-        yield from _leaves(self[key], "")
+        yield from _leaves(self[key])
 
     def comment(self, key: str) -> str:
-        """What the file says of a key at the end of its line and in the comment lines that go on from there."""
+        """The comment at the end of a key's line and in the comment lines that continue it."""
         return self._comments.get(key, "")
 
     def with_values(self, values: Mapping[str, Any]) -> str:
-        """The text with other values at dotted keys; comments stay (but in a block with aliases)."""
+        """The text with other values at dotted keys; comments stay, except in a block with aliases."""
         changed = {key: value for key, value in values.items() if not _same(self[key], value)}
         if not changed:
             return self.text
@@ -91,21 +87,20 @@ class ParamsFile:
     def _edited(self, changed: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         editor, document = self._document()
         for key, value in changed.items():
-            top, *above = key.split(".")
-            if above and _is_shared(document[top]):  # an alias there would change with it: the block is written out
-                document[top] = wanted[top]
-                continue
-            block = _at(document, [top, *above][:-1])
-            block[[top, *above][-1]] = value
+            *above, last = key.split(".")
+            if above and _is_shared(document[above[0]]):  # an alias would change too: the block is written out
+                document[above[0]] = wanted[above[0]]
+            else:
+                _at(document, above)[last] = value
         stream = io.StringIO()
         editor.dump(document, stream)
         return stream.getvalue()
 
     def _document(self) -> tuple[Any, Any]:
         class Representer(RoundTripRepresenter):
-            """Writes None as the word, as people do."""
+            """Writes None as `null`."""
 
-        Representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", NULL))
+        Representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
         editor = YAML()
         editor.Representer = Representer
         editor.width, editor.preserve_quotes = 4096, True
@@ -142,7 +137,7 @@ def leaves_of(stage: Stage, files: Mapping[str, ParamsFile]) -> Iterator[Leaf]:
 
 
 def to_pipeline(value: Any) -> str:
-    """A value as a pipeline parameter has it: its YAML, on one line."""
+    """A value as text of a pipeline parameter: its YAML, on one line."""
     if isinstance(value, str):
         return value if _is_plain(value) else json.dumps(value)
     writer: Any = YAML(typ="safe", pure=True)
@@ -153,14 +148,14 @@ def to_pipeline(value: Any) -> str:
 
 
 def from_pipeline(text: str, like: Any, where: str) -> Any:
-    """The value that a parameter's text stands for where `like` stands in the params file; `where` opens the message.
+    """The value of a parameter's text, in place of the params file's value `like`; `where` opens the message.
 
-    The text is YAML. Where `like` is text, so is the parameter, but for `null` and for what stands in quotes.
+    The text is YAML. Where `like` is text, so is the parameter, except for `null` and quoted text.
 
     Raises:
         ReposeError: it is not YAML.
     """
-    if isinstance(like, str) and text != NULL and not _is_quoted(text):
+    if isinstance(like, str) and text != "null" and not _is_quoted(text):
         return text
     try:
         return parse_yaml(text)
@@ -169,10 +164,9 @@ def from_pipeline(text: str, like: Any, where: str) -> Any:
 
 
 def from_person(text: str, like: Any, where: str) -> Any:
-    """The value that a person gives where `like` stands in the params file.
+    """The value that a person gives in place of `like`.
 
-    Which values a setting takes is not known here: a value of another kind, a word for a number, is taken for a mistake
-    unless it is null or text in quotes.
+    A value of another kind, such as a word for a number, is taken for a mistake unless it is null or quoted text.
 
     Raises:
         ReposeError: it is not YAML, or of another kind.
@@ -185,8 +179,7 @@ def from_person(text: str, like: Any, where: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
-    return kinds.get(type(value), type(value).__name__)
+    return _KINDS.get(type(value), type(value).__name__)
 
 
 def _is_quoted(text: str) -> bool:
@@ -220,6 +213,10 @@ def _unshared(value: Any) -> Any:
     return [_unshared(child) for child in value] if isinstance(value, list) else value
 
 
+def _at(values: Any, parts: Sequence[str]) -> Any:
+    return reduce(_child, parts, values)
+
+
 def _child(value: Any, part: str) -> Any:
     if isinstance(value, Mapping):
         return value[part]
@@ -228,22 +225,7 @@ def _child(value: Any, part: str) -> Any:
     raise KeyError(part)
 
 
-def _at(values: Any, parts: list[str]) -> Any:
-    for part in parts:
-        values = values[part] if isinstance(values, Mapping) else values[int(part)]
-    return values
-
-
-def _keys(value: Any) -> Iterator[str]:
-    """All keys of a mapping and of the mappings in it that are text."""
-    if isinstance(value, Mapping):
-        for key, child in value.items():
-            if isinstance(key, str):
-                yield key
-            yield from _keys(child)
-
-
-def _leaves(value: Any, above: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value and all(isinstance(key, str) and "." not in key for key in value):
         for key, child in value.items():
             yield from _leaves(child, f"{above}.{key}" if above else key)
@@ -265,19 +247,16 @@ def _is_shared(block: Any) -> bool:
 
 
 def _comments(block: Any, above: str, shared: str = "") -> Iterator[tuple[str, str]]:
-    """The comment of each key: at the end of its line, going on in lines that hold nothing but a comment.
-
-    What stands in braces shares its line's comment, which is then `shared`.
-    """
+    """The comment of each key; `shared` is that of the line of the braces in which the block stands."""
     if not isinstance(block, Mapping):
         return
     for key, value in block.items():
         path = f"{above}.{key}" if above else str(key)
-        tokens, said = block.ca.items.get(key) if hasattr(block, "ca") else None, shared
+        tokens, comment = block.ca.items.get(key) if hasattr(block, "ca") else None, shared
         if tokens and tokens[2] is not None:
             lines = tokens[2].value.partition("\n\n")[0].splitlines()
-            said = " ".join(line.strip().lstrip("#").strip() for line in lines).strip()
-        if said:
-            yield path, said
+            comment = " ".join(line.strip().lstrip("#").strip() for line in lines).strip()
+        if comment:
+            yield path, comment
         in_braces = hasattr(value, "fa") and value.fa.flow_style()
-        yield from _comments(value, path, said if in_braces else "")
+        yield from _comments(value, path, comment if in_braces else "")

@@ -7,21 +7,21 @@ with the pointer at its end as a comment.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
+from repose.kubeflow.stages import file_of
 from repose.storage.atomic import write_bytes, write_text
 
 Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
-SCHEMA = "2.0"  # of dvc.lock
 _IN_PAGE = re.compile(rb"<!-- dvc\.lock (\{.*\}) -->\s*$")
 
 
 def write_pointer(path: Path, address: str, entry: Entry) -> None:
     """Write a stage's entry."""
-    write_text(path, _dumped({address: entry}))
+    write_text(path, _lock({address: entry}))
 
 
 def write_page(path: Path, page: bytes, address: str, entry: Entry) -> None:
@@ -45,15 +45,13 @@ def read_pointer(path: Path) -> dict[str, Entry]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ReposeError(
-        f"The input {path} is no pointer to the outputs of a stage: it should be the stage's entry of dvc.lock, as the "
-        "component of that stage leaves it."
+        f"The input {path} is not a pointer: it should be a stage's entry of dvc.lock, as the stage's component writes it."
     )
 
 
 def lock_file(address: str) -> tuple[str, str]:
-    """The dvc.lock (relative to the project's folder) that a stage's entry stands in, and its key there."""
-    file, colon, name = address.rpartition(":")
-    return (str(PurePosixPath(file).with_suffix(".lock")), name) if colon else ("dvc.lock", address)
+    """The dvc.lock (relative to the project's folder) of a stage's entry, and its key there."""
+    return file_of(address).removesuffix(".yaml") + ".lock", address.rpartition(":")[2]
 
 
 def lock_texts(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:
@@ -62,11 +60,11 @@ def lock_texts(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:
     for address, entry in entries:
         file, name = lock_file(address)
         stages.setdefault(file, {})[name] = entry
-    return {file: _dumped(found) for file, found in stages.items()}
+    return {file: _lock(found) for file, found in stages.items()}
 
 
-def _dumped(stages: Mapping[str, Entry]) -> str:
+def _lock(stages: Mapping[str, Entry]) -> str:
     from dvc.utils.serialize import dumps_yaml
 
-    text: str = dumps_yaml({"schema": SCHEMA, "stages": stages})
+    text: str = dumps_yaml({"schema": "2.0", "stages": stages})
     return text

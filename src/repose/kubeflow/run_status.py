@@ -1,9 +1,9 @@
-"""What the pipeline API tells of a run, as people think of it: the state of each task of the pipeline.
+"""The state of a run and of each of its pipeline's tasks, from the pipeline API.
 
 The API lists the nodes of the workflow that Kubeflow makes of a pipeline. For a task `train` these are `train-driver`, which
-looks for inputs and the cache, and `train`, with `executor` below it; `root`, exit handlers and their drivers come on top, all
-of them without a mark of what they are. So the pipeline itself is asked which tasks there are. A node that has not ended has a
-year before 2000 as its end, and the reason of a failure stands in the task's log alone, as far as Kubeflow 2.17.
+looks for inputs and the cache, and `train`, with `executor` below it; `root`, exit handlers and their drivers come on top,
+all unmarked, so the tasks come from the pipeline itself. A node that has not ended has a year before 2000 as its end. Up to
+Kubeflow 2.17 the reason of a failure stands only in the task's log.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +18,8 @@ from rich.text import Text
 from repose.kubeflow.endpoint import Endpoint
 from repose.terminal import say, show
 
-PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED = (
-    "PENDING",
-    "RUNNING",
-    "SUCCEEDED",
-    "SKIPPED",
-    "FAILED",
-    "CANCELED",
-)
+PENDING, RUNNING, SUCCEEDED, SKIPPED = "PENDING", "RUNNING", "SUCCEEDED", "SKIPPED"
+FAILED, CANCELED = "FAILED", "CANCELED"
 _ENDED = (SUCCEEDED, SKIPPED, FAILED, CANCELED)
 _STYLES = {RUNNING: "yellow", SUCCEEDED: "green", FAILED: "red", CANCELED: "red"}
 
@@ -54,8 +48,6 @@ class RunStatus:
     address: str
     state: str
     message: str
-    created: datetime | None
-    finished: datetime | None
     tasks: tuple[TaskStatus, ...]
 
     @property
@@ -70,18 +62,15 @@ class RunStatus:
 
 
 def status_of(run: Any, spec: Mapping[str, Any], endpoint: Endpoint) -> RunStatus:
-    """Of a V2beta1Run and the pipeline spec that it runs."""
+    """The status of a V2beta1Run that runs a pipeline spec."""
     details = (run.run_details and run.run_details.task_details) or []
     state = _state(run)
-    tasks = [task for key, name in tasks_of(spec).items() for task in _found(key, name, details, state)]
-    return RunStatus(
-        run.run_id, run.display_name or "", endpoint.page(run.run_id), state, _message(run), _time(run.created_at),
-        _time(run.finished_at), tuple(tasks),
-    )  # fmt: skip
+    tasks = [task for key, name in tasks_of(spec).items() for task in _nodes(key, name, details, state)]
+    return RunStatus(run.run_id, run.display_name or "", endpoint.page(run.run_id), state, _message(run), tuple(tasks))
 
 
 def tasks_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The names of a pipeline's tasks that do work, by their keys; what comes before a task in the graph stands before it."""
+    """The names of a pipeline's tasks that do work, by their keys, in the order of the graph."""
     spec = spec.get("pipeline_spec", spec)
     return dict(_walk(spec, spec.get("root", {})))
 
@@ -96,62 +85,52 @@ def _walk(spec: Mapping[str, Any], component: Mapping[str, Any]) -> Iterator[tup
             yield key, tasks[key].get("taskInfo", {}).get("name", key)
 
 
-def _found(key: str, name: str, details: Sequence[Any], run: str) -> list[TaskStatus]:
+def _nodes(key: str, name: str, details: Sequence[Any], run: str) -> list[TaskStatus]:
     """A task's nodes; a driver counts where it failed, since the task never begins then."""
     nodes = [node for node in details if node.display_name == key and _state(node) != PENDING]
     nodes += [node for node in details if node.display_name == f"{key}-driver" and _state(node) == FAILED]
     if not nodes:
         return [TaskStatus(name, SKIPPED if run in _ENDED else PENDING)]
-    return [
-        TaskStatus(name, _state(node), _time(node.start_time), _time(node.end_time), _message(node)) for node in nodes
-    ]
+    return [TaskStatus(name, _state(n), _time(n.start_time), _time(n.end_time), _message(n)) for n in nodes]
 
 
-def _state(said: Any) -> str:
-    return PENDING if said.state in (None, "RUNTIME_STATE_UNSPECIFIED") else str(said.state)
+def _state(node: Any) -> str:
+    return PENDING if node.state in (None, "RUNTIME_STATE_UNSPECIFIED") else str(node.state)
 
 
-def _time(said: datetime | None) -> datetime | None:
-    return said if said is not None and said.year >= 2000 else None
+def _time(time: datetime | None) -> datetime | None:
+    return time if time is not None and time.year >= 2000 else None
 
 
-def _message(said: Any) -> str:
-    return " ".join(((said.error and said.error.message) or "").split())
+def _message(node: Any) -> str:
+    return " ".join(((node.error and node.error.message) or "").split())
 
 
 def show_status(status: RunStatus) -> None:
-    """Print a run's state, address and tasks for people."""
-    say(f"{status.name} ({status.id}): {_word(status.state)}{f', {status.message}' if status.message else ''}")
+    """Print a run's state, address and tasks."""
+    say(f"{status.name} ({status.id}): {status.state.lower()}{f', {status.message}' if status.message else ''}")
     say(status.address)
-    show(task_table(status))
+    show(_task_table(status))
 
 
-def task_table(status: RunStatus) -> Table:
-    """The tasks with their states and seconds."""
-    told = any(task.message for task in status.tasks)
-    table = Table("task", "state", *(["message"] if told else []))
+def _task_table(status: RunStatus) -> Table:
+    with_messages = any(task.message for task in status.tasks)
+    table = Table("task", "state", *(["message"] if with_messages else []))
     table.add_column("seconds", justify="right")
     for task in status.tasks:
+        state = Text(task.state.lower(), style=_STYLES.get(task.state, ""))
         seconds = task.seconds(datetime.now(UTC))
-        state = Text(_word(task.state), style=_STYLES.get(task.state, ""))
-        time = "" if seconds is None else f"{seconds:,.0f}"
-        table.add_row(Text(task.name), state, *([Text(task.message)] if told else []), time)
+        message = [Text(task.message)] if with_messages else []
+        table.add_row(Text(task.name), state, *message, "" if seconds is None else f"{seconds:,.0f}")
     return table
 
 
 def say_changes(before: RunStatus | None, now: RunStatus) -> None:
-    """A line for each task whose state has changed."""
-    old = (
-        [task.state for task in before.tasks]
-        if before and len(before.tasks) == len(now.tasks)
-        else [PENDING] * len(now.tasks)
-    )
+    """Log a line for each task whose state has changed."""
+    same = before is not None and len(before.tasks) == len(now.tasks)
+    old = [task.state for task in before.tasks] if before and same else [PENDING] * len(now.tasks)
     for task, state in zip(now.tasks, old, strict=True):
         if task.state != state:
             seconds = task.seconds(datetime.now(UTC)) if task.state in _ENDED else None
             took = "" if seconds is None else f", {seconds:,.0f} s"
-            say(f"{task.name}: {_word(task.state)}{took}{f', {task.message}' if task.message else ''}")
-
-
-def _word(state: str) -> str:
-    return state.lower()
+            say(f"{task.name}: {task.state.lower()}{took}{f', {task.message}' if task.message else ''}")

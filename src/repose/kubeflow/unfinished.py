@@ -1,8 +1,8 @@
-"""The unfinished work of a stage, kept in the remote while it runs: a pod that is started again goes on from there.
+"""The unfinished work of a stage, kept in the remote while the stage runs, so that a restarted pod resumes.
 
-The stage's folder (`meta.kfp: unfinished`) goes as one tar file. Files that a stage replaces in one step are whole in it:
-they are linked first, and linked again if any changed meanwhile; then the links are packed at leisure. Hidden files are
-left out: so are named those that are not whole yet.
+The stage's folder (`meta.kfp: unfinished`) is one tar file. Files that a stage replaces atomically are whole in it: they are
+hard-linked first, and again if any changed meanwhile; then the links are packed. Hidden files, which are being written, are
+left out.
 """
 
 import os
@@ -19,12 +19,12 @@ from repose.errors import ReposeError
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
-_EVERY = 60.0  # seconds between two looks, unless REPOSE_PUSH_EVERY says otherwise
-_LINKINGS = 100  # until the folder holds still
+_EVERY = 60.0  # seconds between two copies, unless REPOSE_PUSH_EVERY is set
+_ATTEMPTS = 100  # to link the files of one moment
 
 
 class Unfinished:
-    """Keeps a folder in the remote while a block runs; `done` forgets it there."""
+    """Keeps a folder in the remote while a block runs."""
 
     def __init__(self, folder: Path, key: str, remote: Remote) -> None:
         self.folder, self.remote = folder, remote
@@ -34,7 +34,11 @@ class Unfinished:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def restore(self) -> bool:
-        """Bring back what an earlier try left; say whether there was anything."""
+        """Bring back what an earlier try left; return whether there was anything.
+
+        Raises:
+            ReposeError: the copy is damaged, or a link in it leads out of the folder.
+        """
         with tempfile.TemporaryDirectory(dir=self.folder.parent if self.folder.parent.exists() else None) as made:
             file = Path(made) / "unfinished.tar"
             if not self.remote.download(self.key, file):
@@ -45,25 +49,24 @@ class Unfinished:
                     tar.extractall(self.folder, filter="data")
             except tarfile.FilterError as error:
                 raise ReposeError(
-                    f"{self.key} in {self.remote.address} is not brought back: {error}. Delete it there, and make links in "
+                    f"{self.key} in {self.remote.address} is not restored: {error}. Delete it there, and make links in "
                     f"{self.folder.name} relative ones that do not lead out of it."
                 ) from None
             except (tarfile.TarError, EOFError):
                 raise ReposeError(
-                    f"{self.key} in {self.remote.address} is damaged: it is no tar file. Delete it there."
+                    f"{self.key} in {self.remote.address} is damaged: it is not a tar file. Delete it there."
                 ) from None
         self._pushed = _state(self.folder)
         return True
 
     def push(self) -> bool:
-        """Copy the folder to the remote if it changed since; say whether it did."""
+        """Copy the folder to the remote if it changed since the last copy; return whether it did."""
         state = _state(self.folder)
         if not state or state == self._pushed:
             return False
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as made:
-            links = Path(made) / "links"
+            links, file = Path(made) / "links", Path(made) / "unfinished.tar"
             state = self._link(links)
-            file = Path(made) / "unfinished.tar"
             with tarfile.open(file, "w") as tar:
                 tar.add(links, ".")
             self.remote.upload(file, self.key)
@@ -71,11 +74,11 @@ class Unfinished:
         return True
 
     def done(self) -> None:
-        """Nothing of it is needed any more."""
+        """Delete the copy."""
         try:
             self.remote.delete(self.key)
         except ReposeError as error:  # the work itself is done
-            say(f"{self.key} was left in the remote, though nobody needs it: {error}")
+            say(f"{self.key} is no longer needed, but remains in the remote: {error}")
 
     def __enter__(self) -> "Unfinished":
         self._thread.start()
@@ -90,19 +93,19 @@ class Unfinished:
             self._try_to_push()
 
     def _link(self, links: Path) -> dict[str, tuple[int, int, int]]:
-        """Hard links to the files of one moment; return their state."""
-        for _ in range(_LINKINGS):
+        """Hard-link the files of one moment; return their state."""
+        for _ in range(_ATTEMPTS):
             before = _state(self.folder)
             if _link_all(self.folder, links, before) and _state(self.folder) == before:
                 return before
-        raise ReposeError(f"the files in {self.folder.name} did not hold still for long enough.")
+        raise ReposeError(f"the files in {self.folder.name} change too often.")
 
     def _watch(self) -> None:
         while not self._stop.wait(self._every):
             self._try_to_push()
 
     def _try_to_push(self) -> None:
-        """Work goes on where its copy cannot be made: the next look tries again."""
+        """Push; a failure does not end the stage, as the next copy tries again."""
         try:
             self.push()
         except (ReposeError, OSError, tarfile.TarError) as error:
@@ -110,9 +113,9 @@ class Unfinished:
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Size, time and inode of each file or symbolic link; those that are being written (hidden) are left out."""
+    """Size, time and inode of each file or symbolic link that is not hidden."""
     found = {}
-    for place, folders, names in os.walk(folder):  # which does not mind what goes away meanwhile
+    for place, folders, names in os.walk(folder):  # which ignores what disappears meanwhile
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in (*names, *folders):
             file = Path(place, name)
@@ -126,7 +129,7 @@ def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def _link_all(folder: Path, links: Path, names: Iterable[str]) -> bool:
-    """Hard links to some files; False if one went away meanwhile."""
+    """Hard-link some files; return False if one disappeared meanwhile."""
     if links.exists():
         shutil.rmtree(links)
     links.mkdir()

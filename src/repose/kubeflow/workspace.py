@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.kubeflow.params import ParamsFile, from_pipeline, leaves_of
+from repose.kubeflow.params import from_pipeline, leaves_of
 from repose.kubeflow.pointer import Entry, lock_texts
 from repose.kubeflow.project import Project, read_project
 from repose.storage.atomic import write_text
@@ -17,12 +17,17 @@ from repose.storage.remote import NAME
 
 _LEFT_OUT = {".git", ".venv", "__pycache__"}
 _LEFT_OUT_OF_DVC = {"cache", "tmp", "config.local"}  # of the folder .dvc
-_WAITS = {"connect_timeout": 10, "read_timeout": 30}  # seconds for S3; to try again is the business of `remote`
+_WAITS = {"connect_timeout": 10, "read_timeout": 30}  # seconds, for S3; `remote` tries again
+
+
+def image_project() -> Path:
+    """The folder of the project in the image: $REPOSE_PROJECT, else the current one."""
+    return Path(os.environ.get("REPOSE_PROJECT") or Path.cwd())
 
 
 @contextmanager
 def workspace(project: Path, remote: str, endpoint: str) -> Iterator[Path]:
-    """A copy of a project's folder without git, for as long as the block lasts.
+    """Copy a project's folder without git, for the duration of the block.
 
     Args:
         project: The folder, which is only read.
@@ -44,7 +49,7 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
 
 
 def _configure(folder: Path, remote: str, endpoint: str) -> None:
-    """DVC's settings in the copy: no git, this remote, a cache of its own or the shared one."""
+    """Set up DVC in the copy: no git, this remote, a cache of its own or the shared one."""
     from dvc.config import Config
 
     os.environ["DVC_NO_ANALYTICS"] = "1"
@@ -54,7 +59,7 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     if remote.startswith("s3://"):
         at |= _WAITS | ({"endpointurl": endpoint} if endpoint else {})
     shared = os.environ.get("REPOSE_DVC_CACHE")
-    # as root a link to the cache can be written through, whatever its permissions
+    # root can write through a link to the cache, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
     with Config(str(folder / ".dvc"), validate=False).edit("local") as config:
         config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
@@ -63,7 +68,7 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
 
 
 def prepare(folder: Path, entries: Mapping[str, Entry], file: str) -> Project:
-    """The pipeline of a dvc.yaml in a workspace whose dvc.lock files hold these entries and no other."""
+    """Read the pipeline of a dvc.yaml in a workspace whose dvc.lock files are made to hold only these entries."""
     for lock in folder.rglob("dvc.lock"):
         lock.unlink()
     for name, text in lock_texts(entries.items()).items():
@@ -71,35 +76,34 @@ def prepare(folder: Path, entries: Mapping[str, Entry], file: str) -> Project:
     return read_project(folder, file)
 
 
-def apply_params(project: Project, values: Iterable[tuple[str, str]], stage: str | None) -> Project:
-    """The project with the values of a run in its params files.
+def apply_params(project: Project, values: Iterable[tuple[str, ...]], stage: str | None) -> Project:
+    """Write the params of a run into the params files.
 
     Args:
         project: In a workspace.
         values: Name of each parameter and its text.
         stage: The stage whose component's parameters they are; None: they are the pipeline's.
 
+    Returns:
+        The project with the run's params.
+
     Raises:
-        ReposeError: there is no such parameter, or the value is of another type.
+        ReposeError: there is no such parameter, or the value is not YAML.
     """
     stages = project.stages if stage is None else (project[stage],)
     leaves = [leaf for each in stages for leaf in leaves_of(each, project.params_files)]
     known = {(leaf.name if stage is not None else leaf.pipeline_name): leaf for leaf in leaves}
-    changes: dict[str, dict[str, Any]] = {}
+    wanted: dict[str, dict[str, Any]] = {}
     for name, text in values:
         if name not in known:
             raise ReposeError(
-                f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's {project.file} and params. Was "
-                "the pipeline compiled from another version? Compile it from what the image was built from."
+                f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's {project.file} and params. "
+                "Was the pipeline compiled from another version? Compile it from what the image was built from."
             )
         leaf = known[name]
-        changes.setdefault(leaf.file, {})[leaf.key] = from_pipeline(text, leaf.value, f"The parameter {name}")
-    changed = False
-    for file, wanted in changes.items():
-        path = project.folder / file
-        params: ParamsFile = project.params_files[file]
-        text = params.with_values(wanted)
-        if text != params.text:
-            write_text(path, text)
-            changed = True
+        wanted.setdefault(leaf.file, {})[leaf.key] = from_pipeline(text, leaf.value, f"The parameter {name}")
+    texts = {file: project.params_files[file].with_values(changes) for file, changes in wanted.items()}
+    changed = {file: text for file, text in texts.items() if text != project.params_files[file].text}
+    for file, text in changed.items():
+        write_text(project.folder / file, text)
     return read_project(project.folder, project.file) if changed else project
