@@ -103,13 +103,6 @@ def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert 'name="viewport"' in text
 
 
-def test_same_facts_same_bytes(tmp_path: Path) -> None:
-    page(tmp_path / "one")
-    page(tmp_path / "two")
-    for name in (RECORD, PAGE):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-
-
 def test_bars_are_shares_of_the_longest(tmp_path: Path) -> None:
     assert re.findall(r"width:([\d.]+)%", page(tmp_path).partition("</head>")[2]) == ["100.0", "33.3"]
 
@@ -121,14 +114,11 @@ def test_a_long_tail_is_summed_up(tmp_path: Path) -> None:
     assert f"category {BARS}" not in text
 
 
-def test_a_report_of_checks_alone(tmp_path: Path) -> None:
-    text = page(tmp_path, facts=Facts({}))
+def test_a_report_without_facts(tmp_path: Path) -> None:
+    text = page(tmp_path, facts=Facts({}, (Distribution("Empty", {}),)))
     assert "Set aside" not in text
-    assert "What is in it" not in text
-
-
-def test_nothing_to_show_in_a_distribution(tmp_path: Path) -> None:
-    assert "Empty" in page(tmp_path, facts=Facts({}, (Distribution("Empty", {}),)))
+    assert "Empty" in text
+    assert "What is in it" not in page(tmp_path, facts=Facts({}))
 
 
 def test_distribution_counts_the_most_frequent_first() -> None:
