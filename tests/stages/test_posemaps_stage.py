@@ -133,7 +133,7 @@ def test_a_crop_beyond_a_photo_names_the_photo(tmp_path):
         ("line_width", 0.5, "line_width should be at least 1, not 0.5"),
         ("height", 0, "height and width should be at least 1 px"),
         ("crop", [9, 0, 3, 5], "crop should be left, top, right, bottom"),
-        ("shard_megabytes", 0, "shard_megabytes should be at least 1"),
+        ("shard_megabytes", 0, "shard_megabytes should be more than 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(key, value, message):
