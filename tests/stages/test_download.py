@@ -15,7 +15,6 @@ from mannequins import renderer
 from mannequins.renderer import MannequinSettings
 from repose import config as settings_module
 from repose.data.archives import Limits
-from repose.data.layouts import LAYOUTS
 from repose.data.raw import RawFiles
 from repose.errors import ReposeError
 from repose.stages import download
@@ -199,16 +198,6 @@ def test_a_source_of_photos_or_lists_alone_has_both_folders(tmp_path: Path, file
     assert dict(lists) == {name: content for name, content in files.items() if name != "a.JPG"}
 
 
-def test_the_version_is_kept_and_decides_no_other_byte(tmp_path: Path) -> None:
-    address = write_folder(tmp_path / "in")
-    run(tmp_path, address)
-    before = folder_bytes(tmp_path / "raw")
-    run(tmp_path, address, version="2026-01")
-    after = folder_bytes(tmp_path / "raw")
-    assert source(tmp_path)["version"] == "2026-01"
-    assert {name for name in before if before[name] != after[name]} == {"lists/source.json"}
-
-
 def test_what_came_of_another_version_is_not_taken_for_this_one(tmp_path: Path, served: Served) -> None:
     write_zip(tmp_path / "served" / "a.zip", {"a.csv": b"old", "b.csv": b""})
     tight = Limits(files=1, total_gigabytes=1, file_megabytes=1, ratio=100)
@@ -246,24 +235,6 @@ def test_mannequins_are_rendered_into_their_layout(
     assert (raw.source, raw.layout) == ("mannequin", layout)
     assert source(tmp_path)["origins"] == []
     assert "mannequin: Rendered by repose; Apache-2.0" in capsys.readouterr().err
-
-
-def test_real_mannequins_pass_for_their_layout(tmp_path: Path) -> None:
-    raw = run(tmp_path, source="mannequin", mannequin=MannequinSettings(flavour="street", items=2, seed=1, quality=90))
-    check_digests(raw)
-    grammar = LAYOUTS[raw.layout](raw, raw.__getitem__)
-    assert len({photo.item for name in raw if (photo := grammar.photo(name))}) >= 2
-    assert raw.find("keypoints.csv")
-
-
-@pytest.mark.skipif(not (SHARED / "data/deepfashion-sample").is_dir(), reason="needs the real photos in ../shared")
-def test_real_photos_arrive_under_the_names_of_their_owner(tmp_path: Path) -> None:
-    raw = run(tmp_path, str(SHARED / "data/deepfashion-sample"), str(SHARED / "data/lists/test.lst"))
-    check_digests(raw)
-    grammar = LAYOUTS[raw.layout](raw, raw.__getitem__)
-    assert sum(grammar.photo(name) is not None for name in raw) == 189
-    assert raw.find("keypoints.csv") == "keypoints.csv"
-    assert raw[raw.find("test.lst")] == (SHARED / "data/lists/test.lst").read_bytes()
 
 
 # ---- what stays of a run that fails, and what goes ----
@@ -353,23 +324,6 @@ def test_an_origin_without_files_is_told(
     }[kind]  # fmt: skip
     with pytest.raises(ReposeError, match="holds no files"):
         run(tmp_path, write_folder(tmp_path / "good"), address, endpoint=endpoint)
-
-
-@pytest.mark.parametrize(("about", "message"), [
-    ({"sha256": "0" * 64}, r"SHA-256 should be 0{64}, it is [0-9a-f]{64}"),
-    ({"size": 7}, r"should have 7 bytes, it has"),
-])  # fmt: skip
-def test_a_local_zip_that_is_not_the_one_meant_is_told(tmp_path: Path, about: Any, message: str) -> None:
-    path = write_zip(tmp_path / "a.zip")
-    with pytest.raises(ReposeError, match=message):
-        run(tmp_path, Origin(path, **about))
-    assert Path(path).exists()
-
-
-def test_an_archive_of_another_kind_says_to_unpack_it(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"market.tar.gz": b"1"})
-    with pytest.raises(ReposeError, match=r"market.tar.gz: only zip archives are opened"):
-        run(tmp_path, str(tmp_path / "market.tar.gz"))
 
 
 def test_limits_hold_for_all_origins_together(tmp_path: Path) -> None:

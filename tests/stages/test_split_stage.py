@@ -11,8 +11,7 @@ from fabricated import write_images, write_lists, write_poses
 
 from repose.config import as_dict, build
 from repose.data.layouts import LayoutName
-from repose.data.records import part_names, read_json, read_parts, read_table, write_keypoints
-from repose.data.skeleton import K
+from repose.data.records import part_names, read_json, read_parts, read_table
 from repose.errors import ReposeError
 from repose.stages import split as stage
 from repose.stages.keypoints import KeypointsSettings
@@ -22,20 +21,9 @@ from repose.validation.gallery import PictureSettings
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 PG2 = SplitSettings(
-    mode="pg2",
-    train_list=None,
-    test_list=None,
-    pairs=None,
-    test_share=None,
-    test_pairs=12_800,
-    min_train_pairs=1,
-    min_test_pairs=1,
-    posed="torso",
-    exclude_views=("flat",),
-    exclude_categories=(),
-    max_unknown=0.0,
-    seed=0,
-)
+    mode="pg2", train_list=None, test_list=None, pairs=None, test_share=None, test_pairs=12_800, min_train_pairs=1,
+    min_test_pairs=1, posed="torso", exclude_views=("flat",), exclude_categories=(), max_unknown=0.0, seed=0,
+)  # fmt: skip
 PATN = replace(PG2, mode="patn")
 OFFICIAL = replace(PG2, mode="official")
 VIEWS = ("1_front", "2_side", "3_back", "4_full", "7_additional")
@@ -193,17 +181,6 @@ def test_without_a_list_whole_garments_of_pg2s_categories_are_drawn_and_the_mode
     assert len(found.items_of("train")) == 109
 
 
-def test_the_draw_depends_on_the_seed_and_the_share(tmp_path: Path) -> None:
-    paths = [path for number in range(100) for path in garment(number, VIEWS[:2])]
-    drawn = []
-    for turn, settings in enumerate([PG2, PG2, replace(PG2, seed=1), replace(PG2, test_share=0.5)]):
-        (tmp_path / str(turn)).mkdir()
-        drawn.append(split(tmp_path / str(turn), paths, settings).items_of("test"))
-    assert drawn[0] == drawn[1]
-    assert drawn[0] != drawn[2]
-    assert [len(items) for items in drawn] == [16, 16, 16, 50]
-
-
 def test_at_most_test_pairs_are_drawn_and_the_mode_says_so(tmp_path: Path) -> None:
     paths = [path for number in range(10) for path in garment(number)]
     listed = "\n".join(name(number, "1_front") for number in range(5))
@@ -232,29 +209,6 @@ def test_photos_without_a_pose_are_in_no_pair_and_counted(tmp_path: Path) -> Non
         name(2, "2_side"),
     ]
     assert found.record["photos_dropped"] == {"without a pose (torso)": 3, "the only one of its item": 2}
-
-
-def test_the_rule_any_takes_half_a_body_too(tmp_path: Path) -> None:
-    names = [name(1, "1_front"), name(1, "2_side"), name(2, "1_front"), name(2, "2_side")]
-    counts = {}
-    for rule in ("torso", "any"):
-        folder = tmp_path / rule
-        folder.mkdir()
-        lists = write_lists(folder / "lists", {"l": name(2, "1_front").encode()})
-        images = write_images(folder / "images", garment(1, VIEWS[:2]) + garment(2, VIEWS[:2]))
-        poses = write_poses(folder / "keypoints", names)
-        keypoints = np.full((4, K, 2), 9, np.float32)
-        keypoints[0, 8] = np.nan  # no right hip
-        write_keypoints(poses / "0" / "keypoints.csv", names, keypoints, np.ones((4, K), np.float32))
-        settings = build(SplitSettings, as_dict(PG2) | {"test_list": "l", "posed": rule}, "params.yaml: split")
-        folders = {"lists": lists, "images": images, "keypoints": poses, **outputs(folder)}
-        if rule == "torso":
-            with pytest.raises(ReposeError, match=r"no train items. Left out: 1 without a pose \(torso\), 1 the only"):
-                stage.run(**folders, settings=settings)
-        else:
-            stage.run(**folders, settings=settings)
-            counts = read_json(folder / "split" / "split.json")["train"]
-    assert counts == {"items": 1, "photos": 2, "pairs": 2}
 
 
 def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_rule(
@@ -399,30 +353,6 @@ def test_the_rest_of_the_listed_garments_joins_the_train_list(tmp_path: Path) ->
     assert found.items_of("train") == listed - found.items_of("test") | {"WOMEN/Dresses/id_00000005/01"}
 
 
-def test_the_real_sample_can_be_split(tmp_path: Path) -> None:
-    sample = SHARED / "deepfashion-sample"
-    if not sample.is_dir():
-        pytest.skip(f"no real photos: {sample} is absent")
-    files = {file: (sample / file).read_bytes() for file in ("keypoints.csv", "pairs.csv")}
-    lists = write_lists(tmp_path / "lists", files)
-    paths = [str(path.relative_to(sample)) for path in sample.rglob("*.jpg")]
-    images = write_images(tmp_path / "images", paths, parts=2)
-    poses = KeypointsSettings(
-        "posegan-csv", ("keypoints.csv",), (1.0, 1.0), (0.0, 0.0), 0.0, 0.0, 0.0, pictures=PictureSettings(0, 0)
-    )
-    keypoints = keypoints_of_parts(tmp_path, lists, images, poses)
-    folders = {"lists": lists, "images": images, "keypoints": keypoints, **outputs(tmp_path)}
-    stage.run(**folders, settings=replace(PATN, pairs="pairs.csv", test_share=0.25))
-    found = read(tmp_path / "split")
-    assert_sound(found, [""] * 189)
-    assert found.record["mode"] == "patn-like"
-    assert len(found.items_of("test")) == 23
-    assert len(found.items_of("train")) == 68
-    with pytest.raises(ReposeError, match=r"has no train items\. Left out: none\. Change .*`test_share`"):
-        stage.run(**folders, settings=replace(PATN, pairs="pairs.csv"))
-    assert read(tmp_path / "split").record == found.record
-
-
 @pytest.mark.parametrize(
     ("changes", "files", "departure"),
     [
@@ -487,12 +417,6 @@ def test_market_by_its_folders(tmp_path: Path, mode: str, photos: int) -> None:
     neither = {} if mode == "official" else {"in neither part": 1}
     assert found.record["photos_dropped"] == NOBODY | neither | {"the only one of its item": 1}
     assert any(other.endswith(".jpg.jpg") for other in found.test["to"])
-
-
-def test_market_with_a_pairs_file(tmp_path: Path) -> None:
-    rows = "from,to\n0001_c1s1_000451_03.jpg,0001_c3s1_000451_03.jpg.jpg\n"
-    found = split(tmp_path, MARKET, replace(PATN, pairs="p.csv"), layout="market1501", files={"p.csv": rows})
-    assert found.record["test"] == {"items": 1, "photos": 3, "pairs": 1}
 
 
 @pytest.mark.parametrize(
@@ -560,18 +484,6 @@ def test_keypoints_of_other_photos_are_refused(tmp_path: Path) -> None:
         stage.run(lists=lists, images=images, keypoints=poses, **outputs(tmp_path), settings=PG2)
 
 
-@pytest.mark.parametrize("file", ["keypoints.csv", "order.csv"])
-def test_a_part_without_its_keypoints_names_the_stage_to_run(tmp_path: Path, file: str) -> None:
-    with pytest.raises(ReposeError, match=r"has no train items"):
-        split(tmp_path, garment(1) + garment(2), PG2, no_pose=[name(1, view) for view in VIEWS[:3]])
-    missing = tmp_path / "keypoints" / "1" / file
-    missing.unlink()
-    folders = {folder: tmp_path / folder for folder in ("lists", "images", "keypoints")}
-    message = rf"There is no {missing}, and the photos have a part 1\..*`dvc repro keypoints@1`"
-    with pytest.raises(ReposeError, match=message):
-        stage.run(**folders, **outputs(tmp_path), settings=PG2)
-
-
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
@@ -593,34 +505,15 @@ def test_the_parts_change_no_byte_of_the_split(tmp_path: Path, mode: str) -> Non
     assert len(written[0]) == 4
 
 
-def test_keypoints_that_are_left_over_from_more_parts_are_not_read(tmp_path: Path) -> None:
-    paths, files = garment(1) + garment(2), {"l": name(2, "1_front")}
-    settings = replace(PG2, test_list="l")
-    found = split(tmp_path, paths, settings, files=files)
-    left_over = write_poses(tmp_path / "other", [name(9, "1_front")])
-    (left_over / "0").rename(tmp_path / "keypoints" / "2")
-    folders = {folder: tmp_path / folder for folder in ("lists", "images", "keypoints")}
-    stage.run(**folders, split=tmp_path / "again", report=tmp_path / "report", settings=settings)
-    assert read(tmp_path / "again").record == found.record
-
-
-@pytest.mark.parametrize(("least", "part"), [("min_train_pairs", "train"), ("min_test_pairs", "test")])
-def test_too_few_pairs_fail_by_name_and_an_earlier_split_stays(tmp_path: Path, least: str, part: str) -> None:
-    paths, files = garment(1) + garment(2, VIEWS[:2]), {"l": name(2, "1_front")}
-    (tmp_path / "enough").mkdir()
-    pairs = {"train": 6, "test": 2}[part]
-    enough = split(tmp_path / "enough", paths, replace(PG2, test_list="l", **{least: pairs}), files=files)
-    assert enough.record[part]["pairs"] == pairs
+def test_too_few_pairs_fail_by_name_and_an_earlier_split_stays(tmp_path: Path) -> None:
     (tmp_path / "split").mkdir()
     (tmp_path / "split" / "split.json").write_text("earlier")
-    with pytest.raises(
-        ReposeError, match=rf"(?s)The split failed 1 of 9 checks.*{part} pairs.*at least {pairs + 1} pairs"
-    ):
-        split(tmp_path, paths, replace(PG2, test_list="l", **{least: pairs + 1}), files=files)
-    assert (tmp_path / "split" / "split.json").read_text() == "earlier"
-    assert [entry.name for entry in (tmp_path / "split").iterdir()] == ["split.json"]
-    checks = {check["name"]: check["passed"] for check in read_json(tmp_path / "report" / "validation.json")["checks"]}
-    assert [check for check, passed in checks.items() if not passed] == [f"{part} pairs"]
+    settings = replace(PG2, test_list="l", min_train_pairs=6, min_test_pairs=3)
+    with pytest.raises(ReposeError, match=r"(?s)The split failed 1 of 9 checks.*test pairs.*at least 3 pairs"):
+        split(tmp_path, garment(1) + garment(2, VIEWS[:2]), settings, files={"l": name(2, "1_front")})
+    assert [entry.read_text() for entry in (tmp_path / "split").iterdir()] == ["earlier"]
+    checks = read_json(tmp_path / "report" / "validation.json")["checks"]
+    assert [check["name"] for check in checks if not check["passed"]] == ["test pairs"]
 
 
 @pytest.mark.parametrize(

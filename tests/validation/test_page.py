@@ -17,7 +17,6 @@ from repose.validation.page import (
     Picture,
     Rejected,
     distribution,
-    histogram,
     write_report,
 )
 
@@ -124,16 +123,3 @@ def test_a_report_without_facts(tmp_path: Path) -> None:
 def test_distribution_counts_the_most_frequent_first() -> None:
     values = pd.Series(["b", "a", "", "a", "c", ""])
     assert list(distribution("View", values).counts.items()) == [("a", 2), ("none", 2), ("b", 1), ("c", 1)]
-
-
-def test_histogram_leaves_out_empty_ends_and_keeps_gaps() -> None:
-    found = histogram("Photos per item", pd.Series([2, 2, 4, 19, 20]))
-    assert found.counts == {
-        "2": 2, "3": 0, "4": 1, "5": 0, "6": 0, "7": 0, "8": 0, "9": 0, "10-19": 1, "20-49": 1,
-    }  # fmt: skip
-    assert histogram("KiB", pd.Series([0, 4, 2000]), edges=(0, 5, 1000)).counts == {
-        "0-4": 2,
-        "5-999": 0,
-        "1000 or more": 1,
-    }
-    assert histogram("None", pd.Series([], dtype="int64")).counts == {}

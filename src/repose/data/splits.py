@@ -32,8 +32,8 @@ _FIGURES = "figures.csv"  # the renderer's own truth, in a source that it made
 
 
 @settings
-class SplitRules:
-    """What is trained and tested on."""
+class SplitSettings:
+    """The block `split` of params.yaml."""
 
     mode: Literal["pg2", "patn", "official"]
     train_list: str | None  # DeepFashion: file in the source that names photos; their garments are trained on
@@ -42,6 +42,8 @@ class SplitRules:
     # DeepFashion: share of all garments to test on, drawn from those listed; null: as published
     test_share: Annotated[float, Field(gt=0, lt=1)] | None
     test_pairs: PositiveInt  # at most so many test pairs
+    min_train_pairs: PositiveInt  # at least so many, or the stage fails
+    min_test_pairs: PositiveInt  # at least so many, or the stage fails
     posed: PosedRule  # photos that count have: torso, both shoulders and both hips; any, at least one joint
     exclude_views: tuple[str, ...]  # DeepFashion: photos that nothing is trained on, such as flat (no person in it)
     exclude_categories: tuple[str, ...]  # DeepFashion: garments that nothing is trained on, such as WOMEN/Shorts
@@ -79,7 +81,7 @@ class _Pairs(NamedTuple):
     departures: list[str]  # from the rule that the mode stands for
 
 
-def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitRules) -> Split:
+def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> Split:
     """Choose the items and pairs to train and to test on.
 
     Args:
@@ -136,7 +138,7 @@ def listing(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
 
 
-def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitRules) -> pd.DataFrame | None:
+def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitSettings) -> pd.DataFrame | None:
     """The pairs file's rows: source and target (rows of photos, -1 for those that are not there) and their item."""
     if settings.pairs is None:
         return None
@@ -169,7 +171,7 @@ def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitRules) ->
     return listed
 
 
-def _owners_parts(photos: pd.DataFrame, settings: SplitRules) -> _Parts:
+def _owners_parts(photos: pd.DataFrame, settings: SplitSettings) -> _Parts:
     """The owner's partition; Market-1501's query photos are in neither part but in mode official."""
     if settings.train_list or settings.test_list or settings.test_share is not None:
         raise ReposeError(
@@ -188,7 +190,11 @@ def _owners_parts(photos: pd.DataFrame, settings: SplitRules) -> _Parts:
 
 
 def _garment_parts(
-    photos: pd.DataFrame, finder: PhotoFinder, files: RawFiles, listed_pairs: pd.DataFrame | None, settings: SplitRules
+    photos: pd.DataFrame,
+    finder: PhotoFinder,
+    files: RawFiles,
+    listed_pairs: pd.DataFrame | None,
+    settings: SplitSettings,
 ) -> _Parts:
     """DeepFashion's garments by lists, where there are any, else by PG2's rule."""
     lists: dict[str, dict[str, Any]] = {}
@@ -229,7 +235,7 @@ def _listed_items(
     return items
 
 
-def _tested_garments(photos: pd.DataFrame, named: set[str], settings: SplitRules) -> tuple[set[str], list[str]]:
+def _tested_garments(photos: pd.DataFrame, named: set[str], settings: SplitSettings) -> tuple[set[str], list[str]]:
     """The garments to test on, from those that a list names or by PG2's rule, and how that departs from the mode."""
     if not named and settings.mode == "patn":
         raise ReposeError(
@@ -259,7 +265,7 @@ def _check_disjoint(both: set[str], where: str) -> None:
         )
 
 
-def _dropped(photos: pd.DataFrame, layout: str, settings: SplitRules) -> np.ndarray:
+def _dropped(photos: pd.DataFrame, layout: str, settings: SplitSettings) -> np.ndarray:
     """Why a photo cannot be in a pair: (photos,) text, empty where it can."""
     known = sorted(set(photos["category"]))
     for category in set(settings.exclude_categories) - set(known):
@@ -277,7 +283,7 @@ def _dropped(photos: pd.DataFrame, layout: str, settings: SplitRules) -> np.ndar
     return np.select(list(reasons.values()), list(reasons), "")
 
 
-def _all_pairs(photos: pd.DataFrame, part: str, settings: SplitRules) -> tuple[np.ndarray, np.ndarray]:
+def _all_pairs(photos: pd.DataFrame, part: str, settings: SplitSettings) -> tuple[np.ndarray, np.ndarray]:
     """All ordered pairs of a part; patn takes the photos in the order of the keypoint file, as PATN did."""
     rows = np.flatnonzero((photos["part"] == part) & (photos["dropped"] == ""))
     if settings.mode == "patn":
@@ -286,7 +292,7 @@ def _all_pairs(photos: pd.DataFrame, part: str, settings: SplitRules) -> tuple[n
     return rows[sources], rows[targets]
 
 
-def _drawn_pairs(photos: pd.DataFrame, settings: SplitRules) -> _Pairs:
+def _drawn_pairs(photos: pd.DataFrame, settings: SplitSettings) -> _Pairs:
     sources, targets = _all_pairs(photos, "test", settings)
     published = {"pg2": rules.PG2_TEST_PAIRS, "patn": rules.PATN_TEST_PAIRS, "official": settings.test_pairs}
     due = min(published[settings.mode], len(sources))
@@ -298,7 +304,7 @@ def _drawn_pairs(photos: pd.DataFrame, settings: SplitRules) -> _Pairs:
     return _Pairs(sources[chosen], targets[chosen], {"not drawn": len(sources) - len(chosen)}, departures)
 
 
-def _pairs_of_file(photos: pd.DataFrame, listed: pd.DataFrame, settings: SplitRules) -> _Pairs:
+def _pairs_of_file(photos: pd.DataFrame, listed: pd.DataFrame, settings: SplitSettings) -> _Pairs:
     """The rows of the pairs file, in its order, whose photos are there, tested on and posed."""
     ends = listed[["source", "target"]].to_numpy()
     reasons = {
@@ -315,7 +321,7 @@ def _pairs_of_file(photos: pd.DataFrame, listed: pd.DataFrame, settings: SplitRu
     return _Pairs(sources, targets, _counted(reason), departures)
 
 
-def _dropped_after_pairing(photos: pd.DataFrame, test: _Pairs, settings: SplitRules) -> np.ndarray:
+def _dropped_after_pairing(photos: pd.DataFrame, test: _Pairs, settings: SplitSettings) -> np.ndarray:
     """`dropped` with two more reasons: test photos of an excluded view that no pair needs, and photos left alone."""
     dropped = photos["dropped"].to_numpy(copy=True)
     needless = photos["view"].isin(settings.exclude_views).to_numpy(copy=True)
@@ -343,7 +349,7 @@ def _pairs_table(photos: pd.DataFrame, train: _Pairs, test: _Pairs) -> pd.DataFr
 
 
 def _record(
-    photos: pd.DataFrame, items: pd.DataFrame, pairs: pd.DataFrame, parts: _Parts, test: _Pairs, settings: SplitRules
+    photos: pd.DataFrame, items: pd.DataFrame, pairs: pd.DataFrame, parts: _Parts, test: _Pairs, settings: SplitSettings
 ) -> dict[str, Any]:
     """The content of split.json.
 

@@ -113,4 +113,4 @@ def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
         counts["photos_with_several_people"] = int((people > 1).sum())
         counts["people_left_out"] = int((people - 1).clip(0).sum())
     poses = Poses(names, points, confidence)
-    return Extracted(poses, counts, False, reference_joints(sources, settings), nobody, search)
+    return Extracted(poses, counts, reference_joints(sources, settings), nobody, search)

@@ -1,5 +1,6 @@
 """Where joints come from: keypoint files of the source (here), or a network that looks at the photos (`detectors`)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -78,10 +79,9 @@ class Extracted(NamedTuple):
 
     poses: Poses  # in the source's order
     counts: dict[str, Any]  # what else the report says
-    ordered: bool = True  # whether the source itself has an order of poses
     reference: np.ndarray | None = None  # (photos,K,2) px: known joints to compare with
-    nobody: list[str] = []  # noqa: RUF012  # photos in which a network found no person
-    search: "Search | None" = None  # whose files wait in `work` until the stage has written its own
+    nobody: Sequence[str] = ()  # photos in which a network found no person
+    search: "Search | None" = None  # of a network, whose files wait in `work` until the stage has written its own
 
 
 def extract(sources: Sources, settings: ExtractorSettings) -> Extracted:
@@ -184,19 +184,14 @@ def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) ->
     last = np.stack([width, height], -1)[:, None] - 1
     placed = np.where(beyond[..., None], np.nan, keypoints.clip(0, last)).astype(np.float32)
     if not present(placed).any():
-        raise ReposeError(f"None of the {len(placed):,} photos has a joint. {_why_nobody(matched, settings)}")
-    return placed, int(beyond.sum())
-
-
-def _why_nobody(matched: Matched, settings: ExtractorSettings) -> str:
-    if settings.extractor == "keypoint-rcnn":
-        return "Lower keypoints.network.min_person or keypoints.min_confidence; the photos should show people."
-    if settings.extractor == "figure":
-        return (
-            "The figure network knows mannequins alone: for photos of people take OpenPose's joints (keypoints.extractor: "
-            "openpose-json) or keypoint-rcnn."
+        others = (
+            f"{len(matched.others):,} row(s) are of other photos, such as {', '.join(matched.others[:1]) or 'none'}"
         )
-    others = (
-        f" has {len(matched.others):,} row(s) of other photos, such as {matched.others[0]}" if matched.others else ""
-    )
-    return f"{', '.join(settings.files)}{others}: set `keypoints.files` to the files that were made from these photos."
+        why = f"In {', '.join(settings.files)} {others}: set `keypoints.files` to the files of these photos."
+        if settings.extractor in NETWORKS:
+            why = (
+                "The network figure knows mannequins alone and keypoint-rcnn people: change keypoints.extractor, or lower "
+                "keypoints.min_confidence."
+            )
+        raise ReposeError(f"None of the {len(placed):,} photos has a joint. {why}")
+    return placed, int(beyond.sum())

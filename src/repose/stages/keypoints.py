@@ -12,7 +12,7 @@ agree. A network's search resumes if interrupted, with the same bytes (pose/keyp
 | report.json | how many photos have a pose, how often each joint is known, what was left out |
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
     require(outcome, "The keypoints", report)
     with whole_folder(keypoints) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
-        order = pd.DataFrame({"name": matched.order, "row": matched.rows})
-        write_table(folder / "order.csv", order if extracted.ordered else order[:0], ORDER)
+        order = pd.DataFrame({"name": matched.order, "row": matched.rows})  # a network has none of its own
+        write_table(folder / "order.csv", order if extracted.search is None else order[:0], ORDER)
         write_json(folder / "report.json", counts)
     if extracted.search is not None:
         extracted.search.forget()
@@ -104,7 +104,7 @@ def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
     }
 
 
-def _facts(counts: dict[str, Any], nobody: list[str], pictures: tuple[Gallery, ...]) -> Facts:
+def _facts(counts: dict[str, Any], nobody: Sequence[str], pictures: tuple[Gallery, ...]) -> Facts:
     """What the page says besides the checks."""
     return Facts(
         counts={name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)},

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import PositiveInt
 
-from repose.config import settings
 from repose.data.pairs import PosedRule, is_posed
 from repose.data.raw import RawFiles
 from repose.data.records import (
@@ -25,20 +23,14 @@ from repose.data.records import (
     write_json,
     write_table,
 )
-from repose.data.splits import Split, SplitRules, choose, listing, with_occlusion
+from repose.data.splits import Split, SplitSettings, choose, listing, with_occlusion
 from repose.errors import ReposeError
 from repose.storage.atomic import whole_folder
 from repose.terminal import say
 from repose.validation.page import Facts, distribution, require, write_report
 from repose.validation.pairs import check_pairs
 
-
-@settings
-class SplitSettings(SplitRules):
-    """The block `split` of params.yaml."""
-
-    min_train_pairs: PositiveInt  # at least so many, or the stage fails
-    min_test_pairs: PositiveInt  # at least so many, or the stage fails
+__all__ = ["SplitSettings", "run"]
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path, settings: SplitSettings) -> None:

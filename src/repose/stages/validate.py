@@ -25,7 +25,7 @@ from repose.data.shards import Place, ShardWriter
 from repose.errors import ReposeError
 from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
-from repose.validation.page import PAGE, Facts, Rejected, distribution, histogram, require, write_report
+from repose.validation.page import PAGE, Facts, Rejected, distribution, require, write_report
 from repose.validation.photos import REASONS, PhotoRules, check_photos
 
 SET_ASIDE = "set-aside.csv"
@@ -116,14 +116,12 @@ def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateS
 def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
     images = sum(map(is_image, files))
     shown = good[~good["item"].isin((JUNK, DISTRACTOR))]
-    distributions = (
-        histogram("Photos per item", shown.groupby("item").size()),
-        distribution("Owner's partition", good["partition"]),
-        distribution("View", good["view"]),
-        distribution("Category", good["category"]),
-        distribution("Size (height x width)", good["height"].astype(str) + " x " + good["width"].astype(str)),
-        histogram("KiB per photo", good["bytes"] // 1024, edges=(0, 5, 10, 15, 20, 25, 30, 50, 100, 1000)),
-    )
+    values = {
+        "Photos per item": shown.groupby("item").size(), "Owner's partition": good["partition"], "View": good["view"],
+        "Category": good["category"],
+        "Size (height x width)": good["height"].astype(str) + " x " + good["width"].astype(str),
+    }  # fmt: skip
+    distributions = (distribution(title, found) for title, found in values.items())
     return Facts(
         counts={
             "photos in the source": len(good) + len(bad),

@@ -5,9 +5,7 @@ anything of the machine: same data, same bytes.
 """
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,17 +123,6 @@ def distribution(title: str, values: "pd.Series[Any]") -> Distribution:
     counts = values.replace("", "none").value_counts(sort=False).sort_index()
     counts = counts.sort_values(ascending=False, kind="stable")
     return Distribution(title, {str(value): int(count) for value, count in counts.items()})
-
-
-def histogram(
-    title: str, numbers: "pd.Series[int]", edges: Sequence[int] = (*range(1, 11), 20, 50, 100, 1000)
-) -> Distribution:
-    """How many whole numbers lie from one edge up to the next; empty ends are left out."""
-    labels = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
-    bins = pd.cut(numbers, [*edges, float("inf")], right=False, labels=[*labels, f"{edges[-1]} or more"])
-    counts = bins.value_counts(sort=False)
-    full = counts[counts.cumsum().gt(0) & counts[::-1].cumsum()[::-1].gt(0)]
-    return Distribution(title, {str(label): int(count) for label, count in full.items()})
 
 
 def template(package: str, name: str) -> "jinja2.Template":
