@@ -183,7 +183,7 @@ def test_too_many_bad_photos_fail_and_leave_earlier_results_and_a_report(tmp_pat
         run(tmp_path, half_bad(), tolerated_share=0.1)
     message = str(failure.value)
     assert "at most 10 % of the photos are set aside): 9 of 18 (50 %); does not decode: 9" in message
-    assert "img/WOMEN/Dresses/id_00000000/01_1_front.jpg (does not decode, " in message
+    assert "img/WOMEN/Dresses/id_00000000/01_1_front.jpg -> does not decode" in message
     assert str(tmp_path / "report" / "validation.html") in message
     assert contents(tmp_path / "images") == before
     assert len(set_aside(tmp_path)) == 9

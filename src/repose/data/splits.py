@@ -102,10 +102,14 @@ def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> Sp
         parts = _garment_parts(photos, finder, files, listed, settings)
     photos = photos.assign(part=parts.part)
     photos["dropped"] = _dropped(photos, files.layout, settings)
-    train = _Pairs(*_all_pairs(photos, "train", settings), {}, [])
+    train = _all_pairs(photos, "train", settings)
     test = _drawn_pairs(photos, settings) if listed is None else _pairs_of_file(photos, listed, settings)
     photos["dropped"] = _dropped_after_pairing(photos, test, settings)
-    items, pairs = _items(photos), _pairs_table(photos, train, test)
+    kept = photos[photos["dropped"] == ""]
+    item, _ = pd.factorize(kept["item"])
+    items = kept.iloc[np.lexsort((item, kept["part"] == "test"))][list(ITEMS)]
+    ends = {"train": train, "test": (test.sources, test.targets)}
+    pairs = pd.concat([_pairs_table(photos, part, *of_part) for part, of_part in ends.items()], ignore_index=True)
     return Split(items, pairs, _record(photos, items, pairs, parts, test, settings))
 
 
@@ -333,17 +337,8 @@ def _dropped_after_pairing(photos: pd.DataFrame, test: _Pairs, settings: SplitSe
     return dropped
 
 
-def _items(photos: pd.DataFrame) -> pd.DataFrame:
-    """The kept photos, those to train on first, item by item."""
-    kept = photos[photos["dropped"] == ""]
-    item, _ = pd.factorize(kept["item"])
-    return kept.iloc[np.lexsort((item, kept["part"] == "test"))][list(ITEMS)]
-
-
-def _pairs_table(photos: pd.DataFrame, train: _Pairs, test: _Pairs) -> pd.DataFrame:
-    sources, targets = (np.concatenate([train[end], test[end]]) for end in (0, 1))
+def _pairs_table(photos: pd.DataFrame, part: str, sources: np.ndarray, targets: np.ndarray) -> pd.DataFrame:
     names, items = photos["name"].to_numpy(), photos["item"].to_numpy()
-    part = np.repeat(["train", "test"], [len(train.sources), len(test.sources)])
     ends = {"from": names[sources], "to": names[targets], "item_from": items[sources], "item_to": items[targets]}
     return pd.DataFrame({"part": part, **ends})
 

@@ -40,12 +40,9 @@ class KnownPoses:
         self._sources = [_Source(file) for file in files]
 
     def find(self, photo: Path, height: int, width: int) -> np.ndarray | None:
-        """The keypoints (K, 2) of a photo in px of it, NaN for missing; None where no file knows the photo.
+        """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None where no file knows the photo.
 
-        Args:
-            photo: its path; the file itself is not read.
-            height: of the photo in px, upright.
-            width: likewise.
+        The photo itself is not read; its size is that of the upright image.
 
         Raises:
             DataError, PoseNotFoundError: the keypoints fail `checked`, or a JSON file is not OpenPose's.
@@ -60,11 +57,7 @@ class KnownPoses:
 def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarray:
     """The one pose of a keypoint file: keypoints (K, 2) in px of an image of height x width, NaN for missing.
 
-    Args:
-        file: a CSV or a JSON file.
-        row: of a CSV with several rows, the name of the one that is meant.
-        height: of the image that the pose was measured in, in px.
-        width: likewise.
+    Of a CSV with several rows, `row` is the name of the one that is meant.
 
     Raises:
         DataError: there is no such file or row, or there are several and none is named.
@@ -75,13 +68,12 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
     table = _Source(file)
     if row is None and len(table.poses) == 1:
         (row,) = table.poses
-    if row is None:
-        raise DataError(
-            f"{file} holds {len(table.poses)} poses. Say which is meant, as {file}#NAME with a name of its first column."
-        )
-    found = table.find(row, height, width)
+    found = None if row is None else table.find(row, height, width)
     if found is None:
-        raise DataError(f"{file} has no row {row!r}. Name one of its first column.")
+        which = "" if row is None else f", none of them of {row!r}"
+        raise DataError(
+            f"{file} holds {len(table.poses)} poses{which}. Say which is meant, as {file}#NAME with a name of its first column."
+        )
     return checked(found, height, width, f"{file}#{row}")
 
 
@@ -179,7 +171,5 @@ def _person_in(file: Path, height: int, width: int) -> np.ndarray:
 def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"There is no keypoint file {file}. Name {UNDERSTOOD}.") from None
     except OSError as error:
         raise DataError(f"The keypoint file {file} cannot be read: {error.strerror}. Name {UNDERSTOOD}.") from None

@@ -52,12 +52,6 @@ TERMS = {
         "the paper."
     ),
 }
-_OWNER = {
-    "deepfashion": (
-        "Ask its owners for access (the In-shop Clothes Retrieval Benchmark's page on mmlab.ie.cuhk.edu.hk says how)"
-    ),
-    "market1501": "Get it from its owners (the project page of Market-1501 by Liang Zheng says how)",
-}
 _MANNEQUIN_LAYOUTS: dict[str, LayoutName] = {"fashion": "deepfashion", "street": "market1501"}
 
 
@@ -82,7 +76,7 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
         return
     if not settings.origins:
         raise ReposeError(
-            f"download: the source is {settings.source}, and repose does not ship it. {_OWNER[settings.source]}, then "
+            f"download: the source is {settings.source}, and repose does not ship it. Get it from its owners, then "
             "set origins in params.yaml to where your copy lies: `- address: ...`, with a folder, a zip, s3:// or https://."
         )
     check_origins(settings.origins)

@@ -59,8 +59,8 @@ def expect(name: str, kind: str, description: str, severity: Severity = "critica
     Args:
         name: of its check.
         kind: the name of its class without the leading "Expect", for example "ColumnValuesToBeInSet".
-        description: what is expected, in words.
-        severity: what a failure means.
+        description: in words.
+        severity: of a failure.
         arguments: of the class, for example column and value_set.
 
     Raises:

@@ -29,7 +29,7 @@ def check_keypoints(
     heights, widths = photos["height"].to_numpy(), photos["width"].to_numpy()
     measured = _measured(keypoints, confidence, heights, widths).assign(name=photos["name"].to_numpy())
     checks = validate(measured, _photo_suite(min_posed_share), label=["name"])
-    checks += validate(_joints(keypoints), _joint_suite(), label=["joint"])
+    checks += _check_joints(keypoints)
     return Outcome((*checks, *(_check_middle(keypoints, heights, widths) if placed else ())))
 
 
@@ -74,23 +74,19 @@ def _photo_suite(min_posed_share: float) -> list[Any]:
     ]
 
 
-def _joints(keypoints: np.ndarray) -> pd.DataFrame:
-    """A row per joint: in how many photos it is known, and how far apart, in px, its outermost places are."""
+def _check_joints(keypoints: np.ndarray) -> list[Check]:
+    """In how many photos each joint is known, and how far apart, in px, its outermost places are."""
     known = present(keypoints)
     photos = known.sum(0)
     last = np.where(known[..., None], keypoints, -np.inf).max(0, initial=-np.inf)
     first = np.where(known[..., None], keypoints, np.inf).min(0, initial=np.inf)
-    return pd.DataFrame(
-        {"joint": JOINTS, "photos": photos, "spread": np.where(photos > 1, (last - first).max(1), np.nan)}
-    )
-
-
-def _joint_suite() -> list[Any]:
-    known, moves = "every joint is known in some photo", "no joint is in one place in all photos"
-    return [
-        expect("every joint", BETWEEN, known, "warning", column="photos", min_value=1),
+    spread = np.where(photos > 1, (last - first).max(1), np.nan)
+    seen, moves = "every joint is known in some photo", "no joint is in one place in all photos"
+    suite = [
+        expect("every joint", BETWEEN, seen, "warning", column="photos", min_value=1),
         expect("joints move", BETWEEN, moves, "warning", column="spread", min_value=1),
     ]
+    return validate(pd.DataFrame({"joint": JOINTS, "photos": photos, "spread": spread}), suite, label=["joint"])
 
 
 def _check_middle(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> list[Check]:

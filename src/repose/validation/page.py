@@ -15,7 +15,7 @@ from repose.data.records import write_json
 from repose.errors import ReposeError
 from repose.storage.atomic import write_text
 from repose.terminal import say
-from repose.validation.expectations import Check, Outcome
+from repose.validation.expectations import Outcome
 
 if TYPE_CHECKING:
     import jinja2
@@ -89,7 +89,9 @@ def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> No
         passed=outcome.passed,
         failed=outcome.failed("critical"),
         warnings=outcome.failed("warning"),
-        checks=sorted(outcome.checks, key=_order_on_page),
+        checks=outcome.failed("critical")
+        + outcome.failed("warning")
+        + [check for check in outcome.checks if check.passed],
         facts=facts,
         bars=BARS,
     )
@@ -97,12 +99,7 @@ def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> No
 
 
 def require(outcome: Outcome, what: str, report: Path) -> None:
-    """Print the warnings that failed, and raise if a critical check failed.
-
-    Args:
-        outcome: the checks.
-        what: what was checked; it starts the message, for example "The photos".
-        report: the folder that `write_report` wrote.
+    """Print the warnings of an outcome; `what` was checked ("The photos"), and `write_report` wrote the folder `report`.
 
     Raises:
         ReposeError: a critical check failed; the message lists each with examples.
@@ -138,8 +135,3 @@ def template(package: str, name: str) -> "jinja2.Template":
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
-
-def _order_on_page(check: Check) -> int:
-    """Failed checks come first."""
-    return 2 if check.passed else ("critical", "warning").index(check.severity)

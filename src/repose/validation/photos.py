@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat
 from repose.config import nearest, settings
 from repose.data.images import FORMATS
 from repose.data.layouts import DISTRACTOR, JUNK
-from repose.validation.expectations import BETWEEN, EXAMPLES, IN_SET, Check, Outcome, expect, part_of, percent, validate
+from repose.validation.expectations import BETWEEN, IN_SET, Check, Outcome, expect, part_of, percent, validate
 
 # Why a photo is set aside, and the column that has the detail, by the name of the check that finds it. Of several reasons
 # the first counts.
@@ -71,7 +71,12 @@ def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.D
     beside["same_name"] = "as " + _earlier(beside, "name")
     beside["content"] = beside["sha256"].where(beside["same_name"].isna())
     beside["same_content"] = "as in " + _earlier(beside, "content")
-    comparisons = validate(beside, _comparison_suite(), label=["path"])
+    unique, words = "ColumnValuesToBeUnique", "no two photos have the same "
+    suite = [
+        expect("names differ", unique, f"{words}name", "warning", column="name"),
+        expect("contents differ", unique, f"{words}bytes", "warning", column="content"),
+    ]
+    comparisons = validate(beside, suite, label=["path"])
     found = _set_aside(beside, comparisons if rules.duplicates == "set-aside" else comparisons[:1])
     judged.loc[beside.index, ["reason", "detail"]] = found[["reason", "detail"]]
 
@@ -114,15 +119,6 @@ def _file_suite(rules: PhotoRules) -> list[Any]:
     return suite if sizes else [expectation for expectation in suite if expectation.column != "size"]
 
 
-def _comparison_suite() -> list[Any]:
-    """The photos that pass by themselves, beside each other."""
-    kind = "ColumnValuesToBeUnique"
-    return [
-        expect("names differ", kind, "no two photos have the same name", "warning", column="name"),
-        expect("contents differ", kind, "no two photos have the same bytes", "warning", column="content"),
-    ]
-
-
 def _earlier(photos: pd.DataFrame, column: str) -> "pd.Series[str]":
     """The path of the first photo with the same value; missing where that is the photo itself."""
     first = photos.groupby(column)["path"].transform("first")
@@ -141,22 +137,14 @@ def _set_aside(table: pd.DataFrame, checks: Sequence[Check]) -> pd.DataFrame:
 
 
 def _check_share(judged: pd.DataFrame, tolerated: float) -> Check:
-    """How many photos are set aside, with the number of them for each reason, and examples of each."""
+    """How many photos are set aside, in all and for each reason."""
     words = f"at most {percent(tolerated)} of the photos are set aside"
     mostly = round(1 - tolerated, 9)  # 1 - 0.57 > 0.43: without rounding the tolerated share itself would fail
     share = expect("share set aside", "ColumnValuesToBeNull", words, column="reason", mostly=mostly)
-    (check,) = validate(judged, [share], label=["path"])
-    bad = judged[judged["reason"].notna()]
-    counts = bad["reason"].value_counts()
-    observed = "; ".join(
-        [part_of(len(bad), len(judged)), *(f"{reason}: {count:,}" for reason, count in counts.items())]
-    )
-    of_each = bad.groupby("reason", sort=False).head(max(1, 2 * EXAMPLES // max(len(counts), 1)))
-    examples = tuple(
-        f"{path} ({', '.join(filter(None, why))})"
-        for path, *why in of_each[["path", "reason", "detail"]].itertuples(index=False)
-    )
-    return replace(check, observed=observed, examples=examples)
+    (check,) = validate(judged, [share], label=["path", "reason"])
+    counts = judged["reason"].value_counts()
+    by_reason = [f"{reason}: {count:,}" for reason, count in counts.items()]
+    return replace(check, observed="; ".join([part_of(int(counts.sum()), len(judged)), *by_reason]))
 
 
 def _check_source(good: pd.DataFrame) -> list[Check]:
