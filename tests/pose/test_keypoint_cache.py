@@ -90,7 +90,7 @@ def kill_at(level: int, images: Path, table: pd.DataFrame, work: Path) -> None:
 @pytest.mark.parametrize(
     ("level", "left"), [(10, WHOLE), (30, WHOLE), (40, WHOLE[2:]), (50, WHOLE[2:]), (70, WHOLE[4:])]
 )
-def test_killed_it_goes_on_from_the_last_whole_shard(
+def test_an_interrupted_search_resumes_after_the_last_whole_shard(
     images: Path,
     table: pd.DataFrame,
     tmp_path: Path,
@@ -105,26 +105,16 @@ def test_killed_it_goes_on_from_the_last_whole_shard(
     check(Search(images, table, tmp_path / "work", SETTINGS).run(looks, batch=2))
     assert looks.seen == left
     before = len(LEVELS) - sum(map(len, left))
-    assert (f"going on, {before} of 7 photos" in capsys.readouterr().err) == bool(before)
+    assert (f"resuming after {before} of 7 photos" in capsys.readouterr().err) == bool(before)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda table: (table.assign(sha256=table["sha256"].replace(70, 71)), SETTINGS),
-        lambda table: (table, SETTINGS | {"network": "another"}),
-    ],
-    ids=["another photo", "another network"],
-)
-def test_what_is_of_another_search_is_not_taken(
-    images: Path,
-    table: pd.DataFrame,
-    tmp_path: Path,
-    change: Callable[[pd.DataFrame], tuple[pd.DataFrame, dict[str, Any]]],
+@pytest.mark.parametrize(("last_photo", "settings"), [(71, SETTINGS), (70, SETTINGS | {"network": "another"})])
+def test_the_results_of_another_search_are_not_taken(
+    images: Path, table: pd.DataFrame, tmp_path: Path, last_photo: int, settings: dict[str, Any]
 ) -> None:
     Search(images, table, tmp_path / "work", SETTINGS).run(Looks(), batch=2)
-    changed, settings = change(table)
     looks = Looks()
+    changed = table.assign(sha256=[*LEVELS[:-1], last_photo])
     check(Search(images, changed, tmp_path / "work", settings).run(looks, batch=2))
     assert looks.seen == WHOLE
 
@@ -140,6 +130,6 @@ def test_a_damaged_file_is_told(
     file = next((tmp_path / "work").rglob("00001.safetensors"))
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(
-        ReposeError, match=r"00001\.safetensors, what an earlier search found, is damaged \(.*\)\. Delete"
+        ReposeError, match=r"00001\.safetensors, a result of an earlier search, is damaged \(.*\)\. Delete"
     ):
         search.run(Looks(), batch=2)

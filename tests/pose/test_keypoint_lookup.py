@@ -114,7 +114,7 @@ def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path)
     assert read_pose(two, "fasionWOMENTeesTanksid0000000101_1front.jpg", 100, 80)[0, 0] == 20
     with pytest.raises(ReposeError, match=r"two\.csv holds 2 poses\. Say which is meant, as .*two\.csv#NAME"):
         read_pose(two, None, 100, 80)
-    with pytest.raises(ReposeError, match=r"two\.csv has no row 'c\.jpg'"):
+    with pytest.raises(ReposeError, match=r"two\.csv holds 2 poses, none of them of 'c\.jpg'"):
         read_pose(two, "c.jpg", 100, 80)
 
 
@@ -141,7 +141,7 @@ def test_a_pose_without_joints_or_limbs_is_refused(tmp_path: Path) -> None:
             read_pose(file, None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
     keypoints[[JOINT["left_wrist"], JOINT["nose"]]] = 5
-    with pytest.raises(ReposeError, match=r"here: of 2 known joint.*such as the nose, no two are the ends of one limb"):
+    with pytest.raises(ReposeError, match=r"here: of 2 known joint.*no two are the ends of a limb"):
         checked(keypoints, 100, 80, "here")
     keypoints[JOINT["left_elbow"]] = 9
     assert present(checked(keypoints, 100, 80, "here")).sum() == 3
@@ -153,35 +153,25 @@ def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
         read_pose(people(tmp_path / "pose.json", shares), None, 100, 80)
 
 
-def test_files_that_are_missing_or_not_understood_are_named(tmp_path: Path) -> None:
-    for name in ("gone.csv", "gone.json", "gone"):
-        with pytest.raises(ReposeError, match=rf"There is no keypoint file .*{name}"):
-            KnownPoses([tmp_path / name])
-    with pytest.raises(ReposeError, match=r"There is no keypoint file .*gone\.json"):
-        read_pose(tmp_path / "gone.json", None, 100, 80)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ReposeError, match=r"empty holds no \.json file"):
-        KnownPoses([tmp_path / "empty"])
-    (tmp_path / "x.txt").write_text("hello")
-    with pytest.raises(ReposeError, match=r"x\.txt is no keypoint file\. Name a CSV of pose-gan"):
-        KnownPoses([tmp_path / "x.txt"])
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(ReposeError, match=r"folder\.csv cannot be read: Is a directory"):
-        KnownPoses([tmp_path / "folder.csv"])
-    (tmp_path / "x.csv").write_text("hello")
-    with pytest.raises(ReposeError, match=r"x\.csv has no column 'name'"):
-        KnownPoses([tmp_path / "x.csv"])
-    (tmp_path / "x.json").write_text("hello")
-    with pytest.raises(ReposeError, match=r"x\.json is not a JSON of OpenPose"):
-        KnownPoses([tmp_path / "x.json"]).find(Path("x.jpg"), 100, 80)
-
-
-def test_a_keypoints_table_that_is_not_whole_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "t.csv"
-    write_keypoints(file, ["a.jpg"], np.ones((1, K, 2), np.float32), np.ones((1, K), np.float32))
-    file.write_text(file.read_text().replace("a.jpg,1", "a.jpg,one"))
-    with pytest.raises(ReposeError, match=r"t\.csv is damaged \(.*one"):
-        KnownPoses([file])
-    file.write_text("name,nose_x\na.jpg,1\n")
-    with pytest.raises(ReposeError, match=r"t\.csv is not a table of 18 keypoints"):
-        KnownPoses([file])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gone.csv", None, r"gone\.csv cannot be read: No such file"),
+        ("gone.json", None, r"gone\.json cannot be read: No such file"),
+        ("empty", "", r"empty holds no \.json file"),
+        ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
+        ("x.txt", "hello", r"x\.txt is no keypoint file\. Name a CSV of pose-gan"),
+        ("x.csv", "hello", r"x\.csv has no column 'name'"),
+        ("x.json", "hello", r"x\.json is not a JSON of OpenPose"),
+        ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),
+    ],
+)
+def test_files_that_are_missing_or_of_another_kind_are_named(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    if content == "":
+        (tmp_path / name).mkdir()
+    elif content:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ReposeError, match=message):
+        KnownPoses([tmp_path / name]).find(Path("x.jpg"), 100, 80)

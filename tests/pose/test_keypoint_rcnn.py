@@ -28,10 +28,7 @@ def test_every_joint_of_coco_has_its_place_and_the_neck_is_between_the_shoulders
     np.testing.assert_allclose(person[JOINT["neck"], :2], (left[:2] + right[:2]) / 2)
     assert person[JOINT["neck"], 2] == min(left[2], right[2])
     assert (as_openpose(places, np.full((1, 17), 2.0))[0, :, 2] > 0.88).all()
-
-
-def test_nobody_is_no_row() -> None:
-    assert as_openpose(np.zeros((0, 17, 2)), np.zeros((0, 17))).shape == (0, K, 3)
+    assert as_openpose(places[:0], scores[:0]).shape == (0, K, 3)
 
 
 def random_network(**settings: float) -> nn.Module:
@@ -67,11 +64,3 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         ReposeError, match=r"other\.pth does not hold .*Keypoint R-CNN .*repose weights fetch keypoint-rcnn"
     ):
         keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, min_person=0.5)
-
-
-def test_without_its_file_the_command_that_fetches_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from repose.storage.networks import Weights
-
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ReposeError, match="repose weights fetch keypoint-rcnn"):
-        keypoint_rcnn.load(Weights({}), CPU, min_person=0.5)

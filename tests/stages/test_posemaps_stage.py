@@ -1,4 +1,3 @@
-import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from repose.stages import posemaps
 from repose.stages.posemaps import PosemapsSettings
 
 SETTINGS = PosemapsSettings(height=64, width=32, crop=None, line_width=2.0, shard_megabytes=1)
-SAMPLE = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists" / "fasion-annotation-test.csv"
 
 
 def write_inputs(root: Path, keypoints: np.ndarray, height=256, width=200) -> tuple[list[str], dict[str, Path]]:
@@ -99,20 +97,6 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
     assert set(first) == {"00000.tar", "posemaps.csv", "posemaps.json"}
 
 
-def test_memory_does_not_grow_with_the_number_of_photos(tmp_path):
-    def peak(count):
-        _, folders = write_inputs(tmp_path / str(count), random_keypoints(count))
-        tracemalloc.start()
-        posemaps.run(**folders, settings=SETTINGS)
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return used
-
-    peak(MAPS_AT_ONCE)  # what is imported and cached once
-    one, six = peak(MAPS_AT_ONCE), peak(6 * MAPS_AT_ONCE)
-    assert six - one < 5 * MAPS_AT_ONCE * 64 * 32  # less than the maps that came on top
-
-
 def test_tables_of_different_photos_are_refused(tmp_path):
     names, folders = write_inputs(tmp_path, random_keypoints(4))
     table = folders["keypoints"] / "keypoints.csv"
@@ -145,28 +129,12 @@ def test_a_crop_beyond_a_photo_names_the_photo(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("line_width", 0.5, "line_width of a limb should be at least 1 px"),
+        ("line_width", 0.5, "line_width should be at least 1, not 0.5"),
         ("height", 0, "height and width should be at least 1 px"),
         ("crop", [9, 0, 3, 5], "crop should be left, top, right, bottom"),
-        ("shard_megabytes", 0, "shard_megabytes should be at least 1"),
-        ("crop", [1, 2, 3], r"crop should have 4 entries"),
+        ("shard_megabytes", 0, "shard_megabytes should be more than 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(key, value, message):
     with pytest.raises(ReposeError, match=rf"params\.yaml: posemaps.*{message}"):
         settings_of.build(PosemapsSettings, settings_of.as_dict(SETTINGS) | {key: value}, "params.yaml: posemaps")
-
-
-@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not here")
-def test_published_deepfashion_poses_are_drawn(tmp_path):
-    rows = [line.split(":") for line in SAMPLE.read_text().splitlines()[1:201]]
-    y, x = (np.array([[int(n) for n in row[part].strip(" []").split(",")] for row in rows]) for part in (1, 2))
-    keypoints = np.where((x < 0)[..., None], np.nan, np.stack([x, y], -1))
-    _, folders = write_inputs(tmp_path, keypoints, width=256)
-    posemaps.run(**folders, settings=replace(SETTINGS, height=256, width=256, line_width=4.0))
-    made = read_json(folders["posemaps"] / "posemaps.json")
-    assert made["maps"] + made["without_pose"] == 200
-    assert 150 < made["maps"] < 200  # 619 of 4,038 have no pose
-    maps = maps_in(folders["posemaps"])
-    coloured = [images.decode(maps.files[name]).any(-1).mean() for name in maps.files]
-    assert 0.01 < np.mean(coloured) < 0.1

@@ -3,7 +3,6 @@ import hashlib
 import io
 import json
 import struct
-import tarfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,9 @@ from repose.stages.validate import ValidateSettings
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "deepfashion-sample"
 SETTINGS = ValidateSettings(
-    formats=("JPEG",),
-    modes=("RGB",),
-    sizes=((64, 64),),
-    min_side=32,
-    max_megapixels=1,
-    duplicates="set-aside",
-    photos_per_item=(2, 6),
-    tolerated_share=0.5,
-    parts=(0,),
-    shard_megabytes=64,
-    workers=1,
-)
+    formats=("JPEG",), modes=("RGB",), sizes=((64, 64),), min_side=32, max_megapixels=1, duplicates="set-aside",
+    photos_per_item=(2, 6), tolerated_share=0.5, parts=(0,), shard_megabytes=64, workers=1,
+)  # fmt: skip
 GENERATOR = np.random.default_rng(0)
 
 
@@ -180,36 +170,6 @@ def test_a_photo_of_just_as_many_pixels_as_allowed_is_still_decoded(tmp_path: Pa
     assert len(set_aside(tmp_path)) == 1
 
 
-def test_sixteen_bit_and_other_modes_can_be_accepted(tmp_path: Path) -> None:
-    """So that a wrong mode is told from a wrong format."""
-    path = "img/WOMEN/Dresses/id_00000099/01_1_front.jpg"
-    files = dresses() | {path: picture(mode="I;16", format_="PNG")}
-    run(tmp_path, files, formats=("JPEG", "PNG"))
-    assert set_aside(tmp_path) == {path: ("wrong mode", "I;16")}
-    assert path in run(tmp_path, files, formats=("JPEG", "PNG"), modes=("RGB", "I;16"))["path"].tolist()
-
-
-def test_market_names_with_two_extensions_pass(tmp_path: Path) -> None:
-    names = {
-        "bounding_box_train/0002_c1s1_000451_03.jpg": ("0002", "c1", "train"),
-        "bounding_box_train/0002_c2s1_000451_01.jpg": ("0002", "c2", "train"),
-        "bounding_box_test/1488_c5s3_071862_01.jpg.jpg": ("1488", "c5", "gallery"),
-        "bounding_box_test/0000_c1s1_000151_01.jpg": ("0000", "c1", "gallery"),
-        "bounding_box_test/-1_c1s1_000401_03.jpg": ("-1", "c1", "gallery"),
-        "query/1488_c1s3_071862_00.jpg": ("1488", "c1", "query"),
-    }
-    files = {f"Market/{path}": picture(128, 64) for path in names}
-    ignored = {"Market/gt_bbox/0001_c1s1_001051_00.jpg": picture(), "Market/query/Thumbs.db": b"x"}
-    table = run(tmp_path, files | ignored, "market1501", sizes=((128, 64),))
-    assert dict(zip(table["path"], table[["item", "view", "partition"]].itertuples(index=False), strict=True)) == {
-        f"Market/{path}": said for path, said in names.items()
-    }
-    record = json.loads((tmp_path / "report" / "validation.json").read_bytes())
-    assert record["distributions"]["Owner's partition"] == {"gallery": 3, "train": 2, "query": 1}
-    assert record["counts"]["items"] == 2
-    assert record["counts"]["images elsewhere, ignored"] == 1
-
-
 def half_bad() -> dict[str, bytes]:
     files = dresses()
     return {path: content if n % 2 else content[:300] for n, (path, content) in enumerate(files.items())}
@@ -223,7 +183,7 @@ def test_too_many_bad_photos_fail_and_leave_earlier_results_and_a_report(tmp_pat
         run(tmp_path, half_bad(), tolerated_share=0.1)
     message = str(failure.value)
     assert "at most 10 % of the photos are set aside): 9 of 18 (50 %); does not decode: 9" in message
-    assert "img/WOMEN/Dresses/id_00000000/01_1_front.jpg (does not decode, " in message
+    assert "img/WOMEN/Dresses/id_00000000/01_1_front.jpg -> does not decode" in message
     assert str(tmp_path / "report" / "validation.html") in message
     assert contents(tmp_path / "images") == before
     assert len(set_aside(tmp_path)) == 9
@@ -232,28 +192,11 @@ def test_too_many_bad_photos_fail_and_leave_earlier_results_and_a_report(tmp_pat
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("share", "passes"), [(9 / 18, True), (0.499, False)])
-def test_the_tolerated_share(tmp_path: Path, share: float, passes: bool) -> None:
-    if passes:
-        assert len(run(tmp_path, half_bad(), tolerated_share=share, photos_per_item=(1, 3))) == 9
-    else:
-        with pytest.raises(ReposeError, match="share set aside"):
-            run(tmp_path, half_bad(), tolerated_share=share, photos_per_item=(1, 3))
-        assert not (tmp_path / "images").exists()
-
-
-def test_nothing_but_bad_photos(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match="at least one photo passes"):
-        run(tmp_path, dict.fromkeys(dresses(), b""), tolerated_share=1)
-    assert len(set_aside(tmp_path)) == 18
-    assert not (tmp_path / "images").exists()
-
-
 def test_a_source_of_another_layout(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"Not one of the 18 files.*market1501.*first is img/WOMEN.*download\.source"):
+    with pytest.raises(ReposeError, match=r"None of the 18 files.*market1501.*first is img/WOMEN.*download\.source"):
         run(tmp_path, dresses(), "market1501")
     (tmp_path / "raw").rename(tmp_path / "earlier")
-    with pytest.raises(ReposeError, match="Not one of the 0 files"):
+    with pytest.raises(ReposeError, match="None of the 0 files"):
         run(tmp_path, {})
 
 
@@ -280,16 +223,6 @@ def test_same_photos_same_bytes_whatever_the_order_and_the_workers(
     run(tmp_path / "two", backwards, photos_per_item=(1, 3), workers=2)
     for folder in ("images", "report"):
         assert contents(tmp_path / "one" / folder) == contents(tmp_path / "two" / folder)
-
-
-def test_shards_are_of_the_size_asked_for(tmp_path: Path) -> None:
-    files = {path: picture(600, 600) for path in dresses(4)}
-    table = run(tmp_path, files, sizes=(), shard_megabytes=1)
-    assert 2 * 10**6 < sum(map(len, files.values())) < 3 * 10**6
-    assert table["shard"].nunique() == 3
-    for shard, rows in table.groupby("shard"):
-        with tarfile.open(tmp_path / "images" / str(shard)) as tar:
-            assert tar.getnames() == rows["name"].tolist()
 
 
 @pytest.mark.parametrize(("parts", "sizes"), [((0, 1), [9, 9]), ((0, 1, 2, 3), [5, 5, 4, 4]), ((3, 11), [9, 9])])
@@ -325,45 +258,20 @@ def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path: Pa
     assert [len(rows) for _, rows in run(tmp_path, {}, parts=(0, 1, 2)).groupby("shard")] == [1, 1, 1]
 
 
-def test_the_owners_partition(tmp_path: Path) -> None:
-    files = dresses(4)
-    said = ["train", "train", "query", "gallery"]
-    lines = [f"{path} id_{path[21:29]} {said[int(path[21:29])]}" for path in files]
-    listed = f"{len(lines)}\nimage_name item_id evaluation_status\n" + "\n".join(lines)
-    table = run(tmp_path, files | {"Eval/list_eval_partition.txt": listed.encode()})
-    assert table["partition"].tolist() == sorted(said * 3, key=["train", "query", "gallery"].index)
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"formats": ["JPG"]}, r"formats should be some of JPEG, PNG.*not \['JPG'\]"),
-        ({"formats": []}, "formats should be some of"),
-        ({"modes": []}, "modes is empty"),
-        ({"tolerated_share": 2}, "tolerated_share should lie between 0 and 1, not 2"),
+        ({"formats": ["JPG"]}, r"formats names 'JPG'. Did you mean 'JPEG'"),
+        ({"modes": []}, "modes: Tuple should have at least 1 item"),
+        ({"modes": ["RGB", "F"]}, "modes should not name I or F"),
+        ({"tolerated_share": 2}, "tolerated_share should be at most 1, not 2"),
         ({"photos_per_item": [3, 2]}, r"photos_per_item should be \[least, most\]"),
-        ({"photos_per_item": [0, 2]}, r"photos_per_item should be \[least, most\]"),
         ({"parts": []}, r"parts should be whole numbers from 0 up, ascending, as \[0, 1\], not \[\]"),
         ({"parts": [0, 0]}, r"parts should be whole numbers.*not \[0, 0\]"),
-        ({"parts": [1, 0]}, r"parts should be whole numbers.*not \[1, 0\]"),
         ({"parts": [-1, 0]}, r"parts should be whole numbers.*not \[-1, 0\]"),
-        ({"parts": ["a"]}, r"parts\[0\] should be a whole number, not 'a'"),
         ({"workers": 0}, "workers should be more than 0"),
-        ({"shard_megabytes": 0}, "shard_megabytes should be more than 0"),
-        ({"max_megapixels": 0}, "max_megapixels should be more than 0"),
-        ({"duplicates": "setaside"}, "Did you mean 'set-aside'"),
     ],
 )
 def test_settings_that_cannot_be(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ReposeError, match=message):
         build(ValidateSettings, as_dict(SETTINGS) | values, "params.yaml: validate")
-
-
-@pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"needs the real photos in {SAMPLE}")
-def test_real_photos(tmp_path: Path) -> None:
-    files = {str(path.relative_to(SAMPLE)): path.read_bytes() for path in sorted(SAMPLE.rglob("*")) if path.is_file()}
-    table = run(tmp_path, files, sizes=((256, 256),), tolerated_share=0.0)
-    assert len(table) == 189
-    record = json.loads((tmp_path / "report" / "validation.json").read_bytes())
-    assert record["passed"]
-    assert all(check["passed"] for check in record["checks"])

@@ -1,7 +1,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 
 from repose.data.images import decode
 from repose.data.skeleton import COLOURS, JOINT, K
@@ -95,8 +94,3 @@ def test_the_same_photos_give_the_same_bytes_and_another_seed_others() -> None:
         for seed in range(8)
     }
     assert len(drawn) > 1
-
-
-def test_negative_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="random should be at least 0, not -2"):
-        PictureSettings(random=-2)

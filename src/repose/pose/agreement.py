@@ -1,4 +1,4 @@
-"""How far the joints that a network found are those that are known: one record for a report."""
+"""How well the joints that a network found agree with those that are known."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ PCK = f"pck@{PCK_ALPHA}"
 
 
 def agreement(found: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """PCK@0.1 of the joints that are known, as `metrics.pck.pck` counts it, overall and by joint; rounded to 4 digits.
+    """PCK@0.1 of the known joints (`pck.pck`), overall and by joint, rounded to 4 digits; a share of nothing is None.
 
-    The record also says how many photos and joints count, and of the joints that are not known, in photos with some that
-    are, the share that was found all the same. A share of nothing is None.
+    The record also says how many photos and joints count, and which share of the unknown joints was found all the same,
+    in photos with joints that are known.
 
     Args:
         found: (n,K,2) x, y in px, NaN where not found.

@@ -1,32 +1,68 @@
-"""The joints of the one person that a photo is of, by a network: `repose generate --find-poses`.
+"""The networks that find joints in photos: for `repose generate --find-poses` and for the stage keypoints.
 
-The same networks as in the stage keypoints: `figure`, which ships with repose and knows mannequins alone, and `keypoint-rcnn`
-for people, whose weights `repose weights fetch keypoint-rcnn` brings.
+`figure` ships with repose and knows mannequins alone; `keypoint-rcnn` is for people, and `repose weights fetch keypoint-rcnn`
+brings its weights.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mannequins import figure
-from repose.data.skeleton import K
-from repose.pose import keypoint_files, keypoint_rcnn
+from repose.data.skeleton import present
+from repose.devices import set_up
+from repose.pose import keypoint_rcnn
+from repose.pose.extractors import Extracted, ExtractorSettings, Sources, reference_joints
+from repose.pose.keypoint_cache import Found, Search
+from repose.pose.keypoint_files import Poses, choose_person, known_points
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
 
 NetworkName = Literal["figure", "keypoint-rcnn"]
-Find = Callable[[np.ndarray], np.ndarray]
 MIN_PERSON = 0.5  # the least score of somebody whom Keypoint R-CNN sees
 
 
-def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Find:
-    """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px of it, NaN where missing.
+class Detector(NamedTuple):
+    """A network on a device."""
 
-    Args:
-        network: figure or keypoint-rcnn. Of several people, the latter takes the largest near the middle.
-        device: where it runs.
+    look: Callable[[Tensor], Found]  # the joints of the one person that each of B photos (B,3,H,W) uint8 shows
+    sha256: str  # of its weights
+
+
+def load_figure(device: torch.device, *, half: bool = False) -> Detector:
+    """The network for mannequins, if wished in half precision; its joints may have any confidence."""
+    network = figure.load(device)
+    if half:
+        network.half()
+
+    def look(images: Tensor) -> Found:
+        points, confidence = (found.cpu().numpy() for found in network.keypoints(images.to(device)))
+        return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
+
+    return Detector(look, figure.weights_sha256())
+
+
+def load_rcnn(weights: Weights, device: torch.device, min_person: float, min_confidence: float) -> Detector:
+    """The network for people; of several it takes the one whom `choose_person` chooses.
+
+    Raises:
+        ReposeError: its weights are not there, or are not its own.
+    """
+    network = keypoint_rcnn.load(weights, device, min_person=min_person)
+
+    def look(images: Tensor) -> Found:
+        people = network.people(images.to(device))
+        chosen = [choose_person(of_photo, images.shape[2:], min_confidence) for of_photo in people]
+        return Found(np.stack([joints for joints, _ in chosen]), np.array([count for _, count in chosen], np.int64))
+
+    return Detector(look, network.sha256[keypoint_rcnn.NAME])
+
+
+def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
+    """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px of it, NaN where missing.
 
     Raises:
         ReposeError: the network's weights are not there, or are not its own.
@@ -34,21 +70,47 @@ def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Fin
     """
     place = torch.device(device)
     if network == "figure":
-        of_mannequins = figure.load(place)
-        return lambda pixels: of_mannequins.keypoints(_batch(pixels, place))[0][0].cpu().numpy()
-    if network != "keypoint-rcnn":
+        detector = load_figure(place)
+    elif network == "keypoint-rcnn":
+        detector = load_rcnn(Weights({}), place, MIN_PERSON, MIN_CONFIDENCE)
+    else:
         raise ValueError(f"network should be figure or keypoint-rcnn, not {network!r}.")
-    of_people = keypoint_rcnn.load(Weights({}), place, min_person=MIN_PERSON)
 
     def find(pixels: np.ndarray) -> np.ndarray:
-        people = keypoint_files.sure_people(of_people.people(_batch(pixels, place))[0], MIN_CONFIDENCE)
-        if not len(people):
-            return np.full((K, 2), np.nan, np.float32)
-        joints = people[keypoint_files.main_person(people, *pixels.shape[:2])]
-        return np.where(joints[:, 2:] > 0, joints[:, :2], np.float32(np.nan))
+        images = torch.from_numpy(pixels.copy()).movedim(2, 0)[None]
+        return known_points(detector.look(images).joints[0])
 
     return find
 
 
-def _batch(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(pixels.copy()).movedim(2, 0)[None].to(device)
+def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
+    """The joints that the network of the settings finds in the photos of a part; an interrupted search resumes.
+
+    Raises:
+        ReposeError: the network's weights or an earlier search's files are not what they should be.
+    """
+    chosen, names, rcnn = settings.network, sources.table["name"].tolist(), settings.extractor == "keypoint-rcnn"
+    device = set_up(chosen.device, chosen.threads, seed=0)
+    if rcnn:
+        weights = Weights({} if chosen.weights is None else {keypoint_rcnn.NAME: chosen.weights})
+        detector = load_rcnn(weights, device, chosen.min_person, settings.min_confidence)
+    else:
+        detector = load_figure(device, half=device.type == "cuda")
+    found_by: dict[str, Any] = {
+        "extractor": settings.extractor, "network": detector.sha256, "min_confidence": settings.min_confidence,
+        **({"min_person": chosen.min_person} if rcnn else {}),
+    }  # fmt: skip
+    # The last digits of joints differ from one kind of processor to another.
+    processor = {"device": device.type, "batch": chosen.batch, "threads": chosen.threads}
+    search = Search(sources.images, sources.table, sources.work, found_by | processor)
+    joints, people = search.run(detector.look, chosen.batch)
+    confidence = joints[..., 2]
+    points = known_points(joints)
+    points[confidence < settings.min_confidence] = np.nan
+    nobody = [names[row] for row in np.flatnonzero(~present(points).any(1))]
+    counts: dict[str, Any] = {"found_by": found_by, "photos_without_a_person": len(nobody)}
+    if rcnn:
+        counts["photos_with_several_people"] = int((people > 1).sum())
+        counts["people_left_out"] = int((people - 1).clip(0).sum())
+    poses = Poses(names, points, confidence)
+    return Extracted(poses, counts, reference_joints(sources, settings), nobody, search)

@@ -1,8 +1,8 @@
-"""What a network found in the photos of a part, kept shard by shard: a search that was killed goes on from there.
+"""What a network found in the photos of a part, kept by shard, so that an interrupted search resumes.
 
-Each shard of photos has a file in the folder `work`, under a name made of everything that decides what is found. It is written
-when the last of its photos has been looked at. Batches end with their shard, so a search that goes on sees the same batches,
-and finds the same, as one that was never stopped.
+Each shard of photos has a file in the folder `work`, under a name made of everything that decides what is found. It is
+written when the shard is done. Batches end with their shard, so a search that resumes sees the same batches, and finds the
+same, as one that was never interrupted.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from repose.errors import DataError
 from repose.storage.atomic import write_bytes
 from repose.terminal import bar, say
 
-# The version of what looks at photos: of this module, the extractors and their networks' code. Raise it by hand in a change
-# after which the same photos and settings give other joints: a search that was interrupted then starts over.
+# The version of this module, of `detectors` and of the networks' code. Raise it by hand in a change after which the same
+# photos and settings give other joints: an interrupted search then starts over.
 VERSION = 1
 
 
@@ -43,12 +43,12 @@ class Search:
     """A search through the photos of one part."""
 
     def __init__(self, images: Path, table: pd.DataFrame, work: Path, deciding: Mapping[str, Any]) -> None:
-        """Nothing is looked at yet.
+        """Prepare a search.
 
         Args:
             images: the part's folder.
             table: its images.csv, one row or more.
-            work: where what was found waits until `forget`.
+            work: where results wait until `forget`.
             deciding: what decides the results, besides the photos and the kind of machine, as JSON has it.
         """
         self._photos, self._table = ShardReader(images, table), table
@@ -60,18 +60,16 @@ class Search:
         """What `look` finds in each photo, in the order of the table.
 
         Args:
-            look: what it finds in B photos (B,3,H,W) uint8.
-            batch: the most photos that it is shown at a time, all of one shard and one size.
+            look: finds joints in B photos (B,3,H,W) uint8.
+            batch: at most so many photos at a time, all of one shard and one size.
 
         Raises:
-            DataError: what an earlier search left is damaged, or the disk is full.
+            DataError: a file of an earlier search is damaged, or the disk is full.
         """
         files = {shard: self._place / f"{Path(shard).stem}.safetensors" for shard in self._table["shard"].unique()}
         left = self._table[~self._table["shard"].map({shard: file.exists() for shard, file in files.items()})]
-        if len(left) < len(self._table):
-            say(
-                f"keypoints: going on, {len(self._table) - len(left):,} of {len(self._table):,} photos were looked at before"
-            )
+        if done := len(self._table) - len(left):
+            say(f"keypoints: resuming after {done:,} of {len(self._table):,} photos")
         batches = list(_batches(left, batch))
         for shard, group in groupby(bar(batches, "keypoints", len(batches)), lambda entry: entry[0]):
             found = [look(self._pixels(names)) for _, names in group]
@@ -79,7 +77,7 @@ class Search:
         return _joined([_read(file) for file in files.values()])
 
     def forget(self) -> None:
-        """Remove what this search left in `work`, and nothing else."""
+        """Remove this search's files in `work`, and nothing else."""
         shutil.rmtree(self._place)
 
     def _pixels(self, names: Sequence[str]) -> Tensor:
@@ -87,13 +85,13 @@ class Search:
         return torch.from_numpy(np.stack([decode(self._photos[name]) for name in names])).movedim(3, 1)
 
 
-def _batches(table: pd.DataFrame, most: int) -> Iterator[tuple[str, list[str]]]:
-    """Shards, and the names of photos to be looked at together, in the order of the table."""
+def _batches(table: pd.DataFrame, size: int) -> Iterator[tuple[str, list[str]]]:
+    """Shards and the names of a batch of their photos, in the order of the table."""
     rows = zip(table["name"], table["shard"], table["height"], table["width"], strict=True)
     for (shard, *_), group in groupby(rows, key=lambda row: row[1:]):
         names = [name for name, *_ in group]
-        for first in range(0, len(names), most):
-            yield shard, names[first : first + most]
+        for first in range(0, len(names), size):
+            yield shard, names[first : first + size]
 
 
 def _joined(parts: Sequence[Found]) -> Found:
@@ -104,4 +102,4 @@ def _read(file: Path) -> Found:
     try:
         return Found(**load(file.read_bytes()))
     except (SafetensorError, TypeError) as error:
-        raise DataError(f"{file}, what an earlier search found, is damaged ({error}). Delete it.") from None
+        raise DataError(f"{file}, a result of an earlier search, is damaged ({error}). Delete it.") from None

@@ -1,8 +1,7 @@
-"""Readers of the two keypoint files that the field exchanges: the CSV of pose-gan and PATN, and OpenPose's JSON.
+"""Readers of pose-gan's and PATN's CSV and of OpenPose's JSON, and the matching of their poses to photos.
 
-pose-gan's CSV has a header and rows such as `NAME.jpg: [18 numbers, y]: [18 numbers, x]`, whole pixels, -1 for missing.
-OpenPose writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) times x, y, confidence per person, 0 for missing.
-Versions before 1.2 call the list `pose_keypoints` instead of `pose_keypoints_2d`.
+A CSV has a header and rows such as `NAME.jpg: [18 numbers, y]: [18 numbers, x]`, whole pixels, -1 for missing. OpenPose
+writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) times x, y, confidence per person, 0 for missing.
 """
 
 import json
@@ -24,35 +23,32 @@ MISSING = -1  # in a CSV, in x and in y
 
 # Joint i of ours is joint BODY_25[i] of OpenPose's BODY_25, which has the middle of the hips at 8 and ends in the feet.
 BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
-
 BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second before OpenPose 1.2
 
-_NUMBERS = re.compile(r"\[ *(-?\d{1,5}(?: *, *-?\d{1,5})*) *\]")
+_LIST = re.compile(rf"\[ *(-?\d{{1,5}}(?: *, *-?\d{{1,5}}){{{K - 1}}}) *\]")
 
 
 class Poses(NamedTuple):
     """One row per pose, in the order of the file."""
 
     names: list[str]  # of the photos, as the file spells them
-    keypoints: np.ndarray  # (n, K, 2) float32, pixels, NaN for missing
+    keypoints: np.ndarray  # (n, K, 2) float32, px, NaN for missing
     confidence: np.ndarray  # (n, K) float32 in [0, 1], 0 for missing
 
 
 class Matched(NamedTuple):
-    """Poses put to the photos that they belong to."""
+    """The poses of photos; a photo without a row has no joint."""
 
-    keypoints: np.ndarray  # (photos, K, 2) float32, pixels, NaN for missing
+    keypoints: np.ndarray  # (photos, K, 2) float32, px, NaN for missing
     confidence: np.ndarray  # (photos, K) float32 in [0, 1], 0 for missing
     order: list[str]  # the photos that have a row, in the order of the rows
-    rows: np.ndarray  # (len(order),) int64, which row that is: the first of the photo's
+    rows: np.ndarray  # (len(order),) int64, the first row of each of them
     others: list[str]  # names of rows that belong to none of the photos
-    repeated: int  # rows that say the same as an earlier one
+    repeated: int  # rows that equal an earlier one
 
 
 def read_posegan_csv(content: bytes, where: str) -> Poses:
-    """The poses of a pose-gan or PATN CSV, with confidence 1 for each known joint.
-
-    The columns are told by their names and may be separated by anything that `csv_files.read_csv` reads.
+    """The poses of a pose-gan or PATN CSV, in any order of columns; a joint that is known has confidence 1.
 
     Raises:
         DataError: another header, a row that is not two lists of 18 whole numbers, a joint with x or y alone. `where`
@@ -60,17 +56,29 @@ def read_posegan_csv(content: bytes, where: str) -> Poses:
     """
     names, numbers = [], []
     for line, cells in read_csv(content, where, COLUMNS, usual=":").rows:
+        y, x = (_LIST.fullmatch(cells[column]) for column in COLUMNS[1:])
+        if not cells["name"] or y is None or x is None:
+            raise DataError(
+                f"{where}, line {line}: expected 'NAME: [{K} whole numbers, y]: [{K} whole numbers, x]' in the order "
+                f"{JOINTS[0]}, {JOINTS[1]}, ..., {JOINTS[-1]} (COCO's 17 joints lack the neck), found "
+                f"{': '.join(cells[column] for column in COLUMNS)[:100]!r}."
+            )
         names.append(cells["name"])
-        numbers += _lists(cells, f"{where}, line {line}")
+        numbers += [x[1], y[1]]
     values = np.fromstring(",".join(numbers), dtype=np.int32, sep=",").reshape(len(names), 2, K).swapaxes(1, 2)
     missing = values == MISSING
-    _check_both_or_neither(names, missing, where)
+    rows, joints = np.nonzero(missing[..., 0] != missing[..., 1])
+    if len(rows):
+        raise DataError(
+            f"{where}: {names[rows[0]]} has only one of x and y of the {JOINTS[joints[0]]} ({len(rows)} such joint(s) "
+            f"in the file). A missing joint is {MISSING} in both lists."
+        )
     keypoints = np.where(missing, np.nan, values).astype(np.float32)
     return Poses(names, keypoints, present(keypoints).astype(np.float32))
 
 
 def read_openpose_json(content: bytes, where: str) -> np.ndarray:
-    """The people of one OpenPose file: (people, K, 3) float32 of x, y in pixels and confidence, 0 for missing.
+    """The people of one OpenPose file: (people, K, 3) float32 of x, y in px and confidence, 0 for missing.
 
     Raises:
         DataError: not JSON, not OpenPose's, or neither 18 nor 25 joints. `where` names the file in the message.
@@ -86,120 +94,7 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
             '{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}]} with 18 (COCO) or 25 (BODY_25) joints a '
             "person: run OpenPose with --write_json and --model_pose COCO or BODY_25."
         ) from None
-    return np.stack(people) if people else np.zeros((0, K, 3), np.float32)
-
-
-def people_in(content: bytes, where: str, min_confidence: float) -> np.ndarray:
-    """The people (n, K, 3) of an OpenPose file who have at least one joint of that confidence, without their others.
-
-    Raises:
-        DataError: as `read_openpose_json`.
-    """
-    return sure_people(read_openpose_json(content, where), min_confidence)
-
-
-def sure_people(people: np.ndarray, min_confidence: float) -> np.ndarray:
-    """Those of the people (n, K, 3) who have at least one joint of that confidence, without their others."""
-    sure = np.where(people[..., 2:] < min_confidence, np.float32(0), people)
-    found: np.ndarray = sure[(sure[..., 2] > 0).any(1)]
-    return found
-
-
-def keypoints_of(joints: np.ndarray, where: str) -> np.ndarray:
-    """OpenPose's joints (..., K, 3) as keypoints (..., K, 2) in px, NaN for missing.
-
-    Raises:
-        DataError: the coordinates are shares of the image's sides. `where` opens the message.
-    """
-    keypoints: np.ndarray = np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
-    if present(keypoints).any() and np.nanmax(keypoints) <= 1:
-        raise DataError(
-            f"{where}: all joints lie within one px: their coordinates are shares of the image's width and height. Run "
-            "OpenPose with --keypoint_scale 0 (px of the image)."
-        )
-    return keypoints
-
-
-def main_person(people: np.ndarray, height: int, width: int) -> int:
-    """Which of the people (people, K, 3) a photo of height x width pixels is of: a large one near the middle.
-
-    Each is rated by the area of the box around the known joints times the closeness of the box's centre to the
-    image's: 1 in the middle, 0 in a corner.
-    """
-    known = people[..., 2] > 0
-    with np.errstate(invalid="ignore"):  # a person without joints has the box inf to -inf; its rating is set to -1
-        low = np.where(known[..., None], people[..., :2], np.inf).min(1)
-        high = np.where(known[..., None], people[..., :2], -np.inf).max(1)
-        middle = np.array([width - 1, height - 1]) / 2
-        closeness = 1 - np.linalg.norm((low + high) / 2 - middle, axis=-1) / np.linalg.norm(middle)
-        rating = np.prod(high - low + 1, axis=-1) * closeness.clip(0.01)
-    return int(np.where(known.any(1), rating, -1).argmax())
-
-
-def photo_of_json(path: str) -> str:
-    """The photo that an OpenPose file is about: `a/NAME_keypoints.json` -> `a/NAME.jpg`."""
-    return path.removesuffix(".json").removesuffix("_keypoints") + ".jpg"
-
-
-def match(poses: Poses, names: Sequence[str]) -> Matched:
-    """Put poses, whose names may be in either spelling, to the photos `names`; a photo without a row has no joint.
-
-    Raises:
-        DataError: two rows of one photo differ.
-    """
-    finder, row_of = NameFinder(names), pd.Index(names)
-    found = [finder.find(name) for name in poses.names]
-    photo = row_of.get_indexer(pd.Index(found, dtype=object))
-    known = np.flatnonzero(photo >= 0)
-    first = known[~pd.Series(photo[known]).duplicated().to_numpy()]
-    keypoints = np.full((len(names), K, 2), np.nan, np.float32)
-    confidence = np.zeros((len(names), K), np.float32)
-    keypoints[photo[first]], confidence[photo[first]] = poses.keypoints[first], poses.confidence[first]
-    _check_repetitions(poses, photo, known, keypoints, names)
-    return Matched(
-        keypoints,
-        confidence,
-        order=[names[row] for row in photo[first]],
-        rows=first,
-        others=[poses.names[row] for row in np.flatnonzero(photo < 0)],
-        repeated=len(known) - len(first),
-    )
-
-
-def outside(keypoints: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Which known joints lie more than a pixel beyond their image: (n, K) bool, from keypoints (n, K, 2), sizes (n,).
-
-    None does in the published files (4,038 photos of PATN's test set): one that does tells of another image size.
-    """
-    last = np.stack([width, height], -1)[:, None] - 1  # x, y of the centre of the last pixel
-    beyond: np.ndarray = np.any((keypoints < -1) | (keypoints > last + 1), axis=-1)
-    return beyond
-
-
-def _lists(cells: dict[str, str], where: str) -> list[str]:
-    """The numbers of x and of y of a row, with commas between them."""
-    y, x = (_NUMBERS.fullmatch(cells[column]) for column in COLUMNS[1:])
-    if not cells["name"] or y is None or x is None:
-        found = ": ".join(cells[column] for column in COLUMNS)
-        raise DataError(
-            f"{where}: expected 'NAME: [{K} whole numbers, y]: [{K} whole numbers, x]', found {found[:100]!r}."
-        )
-    counts = y[1].count(",") + 1, x[1].count(",") + 1
-    if counts != (K, K):
-        raise DataError(
-            f"{where}: {cells['name']} has {counts[0]} values of y and {counts[1]} of x; expected {K} of each, in the "
-            f"order {JOINTS[0]}, {JOINTS[1]}, ..., {JOINTS[-1]} (a COCO file with 17 joints lacks the neck)."
-        )
-    return [x[1], y[1]]
-
-
-def _check_both_or_neither(names: list[str], missing: np.ndarray, where: str) -> None:
-    rows, joints = np.nonzero(missing[..., 0] != missing[..., 1])
-    if len(rows):
-        raise DataError(
-            f"{where}: {names[rows[0]]} has only one of x and y of the {JOINTS[joints[0]]} ({len(rows)} such joint(s) "
-            f"in the file). A missing joint is {MISSING} in both lists."
-        )
+    return np.array(people, np.float32).reshape(-1, K, 3)
 
 
 def _person(person: Any) -> np.ndarray:
@@ -215,14 +110,87 @@ def _person(person: Any) -> np.ndarray:
     return joints if len(joints) == K else joints[list(BODY_25)]
 
 
-def _check_repetitions(
-    poses: Poses, photo: np.ndarray, known: np.ndarray, keypoints: np.ndarray, names: Sequence[str]
-) -> None:
-    row, kept = poses.keypoints[known], keypoints[photo[known]]
-    same = (row == kept) | (np.isnan(row) & np.isnan(kept))
-    differ = photo[known][~same.all((1, 2))]
-    if len(differ):
+def choose_person(people: np.ndarray, size: Sequence[int], min_confidence: float) -> tuple[np.ndarray, int]:
+    """The person whom a photo shows, and how many people are in it: those with a joint of the least confidence or more.
+
+    Each is rated by the area of the box around the joints times the closeness of the box's centre to the image's: 1 in
+    the middle, 0 in a corner.
+
+    Args:
+        people: (n, K, 3) x and y in px, and the confidence.
+        size: height and width of the photo in px.
+        min_confidence: a joint with less is missing.
+
+    Returns:
+        (K, 3), where a missing joint is 0, 0, 0, as are all joints where there is nobody; and the number of people.
+    """
+    sure = np.where(people[..., 2:] < min_confidence, np.float32(0), people)
+    sure = sure[(sure[..., 2] > 0).any(1)]
+    if not len(sure):
+        return np.zeros((K, 3), np.float32), 0
+    known = sure[..., 2:] > 0
+    low = np.where(known, sure[..., :2], np.inf).min(1)
+    high = np.where(known, sure[..., :2], -np.inf).max(1)
+    height, width = size
+    middle = np.array([width - 1, height - 1]) / 2
+    closeness = 1 - np.linalg.norm((low + high) / 2 - middle, axis=-1) / np.linalg.norm(middle)
+    rating = np.prod(high - low + 1, axis=-1) * closeness.clip(0.01)
+    return sure[rating.argmax()], len(sure)
+
+
+def known_points(joints: np.ndarray) -> np.ndarray:
+    """Joints (..., K, 3) with their confidence as keypoints (..., K, 2), NaN where the confidence is 0."""
+    return np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
+
+
+def check_pixels(keypoints: np.ndarray, where: str) -> np.ndarray:
+    """The keypoints (..., K, 2) of OpenPose, if they are px.
+
+    Raises:
+        DataError: they are shares of the image's sides. `where` opens the message.
+    """
+    if present(keypoints).any() and np.nanmax(keypoints) <= 1:
         raise DataError(
-            f"{len(differ)} row(s) give another pose for a photo that has one already, first that of "
-            f"{names[differ[0]]}. Keep one row per photo, or name only one of the files in `files`."
+            f"{where}: all joints lie within one px: their coordinates are shares of the image's width and height. Run "
+            "OpenPose with --keypoint_scale 0 (px of the image)."
         )
+    return keypoints
+
+
+def photo_of_json(path: str) -> str:
+    """The photo that an OpenPose file describes: `a/NAME_keypoints.json` -> `a/NAME.jpg`."""
+    return path.removesuffix(".json").removesuffix("_keypoints") + ".jpg"
+
+
+def match(poses: Poses, names: Sequence[str]) -> Matched:
+    """The poses, whose names may be in either spelling, of the photos `names`.
+
+    Raises:
+        DataError: two rows of one photo differ.
+    """
+    finder = NameFinder(names)
+    found = [finder.find(name) for name in poses.names]
+    photo = pd.Index(names).get_indexer(pd.Index(found, dtype=object))
+    known = np.flatnonzero(photo >= 0)
+    first = known[~pd.Series(photo[known]).duplicated().to_numpy()]
+    keypoints = np.full((len(names), K, 2), np.nan, np.float32)
+    confidence = np.zeros((len(names), K), np.float32)
+    keypoints[photo[first]], confidence[photo[first]] = poses.keypoints[first], poses.confidence[first]
+    same = np.isclose(poses.keypoints[known], keypoints[photo[known]], rtol=0, atol=0, equal_nan=True).all((1, 2))
+    if not same.all():
+        raise DataError(
+            f"{(~same).sum()} row(s) give another pose for a photo that has one already, first that of "
+            f"{names[photo[known][~same][0]]}. Keep one row per photo, or name only one of the files in `files`."
+        )
+    order, others = [names[row] for row in photo[first]], [poses.names[row] for row in np.flatnonzero(photo < 0)]
+    return Matched(keypoints, confidence, order, first, others, len(known) - len(first))
+
+
+def outside(keypoints: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Which known joints lie more than a pixel beyond their image: (n, K) bool, from keypoints (n, K, 2), sizes (n,).
+
+    None does in the published files (4,038 photos of PATN's test set): one that does suggests another image size.
+    """
+    last = np.stack([width, height], -1)[:, None] - 1  # x, y of the centre of the last pixel
+    beyond: np.ndarray = np.any((keypoints < -1) | (keypoints > last + 1), axis=-1)
+    return beyond

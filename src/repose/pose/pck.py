@@ -1,7 +1,7 @@
 """PCK and PCKh: the share of joints that are found where they should be.
 
-Both take what a keypoint network finds in an image and where the joints should be. Numbers of different networks cannot be
-compared. The share is of all joints of all images together, not the mean of the images' shares.
+Numbers of different keypoint networks cannot be compared. The share is of all joints of all images together, not the
+mean of the images' shares.
 
     hits = pckh(found, truth)
     score = share(hits)
@@ -29,8 +29,8 @@ class Hits(NamedTuple):
 def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCK_ALPHA) -> Hits:
     """PCK@alpha of the person's size (Yang and Ramanan 2013): a joint is right at most alpha times the size away.
 
-    The size is the longer side of the box around the joints of `truth` that are known. A person of a size of 0 does not
-    count. A joint that is not found is wrong.
+    The size is the longer side of the box around the known joints of `truth`. A person of a size of 0 does not count. A
+    joint that is not found is wrong.
 
     Args:
         found: (B, K, 2) x, y in px, NaN where a joint was not found.
@@ -39,7 +39,7 @@ def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = No
         alpha: the share of the size.
 
     Raises:
-        ValueError: shapes or types are others, or a number is infinite.
+        ValueError: a wrong shape or type, or an infinite number.
     """
     counted = _counted(found, truth, visible)
     size = _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
@@ -52,17 +52,10 @@ def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = No
 def pckh(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCKH_ALPHA) -> Hits:
     """PCKh@alpha as PATN computes it: a joint is right less than alpha head widths and less than alpha head heights away.
 
-    The head is the box around those of nose, neck, eyes and ears that `truth` knows. A person with fewer than two of them
-    does not count; with a box without width or height, no joint is right. A joint that is not found is wrong.
+    The head is the box around the nose, neck, eyes and ears that `truth` knows. A person with fewer than two of them does
+    not count; with a box without width or height, no joint is right. `visible` does not change the head.
 
-    Args:
-        found: (B, K, 2) x, y in px, NaN where a joint was not found.
-        truth: (B, K, 2) likewise, NaN where it is not known; such joints do not count.
-        visible: (B, K) bool, the joints that count if known; None: all, as in PATN. It does not change the head.
-        alpha: the share of the head.
-
-    Raises:
-        ValueError: shapes or types are others, or a number is infinite.
+    The arguments and errors are those of `pck`; `alpha` is the share of the head.
     """
     counted = _counted(found, truth, visible)
     head = _box(truth, HEAD, least=2)  # (B, xy)
@@ -90,17 +83,18 @@ def share(*hits: Hits) -> float:
 def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
     """The joints that are known and visible: (B, K) bool."""
     for name, points in (("found", found), ("truth", truth)):
-        if points.ndim != 3 or points.shape[1:] != (K, 2) or not np.issubdtype(points.dtype, np.floating):
-            raise ValueError(f"{name} should be (B, {K}, 2) floating numbers, not {points.shape} {points.dtype}.")
+        if points.shape[1:] != (K, 2) or len(points) != len(truth) or not np.issubdtype(points.dtype, np.floating):
+            raise ValueError(
+                f"{name} should be ({len(truth)}, {K}, 2) floating numbers, not {points.shape} {points.dtype}."
+            )
         if np.isinf(points).any():
             raise ValueError(f"{name} has a joint at infinity; a joint that is not there is NaN.")
-    if found.shape != truth.shape:
-        raise ValueError(f"found is {found.shape} and truth {truth.shape}: they should be equal.")
+    known = present(truth)
     if visible is None:
-        return present(truth)
-    if visible.dtype != np.bool_ or visible.shape != truth.shape[:2]:
-        raise ValueError(f"visible should be {truth.shape[:2]} bool, not {visible.shape} {visible.dtype}.")
-    return present(truth) & visible
+        return known
+    if visible.dtype != np.bool_ or visible.shape != known.shape:
+        raise ValueError(f"visible should be {known.shape} bool, not {visible.shape} {visible.dtype}.")
+    return known & visible
 
 
 def _box(truth: np.ndarray, joints: tuple[int, ...], *, least: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """posemaps: one map of coloured limbs for every photo of one part that has a pose, at the working size.
 
-Here is also set, once for training, evaluation and generation, which part of a photo they see and how large. The
-folder `posemaps` then holds
+Its settings also say, once for training, evaluation and generation, which part of a photo they see and how large. The folder
+`posemaps` holds
 
 | file | what |
 |---|---|
@@ -12,14 +12,16 @@ folder `posemaps` then holds
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, PositiveInt
 
 from repose.config import as_dict, settings
 from repose.data.frame import Crop, Frame
 from repose.data.images import encode_png
-from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, check_thickness, draw
+from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, draw
 from repose.data.records import IMAGES, POSEMAPS, read_keypoints, read_table, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
 from repose.errors import ReposeError
@@ -34,14 +36,11 @@ class PosemapsSettings:
     height: int  # px, of the working image
     width: int  # px, of the working image
     crop: Crop | None  # left, top, right, bottom in px of the photo: what becomes the working image; null: all of it
-    line_width: float  # of a limb in px of the working image, at least 1
-    shard_megabytes: int  # size of a tar shard in MiB
+    line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image; below 1 it would have gaps
+    shard_megabytes: PositiveInt  # size of a tar shard in MiB
 
     def __post_init__(self) -> None:
         Frame(self.height, self.width, self.crop)
-        check_thickness(self.line_width)
-        if self.shard_megabytes < 1:
-            raise ValueError(f"shard_megabytes should be at least 1, not {self.shard_megabytes}.")
 
     @property
     def frame(self) -> Frame:
@@ -58,7 +57,16 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
     """
     photos = read_table(images / "images.csv", IMAGES)
     names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
-    _check_same(photos["name"].tolist(), names, keypoints)
+    if photos["name"].tolist() != names:
+        differing = sorted(set(photos["name"]) ^ set(names))
+        what = (
+            f"{len(differing):,} photo(s) are in one only, such as {differing[0]}"
+            if differing
+            else "their order differs"
+        )
+        raise ReposeError(
+            f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. Run `dvc repro keypoints` again."
+        )
     with whole_folder(posemaps) as folder:
         with ShardWriter(folder, settings.shard_megabytes * 2**20) as shards:
             maps = bar(_maps(photos, joints, settings), "posemaps", total=len(names))
@@ -78,30 +86,17 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
     )
 
 
-def _check_same(photos: list[str], names: list[str], keypoints: Path) -> None:
-    if photos == names:
-        return
-    differing = sorted(set(photos) ^ set(names))
-    what = (
-        f"{len(differing):,} photo(s) are in one only, such as {differing[0]}" if differing else "their order differs"
-    )
-    raise ReposeError(
-        f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. "
-        "Run `dvc repro keypoints` again."
-    )
-
-
 def _maps(photos: pd.DataFrame, joints: np.ndarray, settings: PosemapsSettings) -> Iterator[tuple[str, np.ndarray]]:
     """The name of each photo and its map (height, width) uint8; blank where the photo has no pose."""
     rows = list(zip(photos["name"], photos["height"], photos["width"], joints, strict=True))
     for first in range(0, len(rows), MAPS_AT_ONCE):
         part = rows[first : first + MAPS_AT_ONCE]
-        placed = np.stack([_placed(settings.frame, *row) for row in part])
+        placed = np.stack([_in_frame(settings.frame, *row) for row in part])
         drawn = draw(placed, height=settings.height, width=settings.width, line_width=settings.line_width)
         yield from zip((name for name, *_ in part), drawn, strict=True)
 
 
-def _placed(frame: Frame, name: str, height: int, width: int, joints: np.ndarray) -> np.ndarray:
+def _in_frame(frame: Frame, name: str, height: int, width: int, joints: np.ndarray) -> np.ndarray:
     try:
         return frame.keypoints(joints, height, width)
     except ReposeError as error:

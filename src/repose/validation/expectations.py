@@ -1,6 +1,6 @@
-"""Great Expectations behind one function: a table and a suite in, checks with verdicts in words out.
+"""Great Expectations behind one function: a DataFrame and a suite in, checks with verdicts in words out.
 
-A check is `critical` (the stage fails) or `warning` (the report says so). Great Expectations takes seconds to import, so
+A check is `critical` (the stage fails) or a `warning` (the report says so). Great Expectations takes seconds to import, so
 the first expectation imports it.
 """
 
@@ -8,14 +8,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from repose.errors import ReposeError
-from repose.terminal import say
 
 EXAMPLES = 3  # rows named beside a check
 BETWEEN, IN_SET = "ColumnValuesToBeBetween", "ColumnValuesToBeInSet"  # the kinds that are used most
@@ -35,6 +33,9 @@ class Check:
     examples: tuple[str, ...] = ()  # the first of the rows that fail, named
     failing: tuple[int, ...] = ()  # index labels of all of them; none where the check is of the table as a whole
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.expected}): {self.observed}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -52,37 +53,14 @@ class Outcome:
         return [check for check in self.checks if not check.passed and check.severity == severity]
 
 
-def require(outcome: Outcome, what: str, page: Path) -> None:
-    """Print the warnings that failed, and raise if a critical check failed.
-
-    Args:
-        outcome: the checks.
-        what: what was checked; it starts the message, for example "The photos".
-        page: the report that explains every check.
-
-    Raises:
-        ReposeError: a critical check failed; the message lists each with examples.
-    """
-    for check in outcome.failed("warning"):
-        say(f"Warning: {_in_words(check)}{f', for example {check.examples[0]}' if check.examples else ''}")
-    failed = outcome.failed("critical")
-    if failed:
-        lines = [line for check in failed for line in (_in_words(check), *(f"    {name}" for name in check.examples))]
-        raise ReposeError(
-            "\n  ".join([f"{what} failed {len(failed)} of {len(outcome.checks)} checks:", *lines])
-            + f"\nPut the data right, or the stage's limits in params.yaml. {page} explains every check. "
-            "Earlier results are kept (`dvc checkout --force` brings them back)."
-        )
-
-
 def expect(name: str, kind: str, description: str, severity: Severity = "critical", **arguments: Any) -> Any:
-    """An expectation of Great Expectations.
+    """An expectation of Great Expectations on a table or its columns.
 
     Args:
         name: of its check.
         kind: the name of its class without the leading "Expect", for example "ColumnValuesToBeInSet".
-        description: what is expected, in words.
-        severity: what a failure means.
+        description: in words.
+        severity: of a failure.
         arguments: of the class, for example column and value_set.
 
     Raises:
@@ -102,15 +80,15 @@ def expect(name: str, kind: str, description: str, severity: Severity = "critica
 
 
 @cache
-def _whole_dataframe() -> tuple[Any, Any]:
-    """A context in memory, without files and progress bars, and its batch definition for a whole DataFrame."""
+def _whole_dataframe() -> Any:
+    """The batch definition of a whole DataFrame, in a context in memory without progress bars."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
-    return context, asset.add_batch_definition_whole_dataframe("whole")
+    return asset.add_batch_definition_whole_dataframe("whole")
 
 
 def validate(table: pd.DataFrame, expectations: Sequence[Any], *, label: Sequence[str]) -> list[Check]:
@@ -123,13 +101,10 @@ def validate(table: pd.DataFrame, expectations: Sequence[Any], *, label: Sequenc
     """
     import great_expectations as gx
 
-    context, batch = _whole_dataframe()
+    batch = _whole_dataframe().get_batch(batch_parameters={"dataframe": table.reset_index(drop=True)})
     suite = gx.ExpectationSuite(name="suite", expectations=list(expectations))
-    definition = gx.ValidationDefinition(name="validation", data=batch, suite=suite)
-    results = context.validation_definitions.add_or_update(definition).run(
-        batch_parameters={"dataframe": table.reset_index(drop=True)}, result_format={"result_format": "COMPLETE"}
-    )
-    found = {result.expectation_config.meta["name"]: result for result in results.results}  # not in the suite's order
+    results = batch.validate(suite, result_format={"result_format": "COMPLETE"}).results  # not in the suite's order
+    found = {result.expectation_config.meta["name"]: result for result in results}
     return [_check(found[expectation.meta["name"]], table[list(label)]) for expectation in expectations]
 
 
@@ -153,15 +128,10 @@ def _observed(found: dict[str, Any]) -> str:
     if "observed_value" in found:
         value = found["observed_value"]
         return "nothing to look at" if value is None or np.isnan(value) else f"{round(float(value), 3):,.10g}"
-    looked_at = found["element_count"] - found.get("missing_count", 0)
+    looked_at, failing = found["element_count"] - found.get("missing_count", 0), found["unexpected_count"]
     if looked_at == 0:
         return "nothing to look at"
-    failing = found["unexpected_count"]
     return f"{part_of(failing, looked_at)} do not fit" if failing else f"all {looked_at:,} fit"
-
-
-def _in_words(check: Check) -> str:
-    return f"{check.name} ({check.expected}): {check.observed}"
 
 
 def part_of(part: int, whole: int) -> str:

@@ -1,13 +1,14 @@
 """Photos with the joints that were found in them, for the page of the stage keypoints: the worst and some at random.
 
 With joints to compare with, the worst photos are those with the smallest share of them found (as PCK@0.1 counts), else those
-with the least confidence, a joint that is missing having none.
+with the least confidence, where a missing joint has none.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import NonNegativeInt
 
 from repose.config import settings
 from repose.data.images import encode_jpeg
@@ -22,14 +23,9 @@ SIDE = 256  # px of a picture's longer side, at most
 class PictureSettings:
     """Which photos the page shows."""
 
-    worst: int = 6
-    random: int = 6
+    worst: NonNegativeInt = 6
+    random: NonNegativeInt = 6
     seed: int = 0  # of the draw
-
-    def __post_init__(self) -> None:
-        for name in ("worst", "random"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should be at least 0, not {getattr(self, name)}.")
 
 
 def galleries(
@@ -46,41 +42,34 @@ def galleries(
         reference: (n,K,2) px, NaN where not known; None without anything to compare with.
         settings: how many.
     """
-    said, order = _ranked(found, confidence, reference)
+    details, order = _ranked(found, confidence, reference)
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(len(names))[: settings.random])
     beside = "" if reference is None else ": left what was found, right what is known"
+    sides = [found] if reference is None else [found, reference]
+
+    def picture(row: int) -> Picture:
+        photo = pixels(names[row])
+        image = np.concatenate([_with_limbs(photo, keypoints[row]) for keypoints in sides], 1)
+        return Picture(names[row], details[row], encode_jpeg(image, quality=85), image.shape[1], image.shape[0])
+
     chosen = {f"The worst{beside}": order[: settings.worst], f"At random{beside}": drawn}
-    return tuple(
-        Gallery(
-            title, tuple(_picture(row, names[row], pixels(names[row]), found, reference, said[row]) for row in rows)
-        )
-        for title, rows in chosen.items()
-        if len(rows)
-    )
+    return tuple(Gallery(title, tuple(map(picture, rows))) for title, rows in chosen.items() if len(rows))
 
 
 def _ranked(
     found: np.ndarray, confidence: np.ndarray, reference: np.ndarray | None
 ) -> tuple[list[str], np.ndarray]:  # fmt: skip
-    """What is said of each photo, and the photos' rows, worst first."""
+    """A line about each photo, and the photos' rows, worst first."""
     known = present(found)
     sure = np.where(known, confidence, 0).mean(1)
     if reference is None:
-        said = [f"{count} joints, mean confidence {mean:.2f}" for count, mean in zip(known.sum(1), sure, strict=True)]
-        return said, np.argsort(sure, kind="stable")
+        lines = [f"{count} joints, mean confidence {mean:.2f}" for count, mean in zip(known.sum(1), sure, strict=True)]
+        return lines, np.argsort(sure, kind="stable")
     hits = pck(found, reference)
     right, counted = hits.right.sum(1), hits.counted.sum(1)
-    said = [f"{r} of {c} joints, and {n - r} elsewhere" for r, c, n in zip(right, counted, known.sum(1), strict=True)]
+    lines = [f"{r} of {c} joints, and {n - r} elsewhere" for r, c, n in zip(right, counted, known.sum(1), strict=True)]
     shares = np.where(counted > 0, right / counted.clip(1), 2.0)  # nothing to compare with: last
-    return said, np.lexsort((sure, shares))
-
-
-def _picture(
-    row: int, name: str, pixels: np.ndarray, found: np.ndarray, reference: np.ndarray | None, said: str
-) -> Picture:
-    sides = [found[row]] if reference is None else [found[row], reference[row]]
-    image = np.concatenate([_with_limbs(pixels, keypoints) for keypoints in sides], 1)
-    return Picture(name, said, encode_jpeg(image, quality=85), image.shape[1], image.shape[0])
+    return lines, np.lexsort((sure, shares))
 
 
 def _with_limbs(pixels: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
@@ -95,6 +84,5 @@ def _with_limbs(pixels: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
         if not np.isnan(places[[a, b]]).any():
             pen.line([tuple(places[a]), tuple(places[b])], fill=tuple(colour.tolist()), width=thick)
     for place in places[present(keypoints)]:
-        box = [*(place - thick), *(place + thick)]
-        pen.ellipse(box, fill=(255, 255, 255), outline=(0, 0, 0))
+        pen.ellipse([*(place - thick), *(place + thick)], fill=(255, 255, 255), outline=(0, 0, 0))
     return np.asarray(image)

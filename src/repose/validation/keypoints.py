@@ -1,6 +1,5 @@
 """The suites of the stage keypoints: each photo's joints, each joint over all photos, and where the joints lie."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,45 +9,36 @@ from repose.data.placement import ENOUGH, MIDDLE, advice, centres
 from repose.data.skeleton import JOINT, JOINTS, TORSO, present
 from repose.validation.expectations import BETWEEN, IN_SET, Check, Outcome, Severity, expect, percent, validate
 
-MARGIN = 1.0  # pixels that a joint may lie outside its photo: rounding and resizing push that far
+MARGIN = 1.0  # px that a joint may lie outside its photo: rounding and resizing push that far
 NEARLY_ALL = 0.99  # of the photos have all their joints inside
 MOST = 0.9  # of the photos follow anatomy; people bend and turn
 
 
 def check_keypoints(
-    names: Sequence[str],
-    keypoints: np.ndarray,
-    confidence: np.ndarray,
-    heights: np.ndarray,
-    widths: np.ndarray,
-    *,
-    min_posed_share: float,
-    placed: bool = False,
+    photos: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, *, min_posed_share: float, placed: bool = False
 ) -> Outcome:
     """Check a table of keypoints.
 
     Args:
-        names: n photos.
-        keypoints: (n, K, 2) x, y in pixels, NaN for missing.
+        photos: n photos, with the columns name, height and width (px).
+        keypoints: (n, K, 2) x, y in px, NaN for missing.
         confidence: (n, K) in [0, 1]; not looked at where the joint is missing.
-        heights: (n,) of the photos, pixels.
-        widths: (n,) of the photos, pixels.
         min_posed_share: share of the photos, 0 to 1, in which both shoulders and both hips must be known.
         placed: the joints were not found in these very photos, so check that they fit them (`placement`).
     """
-    photos = _photos(keypoints, confidence, np.asarray(heights), np.asarray(widths)).assign(name=list(names))
-    checks = validate(photos, _photo_suite(min_posed_share), label=["name"])
-    checks += validate(_joints(keypoints), _joint_suite(), label=["joint"])
+    heights, widths = photos["height"].to_numpy(), photos["width"].to_numpy()
+    measured = _measured(keypoints, confidence, heights, widths).assign(name=photos["name"].to_numpy())
+    checks = validate(measured, _photo_suite(min_posed_share), label=["name"])
+    checks += _check_joints(keypoints)
     return Outcome((*checks, *(_check_middle(keypoints, heights, widths) if placed else ())))
 
 
-def _photos(keypoints: np.ndarray, confidence: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> pd.DataFrame:
+def _measured(keypoints: np.ndarray, confidence: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> pd.DataFrame:
     """A row per photo; a value is missing, and not checked, where the photo cannot tell."""
     x, y, known = keypoints[..., 0], keypoints[..., 1], present(keypoints)
     beyond = np.maximum.reduce([-x, -y, x - (widths[:, None] - 1), y - (heights[:, None] - 1)])
     of_known = pd.DataFrame(np.where(known, np.nan_to_num(confidence, nan=-1), np.nan))
-    eyes, shoulders = ([x[:, JOINT[f"{side}_{part}"]] for side in ("right", "left")] for part in ("eye", "shoulder"))
-    frontal = shoulders[0] < shoulders[1]
+    frontal = x[:, JOINT["right_shoulder"]] < x[:, JOINT["left_shoulder"]]
     return pd.DataFrame(
         {
             "half_joints": (np.isnan(x) != np.isnan(y)).sum(1),
@@ -58,8 +48,8 @@ def _photos(keypoints: np.ndarray, confidence: np.ndarray, heights: np.ndarray, 
             "torso_joints": known[:, TORSO].sum(1),
             "shoulders_y": y[:, TORSO[:2]].mean(1),
             "hips_y": y[:, TORSO[2:]].mean(1),
-            "right_eye_x": np.where(frontal, eyes[0], np.nan),
-            "left_eye_x": np.where(frontal, eyes[1], np.nan),
+            "right_eye_x": np.where(frontal, x[:, JOINT["right_eye"]], np.nan),
+            "left_eye_x": np.where(frontal, x[:, JOINT["left_eye"]], np.nan),
         }
     )
 
@@ -84,23 +74,19 @@ def _photo_suite(min_posed_share: float) -> list[Any]:
     ]
 
 
-def _joints(keypoints: np.ndarray) -> pd.DataFrame:
-    """A row per joint: in how many photos it is known, and how far apart, in pixels, its outermost places are."""
+def _check_joints(keypoints: np.ndarray) -> list[Check]:
+    """In how many photos each joint is known, and how far apart, in px, its outermost places are."""
     known = present(keypoints)
     photos = known.sum(0)
     last = np.where(known[..., None], keypoints, -np.inf).max(0, initial=-np.inf)
     first = np.where(known[..., None], keypoints, np.inf).min(0, initial=np.inf)
-    return pd.DataFrame(
-        {"joint": JOINTS, "photos": photos, "spread": np.where(photos > 1, (last - first).max(1), np.nan)}
-    )
-
-
-def _joint_suite() -> list[Any]:
-    known, moves = "every joint is known in some photo", "no joint is in one place in all photos"
-    return [
-        expect("every joint", BETWEEN, known, "warning", column="photos", min_value=1),
+    spread = np.where(photos > 1, (last - first).max(1), np.nan)
+    seen, moves = "every joint is known in some photo", "no joint is in one place in all photos"
+    suite = [
+        expect("every joint", BETWEEN, seen, "warning", column="photos", min_value=1),
         expect("joints move", BETWEEN, moves, "warning", column="spread", min_value=1),
     ]
+    return validate(pd.DataFrame({"joint": JOINTS, "photos": photos, "spread": spread}), suite, label=["joint"])
 
 
 def _check_middle(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> list[Check]:

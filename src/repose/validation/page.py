@@ -1,21 +1,21 @@
-"""What was checked and found, as JSON for programs and as one HTML page for people.
+"""The results of a stage's checks, as JSON for programs and as one HTML page for people.
 
-The page needs nothing but itself: no network, no scripts; it reads on a phone, in light and in dark. Neither file holds
-a time, a run's name or anything of the machine: same data, same bytes.
+The page needs no network and no scripts, and fits phones, in light and in dark. Neither file holds a time, a run's name or
+anything of the machine: same data, same bytes.
 """
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from repose.data.records import write_json
+from repose.errors import ReposeError
 from repose.storage.atomic import write_text
-from repose.validation.expectations import Check, Outcome
+from repose.terminal import say
+from repose.validation.expectations import Outcome
 
 if TYPE_CHECKING:
     import jinja2
@@ -26,18 +26,17 @@ BARS = 24  # of one distribution, on the page; the JSON has all
 
 
 class Distribution(NamedTuple):
-    """How many of what: one picture of bars."""
+    """How often each value occurs: one plot of bars."""
 
     title: str
     counts: dict[str, int]
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(NamedTuple):
     """What was left out for one reason."""
 
     reason: str
-    count: int
+    number: int
     examples: tuple[tuple[str, str], ...]  # path or name, and detail
 
 
@@ -45,7 +44,7 @@ class Picture(NamedTuple):
     """One picture of a gallery."""
 
     name: str  # of the photo
-    detail: str  # what is said of it
+    detail: str  # below the picture
     jpeg: bytes
     width: int  # px
     height: int  # px
@@ -76,72 +75,63 @@ class Facts:
 
 def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> None:
     """Write `validation.json` and `validation.html` into a folder."""
-    write_json(folder / RECORD, _record(title, outcome, facts))
-    write_text(folder / PAGE, _page(title, outcome, facts))
-
-
-def distribution(title: str, values: "pd.Series[Any]") -> Distribution:
-    """How often each value occurs, most frequent first; what is empty is called "none"."""
-    counts = (
-        values.replace("", "none").value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
-    )
-    return Distribution(title, {str(value): int(count) for value, count in counts.items()})
-
-
-def histogram(
-    title: str, numbers: "pd.Series[int]", edges: Sequence[int] = (*range(1, 11), 20, 50, 100, 1000)
-) -> Distribution:
-    """How many whole numbers lie from one edge up to the next; empty ends are left out."""
-    bins = pd.cut(numbers, [*edges, float("inf")], right=False, labels=_labels(edges))
-    counts = bins.value_counts(sort=False)
-    full = counts[counts.cumsum().gt(0) & counts[::-1].cumsum()[::-1].gt(0)]
-    return Distribution(title, {str(label): int(count) for label, count in full.items()})
-
-
-def _labels(edges: Sequence[int]) -> list[str]:
-    ranges = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(edges)]
-    return [*ranges, f"{edges[-1]} or more"]
-
-
-def _record(title: str, outcome: Outcome, facts: Facts) -> dict[str, Any]:
-    return {
+    record = {
         "title": title,
         "passed": outcome.passed,
         "counts": facts.counts,
         "checks": [{name: getattr(check, name) for name in SHOWN} for check in outcome.checks],
-        "rejected": {rejected.reason: rejected.count for rejected in facts.rejected},
+        "rejected": {rejected.reason: rejected.number for rejected in facts.rejected},
         "distributions": {part.title: part.counts for part in facts.distributions},
     }
-
-
-def _page(title: str, outcome: Outcome, facts: Facts) -> str:
-    return template("repose.validation", "checks.html.jinja").render(
+    write_json(folder / RECORD, record)
+    page = template("repose.validation", "checks.html.jinja").render(
         title=title,
         passed=outcome.passed,
         failed=outcome.failed("critical"),
         warnings=outcome.failed("warning"),
-        checks=sorted(outcome.checks, key=_gravity),
+        checks=outcome.failed("critical")
+        + outcome.failed("warning")
+        + [check for check in outcome.checks if check.passed],
         facts=facts,
         bars=BARS,
     )
+    write_text(folder / PAGE, page)
+
+
+def require(outcome: Outcome, what: str, report: Path) -> None:
+    """Print the warnings of an outcome; `what` was checked ("The photos"), and `write_report` wrote the folder `report`.
+
+    Raises:
+        ReposeError: a critical check failed; the message lists each with examples.
+    """
+    for check in outcome.failed("warning"):
+        say(f"Warning: {check}{f', for example {check.examples[0]}' if check.examples else ''}")
+    if failed := outcome.failed("critical"):
+        lines = [line for check in failed for line in (str(check), *(f"    {name}" for name in check.examples))]
+        raise ReposeError(
+            "\n  ".join([f"{what} failed {len(failed)} of {len(outcome.checks)} checks:", *lines])
+            + f"\nCorrect the data, or the stage's limits in params.yaml. {report / PAGE} explains every check. "
+            "Earlier results are kept (`dvc checkout --force` restores them)."
+        )
+
+
+def distribution(title: str, values: "pd.Series[Any]") -> Distribution:
+    """How often each value occurs, most frequent first; an empty text is called "none"."""
+    counts = values.replace("", "none").value_counts(sort=False).sort_index()
+    counts = counts.sort_values(ascending=False, kind="stable")
+    return Distribution(title, {str(value): int(count) for value, count in counts.items()})
 
 
 def template(package: str, name: str) -> "jinja2.Template":
     """A template of a package of ours, which may include the style of these pages: `style.css`."""
     import jinja2
 
+    packages = dict.fromkeys((package, "repose.validation"))
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [jinja2.PackageLoader(part) for part in dict.fromkeys((package, "repose.validation"))]
-        ),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
-
-def _gravity(check: Check) -> int:
-    """What failed comes first."""
-    return 2 if check.passed else ("critical", "warning").index(check.severity)

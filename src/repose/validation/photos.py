@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import Field, PositiveFloat
 
-from repose.config import settings
+from repose.config import nearest, settings
+from repose.data.images import FORMATS
 from repose.data.layouts import DISTRACTOR, JUNK
-from repose.validation.expectations import BETWEEN, EXAMPLES, IN_SET, Check, Outcome, expect, part_of, percent, validate
+from repose.validation.expectations import BETWEEN, IN_SET, Check, Outcome, expect, part_of, percent, validate
 
 # Why a photo is set aside, and the column that has the detail, by the name of the check that finds it. Of several reasons
 # the first counts.
@@ -23,20 +25,30 @@ REASONS = {
     "names differ": ("same name twice", "same_name"),
     "contents differ": ("duplicate content", "same_content"),
 }
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 @settings
 class PhotoRules:
     """What the photos of a source must be like."""
 
-    formats: tuple[str, ...]  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
-    modes: tuple[str, ...]  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
-    sizes: tuple[tuple[int, int], ...]  # accepted [height, width], pixels; none: any
-    min_side: int  # the shorter side has at least so many pixels
-    max_megapixels: float  # a photo with more is not even decoded
+    formats: Names  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
+    modes: Names  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
+    sizes: tuple[tuple[int, int], ...]  # accepted [height, width], px; none: any
+    min_side: int  # the shorter side has at least so many px
+    max_megapixels: PositiveFloat  # a photo with more is not even decoded
     duplicates: Literal["set-aside", "report"]  # what becomes of a photo with the bytes of an earlier one
     photos_per_item: tuple[int, int]  # least and most photos of the median item
-    tolerated_share: float  # share of the photos, 0 to 1, that may be set aside; with more the stage fails
+    tolerated_share: Annotated[float, Field(ge=0, le=1)]  # of the photos, may be set aside; with more the stage fails
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            if name not in FORMATS:
+                raise ValueError(f"formats names {name!r}{nearest(name, FORMATS)}")
+        if {"I", "F"} & set(self.modes):
+            raise ValueError("modes should not name I or F: their values have an unknown range. I;16 is read.")
+        if not 1 <= self.photos_per_item[0] <= self.photos_per_item[1]:
+            raise ValueError(f"photos_per_item should be [least, most] from 1 up, not {list(self.photos_per_item)}.")
 
 
 def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.DataFrame]:
@@ -59,11 +71,19 @@ def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.D
     beside["same_name"] = "as " + _earlier(beside, "name")
     beside["content"] = beside["sha256"].where(beside["same_name"].isna())
     beside["same_content"] = "as in " + _earlier(beside, "content")
-    comparisons = validate(beside, _comparison_suite(), label=["path"])
+    unique, words = "ColumnValuesToBeUnique", "no two photos have the same "
+    suite = [
+        expect("names differ", unique, f"{words}name", "warning", column="name"),
+        expect("contents differ", unique, f"{words}bytes", "warning", column="content"),
+    ]
+    comparisons = validate(beside, suite, label=["path"])
     found = _set_aside(beside, comparisons if rules.duplicates == "set-aside" else comparisons[:1])
     judged.loc[beside.index, ["reason", "detail"]] = found[["reason", "detail"]]
 
-    checks += comparisons + _check_source(judged, rules.tolerated_share) + _check_items(judged, rules.photos_per_item)
+    good = judged[judged["reason"].isna()]
+    checks += [*comparisons, _check_share(judged, rules.tolerated_share), *_check_source(good)]
+    if not good.empty:
+        checks += _check_items(good, rules.photos_per_item)
     return Outcome(tuple(checks)), judged[[*photos.columns, "reason", "detail"]]
 
 
@@ -80,7 +100,7 @@ def _measured(photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def _file_suite(rules: PhotoRules) -> list[Any]:
-    """Each file by itself. What fails is set aside; `_check_source` says how much of that is too much."""
+    """Each file by itself. What fails is set aside; `_check_share` says how much of that is too much."""
     formats, modes = list(rules.formats), list(rules.modes)
     sizes = [f"{height} x {width}" for height, width in rules.sizes]
     decoded = "every photo decodes to its last row"
@@ -97,15 +117,6 @@ def _file_suite(rules: PhotoRules) -> list[Any]:
         expect("path", "ColumnValuesToNotBeNull", "every photo's path follows the layout", "warning", column="name"),
     ]  # fmt: skip
     return suite if sizes else [expectation for expectation in suite if expectation.column != "size"]
-
-
-def _comparison_suite() -> list[Any]:
-    """The photos that pass by themselves, beside each other."""
-    kind = "ColumnValuesToBeUnique"
-    return [
-        expect("names differ", kind, "no two photos have the same name", "warning", column="name"),
-        expect("contents differ", kind, "no two photos have the same bytes", "warning", column="content"),
-    ]
 
 
 def _earlier(photos: pd.DataFrame, column: str) -> "pd.Series[str]":
@@ -125,39 +136,30 @@ def _set_aside(table: pd.DataFrame, checks: Sequence[Check]) -> pd.DataFrame:
     return judged
 
 
-def _check_source(judged: pd.DataFrame, tolerated_share: float) -> list[Check]:
-    """How many of the files are set aside, and whether the others are in the owner's list."""
-    good = judged[judged["reason"].isna()]
-    partitions = ["train", "query", "gallery"] if good["partition"].ne("").any() else [""]
-    words = f"at most {percent(tolerated_share)} of the photos are set aside"
-    mostly = round(1 - tolerated_share, 9)  # 1 - 0.57 > 0.43: without rounding the tolerated share itself would fail
+def _check_share(judged: pd.DataFrame, tolerated: float) -> Check:
+    """How many photos are set aside, in all and for each reason."""
+    words = f"at most {percent(tolerated)} of the photos are set aside"
+    mostly = round(1 - tolerated, 9)  # 1 - 0.57 > 0.43: without rounding the tolerated share itself would fail
     share = expect("share set aside", "ColumnValuesToBeNull", words, column="reason", mostly=mostly)
+    (check,) = validate(judged, [share], label=["path", "reason"])
+    counts = judged["reason"].value_counts()
+    by_reason = [f"{reason}: {count:,}" for reason, count in counts.items()]
+    return replace(check, observed="; ".join([part_of(int(counts.sum()), len(judged)), *by_reason]))
+
+
+def _check_source(good: pd.DataFrame) -> list[Check]:
+    """Whether photos are left, and whether they are in the owner's list."""
+    partitions = ["train", "query", "gallery"] if good["partition"].ne("").any() else [""]
     listed = "every photo is in the owner's partition list, if there is one"
     suite = [
         expect("photos left", "TableRowCountToBeBetween", "at least one photo passes", min_value=1),
         expect("partition", IN_SET, listed, "warning", column="partition", value_set=partitions),
     ]
-    (aside,) = validate(judged, [share], label=["path"])
-    return [_with_reasons(aside, judged[judged["reason"].notna()], len(judged)), *validate(good, suite, label=["path"])]
+    return validate(good, suite, label=["path"])
 
 
-def _with_reasons(check: Check, bad: pd.DataFrame, total: int) -> Check:
-    """The check with the number of photos for each reason, and examples of each."""
-    counts = bad["reason"].value_counts()
-    observed = "; ".join([part_of(len(bad), total), *(f"{reason}: {count:,}" for reason, count in counts.items())])
-    of_each = bad.groupby("reason", sort=False).head(max(1, 2 * EXAMPLES // max(len(counts), 1)))
-    examples = tuple(
-        f"{path} ({', '.join(filter(None, why))})"
-        for path, *why in of_each[["path", "reason", "detail"]].itertuples(index=False)
-    )
-    return replace(check, observed=observed, examples=examples)
-
-
-def _check_items(judged: pd.DataFrame, photos_per_item: tuple[int, int]) -> list[Check]:
+def _check_items(good: pd.DataFrame, photos_per_item: tuple[int, int]) -> list[Check]:
     """How many photos the items have, and in how many of the owner's two halves each lies."""
-    good = judged[judged["reason"].isna()]
-    if good.empty:
-        return []
     half = good["partition"].map({"train": "train", "query": "test", "gallery": "test"})
     by_item = good.assign(half=half)[~good["item"].isin((JUNK, DISTRACTOR))].groupby("item")
     least, most = photos_per_item

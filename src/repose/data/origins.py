@@ -1,0 +1,142 @@
+"""The origins of a source: folders, zips and files, here or behind s3:// or https://, whose files are read in transfers."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from repose.config import settings
+from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
+from repose.errors import ReposeError
+from repose.storage import transfer
+from repose.terminal import say
+
+
+@settings
+class Origin:
+    """Where a part of the source lies; what is optional may be left out of params.yaml."""
+
+    # A folder, a zip, another file, s3://bucket/key, s3://bucket/prefix/ (all under it), https://...
+    address: Annotated[str, Field(min_length=1)]
+    # Of a single file: 64 hexadecimal digits, or the first 8 or more.
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{8,64}$")] | None = None
+    size: int | None = None  # of a single file, bytes
+    password_variable: str | None = None  # the NAME of the environment variable that holds a zip's password
+
+
+class Transfers(NamedTuple):
+    """Where files wait that come from elsewhere, and how they are fetched."""
+
+    folder: Path  # outlives a run that fails, so that the next one resumes
+    endpoint: str | None  # an S3 server other than Amazon's
+    version: str | None  # of the source: nothing of another version is taken for this one
+    limits: Limits
+
+
+def check_origins(origins: Iterable[Origin]) -> None:
+    """Find what is wrong with the origins before the first byte is transferred.
+
+    Raises:
+        ReposeError: a password that is not set, a path that is missing or cannot be read, a digest of a folder.
+    """
+    for origin in origins:
+        where, local = transfer.shown(origin.address), transfer.local_path(origin.address)
+        variable = origin.password_variable
+        if variable is not None and not os.environ.get(variable):
+            raise ReposeError(
+                f"The environment variable {variable}, which should hold the password of {where}, is not set. "
+                f"`export {variable}=...`"
+            )
+        if local and not (os.access(local, os.R_OK) and (local.is_dir() or local.is_file())):
+            raise ReposeError(
+                f"{where} is missing or cannot be read. Check its permissions and the path; a relative one starts at "
+                f"{Path.cwd()}."
+            )
+        folder = local.is_dir() if local else transfer.is_prefix(origin.address)
+        if folder and (origin.sha256 or origin.size is not None):
+            raise ReposeError(f"{where} is a folder: sha256 and size are for single files. Leave them out.")
+
+
+@contextmanager
+def open_origins(origins: Sequence[Origin], transfers: Transfers) -> Iterator[tuple[list[File], list[dict[str, Any]]]]:
+    """The files of all origins, sorted by name, and the facts of each origin; fetches those that are elsewhere.
+
+    Raises:
+        ReposeError: an origin is unavailable or not what it should be, holds more than the limits allow, or two origins
+            hold different files of one name.
+    """
+    with ExitStack() as stack:
+        files: dict[str, File] = {}
+        records = []
+        for origin, folder in zip(origins, _folders(origins, transfers), strict=True):
+            contents, record = stack.enter_context(_opened(origin, transfers._replace(folder=folder)))
+            records.append(record)
+            for file in contents.files:
+                earlier = files.setdefault(file.name, file)
+                if earlier is not file and (earlier.size != file.size or earlier.read() != file.read()):
+                    raise ReposeError(
+                        f"{earlier.where} and {file.where} both hold {file.name}, and the two differ. Remove one of them."
+                    )
+        yield within(sorted(files.values(), key=lambda file: file.name), transfers.limits, "the source"), records
+
+
+def forget(folder: Path) -> None:
+    """Remove what was transferred, also by earlier runs, and nothing else."""
+    for entry in folder.glob("*"):
+        if re.fullmatch("[0-9a-f]{16}", entry.name):
+            shutil.rmtree(entry)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _folders(origins: Sequence[Origin], transfers: Transfers) -> Iterator[Path]:
+    """A folder for each origin: the same in the next run, even if the address has another signature."""
+    seen: list[str] = []
+    for where in (transfer.shown(origin.address) for origin in origins):
+        key = f"{where}\n{seen.count(where)}\n{transfers.version}"
+        yield transfers.folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+        seen.append(where)
+
+
+@contextmanager
+def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, dict[str, Any]]]:
+    """The files of an origin, which is fetched if it is elsewhere, and its entry in source.json."""
+    where, digest, size = transfer.shown(origin.address), None, None
+    options: dict[str, Any] = {
+        "limits": transfers.limits,
+        "where": where,
+        "password_variable": origin.password_variable,
+    }
+    if transfer.is_prefix(origin.address):
+        objects = within(transfer.list_prefix(origin.address, endpoint=transfers.endpoint), transfers.limits, where)
+        fetched = transfer.fetch_objects(origin.address, objects, transfers.folder, endpoint=transfers.endpoint)
+        opened = open_files(fetched, **options)
+    elif (path := _fetch(origin, transfers)).is_dir():
+        opened = open_files(walk(path, where), **options)
+    else:
+        digest = transfer.check(path, sha256=origin.sha256, size=origin.size, where=where)
+        name, size = transfer.base_name(origin.address), path.stat().st_size
+        opened = open_zip(path, **options) if is_zip(path, name) else open_files([(name, path)], **options)
+    with opened as contents:
+        if not contents.files:
+            raise ReposeError(f"{where} holds no files. Check the address.")
+        if contents.skipped:
+            say(
+                f"{where}: left out {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME."
+            )
+        if size is None:
+            size = sum(file.size for file in contents.files)
+        yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}
+
+
+def _fetch(origin: Origin, transfers: Transfers) -> Path:
+    return transfer.local_path(origin.address) or transfer.fetch(
+        origin.address, transfers.folder / "file", sha256=origin.sha256, size=origin.size, endpoint=transfers.endpoint,
+        limit=int(transfers.limits.total_gigabytes * 1e9),
+    )  # fmt: skip

@@ -1,0 +1,197 @@
+"""Where joints come from: keypoint files of the source (here), or a network that looks at the photos (`detectors`)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, PositiveInt
+
+from repose.config import settings
+from repose.data.layouts import LAYOUTS, NameFinder
+from repose.data.placement import advice
+from repose.data.raw import RawFiles
+from repose.data.skeleton import JOINTS, K, present
+from repose.errors import ReposeError
+from repose.pose import keypoint_files
+from repose.pose.keypoint_files import Matched, Poses
+from repose.storage.weight_files import WeightsFile, check_names
+from repose.terminal import bar
+
+if TYPE_CHECKING:  # it imports torch, which extractors of files do not need
+    from repose.pose.keypoint_cache import Search
+
+NETWORKS = ("figure", "keypoint-rcnn")  # the extractors that look at photos
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(gt=0)]
+
+
+@settings
+class NetworkSettings:
+    """How the extractors run that look at photos."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one, in half precision
+    batch: PositiveInt = 64  # photos at a time
+    threads: PositiveInt = 1  # CPU threads of torch
+    min_person: Share = 0.5  # keypoint-rcnn: the least score of a person who counts
+    weights: WeightsFile | None = None  # keypoint-rcnn: where its file is; null: in the cache
+
+    def __post_init__(self) -> None:
+        check_names({} if self.weights is None else {"keypoint-rcnn": self.weights})
+
+
+@settings
+class ExtractorSettings:
+    """Where joints come from, and which of them count."""
+
+    extractor: Literal["posegan-csv", "openpose-json", "figure", "keypoint-rcnn"]
+    # In the source: CSV files, in this order; for openpose-json folders of JSON files; for a network CSV files that the
+    # joints it finds are compared with, or none.
+    files: tuple[str, ...]
+    scale: tuple[Factor, Factor]  # x and y are multiplied by it: joints of a half-size copy need [2, 2]
+    offset: tuple[float, float]  # px added to x and y, after `scale`; PATN's 256x176 "resize" files need [40, 0]
+    min_confidence: Share  # joints found with less are missing (a CSV has none: its joints count as 1)
+    max_outside: Share  # share of the joints that may lie outside their photo (they become missing); more: an error
+    min_posed_share: Share  # share of a part's photos that must have both shoulders and both hips; fewer: an error
+    network: NetworkSettings = NetworkSettings()  # of the extractors that look at photos
+
+    def __post_init__(self) -> None:
+        if self.extractor in NETWORKS and (self.scale, self.offset) != ((1.0, 1.0), (0.0, 0.0)):
+            raise ValueError(
+                f"scale and offset are for files of joints: set them to [1, 1] and [0, 0] with the extractor {self.extractor}."
+            )
+        if self.extractor not in NETWORKS and not self.files:
+            raise ValueError("files is empty. Name the keypoint files of the source, such as [keypoints.csv].")
+
+
+class Sources(NamedTuple):
+    """What an extractor may read."""
+
+    lists: RawFiles  # the owner's files that are no photos
+    images: Path  # the folder of the part's photos
+    table: pd.DataFrame  # its images.csv
+    work: Path  # where the results of a network wait until the stage is done
+
+
+class Extracted(NamedTuple):
+    """What an extractor found."""
+
+    poses: Poses  # in the source's order
+    counts: dict[str, Any]  # what else the report says
+    reference: np.ndarray | None = None  # (photos,K,2) px: known joints to compare with
+    nobody: Sequence[str] = ()  # photos in which a network found no person
+    search: "Search | None" = None  # of a network, whose files wait in `work` until the stage has written its own
+
+
+def extract(sources: Sources, settings: ExtractorSettings) -> Extracted:
+    """The joints of one part's photos, and, from files, of other photos.
+
+    Raises:
+        ReposeError: no keypoint file, or a file or network that is not what it should be.
+    """
+    if settings.extractor == "posegan-csv":
+        return Extracted(_posegan_csv(sources, settings), {"files": len(settings.files)})
+    if settings.extractor == "openpose-json":
+        return _openpose_json(sources, settings)
+    from repose.pose.detectors import find_joints
+
+    return find_joints(sources, settings)
+
+
+def reference_joints(sources: Sources, settings: ExtractorSettings) -> np.ndarray | None:
+    """The joints (photos,K,2) in the source's CSV files, to compare with; None without files."""
+    if not settings.files:
+        return None
+    return keypoint_files.match(_posegan_csv(sources, settings), sources.table["name"].tolist()).keypoints
+
+
+def _posegan_csv(sources: Sources, settings: ExtractorSettings) -> Poses:
+    """The poses of CSV files as pose-gan, PATN and the mannequins write them."""
+    paths = [sources.lists.find(name) for name in settings.files]
+    read = [keypoint_files.read_posegan_csv(sources.lists[path], path) for path in paths]
+    keypoints, confidence = (np.concatenate([poses[part] for poses in read]) for part in (1, 2))
+    return Poses([name for poses in read for name in poses.names], _in_photo(keypoints, settings), confidence)
+
+
+def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
+    """The poses of OpenPose's files, one per photo; those of other photos are counted and not opened."""
+    inside = tuple(f"/{folder.strip('/')}/" for folder in settings.files)
+    paths = sorted(
+        path for path in sources.lists if path.endswith(".json") and any(part in f"/{path}" for part in inside)
+    )
+    if not paths:
+        raise ReposeError(
+            f"The source holds no .json file in {' or '.join(settings.files)}. Put OpenPose's output (--write_json) there, "
+            "or name its folder in `keypoints.files` of params.yaml."
+        )
+    photos = _photos_of(paths, sources)
+    sizes = {name: size for name, *size in sources.table[["name", "height", "width"]].itertuples(index=False)}
+    joints, people_in = np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
+    for row, (path, photo) in enumerate(zip(bar(paths, "keypoints"), photos, strict=True)):
+        if photo in sizes:
+            people = keypoint_files.read_openpose_json(sources.lists[path], path)
+            people[..., :2] = _in_photo(people[..., :2], settings)
+            joints[row], people_in[row] = keypoint_files.choose_person(people, sizes[photo], settings.min_confidence)
+    where = f"The OpenPose files of {', '.join(settings.files)}"
+    keypoints = keypoint_files.check_pixels(keypoint_files.known_points(joints), where)
+    counts = {
+        "files": len(paths),
+        "files_with_several_people": int((people_in > 1).sum()),
+        "people_left_out": int((people_in - 1).clip(0).sum()),
+    }
+    return Extracted(Poses(photos, keypoints, joints[..., 2].clip(0, 1)), counts)
+
+
+def _photos_of(paths: list[str], sources: Sources) -> list[str]:
+    """The photos that OpenPose files describe, by their path in the owner's layout or by their name alone."""
+    layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
+    photos = []
+    for path in map(keypoint_files.photo_of_json, paths):
+        photo = layout.photo(path)
+        name = photo.name if photo else path.rpartition("/")[2]
+        photos.append(finder.find(name) or name)
+    return photos
+
+
+def _in_photo(points: np.ndarray, settings: ExtractorSettings) -> np.ndarray:
+    """Points (..., 2) of the files, x and y, in px of the photos: first scaled, then moved."""
+    moved: np.ndarray = points * np.array(settings.scale, np.float32) + np.array(settings.offset, np.float32)
+    return moved
+
+
+def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) -> tuple[np.ndarray, int]:
+    """Keypoints (photos,K,2) float32 without those outside their photo, and how many these were.
+
+    Up to one px beyond the edge counts as inside and is moved to the edge, as OpenPose rounds so.
+
+    Raises:
+        ReposeError: more joints lie outside than the settings allow, or no photo has a joint.
+    """
+    height, width = table["height"].to_numpy(), table["width"].to_numpy()
+    keypoints = matched.keypoints
+    beyond = keypoint_files.outside(keypoints, height, width)
+    if beyond.sum() > settings.max_outside * present(keypoints).sum():
+        row, joint = np.argwhere(beyond)[0]
+        x, y = keypoints[row, joint]
+        raise ReposeError(
+            f"{beyond.sum():,} of {present(keypoints).sum():,} joints lie outside their photo, first the "
+            f"{JOINTS[joint]} of {table['name'][row]} at x {x:g}, y {y:g}; it is {width[row]} pixels wide and "
+            f"{height[row]} high. Were the joints found in photos of another size or crop? Set `keypoints.scale` or "
+            "`keypoints.offset` in params.yaml, or let more joints go missing with `keypoints.max_outside`. "
+            f"{' '.join(advice(keypoints, height, width))}".rstrip()
+        )
+    last = np.stack([width, height], -1)[:, None] - 1
+    placed = np.where(beyond[..., None], np.nan, keypoints.clip(0, last)).astype(np.float32)
+    if not present(placed).any():
+        others = (
+            f"{len(matched.others):,} row(s) are of other photos, such as {', '.join(matched.others[:1]) or 'none'}"
+        )
+        why = f"In {', '.join(settings.files)} {others}: set `keypoints.files` to the files of these photos."
+        if settings.extractor in NETWORKS:
+            why = (
+                "The network figure knows mannequins alone and keypoint-rcnn people: change keypoints.extractor, or lower "
+                "keypoints.min_confidence."
+            )
+        raise ReposeError(f"None of the {len(placed):,} photos has a joint. {why}")
+    return placed, int(beyond.sum())
