@@ -1,4 +1,4 @@
-"""A server in a thread of its own, for tests that fetch from 127.0.0.1."""
+"""Servers in a thread of their own, for tests that fetch from 127.0.0.1."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """What a file server says to a request."""
+    """What a file server answers to a request."""
 
     body: bytes
     kind: str = "application/octet-stream"
@@ -18,7 +18,7 @@ class Answer(NamedTuple):
 
 
 class FileServer(ThreadingHTTPServer):
-    """Answers by path, whatever stands after a question mark, and keeps what it was asked for."""
+    """Answers by path, whatever the query, and notes the requests."""
 
     daemon_threads = True
 

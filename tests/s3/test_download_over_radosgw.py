@@ -15,8 +15,8 @@ __all__ = ["TestDownload", "stage"]
 class TestDownload(DownloadCases):
     @pytest.mark.parametrize("kind", ["prefix", "zip"])
     @pytest.mark.parametrize(("variable", "value", "message"), [
-        ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", r"credentials are wrong or have expired \(SignatureDoesNotMatch\)"),
-        ("AWS_ACCESS_KEY_ID", "NOBODY", r"credentials are wrong or have expired \(InvalidAccessKeyId\)"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", r"with these credentials \(SignatureDoesNotMatch\)"),
+        ("AWS_ACCESS_KEY_ID", "NOBODY", r"with these credentials \(InvalidAccessKeyId\)"),
     ])  # fmt: skip
     def test_wrong_credentials_are_told_at_once(
         self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Reading a remote file from any byte on: what all protocols share, and http(s):// by requests."""
+"""Read a remote file from any byte on: what the protocols share, and http(s):// by requests."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The bytes of a file in one state, from `start` on: 0, or as many bytes as there are already."""
+    """The bytes of a file in one state from `start` on: 0, or the number of bytes that are here already."""
 
     state: State
     start: int
@@ -54,7 +54,7 @@ def open_http(address: str, have: int, state: State) -> Iterator[Reply]:
     """Request a file from byte `have` on, if it is still in this state (RFC 9110, section 14).
 
     Raises:
-        Changed: it is not, or the server answers with another part.
+        Changed: it is in another state, or the server sends another part.
         Interrupted: no connection, or the server is busy.
         ReposeError: the server refuses.
     """
@@ -120,17 +120,12 @@ def _refuse_page(response: Any, address: str) -> None:
 
 
 def _failure(error: Exception, where: str) -> Exception:
-    """What to raise for an error of requests; their texts hold whole addresses, so none of them is passed on."""
+    """The exception to raise for an error of requests, without its text, which holds the whole address."""
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
-        return ReposeError(
-            f"{where}: the server's certificate is not trusted. Check the address and this machine's clock."
-        )
-    if isinstance(error, requests.TooManyRedirects):
-        return ReposeError(f"{where} leads round in circles. Get a direct link.")
-    if not isinstance(error, (requests.ConnectionError, requests.Timeout)):
-        return ReposeError(f"{where} is not an address that can be fetched. Check how it is written.")
-    if "NameResolutionError" in repr(error):
-        return Interrupted("there is no such host, or no network")
-    return Interrupted("the server does not answer" if isinstance(error, requests.Timeout) else "cannot connect")
+        return ReposeError(f"{where}: the server's certificate is not trusted. Check the address and the clock.")
+    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        unknown = "NameResolutionError" in repr(error)
+        return Interrupted("there is no such host, or no network" if unknown else "cannot connect to the server")
+    return ReposeError(f"{where} cannot be fetched ({type(error).__name__}). Check how it is written.")
