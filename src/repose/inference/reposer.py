@@ -25,9 +25,9 @@ from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, rea
 from repose.terminal import say
 
 HOW_TO_FIND_POSES = (
-    "Let a network find it (--find-poses, in Python pose_detector: keypoint-rcnn for people, figure for mannequins), or find "
-    "it with OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and "
-    "name the result: --keypoints POSES"
+    "Let a network find it (--find-poses, in Python pose_detector: keypoint-rcnn for people, figure for mannequins), or run "
+    "OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name its "
+    "result: --keypoints POSES"
 )
 
 

@@ -48,9 +48,10 @@ def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> 
     try:
         answer = client.get_object(Bucket=bucket, Key=key, **only)
     except (BotoCoreError, ClientError) as error:
-        if not have or _status(error) not in (412, 416):
+        status, _ = _answer(error)
+        if not have or status not in (412, 416):
             raise _failure(error, where) from None
-        if _status(error) == 412 or state.size != have:
+        if status == 412 or state.size != have:
             raise Changed from None
         yield Reply(state, have, iter(()))  # 416: the ETag is still right, and nothing comes after the end
         return
@@ -74,21 +75,18 @@ def list_page(client: Any, bucket: str, prefix: str, token: dict[str, str]) -> d
     return page
 
 
-def _answer(error: Any) -> dict[str, Any]:
-    """What the server answered; timeouts have a `response` as well, which is None."""
-    return getattr(error, "response", None) or {}
+def _answer(error: Exception) -> tuple[int, str]:
+    """The HTTP status and the code of a server's error; 0 and nothing without an answer."""
+    response = getattr(error, "response", None) or {}  # timeouts have a response of None
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status), response.get("Error", {}).get("Code", "")
 
 
-def _status(error: Any) -> int:
-    """The HTTP status of an answer, or 0 if there was none."""
-    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _failure(error: Any, where: str) -> Exception:
+def _failure(error: Exception, where: str) -> Exception:
     """The exception to raise for an error of boto3."""
     from botocore import exceptions
 
-    code, status = _answer(error).get("Error", {}).get("Code", ""), _status(error)
+    status, code = _answer(error)
     if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
         # a list that is cut short, or a web page instead, comes as a 500 without a code of S3
         return Interrupted(f"the server answers {status} {code if code not in ('', str(status)) else f'or {_NO_S3}'}")
