@@ -22,7 +22,7 @@ from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
 from repose.storage.transfer import fetching, s3
-from repose.storage.transfer.remote import CHUNK
+from repose.storage.transfer.replies import CHUNK
 
 SMALL = {f"img/WOMEN/Tees/id_{n:08d}/02_1_front.jpg": bytes([n]) * 3000 for n in range(1, 6)}
 BIG = hashlib.shake_256(b"big").digest(5 * CHUNK + 17)

@@ -6,7 +6,7 @@ import pytest
 
 from faulty_proxy import Fault
 from repose.stages.download import Origin
-from repose.storage.transfer.remote import CHUNK
+from repose.storage.transfer.replies import CHUNK
 from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
 
 __all__ = ["TestDownload", "stage"]

@@ -16,9 +16,9 @@ from file_server import BODY, DATE, OTHER, SHA256, Server
 from repose.errors import ReposeError
 from repose.storage import transfer
 from repose.storage.atomic import partial_path
-from repose.storage.transfer import remote
+from repose.storage.transfer import web
 from repose.storage.transfer.fetching import ATTEMPTS
-from repose.storage.transfer.remote import CHUNK
+from repose.storage.transfer.replies import CHUNK
 
 OVER_BOTH = pytest.mark.parametrize("scheme", ["http", "s3"])
 pytestmark = pytest.mark.usefixtures("waits")
@@ -104,8 +104,8 @@ def test_a_file_that_changed_between_two_runs_is_fetched_anew(
 def test_a_body_that_ends_early_without_an_error_is_noticed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
-    whole = remote.unbroken
-    monkeypatch.setattr(remote, "unbroken", lambda *body: islice(whole(*body), 1))
+    whole = web.unbroken
+    monkeypatch.setattr(web, "unbroken", lambda *body: islice(whole(*body), 1))
     get(server, tmp_path, sha256=SHA256)
     assert waits == [1] * (len(BODY) // CHUNK)
 

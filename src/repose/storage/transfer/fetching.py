@@ -24,7 +24,8 @@ from repose.storage.atomic import disk_errors_named, partial_path, whole_file
 from repose.storage.transfer import s3
 from repose.storage.transfer.addresses import bucket_and_key, local_path, shown
 from repose.storage.transfer.digests import check, check_size, digest_form
-from repose.storage.transfer.remote import CHUNK, Changed, Interrupted, Open, Reply, State, open_http
+from repose.storage.transfer.replies import CHUNK, Changed, Interrupted, Open, Reply, State
+from repose.storage.transfer.web import open_http
 from repose.terminal import bar, say
 
 ATTEMPTS = 5  # in a row without a new byte, before the transfer fails

@@ -6,7 +6,7 @@ from typing import Any
 
 from repose.errors import ReposeError
 from repose.storage.transfer.addresses import shown
-from repose.storage.transfer.remote import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
+from repose.storage.transfer.replies import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
 
 CONNECTIONS = 16  # for many small objects
 _NO_S3 = "what answers at the endpoint is no S3 server"
@@ -40,7 +40,7 @@ def client(endpoint: str | None) -> Any:
 
 @contextmanager
 def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> Iterator[Reply]:
-    """Request an object from byte `have` on, if it is still in this state; raises as `remote.open_http`."""
+    """Request an object from byte `have` on, if it is still in this state; raises as `web.open_http`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     where = f"s3://{bucket}/{key}"
