@@ -4,14 +4,13 @@ An artifact of dvc.yaml gives a model its name and path, an annotated git tag NA
 revision; that revision's dvc.lock has the hash of the file, and DVC's cache or remote the file.
 """
 
-import hashlib
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from repose.config import nearest
 from repose.errors import RemoteError, ReposeError
-from repose.storage.remote import Remote
+from repose.storage.remote import Remote, md5_of
 
 _NAME = re.compile(r"(?P<name>(?:[^\s@:]+:)?[^\s@:]+)(?:@(?P<version>latest|v\d+\.\d+\.\d+\S*))?")
 
@@ -121,12 +120,11 @@ def _cached(repo: Any, found: Registered) -> Path:
         md5 = _md5_in_folder(repo.cache.local, md5, out, found)
     _fetch(repo, md5, f"{found.path} of {found.tag}")
     file = Path(repo.cache.local.oid_to_path(md5))
-    with file.open("rb") as stream:
-        if hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != md5:
-            raise RemoteError(
-                f"{file} in DVC's cache, which is {found.path} of {found.tag}, was changed: its MD5 is another one. Delete it "
-                "and try again."
-            )
+    if md5_of(file) != md5:
+        raise RemoteError(
+            f"{file} in DVC's cache, which is {found.path} of {found.tag}, was changed: its MD5 differs. Delete it and try "
+            "again."
+        )
     return file
 
 

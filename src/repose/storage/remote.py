@@ -175,9 +175,7 @@ class Remote:
                 "removed (`dvc gc`)? Run the stage that made it again (if Kubeflow's cache prevents that: `repose kfp submit "
                 "--no-cache`), or `dvc push` from where it still is."
             ) from None
-        with file.open("rb") as stream:
-            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if md5 != oid.removesuffix(".dir"):
+        if (md5 := md5_of(file)) != oid.removesuffix(".dir"):
             raise RemoteError(
                 f"The object {oid} in the remote {self.address} has changed: its content has the MD5 {md5}. It is not used. "
                 f"Delete {self._key(oid)} there and run the stage that made it again, or `dvc push` from where it is whole."
@@ -256,6 +254,12 @@ class Remote:
             attempt += 1
 
 
+def md5_of(file: Path) -> str:
+    """The MD5 of a file, in hexadecimal: the name of DVC's object."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _at_once(work: Callable[[str], T], names: list[str]) -> list[T]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # `map` cancels what has not begun when one fails
         return list(pool.map(work, names))
@@ -269,7 +273,7 @@ def _is_local(error: Exception, file: Path | None) -> bool:
 
 
 def _explain(error: Exception, address: str, what: str) -> tuple[bool, str]:
-    """Whether another try may help, and the message; an empty one if the error is none of a remote."""
+    """Whether another try may help, and the message; an empty one if the error does not come from a remote."""
     from botocore import exceptions as boto
 
     chain = list(_chain(error))

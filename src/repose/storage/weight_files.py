@@ -170,7 +170,7 @@ def check_names(files: Mapping[str, WeightsFile]) -> None:
     """Check the names and digests of the entries of `evaluate.weights`.
 
     Raises:
-        ValueError: there is no such network, or a digest is none.
+        ValueError: an entry is of no network, or its digest has another form.
     """
     for name, given in files.items():
         if name not in KNOWN:
