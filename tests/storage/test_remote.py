@@ -387,6 +387,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
     (ssl.SSLCertVerificationError("self-signed"), False, "cannot look: .*self-signed"),
     (exceptions.EndpointConnectionError(endpoint_url="u", error="e"), True, "does not answer"),
     (exceptions.ConnectionClosedError(endpoint_url="u"), True, "does not answer"),
+    (exceptions.SSLError(endpoint_url="u", error="self-signed"), True, "self-signed.* trust its certificate"),
     (aiohttp.ClientPayloadError("cut"), True, r"does not answer \(to look\): cut\. Is it up"),
     (TimeoutError(), True, r"does not answer \(to look\): TimeoutError\."),
     (caused(OSError(errno.EBUSY, "Service Unavailable"), answer(503, "503")), True, "does not answer"),

@@ -303,9 +303,9 @@ def _explain(error: Exception, address: str, what: str) -> tuple[bool, str]:
         )
     if status == 404 or (not response and isinstance(error, FileNotFoundError)):
         return False, f"There is no {address} (to {what}). Correct the remote's address, or make the bucket."
-    lost = caused_by(boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.HTTPClientError, ConnectionError)
+    lost = caused_by(boto.ConnectionError, boto.HTTPClientError, ConnectionError, TimeoutError)
     later = status >= 500 or code in ("RequestTimeout", "OperationAborted", "TooManyRequests", "SlowDown")
-    if lost or later or caused_by(TimeoutError) or any(type(e).__module__.startswith("aiohttp") for e in chain):
+    if lost or later or any(type(e).__module__.startswith("aiohttp") for e in chain):
         return True, (
             f"The remote {address} does not answer (to {what}): {reason}. Is it up, and can this machine reach it and trust "
             "its certificate (AWS_CA_BUNDLE)? Nothing is lost: run the step again."
