@@ -16,7 +16,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest.register_assert_rewrite("s3_cases", "dvc_remote_cases", "step_cases")
+pytest.register_assert_rewrite("s3_cases", "step_cases")
 import warm  # noqa: E402
 
 if TYPE_CHECKING:  # xdist's controller imports this file and runs no test
@@ -30,7 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = (
     "test_proof.py", "test_train_in_processes.py", "test_table1.py", "test_every_system.py", "test_train.py",
     "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_mannequins.py", "test_evaluate.py",
-    "test_dvc_remote.py", "test_expectations.py",
+    "test_expectations.py",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A proxy of the tests in front of an HTTP or S3 server, whose network and server fail as a test says."""
+"""A proxy in front of an HTTP or S3 server that fails as a test says."""
 
 import http.client
 import re
@@ -13,22 +13,22 @@ from urllib.parse import urlsplit
 from serving import serving
 
 BLOCK = 2**14  # bytes that are passed on at a time
-_OF_A_CONNECTION = {"connection", "keep-alive", "expect", "proxy-connection"}  # not signed, and not for the next server
+_OF_A_CONNECTION = {"connection", "keep-alive", "expect", "proxy-connection"}  # headers that are not passed on
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with the requests that it is for; all else of them passes."""
+    """What goes wrong with some requests."""
 
-    status: int = 0  # answered in the server's place, with an error of S3; 0: the server's own answer
+    status: int = 0  # of an error of S3 that is answered instead; 0: the server's own answer
     code: str = "SlowDown"  # of that error
     drop_response: int | None = None  # bytes of the body that arrive before the connection closes
     drop_request: int | None = None  # bytes of the request's body that reach the server before both connections close
     rate: float | None = None  # bytes per second of the response's body
-    hang: bool = False  # silence until the proxy ends, in place of the answer or (with drop_response) after those bytes
+    hang: bool = False  # silence until the proxy ends, instead of the answer or after the bytes of drop_response
     methods: str = "GET HEAD PUT POST DELETE"
-    paths: str = ""  # a pattern that the path and query hold
-    times: int | None = None  # so many requests; None: all
+    paths: str = ""  # a pattern in the path and query
+    times: int | None = None  # requests; None: all
 
     def is_for(self, method: str, path: str) -> bool:
         return method in self.methods.split() and re.search(self.paths, path) is not None
@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 
 class FaultyProxy:
-    """Passes requests on as they are (the Host too, so that signatures stay right), one per connection, and counts them."""
+    """Passes requests on as they are (with the Host, which is signed), one per connection, and notes them."""
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream)
@@ -59,27 +59,24 @@ class FaultyProxy:
 
     @contextmanager
     def listening(self) -> Iterator["FaultyProxy"]:
-        """Take requests until the block ends, at the same port each time; without it, connections are refused."""
+        """Take requests until the block ends."""
         self.ended.clear()
         server = _Server(("127.0.0.1", self._port), self)
         self._port = server.server_port
-        try:
-            with serving(server):
-                try:
-                    yield self
-                finally:
-                    self.ended.set()  # before the server waits for its threads
-        finally:
-            server.server_close()
+        with serving(server):
+            try:
+                yield self
+            finally:
+                self.ended.set()  # before the server waits for its threads
 
     def fail(self, *faults: Fault) -> None:
-        """From now on these faults and no others; a request meets the first that is for it and not used up."""
+        """Replace the faults; a request meets the first that is for it and not used up."""
         with self._lock:
             self._faults = [(fault, []) for fault in faults]
             self.requests.clear()
 
     def count(self, method: str = "", paths: str = "") -> int:
-        """How many requests came since `fail`, of this method and with this pattern in their paths."""
+        """The number of requests since `fail` of a method and with a pattern in their paths."""
         return sum(r.method == (method or r.method) and bool(re.search(paths, r.path)) for r in self.requests)
 
     def take(self, request: Request) -> Fault:

@@ -4,11 +4,11 @@ import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from repose.storage.transfer.remote import CHUNK
+from repose.storage.transfer.replies import CHUNK
 
 BODY = hashlib.shake_256(b"body").digest(3 * CHUNK + 17)
 SHA256 = hashlib.sha256(BODY).hexdigest()
-OTHER = hashlib.shake_256(b"other").digest(len(BODY))  # the same size, so that only the ETag tells
+OTHER = hashlib.shake_256(b"other").digest(len(BODY))  # the same size, so that only the ETag differs
 DATE = "Tue, 01 Nov 2022 10:00:00 GMT"
 
 
@@ -69,20 +69,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if plan.get("chunked"):
             headers["Transfer-Encoding"] = "chunked"
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         else:
             headers["Content-Length"] = str(len(body))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        if plan.get("chunked"):
-            body = b"%x\r\n%b\r\n" % (len(body), body) + b"0\r\n\r\n"
         self.wfile.write(body[: plan.get("cut")])
         if "cut" in plan:
             self.close_connection = True
-
-
-class Sleeps(list[float]):
-    """Stands in for time.sleep and notes how long."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)

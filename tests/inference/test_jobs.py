@@ -18,10 +18,10 @@ def loaded(tmp_path: Path, *keypoints: Path, kind: str = "attend") -> Reposer:
     return repose.load(model, device="cpu", keypoints=keypoints)
 
 
-def made(reposer: Reposer, *jobs: FileJob, pose_size: tuple[int, int] | None = None) -> list[np.ndarray]:
+def made(reposer: Reposer, *jobs: FileJob) -> list[np.ndarray]:
     """The images of jobs, each made by itself."""
     for one in jobs:
-        make_one(one, reposer, pose_size)
+        make_one(one, reposer)
     return [np.asarray(Image.open(one.out)).astype(int) for one in jobs]
 
 
@@ -39,13 +39,13 @@ def items(tmp_path: Path, *names: str) -> Path:
     return tmp_path / "items"
 
 
-def job(tmp_path: Path, pose: str, *names: str, out: str = "new.png") -> FileJob:
+def job(tmp_path: Path, *names: str) -> FileJob:
     sources = tuple(posed_photo(tmp_path / f"{name}.jpg", seed) for seed, name in enumerate(names or ("front",)))
-    return FileJob("the job", sources, pose, tmp_path / out)
+    return FileJob("the job", sources, str(save_openpose(tmp_path / "pose.json")), tmp_path / "new.png")
 
 
-def test_poses_that_are_not_known_are_asked_for_with_the_way_to_find_them(tmp_path: Path) -> None:
-    one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")))
+def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: Path) -> None:
+    one = job(tmp_path)
     with pytest.raises(
         PoseNotFoundError, match=r"There are no keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
     ):
@@ -53,15 +53,14 @@ def test_poses_that_are_not_known_are_asked_for_with_the_way_to_find_them(tmp_pa
     other = save_openpose(tmp_path / "x/other_keypoints.json")
     with pytest.raises(PoseNotFoundError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
         make_one(one, loaded(tmp_path, other))
-    paper = loaded(tmp_path, kind="paper")
+    paper = loaded(tmp_path, kind="paper")  # needs no poses of its sources
     assert made(paper, one)[0].shape == (32, 24, 3)
     with pytest.raises(PoseNotFoundError, match=r"There are no keypoints of .*target\.jpg"):
         make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
 
-def test_photos_beyond_the_most_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pose = str(save_openpose(tmp_path / "pose.json"))
-    three, reposer = job(tmp_path, pose, "a", "b", "c"), loaded(tmp_path, tmp_path)
+def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    three, reposer = job(tmp_path, "a", "b", "c"), loaded(tmp_path, tmp_path)
     images = made(reposer, three, three._replace(sources=three.sources[:2], out=tmp_path / "two.png"))
     assert f"takes 2 photos; left out: {tmp_path / 'c.jpg'}" in capsys.readouterr().err
     np.testing.assert_array_equal(*images)
@@ -87,7 +86,7 @@ def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeyp
     assert all((image != alone[0]).any() for image in alone[1:])
 
 
-def test_a_garment_in_many_poses_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, reading = [], of_reposer.read_photo
 
     def noted(path: Path) -> np.ndarray:
@@ -95,43 +94,36 @@ def test_a_garment_in_many_poses_is_read_once(tmp_path: Path, monkeypatch: pytes
         return reading(path)
 
     monkeypatch.setattr(of_reposer, "read_photo", noted)
-    one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")), "a", "b")
+    one = job(tmp_path, "a", "b")
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
     make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
     assert read == ["a.jpg", "b.jpg", "c.jpg", "a.jpg", "b.jpg"]
 
 
-def test_all_that_can_be_made_is_made_and_the_rest_is_listed(tmp_path: Path) -> None:
+def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> None:
     folder = items(tmp_path, "a", "b", "c", "d", "e")
     (folder / "b/front.jpg").write_bytes(b"")
     (folder / "c/pose.csv").write_text("two poses are none")
     (folder / "d/front.jpg").unlink()
-    out = tmp_path / "out"
     with pytest.raises(ReposeError) as caught:
-        make_all(read_jobs(folder, out), loaded(tmp_path, folder))
+        make_all(read_jobs(folder, tmp_path / "out"), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 of 5 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is no photo (0 bytes)")
     assert lines[2].startswith("  c: No pose is named, or several")
     assert lines[3].startswith("  d: No source photo is named")
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "e.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
-def test_the_folder_of_jobs_is_read_in_order_without_what_is_no_job(tmp_path: Path) -> None:
+def test_a_folder_of_jobs_is_read_in_order_without_litter(tmp_path: Path) -> None:
     folder = items(tmp_path, "b", "a")
     save_photo(folder / "a/back.png")
-    (folder / "a/notes.txt").write_text("not a photo")
     save_photo(folder / "c/front.webp")
     save_photo(folder / "c/pose.jpg")
-    (folder / "empty").mkdir()
     for litter in (
-        ".hidden/pose.json",
-        "@eaDir/pose.json",
-        "a/._front.jpg",
-        "a/pose.json~",
-        "a/@eaDir/b.jpg",
-        "loose.jpg",
-    ):
+        ".hidden/pose.json", "@eaDir/pose.json", "a/._front.jpg", "a/pose.json~", "a/@eaDir/b.jpg", "a/notes.txt",
+        "loose.jpg", "empty/notes.txt",
+    ):  # fmt: skip
         (folder / litter).parent.mkdir(exist_ok=True)
         (folder / litter).write_text("")
     jobs = read_jobs(folder, Path("out"))
@@ -143,21 +135,13 @@ def test_the_folder_of_jobs_is_read_in_order_without_what_is_no_job(tmp_path: Pa
 
 
 def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None:
-    file = tmp_path / "jobs.csv"
+    file, at = tmp_path / "jobs.csv", tmp_path
     file.write_bytes(
         "\ufeffsources,pose,out\r\na.jpg; b.jpg;,pose.json,x/ä.png\r\n\r\nc d.jpg,poses.csv#e/f.jpg,\r\n,,g.png\r\n".encode()
     )
-    jobs = read_jobs(file, Path("out"))
-    assert jobs == [
-        FileJob(
-            f"{file}, line 2",
-            (tmp_path / "a.jpg", tmp_path / "b.jpg"),
-            str(tmp_path / "pose.json"),
-            Path("out/x/ä.png"),
-        ),
-        FileJob(
-            f"{file}, line 4", (tmp_path / "c d.jpg",), str(tmp_path / "poses.csv#e/f.jpg"), Path("out/c d_in_f.png")
-        ),
+    assert read_jobs(file, Path("out")) == [
+        FileJob(f"{file}, line 2", (at / "a.jpg", at / "b.jpg"), str(at / "pose.json"), Path("out/x/ä.png")),
+        FileJob(f"{file}, line 4", (at / "c d.jpg",), str(at / "poses.csv#e/f.jpg"), Path("out/c d_in_f.png")),
         FileJob(f"{file}, line 5", (), "", Path("out/g.png")),
     ]
     file.write_text('Pose;Sources;\np.jpg;"a.jpg;b.jpg";\n')
@@ -166,70 +150,54 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
     assert [path.name for path in one.sources] == ["a.jpg", "b.jpg"]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"sources,pose,utput\n", r"unknown column 'utput'\. Did you mean 'out'\?"),
-        (b"sources;out\n", r"has no column 'pose'\. Its header should be 'sources,pose,out'.*separated by semicolons"),
-        (b"sources,pose\n", "holds no job"),
-        (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
-        (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png lies outside out"),
-        (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png lies outside out"),
-        (b'sources,pose\n"' + b"x" * 200_000, "cannot be read as a CSV .*field larger"),
-    ],
-)
-def test_a_csv_of_another_form_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [
+    (b"sources,pose,utput\n", r"unknown column 'utput'\. Did you mean 'out'\?"),
+    (b"sources;out\n", r"has no column 'pose'\. Its header should be 'sources,pose,out'.*separated by semicolons"),
+    (b"sources,pose\n", "holds no job"),
+    (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
+    (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png lies outside out"),
+    (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png lies outside out"),
+])  # fmt: skip
+def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "jobs.csv").write_bytes(content)
     with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
         read_jobs(tmp_path / "jobs.csv", Path("out"))
 
 
-def test_a_missing_file_and_a_folder_without_jobs_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"There is no .*gone\. Name a CSV with the columns sources, pose, out"):
         read_jobs(tmp_path / "gone", Path("out"))
     with pytest.raises(ReposeError, match="holds no job"):
         read_jobs(tmp_path, Path("out"))
 
 
-def test_two_outputs_in_one_file_are_refused_before_anything_is_made(tmp_path: Path) -> None:
-    one = FileJob("1", (Path("a.jpg"),), "p.json", tmp_path / "x.png")
-    check_outputs([one, one._replace(out=tmp_path / "y.png")])
-    with pytest.raises(ReposeError, match=r"2 images would be written to one file: .*x\.png"):
-        check_outputs([one, one._replace(out=tmp_path / "z/../x.png")])
-    with pytest.raises(ReposeError, match=r"2 images would be written to one file"):
-        check_outputs([one], [tmp_path / "x.png"])
+@pytest.mark.parametrize(("job", "others", "message"), [
+    (("a.jpg", "p.json", "z/../x.png"), ["x.png"], r"2 images would be written to one file: .*x\.png"),
+    (("link/read.png", "p.json", "read.png"), [], r"read\.png is a photo or pose that is read; it is never written over"),
+    (("a.jpg", "link/read.png", "read.png"), [], r"read\.png is a photo or pose that is read"),
+    (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is a photo or pose that is read"),
+    (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
+    (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
+    (("a.jpg", "p.json", "x.png"), ["y.png"], ""),
+])  # fmt: skip
+def test_outputs_are_separate_png_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, str, str], others: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to(tmp_path)
+    Path("folder.png").mkdir()
+    source, pose, out = job
+    jobs, written = [FileJob("1", (Path(source),), pose, Path(out))], [Path(name) for name in others]
+    if not message:
+        check_outputs(jobs, written)
+        return
+    with pytest.raises(ReposeError, match=message):
+        check_outputs(jobs, written)
 
 
-@pytest.mark.parametrize("others", [[], ["read.png"]])
-@pytest.mark.parametrize("role", ["source", "pose"])
-def test_a_photo_that_is_read_is_never_written_over(tmp_path: Path, role: str, others: list[str]) -> None:
-    (tmp_path / "link").symlink_to(tmp_path)
-    read = tmp_path / "link/read.png"
-    sources, pose = ((read,), "p.json") if role == "source" else ((Path("a.jpg"),), str(read))
-    out = "x.png" if others else "read.png"
-    with pytest.raises(ReposeError, match=r"read\.png is a photo or pose that is read; it is never written over"):
-        check_outputs([FileJob("1", sources, pose, tmp_path / out)], [tmp_path / name for name in others])
-
-
-def test_outputs_are_png_files(tmp_path: Path) -> None:
-    one = FileJob("1", (Path("a.jpg"),), "", tmp_path / "x.jpg")
-    with pytest.raises(ReposeError, match=r"x\.jpg: images are written as PNG"):
-        check_outputs([one])
-    (tmp_path / "folder.png").mkdir()
-    with pytest.raises(ReposeError, match=r"folder\.png is a folder"):
-        check_outputs([one._replace(out=tmp_path / "folder.png")])
-
-
-def test_a_picture_is_written_beside_the_image_if_wanted(tmp_path: Path) -> None:
-    one = job(tmp_path, str(save_openpose(tmp_path / "pose.json")))
-    make_one(one, loaded(tmp_path, tmp_path), picture=tmp_path / "picture.png")
-    image, picture = (np.asarray(Image.open(path)) for path in (one.out, tmp_path / "picture.png"))
-    np.testing.assert_array_equal(picture[-36:-4, -28:-4], image)
-
-
-def test_a_job_without_photos_or_pose_says_so(tmp_path: Path) -> None:
-    one, reposer = job(tmp_path, ""), loaded(tmp_path, tmp_path)
+def test_a_job_without_photos_or_pose_is_an_error(tmp_path: Path) -> None:
+    one, reposer = job(tmp_path), loaded(tmp_path, tmp_path)
     with pytest.raises(DataError, match="No pose is named, or several"):
-        make_one(one, reposer)
+        make_one(one._replace(pose=""), reposer)
     with pytest.raises(DataError, match="No source photo is named"):
         make_one(one._replace(sources=()), reposer)

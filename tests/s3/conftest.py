@@ -1,4 +1,4 @@
-"""The fixtures of the tests over S3, with Ceph's radosgw for a server: it looks at secrets, signatures and dates."""
+"""The fixtures of S3 with Ceph's radosgw, which checks secrets, signatures and dates."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A throw-away S3 server that is no imitation: Ceph's radosgw over one monitor and one storage daemon in memory."""
+"""A throw-away S3 server: Ceph's radosgw over one monitor and one storage daemon in memory."""
 
 import ctypes
 import json
@@ -70,14 +70,12 @@ def missing() -> list[str]:
 
 
 def install() -> str | None:
-    """Install the Debian packages that are missing; why that cannot be, or None."""
+    """Install the Debian packages that are missing; returns why that is impossible, or None."""
     if not (absent := missing()):
         return None
     command = f"apt-get install --no-install-recommends {' '.join(PACKAGES)}"
-    if shutil.which("apt-get") is None:
-        return f"Ceph's programs are missing ({', '.join(absent)}) and this is no Debian: install ceph-mon, ceph-osd, radosgw."
-    if os.geteuid() != 0:
-        return f"Ceph's programs are missing ({', '.join(absent)}). As root: `{command}`, then again."
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        return f"Ceph's programs are missing ({', '.join(absent)}). As root, on Debian: `{command}`."
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "--quiet"], check=True, env=environment)
     subprocess.run([*command.split(), "--yes", "--quiet"], check=True, env=environment)
@@ -86,7 +84,7 @@ def install() -> str | None:
 
 @contextmanager
 def running() -> Iterator[Radosgw]:
-    """A server on free ports of 127.0.0.1, over a temporary folder; all of it is gone afterwards.
+    """A server on free ports of 127.0.0.1, over a temporary folder that is removed afterwards.
 
     Raises:
         RuntimeError: a daemon ended or did not answer in time; with the end of its log.
@@ -165,12 +163,11 @@ class _Cluster:
 
 
 def _die_with_the_tests() -> None:
-    """Linux ends a daemon whose tests were killed and could not end it."""
+    """Have Linux end a daemon whose tests were killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> None:
-    """What it stored is thrown away: there is nothing that it should still do."""
     daemon.kill()
     daemon.wait()
 

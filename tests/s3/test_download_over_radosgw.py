@@ -5,8 +5,7 @@ import time
 import pytest
 
 from faulty_proxy import Fault
-from repose.stages.download import Origin
-from repose.storage.transfer.remote import CHUNK
+from repose.storage.transfer.replies import CHUNK
 from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
 
 __all__ = ["TestDownload", "stage"]
@@ -15,10 +14,10 @@ __all__ = ["TestDownload", "stage"]
 class TestDownload(DownloadCases):
     @pytest.mark.parametrize("kind", ["prefix", "zip"])
     @pytest.mark.parametrize(("variable", "value", "message"), [
-        ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", r"credentials are wrong or have expired \(SignatureDoesNotMatch\)"),
-        ("AWS_ACCESS_KEY_ID", "NOBODY", r"credentials are wrong or have expired \(InvalidAccessKeyId\)"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", r"with these credentials \(SignatureDoesNotMatch\)"),
+        ("AWS_ACCESS_KEY_ID", "NOBODY", r"with these credentials \(InvalidAccessKeyId\)"),
     ])  # fmt: skip
-    def test_wrong_credentials_are_told_at_once(
+    def test_wrong_credentials_are_an_error_at_once(
         self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch,
         kind: str, variable: str, value: str, message: str,
     ) -> None:  # fmt: skip
@@ -31,7 +30,9 @@ class TestDownload(DownloadCases):
         assert stage.run(origin) == undisturbed(storage, stage, origin)
 
     @pytest.mark.parametrize("version", ["s3v4", "s3"])
-    def test_an_expired_link_is_told_and_a_new_one_goes_on(self, storage: Storage, stage: Stage, version: str) -> None:
+    def test_an_expired_link_is_an_error_and_a_new_one_works(
+        self, storage: Storage, stage: Stage, version: str
+    ) -> None:
         storage.put("list.csv", BIG)
         expired = storage.link("list.csv", 1, version)
         time.sleep(2.1)
@@ -42,7 +43,7 @@ class TestDownload(DownloadCases):
         fresh = storage.link("list.csv")
         assert stage.run(fresh) == undisturbed(storage, stage, fresh)
 
-    def test_a_link_that_expires_between_two_parts_goes_on_with_a_new_one(self, storage: Storage, stage: Stage) -> None:
+    def test_a_link_that_expires_between_two_parts_resumes_with_a_new_one(self, storage: Storage, stage: Stage) -> None:
         storage.put("list.csv", BIG)
         link = storage.link("list.csv", seconds=1)
         storage.proxy.fail(Fault(drop_response=CHUNK, times=1))
@@ -56,19 +57,10 @@ class TestDownload(DownloadCases):
         assert [request.range for request in storage.proxy.requests] == [f"bytes={CHUNK}-"]
         assert written == undisturbed(storage, stage, fresh)
 
-    @pytest.mark.parametrize(("version", "part"), [
-        ("s3v4", "X-Amz-Signature="), ("s3v4", "X-Amz-Credential="), ("s3v4", "X-Amz-Expires="), ("s3v4", "/"),
-        ("s3", "Signature="), ("s3", "AWSAccessKeyId="), ("s3", "Expires="), ("s3", "/"),
-    ])  # fmt: skip
-    def test_a_tampered_link_is_told(self, storage: Storage, stage: Stage, version: str, part: str) -> None:
+    @pytest.mark.parametrize(("version", "part"), [("s3v4", "X-Amz-Signature="), ("s3", "Expires=")])
+    def test_a_tampered_link_is_an_error(self, storage: Storage, stage: Stage, version: str, part: str) -> None:
         storage.put("list.csv", BIG)
-        storage.put("1ist.csv", BIG)
         before, _, after = storage.link("list.csv", version=version).rpartition(part)
         link = before + part + ("1" if after[0] != "1" else "2") + after[1:]
         stage.fails(link, message=r"may not be read \(HTTP 403\)")
         assert storage.proxy.count() == 1
-
-    def test_an_origin_with_a_digest_is_checked_over_a_link(self, storage: Storage, stage: Stage) -> None:
-        storage.put("list.csv", BIG)
-        origin = Origin(storage.link("list.csv"), size=len(BIG) + 1)
-        stage.fails(origin, message=f"should have {len(BIG) + 1:,} bytes, it has {len(BIG):,}")

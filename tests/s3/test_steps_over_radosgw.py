@@ -11,7 +11,7 @@ class TestSteps(StepCases):
         ("AWS_SECRET_ACCESS_KEY", "wrong-s3cret", "SignatureDoesNotMatch"),
         ("AWS_ACCESS_KEY_ID", "NOBODY", "InvalidAccessKeyId"),
     ])  # fmt: skip
-    def test_wrong_credentials_are_told_at_once_and_right_ones_go_on(
+    def test_wrong_credentials_are_an_error_at_once_and_right_ones_work(
         self, over_s3: Flowers, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str
     ) -> None:
         over_s3.run("count")

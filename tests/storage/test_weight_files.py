@@ -1,7 +1,6 @@
-"""`repose weights` and where the files of networks are: a local server, small files, no download that nobody asked for."""
+"""`repose weights` and the files of networks: from a path, a web server or S3, by digest, and never unless named."""
 
 import hashlib
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,21 @@ from typing import Any
 import pytest
 
 from fakes import known_as
+from file_server import Server
 from repose.errors import ReposeError
 from repose.storage import weight_files
-from repose.storage.transfer import fetching, s3
-from repose.storage.weight_files import KNOWN, State, WeightsFile, cached, fetch_known, known, located, state
-from serving import Answer, FileServer, serving
+from repose.storage.transfer import s3
+from repose.storage.weight_files import (
+    KNOWN,
+    State,
+    WeightsFile,
+    cache_folder,
+    cached,
+    fetch_known,
+    locate,
+    located,
+    state,
+)
 
 BODY = hashlib.shake_256(b"alexnet").digest(3000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -21,15 +30,9 @@ OTHER = "0" * 64
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setenv("NO_PROXY", "*")
-    page = b"<!doctype html><title>Please log in</title>"
-    answers = {
-        "/alexnet.pth": Answer(BODY), "/page.pth": Answer(page, "text/html"), "/cut.pth": Answer(BODY, sent=len(BODY) // 2),
-    }  # fmt: skip
-    server = FileServer(answers, Answer(page, "text/html", 404))
-    with serving(server):
-        yield server
+def server(server: Server) -> Server:
+    server.body = BODY
+    return server
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, in which AlexNet's file is BODY."""
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path / "cache"))
     known_as(monkeypatch, "alexnet", SHA256)
+    (tmp_path / "cache").mkdir()
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The user's own copy of the file."""
+    (tmp_path / "mine.pth").write_bytes(BODY)
+    return tmp_path / "mine.pth"
+
+
+def paths(server: Server) -> list[str]:
+    return [asked["path"] for asked in server.asked]
 
 
 @pytest.fixture
@@ -45,107 +60,95 @@ def repose(said_by: Any) -> Any:
     return partial(said_by, "weights")
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_published_file_has_its_digest_in_its_name_and_address(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("variables", "folder"), [
+    ({"REPOSE_CACHE": "/a", "XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/a"),
+    ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/repose"),
+    ({"REPOSE_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/repose"),
+])  # fmt: skip
+def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str) -> None:
+    for name in ("REPOSE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder)
+
+
+def test_published_files_have_their_digests_in_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    of = known(name)
-    assert of.file.endswith(f"-{of.sha256}.pth")
-    assert of.url.startswith("https://")
-    assert of.url.endswith(f"/{of.file}")
-    assert of.licence
-    assert of.source
+    for of in KNOWN.values():
+        assert of.file.endswith(f"-{of.sha256}.pth")
+        assert int(of.sha256, 16)
+        assert of.url.startswith("https://")
 
 
-def test_the_list_names_every_file_and_whether_it_is_here(repose: Any, cache: Path) -> None:
+def test_list_shows_every_file_and_whether_it_is_cached(repose: Any, cache: Path) -> None:
+    cached("alexnet").write_bytes(BODY)
     out, _ = repose("list")
-    blocks = out.split("\n  here     ")
-    assert len(blocks) == len(KNOWN) + 1
     for name, of in KNOWN.items():
         assert f"{name}: {of.source}\n  file     {of.file}\n  sha256   {of.sha256}..." in out
         assert f"  licence  {of.licence}\n  from     {of.url}\n  used by  {of.used_by}\n" in out
-        assert f"  here     not in the cache: {cached(name)}\n" in out
-    cached("alexnet").parent.mkdir()
-    cached("alexnet").write_bytes(BODY)
-    out, _ = repose("list")
-    assert out.count("  here     in the cache: ") == 1
-    assert f"  here     in the cache: {cache / f'{SHA256[:8]}-alexnet-owt-7be5be79.pth'}\n" in out
+        here = "in the cache" if name == "alexnet" else "not in the cache"
+        assert f"  here     {here}: {cached(name)}\n" in out
+    assert cached("alexnet") == cache / f"{SHA256[:8]}-alexnet-owt-7be5be79.pth"
 
 
-def test_a_file_is_fetched_once_from_its_owner(
-    repose: Any, server: FileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_fetches_once_from_the_owner(repose: Any, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     for _ in range(2):
         out, err = repose("fetch", "alexnet")
         assert out == f"{cached('alexnet')}\n"
         assert f"alexnet: licence BSD-3-Clause, SHA-256 {SHA256}\n" in err
     assert cached("alexnet").read_bytes() == BODY
-    assert server.asked == ["/alexnet.pth"]
+    assert paths(server) == ["/alexnet.pth"]
 
 
-def test_a_file_comes_from_where_the_user_has_it_and_secrets_are_not_shown(
-    repose: Any, server: FileServer, tmp_path: Path
-) -> None:
-    (tmp_path / "mine.pth").write_bytes(BODY)
-    repose("fetch", "alexnet", "--from", str(tmp_path / "mine.pth"))
-    assert cached("alexnet").read_bytes() == BODY
-    cached("alexnet").unlink()
+def test_fetch_from_an_address_of_the_user_shows_no_secret(repose: Any, server: Server, mine: Path) -> None:
     address = server.address.replace("//", "//ada:secret@")
-    out, err = repose("fetch", "alexnet", "--from", f"{address}/alexnet.pth?signature=hidden")
-    assert cached("alexnet").read_bytes() == BODY
+    for origin in (str(mine), f"{address}/alexnet.pth?signature=hidden"):
+        out, err = repose("fetch", "alexnet", "--from", origin)
+        assert cached("alexnet").read_bytes() == BODY
+        cached("alexnet").unlink()
+        assert not any(word in out + err for word in ("secret", "hidden"))
     assert f"alexnet: from {server.address}/alexnet.pth\n" in err
-    assert not any(word in out + err for word in ("secret", "hidden"))
 
 
-def test_a_file_comes_from_a_bucket(endpoint: str, cache: Path) -> None:
-    client = s3.client(endpoint)
+def test_files_of_s3_are_fetched_once(endpoint: str, cache: Path) -> None:
+    address, client = "s3://networks/in/alexnet.pth", s3.client(endpoint)
     client.create_bucket(Bucket="networks")
-    client.put_object(Bucket="networks", Key="alexnet.pth", Body=BODY)
+    client.put_object(Bucket="networks", Key="in/alexnet.pth", Body=BODY)
+    assert fetch_known("alexnet", address, endpoint=endpoint).sha256 == SHA256
+    found = located("alexnet", {"alexnet": WeightsFile(address, SHA256, endpoint)})
+    assert found == (cache / f"{SHA256[:16]}-alexnet.pth", SHA256)
+    client.delete_object(Bucket="networks", Key="in/alexnet.pth")
+    assert locate(address, SHA256, endpoint=endpoint).read_bytes() == BODY
     client.close()
-    assert fetch_known("alexnet", "s3://networks/alexnet.pth", endpoint=endpoint).sha256 == SHA256
-    shelf = {"alexnet": WeightsFile("s3://networks/alexnet.pth", SHA256, endpoint)}
-    path, sha256 = located("alexnet", shelf)
-    assert (path.read_bytes(), sha256) == (BODY, SHA256)
 
 
-@pytest.mark.parametrize(("path", "said"), [
-    ("/nothing.pth", r"There is no {address}/nothing\.pth \(HTTP 404\)"),
-    ("/page.pth", r"{address}/page\.pth .*page"),
+@pytest.mark.parametrize(("plan", "message"), [
+    ({"status": 404}, r"There is no {address}/w\.pth \(HTTP 404\)"), ({"cut": 0}, r"/w\.pth: .*gave up after 5 attempts"),
+    ({"body": b"<title>Log in</title>", "headers": {"Content-Type": "text/html"}}, r"{address}/w\.pth is a web page"),
 ])  # fmt: skip
-def test_a_server_without_the_file_is_told(repose: Any, server: FileServer, cache: Path, path: str, said: str) -> None:
-    with pytest.raises(ReposeError, match=said.format(address=server.address)):
-        fetch_known("alexnet", server.address + path)
-    out, err = repose("fetch", "alexnet", "--from", server.address + path, code=1)
-    assert out == ""
-    assert "repose: " in err
+@pytest.mark.usefixtures("waits")
+def test_a_server_without_the_whole_file_is_an_error(server: Server, plan: dict[str, Any], message: str) -> None:
+    server.plans = [plan] * 5
+    with pytest.raises(ReposeError, match=message.format(address=server.address)):
+        fetch_known("alexnet", f"{server.address}/w.pth")
     assert not cached("alexnet").exists()
 
 
 def test_another_file_never_gets_into_the_cache(
-    repose: Any, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    repose: Any, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known_as(monkeypatch, "alexnet", OTHER, f"{server.address}/alexnet.pth")
     _, err = repose("fetch", "alexnet", code=1)
     assert f"/alexnet.pth is not the file that was asked for: its SHA-256 should be {OTHER[:8]}, it is {SHA256}" in err
-    assert not cached("alexnet").exists()
+    assert not any(file.suffix == ".pth" for file in cache.iterdir())
 
 
-def test_a_file_that_is_cut_on_the_way_never_gets_into_the_cache(
-    server: FileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr(fetching, "ATTEMPTS", 1)
-    with pytest.raises(ReposeError, match=r"/cut\.pth: .*gave up after 1 attempts"):
-        fetch_known("alexnet", f"{server.address}/cut.pth")
-    assert not cached("alexnet").exists()
-
-
-def test_verify_tells_right_damaged_and_missing_files(repose: Any) -> None:
+def test_verify_distinguishes_right_damaged_and_missing_files(repose: Any) -> None:
     assert state("alexnet") == (State.MISSING, "")
-    out, _ = repose("verify")
-    assert out.count(": not in the cache\n") == len(KNOWN)
+    assert repose("verify")[0].count(": not in the cache\n") == len(KNOWN)
     assert "A file is damaged, or is not there" in repose("verify", "alexnet", code=1)[1]
-    cached("alexnet").parent.mkdir()
     cached("alexnet").write_bytes(BODY)
     assert repose("verify", "alexnet")[0] == f"alexnet: right, SHA-256 {SHA256}\n"
     cached("alexnet").write_bytes(BODY[:-1])
@@ -154,43 +157,70 @@ def test_verify_tells_right_damaged_and_missing_files(repose: Any) -> None:
     assert "bring it with `repose weights fetch NAME`" in err
 
 
-@pytest.mark.parametrize("command", ["fetch", "verify"])
-def test_a_name_that_there_is_not_is_told_with_the_nearest(repose: Any, command: str) -> None:
-    assert "There are no weights called 'alexnets'. Did you mean 'alexnet'?" in repose(command, "alexnets", code=1)[1]
+def test_an_unknown_name_is_an_error_with_the_nearest(repose: Any) -> None:
+    assert "There are no weights called 'alexnets'. Did you mean 'alexnet'?" in repose("fetch", "alexnets", code=1)[1]
 
 
-def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing(server: FileServer, tmp_path: Path,
-                                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(
+    server: Server, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
-    with pytest.raises(
-        ReposeError, match=r"alexnet are not in the cache .*Run `repose weights fetch alexnet`, or name"
-    ):
+    with pytest.raises(ReposeError, match=r"not in the cache .*Run `repose weights fetch alexnet`, or name"):
         located("alexnet", {})
-    (tmp_path / "mine.pth").write_bytes(BODY)
-    assert located("alexnet", {"alexnet": WeightsFile(str(tmp_path / "mine.pth"))}) == (tmp_path / "mine.pth", SHA256)
-    cached("alexnet").parent.mkdir()
+    assert located("alexnet", {"alexnet": WeightsFile(str(mine))}) == (mine, SHA256)
+    with pytest.raises(ReposeError, match=rf"should be {OTHER}, it is {SHA256}"):
+        located("alexnet", {"alexnet": WeightsFile(str(mine), OTHER)})
     cached("alexnet").write_bytes(BODY[1:])
     with pytest.raises(ReposeError, match=rf"is not the file that was asked for: its SHA-256 should be {SHA256[:8]}"):
         located("alexnet", {})
     cached("alexnet").write_bytes(BODY)
     assert located("alexnet", {}) == (cached("alexnet"), SHA256)
-    assert server.asked == []
-    named = {"alexnet": WeightsFile(f"{server.address}/alexnet.pth")}
+    assert paths(server) == []
     cached("alexnet").unlink()
-    assert located("alexnet", named).sha256 == SHA256
-    assert server.asked == ["/alexnet.pth"]  # this address the user named
+    assert located("alexnet", {"alexnet": WeightsFile(f"{server.address}/alexnet.pth")}).sha256 == SHA256
+    assert paths(server) == ["/alexnet.pth"]
 
 
-def test_a_digest_of_ones_own_goes_before_the_published_one(tmp_path: Path) -> None:
-    (tmp_path / "mine.pth").write_bytes(BODY)
-    with pytest.raises(ReposeError, match=rf"should be {OTHER}, it is {SHA256}"):
-        located("alexnet", {"alexnet": WeightsFile(str(tmp_path / "mine.pth"), OTHER)})
+@pytest.mark.parametrize("digits", [8, 64])
+def test_a_local_file_is_used_where_it_lies(
+    mine: Path, cache: Path, digits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(mine.parent))
+    assert locate(str(mine), SHA256[:digits].upper()) == mine
+    assert locate("~/mine.pth", SHA256[:digits]) == mine
+    assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize(("given", "said"), [
+def test_weights_that_were_damaged_in_the_cache_are_fetched_again(server: Server, cache: Path) -> None:
+    address = f"{server.address}/alexnet.pth?signature=1"
+    path = locate(address, SHA256)
+    assert path == cache / f"{SHA256[:16]}-alexnet.pth"
+    path.write_bytes(b"damaged")
+    assert locate(address, SHA256).read_bytes() == BODY
+    assert paths(server) == ["/alexnet.pth?signature=1"] * 2
+
+
+@pytest.mark.parametrize(("address", "sha256", "message"), [
+    ("mine.pth", "dcbb9e9", "A sha256 is 64 hexadecimal digits"),
+    ("mine.pth", "", r"mine\.pth need a sha256 \(at least its first 8 digits\), which is not given"),
+    ("mine.pth", OTHER[:8], rf"mine\.pth is not the file that was asked for.*should be 00000000, it is {SHA256}"),
+    ("gone.pth", SHA256, r"There are no weights at gone\.pth\. Correct the path in params\.yaml\."),
+    (".", SHA256, r"There are no weights at \."),
+    ("ftp://example.org/w.pth", SHA256, "cannot fetch from ftp://"),
+    ("http://127.0.0.1:1/w.pth", "not-hexadecimal", "A sha256 is 64 hexadecimal digits"),
+])  # fmt: skip
+def test_weights_that_cannot_be_located_are_an_error(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, address: str, sha256: str, message: str
+) -> None:
+    monkeypatch.chdir(mine.parent)
+    with pytest.raises(ReposeError, match=message):
+        locate(address, sha256)
+
+
+@pytest.mark.parametrize(("given", "message"), [
     ({"alexnets": WeightsFile("x")}, r"weights names 'alexnets', which is no network\. Did you mean 'alexnet'\?"),
     ({"alexnet": WeightsFile("x", "xyz")}, "weights.alexnet: A sha256 is 64 hexadecimal digits"),
 ])  # fmt: skip
-def test_settings_that_name_no_network_or_no_digest(given: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_settings_that_name_no_network_or_no_digest_are_errors(given: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         weight_files.check_names(given)

@@ -1,8 +1,7 @@
-"""Jobs: the photos and poses that a user names, read from files, and the images that a trained system makes of them.
+"""Jobs: photos and poses read from files that a user names, and the images that a trained system makes of them.
 
-Many jobs stand in a CSV (`csv_files.read_csv`) with the columns sources (photos, separated by ;), pose and, if wanted, out;
-its paths are relative to its folder. Or they are the sub-folders of a folder, each with photos and a file or photo named
-pose.*.
+Many jobs are the rows of a CSV with the columns sources (photos, separated by ;), pose and optionally out, with paths
+relative to its folder; or the sub-folders of a folder, each with photos and one file or photo named pose.*.
 """
 
 from collections import Counter
@@ -44,7 +43,7 @@ def read_jobs(path: Path, out: Path) -> list[FileJob]:
         raise DataError(
             f"There is no {path}. Name a CSV with the columns {', '.join(REQUIRED + OPTIONAL)}, or a folder of jobs."
         )
-    jobs = _jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out)
+    jobs = list(_jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out))
     if not jobs:
         raise DataError(
             f"{path} holds no job. A CSV has one a row; of a folder, each sub-folder with photos and a file pose.* is one."
@@ -53,50 +52,42 @@ def read_jobs(path: Path, out: Path) -> list[FileJob]:
 
 
 def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
-    """Refuse, before anything is made, what would be lost: two images in one file, or an image over what is read.
-
-    Args:
-        jobs: all that are to be made.
-        others: further files that are written.
+    """Check that no image would replace another one, a photo or a pose; `others` are further files that are written.
 
     Raises:
-        ReposeError: two outputs are one file, an output is an input, or one does not end in .png.
+        ReposeError: two outputs are one file, an output is an input or a folder, or one does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
+    counts = Counter(out.resolve() for out in outputs)
+    inputs = {source.resolve() for job in jobs for source in job.sources}
+    inputs |= {file_and_row(job.pose)[0].resolve() for job in jobs if job.pose}
     for out in outputs:
         if out.suffix.lower() != ".png":
             raise DataError(f"{out}: images are written as PNG. Name a file that ends in .png.")
         if out.is_dir():
             raise DataError(f"{out} is a folder. Name a file that does not exist yet, or an earlier image.")
-    counts = Counter(out.resolve() for out in outputs)
-    twice = [str(out) for out in outputs if counts[out.resolve()] > 1]
-    if twice:
-        raise DataError(f"{len(twice)} images would be written to one file: {twice[0]}. Give each its own.")
-    inputs = {
-        file.resolve() for job in jobs for file in (*job.sources, *([file_and_row(job.pose)[0]] * bool(job.pose)))
-    }
-    lost = [str(out) for out in outputs if out.resolve() in inputs]
-    if lost:
-        raise DataError(f"{lost[0]} is a photo or pose that is read; it is never written over. Name another output.")
+        if (count := counts[out.resolve()]) > 1:
+            raise DataError(f"{count} images would be written to one file: {out}. Give each its own.")
+        if out.resolve() in inputs:
+            raise DataError(f"{out} is a photo or pose that is read; it is never written over. Name another output.")
 
 
 def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, picture: Path | None = None) -> None:
-    """Make and write one image and, if wanted, a picture of how it came about.
+    """Make and write one image and, if `picture` is a path, a row of its photos, pose and image.
 
     Args:
-        job: what to make.
+        job: the image to make.
         reposer: the trained system.
         pose_size: height and width in px of the image in which a pose file was measured; None: those of the first photo.
-        picture: where the picture goes.
+        picture: the file of the row.
 
     Raises:
         ReposeError: a photo or pose cannot be read or is not known, the job names none, or the disk is full.
     """
     request, _ = _request(job, reposer, pose_size, {})
     (generated,) = reposer.generate([request])
-    left_out = ", ".join(map(str, job.sources[reposer.max_sources :]))
-    if left_out:
-        say(f"generate: the system takes {reposer.max_sources} photos; left out: {left_out}")
+    if len(job.sources) > reposer.max_sources:
+        say(f"generate: the system takes {reposer.max_sources} photos; left out: {_left_out(job, reposer)}")
     write_bytes(job.out, encode_png(generated))
     if picture is not None:
         write_bytes(picture, encode_png(reposer.picture(request, generated)))
@@ -107,43 +98,40 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
     """Make and write the image of every job that can be made, TARGETS_AT_ONCE at a time.
 
     Memory does not grow with the number of jobs. An image differs by at most one grey level from the one that `make_one`
-    makes, as sums over a batch are rounded in another order.
-
-    Args:
-        jobs: what to make.
-        reposer: the trained system.
-        pose_size: see `make_one`.
+    makes, as sums over a batch are rounded in another order. Arguments as of `make_one`.
 
     Raises:
-        ReposeError: some could not be made (the others lie there, whole), or the disk is full.
+        ReposeError: some could not be made (the others are), or the disk is full.
     """
     failures: list[str] = []
-    ready = _requests(bar(jobs, "generate"), reposer, pose_size, failures)
-    while some := list(islice(ready, TARGETS_AT_ONCE)):
+    requests = _requests(bar(jobs, "generate"), reposer, pose_size, failures)
+    while some := list(islice(requests, TARGETS_AT_ONCE)):
         images = reposer.generate([request for _, request in some])
         for (job, _), generated in zip(some, images, strict=True):
             write_bytes(job.out, encode_png(generated))
-    with_more = [job for job in jobs if len(job.sources) > reposer.max_sources]
-    if with_more:
-        left_out = ", ".join(map(str, with_more[0].sources[reposer.max_sources :]))
-        say(f"generate: {len(with_more):,} jobs name more photos than the system takes; of {with_more[0].name}, "
-            f"{left_out} left out")  # fmt: skip
+    if with_more := [job for job in jobs if len(job.sources) > reposer.max_sources]:
+        first = with_more[0]
+        say(
+            f"generate: {len(with_more):,} jobs name more photos than the system takes; of {first.name}, "
+            f"{_left_out(first, reposer)} left out"
+        )
     if failures:
         listed = "\n  ".join(failures)
         raise DataError(f"{len(failures):,} of {len(jobs):,} images could not be made; the others are.\n  {listed}")
 
 
+def _left_out(job: FileJob, reposer: Reposer) -> str:
+    return ", ".join(map(str, job.sources[reposer.max_sources :]))
+
+
 def _requests(
     jobs: Iterable[FileJob], reposer: Reposer, pose_size: Size | None, failures: list[str]
 ) -> Iterator[tuple[FileJob, Request]]:
-    """Read the jobs that can be made; why one cannot goes to `failures`.
-
-    The photos of one garment in many poses are read once.
-    """
-    kept: dict[Path, Framed] = {}
+    """The jobs that can be made, read; the reasons of the others go to `failures`. Photos that follow are read once."""
+    photos: dict[Path, Framed] = {}
     for job in jobs:
         try:
-            request, kept = _request(job, reposer, pose_size, kept)
+            request, photos = _request(job, reposer, pose_size, photos)
         except ReposeError as error:
             failures.append(f"{job.name}: {error}")
             continue
@@ -151,55 +139,46 @@ def _requests(
 
 
 def _request(
-    job: FileJob, reposer: Reposer, pose_size: Size | None, kept: dict[Path, Framed]
+    job: FileJob, reposer: Reposer, pose_size: Size | None, known: dict[Path, Framed]
 ) -> tuple[Request, dict[Path, Framed]]:
-    """A job with its photos and pose read, and its photos by path; those in `kept` are not read again."""
+    """A job with its photos and pose read, and its photos by path; those in `known` are not read again."""
     used = job.sources[: reposer.max_sources]
     if not used:
         raise DataError("No source photo is named. Name at least one.")
-    photos = {path: kept[path] if path in kept else reposer.source(path) for path in used}
+    photos = {path: known[path] if path in known else reposer.source(path) for path in used}
     if not job.pose:
         raise DataError("No pose is named, or several. Name one: a JSON, a CSV or a photo.")
     return reposer.request([photos[path] for path in used], job.pose, pose_size), photos
 
 
-def _jobs_of_folder(folder: Path, out: Path) -> list[FileJob]:
-    jobs = []
-    for place in filter(Path.is_dir, _listed(folder)):
-        files = _listed(place)
-        poses = [file for file in files if file.name.startswith("pose.")]
-        photos = [file for file in files if is_image(file.name) and file not in poses]
+def _jobs_of_folder(folder: Path, out: Path) -> Iterator[FileJob]:
+    for place in filter(Path.is_dir, _files(folder)):
+        poses = [file for file in _files(place) if file.name.startswith("pose.")]
+        photos = [file for file in _files(place) if is_image(file.name) and file not in poses]
         if poses or photos:
             pose = str(poses[0]) if len(poses) == 1 else ""
-            jobs.append(FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png"))
-    return jobs
+            yield FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png")
 
 
-def _listed(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not is_litter(path.name))
 
 
-def _jobs_of_csv(file: Path, out: Path) -> list[FileJob]:
-    jobs = []
+def _jobs_of_csv(file: Path, out: Path) -> Iterator[FileJob]:
     table = read_csv(file.read_bytes(), str(file), REQUIRED, OPTIONAL, hint="Separate the photos of one job with ';'.")
     for column in table.columns:
         if column and column not in (*REQUIRED, *OPTIONAL):
             raise DataError(f"{file}: unknown column {column!r}{nearest(column, (*REQUIRED, *OPTIONAL))}")
     for line, cells in table.rows:
-        name = f"{file}, line {line}"
         sources = tuple(file.parent / part.strip() for part in cells["sources"].split(";") if part.strip())
         pose = str(file.parent / cells["pose"]) if cells["pose"] else ""
-        jobs.append(FileJob(name, sources, pose, _inside(out, cells.get("out") or _usual(sources, pose), name)))
-    return jobs
+        image = cells.get("out") or _default_name(sources, pose)
+        if not (out / image).resolve().is_relative_to(out.resolve()):
+            raise DataError(f"{file}, line {line}: {image} lies outside {out}. Name a file in it.")
+        yield FileJob(f"{file}, line {line}", sources, pose, out / image)
 
 
-def _usual(sources: Sequence[Path], pose: str) -> str:
-    """The name of an image that was given none: FIRST_SOURCE_in_POSE.png."""
+def _default_name(sources: Sequence[Path], pose: str) -> str:
+    """FIRST_SOURCE_in_POSE.png."""
     file, row = file_and_row(pose)
     return f"{sources[0].stem if sources else ''}_in_{Path(row).stem if row else file.stem}.png"
-
-
-def _inside(out: Path, name: str, where: str) -> Path:
-    if not (out / name).resolve().is_relative_to(out.resolve()):
-        raise DataError(f"{where}: {name} lies outside {out}. Name a file in it.")
-    return out / name

@@ -25,9 +25,9 @@ from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, rea
 from repose.terminal import say
 
 HOW_TO_FIND_POSES = (
-    "Let a network find it (--find-poses, in Python pose_detector: keypoint-rcnn for people, figure for mannequins), or find "
-    "it with OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and "
-    "name the result: --keypoints POSES"
+    "Let a network find it (--find-poses, in Python pose_detector: keypoint-rcnn for people, figure for mannequins), or run "
+    "OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name its "
+    "result: --keypoints POSES"
 )
 
 
@@ -37,6 +37,12 @@ class SourcePhoto(NamedTuple):
     pixels: np.ndarray  # (H, W, 3) uint8 RGB, upright
     keypoints: np.ndarray | None = None  # (18, 2) or (18, 3), see `Reposer.__call__`; None: they are looked for
     name: str = "a source photo"  # for messages
+
+    @property
+    def size(self) -> Size:
+        """Height and width in px."""
+        height, width = self.pixels.shape[:2]
+        return height, width
 
 
 class TargetPose(NamedTuple):
@@ -59,15 +65,15 @@ class Reposer:
 
     Args:
         model: path of the checkpoint, such as a run's model.safetensors.
-        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         keypoints: files and folders in which the poses of photos are looked up by the photo's path: keypoints CSV,
             OpenPose JSON or a folder of such JSONs.
         pose_detector: the network that finds the poses of photos that are not in `keypoints`: figure (mannequins) or
             keypoint-rcnn (people); None: a photo without known pose is an error.
 
     Attributes:
-        about: what the checkpoint says of itself.
-        max_sources: how many photos the system takes at most.
+        about: the checkpoint's description of itself.
+        max_sources: the number of photos that the system takes at most.
         needs_source_poses: whether each photo's keypoints must be known.
 
     Raises:
@@ -127,43 +133,34 @@ class Reposer:
         if not given:
             raise DataError("No source photo is given. Give at least one.")
         if len(given) > self.max_sources:
-            say(
-                f"{self.about.system} takes {self.max_sources} photos; the last {len(given) - self.max_sources} are left out"
-            )
+            left_out = len(given) - self.max_sources
+            say(f"{self.about.system} takes {self.max_sources} photos; the last {left_out} are left out")
         sources = tuple(self.source(photo) for photo in given[: self.max_sources])
         images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
         return images if _is_several(pose) else images[0]
 
     def source(self, photo: Photo) -> Framed:
-        """Read a photo, find its joints if the system needs them, and fit both into the system's frame.
-
-        Raises:
-            ReposeError, ValueError, TypeError: see `__call__`.
-        """
+        """Read a photo, find its joints if the system needs them, and fit both into the frame; raises as `__call__`."""
         read, path = _read(photo)
-        size = _size(read.pixels)
+        size = read.size
         keypoints = np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
             keypoints = self._fit(size).keypoints(self._joints(read, path))
         return Framed(self._fit(size).image(read.pixels), keypoints, size)
 
     def request(self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None) -> Request:
-        """What `generate` needs for one image of at least one photo; `pose` and `pose_size` as in `__call__`.
-
-        Raises:
-            ReposeError, ValueError, TypeError: see `__call__`.
-        """
+        """One image to make of at least one photo; `pose`, `pose_size` and what is raised as of `__call__`."""
         size = pose_size or sources[0].photo_size
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
             keypoints = _checked_joints(pose.keypoints, size, "the target pose")
         elif isinstance(pose, np.ndarray) and pose.ndim == 2:
             keypoints = _checked_joints(pose, size, "the target pose")
-        elif isinstance(pose, PathLike) and _is_pose_file(file_and_row(str(pose))[0]):
+        elif isinstance(pose, PathLike) and file_and_row(str(pose))[0].suffix.lower() in (".csv", ".json"):
             keypoints = read_pose(*file_and_row(str(pose)), *size)
         else:
             read, path = _read(pose)
-            size = _size(read.pixels)
+            size = read.size
             keypoints = self._joints(read, path)
         return Request(tuple(sources), self._fit(size).keypoints(keypoints))
 
@@ -172,7 +169,7 @@ class Reposer:
         return generate(self._system, requests, self.about.line_width, self._device)
 
     def picture(self, request: Request, generated: np.ndarray) -> np.ndarray:
-        """The photos as the system saw them, the pose, and the image that was made of them, in one row."""
+        """The photos as the system saw them, the pose and the image in one row, (H, W, 3) uint8."""
         height, width = self.about.frame.height, self.about.frame.width
         maps = draw(request.pose[None], height=height, width=width, line_width=self.about.line_width)
         photos = [source.pixels for source in request.sources]
@@ -184,16 +181,16 @@ class Reposer:
 
     def _joints(self, photo: SourcePhoto, path: Path | None) -> np.ndarray:
         """The joints (K, 2) in px of a photo: given with it, looked up in the files, or found by the network."""
-        height, width = photo.pixels.shape[:2]
         if photo.keypoints is not None:
-            return _checked_joints(photo.keypoints, (height, width), photo.name)
-        found = self._poses.find(path, height, width) if path is not None else None
-        if found is not None:
+            return _checked_joints(photo.keypoints, photo.size, photo.name)
+        if path is not None and (found := self._poses.find(path, *photo.size)) is not None:
             return found
         if self._detect is not None:
-            return checked(self._detect(photo.pixels), height, width, photo.name)
-        looked = f"None of {', '.join(map(str, self._poses.files))} has" if self._poses.files else "There are no"
-        raise PoseNotFoundError(f"{looked} keypoints of {photo.name}, and its pose must be known. {HOW_TO_FIND_POSES}.")
+            return checked(self._detect(photo.pixels), *photo.size, photo.name)
+        nothing = f"None of {', '.join(map(str, self._poses.files))} has" if self._poses.files else "There are no"
+        raise PoseNotFoundError(
+            f"{nothing} keypoints of {photo.name}, and its pose must be known. {HOW_TO_FIND_POSES}."
+        )
 
 
 def file_and_row(pose: str) -> tuple[Path, str | None]:
@@ -202,21 +199,12 @@ def file_and_row(pose: str) -> tuple[Path, str | None]:
     return (Path(file), row) if mark and file.lower().endswith(".csv") else (Path(pose), None)
 
 
-def _is_pose_file(file: Path) -> bool:
-    return file.suffix.lower() in (".csv", ".json")
-
-
 def _is_several(given: object) -> bool:
     return isinstance(given, (list, tuple)) and not isinstance(given, (SourcePhoto, TargetPose))
 
 
 def _listed(given: Any) -> list[Any]:
     return list(given) if _is_several(given) else [given]
-
-
-def _size(pixels: np.ndarray) -> Size:
-    height, width = pixels.shape[:2]
-    return height, width
 
 
 def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
@@ -233,7 +221,7 @@ def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
 
 
 def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
-    """Joints as the caller gave them, (18, 2) or (18, 3), as keypoints (K, 2) that `checked` lets pass."""
+    """The joints (18, 2) or (18, 3) of a caller as keypoints (K, 2), checked."""
     joints = np.asarray(joints, np.float32)
     if joints.shape not in ((K, 2), (K, 3)):
         raise ValueError(f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}).")

@@ -14,19 +14,17 @@ PARTIAL = ".partial"
 
 
 def partial_path(path: Path) -> Path:
-    """Where `path` is written until it is whole: hidden, in the same folder (so that the rename is atomic)."""
+    """The hidden path in the same folder, for an atomic rename, at which `path` is written until it is whole."""
     return path.with_name(f".{path.name}{PARTIAL}")
 
 
 @contextmanager
 def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it becomes `path`, on any error it is removed.
-
-    An earlier file at `path` stays until it is replaced in one step.
+    """Yield a path beside `path` to write to; on success it replaces `path`, on any error it is removed.
 
     Args:
-        path: The file.
-        shared: Other processes may write the same file at the same time, each to a path of its own.
+        path: the file.
+        shared: whether other processes may write the same file at the same time, each to a path of its own.
 
     Raises:
         ReposeError: the disk is full or cannot be written to.
@@ -44,19 +42,22 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to fill; on success it becomes `path`, on any error it is removed.
-
-    An earlier folder at `path` stays until the new one is complete.
+    """Yield an empty folder beside `path` to fill; on success it replaces `path`, on any error it is removed.
 
     Raises:
         ReposeError: the disk is full or cannot be written to.
     """
     partial, replaced = partial_path(path), path.with_name(f".{path.name}.replaced")
+
+    def clean_up() -> None:
+        if replaced.exists() and not path.exists():  # a crash or an error came between the two renames
+            replaced.rename(path)
+        for folder in (partial, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
+
     with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put_back(replaced, path)  # after a crash between the two renames below
-        for left_over in (partial, replaced):
-            shutil.rmtree(left_over, ignore_errors=True)
+        clean_up()
         partial.mkdir()
         try:
             yield partial
@@ -67,9 +68,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 path.rename(replaced)
             partial.rename(path)
         finally:
-            _put_back(replaced, path)
-            for left_over in (partial, replaced):
-                shutil.rmtree(left_over, ignore_errors=True)
+            clean_up()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -81,11 +80,6 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 text file."""
     write_bytes(path, text.encode())
-
-
-def _put_back(replaced: Path, path: Path) -> None:
-    if replaced.exists() and not path.exists():
-        replaced.rename(path)
 
 
 def _flush_to_disk(file: Path) -> None:

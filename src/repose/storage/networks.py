@@ -1,4 +1,4 @@
-"""What a metric may ask of a network, and how networks are loaded: once, when the first metric asks."""
+"""The networks that metrics ask, by what they do, and how each is loaded: once, when the first metric asks."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,25 +19,25 @@ class Network(Protocol):
 
     @property
     def sha256(self) -> Mapping[str, str]:
-        """Of each file of its weights, by what that is called: this is what a score says of the network."""
+        """The SHA-256 of each file of its weights by name, the provenance of a score."""
 
 
 class FeatureNetwork(Network, Protocol):
-    """A network that describes an image by numbers: Fréchet distances and garment retrieval."""
+    """Describes an image by numbers: for Fréchet distances and garment retrieval."""
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 on the network's device -> (B, D), of any floating kind."""
 
 
 class Classifier(Network, Protocol):
-    """A network that tells classes apart: the Inception Score."""
+    """Tells classes apart: for the Inception Score."""
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 on the network's device -> (B, classes), of any floating kind."""
 
 
 class DistanceNetwork(Network, Protocol):
-    """A network that tells how unlike two images are: LPIPS."""
+    """Measures how unlike two images are: for LPIPS."""
 
     @property
     def least(self) -> int:
@@ -48,24 +48,20 @@ class DistanceNetwork(Network, Protocol):
 
 
 class KeypointNetwork(Network, Protocol):
-    """A network that finds the 18 joints of the person in an image: PCKh."""
+    """Finds the 18 joints of the person in an image: for PCKh."""
 
     def keypoints(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) uint8 on the network's device -> x and y in px, NaN where not found (B, K, 2); confidence (B, K)."""
 
 
 class Weights:
-    """Where the files of networks are: `evaluate.weights`, else the cache."""
+    """The files of networks: those of `evaluate.weights`, else those of the cache."""
 
     def __init__(self, files: Mapping[str, WeightsFile]) -> None:
         self._files = files
 
     def of(self, name: str) -> Located:
-        """The file of a network of `files.KNOWN`.
-
-        Raises:
-            ReposeError: it is not there, or is another one.
-        """
+        """The file of a network of `weight_files.KNOWN`; raises as `located`."""
         return located(name, self._files)
 
 
@@ -73,9 +69,9 @@ Load = Callable[[Weights, torch.device], T]
 
 
 class Networks:
-    """Networks on one device, each loaded when it is first asked for, and once.
+    """Networks on one device, each loaded once, when it is first asked for.
 
-    torch's random state is as before: what a system draws does not depend on which metrics are asked for.
+    Loading does not change torch's random state: what a system draws does not depend on the metrics.
     """
 
     def __init__(self, weights: Weights, device: torch.device) -> None:
@@ -86,7 +82,7 @@ class Networks:
         """The network that `load` loads.
 
         Raises:
-            ReposeError: its file is not there, or is another one.
+            ReposeError: its file is missing, or is another one.
         """
         if load not in self._loaded:
             with torch.random.fork_rng(devices=[]):
@@ -108,22 +104,19 @@ def exact() -> Iterator[None]:
 
 @contextmanager
 def holding(path: Path, what: str, name: str) -> Iterator[None]:
-    """What fails in the block, which reads weights from a file, is told as what the file does not hold.
+    """Turn any error in the block into a ReposeError: the file does not hold the weights of the network.
 
     Args:
-        path: the file.
+        path: the file that the block reads.
         what: the network, for people.
-        name: of its file in `files.KNOWN`.
-
-    Raises:
-        ReposeError: in place of any error in the block.
+        name: of its file in `weight_files.KNOWN`.
     """
     try:
         yield
     except Exception as error:  # each library has its own errors for a file that is not what it should be
-        said = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise ReposeError(
-            f"{path} does not hold the weights of {what} ({type(error).__name__}: {said}). Get the file again: "
+            f"{path} does not hold the weights of {what} ({type(error).__name__}: {reason}). Get the file again: "
             f"`repose weights fetch {name}`."
         ) from None
 
@@ -132,7 +125,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from a .pth that cannot run code (weights_only).
 
     Raises:
-        Exception: of the library that reads it, where the file is cut or of another kind.
+        Exception: of the library that reads it, if the file is cut or of another kind.
     """
     from safetensors.torch import load_file
 

@@ -1,9 +1,10 @@
-"""The files of networks that repose did not train: what each is called, its digest, whose it is, and where it lies.
+"""Weights of networks that repose did not train, by SHA-256: from the cache, a path, s3:// or https://.
 
-Nothing is fetched unless somebody said so: `repose weights fetch NAME` brings a file into the cache, and an address in
-params.yaml is one that the user named. Without an address, only the cache is looked at.
+Nothing is downloaded unless the user named it: by `repose weights fetch NAME`, or as an address in params.yaml. A file is
+only used if its SHA-256 is right.
 """
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,60 +12,48 @@ from typing import NamedTuple
 
 from repose.config import nearest, settings
 from repose.errors import ReposeError
-from repose.storage.transfer import check, digest_form, fetch
-from repose.storage.weights import cache_folder, locate
+from repose.storage.transfer import base_name, check, digest_form, fetch, local_path
 
 
 class Known(NamedTuple):
     """A file that repose can use, as its owner publishes it."""
 
-    file: str  # its name there
-    sha256: str  # the digits that its owner publishes: the first 8, which stand in the name
+    file: str  # its name
+    sha256: str  # the first 8 digits, which stand in the name
     url: str
     licence: str
     source: str
-    used_by: str  # what of repose takes it
+    used_by: str  # metrics and settings of repose
+
+
+def _known(url: str, licence: str, source: str, used_by: str) -> Known:
+    file = url.rpartition("/")[2]  # NAME-XXXXXXXX.pth
+    return Known(file, file[-12:-4], url, licence, source, used_by)
 
 
 KNOWN: Mapping[str, Known] = {
-    "inception-tf-2015": Known(
-        "weights-inception-2015-12-05-6726825d.pth",
-        "6726825d",
+    "inception-tf-2015": _known(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-        "Apache-2.0",
-        "TensorFlow's Inception of 2015-12-05, by torch-fidelity",
-        "is, mask-is, fid, retrieval",
+        "Apache-2.0", "TensorFlow's Inception of 2015-12-05, by torch-fidelity", "is, mask-is, fid, retrieval",
     ),
-    "alexnet": Known(
-        "alexnet-owt-7be5be79.pth",
-        "7be5be79",
+    "alexnet": _known(
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        "BSD-3-Clause",
-        "torchvision's AlexNet, of ImageNet",
-        "lpips",
+        "BSD-3-Clause", "torchvision's AlexNet, of ImageNet", "lpips",
     ),
-    "keypoint-rcnn": Known(
-        "keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
-        "fc266e95",
+    "keypoint-rcnn": _known(
         "https://download.pytorch.org/models/keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
-        "BSD-3-Clause",
-        "torchvision's Keypoint R-CNN, of COCO",
-        "keypoints.extractor: keypoint-rcnn",
+        "BSD-3-Clause", "torchvision's Keypoint R-CNN, of COCO", "keypoints.extractor: keypoint-rcnn",
     ),
-    "vgg19": Known(
-        "vgg19-dcbb9e9d.pth",
-        "dcbb9e9d",
+    "vgg19": _known(
         "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        "BSD-3-Clause",
-        "torchvision's VGG19, of ImageNet",
-        "train.perceptual",
+        "BSD-3-Clause", "torchvision's VGG19, of ImageNet", "train.perceptual",
     ),
-}
+}  # fmt: skip
 
 
 @settings
 class WeightsFile:
-    """Where the user has a network's file: an entry of `evaluate.weights` in params.yaml, or `keypoints.network.weights`."""
+    """The user's own file of a network: an entry of `evaluate.weights` in params.yaml, or `keypoints.network.weights`."""
 
     address: str  # path, s3:// or https://
     sha256: str | None = None  # at least its first 8 digits; None: those of KNOWN
@@ -72,22 +61,28 @@ class WeightsFile:
 
 
 class Located(NamedTuple):
-    """A file that is here and is the right one."""
+    """A file that exists and is the right one."""
 
     path: Path
     sha256: str  # all 64 digits
 
 
 class State(StrEnum):
-    """Of a file in the cache."""
+    """The state of a file in the cache."""
 
     RIGHT = "right"
     MISSING = "not in the cache"
     DAMAGED = "another file, or damaged"
 
 
+def cache_folder() -> Path:
+    """Where fetched weights stay: $REPOSE_CACHE, else $XDG_CACHE_HOME/repose, else ~/.cache/repose."""
+    named = os.environ.get("REPOSE_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repose"
+
+
 def known(name: str) -> Known:
-    """What is known of a network's file.
+    """The published file of a network.
 
     Raises:
         ReposeError: there is no such network.
@@ -98,36 +93,12 @@ def known(name: str) -> Known:
 
 
 def cached(name: str) -> Path:
-    """Where `fetch_known` puts a network's file, whether or not it is there.
-
-    Raises:
-        ReposeError: there is no such network.
-    """
+    """The path at which `fetch_known` puts a network's file, whether or not it exists; raises as `known`."""
     return cache_folder() / f"{known(name).sha256}-{known(name).file}"
 
 
-def fetch_known(name: str, address: str | None = None, *, endpoint: str | None = None) -> Located:
-    """Bring a network's file into the cache, unless it is there: from its owner, or from where the user has it.
-
-    Args:
-        name: of KNOWN.
-        address: path, s3:// or http(s)://; None: the owner's.
-        endpoint: an S3 server other than Amazon's.
-
-    Raises:
-        ReposeError: there is no such network, no such file, no access, or the file is another one.
-    """
-    of = known(name)
-    path = fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint)
-    return _located(path, of.sha256)
-
-
 def state(name: str) -> tuple[State, str]:
-    """How a network's file in the cache is, and its whole SHA-256 (or empty).
-
-    Raises:
-        ReposeError: there is no such network.
-    """
+    """The state of a network's file in the cache, and its whole SHA-256 or nothing; raises as `known`."""
     path = cached(name)
     if not path.is_file():
         return State.MISSING, ""
@@ -135,22 +106,57 @@ def state(name: str) -> tuple[State, str]:
     return (State.RIGHT if sha256.startswith(known(name).sha256) else State.DAMAGED), sha256
 
 
-def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
-    """The file of a network: at the address that the user named, else in the cache; never fetched from anywhere else.
+def fetch_known(name: str, address: str | None = None, *, endpoint: str | None = None) -> Located:
+    """Fetch a network's file into the cache, unless it is there.
 
     Args:
-        name: of KNOWN.
+        name: a key of KNOWN.
+        address: path, s3:// or http(s)://; None: its owner's.
+        endpoint: an S3 server other than Amazon's.
+
+    Raises:
+        ReposeError: there is no such network or file, no access, or the file is another one.
+    """
+    of = known(name)
+    return _located(fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint), of.sha256)
+
+
+def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
+    """The local file of the weights at `address`, fetched into the cache unless it is local or there already.
+
+    Args:
+        address: a local path, `s3://bucket/key` or `https://...`.
+        sha256: in hexadecimal, at least the first 8 digits (torchvision puts those into its file names).
+        endpoint: an S3 server other than Amazon's.
+
+    Raises:
+        ReposeError: no such file, no access, or another digest.
+    """
+    if not sha256:
+        raise ReposeError(f"The weights at {address} need a sha256 (at least its first 8 digits), which is not given.")
+    local = local_path(address)
+    if local is None:
+        return fetch(address, cache_folder() / f"{sha256[:16]}-{base_name(address)}", sha256=sha256, endpoint=endpoint)
+    if not local.is_file():
+        raise ReposeError(f"There are no weights at {local}. Correct the path in params.yaml.")
+    return _located(local, sha256).path
+
+
+def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
+    """The file of a network: at the address that the user named, else in the cache.
+
+    Args:
+        name: a key of KNOWN.
         files: the block `evaluate.weights`.
 
     Raises:
-        ReposeError: there is no such network, its file is not there, or is another one.
+        ReposeError: there is no such network or file, or the file is another one.
     """
-    of = known(name)
+    of, path = known(name), cached(name)
     if name in files:
         given = files[name]
         sha256 = given.sha256 or of.sha256
         return _located(locate(given.address, sha256, endpoint=given.endpoint), sha256)
-    path = cached(name)
     if not path.is_file():
         raise ReposeError(
             f"The weights of {name} are not in the cache ({path}), and a stage downloads nothing that was not named. Run "
@@ -161,10 +167,10 @@ def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
 
 
 def check_names(files: Mapping[str, WeightsFile]) -> None:
-    """Refuse entries of `evaluate.weights` that are of no network, or without a digest.
+    """Check the names and digests of the entries of `evaluate.weights`.
 
     Raises:
-        ValueError: one is.
+        ValueError: an entry is of no network, or its digest has another form.
     """
     for name, given in files.items():
         if name not in KNOWN:

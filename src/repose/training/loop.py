@@ -43,7 +43,7 @@ from repose.models.layers import parameter_count
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import whole_folder, write_bytes
-from repose.storage.weights import locate
+from repose.storage.weight_files import locate
 from repose.systems import Progress, Row, System, build
 from repose.systems.learning import distributed
 from repose.systems.learning.distributed import Rank

@@ -1,4 +1,4 @@
-"""Addresses of files: local paths, s3:// and http(s)://; and how messages show them, without passwords and signatures."""
+"""Addresses of files (local paths, s3://, http(s)://), and how messages show them: without passwords and signatures."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,7 @@ from repose.errors import ReposeError
 
 
 def shown(address: str) -> str:
-    """An address as messages and records show it: without user, password, query and fragment.
-
-    If the host cannot be told from a password, only the scheme is shown.
-    """
+    """An address without user, password, query and fragment; only the scheme if a password might be left."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address

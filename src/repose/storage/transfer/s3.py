@@ -6,20 +6,14 @@ from typing import Any
 
 from repose.errors import ReposeError
 from repose.storage.transfer.addresses import shown
-from repose.storage.transfer.remote import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
+from repose.storage.transfer.replies import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
 
 CONNECTIONS = 16  # for many small objects
 _NO_S3 = "what answers at the endpoint is no S3 server"
-_WRONG_CREDENTIALS = (
-    "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed",
-)  # fmt: skip
 
 
 def client(endpoint: str | None) -> Any:
-    """A client of boto3 that tries once; the credentials are those of the usual AWS environment or profile.
-
-    Args:
-        endpoint: http(s)://host:port of a server other than Amazon's.
+    """A client of boto3 that tries once; `endpoint` is http(s)://host:port of a server other than Amazon's.
 
     Raises:
         ReposeError: boto3 is missing, or the endpoint or the profile is not valid.
@@ -30,8 +24,8 @@ def client(endpoint: str | None) -> Any:
         from botocore.exceptions import BotoCoreError
     except ImportError:
         raise ReposeError("s3:// needs boto3: pip install 'repose[pipeline]'.") from None
-    # `transfer` tries again, and resumes. Checksums of whole objects say nothing about a part of one, and servers other
-    # than Amazon's differ in them; sizes, SHA-256 and the zip's own checksums are checked instead.
+    # `fetching` retries and resumes. Checksums of whole objects say nothing about a part of one, and servers other than
+    # Amazon's differ in them; sizes, SHA-256 and the zip's own checksums are checked instead.
     config = Config(
         retries={"total_max_attempts": 1}, connect_timeout=TIMEOUT[0], read_timeout=TIMEOUT[1],
         max_pool_connections=CONNECTIONS, response_checksum_validation="when_required",
@@ -46,7 +40,7 @@ def client(endpoint: str | None) -> Any:
 
 @contextmanager
 def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> Iterator[Reply]:
-    """Request an object from byte `have` on, if it is still in this state; raises as `remote.open_http`."""
+    """Request an object from byte `have` on, if it is still in this state; raises as `web.open_http`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     where = f"s3://{bucket}/{key}"
@@ -54,9 +48,10 @@ def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> 
     try:
         answer = client.get_object(Bucket=bucket, Key=key, **only)
     except (BotoCoreError, ClientError) as error:
-        if not have or _status(error) not in (412, 416):
+        status, _ = _answer(error)
+        if not have or status not in (412, 416):
             raise _failure(error, where) from None
-        if _status(error) == 412 or state.size != have:
+        if status == 412 or state.size != have:
             raise Changed from None
         yield Reply(state, have, iter(()))  # 416: the ETag is still right, and nothing comes after the end
         return
@@ -70,11 +65,7 @@ def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> 
 
 
 def list_page(client: Any, bucket: str, prefix: str, token: dict[str, str]) -> dict[str, Any]:
-    """One page of the objects under a prefix; `token` says after which page.
-
-    Raises:
-        Interrupted, ReposeError: as `open_object`.
-    """
+    """One page of the objects under a prefix, after the page that gave the token; raises as `open_object`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -84,38 +75,32 @@ def list_page(client: Any, bucket: str, prefix: str, token: dict[str, str]) -> d
     return page
 
 
-def _answer(error: Any) -> dict[str, Any]:
-    """What the server answered; timeouts have a `response` as well, which is None."""
-    return getattr(error, "response", None) or {}
+def _answer(error: Exception) -> tuple[int, str]:
+    """The HTTP status and the code of a server's error; 0 and nothing without an answer."""
+    response = getattr(error, "response", None) or {}  # timeouts have a response of None
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status), response.get("Error", {}).get("Code", "")
 
 
-def _status(error: Any) -> int:
-    """The HTTP status of an answer, or 0 where there was none."""
-    return int(_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _failure(error: Any, where: str) -> Exception:
-    """What to raise for an error of boto3."""
+def _failure(error: Exception, where: str) -> Exception:
+    """The exception to raise for an error of boto3."""
     from botocore import exceptions
 
-    code, status = _answer(error).get("Error", {}).get("Code", ""), _status(error)
+    status, code = _answer(error)
     if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
-        # a list that is cut short, or a web page in its place, comes as a 500 without a code of S3
+        # a list that is cut short, or a web page instead, comes as a 500 without a code of S3
         return Interrupted(f"the server answers {status} {code if code not in ('', str(status)) else f'or {_NO_S3}'}")
     if isinstance(error, exceptions.SSLError):
         return ReposeError(f"{where}: the server's certificate is not trusted. Check the endpoint and AWS_CA_BUNDLE.")
     if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
         return Interrupted("cannot connect to the S3 server, or the connection broke")
-    if code == "NoSuchBucket":
-        return ReposeError(f"{where}: there is no such bucket. Check its name and the endpoint.")
     if status == 404:
-        return ReposeError(f"There is no {where}. Check the key; end it with a slash to mean all that is under it.")
-    if code in _WRONG_CREDENTIALS:
-        return ReposeError(f"{where}: the credentials are wrong or have expired ({code}). Renew the AWS ones in use.")
-    if status in (401, 403):
+        what = "bucket" if code == "NoSuchBucket" else "object"
+        return ReposeError(f"There is no {where} (no such {what}). Check the endpoint, the bucket and the key.")
+    if status in (401, 403) or code in ("ExpiredToken", "InvalidToken"):
         return ReposeError(
-            f"{where} may not be read with these credentials ({code or status}), or is not there. Check the address, "
-            "or ask the bucket's owner for the rights to read and to list it."
+            f"{where} may not be read with these credentials ({code or status}): they are wrong, have expired or lack the "
+            "rights to read and to list. Renew them, or ask the bucket's owner."
         )
     if isinstance(error, exceptions.ParamValidationError):
         return ReposeError(f"{where} is not an address in S3: the bucket's or the key's name is not a valid one.")

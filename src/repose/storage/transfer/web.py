@@ -1,52 +1,12 @@
-"""Reading a remote file from any byte on: what all protocols share, and http(s):// by requests."""
+"""Files of web servers by requests: http(s)://, from any byte on."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from repose.errors import ReposeError
 from repose.storage.transfer.addresses import base_name, shown
-
-CHUNK = 2**20  # bytes per read, a MiB; a connection that breaks loses fewer
-TIMEOUT = (10, 60)  # seconds until a server has to accept, and until the next byte
-
-
-class State(NamedTuple):
-    """The state of a remote file as its server describes it."""
-
-    validator: str = ""  # differs between any two states (RFC 9110, 8.8.1); empty if unknown
-    size: int | None = None  # bytes; None if unknown
-
-    def is_same(self, other: "State") -> bool:
-        """Whether both are certainly the same state."""
-        return self.validator != "" and self.validator == other.validator and len({self.size, other.size} - {None}) <= 1
-
-
-class Reply(NamedTuple):
-    """The bytes of a file in one state, from `start` on: 0, or as many bytes as there are already."""
-
-    state: State
-    start: int
-    chunks: Iterator[bytes]
-
-
-Open = Callable[[int, State], AbstractContextManager[Reply]]
-
-
-class Interrupted(Exception):  # noqa: N818
-    """The transfer may succeed when it is tried again."""
-
-
-class Changed(Exception):  # noqa: N818
-    """The file is no longer in the state that was asked for, or its server cannot send a part of it."""
-
-
-def unbroken(chunks: Iterable[bytes], errors: type[Exception]) -> Iterator[bytes]:
-    """The chunks; `errors` of the connection become Interrupted."""
-    try:
-        yield from chunks
-    except errors:
-        raise Interrupted("the connection broke") from None
+from repose.storage.transfer.replies import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
 
 
 @contextmanager
@@ -54,7 +14,7 @@ def open_http(address: str, have: int, state: State) -> Iterator[Reply]:
     """Request a file from byte `have` on, if it is still in this state (RFC 9110, section 14).
 
     Raises:
-        Changed: it is not, or the server answers with another part.
+        Changed: it is in another state, or the server sends another part.
         Interrupted: no connection, or the server is busy.
         ReposeError: the server refuses.
     """
@@ -120,17 +80,12 @@ def _refuse_page(response: Any, address: str) -> None:
 
 
 def _failure(error: Exception, where: str) -> Exception:
-    """What to raise for an error of requests; their texts hold whole addresses, so none of them is passed on."""
+    """The exception to raise for an error of requests, without its text, which holds the whole address."""
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
-        return ReposeError(
-            f"{where}: the server's certificate is not trusted. Check the address and this machine's clock."
-        )
-    if isinstance(error, requests.TooManyRedirects):
-        return ReposeError(f"{where} leads round in circles. Get a direct link.")
-    if not isinstance(error, (requests.ConnectionError, requests.Timeout)):
-        return ReposeError(f"{where} is not an address that can be fetched. Check how it is written.")
-    if "NameResolutionError" in repr(error):
-        return Interrupted("there is no such host, or no network")
-    return Interrupted("the server does not answer" if isinstance(error, requests.Timeout) else "cannot connect")
+        return ReposeError(f"{where}: the server's certificate is not trusted. Check the address and the clock.")
+    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        unknown = "NameResolutionError" in repr(error)
+        return Interrupted("there is no such host, or no network" if unknown else "cannot connect to the server")
+    return ReposeError(f"{where} cannot be fetched ({type(error).__name__}). Check how it is written.")
