@@ -14,8 +14,8 @@ from repose.config import block, read_params
 from repose.data.images import to_tensor
 from repose.models.figure_maps import FIGURE_FACTORS, figure_loss
 from repose.models.perceptual import PerceptualLoss
-from repose.systems.paper import PaperRow
-from repose.systems.vunet import VUNetRow
+from repose.systems.paper import PaperSystemSettings
+from repose.systems.vunet import VUNetSettings
 from repose.training import PerceptualSettings, TrainSettings
 from repose.training.loop import perceptual_loss
 
@@ -55,7 +55,7 @@ def test_the_factors_are_of_the_weight_of_l1_in_each_row(photos: Tensor) -> None
     """vunet's L1 is of levels from 0 to 255: beside it, factors for levels from -1 to 1 would count for nothing."""
     given = PerceptualSettings(None, None, "viton", network="figure")
     settings = replace(block(read_params(PARAMS), "train", TrainSettings, "params.yaml"), perceptual=given)
-    for row in (VUNetRow("vunet", steps=1), PaperRow("paper", steps=1)):
+    for row in (VUNetSettings("vunet", steps=1), PaperSystemSettings("paper", steps=1)):
         weights, loss = row.loss_weights(), perceptual_loss(row, settings, torch.device("cpu"))
         assert loss is not None
         l1 = weights["l1"] * (photos[:4] - photos[4:]).abs().mean().item()

@@ -19,10 +19,10 @@ from repose.models.generator import Generated
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import Progress, build
-from repose.systems.attend import AttendRow
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem, LossSettings
+from repose.systems.attend import AttendSystemSettings
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem, LossSettings
 from repose.systems.learning.optimiser import OptimiserSettings
-from repose.systems.paper import PaperRow
+from repose.systems.paper import PaperSystemSettings
 
 FRAME = Frame(32, 24)
 SMALL = DiscriminatorSettings(width=4, layers=1)
@@ -30,12 +30,12 @@ RATE, START = 0.01, Progress(0, 9, 3)
 pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
-def paper(**losses: Any) -> PaperRow:
-    return PaperRow("paper", generator=PaperSettings(width=4, blocks=1), **alike(losses))
+def paper(**losses: Any) -> PaperSystemSettings:
+    return PaperSystemSettings("paper", generator=PaperSettings(width=4, blocks=1), **alike(losses))
 
 
-def attend(**losses: Any) -> AttendRow:
-    return AttendRow("attend", generator=AttendSettings(width=4, blocks=1), **alike(losses))
+def attend(**losses: Any) -> AttendSystemSettings:
+    return AttendSystemSettings("attend", generator=AttendSettings(width=4, blocks=1), **alike(losses))
 
 
 def alike(losses: dict[str, float | str]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ ROWS = {
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 
 
-def system_of(row: AdversarialRow) -> AdversarialSystem:
+def system_of(row: AdversarialSettings) -> AdversarialSystem:
     torch.manual_seed(0)
     system = build(row, FRAME)
     assert isinstance(system, AdversarialSystem)
@@ -152,7 +152,7 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
 
 
 @each_row
-def test_the_step_is_the_step_written_out(row: AdversarialRow) -> None:
+def test_the_step_is_the_step_written_out(row: AdversarialSettings) -> None:
     # Adam's first step is the gradient's sign, and rounding decides over that of a tiny one; a large epsilon mends this
     row = replace(row, optimiser=OptimiserSettings(betas=(0.0, 0.0)))
     one, made = system_of(row), batch()
@@ -181,7 +181,7 @@ def _with_large_epsilon(
 
 
 @each_row
-def test_a_step_changes_every_network(row: AdversarialRow) -> None:
+def test_a_step_changes_every_network(row: AdversarialSettings) -> None:
     system = system_of(row)
     before = {name: state(network) for name, network in system.networks.items()}
     terms = step(system, batch())
@@ -195,7 +195,7 @@ def test_a_step_changes_every_network(row: AdversarialRow) -> None:
 @pytest.mark.parametrize(
     ("row", "gone"), [(ROWS["g-di"], {"pose"}), (ROWS["g-dp"], {"image"}), (ROWS["without both"], {"image", "pose"})]
 )
-def test_a_discriminator_without_weight_is_gone(row: AdversarialRow, gone: set[str]) -> None:
+def test_a_discriminator_without_weight_is_gone(row: AdversarialSettings, gone: set[str]) -> None:
     system = system_of(row)
     left = {"generator", "image", "pose"} - gone
     assert set(system.networks) == set(system.optimisers) == left

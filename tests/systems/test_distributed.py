@@ -22,7 +22,7 @@ from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import build
 from repose.systems.learning import distributed
-from repose.systems.paper import PaperRow
+from repose.systems.paper import PaperSystemSettings
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_torchrun_may_span_machines(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("norms", [("batch", "instance"), ("instance", "batch")])
 def test_batch_norm_is_not_shared(norms: tuple[Any, Any]) -> None:
     generator, discriminators = PaperSettings(width=4, norm=norms[0]), DiscriminatorSettings(width=4, norm=norms[1])
-    system = build(PaperRow("paper", 1, generator=generator, discriminators=discriminators), Frame(32, 24))
+    system = build(PaperSystemSettings("paper", 1, generator=generator, discriminators=discriminators), Frame(32, 24))
     named = "generator" if norms[0] == "batch" else "image"
     with pytest.raises(ReposeError, match=f"^The network {named} has BatchNorm.*Set train.processes to 1, or norm"):
         system.distribute()

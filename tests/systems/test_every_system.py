@@ -22,7 +22,7 @@ from repose.data.images import to_uint8
 from repose.data.poses import Poses
 from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
-from repose.systems import Progress, Row, System
+from repose.systems import Progress, System, SystemSettings
 from repose.systems.vunet import WeightNormConv2d
 
 DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
@@ -41,7 +41,7 @@ class Learner(NamedTuple):
     frame: Frame = SMALL  # of the photos that it learns by heart
 
     @property
-    def row(self) -> Row:
+    def row(self) -> SystemSettings:
         return systems.row(self.block, "test")
 
 
@@ -196,7 +196,7 @@ def made(system: System, batch: Batch) -> Tensor:
         return system.generate(batch.images, batch.poses, batch.sources, batch.mask, poses)
 
 
-def _train(system: System, row: Row, batch: Batch, steps: range) -> list[dict[str, Tensor]]:
+def _train(system: System, row: SystemSettings, batch: Batch, steps: range) -> list[dict[str, Tensor]]:
     return [system.step(batch, None, Progress(step, row.steps, 4), nullcontext()) for step in steps]
 
 

@@ -28,7 +28,7 @@ from repose.systems.pg2 import (
     G2,
     AdamSettings,
     Discriminator,
-    PG2Row,
+    PG2Settings,
     PG2System,
     SameConv2d,
     build,
@@ -41,12 +41,12 @@ from repose.systems.pg2 import (
 pytestmark = pytest.mark.floats
 
 NAN = float("nan")
-TINY = PG2Row("pg2", steps=4, width=4, code=8, discriminator_width=4, optimiser=AdamSettings(0.01))
+TINY = PG2Settings("pg2", steps=4, width=4, code=8, discriminator_width=4, optimiser=AdamSettings(0.01))
 G1D = replace(TINY, stages="one")
 STAGE_ONE, STAGE_TWO = Progress(0, 4, 1), Progress(3, 4, 1)
 
 
-def tiny(row: PG2Row = TINY, height: int = 32, width: int = 24) -> PG2System:
+def tiny(row: PG2Settings = TINY, height: int = 32, width: int = 24) -> PG2System:
     return build(row, Frame(height, width))
 
 
@@ -79,7 +79,7 @@ def made(system: PG2System, batch: Batch) -> Tensor:
     ids=["DeepFashion", "Market-1501"],
 )
 def test_parameters_are_those_of_the_authors_code(frame: Frame, skips: Any, expected: dict[str, int]) -> None:
-    row = PG2Row("pg2", steps=2, skips=skips)
+    row = PG2Settings("pg2", steps=2, skips=skips)
     with torch.device("meta"):
         two, one = build(row, frame), build(replace(row, stages="one"), frame)
     assert {name: parameter_count(network) for name, network in two.networks.items()} == expected
@@ -91,7 +91,7 @@ def test_parameters_are_those_of_the_authors_code(frame: Frame, skips: Any, expe
 
 def test_the_defaults_are_the_authors() -> None:
     row = systems.row({"kind": "pg2", "steps": 50_000}, "x")
-    assert isinstance(row, PG2Row)
+    assert isinstance(row, PG2Settings)
     assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (8, 2, 1, "one")
     assert (row.optimiser, row.stages, row.skips) == (AdamSettings(2e-5, (0.5, 0.999)), "two", "all")
     assert {row.optimiser.rate(Progress(step, 50_000, 9)) for step in (0, 21_999, 49_999)} == {2e-5}
@@ -228,7 +228,7 @@ def test_frames_of_many_sizes(size: tuple[int, int], skips: Any) -> None:
     ("steps", "alone"), [(36_000, 22_000), (80_000, 22_000), (18_000, 11_000), (36, 22), (3, 2), (2, 1)]
 )
 def test_how_long_g1_is_trained_alone(steps: int, alone: int) -> None:
-    row = PG2Row("pg2", steps=2)
+    row = PG2Settings("pg2", steps=2)
     assert row.alone(steps) == alone
     assert replace(row, stages="one").alone(steps) == 0
     assert replace(row, stage_one_steps=30_000, stage_two_steps=20_000).alone(50_000) == 30_000
@@ -305,7 +305,7 @@ def bce(logits: Tensor, real: float) -> Tensor:
 
 
 @pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
-def test_an_adversarial_step_written_out(row: PG2Row) -> None:
+def test_an_adversarial_step_written_out(row: PG2Settings) -> None:
     system, batch = tiny(replace(row, discriminator_width=16, optimiser=AdamSettings(0.1))), pairs(2, 32, 24)
     for name, network in system.networks.items():  # Adam's first step is of one length, however small the gradient
         system.optimisers[name] = torch.optim.SGD(network.parameters(), 0.1)
@@ -373,7 +373,7 @@ def test_bfloat16_leaves_images_and_losses_in_float32() -> None:
 
 
 @pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
-def test_an_image_does_not_depend_on_the_others(row: PG2Row) -> None:
+def test_an_image_does_not_depend_on_the_others(row: PG2Settings) -> None:
     system, batch = tiny(row), pairs(3, 32, 24)
     do(system, batch, STAGE_TWO)
     together = made(system, batch)

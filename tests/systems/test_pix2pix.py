@@ -20,17 +20,17 @@ from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.layers import parameter_count
 from repose.systems import Progress, build
-from repose.systems.pix2pix import AdamSettings, PatchSettings, Pix2Pix, Pix2PixRow, UNet, UNetSettings
+from repose.systems.pix2pix import AdamSettings, PatchSettings, Pix2Pix, Pix2PixSettings, UNet, UNetSettings
 
 pytestmark = pytest.mark.floats
 
 HEIGHT, WIDTH = 64, 32
 START = Progress(0, 9, 3)
-SMALL = Pix2PixRow("pix2pix", 9, generator=UNetSettings(4), discriminator=PatchSettings(4, 2))
+SMALL = Pix2PixSettings("pix2pix", 9, generator=UNetSettings(4), discriminator=PatchSettings(4, 2))
 NOISY = replace(SMALL, generator=UNetSettings(4, downs=6))  # six levels: one has dropout, and 32 px are padded to 64
 
 
-def system_of(row: Pix2PixRow, frame: Frame | None = None) -> Pix2Pix:
+def system_of(row: Pix2PixSettings, frame: Frame | None = None) -> Pix2Pix:
     torch.manual_seed(0)
     system = build(row, frame or Frame(HEIGHT, WIDTH))
     assert isinstance(system, Pix2Pix)
@@ -58,7 +58,7 @@ def made(system: Pix2Pix, batch: Batch, rows: slice = slice(None)) -> Tensor:
 )
 def test_parameters_at_the_authors_width(frame: Frame, given: Any, generator: int, discriminator: int) -> None:
     with torch.device("meta"):
-        system = build(Pix2PixRow("pix2pix", 1, input=given), frame)
+        system = build(Pix2PixSettings("pix2pix", 1, input=given), frame)
     counts = {name: parameter_count(network) for name, network in system.networks.items()}
     assert counts == {"generator": generator, "discriminator": discriminator}
     assert set(system.optimisers) == set(system.networks)
@@ -72,7 +72,7 @@ def test_parameters_with_18_maps_of_keypoints(downs: int, count: int) -> None:
 
 def test_the_defaults_are_the_authors() -> None:
     row = systems.row({"kind": "pix2pix", "steps": 7}, "x")
-    assert row == Pix2PixRow("pix2pix", steps=7)
+    assert row == Pix2PixSettings("pix2pix", steps=7)
     assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (1, 5, 1, "one")
     assert (row.input, row.l1, row.generator, row.discriminator) == (
         "pose+source", 100.0, UNetSettings(64, None), PatchSettings(64, 3),
@@ -179,7 +179,7 @@ def written_out(system: Pix2Pix, batch: Batch, adam: dict[str, torch.optim.Optim
 @pytest.mark.parametrize(
     "row", [SMALL, NOISY, replace(NOISY, input="pose_only", l1=7.0)], ids=["plain", "noisy", "pose"]
 )
-def test_the_step_is_the_step_written_out(row: Pix2PixRow) -> None:
+def test_the_step_is_the_step_written_out(row: Pix2PixSettings) -> None:
     # a large epsilon: Adam's first step is else the gradient's sign, and rounding decides over that of a tiny one
     row = replace(row, optimiser=AdamSettings(1.0, (0.0, 0.0)))
     one, other, batch = system_of(row), system_of(row), pairs(3, HEIGHT, WIDTH)
@@ -282,7 +282,7 @@ def test_sources_beyond_the_first_are_not_looked_at() -> None:
 
 @pytest.mark.parametrize("row", [SMALL, NOISY], ids=["plain", "noisy"])
 @pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
-def test_an_image_depends_on_no_other_of_the_call(row: Pix2PixRow, mode: bool) -> None:
+def test_an_image_depends_on_no_other_of_the_call(row: Pix2PixSettings, mode: bool) -> None:
     system, batch = system_of(row), pairs(4, HEIGHT, WIDTH)
     for _ in range(3):
         step(system, batch)
@@ -366,7 +366,7 @@ def test_settings_come_back_from_a_checkpoints_data() -> None:
         (replace(SMALL, generator=UNetSettings(4, 7)), Frame(127, 64), "halves 7 times.* 127x64 px .* at most 6 times"),
     ],
 )
-def test_a_frame_that_does_not_fit_is_refused(row: Pix2PixRow, frame: Frame, message: str) -> None:
+def test_a_frame_that_does_not_fit_is_refused(row: Pix2PixSettings, frame: Frame, message: str) -> None:
     with pytest.raises(ReposeError, match=message):
         build(row, frame)
 
@@ -380,7 +380,7 @@ def test_a_frame_that_does_not_fit_is_refused(row: Pix2PixRow, frame: Frame, mes
         (replace(SMALL, generator=UNetSettings(4, 6)), 64, 12),
     ],
 )  # fmt: skip
-def test_the_smallest_frames_train_on_one_image(row: Pix2PixRow, height: int, width: int) -> None:
+def test_the_smallest_frames_train_on_one_image(row: Pix2PixSettings, height: int, width: int) -> None:
     system, random = system_of(row, Frame(height, width)), torch.Generator().manual_seed(1)
     images = torch.rand(2, 3, height, width, generator=random) * 2 - 1
     poses = Poses(images.flip(3), torch.zeros(2, 18, 2))

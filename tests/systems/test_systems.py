@@ -16,14 +16,14 @@ from repose.data.images import to_uint8
 from repose.errors import ReposeError
 from repose.models.layers import parameter_count
 from repose.models.paper import PaperSettings
-from repose.systems import Progress, Row, System, build, kinds
-from repose.systems.attend import AttendRow
-from repose.systems.learning.adversarial import AdversarialRow, LossSettings
+from repose.systems import Progress, System, SystemSettings, build, kinds
+from repose.systems.attend import AttendSystemSettings
+from repose.systems.learning.adversarial import AdversarialSettings, LossSettings
 from repose.systems.learning.optimiser import OptimiserSettings
-from repose.systems.paper import PaperRow
-from repose.systems.pg2 import PG2Row
-from repose.systems.pix2pix import Pix2PixRow
-from repose.systems.vunet import VUNetRow
+from repose.systems.paper import PaperSystemSettings
+from repose.systems.pg2 import PG2Settings
+from repose.systems.pix2pix import Pix2PixSettings
+from repose.systems.vunet import VUNetSettings
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 G, D_I, D_P = {"generator": 13_304_899}, {"image": 2_764_737}, {"pose": 2_767_809}
@@ -47,7 +47,7 @@ OWN_WIDTHS = (
 )  # what the demo makes small
 
 
-def rows() -> dict[str, Row]:
+def rows() -> dict[str, SystemSettings]:
     return {name: systems.row(block, f"systems.{name}") for name, block in read_params(PARAMS)["systems"].items()}
 
 
@@ -70,18 +70,18 @@ def test_parameters_of_each_row_at_full_size(name: str) -> None:
 def test_each_row_is_what_its_name_says(name: str) -> None:
     row: Any = rows()[name]
     assert type(row) is {
-        "attend": AttendRow,
-        "pix2pix": Pix2PixRow,
-        "pg2": PG2Row,
-        "pg2-g1d": PG2Row,
-        "vunet": VUNetRow,
-    }.get(name, PaperRow)
+        "attend": AttendSystemSettings,
+        "pix2pix": Pix2PixSettings,
+        "pg2": PG2Settings,
+        "pg2-g1d": PG2Settings,
+        "vunet": VUNetSettings,
+    }.get(name, PaperSystemSettings)
     assert (row.max_sources == 1) == (name not in ("paper-m", "g-di", "g-dp", "attend"))
     assert row.needs_source_poses == (name in ("attend", "vunet"))
-    if isinstance(row, AdversarialRow):
+    if isinstance(row, AdversarialSettings):
         assert (row.losses.adversarial_image > 0) == (name not in ("g-dp", "attend"))
         assert (row.losses.adversarial_pose > 0) == (name not in ("g-di", "attend"))
-    if isinstance(row, PG2Row):
+    if isinstance(row, PG2Settings):
         assert row.stages == ("two" if name == "pg2" else "one")
 
 
@@ -97,7 +97,7 @@ def test_each_row_trains_and_makes_images(name: str) -> None:
 
 def test_the_defaults_are_the_papers() -> None:
     row = systems.row({"kind": "paper", "steps": 7}, "x")
-    assert row == PaperRow("paper", steps=7)
+    assert row == PaperSystemSettings("paper", steps=7)
     assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (1, 5, 4, "all")
     assert row.optimiser == OptimiserSettings(1e-4, (0.5, 0.999), 0, 50, 1.0)
     assert row.losses == LossSettings(1.0, 1.0, 0.05, 0.05, 0.0, 0.0, "other", "other")
@@ -178,7 +178,7 @@ def test_warmup_halving_and_decay_multiply() -> None:
 
 
 def test_the_first_weights_come_from_the_random_state() -> None:
-    row = PaperRow("paper", steps=1, generator=PaperSettings(width=4, blocks=1))
+    row = PaperSystemSettings("paper", steps=1, generator=PaperSettings(width=4, blocks=1))
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

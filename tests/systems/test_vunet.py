@@ -26,7 +26,7 @@ from repose.systems.vunet import (
     AdamSettings,
     Inputs,
     Prior,
-    VUNetRow,
+    VUNetSettings,
     VUNetSystem,
     WeightNormConv2d,
     kl_divergence,
@@ -35,11 +35,11 @@ from repose.systems.vunet import (
 )
 
 HEIGHT, WIDTH = 32, 24
-SMALL = VUNetRow("vunet", 100, width=4)
+SMALL = VUNetSettings("vunet", 100, width=4)
 START = Progress(0, 100, 4)
 
 
-def system_of(row: VUNetRow = SMALL, frame: Frame | None = None) -> VUNetSystem:
+def system_of(row: VUNetSettings = SMALL, frame: Frame | None = None) -> VUNetSystem:
     torch.manual_seed(0)
     system = build(row, frame or Frame(HEIGHT, WIDTH))
     assert isinstance(system, VUNetSystem)
@@ -87,7 +87,7 @@ def weights(system: VUNetSystem) -> Tensor:
 )
 def test_parameters_at_the_authors_width(frame: Frame, total: int, appearance: int, shape: int) -> None:
     with torch.device("meta"):
-        system = build(VUNetRow("vunet", 1), frame)
+        system = build(VUNetSettings("vunet", 1), frame)
     assert parameter_count(system.vunet) == total
     assert parameter_count(system.vunet.appearance) == appearance
     assert parameter_count(system.vunet.shape) == shape
@@ -96,7 +96,7 @@ def test_parameters_at_the_authors_width(frame: Frame, total: int, appearance: i
 
 def test_the_way_on_from_the_latents_is_built_but_not_reached() -> None:
     with torch.device("meta"):
-        appearance = build(VUNetRow("vunet", 1), Frame(256, 256)).vunet.appearance
+        appearance = build(VUNetSettings("vunet", 1), Frame(256, 256)).vunet.appearance
     idle = [appearance.after[1], appearance.ups[1], appearance.before[2]]
     assert sum(parameter_count(part) for part in idle) == 1_230_848
     system = begun(system_of())
@@ -137,7 +137,7 @@ def photos_and_pose() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_the_defaults_are_the_authors() -> None:
     row = systems.row({"kind": "vunet", "steps": 7}, "x")
-    assert row == VUNetRow("vunet", steps=7)
+    assert row == VUNetSettings("vunet", steps=7)
     assert (row.items_per_step, row.max_sources, row.targets) == (8, 1, "one")
     assert (row.width, row.box, row.bottleneck, row.dropout) == (32, None, None, 0.1)
     assert row.optimiser == AdamSettings(1e-3, (0.5, 0.9), 0, 0, 0.01)
@@ -193,14 +193,14 @@ def test_several_processes_are_refused() -> None:
 
 
 def test_kl_counts_as_the_authors_schedule_says() -> None:
-    found = {s: VUNetRow("vunet", 100_000).kl_weight(Progress(s, 100_000, 9)) for s in range(0, 100_000, 6_250)}
+    found = {s: VUNetSettings("vunet", 100_000).kl_weight(Progress(s, 100_000, 9)) for s in range(0, 100_000, 6_250)}
     assert [found[s] for s in range(0, 50_001, 6_250)] == [1e-6] * 9
     assert [found[s] for s in (56_250, 62_500, 68_750)] == pytest.approx([0.25, 0.5, 0.75], abs=1e-5)
     assert [found[s] for s in range(75_000, 100_000, 6_250)] == [1.0] * 4
 
 
 def test_kl_keeps_its_shares_of_a_shorter_training() -> None:
-    row = VUNetRow("vunet", 8, kl=3.0)
+    row = VUNetSettings("vunet", 8, kl=3.0)
     assert [row.kl_weight(Progress(s, 8, 9)) for s in range(8)] == pytest.approx([3e-6] * 5 + [1.5, 3, 3], abs=2e-6)
 
 

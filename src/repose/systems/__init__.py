@@ -2,7 +2,7 @@
 
 A row of the paper's Table 1 is a block of data under `systems:` in params.yaml. Its `kind` is the name of the module here
 whose code it runs, such as `paper` (the rows paper-m, paper-s, g-di and g-dp). What kinds share is a protocol, not a base
-class: a module has `ROW`, the settings of a row, and `build`, which makes a `System` of them. A new kind is a new file.
+class: a module has `SETTINGS`, the settings of a row, and `build`, which makes a `System` of them. A new kind is a new file.
 """
 
 import importlib
@@ -27,7 +27,7 @@ from repose.models.vgg import LayersName
 
 
 @settings
-class Row(ABC):
+class SystemSettings(ABC):
     """What the rows of every kind have."""
 
     needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or on the target's alone
@@ -99,7 +99,7 @@ def kinds() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
-def row(block: Any, where: str) -> Row:
+def row(block: Any, where: str) -> SystemSettings:
     """A row from its block of params.yaml or from a checkpoint; `where` opens each message.
 
     Raises:
@@ -108,11 +108,11 @@ def row(block: Any, where: str) -> Row:
     named = block.get("kind") if isinstance(block, Mapping) else None
     if named not in kinds():
         raise ReposeError(f"{where}.kind should be one of {', '.join(kinds())}, not {named!r}.")
-    settings: type[Row] = _module(named).ROW
+    settings: type[SystemSettings] = _module(named).SETTINGS
     return build_settings(settings, block, where)
 
 
-def build(settings: Row, frame: Frame) -> System:
+def build(settings: SystemSettings, frame: Frame) -> System:
     """An untrained system for images of the frame's size; its weights come from torch's current random state.
 
     Raises:

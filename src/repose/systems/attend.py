@@ -5,11 +5,11 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.attend import AttendGenerator, AttendSettings
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
 @settings
-class AttendRow(AdversarialRow):
+class AttendSystemSettings(AdversarialSettings):
     """A row of ours."""
 
     needs_source_poses = True
@@ -17,9 +17,9 @@ class AttendRow(AdversarialRow):
     generator: AttendSettings = field(default_factory=AttendSettings)
 
 
-ROW = AttendRow
+SETTINGS = AttendSystemSettings
 
 
-def build(row: AttendRow, _: Frame) -> AdversarialSystem:
+def build(row: AttendSystemSettings, _: Frame) -> AdversarialSystem:
     """An untrained system; the frame's height and width are multiples of the generator's stride."""
     return AdversarialSystem(row, AttendGenerator(row.generator))

@@ -9,11 +9,11 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.paper import PaperGenerator, PaperSettings
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
 @settings
-class PaperRow(AdversarialRow):
+class PaperSystemSettings(AdversarialSettings):
     """A row of the paper's own systems."""
 
     needs_source_poses = False
@@ -21,9 +21,9 @@ class PaperRow(AdversarialRow):
     generator: PaperSettings = field(default_factory=PaperSettings)
 
 
-ROW = PaperRow
+SETTINGS = PaperSystemSettings
 
 
-def build(row: PaperRow, _: Frame) -> AdversarialSystem:
+def build(row: PaperSystemSettings, _: Frame) -> AdversarialSystem:
     """An untrained system; the frame's height and width are multiples of 4."""
     return AdversarialSystem(row, PaperGenerator(row.generator))

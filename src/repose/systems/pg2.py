@@ -30,7 +30,7 @@ from repose.models.layers import in_float32
 from repose.models.losses import g_adversarial
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
-from repose.systems import Progress, Row
+from repose.systems import Progress, SystemSettings
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 RADIUS = 4  # px of a disc, at every size of image
@@ -47,7 +47,7 @@ class AdamSettings(OptimiserSettings):
 
 
 @settings
-class PG2Row(Row):
+class PG2Settings(SystemSettings):
     """A row pg2 or pg2-g1d; the defaults are the authors' for DeepFashion."""
 
     needs_source_poses = False
@@ -79,11 +79,11 @@ class PG2Row(Row):
             raise ValueError(f"the weight masked_l1 should not be negative, but it is {self.masked_l1}.")
 
     def loss_weights(self) -> dict[str, float]:
-        """See `systems.Row`."""
+        """See `systems.SystemSettings`."""
         return {"masked_l1": self.masked_l1, "image": 1.0}
 
     def perceptual_layers(self, _: LayersName) -> LayersName | None:
-        """See `systems.Row`."""
+        """See `systems.SystemSettings`."""
         return None
 
     def alone(self, steps: int) -> int:
@@ -95,10 +95,10 @@ class PG2Row(Row):
         return min(max(round(self.stage_one_steps * share), 1), max(steps - 1, 1))
 
 
-ROW = PG2Row
+SETTINGS = PG2Settings
 
 
-def build(row: PG2Row, frame: Frame) -> "PG2System":
+def build(row: PG2Settings, frame: Frame) -> "PG2System":
     """An untrained system for images of the frame's size.
 
     Raises:
@@ -120,7 +120,7 @@ class PG2System:
         optimisers: under the same names.
     """
 
-    def __init__(self, row: PG2Row, frame: Frame) -> None:
+    def __init__(self, row: PG2Settings, frame: Frame) -> None:
         self.row = row
         self.g1 = G1(frame.height, frame.width, row.width, row.code)
         self.g2 = G2(frame.height, row.width, row.skips) if row.stages == "two" else None

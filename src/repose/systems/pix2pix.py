@@ -25,7 +25,7 @@ from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
-from repose.systems import Progress, Row
+from repose.systems import Progress, SystemSettings
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 
@@ -60,7 +60,7 @@ class AdamSettings(OptimiserSettings):
 
 
 @settings
-class Pix2PixRow(Row):
+class Pix2PixSettings(SystemSettings):
     """A row of pix2pix; the defaults are its authors'."""
 
     needs_source_poses = False
@@ -81,11 +81,11 @@ class Pix2PixRow(Row):
             raise ValueError(f"the weight l1 should not be negative, but it is {self.l1}.")
 
     def loss_weights(self) -> dict[str, float]:
-        """See `systems.Row`."""
+        """See `systems.SystemSettings`."""
         return {"l1": self.l1, "adversarial": 1.0}
 
     def perceptual_layers(self, chosen: LayersName) -> None:
-        """See `systems.Row`: pix2pix has no perceptual term."""
+        """See `systems.SystemSettings`: pix2pix has no perceptual term."""
         del chosen
 
 
@@ -97,7 +97,7 @@ class Pix2Pix:
         optimisers: under the same names.
     """
 
-    def __init__(self, row: Pix2PixRow, downs: int) -> None:
+    def __init__(self, row: Pix2PixSettings, downs: int) -> None:
         self.row = row
         channels = 6 if row.input == "pose+source" else 3
         d = row.discriminator
@@ -226,10 +226,10 @@ class OwnBatchNorm(nn.BatchNorm2d):
         return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
 
 
-ROW = Pix2PixRow
+SETTINGS = Pix2PixSettings
 
 
-def build(row: Pix2PixRow, frame: Frame) -> Pix2Pix:
+def build(row: Pix2PixSettings, frame: Frame) -> Pix2Pix:
     """An untrained system.
 
     Raises:

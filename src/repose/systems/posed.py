@@ -8,11 +8,11 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.posed import PosedGenerator, PosedSettings
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
 @settings
-class PosedRow(AdversarialRow):
+class PosedSystemSettings(AdversarialSettings):
     """A row of the paper's system with the poses of its sources."""
 
     needs_source_poses = True
@@ -20,9 +20,9 @@ class PosedRow(AdversarialRow):
     generator: PosedSettings = field(default_factory=PosedSettings)
 
 
-ROW = PosedRow
+SETTINGS = PosedSystemSettings
 
 
-def build(row: PosedRow, _: Frame) -> AdversarialSystem:
+def build(row: PosedSystemSettings, _: Frame) -> AdversarialSystem:
     """An untrained system; the frame's height and width are multiples of 4."""
     return AdversarialSystem(row, PosedGenerator(row.generator))

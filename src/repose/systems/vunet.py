@@ -33,7 +33,7 @@ from repose.models.losses import g_l1
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.models.vunet_inputs import PARTS, in_square, part_crops, resized, stickman, whole_torso
-from repose.systems import Progress, Row
+from repose.systems import Progress, SystemSettings
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 LATENTS = 2  # sizes at which there are latents, from the lowest up
@@ -54,7 +54,7 @@ class AdamSettings(OptimiserSettings):
 
 
 @settings
-class VUNetRow(Row):
+class VUNetSettings(SystemSettings):
     """A row of vunet; the defaults are the authors' for DeepFashion."""
 
     needs_source_poses = True
@@ -97,11 +97,11 @@ class VUNetRow(Row):
             )
 
     def loss_weights(self) -> dict[str, float]:
-        """See `systems.Row`; KL's is the one at the end."""
+        """See `systems.SystemSettings`; KL's is the one at the end."""
         return {"l1": self.l1, "perceptual": self.perceptual, "kl": self.kl}
 
     def perceptual_layers(self, _: LayersName) -> LayersName | None:
-        """See `systems.Row`."""
+        """See `systems.SystemSettings`."""
         return "vunet" if self.perceptual else None
 
     def kl_weight(self, progress: Progress) -> float:
@@ -110,10 +110,10 @@ class VUNetRow(Row):
         return self.kl * min(max(MIN_KL + (1 - MIN_KL) * share, MIN_KL), 1.0)
 
 
-ROW = VUNetRow
+SETTINGS = VUNetSettings
 
 
-def build(row: VUNetRow, frame: Frame) -> "VUNetSystem":
+def build(row: VUNetSettings, frame: Frame) -> "VUNetSystem":
     """An untrained system for images of the frame's size.
 
     Raises:
@@ -151,7 +151,7 @@ class VUNetSystem:
         optimisers: likewise.
     """
 
-    def __init__(self, row: VUNetRow, size: int, levels: int, box: int) -> None:
+    def __init__(self, row: VUNetSettings, size: int, levels: int, box: int) -> None:
         self.row, self.size, self.crop = row, size, size >> box
         self.vunet = VUNet(row.width, levels, box, row.dropout)
         self.networks: dict[str, nn.Module] = {"vunet": self.vunet}

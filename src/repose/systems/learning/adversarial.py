@@ -25,7 +25,7 @@ from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
-from repose.systems import Progress, Row
+from repose.systems import Progress, SystemSettings
 from repose.systems.learning.distributed import shared, world_size
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
@@ -50,7 +50,7 @@ class LossSettings:
 
 
 @settings
-class AdversarialRow(Row):
+class AdversarialSettings(SystemSettings):
     """A row that is trained by the step below; the defaults are the paper's, or our reading of it (docs/paper.md)."""
 
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
@@ -58,12 +58,12 @@ class AdversarialRow(Row):
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
 
     def loss_weights(self) -> dict[str, float]:
-        """See `systems.Row`."""
+        """See `systems.SystemSettings`."""
         weights = {f.name: getattr(self.losses, f.name) for f in fields(self.losses)}
         return {name: weight for name, weight in weights.items() if isinstance(weight, float) and weight}
 
     def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
-        """See `systems.Row`."""
+        """See `systems.SystemSettings`."""
         return chosen if self.losses.perceptual else None
 
 
@@ -75,7 +75,7 @@ class AdversarialSystem:
         optimisers: under the same names.
     """
 
-    def __init__(self, row: AdversarialRow, generator: Generator) -> None:
+    def __init__(self, row: AdversarialSettings, generator: Generator) -> None:
         self.row = row
         self.generator = generator
         self.networks: dict[str, nn.Module] = {"generator": cast(nn.Module, generator)}
