@@ -1,4 +1,4 @@
-"""attend: the project's own system (docs/attend.md); the generator is `models.attend`, a training step `step`."""
+"""attend: the project's own system (docs/attend.md), with the generator of `models.attend`."""
 
 from dataclasses import field
 
@@ -10,7 +10,7 @@ from repose.systems.learning.adversarial import AdversarialSettings, Adversarial
 
 @settings
 class AttendSystemSettings(AdversarialSettings):
-    """A row of ours."""
+    """The settings of attend."""
 
     needs_source_poses = True
 

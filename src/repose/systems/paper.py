@@ -1,7 +1,6 @@
-"""paper: the systems of Sun et al. 2019; the rows paper-m, paper-s, g-di and g-dp.
+"""paper: the systems of Sun et al. 2019 (the rows paper-m, paper-s, g-di and g-dp), with the generator of `models.paper`.
 
-The generator is `models.paper`, a training step `step`. -M takes several sources and -S one (`max_sources`), and a
-discriminator whose loss has no weight is not there: G + D_I, G + D_P.
+-M takes several sources and -S one (`max_sources`). A discriminator whose loss has weight 0 is left out: G + D_I, G + D_P.
 """
 
 from dataclasses import field
@@ -14,7 +13,7 @@ from repose.systems.learning.adversarial import AdversarialSettings, Adversarial
 
 @settings
 class PaperSystemSettings(AdversarialSettings):
-    """A row of the paper's own systems."""
+    """The settings of the paper's systems."""
 
     needs_source_poses = False
 

@@ -1,7 +1,4 @@
-"""posed: the paper's system, told in which poses its sources are (docs/ablations.md); no row of the paper's.
-
-The generator is `models.posed`, a training step `step`.
-"""
+"""posed: the paper's system with the poses of its sources (docs/ablations.md), by the generator of `models.posed`."""
 
 from dataclasses import field
 
@@ -13,7 +10,7 @@ from repose.systems.learning.adversarial import AdversarialSettings, Adversarial
 
 @settings
 class PosedSystemSettings(AdversarialSettings):
-    """A row of the paper's system with the poses of its sources."""
+    """The settings of posed."""
 
     needs_source_poses = True
 
