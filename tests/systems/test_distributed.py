@@ -162,10 +162,6 @@ def test_an_error_of_one_is_told_and_the_others_end_in_silence() -> None:
     assert ends("wait", "mistake") == [NOT_TOLD, TOLD]
 
 
-def test_an_error_of_all_is_told_once() -> None:
-    assert sorted(ends("mistake", "mistake"), key=str) == [NOT_TOLD, TOLD]
-
-
 def test_an_interrupt_ends_them_at_once_and_without_a_traceback() -> None:
     assert ends("interrupt", "interrupt") == [-signal.SIGINT] * 2
 
@@ -222,12 +218,3 @@ def _started(got: int, of_a_child: bool) -> None:
         except ReposeError as error:
             told = str(error)
             os._exit(TOLD if "its process 2 of 2 was killed (SIGKILL)" in told and "same command again" in told else 0)
-
-
-def test_one_process_needs_nobody() -> None:
-    with distributed.joined(1, "cpu") as rank:
-        assert rank == (0, 1)
-        terms = {"l1": torch.tensor(2.0)}
-        assert distributed.weighted_mean(terms, 1.0) is terms
-        with distributed.first_alone():
-            assert not dist.is_initialized()
