@@ -5,13 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import person, photos_of
 from repose.data.posemaps import FARTHEST
 from repose.data.skeleton import JOINT
-from repose.models.vunet_inputs import HALF, in_square, part_crops, resized, stickman, whole_torso
+from repose.models.vunet_inputs import HALF, in_square, part_crops, resized, stickman
 
 
 def poses_to_draw() -> dict[str, Tensor]:
@@ -147,19 +146,6 @@ def slow_corners(keypoints: np.ndarray, side: int) -> list[np.ndarray]:
     return [np.array(quad) for quad in quads]
 
 
-def test_a_limbs_crop_is_the_same_however_it_points() -> None:
-    """An upright thigh in a photo, and the photo turned by a quarter: one crop, the hip at its left, the knee at its right."""
-    image, keypoints = torch.rand(1, 3, 32, 32), torch.full((1, 18, 2), torch.nan)
-    keypoints[0, JOINT["left_hip"]], keypoints[0, JOINT["left_knee"]] = torch.tensor([[15.5, 7.5], [15.5, 23.5]])
-    turned = torch.stack([31 - keypoints[..., 1], keypoints[..., 0]], -1)
-    upright = part_crops(image, keypoints, 8)
-    torch.testing.assert_close(part_crops(image.rot90(-1, (2, 3)), turned, 8), upright, atol=1e-5, rtol=0)
-    expected = F.avg_pool2d(image[:, :, 8:24, 12:20], (2, 1)).transpose(2, 3)  # 16 x 8 px
-    torch.testing.assert_close(upright[:, 18:21], expected, atol=1e-5, rtol=0)
-    assert not upright[:, :18].any()
-    assert not upright[:, 21:].any()
-
-
 def test_a_part_without_an_area_is_0() -> None:
     keypoints = person(32, 32)[None]
     keypoints[0, JOINT["left_wrist"]] = keypoints[0, JOINT["left_elbow"]]
@@ -189,13 +175,3 @@ def test_keypoints_go_where_the_stretched_photo_has_them() -> None:
     far = torch.full((1, 18, 2), 5.0)
     far[0, 3, 1] = FARTHEST + 1.0
     assert in_square(far, 32, 32, 32)[0].isnan().any(1).tolist() == [index == 3 for index in range(18)]
-
-
-@pytest.mark.parametrize(
-    ("joint", "whole"), [("nose", True), ("left_knee", True), ("left_hip", False), ("right_shoulder", False)]
-)
-def test_a_torso_is_whole_with_both_shoulders_and_both_hips(joint: str, whole: bool) -> None:
-    keypoints = person(32, 32)[None]
-    assert whole_torso(keypoints).item()
-    keypoints[0, JOINT[joint]] = torch.nan
-    assert whole_torso(keypoints).item() == whole

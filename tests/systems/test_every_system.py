@@ -142,6 +142,11 @@ def test_an_image_depends_on_nothing_but_its_sources_and_pose(name: str) -> None
         assert torch.equal(made(system, batch), together)
         assert all(network.training == training for network in system.networks.values())
     assert torch.equal(torch.get_rng_state(), random)
+    for other in (batch.images.neg(), batch.images.roll(2, 0)):
+        assert not torch.equal(made(system, replace(batch, images=other)), together)
+    assert not torch.equal(made(system, replace(batch, target=batch.target.roll(1))), together)
+    unseen = batch.images.index_fill(0, batch.target, torch.nan)
+    torch.testing.assert_close(made(system, replace(batch, images=unseen)), together)
     for number in range(3):
         alone = replace(batch, target=batch.target[number : number + 1], sources=batch.sources[number : number + 1],
                         mask=batch.mask[number : number + 1])  # fmt: skip

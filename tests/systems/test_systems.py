@@ -130,6 +130,14 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # kind, changes, message
 ]
 
 
+@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("name", ["learning_rate", "betas", "warmup_steps", "lr_halving_epochs", "lr_decay_start"])
+def test_every_kind_checks_its_optimiser(kind: str, name: str) -> None:
+    wrong = [-1, 0] if name == "betas" else -1
+    with pytest.raises(ReposeError, match=rf"mine\.optimiser\.{name}.* should be .*, not -1"):
+        systems.row({"kind": kind, "steps": 9, "optimiser": {name: wrong}}, "mine")
+
+
 @pytest.mark.parametrize(("kind", "changes", "message"), WRONG, ids=str)
 def test_wrong_values_are_refused(kind: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ReposeError, match=message):

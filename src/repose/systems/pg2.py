@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -38,8 +38,8 @@ MIN_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at l
 class AdamSettings(OptimiserSettings):
     """Adam's rate is constant."""
 
-    learning_rate: float = 2e-5
-    lr_halving_epochs: int = 0
+    learning_rate: PositiveFloat = 2e-5
+    lr_halving_epochs: NonNegativeInt = 0
 
 
 @settings

@@ -12,7 +12,7 @@ from dataclasses import asdict, field
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -25,7 +25,7 @@ from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.pix2pix import UNet
-from repose.systems import OneSource, Progress, SystemSettings
+from repose.systems import OneSource, Progress, Share, SystemSettings
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 
@@ -48,9 +48,9 @@ class PatchSettings(DiscriminatorSettings):
 class AdamSettings(OptimiserSettings):
     """Adam's rate is constant for the first half of the steps (of 100 + 100 epochs), then falls linearly to 0."""
 
-    learning_rate: float = 2e-4
-    lr_halving_epochs: int = 0
-    lr_decay_start: float = 0.5
+    learning_rate: PositiveFloat = 2e-4
+    lr_halving_epochs: NonNegativeInt = 0
+    lr_decay_start: Share = 0.5
 
 
 @settings

@@ -17,7 +17,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -31,7 +31,7 @@ from repose.models.vgg import LayersName
 from repose.models.vunet import LATENTS, Inputs, VUNet
 from repose.models.vunet_inputs import in_square, part_crops, resized, stickman, whole_torso
 from repose.systems import OneSource, Photos, Progress, Share, SystemSettings
-from repose.systems.learning.optimiser import OptimiserSettings, update
+from repose.systems.learning.optimiser import Beta, OptimiserSettings, update
 
 MIN_SIZE = 32  # px
 MIN_KL = 1e-6  # the share of KL's weight from the first step on
@@ -42,10 +42,10 @@ L1 = 5 * 127.5  # the authors' weight of L1: their 5 is for levels from 0 to 255
 class AdamSettings(OptimiserSettings):
     """Adam's rate falls linearly to 0 from the first hundredth of the steps on."""
 
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.5, 0.9)
-    lr_halving_epochs: int = 0
-    lr_decay_start: float = 0.01
+    learning_rate: PositiveFloat = 1e-3
+    betas: tuple[Beta, Beta] = (0.5, 0.9)
+    lr_halving_epochs: NonNegativeInt = 0
+    lr_decay_start: Share = 0.01
 
 
 @settings
