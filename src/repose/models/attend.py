@@ -122,8 +122,7 @@ class AttendGenerator(nn.Module):
         place = place + self.move_by_image(both)
         keys = torch.cat([self.key(both), place, -place.square().sum(1, keepdim=True) / 2], 1)
         colour = F.avg_pool2d(images, self.stride)
-        position = _positions(keys.shape[2], keys.shape[3], keys).expand(len(keys), -1, -1, -1)
-        values = torch.cat([self.value(image_features), colour, place, position], 1)
+        values = torch.cat([self.value(image_features), colour, place, _positions(keys)], 1)
         return Code(images, _rows(keys), _rows(values), sources, mask)
 
     def decode(self, code: Code, target_pose: Poses) -> Generated:
@@ -141,9 +140,8 @@ class AttendGenerator(nn.Module):
         """Features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) of their places."""
         height, width = poses.posemaps.shape[2:]
         rest, limbs = body_fields(poses.keypoints, height, width, self.stride)
-        position = _positions(rest.shape[2], rest.shape[3], rest).expand(len(rest), -1, -1, -1)
         drawn = F.pixel_unshuffle(poses.posemaps, self.stride)
-        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, position], 1))
+        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, _positions(rest)], 1))
         spread = self.log_spread.exp()[:, None, None]
         place = F.pad(rest / spread, (0, 0, 0, 0, 0, self.free)) + self.move_by_pose(features)
         return features, place
@@ -165,7 +163,8 @@ class AttendGenerator(nn.Module):
         opinion = self.weigh(
             torch.cat([pose_features[:, None].expand(-1, sources, -1, -1, -1), features], 2).flatten(0, 1)
         )
-        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -torch.inf)
+        unused = ~code.mask[:, :, None, None, None]
+        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(unused, -torch.inf)
         share = score.softmax(1)  # (Q,T,1,h,w)
         warped, whole = _copy(code, position, share, self.stride)
         if not self.copy:
@@ -200,8 +199,7 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     images = F.grid_sample(
         code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
     ).reshape(targets, sources, 3, height, width)
-    share = F.interpolate(share.flatten(0, 1), scale_factor=stride, mode="bilinear")
-    share = share.reshape(targets, sources, 1, height, width)
+    share = F.interpolate(share.flatten(0, 1), scale_factor=stride, mode="bilinear").reshape_as(whole)
     weight = share * (whole + 1e-3)
     return (images * weight).sum(1) / weight.sum(1), (share * whole).sum(1)
 
@@ -276,17 +274,12 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def _positions(h: int, w: int, like: Tensor) -> Tensor:
-    """x, y of h x w places in grid_sample's [-1,1]: (2,h,w)."""
-    y = (torch.arange(h, device=like.device) + 0.5) / h * 2 - 1
-    x = (torch.arange(w, device=like.device) + 0.5) / w * 2 - 1
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"))
+def _positions(like: Tensor) -> Tensor:
+    """x, y of the places of (B,C,h,w) in grid_sample's [-1,1]: (B,2,h,w)."""
+    y, x = ((torch.arange(size, device=like.device) + 0.5) / size * 2 - 1 for size in like.shape[2:])
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")).expand(len(like), -1, -1, -1)
 
 
 def _rows(x: Tensor) -> Tensor:
     """(B,C,h,w) -> (B,hw,C), contiguous, as the fused attention kernels need it."""
     return x.flatten(2).transpose(1, 2).contiguous()
-
-
-def _wide(mask: Tensor) -> Tensor:
-    return mask[:, :, None, None, None]

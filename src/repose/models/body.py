@@ -70,8 +70,7 @@ def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> Body
 
 def _places(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     """x, y in px of the middles of the squares: (h,w,2)."""
-    y = torch.arange(height // stride, device=like.device) * stride + (stride - 1) / 2
-    x = torch.arange(width // stride, device=like.device) * stride + (stride - 1) / 2
+    y, x = (torch.arange(n // stride, device=like.device) * stride + (stride - 1) / 2 for n in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 

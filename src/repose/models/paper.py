@@ -33,10 +33,10 @@ class PaperSettings:
 class PaperGenerator(nn.Module):
     """G of the paper: photos of one item and a target pose map -> the item in that pose."""
 
-    def __init__(self, settings: PaperSettings) -> None:
+    def __init__(self, settings: PaperSettings, channels_in: int = 3) -> None:
         super().__init__()
         n, norm = settings.width, settings.norm
-        self.image_encoder = ImageEncoder(settings)
+        self.image_encoder = ImageEncoder(settings, channels_in)
         self.pose_encoder = PoseEncoder(n, norm, settings.pose_encoder)
         self.decoder = Decoder(n, norm, settings.upsampling)
         initialise(self.pose_encoder)
@@ -55,8 +55,7 @@ class PaperGenerator(nn.Module):
             (Q, 4 width, H/4, W/4).
         """
         del poses
-        code: Tensor = self.image_encoder(images, sources, mask)
-        return code
+        return self.image_encoder.read(self.image_encoder.resnet(images), sources, mask)
 
     def decode(self, code: Tensor, target_pose: Poses) -> Generated:
         """Codes (Q,4 width,H/4,W/4) and Q target poses -> images (Q,3,H,W) in [-1,1]."""
@@ -67,7 +66,7 @@ class PaperGenerator(nn.Module):
 class ImageEncoder(nn.Module):
     """E_I: c7s1-n, d2n, d4n, R4n x blocks for each photo, then a bidirectional ConvLSTM over the photos (R11, R17)."""
 
-    def __init__(self, settings: PaperSettings, channels_in: int = 3) -> None:
+    def __init__(self, settings: PaperSettings, channels_in: int) -> None:
         super().__init__()
         n, norm = settings.width, settings.norm
         self.resnet = nn.Sequential(
@@ -77,10 +76,6 @@ class ImageEncoder(nn.Module):
         self.forwards = ConvLSTMCell(4 * n, 2 * n, settings.forget_bias)
         self.backwards = ConvLSTMCell(4 * n, 2 * n, settings.forget_bias)
         initialise(self.resnet)
-
-    def forward(self, images: Tensor, index: Tensor, mask: Tensor) -> Tensor:
-        """(M,channels_in,H,W), (Q,T), (Q,T) -> C_I (Q,4n,H/4,W/4)."""
-        return self.read(self.resnet(images), index, mask)
 
     def read(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
         """The ResNet's features (M,4n,h,w), read by each target in the order of its index (Q,T) -> C_I (Q,4n,h,w)."""

@@ -6,18 +6,17 @@ features of the place of the source that is nearest on the body, by the coordina
 alignment is not learned. Everything else is the paper's.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from repose.config import settings
 from repose.data.poses import Poses
 from repose.models.attend import AttendSettings
 from repose.models.body import body_fields
 from repose.models.generator import Generated
-from repose.models.layers import initialise
-from repose.models.paper import Decoder, ImageEncoder, PaperSettings, PoseEncoder
+from repose.models.paper import PaperGenerator, PaperSettings
 
 _STRIDE = 4  # px between places: E_I's features are a quarter of the photo's size
 _COORDINATES = 3  # x and y at rest and the distance from the skeleton; the view is the same all over a photo
@@ -46,20 +45,14 @@ class Code(NamedTuple):
     mask: Tensor  # (Q,T)
 
 
-class PosedGenerator(nn.Module):
+class PosedGenerator(PaperGenerator):
     """Photos of one item with their poses and a target pose map -> the item in that pose."""
 
     def __init__(self, settings: PosedSettings) -> None:
-        super().__init__()
-        n, norm = settings.width, settings.norm
+        super().__init__(settings, 6 if settings.source_pose else 3)
         self.source_pose, self.align = settings.source_pose, settings.align
-        self.image_encoder = ImageEncoder(settings, 6 if settings.source_pose else 3)
-        self.pose_encoder = PoseEncoder(n, norm, settings.pose_encoder)
-        self.decoder = Decoder(n, norm, settings.upsampling)
-        initialise(self.pose_encoder)
-        initialise(self.decoder)
 
-    def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code | Tensor:
+    def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Any:  # Code | Tensor
         """Encode the sources as `PaperGenerator.encode` does; with `align`, up to the ResNet's features."""
         seen = torch.cat([images, poses.posemaps], 1) if self.source_pose else images  # (M,6 or 3,H,W)
         features: Tensor = self.image_encoder.resnet(seen)
@@ -73,8 +66,7 @@ class PosedGenerator(nn.Module):
             aligned = align(code, target_pose)  # (QT,4n,h,w)
             each = torch.arange(len(aligned), device=aligned.device).reshape(code.sources.shape)
             code = self.image_encoder.read(aligned, each, code.mask)
-        full, half, quarter = self.pose_encoder(target_pose.posemaps)
-        return Generated(self.decoder(code, full, half, quarter))
+        return super().decode(code, target_pose)
 
 
 def align(code: Code, target_pose: Poses) -> Tensor:
