@@ -26,6 +26,8 @@ from repose.errors import ReposeError
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 
+Autocast = AbstractContextManager[Any]
+Terms = dict[str, Tensor]  # scalars
 OneSource = Annotated[int, Field(ge=1, le=1)]
 Photos = Annotated[int, Field(ge=2)]  # a source and a target at least
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -79,9 +81,7 @@ class System(Protocol):
             ReposeError: a step cannot be shared (BatchNorm).
         """
 
-    def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """Train on one batch, with forward passes in `autocast`.
 
         Returns:

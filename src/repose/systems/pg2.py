@@ -9,9 +9,8 @@ its fakes are sources. The networks' output is not bounded; `generate` clamps it
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,7 @@ from repose.errors import ReposeError
 from repose.models.losses import g_adversarial
 from repose.models.perceptual import PerceptualLoss
 from repose.models.pg2 import G1, G2, RADIUS, Discriminator, discs
-from repose.systems import OneSource, Photos, Progress, SystemSettings
+from repose.systems import Autocast, OneSource, Photos, Progress, SystemSettings, Terms
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 CLOSING = 5  # px of the square by which the mask of the loss is closed
@@ -98,12 +97,7 @@ def build(row: PG2Settings, frame: Frame) -> "PG2System":
 
 
 class PG2System:
-    """G1, G2 and D, or G1 and D.
-
-    Attributes:
-        networks: `g1`, `g2` (where there are two stages) and `image`, the discriminator.
-        optimisers: under the same names.
-    """
+    """The networks `g1`, `g2` (with two stages) and `image`, the discriminator, with an Adam each."""
 
     def __init__(self, row: PG2Settings, frame: Frame) -> None:
         self.row = row
@@ -119,9 +113,7 @@ class PG2System:
         """Reject several processes."""
         raise ReposeError("pg2 has BatchNorm, so several processes cannot share a step. Set train.processes to 1.")
 
-    def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: masked L1 of G1 and of G2, d_image and g_image; 0 where not trained."""
         del perceptual
         source, target = batch.images[batch.sources[:, 0]], batch.images[batch.target]  # (Q,3,H,W)
@@ -151,9 +143,8 @@ class PG2System:
         return image.clamp(-1, 1)
 
     def _against_discriminator(
-        self, source: Tensor, target: Tensor, pose: Tensor, mask: Tensor, rate: float,
-        autocast: AbstractContextManager[Any],
-    ) -> dict[str, Tensor]:  # fmt: skip
+        self, source: Tensor, target: Tensor, pose: Tensor, mask: Tensor, rate: float, autocast: Autocast
+    ) -> Terms:
         """Train the discriminator, then the network that makes the last image: G2, or G1 if there is no G2."""
         name = "g1" if self.g2 is None else "g2"
         terms = {}

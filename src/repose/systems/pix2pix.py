@@ -7,9 +7,8 @@ this row seems to be that of a pix2pix that sees the pose alone: `pose_only`.
 Letters: Q targets of a step, C channels of the condition, H x W the frame.
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import asdict, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -25,7 +24,7 @@ from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.pix2pix import UNet
-from repose.systems import OneSource, Progress, Share, SystemSettings
+from repose.systems import Autocast, OneSource, Progress, Share, SystemSettings, Terms
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 
@@ -76,12 +75,7 @@ class Pix2PixSettings(SystemSettings):
 
 
 class Pix2Pix:
-    """The U-Net and its conditional discriminator, with an Adam each.
-
-    Attributes:
-        networks: `generator` and `discriminator`.
-        optimisers: under the same names.
-    """
+    """The U-Net `generator` and its conditional `discriminator`, with an Adam each."""
 
     def __init__(self, row: Pix2PixSettings, downs: int) -> None:
         self.row = row
@@ -96,9 +90,7 @@ class Pix2Pix:
         """Reject several processes."""
         raise ReposeError("pix2pix has BatchNorm, so several processes cannot share a step. Set train.processes to 1.")
 
-    def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`: first the discriminator, then the generator (Eq. 4).
 
         The terms: d_adversarial (half of both), g_adversarial, l1.

@@ -12,9 +12,8 @@ S px, the frame's height: a narrower frame is stretched, as theirs of Market-150
 Letters: Q photos, H x W the frame, S px a side of the square.
 """
 
-from contextlib import AbstractContextManager
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -30,7 +29,7 @@ from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.models.vunet import LATENTS, Inputs, VUNet
 from repose.models.vunet_inputs import in_square, part_crops, resized, stickman, whole_torso
-from repose.systems import OneSource, Photos, Progress, Share, SystemSettings
+from repose.systems import Autocast, OneSource, Photos, Progress, Share, SystemSettings, Terms
 from repose.systems.learning.optimiser import Beta, OptimiserSettings, update
 
 MIN_SIZE = 32  # px
@@ -117,12 +116,7 @@ def build(row: VUNetSettings, frame: Frame) -> "VUNetSystem":
 
 
 class VUNetSystem:
-    """The network and its Adam.
-
-    Attributes:
-        networks: `vunet`.
-        optimisers: likewise.
-    """
+    """The network `vunet` and its Adam."""
 
     def __init__(self, row: VUNetSettings, size: int, levels: int, box: int) -> None:
         self.row, self.size, self.crop = row, size, size >> box
@@ -137,9 +131,7 @@ class VUNetSystem:
             "Set train.processes to 1."
         )
 
-    def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: l1, kl, and perceptual if its network is given.
 
         A target without both shoulders and both hips is left out, as by the authors. If none is left, nothing is trained

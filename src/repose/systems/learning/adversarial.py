@@ -9,9 +9,8 @@ A frozen discriminator has no gradients to average and is called directly.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, field
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from pydantic import NonNegativeFloat
@@ -26,7 +25,7 @@ from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
-from repose.systems import Progress, SystemSettings
+from repose.systems import Autocast, Progress, SystemSettings, Terms
 from repose.systems.learning.distributed import shared, world_size
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
@@ -64,12 +63,7 @@ class AdversarialSettings(SystemSettings):
 
 
 class AdversarialSystem:
-    """A generator, the discriminators whose losses have a weight, and an Adam for each.
-
-    Attributes:
-        networks: `generator`, and `image` (D_I) and `pose` (D_P) where they count.
-        optimisers: under the same names.
-    """
+    """A `generator`, the discriminators `image` (D_I) and `pose` (D_P) if their losses have a weight, and an Adam for each."""
 
     def __init__(self, row: AdversarialSettings, generator: Generator) -> None:
         self.row = row
@@ -98,9 +92,7 @@ class AdversarialSystem:
         self._d_losses = {name: shared(loss) for name, loss in self._d_losses.items()}
         self._processes = world_size()
 
-    def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: l1, perceptual, warped, and for each discriminator d_ and g_."""
         weights = self.row.losses
         weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
@@ -111,7 +103,7 @@ class AdversarialSystem:
             generated, *others = self._passes(batch, poses)
             views = self._views(batch, generated, *others)
 
-        terms: dict[str, Tensor] = {}
+        terms: Terms = {}
         for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
             with autocast:
                 terms[f"d_{name}"] = self._d_losses[name](real, fake.detach())
