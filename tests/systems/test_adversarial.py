@@ -1,4 +1,4 @@
-"""One training step against the same step written out, term by term; what each network learns from and what not."""
+"""One training step against the same step written out, and what each network learns from."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

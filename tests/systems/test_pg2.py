@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import pairs, people
-from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -52,17 +51,6 @@ def same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 def made(system: PG2System, batch: Batch) -> Tensor:
     with torch.no_grad():
         return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
-
-
-def test_the_defaults_are_the_authors() -> None:
-    row = systems.row({"kind": "pg2", "steps": 50_000}, "x")
-    assert isinstance(row, PG2Settings)
-    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (8, 2, 1, "one")
-    assert (row.optimiser, row.stages, row.skips) == (AdamSettings(2e-5, (0.5, 0.999)), "two", "all")
-    assert {row.optimiser.rate(Progress(step, 50_000, 9)) for step in (0, 21_999, 49_999)} == {2e-5}
-    assert row.loss_weights() == {"masked_l1": 50.0, "image": 1.0}
-    assert row.perceptual_layers("viton") is None
-    assert not row.needs_source_poses
 
 
 def test_the_first_weights() -> None:

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from made_up import pairs
-from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -41,18 +40,6 @@ def step(system: Pix2Pix, made: Batch, progress: Progress = START, autocast: Any
 @torch.no_grad()
 def made(system: Pix2Pix, batch: Batch) -> Tensor:
     return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
-
-
-def test_the_defaults_are_the_authors() -> None:
-    row = systems.row({"kind": "pix2pix", "steps": 7}, "x")
-    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (1, 5, 1, "one")
-    assert (row.input, row.l1, row.generator, row.discriminator) == (
-        "pose+source", 100.0, UNetSettings(64, None), PatchSettings(64, 3),
-    )  # fmt: skip
-    assert row.optimiser == AdamSettings(2e-4, (0.5, 0.999), 0, 0, 0.5)
-    assert row.loss_weights() == {"l1": 100.0, "adversarial": 1.0}
-    assert row.perceptual_layers("viton") is None
-    assert not row.needs_source_poses
 
 
 def test_dropout_is_where_the_authors_have_it() -> None:

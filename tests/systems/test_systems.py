@@ -20,6 +20,7 @@ from repose.systems.paper import PaperSystemSettings
 from repose.systems.pg2 import AdamSettings as PG2Adam
 from repose.systems.pg2 import PG2Settings
 from repose.systems.pix2pix import AdamSettings as Pix2PixAdam
+from repose.systems.pix2pix import PatchSettings, UNetSettings
 from repose.systems.vunet import AdamSettings as VUNetAdam
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -74,12 +75,33 @@ def test_each_row_is_what_its_name_says(name: str) -> None:
         assert row.stages == ("two" if name == "pg2" else "one")
 
 
-def test_the_defaults_are_the_papers() -> None:
-    row = systems.row({"kind": "paper", "steps": 7}, "x")
-    assert row == PaperSystemSettings("paper", steps=7)
-    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (1, 5, 4, "all")
-    assert row.optimiser == OptimiserSettings(1e-4, (0.5, 0.999), 0, 50, 1.0)
-    assert row.losses == LossSettings(1.0, 1.0, 0.05, 0.05, 0.0, 0.0, "other", "other")
+DEFAULTS: dict[str, dict[str, Any]] = {  # the authors'
+    "paper": {
+        "items_per_step": 1, "max_photos": 5, "max_sources": 4, "targets": "all",
+        "optimiser": OptimiserSettings(1e-4, (0.5, 0.999), 0, 50, 1.0),
+        "losses": LossSettings(1.0, 1.0, 0.05, 0.05, 0.0, 0.0, "other", "other"),
+    },
+    "pix2pix": {
+        "items_per_step": 1, "max_photos": 5, "max_sources": 1, "targets": "one", "input": "pose+source", "l1": 100.0,
+        "generator": UNetSettings(64, None), "discriminator": PatchSettings(64, 3, "batch"),
+        "optimiser": Pix2PixAdam(2e-4, (0.5, 0.999), 0, 0, 0.5),
+    },
+    "pg2": {
+        "items_per_step": 8, "max_photos": 2, "max_sources": 1, "targets": "one", "stages": "two", "skips": "all",
+        "masked_l1": 50.0, "optimiser": PG2Adam(2e-5, (0.5, 0.999), 0, 0, 1.0),
+    },
+    "vunet": {
+        "items_per_step": 8, "max_sources": 1, "targets": "one", "width": 32, "box": None, "bottleneck": None,
+        "dropout": 0.1, "l1": 637.5, "perceptual": 1.0, "kl": 1.0, "optimiser": VUNetAdam(1e-3, (0.5, 0.9), 0, 0, 0.01),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(DEFAULTS))
+def test_the_defaults_are_the_authors(kind: str) -> None:
+    row = systems.row({"kind": kind, "steps": 7}, "x")
+    assert {name: getattr(row, name) for name in DEFAULTS[kind]} == DEFAULTS[kind]
+    assert row.perceptual_layers("viton") == {"paper": "viton", "vunet": "vunet"}.get(kind)
 
 
 @pytest.mark.parametrize("block", [{"kind": "cyclegan", "steps": 1}, {"steps": 1}, None, "paper", {"kind": ["paper"]}])

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from made_up import pairs
-from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -67,18 +66,6 @@ def test_the_way_on_from_the_latents_is_built_but_not_reached() -> None:
     without = {name for name, p in system.vunet.named_parameters() if p.grad is None}
     expected = {id(p) for part in idle for p in part.parameters()}
     assert {id(p) for name, p in system.vunet.named_parameters() if name in without} == expected
-
-
-def test_the_defaults_are_the_authors() -> None:
-    row = systems.row({"kind": "vunet", "steps": 7}, "x")
-    assert row == VUNetSettings("vunet", steps=7)
-    assert (row.items_per_step, row.max_sources, row.targets) == (8, 1, "one")
-    assert (row.width, row.box, row.bottleneck, row.dropout) == (32, None, None, 0.1)
-    assert row.optimiser == AdamSettings(1e-3, (0.5, 0.9), 0, 0, 0.01)
-    assert row.loss_weights() == {"l1": 637.5, "perceptual": 1.0, "kl": 1.0}
-    assert row.perceptual_layers("viton") == "vunet"
-    assert replace(row, perceptual=0.0).perceptual_layers("viton") is None
-    assert row.needs_source_poses
 
 
 @pytest.mark.parametrize("height", [16, 33, 96])
