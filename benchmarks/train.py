@@ -51,7 +51,7 @@ from repose.errors import ReposeError
 from repose.generate import Job, generate_jobs
 from repose.models.layers import parameter_count
 from repose.stages.posemaps import PosemapsSettings
-from repose.systems import Progress, Row, System
+from repose.systems import Progress, System, SystemSettings
 from repose.training import TrainSettings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -67,7 +67,7 @@ class Case(NamedTuple):
     """What one row of the table measures."""
 
     name: str
-    row: Row
+    row: SystemSettings
     size: tuple[int, int]  # height and width in px
     line_width: float  # of a limb in px
     precision: str  # fp32 or bf16

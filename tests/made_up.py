@@ -1,4 +1,4 @@
-"""Made-up people in the colours of their item: limbs as thick as a body's, arms and legs at any angle."""
+"""Drawn people in the colours of their item, with arms and legs at any angle."""
 
 import math
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ def photos_of(keypoints: Tensor, items: list[int], height: int, width: int) -> T
 
 
 def pairs(count: int, height: int, width: int) -> Batch:
-    """A batch of `count` items with two photos each: the second is to be made from the first."""
+    """A batch of `count` items with two photos each; the second is the target, the first its source."""
     keypoints = people(2 * count, height, width)
     images = photos_of(keypoints, [photo // 2 for photo in range(2 * count)], height, width)
     poses, target = poses_of(keypoints, height, width), torch.arange(count) * 2 + 1

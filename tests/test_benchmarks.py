@@ -264,7 +264,7 @@ def test_a_row_that_processes_cannot_share_says_why(
     imported("train").main([*chosen, "--processes", "2"])
     printed = capsys.readouterr().out
     assert "refused" in printed
-    assert "pg2: pg2's discriminator has BatchNorm" in printed
+    assert "pg2: pg2 has BatchNorm" in printed
 
 
 def test_a_gpu_also_measures_bf16() -> None:

@@ -23,14 +23,14 @@ from repose.errors import ReposeError
 from repose.models.attend import AttendSettings
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
-from repose.systems import Progress, Row, System, build
-from repose.systems.attend import AttendRow
+from repose.systems import Progress, System, SystemSettings, build
+from repose.systems.attend import AttendSystemSettings
 from repose.systems.learning.adversarial import LossSettings
-from repose.systems.paper import PaperRow
+from repose.systems.paper import PaperSystemSettings
 
 SMALL = DiscriminatorSettings(width=4, layers=1)
-PAPER = PaperRow("paper", steps=10, discriminators=SMALL, generator=PaperSettings(width=4, blocks=1))
-ATTEND = AttendRow(
+PAPER = PaperSystemSettings("paper", steps=10, discriminators=SMALL, generator=PaperSettings(width=4, blocks=1))
+ATTEND = AttendSystemSettings(
     "attend", steps=10, losses=LossSettings(adversarial_image=0, adversarial_pose=0, warped=0.5, synthesized=0.5),
     generator=AttendSettings(width=4, blocks=1),
 )  # fmt: skip
@@ -39,11 +39,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 each_kind = pytest.mark.parametrize("row", [PAPER, ATTEND], ids=["paper", "attend"])
 
 
-def about(row: Row, step: int = 3) -> About:
+def about(row: SystemSettings, step: int = 3) -> About:
     return About("mine", row, Frame(32, 24, (1.0, 2.0, 30.0, 40.0)), 2.0, step, "f" * 64, (48, 32))
 
 
-def new_system(row: Row, seed: int = 0, device: torch.device = CPU) -> System:
+def new_system(row: SystemSettings, seed: int = 0, device: torch.device = CPU) -> System:
     torch.manual_seed(seed)
     system = build(row, Frame(32, 24))
     for network in system.networks.values():
@@ -99,7 +99,7 @@ def assert_equal_bytes(one: dict[str, Tensor], other: dict[str, Tensor]) -> None
 
 @each_kind
 @pytest.mark.parametrize("to_resume", [True, False])
-def test_what_is_saved_comes_back(tmp_path: Path, row: Row, to_resume: bool) -> None:
+def test_what_is_saved_comes_back(tmp_path: Path, row: SystemSettings, to_resume: bool) -> None:
     system = new_system(row)
     train(system, range(2))
     path = tmp_path / "new" / "a.safetensors"
@@ -114,7 +114,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, row: Row, to_resume: bool) -> 
 
 
 @each_kind
-def test_a_loaded_system_is_for_generation_alone(tmp_path: Path, row: Row) -> None:
+def test_a_loaded_system_is_for_generation_alone(tmp_path: Path, row: SystemSettings) -> None:
     save(tmp_path / "a", new_system(row), about(row), to_resume=False)
     loaded, _ = load(tmp_path / "a", CPU)
     for network in loaded.networks.values():
@@ -132,7 +132,7 @@ def test_a_finished_model_is_smaller_and_holds_networks_alone(tmp_path: Path) ->
     assert (tmp_path / "model").stat().st_size < 0.4 * (tmp_path / "whole").stat().st_size
 
 
-def resumed_run(row: Row, folder: Path, device: torch.device) -> tuple[System, System]:
+def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tuple[System, System]:
     """Three steps without interruption, and the same with a new process (in effect) after the second."""
     whole = new_system(row, device=device)
     train(whole, range(2), device)
@@ -146,7 +146,7 @@ def resumed_run(row: Row, folder: Path, device: torch.device) -> tuple[System, S
 
 
 @each_kind
-def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path: Path, row: Row) -> None:
+def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path: Path, row: SystemSettings) -> None:
     whole, system = resumed_run(row, tmp_path, CPU)
     assert_equal_bytes(state(system), state(whole))
     save(tmp_path / "one", whole, about(row), to_resume=False)
@@ -158,7 +158,7 @@ def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path
 
 @each_kind
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_run_goes_on_with_its_state_on_a_gpu(tmp_path: Path, row: Row) -> None:
+def test_a_run_goes_on_with_its_state_on_a_gpu(tmp_path: Path, row: SystemSettings) -> None:
     whole, system = resumed_run(row, tmp_path, torch.device("cuda"))
     for name, value in state(whole).items():  # kernels of a GPU may sum in another order
         torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
@@ -202,7 +202,7 @@ def test_a_run_goes_on_before_its_first_step_too(tmp_path: Path) -> None:
 
 @each_kind
 @pytest.mark.parametrize("to_resume", [True, False])
-def test_the_same_state_gives_the_same_bytes(tmp_path: Path, row: Row, to_resume: bool) -> None:
+def test_the_same_state_gives_the_same_bytes(tmp_path: Path, row: SystemSettings, to_resume: bool) -> None:
     system = new_system(row)
     train(system, range(1))
     written = []

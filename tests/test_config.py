@@ -23,7 +23,7 @@ from repose.stages.posemaps import PosemapsSettings
 from repose.stages.report import ReportSettings
 from repose.stages.split import SplitSettings
 from repose.stages.validate import ValidateSettings
-from repose.systems import Row
+from repose.systems import SystemSettings
 from repose.systems import row as build_row
 from repose.training import TrainSettings
 
@@ -310,7 +310,7 @@ def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])
 def test_each_row_of_the_systems_fits(system: str) -> None:
     settings = build_row(read_params(PARAMS)["systems"][system], "params.yaml")
-    assert isinstance(settings, Row)
+    assert isinstance(settings, SystemSettings)
     assert build_row(as_dict(settings), "again") == settings
 
 

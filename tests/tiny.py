@@ -13,7 +13,7 @@ from repose import systems
 from repose.config import block
 from repose.data.records import part_names
 from repose.stages import download, evaluate, keypoints, posemaps, split, train, validate
-from repose.systems import Row
+from repose.systems import SystemSettings
 from repose.training import TrainSettings
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def settings(name: str, kind: type[T], **changes: Any) -> T:
     return block(params(**{f"{name}__{key}": value for key, value in changes.items()}), name, kind, "params.yaml")
 
 
-def row(system: str, **changes: Any) -> Row:
+def row(system: str, **changes: Any) -> SystemSettings:
     """A system's row, with changes to its block."""
     return systems.row(params()["systems"][system] | changes, f"systems.{system}")
 

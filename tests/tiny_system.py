@@ -11,7 +11,7 @@ from PIL import Image
 from repose import checkpoint, systems
 from repose.checkpoint import About
 from repose.data.frame import Frame
-from repose.systems import Row
+from repose.systems import SystemSettings
 
 FRAME = Frame(32, 24)
 SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no time
@@ -37,7 +37,7 @@ STANDING = np.array(
 SIZE = (64, 48)
 
 
-def small_row(kind: str, **changes: Any) -> Row:
+def small_row(kind: str, **changes: Any) -> SystemSettings:
     return systems.row({"kind": kind, "steps": 1} | SMALL[kind] | changes, "tiny")
 
 

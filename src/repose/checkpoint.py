@@ -18,7 +18,7 @@ from repose.config import build as build_settings
 from repose.data.frame import Frame
 from repose.errors import CheckpointError, ReposeError
 from repose.storage.atomic import whole_file
-from repose.systems import Row, System, build
+from repose.systems import System, SystemSettings, build
 from repose.systems import row as read_row
 
 FORMAT = "repose checkpoint 1"
@@ -29,7 +29,7 @@ class About:
     """What a checkpoint says of itself."""
 
     system: str  # name of the row
-    row: Row
+    row: SystemSettings
     frame: Frame
     line_width: float  # of a limb in px of the frame
     step: int  # steps done
@@ -135,7 +135,7 @@ def resume(path: Path, system: System, expected: About) -> int:
     return about.step
 
 
-def load_weights(path: Path, system: System, row: Row) -> tuple[About, list[str]]:
+def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:
     """Start a system from the weights of a checkpoint, each network from the one of the same name.
 
     Args:

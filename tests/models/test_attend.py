@@ -12,7 +12,7 @@ from torch import Tensor
 
 from made_up import all_of, people, person, photos, photos_of, poses_of
 from repose.data.poses import Poses
-from repose.data.skeleton import JOINT, K
+from repose.data.skeleton import K
 from repose.errors import ReposeError
 from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy
 from repose.models.body import body_fields
@@ -29,7 +29,7 @@ def generator(**settings: Any) -> AttendGenerator:
 
 
 def taught(network: AttendGenerator) -> AttendGenerator:
-    """All weights a little elsewhere, so that no layer gives 0 any more."""
+    """Move all weights a little, so that no layer gives 0."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
@@ -47,16 +47,11 @@ def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
     return generated.image, generated.warped, generated.synthesized
 
 
-def test_parameters_at_the_defaults() -> None:
-    assert parameter_count(AttendGenerator(AttendSettings())) == 621_031
-
-
 @pytest.mark.parametrize("stride", [2, 4, 8])
-@pytest.mark.parametrize("size", [(128, 88), (128, 64), (64, 32)])
+@pytest.mark.parametrize("size", [(128, 88), (64, 32)])
 def test_every_stride_gives_images_of_the_inputs_size(stride: int, size: tuple[int, int]) -> None:
     images, poses = photos(3, *size)
-    channels = 32 if stride < 8 else 40
-    network = generator(stride=stride, channels=channels)
+    network = generator(stride=stride, channels=32 if stride < 8 else 40)
     with torch.no_grad():
         generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [1, 2]])), poses[:2])
     for part in parts(generated):
@@ -64,28 +59,7 @@ def test_every_stride_gives_images_of_the_inputs_size(stride: int, size: tuple[i
         assert part.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    "settings", [{"free": 0}, {"blocks": 0}, {"channels": 14}, {"width": 4}, {"width": 28}], ids=str
-)
-def test_every_setting_builds(settings: dict[str, Any]) -> None:
-    images, poses = photos(2)
-    assert made(generator(**settings), images, poses, [0], poses[1:]).image.shape == (1, 3, HEIGHT, WIDTH)
-
-
-def test_at_deepfashions_size() -> None:
-    images, poses = photos(3, 256, 256)
-    image, warped, synthesized = parts(made(generator(stride=8), images, poses, [0, 1], poses[2:]))
-    assert image.shape == warped.shape == synthesized.shape == (1, 3, 256, 256)
-
-
-def test_the_image_is_copy_and_paint_in_shares() -> None:
-    images, poses = photos()
-    image, warped, synthesized = parts(made(taught(generator()), images, poses, [0, 1], poses[2:3]))
-    assert (image <= torch.maximum(warped, synthesized) + 1e-6).all()
-    assert (image >= torch.minimum(warped, synthesized) - 1e-6).all()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_number_of_sources_in_any_order(count: int) -> None:
     images, poses = photos(6)
     network, sources = taught(generator()), list(range(count))
@@ -93,14 +67,6 @@ def test_any_number_of_sources_in_any_order(count: int) -> None:
     other = made(network, images, poses, sources[::-1], poses[5:])
     for a, b in zip(parts(one), parts(other), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-
-
-def test_every_source_counts() -> None:
-    images, poses = photos(6)
-    network = taught(generator())
-    full = made(network, images, poses, [0, 1, 2], poses[5:]).image
-    for sources in ([3, 1, 2], [0, 3, 2], [0, 1, 3], [0, 1]):
-        assert (made(network, images, poses, sources, poses[5:]).image - full).abs().max() > 1e-3
 
 
 def test_what_is_masked_has_no_influence() -> None:
@@ -116,6 +82,13 @@ def test_what_is_masked_has_no_influence() -> None:
         torch.testing.assert_close(a, c, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("size", "stride"), [((66, 48), 4), ((64, 50), 4), ((64, 44), 8)])
+def test_a_size_that_does_not_fit_the_stride_is_refused(size: tuple[int, int], stride: int) -> None:
+    images, poses = photos(2, *size)
+    with pytest.raises(ReposeError, match=f"multiples of it, not {size[0]}x{size[1]} px. Change posemaps.height"):
+        made(generator(stride=stride, channels=40), images, poses, [0], poses[1:])
+
+
 def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
     """A small person as the target: on the body, a source without any joint is thousands of deviations away."""
     target = poses_of(person(HEIGHT, WIDTH, torso=0.06, at=(0.1, 0.1))[None], HEIGHT, WIDTH)
@@ -129,62 +102,18 @@ def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
     torch.testing.assert_close(warped, torch.full_like(warped, -0.5))
 
 
-def test_padding_changes_nothing() -> None:
+def test_gradients_are_finite_with_masked_sources_and_missing_joints() -> None:
     images, poses = photos()
-    network, (index, mask) = taught(generator()), all_of([[0, 1]])
-    with torch.no_grad():
-        short = network.decode(network.encode(images, poses, index, mask), poses[4:])
-        padded = network.decode(
-            network.encode(images, poses, F.pad(index, (0, 2), value=1), F.pad(mask, (0, 2))), poses[4:]
-        )
-    for a, b in zip(parts(short), parts(padded), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-
-
-def test_one_code_serves_many_poses() -> None:
-    images, poses = photos()
-    network, (index, mask) = taught(generator()), all_of([[0, 1], [1, 2]])
-    with torch.no_grad():
-        code = network.encode(images, poses, index, mask)
-        first, second = network.decode(code, poses[3:]), network.decode(code, poses[1:3])
-        again = network.decode(code, poses[3:])
-    assert isinstance(code, Code)
-    assert torch.equal(first.image, again.image)
-    assert (first.image - second.image).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize(("size", "stride"), [((66, 48), 4), ((64, 50), 4), ((64, 44), 8)])
-def test_a_size_that_does_not_fit_the_stride_is_refused(size: tuple[int, int], stride: int) -> None:
-    images, poses = photos(2, *size)
-    with pytest.raises(ReposeError, match=f"multiples of it, not {size[0]}x{size[1]} px. Change posemaps.height"):
-        made(generator(stride=stride, channels=40), images, poses, [0], poses[1:])
-
-
-@pytest.mark.parametrize("stride", [-4, 0, 1, 3, 6, 12])
-def test_a_stride_that_is_no_power_of_2_is_refused(stride: int) -> None:
-    with pytest.raises(ValueError, match=f"stride should be 2, 4, 8 or another power of 2, not {stride}"):
-        AttendSettings(stride=stride)
-
-
-@pytest.mark.parametrize(("free", "channels"), [(3, 13), (0, 10), (20, 30)])
-def test_too_few_channels_are_refused(free: int, channels: int) -> None:
-    with pytest.raises(ValueError, match=f"channels should be at least {11 + free} .*, not {channels}"):
-        AttendSettings(free=free, channels=channels)
-    AttendSettings(free=free, channels=11 + free)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"width": 0}, "width should be at least 1, .* not 0, 3 and 3"),
-        ({"blocks": -1}, "blocks and free at least 0, not 32, -1 and 3"),
-        ({"free": -1}, "blocks and free at least 0, not 32, 3 and -1"),
-        ({"spread": (0.1, 0.1, 0.1, 0.1, 0.0)}, "spread should be above 0 throughout, not .*0.0]"),
-    ],
-)
-def test_sizes_that_make_no_network_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        AttendSettings(**settings)
+    keypoints = poses.keypoints.clone()
+    keypoints[1], keypoints[2, 3:9] = torch.nan, torch.nan
+    poses = replace(poses, keypoints=keypoints)
+    network = taught(generator())
+    mask = torch.tensor([[True, False, False], [True, True, False]])
+    code = network.encode(images, poses, torch.tensor([[0, 1, 2], [1, 2, 0]]), mask)
+    network.decode(code, poses[1:3]).image.square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 def body(keypoints: Tensor) -> Tensor:
@@ -192,58 +121,19 @@ def body(keypoints: Tensor) -> Tensor:
     return photos_of(keypoints[None], [0], HEIGHT, WIDTH)[0, 0] != 0.9
 
 
-def test_before_training_a_photo_in_its_own_pose_copies_itself() -> None:
-    images, poses = photos()
-    network = generator(stride=2)
-    for photo in range(5):
-        _, warped, _ = parts(made(network, images, poses, [photo], poses[photo : photo + 1]))
-        own = (warped[0] - images[photo]).abs()[:, body(poses.keypoints[photo])].mean()
-        others = [
-            (warped[0] - images[other]).abs()[:, body(poses.keypoints[photo])].mean()
-            for other in range(5)
-            if other != photo
-        ]
-        assert own < 0.4 * min(others)
-
-
 def coordinates() -> Tensor:
-    """A photo (1,3,H,W) whose colour says where a pixel is: x in red and y in green, as grid_sample counts."""
+    """A photo (1,3,H,W) with grid_sample's x in red and y in green."""
     x = (torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1
     y = (torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1
     return torch.stack([x.expand(HEIGHT, -1), y[:, None].expand(-1, WIDTH), torch.zeros(HEIGHT, WIDTH)])[None]
-
-
-def test_before_training_a_place_looks_at_the_same_spot_of_the_body() -> None:
-    down, up = person(HEIGHT, WIDTH, arms=(0.2, 0.2)), person(HEIGHT, WIDTH, arms=(1.4, 2.2))
-    _, warped, _ = parts(
-        made(
-            generator(stride=2),
-            coordinates(),
-            poses_of(down[None], HEIGHT, WIDTH),
-            [0],
-            poses_of(up[None], HEIGHT, WIDTH),
-        )
-    )
-    size = torch.tensor([WIDTH, HEIGHT])
-    for joint in ("right_wrist", "left_wrist", "left_elbow", "left_knee", "neck"):
-        column, row = up[JOINT[joint]].round().long().tolist()
-        looked_at = (warped[0, :2, row, column] + 1) / 2 * size - 0.5
-        assert (looked_at - down[JOINT[joint]]).norm() < 4, joint  # px
 
 
 @pytest.mark.parametrize("stride", [2, 4])
 def test_before_training_a_place_looks_where_the_gaussian_says(stride: int) -> None:
     own, target = people(2, HEIGHT, WIDTH, seed=1)
     images = coordinates()
-    _, warped, _ = parts(
-        made(
-            generator(stride=stride),
-            images,
-            poses_of(own[None], HEIGHT, WIDTH),
-            [0],
-            poses_of(target[None], HEIGHT, WIDTH),
-        )
-    )
+    source_pose, target_pose = (poses_of(keypoints[None], HEIGHT, WIDTH) for keypoints in (own, target))
+    _, warped, _ = parts(made(generator(stride=stride), images, source_pose, [0], target_pose))
     spread = torch.tensor([0.05, 0.05, 0.07, 0.6, 0.6]).double()
     there, here = (
         body_fields(keypoints[None], HEIGHT, WIDTH, stride).rest[0].flatten(1).T.double() / spread
@@ -266,18 +156,6 @@ def test_before_training_the_side_that_is_asked_for_is_looked_for(back: bool) ->
     )
     mean = warped[0][:, body(target)].mean()
     assert mean > 0.9 if back else mean < -0.9
-
-
-def test_copied_pixels_are_the_sources() -> None:
-    images, poses = photos()
-    images = images.clone()
-    images[0], images[1] = 0.25, -0.5
-    network = taught(generator())
-    _, warped, _ = parts(made(network, images, poses, [0], poses[4:]))
-    torch.testing.assert_close(warped, torch.full_like(warped, 0.25))
-    _, warped, _ = parts(made(network, images, poses, [0, 1], poses[4:]))
-    assert warped.min() >= -0.5 - 1e-5
-    assert warped.max() <= 0.25 + 1e-5
 
 
 def test_copied_pixels_are_taken_at_full_size() -> None:
@@ -340,20 +218,6 @@ def test_gradients_reach_all_parameters_in_two_steps(sources: list[list[int]]) -
     assert reached == {name for name, _ in network.named_parameters()}
 
 
-def test_gradients_are_finite_with_masked_sources_and_missing_joints() -> None:
-    images, poses = photos()
-    keypoints = poses.keypoints.clone()
-    keypoints[1], keypoints[2, 3:9] = torch.nan, torch.nan
-    poses = replace(poses, keypoints=keypoints)
-    network = taught(generator())
-    mask = torch.tensor([[True, False, False], [True, True, False]])
-    code = network.encode(images, poses, torch.tensor([[0, 1, 2], [1, 2, 0]]), mask)
-    network.decode(code, poses[1:3]).image.square().mean().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-
-
 def test_in_autocast_positions_stay_float32() -> None:
     images, poses = photos()
     network, index = generator(), all_of([[0, 1]])
@@ -363,22 +227,6 @@ def test_in_autocast_positions_stay_float32() -> None:
             image, warped, synthesized = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
     assert image.dtype == warped.dtype == synthesized.dtype == torch.float32
     assert (warped - expected).abs().mean() < 0.02
-
-
-def test_the_start_of_the_gaussian_is_the_settings() -> None:
-    spread = (0.1, 0.2, 0.3, 0.4, 0.5)
-    network = AttendGenerator(AttendSettings(width=8, spread=spread))
-    assert network.log_spread.tolist() == pytest.approx([math.log(value) for value in spread])
-
-
-def test_without_copying_all_is_painted() -> None:
-    images, poses = photos()
-    copying, painting = generator(), generator(copy=False)
-    painting.load_state_dict(taught(copying).state_dict())
-    found = made(painting, images, poses, [0, 1], poses[2:3])
-    assert found.warped is None
-    assert torch.equal(found.image, found.synthesized)
-    assert (found.image - made(copying, images, poses, [0, 1], poses[2:3]).synthesized).abs().max() > 1e-4
 
 
 def test_without_copying_the_decoder_gets_no_pixels() -> None:
@@ -408,11 +256,3 @@ def test_fixed_attention_stays_as_it_starts() -> None:
         optimiser.step()
     moved = {name.split(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {name.split(".")[0] for name in before} - set(fixed)
-
-
-def test_wide_spreads_leave_nothing_of_the_body_in_the_attention() -> None:
-    """As docs/ablations.md takes the coordinates away: every place looks at the middle of all of the photo."""
-    images, poses = coordinates(), photos()[1]
-    network = generator(stride=2, spread=(1000.0,) * 5)
-    _, warped, _ = parts(made(network, images, poses[:1], [0], poses[1:2]))
-    assert warped.abs().max() < 0.05

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from repose.models.layers import InstanceNorm, Norm, ResidualBlock, conv7, initialise, normalised, parameter_count
+from repose.models.layers import InstanceNorm, Norm, ResidualBlock, conv7, initialise, normalised
 
 pytestmark = pytest.mark.floats
 
@@ -30,12 +30,6 @@ def test_a_norm_follows_its_convolution(norm: Norm, follows: type[nn.Module], bi
     assert isinstance(conv, nn.Conv2d)
     assert (conv.bias is not None) == bias
     assert isinstance(after, follows)
-
-
-def test_without_a_norm_a_convolution_stands_alone() -> None:
-    (conv,) = normalised(nn.Conv2d(3, 4, 3), "none")
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
 
 
 def test_conv7_keeps_the_size_and_reflects() -> None:
@@ -74,14 +68,3 @@ def test_weights_start_as_pix2pix_has_them() -> None:
     assert network[4].weight.mean().item() == pytest.approx(1, abs=0.003)
     assert network[4].weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert network[4].bias.count_nonzero() == 0
-
-
-def test_another_deviation_and_no_bias() -> None:
-    conv = nn.Conv2d(32, 64, 3, bias=False)
-    initialise(conv, std=0.1)
-    assert conv.weight.std().item() == pytest.approx(0.1, rel=0.03)
-    assert conv.bias is None
-
-
-def test_parameters_are_counted_and_buffers_are_not() -> None:
-    assert parameter_count(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))) == 3 * 4 * 9 + 4 + 2 * 4

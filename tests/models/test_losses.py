@@ -30,11 +30,6 @@ def test_perceptual_weighs_the_means_of_each_layer() -> None:
     assert g_perceptual([twos], [-twos], [0.5]).item() == 2
 
 
-def test_perceptual_takes_as_many_weights_as_layers() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        g_perceptual([torch.ones(1)], [torch.ones(1)], [1.0, 2.0])
-
-
 def test_the_generators_loss_is_minus_log_d(logits: tuple[Tensor, Tensor]) -> None:
     _, fake = logits
     torch.testing.assert_close(g_adversarial(fake), -fake.sigmoid().log().mean())
@@ -46,25 +41,6 @@ def test_the_discriminators_loss_is_half_its_cross_entropy(logits: tuple[Tensor,
     cross_entropy = -real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean()
     torch.testing.assert_close(d_adversarial(real, fake), cross_entropy / 2)
     assert d_adversarial(torch.zeros(1), torch.zeros(1)).item() == pytest.approx(math.log(2))
-
-
-def test_softplus_identity(logits: tuple[Tensor, Tensor]) -> None:
-    real, fake = logits
-    # -log(1 - D) = -log D + logit
-    torch.testing.assert_close(d_adversarial(real, fake), (g_adversarial(real) + g_adversarial(fake) + fake.mean()) / 2)
-
-
-def test_gradients_push_logits_the_right_way(logits: tuple[Tensor, Tensor]) -> None:
-    real, fake = (each.clone().requires_grad_() for each in logits)
-    d_adversarial(real, fake).backward()
-    assert real.grad is not None
-    assert fake.grad is not None
-    torch.testing.assert_close(real.grad, -(1 - real.detach().sigmoid()) / 2 / real.numel())
-    torch.testing.assert_close(fake.grad, fake.detach().sigmoid() / 2 / fake.numel())
-    again = logits[1].clone().requires_grad_()
-    g_adversarial(again).backward()
-    assert again.grad is not None
-    assert (again.grad < 0).all()
 
 
 def test_logits_far_out_stay_finite() -> None:

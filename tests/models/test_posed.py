@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from made_up import all_of, people, person, photos, poses_of
@@ -49,24 +48,6 @@ def test_every_choice_gives_images_of_the_inputs_size(settings: dict[str, Any], 
     image = made(generator(**settings), images, poses, [[0, 1], [1, 2]], poses[:2])
     assert image.shape == (2, 3, *size)
     assert image.abs().max() <= 1
-
-
-def test_using_no_pose_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"source_pose and align are both off, .* take the kind paper"):
-        PosedSettings(source_pose=False, align=False)
-
-
-def test_the_papers_settings_are_checked_as_well() -> None:
-    with pytest.raises(ValueError, match="width should be at least 1"):
-        PosedSettings(width=0)
-
-
-@each_choice
-def test_the_poses_of_the_sources_are_seen(settings: dict[str, Any]) -> None:
-    network, (images, poses) = generator(**settings), photos()
-    others = poses[torch.tensor([2, 3, 0, 1, 4])]
-    one, other = (made(network, images, p, [[0, 1]], poses[4:]) for p in (poses, others))
-    assert (one - other).abs().max() > 1e-5
 
 
 def test_each_choice_sees_what_it_names_alone() -> None:
@@ -127,39 +108,6 @@ def test_gradients_reach_all_parameters(settings: dict[str, Any]) -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert name.endswith("bias") or parameter.grad.abs().max() > 0, name
-
-
-@each_choice
-def test_what_is_masked_has_no_influence(settings: dict[str, Any]) -> None:
-    network, (images, poses) = generator(**settings), photos()
-    mask = torch.tensor([[True, False, True]])
-    with torch.no_grad():
-        one, other = (
-            network.decode(network.encode(images, poses, torch.tensor([sources]), mask), poses[4:]).image
-            for sources in ([0, 1, 2], [0, 3, 2])
-        )
-    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
-
-
-@each_choice
-def test_padding_changes_nothing(settings: dict[str, Any]) -> None:
-    network, (images, poses) = generator(**settings), photos()
-    index, mask = all_of([[0, 1]])
-    with torch.no_grad():
-        short, padded = (
-            network.decode(network.encode(images, poses, i, m), poses[4:]).image
-            for i, m in ((index, mask), (F.pad(index, (0, 2), value=1), F.pad(mask, (0, 2))))
-        )
-    torch.testing.assert_close(padded, short, atol=1e-6, rtol=1e-5)
-
-
-def test_one_code_serves_many_poses() -> None:
-    network, (images, poses) = generator(), photos()
-    with torch.no_grad():
-        code = network.encode(images, poses, *all_of([[0, 1]]))
-        first, second, again = (network.decode(code, poses[i : i + 1]).image for i in (3, 4, 3))
-    assert torch.equal(first, again)
-    assert (first - second).abs().max() > 1e-5
 
 
 def test_places_are_finite_and_apart_without_a_body() -> None:

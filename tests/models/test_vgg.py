@@ -61,9 +61,8 @@ def by_hand(weights: dict[str, Tensor], images: Tensor) -> list[Tensor]:
     """relu1_2, ..., relu5_2 of images in [-1,1]."""
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (images / 2 + 0.5 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-    convolutions = [(weights[k], weights[k.replace("weight", "bias")]) for k in weights if k.startswith("features")][
-        ::2
-    ]
+    names = [name for name in weights if name.startswith("features") and name.endswith("weight")]
+    convolutions = [(weights[name], weights[name.replace("weight", "bias")]) for name in names]
     found, number = [], 0
     for block, count in enumerate(CONVOLUTIONS):
         x = F.max_pool2d(x, 2) if block else x
@@ -80,7 +79,7 @@ def two_images(size: tuple[int, int] = (40, 24)) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("layers", list(CHOICES))
+@pytest.mark.parametrize("layers", list(LAYERS))
 def test_the_term_is_the_sum_over_the_layers(
     files: dict[str, Path], weights: dict[str, Tensor], layers: LayersName, form: str
 ) -> None:
@@ -88,23 +87,10 @@ def test_the_term_is_the_sum_over_the_layers(
     factors, scale = CHOICES[layers]
     with torch.no_grad():
         found = vgg19_loss(files[form], layers)(generated, target)
-        differences = [
-            (a - b).abs().mean() * scale
-            for a, b in zip(by_hand(weights, generated), by_hand(weights, target), strict=True)
-        ]
+        pairs = zip(by_hand(weights, generated), by_hand(weights, target), strict=True)
+        differences = [(a - b).abs().mean() * scale for a, b in pairs]
     expected = sum(factor * difference for factor, difference in zip(factors, differences, strict=False))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
-
-
-def test_no_choice_of_layers_is_missing_here() -> None:
-    assert set(CHOICES) == set(LAYERS)
-    for name, (factors, _) in CHOICES.items():
-        assert sum(LAYERS[name].weights.values()) == pytest.approx(sum(factors))
-
-
-def test_equal_images_have_no_distance(files: dict[str, Path]) -> None:
-    image, _ = two_images()
-    assert vgg19_loss(files["pth"], "viton")(image, image).item() == 0
 
 
 def test_gradients_reach_the_generated_image_and_nothing_else(files: dict[str, Path]) -> None:
@@ -130,15 +116,6 @@ def test_loading_leaves_the_random_state_alone(files: dict[str, Path], form: str
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_weights_of_half_precision_are_widened(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    path = tmp_path / "half.safetensors"
-    save_file({name: value.half() for name, value in weights.items()}, path)
-    features = load_vgg19(path)
-    path.unlink()
-    assert {parameter.dtype for parameter in features.parameters()} == {torch.float32}
-    torch.testing.assert_close(features[0].weight.detach(), weights["features.0.weight"], atol=1e-3, rtol=1e-3)
-
-
 def cut(path: Path, whole: Path) -> None:
     content = whole.read_bytes()
     path.write_bytes(content[: len(content) // 2])
@@ -149,31 +126,12 @@ def another_network(path: Path, _: Path) -> None:
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
 
 
-def another_size(path: Path, _: Path) -> None:
-    state = {name: value[:1].clone() for name, value in made_up_weights().items()}
-    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
-
-
 def no_weights(path: Path, _: Path) -> None:
     path.write_text("<html>Not found</html>")
 
 
-def empty(path: Path, _: Path) -> None:
-    path.write_bytes(b"")
-
-
-def nothing(path: Path, _: Path) -> None:
-    assert not path.exists()
-
-
-def folder(path: Path, _: Path) -> None:
-    path.mkdir()
-
-
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "spoil", [cut, another_network, another_size, no_weights, empty, nothing, folder], ids=lambda spoil: spoil.__name__
-)
+@pytest.mark.parametrize("spoil", [cut, another_network, no_weights], ids=lambda spoil: spoil.__name__)
 def test_a_file_without_the_weights_is_refused(
     files: dict[str, Path], tmp_path: Path, spoil: Callable[[Path, Path], None], form: str
 ) -> None:
@@ -199,10 +157,3 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match="does not hold the weights"):
         load_vgg19(path)
     assert not harm.exists()
-
-
-def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "tensor.pth"
-    torch.save(torch.zeros(3), path)
-    with pytest.raises(ReposeError, match="does not hold the weights"):
-        load_vgg19(path)

@@ -18,7 +18,7 @@ from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
 from repose.systems import Progress, build
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 from repose.systems.learning.distributed import weighted_mean
 from tiny import Data, row
 
@@ -26,13 +26,13 @@ STEPS = 3  # DistributedDataParallel lays its buckets out anew after the first
 _BOTH = {"real_pair": "both", "adversarial_on": "both"}
 
 
-def _row(system: str, **changes: Any) -> AdversarialRow:
+def _row(system: str, **changes: Any) -> AdversarialSettings:
     made = row(system, **changes)
-    assert isinstance(made, AdversarialRow)
+    assert isinstance(made, AdversarialSettings)
     return made
 
 
-ROWS: dict[str, AdversarialRow] = {
+ROWS: dict[str, AdversarialSettings] = {
     name: _row(system, items_per_step=2, **changes)
     for name, system, changes in [
         ("paper-m", "paper-m", {"losses": {"adversarial_image": 0.3, "adversarial_pose": 0.7}}),

@@ -1,4 +1,4 @@
-"""One training step against the same step written out, term by term; what each network learns from and what not."""
+"""One training step against the same step written out, and what each network learns from."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from repose.data.batches import Batch
 from repose.data.frame import Frame
@@ -19,10 +19,10 @@ from repose.models.generator import Generated
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
 from repose.systems import Progress, build
-from repose.systems.attend import AttendRow
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem, LossSettings
+from repose.systems.attend import AttendSystemSettings
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem, LossSettings
 from repose.systems.learning.optimiser import OptimiserSettings
-from repose.systems.paper import PaperRow
+from repose.systems.paper import PaperSystemSettings
 
 FRAME = Frame(32, 24)
 SMALL = DiscriminatorSettings(width=4, layers=1)
@@ -30,12 +30,12 @@ RATE, START = 0.01, Progress(0, 9, 3)
 pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
-def paper(**losses: Any) -> PaperRow:
-    return PaperRow("paper", generator=PaperSettings(width=4, blocks=1), **alike(losses))
+def paper(**losses: Any) -> PaperSystemSettings:
+    return PaperSystemSettings("paper", generator=PaperSettings(width=4, blocks=1), **alike(losses))
 
 
-def attend(**losses: Any) -> AttendRow:
-    return AttendRow("attend", generator=AttendSettings(width=4, blocks=1), **alike(losses))
+def attend(**losses: Any) -> AttendSystemSettings:
+    return AttendSystemSettings("attend", generator=AttendSettings(width=4, blocks=1), **alike(losses))
 
 
 def alike(losses: dict[str, float | str]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ ROWS = {
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 
 
-def system_of(row: AdversarialRow) -> AdversarialSystem:
+def system_of(row: AdversarialSettings) -> AdversarialSystem:
     torch.manual_seed(0)
     system = build(row, FRAME)
     assert isinstance(system, AdversarialSystem)
@@ -92,21 +92,10 @@ def step(system: AdversarialSystem, made: Batch, rate: float = RATE, **options: 
     return system.step(made, **chosen)
 
 
-def state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def changed(network: nn.Module, before: dict[str, Tensor]) -> bool:
-    return any(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str, Tensor]:
-    """The step as section 3.3 has it, without sharing: every network's update on its own, with fresh Adams."""
-    row, g, weights = system.row, system.networks["generator"], system.row.losses
-    adam = {
-        name: torch.optim.Adam(network.parameters(), rate, row.optimiser.betas)
-        for name, network in system.networks.items()
-    }
+def written_out(system: AdversarialSystem, made: Batch) -> dict[str, Tensor]:
+    """The step of section 3.3, without sharing: every network's update on its own, with fresh Adams."""
+    g, weights = system.networks["generator"], system.row.losses
+    adam = {name: torch.optim.Adam(n.parameters(), 1.0, (0.0, 0.0), eps=1.0) for name, n in system.networks.items()}
     y, p, y_other, p_other = made.images[made.target], made.poses[made.target], made.other_image, made.other_pose
 
     def generated(pose: Poses) -> Generated:
@@ -152,16 +141,13 @@ def written_out(system: AdversarialSystem, made: Batch, rate: float) -> dict[str
 
 
 @each_row
-def test_the_step_is_the_step_written_out(row: AdversarialRow) -> None:
-    # Adam's first step is the gradient's sign, and rounding decides over that of a tiny one; a large epsilon mends this
+def test_the_step_is_the_step_written_out(row: AdversarialSettings) -> None:
+    # Adam's first step is the gradient's sign, and rounding decides the sign of a tiny one, so epsilon is large here.
     row = replace(row, optimiser=OptimiserSettings(betas=(0.0, 0.0)))
-    one, made = system_of(row), batch()
+    one, other, made = system_of(row), system_of(row), batch()
     for optimiser in one.optimisers.values():
         optimiser.param_groups[0]["eps"] = 1.0
-    other = system_of(row)
-    for name, network in one.networks.items():
-        other.networks[name].load_state_dict(network.state_dict())
-    terms, expected = step(one, made, rate=1.0), _with_large_epsilon(written_out, other, made)
+    terms, expected = step(one, made, rate=1.0), written_out(other, made)
     assert set(terms) == set(expected)
     for name, term in terms.items():
         torch.testing.assert_close(term, expected[name].detach(), rtol=1e-4, atol=1e-6, msg=name)
@@ -171,47 +157,16 @@ def test_the_step_is_the_step_written_out(row: AdversarialRow) -> None:
             torch.testing.assert_close(value, found, rtol=1e-4, atol=2e-6, msg=f"{name} {key}")
 
 
-def _with_large_epsilon(
-    function: Callable[[AdversarialSystem, Batch, float], dict[str, Tensor]], system: AdversarialSystem, made: Batch
-) -> dict[str, Tensor]:
-    adam = torch.optim.Adam
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim, "Adam", lambda parameters, rate, betas: adam(parameters, rate, betas, eps=1.0))
-        return function(system, made, 1.0)
-
-
-@each_row
-def test_a_step_changes_every_network(row: AdversarialRow) -> None:
-    system = system_of(row)
-    before = {name: state(network) for name, network in system.networks.items()}
-    terms = step(system, batch())
-    assert all(changed(network, before[name]) for name, network in system.networks.items())
-    for name, term in terms.items():
-        assert term.shape == (), name
-        assert term.isfinite(), name
-        assert not term.requires_grad, name
-
-
 @pytest.mark.parametrize(
     ("row", "gone"), [(ROWS["g-di"], {"pose"}), (ROWS["g-dp"], {"image"}), (ROWS["without both"], {"image", "pose"})]
 )
-def test_a_discriminator_without_weight_is_gone(row: AdversarialRow, gone: set[str]) -> None:
+def test_a_discriminator_without_weight_is_gone(row: AdversarialSettings, gone: set[str]) -> None:
     system = system_of(row)
     left = {"generator", "image", "pose"} - gone
     assert set(system.networks) == set(system.optimisers) == left
     terms = set(step(system, batch()))
     for name in ("image", "pose"):
         assert (f"g_{name}" in terms) == (f"d_{name}" in terms) == (name in left)
-
-
-def test_without_discriminators_nothing_is_made_in_another_pose() -> None:
-    system, asked = system_of(ROWS["without both"]), []
-    decode = system.generator.decode
-    system.generator.decode = lambda code, pose: asked.append(pose) or decode(code, pose)
-    made = batch()
-    step(system, made)
-    assert len(asked) == 1
-    assert torch.equal(asked[0].posemaps, made.poses.posemaps)
 
 
 def test_terms_without_weight_are_not_computed() -> None:
@@ -225,74 +180,6 @@ def test_terms_without_weight_are_not_computed() -> None:
     assert {"warped", "synthesized"} & set(step(system_of(attend(warped=0.0)), batch())) == set()
     assert {"warped", "synthesized"} & set(step(system_of(attend(warped=0.1)), batch())) == {"warped"}
     assert {"warped", "synthesized"} & set(step(system_of(paper(warped=1.0, synthesized=1.0)), batch())) == set()
-
-
-def test_the_two_passes_share_one_code() -> None:
-    system, codes, decoded = system_of(ROWS["paper"]), [], []
-    encode, decode = system.generator.encode, system.generator.decode
-
-    def counted(*args: Any) -> Any:
-        codes.append(encode(*args))
-        return codes[-1]
-
-    system.generator.encode = counted
-    system.generator.decode = lambda code, pose: decoded.append((code, pose)) or decode(code, pose)
-    made = batch()
-    step(system, made)
-    assert len(codes) == 1
-    assert len(decoded) == 2
-    assert all(code is codes[0] for code, _ in decoded)
-    for (_, pose), expected in zip(decoded, (made.poses, made.other_pose), strict=True):
-        assert torch.equal(pose.posemaps, expected.posemaps)
-
-
-def seen_by(system: AdversarialSystem, name: str, made: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """What a discriminator sees in a step: real, fake for its own update, fake for the generator's."""
-    seen: list[Tensor] = []
-    system.networks[name].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    step(system, made)
-    real, fake, fake_again = seen
-    return real, fake, fake_again
-
-
-@pytest.mark.parametrize("name", ["paper", "attend"])
-def test_the_discriminators_see_what_the_equations_say(name: str) -> None:
-    made, system = batch(), system_of(ROWS[name])
-    with torch.no_grad():
-        y = system.generate(made.images, made.poses, made.sources, made.mask, made.other_pose)
-    real, fake, again = seen_by(system, "image", made)  # Eq. 2
-    assert torch.equal(real, made.images[made.target])
-    torch.testing.assert_close(fake, y)
-    assert not fake.requires_grad
-    assert torch.equal(fake, again)
-    assert again.requires_grad
-    real, fake, again = seen_by(system_of(ROWS[name]), "pose", made)  # Eq. 3
-    assert torch.equal(real, torch.cat([made.other_image, made.other_pose.posemaps], 1))
-    torch.testing.assert_close(fake, torch.cat([y, made.other_pose.posemaps], 1))
-    assert torch.equal(fake, again)
-
-
-def test_both_real_pairs_bring_the_fake_of_the_own_pose_to_the_pose_discriminator_alone() -> None:
-    made, system = batch(), system_of(ROWS["real pairs of both"])
-    real, fake, _ = seen_by(system, "pose", made)
-    assert real.shape == fake.shape == (6, 6, 32, 24)
-    assert torch.equal(fake[3:, 3:], made.poses[made.target].posemaps)
-    real, fake, _ = seen_by(system_of(ROWS["real pairs of both"]), "image", made)
-    assert real.shape == fake.shape == (3, 3, 32, 24)
-
-
-def test_both_real_pairs_and_both_fakes() -> None:
-    made, system = batch(), system_of(ROWS["both of both"])
-    y, maps = made.images[made.target], made.poses[made.target].posemaps
-    with torch.no_grad():
-        own = system.generate(made.images, made.poses, made.sources, made.mask, made.poses[made.target])
-    real, fake, _ = seen_by(system, "pose", made)
-    assert torch.equal(real[3:], torch.cat([y, maps], 1))
-    assert real.shape == fake.shape == (6, 6, 32, 24)
-    torch.testing.assert_close(fake[3:], torch.cat([own, maps], 1))
-    real, fake, _ = seen_by(system_of(ROWS["both of both"]), "image", made)
-    assert torch.equal(real, y)
-    torch.testing.assert_close(fake[3:], own)
 
 
 @pytest.mark.parametrize("name", ["paper", "both of both", "attend"])
@@ -320,45 +207,6 @@ def test_no_network_learns_from_anothers_loss(name: str) -> None:
     assert all(p.requires_grad for network in system.networks.values() for p in network.parameters())
 
 
-def test_steps_start_without_the_gradients_of_the_last() -> None:
-    one, other = system_of(ROWS["paper"]), system_of(ROWS["paper"])
-    for network in other.networks.values():
-        for parameter in network.parameters():
-            parameter.grad = torch.full_like(parameter, 7.0)
-    assert step(one, batch()) == step(other, batch())
-    for name, network in one.networks.items():
-        assert not changed(network, state(other.networks[name]))
-
-
-def test_the_learning_rate_is_applied_to_all() -> None:
-    system = system_of(ROWS["paper"])
-    before = {name: state(network) for name, network in system.networks.items()}
-    step(system, batch(), progress=Progress(9, 9, 3))  # where the rate has come down to 0
-    assert not any(changed(network, before[name]) for name, network in system.networks.items())
-    step(system, batch(), rate=0.25)
-    assert {group["lr"] for optimiser in system.optimisers.values() for group in optimiser.param_groups} == {0.25}
-    assert all(changed(network, before[name]) for name, network in system.networks.items())
-
-
-def test_adam_has_the_rows_betas_and_the_networks_weights() -> None:
-    system = system_of(replace(ROWS["paper"], optimiser=OptimiserSettings(betas=(0.1, 0.2))))
-    for name, optimiser in system.optimisers.items():
-        (group,) = optimiser.param_groups
-        assert group["betas"] == (0.1, 0.2)
-        assert {id(p) for p in group["params"]} == {id(p) for p in system.networks[name].parameters()}
-
-
-@pytest.mark.parametrize("name", ["paper", "attend"])
-def test_a_nan_shows_in_the_terms(name: str) -> None:
-    made = batch()
-    spoilt = replace(made, images=made.images.clone())
-    spoilt.images[1, 0, 3, 3] = torch.nan
-    terms = step(system_of(ROWS[name]), spoilt)
-    assert terms["l1"].isnan()
-    assert terms["g_image"].isnan()
-    assert terms["d_pose"].isnan()
-
-
 @pytest.mark.parametrize("name", ["both of both", "attend"])
 def test_bf16_comes_near_to_fp32(name: str) -> None:
     one, other = system_of(ROWS[name]), system_of(ROWS[name])
@@ -371,23 +219,6 @@ def test_bf16_comes_near_to_fp32(name: str) -> None:
         assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     again = step(other, batch(1), autocast=torch.autocast("cpu", torch.bfloat16))
     assert all(term.isfinite() for term in again.values())
-
-
-@pytest.mark.parametrize("name", ["paper", "attend"])
-def test_equal_states_make_equal_steps(name: str) -> None:
-    one, other = system_of(ROWS[name]), system_of(ROWS[name])
-    for seed in range(2):
-        assert step(one, batch(seed)) == step(other, batch(seed))
-
-
-@pytest.mark.parametrize("name", ["paper", "attend"])
-def test_generate_is_encode_and_decode(name: str) -> None:
-    system, made = system_of(ROWS[name]), batch()
-    with torch.no_grad():
-        code = system.generator.encode(made.images, made.poses, made.sources, made.mask)
-        expected = system.generator.decode(code, made.other_pose).image
-        found = system.generate(made.images, made.poses, made.sources, made.mask, made.other_pose)
-    assert torch.equal(found, expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

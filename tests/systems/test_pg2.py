@@ -1,4 +1,4 @@
-"""pg2 and pg2-g1d: sizes, discs and masks, padding, the two stages, the triplet, and four pairs learnt by heart."""
+"""pg2 and pg2-g1d: first weights, discs and masks, padding, the two stages, an adversarial step written out."""
 
 import math
 from collections.abc import Sequence
@@ -13,40 +13,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from made_up import pairs, people, poses_of
-from repose import systems
+from made_up import pairs, people
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT
 from repose.errors import ReposeError
 from repose.metrics.mask_ssim import pose_mask
-from repose.models.layers import parameter_count
+from repose.models.pg2 import G1, Discriminator, SameConv2d, discs, same_padding
 from repose.systems import Progress, pg2
-from repose.systems.pg2 import (
-    G1,
-    G2,
-    AdamSettings,
-    Discriminator,
-    PG2Row,
-    PG2System,
-    SameConv2d,
-    build,
-    d_triplet,
-    discs,
-    g_masked_l1,
-    same_padding,
-)
+from repose.systems.pg2 import AdamSettings, PG2Settings, PG2System, build, d_triplet, g_masked_l1
 
 pytestmark = pytest.mark.floats
 
 NAN = float("nan")
-TINY = PG2Row("pg2", steps=4, width=4, code=8, discriminator_width=4, optimiser=AdamSettings(0.01))
+TINY = PG2Settings("pg2", steps=4, width=4, code=8, discriminator_width=4, optimiser=AdamSettings(0.01))
 G1D = replace(TINY, stages="one")
 STAGE_ONE, STAGE_TWO = Progress(0, 4, 1), Progress(3, 4, 1)
 
 
-def tiny(row: PG2Row = TINY, height: int = 32, width: int = 24) -> PG2System:
+def tiny(row: PG2Settings = TINY, height: int = 32, width: int = 24) -> PG2System:
     return build(row, Frame(height, width))
 
 
@@ -67,39 +53,6 @@ def made(system: PG2System, batch: Batch) -> Tensor:
         return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
 
 
-# Sizes.
-
-
-@pytest.mark.parametrize(
-    ("frame", "skips", "expected"),
-    [
-        (Frame(256, 256), "all", {"g1": 122_103_235, "g2": 12_696_067, "image": 10_896_257}),
-        (Frame(128, 64), "coarse", {"g1": 70_795_075, "g2": 6_058_883, "image": 4_324_737}),
-    ],
-    ids=["DeepFashion", "Market-1501"],
-)
-def test_parameters_are_those_of_the_authors_code(frame: Frame, skips: Any, expected: dict[str, int]) -> None:
-    row = PG2Row("pg2", steps=2, skips=skips)
-    with torch.device("meta"):
-        two, one = build(row, frame), build(replace(row, stages="one"), frame)
-    assert {name: parameter_count(network) for name, network in two.networks.items()} == expected
-    del expected["g2"]
-    assert {name: parameter_count(network) for name, network in one.networks.items()} == expected
-    assert set(two.optimisers) == set(two.networks)
-    assert set(one.optimisers) == set(one.networks)
-
-
-def test_the_defaults_are_the_authors() -> None:
-    row = systems.row({"kind": "pg2", "steps": 50_000}, "x")
-    assert isinstance(row, PG2Row)
-    assert (row.items_per_step, row.max_photos, row.max_sources, row.targets) == (8, 2, 1, "one")
-    assert (row.optimiser, row.stages, row.skips) == (AdamSettings(2e-5, (0.5, 0.999)), "two", "all")
-    assert {row.optimiser.rate(Progress(step, 50_000, 9)) for step in (0, 21_999, 49_999)} == {2e-5}
-    assert row.loss_weights() == {"masked_l1": 50.0, "image": 1.0}
-    assert row.perceptual_layers("viton") is None
-    assert not row.needs_source_poses
-
-
 def test_the_first_weights() -> None:
     system = tiny(replace(TINY, width=32))
     for weight in (system.g1.to_code.weight, system.networks["g2"].get_parameter("encoders.0.2.weight")):
@@ -111,9 +64,6 @@ def test_the_first_weights() -> None:
     assert kernel.abs().max() <= 0.02 * math.sqrt(3)
     assert kernel.std().item() == pytest.approx(0.02, rel=0.05)
     assert not any(p.any() for name, p in system.g1.named_parameters() if name.endswith("bias"))
-
-
-# What is drawn.
 
 
 def slow_discs(points: Sequence[tuple[float, float]], height: int, width: int) -> np.ndarray:
@@ -130,6 +80,7 @@ def some_people() -> Tensor:
     keypoints = torch.cat([people(3, 48, 40, seed=3), torch.full((1, 18, 2), NAN)])
     keypoints[1, [JOINT["left_knee"], JOINT["nose"], JOINT["right_ear"]]] = NAN
     keypoints[2] += torch.tensor([17.3, -9.6])
+    keypoints[2, 0] = torch.tensor([-3e15, 1e12])
     return keypoints
 
 
@@ -141,23 +92,6 @@ def test_discs_are_those_of_a_slow_drawing() -> None:
     for person, channels in zip(keypoints.numpy(), found.numpy(), strict=True):
         for point, channel in zip(person, channels, strict=True):
             assert np.array_equal(channel, slow_discs([tuple(point)], 48, 40) * 2.0 - 1)
-
-
-def test_a_disc_on_a_pixel_has_49() -> None:
-    keypoints = torch.full((1, 18, 2), NAN)
-    keypoints[0, 7] = torch.tensor([20.0, 15.0])
-    found = discs(keypoints, 48, 40)
-    assert (found == 1).sum((0, 2, 3)).tolist() == [0] * 7 + [49] + [0] * 10
-    assert found[0, 7, 15, 16:25].tolist() == [1.0] * 9
-    assert found[0, 7, 15, 15] == found[0, 7, 15, 25] == -1
-
-
-def test_a_joint_on_an_edge_and_one_far_outside() -> None:
-    keypoints = torch.full((1, 18, 2), NAN)
-    keypoints[0, 0], keypoints[0, 1] = torch.tensor([0.0, 47.0]), torch.tensor([-3e30, 1e12])
-    found = discs(keypoints, 48, 40)
-    assert found[0, 0, 47, :6].tolist() == [1.0] * 5 + [-1.0]
-    assert (found[0, 1] == -1).all()
 
 
 def test_training_and_scoring_have_the_same_mask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,9 +113,6 @@ def test_the_body_counts_twice() -> None:
     assert g_masked_l1(generated, target, mask).item() == pytest.approx(0.5 + 0.5 / 4)
 
 
-# Padding.
-
-
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "expected"),
     [
@@ -191,16 +122,13 @@ def test_the_body_counts_twice() -> None:
 )  # fmt: skip
 def test_padding_is_tensorflows(size: int, kernel: int, stride: int, expected: tuple[int, int]) -> None:
     assert same_padding(size, kernel, stride) == expected
-    convolution = SameConv2d(1, 1, kernel, stride)
-    assert convolution(torch.zeros(1, 1, size, size)).shape[2:] == (math.ceil(size / stride),) * 2
-
-
-def test_an_odd_zero_is_at_the_end() -> None:
-    convolution = SameConv2d(1, 1, 3, 2, bias=False)
+    convolution = SameConv2d(1, 1, kernel, stride, bias=False)
     torch.nn.init.ones_(convolution.weight)
-    image = torch.arange(1.0, 17.0).view(1, 1, 4, 4)
-    # 1 2 3 4 | 0, 5 6 7 8 | 0, ...: 1+2+3+5+6+7+9+10+11, 3+4+7+8+11+12, ...
-    assert convolution(image).flatten().tolist() == [54, 45, 72, 54]
+    image = torch.rand(1, 1, size, size)
+    padded = F.pad(image, expected * 2)  # alike at left and top, and at right and bottom
+    found = convolution(image)
+    assert found.shape[2:] == (math.ceil(size / stride),) * 2
+    torch.testing.assert_close(found, F.avg_pool2d(padded, kernel, stride) * kernel**2)
 
 
 def test_a_frame_of_any_size_is_padded_with_its_edge() -> None:
@@ -211,8 +139,7 @@ def test_a_frame_of_any_size_is_padded_with_its_edge() -> None:
     assert torch.allclose(odd(source, pose), whole(*wider)[..., :26], atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(32, 24), (64, 44), (70, 33), (128, 88)])
-@pytest.mark.parametrize("skips", ["all", "coarse"])
+@pytest.mark.parametrize(("size", "skips"), [((64, 44), "all"), ((70, 33), "coarse"), ((128, 88), "coarse")])
 def test_frames_of_many_sizes(size: tuple[int, int], skips: Any) -> None:
     row = replace(TINY, width=2, skips=skips)
     system, batch = tiny(row, *size), pairs(2, *size)
@@ -221,14 +148,11 @@ def test_frames_of_many_sizes(size: tuple[int, int], skips: Any) -> None:
     assert made(system, batch).shape == (2, 3, *size)
 
 
-# The stages.
-
-
 @pytest.mark.parametrize(
     ("steps", "alone"), [(36_000, 22_000), (80_000, 22_000), (18_000, 11_000), (36, 22), (3, 2), (2, 1)]
 )
 def test_how_long_g1_is_trained_alone(steps: int, alone: int) -> None:
-    row = PG2Row("pg2", steps=2)
+    row = PG2Settings("pg2", steps=2)
     assert row.alone(steps) == alone
     assert replace(row, stages="one").alone(steps) == 0
     assert replace(row, stage_one_steps=30_000, stage_two_steps=20_000).alone(50_000) == 30_000
@@ -260,21 +184,6 @@ def test_stage_two_leaves_g1_as_it_is() -> None:
     assert min(terms["g2_l1"], terms["d_image"], terms["g_image"]) > 0
 
 
-def test_one_stage_trains_g1_against_the_discriminator() -> None:
-    system, batch = tiny(G1D), pairs(2, 32, 24)
-    before = {name: values(network) for name, network in system.networks.items()}
-    terms = do(system, batch, STAGE_ONE)
-    assert set(terms) == {"g1_l1", "d_image", "g_image"}
-    assert min(terms.values()) > 0
-    assert not any(same(values(network), before[name]) for name, network in system.networks.items())
-
-
-def test_the_terms_are_the_same_at_every_step() -> None:
-    system, batch = tiny(), pairs(2, 32, 24)
-    names = [list(do(system, batch, Progress(step, 4, 1))) for step in range(4)]
-    assert names == [["g1_l1", "g2_l1", "d_image", "g_image"]] * 4
-
-
 def test_until_stage_two_begins_images_are_g1s() -> None:
     system, batch = tiny(), pairs(2, 32, 24)
     source, pose = batch.images[batch.sources[:, 0]], discs(batch.poses.keypoints[batch.target], 32, 24)
@@ -285,9 +194,6 @@ def test_until_stage_two_begins_images_are_g1s() -> None:
     assert system.g2 is not None
     assert torch.equal(made(system, batch), (coarse + system.g2(coarse, source)).clamp(-1, 1))
     assert not torch.equal(made(system, batch), coarse.clamp(-1, 1))
-
-
-# The adversarial step.
 
 
 def logits_of(d: Discriminator, x: Tensor) -> Tensor:
@@ -305,7 +211,7 @@ def bce(logits: Tensor, real: float) -> Tensor:
 
 
 @pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
-def test_an_adversarial_step_written_out(row: PG2Row) -> None:
+def test_an_adversarial_step_written_out(row: PG2Settings) -> None:
     system, batch = tiny(replace(row, discriminator_width=16, optimiser=AdamSettings(0.1))), pairs(2, 32, 24)
     for name, network in system.networks.items():  # Adam's first step is of one length, however small the gradient
         system.optimisers[name] = torch.optim.SGD(network.parameters(), 0.1)
@@ -342,52 +248,6 @@ def test_an_adversarial_step_written_out(row: PG2Row) -> None:
     assert not same(values(system.networks[name]), before[name])
 
 
-def test_the_triplets_weights() -> None:
-    far = torch.tensor([100.0])
-    assert d_triplet(far, -far, -far).item() == pytest.approx(0)
-    assert d_triplet(-far, -far, -far).item() == pytest.approx(50)
-    assert d_triplet(far, far, -far).item() == pytest.approx(25)
-    assert d_triplet(far, -far, far).item() == pytest.approx(25)
-
-
-def test_the_discriminator_never_uses_running_statistics() -> None:
-    d, x = Discriminator(32, 24, 4), torch.randn(3, 3, 32, 24)
-    trained = d(x)
-    assert torch.equal(d.eval()(x), trained)
-    assert not list(d.buffers())
-
-
-def test_bfloat16_leaves_images_and_losses_in_float32() -> None:
-    system, batch = tiny(), pairs(2, 32, 24)
-    autocast = torch.autocast("cpu", torch.bfloat16)
-    for progress in (STAGE_ONE, STAGE_TWO):
-        terms = system.step(batch, None, progress, autocast)
-        assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
-    with autocast:
-        images = made(system, batch)
-    assert images.dtype == torch.float32
-    assert not torch.equal(images, images.bfloat16().float())  # the last layer had more digits than that
-
-
-# What comes of it.
-
-
-@pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
-def test_an_image_does_not_depend_on_the_others(row: PG2Row) -> None:
-    system, batch = tiny(row), pairs(3, 32, 24)
-    do(system, batch, STAGE_TWO)
-    together = made(system, batch)
-    photos, wanted = batch.images.clone(), torch.tensor([3])
-    photos[[0, 1, 3, 4, 5]] = 0.3  # all but the second item's source
-    keypoints = torch.full((1, 18, 2), NAN)
-    sources = torch.tensor([[2, 0, 5]])  # the first one counts
-    with torch.no_grad():
-        alone = system.generate(
-            photos, poses_of(keypoints.expand(6, -1, -1), 32, 24), sources, sources == 2, batch.poses[wanted]
-        )
-    assert torch.allclose(alone[0], together[1], atol=1e-6)
-
-
 @pytest.mark.parametrize(("bias", "bound"), [(9.0, 1.0), (-9.0, -1.0)])
 def test_images_are_clamped(bias: float, bound: float) -> None:
     system, batch = tiny(G1D), pairs(2, 32, 24)
@@ -395,61 +255,6 @@ def test_images_are_clamped(bias: float, bound: float) -> None:
     assert (made(system, batch) == bound).all()
 
 
-def test_each_joint_has_its_own_say() -> None:
-    system, batch = tiny(), pairs(1, 32, 24)
-    other = batch.poses[batch.target].keypoints.clone()
-    other[0, JOINT["left_wrist"]] = NAN
-    with torch.no_grad():
-        moved = system.generate(batch.images, batch.poses, batch.sources, batch.mask, poses_of(other, 32, 24))
-    assert not torch.equal(moved, made(system, batch))
-
-
-# What is refused.
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"max_sources": 2}, "mine: pg2 makes an image of one source, so max_sources should be 1, not 2"),
-        ({"steps": 1}, "mine: steps should be at least 2, one for each stage, not 1"),
-        ({"width": 0}, "mine: width should be at least 1, not 0"),
-        ({"code": 0}, "mine: code should be at least 1, not 0"),
-        ({"discriminator_width": 0}, "mine: discriminator_width should be at least 1, not 0"),
-        ({"stage_one_steps": 0}, "mine: stage_one_steps should be at least 1, not 0"),
-        ({"stage_two_steps": -1}, "mine: stage_two_steps should be at least 1, not -1"),
-        ({"masked_l1": -1}, "mine: the weight masked_l1 should not be negative, but it is -1"),
-        ({"optimiser": {"learning_rate": 0}}, "mine.optimiser: learning_rate should be above 0, not 0"),
-        ({"optimiser": {"betas": [0.5, 1]}}, r"mine.optimiser: betas should be from 0 to below 1, not \[0.5, 1.0\]"),
-        ({"stages": "three"}, "mine.stages should be one of two, one, not 'three'"),
-        ({"skips": "none"}, "mine.skips should be one of all, coarse, not 'none'"),
-        ({"items_per_step": 0}, "mine: items_per_step should be at least 1, not 0"),
-    ],
-    ids=str,
-)
-def test_wrong_values_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ReposeError, match=message):
-        systems.row({"kind": "pg2", "steps": 9} | changes, "mine")
-
-
-def test_one_stage_may_have_one_step() -> None:
-    assert systems.row({"kind": "pg2", "steps": 1, "stages": "one"}, "mine").steps == 1
-
-
 def test_a_low_frame_is_refused() -> None:
-    with pytest.raises(ReposeError, match=r"at least 32 px high, not 31: .* Set posemaps.height in params.yaml"):
+    with pytest.raises(ReposeError, match=r"at least 32 px high, not 31\. Set posemaps.height in params.yaml"):
         build(TINY, Frame(31, 64))
-
-
-def test_several_processes_are_refused() -> None:
-    with pytest.raises(ReposeError, match=r"BatchNorm.* Set train.processes to 1"):
-        tiny().distribute()
-
-
-def test_levels_below_full_size_are_the_authors() -> None:
-    with torch.device("meta"):
-        g1, g2, market = G1(256, 256, 128, 64), G2(256, 128, "all"), G1(128, 64, 128, 64)
-        d = Discriminator(256, 256, 64)
-    assert g1.lowest == (128, 8, 8)
-    assert market.lowest == (128, 8, 4)
-    assert (len(g1.encoders), len(g2.encoders), len(market.encoders)) == (6, 4, 5)
-    assert d.logit.in_features == 8 * 8 * 512

@@ -1,12 +1,11 @@
 """attend: our own generator. Every place of the target attends to every place of all sources.
 
-The paper's generator never sees the poses of its sources, so it has to learn blindly where a garment goes. Here attention
-compares places by where on the body they lie (`body`): before any training, the logits are those of a Gaussian in the
-coordinates of a body at rest and of the view, so that a sleeve attends to that sleeve, seen from the same side if a source
-shows it. What is learned moves these coordinates, adds keys and queries of image and pose, weighs the sources, and paints.
+Attention compares places by their position on the body (`body`). Before training, the logits are those of a Gaussian in the
+coordinates of a body at rest and of the view, so a sleeve attends to that sleeve, from the same side if a source shows it.
+Training moves these coordinates, adds keys and queries from image and pose, weights the sources, and learns to synthesize.
 
-Attention yields, for each source, the place to look at. The source's own pixels are taken from there at full size, so that
-patterns stay sharp; the decoder paints what no source shows, and says for each pixel how much of the copy is to be seen.
+Attention yields the place to look at in each source. The source's pixels are sampled there at full size, so patterns stay
+sharp. The decoder synthesizes what no source shows, and predicts for each pixel the share of the warped sources.
 """
 
 import math
@@ -14,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -26,26 +26,25 @@ from repose.models.layers import in_float32
 
 @settings
 class AttendSettings:
-    """Sizes of the generator, and what it starts from."""
+    """The sizes of the generator, and its start."""
 
     stride: int = 4  # px between places: 4 up to 128x128, 8 at 256x256; a power of 2
-    width: int = 32  # channels of a place's features; the decoder has twice as many
+    width: PositiveInt = 32  # channels of a place's features; the decoder has twice as many
     channels: int = 32  # of a query, key or value
-    blocks: int = 3  # residual blocks of the decoder
-    free: int = 3  # coordinates beyond those of the body, which are learned from nothing
-    spread: tuple[float, float, float, float, float] = (0.05, 0.05, 0.07, 0.6, 0.6)
-    # ^ the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
-    copy: bool = True  # the sources' pixels are warped; without, the decoder gets their features alone and paints all
-    attention: Literal["learned", "fixed"] = "learned"  # fixed: where is looked stays as it is at the start
+    blocks: NonNegativeInt = 3  # residual blocks of the decoder
+    free: NonNegativeInt = 3  # coordinates beyond those of the body, which start at 0
+    # the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
+    spread: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
+        0.05,
+        0.05,
+        0.07,
+        0.6,
+        0.6,
+    )
+    copy: bool = True  # warp the sources' pixels; without, the decoder synthesizes everything from their features
+    attention: Literal["learned", "fixed"] = "learned"  # fixed: it stays as it is at the start
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.blocks < 0 or self.free < 0:
-            raise ValueError(
-                "width should be at least 1, blocks and free at least 0, "
-                f"not {self.width}, {self.blocks} and {self.free}."
-            )
-        if min(self.spread) <= 0:
-            raise ValueError(f"spread should be above 0 throughout, not {list(self.spread)}.")
         if self.stride < 2 or self.stride & (self.stride - 1):
             raise ValueError(f"stride should be 2, 4, 8 or another power of 2, not {self.stride}.")
         least = REST_CHANNELS + self.free + 6
@@ -56,7 +55,7 @@ class AttendSettings:
 
 
 class Code(NamedTuple):
-    """What is known of the sources of Q targets; h = H / stride, w = W / stride."""
+    """The encoded sources of Q targets; h = H / stride, w = W / stride."""
 
     images: Tensor  # (M,3,H,W)
     keys: Tensor  # (M,hw,C)
@@ -65,7 +64,7 @@ class Code(NamedTuple):
     mask: Tensor  # (Q,T)
 
 
-class _Seen(NamedTuple):
+class _Attended(NamedTuple):
     """What Q targets find in their T sources."""
 
     features: Tensor  # (Q,C',h,w): of the places looked at, over all sources
@@ -95,16 +94,12 @@ class AttendGenerator(nn.Module):
         self.weigh = nn.Sequential(nn.Conv2d(n + features + 3, n, 1), nn.SiLU(), _zero(nn.Conv2d(n, 1, 1)))
         self.decoder = _Decoder(n + features + 3 + 1, 2 * n, n, stride, settings.blocks)
         if settings.attention == "fixed":
-            self._fix_attention()
-
-    def _fix_attention(self) -> None:
-        """Leave all that decides where is looked, and in which source, as it is: the Gaussian on the body."""
-        self.log_spread.requires_grad_(False)
-        for part in (self.move_by_pose, self.move_by_image, self.query, self.key, self.weigh):
-            part.requires_grad_(False)
+            self.log_spread.requires_grad_(False)
+            for part in (self.move_by_pose, self.move_by_image, self.query, self.key, self.weigh):
+                part.requires_grad_(False)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
-        """What can be known of the photos without the target; every photo is looked at once.
+        """Encode the photos without the target; every photo is read once.
 
         Args:
             images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of the stride.
@@ -112,25 +107,26 @@ class AttendGenerator(nn.Module):
             sources: (Q,T) int64, rows of `images` that are the sources of each target.
             mask: (Q,T) bool, which entries of `sources` count; at least one a row.
 
-        Returns:
-            What `decode` needs.
-
         Raises:
             ReposeError: H or W is no multiple of the stride.
         """
-        _check_size(images, self.stride)
+        height, width = images.shape[2:]
+        if height % self.stride or width % self.stride:
+            raise ReposeError(
+                f"attend with stride {self.stride} needs a height and width that are multiples of it, not {height}x{width} "
+                "px. Change posemaps.height and posemaps.width in params.yaml, or the system's generator.stride."
+            )
         image_features = self.image_encoder(F.pixel_unshuffle(images, self.stride))  # (M,n,h,w)
         pose_features, place = self._places(poses)
         both = torch.cat([pose_features, image_features], 1)
         place = place + self.move_by_image(both)
         keys = torch.cat([self.key(both), place, -place.square().sum(1, keepdim=True) / 2], 1)
         colour = F.avg_pool2d(images, self.stride)
-        position = _positions(keys.shape[2], keys.shape[3], keys).expand(len(keys), -1, -1, -1)
-        values = torch.cat([self.value(image_features), colour, place, position], 1)
+        values = torch.cat([self.value(image_features), colour, place, _positions(keys)], 1)
         return Code(images, _rows(keys), _rows(values), sources, mask)
 
     def decode(self, code: Code, target_pose: Poses) -> Generated:
-        """Q images (Q,3,H,W) in about [-1,1]; what was warped, where that is wanted, and what was synthesized."""
+        """Images (Q,3,H,W) in about [-1,1], with what was warped (unless `copy` is off) and what was synthesized."""
         pose_features, place = self._places(target_pose)
         seen = self._look(code, pose_features, place)
         synthesized, share = self.decoder(
@@ -141,17 +137,16 @@ class AttendGenerator(nn.Module):
         return Generated(share * seen.warped + (1 - share) * synthesized, seen.warped, synthesized)
 
     def _places(self, poses: Poses) -> tuple[Tensor, Tensor]:
-        """Features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) by which places are compared."""
+        """Features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) of their places."""
         height, width = poses.posemaps.shape[2:]
         rest, limbs = body_fields(poses.keypoints, height, width, self.stride)
-        position = _positions(rest.shape[2], rest.shape[3], rest).expand(len(rest), -1, -1, -1)
         drawn = F.pixel_unshuffle(poses.posemaps, self.stride)
-        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, position], 1))
+        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, _positions(rest)], 1))
         spread = self.log_spread.exp()[:, None, None]
         place = F.pad(rest / spread, (0, 0, 0, 0, 0, self.free)) + self.move_by_pose(features)
         return features, place
 
-    def _look(self, code: Code, pose_features: Tensor, place: Tensor) -> _Seen:
+    def _look(self, code: Code, pose_features: Tensor, place: Tensor) -> _Attended:
         """Attention within each source, then a choice between the sources."""
         (targets, sources), (h, w) = code.sources.shape, place.shape[2:]
         queries = _rows(torch.cat([self.query(pose_features), place, torch.ones_like(place[:, :1])], 1))
@@ -168,19 +163,20 @@ class AttendGenerator(nn.Module):
         opinion = self.weigh(
             torch.cat([pose_features[:, None].expand(-1, sources, -1, -1, -1), features], 2).flatten(0, 1)
         )
-        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(~_wide(code.mask), -torch.inf)
+        unused = ~code.mask[:, :, None, None, None]
+        score = (opinion.reshape(targets, sources, 1, h, w) - distance).masked_fill(unused, -torch.inf)
         share = score.softmax(1)  # (Q,T,1,h,w)
         warped, whole = _copy(code, position, share, self.stride)
         if not self.copy:
             warped, whole = torch.zeros_like(warped), torch.zeros_like(whole)
-        return _Seen((share * features).sum(1), warped, whole, score.amax(1).clamp(-10, 5) / 5)
+        return _Attended((share * features).sum(1), warped, whole, score.amax(1).clamp(-10, 5) / 5)
 
 
 def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """The sources' pixels at the places looked at, weighed by the sources' shares; and where that is whole.
+    """The sources' pixels at the places looked at, weighted by the sources' shares; and where they are whole.
 
-    Between two neighbours that look at places far apart, interpolation passes over what lies between them in the source.
-    Such pixels count little, and the decoder is told.
+    Between two neighbours that look at places far apart, interpolation runs over what lies between them in the source. Such
+    pixels get little weight, and the decoder sees which they are.
 
     Args:
         code: images (M,3,H,W), sources (Q,T).
@@ -199,18 +195,17 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
-    flow = flow.nan_to_num()  # of a run that diverges; grid_sample reads beyond the image at NaN, and the loss says it
+    flow = flow.nan_to_num()  # if a run diverges: at NaN grid_sample reads beyond the image; the loss still shows it
     images = F.grid_sample(
         code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
     ).reshape(targets, sources, 3, height, width)
-    share = F.interpolate(share.flatten(0, 1), scale_factor=stride, mode="bilinear")
-    share = share.reshape(targets, sources, 1, height, width)
+    share = F.interpolate(share.flatten(0, 1), scale_factor=stride, mode="bilinear").reshape_as(whole)
     weight = share * (whole + 1e-3)
     return (images * weight).sum(1) / weight.sum(1), (share * whole).sum(1)
 
 
 class _PoseEncoder(nn.Module):
-    """Features of each place of a pose, with a look at its surroundings at half the size."""
+    """Features of each place of a pose and, at half the size, of its surroundings."""
 
     def __init__(self, channels_in: int, n: int) -> None:
         super().__init__()
@@ -226,7 +221,7 @@ class _PoseEncoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Paints: residual blocks at the places' size, then up to half the image's size, then to all of it."""
+    """Synthesizes: residual blocks at the places' size, then up to half the image's size, then to its full size."""
 
     def __init__(self, channels_in: int, channels: int, n: int, stride: int, blocks: int) -> None:
         super().__init__()
@@ -272,33 +267,19 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:
-    """A convolution that gives 0 until it has learned something."""
+    """Set a convolution to 0."""
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None  # noqa: S101 (for mypy)
     nn.init.zeros_(conv.bias)
     return conv
 
 
-def _positions(h: int, w: int, like: Tensor) -> Tensor:
-    """x, y of h x w places in [-1,1], as grid_sample counts: (2,h,w)."""
-    y = (torch.arange(h, device=like.device) + 0.5) / h * 2 - 1
-    x = (torch.arange(w, device=like.device) + 0.5) / w * 2 - 1
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"))
+def _positions(like: Tensor) -> Tensor:
+    """x, y of the places of (B,C,h,w) in grid_sample's [-1,1]: (B,2,h,w)."""
+    y, x = ((torch.arange(size, device=like.device) + 0.5) / size * 2 - 1 for size in like.shape[2:])
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")).expand(len(like), -1, -1, -1)
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(B,C,h,w) -> (B,hw,C), contiguous: the fused attention kernels ask for that."""
+    """(B,C,h,w) -> (B,hw,C), contiguous, as the fused attention kernels need it."""
     return x.flatten(2).transpose(1, 2).contiguous()
-
-
-def _wide(mask: Tensor) -> Tensor:
-    return mask[:, :, None, None, None]
-
-
-def _check_size(images: Tensor, stride: int) -> None:
-    height, width = images.shape[2:]
-    if height % stride or width % stride:
-        raise ReposeError(
-            f"attend with stride {stride} needs a height and width that are multiples of it, not {height}x{width} px. "
-            "Change posemaps.height and posemaps.width in params.yaml, or the system's generator.stride."
-        )

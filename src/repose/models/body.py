@@ -1,8 +1,8 @@
-"""Where on a body each place of an image lies, computed from keypoints alone.
+"""The position of each place of an image on the body, computed from keypoints alone.
 
-A photo's limbs carry a coordinate system with them: along a limb and across it. Through the limbs near it, each place of an
-image gets the coordinates that it would have on a figure at rest, arms and legs spread, measured in torso lengths. Places of
-two photos that show the same spot of the body so have nearly the same coordinates, whatever the poses.
+Each limb has coordinates along and across it. Through the limbs near it, each place of an image gets the coordinates that it
+would have on a person at rest, arms and legs spread, measured in torso lengths. So places of two photos that show the same
+spot of the body have nearly the same coordinates, whatever the poses.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repose.data.skeleton import JOINT, LIMBS, TORSO
 
-# x, y of the joints at rest, in torso lengths from the neck; the figure faces us, so its right is on the left.
+# x, y of the joints at rest, in torso lengths from the neck; the person faces us, so their right is on the left.
 _REST = torch.tensor(
     [
         (0.0, -0.45), (0.0, 0.0),  # nose, neck
@@ -25,22 +25,22 @@ _REST = torch.tensor(
 )  # fmt: skip
 _FROM, _TO = torch.tensor(LIMBS).T
 _HEAD_LIMBS = 5  # the last of LIMBS: too short to measure a body by
-_NEAR = 0.08  # torso lengths: how sharply the nearest limb decides over where a place lies
-_FIELD = 0.15  # torso lengths: how far the field of a limb reaches
+_NEAR = 0.08  # torso lengths: how sharply the nearest limb decides the coordinates of a place
+_FIELD = 0.15  # torso lengths: the reach of a limb's field
 
 REST_CHANNELS = 5
 LIMB_CHANNELS = 3 * len(LIMBS)
 
 
 class BodyFields(NamedTuple):
-    """What is known of each place of B images on a grid of h x w places."""
+    """The fields of B images on a grid of h x w places."""
 
     rest: Tensor  # (B,5,h,w): x, y at rest, distance from the skeleton (torso lengths, at most 1), and the two of the view
     limbs: Tensor  # (B,51,h,w): per limb its field (1 on it, 0 far away), and that times along (-1 to 1) and across
 
 
 class _Limbs(NamedTuple):
-    """Of each place to each limb, (B,17,h,w); lengths in torso lengths."""
+    """The position of each place relative to each limb, (B,17,h,w); lengths in torso lengths."""
 
     along: Tensor  # 0 at the first joint, 1 at the second, beyond that outside
     across: Tensor  # signed
@@ -52,8 +52,8 @@ class _Limbs(NamedTuple):
 def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> BodyFields:
     """Fields of keypoints (B,K,2) in px of a height x width image, at the middles of its stride x stride squares.
 
-    A missing joint is NaN and leaves its limbs out; of a pair of shoulders or hips, one stands for both. Without any
-    limb, all fields are 0.
+    A missing joint is NaN and leaves its limbs out; a missing shoulder or hip is replaced by the other. Without any limb, all
+    fields are 0.
     """
     keypoints = _completed(keypoints)
     scale = _torso_length(keypoints)  # (B,), px
@@ -70,13 +70,12 @@ def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> Body
 
 def _places(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     """x, y in px of the middles of the squares: (h,w,2)."""
-    y = torch.arange(height // stride, device=like.device) * stride + (stride - 1) / 2
-    x = torch.arange(width // stride, device=like.device) * stride + (stride - 1) / 2
+    y, x = (torch.arange(n // stride, device=like.device) * stride + (stride - 1) / 2 for n in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 def _completed(keypoints: Tensor) -> Tensor:
-    """From the side one shoulder or hip hides the other: where one is missing, the other stands in."""
+    """Replace a missing shoulder or hip by the other, which hides it from the side."""
     keypoints = keypoints.clone()
     for part in ("shoulder", "hip"):
         right, left = JOINT[f"right_{part}"], JOINT[f"left_{part}"]
@@ -86,7 +85,7 @@ def _completed(keypoints: Tensor) -> Tensor:
 
 
 def _torso_length(keypoints: Tensor) -> Tensor:
-    """px of a torso length in each photo (B,): its limbs' lengths by those at rest; of the head's if there are no others."""
+    """px of a torso length in each photo (B,): the limbs' lengths by those at rest; the head's only if there are no others."""
     length = (keypoints[:, _TO] - keypoints[:, _FROM]).norm(dim=-1)  # (B,17), NaN for missing
     at_rest = (_REST[_TO] - _REST[_FROM]).norm(dim=-1).to(length)
     known = ~length.isnan()
@@ -111,7 +110,7 @@ def _limbs(keypoints: Tensor, scale: Tensor, places: Tensor) -> _Limbs:
 
 
 def _view(keypoints: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """From where the body is seen, each (B,) in [-1,1]: 1 facing us, -1 from the back; and where its nose points."""
+    """The side from which the body is seen (1 front, -1 back), and where its nose points; each (B,) in [-1,1]."""
     right, left, nose, neck = (keypoints[:, JOINT[n], 0] for n in ("right_shoulder", "left_shoulder", "nose", "neck"))
     width_at_rest = float(_REST[TORSO[1], 0] - _REST[TORSO[0], 0])
     facing = (left - right) / scale / width_at_rest
@@ -120,7 +119,7 @@ def _view(keypoints: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _at_rest(limbs: _Limbs, side: Tensor) -> Tensor:
-    """Coordinates at rest (B,2,h,w): those by each limb, weighted by how near it is. `side` (B,): -1 seen from the back."""
+    """Coordinates at rest (B,2,h,w): those by each limb, weighted by its nearness. `side` (B,): -1 seen from the back."""
     first, second = _REST[_FROM].to(limbs.along), _REST[_TO].to(limbs.along)
     direction = second - first  # (17,2)
     length = direction.norm(dim=-1, keepdim=True)
@@ -130,16 +129,13 @@ def _at_rest(limbs: _Limbs, side: Tensor) -> Tensor:
     beyond = (limbs.along - kept) * limbs.length
     across = limbs.across * side[:, None, None, None]
     weight = (-limbs.distance / _NEAR).masked_fill(~limbs.known, -1e4).softmax(1)  # (B,17,h,w)
-    axes = [
-        (
-            weight
-            * (_wide(first, i) + kept * _wide(direction, i) + beyond * _wide(unit, i) + across * _wide(normal, i))
-        ).sum(1)
+    by_limb = [
+        _wide(first, i) + kept * _wide(direction, i) + beyond * _wide(unit, i) + across * _wide(normal, i)
         for i in range(2)
     ]
-    return torch.stack(axes, 1)
+    return torch.stack([(weight * axis).sum(1) for axis in by_limb], 1)
 
 
 def _wide(vectors: Tensor, axis: int) -> Tensor:
-    """One axis of (17,2) vectors, to go with (B,17,h,w)."""
+    """One axis of (17,2) vectors, to broadcast with (B,17,h,w)."""
     return vectors[:, axis, None, None]

@@ -1,7 +1,7 @@
-"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1, in place of VGG19.
+"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1, instead of VGG19.
 
-It was trained to tell where joints are and which garment is worn, so its early maps are of clothes and limbs. It needs no
-download, and knows mannequins alone: for photos of people take VGG19.
+It was trained to find joints and to classify garments, so its early maps are of clothes and limbs. It needs no download, but
+knows only mannequins: for photos of people use VGG19.
 """
 
 from torch import Tensor, nn
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from mannequins import figure
 from repose.models.perceptual import PerceptualLoss
 
-# lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN chose VGG19's: each layer counts about as
-# much as the others, and all together as much as L1 does, between two photos of unlike garments (tests/models has the check).
+# lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN chose VGG19's: between two photos of unlike
+# garments, all layers count about the same, and together as much as L1 (tests/models/test_perceptual.py).
 FIGURE_FACTORS = (0.29, 0.61, 0.52, 0.61)
 
 
 class FigureMaps(nn.Module):
-    """The maps of the embedded figure network at strides 2, 4, 8 and 16, of images at the size that they have."""
+    """The maps of the embedded figure network at strides 2, 4, 8 and 16."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ def figure_loss(scale: float = 1.0) -> PerceptualLoss:
     """The perceptual term by the figure network.
 
     Args:
-        scale: the weight of the L1 term that it is to count as much as.
+        scale: the weight of the L1 term that it should equal.
 
     Raises:
-        ReposeError: its weights are not as they came with repose.
+        ReposeError: its weights are not those that come with repose.
     """
     return PerceptualLoss(FigureMaps(), [scale * factor for factor in FIGURE_FACTORS])

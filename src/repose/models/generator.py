@@ -1,4 +1,4 @@
-"""What a generator of ours is: photos and poses in, a code that any number of target poses can share, images out."""
+"""The protocol of the generators that the adversarial step trains: photos to a code, a code and target poses to images."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -8,15 +8,15 @@ from repose.data.poses import Poses
 
 
 class Generated(NamedTuple):
-    """What a decoder gives for Q targets: the image, and for `attend` what it warped from the sources."""
+    """A decoder's output for Q targets: the image, and from `attend` its two parts."""
 
     image: Tensor  # (Q,3,H,W) in [-1,1]
-    warped: Tensor | None = None  # (Q,3,H,W) in [-1,1], or None where the generator copies nothing
-    synthesized: Tensor | None = None  # (Q,3,H,W) in about [-1,1], likewise
+    warped: Tensor | None = None  # (Q,3,H,W) in [-1,1], from the sources
+    synthesized: Tensor | None = None  # (Q,3,H,W) in about [-1,1]
 
 
 class Generator(Protocol):
-    """The two halves that the training step calls; the code may be any pytree of tensors."""
+    """The two halves of a generator; the code may be any pytree of tensors."""
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Any:
         """Photos (M,3,H,W), their poses, and for each target its sources (Q,T) among them with a mask (Q,T) -> code."""

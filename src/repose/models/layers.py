@@ -1,4 +1,4 @@
-"""Layers that more than one system uses, and how their weights start.
+"""Layers that several networks share, and their initialisation.
 
 Letters: B batch, T sources of one target, Q targets of one step, C channels, H height, W width.
 """
@@ -15,8 +15,8 @@ Norm = Literal["instance", "batch", "none"]
 class InstanceNorm(nn.Module):
     """InstanceNorm without affine parameters or running statistics: (B,C,H,W) -> (B,C,H,W).
 
-    Written as a group norm with one group a channel, which is the same mean and variance, and for which PyTorch keeps a
-    channels_last layout (its instance_norm copies to NCHW and back: PyTorch #72341).
+    A group norm with one group a channel has the same mean and variance, and keeps a channels_last layout (instance_norm
+    copies to NCHW and back: PyTorch #72341).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,9 +54,9 @@ class ResidualBlock(nn.Module):
 
 
 def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
-    """What the layers that make an image give, computed in float32 also under autocast.
+    """The output of the last layers of a generator, computed in float32 also under autocast.
 
-    bfloat16 has 8 significant bits: its steps near 1 are those of a pixel's levels, so an image in it would be coarser.
+    bfloat16 has 8 significant bits, so its steps near 1 are as large as a pixel's levels.
     """
     with torch.autocast(x.device.type, enabled=False):
         image: Tensor = layers(x.float())
@@ -64,7 +64,7 @@ def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
 
 
 def initialise(network: nn.Module, std: float = 0.02) -> None:
-    """pix2pix's start: convolutions N(0, std) with bias 0, BatchNorm's scale N(1, std)."""
+    """Initialise as pix2pix does: convolutions N(0, std) with bias 0, BatchNorm's scale N(1, std)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, 0.0, std)
@@ -76,5 +76,5 @@ def initialise(network: nn.Module, std: float = 0.02) -> None:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trained values."""
+    """The number of trained values."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -18,28 +19,24 @@ from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initial
 
 @settings
 class PaperSettings:
-    """What the paper fixes, and what it leaves open (the first choice named is the default, and our reading)."""
+    """The generator; of each choice that the paper leaves open, the first is the default and our reading."""
 
-    width: int = 64  # channels after the first convolution; the code C_I has 4 times as many
-    blocks: int = 6  # residual blocks of E_I (R17)
-    norm: Norm = "instance"  # R20: the batch is one item of 2 to 5 alike photos, so BatchNorm is unsound
+    width: PositiveInt = 64  # channels after the first convolution; the code C_I has 4 times as many
+    blocks: NonNegativeInt = 6  # residual blocks of E_I (R17)
+    norm: Norm = "instance"  # R20: a batch is 2 to 5 similar photos of one item, so BatchNorm is unsound
     pooling: Literal["mean", "last", "max"] = "mean"  # R11: how the bC-LSTM's outputs become one code
     pose_encoder: Literal["strided", "pooled"] = "strided"  # R14: section 4.2, or section 3.1.2's conv-ReLU-maxpool
     upsampling: Literal["transposed3", "transposed2", "nearest"] = "transposed3"  # R14, R15
     forget_bias: float = 0.0  # added to the ConvLSTM's forget gate at the start; 1 is a common choice
 
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.blocks < 0:
-            raise ValueError(f"width should be at least 1 and blocks at least 0, not {self.width} and {self.blocks}.")
-
 
 class PaperGenerator(nn.Module):
     """G of the paper: photos of one item and a target pose map -> the item in that pose."""
 
-    def __init__(self, settings: PaperSettings) -> None:
+    def __init__(self, settings: PaperSettings, channels_in: int = 3) -> None:
         super().__init__()
         n, norm = settings.width, settings.norm
-        self.image_encoder = ImageEncoder(settings)
+        self.image_encoder = ImageEncoder(settings, channels_in)
         self.pose_encoder = PoseEncoder(n, norm, settings.pose_encoder)
         self.decoder = Decoder(n, norm, settings.upsampling)
         initialise(self.pose_encoder)
@@ -50,7 +47,7 @@ class PaperGenerator(nn.Module):
 
         Args:
             images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of 4.
-            poses: of those photos; not used, this generator never sees the poses of its sources.
+            poses: of those photos; not used.
             sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order the bC-LSTM reads.
             mask: (Q,T) bool, which entries of `sources` count; at least one a row.
 
@@ -58,8 +55,7 @@ class PaperGenerator(nn.Module):
             (Q, 4 width, H/4, W/4).
         """
         del poses
-        code: Tensor = self.image_encoder(images, sources, mask)
-        return code
+        return self.image_encoder.read(self.image_encoder.resnet(images), sources, mask)
 
     def decode(self, code: Tensor, target_pose: Poses) -> Generated:
         """Codes (Q,4 width,H/4,W/4) and Q target poses -> images (Q,3,H,W) in [-1,1]."""
@@ -70,7 +66,7 @@ class PaperGenerator(nn.Module):
 class ImageEncoder(nn.Module):
     """E_I: c7s1-n, d2n, d4n, R4n x blocks for each photo, then a bidirectional ConvLSTM over the photos (R11, R17)."""
 
-    def __init__(self, settings: PaperSettings, channels_in: int = 3) -> None:
+    def __init__(self, settings: PaperSettings, channels_in: int) -> None:
         super().__init__()
         n, norm = settings.width, settings.norm
         self.resnet = nn.Sequential(
@@ -81,12 +77,8 @@ class ImageEncoder(nn.Module):
         self.backwards = ConvLSTMCell(4 * n, 2 * n, settings.forget_bias)
         initialise(self.resnet)
 
-    def forward(self, images: Tensor, index: Tensor, mask: Tensor) -> Tensor:
-        """(M,channels_in,H,W), (Q,T), (Q,T) -> C_I (Q,4n,H/4,W/4)."""
-        return self.read(self.resnet(images), index, mask)
-
     def read(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
-        """The ResNet's features (M,4n,h,w), of which each target has those of its index (Q,T) -> C_I (Q,4n,h,w)."""
+        """The ResNet's features (M,4n,h,w), read by each target in the order of its index (Q,T) -> C_I (Q,4n,h,w)."""
         ahead = self.forwards(features, index, mask)  # (Q,T,2n,H/4,W/4)
         back = self.backwards(features, index.flip(1), mask.flip(1)).flip(1)
         return self._pooled(ahead, back, mask)
@@ -104,8 +96,8 @@ class ImageEncoder(nn.Module):
 class ConvLSTMCell(nn.Module):
     """A ConvLSTM without peepholes (one convolution of [x, h] gives i, f, o, g; c = f c + i g; h = o tanh(c)).
 
-    The convolution is linear, so its half that reads the photo's features is computed once a photo, not once for each
-    target that uses the photo; only the half that reads the state runs step by step.
+    The convolution is linear, so the half that reads a photo's features is computed once for all targets that use the photo;
+    only the half that reads the state runs step by step.
     """
 
     def __init__(self, channels_in: int, channels: int, forget_bias: float = 0.0) -> None:
@@ -120,7 +112,7 @@ class ConvLSTMCell(nn.Module):
     def forward(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
         """Features (M,channels_in,h,w) read in the order of index (Q,T) -> states h after each step (Q,T,channels,h,w).
 
-        A step that the mask (Q,T) leaves out keeps the state as it was; the first state is zero.
+        The first state is zero; a step outside the mask (Q,T) keeps the state.
         """
         weight_x, weight_h = self.gates.weight.split([self.channels_in, self.channels], 1)
         seen = F.conv2d(features, weight_x, self.gates.bias, padding=1).float()  # (M,4 channels,h,w)

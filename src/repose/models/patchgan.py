@@ -1,8 +1,9 @@
 """PatchGAN, the discriminator of pix2pix (Isola et al. 2017): one logit per 70x70 patch.
 
-D_I sees an image (3 channels), D_P an image and a pose map (6 channels). Both have the same layers (R29).
+D_I sees an image (3 channels), D_P an image and its pose map (6 channels). Both have the same layers (R29).
 """
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -13,14 +14,9 @@ from repose.models.layers import Norm, initialise, normalised
 class DiscriminatorSettings:
     """A discriminator; D_I and D_P have the same (R29)."""
 
-    width: int = 64
-    layers: int = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
+    width: PositiveInt = 64
+    layers: PositiveInt = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
     norm: Norm = "instance"
-
-    def __post_init__(self) -> None:
-        for name in ("width", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
 
 
 class PatchGAN(nn.Module):

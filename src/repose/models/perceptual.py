@@ -1,4 +1,4 @@
-"""The perceptual term of Eq. 1, with a network that is not trained: VGG19 (`vgg`), or what repose ships (`figure_maps`)."""
+"""The perceptual term of Eq. 1, with a fixed network: VGG19 (`vgg`) or the embedded figure network (`figure_maps`)."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from repose.models.losses import g_perceptual
 
 
 class PerceptualLoss(nn.Module):
-    """sum_k lambda_k mean|Phi_k(target) - Phi_k(generated)| with a network that is not trained.
+    """sum_k lambda_k mean|Phi_k(target) - Phi_k(generated)| with a fixed network.
 
     Args:
         phi: images (Q,3,H,W) in [-1,1] -> a list of feature maps.

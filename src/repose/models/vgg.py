@@ -1,10 +1,9 @@
 """VGG19 for the perceptual term of Eq. 1.
 
-The paper gives neither the layers nor their weights lambda_k; the published choices are here by name, and `viton` is the
-default: the paper cites it, and it has the same task and the same form of loss. Their weights are for features of
-pixels from 0 to 255 (Caffe's VGG19). torchvision's VGG19 sees pixels divided by 255 and by a standard deviation of about
-0.225, so its features are multiplied by 57.4 to bring them to that scale: exact for a network of ReLUs without biases,
-approximate for this one, and our reading.
+The paper gives neither the layers nor their weights lambda_k. The published choices are here by name; `viton` is the default,
+as the paper cites it for the same task with the same form of loss. Their weights are for features of pixels from 0 to 255
+(Caffe's VGG19). torchvision's VGG19 sees pixels divided by 255 and by a standard deviation of about 0.225, so its features
+are multiplied by 57.4. That would be exact without biases; with them it is approximate, and our reading.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ LayersName = Literal["viton", "crn", "vunet", "patn"]
 
 @dataclass(frozen=True)
 class Layers:
-    """Which layers are compared (after their ReLU), with which lambda_k, and whether at the scale of 0 to 255."""
+    """The layers that are compared (after their ReLU) with their lambda_k, and whether at the scale of 0 to 255."""
 
     weights: Mapping[str, float]
     caffe_scale: bool = True
@@ -39,13 +38,8 @@ LAYERS: Mapping[LayersName, Layers] = {
     "vunet": Layers({f"conv{block}_2": 5.0 for block in range(1, 6)}),
     "patn": Layers({"conv1_2": 1.0}, caffe_scale=False),
 }
-_RELU_AFTER = {
-    "conv1_2": 3,
-    "conv2_2": 8,
-    "conv3_2": 13,
-    "conv4_2": 22,
-    "conv5_2": 31,
-}  # in torchvision's vgg19.features
+# The index in torchvision's vgg19.features.
+_RELU_AFTER = {"conv1_2": 3, "conv2_2": 8, "conv3_2": 13, "conv4_2": 22, "conv5_2": 31}
 _CAFFE_SCALE = 255 * 0.225
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0,1]
 
@@ -77,11 +71,7 @@ class VGG19Maps(nn.Module):
 
 
 def vgg19_loss(weights: Path, layers: LayersName) -> PerceptualLoss:
-    """The perceptual term by VGG19, with the weights in a file.
-
-    Raises:
-        ReposeError: the file does not hold them.
-    """
+    """The perceptual term by VGG19; see `load_vgg19` for the file."""
     return PerceptualLoss(VGG19Maps(weights, layers), list(LAYERS[layers].weights.values()))
 
 
@@ -89,18 +79,18 @@ def load_vgg19(path: Path) -> nn.Sequential:
     """torchvision's vgg19.features with the weights in a file: a state dict as .pth, or .safetensors.
 
     Raises:
-        ReposeError: the file is cut, is no state dict, or is one of another network.
+        ReposeError: the file is truncated, is no state dict, or is that of another network.
     """
     from safetensors.torch import load_file
     from torchvision.models import vgg19
 
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+    with torch.device("meta"):  # no memory and no random draws for weights that are replaced
         network = vgg19(weights=None)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         of_features = {k.removeprefix("features."): v for k, v in state.items() if "features" in k}
         network.features.load_state_dict(of_features, assign=True)
-    except Exception as error:  # each library has its own errors for a file that is not what it should be
+    except Exception as error:  # each library has its own errors for an unusable file
         raise ReposeError(
             f"{path} does not hold the weights of torchvision's VGG19 ({type(error).__name__}: {str(error)[:200]}). "
             "Get the file again (torchvision's vgg19-dcbb9e9d.pth) or set train.perceptual to none."

@@ -1,8 +1,7 @@
-"""What the Variational U-Net sees of a photo (Esser et al. 2018): crops of eight body parts, and of a pose a stickman.
+"""The inputs of the Variational U-Net (Esser et al. 2018): crops of eight body parts of a photo, and a stickman of a pose.
 
-Both follow from the keypoints and are drawn by tensors on the device, in a square image. The shapes, values and fallbacks
-are those of the authors' published code; here joints are not rounded to whole px before lines are drawn, and a crop is
-sampled at the middles of its pixels.
+Both are drawn from the keypoints in a square image, on the device. Shapes, values and fallbacks are those of the authors'
+published code, except that joints are not rounded to whole px and that a crop is sampled at the centres of its pixels.
 
 Letters: B photos, H x W their size in px, S px a side of the square, s px a side of a crop.
 """
@@ -28,7 +27,7 @@ _LIMBS = tuple(
     )
 )  # fmt: skip
 _THIGHS = slice(4, 6)
-_LEAST_AREA = 1e-3  # px^2: a quadrilateral with three corners on a line is no part
+_MIN_AREA = 1e-3  # px^2: a quadrilateral with three corners on a line is no part
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
@@ -56,9 +55,9 @@ def whole_torso(keypoints: Tensor) -> Tensor:
 def stickman(keypoints: Tensor, size: int) -> Tensor:
     """The pose as an image of three channels: the right side's lines, the left side's, the filled torso.
 
-    A side's lines go from ankle to wrist, over hip and shoulder, and from the nose to its eye (where both eyes are
-    known); the line from the middle of the shoulders to the nose is in both channels, at half the brightness. Lines are
-    3 px wide for each 128 px of the image, rounded down, and at least 1 px. The torso has an outline of 1 px.
+    A side's lines go from ankle to wrist, over hip and shoulder, and from the nose to its eye (if both eyes are known); the
+    line from the neck to the nose is in both channels, at half the brightness. Lines are 3 px wide for each 128 px of the
+    image, rounded down, and at least 1 px. The torso has an outline of 1 px.
 
     Args:
         keypoints: (B,18,2) in px of the image, NaN for missing; a line with a missing joint is left out.
@@ -78,10 +77,10 @@ def stickman(keypoints: Tensor, size: int) -> Tensor:
 def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
     """The eight body parts of photos, each warped to a square of size x size px by a homography.
 
-    The order: torso, head, left upper arm, left forearm, right upper arm, right forearm, left thigh, right thigh. All are
-    mirrored, so that the left shoulder is at the torso's upper left. A limb runs from left to right through the middle of
-    its square, which shows half as much across as along. Without a nose the head is the square above the shoulders;
-    without a knee the thigh reaches down to the photo's edge. Beyond the photo's edges their pixels are repeated.
+    The order is torso, head, left upper arm, left forearm, right upper arm, right forearm, left thigh, right thigh. All are
+    mirrored, with the left shoulder at the torso's upper left. A limb runs from left to right through the middle of its
+    square, which shows half as much across as along. Without a nose the head is the square above the shoulders; without a
+    knee the thigh reaches down to the photo's edge. Beyond the photo its edge pixels are repeated.
 
     Args:
         images: (B,3,S,S) in [-1,1].
@@ -89,7 +88,7 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
         size: s in px.
 
     Returns:
-        (B,24,s,s) in [-1,1]; a part that cannot be told where it is, is 0.
+        (B,24,s,s) in [-1,1]; an unknown part is 0.
     """
     count, side = len(images), images.shape[-1]
     quads = _quads(keypoints, side)  # (B,8,4 corners,xy)
@@ -101,7 +100,7 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
 
 
 def _lines(keypoints: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-    """Lines in the order they are drawn: starts and ends (B,2 sides,xy), right first, and their value."""
+    """Lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
     both = [keypoints[:, [JOINT[f"right_{name}"], JOINT[f"left_{name}"]]] for name in _CHAIN]
     lines = [(start, end, 1.0) for start, end in pairwise(both)]
     nose = keypoints[:, _NOSE, None].expand(-1, 2, -1)
@@ -112,7 +111,7 @@ def _lines(keypoints: Tensor) -> list[tuple[Tensor, Tensor, float]]:
 
 
 def _near(starts: Tensor, ends: Tensor, size: int, reach: float) -> Tensor:
-    """Which pixels lie at most `reach` px from lines (B,n,xy): (B,n,S,S) bool; none where a joint is NaN."""
+    """The pixels at most `reach` px from lines (B,n,xy): (B,n,S,S) bool; none if a joint is NaN."""
     x, y = _pixels(size, starts)
     along = ends - starts
     (sx, sy), (ax, ay) = (v[..., None, None, :].unbind(-1) for v in (starts, along))  # (B,n,1,1)
@@ -121,7 +120,7 @@ def _near(starts: Tensor, ends: Tensor, size: int, reach: float) -> Tensor:
 
 
 def _torso(keypoints: Tensor, size: int) -> Tensor:
-    """The torso, inside by the even-odd rule or on its outline: (B,S,S), 1 and 0."""
+    """1 inside the torso (even-odd rule) or on its outline, else 0: (B,S,S)."""
     corners = keypoints[:, TORSO]  # (B,4,xy)
     following = corners.roll(-1, 1)
     x, y = _pixels(size, keypoints)
@@ -134,15 +133,15 @@ def _torso(keypoints: Tensor, size: int) -> Tensor:
 
 
 def _pixels(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """x (1,S) and y (S,1) of the pixels' middles in px."""
+    """x (1,S) and y (S,1) of the pixels' centres in px."""
     counted = torch.arange(size, device=like.device, dtype=like.dtype)
     return counted[None], counted[:, None]
 
 
 def _quads(keypoints: Tensor, side: int) -> Tensor:
-    """Where the parts lie in the photos: (B,8,4,2) in px; NaN where a joint is missing.
+    """The corners of the parts (B,8,4,2) in px, as the crop's top left, bottom left, bottom right and top right.
 
-    The corners are those at the crop's top left, bottom left, bottom right and top right.
+    They are NaN if a joint is missing.
     """
     right_shoulder, left_shoulder, left_hip, right_hip = keypoints[:, TORSO].unbind(1)
     torso = torch.stack([left_shoulder, left_hip, right_hip, right_shoulder], 1)
@@ -176,11 +175,11 @@ def _turned(vectors: Tensor) -> Tensor:
 
 
 def _homography(quads: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Where in the photo each pixel of a crop lies: quads (B,n,4,xy) -> (B,n,s,s,xy) in px, and which are known (B,n)."""
+    """The place in the photo of each pixel of a crop: quads (B,n,4,xy) -> (B,n,s,s,xy) in px, and which are known (B,n)."""
     top_left, bottom_left, bottom_right, top_right = quads.unbind(2)  # (B,n,xy)
     right, down = top_right - bottom_right, bottom_left - bottom_right
     slant, area = top_left - top_right + bottom_right - bottom_left, _cross(right, down)
-    known = area.abs() > _LEAST_AREA  # NaN is not
+    known = area.abs() > _MIN_AREA  # NaN is not
     g, h = (_cross(a, b) / torch.where(known, area, 1.0) for a, b in ((slant, down), (right, slant)))
     u, v = (n[..., None] for n in _pixels(size, quads))  # (1,s,1), (s,1,1)
     u, v = (u + 0.5) / size, (v + 0.5) / size

@@ -8,7 +8,7 @@ from repose.data.batches import Steps
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, part_files, part_names, read_table
 from repose.generate import jobs_of_pairs
-from repose.systems import Row
+from repose.systems import SystemSettings
 from repose.systems.learning import distributed
 from repose.systems.learning.distributed import Rank
 from repose.training import TrainSettings
@@ -34,7 +34,7 @@ class Folders:
 
 
 def run(
-    *, system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool = False
+    *, system: str, row: SystemSettings, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool = False
 ) -> None:  # fmt: skip
     """Train the row called `system` and write the folder `run`, as one process or as one of several.
 
@@ -50,7 +50,7 @@ def run(
 
 
 def _run(
-    system: str, row: Row, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool, rank: Rank
+    system: str, row: SystemSettings, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool, rank: Rank
 ) -> None:  # fmt: skip
     photos = Photos(
         images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps,

@@ -1,25 +1,25 @@
-"""attend: the project's own system (docs/attend.md); the generator is `models.attend`, a training step `step`."""
+"""attend: the project's own system (docs/attend.md), with the generator of `models.attend`."""
 
 from dataclasses import field
 
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.attend import AttendGenerator, AttendSettings
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
 @settings
-class AttendRow(AdversarialRow):
-    """A row of ours."""
+class AttendSystemSettings(AdversarialSettings):
+    """The settings of attend."""
 
     needs_source_poses = True
 
     generator: AttendSettings = field(default_factory=AttendSettings)
 
 
-ROW = AttendRow
+SETTINGS = AttendSystemSettings
 
 
-def build(row: AttendRow, _: Frame) -> AdversarialSystem:
+def build(row: AttendSystemSettings, _: Frame) -> AdversarialSystem:
     """An untrained system; the frame's height and width are multiples of the generator's stride."""
     return AdversarialSystem(row, AttendGenerator(row.generator))

@@ -1,7 +1,6 @@
-"""paper: the systems of Sun et al. 2019; the rows paper-m, paper-s, g-di and g-dp.
+"""paper: the systems of Sun et al. 2019 (the rows paper-m, paper-s, g-di and g-dp), with the generator of `models.paper`.
 
-The generator is `models.paper`, a training step `step`. -M takes several sources and -S one (`max_sources`), and a
-discriminator whose loss has no weight is not there: G + D_I, G + D_P.
+-M takes several sources and -S one (`max_sources`). A discriminator whose loss has weight 0 is left out: G + D_I, G + D_P.
 """
 
 from dataclasses import field
@@ -9,21 +8,21 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.paper import PaperGenerator, PaperSettings
-from repose.systems.learning.adversarial import AdversarialRow, AdversarialSystem
+from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
 @settings
-class PaperRow(AdversarialRow):
-    """A row of the paper's own systems."""
+class PaperSystemSettings(AdversarialSettings):
+    """The settings of the paper's systems."""
 
     needs_source_poses = False
 
     generator: PaperSettings = field(default_factory=PaperSettings)
 
 
-ROW = PaperRow
+SETTINGS = PaperSystemSettings
 
 
-def build(row: PaperRow, _: Frame) -> AdversarialSystem:
+def build(row: PaperSystemSettings, _: Frame) -> AdversarialSystem:
     """An untrained system; the frame's height and width are multiples of 4."""
     return AdversarialSystem(row, PaperGenerator(row.generator))

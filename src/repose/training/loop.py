@@ -44,7 +44,7 @@ from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import whole_folder, write_bytes
 from repose.storage.weight_files import locate
-from repose.systems import Progress, Row, System, build
+from repose.systems import Progress, System, SystemSettings, build
 from repose.systems.learning import distributed
 from repose.systems.learning.distributed import Rank
 from repose.terminal import TrainingBar, say
@@ -69,7 +69,7 @@ class Training:
     place: Path  # the folder of the unfinished run
 
     @property
-    def row(self) -> Row:
+    def row(self) -> SystemSettings:
         """The system's settings."""
         return self.about.row
 
@@ -80,7 +80,7 @@ class Training:
 
 
 def train(
-    system: str, row: Row, settings: TrainSettings, steps: Steps, *, samples: Sequence[Job], tables: Sequence[Path],
+    system: str, row: SystemSettings, settings: TrainSettings, steps: Steps, *, samples: Sequence[Job], tables: Sequence[Path],
     run: Path, work: Path, extend: bool = False, rank: Rank = _ALONE,
 ) -> None:  # fmt: skip
     """Train a system, and write the folder `run` (see above) when the training is done.
@@ -117,7 +117,7 @@ def train(
 
 
 def _begun(
-    system: str, row: Row, settings: TrainSettings, steps: Steps, samples: Sequence[Job], tables: Sequence[Path],
+    system: str, row: SystemSettings, settings: TrainSettings, steps: Steps, samples: Sequence[Job], tables: Sequence[Path],
     device: torch.device, work: Path,
 ) -> Training:  # fmt: skip
     photos = steps.photos
@@ -134,7 +134,7 @@ def _begun(
     return Training(trained, about, steps, samples, settings, device, init, state.place_of(work, about))
 
 
-def _init(path: Path, trained: System, row: Row) -> dict[str, Any]:
+def _init(path: Path, trained: System, row: SystemSettings) -> dict[str, Any]:
     """Load the weights of a checkpoint; return what run.json says of it."""
     about, networks = checkpoint.load_weights(path, trained, row)
     say(f"starting from {path} (system {about.system}, step {about.step:,}): {', '.join(networks)}")
@@ -192,7 +192,7 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
 
 
-def perceptual_loss(row: Row, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
+def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
     """The perceptual term of a row, at the scale of the row's losses; None: it has no such term.
 
     Raises:

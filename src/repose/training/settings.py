@@ -7,7 +7,7 @@ from repose.config import as_dict, settings
 from repose.data.augment import AugmentSettings
 from repose.errors import ReposeError
 from repose.models.vgg import LayersName
-from repose.systems import Row
+from repose.systems import SystemSettings
 from repose.systems.learning import distributed
 
 # Settings that do not affect the weights; a run resumes when one of them has changed. `perceptual` is told apart.
@@ -67,7 +67,7 @@ class TrainSettings:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
 
-    def perceptual_of(self, row: Row) -> Literal["figure"] | LayersName | None:
+    def perceptual_of(self, row: SystemSettings) -> Literal["figure"] | LayersName | None:
         """What the perceptual term of a row is made of: `figure`, or layers of VGG19; None: there is no such term.
 
         Raises:
@@ -87,7 +87,7 @@ class TrainSettings:
             )
         return layers
 
-    def deciding(self, row: Row) -> dict[str, Any]:
+    def deciding(self, row: SystemSettings) -> dict[str, Any]:
         """The settings that decide the weights of a row, as plain data."""
         found = {name: value for name, value in as_dict(self).items() if name not in _NOT_DECIDING}
         term = self.perceptual_of(row)
@@ -97,7 +97,7 @@ class TrainSettings:
         return found | {"perceptual": term, "perceptual weights": sha256[:8].lower()}
 
 
-def process_count(system: str, row: Row, settings: TrainSettings) -> int:
+def process_count(system: str, row: SystemSettings, settings: TrainSettings) -> int:
     """How many processes train the row called `system` here.
 
     Raises:

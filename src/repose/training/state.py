@@ -18,7 +18,7 @@ from repose import checkpoint
 from repose.checkpoint import About
 from repose.config import as_dict
 from repose.data.records import read_json, write_json
-from repose.systems import Row
+from repose.systems import SystemSettings
 from repose.training.settings import TrainSettings
 
 # The version of the code that trains. Raise it by hand in a change after which the same settings and data give other
@@ -29,7 +29,12 @@ _EXTENDED = "extended.json"  # in the folder of a run
 
 
 def fingerprint(
-    system: str, row: Row, settings: TrainSettings, tables: Iterable[Path], device: torch.device, init: str | None
+    system: str,
+    row: SystemSettings,
+    settings: TrainSettings,
+    tables: Iterable[Path],
+    device: torch.device,
+    init: str | None,
 ) -> str:
     """The SHA-256 of all that decides the weights at a given step.
 

@@ -1,19 +1,19 @@
-"""One training step of the paper's systems and of attend: discriminators first, then the generator (section 3.3).
+"""A training step of the paper's systems, posed and attend: discriminators first, then the generator (section 3.3).
 
-A step has an item's photos as targets, each generated from the others. The photos' code is made once and decoded twice:
-with the target's own pose for L_G (Eq. 1), and with a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
+An item's photos are the targets of a step, each generated from the others. The photos are encoded once and decoded twice:
+in the target's own pose for L_G (Eq. 1), and in a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
 
-Processes that share a step each see some of its items. DistributedDataParallel takes the mean of their gradients, and only
-of what one call of one module made: so what the generator makes in a step is one call (`_Passes`), and so is what a
-discriminator learns from (`_Verdict`). Through a frozen discriminator nothing is shared: there its own network is called.
+Processes that share a step each see some of its items. DistributedDataParallel averages the gradients of one call of one
+module, so all passes of the generator are one call (`_Passes`), and so is the loss of a discriminator (`_DiscriminatorLoss`).
+A frozen discriminator has no gradients to average and is called directly.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import field, fields
-from typing import Any, Literal, cast
+from dataclasses import asdict, field
+from typing import Literal, cast
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -25,7 +25,7 @@ from repose.models.losses import d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
-from repose.systems import Progress, Row
+from repose.systems import Autocast, Progress, SystemSettings, Terms
 from repose.systems.learning.distributed import shared, world_size
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
@@ -34,60 +34,49 @@ from repose.systems.learning.optimiser import OptimiserSettings, update
 class LossSettings:
     """The weights of the generator's loss (Eqs. 1 and 4); a weight of 0 leaves the term out."""
 
-    l1: float = 1.0
-    perceptual: float = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
-    adversarial_image: float = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
-    adversarial_pose: float = 0.05  # beta, of D_P
-    warped: float = 0.0  # of the L1 between the target and what `attend` warped
-    synthesized: float = 0.0  # of the L1 between the target and what `attend` synthesized
-    real_pair: Literal["other", "both"] = "other"  # R7: D_P's pairs are of p~ as in Eq. 3, or of p as well
+    l1: NonNegativeFloat = 1.0
+    perceptual: NonNegativeFloat = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
+    adversarial_image: NonNegativeFloat = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
+    adversarial_pose: NonNegativeFloat = 0.05  # beta, of D_P
+    warped: NonNegativeFloat = 0.0  # of the L1 between the target and what `attend` warped
+    synthesized: NonNegativeFloat = 0.0  # of the L1 between the target and what `attend` synthesized
+    real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pairs are of p~ as in Eq. 3, or of p as well
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
-
-    def __post_init__(self) -> None:
-        for name in ("l1", "perceptual", "adversarial_image", "adversarial_pose", "warped", "synthesized"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"the weight {name} should not be negative, but it is {getattr(self, name)}.")
 
 
 @settings
-class AdversarialRow(Row):
-    """A row that is trained by the step below; the defaults are the paper's, or our reading of it (docs/paper.md)."""
+class AdversarialSettings(SystemSettings):
+    """The settings of this step; the defaults are the paper's, or our reading of it (docs/paper.md)."""
 
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     losses: LossSettings = field(default_factory=LossSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
 
     def loss_weights(self) -> dict[str, float]:
-        """See `systems.Row`."""
-        weights = {f.name: getattr(self.losses, f.name) for f in fields(self.losses)}
+        """Those of `losses` that are not 0."""
+        weights = asdict(self.losses)
         return {name: weight for name, weight in weights.items() if isinstance(weight, float) and weight}
 
     def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
-        """See `systems.Row`."""
+        """The chosen layers, if their term has a weight."""
         return chosen if self.losses.perceptual else None
 
 
 class AdversarialSystem:
-    """A generator, the discriminators whose losses have a weight, and an Adam for each.
+    """A `generator`, the discriminators `image` (D_I) and `pose` (D_P) if their losses have a weight, and an Adam for each."""
 
-    Attributes:
-        networks: `generator`, and `image` (D_I) and `pose` (D_P) where they count.
-        optimisers: under the same names.
-    """
-
-    def __init__(self, row: AdversarialRow, generator: Generator) -> None:
+    def __init__(self, row: AdversarialSettings, generator: Generator) -> None:
         self.row = row
         self.generator = generator
         self.networks: dict[str, nn.Module] = {"generator": cast(nn.Module, generator)}
-        d = row.discriminators
         if row.losses.adversarial_image:
-            self.networks["image"] = PatchGAN(3, width=d.width, layers=d.layers, norm=d.norm)
+            self.networks["image"] = PatchGAN(3, **asdict(row.discriminators))
         if row.losses.adversarial_pose:
-            self.networks["pose"] = PatchGAN(6, width=d.width, layers=d.layers, norm=d.norm)
+            self.networks["pose"] = PatchGAN(6, **asdict(row.discriminators))
         self.optimisers = row.optimiser.of(self.networks)
         self._passes: nn.Module = _Passes(generator)
-        self._verdicts: dict[str, nn.Module] = {
-            name: _Verdict(network) for name, network in self.networks.items() if name != "generator"
+        self._d_losses: dict[str, nn.Module] = {
+            name: _DiscriminatorLoss(network) for name, network in self.networks.items() if name != "generator"
         }
         self._processes = 1
 
@@ -96,30 +85,28 @@ class AdversarialSystem:
         for name, network in self.networks.items():
             if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
                 raise ReposeError(
-                    f"The network {name} has BatchNorm, whose mean and variance are of all photos of a step, but several "
-                    "processes share a step. Set train.processes to 1, or norm in the system's block to instance."
+                    f"The network {name} has BatchNorm, whose mean and variance are those of all photos of a step, so several "
+                    "processes cannot share it. Set train.processes to 1, or norm in the system's block to instance."
                 )
         self._passes = shared(self._passes)
-        self._verdicts = {name: shared(verdict) for name, verdict in self._verdicts.items()}
+        self._d_losses = {name: shared(loss) for name, loss in self._d_losses.items()}
         self._processes = world_size()
 
-    def step(
-        self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: AbstractContextManager[Any]
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: l1, perceptual, warped, and for each discriminator d_ and g_."""
         weights = self.row.losses
         weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
         rate = self.row.optimiser.rate(progress)
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
-        poses = [target_pose, batch.other_pose] if self._verdicts else [target_pose]
+        poses = [target_pose, batch.other_pose] if self._d_losses else [target_pose]
         with autocast:
             generated, *others = self._passes(batch, poses)
             views = self._views(batch, generated, *others)
 
-        terms: dict[str, Tensor] = {}
+        terms: Terms = {}
         for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
             with autocast:
-                terms[f"d_{name}"] = self._verdicts[name](real, fake.detach())
+                terms[f"d_{name}"] = self._d_losses[name](real, fake.detach())
             update(self.optimisers[name], terms[f"d_{name}"], rate, weight)
 
         with autocast:
@@ -138,7 +125,7 @@ class AdversarialSystem:
         return self.generator.decode(code, target_pose).image
 
     def _views(self, batch: Batch, generated: Generated, *others: Generated) -> dict[str, tuple[Tensor, Tensor]]:
-        """What each discriminator sees, real and fake: images, or images on their pose maps."""
+        """The real and fake input of each discriminator: images, or images with their pose maps."""
         if not others:
             return {}
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
@@ -161,32 +148,32 @@ class AdversarialSystem:
 
 
 class _Passes(nn.Module):
-    """All that the generator makes in a step."""
+    """All passes of the generator in a step."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, batch: Batch, poses: Sequence[Poses]) -> list[Generated]:
-        """The batch's Q targets in each of these poses (Q,3,H,W), from one code: images (Q,3,H,W) in [-1,1] for each."""
+        """The Q targets of the batch in each of these poses, decoded from one code."""
         code = self.generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
         return [self.generator.decode(code, target_pose) for target_pose in poses]
 
 
-class _Verdict(nn.Module):
-    """What a discriminator learns from."""
+class _DiscriminatorLoss(nn.Module):
+    """A discriminator and its loss."""
 
     def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()
         self.discriminator = discriminator
 
     def forward(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Images, or images on their pose maps, (n Q,C,H,W) each -> scalar."""
+        """Images, or images with their pose maps, (n Q,C,H,W) each -> scalar."""
         return d_adversarial(self.discriminator(real), self.discriminator(fake))
 
 
 def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
-    """Images (Q,3,H,W) of each pair on its pose maps: (n Q,6,H,W)."""
+    """The images and pose maps of n pairs: (n Q,6,H,W)."""
     return torch.cat([torch.cat([image, pose.posemaps], 1) for image, pose in pairs])
 
 
@@ -205,8 +192,5 @@ def _reconstruction(
 
 def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
     """Eq. 4 for the generator."""
-    factors = {
-        "l1": weights.l1, "perceptual": weights.perceptual, "warped": weights.warped, "synthesized": weights.synthesized,
-        "g_image": weights.adversarial_image, "g_pose": weights.adversarial_pose,
-    }  # fmt: skip
+    factors = asdict(weights) | {"g_image": weights.adversarial_image, "g_pose": weights.adversarial_pose}
     return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()

@@ -1,7 +1,7 @@
-"""Training in several processes: how many there are, how they start, how they meet, and how they all end.
+"""Training in several processes: their number, how they start, join and end.
 
-torchrun starts them: `start` runs it where `repose train` was called by itself, or the user called it (a pod of Kubeflow's
-trainer does). Each process is then a `repose train` of its own, which finds its rank in the environment.
+torchrun starts them, run either by `start` or by the user (or a pod of Kubeflow's trainer). Each process is then a `repose
+train` of its own, with its rank in the environment.
 """
 
 import logging
@@ -24,18 +24,18 @@ from repose.errors import ReposeError
 
 Wanted = Literal["gpu"] | int
 _OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-_LONGEST_WAIT = timedelta(hours=1)  # of one process for the others: VGG19's file may have to be fetched first
+_TIMEOUT = timedelta(hours=1)  # of one process waiting for the others: the first may have to fetch VGG19's file
 
 
 class Rank(NamedTuple):
-    """Which of the processes that train this one is."""
+    """The rank of this process."""
 
-    number: int  # from 0; the first one writes and tells
+    number: int  # from 0; the first one writes and logs
     of: int
 
 
 def count(wanted: Wanted, device: str) -> int:
-    """How many processes train: what `train.processes` comes to on this machine, or under torchrun on all of them.
+    """The number of training processes by `train.processes`, on this machine or under torchrun on all machines.
 
     Raises:
         ReposeError: there are too few GPUs, or torchrun started another number.
@@ -50,7 +50,7 @@ def count(wanted: Wanted, device: str) -> int:
     if started not in (None, wanted):
         raise ReposeError(
             f"torchrun started {started} processes, but train.processes is {wanted}. Set train.processes to {started}, or "
-            "run repose train without torchrun, which it starts by itself."
+            "run repose train without torchrun: it starts torchrun itself."
         )
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if started else wanted
     if gpus and here > max(gpus, 1):
@@ -62,30 +62,25 @@ def count(wanted: Wanted, device: str) -> int:
 
 
 def under_torchrun() -> bool:
-    """Whether this process is one of those that torchrun started."""
+    """Whether torchrun started this process."""
     return all(name in os.environ for name in _OF_TORCHRUN)
 
 
 def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
-    """Run `repose` with these arguments in so many processes of torchrun; return when all of them are done.
+    """Run `repose` with these arguments in several processes of torchrun, each with `threads` CPU threads, until all end.
 
-    What the user has to know, the processes say themselves, so torchrun's own log stays silent.
-
-    Args:
-        processes: at least 2.
-        threads: CPU threads of each.
-        arguments: of the command line.
+    The processes log what the user has to know, so torchrun's own log is off.
 
     Raises:
         ReposeError: a process was killed.
-        SystemExit: a process ended with an error, which it has told.
-        KeyboardInterrupt: Ctrl-C; all processes are gone.
+        SystemExit: a process failed; it has logged the error.
+        KeyboardInterrupt: Ctrl-C; all processes have ended.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torchrun would set 1, and say so
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torchrun would set 1 and log it
     logging.disable()
     try:
         options = parse_args(["--standalone", f"--nproc-per-node={processes}", "--module", "repose.cli"])
@@ -94,15 +89,15 @@ def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
     except SignalException as got:
         if got.sigval == signal.SIGINT:
             raise KeyboardInterrupt from None
-        signal.signal(got.sigval, signal.SIG_DFL)  # this process ends of it, as it does without others
+        signal.signal(got.sigval, signal.SIG_DFL)  # end by this signal, as a single process does
         os.kill(os.getpid(), got.sigval)
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         if failure.exitcode > 0:
             raise SystemExit(failure.exitcode) from None
         raise ReposeError(
-            f"Training stopped: its process {rank + 1} of {processes} was killed ({failure.signal_name()}), perhaps for want "
-            "of memory. Run the same command again: it goes on from the last checkpoint."
+            f"Training stopped: its process {rank + 1} of {processes} was killed ({failure.signal_name()}), perhaps because "
+            "memory ran out. Run the same command again: it resumes from the last checkpoint."
         ) from None
     finally:
         logging.disable(logging.NOTSET)
@@ -110,31 +105,33 @@ def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
 
 @contextmanager
 def joined(processes: int, device: str) -> Iterator[Rank]:
-    """Be one of the processes that train; yield which.
+    """Join the training processes and yield the rank of this one.
 
-    Where one of them fails, all end; the first to fail lets its error through, which is told, the others end in silence.
+    If one of them fails, all end; the first to fail raises its error, the others exit silently.
 
     Raises:
-        ReposeError: there are to be several processes, but torchrun did not start this one.
+        ReposeError: several processes are wanted, but torchrun did not start this one.
     """
     if processes == 1:
         yield Rank(0, 1)
         return
     if not under_torchrun():
         raise ReposeError(f"train.processes is {processes}, and this is one process. Train with `repose train`.")
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # torchrun's way to end all: at once, also in the middle of a sum
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at once, even within a collective operation
     _end_with_parent()
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, _ = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+    store, rank, _ = next(rendezvous("env://", timeout=_TIMEOUT))
     backend = "nccl" if on_gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=_LONGEST_WAIT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=_TIMEOUT)
     try:
         yield Rank(rank, processes)
     except Exception as error:
         if not isinstance(error, ReposeError):
-            time.sleep(2)  # where another process was killed, this is but the lost connection: torchrun ends us now
+            time.sleep(
+                2
+            )  # if another process was killed, this is the lost connection, and torchrun ends this process now
         if store.add("repose: failed", 1) > 1:
             raise SystemExit(1) from None
         raise
@@ -143,7 +140,7 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Rank 0 does it first, alone, then all others: what it fetched is there for them."""
+    """Let rank 0 run the block first, then all others, which find what it fetched."""
     shared = dist.is_initialized()
     if shared and dist.get_rank() > 0:
         dist.barrier()
@@ -153,12 +150,12 @@ def first_alone() -> Iterator[None]:
 
 
 def world_size() -> int:
-    """How many processes have joined."""
+    """The number of processes that have joined."""
     return dist.get_world_size()
 
 
 def shared(module: nn.Module) -> DistributedDataParallel:
-    """The module, with the mean over all processes for gradients after each backward of one call; called in all of them."""
+    """The module with its gradients averaged over all processes; every process calls this."""
     found = DistributedDataParallel(module)
     if next(module.parameters()).device.type == "cpu":
         found.register_comm_hook(None, _mean_in_order)
@@ -166,10 +163,10 @@ def shared(module: nn.Module) -> DistributedDataParallel:
 
 
 def _mean_in_order(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
-    """The mean of a bucket over the processes, added up in the order of their ranks.
+    """The mean of a bucket over the processes, summed in the order of their ranks.
 
-    By itself the order depends on where in its bucket a gradient lies, and DistributedDataParallel lays the buckets out anew
-    after its first step: from three processes on, a run that was killed and goes on would round otherwise.
+    By default the order depends on a gradient's place in its bucket, and DistributedDataParallel rebuilds the buckets after
+    its first step: with three or more processes, a resumed run would round differently.
     """
     mine, processes = bucket.buffer(), dist.get_world_size()
     parts = [torch.empty_like(mine) for _ in range(processes)]
@@ -180,7 +177,7 @@ def _mean_in_order(_: object, bucket: dist.GradBucket) -> torch.futures.Future[T
 
 
 def weighted_mean(terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The mean of each term over the processes, by each one's share (the shares sum to 1); scalars."""
+    """The mean of each scalar term over the processes, weighted by their shares, which sum to 1."""
     if not dist.is_initialized():
         return terms
     values = share * torch.stack(list(terms.values()))
@@ -189,7 +186,7 @@ def weighted_mean(terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def _end_with_parent() -> None:
-    """End this process soon after torchrun's: killed with -9, it cannot take its processes with it."""
+    """End this process soon after torchrun's, which cannot end it if killed by SIGKILL."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,34 +1,27 @@
-"""Adam as the systems use it: its settings, how its learning rate moves, and one update."""
+"""Adam as the systems use it: its settings, its learning rate at each step, and one update."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
 from repose.config import settings
-from repose.systems import Progress
+from repose.systems import Progress, Share
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 @settings
 class OptimiserSettings:
-    """Adam and how its learning rate moves; one epoch is once through the training items."""
+    """Adam and its learning-rate schedule; an epoch is one pass over the training items."""
 
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    warmup_steps: int = 0  # the rate rises linearly over so many steps
-    lr_halving_epochs: int = 50  # 0: never (R22)
-    lr_decay_start: float = 1.0  # from this share of the steps on, the rate falls linearly to 0
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate should be above 0, not {self.learning_rate}.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas should be from 0 to below 1, not {list(self.betas)}.")
-        for name in ("warmup_steps", "lr_halving_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
-        if not 0 <= self.lr_decay_start <= 1:
-            raise ValueError(f"lr_decay_start should be from 0 to 1, a share of the steps, not {self.lr_decay_start}.")
+    learning_rate: PositiveFloat = 1e-4
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    warmup_steps: NonNegativeInt = 0  # the rate rises linearly over so many steps
+    lr_halving_epochs: NonNegativeInt = 50  # 0: never (R22)
+    lr_decay_start: Share = 1.0  # from this share of the steps on, the rate falls linearly to 0
 
     def rate(self, progress: Progress) -> float:
         """The learning rate of a step."""
@@ -48,7 +41,7 @@ class OptimiserSettings:
 
 
 def update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, weight: float = 1.0) -> None:
-    """One step of an optimiser at a learning rate, with the gradients of `weight` times a loss, a scalar, and no others."""
+    """Take one step at a learning rate, with the gradients of `weight` times a scalar loss and no others."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)

@@ -1,0 +1,177 @@
+"""The inputs of vunet against slow drawing, pixel by pixel."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from made_up import person, photos_of
+from repose.data.posemaps import FARTHEST
+from repose.data.skeleton import JOINT
+from repose.models.vunet_inputs import HALF, in_square, part_crops, resized, stickman
+
+
+def poses_to_draw() -> dict[str, Tensor]:
+    standing = person(32, 32, arms=(0.5, 1.2), legs=(0.2, 0.4))
+    poses = {"standing": standing, "from behind": person(32, 32, arms=(0.1, 1.5), back=True)}
+    for joint in ("nose", "left_eye", "right_shoulder", "left_hip", "left_knee", "right_knee", "left_elbow"):
+        poses[f"no {joint}"] = standing.clone()
+        poses[f"no {joint}"][JOINT[joint]] = torch.nan
+    poses["partly outside"] = standing + torch.tensor([10.0, -9.0])
+    poses["turned"] = torch.stack([31 - standing[:, 1], standing[:, 0]], 1)
+    poses["nothing"] = torch.full_like(standing, torch.nan)
+    return poses
+
+
+each_pose = pytest.mark.parametrize("keypoints", poses_to_draw().values(), ids=poses_to_draw().keys())
+
+
+@each_pose
+@pytest.mark.parametrize(("size", "line_width"), [(32, 1), (128, 3)])
+def test_the_stickman_is_drawn_as_written(keypoints: Tensor, size: int, line_width: int) -> None:
+    off = torch.linspace(-0.1, 0.1, 36).reshape(18, 2)  # so that no pixel's middle lies on a rim
+    large = in_square(keypoints[None] + off, 32, 32, size)
+    drawn = stickman(large, size)[0]
+    assert drawn.shape == (3, size, size)
+    expected = slow_stickman(large[0].double().numpy(), size, line_width)
+    np.testing.assert_allclose(drawn.numpy(), expected, atol=1e-6)
+
+
+def slow_stickman(keypoints: np.ndarray, size: int, line_width: int) -> np.ndarray:
+    at = {name: keypoints[index] for name, index in JOINT.items()}
+    neck, canvas = (at["left_shoulder"] + at["right_shoulder"]) / 2, np.full((3, size, size), -1.0)
+    y, x = np.mgrid[:size, :size]
+    for channel, side in enumerate(("right", "left")):
+        chain = [at[f"{side}_{name}"] for name in ("ankle", "knee", "hip", "shoulder", "elbow", "wrist")]
+        lines = [(a, b, 1.0) for a, b in pairwise(chain)] + [(neck, at["nose"], HALF)]
+        if not np.isnan([at["left_eye"], at["right_eye"]]).any():
+            lines.append((at["nose"], at[f"{side}_eye"], 1.0))
+        for start, end, value in lines:
+            canvas[channel][distance(x, y, start, end) <= line_width / 2] = value
+    corners = [at[n] for n in ("left_hip", "left_shoulder", "right_shoulder", "right_hip")]
+    if not np.isnan(corners).any():
+        edges = list(zip(corners, corners[1:] + corners[:1], strict=True))
+        sides = np.stack([(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) for a, b in edges])
+        inside = (sides > 0).all(0) | (sides < 0).all(0)  # these torsos are convex
+        outline = np.any([distance(x, y, a, b) <= 0.5 for a, b in edges], 0)
+        canvas[2][inside | outline] = 1
+    return canvas
+
+
+def distance(x: np.ndarray, y: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Of pixels to a line, from its ends where they lie beyond them; NaN of one that is missing."""
+    to_start, to_end = np.hypot(x - start[0], y - start[1]), np.hypot(x - end[0], y - end[1])
+    (dx, dy), length = end - start, np.hypot(*(end - start))
+    across = np.abs((x - start[0]) * dy - (y - start[1]) * dx) / length
+    beyond = (to_start**2 > to_end**2 + length**2) | (to_end**2 > to_start**2 + length**2)
+    return np.where(beyond, np.minimum(to_start, to_end), across)
+
+
+def test_a_torso_seen_from_the_side_crosses_itself() -> None:
+    keypoints = torch.full((1, 18, 2), torch.nan)
+    for name, place in {
+        "left_shoulder": (4, 4),
+        "right_shoulder": (27, 4),
+        "left_hip": (27, 27),
+        "right_hip": (4, 27),
+    }.items():
+        keypoints[0, JOINT[name]] = torch.tensor(place, dtype=torch.float32)
+    torso = stickman(keypoints, 32)[0, 2]
+    assert torso[8, 15] == torso[24, 15] == 1  # above and below the crossing
+    assert torso[15, 6] == torso[15, 25] == -1  # beside it
+    assert torso[2, 15] == torso[30, 15] == -1
+
+
+@each_pose
+def test_the_parts_are_cropped_as_written(keypoints: Tensor) -> None:
+    image = photos_of(keypoints[None].nan_to_num(5), [0], 32, 32)
+    image = (image + 0.3 * torch.randn_like(image)).clamp(-1, 1)
+    crops = part_crops(image, keypoints[None], 16)[0].numpy()
+    expected = slow_crops(image[0].double().numpy(), keypoints.double().numpy(), 16)
+    np.testing.assert_allclose(crops, expected, atol=2e-3)
+
+
+def slow_crops(image: np.ndarray, keypoints: np.ndarray, size: int) -> np.ndarray:
+    """Each homography by its eight equations, each pixel by hand."""
+    crops = np.zeros((8, 3, size, size))
+    for crop, corners in zip(crops, slow_corners(keypoints, image.shape[-1]), strict=True):
+        if np.isnan(corners).any():
+            continue
+        rows, wanted = [], []
+        for (u, v), (x, y) in zip(((0, 0), (0, 1), (1, 1), (1, 0)), corners, strict=True):
+            rows += [[u, v, 1, 0, 0, 0, -u * x, -v * x], [0, 0, 0, u, v, 1, -u * y, -v * y]]
+            wanted += [x, y]
+        matrix = np.append(np.linalg.solve(np.array(rows, float), np.array(wanted)), 1).reshape(3, 3)
+        for row in range(size):
+            for column in range(size):
+                x, y, w = matrix @ [(column + 0.5) / size, (row + 0.5) / size, 1]
+                crop[:, row, column] = bilinear(image, x / w, y / w)
+    return crops.reshape(24, size, size)
+
+
+def bilinear(image: np.ndarray, x: float, y: float) -> np.ndarray:
+    last = image.shape[-1] - 1
+    x, y = min(max(x, 0), last), min(max(y, 0), last)
+    left, top = min(int(x), last - 1), min(int(y), last - 1)
+    (a, b), (c, d) = image[:, top : top + 2, left : left + 2].transpose(1, 2, 0)
+    found: np.ndarray = (a * (left + 1 - x) + b * (x - left)) * (top + 1 - y) + (
+        c * (left + 1 - x) + d * (x - left)
+    ) * (y - top)
+    return found
+
+
+def slow_corners(keypoints: np.ndarray, side: int) -> list[np.ndarray]:
+    at = {name: keypoints[index] for name, index in JOINT.items()}
+    right, left, nose = at["right_shoulder"], at["left_shoulder"], at["nose"]
+    neck = (right + left) / 2
+    if np.isnan(nose).any():  # the square above the shoulders
+        up = np.array([left[1] - right[1], right[0] - left[0]])
+        up = up if up[1] <= 0 else -up
+        head = [left + up, left, right, right + up]
+    else:
+        top, half = 2 * nose - neck, np.array([neck[1] - (2 * nose - neck)[1], (2 * nose - neck)[0] - neck[0]]) / 2
+        head = [top + half, neck + half, neck - half, top - half]
+    quads = [[left, at["left_hip"], at["right_hip"], right], head]
+    for first, second in (
+        ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"), ("right_shoulder", "right_elbow"),
+        ("right_elbow", "right_wrist"), ("left_hip", "left_knee"), ("right_hip", "right_knee"),
+    ):  # fmt: skip
+        a, b = at[first], at[second]
+        if second.endswith("knee") and np.isnan(b).any():
+            b = np.array([a[0], side - 1])
+        quarter = np.array([b[1] - a[1], a[0] - b[0]]) / 4
+        quads.append([a - quarter, a + quarter, b + quarter, b - quarter])
+    return [np.array(quad) for quad in quads]
+
+
+def test_a_part_without_an_area_is_0() -> None:
+    keypoints = person(32, 32)[None]
+    keypoints[0, JOINT["left_wrist"]] = keypoints[0, JOINT["left_elbow"]]
+    for index in (2, 5, 8, 11):  # shoulders and hips on one line
+        keypoints[0, index, 0] = 16
+    crops = part_crops(torch.rand(1, 3, 32, 32) + 0.1, keypoints, 8).unflatten(1, (8, 3))[0]
+    assert [bool(crop.any()) for crop in crops] == [False, True, True, False, True, True, True, True]
+
+
+def test_no_keypoint_gives_a_value_that_is_not_finite() -> None:
+    keypoints = torch.randn(200, 18, 2) * 30 + 16
+    keypoints[torch.rand(200, 18) < 0.1] = torch.nan
+    crops = part_crops(torch.rand(1, 3, 32, 32).expand(200, -1, -1, -1), keypoints, 8)
+    assert crops.isfinite().all()
+    assert crops.min() >= 0
+    assert crops.max() <= 1
+
+
+def test_keypoints_go_where_the_stretched_photo_has_them() -> None:
+    image = torch.zeros(1, 1, 32, 16)
+    image[0, 0, 20, 6] = 1
+    place = in_square(torch.tensor([[[6.0, 20.0]]]).expand(1, 18, 2), 32, 16, 32)[0, 0]
+    assert place.tolist() == [12.5, 20.0]
+    square = resized(image, 32, 32)[0, 0]
+    middle = (square.sum(0) * torch.arange(32)).sum() / square.sum()
+    assert middle.item() == pytest.approx(12.5)
+    far = torch.full((1, 18, 2), 5.0)
+    far[0, 3, 1] = FARTHEST + 1.0
+    assert in_square(far, 32, 32, 32)[0].isnan().any(1).tolist() == [index == 3 for index in range(18)]
