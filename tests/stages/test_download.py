@@ -463,7 +463,7 @@ def test_settings_come_from_a_mapping_where_an_address_is_enough() -> None:
     ({"shard_megabytes": 0}, "shard_megabytes should be 1 or more"),
     ({"workers": 0}, "workers should be 1 or more"),
     ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),
-    ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits: ratio should be above 0"),
+    ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits.ratio should be more than 0"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_told(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ReposeError, match=message):

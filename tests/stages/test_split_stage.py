@@ -592,7 +592,7 @@ def test_a_part_without_its_keypoints_names_the_stage_to_run(tmp_path: Path, fil
     missing = tmp_path / "keypoints" / "1" / file
     missing.unlink()
     folders = {folder: tmp_path / folder for folder in ("lists", "images", "keypoints")}
-    message = rf"There is no {missing}, and the photos have a part 1\..*`dvc repro keypoints@1`"
+    message = rf"There is no {missing}\. Run the stage that writes it \(`dvc repro`\)"
     with pytest.raises(ReposeError, match=message):
         stage.run(**folders, **outputs(tmp_path), settings=PG2)
 

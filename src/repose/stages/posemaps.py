@@ -12,14 +12,16 @@ folder `posemaps` then holds
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, PositiveInt
 
 from repose.config import as_dict, settings
 from repose.data.frame import Crop, Frame
 from repose.data.images import encode_png
-from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, check_thickness, draw
+from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, draw
 from repose.data.records import IMAGES, POSEMAPS, read_keypoints, read_table, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
 from repose.errors import ReposeError
@@ -31,17 +33,11 @@ from repose.terminal import bar, say
 class PosemapsSettings:
     """The block `posemaps` of params.yaml."""
 
-    height: int  # px, of the working image
-    width: int  # px, of the working image
+    height: PositiveInt  # px, of the working image
+    width: PositiveInt  # px, of the working image
     crop: Crop | None  # left, top, right, bottom in px of the photo: what becomes the working image; null: all of it
-    line_width: float  # of a limb in px of the working image, at least 1
-    shard_megabytes: int  # size of a tar shard in MiB
-
-    def __post_init__(self) -> None:
-        Frame(self.height, self.width, self.crop)
-        check_thickness(self.line_width)
-        if self.shard_megabytes < 1:
-            raise ValueError(f"shard_megabytes should be at least 1, not {self.shard_megabytes}.")
+    line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image
+    shard_megabytes: PositiveInt  # size of a tar shard in MiB
 
     @property
     def frame(self) -> Frame:
