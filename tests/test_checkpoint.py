@@ -274,7 +274,7 @@ def without(key: str) -> dict[str, Any]:
         ({"repose": json.dumps(without("step"))}, "does not say of itself .*step"),
         ({"repose": json.dumps(RECORD | {"mood": 1})}, "does not say of itself .*mood"),
         ({"repose": json.dumps(RECORD | {"row": {"kind": "gan"}})}, "a: settings.kind should be one of attend, "),
-        ({"repose": json.dumps(RECORD | {"frame": {"height": 0, "width": 1}})}, "a: settings: height and width should"),
+        ({"repose": json.dumps(RECORD | {"frame": {"height": 0, "width": 1}})}, "a: settings.height should be"),
         ({"repose": json.dumps(RECORD)}, "a does not fit the network 'generator' that its settings name"),
     ],
 )

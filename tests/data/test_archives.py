@@ -1,19 +1,16 @@
-"""Folders and zips, good and bad."""
-
-import io
 import os
 import stat
 import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from zip_builder import Member, noise, zip_bytes
 
@@ -26,19 +23,17 @@ FILES = {
     "img/WOMEN/Tees/id_00000002/02_3_back.jpg": b"",
     "Eval/list_eval_partition.txt": b"2\nimage_name item_id evaluation_status\n",
 }
+Members = Mapping[str, Member] | list[tuple[str, Member]]
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def write_zip(members: Mapping[str, Member] | list[tuple[str, Member]]) -> Path:
-        (tmp_path / "a.zip").write_bytes(zip_bytes(members))
-        return tmp_path / "a.zip"
-
-    return write_zip
+def write_zip(folder: Path, members: Members | bytes) -> Path:
+    path = folder / "a.zip"
+    path.write_bytes(members if isinstance(members, bytes) else zip_bytes(members))
+    return path
 
 
-def read_zip(path: Path, **options: Any) -> dict[str, bytes]:
-    with open_zip(path, options.pop("limits", LIMITS), "a.zip", **options) as contents:
+def read_zip(path: Path, limits: Limits = LIMITS, **options: Any) -> dict[str, bytes]:
+    with open_zip(path, limits, "a.zip", **options) as contents:
         return {file.name: file.read() for file in contents.files}
 
 
@@ -49,26 +44,21 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-# ---- good ones ----
-
-
 @pytest.mark.parametrize("method", [0, 8])
-def test_zip_files_are_read_without_unpacking(tmp_path: Path, write: Callable[..., Path], method: int) -> None:
-    path = write({name: Member(content, method=method) for name, content in FILES.items()} | {"img/": Member(b"")})
+def test_zip_files_are_read_without_unpacking(tmp_path: Path, method: int) -> None:
+    members = {name: Member(content, method=method) for name, content in FILES.items()}
+    path = write_zip(tmp_path, members | {"img/": Member(b""), "modeless": Member(b"1", mode=0)})
     with open_zip(path, LIMITS, "a.zip") as contents:
-        assert {file.name: file.size for file in contents.files} == {n: len(c) for n, c in FILES.items()}
-        assert {file.name: file.read() for file in contents.files} == FILES
+        assert {file.name: file.size for file in contents.files[:-1]} == {n: len(c) for n, c in FILES.items()}
+        assert {file.name: file.read() for file in contents.files} == FILES | {"modeless": b"1"}
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_zips_as_the_standard_library_and_the_builder_write_them_read_the_same(
-    tmp_path: Path, write: Callable[..., Path]
-) -> None:
+def test_zips_of_the_standard_library_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in FILES.items():
             archive.writestr(name, content)
-    built = write({name: Member(content) for name, content in FILES.items()})
-    assert read_zip(tmp_path / "b.zip") == read_zip(built) == FILES
+    assert read_zip(tmp_path / "b.zip") == FILES
 
 
 LITTER = (
@@ -78,8 +68,8 @@ LITTER = (
 )  # fmt: skip
 
 
-def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path, write: Callable[..., Path]) -> None:
-    path = write({name: Member(b"1") for name in [*LITTER, "__MACOSX/", "img/a.jpg"]})
+def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path) -> None:
+    path = write_zip(tmp_path, {name: Member(b"1") for name in [*LITTER, "__MACOSX/", "img/a.jpg"]})
     with open_zip(path, LIMITS, "a.zip") as contents:
         assert [file.name for file in contents.files] == ["img/a.jpg"]
         assert contents.skipped == len(LITTER)
@@ -88,19 +78,6 @@ def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path, write: 
     with open_files(walk(tmp_path / "in", "in"), LIMITS, "in") as contents:
         assert [file.name for file in contents.files] == ["img/a.jpg"]
         assert contents.skipped == len(LITTER) + 1  # each folder of litter counts once
-
-
-def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(
-    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write({name: Member(content, password="gehéim".encode()) for name, content in FILES.items()})
-    monkeypatch.setenv("ZIP_PASSWORD", "gehéim")
-    monkeypatch.setitem(sys.modules, "fast_zip_decryption", None)
-    assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
-    assert "pip install fast-zip-decryption" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "fast_zip_decryption", ModuleType("fast_zip_decryption"))
-    assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
-    assert capsys.readouterr().err == ""
 
 
 def test_folder_files_come_sorted(tmp_path: Path) -> None:
@@ -115,30 +92,23 @@ def test_folder_files_come_sorted(tmp_path: Path) -> None:
 def test_the_owners_zips_in_a_folder_are_opened_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photo = {"img/MEN/a.jpg": Member(b"1"), "__MACOSX/x": Member(b"")}
+    photo = {"img/MEN/a.jpg": Member(noise(10_000), method=0), "__MACOSX/x": Member(b"")}
     highres = {"img_highres/MEN/a.jpg": Member(b"2", password=b"x")}
     write_folder(tmp_path, {
         "Img/img.zip": zip_bytes(photo), "Img/img_highres.zip": zip_bytes(highres), "Anno/other.zip": b"3",
     })  # fmt: skip
     monkeypatch.setenv("ZIP_PASSWORD", "x")
-    with open_files(walk(tmp_path, "in"), LIMITS, "in", password_variable="ZIP_PASSWORD") as contents:
+    limits = Limits(100, 0.01, 0.01, 50)  # a zip in place may be larger than a file
+    with open_files(walk(tmp_path, "in"), limits, "in", password_variable="ZIP_PASSWORD") as contents:
         assert {file.name: file.read() for file in contents.files} == {
-            "Anno/other.zip": b"3", "Img/img/MEN/a.jpg": b"1", "Img/img_highres/MEN/a.jpg": b"2",
+            "Anno/other.zip": b"3", "Img/img/MEN/a.jpg": noise(10_000), "Img/img_highres/MEN/a.jpg": b"2",
         }  # fmt: skip
         assert [file.where for file in contents.files] == ["in", "in/Img/img.zip", "in/Img/img_highres.zip"]
         assert contents.skipped == 1
     assert "Anno/other.zip is kept as a file" in capsys.readouterr().err
 
 
-def test_a_zip_in_place_may_be_larger_than_a_file(tmp_path: Path) -> None:
-    photos = {f"{i}.jpg": Member(noise(10_000), method=0) for i in range(5)}
-    write_folder(tmp_path, {"img.zip": zip_bytes(photos)})
-    small = Limits(files=100, total_gigabytes=0.01, file_megabytes=0.02, ratio=50)
-    with open_files(walk(tmp_path, "in"), small, "in") as contents:
-        assert len(contents.files) == 5
-
-
-def test_zips_are_told_by_their_first_bytes_or_their_name(tmp_path: Path) -> None:
+def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": zip_bytes({"x": Member(b"")}), "b": zip_bytes({}), "c": b"x,y\n"})
     assert is_zip(tmp_path / "a", "uc")
     assert is_zip(tmp_path / "b", "uc")
@@ -148,90 +118,62 @@ def test_zips_are_told_by_their_first_bytes_or_their_name(tmp_path: Path) -> Non
         is_zip(tmp_path / "c", "market.tar.gz")
 
 
-# ---- members and names that are refused ----
-
-
 BAD_NAMES = [
-    "../x", "a/../../x", "a/..", "/etc/passwd", "//x", "C:/x", "c:x", "a\\b", "..\\x", "\\\\server\\x", "a\nb", "a\x7f",
-    ".", "./",
+    "../x", "a/../../x", "a/..", "/etc/passwd", "//x", "C:/x", "c:x", "a\\b", "..\\x", "a\nb", "a\x7f", ".",
 ]  # fmt: skip
 BAD_MEMBERS = [
     *((name, Member(b"2"), r"holds a file named .*plain path inside") for name in BAD_NAMES),
     ("x.jpg", Member(b"/etc/passwd", mode=stat.S_IFLNK | 0o777), ": x.jpg is a link"),
-    *(("x.jpg", Member(b"", mode=mode), ": x.jpg is neither a file nor") for mode in (stat.S_IFIFO, stat.S_IFCHR)),
-    *(("x", Member(b"1", method=method), rf"packed with method {method}.*7z x") for method in (1, 9, 12, 14, 97)),
+    ("x.jpg", Member(b"", mode=stat.S_IFIFO), ": x.jpg is neither a file nor"),
+    *(("x", Member(b"1", method=method), rf"packed with method {method}.*7z x") for method in (1, 9, 14)),
     ("x", Member(b"1", method=99, password=b"x"), r"x is encrypted with AES.*Unpack it with `7z x`"),
     ("Img/img.zip", Member(b"1"), r"holds another zip, Img/img.zip. Unpack a.zip"),
     ("x", Member(b"12345", crc=7), r": x is damaged. Get the zip again."),
+    ("./good.jpg", Member(b"1"), "holds good.jpg twice"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "member", "message"), BAD_MEMBERS)
-def test_members_that_are_refused(write: Callable[..., Path], name: str, member: Member, message: str) -> None:
+def test_bad_members_are_rejected(tmp_path: Path, name: str, member: Member, message: str) -> None:
     with pytest.raises(ReposeError, match=f"a.zip.*{message}"):
-        read_zip(write({"good.jpg": Member(b"1"), name: member}))
+        read_zip(write_zip(tmp_path, {"good.jpg": Member(b"1"), name: member}))
 
 
-def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match="plain path inside"):
-        safe_name(os.fsdecode(b"a\xff"), "in")
-    with pytest.raises(ReposeError, match="plain path inside"):
-        safe_name("", "in")
-
-
-def test_names_are_written_one_way() -> None:
+def test_names_are_normalised_and_must_be_text() -> None:
     assert safe_name("./img//MEN/é k?.jpg", "in") == "img/MEN/é k?.jpg"
-
-
-@pytest.mark.parametrize("names", [["a", "a"], ["a/b", "a//b"], ["./a", "a"]])
-def test_a_name_twice_is_refused(write: Callable[..., Path], names: list[str]) -> None:
-    with pytest.raises(ReposeError, match=r"holds .* twice"):
-        read_zip(write([(name, Member(b"1")) for name in names]))
-
-
-def test_a_zip_made_by_a_program_without_modes_is_read(write: Callable[..., Path]) -> None:
-    assert read_zip(write({"a": Member(b"1", mode=0)})) == {"a": b"1"}
+    for name in (os.fsdecode(b"a\xff"), ""):
+        with pytest.raises(ReposeError, match="plain path inside"):
+            safe_name(name, "in")
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "b.jpg", "."])
-def test_links_in_a_folder_are_refused(tmp_path: Path, target: str) -> None:
+def test_links_and_special_files_in_a_folder_are_rejected(tmp_path: Path, target: str) -> None:
     write_folder(tmp_path, {"b.jpg": b"1"})
     (tmp_path / "a.jpg").symlink_to(target)
     with pytest.raises(ReposeError, match=r"in holds a link, a.jpg. Copy the data with `cp -rL`"):
         list(walk(tmp_path, "in"))
-
-
-def test_special_files_in_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").unlink()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ReposeError, match="in holds pipe, which is neither"):
         list(walk(tmp_path, "in"))
 
 
-# ---- bombs ----
-
-
-def test_a_bomb_is_refused_by_its_ratio_before_it_is_read(
-    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write({"zeros": Member(bytes(1_900_000))})
+def test_a_bomb_is_rejected_by_its_ratio_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_zip(tmp_path, {"zeros": Member(bytes(1_900_000))})
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(ReposeError, match=r"unpack to [\d,]+ times its size.*raise limits.ratio"):
         read_zip(path)
 
 
-def test_members_that_overlap_do_not_hide_a_bomb(tmp_path: Path) -> None:
-    kernel = Member(noise(10_000), method=0)
-    end = struct.Struct("<HHHHIIH")
-    one = zip_bytes({"a": kernel})
+def test_overlapping_members_do_not_hide_a_bomb(tmp_path: Path) -> None:
+    one = zip_bytes({"a": Member(noise(10_000), method=0)})
     body, entry = one[: one.index(b"PK\x01\x02")], one[one.index(b"PK\x01\x02") : one.index(b"PK\x05\x06")]
-    entries = b"".join(entry[:-1] + bytes([33 + i]) for i in range(60) if chr(33 + i) not in "./\\")
-    count = len(entries) // len(entry)
-    (tmp_path / "a.zip").write_bytes(
-        body + entries + b"PK\x05\x06" + end.pack(0, 0, count, count, len(entries), len(body), 0)
-    )
-    tight = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=10)
+    names = [bytes([33 + i]) for i in range(60) if chr(33 + i) not in "./\\"]
+    entries = b"".join(entry[:-1] + name for name in names)
+    end = struct.pack("<HHHHIIH", 0, 0, len(names), len(names), len(entries), len(body), 0)
+    path = write_zip(tmp_path, body + entries + b"PK\x05\x06" + end)
     with pytest.raises(ReposeError, match="times its size"):
-        read_zip(tmp_path / "a.zip", limits=tight)
+        read_zip(path, Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=10))
 
 
 @pytest.mark.parametrize(("limits", "message"), [
@@ -239,18 +181,16 @@ def test_members_that_overlap_do_not_hide_a_bomb(tmp_path: Path) -> None:
     (Limits(9, 0.000001, 1, 50), "more than 1e-06 GB.*raise limits.total_gigabytes"),
     (Limits(9, 1, 0.01, 50), "01_1_front.jpg with 0.0 MB.*raise limits.file_megabytes"),
 ])  # fmt: skip
-def test_limits_hold_for_zips_and_folders(
-    tmp_path: Path, write: Callable[..., Path], limits: Limits, message: str
-) -> None:
+def test_limits_hold_for_zips_and_folders(tmp_path: Path, limits: Limits, message: str) -> None:
     with pytest.raises(ReposeError, match=message):
-        read_zip(write({name: Member(content) for name, content in FILES.items()}), limits=limits)
+        read_zip(write_zip(tmp_path, {name: Member(content) for name, content in FILES.items()}), limits)
     folder = write_folder(tmp_path / "in", FILES)
     with pytest.raises(ReposeError, match=message), open_files(walk(folder, "in"), limits, "in"):
         pass
 
 
-def test_a_listing_without_end_is_stopped() -> None:
-    def endless() -> Any:
+def test_an_endless_listing_is_stopped() -> None:
+    def endless() -> Iterator[File]:
         while True:
             yield File("a", 1, "in", bytes)
 
@@ -258,27 +198,20 @@ def test_a_listing_without_end_is_stopped() -> None:
         within(endless(), LIMITS, "in")
 
 
-@pytest.mark.parametrize("values", [(0, 1, 1, 1), (1, -1, 1, 1), (1, 1, 0, 1), (1, 1, 1, float("nan"))])
-def test_limits_are_above_zero(values: tuple[Any, ...]) -> None:
-    with pytest.raises(ValueError, match="should be above 0"):
-        Limits(*values)
-
-
 @pytest.mark.parametrize("method", [0, 8])
-@pytest.mark.parametrize("told", [10, 1_000_000])
-def test_a_header_that_lies_about_the_size_is_found_out(write: Callable[..., Path], told: int, method: int) -> None:
-    content = noise(1000) * 50
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_header_with_a_wrong_size_is_detected(tmp_path: Path, size: int, method: int) -> None:
+    members = {"x": Member(noise(1000) * 50, size=size, method=method), "y": Member(noise(50_000))}
     with pytest.raises(ReposeError, match=r"a.zip: x is damaged. Get the zip again"):
-        read_zip(write({"x": Member(content, told_size=told, method=method), "y": Member(noise(50_000))}))
+        read_zip(write_zip(tmp_path, members))
 
 
-def test_a_bomb_that_hides_its_size_never_unpacks(write: Callable[..., Path], tmp_path: Path) -> None:
-    path = write({"x": Member(bytes(300_000_000), told_size=1000)})
+def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path: Path) -> None:
+    path = write_zip(tmp_path, {"x": Member(bytes(300_000_000), size=1000)})
     code = (
         "import resource, sys; from pathlib import Path; from repose.data.archives import *\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "from repose.errors import ReposeError\n"
         f"with open_zip(Path({str(path)!r}), Limits(9, 1, 1, 50), 'a') as contents:\n"
         "    try: contents.files[0].read(); sys.exit('it was read')\n"
         "    except ReposeError: pass\n"
@@ -288,38 +221,34 @@ def test_a_bomb_that_hides_its_size_never_unpacks(write: Callable[..., Path], tm
     assert int(run.stdout) < 10_000  # KiB more than before; unpacked it has 293,000
 
 
-# ---- damage ----
-
-
 @pytest.mark.parametrize(("content", "message"), [
     (b"", r"a.zip is not a zip \(0 bytes\)"),
     (b"hello" * 100, "a.zip is not a zip"),
     (b"\n <!DOCTYPE html><html>", "a.zip is a web page"),
     (zip_bytes({"x": Member(b"1" * 99)})[:-30], "a.zip is cut short or damaged"),
 ])  # fmt: skip
-def test_what_is_not_a_zip_is_told_apart(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "a.zip").write_bytes(content)
+def test_other_files_are_not_read_as_zips(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(ReposeError, match=message):
-        read_zip(tmp_path / "a.zip")
+        read_zip(write_zip(tmp_path, content))
 
 
 SOUND = zip_bytes({"a/b.txt": Member(b"some text " * 9), "c": Member(b"\x00\x01" * 40, method=0), "d": Member(b"")})
 
 
 @example([(360, 1)], None)  # an offset below zero
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(
+    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=4),
     st.one_of(st.none(), st.integers(0, len(SOUND))),
 )
-def test_no_damage_goes_unnoticed_or_ends_in_a_defect(changes: list[tuple[int, int]], cut: int | None) -> None:
+def test_damage_is_always_detected(tmp_path: Path, changes: list[tuple[int, int]], cut: int | None) -> None:
     damaged = bytearray(SOUND)
     for at, byte in changes:
         damaged[at] = byte
-    path = Path(os.environ["PYTEST_ZIP"])
-    path.write_bytes(damaged[:cut])
     try:
-        with open_zip(path, LIMITS, "a.zip") as contents:
+        with open_zip(write_zip(tmp_path, bytes(damaged[:cut])), LIMITS, "a.zip") as contents:
             read = [(file.size, file.read()) for file in contents.files]
     except ReposeError:
         return
@@ -327,29 +256,23 @@ def test_no_damage_goes_unnoticed_or_ends_in_a_defect(changes: list[tuple[int, i
     assert {content for _, content in read} <= {b"some text " * 9, b"\x00\x01" * 40, b""}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _zip_to_damage(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_ZIP", str(tmp_path_factory.mktemp("zip") / "a.zip"))
-        yield
-
-
-# ---- passwords ----
-
-
-def test_an_encrypted_zip_without_a_variable_or_a_password_is_told(
-    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write({"x": Member(b"1", password=b"x")})
+    path = write_zip(tmp_path, {name: Member(content, password="gehéim".encode()) for name, content in FILES.items()})
     with pytest.raises(ReposeError, match=r"a.zip is encrypted. Name the environment variable"):
         read_zip(path)
-    monkeypatch.delenv("ZIP_PASSWORD", raising=False)
-    with pytest.raises(ReposeError, match="password_variable ZIP_PASSWORD is not set"):
-        read_zip(path, password_variable="ZIP_PASSWORD")
+    monkeypatch.setenv("ZIP_PASSWORD", "gehéim")
+    for module, advice in ((None, "pip install fast-zip-decryption"), (ModuleType("fast_zip_decryption"), "")):
+        monkeypatch.setitem(sys.modules, "fast_zip_decryption", module)
+        assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
+        printed = capsys.readouterr().err
+        assert advice in printed
+        assert bool(advice) == bool(printed)
 
 
-def test_a_wrong_password_is_told_and_not_shown(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write({"x": Member(noise(500), password=b"right")})
+def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_zip(tmp_path, {"x": Member(noise(500), password=b"right")})
     messages = set()
     for number in range(600):  # about two of them pass the one byte that the format checks; the CRC finds those
         monkeypatch.setenv("ZIP_PASSWORD", f"s3cret{number}")
@@ -362,11 +285,8 @@ def test_a_wrong_password_is_told_and_not_shown(write: Callable[..., Path], monk
     }
 
 
-# ---- files that change or cannot be read ----
-
-
 @pytest.mark.parametrize("content", [b"1", b"123456"])
-def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_changes_while_it_is_read_is_rejected(tmp_path: Path, content: bytes) -> None:
     write_folder(tmp_path, {"a": b"123"})
     with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents:
         (tmp_path / "a").write_bytes(content)
@@ -374,16 +294,16 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path, content: bytes) -
             contents.files[0].read()
 
 
-def test_a_file_or_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_or_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path, {"a": b"123"})
 
-    def refuse(*_: Any, **__: Any) -> io.BytesIO:
+    def deny(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents, monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refuse)
+        patch.setattr(Path, "open", deny)
         with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied"):
             contents.files[0].read()
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(ReposeError, match=r"Cannot read the folder .*Permission denied"):
         list(walk(tmp_path, "in"))

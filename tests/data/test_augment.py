@@ -1,5 +1,3 @@
-"""Crop, flip and rotation: pixels and keypoints move alike."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -70,33 +68,18 @@ def photos(count: int = 3) -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
 
 
+@each_flip
 @pytest.mark.parametrize("fill", ["white", "edge"])
-def test_no_change_leaves_every_pixel(fill: str) -> None:
-    changes = matrices(NONE, 3)
-    np.testing.assert_array_equal(changes, np.broadcast_to(np.eye(2, 3), (3, 2, 3)))
-    images = to_tensor(photos())
-    moved = move_images(images, torch.from_numpy(changes), fill)
-    np.testing.assert_array_equal(to_uint8(moved), photos())
-    torch.testing.assert_close(moved, images, atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("fill", ["white", "edge"])
-def test_a_flip_alone_only_reorders_pixels(fill: str) -> None:
-    moved = move_images(to_tensor(photos()), torch.from_numpy(matrices(NONE, 3, True)), fill)
-    np.testing.assert_array_equal(to_uint8(moved), photos()[:, :, ::-1])
-
-
-def turned(fill: str, degrees: float = 45) -> Tensor:
-    """A grey image turned about its centre."""
-    angle = np.deg2rad(degrees)
-    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
-    change = np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)[None]
-    return move_images(torch.full((1, 3, HEIGHT, WIDTH), -0.5), torch.from_numpy(change), fill)
+def test_a_flip_only_reorders_pixels_and_no_change_leaves_them(fill: str, flip: bool) -> None:
+    moved = move_images(to_tensor(photos()), torch.from_numpy(matrices(NONE, 3, flip)), fill)
+    np.testing.assert_array_equal(to_uint8(moved), photos()[:, :, ::-1] if flip else photos())
 
 
 def test_beyond_the_photo_it_is_white_or_the_nearest_pixel() -> None:
-    white, edge = turned("white"), turned("edge")
+    linear = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
+    centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    change = torch.from_numpy(np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)[None])
+    white, edge = (move_images(torch.full((1, 3, HEIGHT, WIDTH), -0.5), change, fill) for fill in ("white", "edge"))
     torch.testing.assert_close(edge, torch.full_like(edge, -0.5))
     corners = white[0, :, [0, 0, -1, -1], [0, -1, 0, -1]]
     torch.testing.assert_close(corners, torch.ones_like(corners))
@@ -149,26 +132,13 @@ def test_the_same_seed_gives_the_same_changes_and_photos_differ() -> None:
     assert not np.array_equal(matrices(ALL, 5), matrices(ALL, 5, seed=1))
 
 
-def test_gradients_reach_the_photos() -> None:
-    images = to_tensor(photos(1)).requires_grad_()
-    move_images(images, torch.from_numpy(matrices(ALL, 1)), "white").sum().backward()
-    assert images.grad is not None
-    assert images.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"flip": 1.1}, "flip should be a share between 0 and 1, not 1.1."),
-        ({"flip": -0.1}, "flip should be a share between 0 and 1, not -0.1."),
-        ({"crop": 0}, "crop should be a share above 0 and at most 1, not 0.0."),
-        ({"crop": 1.5}, "crop should be a share above 0 and at most 1, not 1.5."),
-        ({"rotation": -1}, "rotation should be between 0 and 180 degrees, not -1.0."),
-        ({"rotation": 181}, "rotation should be between 0 and 180 degrees, not 181.0."),
-        ({"fill": "black"}, "a.fill should be one of white, edge, not 'black'."),
-    ],
-)
-def test_wrong_settings_are_refused(changes: dict[str, object], message: str) -> None:
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"flip": 1.1}, "a.flip should be at most 1, not 1.1."),
+    ({"crop": 0}, "a.crop should be more than 0, not 0."),
+    ({"rotation": -1}, "a.rotation should be at least 0, not -1."),
+    ({"fill": "black"}, "a.fill should be one of white, edge, not 'black'."),
+])  # fmt: skip
+def test_wrong_settings_are_rejected(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ReposeError) as caught:
         build(AugmentSettings, {"flip": 0.5, "rotation": 10, "crop": 0.9, "fill": "edge"} | changes, "a")
-    assert str(caught.value).endswith(message)
+    assert str(caught.value) == message

@@ -42,26 +42,16 @@ def test_a_row_knows_the_line_that_it_ends_in() -> None:
     assert [(row.line, row.cells["name"]) for row in rows] == [(5, "a"), (6, "b")]
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", r"x\.csv has no column 'name'\. Its header should be 'name,note'; found ''\.$"),
-        (b"names;note\n", r"has no column 'name'.*found 'names;note', separated by semicolons"),
-        (b"sep=;\nname,note\n", r"has no column 'name'"),
-        (b"name,Name\n", "has more than one column 'name'"),
-        (
-            b"name;note\na;b;c\n",
-            r"x\.csv, line 2 has more values than the header, which is separated by semicolons\. Put a",
-        ),
-        (b'name,note\n"a,b\n', r"x\.csv, line 2: it cannot be read as a CSV \(unexpected end of data\)"),
-        (
-            "name\nä".encode("cp1252"),
-            r"x\.csv is not a text file in UTF-8: byte 0xe4 in line 2.*'CSV UTF-8'.*Windows-1252",
-        ),
-        ("name\na".encode("utf-16-le"), r"not a text file in UTF-8: byte 0x00 in line 1"),
-        (b"\xff\xd8\xff\xe0", r"not a text file"),
-    ],
-)
-def test_what_cannot_be_read_is_told(content: bytes, message: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", r"x\.csv has no column 'name'\. Its header should be 'name,note'; found ''\.$"),
+    (b"names;note\n", "has no column 'name'.*found 'names;note', separated by semicolons"),
+    (b"sep=;\nname,note\n", "has no column 'name'"),
+    (b"name,Name\n", "has more than one column 'name'"),
+    (b"name;note\na;b;c\n", "line 2 has more values than the header, which is separated by semicolons"),
+    (b'name,note\n"a,b\n', r"x\.csv, line 2: it cannot be read as a CSV \(unexpected end of data\)"),
+    ("name\nä".encode("cp1252"), "not a text file in UTF-8: byte 0xe4 in line 2.*'CSV UTF-8'.*Windows-1252"),
+    ("name\na".encode("utf-16-le"), "not a text file in UTF-8: byte 0x00 in line 1"),
+])  # fmt: skip
+def test_bad_files_are_rejected(content: bytes, message: str) -> None:
     with pytest.raises(ReposeError, match=message):
         read_csv(content, "x.csv", ["name"], ["note"])

@@ -20,7 +20,7 @@ def deepfashion(partition: str = "") -> DeepFashion:
 
 
 def path_of(name: str) -> str:
-    """The owner's path of a name in PATN's spelling, found without the code under test: from the right, by lengths."""
+    """The owner's path of a name in PATN's spelling, split by lengths from the right."""
     stem = name.removeprefix("fashion").removesuffix(".jpg")
     head, view = stem.rsplit("_", 1)
     head, colour = head[:-2], head[-2:]
@@ -69,15 +69,12 @@ def test_a_path_says_what_the_photo_is() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "img_highres/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg",
-        "fashion_data/test/fashionMENTees_Tanksid0000000401_6flat.jpg",
-        "fasion-dataset/train/fasionMENTeesTanksid0000000401_6flat.jpg",
-        "fashionMENTees_Tanksid0000000401_6flat.jpg",
-    ],
-)
+@pytest.mark.parametrize("path", [
+    "img_highres/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg",
+    "fashion_data/test/fashionMENTees_Tanksid0000000401_6flat.jpg",
+    "fasion-dataset/train/fasionMENTeesTanksid0000000401_6flat.jpg",
+    "fashionMENTees_Tanksid0000000401_6flat.jpg",
+])  # fmt: skip
 def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(path: str) -> None:
     layout = deepfashion(PARTITION)
     photo = layout.photo(path)
@@ -87,76 +84,45 @@ def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(pat
     assert layout.may_hold_photos(path)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "img/WOMEN/Dresses/id_00000002/02_1_front.png",
-        "img/WOMEN/Dresses/id_00000002/02_8_front.jpg",
-        "img/WOMEN/Dresses/id_0000002/02_1_front.jpg",
-        "img/CHILDREN/Dresses/id_00000002/02_1_front.jpg",
-        "img/WOMEN/Dresses/id_00000002/02_1_above.jpg",
-        "myimg/WOMEN/Dresses/id_00000002/02_1_front.jpg",
-        "Anno/list_bbox_inshop.txt",
-        "train/fashionWOMENDressesid0000000202_1above.jpg",
-        "train/fashionWOMENDressesid0000000202_1front.jpg/x.jpg",
-    ],
-)
-def test_other_paths_are_no_photos(path: str) -> None:
-    assert deepfashion().photo(path) is None
-
-
-def test_without_the_list_a_photo_has_no_partition() -> None:
-    photo = deepfashion().photo("img/WOMEN/Dresses/id_00000002/02_1_front.jpg")
-    assert photo is not None
-    assert photo.partition == ""
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (PARTITION.replace("3\n", "4\n", 1), "announces '4' photos and lists 3"),
-        (PARTITION.replace("query", "probe"), "line 4: expected"),
-        (PARTITION.replace("id_00000003 query", ""), "line 4: expected"),
-        (PARTITION.replace("3\n", "three\n", 1), "announces 'three'"),
-        ("\n", "announces '' photos and lists 0"),
-    ],
-)
-def test_a_broken_partition_list_is_refused(content: str, message: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [
+    (PARTITION.replace("3\n", "4\n", 1), "announces '4' photos and lists 3"),
+    (PARTITION.replace("query", "probe"), "line 4: expected"),
+    (PARTITION.replace("id_00000003 query", ""), "line 4: expected"),
+    (PARTITION.replace("3\n", "three\n", 1), "announces 'three'"),
+    ("\n", "announces '' photos and lists 0"),
+])  # fmt: skip
+def test_a_damaged_partition_list_is_rejected(content: str, message: str) -> None:
     with pytest.raises(ReposeError, match=message):
         deepfashion(content)
 
 
-def market(path: str) -> tuple[str, ...] | None:
-    return Market1501([], str.encode).photo(path)
+@pytest.mark.parametrize(("path", "photo"), [
+    ("Market-1501-v15.09.15/bounding_box_train/0002_c1s1_000451_03.jpg", ("0002_c1s1_000451_03.jpg", "0002", "c1", "train")),
+    ("bounding_box_test/1488_c5s3_071862_01.jpg.jpg", ("1488_c5s3_071862_01.jpg.jpg", "1488", "c5", "gallery")),
+    ("bounding_box_test/-1_c1s1_000401_03.jpg", ("-1_c1s1_000401_03.jpg", "-1", "c1", "gallery")),
+    ("query/0001_c6s1_001051_00.jpg", ("0001_c6s1_001051_00.jpg", "0001", "c6", "query")),
+])  # fmt: skip
+def test_photos_of_market(path: str, photo: tuple[str, ...]) -> None:
+    name, person, camera, partition = photo
+    assert Market1501([], str.encode).photo(path) == (name, person, "", camera, partition)
 
 
-def test_market_names() -> None:
-    assert market("Market-1501-v15.09.15/bounding_box_train/0002_c1s1_000451_03.jpg") == (
-        "0002_c1s1_000451_03.jpg", "0002", "", "c1", "train",
-    )  # fmt: skip
-    assert market("bounding_box_test/1488_c5s3_071862_01.jpg.jpg") == (
-        "1488_c5s3_071862_01.jpg.jpg", "1488", "", "c5", "gallery",
-    )  # fmt: skip
-    junk = market("bounding_box_test/-1_c1s1_000401_03.jpg")
-    assert junk is not None
-    assert junk[1:4] == ("-1", "", "c1")
-    query = market("query/0001_c6s1_001051_00.jpg")
-    assert query is not None
-    assert query[4] == "query"
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "gt_bbox/0001_c1s1_001051_00.jpg",
-        "bounding_box_train/Thumbs.db",
-        "bounding_box_train/0002_c7s1_000451_03.jpg",
-        "bounding_box_train/0002_c1s1_000451_03.png",
-        "0002_c1s1_000451_03.jpg",
-    ],
-)
-def test_what_is_no_photo_of_market(path: str) -> None:
-    assert market(path) is None
+@pytest.mark.parametrize(("layout", "path"), [
+    (deepfashion(), "img/WOMEN/Dresses/id_00000002/02_1_front.png"),
+    (deepfashion(), "img/WOMEN/Dresses/id_00000002/02_8_front.jpg"),
+    (deepfashion(), "img/WOMEN/Dresses/id_0000002/02_1_front.jpg"),
+    (deepfashion(), "img/CHILDREN/Dresses/id_00000002/02_1_front.jpg"),
+    (deepfashion(), "img/WOMEN/Dresses/id_00000002/02_1_above.jpg"),
+    (deepfashion(), "myimg/WOMEN/Dresses/id_00000002/02_1_front.jpg"),
+    (deepfashion(), "train/fashionWOMENDressesid0000000202_1above.jpg"),
+    (deepfashion(), "train/fashionWOMENDressesid0000000202_1front.jpg/x.jpg"),
+    (Market1501([], str.encode), "gt_bbox/0001_c1s1_001051_00.jpg"),
+    (Market1501([], str.encode), "bounding_box_train/0002_c7s1_000451_03.jpg"),
+    (Market1501([], str.encode), "bounding_box_train/0002_c1s1_000451_03.png"),
+    (Market1501([], str.encode), "0002_c1s1_000451_03.jpg"),
+])  # fmt: skip
+def test_other_paths_are_no_photos(layout: DeepFashion | Market1501, path: str) -> None:
+    assert layout.photo(path) is None
 
 
 def test_where_photos_may_lie() -> None:

@@ -1,5 +1,3 @@
-"""Photos at the working size, from what the stages wrote."""
-
 import shutil
 from pathlib import Path
 
@@ -17,79 +15,49 @@ from repose.errors import ReposeError
 CROP = (8.0, 0.0, 56.0, 64.0)
 
 
+def write(folder: Path, parts: tuple[int, ...] = ()) -> Small:
+    return write_small(
+        folder, (3, 4), size=(64, 64), crop=CROP, without_map=["0-1.png"], grainy=True, parts=parts
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    return write_small(
-        tmp_path_factory.mktemp("small"), (3, 4), size=(64, 64), crop=CROP, without_map=["0-1.png"], grainy=True
-    )
+    return write(tmp_path_factory.mktemp("small"))
 
 
 def loadable(small: Small) -> list[str]:
     return [name for name in small.names if name != "0-1.png"]
 
 
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the image files that were decoded."""
-    sizes, decode = [], module.decode
-
-    def counting(encoded: bytes) -> np.ndarray:
-        sizes.append(len(encoded))
-        return decode(encoded)
-
-    monkeypatch.setattr(module, "decode", counting)
-    return sizes
-
-
-def test_photos_keypoints_and_maps_are_those_of_the_stages_in_the_order_asked_for(small: Small) -> None:
-    photos, names = small.photos(), loadable(small)[::-1]
-    assert photos.frame == Frame(HEIGHT, WIDTH, CROP)
-    assert photos.line_width == LINE_WIDTH
-    assert photos.size == (64, 64)
+@pytest.mark.parametrize("parts", [(), (1, 6), (3, 2, 1, 1)])
+def test_photos_keypoints_and_maps_are_those_of_the_stages(tmp_path: Path, parts: tuple[int, ...]) -> None:
+    small = write(tmp_path, parts)
+    photos, names = small.photos(), [*loadable(small)[::-1], loadable(small)[0]]
+    assert (photos.frame, photos.line_width, photos.size) == (Frame(HEIGHT, WIDTH, CROP), LINE_WIDTH, (64, 64))
     loaded = photos.load(names)
-    assert [part.shape for part in loaded] == [(6, HEIGHT, WIDTH, 3), (6, 18, 2), (6, HEIGHT, WIDTH)]
+    assert [part.shape for part in loaded] == [(7, HEIGHT, WIDTH, 3), (7, 18, 2), (7, HEIGHT, WIDTH)]
     assert [part.dtype for part in loaded] == [np.uint8, np.float32, np.uint8]
     rows = [small.names.index(name) for name in names]
     keypoints = photos.frame.keypoints(small.keypoints[rows], 64, 64)
     np.testing.assert_array_equal(loaded.keypoints, keypoints)
     np.testing.assert_array_equal(loaded.maps, draw(keypoints, height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH))
-    random = np.random.default_rng(0)  # as write_small draws
-    random.permutation(7)
-    random.uniform(2, 61, (7, 18, 2))
-    pixels = [random.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(7)]
-    np.testing.assert_array_equal(loaded.pixels, np.stack([photos.frame.image(pixels[row]) for row in rows]))
-
-
-def test_a_photo_may_be_asked_for_twice(small: Small) -> None:
-    name = loadable(small)[0]
-    loaded = small.photos(1).load([name, name])
-    for part in loaded:
-        np.testing.assert_array_equal(part[0], part[1])
+    np.testing.assert_array_equal(loaded.pixels, [photos.frame.image(small.pixels[row]) for row in rows])
 
 
 # pixels and map of a photo are 4 * 32 * 24 bytes: the limits have room for none, two and all of them
 @pytest.mark.parametrize(("megabytes", "kept"), [(0, 0), (0.001, 0), (2.5 * 4 * 32 * 24 / 2**20, 2), (1, 6)])
-def test_what_is_kept_is_not_decoded_again_and_is_the_same(
-    small: Small, decoded: list[int], megabytes: float, kept: int
+def test_cached_photos_are_not_decoded_again_and_stay_the_same(
+    small: Small, monkeypatch: pytest.MonkeyPatch, megabytes: float, kept: int
 ) -> None:
     photos, names = small.photos(megabytes), loadable(small)
-    first = photos.load(names)
-    assert len(decoded) == 6
-    for name in reversed(names):
-        again = photos.load([name])
-        for one, other in zip(first, again, strict=True):
-            np.testing.assert_array_equal(one[names.index(name)], other[0])
-    assert len(decoded) == 6 + 6 - kept
-
-
-def test_a_photo_that_the_caller_changes_stays_in_the_cache_as_it_was(small: Small) -> None:
-    photos, names = small.photos(1), loadable(small)[:2]
-    expected = small.photos().load(names)
+    expected, decoded, decode = small.photos().load(names), [], module.decode
+    monkeypatch.setattr(module, "decode", lambda encoded: decoded.append(1) or decode(encoded))
     for _ in range(2):
-        loaded = photos.load(names)
-        for one, other in zip(loaded, expected, strict=True):
+        for one, other in zip(expected, photos.load(names), strict=True):
             np.testing.assert_array_equal(one, other)
-            one[:] = 0
+            other[:] = 0  # the caller's copy
+    assert len(decoded) == 12 - kept
 
 
 def test_a_photo_without_a_map_or_of_an_unknown_name_is_not_there(small: Small) -> None:
@@ -102,23 +70,11 @@ def test_a_photo_without_a_map_or_of_an_unknown_name_is_not_there(small: Small) 
         photos.load(names)
 
 
-def test_photos_of_several_sizes_have_no_one_size(tmp_path: Path) -> None:
-    small = write_small(tmp_path, (2, 2))
-    assert small.photos().size == (HEIGHT, WIDTH)
-    change_images(small, height=lambda table: [HEIGHT + 1, *table["height"][1:]])
-    assert small.photos().size is None
-
-
-def change_images(small: Small, **columns: object) -> None:
-    path = small.folder / "images" / "0" / "images.csv"
-    table = read_table(path, IMAGES)
-    write_table(path, table.assign(**columns), IMAGES)
-
-
-def test_tables_of_other_photos_are_told(tmp_path: Path) -> None:
-    small = write_small(tmp_path, (2, 2))
-    path = tmp_path / "images" / "0" / "images.csv"
+def test_photos_of_several_sizes_have_no_one_size_and_must_be_those_with_keypoints(tmp_path: Path) -> None:
+    small, path = write_small(tmp_path, (2, 2)), tmp_path / "images" / "0" / "images.csv"
     whole = read_table(path, IMAGES)
+    write_table(path, whole.assign(height=[HEIGHT + 1, *whole["height"][1:]]), IMAGES)
+    assert small.photos().size is None
     message = rf"{tmp_path}/keypoints and {tmp_path}/images list other photos\. Run `dvc repro keypoints` again\."
     others: list[pd.DataFrame] = [whole[::-1], whole[1:], whole.replace({"name": {whole["name"][0]: "other.png"}})]
     for other in others:
@@ -127,28 +83,15 @@ def test_tables_of_other_photos_are_told(tmp_path: Path) -> None:
             small.photos()
 
 
-@pytest.mark.parametrize("parts", [(1, 6), (6, 1), (3, 2, 1, 1)])
-def test_the_parts_change_no_photo(small: Small, tmp_path: Path, parts: tuple[int, ...]) -> None:
-    in_parts = write_small(
-        tmp_path, (3, 4), size=(64, 64), crop=CROP, without_map=["0-1.png"], grainy=True, parts=parts
-    )  # fmt: skip
-    assert in_parts.names == small.names
-    for one, other in zip(small.photos().load(loadable(small)), in_parts.photos().load(loadable(small)), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert "0-1.png" not in in_parts.photos()
-
-
-def test_parts_that_are_left_over_are_not_read(tmp_path: Path) -> None:
+def test_leftover_parts_are_not_read(tmp_path: Path) -> None:
     small, other = write_small(tmp_path / "a", (2, 2), parts=(2, 2)), write_small(tmp_path / "b", (9, 9))
     for kind in ("keypoints", "posemaps"):
         shutil.move(other.folder / kind / "0", small.folder / kind / "2")
-    assert small.photos().load(small.names).pixels.shape[0] == 4
+    assert len(small.photos().load(small.names).pixels) == 4
 
 
-@pytest.mark.parametrize(
-    "file", ["images/1/images.csv", "keypoints/1/keypoints.csv", "posemaps/1/posemaps.json", "posemaps/1/posemaps.csv"]
-)
-def test_a_missing_table_is_told(tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize("file", ["images/1/images.csv", "keypoints/1/keypoints.csv", "posemaps/1/posemaps.csv"])
+def test_a_missing_table_is_named(tmp_path: Path, file: str) -> None:
     small = write_small(tmp_path, (2, 2), parts=(3, 1))
     (tmp_path / file).unlink()
     with pytest.raises(ReposeError, match=f"There is no {tmp_path / file}"):

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,8 @@ import torch
 
 from repose.data import images
 from repose.data.frame import Frame
-from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, PALETTE, Posemaps, colour, draw, read_posemaps
-from repose.data.records import POSEMAPS, read_keypoints, write_json, write_keypoints, write_table
+from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, PALETTE, colour, draw, read_posemaps
+from repose.data.records import POSEMAPS, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
 from repose.data.skeleton import COLOURS, JOINT, LIMBS, MIRROR, K, mirrored
 from repose.errors import ReposeError
@@ -17,14 +18,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def one_limb(start, end, limb=0):
-    """A person with the two joints of one limb."""
     keypoints = np.full((1, K, 2), NAN, np.float32)
     keypoints[0, LIMBS[limb][0]], keypoints[0, LIMBS[limb][1]] = start, end
     return keypoints
 
 
 def drawn_slowly(keypoints, height, width, line_width):
-    """The definition in float64, pixel by pixel centre, and where float32 may decide otherwise (on a rim)."""
+    """The definition in float64 at each pixel's centre, and the pixels on a rim, where float32 may differ."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     drawn, rim = np.zeros((height, width), np.uint8), np.zeros((height, width), bool)
     for limb, (a, b) in enumerate(LIMBS):
@@ -79,16 +79,15 @@ HARD = np.concatenate(
 )
 
 
-@pytest.mark.parametrize(("height", "width", "line_width"), [(64, 64, 1), (64, 32, 2), (37, 53, 4), (64, 64, 7.3)])
-def test_numpy_and_torch_agree_to_the_pixel(height, width, line_width):
-    of_arrays = draw(HARD, height=height, width=width, line_width=line_width)
-    of_tensors = draw(torch.from_numpy(HARD), height=height, width=width, line_width=line_width)
-    assert isinstance(of_arrays, np.ndarray)
-    assert of_arrays.dtype == np.uint8
-    assert of_tensors.dtype == torch.uint8
-    assert of_arrays.shape == of_tensors.shape == (len(HARD), height, width)
-    np.testing.assert_array_equal(of_arrays, of_tensors.numpy())
-    assert of_arrays.any()
+# SHA-256 of the maps: every processor draws the same bits.
+@pytest.mark.parametrize(("height", "width", "line_width", "digest"), [
+    (64, 64, 1, "53306340428d566c"), (64, 32, 2, "8ea0bb86e983dd5e"), (37, 53, 4, "d6c6d5a6a64f4863"),
+    (64, 64, 7.3, "ec06014dd2f6286d"),
+])  # fmt: skip
+def test_the_pixels_of_hard_cases_never_change(height, width, line_width, digest):
+    drawn = draw(HARD, height=height, width=width, line_width=line_width)
+    assert (drawn.shape, drawn.dtype) == ((len(HARD), height, width), np.uint8)
+    assert hashlib.sha256(drawn.tobytes()).hexdigest()[:16] == digest
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -98,22 +97,16 @@ def test_a_gpu_draws_the_same_pixels():
     np.testing.assert_array_equal(on_gpu.cpu().numpy(), draw(HARD, height=64, width=64, line_width=4))
 
 
-def test_float64_and_strided_keypoints_give_the_same_pixels():
-    keypoints = random_poses(5, 0, 64, seed=9)
-    drawn = draw(keypoints, height=64, width=64, line_width=4)
-    wide = np.zeros((5, K, 3))
-    wide[..., :2] = keypoints
-    np.testing.assert_array_equal(draw(wide[..., :2], height=64, width=64, line_width=4), drawn)
-    np.testing.assert_array_equal(draw(torch.tensor(wide)[..., :2], height=64, width=64, line_width=4).numpy(), drawn)
-
-
-def test_a_map_does_not_depend_on_the_others_of_its_batch():
+def test_a_map_does_not_depend_on_its_batch_or_on_the_kind_of_its_keypoints():
     keypoints = random_poses(2 * MAPS_AT_ONCE + 3, -20, 80, seed=10)
-    together = draw(keypoints, height=64, width=64, line_width=4)
+    together, how = draw(keypoints, height=64, width=64, line_width=4), {"height": 64, "width": 64, "line_width": 4}
     for row in (0, MAPS_AT_ONCE - 1, MAPS_AT_ONCE, 2 * MAPS_AT_ONCE + 2):
-        np.testing.assert_array_equal(
-            draw(keypoints[row : row + 1], height=64, width=64, line_width=4)[0], together[row]
-        )
+        np.testing.assert_array_equal(draw(keypoints[row : row + 1], **how)[0], together[row])
+    wide = np.zeros((len(keypoints), K, 3))
+    wide[..., :2] = keypoints
+    np.testing.assert_array_equal(draw(wide[..., :2], **how), together)
+    np.testing.assert_array_equal(draw(torch.tensor(wide)[..., :2], **how).numpy(), together)
+    assert draw(keypoints[:0], **how).shape == (0, 64, 64)
 
 
 def test_straight_lines_cover_the_pixels_that_one_counts_by_hand():
@@ -132,41 +125,10 @@ def test_a_limb_of_length_zero_is_a_dot():
     assert drawn.max() == 4
 
 
-def test_limbs_are_cut_off_at_the_edge_of_the_image():
-    across = draw(one_limb((-1000, 5), (1000, 5)), height=11, width=7, line_width=1)[0]
-    np.testing.assert_array_equal(across, np.repeat(np.arange(11) == 5, 7).reshape(11, 7))
-    for outside in ((-30, -2, -1, -9), (20, 3, 30, 9), (-20, 30, 3, 31), (0, -100, 100, -5)):
-        assert not draw(one_limb(outside[:2], outside[2:]), height=11, width=7, line_width=2).any()
-
-
-def test_a_missing_joint_skips_its_limbs_and_no_others():
-    keypoints = np.stack([np.arange(K) * 13 % 60, np.arange(K) * 29 % 60], -1).astype(np.float32)[None]
-    whole = set(np.unique(draw(keypoints, height=64, width=64, line_width=1)))
-    for joint in range(K):
-        lacking = keypoints.copy()
-        lacking[0, joint] = NAN
-        of_joint = {limb + 1 for limb, ends in enumerate(LIMBS) if joint in ends}
-        left = set(np.unique(draw(lacking, height=64, width=64, line_width=1)))
-        assert whole - of_joint <= left
-        assert not left & of_joint
-    assert not draw(np.full((1, K, 2), NAN), height=8, width=8, line_width=1).any()
-
-
 def test_a_joint_with_one_coordinate_or_too_far_away_is_missing():
     for end in ((NAN, 3), (3, NAN), (FARTHEST * 2, 3), (3, -np.inf)):
         assert not draw(one_limb((1, 1), end), height=8, width=8, line_width=2).any()
     assert draw(one_limb((1, 1), (FARTHEST, 1)), height=8, width=8, line_width=2).any()
-
-
-def test_later_limbs_lie_over_earlier_ones():
-    keypoints = one_limb((2, 8), (14, 8), limb=2)
-    keypoints[0, LIMBS[8][0]], keypoints[0, LIMBS[8][1]] = (8, 2), (8, 14)
-    for drawn in (
-        draw(keypoints, height=16, width=16, line_width=3),
-        draw(torch.tensor(keypoints), height=16, width=16, line_width=3),
-    ):
-        assert int(drawn[0, 8, 8]) == 9
-        assert int(drawn[0, 8, 3]) == 3
 
 
 @pytest.mark.parametrize("limb", range(len(LIMBS)))
@@ -182,19 +144,7 @@ def test_mirrored_keypoints_give_the_mirrored_line(limb):
     assert image.max() in (0, partner + 1)
 
 
-def test_thickness_is_in_pixels_across_the_line():
-    for end in ((250, 20), (250, 110), (250, 250), (60, 250)):
-        drawn = draw(one_limb((4, 5), end), height=256, width=256, line_width=4)[0]
-        along = np.hypot(end[0] - 4, end[1] - 5)
-        assert (drawn > 0).sum() / along == pytest.approx(4, abs=0.25)
-
-
-def test_an_empty_batch_gives_no_maps():
-    assert draw(np.zeros((0, K, 2), np.float32), height=5, width=6, line_width=2).shape == (0, 5, 6)
-    assert draw(torch.zeros(0, K, 2), height=5, width=6, line_width=2).shape == (0, 5, 6)
-
-
-def test_bad_arguments_are_refused():
+def test_bad_arguments_are_rejected():
     for shape in ((K, 2), (1, 17, 2), (1, K, 3)):
         with pytest.raises(ValueError, match=r"keypoints should be \(B, 18, 2\), not"):
             draw(np.zeros(shape, np.float32), height=8, width=8, line_width=2)
@@ -224,11 +174,6 @@ def test_colours_of_arrays_and_tensors_are_the_same_image():
     np.testing.assert_array_equal(colour(indices[0]), pixels[0])
 
 
-def test_a_map_survives_its_png_file():
-    indices = draw(random_poses(1, 0, 64, seed=12), height=64, width=48, line_width=4)
-    np.testing.assert_array_equal(images.decode(images.encode_png(indices[0], PALETTE)), colour(indices)[0])
-
-
 RECORD = {"height": 8, "width": 8, "crop": [0, 0, 4, 4], "line_width": 2.0}
 
 
@@ -245,55 +190,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("parts", "names"), [
-    (["0", "1"], ["a.jpg", "b.jpg", "c.jpg"]), (["1"], ["b.jpg", "c.jpg"]),
-])  # fmt: skip
-def test_the_maps_of_all_parts_are_read(folder, parts, names):
-    maps = read_posemaps(folder, parts)
-    assert isinstance(maps, Posemaps)
-    assert maps.frame == Frame(8, 8, (0.0, 0.0, 4.0, 4.0))
-    assert maps.line_width == 2
-    assert list(maps.files) == names
-    for name in names:
-        assert images.decode(maps.files[name]).shape == (8, 8, 3)
+def test_the_maps_of_all_parts_are_read(folder):
+    maps = read_posemaps(folder, ["0", "1"])
+    assert (maps.frame, maps.line_width) == (Frame(8, 8, (0.0, 0.0, 4.0, 4.0)), 2)
+    drawn = draw(one_limb((1, 1), (6, 6)), height=8, width=8, line_width=2)[0]
+    assert list(maps.files) == ["a.jpg", "b.jpg", "c.jpg"]
+    for file in maps.files.values():
+        np.testing.assert_array_equal(images.decode(file), colour(drawn))
 
 
-@pytest.mark.parametrize(
-    "record",
-    [{"height": 8}, [], {"height": 0, "width": 8, "crop": None, "line_width": 2}, {"height": "x", "crop": None}],
-)
-def test_a_folder_that_does_not_say_how_it_was_drawn_is_refused(folder, record):
+@pytest.mark.parametrize("record", [{"height": 8}, [], RECORD | {"height": 0}, RECORD | {"line_width": "x"}])
+def test_a_folder_that_does_not_say_how_it_was_drawn_is_rejected(folder, record):
     write_json(folder / "1" / "posemaps.json", record)
     with pytest.raises(ReposeError, match=r"1/posemaps\.json does not say how the maps were drawn.*dvc repro posemaps"):
         read_posemaps(folder, ["0", "1"])
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"height": 16}, r"16x8 px \(height x width\), crop 0, 0, 4, 4, limbs of 2 px"),
-    ({"crop": None}, r"8x8 px \(height x width\), crop null, limbs of 2 px"),
-    ({"line_width": 2.5}, r"8x8 px \(height x width\), crop 0, 0, 4, 4, limbs of 2.5 px"),
-])  # fmt: skip
-def test_parts_that_were_drawn_in_two_ways_are_refused(folder, change, words):
+@pytest.mark.parametrize("change", [{"height": 16}, {"crop": None}, {"line_width": 2.5}])
+def test_parts_that_were_drawn_with_different_settings_are_rejected(folder, change):
     write_json(folder / "1" / "posemaps.json", RECORD | change)
     with pytest.raises(
-        ReposeError,
-        match=rf"0/posemaps\.json and .*1/posemaps\.json say .* two ways: 8x8 px \(height x width\), crop 0, 0, 4, 4, "
-        rf"limbs of 2 px, and {words}\. Run `dvc repro posemaps`",
+        ReposeError, match=r"0/posemaps\.json and .*1/posemaps\.json were drawn with different settings"
     ):
         read_posemaps(folder, ["0", "1"])
-    read_posemaps(folder, ["0"])  # a part that is left over is not looked at
-
-
-@pytest.mark.parametrize("file", ["posemaps.json", "posemaps.csv"])
-def test_a_part_without_maps_is_refused(folder, file):
-    (folder / "1" / file).unlink()
-    with pytest.raises(ReposeError, match=rf"There is no .*1/{file}, and the photos have a part 1.*repro posemaps@1`"):
-        read_posemaps(folder, ["0", "1"])
-
-
-def test_keypoints_from_a_table_are_drawn_like_those_in_memory(tmp_path):
-    keypoints = random_poses(3, 0, 64, seed=13).round(3)
-    write_keypoints(tmp_path / "keypoints.csv", ["a", "b", "c"], keypoints, np.ones((3, K)))
-    _, read, _ = read_keypoints(tmp_path / "keypoints.csv")
-    both = [draw(points, height=64, width=64, line_width=4) for points in (keypoints, read)]
-    np.testing.assert_array_equal(*both)
+    read_posemaps(folder, ["0"])  # leftover parts are ignored

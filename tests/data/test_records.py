@@ -1,5 +1,3 @@
-"""The tables between the stages: what is written is what is read."""
-
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from repose.data.records import (
     IMAGES,
     ORDER,
     PAIRS,
-    part_files,
     part_names,
     read_json,
     read_keypoints,
@@ -51,7 +48,7 @@ def test_columns_are_written_in_the_order_of_the_record_and_no_others(tmp_path: 
     assert (tmp_path / "pairs.csv").read_bytes() == b"from,to\na,b\n"
 
 
-def test_a_table_without_rows_comes_back(tmp_path: Path) -> None:
+def test_an_empty_table_comes_back(tmp_path: Path) -> None:
     write_table(tmp_path / "images.csv", pd.DataFrame(columns=list(IMAGES)), IMAGES)
     found = read_table(tmp_path / "images.csv", IMAGES)
     assert (len(found), list(found.columns)) == (0, list(IMAGES))
@@ -69,43 +66,13 @@ def test_any_names_come_back(tmp_path: Path, rows: list[tuple[str, str]]) -> Non
     assert [*found.itertuples(index=False, name=None)] == rows
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, r"There is no .*pairs\.csv\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\."),
-        ("", r"pairs\.csv is damaged \(No columns.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
-        ('from,to\na,"b', r"pairs\.csv is damaged"),
-        ("from,to\na,b,c,d\ne,f,g,h,i\n", r"pairs\.csv is damaged"),
-        (b"from,to\n\xff,b\n", r"pairs\.csv is damaged \(.*utf-8"),
-        ("from,to,size\na,b,\n", r"pairs\.csv is damaged \(invalid literal for int"),
-        ("from,too\na,b\n", r"pairs\.csv lacks the column\(s\) to; it has from, too\."),
-        ("a\n", r"pairs\.csv lacks the column\(s\) from, to; it has a\."),
-    ],
-)
-def test_tables_that_cannot_be_read_are_told(tmp_path: Path, content: str | bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / "pairs.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ReposeError, match=message):
-        read_table(tmp_path / "pairs.csv", PAIRS)
-
-
-def test_shares_are_numbers_and_missing_where_empty() -> None:
-    table = pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]})
-    found = shares(table, "occlusion", Path("pairs.csv"))
+def test_shares_are_numbers_from_0_to_1_and_missing_where_empty() -> None:
+    found = shares(pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]}), "occlusion", Path("pairs.csv"))
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, [0.25, np.nan, 1, 0])
-
-
-@pytest.mark.parametrize(("value", "message"), [
-    ("1.01", "occlusion should be from 0 to 1, or empty"), ("-1", "occlusion should be from 0 to 1, or empty"),
-    ("inf", "occlusion should be from 0 to 1, or empty"), ("some", "could not convert string to float: 'some'"),
-])  # fmt: skip
-def test_shares_that_are_none_are_damage(value: str, message: str) -> None:
-    with pytest.raises(ReposeError, match=rf"pairs\.csv is damaged \({message}\)\. Restore it"):
-        shares(pd.DataFrame({"occlusion": [value]}), "occlusion", Path("pairs.csv"))
-
-
-# ---- keypoints ----
+    for value, message in (("1.01", "should be from 0 to 1"), ("-1", "should be"), ("some", "could not convert")):
+        with pytest.raises(ReposeError, match=rf"pairs\.csv is damaged \(.*{message}.*\)\. Restore it"):
+            shares(pd.DataFrame({"occlusion": [value]}), "occlusion", Path("pairs.csv"))
 
 
 def poses(photos: int) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -117,11 +84,14 @@ def poses(photos: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [f"{number:04d}" for number in range(photos)], keypoints, confidence
 
 
-@pytest.mark.parametrize("photos", [0, 1, 9])
-def test_keypoints_come_back(tmp_path: Path, photos: int) -> None:
-    names, keypoints, confidence = poses(photos)
-    write_keypoints(tmp_path / "keypoints.csv", names, keypoints, confidence)
-    found = read_keypoints(tmp_path / "keypoints.csv")
+@pytest.mark.parametrize("parts", [[9], [2, 7], [0, 9], [0]])
+def test_keypoints_come_back(tmp_path: Path, parts: list[int]) -> None:
+    names, keypoints, confidence = poses(sum(parts))
+    first = 0
+    for part, count in enumerate(parts):
+        rows, first = slice(first, first + count), first + count
+        write_keypoints(tmp_path / str(part) / "keypoints.csv", names[rows], keypoints[rows], confidence[rows])
+    found = read_parts_keypoints(tmp_path, [str(part) for part in range(len(parts))])
     assert found[0] == names
     assert found[1].dtype == found[2].dtype == np.float32
     np.testing.assert_array_equal(found[1], keypoints)
@@ -132,78 +102,57 @@ def test_missing_joints_are_empty_and_have_no_confidence(tmp_path: Path) -> None
     keypoints = np.full((1, K, 2), 2.5, np.float32)
     keypoints[0, 0] = np.nan
     write_keypoints(tmp_path / "keypoints.csv", ["NA"], keypoints, np.full((1, K), 0.25))
-    header, row = (tmp_path / "keypoints.csv").read_text().splitlines()
-    assert header == HEADER
-    assert row == "NA,,,0" + ",2.5,2.5,0.25" * (K - 1)
-    found = read_keypoints(tmp_path / "keypoints.csv")
-    assert found[0] == ["NA"]
-    assert np.isnan(found[1][0, 0]).all()
+    assert (tmp_path / "keypoints.csv").read_text() == f"{HEADER}\nNA,,,0{',2.5,2.5,0.25' * (K - 1)}\n"
+    names, found, _ = read_keypoints(tmp_path / "keypoints.csv")
+    assert names == ["NA"]
+    assert np.isnan(found[0, 0]).all()
 
 
-def header_of(joints: int) -> str:
-    return HEADER.rsplit(",", 3 * (K - joints))[0] if joints < K else HEADER
+READERS = {
+    "pairs.csv": lambda path: read_table(path, PAIRS), "keypoints.csv": read_keypoints, "a.json": read_json,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, r"There is no .*keypoints\.csv\. Run the keypoints stage \(`dvc repro keypoints`\), or `dvc pull`\."),
-        (header_of(17), r"keypoints\.csv is not a table of 18 keypoints: its header should be name,nose_x,nose_y"),
-        (HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), "is not a table of 18 keypoints"),
-        (HEADER.removeprefix("name,"), "is not a table of 18 keypoints"),
-        (f"{HEADER},more", "is not a table of 18 keypoints"),
-        ("name:keypoints_y:keypoints_x", "is not a table of 18 keypoints"),
-    ],
-)
-def test_keypoints_that_cannot_be_read_are_told(tmp_path: Path, content: str | None, message: str) -> None:
+@pytest.mark.parametrize(("file", "content", "message"), [
+    *((file, None, r"There is no .*/{}\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\.") for file in READERS),
+    ("pairs.csv", "", r"{} is damaged \(No columns.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
+    ("pairs.csv", 'from,to\na,"b', "{} is damaged"),
+    ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
+    ("pairs.csv", b"from,to\n\xff,b\n", r"{} is damaged \(.*utf-8"),
+    ("pairs.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
+    ("pairs.csv", "from,too\na,b\n", r"{} lacks the column\(s\) to; it has from, too\."),
+    ("keypoints.csv", HEADER.rsplit(",", 3)[0], r"{} is not a table of 18 keypoints: its header should be name,nose_x,nose_y"),
+    ("keypoints.csv", HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), "{} is not a table of 18 keypoints"),
+    ("keypoints.csv", "name:keypoints_y:keypoints_x", "{} is not a table of 18 keypoints"),
+    ("keypoints.csv", "", r"{} is damaged \(.*\)\. Restore it"),
+    ("keypoints.csv", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", r"{} is damaged \(.*\)\. Restore it"),
+    ("a.json", b'{"a": 1', r"{} is damaged \(.*\)\. Restore it"),
+    ("a.json", b'"\xff"', "{} is damaged"),
+])  # fmt: skip
+def test_files_that_cannot_be_read_are_named(
+    tmp_path: Path, file: str, content: str | bytes | None, message: str
+) -> None:
     if content is not None:
-        (tmp_path / "keypoints.csv").write_text(f"{content}\n")
-    with pytest.raises(ReposeError, match=message):
-        read_keypoints(tmp_path / "keypoints.csv")
+        (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ReposeError, match=message.format(file.replace(".", r"\."))):
+        READERS[file](tmp_path / file)
 
 
-@pytest.mark.parametrize("content", ["", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", f'{HEADER}\n"a'])
-def test_a_damaged_keypoints_table_is_told(tmp_path: Path, content: str) -> None:
-    (tmp_path / "keypoints.csv").write_text(content)
-    with pytest.raises(ReposeError, match=r"keypoints\.csv is damaged \(.*\)\. Restore it"):
-        read_keypoints(tmp_path / "keypoints.csv")
-
-
-# ---- parts ----
-
-
-def write_parts(folder: Path, sizes: dict[str, int]) -> pd.DataFrame:
-    """Tables files.csv of so many rows, with shards, in parts; what they are together."""
-    tables = []
+@pytest.mark.parametrize("sizes", [{"0": 3}, {"0": 0, "1": 2}, {"2": 1, "10": 4, "11": 1}])
+def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path: Path, sizes: dict[str, int]) -> None:
+    expected = []
     for part, size in sizes.items():
         names = [f"{part}-{number}" for number in range(size)]
         table = pd.DataFrame({"name": names, "shard": "00000.tar", "offset": 0, "size": 1, "sha256": ""})
-        write_table(folder / part / "files.csv", table, FILES)
-        tables.append(table.assign(shard=f"{part}/00000.tar"))
-    return pd.concat(tables, ignore_index=True)
-
-
-@pytest.mark.parametrize("sizes", [{"0": 3}, {"0": 3, "1": 1}, {"0": 0, "1": 2}, {"2": 1, "10": 4, "11": 1}])
-def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path: Path, sizes: dict[str, int]) -> None:
-    expected = write_parts(tmp_path, sizes)
+        write_table(tmp_path / part / "files.csv", table, FILES)
+        expected.append(table.assign(shard=f"{part}/00000.tar"))
+    for other in (".2.partial", "other", "-1"):
+        (tmp_path / other).mkdir()
+    (tmp_path / "3").write_text("a file")
     assert part_names(tmp_path) == tuple(sizes)  # as numbers: 2 before 10
     found = read_parts(tmp_path, part_names(tmp_path), "files.csv", FILES)
-    assert found.to_dict("list") == expected.to_dict("list")
+    assert found.to_dict("list") == pd.concat(expected).to_dict("list")
     assert found["offset"].dtype == np.int64
-
-
-def test_parts_are_folders_with_a_number(tmp_path: Path) -> None:
-    write_parts(tmp_path, {"1": 1, ".2.partial": 1, "other": 1, "-1": 1})
-    (tmp_path / "3").write_text("a file")
-    assert part_names(tmp_path) == ("1",)
-
-
-@pytest.mark.parametrize("place", ["nowhere", "."])
-def test_a_folder_without_parts_is_told(tmp_path: Path, place: str) -> None:
-    with pytest.raises(
-        ReposeError, match=r"There are no photos in .* \(its parts are .*0 and so on\).*`dvc repro valid"
-    ):
-        part_names(tmp_path / place)
 
 
 def test_tables_without_shards_are_read_as_one(tmp_path: Path) -> None:
@@ -213,29 +162,12 @@ def test_tables_without_shards_are_read_as_one(tmp_path: Path) -> None:
     assert found.to_dict("list") == {"name": ["5.jpg", "2.jpg"], "row": [5, 2]}
 
 
-def test_keypoints_of_parts_are_read_as_one(tmp_path: Path) -> None:
-    names, keypoints, confidence = poses(9)
-    for part, rows in (("0", slice(0, 2)), ("1", slice(2, 9))):
-        write_keypoints(tmp_path / part / "keypoints.csv", names[rows], keypoints[rows], confidence[rows])
-    found = read_parts_keypoints(tmp_path, ["0", "1"])
-    assert found[0] == names
-    np.testing.assert_array_equal(found[1], keypoints)
-    np.testing.assert_array_equal(found[2], confidence)
-
-
-@pytest.mark.parametrize(("file", "run"), [
-    ("keypoints.csv", "dvc repro keypoints@1"), ("order.csv", "dvc repro keypoints@1"),
-    ("posemaps.csv", "dvc repro posemaps@1"), ("posemaps.json", "dvc repro posemaps@1"),
-])  # fmt: skip
-def test_a_part_that_a_stage_did_not_write_is_told_with_the_stage(tmp_path: Path, file: str, run: str) -> None:
-    (tmp_path / "0").mkdir()
-    (tmp_path / "0" / file).touch()
-    message = rf"^There is no {tmp_path}/1/{file}, and the photos have a part 1\. Run the stage .* \(`{run}`\), or `dvc"
-    with pytest.raises(ReposeError, match=message):
-        part_files(tmp_path, ["0", "1"], file)
-
-
-# ---- JSON ----
+@pytest.mark.parametrize("place", ["nowhere", "."])
+def test_a_folder_without_parts_is_named(tmp_path: Path, place: str) -> None:
+    with pytest.raises(
+        ReposeError, match=r"There are no photos in .* \(its parts are .*0 and so on\).*`dvc repro valid"
+    ):
+        part_names(tmp_path / place)
 
 
 @pytest.mark.parametrize("record", [{"b": [1, 2.5, None], "a": {"ä": True}}, [], "x"])
@@ -247,19 +179,3 @@ def test_json_comes_back_in_its_order_for_people_to_read(tmp_path: Path, record:
     if isinstance(record, dict):
         assert text.startswith('{\n  "b": [\n    1,')
         assert "ä" in text
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, r"There is no .*a\.json\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\."),
-        (b"", r"a\.json is not JSON \(.*\)\. Run the stage that writes it again\."),
-        (b'{"a": 1', r"a\.json is not JSON"),
-        (b'"\xff"', r"a\.json is not JSON"),
-    ],
-)
-def test_json_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ReposeError, match=message):
-        read_json(tmp_path / "a.json")

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class Member(NamedTuple):
-    """A member of a zip that is built here; what is None is told truly."""
+    """A member of a zip that is built here; None: the true value."""
 
     content: bytes
     mode: int = 0o100644
     method: int = 8
-    told_size: int | None = None
+    size: int | None = None
     password: bytes | None = None
     crc: int | None = None
 
@@ -33,7 +33,7 @@ def zip_bytes(members: Mapping[str, Member] | list[tuple[str, Member]]) -> bytes
         crc = zlib.crc32(member.content) if member.crc is None else member.crc
         if member.password is not None:
             data = encrypt(bytes(11) + bytes([crc >> 24]) + data, member.password)
-        size = len(member.content) if member.told_size is None else member.told_size
+        size = len(member.content) if member.size is None else member.size
         flags, encoded = 0x800 | (member.password is not None), name.encode()
         about = struct.pack("<HHHHHIIIHH", 20, flags, member.method, 0, 33, crc, len(data), size, len(encoded), 0)
         directory += b"PK\x01\x02" + struct.pack("<H", 0x31E) + about

@@ -366,6 +366,7 @@ BLOCK: dict[str, Any] = {
     ({"origins": [{"adress": "a"}]}, "Did you mean 'address'"),
     ({"shard_megabytes": 0}, "shard_megabytes should be more than 0"),
     ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),
+    ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits.ratio should be more than 0"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_rejected(change: dict[str, Any], message: str) -> None:
     assert settings_module.build(DownloadSettings, BLOCK, "download").origins == (Origin("data/in"),)

@@ -1,1 +1,1 @@
-"""What the stages read and write: skeleton, records, images, shards, the layouts of the data sets, mannequins."""
+"""Photos, keypoints, pose maps, shards, tables, layouts of data sets, batches and augmentation."""

@@ -1,8 +1,8 @@
-"""The files of a folder or of a zip, read one by one; nothing is unpacked to the disk.
+"""List and read the files of a folder or of a zip; nothing is unpacked to disk.
 
-From the headers, before a byte is read, names that lead out of their folder, links, special files, duplicates, encrypted
-files without their password and bombs are refused. Headers may lie, so a file whose bytes do not have exactly the size
-and the CRC of its header is refused when it is read.
+Names that lead out of their folder, links, special files, duplicates, files with an unsupported encryption or compression,
+and zip bombs are rejected by their headers, before any content is read. Headers may lie, so a file is also rejected when
+its content does not have the size and the CRC that its header announces.
 """
 
 import importlib
@@ -14,10 +14,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
+
+from pydantic import PositiveFloat, PositiveInt
 
 from repose.config import settings
 from repose.data.layouts import is_litter
@@ -25,10 +26,10 @@ from repose.errors import ReposeError
 from repose.storage.transfer import Object
 from repose.terminal import say
 
-IN_PLACE = ("img.zip", "img_highres.zip")  # how DeepFashion's owners ship the photos inside the folder `Img`
+IN_PLACE = ("img.zip", "img_highres.zip")  # DeepFashion's photos, as its owners ship them in the folder `Img`
 _UNOPENED = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
 _AES, _STRONG_ENCRYPTION, _ENCRYPTED = 99, 0x40, 0x1
-# What zipfile and zlib raise for bytes that are not what they should be; a RuntimeError is for a wrong password.
+# What zipfile and zlib raise for damaged bytes; a RuntimeError means a wrong password.
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, NotImplementedError, OSError,
 )  # fmt: skip
@@ -37,21 +38,16 @@ _UNPACK = "Unpack it with `7z x` or another program and give the folder."
 
 @settings
 class Limits:
-    """How much a source may hold; more is a bomb, or not the data set that it is said to be."""
+    """How much a source may hold; more is a zip bomb, or not the expected data set."""
 
-    files: int  # files in all
-    total_gigabytes: float  # 10^9 bytes of all files, unpacked
-    file_megabytes: float  # 10^6 bytes of one file, unpacked
-    ratio: float  # bytes of all files in a zip by the bytes of the zip
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name} should be above 0, not {getattr(self, field.name)}")
+    files: PositiveInt
+    total_gigabytes: PositiveFloat  # 10^9 bytes of all files, unpacked
+    file_megabytes: PositiveFloat  # 10^6 bytes of one file, unpacked
+    ratio: PositiveFloat  # unpacked bytes of a zip's files / bytes of the zip
 
 
 class File(NamedTuple):
-    """A file of a source: its path as its owner has it, its size in bytes, where it is from, and how to read it."""
+    """A file of a source: its owner's path, its size in bytes, the source's name for messages, and a reader."""
 
     name: str
     size: int
@@ -60,7 +56,7 @@ class File(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a folder or a zip holds, and how many entries were left out (see `layouts.is_litter`)."""
+    """The files of a folder or of a zip, and the number of entries left out (see `layouts.is_litter`)."""
 
     files: list[File]
     skipped: int
@@ -73,46 +69,38 @@ S = TypeVar("S", File, Object)
 def open_zip(
     path: Path, limits: Limits, where: str, *, password_variable: str | None = None, under: str = ""
 ) -> Iterator[Contents]:
-    """The files of a zip, with `under` before their names; they can be read until the context ends.
+    """The files of a zip, readable until the context ends.
 
-    Args:
-        path: the zip.
-        limits: how much it may hold.
-        where: the zip's name in messages.
-        password_variable: the environment variable that holds its password.
-        under: the folder that the names are relative to, empty or with a slash at its end.
+    `where` names the zip in messages, `password_variable` is the environment variable that holds its password, and `under`
+    is a prefix for the names of its files.
 
     Raises:
-        ReposeError: it is not a zip, is cut short or damaged, breaks a limit, is encrypted and the password is missing
-            or wrong, or holds what no data set's owner puts there.
+        ReposeError: it is no zip, is damaged, exceeds a limit, needs another password, or has an entry of a rejected kind.
     """
-    with _opened(path, where) as archive:
-        litter = [info for info in archive.infolist() if is_litter(info.filename.rstrip("/"))]
-        infos = [info for info in archive.infolist() if not is_litter(info.filename.rstrip("/"))]
+    with _open(path, where) as archive:
+        every = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in every if not is_litter(info.filename)]
         password = _password(infos, where, password_variable)
         files: dict[str, File] = {}
         for info in infos:
             name = safe_name(info.filename, where)
-            if info.is_dir():
-                continue
             _check_member(info, name, where)
             if name in files:
                 raise ReposeError(f"{where} holds {name} twice. Pack the data again, or unpack it and give the folder.")
-            files[name] = File(
-                under + name, info.file_size, where, partial(_read_member, archive, password, where, info)
-            )
+            read = partial(_read_member, archive, password, where, info)
+            files[name] = File(under + name, info.file_size, where, read)
         listed, packed = within(files.values(), limits, where), path.stat().st_size
         unpacked = sum(file.size for file in listed)
-        if unpacked > limits.ratio * packed:  # of the zip as it lies there: members that overlap do not hide
+        if unpacked > limits.ratio * packed:  # the size of the zip itself: overlapping members do not hide a bomb
             raise _beyond(where, f"files that unpack to {unpacked / packed:,.0f} times its size", "limits.ratio")
-        yield Contents(listed, sum(not info.is_dir() for info in litter))
+        yield Contents(listed, len(every) - len(infos))
 
 
 @contextmanager
 def open_files(
     paths: Iterable[tuple[str, Path]], limits: Limits, where: str, *, password_variable: str | None = None
 ) -> Iterator[Contents]:
-    """The files at (name, path), but for a zip named in IN_PLACE the files in it; other arguments as `open_zip`."""
+    """The files at (name, path); a zip named in IN_PLACE is replaced by its files. Other arguments as in `open_zip`."""
     files: list[File] = []
     skipped = 0
     with ExitStack() as stack:
@@ -127,39 +115,33 @@ def open_files(
                 contents = stack.enter_context(inner)
                 files.extend(contents.files)
                 skipped += contents.skipped
-            else:
-                if name.lower().endswith((".zip", *_UNOPENED)):
-                    say(
-                        f"{where}: {name} is kept as a file, not opened; name it in params to open a zip, or unpack it."
-                    )
-                size = path.stat().st_size
-                files.append(File(name, size, where, partial(_read_path, path, size, where)))
+                continue
+            if name.lower().endswith((".zip", *_UNOPENED)):
+                say(f"{where}: {name} is kept as a file, not opened; name it in params to open a zip, or unpack it.")
+            size = path.stat().st_size
+            files.append(File(name, size, where, partial(_read_path, path, size, where)))
         yield Contents(within(files, limits, where), skipped)
 
 
 def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
-    """(name, path) of every file in a folder and the folders in it, sorted; the name is the path from `folder` on.
-
-    Litter (`layouts.is_litter`) is named and not looked into, whatever it is.
+    """(name, path) of every file below a folder, sorted; names are relative to `folder`. Litter is listed, not entered.
 
     Raises:
-        ReposeError: a link or a special file, or a folder that may not be read.
+        ReposeError: a link or a special file, or a folder that cannot be read.
     """
 
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise ReposeError(f"Cannot read the folder {error.filename}: {error.strerror}. Change its permissions.")
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
+    for parent, folders, files in os.walk(folder, onerror=fail):
         for name in sorted([*folders, *files]):
             path = Path(parent, name)
             inside = str(path.relative_to(folder))
-            if is_litter(name):
-                yield inside, path
-            elif path.is_symlink():
+            if path.is_symlink() and not is_litter(name):
                 raise ReposeError(
                     f"{where} holds a link, {inside}. Copy the data with `cp -rL`, or give the folder it leads to."
                 )
-            elif path.is_file():
+            if path.is_file() or is_litter(name):
                 yield inside, path
             elif not path.is_dir():
                 raise ReposeError(f"{where} holds {inside}, which is neither a file nor a folder. Remove it.")
@@ -167,12 +149,10 @@ def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
 
 
 def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
-    """The files as a list, if they keep within the limits; stops at the first one that does not.
-
-    Zips that are opened in place may be larger than a file; what they hold is looked at when they are.
+    """The files as a list; the limit on one file does not apply to the zips of IN_PLACE.
 
     Raises:
-        ReposeError: too many files, too many bytes, or too many bytes in one file; it names the limit to raise.
+        ReposeError: a limit is exceeded (raised at the first such file); it names the limit.
     """
     listed: list[S] = []
     total = 0
@@ -189,10 +169,10 @@ def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
 
 
 def is_zip(path: Path, name: str) -> bool:
-    """Whether a file is a zip by its first bytes, or is called one.
+    """Whether a file is a zip by its first bytes or by its name.
 
     Raises:
-        ReposeError: it is called like an archive of another kind.
+        ReposeError: its name is that of another kind of archive.
     """
     if name.lower().endswith(_UNOPENED):
         raise ReposeError(f"{name}: only zip archives are opened. {_UNPACK}")
@@ -218,9 +198,6 @@ def safe_name(name: str, where: str) -> str:
     return "/".join(parts)
 
 
-# ---- folders ----
-
-
 def _read_path(path: Path, size: int, where: str) -> bytes:
     try:
         with path.open("rb") as stream:
@@ -232,10 +209,7 @@ def _read_path(path: Path, size: int, where: str) -> bytes:
     return content
 
 
-# ---- zips ----
-
-
-def _opened(path: Path, where: str) -> zipfile.ZipFile:
+def _open(path: Path, where: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except _DAMAGED:
@@ -268,40 +242,34 @@ def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) ->
         return None
     for info in encrypted:
         if info.compress_type == _AES or info.flag_bits & _STRONG_ENCRYPTION:
-            raise ReposeError(f"{where}: {info.filename} is encrypted with AES, which is not read here. {_UNPACK}")
+            raise ReposeError(f"{where}: {info.filename} is encrypted with AES, which is not supported. {_UNPACK}")
     if variable is None:
         raise ReposeError(
             f"{where} is encrypted. Name the environment variable that holds its password in password_variable; the "
             "data's owner has the password."
         )
-    if not os.environ.get(variable):
-        raise ReposeError(
-            f"{where} is encrypted and its password_variable {variable} is not set. `export {variable}=...`"
-        )
     try:
-        importlib.import_module("fast_zip_decryption")  # replaces zipfile's decryption in Python by one in C
+        importlib.import_module("fast_zip_decryption")  # replaces zipfile's decryption by one in C
     except ImportError:
         say(
-            f"{where} is encrypted, and Python decrypts about 1 MB/s; `pip install fast-zip-decryption` makes it about "
-            "80 times as quick."
+            f"{where} is encrypted. `pip install fast-zip-decryption` makes reading about 80 times as fast (1 MB/s now)."
         )
-    return os.environ[variable].encode()
+    return os.environ.get(variable, "").encode()
 
 
 def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, info: zipfile.ZipInfo) -> bytes:
-    encrypted = info.flag_bits & _ENCRYPTED
     try:
         with archive.open(info, pwd=password) as stream:
             content = stream.read(info.file_size)  # never more, whatever it would unpack to
         if len(content) != info.file_size:
             raise EOFError
     except _DAMAGED:
-        password_too = ", or the password is wrong" if encrypted else ""
-        raise ReposeError(f"{where}: {info.filename} is damaged{password_too}. Get the zip again.") from None
+        or_password = ", or the password is wrong" if info.flag_bits & _ENCRYPTED else ""
+        raise ReposeError(f"{where}: {info.filename} is damaged{or_password}. Get the zip again.") from None
     except RuntimeError:
         raise ReposeError(f"{where}: the password is wrong. Ask the data's owner for the right one.") from None
     return content
 
 
 def _beyond(where: str, what: str, limit: str) -> ReposeError:
-    return ReposeError(f"{where} holds {what}: a bomb, or not what you meant. If it is right, raise {limit}.")
+    return ReposeError(f"{where} holds {what}: a zip bomb, or not what you meant. If it is right, raise {limit}.")

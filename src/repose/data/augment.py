@@ -1,15 +1,16 @@
 """Crop, flip and rotation of training photos (the paper's section 4.2; how much of each is ours: R23 of docs/paper.md).
 
-A photo's change is one 2 x 3 matrix, applied to its pixels and to its keypoints; maps are redrawn from these. A flip
-also swaps left and right joints, since the colours of a map encode the side, and all photos of an item flip together
-(a logo stays readable or becomes mirrored in all of them); crop and rotation are drawn for each photo by itself.
+One 2 x 3 matrix changes the pixels and the keypoints of a photo; its map is redrawn from these. A flip also swaps left and
+right joints, since the colours of a map encode the side. All photos of an item flip together (a logo is mirrored in all of
+them or in none); crop and rotation are drawn for each photo by itself.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from repose.config import settings
@@ -20,18 +21,10 @@ from repose.data.skeleton import MIRROR
 class AugmentSettings:
     """How training photos are changed."""
 
-    flip: float  # share of the items that are flipped left to right
-    rotation: float  # largest angle in degrees, either way
-    crop: float  # smallest share of the height and width that a crop keeps; 1: no crop
+    flip: Annotated[float, Field(ge=0, le=1)]  # share of the items that are flipped left to right
+    rotation: Annotated[float, Field(ge=0, le=180)]  # largest angle in degrees, either way
+    crop: Annotated[float, Field(gt=0, le=1)]  # smallest share of the height and width that a crop keeps; 1: no crop
     fill: Literal["white", "edge"]  # beyond the photo: white (DeepFashion's studio), or the nearest pixel (Market-1501)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip should be a share between 0 and 1, not {self.flip}.")
-        if not 0 < self.crop <= 1:
-            raise ValueError(f"crop should be a share above 0 and at most 1, not {self.crop}.")
-        if not 0 <= self.rotation <= 180:
-            raise ValueError(f"rotation should be between 0 and 180 degrees, not {self.rotation}.")
 
 
 def draw_matrices(
@@ -53,13 +46,13 @@ def draw_matrices(
 
 
 def move_keypoints(keypoints: np.ndarray, matrices: np.ndarray, flip: bool) -> np.ndarray:
-    """Keypoints (n,K,2) through matrices (n,2,3); with a flip, left and right joints change their names."""
+    """Keypoints (n,K,2) through matrices (n,2,3); a flip also swaps left and right joints."""
     moved = np.einsum("nij,nkj->nki", matrices[:, :, :2], keypoints) + matrices[:, None, :, 2]
     return (moved[:, MIRROR] if flip else moved).astype(np.float32)
 
 
 def move_images(images: Tensor, matrices: Tensor, fill: Literal["white", "edge"]) -> Tensor:
-    """Images (n,3,H,W) in [-1,1] through matrices (n,2,3) in px, bilinear; beyond the photo as `fill` says."""
+    """Images (n,3,H,W) in [-1,1] through matrices (n,2,3) in px, bilinear; `fill` says what lies beyond."""
     height, width = images.shape[2:]
     linear, shift = matrices[:, :, :2].double(), matrices[:, :, 2:].double()
     inverse = torch.linalg.inv(linear)  # grid_sample asks where each pixel comes from

@@ -1,15 +1,15 @@
-"""What one training step sees: the photos of its items, which of them are targets, and which are whose sources.
+"""Training batches: the photos of a step's items, the targets among them, and the sources of each target.
 
-Step number and seed alone determine a batch, so training resumes anywhere, and workers change nothing. Targets are left
-out of their own sources (R9). Letters: B items a step, M photos of them, Q targets, T sources of a target.
+Only step number and seed determine a batch, so training resumes at any step, with any number of workers. A target is not
+among its own sources (R9). Letters: B items a step, M photos of them, Q targets, T sources of a target.
 
-Where processes share a step, each draws all of it and then loads its own items alone: together they see the batch that
-one process would see.
+Processes that share a step each draw all of it and load only their own items: together they see the batch that one
+process would see.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,26 +27,26 @@ from repose.errors import ReposeError
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input, on the device that trains."""
+    """One step's input, on the training device."""
 
     images: Tensor  # (M,3,H,W) float32 in [-1,1]: all photos of the step's items
     poses: Poses  # of those M photos
-    target: Tensor  # (Q,) int64: which photos are to be generated
-    sources: Tensor  # (Q,T) int64: from which photos each
-    mask: Tensor  # (Q,T) bool: which entries of `sources` count; at least one a row
-    other_image: Tensor  # (Q,3,H,W): for each target a photo of another item, the paper's y~
+    target: Tensor  # (Q,) int64: the photos to generate
+    sources: Tensor  # (Q,T) int64: the source photos of each
+    mask: Tensor  # (Q,T) bool: which entries of `sources` are valid; at least one a row
+    other_image: Tensor  # (Q,3,H,W): a photo of another item for each target, the paper's y~
     other_pose: Poses  # of those Q photos, the paper's p~
-    share: float = 1.0  # of the step's targets, those that are here; the others are in other processes
+    share: float = 1.0  # of the step's targets in this process
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch as the loader hands it on: small, on the CPU. The M photos of the items come first, then the Q others."""
+    """A batch as the loader returns it: small, on the CPU. The M photos of the items come first, then the Q others."""
 
     pixels: np.ndarray  # (M+Q,H,W,3) uint8
-    keypoints: np.ndarray  # (M+Q,K,2) float32, where the photo's change puts them
-    maps: np.ndarray | None  # (M+Q,H,W) uint8 palette indices; None: to be drawn from the keypoints
-    matrices: np.ndarray  # (M+Q,2,3): the photos' changes, still to be applied to the pixels
+    keypoints: np.ndarray  # (M+Q,K,2) float32, already changed
+    maps: np.ndarray | None  # (M+Q,H,W) uint8 palette indices; None: drawn from the keypoints on the device
+    matrices: np.ndarray  # (M+Q,2,3): the changes, not yet applied to the pixels
     target: np.ndarray
     sources: np.ndarray
     mask: np.ndarray
@@ -54,7 +54,7 @@ class Packed:
 
 
 class Steps(Dataset[Packed]):
-    """The batches of a training run, by step number from 0; of each, the items of process `rank` of `processes`."""
+    """The batches of a training run by step number, from 0: the items of process `rank` of `processes`."""
 
     def __init__(
         self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, max_photos: int,
@@ -76,7 +76,7 @@ class Steps(Dataset[Packed]):
         return self.steps
 
     def images(self) -> int:
-        """How many images all steps make together, in all processes: the sum of Q."""
+        """The number of targets of all steps in all processes, without loading any: the sum of Q."""
         if self.targets == "one":
             return self.steps * self.items_per_step
         sizes = np.array([min(len(names), self.max_photos) for names in self._names])
@@ -90,24 +90,29 @@ class Steps(Dataset[Packed]):
         random = np.random.default_rng([self.seed, step])
         chosen = self._items_of(step)
         groups = [self._some(self._names[item], random) for item in chosen]
-        flips = [bool(random.random() < self.augment.flip) if self.augment else False for _ in groups]
+        flips = self._flips(len(groups), random)
         sizes = [len(group) for group in groups]
         target, sources, mask = self._sources(sizes, random)
-        others, other_flips = self._others(chosen, groups, target, random)
+        others = self._others(np.repeat(chosen, sizes)[target], random)
         names = [name for group in groups for name in group] + others
-        flipped = [flip for group, flip in zip(groups, flips, strict=True) for _ in group] + other_flips
+        flipped = [*np.repeat(flips, sizes).tolist(), *self._flips(len(others), random)]
         matrices = self._matrices(flipped, random)
 
         photos, targets = self._part(sizes, target)
         rows = [*range(len(names))[photos], *range(sum(sizes), len(names))[targets]]
-        return self._packed(
-            [names[row] for row in rows], [flipped[row] for row in rows], matrices[rows],
+        loaded = self.photos.load([names[row] for row in rows])
+        keypoints = loaded.keypoints
+        if self.augment:
+            moved = [move_keypoints(keypoints[[i]], matrices[[row]], flipped[row]) for i, row in enumerate(rows)]
+            keypoints = np.concatenate(moved)
+        return Packed(
+            loaded.pixels, keypoints, None if self.augment else loaded.maps, matrices[rows],
             target[targets] - photos.start, sources[targets] - photos.start, mask[targets],
             len(target[targets]) / len(target),
         )  # fmt: skip
 
     def _items_of(self, step: int) -> np.ndarray:
-        """The items of a step: each epoch goes through all of them in an order of its own."""
+        """The items of a step; each epoch visits all of them in another order."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[within * self.items_per_step : (within + 1) * self.items_per_step]
 
@@ -121,7 +126,7 @@ class Steps(Dataset[Packed]):
         return list(names)
 
     def _sources(self, sizes: Sequence[int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets (Q,), and for each so many other photos of its item (one random number a step) in random order (R11)."""
+        """Targets (Q,), their sources (Q,T) in random order (one random number of them a step, R11), and the mask."""
         most = random.integers(1, self.max_sources, endpoint=True)
         target, rows, first = [], [], 0
         for size in sizes:
@@ -135,41 +140,31 @@ class Steps(Dataset[Packed]):
         mask = np.arange(width) < np.array([len(row) for row in rows])[:, None]
         return np.array(target), sources, mask
 
-    def _others(
-        self, chosen: np.ndarray, groups: list[list[str]], target: np.ndarray, random: np.random.Generator
-    ) -> tuple[list[str], list[bool]]:
-        """For each target a random photo of a random other item, and whether it is flipped."""
-        item_of_photo = np.repeat(chosen, [len(group) for group in groups])
-        shift = random.integers(1, len(self._names), len(target))
-        others = (item_of_photo[target] + shift) % len(self._names)  # any item but the target's own
-        names = [str(random.choice(self._names[item])) for item in others]
-        return names, [bool(random.random() < self.augment.flip) if self.augment else False for _ in names]
+    def _others(self, items: np.ndarray, random: np.random.Generator) -> list[str]:
+        """A random photo of a random other item for each target, whose items (Q,) are given."""
+        shift = random.integers(1, len(self._names), len(items))
+        others = (items + shift) % len(self._names)  # any item but the target's own
+        return [str(random.choice(self._names[item])) for item in others]
+
+    def _flips(self, count: int, random: np.random.Generator) -> list[bool]:
+        return [self.augment is not None and bool(random.random() < self.augment.flip) for _ in range(count)]
 
     def _matrices(self, flipped: list[bool], random: np.random.Generator) -> np.ndarray:
-        """How each photo is changed: (M+Q,2,3)."""
+        """The change of each photo: (M+Q,2,3)."""
         if self.augment is None:
             return np.broadcast_to(np.eye(2, 3), (len(flipped), 2, 3))
         size = self.photos.frame.height, self.photos.frame.width
         return np.concatenate([draw_matrices(random, 1, flip, self.augment, *size) for flip in flipped])
 
     def _part(self, sizes: Sequence[int], target: np.ndarray) -> tuple[slice, slice]:
-        """This process's part of the step's M photos, and of its Q targets: those of its items, which stand together."""
+        """This process's range of the step's M photos, and of its Q targets."""
         items = self.items_per_step // self.processes
         first, end = np.cumsum([0, *sizes])[[self.rank * items, (self.rank + 1) * items]].tolist()
         return slice(first, end), slice(*np.searchsorted(target, [first, end]).tolist())
 
-    def _packed(self, names: list[str], flipped: list[bool], matrices: np.ndarray, *others: Any) -> Packed:
-        loaded = self.photos.load(names)
-        if self.augment is None:
-            return Packed(loaded.pixels, loaded.keypoints, loaded.maps, matrices, *others)
-        keypoints = np.concatenate(
-            [move_keypoints(k[None], m[None], f) for k, m, f in zip(loaded.keypoints, matrices, flipped, strict=True)]
-        )
-        return Packed(loaded.pixels, keypoints, None, matrices, *others)
-
 
 def unpack(packed: Packed, *, line_width: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
-    """A batch on the device: pixels as float, changed as the matrices say; maps coloured, drawn anew where needed."""
+    """Move a batch to the device, apply the changes to its pixels, and colour its maps, drawn from keypoints if absent."""
     images = to_tensor(packed.pixels).to(device)
     height, width = images.shape[2:]
     keypoints = torch.from_numpy(packed.keypoints).to(device)

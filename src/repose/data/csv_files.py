@@ -1,7 +1,7 @@
-"""CSV files that people write or save from a spreadsheet program; separator and encoding are found out from the file.
+"""Reader of CSV files from people and spreadsheet programs; detects the separator and the encoding.
 
-Excel separates the columns by what the country uses (semicolons in much of Europe), may put a byte order mark or a line
-`sep=;` first, and saves "Unicode text" as UTF-16 with tabs. All of these are read alike.
+Excel separates columns by what the country uses (semicolons in much of Europe), may put a byte order mark or a line
+`sep=;` first, and saves "Unicode text" as UTF-16 with tabs.
 """
 
 import codecs
@@ -18,7 +18,7 @@ _SEP_LINE = re.compile(r'"?sep=([^"\s]|\t)"?[\s,;]*', re.IGNORECASE)
 
 
 class Row(NamedTuple):
-    """A row of a CSV: the line of the file that it ends in, from 1, and its cells by column, without outer spaces."""
+    """A row of a CSV: the number of its last line, from 1, and its cells by column, without outer spaces."""
 
     line: int
     cells: dict[str, str]
@@ -36,15 +36,9 @@ def read_csv(
 ) -> Table:  # fmt: skip
     """Read a CSV that has at least the required columns, in any order and with any of SEPARATORS.
 
-    Names of columns may differ in capitals and outer spaces; blank columns at the end and blank lines are passed over.
-
-    Args:
-        content: of the file.
-        where: names the file in messages.
-        required: names that the header must have, in lower case.
-        optional: names that it may have, likewise; others keep their spelling.
-        usual: the separator that the message about another header shows.
-        hint: what to do about a row that is too long, at the end of the message.
+    The required and optional names, in lower case, match regardless of case and outer spaces; others keep their spelling.
+    Blank columns at the end and blank lines are ignored. `where` names the file in messages, `usual` is the separator that
+    the message about a wrong header shows, and `hint` ends the message about a row that is too long.
 
     Raises:
         DataError: it is not text in UTF-8 or UTF-16, lacks a column, has one twice, or a row is longer than the header.
@@ -54,14 +48,21 @@ def read_csv(
     given = _SEP_LINE.fullmatch("".join(lines[start : start + 1]))
     start += given is not None
     header = "".join(lines[start : start + 1]).strip("\r\n")
-    separator, names = _header(header, [given[1]] if given else [usual, *SEPARATORS], required, optional)
-    _check_header(header, separator, names, where, required, usual.join((*required, *optional)))
+    candidates = [given[1]] if given else [usual, *SEPARATORS]
+    separator, names = _split_header(header, candidates, required, (*required, *optional))
+    separated = f"separated by {SEPARATORS.get(separator, repr(separator))}"
+    for column in required:
+        if names.count(column) != 1:
+            raise DataError(
+                f"{where} has {'more than one' if column in names else 'no'} column {column!r}. Its header should be "
+                f"{usual.join((*required, *optional))!r}; found {header[:80]!r}{f', {separated}' if len(names) > 1 else ''}."
+            )
     rows = []
     for line, cells in _cells(lines[start + 1 :], separator, where, start + 1):
         if any(cells[len(names) :]):
             raise DataError(
-                f"{where}, line {line} has more values than the header, which is separated by {_called(separator)}. Put "
-                f"a value that contains {separator!r} in quotes.{hint and f' {hint}'}"
+                f"{where}, line {line} has more values than the header, which is {separated}. Put a value that contains "
+                f"{separator!r} in quotes.{hint and f' {hint}'}"
             )
         if any(cells):
             rows.append(Row(line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))))
@@ -89,39 +90,24 @@ def text_of(content: bytes, where: str) -> str:
     )
 
 
-def _header(
-    header: str, separators: Sequence[str], required: Sequence[str], optional: Sequence[str]
+def _split_header(
+    header: str, separators: Sequence[str], required: Sequence[str], known: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """The first separator that finds the required columns, or else the one that finds most; and the names of the columns."""
-    found = {separator: _names(header, separator, (*required, *optional)) for separator in separators}
+    """The first separator that gives the required column names, else the one that gives most names; and those names."""
+    found = {}
+    for separator in separators:
+        row = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
+        names = [" ".join(cell.split()) for cell in row]
+        while names and not names[-1]:
+            names.pop()
+        found[separator] = [name.lower() if name.lower() in known else name for name in names]
     fits = (separator for separator, names in found.items() if set(required) <= set(names))
     separator = next(fits, max(found, key=lambda separator: len(found[separator])))
     return separator, found[separator]
 
 
-def _names(header: str, separator: str, known: Sequence[str]) -> list[str]:
-    """The names in a header, those that are known as they are known, without blank ones at the end."""
-    names = [
-        " ".join(cell.split()) for cell in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])
-    ]
-    while names and not names[-1]:
-        names.pop()
-    return [name.lower() if name.lower() in known else name for name in names]
-
-
-def _check_header(
-    header: str, separator: str, names: list[str], where: str, required: Sequence[str], expected: str
-) -> None:
-    for column in required:
-        if names.count(column) != 1:
-            raise DataError(
-                f"{where} has {'more than one' if column in names else 'no'} column {column!r}. Its header should be "
-                f"{expected!r}; found {header[:80]!r}{f', separated by {_called(separator)}' if len(names) > 1 else ''}."
-            )
-
-
 def _cells(lines: list[str], separator: str, where: str, before: int) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row and the line that it ends in, where `before` lines of the file come before the first."""
+    """The last line number and the cells of each row; `before` is the number of lines that precede the first."""
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for cells in rows:
@@ -130,7 +116,3 @@ def _cells(lines: list[str], separator: str, where: str, before: int) -> Iterato
         raise DataError(
             f"{where}, line {before + rows.line_num}: it cannot be read as a CSV ({error}). Check the quotes."
         ) from None
-
-
-def _called(separator: str) -> str:
-    return SEPARATORS.get(separator, repr(separator))

@@ -1,8 +1,8 @@
-"""Image bytes, uint8 arrays and the tensors that networks see.
+"""Conversions between image bytes, uint8 arrays and the tensors that networks see.
 
-A photo is a (H, W, 3) uint8 RGB array outside a network and a (3, H, W) float32 tensor in [-1, 1] inside. The change
-between the two ranges is made in `to_tensor` and `to_uint8` and nowhere else. `decode` is the only decoder of photos, so
-that training, evaluation and generation see the same pixels: upright as the photo's EXIF says, in RGB.
+A photo is a (H, W, 3) uint8 RGB array outside a network and a (3, H, W) float32 tensor in [-1, 1] inside; only `to_tensor`
+and `to_uint8` convert between the two. `decode` is the only decoder of photos, so that training, evaluation and generation
+see the same pixels: in RGB, upright by the photo's EXIF.
 """
 
 import io
@@ -16,13 +16,13 @@ from PIL import Image
 
 from repose.errors import DataError
 
-if TYPE_CHECKING:  # torch takes seconds to import, and most of those who read or write photos need none
+if TYPE_CHECKING:  # torch takes seconds to import, and most users of this module do not need it
     from torch import Tensor
 
-# What Pillow may try. Its other readers are for printers and microscopes; that of EPS starts a program.
+# The formats that Pillow may try. Its other readers are for printers and microscopes; that of EPS starts a program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 _ORIENTATION = 0x0112  # the EXIF tag
-# What makes each of its values upright (1 is). Pillow's exif_transpose also rewrites the EXIF, which fails for some tags.
+# What turns a photo upright, by the tag's value. Pillow's exif_transpose also rewrites the EXIF, which fails for some tags.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -47,7 +47,7 @@ def to_uint8(images: "Tensor") -> np.ndarray:
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """The bytes of a photo in one of FORMATS -> (H, W, 3) uint8 RGB, upright as its EXIF says.
+    """The bytes of a photo in one of FORMATS -> (H, W, 3) uint8 RGB, upright by its EXIF.
 
     Transparent pixels become white; 16 bits a channel are scaled to 8; of several frames the first is taken.
 
@@ -60,12 +60,7 @@ def decode(encoded: bytes) -> np.ndarray:
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
-    """An image of Pillow -> (H, W, 3) uint8 RGB, as `decode` reads the file that it came from.
-
-    Raises:
-        DataError: the values have an unknown range (Pillow's modes I and F).
-        OSError: the file that Pillow reads lazily is not whole.
-    """
+    """A Pillow image -> (H, W, 3) uint8 RGB, the pixels that `decode` reads from its file; raises as `decode`."""
     image.load()
     turn = turn_to_upright(image)
     pixels = _rgb(image)
@@ -73,10 +68,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
 
 def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
-    """What turns a loaded image upright, by its EXIF; None if it is upright, or the EXIF is absent or damaged.
-
-    Pillow turns a TIFF itself as it loads it.
-    """
+    """What turns a loaded image upright by its EXIF; None if it is upright (as every TIFF), or the EXIF is damaged."""
     try:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF leads Pillow to almost any error; the pixels are whole all the same
@@ -106,19 +98,18 @@ def encode_png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
     image = Image.fromarray(pixels)
     if palette is not None:
         image.putpalette(palette.tobytes())
-    return _encoded(image, format="PNG", compress_level=6)
+    return _encode(image, format="PNG", compress_level=6)
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     """(H, W, 3) uint8 -> the bytes of a JPEG file, 4:2:0."""
-    return _encoded(Image.fromarray(pixels), format="JPEG", quality=quality)
+    return _encode(Image.fromarray(pixels), format="JPEG", quality=quality)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise DataError(
-            f"The photo holds whole or real numbers of unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 "
-            "bits a channel."
+            f"The photo's values have an unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 bits a channel."
         )
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
@@ -128,7 +119,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _encoded(image: Image.Image, **how: Any) -> bytes:
+def _encode(image: Image.Image, **how: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, **how)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""How the owners of DeepFashion (In-shop Clothes Retrieval) and Market-1501 name and arrange their files.
+"""The naming schemes of DeepFashion (In-shop Clothes Retrieval) and Market-1501.
 
-A layout turns a path, as the owner has it, into a `Photo`. Both spellings of DeepFashion's file names that the field
-uses (PATN's `fashionWOMENTees_Tanksid...` and pose-gan's `fasionWOMENTeesTanksid...`) lead to the same name.
+A layout parses an owner's path into a `Photo`. Both spellings of DeepFashion's flattened file names, PATN's
+(`fashionWOMENTees_Tanksid...`) and pose-gan's (`fasionWOMENTeesTanksid...`), give the same name.
 """
 
 import re
@@ -11,17 +11,15 @@ from typing import Literal, NamedTuple
 from repose.errors import DataError
 
 LayoutName = Literal["deepfashion", "market1501"]
-_LITTER = frozenset(
-    {
-        "__macosx", "icon", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
-        "system volume information", "lost+found",
-    }
-)  # fmt: skip
+_LITTER = {
+    "__macosx", "icon", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
+    "system volume information", "lost+found",
+}  # fmt: skip
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 class Photo(NamedTuple):
-    """What a photo's path and its owner's lists say of it (see `records.IMAGES` for the fields)."""
+    """What the owner's path and lists say about a photo (see `records.IMAGES` for the fields)."""
 
     name: str
     item: str
@@ -31,11 +29,11 @@ class Photo(NamedTuple):
 
 
 _DEEPFASHION_VIEWS = ("front", "side", "back", "full", "flat", "additional")
-# What `Photo.view` can be: one of these, or one of Market-1501's cameras.
+# The values of `Photo.view`: DeepFashion's, and Market-1501's cameras.
 VIEWS = (*_DEEPFASHION_VIEWS, *(f"c{camera}" for camera in range(1, 7)))
 
 _VIEW = r"(?P<view>" + "|".join(_DEEPFASHION_VIEWS) + r")\.jpg$"
-# img/WOMEN/Dresses/id_00000002/02_1_front.jpg; the folder may lie anywhere in the source.
+# img/WOMEN/Dresses/id_00000002/02_1_front.jpg, in any folder
 _DEEPFASHION_PATH = re.compile(
     r"(?:^|/)img(?:_highres)?/(?P<gender>MEN|WOMEN)/(?P<category>[A-Za-z_]+)/id_(?P<id>\d{8})/"
     r"(?P<colour>\d{2})_(?P<number>[1-7])_" + _VIEW
@@ -45,7 +43,7 @@ _DEEPFASHION_FLAT = re.compile(
     r"(?:^|/)fash?ion(?P<gender>MEN|WOMEN)(?P<category>[A-Za-z_]+?)id(?P<id>\d{8})(?P<colour>\d{2})_"
     r"(?P<number>[1-7])" + _VIEW
 )
-# Its categories with an underscore, by pose-gan's spelling, which leaves it out.
+# DeepFashion's categories with an underscore, by pose-gan's spelling, which omits it.
 _CATEGORIES = {
     name.replace("_", ""): name
     for name in (
@@ -53,21 +51,20 @@ _CATEGORIES = {
         "Sweatshirts_Hoodies", "Tees_Tanks",
     )
 }  # fmt: skip
-# Eighteen files of Market-1501 really end in .jpg.jpg.
+# Eighteen files of Market-1501 end in .jpg.jpg.
 _MARKET_PATH = re.compile(
     r"(?:^|/)(?P<folder>bounding_box_train|bounding_box_test|query)/"
     r"(?P<name>(?P<id>-1|\d{4})_c(?P<camera>[1-6])s\d_\d{6}_\d{2}\.jpg(?:\.jpg)?)$"
 )
 _MARKET_PARTITION = {"bounding_box_train": "train", "bounding_box_test": "gallery", "query": "query"}
-JUNK, DISTRACTOR = "-1", "0000"  # Market-1501's detections of nobody in particular
+JUNK, DISTRACTOR = "-1", "0000"  # Market-1501's ids for detections of no known person
 
 
 class DeepFashion:
     """In-shop Clothes Retrieval Benchmark: `img/GENDER/Category/id_XXXXXXXX/CC_V_view.jpg`.
 
-    Copies with flattened names, as the preparations of pose-gan and PATN leave them in `train/` and `test/`, are read too;
-    the names of their folders say nothing. An item is a gender, category, id and two-digit colour; so grouped, items have
-    at most five photos besides `flat` ones.
+    Copies with flattened names, as pose-gan and PATN prepare them in `train/` and `test/`, are read as well; the names of
+    their folders are ignored. An item is a gender, category, id and two-digit colour: at most five photos besides `flat`.
     """
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
@@ -75,7 +72,7 @@ class DeepFashion:
         self._partition = _read_partition(listed[0], read(listed[0])) if listed else {}
 
     def photo(self, path: str) -> Photo | None:
-        """The photo at a path of the source, or None where the path is not one of a photo."""
+        """The photo at a path of the source, or None if the path is not that of a photo."""
         match = _DEEPFASHION_PATH.search(path) or _DEEPFASHION_FLAT.search(path)
         if match is None:
             return None
@@ -91,7 +88,7 @@ class DeepFashion:
         )
 
     def may_hold_photos(self, path: str) -> bool:
-        """Whether an image at this path should have been a photo (Anno/, Eval/ and loose pictures should not)."""
+        """Whether an image at this path should be a photo (those in Anno/ and Eval/ and loose pictures are not)."""
         return re.search(r"(?:^|/)(?:img(?:_highres)?/|fash?ion(?:MEN|WOMEN)[^/]*$)", path) is not None
 
 
@@ -99,33 +96,34 @@ class Market1501:
     """`bounding_box_train`, `bounding_box_test` and `query`; an item is a person; a view is a camera, c1 to c6."""
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
-        pass  # every fact is in the names
+        pass  # the names say everything
 
     def photo(self, path: str) -> Photo | None:
-        """The photo at a path of the source, or None where the path is not one of a photo."""
+        """The photo at a path of the source, or None if the path is not that of a photo."""
         match = _MARKET_PATH.search(path)
         if match is None:
             return None
         return Photo(match["name"], match["id"], "", f"c{match['camera']}", _MARKET_PARTITION[match["folder"]])
 
     def may_hold_photos(self, path: str) -> bool:
-        """Whether an image at this path should have been a photo (gt_bbox and gt_query repeat others)."""
+        """Whether an image at this path should be a photo (gt_bbox and gt_query repeat others)."""
         return re.search(r"(?:^|/)(?:bounding_box_train|bounding_box_test|query)/", path) is not None
 
 
+_ANY_DEEPFASHION = DeepFashion([], str.encode)  # for names without a source
 LAYOUTS: dict[LayoutName, type[DeepFashion | Market1501]] = {"deepfashion": DeepFashion, "market1501": Market1501}
 
 
 def is_image(path: str) -> bool:
-    """Whether a path ends like an image's."""
+    """Whether a path has the suffix of an image."""
     return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_litter(path: str) -> bool:
-    """Whether a relative path is of a file that an operating system or another program left among the user's own.
+    """Whether a relative path is that of a file left by an operating system or another program.
 
-    Such are hidden files and folders (also `._NAME` of macOS and lock files), thumbnails and indexes of folders, recycle
-    bins, backups of editors, and what a network drive adds (`@eaDir`). They are passed over wherever files are listed.
+    These are hidden files and folders (also `._NAME` of macOS and lock files), thumbnails, recycle bins, backups of
+    editors, and the metadata of network drives (`@eaDir`). All listings of files leave them out.
     """
     return any(
         (part.startswith((".", "@", "~$", "#recycle", "#snapshot")) and part != "." and not part.startswith(".."))
@@ -136,47 +134,40 @@ def is_litter(path: str) -> bool:
 
 
 class NameFinder:
-    """Finds the photo that a name in somebody's list means, whatever the spelling.
-
-    Without their underscores, names are still one to one over all of DeepFashion.
-    """
+    """Finds the one of `names` that means the same photo as a given name, whatever the spelling of either."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._exact = set(names)
-        self._loose = {_loose(name): name for name in self._exact}
+        self._names = {name: name for name in names}
+        self._canonical = {_canonical(name): name for name in self._names}
 
     def find(self, name: str) -> str | None:
-        """The name as our tables have it, or None where there is no such photo."""
-        return name if name in self._exact else self._loose.get(_loose(name))
+        """The name as in `names`, or None if there is no such photo."""
+        return self._names.get(name) or self._canonical.get(_canonical(name))
 
 
 def item_of_name(name: str) -> str | None:
-    """The item of a flattened DeepFashion name, its category as the name spells it; None where it is not one."""
-    match = _DEEPFASHION_FLAT.match(name)
-    return match and f"{match['gender']}/{match['category']}/id_{match['id']}/{match['colour']}"
+    """The item of a DeepFashion name or path; None for other names."""
+    photo = _ANY_DEEPFASHION.photo(name)
+    return photo and photo.item
 
 
-def _loose(name: str) -> str:
-    match = _DEEPFASHION_FLAT.match(name)
-    if match is None:
-        return name
-    flat = match["gender"] + match["category"].replace("_", "") + match["id"] + match["colour"]
-    return f"{flat}_{match['number']}{match['view']}"
+def _canonical(name: str) -> str:
+    photo = _ANY_DEEPFASHION.photo(name)
+    return photo.name if photo else name
 
 
 def _read_partition(path: str, content: bytes) -> dict[str, str]:
-    """Eval/list_eval_partition.txt: a count, a header, then `path item status` padded with spaces."""
+    """Partitions by path from Eval/list_eval_partition.txt: a count, a header, then `path item status` with spaces."""
     lines = content.decode("utf-8", "replace").splitlines()
     rows = [line.split() for line in lines[2:] if line.strip()]
     for number, row in enumerate(rows, start=3):
         if len(row) != 3 or row[2] not in ("train", "query", "gallery"):
             raise DataError(
-                f"{path}, line {number}: expected 'img/... id_XXXXXXXX train|query|gallery', "
-                f"found {lines[number - 1]!r}."
+                f"{path}, line {number}: expected 'img/... id_XXXXXXXX train|query|gallery', found {' '.join(row)!r}."
             )
-    if not lines or not lines[0].strip().isdigit() or int(lines[0]) != len(rows):
-        first = lines[0] if lines else ""
+    count = lines[0].strip() if lines else ""
+    if count != str(len(rows)):
         raise DataError(
-            f"{path} announces {first!r} photos and lists {len(rows)}: it is cut short or edited. Get it again."
+            f"{path} announces {count!r} photos and lists {len(rows)}: it is cut short or edited. Get it again."
         )
     return {name: status for name, _, status in rows}

@@ -1,7 +1,7 @@
-"""A user's own photo: read from its file, upright and in RGB, and fitted into the frame of a trained system.
+"""Readers of a user's own photos, and their placement in the frame of a trained system.
 
-A photo of the size of those that the system was trained on is cropped and scaled as they were. Any other is fitted in
-whole: its shape is kept, and the pixels of its edges are drawn on to the frame's.
+A photo with the size of the training photos is cropped and scaled like them. Any other is scaled to fit in whole, with its
+aspect ratio kept, and its edge pixels are repeated up to the border of the frame.
 """
 
 from pathlib import Path
@@ -15,21 +15,36 @@ from repose.data.images import FORMATS, decode, from_pillow
 from repose.data.inspection import inspect
 from repose.errors import DataError, ReposeError
 
-MAX_MEGAPIXELS = 100  # of a photo; with more it is not even decoded
+MAX_MEGAPIXELS = 100  # larger photos are not decoded
 MIN_SIDE = 16  # px of the shorter side
 
 Size = tuple[int, int]  # height, width in px
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """The photo in a file, as `images.decode` reads it: (H, W, 3) uint8 RGB, upright as its EXIF says.
+    """The photo in a file, as `images.decode` reads it: (H, W, 3) uint8 RGB, upright by its EXIF.
 
     Raises:
-        DataError: there is no such file, it is of none of `images.FORMATS`, cut, larger than MAX_MEGAPIXELS, smaller than
-            MIN_SIDE, or of a mode whose range is not known.
+        DataError: there is no such file, it is damaged, has none of `images.FORMATS`, more than MAX_MEGAPIXELS, less than
+            MIN_SIDE, or values of unknown range.
     """
-    content = _content(path)
-    _check(path, content)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"There is no photo {path}. Check the path.") from None
+    except OSError as error:
+        raise DataError(f"The photo {path} cannot be read: {error.strerror}. Name a file that you may read.") from None
+    found = inspect(content, MAX_MEGAPIXELS * 10**6)
+    if found.decodes is None:
+        raise DataError(
+            f"{path} has {found.width}x{found.height} px (width x height), more than {MAX_MEGAPIXELS} megapixels. Save it "
+            "smaller: a few hundred px a side are enough."
+        )
+    if not found.decodes and not found.format:
+        raise DataError(f"{path} is no photo ({found.error}). Give a file of {', '.join(FORMATS)}.")
+    if not found.decodes:
+        raise DataError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from its source.")
+    _check_size(found.height, found.width, str(path))
     try:
         return decode(content)
     except ReposeError as error:
@@ -37,10 +52,10 @@ def read_photo(path: Path) -> np.ndarray:
 
 
 def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
-    """A photo in memory as (H, W, 3) uint8 RGB; one of Pillow's is read as `read_photo` reads its file.
+    """A photo in memory as (H, W, 3) uint8 RGB; a Pillow image gives the pixels that `read_photo` reads from its file.
 
     Raises:
-        DataError: it is damaged, smaller than MIN_SIDE, or of a mode whose range is not known. `name` opens the message.
+        DataError: it is damaged, smaller than MIN_SIDE, or has values of unknown range. `name` opens the message.
         ValueError: an array of another shape or type.
     """
     if isinstance(photo, Image.Image):
@@ -58,10 +73,10 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
 
 
 class Fit(NamedTuple):
-    """How a photo of one size comes into the frame: where it lies there, and how large it is there."""
+    """The placement of a photo of one size in the frame."""
 
-    part: Frame  # of the frame that the photo fills
-    top: int  # px of the frame
+    part: Frame  # size of the part of the frame that the photo fills
+    top: int  # of that part, px of the frame
     left: int
     frame: Frame
     photo_size: Size
@@ -78,7 +93,7 @@ class Fit(NamedTuple):
 
 
 def fit(frame: Frame, photo_size: Size, trained_size: Size | None) -> Fit:
-    """How a photo comes into the frame of a system that was trained on photos of `trained_size` (None: of several)."""
+    """The placement of a photo in the frame of a system trained on photos of `trained_size` (None: of several sizes)."""
     if photo_size == trained_size:
         return Fit(frame, 0, 0, frame, photo_size)
     scale = min(frame.height / photo_size[0], frame.width / photo_size[1])
@@ -86,33 +101,9 @@ def fit(frame: Frame, photo_size: Size, trained_size: Size | None) -> Fit:
     return Fit(Frame(height, width), (frame.height - height) // 2, (frame.width - width) // 2, frame, photo_size)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"There is no photo {path}. Check the path.") from None
-    except OSError as error:
-        raise DataError(f"The photo {path} cannot be read: {error.strerror}. Name a file that you may read.") from None
-
-
-def _check(path: Path, content: bytes) -> None:
-    found = inspect(content, MAX_MEGAPIXELS * 10**6)
-    size = f"{found.width}x{found.height} px (width x height)"
-    if found.decodes is None:
-        raise DataError(
-            f"{path} has {size}, more than {MAX_MEGAPIXELS} megapixels. Save it smaller: a few hundred px a side are "
-            "enough."
-        )
-    if not found.decodes and not found.format:
-        raise DataError(f"{path} is no photo ({found.error}). Give a file of {', '.join(FORMATS)}.")
-    if not found.decodes:
-        raise DataError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from where it came.")
-    _check_size(found.height, found.width, str(path))
-
-
 def _check_size(height: int, width: int, name: str) -> None:
     if min(height, width) < MIN_SIDE:
         raise DataError(
-            f"{name} has {width}x{height} px (width x height); a photo needs at least {MIN_SIDE} px a side. Give a larger "
+            f"{name} has {width}x{height} px (width x height); a photo needs at least {MIN_SIDE} px a side. Use a larger "
             "one."
         )

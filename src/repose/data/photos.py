@@ -1,4 +1,4 @@
-"""Photos at the working size, with their keypoints and pose maps, read from what the stages wrote."""
+"""Photos at the working size, with their keypoints and pose maps, read from the outputs of the stages."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,28 +22,31 @@ class Loaded(NamedTuple):
 
 
 class Photos:
-    """Every photo of every part, by name; decoded, brought to the frame and, up to a limit, kept.
+    """Every photo of every part, by name: decoded, brought to the frame and, up to a limit, cached.
 
     Attributes:
         frame: the working size and crop.
         line_width: of a limb in px of the frame.
-        size: height and width in px of every photo as it was before it came to the frame; None where they differ.
+        size: height and width in px of every photo before it is brought to the frame; None if they differ.
     """
 
     def __init__(self, *, images: Path, keypoints: Path, posemaps: Path, cache_megabytes: float = 0) -> None:
         parts = part_names(images)
         table = read_parts(images, parts, "images.csv", IMAGES)
-        names, joints, _ = read_parts_keypoints(keypoints, parts)
+        names, self._joints, _ = read_parts_keypoints(keypoints, parts)
+        if list(table["name"]) != names:
+            raise DataError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
         self._row = {name: row for row, name in enumerate(names)}
-        self._joints = joints
         self._sizes = table[["height", "width"]].to_numpy()
         sizes = {(int(height), int(width)) for height, width in self._sizes}
         self.size = sizes.pop() if len(sizes) == 1 else None
-        if list(table["name"]) != names:
-            raise DataError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
         self._images = ShardReader(images, table)
         self.frame, self.line_width, self._maps = read_posemaps(posemaps, parts)
-        self._kept = _Kept(len(names), (self.frame.height, self.frame.width), cache_megabytes)
+        # The first photos asked for stay in two arrays of a fixed size: the batches of a run repeat them every epoch.
+        size = self.frame.height, self.frame.width
+        room = min(len(names), int(cache_megabytes * 2**20 / (4 * size[0] * size[1])))
+        self._cache = np.empty((room, *size, 3), np.uint8), np.empty((room, *size), np.uint8)
+        self._slot: dict[int, int] = {}
 
     def __contains__(self, name: object) -> bool:
         """Whether a photo of that name can be loaded: it passed, and has a pose map."""
@@ -62,34 +65,17 @@ class Photos:
                 "Run `dvc repro` again: the split is of other photos."
             )
         rows = [self._row[name] for name in names]
-        pixels, maps = zip(*[self._one(name, row) for name, row in zip(names, rows, strict=True)], strict=True)
+        pixels, maps = zip(*[self._load_one(name, row) for name, row in zip(names, rows, strict=True)], strict=True)
         keypoints = [self.frame.keypoints(self._joints[row], *self._sizes[row]) for row in rows]
         return Loaded(np.stack(pixels), np.stack(keypoints), np.stack(maps))
 
-    def _one(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
-        kept = self._kept.get(row)
-        if kept is None:
-            pixels, maps = self.frame.image(decode(self._images[name])), decode_indices(self._maps[name])
-            self._kept.put(row, pixels, maps)
-            return pixels, maps
-        return kept
-
-
-class _Kept:
-    """Two arrays of a fixed size that keep the first photos asked for, so that an epoch need not decode them again."""
-
-    def __init__(self, photos: int, size: tuple[int, int], megabytes: float) -> None:
-        room = min(photos, int(megabytes * 2**20 / (4 * size[0] * size[1])))
-        self._pixels = np.empty((room, *size, 3), np.uint8)
-        self._maps = np.empty((room, *size), np.uint8)
-        self._slot: dict[int, int] = {}
-
-    def get(self, row: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def _load_one(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
+        cached_pixels, cached_maps = self._cache
         slot = self._slot.get(row)
-        return None if slot is None else (self._pixels[slot], self._maps[slot])
-
-    def put(self, row: int, pixels: np.ndarray, maps: np.ndarray) -> None:
-        slot = len(self._slot)
-        if slot < len(self._pixels):
-            self._pixels[slot], self._maps[slot] = pixels, maps
-            self._slot[row] = slot
+        if slot is not None:
+            return cached_pixels[slot], cached_maps[slot]
+        pixels, maps = self.frame.image(decode(self._images[name])), decode_indices(self._maps[name])
+        if len(self._slot) < len(cached_pixels):
+            slot = self._slot[row] = len(self._slot)
+            cached_pixels[slot], cached_maps[slot] = pixels, maps
+        return pixels, maps

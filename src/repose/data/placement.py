@@ -1,26 +1,22 @@
-"""Whether joints lie where the people of their photos are, or are those of a copy of another size or of a crop.
+"""Detects keypoints that belong to a copy of another size or to a crop of their photos.
 
-Photos of people are framed around the person, so the box around a person's joints is centred in the photo, give or take.
-Its centre is at 0.50 of the width and 0.48 of the height (medians; standard deviation 0.04) in DeepFashion's close-ups and
-whole bodies alike, at 0.49 and 0.52 (0.06 and 0.04) in mannequins of 128x64. Joints of a copy of s times the size have it at
-s times that.
+Photos of people are framed around the person, so the box around the joints is roughly centred in the photo. The median of
+its centre is at 0.50 of the width and 0.48 of the height in DeepFashion (standard deviation 0.04), and at 0.49 and 0.52
+in mannequins of 128x64 (0.06 and 0.04). Joints of a copy of s times the size have it at s times that.
 """
 
 import numpy as np
 
 from repose.data.skeleton import present
 
-MIDDLE = (0.4, 0.6)  # of width and height: where the centre of the median photo's joints should lie
-ENOUGH = 10  # photos with joints; the median of fewer says little
+MIDDLE = (0.4, 0.6)  # expected range of the median centre, as a share of width and height
+ENOUGH = 10  # photos with joints that make the median meaningful
 
 
 def centres(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Centres of the boxes around the joints, of each photo that has one: (photos, 2), x as a share of width, y of height.
+    """Centres of the boxes around the joints of each photo that has any: (photos, 2), shares of width and of height.
 
-    Args:
-        keypoints: (n, K, 2) x, y in px, NaN for missing.
-        heights: (n,) of the photos in px.
-        widths: likewise.
+    From keypoints (n, K, 2) in px, NaN for missing, and the heights (n,) and widths (n,) of the photos in px.
     """
     rows = present(keypoints).any(1)
     boxes = np.nanmin(keypoints[rows], 1) + np.nanmax(keypoints[rows], 1)
@@ -29,14 +25,13 @@ def centres(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> n
 
 
 def advice(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> list[str]:
-    """What to set where the median centre lies outside MIDDLE, of x and of y; empty text where it does not.
-
-    The arguments are those of `centres`.
-    """
-    found, sizes = centres(keypoints, heights, widths), np.stack([widths, heights], -1)
+    """Which settings to change, for x and for y; empty text if the median of `centres` is within MIDDLE."""
+    found = centres(keypoints, heights, widths)
+    if len(found) == 0:
+        return ["", ""]
+    sizes = [("x", widths), ("y", heights)]
     return [
-        _advice(axis, float(np.median(found[:, k])), float(np.median(sizes[:, k]))) if len(found) else ""
-        for k, axis in enumerate("xy")
+        _advice(axis, float(np.median(found[:, k])), float(np.median(size))) for k, (axis, size) in enumerate(sizes)
     ]
 
 

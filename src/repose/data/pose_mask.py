@@ -1,13 +1,13 @@
-"""PG2's pose mask (Ma et al. 2017): where the person is, drawn from keypoints; for PG2's loss and for mask-SSIM alike.
+"""PG2's pose mask (Ma et al. 2017): the area of a person, drawn from keypoints; for PG2's loss and for mask-SSIM.
 
-As its authors draw it (datasets/convert_DF.py, _getPoseMask): discs along 23 limbs, then closed with a square.
+As in its authors' datasets/convert_DF.py, _getPoseMask: discs along 23 limbs, then closed with a square.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from repose.data.posemaps import FARTHEST
+from repose.data.posemaps import FARTHEST, runs
 from repose.data.skeleton import FIGURE
 
 _MASKS_AT_ONCE = 64  # bounds the memory
@@ -16,64 +16,55 @@ _MASKS_AT_ONCE = 64  # bounds the memory
 def pose_mask(keypoints: Tensor, *, height: int, width: int, radius: int, closing: int) -> Tensor:
     """The masks of keypoints: (B, H, W) bool, True inside.
 
-    Joints are rounded to whole px first, as PG2's detector gives them. A limb has a disc at both ends and, where it is long
+    Joints are first rounded to whole px, as PG2's detector gives them. A limb has a disc at both ends and, if it is long
     enough, others a radius or a little more apart between them, at whole px rounded towards 0. A limb with a joint that is
     missing, or farther from the corner than `posemaps.FARTHEST`, is left out.
 
-    Whole numbers are exact: the masks are the same on every device.
+    The arithmetic is exact on whole numbers: the masks are the same on every device.
 
     Args:
         keypoints: (B, K, 2) in px of the image, NaN for missing.
         height: H in px.
         width: W in px.
         radius: of the discs in px.
-        closing: width and height in px of the square by which the mask is dilated, then eroded; an odd number.
+        closing: px of a side of the square by which the mask is dilated, then eroded; odd.
     """
     masks = torch.zeros((len(keypoints), height, width), dtype=torch.bool, device=keypoints.device)
     for first in range(0, len(keypoints), _MASKS_AT_ONCE):
         part = slice(first, first + _MASKS_AT_ONCE)
-        discs = _discs(_ends(keypoints[part]), masks[part], radius)
+        ends = keypoints[part][:, [list(limb) for limb in FIGURE]].double().round()  # (B, 23 limbs, 2 ends, xy)
+        discs = _discs(ends, masks[part], radius)
         masks[part] = ~_dilated(~_dilated(discs, closing), closing)
     return masks
-
-
-def _ends(points: Tensor) -> Tensor:
-    """(B, K, 2) -> (B, 23 limbs, 2 ends, xy) float64, whole or NaN."""
-    return points[:, [list(limb) for limb in FIGURE]].double().round()
 
 
 def _discs(ends: Tensor, blank: Tensor, radius: int) -> Tensor:
     """Discs along the limbs (B, 23, 2, 2) of images like `blank` (B, H, W): (B, H, W) bool."""
     image, centres = _centres(ends, radius)  # (m,), (m, xy)
-    (height, width), edge = blank.shape[1:], 2 * radius  # a canvas on which discs that touch the image lie as a whole
+    (height, width), edge = blank.shape[1:], 2 * radius  # a canvas that fully holds discs that touch the image
     x, y = (centres + edge).unbind(1)
     touching = (x >= radius) & (x < width + 3 * radius) & (y >= radius) & (y < height + 3 * radius)
     rows, columns = height + 2 * edge, width + 2 * edge
     first = ((image * rows + y) * columns + x)[touching]
     canvas = torch.zeros((len(blank), rows, columns), dtype=torch.bool, device=blank.device)
-    canvas.view(-1)[first[:, None] + _disc(radius, columns, first.device)] = True
+    offset = torch.arange(-radius, radius + 1, device=blank.device)
+    down, right = torch.meshgrid(offset, offset, indexing="ij")
+    disc = (down * columns + right)[down * down + right * right <= radius * radius]  # (p,) px from the centre
+    canvas.view(-1)[first[:, None] + disc] = True
     return canvas[:, edge : edge + height, edge : edge + width]
 
 
 def _centres(ends: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """The number of the image and the whole px of each disc: (m,) and (m, xy) int64."""
-    known = (ends.abs() <= FARTHEST).all(-1).all(-1)  # (B, 23); NaN is not
+    known = (ends.abs() <= FARTHEST).all(-1).all(-1)  # (B, 23); False for NaN
     image = known.nonzero()[:, 0]  # (n,)
     start, end = ends[known].long().unbind(1)  # (n, xy)
     length = (end - start).square().sum(1).double().sqrt()
     steps = (length / radius).long().clamp(min=1)
-    limb = torch.repeat_interleave(steps + 1)
-    step = torch.arange(len(limb), device=ends.device) - ((steps + 1).cumsum(0) - (steps + 1))[limb]
+    limb, step = runs(steps + 1)
     steps, step = steps[limb, None], step[:, None]
     along = start[limb] * steps + (end - start)[limb] * step
     return image[limb], torch.div(along, steps, rounding_mode="trunc")
-
-
-def _disc(radius: int, columns: int, device: torch.device) -> Tensor:
-    """Where the pixels of a disc lie from its centre, in an image of so many columns: (p,) int64."""
-    offsets = torch.arange(-radius, radius + 1, device=device)
-    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
-    return (y * columns + x)[y * y + x * x <= radius * radius]
 
 
 def _dilated(mask: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a network may know of poses: their maps, as in the paper, and the keypoints that the maps were drawn from."""
+"""The poses that networks take as input: pose maps, as in the paper, and the keypoints that they were drawn from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ class Poses:
     """The poses of B photos."""
 
     posemaps: Tensor  # (B,3,H,W) float32 in [-1,1]: limbs in OpenPose's colours on black (-1)
-    keypoints: Tensor  # (B,K,2) float32: x, y in px of the same H x W frame; NaN where a joint is missing
+    keypoints: Tensor  # (B,K,2) float32: x, y in px of the same H x W frame; NaN for missing
 
     def __getitem__(self, rows: Any) -> "Poses":
         return Poses(self.posemaps[rows], self.keypoints[rows])

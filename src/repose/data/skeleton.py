@@ -1,9 +1,9 @@
 """The 18 OpenPose keypoints, their limbs, colours and mirror image.
 
-Order, limbs and colours are those of OpenPose's COCO model, as in PG2, pose-gan and PATN. pose-gan's own list of names
-swaps the eyes and the ears; the data, and this list, have the right one first.
+Order, limbs and colours are those of OpenPose's COCO model, as in PG2, pose-gan and PATN. pose-gan's list of names swaps
+the eyes and the ears, unlike its data; in both its data and this list the right one comes first.
 
-Notation, here and everywhere: B batch, T sources of one target, K = 18 keypoints, C channels, H height, W width.
+Notation in all modules: B batch, T sources of one target, K = 18 keypoints, C channels, H height, W width.
 Keypoints are (..., K, 2) float32 arrays of x, y in pixels of their image, where (0, 0) is the centre of the pixel at
 the top left; a missing joint is NaN in both.
 """
@@ -27,7 +27,7 @@ LIMBS = (
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
 
-# PG2's figure, for its loss and for mask-SSIM: also from neck to ears, around the torso and across the head.
+# PG2's limbs, for its loss and for mask-SSIM: also from neck to ears, around the torso and across the head.
 FIGURE = (*LIMBS, (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17))
 
 # OpenPose's wheel of 18 colours, 20 degrees of hue apart; limb i has colour i.
@@ -40,7 +40,7 @@ COLOURS = np.array(
     dtype=np.uint8,
 )  # fmt: skip
 
-# Shoulders and hips in order around the torso: what "torso" means to pose-gan's filter and to torso-ciede2000.
+# Shoulders and hips in order around the torso, for pose-gan's filter and torso-ciede2000.
 TORSO = (JOINT["right_shoulder"], JOINT["left_shoulder"], JOINT["left_hip"], JOINT["right_hip"])
 
 # Joint i of a mirrored person is joint MIRROR[i] of the original: left and right change places.
@@ -50,7 +50,7 @@ MIRROR = np.array(
 
 
 def mirrored(keypoints: np.ndarray, width: int) -> np.ndarray:
-    """Keypoints (..., K, 2) of the photo flipped left to right in a `width` pixels wide image."""
+    """Keypoints (..., K, 2) of an image `width` px wide after a flip left to right."""
     flipped = keypoints[..., MIRROR, :].copy()
     flipped[..., 0] = (width - 1) - flipped[..., 0]
     return flipped

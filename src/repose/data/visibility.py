@@ -1,7 +1,7 @@
-"""Which cells of a garment's surface a photo shows, as text; and of what one photo shows, how much another hides.
+"""The visible cells of a garment's surface as text, and the occlusion between two photos.
 
-A surface is cut into cells that are fixed to it, so that the same bit is the same piece of cloth in every photo of an item.
-The renderer knows which are in sight (`figures.csv`, column `visible`); nobody knows it of real photos.
+A surface is divided into cells that are fixed to it: a bit means the same piece of cloth in every photo of an item. The
+renderer writes the visible ones (`figures.csv`, column `visible`); for real photos they are unknown.
 """
 
 import numpy as np
@@ -13,14 +13,12 @@ def to_text(visible: np.ndarray) -> str:
 
 
 def occlusion(source: str, target: str) -> float:
-    """The share, 0 to 1, of the cells seen in the target that the source does not show; NaN where the target shows none.
+    """The share, 0 to 1, of the target's visible cells that the source does not show.
 
-    Args:
-        source: the cells in sight, as `to_text` writes them; empty: not known, which gives NaN.
-        target: likewise, of the same surface.
+    NaN if either text (of `to_text`) is empty, which means unknown, or the target shows no cell.
 
     Raises:
-        ValueError: a text is not hexadecimal, or they are of surfaces with different numbers of cells.
+        ValueError: a text is not hexadecimal, or the two have different numbers of cells.
     """
     if not source or not target:
         return float("nan")

@@ -33,14 +33,11 @@ from repose.terminal import bar, say
 class PosemapsSettings:
     """The block `posemaps` of params.yaml."""
 
-    height: int  # px, of the working image
-    width: int  # px, of the working image
+    height: PositiveInt  # px, of the working image
+    width: PositiveInt  # px, of the working image
     crop: Crop | None  # left, top, right, bottom in px of the photo: what becomes the working image; null: all of it
-    line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image; below 1 it would have gaps
+    line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image
     shard_megabytes: PositiveInt  # size of a tar shard in MiB
-
-    def __post_init__(self) -> None:
-        Frame(self.height, self.width, self.crop)
 
     @property
     def frame(self) -> Frame:
