@@ -21,7 +21,7 @@ def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cuda_that_is_asked_for_and_absent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     without_cuda(monkeypatch)
-    with pytest.raises(ReposeError, match=r"The device is to be cuda, but torch sees no GPU here\. Use auto or cpu"):
+    with pytest.raises(ReposeError, match=r"The device is cuda, but torch sees no GPU\. Use auto or cpu"):
         set_up("cuda", 1, 0)
 
 

@@ -144,14 +144,14 @@ def test_verify_tells_right_damaged_and_missing_files(repose: Any) -> None:
     assert state("alexnet") == (State.MISSING, "")
     out, _ = repose("verify")
     assert out.count(": not in the cache\n") == len(KNOWN)
-    assert "A file is damaged, or is not there" in repose("verify", "alexnet", code=1)[1]
+    assert "A file is damaged or missing" in repose("verify", "alexnet", code=1)[1]
     cached("alexnet").parent.mkdir()
     cached("alexnet").write_bytes(BODY)
     assert repose("verify", "alexnet")[0] == f"alexnet: right, SHA-256 {SHA256}\n"
     cached("alexnet").write_bytes(BODY[:-1])
     out, err = repose("verify", code=1)
     assert "alexnet: another file, or damaged, SHA-256 " in out
-    assert "bring it with `repose weights fetch NAME`" in err
+    assert "Fetch it with `repose weights fetch NAME`" in err
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify"])
