@@ -29,7 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The files that take minutes, the longest first: a worker that got one of them last would leave the others idle.
 LONGEST = (
     "test_proof.py", "test_train_in_processes.py", "test_table1.py", "test_every_system.py", "test_train.py",
-    "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_mannequins.py", "test_evaluate.py",
+    "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_renderer.py", "test_evaluate.py",
     "test_dvc_remote.py", "test_expectations.py",
 )  # fmt: skip
 

@@ -72,20 +72,7 @@ def test_every_kind_of_field_is_filled() -> None:
         boxes=[[1, 2], [3, 4]], table={"a": 1}, inner={"share": 0.5}, anything=[1],
     )  # fmt: skip
     assert found == Outer(
-        1,
-        0.25,
-        "b",
-        True,
-        "green",
-        2,
-        "n",
-        "wide",
-        (3, 4.5),
-        ("x", "y"),
-        ((1, 2), (3, 4)),
-        {"a": 1},
-        Inner(0.5),
-        [1],
+        1, 0.25, "b", True, "green", 2, "n", "wide", (3, 4.5), ("x", "y"), ((1, 2), (3, 4)), {"a": 1}, Inner(0.5), [1]
     )
 
 

@@ -98,10 +98,7 @@ def test_the_one_secret_goes_to_the_step_that_submits() -> None:
     assert decides == ("jobs", "submit", "env", "SUBMIT")
     assert re.fullmatch(r"\$\{\{ secrets\.KFP_TOKEN != ''( && vars\.\w+ != '')+ \}\}", of_job)  # true or false
     (number,) = [n for n, step in enumerate(steps(workflow("release"))) if step.get("run") == "make submit"]
-    assert (goes, of_step) == (
-        ("jobs", "submit", "steps", str(number), "env", "KFP_TOKEN"),
-        "${{ secrets.KFP_TOKEN }}",
-    )
+    assert (goes, of_step) == (("jobs", "submit", "steps", str(number), "env", "KFP_TOKEN"), "${{ secrets.KFP_TOKEN }}")
     submit = steps(workflow("release"))[number]
     assert submit["if"] == "env.SUBMIT == 'true'"
     assert set(submit["env"]) == {"KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "IMAGE"}
