@@ -3,7 +3,6 @@
 import importlib
 import math
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -142,43 +141,6 @@ def test_a_round_has_steps_of_both_stages_of_pg2(monkeypatch: pytest.MonkeyPatch
     assert work.system.networks["g2"].begun
 
 
-def test_a_step_has_as_many_images_as_its_row_says() -> None:
-    train, whole = imported("train"), case("paper-m")
-    row = replace(whole.row, targets="one", items_per_step=3, max_photos=2)
-    work = train.Work(whole._replace(row=row), settings(), torch.device("cpu"))
-    assert [len(packed.target) for packed in work.packed] == [3] * train.ROUND
-
-
-def test_rounds_take_turns_and_the_best_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, order = imported("train"), []
-    rates = iter([1.0, 5.0, 2.0, 6.0, 3.0, 4.0, 1.0, 9.0])
-
-    class Work:
-        def __init__(self, case: str, *_: Any) -> None:
-            self.case, self.system = case, None
-
-        def train(self) -> int:
-            order.append(f"{self.case} trains")
-            return 16
-
-        def generate(self) -> int:
-            order.append(f"{self.case} generates")
-            return 32
-
-    def rate(work: Callable[[], int], _: torch.device) -> float:
-        work()
-        return next(rates)
-
-    clock = iter([0.0, 1.0, 3.0])  # the start, and after the first turn and the second
-    monkeypatch.setattr(train, "Work", Work)
-    monkeypatch.setattr(train, "_rate", rate)
-    monkeypatch.setattr(train, "_parameters", lambda _: 7)
-    monkeypatch.setattr(train.time, "perf_counter", lambda: next(clock))
-    found = train.measure(["a", "b"], None, torch.device("cpu"), 1.0)
-    assert order == ["a trains", "a generates", "b trains", "b generates"] * 3  # the first is not counted
-    assert found == [("a", train.Measured(3.0, 5.0, 2.0, 7, None)), ("b", train.Measured(2.0, 9.0, 2.0, 7, None))]
-
-
 def test_a_table_has_ratios_within_a_precision() -> None:
     train = imported("train")
     rates = {"fp32": (10.0, 40.0), "bf16": (20.0, 50.0)}
@@ -191,8 +153,6 @@ def test_a_table_has_ratios_within_a_precision() -> None:
     rows = list(zip(*(column.cells for column in drawn.columns), strict=True))
     assert rows[0] == ("paper-m", "paper", "32x24", "fp32", "10.0", "1.00", "40.0", "1.00", "1,234")
     assert rows[3] == ("pg2", "pg2", "32x24", "bf16", "60.0", "3.00", "150.0", "3.00", "1,234")
-    without = train.table(torch.device("cpu"), measured[2:])
-    assert list(without.columns[5].cells) == ["", ""]
 
 
 def test_equal_time_gives_steps_of_the_precision_that_trains() -> None:
@@ -228,17 +188,6 @@ def test_one_and_two_processes_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(0 < rate < math.inf for rate in found)
     drawn = train.table_of_processes("cpu", 2, 1, [(case("paper-m"), (2.0, 3.0)), (case("pg2"), None)])
     assert [list(column.cells) for column in drawn.columns][-3:] == [["2.0", ""], ["3.0", "refused"], ["1.50", ""]]
-
-
-def test_a_row_that_processes_cannot_share_says_why(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
-    chosen = ["--params", str(file), "--rows", "pg2", "--size", "32x24", "--seconds", "0"]
-    imported("train").main([*chosen, "--processes", "2"])
-    printed = capsys.readouterr().out
-    assert "refused" in printed
-    assert "pg2: pg2's discriminator has BatchNorm" in printed
 
 
 def test_a_gpu_also_measures_bf16() -> None:

@@ -221,14 +221,6 @@ def test_a_photo_hides_the_more_of_another_the_further_the_person_turns(shape, w
     assert hidden_from(person, 0, way * 180) == 1
 
 
-def test_cells_are_told_apart_alike_in_a_small_image():
-    person, body = in_tee(), posed(in_tee(), upright(20))
-    small = Camera(height=128, width=87, scale=120, x=43, y=64, level=0.5, distance=4, pitch=0)
-    one, other = view(person, 20).visible, render(person, body, small, LIGHT).visible
-    assert (one == other).mean() > 0.93
-    assert abs(int(one.sum()) - int(other.sum())) < 8
-
-
 def in_sight_by_rays(person: Person, yaw: float) -> np.ndarray:
     """The visible share of each cell: a triangle is hidden if another lies between its middle and the camera."""
     body, eye = posed(person, upright(yaw)), np.array((0, 0.5, 4.0))  # the camera of `view`
