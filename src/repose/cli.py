@@ -38,10 +38,8 @@ from repose.cli_options import (
     stage_settings,
 )
 from repose.compare_cli import compare
-from repose.config import block, nearest, read_params
 from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.cli import app as kfp
-from repose.pipeline_paths import completed, stage_paths
 from repose.terminal import say, show_messages
 from repose.weights_cli import app as weights
 
@@ -127,6 +125,8 @@ def train(
     repose train attend
     """
     from repose import systems, training
+    from repose.config import block, nearest, read_params
+    from repose.pipeline_paths import completed
     from repose.stages import train as stage
     from repose.systems.learning import distributed
 
@@ -163,6 +163,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score the trained systems beside the baselines on the test pairs. Paths default to those in dvc.yaml."""
     from repose.evaluation.settings import EvaluateSettings
+    from repose.pipeline_paths import completed
     from repose.stages import evaluate as stage
 
     settings = stage_settings(params, "evaluate", EvaluateSettings)
@@ -327,6 +328,8 @@ def _pose_size(text: str) -> tuple[int, int] | None:
 
 def _trained(system: str) -> Path:
     """The checkpoint of a system that this folder's pipeline trained."""
+    from repose.pipeline_paths import stage_paths
+
     return stage_paths("train", system, "the trained system with --checkpoint")["run"] / "model.safetensors"
 
 

@@ -5,8 +5,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from repose.config import block, read_params
-
 T = TypeVar("T")
 
 
@@ -47,4 +45,6 @@ PARAMS = Path("params.yaml")
 
 def stage_settings(params: Path, name: str, kind: type[T]) -> T:
     """The block `name` of the params file."""
+    from repose.config import block, read_params  # pydantic, which `repose --help` does without
+
     return block(read_params(params), name, kind, str(params))

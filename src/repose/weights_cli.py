@@ -6,12 +6,10 @@ import typer
 
 from repose.cli_options import option
 from repose.errors import ReposeError
-from repose.storage.transfer import shown
-from repose.storage.weight_files import KNOWN, State, cached, fetch_known, known, state
 from repose.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="The weights of networks that repose did not train: list, fetch, verify.")
-Name = Annotated[str, typer.Argument(help=f"The network: {', '.join(KNOWN)}.", metavar="NAME", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The network; see `repose weights list`.", metavar="NAME")]
 Names = Annotated[list[str] | None, typer.Argument(help="The networks; default: all cached.", metavar="NAME")]
 From = Annotated[
     str | None, option("A path, s3:// or https://. Default: the owner's address.", "ADDRESS", None, "--from")
@@ -22,6 +20,8 @@ Endpoint = Annotated[str | None, option("For s3://, a server other than Amazon's
 @app.command("list")
 def list_files() -> None:
     """List the networks: file, SHA-256, licence, source, and whether the file is in the cache."""
+    from repose.storage.weight_files import KNOWN, cached
+
     for name, of in KNOWN.items():
         typer.echo(f"{name}: {of.source}")
         facts = {
@@ -44,6 +44,9 @@ def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
 
     repose weights fetch inception-tf-2015 --from s3://bucket/inception.pth
     """
+    from repose.storage.transfer import shown
+    from repose.storage.weight_files import fetch_known, known
+
     say(f"{name}: from {shown(address or known(name).url)}")
     path, sha256 = fetch_known(name, address, endpoint=endpoint)
     say(f"{name}: licence {known(name).licence}, SHA-256 {sha256}")
@@ -53,6 +56,8 @@ def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
 @app.command()
 def verify(names: Names = None) -> None:
     """Check the SHA-256 of cached files; ends with 1 if a file is damaged, or if a named one is missing."""
+    from repose.storage.weight_files import KNOWN, State, state
+
     failed = False
     for name in names or KNOWN:
         found, sha256 = state(name)
