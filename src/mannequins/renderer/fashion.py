@@ -11,7 +11,7 @@ from mannequins.renderer.garments import dressed
 from mannequins.renderer.people import draw_person, standing
 from mannequins.renderer.photo import MannequinPhoto, generator, photo_of, to_pixels, truth
 from mannequins.renderer.posed_person import Person, posed
-from mannequins.renderer.render import Camera, Rendering, render
+from mannequins.renderer.render import Camera, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
 from mannequins.renderer.wardrobe import outfit
 from repose.data.layouts import DeepFashion
@@ -87,12 +87,8 @@ def _photo(person: Person, place: Studio, view: str, path: str, rng: np.random.G
     planes = np.full((3, SIZE, SIZE), place.bars, np.float32)
     lamp = replace(place, level=min(place.level * uniform(rng, 0.97, 1.03), 254.0))
     planes[..., BAR : BAR + CONTENT] = in_studio(picture, camera, lamp)
-    return _named(path, to_pixels(planes), yaw, picture)
-
-
-def _named(path: str, pixels: np.ndarray, yaw: float, picture: Rendering) -> MannequinPhoto:
+    pixels, photo = to_pixels(planes), photo_of(DeepFashion, path)
     keypoints = picture.keypoints + np.array((BAR, 0), np.float32)
-    photo = photo_of(DeepFashion, path)
     return MannequinPhoto(path, photo.name, pixels, keypoints, truth(photo.item, yaw, picture, pixels))
 
 
