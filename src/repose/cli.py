@@ -267,9 +267,7 @@ def generate(
     out: Out, photos: Photos = None, pose: Annotated[str, option(POSE, "FILE", ONE, "--pose", "-p")] = "",
     contact_sheet: Annotated[Path | None, file("Photos, pose and image in one row (PNG).", ONE)] = None,
     jobs: Annotated[Path | None, option(JOBS, "PATH", MANY)] = None,
-    keypoints: Annotated[
-        list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")
-    ] = None,
+    keypoints: Annotated[list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")] = None,
     find_poses: Annotated[
         Literal["figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
     ] = None,
@@ -277,14 +275,14 @@ def generate(
         str, option("px of the image of a pose without a photo; default: the first photo's.", "HEIGHTxWIDTH", WITH)
     ] = "",
     checkpoint: Annotated[
-        Path | None, option(f"Default: {USED} of this folder's pipeline.", "FILE", WITH, "--checkpoint", "-c")
+        Path | None, option(f"The trained system; default: this folder's {USED}.", "FILE", WITH, "--checkpoint", "-c")
     ] = None,
     model: Annotated[str, option(MODEL, "NAME@VERSION", WITH, "--model", "-m")] = "",
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto: cuda if available.", rich_help_panel=WITH)
     ] = "auto",
     threads: Annotated[
-        int, typer.Option(help="CPU threads; part of what decides the bytes.", min=1, rich_help_panel=WITH)
+        int, typer.Option(help="CPU threads; another number may change bytes.", min=1, rich_help_panel=WITH)
     ] = 2,
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, from photos and a trained system.
