@@ -105,7 +105,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
 
 
 def test_help_imports_no_library_that_only_stages_need() -> None:
-    code = "import sys; from repose import cli; print(*(n for n in ('torch', 'pandas', 'dvc', 'pydantic') if n in sys.modules))"
+    code = "import sys; from repose import cli; print(*{'torch', 'pandas', 'dvc', 'pydantic'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, stdout=subprocess.PIPE)
     assert ran.stdout == "\n"
 

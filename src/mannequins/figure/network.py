@@ -4,9 +4,9 @@
     points, confidence = network.keypoints(images)  # (B,18,2) px, (B,18)
     features = network.features(images)             # (B,64)
 
-A residual network with a feature pyramid (Lin et al. 2017). Each joint has one softmax over all cells of its heat map and over
-"not in sight". The features are a mean over the cells near the joints of the body, not of the head: clothes more than
-background. The network was trained on mannequins alone (docs/figure.md). h, w: size of the heat maps, a quarter of the input's.
+A residual network with a feature pyramid (Lin et al. 2017). Each joint has one softmax over all cells of its heat map and
+over "not in sight". The features are a mean over the cells near the joints of the body, not of the head: clothes more than
+background. The network was trained on mannequins alone (docs/figure.md). h, w: the heat maps' size, a quarter of the input's.
 """
 
 import hashlib
@@ -237,8 +237,8 @@ def read(path: Path, sha256: str) -> FigureNetwork:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ReposeError(
-            f"{path} ({len(content):,} bytes) is damaged or was replaced: its SHA-256 is {found}, not {sha256}. Install repose "
-            "again (`git checkout` in a clone)."
+            f"{path} ({len(content):,} bytes) is damaged or was replaced: its SHA-256 is {found}, not {sha256}. "
+            "Install repose again (`git checkout` in a clone)."
         )
     network = FigureNetwork()
     try:

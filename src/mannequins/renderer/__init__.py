@@ -7,8 +7,8 @@ mesh) -> render -> scenes (backgrounds) -> fashion, street (layouts) -> dataset 
 is shown, how and in what.
 
 The same settings give the same bytes on every processor. So every number comes from operations whose result IEEE 754 fixes
-(+ - * /, square roots, comparisons, rounding), from integers, and from uniform draws. Sines, bells, powers, interpolation, inner
-products and normal draws come from `exact`, never from numpy or `math`, whose results depend on the processor.
+(+ - * /, square roots, comparisons, rounding), from integers, and from uniform draws. Sines, bells, powers, interpolation,
+inner products and normal draws come from `exact`, never from numpy or `math`, whose results depend on the processor.
 """
 
 from mannequins.renderer.dataset import contact_sheet, files, render_item
