@@ -19,7 +19,7 @@ from repose.metrics.ssim import ssim, ssim_protocols_for
 PAIRS, ROUNDS, SIZES = 8, 6, ((256, 256), (128, 64))
 OF_SCIKIT_IMAGE = {
     "pg2": lambda generated, target: structural_similarity(generated, target, channel_axis=-1),
-    "pose-gan": lambda generated, target: structural_similarity(
+    "gaussian11": lambda generated, target: structural_similarity(
         target, generated, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
         data_range=int(generated.max()) - int(generated.min()),
     ),

@@ -1,4 +1,4 @@
-"""What tests of more than one folder share."""
+"""Fixtures of tests in several folders."""
 
 import os
 import signal
@@ -11,8 +11,7 @@ from unittest import mock
 
 import pytest
 
-# Two pytest workers on two cores: threads that wait by spinning would take the other worker's time (see repose.cli.main).
-# OpenMP reads this when torch is imported, in the programs that tests start as well.
+# OpenMP's threads spin while they wait, which slows down the other pytest worker (see repose.cli.main).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,33 +21,33 @@ import warm  # noqa: E402
 if TYPE_CHECKING:  # xdist's controller imports this file and runs no test
     from s3_cases import Storage
 
-# A shell starts what goes on in its background with Ctrl-C ignored; tests of Ctrl-C mean Python's own way.
+# A shell's background jobs ignore Ctrl-C; tests of Ctrl-C need Python's own handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# The files that take minutes, the longest first: a worker that got one of them last would leave the others idle.
+# The slowest files, the longest first, so that no worker gets one of them last.
 LONGEST = (
     "test_proof.py", "test_train_in_processes.py", "test_table1.py", "test_every_system.py", "test_train.py",
-    "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_mannequins.py", "test_evaluate.py",
+    "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_renderer.py", "test_evaluate.py",
     "test_expectations.py",
 )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The workers of xdist share the programs that start warm."""
+    """Lets the workers of xdist share the servers of `warm`."""
     if config.getoption("numprocesses", None):
         warm.share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` hands out files in the order in which their tests stand here."""
+    """Puts the slowest files first."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _messages() -> None:
-    """Messages are shown, as by the command line, also where a test calls a stage itself."""
+    """Shows messages, as the command line does, also for tests that call a stage."""
     from repose.terminal import show_messages
 
     show_messages()
@@ -56,7 +55,7 @@ def _messages() -> None:
 
 @pytest.fixture
 def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[str, str]]:
-    """What `repose ...` prints to standard output and to standard error; it must end with the exit code."""
+    """Standard output and standard error of `repose ...`, which must end with the exit code."""
 
     from repose import cli
 
@@ -74,7 +73,7 @@ def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Torch's threads wait for each other where other tests keep the cores busy."""
+    """Torch uses one thread: several would wait for each other while other tests run."""
     import torch
 
     threads = torch.get_num_threads()
@@ -99,7 +98,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made-up ones, and nothing of the user's own."""
+    """Fake credentials instead of the user's."""
     for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -110,7 +109,7 @@ def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def endpoint(s3_server: str, s3_credentials: None) -> str:
-    """The address of an S3 server that is empty, with credentials for it."""
+    """The address of an empty S3 server, with credentials for it."""
     urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset", method="POST")).close()  # noqa: S310
     return s3_server
 

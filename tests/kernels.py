@@ -1,8 +1,8 @@
-"""Kernel levels: what the numeric libraries compute with on other processors, chosen by their environment variables.
+"""Kernel levels: environment variables that make the numeric libraries compute as on other processors.
 
-    python tests/kernels.py COMMAND    # run a command at each level; the exit code is that of the first that fails
+    python tests/kernels.py COMMAND    # run a command at each level; exits with the code of the first failure
 
-A library reads its variable when it is imported, so a level is for a process of its own.
+A library reads its variable when it is imported, so each level needs its own process.
 """
 
 import os

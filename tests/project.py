@@ -1,4 +1,4 @@
-"""A copy of the project in a folder of its own, with some params changed, in which `dvc repro` runs."""
+"""A copy of the project with changed params, in which `dvc repro` runs."""
 
 import os
 import shutil
@@ -36,10 +36,7 @@ _MADE = shutil.ignore_patterns("runs", "results", "street", "table", "dvc.lock")
 
 
 class Project:
-    """The pipeline as a user has it: dvc.yaml and the code as they are, params.yaml with changed values alone.
-
-    Its programs start warm (see `warm`), unless it is `cold`.
-    """
+    """The pipeline as a user has it, with changed values in params.yaml; its programs start as in `warm`, unless `cold`."""
 
     def __init__(
         self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = (), *, cold: bool = False
@@ -57,7 +54,7 @@ class Project:
         self.dvc("init", "--no-scm", "--quiet")
 
     def change(self, params: dict[str, Any], changes: Mapping[str, Any]) -> None:
-        """Write params.yaml with other values of existing keys (named as `block.key`)."""
+        """Write params.yaml with changed values of existing keys (named `block.key`)."""
         write_changed(self.folder / "params.yaml", params, changes)
 
     def set(self, **changes: Any) -> None:
@@ -66,11 +63,11 @@ class Project:
         self.change(params, {path.replace("__", "."): value for path, value in changes.items()})
 
     def dvc(self, *arguments: str, code: int = 0) -> str:
-        """What a dvc command printed; it must end with the exit code."""
+        """The output of a dvc command, which must end with the exit code."""
         return self._run([str(_COMMANDS / "dvc"), *arguments], code)
 
     def make(self, target: str) -> str:
-        """What a target of our Makefile printed, by the programs that run the tests; it must end well."""
+        """The output of a target of our Makefile, run with the tests' programs; it must succeed."""
         return self._run(["make", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), target], 0)
 
     def _run(self, command: Sequence[str], code: int) -> str:
@@ -94,7 +91,7 @@ class Project:
 
 
 def write_changed(path: Path, params: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Write params to a file, with other values of existing keys (named as `block.key`)."""
+    """Write params with changed values of existing keys (named `block.key`) to a file."""
     for key, value in changes.items():
         *above, last = key.split(".")
         block = params

@@ -16,11 +16,12 @@ PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
 
 # From the bottom to the top: a room imports itself and rooms below it.
 ROOMS = (
-    "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/storage", "repose/data",
+    "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/cli_options.py",
+    "repose/storage", "repose/data",
     "mannequins/figure", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems", "repose/generate.py",
     "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation", "repose/evaluation",
     "repose/inference", "repose/report", "repose/stages", "mannequins/figure_training", "repose/kubeflow",
-    "repose/pipeline_paths.py", "repose/weights_cli.py", "repose/cli.py",
+    "repose/pipeline_paths.py", "repose/weights_cli.py", "repose/compare_cli.py", "repose/cli.py",
 )  # fmt: skip
 # These change no byte of a result: what people read at the terminal, and the packages' own names.
 FOR_PEOPLE = {REPOSE / "terminal.py", REPOSE / "errors.py", REPOSE / "__init__.py", SRC / "mannequins" / "__init__.py"}

@@ -15,19 +15,17 @@ def _as_before() -> Iterator[None]:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_or_unknown_device_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-
-def test_cuda_that_is_asked_for_and_absent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_cuda(monkeypatch)
-    with pytest.raises(ReposeError, match=r"The device is to be cuda, but torch sees no GPU here\. Use auto or cpu"):
+    with pytest.raises(ReposeError, match=r"The device is cuda, but torch sees no GPU\. Use auto or cpu"):
         set_up("cuda", 1, 0)
+    with pytest.raises(ReposeError, match="There is no device 'tpuu'"):
+        set_up("tpuu", 1, 0)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_without_cuda_the_cpu_is_taken_and_made_repeatable(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    without_cuda(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert set_up(device, 1, 7) == torch.device("cpu")
     assert torch.get_num_threads() == 1
     assert torch.are_deterministic_algorithms_enabled()

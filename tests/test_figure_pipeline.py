@@ -2,10 +2,8 @@
 
 import re
 import subprocess
-from typing import Any
 
 import pytest
-import yaml
 
 from mannequins.figure import weights_sha256
 from mannequins.figure_training.render import RenderSettings
@@ -55,20 +53,6 @@ def test_the_page_has_the_committed_scores(name: str) -> None:
         rf"\| {scores['retrieval']:.3f} \| {scores['retrieval_chance']:.3f} \|"
     )
     assert re.search(row, PAGE), row
-
-
-def stages() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((FOLDER / "dvc.yaml").read_text())["stages"]
-    return {name: stage.get("do", stage) for name, stage in found.items()}
-
-
-@pytest.mark.parametrize("stage", ["render", "train", "score"])
-def test_every_path_of_a_command_is_a_dep_or_an_out(stage: str) -> None:
-    definition = stages()[stage]
-    outs = [*definition.get("outs", []), *(next(iter(metric)) for metric in definition.get("metrics", []))]
-    options = {value for key, value in re.findall(r"--(\w+) (\S+)", definition["cmd"]) if key != "set"}
-    known = {*definition.get("deps", []), *outs}
-    assert options <= known | {dep.rpartition("/")[0] for dep in known}  # `raw`, which holds the sets
 
 
 def test_git_ignores_what_is_rendered_and_trained() -> None:

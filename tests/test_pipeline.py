@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,33 +13,29 @@ from repose.cli import STAGES as PANEL
 from repose.cli import app
 
 ROOT = Path(__file__).parents[1]
-STAGES = {
-    name: stage.get("do", stage)  # of a foreach: what is done for each item
-    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
-}
+FOLDERS = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
+
+
+def stages_of(folder: Path) -> dict[str, Any]:
+    """The stages in a folder's dvc.yaml; of a foreach, what is done for each item."""
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in stages.items()}
+
+
+STAGES = stages_of(ROOT)
 PARAMS_TEXT = (ROOT / "params.yaml").read_text()
 PARAMS = yaml.safe_load(PARAMS_TEXT)
 TABLE1 = {"table"}  # a stage of table1/ alone
 NAMES = ["download", "validate", "keypoints", "posemaps", "split", "train", "evaluate", "report", "gates", "card"]
 
 
-def test_the_stages_are_these_in_order() -> None:
-    assert list(STAGES) == NAMES
-
-
 @pytest.mark.parametrize(
     "names",
     [
-        pytest.param(
-            {path.stem for path in (ROOT / "src/repose/stages").glob("[a-z]*.py")} - TABLE1, id="src/repose/stages"
-        ),
+        pytest.param({path.stem for path in (ROOT / "src/repose/stages").glob("[a-z]*.py")} - TABLE1, id="modules"),
         pytest.param(set(PARAMS) - {"systems"}, id="params.yaml"),
         pytest.param(
-            {
-                name
-                for name, command in get_command(app).commands.items()
-                if getattr(command, "rich_help_panel", None) == PANEL
-            },
+            {name for name, of in get_command(app).commands.items() if getattr(of, "rich_help_panel", "") == PANEL},
             id="repose --help",
         ),
         pytest.param(
@@ -47,11 +44,12 @@ def test_the_stages_are_these_in_order() -> None:
                 for path in (ROOT / "tests/stages").glob("test_*.py")
             }
             - TABLE1,
-            id="tests/stages",
+            id="tests",
         ),
     ],
 )
 def test_a_stage_has_one_name_everywhere(names: set[str]) -> None:
+    assert list(STAGES) == NAMES
     assert names == set(NAMES)
 
 
@@ -63,24 +61,26 @@ def test_a_stage_runs_its_own_command_with_its_own_block(stage: str) -> None:
     assert definition["desc"]
 
 
-def outputs() -> list[str]:
-    found = []
-    for definition in STAGES.values():
-        for entry in [*definition["outs"], *definition.get("metrics", [])]:
-            path = entry if isinstance(entry, str) else next(iter(entry))
-            found.append(re.sub(r"/\$\{item[^}]*\}", "", path))
-    return found
+def outs(definition: dict[str, Any]) -> list[str]:
+    entries = [*definition.get("outs", []), *definition.get("metrics", [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
-def test_every_path_of_a_command_is_a_dep_or_an_out() -> None:
-    # what is not finished; no stage reads another's
-    scratch = {".repose/transfers", ".repose/keypoints/${item}", ".repose/runs"}
-    for name, definition in STAGES.items():
-        known = {str(dep) for dep in definition["deps"]} | scratch
-        for entry in [*definition["outs"], *definition.get("metrics", [])]:
-            known.add(entry if isinstance(entry, str) else next(iter(entry)))
-        used = {word for word in definition["cmd"].split() if "/" in word or "." in word.removeprefix("${item.system}")}
-        assert used <= known, f"{name} uses {used - known}"
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_path_of_a_command_is_a_dep_or_an_out(folder: Path) -> None:
+    for name, definition in stages_of(folder).items():
+        known = {*definition.get("deps", []), *outs(definition)}
+        commands = [definition["cmd"]] if isinstance(definition["cmd"], str) else definition["cmd"]
+        options = [option for command in commands for option in re.findall(r"--([\w-]+) (\S+)", command)]
+        used = {path for option, path in options if option not in ("system", "set", "params")}
+        used = {path for path in used if ".repose/" not in path}
+        assert used
+        if folder == ROOT:
+            assert used <= known, f"{name} uses {used - known}"
+        else:  # also a folder of several sets or systems, and what lies in an output; baselines have no runs
+            near = known | {str(Path(one).parent) for one in known} | {"runs"}
+            lost = [path for path in used if not any(f"{path}/".startswith(f"{one}/") for one in near - {"."})]
+            assert not lost, f"{name} uses {lost}"
 
 
 def test_what_runs_for_each_part_reads_and_writes_that_part_alone() -> None:
@@ -116,7 +116,7 @@ def literals(path: Path) -> list[str]:
 
 
 def test_no_data_path_stands_outside_dvc_yaml() -> None:
-    paths = [path.rstrip("/") for path in outputs()]
+    paths = {re.sub(r"/\$\{item[^}]*\}", "", path) for stage in STAGES.values() for path in outs(stage)}
     assert "data/raw" in paths
     assert "runs" in paths
     pattern = re.compile("|".join(rf"(^|[^\w/.-]){re.escape(p)}(/|$)" for p in [*paths, "data", "reports"]))
@@ -130,33 +130,20 @@ def test_no_data_path_stands_outside_dvc_yaml() -> None:
         assert not found, f"{file.name} names {found}"
 
 
-def commented_keys(text: str) -> dict[str, bool]:
-    """Of each key that has a value: whether its line ends in a comment."""
-    found, above = {}, []
-    for line in text.splitlines():
-        match = re.match(r"( *)([\w/ -]+):(?: +([^#\s][^#]*?))? *(#.*)?$", line)
-        if match:
-            depth = len(match[1]) // 2
-            above = [*above[:depth], match[2]]
-            if match[3]:
-                found[".".join(above)] = match[4] is not None
-    return found
+def leaves(node: yaml.Node, above: str) -> dict[str, int]:
+    """The line of each key of a block; keys in braces share the line of their mapping."""
+    if isinstance(node, yaml.MappingNode) and not node.flow_style:
+        found: dict[str, int] = {}
+        for key, value in node.value:
+            nested = isinstance(value, yaml.MappingNode) and not value.flow_style
+            found |= leaves(value, f"{above}.{key.value}") if nested else {f"{above}.{key.value}": key.start_mark.line}
+        return found
+    return {}
 
 
 def test_every_key_of_a_stage_has_its_comment() -> None:
-    keys = commented_keys(PARAMS_TEXT.split("\nsystems:")[0])
-    assert len(keys) > 60
-    assert not [key for key, commented in keys.items() if not commented]
-
-
-def leaves(node: yaml.Node, above: str) -> list[str]:
-    """The keys that have a line of their own; what stands in braces shares its line's comment."""
-    if isinstance(node, yaml.MappingNode) and not node.flow_style:
-        return [leaf for key, value in node.value for leaf in leaves(value, f"{above}.{key.value}")]
-    return [above]
-
-
-def test_the_comments_were_looked_for_on_every_key() -> None:
-    keys = commented_keys(PARAMS_TEXT.split("\nsystems:")[0])
     blocks = {key.value: value for key, value in yaml.compose(PARAMS_TEXT).value}
-    assert set(keys) == {leaf for name in NAMES for leaf in leaves(blocks[name], name)}
+    lines = PARAMS_TEXT.splitlines()
+    keys = {key: line for name in NAMES for key, line in leaves(blocks[name], name).items()}
+    assert len(keys) > 60
+    assert not [key for key, line in keys.items() if " #" not in lines[line]]

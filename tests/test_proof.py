@@ -1,4 +1,4 @@
-"""What `make demo` runs, on few mannequins and with few steps: by `dvc repro` and as the compiled pipeline."""
+"""The demo on few mannequins and with few steps, by `dvc repro` and as the compiled pipeline."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def repose(folder: Path, *arguments: str) -> str:
-    """What a repose command printed to standard output; it must succeed."""
+    """Standard output of a repose command, which must succeed."""
     commands = Path(sys.executable).parent
     environment = warm.environment() | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the README says is so: its numbers, its commands, its tree, its links."""
+"""The README is right: its numbers, commands, tree and links."""
 
 import json
 import re

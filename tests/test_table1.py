@@ -1,4 +1,4 @@
-"""What `make table1` does, with fewer mannequins, rows and steps; and that each budget holds every row."""
+"""`make table1` with fewer mannequins, rows and steps; each budget has every row."""
 
 import json
 from typing import Any
@@ -49,14 +49,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def made(project: Project) -> str:
-    """What `make table1` printed, the first time."""
+    """The output of the first `make table1`."""
     return project.make("table1")
-
-
-@pytest.fixture(scope="module")
-def ran(made: str) -> list[str]:
-    """The stages that it ran."""
-    return stages_run(made)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -75,7 +69,8 @@ def stages_run(output: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ran: list[str]) -> None:
+def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, made: str) -> None:
+    ran = stages_run(made)
     own = {f"{stage}{data}@{row}" for stage in ("train", "evaluate") for data in ("", "-street") for row in ROWS}
     shared = {
         "download",
@@ -110,9 +105,8 @@ def test_the_queue_leaves_what_needs_all_rows_alone(made: str) -> None:
 
 
 @pytest.mark.slow
-def test_editing_one_block_trains_that_row_alone_again(project: Project, ran: list[str]) -> None:
-    before = project.dvc("status", "--json", "table1/dvc.yaml")
-    assert json.loads(before) == {}
+def test_editing_one_block_trains_that_row_alone_again(project: Project, made: str) -> None:
+    assert json.loads(project.dvc("status", "--json", "table1/dvc.yaml")) == {}
     set_rows(project, "street", QUICK | STREET | {f"systems.{OTHER}.steps": 3})
     assert json.loads(project.dvc("status", "--json", "table1/dvc.yaml")) == {}
     set_rows(project, "street", QUICK | STREET | {"systems.paper-m.steps": 3})
@@ -159,15 +153,11 @@ LARGE_ROWS = ["paper-s", "paper-m", "vunet", "attend"]
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("demo")])
 def test_in_the_demo_every_row_makes_as_many_images(name: str) -> None:
-    """The same items, all of their photos as targets, as many steps."""
     rows = [systems.row(entry, name) for entry in read(name)["systems"].values()]
     assert len({(row.steps, row.items_per_step, row.max_photos, row.targets) for row in rows}) == 1
 
 
-def test_no_file_of_a_budget_is_left_over() -> None:
+def test_the_files_are_those_of_the_budgets_and_the_data_sets_those_of_the_table() -> None:
     assert sorted(str(path.relative_to(TABLE1)) for path in TABLE1.glob("*/*.yaml")) == sorted(FILES)
-
-
-def test_each_data_set_of_the_table_has_its_stages() -> None:
     stages = yaml.safe_load((TABLE1 / "dvc.yaml").read_text())["stages"]
     assert set(stages["baselines"]["foreach"]) == set(read("params.yaml")["table"]["data_sets"])

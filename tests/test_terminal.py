@@ -1,7 +1,7 @@
 """What a person sees: on a terminal, and where nobody watches."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from repose import terminal
-from repose.terminal import TrainingBar, bar, say, show, watched
+from repose.terminal import TrainingBar, bar, say, watched
 
 Screen = Callable[[bool], io.StringIO]
 
@@ -31,10 +31,9 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 
 class Clock:
-    """Stands in for time.monotonic; moves when it is told to."""
+    """Replaces time.monotonic; stands still unless a test moves it."""
 
-    def __init__(self) -> None:
-        self.now = 100.0
+    now = 100.0
 
     def __call__(self) -> float:
         return self.now
@@ -59,14 +58,6 @@ def test_a_line_is_printed_as_it_is(screen: Screen, is_terminal: bool) -> None:
     assert text.getvalue() == f"{line}\n"
 
 
-def test_a_table_is_shown(screen: Screen) -> None:
-    text, table = screen(False), Table("system", "ssim")
-    table.add_row("paper-m", "0.7")
-    show(table)
-    assert "paper-m" in text.getvalue()
-    assert "ssim" in text.getvalue()
-
-
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_table_is_made_anew_while_people_watch(screen: Screen, is_terminal: bool) -> None:
     text, states = screen(is_terminal), ["running"]
@@ -76,25 +67,17 @@ def test_a_table_is_made_anew_while_people_watch(screen: Screen, is_terminal: bo
     assert ("succeeded" in text.getvalue()) == is_terminal
 
 
-def lazily(count: int, taken: list[int]) -> Iterator[int]:
-    for number in range(count):
-        taken.append(number)
-        yield number
-
-
-def test_a_bar_is_silent_where_nobody_watches(screen: Screen) -> None:
-    text, taken = screen(False), []
-    through = bar(lazily(3, taken), "photos")
-    assert taken == []
+def test_a_bar_is_silent_and_lazy_where_nobody_watches(screen: Screen) -> None:
+    text, source = screen(False), iter(range(3))
+    through = bar(source, "photos")
     assert next(through) == 0
-    assert taken == [0]  # one at a time
-    assert list(through) == [1, 2]
+    assert next(source) == 1
+    assert list(through) == [2]
     assert text.getvalue() == ""
 
 
 @pytest.mark.parametrize(
-    ("made", "total", "shown"),
-    [([5, 6, 7], None, "3/3"), (iter([5, 6, 7]), 3, "3/3"), (iter([5, 6, 7]), None, "3/?"), ([5, 6, 7], 6, "3/6")],
+    ("made", "total", "shown"), [([5, 6, 7], None, "3/3"), (iter([5, 6, 7]), None, "3/?"), ([5, 6, 7], 6, "3/6")]
 )
 def test_a_bar_counts_on_a_terminal(screen: Screen, made: list[int], total: int | None, shown: str) -> None:
     text = screen(True)
@@ -103,15 +86,10 @@ def test_a_bar_counts_on_a_terminal(screen: Screen, made: list[int], total: int 
     assert shown in text.getvalue()
 
 
-def failing() -> Iterator[int]:
-    yield 1
-    raise KeyError("first")
-
-
 def test_a_bar_passes_errors_on(screen: Screen) -> None:
     screen(True)
-    with pytest.raises(KeyError, match="first"):
-        list(bar(failing(), "photos"))
+    with pytest.raises(ZeroDivisionError):
+        list(bar((1 // number for number in (1, 0)), "photos"))
     assert list(bar([1], "again")) == [1]  # the display is free
 
 
@@ -128,15 +106,6 @@ def test_training_tells_a_line_now_and_then_where_nobody_watches(screen: Screen,
         "train a: step 903/2,000  l1 0.2500  g_image 1.5000  40 photos/s",
         "train a: step 1,000/2,000  40 photos/s",
     ]
-
-
-def test_training_that_goes_on_counts_from_where_it_was(screen: Screen, clock: Clock) -> None:
-    text = screen(False)
-    with TrainingBar("train a", 7, 9) as shown:
-        for _ in range(2):
-            clock.now += 1
-            shown.advance({}, photos=3)
-    assert text.getvalue() == "train a: step 9/9  3 photos/s\n"
 
 
 def test_training_shows_a_bar_on_a_terminal(screen: Screen, clock: Clock) -> None:

@@ -1,9 +1,8 @@
-"""Programs that start warm: each is a process of its own, forked from one that has their imports behind it.
+"""Faster starts for programs that tests run: each is forked from a server that has already imported its modules.
 
-A stage of the pipeline imports torch or Great Expectations, 3 to 5 s of a processor, for work of a moment; a test that runs
-the pipeline starts tens of them. With the variables of `environment`, `repose`, `dvc` and the step of Kubeflow hand what they
-were started with (words, folder, variables, streams) to a server, which forks; the fork runs the same `__main__`.
-What the imports themselves do, and signals, are for tests that start programs without these variables.
+A stage imports torch or Great Expectations for seconds, and tests of the pipeline start tens of stages. With the variables of
+`environment`, `repose`, `dvc` and the step of Kubeflow send their command line, folder, variables and streams to a server,
+which forks and runs the same `__main__`. Tests of imports and signals start programs without these variables.
 """
 
 import atexit
@@ -60,26 +59,26 @@ _SHARED = "TESTS_WARM_SHARED"  # the variable with the addresses of servers that
 
 
 def environment() -> dict[str, str]:
-    """The variables of this process, and those by which programs start warm."""
+    """The variables of this process, and those that let programs start from a server."""
     ours = str(Path(__file__).with_name("warm_start"))
     python_path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
     return os.environ | {"PYTHONPATH": python_path, "TESTS_WARM": os.environ.get(_SHARED) or json.dumps(_servers())}
 
 
 def share() -> None:
-    """Start the servers now, for the processes that this one starts as well; they import when they are first asked."""
+    """Start the servers now, so that child processes share them; a server imports modules on the first request."""
     os.environ[_SHARED] = json.dumps(_servers())
 
 
 @cache
 def _servers() -> Mapping[str, str]:
-    """The address of each program's server: one for repose, and a small one, which forks in less time, for the others."""
+    """The address of each program's server: one for repose; a small one, which forks faster, for the others."""
     large, small = _server(), _server()
     return {program: large if modules is _REPOSE else small for program, modules in _PROGRAMS.items()}
 
 
 def _server() -> str:
-    """The address of a server, which ends with this process."""
+    """The address of a new server, which ends with this process."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     address = f"{folder.name}/socket"
     listener = socket.socket(socket.AF_UNIX)
@@ -100,7 +99,7 @@ def _server() -> str:
 
 
 def serve(listener: socket.socket) -> None:
-    """Run what is asked for, each in a fork, until standard input ends."""
+    """Run each request in a fork, until standard input ends."""
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
         size, streams, *_ = socket.recv_fds(connection, 4, 3)
@@ -109,7 +108,7 @@ def serve(listener: socket.socket) -> None:
             content += connection.recv(1 << 16)
         request = json.loads(content)
         _import_for(request["words"])
-        gc.freeze()  # else each fork would look through all of it, and copy the pages
+        gc.freeze()  # else each fork would scan all objects and copy their pages
         watcher = _fork()
         if not watcher:
             listener.close()
@@ -128,7 +127,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def _status(streams: list[int], request: dict[str, Any]) -> int:
-    """Be the program; its exit status, as Python has it."""
+    """Run the program; its exit status, as Python's."""
     try:
         _run(streams, **request)
     except SystemExit as ended:
@@ -143,7 +142,7 @@ def _status(streams: list[int], request: dict[str, Any]) -> int:
 
 
 def _end(status: int) -> NoReturn:
-    """End as Python does, but leave its objects as they are: to take them down would copy all pages of the fork."""
+    """Exit as Python does, but without destroying objects, which would copy all pages of the fork."""
     threading._shutdown()  # type: ignore[attr-defined] # waits for threads
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -170,7 +169,7 @@ def _import_for(words: list[str]) -> None:
 
 
 def _watch(job: int, connection: socket.socket) -> NoReturn:
-    """Answer with the exit status of the job; end it where whoever asked for it is gone."""
+    """Answer with the exit status of the job; terminate the job if the client is gone."""
     ended = os.pidfd_open(job)
     if ended not in select.select([ended, connection], [], [])[0]:
         os.kill(job, signal.SIGTERM)
@@ -181,7 +180,7 @@ def _watch(job: int, connection: socket.socket) -> NoReturn:
 
 
 def _run(streams: list[int], *, words: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Be the program: what Python does with its command line."""
+    """Run the program as Python runs its command line."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

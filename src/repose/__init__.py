@@ -31,14 +31,14 @@ def load(
     model: str | Path, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
     pose_detector: Literal["figure", "keypoint-rcnn"] | None = None,
 ) -> "Reposer":  # fmt: skip
-    """Load a trained system, to be called with photos and poses. Arguments, attributes and errors: see `Reposer`."""
+    """A trained system, to be called with photos and poses. Arguments, attributes and errors: see `Reposer`."""
     from repose.inference.reposer import Reposer
 
     return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)
 
 
 def __getattr__(name: str) -> Any:
-    """The classes of `repose.inference.reposer`, which imports torch, when they are asked for."""
+    """Imports the classes of `repose.inference.reposer` only when they are used, as it imports torch."""
     if name not in ("Reposer", "SourcePhoto", "TargetPose"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from repose.inference import reposer

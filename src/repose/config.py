@@ -1,7 +1,7 @@
-"""Settings: pydantic dataclasses, filled from a mapping (a block of params.yaml, a checkpoint) and strict about it.
+"""Settings: pydantic dataclasses, built from a mapping (a block of params.yaml, a checkpoint's record).
 
-Every key must be known and every value of its field's type. The message names the key, the place and the nearest key. A
-whole number may be written 3 or 3.0.
+Every key must be known and every value of its field's type; a whole number may be written 3 or 3.0. Errors name the file, the
+key, what is expected and the nearest known key, for example "params.yaml: train.threads should be at least 1, not 0."
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_h
 
 import pydantic.dataclasses
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_jsonable_python
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -29,50 +29,43 @@ _SYSTEM = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 @dataclass_transform(frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make a class settings: a frozen pydantic dataclass without unknown keys."""
+    """Turns a class into settings: a frozen pydantic dataclass that accepts no unknown key."""
     return cast(type[T], pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(extra="forbid")))
 
 
 class _Constructor(SafeConstructor):
-    """What DVC's reader makes of YAML, without dates: DVC fails on a date in a params file."""
+    """Constructs what DVC's YAML reader does, except dates: DVC fails on a date in a params file."""
 
-    def refuse_date(self, node: ScalarNode) -> None:
-        """Refuse a date or a time.
-
-        Raises:
-            MarkedYAMLError: always.
-        """
-        raise MarkedYAMLError(
-            problem=f"{node.value} is a date in YAML, and no setting is one. Put it in quotes",
-            problem_mark=node.start_mark,
-        )
+    def reject_date(self, node: ScalarNode) -> None:
+        problem = f"{node.value} is a date in YAML, and no setting is one. Put it in quotes"
+        raise MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
-_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.refuse_date)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.reject_date)
 
 
 def parse_yaml(text: str) -> Any:
     """The value of a YAML document, as DVC reads it: YAML 1.2, in which 1e-5 is a number and `on` is text.
 
     Raises:
-        ValueError: it is not YAML, a key stands twice in a mapping, or there is a date; the message names line and column.
+        ValueError: the text is not YAML, a mapping has a key twice, or there is a date; names the line and the column.
     """
-    reader = YAML(typ="safe")  # the library and the version of YAML that DVC uses, with libyaml where that is installed
+    reader = YAML(typ="safe")  # DVC's library, with libyaml where that is installed
     reader.Constructor = _Constructor
     try:
         return reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ValueError(f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}.") from None
-    except (YAMLError, RecursionError, IndexError) as error:  # IndexError: ruamel.yaml, of the number `+_` in YAML 1.1
+    except (YAMLError, RecursionError, IndexError) as error:  # IndexError: ruamel.yaml on the number `+_` in YAML 1.1
         raise ValueError(f"{error}.") from None
 
 
 def read_params(path: Path) -> dict[str, Any]:
-    """The whole of a params.yaml.
+    """All blocks of a params.yaml.
 
     Raises:
-        SettingsError: there is no such file, it cannot be read, or it is not a YAML mapping.
+        SettingsError: the file is missing or unreadable, is not a YAML mapping, or has a wrong name under systems.
     """
     try:
         params = parse_yaml(path.read_text("utf-8"))
@@ -86,14 +79,19 @@ def read_params(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(params, dict):
         raise SettingsError(f"{path} should be a mapping with one block per stage.")
+    systems = params.get("systems")
+    try:
+        check_system_names(systems if isinstance(systems, dict) else [])
+    except ValueError as error:
+        raise SettingsError(f"{path}: systems: {error}") from None
     return params
 
 
 def check_system_names(names: Iterable[Any]) -> None:
-    """Refuse names of systems that cannot be part of a command, a folder and a key of `dvc exp run --set-param`.
+    """Checks that names of systems can be part of a command, a folder and a key of `dvc exp run --set-param`.
 
     Raises:
-        ValueError: a name is not letters (a to z), digits, - and _, beginning with a letter or _.
+        ValueError: a name has other characters than letters (a to z), digits, - and _, or begins with a digit or -.
     """
     for name in names:
         if not isinstance(name, str) or not _SYSTEM.fullmatch(name):
@@ -108,7 +106,7 @@ def block(params: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
     """The settings in block `name` of the params that were read from the file `where`.
 
     Raises:
-        SettingsError: there is no such block, or it does not fit.
+        SettingsError: there is no such block, or see `build`.
     """
     if name not in params:
         raise SettingsError(f"{where} has no block {name!r}{nearest(name, list(params))}")
@@ -123,7 +121,7 @@ def build(kind: type[T], values: Any, where: str) -> T:
     """
     if not isinstance(values, Mapping):
         raise SettingsError(f"{where} should be a mapping, not {values!r}.")
-    # As JSON: what is strict there takes a list for a tuple and a mapping for settings, but not "3" or true for 3.
+    # In JSON, pydantic's strict mode takes a list for a tuple and a mapping for settings, but not "3" or true for 3.
     try:
         return TypeAdapter(kind).validate_json(json.dumps(_as_json(values, where)), strict=True)
     except ValidationError as error:
@@ -131,14 +129,8 @@ def build(kind: type[T], values: Any, where: str) -> T:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """The settings as plain data (dicts, lists, numbers, text), such that `build` gives them back."""
-    return cast(dict[str, Any], _plain(dataclasses.asdict(settings)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, tuple | list) else value
+    """The settings as plain data (dicts, lists, numbers, text), from which `build` makes equal settings."""
+    return cast(dict[str, Any], to_jsonable_python(settings))
 
 
 def nearest(word: str, known: Sequence[Any]) -> str:
@@ -148,7 +140,7 @@ def nearest(word: str, known: Sequence[Any]) -> str:
 
 
 def _as_json(value: Any, where: str) -> Any:
-    """The value with whole numbers as such; refuses what JSON has not."""
+    """The value with 3.0 as 3; rejects what JSON has not."""
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise SettingsError(f"{where}: the key {wrong[0]!r} should be text. Put it in quotes.")
@@ -159,57 +151,67 @@ def _as_json(value: Any, where: str) -> Any:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return int(value) if value.is_integer() else value
-    raise SettingsError(
-        f"{where} should be {'a number' if isinstance(value, float) else 'a number or text'}, not {value!r}."
-    )
+    expected = "a number" if isinstance(value, float) else "a number or text"
+    raise SettingsError(f"{where} should be {expected}, not {value!r}.")
 
 
-_KINDS = {
-    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number", "string_type": "text",
-    "bool_type": "true or false", "tuple_type": "a list", "dict_type": "a mapping", "dataclass_type": "a mapping",
-}  # fmt: skip
-_BOUNDS = {
-    "greater_than_equal": "at least {ge:g}", "greater_than": "more than {gt:g}",
-    "less_than_equal": "at most {le:g}", "less_than": "less than {lt:g}",
+# What a value should be or have, by the type of pydantic's error.
+_EXPECTED = {
+    "int_type": "be a whole number", "int_from_float": "be a whole number", "float_type": "be a number",
+    "string_type": "be text", "bool_type": "be true or false", "tuple_type": "be a list", "list_type": "be a list",
+    "dict_type": "be a mapping", "dataclass_type": "be a mapping",
+    "greater_than_equal": "be at least {ge:.15g}", "greater_than": "be more than {gt:.15g}",
+    "less_than_equal": "be at most {le:.15g}", "less_than": "be less than {lt:.15g}",
+    "too_short": "have {min_length} or more entries", "too_long": "have at most {max_length} entries",
 }  # fmt: skip
 
 
 def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where: str) -> str:
-    """The message of the error that lies deepest: a union has an error for each of its members."""
+    """The message of the deepest error; of several, the last: missing keys come before the unknown one that is the typo."""
     placed = [(_place(error, values), error) for error in errors]
     place, error = max(reversed(placed), key=lambda found: len(found[0]))
-    outer, value, what = place[:-1], error["input"], error["type"]
+    what, value, outer = error["type"], error["input"], place[:-1]
+    path, inside = f"{where}{_path(place)}", f"{where}{_path(outer)}"
     if what == "unexpected_keyword_argument":
-        return f"{where}{_path(outer)}: unknown key {place[-1]!r}{nearest(str(place[-1]), _known_keys(kind, outer))}"
-    if what == "missing" and isinstance(value, list):
-        lacking = sum(other["type"] == what and found[:-1] == outer for found, other in placed)
-        return f"{where}{_path(outer)} should have {len(value) + lacking} entries, not {len(value)}: {value!r}."
+        return f"{inside}: unknown key {place[-1]!r}{nearest(str(place[-1]), _known_keys(kind, outer))}"
     if what == "missing":
-        lacked = [str(found[-1]) for found, other in placed if other["type"] == what and found[:-1] == outer]
-        return f"{where}{_path(outer)}: missing key(s) {', '.join(lacked)}."
-    path, context = f"{where}{_path(place)}", error.get("ctx", {})
+        lacking = [str(found[-1]) for found, other in placed if other["type"] == what and found[:-1] == outer]
+        if isinstance(value, list):
+            return f"{inside} should have {len(value) + len(lacking)} entries, not {value!r}."
+        return f"{inside}: missing key(s) {', '.join(lacking)}."
     if what == "value_error":
-        return f"{path}: {context['error']}"
-    if what == "too_long":
-        return f"{path} should have {context['max_length']} entries, not {len(value)}: {value!r}."
-    if what == "literal_error":
-        choices = [choice.strip("'") for choice in re.split(", | or ", context["expected"])]
-        hint = nearest(value, choices) if isinstance(value, str) else "."
-        return f"{path} should be one of {', '.join(choices)}, not {value!r}{hint if 'mean' in hint else '.'}"
-    if what in _BOUNDS:
-        return f"{path} should be {_BOUNDS[what].format(**context)}, not {value!r}."
+        return f"{path}: {error['ctx']['error']}"
+    alternatives = [other for found, other in placed if found == place]  # of a union: one for each member
+    expected = " or ".join(dict.fromkeys(map(_expected, alternatives)))
+    hint = nearest(value, [choice for other in alternatives for choice in _choices(other)]) if value else "."
     quote = " Put it in quotes." if what == "string_type" and isinstance(value, int | float) else ""
-    return f"{path} should be {_KINDS[what]}, not {value!r}.{quote}" if what in _KINDS else f"{path}: {error['msg']}."
+    return f"{path} should {expected}, not {value!r}{hint if 'Did' in hint else '.'}{quote}"
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What the value should be or have, with the verb."""
+    if choices := _choices(error):
+        return f"be {'one of ' * (len(choices) > 1)}{', '.join(choices)}"
+    if error["type"] in _EXPECTED:
+        return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].partition(" should ")[2]  # pydantic's own: "String should match pattern ..."
+
+
+def _choices(error: ErrorDetails) -> list[str]:
+    """The values of a Literal."""
+    expected = error["ctx"]["expected"] if error["type"] == "literal_error" else ""
+    return [choice.strip("'") for choice in re.split(", | or ", expected) if choice]
 
 
 def _place(error: ErrorDetails, values: Any) -> tuple[int | str, ...]:
     """The keys and indices of an error's location, without the names of a union's members."""
     place: list[int | str] = []
     for step in error["loc"]:
-        if (isinstance(values, Mapping) and step in values) or (
-            isinstance(values, list | tuple) and step in range(len(values))
-        ):
-            values = cast(Any, values)[step]
+        known = (
+            values if isinstance(values, Mapping) else range(len(values)) if isinstance(values, list | tuple) else ()
+        )
+        if step in known:
+            values = values[step]
             place.append(step)
     return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
 
@@ -219,7 +221,7 @@ def _path(place: Iterable[int | str]) -> str:
 
 
 def _known_keys(kind: Any, place: Iterable[int | str]) -> list[str]:
-    """The keys of the settings that lie at a place of the settings class `kind`."""
+    """The keys of the settings at a place of the settings class `kind`."""
     kinds = [kind]
     for step in place:
         kinds = [inner for outer in kinds for inner in _members(outer, step)]
@@ -227,7 +229,7 @@ def _known_keys(kind: Any, place: Iterable[int | str]) -> list[str]:
 
 
 def _members(kind: Any, step: int | str) -> list[Any]:
-    """The kinds of values that may lie at a step of a value of some kind."""
+    """The types of the values at a step of a value of type `kind`."""
     if dataclasses.is_dataclass(kind):
         inner = get_type_hints(kind).get(str(step))
         return [inner, *get_args(inner)]

@@ -1,4 +1,4 @@
-"""How torch is made repeatable, for every stage and command that uses it."""
+"""The torch device, and repeatable results on it."""
 
 import torch
 
@@ -6,17 +6,15 @@ from repose.errors import SettingsError
 
 
 def resolve(device: str) -> torch.device:
-    """The device of that name; auto is the GPU where there is one.
+    """The device of that name; auto is a GPU if torch sees one, else the CPU.
 
     Raises:
-        SettingsError: there is no such device, or it is not here.
+        SettingsError: the device is unknown or unavailable.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError(
-            "The device is to be cuda, but torch sees no GPU here. Use auto or cpu, or a node with a GPU."
-        )
+        raise SettingsError("The device is cuda, but torch sees no GPU. Use auto or cpu, or a machine with a GPU.")
     try:
         return torch.device(device)
     except RuntimeError:
@@ -24,14 +22,10 @@ def resolve(device: str) -> torch.device:
 
 
 def set_up(device: str, threads: int, seed: int) -> torch.device:
-    """Make torch repeatable: seed, threads, deterministic kernels; return the device.
-
-    Raises:
-        SettingsError: see `resolve`.
-    """
+    """The device of that name (see `resolve`), after making torch repeatable: seed, threads, deterministic kernels."""
     chosen = resolve(device)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    # As torch.use_deterministic_algorithms does, which would import the compiler first: seconds of every start.
+    # torch.use_deterministic_algorithms would import the compiler first, which takes seconds.
     torch.set_deterministic_debug_mode("error" if chosen.type == "cpu" else "default")
     return chosen

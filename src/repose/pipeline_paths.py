@@ -1,4 +1,4 @@
-"""The paths of a stage as dvc.yaml in the current folder has them: the defaults of `repose train` and `repose evaluate`."""
+"""The paths of a stage in dvc.yaml of the current folder: the defaults of `repose train` and `repose evaluate`."""
 
 import shlex
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from repose.errors import DataError, SettingsError
 
 
 def stage_paths(stage: str, system: str, missing: str) -> dict[str, Path]:
-    """The options of a stage's command in dvc.yaml with their paths, such as images: data/images.
+    """The path options of a stage's command, such as {"images": data/images}.
 
     Args:
-        stage: its name.
-        system: of a stage for each system, which one.
-        missing: what the user may name instead; opens the messages.
+        stage: the stage's name.
+        system: replaces the item of a stage that runs once per system.
+        missing: what the user can name instead, for the messages.
 
     Raises:
         SettingsError: there is no dvc.yaml, or it has no such stage.
@@ -24,12 +24,7 @@ def stage_paths(stage: str, system: str, missing: str) -> dict[str, Path]:
 
 
 def completed(stage: str, given: Mapping[str, Path | None], system: str = "") -> dict[str, Path]:
-    """The options of a command: those that were given, and for None the path of that stage in dvc.yaml.
-
-    Args:
-        stage: its name.
-        given: by the option's name.
-        system: see `stage_paths`.
+    """The options `given` for a stage's command, with the stage's own paths in place of None.
 
     Raises:
         SettingsError: see `stage_paths`.
@@ -37,17 +32,15 @@ def completed(stage: str, given: Mapping[str, Path | None], system: str = "") ->
     """
     absent = [name for name, path in given.items() if path is None]
     missing = ", ".join(f"--{name}" for name in absent)
-    defaults: dict[str, Path] = {}
-    if absent:
-        stages = _stages(missing)
-        paths = _paths(stages, stage, system, missing)
-        defaults = {name: paths[name] for name in absent}
-        for name, path in defaults.items():
-            if str(path) in stages[stage].get("deps", []) and not path.exists():
-                raise DataError(
-                    f"There is no {path}. Make it with `dvc repro {_maker(stages, str(path))}`, bring it with `dvc pull`, or "
-                    f"name another with --{name}."
-                )
+    stages = _stages(missing) if absent else {}
+    defaults = _paths(stages, stage, system, missing) if absent else {}
+    for name in absent:
+        path = defaults[name]
+        if str(path) in stages[stage].get("deps", []) and not path.exists():
+            raise DataError(
+                f"There is no {path}. Make it with `dvc repro {_maker(stages, str(path))}`, bring it with `dvc pull`, or "
+                f"name another with --{name}."
+            )
     return {name: path or defaults[name] for name, path in given.items()}
 
 
@@ -57,7 +50,7 @@ def _stages(missing: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise SettingsError(f"Name {missing}: this folder has no pipeline (dvc.yaml).") from None
     except (OSError, ValueError, LookupError, TypeError):
-        raise _no_pipeline(missing) from None
+        raise _not_ours(missing) from None
     return stages
 
 
@@ -66,15 +59,15 @@ def _paths(stages: dict[str, Any], stage: str, system: str, missing: str) -> dic
         words = shlex.split(stages[stage]["cmd"].replace("${item.system}", system))[2:]
         return {name.removeprefix("--"): Path(path) for name, path in zip(words[::2], words[1::2], strict=True)}
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise _no_pipeline(missing) from None
+        raise _not_ours(missing) from None
 
 
-def _no_pipeline(missing: str) -> SettingsError:
+def _not_ours(missing: str) -> SettingsError:
     return SettingsError(f"Name {missing}: the dvc.yaml of this folder is no pipeline of repose.")
 
 
 def _maker(stages: dict[str, Any], path: str) -> str:
-    """The stages, among them each of a matrix or foreach, that write the path or what lies in it."""
+    """The names of the stages whose outputs are the path or lie in it."""
     return " ".join(
         name
         for name, stage in stages.items()

@@ -1,59 +1,52 @@
-"""`repose weights`: the files of networks that repose did not train. This command alone fetches one that nobody named."""
+"""`repose weights`: the files of networks that repose did not train. Only `fetch` downloads."""
 
 from typing import Annotated
 
 import typer
 
+from repose.cli_options import option
 from repose.errors import ReposeError
-from repose.storage.transfer import shown
-from repose.storage.weight_files import KNOWN, State, cached, fetch_known, known, state
 from repose.terminal import say
 
-app = typer.Typer(
-    no_args_is_help=True, help="The files of networks that repose did not train: which there are, fetch, verify."
-)
-NAMES = ", ".join(KNOWN)
-Name = Annotated[str, typer.Argument(help=f"Of which network: {NAMES}.", metavar="NAME", show_default=False)]
-Names = Annotated[
-    list[str] | None, typer.Argument(help="Of which networks; default: all whose file is there.", metavar="NAME")
-]
+app = typer.Typer(no_args_is_help=True, help="The weights of networks that repose did not train: list, fetch, verify.")
+Name = Annotated[str, typer.Argument(help="The network; see `repose weights list`.", metavar="NAME")]
+Names = Annotated[list[str] | None, typer.Argument(help="The networks; default: all cached.", metavar="NAME")]
 From = Annotated[
-    str | None,
-    typer.Option(
-        "--from", help="Where you have the file: a path, s3:// or https://. Default: its owner's address.", metavar="ADDRESS"
-    ),
-]  # fmt: skip
-Endpoint = Annotated[
-    str | None, typer.Option(help="For s3://, a server other than Amazon's: http(s)://host:port.", metavar="ADDRESS")
+    str | None, option("A path, s3:// or https://. Default: the owner's address.", "ADDRESS", None, "--from")
 ]
+Endpoint = Annotated[str | None, option("For s3://, a server other than Amazon's: http(s)://host:port.", "ADDRESS")]
 
 
 @app.command("list")
 def list_files() -> None:
-    """Every network that repose can use: its file, SHA-256, licence, source, and whether the file is in the cache."""
+    """List the networks: file, SHA-256, licence, source, and whether the file is in the cache."""
+    from repose.storage.weight_files import KNOWN, cached
+
     for name, of in KNOWN.items():
-        here = "in the cache" if cached(name).is_file() else "not in the cache"
+        typer.echo(f"{name}: {of.source}")
         facts = {
             "file": of.file,
             "sha256": f"{of.sha256}... (what its owner publishes of it)",
             "licence": of.licence,
             "from": of.url,
             "used by": of.used_by,
-            "here": f"{here}: {cached(name)}",
+            "here": f"{'in the cache' if cached(name).is_file() else 'not in the cache'}: {cached(name)}",
         }
-        typer.echo(f"{name}: {of.source}")
-        for fact, said in facts.items():
-            typer.echo(f"  {fact:8} {said}")
+        for label, fact in facts.items():
+            typer.echo(f"  {label:8} {fact}")
 
 
 @app.command()
 def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
-    """Bring a network's file into the cache, once its SHA-256 is right; what is there already is not fetched again.
+    """Download a network's file into the cache and check its SHA-256; does nothing if it is there.
 
     repose weights fetch alexnet
 
     repose weights fetch inception-tf-2015 --from s3://bucket/inception.pth
     """
+    from repose.storage.transfer import shown
+    from repose.storage.weight_files import fetch_known, known
+
     say(f"{name}: from {shown(address or known(name).url)}")
     path, sha256 = fetch_known(name, address, endpoint=endpoint)
     say(f"{name}: licence {known(name).licence}, SHA-256 {sha256}")
@@ -62,11 +55,13 @@ def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
 
 @app.command()
 def verify(names: Names = None) -> None:
-    """Compute the SHA-256 of files in the cache; ends with 1 if one is another file, or one that was named is not there."""
+    """Check the SHA-256 of cached files; ends with 1 if a file is damaged, or if a named one is missing."""
+    from repose.storage.weight_files import KNOWN, State, state
+
     failed = False
     for name in names or KNOWN:
         found, sha256 = state(name)
         typer.echo(f"{name}: {found}" + (f", SHA-256 {sha256}" if sha256 else ""))
         failed = failed or found is State.DAMAGED or (bool(names) and found is State.MISSING)
     if failed:
-        raise ReposeError("A file is damaged, or is not there: bring it with `repose weights fetch NAME`.")
+        raise ReposeError("A file is damaged or missing. Fetch it with `repose weights fetch NAME`.")

@@ -1,7 +1,6 @@
 """The network that ships with repose, on mannequins of a seed that it was neither trained nor scored on."""
 
 import hashlib
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import mannequins.figure
 from mannequins.figure import network as module
@@ -20,7 +19,7 @@ from repose.data.skeleton import K, present
 from repose.errors import ReposeError
 from repose.pose.agreement import agreement
 
-pytestmark = pytest.mark.floats
+pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,13 +30,12 @@ class Photos(NamedTuple):
     items: np.ndarray  # (B,)
 
 
-def photos(flavour: str, items: int, most: int) -> Photos:
-    """The first `most` photos of each of so many items."""
+def photos(flavour: str, items: int, each: int) -> Photos:
     settings = MannequinSettings(flavour, items=items, seed=7, quality=90)
     found = [
         (number, photo)
         for number in range(items)
-        for photo in [photo for photo in render_item(settings, number) if photo.truth is not None][:most]
+        for photo in [photo for photo in render_item(settings, number) if photo.truth is not None][:each]
     ]
     pixels = torch.from_numpy(np.stack([photo.pixels for _, photo in found])).movedim(3, 1)
     return Photos(pixels, np.stack([p.keypoints for _, p in found]), np.array([number for number, _ in found]))
@@ -45,12 +43,12 @@ def photos(flavour: str, items: int, most: int) -> Photos:
 
 @pytest.fixture(scope="module")
 def fashion() -> Photos:
-    return photos("fashion", 5, 3)
+    return photos("fashion", items=5, each=3)
 
 
 @pytest.fixture(scope="module")
 def street() -> Photos:
-    return photos("street", 3, 4)
+    return photos("street", items=3, each=4)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +60,11 @@ def pck(network: FigureNetwork, images: torch.Tensor, truth: np.ndarray) -> floa
     return agreement(network.keypoints(images)[0].numpy(), truth)["pck@0.1"]
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_it_finds_the_joints_of_mannequins_it_never_saw(
+def test_it_finds_the_joints_of_unseen_mannequins_also_in_the_demos_frame(
     network: FigureNetwork, fashion: Photos, street: Photos
 ) -> None:
     assert pck(network, fashion.images, fashion.keypoints) >= 0.9
     assert pck(network, street.images, street.keypoints) >= 0.9
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_it_finds_them_in_the_working_image_of_the_demo(network: FigureNetwork, fashion: Photos) -> None:
     frame = Frame(128, 88, (40, 0, 216, 256))
     images = np.stack([frame.image(image) for image in fashion.images.movedim(1, 3).numpy()])
     truth = frame.keypoints(fashion.keypoints, 256, 256)
@@ -79,7 +72,6 @@ def test_it_finds_them_in_the_working_image_of_the_demo(network: FigureNetwork, 
     assert pck(network, torch.from_numpy(images).movedim(3, 1), np.where(inside[..., None], truth, np.nan)) >= 0.9
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_photos_of_an_item_are_near_each_other(network: FigureNetwork, fashion: Photos, street: Photos) -> None:
     for of, chance in ((fashion, 2 / 14), (street, 3 / 11)):
         features = network.features(of.images)
@@ -88,7 +80,6 @@ def test_photos_of_an_item_are_near_each_other(network: FigureNetwork, fashion: 
         assert right >= min(3 * chance, 0.75)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
     images = street.images[:4]
     points, confidence = network.keypoints(images)
@@ -107,61 +98,41 @@ def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
     torch.testing.assert_close(network.features(images[1:2]), features[1:2], atol=1e-4, rtol=0)  # others change nothing
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_half_precision_finds_the_same(network: FigureNetwork, street: Photos) -> None:
     whole, half = network.find(street.images[:2]), mannequins.figure.load("cpu").half().find(street.images[:2])
     torch.testing.assert_close(half.points, whole.points, atol=2.0, rtol=0, equal_nan=True)  # half a cell
     torch.testing.assert_close(half.features, whole.features, atol=0.02, rtol=0)
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_nobody_is_found_where_nobody_is(network: FigureNetwork) -> None:
     points, _ = network.keypoints(torch.full((2, 3, 128, 64), 200, dtype=torch.uint8))
     assert present(points.numpy()).mean() < 0.2
 
 
-@pytest.mark.parametrize(
-    "images",
-    [
-        torch.zeros(1, 3, 64, 64),
-        torch.zeros(3, 64, 64, dtype=torch.uint8),
-        torch.zeros(1, 64, 64, 3, dtype=torch.uint8),
-    ],
-)
-def test_images_of_another_kind_are_refused(network: FigureNetwork, images: torch.Tensor) -> None:
-    for take in (network.features, network.keypoints):
-        with pytest.raises(ValueError, match=r"images should be \(B, 3, H, W\) uint8"):
-            take(images)
+@pytest.mark.parametrize("images", [torch.zeros(1, 3, 64, 64), torch.zeros(1, 64, 64, 3, dtype=torch.uint8)])
+def test_it_rejects_other_images(network: FigureNetwork, images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"images should be \(B, 3, H, W\) uint8"):
+        network.find(images)
 
 
-def test_the_weights_are_small_committed_and_those_of_the_digest_beside_them() -> None:
+def test_the_weights_are_committed_with_their_digest() -> None:
     assert module.WEIGHTS.stat().st_size <= 3_000_000
     digest = hashlib.sha256(module.WEIGHTS.read_bytes()).hexdigest()
     assert module.DIGEST.read_text() == f"{digest}  {module.WEIGHTS.name}\n"
-    assert mannequins.figure.weights_sha256() == digest
-    # the wheel has all that Git tracks in src/repose
     names = [str(path.relative_to(ROOT)) for path in (module.WEIGHTS, module.DIGEST)]
     subprocess.run(["git", "ls-files", "--error-unmatch", *names], cwd=ROOT, check=True, stdout=subprocess.PIPE)
 
 
-def test_another_a_cut_and_a_missing_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_rejects_missing_damaged_and_other_weights(tmp_path: Path) -> None:
     digest, path = mannequins.figure.weights_sha256(), tmp_path / "weights.safetensors"
     with pytest.raises(ReposeError, match="cannot be read"):
         read(path, digest)
     path.write_bytes(module.WEIGHTS.read_bytes()[:-100])
-    monkeypatch.setattr(module, "WEIGHTS", path)
-    with pytest.raises(ReposeError, match=r"is not the file of weights it should be: its SHA-256 is \w{64}, not"):
-        mannequins.figure.load("cpu")
-
-
-def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    shutil.copy(module.WEIGHTS, path)
-    tensors = load_file(path)
+    with pytest.raises(ReposeError, match=r"is damaged or was replaced: its SHA-256 is \w{64}, not"):
+        read(path, digest)
+    tensors = load_file(module.WEIGHTS)
     del tensors["embed.bias"]
-    save_file(tensors, path)
-    with pytest.raises(ReposeError, match=r"(?s)does not hold this version's figure network.*embed.bias"):
-        read(path, hashlib.sha256(path.read_bytes()).hexdigest())
-    path.write_bytes(b"no safetensors")
-    with pytest.raises(ReposeError, match="does not hold this version's figure network"):
-        read(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    for content in (save(tensors), b"no safetensors"):
+        path.write_bytes(content)
+        with pytest.raises(ReposeError, match="does not hold this version's figure network"):
+            read(path, hashlib.sha256(content).hexdigest())

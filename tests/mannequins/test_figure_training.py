@@ -51,16 +51,7 @@ def test_a_set_that_is_not_named_is_refused(tmp_path: Path) -> None:
         render.run(name="test-fashon", raw=tmp_path / "raw", settings=build(RenderSettings, PARAMS["render"], "render"))
 
 
-def test_photos_know_their_joints_and_items(sets: Path) -> None:
-    photos = RenderedPhotos(sets / "street")
-    assert len(photos) == len(photos.names) == len(photos.keypoints) == len(photos.items)
-    assert set(photos.items) == {NOBODY, 0, 1}
-    strays = [name for name, item in zip(photos.names, photos.items, strict=True) if item == NOBODY]
-    assert all(name.startswith(("-1", "0000")) for name in strays)
-    assert photos.pixels(0).shape == (128, 64, 3)
-
-
-def test_a_batch_holds_photos_of_each_item_and_of_nobody_and_is_the_steps_own(sets: Path) -> None:
+def test_a_batch_holds_photos_of_each_item_and_of_nobody(sets: Path) -> None:
     of = batches(sets)
     batch, again = of[1], batches(sets)[1]
     np.testing.assert_array_equal(batch.pixels, again.pixels)
@@ -70,22 +61,22 @@ def test_a_batch_holds_photos_of_each_item_and_of_nobody_and_is_the_steps_own(se
     assert all(1 < (batch.items == item).sum() <= 3 for item in range(4))
     assert batch.pixels.shape == (len(batch.items), 128, 128, 3)
     assert not np.array_equal(batch.pixels, of[2].pixels[: len(batch.pixels)])
+    strays = [name for name, item in zip(of.sets[1].names, of.sets[1].items, strict=True) if item == NOBODY]
+    assert strays
+    assert all(name.startswith(("-1", "0000")) for name in strays)
 
 
-def test_a_photo_that_is_not_changed_fills_the_canvas_with_its_joints_in_place(sets: Path) -> None:
+def test_an_unchanged_photo_fills_the_canvas(sets: Path) -> None:
     photos = RenderedPhotos(sets / "street")
-    of = batches(sets, widths=[64])
-    random = np.random.default_rng(0)
-    pixels, keypoints = of._changed(photos, 0, 64, random)
+    pixels, keypoints = batches(sets)._changed(photos, 0, 64, np.random.default_rng(0))
     np.testing.assert_array_equal(pixels, photos.pixels(0))
     np.testing.assert_allclose(keypoints, photos.keypoints[0], atol=1e-4)
 
 
 def test_a_flip_mirrors_the_pixels_and_the_joints_names(sets: Path) -> None:
     photos = RenderedPhotos(sets / "fashion")
-    of, flipped = batches(sets), batches(sets, replace(STILL, flip=1))
-    plain = of._changed(photos, 0, 128, np.random.default_rng(0))
-    mirrored = flipped._changed(photos, 0, 128, np.random.default_rng(0))
+    plain = batches(sets)._changed(photos, 0, 128, np.random.default_rng(0))
+    mirrored = batches(sets, replace(STILL, flip=1))._changed(photos, 0, 128, np.random.default_rng(0))
     np.testing.assert_array_equal(mirrored[0], plain[0][:, ::-1])
     np.testing.assert_allclose(mirrored[1][..., 0], 127 - plain[1][MIRROR, 0], atol=1e-4)
 
@@ -99,12 +90,9 @@ def test_a_joint_beyond_the_canvas_is_not_in_sight(sets: Path) -> None:
     assert ((known > -0.5) & (known < (63.5, 127.5))).all()
 
 
-def test_a_set_with_too_few_items_is_refused(sets: Path) -> None:
+def test_sets_without_enough_photos_are_rejected(sets: Path, tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"A step takes 3 item\(s\) of each set, and a set has 2"):
         batches(sets, items=3)
-
-
-def test_a_folder_without_photos_is_refused(sets: Path, tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
         RenderedPhotos(tmp_path)
 
@@ -183,24 +171,14 @@ def test_retrieval_is_the_share_of_nearest_others_of_the_same_item() -> None:
         score.retrieval(features, np.arange(5))
 
 
-@pytest.mark.parametrize(
-    ("block", "change", "message"),
-    [
-        ("train", {"steps": 0}, "steps should be at least 1"),
-        ("train", {"spread": 0}, "spread should be above 0"),
-        ("train", {"item_weight": -1}, "item_weight should not be negative"),
-        ("train", {"widths": [60]}, "widths should be multiples of 8 px"),
-        ("train", {"change": {"flip": 2}}, "flip should be a share from 0 to 1"),
-        ("train", {"change": {"scale": [2, 1]}}, "scale should be two factors"),
-        ("train", {"change": {"shift": 1}}, "shift should be from 0 to below 1"),
-        ("render", {"workers": 0}, "workers should be 1 or more"),
-        ("score", {"views": {}}, "views is empty"),
-        ("score", {"batch": 0}, "batch should be at least 1"),
-    ],
-)
-def test_wrong_settings_are_refused(block: str, change: dict[str, Any], message: str) -> None:
-    kind = {"train": FigureTrainSettings, "render": RenderSettings, "score": ScoreSettings}[block]
-    if "change" in change:
-        change = {"change": PARAMS["train"]["change"] | change["change"]}
+@pytest.mark.parametrize(("block", "change", "message"), [
+    ("train", {"widths": [60]}, r"train.widths\[0\] should be a multiple of 8, not 60"),
+    ("train", {"widths": []}, "train.widths should have 1 or more entries"),
+    ("train", {"change": PARAMS["train"]["change"] | {"flip": 2}}, "train.change.flip should be at most 1, not 2"),
+    ("train", {"change": PARAMS["train"]["change"] | {"scale": [2, 1]}}, "scale should be the smallest and the largest"),
+    ("score", {"views": {}}, "score.views should have 1 or more entries"),
+])  # fmt: skip
+def test_wrong_settings_are_rejected(block: str, change: dict[str, Any], message: str) -> None:
+    kind = {"train": FigureTrainSettings, "score": ScoreSettings}[block]
     with pytest.raises(ReposeError, match=message):
         build(kind, PARAMS[block] | change, block)

@@ -148,13 +148,13 @@ def test_another_file_never_gets_into_the_cache(
 def test_verify_distinguishes_right_damaged_and_missing_files(repose: Any) -> None:
     assert state("alexnet") == (State.MISSING, "")
     assert repose("verify")[0].count(": not in the cache\n") == len(KNOWN)
-    assert "A file is damaged, or is not there" in repose("verify", "alexnet", code=1)[1]
+    assert "A file is damaged or missing" in repose("verify", "alexnet", code=1)[1]
     cached("alexnet").write_bytes(BODY)
     assert repose("verify", "alexnet")[0] == f"alexnet: right, SHA-256 {SHA256}\n"
     cached("alexnet").write_bytes(BODY[:-1])
     out, err = repose("verify", code=1)
     assert "alexnet: another file, or damaged, SHA-256 " in out
-    assert "bring it with `repose weights fetch NAME`" in err
+    assert "Fetch it with `repose weights fetch NAME`" in err
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest(repose: Any) -> None:

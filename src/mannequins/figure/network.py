@@ -1,14 +1,12 @@
-"""The figure network: where the 18 joints of a person are, and what the person wears, from one small backbone.
+"""The figure network: the 18 joints of a person and features of the clothes, from one small backbone.
 
     network = load(torch.device("cpu"))
     points, confidence = network.keypoints(images)  # (B,18,2) px, (B,18)
     features = network.features(images)             # (B,64)
 
-A residual network of strides 4 to 32 whose coarse maps are added to its fine ones (Lin et al., feature pyramids, 2017).
-Where a joint is, is a classification: for each joint one softmax over all cells of the heat map and over "not in sight".
-The features are a mean over the cells near the joints of the body (not of the head), so they say what the figure wears more
-than what is behind it. It was trained on mannequins alone (docs/figure.md). Notation as in `data.skeleton`; h, w are the
-height and width of the heat maps, a quarter of those that the network sees.
+A residual network with a feature pyramid (Lin et al. 2017). Each joint has one softmax over all cells of its heat map and
+over "not in sight". The features are a mean over the cells near the joints of the body, not of the head: clothes more than
+background. The network was trained on mannequins alone (docs/figure.md). h, w: the heat maps' size, a quarter of the input's.
 """
 
 import hashlib
@@ -30,9 +28,7 @@ DIGEST = Path(__file__).with_name("figure.safetensors.sha256")  # as sha256sum w
 HEIGHT = 128  # px of what the network sees, whatever the photo's height
 STRIDE = 4  # px of a cell
 FEATURES = 64
-# A joint of less confidence is missing. It is low, since a joint that is left out counts as wrong; docs/figure.md has what
-# it lets through.
-THRESHOLD = 0.2
+THRESHOLD = 0.2  # a joint of less confidence is missing; low, as a missing joint counts as wrong (docs/figure.md)
 _WINDOW = 5  # cells around the best one that a joint's place and confidence are taken from
 _WIDTHS = (32, 40, 56, 80, 80)  # channels at strides 2, 4, 8, 16 and 32
 _BLOCKS = (1, 2, 2, 1)  # residual blocks at strides 4 to 32
@@ -42,7 +38,7 @@ _BODY = [k for k, joint in enumerate(JOINTS) if joint not in _HEAD]
 
 
 class Seen(NamedTuple):
-    """What the network makes of images."""
+    """The network's output."""
 
     cells: Tensor  # (B,K,h,w) logits: the joint is in this cell
     hidden: Tensor  # (B,K) logits: the joint is not in sight
@@ -50,7 +46,7 @@ class Seen(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the network finds in photos."""
+    """Joints and features in photos."""
 
     points: Tensor  # (B,K,2) float32 x, y in px of the photos, NaN where missing
     confidence: Tensor  # (B,K) float32, 0 to 1
@@ -85,10 +81,10 @@ class FigureNetwork(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(width, _DECODER, 1) for width in _WIDTHS[1:])
         self.smooth = nn.ModuleList(
             nn.Sequential(*_conv(_DECODER, _DECODER), nn.ReLU()) for _ in range(2)
-        )  # at strides 4 and 8
+        )  # strides 4, 8
         self.cells = nn.Conv2d(_DECODER, K, 1)
-        # Which joint is the right one depends on whether a figure is seen from the front: what the whole image shows scales
-        # and shifts the channels of the finer maps (Perez et al., FiLM, 2018).
+        # Left or right depends on whether the person is seen from the front: features of the whole image scale and shift
+        # the channels of the finer maps (FiLM, Perez et al. 2018).
         self.modulate = nn.Linear(2 * _WIDTHS[-1], 4 * _DECODER)
         self.hidden = nn.Linear(2 * _WIDTHS[-1], K)
         self.embed = nn.Linear(sum(_WIDTHS[1:4]), FEATURES)
@@ -99,7 +95,7 @@ class FigureNetwork(nn.Module):
                 nn.init.zeros_(cast(nn.BatchNorm2d, block.body[-1]).weight)
 
     def forward(self, images: Tensor) -> Seen:
-        """(B,3,H,W) in [-1,1], H about HEIGHT -> what is seen."""
+        """The output for images (B,3,H,W) in [-1,1], H about HEIGHT."""
         maps = self.maps(images)
         levels = [lateral(x) for lateral, x in zip(self.lateral, maps[1:], strict=True)]  # strides 4, 8, 16, 32
         whole = torch.cat([maps[4].mean((2, 3)), maps[4].amax((2, 3))], 1)
@@ -113,20 +109,14 @@ class FigureNetwork(nn.Module):
         return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """(B,3,H,W) in [-1,1] -> the backbone's maps (B,C,h,w) at strides 2, 4, 8, 16 and 32; gradients go through."""
+        """The backbone's maps (B,C,h,w) at strides 2, 4, 8, 16 and 32 of images (B,3,H,W) in [-1,1]."""
         maps = [self.stem(images)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps
 
     def features(self, images: Tensor) -> Tensor:
-        """What a person in each photo wears, for distances between photos.
-
-        Args:
-            images: (B,3,H,W) uint8 RGB, of any size; a whole photo or its working image.
-
-        Returns:
-            (B,64) float32 of length 1, on the network's device. Photos of one item lie near each other.
+        """Features (B,64) float32 of length 1 of the clothes in images (B,3,H,W) uint8 RGB; near for photos of one item.
 
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
@@ -135,16 +125,15 @@ class FigureNetwork(nn.Module):
             return self(self._seen(images)).features
 
     def keypoints(self, images: Tensor, threshold: float = THRESHOLD) -> tuple[Tensor, Tensor]:
-        """Where the joints of a person in each photo are. Of several people, each joint may be of another.
+        """The joints of a person in each photo; of several people, each joint may be of another.
 
         Args:
             images: (B,3,H,W) uint8 RGB, of any size.
             threshold: a joint of less confidence is missing.
 
         Returns:
-            Points (B,18,2) float32, x and y in px of the images given, NaN where missing; and the confidence (B,18) float32,
-            0 to 1, also of those: how sure the network is that the joint is in sight and within two cells (10 px of an
-            image 128 px high) of the point. Both on the network's device.
+            Points (B,18,2) float32, x and y in px of the images, NaN where missing; and for all joints the confidence (B,18)
+            float32, 0 to 1, that the joint is in sight and within two cells (10 px of an image 128 px high) of the point.
 
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
@@ -153,11 +142,7 @@ class FigureNetwork(nn.Module):
         return found.points, found.confidence
 
     def find(self, images: Tensor, threshold: float = THRESHOLD) -> Found:
-        """Joints and features in one pass: see `keypoints` and `features`.
-
-        Raises:
-            ValueError: the images are not (B,3,H,W) uint8.
-        """
+        """Joints and features in one pass; see `keypoints` and `features`."""
         with torch.no_grad():
             seen = self(self._seen(images))
             chances, _ = _probabilities(seen.cells, seen.hidden)
@@ -170,7 +155,7 @@ class FigureNetwork(nn.Module):
             return Found(points.masked_fill(missing[..., None], torch.nan), confidence, seen.features)
 
     def _seen(self, images: Tensor) -> Tensor:
-        """Photos as the network sees them: (B,3,H,W) uint8 -> (B,3,HEIGHT,a multiple of 8), in its precision, in [-1,1]."""
+        """The network's input for photos (B,3,H,W) uint8: (B,3,HEIGHT,a multiple of 8) in [-1,1], in its precision."""
         if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
             raise ValueError(f"images should be (B, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}.")
         height, width = images.shape[2:]
@@ -182,7 +167,7 @@ class FigureNetwork(nn.Module):
 
 
 def log_probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Of logits (B,K,h,w) and (B,K), the log of the share of each cell (B,K,h,w) and of not in sight (B,K), in float32."""
+    """Log-probabilities (float32) of each cell (B,K,h,w) and of not in sight (B,K), from logits of the same shapes."""
     logits = torch.cat([cells.float().flatten(2), hidden.float()[..., None]], 2).log_softmax(2)
     return logits[..., :-1].unflatten(2, cells.shape[2:]), logits[..., -1]
 
@@ -201,7 +186,7 @@ def _up(coarse: Tensor, fine: Tensor) -> Tensor:
 
 
 def _near_the_body(chances: Tensor, like: Tensor) -> Tensor:
-    """Weights (B,1,h/2,w/2), of sum 1, of the cells near the joints of the body; where none is in sight, nearly equal."""
+    """Weights (B,1,h/2,w/2) with sum 1 of the cells near the body's joints; nearly equal if none is in sight."""
     body = F.interpolate(chances[:, _BODY].sum(1, keepdim=True), like.shape[2:], mode="area")
     for _ in range(2):
         body = F.avg_pool2d(body, 5, 1, 2)
@@ -210,7 +195,7 @@ def _near_the_body(chances: Tensor, like: Tensor) -> Tensor:
 
 
 def _best(chances: Tensor) -> tuple[Tensor, Tensor]:
-    """Of shares (B,K,h,w), the mean place x, y around the best cell (B,K,2), and how much lies there (B,K)."""
+    """The mean place x, y around the best cell (B,K,2) of probabilities (B,K,h,w), and their sum there (B,K)."""
     around = F.avg_pool2d(chances, 3, 1, 1, count_include_pad=True) + chances * 1e-3  # a lone spike is no joint
     h, w = chances.shape[2:]
     best = around.flatten(2).argmax(2)  # (B,K)
@@ -227,13 +212,13 @@ def load(device: torch.device | str) -> FigureNetwork:
     """The network that ships with repose, in evaluation mode.
 
     Raises:
-        ReposeError: its weights are not there, are cut, or are others than those of the SHA-256 beside them.
+        ReposeError: the weights are missing, or differ from the SHA-256 beside them.
     """
-    return read(WEIGHTS, DIGEST.read_text("ascii").split()[0]).to(device)
+    return read(WEIGHTS, weights_sha256()).to(device)
 
 
 def weights_sha256() -> str:
-    """The SHA-256 of the weights that `load` reads: part of the name of any score that they make."""
+    """The SHA-256 of the weights that `load` reads; part of the name of every score that uses them."""
     return DIGEST.read_text("ascii").split()[0]
 
 
@@ -241,7 +226,7 @@ def read(path: Path, sha256: str) -> FigureNetwork:
     """A network from a safetensors file, on the CPU, in evaluation mode.
 
     Raises:
-        ReposeError: there is no such file, its SHA-256 is another, or its tensors are not those of this network.
+        ReposeError: the file is missing, has another SHA-256, or holds the tensors of another network.
     """
     try:
         content = path.read_bytes()
@@ -252,14 +237,12 @@ def read(path: Path, sha256: str) -> FigureNetwork:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ReposeError(
-            f"{path} ({len(content):,} bytes) is not the file of weights it should be: its SHA-256 is {found}, not {sha256}. "
-            "It is cut or was replaced: install repose again (`git checkout` in a clone)."
+            f"{path} ({len(content):,} bytes) is damaged or was replaced: its SHA-256 is {found}, not {sha256}. "
+            "Install repose again (`git checkout` in a clone)."
         )
     network = FigureNetwork()
     try:
         network.load_state_dict(deserialise(content))
     except (SafetensorError, RuntimeError) as error:
-        raise ReposeError(
-            f"{path} does not hold this version's figure network ({error}). Train it again (docs/figure.md)."
-        ) from None
+        raise ReposeError(f"{path} does not hold this version's figure network ({error}). Train it again.") from None
     return network.eval().requires_grad_(False)

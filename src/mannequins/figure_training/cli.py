@@ -5,50 +5,44 @@ from typing import Annotated
 
 import typer
 
-from repose.config import block, read_params
+from repose.cli_options import PARAMS, Params, file, folder, option, stage_settings
 
 app = typer.Typer(no_args_is_help=True, help="The embedded figure network: render, train, score (docs/figure.md).")
-
-Params = Annotated[Path, typer.Option(help="The settings.", metavar="FILE", show_default=True)]
-Run = Annotated[Path, typer.Option(help="The trained network.", metavar="FOLDER")]
-PARAMS = Path("params.yaml")
+Run = Annotated[Path, folder("The trained network.")]
 
 
 @app.command()
 def render(
-    set_: Annotated[str, typer.Option("--set", help="Which of render.sets in the params.", metavar="NAME")],
-    raw: Annotated[Path, typer.Option(help="The set's photos and truth, in shards.", metavar="FOLDER")],
+    set_: Annotated[str, option("Which of render.sets in the params.", "NAME", None, "--set")],
+    raw: Annotated[Path, folder("The set's photos and truth, in shards.")],
     params: Params = PARAMS,
 ) -> None:
     """Render one set of mannequins."""
     from mannequins.figure_training import render as stage
 
-    stage.run(name=set_, raw=raw, settings=block(read_params(params), "render", stage.RenderSettings, str(params)))
+    stage.run(name=set_, raw=raw, settings=stage_settings(params, "render", stage.RenderSettings))
 
 
 @app.command()
 def train(
-    raw: Annotated[list[Path], typer.Option(help="A set to train on; may be given several times.", metavar="FOLDER")],
-    run: Run,
-    params: Params = PARAMS,
+    raw: Annotated[list[Path], folder("A set to train on; repeatable.")], run: Run, params: Params = PARAMS
 ) -> None:
     """Train the network on rendered sets."""
     from mannequins.figure_training import train as stage
 
-    settings = block(read_params(params), "train", stage.FigureTrainSettings, str(params))
-    stage.run(raw=raw, run=run, settings=settings)
+    stage.run(raw=raw, run=run, settings=stage_settings(params, "train", stage.FigureTrainSettings))
 
 
 @app.command()
 def score(
     run: Run,
-    sets: Annotated[Path, typer.Option(help="Holds a folder for each set that is scored.", metavar="FOLDER")],
-    metrics: Annotated[Path, typer.Option(help="The scores, as JSON.", metavar="FILE")],
-    speed: Annotated[Path, typer.Option(help="Images a second here, as JSON.", metavar="FILE")],
+    sets: Annotated[Path, folder("Holds a folder for each set that is scored.")],
+    metrics: Annotated[Path, file("The scores, as JSON.")],
+    speed: Annotated[Path, file("Images a second here, as JSON.")],
     params: Params = PARAMS,
 ) -> None:
     """Score the network on mannequins that it was not trained on."""
     from mannequins.figure_training import score as stage
 
-    settings = block(read_params(params), "score", stage.ScoreSettings, str(params))
+    settings = stage_settings(params, "score", stage.ScoreSettings)
     stage.run(run=run, sets=sets, metrics=metrics, speed=speed, settings=settings)

@@ -1,15 +1,17 @@
-"""Rendered photos to train the figure network on and to score it: read from shards as they are needed.
+"""Rendered photos to train and score the figure network, read from shards as they are needed.
 
-A batch is drawn from the seed and the step's number alone. It holds several photos of each of its items, from every set,
-and all photos in one canvas: moved, scaled, flipped, at times blurred and in other light.
+A batch depends on the seed and the step's number alone. It holds several photos of each of its items, from every set, in one
+canvas size: moved, scaled, flipped, at times blurred and in other light.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field, PositiveFloat
 from torch.utils.data import Dataset
 
 from mannequins.figure.network import HEIGHT
@@ -24,26 +26,23 @@ from repose.pose import keypoint_files
 NOBODY = -1  # the item of a photo that is of no item
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
 @settings
 class ChangeSettings:
     """How training photos are changed; shares and factors."""
 
-    flip: float  # share of the photos that are flipped left to right
-    scale: tuple[float, float]  # least and largest size of a person, of the size in the photo
-    shift: float  # of the canvas's sides, how far the middle of a photo may move, either way
-    light: float  # how far from 1 the factor of all levels may be
-    blur: float  # share of the photos that are made smaller and then larger again: generated images are soft
+    flip: Share  # of the photos that are flipped left to right
+    scale: tuple[PositiveFloat, PositiveFloat]  # smallest and largest size of a person, of the size in the photo
+    shift: BelowOne  # of the canvas's sides, how far the middle of a photo may move, either way
+    light: BelowOne  # how far from 1 the factor of all levels may be
+    blur: Share  # of the photos that are made smaller and then larger again: generated images are soft
 
     def __post_init__(self) -> None:
-        low, high = self.scale
-        if not 0 < low <= high:
-            raise ValueError(f"scale should be two factors, 0 < least <= largest, not {list(self.scale)}.")
-        for name in ("flip", "blur"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} should be a share from 0 to 1, not {getattr(self, name)}.")
-        for name in ("shift", "light"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} should be from 0 to below 1, not {getattr(self, name)}.")
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale should be the smallest and the largest factor, not {list(self.scale)}.")
 
 
 class RenderedPhotos:
@@ -51,7 +50,7 @@ class RenderedPhotos:
 
     Attributes:
         names: n names of photos.
-        keypoints: (n,K,2) float32 px, NaN where the renderer says that the joint is not in sight.
+        keypoints: (n,K,2) float32 px, NaN where the joint is not in sight.
         items: (n,) int64, NOBODY for Market-1501's junk and distractors.
 
     Raises:
@@ -107,8 +106,11 @@ class Batches(Dataset[Batch]):
             raise ReposeError(
                 f"A step takes {items} item(s) of each set, and a set has {few}. Render more, or lower train.items."
             )
-        self._starts = np.cumsum([0, *map(len, self._rows)])  # the number of each set's first item
-        self.item_count = int(self._starts[-1])
+        starts = np.cumsum([0, *map(len, self._rows)])  # the number of each set's first item
+        self._items_of = [
+            np.where(s.items == NOBODY, NOBODY, first + s.items) for s, first in zip(sets, starts, strict=False)
+        ]
+        self.item_count = int(starts[-1])
 
     def __len__(self) -> int:
         return self.steps
@@ -118,7 +120,7 @@ class Batches(Dataset[Batch]):
         width = self._widths[int(random.integers(len(self._widths)))]
         chosen = [(number, row) for number in range(len(self.sets)) for row in self._chosen(number, step, random)]
         changed = [self._changed(self.sets[number], row, width, random) for number, row in chosen]
-        items = [self._item(number, row) for number, row in chosen]
+        items = [self._items_of[number][row] for number, row in chosen]
         pixels, keypoints = zip(*changed, strict=True)
         return Batch(np.stack(pixels), np.stack(keypoints), np.array(items))
 
@@ -134,10 +136,6 @@ class Batches(Dataset[Batch]):
         ]
         some = random.choice(strays, min(self._nobodies, len(strays)), replace=False)
         return [int(row) for group in (*of_items, some) for row in group]
-
-    def _item(self, number: int, row: int) -> int:
-        item = int(self.sets[number].items[row])
-        return item if item == NOBODY else int(self._starts[number]) + item
 
     def _changed(
         self, photos: RenderedPhotos, row: int, width: int, random: np.random.Generator

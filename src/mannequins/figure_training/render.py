@@ -5,6 +5,8 @@ repose figure render --set train-fashion --raw raw/train-fashion
 
 from pathlib import Path
 
+from pydantic import PositiveInt
+
 from mannequins.renderer import MannequinSettings
 from repose.config import nearest, settings
 from repose.data.archives import Limits
@@ -12,8 +14,7 @@ from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings
 
-# What the source mannequin does not look at: it has no origins.
-_NO_LIMITS = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=1e6)
+_NO_LIMITS = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=1e6)  # mannequins have no archive
 
 
 @settings
@@ -21,13 +22,8 @@ class RenderSettings:
     """The block `render` of figure/params.yaml."""
 
     sets: dict[str, MannequinSettings]  # seeds that no other pipeline has; those of tests are those of no training
-    shard_megabytes: int  # MiB of a tar shard, about
-    workers: int  # processes that render
-
-    def __post_init__(self) -> None:
-        for name in ("shard_megabytes", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be 1 or more, not {getattr(self, name)}.")
+    shard_megabytes: PositiveInt  # MiB of a tar shard, about
+    workers: PositiveInt  # processes that render
 
 
 def run(*, name: str, raw: Path, settings: RenderSettings) -> None:

@@ -1,20 +1,20 @@
-"""figure score: what the figure network finds on mannequins that it was not trained on, beside the renderer's truth.
+"""figure score: the figure network on mannequins that it was not trained on, compared with the renderer's truth.
 
     repose figure score --run run --sets raw --metrics metrics.json --speed speed.json
 
-Each set is scored at the sizes that repose works at: photos as they are, and in the demo's frame. Joints: PCK@0.1 (right at
-most a tenth of the longer side of the box around the joints in sight away) over the joints in sight; those that the network
-leaves out are wrong. Garments: the share of photos whose nearest other photo of the set is of the same item.
+Joints: PCK@0.1 (right within a tenth of the longer side of the box around the joints in sight) over the joints in sight;
+joints that the network leaves out are wrong. Garments: the share of photos whose nearest other photo is of the same item.
 """
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from mannequins.figure.network import DIGEST, THRESHOLD, WEIGHTS, FigureNetwork, read
@@ -44,28 +44,21 @@ class View:
 class ScoreSettings:
     """The block `score` of figure/params.yaml."""
 
-    views: dict[str, View]  # what is scored, by its name in the metrics
-    batch: int  # photos at a time
-    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
-    threads: int  # CPU threads of torch
-
-    def __post_init__(self) -> None:
-        if not self.views:
-            raise ValueError("views is empty: name at least one set and size to score.")
-        for name in ("batch", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
+    views: Annotated[dict[str, View], Field(min_length=1)]  # what is scored, by its name in the metrics
+    batch: PositiveInt  # photos at a time
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
+    threads: PositiveInt  # CPU threads of torch
 
 
 @dataclass(frozen=True)
 class Found:
-    """Photos of items, what is known of them and what the network found in them."""
+    """The truth of photos of items, and what the network found in them."""
 
     truth: np.ndarray  # (n,K,2) float32 px, NaN where not in sight
     items: np.ndarray  # (n,) int64
     points: np.ndarray  # (n,K,2) float32 px, NaN where not found
     features: Tensor  # (n,D)
-    seconds: float  # of finding joints and features, decoding not counted
+    seconds: float  # of finding joints and features, without decoding
 
 
 def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSettings) -> None:
@@ -81,11 +74,11 @@ def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSet
         name: _found(network, RenderedPhotos(sets / view.set), view, settings.batch)
         for name, view in settings.views.items()
     }
-    record = _record(found, sha256)
-    write_json(metrics, record)
+    scores = {name: _scores(f) for name, f in found.items()}
+    write_json(metrics, {"protocol": _protocol(sha256), "scores": scores})
     write_json(speed, {name: {"images_per_second": round(len(f.items) / f.seconds, 1)} for name, f in found.items()})
-    for name, scores in record["scores"].items():
-        say(f"figure: {name}: {PCK} {scores[PCK]}, retrieval {scores['retrieval']}")
+    for name, of_view in scores.items():
+        say(f"figure: {name}: {PCK} {of_view[PCK]}, retrieval {of_view['retrieval']}")
 
 
 def _found(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: int) -> Found:
@@ -106,28 +99,21 @@ def _batches(photos: RenderedPhotos, rows: list[int], frame: Frame, batch: int) 
     """Images (b,3,H,W) uint8 in the frame, and the joints in sight there (b,K,2)."""
     for first in range(0, len(rows), batch):
         pixels = [photos.pixels(row) for row in rows[first : first + batch]]
-        joints = np.stack(
-            [
-                frame.keypoints(photos.keypoints[row], *image.shape[:2])
-                for row, image in zip(rows[first : first + batch], pixels, strict=True)
-            ]
-        )
+        known = photos.keypoints[rows[first : first + batch]]
+        joints = np.stack([frame.keypoints(of, *image.shape[:2]) for of, image in zip(known, pixels, strict=True)])
         with np.errstate(invalid="ignore"):
             inside = np.asarray(((joints > -0.5) & (joints < np.array([frame.width, frame.height]) - 0.5)).all(-1))
         images = np.stack([frame.image(image) for image in pixels])
         yield torch.from_numpy(images).movedim(3, 1), np.where(inside[..., None], joints, np.nan).astype(np.float32)
 
 
-def _record(found: dict[str, Found], sha256: str) -> dict[str, Any]:
+def _protocol(sha256: str) -> dict[str, Any]:
     return {
-        "protocol": {
-            "network": "figure",
-            "sha256": sha256,
-            "pck": f"within {PCK_ALPHA} of the longer side of the box around the joints in sight; joints in sight count",
-            "threshold": THRESHOLD,
-            "retrieval": "nearest other photo by Euclidean distance of the features, of the same item",
-        },
-        "scores": {name: _scores(f) for name, f in found.items()},
+        "network": "figure",
+        "sha256": sha256,
+        "pck": f"within {PCK_ALPHA} of the longer side of the box around the joints in sight; joints in sight count",
+        "threshold": THRESHOLD,
+        "retrieval": "nearest other photo by Euclidean distance of the features, of the same item",
     }
 
 
@@ -142,7 +128,7 @@ def _scores(found: Found) -> dict[str, Any]:
 
 
 def retrieval(features: Tensor, items: np.ndarray) -> tuple[float, float]:
-    """Of photos that have another of their item, how often the nearest other photo is one; and how often by chance.
+    """Of photos whose item has another, the share whose nearest other photo is of it, and that share by chance.
 
     Args:
         features: (n,D).
@@ -151,11 +137,9 @@ def retrieval(features: Tensor, items: np.ndarray) -> tuple[float, float]:
     Raises:
         ReposeError: no item has two photos.
     """
-    several = np.isin(
-        items, [item for item, count in zip(*np.unique(items, return_counts=True), strict=True) if count > 1]
-    )
+    numbers, counts = np.unique(items, return_counts=True)
     right, chance = [], []
-    for row in np.flatnonzero(several):
+    for row in np.flatnonzero(np.isin(items, numbers[counts > 1])):
         others = np.delete(np.arange(len(items)), row)
         found = int(nearest(features[row : row + 1], features[torch.from_numpy(others).to(features.device)])[0])
         right.append(items[others[found]] == items[row])

@@ -2,20 +2,21 @@
 
     repose figure train --raw raw/train-fashion --raw raw/train-street --run run
 
-The loss is the mean over joints of the cross-entropy of where the joint is, or that it is not in sight, plus that of which
-of the training items a photo shows: a classification head over the features (cosines to one vector an item), which is not
-kept. The folder `run` then holds figure.safetensors, its SHA-256 beside it, and history.csv.
+The loss is the cross-entropy of where each joint is, or that it is not in sight, plus that of which training item a photo
+shows, by the cosines of its features to one vector an item; those vectors are not kept. The folder `run` then holds
+figure.safetensors, its SHA-256, and history.csv.
 """
 
 import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -30,6 +31,7 @@ from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import TrainingBar
 
 HISTORY = "history.csv"
+Width = Annotated[int, Field(ge=32, multiple_of=8)]
 
 
 @settings
@@ -37,34 +39,21 @@ class FigureTrainSettings:
     """The block `train` of figure/params.yaml."""
 
     seed: int  # of the first weights, the order of items, the changes
-    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
-    threads: int  # CPU threads of torch
-    workers: int  # processes that load photos; 0: none besides the one that trains
-    steps: int
-    items: int  # of each set in a step
-    photos: int  # of an item in a step, at most
-    nobodies: int  # of each set in a step, photos of no item: strangers, and boxes with nobody in them
-    widths: tuple[int, ...]  # px: a step draws one, and all its photos are so wide and 128 px high; multiples of 8
-    learning_rate: float  # rises over the first twentieth of the steps, then falls to 0 as a cosine does
-    weight_decay: float
-    spread: float  # cells: standard deviation of the target around a joint
-    item_weight: float  # of the second term of the loss
-    item_scale: float  # of the cosines before their softmax
-    log_every: int  # steps between two rows of the history
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
+    threads: PositiveInt  # CPU threads of torch
+    workers: NonNegativeInt  # processes that load photos; 0: the one that trains
+    steps: PositiveInt
+    items: PositiveInt  # of each set in a step
+    photos: PositiveInt  # of an item in a step, at most
+    nobodies: NonNegativeInt  # of each set in a step, photos of no item: strangers, and boxes with nobody in them
+    widths: Annotated[tuple[Width, ...], Field(min_length=1)]  # px: a step draws one for its photos, 128 px high
+    learning_rate: PositiveFloat  # rises over the first twentieth of the steps, then falls to 0 as a cosine does
+    weight_decay: NonNegativeFloat
+    spread: PositiveFloat  # cells: standard deviation of the target around a joint
+    item_weight: NonNegativeFloat  # of the second term of the loss
+    item_scale: PositiveFloat  # of the cosines before their softmax
+    log_every: PositiveInt  # steps between two rows of the history
     change: ChangeSettings
-
-    def __post_init__(self) -> None:
-        for name in ("threads", "steps", "items", "photos", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
-        for name in ("learning_rate", "spread", "item_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} should be above 0, not {getattr(self, name)}.")
-        for name in ("workers", "nobodies", "weight_decay", "item_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
-        if not self.widths or any(width < 32 or width % 8 for width in self.widths):
-            raise ValueError(f"widths should be multiples of 8 px from 32 on, not {list(self.widths)}.")
 
 
 def run(*, raw: Sequence[Path], run: Path, settings: FigureTrainSettings) -> None:
@@ -90,7 +79,7 @@ def run(*, raw: Sequence[Path], run: Path, settings: FigureTrainSettings) -> Non
 def _train(
     network: FigureNetwork, batches: Batches, settings: FigureTrainSettings, device: torch.device
 ) -> pd.DataFrame:
-    """Go through all steps; the mean of each term of the loss over `log_every` steps."""
+    """Run all steps; returns the mean of each loss term over each `log_every` steps."""
     of_items = nn.Parameter(F.normalize(torch.randn(batches.item_count, FEATURES), dim=1).to(device))
     groups: list[dict[str, Any]] = [{"params": network.parameters()}, {"params": [of_items], "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
@@ -121,7 +110,10 @@ def _train(
             sums += terms.detach()
             if step % settings.log_every == 0 or step == settings.steps:
                 joints, items = (sums / ((step - 1) % settings.log_every + 1)).tolist()
-                _check_finite(joints + items, step)
+                if not math.isfinite(joints + items):
+                    raise ReposeError(
+                        f"The loss of the figure network is not finite at step {step}. Lower train.learning_rate."
+                    )
                 latest = {"joints": joints, "items": items}
                 rows.append({"step": step, **latest})
                 sums.zero_()
@@ -159,8 +151,3 @@ def item_loss(features: Tensor, of_items: Tensor, items: Tensor, scale: float) -
     """
     logits = scale * features @ F.normalize(of_items, dim=1).T
     return F.cross_entropy(logits, items, ignore_index=NOBODY)
-
-
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise ReposeError(f"The loss of the figure network is not finite at step {step}. Lower train.learning_rate.")

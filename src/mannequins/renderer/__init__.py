@@ -3,12 +3,12 @@
     for path, content in files(MannequinSettings("fashion", items=300, seed=0, quality=90), workers=2): ...
 
 body (bones, joints) -> surfaces, head, garments (surfaces at rest; their textures: patterns, paint) -> posed_person (one
-mesh) -> render -> scenes (backgrounds) -> fashion, street (who, poses, framing, names) -> dataset (files).
+mesh) -> render -> scenes (backgrounds) -> fashion, street (layouts) -> dataset (files). people, chance and wardrobe draw who
+is shown, how and in what.
 
-The same settings give the same bytes on every processor. To keep it so, every number here comes from operations whose
-result IEEE 754 fixes (+ - * /, square roots, comparisons, rounding), from integers, and from uniform draws; nothing is
-rounded afterwards to hide a difference. Sines, bells, powers, interpolation, inner products and normal draws come from
-`exact`, never from numpy or `math`, whose results depend on the processor.
+The same settings give the same bytes on every processor. So every number comes from operations whose result IEEE 754 fixes
+(+ - * /, square roots, comparisons, rounding), from integers, and from uniform draws. Sines, bells, powers, interpolation,
+inner products and normal draws come from `exact`, never from numpy or `math`, whose results depend on the processor.
 """
 
 from mannequins.renderer.dataset import contact_sheet, files, render_item

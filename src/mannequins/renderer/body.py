@@ -1,10 +1,10 @@
 """The body under the clothes: its measures, its bones, and the joint angles that pose it.
 
-Units: one standing height. Axes: x to the person's left, y up from the floor, z forward. At rest the figure stands
+Units: one standing height. Axes: x to the person's left, y up from the floor, z forward. At rest the person stands
 straight, arms hanging straight down. A bone turns rigidly about its pivot; surfaces follow the bones by weights.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -23,13 +23,8 @@ BONE = {name: index for index, name in enumerate(BONES)}
 
 # The joint at the pivot of a bone; nose, eyes and ears lie on the head, the neck between the shoulders.
 _PIVOT_JOINT = {
-    "upper_arm": "shoulder",
-    "forearm": "elbow",
-    "hand": "wrist",
-    "thigh": "hip",
-    "shin": "knee",
-    "foot": "ankle",
-}
+    "upper_arm": "shoulder", "forearm": "elbow", "hand": "wrist", "thigh": "hip", "shin": "knee", "foot": "ankle",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,32 +80,9 @@ class Pose:
     left_leg: Leg
 
 
-# What a standing or walking person does without pain; wider than any pose drawn here.
-LIMITS = {
-    "lean": (-10, 20), "hip_tilt": (-12, 12), "chest_tilt": (-15, 15), "chest_twist": (-35, 35),
-    "chest_pitch": (-15, 25), "head_turn": (-80, 80), "head_tilt": (-25, 25), "head_pitch": (-30, 40),
-    "arm.abduction": (-20, 130), "arm.flexion": (-50, 140), "arm.twist": (-60, 95), "arm.elbow": (0, 145),
-    "leg.abduction": (-12, 40), "leg.flexion": (-30, 100), "leg.twist": (-20, 45), "leg.knee": (0, 120),
-    "leg.heel": (-15, 60),
-}  # fmt: skip
-
-
-def beyond_limits(pose: Pose) -> list[str]:
-    """The names of the angles that no human joint takes (none, for a good pose)."""
-    angles = {f.name: getattr(pose, f.name) for f in fields(pose) if f.name in LIMITS}
-    for limb in ("right_arm", "left_arm", "right_leg", "left_leg"):
-        angles |= {f"{limb}.{f.name}": getattr(getattr(pose, limb), f.name) for f in fields(getattr(pose, limb))}
-    bounds = {name: LIMITS[name.removeprefix("right_").removeprefix("left_")] for name in angles}
-    return [name for name, angle in angles.items() if not bounds[name][0] <= angle <= bounds[name][1]]
-
-
+@lru_cache(maxsize=64)
 def pivots(shape: Shape) -> np.ndarray:
     """Where each bone turns, at rest: (16, 3) float64."""
-    return _pivots(shape).copy()
-
-
-@lru_cache(maxsize=64)
-def _pivots(shape: Shape) -> np.ndarray:
     shoulder = (0.091 if shape.woman else 0.104) * shape.shoulders
     hip = (0.051 if shape.woman else 0.049) * (0.5 + 0.5 * shape.hips)
     at: dict[str, tuple[float, float, float]]
@@ -124,12 +96,14 @@ def _pivots(shape: Shape) -> np.ndarray:
             f"{side}_shin": (sign * hip * 0.96, 0.277, 0.004),
             f"{side}_foot": (sign * hip * 0.92, 0.043, -0.008),
         }
-    return np.array([at[bone] for bone in BONES], dtype=np.float64)
+    places = np.array([at[bone] for bone in BONES], dtype=np.float64)
+    places.setflags(write=False)  # all callers share it
+    return places
 
 
 def bone_frames(shape: Shape, pose: Pose) -> np.ndarray:
     """The rigid motion of each bone from rest: (16, 3, 4) float64, turn beside shift; the lower foot on the floor."""
-    at, turns = _pivots(shape), _turns(pose)
+    at, turns = pivots(shape), _turns(pose)
     where = np.empty((len(BONES), 3))
     where[0] = at[0]
     bones, parents = zip(*_PARENTS, strict=True)
@@ -159,7 +133,7 @@ def _rest_joints(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
         points[JOINT[f"{side}_ear"]] = (sign * 0.044, 0.927, -0.004)
         for bone, joint in _PIVOT_JOINT.items():
             bones[JOINT[f"{side}_{joint}"]] = BONE[f"{side}_{bone}"]
-            points[JOINT[f"{side}_{joint}"]] = _pivots(shape)[BONE[f"{side}_{bone}"]]
+            points[JOINT[f"{side}_{joint}"]] = pivots(shape)[BONE[f"{side}_{bone}"]]
     return points, bones
 
 
@@ -195,7 +169,7 @@ _Step = tuple[str, float]  # an axis, and degrees about it
 
 
 def _steps(pose: Pose) -> dict[str, tuple[str, *tuple[_Step, ...]]]:
-    """Of each bone, and of the whole body: what it starts from ("": upright) and how it turns from there."""
+    """For each bone and the whole body: the bone it starts from ("": upright) and its turns."""
     turn, tilt, pitch = pose.head_turn, pose.head_tilt, pose.head_pitch
     steps: dict[str, tuple[str, *tuple[_Step, ...]]] = {
         "body": ("", ("y", pose.yaw), ("x", pose.lean)),
@@ -222,7 +196,7 @@ def arm_reaching(shape: Shape, sign: float, wrist: np.ndarray, pole: np.ndarray)
 
     What is out of reach is approached as far as the arm goes.
     """
-    upper, fore, hand = (_pivots(shape)[BONE[f"left_{bone}"]] for bone in ("upper_arm", "forearm", "hand"))
+    upper, fore, hand = (pivots(shape)[BONE[f"left_{bone}"]] for bone in ("upper_arm", "forearm", "hand"))
     shoulder = upper * (sign, 1, 1)
     a, b = float(norm(fore - upper)), float(norm(hand - fore))
     way = wrist - shoulder

@@ -1,4 +1,4 @@
-"""What is painted on a surface: planes of colour that fabrics, prints and shades are laid on."""
+"""The texture of a surface: planes of colour, mixed with fabrics, prints and shades."""
 
 import numpy as np
 
@@ -15,16 +15,16 @@ class Canvas:
         self.planes[:] = np.array(colour, np.float32)[:, None, None]
 
     def lay(self, colour: Colour, share: np.ndarray) -> None:
-        """Mix a colour in: a share of 0 leaves the canvas as it is, 1 covers it."""
+        """Mix in a colour, with a share from 0 (not at all) to 1 (covers)."""
         for plane, level in zip(self.planes, colour, strict=True):
             plane += (np.float32(level) - plane) * share
 
     def shade(self, factor: np.ndarray) -> None:
-        """Make it darker (below 1) or lighter (above)."""
+        """Multiply by a factor: below 1 is darker."""
         self.planes *= factor
 
     def window(self, rows: slice, columns: slice) -> "Canvas":
-        """A part of it: what is laid on the part is laid on the whole."""
+        """A part of the canvas that shares its planes."""
         part = Canvas.__new__(Canvas)
         part.planes = self.planes[:, rows, columns]
         return part

@@ -20,7 +20,7 @@ from repose.data.images import encode_jpeg
 
 _Encoded = tuple[str, bytes, str, str]  # path, JPEG, row of keypoints.csv, row of figures.csv (may be empty)
 _KEYPOINTS_HEADER = "name:keypoints_y:keypoints_x"
-_FIGURES_HEADER = "name,item,yaw_degrees,front_share,figure_share,visible"
+_TRUTH_HEADER = "name,item,yaw_degrees,front_share,figure_share,visible"
 _PARTITION_HEADER = "image_name item_id evaluation_status"
 
 
@@ -35,17 +35,17 @@ def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, b
     The same settings give the same bytes on every processor, whatever the number of worker processes (1: this process
     alone). The JPEG files also depend on the version of Pillow's libjpeg.
     """
-    paths, keypoints, figures = [], [_KEYPOINTS_HEADER], [_FIGURES_HEADER]
+    paths, keypoints, truths = [], [_KEYPOINTS_HEADER], [_TRUTH_HEADER]
     for item in _items(settings, workers):
-        for path, jpeg, keypoints_row, figures_row in item:
+        for path, jpeg, keypoints_row, truth_row in item:
             yield path, jpeg
             paths.append(path)
             keypoints.append(keypoints_row)
-            figures += [figures_row] if figures_row else []
+            truths += [truth_row] if truth_row else []
     if settings.flavour == "fashion":
         yield "Eval/list_eval_partition.txt", _partition(paths)
     yield "keypoints.csv", _lines(keypoints)
-    yield "figures.csv", _lines(figures)
+    yield "figures.csv", _lines(truths)
 
 
 def contact_sheet(settings: MannequinSettings, rows: int, columns: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]
 
 def _encoded(settings: MannequinSettings, number: int) -> list[_Encoded]:
     return [
-        (photo.path, encode_jpeg(photo.pixels, settings.quality), _keypoints_row(photo), _figures_row(photo))
+        (photo.path, encode_jpeg(photo.pixels, settings.quality), _keypoints_row(photo), _truth_row(photo))
         for photo in render_item(settings, number)
     ]
 
@@ -92,12 +92,12 @@ def _keypoints_row(photo: MannequinPhoto) -> str:
     return f"{photo.name}: {whole[:, 1].tolist()}: {whole[:, 0].tolist()}"
 
 
-def _figures_row(photo: MannequinPhoto) -> str:
+def _truth_row(photo: MannequinPhoto) -> str:
     truth = photo.truth
     if truth is None:
         return ""
     front = "" if np.isnan(truth.front_share) else f"{truth.front_share:.4f}"
-    return f"{photo.name},{truth.item},{truth.yaw:.2f},{front},{truth.figure_share:.4f},{truth.visible}"
+    return f"{photo.name},{truth.item},{truth.yaw:.2f},{front},{truth.person_share:.4f},{truth.visible}"
 
 
 def _partition(paths: Iterable[str]) -> bytes:

@@ -1,18 +1,19 @@
-"""Mannequins in DeepFashion's layout: a garment, one person who wears it, two to five views in a photo studio."""
+"""Mannequins in DeepFashion's layout: two to five studio photos of a person in each garment."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from mannequins.renderer.body import Shape
+from mannequins.renderer.chance import Chance
 from mannequins.renderer.exact import normal, uniform
 from mannequins.renderer.garments import dressed
-from mannequins.renderer.people import person, standing
+from mannequins.renderer.people import draw_person, standing
 from mannequins.renderer.photo import MannequinPhoto, generator, photo_of, to_pixels, truth
-from mannequins.renderer.posed_person import Figure, posed
-from mannequins.renderer.render import Camera, Rendering, render
+from mannequins.renderer.posed_person import Person, posed
+from mannequins.renderer.render import Camera, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
-from mannequins.renderer.wardrobe import Chance, outfit
+from mannequins.renderer.wardrobe import outfit
 from repose.data.layouts import DeepFashion
 
 SIZE, CONTENT, BAR = 256, 174, 41  # pixels: the square image, the width of the picture in it, the bar at its left
@@ -41,12 +42,12 @@ def fashion_item(seed: int, number: int) -> list[MannequinPhoto]:
     cut, hue = generator(seed, 1, garment), generator(seed, 2, garment)
     woman = bool(cut.random() < 0.78)
     category = draw_category(cut, woman)
-    shape, look = person(cut, woman)
-    figure = dressed(shape, look, outfit(category, woman, Chance(cut, hue, variant=colour - 1)), 1.0, hue)
+    shape, look = draw_person(cut, woman)
+    person = dressed(shape, look, outfit(category, woman, Chance(cut, hue, variant=colour - 1)), 1.0, hue)
     place = studio(generator(seed, 3, garment))
     folder = f"img/{'WOMEN' if woman else 'MEN'}/{category}/id_{garment:08d}/{colour:02d}"
     return [
-        _photo(figure, place, view, f"{folder}_{view}.jpg", generator(seed, 4, number, int(view[0])))
+        _photo(person, place, view, f"{folder}_{view}.jpg", generator(seed, 4, number, int(view[0])))
         for view in _views(generator(seed, 5, number))
     ]
 
@@ -78,20 +79,16 @@ def _views(rng: np.random.Generator) -> list[str]:
             return views
 
 
-def _photo(figure: Figure, place: Studio, view: str, path: str, rng: np.random.Generator) -> MannequinPhoto:
+def _photo(person: Person, place: Studio, view: str, path: str, rng: np.random.Generator) -> MannequinPhoto:
     yaw = _yaw(view, rng)
-    pose = standing(rng, figure.shape, yaw, over_shoulder=view == "3_back" and bool(rng.random() < 0.6))
-    camera = _framing(view, figure.shape, rng)
-    picture = render(figure, posed(figure, pose), camera, STUDIO_LIGHT)
+    pose = standing(rng, person.shape, yaw, over_shoulder=view == "3_back" and bool(rng.random() < 0.6))
+    camera = _framing(view, person.shape, rng)
+    picture = render(person, posed(person, pose), camera, STUDIO_LIGHT)
     planes = np.full((3, SIZE, SIZE), place.bars, np.float32)
     lamp = replace(place, level=min(place.level * uniform(rng, 0.97, 1.03), 254.0))
     planes[..., BAR : BAR + CONTENT] = in_studio(picture, camera, lamp)
-    return _named(path, to_pixels(planes), yaw, picture)
-
-
-def _named(path: str, pixels: np.ndarray, yaw: float, picture: Rendering) -> MannequinPhoto:
+    pixels, photo = to_pixels(planes), photo_of(DeepFashion, path)
     keypoints = picture.keypoints + np.array((BAR, 0), np.float32)
-    photo = photo_of(DeepFashion, path)
     return MannequinPhoto(path, photo.name, pixels, keypoints, truth(photo.item, yaw, picture, pixels))
 
 

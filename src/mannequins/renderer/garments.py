@@ -1,4 +1,4 @@
-"""A dressed figure: body and clothes as surfaces at rest, painted and joined to one mesh."""
+"""A dressed person: body and clothes as surfaces at rest, painted and joined to one mesh."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ from mannequins.renderer.paint import (
     upper_azimuths,
     upper_rows,
 )  # fmt: skip
-from mannequins.renderer.posed_person import Figure, assemble
+from mannequins.renderer.posed_person import Person, assemble
 from mannequins.renderer.surfaces import (
     ALL_ROWS,
     SECOND_SKIN,
@@ -57,8 +57,8 @@ _WRIST = 0.322  # heights below the shoulder joint
 Parts = tuple[list[Grid], dict[str, Canvas]]  # surfaces, and what is painted on them
 
 
-def dressed(shape: Shape, look: Look, outfit: Outfit, detail: float, rng: np.random.Generator) -> Figure:
-    """The figure of a person in an outfit; detail 1 is for images of 256 pixels, less is coarser and faster."""
+def dressed(shape: Shape, look: Look, outfit: Outfit, detail: float, rng: np.random.Generator) -> Person:
+    """The person of a person in an outfit; detail 1 is for images of 256 pixels, less is coarser and faster."""
     outfit = _with_room(outfit)
     parts = [_bare(shape, look, outfit, detail, rng), _neck(shape, look, outfit.upper, detail)]
     parts += [_legs(shape, look, outfit, detail, rng), _accessories(shape, outfit)]
@@ -76,7 +76,7 @@ def fine(count: int, detail: float) -> int:
 
 
 def _with_room(outfit: Outfit) -> Outfit:
-    """The same outfit, its upper garments wide enough at the hips for what they hang over."""
+    """The outfit with upper garments wide enough for the lower one beneath them."""
     room = 0.008 if outfit.lower is None or outfit.lower.skirt else 0.004 + 0.5 * outfit.lower.room
     upper = replace(outfit.upper, fit=replace(outfit.upper.fit, over=room))
     outer = outfit.outer and replace(outfit.outer, fit=replace(outfit.outer.fit, over=room + 0.003))
@@ -87,7 +87,7 @@ def _with_room(outfit: Outfit) -> Outfit:
 
 
 def _bare(shape: Shape, look: Look, outfit: Outfit, detail: float, rng: np.random.Generator) -> Parts:
-    """Head, hair, hands and what the sleeves leave of the arms."""
+    """Head, hair, hands and the arms below the sleeves."""
     columns = fine(16, detail)
     sleeve = max(upper.sleeve for upper in (outfit.upper, outfit.outer) if upper is not None)
     y = sleeve_rows(_WRIST, fine(28, detail))
@@ -170,7 +170,7 @@ def _skirt(shape: Shape, lower: Lower, detail: float) -> Grid:
 def _upper(
     shape: Shape, look: Look, upper: Upper, above: Upper | None, name: str, detail: float, rng: np.random.Generator
 ) -> Parts:
-    """A garment of the torso with its sleeves and collar; `above` is what is worn over it."""
+    """A garment of the torso with its sleeves and collar; `above` is worn over it."""
     rows, columns = (208 if upper.hem > 0.4 else 288), 240
     grids = [_body(shape, upper, name, detail)]
     textures = {name: paint_upper(shape, look.skin, upper, fine(rows, detail), fine(columns, detail), rng)}

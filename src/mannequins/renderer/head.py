@@ -1,4 +1,4 @@
-"""Head, face, ears and hair: their surfaces, and what is painted on them."""
+"""Head, face, ears and hair: surfaces and textures."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -65,7 +65,7 @@ def head_grids(rows: int, columns: int) -> list[Grid]:
 
 
 def _features(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Nose, eye sockets, lips, chin and cheeks: what they add to the depth of the face."""
+    """The depth that nose, eye sockets, lips, chin and cheeks add to the face."""
 
     def bump(cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
         return decay(np.square((np.abs(x) - cx) / rx) + np.square((y - cy) / ry))
@@ -183,7 +183,7 @@ _NAPE = 0.905  # hair below it hangs
 
 
 def hair_grids(look: Look, rows: int, columns: int) -> list[Grid]:
-    """The hair as a shell about the head, and what hangs or stands out from it."""
+    """A shell of hair around the head, with strands, ponytail or bun."""
     grids = [_shell(look, _STYLES[look.style], rows, columns)]
     if look.style == "long_front":
         grids += [_strand(look, sign) for sign in (-1.0, 1.0)]

@@ -1,4 +1,4 @@
-"""The textures of clothes, skin and shoes: what is painted on the surfaces of a dressed figure.
+"""Textures of clothes, skin and shoes.
 
 Every coordinate is one of the body at rest: turn, the share of the way around (-0.5 to 0.5, 0 in front), and y, the
 height; so patterns, prints, necklines and seams lie on the cloth and move with it.

@@ -1,7 +1,7 @@
-"""What is woven into or printed on a cloth: repeating patterns and single prints.
+"""Repeating patterns and single prints on a cloth.
 
-A pattern is given over the cloth's own lattice: p around the body from the back and q up, one unit per repeat, so it is
-fixed to the cloth and closes where p is whole. A print is given over x and y of the body at rest, in heights.
+A pattern is a function of p (around the body from the back) and q (up), one unit per repeat, so it moves with the cloth and
+closes where p is whole. A print is a function of x and y of the body at rest, in heights.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,9 @@ class Cloth:
 
 @dataclass(frozen=True)
 class Print:
-    """One figure printed on a cloth."""
+    """A motif printed on a cloth."""
 
-    figure: str  # of PRINTS
+    motif: str  # of PRINTS
     colour: Colour
     x: float  # its middle, in heights to the person's left
     y: float
@@ -53,30 +53,6 @@ def weave(
 Shares = tuple[np.ndarray, ...]  # of the second and of the third colour
 
 
-def _plain(_p: np.ndarray, _q: np.ndarray) -> Shares:
-    return ()
-
-
-def _stripes(_p: np.ndarray, q: np.ndarray) -> Shares:
-    return (_band(q, 0.5),)
-
-
-def _breton(_p: np.ndarray, q: np.ndarray) -> Shares:
-    return (_band(q, 0.32),)
-
-
-def _triple(_p: np.ndarray, q: np.ndarray) -> Shares:
-    return _band(q / 2, 0.34), _band(q / 2 + 0.5, 0.22)
-
-
-def _upright(p: np.ndarray, _q: np.ndarray) -> Shares:
-    return (_band(p, 0.4),)
-
-
-def _gingham(p: np.ndarray, q: np.ndarray) -> Shares:
-    return ((_band(p, 0.5) + _band(q, 0.5)) / 2,)
-
-
 def _tartan(p: np.ndarray, q: np.ndarray) -> Shares:
     across, down = _band(p, 0.45), _band(q, 0.45)
     return (across + down) / 2, 0.8 * np.maximum(_band(p + 0.5, 0.08), _band(q + 0.5, 0.08))
@@ -90,10 +66,6 @@ def _dots(p: np.ndarray, q: np.ndarray) -> Shares:
 def _argyle(p: np.ndarray, q: np.ndarray) -> Shares:
     u, v = p + q / 2, p - q / 2
     return _band(u, 0.5) * _band(v, 0.5), np.maximum(_band(u + 0.5, 0.07), _band(v + 0.5, 0.07))
-
-
-def _chevron(p: np.ndarray, q: np.ndarray) -> Shares:
-    return (_band(q + 0.9 * np.abs(p - np.rint(p)), 0.45),)
 
 
 def _floral(p: np.ndarray, q: np.ndarray) -> Shares:
@@ -113,10 +85,19 @@ def _camouflage(p: np.ndarray, q: np.ndarray) -> Shares:
 
 
 PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray], Shares]] = {
-    "plain": _plain, "stripes": _stripes, "breton": _breton, "triple": _triple, "upright": _upright,
-    "gingham": _gingham, "tartan": _tartan, "dots": _dots, "argyle": _argyle, "chevron": _chevron, "floral": _floral,
+    "plain": lambda _p, _q: (),
+    "stripes": lambda _p, q: (_band(q, 0.5),),
+    "breton": lambda _p, q: (_band(q, 0.32),),
+    "triple": lambda _p, q: (_band(q / 2, 0.34), _band(q / 2 + 0.5, 0.22)),
+    "upright": lambda p, _q: (_band(p, 0.4),),
+    "gingham": lambda p, q: ((_band(p, 0.5) + _band(q, 0.5)) / 2,),
+    "tartan": _tartan,
+    "dots": _dots,
+    "argyle": _argyle,
+    "chevron": lambda p, q: (_band(q + 0.9 * np.abs(p - np.rint(p)), 0.45),),
+    "floral": _floral,
     "camouflage": _camouflage,
-}  # fmt: skip
+}
 
 
 def _band(t: np.ndarray, share: float) -> np.ndarray:
@@ -131,7 +112,7 @@ def _soft(inside: np.ndarray) -> np.ndarray:
 def printed(mark: Print, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """How much of each place a print covers: 0 to 1, broadcast."""
     u, v = (x - mark.x) * (1 / mark.size), (y - mark.y) * (1 / mark.size)
-    return np.asarray(_soft(PRINTS[mark.figure](u, v) * 0.5) * (np.abs(u) < 1.6) * (np.abs(v) < 1.3))
+    return np.asarray(_soft(PRINTS[mark.motif](u, v) * 0.5) * (np.abs(u) < 1.6) * (np.abs(v) < 1.3))
 
 
 def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -164,7 +145,7 @@ def _box(u: np.ndarray, v: np.ndarray, wide: float, high: float) -> np.ndarray:
     return np.asarray(np.minimum(wide - np.abs(u), high - np.abs(v)))
 
 
-# Positive inside; u to the reader's right, v up, the figure about 1 in each direction.
+# Positive inside; u to the reader's right, v up, the motif about 1 in each direction.
 PRINTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "disc": lambda u, v: 0.95 - hypot(u, v),
     "ring": lambda u, v: 0.22 - np.abs(hypot(u, v) - 0.75),

@@ -1,4 +1,4 @@
-"""Who stands before the camera and how: people and poses drawn by chance, every angle within LIMITS."""
+"""People and their poses, drawn by chance."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _STYLES: dict[bool, tuple[HairStyle, ...]] = {
 }
 
 
-def person(rng: np.random.Generator, woman: bool) -> tuple[Shape, Look]:
+def draw_person(rng: np.random.Generator, woman: bool) -> tuple[Shape, Look]:
     """A body and a face."""
     return _shape(rng, woman), _look(rng, woman)
 

@@ -1,9 +1,10 @@
-"""What a mannequin data set is made of: its settings, and one photo with all that is known of it."""
+"""Settings of a mannequin data set, and a photo with its ground truth."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
+from pydantic import Field, NonNegativeInt
 
 from mannequins.renderer.render import Rendering
 from repose.config import settings
@@ -18,29 +19,23 @@ class MannequinSettings:
     """Which data set to make."""
 
     flavour: Literal["fashion", "street"]  # DeepFashion's layout at 256x256, or Market-1501's at 128x64
-    items: int  # garments (fashion) or persons (street)
-    seed: int
-    quality: int  # of the JPEG files, 1 to 100
+    items: Annotated[int, Field(ge=2)]  # garments (fashion) or persons (street): one to train on and one to test on
+    seed: NonNegativeInt
+    quality: Annotated[int, Field(ge=1, le=100)]  # of the JPEG files
 
     def __post_init__(self) -> None:
-        if self.items < 2:
-            raise ValueError(f"items is {self.items}, but it takes at least 2: one to train on and one to test on.")
         if self.flavour == "street" and self.items > MAX_PERSONS:
             raise ValueError(f"items is {self.items}, but Market-1501's names have room for {MAX_PERSONS} persons.")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, but it must not be negative.")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality is {self.quality}, but JPEG knows 1 (worst) to 100 (best).")
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the renderer knows of a photo of an item."""
+    """Ground truth of a photo of an item."""
 
     item: str
     yaw: float  # degrees, 0 to 360: 0 faces the camera, 90 shows the person's right side, 180 the back
     front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
-    figure_share: float  # of the image, how much the figure covers
+    person_share: float  # of the image, how much the person covers
     visible: str  # which cells of the torso's garments are in sight, see `visibility.to_text`
 
 
@@ -62,11 +57,8 @@ def truth(item: str, yaw: float, picture: Rendering, pixels: np.ndarray) -> Trut
 
 
 def photo_of(layout: type[DeepFashion | Market1501], path: str) -> Photo:
-    """What the owner's layout reads from a path that this package made."""
-    photo = layout([], lambda _: b"").photo(path)
-    if photo is None:
-        raise AssertionError(f"{path} is not a name in the layout {layout.__name__}")
-    return photo
+    """The photo that a path of this package is in the owner's layout."""
+    return cast(Photo, layout([], lambda _: b"").photo(path))
 
 
 def to_pixels(planes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A figure: all surfaces of one dressed person as one mesh with one texture, ready to be posed."""
+"""A dressed person as one mesh with one texture, and in a pose."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _BONES_PER_POINT = 3
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What stays the same from pose to pose. n points, t triangles."""
+class Person:
+    """The mesh and texture of one person, ready to be posed. n points, t triangles."""
 
     shape: Shape
     rest: np.ndarray  # (3, n) float32
@@ -34,8 +34,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Posed:
-    """A figure in a pose: x to the right, y up, z to the camera, in heights; the floor is y = 0."""
+class PosedPerson:
+    """A person in a pose: x to the right, y up, z to the camera, in heights; the floor is y = 0."""
 
     points: np.ndarray  # (3, n) float32
     normals: np.ndarray  # (3, n) float32, outwards
@@ -44,8 +44,8 @@ class Posed:
 
 def assemble(
     shape: Shape, grids: Sequence[Grid], textures: Mapping[str, np.ndarray], shine: Mapping[str, float]
-) -> Figure:
-    """One mesh and one atlas from the grids and what is painted on them."""
+) -> Person:
+    """The person made of the grids and their textures."""
     atlas, places = _pack(textures)
     counts = [g.points.shape[0] * g.points.shape[1] for g in grids]
     starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
@@ -58,7 +58,7 @@ def assemble(
     rest, corners = np.concatenate([g.points.reshape(-1, 3) for g in grids]), np.concatenate(triangles)
     cell, cell_areas = _torso_cells(grids, rest[corners])
     bones, shares = _strongest(np.concatenate([g.weights.reshape(-1, len(BONES)) for g in grids]))
-    return Figure(
+    return Person(
         shape=shape,
         rest=rest.T.astype(np.float32, order="C"),
         bones=bones,
@@ -77,19 +77,19 @@ def assemble(
     )
 
 
-def posed(figure: Figure, pose: Pose) -> Posed:
+def posed(person: Person, pose: Pose) -> PosedPerson:
     """Turn the bones and let the surfaces follow (linear blend skinning)."""
-    frames = bone_frames(figure.shape, pose)
+    frames = bone_frames(person.shape, pose)
     entries = frames.astype(np.float32).reshape(len(BONES), 12).T.copy()
     motion = [
-        sum(entry[bones] * share for bones, share in zip(figure.bones, figure.shares, strict=True)) for entry in entries
+        sum(entry[bones] * share for bones, share in zip(person.bones, person.shares, strict=True)) for entry in entries
     ]
-    x, y, z = figure.rest
+    x, y, z = person.rest
     points = np.stack([motion[k] * x + motion[k + 1] * y + motion[k + 2] * z + motion[k + 3] for k in (0, 4, 8)])
-    above, below, left, right = (points[:, beside] for beside in figure.beside)
+    above, below, left, right = (points[:, beside] for beside in person.beside)
     normals = _cross(below - above, right - left)
     normals /= norm(normals.T) + np.float32(1e-12)
-    return Posed(points, normals, joints(figure.shape, frames))
+    return PosedPerson(points, normals, joints(person.shape, frames))
 
 
 def _strongest(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +122,7 @@ def _torso_halves(grid: Grid, triangles: int) -> np.ndarray:
 
 
 def _torso_cells(grids: Sequence[Grid], corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`Figure.cell` and `Figure.cell_areas`; corners (t, 3, 3) of all triangles. Each garment has cells of its own."""
+    """`Person.cell` and `Person.cell_areas`; corners (t, 3, 3) of all triangles. Each garment has cells of its own."""
     cells: list[np.ndarray] = []
     before = 1
     for grid in grids:

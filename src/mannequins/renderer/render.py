@@ -1,6 +1,6 @@
-"""Pictures of a posed figure: hidden surfaces by a depth buffer, light per point, texture per sample, soft edges.
+"""Pictures of a posed person: hidden surfaces by a depth buffer, light per point, texture per sample, soft edges.
 
-All triangles of a figure go through each step in one batch, within the window of the image that the figure fills. Each
+All triangles of a person go through each step in one batch, within the window of the image that the person fills. Each
 pixel has SAMPLES x SAMPLES samples; a sample takes the nearest triangle that covers its centre, and a pixel is the mean
 of its samples over the background. Images are planar (3, H, W) here: whole planes are faster than triples.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mannequins.renderer.exact import cos, dot, norm, sin
-from mannequins.renderer.posed_person import Figure, Posed
+from mannequins.renderer.posed_person import Person, PosedPerson
 from repose.data.skeleton import JOINT, JOINTS
 
 SAMPLES = 2  # per pixel and axis (_pooled knows that it is two)
@@ -22,33 +22,26 @@ _WRAP = 0.35  # how far light reaches around a surface: cloth and skin are soft
 _IN_SIGHT = 0.25  # of a cell of a garment, the share of its samples face on that shows it
 _CREVICE = 0.016  # how far around a crevice is dark, in heights
 
-# How deep under the figure's surface a joint may lie and still count as seen, in heights: inside its own limb; for
+# How deep under the person's surface a joint may lie and still count as seen, in heights: inside its own limb; for
 # shoulders and hips, which pose estimators find from any side, inside the torso.
 _DEEP = {
-    "shoulder": 0.19,
-    "hip": 0.19,
-    "elbow": 0.055,
-    "wrist": 0.045,
-    "knee": 0.075,
-    "ankle": 0.06,
-    "eye": 0.022,
-    "ear": 0.055,
-}
+    "shoulder": 0.19, "hip": 0.19, "elbow": 0.055, "wrist": 0.045, "knee": 0.075, "ankle": 0.06, "eye": 0.022, "ear": 0.055,
+}  # fmt: skip
 _UNDER = np.array([_DEEP.get(joint.split("_")[-1], 0.03) for joint in JOINTS])
 _UNDER[JOINT["neck"]] = 0.2
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the figure lies in the image; pixels, and heights of the figure."""
+    """Where the person lies in the image; pixels, and heights of the person."""
 
     height: int
     width: int
-    scale: float  # pixels per height at the figure's middle
-    x: float  # the figure's middle, pixels from the left
+    scale: float  # pixels per height at the person's middle
+    x: float  # the person's middle, pixels from the left
     y: float  # `level` on the image, pixels from the top
-    level: float  # the height of the figure that lies at `y`
-    distance: float  # to the figure's middle, in heights
+    level: float  # the height of the person that lies at `y`
+    distance: float  # to the person's middle, in heights
     pitch: float  # degrees: how far the camera looks down
 
 
@@ -64,22 +57,22 @@ class Light:
 
 @dataclass(frozen=True)
 class Rendering:
-    """A picture of a figure before it meets a background."""
+    """A picture of a person before it meets a background."""
 
     colour: np.ndarray  # (3, H, W) float32, 0 to 255, already multiplied by the coverage
     coverage: np.ndarray  # (H, W) float32 in [0, 1]
     keypoints: np.ndarray  # (18, 2) float32 x, y in pixels; NaN where the joint is hidden or outside
     front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
-    visible: np.ndarray  # (cells,) bool: which cells of the torso's garments are in sight, `figure.cell` less one
+    visible: np.ndarray  # (cells,) bool: which cells of the torso's garments are in sight, `person.cell` less one
 
 
-def render(figure: Figure, body: Posed, camera: Camera, light: Light) -> Rendering:
-    """Draw a posed figure."""
+def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> Rendering:
+    """Draw a posed person."""
     top, left, view = _window(_project(body.points, camera), camera)
     screen = _project(body.points, view)
-    triangles, drawn, turned = _facing(figure, screen)
+    triangles, drawn, turned = _facing(person, screen)
     samples, hit, depth = _nearest(screen, triangles, (view.height * SAMPLES, view.width * SAMPLES))
-    colours = _shade(figure, body, screen, light, triangles, turned, samples, hit, view.width * SAMPLES)
+    colours = _shade(person, body, screen, light, triangles, turned, samples, hit, view.width * SAMPLES)
     planes = np.zeros((4, view.height * view.width * SAMPLES * SAMPLES), np.float32)
     planes[3, samples] = 1
     for plane, colour in zip(planes, colours, strict=False):
@@ -90,16 +83,16 @@ def render(figure: Figure, body: Posed, camera: Camera, light: Light) -> Renderi
     image[:, top : top + view.height, left : left + view.width] = pooled
     keypoints = _keypoints(body, view, depth) + np.array((left, top), np.float32)
     seen = np.bincount(hit, minlength=len(drawn))  # samples of each triangle
-    half = np.bincount(figure.torso[drawn], seen, minlength=3)[1:]
+    half = np.bincount(person.torso[drawn], seen, minlength=3)[1:]
     front_share = float(half[0] / half.sum()) if half.any() else float("nan")
-    visible = _visible(figure, drawn, np.where(turned, 0, seen), camera.scale)
+    visible = _visible(person, drawn, np.where(turned, 0, seen), camera.scale)
     return Rendering(image[:3], image[3], keypoints, front_share, visible)
 
 
-def _visible(figure: Figure, drawn: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
+def _visible(person: Person, drawn: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
     """Which cells show enough of their outside, by the samples seen of each triangle drawn: (cells,) bool."""
-    samples = np.bincount(figure.cell[drawn], seen, minlength=len(figure.cell_areas))
-    visible: np.ndarray = samples > _IN_SIGHT * figure.cell_areas * np.square(scale * SAMPLES)
+    samples = np.bincount(person.cell[drawn], seen, minlength=len(person.cell_areas))
+    visible: np.ndarray = samples > _IN_SIGHT * person.cell_areas * np.square(scale * SAMPLES)
     return visible[1:]
 
 
@@ -115,7 +108,7 @@ def _project(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _window(screen: np.ndarray, camera: Camera) -> tuple[int, int, Camera]:
-    """The part of the image that a figure fills: its first row, its first column, and a camera that sees just that."""
+    """The part of the image that a person fills: its first row, its first column, and a camera that sees just that."""
     left, top = (int(np.floor(v.min() / SAMPLES)) - 1 for v in screen[:2])
     right, bottom = (int(np.ceil(v.max() / SAMPLES)) + 2 for v in screen[:2])
     left, right = np.clip((left, right), 0, camera.width).tolist()
@@ -125,12 +118,12 @@ def _window(screen: np.ndarray, camera: Camera) -> tuple[int, int, Camera]:
     return top, left, replace(camera, x=camera.x - left, y=camera.y - top, **size)
 
 
-def _facing(figure: Figure, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _facing(person: Person, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The corners (3, d) of the triangles to draw, clockwise, which triangles those are, which show their inside."""
-    x, y = screen[0][figure.triangles], screen[1][figure.triangles]
+    x, y = screen[0][person.triangles], screen[1][person.triangles]
     area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    drawn = np.flatnonzero((area > 0) | (figure.two_sided & (area < 0)))
-    corners, turned = figure.triangles[:, drawn], area[drawn] < 0
+    drawn = np.flatnonzero((area > 0) | (person.two_sided & (area < 0)))
+    corners, turned = person.triangles[:, drawn], area[drawn] < 0
     return np.where(turned, corners[::-1], corners), drawn, turned
 
 
@@ -188,17 +181,17 @@ def _slopes(x: np.ndarray, y: np.ndarray, value: np.ndarray) -> tuple[np.ndarray
 
 
 def _shade(
-    figure: Figure, body: Posed, screen: np.ndarray, light: Light, triangles: np.ndarray, turned: np.ndarray,
+    person: Person, body: PosedPerson, screen: np.ndarray, light: Light, triangles: np.ndarray, turned: np.ndarray,
     samples: np.ndarray, hit: np.ndarray, width: int,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Red, green and blue of each covered sample: the texture in the light, and what mirrors the lamp."""
+    """Red, green and blue of each covered sample: the lit texture and the reflected lamp."""
     used = np.zeros(triangles.shape[1], bool)
     used[hit] = True
     seen, place = np.flatnonzero(used), np.cumsum(used) - 1
     corners, inside = triangles[:, seen], turned[seen]
-    values = _light(body.normals, figure.shine, light)
+    values = _light(body.normals, person.shine, light)
     bright = np.where(inside, values[1][corners] * _INSIDE, values[0][corners])
-    value = np.stack([bright, values[2][corners], figure.texel[0][corners], figure.texel[1][corners]], 1)  # (3, 4, u)
+    value = np.stack([bright, values[2][corners], person.texel[0][corners], person.texel[1][corners]], 1)  # (3, 4, u)
     x, y = screen[0][corners].astype(np.float64), screen[1][corners].astype(np.float64)
     right, down = _slopes(x[:, None], y[:, None], value)
     start = value[0] - right * x[0] - down * y[0]
@@ -208,10 +201,10 @@ def _shade(
         s.astype(np.float32)[at] + r.astype(np.float32)[at] * column + d.astype(np.float32)[at] * row
         for s, r, d in zip(start, right, down, strict=True)
     )
-    rows, columns = figure.atlas.shape[1:]
+    rows, columns = person.atlas.shape[1:]
     texel = np.clip(v, 0, rows - 1).astype(np.int32) * columns + np.clip(u, 0, columns - 1).astype(np.int32)
     mirrored *= 255
-    return [plane[texel] * bright + mirrored for plane in figure.atlas.reshape(3, -1)]
+    return [plane[texel] * bright + mirrored for plane in person.atlas.reshape(3, -1)]
 
 
 def _light(normals: np.ndarray, shine: np.ndarray, light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -262,8 +255,8 @@ def _summed(rows: np.ndarray, count: int) -> np.ndarray:
     return pairs[:-1] + rows[count - 1 :] if count % 2 else pairs
 
 
-def _keypoints(body: Posed, camera: Camera, depth: np.ndarray) -> np.ndarray:
-    """Joints in pixels; those behind the figure's own surfaces or outside the image are NaN."""
+def _keypoints(body: PosedPerson, camera: Camera, depth: np.ndarray) -> np.ndarray:
+    """Joints in pixels; those behind the person's own surfaces or outside the image are NaN."""
     screen = _project(body.joints.T, camera)
     column, row = (np.rint(plane).astype(np.int64) for plane in screen[:2])
     height, width = depth.shape

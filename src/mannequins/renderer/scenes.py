@@ -1,4 +1,4 @@
-"""Where the figures stand: a photo studio, and the six places of a street that six cameras watch."""
+"""Backgrounds: a photo studio, and six places of a street, each with its camera."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ def compose(picture: Rendering, backdrop: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Place:
-    """What one street camera sees and how."""
+    """A street camera: its scene, light and image quality."""
 
     scene: np.ndarray  # (3, 160, 256) float32, 0 to 255
     light: Light
@@ -137,7 +137,7 @@ def _clouds(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.
 
 
 def crop_of(place: Place, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """A piece of what the camera sees: (3, height, width)."""
+    """A random piece of the camera's scene: (3, height, width)."""
     top = int(rng.integers(0, place.scene.shape[1] - height + 1))
     left = int(rng.integers(0, place.scene.shape[2] - width + 1))
     return place.scene[:, top : top + height, left : left + width]

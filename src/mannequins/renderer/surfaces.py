@@ -20,7 +20,7 @@ ALL_ROWS = 10_000  # for Grid.inside
 
 @dataclass(frozen=True)
 class Grid:
-    """A surface at rest and what is painted on it."""
+    """A surface at rest with its texture."""
 
     points: np.ndarray  # (v, u, 3)
     weights: np.ndarray  # (v, u, 16) of the bones, sum 1

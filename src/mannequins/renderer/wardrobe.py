@@ -1,21 +1,13 @@
-"""What people wear: garments as data, and outfits drawn by chance.
+"""What people wear: garments as data, and outfits drawn by chance."""
 
-Two random generators work side by side, one for the cut and one for the colours, so that a garment can come in several
-colours of one cut.
-"""
-
-import colorsys
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
-
-import numpy as np
+from typing import Literal
 
 from mannequins.renderer.canvas import Colour
-from mannequins.renderer.exact import uniform
+from mannequins.renderer.chance import DENIMS, LEATHERS, Chance
 from mannequins.renderer.patterns import PRINTS, Cloth, Print
 from mannequins.renderer.surfaces import Fit
 
-T = TypeVar("T")
 Neckline = Literal["crew", "scoop", "v", "boat", "tank", "racer", "camisole", "strapless"]
 Collar = Literal["none", "shirt", "turtle", "hood", "stand"]
 ShoeKind = Literal["sneaker", "shoe", "boot", "pump", "sandal"]
@@ -23,7 +15,7 @@ ShoeKind = Literal["sneaker", "shoe", "boot", "pump", "sandal"]
 
 @dataclass(frozen=True)
 class Upper:
-    """A garment of the torso: a top, a dress, a jacket. Heights are those of a standing figure."""
+    """A garment of the torso: a top, a dress, a jacket. Heights are those of a standing person."""
 
     hem: float
     sleeve: float  # how far down the arm, in heights below the shoulder; 0: none
@@ -61,7 +53,7 @@ class Lower:
 
 @dataclass(frozen=True)
 class Shoes:
-    """Shoes and what is worn on the legs."""
+    """Shoes and tights."""
 
     kind: ShoeKind
     upper: Colour
@@ -81,24 +73,8 @@ class Outfit:
     scarf: Colour | None = None
 
 
-# ---- chance
+# ---- fabrics and prints
 
-_NEUTRALS: tuple[Colour, ...] = (
-    (243, 242, 238), (236, 232, 222), (32, 32, 36), (60, 62, 68), (128, 130, 134), (188, 190, 192), (28, 36, 66),
-    (200, 178, 146),
-)  # fmt: skip
-_DENIMS: tuple[Colour, ...] = ((46, 66, 104), (72, 98, 142), (118, 148, 186), (34, 40, 58))
-_LEATHERS: tuple[Colour, ...] = (
-    (36, 34, 36), (240, 240, 236), (92, 58, 38), (150, 104, 66), (70, 70, 76), (206, 182, 150), (40, 46, 70),
-)  # fmt: skip
-# The strong colours of clothes: hue in degrees, saturation, value.
-_VIVID = (
-    (355, 0.82, 0.80), (350, 0.80, 0.52), (4, 0.62, 0.93), (16, 0.80, 0.90), (28, 0.82, 0.94), (44, 0.80, 0.88),
-    (52, 0.75, 0.95), (74, 0.55, 0.48), (88, 0.58, 0.72), (140, 0.68, 0.50), (152, 0.75, 0.62), (160, 0.45, 0.85),
-    (176, 0.75, 0.55), (184, 0.68, 0.78), (200, 0.55, 0.92), (214, 0.78, 0.80), (226, 0.82, 0.62), (240, 0.55, 0.50),
-    (262, 0.50, 0.80), (276, 0.68, 0.58), (300, 0.60, 0.58), (322, 0.72, 0.80), (336, 0.50, 0.94), (340, 0.72, 0.88),
-    (20, 0.62, 0.50),
-)  # fmt: skip
 # Heights per repeat.
 _REPEATS = {
     "plain": (0.1, 0.1), "stripes": (0.024, 0.06), "breton": (0.018, 0.034), "triple": (0.02, 0.035),
@@ -106,68 +82,6 @@ _REPEATS = {
     "argyle": (0.06, 0.10), "chevron": (0.035, 0.07), "floral": (0.045, 0.08), "camouflage": (0.09, 0.14),
 }  # fmt: skip
 _BUSY = tuple(name for name in _REPEATS if name != "plain")
-
-
-class Chance:
-    """Draws for one outfit: `cut` decides forms, `hue` decides colours.
-
-    The same draws with another `variant` (0, 1, 2) give the same outfit in other colours.
-    """
-
-    def __init__(self, cut: np.random.Generator, hue: np.random.Generator, variant: int = 0) -> None:
-        self.cut, self.hue, self.variant = cut, hue, variant
-
-    def often(self, share: float) -> bool:
-        """True in this share of all cuts."""
-        return bool(self.cut.random() < share)
-
-    def pick(self, *choices: T) -> T:
-        """One of these forms."""
-        return choices[int(self.cut.integers(len(choices)))]
-
-    def between(self, low: float, high: float) -> float:
-        """A measure."""
-        return uniform(self.cut, low, high)
-
-    def one_of(self, colours: tuple[Colour, ...]) -> Colour:
-        """One of these colours."""
-        return colours[(int(self.hue.integers(len(colours))) + self.variant * (len(colours) // 3)) % len(colours)]
-
-    def vivid(self, away: Colour | None = None) -> Colour:
-        """A strong colour, its hue well away from another's."""
-        while True:
-            hue, saturation, value = self.one_of(_VIVID)
-            turn = 0.5 if away is None else (hue / 360 - _hue(away)) % 1
-            if 0.16 < turn < 0.84:
-                return _rgb(
-                    (hue + uniform(self.hue, -5, 5)) / 360 % 1, saturation, value * uniform(self.hue, 0.94, 1.04)
-                )
-
-    def neutral(self) -> Colour:
-        """White, grey, black, navy or beige."""
-        return self.one_of(_NEUTRALS)
-
-    def colour(self) -> Colour:
-        """A colour of clothes: mostly a strong one."""
-        return self.vivid() if self.hue.random() < 0.78 else self.neutral()
-
-    def contrast(self, ground: Colour) -> Colour:
-        """A colour that is told from another at a glance."""
-        if self.hue.random() < 0.45:
-            return (242.0, 240.0, 234.0) if np.mean(ground) < 150 else (28.0, 28.0, 36.0)
-        return self.vivid(ground)
-
-
-def _rgb(hue: float, saturation: float, value: float) -> Colour:
-    red, green, blue = (255 * min(level, 1.0) for level in colorsys.hsv_to_rgb(hue, saturation, value))
-    return (red, green, blue)
-
-
-def _hue(colour: Colour) -> float:
-    return colorsys.rgb_to_hsv(*(c / 255 for c in colour))[0]
-
-
-# ---- fabrics and prints
 
 
 def plain(colour: Colour) -> Cloth:
@@ -183,12 +97,12 @@ def fabric(chance: Chance, plain_share: float, patterns: tuple[str, ...] = _BUSY
     return Cloth(pattern, ground, second, chance.contrast(second), chance.between(*_REPEATS[pattern]))
 
 
-def _print(chance: Chance, ground: Colour, figures: tuple[str, ...], y: float, size: tuple[float, float]) -> Print:
+def _print(chance: Chance, ground: Colour, motifs: tuple[str, ...], y: float, size: tuple[float, float]) -> Print:
     height = y + chance.between(-0.01, 0.01)
-    return Print(chance.pick(*figures), chance.contrast(ground), 0.0, height, chance.between(*size))
+    return Print(chance.pick(*motifs), chance.contrast(ground), 0.0, height, chance.between(*size))
 
 
-_REAR_FIGURES = ("number", "letters", "cross", "disc", "bars", "star", "diamond")
+_REAR_MOTIFS = ("number", "letters", "cross", "disc", "bars", "star", "diamond")
 
 
 def _back_of(chance: Chance, front: Cloth) -> tuple[Cloth, Print | None]:
@@ -197,7 +111,7 @@ def _back_of(chance: Chance, front: Cloth) -> tuple[Cloth, Print | None]:
     if what == "same":
         return front, None
     if what == "print":
-        return front, _print(chance, front.ground, _REAR_FIGURES, 0.70, (0.035, 0.055))
+        return front, _print(chance, front.ground, _REAR_MOTIFS, 0.70, (0.035, 0.055))
     other = plain(chance.contrast(front.ground))
     if what == "pattern":
         pattern = chance.pick(*(p for p in ("stripes", "dots", "gingham", "chevron", "upright") if p != front.pattern))
@@ -218,7 +132,7 @@ _LONG = 0.307  # a sleeve to the wrist
 
 
 def _upper(chance: Chance, *, plain_share: float, chest: float) -> Upper:
-    """Fabrics and prints of a garment of the torso; what makes it a tee or a dress is set by `replace`."""
+    """A garment of the torso with fabrics and prints; `tee`, `dress` and others replace its cut."""
     front, mark = fabric(chance, plain_share), None
     if chance.often(chest):
         front = front if front.pattern == "breton" else replace(front, pattern="plain")
@@ -287,7 +201,7 @@ _OUTER_PATTERNS = ("plain", "tartan", "gingham", "camouflage", "stripes")
 
 
 def jacket(chance: Chance, kind: JacketKind) -> Upper:
-    """What is worn over a top, open or closed."""
+    """A jacket over a top, open or closed."""
     top = _upper(chance, plain_share=1.0 if kind == "suit" else 0.65, chest=0.0)
     if top.front.pattern not in _OUTER_PATTERNS:
         calm = replace(top.front, pattern="plain")
@@ -331,7 +245,7 @@ def dress(chance: Chance) -> Upper:
 def trousers(chance: Chance, woman: bool, *, calm: bool) -> Lower:
     """Trousers; calm ones leave the eye to the top."""
     denim = chance.often(0.45)
-    colour = chance.one_of(_DENIMS) if denim else (chance.neutral() if calm else chance.vivid())
+    colour = chance.one_of(DENIMS) if denim else (chance.neutral() if calm else chance.vivid())
     cloth = plain(colour)
     if not denim and not calm:
         cloth = replace(fabric(chance, 0.6, ("upright", "tartan", "camouflage", "floral")), ground=colour)
@@ -367,7 +281,7 @@ def shoes(chance: Chance, woman: bool) -> Shoes:
     """Shoes, at times with dark tights."""
     kinds: tuple[ShoeKind, ...] = ("sneaker", "shoe", "boot", "pump", "sandal")
     kind = chance.pick(*kinds) if woman else chance.pick(*kinds[:3])
-    leather, bright = chance.one_of(_LEATHERS), chance.vivid()
+    leather, bright = chance.one_of(LEATHERS), chance.vivid()
     sole = chance.pick((240.0, 240.0, 236.0), (240.0, 240.0, 236.0), (60.0, 50.0, 44.0))
     tights = (34.0, 32.0, 36.0) if woman and chance.often(0.12) else None
     return Shoes(kind, bright if chance.often(0.2) and kind != "boot" else leather, sole, tights)
@@ -383,7 +297,7 @@ _LOWER_CATEGORIES = ("Skirts", "Shorts", "Pants", "Denim", "Leggings")
 
 
 def outfit(category: str, woman: bool, chance: Chance) -> Outfit:
-    """What goes with one garment of a DeepFashion category; that garment stands out, the rest is calm."""
+    """An outfit around a garment of a DeepFashion category; the rest is calm."""
     top, outer = _top_of(category, woman, chance), None
     lower = None if category == "Dresses" else _lower_of(category, woman, chance)
     if category in _JACKETS:
@@ -421,5 +335,5 @@ def _lower_of(category: str, woman: bool, chance: Chance) -> Lower:
         return shorts(chance, woman, calm=calm)
     full = trousers(chance, woman, calm=calm)
     if category == "Denim":
-        return replace(full, denim=True, cloth=plain(chance.one_of(_DENIMS)), side=None)
+        return replace(full, denim=True, cloth=plain(chance.one_of(DENIMS)), side=None)
     return replace(full, room=0.002, denim=False) if category == "Leggings" else full

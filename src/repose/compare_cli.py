@@ -1,0 +1,108 @@
+"""`repose compare`: two sets of scores, judged by the block gates of params.yaml."""
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from repose.cli_options import PARAMS, Params, file, option, stage_settings
+from repose.errors import ReposeError
+from repose.storage.atomic import write_text
+from repose.terminal import say
+
+if TYPE_CHECKING:
+    from repose.report.judge import Comparison
+    from repose.report.scores_file import Record
+
+REPORTS, BY_PAIR, RUNS = "Reports, beside the Markdown on standard output", "By pair", "Where the record of a run lies"
+_Side = tuple[str | None, Path | None]  # scores (None: those in this folder) and, if given, scores by pair
+
+
+def compare(
+    base: Annotated[str, typer.Argument(help="A git revision, a file of scores, or run:ID on Kubeflow.", metavar="BASE")],
+    head: Annotated[str | None, typer.Argument(help="Likewise; default: this folder's scores.", metavar="[HEAD]")] = None,
+    base_pairs: Annotated[Path | None, file("The scores of BASE by pair: pairs.csv of evaluate.", BY_PAIR)] = None,
+    head_pairs: Annotated[Path | None, file("The scores of HEAD by pair.", BY_PAIR)] = None,
+    markdown: Annotated[Path | None, file("The same Markdown.", REPORTS)] = None,
+    json: Annotated[Path | None, file("All numbers, as JSON.", REPORTS)] = None,
+    junit: Annotated[Path | None, file("A test case for each score, as JUnit XML.", REPORTS)] = None,
+    environment: Annotated[str, option("A file of pipelines/environments, without .yaml.", "NAME", RUNS)] = "",
+    remote: Annotated[str, option("DVC's remote; default: the environment's or the project's.", "REMOTE", RUNS)] = "",
+    endpoint: Annotated[str, option("Of an S3 server other than Amazon's.", "URL", RUNS)] = "",
+    params: Params = PARAMS,
+) -> None:  # fmt: skip
+    """Compare scores with the block gates of the params.
+
+    Ends with 0 if no score is worse than allowed, with 1 if one is, with 2 if something cannot be compared. A git revision
+    needs neither DVC's remote nor its cache.
+
+    repose compare main
+
+    repose compare v1.0 main --junit compare.xml
+
+    repose compare old.json new.json --base-pairs old.csv --head-pairs new.csv
+
+    repose compare run:ID run:ID --environment staging
+    """
+    from repose.report import formats
+
+    found = _comparison((base, base_pairs), (head, head_pairs), params, partial(_store, environment, remote, endpoint))
+    try:
+        for path, report in ((markdown, formats.as_markdown), (json, formats.as_json), (junit, formats.as_junit)):
+            if path is not None:
+                write_text(path, report(found))
+    except ReposeError as error:
+        say(f"repose: {error}")
+        raise typer.Exit(2) from None
+    typer.echo(formats.as_markdown(found), nl=False)
+    for line in (found.headline, *(score.reason for score in found.scores if score.reason)):
+        say(f"repose: {line}")
+    raise typer.Exit(found.exit_code)
+
+
+def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]) -> "Comparison":
+    """The comparison of two sides, or why they cannot be compared; `store` opens DVC's remote."""
+    from repose.report.gates import GatesSettings
+    from repose.report.judge import compare, refused
+
+    try:
+        gates = stage_settings(params, "gates", GatesSettings)
+        with tempfile.TemporaryDirectory(prefix="repose-") as place:
+            (old, old_pairs), (new, new_pairs) = (_read(side, store, Path(place)) for side in (base, head))
+            if (old_pairs is None) != (new_pairs is None) and (base[1] or head[1]):
+                raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
+            if old_pairs is None or new_pairs is None:
+                return compare(old, new, gates)
+            from repose.report.paired import changes_by_pair  # pandas takes longer than all the rest
+
+            return compare(old, new, gates, changes_by_pair((old, old_pairs), (new, new_pairs), gates))
+    except ReposeError as error:
+        return refused(str(base[0]), head[0] or "the scores in this folder", str(error))
+
+
+def _read(side: _Side, store: Callable[[], Any], place: Path) -> "tuple[Record, Path | None]":
+    """The scores of a side and its scores by pair; those of a run are fetched into `place`."""
+    from repose.kubeflow import compare_runs
+    from repose.report.scores_file import read_side
+
+    name, pairs = side
+    if name is None or not compare_runs.is_run(name):
+        return read_side(name), pairs
+    found = compare_runs.read_run(name, store(), place)
+    return found.record, pairs or found.pairs
+
+
+def _store(environment: str, remote: str, endpoint: str) -> Any:
+    """DVC's remote: the one named, else the environment's, else the project's default."""
+    from repose.kubeflow.compiler import environment_of, remote_of
+    from repose.kubeflow.fetch import open_remote
+    from repose.kubeflow.project import open_repo
+
+    repo = open_repo(Path.cwd())
+    if environment and not remote:
+        named, own = remote_of(repo, environment_of(Path.cwd(), environment))
+        remote, endpoint = named or "", endpoint or own
+    return open_remote(repo, remote or None, endpoint)
