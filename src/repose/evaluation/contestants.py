@@ -17,7 +17,7 @@ from repose.storage.transfer import check
 from repose.systems import System
 
 MAX_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
-_RUN = ("images", "seed", "device", "precision", "perceptual", "parameters")
+RECORDED = ("images", "seed", "device", "precision", "perceptual", "parameters")  # in run.json
 
 
 class Contestant(NamedTuple):
@@ -53,7 +53,7 @@ def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) ->
             f"{about.line_width:g} px, the pose maps are {photos.frame.height}x{photos.frame.width} px with "
             f"{photos.line_width:g} px. {again}"
         )
-    record = read_whole(runs / name / "run.json", _RUN, f"Train {name} again.")
+    record = read_whole(runs / name / "run.json", RECORDED, f"Train {name} again.")
     return Trained(system, about, record, check(path, sha256=None, size=None, where=str(path)))
 
 

@@ -9,7 +9,7 @@ import torch
 from repose import __version__
 from repose.errors import ReposeError
 from repose.evaluation import table_text
-from repose.evaluation.contestants import Trained
+from repose.evaluation.contestants import RECORDED, Trained
 from repose.evaluation.testset import TestSet
 from repose.metrics.catalogue import Metric
 
@@ -43,7 +43,7 @@ def training_facts(trained: Trained) -> dict[str, Any]:
     return {
         "kind": row.kind,
         "steps": trained.about.step,
-        **{name: record[name] for name in ("images", "seed", "device", "precision", "perceptual", "parameters")},
+        **{name: record[name] for name in RECORDED},
         "max_sources": row.max_sources,
         "items_per_step": row.items_per_step,
         "optimiser": optimisers_in_words(trained.system.optimisers),
@@ -83,9 +83,9 @@ def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
         betas = f", betas {start['betas'][0]:g} and {start['betas'][1]:g}" if "betas" in start else ""
         words = f"{type(optimiser).__name__}, learning rate {start['lr']:g}{betas}"
         networks.setdefault(words, []).append(name)
-    if len(networks) == 1:
-        return next(iter(networks))
-    return "; ".join(f"{words} ({', '.join(names)})" for words, names in networks.items())
+    return "; ".join(
+        words if len(networks) == 1 else f"{words} ({', '.join(names)})" for words, names in networks.items()
+    )
 
 
 def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:

@@ -66,16 +66,11 @@ def read_result(folder: Path) -> Result:
     Raises:
         ReposeError: a file is missing or damaged, or a fact or a column that every result has.
     """
-    facts = read_json(folder / "facts.json")
-    if facts.get("schema") != SCHEMA:
-        raise ReposeError(
-            f"{folder / 'facts.json'} is of schema {facts.get('schema', 1)}, and this repose reads {SCHEMA}: another version "
-            "wrote it. Run `repose evaluate` on it again."
-        )
-    wanted = ["system", *PROTOCOL, *RECORD, *(TRAINING if folder.name != BASELINES else ())]
-    missing = [name for name in wanted if name not in facts]
-    if missing:
-        raise ReposeError(f"{folder / 'facts.json'} lacks {', '.join(missing)}. Run `repose evaluate` on it again.")
+    path, advice = folder / "facts.json", "Run `repose evaluate` on it again."
+    training = TRAINING if folder.name != BASELINES else ()
+    facts = read_whole(path, ("schema", "system", *PROTOCOL, *RECORD, *training), advice)
+    if facts["schema"] != SCHEMA:
+        raise ReposeError(f"{path} is of schema {facts['schema']}, and this version of repose reads {SCHEMA}. {advice}")
     if facts["system"] != folder.name:
         raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
     return Result(facts, _read_pairs(folder / "pairs.csv"))

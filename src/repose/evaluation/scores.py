@@ -91,13 +91,11 @@ def _batch(system: str, done: Done, test: TestSet) -> Batch:
     Raises:
         ReposeError: an image is missing, or has another size than its target.
     """
-    first, made, wanted = _named(done.jobs[0]), done.generated.shape, done.target.shape
-    if len(done.generated) != len(done.jobs):
-        raise ReposeError(f"{system} made {made[0]} images for {len(done.jobs)} pairs, {first} and those after it.")
+    made, wanted = done.generated.shape, done.target.shape
     if made != wanted:
         raise ReposeError(
-            f"{system} made images of {made[1]}x{made[2]} px for targets of {wanted[1]}x{wanted[2]} px (height x width), "
-            f"{first} and those after it. An image is scored at its target's size."
+            f"{system} made {made[0]} images of {made[1]}x{made[2]} px for {wanted[0]} targets of {wanted[1]}x{wanted[2]} px "
+            f"(height x width), {_named(done.jobs[0])} and those after it. An image is scored at its target's size."
         )
     generated, target = (to_device(pixels, test.device) for pixels in (done.generated, done.target))
     return Batch(generated, target, done.keypoints, [test.item_of[job.sources[0]] for job in done.jobs])

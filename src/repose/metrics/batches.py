@@ -37,7 +37,7 @@ def image_pairs(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> 
 
 
 def _images(images: Tensor | np.ndarray, name: str) -> Tensor:
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements="CW"))
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
     if not isinstance(images, Tensor) and tensor.ndim == 4:
         tensor = tensor.movedim(-1, 1)
     if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:

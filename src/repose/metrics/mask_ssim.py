@@ -39,8 +39,8 @@ def mask_ssim(
     A pair whose target has no limb in the image scores NaN: two black images would be alike.
 
     Args:
-        generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array.
-        target: as `generated`, of the same size.
+        generated: as for `ssim`.
+        target: as for `ssim`.
         keypoints: (B, K, 2) of the targets in px, NaN for missing.
         protocol: a name of MASK_SSIM_PROTOCOLS.
 

@@ -18,14 +18,7 @@ _IMAGES_AT_ONCE = {"cpu": 1, "cuda": 256}
 def psnr(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Return the PSNR of each generated image with its target: (B,) float64 in dB, at least 0, infinite if they are equal.
 
-    The sums are of whole numbers below 2^53, which float64 adds without rounding on every device.
-
-    Args:
-        generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array.
-        target: as `generated`, of the same size.
-
-    Raises:
-        ValueError: the images are not uint8, do not have three channels or differ in size.
+    Images are as for `ssim`. The sums are of whole numbers below 2^53, which float64 adds without rounding on every device.
     """
     images, targets = image_pairs(generated, target)
     squares = torch.zeros(len(images), dtype=torch.float64, device=images.device)

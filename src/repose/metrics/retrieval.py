@@ -47,14 +47,7 @@ def garment_retrieval(
     generated_items: Sequence[str] | np.ndarray,
     real_items: Sequence[str] | np.ndarray,
 ) -> np.ndarray:
-    """Return whether each generated image's nearest real photo is of the item that it should show: (B,) bool.
-
-    Args:
-        generated: (B, D) features, see `nearest`.
-        real: (M, D) features.
-        generated_items: (B,) items that the generated images should show.
-        real_items: (M,) items of the real photos.
-    """
+    """Return whether each generated image's `nearest` real photo is of the item that it should show: (B,) bool."""
     found = nearest(generated, real).cpu().numpy()
     return np.asarray(real_items)[found] == np.asarray(generated_items)
 

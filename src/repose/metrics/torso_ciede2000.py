@@ -20,10 +20,7 @@ def torso_ciede2000(generated: Tensor | np.ndarray, target: Tensor | np.ndarray,
 
     A pair whose target lacks a shoulder or a hip, or has fewer than MIN_PIXELS pixels of torso in the image, scores NaN.
 
-    Args:
-        generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array, RGB.
-        target: as `generated`, of the same size.
-        keypoints: (B, K, 2) of the targets in px, NaN for missing.
+    Images are as for `ssim`, RGB; keypoints are (B, K, 2) of the targets in px, NaN for missing.
 
     Raises:
         ValueError: a shape or type is wrong.

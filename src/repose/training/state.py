@@ -53,6 +53,11 @@ def place_of(work: Path, about: About) -> Path:
     return work / f"{about.system}-{about.fingerprint[:16]}"
 
 
+def finished_place_of(work: Path, about: About) -> Path:
+    """Return the folder of the state of a finished run."""
+    return work / "finished" / about.system / about.fingerprint[:16]
+
+
 def last_checkpoint(place: Path) -> Path:
     """Return the checkpoint in the folder of a run that the run resumes from."""
     return place / "checkpoints" / "last.safetensors"
@@ -71,7 +76,7 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
     Raises:
         ReposeError: a checkpoint is damaged.
     """
-    place, finished, steps = place_of(work, about), _finished(work, about), about.row.steps
+    place, finished, steps = place_of(work, about), finished_place_of(work, about), about.row.steps
     found = _read_last(place)
     if found is not None and found.row.steps != steps and not (extend and found.step < steps):
         _remove(place)
@@ -97,15 +102,11 @@ def extensions(place: Path) -> list[dict[str, int]]:
 
 def finish(work: Path, about: About) -> None:
     """Keep the state of a finished run; it replaces an earlier one of the same system."""
-    finished = _finished(work, about)
+    finished = finished_place_of(work, about)
     finished.parent.mkdir(parents=True, exist_ok=True)
     for earlier in sorted(finished.parent.iterdir()):
         _remove(earlier)
     place_of(work, about).rename(finished)
-
-
-def _finished(work: Path, about: About) -> Path:
-    return work / "finished" / about.system / about.fingerprint[:16]
 
 
 def _read_last(place: Path) -> About | None:
