@@ -1,5 +1,3 @@
-"""Checkpoints: what is saved comes back to the byte, and what is no checkpoint is told apart by name."""
-
 import json
 import pickle
 from contextlib import nullcontext
@@ -107,19 +105,13 @@ def test_what_is_saved_comes_back(tmp_path: Path, row: SystemSettings, to_resume
     loaded, said = load(path, CPU)
     assert said == about(row) == read_about(path)
     assert_equal_bytes(state(loaded), state(system))
+    for network in loaded.networks.values():
+        assert not network.training
+        assert not any(parameter.requires_grad for parameter in network.parameters())
     for network in system.networks.values():  # a loaded network lies in memory in the usual way: sums round alike
         network.to(memory_format=torch.contiguous_format).eval()
     assert generate(loaded).numpy().tobytes() == generate(system).numpy().tobytes()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-@each_kind
-def test_a_loaded_system_is_for_generation_alone(tmp_path: Path, row: SystemSettings) -> None:
-    save(tmp_path / "a", new_system(row), about(row), to_resume=False)
-    loaded, _ = load(tmp_path / "a", CPU)
-    for network in loaded.networks.values():
-        assert not network.training
-        assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_a_finished_model_is_smaller_and_holds_networks_alone(tmp_path: Path) -> None:
@@ -156,27 +148,11 @@ def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path
         assert all(values["step"] == 3 for values in optimiser.state.values())
 
 
-@each_kind
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_run_goes_on_with_its_state_on_a_gpu(tmp_path: Path, row: SystemSettings) -> None:
-    whole, system = resumed_run(row, tmp_path, torch.device("cuda"))
+def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path: Path) -> None:
+    whole, system = resumed_run(PAPER, tmp_path, torch.device("cuda"))
     for name, value in state(whole).items():  # kernels of a GPU may sum in another order
         torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
-
-
-def test_the_optimisers_are_part_of_what_goes_on(tmp_path: Path) -> None:
-    """Without them the next step would be another: the test above would not pass by itself."""
-    system = new_system(PAPER)
-    train(system, range(2))
-    save(tmp_path / "a", system, about(PAPER), to_resume=True)
-    forgetful, _ = load(tmp_path / "a", CPU)
-    for network in forgetful.networks.values():
-        network.train().requires_grad_(True)
-    train(system, range(2, 3))
-    train(forgetful, range(2, 3))
-    name = "generator.decoder"
-    pairs = [(state(system)[key], value) for key, value in state(forgetful).items() if key.startswith(name)]
-    assert any(not torch.equal(one, other) for one, other in pairs)
 
 
 def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
@@ -190,37 +166,11 @@ def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
             assert {key: value.stride() for key, value in values.items()} == {k: v.stride() for k, v in others.items()}
 
 
-def test_a_run_goes_on_before_its_first_step_too(tmp_path: Path) -> None:
-    whole, again = new_system(PAPER), new_system(PAPER, seed=1)
-    torch.manual_seed(5)
-    save(tmp_path / "a", whole, about(PAPER, step=0), to_resume=True)
-    train(whole, range(1))
-    assert resume(tmp_path / "a", again, about(PAPER)) == 0
-    train(again, range(1))
-    assert_equal_bytes(state(again), state(whole))
-
-
-@each_kind
-@pytest.mark.parametrize("to_resume", [True, False])
-def test_the_same_state_gives_the_same_bytes(tmp_path: Path, row: SystemSettings, to_resume: bool) -> None:
-    system = new_system(row)
-    train(system, range(1))
-    written = []
-    for name in ("one", "two"):
-        save(tmp_path / name, system, about(row), to_resume=to_resume)
-        written.append((tmp_path / name).read_bytes())
-    assert written[0] == written[1]
-
-
-def test_a_run_that_was_not_asked_for_is_refused(tmp_path: Path) -> None:
-    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
+def test_another_run_and_a_finished_model_are_not_resumed(tmp_path: Path) -> None:
+    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=False)
     with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or version differ\."):
         resume(tmp_path / "a", new_system(PAPER), replace(about(PAPER), fingerprint="e" * 64))
-
-
-def test_a_finished_model_is_nothing_to_go_on_from(tmp_path: Path) -> None:
-    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=False)
-    with pytest.raises(ReposeError, match=r"a is a finished model, without the state to go on from\. Delete it\."):
+    with pytest.raises(ReposeError, match=r"a is a finished model, without the state to resume from\. Delete it\."):
         resume(tmp_path / "a", new_system(PAPER), about(PAPER))
 
 
@@ -230,8 +180,8 @@ def every_reader(path: Path) -> list[Any]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("share", [0, 1e-4, 0.01, 0.5, 0.999999])
-def test_a_cut_checkpoint_is_told(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("share", [0, 1e-4, 0.5, 0.999999])
+def test_a_cut_checkpoint_is_named(tmp_path: Path, share: float) -> None:
     path = tmp_path / "a"
     save(path, new_system(PAPER), about(PAPER), to_resume=True)
     whole = path.read_bytes()
@@ -243,42 +193,32 @@ def test_a_cut_checkpoint_is_told(tmp_path: Path, share: float) -> None:
         checkpoint._read_tensors(path)
 
 
-def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     for read in every_reader(tmp_path / "a"):
         with pytest.raises(ReposeError, match=rf"There is no checkpoint {tmp_path}/a\. Train one \(`dvc repro`\)"):
             read()
 
 
-def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match="is not a whole checkpoint"):
-        read_about(tmp_path)
-
-
 RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
-
-
-def without(key: str) -> dict[str, Any]:
-    return {name: value for name, value in RECORD.items() if name != key}
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
         (None, "a is a safetensors file, but not a checkpoint of repose"),
-        ({"other": "x"}, "a is a safetensors file, but not a checkpoint of repose"),
-        ({"repose": "[]"}, "a is a safetensors file, but not a checkpoint of repose"),
         ({"repose": json.dumps(RECORD | {"format": "repose checkpoint 0"})}, "not a checkpoint of repose"),
         ({"repose": "{"}, "a is not a whole checkpoint"),
-        ({"repose": json.dumps(without("row"))}, "does not say of itself what this version of repose asks for .*'row'"),
-        ({"repose": json.dumps(without("frame"))}, "does not say of itself .*'frame'"),
-        ({"repose": json.dumps(without("step"))}, "does not say of itself .*step"),
-        ({"repose": json.dumps(RECORD | {"mood": 1})}, "does not say of itself .*mood"),
+        (
+            {"repose": json.dumps({k: v for k, v in RECORD.items() if k != "row"})},
+            "does not have the keys that this version of repose reads .*'row'",
+        ),
+        ({"repose": json.dumps(RECORD | {"mood": 1})}, "does not have the keys .*mood"),
         ({"repose": json.dumps(RECORD | {"row": {"kind": "gan"}})}, "a: settings.kind should be one of attend, "),
         ({"repose": json.dumps(RECORD | {"frame": {"height": 0, "width": 1}})}, "a: settings.height should be"),
         ({"repose": json.dumps(RECORD)}, "a does not fit the network 'generator' that its settings name"),
     ],
 )
-def test_a_safetensors_file_that_is_no_checkpoint_is_told(
+def test_a_safetensors_file_that_is_no_checkpoint_is_named(
     tmp_path: Path, metadata: dict[str, str] | None, message: str
 ) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", metadata)

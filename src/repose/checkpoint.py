@@ -1,12 +1,15 @@
 """Checkpoints: one safetensors file with all that is trained, and the settings inside.
 
-Two kinds of file share the form. A checkpoint of a run that goes on also holds the optimisers and the random state; the
-finished model holds the networks alone. Either makes images without any other file.
+A checkpoint to resume from also holds the optimisers and the random state; a finished model holds the networks alone.
+Either makes images without any other file.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +29,7 @@ FORMAT = "repose checkpoint 1"
 
 @dataclass(frozen=True)
 class About:
-    """What a checkpoint says of itself."""
+    """The settings and the facts in a checkpoint."""
 
     system: str  # name of the row
     row: SystemSettings
@@ -38,18 +41,16 @@ class About:
 
 
 def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Args:
-        path: the file.
-        system: what was trained.
-        about: what the file says of it.
-        to_resume: with the optimisers and torch's random state, or without.
+    """Write a checkpoint, whole or not at all; with `to_resume` also the optimisers and torch's random state.
 
     Raises:
         ReposeError: the disk is full.
     """
-    tensors = _network_tensors(system)
+    tensors = {
+        f"network.{name}.{key}": value
+        for name, network in system.networks.items()
+        for key, value in network.state_dict().items()
+    }
     if to_resume:
         tensors |= _optimiser_tensors(system) | {"random": torch.get_rng_state()}
         if torch.cuda.is_available():
@@ -61,20 +62,13 @@ def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
 
 
 def read_about(path: Path) -> About:
-    """What a checkpoint says of itself, without reading its tensors.
+    """Return the settings and the facts in a checkpoint, without reading its tensors.
 
     Raises:
-        CheckpointError: there is no such file, it is cut, or it is not a checkpoint of repose.
+        CheckpointError: the file is missing or cut, or is not a checkpoint of repose.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {}).get("repose", "null"))
-    except FileNotFoundError:
-        raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
-        ) from None
+    with _opened(path) as file:
+        record = json.loads((file.metadata() or {}).get("repose", "null"))
     if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of repose ('{FORMAT}').")
     where = f"{path}: settings"
@@ -86,17 +80,13 @@ def read_about(path: Path) -> About:
         raise CheckpointError(str(error)) from None
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} does not say of itself what this version of repose asks for ({error}). Train it again, or use the "
-            "version that wrote it."
+            f"{path} does not have the keys that this version of repose reads ({error}). Train it again, or use the version "
+            "that wrote it."
         ) from None
 
 
 def load(path: Path, device: torch.device) -> tuple[System, About]:
-    """The system in a checkpoint, in evaluation mode, on a device.
-
-    Args:
-        path: the file.
-        device: where to.
+    """Return the system in a checkpoint, in evaluation mode, on a device.
 
     Raises:
         CheckpointError: as `read_about`, or its tensors do not fit the networks that its settings name.
@@ -110,7 +100,7 @@ def load(path: Path, device: torch.device) -> tuple[System, About]:
 
 
 def resume(path: Path, system: System, expected: About) -> int:
-    """Put a run's state back as it was saved, on the device where `system` lies; return the number of steps done.
+    """Restore a run's state on the device of `system`; return the number of steps done.
 
     Raises:
         CheckpointError: as `read_about`, or the checkpoint is of another run, or a finished model.
@@ -122,7 +112,7 @@ def resume(path: Path, system: System, expected: About) -> int:
         )
     tensors = _read_tensors(path)
     if "random" not in tensors:
-        raise CheckpointError(f"{path} is a finished model, without the state to go on from. Delete it.")
+        raise CheckpointError(f"{path} is a finished model, without the state to resume from. Delete it.")
     _restore_networks(path, system, tensors)
     for name, optimiser in system.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):
@@ -136,15 +126,12 @@ def resume(path: Path, system: System, expected: About) -> int:
 
 
 def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:
-    """Start a system from the weights of a checkpoint, each network from the one of the same name.
+    """Start the networks of a system, whose settings are `row`, from those of the same name in a checkpoint.
 
-    Args:
-        path: the file, a finished model or a checkpoint to resume from.
-        system: whose networks get the weights. Those that the file lacks, such as a discriminator, stay as they are.
-        row: the system's settings.
+    Networks that the file lacks, such as a discriminator, stay as they are.
 
     Returns:
-        What the checkpoint says of itself, and the names of the networks that got its weights.
+        The facts in the checkpoint, and the names of the networks that got its weights.
 
     Raises:
         ReposeError: as `read_about`; or it is of another kind, or a network is of another architecture.
@@ -170,14 +157,6 @@ def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About
     return about, found
 
 
-def _network_tensors(system: System) -> dict[str, Tensor]:
-    return {
-        f"network.{name}.{key}": value
-        for name, network in system.networks.items()
-        for key, value in network.state_dict().items()
-    }
-
-
 def _optimiser_tensors(system: System) -> dict[str, Tensor]:
     return {
         f"optimiser.{name}.{number}.{key}": value
@@ -191,14 +170,27 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file.
+
+    Raises:
+        CheckpointError: it is missing, or what the block reads is damaged.
+    """
     try:
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except (SafetensorError, OSError) as error:
+            yield file
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
         ) from None
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is not a mapping)
 
 
 def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) -> None:
@@ -210,13 +202,13 @@ def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) ->
 
 
 def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of a network among the tensors of a checkpoint; empty where it is not there."""
+    """Return the state of a network among the tensors of a checkpoint; empty if it is missing."""
     prefix = f"network.{name}."
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:
-    """An optimiser's tensor where and laid out as its parameter is, so that sums round as in the run it came from."""
+    """Return an optimiser's tensor on the device and in the layout of its parameter, so that sums round as before."""
     if saved.shape != parameter.shape:
         return saved  # Adam's step count, on the CPU
     return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)

@@ -1,4 +1,4 @@
-"""Photos and poses in, images out: for pairs of a split, and for anybody's own photos."""
+"""Images from photos and poses: for pairs of a split, and for a user's own photos."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Framed(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One image to make of anybody's photos."""
+    """One image to make of a user's own photos."""
 
     sources: tuple[Framed, ...]  # at least one, the one most like the target first
     pose: np.ndarray  # (K,2) in px of the frame, NaN for missing
@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of n jobs: the images and, of their targets, the photos and the keypoints in px of the frame."""
+    """The images of n jobs; of their targets the photos, and the keypoints in px of the frame."""
 
     jobs: Sequence[Job]
     generated: np.ndarray  # (n,H,W,3) uint8
@@ -48,7 +48,7 @@ class Done(NamedTuple):
 
 
 def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) -> list[Job]:
-    """Test pairs as jobs: the pair's source first, then the other photos of its item, never the target (R11, R12)."""
+    """Return test pairs as jobs: the pair's source, then the other photos of its item, never the target (R11, R12)."""
     photos_of = {item: list(group) for item, group in items.groupby("item", sort=False)["name"]}
     item_of = dict(zip(items["name"], items["item"], strict=True))
     jobs = []
@@ -60,7 +60,7 @@ def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) ->
 
 @torch.no_grad()
 def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: torch.device) -> Iterator[Done]:
-    """Make the images of jobs over photos of a split, some at a time; memory does not grow with their number."""
+    """Make the images of jobs over photos of a split, TARGETS_AT_ONCE in one call of the system."""
     for first in range(0, len(jobs), TARGETS_AT_ONCE):
         some = jobs[first : first + TARGETS_AT_ONCE]
         names = list(dict.fromkeys(name for job in some for name in (*job.sources, job.target)))
@@ -81,13 +81,13 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Make one image per request, TARGETS_AT_ONCE in one call of the system.
 
-    A photo that several requests share (the same object) goes through the system once per call.
+    Photos that requests share (the same object) are encoded once a call.
 
     Args:
         system: a trained system.
         requests: photos and poses, in the frame of the system.
-        line_width: of a limb in px, as the system was trained with.
-        device: where the system lies.
+        line_width: of a limb in px, as in training.
+        device: of the system.
 
     Yields:
         (H,W,3) uint8, in the order of the requests.
@@ -107,7 +107,7 @@ def generate(
 
 
 def _index(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of unlike lengths as (Q,T) int64, padded with their last entry, and the mask (Q,T) of what counts."""
+    """Return rows as (Q,T) int64, padded with their last entry, and the mask (Q,T) of what is not padding."""
     most = max(len(row) for row in rows)
     index = torch.tensor([[*row, *[row[-1]] * (most - len(row))] for row in rows], device=device)
     mask = torch.tensor([[i < len(row) for i in range(most)] for row in rows], device=device)

@@ -17,7 +17,6 @@ from repose.errors import ReposeError
 from repose.metrics.networks import inception, lpips_alex
 from repose.metrics.networks.inception import Inception
 from repose.metrics.networks.lpips_alex import Lpips
-from repose.storage.networks import Networks, Weights
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (3, 3, 64, 56), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
@@ -98,11 +97,7 @@ def test_lpips_gives_what_the_package_gives(loaded_lpips: Lpips, alexnet_file: P
     torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-7)
     assert loaded_lpips.distance(IMAGES, IMAGES).tolist() == [0, 0, 0]
     assert loaded_lpips.sha256["alexnet"] == sha256(alexnet_file)
-    linear = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
-    assert loaded_lpips.sha256["lpips v0.1 alex"] == sha256(linear)
-
-
-def test_the_least_size_of_lpips_is_the_least_that_alexnet_takes(loaded_lpips: Lpips) -> None:
+    assert loaded_lpips.sha256.keys() == {"alexnet", "lpips v0.1 alex"}
     least = lpips_alex.LEAST
     assert loaded_lpips.distance(*(images[..., :least, :least] for images in (IMAGES, OTHERS))).isfinite().all()
     with pytest.raises(RuntimeError, match="too small"):
@@ -142,19 +137,3 @@ def test_a_file_that_does_not_hold_the_network_is_refused_and_runs_no_code(
     with pytest.raises(ReposeError, match=rf"weights\.pth does not hold the weights of {said} .* weights fetch {name}"):
         load(ByName(**{name.replace("-", "_"): path}), CPU)
     assert not (tmp_path / "was-run").exists()
-
-
-def test_a_network_is_loaded_once_and_draws_nothing_of_the_systems() -> None:
-    loads = []
-
-    def load(_: Weights, device: torch.device) -> float:
-        loads.append(device)
-        return float(torch.rand(1))
-
-    networks = Networks(Weights({}), CPU)
-    torch.manual_seed(0)
-    expected = torch.rand(1)
-    torch.manual_seed(0)
-    assert networks.get(load) == networks.get(load)
-    assert torch.equal(torch.rand(1), expected)
-    assert loads == [CPU]

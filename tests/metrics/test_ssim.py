@@ -36,7 +36,7 @@ def structured(generator, height, width):
 
 
 def pairs(height, width, seed):
-    """Generated and target images: alike, unlike, shifted, dark, flat in part, of few levels, black and white."""
+    """Alike, unlike, shifted, dark, flat in part, of few levels, black and white."""
     generator = np.random.default_rng(seed)
     a, b = (structured(generator, height, width) for _ in range(2))
     noisy = (a + generator.normal(0, 15, a.shape)).clip(0, 255).astype(np.uint8)
@@ -56,7 +56,7 @@ def tensor(images):
 
 
 @pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
-@pytest.mark.parametrize(("height", "width"), [(128, 64), (64, 32), (75, 53), (51, 51), (11, 12), (7, 9)])
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (75, 53), (51, 51), (11, 12), (7, 9)])
 def test_equals_scikit_image(height, width, protocol):
     generated, target = pairs(height, width, seed=height)
     if protocol not in ssim_protocols_for(height, width):
@@ -70,34 +70,6 @@ def test_equals_scikit_image(height, width, protocol):
     assert np.ptp(expected) > 0.5  # pairs good and bad
 
 
-@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
-def test_equals_scikit_image_at_256(protocol):
-    generated, target = (images[[1, 2, 6]] for images in pairs(256, 256, seed=0))
-    expected = [by_skimage(*pair, protocol) for pair in zip(generated, target, strict=True)]
-    np.testing.assert_allclose(ssim(tensor(generated), tensor(target), protocol), expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
-def test_equals_scikit_image_on_many_random_pairs(protocol):
-    generator = np.random.default_rng(1)
-    for _ in range(10):
-        height, width = generator.integers(51, 70, 2)
-        low, high = sorted(generator.integers(0, 257, 2))
-        generated = generator.integers(low, max(high, low + 2), (4, height, width, 3)).astype(np.uint8)
-        target = np.where(
-            generator.random(generated.shape) < 0.5, generated, generator.integers(0, 256, generated.shape)
-        )
-        target = target.astype(np.uint8)
-        expected = [by_skimage(*pair, protocol) for pair in zip(generated, target, strict=True)]
-        np.testing.assert_allclose(ssim(tensor(generated), tensor(target), protocol), expected, rtol=0, atol=1e-7)
-
-
-@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
-def test_identical_images_score_one(protocol):
-    generated, _ = pairs(64, 53, seed=2)
-    np.testing.assert_allclose(ssim(tensor(generated), tensor(generated), protocol), 1, atol=1e-12)
-
-
 @pytest.mark.parametrize("protocol", ["pg2", "win51"])
 @pytest.mark.parametrize(("level", "other"), [(0, 0), (0, 255), (128, 128), (100, 101), (255, 255)])
 def test_flat_images_score_like_scikit_image(protocol, level, other):
@@ -106,32 +78,13 @@ def test_flat_images_score_like_scikit_image(protocol, level, other):
     assert ssim(tensor(generated), tensor(target), protocol).item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_flat_generated_image_has_no_range_and_scores_zero_under_pose_gan():
+def test_a_flat_generated_image_has_no_range_and_scores_zero_under_gaussian11():
     generator = np.random.default_rng(3)
     textured = generator.integers(0, 256, (1, 40, 40, 3), dtype=np.uint8)
-    for level in (0, 77, 255):
-        flat = np.full_like(textured, level)
-        scores = ssim(
-            tensor(np.concatenate([flat, flat, textured])),
-            tensor(np.concatenate([textured, flat, textured])),
-            "gaussian11",
-        )
-        assert scores.tolist() == [0, 0, pytest.approx(1)]  # and no NaN, nor any effect on the third pair
-        with np.errstate(invalid="ignore", divide="ignore"):
-            assert by_skimage(flat[0], textured[0], "gaussian11") == pytest.approx(0, abs=1e-6)
-
-
-def test_the_range_of_pose_gan_is_the_generated_images():
-    generated, target = pairs(40, 40, seed=4)
-    dark = generated[[4]]
-    there, back = (
-        ssim(tensor(dark), tensor(target[[4]]), "gaussian11"),
-        ssim(tensor(target[[4]]), tensor(dark), "gaussian11"),
-    )
-    assert abs(there - back) > 1e-3
-    assert ssim(tensor(dark), tensor(target[[4]]), "pg2") == pytest.approx(
-        ssim(tensor(target[[4]]), tensor(dark), "pg2")
-    )
+    flat = np.full_like(textured, 77)
+    generated, target = np.concatenate([flat, flat, textured]), np.concatenate([textured, flat, textured])
+    scores = ssim(tensor(generated), tensor(target), "gaussian11")
+    assert scores.tolist() == [0, 0, pytest.approx(1)]  # and no NaN, nor any effect on the third pair
 
 
 @pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
@@ -139,7 +92,6 @@ def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(protocol, monkey
     generated, target = pairs(60, 52, seed=5)
     scores = ssim(tensor(generated), tensor(target), protocol)
     assert torch.equal(ssim(generated, target, protocol), scores)
-    assert torch.equal(ssim(tensor(generated).contiguous(), target, protocol), scores)
     assert ssim(generated[3:4], target[3:4], protocol).item() == pytest.approx(scores[3].item(), abs=1e-12)
     monkeypatch.setitem(ssim_module._PIXELS_AT_ONCE, "cpu", 2**24)  # all at once, as on a GPU
     np.testing.assert_allclose(ssim(generated, target, protocol), scores, rtol=0, atol=1e-12)
@@ -155,39 +107,16 @@ def test_a_gpu_gives_the_same_numbers(protocol):
     np.testing.assert_allclose(on_gpu.cpu(), ssim(generated, target, protocol), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "fitting"),
-    [(256, 256, ["pg2", "gaussian11", "win51"]), (64, 32, ["pg2", "gaussian11"]), (10, 99, ["pg2"]), (6, 6, [])],
-)
-def test_protocols_that_fit_a_size(height, width, fitting):
-    assert ssim_protocols_for(height, width) == fitting
-
-
-def test_an_image_smaller_than_the_window_is_refused():
+def test_bad_input_is_rejected():
     image = np.zeros((1, 64, 32, 3), np.uint8)
     message = r"'win51' has a window of 51x51 px and the images are 32x64 .* at this size fit: pg2, gaussian11"
     with pytest.raises(ReposeError, match=message):
         ssim(image, image, "win51")
     with pytest.raises(ReposeError, match="at this size fit: none"):
         ssim(image[:, :5], image[:, :5], "pg2")
-
-
-def test_an_unknown_protocol_is_refused():
-    image = np.zeros((1, 64, 64, 3), np.uint8)
-    with pytest.raises(
-        ReposeError, match=r"no SSIM protocol 'gausian11'; there are pg2, gaussian11, win51\. Did you mean 'gaussian11'"
-    ):
+    with pytest.raises(ReposeError, match=r"no SSIM protocol 'gausian11'\. Did you mean 'gaussian11'"):
         ssim(image, image, "gausian11")
-    with pytest.raises(ReposeError, match=r"no SSIM protocol 'xyz'; there are pg2, gaussian11, win51\.$"):
+    with pytest.raises(ReposeError, match=r"no SSIM protocol 'xyz'; known: pg2, gaussian11, win51\.$"):
         ssim(image, image, "xyz")
-
-
-def test_images_of_a_wrong_kind_are_refused():
-    image = np.zeros((2, 64, 64, 3), np.uint8)
-    for wrong in (image / 255, image[0], image[..., :1], torch.from_numpy(image)):
-        with pytest.raises(ValueError, match=r"generated should be \(B, .*\) uint8, not"):
-            ssim(wrong, image, "pg2")
-    with pytest.raises(ValueError, match=r"target should be \(B, 3, H, W\) uint8, not \(2, 3, 64, 64\) torch.float32"):
-        ssim(image, tensor(image).float(), "pg2")
     with pytest.raises(ValueError, match="they should be equal"):
-        ssim(image, image[:1], "pg2")
+        ssim(image, image[:0], "pg2")

@@ -1,4 +1,4 @@
-"""Training in a process of its own that kills itself (`kill -9`) where it is told to."""
+"""Training that is interrupted, or kills itself (`kill -9`) in a process of its own."""
 
 import os
 import shutil
@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 import forked
 from repose import checkpoint
 from repose.storage import atomic
 from repose.systems.learning.adversarial import AdversarialSystem
-from tiny import Data, train_tiny
+from tiny import Data, train_tiny, unfinished
 
 
 def train_until_killed(point: str, data: Data, run: Path, system: str, changes: dict[str, Any]) -> None:
@@ -125,3 +128,36 @@ POINTS: dict[str, Callable[[Path], None]] = {
     "before the state is kept": _before_the_state_is_kept,
     "while an earlier state is removed": _while_an_earlier_state_is_removed,
 }
+
+
+def on_step(
+    monkeypatch: pytest.MonkeyPatch, number: int, doing: Callable[[AdversarialSystem, dict[str, Any]], None]
+) -> None:
+    """After so many steps in this process, do something with the system and the terms that the step returns."""
+    real, calls = AdversarialSystem.step, []
+
+    def step(self: AdversarialSystem, *arguments: Any) -> dict[str, torch.Tensor]:
+        terms = real(self, *arguments)
+        calls.append(None)
+        if len(calls) == number:
+            doing(self, terms)
+        return terms
+
+    monkeypatch.setattr(AdversarialSystem, "step", step)
+
+
+def train_interrupted(monkeypatch: pytest.MonkeyPatch, data: Data, run: Path, **changes: Any) -> None:
+    """Ctrl-C in the third step."""
+    with monkeypatch.context() as patched:
+        on_step(patched, 3, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(data, run, **changes)
+
+
+def the_work(run: Path) -> Path:
+    (place,) = unfinished(run.parent / "work")
+    return place
+
+
+def steps_of(file: Path) -> int:
+    return checkpoint.read_about(file).step

@@ -17,8 +17,8 @@ from repose.data.augment import AugmentSettings
 from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
-from repose.systems import Progress, build
-from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
+from repose.systems import Progress, SystemSettings, build
+from repose.systems.learning.adversarial import AdversarialSystem
 from repose.systems.learning.distributed import weighted_mean
 from tiny import Data, row
 
@@ -26,25 +26,15 @@ STEPS = 3  # DistributedDataParallel lays its buckets out anew after the first
 _BOTH = {"real_pair": "both", "adversarial_on": "both"}
 
 
-def _row(system: str, **changes: Any) -> AdversarialSettings:
-    made = row(system, **changes)
-    assert isinstance(made, AdversarialSettings)
-    return made
-
-
-ROWS: dict[str, AdversarialSettings] = {
-    name: _row(system, items_per_step=2, **changes)
-    for name, system, changes in [
-        ("paper-m", "paper-m", {"losses": {"adversarial_image": 0.3, "adversarial_pose": 0.7}}),
-        ("paper-m, both", "paper-m", {"losses": {"adversarial_image": 0.3, "adversarial_pose": 0.7, **_BOTH}}),
-        ("paper-m, one target", "paper-m", {"targets": "one"}),
-        (
-            "attend",
-            "attend",
-            {"losses": {"warped": 0.5, "synthesized": 0.5}, "discriminators": {"width": 4, "layers": 1}},
-        ),
-        ("attend alone", "attend", {}),
-    ]
+_LOSSES = {"adversarial_image": 0.3, "adversarial_pose": 0.7}
+ROWS: dict[str, SystemSettings] = {
+    "paper-m": row("paper-m", items_per_step=2, losses=_LOSSES),
+    "paper-m, both": row("paper-m", items_per_step=2, losses=_LOSSES | _BOTH),
+    "paper-m, one target": row("paper-m", items_per_step=2, targets="one"),
+    "attend": row(
+        "attend", items_per_step=2, losses={"warped": 0.5, "synthesized": 0.5}, discriminators={"width": 4, "layers": 1}
+    ),
+    "attend alone": row("attend", items_per_step=2),
 }
 
 
@@ -60,11 +50,8 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
     """Some steps of a row; at the training's end, where the rate is 0, so that rounding does not grow from step to step."""
     chosen, augment = ROWS[name], AugmentSettings(flip=0.5, rotation=10, crop=0.9, fill="edge")
     torch.manual_seed(rank)  # the weights of the first process have to become those of all
-    photos, items = (
-        Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps),
-        data.split / "items.csv",
-    )
-    table = read_table(items, ITEMS)
+    photos = Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
+    table = read_table(data.split / "items.csv", ITEMS)
     steps = Steps(
         photos, table[table["part"] == "train"], steps=STEPS, seed=0, items_per_step=2, max_photos=5, max_sources=4,
         targets=chosen.targets, augment=augment, rank=rank, processes=processes,

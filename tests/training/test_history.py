@@ -1,5 +1,3 @@
-"""The course of a training run: means, the watch for NaN, going on, and bytes that do not depend on the day."""
-
 import csv
 import json
 from pathlib import Path
@@ -65,49 +63,25 @@ def test_a_mean_of_many_steps_is_summed_in_double_precision(tmp_path: Path) -> N
     assert kept.latest["l1"] == (2**24 + 1) / 2  # in float32 the 1 would be lost
 
 
-@pytest.mark.parametrize(
-    ("value", "word"), [(float("nan"), "NaN"), (float("inf"), "infinite"), (-float("inf"), "infinite")]
-)
-@pytest.mark.parametrize("looks", [[], [2], [1, 2, 3]])
-def test_a_term_that_is_not_finite_is_named_with_its_step(
-    tmp_path: Path, value: float, word: str, looks: list[int]
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (-float("inf"), "infinite")])
+@pytest.mark.parametrize("checks", [[], [2], [1, 2, 3]])
+def test_the_first_term_that_is_not_finite_is_named_with_its_step(
+    tmp_path: Path, value: float, word: str, checks: list[int]
 ) -> None:
     kept, last = History(tmp_path, 10), tmp_path / "last.safetensors"
     for step in range(11, 17):
-        kept.add(step, terms(1.0, d_image=value if step == 15 else 0.5))
-        if step - 10 in looks:
+        kept.add(step, terms(1.0 if step < 16 else value, d_image=value if step == 15 else 0.5))
+        if step - 10 in checks:
             kept.check_finite("paper-m", last)
         if step == 12:
             kept.log(step)
-    with pytest.raises(ReposeError) as caught:
+    with pytest.raises(
+        ReposeError, match=rf"paper-m stopped: .* term d_image became {word} at step 15\. No checkpoint"
+    ):
         kept.check_finite("paper-m", last)
-    assert f"Training paper-m stopped: the loss term d_image became {word} at step 15. No checkpoint" in str(
-        caught.value
-    )
-    assert "in systems.paper-m" in str(caught.value)
     last.touch()
     with pytest.raises(ReposeError, match=rf"at step 15\. The last good checkpoint is kept: {last}\. Lower"):
         kept.check_finite("paper-m", last)
-
-
-def test_the_first_of_several_is_named(tmp_path: Path) -> None:
-    kept = History(tmp_path, 0)
-    kept.add(1, terms(1.0))
-    kept.add(2, terms(float("inf"), d_image=float("nan")))
-    kept.add(3, terms(float("nan")))
-    with pytest.raises(ReposeError, match="l1 became infinite at step 2"):
-        kept.check_finite("a", tmp_path)
-
-
-def test_finite_terms_pass_and_nothing_new_is_nothing_to_look_at(tmp_path: Path) -> None:
-    kept = History(tmp_path, 0)
-    kept.check_finite("a", tmp_path)
-    kept.add(1, terms(1.0))
-    kept.check_finite("a", tmp_path)
-    kept.check_finite("a", tmp_path)
-    kept.log(1)
-    kept.check_finite("a", tmp_path)
-    assert kept.latest["l1"] == 1
 
 
 def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path: Path) -> None:
@@ -123,10 +97,6 @@ def test_a_run_from_the_start_forgets_an_earlier_one(tmp_path: Path) -> None:
     course(tmp_path, 0, 2)
     assert [row["step"] for row in rows(tmp_path)] == [2]
     assert (tmp_path / "live/plots/metrics/train/l1.tsv").read_text() == "step\tl1\n2\t1.5\n"
-
-
-def test_a_history_that_is_gone_starts_anew(tmp_path: Path) -> None:
-    assert History(tmp_path, 4).latest == {}
 
 
 def test_numbers_come_back_from_the_file_to_the_last_bit(tmp_path: Path) -> None:
@@ -150,22 +120,13 @@ def test_dvclive_has_the_same_rows(tmp_path: Path) -> None:
     assert summary == {"step": 6, "train": {"l1": kept.latest["l1"], "d_image": 0.5}}
 
 
-def test_two_runs_write_the_same_bytes_on_any_day(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        course(tmp_path / name, 0, 6)
-    assert written(tmp_path / "one") == written(tmp_path / "two")
-    assert set(written(tmp_path / "one")) == {
-        "history.csv", "live/metrics.json", "live/plots/metrics/train/d_image.tsv", "live/plots/metrics/train/l1.tsv",
-    }  # fmt: skip
-
-
 def test_a_run_that_goes_on_writes_the_bytes_of_one_without_interruption(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     course(tmp_path / "one", 0, 8)
     course(tmp_path / "two", 0, 6)  # killed after step 6, the last checkpoint was at 4
     course(tmp_path / "two", 4, 8)
+    assert len(written(tmp_path / "one")) == 4
     assert written(tmp_path / "two") == written(tmp_path / "one")
 
 

@@ -17,7 +17,7 @@ from repose.storage.transfer import check
 from repose.systems import System
 
 MAX_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
-_RUN = ("images", "seed", "device", "precision", "perceptual", "parameters")
+RECORDED = ("images", "seed", "device", "precision", "perceptual", "parameters")  # in run.json
 
 
 class Contestant(NamedTuple):
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 
 
 def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) -> Trained:
-    """The system in the folder `runs`/`name`.
+    """Return the system in the folder `runs`/`name`.
 
     Raises:
         ReposeError: the run is missing or damaged, is of another system, or was trained at another size than the photos'.
@@ -53,39 +53,39 @@ def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) ->
             f"{about.line_width:g} px, the pose maps are {photos.frame.height}x{photos.frame.width} px with "
             f"{photos.line_width:g} px. {again}"
         )
-    record = read_whole(runs / name / "run.json", _RUN, f"Train {name} again.")
+    record = read_whole(runs / name / "run.json", RECORDED, f"Train {name} again.")
     return Trained(system, about, record, check(path, sha256=None, size=None, where=str(path)))
 
 
 def baselines(photos: Photos, *, real: bool) -> list[Contestant]:
-    """Copying the pair's source, and the mean of all sources; with `real` also the target itself, first."""
+    """Return copying the pair's source, and the mean of all sources; with `real` also the target itself, first."""
 
-    def images(make: Callable[[Job, np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
+    def made_by(make: Callable[[Job, np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
         """`make` takes a job and its target, (H, W, 3) uint8."""
 
-        def all_of(jobs: Sequence[Job]) -> Iterator[Done]:
+        def images(jobs: Sequence[Job]) -> Iterator[Done]:
             for first in range(0, len(jobs), TARGETS_AT_ONCE):
                 some = jobs[first : first + TARGETS_AT_ONCE]
                 target = photos.load([job.target for job in some])
                 made = np.stack([make(job, pixels) for job, pixels in zip(some, target.pixels, strict=True)])
                 yield Done(some, made, target.pixels, target.keypoints)
 
-        return all_of
+        return images
 
-    def mean(job: Job, _: np.ndarray) -> np.ndarray:
-        return photos.load(job.sources).pixels.mean(0).round().astype(np.uint8)
-
-    return [
-        *([Contestant(REAL, 1, images(lambda _, target: target))] if real else []),
-        Contestant(COPY, 1, images(lambda job, _: photos.load(job.sources).pixels[0])),
-        Contestant(MEAN, MAX_SOURCES, images(mean)),
+    found = [
+        Contestant(REAL, 1, made_by(lambda _, target: target)),
+        Contestant(COPY, 1, made_by(lambda job, _: photos.load(job.sources).pixels[0])),
+        Contestant(
+            MEAN, MAX_SOURCES, made_by(lambda job, _: photos.load(job.sources).pixels.mean(0).round().astype(np.uint8))
+        ),
     ]
+    return found if real else found[1:]
 
 
 def contestants_of(
     trained: Mapping[str, Trained], photos: Photos, device: torch.device, *, single_source: bool
 ) -> Iterator[Contestant]:
-    """Each system; with `single_source` also with the pair's source alone, if it takes several."""
+    """Yield each system; with `single_source` also with the pair's source alone, if it takes several."""
     for name, of in trained.items():
         most, checked = of.about.row.max_sources, cast(System, _Checked(name, of.system))
 
@@ -98,7 +98,7 @@ def contestants_of(
 
 
 class _Checked:
-    """A system that refuses to return a NaN, which would become a black pixel."""
+    """A system that raises an error instead of returning a NaN, which would become a black pixel."""
 
     def __init__(self, name: str, system: System) -> None:
         self._name, self._system = name, system

@@ -38,7 +38,7 @@ def write_examples(folder: Path, examples: Iterable[Example], shard_bytes: int) 
 
 
 def read_examples(folder: Path) -> list[Example]:
-    """What `write_examples` wrote.
+    """Return what `write_examples` wrote.
 
     Raises:
         ReposeError: a file is missing or damaged.
@@ -51,7 +51,7 @@ def read_examples(folder: Path) -> list[Example]:
 
 
 def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.ndarray:
-    """A row per example, a column per source, pose, target and system -> (h, w, 3) uint8.
+    """Return a row per example, a column per source, pose, target and system: (h, w, 3) uint8.
 
     Args:
         examples: at least one.
@@ -64,12 +64,8 @@ def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.nda
         name: ShardReader(path, read_table(path / "generated.csv", INDEX_COLUMNS)) for name, path in generated.items()
     }
     sources = max(len(example.shown) for example in examples) - 2
-    given = [*(f"source {number + 1}" for number in range(sources)), "target pose", "target"]
-    rows = [
-        [
-            *(example.shown.get(title) for title in given),
-            *(decode(images[image_name(example.source, example.target)]) for images in made.values()),
-        ]
-        for example in examples
-    ]
+    given, rows = [*(f"source {number + 1}" for number in range(sources)), "target pose", "target"], []
+    for source, target, shown in examples:
+        images = [decode(shards[image_name(source, target)]) for shards in made.values()]
+        rows.append([*map(shown.get, given), *images])
     return grid(rows, [*given, *made], zoom=-(-_MIN_COLUMN // examples[0].shown["target"].shape[1]))

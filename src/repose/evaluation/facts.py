@@ -1,4 +1,4 @@
-"""What scores say of themselves: the table as a page, what made the numbers, and how each system was trained."""
+"""The facts beside scores: what made the numbers, how each system was trained, and the table as a page."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,13 +9,13 @@ import torch
 from repose import __version__
 from repose.errors import ReposeError
 from repose.evaluation import table_text
-from repose.evaluation.contestants import Trained
+from repose.evaluation.contestants import RECORDED, Trained
 from repose.evaluation.testset import TestSet
 from repose.metrics.catalogue import Metric
 
 
 def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], seed: int) -> str:
-    """The means as Markdown, with what they are of and how each system was trained; `seed` is the evaluation's."""
+    """Return the means as Markdown, with what they are of and how each system was trained; `seed` is the evaluation's."""
     names, facts = [metric.name for metric in test.metrics], test.facts
     rows = [[str(system), *(table_text.number(name, row[name]) for name in names)] for system, row in means.iterrows()]
     sentences = [
@@ -30,7 +30,7 @@ def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], see
 
 
 def provenance_of(trained: Mapping[str, Trained], seed: int) -> dict[str, Any]:
-    """The version of repose, the seed of the evaluation, and each system's checkpoint with the seed of its training."""
+    """Return the version of repose, the seed of the evaluation, and each system's checkpoint and seed."""
     systems = {
         name: {"sha256": of.sha256, "seed": of.record["seed"], "steps": of.about.step} for name, of in trained.items()
     }
@@ -38,12 +38,12 @@ def provenance_of(trained: Mapping[str, Trained], seed: int) -> dict[str, Any]:
 
 
 def training_facts(trained: Trained) -> dict[str, Any]:
-    """How a system was trained: `results.TRAINING`."""
+    """Return how a system was trained: `results.TRAINING`."""
     row, record = trained.about.row, trained.record
     return {
         "kind": row.kind,
         "steps": trained.about.step,
-        **{name: record[name] for name in ("images", "seed", "device", "precision", "perceptual", "parameters")},
+        **{name: record[name] for name in RECORDED},
         "max_sources": row.max_sources,
         "items_per_step": row.items_per_step,
         "optimiser": optimisers_in_words(trained.system.optimisers),
@@ -52,7 +52,6 @@ def training_facts(trained: Trained) -> dict[str, Any]:
 
 
 def _training_note(system: str, facts: Mapping[str, Any]) -> str:
-    """`training_facts` as a sentence."""
     return (
         f"{system}: {facts['steps']:,} steps of {facts['items_per_step']} item(s), seed {facts['seed']}, {facts['device']}, "
         f"{facts['precision']}; parameters: {table_text.parameters(facts['parameters'])}; loss: {facts['loss']}."
@@ -60,7 +59,7 @@ def _training_note(system: str, facts: Mapping[str, Any]) -> str:
 
 
 def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) -> None:
-    """Refuse a metric whose network also computed a system's perceptual loss: it rewards what training asked for.
+    """Reject a metric whose network also computed a system's perceptual loss: it rewards what training asked for.
 
     Raises:
         ReposeError: there is one.
@@ -77,20 +76,20 @@ def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) 
 
 
 def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
-    """The optimisers as they start; networks with equal optimisers share one clause."""
+    """Return the optimisers as they start; networks with equal optimisers share one clause."""
     networks: dict[str, list[str]] = {}
     for name, optimiser in optimisers.items():
         start = optimiser.defaults
         betas = f", betas {start['betas'][0]:g} and {start['betas'][1]:g}" if "betas" in start else ""
         words = f"{type(optimiser).__name__}, learning rate {start['lr']:g}{betas}"
         networks.setdefault(words, []).append(name)
-    if len(networks) == 1:
-        return next(iter(networks))
-    return "; ".join(f"{words} ({', '.join(names)})" for words, names in networks.items())
+    return "; ".join(
+        words if len(networks) == 1 else f"{words} ({', '.join(names)})" for words, names in networks.items()
+    )
 
 
 def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:
-    """The terms of the loss with their weights; the perceptual one with its network or layers."""
+    """Return the terms of the loss with their weights; the perceptual one with its network or layers."""
     terms = {name: weight for name, weight in weights.items() if name != "perceptual"}
     if perceptual and "perceptual" in weights:
         terms[f"perceptual ({perceptual})"] = weights["perceptual"]
@@ -99,13 +98,13 @@ def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:
 
 
 def _about(metric: Metric, means: pd.DataFrame, pairs: int) -> str:
-    """What a metric is, of how many pairs, and by which network."""
-    said, facts = metric.about, metric.record
+    """Return what a metric is, of how many pairs, and by which network."""
+    words, facts = metric.about, metric.record
     if metric.left_out:
         left_out = pairs - means[f"{metric.name} pairs"]
         most = "at most " if left_out.nunique() > 1 else ""
-        said += f"; {most}{int(left_out.max()):,} pairs {metric.left_out} are left out of it"
-    said += "".join(f"; {name}, SHA-256 {sha256}" for name, sha256 in facts.get("networks", {}).items())
+        words += f"; {most}{int(left_out.max()):,} pairs {metric.left_out} are left out of it"
+    words += "".join(f"; {name}, SHA-256 {sha256}" for name, sha256 in facts.get("networks", {}).items())
     if "real" in facts:
-        said += f"; {facts['photos']:,} real photos of the part {facts['real']}"
-    return said + (f"; chance {facts['chance']:g}." if "chance" in facts else ".")
+        words += f"; {facts['photos']:,} real photos of the part {facts['real']}"
+    return words + (f"; chance {facts['chance']:g}." if "chance" in facts else ".")

@@ -1,6 +1,6 @@
-"""The results of one system on one data set, as the stage evaluate writes them and the stage table reads them.
+"""The results of one system on one data set, which the stage evaluate writes and the stage table reads.
 
-A folder of results is pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ in place of the last.
+A folder of results is pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ instead of the last.
 """
 
 from collections.abc import Sequence
@@ -31,29 +31,24 @@ NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.cs
 
 
 class Result(NamedTuple):
-    """One folder: what its numbers say of themselves, and a row of scores for each pair (of the baselines, several)."""
+    """One folder: the facts beside its numbers, and a row of scores for each pair (of the baselines, several)."""
 
     facts: dict[str, Any]
     pairs: pd.DataFrame
 
 
 def image_name(source: str, target: str) -> str:
-    """The file of the image that a system made of a pair."""
+    """Return the file name of the image that a system made of a pair."""
     return f"{source}--{target}.png"
 
 
 def with_one_source(system: str) -> str:
-    """The row, in a system's own results, of the system with the pair's source alone."""
+    """Return the name of the row of a system with the pair's source alone."""
     return f"{system}, 1 source"
 
 
 def read_whole(path: Path, keys: Sequence[str], advice: str) -> dict[str, Any]:
-    """A JSON file that a stage wrote, with all these keys.
-
-    Args:
-        path: the file.
-        keys: those it has to have.
-        advice: what makes the file anew, a sentence.
+    """Return a JSON file that a stage wrote and that has all these keys; `advice` says how to write it again.
 
     Raises:
         ReposeError: it is missing or damaged, or another version of repose wrote it.
@@ -66,28 +61,23 @@ def read_whole(path: Path, keys: Sequence[str], advice: str) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> Result:
-    """What evaluate wrote for one system, or for the baselines.
+    """Return what evaluate wrote for one system, or for the baselines.
 
     Raises:
         ReposeError: a file is missing or damaged, or a fact or a column that every result has.
     """
-    facts = read_json(folder / "facts.json")
-    if facts.get("schema") != SCHEMA:
-        raise ReposeError(
-            f"{folder / 'facts.json'} is of schema {facts.get('schema', 1)}, and this repose reads {SCHEMA}: another version "
-            "wrote it, and its numbers do not say what they are of. Run `repose evaluate` on it again."
-        )
-    wanted = ["system", *PROTOCOL, *RECORD, *(TRAINING if folder.name != BASELINES else ())]
-    missing = [name for name in wanted if name not in facts]
-    if missing:
-        raise ReposeError(f"{folder / 'facts.json'} lacks {', '.join(missing)}. Run `repose evaluate` on it again.")
+    path, advice = folder / "facts.json", "Run `repose evaluate` on it again."
+    training = TRAINING if folder.name != BASELINES else ()
+    facts = read_whole(path, ("schema", "system", *PROTOCOL, *RECORD, *training), advice)
+    if facts["schema"] != SCHEMA:
+        raise ReposeError(f"{path} is of schema {facts['schema']}, and this version of repose reads {SCHEMA}. {advice}")
     if facts["system"] != folder.name:
         raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
     return Result(facts, _read_pairs(folder / "pairs.csv"))
 
 
 def _read_pairs(path: Path) -> pd.DataFrame:
-    """NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, and NaN where there is none."""
+    """Return NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, NaN where empty."""
     pairs = read_table(path, ("system", "from", "to"))
     scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
     try:

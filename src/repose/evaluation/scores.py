@@ -34,7 +34,7 @@ def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, sh
         contestant: what makes the images.
         test: the pairs and the metrics.
         keep: a folder for the images, in tar shards with the table generated.csv; None: they are not kept.
-        shard_bytes: size of a shard, about.
+        shard_bytes: approximate size of a shard.
 
     Raises:
         ReposeError: an image is missing, has a NaN or another size than its target, or the disk is full.
@@ -73,31 +73,29 @@ def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, sh
 
 
 def means(scored: Mapping[str, Scored], test: TestSet) -> pd.DataFrame:
-    """A row per contestant: each score, then what belongs to one, such as the number of its pairs.
+    """Return a row per contestant: each score, then what belongs to one, such as the number of its pairs.
 
     The score of a metric of pairs is the mean over the pairs that have one.
     """
     rows = {}
     for name, (pairs, together) in scored.items():
         counts = {f"{m.name} pairs": float(pairs[m.name].count()) for m in test.metrics if m.left_out}
-        found = {**{metric: pairs[metric].mean() for metric in test.of_pairs}, **together, **counts}
+        found = {m.name: pairs[m.name].mean() for m in test.metrics if isinstance(m.how, OfPairs)} | together | counts
         rows[name] = {metric.name: found.pop(metric.name) for metric in test.metrics} | found
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("system")
 
 
 def _batch(system: str, done: Done, test: TestSet) -> Batch:
-    """Some images as metrics take them.
+    """Return images as metrics take them.
 
     Raises:
         ReposeError: an image is missing, or has another size than its target.
     """
-    first, made, wanted = _named(done.jobs[0]), done.generated.shape, done.target.shape
-    if len(done.generated) != len(done.jobs):
-        raise ReposeError(f"{system} made {made[0]} images for {len(done.jobs)} pairs, {first} and those after it.")
+    made, wanted = done.generated.shape, done.target.shape
     if made != wanted:
         raise ReposeError(
-            f"{system} made images of {made[1]}x{made[2]} px for targets of {wanted[1]}x{wanted[2]} px (height x width), "
-            f"{first} and those after it. An image is scored at its target's size."
+            f"{system} made {made[0]} images of {made[1]}x{made[2]} px for {wanted[0]} targets of {wanted[1]}x{wanted[2]} px "
+            f"(height x width), {_named(done.jobs[0])} and those after it. An image is scored at its target's size."
         )
     generated, target = (to_device(pixels, test.device) for pixels in (done.generated, done.target))
     return Batch(generated, target, done.keypoints, [test.item_of[job.sources[0]] for job in done.jobs])

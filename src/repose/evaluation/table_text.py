@@ -11,29 +11,29 @@ from repose.metrics.bootstrap import Interval
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
-    """A score in the digits of its metric, empty for NaN; `sign` "+" writes the sign of a difference."""
+    """Return a score in the digits of its metric, empty for NaN; `sign` "+" writes the sign of a difference."""
     digits = 2 if metric in (TORSO_CIEDE2000, "psnr") else 3
     return "" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 
 def bounds(metric: str, found: Interval, sign: str = "") -> str:
-    """The ends of an interval; empty for a metric of all images together, which has none."""
+    """Return the ends of an interval; empty for a metric of all images together, which has none."""
     return "" if np.isnan(found.low) else f"[{number(metric, found.low, sign)}, {number(metric, found.high, sign)}]"
 
 
 def difference(metric: str, found: Interval) -> str:
-    """A difference of scores with its interval, bold where 0 lies outside of it."""
+    """Return a difference of scores with its interval, bold if 0 lies outside of it."""
     text = f"{number(metric, found.mean, '+')} {bounds(metric, found, '+')}".rstrip()
     return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 def parameters(counts: Mapping[str, int]) -> str:
-    """The numbers of parameters of a system's networks."""
+    """Return the numbers of parameters of a system's networks."""
     return ", ".join(f"{network} {count:,}" for network, count in counts.items())
 
 
 def tested_on(facts: Mapping[str, Any]) -> str:
-    """The split, the pairs and the images of `results.PROTOCOL`, a clause."""
+    """Return the split, the pairs and the images of `results.PROTOCOL` as a clause."""
     crop = ", ".join(f"{side:g}" for side in facts["crop"] or ())
     return (
         f"Split {facts['split']}, {facts['pairs']:,} test pairs, {facts['size']} px (height x width)"
@@ -43,11 +43,11 @@ def tested_on(facts: Mapping[str, Any]) -> str:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def csv(table: pd.DataFrame, *, index: bool = False) -> str:
-    """A CSV with LF line ends and ten digits a number."""
+    """Return a CSV with LF line ends and ten digits a number."""
     text: str = table.to_csv(index=index, lineterminator="\n", float_format="%.10g")
     return text

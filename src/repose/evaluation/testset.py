@@ -8,27 +8,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from repose.data import records
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
-from repose.data.records import (
-    IMAGES,
-    ITEMS,
-    OCCLUSION,
-    PAIRS,
-    part_files,
-    part_names,
-    read_json,
-    read_parts,
-    read_parts_keypoints,
-    read_table,
-    shares,
-)
+from repose.data.records import OCCLUSION
 from repose.errors import ReposeError
 from repose.evaluation.examples import Example
 from repose.evaluation.pair_choice import spread
 from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
 from repose.metrics import provenance
-from repose.metrics.catalogue import Metric, OfPairs, RealPhotos, Task, prepare
+from repose.metrics.catalogue import Metric, RealPhotos, Task, prepare
 from repose.storage.networks import Networks, Weights
 from repose.storage.weight_files import WeightsFile
 
@@ -44,13 +33,8 @@ class TestSet(NamedTuple):
     metrics: list[Metric]
     device: torch.device  # where they are computed
 
-    @property
-    def of_pairs(self) -> list[str]:
-        """The metrics that have a score for each pair."""
-        return [metric.name for metric in self.metrics if isinstance(metric.how, OfPairs)]
-
     def examples(self, most: int, max_sources: int) -> Iterator[Example]:
-        """At most `most` pairs, evenly spread, each with at most so many sources."""
+        """Yield at most `most` pairs, evenly spread, each with at most so many sources."""
         few = self.pairs.iloc[spread(len(self.pairs), most)]
         for job in jobs_of_pairs(few, self.items, max_sources):
             sources, target = self.photos.load(job.sources), self.photos.load([job.target])
@@ -63,15 +47,15 @@ def read_test_set(
     *, images: Path, keypoints: Path, posemaps: Path, split: Path, metrics: Sequence[str],
     weights: Mapping[str, WeightsFile], max_pairs: int | None, device: torch.device,
 ) -> TestSet:  # fmt: skip
-    """The test pairs of the folder `split`, with the metrics ready to score.
+    """Return the test pairs of the folder `split`, with the metrics ready to score.
 
     Args:
-        images: what the stage validate wrote.
-        keypoints: what the stage keypoints wrote.
-        posemaps: what the stage posemaps wrote.
-        split: what the stage split wrote.
-        metrics: their names, see `metrics.catalogue`.
-        weights: files of the networks that metrics need, by name; other networks are looked up in the cache.
+        images: folder of the stage validate.
+        keypoints: folder of the stage keypoints.
+        posemaps: folder of the stage posemaps.
+        split: folder of the stage split.
+        metrics: names of metrics, see `metrics.catalogue`.
+        weights: files of the networks that metrics need, by name; others are looked up in the cache.
         max_pairs: at most so many pairs, evenly spread over the split's; None: all.
         device: where metrics are computed.
 
@@ -79,7 +63,7 @@ def read_test_set(
         ReposeError: a file is missing or damaged, there is no pair, or a metric cannot be computed for these images.
     """
     photos = Photos(images=images, keypoints=keypoints, posemaps=posemaps, cache_megabytes=64)
-    items = read_table(split / "items.csv", ITEMS)
+    items = records.read_table(split / "items.csv", records.ITEMS)
     tested, pairs = items[items["part"] == "test"], _read_pairs(split / "test-pairs.csv", max_pairs)
     item_of = dict(zip(tested["name"], tested["item"], strict=True))
     task = Task(
@@ -87,7 +71,7 @@ def read_test_set(
         Networks(Weights(weights), device), lambda part: _real_photos(photos, items[items["part"] == part], device),
     )  # fmt: skip
     facts = {
-        "split": read_json(split / "split.json")["mode"],
+        "split": records.read_json(split / "split.json")["mode"],
         "pairs": len(pairs),
         "size": f"{photos.frame.height}x{photos.frame.width}",
         "crop": list(photos.frame.crop) if photos.frame.crop else None,
@@ -103,10 +87,10 @@ def to_device(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _read_pairs(path: Path, most: int | None) -> pd.DataFrame:
-    table = read_table(path, (*PAIRS, OCCLUSION))
+    table = records.read_table(path, (*records.PAIRS, OCCLUSION))
     if table.empty:
         raise ReposeError(f"{path} has no pair, so there is nothing to evaluate. See the block split.")
-    table = table.assign(**{OCCLUSION: shares(table, OCCLUSION, path)})
+    table = table.assign(**{OCCLUSION: records.shares(table, OCCLUSION, path)})
     return table if most is None else table.iloc[spread(len(table), most)].reset_index(drop=True)
 
 
@@ -121,15 +105,15 @@ def _real_photos(photos: Photos, items: pd.DataFrame, device: torch.device) -> I
 
 
 def _digests(images: Path, keypoints: Path, item_of: Mapping[str, str], pairs: pd.DataFrame) -> dict[str, str]:
-    """SHA-256 of the pairs, of the test photos' files and of their keypoints.
+    """Return the SHA-256 of the pairs, of the test photos' files and of their keypoints.
 
-    Keypoints that a network found are identified by the network and its settings instead: their last digits differ between
+    Keypoints that a network found are identified by the network and its settings: their last digits differ between
     processors.
     """
-    parts = part_names(images)
-    table = read_parts(images, parts, "images.csv", IMAGES)
+    parts = records.part_names(images)
+    table = records.read_parts(images, parts, "images.csv", records.IMAGES)
     files = table.loc[table["name"].isin(item_of), ["name", "sha256"]].sort_values("name")
-    photos, joints, _ = read_parts_keypoints(keypoints, parts)
+    photos, joints, _ = records.read_parts_keypoints(keypoints, parts)
     points = sorted((name, own.tolist()) for name, own in zip(photos, joints, strict=True) if name in item_of)
     of_pairs = zip(pairs["from"], pairs["to"], strict=True)
     return {
@@ -141,6 +125,6 @@ def _digests(images: Path, keypoints: Path, item_of: Mapping[str, str], pairs: p
 
 
 def _found_by(keypoints: Path, parts: Sequence[str]) -> str:
-    """The network that found the keypoints, with its settings; empty if they came as files."""
-    reports = [read_json(path) for path in part_files(keypoints, parts, "report.json")]
+    """Return the network that found the keypoints, with its settings; empty if they came as files."""
+    reports = [records.read_json(path) for path in records.part_files(keypoints, parts, "report.json")]
     return "; ".join(dict.fromkeys(provenance.in_words(r["found_by"]) for r in reports if "found_by" in r))

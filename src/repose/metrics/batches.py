@@ -1,6 +1,5 @@
-"""What metrics take: a protocol by its name, batches of 8-bit images as tensors, features of a network as float64."""
+"""Checks of what metrics take: the name of a protocol, 8-bit images, features of a network."""
 
-import difflib
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -8,29 +7,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repose.config import nearest
 from repose.errors import ReposeError
 
 T = TypeVar("T")
 
 
 def protocol_of(protocols: Mapping[str, T], name: str, metric: str) -> T:
-    """The protocol of that name; `metric` is named in the message.
+    """Return the protocol of that name.
 
     Raises:
         ReposeError: there is none.
     """
     if name not in protocols:
-        close = difflib.get_close_matches(name, protocols, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ReposeError(f"There is no {metric} protocol {name!r}; there are {', '.join(protocols)}.{hint}")
+        raise ReposeError(f"There is no {metric} protocol {name!r}{nearest(name, list(protocols))}")
     return protocols[name]
 
 
 def image_pairs(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Both as (B, 3, H, W) uint8 tensors, where they are; arrays are (B, H, W, 3).
+    """Return both as (B, 3, H, W) uint8 tensors on the device where they are; arrays are (B, H, W, 3).
 
     Raises:
-        ValueError: the images are not uint8, not of three channels or not of the same size.
+        ValueError: the images are not uint8, do not have three channels or differ in size.
     """
     images, targets = _images(generated, "generated"), _images(target, "target")
     if images.shape != targets.shape:
@@ -39,7 +37,7 @@ def image_pairs(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> 
 
 
 def _images(images: Tensor | np.ndarray, name: str) -> Tensor:
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
     if not isinstance(images, Tensor) and tensor.ndim == 4:
         tensor = tensor.movedim(-1, 1)
     if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:
@@ -49,31 +47,21 @@ def _images(images: Tensor | np.ndarray, name: str) -> Tensor:
 
 
 def finite(features: Tensor | np.ndarray, name: str) -> Tensor:
-    """Features (B, D) of any kind of floating number as a float64 tensor, where they are.
+    """Return floating features (B, D) as a float64 tensor on their device.
 
     Raises:
         ReposeError: a number is NaN or infinite.
         ValueError: the features are not (B, D) floating numbers with D at least 1.
     """
-    tensor = floating(features, name)
+    tensor = features if isinstance(features, Tensor) else torch.from_numpy(np.ascontiguousarray(features))
+    if tensor.ndim != 2 or not tensor.shape[1] or not tensor.is_floating_point():
+        raise ValueError(
+            f"{name} should be (B, D) floating numbers with D at least 1, not {tuple(tensor.shape)} {tensor.dtype}."
+        )
     unsound = ~tensor.isfinite().all(1)
     if unsound.any():
         raise ReposeError(
             f"{name}: {int(unsound.sum())} of {len(tensor)} rows have a NaN or an infinity, the first is row "
             f"{int(unsound.nonzero()[0])} of its batch. Look at that image; if it is sound, run the network in float32."
-        )
-    return tensor
-
-
-def floating(numbers: Tensor | np.ndarray, name: str) -> Tensor:
-    """Numbers (B, D) as a float64 tensor, where they are.
-
-    Raises:
-        ValueError: they are not (B, D) floating numbers with D at least 1.
-    """
-    tensor = numbers if isinstance(numbers, Tensor) else torch.from_numpy(np.ascontiguousarray(numbers))
-    if tensor.ndim != 2 or not tensor.shape[1] or not tensor.is_floating_point():
-        raise ValueError(
-            f"{name} should be (B, D) floating numbers with D at least 1, not {tuple(tensor.shape)} {tensor.dtype}."
         )
     return tensor.double()

@@ -1,8 +1,8 @@
-"""The metrics that evaluate can be asked for, by name: `metric/protocol`, such as ssim/pg2+white-40 or fid/inception-tf-2015.
+"""The metrics that evaluate computes, by name: `metric/protocol`, such as ssim/pg2+white-40 or fid/inception-tf-2015.
 
-A metric is either of each pair (SSIM: a column, and its mean) or of all images of a system together (FID: one number). Both
-take images batch by batch; of these they keep no more than a thousand numbers an image. `prepare` refuses, before any image is
-made, an unknown protocol, images too small for one, fewer images than it splits, and weights that are missing.
+A metric scores each pair (SSIM: a column and its mean) or all images of a system together (FID: one number). Both take images
+in batches and keep at most a thousand numbers an image. `prepare` rejects, before any image is made, unknown protocols,
+images that are too small, fewer images than a metric splits, and missing weights.
 
 A network of your own is one line: in FEATURES or KEYPOINTS, a name and the function that loads it.
 """
@@ -21,7 +21,7 @@ from repose.config import nearest
 from repose.data.skeleton import present
 from repose.errors import ReposeError
 from repose.metrics.batches import protocol_of
-from repose.metrics.borders import bordered, split_protocol
+from repose.metrics.borders import split_protocol
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
@@ -29,7 +29,7 @@ from repose.metrics.networks import figure, inception, lpips_alex
 from repose.metrics.provenance import Better
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import garment_retrieval, retrieval_chance
-from repose.metrics.ssim import SSIM_PROTOCOLS, ssim, ssim_protocols_for
+from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
 from repose.metrics.torso_ciede2000 import torso_ciede2000
 from repose.pose.pck import Hits, pckh, share
 from repose.storage.networks import (
@@ -46,7 +46,7 @@ TORSO_CIEDE2000 = "torso-ciede2000"
 
 FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, of no other network
 FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
-RETRIEVAL = ChainMap(FEATURES, FID)  # retrieval/NAME
+RETRIEVAL = ChainMap(FEATURES, FID)  # recall@1/NAME
 KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
 CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
 DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
@@ -55,7 +55,7 @@ MASK = "pg2"  # the mask of mask-is
 
 
 class Batch(NamedTuple):
-    """Some generated images with their targets."""
+    """Generated images with their targets."""
 
     generated: Tensor  # (B, 3, H, W) uint8
     target: Tensor  # likewise
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
 
 
 class RealPhotos(NamedTuple):
-    """Some real photos."""
+    """A batch of real photos."""
 
     images: Tensor  # (B, 3, H, W) uint8
     items: Sequence[str]
@@ -85,14 +85,14 @@ class OfPairs(NamedTuple):
     """How a metric of pairs is computed."""
 
     score: Callable[[Batch], np.ndarray]  # (B,) float64, NaN for a pair that is left out
-    facts: dict[str, Any]  # what a number must say of itself, beside its name
+    facts: dict[str, Any]  # what belongs beside a number, apart from its name
 
 
 class Growing(NamedTuple):
-    """A score of all images of a system, that takes them batch by batch."""
+    """A score of all images of a system, which arrive in batches."""
 
     update: Callable[[Batch], None]
-    scores: Callable[[], dict[str, float]]  # by what stands after the metric's name: "" for the score itself
+    scores: Callable[[], dict[str, float]]  # by what follows the metric's name: "" for the score itself
 
 
 class OfSet(NamedTuple):
@@ -114,23 +114,12 @@ class Metric:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the number says of itself."""
+        """What belongs beside a number in a file of results."""
         return {"better": self.better, **self.how.facts}
 
 
-class _Kind(NamedTuple):
-    """What all protocols of a metric share."""
-
-    better: Better
-    about: str
-    prepare: Callable[[str, Task], OfPairs | OfSet]
-    protocols: Mapping[str, Any] | None = None  # by what stands before a +; None: there is one, without a name
-    left_out: str = ""
-    check: Callable[[str], object] = lambda protocol: _no_suffix(protocol)  # refuses what stands after a +
-
-
 def check_name(name: str) -> None:
-    """Refuse a metric that there is not.
+    """Check the name of a metric.
 
     Raises:
         ReposeError: there is no such metric, or no such protocol of it.
@@ -139,67 +128,35 @@ def check_name(name: str) -> None:
 
 
 def prepare(names: Sequence[str], task: Task) -> list[Metric]:
-    """The metrics of these names, ready to score; the networks are loaded and the real photos seen that they need.
+    """Return metrics that are ready to score: networks are loaded, and features of real photos computed.
 
     Raises:
-        ReposeError: a name is of no metric, or a metric cannot be computed of such images.
+        ReposeError: there is no such metric, or it cannot be computed for these images.
     """
     found = []
     for name in names:
         kind, protocol = _parsed(name)
-        how = kind.prepare(protocol, task)
-        found.append(Metric(name, kind.better, kind.about, kind.left_out, how))
+        found.append(Metric(name, kind.better, kind.about, kind.left_out, kind.prepare(protocol, task)))
     return found
-
-
-def _parsed(name: str) -> tuple[_Kind, str]:
-    """The metric, and its protocol."""
-    metric, slash, protocol = name.partition("/")
-    if metric not in _KINDS:
-        raise ReposeError(f"There is no metric {metric!r}{nearest(metric, list(_KINDS))}")
-    kind = _KINDS[metric]
-    if kind.protocols is None:
-        if slash:
-            raise ReposeError(f"{metric} has one protocol only: write {metric}, not {name}.")
-    else:
-        protocol_of(kind.protocols, protocol.partition("+")[0], metric)
-        kind.check(protocol)
-    return kind, protocol
-
-
-def _facts(*networks: Network, **others: Any) -> dict[str, Any]:
-    of_all = {name: digest for network in networks for name, digest in network.sha256.items()}
-    return ({"networks": of_all} if networks else {}) | others
 
 
 # ---- of pairs ----
 
 
 def _ssim(protocol: str, task: Task) -> OfPairs:
-    _refuse_ssim(f"ssim/{protocol}", protocol, task)
+    blank = _blank(task)
+    ssim(blank, blank, protocol)  # rejects images that are too small
     return OfPairs(lambda batch: ssim(batch.generated, batch.target, protocol).cpu().numpy(), {})
 
 
-def _refuse_ssim(name: str, protocol: str, task: Task) -> None:
-    """Refuse a window that does not fit the images as the protocol borders them."""
-    base, borders = split_protocol(protocol)
-    blank = torch.zeros((1, 1, task.height, task.width), dtype=torch.uint8)
-    height, width = bordered(blank, borders, protocol).shape[-2:]
-    if base not in (fitting := ssim_protocols_for(height, width)):
-        raise _unfit(name, task, f"its window has {SSIM_PROTOCOLS[base].window} px a side", ", ".join(fitting))
-
-
-def _unfit(name: str, task: Task, why: str, fitting: str = "") -> ReposeError:
-    rest = f" At this size fit: {fitting}." if fitting else ""
-    return ReposeError(
-        f"{name} cannot be scored on images of {task.width}x{task.height} px (width x height): {why}. Take it out of "
-        f"evaluate.metrics, or work at a larger size (block posemaps).{rest}"
-    )
-
-
 def _mask_ssim(protocol: str, task: Task) -> OfPairs:
-    _refuse_ssim(f"mask-ssim/{protocol}", MASK_SSIM_PROTOCOLS[protocol].ssim, task)
+    blank = _blank(task)
+    ssim(blank, blank, MASK_SSIM_PROTOCOLS[protocol].ssim)
     return OfPairs(lambda batch: mask_ssim(batch.generated, batch.target, batch.keypoints, protocol).cpu().numpy(), {})
+
+
+def _blank(task: Task) -> Tensor:
+    return torch.zeros((1, 3, task.height, task.width), dtype=torch.uint8)
 
 
 def _psnr(_: str, __: Task) -> OfPairs:
@@ -211,20 +168,21 @@ def _psnr(_: str, __: Task) -> OfPairs:
 
 
 def _torso_ciede2000(_: str, __: Task) -> OfPairs:
-    def score(batch: Batch) -> np.ndarray:
-        generated, target = (images.movedim(1, -1).cpu().numpy() for images in (batch.generated, batch.target))
-        return torso_ciede2000(generated, target, batch.keypoints)
-
-    return OfPairs(score, {})
+    return OfPairs(lambda batch: torso_ciede2000(batch.generated, batch.target, batch.keypoints), {})
 
 
 def _lpips(protocol: str, task: Task) -> OfPairs:
     network = task.networks.get(DISTANCES[protocol])
     if min(task.height, task.width) < network.least:
-        raise _unfit(f"lpips/{protocol}", task, f"its network needs {network.least} px a side")
-    return OfPairs(
-        lambda batch: network.distance(batch.generated, batch.target).double().cpu().numpy(), _facts(network)
-    )
+        raise ReposeError(
+            f"lpips/{protocol} takes images of at least {network.least} px a side, and these have {task.width}x{task.height} "
+            "(width x height). Remove it from evaluate.metrics, or work at a larger size (block posemaps)."
+        )
+
+    def score(batch: Batch) -> np.ndarray:
+        return network.distance(batch.generated, batch.target).double().cpu().numpy()
+
+    return OfPairs(score, _facts(network))
 
 
 def _retrieval(protocol: str, task: Task) -> OfPairs:
@@ -246,9 +204,9 @@ def _retrieval(protocol: str, task: Task) -> OfPairs:
 
 
 def _inception_score(protocol: str, task: Task, *, masked: bool = False) -> OfSet:
-    """The Inception Score of images, or of what the mask of the target's figure leaves of them."""
+    """The Inception Score of images; with `masked` of what the mask of the target's person leaves of them."""
     images = len(task.items)
-    InceptionScore(images, protocol)  # refuses fewer images than splits
+    InceptionScore(images, protocol)  # rejects fewer images than splits
     network = task.networks.get(CLASSIFIER)
 
     def start() -> Growing:
@@ -266,27 +224,13 @@ def _inception_score(protocol: str, task: Task, *, masked: bool = False) -> OfSe
     return OfSet(start, _facts(network, **({"mask": MASK} if masked else {})))
 
 
-def _part_of(protocol: str) -> str:
-    """The part of the split whose photos are the real ones."""
-    _, plus, part = protocol.partition("+")
-    return part if plus else REAL_PARTS[0]
-
-
-def _check_part(protocol: str) -> None:
-    if _part_of(protocol) not in REAL_PARTS:
-        raise ReposeError(
-            f"The protocol {protocol!r} takes the real photos of a part of the split, {' or '.join(REAL_PARTS)}, not of "
-            f"{_part_of(protocol)!r}."
-        )
-
-
 def _frechet(protocol: str, task: Task) -> OfSet:
-    part = _part_of(protocol)
-    network = task.networks.get(RETRIEVAL[protocol.partition("+")[0]])
+    name, part = _network_and_part(protocol)
+    network = task.networks.get(RETRIEVAL[name])
     real = FeatureStatistics(f"the real photos ({part})")
     for photos in task.real(part):
         real.update(network.features(photos.images))
-    real.moments()  # refuses fewer than two photos
+    real.moments()  # rejects fewer than two photos
     if len(task.items) < 2:
         raise ReposeError(f"A Fréchet distance takes at least two generated images, and there is {len(task.items)}.")
 
@@ -301,7 +245,7 @@ def _frechet(protocol: str, task: Task) -> OfSet:
 
 
 def _pckh(protocol: str, task: Task) -> OfSet:
-    """PCKh of what a network finds in a system's images, beside the target's keypoints that lie in the image."""
+    """PCKh of the joints found in a system's images, against the target's keypoints that lie in the image."""
     network, size = task.networks.get(KEYPOINTS[protocol]), (task.width, task.height)
 
     def start() -> Growing:
@@ -322,7 +266,26 @@ def _pckh(protocol: str, task: Task) -> OfSet:
     return OfSet(start, _facts(network))
 
 
-# ---- all of them ----
+def _facts(network: Network, **others: Any) -> dict[str, Any]:
+    return {"networks": dict(network.sha256), **others}
+
+
+# ---- names ----
+
+
+def _parsed(name: str) -> tuple["_Kind", str]:
+    """Return the metric and its protocol."""
+    metric, slash, protocol = name.partition("/")
+    if metric not in _KINDS:
+        raise ReposeError(f"There is no metric {metric!r}{nearest(metric, list(_KINDS))}")
+    kind = _KINDS[metric]
+    if kind.protocols is None:
+        if slash:
+            raise ReposeError(f"{metric} has one protocol only: write {metric}, not {name}.")
+    else:
+        protocol_of(kind.protocols, protocol.partition("+")[0], metric)
+        kind.check_suffix(protocol)
+    return kind, protocol
 
 
 def _no_suffix(protocol: str) -> None:
@@ -332,8 +295,30 @@ def _no_suffix(protocol: str) -> None:
         )
 
 
+def _network_and_part(protocol: str) -> tuple[str, str]:
+    """Return the network, and the part of the split whose photos are the real ones."""
+    network, plus, part = protocol.partition("+")
+    if plus and part not in REAL_PARTS:
+        raise ReposeError(
+            f"The protocol {protocol!r} takes the real photos of a part of the split, {' or '.join(REAL_PARTS)}, not of "
+            f"{part!r}."
+        )
+    return network, part or REAL_PARTS[0]
+
+
+class _Kind(NamedTuple):
+    """What all protocols of a metric share."""
+
+    better: Better
+    about: str
+    prepare: Callable[[str, Task], OfPairs | OfSet]
+    protocols: Mapping[str, Any] | None = None  # by what precedes a +; None: there is one, without a name
+    left_out: str = ""
+    check_suffix: Callable[[str], object] = _no_suffix  # rejects what follows a +
+
+
 _KINDS: Mapping[str, _Kind] = {
-    "ssim": _Kind("higher", "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check=split_protocol),
+    "ssim": _Kind("higher", "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check_suffix=split_protocol),
     "mask-ssim": _Kind(
         "higher", "mask-SSIM: SSIM of images that are black outside the target's figure, higher is better", _mask_ssim,
         MASK_SSIM_PROTOCOLS, left_out="whose target has no limb in the image",
@@ -355,11 +340,11 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "fid": _Kind(
         "lower", "FID: the Fréchet distance to real photos by Inception's features, lower is better", _frechet, FID,
-        check=_check_part,
+        check_suffix=_network_and_part,
     ),
     "frechet": _Kind(
         "lower", "frechet: the Fréchet distance to real photos by the features of the network named, which is not FID; lower "
-        "is better", _frechet, FEATURES, check=_check_part,
+        "is better", _frechet, FEATURES, check_suffix=_network_and_part,
     ),
     "pckh": _Kind(
         "higher", "PCKh: the share of the target's joints that a network finds where they should be, higher is better",

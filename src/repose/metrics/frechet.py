@@ -1,9 +1,9 @@
-"""The Fréchet distance of two sets of features, as if each were normally distributed (Dowson and Landau 1982).
+"""The Fréchet distance of two sets of features, taken as normally distributed (Dowson and Landau 1982).
 
-|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by n - 1). Of the 2,048 features of
-TensorFlow's Inception of 2015 it is the FID (Heusel et al. 2017); of other features it is not FID. It falls with the number of
-images, so both numbers, and which set the real images are, belong to a score. torch-fidelity's own function would keep all
-features and take the eigenvalues of S1 S2, which loses half of the digits; this one keeps D x D numbers and all digits.
+|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by n - 1). It is the FID (Heusel et al.
+2017) for the 2,048 features of TensorFlow's Inception of 2015 and for no others. It falls with the number of images: the
+numbers of images and the set of real ones belong to a score. torch-fidelity's function keeps all features and takes the
+eigenvalues of S1 S2, which loses half of the digits; this one keeps D x D numbers and all digits.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from repose.metrics.batches import finite
 
 
 class FeatureStatistics:
-    """Mean and covariance of features that come batch by batch, in float64; one of D x D numbers however many come.
+    """Mean and covariance in float64 of features that arrive in batches.
 
-    The scatter of each batch about its own mean is added to that of all before (Chan, Golub and LeVeque 1979): no
-    difference of large sums, so no digit is lost where features are far from 0.
+    The scatter of each batch about its own mean is added to the total (Chan, Golub and LeVeque 1979), without differences
+    of large sums: no digit is lost where features are far from 0.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,18 +27,16 @@ class FeatureStatistics:
         self._scatter: Tensor | None = None  # (D, D)
 
     def update(self, features: Tensor | np.ndarray) -> None:
-        """Take the next images' features (B, D), of any floating kind, on one device.
+        """Add the floating features (B, D) of the next images, all on one device.
 
         Raises:
             ReposeError: a feature is NaN or infinite.
-            ValueError: they are not (B, D), or of another number of features than those before.
+            ValueError: the features are not (B, D).
         """
         numbers = finite(features, f"features of {self.name}")
         count, size = numbers.shape
         if self._mean is None or self._scatter is None:
             self._mean, self._scatter = numbers.new_zeros(size), numbers.new_zeros(size, size)
-        if size != len(self._mean):
-            raise ValueError(f"features of {self.name}: {size} an image, and those before are {len(self._mean)}.")
         if not count:
             return
         mean = numbers.mean(0)
@@ -49,10 +47,10 @@ class FeatureStatistics:
         self.count += count
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """The mean (D,) and the covariance (D, D) divided by n - 1, float64.
+        """Return the mean (D,) and the covariance (D, D) divided by n - 1, float64.
 
         Raises:
-            ReposeError: fewer than two images came.
+            ReposeError: there are fewer than two images.
         """
         if self._mean is None or self._scatter is None or self.count < 2:
             raise ReposeError(
@@ -63,35 +61,29 @@ class FeatureStatistics:
 
 
 def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> float:
-    """The distance of two sets: at least 0, 0 where mean and covariance are the same.
+    """Return the distance of two sets, at least 0.
 
     Raises:
         ReposeError: a set has fewer than two images.
-        ValueError: the sets have another number of features.
     """
     (mean, first), (other_mean, second) = generated.moments(), real.moments()
-    if mean.shape != other_mean.shape:
-        raise ValueError(
-            f"features of {generated.name} are {len(mean)} an image, those of {real.name} {len(other_mean)}."
-        )
-    shift = mean - other_mean.to(mean.device)
-    second = second.to(mean.device)
+    shift, second = mean - other_mean.to(mean.device), second.to(mean.device)
     spread = first.trace() + second.trace() - 2 * _trace_of_root(first, second)
     return max(0.0, float(shift.square().sum() + spread))
 
 
 def _trace_of_root(first: Tensor, second: Tensor) -> Tensor:
-    """The trace of (S1 S2)^(1/2): the sum of the singular values of R1^T R2, where S = R R^T.
+    """Return the trace of (S1 S2)^(1/2): the sum of the singular values of R1^T R2, where S = R R^T.
 
-    The eigenvalues of S1 S2 are the squares of those singular values. A root of the product itself would lose half of the
-    digits, and is complex where rounding makes an eigenvalue negative, as with fewer images than features.
+    The eigenvalues of S1 S2 are their squares. A root of the product itself would lose half of the digits, and is complex
+    where rounding makes an eigenvalue negative, as with fewer images than features.
     """
     product: Tensor = _root(first).T @ _root(second)
     return torch.linalg.svdvals(product).sum()
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """(D, D) of rank r -> (D, r) whose product with its transpose it is; eigenvalues that are mere rounding are left out."""
+    """Return R (D, r) with R R^T = S (D, D) of rank r; eigenvalues that are mere rounding are left out."""
     values, vectors = torch.linalg.eigh(covariance)  # ascending
     least = values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
     kept = values > least

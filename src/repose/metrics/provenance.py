@@ -1,7 +1,7 @@
-"""The provenance of a score: what it was computed from, so that it can be traced and compared under the same protocol only.
+"""The provenance of a score: what it was computed from, so that it can be traced and compared under one protocol only.
 
-Nothing here depends on the time, the machine, git's state or code that a stage does not run: DVC hashes these records, so
-equal inputs have to give equal bytes. Which code ran is in dvc.lock, with every other input.
+These records do not depend on the time, the machine, git's state or code that a stage does not run: DVC hashes them, so
+equal inputs have to give equal bytes. dvc.lock says which code ran.
 """
 
 import hashlib
@@ -9,28 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 SCHEMA = 2  # of metrics.json and facts.json; 1 had no schema, no metrics and no provenance
-FORMAT = "8-bit RGB; kept as PNG"  # of the images that are scored: pixels as they are kept, without loss
+FORMAT = "8-bit RGB; kept as PNG"  # of the images that are scored
 
-NONE = "none"  # in place of a fact or a number that is not there
+NONE = "none"  # in place of a missing fact or number
 Better = Literal["higher", "lower"]  # which way a metric is better
 
 
 def digest(lines: Iterable[str]) -> str:
-    """The SHA-256 of lines of text."""
-    whole = hashlib.sha256()
-    for line in lines:
-        whole.update(f"{line}\n".encode())
-    return whole.hexdigest()
+    """Return the SHA-256 of lines of text."""
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def in_words(fact: object) -> str:
-    """A fact of a protocol as people read it."""
+    """Return a fact of a protocol as people read it."""
     if isinstance(fact, Mapping):
         return ", ".join(f"{key} {in_words(value)}" for key, value in fact.items()) or NONE
     if isinstance(fact, Sequence) and not isinstance(fact, str):
         return ", ".join(map(in_words, fact)) or NONE
-    if fact is None:
-        return NONE
-    if isinstance(fact, int | float) and not isinstance(fact, bool):
-        return f"{fact:,}" if isinstance(fact, int) else f"{fact:g}"
-    return str(fact)
+    if isinstance(fact, float):
+        return f"{fact:g}"
+    if isinstance(fact, int) and not isinstance(fact, bool):
+        return f"{fact:,}"
+    return NONE if fact is None else str(fact)

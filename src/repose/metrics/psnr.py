@@ -1,7 +1,7 @@
 """PSNR, the peak signal-to-noise ratio of 8-bit images, in dB.
 
-10 log10(255^2 / mean squared difference), the mean over all pixels and channels of one image: scikit-image's value for
-uint8 images, to 1e-6 and in truth to rounding. PG2's score.py computes it per pair and takes the mean over the pairs.
+10 log10(255^2 / mean squared difference) over all pixels and channels of an image, as scikit-image computes it. PG2's
+score.py takes the mean over the pairs.
 """
 
 import numpy as np
@@ -16,26 +16,15 @@ _IMAGES_AT_ONCE = {"cpu": 1, "cuda": 256}
 
 
 def psnr(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
-    """PSNR of each generated image with its target: (B,) float64 in dB, at least 0; infinity for identical images.
+    """Return the PSNR of each generated image with its target: (B,) float64 in dB, at least 0, infinite if they are equal.
 
-    One identical pair makes a mean infinite: leave such pairs out of a mean, and say how many they are. The sums are
-    of whole numbers below 2^53, which float64 adds without rounding: batch and device change at most that of the logarithm.
-
-    Args:
-        generated: A (B, 3, H, W) uint8 tensor on any device, or a (B, H, W, 3) uint8 numpy array.
-        target: Likewise, of the same size.
-
-    Raises:
-        ValueError: the images are not uint8, not of three channels, not of the same size, or without a pixel.
+    Images are as for `ssim`. The sums are of whole numbers below 2^53, which float64 adds without rounding on every device.
     """
     images, targets = image_pairs(generated, target)
-    numbers = images[0].numel() if len(images) else 1
-    if not numbers:
-        raise ValueError(f"the images have no pixel: generated is {tuple(generated.shape)}.")
     squares = torch.zeros(len(images), dtype=torch.float64, device=images.device)
     at_once = _IMAGES_AT_ONCE.get(images.device.type, _IMAGES_AT_ONCE["cuda"])
     for first in range(0, len(images), at_once):
         part = slice(first, first + at_once)
         differences = images[part].float() - targets[part].float()  # whole numbers, as their squares are
         squares[part] = differences.square_().sum((1, 2, 3), dtype=torch.float64)
-    return 10 * torch.log10(PEAK**2 * numbers / squares)
+    return 10 * torch.log10(PEAK**2 * images.shape[1:].numel() / squares)

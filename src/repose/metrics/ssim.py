@@ -1,7 +1,7 @@
 """SSIM (Wang et al. 2004) under each protocol that the field published its numbers with.
 
-Numbers of different protocols cannot be compared, so the name of one is an argument and belongs beside every score.
-All give what scikit-image gives for the call named, to 1e-6 and in truth to rounding; in batches, on any device.
+Scores of different protocols cannot be compared, so the protocol is an argument and belongs beside every score. Each equals
+scikit-image's score for the call named, up to rounding; ours takes batches on any device.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from repose.metrics.borders import bordered, split_protocol
 
 @dataclass(frozen=True)
 class SsimProtocol:
-    """The choices that SSIM leaves open. Constants are K1 = 0.01 and K2 = 0.03 everywhere."""
+    """The choices that SSIM leaves open. K1 = 0.01 and K2 = 0.03 everywhere."""
 
     window: int  # width and height of the window in px
     sigma: float | None  # of a Gaussian window in px; None: all pixels of the window weigh the same
@@ -44,20 +44,18 @@ _PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 
 
 def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: str) -> Tensor:
-    """SSIM of each generated image with its target: (B,) float64, at most 1.
+    """Return the SSIM of each generated image with its target: (B,) float64, at most 1.
 
-    Where the protocol takes the range from the generated image and that has one level only, the range is 0 and the
-    formula 0 / 0 or 0: such an image scores 0.
+    An image of one level scores 0 where the protocol takes the range from the generated image: the formula is 0 / 0 or 0.
 
     Args:
-        generated: A (B, 3, H, W) uint8 tensor on any device, or a (B, H, W, 3) uint8 numpy array.
-        target: Likewise, of the same size.
-        protocol: A name of SSIM_PROTOCOLS, and after it what is done to both images first, such as pg2+white-40 (see
-            `metrics.borders`).
+        generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array.
+        target: as `generated`, of the same size.
+        protocol: a name of SSIM_PROTOCOLS, with borders such as pg2+white-40 (see `metrics.borders`).
 
     Raises:
         ReposeError: there is no such protocol, or the images are smaller than its window or its crop.
-        ValueError: the images are not uint8, not of three channels or not of the same size.
+        ValueError: the images are not uint8, do not have three channels or differ in size.
     """
     base, borders = split_protocol(protocol)
     chosen = protocol_of(SSIM_PROTOCOLS, base, "SSIM")
@@ -66,21 +64,16 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
     if min(height, width) < chosen.window:
         raise ReposeError(
             f"SSIM under the protocol {protocol!r} has a window of {chosen.window}x{chosen.window} px and the images "
-            f"are {width}x{height} (width x height). Take another protocol or a larger working size; at this size "
+            f"are {width}x{height} (width x height). Choose another protocol or a larger working size; at this size "
             f"fit: {', '.join(ssim_protocols_for(height, width)) or 'none'}."
         )
     levels = _data_range(images, chosen)  # (B,)
-    scores = _of_planes(
-        images.reshape(-1, height, width),
-        targets.reshape(-1, height, width),
-        levels.repeat_interleave(channels),
-        chosen,
-    )
+    scores = _of_planes(images.flatten(0, 1), targets.flatten(0, 1), levels.repeat_interleave(channels), chosen)
     return torch.where(levels > 0, scores.view(count, channels).mean(1), 0.0)
 
 
 def ssim_protocols_for(height: int, width: int) -> list[str]:
-    """The names of the protocols whose window fits an image of this size."""
+    """Return the names of the protocols whose window fits an image of this size."""
     return [name for name, protocol in SSIM_PROTOCOLS.items() if protocol.window <= min(height, width)]
 
 
@@ -106,8 +99,10 @@ def _of_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: Ssim
 
 
 def _of_cached_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:
-    """The formula (Wang et al. 2004, equation 13), in place where it can be."""
-    x, y, mean = _numbers_and_mean(generated, target, protocol)
+    """The formula (Wang et al. 2004, equation 13), in place where possible."""
+    whole = protocol.sigma is None  # of whole numbers sums are exact, and below 2**31 for windows up to 128
+    x, y = (planes.int() if whole else planes.double() for planes in (generated, target))
+    mean = _window_mean(protocol)
     mean_x, mean_y, mean_xy, mean_squares = mean(x), mean(y), mean(x * y), mean(x * x + y * y)
     n = protocol.window**2
     unbiased = n / (n - 1) if protocol.sample_covariance else 1.0
@@ -120,23 +115,14 @@ def _of_cached_planes(generated: Tensor, target: Tensor, levels: Tensor, protoco
     return similar.div_(variances.add_(c2).mul_(squares.add_(c1))).mean((1, 2))
 
 
-def _numbers_and_mean(
-    generated: Tensor, target: Tensor, protocol: SsimProtocol
-) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-    """Both images as numbers, and the function that gives means over windows of such numbers as float64."""
+def _window_mean(protocol: SsimProtocol) -> Callable[[Tensor], Tensor]:
+    """Return the function that gives the means over windows as float64: of int32, or of float64 for a Gaussian window."""
     window, sigma = protocol.window, protocol.sigma
-    if sigma is None:  # whole numbers: sums are exact, and below 2**31 for windows up to 128
-        return (
-            generated.int(),
-            target.int(),
-            lambda numbers: _window_sum(_window_sum(numbers, window, -2), window, -1).double().div_(window**2),
-        )
-    weights = _gaussian(window, sigma)
-    return (
-        generated.double(),
-        target.double(),
-        lambda numbers: _weighted_sum(_weighted_sum(numbers, weights, -1), weights, -2),
-    )
+    if sigma is None:
+        return lambda numbers: _window_sum(_window_sum(numbers, window, -2), window, -1).double().div_(window**2)
+    weights = np.exp(-0.5 * ((np.arange(window) - (window - 1) / 2) / sigma) ** 2)
+    weights /= weights.sum()
+    return lambda numbers: _weighted_sum(_weighted_sum(numbers, weights, -1), weights, -2)
 
 
 def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
@@ -155,17 +141,10 @@ def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
     return total
 
 
-def _weighted_sum(numbers: Tensor, weights: list[float], dim: int) -> Tensor:
+def _weighted_sum(numbers: Tensor, weights: np.ndarray, dim: int) -> Tensor:
     """Sums of neighbours times weights, shorter by len(weights) - 1."""
     size = numbers.shape[dim] - len(weights) + 1
-    total = numbers.narrow(dim, 0, size) * weights[0]
+    total = numbers.narrow(dim, 0, size) * float(weights[0])
     for offset, weight in enumerate(weights[1:], start=1):
-        total.add_(numbers.narrow(dim, offset, size), alpha=weight)
+        total.add_(numbers.narrow(dim, offset, size), alpha=float(weight))
     return total
-
-
-def _gaussian(window: int, sigma: float) -> list[float]:
-    """The `window` weights of a Gaussian, in one direction; their sum is 1."""
-    offsets = np.arange(window) - (window - 1) / 2
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    return [float(weight) for weight in weights / weights.sum()]

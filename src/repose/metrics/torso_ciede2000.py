@@ -1,53 +1,38 @@
-"""torso-ciede2000: does the generated figure wear the target's garment?
+"""torso-ciede2000 (ours): whether the person in a generated image wears the target's garment.
 
 SSIM does not see a garment: a grey dummy in the right pose scores higher than the source photo. torso-ciede2000 is the mean
 CIEDE2000 colour difference (Sharma et al. 2005, by scikit-image) between generated and target image inside the torso.
-About 1 is a difference that one just sees, 0 is none, black to white is 100.
+About 1 is just noticeable, 0 is equal, black to white is 100.
 """
 
 import numpy as np
+from torch import Tensor
 
 from repose.data.skeleton import TORSO
+from repose.metrics.batches import image_pairs
 
-# The quadrilateral of shoulders and hips is shrunk to this share of its size, so that its rim shows no background.
-SHRINK = 0.8
-# A torso of fewer pixels (far outside the image, or a sliver seen from the side in a small image) is left out.
-MIN_PIXELS = 16
+SHRINK = 0.8  # of the quadrilateral of shoulders and hips, so that its rim shows no background
+MIN_PIXELS = 16  # of a torso that counts: not one far outside the image, nor a sliver seen from the side
 
 
-def torso_ciede2000(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """The mean CIEDE2000 inside each target's torso: (B,) float64, NaN for pairs that are left out.
+def torso_ciede2000(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Return the mean CIEDE2000 inside each target's torso: (B,) float64.
 
-    Left out are pairs whose target lacks a shoulder or a hip, or whose torso has fewer than MIN_PIXELS pixels in
-    the image: count the NaNs and report the count beside the mean of the rest.
+    A pair whose target lacks a shoulder or a hip, or has fewer than MIN_PIXELS pixels of torso in the image, scores NaN.
 
-    Args:
-        generated: (B, H, W, 3) uint8 RGB.
-        target: Likewise.
-        keypoints: (B, K, 2) of the targets in px, NaN for missing.
+    Images are as for `ssim`, RGB; keypoints are (B, K, 2) of the targets in px, NaN for missing.
 
     Raises:
-        ValueError: shapes or types are others.
+        ValueError: a shape or type is wrong.
     """
-    for name, images in (("generated", generated), ("target", target)):
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"{name} should be (B, H, W, 3) uint8, not {images.shape} {images.dtype}.")
-    if generated.shape != target.shape or keypoints.shape != (len(target), *keypoints.shape[1:2], 2):
-        raise ValueError(
-            f"generated, target and keypoints should be of the same pairs, not {generated.shape}, {target.shape} and "
-            f"{keypoints.shape}."
-        )
-    pairs = zip(generated, target, keypoints, strict=True)
-    return np.array([_of_pair(*pair) for pair in pairs], np.float64)
+    images = [some.movedim(1, -1).cpu().numpy() for some in image_pairs(generated, target)]
+    return np.array([_of_pair(*pair) for pair in zip(*images, keypoints, strict=True)], np.float64)
 
 
 def torso_pixels(keypoints: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels whose centres lie in the shrunk torso of one person, those in the image only.
+    """Return the rows and columns of the pixels in the shrunk torso of one person (K, 2) that lie in the image.
 
-    Args:
-        keypoints: (K, 2) in px. Where a shoulder or hip is missing there are no pixels.
-        height: Of the image in px.
-        width: Of the image in px.
+    There are none if a shoulder or hip is missing.
     """
     from skimage.draw import polygon
 

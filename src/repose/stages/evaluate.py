@@ -1,27 +1,27 @@
-"""evaluate: what each trained system makes of the test pairs, and how far that is from the real photos.
+"""evaluate: score the images that each trained system makes of the test pairs.
 
 The folder `results` then holds
 
 | file | what |
 |---|---|
 | table.md, table.csv | the scores of each system beside the baselines, with what they are of |
-| pairs.csv | each score of every pair, with what its source hides if known: for the eye, for bootstraps |
+| pairs.csv | each score of every pair, with what its source hides if known |
 | picture.png | a row per pair: its sources, the target's pose, the target, one column per system |
-| generated/SYSTEM/ | what the system made: tar shards of PNG files and their index |
+| generated/SYSTEM/ | the system's images: tar shards of PNG files and their index |
 
-and the file `metrics` has the means, for `dvc metrics` and `repose compare`, with what they are of. A metric of all images
-together, such as FID, has no column in pairs.csv. The baselines need no training: copying the pair's source, and the mean of
-all sources. A metric whose network also trained a system is refused.
+and the file `metrics` the means, for `dvc metrics` and `repose compare`. A metric of all images together, such as FID, has no
+column in pairs.csv. The baselines are copying the pair's source, and the mean of all sources. A metric whose network also
+trained a system is rejected.
 
-With `system`, one system is scored alone, or the baselines alone (`baselines`: the two, and the real photos, which anchor the
-scale), for the stage `table` to lay side by side. Then `results` holds
+With `system`, one system is scored alone, or the baselines alone (`baselines`: the two and the real photos), for the stage
+`table`. Then `results` holds
 
 | file | what |
 |---|---|
 | pairs.csv | as above, of that system or of the baselines |
 | facts.json | what the numbers are of, the scores of all images together, and how the system was trained |
 | generated/SYSTEM/ | as above, of a system |
-| examples/ | of the baselines: sources, target's pose and target of a few pairs, in shards, with a table of what each shows |
+| examples/ | of the baselines: sources, target's pose and target of a few pairs, in shards with their table |
 """
 
 from collections.abc import Mapping
@@ -66,12 +66,7 @@ def run(
 ) -> None:  # fmt: skip
     """Score the chosen systems and the baselines; write the folder `results` and, if named, the file `metrics`.
 
-    Args:
-        folders: what evaluation reads.
-        results: the folder to write.
-        settings: the block `evaluate`.
-        metrics: the file for the means.
-        system: that system alone, or BASELINES for these alone; None: the systems of the settings beside the baselines.
+    With `system`, score that system alone, or BASELINES alone; else the systems of the settings and the baselines.
 
     Raises:
         ReposeError: a run is missing or of other settings, no pair, no photo for a pair, a metric that cannot be computed or

@@ -10,7 +10,6 @@ from repose.data.records import ITEMS, PAIRS, part_files, part_names, read_table
 from repose.generate import jobs_of_pairs
 from repose.systems import SystemSettings
 from repose.systems.learning import distributed
-from repose.systems.learning.distributed import Rank
 from repose.training import TrainSettings
 
 
@@ -24,7 +23,7 @@ class Folders:
     split: Path
 
     def tables(self) -> list[Path]:
-        """The files that say what the data are, photos by their digests."""
+        """Return the files that identify the data; they hold the digests of photos."""
         parts = part_names(self.images)
         return [
             *part_files(self.images, parts, "images.csv"), *part_files(self.keypoints, parts, "keypoints.csv"),
@@ -45,34 +44,20 @@ def run(
             is full, or `settings.processes` does not fit the row or the machine.
     """
     count = training.process_count(system, row, settings)
+    settings = replace(settings, processes=count)
     with distributed.joined(count, settings.device) as rank:
-        _run(system, row, replace(settings, processes=count), folders, run, work, extend, rank)
-
-
-def _run(
-    system: str, row: SystemSettings, settings: TrainSettings, folders: Folders, run: Path, work: Path, extend: bool, rank: Rank
-) -> None:  # fmt: skip
-    photos = Photos(
-        images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps,
-        cache_megabytes=settings.cache_megabytes,
-    )  # fmt: skip
-    items = read_table(folders.split / "items.csv", ITEMS)
-    steps = Steps(
-        photos, items[items["part"] == "train"], steps=row.steps, seed=settings.seed,
-        items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
-        targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of,
-    )  # fmt: skip
-    pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
-    samples = jobs_of_pairs(pairs, items[items["part"] == "test"], row.max_sources)
-    training.train(
-        system,
-        row,
-        settings,
-        steps,
-        samples=samples,
-        tables=folders.tables(),
-        run=run,
-        work=work,
-        extend=extend,
-        rank=rank,
-    )
+        photos = Photos(
+            images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps,
+            cache_megabytes=settings.cache_megabytes,
+        )  # fmt: skip
+        items = read_table(folders.split / "items.csv", ITEMS)
+        steps = Steps(
+            photos, items[items["part"] == "train"], steps=row.steps, seed=settings.seed,
+            items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
+            targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of,
+        )  # fmt: skip
+        pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
+        training.train(
+            system, row, settings, steps, samples=jobs_of_pairs(pairs, items[items["part"] == "test"], row.max_sources),
+            tables=folders.tables(), run=run, work=work, extend=extend, rank=rank,
+        )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The course of a training run: each term of the loss, averaged over the steps since the last row.
+"""The history of a training run: each term of the loss, averaged over the steps since the last row.
 
-The rows are kept in `history.csv` and, where DVCLive is installed, in the form that `dvc metrics` and `dvc plots` read. A
-run that goes on from a checkpoint first drops the rows that came after it.
+The rows are kept in `history.csv` and, if DVCLive is installed, in the form that `dvc metrics` and `dvc plots` read. A run
+that resumes drops the rows after its checkpoint.
 """
 
 import math
@@ -23,13 +23,11 @@ class History:
 
     def __init__(self, folder: Path, start: int) -> None:
         self._file = folder / "history.csv"
-        self._rows: list[dict[str, float]] = _rows_until(self._file, start)
-        self._since: list[dict[str, Tensor]] = []  # the terms of the steps since the last row, on their device
-        self._checked, self._step = 0, start
+        self._rows = _rows_until(self._file, start)
+        self._since: list[tuple[int, dict[str, Tensor]]] = []  # steps since the last row; terms on their device
+        self._checked = 0  # of these
         self._live = _dvclive(folder / "live")
-        for row in self._rows:
-            self._to_live(row)
-        self._summarise_live()
+        self._write_live(self._rows)
 
     @property
     def latest(self) -> dict[str, float]:
@@ -37,34 +35,34 @@ class History:
         return self._rows[-1] if self._rows else {}
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        """Remember the terms of a step (scalars on any device)."""
-        self._since.append(terms)
-        self._step = step
+        """Add the terms of a step (scalars on any device)."""
+        self._since.append((step, terms))
 
     def check_finite(self, system: str, checkpoint: Path) -> None:
-        """Look at the terms that came since the last look.
+        """Check the terms added since the last check.
 
         Raises:
             ReposeError: one is NaN or infinite: which, at which step, and what is kept.
         """
         new = self._since[self._checked :]
         if new:
-            finite = torch.stack([torch.stack(list(terms.values())).isfinite() for terms in new]).cpu()
+            finite = torch.stack([torch.stack(list(terms.values())).isfinite() for _, terms in new]).cpu()
             if not finite.all():
-                row, column = (int(i) for i in finite.logical_not().nonzero()[0])
-                name = list(new[row])[column]
+                row, column = finite.logical_not().nonzero()[0].tolist()
+                step, terms = new[row]
+                name, value = list(terms.items())[column]
                 raise ReposeError(
-                    _not_finite(system, name, self._step - len(new) + 1 + row, new[row][name], checkpoint)
+                    f"Training {system} stopped: the loss term {name} became {'NaN' if math.isnan(value) else 'infinite'} at "
+                    f"step {step}. {what_is_kept(checkpoint)}. Lower the learning rate or the weight of that term in "
+                    f"systems.{system}, or use precision fp32; the same settings would end the same way."
                 )
         self._checked = len(self._since)
 
     def log(self, step: int) -> None:
         """Make a row of the means since the last one."""
-        means = torch.stack([torch.stack(list(terms.values())).double() for terms in self._since]).mean(0).tolist()
-        row = {"step": float(step), **dict(zip(self._since[0], means, strict=True))}
-        self._rows.append(row)
-        self._to_live(row)
-        self._summarise_live()
+        means = torch.stack([torch.stack(list(terms.values())).double() for _, terms in self._since]).mean(0).tolist()
+        self._rows.append({"step": float(step), **dict(zip(self._since[0][1], means, strict=True))})
+        self._write_live(self._rows[-1:])
         self._since, self._checked = [], 0
 
     def write(self) -> None:
@@ -72,16 +70,20 @@ class History:
         table = pd.DataFrame(self._rows).astype({"step": int})
         write_text(self._file, table.to_csv(index=False, lineterminator="\n"))
 
-    def _to_live(self, row: dict[str, float]) -> None:
-        if self._live is not None:
+    def _write_live(self, rows: list[dict[str, float]]) -> None:
+        if self._live is None or not rows:
+            return
+        for row in rows:
             self._live.step = int(row["step"])
             for name, value in row.items():
                 if name != "step":
                     self._live.log_metric(f"train/{name}", value)
+        self._live.make_summary()
 
-    def _summarise_live(self) -> None:
-        if self._live is not None and self._rows:
-            self._live.make_summary()
+
+def what_is_kept(checkpoint: Path) -> str:
+    """Return which checkpoint of a stopped run is left, for its message."""
+    return f"The last good checkpoint is kept: {checkpoint}" if checkpoint.exists() else "No checkpoint was written yet"
 
 
 def _rows_until(file: Path, step: int) -> list[dict[str, float]]:
@@ -99,17 +101,3 @@ def _dvclive(folder: Path) -> Any:
     from dvclive.live import Live
 
     return Live(str(folder), save_dvc_exp=False, dvcyaml=None)
-
-
-def what_is_kept(checkpoint: Path) -> str:
-    """Of a run that stopped, for its message."""
-    return f"The last good checkpoint is kept: {checkpoint}" if checkpoint.exists() else "No checkpoint was written yet"
-
-
-def _not_finite(system: str, name: str, step: int, value: Tensor, checkpoint: Path) -> str:
-    word = "NaN" if math.isnan(float(value)) else "infinite"
-    return (
-        f"Training {system} stopped: the loss term {name} became {word} at step {step}. {what_is_kept(checkpoint)}. Lower "
-        f"the learning rate or the weight of that term in systems.{system}, or use precision fp32; the same settings would "
-        "end the same way."
-    )

@@ -1,29 +1,25 @@
-"""The training loop: the steps, what is written meanwhile, and the folder of a finished run.
-
-That folder then holds
+"""The training loop, and the folder of a finished run:
 
 | file | what |
 |---|---|
 | model.safetensors | the networks and their settings: all that `repose generate` needs |
 | checkpoints/ | the last state and one every `keep_every` steps, with the optimisers |
 | history.csv | each term of the loss, averaged over `log_every` steps |
-| live/ | the same as DVCLive has it, for `dvc metrics` and `dvc plots` |
+| live/ | the same in DVCLive's form, for `dvc metrics` and `dvc plots` |
 | samples/ | pictures of a few test pairs during training |
-| run.json | what else a report says: seed, device, sizes, and whether the run was extended or started from a checkpoint |
+| run.json | seed, device, sizes, and whether the run was extended or started from a checkpoint |
 
-Killed at any moment and started again, a run resumes from its last checkpoint and ends, on a CPU, with the same bytes.
-Several processes share the items of each step, and so train as one process with all of them does, up to rounding. All
-of them go through the steps; the first alone looks at the losses, writes and prints.
+A run that is interrupted at any moment resumes from its last checkpoint and ends, on a CPU, with the same bytes. Several
+processes share the items of each step, and train as one process with all items does, up to rounding. All of them make the
+steps; only the first checks losses, writes and prints.
 """
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -43,6 +39,7 @@ from repose.models.layers import parameter_count
 from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import whole_folder, write_bytes
+from repose.storage.transfer import check
 from repose.storage.weight_files import locate
 from repose.systems import Progress, System, SystemSettings, build
 from repose.systems.learning import distributed
@@ -51,8 +48,6 @@ from repose.terminal import TrainingBar, say
 from repose.training import state
 from repose.training.history import History, what_is_kept
 from repose.training.settings import TrainSettings
-
-_ALONE = Rank(0, 1)
 
 
 @dataclass(frozen=True)
@@ -65,13 +60,8 @@ class Training:
     samples: Sequence[Job]  # the test pairs of the sample pictures
     settings: TrainSettings
     device: torch.device
-    init: dict[str, Any] | None  # what run.json says of the checkpoint it started from
+    init: dict[str, Any] | None  # the checkpoint it started from, for run.json
     place: Path  # the folder of the unfinished run
-
-    @property
-    def row(self) -> SystemSettings:
-        """The system's settings."""
-        return self.about.row
 
     @property
     def last(self) -> Path:
@@ -81,9 +71,9 @@ class Training:
 
 def train(
     system: str, row: SystemSettings, settings: TrainSettings, steps: Steps, *, samples: Sequence[Job], tables: Sequence[Path],
-    run: Path, work: Path, extend: bool = False, rank: Rank = _ALONE,
+    run: Path, work: Path, extend: bool = False, rank: Rank = Rank(0, 1),  # noqa: B008 (immutable)
 ) -> None:  # fmt: skip
-    """Train a system, and write the folder `run` (see above) when the training is done.
+    """Train a system, and write the folder `run` when the training is done.
 
     Args:
         system: the name of the row.
@@ -91,7 +81,7 @@ def train(
         settings: what all systems share; `processes` is a number here.
         steps: the batches, of this process's part of each step.
         samples: test pairs for the sample pictures.
-        tables: the files that say what the data are; a run resumes only while their bytes are the same.
+        tables: files that identify the data; a run resumes only while their bytes are the same.
         run: the folder to write.
         work: the folder for unfinished runs, and for the state of finished ones, which can be extended.
         extend: continue a run that was planned with fewer steps, finished or not, instead of starting over.
@@ -101,17 +91,19 @@ def train(
         ReposeError: the weights of VGG19 are missing, `row.init` does not fit, a loss or a weight is not finite, the disk
             is full.
     """
-    settings.perceptual_of(row)
+    settings.perceptual_of(row)  # raises if weights are missing
     device = set_up(settings.device, settings.threads, settings.seed)
     training = _begun(system, row, settings, steps, samples, tables, device, work)
     with distributed.first_alone():
         if rank.number == 0:
             state.prepare(work, training.about, extend=extend)
+    start = checkpoint.resume(training.last, training.trained, training.about) if training.last.exists() else 0
     if rank.number > 0:
-        _follow(training)
+        for _ in _steps(training, start):
+            pass
         return
-    _lead(training)
-    _write(training, run)
+    _lead(training, start)
+    _write_run(training, run)
     state.finish(work, training.about)
     say(f"train {system}: {run} is ready")
 
@@ -122,11 +114,10 @@ def _begun(
 ) -> Training:  # fmt: skip
     photos = steps.photos
     trained = build(row, photos.frame)
-    init = _init(Path(row.init).expanduser(), trained, row) if row.init else None
+    init = _load_init(Path(row.init).expanduser(), trained, row) if row.init else None
     for network in trained.networks.values():
-        # on a CPU convolutions are faster in this layout; on a GPU that is not measured
         network.to(device)
-        if device.type == "cpu":
+        if device.type == "cpu":  # where convolutions are faster in this layout; on a GPU that is not measured
             network.to(memory_format=torch.channels_last)
     fingerprint = state.fingerprint(system, row, settings, tables, device, init["sha256"] if init else None)
     portable = replace(row, init=None)  # a model does not depend on where that file lay
@@ -134,29 +125,29 @@ def _begun(
     return Training(trained, about, steps, samples, settings, device, init, state.place_of(work, about))
 
 
-def _init(path: Path, trained: System, row: SystemSettings) -> dict[str, Any]:
-    """Load the weights of a checkpoint; return what run.json says of it."""
+def _load_init(path: Path, trained: System, row: SystemSettings) -> dict[str, Any]:
+    """Load the weights of a checkpoint; return its entry in run.json."""
     about, networks = checkpoint.load_weights(path, trained, row)
     say(f"starting from {path} (system {about.system}, step {about.step:,}): {', '.join(networks)}")
-    return {"sha256": state.sha256_of(path), "system": about.system, "step": about.step, "networks": networks}
+    sha256 = check(path, sha256=None, size=None, where=str(path))
+    return {"sha256": sha256, "system": about.system, "step": about.step, "networks": networks}
 
 
-def _lead(training: Training) -> None:
-    """From the last checkpoint, or from the start, to the last step; leaves everything in the run's folder."""
-    row, settings, place = training.row, training.settings, training.place
-    start = _resume(training)
+def _lead(training: Training, start: int) -> None:
+    """Train from step `start` to the last, and leave everything in the run's folder."""
+    system, steps, settings, place = training.about.system, training.about.row.steps, training.settings, training.place
     if start:
-        say(f"train {training.about.system}: going on from step {start:,} of {row.steps:,}")
+        say(f"train {system}: going on from step {start:,} of {steps:,}")
     history = History(place, start)
-    with TrainingBar(f"train {training.about.system}", start, row.steps) as bar:
+    with TrainingBar(f"train {system}", start, steps) as bar:
         for step, (terms, photos) in enumerate(_steps(training, start), start + 1):
             history.add(step, terms)
 
-            at_end = step == row.steps
+            at_end = step == steps
             due = at_end or step % settings.checkpoint_every == 0
             log = due or step % settings.log_every == 0
-            if log or training.device.type == "cpu":  # on a GPU a look at each step would make it wait
-                history.check_finite(training.about.system, training.last)
+            if log or training.device.type == "cpu":  # on a GPU a check at each step would make it wait
+                history.check_finite(system, training.last)
             if log:
                 history.log(step)
             if settings.sample_every and (at_end or step % settings.sample_every == 0):
@@ -169,15 +160,9 @@ def _lead(training: Training) -> None:
             bar.advance(history.latest, photos=photos)
 
 
-def _follow(training: Training) -> None:
-    """What `_lead` does in every process but the first: the steps alone."""
-    for _ in _steps(training, _resume(training)):
-        pass
-
-
 def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], int]]:
-    """Train from step `start` to the last; of each step, over all processes, the terms and how many images it made."""
-    row, settings, steps, device = training.row, training.settings, training.steps, training.device
+    """Train from step `start` to the last; yield the terms and the number of images of each step, over all processes."""
+    row, settings, steps, device = training.about.row, training.settings, training.steps, training.device
     perceptual = perceptual_loss(row, settings, device)
     if settings.processes != 1:
         training.trained.distribute()
@@ -187,13 +172,13 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
     )  # fmt: skip
     for step, packed in enumerate(loader, start):
         batch = unpack(packed, line_width=steps.photos.line_width, augment=settings.augment, device=device)
-        progress = Progress(step, row.steps, steps.steps_per_epoch)
-        terms = training.trained.step(batch, perceptual, progress, _autocast(settings, device))
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+        terms = training.trained.step(batch, perceptual, Progress(step, row.steps, steps.steps_per_epoch), autocast)
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
 
 
 def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
-    """The perceptual term of a row, at the scale of the row's losses; None: it has no such term.
+    """Return the perceptual term of a row, at the scale of the row's losses; None: it has no such term.
 
     Raises:
         ReposeError: the weights of VGG19 are missing, or are not those that the settings name.
@@ -208,21 +193,8 @@ def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.
     return vgg19_loss(weights, term).to(device)
 
 
-def _autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[Any]:
-    if settings.precision == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
-
-
-def _resume(training: Training) -> int:
-    """The number of steps that the last checkpoint has done, which is now the state; 0 without one."""
-    if not training.last.exists():
-        return 0
-    return checkpoint.resume(training.last, training.trained, training.about)
-
-
 def _save(training: Training, path: Path, step: int) -> None:
-    """Write a checkpoint to resume from; never one whose weights are not finite, as after a gradient that overflowed."""
+    """Write a checkpoint to resume from, but never weights that are not finite, as after a gradient that overflowed."""
     system = training.about.system
     for name, network in training.trained.networks.items():
         if not all(bool(weights.isfinite().all()) for weights in network.parameters()):
@@ -234,9 +206,9 @@ def _save(training: Training, path: Path, step: int) -> None:
     checkpoint.save(path, training.trained, replace(training.about, step=step), to_resume=True)
 
 
-def _write(training: Training, run: Path) -> None:
-    """Put the run's folder together."""
-    place, about = training.place, replace(training.about, step=training.row.steps)
+def _write_run(training: Training, run: Path) -> None:
+    """Write the folder of the finished run."""
+    place, about = training.place, replace(training.about, step=training.about.row.steps)
     with whole_folder(run) as folder:
         checkpoint.save(folder / "model.safetensors", training.trained, about, to_resume=False)
         shutil.copy(place / "history.csv", folder / "history.csv")
@@ -247,17 +219,17 @@ def _write(training: Training, run: Path) -> None:
 
 
 def _record(training: Training) -> dict[str, Any]:
-    """What a report says of the run beside what its checkpoint says."""
-    settings, networks = training.settings, training.trained.networks
+    """Return what a report needs to know of the run beside the checkpoint's settings."""
+    row, settings, networks = training.about.row, training.settings, training.trained.networks
     return {
         "system": training.about.system,
-        "steps": training.row.steps,
+        "steps": row.steps,
         "images": training.steps.images(),
         "seed": settings.seed,
         "device": training.device.type,
         "precision": settings.precision,
         "processes": settings.processes,
-        "perceptual": settings.perceptual_of(training.row),
+        "perceptual": settings.perceptual_of(row),
         "parameters": {name: parameter_count(network) for name, network in networks.items()},
         "extended": state.extensions(training.place),
         "init": training.init,
@@ -265,15 +237,14 @@ def _record(training: Training) -> dict[str, Any]:
 
 
 def _sample(training: Training) -> bytes:
-    """A picture of a few test pairs (source, target's pose, target, generated) as a PNG file."""
-    trained, photos = training.trained, training.steps.photos
+    """Return a picture of a few test pairs (source, target's pose, target, generated) as a PNG file."""
+    trained, photos, rows = training.trained, training.steps.photos, []
     for network in trained.networks.values():
         network.eval()
-    rows: list[list[np.ndarray]] = []
     for done in generate_jobs(trained, training.samples, photos, training.device):
-        loaded = photos.load([name for job in done.jobs for name in (job.sources[0], job.target)])
-        for number, (generated, target) in enumerate(zip(done.generated, done.target, strict=True)):
-            rows.append([loaded.pixels[2 * number], PALETTE[loaded.maps[2 * number + 1]], target, generated])
+        sources = photos.load([job.sources[0] for job in done.jobs]).pixels
+        poses = PALETTE[photos.load([job.target for job in done.jobs]).maps]
+        rows += [list(shown) for shown in zip(sources, poses, done.target, done.generated, strict=True)]
     for network in trained.networks.values():
         network.train()
     return encode_png(grid(rows, ["source", "pose", "target", "generated"]))

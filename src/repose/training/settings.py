@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
 from mannequins import figure
 from repose.config import as_dict, settings
 from repose.data.augment import AugmentSettings
@@ -10,7 +12,7 @@ from repose.models.vgg import LayersName
 from repose.systems import SystemSettings
 from repose.systems.learning import distributed
 
-# Settings that do not affect the weights; a run resumes when one of them has changed. `perceptual` is told apart.
+# Settings that do not affect the weights: a run resumes when one of them has changed. `perceptual` is treated apart.
 _NOT_DECIDING = (
     "device", "workers", "cache_megabytes", "log_every", "checkpoint_every", "keep_every", "sample_every", "sample_pairs",
     "perceptual",
@@ -43,32 +45,26 @@ class TrainSettings:
     """What all systems share; each system's own settings are in its row."""
 
     seed: int  # of the first weights, the order of items, sources, augmentation
-    device: Literal["auto", "cpu", "cuda"]  # auto: cuda where there is one
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
     precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
     processes: distributed.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU
-    threads: int  # CPU threads of torch; the bytes of a result are equal from run to run at one number of threads
-    workers: int  # processes that load photos, for each that trains; 0: none besides it
-    cache_megabytes: float  # MiB of decoded photos kept in memory (in each worker)
-    log_every: int  # steps between two rows of the history
-    checkpoint_every: int  # steps between two checkpoints, of which the last is kept
-    keep_every: int  # steps between two checkpoints that are kept for good; 0: none but the last
-    sample_every: int  # steps between two sample pictures; 0: none
-    sample_pairs: int  # test pairs in a sample picture
+    threads: PositiveInt  # CPU threads of torch; the same number gives the same bytes from run to run
+    workers: NonNegativeInt  # processes that load photos, for each that trains; 0: none besides it
+    cache_megabytes: NonNegativeFloat  # MiB of decoded photos kept in memory (in each worker)
+    log_every: PositiveInt  # steps between two rows of the history
+    checkpoint_every: PositiveInt  # steps between two checkpoints, of which the last is kept
+    keep_every: NonNegativeInt  # steps between two checkpoints that are kept for good; 0: none but the last
+    sample_every: NonNegativeInt  # steps between two sample pictures; 0: none
+    sample_pairs: PositiveInt  # test pairs in a sample picture
     augment: AugmentSettings | None  # crop, flip and rotation; null: photos as they are
     perceptual: Literal["none"] | PerceptualSettings  # none: the losses have no perceptual term
 
     def __post_init__(self) -> None:
         if self.processes != "gpu" and self.processes < 1:
             raise ValueError(f"processes should be at least 1, or gpu, not {self.processes}.")
-        for name in ("threads", "log_every", "checkpoint_every", "sample_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
-        for name in ("workers", "cache_megabytes", "keep_every", "sample_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should not be negative, but it is {getattr(self, name)}.")
 
     def perceptual_of(self, row: SystemSettings) -> Literal["figure"] | LayersName | None:
-        """What the perceptual term of a row is made of: `figure`, or layers of VGG19; None: there is no such term.
+        """Return what the perceptual term of a row is made of: `figure`, or layers of VGG19; None: there is no such term.
 
         Raises:
             ReposeError: it is VGG19, and its weights are not given.
@@ -88,7 +84,7 @@ class TrainSettings:
         return layers
 
     def deciding(self, row: SystemSettings) -> dict[str, Any]:
-        """The settings that decide the weights of a row, as plain data."""
+        """Return the settings that decide the weights of a row, as plain data."""
         found = {name: value for name, value in as_dict(self).items() if name not in _NOT_DECIDING}
         term = self.perceptual_of(row)
         if self.perceptual == "none" or term is None:
@@ -98,7 +94,7 @@ class TrainSettings:
 
 
 def process_count(system: str, row: SystemSettings, settings: TrainSettings) -> int:
-    """How many processes train the row called `system` here.
+    """Return how many processes train the row called `system` here.
 
     Raises:
         ReposeError: there are too few GPUs for `settings.processes`, or a step's items cannot be shared evenly.

@@ -1,8 +1,8 @@
 """Where the state of a training run lies, and which state a run resumes from.
 
-An unfinished run lies in `work/SYSTEM-FINGERPRINT`. When it is done, that folder moves to `work/finished/SYSTEM/`, in place
-of an earlier one there: DVC removes the outputs of a stage before it runs the stage, so this is what an extended run continues
-from. The fingerprint is of what decides the weights at a given step, so it does not depend on the number of steps.
+An unfinished run lies in `work/SYSTEM-FINGERPRINT`. When it is done, that folder moves to `work/finished/SYSTEM/` and
+replaces an earlier one there. An extended run continues from it, as DVC removes the outputs of a stage before it runs the
+stage. The fingerprint is of what decides the weights at a given step, so it does not depend on the number of steps.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from repose.data.records import read_json, write_json
 from repose.systems import SystemSettings
 from repose.training.settings import TrainSettings
 
-# The version of the code that trains. Raise it by hand in a change after which the same settings and data give other
-# weights (a loss, a layer, the order of items): unfinished runs then start over instead of mixing the two.
+# The version of the code that trains. Raise it in a change after which the same settings and data give other weights (a
+# loss, a layer, the order of items): unfinished runs then start over instead of mixing the two.
 VERSION = 1
 
 _EXTENDED = "extended.json"  # in the folder of a run
@@ -36,12 +36,12 @@ def fingerprint(
     device: torch.device,
     init: str | None,
 ) -> str:
-    """The SHA-256 of all that decides the weights at a given step.
+    """Return the SHA-256 of all that decides the weights at a given step.
 
     Args:
         system: the name of the row.
-        row: its settings, of which `steps` does not count, and of `init` only what is in the file.
-        settings: of which those that decide count.
+        row: the system's settings; `steps` is left out, and the path `init`.
+        settings: those that decide are included.
         tables: files with the data, or with the digests of the data.
         device: where it trains.
         init: the SHA-256 of the checkpoint whose weights it starts from, if there is one.
@@ -54,35 +54,40 @@ def fingerprint(
 
 
 def place_of(work: Path, about: About) -> Path:
-    """The folder of an unfinished run."""
+    """Return the folder of an unfinished run."""
     return work / f"{about.system}-{about.fingerprint[:16]}"
 
 
+def finished_place_of(work: Path, about: About) -> Path:
+    """Return the folder of the state of a finished run."""
+    return work / "finished" / about.system / about.fingerprint[:16]
+
+
 def last_checkpoint(place: Path) -> Path:
-    """The checkpoint in the folder of a run that the run resumes from."""
+    """Return the checkpoint in the folder of a run that the run resumes from."""
     return place / "checkpoints" / "last.safetensors"
 
 
 def prepare(work: Path, about: About, *, extend: bool) -> None:
-    """Make the folder of a run; it then holds the state to resume from, if there is one.
+    """Make the folder of a run, with the state to resume from if there is one.
 
     That is the state of the same run, unfinished. With `extend` it is also that of a run with fewer steps, finished or not.
 
     Args:
         work: the folder of unfinished and finished runs.
-        about: the run; its row has the steps that are wanted.
-        extend: whether a run that was planned with another number of steps is continued.
+        about: the run; its row has the number of steps to train.
+        extend: continue a run that was planned with another number of steps.
 
     Raises:
         ReposeError: a checkpoint is damaged.
     """
-    place, finished, steps = place_of(work, about), _finished(work, about), about.row.steps
-    found = _found(place)
+    place, finished, steps = place_of(work, about), finished_place_of(work, about), about.row.steps
+    found = _read_last(place)
     if found is not None and found.row.steps != steps and not (extend and found.step < steps):
-        remove(place)
+        _remove(place)
         found = None
-    if extend and found is None and (done := _found(finished)) is not None and done.step < steps:
-        remove(place)
+    if extend and found is None and (done := _read_last(finished)) is not None and done.step < steps:
+        _remove(place)
         finished.rename(place)
         found = done
     place.mkdir(parents=True, exist_ok=True)
@@ -95,38 +100,27 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
 
 
 def extensions(place: Path) -> list[dict[str, int]]:
-    """After which steps the total number of steps was changed, and what it was until then."""
+    """Return after which steps the number of steps was changed, and what it was until then."""
     noted: list[dict[str, int]] = read_json(place / _EXTENDED) if (place / _EXTENDED).exists() else []
     return noted
 
 
 def finish(work: Path, about: About) -> None:
-    """Keep the state of a finished run, in place of an earlier one of the same system."""
-    finished = _finished(work, about)
-    if finished.parent.exists():
-        for earlier in sorted(finished.parent.iterdir()):
-            remove(earlier)
+    """Keep the state of a finished run; it replaces an earlier one of the same system."""
+    finished = finished_place_of(work, about)
     finished.parent.mkdir(parents=True, exist_ok=True)
+    for earlier in sorted(finished.parent.iterdir()):
+        _remove(earlier)
     place_of(work, about).rename(finished)
 
 
-def remove(place: Path) -> None:
+def _read_last(place: Path) -> About | None:
+    last = last_checkpoint(place)
+    return checkpoint.read_about(last) if last.exists() else None
+
+
+def _remove(place: Path) -> None:
     """Remove the folder of a run, its checkpoint first: nothing resumes from a folder that is half gone."""
     last_checkpoint(place).unlink(missing_ok=True)
     if place.exists():
         shutil.rmtree(place)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _finished(work: Path, about: About) -> Path:
-    return work / "finished" / about.system / about.fingerprint[:16]
-
-
-def _found(place: Path) -> About | None:
-    last = last_checkpoint(place)
-    return checkpoint.read_about(last) if last.exists() else None

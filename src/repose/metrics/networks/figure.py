@@ -1,4 +1,4 @@
-"""The figure network, which ships with repose, as metrics take it: frechet, retrieval and pckh/figure (docs/figure.md)."""
+"""The figure network, which ships with repose: frechet/figure, recall@1/figure and pckh/figure (docs/figure.md)."""
 
 import torch
 from torch import Tensor
@@ -10,11 +10,7 @@ NAME = "figure"
 
 
 class Figure:
-    """Features and joints of images.
-
-    Attributes:
-        sha256: of its weights.
-    """
+    """Features and joints of images; `sha256` is of its weights."""
 
     def __init__(self, device: torch.device) -> None:
         self.sha256 = {NAME: mannequins.figure.weights_sha256()}
@@ -32,5 +28,5 @@ class Figure:
 
 
 def load(_: Weights, device: torch.device) -> Figure:
-    """The network on a device; its weights are in the package."""
+    """Return the network on a device; its weights are in the package."""
     return Figure(device)

@@ -1,11 +1,9 @@
 """TensorFlow's Inception of 2015 through torch-fidelity: the network of every Inception Score and FID of this field.
 
-Its input is resized as TensorFlow 1 does, its 1,008 logits are without bias, its features are the 2,048 of pool3. The
-file is torch-fidelity's conversion of TensorFlow's graph.
+torch-fidelity resizes as TensorFlow 1 does. The 1,008 logits are without bias; the features are the 2,048 of pool3.
 """
 
 import io
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +11,12 @@ from torch import Tensor, nn
 from repose.storage.networks import Weights, exact, holding, read_state
 
 NAME = "inception-tf-2015"
-FEATURES, LOGITS = "2048", "logits_unbiased"  # as torch-fidelity calls them
 
 
 class Inception:
-    """Features and logits of images; both are computed at once, and kept for the next metric that asks for them.
+    """Features and logits of images; `sha256` is of its file.
 
-    Attributes:
-        sha256: of its file.
+    One pass computes both, and they are kept for the next metric that asks for the same images.
     """
 
     def __init__(self, network: nn.Module, sha256: str) -> None:
@@ -38,28 +34,23 @@ class Inception:
     def _both(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if images is not self._kept[0]:
             with exact():
-                features, logits = self._network(images)
-            self._kept = (images, features, logits)
+                self._kept = (images, *self._network(images))
         return self._kept[1:]
 
 
 def load(weights: Weights, device: torch.device) -> Inception:
-    """The network on a device.
+    """Return the network on a device.
 
     Raises:
-        ReposeError: its file is not there, is another one, or does not hold the network.
+        ReposeError: its file is missing, is another one, or does not hold the network.
     """
-    path, sha256 = weights.of(NAME)
-    return Inception(_network(path).to(device), sha256)
-
-
-def _network(path: Path) -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+    path, sha256 = weights.of(NAME)
     # torch-fidelity opens a file in a way that can run code (weights_only=False), so it gets tensors that were read safely
     with holding(path, "torch-fidelity's Inception", NAME):
         safe = io.BytesIO()
         torch.save(read_state(path), safe)
         safe.seek(0)
-        network: nn.Module = FeatureExtractorInceptionV3(NAME, [FEATURES, LOGITS], feature_extractor_weights_path=safe)
-    return network
+        network = FeatureExtractorInceptionV3(NAME, ["2048", "logits_unbiased"], feature_extractor_weights_path=safe)
+    return Inception(network.to(device), sha256)
