@@ -10,7 +10,7 @@ from repose.metrics.provenance import NONE, Better, in_words
 from repose.report.gates import GatesSettings
 from repose.report.image_rows import Artist
 from repose.report.published import Published
-from repose.report.records import Checked, Training
+from repose.report.records import Training
 from repose.report.scores import Group, Scores, by_kind
 from repose.report.table_image import Cell
 from repose.validation.page import template
@@ -25,7 +25,7 @@ class Content:
     views: Mapping[str, str]  # by photo
     published: Published
     training: Sequence[Training]
-    checks: Sequence[Checked]
+    checks: Mapping[str, Mapping[str, Any]]  # by stage: validation.json
     pictures: Mapping[str, Sequence[int]]  # the places of pairs to show, by title
     extremes: int  # best pairs, and as many worst
 
@@ -36,14 +36,6 @@ class Row(NamedTuple):
     name: str
     note: str
     cells: list[Cell]
-
-
-class Table(NamedTuple):
-    """Numbers under their heads."""
-
-    title: str
-    head: list[str]
-    rows: list[Row]
 
 
 def page(content: Content, artist: Artist) -> str:
@@ -60,7 +52,7 @@ def page(content: Content, artist: Artist) -> str:
         whole=[name for name in metrics if name not in scores.by_pair],
         protocol={key: in_words(value) for key, value in scores.protocol.items()},
         digests=[key for key in scores.protocol if key.endswith("sha256")],
-        table=_score_table(content),
+        rows=_score_rows(content),
         data_sets=data_sets,
         published=_published(printed, data_sets),
         printed_of=[
@@ -92,7 +84,7 @@ def _best(values: Sequence[float], better: Better | None) -> float | None:
     return None if better is None or not finite else max(finite) if better == "higher" else min(finite)
 
 
-def _score_table(content: Content) -> Table:
+def _score_rows(content: Content) -> list[Row]:
     scores, found = content.scores, content.scores.intervals(content.gates)
     columns = {metric: [row[metric] for row in scores.means.values()] for metric in scores.metrics}
     rows = []
@@ -107,7 +99,7 @@ def _score_table(content: Content) -> Table:
             best = value == _best(column, scores.better.get(metric))
             cells.append(Cell(_text(value, decimals), ", ".join(under), best))
         rows.append(Row(row, "", cells))
-    return Table("Mean scores", scores.metrics, rows)
+    return rows
 
 
 def _published(printed: Published, data_sets: Sequence[str]) -> list[Row]:
@@ -151,16 +143,14 @@ def _extremes(content: Content, artist: Artist) -> list[dict[str, Any]]:
 def _breakdowns(content: Content) -> list[dict[str, Any]]:
     """The tables of each metric that pairs have, by kinds of pairs."""
     kinds, better = by_kind(content.scores, content.views), content.scores.better
-    return [
-        {
-            "metric": metric,
-            "tables": [_group_table(title, groups, metric, better.get(metric)) for title, groups in kinds.items()],
-        }
-        for metric in content.scores.by_pair
-    ]
+    found = []
+    for metric, rows in content.scores.by_pair.items():
+        tables = {title: _group_rows(groups, metric, better.get(metric)) for title, groups in kinds.items()}
+        found.append({"metric": metric, "head": list(rows), "tables": tables})
+    return found
 
 
-def _group_table(title: str, groups: Sequence[Group], metric: str, better: Better | None) -> Table:
+def _group_rows(groups: Sequence[Group], metric: str, better: Better | None) -> list[Row]:
     decimals = _decimals([value for group in groups for value in group.means[metric].values()])
     rows = []
     for group in groups:
@@ -168,4 +158,4 @@ def _group_table(title: str, groups: Sequence[Group], metric: str, better: Bette
         best = _best(list(own.values()), better)
         cells = [Cell(_text(value, decimals), marked=value == best) for value in own.values()]
         rows.append(Row(group.name, f"{group.pairs:,}", cells))
-    return Table(title, list(groups[0].means[metric]), rows)
+    return rows

@@ -23,17 +23,6 @@ class Training(NamedTuple):
     curves: list[str]  # SVG, one for each term of the loss
 
 
-class Checked(NamedTuple):
-    """The checks of a stage."""
-
-    stage: str
-    record: dict[str, Any]  # validation.json
-
-    def failed(self, severity: str) -> list[dict[str, Any]]:
-        """The failed checks of that severity (critical, warning)."""
-        return [check for check in self.record["checks"] if check["severity"] == severity and not check["passed"]]
-
-
 def read_training(run: Path) -> Training:
     """The record and the curves in the folder of a run.
 
@@ -68,8 +57,8 @@ def origin(record: Mapping[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def read_checks(folder: Path, parts: Sequence[str]) -> list[Checked]:
-    """The record in a stage's report; for a stage that runs once for each part of the photos, one per part.
+def read_checks(folder: Path, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The record (validation.json) in a stage's report; for a stage that runs once for each part, one per part.
 
     Raises:
         ReposeError: one is missing, damaged, or of an earlier version.
@@ -78,4 +67,4 @@ def read_checks(folder: Path, parts: Sequence[str]) -> list[Checked]:
     if not files[folder.name].exists():
         files = {f"{folder.name} {part}": folder / part / RECORD for part in parts}
     again = f"Run `dvc repro {folder.name}` again."
-    return [Checked(stage, read_whole(file, _OF_CHECKS, again)) for stage, file in files.items()]
+    return {stage: read_whole(file, _OF_CHECKS, again) for stage, file in files.items()}

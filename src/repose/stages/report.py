@@ -80,7 +80,7 @@ def run(
     content = Content(
         scores=scores, gates=gates, views=artist.views, published=read_published(published),
         training=[read_training(folders.runs / system) for system in artist.generated],
-        checks=[checked for folder in folders.checks for checked in read_checks(folder, parts)],
+        checks={stage: found for folder in folders.checks for stage, found in read_checks(folder, parts).items()},
         pictures={
             "Spread over the test pairs": fixed,
             f"Drawn with seed {settings.seed}": drawn(len(scores.pairs), settings.pairs, settings.seed, fixed),

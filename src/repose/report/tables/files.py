@@ -65,41 +65,21 @@ def picture(comparisons: list[Comparison], printed: Published, settings: TableSe
         *(Group(_title(comparison, settings), settings.columns) for comparison in comparisons),
     ]
     names = {system: row["name"] for (_, system), row in printed.items()}
-    ours = [_own_cells(comparison, settings) for comparison in comparisons]
     rows: list[list[Cell] | None] = []
-    for place, line in enumerate(comparisons[0].lines):
-        if line.system == settings.systems[0]:
+    for lines in zip(*(comparison.lines for comparison in comparisons), strict=True):  # of one system, on each data set
+        name = lines[0].system
+        if name == settings.systems[0]:
             rows.append(None)
-        row = [Cell(line.system, names.get(line.system, ""))]
+        row = [Cell(name, names.get(name, ""))]
         for data in published:
-            paper = printed.get((data, line.system))
+            paper = printed.get((data, name))
             row += [Cell(f"{paper[key]:.3f}" if paper else "-", soft=True) for key in ("ssim", "is")]
-        rows.append(row + [cell for own in ours for cell in own[place]])
+        for comparison, line in zip(comparisons, lines, strict=True):
+            row += cells(comparison, line, settings)
+        rows.append(row)
     about = [f"{comparison.data}: {protocol(comparison, printed, settings)}" for comparison in comparisons]
     tinted = "Tinted: the best of the trained rows in its column."
     return draw_sheet(groups, rows, [*about, *notes(printed, settings), tinted])
-
-
-def _own_cells(comparison: Comparison, settings: TableSettings) -> list[list[Cell]]:
-    """The cells of each line, the best of the trained ones marked."""
-    best = {
-        metric: (np.nanmin if record["better"] == "lower" else np.nanmax)(
-            [line.scores[metric].mean for line in comparison.trained]
-        )
-        for metric, record in comparison.records.items()
-        if comparison.trained
-    }
-    return [
-        [
-            Cell(
-                score, interval,
-                marked=bool(line.facts) and metric in line.scores and line.scores[metric].mean == best[metric],
-                soft=score.startswith("not "),
-            )
-            for metric, (score, interval) in zip(settings.columns, cells(line, settings), strict=True)
-        ]
-        for line in comparison.lines
-    ]  # fmt: skip
 
 
 def _ends(name: str, found: Interval | None) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
 from repose.evaluation.results import TORSO_CIEDE2000
 from repose.report.published import Published
+from repose.report.table_image import Cell
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, Line
 
@@ -74,16 +75,19 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
     return " ".join(sentences)
 
 
-def cells(line: Line, settings: TableSettings) -> list[tuple[str, str]]:
-    """The score and its interval in each column."""
+def cells(comparison: Comparison, line: Line, settings: TableSettings) -> list[Cell]:
+    """The score and its interval in each column; the best of the trained rows is marked."""
     if not line.scores:
-        return [(NOT_TRAINED, ""), *[("", "")] * (len(settings.columns) - 1)]
-    return [
-        (table_text.number(name, line.scores[name].mean), table_text.bounds(name, line.scores[name]))
-        if name in line.scores
-        else (NOT_MEASURED, "")
-        for name in settings.columns
-    ]
+        return [Cell(NOT_TRAINED, soft=True), *[Cell("")] * (len(settings.columns) - 1)]
+    found = []
+    for name in settings.columns:
+        if name in line.scores:
+            own = line.scores[name]
+            best = bool(line.facts) and own.mean == comparison.best(name)
+            found.append(Cell(table_text.number(name, own.mean), table_text.bounds(name, own), marked=best))
+        else:
+            found.append(Cell(NOT_MEASURED, soft=True))
+    return found
 
 
 def _scores(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
@@ -91,7 +95,7 @@ def _scores(comparison: Comparison, printed: Published, settings: TableSettings)
     for line in comparison.lines:
         paper = printed.get((comparison.beside, line.system))
         theirs = [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"] if paper else ["", "", ""]
-        ours = [f"{score} {interval}".rstrip() for score, interval in cells(line, settings)]
+        ours = [f"{cell.text} {cell.under}".rstrip() for cell in cells(comparison, line, settings)]
         rows.append([line.system, *(theirs if printed else []), *ours])
     published = ["in the paper", "published SSIM", "published IS"] if printed else []
     return table_text.markdown(["row", *published, *settings.columns], rows)
