@@ -3,12 +3,22 @@
 import numpy as np
 import pytest
 
+from repose.config import settings
 from repose.metrics.bootstrap import Interval
 from repose.report.gates import Bootstrap
 from repose.report.occlusion import BINS, CONTRAST, gains_by_occlusion
 
 METRICS = {"ssim/pg2": "higher", "torso-ciede2000": "lower"}
-HOW = Bootstrap(resamples=300, confidence=0.9, seed=3)
+
+
+@settings
+class Drawn(Bootstrap):
+    resamples: int = 300
+    confidence: float = 0.9
+    seed: int = 3
+
+
+HOW = Drawn()
 
 
 def test_the_gain_of_each_bin_is_the_mean_of_its_pairs_and_positive_where_it_is_better() -> None:

@@ -5,7 +5,6 @@ import re
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from repose.evaluation.table_text import markdown
 from repose.report.judge import FAILING, Comparison, Score, Verdict
 
 PASSED = "no regression"
@@ -63,7 +62,8 @@ def _table(found: Comparison) -> str:
     head = ["system", "metric", "better", "BASE", "HEAD", "change", "allowed", "limit"]
     if found.confidence is not None:
         head += [f"{found.confidence * 100:.4g}% interval", "pairs"]
-    return markdown([*head, "verdict"], [_row(score, len(head)) for score in found.scores])
+    rows = [[*head, "verdict"], ["---"] * (len(head) + 1), *(_row(score, len(head)) for score in found.scores)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
 def _row(score: Score, columns: int) -> list[str]:

@@ -9,6 +9,8 @@ from repose.config import nearest, settings
 from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
 from repose.metrics.provenance import Better
 
+Confidence = Annotated[float, Field(gt=0, lt=1)]  # share of the resamples inside an interval
+
 
 @settings
 class Gate:
@@ -53,13 +55,12 @@ class Limit:
         return (self.min is None or score >= self.min) and (self.max is None or score <= self.max)
 
 
-@settings
 class Bootstrap:
-    """How intervals are drawn, over test pairs."""
+    """Settings with these three fields, by which intervals are drawn over test pairs."""
 
-    resamples: PositiveInt
-    confidence: Annotated[float, Field(gt=0, lt=1)]  # share of the resamples inside an interval
-    seed: NonNegativeInt
+    resamples: int
+    confidence: float
+    seed: int
 
     def resampled(self, scores: np.ndarray) -> np.ndarray:
         """The means of scores (pairs, M) in each resample: (resamples, M) float64."""
@@ -77,6 +78,9 @@ class GatesSettings(Bootstrap):
     systems: tuple[str, ...]  # rows of the scores that are judged
     metrics: dict[str, Gate]  # by their names among the scores
     limits: dict[str, dict[str, Limit]]  # by system, then by metric
+    resamples: PositiveInt  # of the bootstrap over test pairs
+    confidence: Confidence
+    seed: NonNegativeInt  # of the bootstrap
     baseline: bool = True  # whether the stage gates has scores to compare with; if not, the limits alone judge
 
     def __post_init__(self) -> None:

@@ -1,12 +1,13 @@
 """The records of other stages: how each system was trained, and what was checked of the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from repose.errors import ReposeError
 from repose.evaluation.results import read_whole
 from repose.report.curves import charts
+from repose.report.origin import origin
 from repose.validation.page import RECORD
 
 _OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
@@ -18,7 +19,7 @@ class Training(NamedTuple):
 
     system: str
     record: dict[str, Any]  # run.json
-    origin: str  # see `origin`
+    origin: str  # see `report.origin`
     model_bytes: int  # of model.safetensors
     curves: list[str]  # SVG, one for each term of the loss
 
@@ -40,21 +41,6 @@ def read_training(run: Path) -> Training:
         raise ReposeError(
             f"{history} is damaged ({error}). Restore it (`dvc checkout`) or train {run.name} again."
         ) from None
-
-
-def origin(record: Mapping[str, Any]) -> str:
-    """The checkpoint that a run started from and its extensions, from run.json, as sentences; empty without either."""
-    sentences = [
-        f"Extended after step {extension['step']:,} of {extension['planned']:,} planned."
-        for extension in record.get("extended", ())
-    ]
-    if init := record.get("init"):
-        sentences.insert(
-            0,
-            f"Started from the weights of {', '.join(init['networks'])} in a checkpoint of {init['system']} at step "
-            f"{init['step']:,} (SHA-256 {init['sha256']}).",
-        )
-    return " ".join(sentences)
 
 
 def read_checks(folder: Path, parts: Sequence[str]) -> dict[str, dict[str, Any]]:

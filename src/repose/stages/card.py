@@ -18,7 +18,7 @@ from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
 from repose.evaluation.table_text import markdown, parameters
 from repose.metrics.provenance import NONE, in_words
 from repose.report import formats
-from repose.report.records import origin
+from repose.report.origin import origin
 from repose.report.scores_file import Record, number, read_file
 from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say

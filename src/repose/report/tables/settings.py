@@ -1,10 +1,10 @@
 """The block `table` of the params."""
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from repose.config import check_system_names, nearest, settings
 from repose.evaluation.results import COPY, MEAN, REAL, TORSO_CIEDE2000, with_one_source
-from repose.report.gates import Bootstrap
+from repose.report.gates import Bootstrap, Confidence
 
 
 @settings
@@ -16,6 +16,9 @@ class TableSettings(Bootstrap):
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
     metrics: tuple[str, ...]  # columns in order, of those that evaluate scored; torso-ciede2000 is one of them
     reference: str  # the row that the others are compared with, on the same pairs
+    resamples: PositiveInt  # of the bootstrap over test pairs
+    confidence: Confidence
+    seed: NonNegativeInt  # of the bootstrap
     figure_pairs: PositiveInt  # rows of a figure, at most; evaluate keeps the images of evaluate.picture_pairs
     multi_source_gains: tuple[tuple[str, str], ...] = ()  # rows [of more sources, of fewer] to compare by occlusion
     optional_metrics: tuple[str, ...] = ()  # further columns: "not measured" where evaluate did not score them
