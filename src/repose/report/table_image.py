@@ -82,7 +82,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def _layout(groups: Sequence[Group], rows: Sequence[Sequence[Cell]]) -> tuple[list[_Column], list[tuple[int, int]]]:
     """The columns, and the left and right edge of each group."""
     columns: list[_Column] = []
-    spans, left = [], _MARGIN
+    spans: list[tuple[int, int]] = []
+    left = _MARGIN
     for group in groups:
         first, start = len(columns), left
         widths = [_width(title, [row[first + n] for row in rows]) for n, title in enumerate(group.columns)]
