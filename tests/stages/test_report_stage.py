@@ -99,6 +99,24 @@ def pairs(run: Path) -> pd.DataFrame:
     return pd.read_csv(run / "results" / "pairs.csv")
 
 
+@pytest.fixture(scope="module")
+def altered(data: Data, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Element:
+    """The page of a run with pairs of unknown occlusion, a failed check, and a system that was extended."""
+    folder = tmp_path_factory.mktemp("altered")
+    shutil.copytree(run, folder / "run")
+    table = pd.read_csv(folder / "run" / "results" / "pairs.csv")
+    table.loc[table["from"] == table["from"][0], "occlusion"] = np.nan
+    table.to_csv(folder / "run" / "results" / "pairs.csv", index=False)
+    path = folder / "run" / "reports" / "split" / "validation.json"
+    record = read_json(path)
+    record["checks"][0] |= {"passed": False, "severity": "warning", "observed": "<b>7</b> do not"}
+    write_json(path, record | {"rejected": {"too small": 1234}})
+    path = folder / "run" / "runs" / "attend" / "run.json"
+    init = {"sha256": "ab" * 32, "system": "paper-m", "step": 1500, "networks": ["generator"]}
+    write_json(path, read_json(path) | {"init": init, "extended": [{"step": 400, "planned": 800}]})
+    return parsed(reported(data, folder / "run", folder / "report"))
+
+
 def section(page: Element, name: str) -> Element:
     return page.all("section", id=name)[0]
 
@@ -269,17 +287,11 @@ def test_kinds_of_pairs_have_their_number_and_their_means(page: Element, pairs: 
     assert "front to back" in rows_of(by_view)
 
 
-def test_what_is_hidden_and_not_known_is_a_kind_of_its_own(data: Data, run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run")
-    path = tmp_path / "run" / "results" / "pairs.csv"
-    table = pd.read_csv(path)
-    table.loc[table["from"] == table["from"][0], "occlusion"] = np.nan
-    table.to_csv(path, index=False)
-    unknown = int((table["occlusion"].isna() & (table["system"] == "attend")).sum())
-    page = parsed(reported(data, tmp_path / "run", tmp_path / "report"))
-    rows = rows_of(section(page, "kinds").all("table")[2])
-    assert rows["not known"][0].text == str(unknown)
-    assert f"It is known of {20 - unknown} of the 20 pairs" in section(page, "kinds").text
+def test_what_is_hidden_and_not_known_is_a_kind_of_its_own(altered: Element, pairs: pd.DataFrame) -> None:
+    unknown = int(((pairs["from"] == pairs["from"][0]) & (pairs["system"] == "attend")).sum())
+    kinds = section(altered, "kinds")
+    assert rows_of(kinds.all("table")[2])["not known"][0].text == str(unknown)
+    assert f"It is known of {20 - unknown} of the 20 pairs" in kinds.text
 
 
 # Training, checks, costs
@@ -302,14 +314,8 @@ def test_the_checks_are_those_of_every_stage_and_part(page: Element, run: Path) 
     assert "✓ passed" in cards[0].text
 
 
-def test_a_check_that_does_not_hold_is_told(data: Data, run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run")
-    path = tmp_path / "run" / "reports" / "split" / "validation.json"
-    record = read_json(path)
-    record["checks"][0] |= {"passed": False, "severity": "warning", "observed": "<b>7</b> do not"}
-    write_json(path, record | {"rejected": {"too small": 1234}})
-    page = parsed(reported(data, tmp_path / "run", tmp_path / "report"))
-    card = section(page, "checks").all("div", **{"class": "card panel"})[3]
+def test_a_check_that_does_not_hold_is_told(altered: Element) -> None:
+    card = section(altered, "checks").all("div", **{"class": "card panel"})[3]
     for text in ("! 1 warning", "Found: <b>7</b> do not.", "Set aside: too small 1,234."):
         assert text in card.text
 
@@ -323,15 +329,9 @@ def test_costs_are_what_is_recorded(page: Element) -> None:
     assert "Started from" not in part.text
 
 
-def test_a_run_that_started_from_a_checkpoint_or_was_extended_says_so(data: Data, run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run")
-    path = tmp_path / "run" / "runs" / "attend" / "run.json"
-    init = {"sha256": "ab" * 32, "system": "paper-m", "step": 1500, "networks": ["generator"]}
-    write_json(path, read_json(path) | {"init": init, "extended": [{"step": 400, "planned": 800}]})
-    text = section(parsed(reported(data, tmp_path / "run", tmp_path / "report")), "costs").text
-    assert (
-        "attend: Started from the weights of generator in a checkpoint of paper-m at step 1,500 (SHA-256 abab" in text
-    )
+def test_a_run_that_started_from_a_checkpoint_or_was_extended_says_so(altered: Element) -> None:
+    text = section(altered, "costs").text
+    assert "attend: Started from the weights of generator in a checkpoint of paper-m at step 1,500 (SHA-256 " in text
     assert "Extended after step 400 of 800 planned." in text
 
 
