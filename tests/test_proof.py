@@ -100,7 +100,7 @@ def test_editing_a_system_trains_that_system_only(by_dvc: Project) -> None:
 
 
 def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc: Project) -> None:
-    by_dvc.set(gates__limits={"attend": {"ssim/pg2": {"least": 0.99}}})
+    by_dvc.set(gates__limits={"attend": {"ssim/pg2": {"min": 0.99}}})
     output = by_dvc.dvc("repro", code=255)
     assert stages_run(output) == ["report", "gates"]
     assert "is not at least 0.99" in output

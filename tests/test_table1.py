@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("project"), changes, ["table1"])
     params = read("params.yaml")
     params["table"]["systems"] = ROWS
-    params["table"]["gains"] = [["paper-m", "paper-m, 1 source"], ["mean of sources", "copy source"]]
+    params["table"]["multi_source_gains"] = [["paper-m", "paper-m, 1 source"], ["mean of sources", "copy source"]]
     (project.folder / "table1" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     set_rows(project, "fashion", QUICK)
     set_rows(project, "street", QUICK | STREET)
@@ -92,7 +92,7 @@ def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ma
         )
         assert table.loc[data].loc[ROWS, ["seed", "images", "optimiser"]].notna().all(axis=None)
     written = {path.name for path in (project.folder / "table1" / "table").iterdir()}
-    gains = pd.read_csv(project.folder / "table1" / "table" / "gains.csv")
+    gains = pd.read_csv(project.folder / "table1" / "table" / "multi-source-gains.csv")
     assert set(gains["more"]) == {"paper-m", "mean of sources"}
     assert {"table.md", "table.png", "figure-fashion.png", "figure-street.png"} <= written
 

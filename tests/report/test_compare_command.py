@@ -10,13 +10,10 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-import yaml
 from typer.main import get_command
 
 from repose import cli
-from repose.config import block
 from repose.errors import ReposeError
-from repose.report.gates import GatesSettings
 from repose.report.scores_file import read_side
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +23,7 @@ GATES = """
 gates:
   systems: [attend]
   metrics: {ssim/pg2: {better: higher, tolerance: 0.01}}
-  limits: {attend: {ssim/pg2: {least: 0.6}}}
+  limits: {attend: {ssim/pg2: {min: 0.6}}}
   resamples: 200
   confidence: 0.95
   seed: 0
@@ -74,21 +71,9 @@ def compare(said_by: Any) -> Any:
     return partial(said_by, "compare")
 
 
-def test_it_has_a_panel_of_its_own() -> None:
-    commands = get_command(cli.app).commands
-    assert [n for n, command in commands.items() if getattr(command, "rich_help_panel", None) == cli.SCORES] == [
-        "compare"
-    ]
-
-
 @pytest.mark.parametrize(("now", "code", "said"), [
-    (0.67, 0, "No regression in 1 gated score; 0 better."),
-    (0.7, 0, "No regression in 1 gated score; 1 better."),
-    (0.665, 0, "No regression in 1 gated score; 0 better."),
-    (0.65, 1, "Regression: 1 of 1 gated score."),
-    (0.59, 1, "Regression: 1 of 1 gated score."),
+    (0.7, 0, "No regression in 1 gated score; 1 better."), (0.65, 1, "Regression: 1 of 1 gated score."),
     (None, 2, "Not comparable: 1 of 1 gated score."),
-    (float("nan"), 2, "Not comparable: 1 of 1 gated score."),
 ])  # fmt: skip
 def test_the_scores_in_this_folder_beside_those_of_a_revision(
     project: Path, compare: Any, now: float | None, code: int, said: str
@@ -109,7 +94,9 @@ def test_two_revisions_whatever_is_in_the_folder(project: Path, compare: Any) ->
     assert "| attend | ssim/pg2 | higher | 0.67 | 0.64 | -0.03 | 0.01 | at least 0.6 | **worse** |" in out
     assert "repose: ssim/pg2 of attend: worse by 0.03, and 0.01 is allowed.\n" in err
     compare(worse, "old", code=0)
-    compare("main~1", "HEAD", code=1)
+    write("old", 0.62)
+    compare("old", "main", code=0)  # a file goes before a revision of its name
+    compare("refs/tags/old", "main", code=1)
 
 
 def test_a_pipeline_below_the_top_of_the_repository(
@@ -133,13 +120,6 @@ def test_two_files_need_no_git_and_no_pipeline(tmp_path: Path, compare: Any, mon
     assert "HEAD is new, BASE is old.json." in compare(*files, "--params", "gates.yaml", code=0)[0]
 
 
-def test_a_file_goes_before_a_revision_of_its_name(project: Path, compare: Any) -> None:
-    write("old", 0.62)
-    write("metrics.json", 0.62)
-    compare("old", code=0)
-    compare("refs/tags/old", code=1)
-
-
 def test_the_reports_are_written_and_what_a_run_says_is_the_same_each_time(project: Path, compare: Any) -> None:
     write("metrics.json", 0.64)
     options = ("--markdown", "out/a.md", "--json", "out/a.json", "--junit", "out/a.xml")
@@ -161,26 +141,18 @@ def test_a_report_that_cannot_be_written_is_no_regression(project: Path, compare
 @pytest.mark.parametrize(("arguments", "said"), [
     (("nowhere",), "There is no file and no git revision 'nowhere' here. Fetch it (`git fetch origin`), or name another one"),
     (("--", "--all"), "There is no file and no git revision '--all' here."),
-    (("",), "There is no file and no git revision '' here."),
-    (("old", "nowhere"), "There is no file and no git revision 'nowhere' here."),
     (("old.json",), "There is no old.json. Run `dvc repro`, or name another file or a git revision."),
     (("old", "folder.json"), "folder.json cannot be read: Is a directory. Name another file or a git revision."),
     (("params.yaml",), "The scores of params.yaml are not JSON: Expecting value"),
-    (("old", "older.json"), "The scores of older.json have no block 'protocol': another version of repose wrote them"),
     (("old", "other.json"), 'are of different protocol: size is "128x88" in BASE and "256x176" in HEAD'),
     (("old", "--base-pairs", "a.csv"), "Give both of --base-pairs and --head-pairs, or neither."),
-    (("old", "--head-pairs", "a.csv"), "Give both of --base-pairs and --head-pairs, or neither."),
     (("old", "--base-pairs", "a.csv", "--head-pairs", "a.csv"), "There is no a.csv. Run the stage that writes it"),
-    (("old", "--params", "none.yaml"), "none.yaml. Run repose in the project's folder, or name one with --params."),
     (("old", "--params", "dvc.yaml"), "dvc.yaml has no block 'gates'"),
-    (("old", "--params", "typo.yaml"), "typo.yaml: gates: unknown key 'system'. Did you mean 'systems'?"),
 ])  # fmt: skip
 def test_what_cannot_be_compared_ends_with_2_and_a_message_and_leaves_reports(
     project: Path, compare: Any, arguments: tuple[str, ...], said: str
 ) -> None:
     Path("folder.json").mkdir()
-    Path("older.json").write_text('{"attend": {"ssim": 0.67}}')
-    Path("typo.yaml").write_text(GATES.replace("systems", "system"))
     write("other.json", 0.67, size="256x176")
     out, err = compare("--junit", "a.xml", "--json", "a.json", *arguments, code=2)
     assert said in err
@@ -216,8 +188,8 @@ def test_a_folder_that_is_no_repository_and_a_machine_without_git_are_told(
 
 
 @pytest.mark.parametrize("pipeline", [
-    None, "a: b: c", "[]", "stages: {}", "stages: {evaluate: {cmd: x}}", "stages: {evaluate: {metrics: []}}",
-    "stages: {evaluate: {metrics: [{}]}}", "stages: {evaluate: {metrics: 3}}", "stages: {evaluate: {metrics: [3]}}",
+    None, "a: b: c", "[]", "stages: {evaluate: {cmd: x}}", "stages: {evaluate: {metrics: []}}",
+    "stages: {evaluate: {metrics: [{}]}}", "stages: {evaluate: {metrics: 3}}",
 ])  # fmt: skip
 def test_a_folder_whose_pipeline_has_no_scores_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str | None
@@ -236,23 +208,14 @@ def test_the_file_of_scores_is_the_one_that_the_pipeline_names(tmp_path: Path, m
     assert read_side(None).where == "sums.json"
 
 
-@pytest.mark.parametrize(("changes", "code", "verdict"), [
-    ((-0.05, -0.06, -0.04), 1, "**worse**"), ((-0.3, 0.2, -0.05), 0, "noise"), ((0.05, 0.06, 0.04), 0, "better"),
-])  # fmt: skip
-def test_scores_by_pair_tell_a_change_from_noise(
-    project: Path, compare: Any, changes: tuple[float, ...], code: int, verdict: str
-) -> None:
-    old, new = [0.6, 0.7, 0.71], [0.6 + changes[0], 0.7 + changes[1], 0.71 + changes[2]]
+def test_scores_by_pair_tell_a_change_from_noise(project: Path, compare: Any) -> None:
+    old, new = [0.6, 0.7, 0.71], [0.3, 0.9, 0.66]
     for name, values in (("old.csv", old), ("new.csv", new)):
         rows = [f"attend,a{n},b{n},{value!r}\n" for n, value in enumerate(values)]
         Path(name).write_text(f"system,from,to,ssim/pg2\n{''.join(rows)}")
     files = write("old.json", sum(old) / 3), write("new.json", sum(new) / 3)
-    out, _ = compare(*files, "--base-pairs", "old.csv", "--head-pairs", "new.csv", code=code)
-    assert f"| 3 | {verdict} |" in out
-    compare(*files, code=1 if sum(changes) < 0 else 0)  # without pairs the tolerance alone decides
-    Path("new.csv").write_text(Path("new.csv").read_text().replace("a1,b1", "a1,b9"))
-    _, err = compare(*files, "--base-pairs", "old.csv", "--head-pairs", "new.csv", code=2)
-    assert "pair 2 of attend is a1 to b1 in old.csv and a1 to b9 in new.csv." in err
+    assert "| 3 | noise |" in compare(*files, "--base-pairs", "old.csv", "--head-pairs", "new.csv", code=0)[0]
+    compare(*files, code=1)  # without pairs the tolerance alone decides
 
 
 # ---- docs/compare.md ----
@@ -268,7 +231,6 @@ def test_the_page_prints_what_its_own_example_gives(
     monkeypatch.chdir(tmp_path)
     (gates,) = fenced("yaml")
     Path("params.yaml").write_text(gates)
-    assert block(yaml.safe_load(gates), "gates", GatesSettings, "the page").systems
     for name, content in zip(("old.json", "new.json"), fenced("json"), strict=True):
         Path(name).write_text(content)
     out, _ = compare("old.json", "new.json", code=1)

@@ -1,7 +1,8 @@
 """table on made-up results of two data sets: scores that are drawn, images that have one colour each."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ from PIL import Image
 
 from repose.config import block
 from repose.data.images import encode_png
-from repose.data.records import read_table, write_json, write_table
+from repose.data.records import write_json, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.errors import ReposeError
 from repose.evaluation.results import EXAMPLES
-from repose.report.published import PUBLISHED, read_published
+from repose.report.published import read_published
 from repose.report.table_image import Cell, Group
 from repose.report.tables import files
 from repose.report.tables.page import NOT_MEASURED, NOT_TRAINED
 from repose.report.tables.settings import TableSettings
 from repose.stages import table
+from tiny import files_in
 
 ROOT = Path(__file__).parents[2]
 PRINTED = ROOT / "table1" / "published.csv"
@@ -32,7 +34,7 @@ BLOCK: Mapping[str, Any] = {
     "budget": "demo", "data_sets": {"fashion": "DeepFashion", "street": "Market-1501"},
     "systems": ["pix2pix", "paper-s", "paper-m", "attend"], "metrics": METRICS, "reference": "paper-m",
     "resamples": 300, "confidence": 0.9, "seed": 5, "figure_pairs": 3,
-    "gains": [["paper-m", "paper-s"], ["attend", "attend, 1 source"], ["mean of sources", "copy source"]],
+    "multi_source_gains": [["paper-m", "paper-s"], ["attend", "attend, 1 source"], ["mean of sources", "copy source"]],
 }  # fmt: skip
 PROTOCOL = {
     "split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS, "format": "8-bit RGB",
@@ -67,8 +69,8 @@ def scores_of(system: str, data: str, level: float) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def said(system: str) -> dict[str, Any]:
-    """What facts.json has of numbers and of what made them."""
+def facts_of(system: str) -> dict[str, Any]:
+    """The parts of facts.json on numbers and their provenance."""
     systems = {} if system == "baselines" else {system: {"sha256": f"of {system}", "seed": 0, "steps": 800}}
     return {
         "schema": 2, "system": system, **PROTOCOL, "metrics": BETTER_RECORDS,
@@ -101,7 +103,7 @@ def write_system(folder: Path, level: float, shade: int, **changes: Any) -> None
     }
     generated = folder / "generated" / folder.name
     write_table(generated / "generated.csv", write_shards(generated, images), INDEX_COLUMNS)
-    write_json(folder / "facts.json", said(folder.name) | training(**changes))
+    write_json(folder / "facts.json", facts_of(folder.name) | training(**changes))
     scores_of(folder.name, folder.parent.name, level).to_csv(folder / "pairs.csv", index=False)
 
 
@@ -115,7 +117,7 @@ def write_baselines(folder: Path) -> None:
             shown.append({"from": source, "to": to, "shows": what})
     index = write_shards(folder / "examples", images)
     write_table(folder / "examples" / "examples.csv", pd.concat([pd.DataFrame(shown), index], axis=1), EXAMPLES)
-    write_json(folder / "facts.json", said("baselines"))
+    write_json(folder / "facts.json", facts_of("baselines"))
     rows = [
         scores_of(name, folder.parent.name, level) for name, level in zip(BASELINE_ROWS, (0.9, 0.3, 0.2), strict=True)
     ]
@@ -172,12 +174,9 @@ def csv(folder: Path) -> pd.DataFrame:
 
 def markdown_rows(text: str, heading: str) -> dict[str, list[str]]:
     """The cells of the first table under a heading, by the first of each row; the head is under its own first cell."""
-    lines = text.split(f"{heading}\n", 1)[1].splitlines()
-    first = next(n for n, line in enumerate(lines) if line.startswith("|"))
-    table = [
-        line for n, line in enumerate(lines[first:]) if all(x.startswith("|") for x in lines[first : first + n + 1])
-    ]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    table = re.search(r"(?:^\|.*\n)+", text.split(f"{heading}\n", 1)[1], re.MULTILINE)
+    assert table is not None
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
     return {row[0]: row[1:] for row in cells if set(row[0]) != {"-"}}
 
 
@@ -191,13 +190,11 @@ def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
     return {str(name): np.array([np.nanmean(values.to_numpy()[draw]) for draw in draws]) for name, values in groups}
 
 
-def test_the_table_is_what_is_promised(done: Path) -> None:
-    made = {str(path.relative_to(done / "table")) for path in (done / "table").rglob("*") if path.is_file()}
-    figures = {"figure-fashion.png", "figure-street.png"}
-    assert made == {"table.md", "table.csv", "gains.csv", "table.png"} | figures
-
-
 def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
+    made = {path.name for path in (done / "table").iterdir()}
+    assert made == {
+        "table.md", "table.csv", "multi-source-gains.csv", "table.png", "figure-fashion.png", "figure-street.png",
+    }  # fmt: skip
     rows = [*BASELINE_ROWS, *BLOCK["systems"]]
     assert list(csv(done / "table").index) == [(data, row) for data in ("fashion", "street") for row in rows]
     text = (done / "table" / "table.md").read_text()
@@ -206,7 +203,7 @@ def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -
 
 
 @pytest.mark.parametrize("data", ["fashion", "street"])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ["ssim/pg2", "torso-ciede2000"])
 def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, data: str, metric: str) -> None:
     found, loop = csv(done / "table").loc[data], loop_means(data, done / "results", metric)
     for name, drawn in loop.items():
@@ -226,15 +223,12 @@ def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, d
 
 
 def test_a_mean_is_that_of_the_pairs_and_torso_ciede2000_of_those_with_a_torso(done: Path) -> None:
-    found = csv(done / "table").loc[("fashion", "attend")]
-    pairs = scores_of("attend", "fashion", 0.7)
+    found, pairs = csv(done / "table").loc[("fashion", "attend")], scores_of("attend", "fashion", 0.7)
     assert found["ssim/pg2"] == pytest.approx(pairs["ssim/pg2"].mean(), rel=1e-5)
     assert found["torso-ciede2000"] == pytest.approx(pairs["torso-ciede2000"].iloc[NO_TORSO:].mean(), rel=1e-5)
     assert (found["pairs"], found["torso-ciede2000 pairs"]) == (PAIRS, PAIRS - NO_TORSO)
-    assert (
-        f"; {NO_TORSO} pairs without a whole torso are left out of torso-ciede2000."
-        in (done / "table/table.md").read_text()
-    )
+    text = (done / "table" / "table.md").read_text()
+    assert f"; {NO_TORSO} pairs without a whole torso are left out of torso-ciede2000." in text
 
 
 def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:
@@ -287,19 +281,17 @@ def test_without_a_published_table_ours_stands_alone(results: Path, tmp_path: Pa
 
 
 def test_the_published_file_is_the_papers_table() -> None:
-    printed = read_published(PRINTED).set_index(["data set", "system"])[["ssim", "is"]]
+    printed = read_published(PRINTED)
     page = (ROOT / "docs" / "paper.md").read_text().split("## Table 1\n")[1]
     lines = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")
-    ][2:]
-    assert len(lines) == 9
-    names = read_table(PRINTED, PUBLISHED).drop_duplicates("system").set_index("name")["system"]
+    ]
+    names = {row["name"]: system for (_, system), row in printed.items()}
     same = {"VUNet": "Variational U-Net", "Real data": "Real Data"}
-    for name, *numbers in (line[:5] for line in lines):
-        system = names[same.get(name, name)]
-        own = [*printed.loc[("DeepFashion", system)], *printed.loc[("Market-1501", system)]]
-        assert [f"{value:.3f}" for value in own] == numbers
-    assert len(printed) == 18
+    for name, *numbers in (line[:5] for line in lines[2:]):
+        rows = [printed[data, names[same.get(name, name)]] for data in ("DeepFashion", "Market-1501")]
+        assert [f"{row[key]:.3f}" for row in rows for key in ("ssim", "is")] == numbers
+    assert (len(lines), len(printed)) == (2 + 9, 18)
 
 
 def test_a_system_without_results_is_not_trained_rather_than_dropped(done: Path) -> None:
@@ -312,33 +304,31 @@ def test_a_system_without_results_is_not_trained_rather_than_dropped(done: Path)
 
 def test_every_number_says_what_it_is_of(done: Path) -> None:
     own = csv(done / "table").loc[("fashion", "attend")]
-    said = {
+    expected = {
         "budget": "demo", "split": "pg2-like", "size": "20x12", "crop": "[1, 2, 13, 22]", "pairs": PAIRS, "seed": 0,
         "steps": 800, "images": 3200, "device": "cpu", "precision": "fp32", "confidence": 0.9, "resamples": 300,
         "bootstrap seed": 5, "kind": "attend", "optimiser": training()["optimiser"], "loss": training()["loss"],
         "parameters": "generator 1,234,567, image 89",
     }  # fmt: skip
-    assert {name: own[name] for name in said} == said
+    assert {name: own[name] for name in expected} == expected
     text = (done / "table" / "table.md").read_text()
-    assert text.startswith("# Table 1, budget demo\n")
-    assert (
-        "Split pg2-like, 24 test pairs, 20x12 px (height x width), cropped to 1, 2, 13, 22 (left, top, right, " in text
-    )
-    assert "; budget demo, training seeds: 0; " in text
-    assert "the 90 % bootstrap interval over test pairs (300 resamples, seed 5)" in text
+    for part in (
+        "# Table 1, budget demo\n", "; budget demo, training seeds: 0; ",
+        "Split pg2-like, 24 test pairs, 20x12 px (height x width), cropped to 1, 2, 13, 22 (left, top, right, ",
+        "the 90 % bootstrap interval over test pairs (300 resamples, seed 5)",
+    ):  # fmt: skip
+        assert part in text
 
 
 def test_equal_footing_says_what_each_row_had_to_learn_from(results: Path) -> None:
     change_json(results / "fashion" / "attend" / "facts.json", images=4800, seed=3, perceptual="viton", steps=1200)
     text = (laid(results, results.parent / "table") / "table.md").read_text()
     rows = markdown_rows(text, "### fashion: equal footing")
-    optimiser, loss = training()["optimiser"], training()["loss"]
-    parameters = "generator 1,234,567, image 89"
     assert rows["attend"] == [
-        "attend", "4,800", "1,200", "2", "4", optimiser, loss, "viton", parameters, "3", "cpu, fp32",
+        "attend", "4,800", "1,200", "2", "4", training()["optimiser"], training()["loss"], "viton",
+        "generator 1,234,567, image 89", "3", "cpu, fp32",
     ]  # fmt: skip
-    assert rows["pix2pix"][:2] == ["pix2pix", "3,200"]
-    assert rows["pix2pix"][7] == "none"
+    assert (rows["pix2pix"][1], rows["pix2pix"][7]) == ("3,200", "none")
     assert "copy source" not in rows
     assert "Trained rows saw 3,200 to 4,800 images" in text
     assert "Trained rows saw 3,200 images" in text.split("\n## street\n")[1]
@@ -361,24 +351,18 @@ def sheet_of(results: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Group
 def test_the_picture_of_the_table_has_the_papers_layout(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     groups, rows, notes = sheet_of(results, monkeypatch)
     assert [list(group.columns) for group in groups] == [["Methods"], ["SSIM", "IS"], ["SSIM", "IS"], METRICS, METRICS]
-    assert [group.title for group in groups[1:]] == [
+    assert [group.title for group in groups[1:4]] == [
         "published, DeepFashion", "published, Market-1501", "fashion, demo, pg2-like, 24 pairs, 20x12 px",
-        "street, demo, pg2-like, 24 pairs, 20x12 px",
     ]  # fmt: skip
     assert list(rows) == [*BASELINE_ROWS, *BLOCK["systems"]]
-    found = csv(results.parent / "table").loc[("fashion", "paper-m")]
-    cell = rows["paper-m"][5]
+    found, cell = csv(results.parent / "table").loc[("fashion", "paper-m")], rows["paper-m"][5]
     assert cell.text == f"{found['ssim/pg2']:.3f}"
     assert cell.under == f"[{found['ssim/pg2 low']:.3f}, {found['ssim/pg2 high']:.3f}]"
     assert (rows["paper-m"][0].under, rows["paper-m"][3].text) == ("(G + D_I + D_P)-M", "0.344")
     assert [cell.text for cell in rows["paper-s"][8:]] == [NOT_TRAINED, "", ""]
     assert [cell.text for cell in rows["attend"][1:5]] == ["-"] * 4
     assert any(note.startswith("street: Split pg2-like, 24 test pairs") for note in notes)
-
-
-def test_the_best_trained_row_of_each_column_is_marked(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real photos are better, and lower is better for torso-ciede2000."""
-    _, rows, _ = sheet_of(results, monkeypatch)
+    # The real photos are better than every trained row, and lower is better for torso-ciede2000.
     marked = {name: [n for n, cell in enumerate(row) if cell.marked] for name, row in rows.items()}
     assert {name: places for name, places in marked.items() if places} == {"attend": [5, 6, 7, 8, 9, 10]}
 
@@ -390,48 +374,28 @@ def test_the_figure_shows_sources_pose_target_and_what_each_system_made(
     done: Path, data: str, systems: list[str]
 ) -> None:
     picture = np.asarray(Image.open(done / "table" / f"figure-{data}.png"))
-    zoom = 8  # 12 px wide images, so that a title fits
-    height, width = zoom * HEIGHT, zoom * WIDTH
+    height, width = 8 * HEIGHT, 8 * WIDTH  # enlarged so that a title fits
     columns = 2 + 2 + len(systems)  # two sources are the most that one of them has
     assert picture.shape == (20 + 3 * (height + 4) + 4, columns * (width + 4) + 4, 3)
     shades = {"pix2pix": 30, "paper-s": 60, "paper-m": 90, "attend": 120}
     for row, (number, sources) in enumerate(((0, 1), (16, 2), (23, 1))):  # three of the four examples, spread
         given = [200 + 10 * place + number % 10 for place in range(sources + 2)]
-        levels = [
-            *given[:sources],
-            *[255] * (2 - sources),
-            *given[sources:],
-            *(number + shades[name] for name in systems),
-        ]
-        for column, level in enumerate(levels):
+        made = [number + shades[name] for name in systems]
+        for column, level in enumerate([*given[:sources], *[255] * (2 - sources), *given[sources:], *made]):
             top, left = 24 + row * (height + 4), 4 + column * (width + 4)
             assert (picture[top : top + height, left : left + width] == level).all(), (row, column)
 
 
-def test_a_figure_has_no_more_rows_than_there_are_examples(results: Path) -> None:
-    picture = np.asarray(Image.open(laid(results, results.parent / "t", figure_pairs=9) / "figure-fashion.png"))
-    assert picture.shape[0] == 20 + 4 * (8 * HEIGHT + 4) + 4
-
-
 def test_the_same_results_give_the_same_bytes(done: Path, tmp_path: Path) -> None:
     again = laid(write_results(tmp_path / "results"), tmp_path / "table")
-    for path in (done / "table").rglob("*"):
-        if path.is_file():
-            assert (again / path.relative_to(done / "table")).read_bytes() == path.read_bytes(), path.name
+    assert files_in(again) == files_in(done / "table")
 
 
-def test_the_terminal_names_table_and_figures(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    to = laid(results, results.parent / "table")
-    said = capfd.readouterr()
-    assert str(to / "table.md") in said.err.replace("\n", "")
-    assert said.out == ""
-
-
-# What more sources gain where the first one hides.
+# Multi-source gains.
 
 
 def add_one_source(results: Path, data: str = "fashion", system: str = "attend") -> pd.DataFrame:
-    """As evaluate.single_source does: SSIM lower by what is occlusion, torso-ciede2000 higher by ten times that."""
+    """As evaluate.single_source does: SSIM lower by the occlusion, torso-ciede2000 higher by ten times that."""
     path = results / data / system / "pairs.csv"
     pairs = pd.read_csv(path)
     worse = {"ssim/pg2": pairs["ssim/pg2"] - OCCLUSION, "torso-ciede2000": pairs["torso-ciede2000"] + 10 * OCCLUSION}
@@ -440,7 +404,9 @@ def add_one_source(results: Path, data: str = "fashion", system: str = "attend")
 
 
 def gains_of(folder: Path, data: str, more: str) -> pd.DataFrame:
-    table = pd.read_csv(folder / "gains.csv", keep_default_na=False, na_values={"gain": [""], "pairs": [""]})
+    table = pd.read_csv(
+        folder / "multi-source-gains.csv", keep_default_na=False, na_values={"gain": [""], "pairs": [""]}
+    )
     return table[(table["data set"] == data) & (table["more"] == more)].set_index(["occlusion", "metric"])
 
 
@@ -473,19 +439,18 @@ def test_the_section_of_gains_has_the_numbers_of_the_csv(results: Path) -> None:
     assert lines[0] == "| more | fewer | occlusion | pairs | ssim/pg2 | ssim/win51 | torso-ciede2000 |"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert len(cells) == 3 * 4
-    for more, _, name, pairs, *shown in cells:
-        found = gains_of(folder, "fashion", more).loc[name]
-        for metric, cell in zip(METRICS, shown, strict=True):
-            own = found.loc[metric]
+    for more, _, name, pairs, *found in cells:
+        expected = gains_of(folder, "fashion", more).loc[name]
+        for metric, cell in zip(METRICS, found, strict=True):
+            own, digits = expected.loc[metric], 2 if metric == "torso-ciede2000" else 3
             assert f"{own['pairs']:.0f}" == pairs
-            digits = 2 if metric == "torso-ciede2000" else 3
             assert cell.strip("*").split(" ")[0] == ("" if np.isnan(own["gain"]) else f"{own['gain']:+.{digits}f}")
     assert cells[6][4].startswith("**+0.7")
 
 
 def test_a_row_without_scores_and_a_data_set_without_truth_are_said(done: Path) -> None:
     """On street paper-s is not trained and nothing is rendered; attend was nowhere scored with one source."""
-    table = pd.read_csv(done / "table" / "gains.csv", keep_default_na=False)
+    table = pd.read_csv(done / "table" / "multi-source-gains.csv", keep_default_na=False)
     notes = table[table["note"] != ""].set_index(["data set", "more"])["note"].to_dict()
     assert notes == {
         ("fashion", "attend"): "not trained, or not scored: attend, 1 source",
@@ -502,12 +467,6 @@ def test_a_row_without_scores_and_a_data_set_without_truth_are_said(done: Path) 
     assert "| mean of sources | copy source | not known what the sources hide |  |  |  |  |" in text
 
 
-def test_without_contrasts_there_is_no_section_and_no_row(results: Path) -> None:
-    folder = laid(results, results.parent / "table", gains=[])
-    assert "gain of more sources" not in (folder / "table.md").read_text()
-    assert len((folder / "gains.csv").read_text().splitlines()) == 1
-
-
 def test_rows_with_one_source_are_of_the_same_pairs(results: Path) -> None:
     pairs = add_one_source(results)
     shuffled = pd.concat([pairs, pairs.iloc[::-1].assign(system="attend, 1 source")])
@@ -515,7 +474,7 @@ def test_rows_with_one_source_are_of_the_same_pairs(results: Path) -> None:
     fails(results, r"fashion/attend cannot stand beside .*: they are of other pairs\. Evaluate both again")
 
 
-# Without the reference, without any system.
+# Without the reference; without any system.
 
 
 def test_without_the_reference_there_are_no_differences(results: Path) -> None:
@@ -526,27 +485,48 @@ def test_without_the_reference_there_are_no_differences(results: Path) -> None:
 
 
 def test_baselines_alone_are_a_table_too(results: Path) -> None:
-    changes = {"systems": ["vunet"], "reference": "vunet", "gains": []}
-    text = (laid(results, results.parent / "table", **changes) / "table.md").read_text()
+    folder = laid(results, results.parent / "table", systems=["vunet"], reference="vunet", multi_source_gains=[])
+    text = (folder / "table.md").read_text()
     assert markdown_rows(text, "## fashion")["vunet"][3] == NOT_TRAINED
     assert "; budget demo, training seeds: none; " in text
     assert "Trained rows saw no images" in text
+    assert "gain of more sources" not in text
+    assert len((folder / "multi-source-gains.csv").read_text().splitlines()) == 1
 
 
 # What is refused.
 
 
-@pytest.mark.parametrize("system", ["attend", "baselines"])
-def test_no_table_without_torso_ciede2000(results: Path, system: str) -> None:
-    change_pairs(results / "fashion" / system / "pairs.csv", lambda pairs: pairs.drop(columns="torso-ciede2000"))
-    fails(results, rf"{system}/pairs\.csv has no torso-ciede2000, and SSIM, .* never stands without it")
+def in_pairs(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    return lambda folder: change_pairs(folder / "pairs.csv", change)
 
 
-def test_a_metric_that_is_not_there_is_named_with_those_that_are(results: Path) -> None:
-    message = r"fashion/baselines has no ssim/pg3; it has ssim/pg2, ssim/gaussian11, ssim/win51, torso-ciede2000\. Change table"
-    fails(results, message, metrics=["ssim/pg2", "ssim/pg3", "torso-ciede2000"])
-    change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda pairs: pairs.drop(columns="ssim/win51"))
-    fails(results, r"fashion/attend has no ssim/win51; it has ssim/pg2, ssim/gaussian11, torso-ciede2000\. ")
+def in_facts(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: change_json(folder / "facts.json", **changes)
+
+
+OTHER_PAIRS = r"fashion/paper-m cannot stand beside .*: they are of other pairs\. Evaluate both again"
+
+
+@pytest.mark.parametrize(("folder", "change", "message"), [
+    *((f"fashion/{system}", in_pairs(lambda pairs: pairs.drop(columns="torso-ciede2000")),
+       rf"{system}/pairs\.csv has no torso-ciede2000, and SSIM, .* never stands without it")
+      for system in ("attend", "baselines")),
+    ("fashion/attend", in_pairs(lambda pairs: pairs.drop(columns="ssim/win51")),
+     r"fashion/attend has no ssim/win51; it has ssim/pg2, ssim/gaussian11, torso-ciede2000\. Change table"),
+    ("fashion/attend", in_facts(metrics=BETTER_RECORDS | {"ssim/pg2": {"better": "higher", "networks": {"x": "f"}}}),
+     r"fashion/attend cannot stand beside .*: its ssim/pg2 is .*'f'.*, not "),
+    ("street/attend", in_facts(split="patn"), "street/attend cannot stand beside .*/baselines: its split is patn, not "),
+    ("street/attend", in_facts(crop=None), "street/attend cannot stand beside .*/baselines: its crop is None, not "),
+    ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[::-1]), OTHER_PAIRS),
+    ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[:-1]), OTHER_PAIRS),
+    ("fashion/paper-m", in_pairs(lambda pairs: pairs.assign(to="b.jpg")), OTHER_PAIRS),
+])  # fmt: skip
+def test_rows_that_cannot_stand_side_by_side_are_refused(
+    results: Path, folder: str, change: Callable[[Path], None], message: str
+) -> None:
+    change(results / folder)
+    fails(results, message)
 
 
 def test_an_optional_metric_is_a_column_and_not_measured_where_evaluate_did_not_score_it(
@@ -558,12 +538,11 @@ def test_an_optional_metric_is_a_column_and_not_measured_where_evaluate_did_not_
     fashion, street = markdown_rows(text, "## fashion"), markdown_rows(text, "## street")
     assert [fashion[row][-1] for row in ("row", "attend")] == ["fid/inception", "11.000"]
     assert [street[row][-1] for row in ("row", "attend", "paper-s")] == ["fid/inception", NOT_MEASURED, ""]
-    assert own.loc[("fashion", "attend"), "fid/inception"] == 11
-    assert own.loc["street", "fid/inception"].isna().all()
+    assert own["fid/inception"].loc[["fashion"]].notna().all()
+    assert own["fid/inception"].loc[["street"]].isna().all()
     assert markdown_rows(text, "### street: difference to paper-m")["row"] == METRICS
-    said = "Not measured: fid/inception, which evaluate.metrics of this budget does not name"
-    assert said in text.split("\n## street\n")[1]
-    assert said not in text.split("\n## street\n")[0]
+    note = "Not measured: fid/inception, which evaluate.metrics of this budget does not name"
+    assert [note in part for part in text.split("\n## street\n")] == [False, True]
 
 
 def test_an_optional_metric_of_some_rows_alone_is_refused(results: Path) -> None:
@@ -573,14 +552,7 @@ def test_an_optional_metric_of_some_rows_alone_is_refused(results: Path) -> None
 
 
 NETWORK = {"better": "lower", "networks": {"inception": "e" * 64}, "real": "train", "photos": 100}
-FID = {
-    "real data": 0.5,
-    "copy source": 20.25,
-    "mean of sources": 30.0,
-    "pix2pix": 19.0,
-    "paper-m": 12.5,
-    "attend": 11.0,
-}
+FID = {"real data": 0.5, "copy source": 20.25, "mean of sources": 30.0, "pix2pix": 19, "paper-m": 12.5, "attend": 11}
 
 
 def score_all_together(results: Path) -> None:
@@ -612,40 +584,11 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
     assert pd.isna(own.loc["copy source", "checkpoint sha256"])
 
 
-def test_numbers_of_two_networks_do_not_stand_in_one_column(results: Path) -> None:
-    score_all_together(results)
-    path = results / "fashion" / "attend" / "facts.json"
-    records = json.loads(path.read_text())["metrics"]
-    change_json(path, metrics=records | {"fid/inception": NETWORK | {"networks": {"inception": "f" * 64}}})
-    fails(results, rf"attend cannot stand beside .*: its fid/inception is .*{'f' * 64}.*, not .*{'e' * 64}",
-          metrics=[*METRICS, "fid/inception"])  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("split", "patn"), ("size", "256x256"), ("crop", None), ("pairs", 23)], ids=str
-)
-def test_rows_of_another_split_or_size_do_not_stand_side_by_side(results: Path, name: str, value: Any) -> None:
-    change_json(results / "street" / "attend" / "facts.json", **{name: value})
-    fails(results, rf"street/attend cannot stand beside .*street/baselines: its {name} is {value}, not ")
-
-
-@pytest.mark.parametrize("change", [
-    lambda pairs: pairs.iloc[::-1], lambda pairs: pairs.iloc[:-1], lambda pairs: pairs.assign(to="b.jpg"),
-], ids=["order", "fewer", "others"])  # fmt: skip
-def test_rows_of_other_pairs_do_not_stand_side_by_side(results: Path, change: Any) -> None:
-    change_pairs(results / "fashion" / "paper-m" / "pairs.csv", change)
-    fails(results, r"fashion/paper-m cannot stand beside .*: they are of other pairs\. Evaluate both again")
-
-
 def test_rows_with_one_source_beside_a_system_are_not_its_scores(results: Path) -> None:
     """evaluate.single_source adds such rows to a system's pairs.csv."""
     path, before = results / "fashion" / "attend" / "pairs.csv", laid(results, results.parent / "before")
     change_pairs(path, lambda p: pd.concat([p, p.assign(system="attend, 1 source", **{"ssim/pg2": 0.0})]))
     assert (laid(results, results.parent / "after") / "table.csv").read_text() == (before / "table.csv").read_text()
-
-
-def test_a_data_set_without_baselines_is_an_error(results: Path) -> None:
-    fails(results, r"There is no .*gpu/baselines/facts\.json", data_sets={"gpu": "DeepFashion"})
 
 
 def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path) -> None:
@@ -666,20 +609,16 @@ def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: s
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"systems": []}, r"systems is empty\. Name at least one\."),
-    ({"data_sets": {}}, r"data_sets is empty\. Name at least one\."),
-    ({"metrics": []}, r"metrics is empty\. Name at least one\."),
     ({"metrics": ["ssim/pg2"]}, r"metrics lacks torso-ciede2000, which stands beside SSIM"),
     ({"systems": ["paper-m", "attend", "paper-m"]}, "systems names one twice: paper-m, attend, paper-m"),
-    ({"metrics": ["ssim/pg2", "ssim/pg2"]}, "metrics names one twice: ssim/pg2, ssim/pg2"),
     ({"optional_metrics": ["ssim/pg2"]}, "metrics names one twice: .*ssim/pg2"),
     ({"reference": "vunet"}, "reference should be one of the systems, not 'vunet'"),
-    ({"resamples": 0}, "resamples should be at least 1, not 0"),
-    ({"figure_pairs": 0}, "figure_pairs should be at least 1, not 0"),
-    ({"confidence": 95}, r"confidence should be between 0 and 1, not 95\.0"),
-    ({"gains": [["paper-m", "papers"]]}, r"gains names 'papers', which is no row\. Did you mean 'paper-s'\?"),
-    ({"gains": [["attend", "attend"]]}, "gains compares attend with itself"),
-    ({"confidence": 0}, r"confidence should be between 0 and 1, not 0\.0"),
+    ({"figure_pairs": 0}, "figure_pairs should be more than 0, not 0"),
+    ({"confidence": 95}, "confidence should be less than 1, not 95"),
+    ({"multi_source_gains": [["paper-m", "papers"]]},
+     r"multi_source_gains names 'papers', which is no row\. Did you mean 'paper-s'\?"),
+    ({"multi_source_gains": [["attend", "attend"]]}, "multi_source_gains compares attend with itself"),
 ])  # fmt: skip
 def test_settings_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ReposeError, match=f"params.yaml: table: {message}"):
+    with pytest.raises(ReposeError, match=rf"params.yaml: table[:.] ?{message}"):
         settings(**changes)

@@ -1,1 +1,1 @@
-"""The page of a run: what its scores, images, checks and costs are, in one HTML file that needs nothing else."""
+"""Scores for people: compared with gates, on the page of a run, side by side in tables, on model cards."""

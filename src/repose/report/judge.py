@@ -1,7 +1,4 @@
-"""What each gated score of HEAD is beside BASE's: better, the same, noise, worse, beyond its limit, or not comparable.
-
-Where there is no BASE, the limits alone judge.
-"""
+"""Compare each gated score of HEAD with BASE's. Where there is no BASE, the limits alone judge."""
 
 import json
 import math
@@ -15,11 +12,9 @@ from repose.errors import ReposeError
 from repose.report.gates import Gate, GatesSettings, Limit
 from repose.report.scores_file import Record, number
 
-_DIGESTS = 400  # characters, enough for the networks of a metric with their digests
-
 
 class Verdict(StrEnum):
-    """Of one score."""
+    """The outcome of one score."""
 
     BETTER = "better"  # by more than the tolerance
     SAME = "same"  # within the tolerance, either way
@@ -27,7 +22,7 @@ class Verdict(StrEnum):
     WORSE = "worse"  # by more than the tolerance
     KEPT = "limit kept"  # there is no BASE, and it is inside its limit, if it has one
     LIMIT = "beyond its limit"
-    UNCOMPARED = "not compared"  # BASE cannot be compared with, and the limits alone judge (see `compare`)
+    UNCOMPARED = "not compared"  # BASE's score is unusable, so the limit alone judges (see `compare`)
     INCOMPARABLE = "not comparable"
 
 
@@ -35,7 +30,7 @@ FAILING = (Verdict.WORSE, Verdict.LIMIT, Verdict.INCOMPARABLE)
 
 
 class PairedChange(NamedTuple):
-    """The ends of the interval of HEAD less BASE, over the pairs that have the score."""
+    """The interval of HEAD less BASE, over the pairs that have the score on both sides."""
 
     pairs: int
     low: float
@@ -57,13 +52,13 @@ class Score:
     system: str
     metric: str
     better: str  # higher or lower
-    base: float | None  # None: there is none, or no number, or no BASE at all
+    base: float | None  # None: BASE has no number, or there is no BASE
     head: float | None
     allowed: float | None  # by how much HEAD may be worse; None where BASE has no score
     limit: Limit | None
     paired: PairedChange | None
     verdict: Verdict
-    reason: str  # a sentence on what fails or is not compared; empty where there is nothing to say
+    reason: str  # a sentence on what fails or is not compared; else empty
 
     @property
     def change(self) -> float | None:
@@ -73,17 +68,16 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All gated scores of two sides, or why the sides cannot be compared at all."""
+    """All gated scores of two sides, or why the sides are not comparable."""
 
     base: str
     head: str
     protocol: Mapping[str, Any]
     scores: tuple[Score, ...]
-    systems_without: tuple[str, ...]  # systems without a gate, each marked if one side alone has it
-    metrics_without: tuple[str, ...]  # metrics without a gate, likewise
+    without: Mapping[str, tuple[str, ...]]  # systems and metrics without a gate, marked if one side alone has them
     confidence: float | None  # of the intervals; None without pairs
-    refusal: str = ""
-    uncompared: str = ""  # why the limits alone judge, though there is a BASE
+    refusal: str = ""  # why the sides are not comparable
+    uncompared: str = ""  # why the limits alone judge although there is a BASE
 
     def of(self, *verdicts: Verdict) -> list[Score]:
         """The scores of these verdicts."""
@@ -91,7 +85,7 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """0: no regression, 1: a regression, 2: something cannot be compared."""
+        """0: no regression, 1: a regression, 2: something is not comparable."""
         if self.refusal or self.of(Verdict.INCOMPARABLE):
             return 2
         return 1 if self.of(Verdict.WORSE, Verdict.LIMIT) else 0
@@ -114,22 +108,21 @@ class Comparison:
 
 
 def refused(base: str, head: str, why: str) -> Comparison:
-    """Of two sides that cannot be compared at all."""
-    return Comparison(base, head, {}, (), (), (), None, why)
+    """The comparison of two sides that are not comparable."""
+    return Comparison(base, head, {}, (), {"systems": (), "metrics": ()}, None, why)
 
 
 def compare(
     base: Record | None, head: Record, gates: GatesSettings, changes: Changes | None = None, *, required: bool = True
 ) -> Comparison:
-    """Every gated score of two sides.
+    """Compare every gated score of two sides.
 
     Args:
-        base: What there was; None: nothing, so the limits alone judge.
-        head: What there is now.
+        base: The earlier scores; None: the limits alone judge.
+        head: The scores to judge.
         gates: The block `gates`.
-        changes: Of the scores that both sides have by pair; None: there are no pairs, so the tolerance alone decides.
-        required: Whether a score that BASE lacks, or that BASE scored in another way, is not comparable. If not, its limit
-            alone judges it.
+        changes: Of the scores that both sides have by pair; None: the tolerance alone decides.
+        required: Whether a score that BASE lacks or scored differently is not comparable. If not, its limit alone judges it.
 
     Raises:
         ReposeError: the two are of different protocol.
@@ -137,56 +130,54 @@ def compare(
     if base is not None:
         check_protocols(base, head)
     scores = tuple(
-        _judged(base, head, gates, system, metric, paired=(changes or {}).get((system, metric)), required=required)
+        _judge(base, head, gates, system, metric, paired=(changes or {}).get((system, metric)), required=required)
         for system in gates.systems
         for metric in gates.metrics
     )
     before = head if base is None else base
-    return Comparison(
-        "nothing" if base is None else base.where,
-        head.where,
-        head.protocol,
-        scores,
-        _without(before.scores, head.scores, gates.systems),
-        _without(_metrics(before), _metrics(head), gates.metrics),
-        None if changes is None else gates.confidence,
-    )
+    without = {
+        "systems": _without(before.scores, head.scores, gates.systems),
+        "metrics": _without(_metrics(before), _metrics(head), gates.metrics),
+    }
+    where = "nothing" if base is None else base.where
+    return Comparison(where, head.where, head.protocol, scores, without, None if changes is None else gates.confidence)
 
 
 def check_protocols(base: Record, head: Record) -> None:
-    """Refuse numbers of different protocol.
+    """Check that two sides are of the same protocol.
 
     Raises:
-        ReposeError: they differ, and in what.
+        ReposeError: they differ; the message says in what.
     """
-    keys = dict.fromkeys([*base.protocol, *head.protocol])
-    missing = object()
-    differ = [key for key in keys if base.protocol.get(key, missing) != head.protocol.get(key, missing)]
-    if differ:
-        said = "; ".join(f"{key} is {_said(base, key)} in BASE and {_said(head, key)} in HEAD" for key in differ)
+    if differ := _differences(base.protocol, head.protocol):
         raise ReposeError(
-            f"BASE, {base.where}, and HEAD, {head.where}, are of different protocol: {said}. "
+            f"BASE, {base.where}, and HEAD, {head.where}, are of different protocol: {differ}. "
             "Numbers of different protocol say nothing of each other: evaluate both in the same way."
         )
 
 
-def _said(side: Record, key: str) -> str:
-    return _json(side.protocol[key]) if key in side.protocol else "not said"
+def _differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> str:
+    """In what two mappings differ, as clauses; empty where they do not."""
+    return "; ".join(
+        f"{key} is {_json(base.get(key))} in BASE and {_json(head.get(key))} in HEAD"
+        for key in dict.fromkeys([*base, *head])
+        if base.get(key) != head.get(key)
+    )
 
 
-def _json(value: Any, most: int = 80) -> str:
-    """A value as it stands in the file, cut where it is long."""
+def _json(value: Any) -> str:
+    """A value as it stands in the file, cut to a length that has room for networks with their digests."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= 400 else f"{text[:397]}..."
 
 
-def _judged(
+def _judge(
     base: Record | None, head: Record, gates: GatesSettings, system: str, metric: str, *, paired: PairedChange | None,
     required: bool,
 ) -> Score:  # fmt: skip
     gate, limit = gates.metrics[metric], gates.limits.get(system, {}).get(metric)
-    old, old_missing = (None, "") if base is None else _looked_up("BASE", base, system, metric)
-    new, new_missing = _looked_up("HEAD", head, system, metric)
+    old, old_missing = (None, "") if base is None else _look_up("BASE", base, system, metric)
+    new, new_missing = _look_up("HEAD", head, system, metric)
     other = old_missing or ("" if base is None else _another_way(base, head, metric, gate))
     if new is None or (other and required):
         reason = " ".join(filter(None, (old_missing, new_missing))) or f"{metric} of {system}: {other}"
@@ -205,19 +196,16 @@ def _judged(
 
 
 def _another_way(base: Record, head: Record, metric: str, gate: Gate) -> str:
-    """In what the two sides score a metric differently, as a sentence; empty where they do not."""
+    """How the two sides score a metric differently, as a sentence; empty where they do not."""
     old, new = (side.metrics.get(metric, {}) for side in (base, head))
-    differ = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-    if differ:
-        sides = [(key, _json(old.get(key), _DIGESTS), _json(new.get(key), _DIGESTS)) for key in differ]
-        said = "; ".join(f"{key} is {mine} in BASE and {theirs} in HEAD" for key, mine, theirs in sides)
-        return f"the sides score it in different ways: {said}. Evaluate both in the same way."
+    if differ := _differences(old, new):
+        return f"the sides score it in different ways: {differ}. Evaluate both in the same way."
     if new.get("better", gate.better) != gate.better:
         return f"its gate calls {gate.better} better, and {new['better']} is. Correct the block gates."
     return ""
 
 
-def _looked_up(role: str, side: Record, system: str, metric: str) -> tuple[float | None, str]:
+def _look_up(role: str, side: Record, system: str, metric: str) -> tuple[float | None, str]:
     """A score, or None and why there is none."""
     advice = " What is new gets its gate once BASE has it." if role == "BASE" else ""
     if system not in side.scores:
@@ -230,7 +218,7 @@ def _looked_up(role: str, side: Record, system: str, metric: str) -> tuple[float
 
 
 def _verdict(gain: float, allowed: float, paired: PairedChange | None) -> tuple[Verdict, str]:
-    """What a change is, and a sentence if it fails."""
+    """The verdict on a change, and a sentence if it fails."""
     if abs(gain) <= allowed or math.isclose(abs(gain), allowed, rel_tol=1e-9):  # 0.67 - 0.66 is a little more than 0.01
         return Verdict.SAME, ""
     if paired is not None and paired.includes_zero:
@@ -245,7 +233,7 @@ def _metrics(side: Record) -> dict[str, None]:
 
 
 def _without(base: Collection[str], head: Collection[str], gated: Collection[str]) -> tuple[str, ...]:
-    """Names without a gate; new: HEAD alone has it, gone: BASE alone had it."""
+    """Names without a gate; new: HEAD alone has it, gone: BASE alone has it."""
     marks = {(True, False): " (gone)", (False, True): " (new)", (True, True): ""}
     names = dict.fromkeys([*head, *base])
     return tuple(f"{name}{marks[name in base, name in head]}" for name in names if name not in gated)

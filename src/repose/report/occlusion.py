@@ -1,7 +1,7 @@
-"""What more sources gain where the first one hides what the target shows, and what where it does not.
+"""The gain of more sources by how much of the target's garment the first source hides.
 
-Pure functions of scores by pair. A gain is positive where the row of more sources is better: SSIM higher, torso-ciede2000 lower.
-All bins and all metrics are resampled together, over pairs, so the difference of two bins has an interval too.
+A gain is positive where the row with more sources is better: SSIM higher, torso-ciede2000 lower. All bins and metrics are
+resampled together, over pairs, so the difference of two bins has an interval too.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
+from repose.metrics.bootstrap import Interval, intervals, means
+from repose.report.gates import Bootstrap
 
-BINS = {
+BINS = {  # of occlusion; low <= x < high
     "below 0.1": (-np.inf, 0.1),
     "0.1 to 0.5": (0.1, 0.5),
     "0.5 and more": (0.5, np.inf),
-}  # of occlusion; low <= x < high
+}
 _BOTTOM, *_, _TOP = BINS
 CONTRAST = f"{_TOP} less {_BOTTOM}"
 
@@ -29,9 +30,8 @@ class Gain(NamedTuple):
 
 
 def gains_by_occlusion(
-    more: np.ndarray, fewer: np.ndarray, occlusion: np.ndarray, metrics: Mapping[str, str],
-    *, resamples: int, confidence: float, seed: int,
-) -> list[Gain]:  # fmt: skip
+    more: np.ndarray, fewer: np.ndarray, occlusion: np.ndarray, metrics: Mapping[str, str], bootstrap: Bootstrap
+) -> list[Gain]:
     """The gain in each of BINS, then CONTRAST.
 
     Args:
@@ -39,9 +39,7 @@ def gains_by_occlusion(
         fewer: scores (n, M) of the other row, of the same pairs.
         occlusion: (n,) 0 to 1; pairs with NaN are in no bin.
         metrics: the M names of the scores, and what is better of each, higher or lower.
-        resamples: of the bootstrap over pairs.
-        confidence: share of the resamples inside an interval, 0 to 1.
-        seed: of the bootstrap.
+        bootstrap: how pairs are drawn.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -53,12 +51,16 @@ def gains_by_occlusion(
     better = (more - fewer) * [-1 if way == "lower" else 1 for way in metrics.values()]  # (n, M)
     inside = np.stack([(low <= occlusion) & (occlusion < high) for low, high in BINS.values()])  # (bins, n)
     columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside], 1)  # (n, bins * M)
-    drawn = resampled_means(columns, resamples=resamples, seed=seed).reshape(resamples, len(BINS), len(metrics))
+    drawn = bootstrap.resampled(columns).reshape(-1, len(BINS), len(metrics))
     gains = means(columns).reshape(len(BINS), len(metrics))
     gains = np.concatenate([gains, gains[-1:] - gains[:1]])  # CONTRAST last
     drawn = np.concatenate([drawn, drawn[:, -1:] - drawn[:, :1]], 1)
     counts = [*inside.sum(1), inside[0].sum() + inside[-1].sum()]
     return [
-        Gain(name, int(counts[i]), dict(zip(metrics, intervals(gains[i], drawn[:, i], confidence), strict=True)))
+        Gain(
+            name,
+            int(counts[i]),
+            dict(zip(metrics, intervals(gains[i], drawn[:, i], bootstrap.confidence), strict=True)),
+        )
         for i, name in enumerate((*BINS, CONTRAST))
     ]

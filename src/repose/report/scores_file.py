@@ -1,7 +1,4 @@
-"""The scores of one side, as evaluate writes them for `dvc metrics`: from a file, or from a git revision.
-
-Nothing but git is needed for a revision, as the file is committed: no remote and no cache of DVC.
-"""
+"""The scores of one side of a comparison, from a file that evaluate wrote or from a git revision in which it is committed."""
 
 import json
 import math
@@ -15,22 +12,21 @@ from repose.metrics.provenance import SCHEMA
 
 
 class Record(NamedTuple):
-    """The scores of one side, and what they say of themselves."""
+    """The scores of one side, and their provenance."""
 
     where: str  # for people: a path, or a revision with its commit
-    protocol: dict[str, Any]  # numbers of another one are not comparable
-    scores: dict[str, dict[str, Any]]  # by system, then by metric; what stands there may be no number
-    metrics: dict[str, Any]  # by metric, what its numbers say of themselves: networks, real photos
+    protocol: dict[str, Any]  # scores of different protocols are not comparable
+    scores: dict[str, dict[str, Any]]  # by system, then by metric; values may be anything that JSON has
+    metrics: dict[str, Any]  # by metric: networks, real photos, which way is better
 
 
 def read_side(side: str | None) -> Record:
-    """The scores in the file `side`, or if there is none, those committed in the revision `side`.
+    """The scores in the file `side`, or if there is no such file, those committed in the revision `side`.
 
-    Args:
-        side: A path or a git revision; what is both is the path. None: what the pipeline wrote in this folder.
+    None reads the file of scores that the pipeline in this folder names.
 
     Raises:
-        ReposeError: there is neither, no git, the revision has no scores, or what is there is none.
+        ReposeError: there is neither, git is missing, the revision has no scores, or the content is not scores.
     """
     if side is None:
         return read_file(_metrics())
@@ -50,7 +46,7 @@ def read_file(path: Path) -> Record:
     """The scores in a file.
 
     Raises:
-        ReposeError: it cannot be read, or has no scores.
+        ReposeError: it cannot be read, or its content is not scores.
     """
     try:
         return parsed(path.read_bytes(), str(path))
@@ -61,26 +57,20 @@ def read_file(path: Path) -> Record:
 
 
 def parsed(content: bytes, where: str) -> Record:
-    """The scores in the bytes of a file.
-
-    Args:
-        content: JSON.
-        where: For messages: the file or revision.
+    """The scores in the bytes of a JSON file; `where` names the file or revision in messages.
 
     Raises:
-        ReposeError: it is not JSON, or of another schema, an older one for instance.
+        ReposeError: it is not JSON, or has another schema.
     """
     try:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ReposeError(f"The scores of {where} are not JSON: {error}. Run `dvc repro evaluate` there.") from None
-    if not isinstance(record, dict):
-        record = {}
+    record = record if isinstance(record, dict) else {}
     if "scores" in record and record.get("schema") != SCHEMA:
         raise ReposeError(
-            f"The scores of {where} are of schema {_said(record.get('schema', 1))} and this repose reads {SCHEMA}: another "
-            "version wrote them, and they do not say on which data and by which networks they are. Run `dvc repro evaluate` "
-            "there, or name a later revision."
+            f"The scores of {where} are of schema {json.dumps(record.get('schema', 1))[:20]}, and this repose reads {SCHEMA}: "
+            "another version wrote them. Run `dvc repro evaluate` there, or name a later revision."
         )
     for key in ("protocol", "metrics", "scores"):
         if not isinstance(record.get(key), dict):
@@ -96,10 +86,6 @@ def parsed(content: bytes, where: str) -> Record:
     return Record(where, record["protocol"], record["scores"], record["metrics"])
 
 
-def _said(value: Any) -> str:
-    return json.dumps(value)[:20]
-
-
 def number(value: Any) -> float | None:
     """A score as a finite number; None if it is anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -111,7 +97,7 @@ def number(value: Any) -> float | None:
 
 
 def _metrics() -> Path:
-    """The file of scores, from this folder on; dvc.yaml alone knows its name."""
+    """The file of scores that dvc.yaml names, relative to this folder."""
     try:
         (entry,) = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]["evaluate"]["metrics"]
         return Path(entry if isinstance(entry, str) else next(iter(entry)))
@@ -125,15 +111,14 @@ def _metrics() -> Path:
 def _commit(revision: str) -> str:
     """The full name of a revision's commit."""
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if found.returncode:
-        said = found.stderr.decode(errors="replace").strip()
-        raise ReposeError(
-            f"There is no file {revision}, and git cannot look for a revision: {said}. Name two files."
-            if said
-            else f"There is no file and no git revision {revision!r} here. Fetch it (`git fetch origin`), or name another "
-            "one or a file."
-        )
-    return found.stdout.decode().strip()
+    if not found.returncode:
+        return found.stdout.decode().strip()
+    if said := found.stderr.decode(errors="replace").strip():
+        raise ReposeError(f"There is no file {revision}, and git cannot look for a revision: {said}. Name two files.")
+    raise ReposeError(
+        f"There is no file and no git revision {revision!r} here. Fetch it (`git fetch origin`), or name another one or a "
+        "file."
+    )
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:

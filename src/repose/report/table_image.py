@@ -11,12 +11,12 @@ from repose.data.pictures import broken
 
 _INK, _SOFT, _RULE, _TINT, _WHITE = (30, 30, 30), (125, 125, 125), (60, 60, 60), (222, 236, 247), (255, 255, 255)
 _TEXT, _SMALL, _NOTE = 21, 15, 16  # px of letters
-_ROW, _HEAD = 54, 40  # px of a row, of a line of the head
+_ROW, _HEAD, _LINE = 54, 40, 24  # px of a row, of a line of the head, of a line of the notes
 _MARGIN, _PAD, _GAP = 28, 14, 26  # px around all, beside a cell's text, between groups
 
 
 class Cell(NamedTuple):
-    """What one place of the table says."""
+    """The text of a cell."""
 
     text: str
     under: str = ""  # small print below
@@ -31,34 +31,44 @@ class Group(NamedTuple):
     columns: Sequence[str]
 
 
+class _Column(NamedTuple):
+    """Where a column lies, in px; the first group's text is flushed left."""
+
+    left: int
+    width: int
+    flush: bool
+
+    def place(self) -> tuple[float, str]:
+        """The x of its text, and the letter of Pillow's anchor."""
+        return (self.left + _PAD, "l") if self.flush else (self.left + self.width / 2, "m")
+
+
 def draw_sheet(groups: Sequence[Group], rows: Sequence[Sequence[Cell] | None], notes: Sequence[str]) -> np.ndarray:
     """A table with `notes` below -> (h,w,3) uint8.
 
     Args:
-        groups: of columns, from the left; the first one's text is flushed left.
+        groups: of columns, from the left.
         rows: a cell for each column of all groups; None is a rule.
         notes: sentences, which are broken into lines of the table's width.
     """
-    lefts, widths, spans = _columns(groups, rows)
+    columns, spans = _layout(groups, [row for row in rows if row is not None])
     width = spans[-1][1] + _MARGIN
     lines = [line for note in notes for line in broken(note, _font(_NOTE), width - 2 * _MARGIN)]
-    filled = [row for row in rows if row is not None]
-    bottom = _MARGIN + 2 * _HEAD + len(filled) * _ROW
-    height = bottom + (14 + len(lines) * 24 if lines else 0) + _MARGIN
-    canvas = Image.new("RGB", (width, height), _WHITE)
+    bottom = _MARGIN + 2 * _HEAD + sum(row is not None for row in rows) * _ROW
+    canvas = Image.new("RGB", (width, bottom + (14 + len(lines) * _LINE if lines else 0) + _MARGIN), _WHITE)
     pen = ImageDraw.Draw(canvas)
-    _draw_head(pen, groups, lefts, widths, spans)
+    _draw_head(pen, groups, columns, spans)
     top = _MARGIN + 2 * _HEAD
-    _rule(pen, spans, top, 2)
+    for y, thickness in ((_MARGIN, 2), (top, 2), (bottom, 2)):
+        _rule(pen, spans, y, thickness)
     for row in rows:
         if row is None:
             _rule(pen, spans, top, 1)
-            continue
-        _draw_row(pen, row, lefts, widths, top, left_columns=len(groups[0].columns))
-        top += _ROW
-    _rule(pen, spans, top, 2)
+        else:
+            _draw_row(pen, row, columns, top)
+            top += _ROW
     for number, line in enumerate(lines):
-        pen.text((_MARGIN, bottom + 14 + 24 * number), line, fill=_SOFT, font=_font(_NOTE))
+        pen.text((_MARGIN, bottom + 14 + _LINE * number), line, fill=_SOFT, font=_font(_NOTE))
     return np.asarray(canvas)
 
 
@@ -69,70 +79,50 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _length(text: str, size: int) -> float:
-    return _font(size).getlength(text)
-
-
-def _columns(
-    groups: Sequence[Group], rows: Sequence[Sequence[Cell] | None]
-) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-    """Of each column the left edge and the width in px, and of each group its left and right edge."""
-    lefts: list[int] = []
-    widths: list[int] = []
-    spans = []
+def _layout(groups: Sequence[Group], rows: Sequence[Sequence[Cell]]) -> tuple[list[_Column], list[tuple[int, int]]]:
+    """The columns, and the left and right edge of each group."""
+    columns: list[_Column] = []
+    spans: list[tuple[int, int]] = []
     left = _MARGIN
     for group in groups:
-        first = len(widths)
-        cells = [[row[first + n] for row in rows if row is not None] for n in range(len(group.columns))]
-        own = [_column_width(title, column) for title, column in zip(group.columns, cells, strict=True)]
-        lack = _length(group.title, _TEXT) + 2 * _PAD - sum(own)
-        own = [width + max(0, int(np.ceil(lack / len(own)))) for width in own]
-        start = left
-        for width in own:
-            lefts.append(left)
-            widths.append(width)
-            left += width
+        first, start = len(columns), left
+        widths = [_width(title, [row[first + n] for row in rows]) for n, title in enumerate(group.columns)]
+        lack = _font(_TEXT).getlength(group.title) + 2 * _PAD - sum(widths)
+        for width in widths:
+            columns.append(_Column(left, width + max(0, int(np.ceil(lack / len(widths)))), flush=not spans))
+            left += columns[-1].width
         spans.append((start, left))
         left += _GAP
-    return lefts, widths, spans
+    return columns, spans
 
 
-def _column_width(title: str, cells: Sequence[Cell]) -> int:
-    lengths = [max(_length(cell.text, _TEXT), _length(cell.under, _SMALL)) for cell in cells]
-    return int(np.ceil(max([_length(title, _TEXT), *lengths]))) + 2 * _PAD
+def _width(title: str, cells: Sequence[Cell]) -> int:
+    texts = [(title, _TEXT), *((cell.text, _TEXT) for cell in cells), *((cell.under, _SMALL) for cell in cells)]
+    return int(np.ceil(max(_font(size).getlength(text) for text, size in texts))) + 2 * _PAD
 
 
 def _draw_head(
-    pen: ImageDraw.ImageDraw, groups: Sequence[Group], lefts: Sequence[int], widths: Sequence[int],
-    spans: Sequence[tuple[int, int]],
-) -> None:  # fmt: skip
-    _rule(pen, spans, _MARGIN, 2)
-    column = 0
-    for number, (group, (start, end)) in enumerate(zip(groups, spans, strict=True)):
-        middle = _MARGIN + _HEAD / 2
+    pen: ImageDraw.ImageDraw, groups: Sequence[Group], columns: Sequence[_Column], spans: Sequence[tuple[int, int]]
+) -> None:
+    middle = _MARGIN + _HEAD / 2
+    for group, (start, end) in zip(groups, spans, strict=True):
         pen.text(((start + end) / 2, middle), group.title, fill=_INK, font=_font(_TEXT), anchor="mm")
         if group.title:
             pen.line((start + _PAD, _MARGIN + _HEAD, end - _PAD, _MARGIN + _HEAD), fill=_RULE)
-        for title in group.columns:
-            flush = number == 0
-            x = lefts[column] + (_PAD if flush else widths[column] / 2)
-            pen.text((x, middle + _HEAD), title, fill=_INK, font=_font(_TEXT), anchor="lm" if flush else "mm")
-            column += 1
+    for title, column in zip([title for group in groups for title in group.columns], columns, strict=True):
+        x, anchor = column.place()
+        pen.text((x, middle + _HEAD), title, fill=_INK, font=_font(_TEXT), anchor=f"{anchor}m")
 
 
-def _draw_row(
-    pen: ImageDraw.ImageDraw, row: Sequence[Cell], lefts: Sequence[int], widths: Sequence[int], top: int,
-    left_columns: int,
-) -> None:  # fmt: skip
-    for column, cell in enumerate(row):
-        left, width = lefts[column], widths[column]
+def _draw_row(pen: ImageDraw.ImageDraw, row: Sequence[Cell], columns: Sequence[_Column], top: int) -> None:
+    for column, cell in zip(columns, row, strict=True):
         if cell.marked:
-            pen.rounded_rectangle((left + 3, top + 4, left + width - 3, top + _ROW - 4), 6, fill=_TINT)
-        flush = column < left_columns
-        x, anchor = (left + _PAD, "lm") if flush else (left + width / 2, "mm")
-        middle = top + _ROW / 2 - (10 if cell.under else 0)
-        pen.text((x, middle), cell.text, fill=_SOFT if cell.soft else _INK, font=_font(_TEXT), anchor=anchor)
-        pen.text((x, middle + 21), cell.under, fill=_SOFT, font=_font(_SMALL), anchor=anchor)
+            box = (column.left + 3, top + 4, column.left + column.width - 3, top + _ROW - 4)
+            pen.rounded_rectangle(box, 6, fill=_TINT)
+        x, anchor = column.place()
+        y = top + _ROW / 2 - (10 if cell.under else 0)
+        pen.text((x, y), cell.text, fill=_SOFT if cell.soft else _INK, font=_font(_TEXT), anchor=f"{anchor}m")
+        pen.text((x, y + 21), cell.under, fill=_SOFT, font=_font(_SMALL), anchor=f"{anchor}m")
 
 
 def _rule(pen: ImageDraw.ImageDraw, spans: Sequence[tuple[int, int]], y: int, width: int) -> None:

@@ -1,9 +1,8 @@
-"""card: what whoever uses a trained system should know of it, on one page of Markdown.
+"""card: the model card of a trained system, one page of Markdown.
 
-The folder `card` then holds card.md, of sections after Mitchell et al., Model Cards for Model Reporting (2019): the file, how
-it is used, data and the terms of their owner, split, training, scores with their protocol, what the gates said, limits. All of
-it is read from what the stages wrote; what they cannot know (intended use, limits) stands in the block `card`. The stage
-depends on the report of the gates, so a system that got worse has no card.
+The folder `card` then holds card.md, with sections after Mitchell et al., Model Cards for Model Reporting (2019). All of it is
+read from what the stages wrote; what they cannot know (intended use, limits) stands in the block `card`. The stage depends on
+the report of the gates, so a system that got worse has no card.
 """
 
 import hashlib
@@ -16,8 +15,10 @@ from repose.config import settings
 from repose.data.raw import SOURCE
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
+from repose.evaluation.table_text import markdown, parameters
 from repose.metrics.provenance import NONE, in_words
 from repose.report import formats
+from repose.report.origin import origin
 from repose.report.scores_file import Record, number, read_file
 from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say
@@ -27,7 +28,6 @@ _OF_SOURCE = ("source", "layout", "terms", "files", "bytes", "origins")
 _OF_SPLIT = ("mode", "departures", "seed", "train", "test")
 _OF_RUN = ("system", "images", "seed", "device", "precision", "perceptual", "parameters")
 _OF_GATES = ("outcome", "base", "scores")
-_AGAIN = "Run the stage that writes it again."
 
 
 @settings
@@ -39,7 +39,7 @@ class CardSettings:
 
     def __post_init__(self) -> None:
         if not self.use.strip() or not self.limits or not all(limit.strip() for limit in self.limits):
-            raise ValueError("use and limits should each say something: a card without them is none.")
+            raise ValueError("use and limits should each say something: no card is made without them.")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Folders:
 
 
 class _Facts(NamedTuple):
-    """All that was read."""
+    """What was read from the folders."""
 
     system: str
     model: Path
@@ -85,13 +85,13 @@ def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) ->
 
 
 def _read(system: str, folders: Folders) -> _Facts:
-    model, scores = folders.run / "model.safetensors", read_file(folders.metrics)
+    model, scores, again = folders.run / "model.safetensors", read_file(folders.metrics), "Run its stage again."
     facts = _Facts(
         system, model, read_about(model),
-        read_whole(folders.lists / SOURCE, _OF_SOURCE, _AGAIN),
-        read_whole(folders.split / "split.json", _OF_SPLIT, _AGAIN),
-        read_whole(folders.run / "run.json", _OF_RUN, _AGAIN),
-        scores, read_whole(folders.gates / formats.RECORD, _OF_GATES, _AGAIN),
+        read_whole(folders.lists / SOURCE, _OF_SOURCE, again),
+        read_whole(folders.split / "split.json", _OF_SPLIT, again),
+        read_whole(folders.run / "run.json", _OF_RUN, again),
+        scores, read_whole(folders.gates / formats.RECORD, _OF_GATES, again),
     )  # fmt: skip
     for where, name in ((model, facts.about.system), (folders.run / "run.json", facts.run["system"])):
         if name != system:
@@ -100,32 +100,30 @@ def _read(system: str, folders: Folders) -> _Facts:
         raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
     if facts.gates["outcome"] != formats.PASSED:
         raise ReposeError(
-            f"The gates say of these scores: {facts.gates['outcome']} ({folders.gates}). A card is of what they let pass."
+            f"The outcome of the gates is: {facts.gates['outcome']} ({folders.gates}). A card is made where they pass."
         )
     return facts
 
 
 def _page(facts: _Facts, settings: CardSettings) -> str:
+    row, frame = facts.about.row, facts.about.frame
+    photos = "one photo" if row.max_sources == 1 else f"1 to {row.max_sources} photos"
+    limits = [f"It makes images of {frame.height}x{frame.width} px and of no other size.", *settings.limits]
+    if facts.source["source"] == "mannequin":
+        limits.insert(0, "It was trained on rendered mannequins and makes mannequins: it says nothing of people.")
     sections = {
         "The file": _file(facts), "Use": _use(facts, settings), "Data": _data(facts), "Training": _training(facts),
-        "Scores": _scores(facts), "Limits": [f"- {limit}" for limit in _limits(facts, settings)],
+        "Scores": _scores(facts), "Limits": [f"- {limit}" for limit in limits],
     }  # fmt: skip
-    text = [f"# {facts.system}", "", _summary(facts)]
+    text = [
+        f"# {facts.system}",
+        "",
+        f"A trained system of repose, of the kind `{row.kind}`: {photos} of a garment on a person and a target pose in, the same "
+        "garment in that pose out.",
+    ]
     for title, lines in sections.items():
         text += ["", f"## {title}", "", *lines]
     return "\n".join(text) + "\n"
-
-
-def _summary(facts: _Facts) -> str:
-    return (
-        f"A trained system of repose, of the kind `{facts.about.row.kind}`: {_photos(facts.about)} of a garment on a person "
-        "and a target pose in, the same garment in that pose out."
-    )
-
-
-def _photos(about: About) -> str:
-    most = about.row.max_sources
-    return "one photo" if most == 1 else f"1 to {most} photos"
 
 
 def _file(facts: _Facts) -> list[str]:
@@ -140,9 +138,7 @@ def _file(facts: _Facts) -> list[str]:
 
 
 def _use(facts: _Facts, settings: CardSettings) -> list[str]:
-    wanted = "the 18 keypoints of the target pose" + (
-        " and of each photo" if facts.about.row.needs_source_poses else "; those of the photos are not needed"
-    )
+    of_photos = " and of each photo" if facts.about.row.needs_source_poses else "; those of the photos are not needed"
     return [
         settings.use.strip(),
         "",
@@ -150,50 +146,44 @@ def _use(facts: _Facts, settings: CardSettings) -> list[str]:
         f"repose generate front.jpg --pose pose.json --keypoints openpose/ --model {facts.system}@VERSION -o new.png",
         "```",
         "",
-        f"It needs {wanted}, as OpenPose finds them.",
+        f"It needs the 18 keypoints of the target pose{of_photos}, as OpenPose finds them.",
     ]
 
 
 def _data(facts: _Facts) -> list[str]:
     source, split = facts.source, facts.split
     origins = "; ".join(str(origin.get("address", origin)) for origin in source["origins"])
-    parts = {name: split[name] for name in ("train", "test")}
+    counts = {name: ", ".join(f"{count:,} {what}" for what, count in split[name].items()) for name in ("train", "test")}
+    mode = "; ".join([f"{split['mode']}, seed {split['seed']}", *split["departures"]])
     return [
         f"- Source: {source['source']} (layout {source['layout']}), {source['files']:,} files, {source['bytes']:,} bytes"
         + (f", from {origins}." if origins else "."),
         f"- Terms of its owner: {source['terms']}",
-        f"- Split: {split['mode']}, seed {split['seed']}"
-        + "".join(f"; {departure}" for departure in split["departures"])
-        + ". "
-        + " ".join(
-            f"{name.capitalize()}: " + ", ".join(f"{count:,} {what}" for what, count in part.items()) + "."
-            for name, part in parts.items()
-        ),
+        f"- Split: {mode}. Train: {counts['train']}. Test: {counts['test']}.",
     ]
 
 
 def _training(facts: _Facts) -> list[str]:
     run, row = facts.run, facts.about.row
-    parameters = ", ".join(f"{network} {count:,}" for network, count in run["parameters"].items())
     weights = ", ".join(f"{name} {weight:g}" for name, weight in row.loss_weights().items())
     left_out = "perceptual" in row.loss_weights() and run["perceptual"] is None
-    return [
+    lines = [
         f"- {facts.about.step:,} steps of {row.items_per_step} item(s), {run['images']:,} images, seed {run['seed']}, on "
         f"{run['device']} in {run['precision']}.",
-        f"- Parameters: {parameters}.",
+        f"- Parameters: {parameters(run['parameters'])}.",
         f"- Weights of the loss: {weights}" + (" (trained without the perceptual term)." if left_out else "."),
     ]
+    return lines + [f"- {origin(run)}"] * bool(origin(run))
 
 
 def _scores(facts: _Facts) -> list[str]:
     wanted = (COPY, MEAN, facts.system, with_one_source(facts.system))
     rows = {name: facts.scores.scores[name] for name in wanted if name in facts.scores.scores}
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
-    table = [["system", *metrics], ["---"] * (1 + len(metrics))]
-    table += [[name, *(_shown(number(row.get(metric))) for metric in metrics)] for name, row in rows.items()]
+    cells = [[name, *(_text(number(row.get(metric))) for metric in metrics)] for name, row in rows.items()]
     protocol = ", ".join(f"{key} {in_words(fact)}" for key, fact in facts.scores.protocol.items())
     return [
-        *(f"| {' | '.join(cells)} |" for cells in table),
+        markdown(["system", *metrics], cells),
         "",
         f"- Protocol: {protocol}. That of an SSIM stands after its slash; torso-ciede2000 is CIEDE2000 inside the torso, lower is "
         "better; a number of pairs is that of the pairs which have the score.",
@@ -201,20 +191,7 @@ def _scores(facts: _Facts) -> list[str]:
     ]
 
 
-def _limits(facts: _Facts, settings: CardSettings) -> list[str]:
-    frame, made_up = facts.about.frame, facts.source["source"] == "mannequin"
-    return [
-        *(
-            ["It was trained on rendered mannequins and makes mannequins: it says nothing of people."]
-            if made_up
-            else []
-        ),
-        f"It makes images of {frame.height}x{frame.width} px and of no other size.",
-        *settings.limits,
-    ]
-
-
-def _shown(score: float | None) -> str:
-    return (
-        NONE if score is None else f"{score:.4f}".rstrip("0").rstrip(".") if score == round(score) else f"{score:.4f}"
-    )
+def _text(score: float | None) -> str:
+    if score is None:
+        return NONE
+    return f"{score:.0f}" if score == round(score) else f"{score:.4f}"

@@ -1,7 +1,7 @@
-"""gates: did a score get worse than the block `gates` allows, beside the scores that were last accepted?
+"""gates: did a score get worse than the block `gates` allows, compared with the scores that were last accepted?
 
-As `repose compare` does, of two files: what evaluate wrote, and the baseline that is committed beside the pipeline, since a
-task of a cluster has no git history to look into. The folder `report` then holds, also where the stage fails,
+Does the same as `repose compare`, with the baseline that is committed, because a task in a cluster has no git history. The
+folder `report` then holds, also where the stage fails,
 
 | file | what |
 |---|---|
@@ -9,9 +9,8 @@ task of a cluster has no git history to look into. The folder `report` then hold
 | gates.json | the same with all numbers |
 | gates.xml | the same as JUnit |
 
-The stage fails if a score got worse, is beyond its limit or is missing; the model's card is then not made. Where the
-baseline cannot be compared with (it is of other data, or missing), the limits alone judge, and the report says why.
-`repose compare`, which CI runs, fails there.
+The stage fails if a score got worse, is beyond its limit or is missing; then no model card is made. If the baseline is missing
+or of other data, the limits alone judge, and the report says why. `repose compare`, which CI runs, fails there.
 """
 
 from dataclasses import replace
@@ -21,7 +20,7 @@ from repose.errors import ReposeError
 from repose.report import formats
 from repose.report.gates import GatesSettings
 from repose.report.judge import Comparison, compare, refused
-from repose.report.paired import changes_by_pair, check_means, read_pair_scores
+from repose.report.paired import changes_by_pair, read_pair_scores
 from repose.report.scores_file import read_file
 from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say
@@ -30,7 +29,7 @@ from repose.terminal import say
 def run(
     *, base: Path, base_pairs: Path, head: Path, head_pairs: Path, report: Path, settings: GatesSettings
 ) -> None:  # fmt: skip
-    """Compare; write the folder `report`.
+    """Compare two sets of scores; write the folder `report`.
 
     Args:
         base: the scores that were last accepted, as evaluate writes them; not read if the settings have no baseline.
@@ -41,7 +40,7 @@ def run(
         settings: the block `gates`.
 
     Raises:
-        ReposeError: a score got worse, is beyond its limit, or is missing; `report` is there all the same.
+        ReposeError: a score got worse, is beyond its limit, or is missing; `report` is written all the same.
     """
     found = _compared((base, base_pairs), (head, head_pairs), settings)
     with whole_folder(report) as folder:
@@ -50,21 +49,20 @@ def run(
         write_text(folder / "gates.xml", formats.as_junit(found))
     say(f"gates: {found.headline}")
     if found.exit_code:
-        reasons = " ".join(score.reason for score in found.scores if score.reason)
         raise ReposeError(
-            " ".join(filter(None, (found.headline, reasons)))
-            + f" The table: {report / 'gates.md'}. Is it meant, then `make baseline` accepts the new scores; for data of your "
-            "own set gates.baseline to false, and gates.limits to yours (docs/compare.md)."
+            " ".join(filter(None, (found.headline, *(score.reason for score in found.scores))))
+            + f" The table: {report / 'gates.md'}. If the change is meant, `make baseline` accepts the new scores. For data of "
+            "your own set gates.baseline to false, and gates.limits to yours (docs/compare.md)."
         )
 
 
 def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesSettings) -> Comparison:
-    """What the two sides (scores, and the same by pair) are to each other; HEAD by its limits if BASE is of other data."""
+    """The comparison of two sides (scores, and the same by pair); HEAD by its limits if BASE is of other data."""
     try:
         new = read_file(head[0])
         if not settings.baseline:
             return compare(None, new, settings)
-        check_means(read_pair_scores(head[1], settings), new)
+        read_pair_scores(new, head[1], settings)  # an error in HEAD's own files fails the stage
     except ReposeError as error:
         return refused(str(base[0]), str(head[0]), str(error))
     try:

@@ -1,19 +1,17 @@
-"""report: one page of the run, for people: `report.html`, a file that is whole by itself.
+"""report: the page of a run, `report.html`, one file that needs nothing else.
 
-It shows the scores with all that they say of themselves beside the numbers that the paper prints; the paper's figure 3 for
-pairs that are spread over the test and for pairs that are drawn; of each metric and system the best and the worst pairs; the
-scores by view change, by number of sources and by how much of the garment the source hides, each with its number of pairs;
-training curves; what was checked of the data; what training cost, as far as it is the same from run to run.
-
-Which metrics there are is read from what evaluate wrote, and which way each is better; what is no metric, such as the
-deviation of one, has no best. No part of the page comes from elsewhere: images are data
-URIs, and a browser that reads its policy (`default-src 'none'`) loads nothing else. Same inputs, same bytes.
+It shows the scores with their provenance beside the numbers that the paper prints; the paper's figure 3 for pairs spread over
+the test and for drawn ones; the best and worst pairs of each metric and system; the scores by kind of pair; training curves; the
+checks of the data; the costs of training, as far as they are the same from run to run. Metrics and their directions are read
+from what evaluate wrote. Same inputs, same bytes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from repose.config import settings
 from repose.data.photos import Photos
@@ -21,9 +19,10 @@ from repose.data.records import IMAGES, ITEMS, part_names, read_parts, read_tabl
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
 from repose.evaluation.pair_choice import drawn, spread
+from repose.evaluation.results import image_name
 from repose.generate import jobs_of_pairs
-from repose.report.figures import Artist, Gallery
 from repose.report.gates import GatesSettings
+from repose.report.image_rows import Artist
 from repose.report.page import Content, page
 from repose.report.published import read_published
 from repose.report.records import read_checks, read_training
@@ -38,19 +37,10 @@ PAGE = "report.html"
 class ReportSettings:
     """The block `report` of params.yaml."""
 
-    pairs: int  # of the figure that are spread over the test pairs, and as many that are drawn
-    seed: int  # of the draw
-    extremes: int  # best pairs, and as many worst, for each metric and system
-    jpeg_quality: int  # of the images in the page, 1 to 95; scores are of the images without this loss
-
-    def __post_init__(self) -> None:
-        for name in ("pairs", "extremes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
-        if self.seed < 0:
-            raise ValueError(f"seed should be at least 0, not {self.seed}.")
-        if not 1 <= self.jpeg_quality <= 95:
-            raise ValueError(f"jpeg_quality should be from 1 to 95, not {self.jpeg_quality}.")
+    pairs: PositiveInt  # shown spread over the test pairs, and as many drawn
+    seed: NonNegativeInt  # of the draw
+    extremes: PositiveInt  # best pairs, and as many worst, for each metric and system
+    jpeg_quality: Annotated[int, Field(ge=1, le=95)]  # of the images in the page
 
 
 @dataclass(frozen=True)
@@ -82,47 +72,45 @@ def run(
     Raises:
         ReposeError: something is missing, damaged or of another run, or the disk is full.
     """
-    scores = read_scores(metrics, folders.results / "pairs.csv")
-    parts = part_names(folders.images)
-    photos = Photos(images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps)
-    table = read_parts(folders.images, parts, "images.csv", IMAGES)
-    views = dict(zip(table["name"], table["view"], strict=True))
+    scores, parts = read_scores(metrics, folders.results / "pairs.csv"), part_names(folders.images)
     items = read_table(folders.split / "items.csv", ITEMS)
     _check_known(scores.pairs, items, folders)
-    generated = {row: _generated(folders.results, row, scores) for row in scores.means if _has_images(folders, row)}
-    gallery = Gallery(settings.jpeg_quality)
-    artist = Artist(
-        gallery, photos, generated, scores.pairs,
-        jobs_of_pairs(scores.pairs, items, int(scores.pairs["sources"].max())),
-        views, dict(zip(items["name"], items["item"], strict=True)),
-    )  # fmt: skip
+    artist = _artist(folders, scores, items, settings.jpeg_quality)
     fixed = spread(len(scores.pairs), settings.pairs)
     content = Content(
-        scores=scores, gates=gates, views=views, published=read_published(published),
-        training=[read_training(folders.runs / system) for system in generated],
-        checks=[checked for folder in folders.checks for checked in read_checks(folder, parts)],
-        fixed=fixed, drawn=drawn(len(scores.pairs), settings.pairs, settings.seed, fixed),
-        extremes=settings.extremes, seed=settings.seed, quality=settings.jpeg_quality,
-        height=photos.frame.height, width=photos.frame.width,
+        scores=scores, gates=gates, views=artist.views, published=read_published(published),
+        training=[read_training(folders.runs / system) for system in artist.generated],
+        checks={stage: found for folder in folders.checks for stage, found in read_checks(folder, parts).items()},
+        pictures={
+            "Spread over the test pairs": fixed,
+            f"Drawn with seed {settings.seed}": drawn(len(scores.pairs), settings.pairs, settings.seed, fixed),
+        },
+        extremes=settings.extremes,
     )  # fmt: skip
     with whole_folder(report) as folder:
-        write_text(folder / PAGE, page(content, artist, gallery))
+        write_text(folder / PAGE, page(content, artist))
     say(f"The report: {report / PAGE}")
 
 
-def _has_images(folders: Folders, row: str) -> bool:
-    return (folders.results / "generated" / row).is_dir()
+def _artist(folders: Folders, scores: Scores, items: pd.DataFrame, quality: int) -> Artist:
+    photos = Photos(images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps)
+    table = read_parts(folders.images, part_names(folders.images), "images.csv", IMAGES)
+    systems = [row for row in scores.means if (folders.results / "generated" / row).is_dir()]
+    return Artist(
+        photos,
+        {system: _generated(folders.results / "generated" / system, scores.pairs) for system in systems},
+        scores.pairs,
+        jobs_of_pairs(scores.pairs, items, int(scores.pairs["sources"].max())),
+        dict(zip(table["name"], table["view"], strict=True)),
+        dict(zip(items["name"], items["item"], strict=True)),
+        quality,
+    )
 
 
-def _generated(results: Path, system: str, scores: Scores) -> ShardReader:
-    folder = results / "generated" / system
+def _generated(folder: Path, pairs: pd.DataFrame) -> ShardReader:
     images = ShardReader(folder, read_table(folder / "generated.csv", INDEX_COLUMNS))
-    missing = [
-        name
-        for source, target in zip(scores.pairs["from"], scores.pairs["to"], strict=True)
-        if (name := f"{source}--{target}.png") not in images
-    ]
-    if missing:
+    wanted = [image_name(source, target) for source, target in zip(pairs["from"], pairs["to"], strict=True)]
+    if missing := [name for name in wanted if name not in images]:
         raise ReposeError(
             f"{folder} lacks the image of {len(missing):,} pair(s), such as {missing[0]}. Run `dvc repro evaluate`."
         )

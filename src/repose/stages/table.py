@@ -5,18 +5,17 @@ The folder `table` then holds
 | file | what |
 |---|---|
 | table.md | for each data set: the published numbers beside ours, differences to one row, how each row was trained |
-| table.csv | the same, a row for each data set and system, with what its numbers are of |
-| gains.csv | for pairs of rows, what the one with more sources gains, by how much of the garment the first source hides |
+| table.csv | the same, a row for each data set and system, with the provenance of its numbers |
+| multi-source-gains.csv | for pairs of rows, the gain of more sources by how much of the garment the first source hides |
 | table.png | the table as a picture |
 | figure-DATA.png | the paper's figure 3: sources, target pose, target, a column per system |
 
-A published number is of other photos, another split and a protocol that nobody named, so it has a column of its own and is
-never compared with ours. SSIM does not see a garment, so no table is written without torso-ciede2000. Each of our numbers is the
-mean over the test pairs with its bootstrap interval, and all rows of a data set are of the same pairs.
+A published number is of other photos, another split and an unnamed protocol, so it has a column of its own and is never compared
+with ours. SSIM does not see a garment, so no table is written without torso-ciede2000. Each of our numbers is the mean over the
+test pairs with its bootstrap interval, and all rows of a data set are of the same pairs.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,9 +26,9 @@ from repose.evaluation.examples import figure, read_examples
 from repose.evaluation.pair_choice import spread
 from repose.evaluation.results import BASELINES
 from repose.evaluation.table_text import csv
-from repose.report.published import read_published
+from repose.report.published import Published, read_published
 from repose.report.tables.files import gains_table, picture, scores_table
-from repose.report.tables.page import Published, page
+from repose.report.tables.page import page
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, compare
 from repose.storage.atomic import whole_folder, write_bytes, write_text
@@ -37,7 +36,7 @@ from repose.terminal import say
 
 
 def run(*, results: Path, published: Path | None, table: Path, settings: TableSettings) -> None:
-    """Lay the results in `results`/DATA/SYSTEM side by side, and beside what was published; write the folder `table`.
+    """Lay the results in `results`/DATA/SYSTEM and what was published side by side; write the folder `table`.
 
     Raises:
         ReposeError: results are missing, damaged, without torso-ciede2000 or not of the same pairs, or the disk is full.
@@ -46,22 +45,19 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
     comparisons = [compare(results, data, settings) for data in settings.data_sets]
     with whole_folder(table) as folder:
         write_text(folder / "table.csv", csv(scores_table(comparisons, printed, settings)))
-        write_text(folder / "gains.csv", csv(gains_table(comparisons, settings)))
+        write_text(folder / "multi-source-gains.csv", csv(gains_table(comparisons, settings)))
         write_text(folder / "table.md", page(comparisons, printed, settings))
         write_bytes(folder / "table.png", encode_png(picture(comparisons, printed, settings)))
         for comparison in comparisons:
-            shown = _figure(results / comparison.data, comparison, settings.figure_pairs)
-            write_bytes(folder / f"figure-{comparison.data}.png", encode_png(shown))
+            images = _images(results / comparison.data, comparison, settings.figure_pairs)
+            write_bytes(folder / f"figure-{comparison.data}.png", encode_png(images))
     say(f"The table: {table / 'table.md'}, and as a picture {table / 'table.png'}")
     say(f"What the systems make: {', '.join(str(table / f'figure-{data}.png') for data in settings.data_sets)}")
 
 
 def _printed(path: Path, settings: TableSettings) -> Published:
-    """The paper's own table, which has to have the data sets of the settings."""
-    rows: list[dict[str, Any]] = [
-        {str(k): v for k, v in row.items()} for row in read_published(path).to_dict("records")
-    ]
-    printed = {(row["data set"], row["system"]): row for row in rows}
+    """The paper's own table, after a check that it has the data sets of the settings."""
+    printed = read_published(path)
     known = list(dict.fromkeys(data for data, _ in printed))
     for data, beside in settings.data_sets.items():
         if beside not in known:
@@ -69,9 +65,8 @@ def _printed(path: Path, settings: TableSettings) -> Published:
     return printed
 
 
-def _figure(folder: Path, comparison: Comparison, most: int) -> np.ndarray:
+def _images(folder: Path, comparison: Comparison, pairs: int) -> np.ndarray:
+    """The picture of at most so many pairs, (h, w, 3) uint8."""
     examples = read_examples(folder / BASELINES / "examples")
-    chosen = [examples[place] for place in spread(len(examples), most)]
-    return figure(
-        chosen, {line.system: folder / line.system / "generated" / line.system for line in comparison.trained}
-    )
+    generated = {line.system: folder / line.system / "generated" / line.system for line in comparison.trained}
+    return figure([examples[place] for place in spread(len(examples), pairs)], generated)

@@ -9,8 +9,9 @@ from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
 from repose.evaluation.results import PROTOCOL, TORSO_CIEDE2000, TRAINING
 from repose.metrics.bootstrap import Interval
+from repose.report.published import Published
 from repose.report.table_image import Cell, Group, draw_sheet
-from repose.report.tables.page import Published, cells, checkpoint, networks, notes, protocol
+from repose.report.tables.page import cells, notes, protocol
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison
 
@@ -21,17 +22,16 @@ GAINS = (
 
 
 def scores_table(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> pd.DataFrame:
-    """A row for each data set and system, with what its numbers are of."""
+    """A row for each data set and system, with the provenance of its numbers."""
     rows = []
     for comparison in comparisons:
         for line in comparison.lines:
             row: dict[str, Any] = {"data set": comparison.data, "system": line.system, "budget": settings.budget}
             row |= {name: comparison.facts[name] for name in (*PROTOCOL, f"{TORSO_CIEDE2000} pairs")}
-            for metric in settings.columns:
-                row |= _ends(metric, line.scores.get(metric))
-            for metric in settings.columns:
-                row |= _ends(f"{metric} less {settings.reference}", line.differences.get(metric))
-            row |= {**_bootstrap(settings), "networks": networks(comparison), "checkpoint sha256": checkpoint(line)}
+            for found, suffix in ((line.scores, ""), (line.differences, f" less {settings.reference}")):
+                for metric in settings.columns:
+                    row |= _ends(f"{metric}{suffix}", found.get(metric))
+            row |= {**_bootstrap(settings), "networks": comparison.networks, "checkpoint sha256": line.checkpoint}
             row |= {name: line.facts.get(name) for name in TRAINING}
             row["parameters"] = table_text.parameters(line.facts.get("parameters", {}))
             if printed:
@@ -64,26 +64,22 @@ def picture(comparisons: list[Comparison], printed: Published, settings: TableSe
         *(Group(f"published, {data}", ["SSIM", "IS"]) for data in published),
         *(Group(_title(comparison, settings), settings.columns) for comparison in comparisons),
     ]
+    names = {system: row["name"] for (_, system), row in printed.items()}
     rows: list[list[Cell] | None] = []
-    called = {system: row["name"] for (_, system), row in printed.items()}
     for lines in zip(*(comparison.lines for comparison in comparisons), strict=True):  # of one system, on each data set
         name = lines[0].system
         if name == settings.systems[0]:
             rows.append(None)
-        row = [Cell(name, called.get(name, ""))]
+        row = [Cell(name, names.get(name, ""))]
         for data in published:
             paper = printed.get((data, name))
             row += [Cell(f"{paper[key]:.3f}" if paper else "-", soft=True) for key in ("ssim", "is")]
         for comparison, line in zip(comparisons, lines, strict=True):
-            best = [bool(line.facts) and line.scores[m].mean == _best(comparison, m) if m in line.scores else False
-                    for m in settings.columns]  # fmt: skip
-            own = zip(cells(line, settings), best, strict=True)
-            row += [Cell(score, interval, marked, soft=score.startswith("not ")) for (score, interval), marked in own]
+            row += cells(comparison, line, settings)
         rows.append(row)
-    said = [f"{comparison.data}: {protocol(comparison, printed, settings)}" for comparison in comparisons]
-    return draw_sheet(
-        groups, rows, [*said, *notes(printed, settings), "Tinted: the best of the trained rows in its column."]
-    )
+    about = [f"{comparison.data}: {protocol(comparison, printed, settings)}" for comparison in comparisons]
+    tinted = "Tinted: the best of the trained rows in its column."
+    return draw_sheet(groups, rows, [*about, *notes(printed, settings), tinted])
 
 
 def _ends(name: str, found: Interval | None) -> dict[str, float | None]:
@@ -98,8 +94,3 @@ def _bootstrap(settings: TableSettings) -> dict[str, float]:
 def _title(comparison: Comparison, settings: TableSettings) -> str:
     facts = comparison.facts
     return f"{comparison.data}, {settings.budget}, {facts['split']}, {facts['pairs']:,} pairs, {facts['size']} px"
-
-
-def _best(comparison: Comparison, metric: str) -> float:
-    scores = [line.scores[metric].mean for line in comparison.trained]
-    return float((np.nanmin if comparison.records[metric]["better"] == "lower" else np.nanmax)(scores))

@@ -1,18 +1,14 @@
-"""Systems side by side as Markdown: scores, differences, how each row was trained, gains of more sources."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Systems side by side as Markdown: scores, differences, how each row was trained, multi-source gains."""
 
 from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
 from repose.evaluation.results import TORSO_CIEDE2000
+from repose.report.published import Published
+from repose.report.table_image import Cell
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, Line
 
 NOT_TRAINED, NOT_MEASURED = "not trained", "not measured"
-Published = Mapping[
-    tuple[str, str], Mapping[str, Any]
-]  # by data set and system: a row of `published.PUBLISHED`; may be empty
 _TRAINING = (
     "row", "kind", "images seen", "steps", "items a step", "sources", "optimiser (at its start)", "loss", "perceptual",
     "parameters", "seed", "on",
@@ -35,8 +31,7 @@ def page(comparisons: list[Comparison], printed: Published, settings: TableSetti
             _training(comparison),
         ]
         if comparison.contrasts:
-            parts += [f"### {comparison.data}: gain of more sources by what the first source hides"]
-            parts += [_gains(comparison)]
+            parts += [f"### {comparison.data}: gain of more sources by what the first source hides", _gains(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,8 +40,8 @@ def notes(printed: Published, settings: TableSettings) -> list[str]:
     ours = [
         "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so torso-ciede2000 "
         "stands beside it: mean CIEDE2000 inside the target's torso, lower is better. docs/metrics.md has the other metrics.",
-        f"In brackets: the {settings.percent} bootstrap interval over test pairs ({settings.resamples:,} resamples, seed "
-        f"{settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
+        f"In brackets: the {100 * settings.confidence:g} % bootstrap interval over test pairs ({settings.resamples:,} resamples, "
+        f"seed {settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
         "new items would be wider; it covers one training run each, so it says nothing about other training seeds.",
     ]  # fmt: skip
     theirs = (
@@ -57,7 +52,7 @@ def notes(printed: Published, settings: TableSettings) -> list[str]:
 
 
 def protocol(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
-    """What the numbers of one data set are of."""
+    """The protocol and the provenance of the numbers of one data set."""
     facts = comparison.facts
     seeds = ", ".join(map(str, sorted({line.facts["seed"] for line in comparison.trained})))
     digests = ", ".join(f"{name} {facts[f'{name} sha256'][:12]}" for name in ("pairs", "photos"))
@@ -65,9 +60,10 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
     sentences = [
         f"{table_text.tested_on(facts)}; budget {settings.budget}, training seeds: {seeds or 'none'}; "
         f"{left_out:,} pairs without a whole torso are left out of torso-ciede2000. "
-        f"Tested on (SHA-256): {digests}. Keypoints: {facts['keypoints']}.",
-        f"Networks: {networks(comparison)}." if networks(comparison) else "",
+        f"Tested on (SHA-256): {digests}. Keypoints: {facts['keypoints']}."
     ]
+    if comparison.networks:
+        sentences.append(f"Networks: {comparison.networks}.")
     if unmeasured := [name for name in settings.optional_metrics if name not in comparison.records]:
         sentences.append(
             f"Not measured: {', '.join(unmeasured)}, which evaluate.metrics of this budget does not name (docs/metrics.md has "
@@ -76,59 +72,45 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
     if of := [row for (data, _), row in printed.items() if data == comparison.beside]:
         splits, protocols = ("; ".join(dict.fromkeys(row[key] for row in of)) for key in ("split", "protocol"))
         sentences.append(f"Published: {comparison.beside}, split {splits}, protocol {protocols}.")
-    return " ".join(filter(None, sentences))
+    return " ".join(sentences)
 
 
-def cells(line: Line, settings: TableSettings) -> list[tuple[str, str]]:
-    """The score and its interval in each column."""
+def cells(comparison: Comparison, line: Line, settings: TableSettings) -> list[Cell]:
+    """The score and its interval in each column; the best of the trained rows is marked."""
     if not line.scores:
-        return [(NOT_TRAINED, ""), *[("", "")] * (len(settings.columns) - 1)]
-    return [
-        (table_text.number(name, line.scores[name].mean), table_text.bounds(name, line.scores[name]))
-        if name in line.scores
-        else (NOT_MEASURED, "")
-        for name in settings.columns
-    ]
-
-
-def networks(comparison: Comparison) -> str:
-    """The networks behind the numbers, each with the SHA-256 of its file."""
-    found = {
-        name: sha256 for of in comparison.records.values() for name, sha256 in of.get("networks", {}).items()
-    }  # fmt: skip
-    return ", ".join(f"{name} {sha256}" for name, sha256 in found.items())
-
-
-def checkpoint(line: Line) -> str | None:
-    """The SHA-256 of the checkpoint that made a row's images; None for a baseline."""
-    sha256: str | None = line.facts.get("provenance", {}).get("systems", {}).get(line.system, {}).get("sha256")
-    return sha256
+        return [Cell(NOT_TRAINED, soft=True), *[Cell("")] * (len(settings.columns) - 1)]
+    found = []
+    for name in settings.columns:
+        if name in line.scores:
+            own = line.scores[name]
+            best = bool(line.facts) and own.mean == comparison.best(name)
+            found.append(Cell(table_text.number(name, own.mean), table_text.bounds(name, own), marked=best))
+        else:
+            found.append(Cell(NOT_MEASURED, soft=True))
+    return found
 
 
 def _scores(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
     rows = []
     for line in comparison.lines:
         paper = printed.get((comparison.beside, line.system))
-        told = [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"] if paper else ["", "", ""]
-        ours = [f"{score} {interval}".rstrip() for score, interval in cells(line, settings)]
-        rows.append([line.system, *(told if printed else []), *ours])
+        theirs = [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"] if paper else ["", "", ""]
+        ours = [f"{cell.text} {cell.under}".rstrip() for cell in cells(comparison, line, settings)]
+        rows.append([line.system, *(theirs if printed else []), *ours])
     published = ["in the paper", "published SSIM", "published IS"] if printed else []
     return table_text.markdown(["row", *published, *settings.columns], rows)
 
 
 def _differences(comparison: Comparison, settings: TableSettings) -> str:
-    names = list(comparison.records)
     rows = [
-        [line.system, *(table_text.difference(name, line.differences[name]) for name in names)]
+        [line.system, *(table_text.difference(name, found) for name, found in line.differences.items())]
         for line in comparison.lines
         if line.differences
     ]
     if not rows:
         return f"{settings.reference} is not trained on {comparison.data}, so there is nothing to compare with."
-    return (
-        table_text.markdown(["row", *names], rows)
-        + f"\n\nOf the same pairs, each row less {settings.reference}; bold where 0 lies outside the interval."
-    )
+    table = table_text.markdown(["row", *comparison.records], rows)
+    return f"{table}\n\nOf the same pairs, each row less {settings.reference}; bold where 0 lies outside the interval."
 
 
 def _footing(comparison: Comparison) -> str:
@@ -144,24 +126,17 @@ def _footing(comparison: Comparison) -> str:
 def _training(comparison: Comparison) -> str:
     rows = []
     for line in comparison.lines:
-        f = line.facts
-        if f:
+        if f := line.facts:
             counts = [f"{f[name]:,}" for name in ("images", "steps", "items_per_step", "max_sources")]
-            how = [
-                f["optimiser"],
-                f["loss"],
-                f["perceptual"] or "none",
-                table_text.parameters(f["parameters"]),
-                f"{f['seed']}",
-            ]
-            rows.append([line.system, f["kind"], *counts, *how, f"{f['device']}, {f['precision']}"])
+            how = [f["optimiser"], f["loss"], f["perceptual"] or "none", table_text.parameters(f["parameters"])]
+            rows.append([line.system, f["kind"], *counts, *how, f"{f['seed']}", f"{f['device']}, {f['precision']}"])
         elif not line.scores:
             rows.append([line.system, NOT_TRAINED, *[""] * (len(_TRAINING) - 2)])
     return table_text.markdown(_TRAINING, rows)
 
 
 def _gains(comparison: Comparison) -> str:
-    """What more sources gain in each bin, and how much more in the top than in the bottom one."""
+    """The gain of more sources in each bin, and how much larger it is in the top than in the bottom one."""
     known, pairs = comparison.facts[f"{OCCLUSION} pairs"], comparison.facts["pairs"]
     names, rows = list(comparison.records), []
     for more, fewer, note, gains in comparison.contrasts:
@@ -170,14 +145,14 @@ def _gains(comparison: Comparison) -> str:
             rows.append([more, fewer, gain.occlusion, f"{gain.pairs:,}", *own])
         if not gains:
             rows.append([more, fewer, note, *[""] * (1 + len(names))])
-    said = (
+    coverage = (
         f"It is known of {known:,} of the {pairs:,} pairs what the first source hides: the share of the cells of the torso's "
         "garments in sight in the target that are out of sight in it."
         if known
         else f"Of no pair of {comparison.data} is it known what the first source hides: only the renderer of mannequins tells."
     )
+    table = table_text.markdown(["more", "fewer", OCCLUSION, "pairs", *names], rows)
     return (
-        f"{said}\n\n{table_text.markdown(['more', 'fewer', OCCLUSION, 'pairs', *names], rows)}\n\nOf the same pairs, the row of "
-        "more sources less that of fewer, positive where it is better: SSIM higher, torso-ciede2000 lower. Bold where 0 lies "
-        "outside the interval."
+        f"{coverage}\n\n{table}\n\nOf the same pairs, the row of more sources less that of fewer, positive where it is better: "
+        "SSIM higher, torso-ciede2000 lower. Bold where 0 lies outside the interval."
     )

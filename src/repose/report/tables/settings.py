@@ -1,23 +1,26 @@
 """The block `table` of the params."""
 
+from pydantic import NonNegativeInt, PositiveInt
+
 from repose.config import check_system_names, nearest, settings
 from repose.evaluation.results import COPY, MEAN, REAL, TORSO_CIEDE2000, with_one_source
+from repose.report.gates import Bootstrap, Confidence
 
 
 @settings
-class TableSettings:
-    """What is laid side by side, and how sure its numbers are."""
+class TableSettings(Bootstrap):
+    """What is laid side by side, and how its intervals are drawn."""
 
     budget: str  # what the training was allowed, by name: demo, gpu, paper
     data_sets: dict[str, str]  # folders of results, in order, each with the published data set beside it (or "")
     systems: tuple[str, ...]  # rows, in order; one without results is shown as not trained
     metrics: tuple[str, ...]  # columns in order, of those that evaluate scored; torso-ciede2000 is one of them
     reference: str  # the row that the others are compared with, on the same pairs
-    resamples: int  # of the bootstrap over test pairs
-    confidence: float  # share of the resamples inside an interval, 0 to 1
-    seed: int  # of the bootstrap
-    figure_pairs: int  # rows of a figure, at most; evaluate keeps the images of evaluate.picture_pairs
-    gains: tuple[tuple[str, str], ...] = ()  # rows [of more sources, of fewer]: the gain by what the first source hides
+    resamples: PositiveInt  # of the bootstrap over test pairs
+    confidence: Confidence
+    seed: NonNegativeInt  # of the bootstrap
+    figure_pairs: PositiveInt  # rows of a figure, at most; evaluate keeps the images of evaluate.picture_pairs
+    multi_source_gains: tuple[tuple[str, str], ...] = ()  # rows [of more sources, of fewer] to compare by occlusion
     optional_metrics: tuple[str, ...] = ()  # further columns: "not measured" where evaluate did not score them
 
     def __post_init__(self) -> None:
@@ -34,25 +37,15 @@ class TableSettings:
             )
         if self.reference not in self.systems:
             raise ValueError(f"reference should be one of the systems, not {self.reference!r}.")
-        for name in ("resamples", "figure_pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, not {getattr(self, name)}.")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence should be between 0 and 1, not {self.confidence}.")
         rows = [REAL, COPY, MEAN, *self.systems, *map(with_one_source, self.systems)]
-        for more, fewer in self.gains:
-            for name in (more, fewer):
+        for pair in self.multi_source_gains:
+            for name in pair:
                 if name not in rows:
-                    raise ValueError(f"gains names {name!r}, which is no row{nearest(name, rows)}")
-            if more == fewer:
-                raise ValueError(f"gains compares {more} with itself.")
+                    raise ValueError(f"multi_source_gains names {name!r}, which is no row{nearest(name, rows)}")
+            if pair[0] == pair[1]:
+                raise ValueError(f"multi_source_gains compares {pair[0]} with itself.")
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All metrics, in the table's order."""
         return (*self.metrics, *self.optional_metrics)
-
-    @property
-    def percent(self) -> str:
-        """The confidence, for people."""
-        return f"{100 * self.confidence:g} %"

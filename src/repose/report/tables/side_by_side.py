@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import OCCLUSION
+from repose.data.records import OCCLUSION, PAIRS
 from repose.errors import ReposeError
 from repose.evaluation.results import BASELINES, PROTOCOL, TORSO_CIEDE2000, Result, read_result
-from repose.metrics.bootstrap import Interval, intervals, means, resampled_means
+from repose.metrics.bootstrap import Interval, intervals, means
 from repose.report.occlusion import Gain, gains_by_occlusion
 from repose.report.tables.settings import TableSettings
 
-NOT_SCORED = "not trained, or not scored"
-NOT_KNOWN = "not known what the sources hide"
 Scores = Mapping[str, np.ndarray]  # by row: (pairs, metrics) float64
 
 
@@ -27,9 +25,15 @@ class Line(NamedTuple):
     scores: dict[str, Interval]  # by metric
     differences: dict[str, Interval]  # to the reference; empty where there is none
 
+    @property
+    def checkpoint(self) -> str | None:
+        """The SHA-256 of the checkpoint that made the images; None for a baseline."""
+        sha256: str | None = self.facts.get("provenance", {}).get("systems", {}).get(self.system, {}).get("sha256")
+        return sha256
+
 
 class Contrast(NamedTuple):
-    """What a row gains over one of fewer sources, by what the first source hides; without `gains`, the note says why."""
+    """The gain of a row over one of fewer sources, by occlusion; without `gains`, the note says why."""
 
     more: str
     fewer: str
@@ -42,17 +46,26 @@ class Comparison(NamedTuple):
 
     data: str
     beside: str  # the published data set
-    facts: dict[str, Any]  # PROTOCOL, and how many pairs have a torso, and OCCLUSION
-    records: dict[
-        str, dict[str, Any]
-    ]  # what each metric's number says of itself; none of a metric that is not measured
+    facts: dict[str, Any]  # PROTOCOL, and the numbers of pairs with a torso and with OCCLUSION
+    records: dict[str, dict[str, Any]]  # the provenance of each metric that is measured
     lines: list[Line]
     contrasts: list[Contrast]
 
     @property
     def trained(self) -> list[Line]:
-        """The rows that are trained."""
+        """The rows of trained systems."""
         return [line for line in self.lines if line.facts]
+
+    def best(self, metric: str) -> float:
+        """The best score of the trained rows."""
+        scores = [line.scores[metric].mean for line in self.trained]
+        return float((np.nanmin if self.records[metric]["better"] == "lower" else np.nanmax)(scores))
+
+    @property
+    def networks(self) -> str:
+        """The networks behind the scores, each with the SHA-256 of its file."""
+        found = {name: sha256 for of in self.records.values() for name, sha256 in of.get("networks", {}).items()}
+        return ", ".join(f"{name} {sha256}" for name, sha256 in found.items())
 
 
 def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
@@ -69,23 +82,21 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     records = _records(baselines, folder / BASELINES, metrics)
     untrained = list(dict.fromkeys(baselines.pairs["system"]))
     first = baselines.pairs[baselines.pairs["system"] == untrained[0]]
-    together = dict(baselines.facts["scores"])
     for name, result in trained.items():
         _check_equal_footing(baselines, result, folder / name, metrics)
         _check_same_pairs(first, result, folder / name)
-        together |= result.facts["scores"]
     pairs = pd.concat([baselines.pairs, *(result.pairs for result in trained.values())])
-    scores = {  # of metrics of all images together, NaN
+    scores = {  # NaN for a metric of all images together
         str(row): own.reindex(columns=metrics).to_numpy(np.float64) for row, own in pairs.groupby("system", sort=False)
     }
     occlusion = first[OCCLUSION].to_numpy(np.float64)
-    facts = {name: baselines.facts[name] for name in PROTOCOL}
-    facts[f"{TORSO_CIEDE2000} pairs"] = int(first[TORSO_CIEDE2000].count())
-    facts[f"{OCCLUSION} pairs"] = int(np.isfinite(occlusion).sum())
+    facts = {name: baselines.facts[name] for name in PROTOCOL} | {
+        f"{TORSO_CIEDE2000} pairs": int(first[TORSO_CIEDE2000].count()),
+        f"{OCCLUSION} pairs": int(np.isfinite(occlusion).sum()),
+    }
     better = {name: record["better"] for name, record in records.items()}
-    contrasts = [_contrast(pair, scores, occlusion, better, settings) for pair in settings.gains]
-    training = {name: result.facts for name, result in trained.items()}
-    lines = _lines([*untrained, *settings.systems], scores, together, training, metrics, settings)
+    contrasts = [_contrast(pair, scores, occlusion, better, settings) for pair in settings.multi_source_gains]
+    lines = _lines([*untrained, *settings.systems], scores, [baselines, *trained.values()], metrics, settings)
     return Comparison(data, settings.data_sets[data], facts, records, lines, contrasts)
 
 
@@ -96,18 +107,18 @@ def _scored(result: Result) -> set[str]:
 
 
 def _records(result: Result, folder: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What the number of each column says of itself."""
-    there = [name for name in result.facts["metrics"] if name in _scored(result)]
-    if missing := [name for name in metrics if name not in there]:
+    """The provenance of each column."""
+    scored = [name for name in result.facts["metrics"] if name in _scored(result)]
+    if missing := [name for name in metrics if name not in scored]:
         raise ReposeError(
-            f"{folder} has no {', '.join(missing)}; it has {', '.join(there)}. Change table.metrics, or score them too "
+            f"{folder} has no {', '.join(missing)}; it has {', '.join(scored)}. Change table.metrics, or score them too "
             "(evaluate.metrics)."
         )
     return {name: result.facts["metrics"][name] for name in metrics}
 
 
 def _check_equal_footing(baselines: Result, result: Result, folder: Path, metrics: Sequence[str]) -> None:
-    """Rows stand beside each other if they are of the same pairs in the same order, at the same size, by the same networks."""
+    """Check that a system has the protocol and the networks of the baselines."""
     beside = folder.with_name(BASELINES)
     own, expected = (
         {name: of.facts[name] for name in PROTOCOL} | _records(of, path, metrics)
@@ -122,10 +133,10 @@ def _check_equal_footing(baselines: Result, result: Result, folder: Path, metric
 
 
 def _check_same_pairs(first: pd.DataFrame, result: Result, folder: Path) -> None:
-    """Of the system, and of the system with one source where that is scored."""
+    """Check the pairs of a system, and of the system with one source where that is scored."""
     for row in dict.fromkeys([folder.name, *result.pairs["system"]]):
-        own = result.pairs.loc[result.pairs["system"] == row, ["from", "to"]]
-        if first[["from", "to"]].to_numpy().tolist() != own.to_numpy().tolist():
+        own = result.pairs.loc[result.pairs["system"] == row, list(PAIRS)]
+        if first[list(PAIRS)].to_numpy().tolist() != own.to_numpy().tolist():
             beside = folder.with_name(BASELINES)
             raise ReposeError(f"{folder} cannot stand beside {beside}: they are of other pairs. Evaluate both again.")
 
@@ -134,22 +145,19 @@ def _contrast(
     pair: tuple[str, str], scores: Scores, occlusion: np.ndarray, better: Mapping[str, str], settings: TableSettings
 ) -> Contrast:
     if missing := [name for name in pair if name not in scores]:
-        return Contrast(*pair, f"{NOT_SCORED}: {' and '.join(missing)}", [])
+        return Contrast(*pair, f"not trained, or not scored: {' and '.join(missing)}", [])
     if not np.isfinite(occlusion).any():
-        return Contrast(*pair, NOT_KNOWN, [])
-    gains = gains_by_occlusion(
-        scores[pair[0]], scores[pair[1]], occlusion, better,
-        resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
-    )  # fmt: skip
-    return Contrast(*pair, "", gains)
+        return Contrast(*pair, "not known what the sources hide", [])
+    return Contrast(*pair, "", gains_by_occlusion(scores[pair[0]], scores[pair[1]], occlusion, better, settings))
 
 
 def _lines(
-    rows: Sequence[str], scores: Scores, together: Mapping[str, Mapping[str, float | None]],
-    facts: Mapping[str, dict[str, Any]], metrics: Sequence[str], settings: TableSettings,
-) -> list[Line]:  # fmt: skip
+    rows: Sequence[str], scores: Scores, results: Sequence[Result], metrics: Sequence[str], settings: TableSettings
+) -> list[Line]:
     """A line for each row; all rows are of the same pairs in each resample."""
-    drawn = resampled_means(np.concatenate(list(scores.values()), 1), resamples=settings.resamples, seed=settings.seed)
+    facts = {result.facts["system"]: result.facts for result in results}
+    together = {row: of for result in results for row, of in result.facts["scores"].items()}
+    drawn = settings.resampled(np.concatenate(list(scores.values()), 1))
     of_row = dict(zip(scores, np.split(drawn, len(scores), 1), strict=True))  # (resamples, metrics) each
     own = {name: _means(scores[name], together.get(name, {}), metrics) for name in scores}
 
@@ -158,13 +166,11 @@ def _lines(
 
     lines, reference = [], settings.reference
     for name in rows:
-        if name not in scores:
-            lines.append(Line(name, {}, {}, {}))
-            continue
+        scored = by_metric(own[name], of_row[name]) if name in scores else {}
         less = {}
-        if reference in scores and name != reference:
+        if scored and reference in scores and name != reference:
             less = by_metric(own[name] - own[reference], of_row[name] - of_row[reference])
-        lines.append(Line(name, facts.get(name, {}), by_metric(own[name], of_row[name]), less))
+        lines.append(Line(name, facts.get(name, {}), scored, less))
     return lines
 
 
