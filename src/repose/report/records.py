@@ -28,7 +28,7 @@ def read_training(run: Path) -> Training:
     """The record and the curves in the folder of a run.
 
     Raises:
-        ReposeError: a file is missing, damaged, or of an earlier version.
+        ReposeError: a file is missing, damaged, or from an earlier version.
     """
     record = read_whole(run / "run.json", _OF_TRAINING, f"Train {run.name} again.")
     history, model = run / "history.csv", run / "model.safetensors"
@@ -47,7 +47,7 @@ def read_checks(folder: Path, parts: Sequence[str]) -> dict[str, dict[str, Any]]
     """The record (validation.json) of a stage, or one per part if the stage runs once per part.
 
     Raises:
-        ReposeError: a record is missing, damaged, or of an earlier version.
+        ReposeError: a record is missing, damaged, or from an earlier version.
     """
     files = {folder.name: folder / RECORD}
     if not files[folder.name].exists():

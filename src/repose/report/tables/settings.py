@@ -19,7 +19,7 @@ class TableSettings(Bootstrap):
     resamples: PositiveInt  # of the bootstrap over test pairs
     confidence: Confidence
     seed: NonNegativeInt  # of the bootstrap
-    figure_pairs: PositiveInt  # most rows of a figure; evaluate keeps evaluate.picture_pairs of them
+    figure_pairs: PositiveInt  # maximum rows of a figure; evaluate keeps evaluate.picture_pairs
     multi_source_gains: tuple[tuple[str, str], ...] = ()  # rows [with more sources, with fewer] to compare by occlusion
     optional_metrics: tuple[str, ...] = ()  # further columns; "not measured" if evaluate did not score them
 
