@@ -103,7 +103,7 @@ def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc: Proje
     by_dvc.set(gates__limits={"attend": {"ssim/pg2": {"min": 0.99}}})
     output = by_dvc.dvc("repro", code=255)
     assert stages_run(output) == ["report", "gates"]
-    assert "is not at least 0.99" in output
+    assert "is outside its limit: at least 0.99" in output
     assert "**beyond its limit**" in (by_dvc.folder / "reports" / "gates" / "gates.md").read_text()
     by_dvc.set(gates__limits={})
     assert "Stage 'gates' is cached - skipping run" in by_dvc.dvc("repro")

@@ -74,7 +74,10 @@ def test_the_endpoint_comes_from_the_environment(tmp_path: Path) -> None:
                 "https://kfp/?token=s3cret", "https://kfp/#/runs", "https://kfp .org",
             )
         ),
-        *(("KFP_TOKEN", value, "KFP_TOKEN is not a bearer token") for value in ("s3cret two", "s3cret\nX-Header: 1", "s3cretä")),
+        *(
+            ("KFP_TOKEN", value, "KFP_TOKEN is not a bearer token")
+            for value in ("s3cret two", "s3cret\nX-Header: 1", "s3cretä")
+        ),
         ("KFP_CA_CERT", "/none.pem", r"KFP_CA_CERT should name a file of certificates \(PEM\), not /none\.pem"),
     ],
 )  # fmt: skip

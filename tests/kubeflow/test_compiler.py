@@ -258,7 +258,8 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
     "no amount": ('cpu: "1"', "cpu: many", r"meta\.kfp\.cpu: 'many' is not an amount as Kubernetes writes it"),
     "no time": ('cpu: "1"', "timeout: 0", r"meta\.kfp\.timeout should be more than 0, not 0"),
     "outputs of one name": (
-        "outs: [made]\n    meta: {kfp: {outs: {made: Dataset}", "outs: [made, Made]\n    meta: {kfp: {outs: {made: Dataset, Made: Dataset}",
+        "outs: [made]\n    meta: {kfp: {outs: {made: Dataset}",
+        "outs: [made, Made]\n    meta: {kfp: {outs: {made: Dataset, Made: Dataset}",
         r"Stage count: .*made and Made would both be called made in Kubeflow",
     ),
     "params of one name": (

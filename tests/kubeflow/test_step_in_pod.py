@@ -285,8 +285,8 @@ def test_the_command_line(
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     where = ["--run", "r", "--remote", str(remote), "--report", str(flowers.parent / "report.json")]
     step.main([
-        "--stage", "count", *where, "--output", "made", str(flowers.parent / "made"), "minio://x", "--param", "scale", "-1e-05",
-        "--version", "petals_csv_version", "0",
+        "--stage", "count", *where, "--output", "made", str(flowers.parent / "made"), "minio://x",
+        "--param", "scale", "-1e-05", "--version", "petals_csv_version", "0",
     ])  # fmt: skip
     assert "count: run; fetched 1 objects" in capfd.readouterr().err
     entry = yaml.safe_load((flowers.parent / "made").read_text())["stages"]["count"]

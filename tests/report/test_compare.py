@@ -77,8 +77,9 @@ def test_no_tolerance_lets_no_loss_pass(now: float, verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize(("limit", "reason"), [
-    ({"min": 0.665}, "0.66 is not at least 0.665."), ({"max": 0.655}, "0.66 is not at most 0.655."),
-    ({"min": 0.661, "max": 1}, "0.66 is not at least 0.661, at most 1."), ({"min": 0.66, "max": 0.66}, ""),
+    ({"min": 0.665}, "0.66 is outside its limit: at least 0.665."),
+    ({"max": 0.655}, "0.66 is outside its limit: at most 0.655."),
+    ({"min": 0.661, "max": 1}, "0.66 is outside its limit: at least 0.661, at most 1."), ({"min": 0.66, "max": 0.66}, ""),
 ])  # fmt: skip
 def test_a_limit_fails_within_the_tolerance_as_well(limit: dict[str, float], reason: str) -> None:
     found = compared(ssim=0.66, limits={"attend": {"ssim/pg2": limit}})
@@ -90,21 +91,25 @@ def test_a_limit_fails_within_the_tolerance_as_well(limit: dict[str, float], rea
 def test_a_limit_adds_to_a_loss_and_counts_in_noise() -> None:
     worse = compared(torso=12.5, limits={"attend": {"torso-ciede2000": {"max": 12}}}).scores[1]
     assert worse.verdict is Verdict.WORSE
-    assert worse.reason == "torso-ciede2000 of attend: worse by 2.5, and 1 is allowed. 12.5 is not at most 12."
+    assert (
+        worse.reason
+        == "torso-ciede2000 of attend: worse by 2.5, but at most 1 is allowed. 12.5 is outside its limit: at most 12."
+    )
     noise = compared(ssim=0.6, changes=NOISE, limits={"attend": {"ssim/pg2": {"min": 0.65}}})
     assert verdicts(noise) == [Verdict.LIMIT, Verdict.SAME]
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"systems": []}, "gates: systems and metrics should each name at least one."),
-    ({"systems": ["attend", "attend"]}, "gates: systems names a row twice: attend, attend."),
+    ({"systems": []}, "gates: systems and metrics should each have at least one entry."),
+    ({"systems": ["attend", "attend"]}, "gates: systems has duplicates: attend, attend."),
     ({"limits": {"atend": {}}}, "gates: limits names 'atend', which has no gate. Did you mean 'attend'?"),
     ({"limits": {"attend": {"ssim/pg": {"min": 0}}}},
      "gates: limits.attend names 'ssim/pg', which has no gate. Did you mean 'ssim/pg2'?"),
-    ({"limits": {"attend": {"ssim/pg2": {}}}}, "gates.limits.attend.ssim/pg2: give min, max or both."),
-    ({"limits": {"attend": {"ssim/pg2": {"min": 2, "max": 1}}}}, "min, 2, is above max, 1."),
-    ({"metrics": {"psnr": {"better": "higher"}}}, "gates.metrics.psnr: give one of tolerance and relative."),
-    ({"metrics": {"psnr": {"better": "higher", "tolerance": 1, "relative": 1}}}, "psnr: give one of tolerance and relative"),
+    ({"limits": {"attend": {"ssim/pg2": {}}}}, "gates.limits.attend.ssim/pg2: set min, max or both."),
+    ({"limits": {"attend": {"ssim/pg2": {"min": 2, "max": 1}}}}, "min (2) is greater than max (1)."),
+    ({"metrics": {"psnr": {"better": "higher"}}}, "gates.metrics.psnr: set exactly one of tolerance and relative."),
+    ({"metrics": {"psnr": {"better": "higher", "tolerance": 1, "relative": 1}}},
+     "psnr: set exactly one of tolerance and relative"),
     ({"metrics": {"psnr": {"better": "higher", "tolerance": -1}}}, "psnr.tolerance should be at least 0, not -1."),
     ({"resamples": 0}, "gates.resamples should be more than 0, not 0."),
     ({"confidence": 1}, "gates.confidence should be less than 1, not 1."),
@@ -122,7 +127,9 @@ def test_systems_and_metrics_without_a_gate_are_named_and_marked_where_one_side_
     assert found.without == {
         "systems": ("copy source", "pg2 (new)", "vunet (gone)"), "metrics": ("lpips (new)", "is (new)", "fid (gone)"),
     }  # fmt: skip
-    assert "- Without a gate, so not judged: the systems copy source; pg2 (new); vunet (gone)." in as_markdown(found)
+    assert "- Not judged, because they have no gate: systems copy source; pg2 (new); vunet (gone)." in as_markdown(
+        found
+    )
 
 
 # ---- what is not comparable ----
@@ -132,9 +139,9 @@ def test_systems_and_metrics_without_a_gate_are_named_and_marked_where_one_side_
     (BASE, None, "HEAD has no system 'attend'; known: copy source."),
     (BASE, {"ssim/pg": 0.7, "torso-ciede2000": 99}, "HEAD has no 'ssim/pg2' of attend. Did you mean 'ssim/pg'?"),
     ({"torso-ciede2000": 9}, BASE,
-     "BASE has no 'ssim/pg2' of attend; known: torso-ciede2000. What is new gets its gate once BASE has it."),
-    (BASE | {"ssim/pg2": float("inf")}, BASE, "BASE's ssim/pg2 of attend is no number: Infinity."),
-    (BASE, BASE | {"ssim/pg2": "x" * 999}, f"HEAD's ssim/pg2 of attend is no number: \"{'x' * 396}...."),
+     "BASE has no 'ssim/pg2' of attend; known: torso-ciede2000. Add the gate of a new score once BASE has the score."),
+    (BASE | {"ssim/pg2": float("inf")}, BASE, "BASE's ssim/pg2 of attend is not a number: Infinity."),
+    (BASE, BASE | {"ssim/pg2": "x" * 999}, f"HEAD's ssim/pg2 of attend is not a number: \"{'x' * 396}...."),
 ])  # fmt: skip
 def test_a_gated_score_that_is_missing_or_no_number_is_not_comparable(base: Any, head: Any, reason: str) -> None:
     sides = [record(name, {"attend": row} if row else {}) for name, row in (("old", base), ("new", head))]
@@ -162,17 +169,17 @@ def test_scores_of_another_protocol_are_refused_and_the_difference_named(
 ) -> None:
     with pytest.raises(ReposeError) as error:
         compare(record("old", {"attend": BASE}), record("new", {"attend": BASE}, **changes), gates())
-    assert f"BASE, old, and HEAD, new, are of different protocol: {difference}" in str(error.value)
+    assert f"BASE, old, and HEAD, new, have different protocols: {difference}" in str(error.value)
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), [
     ({"networks": {"figure": "a"}}, {"networks": {"figure": "b"}},
-     'the sides score it in different ways: networks is {"figure": "a"} in BASE and {"figure": "b"} in HEAD. Evaluate both '
+     'the sides compute it differently: networks is {"figure": "a"} in BASE and {"figure": "b"} in HEAD. Evaluate both '
      "in the same way."),
     ({"real": "train"}, {"chance": 0.1},
-     'the sides score it in different ways: real is "train" in BASE and null in HEAD; chance is null in BASE and 0.1 in '
+     'the sides compute it differently: real is "train" in BASE and null in HEAD; chance is null in BASE and 0.1 in '
      "HEAD. Evaluate both in the same way."),
-    ({"better": "lower"}, {"better": "lower"}, "its gate calls higher better, and lower is. Correct the block gates."),
+    ({"better": "lower"}, {"better": "lower"}, "its gate says that higher is better, but lower is. Correct the block gates."),
 ])  # fmt: skip
 def test_a_metric_that_is_scored_in_another_way_is_not_judged(old: Any, new: Any, reason: str) -> None:
     base, head = (record(side, {"attend": BASE})._replace(metrics={"ssim/pg2": facts, "torso-ciede2000": {}}) for side, facts
@@ -184,9 +191,9 @@ def test_a_metric_that_is_scored_in_another_way_is_not_judged(old: Any, new: Any
 
 @pytest.mark.parametrize(("content", "message"), [
     (b"{", "are not JSON: Expecting"), (b"\xff\xfe\xfd", "are not JSON: "), (b"[" * 100_000, "are not JSON: "),
-    (b"[]", "have no block 'protocol': another version of repose wrote them"),
-    (b'{"scores": {}}', "are of schema 1, and this repose reads 2: another version wrote them."),
-    (b'{"schema": "x", "scores": {}}', 'are of schema "x", and this repose reads 2'),
+    (b"[]", "have no block 'protocol': another version of repose or another program wrote them"),
+    (b'{"scores": {}}', "have schema 1, but this version of repose reads schema 2."),
+    (b'{"schema": "x", "scores": {}}', 'have schema "x", but this version of repose reads schema 2'),
     (b'{"schema": 2, "protocol": {}, "scores": {}}', "have no block 'metrics': another version of repose"),
     (b'{"schema": 2, "protocol": {}, "metrics": {}, "scores": {"ssim": 0.6}}', "have no metrics under 'ssim'."),
 ])  # fmt: skip
@@ -289,7 +296,7 @@ def test_other_pairs_are_refused_and_the_first_is_named(tmp_path: Path, base: Si
     fewer = side(tmp_path, "new", {metric: values[:-1] for metric, values in scores.items()})
     assert f"pair {PAIRS} of attend is a59 to b59 in {base[1]} and none in " in refusal(base, fewer)
     protocol = (fewer[0]._replace(protocol=FACTS | {"pairs": 59}), fewer[1])
-    assert "of different protocol: pairs is 160 in BASE and 59 in HEAD" in refusal(base, protocol)  # says why
+    assert "different protocols: pairs is 160 in BASE and 59 in HEAD" in refusal(base, protocol)  # says why
 
 
 @pytest.mark.parametrize("lacks", ["new", "old"])
@@ -297,7 +304,7 @@ def test_a_score_that_one_side_alone_has_is_refused(tmp_path: Path, base: Side, 
     without = side(tmp_path, lacks, {"ssim/pg2": by_pair(0, 0)["ssim/pg2"]})
     has = base if lacks == "new" else head
     found = refusal(base, without) if lacks == "new" else refusal(without, head)
-    assert f"{has[1]} has torso-ciede2000 and {without[1]} has not." in found
+    assert f"{has[1]} has torso-ciede2000, but {without[1]} does not." in found
 
 
 def test_a_pair_that_has_a_score_on_one_side_alone_is_left_out(tmp_path: Path, base: Side) -> None:
@@ -312,13 +319,16 @@ def test_a_pair_that_has_a_score_on_one_side_alone_is_left_out(tmp_path: Path, b
 def test_a_table_of_another_run_is_refused(tmp_path: Path, base: Side) -> None:
     head = side(tmp_path, "new", by_pair(0.1, 0))
     message = refusal(base, (head[0], base[1]))
-    assert f"{base[1]} is not of new: its mean ssim/pg2 of attend is {HARD.mean():.6g}, there it is " in message
+    assert (
+        f"{base[1]} does not belong to new: its mean ssim/pg2 of attend is {HARD.mean():.6g}, but the score is "
+        in message
+    )
     head[0].scores["attend"]["ssim/pg2"] = None  # left to the verdict
     assert verdicts(change(base, head)) == [Verdict.INCOMPARABLE, Verdict.SAME]
 
 
 @pytest.mark.parametrize(("old", "new", "message"), [
-    ("attend", "vunet", "new.csv has no pair of attend, which has gates."),
+    ("attend", "vunet", "new.csv has no pairs of attend, which has gates."),
     ("system", "row", "new.csv lacks the column(s) system"),
     (",15\n", ",fifteen\n", "new.csv is damaged in torso-ciede2000 (could not convert string to float: 'fifteen')."),
     (",15\n", ",inf\n", "new.csv has an infinite torso-ciede2000, which has no mean."),
@@ -350,8 +360,10 @@ def cases(xml: str) -> dict[tuple[str, str], list[tuple[str, str]]]:
 
 def test_junit_has_a_case_for_each_score_and_counts_failures_and_errors() -> None:
     assert cases(as_junit(compared(ssim=0.6, torso=12.0))) == {
-        ("attend", "ssim/pg2"): [("failure", "ssim/pg2 of attend: worse by 0.07, and 0.01 is allowed.")],
-        ("attend", "torso-ciede2000"): [("failure", "torso-ciede2000 of attend: worse by 2, and 1 is allowed.")],
+        ("attend", "ssim/pg2"): [("failure", "ssim/pg2 of attend: worse by 0.07, but at most 0.01 is allowed.")],
+        ("attend", "torso-ciede2000"): [
+            ("failure", "torso-ciede2000 of attend: worse by 2, but at most 1 is allowed.")
+        ],
     }
     mixed = compare(record("old", {"attend": BASE}), record("new", {"attend": {"torso-ciede2000": 9.5}}), gates())
     assert [[tag for tag, _ in reports] for reports in cases(as_junit(mixed)).values()] == [["error"], []]
@@ -385,9 +397,9 @@ def test_markdown_has_a_row_for_each_score_and_the_interval_where_there_are_pair
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         "| attend | ssim/pg2 | higher | 0.67 | 0.6 | -0.07 | 0.01 |  | -0.1 to +0.02 | 160 | noise |\n"
         "| attend | torso-ciede2000 | lower | 10 | 12 | +2 | 1 |  |  |  | **worse** |\n\n"
-        "- torso-ciede2000 of attend: worse by 2, and 1 is allowed.\n"
-        "- Protocol of both: split pg2-like, pairs 160, size 128x88, crop [40.0, 0.0, 216.0, 256.0].\n"
-        "- Without a gate, so not judged: the systems copy source.\n"
+        "- torso-ciede2000 of attend: worse by 2, but at most 1 is allowed.\n"
+        "- Protocol of both sides: split pg2-like, pairs 160, size 128x88, crop [40.0, 0.0, 216.0, 256.0].\n"
+        "- Not judged, because they have no gate: systems copy source.\n"
     )
 
 

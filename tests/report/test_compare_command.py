@@ -92,7 +92,7 @@ def test_two_revisions_whatever_is_in_the_folder(project: Path, compare: Any) ->
     Path("metrics.json").write_text("damaged")
     out, err = compare("old", "main", code=1)
     assert "| attend | ssim/pg2 | higher | 0.67 | 0.64 | -0.03 | 0.01 | at least 0.6 | **worse** |" in out
-    assert "repose: ssim/pg2 of attend: worse by 0.03, and 0.01 is allowed.\n" in err
+    assert "repose: ssim/pg2 of attend: worse by 0.03, but at most 0.01 is allowed.\n" in err
     compare(worse, "old", code=0)
     write("old", 0.62)
     compare("old", "main", code=0)  # a file goes before a revision of its name
@@ -139,12 +139,12 @@ def test_a_report_that_cannot_be_written_is_no_regression(project: Path, compare
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("nowhere",), "There is no file and no git revision 'nowhere' here. Fetch it (`git fetch origin`), or name another one"),
+    (("nowhere",), "There is no file and no git revision 'nowhere' here. Fetch it (`git fetch origin`), or give another one"),
     (("--", "--all"), "There is no file and no git revision '--all' here."),
-    (("old.json",), "There is no old.json. Run `dvc repro`, or name another file or a git revision."),
-    (("old", "folder.json"), "folder.json cannot be read: Is a directory. Name another file or a git revision."),
+    (("old.json",), "There is no old.json. Run `dvc repro`, or give another file or a git revision."),
+    (("old", "folder.json"), "folder.json cannot be read: Is a directory. Give another file or a git revision."),
     (("params.yaml",), "The scores of params.yaml are not JSON: Expecting value"),
-    (("old", "other.json"), 'are of different protocol: size is "128x88" in BASE and "256x176" in HEAD'),
+    (("old", "other.json"), 'have different protocols: size is "128x88" in BASE and "256x176" in HEAD'),
     (("old", "--base-pairs", "a.csv"), "Give both of --base-pairs and --head-pairs, or neither."),
     (("old", "--base-pairs", "a.csv", "--head-pairs", "a.csv"), "There is no a.csv. Run the stage that writes it"),
     (("old", "--params", "dvc.yaml"), "dvc.yaml has no block 'gates'"),
@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_repository_and_a_machine_without_git_are_told(
         read_side("main")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        ReposeError, match=r"Git is not installed, so no revision can be read\. Name two files instead\."
+        ReposeError, match=r"Git is not installed, so revisions cannot be read\. Give two files instead\."
     ):
         read_side("main")
 
@@ -197,7 +197,7 @@ def test_a_folder_whose_pipeline_has_no_scores_is_told(
     monkeypatch.chdir(tmp_path)
     if pipeline is not None:
         Path("dvc.yaml").write_text(pipeline)
-    with pytest.raises(ReposeError, match=r"The dvc\.yaml of this folder, if there is one, names no file of scores"):
+    with pytest.raises(ReposeError, match=r"This folder has no dvc\.yaml that names a file of scores"):
         read_side(None)
 
 

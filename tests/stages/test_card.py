@@ -68,9 +68,9 @@ def test_it_says_what_the_stages_wrote(files: Folders) -> None:
     card = page(files)
     model = (files.run / "model.safetensors").read_bytes()
     for fact in (
-        "# tiny\n", "of the kind `attend`: 1 to 4 photos",
+        "# tiny\n", "of the kind `attend`. From 1 to 4 photos",
         f"{len(model):,} bytes, SHA-256 `{hashlib.sha256(model).hexdigest()}`",
-        "trained on photos of 256x176 px, and makes images of 32x24 px (height x width)", "Trying it.\n",
+        "trained on photos of 256x176 px, and generates images of 32x24 px (height x width)", "Trying it.\n",
         "--model tiny@VERSION -o new.png", "target pose and of each photo",
         "deepfashion (layout deepfashion), 1,282 files, 13,155,708 bytes, from s3://fashion/deepfashion/.",
         "for non-commercial research and educational purposes only",
@@ -79,7 +79,7 @@ def test_it_says_what_the_stages_wrote(files: Folders) -> None:
         "(trained without the perceptual term)",
         "| system | ssim/pg2 | torso-ciede2000 pairs |", "| copy source | 0.4411 | 160 |", "| tiny | 0.6724 | 159 |",
         "| tiny, 1 source | none | 159 |", "Protocol: split pg2-like, pairs 160, size 32x24, crop 0, 1, 2, 3.",
-        "Gates: no regression in 3 scores, beside baseline/metrics.json.", "- It guesses.\n- It blurs.\n",
+        "Gates: no regression in 3 scores, compared with baseline/metrics.json.", "- It guesses.\n- It blurs.\n",
     ):  # fmt: skip
         assert fact in card, fact
     for other in ("| other |", "mannequin", "Started from", "Extended"):
@@ -89,7 +89,7 @@ def test_it_says_what_the_stages_wrote(files: Folders) -> None:
 def test_of_mannequins_it_says_that_it_is_of_no_people(files: Folders) -> None:
     change(files.lists / "source.json", source="mannequin", origins=[])
     card = page(files)
-    assert "makes mannequins: it says nothing of people" in card
+    assert "generates mannequins. Its scores say nothing about photos of people." in card
     assert "13,155,708 bytes.\n" in card
 
 
@@ -97,7 +97,7 @@ def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Folders) -> None
     save_system(files.run / "model.safetensors", "pix2pix", max_sources=1)
     card = page(files)
     for fact in (
-        "target pose; those of the photos are not needed",
+        "target pose, but not those of the photos",
         "photos of several sizes",
         "one photo of a garment",
     ):
@@ -121,11 +121,11 @@ def test_what_the_gates_refused_has_no_card(files: Folders) -> None:
 
 
 def test_files_of_another_system_or_version_are_refused(files: Folders) -> None:
-    with pytest.raises(ReposeError, match=r"run/model\.safetensors is of the system tiny, not of big"):
+    with pytest.raises(ReposeError, match=r"run/model\.safetensors belongs to the system tiny, not big"):
         run(system="big", folders=files, card=Path("card"), settings=SETTINGS)
     change(files.run / "run.json", system="big")
     with pytest.raises(
-        ReposeError, match=r"run/run\.json is of the system big, not of tiny\. Run `dvc repro train@tiny`"
+        ReposeError, match=r"run/run\.json belongs to the system big, not tiny\. Run `dvc repro train@tiny`"
     ):
         page(files)
     change(files.run / "run.json", system="tiny")
@@ -139,5 +139,5 @@ def test_files_of_another_system_or_version_are_refused(files: Folders) -> None:
 
 def test_a_card_without_use_or_limits_is_refused() -> None:
     for said in ({"use": " ", "limits": ["x"]}, {"use": "x", "limits": []}, {"use": "x", "limits": [""]}):
-        with pytest.raises(ReposeError, match=r"card: use and limits should each say something"):
+        with pytest.raises(ReposeError, match=r"card: use and limits should not be empty"):
             block({"card": said}, "card", CardSettings, "params.yaml")

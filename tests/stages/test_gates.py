@@ -60,7 +60,7 @@ def test_a_score_beside_the_baseline(gates: Any, scores: tuple[Any, ...], code: 
     message = gates(code)
     (score,) = record()["scores"] or [{"verdict": "not comparable"}]
     assert score["verdict"] == verdict
-    assert ("The table: report/gates.md. If the change is meant, `make baseline` accepts" in message) == bool(code)
+    assert ("The table: report/gates.md. If the change is intended, `make baseline` accepts" in message) == bool(code)
     assert Path("report/gates.md").read_text().startswith("## Scores\n")
     suite = ET.parse("report/gates.xml").getroot()  # noqa: S314 (ours)
     assert (suite.get("failures"), suite.get("errors")) != ("0", "0") or not code
@@ -75,7 +75,7 @@ def test_beside_a_baseline_of_other_data_the_limits_alone_judge(gates: Any) -> N
         assert 'split is "pg2-like" in BASE and "patn" in HEAD' in text
     assert (record()["outcome"], record()["scores"][0]["verdict"]) == ("no regression", "limit kept")
     write("new", 0.6, 0.61, 0.5, split="patn")
-    assert "0.57 is not at least 0.6" in gates(1)
+    assert "0.57 is outside its limit: at least 0.6" in gates(1)
 
 
 def test_a_score_that_the_baseline_lacks_is_judged_by_its_limit(gates: Any) -> None:
@@ -105,7 +105,7 @@ def test_without_a_baseline_the_limits_alone_judge(gates: Any) -> None:
     (score,) = record()["scores"]
     assert (record()["base"], score["verdict"], score["base"]) == ("nothing", "limit kept", None)
     write("new", 0.6, "", 0.5, split="patn")
-    assert "HEAD's ssim/pg2 of attend is no number: null." in gates(1)
+    assert "HEAD's ssim/pg2 of attend is not a number: null." in gates(1)
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "pairs.csv"])
@@ -121,4 +121,4 @@ def test_a_file_that_is_missing_is_named(gates: Any, file: str) -> None:
 def test_pairs_of_another_run_than_the_scores_fail(gates: Any) -> None:
     write("new", 0.6, 0.7, 0.71)
     Path("new/pairs.csv").write_text(Path("new/pairs.csv").read_text().replace("0.71", "0.72"))
-    assert "new/pairs.csv is not of new/metrics.json" in gates(1)
+    assert "new/pairs.csv does not belong to new/metrics.json" in gates(1)

@@ -64,8 +64,8 @@ def scores_of(system: str, data: str, level: float) -> pd.DataFrame:
     return pd.DataFrame({
         "system": system, "from": [n[0] for n in names], "to": [n[1] for n in names], "sources": 1,
         "occlusion": OCCLUSION if data == "fashion" else np.nan,
-        "ssim/pg2": level + hard + noise[:, 0], "ssim/gaussian11": 0.5, "ssim/win51": level + 0.1 + hard, "torso-ciede2000": garment,
-        "split": "pg2-like",
+        "ssim/pg2": level + hard + noise[:, 0], "ssim/gaussian11": 0.5, "ssim/win51": level + 0.1 + hard,
+        "torso-ciede2000": garment, "split": "pg2-like",
     })  # fmt: skip
 
 
@@ -431,10 +431,8 @@ def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
 def test_the_section_of_gains_has_the_numbers_of_the_csv(results: Path) -> None:
     add_one_source(results)
     folder = laid(results, results.parent / "table")
-    text = (
-        (folder / "table.md").read_text().split("### fashion: gain of more sources by what the first source hides\n")[1]
-    )
-    assert "It is known of 24 of the 24 pairs what the first source hides" in text
+    text = (folder / "table.md").read_text().split("### fashion: gain from more sources by occlusion\n")[1]
+    assert "Occlusion is known for 24 of the 24 pairs." in text
     lines = [line for line in text.split("\n## street")[0].splitlines() if line.startswith("|")]
     assert lines[0] == "| more | fewer | occlusion | pairs | ssim/pg2 | ssim/win51 | torso-ciede2000 |"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
@@ -456,22 +454,20 @@ def test_a_row_without_scores_and_a_data_set_without_truth_are_said(done: Path) 
         ("fashion", "attend"): "not trained, or not scored: attend, 1 source",
         ("street", "paper-m"): "not trained, or not scored: paper-s",
         ("street", "attend"): "not trained, or not scored: attend, 1 source",
-        ("street", "mean of sources"): "not known what the sources hide",
+        ("street", "mean of sources"): "occlusion is unknown",
     }
     assert (table.loc[table["note"] != "", ["occlusion", "pairs", "metric", "gain"]] == "").all(axis=None)
     assert set(table.loc[table["note"] == "", "more"]) == {"paper-m", "mean of sources"}
-    text = (done / "table" / "table.md").read_text().split("### street: gain of more sources")[1]
-    assert (
-        "Of no pair of street is it known what the first source hides: only the renderer of mannequins tells." in text
-    )
-    assert "| mean of sources | copy source | not known what the sources hide |  |  |  |  |" in text
+    text = (done / "table" / "table.md").read_text().split("### street: gain from more sources")[1]
+    assert "Occlusion is unknown for all pairs of street. Only the renderer of mannequins records it." in text
+    assert "| mean of sources | copy source | occlusion is unknown |  |  |  |  |" in text
 
 
 def test_rows_with_one_source_are_of_the_same_pairs(results: Path) -> None:
     pairs = add_one_source(results)
     shuffled = pd.concat([pairs, pairs.iloc[::-1].assign(system="attend, 1 source")])
     change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda _: shuffled)
-    fails(results, r"fashion/attend cannot stand beside .*: they are of other pairs\. Evaluate both again")
+    fails(results, r"fashion/attend is not comparable with .*: their pairs differ\. Evaluate both again")
 
 
 # Without the reference; without any system.
@@ -490,7 +486,7 @@ def test_baselines_alone_are_a_table_too(results: Path) -> None:
     assert markdown_rows(text, "## fashion")["vunet"][3] == NOT_TRAINED
     assert "; budget demo, training seeds: none; " in text
     assert "Trained rows saw no images" in text
-    assert "gain of more sources" not in text
+    assert "gain from more sources" not in text
     assert len((folder / "multi-source-gains.csv").read_text().splitlines()) == 1
 
 
@@ -505,7 +501,7 @@ def in_facts(**changes: Any) -> Callable[[Path], None]:
     return lambda folder: change_json(folder / "facts.json", **changes)
 
 
-OTHER_PAIRS = r"fashion/paper-m cannot stand beside .*: they are of other pairs\. Evaluate both again"
+OTHER_PAIRS = r"fashion/paper-m is not comparable with .*: their pairs differ\. Evaluate both again"
 
 
 @pytest.mark.parametrize(("folder", "change", "message"), [
@@ -515,9 +511,9 @@ OTHER_PAIRS = r"fashion/paper-m cannot stand beside .*: they are of other pairs\
     ("fashion/attend", in_pairs(lambda pairs: pairs.drop(columns="ssim/win51")),
      r"fashion/attend has no ssim/win51; it has ssim/pg2, ssim/gaussian11, torso-ciede2000\. Change table"),
     ("fashion/attend", in_facts(metrics=BETTER_RECORDS | {"ssim/pg2": {"better": "higher", "networks": {"x": "f"}}}),
-     r"fashion/attend cannot stand beside .*: its ssim/pg2 is .*'f'.*, not "),
-    ("street/attend", in_facts(split="patn"), "street/attend cannot stand beside .*/baselines: its split is patn, not "),
-    ("street/attend", in_facts(crop=None), "street/attend cannot stand beside .*/baselines: its crop is None, not "),
+     r"fashion/attend is not comparable with .*: its ssim/pg2 is .*'f'.*, not "),
+    ("street/attend", in_facts(split="patn"), "street/attend is not comparable with .*/baselines: its split is patn, not "),
+    ("street/attend", in_facts(crop=None), "street/attend is not comparable with .*/baselines: its crop is None, not "),
     ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[::-1]), OTHER_PAIRS),
     ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[:-1]), OTHER_PAIRS),
     ("fashion/paper-m", in_pairs(lambda pairs: pairs.assign(to="b.jpg")), OTHER_PAIRS),
@@ -541,7 +537,7 @@ def test_an_optional_metric_is_a_column_and_not_measured_where_evaluate_did_not_
     assert own["fid/inception"].loc[["fashion"]].notna().all()
     assert own["fid/inception"].loc[["street"]].isna().all()
     assert markdown_rows(text, "### street: difference to paper-m")["row"] == METRICS
-    note = "Not measured: fid/inception, which evaluate.metrics of this budget does not name"
+    note = "Not measured: fid/inception. To measure them, add them to evaluate.metrics of this budget"
     assert [note in part for part in text.split("\n## street\n")] == [False, True]
 
 
@@ -598,7 +594,7 @@ def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path)
 
 @pytest.mark.parametrize(("old", "new", "message"), [
     ("0.789", "high", "ssim and is should be numbers"),
-    ("paper-s,", "paper-m,", r"has two rows of paper-m on DeepFashion\. Leave one out"),
+    ("paper-s,", "paper-m,", r"has two rows for paper-m on DeepFashion\. Remove one"),
     ("ssim,is", "ssim,fid", "has no column 'is'"),
 ])  # fmt: skip
 def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: str, message: str) -> None:
@@ -608,15 +604,15 @@ def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: s
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"systems": []}, r"systems is empty\. Name at least one\."),
-    ({"metrics": ["ssim/pg2"]}, r"metrics lacks torso-ciede2000, which stands beside SSIM"),
-    ({"systems": ["paper-m", "attend", "paper-m"]}, "systems names one twice: paper-m, attend, paper-m"),
-    ({"optional_metrics": ["ssim/pg2"]}, "metrics names one twice: .*ssim/pg2"),
+    ({"systems": []}, r"systems is empty\. Add at least one entry\."),
+    ({"metrics": ["ssim/pg2"]}, r"metrics lacks torso-ciede2000\. Add it, because SSIM"),
+    ({"systems": ["paper-m", "attend", "paper-m"]}, "systems has duplicates: paper-m, attend, paper-m"),
+    ({"optional_metrics": ["ssim/pg2"]}, "metrics has duplicates: .*ssim/pg2"),
     ({"reference": "vunet"}, "reference should be one of the systems, not 'vunet'"),
     ({"figure_pairs": 0}, "figure_pairs should be more than 0, not 0"),
     ({"confidence": 95}, "confidence should be less than 1, not 95"),
     ({"multi_source_gains": [["paper-m", "papers"]]},
-     r"multi_source_gains names 'papers', which is no row\. Did you mean 'paper-s'\?"),
+     r"multi_source_gains names 'papers', which is not a row\. Did you mean 'paper-s'\?"),
     ({"multi_source_gains": [["attend", "attend"]]}, "multi_source_gains compares attend with itself"),
 ])  # fmt: skip
 def test_settings_that_do_not_fit(changes: dict[str, Any], message: str) -> None:

@@ -322,7 +322,8 @@ def test_a_folder_that_cannot_be_written_to_keeps_no_half_file(
 
 
 @pytest.mark.parametrize(("code", "message"), [
-    (errno.ENOSPC, "No space left on the disk while writing {place}"), (errno.EACCES, "Cannot write {place}: Permission denied"),
+    (errno.ENOSPC, "No space left on the disk while writing {place}"),
+    (errno.EACCES, "Cannot write {place}: Permission denied"),
 ])  # fmt: skip
 def test_a_full_or_closed_disk_here_is_no_error_of_the_remote(
     folder: Remote, cache: Any, monkeypatch: pytest.MonkeyPatch, code: int, message: str

@@ -86,8 +86,8 @@ def _read_pairs(path: Path) -> pd.DataFrame:
         raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
     if not np.isfinite(numbers.get(TORSO_CIEDE2000, [])).any():
         raise ReposeError(
-            f"{path} has no {TORSO_CIEDE2000}, and SSIM, which sees no garment, never stands without it in a table. Test on pairs "
-            "whose shoulders and hips are known (split.posed: torso), and evaluate again."
+            f"{path} has no {TORSO_CIEDE2000}, and SSIM, which sees no garment, never stands without it in a table. Test on "
+            "pairs whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
     for name, values in numbers.items():
         pairs[name] = values

@@ -72,7 +72,8 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
     if found is None:
         which = "" if row is None else f", none of them of {row!r}"
         raise DataError(
-            f"{file} holds {len(table.poses)} poses{which}. Say which is meant, as {file}#NAME with a name of its first column."
+            f"{file} holds {len(table.poses)} poses{which}. Say which is meant, as {file}#NAME with a name of its first "
+            "column."
         )
     return checked(found, height, width, f"{file}#{row}")
 

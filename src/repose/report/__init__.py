@@ -1,1 +1,1 @@
-"""Scores for people: compared with gates, on the page of a run, side by side in tables, on model cards."""
+"""Reports on scores: comparisons with gates, the page of a run, tables of systems, and model cards."""

@@ -1,4 +1,4 @@
-"""Curves as SVG that can stand in any page: no scripts, no external style, text in the colour of the page."""
+"""Line charts as inline SVG, without scripts or external styles. Their text has the color of the page."""
 
 import csv
 import html
@@ -10,11 +10,11 @@ _LINE = "#3b76c4"  # readable on white and on black
 
 
 def charts(text: str, separator: str = ",") -> list[str]:
-    """A chart for each column of a table of numbers, over its first column.
+    """Charts of the columns of a table as SVG, each against the first column.
 
     Args:
-        text: the table, with a header; cells may be empty.
-        separator: of its columns.
+        text: the table as CSV with a header; cells may be empty.
+        separator: the character between columns.
 
     Raises:
         ValueError: a cell is not a number, or a row is longer or shorter than the header.
@@ -27,7 +27,10 @@ def charts(text: str, separator: str = ",") -> list[str]:
 
 
 def chart(name: str, x: Sequence[float | None], y: Sequence[float | None]) -> str:
-    """One line, `y` over ascending `x`, with the range and the last value of `y` above it; at least one point has both."""
+    """A line chart of `y` against ascending `x`, with the range and the last value of `y` above it.
+
+    At least one point must have both values.
+    """
     points = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
     (left, right), (low, high) = ((min(v), max(v)) for v in zip(*points, strict=True))
     across, up = (_WIDTH - 2 * _EDGE) / ((right - left) or 1), (_HEIGHT - 2 * _EDGE) / ((high - low) or 1)

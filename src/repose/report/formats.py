@@ -9,11 +9,11 @@ from repose.report.judge import FAILING, Comparison, Score, Verdict
 
 PASSED = "no regression"
 _OUTCOMES = {0: PASSED, 1: "regression", 2: "not comparable"}  # by exit code
-RECORD = "gates.json"  # in the report of the stage gates, read by the stage card
+RECORD = "gates.json"  # written by the stage gates, read by the stage card
 
 
 def as_markdown(found: Comparison) -> str:
-    """A table of the gated scores, what fails in sentences, and what has no gate."""
+    """A table of the gated scores, a sentence for each failure, and the names without a gate."""
     title = f"**{_cell(found.headline)}** HEAD is {_cell(found.head)}, BASE is {_cell(found.base)}."
     lines = ["## Scores", "", title]
     if found.scores:
@@ -23,7 +23,7 @@ def as_markdown(found: Comparison) -> str:
 
 
 def as_json(found: Comparison) -> str:
-    """All of it; a number that is missing is null."""
+    """The whole comparison; missing numbers are null."""
     record = {
         "outcome": _OUTCOMES[found.exit_code],
         "refusal": found.refusal or None,
@@ -39,7 +39,7 @@ def as_json(found: Comparison) -> str:
 
 
 def as_junit(found: Comparison) -> str:
-    """A test case for each gated score: a regression is a failure, what is not comparable an error."""
+    """One test case per gated score: a regression is a failure, and a score that is not comparable is an error."""
     failures = len(found.of(Verdict.WORSE, Verdict.LIMIT))
     errors = len(found.of(Verdict.INCOMPARABLE)) + bool(found.refusal)
     tests = len(found.scores) + bool(found.refusal)
@@ -81,9 +81,9 @@ def _notes(found: Comparison) -> list[str]:
     facts = {key: fact if isinstance(fact, str) else json.dumps(fact) for key, fact in found.protocol.items()}
     facts = {key: fact[:12] if key.endswith("sha256") else fact for key, fact in facts.items()}
     return [
-        f"Protocol of both: {', '.join(f'{key} {fact}' for key, fact in facts.items())}.",
+        f"Protocol of both sides: {', '.join(f'{key} {fact}' for key, fact in facts.items())}.",
         *(
-            f"Without a gate, so not judged: the {kind} {'; '.join(names)}."
+            f"Not judged, because they have no gate: {kind} {'; '.join(names)}."
             for kind, names in found.without.items()
             if names
         ),
@@ -102,10 +102,10 @@ def _as_dict(score: Score) -> dict[str, Any]:
 
 
 def _cell(text: str) -> str:
-    """Names and messages come from files of others: none may end a cell or start HTML."""
+    """The text with Markdown and HTML escaped, because names and messages come from untrusted files."""
     return re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def _clean(text: str) -> str:
-    """XML has no way to write control characters."""
+    """The text without control characters, which XML cannot represent."""
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

@@ -1,4 +1,4 @@
-"""Compare each gated score of HEAD with BASE's. Where there is no BASE, the limits alone judge."""
+"""Compare each gated score of HEAD with that of BASE. Without a BASE, only the limits are checked."""
 
 import json
 import math
@@ -20,9 +20,9 @@ class Verdict(StrEnum):
     SAME = "same"  # within the tolerance, either way
     NOISE = "noise"  # beyond the tolerance, but the interval of the change includes 0
     WORSE = "worse"  # by more than the tolerance
-    KEPT = "limit kept"  # there is no BASE, and it is inside its limit, if it has one
+    KEPT = "limit kept"  # there is no BASE, and the score is within its limit, if it has one
     LIMIT = "beyond its limit"
-    UNCOMPARED = "not compared"  # BASE's score is unusable, so the limit alone judges (see `compare`)
+    UNCOMPARED = "not compared"  # BASE has no usable score, so only the limit is checked (see `compare`)
     INCOMPARABLE = "not comparable"
 
 
@@ -30,7 +30,7 @@ FAILING = (Verdict.WORSE, Verdict.LIMIT, Verdict.INCOMPARABLE)
 
 
 class PairedChange(NamedTuple):
-    """The interval of HEAD less BASE, over the pairs that have the score on both sides."""
+    """The interval of HEAD minus BASE over the pairs that have the score on both sides."""
 
     pairs: int
     low: float
@@ -54,33 +54,33 @@ class Score:
     better: str  # higher or lower
     base: float | None  # None: BASE has no number, or there is no BASE
     head: float | None
-    allowed: float | None  # by how much HEAD may be worse; None where BASE has no score
+    allowed: float | None  # largest allowed loss; None if BASE has no score
     limit: Limit | None
     paired: PairedChange | None
     verdict: Verdict
-    reason: str  # a sentence on what fails or is not compared; else empty
+    reason: str  # why the score fails or is not compared; otherwise empty
 
     @property
     def change(self) -> float | None:
-        """HEAD less BASE."""
+        """HEAD minus BASE; None if one of them is missing."""
         return None if self.base is None or self.head is None else self.head - self.base
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All gated scores of two sides, or why the sides are not comparable."""
+    """The gated scores of two sides, or the reason why the sides are not comparable."""
 
     base: str
     head: str
     protocol: Mapping[str, Any]
     scores: tuple[Score, ...]
-    without: Mapping[str, tuple[str, ...]]  # systems and metrics without a gate, marked if one side alone has them
-    confidence: float | None  # of the intervals; None without pairs
+    without: Mapping[str, tuple[str, ...]]  # systems and metrics without a gate, marked if only one side has them
+    confidence: float | None  # of the intervals; None without scores by pair
     refusal: str = ""  # why the sides are not comparable
-    uncompared: str = ""  # why the limits alone judge although there is a BASE
+    uncompared: str = ""  # why only the limits are checked although there is a BASE
 
     def of(self, *verdicts: Verdict) -> list[Score]:
-        """The scores of these verdicts."""
+        """The scores with one of these verdicts."""
         return [score for score in self.scores if score.verdict in verdicts]
 
     @property
@@ -101,14 +101,14 @@ class Comparison:
         if worse := self.of(Verdict.WORSE, Verdict.LIMIT):
             return f"Regression: {len(worse)} of {all_of_them}."
         if self.uncompared:
-            return f"Not compared with the baseline, limits kept by {all_of_them}. {self.uncompared}"
+            return f"Not compared with the baseline; {all_of_them} within limits. {self.uncompared}"
         if uncompared := self.of(Verdict.UNCOMPARED):
             return f"No regression; {len(uncompared)} of {all_of_them} not compared with the baseline."
         return f"No regression in {all_of_them}; {len(self.of(Verdict.BETTER))} better."
 
 
 def refused(base: str, head: str, why: str) -> Comparison:
-    """The comparison of two sides that are not comparable."""
+    """A comparison of two sides that are not comparable; `why` is the reason."""
     return Comparison(base, head, {}, (), {"systems": (), "metrics": ()}, None, why)
 
 
@@ -118,14 +118,15 @@ def compare(
     """Compare every gated score of two sides.
 
     Args:
-        base: The earlier scores; None: the limits alone judge.
-        head: The scores to judge.
-        gates: The block `gates`.
-        changes: Of the scores that both sides have by pair; None: the tolerance alone decides.
-        required: Whether a score that BASE lacks or scored differently is not comparable. If not, its limit alone judges it.
+        base: the earlier scores. If None, only the limits are checked.
+        head: the scores to judge.
+        gates: the block `gates`.
+        changes: the intervals of scores that both sides have by pair. If None, only the tolerance decides.
+        required: whether a score that BASE lacks or computes differently is not comparable. If False, only its
+            limit is checked.
 
     Raises:
-        ReposeError: the two are of different protocol.
+        ReposeError: the protocols differ.
     """
     if base is not None:
         check_protocols(base, head)
@@ -144,20 +145,20 @@ def compare(
 
 
 def check_protocols(base: Record, head: Record) -> None:
-    """Check that two sides are of the same protocol.
+    """Check that two sides have the same protocol.
 
     Raises:
-        ReposeError: they differ; the message says in what.
+        ReposeError: the protocols differ; the message names the differences.
     """
     if differ := _differences(base.protocol, head.protocol):
         raise ReposeError(
-            f"BASE, {base.where}, and HEAD, {head.where}, are of different protocol: {differ}. "
-            "Numbers of different protocol say nothing of each other: evaluate both in the same way."
+            f"BASE, {base.where}, and HEAD, {head.where}, have different protocols: {differ}. "
+            "Scores are only comparable under the same protocol. Evaluate both in the same way."
         )
 
 
 def _differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> str:
-    """In what two mappings differ, as clauses; empty where they do not."""
+    """The differences between two mappings as clauses; empty if they are equal."""
     return "; ".join(
         f"{key} is {_json(base.get(key))} in BASE and {_json(head.get(key))} in HEAD"
         for key in dict.fromkeys([*base, *head])
@@ -166,7 +167,7 @@ def _differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> str:
 
 
 def _json(value: Any) -> str:
-    """A value as it stands in the file, cut to a length that has room for networks with their digests."""
+    """A value as JSON, truncated to a length that fits networks with their digests."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 400 else f"{text[:397]}..."
 
@@ -190,42 +191,42 @@ def _judge(
         verdict, reason = _verdict(gate.gain(new - old), allowed, paired)
     if limit is not None and not limit.keeps(new):
         verdict = verdict if verdict is Verdict.WORSE else Verdict.LIMIT
-        reason = f"{reason} {new:.5g} is not {limit}.".strip()
+        reason = f"{reason} {new:.5g} is outside its limit: {limit}.".strip()
     reason = reason and f"{metric} of {system}: {reason}"
     return Score(system, metric, gate.better, old, new, allowed, limit, paired, verdict, reason)
 
 
 def _another_way(base: Record, head: Record, metric: str, gate: Gate) -> str:
-    """How the two sides score a metric differently, as a sentence; empty where they do not."""
+    """A sentence on how the two sides compute a metric differently; empty if they do not."""
     old, new = (side.metrics.get(metric, {}) for side in (base, head))
     if differ := _differences(old, new):
-        return f"the sides score it in different ways: {differ}. Evaluate both in the same way."
+        return f"the sides compute it differently: {differ}. Evaluate both in the same way."
     if new.get("better", gate.better) != gate.better:
-        return f"its gate calls {gate.better} better, and {new['better']} is. Correct the block gates."
+        return f"its gate says that {gate.better} is better, but {new['better']} is. Correct the block gates."
     return ""
 
 
 def _look_up(role: str, side: Record, system: str, metric: str) -> tuple[float | None, str]:
-    """A score, or None and why there is none."""
-    advice = " What is new gets its gate once BASE has it." if role == "BASE" else ""
+    """A score, or None and the reason why it is missing."""
+    advice = " Add the gate of a new score once BASE has the score." if role == "BASE" else ""
     if system not in side.scores:
         return None, f"{role} has no system {system!r}{nearest(system, list(side.scores))}{advice}"
     row = side.scores[system]
     if metric not in row:
         return None, f"{role} has no {metric!r} of {system}{nearest(metric, list(row))}{advice}"
     value = number(row[metric])
-    return value, "" if value is not None else f"{role}'s {metric} of {system} is no number: {_json(row[metric])}."
+    return value, "" if value is not None else f"{role}'s {metric} of {system} is not a number: {_json(row[metric])}."
 
 
 def _verdict(gain: float, allowed: float, paired: PairedChange | None) -> tuple[Verdict, str]:
     """The verdict on a change, and a sentence if it fails."""
-    if abs(gain) <= allowed or math.isclose(abs(gain), allowed, rel_tol=1e-9):  # 0.67 - 0.66 is a little more than 0.01
+    if abs(gain) <= allowed or math.isclose(abs(gain), allowed, rel_tol=1e-9):  # as floats, 0.67 - 0.66 is above 0.01
         return Verdict.SAME, ""
     if paired is not None and paired.includes_zero:
         return Verdict.NOISE, ""
     if gain > 0:
         return Verdict.BETTER, ""
-    return Verdict.WORSE, f"worse by {-gain:.3g}, and {allowed:.3g} is allowed."
+    return Verdict.WORSE, f"worse by {-gain:.3g}, but at most {allowed:.3g} is allowed."
 
 
 def _metrics(side: Record) -> dict[str, None]:
@@ -233,7 +234,7 @@ def _metrics(side: Record) -> dict[str, None]:
 
 
 def _without(base: Collection[str], head: Collection[str], gated: Collection[str]) -> tuple[str, ...]:
-    """Names without a gate; new: HEAD alone has it, gone: BASE alone has it."""
+    """The names without a gate, marked as new if only HEAD has them, or as gone if only BASE has them."""
     marks = {(True, False): " (gone)", (False, True): " (new)", (True, True): ""}
     names = dict.fromkeys([*head, *base])
     return tuple(f"{name}{marks[name in base, name in head]}" for name in names if name not in gated)

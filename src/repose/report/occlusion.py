@@ -1,7 +1,7 @@
-"""The gain of more sources by how much of the target's garment the first source hides.
+"""The gain from more sources, by the share of the target's garment that the first source hides.
 
-A gain is positive where the row with more sources is better: SSIM higher, torso-ciede2000 lower. All bins and metrics are
-resampled together, over pairs, so the difference of two bins has an interval too.
+A gain is positive if the row with more sources is better: SSIM higher, torso-ciede2000 lower. All bins and metrics share their
+resamples of pairs, so the difference between two bins has an interval too.
 """
 
 from collections.abc import Mapping
@@ -22,27 +22,27 @@ CONTRAST = f"{_TOP} less {_BOTTOM}"
 
 
 class Gain(NamedTuple):
-    """The mean gain in a bin, or how much larger it is in the top bin than in the bottom one."""
+    """The mean gain in a bin, or the difference between the gains in the top and the bottom bin."""
 
     occlusion: str  # a name of BINS, or CONTRAST
-    pairs: int  # in the bin, or in both
-    by_metric: dict[str, Interval]  # NaN where no pair has the score
+    pairs: int  # in the bin, or in both bins
+    by_metric: dict[str, Interval]  # NaN if no pair has the score
 
 
 def gains_by_occlusion(
     more: np.ndarray, fewer: np.ndarray, occlusion: np.ndarray, metrics: Mapping[str, str], bootstrap: Bootstrap
 ) -> list[Gain]:
-    """The gain in each of BINS, then CONTRAST.
+    """The gain in each of BINS, followed by CONTRAST.
 
     Args:
-        more: scores (n, M) of the row with more sources; NaN where a pair has none.
-        fewer: scores (n, M) of the other row, of the same pairs.
-        occlusion: (n,) 0 to 1; pairs with NaN are in no bin.
-        metrics: the M names of the scores, and what is better of each, higher or lower.
-        bootstrap: how pairs are drawn.
+        more: scores (n, M) of the row with more sources; NaN if a pair has none.
+        fewer: scores (n, M) of the other row on the same pairs.
+        occlusion: (n,), 0 to 1; pairs with NaN belong to no bin.
+        metrics: the names of the M scores, each with the better direction, higher or lower.
+        bootstrap: how pairs are resampled.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the shapes do not match.
     """
     if not more.shape == fewer.shape == (len(occlusion), len(metrics)):
         raise ValueError(
@@ -53,7 +53,7 @@ def gains_by_occlusion(
     columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside], 1)  # (n, bins * M)
     drawn = bootstrap.resampled(columns).reshape(-1, len(BINS), len(metrics))
     gains = means(columns).reshape(len(BINS), len(metrics))
-    gains = np.concatenate([gains, gains[-1:] - gains[:1]])  # CONTRAST last
+    gains = np.concatenate([gains, gains[-1:] - gains[:1]])  # CONTRAST is last
     drawn = np.concatenate([drawn, drawn[:, -1:] - drawn[:, :1]], 1)
     counts = [*inside.sum(1), inside[0].sum() + inside[-1].sum()]
     return [

@@ -1,11 +1,11 @@
-"""The checkpoint that a run started from, and its extensions, in words."""
+"""The checkpoint that a training run started from, and its extensions, as text."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def origin(record: Mapping[str, Any]) -> str:
-    """The sentences on a run's record (run.json); empty if it started from nothing and was not extended."""
+    """Sentences about the record of a run (run.json); empty if it started from scratch and was not extended."""
     sentences = []
     if init := record.get("init"):
         sentences.append(

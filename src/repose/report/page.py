@@ -1,4 +1,4 @@
-"""The page of a run: scores, images, curves, checks and costs in the words and numbers of its template."""
+"""The page of a run: scores, images, curves, checks and costs, formatted for its template."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from repose.validation.page import template
 
 @dataclass(frozen=True)
 class Content:
-    """What a page is made of."""
+    """The content of a page."""
 
     scores: Scores
     gates: GatesSettings
@@ -26,8 +26,8 @@ class Content:
     published: Published
     training: Sequence[Training]
     checks: Mapping[str, Mapping[str, Any]]  # by stage: validation.json
-    pictures: Mapping[str, Sequence[int]]  # the places of pairs to show, by title
-    extremes: int  # best pairs, and as many worst
+    pictures: Mapping[str, Sequence[int]]  # positions of the pairs to show, by title
+    extremes: int  # number of best pairs, and of worst pairs
 
 
 class Row(NamedTuple):
@@ -67,11 +67,11 @@ def page(content: Content, artist: Artist) -> str:
 
 
 def _direction(better: Better | None) -> str:
-    return f"{better} is better" if better else "which way is better is not known"
+    return f"{better} is better" if better else "better direction unknown"
 
 
 def _decimals(values: Sequence[float]) -> int:
-    """Of all numbers of a column: three below 10, else two."""
+    """The decimals of all numbers in a column: three if they are below 10, otherwise two."""
     return 3 if max((abs(value) for value in values if math.isfinite(value)), default=0) < 10 else 2
 
 
@@ -103,7 +103,7 @@ def _score_rows(content: Content) -> list[Row]:
 
 
 def _published(printed: Published, data_sets: Sequence[str]) -> list[Row]:
-    """The printed rows, each with the name of our row as its note."""
+    """The published rows, each with the name of our row as its note."""
     names: dict[str, str] = {}
     for (_, system), row in printed.items():
         names.setdefault(system, row["name"])
@@ -121,7 +121,7 @@ def _either(printed: Published, data: str, key: str) -> str:
 
 
 def _extremes(content: Content, artist: Artist) -> list[dict[str, Any]]:
-    """The best and the worst pairs, by each metric with a direction and each system that made images."""
+    """The best and the worst pairs of each system by each metric with a known direction."""
     found = []
     systems = [training.system for training in content.training]
     for metric, rows in content.scores.by_pair.items():
@@ -141,7 +141,7 @@ def _extremes(content: Content, artist: Artist) -> list[dict[str, Any]]:
 
 
 def _breakdowns(content: Content) -> list[dict[str, Any]]:
-    """The tables of each metric that pairs have, by kinds of pairs."""
+    """The tables by kind of pair, for each metric that is computed per pair."""
     kinds, better = by_kind(content.scores, content.views), content.scores.better
     found = []
     for metric, rows in content.scores.by_pair.items():

@@ -1,7 +1,7 @@
-"""The interval of a change, by a paired bootstrap over the test pairs.
+"""The interval of a change from a paired bootstrap over the test pairs.
 
-Each resample draws pairs, of which both sides have their scores, so how hard a pair is for any system drops out
-(`metrics.bootstrap` says what such an interval is and is not).
+Each resample draws pairs with the scores of both sides, so the difficulty of a pair cancels out. `metrics.bootstrap` describes
+what such an interval covers.
 """
 
 import math
@@ -18,21 +18,21 @@ from repose.report.gates import GatesSettings
 from repose.report.judge import Changes, PairedChange, check_protocols
 from repose.report.scores_file import Record, number
 
-PairScores = dict[str, pd.DataFrame]  # by system: a row for each pair (from, to), a column for each metric
+PairScores = dict[str, pd.DataFrame]  # by system: one row per pair (from, to), one column per metric
 
 
 def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates: GatesSettings) -> Changes:
-    """The interval of HEAD less BASE for each gated score that both sides have by pair.
+    """The interval of HEAD minus BASE for each gated score that both sides have by pair.
 
     Args:
-        base: The scores of BASE, and the table of the same by pair.
-        head: Likewise of HEAD.
-        gates: The block `gates`.
+        base: the scores of BASE, and the path of its table by pair.
+        head: the same for HEAD.
+        gates: the block `gates`.
 
     Raises:
-        ReposeError: a table is missing, damaged, or of other scores; or the two are of other pairs or metrics.
+        ReposeError: a table is missing, damaged or does not belong to its scores; or pairs or metrics differ.
     """
-    check_protocols(base[0], head[0])  # of two protocols the pairs differ too, and the protocol says why
+    check_protocols(base[0], head[0])  # first, because it explains why pairs differ
     (old, new), paths = (read_pair_scores(*side, gates) for side in (base, head)), (base[1], head[1])
     found = {}
     for system in gates.systems:
@@ -46,10 +46,10 @@ def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates:
 
 
 def read_pair_scores(side: Record, path: Path, gates: GatesSettings) -> PairScores:
-    """The gated scores in a table by pair; a metric that is not a mean over pairs has no column.
+    """The gated scores in a table by pair. A metric that is not a mean over pairs has no column.
 
     Raises:
-        ReposeError: the file is missing or damaged, lacks a gated system, or its means are not the scores of the side.
+        ReposeError: the file is missing or damaged, lacks a gated system, or its means differ from the scores.
     """
     table = read_table(path, ("system", *PAIRS))
     found = {}
@@ -57,7 +57,7 @@ def read_pair_scores(side: Record, path: Path, gates: GatesSettings) -> PairScor
         rows = table[table["system"] == system]
         if rows.empty:
             raise ReposeError(
-                f"{path} has no pair of {system}, which has gates. Name the pairs of the compared scores."
+                f"{path} has no pairs of {system}, which has gates. Give the pairs of the compared scores."
             )
         scores = {metric: numbers(rows[metric], path) for metric in gates.metrics if metric in rows}
         found[system] = pd.DataFrame(scores, index=pd.MultiIndex.from_frame(rows[list(PAIRS)]))
@@ -66,15 +66,15 @@ def read_pair_scores(side: Record, path: Path, gates: GatesSettings) -> PairScor
 
 
 def _check_means(side: Record, path: Path, system: str, scores: dict[str, np.ndarray]) -> None:
-    """Check that a table is of the same run as the scores of its side."""
+    """Check that a table is from the same run as the scores of its side."""
     for metric, values in scores.items():
         if np.isinf(values).any():
             raise ReposeError(f"{path} has an infinite {metric}, which has no mean. Run `dvc repro evaluate`.")
         score, mean = number(side.scores.get(system, {}).get(metric)), float(means(values[:, None])[0])
         if score is not None and not math.isclose(mean, score, rel_tol=1e-6, abs_tol=1e-9):
             raise ReposeError(
-                f"{path} is not of {side.where}: its mean {metric} of {system} is {mean:.6g}, there it is {score:.6g}. "
-                "Name the table that the same run of evaluate wrote."
+                f"{path} does not belong to {side.where}: its mean {metric} of {system} is {mean:.6g}, but the score is "
+                f"{score:.6g}. Give the table that the same run of evaluate wrote."
             )
 
 
@@ -83,17 +83,17 @@ def _check_same_pairs(system: str, scores: tuple[pd.DataFrame, pd.DataFrame], pa
         if pairs[0] != pairs[1]:
             one, other = ("none" if pair is None else f"{pair[0]} to {pair[1]}" for pair in pairs)
             raise ReposeError(
-                f"The two sides are of other pairs: pair {place} of {system} is {one} in {paths[0]} and {other} in "
+                f"The pairs of the two sides differ: pair {place} of {system} is {one} in {paths[0]} and {other} in "
                 f"{paths[1]}. Evaluate both on the same pairs."
             )
     if list(scores[0].columns) != list(scores[1].columns):
         has, lacks = paths if set(scores[0].columns) - set(scores[1].columns) else paths[::-1]
         (metric, *_) = set(scores[0].columns) ^ set(scores[1].columns)
-        raise ReposeError(f"{has} has {metric} and {lacks} has not. Evaluate both by the same repose.")
+        raise ReposeError(f"{has} has {metric}, but {lacks} does not. Evaluate both with the same version of repose.")
 
 
 def numbers(column: "pd.Series[str]", path: Path) -> np.ndarray:
-    """The numbers of a column (rows,) float64, NaN where it is empty; `path` names the table in messages.
+    """The numbers of a column, (rows,) float64, NaN for empty cells. `path` names the table in messages.
 
     Raises:
         ReposeError: a cell is not a number.

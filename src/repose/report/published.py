@@ -1,6 +1,7 @@
-"""The paper's own Table 1 as it was printed: a CSV with a row for each system and data set.
+"""The paper's Table 1 as published: a CSV with one row per system and data set.
 
-A printed number is of other photos, another split and an unnamed protocol. It stands beside ours and is never compared with them.
+The published numbers are from other photos, another split and an unnamed protocol. They are shown beside ours but never
+compared with them.
 """
 
 from collections.abc import Mapping
@@ -15,20 +16,20 @@ Published = Mapping[tuple[str, str], Mapping[str, Any]]  # by data set and syste
 
 
 def read_published(path: Path) -> Published:
-    """The rows of the table; ssim and is are float, all else is text.
+    """The rows of the table; ssim and is are floats, everything else is text.
 
     Raises:
-        ReposeError: the file is missing or damaged, or has two rows of one system and data set.
+        ReposeError: the file is missing or damaged, or has two rows for one system and data set.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ReposeError(f"{path} cannot be read: {error.strerror}. Name a CSV of published numbers.") from None
+        raise ReposeError(f"{path} cannot be read: {error.strerror}. Give a CSV of published numbers.") from None
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line, cells in read_csv(content, str(path), PUBLISHED).rows:
         data, system = cells["data set"], cells["system"]
         if (data, system) in found:
-            raise ReposeError(f"{path} has two rows of {system} on {data}. Leave one out.")
+            raise ReposeError(f"{path} has two rows for {system} on {data}. Remove one.")
         try:
             found[data, system] = cells | {name: float(cells[name]) for name in ("ssim", "is")}
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""The records of other stages: how each system was trained, and what was checked of the data."""
+"""The records of other stages: how each system was trained, and the checks of the data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ class Training(NamedTuple):
     record: dict[str, Any]  # run.json
     origin: str  # see `report.origin`
     model_bytes: int  # of model.safetensors
-    curves: list[str]  # SVG, one for each term of the loss
+    curves: list[str]  # SVG, one per term of the loss
 
 
 def read_training(run: Path) -> Training:
     """The record and the curves in the folder of a run.
 
     Raises:
-        ReposeError: a file is missing, damaged, or of an earlier version.
+        ReposeError: a file is missing, damaged, or from an earlier version.
     """
     record = read_whole(run / "run.json", _OF_TRAINING, f"Train {run.name} again.")
     history, model = run / "history.csv", run / "model.safetensors"
@@ -44,10 +44,10 @@ def read_training(run: Path) -> Training:
 
 
 def read_checks(folder: Path, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The record (validation.json) in a stage's report; for a stage that runs once for each part, one per part.
+    """The record (validation.json) of a stage, or one per part if the stage runs once per part.
 
     Raises:
-        ReposeError: one is missing, damaged, or of an earlier version.
+        ReposeError: a record is missing, damaged, or from an earlier version.
     """
     files = {folder.name: folder / RECORD}
     if not files[folder.name].exists():

@@ -1,7 +1,7 @@
-"""The scores of a run as evaluate wrote them, and their means over kinds of pairs.
+"""The scores that evaluate wrote, and their means over kinds of pairs.
 
-Each name among a row's means is a metric, except `NAME pairs`, the number of pairs of the mean NAME. A metric without a column
-in the table of pairs is of all images together.
+The means of a row are named after their metrics. `NAME pairs` is the number of pairs in the mean NAME. A metric without a
+column in the table of pairs is computed over all images together.
 """
 
 from collections import Counter
@@ -21,18 +21,18 @@ from repose.report.occlusion import BINS
 from repose.report.paired import numbers
 from repose.report.scores_file import number, read_file
 
-NOT_KNOWN = "not known"
+NOT_KNOWN = "unknown"
 
 
 class Scores(NamedTuple):
     """The scores of every row (a system, a system with one source, a baseline)."""
 
     protocol: dict[str, Any]
-    better: dict[str, Better]  # by metric, where evaluate says which way is better
-    means: dict[str, dict[str, float]]  # by row, then by metric; NaN where there is none
-    counts: dict[str, dict[str, int]]  # by row, then by metric: of how many pairs, where that is recorded
-    pairs: pd.DataFrame  # from, to, occlusion (NaN: not known), sources (the pair's, for a row that takes all)
-    by_pair: dict[str, dict[str, np.ndarray]]  # by metric, then by row: (pairs,) float64, NaN where a pair has none
+    better: dict[str, Better]  # by metric, if evaluate recorded the direction
+    means: dict[str, dict[str, float]]  # by row, then by metric; NaN if there is none
+    counts: dict[str, dict[str, int]]  # by row, then by metric: the number of pairs, if recorded
+    pairs: pd.DataFrame  # from, to, occlusion (NaN if unknown), sources (the largest number of any row)
+    by_pair: dict[str, dict[str, np.ndarray]]  # by metric, then by row: (pairs,) float64, NaN if a pair has none
 
     @property
     def metrics(self) -> list[str]:
@@ -52,14 +52,14 @@ class Group(NamedTuple):
 
     name: str
     pairs: int
-    means: dict[str, dict[str, float]]  # by metric, then by row; NaN where no pair of the kind has a score
+    means: dict[str, dict[str, float]]  # by metric, then by row; NaN if no pair of the kind has a score
 
 
 def read_scores(metrics: Path, pairs: Path) -> Scores:
     """The scores in the files that evaluate wrote: the means, and the table of all pairs.
 
     Raises:
-        ReposeError: a file is missing or damaged, or the two are of other rows or pairs.
+        ReposeError: a file is missing or damaged, or the files have different rows or pairs.
     """
     record = read_file(metrics)
     table = read_table(pairs, ("system", *PAIRS, OCCLUSION, "sources"))
@@ -70,13 +70,18 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
     first = _same_pairs(of_row, pairs, metrics)
     sources = np.stack([numbers(rows["sources"], pairs) for rows in of_row.values()]).max(0)
     if (sources % 1 != 0).any():
-        raise ReposeError(f"{pairs} is damaged (a number in sources is not whole). Run `dvc repro evaluate`.")
+        raise ReposeError(
+            f"{pairs} is damaged (sources has a number that is not an integer). Run `dvc repro evaluate`."
+        )
     found = {row: {name: number(value) for name, value in of.items()} for row, of in record.scores.items()}
     return Scores(
         record.protocol,
         {name: about["better"] for name, about in record.metrics.items() if about.get("better") in get_args(Better)},
         {row: {name: _or_nan(of.get(name)) for name in names} for row, of in found.items()},
-        {row: {name: int(count) for name in names if (count := of.get(f"{name} pairs")) is not None} for row, of in found.items()},
+        {
+            row: {name: int(count) for name in names if (count := of.get(f"{name} pairs")) is not None}
+            for row, of in found.items()
+        },
         first[list(PAIRS)].assign(**{OCCLUSION: shares(first, OCCLUSION, pairs), "sources": sources.astype(np.int64)}),
         {name: {row: numbers(rows[name], pairs) for row, rows in of_row.items()} for name in names if name in table},
     )  # fmt: skip
@@ -90,8 +95,8 @@ def _same_pairs(of_row: Mapping[str, pd.DataFrame], pairs: Path, metrics: Path) 
     for row, rows in of_row.items():
         if rows.empty or not rows[list(PAIRS)].equals(first[list(PAIRS)]):
             raise ReposeError(
-                f"{pairs} has {'no' if rows.empty else 'other'} pairs of {row}, of which {metrics} has scores: they are not "
-                "of one run. Run `dvc repro evaluate`."
+                f"{pairs} has {'no' if rows.empty else 'different'} pairs for {row}, which has scores in {metrics}: the files "
+                "are not from the same run. Run `dvc repro evaluate`."
             )
     return first
 
@@ -101,9 +106,9 @@ def _or_nan(value: float | None) -> float:
 
 
 def by_kind(scores: Scores, views: Mapping[str, str]) -> dict[str, list[Group]]:
-    """The pairs by view change (the most frequent first), by number of sources, and by what the first source hides.
+    """Group the pairs by view change (most frequent first), by number of sources, and by occlusion in the first source.
 
-    `views` is the view of each photo by its name.
+    `views` maps the name of each photo to its view.
     """
     ends = [[views.get(name, "") for name in scores.pairs[end]] for end in PAIRS]
     changes = [f"{a} to {b}" if a and b else NOT_KNOWN for a, b in zip(*ends, strict=True)]
@@ -121,7 +126,7 @@ def by_kind(scores: Scores, views: Mapping[str, str]) -> dict[str, list[Group]]:
 
 
 def _groups(scores: Scores, kinds: Sequence[str], order: Sequence[str]) -> list[Group]:
-    """The groups in this order; `kinds` is the kind of each pair."""
+    """The groups in the given order; `kinds` has the kind of each pair."""
     groups = []
     for kind in order:
         inside = np.array(kinds) == kind

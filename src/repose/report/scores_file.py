@@ -1,4 +1,4 @@
-"""The scores of one side of a comparison, from a file that evaluate wrote or from a git revision in which it is committed."""
+"""The scores of one side of a comparison, read from a file that evaluate wrote or from a git revision."""
 
 import json
 import math
@@ -12,21 +12,21 @@ from repose.metrics.provenance import SCHEMA
 
 
 class Record(NamedTuple):
-    """The scores of one side, and their provenance."""
+    """The scores of one side with their provenance."""
 
-    where: str  # for people: a path, or a revision with its commit
-    protocol: dict[str, Any]  # scores of different protocols are not comparable
-    scores: dict[str, dict[str, Any]]  # by system, then by metric; values may be anything that JSON has
-    metrics: dict[str, Any]  # by metric: networks, real photos, which way is better
+    where: str  # for messages: a path, or a revision with its commit
+    protocol: dict[str, Any]  # scores are only comparable under the same protocol
+    scores: dict[str, dict[str, Any]]  # by system, then by metric; values may be any JSON
+    metrics: dict[str, Any]  # by metric: networks, real photos, the better direction
 
 
 def read_side(side: str | None) -> Record:
-    """The scores in the file `side`, or if there is no such file, those committed in the revision `side`.
+    """The scores in the file `side`, or in the git revision `side` if there is no such file.
 
-    None reads the file of scores that the pipeline in this folder names.
+    If None, the scores are read from the file that the pipeline in this folder names.
 
     Raises:
-        ReposeError: there is neither, git is missing, the revision has no scores, or the content is not scores.
+        ReposeError: there is neither, git is missing, or the content is missing or not scores.
     """
     if side is None:
         return read_file(_metrics())
@@ -37,7 +37,7 @@ def read_side(side: str | None) -> Record:
     content = _git("show", f"{commit}:./{metrics.as_posix()}")
     if content.returncode:
         raise ReposeError(
-            f"The revision {side} ({commit[:10]}) has no {metrics}, so it has no scores. Name a later one, or a file."
+            f"The revision {side} ({commit[:10]}) has no {metrics}, so it has no scores. Give a later one, or a file."
         )
     return parsed(content.stdout, f"{side} ({commit[:10]})")
 
@@ -51,9 +51,9 @@ def read_file(path: Path) -> Record:
     try:
         return parsed(path.read_bytes(), str(path))
     except FileNotFoundError:
-        raise ReposeError(f"There is no {path}. Run `dvc repro`, or name another file or a git revision.") from None
+        raise ReposeError(f"There is no {path}. Run `dvc repro`, or give another file or a git revision.") from None
     except OSError as error:
-        raise ReposeError(f"{path} cannot be read: {error.strerror}. Name another file or a git revision.") from None
+        raise ReposeError(f"{path} cannot be read: {error.strerror}. Give another file or a git revision.") from None
 
 
 def parsed(content: bytes, where: str) -> Record:
@@ -69,14 +69,14 @@ def parsed(content: bytes, where: str) -> Record:
     record = record if isinstance(record, dict) else {}
     if "scores" in record and record.get("schema") != SCHEMA:
         raise ReposeError(
-            f"The scores of {where} are of schema {json.dumps(record.get('schema', 1))[:20]}, and this repose reads {SCHEMA}: "
-            "another version wrote them. Run `dvc repro evaluate` there, or name a later revision."
+            f"The scores of {where} have schema {json.dumps(record.get('schema', 1))[:20]}, but this version of repose reads "
+            f"schema {SCHEMA}. Run `dvc repro evaluate` there, or give a later revision."
         )
     for key in ("protocol", "metrics", "scores"):
         if not isinstance(record.get(key), dict):
             raise ReposeError(
-                f"The scores of {where} have no block {key!r}: another version of repose wrote them, or another program. "
-                "Run `dvc repro evaluate` there, or name a later revision."
+                f"The scores of {where} have no block {key!r}: another version of repose or another program wrote them. "
+                "Run `dvc repro evaluate` there, or give a later revision."
             )
     for system, scores in record["scores"].items():
         if not isinstance(scores, dict):
@@ -87,36 +87,36 @@ def parsed(content: bytes, where: str) -> Record:
 
 
 def number(value: Any) -> float | None:
-    """A score as a finite number; None if it is anything else."""
+    """A score as a finite float, or None if it is anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # an integer that is too large for a float
         return None
 
 
 def _metrics() -> Path:
-    """The file of scores that dvc.yaml names, relative to this folder."""
+    """The path of the scores in dvc.yaml, relative to this folder."""
     try:
         (entry,) = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]["evaluate"]["metrics"]
         return Path(entry if isinstance(entry, str) else next(iter(entry)))
     except (OSError, ValueError, LookupError, TypeError, StopIteration):
         raise ReposeError(
-            "The dvc.yaml of this folder, if there is one, names no file of scores (evaluate: metrics). Run repose in the "
-            "project's folder, or name two files."
+            "This folder has no dvc.yaml that names a file of scores (evaluate: metrics). Run repose in the project folder, "
+            "or give two files."
         ) from None
 
 
 def _commit(revision: str) -> str:
-    """The full name of a revision's commit."""
+    """The full SHA of the commit of a revision."""
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if not found.returncode:
         return found.stdout.decode().strip()
     if said := found.stderr.decode(errors="replace").strip():
-        raise ReposeError(f"There is no file {revision}, and git cannot look for a revision: {said}. Name two files.")
+        raise ReposeError(f"There is no file {revision}, and git cannot look for a revision: {said}. Give two files.")
     raise ReposeError(
-        f"There is no file and no git revision {revision!r} here. Fetch it (`git fetch origin`), or name another one or a "
+        f"There is no file and no git revision {revision!r} here. Fetch it (`git fetch origin`), or give another one or a "
         "file."
     )
 
@@ -125,4 +125,4 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(["git", *arguments], check=False, capture_output=True)  # noqa: S603, S607
     except FileNotFoundError:
-        raise ReposeError("Git is not installed, so no revision can be read. Name two files instead.") from None
+        raise ReposeError("Git is not installed, so revisions cannot be read. Give two files instead.") from None

@@ -1,4 +1,4 @@
-"""A table as a picture: groups of columns under their titles, thin rules, a second line of small print in a cell."""
+"""A table as an image: titled groups of columns, thin rules, and cells with an optional second line in small print."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,46 +10,46 @@ from PIL import Image, ImageDraw, ImageFont
 from repose.data.pictures import broken
 
 _INK, _SOFT, _RULE, _TINT, _WHITE = (30, 30, 30), (125, 125, 125), (60, 60, 60), (222, 236, 247), (255, 255, 255)
-_TEXT, _SMALL, _NOTE = 21, 15, 16  # px of letters
-_ROW, _HEAD, _LINE = 54, 40, 24  # px of a row, of a line of the head, of a line of the notes
-_MARGIN, _PAD, _GAP = 28, 14, 26  # px around all, beside a cell's text, between groups
+_TEXT, _SMALL, _NOTE = 21, 15, 16  # font sizes in px
+_ROW, _HEAD, _LINE = 54, 40, 24  # heights in px of a row, a head line, a note line
+_MARGIN, _PAD, _GAP = 28, 14, 26  # px around the table, beside the text of a cell, between groups
 
 
 class Cell(NamedTuple):
     """The text of a cell."""
 
     text: str
-    under: str = ""  # small print below
-    marked: bool = False  # on a tint
-    soft: bool = False  # in grey
+    under: str = ""  # small print below the text
+    marked: bool = False  # with a tinted background
+    soft: bool = False  # in gray
 
 
 class Group(NamedTuple):
-    """Columns that belong together."""
+    """Columns under one title."""
 
     title: str
     columns: Sequence[str]
 
 
 class _Column(NamedTuple):
-    """Where a column lies, in px; the first group's text is flushed left."""
+    """The position of a column in px. The text of the first group is left-aligned."""
 
     left: int
     width: int
     flush: bool
 
     def place(self) -> tuple[float, str]:
-        """The x of its text, and the letter of Pillow's anchor."""
+        """The x coordinate of the text and the horizontal letter of Pillow's anchor."""
         return (self.left + _PAD, "l") if self.flush else (self.left + self.width / 2, "m")
 
 
 def draw_sheet(groups: Sequence[Group], rows: Sequence[Sequence[Cell] | None], notes: Sequence[str]) -> np.ndarray:
-    """A table with `notes` below -> (h,w,3) uint8.
+    """Draw a table with notes below, (h,w,3) uint8.
 
     Args:
-        groups: of columns, from the left.
-        rows: a cell for each column of all groups; None is a rule.
-        notes: sentences, which are broken into lines of the table's width.
+        groups: the groups of columns, from left to right.
+        rows: one cell per column of all groups; None draws a rule.
+        notes: paragraphs, wrapped to the width of the table.
     """
     columns, spans = _layout(groups, [row for row in rows if row is not None])
     width = spans[-1][1] + _MARGIN
@@ -80,7 +80,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _layout(groups: Sequence[Group], rows: Sequence[Sequence[Cell]]) -> tuple[list[_Column], list[tuple[int, int]]]:
-    """The columns, and the left and right edge of each group."""
+    """The columns, and the left and right edges of each group."""
     columns: list[_Column] = []
     spans: list[tuple[int, int]] = []
     left = _MARGIN

@@ -1,8 +1,8 @@
 """card: the model card of a trained system, one page of Markdown.
 
-The folder `card` then holds card.md, with sections after Mitchell et al., Model Cards for Model Reporting (2019). All of it is
-read from what the stages wrote; what they cannot know (intended use, limits) stands in the block `card`. The stage depends on
-the report of the gates, so a system that got worse has no card.
+The stage writes card.md into the folder `card`, with sections after Mitchell et al., Model Cards for Model Reporting (2019).
+The content comes from the outputs of other stages. What they cannot know (intended use, limits) comes from the block `card`.
+The stage depends on the report of the gates, so a system that got worse has no card.
 """
 
 import hashlib
@@ -32,19 +32,19 @@ _OF_GATES = ("outcome", "base", "scores")
 
 @settings
 class CardSettings:
-    """The block `card` of params.yaml: what no stage can know."""
+    """The block `card` of params.yaml: facts that no stage can know."""
 
-    use: str  # what the systems are for, and what not
-    limits: tuple[str, ...]  # what they cannot do, a sentence each
+    use: str  # what the systems are for and what they are not for
+    limits: tuple[str, ...]  # what they cannot do, one sentence each
 
     def __post_init__(self) -> None:
         if not self.use.strip() or not self.limits or not all(limit.strip() for limit in self.limits):
-            raise ValueError("use and limits should each say something: no card is made without them.")
+            raise ValueError("use and limits should not be empty: a card needs both.")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """What the card is made from."""
+    """The inputs of the card."""
 
     lists: Path  # source.json, as download wrote it
     split: Path  # split.json
@@ -54,7 +54,7 @@ class Folders:
 
 
 class _Facts(NamedTuple):
-    """What was read from the folders."""
+    """The facts read from the folders."""
 
     system: str
     model: Path
@@ -71,12 +71,12 @@ def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) ->
 
     Args:
         system: the row under `systems`.
-        folders: what it is made from.
+        folders: the outputs of other stages.
         card: the folder to write.
         settings: the block `card`.
 
     Raises:
-        ReposeError: a file is missing or damaged, of another system or of an earlier version, or the gates failed.
+        ReposeError: a file is missing, damaged, or from another system or an earlier version, or the gates failed.
     """
     facts = _read(system, folders)
     with whole_folder(card) as folder:
@@ -95,12 +95,12 @@ def _read(system: str, folders: Folders) -> _Facts:
     )  # fmt: skip
     for where, name in ((model, facts.about.system), (folders.run / "run.json", facts.run["system"])):
         if name != system:
-            raise ReposeError(f"{where} is of the system {name}, not of {system}. Run `dvc repro train@{system}`.")
+            raise ReposeError(f"{where} belongs to the system {name}, not {system}. Run `dvc repro train@{system}`.")
     if system not in scores.scores:
         raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
     if facts.gates["outcome"] != formats.PASSED:
         raise ReposeError(
-            f"The outcome of the gates is: {facts.gates['outcome']} ({folders.gates}). A card is made where they pass."
+            f"The outcome of the gates is: {facts.gates['outcome']} ({folders.gates}). A card is only made if they pass."
         )
     return facts
 
@@ -108,9 +108,12 @@ def _read(system: str, folders: Folders) -> _Facts:
 def _page(facts: _Facts, settings: CardSettings) -> str:
     row, frame = facts.about.row, facts.about.frame
     photos = "one photo" if row.max_sources == 1 else f"1 to {row.max_sources} photos"
-    limits = [f"It makes images of {frame.height}x{frame.width} px and of no other size.", *settings.limits]
+    limits = [f"It only generates images of {frame.height}x{frame.width} px.", *settings.limits]
     if facts.source["source"] == "mannequin":
-        limits.insert(0, "It was trained on rendered mannequins and makes mannequins: it says nothing of people.")
+        limits.insert(
+            0,
+            "It was trained on rendered mannequins and generates mannequins. Its scores say nothing about photos of people.",
+        )
     sections = {
         "The file": _file(facts), "Use": _use(facts, settings), "Data": _data(facts), "Training": _training(facts),
         "Scores": _scores(facts), "Limits": [f"- {limit}" for limit in limits],
@@ -118,8 +121,8 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
     text = [
         f"# {facts.system}",
         "",
-        f"A trained system of repose, of the kind `{row.kind}`: {photos} of a garment on a person and a target pose in, the same "
-        "garment in that pose out.",
+        f"A system trained with repose, of the kind `{row.kind}`. From {photos} of a garment on a person and a target pose, "
+        "it generates an image of the same garment in that pose.",
     ]
     for title, lines in sections.items():
         text += ["", f"## {title}", "", *lines]
@@ -128,17 +131,17 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
 
 def _file(facts: _Facts) -> list[str]:
     content, frame, size = facts.model.read_bytes(), facts.about.frame, facts.about.photo_size
-    crop = f", of which {in_words(frame.crop)} (left, top, right, bottom in px) is kept" if frame.crop else ""
+    crop = f", cropped to {in_words(frame.crop)} (left, top, right, bottom in px)" if frame.crop else ""
     photos = f"photos of {size[0]}x{size[1]} px" if size else "photos of several sizes"
     return [
-        f"- `{facts.model.name}`, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`; it holds its own "
-        "settings.",
-        f"- It was trained on {photos}{crop}, and makes images of {frame.height}x{frame.width} px (height x width).",
+        f"- `{facts.model.name}`, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`. It contains "
+        "its settings.",
+        f"- It was trained on {photos}{crop}, and generates images of {frame.height}x{frame.width} px (height x width).",
     ]
 
 
 def _use(facts: _Facts, settings: CardSettings) -> list[str]:
-    of_photos = " and of each photo" if facts.about.row.needs_source_poses else "; those of the photos are not needed"
+    of_photos = " and of each photo" if facts.about.row.needs_source_poses else ", but not those of the photos"
     return [
         settings.use.strip(),
         "",
@@ -146,7 +149,7 @@ def _use(facts: _Facts, settings: CardSettings) -> list[str]:
         f"repose generate front.jpg --pose pose.json --keypoints openpose/ --model {facts.system}@VERSION -o new.png",
         "```",
         "",
-        f"It needs the 18 keypoints of the target pose{of_photos}, as OpenPose finds them.",
+        f"It needs the 18 OpenPose keypoints of the target pose{of_photos}.",
     ]
 
 
@@ -158,7 +161,7 @@ def _data(facts: _Facts) -> list[str]:
     return [
         f"- Source: {source['source']} (layout {source['layout']}), {source['files']:,} files, {source['bytes']:,} bytes"
         + (f", from {origins}." if origins else "."),
-        f"- Terms of its owner: {source['terms']}",
+        f"- Terms of the owner: {source['terms']}",
         f"- Split: {mode}. Train: {counts['train']}. Test: {counts['test']}.",
     ]
 
@@ -171,7 +174,7 @@ def _training(facts: _Facts) -> list[str]:
         f"- {facts.about.step:,} steps of {row.items_per_step} item(s), {run['images']:,} images, seed {run['seed']}, on "
         f"{run['device']} in {run['precision']}.",
         f"- Parameters: {parameters(run['parameters'])}.",
-        f"- Weights of the loss: {weights}" + (" (trained without the perceptual term)." if left_out else "."),
+        f"- Loss weights: {weights}" + (" (trained without the perceptual term)." if left_out else "."),
     ]
     return lines + [f"- {origin(run)}"] * bool(origin(run))
 
@@ -185,9 +188,9 @@ def _scores(facts: _Facts) -> list[str]:
     return [
         markdown(["system", *metrics], cells),
         "",
-        f"- Protocol: {protocol}. That of an SSIM stands after its slash; torso-ciede2000 is CIEDE2000 inside the torso, lower is "
-        "better; a number of pairs is that of the pairs which have the score.",
-        f"- Gates: {facts.gates['outcome']} in {len(facts.gates['scores'])} scores, beside {facts.gates['base']}.",
+        f"- Protocol: {protocol}. The protocol of an SSIM follows its slash. torso-ciede2000 is the mean CIEDE2000 inside the "
+        "torso; lower is better. A column of pairs counts the pairs that have the score.",
+        f"- Gates: {facts.gates['outcome']} in {len(facts.gates['scores'])} scores, compared with {facts.gates['base']}.",
     ]
 
 

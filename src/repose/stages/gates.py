@@ -1,16 +1,17 @@
-"""gates: did a score get worse than the block `gates` allows, compared with the scores that were last accepted?
+"""gates: fail if a score is worse than the block `gates` allows, compared with the last accepted scores.
 
-Does the same as `repose compare`, with the baseline that is committed, because a task in a cluster has no git history. The
-folder `report` then holds, also where the stage fails,
+The stage does the same as `repose compare`, but with the committed baseline, because a task in a cluster has no git history.
+It writes the folder `report`, whether it passes or fails:
 
 | file | what |
 |---|---|
-| gates.md | the table of the gated scores, what fails in sentences |
+| gates.md | a table of the gated scores, and a sentence for each failure |
 | gates.json | the same with all numbers |
 | gates.xml | the same as JUnit |
 
-The stage fails if a score got worse, is beyond its limit or is missing; then no model card is made. If the baseline is missing
-or of other data, the limits alone judge, and the report says why. `repose compare`, which CI runs, fails there.
+The stage fails if a score got worse, is beyond its limit or is missing. No model card is made then. If the baseline is missing
+or from other data, only the limits are checked, and the report gives the reason. `repose compare`, which CI runs, fails
+in that case.
 """
 
 from dataclasses import replace
@@ -29,18 +30,18 @@ from repose.terminal import say
 def run(
     *, base: Path, base_pairs: Path, head: Path, head_pairs: Path, report: Path, settings: GatesSettings
 ) -> None:  # fmt: skip
-    """Compare two sets of scores; write the folder `report`.
+    """Compare two sets of scores and write the folder `report`.
 
     Args:
-        base: the scores that were last accepted, as evaluate writes them; not read if the settings have no baseline.
-        base_pairs: the same by pair; likewise.
+        base: the last accepted scores, as evaluate writes them. Not read if the settings have no baseline.
+        base_pairs: the same scores by pair. Not read if the settings have no baseline.
         head: the scores to judge.
-        head_pairs: the same by pair.
+        head_pairs: the same scores by pair.
         report: the folder to write.
         settings: the block `gates`.
 
     Raises:
-        ReposeError: a score got worse, is beyond its limit, or is missing; `report` is written all the same.
+        ReposeError: a score got worse, is beyond its limit, or is missing. `report` is written nevertheless.
     """
     found = _compared((base, base_pairs), (head, head_pairs), settings)
     with whole_folder(report) as folder:
@@ -51,18 +52,18 @@ def run(
     if found.exit_code:
         raise ReposeError(
             " ".join(filter(None, (found.headline, *(score.reason for score in found.scores))))
-            + f" The table: {report / 'gates.md'}. If the change is meant, `make baseline` accepts the new scores. For data of "
-            "your own set gates.baseline to false, and gates.limits to yours (docs/compare.md)."
+            + f" The table: {report / 'gates.md'}. If the change is intended, `make baseline` accepts the new scores. For "
+            "your own data, set gates.baseline to false and gates.limits to your limits (docs/compare.md)."
         )
 
 
 def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesSettings) -> Comparison:
-    """The comparison of two sides (scores, and the same by pair); HEAD by its limits if BASE is of other data."""
+    """Compare two sides, each with its scores by pair. If BASE is not comparable, check the limits of HEAD."""
     try:
         new = read_file(head[0])
         if not settings.baseline:
             return compare(None, new, settings)
-        read_pair_scores(new, head[1], settings)  # an error in HEAD's own files fails the stage
+        read_pair_scores(new, head[1], settings)  # an error in the files of HEAD fails the stage
     except ReposeError as error:
         return refused(str(base[0]), str(head[0]), str(error))
     try:

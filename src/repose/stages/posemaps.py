@@ -62,7 +62,8 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
             else "their order differs"
         )
         raise ReposeError(
-            f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. Run `dvc repro keypoints` again."
+            f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. Run `dvc repro keypoints` "
+            "again."
         )
     with whole_folder(posemaps) as folder:
         with ShardWriter(folder, settings.shard_megabytes * 2**20) as shards:

@@ -1,9 +1,16 @@
-"""report: the page of a run, `report.html`, one file that needs nothing else.
+"""report: the page of a run, `report.html`, a single self-contained file.
 
-It shows the scores with their provenance beside the numbers that the paper prints; the paper's figure 3 for pairs spread over
-the test and for drawn ones; the best and worst pairs of each metric and system; the scores by kind of pair; training curves; the
-checks of the data; the costs of training, as far as they are the same from run to run. Metrics and their directions are read
-from what evaluate wrote. Same inputs, same bytes.
+The page shows
+
+- the scores with their provenance, and the paper's published numbers
+- images as in the paper's Figure 3, for pairs spread over the test set and for random pairs
+- the best and worst pairs of each metric and system
+- the scores by kind of pair
+- training curves
+- the checks of the data
+- the reproducible costs of training
+
+Metrics and their directions come from the output of evaluate. The same inputs give the same bytes.
 """
 
 from dataclasses import dataclass
@@ -37,15 +44,15 @@ PAGE = "report.html"
 class ReportSettings:
     """The block `report` of params.yaml."""
 
-    pairs: PositiveInt  # shown spread over the test pairs, and as many drawn
-    seed: NonNegativeInt  # of the draw
-    extremes: PositiveInt  # best pairs, and as many worst, for each metric and system
-    jpeg_quality: Annotated[int, Field(ge=1, le=95)]  # of the images in the page
+    pairs: PositiveInt  # number of pairs spread over the test set, and of random pairs
+    seed: NonNegativeInt  # of the random pairs
+    extremes: PositiveInt  # number of best pairs, and of worst pairs, per metric and system
+    jpeg_quality: Annotated[int, Field(ge=1, le=95)]  # of the images on the page
 
 
 @dataclass(frozen=True)
 class Folders:
-    """What the page is made of."""
+    """The folders that the page is made from."""
 
     images: Path
     keypoints: Path
@@ -53,7 +60,7 @@ class Folders:
     split: Path
     runs: Path
     results: Path
-    checks: tuple[Path, ...]  # reports of the stages that check data
+    checks: tuple[Path, ...]  # reports of the stages that check the data
 
 
 def run(
@@ -62,15 +69,15 @@ def run(
     """Write the page of a run into the folder `report`.
 
     Args:
-        folders: what other stages wrote.
-        metrics: the file of the mean scores.
+        folders: the outputs of other stages.
+        metrics: the file with the mean scores.
         published: the paper's own table.
         report: the folder to write.
         settings: the block `report`.
-        gates: the block `gates`: how intervals are drawn.
+        gates: the block `gates`, which describes the bootstrap.
 
     Raises:
-        ReposeError: something is missing, damaged or of another run, or the disk is full.
+        ReposeError: an input is missing, damaged or from another run, or the disk is full.
     """
     scores, parts = read_scores(metrics, folders.results / "pairs.csv"), part_names(folders.images)
     items = read_table(folders.split / "items.csv", ITEMS)
@@ -83,7 +90,7 @@ def run(
         checks={stage: found for folder in folders.checks for stage, found in read_checks(folder, parts).items()},
         pictures={
             "Spread over the test pairs": fixed,
-            f"Drawn with seed {settings.seed}": drawn(len(scores.pairs), settings.pairs, settings.seed, fixed),
+            f"Random, seed {settings.seed}": drawn(len(scores.pairs), settings.pairs, settings.seed, fixed),
         },
         extremes=settings.extremes,
     )  # fmt: skip
@@ -121,6 +128,6 @@ def _check_known(pairs: pd.DataFrame, items: pd.DataFrame, folders: Folders) -> 
     unknown = sorted({*pairs["from"], *pairs["to"]} - set(items["name"]))
     if unknown:
         raise ReposeError(
-            f"{folders.results / 'pairs.csv'} names {len(unknown):,} photo(s) that {folders.split / 'items.csv'} does not, "
-            f"such as {unknown[0]}. Run `dvc repro evaluate`: the results are of another split."
+            f"{folders.results / 'pairs.csv'} has {len(unknown):,} photo(s) that {folders.split / 'items.csv'} lacks, such as "
+            f"{unknown[0]}: the results are from another split. Run `dvc repro evaluate`."
         )

@@ -1,18 +1,18 @@
-"""table: all systems side by side, in the layout of the paper's Table 1.
+"""table: all systems in one table, in the layout of the paper's Table 1.
 
-The folder `table` then holds
+The stage writes these files into the folder `table`:
 
 | file | what |
 |---|---|
-| table.md | for each data set: the published numbers beside ours, differences to one row, how each row was trained |
-| table.csv | the same, a row for each data set and system, with the provenance of its numbers |
-| multi-source-gains.csv | for pairs of rows, the gain of more sources by how much of the garment the first source hides |
-| table.png | the table as a picture |
-| figure-DATA.png | the paper's figure 3: sources, target pose, target, a column per system |
+| table.md | for each data set: the published numbers and ours, differences to one row, how each row was trained |
+| table.csv | the same, one row per data set and system, with the provenance of its numbers |
+| multi-source-gains.csv | for pairs of rows, the gain from more sources by occlusion in the first source |
+| table.png | the table as an image |
+| figure-DATA.png | the paper's Figure 3: sources, target pose, target, one column per system |
 
-A published number is of other photos, another split and an unnamed protocol, so it has a column of its own and is never compared
-with ours. SSIM does not see a garment, so no table is written without torso-ciede2000. Each of our numbers is the mean over the
-test pairs with its bootstrap interval, and all rows of a data set are of the same pairs.
+Published numbers are from other photos, another split and an unnamed protocol, so they are in separate columns and never
+compared with ours. SSIM barely notices whether the garment is right, so a table needs torso-ciede2000. Each of our numbers is
+the mean over the test pairs with its bootstrap interval. All rows of a data set are scored on the same pairs.
 """
 
 from pathlib import Path
@@ -36,10 +36,10 @@ from repose.terminal import say
 
 
 def run(*, results: Path, published: Path | None, table: Path, settings: TableSettings) -> None:
-    """Lay the results in `results`/DATA/SYSTEM and what was published side by side; write the folder `table`.
+    """Compare the results in `results`/DATA/SYSTEM and the published numbers, and write the folder `table`.
 
     Raises:
-        ReposeError: results are missing, damaged, without torso-ciede2000 or not of the same pairs, or the disk is full.
+        ReposeError: results are missing, damaged, without torso-ciede2000 or on different pairs, or the disk is full.
     """
     printed = {} if published is None else _printed(published, settings)
     comparisons = [compare(results, data, settings) for data in settings.data_sets]
@@ -51,8 +51,8 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
         for comparison in comparisons:
             images = _images(results / comparison.data, comparison, settings.figure_pairs)
             write_bytes(folder / f"figure-{comparison.data}.png", encode_png(images))
-    say(f"The table: {table / 'table.md'}, and as a picture {table / 'table.png'}")
-    say(f"What the systems make: {', '.join(str(table / f'figure-{data}.png') for data in settings.data_sets)}")
+    say(f"The table: {table / 'table.md'}, and as an image: {table / 'table.png'}")
+    say(f"Images of the systems: {', '.join(str(table / f'figure-{data}.png') for data in settings.data_sets)}")
 
 
 def _printed(path: Path, settings: TableSettings) -> Published:
@@ -66,7 +66,7 @@ def _printed(path: Path, settings: TableSettings) -> Published:
 
 
 def _images(folder: Path, comparison: Comparison, pairs: int) -> np.ndarray:
-    """The picture of at most so many pairs, (h, w, 3) uint8."""
+    """The figure of at most `pairs` pairs, (h, w, 3) uint8."""
     examples = read_examples(folder / BASELINES / "examples")
     generated = {line.system: folder / line.system / "generated" / line.system for line in comparison.trained}
     return figure([examples[place] for place in spread(len(examples), pairs)], generated)

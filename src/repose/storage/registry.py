@@ -149,8 +149,8 @@ def _md5_in_folder(cache: Any, md5: str, out: str, found: Registered) -> str:
     entry = tree.get(PurePosixPath(found.path).relative_to(out).parts)
     if entry is None:
         raise RemoteError(
-            f"{found.path}, the path of the artifact {found.name} at {found.tag}, is no file in the output {out}. It should be "
-            f"that of the model, such as {out}/model.safetensors."
+            f"{found.path}, the path of the artifact {found.name} at {found.tag}, is no file in the output {out}. It should "
+            f"be that of the model, such as {out}/model.safetensors."
         )
     return str(entry[1].value)
 

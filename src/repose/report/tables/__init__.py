@@ -1,1 +1,1 @@
-"""Tables of scores: systems laid side by side, and how scores are written as Markdown, CSV and a picture."""
+"""Tables that compare systems, as Markdown, CSV and an image."""

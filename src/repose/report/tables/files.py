@@ -1,4 +1,4 @@
-"""Systems side by side as CSV files and as a picture in the layout of the paper's Table 1."""
+"""Tables that compare systems, as CSV files and as an image in the layout of the paper's Table 1."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ GAINS = (
 
 
 def scores_table(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> pd.DataFrame:
-    """A row for each data set and system, with the provenance of its numbers."""
+    """One row per data set and system, with the provenance of its numbers."""
     rows = []
     for comparison in comparisons:
         for line in comparison.lines:
@@ -43,7 +43,10 @@ def scores_table(comparisons: list[Comparison], printed: Published, settings: Ta
 
 
 def gains_table(comparisons: list[Comparison], settings: TableSettings) -> pd.DataFrame:
-    """GAINS: a row for each data set, contrast, bin and metric; of a contrast without scores, one with a note."""
+    """One row per data set, contrast, bin and metric, with the columns GAINS.
+
+    A contrast without scores has one row with a note.
+    """
     rows: list[dict[str, Any]] = []
     for comparison in comparisons:
         for more, fewer, note, gains in comparison.contrasts:
@@ -57,7 +60,10 @@ def gains_table(comparisons: list[Comparison], settings: TableSettings) -> pd.Da
 
 
 def picture(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> np.ndarray:
-    """The published numbers, then ours for each data set, the best trained row of a column marked -> (h, w, 3) uint8."""
+    """An image of the published numbers and ours for each data set, (h, w, 3) uint8.
+
+    The best trained row of each column is marked.
+    """
     published = list(dict.fromkeys(comparison.beside for comparison in comparisons)) if printed else []
     groups = [
         Group("", ["Methods"]),
@@ -66,7 +72,7 @@ def picture(comparisons: list[Comparison], printed: Published, settings: TableSe
     ]
     names = {system: row["name"] for (_, system), row in printed.items()}
     rows: list[list[Cell] | None] = []
-    for lines in zip(*(comparison.lines for comparison in comparisons), strict=True):  # of one system, on each data set
+    for lines in zip(*(comparison.lines for comparison in comparisons), strict=True):  # one system on each data set
         name = lines[0].system
         if name == settings.systems[0]:
             rows.append(None)
@@ -78,7 +84,7 @@ def picture(comparisons: list[Comparison], printed: Published, settings: TableSe
             row += cells(comparison, line, settings)
         rows.append(row)
     about = [f"{comparison.data}: {protocol(comparison, printed, settings)}" for comparison in comparisons]
-    tinted = "Tinted: the best of the trained rows in its column."
+    tinted = "Tinted: the best trained row of the column."
     return draw_sheet(groups, rows, [*about, *notes(printed, settings), tinted])
 
 

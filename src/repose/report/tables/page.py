@@ -1,4 +1,4 @@
-"""Systems side by side as Markdown: scores, differences, how each row was trained, multi-source gains."""
+"""A page that compares systems, as Markdown: scores, differences, training settings, multi-source gains."""
 
 from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
@@ -10,7 +10,7 @@ from repose.report.tables.side_by_side import Comparison, Line
 
 NOT_TRAINED, NOT_MEASURED = "not trained", "not measured"
 _TRAINING = (
-    "row", "kind", "images seen", "steps", "items a step", "sources", "optimiser (at its start)", "loss", "perceptual",
+    "row", "kind", "images seen", "steps", "items per step", "sources", "optimizer (initial)", "loss", "perceptual",
     "parameters", "seed", "on",
 )  # fmt: skip
 
@@ -31,22 +31,24 @@ def page(comparisons: list[Comparison], printed: Published, settings: TableSetti
             _training(comparison),
         ]
         if comparison.contrasts:
-            parts += [f"### {comparison.data}: gain of more sources by what the first source hides", _gains(comparison)]
+            parts += [f"### {comparison.data}: gain from more sources by occlusion", _gains(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
 def notes(printed: Published, settings: TableSettings) -> list[str]:
-    """What holds for all numbers."""
+    """Notes that apply to all numbers."""
     ours = [
-        "SSIM: higher is better, at most 1; its protocol stands after the slash. It does not see a garment, so torso-ciede2000 "
-        "stands beside it: mean CIEDE2000 inside the target's torso, lower is better. docs/metrics.md has the other metrics.",
-        f"In brackets: the {100 * settings.confidence:g} % bootstrap interval over test pairs ({settings.resamples:,} resamples, "
-        f"seed {settings.seed}); all rows of a data set are resampled together. Pairs of one item are alike, so the interval for "
-        "new items would be wider; it covers one training run each, so it says nothing about other training seeds.",
-    ]  # fmt: skip
+        "SSIM: higher is better, at most 1; the protocol follows the slash. SSIM barely notices whether the garment is right, "
+        "so the table also has torso-ciede2000: the mean CIEDE2000 inside the target's torso, lower is better. "
+        "docs/metrics.md describes the other metrics.",
+        f"In brackets: the {100 * settings.confidence:g} % bootstrap interval over test pairs "
+        f"({settings.resamples:,} resamples, seed {settings.seed}). All rows of a data set share the resamples. "
+        "Pairs of one item are similar, so the interval for new items would be wider. Each row is one training run, so the "
+        "interval says nothing about other training seeds.",
+    ]
     theirs = (
-        "Published numbers are the paper's own, of real photos, its split and a protocol that it does not name: they have "
-        "columns of their own and are not to be compared with ours."
+        "Published numbers are the paper's, on real photos, its split and a protocol that it does not name. They are in "
+        "separate columns and are not comparable with ours."
     )
     return [*ours, theirs] if printed else ours
 
@@ -66,8 +68,8 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
         sentences.append(f"Networks: {comparison.networks}.")
     if unmeasured := [name for name in settings.optional_metrics if name not in comparison.records]:
         sentences.append(
-            f"Not measured: {', '.join(unmeasured)}, which evaluate.metrics of this budget does not name (docs/metrics.md has "
-            "the networks that metrics need)."
+            f"Not measured: {', '.join(unmeasured)}. To measure them, add them to evaluate.metrics of this budget "
+            "(docs/metrics.md lists the networks that metrics need)."
         )
     if of := [row for (data, _), row in printed.items() if data == comparison.beside]:
         splits, protocols = ("; ".join(dict.fromkeys(row[key] for row in of)) for key in ("split", "protocol"))
@@ -76,7 +78,7 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
 
 
 def cells(comparison: Comparison, line: Line, settings: TableSettings) -> list[Cell]:
-    """The score and its interval in each column; the best of the trained rows is marked."""
+    """The score and interval in each column. The best of the trained rows is marked."""
     if not line.scores:
         return [Cell(NOT_TRAINED, soft=True), *[Cell("")] * (len(settings.columns) - 1)]
     found = []
@@ -110,15 +112,15 @@ def _differences(comparison: Comparison, settings: TableSettings) -> str:
     if not rows:
         return f"{settings.reference} is not trained on {comparison.data}, so there is nothing to compare with."
     table = table_text.markdown(["row", *comparison.records], rows)
-    return f"{table}\n\nOf the same pairs, each row less {settings.reference}; bold where 0 lies outside the interval."
+    return f"{table}\n\nEach row minus {settings.reference}, on the same pairs. Bold: the interval excludes 0."
 
 
 def _footing(comparison: Comparison) -> str:
-    """Whether the rows had the same to learn from."""
+    """How many images each trained row saw, and how the rows are scored."""
     images = [line.facts["images"] for line in comparison.trained]
     seen = " to ".join(f"{number:,}" for number in dict.fromkeys([min(images), max(images)])) if images else "no"
     return (
-        f"Trained rows saw {seen} images: those that a row was to make in training, over all steps. All are scored on the "
+        f"Trained rows saw {seen} images, counted as target images over all training steps. All rows are scored on the "
         "same pairs at the same size; a system that works at another size resizes its images to it first."
     )
 
@@ -136,7 +138,7 @@ def _training(comparison: Comparison) -> str:
 
 
 def _gains(comparison: Comparison) -> str:
-    """The gain of more sources in each bin, and how much larger it is in the top than in the bottom one."""
+    """The gain from more sources in each bin, and the difference between the top and the bottom bin."""
     known, pairs = comparison.facts[f"{OCCLUSION} pairs"], comparison.facts["pairs"]
     names, rows = list(comparison.records), []
     for more, fewer, note, gains in comparison.contrasts:
@@ -146,13 +148,14 @@ def _gains(comparison: Comparison) -> str:
         if not gains:
             rows.append([more, fewer, note, *[""] * (1 + len(names))])
     coverage = (
-        f"It is known of {known:,} of the {pairs:,} pairs what the first source hides: the share of the cells of the torso's "
-        "garments in sight in the target that are out of sight in it."
+        f"Occlusion is known for {known:,} of the {pairs:,} pairs. It is the share of the torso garments visible in the "
+        "target that the first source hides, counted in cells of the garments."
         if known
-        else f"Of no pair of {comparison.data} is it known what the first source hides: only the renderer of mannequins tells."
+        else f"Occlusion is unknown for all pairs of {comparison.data}. Only the renderer of mannequins records it."
     )
     table = table_text.markdown(["more", "fewer", OCCLUSION, "pairs", *names], rows)
     return (
-        f"{coverage}\n\n{table}\n\nOf the same pairs, the row of more sources less that of fewer, positive where it is better: "
-        "SSIM higher, torso-ciede2000 lower. Bold where 0 lies outside the interval."
+        f"{coverage}\n\n{table}\n\nThe row with more sources minus the row with fewer, on the same pairs. Positive is better "
+        "for every metric: the sign of metrics where lower is better, such as torso-ciede2000, is flipped. Bold: the interval "
+        "excludes 0."
     )

@@ -1,4 +1,4 @@
-"""Systems side by side on one data set: their scores and differences with intervals, all of the same pairs."""
+"""Systems compared on one data set: scores and differences with intervals, all on the same pairs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,22 +18,22 @@ Scores = Mapping[str, np.ndarray]  # by row: (pairs, metrics) float64
 
 
 class Line(NamedTuple):
-    """A row of the table; without scores, the system is not trained on the data set."""
+    """A row of the table. Without scores, the system is not trained on the data set."""
 
     system: str
-    facts: dict[str, Any]  # of its training; empty for a baseline
+    facts: dict[str, Any]  # facts about its training; empty for a baseline
     scores: dict[str, Interval]  # by metric
-    differences: dict[str, Interval]  # to the reference; empty where there is none
+    differences: dict[str, Interval]  # to the reference; empty if there is none
 
     @property
     def checkpoint(self) -> str | None:
-        """The SHA-256 of the checkpoint that made the images; None for a baseline."""
+        """The SHA-256 of the checkpoint behind the images; None for a baseline."""
         sha256: str | None = self.facts.get("provenance", {}).get("systems", {}).get(self.system, {}).get("sha256")
         return sha256
 
 
 class Contrast(NamedTuple):
-    """The gain of a row over one of fewer sources, by occlusion; without `gains`, the note says why."""
+    """The gain of a row over a row with fewer sources, by occlusion. If `gains` is empty, the note says why."""
 
     more: str
     fewer: str
@@ -46,8 +46,8 @@ class Comparison(NamedTuple):
 
     data: str
     beside: str  # the published data set
-    facts: dict[str, Any]  # PROTOCOL, and the numbers of pairs with a torso and with OCCLUSION
-    records: dict[str, dict[str, Any]]  # the provenance of each metric that is measured
+    facts: dict[str, Any]  # PROTOCOL, and the numbers of pairs with a torso and with a known OCCLUSION
+    records: dict[str, dict[str, Any]]  # the provenance of each measured metric
     lines: list[Line]
     contrasts: list[Contrast]
 
@@ -63,16 +63,16 @@ class Comparison(NamedTuple):
 
     @property
     def networks(self) -> str:
-        """The networks behind the scores, each with the SHA-256 of its file."""
+        """The networks used by the metrics, each with the SHA-256 of its file."""
         found = {name: sha256 for of in self.records.values() for name, sha256 in of.get("networks", {}).items()}
         return ", ".join(f"{name} {sha256}" for name, sha256 in found.items())
 
 
 def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
-    """The rows of the settings on one data set, from what evaluate wrote in `results`/`data`/SYSTEM.
+    """The rows on one data set, read from `results`/`data`/SYSTEM as evaluate wrote them.
 
     Raises:
-        ReposeError: results are missing, damaged, without torso-ciede2000, or not of the same pairs, protocol and networks.
+        ReposeError: results are missing, damaged or without torso-ciede2000, or pairs, protocols or networks differ.
     """
     folder = results / data
     baselines = read_result(folder / BASELINES)
@@ -86,7 +86,7 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
         _check_equal_footing(baselines, result, folder / name, metrics)
         _check_same_pairs(first, result, folder / name)
     pairs = pd.concat([baselines.pairs, *(result.pairs for result in trained.values())])
-    scores = {  # NaN for a metric of all images together
+    scores = {  # NaN for a metric over all images together
         str(row): own.reindex(columns=metrics).to_numpy(np.float64) for row, own in pairs.groupby("system", sort=False)
     }
     occlusion = first[OCCLUSION].to_numpy(np.float64)
@@ -101,7 +101,7 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
 
 
 def _scored(result: Result) -> set[str]:
-    """The metrics that evaluate scored: of pairs, or of all images together."""
+    """The metrics that evaluate scored, per pair or over all images together."""
     together = {name for row in result.facts["scores"].values() for name in row}
     return {name for name in result.facts["metrics"] if name in result.pairs or name in together}
 
@@ -111,14 +111,14 @@ def _records(result: Result, folder: Path, metrics: Sequence[str]) -> dict[str, 
     scored = [name for name in result.facts["metrics"] if name in _scored(result)]
     if missing := [name for name in metrics if name not in scored]:
         raise ReposeError(
-            f"{folder} has no {', '.join(missing)}; it has {', '.join(scored)}. Change table.metrics, or score them too "
-            "(evaluate.metrics)."
+            f"{folder} has no {', '.join(missing)}; it has {', '.join(scored)}. Change table.metrics, or add them to "
+            "evaluate.metrics."
         )
     return {name: result.facts["metrics"][name] for name in metrics}
 
 
 def _check_equal_footing(baselines: Result, result: Result, folder: Path, metrics: Sequence[str]) -> None:
-    """Check that a system has the protocol and the networks of the baselines."""
+    """Check that a system and the baselines have the same protocol and networks."""
     beside = folder.with_name(BASELINES)
     own, expected = (
         {name: of.facts[name] for name in PROTOCOL} | _records(of, path, metrics)
@@ -127,18 +127,18 @@ def _check_equal_footing(baselines: Result, result: Result, folder: Path, metric
     for name, mine in own.items():
         if mine != expected[name]:
             raise ReposeError(
-                f"{folder} cannot stand beside {beside}: its {name} is {mine}, not {expected[name]}. Evaluate both on the "
+                f"{folder} is not comparable with {beside}: its {name} is {mine}, not {expected[name]}. Evaluate both on the "
                 "same split and settings."
             )
 
 
 def _check_same_pairs(first: pd.DataFrame, result: Result, folder: Path) -> None:
-    """Check the pairs of a system, and of the system with one source where that is scored."""
+    """Check the pairs of a system, and those of the system with one source if it is scored."""
     for row in dict.fromkeys([folder.name, *result.pairs["system"]]):
         own = result.pairs.loc[result.pairs["system"] == row, list(PAIRS)]
         if first[list(PAIRS)].to_numpy().tolist() != own.to_numpy().tolist():
             beside = folder.with_name(BASELINES)
-            raise ReposeError(f"{folder} cannot stand beside {beside}: they are of other pairs. Evaluate both again.")
+            raise ReposeError(f"{folder} is not comparable with {beside}: their pairs differ. Evaluate both again.")
 
 
 def _contrast(
@@ -147,14 +147,14 @@ def _contrast(
     if missing := [name for name in pair if name not in scores]:
         return Contrast(*pair, f"not trained, or not scored: {' and '.join(missing)}", [])
     if not np.isfinite(occlusion).any():
-        return Contrast(*pair, "not known what the sources hide", [])
+        return Contrast(*pair, "occlusion is unknown", [])
     return Contrast(*pair, "", gains_by_occlusion(scores[pair[0]], scores[pair[1]], occlusion, better, settings))
 
 
 def _lines(
     rows: Sequence[str], scores: Scores, results: Sequence[Result], metrics: Sequence[str], settings: TableSettings
 ) -> list[Line]:
-    """A line for each row; all rows are of the same pairs in each resample."""
+    """One line per row. Each resample draws the same pairs for all rows."""
     facts = {result.facts["system"]: result.facts for result in results}
     together = {row: of for result in results for row, of in result.facts["scores"].items()}
     drawn = settings.resampled(np.concatenate(list(scores.values()), 1))
@@ -175,7 +175,7 @@ def _lines(
 
 
 def _means(scores: np.ndarray, together: Mapping[str, float | None], metrics: Sequence[str]) -> np.ndarray:
-    """(metrics,): the mean over the pairs, or the score of all images together, which has no interval."""
+    """(metrics,): the mean over the pairs, or the score over all images together, which has no interval."""
     found = [
         mean if together.get(name) is None else together[name]
         for name, mean in zip(metrics, means(scores), strict=True)
