@@ -209,6 +209,7 @@ def test_a_stage_is_run_with_its_folders_and_settings(
         assert [str(path) for path in (arrived if isinstance(arrived, tuple) else [arrived])] == values, name
     shared = {
         "gates": "repose.report.gates", "evaluate": "repose.evaluation.settings", "train": "repose.training.settings",
+        "split": "repose.data.splits",
     }  # fmt: skip
     assert type(seen["settings"]).__module__ == shared.get(stage, f"repose.stages.{stage}")
 
