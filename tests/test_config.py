@@ -268,6 +268,16 @@ def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
     assert set(params["evaluate"]["systems"]) <= set(params["systems"])
 
 
+@pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
+def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind: str) -> None:
+    row = {"kind": kind, "steps": 9}
+    for key in ("items_per_step", "max_photos", "max_sources"):
+        with pytest.raises(SettingsError, match=rf"^p\.{key} should be (at least|more than) \d, not 0\.$"):
+            build_row(row | {key: 0}, "p")
+    with pytest.raises(SettingsError, match=r"^p\.optimiser\.lr_decay_start should be at most 1, not 2\.$"):
+        build_row(row | {"optimiser": {"lr_decay_start": 2}}, "p")
+
+
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])
 def test_each_row_of_the_systems_fits(system: str) -> None:
     settings = build_row(read_params(PARAMS)["systems"][system], "params.yaml")
