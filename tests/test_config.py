@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, PositiveInt
 
-from repose.config import as_dict, block, build, check_system_names, nearest, parse_yaml, read_params, settings
+from repose.config import Seed, as_dict, block, build, check_system_names, nearest, parse_yaml, read_params, settings
 from repose.errors import SettingsError
 from repose.evaluation.settings import EvaluateSettings
 from repose.report.gates import GatesSettings
@@ -65,7 +65,8 @@ class Outer:
     part: Annotated[float, Field(ge=0, lt=1)] = 0
     processes: PositiveInt | Literal["gpu"] = 1
     sizes: Annotated[tuple[Annotated[int, Field(multiple_of=8)], ...], Field(min_length=1)] = (8,)
-    code: Annotated[str, Field(pattern="^a{3}$")] = "aaa"
+    seed: Seed = 0
+    word: Annotated[str, Field(min_length=2)] = "ab"
 
 
 def test_what_is_not_given_has_its_default() -> None:
@@ -93,12 +94,14 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
         ({"count": True}, "p.yaml: train.count should be a whole number, not True."),
         ({"count": "3"}, "p.yaml: train.count should be a whole number, not '3'."),
         ({"rate": True}, "p.yaml: train.rate should be a number, not True."),
-        ({"rate": float("nan")}, "p.yaml: train.rate should be a number, not nan."),
+        ({"rate": float("nan")}, "p.yaml: train.rate should be a finite number, not nan."),
+        ({"count": float("inf")}, "p.yaml: train.count should be a whole number, not inf."),
+        ({"note": float("inf")}, "p.yaml: train.note should be text, not inf. Put it in quotes."),
         ({"on": 1}, "p.yaml: train.on should be true or false, not 1."),
         ({"kind": "gren"}, "p.yaml: train.kind should be one of red, green, not 'gren'. Did you mean 'green'?"),
         ({"kind": "zzz"}, "p.yaml: train.kind should be one of red, green, not 'zzz'."),
         ({"note": 1}, "p.yaml: train.note should be text, not 1. Put it in quotes."),
-        ({"width": []}, "p.yaml: train.width should be a whole number or be a number or be text, not []."),
+        ({"width": []}, "p.yaml: train.width should be a whole number or a number or text, not []."),
         ({"pair": [1]}, "p.yaml: train.pair should have 2 entries, not [1]."),
         ({"pair": [1, 2, 3]}, "p.yaml: train.pair should have at most 2 entries, not [1, 2, 3]."),
         ({"pair": 1}, "p.yaml: train.pair should be a list, not 1."),
@@ -115,12 +118,14 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
         ({"large": 16_777_217}, "p.yaml: train.large should be at most 16777216, not 16777217."),
         ({"part": -0.5}, "p.yaml: train.part should be at least 0, not -0.5."),
         ({"part": 1}, "p.yaml: train.part should be less than 1, not 1."),
-        ({"processes": 0}, "p.yaml: train.processes should be more than 0 or be gpu, not 0."),
+        ({"processes": 0}, "p.yaml: train.processes should be more than 0 or gpu, not 0."),
         ({"processes": "gpuu"},
-         "p.yaml: train.processes should be a whole number or be gpu, not 'gpuu'. Did you mean 'gpu'?"),
+         "p.yaml: train.processes should be a whole number or gpu, not 'gpuu'. Did you mean 'gpu'?"),
         ({"sizes": []}, "p.yaml: train.sizes should have 1 or more entries, not []."),
         ({"sizes": [8, 9]}, "p.yaml: train.sizes[1] should be a multiple of 8, not 9."),
-        ({"code": "b"}, "p.yaml: train.code should match pattern '^a{3}$', not 'b'."),
+        ({"seed": -1}, "p.yaml: train.seed should be at least 0, not -1."),
+        ({"seed": 1e300}, "p.yaml: train.seed should be a whole number, not 1e+300."),
+        ({"word": "b"}, "p.yaml: train.word should have 2 or more characters, not 'b'."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_rejected_by_name(values: dict[Any, Any], message: str) -> None:
@@ -242,10 +247,35 @@ def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
     assert list(params[stage]) == [field.name for field in dataclasses.fields(STAGES[stage])]  # and in the same order
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["download.mannequin.seed", "keypoints.pictures.seed", "split.seed", "train.seed", "report.seed", "gates.seed"],
+)
+def test_a_negative_seed_is_rejected_before_a_stage_runs(key: str) -> None:
+    stage, *inside, last = key.split(".")
+    params = read_params(PARAMS)
+    values = params[stage]
+    for name in inside:
+        values = values[name]
+    values[last] = -1
+    with pytest.raises(SettingsError, match=r"seed should be at least 0, not -1\.$"):
+        block(params, stage, STAGES[stage], "params.yaml")
+
+
 def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
     params = read_params(PARAMS)
     assert list(params) == [*STAGES, "systems"]
     assert set(params["evaluate"]["systems"]) <= set(params["systems"])
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
+def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind: str) -> None:
+    row = {"kind": kind, "steps": 9}
+    for key in ("items_per_step", "max_photos", "max_sources"):
+        with pytest.raises(SettingsError, match=rf"^p\.{key} should be (at least|more than) \d, not 0\.$"):
+            build_row(row | {key: 0}, "p")
+    with pytest.raises(SettingsError, match=r"^p\.optimiser\.lr_decay_start should be at most 1, not 2\.$"):
+        build_row(row | {"optimiser": {"lr_decay_start": 2}}, "p")
 
 
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])

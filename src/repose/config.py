@@ -7,14 +7,13 @@ key, what is expected and the nearest known key, for example "params.yaml: train
 import dataclasses
 import difflib
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import pydantic.dataclasses
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
@@ -24,13 +23,15 @@ from ruamel.yaml.nodes import ScalarNode
 from repose.errors import SettingsError
 
 T = TypeVar("T")
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what both torch and NumPy take
 _SYSTEM = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 @dataclass_transform(frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Turns a class into settings: a frozen pydantic dataclass that accepts no unknown key."""
-    return cast(type[T], pydantic.dataclasses.dataclass(cls, frozen=True, config=ConfigDict(extra="forbid")))
+    """Turns a class into settings: a frozen pydantic dataclass that accepts no unknown key, no infinity and no NaN."""
+    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    return cast(type[T], pydantic.dataclasses.dataclass(cls, frozen=True, config=config))
 
 
 class _Constructor(SafeConstructor):
@@ -147,12 +148,11 @@ def _as_json(value: Any, where: str) -> Any:
         return {key: _as_json(entry, f"{where}.{key}") for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**63 else value
     if isinstance(value, str | int) or value is None:
         return value
-    if isinstance(value, float) and math.isfinite(value):
-        return int(value) if value.is_integer() else value
-    expected = "a number" if isinstance(value, float) else "a number or text"
-    raise SettingsError(f"{where} should be {expected}, not {value!r}.")
+    raise SettingsError(f"{where} should be a number or text, not {value!r}.")
 
 
 # What a value should be or have, by the type of pydantic's error.
@@ -163,6 +163,7 @@ _EXPECTED = {
     "greater_than_equal": "be at least {ge:.15g}", "greater_than": "be more than {gt:.15g}",
     "less_than_equal": "be at most {le:.15g}", "less_than": "be less than {lt:.15g}",
     "too_short": "have {min_length} or more entries", "too_long": "have at most {max_length} entries",
+    "string_too_short": "have {min_length} or more characters",
 }  # fmt: skip
 
 
@@ -182,7 +183,7 @@ def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where
     if what == "value_error":
         return f"{path}: {error['ctx']['error']}"
     alternatives = [other for found, other in placed if found == place]  # of a union: one for each member
-    expected = " or ".join(dict.fromkeys(map(_expected, alternatives)))
+    expected = " or ".join(dict.fromkeys(map(_expected, alternatives))).replace(" or be ", " or ")
     hint = nearest(value, [choice for other in alternatives for choice in _choices(other)]) if value else "."
     quote = " Put it in quotes." if what == "string_type" and isinstance(value, int | float) else ""
     return f"{path} should {expected}, not {value!r}{hint if 'Did' in hint else '.'}{quote}"
@@ -194,7 +195,7 @@ def _expected(error: ErrorDetails) -> str:
         return f"be {'one of ' * (len(choices) > 1)}{', '.join(choices)}"
     if error["type"] in _EXPECTED:
         return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
-    return error["msg"].partition(" should ")[2]  # pydantic's own: "String should match pattern ..."
+    return error["msg"].partition(" should ")[2]  # pydantic's own: "Input should be a multiple of 8"
 
 
 def _choices(error: ErrorDetails) -> list[str]:

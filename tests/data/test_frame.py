@@ -56,7 +56,7 @@ def test_a_crop_beyond_the_photo_is_rejected(crop):
 
 @pytest.mark.parametrize("crop", [[5, 0, 5, 9], [0, 9, 5, 3], [-1, 0, 5, 5], [0, -0.5, 5, 5]])
 def test_an_empty_crop_is_rejected(crop):
-    with pytest.raises(ReposeError, match=r"a\.crop: crop should be left, top, right, bottom"):
+    with pytest.raises(ReposeError, match=r"a\.crop: left, top, right, bottom should be"):
         build(Frame, {"height": 10, "width": 10, "crop": crop}, "a")
 
 

@@ -268,6 +268,7 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
     "stages of one name": ("  judge:", "  COUNT:", "count and COUNT would both be called count in Kubeflow"),
     "the record's name": ("  judge:", "  Run_record:", "run-record and Run_record would both be called run-record"),
     "an unknown key": ("params: [scale", "params: [scal", r"Stage count lists the param 'scal', which params\.yaml does not"),
+    "a key with a dot": ("params: [scale", "params: [a.c.d", r"'a\.c\.d', which .* does not have\. A dot is not allowed in 'c\.d'"),
     "frozen": ("  judge:\n", "  judge:\n    frozen: true\n", r"Stage judge is frozen: DVC does not run it"),
     "persist": ("outs: [made]", "outs: [made: {persist: true}]", r"count: the output made is kept between runs"),
     "no push": ("outs: [made]", "outs: [made: {push: false}]", r"count: the output made has push: false"),
@@ -284,7 +285,7 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
 def test_what_cannot_be_expressed_is_refused_by_name(flowers: Path, case: str) -> None:
     old, new, message = BAD[case]
     (flowers / "p.py").write_text("x = 1\n")
-    edit(flowers / "params.yaml", "scale: 2", "a: {b: 1}\na_b: 2\nscale: 2")
+    edit(flowers / "params.yaml", "scale: 2", "a: {b: 1, c.d: 1}\na_b: 2\nscale: 2")
     edit(flowers / "dvc.yaml", old, new)
     with pytest.raises(ReposeError, match=re.compile(message, re.DOTALL)):
         compiler.compiled(read_project(flowers))

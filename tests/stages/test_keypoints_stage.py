@@ -409,7 +409,7 @@ def test_a_network_that_finds_nobody_at_all(tmp_path: Path, settings: KeypointsS
     ("change", "message"),
     [
         ({"network": {"min_person": 2}}, "min_person should be at most 1"),
-        ({"network": {"weights": {"address": "a.pth", "sha256": "12"}}}, "weights.keypoint-rcnn: .*12"),
+        ({"network": {"weights": {"address": "a.pth", "sha256": "12"}}}, "network.weights.sha256: .*12"),
         ({"files": []}, "files is empty"),
         ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
         ({"extractor": "figure", "offset": [40, 0]}, "scale and offset are for files of joints"),

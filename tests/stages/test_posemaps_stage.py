@@ -131,7 +131,7 @@ def test_a_crop_beyond_a_photo_names_the_photo(tmp_path):
     [
         ("line_width", 0.5, "line_width should be at least 1"),
         ("height", 0, "height should be more than 0"),
-        ("crop", [9, 0, 3, 5], "crop should be left, top, right, bottom"),
+        ("crop", [9, 0, 3, 5], "crop: left, top, right, bottom should be"),
         ("shard_megabytes", 0, "shard_megabytes should be more than 0"),
         ("crop", [1, 2, 3], r"crop should have 4 entries"),
     ],

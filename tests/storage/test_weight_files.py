@@ -9,7 +9,8 @@ import pytest
 
 from fakes import known_as
 from file_server import Server
-from repose.errors import ReposeError
+from repose.config import build
+from repose.errors import ReposeError, SettingsError
 from repose.storage import weight_files
 from repose.storage.transfer import s3
 from repose.storage.weight_files import (
@@ -217,10 +218,11 @@ def test_weights_that_cannot_be_located_are_an_error(
         locate(address, sha256)
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ({"alexnets": WeightsFile("x")}, r"weights names 'alexnets', which is no network\. Did you mean 'alexnet'\?"),
-    ({"alexnet": WeightsFile("x", "xyz")}, "weights.alexnet: A sha256 is 64 hexadecimal digits"),
-])  # fmt: skip
-def test_settings_that_name_no_network_or_no_digest_are_errors(given: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        weight_files.check_names(given)
+def test_settings_that_name_no_network_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"weights names 'alexnets', which is no network\. Did you mean 'alexnet'\?"):
+        weight_files.check_names({"alexnets": WeightsFile("x")})
+
+
+def test_a_digest_of_the_wrong_form_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^here\.sha256: A sha256 is 64 hexadecimal digits .* not 'xyz'\."):
+        build(WeightsFile, {"address": "x", "sha256": "xyz"}, "here")

@@ -35,8 +35,8 @@ class View:
     """One set of photos at one size."""
 
     set: str  # name of a folder of rendered photos
-    height: int  # px
-    width: int  # px
+    height: PositiveInt  # px
+    width: PositiveInt  # px
     crop: Crop | None  # left, top, right, bottom in px of the photo; null: all of it
 
 

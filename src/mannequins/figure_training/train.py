@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from mannequins.figure.network import DIGEST, FEATURES, STRIDE, WEIGHTS, FigureNetwork, Seen, log_probabilities
 from mannequins.figure_training.photos import NOBODY, Batch, Batches, ChangeSettings, RenderedPhotos
-from repose.config import settings
+from repose.config import Seed, settings
 from repose.data.images import to_tensor
 from repose.devices import set_up
 from repose.errors import ReposeError
@@ -38,7 +38,7 @@ Width = Annotated[int, Field(ge=32, multiple_of=8)]
 class FigureTrainSettings:
     """The block `train` of figure/params.yaml."""
 
-    seed: int  # of the first weights, the order of items, the changes
+    seed: Seed  # of the first weights, the order of items, the changes
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
     threads: PositiveInt  # CPU threads of torch
     workers: NonNegativeInt  # processes that load photos; 0: the one that trains

@@ -23,7 +23,7 @@ def _check_crop(crop: Box) -> Box:
     left, top, right, bottom = crop
     if not (0 <= left < right and 0 <= top < bottom):
         raise ValueError(
-            f"crop should be left, top, right, bottom with 0 <= left < right and 0 <= top < bottom, not {list(crop)}."
+            f"left, top, right, bottom should be 0 <= left < right and 0 <= top < bottom, not {list(crop)}."
         )
     return crop
 

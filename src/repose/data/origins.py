@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
 from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
@@ -24,9 +24,8 @@ class Origin:
 
     # A folder, a zip, another file, s3://bucket/key, s3://bucket/prefix/ (all under it), https://...
     address: Annotated[str, Field(min_length=1)]
-    # Of a single file: 64 hexadecimal digits, or the first 8 or more.
-    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{8,64}$")] | None = None
-    size: int | None = None  # of a single file, bytes
+    sha256: transfer.Sha256 | None = None  # of a single file
+    size: NonNegativeInt | None = None  # of a single file, bytes
     password_variable: str | None = None  # the NAME of the environment variable that holds a zip's password
 
 

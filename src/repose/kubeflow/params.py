@@ -64,6 +64,11 @@ class ParamsFile:
         """
         yield from _leaves(self[key])
 
+    def dotted_key(self, key: str) -> str | None:
+        """The key with a dot in its name that is meant by the dotted `key`, which cannot address it."""
+        blocks = [value for _, value in self.leaves("") if isinstance(value, Mapping)]
+        return next((str(name) for block in blocks for name in block if "." in str(name) and str(name) in key), None)
+
     def comment(self, key: str) -> str:
         """The comment at the end of a key's line and in the comment lines that continue it."""
         return self._comments.get(key, "")

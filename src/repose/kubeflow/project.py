@@ -169,9 +169,12 @@ def _by_file(stages: Iterable[Any]) -> list[Any]:
 def _check_params(project: Project) -> None:
     for stage in project.stages:
         for param in stage.params:
-            if param.key not in project.params_files[param.file]:
+            values = project.params_files[param.file]
+            if param.key not in values:
+                dotted = values.dotted_key(param.key)
+                hint = f" A dot is not allowed in {dotted!r}: it separates the parts of a key in DVC." if dotted else ""
                 raise ReposeError(
-                    f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have."
+                    f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have.{hint}"
                 )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from repose.config import nearest, settings
 from repose.errors import ReposeError
-from repose.storage.transfer import base_name, check, digest_form, fetch, local_path
+from repose.storage.transfer import Sha256, base_name, check, fetch, local_path
 
 
 class Known(NamedTuple):
@@ -56,7 +56,7 @@ class WeightsFile:
     """The user's own file of a network: an entry of `evaluate.weights` in params.yaml, or `keypoints.network.weights`."""
 
     address: str  # path, s3:// or https://
-    sha256: str | None = None  # at least its first 8 digits; None: those of KNOWN
+    sha256: Sha256 | None = None  # at least its first 8 digits; None: those of KNOWN
     endpoint: str | None = None  # for s3://: a server other than Amazon's, http(s)://host:port
 
 
@@ -167,18 +167,14 @@ def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
 
 
 def check_names(files: Mapping[str, WeightsFile]) -> None:
-    """Check the names and digests of the entries of `evaluate.weights`.
+    """Check the names of the entries of `evaluate.weights`.
 
     Raises:
-        ValueError: an entry is of no network, or its digest has another form.
+        ValueError: an entry is of no network.
     """
-    for name, given in files.items():
+    for name in files:
         if name not in KNOWN:
             raise ValueError(f"weights names {name!r}, which is no network{nearest(name, list(KNOWN))}")
-        try:
-            digest_form(given.sha256)
-        except ReposeError as error:
-            raise ValueError(f"weights.{name}: {error}") from None
 
 
 def _located(path: Path, sha256: str) -> Located:

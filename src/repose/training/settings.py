@@ -5,10 +5,11 @@ from typing import Any, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from mannequins import figure
-from repose.config import as_dict, settings
+from repose.config import Seed, as_dict, settings
 from repose.data.augment import AugmentSettings
 from repose.errors import ReposeError
 from repose.models.vgg import LayersName
+from repose.storage.transfer import Sha256
 from repose.systems import SystemSettings
 from repose.systems.learning import distributed
 
@@ -24,7 +25,7 @@ class PerceptualSettings:
     """The network for the second term of Eq. 1."""
 
     weights: str | None  # path, s3:// or https:// of torchvision's VGG19; vgg19 needs it, figure has its own
-    sha256: str | None  # of that file, at least its first 8 digits
+    sha256: Sha256 | None  # of that file, at least its first 8 digits
     layers: LayersName  # which layers of VGG19 count how much
     endpoint: str | None = None  # for s3://: a server other than Amazon's
     network: Literal["vgg19", "figure"] = "vgg19"  # figure: the embedded one, which knows mannequins alone
@@ -44,7 +45,7 @@ class PerceptualSettings:
 class TrainSettings:
     """What all systems share; each system's own settings are in its row."""
 
-    seed: int  # of the first weights, the order of items, sources, augmentation
+    seed: Seed  # of the first weights, the order of items, sources, augmentation
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
     precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
     processes: distributed.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import NonNegativeInt
 
-from repose.config import settings
+from repose.config import Seed, settings
 from repose.data.images import encode_jpeg
 from repose.data.skeleton import COLOURS, LIMBS, present
 from repose.pose.pck import pck
@@ -25,7 +25,7 @@ class PictureSettings:
 
     worst: NonNegativeInt = 6
     random: NonNegativeInt = 6
-    seed: int = 0  # of the draw
+    seed: Seed = 0  # of the draw
 
 
 def galleries(

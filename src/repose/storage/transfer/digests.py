@@ -3,6 +3,9 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from repose.errors import ReposeError
 
@@ -48,3 +51,14 @@ def digest_form(sha256: str | None) -> str:
             f"A sha256 is 64 hexadecimal digits (or the first 8 or more of them), not {sha256!r}. `sha256sum FILE` prints it."
         )
     return (sha256 or "").lower()
+
+
+def _check_form(sha256: str) -> str:
+    try:
+        digest_form(sha256)
+    except ReposeError as error:
+        raise ValueError(error) from None
+    return sha256
+
+
+Sha256 = Annotated[str, AfterValidator(_check_form)]  # in settings: 64 hexadecimal digits, or the first 8 or more
