@@ -244,7 +244,7 @@ def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
     printed = message(monkeypatch, capfd, "train", "attend")
     assert printed.startswith("There is no data/keypoints. Make it with `dvc repro keypoints`, ")
     assert printed.endswith("or name another with --keypoints.\n")
-    assert "With --system, name --results" in message(monkeypatch, capfd, "evaluate", "--system", "attend")
+    assert "With --system, give --results" in message(monkeypatch, capfd, "evaluate", "--system", "attend")
     without_two = ["train", "attend", *FOLDERS["train"][:-4]]
     Path("dvc.yaml").write_text("stages: {}")
     printed = message(monkeypatch, capfd, *without_two)

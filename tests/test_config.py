@@ -180,7 +180,7 @@ def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or name one with --params\."),
+    (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or give a file with --params\."),
     (b"train: [1", r"params\.yaml cannot be read as YAML: line \d+, column \d+: "),
     (b"train:\n  seed: 1\n  seed: 2", r"cannot be read as YAML: line 3, column 3: found duplicate key"),
     (b"word: \xff", r"params\.yaml cannot be read as YAML: .*utf-8"),

@@ -279,7 +279,7 @@ class StepCases:
         steps.run("count", over_s3.image, over_s3.remote, ["made"], endpoint=over_s3.storage.proxy.address, run="last")
         shown = over_s3.capfd.readouterr()
         assert "starting at 2" in shown.out
-        assert "is no longer needed, but remains in the remote" in shown.err
+        assert "is no longer needed, but could not be deleted from the remote" in shown.err
 
 
 RESUMING = """

@@ -225,7 +225,7 @@ def test_compile_takes_several_files(fair: Path) -> None:
     edit(fair / "table" / "small.yaml", "seed: 3", "seed: 4")
     told = kfp(fair, *command, "--check", code=1)[1]
     assert "components/table/judge/component.yaml, components/table/judge-south/component.yaml, pipelines/tab" in told
-    assert f"Run `repose kfp {' '.join(command)}` and commit what it writes." in told
+    assert f"Run `repose kfp {' '.join(command)}` and commit its output." in told
     assert "are current" in kfp(fair, "compile", "--check")[1]
     (fair / "pipelines" / "environments").mkdir()
     (fair / "pipelines" / "environments" / "here.yaml").write_text("image: a:1\n")

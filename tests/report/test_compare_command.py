@@ -171,7 +171,7 @@ def test_a_report_that_cannot_be_written_is_no_regression(project: Path, compare
     (("old", "--base-pairs", "a.csv"), "Give both of --base-pairs and --head-pairs, or neither."),
     (("old", "--head-pairs", "a.csv"), "Give both of --base-pairs and --head-pairs, or neither."),
     (("old", "--base-pairs", "a.csv", "--head-pairs", "a.csv"), "There is no a.csv. Run the stage that writes it"),
-    (("old", "--params", "none.yaml"), "none.yaml. Run repose in the project's folder, or name one with --params."),
+    (("old", "--params", "none.yaml"), "none.yaml. Run repose in the project's folder, or give a file with --params."),
     (("old", "--params", "dvc.yaml"), "dvc.yaml has no block 'gates'"),
     (("old", "--params", "typo.yaml"), "typo.yaml: gates: unknown key 'system'. Did you mean 'systems'?"),
 ])  # fmt: skip

@@ -155,7 +155,7 @@ def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(
     ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics names one twice: psnr, psnr"),
     ({"metrics": ["psnr", "ssim/pg3"]}, "evaluate: metrics: There is no ssim protocol 'pg3'"),
     ({"metrics": ["ssim/pg2"]}, r"metrics has SSIM, which sees no garment, and not torso-ciede2000\. Add torso-ciede2000\."),
-    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights names 'alexnets', which is no network"),
+    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights has 'alexnets', which is not a known network"),
     ({"pairs": 0}, r"params.yaml: evaluate\.pairs should be more than 0, not 0\."),
 ])  # fmt: skip
 def test_settings_that_make_no_sense(changes: Any, message: str) -> None:

@@ -224,7 +224,7 @@ def test_a_cut_checkpoint_in_the_work_is_named(data: Data, tmp_path: Path, monke
     train_interrupted(monkeypatch, data, run)
     last = the_work(run) / "checkpoints" / "last.safetensors"
     os.truncate(last, last.stat().st_size // 2)
-    with pytest.raises(ReposeError, match=rf"{last} is not a whole checkpoint .* delete it and train again"):
+    with pytest.raises(ReposeError, match=rf"{last} is truncated or damaged .* delete it and train again"):
         train_tiny(data, run)
 
 

@@ -105,7 +105,7 @@ class FigureNetwork(nn.Module):
         fine = self.smooth[0]((levels[0] + _up(middle, levels[0])) * (1 + fine_gain) + fine_shift)  # (B,_DECODER,h,w)
         cells, hidden = self.cells(fine), self.hidden(whole)
         near = _near_the_body(_probabilities(cells, hidden)[0].detach(), maps[2])  # (B,1,h/2,w/2)
-        worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps: decoders forget colours
+        worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps: decoders forget colors
         return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
 
     def maps(self, images: Tensor) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Crop, flip and rotation of training photos (the paper's section 4.2; how much of each is ours: R23 of docs/paper.md).
 
 One 2 x 3 matrix changes the pixels and the keypoints of a photo; its map is redrawn from these. A flip also swaps left and
-right joints, since the colours of a map encode the side. All photos of an item flip together (a logo is mirrored in all of
+right joints, since the colors of a map encode the side. All photos of an item flip together (a logo is mirrored in all of
 them or in none); crop and rotation are drawn for each photo by itself.
 """
 
@@ -37,7 +37,7 @@ def draw_matrices(
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1).reshape(-1, 2, 2)
     linear = turn / kept[:, None, None]
-    # rotate about the centre, then move the crop's corner to the corner of the frame and scale it up to the frame
+    # rotate about the center, then move the crop's corner to the corner of the frame and scale it up to the frame
     shift = (centre - corner) / kept[:, None] - 0.5 - linear @ centre
     if flip:
         linear[:, 0] *= -1

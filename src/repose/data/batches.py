@@ -164,7 +164,7 @@ class Steps(Dataset[Packed]):
 
 
 def unpack(packed: Packed, *, line_width: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
-    """Move a batch to the device, apply the changes to its pixels, and colour its maps, drawn from keypoints if absent."""
+    """Move a batch to the device, apply the changes to its pixels, and color its maps, drawn from keypoints if absent."""
     images = to_tensor(packed.pixels).to(device)
     height, width = images.shape[2:]
     keypoints = torch.from_numpy(packed.keypoints).to(device)

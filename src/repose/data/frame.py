@@ -3,7 +3,7 @@
 Training, evaluation and generation work at one size. Only this module brings photos and keypoints to it: first cropped,
 then scaled (each axis by itself, if the crop's shape is not the frame's).
 
-The centre of the first pixel is (0, 0) and the edge of an image half a px before it, so a coordinate becomes
+The center of the first pixel is (0, 0) and the edge of an image half a px before it, so a coordinate becomes
 (photo - left + 0.5) * scale - 0.5.
 """
 

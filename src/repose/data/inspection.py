@@ -27,7 +27,7 @@ class Inspection(NamedTuple):
     decodes: bool | None  # None: not tried, as it has more pixels than allowed
     error: str  # why it does not decode, a few words
     format: str  # JPEG (also an MPO, a JPEG with further pictures behind it), PNG, ...; empty if it is no image
-    mode: str  # Pillow's: RGB, L (grey), CMYK, I;16 (16 bit), P (palette), ...
+    mode: str  # Pillow's: RGB, L (gray), CMYK, I;16 (16 bit), P (palette), ...
     width: int  # pixels, upright by the EXIF if it decodes, else from the header; 0 if it is no image
     height: int  # likewise
     bytes: int

@@ -64,7 +64,7 @@ class DeepFashion:
     """In-shop Clothes Retrieval Benchmark: `img/GENDER/Category/id_XXXXXXXX/CC_V_view.jpg`.
 
     Copies with flattened names, as pose-gan and PATN prepare them in `train/` and `test/`, are read as well; the names of
-    their folders are ignored. An item is a gender, category, id and two-digit colour: at most five photos besides `flat`.
+    their folders are ignored. An item is a gender, category, id and two-digit color: at most five photos besides `flat`.
     """
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:

@@ -1,7 +1,7 @@
 """Detects keypoints that belong to a copy of another size or to a crop of their photos.
 
-Photos of people are framed around the person, so the box around the joints is roughly centred in the photo. The median of
-its centre is at 0.50 of the width and 0.48 of the height in DeepFashion (standard deviation 0.04), and at 0.49 and 0.52
+Photos of people are framed around the person, so the box around the joints is roughly centered in the photo. The median of
+its center is at 0.50 of the width and 0.48 of the height in DeepFashion (standard deviation 0.04), and at 0.49 and 0.52
 in mannequins of 128x64 (0.06 and 0.04). Joints of a copy of s times the size have it at s times that.
 """
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from repose.data.skeleton import present
 
-MIDDLE = (0.4, 0.6)  # expected range of the median centre, as a share of width and height
+MIDDLE = (0.4, 0.6)  # expected range of the median center, as a share of width and height
 ENOUGH = 10  # photos with joints that make the median meaningful
 
 

@@ -49,7 +49,7 @@ def _discs(ends: Tensor, blank: Tensor, radius: int) -> Tensor:
     canvas = torch.zeros((len(blank), rows, columns), dtype=torch.bool, device=blank.device)
     offset = torch.arange(-radius, radius + 1, device=blank.device)
     down, right = torch.meshgrid(offset, offset, indexing="ij")
-    disc = (down * columns + right)[down * down + right * right <= radius * radius]  # (p,) px from the centre
+    disc = (down * columns + right)[down * down + right * right <= radius * radius]  # (p,) px from the center
     canvas.view(-1)[first[:, None] + disc] = True
     return canvas[:, edge : edge + height, edge : edge + width]
 

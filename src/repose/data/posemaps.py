@@ -1,4 +1,4 @@
-"""Pose maps: the limbs of a person as straight lines in OpenPose's colours on black (R18).
+"""Pose maps: the limbs of a person as straight lines in OpenPose's colors on black (R18).
 
 A map is a (H, W) uint8 array of indices into PALETTE: 0 is the background, i + 1 is limb i of `skeleton.LIMBS`; later
 limbs lie over earlier ones. Joints get no discs, and lines are not antialiased. The pixels are the same on every device,
@@ -33,9 +33,9 @@ def draw(keypoints: Tensor, *, height: int, width: int, line_width: float) -> Te
 def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width: float) -> np.ndarray | Tensor:
     """The pose maps of keypoints (B, K, 2) in px of the map, NaN for missing: (B, H, W) uint8 palette indices.
 
-    A limb's major axis is the one along which it is longer (x if both are equal). The limb colours the pixels whose
-    centres are at most `line_width` / 2 px from the line through its joints and, along the major axis, at most half a px
-    beyond them. So a limb between pixel centres ends with its joints, mirrored keypoints give the mirrored line, and a
+    A limb's major axis is the one along which it is longer (x if both are equal). The limb colors the pixels whose
+    centers are at most `line_width` / 2 px from the line through its joints and, along the major axis, at most half a px
+    beyond them. So a limb between pixel centers ends with its joints, mirrored keypoints give the mirrored line, and a
     limb of length 0 is a dot: one px by `line_width` px. What lies outside the map is cut off. A limb with a joint that
     is missing, or farther away than FARTHEST, is left out.
 
@@ -137,7 +137,7 @@ def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
     steep, number = lines.steep[line], lines.number[line]
     stride, stride_across = torch.where(steep, width, 1), torch.where(steep, 1, width)
     first = number % maps * (height * width) + along * stride + low * stride_across
-    # Short steps repeat their last pixel until they are as long as the longest: all of a limb has one colour.
+    # Short steps repeat their last pixel until they are as long as the longest: all of a limb has one color.
     offsets = torch.minimum(torch.arange(int(more.max()) + 1, device=more.device), more[:, None])
     pixels = first[:, None] + offsets * stride_across[:, None]
     flat, done = canvas.view(-1), 0
@@ -162,7 +162,7 @@ def _lines(keypoints: Tensor, line_width: float) -> _Lines:
 
 
 def _steps(lines: _Lines, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The places along the major axes at which limbs colour pixels of the image, each (m,) int64.
+    """The places along the major axes at which limbs color pixels of the image, each (m,) int64.
 
     Returns: the number of the line, px along, the first pixel across, and how many pixels follow it.
     """

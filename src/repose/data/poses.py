@@ -10,7 +10,7 @@ from torch import Tensor
 class Poses:
     """The poses of B photos."""
 
-    posemaps: Tensor  # (B,3,H,W) float32 in [-1,1]: limbs in OpenPose's colours on black (-1)
+    posemaps: Tensor  # (B,3,H,W) float32 in [-1,1]: limbs in OpenPose's colors on black (-1)
     keypoints: Tensor  # (B,K,2) float32: x, y in px of the same H x W frame; NaN for missing
 
     def __getitem__(self, rows: Any) -> "Poses":

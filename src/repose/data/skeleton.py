@@ -1,10 +1,10 @@
-"""The 18 OpenPose keypoints, their limbs, colours and mirror image.
+"""The 18 OpenPose keypoints, their limbs, colors and mirror image.
 
-Order, limbs and colours are those of OpenPose's COCO model, as in PG2, pose-gan and PATN. pose-gan's list of names swaps
+Order, limbs and colors are those of OpenPose's COCO model, as in PG2, pose-gan and PATN. pose-gan's list of names swaps
 the eyes and the ears, unlike its data; in both its data and this list the right one comes first.
 
 Notation in all modules: B batch, T sources of one target, K = 18 keypoints, C channels, H height, W width.
-Keypoints are (..., K, 2) float32 arrays of x, y in pixels of their image, where (0, 0) is the centre of the pixel at
+Keypoints are (..., K, 2) float32 arrays of x, y in pixels of their image, where (0, 0) is the center of the pixel at
 the top left; a missing joint is NaN in both.
 """
 
@@ -30,7 +30,7 @@ LIMBS = (
 # PG2's limbs, for its loss and for mask-SSIM: also from neck to ears, around the torso and across the head.
 FIGURE = (*LIMBS, (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17))
 
-# OpenPose's wheel of 18 colours, 20 degrees of hue apart; limb i has colour i.
+# OpenPose's wheel of 18 colors, 20 degrees of hue apart; limb i has color i.
 COLOURS = np.array(
     [
         (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),

@@ -76,7 +76,7 @@ def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) 
 
 
 def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
-    """Return the optimisers as they start; networks with equal optimisers share one clause."""
+    """Return the optimizers as they start; networks with equal optimizers share one clause."""
     networks: dict[str, list[str]] = {}
     for name, optimiser in optimisers.items():
         start = optimiser.defaults

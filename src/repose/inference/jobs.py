@@ -97,7 +97,7 @@ def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, pict
 def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None = None) -> None:
     """Make and write the image of every job that can be made, TARGETS_AT_ONCE at a time.
 
-    Memory does not grow with the number of jobs. An image differs by at most one grey level from the one that `make_one`
+    Memory does not grow with the number of jobs. An image differs by at most one gray level from the one that `make_one`
     makes, as sums over a batch are rounded in another order. Arguments as of `make_one`.
 
     Raises:

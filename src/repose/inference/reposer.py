@@ -110,7 +110,7 @@ class Reposer:
         """Show the garment of the photos in one pose, or in each pose of a list.
 
         Joints are an array of the 18 OpenPose (COCO) keypoints: (18, 2) of x, y in px, NaN for missing, or (18, 3) of x, y and
-        confidence; a confidence below 0.05 means missing. The centre of the first pixel is (0, 0).
+        confidence; a confidence below 0.05 means missing. The center of the first pixel is (0, 0).
 
         Args:
             photos: one photo or several, all of one garment, the one most like the target pose first. A photo is a path, a

@@ -126,9 +126,9 @@ def _window_mean(protocol: SsimProtocol) -> Callable[[Tensor], Tensor]:
 
 
 def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
-    """Sums of `window` neighbours (an odd number), shorter by window - 1.
+    """Sums of `window` neighbors (an odd number), shorter by window - 1.
 
-    The sum of 7 is one of 1, one of 2 and one of 4 neighbours side by side, and each of these the sum of two halves.
+    The sum of 7 is one of 1, one of 2 and one of 4 neighbors side by side, and each of these the sum of two halves.
     """
     size = numbers.shape[dim] - window + 1
     total, done, run, length = numbers.narrow(dim, 0, size).clone(), 1, numbers, 1
@@ -142,7 +142,7 @@ def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
 
 
 def _weighted_sum(numbers: Tensor, weights: np.ndarray, dim: int) -> Tensor:
-    """Sums of neighbours times weights, shorter by len(weights) - 1."""
+    """Sums of neighbors times weights, shorter by len(weights) - 1."""
     size = numbers.shape[dim] - len(weights) + 1
     total = numbers.narrow(dim, 0, size) * float(weights[0])
     for offset, weight in enumerate(weights[1:], start=1):

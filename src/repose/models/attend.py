@@ -59,7 +59,7 @@ class Code(NamedTuple):
 
     images: Tensor  # (M,3,H,W)
     keys: Tensor  # (M,hw,C)
-    values: Tensor  # (M,hw,C): features, mean colour, body coordinates, position in [-1,1]
+    values: Tensor  # (M,hw,C): features, mean color, body coordinates, position in [-1,1]
     sources: Tensor  # (Q,T)
     mask: Tensor  # (Q,T)
 
@@ -69,7 +69,7 @@ class _Attended(NamedTuple):
 
     features: Tensor  # (Q,C',h,w): of the places looked at, over all sources
     warped: Tensor  # (Q,3,H,W)
-    whole: Tensor  # (Q,1,H,W) in [0,1]: 0 where neighbours look at places far apart
+    whole: Tensor  # (Q,1,H,W) in [0,1]: 0 where neighbors look at places far apart
     nearness: Tensor  # (Q,1,h,w): how near on the body the best source comes
 
 
@@ -175,7 +175,7 @@ class AttendGenerator(nn.Module):
 def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """The sources' pixels at the places looked at, weighted by the sources' shares; and where they are whole.
 
-    Between two neighbours that look at places far apart, interpolation runs over what lies between them in the source. Such
+    Between two neighbors that look at places far apart, interpolation runs over what lies between them in the source. Such
     pixels get little weight, and the decoder sees which they are.
 
     Args:
@@ -191,7 +191,7 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     height, width = code.images.shape[2:]
     flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear").permute(0, 2, 3, 1)  # (QT,H,W,2)
     size = flow.new_tensor([width / 2, height / 2])
-    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbours
+    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbors
     down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)

@@ -1,4 +1,4 @@
-"""Layers that several networks share, and their initialisation.
+"""Layers that several networks share, and their initialization.
 
 Letters: B batch, T sources of one target, Q targets of one step, C channels, H height, W width.
 """

@@ -230,7 +230,7 @@ class WeightNormConv2d(nn.Module):
         return F.conv2d(x, self.g[:, None, None, None] * direction, self.b, self.stride, around)
 
     def _begin(self, made: Tensor) -> None:
-        """Data-dependent initialisation; a constant channel keeps its scale."""
+        """Data-dependent initialization; a constant channel keeps its scale."""
         variance, mean = torch.var_mean(made, (0, 2, 3), correction=0)
         self.g.copy_(torch.where(variance > 1e-8, variance.rsqrt(), 1.0))
         self.b.copy_(-mean * self.g)

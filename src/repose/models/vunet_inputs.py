@@ -1,7 +1,7 @@
 """The inputs of the Variational U-Net (Esser et al. 2018): crops of eight body parts of a photo, and a stickman of a pose.
 
 Both are drawn from the keypoints in a square image, on the device. Shapes, values and fallbacks are those of the authors'
-published code, except that joints are not rounded to whole px and that a crop is sampled at the centres of its pixels.
+published code, except that joints are not rounded to whole px and that a crop is sampled at the centers of its pixels.
 
 Letters: B photos, H x W their size in px, S px a side of the square, s px a side of a crop.
 """
@@ -133,7 +133,7 @@ def _torso(keypoints: Tensor, size: int) -> Tensor:
 
 
 def _pixels(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """x (1,S) and y (S,1) of the pixels' centres in px."""
+    """x (1,S) and y (S,1) of the pixels' centers in px."""
     counted = torch.arange(size, device=like.device, dtype=like.dtype)
     return counted[None], counted[:, None]
 

@@ -1,4 +1,4 @@
-"""posemaps: one map of coloured limbs for every photo of one part that has a pose, at the working size.
+"""posemaps: one map of colored limbs for every photo of one part that has a pose, at the working size.
 
 Its settings also say, once for training, evaluation and generation, which part of a photo they see and how large. The folder
 `posemaps` holds

@@ -3,7 +3,7 @@
 | file | what |
 |---|---|
 | model.safetensors | the networks and their settings: all that `repose generate` needs |
-| checkpoints/ | the last state and one every `keep_every` steps, with the optimisers |
+| checkpoints/ | the last state and one every `keep_every` steps, with the optimizers |
 | history.csv | each term of the loss, averaged over `log_every` steps |
 | live/ | the same in DVCLive's form, for `dvc metrics` and `dvc plots` |
 | samples/ | pictures of a few test pairs during training |

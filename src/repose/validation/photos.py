@@ -33,7 +33,7 @@ class PhotoRules:
     """What the photos of a source must be like."""
 
     formats: Names  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
-    modes: Names  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
+    modes: Names  # accepted, as Pillow names them: RGB, L (gray), CMYK, I;16 (16 bit), ...
     sizes: tuple[tuple[int, int], ...]  # accepted [height, width], px; none: any
     min_side: int  # the shorter side has at least so many px
     max_megapixels: PositiveFloat  # a photo with more is not even decoded

@@ -1,1 +1,1 @@
-"""What the kinds of systems share in training: the adversarial step, optimisers, several processes."""
+"""What the kinds of systems share in training: the adversarial step, optimizers, several processes."""
