@@ -144,5 +144,5 @@ def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
 @pytest.mark.parametrize("content", [b"from,to\n0001,0002\n", b"to;from;occlusion\n0002;0001;0.5\n"])
 def test_pairs_are_read_as_text(content: bytes) -> None:
     assert read_pairs(content, "x.csv").to_numpy().tolist() == [["0001", "0002"]]
-    with pytest.raises(ReposeError, match=r"x\.csv is a CSV of pairs without any pair"):
+    with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
         read_pairs(content.splitlines()[0], "x.csv")

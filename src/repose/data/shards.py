@@ -76,7 +76,7 @@ class ShardReader(Mapping[str, bytes]):
         content = os.pread(self._descriptor(shard), size, offset)
         if len(content) != size:
             raise DataError(
-                f"{self.folder / shard} is cut short: {name} should have {size} bytes at {offset}. Restore the file "
+                f"{self.folder / shard} is truncated: {name} should have {size} bytes at {offset}. Restore the file "
                 "(`dvc checkout`) or run the stage that wrote it again."
             )
         return content
