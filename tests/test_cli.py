@@ -209,6 +209,7 @@ def test_a_stage_is_run_with_its_folders_and_settings(
         assert [str(path) for path in (arrived if isinstance(arrived, tuple) else [arrived])] == values, name
     shared = {
         "gates": "repose.report.gates", "evaluate": "repose.evaluation.settings", "train": "repose.training.settings",
+        "split": "repose.data.splits",
     }  # fmt: skip
     assert type(seen["settings"]).__module__ == shared.get(stage, f"repose.stages.{stage}")
 
@@ -243,7 +244,7 @@ def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
     Path("data/keypoints").rmdir()
     printed = message(monkeypatch, capfd, "train", "attend")
     assert printed.startswith("There is no data/keypoints. Make it with `dvc repro keypoints`, ")
-    assert printed.endswith("or name another with --keypoints.\n")
+    assert printed.endswith("or give another with --keypoints.\n")
     assert "With --system, give --results" in message(monkeypatch, capfd, "evaluate", "--system", "attend")
     without_two = ["train", "attend", *FOLDERS["train"][:-4]]
     Path("dvc.yaml").write_text("stages: {}")

@@ -199,7 +199,7 @@ def test_unreadable_params_are_a_message(tmp_path: Path, content: bytes | None, 
 
 
 def test_params_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=f"^{tmp_path} cannot be read: Is a directory. Name a file with --params.$"):
+    with pytest.raises(SettingsError, match=f"^{tmp_path} cannot be read: Is a directory. Give a file with --params.$"):
         read_params(tmp_path)
 
 

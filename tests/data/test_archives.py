@@ -122,14 +122,14 @@ BAD_NAMES = [
     "../x", "a/../../x", "a/..", "/etc/passwd", "//x", "C:/x", "c:x", "a\\b", "..\\x", "a\nb", "a\x7f", ".",
 ]  # fmt: skip
 BAD_MEMBERS = [
-    *((name, Member(b"2"), r"holds a file named .*plain path inside") for name in BAD_NAMES),
+    *((name, Member(b"2"), r"contains a file named .*plain path inside") for name in BAD_NAMES),
     ("x.jpg", Member(b"/etc/passwd", mode=stat.S_IFLNK | 0o777), ": x.jpg is a link"),
     ("x.jpg", Member(b"", mode=stat.S_IFIFO), ": x.jpg is neither a file nor"),
     *(("x", Member(b"1", method=method), rf"compressed with method {method}.*7z x") for method in (1, 9, 14)),
     ("x", Member(b"1", method=99, password=b"x"), r"x is encrypted with AES.*Unpack it with `7z x`"),
     ("Img/img.zip", Member(b"1"), r"contains another zip, Img/img.zip. Unpack a.zip"),
     ("x", Member(b"12345", crc=7), r": x is damaged. Get the zip again."),
-    ("./good.jpg", Member(b"1"), "holds good.jpg twice"),
+    ("./good.jpg", Member(b"1"), "contains good.jpg twice"),
 ]  # fmt: skip
 
 
@@ -150,11 +150,11 @@ def test_names_are_normalised_and_must_be_text() -> None:
 def test_links_and_special_files_in_a_folder_are_rejected(tmp_path: Path, target: str) -> None:
     write_folder(tmp_path, {"b.jpg": b"1"})
     (tmp_path / "a.jpg").symlink_to(target)
-    with pytest.raises(ReposeError, match=r"in holds a link, a.jpg. Copy the data with `cp -rL`"):
+    with pytest.raises(ReposeError, match=r"in contains a link, a.jpg. Copy the data with `cp -rL`"):
         list(walk(tmp_path, "in"))
     (tmp_path / "a.jpg").unlink()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ReposeError, match="in holds pipe, which is neither"):
+    with pytest.raises(ReposeError, match="in contains pipe, which is neither"):
         list(walk(tmp_path, "in"))
 
 

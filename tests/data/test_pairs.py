@@ -123,7 +123,7 @@ def test_names_are_found_in_any_text(text: str, encoding: str) -> None:
 def test_paths_and_double_suffixes_are_names_and_a_list_needs_some() -> None:
     names = ["img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg", "1488_c5s3_071862_01.jpg.jpg"]
     assert names_in("\n".join(names).encode(), "x.txt") == names
-    with pytest.raises(ReposeError, match=r"x\.txt names no photo"):
+    with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         names_in(b"a.png\n", "x.txt")
 
 

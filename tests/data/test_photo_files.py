@@ -66,7 +66,7 @@ def test_values_of_unknown_range_are_rejected(tmp_path: Path, kind: type) -> Non
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"There is no photo .*gone\.jpg"):
+    with pytest.raises(ReposeError, match=r"There is not a photo .*gone\.jpg"):
         read_photo(tmp_path / "gone.jpg")
     with pytest.raises(ReposeError, match=r"cannot be read: Is a directory"):
         read_photo(tmp_path)
@@ -87,8 +87,8 @@ def cut_jpeg() -> bytes:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"", r"x\.jpg is no photo \(0 bytes\)\. Give a file of JPEG, PNG"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n", r"x\.jpg is no photo \(not an image\)"),
+    (b"", r"x\.jpg is not a photo \(0 bytes\)\. Give a file in one of the formats JPEG, PNG"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", r"x\.jpg is not a photo \(not an image\)"),
     (cut_jpeg(), r"The JPEG .*x\.jpg is damaged \(.*truncated.*\)\. Copy it again"),
     (png(10_001, 10_000), rf"x\.jpg has 10001x10000 px .* more than {MAX_MEGAPIXELS} megapixels"),
     (png(60_000, 10_000), "more than"),

@@ -115,7 +115,7 @@ def test_a_source_photo_is_never_written_over(here: Path) -> None:
 
 def test_the_default_checkpoint_is_that_of_the_pipeline_in_this_folder(here: Path) -> None:
     command = ("front.jpg", "--pose", "pose.json", *WITH[2:], "-o", "new.png")
-    with pytest.raises(ReposeError, match=r"Name the trained system with --checkpoint: .*no pipeline \(dvc\.yaml\)"):
+    with pytest.raises(ReposeError, match=r"Give the trained system with --checkpoint: .*no pipeline \(dvc\.yaml\)"):
         generate(*command)
     for other in ("stages: {}", "[]", "stages: {train: {outs: [{runs: {}}]}}", "a: b: c"):
         (here / "dvc.yaml").write_text(other)

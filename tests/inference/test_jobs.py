@@ -109,7 +109,7 @@ def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> No
         make_all(read_jobs(folder, tmp_path / "out"), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 of 5 images could not be made; the others are."
-    assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is no photo (0 bytes)")
+    assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
     assert lines[2].startswith("  c: No pose is named, or several")
     assert lines[3].startswith("  d: No source photo is named")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]

@@ -206,7 +206,7 @@ def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path: Path) ->
     [
         (CSV, csv(row(FRONT).replace("[10,", "[10.5,")), r"source/poses\.csv, line 2: expected"),
         (CSV, csv(row(FRONT), row(FRONT, y=11)), f"different pose.*{FRONT}"),
-        (CSV, {"other.csv": b""}, r"holds no file named poses\.csv"),
+        (CSV, {"other.csv": b""}, r"has no file named poses\.csv"),
         (CSV, csv(f"{FRONT}: {[-1] * K}: {[-1] * K}"), "None of the 3 photos has a joint"),
         (CSV, csv(row("stranger.jpg")), r"None of the 3 photos.*1 row\(s\) are of other photos, such as stranger\.jpg"),
         (CSV, csv(), "None of the 3 photos"),

@@ -235,7 +235,7 @@ def test_data_that_do_not_fit_are_named(data: Data, tmp_path: Path) -> None:
     split.mkdir()
     for file in data.split.iterdir():
         (split / file.name).write_text(file.read_text().replace(".jpg", ".jpeg"))
-    with pytest.raises(ReposeError, match="that the split names have no image"):
+    with pytest.raises(ReposeError, match="in the split have no image"):
         train_tiny(data._replace(split=split), tmp_path / "run")
 
 

@@ -175,7 +175,7 @@ def test_networks_that_the_checkpoint_lacks_start_as_ever(data: Data, tmp_path: 
 
 
 @pytest.mark.parametrize(("system", "changes", "message"), [
-    ("paper-m", {}, "is of the kind attend, not paper. Name one of that kind"),
+    ("paper-m", {}, "is of the kind attend, not paper. Give one of that kind"),
     ("attend", {"generator": {"width": 12, "blocks": 1}}, r"another architecture: \d+ tensor\(s\) of its network 'generator'"),
     ("attend", {"init": "nowhere.safetensors"}, "There is no checkpoint nowhere.safetensors"),
 ])  # fmt: skip

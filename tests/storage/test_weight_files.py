@@ -165,7 +165,7 @@ def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(
     server: Server, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
-    with pytest.raises(ReposeError, match=r"not in the cache .*Run `repose weights fetch alexnet`, or name"):
+    with pytest.raises(ReposeError, match=r"not in the cache .*Run `repose weights fetch alexnet`, or give"):
         located("alexnet", {})
     assert located("alexnet", {"alexnet": WeightsFile(str(mine))}) == (mine, SHA256)
     with pytest.raises(ReposeError, match=rf"should be {OTHER}, it is {SHA256}"):

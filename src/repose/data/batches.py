@@ -32,7 +32,7 @@ class Batch:
     poses: Poses  # of those M photos
     target: Tensor  # (Q,) int64: the photos to generate
     sources: Tensor  # (Q,T) int64: the source photos of each
-    mask: Tensor  # (Q,T) bool: which entries of `sources` are valid; at least one a row
+    mask: Tensor  # (Q,T) bool: which entries of `sources` are valid; at least one per row
     other_image: Tensor  # (Q,3,H,W): a photo of another item for each target, the paper's y~
     other_pose: Poses  # of those Q photos, the paper's p~
     share: float = 1.0  # share of the step's targets in this process

@@ -1,4 +1,4 @@
-"""The poses that networks take as input: pose maps, as in the paper, and the keypoints that they were drawn from."""
+"""Poses as input of networks: pose maps, as in the paper, and the keypoints that they were drawn from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,5 +17,5 @@ class Poses:
         return Poses(self.posemaps[rows], self.keypoints[rows])
 
     def to(self, *args: Any, **kwargs: Any) -> "Poses":
-        """Both tensors through `Tensor.to`."""
+        """Apply `Tensor.to` to both tensors."""
         return Poses(self.posemaps.to(*args, **kwargs), self.keypoints.to(*args, **kwargs))
