@@ -66,7 +66,7 @@ def test_values_of_unknown_range_are_rejected(tmp_path: Path, kind: type) -> Non
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"There is not a photo .*gone\.jpg"):
+    with pytest.raises(ReposeError, match=r"There is no photo .*gone\.jpg"):
         read_photo(tmp_path / "gone.jpg")
     with pytest.raises(ReposeError, match=r"cannot be read: Is a directory"):
         read_photo(tmp_path)
@@ -108,7 +108,7 @@ def test_a_large_photo_below_our_limit_is_read_without_pillows_warning(
 
 
 def test_a_photo_of_a_few_pixels_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px a side"):
+    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px per side"):
         read_photo(saved(tmp_path / "x.png", Image.new("RGB", (1, 1))))
     assert read_photo(saved(tmp_path / "y.png", Image.new("RGB", (MIN_SIDE,) * 2))).shape == (16, 16, 3)
 

@@ -76,7 +76,7 @@ def test_a_folder_that_download_did_not_write_is_rejected(raw: Path, tmp_path: P
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
         RawFiles(tmp_path / "missing")
     write_json(raw / "lists" / "source.json", {"source": "mannequin", "layout": "fashion"})
-    with pytest.raises(ReposeError, match="layout 'fashion', which is none of deepfashion, market1501"):
+    with pytest.raises(ReposeError, match="unknown layout 'fashion', not one of deepfashion, market1501"):
         RawFiles(raw)
     for record in ({"source": "mannequin"}, []):
         write_json(raw / "lists" / "source.json", record)

@@ -119,7 +119,9 @@ def test_the_default_checkpoint_is_that_of_the_pipeline_in_this_folder(here: Pat
         generate(*command)
     for other in ("stages: {}", "[]", "stages: {train: {outs: [{runs: {}}]}}", "a: b: c"):
         (here / "dvc.yaml").write_text(other)
-        with pytest.raises(ReposeError, match=r"--checkpoint: the dvc\.yaml of this folder is no pipeline of repose"):
+        with pytest.raises(
+            ReposeError, match=r"--checkpoint: the dvc\.yaml of this folder is not a pipeline of repose"
+        ):
             generate(*command)
     (here / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     with pytest.raises(ReposeError, match=r"There is no checkpoint runs/attend/model\.safetensors"):

@@ -178,7 +178,7 @@ GOOD = sources()[0]
     (GOOD, None, TypeError, "a photo or pose should be a path, a PIL image or a numpy array, not NoneType"),
     ([], POSE, repose.DataError, "No source photo is given"),
     (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: no joint is known"),
-    (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px a side"),
+    (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px per side"),
 ])  # fmt: skip
 def test_a_call_that_makes_no_sense_is_an_error(
     model: Reposer, given: Any, pose: Any, error: type[Exception], message: str

@@ -363,8 +363,8 @@ BLOCK: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"origins": [{"address": "a", "sha256": "abc"}]}, r"download.origins\[0\].sha256: String should match"),
-    ({"origins": [{"address": ""}]}, r"download.origins\[0\].address: String should have at least 1 character"),
+    ({"origins": [{"address": "a", "sha256": "abc"}]}, r"download.origins\[0\].sha256 should match"),
+    ({"origins": [{"address": ""}]}, r"download.origins\[0\].address should have at least 1 character"),
     ({"origins": [{"adress": "a"}]}, "Did you mean 'address'"),
     ({"shard_megabytes": 0}, "shard_megabytes should be more than 0"),
     ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),

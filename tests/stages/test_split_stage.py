@@ -460,7 +460,7 @@ PAIR = f"from,to\n{TWO},{name(2, '2_side')}\n"
         ({"pairs": "p"}, {"p": f"{PAIR}{TWO},{name(9, '1_front')}\n"}, "p: 1 of 2 pairs have a photo"),
         ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs have a photo.*such as a.jpg, b.jpg. Get"),
         ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{TWO}\n"}, "p, line 3.*are not two photos of one item"),
-        ({"pairs": "q"}, {"p": PAIR}, "holds no file named q"),
+        ({"pairs": "q"}, {"p": PAIR}, "has no file named q"),
         (
             {"pairs": "p", "train_list": "l"},
             {"p": PAIR, "l": TWO},
@@ -471,7 +471,7 @@ PAIR = f"from,to\n{TWO},{name(2, '2_side')}\n"
             {"l": ONE, "m": name(1, "2_side")},
             "are both for training and for testing.*the lists",
         ),
-        ({"test_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l names 2 photos, first a.jpg, and not one.*`split.test_list`"),
+        ({"test_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l lists 2 photos, first a.jpg, but none.*`split.test_list`"),
         ({}, {}, "Mode patn needs a list"),
         ({"test_list": "l"}, {"l": f"{ONE}\n{TWO}"}, "has no train items. Left out: 1 the only one of its item"),
         ({"test_list": "l"}, {"l": THREE}, "has no test pairs. Left out: 1 the only one of its item"),

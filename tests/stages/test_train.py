@@ -136,7 +136,7 @@ def test_interrupted_by_ctrl_c_it_goes_on_and_leaves_what_other_settings_left(
     train_interrupted(monkeypatch, data, run)
     assert not run.exists()
     train_tiny(data, run)
-    assert capfd.readouterr().err.count("going on from step 2 of 5") == 1
+    assert capfd.readouterr().err.count("resuming from step 2 of 5") == 1
     assert files_in(run) == files_in(runs / "attend")
     assert the_work(run) == place
     assert files_in(place) == left
@@ -291,7 +291,7 @@ def test_weights_of_another_digest_are_rejected(data: Data, tmp_path: Path, vgg:
     ({"processes": 0}, r"train: processes should be at least 1, or gpu, not 0\."),
     ({"perceptual": perceptual(Path("vgg19.pth"), None)}, r"train\.perceptual: sha256 should be given with weights"),
     ({"perceptual": {**perceptual(Path("vgg19.pth"), "0" * 8), "network": "figure"}},
-     r"weights are VGG19's, and the figure network has its own: set weights to null"),
+     r"weights is for VGG19, and network is figure: set weights to null"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense(changes: Any, message: str) -> None:
     with pytest.raises(ReposeError, match=message):
