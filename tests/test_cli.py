@@ -249,7 +249,7 @@ def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
     without_two = ["train", "attend", *FOLDERS["train"][:-4]]
     Path("dvc.yaml").write_text("stages: {}")
     printed = message(monkeypatch, capfd, *without_two)
-    assert printed == "Give --run, --work: the dvc.yaml of this folder is no pipeline of repose.\n"
+    assert printed == "Give --run, --work: the dvc.yaml of this folder is not a pipeline of repose.\n"
     Path("dvc.yaml").unlink()
     assert "Give --run, --work: this folder has no pipeline" in message(monkeypatch, capfd, *without_two)
     assert repose(monkeypatch, "train", "attend", "--system", "attend", *FOLDERS["train"]) == 2

@@ -107,7 +107,7 @@ def test_photos_and_a_pose_are_named_or_jobs() -> None:
 def test_a_source_photo_is_never_written_over(here: Path) -> None:
     before = save_photo(here / "front.png").read_bytes()
     for out in (("-o", "front.png"), ("-o", "new.png", "--contact-sheet", "front.png")):
-        with pytest.raises(ReposeError, match=r"front\.png is a photo or pose that is read"):
+        with pytest.raises(ReposeError, match=r"front\.png is an input photo or pose"):
             generate("front.png", "--pose", "pose.json", *WITH, *out)
     assert (here / "front.png").read_bytes() == before
     assert not (here / "new.png").exists()

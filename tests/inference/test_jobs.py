@@ -65,7 +65,7 @@ def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path: Path, capsys
     assert f"takes 2 photos; left out: {tmp_path / 'c.jpg'}" in capsys.readouterr().err
     np.testing.assert_array_equal(*images)
     make_all([three], reposer)
-    assert f"1 jobs name more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
+    assert f"1 jobs have more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
 
 
 def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> No
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 of 5 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
-    assert lines[2].startswith("  c: No pose is named, or several")
+    assert lines[2].startswith("  c: There is no pose, or more than one")
     assert lines[3].startswith("  d: No source photo is named")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
@@ -172,10 +172,10 @@ def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("job", "others", "message"), [
-    (("a.jpg", "p.json", "z/../x.png"), ["x.png"], r"2 images would be written to one file: .*x\.png"),
-    (("link/read.png", "p.json", "read.png"), [], r"read\.png is a photo or pose that is read; it is never written over"),
-    (("a.jpg", "link/read.png", "read.png"), [], r"read\.png is a photo or pose that is read"),
-    (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is a photo or pose that is read"),
+    (("a.jpg", "p.json", "z/../x.png"), ["x.png"], r"2 images would be written to the same file .*x\.png"),
+    (("link/read.png", "p.json", "read.png"), [], r"read\.png is an input photo or pose, which is never overwritten"),
+    (("a.jpg", "link/read.png", "read.png"), [], r"read\.png is an input photo or pose"),
+    (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
     (("a.jpg", "p.json", "x.png"), ["y.png"], ""),
@@ -197,7 +197,7 @@ def test_outputs_are_separate_png_files(
 
 def test_a_job_without_photos_or_pose_is_an_error(tmp_path: Path) -> None:
     one, reposer = job(tmp_path), loaded(tmp_path, tmp_path)
-    with pytest.raises(DataError, match="No pose is named, or several"):
+    with pytest.raises(DataError, match="There is no pose, or more than one"):
         make_one(one._replace(pose=""), reposer)
     with pytest.raises(DataError, match="No source photo is named"):
         make_one(one._replace(sources=()), reposer)
