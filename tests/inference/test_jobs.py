@@ -153,7 +153,7 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
 @pytest.mark.parametrize(("content", "message"), [
     (b"sources,pose,utput\n", r"unknown column 'utput'\. Did you mean 'out'\?"),
     (b"sources;out\n", r"has no column 'pose'\. Its header should be 'sources,pose,out'.*separated by semicolons"),
-    (b"sources,pose\n", "holds no job"),
+    (b"sources,pose\n", "has no jobs"),
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
     (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png lies outside out"),
     (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png lies outside out"),
@@ -167,7 +167,7 @@ def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, messa
 def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"There is no .*gone\. Name a CSV with the columns sources, pose, out"):
         read_jobs(tmp_path / "gone", Path("out"))
-    with pytest.raises(ReposeError, match="holds no job"):
+    with pytest.raises(ReposeError, match="has no jobs"):
         read_jobs(tmp_path, Path("out"))
 
 

@@ -151,8 +151,8 @@ def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"metrics": []}, r"evaluate: metrics is empty\. Name at least one"),
-    ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics names one twice: psnr, psnr"),
+    ({"metrics": []}, r"evaluate: metrics is empty\. Give at least one"),
+    ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics has duplicates: psnr, psnr"),
     ({"metrics": ["psnr", "ssim/pg3"]}, "evaluate: metrics: There is no ssim protocol 'pg3'"),
     ({"metrics": ["ssim/pg2"]}, r"metrics has SSIM, which barely notices the garment, without torso-ciede2000\. Add torso-ciede2000\."),
     ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights has 'alexnets', which is not a known network"),

@@ -261,7 +261,7 @@ def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path: Pa
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"formats": ["JPG"]}, r"formats names 'JPG'. Did you mean 'JPEG'"),
+        ({"formats": ["JPG"]}, r"formats has the unknown format 'JPG'. Did you mean 'JPEG'"),
         ({"modes": []}, "modes: Tuple should have at least 1 item"),
         ({"modes": ["RGB", "F"]}, "modes should not name I or F"),
         ({"tolerated_share": 2}, "tolerated_share should be at most 1, not 2"),

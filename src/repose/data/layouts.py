@@ -93,7 +93,7 @@ class DeepFashion:
 
 
 class Market1501:
-    """Market-1501: `bounding_box_train`, `bounding_box_test` and `query`. An item is a person, a view is a camera, c1 to c6."""
+    """Market-1501: `bounding_box_train`, `bounding_box_test` and `query`. An item is a person, a view a camera (c1 to c6)."""
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
         pass  # file names have all the facts

@@ -70,7 +70,7 @@ def drawn(pairs: int, most: int, seed: int) -> np.ndarray:
 
 
 def drawn_items(items: Iterable[str], number: int, seed: int) -> list[str]:
-    """Draw `number` of the items by a hash of seed and name, so that adding or removing an item changes at most one of them."""
+    """Draw `number` of the items by a hash of seed and name, so that adding or removing an item changes at most one."""
     return sorted(items, key=lambda item: hashlib.sha256(f"{seed} {item}".encode()).digest())[:number]
 
 

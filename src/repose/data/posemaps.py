@@ -73,7 +73,7 @@ def colour(indices: np.ndarray) -> np.ndarray: ...
 @overload
 def colour(indices: Tensor) -> Tensor: ...
 def colour(indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    """Palette indices (..., H, W) as an image: (..., H, W, 3) uint8 for an array, (..., 3, H, W) float32 in [-1, 1] for a tensor.
+    """Palette indices (..., H, W) as an image: (..., H, W, 3) uint8 (arrays) or (..., 3, H, W) float32 in [-1, 1] (tensors).
 
     The background is black: 0 in an array, -1 in a tensor.
     """

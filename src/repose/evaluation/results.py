@@ -86,7 +86,7 @@ def _read_pairs(path: Path) -> pd.DataFrame:
         raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
     if not np.isfinite(numbers.get(TORSO_CIEDE2000, [])).any():
         raise ReposeError(
-            f"{path} has no {TORSO_CIEDE2000}, which every table with SSIM needs, as SSIM barely notices the garment. Test on pairs "
+            f"{path} has no {TORSO_CIEDE2000}, which every table with SSIM needs. Test on pairs "
             "whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
     for name, values in numbers.items():

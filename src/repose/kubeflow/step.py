@@ -153,7 +153,7 @@ def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup:
 
 
 def _leave(work: Work, remote: Remote, left: Mapping[str, Any]) -> None:
-    """Write the step's report for the run's record. If the remote fails, only log that, so that the step's own error is shown."""
+    """Write the step's report for the run's record. Errors of the remote are only logged, so that the step's own is shown."""
     try:
         name = work.stage.replace("/", "|")
         remote.write(f"{OWN}/runs/{work.run}/stages/{name}.json", json.dumps(left, indent=1).encode())

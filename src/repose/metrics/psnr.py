@@ -1,7 +1,7 @@
 """PSNR, the peak signal-to-noise ratio of 8-bit images, in dB.
 
-10 log10(255^2 / mean squared difference) over all pixels and channels of an image, as in scikit-image. PG2's score.py takes the
-mean over the pairs.
+10 log10(255^2 / mean squared difference) over all pixels and channels of an image, as in scikit-image. PG2's score.py takes
+the mean over the pairs.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """torso-ciede2000 (ours): whether the person in a generated image wears the target's garment.
 
-SSIM barely notices the garment: a gray dummy in the right pose scores higher than the source photo. torso-ciede2000 is the mean
-CIEDE2000 color difference (Sharma et al. 2005, by scikit-image) between generated and target image inside the torso.
+SSIM barely notices the garment: a gray dummy in the right pose scores higher than the source photo. torso-ciede2000 is the
+mean CIEDE2000 color difference (Sharma et al. 2005, by scikit-image) between generated and target image inside the torso.
 About 1 is just noticeable, 0 is equal, black to white is 100.
 """
 

@@ -85,7 +85,7 @@ def _completed(keypoints: Tensor) -> Tensor:
 
 
 def _torso_length(keypoints: Tensor) -> Tensor:
-    """px per torso length in each photo (B,): limb lengths divided by those at rest; limbs of the head only if there are no others."""
+    """px per torso length in each photo (B,), from limb lengths; limbs of the head only count if there are no others."""
     length = (keypoints[:, _TO] - keypoints[:, _FROM]).norm(dim=-1)  # (B,17), NaN for missing
     at_rest = (_REST[_TO] - _REST[_FROM]).norm(dim=-1).to(length)
     known = ~length.isnan()

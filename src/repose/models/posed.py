@@ -89,7 +89,7 @@ def _nearest(here: Tensor, there: Tensor, sources: Tensor) -> Tensor:
 
 
 def _distance(here: Tensor, there: Tensor) -> Tensor:
-    """The distance from each place of a target (hw,5) to each of a photo (hw,5): (hw,hw). Without a body in either, in the image."""
+    """Distances of a target's places (hw,5) to a photo's (hw,5): (hw,hw). Without a body in either, those in the image."""
     counts = torch.ones_like(here[0])
     counts[:_COORDINATES] = (here[:, :_COORDINATES].any() & there[:, :_COORDINATES].any()).to(counts)
     exact = "donot_use_mm_for_euclid_dist"  # the faster algorithm's rounding may make another place nearest

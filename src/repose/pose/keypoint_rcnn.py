@@ -49,7 +49,7 @@ class KeypointRcnn:
 
 
 def as_openpose(places: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Convert COCO's 17 joints, x and y (n, 17, 2) from the image's corner and scores (n, 17), to `KeypointRcnn.people`'s form."""
+    """Convert COCO's joints, x and y (n, 17, 2) from the image's corner, scores (n, 17), to those of `KeypointRcnn.people`."""
     joints = np.zeros((len(places), K, 3), np.float32)
     own = [JOINT[name] for name in COCO]
     joints[:, own, :2] = places - 0.5

@@ -1,8 +1,8 @@
 """download: fetch or render the source, and write its files, with their owner's paths, to tar shards.
 
-The source is a folder, a zip, s3:// or https:// (see `data.origins`), or rendered mannequins. Photos and lists go into separate
-shards (see `data.raw`), with `files.csv` (locations and SHA-256) and `source.json` (the source's terms and origins). Nothing is
-unpacked to disk, and files are only fetched from addresses in params.yaml.
+The source is a folder, a zip, s3:// or https:// (see `data.origins`), or rendered mannequins. Photos and lists go into
+separate shards (see `data.raw`), with `files.csv` (locations and SHA-256) and `source.json` (the source's terms and origins).
+Nothing is unpacked to disk, and files are only fetched from addresses in params.yaml.
 """
 
 import hashlib

@@ -10,8 +10,8 @@ The folder `results` has
 | generated/SYSTEM/ | the system's images: tar shards of PNG files and their index |
 
 The file `metrics` has the means, for `dvc metrics` and `repose compare`. Metrics of all images together, such as FID, have no
-column in pairs.csv. The baselines are copying the pair's source, and the mean of all sources. Metrics whose network also trained
-a system are rejected.
+column in pairs.csv. The baselines are copying the pair's source, and the mean of all sources. Metrics whose network also
+trained a system are rejected.
 
 With `system`, only one system is scored, or only the baselines (`baselines`: these two and the real photos), for the stage
 `table`. Then `results` has
@@ -58,7 +58,7 @@ class Folders:
     keypoints: Path
     posemaps: Path
     split: Path
-    runs: Path  # holds runs/SYSTEM/model.safetensors and run.json for each of the systems
+    runs: Path  # has SYSTEM/model.safetensors and SYSTEM/run.json for each system
 
 
 def run(

@@ -203,6 +203,6 @@ class VUNetSystem:
 
 
 def kl_divergence(posterior: list[Tensor], prior: list[Tensor]) -> Tensor:
-    """KL divergence of Gaussians of variance 1: half the squared distance of means (Q,C,h,w), summed over latents, mean over photos."""
+    """KL divergence for variance 1: half the squared distance of means (Q,C,h,w), summed over latents, mean over photos."""
     each = [(q.float() - p.float()).square().sum((1, 2, 3)) / 2 for q, p in zip(posterior, prior, strict=True)]
     return torch.stack(each).sum(0).mean()

@@ -63,7 +63,7 @@ class AdversarialSettings(SystemSettings):
 
 
 class AdversarialSystem:
-    """A `generator`, and the discriminators `image` (D_I) and `pose` (D_P) if their losses have a weight, with an Adam each."""
+    """A `generator` and the discriminators `image` (D_I) and `pose` (D_P) if their losses have weights, with an Adam each."""
 
     def __init__(self, row: AdversarialSettings, generator: Generator) -> None:
         self.row = row
