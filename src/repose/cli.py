@@ -275,7 +275,7 @@ def generate(
         Literal["figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
     ] = None,
     pose_size: Annotated[
-        str, option("Size in px of the image in which a pose file was measured. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
+        str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
     ] = "",
     checkpoint: Annotated[
         Path | None, option(f"The trained system; default: this folder's {USED}.", "FILE", WITH, "--checkpoint", "-c")

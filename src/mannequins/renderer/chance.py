@@ -76,7 +76,7 @@ class Chance:
         return self.vivid() if self.hue.random() < 0.78 else self.neutral()
 
     def contrast(self, ground: Colour) -> Colour:
-        """A color that is told from another at a glance."""
+        """A color that clearly differs from another."""
         if self.hue.random() < 0.45:
             return (242.0, 240.0, 234.0) if np.mean(ground) < 150 else (28.0, 28.0, 36.0)
         return self.vivid(ground)

@@ -69,7 +69,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
 
 def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
-    """The transposition that turns an image upright by its EXIF; None if it is upright (as any TIFF) or the EXIF is damaged."""
+    """The transposition that turns an image upright by its EXIF; None if upright (as any TIFF) or the EXIF is damaged."""
     try:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF can raise almost any error in Pillow; the pixels are still intact
