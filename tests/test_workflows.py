@@ -123,6 +123,6 @@ def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path: Path, monkey
     )  # fmt: skip
     assert done.stdout == (
         "## Pictures\n\n- before (HEAD~1): pictures/before.png, in this run's artifact `pictures`\n"
-        "- after (HEAD): not to be had, neither from DVC's cache here nor from a remote; the log says why\n"
+        "- after (HEAD): unavailable in DVC's cache and remote; see the log\n"
     )
     assert {path.name: path.read_text() for path in Path("pictures").iterdir()} == {"before.png": "before"}

@@ -70,7 +70,7 @@ def test_the_folder_has_the_name_of_the_system(tmp_path: Path) -> None:
 
 
 def test_another_schema_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"facts\.json is of schema 3, and this version of repose reads 2\."):
+    with pytest.raises(ReposeError, match=r"facts\.json has schema 3, but this version of repose reads 2\."):
         read_result(write(tmp_path / "attend", schema=3))
 
 

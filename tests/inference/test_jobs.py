@@ -111,7 +111,7 @@ def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> No
     assert lines[0] == "3 of 5 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
     assert lines[2].startswith("  c: There is no pose, or more than one")
-    assert lines[3].startswith("  d: No source photo is named")
+    assert lines[3].startswith("  d: There is no source photo")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
@@ -155,8 +155,8 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
     (b"sources;out\n", r"has no column 'pose'\. Its header should be 'sources,pose,out'.*separated by semicolons"),
     (b"sources,pose\n", "has no jobs"),
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
-    (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png lies outside out"),
-    (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png lies outside out"),
+    (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
+    (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png is outside out"),
 ])  # fmt: skip
 def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "jobs.csv").write_bytes(content)
@@ -165,7 +165,7 @@ def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, messa
 
 
 def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"There is no .*gone\. Name a CSV with the columns sources, pose, out"):
+    with pytest.raises(ReposeError, match=r"There is no .*gone\. Give a CSV with the columns sources, pose, out"):
         read_jobs(tmp_path / "gone", Path("out"))
     with pytest.raises(ReposeError, match="has no jobs"):
         read_jobs(tmp_path, Path("out"))
@@ -199,5 +199,5 @@ def test_a_job_without_photos_or_pose_is_an_error(tmp_path: Path) -> None:
     one, reposer = job(tmp_path), loaded(tmp_path, tmp_path)
     with pytest.raises(DataError, match="There is no pose, or more than one"):
         make_one(one._replace(pose=""), reposer)
-    with pytest.raises(DataError, match="No source photo is named"):
+    with pytest.raises(DataError, match="There is no source photo"):
         make_one(one._replace(sources=()), reposer)

@@ -128,7 +128,7 @@ def test_a_loaded_system_has_the_facts_of_its_checkpoint(
     assert (model.max_sources, model.needs_source_poses) == (2, True)
     assert model.about == checkpoint.read_about(tmp_path / "m.safetensors")
     assert same(model(sources(3), POSE), model(sources(2), POSE))
-    assert capsys.readouterr().err == "tiny takes 2 photos; the last 1 are left out\n"
+    assert capsys.readouterr().err == "tiny takes 2 photos; ignoring the last 1\n"
 
 
 def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path: Path) -> None:

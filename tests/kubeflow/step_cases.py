@@ -153,7 +153,7 @@ REFUSED = {
     "wrong secret": (Fault(status=403, code="SignatureDoesNotMatch"), r"refuses to list .*\(SignatureDoesNotMatch\)"),
     "unknown key": (Fault(status=403, code="InvalidAccessKeyId"), r"refuses to list .*\(InvalidAccessKeyId\)"),
     "expired token": (Fault(status=400, code="ExpiredToken"), r"refuses to list .*\(ExpiredToken\).*when they expire"),
-    "clock": (Fault(status=403, code="RequestTimeTooSkewed"), "set this machine's clock right"),
+    "clock": (Fault(status=403, code="RequestTimeTooSkewed"), "correct this machine's clock"),
     "no reading": (Fault(status=403, code="AccessDenied", paths="files/md5"), r"refuses to read .*\(AccessDenied\)"),
     "expired meanwhile": (
         Fault(status=400, code="ExpiredToken", methods="HEAD PUT"), r"refuses to list .*\(400\).*when they expire"

@@ -71,5 +71,5 @@ def test_a_crop_wider_than_the_images_is_rejected():
 def test_a_window_has_to_fit_the_bordered_images():
     image = noise(10, 1, 60, 30)
     assert ssim(image, image, "win51+white-11").item() == pytest.approx(1)
-    with pytest.raises(ReposeError, match=r"'pg2\+crop-6' has a window of 7x7 px and the images are 6x60"):
+    with pytest.raises(ReposeError, match=r"'pg2\+crop-6' has a window of 7x7 px, but the images are 6x60"):
         ssim(image, image, "pg2+crop-6")

@@ -272,7 +272,7 @@ def test_addresses_that_differ_in_what_is_not_shown_are_kept_apart(tmp_path: Pat
 
 @pytest.mark.parametrize(("chosen", "origins", "message"), [
     ("deepfashion", [], "the source is deepfashion, which repose does not ship.*set origins in params"),
-    ("mannequin", ["somewhere"], "but there are origins"),
+    ("mannequin", ["somewhere"], "which has no origins"),
 ])  # fmt: skip
 def test_origins_that_do_not_fit_the_source(tmp_path: Path, chosen: Any, origins: list[str], message: str) -> None:
     with pytest.raises(ReposeError, match=message):

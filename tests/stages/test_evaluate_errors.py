@@ -107,7 +107,7 @@ def done_of(loaded: Loaded, generated: np.ndarray) -> Done:
     (lambda loaded: done_of(loaded, loaded.pixels[:, :-2]),
      r"attend made 8 images of 62x56 px for 8 targets of 64x56 px \(height x width\), \S+ to \S+ and the following"),
     (lambda loaded: done_of(loaded, loaded.pixels) if len(loaded.pixels) == 8 else None,
-     r"attend made 16 images for 20 pairs: none for \S+ to \S+\."),
+     r"attend made only 16 images for 20 pairs: none for \S+ to \S+\."),
 ], ids=["missing", "size", "last"])  # fmt: skip
 def test_an_image_that_is_missing_or_of_another_size_is_an_error(
     data: Data, runs: Path, before: Before, monkeypatch: pytest.MonkeyPatch, change: Any, message: str

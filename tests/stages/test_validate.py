@@ -262,8 +262,8 @@ def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path: Pa
     ("values", "message"),
     [
         ({"formats": ["JPG"]}, r"formats has the unknown format 'JPG'. Did you mean 'JPEG'"),
-        ({"modes": []}, "modes: Tuple should have at least 1 item"),
-        ({"modes": ["RGB", "F"]}, "modes should not name I or F"),
+        ({"modes": []}, "modes should have 1 or more entries"),
+        ({"modes": ["RGB", "F"]}, "modes should not contain I or F"),
         ({"tolerated_share": 2}, "tolerated_share should be at most 1, not 2"),
         ({"photos_per_item": [3, 2]}, r"photos_per_item should be \[least, most\]"),
         ({"parts": []}, r"parts should be whole numbers from 0 up, ascending, as \[0, 1\], not \[\]"),
