@@ -1,15 +1,15 @@
-# One image for every step, on a CPU as on NVIDIA's GPUs: torch as the lock has it brings CUDA's libraries along.
-# `make image` builds it, `make test-image` tries it; docs/image.md says how large it is, and why.
+# One image for every step, on CPUs and NVIDIA GPUs; the locked torch includes CUDA's libraries.
+# `make image` builds it, `make test-image` tests it; docs/image.md has its size and contents.
 # It builds with BuildKit and with the classic builder.
 ARG BASE=python:3.11-slim-bookworm
 
-# The packages of the lock that steps need. --require-hashes with the lock as constraints: only its versions and bytes.
+# The locked packages that steps need. --require-hashes with the lock as constraints allows only its versions and bytes.
 FROM ${BASE} AS packages
 WORKDIR /build
-# ca.pem: certificates, where a proxy has its own. No such file is no error, hence the brackets.
+# ca.pem: certificates of a proxy, if there is one. The brackets make the file optional.
 COPY pyproject.toml requirements.lock ca.pe[m] ./
 ARG PIP_INDEX_URL
-# torch and CUDA change seldom and are nearly all of the bytes: they go to /large, to become a layer of their own.
+# torch and CUDA rarely change and are most of the image's bytes: they go to /large, which becomes a separate layer.
 RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=/build/ca.pem; fi; \
     if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi; \
     python3 -m venv /tools; \
@@ -24,8 +24,8 @@ RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=
       done; \
     done
 
-# The project at /app, and what makes `repose` run from there: an editable install, so that DVC hashes the code that runs.
-# dvc.lock: a step whose work is in it takes that work from the remote, though it came by a plain `dvc push`.
+# The project at /app, with an editable install of `repose`, so that DVC hashes the code that runs.
+# dvc.lock: a step whose results are in it takes them from the remote, even if they came by a plain `dvc push`.
 FROM packages AS project
 WORKDIR /app
 COPY LICENSE README.md pyproject.toml dvc.yaml dvc.lock params.yaml .dvcignore ./
@@ -42,12 +42,12 @@ RUN set -eu; \
     mkdir /install/app; cp -a . /install/app/; chmod -R a+rX,go-w /install
 
 FROM ${BASE}
-# 1777, as /tmp is: whichever user a cluster runs it as can write there, and with USER below DVC has a name for it.
+# 1777, as for /tmp, so that any user of a cluster can write there. USER below gives DVC a user name.
 RUN useradd --uid 10001 --home-dir /scratch --no-create-home --shell /usr/sbin/nologin repose && install -d -m 1777 /scratch
 COPY --from=packages /large/ /opt/venv/
 COPY --from=packages /opt/venv/ /opt/venv/
 COPY --from=project /install/ /
-# Everything that is written goes to /scratch; the rest may be read-only.
+# All writes go to /scratch; the rest may be read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     USER=repose \
     HOME=/scratch \
@@ -60,7 +60,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /scratch
 VOLUME /scratch
-# No ENTRYPOINT: Kubeflow's DockerRunner passes a step's command as arguments, which an entry point would swallow.
+# No ENTRYPOINT, as it would consume the step's command, which Kubeflow's DockerRunner passes as arguments.
 CMD ["repose", "--help"]
 ARG REVISION=unknown
 ENV REPOSE_COMMIT=${REVISION}

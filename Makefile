@@ -1,4 +1,4 @@
-# `make demo` and `make test` are the two targets that a newcomer needs.
+# Start with `make demo` and `make test`.
 PYTHON ?= python3
 IMAGE ?= repose
 BIN := .venv/bin
@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock image test-image test-s3 clean
 
 # Trainings run side by side, JOBS at a time, with one thread each. `dvc repro -s` runs a single stage, because DVC would find the
-# shared inputs locked. DVC waits only three seconds for its lock, so a failed start is tried again. The `dvc repro` that follows
+# shared inputs locked. DVC only waits three seconds for its lock, so a failed start is retried. The `dvc repro` that follows
 # runs failed stages again and reports the error.
 JOBS ?= 2
 SIDE_BY_SIDE = xargs -P $(JOBS) -L 1 sh -c 'dvc repro -s "$$@" || dvc repro -s "$$@" || exit 1' row

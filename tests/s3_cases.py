@@ -206,7 +206,7 @@ class DownloadCases:
         address = storage.put("list.csv", BIG)
         origin = address if kind == "object" else storage.link("list.csv")
         storage.proxy.fail(Fault(drop_response=CHUNK, times=1), Fault(status=503))
-        stage.fails(origin, message="answers 503.* gave up after 5 attempts.*what has come is kept")
+        stage.fails(origin, message="answers 503.* gave up after 5 attempts.*the transfer will resume")
         if change:
             storage.put("list.csv", OTHER)
         expected = undisturbed(storage, stage, origin)

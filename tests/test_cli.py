@@ -244,14 +244,14 @@ def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
     Path("data/keypoints").rmdir()
     printed = message(monkeypatch, capfd, "train", "attend")
     assert printed.startswith("There is no data/keypoints. Make it with `dvc repro keypoints`, ")
-    assert printed.endswith("or name another with --keypoints.\n")
-    assert "With --system, name --results" in message(monkeypatch, capfd, "evaluate", "--system", "attend")
+    assert printed.endswith("or give another with --keypoints.\n")
+    assert "With --system, give --results" in message(monkeypatch, capfd, "evaluate", "--system", "attend")
     without_two = ["train", "attend", *FOLDERS["train"][:-4]]
     Path("dvc.yaml").write_text("stages: {}")
     printed = message(monkeypatch, capfd, *without_two)
-    assert printed == "Name --run, --work: the dvc.yaml of this folder is no pipeline of repose.\n"
+    assert printed == "Give --run, --work: the dvc.yaml of this folder is not a pipeline of repose.\n"
     Path("dvc.yaml").unlink()
-    assert "Name --run, --work: this folder has no pipeline" in message(monkeypatch, capfd, *without_two)
+    assert "Give --run, --work: this folder has no pipeline" in message(monkeypatch, capfd, *without_two)
     assert repose(monkeypatch, "train", "attend", "--system", "attend", *FOLDERS["train"]) == 2
     assert not pipeline
 

@@ -185,7 +185,7 @@ def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or name one with --params\."),
+    (None, r"There is no /.*/params\.yaml\. Run repose in the project's folder, or give a file with --params\."),
     (b"train: [1", r"params\.yaml cannot be read as YAML: line \d+, column \d+: "),
     (b"train:\n  seed: 1\n  seed: 2", r"cannot be read as YAML: line 3, column 3: found duplicate key"),
     (b"word: \xff", r"params\.yaml cannot be read as YAML: .*utf-8"),
@@ -204,7 +204,7 @@ def test_unreadable_params_are_a_message(tmp_path: Path, content: bytes | None, 
 
 
 def test_params_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=f"^{tmp_path} cannot be read: Is a directory. Name a file with --params.$"):
+    with pytest.raises(SettingsError, match=f"^{tmp_path} cannot be read: Is a directory. Give a file with --params.$"):
         read_params(tmp_path)
 
 

@@ -39,11 +39,7 @@ NAMES = ["download", "validate", "keypoints", "posemaps", "split", "train", "eva
             id="repose --help",
         ),
         pytest.param(
-            {
-                path.stem[5:].split("_")[0]
-                for path in (ROOT / "tests/stages").glob("test_*.py")
-            }
-            - TABLE1,
+            {path.stem[5:].split("_")[0] for path in (ROOT / "tests/stages").glob("test_*.py")} - TABLE1,
             id="tests",
         ),
     ],

@@ -1,1 +1,1 @@
-"""Rendered people: the renderer, the network that finds their joints and clothes (`figure`), and how it was trained."""
+"""Rendered people: the renderer, the network that finds their joints and clothes (`figure`), and its training."""

@@ -1,4 +1,4 @@
-"""repose: pose-guided fashion image synthesis. Photos of a garment in, the same garment in any other pose out.
+"""repose: pose-guided fashion image synthesis, from photos of a garment to images of the garment in other poses.
 
     import repose
 
@@ -31,14 +31,14 @@ def load(
     model: str | Path, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
     pose_detector: Literal["figure", "keypoint-rcnn"] | None = None,
 ) -> "Reposer":  # fmt: skip
-    """A trained system, to be called with photos and poses. Arguments, attributes and errors: see `Reposer`."""
+    """Load a trained system, which is called with photos and poses. See `Reposer` for arguments, attributes and errors."""
     from repose.inference.reposer import Reposer
 
     return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the classes of `repose.inference.reposer` only when they are used, as it imports torch."""
+    """Import the classes of `repose.inference.reposer` when they are first used, as it imports torch."""
     if name not in ("Reposer", "SourcePhoto", "TargetPose"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from repose.inference import reposer

@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file with all that is trained, and the settings inside.
+"""Checkpoints: one safetensors file with a system's weights and settings.
 
-A checkpoint to resume from also holds the optimisers and the random state; a finished model holds the networks alone.
-Either makes images without any other file.
+A checkpoint to resume from also holds the optimizers and the random state; a finished model only holds the networks.
+Both can make images without any other file.
 """
 
 import json
@@ -29,19 +29,19 @@ FORMAT = "repose checkpoint 1"
 
 @dataclass(frozen=True)
 class About:
-    """The settings and the facts in a checkpoint."""
+    """The settings and facts in a checkpoint."""
 
     system: str  # name of the row
     row: SystemSettings
     frame: Frame
     line_width: float  # of a limb in px of the frame
     step: int  # steps done
-    fingerprint: str  # of all that decides the weights at a given step; a run only resumes its own checkpoints
-    photo_size: tuple[int, int] | None = None  # height, width in px of the photos trained on; None: they had several
+    fingerprint: str  # hash of all that determines the weights at a given step; a run only resumes its own checkpoints
+    photo_size: tuple[int, int] | None = None  # height, width in px of the training photos; None: several sizes
 
 
 def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
-    """Write a checkpoint, whole or not at all; with `to_resume` also the optimisers and torch's random state.
+    """Write a checkpoint atomically; with `to_resume`, include the optimizers and torch's random state.
 
     Raises:
         ReposeError: the disk is full.
@@ -65,7 +65,7 @@ def read_about(path: Path) -> About:
     """Return the settings and the facts in a checkpoint, without reading its tensors.
 
     Raises:
-        CheckpointError: the file is missing or cut, or is not a checkpoint of repose.
+        CheckpointError: the file is missing or truncated, or is not a checkpoint of repose.
     """
     with _opened(path) as file:
         record = json.loads((file.metadata() or {}).get("repose", "null"))
@@ -80,7 +80,7 @@ def read_about(path: Path) -> About:
         raise CheckpointError(str(error)) from None
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path} does not have the keys that this version of repose reads ({error}). Train it again, or use the version "
+            f"{path} does not have the keys that this version of repose reads ({error}). Train again, or use the version "
             "that wrote it."
         ) from None
 
@@ -89,7 +89,7 @@ def load(path: Path, device: torch.device) -> tuple[System, About]:
     """Return the system in a checkpoint, in evaluation mode, on a device.
 
     Raises:
-        CheckpointError: as `read_about`, or its tensors do not fit the networks that its settings name.
+        CheckpointError: see `read_about`; or its tensors do not fit the networks in its settings.
     """
     about = read_about(path)
     system = build(about.row, about.frame)
@@ -103,7 +103,7 @@ def resume(path: Path, system: System, expected: About) -> int:
     """Restore a run's state on the device of `system`; return the number of steps done.
 
     Raises:
-        CheckpointError: as `read_about`, or the checkpoint is of another run, or a finished model.
+        CheckpointError: see `read_about`; or the checkpoint is of another run, or a finished model.
     """
     about = read_about(path)
     if about.fingerprint != expected.fingerprint:
@@ -126,19 +126,19 @@ def resume(path: Path, system: System, expected: About) -> int:
 
 
 def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:
-    """Start the networks of a system, whose settings are `row`, from those of the same name in a checkpoint.
+    """Load the networks of a system, whose settings are `row`, from those with the same names in a checkpoint.
 
-    Networks that the file lacks, such as a discriminator, stay as they are.
+    Networks that the file lacks, such as a discriminator, are not changed.
 
     Returns:
-        The facts in the checkpoint, and the names of the networks that got its weights.
+        The facts in the checkpoint, and the names of the loaded networks.
 
     Raises:
-        ReposeError: as `read_about`; or it is of another kind, or a network is of another architecture.
+        ReposeError: see `read_about`; or the checkpoint is of another kind, or a network has another architecture.
     """
     about, where = read_about(path), f"{path}, the checkpoint to start from (init),"
     if about.row.kind != row.kind:
-        raise ReposeError(f"{where} is of the kind {about.row.kind}, not {row.kind}. Name one of that kind.")
+        raise ReposeError(f"{where} is of the kind {about.row.kind}, not {row.kind}. Give one of that kind.")
     tensors, found = _read_tensors(path), []
     for name, network in system.networks.items():
         state = _state(name, tensors)
@@ -148,12 +148,12 @@ def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About
         if differ := sorted(key for key in wanted | given if wanted.get(key) != given.get(key)):
             raise ReposeError(
                 f"{where} has another architecture: {len(differ)} tensor(s) of its network {name!r} differ, first "
-                f"{differ[0]}. Give the system the sizes of {about.system} in that file, or name another checkpoint."
+                f"{differ[0]}. Give the system the sizes of {about.system} in that file, or use another checkpoint."
             )
         network.load_state_dict(state)
         found.append(name)
     if not found:
-        raise ReposeError(f"{where} has none of the networks {', '.join(system.networks)}. Name another checkpoint.")
+        raise ReposeError(f"{where} has none of the networks {', '.join(system.networks)}. Use another checkpoint.")
     return about, found
 
 
@@ -175,7 +175,7 @@ def _opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file.
 
     Raises:
-        CheckpointError: it is missing, or what the block reads is damaged.
+        CheckpointError: the file is missing, or the part that the block reads is damaged.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -184,7 +184,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint ({error}). Restore it (`dvc checkout`), or delete it and train again."
+            f"{path} is truncated or damaged ({error}). Restore it (`dvc checkout`), or delete it and train again."
         ) from None
 
 
@@ -198,7 +198,7 @@ def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) ->
         try:
             network.load_state_dict(_state(name, tensors))
         except RuntimeError as error:
-            raise CheckpointError(f"{path} does not fit the network {name!r} that its settings name: {error}") from None
+            raise CheckpointError(f"{path} does not fit the network {name!r} in its settings: {error}") from None
 
 
 def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -208,7 +208,7 @@ def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:
-    """Return an optimiser's tensor on the device and in the layout of its parameter, so that sums round as before."""
+    """Return an optimizer's tensor on the device and in the layout of its parameter, so that sums round as before."""
     if saved.shape != parameter.shape:
         return saved  # Adam's step count, on the CPU
     return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)

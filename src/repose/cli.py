@@ -1,7 +1,7 @@
-"""The command line: the stages as dvc.yaml calls them, and `repose generate`, `compare`, `weights`, `figure` and `kfp`.
+"""The command line: the pipeline's stages, and `repose generate`, `compare`, `weights`, `figure` and `kfp`.
 
-Only the command line opens params.yaml. A command imports its stage when it runs, so that `repose --help` is fast and a
-machine needs only the packages of the stages that it runs.
+Only the command line reads params.yaml. A command imports its stage when it runs, so that `repose --help` is fast and a
+machine only needs the packages of the stages that it runs.
 """
 
 import os
@@ -48,7 +48,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-STAGES, USE, CLUSTER = "The pipeline's stages, as dvc.yaml calls them", "Use", "In a cluster"
+STAGES, USE, CLUSTER = "Pipeline stages", "Use", "In a cluster"
 TABLE1, SCORES, FIGURE = "The paper's Table 1", "Scores", "The figure network"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 app.add_typer(weights, name="weights", rich_help_panel=USE)
@@ -57,9 +57,9 @@ app.add_typer(figure, name="figure", rich_help_panel=FIGURE)
 
 @app.command(rich_help_panel=STAGES)
 def download(
-    raw: Raw, transfers: Annotated[Path, folder("Holds interrupted transfers.")], params: Params = PARAMS
+    raw: Raw, transfers: Annotated[Path, folder("Folder for interrupted transfers.")], params: Params = PARAMS
 ) -> None:
-    """Fetch or render the source: mannequins, or your own copy of a data set."""
+    """Fetch your own copy of a data set, or render mannequins."""
     from repose.stages import download as stage
 
     stage.run(raw=raw, transfers=transfers, settings=stage_settings(params, "download", stage.DownloadSettings))
@@ -67,7 +67,7 @@ def download(
 
 @app.command(rich_help_panel=STAGES)
 def validate(raw: Raw, images: Images[Path], report: Report, params: Params = PARAMS) -> None:
-    """Check every photo; pack those that pass, set the others aside."""
+    """Check every photo, pack those that pass and set the others aside."""
     from repose.stages import validate as stage
 
     stage.run(
@@ -78,7 +78,7 @@ def validate(raw: Raw, images: Images[Path], report: Report, params: Params = PA
 @app.command(rich_help_panel=STAGES)
 def keypoints(
     lists: Lists, images: ImagesOfPart, keypoints: KeypointsOfPart, report: Report,
-    work: Annotated[Path, folder("Holds what a network has found until the part is done.")], params: Params = PARAMS,
+    work: Annotated[Path, folder("Folder for a network's results until the part is done.")], params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Read or detect the 18 keypoints of each photo of one part; detection resumes if interrupted."""
     from repose.stages import keypoints as stage
@@ -103,7 +103,7 @@ def split(
     lists: Lists, images: Images[Path], keypoints: Keypoints[Path], split: Split[Path], report: Report,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
-    """Choose the items and pairs to train and to test on, as a published split does."""
+    """Choose the items and pairs for training and testing, by a published split."""
     from repose.stages import split as stage
 
     settings = stage_settings(params, "split", stage.SplitSettings)
@@ -116,8 +116,8 @@ def train(
     system: Annotated[str | None, option("The same as SYSTEM.", "NAME")] = None,
     images: Images[Path | None] = None, keypoints: Keypoints[Path | None] = None,
     posemaps: Posemaps[Path | None] = None, split: Split[Path | None] = None, run: Run[Path | None] = None,
-    work: Annotated[Path | None, folder("Unfinished runs, and the state of finished ones.")] = None,
-    extend: Annotated[bool, typer.Option("--extend", help="Continue a run that was planned with fewer steps.")] = False,
+    work: Annotated[Path | None, folder("Folder for unfinished runs and the state of finished ones.")] = None,
+    extend: Annotated[bool, typer.Option("--extend", help="Continue a run with fewer steps.")] = False,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; resumes if interrupted. Folders default to those in dvc.yaml.
@@ -131,7 +131,7 @@ def train(
     from repose.systems.learning import distributed
 
     if (name is None) == (system is None):
-        raise typer.BadParameter("Name the system, once.", param_hint="SYSTEM / --system")
+        raise typer.BadParameter("Give the system, once.", param_hint="SYSTEM / --system")
     chosen, everything = name or system or "", read_params(params)
     rows = everything.get("systems")
     if not isinstance(rows, dict) or chosen not in rows:
@@ -157,18 +157,18 @@ def evaluate(
     images: Images[Path | None] = None, keypoints: Keypoints[Path | None] = None,
     posemaps: Posemaps[Path | None] = None, split: Split[Path | None] = None, runs: Runs[Path | None] = None,
     results: Results[Path | None] = None,
-    metrics: Annotated[Path | None, file("The mean scores as JSON; with --results, only written if named.")] = None,
-    system: Annotated[str | None, option("Score one system, or `baselines`, for the stage table.", "NAME")] = None,
+    metrics: Annotated[Path | None, file("The mean scores as JSON; with --results, only written if given.")] = None,
+    system: Annotated[str | None, option("Score only one system, or `baselines`, for the stage table.", "NAME")] = None,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
-    """Score the trained systems beside the baselines on the test pairs. Paths default to those in dvc.yaml."""
+    """Score the trained systems and the baselines on the test pairs. Paths default to those in dvc.yaml."""
     from repose.evaluation.settings import EvaluateSettings
     from repose.pipeline_paths import completed
     from repose.stages import evaluate as stage
 
     settings = stage_settings(params, "evaluate", EvaluateSettings)
     if system is not None and results is None:
-        raise SettingsError("With --system, name --results: the results in dvc.yaml are those of all systems.")
+        raise SettingsError("With --system, give --results: the results in dvc.yaml are those of all systems.")
     given = {"images": images, "keypoints": keypoints, "posemaps": posemaps, "split": split, "runs": runs}
     given |= {"results": None, "metrics": metrics} if results is None else {"results": results}
     paths = completed("evaluate", given)
@@ -180,10 +180,10 @@ def evaluate(
 def report(
     images: Images[Path], keypoints: Keypoints[Path], posemaps: Posemaps[Path], split: Split[Path], runs: Runs[Path],
     results: Results[Path], metrics: Scores,
-    checks: Annotated[list[Path], folder("The report of a stage that checks data; repeatable, in the page's order.")],
+    checks: Annotated[list[Path], folder("The report of a stage that checks data. Repeatable, in the page's order.")],
     published: Published[Path], report: Annotated[Path, folder("The page: report.html.")], params: Params = PARAMS,
 ) -> None:  # fmt: skip
-    """Show a run on one page: scores, pictures, curves, checks, costs."""
+    """Write one page about a run: scores, pictures, curves, checks, costs."""
     from repose.report.gates import GatesSettings
     from repose.stages import report as stage
 
@@ -196,14 +196,14 @@ def report(
 
 @app.command(rich_help_panel=STAGES)
 def gates(
-    base: Annotated[Path, file("The scores that were last accepted.")],
+    base: Annotated[Path, file("The last accepted scores.")],
     base_pairs: Annotated[Path, file("The same by pair.")],
     head: Annotated[Path, file("The scores to judge, as evaluate wrote them.")],
     head_pairs: Annotated[Path, file("The same by pair.")],
     report: Report,
     params: Params = PARAMS,
 ) -> None:
-    """Fail if a score is worse than the gates allow; `repose compare` judges any two sets of scores."""
+    """Fail if a score is worse than the gates allow. `repose compare` compares any two sets of scores."""
     from repose.report.gates import GatesSettings
     from repose.stages import gates as stage
 
@@ -219,7 +219,7 @@ def card(
     card: Annotated[Path, folder("The card, as Markdown.")],
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
-    """Write the card of a trained system: data and its terms, training, scores, limits."""
+    """Write the model card of a trained system: data and terms, training, scores, limitations."""
     from repose.stages import card as stage
 
     folders = stage.Folders(lists, split, run, metrics, gates)
@@ -228,12 +228,14 @@ def card(
 
 @app.command(rich_help_panel=TABLE1)
 def table(
-    results: Annotated[Path, folder("Holds DATA/SYSTEM/, as evaluate --system wrote them.")],
-    table: Annotated[Path, folder("The table, its picture, a picture per data set, and what DVC plots.")],
+    results: Annotated[Path, folder("Folder with DATA/SYSTEM/, as written by evaluate --system.")],
+    table: Annotated[
+        Path, folder("Folder for the table, its picture, a picture per data set, and the data of DVC's plots.")
+    ],
     published: Published[Path | None] = None,
     params: Params = PARAMS,
 ) -> None:
-    """Lay all systems side by side, in the layout of the paper's Table 1."""
+    """Write a table of all systems, in the layout of the paper's Table 1."""
     from repose.report.tables.settings import TableSettings
     from repose.stages import table as stage
 
@@ -241,10 +243,11 @@ def table(
     stage.run(results=results, published=published, table=table, settings=settings)
 
 
-USED = "attend"  # the system that `generate` uses unless another is named
+USED = "attend"  # the default system of `generate`
 ONE, MANY, WITH = "One image", "Many images", "With"
 Photos = Annotated[
-    list[Path] | None, typer.Argument(help="Photos of one garment, the most similar pose first.", metavar="PHOTO")
+    list[Path] | None,
+    typer.Argument(help="Photos of one garment, the one with the most similar pose first.", metavar="PHOTO"),
 ]
 Out = Annotated[Path, option("The image (PNG), or with --jobs the folder of images.", "PATH", ONE, "--out", "-o")]
 POSE = "The target pose: an OpenPose JSON, a keypoints CSV (CSV#NAME: one row of several), or a photo."
@@ -254,7 +257,7 @@ JOBS = (
 )
 KEYPOINTS = (
     "Poses of photos: a CSV (of pose-gan, PATN or repose), an OpenPose JSON, or a folder of such JSONs. Repeatable; the first "
-    "that knows a photo counts."
+    "that has a photo is used."
 )
 DETECTOR = (
     "Detects the poses that --keypoints lacks: figure (mannequins) or keypoint-rcnn (people; see `repose weights`)."
@@ -272,7 +275,7 @@ def generate(
         Literal["figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
     ] = None,
     pose_size: Annotated[
-        str, option("px of the image of a pose without a photo; default: the first photo's.", "HEIGHTxWIDTH", WITH)
+        str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
     ] = "",
     checkpoint: Annotated[
         Path | None, option(f"The trained system; default: this folder's {USED}.", "FILE", WITH, "--checkpoint", "-c")
@@ -282,10 +285,10 @@ def generate(
         Literal["auto", "cpu", "cuda"], typer.Option(help="auto: cuda if available.", rich_help_panel=WITH)
     ] = "auto",
     threads: Annotated[
-        int, typer.Option(help="CPU threads; another number may change bytes.", min=1, rich_help_panel=WITH)
+        int, typer.Option(help="CPU threads; another number may change the bytes.", min=1, rich_help_panel=WITH)
     ] = 2,
 ) -> None:  # fmt: skip
-    """Make an image of a garment in a new pose, from photos and a trained system.
+    """Make an image of a garment in a new pose, with a trained system.
 
     repose generate front.jpg side.jpg --pose target.jpg --find-poses keypoint-rcnn -o new.png
 
@@ -299,13 +302,11 @@ def generate(
 
     size = _pose_size(pose_size)
     if checkpoint and model:
-        raise SettingsError("Name the trained system with --checkpoint or with --model, not with both.")
+        raise SettingsError("Give the trained system with --checkpoint or with --model, not with both.")
     if jobs is not None and (photos or pose or contact_sheet):
-        raise SettingsError("With --jobs, the jobs name photos and poses: leave out PHOTO, --pose and --contact-sheet.")
+        raise SettingsError("PHOTO, --pose and --contact-sheet cannot be used with --jobs.")
     if jobs is None and not (photos and pose):
-        raise SettingsError(
-            "Name at least one photo and a --pose, or many of both with --jobs (repose generate --help)."
-        )
+        raise SettingsError("Give at least one photo and a --pose, or --jobs (see repose generate --help).")
     listed = work.read_jobs(jobs, out) if jobs else [work.FileJob("The job", tuple(photos or ()), pose, out)]
     work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
     chosen = str(set_up(device, threads, seed=0))
@@ -325,7 +326,7 @@ def _pose_size(text: str) -> tuple[int, int] | None:
 
 
 def _trained(system: str) -> Path:
-    """The checkpoint of a system that this folder's pipeline trained."""
+    """The checkpoint of a system that the pipeline in this folder trained."""
     from repose.pipeline_paths import stage_paths
 
     return stage_paths("train", system, "the trained system with --checkpoint")["run"] / "model.safetensors"
@@ -350,8 +351,8 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a ReposeError ends it with its message, not with a traceback."""
-    # torch's threads spin while they wait, which slows them down many times if another program uses a core
+    """Run the command line. A ReposeError is shown as a message without a traceback."""
+    # torch's threads spin while they wait, which makes them many times slower if another program uses a core
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     show_messages()
     try:

@@ -1,4 +1,4 @@
-"""Options that several commands of the command line have."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def option(text: str, metavar: str, panel: str | None = None, *names: str) -> Any:
-    """An option whose default is not shown."""
+    """An option; help does not show its default."""
     return typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False)
 
 
@@ -23,28 +23,28 @@ def file(text: str, panel: str | None = None) -> Any:
     return option(text, "FILE", panel)
 
 
-# T is Path, or Path | None where the default is the path in dvc.yaml.
-Raw = Annotated[Path, folder("The source's files, as download wrote them.")]
-Lists = Annotated[Path, folder("The source's files other than photos: the folder lists of what download wrote.")]
-Images = Annotated[T, folder("The photos that passed, as validate wrote them: the folder of all parts.")]
+# T is Path, or Path | None if the default is the path in dvc.yaml.
+Raw = Annotated[Path, folder("The source's files, as written by download.")]
+Lists = Annotated[Path, folder("The source's files other than photos: download's folder lists.")]
+Images = Annotated[T, folder("The photos of all parts, as written by validate.")]
 Keypoints = Annotated[T, folder("The keypoints tables of all parts.")]
 Posemaps = Annotated[T, folder("The pose maps of all parts.")]
-Split = Annotated[T, folder("Items and pairs to train and to test on.")]
-Runs = Annotated[T, folder("Holds a folder for each trained system.")]
+Split = Annotated[T, folder("Items and pairs for training and testing.")]
+Runs = Annotated[T, folder("Folder with a folder for each trained system.")]
 Run = Annotated[T, folder("The trained system.")]
-Results = Annotated[T, folder("Scores, pictures and generated images, as evaluate writes them.")]
-ImagesOfPart = Annotated[Path, folder("The photos of one part, as validate wrote them.")]
+Results = Annotated[T, folder("Scores, pictures and generated images, as written by evaluate.")]
+ImagesOfPart = Annotated[Path, folder("The photos of one part, as written by validate.")]
 KeypointsOfPart = Annotated[Path, folder("The keypoints table of that part.")]
 PosemapsOfPart = Annotated[Path, folder("The pose maps of that part.")]
-Scores = Annotated[Path, file("The mean scores, as evaluate wrote them.")]
+Scores = Annotated[Path, file("The mean scores, as written by evaluate.")]
 Published = Annotated[T, file("The paper's own Table 1 as a CSV, for comparison.")]
-Report = Annotated[Path, folder("The stage's report: JSON, and a page to read.")]
+Report = Annotated[Path, folder("The stage's report: JSON and an HTML page.")]
 Params = Annotated[Path, typer.Option(help="The settings.", metavar="FILE", show_default=True)]
 PARAMS = Path("params.yaml")
 
 
 def stage_settings(params: Path, name: str, kind: type[T]) -> T:
-    """The block `name` of the params file."""
-    from repose.config import block, read_params  # pydantic, which `repose --help` does without
+    """The settings in block `name` of the params file."""
+    from repose.config import block, read_params  # imports pydantic, which `repose --help` does not need
 
     return block(read_params(params), name, kind, str(params))

@@ -1,4 +1,4 @@
-"""`repose compare`: two sets of scores, judged by the block gates of params.yaml."""
+"""`repose compare`: compare two sets of scores by the block gates of params.yaml."""
 
 import tempfile
 from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from repose.report.judge import Comparison
     from repose.report.scores_file import Record
 
-REPORTS, BY_PAIR, RUNS = "Reports, beside the Markdown on standard output", "By pair", "Where the record of a run lies"
+REPORTS, BY_PAIR, RUNS = "Reports, beside the Markdown on standard output", "By pair", "Location of a run's record"
 _Side = tuple[str | None, Path | None]  # scores (None: those in this folder) and, if given, scores by pair
 
 
@@ -29,15 +29,15 @@ def compare(
     markdown: Annotated[Path | None, file("The same Markdown.", REPORTS)] = None,
     json: Annotated[Path | None, file("All numbers, as JSON.", REPORTS)] = None,
     junit: Annotated[Path | None, file("A test case for each score, as JUnit XML.", REPORTS)] = None,
-    environment: Annotated[str, option("A file of pipelines/environments, without .yaml.", "NAME", RUNS)] = "",
+    environment: Annotated[str, option("A file in pipelines/environments, without .yaml.", "NAME", RUNS)] = "",
     remote: Annotated[str, option("DVC's remote; default: the environment's or the project's.", "REMOTE", RUNS)] = "",
-    endpoint: Annotated[str, option("Of an S3 server other than Amazon's.", "URL", RUNS)] = "",
+    endpoint: Annotated[str, option("URL of an S3 server other than Amazon's.", "URL", RUNS)] = "",
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Compare scores with the block gates of the params.
 
-    Ends with 0 if no score is worse than allowed, with 1 if one is, with 2 if something cannot be compared. A git revision
-    needs neither DVC's remote nor its cache.
+    Exits with 0 if no score is worse than allowed, with 1 if one is, and with 2 if something cannot be compared. A git
+    revision needs neither DVC's remote nor its cache.
 
     repose compare main
 
@@ -64,7 +64,7 @@ def compare(
 
 
 def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]) -> "Comparison":
-    """The comparison of two sides, or why they cannot be compared; `store` opens DVC's remote."""
+    """The comparison of two sides, or the reason that they cannot be compared; `store` opens DVC's remote."""
     from repose.report.gates import GatesSettings
     from repose.report.judge import compare, refused
 
@@ -76,7 +76,7 @@ def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]
                 raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
             if old_pairs is None or new_pairs is None:
                 return compare(old, new, gates)
-            from repose.report.paired import changes_by_pair  # pandas takes longer than all the rest
+            from repose.report.paired import changes_by_pair  # imports pandas, which takes longer than everything else
 
             return compare(old, new, gates, changes_by_pair((old, old_pairs), (new, new_pairs), gates))
     except ReposeError as error:
@@ -84,7 +84,7 @@ def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]
 
 
 def _read(side: _Side, store: Callable[[], Any], place: Path) -> "tuple[Record, Path | None]":
-    """The scores of a side and its scores by pair; those of a run are fetched into `place`."""
+    """The scores of a side, and its scores by pair, which for a run are fetched into `place`."""
     from repose.kubeflow import compare_runs
     from repose.report.scores_file import read_side
 
@@ -96,7 +96,7 @@ def _read(side: _Side, store: Callable[[], Any], place: Path) -> "tuple[Record, 
 
 
 def _store(environment: str, remote: str, endpoint: str) -> Any:
-    """DVC's remote: the one named, else the environment's, else the project's default."""
+    """DVC's remote: the given one, else the environment's, else the project's default."""
     from repose.kubeflow.compiler import environment_of, remote_of
     from repose.kubeflow.fetch import open_remote
     from repose.kubeflow.project import open_repo

@@ -1,7 +1,7 @@
 """Settings: pydantic dataclasses, built from a mapping (a block of params.yaml, a checkpoint's record).
 
-Every key must be known and every value of its field's type; a whole number may be written 3 or 3.0. Errors name the file, the
-key, what is expected and the nearest known key, for example "params.yaml: train.threads should be at least 1, not 0."
+Unknown keys and values of another type are errors; a whole number may be written 3 or 3.0. A message gives the file, the key,
+the expected value and the nearest known key, for example "params.yaml: train.threads should be at least 1, not 0."
 """
 
 import dataclasses
@@ -35,10 +35,10 @@ def settings(cls: type[T]) -> type[T]:
 
 
 class _Constructor(SafeConstructor):
-    """Constructs what DVC's YAML reader does, except dates: DVC fails on a date in a params file."""
+    """DVC's YAML constructor, except that it rejects dates: DVC fails on a date in a params file."""
 
     def reject_date(self, node: ScalarNode) -> None:
-        problem = f"{node.value} is a date in YAML, and no setting is one. Put it in quotes"
+        problem = f"{node.value} is a date in YAML, and no setting is a date. Put it in quotes"
         raise MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
@@ -46,10 +46,10 @@ _Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.reject_
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML document, as DVC reads it: YAML 1.2, in which 1e-5 is a number and `on` is text.
+    """The value of a YAML document, read as DVC does: YAML 1.2, in which 1e-5 is a number and `on` is text.
 
     Raises:
-        ValueError: the text is not YAML, a mapping has a key twice, or there is a date; names the line and the column.
+        ValueError: the text is not YAML, repeats a key, or has a date. The message has the line and column.
     """
     reader = YAML(typ="safe")  # DVC's library, with libyaml where that is installed
     reader.Constructor = _Constructor
@@ -72,10 +72,10 @@ def read_params(path: Path) -> dict[str, Any]:
         params = parse_yaml(path.read_text("utf-8"))
     except FileNotFoundError:
         raise SettingsError(
-            f"There is no {path.absolute()}. Run repose in the project's folder, or name one with --params."
+            f"There is no {path.absolute()}. Run repose in the project's folder, or give a file with --params."
         ) from None
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}. Name a file with --params.") from None
+        raise SettingsError(f"{path} cannot be read: {error.strerror}. Give a file with --params.") from None
     except ValueError as error:
         raise SettingsError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(params, dict):
@@ -89,22 +89,22 @@ def read_params(path: Path) -> dict[str, Any]:
 
 
 def check_system_names(names: Iterable[Any]) -> None:
-    """Checks that names of systems can be part of a command, a folder and a key of `dvc exp run --set-param`.
+    """Check that names of systems can be part of a command, a folder and a key of `dvc exp run --set-param`.
 
     Raises:
-        ValueError: a name has other characters than letters (a to z), digits, - and _, or begins with a digit or -.
+        ValueError: a name has characters other than letters (a to z), digits, - and _, or starts with a digit or -.
     """
     for name in names:
         if not isinstance(name, str) or not _SYSTEM.fullmatch(name):
             why = " A dot is not allowed, as it separates the parts of a key in DVC." if "." in str(name) else ""
             raise ValueError(
-                f"{name!r} cannot be the name of a system.{why} Use letters (a to z), digits, - and _, beginning with a "
+                f"{name!r} cannot be the name of a system.{why} Use letters (a to z), digits, - and _, starting with a "
                 "letter or _."
             )
 
 
 def block(params: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
-    """The settings in block `name` of the params that were read from the file `where`.
+    """The settings in block `name` of params read from the file `where`.
 
     Raises:
         SettingsError: there is no such block, or see `build`.
@@ -122,7 +122,7 @@ def build(kind: type[T], values: Any, where: str) -> T:
     """
     if not isinstance(values, Mapping):
         raise SettingsError(f"{where} should be a mapping, not {values!r}.")
-    # In JSON, pydantic's strict mode takes a list for a tuple and a mapping for settings, but not "3" or true for 3.
+    # From JSON, pydantic's strict mode accepts a list as a tuple and a mapping as settings, but not "3" or true as 3.
     try:
         return TypeAdapter(kind).validate_json(json.dumps(_as_json(values, where)), strict=True)
     except ValidationError as error:
@@ -130,18 +130,18 @@ def build(kind: type[T], values: Any, where: str) -> T:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """The settings as plain data (dicts, lists, numbers, text), from which `build` makes equal settings."""
+    """The settings as plain data (dicts, lists, numbers, text), which `build` turns back into equal settings."""
     return cast(dict[str, Any], to_jsonable_python(settings))
 
 
 def nearest(word: str, known: Sequence[Any]) -> str:
-    """The end of a message about an unknown word: the known one that is most like it, or all of them."""
+    """The end of a message about an unknown name: the most similar known name, or all of them."""
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
     return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."
 
 
 def _as_json(value: Any, where: str) -> Any:
-    """The value with 3.0 as 3; rejects what JSON has not."""
+    """The value with 3.0 as 3; rejects values that JSON cannot represent."""
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise SettingsError(f"{where}: the key {wrong[0]!r} should be text. Put it in quotes.")
@@ -155,7 +155,7 @@ def _as_json(value: Any, where: str) -> Any:
     raise SettingsError(f"{where} should be a number or text, not {value!r}.")
 
 
-# What a value should be or have, by the type of pydantic's error.
+# What a value should be or have, by the type of the pydantic error.
 _EXPECTED = {
     "int_type": "be a whole number", "int_from_float": "be a whole number", "float_type": "be a number",
     "string_type": "be text", "bool_type": "be true or false", "tuple_type": "be a list", "list_type": "be a list",
@@ -168,7 +168,7 @@ _EXPECTED = {
 
 
 def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where: str) -> str:
-    """The message of the deepest error; of several, the last: missing keys come before the unknown one that is the typo."""
+    """The message of the deepest error. Of several, it is the last: an unknown key, probably a typo, follows missing keys."""
     placed = [(_place(error, values), error) for error in errors]
     place, error = max(reversed(placed), key=lambda found: len(found[0]))
     what, value, outer = error["type"], error["input"], place[:-1]
@@ -190,7 +190,7 @@ def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where
 
 
 def _expected(error: ErrorDetails) -> str:
-    """What the value should be or have, with the verb."""
+    """The expectation for a value, with its verb: "be ..." or "have ..."."""
     if choices := _choices(error):
         return f"be {'one of ' * (len(choices) > 1)}{', '.join(choices)}"
     if error["type"] in _EXPECTED:
@@ -205,7 +205,7 @@ def _choices(error: ErrorDetails) -> list[str]:
 
 
 def _place(error: ErrorDetails, values: Any) -> tuple[int | str, ...]:
-    """The keys and indices of an error's location, without the names of a union's members."""
+    """The keys and indices of an error's location, without the names of union members."""
     place: list[int | str] = []
     for step in error["loc"]:
         known = (

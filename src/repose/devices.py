@@ -1,4 +1,4 @@
-"""The torch device, and repeatable results on it."""
+"""The torch device, and settings for reproducible results on it."""
 
 import torch
 
@@ -6,7 +6,7 @@ from repose.errors import SettingsError
 
 
 def resolve(device: str) -> torch.device:
-    """The device of that name; auto is a GPU if torch sees one, else the CPU.
+    """The device with a name; auto is a GPU if torch sees one, else the CPU.
 
     Raises:
         SettingsError: the device is unknown or unavailable.
@@ -22,7 +22,7 @@ def resolve(device: str) -> torch.device:
 
 
 def set_up(device: str, threads: int, seed: int) -> torch.device:
-    """The device of that name (see `resolve`), after making torch repeatable: seed, threads, deterministic kernels."""
+    """The device with a name (see `resolve`), after setting up torch: seed, threads, deterministic kernels."""
     chosen = resolve(device)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Images from photos and poses: for pairs of a split, and for a user's own photos."""
+"""Generate images from photos and poses, for pairs of a split and for a user's own photos."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -17,29 +17,29 @@ TARGETS_AT_ONCE = 16
 
 
 class Framed(NamedTuple):
-    """A source photo in the frame of a system."""
+    """A source photo, fitted into a system's frame."""
 
     pixels: np.ndarray  # (H,W,3) uint8
     keypoints: np.ndarray  # (K,2) in px of the frame, NaN for missing
-    photo_size: tuple[int, int]  # height, width in px of the photo before it was fitted into the frame
+    photo_size: tuple[int, int]  # height, width in px of the original photo
 
 
 class Request(NamedTuple):
-    """One image to make of a user's own photos."""
+    """One image to generate from a user's own photos."""
 
-    sources: tuple[Framed, ...]  # at least one, the one most like the target first
+    sources: tuple[Framed, ...]  # at least one, the most similar to the target first
     pose: np.ndarray  # (K,2) in px of the frame, NaN for missing
 
 
 class Job(NamedTuple):
-    """One image to make: the names of its sources (the pair's own first) and of the photo whose pose it takes."""
+    """One image to generate: the names of its sources (the pair's own first) and of the target photo."""
 
     sources: tuple[str, ...]
     target: str
 
 
 class Done(NamedTuple):
-    """The images of n jobs; of their targets the photos, and the keypoints in px of the frame."""
+    """The images of n jobs, with the targets' photos and their keypoints in px of the frame."""
 
     jobs: Sequence[Job]
     generated: np.ndarray  # (n,H,W,3) uint8
@@ -48,7 +48,7 @@ class Done(NamedTuple):
 
 
 def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) -> list[Job]:
-    """Return test pairs as jobs: the pair's source, then the other photos of its item, never the target (R11, R12)."""
+    """Return test pairs as jobs: the pair's source, then the item's other photos except the target (R11, R12)."""
     photos_of = {item: list(group) for item, group in items.groupby("item", sort=False)["name"]}
     item_of = dict(zip(items["name"], items["item"], strict=True))
     jobs = []
@@ -60,7 +60,7 @@ def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) ->
 
 @torch.no_grad()
 def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: torch.device) -> Iterator[Done]:
-    """Make the images of jobs over photos of a split, TARGETS_AT_ONCE in one call of the system."""
+    """Yield the images of jobs over photos of a split, TARGETS_AT_ONCE per call of the system."""
     for first in range(0, len(jobs), TARGETS_AT_ONCE):
         some = jobs[first : first + TARGETS_AT_ONCE]
         names = list(dict.fromkeys(name for job in some for name in (*job.sources, job.target)))
@@ -79,15 +79,15 @@ def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: t
 def generate(
     system: System, requests: Sequence[Request], line_width: float, device: torch.device
 ) -> Iterator[np.ndarray]:
-    """Make one image per request, TARGETS_AT_ONCE in one call of the system.
+    """Yield one image per request, TARGETS_AT_ONCE per call of the system.
 
-    Photos that requests share (the same object) are encoded once a call.
+    Photos that requests share (the same object) are encoded once per call.
 
     Args:
         system: a trained system.
         requests: photos and poses, in the frame of the system.
-        line_width: of a limb in px, as in training.
-        device: of the system.
+        line_width: line width of a limb in px, as in training.
+        device: the system's device.
 
     Yields:
         (H,W,3) uint8, in the order of the requests.
@@ -107,7 +107,7 @@ def generate(
 
 
 def _index(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rows as (Q,T) int64, padded with their last entry, and the mask (Q,T) of what is not padding."""
+    """Return rows as (Q,T) int64, padded with their last entry, and the mask (Q,T) of entries other than padding."""
     most = max(len(row) for row in rows)
     index = torch.tensor([[*row, *[row[-1]] * (most - len(row))] for row in rows], device=device)
     mask = torch.tensor([[i < len(row) for i in range(most)] for row in rows], device=device)

@@ -14,21 +14,21 @@ def stage_paths(stage: str, system: str, missing: str) -> dict[str, Path]:
 
     Args:
         stage: the stage's name.
-        system: replaces the item of a stage that runs once per system.
-        missing: what the user can name instead, for the messages.
+        system: the item of a stage that runs once per system.
+        missing: what the user can give instead, for the messages.
 
     Raises:
-        SettingsError: there is no dvc.yaml, or it has no such stage.
+        SettingsError: there is no dvc.yaml, or it lacks the stage.
     """
     return _paths(_stages(missing), stage, system, missing)
 
 
 def completed(stage: str, given: Mapping[str, Path | None], system: str = "") -> dict[str, Path]:
-    """The options `given` for a stage's command, with the stage's own paths in place of None.
+    """The options `given` for a stage's command, with None replaced by the stage's own paths.
 
     Raises:
         SettingsError: see `stage_paths`.
-        DataError: an input is not given, and the pipeline has not made it.
+        DataError: an input was neither given nor made by the pipeline.
     """
     absent = [name for name, path in given.items() if path is None]
     missing = ", ".join(f"--{name}" for name in absent)
@@ -38,8 +38,8 @@ def completed(stage: str, given: Mapping[str, Path | None], system: str = "") ->
         path = defaults[name]
         if str(path) in stages[stage].get("deps", []) and not path.exists():
             raise DataError(
-                f"There is no {path}. Make it with `dvc repro {_maker(stages, str(path))}`, bring it with `dvc pull`, or "
-                f"name another with --{name}."
+                f"There is no {path}. Make it with `dvc repro {_maker(stages, str(path))}`, fetch it with `dvc pull`, or "
+                f"give another with --{name}."
             )
     return {name: path or defaults[name] for name, path in given.items()}
 
@@ -48,7 +48,7 @@ def _stages(missing: str) -> dict[str, Any]:
     try:
         stages: dict[str, Any] = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]
     except FileNotFoundError:
-        raise SettingsError(f"Name {missing}: this folder has no pipeline (dvc.yaml).") from None
+        raise SettingsError(f"Give {missing}: this folder has no pipeline (dvc.yaml).") from None
     except (OSError, ValueError, LookupError, TypeError):
         raise _not_ours(missing) from None
     return stages
@@ -63,11 +63,11 @@ def _paths(stages: dict[str, Any], stage: str, system: str, missing: str) -> dic
 
 
 def _not_ours(missing: str) -> SettingsError:
-    return SettingsError(f"Name {missing}: the dvc.yaml of this folder is no pipeline of repose.")
+    return SettingsError(f"Give {missing}: the dvc.yaml of this folder is not a pipeline of repose.")
 
 
 def _maker(stages: dict[str, Any], path: str) -> str:
-    """The names of the stages whose outputs are the path or lie in it."""
+    """The names of the stages whose outputs are the path or inside it."""
     return " ".join(
         name
         for name, stage in stages.items()

@@ -18,7 +18,7 @@ from rich.text import Text
 
 T = TypeVar("T")
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
-_SECONDS_BETWEEN_LINES = 30.0  # of training, where nobody watches
+_SECONDS_BETWEEN_LINES = 30.0  # seconds between lines of training without a terminal
 
 
 class _ToTerminal(logging.Handler):
@@ -33,10 +33,10 @@ _handler = _ToTerminal()
 
 
 def show_messages() -> None:
-    """Show messages and progress bars on standard error from now on."""
+    """Turn on messages and progress bars on standard error."""
     _logger.addHandler(_handler)
     _logger.setLevel(logging.INFO)
-    _logger.propagate = False  # handlers that other libraries add to the root logger would print them again
+    _logger.propagate = False  # otherwise handlers that libraries add to the root logger print them again
 
 
 def say(line: str) -> None:
@@ -55,7 +55,7 @@ def _is_watched() -> bool:
 
 @contextmanager
 def watched(table: Callable[[], Table]) -> Iterator[bool]:
-    """Redraws a table each second while the block runs; without a terminal, yields False and shows nothing."""
+    """Redraw a table each second while the block runs. Without a terminal, yield False and show nothing."""
     if not _is_watched():
         yield False
         return
@@ -75,7 +75,7 @@ def _progress(rate: ProgressColumn) -> Progress:
 
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Iterates behind a progress bar with the rate and the time left; silent without a terminal."""
+    """Iterate with a progress bar that shows the rate and the time left; without a terminal, show nothing."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     with _progress(_Rate()) as progress:
@@ -86,7 +86,7 @@ def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator
 
 
 class _Rate(ProgressColumn):
-    """Steps a second, computed only when the bar is drawn."""
+    """Steps per second, computed only when the bar is drawn."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
@@ -111,7 +111,7 @@ class TrainingBar:
             say(f"{self._label}: {self._facts({})}")
 
     def advance(self, losses: dict[str, float], *, photos: int) -> None:
-        """Count one step, with its losses and the number of images that it generated."""
+        """Count one step, with its losses and number of generated images."""
         self._done, self._photos = self._done + 1, self._photos + photos
         self._progress.update(self._task, advance=1, facts=self._facts(losses))
         if not _is_watched() and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:

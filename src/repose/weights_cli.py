@@ -1,4 +1,4 @@
-"""`repose weights`: the files of networks that repose did not train. Only `fetch` downloads."""
+"""`repose weights`: files of networks that repose did not train. Only `fetch` downloads."""
 
 from typing import Annotated
 
@@ -8,7 +8,9 @@ from repose.cli_options import option
 from repose.errors import ReposeError
 from repose.terminal import say
 
-app = typer.Typer(no_args_is_help=True, help="The weights of networks that repose did not train: list, fetch, verify.")
+app = typer.Typer(
+    no_args_is_help=True, help="List, fetch and verify the weights of networks that repose did not train."
+)
 Name = Annotated[str, typer.Argument(help="The network; see `repose weights list`.", metavar="NAME")]
 Names = Annotated[list[str] | None, typer.Argument(help="The networks; default: all cached.", metavar="NAME")]
 From = Annotated[
@@ -19,14 +21,14 @@ Endpoint = Annotated[str | None, option("For s3://, a server other than Amazon's
 
 @app.command("list")
 def list_files() -> None:
-    """List the networks: file, SHA-256, licence, source, and whether the file is in the cache."""
+    """List the networks: file, SHA-256, license, source, and whether the file is in the cache."""
     from repose.storage.weight_files import KNOWN, cached
 
     for name, of in KNOWN.items():
         typer.echo(f"{name}: {of.source}")
         facts = {
             "file": of.file,
-            "sha256": f"{of.sha256}... (what its owner publishes of it)",
+            "sha256": f"{of.sha256}... (published digits)",
             "licence": of.licence,
             "from": of.url,
             "used by": of.used_by,
@@ -38,7 +40,7 @@ def list_files() -> None:
 
 @app.command()
 def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
-    """Download a network's file into the cache and check its SHA-256; does nothing if it is there.
+    """Download a network's file into the cache and check its SHA-256. Does nothing if it is already there.
 
     repose weights fetch alexnet
 
@@ -55,7 +57,7 @@ def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
 
 @app.command()
 def verify(names: Names = None) -> None:
-    """Check the SHA-256 of cached files; ends with 1 if a file is damaged, or if a named one is missing."""
+    """Check the SHA-256 of cached files. Exits with 1 if a file is damaged, or if a given one is missing."""
     from repose.storage.weight_files import KNOWN, State, state
 
     failed = False

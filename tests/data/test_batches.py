@@ -162,7 +162,7 @@ def test_training_needs_two_items_and_those_of_a_step(small: Small) -> None:
         return small._replace(items=small.items[small.items["item"].astype(int) < items])
 
     for items, items_per_step in ((1, 1), (3, 4), (0, 1)):
-        message = rf"takes {items_per_step} item\(s\) a step.* has only {items} training item"
+        message = rf"needs {items_per_step} item\(s\) per step.* only has {items} training item"
         with pytest.raises(ReposeError, match=message):
             steps_of(some(items), items_per_step=items_per_step)
     assert {item(other) for batch in seen(some(2)) for other in batch.others} == {"0", "1"}

@@ -123,7 +123,7 @@ def test_names_are_found_in_any_text(text: str, encoding: str) -> None:
 def test_paths_and_double_suffixes_are_names_and_a_list_needs_some() -> None:
     names = ["img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg", "1488_c5s3_071862_01.jpg.jpg"]
     assert names_in("\n".join(names).encode(), "x.txt") == names
-    with pytest.raises(ReposeError, match=r"x\.txt names no photo"):
+    with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         names_in(b"a.png\n", "x.txt")
 
 
@@ -144,5 +144,5 @@ def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
 @pytest.mark.parametrize("content", [b"from,to\n0001,0002\n", b"to;from;occlusion\n0002;0001;0.5\n"])
 def test_pairs_are_read_as_text(content: bytes) -> None:
     assert read_pairs(content, "x.csv").to_numpy().tolist() == [["0001", "0002"]]
-    with pytest.raises(ReposeError, match=r"x\.csv is a CSV of pairs without any pair"):
+    with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
         read_pairs(content.splitlines()[0], "x.csv")

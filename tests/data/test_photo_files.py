@@ -87,8 +87,8 @@ def cut_jpeg() -> bytes:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"", r"x\.jpg is no photo \(0 bytes\)\. Give a file of JPEG, PNG"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n", r"x\.jpg is no photo \(not an image\)"),
+    (b"", r"x\.jpg is not a photo \(0 bytes\)\. Give a file in one of the formats JPEG, PNG"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", r"x\.jpg is not a photo \(not an image\)"),
     (cut_jpeg(), r"The JPEG .*x\.jpg is damaged \(.*truncated.*\)\. Copy it again"),
     (png(10_001, 10_000), rf"x\.jpg has 10001x10000 px .* more than {MAX_MEGAPIXELS} megapixels"),
     (png(60_000, 10_000), "more than"),
@@ -108,7 +108,7 @@ def test_a_large_photo_below_our_limit_is_read_without_pillows_warning(
 
 
 def test_a_photo_of_a_few_pixels_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px a side"):
+    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px per side"):
         read_photo(saved(tmp_path / "x.png", Image.new("RGB", (1, 1))))
     assert read_photo(saved(tmp_path / "y.png", Image.new("RGB", (MIN_SIDE,) * 2))).shape == (16, 16, 3)
 

@@ -202,7 +202,9 @@ def test_the_maps_of_all_parts_are_read(folder):
 @pytest.mark.parametrize("record", [{"height": 8}, [], RECORD | {"height": 0}, RECORD | {"line_width": "x"}])
 def test_a_folder_that_does_not_say_how_it_was_drawn_is_rejected(folder, record):
     write_json(folder / "1" / "posemaps.json", record)
-    with pytest.raises(ReposeError, match=r"1/posemaps\.json does not say how the maps were drawn.*dvc repro posemaps"):
+    with pytest.raises(
+        ReposeError, match=r"1/posemaps\.json lacks the settings that the maps were drawn with.*dvc repro posemaps"
+    ):
         read_posemaps(folder, ["0", "1"])
 
 

@@ -76,7 +76,7 @@ def test_a_truncated_or_missing_shard_is_named(tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[: last["offset"] + 2])
     reader = ShardReader(tmp_path, table)
     assert reader["a.jpg"] == b"one"
-    message = rf"{shard} is cut short: {last['name']} should have 4 bytes at {last['offset']}\. Restore the file"
+    message = rf"{shard} is truncated: {last['name']} should have 4 bytes at {last['offset']}\. Restore the file"
     with pytest.raises(ReposeError, match=message):
         reader[last["name"]]
     shard.unlink()

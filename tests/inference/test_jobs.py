@@ -65,7 +65,7 @@ def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path: Path, capsys
     assert f"takes 2 photos; left out: {tmp_path / 'c.jpg'}" in capsys.readouterr().err
     np.testing.assert_array_equal(*images)
     make_all([three], reposer)
-    assert f"1 jobs name more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
+    assert f"1 jobs have more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
 
 
 def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +109,9 @@ def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> No
         make_all(read_jobs(folder, tmp_path / "out"), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 of 5 images could not be made; the others are."
-    assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is no photo (0 bytes)")
-    assert lines[2].startswith("  c: No pose is named, or several")
-    assert lines[3].startswith("  d: No source photo is named")
+    assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
+    assert lines[2].startswith("  c: There is no pose, or more than one")
+    assert lines[3].startswith("  d: There is no source photo")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
@@ -153,10 +153,10 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
 @pytest.mark.parametrize(("content", "message"), [
     (b"sources,pose,utput\n", r"unknown column 'utput'\. Did you mean 'out'\?"),
     (b"sources;out\n", r"has no column 'pose'\. Its header should be 'sources,pose,out'.*separated by semicolons"),
-    (b"sources,pose\n", "holds no job"),
+    (b"sources,pose\n", "has no jobs"),
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
-    (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png lies outside out"),
-    (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png lies outside out"),
+    (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
+    (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png is outside out"),
 ])  # fmt: skip
 def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "jobs.csv").write_bytes(content)
@@ -165,17 +165,17 @@ def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, messa
 
 
 def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"There is no .*gone\. Name a CSV with the columns sources, pose, out"):
+    with pytest.raises(ReposeError, match=r"There is no .*gone\. Give a CSV with the columns sources, pose, out"):
         read_jobs(tmp_path / "gone", Path("out"))
-    with pytest.raises(ReposeError, match="holds no job"):
+    with pytest.raises(ReposeError, match="has no jobs"):
         read_jobs(tmp_path, Path("out"))
 
 
 @pytest.mark.parametrize(("job", "others", "message"), [
-    (("a.jpg", "p.json", "z/../x.png"), ["x.png"], r"2 images would be written to one file: .*x\.png"),
-    (("link/read.png", "p.json", "read.png"), [], r"read\.png is a photo or pose that is read; it is never written over"),
-    (("a.jpg", "link/read.png", "read.png"), [], r"read\.png is a photo or pose that is read"),
-    (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is a photo or pose that is read"),
+    (("a.jpg", "p.json", "z/../x.png"), ["x.png"], r"2 images would be written to the same file .*x\.png"),
+    (("link/read.png", "p.json", "read.png"), [], r"read\.png is an input photo or pose, which is never overwritten"),
+    (("a.jpg", "link/read.png", "read.png"), [], r"read\.png is an input photo or pose"),
+    (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
     (("a.jpg", "p.json", "x.png"), ["y.png"], ""),
@@ -197,7 +197,7 @@ def test_outputs_are_separate_png_files(
 
 def test_a_job_without_photos_or_pose_is_an_error(tmp_path: Path) -> None:
     one, reposer = job(tmp_path), loaded(tmp_path, tmp_path)
-    with pytest.raises(DataError, match="No pose is named, or several"):
+    with pytest.raises(DataError, match="There is no pose, or more than one"):
         make_one(one._replace(pose=""), reposer)
-    with pytest.raises(DataError, match="No source photo is named"):
+    with pytest.raises(DataError, match="There is no source photo"):
         make_one(one._replace(sources=()), reposer)

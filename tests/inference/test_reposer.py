@@ -128,7 +128,7 @@ def test_a_loaded_system_has_the_facts_of_its_checkpoint(
     assert (model.max_sources, model.needs_source_poses) == (2, True)
     assert model.about == checkpoint.read_about(tmp_path / "m.safetensors")
     assert same(model(sources(3), POSE), model(sources(2), POSE))
-    assert capsys.readouterr().err == "tiny takes 2 photos; the last 1 are left out\n"
+    assert capsys.readouterr().err == "tiny takes 2 photos; ignoring the last 1\n"
 
 
 def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ GOOD = sources()[0]
     (GOOD, None, TypeError, "a photo or pose should be a path, a PIL image or a numpy array, not NoneType"),
     ([], POSE, repose.DataError, "No source photo is given"),
     (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: no joint is known"),
-    (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px a side"),
+    (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px per side"),
 ])  # fmt: skip
 def test_a_call_that_makes_no_sense_is_an_error(
     model: Reposer, given: Any, pose: Any, error: type[Exception], message: str

@@ -152,11 +152,11 @@ def over_s3(
 REFUSED = {
     "wrong secret": (Fault(status=403, code="SignatureDoesNotMatch"), r"refuses to list .*\(SignatureDoesNotMatch\)"),
     "unknown key": (Fault(status=403, code="InvalidAccessKeyId"), r"refuses to list .*\(InvalidAccessKeyId\)"),
-    "expired token": (Fault(status=400, code="ExpiredToken"), r"refuses to list .*\(ExpiredToken\).*have they expired"),
-    "clock": (Fault(status=403, code="RequestTimeTooSkewed"), "set this machine's clock right"),
+    "expired token": (Fault(status=400, code="ExpiredToken"), r"refuses to list .*\(ExpiredToken\).*when they expire"),
+    "clock": (Fault(status=403, code="RequestTimeTooSkewed"), "correct this machine's clock"),
     "no reading": (Fault(status=403, code="AccessDenied", paths="files/md5"), r"refuses to read .*\(AccessDenied\)"),
     "expired meanwhile": (
-        Fault(status=400, code="ExpiredToken", methods="HEAD PUT"), r"refuses to list .*\(400\).*have they expired"
+        Fault(status=400, code="ExpiredToken", methods="HEAD PUT"), r"refuses to list .*\(400\).*when they expire"
     ),
 }  # fmt: skip
 LOST = {
@@ -279,7 +279,7 @@ class StepCases:
         steps.run("count", over_s3.image, over_s3.remote, ["made"], endpoint=over_s3.storage.proxy.address, run="last")
         shown = over_s3.capfd.readouterr()
         assert "starting at 2" in shown.out
-        assert "is no longer needed, but remains in the remote" in shown.err
+        assert "is no longer needed, but could not be deleted from the remote" in shown.err
 
 
 RESUMING = """

@@ -281,7 +281,7 @@ def test_interrupted_the_run_goes_on(endpoint: Endpoint, started: Run, shown: py
 
     with pytest.raises(KeyboardInterrupt):
         wait(endpoint, started.id, sleep=interrupt)
-    assert f"The run goes on; see it with `repose kfp status r-1` or at {started.address}" in shown.messages
+    assert f"The run continues; see it with `repose kfp status r-1` or at {started.address}" in shown.messages
 
 
 def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(
@@ -293,7 +293,7 @@ def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(
     assert "does not work at the moment (to show the run r-1: 502). Try again later." in told
     assert server.troubles == []
     server.troubles = [(503, "text/plain", b"")] * 10_000
-    with pytest.raises(ReposeError, match=r"This lasted 0 s\. The run goes on; see it with `repose kfp sta") as error:
+    with pytest.raises(ReposeError, match=r"This lasted 0 s\. The run continues; see it with `repose kfp sta") as error:
         wait(endpoint, started.id, pace=QUICK)
     assert not isinstance(error.value, UnansweredError)
 
@@ -302,7 +302,7 @@ def test_only_a_run_that_was_seen_goes_on(server: KfpServer, endpoint: Endpoint,
     def expire(_: float) -> None:
         server.token = "a new one"
 
-    with pytest.raises(ReposeError, match=r"get a new token for this endpoint .* The run goes on; see it with"):
+    with pytest.raises(ReposeError, match=r"get a new token for this endpoint .* The run continues; see it with"):
         wait(replace(endpoint, token="s3cret"), started.id, sleep=expire)
     server.token = None
     with pytest.raises(ReposeError, match=r"There is no run r-9: `repose kfp submit` .*Run r-9 not found") as error:
@@ -336,7 +336,7 @@ NOT_THE_API = (
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        ((403, JSON, b'{"message": "PermissionDenied"}'), r"\(403: PermissionDenied\)\..*right, or .*expired: set KFP_TOKEN"),
+        ((403, JSON, b'{"message": "PermissionDenied"}'), r"\(403: PermissionDenied\)\..*permission, or .*expired: set KFP_TOKEN"),
         ((302, "text/html", b""), r"redirects to https://dex\.example\.org/auth instead of .* set KFP_TOKEN"),
         ((200, "text/html", PAGE), NOT_THE_API.format(200)),
         ((404, "text/html", PAGE), NOT_THE_API.format(404)),

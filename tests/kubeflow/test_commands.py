@@ -61,7 +61,7 @@ def test_a_run_with_params_of_its_own_and_without_kubeflow_s_cache(server: KfpSe
 
 
 def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
-    assert "Name DVC's remote with --remote" in error_of("submit")
+    assert "No remote of DVC is set. Give one with --remote" in error_of("submit")
     assert server.runs == {}
     foreign.dvc(here, "remote", "add", "--local", "--default", "store", "s3://mine/dvc")
     foreign.dvc(here, "remote", "modify", "--local", "store", "endpointurl", "http://here:9000")
@@ -101,7 +101,7 @@ def test_params_of_several_files_and_those_that_decide(
     assert "judge.seed is in several files: write params.yaml:judge.seed or table/small.yaml:judge.seed." in told
     for key in ("judges", "table/params.yaml:judges"):
         told = error_of(*submit, "-P", f"{key}=[ann]")
-        assert f"--param {key} decides which stages and params there are: set it in table/params.yaml and" in told
+        assert f"--param {key} decides which stages and params exist: set it in table/params.yaml and" in told
     assert not server.runs
     values = ("table/small.yaml:judge.seed=7", "judges.ann.steps=8", "params.yaml:judge.seed=9")
     assert kfp(*submit, *(option for value in values for option in ("-P", value))).exit_code == 0

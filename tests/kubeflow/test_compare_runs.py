@@ -110,9 +110,9 @@ def test_another_remote_by_its_address_or_by_an_environment(remote: Remote, comp
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"stages": [{"stage": "evaluate", "state": "failed", "message": "No pair."}]}, "as evaluate is failed in it: No pair."),
-    ({"stages": []}, "as evaluate is no stage of its pipeline in it."),
-    ({"files": {}}, "The evaluate of the run r-2 left metrics.json, results, not a file of scores and a folder with"),
+    ({"stages": [{"stage": "evaluate", "state": "failed", "message": "No pair."}]}, "; evaluate: failed: No pair."),
+    ({"stages": []}, "; evaluate: not in its pipeline."),
+    ({"files": {}}, "The evaluate of the run r-2 wrote metrics.json, results, not a file of scores and a folder with"),
 ])  # fmt: skip
 def test_a_run_without_scores(remote: Remote, compare: Any, changes: dict[str, Any], said: str) -> None:
     remote.run("r-1", 0.6, 0.7, 0.71)

@@ -255,7 +255,7 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
     "a type of no output": ("made: Dataset", "mad: Dataset", r"mad is not an output of the stage\. Did you mean 'made'"),
     "a page of no output": ('cpu: "1"', "pages: {x: y.html}", r"pages\.x: y\.html is not in an output of the stage: made"),
     "an unknown need": ('cpu: "1"', "cpus: 1", r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
-    "no amount": ('cpu: "1"', "cpu: many", r"meta\.kfp\.cpu: 'many' is not an amount as Kubernetes writes it"),
+    "no amount": ('cpu: "1"', "cpu: many", r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
     "no time": ('cpu: "1"', "timeout: 0", r"meta\.kfp\.timeout should be more than 0, not 0"),
     "outputs of one name": (
         "outs: [made]\n    meta: {kfp: {outs: {made: Dataset}",

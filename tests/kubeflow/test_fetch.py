@@ -109,7 +109,9 @@ def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: P
     steps.run("count", image, remote, ["made"], params={"scale": "5"})
     leave(image, remote, scale="5")
     before = (flowers / "params.yaml").read_bytes()
-    with pytest.raises(ReposeError, match=r"The run has other versions of params\.yaml, and yours are not committed"):
+    with pytest.raises(
+        ReposeError, match=r"The run has other versions of params\.yaml, and your changes are not committed"
+    ):
         fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)  # no git at all
     git("init")
     git("add", "params.yaml")
@@ -129,7 +131,7 @@ def test_a_record_that_is_missing_or_damaged(flowers: Path, remote: Path) -> Non
     place.mkdir(parents=True)
     for content in ("{", "[]", '{"format": "repose run 0"}', '{"format": "repose run 1", "locks": []}'):
         (place / "record.json").write_text(content)
-        with pytest.raises(ReposeError, match="is not the record of a run as this version writes it"):
+        with pytest.raises(ReposeError, match="is not a run's record in this version's format"):
             fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
 
 

@@ -93,7 +93,7 @@ def test_docker_without_an_engine(flowers: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_HOST", f"unix://{flowers}/none.sock")
     assert not local.engine_answers()
     plan = plan_for(read_project(flowers), None)
-    with pytest.raises(ReposeError, match="No Docker engine answers"):
+    with pytest.raises(ReposeError, match="Docker is not running"):
         local.run_local(plan, remote=str(flowers), endpoint="", docker=True, values={})
 
 

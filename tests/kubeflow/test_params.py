@@ -157,12 +157,12 @@ def test_what_a_person_writes(text: str, like: object, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "like", "message"),
     [
-        ("gpu", 1, """should be a number such as 1, or null, not 'gpu'. If text is meant, put it in quotes: '"gpu"'."""),
+        ("gpu", 1, """should be a number such as 1, or null, not 'gpu'. If you mean text, quote it: '"gpu"'."""),
         ("true", 2, "should be a number such as 2, or null, not 'true'."),
         ("1", True, "should be true or false such as true, or null, not '1'."), ("3", [1], "should be a list such as [1], or"),
         ("[]", {"a": 1}, "should be a mapping such as {a: 1}, or"),
         ("[1", None, "should be YAML, not '[1': line "),
-        ("2026-02-01", None, "2026-02-01 is a date in YAML, and no setting is one. Put it in quotes."),
+        ("2026-02-01", None, "2026-02-01 is a date in YAML, and no setting is a date. Put it in quotes."),
     ],
 )  # fmt: skip
 def test_what_a_person_writes_and_does_not_fit(text: str, like: object, message: str) -> None:

@@ -84,7 +84,7 @@ def test_a_pipeline_of_few_stages_among_many_is_the_same_in_other_processes(
     """DVC runs the two grown stages in one order under one of these seeds, in the other under the other."""
     compiler.write_all(read_project(fair))
     monkeypatch.setenv("PYTHONHASHSEED", seed)
-    assert "are current" in kfp(fair, "compile", "--check")[1]
+    assert "are up to date" in kfp(fair, "compile", "--check")[1]
 
 
 def test_stale_components_go_with_their_own_file_alone(fair: Path) -> None:
@@ -225,8 +225,8 @@ def test_compile_takes_several_files(fair: Path) -> None:
     edit(fair / "table" / "small.yaml", "seed: 3", "seed: 4")
     told = kfp(fair, *command, "--check", code=1)[1]
     assert "components/table/judge/component.yaml, components/table/judge-south/component.yaml, pipelines/tab" in told
-    assert f"Run `repose kfp {' '.join(command)}` and commit what it writes." in told
-    assert "are current" in kfp(fair, "compile", "--check")[1]
+    assert f"Run `repose kfp {' '.join(command)}` and commit its output." in told
+    assert "are up to date" in kfp(fair, "compile", "--check")[1]
     (fair / "pipelines" / "environments").mkdir()
     (fair / "pipelines" / "environments" / "here.yaml").write_text("image: a:1\n")
     assert "pipelines/pipeline-here.yaml, pipelines/table-here.yaml" in kfp(fair, *command, "-e", "here")[1]

@@ -240,7 +240,7 @@ def test_unfinished_work_is_pushed_meanwhile_and_when_told_to_stop(
         process.terminate()
         assert process.wait(30) == 1
         assert has_ended(stage)
-        assert "Stage count failed: The step was told to stop (signal 15)." in capfd.readouterr().err
+        assert "Stage count failed: The step was stopped by signal 15." in capfd.readouterr().err
     assert list(kept.iterdir())
     steps.run("count", flowers, remote, ["made"], run="run-2")
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
@@ -294,8 +294,8 @@ def test_the_command_line(
     for words, message in (
         (["--stage", "none", *where], "The project has no stage 'none'"),
         (where, "The task's command lacks --stage."),
-        ([*where, "--stag", "count"], "The task's command is wrong at --stag: it is not an option of a task"),
-        ([*where, "--param", "scale"], "The task's command is wrong at --param: "),
+        ([*where, "--stag", "count"], "The task's command is invalid at --stag: unknown option"),
+        ([*where, "--param", "scale"], "The task's command is invalid at --param: "),
     ):
         with pytest.raises(SystemExit):
             step.main(words)

@@ -128,7 +128,7 @@ def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote: Remote, wor
     unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere" / "work", "key", remote)
     (work / "out").symlink_to("/etc")
     unfinished.push()
-    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key.tar in .* is not restored: .*relative ones"):
+    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key.tar in .* cannot be restored: .*are relative"):
         other.restore()
     remote.write("kubeflow/unfinished/key.tar", b"no tar")
     with pytest.raises(ReposeError, match=r"key\.tar in .* is damaged: it is not a tar file\. Delete it there"):
@@ -247,7 +247,7 @@ def test_a_step_is_told_to_stop_while_a_copy_is_made(work: Path, tmp_path: Path)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
     assert "Traceback" not in err
-    assert "told to stop (signal 15)" in out
+    assert "stopped by signal 15" in out
     (tmp_path / ".dvc").rename(tmp_path / "dvc-of-the-process")
     copied = kept(remote_in(tmp_path))
     assert int(copied["number"]) >= int(out.split()[-1]) - 1

@@ -91,7 +91,7 @@ def test_a_joint_beyond_the_canvas_is_not_in_sight(sets: Path) -> None:
 
 
 def test_sets_without_enough_photos_are_rejected(sets: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"A step takes 3 item\(s\) of each set, and a set has 2"):
+    with pytest.raises(ReposeError, match=r"A step needs 3 item\(s\) of each set, but a set has 2"):
         batches(sets, items=3)
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
         RenderedPhotos(tmp_path)
@@ -175,7 +175,7 @@ def test_retrieval_is_the_share_of_nearest_others_of_the_same_item() -> None:
     ("train", {"widths": [60]}, r"train.widths\[0\] should be a multiple of 8, not 60"),
     ("train", {"widths": []}, "train.widths should have 1 or more entries"),
     ("train", {"change": PARAMS["train"]["change"] | {"flip": 2}}, "train.change.flip should be at most 1, not 2"),
-    ("train", {"change": PARAMS["train"]["change"] | {"scale": [2, 1]}}, "scale should be the smallest and the largest"),
+    ("train", {"change": PARAMS["train"]["change"] | {"scale": [2, 1]}}, r"scale should be \[smallest, largest\]"),
     ("score", {"views": {}}, "score.views should have 1 or more entries"),
 ])  # fmt: skip
 def test_wrong_settings_are_rejected(block: str, change: dict[str, Any], message: str) -> None:

@@ -25,9 +25,7 @@ def test_a_name_is_a_protocol_and_borders_in_their_order():
 
 @pytest.mark.parametrize("border", ["white", "white-0", "crop--3", "crop-1.5", "black-4", "", "crop-123456"])
 def test_an_unknown_border_is_rejected(border):
-    with pytest.raises(
-        ReposeError, match=rf"no border '{border}', which the protocol 'pg2\+{border}' names. Use white-N"
-    ):
+    with pytest.raises(ReposeError, match=rf"'pg2\+{border}' has the unknown border '{border}'. Use white-N"):
         split_protocol(f"pg2+{border}")
 
 
@@ -64,12 +62,14 @@ def test_ssim_with_borders_is_scikit_images_of_the_bordered_images(protocol):
 
 def test_a_crop_wider_than_the_images_is_rejected():
     image = noise(9, 1, 64, 88)
-    with pytest.raises(ReposeError, match=r"'pg2\+crop-176' takes the middle 176 columns and the images have 88"):
+    with pytest.raises(
+        ReposeError, match=r"'pg2\+crop-176' scores the middle 176 columns, but the images only have 88"
+    ):
         ssim(image, image, "pg2+crop-176")
 
 
 def test_a_window_has_to_fit_the_bordered_images():
     image = noise(10, 1, 60, 30)
     assert ssim(image, image, "win51+white-11").item() == pytest.approx(1)
-    with pytest.raises(ReposeError, match=r"'pg2\+crop-6' has a window of 7x7 px and the images are 6x60"):
+    with pytest.raises(ReposeError, match=r"'pg2\+crop-6' has a window of 7x7 px, but the images are 6x60"):
         ssim(image, image, "pg2+crop-6")

@@ -92,7 +92,7 @@ def test_fewer_than_two_images_are_rejected(count):
     few, enough = statistics(features(1, 4, 0)[:count], "generated images"), statistics(features(9, 4, 1))
     for pair in ((few, enough), (enough, few)):
         with pytest.raises(
-            ReposeError, match=f"two images of each set, and of generated images there are {count}. Eval"
+            ReposeError, match=f"two images of each set, but of generated images there are {count}. Eval"
         ):
             frechet_distance(*pair)
 

@@ -63,7 +63,7 @@ def test_a_gpu_gives_the_same_number():
 
 
 def test_bad_input_is_rejected():
-    with pytest.raises(ReposeError, match="of 10 splits takes at least as many images, and there are 9"):
+    with pytest.raises(ReposeError, match="of 10 splits needs at least as many images, but there are 9"):
         inception_score(logits(9, 5), "tf-2015")
     with pytest.raises(ReposeError, match=r"no Inception Score protocol 'tf-2016'\. Did you mean 'tf-2015'\?"):
         inception_score(logits(10, 4), "tf-2016")

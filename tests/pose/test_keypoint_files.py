@@ -201,7 +201,7 @@ def test_a_repeated_row_is_counted_if_it_says_the_same_and_rejected_if_not() -> 
     assert matched.repeated == 2
     assert matched.order == ["x.jpg", NAMES[0]]
     for other in (row("x.jpg"), row("x.jpg", y=[-1, 99, *Y[2:]], x=[-1, *X[1:]])):
-        with pytest.raises(ReposeError, match=r"1 row\(s\) give another pose.*x\.jpg"):
+        with pytest.raises(ReposeError, match=r"1 row\(s\) give a second, different pose.*x\.jpg"):
             match(read_posegan_csv(csv(gaps, other), "poses.csv"), NAMES)
 
 

@@ -112,9 +112,9 @@ def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path)
     assert read_pose(one, None, 100, 80)[0, 0] == 20
     assert read_pose(two, "b.jpg", 100, 80)[0, 0] == 30
     assert read_pose(two, "fasionWOMENTeesTanksid0000000101_1front.jpg", 100, 80)[0, 0] == 20
-    with pytest.raises(ReposeError, match=r"two\.csv holds 2 poses\. Say which is meant, as .*two\.csv#NAME"):
+    with pytest.raises(ReposeError, match=r"two\.csv has 2 poses\. Choose one as .*two\.csv#NAME"):
         read_pose(two, None, 100, 80)
-    with pytest.raises(ReposeError, match=r"two\.csv holds 2 poses, none of them of 'c\.jpg'"):
+    with pytest.raises(ReposeError, match=r"two\.csv has 2 poses, none of them for 'c\.jpg'"):
         read_pose(two, "c.jpg", 100, 80)
 
 
@@ -141,7 +141,7 @@ def test_a_pose_without_joints_or_limbs_is_refused(tmp_path: Path) -> None:
             read_pose(file, None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
     keypoints[[JOINT["left_wrist"], JOINT["nose"]]] = 5
-    with pytest.raises(ReposeError, match=r"here: of 2 known joint.*no two are the ends of a limb"):
+    with pytest.raises(ReposeError, match=r"here: no two of the 2 known joint.*are the ends of a limb"):
         checked(keypoints, 100, 80, "here")
     keypoints[JOINT["left_elbow"]] = 9
     assert present(checked(keypoints, 100, 80, "here")).sum() == 3
@@ -158,9 +158,9 @@ def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
     [
         ("gone.csv", None, r"gone\.csv cannot be read: No such file"),
         ("gone.json", None, r"gone\.json cannot be read: No such file"),
-        ("empty", "", r"empty holds no \.json file"),
+        ("empty", "", r"empty has no \.json file"),
         ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
-        ("x.txt", "hello", r"x\.txt is no keypoint file\. Name a CSV of pose-gan"),
+        ("x.txt", "hello", r"x\.txt is not a keypoint file\. Give a CSV of pose-gan"),
         ("x.csv", "hello", r"x\.csv has no column 'name'"),
         ("x.json", "hello", r"x\.json is not a JSON of OpenPose"),
         ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),

@@ -129,7 +129,7 @@ def test_the_share_is_of_all_joints_of_all_batches_together():
 def test_without_a_joint_that_counts_there_is_no_share():
     nobody = person()
     for hits in ([pck(nobody, nobody)], [pckh(nobody[:0], nobody[:0])], []):
-        with pytest.raises(ReposeError, match="No joint counts: no target has keypoints"):
+        with pytest.raises(ReposeError, match="No joint counts: no target has known"):
             share(*hits)
 
 

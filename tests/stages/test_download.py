@@ -209,7 +209,7 @@ def test_the_same_file_from_two_origins_is_one_and_another_of_its_name_is_an_err
     assert dict(run(tmp_path, one, two)) == FILES | {"keypoints.csv": b"1"}
     for content in (b"2", b"of another size"):
         three = write_folder(tmp_path / "three", {"keypoints.csv": content})
-        with pytest.raises(ReposeError, match=r"two.zip and .*three both hold keypoints.csv, and the two differ"):
+        with pytest.raises(ReposeError, match=r"two.zip and .*three have different files keypoints.csv"):
             run(tmp_path, one, two, three)
 
 
@@ -271,8 +271,8 @@ def test_addresses_that_differ_in_what_is_not_shown_are_kept_apart(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("chosen", "origins", "message"), [
-    ("deepfashion", [], "the source is deepfashion, and repose does not ship it.*set origins in params"),
-    ("mannequin", ["somewhere"], "but there are origins"),
+    ("deepfashion", [], "the source is deepfashion, which repose does not ship.*set origins in params"),
+    ("mannequin", ["somewhere"], "which has no origins"),
 ])  # fmt: skip
 def test_origins_that_do_not_fit_the_source(tmp_path: Path, chosen: Any, origins: list[str], message: str) -> None:
     with pytest.raises(ReposeError, match=message):
@@ -294,10 +294,12 @@ def test_wrong_origins_are_rejected_before_the_first_transfer(
     monkeypatch.delenv("ZIP_PASSWORD", raising=False)
     for origin, message in {
         Origin("nowhere/in"): r"nowhere/in is missing or cannot be read.*a relative one starts at /",
-        Origin(str(tmp_path / "served"), sha256="0" * 64): "is a folder: sha256 and size are for single files",
-        Origin("s3://bucket/in/", size=3): r"s3://bucket/in/ is a folder: sha256",
+        Origin(str(tmp_path / "served"), sha256="0" * 64): "is a folder, but sha256 and size are for single files",
+        Origin("s3://bucket/in/", size=3): r"s3://bucket/in/ is a folder, but sha256",
         Origin("ftp://anna:s3cret@host/a.zip"): "cannot fetch from ftp://",
-        Origin(f"{served.address}/a.zip", password_variable="ZIP_PASSWORD"): "variable ZIP_PASSWORD, which should hold",
+        Origin(
+            f"{served.address}/a.zip", password_variable="ZIP_PASSWORD"
+        ): "variable ZIP_PASSWORD, which should contain",
         Origin("/dev/null"): "is missing or cannot be read",
     }.items():
         with pytest.raises(ReposeError, match=message) as caught:
@@ -313,14 +315,14 @@ def test_an_origin_without_files(tmp_path: Path, kind: str, endpoint: str, put: 
         "folder": str(tmp_path / "in"), "zip": write_zip(tmp_path / "a.zip", {}), "prefix": put("in/", b""),
         "litter": write_zip(tmp_path / "b.zip", {"__MACOSX/x": b""}),
     }[kind]  # fmt: skip
-    with pytest.raises(ReposeError, match="holds no files"):
+    with pytest.raises(ReposeError, match="has no files"):
         run(tmp_path, write_folder(tmp_path / "good"), address, endpoint=endpoint)
 
 
 def test_limits_hold_for_all_origins_together(tmp_path: Path) -> None:
     one = write_folder(tmp_path / "one", {"a": b"1", "b": b"2"})
     two = write_folder(tmp_path / "two", {"c": b"1", "d": b"2"})
-    with pytest.raises(ReposeError, match="the source holds more than 3 files"):
+    with pytest.raises(ReposeError, match="the source contains more than 3 files"):
         run(tmp_path, one, two, limits=Limits(files=3, total_gigabytes=1, file_megabytes=1, ratio=9))
 
 
@@ -329,7 +331,7 @@ def test_limits_hold_before_anything_is_transferred(
 ) -> None:
     prefix = put("in/a", b"1" * 3_000_000).removesuffix("a")
     small = Limits(files=9, total_gigabytes=0.002, file_megabytes=9, ratio=9)
-    with pytest.raises(ReposeError, match=r"s3://.*/in/ holds more than 0.002 GB"):
+    with pytest.raises(ReposeError, match=r"s3://.*/in/ contains more than 0.002 GB"):
         run(tmp_path, prefix, endpoint=endpoint, limits=small)
     (tmp_path / "served" / "a.csv").write_bytes(b"1" * 3_000_000)
     with pytest.raises(ReposeError, match="larger than the limit of 2,000,000 bytes"):
@@ -345,7 +347,7 @@ def test_no_secret_of_an_address_is_written_or_said(
     run(tmp_path, f"{address}/a.zip?signature=s3cret")
     assert source(tmp_path)["origins"][0]["address"] == f"{served.address}/a.zip"
     output = capsys.readouterr()
-    assert "left out 1 files or folders of other programs" in output.err
+    assert "ignored 1 files or folders of other programs" in output.err
     assert "s3cret" not in output.err + output.out
 
 

@@ -74,13 +74,13 @@ def test_a_run_of_another_size_is_named(data: Data, runs: Path, tmp_path: Path, 
 
 def test_pairs_that_cannot_be_scored_are_named(data: Data, runs: Path, tmp_path: Path, before: Before) -> None:
     none = with_pairs(data, tmp_path / "none", lambda pairs: pairs[:0])
-    fails(none, runs, before, r"test-pairs\.csv has no pair, so there is nothing to evaluate")
+    fails(none, runs, before, r"test-pairs\.csv has no pairs to evaluate")
     wrong = with_pairs(data, tmp_path / "wrong", lambda pairs: pairs.assign(occlusion="1.5"))
     fails(wrong, runs, before, r"test-pairs\.csv is damaged \(.*0 to 1")
     other = with_pairs(data, tmp_path / "other", lambda pairs: pairs.replace({"\\.jpg$": ".jpeg"}, regex=True))
     items = other.split / "items.csv"
     items.write_text(items.read_text().replace(".jpg", ".jpeg"))
-    fails(other, runs, before, "that the split names have no image or no pose map")
+    fails(other, runs, before, "in the split have no image or no pose map")
 
 
 def made_by(change: Callable[[Loaded], Done | None]) -> Callable[..., Iterator[Done]]:
@@ -103,11 +103,11 @@ def done_of(loaded: Loaded, generated: np.ndarray) -> Done:
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda loaded: done_of(loaded, loaded.pixels[:-1]),
-     r"attend made 7 images of 64x56 px for 8 targets of 64x56 px .*, \S+ to \S+ and those after it\."),
+     r"attend made 7 images of 64x56 px for 8 targets of 64x56 px .*, \S+ to \S+ and the following\."),
     (lambda loaded: done_of(loaded, loaded.pixels[:, :-2]),
-     r"attend made 8 images of 62x56 px for 8 targets of 64x56 px \(height x width\), \S+ to \S+ and those"),
+     r"attend made 8 images of 62x56 px for 8 targets of 64x56 px \(height x width\), \S+ to \S+ and the following"),
     (lambda loaded: done_of(loaded, loaded.pixels) if len(loaded.pixels) == 8 else None,
-     r"attend made 16 images for 20 pairs: none for \S+ to \S+\."),
+     r"attend made only 16 images for 20 pairs: none for \S+ to \S+\."),
 ], ids=["missing", "size", "last"])  # fmt: skip
 def test_an_image_that_is_missing_or_of_another_size_is_an_error(
     data: Data, runs: Path, before: Before, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
@@ -127,7 +127,7 @@ def test_an_image_with_a_nan_is_an_error(
         return images
 
     monkeypatch.setattr(AdversarialSystem, "generate", generate)
-    message = r"attend made 1 of 16 images with a NaN in them\. .*`dvc repro train@attend`"
+    message = r"attend made 1 of 16 images with NaNs\. .*`dvc repro train@attend`"
     fails(data, runs, before, message, systems=["attend"], metrics=QUICK["metrics"])
 
 
@@ -151,11 +151,11 @@ def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"metrics": []}, r"evaluate: metrics is empty\. Name at least one"),
-    ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics names one twice: psnr, psnr"),
+    ({"metrics": []}, r"evaluate: metrics is empty\. Give at least one"),
+    ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics has duplicates: psnr, psnr"),
     ({"metrics": ["psnr", "ssim/pg3"]}, "evaluate: metrics: There is no ssim protocol 'pg3'"),
-    ({"metrics": ["ssim/pg2"]}, r"metrics has SSIM, which sees no garment, and not torso-ciede2000\. Add torso-ciede2000\."),
-    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights names 'alexnets', which is no network"),
+    ({"metrics": ["ssim/pg2"]}, r"metrics has SSIM, which barely notices the garment, without torso-ciede2000\. Add torso-ciede2000\."),
+    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights has 'alexnets', which is not a known network"),
     ({"pairs": 0}, r"params.yaml: evaluate\.pairs should be more than 0, not 0\."),
 ])  # fmt: skip
 def test_settings_that_make_no_sense(changes: Any, message: str) -> None:

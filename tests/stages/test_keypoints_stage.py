@@ -205,8 +205,8 @@ def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path: Path) ->
     ("settings", "files", "message"),
     [
         (CSV, csv(row(FRONT).replace("[10,", "[10.5,")), r"source/poses\.csv, line 2: expected"),
-        (CSV, csv(row(FRONT), row(FRONT, y=11)), f"another pose.*{FRONT}"),
-        (CSV, {"other.csv": b""}, r"holds no file named poses\.csv"),
+        (CSV, csv(row(FRONT), row(FRONT, y=11)), f"different pose.*{FRONT}"),
+        (CSV, {"other.csv": b""}, r"has no file named poses\.csv"),
         (CSV, csv(f"{FRONT}: {[-1] * K}: {[-1] * K}"), "None of the 3 photos has a joint"),
         (CSV, csv(row("stranger.jpg")), r"None of the 3 photos.*1 row\(s\) are of other photos, such as stranger\.jpg"),
         (CSV, csv(), "None of the 3 photos"),
@@ -398,7 +398,7 @@ def test_an_interrupted_search_resumes_after_the_last_whole_shard(
 def test_a_network_that_finds_nobody_at_all(tmp_path: Path, settings: KeypointsSettings) -> None:
     images = photos_of(tmp_path / "images", [np.zeros((128, 88, 3), np.uint8)])
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
-    with pytest.raises(ReposeError, match=r"None of the 1 photos has a joint\. .*figure knows mannequins alone"):
+    with pytest.raises(ReposeError, match=r"None of the 1 photos has a joint\. .*figure is for mannequins"):
         stage.run(
             lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", work=tmp_path / "work",
             settings=replace(settings, files=(), min_confidence=0.5),
@@ -412,7 +412,7 @@ def test_a_network_that_finds_nobody_at_all(tmp_path: Path, settings: KeypointsS
         ({"network": {"weights": {"address": "a.pth", "sha256": "12"}}}, "network.weights.sha256: .*12"),
         ({"files": []}, "files is empty"),
         ({"extractor": "openpose"}, "Did you mean 'openpose-json'"),
-        ({"extractor": "figure", "offset": [40, 0]}, "scale and offset are for files of joints"),
+        ({"extractor": "figure", "offset": [40, 0]}, "scale and offset are for keypoint files"),
         ({"scale": [2, 0]}, r"scale\[1\] should be more than 0"),
         ({"pictures": {"worst": -1}}, "worst should be at least 0, not -1"),
     ],

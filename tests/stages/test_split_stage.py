@@ -223,7 +223,10 @@ def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_r
     assert found.names_of("test") == [name(2, view) for view in views]
     assert len(found.test) == 6
     assert found.record["photos_dropped"] == {"of an excluded category": 2, "of an excluded view": 2}
-    assert "Warning: split.exclude_categories names 'WOMEN/Dreses'" in capsys.readouterr().err
+    assert (
+        "Warning: there is no photo of 'WOMEN/Dreses', a category in split.exclude_categories"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_test_photo_of_an_excluded_view_that_no_pair_needs_is_left_out(tmp_path: Path) -> None:
@@ -422,19 +425,19 @@ def test_market_by_its_folders(tmp_path: Path, mode: str, photos: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "paths", "arguments", "message"),
     [
-        (replace(PG2, test_share=0.5), MARKET, {"layout": "market1501"}, "Market-1501's folders say who is tested on"),
+        (replace(PG2, test_share=0.5), MARKET, {"layout": "market1501"}, "Market-1501's folders define the partition"),
         (OFFICIAL, garment(1), {}, r"needs the owner's partition.*list_eval_partition\.txt"),
         (
             OFFICIAL,
             garment(1),
             {"partition": partition_list(dict(zip(garment(1), ("train", "query", "gallery"), strict=True)))},
-            r"1 item\(s\) are in both parts.*owner's partition.*id_00000001",
+            r"1 item\(s\) are both for training and for testing.*owner's partition.*id_00000001",
         ),
         (
             replace(PG2, test_share=0.5),
             garment(1) + [path for number in range(2, 9) for path in garment(number, category="WOMEN/Skirts")],
             {},
-            r"4 of 8 garments should be tested on, and only 1 can be \(upper bodies",
+            r"4 of 8 garments should be for testing, but there are only 1 \(upper bodies",
         ),
     ],
 )
@@ -454,13 +457,21 @@ PAIR = f"from,to\n{TWO},{name(2, '2_side')}\n"
 @pytest.mark.parametrize(
     ("changes", "files", "message"),
     [
-        ({"pairs": "p"}, {"p": f"{PAIR}{TWO},{name(9, '1_front')}\n"}, "p: 1 of 2 pairs name a photo"),
-        ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs name a photo.*such as a.jpg, b.jpg. Get"),
+        ({"pairs": "p"}, {"p": f"{PAIR}{TWO},{name(9, '1_front')}\n"}, "p: 1 of 2 pairs have a photo"),
+        ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs have a photo.*such as a.jpg, b.jpg. Get"),
         ({"pairs": "p"}, {"p": f"{PAIR}{ONE},{TWO}\n"}, "p, line 3.*are not two photos of one item"),
-        ({"pairs": "q"}, {"p": PAIR}, "holds no file named q"),
-        ({"pairs": "p", "train_list": "l"}, {"p": PAIR, "l": TWO}, r"1 item\(s\) are in both parts"),
-        ({"test_list": "l", "train_list": "m"}, {"l": ONE, "m": name(1, "2_side")}, "are in both parts.*the lists"),
-        ({"test_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l names 2 photos, first a.jpg, and not one.*`split.test_list`"),
+        ({"pairs": "q"}, {"p": PAIR}, "has no file named q"),
+        (
+            {"pairs": "p", "train_list": "l"},
+            {"p": PAIR, "l": TWO},
+            r"1 item\(s\) are both for training and for testing",
+        ),
+        (
+            {"test_list": "l", "train_list": "m"},
+            {"l": ONE, "m": name(1, "2_side")},
+            "are both for training and for testing.*the lists",
+        ),
+        ({"test_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l lists 2 photos, first a.jpg, but none.*`split.test_list`"),
         ({}, {}, "Mode patn needs a list"),
         ({"test_list": "l"}, {"l": f"{ONE}\n{TWO}"}, "has no train items. Left out: 1 the only one of its item"),
         ({"test_list": "l"}, {"l": THREE}, "has no test pairs. Left out: 1 the only one of its item"),
@@ -519,12 +530,12 @@ def test_too_few_pairs_fail_by_name_and_an_earlier_split_stays(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "official", "test_list": "l"}, "mode official takes the owner's partition"),
-        ({"mode": "pg2", "pairs": "p"}, "mode pg2 makes its own pairs"),
+        ({"mode": "official", "test_list": "l"}, "mode official uses the owner's partition"),
+        ({"mode": "pg2", "pairs": "p"}, "mode pg2 draws its own pairs"),
         ({"test_share": 1.0}, "test_share should be less than 1"),
         ({"max_unknown": 1.1}, "max_unknown should be at most 1"),
         ({"min_test_pairs": -1}, "min_test_pairs should be more than 0"),
-        ({"exclude_views": ["flatt"]}, "exclude_views names 'flatt'. Did you mean 'flat'"),
+        ({"exclude_views": ["flatt"]}, "exclude_views has the unknown view 'flatt'. Did you mean 'flat'"),
     ],
 )
 def test_wrong_settings_are_rejected(changes: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ def test_more_steps_extend_a_finished_run(data: Data, tmp_path: Path, capfd: pyt
     run = train_tiny(data, tmp_path / "run", row_changes=STEADY | {"steps": 2})
     shutil.rmtree(run)  # as DVC does with the outputs of a stage that it runs
     train_tiny(data, run, row_changes=STEADY | {"steps": 4}, extend=True)
-    assert "train attend: going on from step 2 of 4" in capfd.readouterr().err
+    assert "train attend: resuming from step 2 of 4" in capfd.readouterr().err
     assert read_json(run / "run.json")["extended"] == [{"step": 2, "planned": 2}]
     assert steps_of(run / "model.safetensors") == 4
     whole = train_tiny(data, tmp_path / "whole" / "run", row_changes=STEADY | {"steps": 4})
@@ -112,7 +112,7 @@ def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(
 ) -> None:
     run = train_tiny(data, tmp_path / "run")
     train_tiny(data, run, row_changes={"steps": steps}, extend=True)
-    assert "going on" not in capfd.readouterr().err
+    assert "resuming" not in capfd.readouterr().err
     again = train_tiny(data, tmp_path / "other" / "run", row_changes={"steps": steps})
     assert files_in(run) == files_in(again)
 
@@ -175,7 +175,7 @@ def test_networks_that_the_checkpoint_lacks_start_as_ever(data: Data, tmp_path: 
 
 
 @pytest.mark.parametrize(("system", "changes", "message"), [
-    ("paper-m", {}, "is of the kind attend, not paper. Name one of that kind"),
+    ("paper-m", {}, "is of the kind attend, not paper. Give one of that kind"),
     ("attend", {"generator": {"width": 12, "blocks": 1}}, r"another architecture: \d+ tensor\(s\) of its network 'generator'"),
     ("attend", {"init": "nowhere.safetensors"}, "There is no checkpoint nowhere.safetensors"),
 ])  # fmt: skip

@@ -153,7 +153,7 @@ def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
     torchrun = [str(COMMANDS / "torchrun"), "--standalone", "--nproc-per-node=2", "--module", "--", "repose.cli"]
     code, said = training.ended(*torchrun)
     assert code == 0, said
-    assert said.count("going on from step") == 1
+    assert said.count("resuming from step") == 1
     assert files_in(training.run) == files_in(whole[0])
     assert unfinished(tmp_path / "work") == []
 

@@ -206,7 +206,7 @@ def test_a_photo_that_changed_since_it_was_downloaded(tmp_path: Path) -> None:
     with (raw / row["shard"]).open("r+b") as shard:
         shard.seek(row["offset"] + 300)
         shard.write(b"\xff\x00\xff\x00")
-    with pytest.raises(ReposeError, match=rf"1 of 18 photos.*not what download wrote, first {row['name']}"):
+    with pytest.raises(ReposeError, match=rf"1 of 18 photos.*changed since download wrote them, first {row['name']}"):
         run(tmp_path, {})
     assert not (tmp_path / "report").exists()
 
@@ -252,7 +252,7 @@ def test_parts_are_blocks_of_nearly_equal_size_in_the_order_of_the_paths(
 def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path: Path) -> None:
     run(tmp_path, dresses(1))
     before = contents(tmp_path / "images")
-    with pytest.raises(ReposeError, match=r"3 photo\(s\) pass, and validate.parts in params.yaml names 4 parts.*fewer"):
+    with pytest.raises(ReposeError, match=r"3 photo\(s\) pass, but validate.parts in params.yaml has 4 parts.*fewer"):
         run(tmp_path, {}, parts=(0, 1, 2, 3))
     assert contents(tmp_path / "images") == before
     assert [len(rows) for _, rows in run(tmp_path, {}, parts=(0, 1, 2)).groupby("shard")] == [1, 1, 1]
@@ -261,9 +261,9 @@ def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path: Pa
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"formats": ["JPG"]}, r"formats names 'JPG'. Did you mean 'JPEG'"),
+        ({"formats": ["JPG"]}, r"formats has the unknown format 'JPG'. Did you mean 'JPEG'"),
         ({"modes": []}, "modes should have 1 or more entries"),
-        ({"modes": ["RGB", "F"]}, "modes should not name I or F"),
+        ({"modes": ["RGB", "F"]}, "modes should not contain I or F"),
         ({"tolerated_share": 2}, "tolerated_share should be at most 1, not 2"),
         ({"photos_per_item": [3, 2]}, r"photos_per_item should be \[least, most\]"),
         ({"parts": []}, r"parts should be whole numbers from 0 up, ascending, as \[0, 1\], not \[\]"),

@@ -130,7 +130,7 @@ def test_lists_of_folders_come_after_their_files(folder: Remote, cache: Any, mon
 
 def test_missing_and_changed_objects_are_errors(store: Remote, cache: Any) -> None:
     oid = oid_of(SMALL)
-    missing = f"The object {oid} is not in the remote .*Run the stage that made it again"
+    missing = f"The object {oid} is not in the remote .*Run its stage again"
     changed = f"has changed: .* MD5 {oid_of(b'other')}.*Delete {key_of(oid)}"
     for message in (missing, changed):
         for get in (lambda: store.object(oid), lambda: store.fetch([oid], cache)):
@@ -162,7 +162,7 @@ def test_a_missing_bucket_is_an_error_and_an_empty_folder_is_not(
     gone = made(f"s3://{storage.bucket}-gone{prefix}", endpointurl=storage.proxy.address)
     place = tmp_path / "here"
     for use in (lambda: gone.read("x"), lambda: gone.download("x", place), lambda: gone.write("x", b"")):
-        with pytest.raises(ReposeError, match=f"There is no s3://{storage.bucket}-gone.* make the bucket"):
+        with pytest.raises(ReposeError, match=f"There is no s3://{storage.bucket}-gone.* create the bucket"):
             use()
     assert not place.exists()
 
@@ -377,13 +377,13 @@ def caused(error: Exception, cause: BaseException) -> Exception:
 @pytest.mark.parametrize(("error", "again", "message"), [
     (exceptions.NoCredentialsError(), False, "There are no credentials .*Unable to locate credentials"),
     (exceptions.ProfileNotFound(profile="me"), False, "There are no credentials .*me"),
-    (answer(403, "RequestTimeTooSkewed"), False, "set this machine's clock right"),
+    (answer(403, "RequestTimeTooSkewed"), False, "correct this machine's clock"),
     (answer(401, "Unauthorized"), False, r"refuses to look \(Unauthorized\)\. Check the credentials"),
     (caused(PermissionError("Forbidden"), answer(403, "403")), False, r"refuses to look \(403\)"),
     (caused(OSError(errno.EINVAL, "Bad Request"), answer(400, "400")), False, r"refuses to look \(400\)"),
     (answer(400, "ExpiredToken"), False, r"refuses to look \(ExpiredToken\)"),
     (PermissionError(errno.EACCES, "Permission denied"), False, "cannot look: .*Permission denied"),
-    (caused(FileNotFoundError("x"), answer(404, "NoSuchBucket")), False, "There is no s3://b .*make the bucket"),
+    (caused(FileNotFoundError("x"), answer(404, "NoSuchBucket")), False, "There is no s3://b .*create the bucket"),
     (FileNotFoundError("x"), False, "There is no s3://b"),
     (ssl.SSLCertVerificationError("self-signed"), False, "cannot look: .*self-signed"),
     (exceptions.EndpointConnectionError(endpoint_url="u", error="e"), True, "does not answer"),

@@ -59,7 +59,7 @@ def test_a_prefix_with_an_object_that_is_gone_is_an_error(put: Put, endpoint: st
     ("s3://nowhere/a.zip", "no such bucket"),
     ("s3://key:s3cret@data/a.zip", r"write s3://bucket/key"),
     ("s3:///a.zip", r"write s3://bucket/key"),
-    ("s3://no bucket/a.zip", "name is not a valid one"),
+    ("s3://no bucket/a.zip", "key is invalid"),
 ])  # fmt: skip
 def test_addresses_that_lead_nowhere_are_errors(
     put: Put, endpoint: str, tmp_path: Path, address: str, message: str
@@ -117,7 +117,7 @@ def test_an_endpoint_that_cannot_be_reached_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(200, "is no S3 server"), (403, "may not be read"), (404, "There is no")]
+    ("status", "message"), [(200, "is not an S3 server"), (403, "may not be read"), (404, "There is no")]
 )
 def test_an_endpoint_that_is_a_web_site_is_an_error(server: Server, tmp_path: Path, status: int, message: str) -> None:
     page = {"status": status, "body": b"<!doctype html><html>Console", "headers": {"Content-Type": "text/html"}}

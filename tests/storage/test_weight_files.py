@@ -142,7 +142,7 @@ def test_another_file_never_gets_into_the_cache(
 ) -> None:
     known_as(monkeypatch, "alexnet", OTHER, f"{server.address}/alexnet.pth")
     _, err = repose("fetch", "alexnet", code=1)
-    assert f"/alexnet.pth is not the file that was asked for: its SHA-256 should be {OTHER[:8]}, it is {SHA256}" in err
+    assert f"/alexnet.pth is another file than expected: its SHA-256 should be {OTHER[:8]}, it is {SHA256}" in err
     assert not any(file.suffix == ".pth" for file in cache.iterdir())
 
 
@@ -166,13 +166,13 @@ def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(
     server: Server, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
-    with pytest.raises(ReposeError, match=r"not in the cache .*Run `repose weights fetch alexnet`, or name"):
+    with pytest.raises(ReposeError, match=r"not in the cache .*Run `repose weights fetch alexnet`, or give"):
         located("alexnet", {})
     assert located("alexnet", {"alexnet": WeightsFile(str(mine))}) == (mine, SHA256)
     with pytest.raises(ReposeError, match=rf"should be {OTHER}, it is {SHA256}"):
         located("alexnet", {"alexnet": WeightsFile(str(mine), OTHER)})
     cached("alexnet").write_bytes(BODY[1:])
-    with pytest.raises(ReposeError, match=rf"is not the file that was asked for: its SHA-256 should be {SHA256[:8]}"):
+    with pytest.raises(ReposeError, match=rf"is another file than expected: its SHA-256 should be {SHA256[:8]}"):
         located("alexnet", {})
     cached("alexnet").write_bytes(BODY)
     assert located("alexnet", {}) == (cached("alexnet"), SHA256)
@@ -203,8 +203,8 @@ def test_weights_that_were_damaged_in_the_cache_are_fetched_again(server: Server
 
 @pytest.mark.parametrize(("address", "sha256", "message"), [
     ("mine.pth", "dcbb9e9", "A sha256 is 64 hexadecimal digits"),
-    ("mine.pth", "", r"mine\.pth need a sha256 \(at least its first 8 digits\), which is not given"),
-    ("mine.pth", OTHER[:8], rf"mine\.pth is not the file that was asked for.*should be 00000000, it is {SHA256}"),
+    ("mine.pth", "", r"mine\.pth have no sha256. Give at least its first 8 digits"),
+    ("mine.pth", OTHER[:8], rf"mine\.pth is another file than expected.*should be 00000000, it is {SHA256}"),
     ("gone.pth", SHA256, r"There are no weights at gone\.pth\. Correct the path in params\.yaml\."),
     (".", SHA256, r"There are no weights at \."),
     ("ftp://example.org/w.pth", SHA256, "cannot fetch from ftp://"),
@@ -219,7 +219,9 @@ def test_weights_that_cannot_be_located_are_an_error(
 
 
 def test_settings_that_name_no_network_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"weights names 'alexnets', which is no network\. Did you mean 'alexnet'\?"):
+    with pytest.raises(
+        ValueError, match=r"weights has 'alexnets', which is not a known network\. Did you mean 'alexnet'\?"
+    ):
         weight_files.check_names({"alexnets": WeightsFile("x")})
 
 

@@ -184,7 +184,11 @@ def test_in_training_there_is_dropout() -> None:
     [
         (replace(SMALL, discriminator=PatchSettings(4, 3)), Frame(64, 23), "3 layer.* at least 24x24 px.* is 64x23"),
         (SMALL, Frame(11, 64), "2 layer.* at least 12x12 px.* frame is 11x64"),
-        (replace(SMALL, generator=UNetSettings(4, 7)), Frame(127, 64), "halves 7 times.* 127x64 px .* at most 6 times"),
+        (
+            replace(SMALL, generator=UNetSettings(4, 7)),
+            Frame(127, 64),
+            "halves its input 7 times.* 127x64 px .* at most 6 times",
+        ),
     ],
 )
 def test_a_frame_that_does_not_fit_is_refused(row: Pix2PixSettings, frame: Frame, message: str) -> None:

@@ -76,7 +76,7 @@ def test_a_height_that_is_no_power_of_two_from_32_on_is_refused(height: int) -> 
 
 @pytest.mark.parametrize(("box", "bottleneck"), [(3, 1), (1, 3), (None, 9)])
 def test_crops_that_are_too_small_for_the_latents_are_refused(box: int | None, bottleneck: int | None) -> None:
-    with pytest.raises(ReposeError, match=r"a crop is 32 / 2\^\d px a side and the lowest size 2\^\d px"):
+    with pytest.raises(ReposeError, match=r"a crop.s side is 32 / 2\^\d px and the lowest size 2\^\d px"):
         build(replace(SMALL, box=box, bottleneck=bottleneck), Frame(32, 32))
     if box == 3:
         with torch.device("meta"):
@@ -250,7 +250,7 @@ def test_a_training_without_any_whole_torso_is_refused() -> None:
     cut = with_joints_missing(batch, batch.target.tolist(), "right_hip")
     system = system_of()
     step(system, cut, Progress(98, 100, 4))
-    with pytest.raises(ReposeError, match="vunet learned nothing: no photo of its training had both shoulders"):
+    with pytest.raises(ReposeError, match="vunet was not trained: no training photo had both shoulders"):
         step(system, cut, Progress(99, 100, 4))
 
 

@@ -135,6 +135,6 @@ def test_without_dvclive_the_table_is_written_all_the_same(tmp_path: Path, monke
     monkeypatch.setattr(history, "find_spec", lambda _: None)
     monkeypatch.setattr(history, "say", said.append)
     course(tmp_path, 0, 4)
-    assert said == ["dvclive is not installed here: the curves are in history.csv alone"]
+    assert said == ["dvclive is not installed: the curves are only in history.csv"]
     assert [row["step"] for row in rows(tmp_path)] == [2, 4]
     assert not (tmp_path / "live").exists()

@@ -1,4 +1,4 @@
-"""The figure network: joints and garments of mannequins, by a small network whose weights ship with repose (docs/figure.md).
+"""The figure network, which finds joints and garments of mannequins; its weights ship with repose (docs/figure.md).
 
 network = mannequins.figure.load(device)
 """

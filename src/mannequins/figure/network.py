@@ -4,9 +4,9 @@
     points, confidence = network.keypoints(images)  # (B,18,2) px, (B,18)
     features = network.features(images)             # (B,64)
 
-A residual network with a feature pyramid (Lin et al. 2017). Each joint has one softmax over all cells of its heat map and
-over "not in sight". The features are a mean over the cells near the joints of the body, not of the head: clothes more than
-background. The network was trained on mannequins alone (docs/figure.md). h, w: the heat maps' size, a quarter of the input's.
+It is a residual network with a feature pyramid (Lin et al. 2017). Each joint has one softmax over all cells of its heat map
+and over "not in sight". The features are a mean over the cells near the joints of the body, not of the head: clothes more than
+background. The network was only trained on mannequins (docs/figure.md). h, w: the heat maps' size, a quarter of the input's.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from repose.data.skeleton import JOINTS, K
 from repose.errors import ReposeError
 
 WEIGHTS = Path(__file__).with_name("figure.safetensors")
-DIGEST = Path(__file__).with_name("figure.safetensors.sha256")  # as sha256sum writes it
+DIGEST = Path(__file__).with_name("figure.safetensors.sha256")  # in sha256sum's format
 
-HEIGHT = 128  # px of what the network sees, whatever the photo's height
+HEIGHT = 128  # px of the network's input, for photos of any height
 STRIDE = 4  # px of a cell
 FEATURES = 64
-THRESHOLD = 0.2  # a joint of less confidence is missing; low, as a missing joint counts as wrong (docs/figure.md)
-_WINDOW = 5  # cells around the best one that a joint's place and confidence are taken from
+THRESHOLD = 0.2  # joints of less confidence are missing; low, as a missing joint counts as wrong (docs/figure.md)
+_WINDOW = 5  # cells around the best one that give a joint's position and confidence
 _WIDTHS = (32, 40, 56, 80, 80)  # channels at strides 2, 4, 8, 16 and 32
 _BLOCKS = (1, 2, 2, 1)  # residual blocks at strides 4 to 32
-_DECODER = 48  # channels of the maps that the heat maps are read from
+_DECODER = 48  # channels of the maps behind the heat maps
 _HEAD = ("nose", "right_eye", "left_eye", "right_ear", "left_ear")
 _BODY = [k for k, joint in enumerate(JOINTS) if joint not in _HEAD]
 
@@ -40,21 +40,21 @@ _BODY = [k for k, joint in enumerate(JOINTS) if joint not in _HEAD]
 class Seen(NamedTuple):
     """The network's output."""
 
-    cells: Tensor  # (B,K,h,w) logits: the joint is in this cell
-    hidden: Tensor  # (B,K) logits: the joint is not in sight
+    cells: Tensor  # (B,K,h,w) logits that the joint is in this cell
+    hidden: Tensor  # (B,K) logits that the joint is not in sight
     features: Tensor  # (B,FEATURES), of length 1
 
 
 class Found(NamedTuple):
     """Joints and features in photos."""
 
-    points: Tensor  # (B,K,2) float32 x, y in px of the photos, NaN where missing
+    points: Tensor  # (B,K,2) float32 x, y in px of the photos, NaN for missing
     confidence: Tensor  # (B,K) float32, 0 to 1
     features: Tensor  # (B,FEATURES) float32 of length 1
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut (He et al. 2016)."""
+    """Two convolutions with a shortcut (He et al. 2016)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def _conv(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Modul
 
 
 class FigureNetwork(nn.Module):
-    """The network; `load` gives the one that ships with repose."""
+    """The figure network; `load` returns the one that ships with repose."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class FigureNetwork(nn.Module):
         fine = self.smooth[0]((levels[0] + _up(middle, levels[0])) * (1 + fine_gain) + fine_shift)  # (B,_DECODER,h,w)
         cells, hidden = self.cells(fine), self.hidden(whole)
         near = _near_the_body(_probabilities(cells, hidden)[0].detach(), maps[2])  # (B,1,h/2,w/2)
-        worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps: decoders forget colours
+        worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps, as decoders lose colors
         return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
 
     def maps(self, images: Tensor) -> list[Tensor]:
@@ -116,7 +116,7 @@ class FigureNetwork(nn.Module):
         return maps
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (B,64) float32 of length 1 of the clothes in images (B,3,H,W) uint8 RGB; near for photos of one item.
+        """Features (B,64) float32 of length 1 of the clothes in images (B,3,H,W) uint8 RGB, similar for photos of one item.
 
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
@@ -125,15 +125,15 @@ class FigureNetwork(nn.Module):
             return self(self._seen(images)).features
 
     def keypoints(self, images: Tensor, threshold: float = THRESHOLD) -> tuple[Tensor, Tensor]:
-        """The joints of a person in each photo; of several people, each joint may be of another.
+        """The joints of a person in each photo; if there are several people, joints may be of different people.
 
         Args:
             images: (B,3,H,W) uint8 RGB, of any size.
-            threshold: a joint of less confidence is missing.
+            threshold: joints of less confidence are missing.
 
         Returns:
-            Points (B,18,2) float32, x and y in px of the images, NaN where missing; and for all joints the confidence (B,18)
-            float32, 0 to 1, that the joint is in sight and within two cells (10 px of an image 128 px high) of the point.
+            Points (B,18,2) float32, x and y in px of the images, NaN for missing; and the confidence (B,18) of all joints,
+            float32, 0 to 1: that the joint is in sight and within two cells (10 px at a height of 128 px) of the point.
 
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
@@ -195,8 +195,8 @@ def _near_the_body(chances: Tensor, like: Tensor) -> Tensor:
 
 
 def _best(chances: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean place x, y around the best cell (B,K,2) of probabilities (B,K,h,w), and their sum there (B,K)."""
-    around = F.avg_pool2d(chances, 3, 1, 1, count_include_pad=True) + chances * 1e-3  # a lone spike is no joint
+    """The mean position x, y around the best cell (B,K,2) of probabilities (B,K,h,w), and their sum there (B,K)."""
+    around = F.avg_pool2d(chances, 3, 1, 1, count_include_pad=True) + chances * 1e-3  # ignores isolated peaks
     h, w = chances.shape[2:]
     best = around.flatten(2).argmax(2)  # (B,K)
     rows, columns = torch.arange(h, device=chances.device), torch.arange(w, device=chances.device)
@@ -212,13 +212,13 @@ def load(device: torch.device | str) -> FigureNetwork:
     """The network that ships with repose, in evaluation mode.
 
     Raises:
-        ReposeError: the weights are missing, or differ from the SHA-256 beside them.
+        ReposeError: the weights are missing, or have another SHA-256 than the file beside them.
     """
     return read(WEIGHTS, weights_sha256()).to(device)
 
 
 def weights_sha256() -> str:
-    """The SHA-256 of the weights that `load` reads; part of the name of every score that uses them."""
+    """The SHA-256 of the weights that `load` reads, recorded with every score that uses them."""
     return DIGEST.read_text("ascii").split()[0]
 
 
@@ -226,7 +226,7 @@ def read(path: Path, sha256: str) -> FigureNetwork:
     """A network from a safetensors file, on the CPU, in evaluation mode.
 
     Raises:
-        ReposeError: the file is missing, has another SHA-256, or holds the tensors of another network.
+        ReposeError: the file is missing, has another SHA-256, or has the tensors of another network.
     """
     try:
         content = path.read_bytes()

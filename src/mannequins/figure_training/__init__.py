@@ -1,1 +1,1 @@
-"""How the figure network of `mannequins.figure` is made: mannequins rendered, the network trained on them and scored."""
+"""Make the figure network of `mannequins.figure`: render mannequins, train the network on them, and score it."""

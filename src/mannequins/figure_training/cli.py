@@ -1,4 +1,4 @@
-"""`repose figure`: how the figure network was made, as figure/dvc.yaml calls it."""
+"""`repose figure`: the stages of figure/dvc.yaml, which make the figure network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,8 @@ Run = Annotated[Path, folder("The trained network.")]
 
 @app.command()
 def render(
-    set_: Annotated[str, option("Which of render.sets in the params.", "NAME", None, "--set")],
-    raw: Annotated[Path, folder("The set's photos and truth, in shards.")],
+    set_: Annotated[str, option("A key of render.sets in the params.", "NAME", None, "--set")],
+    raw: Annotated[Path, folder("The set's photos and ground truth, in shards.")],
     params: Params = PARAMS,
 ) -> None:
     """Render one set of mannequins."""
@@ -24,9 +24,7 @@ def render(
 
 
 @app.command()
-def train(
-    raw: Annotated[list[Path], folder("A set to train on; repeatable.")], run: Run, params: Params = PARAMS
-) -> None:
+def train(raw: Annotated[list[Path], folder("A training set. Repeatable.")], run: Run, params: Params = PARAMS) -> None:
     """Train the network on rendered sets."""
     from mannequins.figure_training import train as stage
 
@@ -36,9 +34,9 @@ def train(
 @app.command()
 def score(
     run: Run,
-    sets: Annotated[Path, folder("Holds a folder for each set that is scored.")],
+    sets: Annotated[Path, folder("Folder with a folder for each test set.")],
     metrics: Annotated[Path, file("The scores, as JSON.")],
-    speed: Annotated[Path, file("Images a second here, as JSON.")],
+    speed: Annotated[Path, file("Images per second on this machine, as JSON.")],
     params: Params = PARAMS,
 ) -> None:
     """Score the network on mannequins that it was not trained on."""

@@ -1,7 +1,7 @@
-"""Rendered photos to train and score the figure network, read from shards as they are needed.
+"""Load rendered photos from shards, to train and score the figure network.
 
-A batch depends on the seed and the step's number alone. It holds several photos of each of its items, from every set, in one
-canvas size: moved, scaled, flipped, at times blurred and in other light.
+A batch only depends on the seed and the step's number. It has several photos of each of its items, from every set, on canvases
+of one size. Photos are moved, scaled, flipped, brightened or darkened, and sometimes blurred.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from repose.data.skeleton import MIRROR, K
 from repose.errors import ReposeError
 from repose.pose import keypoint_files
 
-NOBODY = -1  # the item of a photo that is of no item
+NOBODY = -1  # the item of a photo without an item
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -32,21 +32,21 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 @settings
 class ChangeSettings:
-    """How training photos are changed; shares and factors."""
+    """The augmentation of training photos, as shares and factors."""
 
-    flip: Share  # of the photos that are flipped left to right
-    scale: tuple[PositiveFloat, PositiveFloat]  # smallest and largest size of a person, of the size in the photo
-    shift: BelowOne  # of the canvas's sides, how far the middle of a photo may move, either way
-    light: BelowOne  # how far from 1 the factor of all levels may be
-    blur: Share  # of the photos that are made smaller and then larger again: generated images are soft
+    flip: Share  # share of photos that are flipped left to right
+    scale: tuple[PositiveFloat, PositiveFloat]  # range of a person's size, relative to the photo
+    shift: BelowOne  # maximum shift of a photo's middle, as a share of the canvas, in both directions
+    light: BelowOne  # maximum deviation from 1 of the brightness factor
+    blur: Share  # share of photos that are shrunk and enlarged again, as generated images are soft
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale should be the smallest and the largest factor, not {list(self.scale)}.")
+            raise ValueError(f"scale should be [smallest, largest], not {list(self.scale)}.")
 
 
 class RenderedPhotos:
-    """The photos of one set of mannequins, as `repose figure render` wrote them.
+    """The photos of one set of mannequins, written by `repose figure render`.
 
     Attributes:
         names: n names of photos.
@@ -54,7 +54,7 @@ class RenderedPhotos:
         items: (n,) int64, NOBODY for Market-1501's junk and distractors.
 
     Raises:
-        ReposeError: the folder holds no photos with keypoints.
+        ReposeError: the folder has no photos with keypoints.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class RenderedPhotos:
         poses = keypoint_files.read_posegan_csv(self._files[listed], listed)
         found = [(path, photo) for path in self._files if is_image(path) and (photo := layout.photo(path))]
         if not found:
-            raise ReposeError(f"{folder} holds no photos. Render them again (`dvc repro figure/dvc.yaml`).")
+            raise ReposeError(f"{folder} has no photos. Render them again (`dvc repro figure/dvc.yaml`).")
         self._paths = [path for path, _ in found]
         self.names = [photo.name for _, photo in found]
         self.keypoints = keypoint_files.match(poses, self.names).keypoints
@@ -104,7 +104,7 @@ class Batches(Dataset[Batch]):
         few = min(map(len, self._rows))
         if few < items:
             raise ReposeError(
-                f"A step takes {items} item(s) of each set, and a set has {few}. Render more, or lower train.items."
+                f"A step needs {items} item(s) of each set, but a set has {few}. Render more, or lower train.items."
             )
         starts = np.cumsum([0, *map(len, self._rows)])  # the number of each set's first item
         self._items_of = [
@@ -125,7 +125,7 @@ class Batches(Dataset[Batch]):
         return Batch(np.stack(pixels), np.stack(keypoints), np.array(items))
 
     def _chosen(self, number: int, step: int, random: np.random.Generator) -> list[int]:
-        """Rows of a set: some photos of each of the step's items, and some of no item."""
+        """Rows of a set: some photos of each of the step's items, and some without an item."""
         rows, strays = self._rows[number], self._strays[number]
         per_epoch = len(rows) // self._items
         epoch, within = divmod(step, per_epoch)
@@ -140,7 +140,7 @@ class Batches(Dataset[Batch]):
     def _changed(
         self, photos: RenderedPhotos, row: int, width: int, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A photo in the canvas (HEIGHT,width,3) and its keypoints there (K,2)."""
+        """An augmented photo on the canvas (HEIGHT,width,3), and its keypoints (K,2) in px of the canvas."""
         pixels, keypoints, change = photos.pixels(row), photos.keypoints[row], self.change
         height = pixels.shape[0] / random.uniform(*change.scale)  # of the part of the photo that fills the canvas
         size = np.array([height * width / HEIGHT, height])  # x, y
@@ -160,7 +160,7 @@ class Batches(Dataset[Batch]):
 
 
 def _cut(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray, width: int) -> np.ndarray:
-    """The part of a photo that a box covers, as (HEIGHT,width,3); beyond the photo its nearest pixel."""
+    """The part of a photo in a box, as (HEIGHT,width,3); pixels outside the photo repeat the nearest pixel."""
     last = np.array(pixels.shape[1::-1])
     before, after = np.ceil((-corner).clip(0)).astype(int), np.ceil((corner + size - last).clip(0)).astype(int)
     padded = np.pad(pixels, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
@@ -170,7 +170,7 @@ def _cut(pixels: np.ndarray, corner: np.ndarray, size: np.ndarray, width: int) -
 
 
 def _softened(pixels: np.ndarray, share: float) -> np.ndarray:
-    """Made smaller by a factor, then as large as before."""
+    """Shrink a photo by a factor, then enlarge it to its size."""
     height, width = pixels.shape[:2]
     small = Image.fromarray(pixels).resize((round(width * share), round(height * share)), Image.Resampling.BILINEAR)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))

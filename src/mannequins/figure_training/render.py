@@ -1,4 +1,4 @@
-"""figure render: one set of mannequins as shards, by the stage download.
+"""figure render: render one set of mannequins to shards, with the stage download.
 
 repose figure render --set train-fashion --raw raw/train-fashion
 """
@@ -21,13 +21,13 @@ _NO_LIMITS = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=
 class RenderSettings:
     """The block `render` of figure/params.yaml."""
 
-    sets: dict[str, MannequinSettings]  # seeds that no other pipeline has; those of tests are those of no training
+    sets: dict[str, MannequinSettings]  # seeds of no other pipeline; test sets have other seeds than training sets
     shard_megabytes: PositiveInt  # MiB of a tar shard, about
     workers: PositiveInt  # processes that render
 
 
 def run(*, name: str, raw: Path, settings: RenderSettings) -> None:
-    """Write the set called `name` into the folder `raw`, as the stage download does.
+    """Write the set called `name` to the folder `raw`, as the stage download does.
 
     Raises:
         ReposeError: there is no such set.

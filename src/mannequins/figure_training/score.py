@@ -1,4 +1,4 @@
-"""figure score: the figure network on mannequins that it was not trained on, compared with the renderer's truth.
+"""figure score: score the figure network on mannequins that it was not trained on, against the renderer's ground truth.
 
     repose figure score --run run --sets raw --metrics metrics.json --speed speed.json
 
@@ -52,20 +52,20 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class Found:
-    """The truth of photos of items, and what the network found in them."""
+    """The ground truth of photos, and the network's results."""
 
     truth: np.ndarray  # (n,K,2) float32 px, NaN where not in sight
     items: np.ndarray  # (n,) int64
     points: np.ndarray  # (n,K,2) float32 px, NaN where not found
     features: Tensor  # (n,D)
-    seconds: float  # of finding joints and features, without decoding
+    seconds: float  # of the network, without decoding
 
 
 def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSettings) -> None:
-    """Score the network that `figure train` wrote into the folder `run`; `sets` holds a folder for each set.
+    """Score the network in the folder `run` of `figure train`; `sets` has a folder for each set.
 
     Raises:
-        ReposeError: a set or the network is not there, or a set shows too little to score.
+        ReposeError: a set or the network is missing, or a set has too few photos to score.
     """
     device = set_up(settings.device, settings.threads, seed=0)
     sha256 = (run / DIGEST.name).read_text("ascii").split()[0]
@@ -88,7 +88,7 @@ def _found(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: in
     for images, joints in _batches(photos, rows, frame, batch):
         began = time.perf_counter()
         seen = network.find(images)
-        points.append(seen.points.cpu().numpy())  # which waits for a GPU
+        points.append(seen.points.cpu().numpy())  # waits for a GPU
         seconds += time.perf_counter() - began
         features.append(seen.features)
         truth.append(joints)
@@ -96,7 +96,7 @@ def _found(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: in
 
 
 def _batches(photos: RenderedPhotos, rows: list[int], frame: Frame, batch: int) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Images (b,3,H,W) uint8 in the frame, and the joints in sight there (b,K,2)."""
+    """Yield images (b,3,H,W) uint8 in the frame, and their joints in sight (b,K,2)."""
     for first in range(0, len(rows), batch):
         pixels = [photos.pixels(row) for row in rows[first : first + batch]]
         known = photos.keypoints[rows[first : first + batch]]
@@ -128,7 +128,7 @@ def _scores(found: Found) -> dict[str, Any]:
 
 
 def retrieval(features: Tensor, items: np.ndarray) -> tuple[float, float]:
-    """Of photos whose item has another, the share whose nearest other photo is of it, and that share by chance.
+    """The share of photos, among those whose item has another, with a nearest photo of their item; and the share by chance.
 
     Args:
         features: (n,D).

@@ -1,9 +1,9 @@
-"""figure train: the figure network, from rendered photos to a file of weights.
+"""figure train: train the figure network on rendered photos.
 
     repose figure train --raw raw/train-fashion --raw raw/train-street --run run
 
 The loss is the cross-entropy of where each joint is, or that it is not in sight, plus that of which training item a photo
-shows, by the cosines of its features to one vector an item; those vectors are not kept. The folder `run` then holds
+shows, by the cosines of its features to one vector per item; those vectors are not kept. The folder `run` then has
 figure.safetensors, its SHA-256, and history.csv.
 """
 
@@ -41,13 +41,13 @@ class FigureTrainSettings:
     seed: Seed  # of the first weights, the order of items, the changes
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
     threads: PositiveInt  # CPU threads of torch
-    workers: NonNegativeInt  # processes that load photos; 0: the one that trains
+    workers: NonNegativeInt  # processes that load photos; 0: the training process loads them
     steps: PositiveInt
-    items: PositiveInt  # of each set in a step
+    items: PositiveInt  # of each set per step
     photos: PositiveInt  # of an item in a step, at most
     nobodies: NonNegativeInt  # of each set in a step, photos of no item: strangers, and boxes with nobody in them
     widths: Annotated[tuple[Width, ...], Field(min_length=1)]  # px: a step draws one for its photos, 128 px high
-    learning_rate: PositiveFloat  # rises over the first twentieth of the steps, then falls to 0 as a cosine does
+    learning_rate: PositiveFloat  # rises over the first twentieth of the steps, then follows a cosine to 0
     weight_decay: NonNegativeFloat
     spread: PositiveFloat  # cells: standard deviation of the target around a joint
     item_weight: NonNegativeFloat  # of the second term of the loss
@@ -60,7 +60,7 @@ def run(*, raw: Sequence[Path], run: Path, settings: FigureTrainSettings) -> Non
     """Train on the photos in the folders `raw` and write the folder `run`.
 
     Raises:
-        ReposeError: a folder holds no rendered photos, too few items, or the loss is not finite.
+        ReposeError: a folder has no rendered photos or too few items, or the loss is not finite.
     """
     device = set_up(settings.device, settings.threads, settings.seed)
     batches = Batches(
@@ -79,7 +79,7 @@ def run(*, raw: Sequence[Path], run: Path, settings: FigureTrainSettings) -> Non
 def _train(
     network: FigureNetwork, batches: Batches, settings: FigureTrainSettings, device: torch.device
 ) -> pd.DataFrame:
-    """Run all steps; returns the mean of each loss term over each `log_every` steps."""
+    """Run all steps; return the mean of each loss term over each `log_every` steps."""
     of_items = nn.Parameter(F.normalize(torch.randn(batches.item_count, FEATURES), dim=1).to(device))
     groups: list[dict[str, Any]] = [{"params": network.parameters()}, {"params": [of_items], "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay)
@@ -125,7 +125,7 @@ def joint_loss(seen: Seen, keypoints: Tensor, spread: float) -> Tensor:
     """Cross-entropy of each joint's place, a Gaussian around it, or of not in sight; the mean over (B,K). A scalar.
 
     Args:
-        seen: what the network makes of B images.
+        seen: the network's output for B images.
         keypoints: (B,K,2) px of these images, NaN where not in sight.
         spread: the Gaussian's standard deviation in cells.
     """
@@ -141,13 +141,13 @@ def joint_loss(seen: Seen, keypoints: Tensor, spread: float) -> Tensor:
 
 
 def item_loss(features: Tensor, of_items: Tensor, items: Tensor, scale: float) -> Tensor:
-    """Cross-entropy of which item a photo shows, by the cosines of its features to one vector an item. A scalar.
+    """Cross-entropy of which item a photo shows, by the cosines of its features to one vector per item. A scalar.
 
     Args:
         features: (B,D) of length 1.
-        of_items: (items,D), one vector for each item that is trained on.
-        items: (B,) int64, which item each photo shows; NOBODY where it does not count. One at least counts.
-        scale: of the cosines.
+        of_items: (items,D), one vector for each training item.
+        items: (B,) int64, the item of each photo; NOBODY for photos that do not count. At least one counts.
+        scale: factor of the cosines.
     """
     logits = scale * features @ F.normalize(of_items, dim=1).T
     return F.cross_entropy(logits, items, ignore_index=NOBODY)

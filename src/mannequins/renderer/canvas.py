@@ -1,4 +1,4 @@
-"""The texture of a surface: planes of colour, mixed with fabrics, prints and shades."""
+"""The texture of a surface: planes of color, mixed with fabrics, prints and shades."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class Canvas:
         self.planes[:] = np.array(colour, np.float32)[:, None, None]
 
     def lay(self, colour: Colour, share: np.ndarray) -> None:
-        """Mix in a colour, with a share from 0 (not at all) to 1 (covers)."""
+        """Mix in a color, with a share from 0 (not at all) to 1 (covers)."""
         for plane, level in zip(self.planes, colour, strict=True):
             plane += (np.float32(level) - plane) * share
 
@@ -47,5 +47,5 @@ def line(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def darker(colour: Colour, factor: float) -> Colour:
-    """A colour in the shade."""
+    """A color in the shade."""
     return (colour[0] * factor, colour[1] * factor, colour[2] * factor)

@@ -1,7 +1,7 @@
-"""Draws for an outfit and the colours that it comes in.
+"""Draws for an outfit and the colors that it comes in.
 
-Two random generators work side by side, one for the cut and one for the colours, so that a garment can come in several
-colours of one cut.
+Two random generators work side by side, one for the cut and one for the colors, so that a garment can come in several
+colors of one cut.
 """
 
 import colorsys
@@ -22,7 +22,7 @@ DENIMS: tuple[Colour, ...] = ((46, 66, 104), (72, 98, 142), (118, 148, 186), (34
 LEATHERS: tuple[Colour, ...] = (
     (36, 34, 36), (240, 240, 236), (92, 58, 38), (150, 104, 66), (70, 70, 76), (206, 182, 150), (40, 46, 70),
 )  # fmt: skip
-# The strong colours of clothes: hue in degrees, saturation, value.
+# The strong colors of clothes: hue in degrees, saturation, value.
 _VIVID = (
     (355, 0.82, 0.80), (350, 0.80, 0.52), (4, 0.62, 0.93), (16, 0.80, 0.90), (28, 0.82, 0.94), (44, 0.80, 0.88),
     (52, 0.75, 0.95), (74, 0.55, 0.48), (88, 0.58, 0.72), (140, 0.68, 0.50), (152, 0.75, 0.62), (160, 0.45, 0.85),
@@ -33,9 +33,9 @@ _VIVID = (
 
 
 class Chance:
-    """Draws for one outfit: `cut` decides forms, `hue` decides colours.
+    """Draws for one outfit: `cut` decides forms, `hue` decides colors.
 
-    The same draws with another `variant` (0, 1, 2) give the same outfit in other colours.
+    The same draws with another `variant` (0, 1, 2) give the same outfit in other colors.
     """
 
     def __init__(self, cut: np.random.Generator, hue: np.random.Generator, variant: int = 0) -> None:
@@ -54,11 +54,11 @@ class Chance:
         return uniform(self.cut, low, high)
 
     def one_of(self, colours: tuple[Colour, ...]) -> Colour:
-        """One of these colours."""
+        """One of these colors."""
         return colours[(int(self.hue.integers(len(colours))) + self.variant * (len(colours) // 3)) % len(colours)]
 
     def vivid(self, away: Colour | None = None) -> Colour:
-        """A strong colour, its hue well away from another's."""
+        """A strong color, its hue well away from another's."""
         while True:
             hue, saturation, value = self.one_of(_VIVID)
             turn = 0.5 if away is None else (hue / 360 - _hue(away)) % 1
@@ -68,15 +68,15 @@ class Chance:
                 )
 
     def neutral(self) -> Colour:
-        """White, grey, black, navy or beige."""
+        """White, gray, black, navy or beige."""
         return self.one_of(_NEUTRALS)
 
     def colour(self) -> Colour:
-        """A colour of clothes: mostly a strong one."""
+        """A color of clothes: mostly a strong one."""
         return self.vivid() if self.hue.random() < 0.78 else self.neutral()
 
     def contrast(self, ground: Colour) -> Colour:
-        """A colour that is told from another at a glance."""
+        """A color that clearly differs from another."""
         if self.hue.random() < 0.45:
             return (242.0, 240.0, 234.0) if np.mean(ground) < 150 else (28.0, 28.0, 36.0)
         return self.vivid(ground)

@@ -1,4 +1,4 @@
-"""A mannequin data set as files, in the layout and the names of DeepFashion (fashion) or of Market-1501 (street).
+"""Write a mannequin data set as files, in the layout and with the names of DeepFashion (fashion) or Market-1501 (street).
 
 Besides the photos: the owner's lists; `keypoints.csv` in pose-gan's grammar; and `figures.csv`, the renderer's own
 truth (columns: see `photo.Truth`). An item depends on the seed and on its own number only, never on how many items
@@ -30,10 +30,10 @@ def render_item(settings: MannequinSettings, number: int) -> list[MannequinPhoto
 
 
 def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, bytes]]:
-    """The data set, file by file: path in the owner's layout and content. Photos first, item by item, then the lists.
+    """Yield the files of the data set: path in the owner's layout, and content. Photos come first, item by item.
 
-    The same settings give the same bytes on every processor, whatever the number of worker processes (1: this process
-    alone). The JPEG files also depend on the version of Pillow's libjpeg.
+    The same settings give the same bytes on every processor, for any number of worker processes (1: only
+    this process). The JPEG files also depend on the version of Pillow's libjpeg.
     """
     paths, keypoints, truths = [], [_KEYPOINTS_HEADER], [_TRUTH_HEADER]
     for item in _items(settings, workers):
@@ -49,7 +49,7 @@ def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, b
 
 
 def contact_sheet(settings: MannequinSettings, rows: int, columns: int) -> np.ndarray:
-    """The first items that have so many photos, a row each, their photos beside each other: (H, W, 3) uint8.
+    """A picture of the first items with enough photos, a row per item: (H, W, 3) uint8.
 
     Raises:
         ValueError: fewer than `rows` of the items have `columns` photos.
@@ -62,12 +62,12 @@ def contact_sheet(settings: MannequinSettings, rows: int, columns: int) -> np.nd
 
 
 def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]]:
-    """The encoded items in their order; at most two items per worker wait or are under way."""
+    """Yield the encoded items in order; at most two items per worker are pending."""
     if workers == 1:
         yield from (_encoded(settings, number) for number in range(settings.items))
         return
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # the imports are paid for once
+    context.set_forkserver_preload([__name__])  # so that imports happen once
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting: deque[Future[list[_Encoded]]] = deque()
         for number in range(settings.items):

@@ -1,8 +1,8 @@
 """Mathematics whose results have the same bits on every processor.
 
 IEEE 754 fixes the result of + - * /, of square roots, of comparisons and of rounding. It does not fix sines, exponentials
-and powers, which libraries compute in one way or another by processor, nor the order of a sum in a matrix product. The
-functions here are made of the fixed operations, in a fixed order. All of them take and return floats or arrays of floats,
+and powers, which libraries compute differently on different processors, nor the order of sums in a matrix product. The
+functions here consist of the fixed operations, in a fixed order. All of them take and return floats or arrays of floats,
 float32 or float64, element by element.
 """
 

@@ -18,7 +18,7 @@ from repose.data.layouts import DeepFashion
 
 SIZE, CONTENT, BAR = 256, 174, 41  # pixels: the square image, the width of the picture in it, the bar at its left
 
-_COLOURS = (1, 2, 1, 1, 3)  # how many colours five garments in a row come in; each colour is an item
+_COLOURS = (1, 2, 1, 1, 3)  # how many colors five garments in a row come in; each color is an item
 _TEST_GARMENT = 2  # of five garments in a row, the one for tests
 # Per hundred women's and men's garments; 86 of them are upper garments or dresses.
 CATEGORIES = {
@@ -37,7 +37,7 @@ _VIEWS = {"1_front": 0.98, "2_side": 0.84, "3_back": 0.84, "4_full": 0.52, "7_ad
 
 
 def fashion_item(seed: int, number: int) -> list[MannequinPhoto]:
-    """All photos of item `number`: one colour of one garment."""
+    """All photos of item `number`: one color of one garment."""
     garment, colour = garment_of(number)
     cut, hue = generator(seed, 1, garment), generator(seed, 2, garment)
     woman = bool(cut.random() < 0.78)
@@ -53,7 +53,7 @@ def fashion_item(seed: int, number: int) -> list[MannequinPhoto]:
 
 
 def garment_of(number: int) -> tuple[int, int]:
-    """The id of an item's garment and the number of its colour, both from 1."""
+    """The id of an item's garment and the number of its color, both from 1."""
     block, place = divmod(number, sum(_COLOURS))
     ends = np.cumsum(_COLOURS)
     index = int(np.searchsorted(ends, place, side="right"))

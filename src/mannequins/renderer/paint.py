@@ -275,5 +275,5 @@ def paint_bag(colour: Colour) -> Canvas:
 
 
 def paint_plain(colour: Colour) -> Canvas:
-    """One colour all over."""
+    """One color all over."""
     return Canvas(4, 4, colour)

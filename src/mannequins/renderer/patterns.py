@@ -50,7 +50,7 @@ def weave(
         canvas.lay(colour, share * where)
 
 
-Shares = tuple[np.ndarray, ...]  # of the second and of the third colour
+Shares = tuple[np.ndarray, ...]  # of the second and of the third color
 
 
 def _tartan(p: np.ndarray, q: np.ndarray) -> Shares:
@@ -69,7 +69,7 @@ def _argyle(p: np.ndarray, q: np.ndarray) -> Shares:
 
 
 def _floral(p: np.ndarray, q: np.ndarray) -> Shares:
-    """One flower per cell, moved, turned and coloured by a hash of the cell's place."""
+    """One flower per cell, moved, turned and colored by a hash of the cell's place."""
     cell_p, cell_q = np.floor(p), np.floor(q)
     odd = np.mod(sin(cell_p * 12.99 + cell_q * 78.23) * 437.58, 1)
     dp, dq = p - cell_p - 0.5 - 0.25 * (odd - 0.5), q - cell_q - 0.5 - 0.25 * (np.mod(odd * 7, 1) - 0.5)

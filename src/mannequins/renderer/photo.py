@@ -16,7 +16,7 @@ MAX_PERSONS = 9999  # Market-1501's names have four digits for a person
 
 @settings
 class MannequinSettings:
-    """Which data set to make."""
+    """The settings of a mannequin data set."""
 
     flavour: Literal["fashion", "street"]  # DeepFashion's layout at 256x256, or Market-1501's at 128x64
     items: Annotated[int, Field(ge=2)]  # garments (fashion) or persons (street): one to train on and one to test on
@@ -57,15 +57,15 @@ def truth(item: str, yaw: float, picture: Rendering, pixels: np.ndarray) -> Trut
 
 
 def photo_of(layout: type[DeepFashion | Market1501], path: str) -> Photo:
-    """The photo that a path of this package is in the owner's layout."""
+    """The photo at a path of this package in the owner's layout."""
     return cast(Photo, layout([], lambda _: b"").photo(path))
 
 
 def to_pixels(planes: np.ndarray) -> np.ndarray:
-    """(3, H, W) float, 0 to 255 (values beyond are clipped) -> (H, W, 3) uint8, rounded to nearest."""
+    """(3, H, W) float, 0 to 255 (other values are clipped) -> (H, W, 3) uint8, rounded to nearest."""
     return np.ascontiguousarray(np.clip(planes + np.float32(0.5), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def generator(seed: int, *which: int) -> np.random.Generator:
-    """The generator of one thing in a data set; another thing or another seed draws independently."""
+    """The random generator of one part of a data set; other parts and seeds draw independently."""
     return np.random.default_rng((seed, *which))

@@ -1,7 +1,7 @@
 """Pictures of a posed person: hidden surfaces by a depth buffer, light per point, texture per sample, soft edges.
 
 All triangles of a person go through each step in one batch, within the window of the image that the person fills. Each
-pixel has SAMPLES x SAMPLES samples; a sample takes the nearest triangle that covers its centre, and a pixel is the mean
+pixel has SAMPLES x SAMPLES samples; a sample takes the nearest triangle that covers its center, and a pixel is the mean
 of its samples over the background. Images are planar (3, H, W) here: whole planes are faster than triples.
 """
 

@@ -22,7 +22,7 @@ class Studio:
 
 
 def studio(rng: np.random.Generator) -> Studio:
-    """White, off-white or light grey; at times a dark grey."""
+    """White, off-white or light gray; at times a dark gray."""
     level = uniform(rng, 96, 140) if rng.random() < 0.05 else uniform(rng, 222, 253)
     return Studio(level, uniform(rng, -3, 5), uniform(rng, 0.0, 0.08), uniform(rng, 226, 255))
 
@@ -144,7 +144,7 @@ def crop_of(place: Place, height: int, width: int, rng: np.random.Generator) -> 
 
 
 def as_seen(image: np.ndarray, place: Place, rng: np.random.Generator) -> np.ndarray:
-    """The camera's own blur, colour cast, contrast and noise: (3, H, W) float32."""
+    """The camera's own blur, color cast, contrast and noise: (3, H, W) float32."""
     weights = decay(0.5 * np.square(np.arange(-2, 3, dtype=np.float32) / np.float32(place.blur)))
     weights /= sum(weights)
     height, width = image.shape[1:]

@@ -85,7 +85,7 @@ _BUSY = tuple(name for name in _REPEATS if name != "plain")
 
 
 def plain(colour: Colour) -> Cloth:
-    """A fabric of one colour."""
+    """A fabric of one color."""
     return Cloth("plain", colour, colour, colour, 0.1)
 
 
@@ -106,7 +106,7 @@ _REAR_MOTIFS = ("number", "letters", "cross", "disc", "bars", "star", "diamond")
 
 
 def _back_of(chance: Chance, front: Cloth) -> tuple[Cloth, Print | None]:
-    """The back: as the front, of another colour, of another pattern, or with a print of its own."""
+    """The back: as the front, of another color, of another pattern, or with a print of its own."""
     what = chance.cut.choice(("same", "colour", "pattern", "print"), p=(0.46, 0.19, 0.13, 0.22))
     if what == "same":
         return front, None

@@ -1,8 +1,8 @@
-"""List and read the files of a folder or of a zip; nothing is unpacked to disk.
+"""List and read the files of a folder or a zip, without unpacking to disk.
 
 Names that lead out of their folder, links, special files, duplicates, files with an unsupported encryption or compression,
-and zip bombs are rejected by their headers, before any content is read. Headers may lie, so a file is also rejected when
-its content does not have the size and the CRC that its header announces.
+and zip bombs are rejected by their headers, before any content is read. Headers may be false, so a file is also rejected if
+its content does not have the size and the CRC in its header.
 """
 
 import importlib
@@ -26,7 +26,7 @@ from repose.errors import ReposeError
 from repose.storage.transfer import Object
 from repose.terminal import say
 
-IN_PLACE = ("img.zip", "img_highres.zip")  # DeepFashion's photos, as its owners ship them in the folder `Img`
+IN_PLACE = ("img.zip", "img_highres.zip")  # DeepFashion's photos in the folder `Img`, as published
 _UNOPENED = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
 _AES, _STRONG_ENCRYPTION, _ENCRYPTED = 99, 0x40, 0x1
 # What zipfile and zlib raise for damaged bytes; a RuntimeError means a wrong password.
@@ -38,16 +38,16 @@ _UNPACK = "Unpack it with `7z x` or another program and give the folder."
 
 @settings
 class Limits:
-    """How much a source may hold; more is a zip bomb, or not the expected data set."""
+    """Limits on the size of a source, against zip bombs and wrong sources."""
 
     files: PositiveInt
     total_gigabytes: PositiveFloat  # 10^9 bytes of all files, unpacked
     file_megabytes: PositiveFloat  # 10^6 bytes of one file, unpacked
-    ratio: PositiveFloat  # unpacked bytes of a zip's files / bytes of the zip
+    ratio: PositiveFloat  # unpacked bytes of a zip's files by bytes of the zip
 
 
 class File(NamedTuple):
-    """A file of a source: its owner's path, its size in bytes, the source's name for messages, and a reader."""
+    """A file of a source: the owner's path, the size in bytes, the source's name in messages, and a reader."""
 
     name: str
     size: int
@@ -69,13 +69,13 @@ S = TypeVar("S", File, Object)
 def open_zip(
     path: Path, limits: Limits, where: str, *, password_variable: str | None = None, under: str = ""
 ) -> Iterator[Contents]:
-    """The files of a zip, readable until the context ends.
+    """Yield the files of a zip, which are readable until the context ends.
 
     `where` names the zip in messages, `password_variable` is the environment variable that holds its password, and `under`
     is a prefix for the names of its files.
 
     Raises:
-        ReposeError: it is no zip, is damaged, exceeds a limit, needs another password, or has an entry of a rejected kind.
+        ReposeError: the file is not a zip, is damaged, exceeds a limit, needs another password, or has a rejected entry.
     """
     with _open(path, where) as archive:
         every = [info for info in archive.infolist() if not info.is_dir()]
@@ -86,12 +86,16 @@ def open_zip(
             name = safe_name(info.filename, where)
             _check_member(info, name, where)
             if name in files:
-                raise ReposeError(f"{where} holds {name} twice. Pack the data again, or unpack it and give the folder.")
+                raise ReposeError(
+                    f"{where} contains {name} twice. Pack the data again, or unpack it and give the folder."
+                )
             read = partial(_read_member, archive, password, where, info)
             files[name] = File(under + name, info.file_size, where, read)
         listed, packed = within(files.values(), limits, where), path.stat().st_size
         unpacked = sum(file.size for file in listed)
-        if unpacked > limits.ratio * packed:  # the size of the zip itself: overlapping members do not hide a bomb
+        if (
+            unpacked > limits.ratio * packed
+        ):  # the size of the zip itself, so that overlapping members cannot hide a bomb
             raise _beyond(where, f"files that unpack to {unpacked / packed:,.0f} times its size", "limits.ratio")
         yield Contents(listed, len(every) - len(infos))
 
@@ -100,7 +104,7 @@ def open_zip(
 def open_files(
     paths: Iterable[tuple[str, Path]], limits: Limits, where: str, *, password_variable: str | None = None
 ) -> Iterator[Contents]:
-    """The files at (name, path); a zip named in IN_PLACE is replaced by its files. Other arguments as in `open_zip`."""
+    """Yield the files at (name, path); a zip in IN_PLACE is replaced by its files. Other arguments as in `open_zip`."""
     files: list[File] = []
     skipped = 0
     with ExitStack() as stack:
@@ -117,17 +121,17 @@ def open_files(
                 skipped += contents.skipped
                 continue
             if name.lower().endswith((".zip", *_UNOPENED)):
-                say(f"{where}: {name} is kept as a file, not opened; name it in params to open a zip, or unpack it.")
+                say(f"{where}: {name} is kept as a file and not opened. To open it, list it in params, or unpack it.")
             size = path.stat().st_size
             files.append(File(name, size, where, partial(_read_path, path, size, where)))
         yield Contents(within(files, limits, where), skipped)
 
 
 def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
-    """(name, path) of every file below a folder, sorted; names are relative to `folder`. Litter is listed, not entered.
+    """The sorted (name, path) of every file below a folder, with names relative to `folder`. Skips the content of litter.
 
     Raises:
-        ReposeError: a link or a special file, or a folder that cannot be read.
+        ReposeError: the folder contains a link or a special file, or cannot be read.
     """
 
     def fail(error: OSError) -> None:
@@ -139,12 +143,12 @@ def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
             inside = str(path.relative_to(folder))
             if path.is_symlink() and not is_litter(name):
                 raise ReposeError(
-                    f"{where} holds a link, {inside}. Copy the data with `cp -rL`, or give the folder it leads to."
+                    f"{where} contains a link, {inside}. Copy the data with `cp -rL`, or give the folder it leads to."
                 )
             if path.is_file() or is_litter(name):
                 yield inside, path
             elif not path.is_dir():
-                raise ReposeError(f"{where} holds {inside}, which is neither a file nor a folder. Remove it.")
+                raise ReposeError(f"{where} contains {inside}, which is neither a file nor a folder. Remove it.")
         folders[:] = sorted(name for name in folders if not is_litter(name))
 
 
@@ -152,7 +156,7 @@ def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
     """The files as a list; the limit on one file does not apply to the zips of IN_PLACE.
 
     Raises:
-        ReposeError: a limit is exceeded (raised at the first such file); it names the limit.
+        ReposeError: a limit is exceeded; raised at the first such file.
     """
     listed: list[S] = []
     total = 0
@@ -169,7 +173,7 @@ def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
 
 
 def is_zip(path: Path, name: str) -> bool:
-    """Whether a file is a zip by its first bytes or by its name.
+    """Whether a file is a zip, by its first bytes or its name.
 
     Raises:
         ReposeError: its name is that of another kind of archive.
@@ -184,7 +188,7 @@ def safe_name(name: str, where: str) -> str:
     """A relative path with single slashes between its parts.
 
     Raises:
-        ReposeError: it is absolute, has `..`, a drive letter, a backslash or a control character, or is not text.
+        ReposeError: the path is absolute, has `..`, a drive letter, a backslash or a control character, or is not text.
     """
     parts = PurePosixPath(name).parts
     if (
@@ -192,8 +196,8 @@ def safe_name(name: str, where: str) -> str:
         or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", name)
     ):  # fmt: skip
         raise ReposeError(
-            f"{where} holds a file named {name!r}; a name should be a plain path inside the data set. Nothing was "
-            "taken from it. Get the data from its owner again, or rename the file."
+            f"{where} contains a file named {name!r}; a name should be a plain path inside the data set. Nothing was "
+            "read. Get the data from the owner again, or rename the file."
         )
     return "/".join(parts)
 
@@ -205,7 +209,7 @@ def _read_path(path: Path, size: int, where: str) -> bytes:
     except OSError as error:
         raise ReposeError(f"Cannot read {path} of {where}: {error.strerror}. Change its permissions.") from None
     if len(content) != size:
-        raise ReposeError(f"{path} of {where} changed while it was read. Run again when nobody writes to it.")
+        raise ReposeError(f"{path} of {where} changed while it was read. Run again when nothing writes to it.")
     return content
 
 
@@ -217,7 +221,7 @@ def _open(path: Path, where: str) -> zipfile.ZipFile:
             start = stream.read(64).lstrip()
         what = f"is not a zip ({path.stat().st_size:,} bytes). Check the address."
         if start.startswith(b"PK"):
-            what = "is cut short or damaged: it is not a whole zip. Get it again."
+            what = "is a truncated or damaged zip. Get it again."
         elif start.startswith(b"<"):
             what = "is a web page, not a zip. Fetch the file with a browser and give its path."
         raise ReposeError(f"{where} {what}") from None
@@ -229,10 +233,10 @@ def _check_member(info: zipfile.ZipInfo, name: str, where: str) -> None:
         what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
         raise ReposeError(f"{where}: {name} is {what}. Pack the data again without it.")
     if PurePosixPath(name).name in IN_PLACE:
-        raise ReposeError(f"{where} holds another zip, {name}. Unpack {where} and give the folder.")
+        raise ReposeError(f"{where} contains another zip, {name}. Unpack {where} and give the folder.")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ReposeError(
-            f"{where}: {name} is packed with method {method}; 0 (stored) and 8 (deflated) are read. {_UNPACK}"
+            f"{where}: {name} is compressed with method {method}; only 0 (stored) and 8 (deflated) are supported. {_UNPACK}"
         )
 
 
@@ -245,14 +249,14 @@ def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) ->
             raise ReposeError(f"{where}: {info.filename} is encrypted with AES, which is not supported. {_UNPACK}")
     if variable is None:
         raise ReposeError(
-            f"{where} is encrypted. Name the environment variable that holds its password in password_variable; the "
-            "data's owner has the password."
+            f"{where} is encrypted. Set password_variable to the name of the environment variable with its password, which "
+            "the data's owner has."
         )
     try:
-        importlib.import_module("fast_zip_decryption")  # replaces zipfile's decryption by one in C
+        importlib.import_module("fast_zip_decryption")  # replaces zipfile's decryption by a C implementation
     except ImportError:
         say(
-            f"{where} is encrypted. `pip install fast-zip-decryption` makes reading about 80 times as fast (1 MB/s now)."
+            f"{where} is encrypted. `pip install fast-zip-decryption` makes reading about 80 times faster (1 MB/s now)."
         )
     return os.environ.get(variable, "").encode()
 
@@ -260,7 +264,7 @@ def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) ->
 def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, info: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(info, pwd=password) as stream:
-            content = stream.read(info.file_size)  # never more, whatever it would unpack to
+            content = stream.read(info.file_size)  # limits the bytes, whatever the file unpacks to
         if len(content) != info.file_size:
             raise EOFError
     except _DAMAGED:
@@ -272,4 +276,6 @@ def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, i
 
 
 def _beyond(where: str, what: str, limit: str) -> ReposeError:
-    return ReposeError(f"{where} holds {what}: a zip bomb, or not what you meant. If it is right, raise {limit}.")
+    return ReposeError(
+        f"{where} contains {what}. This may be a zip bomb or the wrong source. If it is right, raise {limit}."
+    )

@@ -1,8 +1,8 @@
-"""Crop, flip and rotation of training photos (the paper's section 4.2; how much of each is ours: R23 of docs/paper.md).
+"""Crop, flip and rotation of training photos (the paper's section 4.2; the amounts are our reading, R23 of docs/paper.md).
 
-One 2 x 3 matrix changes the pixels and the keypoints of a photo; its map is redrawn from these. A flip also swaps left and
-right joints, since the colours of a map encode the side. All photos of an item flip together (a logo is mirrored in all of
-them or in none); crop and rotation are drawn for each photo by itself.
+One 2 x 3 matrix transforms the pixels and keypoints of a photo; its pose map is redrawn from the keypoints. A flip also swaps
+left and right joints, since the colors of a map encode the side. All photos of an item flip together, so that a logo is
+mirrored in all of them or in none. Crop and rotation are drawn for each photo.
 """
 
 from typing import Annotated, Literal
@@ -19,10 +19,10 @@ from repose.data.skeleton import MIRROR
 
 @settings
 class AugmentSettings:
-    """How training photos are changed."""
+    """The augmentation of training photos."""
 
-    flip: Annotated[float, Field(ge=0, le=1)]  # share of the items that are flipped left to right
-    rotation: Annotated[float, Field(ge=0, le=180)]  # largest angle in degrees, either way
+    flip: Annotated[float, Field(ge=0, le=1)]  # share of items that are flipped left to right
+    rotation: Annotated[float, Field(ge=0, le=180)]  # largest angle in degrees, in both directions
     crop: Annotated[float, Field(gt=0, le=1)]  # smallest share of the height and width that a crop keeps; 1: no crop
     fill: Literal["white", "edge"]  # beyond the photo: white (DeepFashion's studio), or the nearest pixel (Market-1501)
 
@@ -30,14 +30,14 @@ class AugmentSettings:
 def draw_matrices(
     random: np.random.Generator, photos: int, flip: bool, settings: AugmentSettings, height: int, width: int
 ) -> np.ndarray:
-    """Matrices (photos, 2, 3) float64 that take x, y in px of a photo to px of the changed one."""
+    """Draw matrices (photos, 2, 3) float64 from x, y in px of a photo to px of the augmented one."""
     angle = np.deg2rad(random.uniform(-settings.rotation, settings.rotation, photos))
     kept = random.uniform(settings.crop, 1.0, photos)
     corner = random.uniform(0.0, 1.0, (photos, 2)) * (1 - kept)[:, None] * (width, height) - 0.5  # of the crop, px
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1).reshape(-1, 2, 2)
     linear = turn / kept[:, None, None]
-    # rotate about the centre, then move the crop's corner to the corner of the frame and scale it up to the frame
+    # rotate about the center, then move the crop's corner to the corner of the frame and scale it up to the frame
     shift = (centre - corner) / kept[:, None] - 0.5 - linear @ centre
     if flip:
         linear[:, 0] *= -1
@@ -46,13 +46,13 @@ def draw_matrices(
 
 
 def move_keypoints(keypoints: np.ndarray, matrices: np.ndarray, flip: bool) -> np.ndarray:
-    """Keypoints (n,K,2) through matrices (n,2,3); a flip also swaps left and right joints."""
+    """Transform keypoints (n,K,2) by matrices (n,2,3); a flip also swaps left and right joints."""
     moved = np.einsum("nij,nkj->nki", matrices[:, :, :2], keypoints) + matrices[:, None, :, 2]
     return (moved[:, MIRROR] if flip else moved).astype(np.float32)
 
 
 def move_images(images: Tensor, matrices: Tensor, fill: Literal["white", "edge"]) -> Tensor:
-    """Images (n,3,H,W) in [-1,1] through matrices (n,2,3) in px, bilinear; `fill` says what lies beyond."""
+    """Transform images (n,3,H,W) in [-1,1] by matrices (n,2,3) in px, bilinearly; `fill` sets pixels outside the photo."""
     height, width = images.shape[2:]
     linear, shift = matrices[:, :, :2].double(), matrices[:, :, 2:].double()
     inverse = torch.linalg.inv(linear)  # grid_sample asks where each pixel comes from

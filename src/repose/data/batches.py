@@ -1,10 +1,9 @@
 """Training batches: the photos of a step's items, the targets among them, and the sources of each target.
 
-Only step number and seed determine a batch, so training resumes at any step, with any number of workers. A target is not
-among its own sources (R9). Letters: B items a step, M photos of them, Q targets, T sources of a target.
+The step number and the seed alone determine a batch, so training can resume at any step, with any number of workers. A target
+is not among its own sources (R9). Letters: B items per step, M photos of them, Q targets, T sources of a target.
 
-Processes that share a step each draw all of it and load only their own items: together they see the batch that one
-process would see.
+Processes that share a step draw the whole step and load only their own items. Together they see one process's batch.
 """
 
 from collections.abc import Sequence
@@ -33,10 +32,10 @@ class Batch:
     poses: Poses  # of those M photos
     target: Tensor  # (Q,) int64: the photos to generate
     sources: Tensor  # (Q,T) int64: the source photos of each
-    mask: Tensor  # (Q,T) bool: which entries of `sources` are valid; at least one a row
+    mask: Tensor  # (Q,T) bool: which entries of `sources` are valid; at least one per row
     other_image: Tensor  # (Q,3,H,W): a photo of another item for each target, the paper's y~
     other_pose: Poses  # of those Q photos, the paper's p~
-    share: float = 1.0  # of the step's targets in this process
+    share: float = 1.0  # share of the step's targets in this process
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Packed:
     """A batch as the loader returns it: small, on the CPU. The M photos of the items come first, then the Q others."""
 
     pixels: np.ndarray  # (M+Q,H,W,3) uint8
-    keypoints: np.ndarray  # (M+Q,K,2) float32, already changed
-    maps: np.ndarray | None  # (M+Q,H,W) uint8 palette indices; None: drawn from the keypoints on the device
-    matrices: np.ndarray  # (M+Q,2,3): the changes, not yet applied to the pixels
+    keypoints: np.ndarray  # (M+Q,K,2) float32, already augmented
+    maps: np.ndarray | None  # (M+Q,H,W) uint8 palette indices; None: to be drawn from the keypoints on the device
+    matrices: np.ndarray  # (M+Q,2,3): the augmentation, not yet applied to the pixels
     target: np.ndarray
     sources: np.ndarray
     mask: np.ndarray
@@ -67,7 +66,7 @@ class Steps(Dataset[Packed]):
         self._names = [group.to_numpy() for _, group in items["name"].groupby(items["item"], sort=False)]
         if len(self._names) < max(2, items_per_step):
             raise ReposeError(
-                f"Training takes {items_per_step} item(s) a step and a pose of another item, but the split has only "
+                f"Training needs {items_per_step} item(s) per step and a pose of another item, but the split only has "
                 f"{len(self._names)} training item(s). Add photos, or lower items_per_step in the system's block."
             )
         self.steps_per_epoch = len(self._names) // items_per_step
@@ -76,7 +75,7 @@ class Steps(Dataset[Packed]):
         return self.steps
 
     def images(self) -> int:
-        """The number of targets of all steps in all processes, without loading any: the sum of Q."""
+        """The number of targets of all steps in all processes (the sum of Q), without loading any."""
         if self.targets == "one":
             return self.steps * self.items_per_step
         sizes = np.array([min(len(names), self.max_photos) for names in self._names])
@@ -112,7 +111,7 @@ class Steps(Dataset[Packed]):
         )  # fmt: skip
 
     def _items_of(self, step: int) -> np.ndarray:
-        """The items of a step; each epoch visits all of them in another order."""
+        """The items of a step; each epoch visits all items in another order."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[within * self.items_per_step : (within + 1) * self.items_per_step]
 
@@ -126,7 +125,7 @@ class Steps(Dataset[Packed]):
         return list(names)
 
     def _sources(self, sizes: Sequence[int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets (Q,), their sources (Q,T) in random order (one random number of them a step, R11), and the mask."""
+        """Targets (Q,), their sources (Q,T) in random order (a random number per step, R11), and the mask."""
         most = random.integers(1, self.max_sources, endpoint=True)
         target, rows, first = [], [], 0
         for size in sizes:
@@ -141,16 +140,16 @@ class Steps(Dataset[Packed]):
         return np.array(target), sources, mask
 
     def _others(self, items: np.ndarray, random: np.random.Generator) -> list[str]:
-        """A random photo of a random other item for each target, whose items (Q,) are given."""
+        """A random photo of a random other item for each target, given the targets' items (Q,)."""
         shift = random.integers(1, len(self._names), len(items))
-        others = (items + shift) % len(self._names)  # any item but the target's own
+        others = (items + shift) % len(self._names)  # any item except the target's own
         return [str(random.choice(self._names[item])) for item in others]
 
     def _flips(self, count: int, random: np.random.Generator) -> list[bool]:
         return [self.augment is not None and bool(random.random() < self.augment.flip) for _ in range(count)]
 
     def _matrices(self, flipped: list[bool], random: np.random.Generator) -> np.ndarray:
-        """The change of each photo: (M+Q,2,3)."""
+        """The augmentation of each photo: (M+Q,2,3)."""
         if self.augment is None:
             return np.broadcast_to(np.eye(2, 3), (len(flipped), 2, 3))
         size = self.photos.frame.height, self.photos.frame.width
@@ -164,7 +163,7 @@ class Steps(Dataset[Packed]):
 
 
 def unpack(packed: Packed, *, line_width: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
-    """Move a batch to the device, apply the changes to its pixels, and colour its maps, drawn from keypoints if absent."""
+    """Move a batch to the device, augment its pixels, and color its maps, which are drawn from keypoints if absent."""
     images = to_tensor(packed.pixels).to(device)
     height, width = images.shape[2:]
     keypoints = torch.from_numpy(packed.keypoints).to(device)

@@ -1,7 +1,7 @@
-"""Reader of CSV files from people and spreadsheet programs; detects the separator and the encoding.
+"""Read CSV files from users and spreadsheet programs; detects the separator and the encoding.
 
-Excel separates columns by what the country uses (semicolons in much of Europe), may put a byte order mark or a line
-`sep=;` first, and saves "Unicode text" as UTF-16 with tabs.
+Excel uses the locale's separator (a semicolon in much of Europe), may start with a byte order mark or a line `sep=;`, and
+saves "Unicode text" as UTF-16 with tabs.
 """
 
 import codecs
@@ -37,11 +37,11 @@ def read_csv(
     """Read a CSV that has at least the required columns, in any order and with any of SEPARATORS.
 
     The required and optional names, in lower case, match regardless of case and outer spaces; others keep their spelling.
-    Blank columns at the end and blank lines are ignored. `where` names the file in messages, `usual` is the separator that
-    the message about a wrong header shows, and `hint` ends the message about a row that is too long.
+    Blank columns at the end and blank lines are ignored. `where` names the file in messages, `usual` is the separator shown
+    in the message about a wrong header, and `hint` ends the message about a row that is too long.
 
     Raises:
-        DataError: it is not text in UTF-8 or UTF-16, lacks a column, has one twice, or a row is longer than the header.
+        DataError: the file is not text in UTF-8 or UTF-16, lacks or repeats a column, or a row is longer than the header.
     """
     lines = list(io.StringIO(text_of(content, where), newline=""))
     start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
@@ -73,7 +73,7 @@ def text_of(content: bytes, where: str) -> str:
     """The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
 
     Raises:
-        DataError: it is something else. `where` names the file in the message.
+        DataError: the file has another encoding. `where` names it in the message.
     """
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
@@ -93,7 +93,7 @@ def text_of(content: bytes, where: str) -> str:
 def _split_header(
     header: str, separators: Sequence[str], required: Sequence[str], known: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """The first separator that gives the required column names, else the one that gives most names; and those names."""
+    """The first separator that gives the required columns, else the one that gives most; and the column names."""
     found = {}
     for separator in separators:
         row = next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])

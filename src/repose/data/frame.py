@@ -1,9 +1,9 @@
-"""The frame: which part of a photo becomes the working image, and its size.
+"""The frame: the part of a photo that becomes the working image, and its size.
 
-Training, evaluation and generation work at one size. Only this module brings photos and keypoints to it: first cropped,
-then scaled (each axis by itself, if the crop's shape is not the frame's).
+Training, evaluation and generation work at one size. Only this module crops and scales photos and keypoints to it. If the
+crop's aspect ratio is not the frame's, each axis has its own scale.
 
-The centre of the first pixel is (0, 0) and the edge of an image half a px before it, so a coordinate becomes
+The center of the first pixel is (0, 0), half a px from the image's edge, so a coordinate becomes
 (photo - left + 0.5) * scale - 0.5.
 """
 
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, PositiveInt
 from repose.config import settings
 from repose.errors import DataError
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in px of the photo, as Pillow counts
+Box = tuple[float, float, float, float]  # left, top, right, bottom in px of the photo, as in Pillow
 
 
 def _check_crop(crop: Box) -> Box:
@@ -50,14 +50,14 @@ class Frame:
         if self.crop[2] > photo_width or self.crop[3] > photo_height:
             raise DataError(
                 f"The crop {list(self.crop)} (left, top, right, bottom) reaches beyond a photo of {photo_width}x"
-                f"{photo_height} px (width x height). Change posemaps.crop in params.yaml, or leave such photos out."
+                f"{photo_height} px (width x height). Change posemaps.crop in params.yaml, or exclude such photos."
             )
         return self.crop
 
     def keypoints(self, keypoints: np.ndarray, photo_height: int, photo_width: int) -> np.ndarray:
         """Keypoints (..., 2) in px of a photo of the given size -> (..., 2) float32 in px of the frame.
 
-        Coordinates outside the frame are kept; missing stays NaN. Raises as `box`.
+        Coordinates outside the frame are kept; missing joints stay NaN. Raises as `box`.
         """
         left, top, right, bottom = self.box(photo_height, photo_width)
         scale = np.array([self.width / (right - left), self.height / (bottom - top)])
@@ -67,8 +67,8 @@ class Frame:
     def image(self, pixels: np.ndarray) -> np.ndarray:
         """A photo (H, W, 3) uint8 -> the working image (height, width, 3) uint8. Raises as `box`.
 
-        Pillow's bicubic filter (a = -0.5), which averages when it shrinks; if a crop of whole px already has the frame's
-        size, its pixels are copied.
+        Uses Pillow's bicubic filter (a = -0.5), which averages when it shrinks. A crop of whole px that already has the
+        frame's size is copied.
         """
         box = self.box(*pixels.shape[:2])
         size = (self.width, self.height)

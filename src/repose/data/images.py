@@ -1,8 +1,8 @@
-"""Conversions between image bytes, uint8 arrays and the tensors that networks see.
+"""Conversions between image bytes, uint8 arrays and tensors.
 
-A photo is a (H, W, 3) uint8 RGB array outside a network and a (3, H, W) float32 tensor in [-1, 1] inside; only `to_tensor`
-and `to_uint8` convert between the two. `decode` is the only decoder of photos, so that training, evaluation and generation
-see the same pixels: in RGB, upright by the photo's EXIF.
+A photo is a (H, W, 3) uint8 RGB array outside networks and a (3, H, W) float32 tensor in [-1, 1] inside; only `to_tensor` and
+`to_uint8` convert between the two. All photos are decoded by `decode`, so that training, evaluation and generation see the
+same pixels: in RGB, upright by the photo's EXIF.
 """
 
 import io
@@ -19,16 +19,17 @@ from repose.errors import DataError
 if TYPE_CHECKING:  # torch takes seconds to import, and most users of this module do not need it
     from torch import Tensor
 
-# The formats that Pillow may try. Its other readers are for printers and microscopes; that of EPS starts a program.
+# The formats that Pillow may try. Its other readers are for printers and microscopes; the one for EPS starts a program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 _ORIENTATION = 0x0112  # the EXIF tag
-# What turns a photo upright, by the tag's value. Pillow's exif_transpose also rewrites the EXIF, which fails for some tags.
+# The transposition that turns a photo upright, by the tag's value. Pillow's exif_transpose also rewrites the EXIF, which fails
+# for some tags.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-SIDEWAYS = tuple(_UPRIGHT[value] for value in range(5, 9))  # turns that exchange height and width
+SIDEWAYS = tuple(_UPRIGHT[value] for value in range(5, 9))  # transpositions that exchange height and width
 
 
 def to_tensor(pixels: np.ndarray) -> "Tensor":
@@ -39,7 +40,7 @@ def to_tensor(pixels: np.ndarray) -> "Tensor":
 
 
 def to_uint8(images: "Tensor") -> np.ndarray:
-    """(..., 3, H, W) in [-1, 1] (values beyond are clipped) -> (..., H, W, 3) uint8, rounded to nearest."""
+    """(..., 3, H, W) in [-1, 1] (other values are clipped) -> (..., H, W, 3) uint8, rounded to nearest."""
     import torch
 
     levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -49,18 +50,18 @@ def to_uint8(images: "Tensor") -> np.ndarray:
 def decode(encoded: bytes) -> np.ndarray:
     """The bytes of a photo in one of FORMATS -> (H, W, 3) uint8 RGB, upright by its EXIF.
 
-    Transparent pixels become white; 16 bits a channel are scaled to 8; of several frames the first is taken.
+    Transparent pixels become white, 16-bit channels are scaled to 8 bits, and only the first of several frames is read.
 
     Raises:
         DataError: the values have an unknown range (Pillow's modes I and F).
-        OSError: the bytes are not a whole photo (`inspection.inspect` says so without an exception).
+        OSError: the bytes are not a complete photo (`inspection.inspect` reports this without an exception).
     """
     with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
         return from_pillow(image)
 
 
 def from_pillow(image: Image.Image) -> np.ndarray:
-    """A Pillow image -> (H, W, 3) uint8 RGB, the pixels that `decode` reads from its file; raises as `decode`."""
+    """A Pillow image -> (H, W, 3) uint8 RGB, as `decode` reads it from its file. Raises as `decode`."""
     image.load()
     turn = turn_to_upright(image)
     pixels = _rgb(image)
@@ -68,16 +69,16 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 
 
 def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
-    """What turns a loaded image upright by its EXIF; None if it is upright (as every TIFF), or the EXIF is damaged."""
+    """The transposition that turns an image upright by its EXIF; None if upright (as any TIFF) or the EXIF is damaged."""
     try:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF leads Pillow to almost any error; the pixels are whole all the same
+    except Exception:  # damaged EXIF can raise almost any error in Pillow; the pixels are still intact
         return None
 
 
 @contextmanager
 def pillow_unlimited() -> Iterator[None]:
-    """Pillow without its limit on pixels (`validate.max_megapixels` is ours) and without its warnings about metadata."""
+    """Disable Pillow's limit on pixels (`validate.max_megapixels` replaces it) and its warnings about metadata."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
@@ -109,7 +110,7 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise DataError(
-            f"The photo's values have an unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 bits a channel."
+            f"The photo's values have an unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 bits per channel."
         )
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")

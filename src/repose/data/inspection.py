@@ -1,7 +1,7 @@
-"""What the bytes of an image file say: format, mode, upright size, digest, and whether all of it decodes.
+"""Inspect image files: format, mode, upright size, digest, and whether the file decodes completely.
 
-A header is checked against the limit on pixels before memory is allocated, and a file counts as decoded only if its last
-row is there.
+The size in the header is checked against the limit on pixels before memory is allocated. A file counts as decoded only if its
+last row is present.
 """
 
 import hashlib
@@ -17,25 +17,25 @@ from PIL import Image, UnidentifiedImageError
 from repose.data.images import FORMATS, SIDEWAYS, pillow_unlimited, turn_to_upright
 from repose.errors import DataError
 
-CHUNK = 128  # photos that a worker takes at a time
-FEW = 2000  # photos that one process reads sooner than others could be started
+CHUNK = 128  # photos per task of a worker
+FEW = 2000  # up to this many photos, one process is faster than starting workers
 
 
 class Inspection(NamedTuple):
-    """What was found in one file."""
+    """The result of inspecting one file."""
 
-    decodes: bool | None  # None: not tried, as it has more pixels than allowed
-    error: str  # why it does not decode, a few words
-    format: str  # JPEG (also an MPO, a JPEG with further pictures behind it), PNG, ...; empty if it is no image
-    mode: str  # Pillow's: RGB, L (grey), CMYK, I;16 (16 bit), P (palette), ...
-    width: int  # pixels, upright by the EXIF if it decodes, else from the header; 0 if it is no image
+    decodes: bool | None  # None: not attempted, as it has more pixels than allowed
+    error: str  # short reason that it does not decode
+    format: str  # JPEG (also an MPO, a JPEG followed by further pictures), PNG, ...; empty if it is not an image
+    mode: str  # Pillow's: RGB, L (gray), CMYK, I;16 (16 bit), P (palette), ...
+    width: int  # pixels, upright by the EXIF if it decodes, else from the header; 0 if it is not an image
     height: int  # likewise
     bytes: int
     sha256: str
 
 
 def inspect(content: bytes, max_pixels: int) -> Inspection:
-    """Inspect one file; decodes it if its header announces at most `max_pixels`."""
+    """Inspect one file; decode it if it has at most `max_pixels` according to its header."""
     decodes: bool | None = None
     error, format_, mode, size = "", "", "", (0, 0)
     try:
@@ -46,9 +46,9 @@ def inspect(content: bytes, max_pixels: int) -> Inspection:
                 decodes = True
                 if turn_to_upright(image) in SIDEWAYS:
                     size = size[::-1]
-    except UnidentifiedImageError:  # its own message holds an address in memory
+    except UnidentifiedImageError:  # its own message contains a memory address
         decodes, error = False, "not an image" if content else "0 bytes"
-    except Exception as failure:  # damage leads Pillow's readers to almost any error; each is a verdict
+    except Exception as failure:  # damaged files can raise almost any error in Pillow's readers
         decodes, error = False, (str(failure).splitlines() or [type(failure).__name__])[0][:100]
     return Inspection(decodes, error, format_, mode, *size, len(content), hashlib.sha256(content).hexdigest())
 
@@ -56,19 +56,19 @@ def inspect(content: bytes, max_pixels: int) -> Inspection:
 def inspect_all(
     paths: Sequence[str], files: Mapping[str, bytes], *, max_pixels: int, workers: int
 ) -> Iterator[Inspection]:
-    """Inspect many files; results come in the order of `paths`, whatever the number of worker processes.
+    """Inspect many files; results are in the order of `paths`, for any number of worker processes.
 
     The workers read the bytes themselves: `files` is pickled and sent to each of them once. Up to FEW photos are read by
-    this process alone.
+    this process.
 
     Raises:
-        DataError: a worker was killed, or what reading `files` raises.
+        DataError: a worker was killed, or reading `files` failed.
     """
     if workers == 1 or len(paths) <= FEW:
         yield from _inspect_chunk(paths, files, max_pixels)
         return
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    # Spawned, as a fork of a process that already has threads (numpy's, torch's) may hang.
+    # Spawned, as forking a process with threads (numpy's, torch's) may hang.
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(min(workers, len(chunks)), spawn, _start_worker, (files, max_pixels)) as pool:

@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 
 class Photo(NamedTuple):
-    """What the owner's path and lists say about a photo (see `records.IMAGES` for the fields)."""
+    """The facts about a photo in the owner's path and lists (see `records.IMAGES` for the fields)."""
 
     name: str
     item: str
@@ -57,14 +57,14 @@ _MARKET_PATH = re.compile(
     r"(?P<name>(?P<id>-1|\d{4})_c(?P<camera>[1-6])s\d_\d{6}_\d{2}\.jpg(?:\.jpg)?)$"
 )
 _MARKET_PARTITION = {"bounding_box_train": "train", "bounding_box_test": "gallery", "query": "query"}
-JUNK, DISTRACTOR = "-1", "0000"  # Market-1501's ids for detections of no known person
+JUNK, DISTRACTOR = "-1", "0000"  # Market-1501's IDs for detections of no known person
 
 
 class DeepFashion:
     """In-shop Clothes Retrieval Benchmark: `img/GENDER/Category/id_XXXXXXXX/CC_V_view.jpg`.
 
     Copies with flattened names, as pose-gan and PATN prepare them in `train/` and `test/`, are read as well; the names of
-    their folders are ignored. An item is a gender, category, id and two-digit colour: at most five photos besides `flat`.
+    their folders are ignored. An item is a gender, category, id and two-digit color: at most five photos besides `flat`.
     """
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
@@ -93,10 +93,10 @@ class DeepFashion:
 
 
 class Market1501:
-    """`bounding_box_train`, `bounding_box_test` and `query`; an item is a person; a view is a camera, c1 to c6."""
+    """Market-1501: `bounding_box_train`, `bounding_box_test` and `query`. An item is a person, a view a camera (c1 to c6)."""
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
-        pass  # the names say everything
+        pass  # file names have all the facts
 
     def photo(self, path: str) -> Photo | None:
         """The photo at a path of the source, or None if the path is not that of a photo."""
@@ -134,14 +134,14 @@ def is_litter(path: str) -> bool:
 
 
 class NameFinder:
-    """Finds the one of `names` that means the same photo as a given name, whatever the spelling of either."""
+    """Finds the entry of `names` for the same photo as a given name, in any spelling."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = {name: name for name in names}
         self._canonical = {_canonical(name): name for name in self._names}
 
     def find(self, name: str) -> str | None:
-        """The name as in `names`, or None if there is no such photo."""
+        """The name as spelled in `names`, or None if there is no such photo."""
         return self._names.get(name) or self._canonical.get(_canonical(name))
 
 
@@ -157,7 +157,7 @@ def _canonical(name: str) -> str:
 
 
 def _read_partition(path: str, content: bytes) -> dict[str, str]:
-    """Partitions by path from Eval/list_eval_partition.txt: a count, a header, then `path item status` with spaces."""
+    """Partitions by path from Eval/list_eval_partition.txt: a count, a header, then rows `path item status`."""
     lines = content.decode("utf-8", "replace").splitlines()
     rows = [line.split() for line in lines[2:] if line.strip()]
     for number, row in enumerate(rows, start=3):
@@ -168,6 +168,6 @@ def _read_partition(path: str, content: bytes) -> dict[str, str]:
     count = lines[0].strip() if lines else ""
     if count != str(len(rows)):
         raise DataError(
-            f"{path} announces {count!r} photos and lists {len(rows)}: it is cut short or edited. Get it again."
+            f"{path} announces {count!r} photos and lists {len(rows)}: it was truncated or edited. Get it again."
         )
     return {name: status for name, _, status in rows}

@@ -1,4 +1,4 @@
-"""The origins of a source: folders, zips and files, here or behind s3:// or https://, whose files are read in transfers."""
+"""The origins of a source: local folders, zips and files, and those at s3:// or https:// addresses, which are fetched."""
 
 import hashlib
 import os
@@ -20,9 +20,9 @@ from repose.terminal import say
 
 @settings
 class Origin:
-    """Where a part of the source lies; what is optional may be left out of params.yaml."""
+    """The location of a part of the source."""
 
-    # A folder, a zip, another file, s3://bucket/key, s3://bucket/prefix/ (all under it), https://...
+    # A folder, a zip, another file, s3://bucket/key, s3://bucket/prefix/ (all objects under it), https://...
     address: Annotated[str, Field(min_length=1)]
     sha256: transfer.Sha256 | None = None  # of a single file
     size: NonNegativeInt | None = None  # of a single file, bytes
@@ -30,26 +30,26 @@ class Origin:
 
 
 class Transfers(NamedTuple):
-    """Where files wait that come from elsewhere, and how they are fetched."""
+    """The folder of fetched files, and how they are fetched."""
 
-    folder: Path  # outlives a run that fails, so that the next one resumes
+    folder: Path  # kept if a run fails, so that the next one resumes
     endpoint: str | None  # an S3 server other than Amazon's
-    version: str | None  # of the source: nothing of another version is taken for this one
+    version: str | None  # of the source; files of other versions are not reused
     limits: Limits
 
 
 def check_origins(origins: Iterable[Origin]) -> None:
-    """Find what is wrong with the origins before the first byte is transferred.
+    """Check the origins before the first byte is transferred.
 
     Raises:
-        ReposeError: a password that is not set, a path that is missing or cannot be read, a digest of a folder.
+        ReposeError: a password is not set, a path is missing or cannot be read, or a folder has a digest.
     """
     for origin in origins:
         where, local = transfer.shown(origin.address), transfer.local_path(origin.address)
         variable = origin.password_variable
         if variable is not None and not os.environ.get(variable):
             raise ReposeError(
-                f"The environment variable {variable}, which should hold the password of {where}, is not set. "
+                f"The environment variable {variable}, which should contain the password of {where}, is not set. "
                 f"`export {variable}=...`"
             )
         if local and not (os.access(local, os.R_OK) and (local.is_dir() or local.is_file())):
@@ -59,16 +59,16 @@ def check_origins(origins: Iterable[Origin]) -> None:
             )
         folder = local.is_dir() if local else transfer.is_prefix(origin.address)
         if folder and (origin.sha256 or origin.size is not None):
-            raise ReposeError(f"{where} is a folder: sha256 and size are for single files. Leave them out.")
+            raise ReposeError(f"{where} is a folder, but sha256 and size are for single files. Remove them.")
 
 
 @contextmanager
 def open_origins(origins: Sequence[Origin], transfers: Transfers) -> Iterator[tuple[list[File], list[dict[str, Any]]]]:
-    """The files of all origins, sorted by name, and the facts of each origin; fetches those that are elsewhere.
+    """The files of all origins, sorted by name, and the facts of each origin. Fetches remote origins.
 
     Raises:
-        ReposeError: an origin is unavailable or not what it should be, holds more than the limits allow, or two origins
-            hold different files of one name.
+        ReposeError: an origin is unavailable or invalid or exceeds the limits, or two origins have different files of the
+            same name.
     """
     with ExitStack() as stack:
         files: dict[str, File] = {}
@@ -80,13 +80,13 @@ def open_origins(origins: Sequence[Origin], transfers: Transfers) -> Iterator[tu
                 earlier = files.setdefault(file.name, file)
                 if earlier is not file and (earlier.size != file.size or earlier.read() != file.read()):
                     raise ReposeError(
-                        f"{earlier.where} and {file.where} both hold {file.name}, and the two differ. Remove one of them."
+                        f"{earlier.where} and {file.where} have different files {file.name}. Remove one of them."
                     )
         yield within(sorted(files.values(), key=lambda file: file.name), transfers.limits, "the source"), records
 
 
 def forget(folder: Path) -> None:
-    """Remove what was transferred, also by earlier runs, and nothing else."""
+    """Remove the files transferred by this and earlier runs."""
     for entry in folder.glob("*"):
         if re.fullmatch("[0-9a-f]{16}", entry.name):
             shutil.rmtree(entry)
@@ -95,7 +95,7 @@ def forget(folder: Path) -> None:
 
 
 def _folders(origins: Sequence[Origin], transfers: Transfers) -> Iterator[Path]:
-    """A folder for each origin: the same in the next run, even if the address has another signature."""
+    """A folder for each origin, which stays the same in later runs, even if the address has another signature."""
     seen: list[str] = []
     for where in (transfer.shown(origin.address) for origin in origins):
         key = f"{where}\n{seen.count(where)}\n{transfers.version}"
@@ -105,7 +105,7 @@ def _folders(origins: Sequence[Origin], transfers: Transfers) -> Iterator[Path]:
 
 @contextmanager
 def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, dict[str, Any]]]:
-    """The files of an origin, which is fetched if it is elsewhere, and its entry in source.json."""
+    """The files of an origin, fetched if it is remote, and its entry in source.json."""
     where, digest, size = transfer.shown(origin.address), None, None
     options: dict[str, Any] = {
         "limits": transfers.limits,
@@ -124,11 +124,9 @@ def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, di
         opened = open_zip(path, **options) if is_zip(path, name) else open_files([(name, path)], **options)
     with opened as contents:
         if not contents.files:
-            raise ReposeError(f"{where} holds no files. Check the address.")
+            raise ReposeError(f"{where} has no files. Check the address.")
         if contents.skipped:
-            say(
-                f"{where}: left out {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME."
-            )
+            say(f"{where}: ignored {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME.")
         if size is None:
             size = sum(file.size for file in contents.files)
         yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}

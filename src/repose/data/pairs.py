@@ -1,8 +1,8 @@
-"""Rules for the split: which poses count as known, which items are tested on, and which pairs there are.
+"""Rules of the splits: which poses count as known, which items are for testing, and which pairs exist.
 
-An item is the photos of one garment (DeepFashion) or person (Market-1501); a pair is two photos of one item, the source
-and the target. PG2 and pose-gan (whose rule PATN adopted) pair alike, but leave out other photos, test on other items and
-draw other pairs.
+An item is the photos of one garment (DeepFashion) or person (Market-1501). A pair is two photos of one item, the source and
+the target. PG2 and pose-gan (whose rule PATN adopted) form pairs in the same way, but exclude different photos, test on
+different items and draw different pairs.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from repose.errors import DataError
 
 PosedRule = Literal["torso", "any"]
 
-# The categories of PG2's `filted_up` folders, upper bodies and dresses, by its recovered test list of 2,061 garments (one
-# further garment of that list is of WOMEN/Pants).
+# The categories of PG2's `filted_up` folders, upper bodies and dresses, from its recovered test list of 2,061 garments (that
+# list also has one garment of WOMEN/Pants).
 PG2_CATEGORIES = {
     "MEN/Jackets_Vests", "MEN/Shirts_Polos", "MEN/Suiting", "MEN/Sweaters", "MEN/Sweatshirts_Hoodies", "MEN/Tees_Tanks",
     "WOMEN/Blouses_Shirts", "WOMEN/Cardigans", "WOMEN/Dresses", "WOMEN/Graphic_Tees", "WOMEN/Jackets_Coats",
@@ -36,7 +36,7 @@ _IMAGE_NAME = re.compile(r"""[^\s:,;"']+\.jpg(?![\w.])""")
 
 
 def is_posed(keypoints: np.ndarray, rule: PosedRule) -> np.ndarray:
-    """Which poses count as known: (n,) bool from keypoints (n, K, 2).
+    """Whether poses count as known: (n,) bool from keypoints (n, K, 2).
 
     torso: both shoulders and both hips (pose-gan and PATN); any: at least one joint.
     """
@@ -48,8 +48,8 @@ def is_posed(keypoints: np.ndarray, rule: PosedRule) -> np.ndarray:
 def all_pairs(items: "pd.Series[str]") -> tuple[np.ndarray, np.ndarray]:
     """All ordered pairs of different photos of an item: positions (pairs,) of the sources and of the targets.
 
-    Items come in the order of their first photo and pairs in that of itertools.permutations, so that photos in the order
-    of pose-gan's or PATN's keypoint CSV give their list of pairs.
+    Items are in the order of their first photo and pairs in that of itertools.permutations, so that photos in the order of
+    pose-gan's or PATN's keypoint CSV give their list of pairs.
     """
     rows_of: dict[str, list[int]] = {}
     for row, item in enumerate(items):
@@ -60,17 +60,17 @@ def all_pairs(items: "pd.Series[str]") -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn(pairs: int, most: int, seed: int) -> np.ndarray:
-    """The positions of at most `most` of so many pairs, in the order drawn.
+    """The positions of at most `most` drawn pairs, in the order drawn.
 
-    Equal to the draw of pose-gan and PATN, pandas' `sample(n, replace=False, random_state=seed)`; numpy guarantees the
-    numbers of RandomState.
+    Equal to the draw of pose-gan and PATN, pandas' `sample(n, replace=False, random_state=seed)`. numpy guarantees that
+    RandomState's numbers do not change.
     """
     order = np.random.RandomState(seed).choice(pairs, min(most, pairs), replace=False)
     return order.astype(np.intp)
 
 
 def drawn_items(items: Iterable[str], number: int, seed: int) -> list[str]:
-    """`number` of the items, drawn by a hash of seed and name: adding or removing an item changes at most one of them."""
+    """Draw `number` of the items by a hash of seed and name, so that adding or removing an item changes at most one."""
     return sorted(items, key=lambda item: hashlib.sha256(f"{seed} {item}".encode()).digest())[:number]
 
 
@@ -78,18 +78,18 @@ def names_in(content: bytes, where: str) -> list[str]:
     """All names or paths of JPEG files in a text, such as a list or a CSV.
 
     Raises:
-        DataError: it is not text, or names no such file. `where` names it in the message.
+        DataError: the file is not text, or has no such name. `where` names it in the message.
     """
     names = _IMAGE_NAME.findall(text_of(content, where))
     if not names:
-        raise DataError(f"{where} names no photo (....jpg). Expected one name a line, such as PATN's test.lst.")
+        raise DataError(f"{where} lists no photo (....jpg). Expected one name per line, as in PATN's test.lst.")
     return names
 
 
 class PhotoFinder:
     """Finds names from lists among `photos` (a table with the columns name and item).
 
-    A name may be a path of DeepFashion's or in either flattened spelling.
+    A name may be DeepFashion's path or in either flattened spelling.
     """
 
     def __init__(self, photos: pd.DataFrame) -> None:
@@ -113,9 +113,9 @@ def read_pairs(content: bytes, where: str) -> pd.DataFrame:
     """The pairs of a CSV (`csv_files.read_csv`) with the columns `from` and `to`, as text.
 
     Raises:
-        DataError: not such a file. `where` names it in the message.
+        DataError: the file is not such a CSV. `where` names it in the message.
     """
     rows = read_csv(content, where, ("from", "to")).rows
     if not rows:
-        raise DataError(f"{where} is a CSV of pairs without any pair below its header.")
+        raise DataError(f"{where} has no pairs below its header.")
     return pd.DataFrame([(cells["from"], cells["to"]) for _, cells in rows], columns=["from", "to"])

@@ -1,7 +1,7 @@
-"""Readers of a user's own photos, and their placement in the frame of a trained system.
+"""Read a user's own photos, and fit them into the frame of a trained system.
 
-A photo with the size of the training photos is cropped and scaled like them. Any other is scaled to fit in whole, with its
-aspect ratio kept, and its edge pixels are repeated up to the border of the frame.
+A photo with the size of the training photos is cropped and scaled like them. Any other is scaled to fit completely, keeping
+its aspect ratio, and its edge pixels are repeated up to the border of the frame.
 """
 
 from pathlib import Path
@@ -16,16 +16,16 @@ from repose.data.inspection import inspect
 from repose.errors import DataError, ReposeError
 
 MAX_MEGAPIXELS = 100  # larger photos are not decoded
-MIN_SIDE = 16  # px of the shorter side
+MIN_SIDE = 16  # minimum px of the shorter side
 
 Size = tuple[int, int]  # height, width in px
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """The photo in a file, as `images.decode` reads it: (H, W, 3) uint8 RGB, upright by its EXIF.
+    """The photo in a file, decoded by `images.decode`: (H, W, 3) uint8 RGB, upright by its EXIF.
 
     Raises:
-        DataError: there is no such file, it is damaged, has none of `images.FORMATS`, more than MAX_MEGAPIXELS, less than
+        DataError: the file is missing or damaged, has none of `images.FORMATS`, more than MAX_MEGAPIXELS, less than
             MIN_SIDE, or values of unknown range.
     """
     try:
@@ -33,15 +33,17 @@ def read_photo(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"There is no photo {path}. Check the path.") from None
     except OSError as error:
-        raise DataError(f"The photo {path} cannot be read: {error.strerror}. Name a file that you may read.") from None
+        raise DataError(f"The photo {path} cannot be read: {error.strerror}. Give a file that you may read.") from None
     found = inspect(content, MAX_MEGAPIXELS * 10**6)
     if found.decodes is None:
         raise DataError(
             f"{path} has {found.width}x{found.height} px (width x height), more than {MAX_MEGAPIXELS} megapixels. Save it "
-            "smaller: a few hundred px a side are enough."
+            "smaller; a few hundred px per side are enough."
         )
     if not found.decodes and not found.format:
-        raise DataError(f"{path} is no photo ({found.error}). Give a file of {', '.join(FORMATS)}.")
+        raise DataError(
+            f"{path} is not a photo ({found.error}). Give a file in one of the formats {', '.join(FORMATS)}."
+        )
     if not found.decodes:
         raise DataError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from its source.")
     _check_size(found.height, found.width, str(path))
@@ -55,7 +57,7 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
     """A photo in memory as (H, W, 3) uint8 RGB; a Pillow image gives the pixels that `read_photo` reads from its file.
 
     Raises:
-        DataError: it is damaged, smaller than MIN_SIDE, or has values of unknown range. `name` opens the message.
+        DataError: the photo is damaged, smaller than MIN_SIDE, or has values of unknown range. `name` opens the message.
         ValueError: an array of another shape or type.
     """
     if isinstance(photo, Image.Image):
@@ -73,7 +75,7 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
 
 
 class Fit(NamedTuple):
-    """The placement of a photo of one size in the frame."""
+    """The placement of photos of one size in the frame."""
 
     part: Frame  # size of the part of the frame that the photo fills
     top: int  # of that part, px of the frame
@@ -104,6 +106,6 @@ def fit(frame: Frame, photo_size: Size, trained_size: Size | None) -> Fit:
 def _check_size(height: int, width: int, name: str) -> None:
     if min(height, width) < MIN_SIDE:
         raise DataError(
-            f"{name} has {width}x{height} px (width x height); a photo needs at least {MIN_SIDE} px a side. Use a larger "
+            f"{name} has {width}x{height} px (width x height); a photo needs at least {MIN_SIDE} px per side. Use a larger "
             "one."
         )

@@ -1,4 +1,4 @@
-"""Photos at the working size, with their keypoints and pose maps, read from the outputs of the stages."""
+"""Load photos at the working size, with their keypoints and pose maps, from the outputs of the stages."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,34 +35,34 @@ class Photos:
         table = read_parts(images, parts, "images.csv", IMAGES)
         names, self._joints, _ = read_parts_keypoints(keypoints, parts)
         if list(table["name"]) != names:
-            raise DataError(f"{keypoints} and {images} list other photos. Run `dvc repro keypoints` again.")
+            raise DataError(f"{keypoints} and {images} list different photos. Run `dvc repro keypoints` again.")
         self._row = {name: row for row, name in enumerate(names)}
         self._sizes = table[["height", "width"]].to_numpy()
         sizes = {(int(height), int(width)) for height, width in self._sizes}
         self.size = sizes.pop() if len(sizes) == 1 else None
         self._images = ShardReader(images, table)
         self.frame, self.line_width, self._maps = read_posemaps(posemaps, parts)
-        # The first photos asked for stay in two arrays of a fixed size: the batches of a run repeat them every epoch.
+        # Caches the first photos requested, in two arrays of a fixed size, as each epoch repeats them.
         size = self.frame.height, self.frame.width
         room = min(len(names), int(cache_megabytes * 2**20 / (4 * size[0] * size[1])))
         self._cache = np.empty((room, *size, 3), np.uint8), np.empty((room, *size), np.uint8)
         self._slot: dict[int, int] = {}
 
     def __contains__(self, name: object) -> bool:
-        """Whether a photo of that name can be loaded: it passed, and has a pose map."""
+        """Whether the photo can be loaded: it passed the checks and has a pose map."""
         return name in self._maps and name in self._row
 
     def load(self, names: Sequence[str]) -> Loaded:
-        """The photos of the given names, in that order.
+        """The photos with the given names, in that order.
 
         Raises:
-            DataError: a name is of no photo, or of one without a pose map.
+            DataError: a photo is missing or has no pose map.
         """
         unknown = [name for name in names if name not in self]
         if unknown:
             raise DataError(
-                f"{len(unknown)} photo(s) that the split names have no image or no pose map, such as {unknown[0]}. "
-                "Run `dvc repro` again: the split is of other photos."
+                f"{len(unknown)} photo(s) in the split have no image or no pose map, such as {unknown[0]}. "
+                "The split is of other photos: run `dvc repro` again."
             )
         rows = [self._row[name] for name in names]
         pixels, maps = zip(*[self._load_one(name, row) for name, row in zip(names, rows, strict=True)], strict=True)

@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _GAP, _WHITE, _INK = 4, (255, 255, 255), (40, 40, 40)
-_LINE, _MARGIN = 14, 6  # px of a line of a title; px above and below the title together
+_LINE, _MARGIN = 14, 6  # px of a line of a title; px above plus below the title
 
 
 def grid(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], zoom: int = 1) -> np.ndarray:
-    """Rows of equally large images (H,W,3) uint8 under their titles -> (h,w,3) uint8; None leaves a place empty.
+    """Rows of images (H,W,3) uint8 of one size, under their titles -> (h,w,3) uint8; None leaves a cell empty.
 
-    `zoom` repeats each pixel that many times along both sides. A title wider than its column is wrapped.
+    `zoom` repeats each pixel that many times along both axes. A title wider than its column is wrapped.
     """
     height, width = (zoom * side for side in next(i for row in rows for i in row if i is not None).shape[:2])
     font = ImageFont.load_default(size=12)
@@ -37,7 +37,7 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], zoo
 
 
 def broken(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """A text wrapped after spaces and hyphens to lines of at most `width` px; a longer word has a line of its own."""
+    """Wrap a text after spaces and hyphens to lines of at most `width` px; a longer word gets its own line."""
     lines = [""]
     for word in re.findall(r"[^ -]+[ -]*|[ -]+", title):
         if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:

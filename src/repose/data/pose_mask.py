@@ -1,6 +1,6 @@
-"""PG2's pose mask (Ma et al. 2017): the area of a person, drawn from keypoints; for PG2's loss and for mask-SSIM.
+"""PG2's pose mask (Ma et al. 2017): the area of a person, drawn from keypoints, for PG2's loss and for mask-SSIM.
 
-As in its authors' datasets/convert_DF.py, _getPoseMask: discs along 23 limbs, then closed with a square.
+As in the authors' datasets/convert_DF.py, _getPoseMask: discs along 23 limbs, then closed with a square.
 """
 
 import torch
@@ -16,18 +16,18 @@ _MASKS_AT_ONCE = 64  # bounds the memory
 def pose_mask(keypoints: Tensor, *, height: int, width: int, radius: int, closing: int) -> Tensor:
     """The masks of keypoints: (B, H, W) bool, True inside.
 
-    Joints are first rounded to whole px, as PG2's detector gives them. A limb has a disc at both ends and, if it is long
-    enough, others a radius or a little more apart between them, at whole px rounded towards 0. A limb with a joint that is
-    missing, or farther from the corner than `posemaps.FARTHEST`, is left out.
+    Joints are first rounded to whole px, as from PG2's detector. A limb has a disc at both ends and, if it is long enough,
+    further discs in between, at least a radius apart, at whole px rounded towards 0. A limb is left out if a joint is missing,
+    or farther from the corner than `posemaps.FARTHEST`.
 
-    The arithmetic is exact on whole numbers: the masks are the same on every device.
+    The arithmetic is exact, on whole numbers, so the masks are the same on every device.
 
     Args:
         keypoints: (B, K, 2) in px of the image, NaN for missing.
         height: H in px.
         width: W in px.
-        radius: of the discs in px.
-        closing: px of a side of the square by which the mask is dilated, then eroded; odd.
+        radius: radius of the discs in px.
+        closing: side in px of the square by which the mask is dilated, then eroded; odd.
     """
     masks = torch.zeros((len(keypoints), height, width), dtype=torch.bool, device=keypoints.device)
     for first in range(0, len(keypoints), _MASKS_AT_ONCE):
@@ -41,7 +41,7 @@ def pose_mask(keypoints: Tensor, *, height: int, width: int, radius: int, closin
 def _discs(ends: Tensor, blank: Tensor, radius: int) -> Tensor:
     """Discs along the limbs (B, 23, 2, 2) of images like `blank` (B, H, W): (B, H, W) bool."""
     image, centres = _centres(ends, radius)  # (m,), (m, xy)
-    (height, width), edge = blank.shape[1:], 2 * radius  # a canvas that fully holds discs that touch the image
+    (height, width), edge = blank.shape[1:], 2 * radius  # a canvas large enough for discs that touch the image
     x, y = (centres + edge).unbind(1)
     touching = (x >= radius) & (x < width + 3 * radius) & (y >= radius) & (y < height + 3 * radius)
     rows, columns = height + 2 * edge, width + 2 * edge
@@ -49,13 +49,13 @@ def _discs(ends: Tensor, blank: Tensor, radius: int) -> Tensor:
     canvas = torch.zeros((len(blank), rows, columns), dtype=torch.bool, device=blank.device)
     offset = torch.arange(-radius, radius + 1, device=blank.device)
     down, right = torch.meshgrid(offset, offset, indexing="ij")
-    disc = (down * columns + right)[down * down + right * right <= radius * radius]  # (p,) px from the centre
+    disc = (down * columns + right)[down * down + right * right <= radius * radius]  # (p,) px from the center
     canvas.view(-1)[first[:, None] + disc] = True
     return canvas[:, edge : edge + height, edge : edge + width]
 
 
 def _centres(ends: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The number of the image and the whole px of each disc: (m,) and (m, xy) int64."""
+    """The image's number and the whole px of each disc: (m,) and (m, xy) int64."""
     known = (ends.abs() <= FARTHEST).all(-1).all(-1)  # (B, 23); False for NaN
     image = known.nonzero()[:, 0]  # (n,)
     start, end = ends[known].long().unbind(1)  # (n, xy)
@@ -68,7 +68,7 @@ def _centres(ends: Tensor, radius: int) -> tuple[Tensor, Tensor]:
 
 
 def _dilated(mask: Tensor, size: int) -> Tensor:
-    """True where the square of `size` px around a pixel has a True one; outside the image there is none."""
+    """True where the square of `size` px around a pixel contains a True pixel; pixels outside the image are False."""
     reach = size // 2
     for dim, padding in ((-1, (reach, reach)), (-2, (0, 0, reach, reach))):
         padded = F.pad(mask, padding)

@@ -1,8 +1,8 @@
-"""Pose maps: the limbs of a person as straight lines in OpenPose's colours on black (R18).
+"""Pose maps: the limbs of a person as straight lines in OpenPose's colors on black (R18).
 
-A map is a (H, W) uint8 array of indices into PALETTE: 0 is the background, i + 1 is limb i of `skeleton.LIMBS`; later
-limbs lie over earlier ones. Joints get no discs, and lines are not antialiased. The pixels are the same on every device,
-so that the maps that training redraws after augmentation look like those of the stage.
+A map is a (H, W) uint8 array of indices into PALETTE: 0 is the background, i + 1 is limb i of `skeleton.LIMBS`. Later limbs
+cover earlier ones. There are no discs at joints, and lines are not antialiased. The pixels are the same on every device, so
+that the maps that training redraws after augmentation look like those of the stage.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from repose.errors import DataError, SettingsError
 
 PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS[: len(LIMBS)]])  # (18, 3) uint8
 FARTHEST = 2**15  # px from the corner of the image; a joint farther away counts as missing
-MAPS_AT_ONCE = 64  # bounds the memory, and keeps the work in a CPU's cache
+MAPS_AT_ONCE = 64  # bounds the memory, and fits a CPU's cache
 
 
 @overload
@@ -33,19 +33,19 @@ def draw(keypoints: Tensor, *, height: int, width: int, line_width: float) -> Te
 def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width: float) -> np.ndarray | Tensor:
     """The pose maps of keypoints (B, K, 2) in px of the map, NaN for missing: (B, H, W) uint8 palette indices.
 
-    A limb's major axis is the one along which it is longer (x if both are equal). The limb colours the pixels whose
-    centres are at most `line_width` / 2 px from the line through its joints and, along the major axis, at most half a px
-    beyond them. So a limb between pixel centres ends with its joints, mirrored keypoints give the mirrored line, and a
-    limb of length 0 is a dot: one px by `line_width` px. What lies outside the map is cut off. A limb with a joint that
-    is missing, or farther away than FARTHEST, is left out.
+    A limb's major axis is the one along which it is longer (x if both are equal). The limb colors the pixels whose
+    centers are at most `line_width` / 2 px from the line through its joints and, along the major axis, at most half a px
+    beyond them. So a limb between pixel centers ends at its joints, mirrored keypoints give the mirrored line, and a limb of
+    length 0 is a dot of one px by `line_width` px. Limbs are clipped to the map. A limb is left out if a joint is missing or
+    farther away than FARTHEST.
 
-    All arithmetic is float32 addition, multiplication, division and square root, one operation at a time, which IEEE 754
-    rounds in one way: the maps are equal to the bit on every device.
+    All arithmetic consists of single float32 additions, multiplications, divisions and square roots, which IEEE 754 rounds
+    in only one way, so the maps have the same bits on every device.
 
-    The maps are of the kind of the keypoints, arrays or tensors, on the same device.
+    The maps are arrays or tensors, as the keypoints are, on the same device.
 
     Raises:
-        ValueError: the keypoints are not (B, K, 2), or the line_width is below 1 px.
+        ValueError: the keypoints are not (B, K, 2), or `line_width` is below 1 px.
     """
     if keypoints.ndim != 3 or tuple(keypoints.shape[1:]) != (K, 2):
         raise ValueError(f"keypoints should be (B, {K}, 2), not {tuple(keypoints.shape)}.")
@@ -61,7 +61,7 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width:
 
 
 def check_thickness(line_width: float) -> None:
-    """Raise a ValueError if the line_width is below 1 px."""
+    """Raise a ValueError if `line_width` is below 1 px."""
     if not line_width >= 1:
         raise ValueError(
             f"the line_width of a limb should be at least 1 px, not {line_width}: its line would have gaps."
@@ -73,9 +73,9 @@ def colour(indices: np.ndarray) -> np.ndarray: ...
 @overload
 def colour(indices: Tensor) -> Tensor: ...
 def colour(indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    """Palette indices (..., H, W) as an image: (..., H, W, 3) uint8, or (..., 3, H, W) float32 in [-1, 1] of a tensor.
+    """Palette indices (..., H, W) as an image: (..., H, W, 3) uint8 (arrays) or (..., 3, H, W) float32 in [-1, 1] (tensors).
 
-    The background is black: 0, or -1 of a tensor.
+    The background is black: 0 in an array, -1 in a tensor.
     """
     if isinstance(indices, np.ndarray):
         return np.take(PALETTE, indices, axis=0)
@@ -85,7 +85,7 @@ def colour(indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
 
 
 class Posemaps(NamedTuple):
-    """The maps of all parts: how they were drawn, and their PNG files by the names of their photos."""
+    """The maps of all parts: the settings they were drawn with, and their PNG files by the names of the photos."""
 
     frame: Frame
     line_width: float  # of the limbs in px
@@ -93,10 +93,10 @@ class Posemaps(NamedTuple):
 
 
 def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
-    """The maps of these parts, as the stage posemaps wrote them; `images.decode` makes a file (H, W, 3) uint8 RGB.
+    """The maps of the parts written by the stage posemaps; `images.decode` turns a file into (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: a part is missing or damaged, or was drawn in another way than the first.
+        DataError: a part is missing or damaged, or was drawn with other settings than the first.
     """
     first, *others = part_files(folder, parts, "posemaps.json")
     frame, line_width = _how_drawn(first)
@@ -112,11 +112,13 @@ def _how_drawn(file: Path) -> tuple[Frame, float]:
         frame = build(Frame, {key: made[key] for key in ("height", "width", "crop")}, "the frame")
         return frame, float(made["line_width"])
     except (KeyError, TypeError, ValueError, SettingsError) as error:
-        raise DataError(f"{file} does not say how the maps were drawn ({error!r}). Run `dvc repro posemaps`.") from None
+        raise DataError(
+            f"{file} lacks the settings that the maps were drawn with ({error!r}). Run `dvc repro posemaps`."
+        ) from None
 
 
 class _Lines(NamedTuple):
-    """The n limbs to draw, limb by limb, each along its major axis: (n,) float32, unless noted otherwise."""
+    """The n limbs to draw, limb by limb, along their major axes: (n,) float32, unless noted otherwise."""
 
     number: Tensor  # limb * B + map, int64
     steep: Tensor  # whether the major axis is y, bool
@@ -124,7 +126,7 @@ class _Lines(NamedTuple):
     end: Tensor  # the second
     across: Tensor  # the first joint on the other axis
     slope: Tensor  # px across per px along, in [-1, 1]
-    reach: Tensor  # px across from the middle of the line to its rim
+    reach: Tensor  # px across from the middle of the line to its edge
 
 
 def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
@@ -137,7 +139,7 @@ def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
     steep, number = lines.steep[line], lines.number[line]
     stride, stride_across = torch.where(steep, width, 1), torch.where(steep, 1, width)
     first = number % maps * (height * width) + along * stride + low * stride_across
-    # Short steps repeat their last pixel until they are as long as the longest: all of a limb has one colour.
+    # Short steps repeat their last pixel until they are as long as the longest: all of a limb has one color.
     offsets = torch.minimum(torch.arange(int(more.max()) + 1, device=more.device), more[:, None])
     pixels = first[:, None] + offsets * stride_across[:, None]
     flat, done = canvas.view(-1), 0
@@ -162,9 +164,9 @@ def _lines(keypoints: Tensor, line_width: float) -> _Lines:
 
 
 def _steps(lines: _Lines, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The places along the major axes at which limbs colour pixels of the image, each (m,) int64.
+    """The steps along the major axes at which limbs color pixels of the image, each (m,) int64.
 
-    Returns: the number of the line, px along, the first pixel across, and how many pixels follow it.
+    Returns: the number of the line, px along, the first pixel across, and the number of pixels after it.
     """
     last_along = torch.where(lines.steep, height - 1.0, width - 1.0)
     first = torch.ceil(torch.minimum(lines.start, lines.end) - 0.5).clip(min=0)
@@ -180,6 +182,6 @@ def _steps(lines: _Lines, height: int, width: int) -> tuple[Tensor, Tensor, Tens
 
 
 def runs(lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Runs of the lengths (n,) one after the other: for each entry the number of its run and its position in it."""
+    """Concatenate runs of the lengths (n,): for each entry, the number of its run and its position in it."""
     run, starts = torch.repeat_interleave(lengths), lengths.cumsum(0) - lengths
     return run, torch.arange(len(run), device=lengths.device) - starts[run]

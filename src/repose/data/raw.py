@@ -1,12 +1,12 @@
-"""The files of a source as the stage download wrote them, read from shards by their owner's paths.
+"""Read the files of a source, written by the stage download, from shards by their owner's paths.
 
-Photos (see `layouts.is_image`) and all other files, the lists, are kept apart, so that a stage that needs only the lists
-does not have to fetch the photos:
+Photos (see `layouts.is_image`) and all other files, the lists, are kept apart, so that a stage that only needs the lists does
+not have to fetch the photos:
 
 | folder | content |
 |---|---|
 | photos/ | image files: tar shards and files.csv |
-| lists/ | CSV, JSON, text and all other files: tar shards and files.csv; and source.json, what the source is and where from |
+| lists/ | CSV, JSON, text and all other files: tar shards and files.csv; and source.json, the facts about the source |
 """
 
 from pathlib import Path, PurePosixPath
@@ -28,10 +28,10 @@ class RawFiles(ShardReader):
     Attributes:
         table: files.csv, with the columns `records.FILES`; photos come first.
         source: mannequin, deepfashion or market1501.
-        layout: whose naming the files follow.
+        layout: the naming scheme of the files.
 
     Raises:
-        DataError: download did not write the folder.
+        DataError: the folder was not written by download.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,7 @@ class RawFiles(ShardReader):
             raise DataError(f"{path} lacks source or layout. Run the stage download again.")
         if record["layout"] not in LAYOUTS:
             raise DataError(
-                f"{path} names the layout {record['layout']!r}, which is none of {', '.join(LAYOUTS)}. Run the stage "
+                f"{path} has the unknown layout {record['layout']!r}, not one of {', '.join(LAYOUTS)}. Run the stage "
                 "download again."
             )
         self.source: str = record["source"]
@@ -58,22 +58,22 @@ class RawFiles(ShardReader):
         return list(self)
 
     def find(self, suffix: str) -> str:
-        """The name of the one file whose path ends in `suffix`, a file name with or without its last folders.
+        """The name of the file whose path ends in `suffix`, a file name with or without its last folders.
 
         Raises:
-            DataError: there is none, or there are several; it lists the candidates.
+            DataError: there is no such file, or there are several. The message lists the candidates.
         """
         found = [name for name in self if name == suffix or name.endswith(f"/{suffix}")]
         if len(found) == 1:
             return found[0]
         if found:
             raise DataError(
-                f"{self.folder} holds {len(found)} files named {suffix}: {_some(found)}. Name one with its folders."
+                f"{self.folder} has {len(found)} files named {suffix}: {_some(found)}. Give one with its folders."
             )
         ending = PurePosixPath(suffix).suffix
         others = sorted((name for name in self if not is_image(name)), key=lambda name: not name.endswith(ending))
         raise DataError(
-            f"{self.folder} holds no file named {suffix}. Files that are not images: {_some(others)}. Correct the name "
+            f"{self.folder} has no file named {suffix}. Files other than images: {_some(others)}. Correct the name "
             "in params.yaml, or add the file's address to the origins of download."
         )
 

@@ -1,20 +1,20 @@
 """Columns, readers and writers of the tables between the stages.
 
-Every table is a CSV with a header, LF line ends and no index; text stays text ("0002" is never the number 2).
+Every table is a CSV with a header, LF line ends and no index. Text stays text ("0002" is never the number 2).
 
 | file | one row per | written by |
 |---|---|---|
 | raw/photos/files.csv, raw/lists/files.csv | file of the source, with its owner's path | download |
 | images/PART/images.csv | photo that passed | validate |
 | keypoints/PART/keypoints.csv | photo that passed; missing joints are empty | keypoints |
-| keypoints/PART/order.csv | photo that the source of keypoints has a row for, in the source's order | keypoints |
+| keypoints/PART/order.csv | photo with a row in the source of keypoints, in the source's order | keypoints |
 | posemaps/PART/posemaps.csv | photo that has a pose | posemaps |
-| split/items.csv | photo of an item that is trained or tested on | split |
+| split/items.csv | photo of an item for training or testing | split |
 | split/train-pairs.csv, test-pairs.csv | pair: `from` is the source, `to` the target; for testing also `occlusion` | split |
 
-Photos are partitioned into parts, 0, 1, ..., so that keypoints and posemaps run for all parts in parallel. Later stages
-read the tables of all parts as one. The folder `images` defines the parts; a part that only another folder has is left
-over from other settings and is ignored.
+Photos are partitioned into parts, 0, 1, ..., so that keypoints and posemaps run for all parts in parallel. Later stages read
+the tables of all parts as one. The folder `images` defines the parts; other parts in other folders are left over from earlier
+settings and are ignored.
 """
 
 import json
@@ -31,7 +31,7 @@ from repose.storage.atomic import write_text
 
 FILES = ("name", "shard", "offset", "size", "sha256")
 IMAGES = (
-    "name",  # the one name in every later table: DeepFashion's is flattened as PATN does, Market's is the file's
+    "name",  # the name in every later table: DeepFashion's path flattened as by PATN, or Market-1501's file name
     "path",  # the owner's
     "item",  # the photos of one garment (DeepFashion) or person (Market-1501)
     "category",  # DeepFashion: WOMEN/Dresses; else empty
@@ -45,14 +45,14 @@ ORDER = ("name", "row")  # row: its place in the source, from 0, counted over al
 POSEMAPS = ("name", "shard", "offset", "size")
 ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
-# The share, 0 to 1, of the target's garment that the source does not show (`visibility.occlusion`); empty: unknown.
+# The share, 0 to 1, of the target's garment that is hidden in the source (`visibility.occlusion`); empty: unknown.
 OCCLUSION = "occlusion"
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
 
 
 def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Write the named columns of a table, whole or not at all."""
+    """Write the given columns of a table atomically."""
     write_text(path, table.to_csv(columns=list(columns), index=False, lineterminator="\n"))
 
 
@@ -75,10 +75,10 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
-    """A column of numbers from 0 to 1 in a table that was read from `path`: (rows,) float64, NaN where empty.
+    """A column of numbers from 0 to 1 in a table read from `path`: (rows,) float64, NaN if empty.
 
     Raises:
-        DataError: it has another value.
+        DataError: the column has another value.
     """
     try:
         values = np.array([float(value or "nan") for value in table[name]], np.float64)
@@ -93,7 +93,7 @@ def part_names(images: Path) -> tuple[str, ...]:
     """The names of the parts that validate wrote to the folder `images`, in order.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no parts.
     """
     parts = sorted((path.name for path in images.glob("*") if path.is_dir() and path.name.isdecimal()), key=int)
     if not parts:
@@ -105,12 +105,12 @@ def part_names(images: Path) -> tuple[str, ...]:
 
 
 def part_files(folder: Path, parts: Sequence[str], name: str) -> list[Path]:
-    """The paths of the file of that name of each part."""
+    """The paths of each part's file with a name."""
     return [folder / part / name for part in parts]
 
 
 def read_parts(folder: Path, parts: Sequence[str], name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """The tables of that name of all parts as one; shards are named relative to `folder`. Raises as `read_table`."""
+    """Read the tables with a name of all parts as one; shards are relative to `folder`. Raises as `read_table`."""
     tables = []
     for part, file in zip(parts, part_files(folder, parts, name), strict=True):
         table = read_table(file, columns)
@@ -119,7 +119,7 @@ def read_parts(folder: Path, parts: Sequence[str], name: str, columns: Sequence[
 
 
 def write_keypoints(path: Path, names: Sequence[str], keypoints: np.ndarray, confidence: np.ndarray) -> None:
-    """Write the keypoints table: keypoints (n, K, 2) in pixels with NaN for missing, confidence (n, K) in [0, 1]."""
+    """Write the keypoints table: keypoints (n, K, 2) in px, NaN for missing; confidence (n, K) in [0, 1]."""
     values = np.concatenate([keypoints, np.where(np.isnan(keypoints[..., :1]), 0, confidence[..., None])], -1)
     table = pd.DataFrame(values.reshape(len(names), 3 * K).astype(np.float64).round(3), columns=_KEYPOINT_COLUMNS)
     table.insert(0, "name", list(names))
@@ -127,10 +127,10 @@ def write_keypoints(path: Path, names: Sequence[str], keypoints: np.ndarray, con
 
 
 def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Names, keypoints (n, K, 2) float32 in pixels with NaN for missing, confidence (n, K) float32 in [0, 1].
+    """Read names, keypoints (n, K, 2) float32 in px, NaN for missing, and confidence (n, K) float32 in [0, 1].
 
     Raises:
-        DataError: the file is missing or damaged, or does not hold 18 joints.
+        DataError: the file is missing or damaged, or does not have 18 joints.
     """
     try:
         table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""])
@@ -147,18 +147,18 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def read_parts_keypoints(folder: Path, parts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The keypoints tables of all parts as one; returns and raises as `read_keypoints`."""
+    """Read the keypoints tables of all parts as one. Returns and raises as `read_keypoints`."""
     names, keypoints, confidence = zip(*map(read_keypoints, part_files(folder, parts, "keypoints.csv")), strict=True)
     return [name for part in names for name in part], np.concatenate(keypoints), np.concatenate(confidence)
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write JSON that a person can read and a diff can follow."""
+    """Write indented JSON."""
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises a DataError if the file is missing or damaged."""
+    """Read JSON. Raises a DataError if the file is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Tar shards with an index: many small files as a few large ones, any of them read without unpacking.
+"""Tar shards with an index: many small files in a few large ones, which can be read without unpacking.
 
-A folder of shards is `00000.tar`, `00001.tar`, ... and a table with the columns `name, shard, offset, size`, where offset
-and size are in bytes and bound the member's content. The same files give the same bytes.
+A folder of shards has `00000.tar`, `00001.tar`, ... and a table with the columns `name, shard, offset, size`, where offset
+and size give the member's content in bytes. The same files give the same bytes.
 """
 
 import io
@@ -20,7 +20,7 @@ INDEX_COLUMNS = ("name", "shard", "offset", "size")
 
 
 class Place(NamedTuple):
-    """The place of a member: file name of the shard, byte offset of the content in it, size in bytes."""
+    """The location of a member: file name of the shard, byte offset of the content, size in bytes."""
 
     shard: str
     offset: int
@@ -28,21 +28,21 @@ class Place(NamedTuple):
 
 
 class ShardWriter(AbstractContextManager["ShardWriter"]):
-    """Append files to tar shards of about `shard_bytes` each in an existing folder; `close` finishes the last."""
+    """Appends files to tar shards of about `shard_bytes` each in an existing folder. `close` finishes the last one."""
 
     def __init__(self, folder: Path, shard_bytes: int = 64 * 2**20) -> None:
         self.folder, self.shard_bytes, self.shards = folder, shard_bytes, 0
         self._tar: tarfile.TarFile | None = None
 
     def add(self, name: str, content: bytes) -> Place:
-        """Append one file and return its place."""
+        """Append a file and return its location."""
         if self._tar is not None and self._tar.offset >= self.shard_bytes:
             self.close()
         if self._tar is None:
             self._shard = f"{self.shards:05d}.tar"
             self._tar = tarfile.open(self.folder / self._shard, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
             self.shards += 1
-        member = tarfile.TarInfo(name)  # owner 0, time 0, mode 0644: independent of this machine
+        member = tarfile.TarInfo(name)  # owner 0, time 0, mode 0644: independent of the machine
         member.size = len(content)
         self._tar.addfile(member, io.BytesIO(content))
         padded = -len(content) % tarfile.BLOCKSIZE
@@ -59,7 +59,7 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
 
 
 class ShardReader(Mapping[str, bytes]):
-    """A read-only mapping from names to file contents; each read is one `pread`, so safe across threads and forks."""
+    """A read-only mapping from names to file contents. Each read is one `pread`, so it is safe across threads and forks."""
 
     def __init__(self, folder: Path, index: pd.DataFrame) -> None:
         if missing := [column for column in INDEX_COLUMNS if column not in index]:
@@ -76,7 +76,7 @@ class ShardReader(Mapping[str, bytes]):
         content = os.pread(self._descriptor(shard), size, offset)
         if len(content) != size:
             raise DataError(
-                f"{self.folder / shard} is cut short: {name} should have {size} bytes at {offset}. Restore the file "
+                f"{self.folder / shard} is truncated: {name} should have {size} bytes at {offset}. Restore the file "
                 "(`dvc checkout`) or run the stage that wrote it again."
             )
         return content
@@ -91,7 +91,7 @@ class ShardReader(Mapping[str, bytes]):
         return len(self._places)
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_files": {}}  # each process opens its own
+        return self.__dict__ | {"_files": {}}  # each process opens its own file descriptor
 
     def __del__(self) -> None:
         for descriptor in self.__dict__.get("_files", {}).values():

@@ -1,11 +1,11 @@
-"""The 18 OpenPose keypoints, their limbs, colours and mirror image.
+"""The 18 OpenPose keypoints, their limbs, colors and mirror image.
 
-Order, limbs and colours are those of OpenPose's COCO model, as in PG2, pose-gan and PATN. pose-gan's list of names swaps
-the eyes and the ears, unlike its data; in both its data and this list the right one comes first.
+Order, limbs and colors are those of OpenPose's COCO model, as in PG2, pose-gan and PATN. pose-gan's list of names swaps the
+eyes and the ears. In its data, as in this list, the right one comes first.
 
 Notation in all modules: B batch, T sources of one target, K = 18 keypoints, C channels, H height, W width.
-Keypoints are (..., K, 2) float32 arrays of x, y in pixels of their image, where (0, 0) is the centre of the pixel at
-the top left; a missing joint is NaN in both.
+Keypoints are (..., K, 2) float32 arrays of x, y in px of their image, where (0, 0) is the center of the top left pixel. A
+missing joint is NaN in both.
 """
 
 import numpy as np
@@ -27,10 +27,10 @@ LIMBS = (
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
 
-# PG2's limbs, for its loss and for mask-SSIM: also from neck to ears, around the torso and across the head.
+# PG2's limbs, for its loss and for mask-SSIM, which include neck to ears, around the torso and across the head.
 FIGURE = (*LIMBS, (1, 16), (1, 17), (8, 11), (11, 5), (8, 2), (16, 17))
 
-# OpenPose's wheel of 18 colours, 20 degrees of hue apart; limb i has colour i.
+# OpenPose's wheel of 18 colors, 20 degrees of hue apart; limb i has color i.
 COLOURS = np.array(
     [
         (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
@@ -57,6 +57,6 @@ def mirrored(keypoints: np.ndarray, width: int) -> np.ndarray:
 
 
 def present(keypoints: np.ndarray) -> np.ndarray:
-    """Which joints are known: (..., K) bool."""
+    """Whether joints are known: (..., K) bool."""
     known: np.ndarray = ~np.isnan(keypoints).any(-1)
     return known

@@ -1,4 +1,4 @@
-"""The published splits: which items to train and to test on, and with which pairs.
+"""The published splits: which items and pairs are for training and for testing.
 
 | mode | tested on | test pairs |
 |---|---|---|
@@ -6,8 +6,8 @@
 | patn | DeepFashion: the garments in test_list or pairs; Market-1501 as in pg2 | pose-gan's draw, or a file's |
 | official | the owner's query and gallery | drawn from all ordered pairs |
 
-A split that departs from the rule that its mode stands for (garments of our own draw, fewer pairs) is called pg2-like or
-patn-like, and its record says why.
+A split that departs from its mode's rule (garments that repose drew, fewer pairs) is called pg2-like or patn-like, and its
+record says why.
 """
 
 import io
@@ -28,7 +28,7 @@ from repose.data.visibility import occlusion
 from repose.errors import ReposeError
 from repose.terminal import say
 
-_FIGURES = "figures.csv"  # the renderer's own truth, in a source that it made
+_FIGURES = "figures.csv"  # the renderer's ground truth, in a rendered source
 
 
 @settings
@@ -36,40 +36,42 @@ class SplitSettings:
     """The block `split` of params.yaml."""
 
     mode: Literal["pg2", "patn", "official"]
-    train_list: str | None  # DeepFashion: file in the source that names photos; their garments are trained on
-    test_list: str | None  # DeepFashion: file in the source that names photos; their garments are tested on
-    pairs: str | None  # patn: CSV in the source (from,to); its rows are the test pairs
-    # DeepFashion: share of all garments to test on, drawn from those listed; null: as published
+    train_list: str | None  # DeepFashion: file in the source that lists photos of training garments
+    test_list: str | None  # DeepFashion: file in the source that lists photos of test garments
+    pairs: str | None  # patn: CSV (from,to) in the source whose rows are the test pairs
+    # DeepFashion: share of all garments used for testing, drawn from those listed; null: as published
     test_share: Annotated[float, Field(gt=0, lt=1)] | None
-    test_pairs: PositiveInt  # at most so many test pairs
+    test_pairs: PositiveInt  # maximum number of test pairs
     min_train_pairs: PositiveInt  # at least so many, or the stage fails
     min_test_pairs: PositiveInt  # at least so many, or the stage fails
-    posed: PosedRule  # photos that count have: torso, both shoulders and both hips; any, at least one joint
-    exclude_views: tuple[str, ...]  # DeepFashion: photos that nothing is trained on, such as flat (no person in it)
-    exclude_categories: tuple[str, ...]  # DeepFashion: garments that nothing is trained on, such as WOMEN/Shorts
-    max_unknown: Annotated[float, Field(ge=0, le=1)]  # share of the rows of `pairs` whose photos may be missing
-    seed: Annotated[int, Field(ge=0, lt=2**32)]  # of the draws that are ours: garments, and pairs but for patn's
+    posed: PosedRule  # photos used: torso, with both shoulders and both hips; any, with at least one joint
+    exclude_views: tuple[str, ...]  # DeepFashion: views excluded from training, such as flat (shows no person)
+    exclude_categories: tuple[str, ...]  # DeepFashion: categories excluded from training, such as WOMEN/Shorts
+    max_unknown: Annotated[float, Field(ge=0, le=1)]  # maximum share of the rows of `pairs` with missing photos
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # of repose's own draws: garments, and pairs except patn's
 
     def __post_init__(self) -> None:
         if self.mode == "official" and (self.train_list or self.test_list or self.test_share is not None):
-            raise ValueError("mode official takes the owner's partition: train_list, test_list, test_share go unused.")
+            raise ValueError(
+                "mode official uses the owner's partition. Set train_list, test_list and test_share to null."
+            )
         if self.mode != "patn" and self.pairs:
-            raise ValueError(f"mode {self.mode} makes its own pairs. Set pairs to null, or mode to patn.")
+            raise ValueError(f"mode {self.mode} draws its own pairs. Set pairs to null, or mode to patn.")
         for view in self.exclude_views:
             if view not in VIEWS:
-                raise ValueError(f"exclude_views names {view!r}{nearest(view, VIEWS)}")
+                raise ValueError(f"exclude_views has the unknown view {view!r}{nearest(view, VIEWS)}")
 
 
 class Split(NamedTuple):
     """The photos and pairs of both parts."""
 
-    items: pd.DataFrame  # the columns of `records.ITEMS`; first those to train on, item by item
-    pairs: pd.DataFrame  # part, from, to, item_from, item_to; first those to train on
+    items: pd.DataFrame  # the columns of `records.ITEMS`; training items first, item by item
+    pairs: pd.DataFrame  # part, from, to, item_from, item_to; training pairs first
     record: dict[str, Any]  # the content of split.json
 
 
 class _Parts(NamedTuple):
-    part: np.ndarray  # (photos,) train, test or, for photos in neither, empty
+    part: np.ndarray  # (photos,) train, test, or empty for photos in neither
     lists: dict[str, dict[str, Any]]  # what the lists hold
     departures: list[str]  # from the rule that the mode stands for
 
@@ -77,22 +79,22 @@ class _Parts(NamedTuple):
 class _Pairs(NamedTuple):
     sources: np.ndarray  # (pairs,) rows of the table of photos
     targets: np.ndarray  # (pairs,) rows of the table of photos
-    dropped: dict[str, int]  # pairs that are left out, by reason
+    dropped: dict[str, int]  # number of excluded pairs, by reason
     departures: list[str]  # from the rule that the mode stands for
 
 
 def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> Split:
-    """Choose the items and pairs to train and to test on.
+    """Choose the items and pairs for training and testing.
 
     Args:
-        photos: name, item, category, view, partition (`records.IMAGES`); posed, whether its pose counts as known; and
-            row, its place in the source of keypoints, NaN where it has none.
-        files: of the source; the lists and pairs that the settings name.
+        photos: name, item, category, view, partition (`records.IMAGES`); posed, whether the pose counts as known; and
+            row, the position in the source of keypoints, NaN if it has none.
+        files: the source's files, with the lists and pairs in the settings.
         settings: the rules.
 
     Raises:
-        ReposeError: a list or pairs file that is missing, names nothing known or contradicts another; an item in both
-            parts; no owner's partition where the mode needs it; nothing to train or to test on.
+        ReposeError: a list or pairs file is missing, has no known photo or contradicts another; an item is in both parts;
+            the mode needs the owner's partition and there is none; or a part is empty.
     """
     finder = PhotoFinder(photos)
     listed = _listed_pairs(files, finder, settings)
@@ -114,9 +116,9 @@ def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> Sp
 
 
 def with_occlusion(pairs: pd.DataFrame, files: RawFiles) -> pd.DataFrame:
-    """Pairs with the column OCCLUSION: the share of the target's garment that the source hides, where it is known.
+    """Add the column OCCLUSION: the share of the target's garment that is hidden in the source, if known.
 
-    The renderer writes which cells of the garment are in sight in each photo; of real photos nobody knows it.
+    The renderer writes the visible cells of the garment in each photo. For real photos they are unknown.
 
     Raises:
         ReposeError: the renderer's file is damaged.
@@ -125,25 +127,25 @@ def with_occlusion(pairs: pd.DataFrame, files: RawFiles) -> pd.DataFrame:
     try:
         if len(found) == 1:
             table = pd.read_csv(io.BytesIO(files[found[0]]), dtype=str, keep_default_na=False)
-            if {"name", "visible"} <= set(table):  # else it is somebody else's
+            if {"name", "visible"} <= set(table):  # otherwise the file is not the renderer's
                 visible = dict(zip(table["name"], table["visible"], strict=True))
         ends = zip(*(pairs[end].map(lambda name: visible.get(name, "")) for end in ("from", "to")), strict=True)
         shares = [occlusion(source, target) for source, target in ends]
     except ValueError as error:
         raise ReposeError(
-            f"{found[0]} in the source is damaged ({error}). Render the mannequins again (`dvc repro --force download`); or, "
-            "if no renderer of repose wrote it, remove it from the source."
+            f"{found[0]} in the source is damaged ({error}). Render the mannequins again (`dvc repro --force download`), or "
+            "remove the file from the source if repose did not render it."
         ) from None
     return pairs.assign(**{OCCLUSION: ["" if np.isnan(share) else f"{share:.4f}" for share in shares]})
 
 
 def listing(counts: dict[str, int]) -> str:
-    """Numbers of things that there are, as "3 photos, 2 pairs"."""
+    """The numbers above 0 as text, such as "3 photos, 2 pairs"."""
     return ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
 
 
 def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitSettings) -> pd.DataFrame | None:
-    """The pairs file's rows: source and target (rows of photos, -1 for those that are not there) and their item."""
+    """The rows of the pairs file: source and target (rows of photos, -1 if missing) and their item."""
     if settings.pairs is None:
         return None
     path = files.find(settings.pairs)
@@ -160,9 +162,9 @@ def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitSettings)
     rows = int((listed[["source", "target"]] < 0).any(axis=1).sum())
     if rows > settings.max_unknown * len(table):
         raise ReposeError(
-            f"{path}: {rows:,} of {len(table):,} pairs name a photo that is not in images.csv, such as "
+            f"{path}: {rows:,} of {len(table):,} pairs have a photo that is not in images.csv, such as "
             f"{', '.join(list(dict.fromkeys(missing))[:3])}. Get the missing photos (see the validate stage's report) "
-            f"or let more pairs go with `split.max_unknown` (now {settings.max_unknown:g}) in params.yaml."
+            f"or allow more such pairs with `split.max_unknown` (now {settings.max_unknown:g}) in params.yaml."
         )
     differ = listed["item"].notna() & listed["target_item"].notna() & (listed["item"] != listed["target_item"])
     wrong = differ | ((listed["source"] == listed["target"]) & (listed["source"] >= 0))
@@ -176,10 +178,10 @@ def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitSettings)
 
 
 def _owners_parts(photos: pd.DataFrame, settings: SplitSettings) -> _Parts:
-    """The owner's partition; Market-1501's query photos are in neither part but in mode official."""
+    """The owner's partition. Market-1501's query photos are in neither part, except in mode official."""
     if settings.train_list or settings.test_list or settings.test_share is not None:
         raise ReposeError(
-            "Market-1501's folders say who is tested on. Set train_list, test_list and test_share of the block `split` "
+            "Market-1501's folders define the partition. Set train_list, test_list and test_share of the block `split` "
             "in params.yaml to null."
         )
     if not photos["partition"].any():
@@ -200,7 +202,7 @@ def _garment_parts(
     listed_pairs: pd.DataFrame | None,
     settings: SplitSettings,
 ) -> _Parts:
-    """DeepFashion's garments by lists, where there are any, else by PG2's rule."""
+    """DeepFashion's garments by lists if given, else by PG2's rule."""
     lists: dict[str, dict[str, Any]] = {}
     train = _listed_items("train_list", settings.train_list, files, finder, lists)
     named = _listed_items("test_list", settings.test_list, files, finder, lists)
@@ -223,7 +225,7 @@ def _garment_parts(
 def _listed_items(
     key: str, suffix: str | None, files: RawFiles, finder: PhotoFinder, lists: dict[str, dict[str, Any]]
 ) -> set[str]:
-    """The items that a list names; facts about it go to `lists[key]`."""
+    """The items in a list; writes facts about the list to `lists[key]`."""
     if suffix is None:
         return set()
     path = files.find(suffix)
@@ -231,7 +233,7 @@ def _listed_items(
     items = {item for name in names if (item := finder.item(name)) is not None}
     if not items:
         raise ReposeError(
-            f"{path} names {len(names):,} photos, first {names[0]}, and not one is of a garment in images.csv. Is "
+            f"{path} lists {len(names):,} photos, first {names[0]}, but none is of a garment in images.csv. Is "
             f"`split.{key}` in params.yaml a list of this data set?"
         )
     not_there = sum(finder.row(name) < 0 for name in names)
@@ -240,7 +242,7 @@ def _listed_items(
 
 
 def _tested_garments(photos: pd.DataFrame, named: set[str], settings: SplitSettings) -> tuple[set[str], list[str]]:
-    """The garments to test on, from those that a list names or by PG2's rule, and how that departs from the mode."""
+    """The test garments, from those in a list or by PG2's rule, and how they depart from the mode's rule."""
     if not named and settings.mode == "patn":
         raise ReposeError(
             "Mode patn needs a list of DeepFashion's test garments: set `split.test_list` in params.yaml to PATN's "
@@ -254,7 +256,7 @@ def _tested_garments(photos: pd.DataFrame, named: set[str], settings: SplitSetti
     number = max(1, round((settings.test_share or rules.PG2_TEST_SHARE) * len(garments)))
     if number > len(candidates):
         raise ReposeError(
-            f"{number:,} of {len(garments):,} garments should be tested on, and only {len(candidates):,} can be "
+            f"{number:,} of {len(garments):,} garments should be for testing, but there are only {len(candidates):,} "
             f"({whence}). Lower `split.test_share`."
         )
     departure = f"tested on {number:,} of {len(candidates):,} {whence}, drawn with seed {settings.seed}"
@@ -264,17 +266,17 @@ def _tested_garments(photos: pd.DataFrame, named: set[str], settings: SplitSetti
 def _check_disjoint(both: set[str], where: str) -> None:
     if both:
         raise ReposeError(
-            f"{len(both):,} item(s) are in both parts, to train and to test on, by {where}: such as "
+            f"{len(both):,} item(s) are both for training and for testing by {where}, such as "
             f"{', '.join(sorted(both)[:3])}. Remove each from one of them."
         )
 
 
 def _dropped(photos: pd.DataFrame, layout: str, settings: SplitSettings) -> np.ndarray:
-    """Why a photo cannot be in a pair: (photos,) text, empty where it can."""
+    """The reason that a photo cannot be in a pair: (photos,) text, empty if it can."""
     known = sorted(set(photos["category"]))
     for category in set(settings.exclude_categories) - set(known):
         say(
-            f"Warning: split.exclude_categories names {category!r}, of which there is no photo{nearest(category, known)}"
+            f"Warning: there is no photo of {category!r}, a category in split.exclude_categories{nearest(category, known)}"
         )
     trained = photos["part"] == "train"
     reasons = {
@@ -288,7 +290,7 @@ def _dropped(photos: pd.DataFrame, layout: str, settings: SplitSettings) -> np.n
 
 
 def _all_pairs(photos: pd.DataFrame, part: str, settings: SplitSettings) -> tuple[np.ndarray, np.ndarray]:
-    """All ordered pairs of a part; patn takes the photos in the order of the keypoint file, as PATN did."""
+    """All ordered pairs of a part. For patn, photos are in the order of the keypoint file, as by PATN."""
     rows = np.flatnonzero((photos["part"] == part) & (photos["dropped"] == ""))
     if settings.mode == "patn":
         rows = rows[np.argsort(photos["row"].to_numpy()[rows], kind="stable")]
@@ -309,7 +311,7 @@ def _drawn_pairs(photos: pd.DataFrame, settings: SplitSettings) -> _Pairs:
 
 
 def _pairs_of_file(photos: pd.DataFrame, listed: pd.DataFrame, settings: SplitSettings) -> _Pairs:
-    """The rows of the pairs file, in its order, whose photos are there, tested on and posed."""
+    """The rows of the pairs file, in its order, with existing and posed test photos."""
     ends = listed[["source", "target"]].to_numpy()
     reasons = {
         "with a photo that is not there": (ends < 0).any(1),
@@ -326,7 +328,7 @@ def _pairs_of_file(photos: pd.DataFrame, listed: pd.DataFrame, settings: SplitSe
 
 
 def _dropped_after_pairing(photos: pd.DataFrame, test: _Pairs, settings: SplitSettings) -> np.ndarray:
-    """`dropped` with two more reasons: test photos of an excluded view that no pair needs, and photos left alone."""
+    """Add two reasons to `dropped`: test photos of an excluded view that are in no pair, and single photos of an item."""
     dropped = photos["dropped"].to_numpy(copy=True)
     needless = photos["view"].isin(settings.exclude_views).to_numpy(copy=True)
     needless[test.sources] = needless[test.targets] = False
@@ -349,7 +351,7 @@ def _record(
     """The content of split.json.
 
     Raises:
-        ReposeError: there is nothing to train or to test on.
+        ReposeError: a part is empty.
     """
     departures = parts.departures + test.departures
     if settings.mode == "patn" and settings.posed != "torso":
@@ -365,7 +367,7 @@ def _record(
             left_out = photos_dropped | (test.dropped if part == "test" else {})
             raise ReposeError(
                 f"The split ({mode}) has no {part} {needed}. Left out: {listing(left_out) or 'none'}. Change the block "
-                "`split` of params.yaml: the lists, `test_share`, `posed` or what is excluded."
+                "`split` of params.yaml: the lists, `test_share`, `posed` or the exclusions."
             )
     return {
         "mode": mode, "departures": departures, "posed": settings.posed, "seed": settings.seed, "lists": parts.lists, **counts,
@@ -374,6 +376,6 @@ def _record(
 
 
 def _counted(reasons: "np.ndarray | pd.Series[str]") -> dict[str, int]:
-    """How often each reason occurs, the most frequent first."""
+    """The number of occurrences of each reason, the most frequent first."""
     counts = pd.Series(reasons).value_counts().drop("", errors="ignore")
     return {str(reason): int(count) for reason, count in counts.items()}

@@ -1,4 +1,4 @@
-"""What is scored: trained systems, and the baselines that need no training."""
+"""The contestants that are scored: trained systems, and baselines without training."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
 from repose.storage.transfer import check
 from repose.systems import System
 
-MAX_SOURCES = 4  # of a baseline: a garment has at most five photos (R10)
+MAX_SOURCES = 4  # for a baseline; a garment has at most five photos (R10)
 RECORDED = ("images", "seed", "device", "precision", "perceptual", "parameters")  # in run.json
 
 
 class Contestant(NamedTuple):
-    """A row of the table: its name, how many sources it takes, and how it makes its images."""
+    """A row of the table: its name, its number of sources, and the function that makes its images."""
 
     name: str
     max_sources: int
@@ -29,7 +29,7 @@ class Contestant(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A system as its run left it."""
+    """A trained system and its run."""
 
     system: System
     about: About
@@ -41,7 +41,7 @@ def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) ->
     """Return the system in the folder `runs`/`name`.
 
     Raises:
-        ReposeError: the run is missing or damaged, is of another system, or was trained at another size than the photos'.
+        ReposeError: the run is missing or damaged, is of another system, or has another size than the photos.
     """
     path, again = runs / name / "model.safetensors", f"Run `dvc repro train@{name}`."
     system, about = checkpoint.load(path, device)
@@ -58,7 +58,7 @@ def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) ->
 
 
 def baselines(photos: Photos, *, real: bool) -> list[Contestant]:
-    """Return copying the pair's source, and the mean of all sources; with `real` also the target itself, first."""
+    """Return the baselines: copying the pair's source, and the mean of all sources; with `real`, first the target itself."""
 
     def made_by(make: Callable[[Job, np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
         """`make` takes a job and its target, (H, W, 3) uint8."""
@@ -85,7 +85,7 @@ def baselines(photos: Photos, *, real: bool) -> list[Contestant]:
 def contestants_of(
     trained: Mapping[str, Trained], photos: Photos, device: torch.device, *, single_source: bool
 ) -> Iterator[Contestant]:
-    """Yield each system; with `single_source` also with the pair's source alone, if it takes several."""
+    """Yield each system; with `single_source`, also with only the pair's source if it takes several."""
     for name, of in trained.items():
         most, checked = of.about.row.max_sources, cast(System, _Checked(name, of.system))
 
@@ -98,7 +98,7 @@ def contestants_of(
 
 
 class _Checked:
-    """A system that raises an error instead of returning a NaN, which would become a black pixel."""
+    """A system that raises an error instead of returning NaNs, which would become black pixels."""
 
     def __init__(self, name: str, system: System) -> None:
         self._name, self._system = name, system
@@ -108,7 +108,7 @@ class _Checked:
         unsound = images.isnan().flatten(1).any(1)
         if unsound.any():
             raise ReposeError(
-                f"{self._name} made {int(unsound.sum())} of {len(images)} images with a NaN in them. Its training diverged: "
+                f"{self._name} made {int(unsound.sum())} of {len(images)} images with NaNs. Its training diverged: "
                 f"look at its history.csv, and train it again (`dvc repro train@{self._name}`)."
             )
         return images

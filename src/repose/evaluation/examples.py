@@ -1,4 +1,4 @@
-"""The paper's figure 3: sources, target pose and target of a few pairs, beside what each system made of them."""
+"""A figure like the paper's figure 3: sources, target pose and target of a few pairs, and each system's images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from repose.data.records import read_table, write_table
 from repose.data.shards import INDEX_COLUMNS, ShardReader, ShardWriter, index_table
 from repose.evaluation.results import EXAMPLES, image_name
 
-_MIN_COLUMN = 88  # px of a column, so that its title fits
+_MIN_COLUMN = 88  # minimum px of a column, so that its title fits
 
 
 class Example(NamedTuple):
@@ -25,7 +25,7 @@ class Example(NamedTuple):
 
 
 def write_examples(folder: Path, examples: Iterable[Example], shard_bytes: int) -> None:
-    """Write a new folder with the images in tar shards and the table examples.csv."""
+    """Write a new folder with the images in tar shards, and the table examples.csv."""
     folder.mkdir()
     rows, places = [], []
     with ShardWriter(folder, shard_bytes) as shards:
@@ -38,7 +38,7 @@ def write_examples(folder: Path, examples: Iterable[Example], shard_bytes: int) 
 
 
 def read_examples(folder: Path) -> list[Example]:
-    """Return what `write_examples` wrote.
+    """Return the examples written by `write_examples`.
 
     Raises:
         ReposeError: a file is missing or damaged.
@@ -51,11 +51,11 @@ def read_examples(folder: Path) -> list[Example]:
 
 
 def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.ndarray:
-    """Return a row per example, a column per source, pose, target and system: (h, w, 3) uint8.
+    """Return a picture with a row per example and a column per source, pose, target and system: (h, w, 3) uint8.
 
     Args:
         examples: at least one.
-        generated: by system, the folder in which evaluate keeps its images.
+        generated: the folder of each system's images, as written by evaluate.
 
     Raises:
         ReposeError: an image is missing or damaged.

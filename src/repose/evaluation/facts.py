@@ -1,4 +1,4 @@
-"""The facts beside scores: what made the numbers, how each system was trained, and the table as a page."""
+"""Facts for a table of scores: the settings of the evaluation and of each training, and the table as a page."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from repose.metrics.catalogue import Metric
 
 
 def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], seed: int) -> str:
-    """Return the means as Markdown, with what they are of and how each system was trained; `seed` is the evaluation's."""
+    """Return the means as Markdown, with facts about the test pairs and each training; `seed` is the evaluation's."""
     names, facts = [metric.name for metric in test.metrics], test.facts
     rows = [[str(system), *(table_text.number(name, row[name]) for name in names)] for system, row in means.iterrows()]
     sentences = [
@@ -59,10 +59,10 @@ def _training_note(system: str, facts: Mapping[str, Any]) -> str:
 
 
 def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) -> None:
-    """Reject a metric whose network also computed a system's perceptual loss: it rewards what training asked for.
+    """Reject metrics whose network also computed a system's perceptual loss, as they would favor that system.
 
     Raises:
-        ReposeError: there is one.
+        ReposeError: there is such a metric.
     """
     for metric in metrics:
         for name, of in trained.items():
@@ -76,7 +76,7 @@ def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) 
 
 
 def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
-    """Return the optimisers as they start; networks with equal optimisers share one clause."""
+    """Return the initial optimizers as text; networks with equal optimizers share one clause."""
     networks: dict[str, list[str]] = {}
     for name, optimiser in optimisers.items():
         start = optimiser.defaults
@@ -89,7 +89,7 @@ def optimisers_in_words(optimisers: Mapping[str, torch.optim.Optimizer]) -> str:
 
 
 def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:
-    """Return the terms of the loss with their weights; the perceptual one with its network or layers."""
+    """Return the terms of the loss with their weights as text; the perceptual term with its network or layers."""
     terms = {name: weight for name, weight in weights.items() if name != "perceptual"}
     if perceptual and "perceptual" in weights:
         terms[f"perceptual ({perceptual})"] = weights["perceptual"]
@@ -98,7 +98,7 @@ def loss_in_words(weights: dict[str, float], perceptual: str | None) -> str:
 
 
 def _about(metric: Metric, means: pd.DataFrame, pairs: int) -> str:
-    """Return what a metric is, of how many pairs, and by which network."""
+    """Return a metric's description, with its pairs and networks."""
     words, facts = metric.about, metric.record
     if metric.left_out:
         left_out = pairs - means[f"{metric.name} pairs"]

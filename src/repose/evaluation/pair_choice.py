@@ -1,4 +1,4 @@
-"""Which pairs a page shows: some spread over all, some drawn, and for each metric and system the best and the worst."""
+"""Choose pairs to show: evenly spread ones, random ones, and each metric's and system's best and worst."""
 
 import numpy as np
 
@@ -6,21 +6,21 @@ from repose.metrics.provenance import Better
 
 
 def spread(pairs: int, most: int) -> list[int]:
-    """Return at most so many of a number of pairs, evenly spread over them, by their places."""
+    """Return the positions of at most `most` pairs, evenly spread over all."""
     return list(dict.fromkeys(np.linspace(0, pairs - 1, min(most, pairs)).round().astype(int).tolist()))
 
 
 def drawn(pairs: int, most: int, seed: int, without: list[int]) -> list[int]:
-    """Return at most so many others, drawn with equal chances, in the order of the pairs."""
+    """Return at most `most` other pairs, drawn uniformly, in the order of the pairs."""
     others = np.setdiff1d(np.arange(pairs), without)
     chosen: list[int] = np.random.default_rng(seed).choice(others, min(most, len(others)), replace=False).tolist()
     return sorted(chosen)
 
 
 def extremes(scores: np.ndarray, better: Better, most: int) -> tuple[list[int], list[int]]:
-    """Return the best of the pairs' scores (n,), best first, and the worst, worst first: at most so many, none in both.
+    """Return the pairs with the best scores, best first, and with the worst, worst first; none is in both.
 
-    NaNs are left out; of equal scores the earlier pair comes first.
+    NaNs are ignored; of equal scores, the earlier pair comes first.
     """
     there = np.flatnonzero(np.isfinite(scores))
     values = scores[there] * (-1 if better == "higher" else 1)

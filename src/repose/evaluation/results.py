@@ -1,6 +1,6 @@
-"""The results of one system on one data set, which the stage evaluate writes and the stage table reads.
+"""The results of one system on one data set, written by the stage evaluate and read by the stage table.
 
-A folder of results is pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ instead of the last.
+A folder of results has pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ instead of the last.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
 from repose.metrics.provenance import SCHEMA
 
-BASELINES = "baselines"  # what needs no training: a folder of results of its own
+BASELINES = "baselines"  # the baselines' folder of results
 COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
 TORSO_CIEDE2000 = "torso-ciede2000"
-# Facts that results must share to be compared; the last three say what was tested on.
+# Facts that comparable results share; the last three identify the test data.
 PROTOCOL = ("split", "size", "crop", "pairs", "format", "pairs sha256", "photos sha256", "keypoints")
-RECORD = ("metrics", "provenance", "scores")  # facts about the numbers, by metric, by what made them, and by row
+RECORD = ("metrics", "provenance", "scores")  # facts about the scores, by metric, by their software, and by row
 TRAINING = (
     "kind", "steps", "images", "seed", "device", "precision", "perceptual", "parameters", "max_sources",
     "items_per_step", "optimiser", "loss",
@@ -31,27 +31,27 @@ NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.cs
 
 
 class Result(NamedTuple):
-    """One folder: the facts beside its numbers, and a row of scores for each pair (of the baselines, several)."""
+    """A folder of results: its facts, and a row of scores for each pair (for baselines, several)."""
 
     facts: dict[str, Any]
     pairs: pd.DataFrame
 
 
 def image_name(source: str, target: str) -> str:
-    """Return the file name of the image that a system made of a pair."""
+    """Return the file name of a system's image of a pair."""
     return f"{source}--{target}.png"
 
 
 def with_one_source(system: str) -> str:
-    """Return the name of the row of a system with the pair's source alone."""
+    """Return the name of the row of a system with only the pair's source."""
     return f"{system}, 1 source"
 
 
 def read_whole(path: Path, keys: Sequence[str], advice: str) -> dict[str, Any]:
-    """Return a JSON file that a stage wrote and that has all these keys; `advice` says how to write it again.
+    """Read a JSON file of a stage that must have all these keys; `advice` says how to write it again.
 
     Raises:
-        ReposeError: it is missing or damaged, or another version of repose wrote it.
+        ReposeError: the file is missing or damaged, or was written by another version of repose.
     """
     found = read_json(path)
     missing = [name for name in keys if not isinstance(found, dict) or name not in found]
@@ -61,23 +61,23 @@ def read_whole(path: Path, keys: Sequence[str], advice: str) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> Result:
-    """Return what evaluate wrote for one system, or for the baselines.
+    """Read what evaluate wrote for one system, or for the baselines.
 
     Raises:
-        ReposeError: a file is missing or damaged, or a fact or a column that every result has.
+        ReposeError: a file is missing or damaged, or lacks a required fact or column.
     """
     path, advice = folder / "facts.json", "Run `repose evaluate` on it again."
     training = TRAINING if folder.name != BASELINES else ()
     facts = read_whole(path, ("schema", "system", *PROTOCOL, *RECORD, *training), advice)
     if facts["schema"] != SCHEMA:
-        raise ReposeError(f"{path} is of schema {facts['schema']}, and this version of repose reads {SCHEMA}. {advice}")
+        raise ReposeError(f"{path} has schema {facts['schema']}, but this version of repose reads {SCHEMA}. {advice}")
     if facts["system"] != folder.name:
         raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
     return Result(facts, _read_pairs(folder / "pairs.csv"))
 
 
 def _read_pairs(path: Path) -> pd.DataFrame:
-    """Return NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, NaN where empty."""
+    """Read pairs.csv: NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, NaN if empty."""
     pairs = read_table(path, ("system", "from", "to"))
     scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
     try:
@@ -86,8 +86,8 @@ def _read_pairs(path: Path) -> pd.DataFrame:
         raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
     if not np.isfinite(numbers.get(TORSO_CIEDE2000, [])).any():
         raise ReposeError(
-            f"{path} has no {TORSO_CIEDE2000}, and SSIM, which sees no garment, never stands without it in a table. Test on "
-            "pairs whose shoulders and hips are known (split.posed: torso), and evaluate again."
+            f"{path} has no {TORSO_CIEDE2000}, which every table with SSIM needs. Test on pairs "
+            "whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
     for name, values in numbers.items():
         pairs[name] = values

@@ -28,16 +28,16 @@ class Scored(NamedTuple):
 
 
 def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, shard_bytes: int = 2**26) -> Scored:
-    """Make the images of all test pairs, and score them.
+    """Generate the images of all test pairs, and score them.
 
     Args:
-        contestant: what makes the images.
+        contestant: the system or baseline.
         test: the pairs and the metrics.
-        keep: a folder for the images, in tar shards with the table generated.csv; None: they are not kept.
+        keep: a folder for the images, in tar shards with the table generated.csv; None: discard them.
         shard_bytes: approximate size of a shard.
 
     Raises:
-        ReposeError: an image is missing, has a NaN or another size than its target, or the disk is full.
+        ReposeError: an image is missing, has NaNs or another size than its target, or the disk is full.
     """
     jobs = jobs_of_pairs(test.pairs, test.items, contestant.max_sources)
     by_pair = {metric.name: list[np.ndarray]() for metric in test.metrics if isinstance(metric.how, OfPairs)}
@@ -59,7 +59,9 @@ def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, sh
                     name = image_name(job.sources[0], job.target)
                     places.append((name, shards.add(name, encode_png(image))))
     if made < len(jobs):
-        raise ReposeError(f"{contestant.name} made {made} images for {len(jobs)} pairs: none for {_named(jobs[made])}.")
+        raise ReposeError(
+            f"{contestant.name} made only {made} images for {len(jobs)} pairs: none for {_named(jobs[made])}."
+        )
     if keep is not None:
         write_table(keep / "generated.csv", index_table(places), INDEX_COLUMNS)
     pairs = test.pairs[["from", "to", OCCLUSION]].assign(
@@ -73,9 +75,9 @@ def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, sh
 
 
 def means(scored: Mapping[str, Scored], test: TestSet) -> pd.DataFrame:
-    """Return a row per contestant: each score, then what belongs to one, such as the number of its pairs.
+    """Return a row per contestant: the scores, then related values, such as the number of pairs of a score.
 
-    The score of a metric of pairs is the mean over the pairs that have one.
+    The score of a metric of pairs is the mean over the pairs that have a score.
     """
     rows = {}
     for name, (pairs, together) in scored.items():
@@ -86,7 +88,7 @@ def means(scored: Mapping[str, Scored], test: TestSet) -> pd.DataFrame:
 
 
 def _batch(system: str, done: Done, test: TestSet) -> Batch:
-    """Return images as metrics take them.
+    """Return images as input for metrics.
 
     Raises:
         ReposeError: an image is missing, or has another size than its target.
@@ -95,7 +97,7 @@ def _batch(system: str, done: Done, test: TestSet) -> Batch:
     if made != wanted:
         raise ReposeError(
             f"{system} made {made[0]} images of {made[1]}x{made[2]} px for {wanted[0]} targets of {wanted[1]}x{wanted[2]} px "
-            f"(height x width), {_named(done.jobs[0])} and those after it. An image is scored at its target's size."
+            f"(height x width), {_named(done.jobs[0])} and the following. Images are scored at their target's size."
         )
     generated, target = (to_device(pixels, test.device) for pixels in (done.generated, done.target))
     return Batch(generated, target, done.keypoints, [test.item_of[job.sources[0]] for job in done.jobs])

@@ -13,13 +13,15 @@ from repose.storage.weight_files import WeightsFile, check_names
 
 @settings
 class EvaluateSettings:
-    """Which systems are scored, how, and what is kept."""
+    """The settings of the stage evaluate."""
 
-    systems: tuple[str, ...]  # rows of the table, in its order; the pipeline trains these
-    metrics: tuple[str, ...]  # metric/protocol, the columns of the table in their order
-    weights: dict[str, WeightsFile]  # of the networks that metrics need, by name; others are looked up in the cache
-    pairs: PositiveInt | None  # at most so many test pairs, evenly spread over the split's; null: all
-    single_source: bool  # score systems that take several sources also with the pair's source alone
+    systems: tuple[str, ...]  # the systems that are trained and compared, in the order of the table
+    metrics: tuple[str, ...]  # metric/protocol, in the order of the table's columns
+    weights: dict[
+        str, WeightsFile
+    ]  # weights of the networks that metrics need, by name; others are taken from the cache
+    pairs: PositiveInt | None  # maximum number of test pairs, evenly spread over the split's; null: all
+    single_source: bool  # also score systems that take several sources with only one
     picture_pairs: PositiveInt  # rows of the picture
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
     threads: PositiveInt  # CPU threads of torch
@@ -28,9 +30,9 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         for key, names in (("systems", self.systems), ("metrics", self.metrics)):
             if not names:
-                raise ValueError(f"{key} is empty. Name at least one.")
+                raise ValueError(f"{key} is empty. Give at least one.")
             if len(set(names)) < len(names):
-                raise ValueError(f"{key} names one twice: {', '.join(names)}.")
+                raise ValueError(f"{key} has duplicates: {', '.join(names)}.")
         check_system_names(self.systems)
         check_names(self.weights)
         for name in self.metrics:
@@ -40,7 +42,7 @@ class EvaluateSettings:
                 raise ValueError(f"metrics: {error}") from None
         if TORSO_CIEDE2000 not in self.metrics and any(name.startswith("ssim/") for name in self.metrics):
             raise ValueError(
-                f"metrics has SSIM, which sees no garment, and not {TORSO_CIEDE2000}. Add {TORSO_CIEDE2000}."
+                f"metrics has SSIM, which barely notices the garment, without {TORSO_CIEDE2000}. Add {TORSO_CIEDE2000}."
             )
 
     @property

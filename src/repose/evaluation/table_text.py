@@ -1,4 +1,4 @@
-"""How scores are written: digits by metric, intervals in brackets, Markdown tables, CSV."""
+"""Format scores: digits by metric, intervals in brackets, Markdown tables, CSV."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,24 +11,24 @@ from repose.metrics.bootstrap import Interval
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
-    """Return a score in the digits of its metric, empty for NaN; `sign` "+" writes the sign of a difference."""
+    """Return a score with its metric's digits, empty for NaN; `sign` "+" adds the sign of a difference."""
     digits = 2 if metric in (TORSO_CIEDE2000, "psnr") else 3
     return "" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 
 def bounds(metric: str, found: Interval, sign: str = "") -> str:
-    """Return the ends of an interval; empty for a metric of all images together, which has none."""
+    """Return the ends of an interval as text; empty for metrics of all images together, which have none."""
     return "" if np.isnan(found.low) else f"[{number(metric, found.low, sign)}, {number(metric, found.high, sign)}]"
 
 
 def difference(metric: str, found: Interval) -> str:
-    """Return a difference of scores with its interval, bold if 0 lies outside of it."""
+    """Return a difference of scores with its interval, in bold if 0 is outside the interval."""
     text = f"{number(metric, found.mean, '+')} {bounds(metric, found, '+')}".rstrip()
     return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 def parameters(counts: Mapping[str, int]) -> str:
-    """Return the numbers of parameters of a system's networks."""
+    """Return the numbers of parameters of a system's networks as text."""
     return ", ".join(f"{network} {count:,}" for network, count in counts.items())
 
 
@@ -48,6 +48,6 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def csv(table: pd.DataFrame, *, index: bool = False) -> str:
-    """Return a CSV with LF line ends and ten digits a number."""
+    """Return a CSV with LF line ends and ten digits per number."""
     text: str = table.to_csv(index=index, lineterminator="\n", float_format="%.10g")
     return text

@@ -1,4 +1,4 @@
-"""The test pairs of a split, with the metrics that score them and the facts that belong to each score."""
+"""The test pairs of a split, with the metrics to score and the facts to record with each score."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,18 +23,18 @@ from repose.storage.weight_files import WeightsFile
 
 
 class TestSet(NamedTuple):
-    """What every contestant is scored on."""
+    """The test pairs, photos and metrics for all contestants."""
 
     photos: Photos
     items: pd.DataFrame  # of the test part: part, item, name
     item_of: dict[str, str]  # the item of each of its photos, by name
-    pairs: pd.DataFrame  # from, to and occlusion, float64 with NaN where it is unknown
+    pairs: pd.DataFrame  # from, to and occlusion, float64 with NaN if unknown
     facts: dict[str, Any]  # `results.PROTOCOL`
     metrics: list[Metric]
-    device: torch.device  # where they are computed
+    device: torch.device  # where metrics are computed
 
     def examples(self, most: int, max_sources: int) -> Iterator[Example]:
-        """Yield at most `most` pairs, evenly spread, each with at most so many sources."""
+        """Yield at most `most` pairs, evenly spread, each with a maximum number of sources."""
         few = self.pairs.iloc[spread(len(self.pairs), most)]
         for job in jobs_of_pairs(few, self.items, max_sources):
             sources, target = self.photos.load(job.sources), self.photos.load([job.target])
@@ -47,7 +47,7 @@ def read_test_set(
     *, images: Path, keypoints: Path, posemaps: Path, split: Path, metrics: Sequence[str],
     weights: Mapping[str, WeightsFile], max_pairs: int | None, device: torch.device,
 ) -> TestSet:  # fmt: skip
-    """Return the test pairs of the folder `split`, with the metrics ready to score.
+    """Return the test pairs of the folder `split`, with metrics that are ready to score.
 
     Args:
         images: folder of the stage validate.
@@ -55,12 +55,12 @@ def read_test_set(
         posemaps: folder of the stage posemaps.
         split: folder of the stage split.
         metrics: names of metrics, see `metrics.catalogue`.
-        weights: files of the networks that metrics need, by name; others are looked up in the cache.
-        max_pairs: at most so many pairs, evenly spread over the split's; None: all.
-        device: where metrics are computed.
+        weights: files of the networks that metrics need, by name; others are taken from the cache.
+        max_pairs: maximum number of pairs, evenly spread over the split's; None: all.
+        device: device for the metrics.
 
     Raises:
-        ReposeError: a file is missing or damaged, there is no pair, or a metric cannot be computed for these images.
+        ReposeError: a file is missing or damaged, there are no pairs, or a metric cannot be computed for these images.
     """
     photos = Photos(images=images, keypoints=keypoints, posemaps=posemaps, cache_megabytes=64)
     items = records.read_table(split / "items.csv", records.ITEMS)
@@ -89,7 +89,7 @@ def to_device(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
 def _read_pairs(path: Path, most: int | None) -> pd.DataFrame:
     table = records.read_table(path, (*records.PAIRS, OCCLUSION))
     if table.empty:
-        raise ReposeError(f"{path} has no pair, so there is nothing to evaluate. See the block split.")
+        raise ReposeError(f"{path} has no pairs to evaluate. See the block split in params.yaml.")
     table = table.assign(**{OCCLUSION: records.shares(table, OCCLUSION, path)})
     return table if most is None else table.iloc[spread(len(table), most)].reset_index(drop=True)
 
@@ -97,7 +97,7 @@ def _read_pairs(path: Path, most: int | None) -> pd.DataFrame:
 def _real_photos(photos: Photos, items: pd.DataFrame, device: torch.device) -> Iterator[RealPhotos]:
     if items.empty:
         raise ReposeError(
-            "A part of the split has no photo, and a metric compares with its photos. See the block split."
+            "A part of the split has no photos, but a metric compares with them. See the block split in params.yaml."
         )
     for first in range(0, len(items), TARGETS_AT_ONCE):
         some = items.iloc[first : first + TARGETS_AT_ONCE]
@@ -125,6 +125,6 @@ def _digests(images: Path, keypoints: Path, item_of: Mapping[str, str], pairs: p
 
 
 def _found_by(keypoints: Path, parts: Sequence[str]) -> str:
-    """Return the network that found the keypoints, with its settings; empty if they came as files."""
+    """Return the network that found the keypoints, with its settings; empty if they are from files."""
     reports = [records.read_json(path) for path in records.part_files(keypoints, parts, "report.json")]
     return "; ".join(dict.fromkeys(provenance.in_words(r["found_by"]) for r in reports if "found_by" in r))

@@ -1,1 +1,1 @@
-"""Images from photos and poses with a trained method."""
+"""Generate images from photos and poses with a trained system."""

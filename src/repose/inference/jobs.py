@@ -1,7 +1,7 @@
-"""Jobs: photos and poses read from files that a user names, and the images that a trained system makes of them.
+"""Jobs: images to generate from a user's files with a trained system.
 
-Many jobs are the rows of a CSV with the columns sources (photos, separated by ;), pose and optionally out, with paths
-relative to its folder; or the sub-folders of a folder, each with photos and one file or photo named pose.*.
+Many jobs are the rows of a CSV with the columns sources (photos, separated by ;), pose and optionally out, with paths relative
+to the CSV's folder; or the subfolders of a folder, each with photos and one file or photo named pose.*.
 """
 
 from collections import Counter
@@ -25,11 +25,11 @@ REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs
 
 
 class FileJob(NamedTuple):
-    """One image to make."""
+    """One image to generate."""
 
-    name: str  # for messages about many jobs
+    name: str  # the job's name in messages
     sources: tuple[Path, ...]
-    pose: str  # a JSON, a CSV (with #NAME for one of several rows) or a photo; empty: none was named
+    pose: str  # a JSON, a CSV (with #NAME for one of several rows) or a photo; empty: none was given
     out: Path
 
 
@@ -37,25 +37,25 @@ def read_jobs(path: Path, out: Path) -> list[FileJob]:
     """The jobs of a CSV or of a folder of folders, with their images in the folder `out`.
 
     Raises:
-        ReposeError: there is no such file, its columns are others, it holds no job, or an image would lie outside `out`.
+        ReposeError: the file is missing, has other columns or no jobs, or an image would be outside `out`.
     """
     if not path.exists():
         raise DataError(
-            f"There is no {path}. Name a CSV with the columns {', '.join(REQUIRED + OPTIONAL)}, or a folder of jobs."
+            f"There is no {path}. Give a CSV with the columns {', '.join(REQUIRED + OPTIONAL)}, or a folder of jobs."
         )
     jobs = list(_jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out))
     if not jobs:
         raise DataError(
-            f"{path} holds no job. A CSV has one a row; of a folder, each sub-folder with photos and a file pose.* is one."
+            f"{path} has no jobs. A job is a row of a CSV, or a subfolder of a folder with photos and a file pose.*."
         )
     return jobs
 
 
 def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
-    """Check that no image would replace another one, a photo or a pose; `others` are further files that are written.
+    """Check that no image would replace another image, a photo or a pose; `others` are further output files.
 
     Raises:
-        ReposeError: two outputs are one file, an output is an input or a folder, or one does not end in .png.
+        ReposeError: two outputs are the same file, or an output is an input, a folder, or does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
     counts = Counter(out.resolve() for out in outputs)
@@ -63,26 +63,26 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     inputs |= {file_and_row(job.pose)[0].resolve() for job in jobs if job.pose}
     for out in outputs:
         if out.suffix.lower() != ".png":
-            raise DataError(f"{out}: images are written as PNG. Name a file that ends in .png.")
+            raise DataError(f"{out}: images are written as PNG. Give a file that ends in .png.")
         if out.is_dir():
-            raise DataError(f"{out} is a folder. Name a file that does not exist yet, or an earlier image.")
+            raise DataError(f"{out} is a folder. Give a new file, or an earlier image.")
         if (count := counts[out.resolve()]) > 1:
-            raise DataError(f"{count} images would be written to one file: {out}. Give each its own.")
+            raise DataError(f"{count} images would be written to the same file {out}. Give each its own.")
         if out.resolve() in inputs:
-            raise DataError(f"{out} is a photo or pose that is read; it is never written over. Name another output.")
+            raise DataError(f"{out} is an input photo or pose, which is never overwritten. Give another output.")
 
 
 def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, picture: Path | None = None) -> None:
-    """Make and write one image and, if `picture` is a path, a row of its photos, pose and image.
+    """Generate and write one image and, if `picture` is a path, a row of its photos, pose and image.
 
     Args:
-        job: the image to make.
+        job: the image to generate.
         reposer: the trained system.
         pose_size: height and width in px of the image in which a pose file was measured; None: those of the first photo.
         picture: the file of the row.
 
     Raises:
-        ReposeError: a photo or pose cannot be read or is not known, the job names none, or the disk is full.
+        ReposeError: a photo or pose is missing, unknown or cannot be read, or the disk is full.
     """
     request, _ = _request(job, reposer, pose_size, {})
     (generated,) = reposer.generate([request])
@@ -95,13 +95,13 @@ def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, pict
 
 
 def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None = None) -> None:
-    """Make and write the image of every job that can be made, TARGETS_AT_ONCE at a time.
+    """Generate and write the images of all valid jobs, TARGETS_AT_ONCE at a time.
 
-    Memory does not grow with the number of jobs. An image differs by at most one grey level from the one that `make_one`
-    makes, as sums over a batch are rounded in another order. Arguments as of `make_one`.
+    Memory does not grow with the number of jobs. An image differs by at most one gray level from that of `make_one`, as sums
+    over a batch are rounded in another order. Arguments are those of `make_one`.
 
     Raises:
-        ReposeError: some could not be made (the others are), or the disk is full.
+        ReposeError: some images could not be made (the others were written), or the disk is full.
     """
     failures: list[str] = []
     requests = _requests(bar(jobs, "generate"), reposer, pose_size, failures)
@@ -112,7 +112,7 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
     if with_more := [job for job in jobs if len(job.sources) > reposer.max_sources]:
         first = with_more[0]
         say(
-            f"generate: {len(with_more):,} jobs name more photos than the system takes; of {first.name}, "
+            f"generate: {len(with_more):,} jobs have more photos than the system takes; of {first.name}, "
             f"{_left_out(first, reposer)} left out"
         )
     if failures:
@@ -127,7 +127,7 @@ def _left_out(job: FileJob, reposer: Reposer) -> str:
 def _requests(
     jobs: Iterable[FileJob], reposer: Reposer, pose_size: Size | None, failures: list[str]
 ) -> Iterator[tuple[FileJob, Request]]:
-    """The jobs that can be made, read; the reasons of the others go to `failures`. Photos that follow are read once."""
+    """Read the valid jobs; the other jobs' errors go to `failures`. Photos of consecutive jobs are read once."""
     photos: dict[Path, Framed] = {}
     for job in jobs:
         try:
@@ -141,13 +141,13 @@ def _requests(
 def _request(
     job: FileJob, reposer: Reposer, pose_size: Size | None, known: dict[Path, Framed]
 ) -> tuple[Request, dict[Path, Framed]]:
-    """A job with its photos and pose read, and its photos by path; those in `known` are not read again."""
+    """Read a job's photos and pose; return the request and the photos by path. Photos in `known` are not read again."""
     used = job.sources[: reposer.max_sources]
     if not used:
-        raise DataError("No source photo is named. Name at least one.")
+        raise DataError("There is no source photo. Give at least one.")
     photos = {path: known[path] if path in known else reposer.source(path) for path in used}
     if not job.pose:
-        raise DataError("No pose is named, or several. Name one: a JSON, a CSV or a photo.")
+        raise DataError("There is no pose, or more than one. Give one: a JSON, a CSV or a photo.")
     return reposer.request([photos[path] for path in used], job.pose, pose_size), photos
 
 
@@ -174,7 +174,7 @@ def _jobs_of_csv(file: Path, out: Path) -> Iterator[FileJob]:
         pose = str(file.parent / cells["pose"]) if cells["pose"] else ""
         image = cells.get("out") or _default_name(sources, pose)
         if not (out / image).resolve().is_relative_to(out.resolve()):
-            raise DataError(f"{file}, line {line}: {image} lies outside {out}. Name a file in it.")
+            raise DataError(f"{file}, line {line}: {image} is outside {out}. Give a file inside.")
         yield FileJob(f"{file}, line {line}", sources, pose, out / image)
 
 

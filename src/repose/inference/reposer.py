@@ -1,4 +1,4 @@
-"""A trained system as one object: photos of a garment and target poses in, images out. `repose.load` makes one.
+"""A trained system as one object that turns photos of a garment and target poses into images; see `repose.load`.
 
 Example:
     model = repose.load("model.safetensors", pose_detector="keypoint-rcnn")
@@ -35,7 +35,7 @@ class SourcePhoto(NamedTuple):
     """A photo of the garment on a person, with the joints of that person."""
 
     pixels: np.ndarray  # (H, W, 3) uint8 RGB, upright
-    keypoints: np.ndarray | None = None  # (18, 2) or (18, 3), see `Reposer.__call__`; None: they are looked for
+    keypoints: np.ndarray | None = None  # (18, 2) or (18, 3), see `Reposer.__call__`; None: look them up or detect them
     name: str = "a source photo"  # for messages
 
     @property
@@ -46,7 +46,7 @@ class SourcePhoto(NamedTuple):
 
 
 class TargetPose(NamedTuple):
-    """The pose to show, where it was not measured in an image of the first photo's size."""
+    """A target pose that was measured in an image of another size than the first photo's."""
 
     keypoints: np.ndarray  # (18, 2) or (18, 3), see `Reposer.__call__`
     height: int  # px of the image that it was measured in
@@ -59,9 +59,9 @@ Pose = PathLike | Image.Image | np.ndarray | TargetPose
 
 
 class Reposer:
-    """A trained system and, if wanted, a network that finds poses; both are loaded once.
+    """A trained system and, optionally, a network that finds poses; both are loaded once.
 
-    The same calls give the same bytes, on one machine at one number of torch's threads.
+    The same calls give the same bytes on the same machine with the same number of torch threads.
 
     Args:
         model: path of the checkpoint, such as a run's model.safetensors.
@@ -69,18 +69,18 @@ class Reposer:
         keypoints: files and folders in which the poses of photos are looked up by the photo's path: keypoints CSV,
             OpenPose JSON or a folder of such JSONs.
         pose_detector: the network that finds the poses of photos that are not in `keypoints`: figure (mannequins) or
-            keypoint-rcnn (people); None: a photo without known pose is an error.
+            keypoint-rcnn (people); None: a photo without a known pose is an error.
 
     Attributes:
-        about: the checkpoint's description of itself.
-        max_sources: the number of photos that the system takes at most.
+        about: the checkpoint's settings and facts.
+        max_sources: maximum number of photos that the system uses.
         needs_source_poses: whether each photo's keypoints must be known.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged or of another program.
+        CheckpointError: the checkpoint is missing, damaged or not of repose.
         DataError: a keypoint file is missing or of an unknown format.
-        SettingsError: the device is unknown or not there.
-        ReposeError: the detector's weights are not there.
+        SettingsError: the device is unknown or unavailable.
+        ReposeError: the detector's weights are missing.
         ValueError: there is no such detector.
     """
 
@@ -110,21 +110,21 @@ class Reposer:
         """Show the garment of the photos in one pose, or in each pose of a list.
 
         Joints are an array of the 18 OpenPose (COCO) keypoints: (18, 2) of x, y in px, NaN for missing, or (18, 3) of x, y and
-        confidence; a confidence below 0.05 means missing. The centre of the first pixel is (0, 0).
+        confidence; a confidence below 0.05 means missing. The center of the first pixel is (0, 0).
 
         Args:
-            photos: one photo or several, all of one garment, the one most like the target pose first. A photo is a path, a
-                PIL image, an array (H, W, 3) uint8 RGB or a `SourcePhoto`. Those beyond `max_sources` are left out.
+            photos: one photo or several of one garment, the one with the most similar pose first. A photo is a path, a PIL
+                image, an array (H, W, 3) uint8 RGB or a `SourcePhoto`. Photos beyond `max_sources` are ignored.
             pose: joints, a `TargetPose`, a pose file (OpenPose JSON, keypoints CSV, or CSV#NAME for one of several rows), or a
                 photo of somebody in that pose, as a path, PIL image or array; or a list of such poses.
             pose_size: height and width in px of the image in which joints or a pose file were measured; None: those of the
                 first photo.
 
         Returns:
-            An RGB image of the size that the system was trained at; of a list of poses, a list of images.
+            An RGB image of the size that the system was trained at; for a list of poses, a list of images.
 
         Raises:
-            PoseNotFoundError: the pose of a photo is needed and not known, or too few of its joints are.
+            PoseNotFoundError: a required pose of a photo is unknown, or has too few joints.
             DataError: a file cannot be read, joints lie outside their image, or no photo is given.
             ValueError: an array is of another shape or type.
             TypeError: a photo or pose is of another type.
@@ -134,13 +134,13 @@ class Reposer:
             raise DataError("No source photo is given. Give at least one.")
         if len(given) > self.max_sources:
             left_out = len(given) - self.max_sources
-            say(f"{self.about.system} takes {self.max_sources} photos; the last {left_out} are left out")
+            say(f"{self.about.system} takes {self.max_sources} photos; ignoring the last {left_out}")
         sources = tuple(self.source(photo) for photo in given[: self.max_sources])
         images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
         return images if _is_several(pose) else images[0]
 
     def source(self, photo: Photo) -> Framed:
-        """Read a photo, find its joints if the system needs them, and fit both into the frame; raises as `__call__`."""
+        """Read a photo, find its joints if the system needs them, and fit both into the frame. Raises as `__call__`."""
         read, path = _read(photo)
         size = read.size
         keypoints = np.full((K, 2), np.nan, np.float32)
@@ -149,7 +149,7 @@ class Reposer:
         return Framed(self._fit(size).image(read.pixels), keypoints, size)
 
     def request(self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None) -> Request:
-        """One image to make of at least one photo; `pose`, `pose_size` and what is raised as of `__call__`."""
+        """A request for one image of at least one photo. `pose`, `pose_size` and errors as for `__call__`."""
         size = pose_size or sources[0].photo_size
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
@@ -165,11 +165,11 @@ class Reposer:
         return Request(tuple(sources), self._fit(size).keypoints(keypoints))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """The images of requests, (height, width, 3) uint8 each, several in one call of the system."""
+        """Yield the images of requests, (height, width, 3) uint8 each, several per call of the system."""
         return generate(self._system, requests, self.about.line_width, self._device)
 
     def picture(self, request: Request, generated: np.ndarray) -> np.ndarray:
-        """The photos as the system saw them, the pose and the image in one row, (H, W, 3) uint8."""
+        """The system's input photos, the pose and the image in one row, (H, W, 3) uint8."""
         height, width = self.about.frame.height, self.about.frame.width
         maps = draw(request.pose[None], height=height, width=width, line_width=self.about.line_width)
         photos = [source.pixels for source in request.sources]
@@ -180,7 +180,7 @@ class Reposer:
         return fit(self.about.frame, size, self.about.photo_size)
 
     def _joints(self, photo: SourcePhoto, path: Path | None) -> np.ndarray:
-        """The joints (K, 2) in px of a photo: given with it, looked up in the files, or found by the network."""
+        """The joints (K, 2) in px of a photo: given, looked up in the files, or found by the network."""
         if photo.keypoints is not None:
             return _checked_joints(photo.keypoints, photo.size, photo.name)
         if path is not None and (found := self._poses.find(path, *photo.size)) is not None:
@@ -208,7 +208,7 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
-    """A photo with its pixels, and its path if it is a file."""
+    """Read a photo's pixels; return them with the path if it is a file."""
     match photo:
         case str() | Path():
             return SourcePhoto(read_photo(Path(photo)), None, str(photo)), Path(photo)
@@ -221,7 +221,7 @@ def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
 
 
 def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
-    """The joints (18, 2) or (18, 3) of a caller as keypoints (K, 2), checked."""
+    """Check a caller's joints (18, 2) or (18, 3); return them as keypoints (K, 2)."""
     joints = np.asarray(joints, np.float32)
     if joints.shape not in ((K, 2), (K, 3)):
         raise ValueError(f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}).")

@@ -1,1 +1,1 @@
-"""From dvc.yaml to Kubeflow: the compiler, what a task does in its pod, and the client. It knows no stage of repose."""
+"""Compile dvc.yaml to Kubeflow pipelines, run their tasks in pods, and submit runs. Works for any stages."""

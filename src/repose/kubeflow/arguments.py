@@ -1,4 +1,4 @@
-"""The command line of a task, read by position: argparse takes a value such as -1e-05 for an option."""
+"""A parser for the command line of a task. argparse would take a value such as -1e-05 for an option."""
 
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +27,7 @@ def read_arguments(
         name, count = rest[0], repeated.get(rest[0], 1)
         given = tuple(rest[1 : 1 + count])
         if name not in {*single, *repeated} or len(given) < count:
-            raise ReposeError(f"The task's command is wrong at {name}: it is not an option of a task, or lacks values.")
+            raise ReposeError(f"The task's command is invalid at {name}: unknown option, or missing values.")
         if name in repeated:
             groups[name].append(given)
         else:

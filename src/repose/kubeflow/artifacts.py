@@ -1,4 +1,4 @@
-"""What a step leaves for Kubeflow: a pointer or page for each output, and a report with their metadata."""
+"""Write a step's artifacts for Kubeflow: a pointer or page for each output, and a report with their metadata."""
 
 import base64
 import html
@@ -25,18 +25,18 @@ _STYLE = (
 
 
 class Artifact(NamedTuple):
-    """Where Kubeflow wants an output."""
+    """An output of a task, and where Kubeflow expects it."""
 
     name: str  # in Kubeflow
     file: Path
-    uri: str  # the address that the file gets
+    uri: str  # the file's address in Kubeflow's storage
 
 
 def hand_on(artifacts: Iterable[Artifact], report: Path, stage: Stage, entry: Entry, lookup: Lookup) -> None:
     """Write a stage's artifacts and the report.
 
     Raises:
-        ReposeError: an artifact is not one of the stage, or its file is missing or cannot be shown.
+        ReposeError: an artifact is not an output of the stage, or its file is missing or cannot be shown.
     """
     meta = needs_of(stage, Environment())
     paths = {name: path for path, name in out_names(stage, meta).items()}
@@ -52,7 +52,7 @@ def hand_on(artifacts: Iterable[Artifact], report: Path, stage: Stage, entry: En
         else:
             raise ReposeError(
                 f"The output {name} is not one of {stage.address} in this image's dvc.yaml. Was the pipeline compiled "
-                "from another version? Compile it from what the image was built from."
+                "from another version? Compile it from the commit that the image was built from."
             )
         reported[name] = {"artifacts": [{"name": name, "uri": uri, "metadata": metadata}]}
     write_text(report, json.dumps({"artifacts": reported}, indent=1))
@@ -72,7 +72,7 @@ def _write_output(file: Path, path: str, stage: Stage, entry: Entry, meta: Stage
         write_page(file, page, stage.address, entry)
     else:
         write_pointer(file, stage.address, entry)
-    if kind.type == "Metrics":  # Kubeflow's 'Compare runs' shows numbers; DVC's are written as text
+    if kind.type == "Metrics":  # Kubeflow's "Compare runs" only shows numbers; DVC's are written as text
         numbers = _numbers(path, _content(path, stage, entry, lookup))
         return {f"dvc {key}": str(value) for key, value in facts.items()} | numbers
     return facts
@@ -83,7 +83,7 @@ def _content(path: str, stage: Stage, entry: Entry, lookup: Lookup) -> bytes:
     oid = lookup.file(stage, entry, path)
     if oid is None:
         raise ReposeError(
-            f"Stage {stage.address} has no file {path} among its outputs, though meta.kfp in dvc.yaml shows it."
+            f"Stage {stage.address} has no file {path} among its outputs, but meta.kfp in dvc.yaml refers to it."
         )
     if lookup.cache.exists(oid):
         return Path(lookup.cache.oid_to_path(oid)).read_bytes()
@@ -110,7 +110,7 @@ def page_of(path: str, content: bytes) -> bytes:
     """The self-contained HTML page of a file: HTML as it is, an image, the curves of a table (CSV, TSV), or text.
 
     Raises:
-        ReposeError: the file is of another kind, or not what its name says.
+        ReposeError: the file is of another type, or its content does not match its name.
     """
     kind = PurePosixPath(path).suffix.lower()
     if kind in (".html", ".htm"):

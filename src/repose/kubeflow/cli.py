@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc
 
 
 class RunnerChoice(StrEnum):
-    """What runs the tasks on this machine."""
+    """The runners of `run-local`."""
 
     AUTO = "auto"
     DOCKER = "docker"
@@ -36,30 +36,30 @@ EnvironmentName = Annotated[
     str | None,
     typer.Option("--environment", "-e", help="A file of pipelines/environments, without .yaml.", metavar="NAME"),
 ]
-Image = Annotated[str | None, typer.Option(help="Image of every task, best by digest.", metavar="IMAGE")]
+Image = Annotated[str | None, typer.Option(help="Image of every task, preferably by digest.", metavar="IMAGE")]
 Params = Annotated[
     list[str] | None,
-    typer.Option(
-        "--param", "-P", help="Another value for a key of the params, such as train.seed=3.", metavar="KEY=VALUE"
-    ),
+    typer.Option("--param", "-P", help="Override a key of the params, such as train.seed=3.", metavar="KEY=VALUE"),
 ]
 Remote = Annotated[
     str | None, typer.Option(help="Name or address of DVC's remote; default: the environment's or the project's.")
 ]
-Endpoint = Annotated[str, typer.Option(help="Of an S3 server other than Amazon's.", metavar="URL", show_default=False)]
-RunnerOption = Annotated[RunnerChoice, typer.Option(help="auto: docker where an engine answers, else subprocess.")]
-RunId = Annotated[str, typer.Argument(help="The run's id, as submit printed it.", metavar="RUN")]
+Endpoint = Annotated[
+    str, typer.Option(help="URL of an S3 server other than Amazon's.", metavar="URL", show_default=False)
+]
+RunnerOption = Annotated[RunnerChoice, typer.Option(help="auto: docker if it is running, else subprocess.")]
+RunId = Annotated[str, typer.Argument(help="The run's ID, as printed by submit.", metavar="RUN")]
 
 
 @app.command("compile")
 def compile_(
     files: Files = None, environment: EnvironmentName = None, image: Image = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not current.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
 ) -> None:  # fmt: skip
     """Write components/ and pipelines/pipeline.yaml from dvc.yaml and params.yaml.
 
-    Of another one, such as table1/dvc.yaml: components/table1/ and pipelines/table1.yaml. With --environment, write
-    only pipelines/pipeline-NAME.yaml or pipelines/table1-NAME.yaml: the pipeline for that environment.
+    For another file, such as table1/dvc.yaml, write components/table1/ and pipelines/table1.yaml. With --environment,
+    write only the pipeline for that environment: pipelines/pipeline-NAME.yaml or pipelines/table1-NAME.yaml.
     """
     from repose.kubeflow import compiler
     from repose.kubeflow.project import read_projects
@@ -72,11 +72,11 @@ def compile_(
     if check:
         if old := [path for project in projects for path in compiler.not_current(project, image)]:
             command = " ".join(["repose kfp compile", *(files or [])])
-            raise ReposeError(f"Not current: {_listed(old)}. Run `{command}` and commit what it writes.")
-        say("components/ and pipelines/ are current.")
+            raise ReposeError(f"Out of date: {_listed(old)}. Run `{command}` and commit its output.")
+        say("components/ and pipelines/ are up to date.")
         return
     changed = [path for project in projects for path in compiler.write_all(project, image)]
-    say(f"Written: {_listed(changed)}." if changed else "Everything was current.")
+    say(f"Written: {_listed(changed)}." if changed else "Everything was up to date.")
 
 
 @app.command()
@@ -85,10 +85,10 @@ def submit(
     remote: Remote = None, endpoint: Endpoint = "",
     experiment: Annotated[str | None, typer.Option(help="Experiment of the run.", metavar="NAME")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.", metavar="NAME")] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no task from Kubeflow's cache.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Show the tasks until the run has ended.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Do not use Kubeflow's cache.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends, and show its tasks.")] = False,
 ) -> None:  # fmt: skip
-    """Start a run in the cluster that KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN name."""
+    """Start a run in the cluster given by KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN."""
     from repose.kubeflow import client
     from repose.kubeflow.compiler import plan_for
     from repose.kubeflow.components import pipeline_of, text_of
@@ -125,9 +125,9 @@ def status_(run: RunId) -> None:
 @app.command()
 def fetch(
     run: RunId, environment: EnvironmentName = None, remote: Remote = None, endpoint: Endpoint = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite changes that are not committed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite uncommitted changes.")] = False,
 ) -> None:  # fmt: skip
-    """Bring a run's dvc.lock, params and metrics into this folder; `dvc pull` then brings the outputs."""
+    """Write a run's dvc.lock, params and metrics into this folder; `dvc pull` then fetches the outputs."""
     from repose.kubeflow.compiler import environment_of, remote_of
     from repose.kubeflow.fetch import fetch_run
     from repose.kubeflow.project import open_repo
@@ -143,7 +143,7 @@ def run_local(
     file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
     remote: Remote = None, endpoint: Endpoint = "", runner: RunnerOption = RunnerChoice.AUTO,
 ) -> None:  # fmt: skip
-    """Run the compiled pipeline on this machine, with DVC's remote as in a cluster."""
+    """Run the compiled pipeline on this machine, with DVC's remote, as a cluster would."""
     from repose.kubeflow import local
     from repose.kubeflow.compiler import plan_for
     from repose.kubeflow.fetch import open_remote, read_record
@@ -173,14 +173,16 @@ def _listed(paths: Sequence[Path]) -> str:
 
 
 def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
-    """Address and endpoint of DVC's remote: as given, else the environment's, else the project's default."""
+    """The address and endpoint of DVC's remote: those given, else the environment's, else the project's default."""
     from repose.kubeflow.fetch import check_address
 
     config = plan.project.repo.config
     default = None if plan.environment.remote else config["core"].get("remote")
     address: str | None = remote or default or plan.remote
     if address is None:
-        raise ReposeError("Name DVC's remote with --remote, in the environment, or as the project's default.")
+        raise ReposeError(
+            "No remote of DVC is set. Give one with --remote, in the environment, or as the project's default."
+        )
     check_address(plan.project.repo, address)
     own = plan.endpoint if address == plan.remote else ""
     if known := config["remote"].get(address):
@@ -189,7 +191,7 @@ def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
 
 
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
-    """The pipeline's parameters for KEY=VALUE or FILE:KEY=VALUE texts."""
+    """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
     from repose.kubeflow.params import from_person, to_pipeline
 
     values = {}
@@ -198,14 +200,14 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
         leaf = _leaf(plan, text)
         if any(leaf.file == file and f"{leaf.key}.".startswith(f"{name}.") for file, name in plan.project.deciding):
             raise ReposeError(
-                f"--param {key} decides which stages and params there are: set it in {leaf.file} and compile again."
+                f"--param {key} decides which stages and params exist: set it in {leaf.file} and compile again."
             )
         values[leaf.pipeline_name] = to_pipeline(from_person(value, leaf.value, f"--param {key}"))
     return values
 
 
 def _leaf(plan: "Plan", text: str) -> "Leaf":
-    """The param that a KEY=VALUE or FILE:KEY=VALUE names; the file is needed where several files have the key."""
+    """The param in a text KEY=VALUE or FILE:KEY=VALUE; the file is required if several files have the key."""
     from repose.config import nearest
 
     key, equals, _ = text.partition("=")

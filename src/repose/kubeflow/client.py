@@ -1,6 +1,6 @@
-"""Runs of a compiled pipeline on Kubeflow: start one, show its status, wait for its end.
+"""Start a run of a compiled pipeline on Kubeflow, show its status, and wait for its end.
 
-A run contains the compiled text itself: nothing has to be uploaded first, and the run keeps what it ran.
+A run contains the compiled pipeline itself, so nothing has to be uploaded first.
 """
 
 import json
@@ -31,9 +31,9 @@ class Pace:
     """How often to look at a run, in seconds."""
 
     first: float = 1.0  # before the second look
-    growth: float = 1.5  # of each interval over the one before
+    growth: float = 1.5  # factor between one interval and the next
     longest: float = 10.0
-    patience: float = 300.0  # with an endpoint that does not answer
+    patience: float = 300.0  # how long the endpoint may be silent
 
 
 def submit(
@@ -43,16 +43,16 @@ def submit(
     """Start a run.
 
     Args:
-        endpoint: Of Kubeflow Pipelines.
+        endpoint: The endpoint of Kubeflow Pipelines.
         text: The compiled pipeline.
-        pipeline: Its name.
-        values: Of its parameters, where they are not the defaults.
-        experiment: Of the run, created if there is none of the name; None: one with the pipeline's name.
-        service_account: Of the run's pods; None: the cluster's default.
-        run_name: None: the pipeline's name and the time.
+        pipeline: The pipeline's name.
+        values: Values of parameters that differ from the defaults.
+        experiment: The run's experiment, created if missing; None: the pipeline's name.
+        service_account: The service account of the run's pods; None: the cluster's default.
+        run_name: The run's name; None: the pipeline's name and the time.
 
     Raises:
-        RemoteError: the pipeline has no such parameter, one has no value, or the endpoint refuses or does not answer.
+        RemoteError: a parameter is unknown or has no value, or the endpoint rejects the request or does not answer.
     """
     import kfp_server_api as models
 
@@ -77,7 +77,7 @@ def status(endpoint: Endpoint, run_id: str) -> RunStatus:
         RemoteError: there is no such run, or the endpoint does not answer.
     """
     api = Api(endpoint)
-    missing = f"There is no run {run_id}: `repose kfp submit` prints the id of the run that it starts."
+    missing = f"There is no run {run_id}: `repose kfp submit` prints the ID of the run that it starts."
     run = api.ask(f"show the run {run_id}", missing, api.runs.run_service_get_run, run_id)
     _check_run(run, endpoint)
     spec, version = run.pipeline_spec, run.pipeline_version_reference
@@ -92,12 +92,12 @@ def status(endpoint: Endpoint, run_id: str) -> RunStatus:
 def wait(
     endpoint: Endpoint, run_id: str, *, pace: Pace = Pace(), sleep: Callable[[float], None] = time.sleep
 ) -> RunStatus:
-    """Log the changes of a run's tasks until it ends; return the status of a run that succeeded.
+    """Log the changes of a run's tasks until it ends, and return its status.
 
     Raises:
         RemoteError: the run failed or was cancelled, or the endpoint did not answer for too long.
     """
-    again = f"The run goes on; see it with `repose kfp status {run_id}` or at {endpoint.page(run_id)}"
+    again = f"The run continues; see it with `repose kfp status {run_id}` or at {endpoint.page(run_id)}"
     try:
         ended = _last_status(endpoint, run_id, again, pace, sleep)
     except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def wait(
 
 
 def _last_status(endpoint: Endpoint, run_id: str, again: str, pace: Pace, sleep: Callable[[float], None]) -> RunStatus:
-    """Look at a run until it ends, and log the changes."""
+    """Poll a run until it ends, and log the changes."""
     latest, answered, interval, silent = None, time.monotonic(), pace.first, False
     while True:
         try:
@@ -136,7 +136,7 @@ def _last_status(endpoint: Endpoint, run_id: str, again: str, pace: Pace, sleep:
 
 
 def _experiment(api: Api, name: str) -> str:
-    """The id of an experiment, created if there is none of the name."""
+    """The ID of an experiment, which is created if missing."""
     import kfp_server_api as models
 
     namespace = api.endpoint.namespace
@@ -164,7 +164,7 @@ def _check_run(run: Any, endpoint: Endpoint) -> None:
 
 
 def _check_values(values: Mapping[str, str], spec: Mapping[str, Any]) -> None:
-    """Refuse what the pipeline would refuse, before anything is created."""
+    """Reject values that the pipeline would reject, before anything is created."""
     known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     for name in values:
         if name not in known:

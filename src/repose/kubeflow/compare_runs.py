@@ -1,6 +1,6 @@
 """The scores of a run on Kubeflow, from the run's record in DVC's remote.
 
-Kubeflow itself holds only pointers; it is asked only why a run has no record, where KFP_ENDPOINT is set.
+Kubeflow itself only holds pointers. If a run has no record and KFP_ENDPOINT is set, the message includes its state there.
 """
 
 import json
@@ -19,14 +19,14 @@ PREFIX = "run:"
 
 
 class RunScores(NamedTuple):
-    """The scores that evaluate left in a run."""
+    """The scores that a run's evaluate wrote."""
 
     record: Record
     pairs: Path  # the scores by pair
 
 
 def is_run(side: str) -> bool:
-    """Whether a side of a comparison names a run, `run:ID`, and is not a file of that name."""
+    """Whether a side of a comparison is a run, `run:ID`, and not a file of that name."""
     return side.startswith(PREFIX) and not Path(side).exists()
 
 
@@ -34,12 +34,12 @@ def read_run(side: str, store: Any, place: Path) -> RunScores:
     """The scores of a run.
 
     Args:
-        side: run:ID.
+        side: The run, as run:ID.
         store: DVC's remote (`repose.storage.remote.Remote`).
-        place: A folder to write the scores by pair into.
+        place: The folder to write the scores by pair to.
 
     Raises:
-        ReposeError: the remote has no record of the run, evaluate did not succeed in it, or the files are gone.
+        ReposeError: the remote has no record of the run or no longer has its files, or its evaluate did not succeed.
     """
     from repose.kubeflow.fetch import read_record
 
@@ -55,7 +55,7 @@ def read_run(side: str, store: Any, place: Path) -> RunScores:
 
 
 def _state_of(run: str) -> str:
-    """The state of a run without a record in Kubeflow, if an endpoint is set."""
+    """A sentence with the run's state in Kubeflow; empty if no endpoint is set."""
     from repose.kubeflow.client import status
 
     if not os.environ.get(ENDPOINT):
@@ -69,10 +69,10 @@ def _state_of(run: str) -> str:
 def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]:
     """The hashes of the mean scores and of the scores by pair."""
     ended = {stage["stage"]: stage for stage in record["stages"]}
-    stage = ended.get("evaluate", {"state": "no stage of its pipeline"})
+    stage = ended.get("evaluate", {"state": "not in its pipeline"})
     if stage["state"] != "finished":
         why = f": {stage['message']}" if stage.get("message") else "."
-        raise ReposeError(f"The run {run} has no scores, as evaluate is {stage['state']} in it{why}")
+        raise ReposeError(f"The run {run} has no scores; evaluate: {stage['state']}{why}")
     outs = parse_yaml(record["locks"]["dvc.lock"])["stages"]["evaluate"]["outs"]
     try:
         (scores,) = (out["md5"] for out in outs if out["path"] in record["files"])
@@ -81,6 +81,6 @@ def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]
         return scores, listed["pairs.csv"]
     except (ValueError, KeyError, TypeError):
         raise ReposeError(
-            f"The evaluate of the run {run} left {', '.join(out['path'] for out in outs)}, not a file of scores and a "
-            "folder with pairs.csv: it is a run of another version of repose, or of another project."
+            f"The evaluate of the run {run} wrote {', '.join(out['path'] for out in outs)}, not a file of scores and a "
+            "folder with pairs.csv. The run is of another version of repose, or of another project."
         ) from None

@@ -1,9 +1,9 @@
-"""The compiled files of a dvc.yaml, and the environments that they are compiled for.
+"""Compile a dvc.yaml to its files, for an environment or for all.
 
     dvc.yaml           components/NAME/component.yaml of each stage           pipelines/pipeline.yaml
     table1/dvc.yaml    components/table1/NAME/component.yaml of each stage    pipelines/table1.yaml
 
-The pipeline also has the stages of other files that these need; their components are written with their own file.
+The pipeline also has the stages of other files that its stages need. Their components are compiled with their own file.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ PIPELINES = Path("pipelines")
 
 
 def plan_for(project: Project, environment: str | None, image: str | None = None) -> Plan:
-    """The plan for an environment of the project by its name; None: the base alone.
+    """The plan for an environment, given by name; None: only the base.
 
     Raises:
         ReposeError: there is no such environment; see `make_plan`.
@@ -36,7 +36,7 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
 
 
 def environment_of(folder: Path, name: str | None) -> Environment:
-    """An environment of a project's folder over the base; None: the base alone.
+    """An environment of a project, merged over the base; None: only the base.
 
     Raises:
         ReposeError: there is no such environment, or it cannot be read.
@@ -52,7 +52,7 @@ def environment_of(folder: Path, name: str | None) -> Environment:
 
 
 def remote_of(repo: Any, environment: Environment) -> tuple[str | None, str]:
-    """Address and endpoint of DVC's remote: the environment's, else those of the default remote in .dvc/config.
+    """The address and endpoint of DVC's remote: the environment's, else those of the default remote in .dvc/config.
 
     .dvc/config.local is ignored: it belongs to one machine.
     """
@@ -75,10 +75,10 @@ def write_all(project: Project, image: str | None = None) -> list[Path]:
 
 
 def write_pipeline(project: Project, environment: str, image: str | None = None) -> Path:
-    """Compile the pipeline for one environment alone; return its file.
+    """Compile only the pipeline for one environment; return its file.
 
     Raises:
-        ReposeError: see `plan_for`, or the image is not given by digest where the environment requires that.
+        ReposeError: see `plan_for`; or the environment requires an image by digest, and this is not one.
     """
     path, plan = _pipeline_path(project, environment), plan_for(project, environment, image)
     check_image(plan.environment, environment)
@@ -93,7 +93,7 @@ def not_current(project: Project, image: str | None = None) -> list[Path]:
 
 
 def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
-    """Path and text of every file that is compiled; the environments are checked."""
+    """The path and text of every compiled file; also checks the environments."""
     for name in _environments(project.folder):
         plan_for(project, name, image)
     plan, file = plan_for(project, None, image), project.file
@@ -107,7 +107,7 @@ def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
 
 
 def _pipeline_path(project: Project, environment: str | None = None) -> Path:
-    """The file of the compiled pipeline; refuses a folder whose name would make it that of something else."""
+    """The file of the compiled pipeline; rejects a folder whose name would give another pipeline's file."""
     stem = _stem(project.file)
     others = {stage.path_in_repo for stage in project.repo.index.stages if is_pipeline(stage)} | {ROOT}
     taken = {"": "no name at all", BASE.stem: "what holds in every environment"}
@@ -139,6 +139,6 @@ def _changed(texts: Mapping[Path, str]) -> list[Path]:
 
 
 def _stale(project: Project, texts: Mapping[Path, str]) -> list[Path]:
-    """Components that were compiled from this dvc.yaml and no longer are."""
+    """Components of this dvc.yaml whose stages no longer exist."""
     found, head = sorted(_components(project).glob("*/component.yaml")), head_of(project.file)
     return [path for path in found if path not in texts and path.read_text("utf-8").startswith(head)]

@@ -1,8 +1,7 @@
-"""A plan in Kubeflow's terms: a component for each stage, and the pipeline, whose graph is DVC's.
+"""Build Kubeflow components and a pipeline from a plan: a component for each stage, and DVC's graph.
 
-A foreach or matrix is one component and a task for each item, side by side. A task gets only the params that its stage
-lists, so that Kubeflow's cache is as precise as DVC's. Tasks hand on pointers (see `pointer`); the data go through DVC's
-remote.
+A foreach or matrix is one component, with a task for each item. A task only gets the params that its stage lists, so that
+Kubeflow's cache is as precise as DVC's. Tasks pass pointers (see `pointer`); the data go through DVC's remote.
 """
 
 import inspect
@@ -18,7 +17,7 @@ from repose.kubeflow.params import Leaf, to_pipeline
 from repose.kubeflow.plan import RECORD, Plan, Port, Task
 from repose.kubeflow.stages import ROOT, task_name
 
-_ABOUT_REMOTE = {"remote": "Address of DVC's remote.", "endpoint": "Of an S3 server other than Amazon's."}
+_ABOUT_REMOTE = {"remote": "Address of DVC's remote.", "endpoint": "URL of an S3 server other than Amazon's."}
 _REQUIRED = inspect.Parameter.empty
 _Parameters = dict[str, tuple[Any, Any]]  # type and default of each, by name
 
@@ -29,7 +28,7 @@ def components_of(plan: Plan) -> dict[str, Any]:
 
 
 def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, caching: bool = True) -> Any:
-    """The pipeline of all stages of a plan and the task that leaves the run's record, with or without Kubeflow's cache."""
+    """The pipeline of all stages of a plan and the task that writes the run's record, with or without Kubeflow's cache."""
     from kfp import dsl
 
     components = components or components_of(plan)
@@ -62,7 +61,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
 def text_of(component: Any, file: str = ROOT) -> str:
     """A component or pipeline of a dvc.yaml in KFP's intermediate representation, as YAML.
 
-    It is what KFP's own compiler writes, except for the summary at its head; KFP's YAML emitter takes ten times as long.
+    KFP's own compiler writes the same, except for the summary at the top, but takes ten times as long.
     """
     from google.protobuf.json_format import MessageToDict
 
@@ -73,7 +72,7 @@ def text_of(component: Any, file: str = ROOT) -> str:
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Also quotes texts such as 1e-05, 08 and 0o17: numbers to Kubeflow's readers of YAML, and text to PyYAML's."""
+    """Also quotes texts such as 1e-05, 08 and 0o17, which are text to PyYAML and numbers to Kubeflow's YAML readers."""
 
 
 _Dumper.add_implicit_resolver(
@@ -122,7 +121,7 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
 
 
 def _by_name(parts: Iterable[Iterable[Any]]) -> dict[str, list[Any]]:
-    """Ports, leaves or versions of all items of a component, by name."""
+    """The ports, leaves or versions of all items of a component, by name."""
     found: dict[str, list[Any]] = {}
     for part in parts:
         for entry in part:
@@ -138,12 +137,12 @@ def _input(kind: str, required: bool) -> tuple[Any, Any]:
 
 
 def _parameter(default: str | None) -> tuple[Any, Any]:
-    """Without a default the image's params hold where no value is given."""
+    """An optional input. Without a value and a default, the image's params apply."""
     return (Optional[str], None) if default is None else (str, default)  # noqa: UP045 (what KFP reads)
 
 
 def _default(found: list[Leaf], tasks: int) -> str | None:
-    """The value of a param that is the same for all items of a component; None where it is not."""
+    """The value of a param if it is the same for all items of a component, else None."""
     texts = [to_pipeline(leaf.value) for leaf in found]
     return texts[0] if len(texts) == tasks and len(set(texts)) == 1 else None
 
@@ -166,7 +165,7 @@ def _where(at: Mapping[str, Any]) -> list[Any]:
 
 
 def _given(name: str, args: list[Any], *, always: bool) -> list[Any]:
-    """Arguments that are left out where an optional input is not given."""
+    """Arguments that are omitted if an optional input is not given."""
     from kfp import dsl
 
     return args if always else [dsl.IfPresentPlaceholder(input_name=name, then=args)]
@@ -175,7 +174,7 @@ def _given(name: str, args: list[Any], *, always: bool) -> list[Any]:
 def _function(
     body: Callable[..., Any], name: str, parameters: _Parameters, text: str, comments: Mapping[str, str]
 ) -> Callable[..., Any]:
-    """A function as KFP's decorators read it: by its name, signature and docstring."""
+    """A function with the name, signature and docstring that KFP's decorators read."""
 
     def function(*values: Any, **named: Any) -> Any:
         return body(**dict(zip(parameters, values, strict=False)) | named)
@@ -198,7 +197,7 @@ def _record_component(plan: Plan) -> Any:
             args += ["--param", key, at[key]]
         return dsl.ContainerSpec(image=plan.image, command=["python3", "-m", "repose.kubeflow.record"], args=args)
 
-    text = "Leaves the run's dvc.lock, params and metrics in the remote, also when a stage failed."
+    text = "Writes the run's dvc.lock, params and metrics to the remote, even if a stage failed."
     return dsl.container_component(_function(container, RECORD, _run_parameters(plan), text, {}))
 
 
@@ -208,7 +207,7 @@ def _output(plan: Plan, port: Port) -> str:
 
 
 def _place(task: Any, needs: Needs) -> None:
-    """Ask the cluster for what a task needs."""
+    """Set a task's needs."""
     from kfp import kubernetes
 
     if needs.cpu:

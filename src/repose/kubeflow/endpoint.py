@@ -1,4 +1,4 @@
-"""The endpoint of Kubeflow Pipelines, and requests to it whose failures say what to do.
+"""The endpoint of Kubeflow Pipelines: requests to it, with error messages that say what to do.
 
 The requests are those of kfp-server-api, the API's published client. kfp.Client around it reads a context file of the user's
 home, may look for clusters, prints links, and waits without a limit for a silent server. kfp-server-api makes an empty model
@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from repose.errors import RemoteError
 
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
-_TIMES = (10.0, 60.0)  # seconds to connect, and to wait for an answer
-_TRANSIENT = (429, 502, 503, 504)  # of a server that is busy, starting, or behind a proxy that is
-_LONGEST = 500  # characters of a server's message
+_TIMES = (10.0, 60.0)  # seconds to connect, and to wait for a response
+_TRANSIENT = (429, 502, 503, 504)  # status codes of a busy or starting server or proxy
+_LONGEST = 500  # maximum length of a server's message
 
 
 class UnansweredError(RemoteError):
@@ -29,10 +29,10 @@ class UnansweredError(RemoteError):
 class Endpoint:
     """Address and credentials of Kubeflow Pipelines."""
 
-    address: str  # http(s)://host[:port][/prefix], no slash at its end
-    namespace: str | None = None  # where each user has one
-    token: str | None = field(default=None, repr=False)  # bearer
-    ca_cert: Path | None = None  # certificates to trust, PEM; None: the usual ones
+    address: str  # http(s)://host[:port][/prefix], without a trailing slash
+    namespace: str | None = None  # if each user has one
+    token: str | None = field(default=None, repr=False)  # bearer token
+    ca_cert: Path | None = None  # file of trusted certificates (PEM); None: the default ones
 
     def page(self, run_id: str) -> str:
         """The address of a run's page."""
@@ -40,17 +40,17 @@ class Endpoint:
 
 
 def read_endpoint(environment: Mapping[str, str] = os.environ) -> Endpoint:
-    """The endpoint of the variables KFP_ENDPOINT and, if set, KFP_NAMESPACE, KFP_TOKEN and KFP_CA_CERT.
+    """The endpoint given by the variables KFP_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN and KFP_CA_CERT.
 
     Raises:
-        RemoteError: there is none, or a variable is malformed.
+        RemoteError: KFP_ENDPOINT is not set, or a variable is malformed.
     """
     address, namespace, token, cert = (
         environment.get(name, "").strip() for name in (ENDPOINT, NAMESPACE, TOKEN, CA_CERT)
     )
     if not (token.isascii() and token.isprintable() and " " not in token):
         raise RemoteError(
-            f"The environment variable {TOKEN} is not a bearer token: it has blanks or special characters."
+            f"The environment variable {TOKEN} is not a bearer token: it contains spaces or special characters."
         )
     if cert and not Path(cert).is_file():
         raise RemoteError(f"The environment variable {CA_CERT} should name a file of certificates (PEM), not {cert}.")
@@ -72,8 +72,8 @@ def _check_address(text: str) -> None:
         good = False
     if not good or any(sign in text for sign in "@?# "):  # the text may hold a password, so it is not shown
         raise RemoteError(
-            f"The environment variable {ENDPOINT} should be {form}, without a user, a query or a page (#...); a token "
-            f"is given as {TOKEN}."
+            f"The environment variable {ENDPOINT} should be {form}, without a user, a query or a fragment (#...). Give "
+            f"a token as {TOKEN}."
         )
 
 
@@ -93,7 +93,7 @@ class Api:
         settings = api.Configuration()
         settings.host = endpoint.address
         settings.ssl_ca_cert = str(endpoint.ca_cert) if endpoint.ca_cert else None
-        # no retries, which it would log; a redirection is an answer, as it leads to a login page
+        # no retries, which it would log; redirections are not followed, as they lead to a login page
         settings.retries = Retry(connect=0, read=0, status=0, other=0, redirect=False)
         if endpoint.token:
             settings.api_key = {"authorization": endpoint.token}
@@ -108,15 +108,15 @@ class Api:
         """Make a request; return a model of kfp-server-api.
 
         Args:
-            what: Its purpose, after "to" in a message.
-            missing: The message where the server does not know what is asked for.
+            what: The purpose of the request, after "to" in a message.
+            missing: The message if the server responds with "not found".
             ask: A method of one of the services.
-            given: Its arguments.
-            named: Its named arguments.
+            given: Positional arguments of the method.
+            named: Keyword arguments of the method.
 
         Raises:
-            UnansweredError: there is no answer at the moment.
-            RemoteError: the request is refused, or the endpoint is not a pipeline API.
+            UnansweredError: the endpoint does not answer at the moment.
+            RemoteError: the request is rejected, or the endpoint is not a pipeline API.
         """
         from kfp_server_api import ApiException
 
@@ -126,11 +126,11 @@ class Api:
             raise _explain(failed, self.endpoint, what, missing) from None
         except ApiException as error:  # of a field in a good answer
             raise RemoteError(
-                f"The answer of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
+                f"The response of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
             ) from None
 
     def _request(self, method: str, url: str, **named: Any) -> Any:
-        """Send a request; this replaces the client's own method, below all that reads answers."""
+        """Send a request. This replaces the client's own method, which all others call."""
         from kfp_server_api import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -147,16 +147,16 @@ class Api:
 
 @dataclass
 class _FailedError(Exception):
-    """A request without a proper answer."""
+    """A request without a valid response."""
 
-    status: int = 0  # of the answer
+    status: int = 0  # of the response
     body: bytes = b""
-    location: str = ""  # of a redirection
-    reason: BaseException | None = None  # why there was no answer
+    location: str = ""  # target of a redirection
+    reason: BaseException | None = None  # why there was no response
 
 
 def _explain(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> RemoteError:
-    """The error that says what went wrong and what to do."""
+    """The error with a message that says what went wrong and what to do."""
     if failed.reason is not None:
         return _explain_silence(failed.reason, endpoint.address, what)
     address, status, answer = endpoint.address, failed.status, _json(failed.body)
@@ -169,7 +169,7 @@ def _explain(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) 
         return RemoteError(f"{address} refuses to {what} ({answered}): {new_token}.")
     if status == 403:
         return RemoteError(
-            f"{address} refuses to {what} ({answered}). The token's owner lacks the right, or the token has expired: "
+            f"{address} refuses to {what} ({answered}). The token's owner lacks permission, or the token has expired: "
             f"{new_token}, or correct {NAMESPACE}{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
         )
     if 300 <= status < 400:
@@ -196,7 +196,7 @@ def _explain_silence(reason: BaseException, address: str, what: str) -> RemoteEr
     why = getattr(first, "strerror", None) or str(first)
     if isinstance(reason, SSLError):
         return RemoteError(
-            f"There is no trusted connection to {address} ({why}). If its certificate is your organisation's own, set "
+            f"There is no trusted connection to {address} ({why}). If its certificate is your organization's own, set "
             f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )
     return UnansweredError(
@@ -206,7 +206,7 @@ def _explain_silence(reason: BaseException, address: str, what: str) -> RemoteEr
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes; urllib3 passes some as an argument."""
+    """An error and its causes; urllib3 passes some as arguments."""
     while error is not None:
         yield error
         within = (argument for argument in error.args if isinstance(argument, BaseException))
@@ -221,7 +221,7 @@ def _json(body: bytes) -> Any:
 
 
 def _message(answer: Any, token: str | None) -> str:
-    """The message in an answer, in one line."""
+    """The message in a response, in one line."""
     if not isinstance(answer, dict):
         return ""
     text = " ".join(str(answer.get("message") or answer.get("error") or "").split())

@@ -1,6 +1,6 @@
-"""A run's record brought into the workspace: dvc.lock, params and metrics, after which `dvc pull` gets every output.
+"""Write a run's dvc.lock, params and metrics into the workspace, so that `dvc pull` can fetch every output.
 
-Entries of the workspace's own dvc.lock for other stages stay, as after a `dvc repro` of some stages.
+The workspace's dvc.lock keeps its entries of other stages, as after a `dvc repro` of some stages.
 """
 
 import json
@@ -19,18 +19,18 @@ from repose.terminal import say
 
 
 def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, force: bool) -> dict[str, Any]:
-    """Write the dvc.lock files, params files and metrics of a run into the project's folder; return the run's record.
+    """Write a run's dvc.lock files, params files and metrics into the project's folder; return the run's record.
 
     Args:
         folder: The DVC project.
-        run: The run's id.
+        run: The run's ID.
         remote: Name or address of DVC's remote; None: the project's default.
-        endpoint: Of an S3 server other than Amazon's, or empty.
-        force: Overwrite changes that are not committed.
+        endpoint: URL of an S3 server other than Amazon's, or empty.
+        force: Overwrite uncommitted changes.
 
     Raises:
-        ReposeError: there is no record of such a run, it is damaged, files would be lost, the remote cannot be used, or
-            the run's pipeline is missing here.
+        ReposeError: the run's record is missing or damaged, uncommitted changes would be lost, the remote cannot be
+            used, or the project does not have the run's pipeline.
     """
     store = open_remote(open_repo(folder), remote, endpoint)
     record = read_record(store, run)
@@ -48,7 +48,7 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
 
 
 def _locks(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """Each dvc.lock of a run, laid over the workspace's own."""
+    """Each dvc.lock of a run, merged over the workspace's own."""
     from dvc.utils.serialize import dumps_yaml, parse_yaml
 
     texts = dict(record["locks"])
@@ -63,13 +63,13 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
     """The record of a run.
 
     Raises:
-        ReposeError: there is none, or it is damaged.
+        ReposeError: the record is missing or damaged.
     """
     content = remote.read(key_of(run))
     if content is None:
         raise ReposeError(
             f"The remote {remote.address} has no record of a run {run!r} ({key_of(run)}). The last task of a run writes "
-            "it: is the run still going (`repose kfp status`), or was it of another remote (--remote)?"
+            "it. Is the run still going (`repose kfp status`), or did it use another remote (--remote)?"
         )
     try:
         record: dict[str, Any] = json.loads(content)
@@ -77,13 +77,11 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
             return record
     except (ValueError, KeyError, TypeError):
         pass
-    raise ReposeError(
-        f"{key_of(run)} in {remote.address} is not the record of a run as this version writes it ({FORMAT!r})."
-    )
+    raise ReposeError(f"{key_of(run)} in {remote.address} is not a run's record in this version's format ({FORMAT!r}).")
 
 
 def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
-    """DVC's remote by its name or address; None: the project's default. An endpoint replaces the configured one.
+    """DVC's remote by name or address; None: the project's default. `endpoint` overrides the configured one.
 
     Raises:
         ReposeError: it is neither a name nor an address.
@@ -102,7 +100,7 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
 
 
 def check_address(repo: Any, remote: str) -> None:
-    """Check that a word is the name of a remote or an address.
+    """Check that a text is the name of a remote or an address.
 
     Raises:
         ReposeError: it is neither.
@@ -120,7 +118,7 @@ def _differs(path: Path, content: bytes) -> bool:
 
 
 def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
-    """Refuse to overwrite what is not committed."""
+    """Reject a fetch that would overwrite uncommitted changes."""
     there = [name for name in changed if (folder / name).exists()]
     if (folder / ".git").exists() and there:
         command = ["git", "status", "--porcelain", "--", *there]
@@ -128,7 +126,7 @@ def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
         there = [line[3:] for line in done.stdout.splitlines()]
     if there:
         raise ReposeError(
-            f"The run has other versions of {', '.join(there)}, and yours are not committed. Commit or stash them first, "
+            f"The run has other versions of {', '.join(there)}, and your changes are not committed. Commit or stash them, "
             "or discard them with --force."
         )
 
@@ -144,11 +142,11 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
         commit = f" (commit {record['commit']})" if record["commit"] else ""
         names = f"{', '.join(other[:5])}{' and more' if len(other) > 5 else ''}"
         say(f"The run's image{commit} has other versions of {names}: `dvc status` shows them as changed.")
-    say("`dvc pull` brings the outputs.")
+    say("`dvc pull` fetches the outputs.")
 
 
 def _other_versions(project: Project) -> Iterator[str]:
-    """The files of the workspace that a finished stage read in another version."""
+    """The files of the workspace that differ from those that a finished stage read."""
     seen = set()
     of_run = {stage.address: stage for stage in project.stages}
     for dvc_stage in project.repo.index.stages:

@@ -1,8 +1,7 @@
-"""The compiled pipeline on this machine, through kfp.local: in containers of the project's image, or as subprocesses.
+"""Run the compiled pipeline on this machine through kfp.local, in containers of the project's image or as subprocesses.
 
-KFP's subprocess runner is made for Python functions: it refuses container components unless the command says that it runs
-KFP's executor. The stages' programs are installed here as well, so their commands are marked such. Everything else is what a
-cluster would run, with DVC's remote.
+KFP's subprocess runner is for Python functions: it rejects container components unless the command mentions KFP's executor.
+The stages' programs are installed here too, so their commands get that marker. Everything else is as in a cluster.
 """
 
 import copy
@@ -31,17 +30,17 @@ _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner look
 
 
 def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: Mapping[str, Any]) -> str:
-    """Run the pipeline here; return the name of the run, whose record is in the remote also after a failure.
+    """Run the pipeline here; return the name of the run. Its record is in the remote, even after a failure.
 
     Args:
-        plan: What to run.
+        plan: The plan of the pipeline.
         remote: Address of DVC's remote; a folder or s3://.
-        endpoint: Of an S3 server other than Amazon's, or empty.
+        endpoint: URL of an S3 server other than Amazon's, or empty.
         docker: Run containers of the plan's image, not subprocesses.
-        values: Of the pipeline's parameters, where they are not the defaults.
+        values: Values of parameters that differ from the defaults.
 
     Raises:
-        ReposeError: no Docker engine answers, or its containers could not write to the remote.
+        ReposeError: Docker is not running, or its containers could not write to the remote.
     """
     from kfp import components, local
 
@@ -72,7 +71,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
 
 
 def copy_sources(project: Path, to: Path) -> None:
-    """Copy the files that git tracks or would track, as an image would hold them; without git, those DVC does not ignore."""
+    """Copy the files that git tracks or would track, as an image holds them; without git, those that DVC does not ignore."""
     if (project / ".git").exists():
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, cwd=project, check=True, stdout=subprocess.PIPE).stdout.decode()  # noqa: S603
@@ -99,7 +98,7 @@ def _not_ignored(project: Path) -> Iterator[str]:
 
 
 def _local_text(text: str, run: str, *, docker: bool) -> str:
-    """The compiled pipeline with the run's name in place, commands as the runner takes them, a component for each task."""
+    """The compiled pipeline for the local runner: with the run's name, adapted commands, and a component for each task."""
     from kfp import dsl
 
     documents = list(yaml.safe_load_all(text.replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run)))
@@ -119,7 +118,7 @@ def _local_text(text: str, run: str, *, docker: bool) -> str:
 def _own_component(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a component for one task, without the optional parameters that the task does not get.
 
-    kfp.local writes the outputs of all tasks of one component to one place, and fails on optional ints without a value.
+    kfp.local writes the outputs of all tasks of a component to the same place, and fails on optional ints without a value.
     """
     own = copy.deepcopy(dict(shared))
     given = task.get("inputs", {}).get("parameters", {})
@@ -130,16 +129,16 @@ def _own_component(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[s
 
 
 def _docker_runner(artifacts: Path, remote: str) -> Any:
-    """A runner whose containers may write only to the artifacts, the remote and the image's volumes, as in a cluster.
+    """A Docker runner whose containers can only write to the artifacts, the remote and the image's volumes.
 
-    They run as the current user, who can then delete their files; for root, as the image's own user.
+    Containers run as the current user, who can then delete their files; if that is root, as the image's own user.
     """
     from docker.types import Mount
     from kfp import local
 
     if not engine_answers():
-        raise ReposeError("No Docker engine answers. Start one, set DOCKER_HOST, or use --runner subprocess.")
-    artifacts.chmod(0o1777)  # kfp makes no folders there, the steps do
+        raise ReposeError("Docker is not running. Start it, set DOCKER_HOST, or use --runner subprocess.")
+    artifacts.chmod(0o1777)  # kfp creates no folders there; the steps do
     mounts = []
     if Path(remote).is_absolute():
         _let_write(Path(remote))
@@ -152,10 +151,10 @@ def _docker_runner(artifacts: Path, remote: str) -> Any:
 
 
 def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapping[str, Any], **options: Any) -> int:
-    """Run a container (pulled if needed), print its log, return its exit code.
+    """Run a container, pulling the image if needed; print its log and return its exit code.
 
-    It replaces KFP's own, which has Docker remove the container when it ends: where that is quicker than the question for
-    the exit code, a failed task counts as succeeded.
+    This replaces KFP's function, which lets Docker remove the container when it ends. If Docker removes it before KFP asks for
+    the exit code, KFP counts a failed task as succeeded.
     """
     container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
     try:
@@ -167,18 +166,18 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
 
 
 def _let_write(remote: Path) -> None:
-    """Make the folder of a remote; refuse one to which containers cannot write, as far as can be told without the image."""
+    """Create the folder of a remote; reject one that containers cannot write to, as far as is known without the image."""
     remote.mkdir(parents=True, exist_ok=True)
     found = remote.stat()
     if os.getuid() == found.st_uid == found.st_gid == 0 and not found.st_mode & stat.S_IWOTH:
         raise ReposeError(
-            f"Only root can write to the remote {remote}, and for root the steps run as the image's own user. Let that user "
-            "write there (chown), or run this as another user."
+            f"Only root can write to the remote {remote}, but when root runs this, the steps run as the image's own user. "
+            "Let that user write there (chown), or run this as another user."
         )
 
 
 def engine_answers() -> bool:
-    """Whether there is a Docker engine that answers."""
+    """Whether Docker is running."""
     if shutil.which("docker") is None:
         return False
     done = subprocess.run(["docker", "info"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S607

@@ -1,6 +1,6 @@
-"""What a stage would find in DVC's run-cache: its key from hashes alone, without the data, and the entry under it.
+"""Look up a stage in DVC's run-cache: compute its key from hashes alone, without the data, and find its entry.
 
-A pod that finds its work done by an earlier run, of a laptop or a cluster, transfers no data.
+If an earlier run on a laptop or a cluster has the results, a pod transfers no data.
 """
 
 import json
@@ -17,7 +17,7 @@ from repose.terminal import say
 
 
 class Lookup:
-    """Entries of dvc.lock, and the trees of the folders that they name, read from the remote as needed."""
+    """Entries of dvc.lock, and the trees of their folders, which are read from the remote as needed."""
 
     def __init__(self, project: Project, entries: Mapping[str, Entry], remote: Remote) -> None:
         self.project, self.entries, self.remote = project, dict(entries), remote
@@ -26,9 +26,9 @@ class Lookup:
         self._trees: dict[str, Any] = {}
 
     def key(self, stage: Stage) -> str | None:
-        """The stage's key in the run-cache; None if DVC keeps none for it, or the key needs the data.
+        """The stage's key in the run-cache; None if DVC does not cache it, or if the key depends on the data.
 
-        It needs the entries of the stages upstream.
+        Needs the entries of the upstream stages.
         """
         from dvc.stage.cache import _get_cache_hash
         from dvc.stage.serialize import to_single_stage_lockfile
@@ -52,7 +52,7 @@ class Lookup:
         return str(_get_cache_hash(to_single_stage_lockfile(dvc_stage), key=True))
 
     def find(self, stage: Stage, key: str, image: Path) -> Entry | None:
-        """The entry under a key in the image's dvc.lock or the remote's run-cache, if the remote has all its objects."""
+        """The entry for a key in the image's dvc.lock or the remote's run-cache, if the remote has all its objects."""
         entry = _entry_of_image(stage, key, image)
         if entry and self._is_whole(entry):
             return entry
@@ -63,7 +63,7 @@ class Lookup:
         return None
 
     def objects(self, entry: Entry) -> set[str]:
-        """The objects of an entry's outputs, lists of folders among them."""
+        """The objects of an entry's outputs, including the lists of folders."""
         return {oid for out in entry.get("outs", ()) for oid in self._objects(out["md5"])}
 
     def needed(self, stage: Stage) -> tuple[set[str], list[str]]:
@@ -87,7 +87,7 @@ class Lookup:
                     yield from ((PurePosixPath(path, *key).as_posix(), oid) for key, oid in parts.items())
 
     def file(self, stage: Stage, entry: Entry, path: str) -> str | None:
-        """The object of a file (path relative to the project) in a stage's outputs; None if there is no such file."""
+        """The object of a file (path relative to the project) in a stage's outputs; None if missing."""
         for out, md5 in outputs_of(stage, entry):
             if out == path:
                 return md5
@@ -96,7 +96,7 @@ class Lookup:
         return None
 
     def _sources(self, dep: Dep) -> Iterator[tuple[str, str]]:
-        """Path and hash of each output, of a stage or of a .dvc file, that a dependency is, contains, or lies in."""
+        """The path and hash of each output of a stage or .dvc file that a dependency is, contains, or is part of."""
         for producer in dep.producers:
             found = outputs_of(self.project[producer.stage], self.entries[producer.stage])
             yield from ((path, md5) for path, md5 in found if path == producer.path)
@@ -106,7 +106,7 @@ class Lookup:
             yield path_in(repo, out.fs_path), out.hash_info.value
 
     def _hash(self, dep: Dep) -> tuple[Any, Any] | None:
-        """Hash and meta of a dependency that other stages made; None where files of the workspace are part of it."""
+        """The hash and metadata of a dependency that other stages wrote; None if it includes files of the workspace."""
         from dvc_data.hashfile.hash_info import HashInfo
         from dvc_data.hashfile.meta import Meta
         from dvc_data.hashfile.tree import Tree
@@ -140,7 +140,7 @@ class Lookup:
         return {md5, *self._parts(md5).values()} if md5.endswith(".dir") else {md5}
 
     def _parts(self, md5: str, within: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
-        """The object of each file of a folder, by its path below `within`."""
+        """The object of each file of a folder, by the path below `within`."""
         from dvc_data.hashfile.hash_info import HashInfo
         from dvc_data.hashfile.tree import Tree
 
@@ -172,7 +172,7 @@ def _entry_of_image(stage: Stage, key: str, image: Path) -> Entry | None:
 
 
 def parse_entry(content: bytes | None, where: str) -> Entry | None:
-    """The entry in a file of the run-cache; None if the file is gone or damaged: the stage then runs again."""
+    """The entry in a file of the run-cache; None if the file is missing or damaged, so that the stage runs again."""
     if content is None:
         return None
     try:
@@ -186,7 +186,7 @@ def parse_entry(content: bytes | None, where: str) -> Entry | None:
 
 
 def outputs_of(stage: Stage, entry: Entry) -> Iterator[tuple[str, str]]:
-    """Path relative to the project, and hash, of each output of a stage's entry."""
+    """The path (relative to the project) and hash of each output of a stage's entry."""
     yield from ((stage.resolve(out["path"]), out["md5"]) for out in entry.get("outs", ()))
 
 

@@ -1,14 +1,14 @@
-"""What a stage's `meta.kfp` in dvc.yaml asks of the cluster, and what an environment lays over it.
+"""The needs of a stage in a cluster: `meta.kfp` in dvc.yaml, merged with an environment.
 
     meta:
       kfp:
         outs: {runs/attend: Model}                 # each output and its type in Kubeflow
         pages: {curves: runs/attend/history.csv}   # shown in Kubeflow: HTML, PNG, JPEG, CSV, Markdown
-        unfinished: .repose/runs                   # pushed now and then, so that a retry resumes
+        unfinished: .repose/runs                   # pushed regularly, so that a retry resumes
         accelerator: {type: nvidia.com/gpu, count: 1}
         cpu: "4"
 
-An environment (laptop, staging, production) is a YAML file with the image, the remote, and needs of all stages or of some.
+An environment (laptop, staging, production) is a YAML file with the image, the remote, and the needs of all or some stages.
 """
 
 import re
@@ -30,25 +30,25 @@ _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 def _check_amount(text: str) -> str:
     if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"{text!r} is not an amount as Kubernetes writes it, such as 500m or 8Gi.")
+        raise ValueError(f"{text!r} is not an amount in Kubernetes' notation, such as 500m or 8Gi.")
     return text
 
 
-Amount = Annotated[str, AfterValidator(_check_amount)]  # as Kubernetes writes it: 500m, 8Gi
+Amount = Annotated[str, AfterValidator(_check_amount)]  # in Kubernetes' notation: 500m, 8Gi
 
 
 @settings
 class OutMeta:
-    """An output that needs more than its type."""
+    """An output with more settings than its type."""
 
     type: TypeName
-    name: str | None = None  # in Kubeflow; None: from its path
-    page: str | None = None  # of a folder of the type HTML or Markdown: the file that is shown
+    name: str | None = None  # in Kubeflow; None: made from the path
+    page: str | None = None  # the file to show, for a folder of the type HTML or Markdown
 
 
 @settings
 class Accelerator:
-    """Graphics cards or the like, as the cluster calls them."""
+    """Accelerators, under the cluster's name for them."""
 
     type: str  # nvidia.com/gpu
     count: int = 1
@@ -93,7 +93,7 @@ class Security:
 
 @settings
 class Needs:
-    """What a task asks of the cluster."""
+    """The needs of a task."""
 
     cpu: Amount | None = None
     memory: Amount | None = None
@@ -103,7 +103,7 @@ class Needs:
     shared_memory: Amount | None = None  # of /dev/shm
     retries: Retries | None = None
     timeout: PositiveInt | None = None  # seconds
-    secrets: dict[str, dict[str, str]] = field(default_factory=dict)  # name: {its key: environment variable}
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)  # secret: {its key: environment variable}
     cache: SharedCache | None = None
     image_pull_secrets: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
@@ -113,19 +113,19 @@ class Needs:
 
 @settings
 class StageMeta(Needs):
-    """All of a stage's meta.kfp."""
+    """A stage's meta.kfp."""
 
     outs: dict[str, OutMeta | TypeName] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
-    unfinished: str | None = None  # folder with what the stage needs to resume
+    unfinished: str | None = None  # folder with the state that the stage needs to resume
 
 
 @settings
 class Environment:
-    """Where a pipeline runs."""
+    """The environment in which a pipeline runs."""
 
     name: str | None = None  # of the pipeline
-    image: str | None = None  # of every task, best by digest (NAME@sha256:...)
+    image: str | None = None  # of every task, preferably by digest (NAME@sha256:...)
     digest_required: bool = False
     remote: str | None = None  # DVC's remote, as the cluster reaches it
     endpoint: str | None = None  # of an S3 server other than Amazon's
@@ -134,7 +134,7 @@ class Environment:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # needs of a stage, or of one of its items
 
     def over(self, base: "Environment") -> "Environment":
-        """This environment, with the base's values where it has none."""
+        """This environment merged over a base."""
         given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, False, {})}
         given |= {"defaults": _over(self.defaults, base.defaults), "stages": _over(self.stages, base.stages)}
         return replace(base, **given)
@@ -144,7 +144,7 @@ def read_environment(path: Path) -> Environment:
     """Read an environment.
 
     Raises:
-        ReposeError: there is no such file, an unknown key, or a value of another type.
+        ReposeError: the file is missing, or has an unknown key or a value of another type.
     """
     environment = build(Environment, read_params(path), str(path))
     build(Needs, environment.defaults, f"{path}: defaults")
@@ -154,15 +154,15 @@ def read_environment(path: Path) -> Environment:
 
 
 def check_image(environment: Environment, where: str) -> None:
-    """Refuse an image that is not named by digest where the environment requires one.
+    """Check that the image is given by digest if the environment requires it.
 
     Raises:
         ReposeError: it is not.
     """
     if environment.digest_required and not _DIGEST.fullmatch(environment.image or ""):
         raise ReposeError(
-            f"{where}: the image should be given by digest (--image NAME@sha256:...), not as {environment.image!r}: what "
-            "a name or tag stands for can change, and Kubeflow's cache would not notice. `docker inspect --format "
+            f"{where}: the image should be given by digest (--image NAME@sha256:...), not as {environment.image!r}. The "
+            "image behind a tag can change, and Kubeflow's cache would not notice. `docker inspect --format "
             "'{{index .RepoDigests 0}}' IMAGE` prints it after a push."
         )
 
@@ -171,7 +171,7 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
     """A stage's meta.kfp with the environment's needs.
 
     Raises:
-        ReposeError: no meta.kfp, an output without a known type, or a path that is not an output.
+        ReposeError: meta.kfp is missing, lacks the type of an output, or has a path that is not an output.
     """
     where = f"dvc.yaml: {stage.address}: meta.kfp"
     if stage.meta is None:
@@ -187,7 +187,7 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
 
 
 def out_meta(stage: Stage, meta: StageMeta, path: str) -> OutMeta:
-    """Type and name of the output at a path."""
+    """The settings of the output at a path."""
     found = meta.outs[stage.out(path).name]
     return found if isinstance(found, OutMeta) else OutMeta(found)
 
@@ -217,7 +217,7 @@ def _check_outs(stage: Stage, meta: StageMeta, where: str) -> None:
 
 
 def _over(layer: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with the layer's values; mappings are merged, null removes, all else is replaced."""
+    """The base with the layer's values: mappings are merged, null removes a key, other values are replaced."""
     merged = dict(base)
     for key, value in layer.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):

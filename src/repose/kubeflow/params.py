@@ -1,7 +1,7 @@
-"""Values of params files: each leaf with its comment, changed without touching the rest of the file.
+"""Read params files with their comments, and change values without changing the rest of the file.
 
-A pipeline parameter is a STRING that holds the value as a params file would: `7.5`, `null`, `[JPEG]`. No other type of
-Kubeflow takes every value that a setting may have (a number or null, a number or a word), or tells 1 from 1.0.
+A pipeline parameter is a STRING with the value as in a params file: `7.5`, `null`, `[JPEG]`. No other type of Kubeflow
+takes every value that a setting may have (a number or null, a number or a word), or tells 1 from 1.0.
 """
 
 import io
@@ -24,7 +24,7 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"
 
 
 class ParamsFile:
-    """A params file: its values, its comments, and its text with other values.
+    """A params file: its values and comments, and its text with changed values.
 
     Raises:
         ReposeError: the text is not YAML or JSON, or not a mapping.
@@ -39,7 +39,7 @@ class ParamsFile:
         """Read a YAML or JSON file.
 
         Raises:
-            ReposeError: it is missing, or as for the class.
+            ReposeError: the file is missing, or see the class.
         """
         try:
             return cls(path, path.read_text("utf-8"))
@@ -54,13 +54,13 @@ class ParamsFile:
         return True
 
     def __getitem__(self, key: str) -> Any:
-        """The value at a dotted key; the whole file for the empty one."""
+        """The value at a dotted key; the whole file for an empty key."""
         return _at(self.values, key.split(".") if key else [])
 
     def leaves(self, key: str) -> Iterator[tuple[str, Any]]:
-        """Dotted key below `key` ("" for itself) and value of each leaf.
+        """The dotted key below `key` ("" for `key` itself) and the value of each leaf.
 
-        A leaf is no mapping, or one that dotted keys cannot address: empty, or with a key that is not text or has a dot.
+        A mapping is a leaf if dotted keys cannot address its values: it is empty, or a key is not text or has a dot.
         """
         yield from _leaves(self[key])
 
@@ -70,11 +70,11 @@ class ParamsFile:
         return next((str(name) for block in blocks for name in block if "." in str(name) and str(name) in key), None)
 
     def comment(self, key: str) -> str:
-        """The comment at the end of a key's line and in the comment lines that continue it."""
+        """The comment at the end of a key's line, with the comment lines that continue it."""
         return self._comments.get(key, "")
 
     def with_values(self, values: Mapping[str, Any]) -> str:
-        """The text with other values at dotted keys; comments stay, except in a block with aliases."""
+        """The text with changed values at dotted keys; comments are kept, except in a block with aliases."""
         changed = {key: value for key, value in values.items() if not _same(self[key], value)}
         if not changed:
             return self.text
@@ -86,14 +86,14 @@ class ParamsFile:
             return json.dumps(wanted, indent=2) + "\n"
         text = self._edited(changed, wanted)
         if not _same(_parse(self.path, text), wanted):
-            raise AssertionError(f"{self.path}: the edited text has other values than asked for")
+            raise AssertionError(f"{self.path}: the edited text does not have the requested values")
         return text
 
     def _edited(self, changed: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         editor, document = self._document()
         for key, value in changed.items():
             *above, last = key.split(".")
-            if above and _is_shared(document[above[0]]):  # an alias would change too: the block is written out
+            if above and _is_shared(document[above[0]]):  # an alias would change too
                 document[above[0]] = wanted[above[0]]
             else:
                 _at(document, above)[last] = value
@@ -129,7 +129,7 @@ class Leaf:
 
 
 def leaves_of(stage: Stage, files: Mapping[str, ParamsFile]) -> Iterator[Leaf]:
-    """Every value that a stage lists, each once."""
+    """Every value that a stage lists, without duplicates."""
     seen = set()
     for param in stage.params:
         prefix = "" if param.file == "params.yaml" else f"{param.file.rpartition('.')[0]} "
@@ -142,7 +142,7 @@ def leaves_of(stage: Stage, files: Mapping[str, ParamsFile]) -> Iterator[Leaf]:
 
 
 def to_pipeline(value: Any) -> str:
-    """A value as text of a pipeline parameter: its YAML, on one line."""
+    """The text of a pipeline parameter for a value: its YAML, on one line."""
     if isinstance(value, str):
         return value if _is_plain(value) else json.dumps(value)
     writer: Any = YAML(typ="safe", pure=True)
@@ -153,9 +153,9 @@ def to_pipeline(value: Any) -> str:
 
 
 def from_pipeline(text: str, like: Any, where: str) -> Any:
-    """The value of a parameter's text, in place of the params file's value `like`; `where` opens the message.
+    """The value of a parameter's text, which replaces the value `like` of the params file; `where` opens the message.
 
-    The text is YAML. Where `like` is text, so is the parameter, except for `null` and quoted text.
+    The text is YAML. If `like` is text, the parameter is text too, unless it is `null` or quoted.
 
     Raises:
         ReposeError: it is not YAML.
@@ -169,17 +169,17 @@ def from_pipeline(text: str, like: Any, where: str) -> Any:
 
 
 def from_person(text: str, like: Any, where: str) -> Any:
-    """The value that a person gives in place of `like`.
+    """The value in a user's text, which replaces the value `like`.
 
-    A value of another kind, such as a word for a number, is taken for a mistake unless it is null or quoted text.
+    A value of another type, such as a word for a number, is an error unless it is null or quoted text.
 
     Raises:
-        ReposeError: it is not YAML, or of another kind.
+        ReposeError: the text is not YAML, or its value is of another type.
     """
     value = from_pipeline(text, like, where)
     if value is None or like is None or _kind(value) == _kind(like) or (isinstance(value, str) and _is_quoted(text)):
         return value
-    hint = f" If text is meant, put it in quotes: '{json.dumps(value)}'." if isinstance(value, str) else ""
+    hint = f" If you mean text, quote it: '{json.dumps(value)}'." if isinstance(value, str) else ""
     raise ReposeError(f"{where} should be {_kind(like)} such as {to_pipeline(like)}, or null, not {text!r}.{hint}")
 
 
@@ -192,7 +192,7 @@ def _is_quoted(text: str) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether YAML reads a text without quotes as that text."""
+    """Whether YAML reads a text as itself without quotes."""
     try:
         return text == parse_yaml(text)
     except ValueError:
@@ -212,7 +212,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which no two places are one object, as aliases make them."""
+    """A copy in which no object occurs twice, as happens with aliases."""
     if isinstance(value, dict):
         return {key: _unshared(child) for key, child in value.items()}
     return [_unshared(child) for child in value] if isinstance(value, list) else value
@@ -239,12 +239,12 @@ def _leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values are equal and written alike: an int and a float never are."""
+    """Whether two values are equal and of the same type; an int never equals a float."""
     return repr(a) == repr(b)
 
 
 def _is_shared(block: Any) -> bool:
-    """Whether anything in a block of a document has an anchor, is an alias or is merged in."""
+    """Whether a block of a document has an anchor, an alias or a merge key."""
     if getattr(getattr(block, "anchor", None), "value", None) or getattr(block, "merge", None):
         return True
     children = block.values() if isinstance(block, Mapping) else block if isinstance(block, list) else ()
@@ -252,7 +252,7 @@ def _is_shared(block: Any) -> bool:
 
 
 def _comments(block: Any, above: str, shared: str = "") -> Iterator[tuple[str, str]]:
-    """The comment of each key; `shared` is that of the line of the braces in which the block stands."""
+    """The comment of each key; `shared` is the comment of the line for keys inside braces."""
     if not isinstance(block, Mapping):
         return
     for key, value in block.items():

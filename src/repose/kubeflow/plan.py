@@ -1,4 +1,4 @@
-"""What is compiled of a dvc.yaml: a task for each stage, with its inputs, params and needs, all under unique names."""
+"""Plan the compilation of a dvc.yaml: a task for each stage, with its inputs, params and needs, under unique names."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from repose.kubeflow.params import Leaf, leaves_of
 from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Producer, Stage, name_of, task_name
 
-RECORD = "run-record"  # the task that leaves the run's record, whatever happened
+RECORD = "run-record"  # the task that writes the run's record, whether or not the run succeeds
 
 
 class Port(NamedTuple):
@@ -42,7 +42,7 @@ class Task:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """Type of each artifact that the task leaves, by name."""
+        """The type of each output artifact of the task, by name."""
         outs: dict[str, str] = {}
         for path, name in out_names(self.stage, self.meta).items():
             outs[name] = out_meta(self.stage, self.meta, path).type
@@ -51,12 +51,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is compiled: tasks in DVC's order."""
+    """The tasks of a pipeline, in DVC's order."""
 
     project: Project
     environment: Environment
     tasks: tuple[Task, ...]
-    remote: str | None  # address of DVC's remote; None: each run names it
+    remote: str | None  # address of DVC's remote; None: given for each run
     endpoint: str  # of an S3 server other than Amazon's
 
     def __getitem__(self, address: str) -> Task:
@@ -78,12 +78,12 @@ class Plan:
 
     @property
     def project_name(self) -> str:
-        """The project's name, which its pipelines share, as they share the image."""
+        """The project's name, which all its pipelines share."""
         return self.environment.name or task_name(self.project.folder.name) or "pipeline"
 
     @property
     def name(self) -> str:
-        """The pipeline's name: the project's, and the folder of a dvc.yaml other than the project's own."""
+        """The pipeline's name: the project's, followed by the folder of a dvc.yaml other than the root's."""
         return "-".join(filter(None, (self.project_name, task_name(f"{self.project.file}:"))))
 
     @property
@@ -93,12 +93,12 @@ class Plan:
 
 
 def make_plan(project: Project, environment: Environment, where: str, remote: tuple[str | None, str]) -> Plan:
-    """Plan what to compile; `remote` is the address of DVC's remote and its endpoint.
+    """Plan a pipeline; `remote` is the address of DVC's remote and its endpoint.
 
     Raises:
-        ReposeError: a stage or the environment (from the file `where`) cannot be expressed, or names are not unique.
+        ReposeError: Kubeflow cannot express a stage or the environment (from the file `where`), or names are not unique.
     """
-    known = project.known  # an environment is for the pipelines of all dvc.yaml files
+    known = project.known  # an environment applies to the pipelines of all dvc.yaml files
     for name in environment.stages:
         if name not in known:
             raise ReposeError(f"{where}: stages: there is no stage {name!r} in any dvc.yaml{nearest(name, known)}")
@@ -119,7 +119,7 @@ def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Tas
 
 
 def _port_names(project: Project, producers: list[Producer], metas: Mapping[str, StageMeta]) -> dict[Producer, str]:
-    """A name for each artifact that a task takes: its output's, with the item or the stage where needed."""
+    """A name for each input artifact of a task: the output's, with the item or the stage if needed."""
     plain = {p: out_names(project[p.stage], metas[p.stage])[p.path] for p in producers}
 
     def distinct(names: dict[Producer, str], suffix: Callable[[Stage], str]) -> dict[Producer, str]:
@@ -145,11 +145,11 @@ def _check_names(plan: Plan) -> None:
         names += [(port.name, f"{port.producer.path} of {port.producer.stage}") for port in task.inputs]
         names += [(leaf.name, f"{leaf.file}: {leaf.key}") for leaf in task.leaves]
         names += [(version.name, version.name) for version in task.versions]
-        _check_unique([*own, *names], f"Stage {task.stage.address}: what it reads and writes:")
+        _check_unique([*own, *names], f"Stage {task.stage.address}: its inputs and outputs:")
 
 
 def _check_unique(names: Iterable[tuple[str, str]], what: str) -> None:
-    """Refuse two things with one name: pairs of a name and its owner."""
+    """Reject duplicate names among pairs of a name and its owner."""
     seen: dict[str, str] = {}
     for name, owner in names:
         other = seen.setdefault(name, owner)

@@ -1,7 +1,7 @@
-"""What goes from task to task: a stage's entry of dvc.lock, as a .dvc file is a pointer to data.
+"""Pointers, the files that tasks pass on: a stage's entry of dvc.lock.
 
-The file has the form of dvc.lock, with the stage's address as its key. An artifact that Kubeflow shows as a page is the page,
-with the pointer at its end as a comment.
+The file has the form of dvc.lock, with the stage's address as its key. An artifact that Kubeflow shows as a page holds the
+page, with the pointer in a comment at the end.
 """
 
 import json
@@ -26,7 +26,7 @@ def write_pointer(path: Path, address: str, entry: Entry) -> None:
 
 def write_page(path: Path, page: bytes, address: str, entry: Entry) -> None:
     """Write a page (HTML or Markdown) with a stage's entry at its end."""
-    pointer = json.dumps({address: entry}).replace(">", "\\u003e")  # nothing that ends a comment
+    pointer = json.dumps({address: entry}).replace(">", "\\u003e")  # so that the text cannot end the comment
     write_bytes(path, page.rstrip() + f"\n<!-- dvc.lock {pointer} -->\n".encode())
 
 
@@ -34,7 +34,7 @@ def read_pointer(path: Path) -> dict[str, Entry]:
     """The entry in a pointer or page, by the stage's address.
 
     Raises:
-        ReposeError: there is none.
+        ReposeError: the file has no entry.
     """
     try:
         content = path.read_bytes()
@@ -50,12 +50,12 @@ def read_pointer(path: Path) -> dict[str, Entry]:
 
 
 def lock_file(address: str) -> tuple[str, str]:
-    """The dvc.lock (relative to the project's folder) of a stage's entry, and its key there."""
+    """The dvc.lock (relative to the project's folder) of a stage's entry, and the entry's key."""
     return file_of(address).removesuffix(".yaml") + ".lock", address.rpartition(":")[2]
 
 
 def lock_texts(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:
-    """The text of each dvc.lock of the entries (address, entry), as DVC writes it."""
+    """The text of each dvc.lock for entries (address, entry), as DVC writes it."""
     stages: dict[str, dict[str, Entry]] = {}
     for address, entry in entries:
         file, name = lock_file(address)

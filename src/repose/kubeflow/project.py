@@ -1,6 +1,6 @@
-"""A DVC project as pipelines: each dvc.yaml is one, with its stages and all that they need from other files.
+"""Read a DVC project as pipelines: each dvc.yaml is one, with its stages and the stages of other files that they need.
 
-DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and nested files mean here what they mean there.
+DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and nested files work as in DVC.
 """
 
 import posixpath
@@ -21,7 +21,7 @@ _NAMED = re.compile(r"\$\{\s*([\w.-]+)\s*\}")  # a key in a template
 
 @dataclass(frozen=True)
 class Project:
-    """The stages of one dvc.yaml and all that they need, in the order in which `dvc repro FILE` runs them."""
+    """The stages of one dvc.yaml and the stages that they need, in the order in which `dvc repro FILE` runs them."""
 
     folder: Path
     file: str  # the dvc.yaml, relative to the folder
@@ -39,8 +39,8 @@ class Project:
         if found is None:
             raise ReposeError(
                 f"The project has no stage {address!r}; it has {', '.join(stage.address for stage in self.stages)}. "
-                "dvc.yaml and the params that its foreach and matrix name decide which stages there are: set those in "
-                "the params file and compile the pipeline again."
+                "dvc.yaml and the params in its foreach and matrix decide which stages exist: change them in the params "
+                "file and compile the pipeline again."
             )
         return found
 
@@ -52,7 +52,7 @@ class Project:
 
     @cached_property
     def deciding(self) -> set[tuple[str, str]]:
-        """File and key of each param that decides which stages and params there are.
+        """The file and key of each param that decides which stages and params exist.
 
         These are used in `foreach`, in `matrix`, or in the names of params and params files.
         """
@@ -62,7 +62,7 @@ class Project:
 
     @property
     def known(self) -> list[str]:
-        """The addresses of all stages and groups of the repository, those of other pipelines too."""
+        """The addresses of all stages and groups of the repository, including other pipelines."""
         stages = [stage for stage in self.repo.index.stages if is_pipeline(stage)]
         return list(dict.fromkeys(name for stage in stages for name in (group_of(stage), address_of(stage))))
 
@@ -71,7 +71,7 @@ def open_repo(folder: Path) -> Any:
     """DVC's repository in a folder (dvc.repo.Repo).
 
     Raises:
-        ReposeError: there is none, or its root is another folder.
+        ReposeError: the folder is not the root of a repository of DVC.
     """
     from dvc.repo import Repo
 
@@ -83,16 +83,16 @@ def open_repo(folder: Path) -> Any:
 
 
 def read_project(folder: Path, file: str = ROOT) -> Project:
-    """Read the pipeline of one dvc.yaml, whose path is relative to the folder."""
+    """Read the pipeline of one dvc.yaml, given by its path relative to the folder."""
     return read_projects(folder, [file])[0]
 
 
 def read_projects(folder: Path, files: Sequence[str]) -> list[Project]:
-    """Read the pipelines of several dvc.yaml files, each once.
+    """Read the pipelines of several dvc.yaml files, without duplicates.
 
     Raises:
-        ReposeError: the folder is not that of a DVC project, DVC cannot read it (a cycle, an unknown key of the params),
-            a file lies outside or has no stages, or a pod cannot do a stage.
+        ReposeError: the folder is not a DVC project, DVC cannot read it (a cycle, an unknown key of the params), a file
+            is outside or has no stages, or a stage cannot run in a pod.
     """
     repo = open_repo(folder)
     with _dvc_errors(folder):
@@ -145,10 +145,10 @@ def _read(repo: Any, folder: Path, file: str) -> Project:
 
 
 def _in_order(repo: Any, file: str) -> list[Any]:
-    """What `dvc repro FILE` runs, in an order in which it may run.
+    """The stages that `dvc repro FILE` runs, in order.
 
-    DVC's own order, and with it that of dvc.lock, changes from process to process where the file's pipeline is less than
-    half of all stages: networkx then iterates over a set. Elsewhere this order is DVC's.
+    If the pipeline is less than half of all stages, DVC's own order (and that of dvc.lock) changes from process to process,
+    as networkx iterates over a set. Otherwise this order is DVC's.
     """
     from dvc.repo.reproduce import get_active_graph, plan_repro
 
@@ -162,7 +162,7 @@ def _in_order(repo: Any, file: str) -> list[Any]:
 
 
 def _by_file(stages: Iterable[Any]) -> list[Any]:
-    """Stages with the root's first, then by file; within a file as they stand there."""
+    """Stages with the root's first, then by file; within a file, in the file's order."""
     return sorted(stages, key=lambda stage: (stage.path_in_repo != ROOT, stage.path_in_repo))
 
 
@@ -179,7 +179,7 @@ def _check_params(project: Project) -> None:
 
 
 def _deciding(resolver: Any, file: str) -> Iterator[tuple[str, str]]:
-    """File and key of each value of a params file that decides which stages and params a dvc.yaml has."""
+    """The file and key of each value of a params file that decides which stages and params a dvc.yaml has."""
     from dvc.parsing.context import KeyNotInContext
 
     texts = [
@@ -197,7 +197,7 @@ def _deciding(resolver: Any, file: str) -> Iterator[tuple[str, str]]:
 
 
 def _origins(node: Any) -> Iterator[tuple[str, str]]:
-    """File and dotted key of each value below a node of DVC's context."""
+    """The file and dotted key of each value below a node of DVC's context."""
     if node.meta.source and not node.meta.local:
         yield node.meta.source, node.meta.path()
     children = node.values() if isinstance(node, Mapping) else node if isinstance(node, Sequence) else ()

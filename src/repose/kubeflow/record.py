@@ -1,8 +1,8 @@
-"""The last task of every run: what the run has done, at a known place of the remote, also where a stage failed.
+"""The last task of every run, which writes the run's record to the remote, even if a stage failed.
 
-`kubeflow/runs/RUN/record.json` in DVC's remote holds each dvc.lock that `dvc repro` would have left, the params files with
-the run's values, and how each stage ended. A stage that Kubeflow took from its cache left nothing in this run: its entry is
-the run-cache's for the same work.
+`kubeflow/runs/RUN/record.json` in DVC's remote holds each dvc.lock that `dvc repro` would have written, the params files
+with the run's values, and the state of each stage. A stage that Kubeflow took from its cache wrote nothing in this run; its
+entry comes from the run-cache.
 """
 
 import json
@@ -57,7 +57,7 @@ def leave_record(
 
 
 def _entries(project: Project, remote: Remote, image: Path, left: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
-    """The entries of all stages that are done, in DVC's order; `left` is what the run's steps left, by stage."""
+    """The entries of all finished stages, in DVC's order; `left` holds the reports of the run's steps, by stage."""
     known = {address: entry for found in left.values() for address, entry in found["upstream"].items()}
     known |= {address: found["entry"] for address, found in left.items() if "entry" in found}
     entries: dict[str, Entry] = {}
@@ -75,7 +75,7 @@ def _entries(project: Project, remote: Remote, image: Path, left: Mapping[str, M
 def _stages(
     project: Project, entries: Mapping[str, Entry], left: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """How each stage ended."""
+    """The state of each stage."""
     ended = []
     for stage in project.stages:
         found = left.get(stage.address, {})
@@ -88,14 +88,14 @@ def _stages(
 
 
 def _uncached(project: Project, entries: Mapping[str, Entry], lookup: Lookup) -> dict[str, str]:
-    """The hash of each output that DVC's cache does not hold (`cache: false`, as metrics), by its path."""
+    """The hash of each output that is not in DVC's cache (`cache: false`, as metrics), by path."""
     done = [stage for stage in project.stages if stage.address in entries]
     outs = [(stage, out.path) for stage in done for out in stage.outs if not out.cached]
     return {path: oid for stage, path in outs if (oid := lookup.file(stage, entries[stage.address], path))}
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Leave the record of the run that the command line names."""
+    """Write the record of the run given on the command line."""
     show_messages()
     single = {"--pipeline": None, "--run": None, "--remote": None, "--endpoint": "", "--report": "", "--file": ROOT}
     try:

@@ -1,9 +1,9 @@
 """The state of a run and of each of its pipeline's tasks, from the pipeline API.
 
 The API lists the nodes of the workflow that Kubeflow makes of a pipeline. For a task `train` these are `train-driver`, which
-looks for inputs and the cache, and `train`, with `executor` below it; `root`, exit handlers and their drivers come on top,
-all unmarked, so the tasks come from the pipeline itself. A node that has not ended has a year before 2000 as its end. Up to
-Kubeflow 2.17 the reason of a failure stands only in the task's log.
+looks for inputs and the cache, and `train`, with `executor` below it. There are also nodes for `root`, exit handlers and
+their drivers. Nothing marks the tasks among them, so their names come from the pipeline. A node that has not ended has an end
+before the year 2000. Up to Kubeflow 2.17, only the task's log gives the reason of a failure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class TaskStatus:
     message: str = ""
 
     def seconds(self, now: datetime) -> float | None:
-        """How long it ran, or has run until now; None before it starts."""
+        """How long the task ran, or has been running; None before it starts."""
         return max(0.0, ((self.end or now) - self.start).total_seconds()) if self.start else None
 
 
@@ -52,7 +52,7 @@ class RunStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the run has ended."""
         return self.state in _ENDED
 
     @property
@@ -70,7 +70,7 @@ def status_of(run: Any, spec: Mapping[str, Any], endpoint: Endpoint) -> RunStatu
 
 
 def tasks_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The names of a pipeline's tasks that do work, by their keys, in the order of the graph."""
+    """The names of a pipeline's tasks that run a container, by key, in the order of the graph."""
     spec = spec.get("pipeline_spec", spec)
     return dict(_walk(spec, spec.get("root", {})))
 
@@ -86,7 +86,7 @@ def _walk(spec: Mapping[str, Any], component: Mapping[str, Any]) -> Iterator[tup
 
 
 def _nodes(key: str, name: str, details: Sequence[Any], run: str) -> list[TaskStatus]:
-    """A task's nodes; a driver counts where it failed, since the task never begins then."""
+    """A task's nodes. A failed driver counts too, as the task then never starts."""
     nodes = [node for node in details if node.display_name == key and _state(node) != PENDING]
     nodes += [node for node in details if node.display_name == f"{key}-driver" and _state(node) == FAILED]
     if not nodes:

@@ -1,6 +1,6 @@
-"""Stages of dvc.yaml as the compiler and a step see them: templates resolved, and which outputs each stage reads.
+"""The stages of dvc.yaml for the compiler and the steps, with resolved templates and the outputs that each stage reads.
 
-What a pod that starts from nothing cannot do is refused by name.
+Stages that cannot run in a fresh pod are rejected.
 """
 
 import posixpath
@@ -19,7 +19,7 @@ _TEMPLATE = re.compile(r"\$\{.*?\}")
 
 @dataclass(frozen=True)
 class Producer:
-    """An output of another stage that a dependency is, contains, or lies in."""
+    """An output of another stage that a dependency is, contains, or is part of."""
 
     stage: str  # address
     path: str  # of the output
@@ -31,7 +31,7 @@ class Dep:
 
     path: str
     producers: tuple[Producer, ...]  # empty: a file of the workspace, or data of a .dvc file
-    sources: tuple[str, ...]  # .dvc files whose data it is, contains, or lies in
+    sources: tuple[str, ...]  # .dvc files whose data it is, contains, or is part of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Stage:
 
     @cached_property
     def upstream(self) -> tuple[str, ...]:
-        """The addresses of the stages whose outputs it reads, each once."""
+        """The addresses of the stages whose outputs it reads, without duplicates."""
         return tuple(dict.fromkeys(producer.stage for dep in self.deps for producer in dep.producers))
 
     @property
@@ -83,7 +83,7 @@ class Stage:
         return next(out for out in self.outs if out.path == path)
 
     def resolve(self, path: str) -> str:
-        """Turn a path as in dvc.yaml into one relative to the project's folder."""
+        """Convert a path in dvc.yaml to one relative to the project's folder."""
         return posixpath.normpath(posixpath.join(self.wdir, path))
 
 
@@ -99,7 +99,7 @@ def task_name(address: str) -> str:
 
 
 def contains(folder: str, path: str) -> bool:
-    """Whether a path is the folder or lies in it."""
+    """Whether a path is the folder or inside it."""
     return folder in (".", path) or path.startswith(f"{folder}/")
 
 
@@ -109,7 +109,7 @@ def is_pipeline(stage: Any) -> bool:
 
 
 def address_of(stage: Any) -> str:
-    """The address of a DVC stage; DVC's own depends on the working directory."""
+    """The address of a DVC stage, which does not depend on the working directory as DVC's own does."""
     return stage.name if stage.path_in_repo == ROOT else f"{stage.path_in_repo}:{stage.name}"
 
 
@@ -130,7 +130,7 @@ def path_in(repo: Any, path: str) -> str:
 
 
 def raw_definition(definition: Any) -> Mapping[str, Any]:
-    """A stage as written in dvc.yaml; of a foreach or matrix, the template of its items."""
+    """A stage as written in dvc.yaml; for a foreach or matrix, the template of its items."""
     raw: Mapping[str, Any] = definition.template if hasattr(definition, "template") else definition.definition
     return raw
 
@@ -145,7 +145,7 @@ def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, A
         outs: Path and DVC stage of each output in the project.
 
     Raises:
-        ReposeError: a pod cannot do the stage.
+        ReposeError: the stage cannot run in a pod.
     """
     if stage.frozen:
         raise ReposeError(
@@ -178,7 +178,7 @@ def _is_file(stage: Any, dep: Any) -> bool:
     if isinstance(dep, DatasetDependency) or dep.protocol != "local" or not dep.is_in_repo:
         raise ReposeError(
             f"Stage {address_of(stage)}: the dependency {dep.def_path} lies outside the project, so a pod does not have "
-            "it. Bring it in with `dvc import-url` or a stage."
+            "it. Import it with `dvc import-url` or a stage."
         )
     return True
 
@@ -210,21 +210,21 @@ def _only_key(entry: Any) -> str:
 def _check_out(stage: Any, out: Any) -> None:
     where = f"Stage {address_of(stage)}: the output {out.def_path}"
     if out.protocol != "local" or not out.is_in_repo:
-        raise ReposeError(f"{where} lies outside the project, so a pod cannot hand it on. Write it inside.")
+        raise ReposeError(f"{where} lies outside the project, so a pod cannot pass it on. Write it inside.")
     if out.persist:
         raise ReposeError(
-            f"{where} is kept between runs (persist: true), but a pod starts without it. Leave persist out: DVC's cache "
-            "keeps what was there."
+            f"{where} is kept between runs (persist: true), but a pod starts without it. Remove persist: DVC's cache "
+            "keeps earlier versions."
         )
     if not out.can_push or out.remote:
         raise ReposeError(
-            f"{where} has {'push: false' if not out.can_push else 'a remote of its own'}, but the pipeline's remote is "
-            "how stages hand on their data. Leave that out."
+            f"{where} has {'push: false' if not out.can_push else 'a remote of its own'}, but stages pass their data "
+            "through the pipeline's remote. Remove that setting."
         )
 
 
 def _params(repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> Iterator[Param]:
-    """The listed keys; a file without keys stands for all its keys."""
+    """The listed keys; a file without keys means all its keys."""
     for template, plain in zip(raw.get("params") or (), resolved.get("params") or (), strict=True):
         if isinstance(plain, str):
             yield Param(str(PurePosixPath(path_in(repo, stage.wdir)) / "params.yaml"), plain, template)

@@ -1,11 +1,11 @@
-"""What a task of the pipeline does in its pod: one stage of dvc.yaml, with data from and to DVC's remote.
+"""Run a task of the pipeline in its pod: one stage of dvc.yaml, with data from and to DVC's remote.
 
     python3 -m repose.kubeflow.step --stage train@attend --remote s3://bucket/repose --run RUN --report FILE
         --input POINTER ... --param NAME VALUE ... --output NAME FILE URI ...
 
-It works in a writable copy of the image's project, without git, with the dvc.lock entries of the tasks upstream and the run's
-params. If an earlier run did this work, it hands on that entry. Otherwise it brings the stage's inputs from the remote, runs
-`dvc repro --single-item`, pushes the outputs and the run-cache, and hands on the stage's own entry.
+A step works in a writable copy of the image's project, without git, with the dvc.lock entries of the upstream tasks and the
+run's params. If the run-cache has the stage's results, the step passes on that entry. Otherwise it fetches the stage's inputs
+from the remote, runs `dvc repro --single-item`, pushes the outputs and the run-cache, and passes on the stage's new entry.
 """
 
 import json
@@ -37,7 +37,7 @@ from repose.terminal import say, show_messages
 
 @dataclass(frozen=True)
 class Work:
-    """A task as its arguments describe it."""
+    """A task, as given by its arguments."""
 
     stage: str
     run: str
@@ -50,7 +50,7 @@ class Work:
 
 
 def do(work: Work, image: Path) -> None:
-    """Do the task, in a copy of the project in `image`.
+    """Run the task in a copy of the project in `image`.
 
     Raises:
         ReposeError: the stage or the remote failed.
@@ -80,7 +80,7 @@ def do(work: Work, image: Path) -> None:
 
 
 def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[Entry, str]:
-    """The stage's entry, and how it came: found, or run here."""
+    """The stage's entry, and whether it was found or the stage ran here."""
     if missing := [address for address in stage.upstream if address not in lookup.entries]:
         raise ReposeError(f"The task of {stage.address} needs the pointers of {', '.join(missing)} as --input.")
     key = lookup.key(stage)
@@ -110,11 +110,11 @@ def _bring_inputs(project: Project, stage: Stage, lookup: Lookup) -> None:
         for path, oid in lookup.uncached(stage):
             write_bytes(project.folder / path, Path(lookup.cache.oid_to_path(oid)).read_bytes())
     except DvcException as error:
-        raise ReposeError(f"Stage {stage.address}: its inputs cannot be laid out in the workspace: {error}") from error
+        raise ReposeError(f"Stage {stage.address}: its inputs cannot be written to the workspace: {error}") from error
 
 
 def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> Unfinished | None:
-    """Run the stage; return its unfinished work in the remote, if it keeps any."""
+    """Run the stage; return its unfinished work in the remote, if there is any."""
     kept = needs_of(stage, Environment()).unfinished
     if kept is None:
         _reproduce(project, stage)
@@ -122,7 +122,7 @@ def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> Unf
     name = key or stage.address.replace("/", "-")
     with Unfinished(project.folder / stage.resolve(kept), name, lookup.remote) as unfinished:
         if unfinished.restore():
-            say(f"{stage.address}: resuming from what an earlier try left in {lookup.remote.address}")
+            say(f"{stage.address}: resuming from the unfinished work in {lookup.remote.address}")
         _reproduce(project, stage)
     return unfinished
 
@@ -140,10 +140,10 @@ def _reproduce(project: Project, stage: Stage) -> None:
 
 
 def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup: Lookup) -> None:
-    """Push the outputs, then the run-cache's entry: whoever finds it finds all that it names."""
+    """Push the outputs, then the run-cache's entry, so that an entry in the remote is always complete."""
     cache, remote, repo = lookup.cache, lookup.remote, project.repo
     for path, md5 in outputs_of(stage, entry):
-        if not stage.out(path).cached and not cache.exists(md5):  # DVC's cache does not hold it; the remote shall
+        if not stage.out(path).cached and not cache.exists(md5):  # not in DVC's cache, but the remote needs it
             cache.add(str(project.folder / path), repo.fs, md5)
     remote.push(lookup.objects(entry), cache)
     if key is not None:
@@ -153,18 +153,18 @@ def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup:
 
 
 def _leave(work: Work, remote: Remote, left: Mapping[str, Any]) -> None:
-    """Write what the run's record is made from; where the remote is lost, the step's own error is the one to show."""
+    """Write the step's report for the run's record. Errors of the remote are only logged, so that the step's own is shown."""
     try:
         name = work.stage.replace("/", "|")
         remote.write(f"{OWN}/runs/{work.run}/stages/{name}.json", json.dumps(left, indent=1).encode())
     except ReposeError as error:
         if left.get("state") == "finished":
             raise
-        say(f"The run's record will not know of this step: {error}")
+        say(f"The run's record will lack this step: {error}")
 
 
 def read_work(words: Sequence[str]) -> Work:
-    """The task that a command line describes."""
+    """The task given by a command line."""
     single = {"--stage": None, "--run": None, "--remote": None, "--report": None, "--endpoint": ""}
     one, many = read_arguments(words, single, {"--input": 1, "--output": 3, "--param": 2, "--version": 2})
     return Work(
@@ -176,17 +176,17 @@ def read_work(words: Sequence[str]) -> Work:
 
 
 def stop(number: int, _: FrameType | None) -> NoReturn:
-    """End what the stage started, then end as on an error, so that unfinished work is pushed."""
+    """End the stage's processes, then raise an error, so that unfinished work is pushed."""
     import psutil
 
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    raise ReposeError(f"The step was told to stop (signal {number}).")
+    raise ReposeError(f"The step was stopped by signal {number}.")
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Do the task of the command line; a ReposeError is a message, not a traceback."""
+    """Run the task of the command line; a ReposeError is shown as a message without a traceback."""
     show_messages()
     signal.signal(signal.SIGTERM, stop)
     try:

@@ -1,8 +1,8 @@
 """The unfinished work of a stage, kept in the remote while the stage runs, so that a restarted pod resumes.
 
-The stage's folder (`meta.kfp: unfinished`) is one tar file. Files that a stage replaces atomically are whole in it: they are
-hard-linked first, and again if any changed meanwhile; then the links are packed. Hidden files, which are being written, are
-left out.
+The stage's folder (`meta.kfp: unfinished`) becomes one tar file. Files that the stage replaces atomically are complete in it:
+they are first hard-linked, again if any changed meanwhile, and then the links are packed. Hidden files are still being
+written and are left out.
 """
 
 import os
@@ -20,11 +20,11 @@ from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
 _EVERY = 60.0  # seconds between two copies, unless REPOSE_PUSH_EVERY is set
-_ATTEMPTS = 100  # to link the files of one moment
+_ATTEMPTS = 100  # attempts to link a consistent set of files
 
 
 class Unfinished:
-    """Keeps a folder in the remote while a block runs."""
+    """Copies a folder to the remote regularly while a block runs."""
 
     def __init__(self, folder: Path, key: str, remote: Remote) -> None:
         self.folder, self.remote = folder, remote
@@ -34,7 +34,7 @@ class Unfinished:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def restore(self) -> bool:
-        """Bring back what an earlier try left; return whether there was anything.
+        """Restore the copy of an earlier attempt; return whether there was one.
 
         Raises:
             ReposeError: the copy is damaged, or a link in it leads out of the folder.
@@ -49,8 +49,8 @@ class Unfinished:
                     tar.extractall(self.folder, filter="data")
             except tarfile.FilterError as error:
                 raise ReposeError(
-                    f"{self.key} in {self.remote.address} is not restored: {error}. Delete it there, and make links in "
-                    f"{self.folder.name} relative ones that do not lead out of it."
+                    f"{self.key} in {self.remote.address} cannot be restored: {error}. Delete it there, and make sure that "
+                    f"links in {self.folder.name} are relative and stay inside it."
                 ) from None
             except (tarfile.TarError, EOFError):
                 raise ReposeError(
@@ -77,8 +77,8 @@ class Unfinished:
         """Delete the copy."""
         try:
             self.remote.delete(self.key)
-        except ReposeError as error:  # the work itself is done
-            say(f"{self.key} is no longer needed, but remains in the remote: {error}")
+        except ReposeError as error:  # the stage itself is done
+            say(f"{self.key} is no longer needed, but could not be deleted from the remote: {error}")
 
     def __enter__(self) -> "Unfinished":
         self._thread.start()
@@ -93,7 +93,7 @@ class Unfinished:
             self._try_to_push()
 
     def _link(self, links: Path) -> dict[str, tuple[int, int, int]]:
-        """Hard-link the files of one moment; return their state."""
+        """Hard-link a consistent set of files; return their state."""
         for _ in range(_ATTEMPTS):
             before = _state(self.folder)
             if _link_all(self.folder, links, before) and _state(self.folder) == before:
@@ -105,7 +105,7 @@ class Unfinished:
             self._try_to_push()
 
     def _try_to_push(self) -> None:
-        """Push; a failure does not end the stage, as the next copy tries again."""
+        """Push. A failure is only logged, as the next copy tries again."""
         try:
             self.push()
         except (ReposeError, OSError, tarfile.TarError) as error:
@@ -113,9 +113,9 @@ class Unfinished:
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Size, time and inode of each file or symbolic link that is not hidden."""
+    """The size, time and inode of each file or symbolic link that is not hidden."""
     found = {}
-    for place, folders, names in os.walk(folder):  # which ignores what disappears meanwhile
+    for place, folders, names in os.walk(folder):  # which ignores files that disappear meanwhile
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in (*names, *folders):
             file = Path(place, name)

@@ -1,4 +1,4 @@
-"""The writable copy of the project in which a step works, and what DVC knows there before any data are."""
+"""The writable copy of the project in which a step works, with DVC set up before any data are fetched."""
 
 import os
 import shutil
@@ -30,9 +30,9 @@ def workspace(project: Path, remote: str, endpoint: str) -> Iterator[Path]:
     """Copy a project's folder without git, for the duration of the block.
 
     Args:
-        project: The folder, which is only read.
+        project: The folder, which is not changed.
         remote: Address of DVC's remote.
-        endpoint: Of an S3 server other than Amazon's, or empty.
+        endpoint: URL of an S3 server other than Amazon's, or empty.
     """
     with tempfile.TemporaryDirectory(prefix="repose-step-", dir=os.environ.get("REPOSE_WORK")) as made:
         folder = Path(made) / "project"
@@ -49,7 +49,7 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
 
 
 def _configure(folder: Path, remote: str, endpoint: str) -> None:
-    """Set up DVC in the copy: no git, this remote, a cache of its own or the shared one."""
+    """Set up DVC in the copy: without git, with this remote and its own or the shared cache."""
     from dvc.config import Config
 
     os.environ["DVC_NO_ANALYTICS"] = "1"
@@ -68,7 +68,7 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
 
 
 def prepare(folder: Path, entries: Mapping[str, Entry], file: str) -> Project:
-    """Read the pipeline of a dvc.yaml in a workspace whose dvc.lock files are made to hold only these entries."""
+    """Write dvc.lock files with only these entries, and read the pipeline of a dvc.yaml in the workspace."""
     for lock in folder.rglob("dvc.lock"):
         lock.unlink()
     for name, text in lock_texts(entries.items()).items():
@@ -80,9 +80,9 @@ def apply_params(project: Project, values: Iterable[tuple[str, ...]], stage: str
     """Write the params of a run into the params files.
 
     Args:
-        project: In a workspace.
-        values: Name of each parameter and its text.
-        stage: The stage whose component's parameters they are; None: they are the pipeline's.
+        project: The project in a workspace.
+        values: The name and text of each parameter.
+        stage: The stage whose component has the parameters; None: they are the pipeline's.
 
     Returns:
         The project with the run's params.
@@ -98,7 +98,7 @@ def apply_params(project: Project, values: Iterable[tuple[str, ...]], stage: str
         if name not in known:
             raise ReposeError(
                 f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's {project.file} and params. "
-                "Was the pipeline compiled from another version? Compile it from what the image was built from."
+                "Was the pipeline compiled from another version? Compile it from the commit that the image was built from."
             )
         leaf = known[name]
         wanted.setdefault(leaf.file, {})[leaf.key] = from_pipeline(text, leaf.value, f"The parameter {name}")

@@ -1,1 +1,1 @@
-"""One pure function per metric, its protocol in the name; `catalogue` has them all by name."""
+"""Metrics, one pure function each, with protocols by name; `catalogue` has all of them by name."""

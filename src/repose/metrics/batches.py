@@ -1,4 +1,4 @@
-"""Checks of what metrics take: the name of a protocol, 8-bit images, features of a network."""
+"""Checks of the inputs of metrics: protocol names, 8-bit images, features of a network."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def protocol_of(protocols: Mapping[str, T], name: str, metric: str) -> T:
-    """Return the protocol of that name.
+    """Return the protocol with a name.
 
     Raises:
-        ReposeError: there is none.
+        ReposeError: there is no such protocol.
     """
     if name not in protocols:
         raise ReposeError(f"There is no {metric} protocol {name!r}{nearest(name, list(protocols))}")
@@ -25,7 +25,7 @@ def protocol_of(protocols: Mapping[str, T], name: str, metric: str) -> T:
 
 
 def image_pairs(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return both as (B, 3, H, W) uint8 tensors on the device where they are; arrays are (B, H, W, 3).
+    """Return both as (B, 3, H, W) uint8 tensors on their device; arrays are (B, H, W, 3).
 
     Raises:
         ValueError: the images are not uint8, do not have three channels or differ in size.

@@ -1,19 +1,19 @@
 """Bootstrap intervals of means over test pairs (Efron 1979, the percentile method).
 
 All scores are resampled with the same pairs, so the interval of a difference between two systems is that of a paired
-bootstrap. Pairs are drawn as if they were independent. Pairs of one item are not quite: an interval describes another draw
-of pairs of these items, and is narrower than one for new items.
+bootstrap. Pairs are drawn as if they were independent, which pairs of one item are not: an interval describes another draw of
+pairs of these items, and is narrower than one for new items.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-_AT_ONCE = 64  # resamples: bounds the memory to some 6 MB at 12,800 pairs
+_AT_ONCE = 64  # resamples; bounds the memory to about 6 MB at 12,800 pairs
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its interval, NaN where no resample has the score."""
+    """A mean and the ends of its interval, NaN if no resample has the score."""
 
     mean: float
     low: float
@@ -23,12 +23,12 @@ class Interval(NamedTuple):
 def resampled_means(scores: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     """Return the means of scores (n, M) over `resamples` draws of n pairs with replacement: (resamples, M) float64.
 
-    NaN scores are left out; the mean of a draw without any other score is NaN.
+    NaN scores are ignored; the mean of a draw without any other score is NaN.
 
     Args:
         scores: M scores of each of n pairs.
         resamples: number of draws.
-        seed: seed of the draws. They depend on it and on n alone.
+        seed: seed of the draws, which only depend on it and on n.
 
     Raises:
         ValueError: the scores are not (n, M) with at least one pair.
@@ -48,7 +48,7 @@ def resampled_means(scores: np.ndarray, *, resamples: int, seed: int) -> np.ndar
 
 
 def means(scores: np.ndarray) -> np.ndarray:
-    """Return the means of scores (n, M) over the pairs that have them: (M,) float64, NaN where none has."""
+    """Return the means of scores (n, M) over the pairs that have them: (M,) float64, NaN if none has."""
     there = np.isfinite(scores)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         return np.asarray(np.where(there, scores, 0.0).sum(0) / there.sum(0))
@@ -58,8 +58,8 @@ def intervals(means: np.ndarray, resampled: np.ndarray, confidence: float) -> li
     """Return means, or differences of means, with their percentile intervals.
 
     Args:
-        means: (M,), of the pairs as they are.
-        resampled: (resamples, M), of each resample; NaNs are left out.
+        means: (M,), means over the original pairs.
+        resampled: (resamples, M), means of each resample; NaNs are ignored.
         confidence: share of the resamples inside the interval, 0 to 1.
     """
     tail, found = (1 - confidence) / 2, []

@@ -1,10 +1,10 @@
 """The metrics that evaluate computes, by name: `metric/protocol`, such as ssim/pg2+white-40 or fid/inception-tf-2015.
 
 A metric scores each pair (SSIM: a column and its mean) or all images of a system together (FID: one number). Both take images
-in batches and keep at most a thousand numbers an image. `prepare` rejects, before any image is made, unknown protocols,
-images that are too small, fewer images than a metric splits, and missing weights.
+in batches and keep at most a thousand numbers per image. Before any image is generated, `prepare` rejects unknown protocols,
+too small or too few images, and missing weights.
 
-A network of your own is one line: in FEATURES or KEYPOINTS, a name and the function that loads it.
+To add a network, add its name and the function that loads it to FEATURES or KEYPOINTS.
 """
 
 from collections import ChainMap
@@ -44,13 +44,16 @@ from repose.storage.networks import (
 
 TORSO_CIEDE2000 = "torso-ciede2000"
 
-FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME, of no other network
+FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME; other networks are for frechet
 FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
 RETRIEVAL = ChainMap(FEATURES, FID)  # recall@1/NAME
 KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
 CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
 DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
-REAL_PARTS = ("train", "test")  # of the split, whose photos a Fréchet distance is to; the first if none is named
+REAL_PARTS = (
+    "train",
+    "test",
+)  # parts of the split with the real photos of a Fréchet distance; the first is the default
 MASK = "pg2"  # the mask of mask-is
 
 
@@ -60,7 +63,7 @@ class Batch(NamedTuple):
     generated: Tensor  # (B, 3, H, W) uint8
     target: Tensor  # likewise
     keypoints: np.ndarray  # (B, K, 2) float32, of the targets in px, NaN for missing
-    items: Sequence[str]  # the item that each should show
+    items: Sequence[str]  # the item that each image should show
 
 
 class RealPhotos(NamedTuple):
@@ -72,7 +75,7 @@ class RealPhotos(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """What is scored, as far as a metric has to know before it starts."""
+    """The facts about the scored images that a metric needs in advance."""
 
     height: int  # px of the images
     width: int
@@ -82,23 +85,23 @@ class Task:
 
 
 class OfPairs(NamedTuple):
-    """How a metric of pairs is computed."""
+    """The computation of a metric of pairs."""
 
-    score: Callable[[Batch], np.ndarray]  # (B,) float64, NaN for a pair that is left out
-    facts: dict[str, Any]  # what belongs beside a number, apart from its name
+    score: Callable[[Batch], np.ndarray]  # (B,) float64, NaN for a pair without a score
+    facts: dict[str, Any]  # facts to record with a score, except its name
 
 
 class Growing(NamedTuple):
     """A score of all images of a system, which arrive in batches."""
 
     update: Callable[[Batch], None]
-    scores: Callable[[], dict[str, float]]  # by what follows the metric's name: "" for the score itself
+    scores: Callable[[], dict[str, float]]  # by the suffix of the metric's name: "" for the score itself
 
 
 class OfSet(NamedTuple):
-    """How a metric of all images together is computed."""
+    """The computation of a metric of all images together."""
 
-    start: Callable[[], Growing]  # for each system anew
+    start: Callable[[], Growing]  # a new one for each system
     facts: dict[str, Any]
 
 
@@ -108,13 +111,13 @@ class Metric:
 
     name: str  # metric/protocol
     better: Better
-    about: str  # a clause for the page of a table
-    left_out: str  # which pairs have no score; empty where every pair has one
+    about: str  # a clause for the table's page
+    left_out: str  # which pairs have no score; empty if every pair has one
     how: OfPairs | OfSet = field(repr=False)
 
     @property
     def record(self) -> dict[str, Any]:
-        """What belongs beside a number in a file of results."""
+        """The facts to record with a score in a file of results."""
         return {"better": self.better, **self.how.facts}
 
 
@@ -122,16 +125,16 @@ def check_name(name: str) -> None:
     """Check the name of a metric.
 
     Raises:
-        ReposeError: there is no such metric, or no such protocol of it.
+        ReposeError: the metric or its protocol is unknown.
     """
     _parsed(name)
 
 
 def prepare(names: Sequence[str], task: Task) -> list[Metric]:
-    """Return metrics that are ready to score: networks are loaded, and features of real photos computed.
+    """Return metrics that are ready to score, with loaded networks and the features of real photos.
 
     Raises:
-        ReposeError: there is no such metric, or it cannot be computed for these images.
+        ReposeError: a metric is unknown, or cannot be computed for these images.
     """
     found = []
     for name in names:
@@ -175,8 +178,8 @@ def _lpips(protocol: str, task: Task) -> OfPairs:
     network = task.networks.get(DISTANCES[protocol])
     if min(task.height, task.width) < network.least:
         raise ReposeError(
-            f"lpips/{protocol} takes images of at least {network.least} px a side, and these have {task.width}x{task.height} "
-            "(width x height). Remove it from evaluate.metrics, or work at a larger size (block posemaps)."
+            f"lpips/{protocol} needs images of at least {network.least} px per side, but these have {task.width}x{task.height} "
+            "(width x height). Remove it from evaluate.metrics, or use a larger size (block posemaps)."
         )
 
     def score(batch: Batch) -> np.ndarray:
@@ -204,7 +207,7 @@ def _retrieval(protocol: str, task: Task) -> OfPairs:
 
 
 def _inception_score(protocol: str, task: Task, *, masked: bool = False) -> OfSet:
-    """The Inception Score of images; with `masked` of what the mask of the target's person leaves of them."""
+    """The Inception Score of images; with `masked`, of images that are black outside the target person's mask."""
     images = len(task.items)
     InceptionScore(images, protocol)  # rejects fewer images than splits
     network = task.networks.get(CLASSIFIER)
@@ -232,7 +235,7 @@ def _frechet(protocol: str, task: Task) -> OfSet:
         real.update(network.features(photos.images))
     real.moments()  # rejects fewer than two photos
     if len(task.items) < 2:
-        raise ReposeError(f"A Fréchet distance takes at least two generated images, and there is {len(task.items)}.")
+        raise ReposeError(f"A Fréchet distance needs at least two generated images, but there is {len(task.items)}.")
 
     def start() -> Growing:
         generated = FeatureStatistics("the generated images")
@@ -245,7 +248,7 @@ def _frechet(protocol: str, task: Task) -> OfSet:
 
 
 def _pckh(protocol: str, task: Task) -> OfSet:
-    """PCKh of the joints found in a system's images, against the target's keypoints that lie in the image."""
+    """PCKh of the joints found in a system's images, compared with the target's keypoints inside the image."""
     network, size = task.networks.get(KEYPOINTS[protocol]), (task.width, task.height)
 
     def start() -> Growing:
@@ -281,7 +284,7 @@ def _parsed(name: str) -> tuple["_Kind", str]:
     kind = _KINDS[metric]
     if kind.protocols is None:
         if slash:
-            raise ReposeError(f"{metric} has one protocol only: write {metric}, not {name}.")
+            raise ReposeError(f"{metric} has only one protocol: write {metric}, not {name}.")
     else:
         protocol_of(kind.protocols, protocol.partition("+")[0], metric)
         kind.check_suffix(protocol)
@@ -291,30 +294,29 @@ def _parsed(name: str) -> tuple["_Kind", str]:
 def _no_suffix(protocol: str) -> None:
     if "+" in protocol:
         raise ReposeError(
-            f"The protocol {protocol!r} has a part after +, which only ssim (a border), fid and frechet (real photos) take."
+            f"The protocol {protocol!r} has a part after +, but only ssim (a border), fid and frechet (real photos) take one."
         )
 
 
 def _network_and_part(protocol: str) -> tuple[str, str]:
-    """Return the network, and the part of the split whose photos are the real ones."""
+    """Return the network, and the part of the split with the real photos."""
     network, plus, part = protocol.partition("+")
     if plus and part not in REAL_PARTS:
         raise ReposeError(
-            f"The protocol {protocol!r} takes the real photos of a part of the split, {' or '.join(REAL_PARTS)}, not of "
-            f"{part!r}."
+            f"The protocol {protocol!r} has the unknown part {part!r}: the real photos are of {' or '.join(REAL_PARTS)}."
         )
     return network, part or REAL_PARTS[0]
 
 
 class _Kind(NamedTuple):
-    """What all protocols of a metric share."""
+    """A metric with all its protocols."""
 
     better: Better
     about: str
     prepare: Callable[[str, Task], OfPairs | OfSet]
-    protocols: Mapping[str, Any] | None = None  # by what precedes a +; None: there is one, without a name
+    protocols: Mapping[str, Any] | None = None  # by the part before a +; None: there is one, without a name
     left_out: str = ""
-    check_suffix: Callable[[str], object] = _no_suffix  # rejects what follows a +
+    check_suffix: Callable[[str], object] = _no_suffix  # checks the part after a +
 
 
 _KINDS: Mapping[str, _Kind] = {

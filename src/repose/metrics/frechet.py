@@ -1,8 +1,8 @@
-"""The Fréchet distance of two sets of features, taken as normally distributed (Dowson and Landau 1982).
+"""The Fréchet distance of two sets of features that are assumed to be normally distributed (Dowson and Landau 1982).
 
-|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by n - 1). It is the FID (Heusel et al.
-2017) for the 2,048 features of TensorFlow's Inception of 2015 and for no others. It falls with the number of images: the
-numbers of images and the set of real ones belong to a score. torch-fidelity's function keeps all features and takes the
+The distance is |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by n - 1). It is the FID
+(Heusel et al. 2017) only for the 2,048 features of TensorFlow's Inception of 2015. It falls with the number of images, so a
+score depends on the numbers of images and on the set of real ones. torch-fidelity's function keeps all features and uses the
 eigenvalues of S1 S2, which loses half of the digits; this one keeps D x D numbers and all digits.
 """
 
@@ -17,8 +17,8 @@ from repose.metrics.batches import finite
 class FeatureStatistics:
     """Mean and covariance in float64 of features that arrive in batches.
 
-    The scatter of each batch about its own mean is added to the total (Chan, Golub and LeVeque 1979), without differences
-    of large sums: no digit is lost where features are far from 0.
+    The scatter of each batch about its own mean is added to the total (Chan, Golub and LeVeque 1979). This avoids differences
+    of large sums, so no digits are lost if features are far from 0.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,7 +27,7 @@ class FeatureStatistics:
         self._scatter: Tensor | None = None  # (D, D)
 
     def update(self, features: Tensor | np.ndarray) -> None:
-        """Add the floating features (B, D) of the next images, all on one device.
+        """Add the floating-point features (B, D) of the next images, all on one device.
 
         Raises:
             ReposeError: a feature is NaN or infinite.
@@ -54,14 +54,14 @@ class FeatureStatistics:
         """
         if self._mean is None or self._scatter is None or self.count < 2:
             raise ReposeError(
-                f"A Fréchet distance takes at least two images of each set, and of {self.name} there are {self.count}. "
+                f"A Fréchet distance needs at least two images of each set, but of {self.name} there are {self.count}. "
                 "Evaluate more pairs (evaluate.pairs in params.yaml)."
             )
         return self._mean, self._scatter / (self.count - 1)
 
 
 def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> float:
-    """Return the distance of two sets, at least 0.
+    """Return the distance of two sets, which is at least 0.
 
     Raises:
         ReposeError: a set has fewer than two images.
@@ -75,15 +75,15 @@ def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> f
 def _trace_of_root(first: Tensor, second: Tensor) -> Tensor:
     """Return the trace of (S1 S2)^(1/2): the sum of the singular values of R1^T R2, where S = R R^T.
 
-    The eigenvalues of S1 S2 are their squares. A root of the product itself would lose half of the digits, and is complex
-    where rounding makes an eigenvalue negative, as with fewer images than features.
+    The eigenvalues of S1 S2 are their squares. Taking a root of the product would lose half of the digits, and the root is
+    complex if rounding makes an eigenvalue negative, as with fewer images than features.
     """
     product: Tensor = _root(first).T @ _root(second)
     return torch.linalg.svdvals(product).sum()
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """Return R (D, r) with R R^T = S (D, D) of rank r; eigenvalues that are mere rounding are left out."""
+    """Return R (D, r) with R R^T = S (D, D) of rank r; eigenvalues within rounding of 0 are dropped."""
     values, vectors = torch.linalg.eigh(covariance)  # ascending
     least = values[-1].clamp(min=0) * len(values) * torch.finfo(values.dtype).eps
     kept = values > least

@@ -1,10 +1,10 @@
 """mask-SSIM (PG2, Ma et al. 2017): SSIM of two images that are black outside the person.
 
-Both images are multiplied by PG2's pose mask of the target's keypoints, then compared as a whole with PG2's SSIM
-(score_mask.py); the black outside counts as alike, which makes the numbers high. PG2's script reads the masks of the
-*sources*, by mistake; here, as in the paper's text and in pose-gan, the mask is the target's.
+Both images are multiplied by PG2's pose mask of the target's keypoints, then compared completely with PG2's SSIM
+(score_mask.py). The black outside counts as equal, which makes scores high. PG2's script reads the masks of the *sources* by
+mistake; here, as in the paper's text and in pose-gan, the mask is the target's.
 
-The mask does not grow with the image: below 256x256 or 128x64 it is stouter.
+The mask does not scale with the image: relative to images smaller than 256x256 or 128x64 it is thicker.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from repose.metrics.ssim import ssim
 
 @dataclass(frozen=True)
 class MaskProtocol:
-    """How the mask is drawn, and how the masked images are compared."""
+    """The drawing of the mask, and the SSIM of the masked images."""
 
     radius: int  # of the discs in px
     closing: int  # width and height of the square in px, an odd number
@@ -36,16 +36,16 @@ def mask_ssim(
 ) -> Tensor:
     """Return the mask-SSIM of each generated image with its target: (B,) float64, at most 1.
 
-    A pair whose target has no limb in the image scores NaN: two black images would be alike.
+    A pair whose target has no limb in the image scores NaN, as two black images would be equal.
 
     Args:
-        generated: as for `ssim`.
-        target: as for `ssim`.
+        generated: see `ssim`.
+        target: see `ssim`.
         keypoints: (B, K, 2) of the targets in px, NaN for missing.
         protocol: a name of MASK_SSIM_PROTOCOLS.
 
     Raises:
-        ReposeError: there is no such protocol, or the images are smaller than the window of its SSIM.
+        ReposeError: the protocol is unknown, or the images are smaller than the window of its SSIM.
         ValueError: a shape or type is wrong.
     """
     chosen = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM")

@@ -1,7 +1,7 @@
-"""The provenance of a score: what it was computed from, so that it can be traced and compared under one protocol only.
+"""The provenance of a score: what it was computed from, so that only scores under the same protocol are compared.
 
-These records do not depend on the time, the machine, git's state or code that a stage does not run: DVC hashes them, so
-equal inputs have to give equal bytes. dvc.lock says which code ran.
+These records do not depend on the time, the machine, git's state or code that a stage does not run. DVC hashes them, so equal
+inputs must give equal bytes. dvc.lock records the code.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from typing import Literal
 SCHEMA = 2  # of metrics.json and facts.json; 1 had no schema, no metrics and no provenance
 FORMAT = "8-bit RGB; kept as PNG"  # of the images that are scored
 
-NONE = "none"  # in place of a missing fact or number
-Better = Literal["higher", "lower"]  # which way a metric is better
+NONE = "none"  # replaces a missing fact or number
+Better = Literal["higher", "lower"]  # whether higher or lower is better
 
 
 def digest(lines: Iterable[str]) -> str:
@@ -21,7 +21,7 @@ def digest(lines: Iterable[str]) -> str:
 
 
 def in_words(fact: object) -> str:
-    """Return a fact of a protocol as people read it."""
+    """Return a fact of a protocol as text for people."""
     if isinstance(fact, Mapping):
         return ", ".join(f"{key} {in_words(value)}" for key, value in fact.items()) or NONE
     if isinstance(fact, Sequence) and not isinstance(fact, str):

@@ -1,7 +1,7 @@
 """PSNR, the peak signal-to-noise ratio of 8-bit images, in dB.
 
-10 log10(255^2 / mean squared difference) over all pixels and channels of an image, as scikit-image computes it. PG2's
-score.py takes the mean over the pairs.
+10 log10(255^2 / mean squared difference) over all pixels and channels of an image, as in scikit-image. PG2's score.py takes
+the mean over the pairs.
 """
 
 import numpy as np
@@ -11,20 +11,20 @@ from torch import Tensor
 from repose.metrics.batches import image_pairs
 
 PEAK = 255
-# How many images are compared at once: what stays near a core's cache; enough to keep a GPU busy.
+# Images per batch on a CPU, which fit a core's cache, and on a GPU, to keep it busy.
 _IMAGES_AT_ONCE = {"cpu": 1, "cuda": 256}
 
 
 def psnr(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     """Return the PSNR of each generated image with its target: (B,) float64 in dB, at least 0, infinite if they are equal.
 
-    Images are as for `ssim`. The sums are of whole numbers below 2^53, which float64 adds without rounding on every device.
+    See `ssim` for images. The sums are of whole numbers below 2^53, which float64 adds without rounding on every device.
     """
     images, targets = image_pairs(generated, target)
     squares = torch.zeros(len(images), dtype=torch.float64, device=images.device)
     at_once = _IMAGES_AT_ONCE.get(images.device.type, _IMAGES_AT_ONCE["cuda"])
     for first in range(0, len(images), at_once):
         part = slice(first, first + at_once)
-        differences = images[part].float() - targets[part].float()  # whole numbers, as their squares are
+        differences = images[part].float() - targets[part].float()  # whole numbers, as are their squares
         squares[part] = differences.square_().sum((1, 2, 3), dtype=torch.float64)
     return 10 * torch.log10(PEAK**2 * images.shape[1:].numel() / squares)

@@ -1,6 +1,6 @@
 """Garment retrieval (ours): whether the real photo nearest to a generated image, by a network's features, is of its item.
 
-The name of the network, the number of real photos and the score of chance belong beside the number.
+Always give the network's name, the number of real photos and the score by chance with a score.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from torch import Tensor
 
 from repose.metrics.batches import finite
 
-# Squared distances closer than this share of the vectors' squared lengths are equal, so that rounding, below 1e-12, does not
-# decide.
+# Squared distances that differ by less than this share of the squared lengths count as equal, so that rounding (below 1e-12)
+# does not decide.
 TIE = 1e-10
-_AT_ONCE = 256  # generated images: bounds the memory
+_AT_ONCE = 256  # generated images; bounds the memory
 
 
 def nearest(generated: Tensor | np.ndarray, real: Tensor | np.ndarray) -> Tensor:
-    """Return which of M real photos is nearest to each generated image: (B,) int64, the first of equally near ones.
+    """Return the index of the real photo nearest to each generated image: (B,) int64, the first of equally near ones.
 
     Args:
-        generated: (B, D) floating features on any device.
-        real: (M, D) floating features on the same device, M at least 1.
+        generated: (B, D) floating-point features on any device.
+        real: (M, D) floating-point features on the same device, M at least 1.
 
     Raises:
         ReposeError: a feature is NaN or infinite.
@@ -32,7 +32,7 @@ def nearest(generated: Tensor | np.ndarray, real: Tensor | np.ndarray) -> Tensor
     photo_squares = photos.square().sum(1)  # (M,)
     numbers, found = torch.arange(len(photos), device=photos.device), []
     for some in images.split(_AT_ONCE):
-        # |x - y|^2, less |x|^2, which is the same for all photos
+        # |x - y|^2 - |x|^2; |x|^2 is the same for all photos
         distances = torch.addmm(photo_squares, some, photos.T, alpha=-2)  # (b, M)
         equal = TIE * (some.square().sum(1, keepdim=True) + photo_squares.max())
         close = distances <= distances.amin(1, keepdim=True) + equal

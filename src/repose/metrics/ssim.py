@@ -1,7 +1,7 @@
-"""SSIM (Wang et al. 2004) under each protocol that the field published its numbers with.
+"""SSIM (Wang et al. 2004) under the protocols of published scores.
 
-Scores of different protocols cannot be compared, so the protocol is an argument and belongs beside every score. Each equals
-scikit-image's score for the call named, up to rounding; ours takes batches on any device.
+Scores under different protocols cannot be compared, so the protocol is an argument and should be given with every score. Each
+equals scikit-image's score for the call in the comment, up to rounding. This implementation takes batches on any device.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ class SsimProtocol:
     window: int  # width and height of the window in px
     sigma: float | None  # of a Gaussian window in px; None: all pixels of the window weigh the same
     sample_covariance: bool  # divide by n - 1 (True) or by n
-    data_range: int | None  # of the pixels; None: the largest minus the smallest level of each generated image
+    data_range: int | None  # range of the pixels; None: the largest minus the smallest level of each generated image
 
 
-# Each is the mean over the pixels whose window lies in the image, then over the three channels, of 8-bit images.
+# Each is the mean over the pixels whose window is inside the image, then over the three channels, of 8-bit images.
 SSIM_PROTOCOLS = {
     # PG2, score.py: compare_ssim(generated, target, multichannel=True) of uint8
     "pg2": SsimProtocol(window=7, sigma=None, sample_covariance=True, data_range=255),
@@ -39,22 +39,22 @@ SSIM_PROTOCOLS = {
 }
 K1, K2 = 0.01, 0.03
 
-# How many pixels of one channel are filtered at once: for each CPU thread what fits a core's cache; what keeps a GPU busy.
+# Pixels of one channel per batch: per CPU thread, to fit a core's cache; on a GPU, to keep it busy.
 _PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 
 
 def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: str) -> Tensor:
     """Return the SSIM of each generated image with its target: (B,) float64, at most 1.
 
-    An image of one level scores 0 where the protocol takes the range from the generated image: the formula is 0 / 0 or 0.
+    An image of one level scores 0 if the protocol takes the range from the generated image: the formula is 0 / 0 or 0.
 
     Args:
         generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array.
-        target: as `generated`, of the same size.
+        target: like `generated`, of the same size.
         protocol: a name of SSIM_PROTOCOLS, with borders such as pg2+white-40 (see `metrics.borders`).
 
     Raises:
-        ReposeError: there is no such protocol, or the images are smaller than its window or its crop.
+        ReposeError: the protocol is unknown, or the images are smaller than its window or its crop.
         ValueError: the images are not uint8, do not have three channels or differ in size.
     """
     base, borders = split_protocol(protocol)
@@ -63,9 +63,9 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
     count, channels, height, width = images.shape
     if min(height, width) < chosen.window:
         raise ReposeError(
-            f"SSIM under the protocol {protocol!r} has a window of {chosen.window}x{chosen.window} px and the images "
-            f"are {width}x{height} (width x height). Choose another protocol or a larger working size; at this size "
-            f"fit: {', '.join(ssim_protocols_for(height, width)) or 'none'}."
+            f"SSIM under the protocol {protocol!r} has a window of {chosen.window}x{chosen.window} px, but the images "
+            f"are {width}x{height} (width x height). Choose another protocol or a larger working size; possible at this "
+            f"size: {', '.join(ssim_protocols_for(height, width)) or 'none'}."
         )
     levels = _data_range(images, chosen)  # (B,)
     scores = _of_planes(images.flatten(0, 1), targets.flatten(0, 1), levels.repeat_interleave(channels), chosen)
@@ -100,7 +100,7 @@ def _of_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: Ssim
 
 def _of_cached_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:
     """The formula (Wang et al. 2004, equation 13), in place where possible."""
-    whole = protocol.sigma is None  # of whole numbers sums are exact, and below 2**31 for windows up to 128
+    whole = protocol.sigma is None  # sums of whole numbers are exact, and below 2**31 for windows up to 128
     x, y = (planes.int() if whole else planes.double() for planes in (generated, target))
     mean = _window_mean(protocol)
     mean_x, mean_y, mean_xy, mean_squares = mean(x), mean(y), mean(x * y), mean(x * x + y * y)
@@ -116,7 +116,7 @@ def _of_cached_planes(generated: Tensor, target: Tensor, levels: Tensor, protoco
 
 
 def _window_mean(protocol: SsimProtocol) -> Callable[[Tensor], Tensor]:
-    """Return the function that gives the means over windows as float64: of int32, or of float64 for a Gaussian window."""
+    """Return a function for the means over windows as float64, of int32 or, for a Gaussian window, of float64."""
     window, sigma = protocol.window, protocol.sigma
     if sigma is None:
         return lambda numbers: _window_sum(_window_sum(numbers, window, -2), window, -1).double().div_(window**2)
@@ -126,9 +126,9 @@ def _window_mean(protocol: SsimProtocol) -> Callable[[Tensor], Tensor]:
 
 
 def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
-    """Sums of `window` neighbours (an odd number), shorter by window - 1.
+    """Sums of `window` neighbors (an odd number), shorter by window - 1.
 
-    The sum of 7 is one of 1, one of 2 and one of 4 neighbours side by side, and each of these the sum of two halves.
+    The sum of 7 neighbors is that of adjacent groups of 1, 2 and 4, and the sum of each group is that of its two halves.
     """
     size = numbers.shape[dim] - window + 1
     total, done, run, length = numbers.narrow(dim, 0, size).clone(), 1, numbers, 1
@@ -142,7 +142,7 @@ def _window_sum(numbers: Tensor, window: int, dim: int) -> Tensor:
 
 
 def _weighted_sum(numbers: Tensor, weights: np.ndarray, dim: int) -> Tensor:
-    """Sums of neighbours times weights, shorter by len(weights) - 1."""
+    """Sums of neighbors times weights, shorter by len(weights) - 1."""
     size = numbers.shape[dim] - len(weights) + 1
     total = numbers.narrow(dim, 0, size) * float(weights[0])
     for offset, weight in enumerate(weights[1:], start=1):

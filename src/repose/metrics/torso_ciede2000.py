@@ -1,7 +1,7 @@
 """torso-ciede2000 (ours): whether the person in a generated image wears the target's garment.
 
-SSIM does not see a garment: a grey dummy in the right pose scores higher than the source photo. torso-ciede2000 is the mean
-CIEDE2000 colour difference (Sharma et al. 2005, by scikit-image) between generated and target image inside the torso.
+SSIM barely notices the garment: a gray dummy in the right pose scores higher than the source photo. torso-ciede2000 is the
+mean CIEDE2000 color difference (Sharma et al. 2005, by scikit-image) between generated and target image inside the torso.
 About 1 is just noticeable, 0 is equal, black to white is 100.
 """
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from repose.data.skeleton import TORSO
 from repose.metrics.batches import image_pairs
 
-SHRINK = 0.8  # of the quadrilateral of shoulders and hips, so that its rim shows no background
-MIN_PIXELS = 16  # of a torso that counts: not one far outside the image, nor a sliver seen from the side
+SHRINK = 0.8  # scale of the quadrilateral of shoulders and hips, so that its edge shows no background
+MIN_PIXELS = 16  # minimum, which excludes torsos far outside the image and slivers in side views
 
 
 def torso_ciede2000(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, keypoints: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def torso_ciede2000(generated: Tensor | np.ndarray, target: Tensor | np.ndarray,
 
     A pair whose target lacks a shoulder or a hip, or has fewer than MIN_PIXELS pixels of torso in the image, scores NaN.
 
-    Images are as for `ssim`, RGB; keypoints are (B, K, 2) of the targets in px, NaN for missing.
+    See `ssim` for the images, which are RGB; keypoints are (B, K, 2) of the targets in px, NaN for missing.
 
     Raises:
         ValueError: a shape or type is wrong.
@@ -30,9 +30,9 @@ def torso_ciede2000(generated: Tensor | np.ndarray, target: Tensor | np.ndarray,
 
 
 def torso_pixels(keypoints: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns of the pixels in the shrunk torso of one person (K, 2) that lie in the image.
+    """Return the rows and columns of the image's pixels in the shrunk torso of one person (K, 2).
 
-    There are none if a shoulder or hip is missing.
+    They are empty if a shoulder or hip is missing.
     """
     from skimage.draw import polygon
 

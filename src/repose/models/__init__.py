@@ -1,1 +1,1 @@
-"""Networks: the paper's and our own generator, discriminators, VGG19, and what they share."""
+"""Networks: generators, discriminators, VGG19, and their losses and shared layers."""

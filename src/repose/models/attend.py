@@ -1,11 +1,11 @@
-"""attend: our own generator. Every place of the target attends to every place of all sources.
+"""attend: our own generator, in which every place of the target attends to every place of all sources.
 
 Attention compares places by their position on the body (`body`). Before training, the logits are those of a Gaussian in the
 coordinates of a body at rest and of the view, so a sleeve attends to that sleeve, from the same side if a source shows it.
 Training moves these coordinates, adds keys and queries from image and pose, weights the sources, and learns to synthesize.
 
-Attention yields the place to look at in each source. The source's pixels are sampled there at full size, so patterns stay
-sharp. The decoder synthesizes what no source shows, and predicts for each pixel the share of the warped sources.
+Attention gives a position in each source. The source's pixels are sampled there at full size, so patterns stay sharp. The
+decoder synthesizes regions that no source shows, and predicts the share of the warped sources for each pixel.
 """
 
 import math
@@ -26,14 +26,14 @@ from repose.models.layers import in_float32
 
 @settings
 class AttendSettings:
-    """The sizes of the generator, and its start."""
+    """The sizes and initialization of the generator."""
 
     stride: int = 4  # px between places: 4 up to 128x128, 8 at 256x256; a power of 2
     width: PositiveInt = 32  # channels of a place's features; the decoder has twice as many
     channels: int = 32  # of a query, key or value
     blocks: NonNegativeInt = 3  # residual blocks of the decoder
     free: NonNegativeInt = 3  # coordinates beyond those of the body, which start at 0
-    # the Gaussian's deviations at the start: x, y at rest and distance from the skeleton (torso lengths), the view's two
+    # initial standard deviations of the Gaussian: x, y at rest and distance from the skeleton (torso lengths), the view's two
     spread: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
         0.05,
         0.05,
@@ -41,8 +41,8 @@ class AttendSettings:
         0.6,
         0.6,
     )
-    copy: bool = True  # warp the sources' pixels; without, the decoder synthesizes everything from their features
-    attention: Literal["learned", "fixed"] = "learned"  # fixed: it stays as it is at the start
+    copy: bool = True  # warp the sources' pixels; otherwise the decoder synthesizes everything from their features
+    attention: Literal["learned", "fixed"] = "learned"  # fixed: not trained
 
     def __post_init__(self) -> None:
         if self.stride < 2 or self.stride & (self.stride - 1):
@@ -50,7 +50,7 @@ class AttendSettings:
         least = REST_CHANNELS + self.free + 6
         if self.channels < least:
             raise ValueError(
-                f"channels should be at least {least} (coordinates, colour, position), not {self.channels}."
+                f"channels should be at least {least} (coordinates, color, position), not {self.channels}."
             )
 
 
@@ -59,18 +59,18 @@ class Code(NamedTuple):
 
     images: Tensor  # (M,3,H,W)
     keys: Tensor  # (M,hw,C)
-    values: Tensor  # (M,hw,C): features, mean colour, body coordinates, position in [-1,1]
+    values: Tensor  # (M,hw,C): features, mean color, body coordinates, position in [-1,1]
     sources: Tensor  # (Q,T)
     mask: Tensor  # (Q,T)
 
 
 class _Attended(NamedTuple):
-    """What Q targets find in their T sources."""
+    """The result of attention for Q targets over their T sources."""
 
-    features: Tensor  # (Q,C',h,w): of the places looked at, over all sources
+    features: Tensor  # (Q,C',h,w): attended values, over all sources
     warped: Tensor  # (Q,3,H,W)
-    whole: Tensor  # (Q,1,H,W) in [0,1]: 0 where neighbours look at places far apart
-    nearness: Tensor  # (Q,1,h,w): how near on the body the best source comes
+    whole: Tensor  # (Q,1,H,W) in [0,1]: 0 where neighbors look at places far apart
+    nearness: Tensor  # (Q,1,h,w): nearness on the body of the best source
 
 
 class AttendGenerator(nn.Module):
@@ -88,7 +88,7 @@ class AttendGenerator(nn.Module):
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.move_by_pose = _zero(nn.Conv2d(n, coordinates, 1))
         self.move_by_image = _zero(nn.Conv2d(2 * n, coordinates, 1))
-        self.query = _zero(nn.Conv2d(n, learned_keys, 1))  # so that the Gaussian alone decides at the start
+        self.query = _zero(nn.Conv2d(n, learned_keys, 1))  # so that only the Gaussian decides at first
         self.key = nn.Conv2d(2 * n, learned_keys, 1)
         self.value = nn.Conv2d(n, features, 1)
         self.weigh = nn.Sequential(nn.Conv2d(n + features + 3, n, 1), nn.SiLU(), _zero(nn.Conv2d(n, 1, 1)))
@@ -99,16 +99,16 @@ class AttendGenerator(nn.Module):
                 part.requires_grad_(False)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
-        """Encode the photos without the target; every photo is read once.
+        """Encode the photos, without the target. Each photo is encoded once.
 
         Args:
             images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of the stride.
-            poses: of those photos.
+            poses: the poses of those photos.
             sources: (Q,T) int64, rows of `images` that are the sources of each target.
-            mask: (Q,T) bool, which entries of `sources` count; at least one a row.
+            mask: (Q,T) bool, valid entries of `sources`; at least one per row.
 
         Raises:
-            ReposeError: H or W is no multiple of the stride.
+            ReposeError: H or W is not a multiple of the stride.
         """
         height, width = images.shape[2:]
         if height % self.stride or width % self.stride:
@@ -126,7 +126,7 @@ class AttendGenerator(nn.Module):
         return Code(images, _rows(keys), _rows(values), sources, mask)
 
     def decode(self, code: Code, target_pose: Poses) -> Generated:
-        """Images (Q,3,H,W) in about [-1,1], with what was warped (unless `copy` is off) and what was synthesized."""
+        """Images (Q,3,H,W) in about [-1,1], with their warped (unless `copy` is off) and synthesized parts."""
         pose_features, place = self._places(target_pose)
         seen = self._look(code, pose_features, place)
         synthesized, share = self.decoder(
@@ -137,7 +137,7 @@ class AttendGenerator(nn.Module):
         return Generated(share * seen.warped + (1 - share) * synthesized, seen.warped, synthesized)
 
     def _places(self, poses: Poses) -> tuple[Tensor, Tensor]:
-        """Features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) of their places."""
+        """The features (B,n,h,w) of B poses, and the coordinates (B,5+free,h,w) of their places."""
         height, width = poses.posemaps.shape[2:]
         rest, limbs = body_fields(poses.keypoints, height, width, self.stride)
         drawn = F.pixel_unshuffle(poses.posemaps, self.stride)
@@ -147,11 +147,11 @@ class AttendGenerator(nn.Module):
         return features, place
 
     def _look(self, code: Code, pose_features: Tensor, place: Tensor) -> _Attended:
-        """Attention within each source, then a choice between the sources."""
+        """Attend within each source, then weight the sources."""
         (targets, sources), (h, w) = code.sources.shape, place.shape[2:]
         queries = _rows(torch.cat([self.query(pose_features), place, torch.ones_like(place[:, :1])], 1))
         channels = queries.shape[-1]
-        with torch.autocast(queries.device.type, enabled=False):  # positions need more digits than bf16 has
+        with torch.autocast(queries.device.type, enabled=False):  # positions need more precision than bf16
             found = F.scaled_dot_product_attention(
                 (queries.float() * channels**0.5)[:, None].expand(-1, sources, -1, -1),
                 code.keys.float()[code.sources],
@@ -173,16 +173,16 @@ class AttendGenerator(nn.Module):
 
 
 def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """The sources' pixels at the places looked at, weighted by the sources' shares; and where they are whole.
+    """The sources' pixels at the attended positions, weighted by the sources' shares; and a mask of reliable pixels.
 
-    Between two neighbours that look at places far apart, interpolation runs over what lies between them in the source. Such
-    pixels get little weight, and the decoder sees which they are.
+    Between two neighbors with attended positions far apart, interpolation crosses unrelated parts of the source. Such pixels
+    get little weight in the mask, which the decoder sees.
 
     Args:
         code: images (M,3,H,W), sources (Q,T).
         position: (Q,T,2,h,w) in [-1,1].
         share: (Q,T,1,h,w), sums to 1 over T.
-        stride: px of a place.
+        stride: px between places.
 
     Returns:
         (Q,3,H,W) in [-1,1] and (Q,1,H,W) in [0,1].
@@ -191,11 +191,13 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     height, width = code.images.shape[2:]
     flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear").permute(0, 2, 3, 1)  # (QT,H,W,2)
     size = flow.new_tensor([width / 2, height / 2])
-    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbours
+    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbors
     down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
-    flow = flow.nan_to_num()  # if a run diverges: at NaN grid_sample reads beyond the image; the loss still shows it
+    flow = (
+        flow.nan_to_num()
+    )  # if a run diverges: grid_sample reads outside the image at NaN; the loss still becomes NaN
     images = F.grid_sample(
         code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
     ).reshape(targets, sources, 3, height, width)
@@ -205,7 +207,7 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
 
 
 class _PoseEncoder(nn.Module):
-    """Features of each place of a pose and, at half the size, of its surroundings."""
+    """Computes features of each place of a pose and, at half the size, of its surroundings."""
 
     def __init__(self, channels_in: int, n: int) -> None:
         super().__init__()
@@ -221,7 +223,7 @@ class _PoseEncoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Synthesizes: residual blocks at the places' size, then up to half the image's size, then to its full size."""
+    """Synthesizes an image: residual blocks at the places' size, then half the image's size, then full size."""
 
     def __init__(self, channels_in: int, channels: int, n: int, stride: int, blocks: int) -> None:
         super().__init__()
@@ -243,7 +245,7 @@ class _Decoder(nn.Module):
         x = self.up(self.body(torch.cat([features, F.pixel_unshuffle(warped, stride)], 1)))  # half the image's size
         seen = F.pixel_unshuffle(torch.cat([posemap, warped, whole], 1), 2)
         synthesized = F.pixel_shuffle(in_float32(self.out[-1], self.out[:-1](torch.cat([x, seen], 1))), 2)
-        return synthesized[:, :3], (synthesized[:, 3:] - 1).sigmoid()  # at the start a quarter is the copy's
+        return synthesized[:, :3], (synthesized[:, 3:] - 1).sigmoid()  # initially the copy's share is a quarter
 
 
 class _Residual(nn.Module):
@@ -263,11 +265,11 @@ def _conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(channels, max(1, channels // 8)), channels)  # groups of 8 channels, where that goes
+    return nn.GroupNorm(math.gcd(channels, max(1, channels // 8)), channels)  # groups of 8 channels if divisible
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:
-    """Set a convolution to 0."""
+    """Set a convolution's weights to 0."""
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None  # noqa: S101 (for mypy)
     nn.init.zeros_(conv.bias)

@@ -1,8 +1,8 @@
-"""The position of each place of an image on the body, computed from keypoints alone.
+"""The position on the body of each place of an image, computed from keypoints alone.
 
-Each limb has coordinates along and across it. Through the limbs near it, each place of an image gets the coordinates that it
-would have on a person at rest, arms and legs spread, measured in torso lengths. So places of two photos that show the same
-spot of the body have nearly the same coordinates, whatever the poses.
+Each limb has coordinates along and across it. From the limbs near it, each place of an image gets the coordinates that it
+would have on a person at rest, with arms and legs spread, in torso lengths. Places that show the same spot of the body in two
+photos therefore have nearly the same coordinates in any pose.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repose.data.skeleton import JOINT, LIMBS, TORSO
 
-# x, y of the joints at rest, in torso lengths from the neck; the person faces us, so their right is on the left.
+# x, y of the joints at rest, in torso lengths from the neck. The person faces the viewer, so their right is on the left.
 _REST = torch.tensor(
     [
         (0.0, -0.45), (0.0, 0.0),  # nose, neck
@@ -24,7 +24,7 @@ _REST = torch.tensor(
     ]
 )  # fmt: skip
 _FROM, _TO = torch.tensor(LIMBS).T
-_HEAD_LIMBS = 5  # the last of LIMBS: too short to measure a body by
+_HEAD_LIMBS = 5  # the last of LIMBS, which are too short to measure a body
 _NEAR = 0.08  # torso lengths: how sharply the nearest limb decides the coordinates of a place
 _FIELD = 0.15  # torso lengths: the reach of a limb's field
 
@@ -75,7 +75,7 @@ def _places(height: int, width: int, stride: int, like: Tensor) -> Tensor:
 
 
 def _completed(keypoints: Tensor) -> Tensor:
-    """Replace a missing shoulder or hip by the other, which hides it from the side."""
+    """Replace a missing shoulder or hip by the other one, which hides it in a side view."""
     keypoints = keypoints.clone()
     for part in ("shoulder", "hip"):
         right, left = JOINT[f"right_{part}"], JOINT[f"left_{part}"]
@@ -85,7 +85,7 @@ def _completed(keypoints: Tensor) -> Tensor:
 
 
 def _torso_length(keypoints: Tensor) -> Tensor:
-    """px of a torso length in each photo (B,): the limbs' lengths by those at rest; the head's only if there are no others."""
+    """px per torso length in each photo (B,), from limb lengths; limbs of the head only count if there are no others."""
     length = (keypoints[:, _TO] - keypoints[:, _FROM]).norm(dim=-1)  # (B,17), NaN for missing
     at_rest = (_REST[_TO] - _REST[_FROM]).norm(dim=-1).to(length)
     known = ~length.isnan()
@@ -110,7 +110,7 @@ def _limbs(keypoints: Tensor, scale: Tensor, places: Tensor) -> _Limbs:
 
 
 def _view(keypoints: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The side from which the body is seen (1 front, -1 back), and where its nose points; each (B,) in [-1,1]."""
+    """The side from which the body is seen (1 front, -1 back), and the direction of its nose; each (B,) in [-1,1]."""
     right, left, nose, neck = (keypoints[:, JOINT[n], 0] for n in ("right_shoulder", "left_shoulder", "nose", "neck"))
     width_at_rest = float(_REST[TORSO[1], 0] - _REST[TORSO[0], 0])
     facing = (left - right) / scale / width_at_rest
@@ -119,7 +119,7 @@ def _view(keypoints: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _at_rest(limbs: _Limbs, side: Tensor) -> Tensor:
-    """Coordinates at rest (B,2,h,w): those by each limb, weighted by its nearness. `side` (B,): -1 seen from the back."""
+    """Coordinates at rest (B,2,h,w): those from each limb, weighted by nearness. `side` (B,) is -1 if seen from the back."""
     first, second = _REST[_FROM].to(limbs.along), _REST[_TO].to(limbs.along)
     direction = second - first  # (17,2)
     length = direction.norm(dim=-1, keepdim=True)

@@ -1,7 +1,7 @@
 """The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1, instead of VGG19.
 
-It was trained to find joints and to classify garments, so its early maps are of clothes and limbs. It needs no download, but
-knows only mannequins: for photos of people use VGG19.
+It was trained to find joints and to classify garments, so its early maps respond to clothes and limbs. It needs no download,
+but only works on mannequins; for photos of people use VGG19.
 """
 
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mannequins import figure
 from repose.models.perceptual import PerceptualLoss
 
-# lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN chose VGG19's: between two photos of unlike
-# garments, all layers count about the same, and together as much as L1 (tests/models/test_perceptual.py).
+# lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN's for VGG19: between photos of two different
+# garments, all layers contribute about the same, and together as much as L1 (tests/models/test_perceptual.py).
 FIGURE_FACTORS = (0.29, 0.61, 0.52, 0.61)
 
 
@@ -27,12 +27,12 @@ class FigureMaps(nn.Module):
 
 
 def figure_loss(scale: float = 1.0) -> PerceptualLoss:
-    """The perceptual term by the figure network.
+    """The perceptual term of the figure network.
 
     Args:
         scale: the weight of the L1 term that it should equal.
 
     Raises:
-        ReposeError: its weights are not those that come with repose.
+        ReposeError: its weights are missing or have another digest.
     """
     return PerceptualLoss(FigureMaps(), [scale * factor for factor in FIGURE_FACTORS])

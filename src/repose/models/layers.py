@@ -1,4 +1,4 @@
-"""Layers that several networks share, and their initialisation.
+"""Layers that several networks share, and their initialization.
 
 Letters: B batch, T sources of one target, Q targets of one step, C channels, H height, W width.
 """
@@ -15,7 +15,7 @@ Norm = Literal["instance", "batch", "none"]
 class InstanceNorm(nn.Module):
     """InstanceNorm without affine parameters or running statistics: (B,C,H,W) -> (B,C,H,W).
 
-    A group norm with one group a channel has the same mean and variance, and keeps a channels_last layout (instance_norm
+    A group norm with one group per channel has the same mean and variance, and keeps a channels_last layout (instance_norm
     copies to NCHW and back: PyTorch #72341).
     """
 
@@ -25,7 +25,7 @@ class InstanceNorm(nn.Module):
 
 
 def normalised(conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm) -> list[nn.Module]:
-    """A convolution and its norm. As in pix2pix, a convolution keeps its bias unless BatchNorm brings one."""
+    """A convolution and its norm. As in pix2pix, the convolution has a bias unless the norm is BatchNorm."""
     if norm == "batch":
         conv.bias = None
         return [conv, nn.BatchNorm2d(conv.out_channels)]
@@ -54,9 +54,9 @@ class ResidualBlock(nn.Module):
 
 
 def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
-    """The output of the last layers of a generator, computed in float32 also under autocast.
+    """The output of a generator's last layers, computed in float32 even under autocast.
 
-    bfloat16 has 8 significant bits, so its steps near 1 are as large as a pixel's levels.
+    bfloat16 has 8 significant bits, so near 1 its steps are as large as the levels of a pixel.
     """
     with torch.autocast(x.device.type, enabled=False):
         image: Tensor = layers(x.float())
@@ -76,5 +76,5 @@ def initialise(network: nn.Module, std: float = 0.02) -> None:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """The number of trained values."""
+    """The number of trained parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

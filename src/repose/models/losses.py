@@ -1,7 +1,7 @@
 """The losses of the paper as functions of tensors; each returns a scalar. d_ trains a discriminator, g_ a generator.
 
 As printed, Eqs. 2 and 3 have E[1 - log D(fake)]. For the generator that is -log D up to a constant, the non-saturating loss.
-For the discriminator it is unbounded, so the standard log(1 - D) is used instead (R5). D gives logits, for autocast.
+For the discriminator it is unbounded, so the standard log(1 - D) is used instead (R5). D outputs logits, for autocast.
 """
 
 from collections.abc import Sequence

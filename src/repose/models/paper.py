@@ -1,7 +1,7 @@
 """The generator of Sun et al. 2019: image encoder E_I (ResNet, bidirectional ConvLSTM), pose encoder E_P, decoder.
 
-The paper leaves choices open; the defaults here are the project's reading of it (R11-R20, R27, R28 of docs/paper.md),
-and each alternative that the text allows is a setting. At width 64 it has 13,304,899 parameters.
+The paper leaves choices open. The defaults are our reading of it (R11-R20, R27, R28 of docs/paper.md), and alternatives that
+the text allows are settings. At width 64 the generator has 13,304,899 parameters.
 """
 
 from typing import Literal
@@ -19,15 +19,15 @@ from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initial
 
 @settings
 class PaperSettings:
-    """The generator; of each choice that the paper leaves open, the first is the default and our reading."""
+    """The settings of the generator. The first of each list of choices is the default and our reading of the paper."""
 
     width: PositiveInt = 64  # channels after the first convolution; the code C_I has 4 times as many
     blocks: NonNegativeInt = 6  # residual blocks of E_I (R17)
     norm: Norm = "instance"  # R20: a batch is 2 to 5 similar photos of one item, so BatchNorm is unsound
-    pooling: Literal["mean", "last", "max"] = "mean"  # R11: how the bC-LSTM's outputs become one code
+    pooling: Literal["mean", "last", "max"] = "mean"  # R11: how the bC-LSTM's outputs are combined to one code
     pose_encoder: Literal["strided", "pooled"] = "strided"  # R14: section 4.2, or section 3.1.2's conv-ReLU-maxpool
     upsampling: Literal["transposed3", "transposed2", "nearest"] = "transposed3"  # R14, R15
-    forget_bias: float = 0.0  # added to the ConvLSTM's forget gate at the start; 1 is a common choice
+    forget_bias: float = 0.0  # initial bias of the ConvLSTM's forget gate; 1 is a common choice
 
 
 class PaperGenerator(nn.Module):
@@ -47,9 +47,9 @@ class PaperGenerator(nn.Module):
 
         Args:
             images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of 4.
-            poses: of those photos; not used.
-            sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order the bC-LSTM reads.
-            mask: (Q,T) bool, which entries of `sources` count; at least one a row.
+            poses: the poses of those photos; not used.
+            sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order that the bC-LSTM reads.
+            mask: (Q,T) bool, valid entries of `sources`; at least one per row.
 
         Returns:
             (Q, 4 width, H/4, W/4).
@@ -85,7 +85,7 @@ class ImageEncoder(nn.Module):
 
     def _pooled(self, ahead: Tensor, back: Tensor, mask: Tensor) -> Tensor:
         """Outputs of both directions (Q,T,2n,h,w) -> one code (Q,4n,h,w)."""
-        if self.pooling == "last":  # each direction after its last photo; masked steps carry the state on
+        if self.pooling == "last":  # each direction after its last photo; masked steps keep the state
             return torch.cat([ahead[:, -1], back[:, 0]], 1)
         outputs, valid = torch.cat([ahead, back], 2), mask[:, :, None, None, None]
         if self.pooling == "max":
@@ -96,8 +96,8 @@ class ImageEncoder(nn.Module):
 class ConvLSTMCell(nn.Module):
     """A ConvLSTM without peepholes (one convolution of [x, h] gives i, f, o, g; c = f c + i g; h = o tanh(c)).
 
-    The convolution is linear, so the half that reads a photo's features is computed once for all targets that use the photo;
-    only the half that reads the state runs step by step.
+    The convolution is linear, so its part on a photo's features is computed once for all targets that use the photo. Only the
+    part on the state is computed at each step.
     """
 
     def __init__(self, channels_in: int, channels: int, forget_bias: float = 0.0) -> None:
@@ -112,15 +112,15 @@ class ConvLSTMCell(nn.Module):
     def forward(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
         """Features (M,channels_in,h,w) read in the order of index (Q,T) -> states h after each step (Q,T,channels,h,w).
 
-        The first state is zero; a step outside the mask (Q,T) keeps the state.
+        The initial state is zero; a step outside the mask (Q,T) keeps the state.
         """
         weight_x, weight_h = self.gates.weight.split([self.channels_in, self.channels], 1)
         seen = F.conv2d(features, weight_x, self.gates.bias, padding=1).float()  # (M,4 channels,h,w)
-        hidden = cell = seen.new_zeros(len(index), self.channels, *features.shape[2:])  # float32, also in autocast
+        hidden = cell = seen.new_zeros(len(index), self.channels, *features.shape[2:])  # float32, even under autocast
         outputs = []
         for step in range(index.shape[1]):
             gates = seen[index[:, step]]
-            if step:  # the first state is zero, and so is its convolution
+            if step:  # the initial state is zero, and so is its convolution
                 gates = gates + F.conv2d(hidden, weight_h, padding=1)
             i, f, o, g = gates.chunk(4, 1)
             new_cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
@@ -143,7 +143,7 @@ class PoseEncoder(nn.Module):
             self.to_full = nn.Sequential(*layers[:first])
             self.to_half = nn.Sequential(*layers[first : first + step])
             self.to_quarter = nn.Sequential(*layers[first + step :])
-        else:  # U-Net's (Ronneberger et al. 2015): two conv3-ReLU a level, 2x2 max-pooling between, channels doubled
+        else:  # as in U-Net (Ronneberger et al. 2015): two conv3-ReLU per level, 2x2 max-pooling between, channels doubled
             self.to_full = _double_conv(3, n)
             self.to_half = nn.Sequential(nn.MaxPool2d(2), _double_conv(n, 2 * n))
             self.to_quarter = nn.Sequential(nn.MaxPool2d(2), _double_conv(2 * n, 4 * n))
@@ -193,7 +193,7 @@ def _double_conv(channels_in: int, channels: int) -> nn.Sequential:
 
 
 def _up(channels_in: int, channels: int, norm: Norm, kind: str) -> nn.Sequential:
-    """Twice the size, `channels` channels: the up-convolution in its three readings (R14, R15)."""
+    """An up-convolution to twice the size and `channels` channels, in one of three readings (R14, R15)."""
     if kind == "nearest":
         conv: nn.Conv2d | nn.ConvTranspose2d = nn.Conv2d(channels_in, channels, 3, 1, 1)
         return nn.Sequential(nn.Upsample(scale_factor=2), *normalised(conv, norm), nn.ReLU())

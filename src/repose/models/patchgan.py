@@ -12,7 +12,7 @@ from repose.models.layers import Norm, initialise, normalised
 
 @settings
 class DiscriminatorSettings:
-    """A discriminator; D_I and D_P have the same (R29)."""
+    """The settings of a discriminator, shared by D_I and D_P (R29)."""
 
     width: PositiveInt = 64
     layers: PositiveInt = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from repose.data.skeleton import K
 from repose.models.layers import in_float32
 
-RADIUS = 4  # px of a disc, at every size of image
+RADIUS = 4  # px of a disc, for any size of image
 
 
 class G1(nn.Module):
@@ -58,7 +58,7 @@ class G1(nn.Module):
 
 
 class G2(nn.Module):
-    """Refinement: a fully convolutional U-Net, two levels shorter than G1, that gives the difference to add to its image.
+    """Refinement: a fully convolutional U-Net with two levels fewer than G1, which computes a difference to add to its image.
 
     Attributes:
         begun: 1 from the first step that trains this network, 0 before.
@@ -101,7 +101,7 @@ class G2(nn.Module):
 class Discriminator(nn.Module):
     """DCGAN's: k5 s2 convolutions until about 8 px of height are left, then one fully connected logit.
 
-    Its BatchNorm keeps no running statistics: mean and variance are those of the batch, always.
+    Its BatchNorm keeps no running statistics: it always uses the mean and variance of the batch.
     """
 
     def __init__(self, height: int, width: int, channels: int) -> None:
@@ -127,7 +127,7 @@ class Discriminator(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's padding SAME: n -> ceil(n / stride), zeros, an odd one of them at the end."""
+    """A convolution with TensorFlow's padding SAME: n -> ceil(n / stride), padded by zeros, an odd one at the end."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,C',ceil(H/stride),ceil(W/stride))."""
@@ -163,9 +163,9 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def discs(keypoints: Tensor, height: int, width: int) -> Tensor:
-    """The pose as G1 sees it: a channel for each joint, 1 at most RADIUS px from it and -1 elsewhere.
+    """The pose as G1's input: a channel per joint, 1 up to RADIUS px from it and -1 elsewhere.
 
-    Only the few pixels around a joint are looked at, so it takes as long at any size of image.
+    Only the pixels around a joint are computed, so the time does not depend on the size of the image.
 
     Args:
         keypoints: (B,18,2) in px, NaN for missing.

@@ -1,4 +1,4 @@
-"""The U-Net of pix2pix (Isola et al. 2017), with the sizes of its authors' PyTorch code.
+"""The U-Net of pix2pix (Isola et al. 2017), with the sizes of the authors' PyTorch code.
 
 Letters: Q targets, C channels, H x W the frame, h x w a level of the U-Net.
 """
@@ -11,12 +11,12 @@ from repose.models.layers import in_float32, initialise
 
 
 class UNet(nn.Module):
-    """`downs` k4 s2 convolutions down and as many up; a level's features are the skip to the same level on the way up.
+    """`downs` k4 s2 convolutions down and as many up, with a skip from each level down to the same level up.
 
-    BatchNorm everywhere but at the first and last level down and at the image; LeakyReLU(0.2) before a level down but the
-    first, ReLU before a level up; dropout of a half where 8 times the width meets 8 times the width on the way up (but at
-    the innermost level), which is the noise z of the paper. Height and width that do not halve so often are padded by
-    replication, evenly at both sides, and the image is cropped back.
+    There is BatchNorm except at the first and last level down and at the image, LeakyReLU(0.2) before each level down except
+    the first, and ReLU before each level up. Levels up from 8 to 8 times the width, except the innermost, have dropout of a
+    half, which is the paper's noise z. Height and width that cannot be halved that often are padded by replication, evenly on
+    both sides, and the image is cropped back.
     """
 
     def __init__(self, channels_in: int, width: int, downs: int) -> None:
@@ -53,15 +53,15 @@ class UNet(nn.Module):
         return image[:, :, top : top + height, left : left + width]
 
     def _padding(self, size: int) -> tuple[int, int]:
-        """How much goes before and after `size` px for a multiple of 2^downs."""
+        """The padding before and after `size` px that gives a multiple of 2^downs."""
         missing = -size % 2 ** len(self.down)
         return missing // 2, missing - missing // 2
 
 
 class OwnBatchNorm(nn.BatchNorm2d):
-    """BatchNorm over the step's images in training; in evaluation mode each image has its own mean and variance.
+    """BatchNorm over the step's images in training; in evaluation mode, each image has its own mean and variance.
 
-    The authors' code keeps training mode at test time, with a batch of one image: the same, whatever the batch is here.
+    This equals the authors' code at test time, which stays in training mode with batches of one image.
     """
 
     def __init__(self, channels: int) -> None:

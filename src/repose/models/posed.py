@@ -1,9 +1,9 @@
-"""The paper's generator with the poses of its sources, for the comparison of docs/ablations.md.
+"""The paper's generator with the poses of its sources, for the comparison in docs/ablations.md.
 
-The paper's own never sees these poses. Here E_I may see each photo's pose map (`source_pose`), and the ResNet's features of
-a photo may be moved into the target's pose before the bidirectional ConvLSTM reads them (`align`): each place takes the
-features of the place of the source that is nearest on the body, by the coordinates that `attend` starts from (`body`). The
-alignment is not learned. Everything else is the paper's.
+The paper's generator never sees these poses. Here E_I can see each photo's pose map (`source_pose`), and the ResNet's features
+can be moved into the target's pose before the bidirectional ConvLSTM reads them (`align`): each place takes the features of
+the source's place that is nearest on the body, by `attend`'s initial coordinates (`body`). The alignment is not learned.
+Everything else is as in the paper.
 """
 
 from typing import Any, NamedTuple
@@ -19,17 +19,17 @@ from repose.models.generator import Generated
 from repose.models.paper import PaperGenerator, PaperSettings
 
 _STRIDE = 4  # px between places: E_I's features are a quarter of the photo's size
-_COORDINATES = 3  # x and y at rest and the distance from the skeleton; the view is the same all over a photo
+_COORDINATES = 3  # x and y at rest and the distance from the skeleton; the view is constant in a photo
 _SPREAD = AttendSettings.spread[:_COORDINATES]
-_STAY = 1e-3  # weight of a place in the image beside one on the body: it decides between places equal on the body
+_STAY = 1e-3  # weight of image coordinates beside body coordinates, to decide between places equal on the body
 
 
 @settings
 class PosedSettings(PaperSettings):
-    """The paper's settings, and how the poses of the sources are used."""
+    """The paper's settings, and the use of the sources' poses."""
 
-    source_pose: bool = True  # E_I sees the photo's pose map beside the photo, 6 channels
-    align: bool = True  # features are brought into the target's pose before the ConvLSTM reads them
+    source_pose: bool = True  # E_I sees the photo and its pose map, 6 channels
+    align: bool = True  # features are moved into the target's pose before the ConvLSTM reads them
 
     def __post_init__(self) -> None:
         if not (self.source_pose or self.align):
@@ -70,7 +70,7 @@ class PosedGenerator(PaperGenerator):
 
 
 def align(code: Code, target_pose: Poses) -> Tensor:
-    """The features of each source moved into its target's pose: (QT,4n,h,w), target after target.
+    """The features of each source moved into its target's pose: (QT,4n,h,w), target by target.
 
     A source in the target's own pose is unchanged, and so is one without a known limb.
     """
@@ -83,22 +83,22 @@ def align(code: Code, target_pose: Poses) -> Tensor:
 
 @torch.no_grad()
 def _nearest(here: Tensor, there: Tensor, sources: Tensor) -> Tensor:
-    """Places (Q,hw,5) of targets, (M,hw,5) of photos -> the place of each source nearest to each of its target's: (QT,hw)."""
+    """Places (Q,hw,5) of targets, (M,hw,5) of photos -> each source's place nearest to each of its target's: (QT,hw)."""
     pairs = [(here[target], there[source]) for target, row in enumerate(sources.tolist()) for source in row]
     return torch.stack([_distance(*pair).argmin(1) for pair in pairs])
 
 
 def _distance(here: Tensor, there: Tensor) -> Tensor:
-    """From each place of a target (hw,5) to each of a photo (hw,5): (hw,hw). If either has no body, in the image alone."""
+    """Distances of a target's places (hw,5) to a photo's (hw,5): (hw,hw). Without a body in either, those in the image."""
     counts = torch.ones_like(here[0])
     counts[:_COORDINATES] = (here[:, :_COORDINATES].any() & there[:, :_COORDINATES].any()).to(counts)
-    exact = "donot_use_mm_for_euclid_dist"  # the faster way rounds so that a place may not be nearest to itself
+    exact = "donot_use_mm_for_euclid_dist"  # the faster algorithm's rounding may make another place nearest
     distance: Tensor = torch.cdist(here * counts, there * counts, compute_mode=exact)
     return distance
 
 
 def _places(poses: Poses) -> Tensor:
-    """Coordinates of the places of B photos: (B,hw,5), on the body in deviations, and in the image."""
+    """Coordinates of the places of B photos: (B,hw,5), on the body (in standard deviations) and in the image."""
     height, width = poses.posemaps.shape[2:]
     rest = body_fields(poses.keypoints, height, width, _STRIDE).rest[:, :_COORDINATES]  # (B,3,h,w)
     on_body = rest / rest.new_tensor(_SPREAD)[:, None, None]

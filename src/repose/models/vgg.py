@@ -1,9 +1,9 @@
 """VGG19 for the perceptual term of Eq. 1.
 
-The paper gives neither the layers nor their weights lambda_k. The published choices are here by name; `viton` is the default,
-as the paper cites it for the same task with the same form of loss. Their weights are for features of pixels from 0 to 255
-(Caffe's VGG19). torchvision's VGG19 sees pixels divided by 255 and by a standard deviation of about 0.225, so its features
-are multiplied by 57.4. That would be exact without biases; with them it is approximate, and our reading.
+The paper gives neither the layers nor their weights lambda_k. This module has the published choices by name. `viton` is the
+default, as the paper cites it for the same task with the same form of loss. The weights are for features of pixels from 0 to
+255 (Caffe's VGG19). torchvision's VGG19 sees pixels divided by 255 and by a standard deviation of about 0.225, so its features
+are multiplied by 57.4. That would be exact without biases; with them it is an approximation, and our reading.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ LayersName = Literal["viton", "crn", "vunet", "patn"]
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers that are compared (after their ReLU) with their lambda_k, and whether at the scale of 0 to 255."""
+    """The compared layers (after their ReLU) with their lambda_k, and whether these are for pixels from 0 to 255."""
 
     weights: Mapping[str, float]
     caffe_scale: bool = True
@@ -45,7 +45,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB
 
 
 class VGG19Maps(nn.Module):
-    """VGG19's feature maps after the chosen layers, at the scale of the layers' weights."""
+    """VGG19's feature maps after the chosen layers, scaled for the layers' weights."""
 
     def __init__(self, weights: Path, layers: LayersName) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class VGG19Maps(nn.Module):
         self.register_buffer("std", torch.tensor(_STD)[:, None, None])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (Q,3,H,W) in [-1,1], at least 16 px a side -> a feature map for each layer."""
+        """Images (Q,3,H,W) in [-1,1], at least 16 px per side -> a feature map for each layer."""
         wanted = {_RELU_AFTER[name] for name in self.names}
         x = ((images + 1) / 2 - self.mean) / self.std
         found = []
@@ -71,7 +71,7 @@ class VGG19Maps(nn.Module):
 
 
 def vgg19_loss(weights: Path, layers: LayersName) -> PerceptualLoss:
-    """The perceptual term by VGG19; see `load_vgg19` for the file."""
+    """The perceptual term of VGG19; see `load_vgg19` for the file."""
     return PerceptualLoss(VGG19Maps(weights, layers), list(LAYERS[layers].weights.values()))
 
 
@@ -79,12 +79,12 @@ def load_vgg19(path: Path) -> nn.Sequential:
     """torchvision's vgg19.features with the weights in a file: a state dict as .pth, or .safetensors.
 
     Raises:
-        ReposeError: the file is truncated, is no state dict, or is that of another network.
+        ReposeError: the file is truncated, is not a state dict, or is of another network.
     """
     from safetensors.torch import load_file
     from torchvision.models import vgg19
 
-    with torch.device("meta"):  # no memory and no random draws for weights that are replaced
+    with torch.device("meta"):  # weights that are replaced need no memory and no random numbers
         network = vgg19(weights=None)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)

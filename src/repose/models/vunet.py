@@ -1,9 +1,9 @@
 """The network of the Variational U-Net (Esser et al. 2018), with the sizes of the authors' published code.
 
-One encoder reads the appearance from crops of body parts and gives latents at the two lowest sizes. A U-Net reads the pose
-from a stickman and makes the image with those latents. A prior guesses the latents from the pose; the rest is appearance.
+An encoder reads the appearance from crops of body parts and gives latents at the two lowest sizes. A U-Net reads the pose
+from a stickman and makes the image with those latents. A prior predicts the latents from the pose; the rest is appearance.
 
-Letters: Q photos, C channels, S px a side of the square, s px a side of a part's crop, h x w a level of a network.
+Letters: Q photos, C channels, S the side of the square in px, s the side of a part's crop in px, h x w a level of a network.
 """
 
 from itertools import pairwise
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from repose.models.layers import in_float32
 from repose.models.vunet_inputs import PARTS
 
-LATENTS = 2  # sizes at which there are latents, from the lowest up
-TO_BEGIN = 32  # photos that set the first weights: the authors' four batches of 8
+LATENTS = 2  # number of sizes with latents, from the lowest up
+TO_BEGIN = 32  # photos for the initial weights: the authors' four batches of 8
 
 
 class Inputs(NamedTuple):
@@ -31,7 +31,7 @@ class VUNet(nn.Module):
     """Latents of the appearance, and a U-Net from the stickman to the image.
 
     Attributes:
-        begun: 1 once photos have set the first weights, 0 before.
+        begun: 1 once photos have set the initial weights, 0 before.
     """
 
     begun: Tensor
@@ -59,7 +59,7 @@ class VUNet(nn.Module):
     def begin(self, given: Inputs) -> None:
         """Set each layer's g and b so that its output for these photos has mean 0 and variance 1 in each channel.
 
-        A layer of the lowest size has few values of a photo, so the photos are repeated, up to TO_BEGIN or more.
+        A layer of the lowest size has few values per photo, so the photos are repeated, up to at least TO_BEGIN.
         """
         times = -(-TO_BEGIN // len(given.pose))
         layers = [module for module in self.modules() if isinstance(module, WeightNormConv2d)]
@@ -74,8 +74,8 @@ class VUNet(nn.Module):
 class Appearance(nn.Module):
     """The encoder: from the parts' crops down, then up again over the two sizes with latents.
 
-    The authors also build layers for a third size, which has no latent. They are here, so that the network has the authors'
-    number of parameters (1,230,848 of 47 million at full width), but they are not computed.
+    The authors also create layers for a third size without latents (1,230,848 of 47 million parameters at full width). This
+    network has them, to match the authors' number of parameters, but does not compute them.
     """
 
     def __init__(self, channels: list[int], dropout: float) -> None:
@@ -105,7 +105,7 @@ class Appearance(nn.Module):
 
 
 class Shape(nn.Module):
-    """The U-Net: from the stickman down, then up to the image, with the latents at the two lowest sizes."""
+    """The U-Net: down from the stickman, then up to the image, with the latents at the two lowest sizes."""
 
     def __init__(self, channels: list[int], dropout: float) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Shape(nn.Module):
         self.out = WeightNormConv2d(levels[-1], 3)
 
     def forward(self, pose: Tensor, latents: list[Tensor], *, guess: bool) -> tuple[Tensor, list[Tensor]]:
-        """(Q,3,S,S) and latents (Q,C,h,w), lowest first -> images (Q,3,S,S), and the means of the prior where asked for."""
+        """(Q,3,S,S) and latents (Q,C,h,w), lowest first -> images (Q,3,S,S), and the means of the prior if requested."""
         features = self.down(pose)
         prior = []
         h = self.enter(features[-1])  # (Q,C,h,w)
@@ -136,7 +136,7 @@ class Shape(nn.Module):
 
 
 class Prior(nn.Module):
-    """Guesses a latent from the pose, a quarter of its pixels at a time, each from the pose and the quarters before."""
+    """Predicts a latent from the pose, a quarter of its pixels at a time, each from the pose and the previous quarters."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Ladder(nn.Module):
 
 
 class Residual(nn.Module):
-    """ELU, dropout and a convolution, plus the input; features beside it are joined through a 1x1 convolution."""
+    """ELU, dropout and a convolution, plus the input; further features are added through a 1x1 convolution."""
 
     def __init__(self, channels: int, channels_beside: int, dropout: float) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class Residual(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size by a convolution to four times the channels."""
+    """Upsampling to twice the size by a convolution to four times the channels."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class WeightNormConv2d(nn.Module):
         return F.conv2d(x, self.g[:, None, None, None] * direction, self.b, self.stride, around)
 
     def _begin(self, made: Tensor) -> None:
-        """Data-dependent initialisation; a constant channel keeps its scale."""
+        """Data-dependent initialization; a constant channel keeps its scale."""
         variance, mean = torch.var_mean(made, (0, 2, 3), correction=0)
         self.g.copy_(torch.where(variance > 1e-8, variance.rsqrt(), 1.0))
         self.b.copy_(-mean * self.g)
@@ -242,5 +242,5 @@ def split_groups(x: Tensor) -> list[Tensor]:
 
 
 def merge_groups(groups: list[Tensor]) -> Tensor:
-    """`split_groups` undone."""
+    """The inverse of `split_groups`."""
     return F.pixel_shuffle(torch.stack(groups, 2).flatten(1, 2), 2)

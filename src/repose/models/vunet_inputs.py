@@ -1,9 +1,9 @@
 """The inputs of the Variational U-Net (Esser et al. 2018): crops of eight body parts of a photo, and a stickman of a pose.
 
 Both are drawn from the keypoints in a square image, on the device. Shapes, values and fallbacks are those of the authors'
-published code, except that joints are not rounded to whole px and that a crop is sampled at the centres of its pixels.
+published code, except that joints are not rounded to whole px and that a crop is sampled at the centers of its pixels.
 
-Letters: B photos, H x W their size in px, S px a side of the square, s px a side of a crop.
+Letters: B photos, H x W their size in px, S the side of the square in px, s the side of a crop in px.
 """
 
 from itertools import pairwise
@@ -15,8 +15,8 @@ from torch import Tensor
 from repose.data.posemaps import FARTHEST
 from repose.data.skeleton import JOINT, TORSO
 
-PARTS = 8  # torso, head, and of each side upper arm, forearm and thigh
-HALF = 127 / 127.5 - 1  # the line from neck to nose, in either side's channel
+PARTS = 8  # torso, head, and upper arm, forearm and thigh of each side
+HALF = 127 / 127.5 - 1  # value of the line from neck to nose, in both sides' channels
 _CHAIN = ("ankle", "knee", "hip", "shoulder", "elbow", "wrist")  # a side's line, from joint to joint
 _NOSE = JOINT["nose"]
 _LIMBS = tuple(
@@ -27,7 +27,7 @@ _LIMBS = tuple(
     )
 )  # fmt: skip
 _THIGHS = slice(4, 6)
-_MIN_AREA = 1e-3  # px^2: a quadrilateral with three corners on a line is no part
+_MIN_AREA = 1e-3  # px^2; rejects quadrilaterals with three corners on a line
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
@@ -55,8 +55,8 @@ def whole_torso(keypoints: Tensor) -> Tensor:
 def stickman(keypoints: Tensor, size: int) -> Tensor:
     """The pose as an image of three channels: the right side's lines, the left side's, the filled torso.
 
-    A side's lines go from ankle to wrist, over hip and shoulder, and from the nose to its eye (if both eyes are known); the
-    line from the neck to the nose is in both channels, at half the brightness. Lines are 3 px wide for each 128 px of the
+    A side's lines go from the ankle over hip and shoulder to the wrist, and from the nose to the eye (if both eyes are known).
+    The line from the neck to the nose is in both channels, at half the brightness. Lines are 3 px wide for each 128 px of the
     image, rounded down, and at least 1 px. The torso has an outline of 1 px.
 
     Args:
@@ -79,8 +79,8 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
 
     The order is torso, head, left upper arm, left forearm, right upper arm, right forearm, left thigh, right thigh. All are
     mirrored, with the left shoulder at the torso's upper left. A limb runs from left to right through the middle of its
-    square, which shows half as much across as along. Without a nose the head is the square above the shoulders; without a
-    knee the thigh reaches down to the photo's edge. Beyond the photo its edge pixels are repeated.
+    square, which covers half as much across as along. Without a nose, the head is the square above the shoulders. Without a
+    knee, the thigh extends to the photo's lower edge. Outside the photo, its edge pixels are repeated.
 
     Args:
         images: (B,3,S,S) in [-1,1].
@@ -100,7 +100,7 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
 
 
 def _lines(keypoints: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-    """Lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
+    """Yield lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
     both = [keypoints[:, [JOINT[f"right_{name}"], JOINT[f"left_{name}"]]] for name in _CHAIN]
     lines = [(start, end, 1.0) for start, end in pairwise(both)]
     nose = keypoints[:, _NOSE, None].expand(-1, 2, -1)
@@ -133,7 +133,7 @@ def _torso(keypoints: Tensor, size: int) -> Tensor:
 
 
 def _pixels(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """x (1,S) and y (S,1) of the pixels' centres in px."""
+    """x (1,S) and y (S,1) of the pixels' centers in px."""
     counted = torch.arange(size, device=like.device, dtype=like.dtype)
     return counted[None], counted[:, None]
 
@@ -175,7 +175,7 @@ def _turned(vectors: Tensor) -> Tensor:
 
 
 def _homography(quads: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The place in the photo of each pixel of a crop: quads (B,n,4,xy) -> (B,n,s,s,xy) in px, and which are known (B,n)."""
+    """The photo position of each pixel of a crop: quads (B,n,4,xy) -> (B,n,s,s,xy) in px, and which are known (B,n)."""
     top_left, bottom_left, bottom_right, top_right = quads.unbind(2)  # (B,n,xy)
     right, down = top_right - bottom_right, bottom_left - bottom_right
     slant, area = top_left - top_right + bottom_right - bottom_left, _cross(right, down)

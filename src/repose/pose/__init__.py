@@ -1,1 +1,1 @@
-"""The joints of people: keypoint files, and networks that find joints in photos."""
+"""Joints of people: keypoint files, and networks that find joints in photos."""

@@ -1,4 +1,4 @@
-"""How well the joints that a network found agree with those that are known."""
+"""Compare the joints that a network found with known joints."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ PCK = f"pck@{PCK_ALPHA}"
 
 
 def agreement(found: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """PCK@0.1 of the known joints (`pck.pck`), overall and by joint, rounded to 4 digits; a share of nothing is None.
+    """PCK@0.1 of the known joints (`pck.pck`), overall and by joint, rounded to 4 digits; None if no joint counts.
 
-    The record also says how many photos and joints count, and which share of the unknown joints was found all the same,
-    in photos with joints that are known.
+    The record also has the numbers of photos and joints that count, and the share of unknown joints that was found in
+    photos with known joints.
 
     Args:
-        found: (n,K,2) x, y in px, NaN where not found.
-        truth: (n,K,2) likewise, NaN where not known.
+        found: (n,K,2) x, y in px, NaN if not found.
+        truth: (n,K,2) x, y in px, NaN if unknown.
     """
     hits = pck(found, truth)
     counted, right = hits.counted.sum(0), hits.right.sum(0)

@@ -1,7 +1,7 @@
-"""The networks that find joints in photos: for `repose generate --find-poses` and for the stage keypoints.
+"""The networks that find joints in photos, for `repose generate --find-poses` and the stage keypoints.
 
-`figure` ships with repose and knows mannequins alone; `keypoint-rcnn` is for people, and `repose weights fetch keypoint-rcnn`
-brings its weights.
+`figure` ships with repose and only works on mannequins. `keypoint-rcnn` is for people; `repose weights fetch keypoint-rcnn`
+downloads its weights.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
 
 NetworkName = Literal["figure", "keypoint-rcnn"]
-MIN_PERSON = 0.5  # the least score of somebody whom Keypoint R-CNN sees
+MIN_PERSON = 0.5  # minimum score of a person in Keypoint R-CNN
 
 
 class Detector(NamedTuple):
-    """A network on a device."""
+    """A network that finds joints, on a device."""
 
     look: Callable[[Tensor], Found]  # the joints of the one person that each of B photos (B,3,H,W) uint8 shows
     sha256: str  # of its weights
 
 
 def load_figure(device: torch.device, *, half: bool = False) -> Detector:
-    """The network for mannequins, if wished in half precision; its joints may have any confidence."""
+    """The network for mannequins, optionally in half precision. It returns joints of any confidence."""
     network = figure.load(device)
     if half:
         network.half()
@@ -46,10 +46,10 @@ def load_figure(device: torch.device, *, half: bool = False) -> Detector:
 
 
 def load_rcnn(weights: Weights, device: torch.device, min_person: float, min_confidence: float) -> Detector:
-    """The network for people; of several it takes the one whom `choose_person` chooses.
+    """The network for people. In photos of several people, `choose_person` chooses one.
 
     Raises:
-        ReposeError: its weights are not there, or are not its own.
+        ReposeError: its weights are missing or of another network.
     """
     network = keypoint_rcnn.load(weights, device, min_person=min_person)
 
@@ -62,10 +62,10 @@ def load_rcnn(weights: Weights, device: torch.device, min_person: float, min_con
 
 
 def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px of it, NaN where missing.
+    """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px, NaN if missing.
 
     Raises:
-        ReposeError: the network's weights are not there, or are not its own.
+        ReposeError: the network's weights are missing or of another network.
         ValueError: there is no such network.
     """
     place = torch.device(device)
@@ -84,10 +84,10 @@ def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Cal
 
 
 def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
-    """The joints that the network of the settings finds in the photos of a part; an interrupted search resumes.
+    """The joints that the settings' network finds in the photos of a part; an interrupted search resumes.
 
     Raises:
-        ReposeError: the network's weights or an earlier search's files are not what they should be.
+        ReposeError: the network's weights are missing or of another network, or an earlier search's files are damaged.
     """
     chosen, names, rcnn = settings.network, sources.table["name"].tolist(), settings.extractor == "keypoint-rcnn"
     device = set_up(chosen.device, chosen.threads, seed=0)
@@ -100,7 +100,7 @@ def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
         "extractor": settings.extractor, "network": detector.sha256, "min_confidence": settings.min_confidence,
         **({"min_person": chosen.min_person} if rcnn else {}),
     }  # fmt: skip
-    # The last digits of joints differ from one kind of processor to another.
+    # The last digits of joints depend on the type of processor.
     processor = {"device": device.type, "batch": chosen.batch, "threads": chosen.threads}
     search = Search(sources.images, sources.table, sources.work, found_by | processor)
     joints, people = search.run(detector.look, chosen.batch)

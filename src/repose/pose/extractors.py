@@ -1,4 +1,4 @@
-"""Where joints come from: keypoint files of the source (here), or a network that looks at the photos (`detectors`)."""
+"""Extractors of joints: from keypoint files of the source (here), or by a network on the photos (`detectors`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,23 +19,23 @@ from repose.pose.keypoint_files import Matched, Poses
 from repose.storage.weight_files import WeightsFile, check_names
 from repose.terminal import bar
 
-if TYPE_CHECKING:  # it imports torch, which extractors of files do not need
+if TYPE_CHECKING:  # imports torch, which extractors of files do not need
     from repose.pose.keypoint_cache import Search
 
-NETWORKS = ("figure", "keypoint-rcnn")  # the extractors that look at photos
+NETWORKS = ("figure", "keypoint-rcnn")  # the extractors that are networks
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0)]
 
 
 @settings
 class NetworkSettings:
-    """How the extractors run that look at photos."""
+    """Settings of the extractors that are networks."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one, in half precision
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda if available, in half precision
     batch: PositiveInt = 64  # photos at a time
     threads: PositiveInt = 1  # CPU threads of torch
-    min_person: Share = 0.5  # keypoint-rcnn: the least score of a person who counts
-    weights: WeightsFile | None = None  # keypoint-rcnn: where its file is; null: in the cache
+    min_person: Share = 0.5  # keypoint-rcnn: minimum score of a person
+    weights: WeightsFile | None = None  # keypoint-rcnn: its file; null: the one in the cache
 
     def __post_init__(self) -> None:
         check_names({} if self.weights is None else {"keypoint-rcnn": self.weights})
@@ -43,52 +43,52 @@ class NetworkSettings:
 
 @settings
 class ExtractorSettings:
-    """Where joints come from, and which of them count."""
+    """The extractor of joints, and which joints count."""
 
     extractor: Literal["posegan-csv", "openpose-json", "figure", "keypoint-rcnn"]
-    # In the source: CSV files, in this order; for openpose-json folders of JSON files; for a network CSV files that the
-    # joints it finds are compared with, or none.
+    # In the source: CSV files, in this order; for openpose-json, folders of JSON files; for a network, CSV files to compare
+    # its joints with, or none.
     files: tuple[str, ...]
     scale: tuple[Factor, Factor]  # x and y are multiplied by it: joints of a half-size copy need [2, 2]
-    offset: tuple[float, float]  # px added to x and y, after `scale`; PATN's 256x176 "resize" files need [40, 0]
+    offset: tuple[float, float]  # px added to x and y after scaling; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: Share  # joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: Share  # share of the joints that may lie outside their photo (they become missing); more: an error
     min_posed_share: Share  # share of a part's photos that must have both shoulders and both hips; fewer: an error
-    network: NetworkSettings = NetworkSettings()  # of the extractors that look at photos
+    network: NetworkSettings = NetworkSettings()  # for extractors that are networks
 
     def __post_init__(self) -> None:
         if self.extractor in NETWORKS and (self.scale, self.offset) != ((1.0, 1.0), (0.0, 0.0)):
             raise ValueError(
-                f"scale and offset are for files of joints: set them to [1, 1] and [0, 0] with the extractor {self.extractor}."
+                f"scale and offset are for keypoint files: set them to [1, 1] and [0, 0] with the extractor {self.extractor}."
             )
         if self.extractor not in NETWORKS and not self.files:
             raise ValueError("files is empty. Name the keypoint files of the source, such as [keypoints.csv].")
 
 
 class Sources(NamedTuple):
-    """What an extractor may read."""
+    """The inputs of an extractor."""
 
-    lists: RawFiles  # the owner's files that are no photos
+    lists: RawFiles  # the owner's files other than photos
     images: Path  # the folder of the part's photos
     table: pd.DataFrame  # its images.csv
-    work: Path  # where the results of a network wait until the stage is done
+    work: Path  # the folder for a network's results until the stage is done
 
 
 class Extracted(NamedTuple):
-    """What an extractor found."""
+    """The results of an extractor."""
 
     poses: Poses  # in the source's order
-    counts: dict[str, Any]  # what else the report says
+    counts: dict[str, Any]  # further entries of the report
     reference: np.ndarray | None = None  # (photos,K,2) px: known joints to compare with
     nobody: Sequence[str] = ()  # photos in which a network found no person
-    search: "Search | None" = None  # of a network, whose files wait in `work` until the stage has written its own
+    search: "Search | None" = None  # of a network, whose files are kept in `work` until the stage has written its own
 
 
 def extract(sources: Sources, settings: ExtractorSettings) -> Extracted:
-    """The joints of one part's photos, and, from files, of other photos.
+    """The joints of one part's photos; from files also those of other photos.
 
     Raises:
-        ReposeError: no keypoint file, or a file or network that is not what it should be.
+        ReposeError: a keypoint file or a network's weights are missing or invalid.
     """
     if settings.extractor == "posegan-csv":
         return Extracted(_posegan_csv(sources, settings), {"files": len(settings.files)})
@@ -100,14 +100,14 @@ def extract(sources: Sources, settings: ExtractorSettings) -> Extracted:
 
 
 def reference_joints(sources: Sources, settings: ExtractorSettings) -> np.ndarray | None:
-    """The joints (photos,K,2) in the source's CSV files, to compare with; None without files."""
+    """The joints (photos,K,2) in the source's CSV files, for comparison; None without files."""
     if not settings.files:
         return None
     return keypoint_files.match(_posegan_csv(sources, settings), sources.table["name"].tolist()).keypoints
 
 
 def _posegan_csv(sources: Sources, settings: ExtractorSettings) -> Poses:
-    """The poses of CSV files as pose-gan, PATN and the mannequins write them."""
+    """The poses in CSV files in the format of pose-gan, PATN and the mannequins."""
     paths = [sources.lists.find(name) for name in settings.files]
     read = [keypoint_files.read_posegan_csv(sources.lists[path], path) for path in paths]
     keypoints, confidence = (np.concatenate([poses[part] for poses in read]) for part in (1, 2))
@@ -115,7 +115,7 @@ def _posegan_csv(sources: Sources, settings: ExtractorSettings) -> Poses:
 
 
 def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
-    """The poses of OpenPose's files, one per photo; those of other photos are counted and not opened."""
+    """The poses in OpenPose's files, one per photo. Files of other photos are only counted."""
     inside = tuple(f"/{folder.strip('/')}/" for folder in settings.files)
     paths = sorted(
         path for path in sources.lists if path.endswith(".json") and any(part in f"/{path}" for part in inside)
@@ -144,7 +144,7 @@ def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
 
 
 def _photos_of(paths: list[str], sources: Sources) -> list[str]:
-    """The photos that OpenPose files describe, by their path in the owner's layout or by their name alone."""
+    """The photos of OpenPose files, matched by path in the owner's layout or by name alone."""
     layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
     photos = []
     for path in map(keypoint_files.photo_of_json, paths):
@@ -155,15 +155,15 @@ def _photos_of(paths: list[str], sources: Sources) -> list[str]:
 
 
 def _in_photo(points: np.ndarray, settings: ExtractorSettings) -> np.ndarray:
-    """Points (..., 2) of the files, x and y, in px of the photos: first scaled, then moved."""
+    """Points (..., 2) from files, x and y, in px of the photos: scaled, then moved."""
     moved: np.ndarray = points * np.array(settings.scale, np.float32) + np.array(settings.offset, np.float32)
     return moved
 
 
 def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) -> tuple[np.ndarray, int]:
-    """Keypoints (photos,K,2) float32 without those outside their photo, and how many these were.
+    """Keypoints (photos,K,2) float32 without joints outside their photo, and the number of these.
 
-    Up to one px beyond the edge counts as inside and is moved to the edge, as OpenPose rounds so.
+    A joint up to one px beyond the edge is moved to the edge, as OpenPose's rounding can put it there.
 
     Raises:
         ReposeError: more joints lie outside than the settings allow, or no photo has a joint.
@@ -178,7 +178,7 @@ def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) ->
             f"{beyond.sum():,} of {present(keypoints).sum():,} joints lie outside their photo, first the "
             f"{JOINTS[joint]} of {table['name'][row]} at x {x:g}, y {y:g}; it is {width[row]} pixels wide and "
             f"{height[row]} high. Were the joints found in photos of another size or crop? Set `keypoints.scale` or "
-            "`keypoints.offset` in params.yaml, or let more joints go missing with `keypoints.max_outside`. "
+            "`keypoints.offset` in params.yaml, or allow more missing joints with `keypoints.max_outside`. "
             f"{' '.join(advice(keypoints, height, width))}".rstrip()
         )
     last = np.stack([width, height], -1)[:, None] - 1
@@ -190,7 +190,7 @@ def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) ->
         why = f"In {', '.join(settings.files)} {others}: set `keypoints.files` to the files of these photos."
         if settings.extractor in NETWORKS:
             why = (
-                "The network figure knows mannequins alone and keypoint-rcnn people: change keypoints.extractor, or lower "
+                "The network figure is for mannequins and keypoint-rcnn for people: change keypoints.extractor, or lower "
                 "keypoints.min_confidence."
             )
         raise ReposeError(f"None of the {len(placed):,} photos has a joint. {why}")

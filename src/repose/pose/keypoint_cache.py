@@ -1,8 +1,7 @@
-"""What a network found in the photos of a part, kept by shard, so that an interrupted search resumes.
+"""Cache of the joints that a network found in the photos of a part, so that an interrupted search resumes.
 
-Each shard of photos has a file in the folder `work`, under a name made of everything that decides what is found. It is
-written when the shard is done. Batches end with their shard, so a search that resumes sees the same batches, and finds the
-same, as one that was never interrupted.
+Each finished shard of photos has a file in the folder `work`, named by a hash of everything that determines the results.
+Batches end with their shard, so a resumed search sees the same batches and finds the same joints.
 """
 
 import hashlib
@@ -27,16 +26,16 @@ from repose.errors import DataError
 from repose.storage.atomic import write_bytes
 from repose.terminal import bar, say
 
-# The version of this module, of `detectors` and of the networks' code. Raise it by hand in a change after which the same
-# photos and settings give other joints: an interrupted search then starts over.
+# The version of this module, `detectors` and the networks' code. Raise it when a change gives other joints for the same
+# photos and settings; interrupted searches then start over.
 VERSION = 1
 
 
 class Found(NamedTuple):
-    """What was found in n photos."""
+    """The joints found in n photos."""
 
     joints: np.ndarray  # (n,K,3) float32: x, y in px and the confidence
-    people: np.ndarray  # (n,) int64: how many people there were
+    people: np.ndarray  # (n,) int64: number of people
 
 
 class Search:
@@ -48,8 +47,8 @@ class Search:
         Args:
             images: the part's folder.
             table: its images.csv, one row or more.
-            work: where results wait until `forget`.
-            deciding: what decides the results, besides the photos and the kind of machine, as JSON has it.
+            work: the folder for results until `forget`.
+            deciding: what determines the results besides the photos and the type of machine, as JSON values.
         """
         self._photos, self._table = ShardReader(images, table), table
         photos = table[["name", "height", "width", "sha256", "shard"]].to_csv(index=False)
@@ -57,11 +56,11 @@ class Search:
         self._place = work / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def run(self, look: Callable[[Tensor], Found], batch: int) -> Found:
-        """What `look` finds in each photo, in the order of the table.
+        """The results of `look` for each photo, in the order of the table.
 
         Args:
             look: finds joints in B photos (B,3,H,W) uint8.
-            batch: at most so many photos at a time, all of one shard and one size.
+            batch: maximum number of photos per batch, all of one shard and one size.
 
         Raises:
             DataError: a file of an earlier search is damaged, or the disk is full.
@@ -77,11 +76,11 @@ class Search:
         return _joined([_read(file) for file in files.values()])
 
     def forget(self) -> None:
-        """Remove this search's files in `work`, and nothing else."""
+        """Remove this search's files from `work`."""
         shutil.rmtree(self._place)
 
     def _pixels(self, names: Sequence[str]) -> Tensor:
-        """Photos of one size, (B,3,H,W) uint8."""
+        """The photos, which have one size: (B,3,H,W) uint8."""
         return torch.from_numpy(np.stack([decode(self._photos[name]) for name in names])).movedim(3, 1)
 
 

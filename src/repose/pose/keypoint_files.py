@@ -1,7 +1,7 @@
-"""Readers of pose-gan's and PATN's CSV and of OpenPose's JSON, and the matching of their poses to photos.
+"""Read pose-gan's and PATN's CSV and OpenPose's JSON, and match their poses to photos.
 
-A CSV has a header and rows such as `NAME.jpg: [18 numbers, y]: [18 numbers, x]`, whole pixels, -1 for missing. OpenPose
-writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) times x, y, confidence per person, 0 for missing.
+A CSV has a header and rows such as `NAME.jpg: [18 numbers, y]: [18 numbers, x]`, in whole pixels, -1 for missing. OpenPose
+writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) joints per person, each as x, y, confidence, 0 for missing.
 """
 
 import json
@@ -19,39 +19,39 @@ from repose.errors import DataError
 
 COLUMNS = ("name", "keypoints_y", "keypoints_x")
 HEADER = ":".join(COLUMNS)
-MISSING = -1  # in a CSV, in x and in y
+MISSING = -1  # a missing joint in a CSV, in x and in y
 
-# Joint i of ours is joint BODY_25[i] of OpenPose's BODY_25, which has the middle of the hips at 8 and ends in the feet.
+# Our joint i is joint BODY_25[i] of OpenPose's BODY_25, which also has the middle of the hips (8) and the feet (at the end).
 BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
-BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second before OpenPose 1.2
+BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second is of OpenPose before 1.2
 
 _LIST = re.compile(rf"\[ *(-?\d{{1,5}}(?: *, *-?\d{{1,5}}){{{K - 1}}}) *\]")
 
 
 class Poses(NamedTuple):
-    """One row per pose, in the order of the file."""
+    """Poses in the order of their file."""
 
-    names: list[str]  # of the photos, as the file spells them
+    names: list[str]  # names of the photos, as spelled in the file
     keypoints: np.ndarray  # (n, K, 2) float32, px, NaN for missing
     confidence: np.ndarray  # (n, K) float32 in [0, 1], 0 for missing
 
 
 class Matched(NamedTuple):
-    """The poses of photos; a photo without a row has no joint."""
+    """The poses of photos; a photo without a row has no joints."""
 
     keypoints: np.ndarray  # (photos, K, 2) float32, px, NaN for missing
     confidence: np.ndarray  # (photos, K) float32 in [0, 1], 0 for missing
-    order: list[str]  # the photos that have a row, in the order of the rows
+    order: list[str]  # the photos with a row, in the order of the rows
     rows: np.ndarray  # (len(order),) int64, the first row of each of them
-    others: list[str]  # names of rows that belong to none of the photos
+    others: list[str]  # names of rows that match none of the photos
     repeated: int  # rows that equal an earlier one
 
 
 def read_posegan_csv(content: bytes, where: str) -> Poses:
-    """The poses of a pose-gan or PATN CSV, in any order of columns; a joint that is known has confidence 1.
+    """The poses of a pose-gan or PATN CSV, with columns in any order; known joints have confidence 1.
 
     Raises:
-        DataError: another header, a row that is not two lists of 18 whole numbers, a joint with x or y alone. `where`
+        DataError: the header is another, a row is not two lists of 18 whole numbers, or a joint lacks x or y. `where`
             names the file in the message.
     """
     names, numbers = [], []
@@ -81,12 +81,12 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
     """The people of one OpenPose file: (people, K, 3) float32 of x, y in px and confidence, 0 for missing.
 
     Raises:
-        DataError: not JSON, not OpenPose's, or neither 18 nor 25 joints. `where` names the file in the message.
+        DataError: the file is not OpenPose's JSON with 18 or 25 joints. `where` names the file in the message.
     """
     try:
         record = json.loads(content)
         if not isinstance(record, dict) or not isinstance(record.get("people"), list):
-            raise ValueError("it should be one mapping with a list named people")
+            raise ValueError("it should be a mapping with a list named people")
         people = [_person(person) for person in record["people"]]
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(
@@ -105,24 +105,24 @@ def _person(person: Any) -> np.ndarray:
     if values.shape not in ((3 * K,), (3 * 25,)):
         raise ValueError(f"{key} should be a flat list of {3 * K} or {3 * 25} numbers, its shape is {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(f"{key} holds a value that is not a number")
+        raise ValueError(f"{key} has a value that is not a number")
     joints = values.reshape(-1, 3)
     return joints if len(joints) == K else joints[list(BODY_25)]
 
 
 def choose_person(people: np.ndarray, size: Sequence[int], min_confidence: float) -> tuple[np.ndarray, int]:
-    """The person whom a photo shows, and how many people are in it: those with a joint of the least confidence or more.
+    """The main person in a photo, and the number of people with at least one joint of enough confidence.
 
-    Each is rated by the area of the box around the joints times the closeness of the box's centre to the image's: 1 in
-    the middle, 0 in a corner.
+    The main person has the highest product of the area of the box around the joints and the closeness of the box's center
+    to the image's: 1 in the middle, 0 in a corner.
 
     Args:
         people: (n, K, 3) x and y in px, and the confidence.
         size: height and width of the photo in px.
-        min_confidence: a joint with less is missing.
+        min_confidence: joints with less confidence count as missing.
 
     Returns:
-        (K, 3), where a missing joint is 0, 0, 0, as are all joints where there is nobody; and the number of people.
+        (K, 3), where a missing joint is 0, 0, 0, and so are all joints if there is nobody; and the number of people.
     """
     sure = np.where(people[..., 2:] < min_confidence, np.float32(0), people)
     sure = sure[(sure[..., 2] > 0).any(1)]
@@ -139,12 +139,12 @@ def choose_person(people: np.ndarray, size: Sequence[int], min_confidence: float
 
 
 def known_points(joints: np.ndarray) -> np.ndarray:
-    """Joints (..., K, 3) with their confidence as keypoints (..., K, 2), NaN where the confidence is 0."""
+    """Keypoints (..., K, 2) from joints with confidence (..., K, 3); NaN if the confidence is 0."""
     return np.where(joints[..., 2:] > 0, joints[..., :2], np.float32(np.nan))
 
 
 def check_pixels(keypoints: np.ndarray, where: str) -> np.ndarray:
-    """The keypoints (..., K, 2) of OpenPose, if they are px.
+    """Check that OpenPose's keypoints (..., K, 2) are in px; return them.
 
     Raises:
         DataError: they are shares of the image's sides. `where` opens the message.
@@ -158,12 +158,12 @@ def check_pixels(keypoints: np.ndarray, where: str) -> np.ndarray:
 
 
 def photo_of_json(path: str) -> str:
-    """The photo that an OpenPose file describes: `a/NAME_keypoints.json` -> `a/NAME.jpg`."""
+    """The photo of an OpenPose file: `a/NAME_keypoints.json` -> `a/NAME.jpg`."""
     return path.removesuffix(".json").removesuffix("_keypoints") + ".jpg"
 
 
 def match(poses: Poses, names: Sequence[str]) -> Matched:
-    """The poses, whose names may be in either spelling, of the photos `names`.
+    """Match poses, with names in either spelling, to the photos `names`.
 
     Raises:
         DataError: two rows of one photo differ.
@@ -179,18 +179,18 @@ def match(poses: Poses, names: Sequence[str]) -> Matched:
     same = np.isclose(poses.keypoints[known], keypoints[photo[known]], rtol=0, atol=0, equal_nan=True).all((1, 2))
     if not same.all():
         raise DataError(
-            f"{(~same).sum()} row(s) give another pose for a photo that has one already, first that of "
-            f"{names[photo[known][~same][0]]}. Keep one row per photo, or name only one of the files in `files`."
+            f"{(~same).sum()} row(s) give a second, different pose for a photo, first for "
+            f"{names[photo[known][~same][0]]}. Keep one row per photo, or list only one of the files in `files`."
         )
     order, others = [names[row] for row in photo[first]], [poses.names[row] for row in np.flatnonzero(photo < 0)]
     return Matched(keypoints, confidence, order, first, others, len(known) - len(first))
 
 
 def outside(keypoints: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """Which known joints lie more than a pixel beyond their image: (n, K) bool, from keypoints (n, K, 2), sizes (n,).
+    """Which known joints lie more than a pixel outside their image: (n, K) bool, from keypoints (n, K, 2), sizes (n,).
 
-    None does in the published files (4,038 photos of PATN's test set): one that does suggests another image size.
+    There are none in the published files (4,038 photos of PATN's test set). Such a joint suggests another image size.
     """
-    last = np.stack([width, height], -1)[:, None] - 1  # x, y of the centre of the last pixel
+    last = np.stack([width, height], -1)[:, None] - 1  # x, y of the center of the last pixel
     beyond: np.ndarray = np.any((keypoints < -1) | (keypoints > last + 1), axis=-1)
     return beyond

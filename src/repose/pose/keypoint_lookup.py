@@ -1,11 +1,11 @@
-"""The poses of a user's photos in the keypoint files that the user names, and the pose of a file by itself.
+"""Look up the poses of a user's photos in keypoint files, and read the pose in a single file.
 
-Read are the CSV of pose-gan and PATN, this project's keypoints table (`records`), and OpenPose's JSON with 18 or 25
-joints: one file, or a folder of them, as --write_json fills it.
+The formats are the CSV of pose-gan and PATN, repose's keypoints table (`records`), and OpenPose's JSON with 18 or 25 joints,
+as a file or a folder written by --write_json.
 
-A name belongs to a photo when the photo's path ends in it, folders included, or when both are the same photo of
-DeepFashion in any spelling; OpenPose's NAME_keypoints.json belongs to the photo NAME whatever its suffix. Of several
-names that fit, the one with most folders counts.
+A name matches a photo if the photo's path ends in it, including folders, or if both are the same photo of DeepFashion in any
+spelling. OpenPose's NAME_keypoints.json matches the photo NAME with any suffix. If several names match, the one with most
+folders is used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,19 +20,19 @@ from repose.data.skeleton import JOINTS, LIMBS, present
 from repose.errors import DataError, PoseNotFoundError
 from repose.pose import keypoint_files
 
-MIN_CONFIDENCE = 0.05  # joints that OpenPose found with less are missing
+MIN_CONFIDENCE = 0.05  # OpenPose's joints with less confidence count as missing
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
-_DEEPFASHION = DeepFashion([], lambda _: b"")  # for the grammar of its paths
+_DEEPFASHION = DeepFashion([], lambda _: b"")  # for its path grammar
 
 
 class KnownPoses:
-    """Keypoints by photo, from files and folders; where two know a photo, the first that was named counts.
+    """Keypoints by photo, from files and folders. If several have a photo, the first is used.
 
     Args:
-        files: CSV files, JSON files and folders of JSON files; JSON files are read when their photo is asked for.
+        files: CSV files, JSON files and folders of JSON files; JSON files are read when their photo is requested.
 
     Raises:
-        DataError: a file is missing or of another kind, a folder holds no JSON file, or a CSV has two poses for one name.
+        DataError: a file is missing or of another format, a folder has no JSON file, or a CSV has two poses for one name.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -40,9 +40,9 @@ class KnownPoses:
         self._sources = [_Source(file) for file in files]
 
     def find(self, photo: Path, height: int, width: int) -> np.ndarray | None:
-        """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None where no file knows the photo.
+        """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None if no file has the photo.
 
-        The photo itself is not read; its size is that of the upright image.
+        The photo itself is not read. The size is that of the upright image.
 
         Raises:
             DataError, PoseNotFoundError: the keypoints fail `checked`, or a JSON file is not OpenPose's.
@@ -55,12 +55,12 @@ class KnownPoses:
 
 
 def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarray:
-    """The one pose of a keypoint file: keypoints (K, 2) in px of an image of height x width, NaN for missing.
+    """The pose in a keypoint file: keypoints (K, 2) in px of an image of height x width, NaN for missing.
 
-    Of a CSV with several rows, `row` is the name of the one that is meant.
+    `row` is the name of the row in a CSV with several rows.
 
     Raises:
-        DataError: there is no such file or row, or there are several and none is named.
+        DataError: the file or row is missing, or there are several rows and `row` is not given.
         DataError, PoseNotFoundError: the keypoints fail `checked`.
     """
     if file.suffix.lower() != ".csv":
@@ -70,20 +70,19 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
         (row,) = table.poses
     found = None if row is None else table.find(row, height, width)
     if found is None:
-        which = "" if row is None else f", none of them of {row!r}"
+        which = "" if row is None else f", none of them for {row!r}"
         raise DataError(
-            f"{file} holds {len(table.poses)} poses{which}. Say which is meant, as {file}#NAME with a name of its first "
-            "column."
+            f"{file} has {len(table.poses)} poses{which}. Choose one as {file}#NAME, with a name from the first column."
         )
     return checked(found, height, width, f"{file}#{row}")
 
 
 def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
-    """Keypoints (K, 2) of an image of height x width px; up to one px beyond its edge is moved to the edge.
+    """Check keypoints (K, 2) of an image of height x width px; move joints up to one px outside to the edge.
 
     Raises:
         DataError: a joint lies farther outside. `where` opens the message.
-        PoseNotFoundError: no limb has both of its joints.
+        PoseNotFoundError: no limb has both joints.
     """
     beyond = keypoint_files.outside(keypoints[None], np.array([height]), np.array([width]))[0]
     if beyond.any():
@@ -91,12 +90,14 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
         raise DataError(
             f"{where}: {beyond.sum()} of {present(keypoints).sum()} joints lie outside the image, first the "
             f"{JOINTS[beyond.argmax()]} at x {x:g}, y {y:g}; the image is {width} px wide and {height} px high. Were "
-            "they found in an image of another size? Find them in this one; for a target pose without a photo, say "
-            "with --pose-size HEIGHTxWIDTH which size it was measured in."
+            "they found in an image of another size? Find them in this one; for a target pose without a photo, give "
+            "the size of its image with --pose-size HEIGHTxWIDTH."
         )
     known = present(keypoints)
     if not any(known[first] and known[second] for first, second in LIMBS):
-        which = f"of {known.sum()} known joint(s) no two are the ends of a limb" if known.any() else "no joint is known"
+        which = (
+            f"no two of the {known.sum()} known joint(s) are the ends of a limb" if known.any() else "no joint is known"
+        )
         raise PoseNotFoundError(
             f"{where}: {which}, so there is nothing to draw. Choose an image in which more of the person is seen."
         )
@@ -104,7 +105,7 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
 
 
 class _Source:
-    """The poses of a CSV, a JSON file or a folder of them, by the names of their photos."""
+    """The poses in a CSV, a JSON file or a folder of JSON files, by the names of their photos."""
 
     def __init__(self, path: Path) -> None:
         self.is_csv = path.suffix.lower() == ".csv"
@@ -112,7 +113,7 @@ class _Source:
         self._finder = NameFinder(self.poses)
 
     def find(self, name: str, height: int, width: int) -> np.ndarray | None:
-        """The keypoints of the photo of that name in any spelling, whose size is height x width px."""
+        """The keypoints of the photo with a name in any spelling; its size is height x width px."""
         known = self._finder.find(name)
         pose = None if known is None else self.poses[known]
         return _person_in(pose, height, width) if isinstance(pose, Path) else pose
@@ -132,29 +133,29 @@ def _rows(file: Path) -> dict[str, np.ndarray]:
 
 
 def _json_files(path: Path) -> dict[str, Path]:
-    """The JSON files of a folder, below it, or the one at `path`, by the photos that they describe."""
+    """The JSON files anywhere in a folder, or the one at `path`, by photo."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*.json") if not is_litter(file.relative_to(path).as_posix()))
         if not files:
             raise DataError(
-                f"The folder {path} holds no .json file. Put OpenPose's output (--write_json) there, or name a CSV itself."
+                f"The folder {path} has no .json file. Put OpenPose's output (--write_json) there, or give a CSV."
             )
         return {_photo_of(file.relative_to(path).as_posix()): file for file in files}
     _content(path)
     if path.suffix.lower() != ".json":
-        raise DataError(f"{path} is no keypoint file. Name {UNDERSTOOD}.")
+        raise DataError(f"{path} is not a keypoint file. Give {UNDERSTOOD}.")
     return {_photo_of(path.name): path}
 
 
 def _photo_of(json_file: str) -> str:
-    """The photo that an OpenPose file describes; DeepFashion's path is flattened, as photos' names are."""
+    """The photo of an OpenPose file; DeepFashion's paths are flattened, as the names of photos are."""
     path = keypoint_files.photo_of_json(json_file)
     in_deepfashion = _DEEPFASHION.photo(path)
     return in_deepfashion.name if in_deepfashion else path
 
 
 def _spellings(photo: Path) -> Iterable[str]:
-    """What a photo may be called: as DeepFashion flattens its path, or by its last folders and name, longest first."""
+    """The possible names of a photo: DeepFashion's flattened path, or its last folders and name, longest first."""
     path = photo.absolute().as_posix()
     if in_deepfashion := _DEEPFASHION.photo(path):
         yield in_deepfashion.name
@@ -173,4 +174,4 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise DataError(f"The keypoint file {file} cannot be read: {error.strerror}. Name {UNDERSTOOD}.") from None
+        raise DataError(f"The keypoint file {file} cannot be read: {error.strerror}. Give {UNDERSTOOD}.") from None

@@ -1,8 +1,8 @@
-"""torchvision's Keypoint R-CNN (He et al. 2017; ResNet-50 with FPN, trained on COCO): the people in photos, with their joints.
+"""torchvision's Keypoint R-CNN (He et al. 2017; ResNet-50 with FPN, trained on COCO), which finds people and their joints.
 
-It finds COCO's 17 joints. The neck lies between the shoulders, with the lower of their confidences. torchvision's score of
-a joint is the height of its heat map, an unbounded number; its confidence here is the logistic function of that. Detectron,
-whose network this is, draws joints of a score above 2: a confidence of 0.88.
+It finds COCO's 17 joints. The neck is the middle of the shoulders, with the lower of their confidences. torchvision's score
+of a joint is the unbounded peak of its heat map; the confidence here is its logistic function. Detectron, where this network
+comes from, draws joints with a score above 2, which is a confidence of 0.88.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ class KeypointRcnn:
     """Finds people.
 
     Attributes:
-        sha256: of its file, by its name.
+        sha256: the SHA-256 of its file, by file name.
     """
 
     def __init__(self, network: nn.Module, sha256: str) -> None:
@@ -31,13 +31,13 @@ class KeypointRcnn:
         self._network = network
 
     def people(self, images: Tensor) -> list[np.ndarray]:
-        """The people in each photo, those with the highest score first; in half precision on a GPU.
+        """The people in each photo, by descending score; in half precision on a GPU.
 
         Args:
             images: (B, 3, H, W) uint8 on the network's device.
 
         Returns:
-            B arrays (n, K, 3) float32: x and y in px, where (0, 0) is the centre of the first pixel, and the confidence in
+            B arrays (n, K, 3) float32: x and y in px, where (0, 0) is the center of the first pixel, and the confidence in
             (0, 1).
         """
         with exact(), torch.autocast("cuda", torch.float16, enabled=images.is_cuda):
@@ -49,7 +49,7 @@ class KeypointRcnn:
 
 
 def as_openpose(places: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """COCO's 17 joints, x and y (n, 17, 2) from the image's corner and scores (n, 17), as `KeypointRcnn.people` gives them."""
+    """Convert COCO's joints, x and y (n, 17, 2) from the image's corner, scores (n, 17), to those of `KeypointRcnn.people`."""
     joints = np.zeros((len(places), K, 3), np.float32)
     own = [JOINT[name] for name in COCO]
     joints[:, own, :2] = places - 0.5
@@ -64,7 +64,7 @@ def load(weights: Weights, device: torch.device, *, min_person: float) -> Keypoi
     """The network on a device; it ignores people with a score (0 to 1) below `min_person`.
 
     Raises:
-        ReposeError: its file is missing, is another one, or does not hold the network.
+        ReposeError: its file is missing, has another digest, or does not hold the network.
     """
     from torchvision.models.detection import keypointrcnn_resnet50_fpn
 

@@ -1,7 +1,6 @@
-"""PCK and PCKh: the share of joints that are found where they should be.
+"""PCK and PCKh: the share of joints that are found in the right place.
 
-Numbers of different keypoint networks cannot be compared. The share is of all joints of all images together, not the
-mean of the images' shares.
+Scores by different keypoint networks cannot be compared. The share is over all joints of all images, not a mean over images.
 
     hits = pckh(found, truth)
     score = share(hits)
@@ -14,32 +13,32 @@ import numpy as np
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 
-# PATN, tool/calPCKH_fashion.py: these joints' box is the head.
+# PATN, tool/calPCKH_fashion.py: the box around these joints is the head.
 HEAD = tuple(JOINT[name] for name in ("nose", "neck", "right_eye", "left_eye", "right_ear", "left_ear"))
 PCK_ALPHA, PCKH_ALPHA = 0.1, 0.5
 
 
 class Hits(NamedTuple):
-    """Which joints count, and which of these are right."""
+    """Which joints count, and which of them are right."""
 
     right: np.ndarray  # (B, K) bool
     counted: np.ndarray  # (B, K) bool
 
 
 def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCK_ALPHA) -> Hits:
-    """PCK@alpha of the person's size (Yang and Ramanan 2013): a joint is right at most alpha times the size away.
+    """PCK@alpha (Yang and Ramanan 2013): a joint is right if at most alpha times the person's size away.
 
-    The size is the longer side of the box around the known joints of `truth`. A person of a size of 0 does not count. A
-    joint that is not found is wrong.
+    The size is the longer side of the box around the known joints of `truth`. A person of size 0 does not count. A joint
+    that is not found is wrong.
 
     Args:
-        found: (B, K, 2) x, y in px, NaN where a joint was not found.
-        truth: (B, K, 2) likewise, NaN where it is not known; such joints do not count.
+        found: (B, K, 2) x, y in px, NaN for joints that were not found.
+        truth: (B, K, 2) x, y in px, NaN for unknown joints, which do not count.
         visible: (B, K) bool, the joints that count if known; None: all.
-        alpha: the share of the size.
+        alpha: share of the size.
 
     Raises:
-        ValueError: a wrong shape or type, or an infinite number.
+        ValueError: an argument has a wrong shape or type, or an infinite number.
     """
     counted = _counted(found, truth, visible)
     size = _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
@@ -50,12 +49,12 @@ def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = No
 
 
 def pckh(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCKH_ALPHA) -> Hits:
-    """PCKh@alpha as PATN computes it: a joint is right less than alpha head widths and less than alpha head heights away.
+    """PCKh@alpha as computed by PATN: a joint is right if less than alpha head widths and alpha head heights away.
 
-    The head is the box around the nose, neck, eyes and ears that `truth` knows. A person with fewer than two of them does
-    not count; with a box without width or height, no joint is right. `visible` does not change the head.
+    The head is the box around the known nose, neck, eyes and ears of `truth`. A person with fewer than two of them does not
+    count. If the box has no width or height, no joint is right. `visible` does not change the head.
 
-    The arguments and errors are those of `pck`; `alpha` is the share of the head.
+    Arguments and errors are those of `pck`; `alpha` is a share of the head.
     """
     counted = _counted(found, truth, visible)
     head = _box(truth, HEAD, least=2)  # (B, xy)
@@ -66,7 +65,7 @@ def pckh(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = N
 
 
 def share(*hits: Hits) -> float:
-    """The share of right joints, of all that count in all of these batches together.
+    """The share of right joints among all joints that count in these batches.
 
     Raises:
         ReposeError: no joint counts.
@@ -74,7 +73,7 @@ def share(*hits: Hits) -> float:
     counted = sum(int(some.counted.sum()) for some in hits)
     if not counted:
         raise ReposeError(
-            "No joint counts: no target has keypoints that are known and visible, with a head or size to measure by. Look at "
+            "No joint counts: no target has known, visible keypoints and a head or size to measure by. Look at "
             "the keypoints of the test photos."
         )
     return sum(int(some.right.sum()) for some in hits) / counted
@@ -88,7 +87,7 @@ def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -
                 f"{name} should be ({len(truth)}, {K}, 2) floating numbers, not {points.shape} {points.dtype}."
             )
         if np.isinf(points).any():
-            raise ValueError(f"{name} has a joint at infinity; a joint that is not there is NaN.")
+            raise ValueError(f"{name} has a joint at infinity; a missing joint should be NaN.")
     known = present(truth)
     if visible is None:
         return known
@@ -98,7 +97,7 @@ def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -
 
 
 def _box(truth: np.ndarray, joints: tuple[int, ...], *, least: int) -> np.ndarray:
-    """Width and height of the box around the known ones of these joints: (B, 2) float64, NaN with fewer than `least`."""
+    """Width and height of the box around the known ones among these joints: (B, 2) float64, NaN if fewer than `least`."""
     points = truth[:, list(joints)].astype(np.float64)
     known = present(points)[..., None]  # (B, n, 1)
     box = np.where(known, points, -np.inf).max(1) - np.where(known, points, np.inf).min(1)

@@ -1,1 +1,1 @@
-"""The stages, one file each: files in, files out. Each is a function of paths and its own frozen settings."""
+"""The stages of the pipeline, one module each. A stage is a function of paths and its own frozen settings."""

@@ -1,8 +1,8 @@
-"""download: the files of the source, with their owner's paths, in tar shards.
+"""download: fetch or render the source, and write its files, with their owner's paths, to tar shards.
 
-The source is a folder, a zip, s3:// or https:// (see `data.origins`), or rendered: mannequins. Photos and lists go into shards
-apart (see `data.raw`), with `files.csv` (their places and SHA-256) and `source.json` (what it is, under which terms, from
-where). Nothing is unpacked onto the disk, and nothing is fetched from an address that params.yaml does not name.
+The source is a folder, a zip, s3:// or https:// (see `data.origins`), or rendered mannequins. Photos and lists go into
+separate shards (see `data.raw`), with `files.csv` (locations and SHA-256) and `source.json` (the source's terms and origins).
+Nothing is unpacked to disk, and files are only fetched from addresses in params.yaml.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ class DownloadSettings:
     """The block `download` of params.yaml."""
 
     source: Literal["mannequin", "deepfashion", "market1501"]
-    mannequin: MannequinSettings  # how many, of what kind; for the source mannequin
+    mannequin: MannequinSettings  # for the source mannequin
     origins: tuple[Origin, ...]  # for the other sources
-    endpoint: str | None  # an S3 server other than Amazon's: http(s)://host:port
-    version: str | None  # what you call the state of the source; another name fetches it again
-    limits: Limits  # how much the origins may hold
+    endpoint: str | None  # an S3 server other than Amazon's, http(s)://host:port
+    version: str | None  # your name for the state of the source; changing it fetches the source again
+    limits: Limits  # protection against zip bombs and wrong sources
     shard_megabytes: PositiveInt  # MiB of a tar shard, about
     workers: PositiveInt  # processes that render mannequins
 
@@ -56,19 +56,19 @@ _MANNEQUIN_LAYOUTS: dict[str, LayoutName] = {"fashion": "deepfashion", "street":
 
 
 def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
-    """Write the folder `raw`, whole or not at all.
+    """Write the folder `raw` atomically.
 
-    `transfers` is a scratch folder that outlives a failed run, so that the next one resumes; what came into it is removed
-    when `raw` is there.
+    `transfers` is a scratch folder that is kept after a failed run, so that the next one resumes. Its files are removed when
+    `raw` is complete.
 
     Raises:
-        ReposeError: an origin is unavailable or not what it should be; an earlier `raw` stays as it is.
+        ReposeError: an origin is unavailable or invalid; an earlier `raw` is not changed.
     """
     say(f"{settings.source}: {TERMS[settings.source]}")
     if settings.source == "mannequin":
         if settings.origins:
             raise ReposeError(
-                "download: the source is mannequin, which is rendered, but there are origins. Set source to "
+                "download: the source is mannequin, which has no origins. Set source to "
                 "deepfashion or market1501, or origins to []."
             )
         rendered = renderer.files(settings.mannequin, workers=settings.workers)
@@ -76,8 +76,8 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
         return
     if not settings.origins:
         raise ReposeError(
-            f"download: the source is {settings.source}, and repose does not ship it. Get it from its owners, then "
-            "set origins in params.yaml to where your copy lies: `- address: ...`, with a folder, a zip, s3:// or https://."
+            f"download: the source is {settings.source}, which repose does not ship. Get it from its owners, then set "
+            "origins in params.yaml to your copy: `- address: ...`, with a folder, a zip, s3:// or https://."
         )
     check_origins(settings.origins)
     fetched = Transfers(transfers, settings.endpoint, settings.version, settings.limits)
@@ -104,7 +104,7 @@ def _write(
 
 
 def _pack(folder: Path, contents: Iterable[tuple[str, bytes]], shard_bytes: int) -> list[pd.DataFrame]:
-    """Pack photos and lists, each into a folder of its own, with its table."""
+    """Pack photos and lists into separate folders, with their tables."""
     places: dict[str, list[tuple[str, Place]]] = {PHOTOS: [], LISTS: []}
     digests: dict[str, list[str]] = {PHOTOS: [], LISTS: []}
     for kind in places:

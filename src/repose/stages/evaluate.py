@@ -1,25 +1,25 @@
-"""evaluate: score the images that each trained system makes of the test pairs.
+"""evaluate: score the images that each trained system generates for the test pairs.
 
-The folder `results` then holds
+The folder `results` has
 
 | file | what |
 |---|---|
-| table.md, table.csv | the scores of each system beside the baselines, with what they are of |
-| pairs.csv | each score of every pair, with what its source hides if known |
+| table.md, table.csv | the scores of each system and the baselines, with facts about the evaluation |
+| pairs.csv | each score of every pair, and the occlusion of its source if known |
 | picture.png | a row per pair: its sources, the target's pose, the target, one column per system |
 | generated/SYSTEM/ | the system's images: tar shards of PNG files and their index |
 
-and the file `metrics` the means, for `dvc metrics` and `repose compare`. A metric of all images together, such as FID, has no
-column in pairs.csv. The baselines are copying the pair's source, and the mean of all sources. A metric whose network also
-trained a system is rejected.
+The file `metrics` has the means, for `dvc metrics` and `repose compare`. Metrics of all images together, such as FID, have no
+column in pairs.csv. The baselines are copying the pair's source, and the mean of all sources. Metrics whose network also
+trained a system are rejected.
 
-With `system`, one system is scored alone, or the baselines alone (`baselines`: the two and the real photos), for the stage
-`table`. Then `results` holds
+With `system`, only one system is scored, or only the baselines (`baselines`: these two and the real photos), for the stage
+`table`. Then `results` has
 
 | file | what |
 |---|---|
-| pairs.csv | as above, of that system or of the baselines |
-| facts.json | what the numbers are of, the scores of all images together, and how the system was trained |
+| pairs.csv | as above, for that system or the baselines |
+| facts.json | facts about the evaluation and the training, and the scores of all images together |
 | generated/SYSTEM/ | as above, of a system |
 | examples/ | of the baselines: sources, target's pose and target of a few pairs, in shards with their table |
 """
@@ -47,30 +47,30 @@ from repose.metrics import provenance
 from repose.storage.atomic import whole_folder, write_bytes, write_text
 from repose.terminal import say
 
-SEED = 0  # of torch, for systems that draw
+SEED = 0  # of torch, for systems with random draws
 
 
 @dataclass(frozen=True)
 class Folders:
-    """What evaluation reads."""
+    """The input folders of evaluation."""
 
     images: Path
     keypoints: Path
     posemaps: Path
     split: Path
-    runs: Path  # holds runs/SYSTEM/model.safetensors and run.json for each of the systems
+    runs: Path  # has SYSTEM/model.safetensors and SYSTEM/run.json for each system
 
 
 def run(
     *, folders: Folders, results: Path, settings: EvaluateSettings, metrics: Path | None = None, system: str | None = None
 ) -> None:  # fmt: skip
-    """Score the chosen systems and the baselines; write the folder `results` and, if named, the file `metrics`.
+    """Score the systems in the settings and the baselines; write the folder `results` and, if given, the file `metrics`.
 
-    With `system`, score that system alone, or BASELINES alone; else the systems of the settings and the baselines.
+    With `system`, only score that system, or only BASELINES.
 
     Raises:
-        ReposeError: a run is missing or of other settings, no pair, no photo for a pair, a metric that cannot be computed or
-            whose network trained a system, an image with a NaN, or the disk is full.
+        ReposeError: a run is missing or has other settings, there are no pairs, a photo is missing, a metric cannot be
+            computed or its network trained a system, an image has NaNs, or the disk is full.
     """
     device = set_up(settings.device, settings.threads, seed=SEED)
     test = read_test_set(
@@ -86,7 +86,7 @@ def run(
     about = {"metrics": records, "provenance": provenance_of(trained, SEED)}
     with whole_folder(results) as folder:
         scored = {}
-        for contestant in contestants:  # the images of baselines, and of systems with one source, are not kept
+        for contestant in contestants:  # images of baselines and of single-source rows are not kept
             keep = folder / "generated" / contestant.name if contestant.name in trained else None
             scored[contestant.name] = score(contestant, test, keep=keep, shard_bytes=settings.shard_bytes)
         write_text(folder / "pairs.csv", csv(pd.concat([of.pairs for of in scored.values()])))
@@ -111,7 +111,7 @@ def run(
 def _write_together(
     folder: Path, table: pd.DataFrame, text: str, test: TestSet, trained: Mapping[str, Trained], settings: EvaluateSettings
 ) -> None:  # fmt: skip
-    """The table and the picture of all systems."""
+    """Write the table and the picture of all systems."""
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", csv(table, index=True))
     max_sources = max(of.about.row.max_sources for of in trained.values())
@@ -121,5 +121,5 @@ def _write_together(
 
 
 def _rounded(scores: Mapping[Any, float]) -> dict[str, float | None]:
-    """Ten digits, so that the last bit of a sum is not a change; None for NaN."""
+    """Round to ten digits, so that the last bit of a sum does not change the file; None for NaN."""
     return {str(name): None if np.isnan(value) else float(f"{value:.10g}") for name, value in scores.items()}

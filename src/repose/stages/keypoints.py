@@ -1,15 +1,15 @@
-"""keypoints: the 18 joints of every photo of one part, from keypoint files of the source or by a network.
+"""keypoints: read or find the 18 joints of every photo of one part, in keypoint files of the source or by a network.
 
-The files are the CSV of pose-gan and PATN (the mannequins write it too) or OpenPose's JSON; rows of other photos are passed
-over. The networks are `figure`, for mannequins (docs/figure.md), and `keypoint-rcnn`, for people, whose weights the user
-fetches (`repose weights fetch keypoint-rcnn`). Where the source has CSV files as well, the report says how well the two
-agree. A network's search resumes if interrupted, with the same bytes (pose/keypoint_cache.py). The folder `keypoints` holds
+The files are the CSV of pose-gan and PATN (also written for mannequins) or OpenPose's JSON; rows of other photos are skipped.
+The networks are `figure`, for mannequins (docs/figure.md), and `keypoint-rcnn`, for people, whose weights the user fetches
+(`repose weights fetch keypoint-rcnn`). If the source also has CSV files, the report compares them with the network's joints.
+An interrupted search resumes and gives the same bytes (pose/keypoint_cache.py). The folder `keypoints` has
 
 | file | what |
 |---|---|
 | keypoints.csv | one row per photo of images.csv, in its order; missing joints are empty |
-| order.csv | the photos that the source has a row for, in the source's order, and which row: PATN's pairs depend on it |
-| report.json | how many photos have a pose, how often each joint is known, what was left out |
+| order.csv | the photos with a row in the source, in the source's order, and the row's number; PATN's pairs depend on it |
+| report.json | the number of photos with a pose, how often each joint is known, and what was excluded |
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,24 +35,26 @@ from repose.validation.gallery import PictureSettings, galleries
 from repose.validation.keypoints import check_keypoints
 from repose.validation.page import Distribution, Facts, Gallery, Rejected, require, write_report
 
-NOBODY = "no-person.csv"  # beside the report: photos in which a network found nobody
+NOBODY = "no-person.csv"  # in the report's folder: photos in which a network found nobody
 
 
 @settings
 class KeypointsSettings(ExtractorSettings):
     """The block `keypoints` of params.yaml."""
 
-    pictures: PictureSettings = field(default_factory=PictureSettings)  # of the page: photos with their joints
+    pictures: PictureSettings = field(
+        default_factory=PictureSettings
+    )  # photos shown with their joints on the report's page
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path, settings: KeypointsSettings) -> None:
-    """Write the folders `keypoints` (if the checks pass) and `report` (also if not) for the photos in `images`, one part.
+    """Write the folders `keypoints` (if the checks pass) and `report` (in any case) for the photos in `images`, one part.
 
-    What a network found waits in `work` until `keypoints` is written.
+    A network's results are kept in `work` until `keypoints` is written.
 
     Raises:
-        ReposeError: no keypoint file, one that is not what it should be, two poses for one photo, too many joints
-            outside their photo, no photo with a pose, or `work` is damaged.
+        ReposeError: a keypoint file is missing or invalid, a photo has two poses, too many joints are outside their photo,
+            no photo has a pose, or `work` is damaged.
     """
     table = read_table(images / "images.csv", IMAGES)
     names = table["name"].tolist()
@@ -78,7 +80,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
     require(outcome, "The keypoints", report)
     with whole_folder(keypoints) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
-        order = pd.DataFrame({"name": matched.order, "row": matched.rows})  # a network has none of its own
+        order = pd.DataFrame({"name": matched.order, "row": matched.rows})  # a network has no order
         write_table(folder / "order.csv", order if extracted.search is None else order[:0], ORDER)
         write_json(folder / "report.json", counts)
     if extracted.search is not None:
@@ -105,7 +107,7 @@ def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
 
 
 def _facts(counts: dict[str, Any], nobody: Sequence[str], pictures: tuple[Gallery, ...]) -> Facts:
-    """What the page says besides the checks."""
+    """The facts on the page besides the checks."""
     return Facts(
         counts={name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)},
         distributions=tuple(_agreement_by_joint(counts.get("compared"))),

@@ -1,13 +1,12 @@
-"""posemaps: one map of coloured limbs for every photo of one part that has a pose, at the working size.
+"""posemaps: draw a map of colored limbs for every photo of one part that has a pose, at the working size.
 
-Its settings also say, once for training, evaluation and generation, which part of a photo they see and how large. The folder
-`posemaps` holds
+Its settings also define the crop and size of photos in training, evaluation and generation. The folder `posemaps` has
 
 | file | what |
 |---|---|
 | 00000.tar, ... | PNG files with a palette, each named like its photo |
-| posemaps.csv | where each map is; photos without a limb inside the frame have none |
-| posemaps.json | the frame, the line_width, how many photos have a map and how many have none |
+| posemaps.csv | the location of each map; photos without a limb inside the frame have none |
+| posemaps.json | the frame, the line width, and the numbers of photos with and without a map |
 """
 
 from collections.abc import Iterator
@@ -35,13 +34,13 @@ class PosemapsSettings:
 
     height: PositiveInt  # px, of the working image
     width: PositiveInt  # px, of the working image
-    crop: Crop | None  # left, top, right, bottom in px of the photo: what becomes the working image; null: all of it
+    crop: Crop | None  # left, top, right, bottom in px: the part of the photo that is used; null: all of it
     line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image
     shard_megabytes: PositiveInt  # size of a tar shard in MiB
 
     @property
     def frame(self) -> Frame:
-        """The working image."""
+        """The frame of the working image."""
         return Frame(self.height, self.width, self.crop)
 
 
@@ -49,8 +48,8 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
     """Write the folder `posemaps` from the tables in the folders `images` and `keypoints`, all of one part.
 
     Raises:
-        ReposeError: a table is missing or of other photos than the other, the crop reaches beyond a photo, or no
-            photo has a limb in the frame.
+        ReposeError: a table is missing, the tables are of different photos, the crop reaches beyond a photo, or no photo
+            has a limb in the frame.
     """
     photos = read_table(images / "images.csv", IMAGES)
     names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
@@ -85,7 +84,7 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
 
 
 def _maps(photos: pd.DataFrame, joints: np.ndarray, settings: PosemapsSettings) -> Iterator[tuple[str, np.ndarray]]:
-    """The name of each photo and its map (height, width) uint8; blank where the photo has no pose."""
+    """Yield the name of each photo and its map (height, width) uint8, blank if the photo has no pose."""
     rows = list(zip(photos["name"], photos["height"], photos["width"], joints, strict=True))
     for first in range(0, len(rows), MAPS_AT_ONCE):
         part = rows[first : first + MAPS_AT_ONCE]

@@ -1,7 +1,7 @@
-"""split: the photos and pairs to train and to test on, by a published split (data/splits.py).
+"""split: choose the photos and pairs for training and testing, by a published split (data/splits.py).
 
-Written are items.csv, train-pairs.csv, test-pairs.csv (which also says, of rendered photos, what share of the garment in
-the target the source hides) and split.json.
+Writes items.csv, train-pairs.csv, test-pairs.csv and split.json. For rendered photos, test-pairs.csv also has the share of the
+target's garment that is hidden in the source.
 """
 
 from pathlib import Path
@@ -34,10 +34,10 @@ __all__ = ["SplitSettings", "run"]
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path, settings: SplitSettings) -> None:
-    """Write `split` (if the checks pass) and `report` (also if not) for the photos in `images` and their `keypoints`.
+    """Write `split` (if the checks pass) and `report` (in any case) for the photos in `images` and their `keypoints`.
 
     Raises:
-        ReposeError: as `splits.choose`; too few pairs; keypoints of other photos; a damaged figures.csv.
+        ReposeError: see `splits.choose`; or there are too few pairs, keypoints are of other photos, or figures.csv is damaged.
     """
     files = RawFiles(lists)
     chosen = choose(_photos(images, keypoints, settings.posed), files, settings)
@@ -58,7 +58,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
 
 
 def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
-    """images.csv of all parts with two more columns: posed, and row, the place in the order of the keypoints' source."""
+    """images.csv of all parts with two more columns: posed, and row, the position in the source of keypoints."""
     parts = part_names(images)
     photos = read_parts(images, parts, "images.csv", IMAGES)[["name", "item", "category", "view", "partition"]]
     names, joints, _ = read_parts_keypoints(keypoints, parts)
@@ -68,7 +68,7 @@ def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
             "(`dvc repro keypoints`)."
         )
     order = read_parts(keypoints, parts, "order.csv", ORDER)
-    row = photos["name"].map(order.set_index("name")["row"])  # NaN, which sorts last, where it has none
+    row = photos["name"].map(order.set_index("name")["row"])  # NaN, which sorts last, if there is none
     return photos.assign(posed=is_posed(joints, rule), row=row)
 
 

@@ -1,4 +1,4 @@
-"""train: one system, from the split's items to a model that makes images by itself; see `repose.training`."""
+"""train: train one system on the split's items; see `repose.training`."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from repose.training import TrainSettings
 
 @dataclass(frozen=True)
 class Folders:
-    """What training reads."""
+    """The input folders of training."""
 
     images: Path
     keypoints: Path
@@ -23,7 +23,7 @@ class Folders:
     split: Path
 
     def tables(self) -> list[Path]:
-        """Return the files that identify the data; they hold the digests of photos."""
+        """Return the files that identify the data; they contain the digests of photos."""
         parts = part_names(self.images)
         return [
             *part_files(self.images, parts, "images.csv"), *part_files(self.keypoints, parts, "keypoints.csv"),
@@ -37,11 +37,11 @@ def run(
 ) -> None:  # fmt: skip
     """Train the row called `system` and write the folder `run`, as one process or as one of several.
 
-    With `extend`, a run that was planned with fewer steps is continued.
+    With `extend`, continue a run with fewer steps.
 
     Raises:
-        ReposeError: the data do not fit, the weights of VGG19 are missing, a loss or a weight is not finite, the disk
-            is full, or `settings.processes` does not fit the row or the machine.
+        ReposeError: the data do not fit, the weights of VGG19 are missing, a loss or a weight is not finite, the disk is
+            full, or `settings.processes` does not fit the row or the machine.
     """
     count = training.process_count(system, row, settings)
     settings = replace(settings, processes=count)

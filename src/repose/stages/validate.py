@@ -1,11 +1,11 @@
-"""validate: every photo of the source is read in full and judged; what passes is packed, the rest set aside by name.
+"""validate: decode and check every photo of the source; pack those that pass, and list the rest.
 
-Photos that pass go, bytes unchanged and sorted by path, into tar shards: a block of nearly equal size into each part, with
-its own table images.csv (see `data.records`). The report folder is written whether the source passes or not:
+Photos that pass are written, unchanged and sorted by path, to tar shards: a block of nearly equal size for each part, with its
+own table images.csv (see `data.records`). The report folder is written whether the source passes or not:
 
 | file | what |
 |---|---|
-| validation.html, .json | every check, what it expected and found; numbers of the source |
+| validation.html, .json | every check with its expectation and result; statistics of the source |
 | set-aside.csv | path, reason, detail of each file that is not in images.csv |
 """
 
@@ -29,15 +29,15 @@ from repose.validation.page import PAGE, Facts, Rejected, distribution, require,
 from repose.validation.photos import REASONS, PhotoRules, check_photos
 
 SET_ASIDE = "set-aside.csv"
-EXAMPLES = 6  # files named per reason on the page
-NOBODY = Photo("", "", "", "", "")  # the photo at a path that does not follow the layout
+EXAMPLES = 6  # files listed per reason on the page
+NOBODY = Photo("", "", "", "", "")  # stands for a photo whose path does not follow the layout
 
 
 @settings
 class ValidateSettings(PhotoRules):
     """The block `validate` of params.yaml."""
 
-    parts: tuple[int, ...]  # names of the parts into which the photos are packed, ascending
+    parts: tuple[int, ...]  # names of the parts of the photos, ascending
     shard_megabytes: PositiveInt  # MiB of a tar shard, about
     workers: PositiveInt  # processes that read photos
 
@@ -48,11 +48,11 @@ class ValidateSettings(PhotoRules):
 
 
 def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) -> None:
-    """Write the folders `images` (where the source passes) and `report` (also where it fails) from the folder `raw`.
+    """Write the folders `images` (if the source passes) and `report` (in any case) from the folder `raw`.
 
     Raises:
-        ReposeError: the source holds no photos, a critical check failed, or fewer photos pass than there are parts;
-            then an earlier `images` is untouched.
+        ReposeError: the source has no photos, a critical check failed, or fewer photos pass than there are parts. An
+            earlier `images` is then not changed.
     """
     files = RawFiles(raw)
     outcome, judged = check_photos(_read(files, settings), settings)
@@ -66,21 +66,21 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
     require(outcome, "The photos", report)
     if not enough:
         raise ReposeError(
-            f"{len(good):,} photo(s) pass, and validate.parts in params.yaml names {len(settings.parts):,} parts, each of "
-            "at least one photo. Name fewer."
+            f"{len(good):,} photo(s) pass, but validate.parts in params.yaml has {len(settings.parts):,} parts, each of "
+            "at least one photo. Use fewer parts."
         )
     say(f"validate: {len(good):,} photos pass, {len(bad):,} are set aside; the report is {report / PAGE}")
 
 
 def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
-    """A row per file that should be a photo, sorted by path: the facts of its path and of its bytes."""
+    """A row per file that should be a photo, sorted by path, with facts from its path and its bytes."""
     layout = LAYOUTS[files.layout](files.names, files.__getitem__)
     paths = sorted(path for path in files if is_image(path) and layout.may_hold_photos(path))
     if not paths:
         raise ReposeError(
-            f"None of the {len(files):,} files of the source lies where {files.layout} keeps its photos"
-            f"{f'; the first is {files.names[0]}' if files.names else ''}. Is `download.source` in params.yaml what "
-            "its origins hold?"
+            f"None of the {len(files):,} files of the source is where {files.layout} keeps its photos"
+            f"{f'; the first is {files.names[0]}' if files.names else ''}. Does `download.source` in params.yaml match "
+            "its origins?"
         )
     named = pd.DataFrame([layout.photo(path) or NOBODY for path in paths], columns=list(Photo._fields))
     inspections = inspect_all(paths, files, max_pixels=round(settings.max_megapixels * 1e6), workers=settings.workers)
@@ -90,12 +90,12 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
 
 
 def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
-    """Reject a damaged copy: a file that changed since download checked it is not a bad photo of the owner's."""
+    """Reject files that changed since download checked them, so that they are not reported as the owner's bad photos."""
     written = files.table.set_index("name")["sha256"].loc[paths].to_numpy()
     changed = [path for path, same in zip(paths, digests == written, strict=True) if not same]
     if changed:
         raise ReposeError(
-            f"{len(changed):,} of {len(paths):,} photos in {files.folder} are not what download wrote, first "
+            f"{len(changed):,} of {len(paths):,} photos in {files.folder} changed since download wrote them, first "
             f"{changed[0]}. Restore them with `dvc checkout --force`, or run the stage download again."
         )
 

@@ -1,1 +1,1 @@
-"""Bytes in and out: S3 and HTTP, archives, whole files, weights, the DVC remote and the model registry."""
+"""Transfers from S3 and HTTP, atomic writes, weights, the DVC remote and the model registry."""

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all: written beside their final place, then renamed."""
+"""Atomic writes: outputs are written beside their final path, then renamed."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ PARTIAL = ".partial"
 
 
 def partial_path(path: Path) -> Path:
-    """The hidden path in the same folder, for an atomic rename, at which `path` is written until it is whole."""
+    """The hidden path in the same folder at which `path` is written before it is renamed."""
     return path.with_name(f".{path.name}{PARTIAL}")
 
 
@@ -24,7 +24,7 @@ def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
     Args:
         path: the file.
-        shared: whether other processes may write the same file at the same time, each to a path of its own.
+        shared: whether other processes may write the same file at the same time; each then gets its own path.
 
     Raises:
         ReposeError: the disk is full or cannot be written to.
@@ -50,7 +50,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     partial, replaced = partial_path(path), path.with_name(f".{path.name}.replaced")
 
     def clean_up() -> None:
-        if replaced.exists() and not path.exists():  # a crash or an error came between the two renames
+        if replaced.exists() and not path.exists():  # a crash or an error between the two renames
             replaced.rename(path)
         for folder in (partial, replaced):
             shutil.rmtree(folder, ignore_errors=True)
@@ -72,13 +72,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file."""
+    """Write a file atomically."""
     with whole_file(path) as partial:
         partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file."""
+    """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode())
 
 
@@ -89,7 +89,7 @@ def _flush_to_disk(file: Path) -> None:
 
 @contextmanager
 def disk_errors_named(path: Path) -> Iterator[None]:
-    """Turn errors of the disk in the block into a ReposeError that names `path`."""
+    """Turn disk errors in the block into a ReposeError that names `path`."""
     try:
         yield
     except OSError as error:

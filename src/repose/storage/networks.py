@@ -1,4 +1,4 @@
-"""The networks that metrics ask, by what they do, and how each is loaded: once, when the first metric asks."""
+"""Protocols of the networks behind metrics. Each network is loaded once, when the first metric needs it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,53 +15,53 @@ T = TypeVar("T")
 
 
 class Network(Protocol):
-    """Any network that scores are made with."""
+    """A network that a score is computed with."""
 
     @property
     def sha256(self) -> Mapping[str, str]:
-        """The SHA-256 of each file of its weights by name, the provenance of a score."""
+        """The SHA-256 of each file of its weights, by name, for the provenance of a score."""
 
 
 class FeatureNetwork(Network, Protocol):
-    """Describes an image by numbers: for Fréchet distances and garment retrieval."""
+    """Computes features of images, for Fréchet distances and garment retrieval."""
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 on the network's device -> (B, D), of any floating kind."""
 
 
 class Classifier(Network, Protocol):
-    """Tells classes apart: for the Inception Score."""
+    """Classifies images, for the Inception Score."""
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 on the network's device -> (B, classes), of any floating kind."""
 
 
 class DistanceNetwork(Network, Protocol):
-    """Measures how unlike two images are: for LPIPS."""
+    """Computes the perceptual distance of two images, for LPIPS."""
 
     @property
     def least(self) -> int:
-        """px that the shorter side of an image must have."""
+        """Minimum px of the shorter side of an image."""
 
     def distance(self, generated: Tensor, target: Tensor) -> Tensor:
-        """Twice (B, 3, H, W) uint8 on the network's device -> (B,), 0 for equal images."""
+        """Two batches (B, 3, H, W) uint8 on the network's device -> (B,), 0 for equal images."""
 
 
 class KeypointNetwork(Network, Protocol):
-    """Finds the 18 joints of the person in an image: for PCKh."""
+    """Finds the 18 joints of the person in an image, for PCKh."""
 
     def keypoints(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) uint8 on the network's device -> x and y in px, NaN where not found (B, K, 2); confidence (B, K)."""
 
 
 class Weights:
-    """The files of networks: those of `evaluate.weights`, else those of the cache."""
+    """The weights files of networks: those of `evaluate.weights`, else those of the cache."""
 
     def __init__(self, files: Mapping[str, WeightsFile]) -> None:
         self._files = files
 
     def of(self, name: str) -> Located:
-        """The file of a network of `weight_files.KNOWN`; raises as `located`."""
+        """The file of a network in `weight_files.KNOWN`. Raises as `located`."""
         return located(name, self._files)
 
 
@@ -69,9 +69,9 @@ Load = Callable[[Weights, torch.device], T]
 
 
 class Networks:
-    """Networks on one device, each loaded once, when it is first asked for.
+    """Networks on one device, each loaded once, when it is first needed.
 
-    Loading does not change torch's random state: what a system draws does not depend on the metrics.
+    Loading does not change torch's random state, so a system's random draws do not depend on the metrics.
     """
 
     def __init__(self, weights: Weights, device: torch.device) -> None:
@@ -82,7 +82,7 @@ class Networks:
         """The network that `load` loads.
 
         Raises:
-            ReposeError: its file is missing, or is another one.
+            ReposeError: its file is missing or has another digest.
         """
         if load not in self._loaded:
             with torch.random.fork_rng(devices=[]):
@@ -93,7 +93,7 @@ class Networks:
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """No gradients, and float32 convolutions on a GPU that are not rounded to TF32."""
+    """Disable gradients, and the rounding of float32 convolutions to TF32 on a GPU."""
     cudnn = torch.backends.cudnn
     with (
         torch.no_grad(),
@@ -104,16 +104,16 @@ def exact() -> Iterator[None]:
 
 @contextmanager
 def holding(path: Path, what: str, name: str) -> Iterator[None]:
-    """Turn any error in the block into a ReposeError: the file does not hold the weights of the network.
+    """Turn any error in the block into a ReposeError which says that the file does not hold the network's weights.
 
     Args:
         path: the file that the block reads.
-        what: the network, for people.
-        name: of its file in `weight_files.KNOWN`.
+        what: the network's name in the message.
+        name: the network's key in `weight_files.KNOWN`.
     """
     try:
         yield
-    except Exception as error:  # each library has its own errors for a file that is not what it should be
+    except Exception as error:  # each library has its own errors for an unusable file
         reason = " ".join(str(error).split())[:200]
         raise ReposeError(
             f"{path} does not hold the weights of {what} ({type(error).__name__}: {reason}). Get the file again: "
@@ -125,7 +125,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from a .pth that cannot run code (weights_only).
 
     Raises:
-        Exception: of the library that reads it, if the file is cut or of another kind.
+        Exception: the library's own error, if the file is truncated or of another format.
     """
     from safetensors.torch import load_file
 

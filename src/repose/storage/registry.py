@@ -1,7 +1,7 @@
-"""Models by name and version, as in DVC's model registry.
+"""Find models by name and version, as in DVC's model registry.
 
-An artifact of dvc.yaml gives a model its name and path, an annotated git tag NAME@vX.Y.Z (the form of GTO) a version of it a
-revision; that revision's dvc.lock has the hash of the file, and DVC's cache or remote the file.
+An artifact in dvc.yaml gives a model its name and path. An annotated git tag NAME@vX.Y.Z (GTO's format) marks the revision of
+a version. That revision's dvc.lock has the file's hash, and DVC's cache or remote has the file.
 """
 
 import re
@@ -30,15 +30,15 @@ class Registered(NamedTuple):
 
 
 def model_file(model: str, folder: Path = Path()) -> Path:
-    """The file of a registered model in DVC's cache, fetched from the remote if it is not there; its MD5 is checked.
+    """The file of a registered model in DVC's cache; fetched from the remote if missing. Its MD5 is checked.
 
     Args:
         model: NAME@vX.Y.Z; NAME or NAME@latest for the highest version; FOLDER:NAME... for an artifact of FOLDER/dvc.yaml.
-        folder: in the git repository and DVC project.
+        folder: a folder in the git repository and DVC project.
 
     Raises:
-        RemoteError: there is no such model or version, its revision or the remote lacks the file, or there is neither DVC nor
-            a repository.
+        RemoteError: there is no such model or version, its file is in neither the revision nor the remote, DVC is not
+            installed, or the folder is in no repository.
     """
     try:
         import gto.api  # noqa: F401
@@ -46,8 +46,8 @@ def model_file(model: str, folder: Path = Path()) -> Path:
         from dvc.repo import Repo
     except ModuleNotFoundError as error:
         raise RemoteError(
-            f"A model by its name needs DVC ({error.name} is not installed): pip install 'repose[pipeline]'. Or name the file "
-            "itself with --checkpoint."
+            f"A registered model needs DVC ({error.name} is not installed): pip install 'repose[pipeline]'. Or give the file "
+            "with --checkpoint."
         ) from None
     try:
         found = find_model(model, folder)
@@ -96,8 +96,8 @@ def _version(folder: Path, name: str, wanted: str) -> str:
         ) from None
     except (GTOException, SCMError) as error:
         raise RemoteError(
-            f"{top} is in no git repository ({error}), so no model is registered here. Go to the project's folder, or name "
-            "the file itself with --checkpoint."
+            f"{top} is in no git repository ({error}), so no model is registered here. Go to the project's folder, or give "
+            "the file with --checkpoint."
         ) from None
     versions = [str(entry["version"]) for entry in entries]  # the highest first, without withdrawn ones
     if wanted == "latest" and versions:
@@ -108,12 +108,12 @@ def _version(folder: Path, name: str, wanted: str) -> str:
 
 
 def _tag(name: str, version: str) -> str:
-    """The git tag of a version; GTO writes = for the colon, which git refuses."""
+    """The git tag of a version; GTO writes = for the colon, which git rejects."""
     return f"{name.replace(':', '=')}@{version}"
 
 
 def _cached(repo: Any, found: Registered) -> Path:
-    """The model's file in DVC's cache; the remote is that of today's configuration, not that of the revision."""
+    """The model's file in DVC's cache. The remote is the one configured now, not the revision's."""
     out, md5 = _output(repo, found)
     if md5.endswith(".dir"):
         _fetch(repo, md5, f"The list of {out} at {found.tag}")
@@ -122,14 +122,13 @@ def _cached(repo: Any, found: Registered) -> Path:
     file = Path(repo.cache.local.oid_to_path(md5))
     if md5_of(file) != md5:
         raise RemoteError(
-            f"{file} in DVC's cache, which is {found.path} of {found.tag}, was changed: its MD5 differs. Delete it and try "
-            "again."
+            f"{file} in DVC's cache, which should be {found.path} of {found.tag}, has another MD5. Delete it and try again."
         )
     return file
 
 
 def _output(repo: Any, found: Registered) -> tuple[str, str]:
-    """Path and hash of the output that is or contains the model's file, at the version's revision."""
+    """The path and hash of the output that is or contains the model's file, at the version's revision."""
     with repo.switch(found.commit):
         outs = {repo.fs.relpath(out.fs_path, repo.root_dir): out.hash_info for out in repo.index.outs}
     for path, hashed in outs.items():
@@ -156,9 +155,9 @@ def _md5_in_folder(cache: Any, md5: str, out: str, found: Registered) -> str:
 
 
 def _fetch(repo: Any, md5: str, what: str) -> None:
-    """Fetch an object into DVC's cache if it is not there."""
+    """Fetch an object into DVC's cache if it is missing."""
     if not repo.cache.local.exists(md5):
         try:
             Remote(repo).fetch([md5], repo.cache.local)
         except ReposeError as error:
-            raise RemoteError(f"{what} is not in DVC's cache, and does not come from its remote. {error}") from None
+            raise RemoteError(f"{what} is not in DVC's cache and cannot be fetched from the remote. {error}") from None

@@ -1,7 +1,7 @@
-"""DVC's remote as the steps of Kubeflow use it: objects by their hash, the run-cache, our own files under `kubeflow/`.
+"""DVC's remote for the steps of Kubeflow: objects by hash, the run-cache, and repose's own files under `kubeflow/`.
 
-Everything goes through DVC's own file systems, so every remote of DVC works and credentials are found as usual. Transfers
-are streamed: the memory that they take does not grow with the data.
+All access goes through DVC's file systems, so every kind of remote works and credentials are found as usual. Transfers are
+streamed, so memory does not grow with the data.
 """
 
 import errno
@@ -25,17 +25,17 @@ from repose.storage.atomic import whole_file
 from repose.storage.transfer.addresses import shown
 
 T = TypeVar("T")
-NAME = "pipeline"  # of the remote in the workspace of a step
-OWN = "kubeflow"  # the folder of our own files in the remote
-_AT_ONCE = 8  # transfers
+NAME = "pipeline"  # name of the remote in the workspace of a step
+OWN = "kubeflow"  # folder of repose's own files in the remote
+_AT_ONCE = 8  # parallel transfers
 _PART, _MAX_PARTS = 2**23, 10_000  # of an upload to S3: bytes of a part, parts that S3 takes
-_TRIES, _WAIT = 5, 1.0  # on a connection that fails; seconds before the second try, doubled each time
-_PATIENCE = 40.0  # seconds after which no further try begins
+_TRIES, _WAIT = 5, 1.0  # after connection errors; seconds before the second attempt, doubled each time
+_PATIENCE = 40.0  # seconds after which no further attempt begins
 
 
 @dataclass
 class Moved:
-    """What a step transferred."""
+    """The numbers of objects and bytes that a step transferred."""
 
     fetched: int = 0
     fetched_bytes: int = 0
@@ -44,11 +44,11 @@ class Moved:
 
 
 class Remote:
-    """The remote of an opened DVC repository; every method raises RemoteError if the remote refuses, fails or is lost.
+    """The remote of an opened DVC repository. Every method raises RemoteError if the remote fails or rejects a request.
 
     Attributes:
-        address: of the remote, without secrets.
-        moved: what was transferred through this object.
+        address: the remote's address, without secrets.
+        moved: the transfers through this object.
     """
 
     def __init__(self, repo: Any, name: str | None = None) -> None:
@@ -72,7 +72,7 @@ class Remote:
         self._root_exists = False
 
     def read(self, key: str) -> bytes | None:
-        """The content of a file of the remote by its path; None if there is none."""
+        """The content of a file of the remote; None if missing."""
         with tempfile.TemporaryDirectory(prefix="repose-") as folder, suppress(FileNotFoundError):
             file = Path(folder) / "content"
             self._get(self._at(key), file, f"read {key}")
@@ -80,14 +80,14 @@ class Remote:
         return None
 
     def write(self, key: str, content: bytes) -> None:
-        """Write a file of the remote, whole or not at all."""
+        """Write a file of the remote atomically."""
         with tempfile.NamedTemporaryFile(prefix="repose-") as file:
             file.write(content)
             file.flush()
             self.upload(Path(file.name), key)
 
     def upload(self, file: Path, key: str) -> None:
-        """Copy a file to the remote, whole or not at all."""
+        """Copy a file to the remote atomically."""
         size = file.stat().st_size
         self._retry(lambda: self._put(file, size, self._at(key)), f"write {key}")
         with self._lock:
@@ -95,7 +95,7 @@ class Remote:
             self.moved.pushed_bytes += size
 
     def download(self, key: str, file: Path) -> bool:
-        """Copy a file of the remote to `file`, whole or not at all; returns whether there is one."""
+        """Copy a file of the remote to `file` atomically; return whether it exists."""
         try:
             with whole_file(file) as partial:
                 self._get(self._at(key), partial, f"read {key}")
@@ -105,7 +105,7 @@ class Remote:
         return True
 
     def delete(self, key: str) -> None:
-        """Remove a file of the remote, if there is one."""
+        """Remove a file of the remote if it exists."""
 
         def remove() -> None:
             with suppress(FileNotFoundError):
@@ -114,7 +114,7 @@ class Remote:
         self._retry(remove, f"delete {key}")
 
     def names(self, folder: str) -> list[str]:
-        """The paths of all files below a folder of the remote, sorted, without hidden ones: those are not whole yet."""
+        """The sorted paths of all files below a folder of the remote, except hidden ones, which may be incomplete."""
         at = self._at(folder)
 
         def find() -> list[str]:
@@ -138,7 +138,7 @@ class Remote:
         """The content of an object.
 
         Raises:
-            RemoteError: it is missing, or its content has another hash.
+            RemoteError: the object is missing, or its content has another hash.
         """
         with tempfile.TemporaryDirectory(prefix="repose-") as folder:
             file = Path(folder) / "content"
@@ -146,10 +146,10 @@ class Remote:
             return file.read_bytes()
 
     def fetch(self, oids: Iterable[str], cache: Any) -> None:
-        """Fetch objects into a cache of DVC (an ODB), unless it has them.
+        """Fetch objects into a DVC cache (an ODB), unless it has them.
 
         Raises:
-            RemoteError: one is missing, or its content has another hash; it does not get into the cache.
+            RemoteError: an object is missing, or its content has another hash; it is not added to the cache.
         """
 
         def bring(oid: str) -> None:  # other processes may fetch the same object
@@ -159,7 +159,7 @@ class Remote:
         _at_once(bring, [oid for oid in sorted(set(oids)) if not cache.exists(oid)])
 
     def push(self, oids: Iterable[str], cache: Any) -> None:
-        """Copy objects of a cache of DVC that the remote does not have: files first, then the lists of folders."""
+        """Copy objects that the remote lacks from a DVC cache: files first, then the lists of folders."""
         wanted = set(oids)
         wanted -= self.has(wanted)
         for of_folders in (False, True):
@@ -171,14 +171,14 @@ class Remote:
             self._get(self._path(oid), file, f"read {oid}")
         except FileNotFoundError:
             raise RemoteError(
-                f"The object {oid} is not in the remote {self.address}, though a stage's entry of dvc.lock names it. Was it "
-                "removed (`dvc gc`)? Run the stage that made it again (if Kubeflow's cache prevents that: `repose kfp submit "
-                "--no-cache`), or `dvc push` from where it still is."
+                f"The object {oid} is not in the remote {self.address}, but a stage's entry of dvc.lock refers to it. Was it "
+                "removed (`dvc gc`)? Run its stage again (if Kubeflow's cache prevents that: `repose kfp submit --no-cache`), "
+                "or `dvc push` from where it still exists."
             ) from None
         if (md5 := md5_of(file)) != oid.removesuffix(".dir"):
             raise RemoteError(
-                f"The object {oid} in the remote {self.address} has changed: its content has the MD5 {md5}. It is not used. "
-                f"Delete {self._key(oid)} there and run the stage that made it again, or `dvc push` from where it is whole."
+                f"The object {oid} in the remote {self.address} has changed: its content has the MD5 {md5}. "
+                f"Delete {self._key(oid)} there and run its stage again, or `dvc push` from an intact copy."
             )
         self._count_fetched(file)
 
@@ -200,12 +200,12 @@ class Remote:
         """Copy a file of the remote to `file`.
 
         Raises:
-            FileNotFoundError: there is none in a remote that exists.
+            FileNotFoundError: the remote exists, but not the file.
         """
 
         def get() -> bool:
             try:
-                # one stream, which resumes when it is cut; by default s3fs holds ten parts of 50 MiB in memory
+                # one stream, which resumes if interrupted; by default s3fs holds ten parts of 50 MiB in memory
                 self._fs.get_file(path, str(file), **({"max_concurrency": 1} if self._is_s3 else {}))
             except FileNotFoundError:
                 self._check_root()
@@ -226,19 +226,19 @@ class Remote:
             self._fs.put_file(str(file), path)
 
     def _check_root(self) -> None:
-        """Tell a missing bucket of S3 from a missing file; lists no more than the folder, as more may not be allowed."""
+        """Raise if the S3 bucket is missing. Only lists the folder, as the credentials may not allow more."""
         if self._is_s3 and not self._root_exists:
             bucket, _, folder = self._root.strip("/").partition("/")
             self._fs.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
             self._root_exists = True
 
     def _retry(self, work: Callable[[], T], what: str, local: Path | None = None) -> T:
-        """Do something with the remote, again while the connection fails; errors of the file `local` stay as they are."""
+        """Call a function, again after connection errors; errors of the local file `local` are raised unchanged."""
         began, attempt = time.monotonic(), 1
         while True:
             try:
                 if self._is_s3:
-                    self._fs.fs.retries = 2  # s3fs's own: a stream that was cut resumes once
+                    self._fs.fs.retries = 2  # s3fs's own: an interrupted stream resumes once
                 return work()
             except ReposeError:
                 raise
@@ -255,25 +255,25 @@ class Remote:
 
 
 def md5_of(file: Path) -> str:
-    """The MD5 of a file, in hexadecimal: the name of DVC's object."""
+    """The MD5 of a file in hexadecimal, which is the name of DVC's object."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _at_once(work: Callable[[str], T], names: list[str]) -> list[T]:
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # `map` cancels what has not begun when one fails
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # `map` cancels pending calls when one fails
         return list(pool.map(work, names))
 
 
 def _is_local(error: Exception, file: Path | None) -> bool:
-    """Whether an error is one of the disk that `file` is written to."""
+    """Whether an error is of the local disk that `file` is on."""
     if file is None or not isinstance(error, OSError):
         return False
     return error.errno in (errno.ENOSPC, errno.EDQUOT) or str(file) in (error.filename, error.filename2)
 
 
 def _explain(error: Exception, address: str, what: str) -> tuple[bool, str]:
-    """Whether another try may help, and the message; an empty one if the error does not come from a remote."""
+    """Whether another attempt may help, and the message; empty if the error does not come from a remote."""
     from botocore import exceptions as boto
 
     chain = list(_chain(error))
@@ -292,17 +292,17 @@ def _explain(error: Exception, address: str, what: str) -> tuple[bool, str]:
             f"There are no credentials for the remote {address} (to {what}): {reason}. Give them as AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or in a cluster as a Kubernetes secret (meta.kfp: secrets)."
         )
-    # a HEAD is answered 400 without the true code
+    # the response to a HEAD is 400 without the actual code
     if status in (401, 403) or (
         status == 400 and code in ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "400")
     ):
         return False, (
             f"The remote {address} refuses to {what} ({code}). Check the credentials (AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the Kubernetes secret that they come from): are they right, have "
-            "they expired, and what may they do? If the code is RequestTimeTooSkewed, set this machine's clock right."
+            "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or the Kubernetes secret that they come from), when they expire "
+            "and what they allow. If the code is RequestTimeTooSkewed, correct this machine's clock."
         )
     if status == 404 or (not response and isinstance(error, FileNotFoundError)):
-        return False, f"There is no {address} (to {what}). Correct the remote's address, or make the bucket."
+        return False, f"There is no {address} (to {what}). Correct the remote's address, or create the bucket."
     lost = caused_by(boto.ConnectionError, boto.HTTPClientError, ConnectionError, TimeoutError)
     later = status >= 500 or code in ("RequestTimeout", "OperationAborted", "TooManyRequests", "SlowDown")
     if lost or later or any(type(e).__module__.startswith("aiohttp") for e in chain):
@@ -316,7 +316,7 @@ def _explain(error: Exception, address: str, what: str) -> tuple[bool, str]:
 
 
 def _chain(error: BaseException | None) -> Iterator[Exception]:
-    """An error and those that caused it, without the cancelled tasks below some."""
+    """An error and its causes, except canceled tasks."""
     while error is not None:
         if isinstance(error, Exception):
             yield error
@@ -324,12 +324,12 @@ def _chain(error: BaseException | None) -> Iterator[Exception]:
 
 
 def _without_secrets(text: str) -> str:
-    """A text without the passwords and signatures of its URLs."""
+    """A text without the passwords and signatures in its URLs."""
     return re.sub(r"\?[^\s\"']*=[^\s\"']*", "", re.sub(r"//[^/@\s]+@", "//", text))
 
 
 def _try_once(arguments: dict[str, Any]) -> None:
-    """Have s3fs cache no lists, which others change, and botocore not retry unless the user set it: `Remote` retries."""
+    """Disable s3fs's cache of lists and, unless the user set them, botocore's retries: `Remote` retries."""
     arguments["use_listings_cache"] = False
     if not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
         arguments.setdefault("config_kwargs", {})["retries"] = {"total_max_attempts": 1}

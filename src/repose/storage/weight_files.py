@@ -1,7 +1,6 @@
-"""Weights of networks that repose did not train, by SHA-256: from the cache, a path, s3:// or https://.
+"""Weights of networks that repose did not train, from the cache, a path, s3:// or https://, checked by SHA-256.
 
-Nothing is downloaded unless the user named it: by `repose weights fetch NAME`, or as an address in params.yaml. A file is
-only used if its SHA-256 is right.
+Nothing is downloaded unless the user asks for it, by `repose weights fetch NAME` or with an address in params.yaml.
 """
 
 import os
@@ -16,14 +15,14 @@ from repose.storage.transfer import Sha256, base_name, check, fetch, local_path
 
 
 class Known(NamedTuple):
-    """A file that repose can use, as its owner publishes it."""
+    """A published weights file that repose can use."""
 
-    file: str  # its name
-    sha256: str  # the first 8 digits, which stand in the name
+    file: str  # file name
+    sha256: str  # the first 8 digits, which are in the file name
     url: str
     licence: str
     source: str
-    used_by: str  # metrics and settings of repose
+    used_by: str  # the metrics and settings that need it
 
 
 def _known(url: str, licence: str, source: str, used_by: str) -> Known:
@@ -61,14 +60,14 @@ class WeightsFile:
 
 
 class Located(NamedTuple):
-    """A file that exists and is the right one."""
+    """A local file whose SHA-256 was checked."""
 
     path: Path
     sha256: str  # all 64 digits
 
 
 class State(StrEnum):
-    """The state of a file in the cache."""
+    """The state of a weights file in the cache."""
 
     RIGHT = "right"
     MISSING = "not in the cache"
@@ -76,7 +75,7 @@ class State(StrEnum):
 
 
 def cache_folder() -> Path:
-    """Where fetched weights stay: $REPOSE_CACHE, else $XDG_CACHE_HOME/repose, else ~/.cache/repose."""
+    """The folder of fetched weights: $REPOSE_CACHE, else $XDG_CACHE_HOME/repose, else ~/.cache/repose."""
     named = os.environ.get("REPOSE_CACHE")
     return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repose"
 
@@ -93,12 +92,12 @@ def known(name: str) -> Known:
 
 
 def cached(name: str) -> Path:
-    """The path at which `fetch_known` puts a network's file, whether or not it exists; raises as `known`."""
+    """The path at which `fetch_known` writes a network's file, whether or not it exists. Raises as `known`."""
     return cache_folder() / f"{known(name).sha256}-{known(name).file}"
 
 
 def state(name: str) -> tuple[State, str]:
-    """The state of a network's file in the cache, and its whole SHA-256 or nothing; raises as `known`."""
+    """The state of a network's file in the cache, and its SHA-256 (empty if missing). Raises as `known`."""
     path = cached(name)
     if not path.is_file():
         return State.MISSING, ""
@@ -107,33 +106,33 @@ def state(name: str) -> tuple[State, str]:
 
 
 def fetch_known(name: str, address: str | None = None, *, endpoint: str | None = None) -> Located:
-    """Fetch a network's file into the cache, unless it is there.
+    """Fetch a network's file into the cache, unless it is already there.
 
     Args:
         name: a key of KNOWN.
-        address: path, s3:// or http(s)://; None: its owner's.
+        address: path, s3:// or http(s)://; None: the owner's address.
         endpoint: an S3 server other than Amazon's.
 
     Raises:
-        ReposeError: there is no such network or file, no access, or the file is another one.
+        ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
     of = known(name)
     return _located(fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint), of.sha256)
 
 
 def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
-    """The local file of the weights at `address`, fetched into the cache unless it is local or there already.
+    """The local file of the weights at `address`, fetched into the cache unless it is local or already there.
 
     Args:
         address: a local path, `s3://bucket/key` or `https://...`.
-        sha256: in hexadecimal, at least the first 8 digits (torchvision puts those into its file names).
+        sha256: at least the first 8 hexadecimal digits (which torchvision puts into its file names).
         endpoint: an S3 server other than Amazon's.
 
     Raises:
-        ReposeError: no such file, no access, or another digest.
+        ReposeError: the file is missing, inaccessible or has another digest.
     """
     if not sha256:
-        raise ReposeError(f"The weights at {address} need a sha256 (at least its first 8 digits), which is not given.")
+        raise ReposeError(f"The weights at {address} have no sha256. Give at least its first 8 digits.")
     local = local_path(address)
     if local is None:
         return fetch(address, cache_folder() / f"{sha256[:16]}-{base_name(address)}", sha256=sha256, endpoint=endpoint)
@@ -143,14 +142,14 @@ def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
 
 
 def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
-    """The file of a network: at the address that the user named, else in the cache.
+    """The file of a network: at the address given by the user, else in the cache.
 
     Args:
         name: a key of KNOWN.
         files: the block `evaluate.weights`.
 
     Raises:
-        ReposeError: there is no such network or file, or the file is another one.
+        ReposeError: there is no such network, or its file is missing or has another digest.
     """
     of, path = known(name), cached(name)
     if name in files:
@@ -159,8 +158,8 @@ def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
         return _located(locate(given.address, sha256, endpoint=given.endpoint), sha256)
     if not path.is_file():
         raise ReposeError(
-            f"The weights of {name} are not in the cache ({path}), and a stage downloads nothing that was not named. Run "
-            f"`repose weights fetch {name}`, or name the file in params.yaml: "
+            f"The weights of {name} are not in the cache ({path}), and a stage does not download them by itself. Run "
+            f"`repose weights fetch {name}`, or give the file in params.yaml: "
             f"evaluate.weights: {{{name}: {{address: PATH, s3:// or https://}}}}."
         )
     return _located(path, of.sha256)
@@ -170,11 +169,11 @@ def check_names(files: Mapping[str, WeightsFile]) -> None:
     """Check the names of the entries of `evaluate.weights`.
 
     Raises:
-        ValueError: an entry is of no network.
+        ValueError: an entry is not a known network.
     """
     for name in files:
         if name not in KNOWN:
-            raise ValueError(f"weights names {name!r}, which is no network{nearest(name, list(KNOWN))}")
+            raise ValueError(f"weights has {name!r}, which is not a known network{nearest(name, list(KNOWN))}")
 
 
 def _located(path: Path, sha256: str) -> Located:

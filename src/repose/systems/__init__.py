@@ -29,15 +29,15 @@ from repose.models.vgg import LayersName
 Autocast = AbstractContextManager[Any]
 Terms = dict[str, Tensor]  # scalars
 OneSource = Annotated[int, Field(ge=1, le=1)]
-Photos = Annotated[int, Field(ge=2)]  # a source and a target at least
+Photos = Annotated[int, Field(ge=2)]  # at least a source and a target
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @settings
 class SystemSettings(ABC):
-    """The settings that every kind has."""
+    """The settings that all kinds share."""
 
-    needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or on the target's alone
+    needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or only on the target's
     figure_scale: ClassVar[float] = 1.0  # the weight of L1 for which the figure network's term is scaled
 
     kind: str
@@ -54,7 +54,7 @@ class SystemSettings(ABC):
 
     @abstractmethod
     def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
-        """The layers of VGG19 in the loss, given those of train.perceptual; None without a perceptual term."""
+        """The layers of VGG19 in the loss; `train.perceptual`'s by default, None without a perceptual term."""
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,25 @@ class Progress:
 
 
 class System(Protocol):
-    """A system trains one step at a time and generates images from photos and poses."""
+    """A system, which trains one step at a time and generates images from photos and poses."""
 
     networks: dict[str, nn.Module]  # everything that is trained, by name
     optimisers: dict[str, torch.optim.Optimizer]
 
     def distribute(self) -> None:
-        """Share each later step with the other processes of torch.distributed's group, which all call this.
+        """Share all later steps with the other processes of torch.distributed's group, which all call this.
 
-        The networks are on the training device. From now on `step` gets a part of each batch and learns from all of it.
+        The networks are on the training device. From now on `step` gets a part of each batch and learns from the whole batch.
 
         Raises:
-            ReposeError: a step cannot be shared (BatchNorm).
+            ReposeError: steps cannot be shared (BatchNorm).
         """
 
     def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """Train on one batch, with forward passes in `autocast`.
 
         Returns:
-            Each term of the losses, unweighted, as a scalar; the names are the same at every step.
+            Each term of the losses as an unweighted scalar, under the same names at every step.
         """
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
@@ -101,7 +101,7 @@ def row(block: Any, where: str) -> SystemSettings:
     """The settings of a system from its block of params.yaml or from a checkpoint; `where` opens each message.
 
     Raises:
-        ReposeError: an unknown kind or key, or a wrong value.
+        ReposeError: a kind or key is unknown, or a value is invalid.
     """
     named = block.get("kind") if isinstance(block, Mapping) else None
     if named not in kinds():

@@ -1,6 +1,6 @@
 """paper: the systems of Sun et al. 2019 (the rows paper-m, paper-s, g-di and g-dp), with the generator of `models.paper`.
 
--M takes several sources and -S one (`max_sources`). A discriminator whose loss has weight 0 is left out: G + D_I, G + D_P.
+-M takes several sources and -S one (`max_sources`). A discriminator whose loss has weight 0 is omitted: G + D_I, G + D_P.
 """
 
 from dataclasses import field

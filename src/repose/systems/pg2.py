@@ -4,8 +4,8 @@ G1 generates a coarse image from one source and the target's pose; G2 adds detai
 and G2 is trained against a discriminator (`stages: two`). With `stages: one` there is no G2, and G1 itself is trained
 against the discriminator: the paper's row G1 + D.
 
-Follows the authors' published code where it departs from their text: the discriminator sees one image at a time, and half of
-its fakes are sources. The networks' output is not bounded; `generate` clamps it. Letters: Q targets, H height, W width.
+This follows the authors' published code where it departs from their text: the discriminator sees one image at a time, and
+half of its fakes are sources. The networks' output is unbounded; `generate` clamps it. Letters: Q targets, H height, W width.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ from repose.systems import Autocast, OneSource, Photos, Progress, SystemSettings
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 CLOSING = 5  # px of the square by which the mask of the loss is closed
-MIN_HEIGHT = 32  # px: G2 has two levels fewer than G1, and should have one at least
+MIN_HEIGHT = 32  # px; G2 has two levels fewer than G1, and needs at least one
 
 
 @settings
 class AdamSettings(OptimiserSettings):
-    """Adam's rate is constant."""
+    """Adam with a constant learning rate."""
 
     learning_rate: PositiveFloat = 2e-5
     lr_halving_epochs: NonNegativeInt = 0
@@ -59,21 +59,21 @@ class PG2Settings(SystemSettings):
     masked_l1: NonNegativeFloat = 50.0  # lambda, against the adversarial term's 1; Market-1501: 10
     optimiser: AdamSettings = field(default_factory=AdamSettings)
     stage_one_steps: PositiveInt = 22_000  # of G1 alone
-    stage_two_steps: PositiveInt = 14_000  # if `steps` are fewer than both together, each stage keeps its share of them
+    stage_two_steps: PositiveInt = 14_000  # if `steps` is less than their sum, each stage keeps its share
 
     def __post_init__(self) -> None:
         if self.stages == "two" and self.steps < 2:
             raise ValueError(f"steps should be at least 2, one for each stage, not {self.steps}.")
 
     def loss_weights(self) -> dict[str, float]:
-        """Of the masked L1 and the adversarial term."""
+        """The weights of the masked L1 and the adversarial term."""
         return {"masked_l1": self.masked_l1, "image": 1.0}
 
     def perceptual_layers(self, _: object) -> None:
         """None: pg2 has no perceptual term."""
 
     def alone(self, steps: int) -> int:
-        """The number of steps that train G1 alone; at least one is left for G2."""
+        """The number of steps that train only G1; leaves at least one for G2."""
         if self.stages == "one":
             return 0
         share = min(1.0, steps / (self.stage_one_steps + self.stage_two_steps))
@@ -87,7 +87,7 @@ def build(row: PG2Settings, frame: Frame) -> "PG2System":
     """An untrained system for images of the frame's size.
 
     Raises:
-        ReposeError: the frame is too low for the networks' levels.
+        ReposeError: the frame's height is too small for the networks' levels.
     """
     if frame.height < MIN_HEIGHT:
         raise ReposeError(
@@ -145,7 +145,7 @@ class PG2System:
     def _against_discriminator(
         self, source: Tensor, target: Tensor, pose: Tensor, mask: Tensor, rate: float, autocast: Autocast
     ) -> Terms:
-        """Train the discriminator, then the network that makes the last image: G2, or G1 if there is no G2."""
+        """Train the discriminator, then the network that makes the final image: G2, or G1 if there is no G2."""
         name = "g1" if self.g2 is None else "g2"
         terms = {}
         with autocast:
@@ -162,7 +162,7 @@ class PG2System:
         return terms
 
     def _last_image(self, source: Tensor, pose: Tensor) -> Tensor:
-        """The images that are trained to look real (Q,3,H,W); with two stages, without a gradient for G1."""
+        """The final images (Q,3,H,W); with two stages, without a gradient for G1."""
         if self.g2 is None:
             return self.g1(source, pose)
         self.g2.begun.fill_(1)
@@ -171,7 +171,7 @@ class PG2System:
         return coarse + self.g2(coarse, source)
 
     def _logits(self, *images: Tensor) -> Sequence[Tensor]:
-        """The logits (Q,) of each of the images (Q,3,H,W), in one batch, as BatchNorm takes the statistics of all."""
+        """The logits (Q,) of each of several batches (Q,3,H,W), computed as one batch for BatchNorm's statistics."""
         return self.discriminator(torch.cat(images)).chunk(len(images))
 
 

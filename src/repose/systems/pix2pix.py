@@ -2,7 +2,7 @@
 
 A U-Net makes the image from a condition: the source and the target's pose map, or the pose map alone. A PatchGAN judges the
 image together with that condition. Sizes, loss and schedule are those of the authors' PyTorch code. The paper's number for
-this row seems to be that of a pix2pix that sees the pose alone: `pose_only`.
+this row seems to be of a pix2pix that only sees the pose: `pose_only`.
 
 Letters: Q targets of a step, C channels of the condition, H x W the frame.
 """
@@ -30,22 +30,24 @@ from repose.systems.learning.optimiser import OptimiserSettings, update
 
 @settings
 class UNetSettings:
-    """The generator; at 256x256 the defaults are its authors' `unet_256`."""
+    """The settings of the generator; at 256x256 the defaults are the authors' `unet_256`."""
 
     width: PositiveInt = 64  # channels of the first level; they double up to 8 times as many
-    downs: Annotated[int, Field(ge=2)] | None = None  # levels, each half the last; None: until the shorter side is 1 px
+    downs: Annotated[int, Field(ge=2)] | None = (
+        None  # number of levels, each half the previous size; None: until the shorter side is 1 px
+    )
 
 
 @settings
 class PatchSettings(DiscriminatorSettings):
-    """The discriminator; its authors' has BatchNorm."""
+    """The settings of the discriminator; the authors' has BatchNorm."""
 
     norm: Norm = "batch"
 
 
 @settings
 class AdamSettings(OptimiserSettings):
-    """Adam's rate is constant for the first half of the steps (of 100 + 100 epochs), then falls linearly to 0."""
+    """Adam with a learning rate that is constant for half of the steps (100 of 200 epochs), then falls linearly to 0."""
 
     learning_rate: PositiveFloat = 2e-4
     lr_halving_epochs: NonNegativeInt = 0
@@ -54,7 +56,7 @@ class AdamSettings(OptimiserSettings):
 
 @settings
 class Pix2PixSettings(SystemSettings):
-    """The settings of pix2pix; the defaults are its authors'."""
+    """The settings of pix2pix; the defaults are the authors'."""
 
     needs_source_poses = False
 
@@ -67,7 +69,7 @@ class Pix2PixSettings(SystemSettings):
     optimiser: AdamSettings = field(default_factory=AdamSettings)
 
     def loss_weights(self) -> dict[str, float]:
-        """Of Eq. 4's two terms."""
+        """The weights of Eq. 4's two terms."""
         return {"l1": self.l1, "adversarial": 1.0}
 
     def perceptual_layers(self, _: object) -> None:
@@ -117,7 +119,7 @@ class Pix2Pix:
         return {"d_adversarial": d_loss.detach(), "g_adversarial": g_loss.detach(), "l1": l1.detach()}
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
-        """See `systems.System`. Without dropout, and each image with its own statistics, in either mode."""
+        """See `systems.System`. In any mode, there is no dropout and each image has its own statistics."""
         del poses, mask
         generator = self.networks["generator"]
         mode = generator.training
@@ -126,7 +128,7 @@ class Pix2Pix:
         return generated
 
     def _condition(self, images: Tensor, sources: Tensor, target_pose: Poses) -> Tensor:
-        """The first source of each target and the target's pose map, or that map alone: (Q,C,H,W)."""
+        """The first source of each target and the target's pose map, or only that map: (Q,C,H,W)."""
         if self.row.input == "pose_only":
             return target_pose.posemaps
         return torch.cat([images[sources[:, 0]], target_pose.posemaps], 1)
@@ -139,10 +141,10 @@ def build(row: Pix2PixSettings, frame: Frame) -> Pix2Pix:
     """An untrained system.
 
     Raises:
-        ReposeError: the frame is too small for a patch, or no side of it halves as often as `downs` says.
+        ReposeError: the frame is too small for a patch, or cannot be halved `downs` times.
     """
     height, width, layers = frame.height, frame.width, row.discriminator.layers
-    least = 3 * 2**layers  # two k4 s1 convolutions after the strided ones leave one logit of 3x3
+    least = 3 * 2**layers  # two k4 s1 convolutions after the strided ones turn 3x3 into one logit
     if min(height, width) < least:
         raise ReposeError(
             f"pix2pix's discriminator of {layers} layer(s) needs at least {least}x{least} px, but the frame is "
@@ -151,7 +153,7 @@ def build(row: Pix2PixSettings, frame: Frame) -> Pix2Pix:
     most, downs = max(height, width).bit_length() - 1, row.generator.downs
     if downs is not None and downs > most:
         raise ReposeError(
-            f"pix2pix's generator halves {downs} times (generator.downs), but a frame of {height}x{width} px (height x "
-            f"width) at most {most} times. Lower it, or leave it out."
+            f"pix2pix's generator halves its input {downs} times (generator.downs), but a frame of {height}x{width} px "
+            f"(height x width) can be halved at most {most} times. Lower generator.downs, or remove it."
         )
     return Pix2Pix(row, downs or min(height, width).bit_length() - 1)

@@ -3,13 +3,17 @@
 The network is `models.vunet`. Training rebuilds a photo from its own parts and its own pose and does not use a batch's
 sources. An image of another pose is made from the source's parts and the target's stickman, without sampling.
 
-Sizes, loss and schedules are those of the authors' published code, with these differences: the first weights are set by the
-photos of the first step, each seen several times with other samples and other dropout (theirs: by four batches); in
-generation the encoder's own feedback is the mean as well (theirs: a sample); schedules are shares of the training's steps,
-equal to theirs at 100,000; their second round of training, with a loss of Gram matrices, is left out. Images are squares of
-S px, the frame's height: a narrower frame is stretched, as theirs of Market-1501, and generated images are shrunk back.
+Sizes, loss and schedules are those of the authors' published code, with these differences:
+- The photos of the first step set the initial weights, each seen several times with other samples and dropout (theirs: four
+  batches).
+- In generation, the encoder's own feedback is the mean too (theirs: a sample).
+- Schedules are shares of the training's steps, and equal to theirs at 100,000 steps.
+- Their second round of training, with a loss of Gram matrices, is omitted.
 
-Letters: Q photos, H x W the frame, S px a side of the square.
+Images are squares of the frame's height S: a narrower frame is stretched, as theirs for Market-1501, and generated images are
+shrunk back.
+
+Letters: Q photos, H x W the frame, S the side of the square in px.
 """
 
 from dataclasses import field
@@ -33,13 +37,13 @@ from repose.systems import Autocast, OneSource, Photos, Progress, Share, SystemS
 from repose.systems.learning.optimiser import Beta, OptimiserSettings, update
 
 MIN_SIZE = 32  # px
-MIN_KL = 1e-6  # the share of KL's weight from the first step on
-L1 = 5 * 127.5  # the authors' weight of L1: their 5 is for levels from 0 to 255, ours are from -1 to 1
+MIN_KL = 1e-6  # initial share of KL's weight
+L1 = 5 * 127.5  # the authors' weight of L1; their 5 is for levels from 0 to 255, ours are from -1 to 1
 
 
 @settings
 class AdamSettings(OptimiserSettings):
-    """Adam's rate falls linearly to 0 from the first hundredth of the steps on."""
+    """Adam with a learning rate that falls linearly to 0 after the first hundredth of the steps."""
 
     learning_rate: PositiveFloat = 1e-3
     betas: tuple[Beta, Beta] = (0.5, 0.9)
@@ -55,20 +59,22 @@ class VUNetSettings(SystemSettings):
     figure_scale = L1
 
     items_per_step: PositiveInt = 8  # Market-1501: 16
-    max_photos: Photos = 2  # only targets are trained on
+    max_photos: Photos = 2  # only targets are used for training
     max_sources: OneSource = 1
     targets: Literal["all", "one"] = "one"
     width: PositiveInt = 32  # channels at full size; they double from level to level up to 4 times as many
-    box: NonNegativeInt | None = None  # a crop is S / 2^box px a side; None: 2 at 256 px, 1 at 128 px and below
+    box: NonNegativeInt | None = None  # a crop's side is S / 2^box px; None: 2 at 256 px, 1 at 128 px and below
     bottleneck: PositiveInt | None = (
         None  # the lowest size is 2^bottleneck px; None: 2 at 256 px, 1 at 128 px and below
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     l1: NonNegativeFloat = L1
-    perceptual: NonNegativeFloat = 1.0  # of VGG19's layers `vunet`, which include the authors' 5; or of figure_scale
+    perceptual: NonNegativeFloat = (
+        1.0  # of VGG19's layers `vunet`, which include the authors' factor 5; or of figure_scale
+    )
     kl: NonNegativeFloat = 1.0
-    kl_from: Share = 0.5  # until this share of the steps KL has MIN_KL of its weight; from there on it rises
-    kl_until: Share = 0.75  # from here on it has its full weight
+    kl_from: Share = 0.5  # share of the steps during which KL has MIN_KL of its weight, before it rises
+    kl_until: Share = 0.75  # share of the steps after which KL has its full weight
     optimiser: AdamSettings = field(default_factory=AdamSettings)
 
     def __post_init__(self) -> None:
@@ -76,15 +82,15 @@ class VUNetSettings(SystemSettings):
             raise ValueError(f"kl_from should be less than kl_until, not {self.kl_from} and {self.kl_until}.")
 
     def loss_weights(self) -> dict[str, float]:
-        """Of the three terms; KL's is the one at the end."""
+        """The weights of the three terms; KL's final one."""
         return {"l1": self.l1, "perceptual": self.perceptual, "kl": self.kl}
 
     def perceptual_layers(self, _: object) -> LayersName | None:
-        """The authors' layers, whatever train.perceptual says."""
+        """The authors' layers, regardless of train.perceptual."""
         return "vunet" if self.perceptual else None
 
     def kl_weight(self, progress: Progress) -> float:
-        """The weight of KL at a step: linear between the two shares."""
+        """The weight of KL at a step, linear between the two shares."""
         share = (progress.step / progress.steps - self.kl_from) / (self.kl_until - self.kl_from)
         return self.kl * min(max(MIN_KL + (1 - MIN_KL) * share, MIN_KL), 1.0)
 
@@ -96,7 +102,7 @@ def build(row: VUNetSettings, frame: Frame) -> "VUNetSystem":
     """An untrained system for images of the frame's size.
 
     Raises:
-        ReposeError: the frame's height is no power of two from 32 on, or the crops or levels do not fit it.
+        ReposeError: the frame's height is not a power of two of at least 32, or the crops or levels do not fit it.
     """
     size = frame.height
     if size < MIN_SIZE or size & (size - 1):
@@ -109,8 +115,8 @@ def build(row: VUNetSettings, frame: Frame) -> "VUNetSystem":
     levels = 1 + halvings - bottleneck
     if levels - box <= LATENTS:
         raise ReposeError(
-            f"vunet needs {LATENTS + 1} sizes from a part's crop to the lowest, but a crop is {size} / 2^{box} px a side and "
-            f"the lowest size 2^{bottleneck} px. Lower box or bottleneck in the system's block, or leave them out."
+            f"vunet needs {LATENTS + 1} sizes from a part's crop to the lowest, but a crop's side is {size} / 2^{box} px and "
+            f"the lowest size 2^{bottleneck} px. Lower box or bottleneck in the system's block, or remove them."
         )
     return VUNetSystem(row, size, levels, box)
 
@@ -127,18 +133,18 @@ class VUNetSystem:
     def distribute(self) -> None:
         """Reject several processes."""
         raise ReposeError(
-            "vunet's first weights are set by all photos of its first step, so several processes cannot share a step. "
+            "vunet's initial weights are set by all photos of its first step, so several processes cannot share a step. "
             "Set train.processes to 1."
         )
 
     def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: l1, kl, and perceptual if its network is given.
 
-        A target without both shoulders and both hips is left out, as by the authors. If none is left, nothing is trained
-        and the terms are 0.
+        Targets without both shoulders and both hips are skipped, as by the authors. If none is left, nothing is trained and
+        the terms are 0.
 
         Raises:
-            ReposeError: this is the last step, and no photo had them.
+            ReposeError: this is the last step, and no photo of the training had both.
         """
         photos, pose = self._with_whole_torso(batch)
         target = resized(photos, self.size, self.size)  # (Q,3,S,S)
@@ -162,7 +168,7 @@ class VUNetSystem:
         return {name: term.detach() for name, term in terms.items()}
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
-        """See `systems.System`. Without dropout and without a sample, in either mode; an unseen part is 0."""
+        """See `systems.System`. In any mode, there is no dropout and no sampling; unseen parts are 0."""
         del mask
         source = sources[:, 0]
         given = self._inputs(images[source], poses.keypoints[source], target_pose.keypoints)
@@ -178,7 +184,7 @@ class VUNetSystem:
         return batch.images[batch.target[whole]], keypoints[whole]
 
     def _inputs(self, photos: Tensor, keypoints: Tensor, target: Tensor) -> Inputs:
-        """From photos (Q,3,H,W), their keypoints, and the keypoints (Q,18,2) of the target pose, all in px of the frame."""
+        """The network's inputs from photos (Q,3,H,W), their keypoints and the target's (Q,18,2), in px of the frame."""
         square = resized(photos, self.size, self.size)
         crops = part_crops(square, self._placed(keypoints, photos), self.crop)
         return Inputs(crops, stickman(self._placed(target, photos), self.size))
@@ -191,12 +197,12 @@ class VUNetSystem:
     def _check_trained(self, progress: Progress) -> None:
         if progress.step == progress.steps - 1 and not self.vunet.begun:
             raise ReposeError(
-                "vunet learned nothing: no photo of its training had both shoulders and both hips among its keypoints. Train "
+                "vunet was not trained: no training photo had both shoulders and both hips among its keypoints. Train "
                 "on photos that show the torso (split), or check the keypoints."
             )
 
 
 def kl_divergence(posterior: list[Tensor], prior: list[Tensor]) -> Tensor:
-    """Between Gaussians of variance 1: half the squared distance of means (Q,C,h,w), summed over latents, mean over photos."""
+    """KL divergence for variance 1: half the squared distance of means (Q,C,h,w), summed over latents, mean over photos."""
     each = [(q.float() - p.float()).square().sum((1, 2, 3)) / 2 for q, p in zip(posterior, prior, strict=True)]
     return torch.stack(each).sum(0).mean()

@@ -1,4 +1,4 @@
-"""Training as a library: a system, photos and settings in, a folder with the trained model out. DVC is not needed."""
+"""Train a system on photos and write a folder with the trained model. Does not need DVC."""
 
 from repose.training.loop import train
 from repose.training.settings import PerceptualSettings, TrainSettings, process_count

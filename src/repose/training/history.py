@@ -1,7 +1,7 @@
 """The history of a training run: each term of the loss, averaged over the steps since the last row.
 
-The rows are kept in `history.csv` and, if DVCLive is installed, in the form that `dvc metrics` and `dvc plots` read. A run
-that resumes drops the rows after its checkpoint.
+Rows are written to `history.csv` and, if DVCLive is installed, in its format for `dvc metrics` and `dvc plots`. A resumed run
+drops the rows after its checkpoint.
 """
 
 import math
@@ -19,7 +19,7 @@ from repose.terminal import say
 
 
 class History:
-    """Collects the terms of each step; `log` makes a row of those since the last one."""
+    """Collects the terms of each step; `log` turns those since the last row into a row."""
 
     def __init__(self, folder: Path, start: int) -> None:
         self._file = folder / "history.csv"
@@ -42,7 +42,7 @@ class History:
         """Check the terms added since the last check.
 
         Raises:
-            ReposeError: one is NaN or infinite: which, at which step, and what is kept.
+            ReposeError: a term is NaN or infinite.
         """
         new = self._since[self._checked :]
         if new:
@@ -59,14 +59,14 @@ class History:
         self._checked = len(self._since)
 
     def log(self, step: int) -> None:
-        """Make a row of the means since the last one."""
+        """Add a row with the means since the last row."""
         means = torch.stack([torch.stack(list(terms.values())).double() for _, terms in self._since]).mean(0).tolist()
         self._rows.append({"step": float(step), **dict(zip(self._since[0][1], means, strict=True))})
         self._write_live(self._rows[-1:])
         self._since, self._checked = [], 0
 
     def write(self) -> None:
-        """Write history.csv, whole."""
+        """Write history.csv atomically."""
         table = pd.DataFrame(self._rows).astype({"step": int})
         write_text(self._file, table.to_csv(index=False, lineterminator="\n"))
 
@@ -82,21 +82,21 @@ class History:
 
 
 def what_is_kept(checkpoint: Path) -> str:
-    """Return which checkpoint of a stopped run is left, for its message."""
+    """Return which checkpoint of a stopped run is kept, for the error message."""
     return f"The last good checkpoint is kept: {checkpoint}" if checkpoint.exists() else "No checkpoint was written yet"
 
 
 def _rows_until(file: Path, step: int) -> list[dict[str, float]]:
     if step == 0 or not file.exists():
         return []
-    table = pd.read_csv(file, dtype=str)  # Python's float is exact, that of older pandas is not
+    table = pd.read_csv(file, dtype=str)  # Python's float parser is exact, unlike that of older pandas
     rows = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
     return [row for row in rows if row["step"] <= step]
 
 
 def _dvclive(folder: Path) -> Any:
     if find_spec("dvclive") is None:
-        say("dvclive is not installed here: the curves are in history.csv alone")
+        say("dvclive is not installed: the curves are only in history.csv")
         return None
     from dvclive.live import Live
 

@@ -1,17 +1,17 @@
-"""The training loop, and the folder of a finished run:
+"""The training loop, which writes the folder of a finished run:
 
 | file | what |
 |---|---|
-| model.safetensors | the networks and their settings: all that `repose generate` needs |
-| checkpoints/ | the last state and one every `keep_every` steps, with the optimisers |
+| model.safetensors | the networks and their settings, which `repose generate` needs |
+| checkpoints/ | the last state and one every `keep_every` steps, with the optimizers |
 | history.csv | each term of the loss, averaged over `log_every` steps |
-| live/ | the same in DVCLive's form, for `dvc metrics` and `dvc plots` |
+| live/ | the same in DVCLive's format, for `dvc metrics` and `dvc plots` |
 | samples/ | pictures of a few test pairs during training |
 | run.json | seed, device, sizes, and whether the run was extended or started from a checkpoint |
 
-A run that is interrupted at any moment resumes from its last checkpoint and ends, on a CPU, with the same bytes. Several
-processes share the items of each step, and train as one process with all items does, up to rounding. All of them make the
-steps; only the first checks losses, writes and prints.
+An interrupted run resumes from its last checkpoint and, on a CPU, ends with the same bytes. Several processes share the items
+of each step and train as one process with all items would, up to rounding. Only the first process checks losses, writes and
+prints.
 """
 
 import shutil
@@ -52,15 +52,15 @@ from repose.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is under way."""
+    """A training in progress."""
 
     trained: System
-    about: About  # as it is after step 0
+    about: About  # as after step 0
     steps: Steps
-    samples: Sequence[Job]  # the test pairs of the sample pictures
+    samples: Sequence[Job]  # test pairs for the sample pictures
     settings: TrainSettings
     device: torch.device
-    init: dict[str, Any] | None  # the checkpoint it started from, for run.json
+    init: dict[str, Any] | None  # the initial checkpoint, for run.json
     place: Path  # the folder of the unfinished run
 
     @property
@@ -77,19 +77,19 @@ def train(
 
     Args:
         system: the name of the row.
-        row: the system's settings; `row.steps` steps are trained.
-        settings: what all systems share; `processes` is a number here.
-        steps: the batches, of this process's part of each step.
+        row: the system's settings, including the number of steps.
+        settings: the settings that all systems share; `processes` is a number here.
+        steps: the batches, with this process's part of each step.
         samples: test pairs for the sample pictures.
-        tables: files that identify the data; a run resumes only while their bytes are the same.
+        tables: files that identify the data; a run only resumes while their bytes are the same.
         run: the folder to write.
         work: the folder for unfinished runs, and for the state of finished ones, which can be extended.
-        extend: continue a run that was planned with fewer steps, finished or not, instead of starting over.
-        rank: which of the processes that train this one is.
+        extend: continue a run with fewer steps, finished or not, instead of starting over.
+        rank: this process's rank among the training processes.
 
     Raises:
-        ReposeError: the weights of VGG19 are missing, `row.init` does not fit, a loss or a weight is not finite, the disk
-            is full.
+        ReposeError: the weights of VGG19 are missing, `row.init` does not fit, a loss or a weight is not finite, or the
+            disk is full.
     """
     settings.perceptual_of(row)  # raises if weights are missing
     device = set_up(settings.device, settings.threads, settings.seed)
@@ -117,10 +117,10 @@ def _begun(
     init = _load_init(Path(row.init).expanduser(), trained, row) if row.init else None
     for network in trained.networks.values():
         network.to(device)
-        if device.type == "cpu":  # where convolutions are faster in this layout; on a GPU that is not measured
+        if device.type == "cpu":  # convolutions are faster in this layout; not measured on a GPU
             network.to(memory_format=torch.channels_last)
     fingerprint = state.fingerprint(system, row, settings, tables, device, init["sha256"] if init else None)
-    portable = replace(row, init=None)  # a model does not depend on where that file lay
+    portable = replace(row, init=None)  # a model does not depend on the path of that file
     about = About(system, portable, photos.frame, photos.line_width, 0, fingerprint, photos.size)
     return Training(trained, about, steps, samples, settings, device, init, state.place_of(work, about))
 
@@ -134,10 +134,10 @@ def _load_init(path: Path, trained: System, row: SystemSettings) -> dict[str, An
 
 
 def _lead(training: Training, start: int) -> None:
-    """Train from step `start` to the last, and leave everything in the run's folder."""
+    """Train from step `start` to the last, and write all files to the run's folder."""
     system, steps, settings, place = training.about.system, training.about.row.steps, training.settings, training.place
     if start:
-        say(f"train {system}: going on from step {start:,} of {steps:,}")
+        say(f"train {system}: resuming from step {start:,} of {steps:,}")
     history = History(place, start)
     with TrainingBar(f"train {system}", start, steps) as bar:
         for step, (terms, photos) in enumerate(_steps(training, start), start + 1):
@@ -146,7 +146,7 @@ def _lead(training: Training, start: int) -> None:
             at_end = step == steps
             due = at_end or step % settings.checkpoint_every == 0
             log = due or step % settings.log_every == 0
-            if log or training.device.type == "cpu":  # on a GPU a check at each step would make it wait
+            if log or training.device.type == "cpu":  # a check at each step would make a GPU wait
                 history.check_finite(system, training.last)
             if log:
                 history.log(step)
@@ -168,7 +168,7 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         training.trained.distribute()
     loader: DataLoader[Packed] = DataLoader(
         steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
-        generator=torch.Generator(),  # of its own: it draws at each start, and torch's state is in the checkpoint
+        generator=torch.Generator(),  # a separate generator: it draws at each start, and torch's state is in the checkpoint
     )  # fmt: skip
     for step, packed in enumerate(loader, start):
         batch = unpack(packed, line_width=steps.photos.line_width, augment=settings.augment, device=device)
@@ -178,10 +178,10 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
 
 
 def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
-    """Return the perceptual term of a row, at the scale of the row's losses; None: it has no such term.
+    """Return the perceptual term of a row, at the scale of the row's losses; None if it has no such term.
 
     Raises:
-        ReposeError: the weights of VGG19 are missing, or are not those that the settings name.
+        ReposeError: the weights of VGG19 are missing or have another digest.
     """
     chosen, term = settings.perceptual, settings.perceptual_of(row)
     if chosen == "none" or term is None:
@@ -194,7 +194,7 @@ def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.
 
 
 def _save(training: Training, path: Path, step: int) -> None:
-    """Write a checkpoint to resume from, but never weights that are not finite, as after a gradient that overflowed."""
+    """Write a checkpoint to resume from. Raises if weights are not finite, as after an overflowed gradient."""
     system = training.about.system
     for name, network in training.trained.networks.items():
         if not all(bool(weights.isfinite().all()) for weights in network.parameters()):
@@ -213,13 +213,13 @@ def _write_run(training: Training, run: Path) -> None:
         checkpoint.save(folder / "model.safetensors", training.trained, about, to_resume=False)
         shutil.copy(place / "history.csv", folder / "history.csv")
         for part in ("checkpoints", "live", "samples"):
-            if (place / part).is_dir():  # hidden files are what a killed process had begun to write
+            if (place / part).is_dir():  # hidden files are incomplete files of a killed process
                 shutil.copytree(place / part, folder / part, ignore=shutil.ignore_patterns(".*"))
         write_json(folder / "run.json", _record(training))
 
 
 def _record(training: Training) -> dict[str, Any]:
-    """Return what a report needs to know of the run beside the checkpoint's settings."""
+    """Return the facts about the run that a report needs besides the checkpoint's settings."""
     row, settings, networks = training.about.row, training.settings, training.trained.networks
     return {
         "system": training.about.system,

@@ -13,7 +13,7 @@ from repose.storage.transfer import Sha256
 from repose.systems import SystemSettings
 from repose.systems.learning import distributed
 
-# Settings that do not affect the weights: a run resumes when one of them has changed. `perceptual` is treated apart.
+# Settings that do not affect the weights, so that a run resumes after a change. `perceptual` is handled separately.
 _NOT_DECIDING = (
     "device", "workers", "cache_megabytes", "log_every", "checkpoint_every", "keep_every", "sample_every", "sample_pairs",
     "perceptual",
@@ -28,13 +28,11 @@ class PerceptualSettings:
     sha256: Sha256 | None  # of that file, at least its first 8 digits
     layers: LayersName  # which layers of VGG19 count how much
     endpoint: str | None = None  # for s3://: a server other than Amazon's
-    network: Literal["vgg19", "figure"] = "vgg19"  # figure: the embedded one, which knows mannequins alone
+    network: Literal["vgg19", "figure"] = "vgg19"  # figure: the embedded network, only for mannequins
 
     def __post_init__(self) -> None:
         if self.weights and self.network == "figure":
-            raise ValueError(
-                "weights are VGG19's, and the figure network has its own: set weights to null, or network to vgg19."
-            )
+            raise ValueError("weights is for VGG19, and network is figure: set weights to null, or network to vgg19.")
         if self.weights and not self.sha256:
             raise ValueError(
                 "sha256 should be given with weights (torchvision's file name ends in its first 8 digits)."
@@ -43,21 +41,21 @@ class PerceptualSettings:
 
 @settings
 class TrainSettings:
-    """What all systems share; each system's own settings are in its row."""
+    """The settings that all systems share; each system's own settings are in its row."""
 
     seed: Seed  # of the first weights, the order of items, sources, augmentation
     device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
     precision: Literal["fp32", "bf16"]  # bf16: autocast; losses, the ConvLSTM's state and the last layer stay fp32
     processes: distributed.Wanted  # of DistributedDataParallel, which share the items of a step; gpu: one for each GPU
-    threads: PositiveInt  # CPU threads of torch; the same number gives the same bytes from run to run
-    workers: NonNegativeInt  # processes that load photos, for each that trains; 0: none besides it
-    cache_megabytes: NonNegativeFloat  # MiB of decoded photos kept in memory (in each worker)
+    threads: PositiveInt  # CPU threads of torch; the bytes of a result depend on it
+    workers: NonNegativeInt  # processes that load photos, per training process; 0: it loads them itself
+    cache_megabytes: NonNegativeFloat  # MiB of decoded photos kept in memory, per worker
     log_every: PositiveInt  # steps between two rows of the history
-    checkpoint_every: PositiveInt  # steps between two checkpoints, of which the last is kept
-    keep_every: NonNegativeInt  # steps between two checkpoints that are kept for good; 0: none but the last
+    checkpoint_every: PositiveInt  # steps between two checkpoints; only the last is kept
+    keep_every: NonNegativeInt  # steps between two checkpoints that are kept; 0: only the last is kept
     sample_every: NonNegativeInt  # steps between two sample pictures; 0: none
     sample_pairs: PositiveInt  # test pairs in a sample picture
-    augment: AugmentSettings | None  # crop, flip and rotation; null: photos as they are
+    augment: AugmentSettings | None  # crop, flip and rotation; null: none
     perceptual: Literal["none"] | PerceptualSettings  # none: the losses have no perceptual term
 
     def __post_init__(self) -> None:
@@ -65,7 +63,7 @@ class TrainSettings:
             raise ValueError(f"processes should be at least 1, or gpu, not {self.processes}.")
 
     def perceptual_of(self, row: SystemSettings) -> Literal["figure"] | LayersName | None:
-        """Return what the perceptual term of a row is made of: `figure`, or layers of VGG19; None: there is no such term.
+        """Return the network of a row's perceptual term: `figure`, or layers of VGG19; None if there is no such term.
 
         Raises:
             ReposeError: it is VGG19, and its weights are not given.
@@ -80,12 +78,12 @@ class TrainSettings:
             raise ReposeError(
                 "train.perceptual.weights is null, but the loss has a perceptual term by VGG19. Set it to the path, s3:// or "
                 "https:// of torchvision's vgg19-dcbb9e9d.pth; or train.perceptual to none to train without the term; or "
-                "train.perceptual.network to figure, which knows mannequins alone."
+                "train.perceptual.network to figure, which only works on mannequins."
             )
         return layers
 
     def deciding(self, row: SystemSettings) -> dict[str, Any]:
-        """Return the settings that decide the weights of a row, as plain data."""
+        """Return the settings that affect the weights of a row, as plain data."""
         found = {name: value for name, value in as_dict(self).items() if name not in _NOT_DECIDING}
         term = self.perceptual_of(row)
         if self.perceptual == "none" or term is None:
@@ -95,7 +93,7 @@ class TrainSettings:
 
 
 def process_count(system: str, row: SystemSettings, settings: TrainSettings) -> int:
-    """Return how many processes train the row called `system` here.
+    """Return the number of processes that train the row called `system`.
 
     Raises:
         ReposeError: there are too few GPUs for `settings.processes`, or a step's items cannot be shared evenly.
@@ -104,7 +102,7 @@ def process_count(system: str, row: SystemSettings, settings: TrainSettings) -> 
     if row.items_per_step % count:
         raise ReposeError(
             f"{count} processes cannot share the {row.items_per_step} item(s) of a step of {system} evenly. Set "
-            f"systems.{system}.items_per_step to a multiple of {count} (another training: more items a step), or "
-            "train.processes to a number that divides it."
+            f"systems.{system}.items_per_step to a multiple of {count} (which changes the training), or train.processes "
+            "to a number that divides it."
         )
     return count

@@ -1,8 +1,9 @@
-"""Where the state of a training run lies, and which state a run resumes from.
+"""The state of training runs: its location, and which state a run resumes from.
 
-An unfinished run lies in `work/SYSTEM-FINGERPRINT`. When it is done, that folder moves to `work/finished/SYSTEM/` and
-replaces an earlier one there. An extended run continues from it, as DVC removes the outputs of a stage before it runs the
-stage. The fingerprint is of what decides the weights at a given step, so it does not depend on the number of steps.
+The state of an unfinished run is in `work/SYSTEM-FINGERPRINT`. When the run is done, that folder moves to
+`work/finished/SYSTEM/` and replaces an earlier one. An extended run continues from there, because DVC removes the outputs of a
+stage before it runs the stage. The fingerprint is a hash of all that determines the weights at a given step, so it does not
+depend on the number of steps.
 """
 
 import hashlib
@@ -21,8 +22,8 @@ from repose.data.records import read_json, write_json
 from repose.systems import SystemSettings
 from repose.training.settings import TrainSettings
 
-# The version of the code that trains. Raise it in a change after which the same settings and data give other weights (a
-# loss, a layer, the order of items): unfinished runs then start over instead of mixing the two.
+# The version of the training code. Raise it when a change (to a loss, a layer, the order of items) gives other weights for the
+# same settings and data; unfinished runs then start over.
 VERSION = 1
 
 _EXTENDED = "extended.json"  # in the folder of a run
@@ -36,15 +37,15 @@ def fingerprint(
     device: torch.device,
     init: str | None,
 ) -> str:
-    """Return the SHA-256 of all that decides the weights at a given step.
+    """Return the SHA-256 of all that determines the weights at a given step.
 
     Args:
         system: the name of the row.
-        row: the system's settings; `steps` is left out, and the path `init`.
-        settings: those that decide are included.
+        row: the system's settings; `steps` and the path `init` are excluded.
+        settings: the shared settings; those that do not affect the weights are excluded.
         tables: files with the data, or with the digests of the data.
-        device: where it trains.
-        init: the SHA-256 of the checkpoint whose weights it starts from, if there is one.
+        device: the training device.
+        init: the SHA-256 of the initial checkpoint, if there is one.
     """
     of_row = {name: value for name, value in as_dict(row).items() if name not in ("steps", "init")}
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tables]
@@ -64,19 +65,19 @@ def finished_place_of(work: Path, about: About) -> Path:
 
 
 def last_checkpoint(place: Path) -> Path:
-    """Return the checkpoint in the folder of a run that the run resumes from."""
+    """Return the checkpoint that a run resumes from, in the run's folder."""
     return place / "checkpoints" / "last.safetensors"
 
 
 def prepare(work: Path, about: About, *, extend: bool) -> None:
-    """Make the folder of a run, with the state to resume from if there is one.
+    """Create the folder of a run, with the state to resume from if there is one.
 
-    That is the state of the same run, unfinished. With `extend` it is also that of a run with fewer steps, finished or not.
+    This is the state of the same unfinished run or, with `extend`, of a run with fewer steps, finished or not.
 
     Args:
         work: the folder of unfinished and finished runs.
         about: the run; its row has the number of steps to train.
-        extend: continue a run that was planned with another number of steps.
+        extend: continue a run with another number of steps.
 
     Raises:
         ReposeError: a checkpoint is damaged.
@@ -95,12 +96,12 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
         (place / _EXTENDED).unlink(missing_ok=True)
     elif found.row.steps != steps:
         noted, note = extensions(place), {"step": found.step, "planned": found.row.steps}
-        if note not in noted:  # else this is another attempt at the same extension
+        if note not in noted:  # otherwise this is another attempt at the same extension
             write_json(place / _EXTENDED, [*noted, note])
 
 
 def extensions(place: Path) -> list[dict[str, int]]:
-    """Return after which steps the number of steps was changed, and what it was until then."""
+    """Return the steps after which the number of steps was changed, and the earlier number."""
     noted: list[dict[str, int]] = read_json(place / _EXTENDED) if (place / _EXTENDED).exists() else []
     return noted
 
@@ -120,7 +121,7 @@ def _read_last(place: Path) -> About | None:
 
 
 def _remove(place: Path) -> None:
-    """Remove the folder of a run, its checkpoint first: nothing resumes from a folder that is half gone."""
+    """Remove the folder of a run, its checkpoint first, so that no run resumes from a partly removed folder."""
     last_checkpoint(place).unlink(missing_ok=True)
     if place.exists():
         shutil.rmtree(place)

@@ -1,1 +1,1 @@
-"""Data validation: expectations on photos, keypoints and pairs, and the page that shows what held."""
+"""Data validation: expectations on photos, keypoints and pairs, and the page with the results."""

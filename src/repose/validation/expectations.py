@@ -1,6 +1,6 @@
-"""Great Expectations behind one function: a DataFrame and a suite in, checks with verdicts in words out.
+"""Validate a DataFrame with a suite of Great Expectations; the results are checks with descriptions in words.
 
-A check is `critical` (the stage fails) or a `warning` (the report says so). Great Expectations takes seconds to import, so
+A failed check is `critical` (the stage fails) or a `warning` (only reported). Great Expectations takes seconds to import, so
 the first expectation imports it.
 """
 
@@ -15,23 +15,23 @@ import pandas as pd
 
 from repose.errors import ReposeError
 
-EXAMPLES = 3  # rows named beside a check
-BETWEEN, IN_SET = "ColumnValuesToBeBetween", "ColumnValuesToBeInSet"  # the kinds that are used most
+EXAMPLES = 3  # example rows of a check
+BETWEEN, IN_SET = "ColumnValuesToBeBetween", "ColumnValuesToBeInSet"  # the most common kinds
 
 Severity = Literal["critical", "warning"]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation and what was found."""
+    """An expectation and its result."""
 
     name: str
     expected: str  # in words
     observed: str  # in words
     severity: Severity
     passed: bool
-    examples: tuple[str, ...] = ()  # the first of the rows that fail, named
-    failing: tuple[int, ...] = ()  # index labels of all of them; none where the check is of the table as a whole
+    examples: tuple[str, ...] = ()  # names of the first failing rows
+    failing: tuple[int, ...] = ()  # index labels of all failing rows; none if the check is of the whole table
 
     def __str__(self) -> str:
         return f"{self.name} ({self.expected}): {self.observed}"
@@ -54,21 +54,21 @@ class Outcome:
 
 
 def expect(name: str, kind: str, description: str, severity: Severity = "critical", **arguments: Any) -> Any:
-    """An expectation of Great Expectations on a table or its columns.
+    """Create an expectation of Great Expectations on a table or its columns.
 
     Args:
-        name: of its check.
-        kind: the name of its class without the leading "Expect", for example "ColumnValuesToBeInSet".
-        description: in words.
-        severity: of a failure.
-        arguments: of the class, for example column and value_set.
+        name: name of the check.
+        kind: name of the class without the leading "Expect", such as "ColumnValuesToBeInSet".
+        description: the expectation in words.
+        severity: severity of a failure.
+        arguments: arguments of the class, such as column and value_set.
 
     Raises:
         ReposeError: Great Expectations is not installed.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of its own imports
+            warnings.simplefilter("ignore", DeprecationWarning)  # raised by its own imports
             import great_expectations.expectations as gxe
     except ImportError as error:
         raise ReposeError(
@@ -92,9 +92,9 @@ def _whole_dataframe() -> Any:
 
 
 def validate(table: pd.DataFrame, expectations: Sequence[Any], *, label: Sequence[str]) -> list[Check]:
-    """Validate a table with a suite of expectations made by `expect`; returns a check for each, in their order.
+    """Validate a table with a suite of expectations from `expect`; return a check for each, in order.
 
-    The columns `label` name a row in the messages.
+    Messages identify a row by the columns `label`.
 
     Raises:
         RuntimeError: an expectation could not be evaluated, for example because a column is missing.
@@ -135,10 +135,10 @@ def _observed(found: dict[str, Any]) -> str:
 
 
 def part_of(part: int, whole: int) -> str:
-    """For example "3 of 12 (25 %)"."""
+    """A part of a whole as text, such as "3 of 12 (25 %)"."""
     return f"{part:,} of {whole:,} ({percent(part / max(whole, 1))})"
 
 
 def percent(share: float) -> str:
-    """A share, 0 to 1, in percent with three digits; 100 only for exactly 1."""
+    """A share, 0 to 1, in percent with three digits; only exactly 1 gives 100."""
     return f"{min(100 * share, 99.9) if share < 1 else 100:.3g} %"

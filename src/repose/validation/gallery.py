@@ -1,7 +1,7 @@
-"""Photos with the joints that were found in them, for the page of the stage keypoints: the worst and some at random.
+"""Photos with their detected joints, for the page of the stage keypoints: the worst ones and random ones.
 
-With joints to compare with, the worst photos are those with the smallest share of them found (as PCK@0.1 counts), else those
-with the least confidence, where a missing joint has none.
+If there are reference joints, the worst photos are those with the smallest share of them found (by PCK@0.1). Otherwise they
+are those with the lowest mean confidence, where a missing joint counts as 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ from repose.data.skeleton import COLOURS, LIMBS, present
 from repose.pose.pck import pck
 from repose.validation.page import Gallery, Picture
 
-SIDE = 256  # px of a picture's longer side, at most
+SIDE = 256  # maximum px of a picture's longer side
 
 
 @settings
 class PictureSettings:
-    """Which photos the page shows."""
+    """The number of photos on the page."""
 
     worst: NonNegativeInt = 6
     random: NonNegativeInt = 6
@@ -32,15 +32,15 @@ def galleries(
     names: Sequence[str], pixels: Callable[[str], np.ndarray], found: np.ndarray, confidence: np.ndarray,
     reference: np.ndarray | None, settings: PictureSettings,
 ) -> tuple[Gallery, ...]:  # fmt: skip
-    """The worst photos and some at random, with what was found in them and, where it is known, what is there.
+    """Galleries of the worst photos and of random ones, with the detected and, if known, the reference joints.
 
     Args:
         names: n names of photos.
-        pixels: a photo (H,W,3) uint8 by its name; only those that are shown are read.
-        found: (n,K,2) px, NaN where missing.
+        pixels: function from a name to the photo (H,W,3) uint8; only called for photos that are shown.
+        found: (n,K,2) px, NaN for missing.
         confidence: (n,K), 0 to 1.
-        reference: (n,K,2) px, NaN where not known; None without anything to compare with.
-        settings: how many.
+        reference: (n,K,2) px, NaN for unknown; None without reference joints.
+        settings: the numbers of photos.
     """
     details, order = _ranked(found, confidence, reference)
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(len(names))[: settings.random])
@@ -59,7 +59,7 @@ def galleries(
 def _ranked(
     found: np.ndarray, confidence: np.ndarray, reference: np.ndarray | None
 ) -> tuple[list[str], np.ndarray]:  # fmt: skip
-    """A line about each photo, and the photos' rows, worst first."""
+    """A caption for each photo, and the photos' rows, worst first."""
     known = present(found)
     sure = np.where(known, confidence, 0).mean(1)
     if reference is None:
@@ -68,12 +68,12 @@ def _ranked(
     hits = pck(found, reference)
     right, counted = hits.right.sum(1), hits.counted.sum(1)
     lines = [f"{r} of {c} joints, and {n - r} elsewhere" for r, c, n in zip(right, counted, known.sum(1), strict=True)]
-    shares = np.where(counted > 0, right / counted.clip(1), 2.0)  # nothing to compare with: last
+    shares = np.where(counted > 0, right / counted.clip(1), 2.0)  # without reference joints: last
     return lines, np.lexsort((sure, shares))
 
 
 def _with_limbs(pixels: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """A photo, at most SIDE px high and wide, with limbs as lines and joints as dots (K,2) in its own px."""
+    """Draw a photo, at most SIDE px high and wide, with limbs as lines and joints as dots; joints (K,2) are in its own px."""
     height, width = pixels.shape[:2]
     share = min(SIDE / max(height, width), 1)
     size = (max(round(width * share), 1), max(round(height * share), 1))

@@ -1,4 +1,4 @@
-"""The suites of the stage keypoints: each photo's joints, each joint over all photos, and where the joints lie."""
+"""The suites of the stage keypoints: each photo's joints, each joint over all photos, and the joints' positions."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from repose.data.placement import ENOUGH, MIDDLE, advice, centres
 from repose.data.skeleton import JOINT, JOINTS, TORSO, present
 from repose.validation.expectations import BETWEEN, IN_SET, Check, Outcome, Severity, expect, percent, validate
 
-MARGIN = 1.0  # px that a joint may lie outside its photo: rounding and resizing push that far
-NEARLY_ALL = 0.99  # of the photos have all their joints inside
-MOST = 0.9  # of the photos follow anatomy; people bend and turn
+MARGIN = 1.0  # px that a joint may lie outside its photo, due to rounding and resizing
+NEARLY_ALL = 0.99  # minimum share of photos with all joints inside
+MOST = 0.9  # minimum share of photos that follow anatomy, as people bend and turn
 
 
 def check_keypoints(
@@ -22,9 +22,9 @@ def check_keypoints(
     Args:
         photos: n photos, with the columns name, height and width (px).
         keypoints: (n, K, 2) x, y in px, NaN for missing.
-        confidence: (n, K) in [0, 1]; not looked at where the joint is missing.
+        confidence: (n, K) in [0, 1]; ignored for missing joints.
         min_posed_share: share of the photos, 0 to 1, in which both shoulders and both hips must be known.
-        placed: the joints were not found in these very photos, so check that they fit them (`placement`).
+        placed: whether the joints come from files, so that their position in the photos is checked (`placement`).
     """
     heights, widths = photos["height"].to_numpy(), photos["width"].to_numpy()
     measured = _measured(keypoints, confidence, heights, widths).assign(name=photos["name"].to_numpy())
@@ -34,7 +34,7 @@ def check_keypoints(
 
 
 def _measured(keypoints: np.ndarray, confidence: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> pd.DataFrame:
-    """A row per photo; a value is missing, and not checked, where the photo cannot tell."""
+    """A row of measurements per photo; a value that a photo does not give is missing and not checked."""
     x, y, known = keypoints[..., 0], keypoints[..., 1], present(keypoints)
     beyond = np.maximum.reduce([-x, -y, x - (widths[:, None] - 1), y - (heights[:, None] - 1)])
     of_known = pd.DataFrame(np.where(known, np.nan_to_num(confidence, nan=-1), np.nan))
@@ -75,7 +75,7 @@ def _photo_suite(min_posed_share: float) -> list[Any]:
 
 
 def _check_joints(keypoints: np.ndarray) -> list[Check]:
-    """In how many photos each joint is known, and how far apart, in px, its outermost places are."""
+    """Check the number of photos in which each joint is known, and the distance in px of its outermost positions."""
     known = present(keypoints)
     photos = known.sum(0)
     last = np.where(known[..., None], keypoints, -np.inf).max(0, initial=-np.inf)
@@ -90,7 +90,7 @@ def _check_joints(keypoints: np.ndarray) -> list[Check]:
 
 
 def _check_middle(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> list[Check]:
-    """Critical where both x and y suggest a smaller copy: every pose would lie in the upper left of its photo."""
+    """Check the center of the joints. Critical if both x and y suggest a smaller copy, with all poses in the upper left."""
     middles = pd.DataFrame(centres(keypoints, heights, widths), columns=["x", "y"])
     if len(middles) < ENOUGH:
         return []

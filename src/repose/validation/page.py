@@ -1,7 +1,7 @@
-"""The results of a stage's checks, as JSON for programs and as one HTML page for people.
+"""Write the results of a stage's checks as JSON and as one HTML page.
 
-The page needs no network and no scripts, and fits phones, in light and in dark. Neither file holds a time, a run's name or
-anything of the machine: same data, same bytes.
+The page needs no network or scripts, fits phones, and has a light and a dark style. Neither file contains a time, a run's name
+or facts about the machine, so the same data give the same bytes.
 """
 
 import base64
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 RECORD, PAGE = "validation.json", "validation.html"
 SHOWN = ("name", "severity", "passed", "expected", "observed", "examples")  # of a check
-BARS = 24  # of one distribution, on the page; the JSON has all
+BARS = 24  # maximum number of bars of a distribution on the page; the JSON has all
 
 
 class Distribution(NamedTuple):
-    """How often each value occurs: one plot of bars."""
+    """The number of occurrences of each value, shown as a bar chart."""
 
     title: str
     counts: dict[str, int]
 
 
 class Rejected(NamedTuple):
-    """What was left out for one reason."""
+    """The items excluded for one reason."""
 
     reason: str
     number: int
@@ -41,17 +41,17 @@ class Rejected(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """One picture of a gallery."""
+    """A picture of a gallery."""
 
-    name: str  # of the photo
-    detail: str  # below the picture
+    name: str  # name of the photo
+    detail: str  # caption
     jpeg: bytes
     width: int  # px
     height: int  # px
 
     @property
     def address(self) -> str:
-        """The picture as an address that holds it."""
+        """The picture as a data URL."""
         return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
 
 
@@ -64,13 +64,13 @@ class Gallery(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report says besides the checks."""
+    """The content of a report besides the checks."""
 
     counts: dict[str, int]  # headline figures: "photos": 52712
     distributions: tuple[Distribution, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     rejected_list: str = ""  # the file beside the page that lists all of them
-    galleries: tuple[Gallery, ...] = ()  # on the page alone
+    galleries: tuple[Gallery, ...] = ()  # only on the page
 
 
 def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> None:
@@ -99,10 +99,12 @@ def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> No
 
 
 def require(outcome: Outcome, what: str, report: Path) -> None:
-    """Print the warnings of an outcome; `what` was checked ("The photos"), and `write_report` wrote the folder `report`.
+    """Log the warnings of an outcome, and raise if a critical check failed.
+
+    `what` was checked ("The photos"), and `report` is the folder written by `write_report`.
 
     Raises:
-        ReposeError: a critical check failed; the message lists each with examples.
+        ReposeError: a critical check failed. The message lists each with examples.
     """
     for check in outcome.failed("warning"):
         say(f"Warning: {check}{f', for example {check.examples[0]}' if check.examples else ''}")
@@ -116,14 +118,14 @@ def require(outcome: Outcome, what: str, report: Path) -> None:
 
 
 def distribution(title: str, values: "pd.Series[Any]") -> Distribution:
-    """How often each value occurs, most frequent first; an empty text is called "none"."""
+    """The distribution of values, most frequent first; an empty text is shown as "none"."""
     counts = values.replace("", "none").value_counts(sort=False).sort_index()
     counts = counts.sort_values(ascending=False, kind="stable")
     return Distribution(title, {str(value): int(count) for value, count in counts.items()})
 
 
 def template(package: str, name: str) -> "jinja2.Template":
-    """A template of a package of ours, which may include the style of these pages: `style.css`."""
+    """A template in a package of repose, which may include these pages' style (`style.css`)."""
     import jinja2
 
     packages = dict.fromkeys((package, "repose.validation"))

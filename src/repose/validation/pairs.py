@@ -1,4 +1,4 @@
-"""The suites of the stage split: the pairs, and whether train and test share an item or a photo."""
+"""The suites of the stage split: the pairs, and that train and test share no item or photo."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ def check_pairs(pairs: pd.DataFrame, items: pd.DataFrame, *, min_train_pairs: in
 
     Args:
         pairs: a row per pair: from, to (names of photos), part (train or test), item_from, item_to.
-        items: a row per photo that is trained or tested on: part, item, name (`records.ITEMS`).
-        min_train_pairs: the fewest pairs of the part `train`.
-        min_test_pairs: the fewest pairs of the part `test`.
+        items: a row per photo for training or testing: part, item, name (`records.ITEMS`).
+        min_train_pairs: minimum number of pairs of the part `train`.
+        min_test_pairs: minimum number of pairs of the part `test`.
     """
     known = items["part"] + "\n" + items["item"] + "\n" + items["name"]
     listed = [(pairs["part"] + "\n" + pairs[f"item_{end}"] + "\n" + pairs[end]).isin(known) for end in ("from", "to")]

@@ -1,4 +1,4 @@
-"""The suites of the stage validate: each file by itself, the photos beside each other, and what is left of the source."""
+"""The suites of the stage validate: each file, comparisons between photos, and the photos that pass."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +12,8 @@ from repose.data.images import FORMATS
 from repose.data.layouts import DISTRACTOR, JUNK
 from repose.validation.expectations import BETWEEN, IN_SET, Check, Outcome, expect, part_of, percent, validate
 
-# Why a photo is set aside, and the column that has the detail, by the name of the check that finds it. Of several reasons
-# the first counts.
+# The reason that a photo is set aside, and the column with the detail, by the name of the check. Of several reasons, the first
+# is used.
 REASONS = {
     "decodes": ("does not decode", "error"),
     "pixels": ("too many pixels", "size"),
@@ -21,7 +21,7 @@ REASONS = {
     "mode": ("wrong mode", "mode"),
     "size": ("wrong size", "size"),
     "shorter side": ("wrong size", "size"),
-    "path": ("misnamed", "error"),  # which is empty where a photo decodes
+    "path": ("misnamed", "error"),  # empty if a photo decodes
     "names differ": ("same name twice", "same_name"),
     "contents differ": ("duplicate content", "same_content"),
 }
@@ -30,23 +30,23 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 @settings
 class PhotoRules:
-    """What the photos of a source must be like."""
+    """The requirements for the photos of a source."""
 
     formats: Names  # accepted, by their bytes: of JPEG, PNG, BMP, GIF, WEBP, TIFF
-    modes: Names  # accepted, as Pillow names them: RGB, L (grey), CMYK, I;16 (16 bit), ...
+    modes: Names  # accepted, as Pillow names them: RGB, L (gray), CMYK, I;16 (16 bit), ...
     sizes: tuple[tuple[int, int], ...]  # accepted [height, width], px; none: any
-    min_side: int  # the shorter side has at least so many px
-    max_megapixels: PositiveFloat  # a photo with more is not even decoded
-    duplicates: Literal["set-aside", "report"]  # what becomes of a photo with the bytes of an earlier one
-    photos_per_item: tuple[int, int]  # least and most photos of the median item
-    tolerated_share: Annotated[float, Field(ge=0, le=1)]  # of the photos, may be set aside; with more the stage fails
+    min_side: int  # minimum px of the shorter side
+    max_megapixels: PositiveFloat  # larger photos are not decoded
+    duplicates: Literal["set-aside", "report"]  # what to do with a photo with the bytes of an earlier one
+    photos_per_item: tuple[int, int]  # allowed range of the median number of photos per item
+    tolerated_share: Annotated[float, Field(ge=0, le=1)]  # maximum share of photos that may be set aside
 
     def __post_init__(self) -> None:
         for name in self.formats:
             if name not in FORMATS:
-                raise ValueError(f"formats names {name!r}{nearest(name, FORMATS)}")
+                raise ValueError(f"formats has the unknown format {name!r}{nearest(name, FORMATS)}")
         if {"I", "F"} & set(self.modes):
-            raise ValueError("modes should not name I or F: their values have an unknown range. I;16 is read.")
+            raise ValueError("modes should not contain I or F, whose values have an unknown range. I;16 is supported.")
         if not 1 <= self.photos_per_item[0] <= self.photos_per_item[1]:
             raise ValueError(f"photos_per_item should be [least, most] from 1 up, not {list(self.photos_per_item)}.")
 
@@ -57,11 +57,11 @@ def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.D
     Args:
         photos: a row per file. Columns: path, name, item, category, view, partition (all empty where the path does not
             follow the layout) and the fields of `inspection.Inspection`.
-        rules: what they must be like.
+        rules: the requirements for the photos.
 
     Returns:
-        The outcome; and the photos with the columns `reason` (of REASONS) and `detail`, missing where one passes. Of
-        photos with the same name or bytes the first passes.
+        The outcome; and the photos with the columns `reason` (of REASONS) and `detail`, which are missing for photos that
+        pass. Of photos with the same name or bytes, the first passes.
     """
     table = _measured(photos.reset_index(drop=True))
     checks = validate(table, _file_suite(rules), label=["path"])
@@ -88,7 +88,7 @@ def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.D
 
 
 def _measured(photos: pd.DataFrame) -> pd.DataFrame:
-    """Photos with the columns that the suite looks at; missing, which is not checked, where the file is no image."""
+    """Photos with the columns that the suite checks; values are missing, and not checked, if the file is not an image."""
     table = photos.assign(
         megapixels=photos["height"] * photos["width"] / 1e6,
         size=photos["height"].astype(str) + " x " + photos["width"].astype(str),
@@ -100,7 +100,7 @@ def _measured(photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def _file_suite(rules: PhotoRules) -> list[Any]:
-    """Each file by itself. What fails is set aside; `_check_share` says how much of that is too much."""
+    """The suite for single files. Files that fail are set aside; `_check_share` limits their number."""
     formats, modes = list(rules.formats), list(rules.modes)
     sizes = [f"{height} x {width}" for height, width in rules.sizes]
     decoded = "every photo decodes to its last row"
@@ -120,26 +120,26 @@ def _file_suite(rules: PhotoRules) -> list[Any]:
 
 
 def _earlier(photos: pd.DataFrame, column: str) -> "pd.Series[str]":
-    """The path of the first photo with the same value; missing where that is the photo itself."""
+    """The path of the first photo with the same value; missing for that photo itself."""
     first = photos.groupby(column)["path"].transform("first")
     return first.where(first != photos["path"])
 
 
 def _set_aside(table: pd.DataFrame, checks: Sequence[Check]) -> pd.DataFrame:
-    """The table with `reason` and `detail` of the first of the checks that a photo fails, missing where it passes."""
+    """Add `reason` and `detail` of the first check that a photo fails; they are missing if it passes."""
     judged = table.assign(reason=None, detail=None)
-    for check in reversed(checks):  # the first check is written last
+    for check in reversed(checks):  # the first check is applied last and wins
         reason, column = REASONS[check.name]
-        rows = judged.loc[list(check.failing), column].dropna()  # the first of equals has nothing that it repeats
+        rows = judged.loc[list(check.failing), column].dropna()  # the first of equal photos repeats no other
         judged.loc[rows.index, "reason"] = reason
         judged.loc[rows.index, "detail"] = rows
     return judged
 
 
 def _check_share(judged: pd.DataFrame, tolerated: float) -> Check:
-    """How many photos are set aside, in all and for each reason."""
+    """Check the share of photos set aside, in total and for each reason."""
     words = f"at most {percent(tolerated)} of the photos are set aside"
-    mostly = round(1 - tolerated, 9)  # 1 - 0.57 > 0.43: without rounding the tolerated share itself would fail
+    mostly = round(1 - tolerated, 9)  # 1 - 0.57 > 0.43: without rounding, exactly the tolerated share would fail
     share = expect("share set aside", "ColumnValuesToBeNull", words, column="reason", mostly=mostly)
     (check,) = validate(judged, [share], label=["path", "reason"])
     counts = judged["reason"].value_counts()
@@ -148,7 +148,7 @@ def _check_share(judged: pd.DataFrame, tolerated: float) -> Check:
 
 
 def _check_source(good: pd.DataFrame) -> list[Check]:
-    """Whether photos are left, and whether they are in the owner's list."""
+    """Check that some photos pass, and that they are in the owner's list."""
     partitions = ["train", "query", "gallery"] if good["partition"].ne("").any() else [""]
     listed = "every photo is in the owner's partition list, if there is one"
     suite = [
@@ -159,7 +159,7 @@ def _check_source(good: pd.DataFrame) -> list[Check]:
 
 
 def _check_items(good: pd.DataFrame, photos_per_item: tuple[int, int]) -> list[Check]:
-    """How many photos the items have, and in how many of the owner's two halves each lies."""
+    """Check the number of photos per item, and that no item is in both of the owner's parts."""
     half = good["partition"].map({"train": "train", "query": "test", "gallery": "test"})
     by_item = good.assign(half=half)[~good["item"].isin((JUNK, DISTRACTOR))].groupby("item")
     least, most = photos_per_item

@@ -10,7 +10,7 @@ NAME = "figure"
 
 
 class Figure:
-    """Features and joints of images; `sha256` is of its weights."""
+    """Computes features and joints of images; `sha256` is of its weights."""
 
     def __init__(self, device: torch.device) -> None:
         self.sha256 = {NAME: mannequins.figure.weights_sha256()}

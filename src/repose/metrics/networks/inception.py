@@ -1,6 +1,6 @@
-"""TensorFlow's Inception of 2015 through torch-fidelity: the network of every Inception Score and FID of this field.
+"""TensorFlow's Inception of 2015 from torch-fidelity, the network of the field's Inception Scores and FIDs.
 
-torch-fidelity resizes as TensorFlow 1 does. The 1,008 logits are without bias; the features are the 2,048 of pool3.
+torch-fidelity resizes as TensorFlow 1 does. The 1,008 logits have no bias; the features are the 2,048 of pool3.
 """
 
 import io
@@ -14,9 +14,9 @@ NAME = "inception-tf-2015"
 
 
 class Inception:
-    """Features and logits of images; `sha256` is of its file.
+    """Computes features and logits of images; `sha256` is of its file.
 
-    One pass computes both, and they are kept for the next metric that asks for the same images.
+    One pass computes both, which are cached for the next metric of the same images.
     """
 
     def __init__(self, network: nn.Module, sha256: str) -> None:
@@ -42,12 +42,12 @@ def load(weights: Weights, device: torch.device) -> Inception:
     """Return the network on a device.
 
     Raises:
-        ReposeError: its file is missing, is another one, or does not hold the network.
+        ReposeError: its file is missing, has another digest, or does not hold the network.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     path, sha256 = weights.of(NAME)
-    # torch-fidelity opens a file in a way that can run code (weights_only=False), so it gets tensors that were read safely
+    # torch-fidelity loads files in a way that can run code (weights_only=False), so it gets tensors that were read safely
     with holding(path, "torch-fidelity's Inception", NAME):
         safe = io.BytesIO()
         torch.save(read_state(path), safe)

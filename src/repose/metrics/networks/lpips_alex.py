@@ -1,7 +1,7 @@
-"""LPIPS (Zhang et al. 2018) by the package lpips: version 0.1, linear layers on top of AlexNet's features.
+"""LPIPS (Zhang et al. 2018) by the package lpips: version 0.1, with linear layers on top of AlexNet's features.
 
-The linear layers are in the package. It would download AlexNet through torchvision; here AlexNet comes from a file that was
-located by its digest.
+The linear layers are in the package. The package would download AlexNet through torchvision; here AlexNet comes from a local
+file whose digest was checked.
 """
 
 import re
@@ -18,11 +18,11 @@ from repose.storage.transfer import check
 
 NAME = "alexnet"
 LINEAR = "lpips v0.1 alex"  # the linear layers
-LEAST = 31  # px of a side: nothing is left of fewer after AlexNet's second pooling
+LEAST = 31  # px per side; AlexNet's second pooling leaves nothing of smaller images
 
 
 class Lpips:
-    """The distance of two images; `sha256` is of AlexNet's file and that of the linear layers, `least` as LEAST."""
+    """Computes the distance of two images; `sha256` is of AlexNet's file and of the linear layers, `least` is LEAST."""
 
     least = LEAST
 
@@ -30,7 +30,7 @@ class Lpips:
         self.sha256, self._network = sha256, network
 
     def distance(self, generated: Tensor, target: Tensor) -> Tensor:
-        """Twice (B, 3, H, W) uint8 -> (B,) float32, at least 0."""
+        """Two batches (B, 3, H, W) uint8 -> (B,) float32, at least 0."""
         with exact():
             found: Tensor = self._network(generated.float() / 127.5 - 1, target.float() / 127.5 - 1)
         return found.flatten()
@@ -40,7 +40,7 @@ def load(weights: Weights, device: torch.device) -> Lpips:
     """Return the network on a device.
 
     Raises:
-        ReposeError: AlexNet's file is missing, is another one, or does not hold the network.
+        ReposeError: AlexNet's file is missing, has another digest, or does not hold the network.
     """
     path, sha256 = weights.of(NAME)
     linear = Path(str(files("lpips") / "weights" / "v0.1" / "alex.pth"))
@@ -51,8 +51,8 @@ def load(weights: Weights, device: torch.device) -> Lpips:
 def _network(path: Path, linear: Path) -> nn.Module:
     import lpips
 
-    with warnings.catch_warnings(action="ignore"):  # lpips calls torchvision as it was
-        # pnet_rand: AlexNet with random weights, so that nothing is downloaded; its weights follow
+    with warnings.catch_warnings(action="ignore"):  # lpips calls torchvision's old interface
+        # pnet_rand: random weights, so that AlexNet is not downloaded; the actual weights are loaded below
         network: Any = lpips.LPIPS(net="alex", pnet_rand=True, model_path=str(linear), verbose=False)
     with holding(path, "torchvision's AlexNet", NAME):
         state = {name: value for name, value in read_state(path).items() if name.startswith("features.")}

@@ -8,7 +8,7 @@ from repose.errors import ReposeError
 
 
 def shown(address: str) -> str:
-    """An address without user, password, query and fragment; only the scheme if a password might be left."""
+    """An address without user, password, query and fragment; only the scheme if it might still contain a password."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address
@@ -22,17 +22,17 @@ def shown(address: str) -> str:
 
 
 def local_path(address: str) -> Path | None:
-    """The path that an address is, or None for s3:// and http(s)://.
+    """The path of a local address; None for s3:// and http(s)://.
 
     Raises:
-        ReposeError: it has another scheme, or starts with the home folder of an unknown user.
+        ReposeError: the address has another scheme, or starts with the home folder of an unknown user.
     """
     scheme, separator, _ = address.partition("://")
     if not separator:
         try:
             return Path(address).expanduser()
         except RuntimeError:
-            raise ReposeError(f"{address}: there is no such home folder. Write the path in full.") from None
+            raise ReposeError(f"{address}: there is no such home folder. Write the full path.") from None
     if scheme not in ("s3", "http", "https"):
         raise ReposeError(
             f"{shown(address)}: cannot fetch from {scheme}://. Give a local path, s3://bucket/key, https://... or http://..."
@@ -41,7 +41,7 @@ def local_path(address: str) -> Path | None:
 
 
 def is_prefix(address: str) -> bool:
-    """Whether an address means every object under it: s3:// with a slash at its end, or a bucket alone."""
+    """Whether an address is an S3 prefix, which means every object under it: it ends in a slash, or is only a bucket."""
     return address.startswith("s3://") and (address.endswith("/") or "/" not in address.removeprefix("s3://"))
 
 
@@ -49,12 +49,12 @@ def bucket_and_key(address: str) -> tuple[str, str]:
     """Bucket and key of an s3:// address.
 
     Raises:
-        ReposeError: it has no bucket, or credentials in its place.
+        ReposeError: the address has no bucket, or contains credentials.
     """
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket or "@" in bucket:
         raise ReposeError(
-            f"{shown(address)} is not an address in S3: write s3://bucket/key, with the credentials in the usual AWS "
+            f"{shown(address)} is not an S3 address: write s3://bucket/key, and give credentials in the usual AWS "
             "environment variables or profile."
         )
     return bucket, key

@@ -1,4 +1,4 @@
-"""Sizes and SHA-256 of files: what a file should be, and whether it is."""
+"""Checks of the sizes and SHA-256 of files."""
 
 import hashlib
 import re
@@ -11,18 +11,18 @@ from repose.errors import ReposeError
 
 
 def check(path: Path, *, sha256: str | None, size: int | None, where: str) -> str:
-    """The SHA-256 of a file, once its size and the first digits of its SHA-256 are found to be as expected.
+    """The SHA-256 of a file, after checking its size and the given digits of its SHA-256.
 
     Raises:
-        ReposeError: one of them differs; `where` names the file in the message.
+        ReposeError: one of them differs. `where` names the file in the message.
     """
     check_size(path.stat().st_size, size, where)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if not digest.startswith(digest_form(sha256)):
         raise ReposeError(
-            f"{where} is not the file that was asked for: its SHA-256 should be {sha256}, it is {digest}. Compare with "
-            "its owner's; correct the sha256 that was given, or the address, or get the file again."
+            f"{where} is another file than expected: its SHA-256 should be {sha256}, it is {digest}. Compare with "
+            "its owner's; correct the given sha256 or the address, or get the file again."
         )
     return digest
 
@@ -31,12 +31,12 @@ def check_size(found: int, wanted: int | None, where: str) -> None:
     """Check a size in bytes.
 
     Raises:
-        ReposeError: another one was expected.
+        ReposeError: the size differs.
     """
     if wanted not in (None, found):
         raise ReposeError(
-            f"{where} is not the file that was asked for: it should have {wanted:,} bytes, it has {found:,}. Correct "
-            "the size that was given, or the address, or get the file again."
+            f"{where} is another file than expected: it should have {wanted:,} bytes, it has {found:,}. Correct "
+            "the given size or the address, or get the file again."
         )
 
 
@@ -44,7 +44,7 @@ def digest_form(sha256: str | None) -> str:
     """A SHA-256, or its first 8 or more hexadecimal digits, in lower case; empty for None.
 
     Raises:
-        ReposeError: it is neither.
+        ReposeError: the text has another form.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
         raise ReposeError(

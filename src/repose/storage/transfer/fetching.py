@@ -1,10 +1,8 @@
 """Fetch a file from a local path, s3:// or http(s):// into a local file, and check its size and SHA-256.
 
-A transfer that is interrupted resumes where it stopped, in this run or the next. Until it is complete, the bytes lie in a
-hidden `.partial` beside the destination, beside a note of the state of the remote file that they belong to. Bytes of two
-states are never mixed.
-
-Neither boto3's managed transfers nor requests resume in another process, hence the loop here.
+An interrupted transfer resumes where it stopped, in this run or the next. Until it is complete, the bytes are in a hidden
+`.partial` beside the destination, with a note of the remote file's state (ETag and size), so that bytes of two versions are
+never mixed. Neither boto3's managed transfers nor requests can resume in another process.
 """
 
 import hashlib
@@ -28,7 +26,7 @@ from repose.storage.transfer.replies import CHUNK, Changed, Interrupted, Open, R
 from repose.storage.transfer.web import open_http
 from repose.terminal import bar, say
 
-ATTEMPTS = 5  # in a row without a new byte, before the transfer fails
+ATTEMPTS = 5  # consecutive attempts without a new byte before the transfer fails
 
 T = TypeVar("T")
 
@@ -36,7 +34,7 @@ T = TypeVar("T")
 class Object(NamedTuple):
     """An object under an S3 prefix."""
 
-    name: str  # its key after the prefix
+    name: str  # the key after the prefix
     size: int  # bytes
     key: str
     etag: str
@@ -44,15 +42,15 @@ class Object(NamedTuple):
 
 @dataclass(frozen=True)
 class _Transfer:
-    """A file on its way from a server."""
+    """A transfer from a server."""
 
-    where: str  # names the file in messages
+    where: str  # the file's name in messages
     open: Open
     destination: Path
     sha256: str | None = None
     size: int | None = None  # bytes
     limit: int | None = None  # bytes
-    watched: bool = True  # with a progress bar
+    watched: bool = True  # whether to show a progress bar
 
     @property
     def partial(self) -> Path:
@@ -65,19 +63,20 @@ def fetch(
 ) -> Path:  # fmt: skip
     """Fetch the file at `address` into `destination` and return that path.
 
-    Nothing is transferred if the file at `destination` has the given SHA-256 or, without one, if an earlier `fetch` brought
-    it and its server says that it is current. A file of another size or digest never gets there.
+    Nothing is transferred if the file at `destination` has the given SHA-256 or, without one, if an earlier `fetch` wrote
+    it and the server reports no change. A file with another size or digest is never written to `destination`.
 
     Args:
         address: a local file, `s3://bucket/key` or `http(s)://...`.
-        destination: the file to write; its folder is made.
-        sha256: of the file, in hexadecimal; the first 8 or more digits are enough.
-        size: of the file, in bytes.
-        endpoint: an S3 server other than Amazon's; the credentials are those of the usual AWS environment or profile.
-        limit: the most bytes that the file may have.
+        destination: the file to write; its folder is created.
+        sha256: the expected SHA-256 in hexadecimal; the first 8 or more digits are enough.
+        size: the expected size in bytes.
+        endpoint: an S3 server other than Amazon's; the credentials come from the usual AWS environment or profile.
+        limit: maximum size in bytes.
 
     Raises:
-        ReposeError: no such file, no access, another size or digest, a full disk, or no connection.
+        ReposeError: the file is missing, inaccessible, or has another size or digest; the disk is full; or there is no
+            connection.
     """
     if digest_form(sha256) and destination.is_file():
         with suppress(ReposeError):
@@ -93,13 +92,13 @@ def fetch(
 
 
 def list_prefix(address: str, *, endpoint: str | None = None) -> Iterator[Object]:
-    """Every object under `s3://bucket/prefix/`, page by page, in the order of their keys."""
+    """Yield every object under `s3://bucket/prefix/`, in the order of the keys."""
     bucket, prefix = bucket_and_key(address)
     client, token = s3.client(endpoint), dict[str, str]()
     while True:
         page = _retry(partial(s3.list_page, client, bucket, prefix, token), shown(address))
         for entry in page.get("Contents", []):
-            if not entry["Key"].endswith("/"):  # what consoles write for an empty folder
+            if not entry["Key"].endswith("/"):  # written by consoles for an empty folder
                 yield Object(entry["Key"].removeprefix(prefix), entry["Size"], entry["Key"], entry["ETag"])
         if not page.get("IsTruncated"):
             return
@@ -109,9 +108,9 @@ def list_prefix(address: str, *, endpoint: str | None = None) -> Iterator[Object
 def fetch_objects(
     address: str, objects: Sequence[Object], folder: Path, *, endpoint: str | None = None
 ) -> list[tuple[str, Path]]:
-    """Fetch the objects that `list_prefix` found into files in `folder`; returns (name, path) of each, in their order.
+    """Fetch the objects from `list_prefix` into files in `folder`; return (name, path) of each, in order.
 
-    A file's name is a hash of key, ETag and size: a file that exists is current, and no key leads out of the folder.
+    A file's name is a hash of key, ETag and size, so an existing file is current, and no key leads out of the folder.
     """
     bucket, _ = bucket_and_key(address)
     client = s3.client(endpoint)
@@ -122,7 +121,7 @@ def fetch_objects(
             opener = partial(s3.open_object, client, bucket, entry.key)
             _fetch(_Transfer(f"s3://{bucket}/{entry.key}", opener, path, size=entry.size, watched=False))
 
-    with ThreadPoolExecutor(s3.CONNECTIONS) as pool:  # `map` cancels what has not begun when one fails
+    with ThreadPoolExecutor(s3.CONNECTIONS) as pool:  # `map` cancels pending calls when one fails
         for _ in bar(pool.map(bring, objects, paths), f"{shown(address)}, objects", len(objects)):
             pass
     return [(entry.name, path) for entry, path in zip(objects, paths, strict=True)]
@@ -141,9 +140,7 @@ def _fetch(transfer: _Transfer) -> Path:
     came, destination = transfer.partial, transfer.destination
     with disk_errors_named(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            not transfer.sha256 and _note(destination).exists()
-        ):  # fetched earlier: the server knows whether it is current
+        if not transfer.sha256 and _note(destination).exists():  # fetched earlier: ask the server whether it is current
             destination.replace(came)
             _note(destination).replace(_note(came))
         _retry(partial(_receive, transfer), transfer.where, lambda: _size(came))
@@ -163,7 +160,7 @@ def _fetch(transfer: _Transfer) -> Path:
 
 
 def _receive(transfer: _Transfer) -> None:
-    """Append what is missing to the partial file, or start over if its bytes are no longer the remote file's."""
+    """Append the missing bytes to the partial file, or start over if the remote file has changed."""
     state = _read_note(transfer.partial)
     try:
         with transfer.open(_size(transfer.partial) if state.validator else 0, state) as reply:
@@ -194,7 +191,7 @@ def _append(transfer: _Transfer, reply: Reply) -> None:
 
 
 def _retry(action: Callable[[], T], where: str, arrived: Callable[[], int] = lambda: 0) -> T:
-    """Repeat an action that is interrupted, with longer waits, until ATTEMPTS in a row brought no new byte."""
+    """Repeat an interrupted action, with growing waits, until ATTEMPTS in a row brought no new byte."""
     failures, furthest = 0, arrived()
     while True:
         try:
@@ -205,7 +202,7 @@ def _retry(action: Callable[[], T], where: str, arrived: Callable[[], int] = lam
             if failures == ATTEMPTS:
                 raise ReposeError(
                     f"{where}: {error}; gave up after {ATTEMPTS} attempts. Check the address and the connection and run "
-                    "the same command again: what has come is kept, and the transfer resumes."
+                    "the same command again: the transfer will resume."
                 ) from None
             say(f"{where}: {error}; trying again.")
             sleep(2.0 ** (failures - 1))
@@ -227,7 +224,7 @@ def _note(path: Path) -> Path:
 
 
 def _read_note(path: Path) -> State:
-    """The state that the bytes at `path` belong to; an unknown one if there is no note, or it is cut short."""
+    """The remote file's state when the bytes at `path` were fetched; unknown if the note is missing or truncated."""
     with suppress(FileNotFoundError, ValueError, TypeError):
         return State(*json.loads(_note(path).read_text()))
     return State()

@@ -1,15 +1,15 @@
-"""Replies to requests for the rest of a remote file, whatever the protocol."""
+"""Replies to requests for the rest of a remote file, for any protocol."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-CHUNK = 2**20  # bytes per read, a MiB; a connection that breaks loses fewer
-TIMEOUT = (10, 60)  # seconds until a server has to accept, and until the next byte
+CHUNK = 2**20  # bytes per read (1 MiB); a broken connection loses less than this
+TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next byte
 
 
 class State(NamedTuple):
-    """The state of a remote file as its server describes it."""
+    """The state of a remote file, as reported by its server."""
 
     validator: str = ""  # differs between any two states (RFC 9110, 8.8.1); empty if unknown
     size: int | None = None  # bytes; None if unknown
@@ -20,7 +20,7 @@ class State(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The bytes of a file in one state from `start` on: 0, or the number of bytes that are here already."""
+    """The bytes of a file in one state from `start` on: 0, or the number of bytes fetched earlier."""
 
     state: State
     start: int
@@ -35,11 +35,11 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class Changed(Exception):  # noqa: N818
-    """The file is no longer in the state that was asked for, or its server cannot send a part of it."""
+    """The file is no longer in the requested state, or its server cannot send a part of it."""
 
 
 def unbroken(chunks: Iterable[bytes], errors: type[Exception]) -> Iterator[bytes]:
-    """The chunks; `errors` of the connection become Interrupted."""
+    """Yield the chunks; connection errors (`errors`) become Interrupted."""
     try:
         yield from chunks
     except errors:

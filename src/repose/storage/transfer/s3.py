@@ -1,4 +1,4 @@
-"""Objects in S3 by boto3: a client, the objects under a prefix, and one object from any byte on."""
+"""Access to S3 by boto3: a client, the objects under a prefix, and one object from any byte on."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,11 +9,11 @@ from repose.storage.transfer.addresses import shown
 from repose.storage.transfer.replies import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
 
 CONNECTIONS = 16  # for many small objects
-_NO_S3 = "what answers at the endpoint is no S3 server"
+_NO_S3 = "the endpoint is not an S3 server"
 
 
 def client(endpoint: str | None) -> Any:
-    """A client of boto3 that tries once; `endpoint` is http(s)://host:port of a server other than Amazon's.
+    """A boto3 client without retries; `endpoint` is http(s)://host:port of a server other than Amazon's.
 
     Raises:
         ReposeError: boto3 is missing, or the endpoint or the profile is not valid.
@@ -40,7 +40,7 @@ def client(endpoint: str | None) -> Any:
 
 @contextmanager
 def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> Iterator[Reply]:
-    """Request an object from byte `have` on, if it is still in this state; raises as `web.open_http`."""
+    """Request an object from byte `have` on, if it is still in this state. Raises as `web.open_http`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     where = f"s3://{bucket}/{key}"
@@ -53,7 +53,7 @@ def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> 
             raise _failure(error, where) from None
         if status == 412 or state.size != have:
             raise Changed from None
-        yield Reply(state, have, iter(()))  # 416: the ETag is still right, and nothing comes after the end
+        yield Reply(state, have, iter(()))  # 416: the ETag matches, and no bytes are missing
         return
     with closing(answer["Body"]) as body:
         if not {"ETag", "LastModified"} <= set(answer):
@@ -65,7 +65,7 @@ def open_object(client: Any, bucket: str, key: str, have: int, state: State) -> 
 
 
 def list_page(client: Any, bucket: str, prefix: str, token: dict[str, str]) -> dict[str, Any]:
-    """One page of the objects under a prefix, after the page that gave the token; raises as `open_object`."""
+    """One page of the objects under a prefix, after the page with the token. Raises as `open_object`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -76,14 +76,14 @@ def list_page(client: Any, bucket: str, prefix: str, token: dict[str, str]) -> d
 
 
 def _answer(error: Exception) -> tuple[int, str]:
-    """The HTTP status and the code of a server's error; 0 and nothing without an answer."""
+    """The HTTP status and the code of a server's error; 0 and an empty text without a response."""
     response = getattr(error, "response", None) or {}  # timeouts have a response of None
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return int(status), response.get("Error", {}).get("Code", "")
 
 
 def _failure(error: Exception, where: str) -> Exception:
-    """The exception to raise for an error of boto3."""
+    """The exception to raise for a boto3 error."""
     from botocore import exceptions
 
     status, code = _answer(error)
@@ -99,12 +99,12 @@ def _failure(error: Exception, where: str) -> Exception:
         return ReposeError(f"There is no {where} (no such {what}). Check the endpoint, the bucket and the key.")
     if status in (401, 403) or code in ("ExpiredToken", "InvalidToken"):
         return ReposeError(
-            f"{where} may not be read with these credentials ({code or status}): they are wrong, have expired or lack the "
-            "rights to read and to list. Renew them, or ask the bucket's owner."
+            f"{where} may not be read with these credentials ({code or status}): they are wrong, have expired or do not "
+            "allow reading and listing. Renew them, or ask the bucket's owner."
         )
     if isinstance(error, exceptions.ParamValidationError):
-        return ReposeError(f"{where} is not an address in S3: the bucket's or the key's name is not a valid one.")
-    if not code:  # all else that boto3 raises by itself is about finding credentials
+        return ReposeError(f"{where} is not an S3 address: the name of the bucket or the key is invalid.")
+    if not code:  # boto3's other errors are about finding credentials
         return ReposeError(
             f"{where}: no credentials ({type(error).__name__}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE; for a public file use its https:// address."

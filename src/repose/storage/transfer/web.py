@@ -1,4 +1,4 @@
-"""Files of web servers by requests: http(s)://, from any byte on."""
+"""Access to web servers (http(s)://) by requests: a file from any byte on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ def open_http(address: str, have: int, state: State) -> Iterator[Reply]:
     """Request a file from byte `have` on, if it is still in this state (RFC 9110, section 14).
 
     Raises:
-        Changed: it is in another state, or the server sends another part.
-        Interrupted: no connection, or the server is busy.
-        ReposeError: the server refuses.
+        Changed: the file is in another state, or the server sends another part.
+        Interrupted: there is no connection, or the server is busy.
+        ReposeError: the server rejects the request.
     """
     import requests
 
@@ -34,7 +34,7 @@ def open_http(address: str, have: int, state: State) -> Iterator[Reply]:
         found = _state(response, state)
         same = have > 0 and found.is_same(state)
         chunks = unbroken(response.iter_content(CHUNK), requests.RequestException)
-        if same and found.size == have:  # 416, or a server that knows no ranges: nothing is missing
+        if same and found.size == have:  # 416, or a server without support for ranges: nothing is missing
             yield Reply(found, have, iter(()))
         elif same and status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             yield Reply(found, have, chunks)
@@ -51,7 +51,7 @@ def _state(response: Any, asked: State) -> State:
         return State()
     etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
     validator = etag if etag and not etag.startswith("W/") else modified
-    if status == 416:  # such an answer need not repeat what was named in If-Range
+    if status == 416:  # such a response need not repeat the value of If-Range
         validator = validator or asked.validator
     size = headers.get("Content-Length", "") if status == 200 else headers.get("Content-Range", "").rpartition("/")[2]
     return State(validator, int(size) if size.isdigit() else None)
@@ -62,7 +62,7 @@ def _refusal(status: int, where: str) -> Exception:
         return Interrupted(f"the server answers {status}")
     if status in (401, 403):
         return ReposeError(
-            f"{where} may not be read (HTTP {status}): a signed link has expired, or the server wants a login. Get a "
+            f"{where} may not be read (HTTP {status}): a signed link has expired, or the server requires a login. Get a "
             "new link from the data's owner, or fetch the file with a browser and give its path."
         )
     if status in (404, 410):
@@ -74,13 +74,13 @@ def _refuse_page(response: Any, address: str) -> None:
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/html") and not base_name(address).endswith((".html", ".htm")):
         raise ReposeError(
-            f"{shown(address)} is a web page, not a file: the link has expired, or leads to a login or a question. "
+            f"{shown(address)} is a web page, not a file: the link has expired, or leads to a login or a confirmation. "
             "Fetch the file with a browser and give its path, or get a direct link."
         )
 
 
 def _failure(error: Exception, where: str) -> Exception:
-    """The exception to raise for an error of requests, without its text, which holds the whole address."""
+    """The exception to raise for an error of requests, without its text, which contains the whole address."""
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
@@ -88,4 +88,4 @@ def _failure(error: Exception, where: str) -> Exception:
     if isinstance(error, (requests.ConnectionError, requests.Timeout)):
         unknown = "NameResolutionError" in repr(error)
         return Interrupted("there is no such host, or no network" if unknown else "cannot connect to the server")
-    return ReposeError(f"{where} cannot be fetched ({type(error).__name__}). Check how it is written.")
+    return ReposeError(f"{where} cannot be fetched ({type(error).__name__}). Check the address.")

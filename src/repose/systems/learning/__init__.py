@@ -1,1 +1,1 @@
-"""What the kinds of systems share in training: the adversarial step, optimisers, several processes."""
+"""Training code that the kinds of systems share: the adversarial step, optimizers, distributed training."""

@@ -1,10 +1,10 @@
 """A training step of the paper's systems, posed and attend: discriminators first, then the generator (section 3.3).
 
-An item's photos are the targets of a step, each generated from the others. The photos are encoded once and decoded twice:
-in the target's own pose for L_G (Eq. 1), and in a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
+An item's photos are the targets of a step, each generated from the others. The photos are encoded once and decoded twice: in
+the target's own pose for L_G (Eq. 1), and in a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
 
 Processes that share a step each see some of its items. DistributedDataParallel averages the gradients of one call of one
-module, so all passes of the generator are one call (`_Passes`), and so is the loss of a discriminator (`_DiscriminatorLoss`).
+module, so all passes of the generator are one call (`_Passes`), and so is a discriminator's loss (`_DiscriminatorLoss`).
 A frozen discriminator has no gradients to average and is called directly.
 """
 
@@ -32,38 +32,38 @@ from repose.systems.learning.optimiser import OptimiserSettings, update
 
 @settings
 class LossSettings:
-    """The weights of the generator's loss (Eqs. 1 and 4); a weight of 0 leaves the term out."""
+    """The weights of the generator's loss (Eqs. 1 and 4); a weight of 0 omits the term."""
 
     l1: NonNegativeFloat = 1.0
-    perceptual: NonNegativeFloat = 1.0  # of the whole second term of Eq. 1; its lambda_k are train.perceptual.layers
-    adversarial_image: NonNegativeFloat = 0.05  # alpha, of D_I (the paper is silent: docs/paper.md)
+    perceptual: NonNegativeFloat = 1.0  # of the second term of Eq. 1; its lambda_k are set by train.perceptual.layers
+    adversarial_image: NonNegativeFloat = 0.05  # alpha, of D_I (not given in the paper: docs/paper.md)
     adversarial_pose: NonNegativeFloat = 0.05  # beta, of D_P
-    warped: NonNegativeFloat = 0.0  # of the L1 between the target and what `attend` warped
-    synthesized: NonNegativeFloat = 0.0  # of the L1 between the target and what `attend` synthesized
-    real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pairs are of p~ as in Eq. 3, or of p as well
-    adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or G(x, p) as well
+    warped: NonNegativeFloat = 0.0  # of L1 between the target and `attend`'s warped image
+    synthesized: NonNegativeFloat = 0.0  # of L1 between the target and `attend`'s synthesized image
+    real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pairs have p~ as in Eq. 3, or also p
+    adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or also G(x, p)
 
 
 @settings
 class AdversarialSettings(SystemSettings):
-    """The settings of this step; the defaults are the paper's, or our reading of it (docs/paper.md)."""
+    """The settings of the adversarial step; the defaults are the paper's, or our reading of it (docs/paper.md)."""
 
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     losses: LossSettings = field(default_factory=LossSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
 
     def loss_weights(self) -> dict[str, float]:
-        """Those of `losses` that are not 0."""
+        """The weights in `losses` other than 0."""
         weights = asdict(self.losses)
         return {name: weight for name, weight in weights.items() if isinstance(weight, float) and weight}
 
     def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
-        """The chosen layers, if their term has a weight."""
+        """The chosen layers if the perceptual term has a weight, else None."""
         return chosen if self.losses.perceptual else None
 
 
 class AdversarialSystem:
-    """A `generator`, the discriminators `image` (D_I) and `pose` (D_P) if their losses have a weight, and an Adam for each."""
+    """A `generator` and the discriminators `image` (D_I) and `pose` (D_P) if their losses have weights, with an Adam each."""
 
     def __init__(self, row: AdversarialSettings, generator: Generator) -> None:
         self.row = row
@@ -95,7 +95,7 @@ class AdversarialSystem:
     def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: l1, perceptual, warped, and for each discriminator d_ and g_."""
         weights = self.row.losses
-        weight = batch.share * self._processes  # so that the mean over processes is the mean over all their targets
+        weight = batch.share * self._processes  # makes the mean over processes the mean over all their targets
         rate = self.row.optimiser.rate(progress)
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
         poses = [target_pose, batch.other_pose] if self._d_losses else [target_pose]
@@ -104,14 +104,14 @@ class AdversarialSystem:
             views = self._views(batch, generated, *others)
 
         terms: Terms = {}
-        for name, (real, fake) in views.items():  # D_I, D_P: real photos up, generated ones down
+        for name, (real, fake) in views.items():  # D_I, D_P: raise real photos' scores, lower generated ones'
             with autocast:
                 terms[f"d_{name}"] = self._d_losses[name](real, fake.detach())
             update(self.optimisers[name], terms[f"d_{name}"], rate, weight)
 
         with autocast:
             terms |= _reconstruction(generated, target_image, weights, perceptual)
-            for name, (_, fake) in views.items():  # the generator: its images up
+            for name, (_, fake) in views.items():  # the generator: raise its images' scores
                 self.networks[name].requires_grad_(False)
                 terms[f"g_{name}"] = g_adversarial(self.networks[name](fake))
         update(self.optimisers["generator"], _weighted(terms, weights), rate, weight)
@@ -125,7 +125,7 @@ class AdversarialSystem:
         return self.generator.decode(code, target_pose).image
 
     def _views(self, batch: Batch, generated: Generated, *others: Generated) -> dict[str, tuple[Tensor, Tensor]]:
-        """The real and fake input of each discriminator: images, or images with their pose maps."""
+        """The real and fake inputs of each discriminator: images, or images with their pose maps."""
         if not others:
             return {}
         target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
@@ -180,7 +180,7 @@ def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
 def _reconstruction(
     generated: Generated, target: Tensor, weights: LossSettings, perceptual: PerceptualLoss | None
 ) -> dict[str, Tensor]:
-    """The terms of L_G (Eq. 1), and attend's own."""
+    """The terms of L_G (Eq. 1), and attend's additional ones."""
     terms = {"l1": g_l1(generated.image, target)}
     if perceptual is not None and weights.perceptual:
         terms["perceptual"] = perceptual(generated.image.float(), target)
@@ -191,6 +191,6 @@ def _reconstruction(
 
 
 def _weighted(terms: dict[str, Tensor], weights: LossSettings) -> Tensor:
-    """Eq. 4 for the generator."""
+    """The generator's loss (Eq. 4)."""
     factors = asdict(weights) | {"g_image": weights.adversarial_image, "g_pose": weights.adversarial_pose}
     return torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()

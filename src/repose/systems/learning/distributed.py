@@ -1,7 +1,7 @@
-"""Training in several processes: their number, how they start, join and end.
+"""Training in several processes: determine their number, start them, join and end.
 
-torchrun starts them, run either by `start` or by the user (or a pod of Kubeflow's trainer). Each process is then a `repose
-train` of its own, with its rank in the environment.
+torchrun starts the processes; it is run by `start` or by the user (or a pod of Kubeflow's trainer). Each process is then a
+`repose train` with its rank in the environment.
 """
 
 import logging
@@ -24,18 +24,18 @@ from repose.errors import ReposeError
 
 Wanted = Literal["gpu"] | int
 _OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-_TIMEOUT = timedelta(hours=1)  # of one process waiting for the others: the first may have to fetch VGG19's file
+_TIMEOUT = timedelta(hours=1)  # of a process that waits for the others; the first may have to fetch VGG19's file
 
 
 class Rank(NamedTuple):
-    """The rank of this process."""
+    """The rank of this process among all training processes."""
 
     number: int  # from 0; the first one writes and logs
     of: int
 
 
 def count(wanted: Wanted, device: str) -> int:
-    """The number of training processes by `train.processes`, on this machine or under torchrun on all machines.
+    """The number of training processes for `train.processes`, on this machine or, under torchrun, on all machines.
 
     Raises:
         ReposeError: there are too few GPUs, or torchrun started another number.
@@ -69,7 +69,7 @@ def under_torchrun() -> bool:
 def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
     """Run `repose` with these arguments in several processes of torchrun, each with `threads` CPU threads, until all end.
 
-    The processes log what the user has to know, so torchrun's own log is off.
+    The processes log their own errors, so torchrun's log is off.
 
     Raises:
         ReposeError: a process was killed.
@@ -80,11 +80,11 @@ def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # torchrun would set 1 and log it
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # otherwise torchrun sets 1 and logs it
     logging.disable()
     try:
         options = parse_args(["--standalone", f"--nproc-per-node={processes}", "--module", "repose.cli"])
-        options.training_script_args = list(arguments)  # parsed with the rest, --run would be torchrun's --run-path
+        options.training_script_args = list(arguments)  # otherwise torchrun takes --run for its own --run-path
         run(options)
     except SignalException as got:
         if got.sigval == signal.SIGINT:
@@ -131,7 +131,7 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
         if not isinstance(error, ReposeError):
             time.sleep(
                 2
-            )  # if another process was killed, this is the lost connection, and torchrun ends this process now
+            )  # if another process was killed, this is the lost connection, and torchrun is about to end this process
         if store.add("repose: failed", 1) > 1:
             raise SystemExit(1) from None
         raise
@@ -140,7 +140,7 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Let rank 0 run the block first, then all others, which find what it fetched."""
+    """Let rank 0 run the block first, then all others, which find the files that it fetched."""
     shared = dist.is_initialized()
     if shared and dist.get_rank() > 0:
         dist.barrier()
@@ -150,12 +150,12 @@ def first_alone() -> Iterator[None]:
 
 
 def world_size() -> int:
-    """The number of processes that have joined."""
+    """The number of joined processes."""
     return dist.get_world_size()
 
 
 def shared(module: nn.Module) -> DistributedDataParallel:
-    """The module with its gradients averaged over all processes; every process calls this."""
+    """Wrap a module so that its gradients are averaged over all processes; every process calls this."""
     found = DistributedDataParallel(module)
     if next(module.parameters()).device.type == "cpu":
         found.register_comm_hook(None, _mean_in_order)
@@ -165,8 +165,8 @@ def shared(module: nn.Module) -> DistributedDataParallel:
 def _mean_in_order(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """The mean of a bucket over the processes, summed in the order of their ranks.
 
-    By default the order depends on a gradient's place in its bucket, and DistributedDataParallel rebuilds the buckets after
-    its first step: with three or more processes, a resumed run would round differently.
+    By default, the order depends on a gradient's position in its bucket, and DistributedDataParallel rebuilds the buckets
+    after its first step. With three or more processes, a resumed run would then round differently.
     """
     mine, processes = bucket.buffer(), dist.get_world_size()
     parts = [torch.empty_like(mine) for _ in range(processes)]
@@ -186,7 +186,7 @@ def weighted_mean(terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def _end_with_parent() -> None:
-    """End this process soon after torchrun's, which cannot end it if killed by SIGKILL."""
+    """End this process soon after torchrun, which cannot do it when killed by SIGKILL."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Adam as the systems use it: its settings, its learning rate at each step, and one update."""
+"""Adam for all systems: settings, the learning rate at each step, and one update."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -19,9 +19,9 @@ class OptimiserSettings:
 
     learning_rate: PositiveFloat = 1e-4
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    warmup_steps: NonNegativeInt = 0  # the rate rises linearly over so many steps
+    warmup_steps: NonNegativeInt = 0  # number of steps in which the rate rises linearly
     lr_halving_epochs: NonNegativeInt = 50  # 0: never (R22)
-    lr_decay_start: Share = 1.0  # from this share of the steps on, the rate falls linearly to 0
+    lr_decay_start: Share = 1.0  # share of the steps after which the rate falls linearly to 0
 
     def rate(self, progress: Progress) -> float:
         """The learning rate of a step."""
@@ -33,7 +33,7 @@ class OptimiserSettings:
         return rate * min(1.0, (steps - step) / max(steps - start, 1.0))
 
     def of(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """An Adam for each network, under its name."""
+        """An Adam for each network, by the network's name."""
         return {
             name: torch.optim.Adam(network.parameters(), self.learning_rate, self.betas)
             for name, network in networks.items()
@@ -41,7 +41,7 @@ class OptimiserSettings:
 
 
 def update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, weight: float = 1.0) -> None:
-    """Take one step at a learning rate, with the gradients of `weight` times a scalar loss and no others."""
+    """Take one step at a learning rate, with only the gradients of `weight` times a scalar loss."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
