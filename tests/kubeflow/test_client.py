@@ -336,7 +336,10 @@ NOT_THE_API = (
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        ((403, JSON, b'{"message": "PermissionDenied"}'), r"\(403: PermissionDenied\)\..*permission, or .*expired: set KFP_TOKEN"),
+        (
+            (403, JSON, b'{"message": "PermissionDenied"}'),
+            r"\(403: PermissionDenied\)\..*permission, or .*expired: set KFP_TOKEN",
+        ),
         ((302, "text/html", b""), r"redirects to https://dex\.example\.org/auth instead of .* set KFP_TOKEN"),
         ((200, "text/html", PAGE), NOT_THE_API.format(200)),
         ((404, "text/html", PAGE), NOT_THE_API.format(404)),

@@ -268,7 +268,9 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
     "stages of one name": ("  judge:", "  COUNT:", "count and COUNT would both be called count in Kubeflow"),
     "the record's name": ("  judge:", "  Run_record:", "run-record and Run_record would both be called run-record"),
     "an unknown key": ("params: [scale", "params: [scal", r"Stage count lists the param 'scal', which params\.yaml does not"),
-    "a key with a dot": ("params: [scale", "params: [a.c.d", r"'a\.c\.d', which .* does not have\. A dot is not allowed in 'c\.d'"),
+    "a key with a dot": (
+        "params: [scale", "params: [a.c.d", r"'a\.c\.d', which .* does not have\. A dot is not allowed in 'c\.d'",
+    ),
     "frozen": ("  judge:\n", "  judge:\n    frozen: true\n", r"Stage judge is frozen: DVC does not run it"),
     "persist": ("outs: [made]", "outs: [made: {persist: true}]", r"count: the output made is kept between runs"),
     "no push": ("outs: [made]", "outs: [made: {push: false}]", r"count: the output made has push: false"),
