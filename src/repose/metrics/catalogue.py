@@ -178,8 +178,8 @@ def _lpips(protocol: str, task: Task) -> OfPairs:
     network = task.networks.get(DISTANCES[protocol])
     if min(task.height, task.width) < network.least:
         raise ReposeError(
-            f"lpips/{protocol} needs images of at least {network.least} px per side, but these have "
-            f"{task.width}x{task.height} (width x height). Remove it from evaluate.metrics, or use a larger size (block posemaps)."
+            f"lpips/{protocol} needs images of at least {network.least} px per side, not {task.width}x{task.height} (width x "
+            "height). Remove it from evaluate.metrics, or use a larger size (block posemaps)."
         )
 
     def score(batch: Batch) -> np.ndarray:
