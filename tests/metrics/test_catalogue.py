@@ -212,7 +212,7 @@ def test_an_unknown_metric_is_rejected(name: str, message: str) -> None:
     ("ssim/win51", {"width": 48}, r"window of 51x51 px, but the images are 48x60 .* at this size: pg2, gaussian11\."),
     ("ssim/win51+crop-32", {}, r"window of 51x51 px, but the images are 32x60"),
     ("mask-ssim/pg2", {"height": 6}, r"window of 7x7 px, but the images are 52x6"),
-    ("lpips/alex", {"height": 9}, r"lpips/alex needs images of at least 10 px per side, but these have 52x9 "),
+    ("lpips/alex", {"height": 9}, r"lpips/alex needs images of at least 10 px per side, not 52x9 "),
     ("mask-is/tf-2015", {"items": ITEMS[:9]}, "of 10 splits needs at least as many images, but there are 9"),
     ("frechet/means", {"items": ITEMS[:1]}, "distance needs at least two generated images, but there is 1"),
 ])  # fmt: skip
