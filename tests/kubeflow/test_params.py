@@ -71,7 +71,7 @@ def test_the_comments_of_our_own_params() -> None:
     assert all(said.values())
     assert ours.comment("download.origins").endswith("(NAME of an environment variable)")
     line = ours.comment("gates.metrics.torso-ciede2000")
-    assert line.endswith("(CIEDE2000)")
+    assert line.endswith("up to 5 %")
     assert all(
         ours.comment(f"gates.metrics.torso-ciede2000.{key}") == line for key in ("better", "relative")
     )  # in braces

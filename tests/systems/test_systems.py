@@ -121,7 +121,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # kind, changes, message
     (
         "paper",
         {"optimiser": {"learning_rate": float("nan")}},
-        "mine.optimiser.learning_rate should be a number, not nan",
+        "mine.optimiser.learning_rate should be a finite number, not nan",
     ),
     ("paper", {"optimiser": {"betas": [0.5, 1]}}, r"mine.optimiser.betas\[1\] should be less than 1, not 1"),
     (
