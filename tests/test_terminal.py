@@ -6,10 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from repose import terminal
-from repose.terminal import TrainingBar, bar, say, watched
+from repose.terminal import TrainingBar, bar, say
 
 Screen = Callable[[bool], io.StringIO]
 
@@ -56,15 +55,6 @@ def test_a_line_is_printed_as_it_is(screen: Screen, is_terminal: bool) -> None:
     text, line = screen(is_terminal), f"[bold]{'x' * 200}[/bold] crop [40, 0] :smile: 100"
     say(line)
     assert text.getvalue() == f"{line}\n"
-
-
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_table_is_made_anew_while_people_watch(screen: Screen, is_terminal: bool) -> None:
-    text, states = screen(is_terminal), ["running"]
-    with watched(lambda: Table(states[-1])) as by_people:
-        assert by_people == is_terminal
-        states.append("succeeded")
-    assert ("succeeded" in text.getvalue()) == is_terminal
 
 
 def test_a_bar_is_silent_and_lazy_where_nobody_watches(screen: Screen) -> None:

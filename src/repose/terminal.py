@@ -6,12 +6,10 @@ that uses repose as a library configures logging itself and sees no bars.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -51,16 +49,6 @@ def show(table: Table) -> None:
 
 def _is_watched() -> bool:
     return _handler in _logger.handlers and _console.is_terminal
-
-
-@contextmanager
-def watched(table: Callable[[], Table]) -> Iterator[bool]:
-    """Redraw a table each second while the block runs. Without a terminal, yield False and show nothing."""
-    if not _is_watched():
-        yield False
-        return
-    with Live(get_renderable=table, console=_console, refresh_per_second=1):
-        yield True
 
 
 def _progress(rate: ProgressColumn) -> Progress:
