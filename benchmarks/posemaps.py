@@ -71,10 +71,10 @@ def main() -> None:
     seconds = best_seconds(
         {
             "line_aa loop: RGB": lambda: by_line_aa(keypoints),
-            "draw, numpy: palette indices": lambda: draw(keypoints, **how),
-            "draw + colour, numpy: RGB": lambda: colour(draw(keypoints, **how)),
-            "draw, torch: palette indices": lambda: draw(tensors, **how),
-            "draw + colour, torch: float32 in [-1, 1]": lambda: colour(draw(tensors, **how)),
+            "draw, arrays: palette indices": lambda: draw(keypoints, **how),
+            "draw + colour, arrays: RGB": lambda: colour(draw(keypoints, **how)),
+            "draw, tensors: palette indices": lambda: draw(tensors, **how),
+            "draw + colour, tensors: float32 in [-1, 1]": lambda: colour(draw(tensors, **how)),
             "draw + PNG, as the stage does": lambda: [encode_png(drawn, PALETTE) for drawn in draw(keypoints, **how)],
             "PNG alone": lambda: [encode_png(drawn, PALETTE) for drawn in indices],
         }
