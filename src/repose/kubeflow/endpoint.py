@@ -1,13 +1,17 @@
 """The endpoint of Kubeflow Pipelines: requests to it, with error messages that say what to do.
 
-The requests are those of kfp-server-api, the API's published client. kfp.Client around it reads a context file of the user's
-home, may look for clusters, prints links, and waits without a limit for a silent server. kfp-server-api makes an empty model
-of an answer that is not JSON, so answers are checked before it reads them.
+kfp.Client waits without a limit for a silent server, prints links, and makes an empty model of an answer that is not JSON. So
+its requests are given a time limit, and their answers are checked.
 """
 
+import io
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from urllib.parse import urlsplit
 from repose.errors import RemoteError
 
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
+LEAST = (2, 16)  # version of Kubeflow Pipelines, whose driver sets security contexts
 _TIMES = (10.0, 60.0)  # seconds to connect, and to wait for a response
 _TRANSIENT = (429, 502, 503, 504)  # status codes of a busy or starting server or proxy
 _LONGEST = 500  # maximum length of a server's message
@@ -77,72 +82,98 @@ def _check_address(text: str) -> None:
         )
 
 
-class Api:
-    """Requests to the endpoint's pipeline API, version v2beta1.
+def connect(endpoint: Endpoint) -> Any:
+    """A kfp.Client for the endpoint, whose requests time out, and fail if the answer is not the pipeline API's.
 
-    Attributes:
-        endpoint: The endpoint.
-        runs, experiments, pipelines: The services of kfp-server-api, for `ask`.
+    Raises:
+        RemoteError: the endpoint does not answer, is not a pipeline API, is too old, or needs a namespace.
     """
+    import kfp_server_api as api
+    from kfp import Client
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        import kfp_server_api as api
-        from urllib3 import Retry
+    settings = api.Configuration()
+    settings.host, settings.ssl_ca_cert = endpoint.address, str(endpoint.ca_cert) if endpoint.ca_cert else None
+    if endpoint.token:
+        settings.api_key, settings.api_key_prefix = {"authorization": endpoint.token}, {"authorization": "Bearer"}
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each of its own retries
+    with asking(endpoint, "connect", "There is no pipeline API."):
+        checked = _checked(api.ApiClient(settings))
+        health = api.HealthzServiceApi(checked).healthz_service_get_healthz()
+        _check_version(endpoint, checked)
+    if health.multi_user and not endpoint.namespace:
+        raise RemoteError(f"{endpoint.address} has users: set {NAMESPACE} to your namespace.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that it needs version 2
+        client = Client(
+            host=endpoint.address, existing_token=endpoint.token, ssl_ca_cert=settings.ssl_ca_cert,
+            namespace=endpoint.namespace or "kubeflow",
+        )  # fmt: skip
+    _checked(client._run_api.api_client)
+    return client
 
-        self.endpoint = endpoint
-        settings = api.Configuration()
-        settings.host = endpoint.address
-        settings.ssl_ca_cert = str(endpoint.ca_cert) if endpoint.ca_cert else None
-        # no retries, which it would log; redirections are not followed, as they lead to a login page
-        settings.retries = Retry(connect=0, read=0, status=0, other=0, redirect=False)
-        if endpoint.token:
-            settings.api_key = {"authorization": endpoint.token}
-            settings.api_key_prefix = {"authorization": "Bearer"}
-        self._client = api.ApiClient(settings)
-        self._send, self._client.request = self._client.request, self._request
-        self.runs = api.RunServiceApi(self._client)
-        self.experiments = api.ExperimentServiceApi(self._client)
-        self.pipelines = api.PipelineServiceApi(self._client)
 
-    def ask(self, what: str, missing: str, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """Make a request; return a model of kfp-server-api.
+@contextmanager
+def asking(endpoint: Endpoint, what: str, missing: str) -> Iterator[None]:
+    """Turn a failed request in the block into a RemoteError; what kfp.Client prints is not shown.
 
-        Args:
-            what: The purpose of the request, after "to" in a message.
-            missing: The message if the server responds with "not found".
-            ask: A method of one of the services.
-            given: Positional arguments of the method.
-            named: Keyword arguments of the method.
+    Args:
+        endpoint: The endpoint.
+        what: The purpose of the request, after "to" in a message.
+        missing: The message if the server responds with "not found".
 
-        Raises:
-            UnansweredError: the endpoint does not answer at the moment.
-            RemoteError: the request is rejected, or the endpoint is not a pipeline API.
-        """
-        from kfp_server_api import ApiException
+    Raises:
+        UnansweredError: the endpoint does not answer at the moment.
+        RemoteError: the request is rejected, or the endpoint is not a pipeline API.
+    """
+    from kfp_server_api import ApiException
 
+    try:
+        with redirect_stdout(io.StringIO()):  # it prints links
+            yield
+    except _FailedError as failed:
+        raise _explain(failed, endpoint, what, missing) from None
+    except (ApiException, ValueError) as error:  # of a field in a good answer
+        why = getattr(error, "reason", None) or error
+        raise RemoteError(f"The response of {endpoint.address} cannot be read (to {what}: {why}).") from None
+
+
+def _checked(client: Any) -> Any:
+    """A client of kfp-server-api whose requests time out and only take JSON: it makes an empty model of anything else."""
+    from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
+
+    send = client.request
+
+    def request(method: str, url: str, **named: Any) -> Any:
         try:
-            return ask(*given, **named)
-        except _FailedError as failed:
-            raise _explain(failed, self.endpoint, what, missing) from None
-        except ApiException as error:  # of a field in a good answer
-            raise RemoteError(
-                f"The response of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
-            ) from None
-
-    def _request(self, method: str, url: str, **named: Any) -> Any:
-        """Send a request. This replaces the client's own method, which all others call."""
-        from kfp_server_api import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            response = self._send(method, url, **(named | {"_request_timeout": _TIMES}))
+            response = send(method, url, **(named | {"_request_timeout": _TIMES}))
         except ApiException as error:
-            raise _FailedError(error.status, error.body, error.headers.get("Location", "")) from None
+            raise _FailedError(error.status, error.body) from None
         except HTTPError as error:
             raise _FailedError(reason=getattr(error, "reason", None) or error) from None
         if not isinstance(_json(response.data), dict):
             raise _FailedError(response.status, response.data)
         return response
+
+    client.request = request
+    return client
+
+
+def _check_version(endpoint: Endpoint, client: Any) -> None:
+    """Reject a server that is older than the features that are used, if it says its version; only the API's version 1 does."""
+    try:
+        tag = str(
+            client.call_api("/apis/v1beta1/healthz", "GET", response_type="object", auth_settings=["Bearer"])[0][
+                "tag_name"
+            ]
+        )
+    except (_FailedError, KeyError, TypeError):
+        return
+    numbers = re.match(r"v?(\d+)\.(\d+)", tag)
+    if numbers and tuple(map(int, numbers.groups())) < LEAST:
+        raise RemoteError(
+            f"{endpoint.address} is Kubeflow Pipelines {tag}; pipelines of repose need {'.'.join(map(str, LEAST))} or later."
+        )
 
 
 @dataclass
@@ -151,7 +182,6 @@ class _FailedError(Exception):
 
     status: int = 0  # of the response
     body: bytes = b""
-    location: str = ""  # target of a redirection
     reason: BaseException | None = None  # why there was no response
 
 
@@ -171,12 +201,6 @@ def _explain(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) 
         return RemoteError(
             f"{address} refuses to {what} ({answered}). The token's owner lacks permission, or the token has expired: "
             f"{new_token}, or correct {NAMESPACE}{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
-        )
-    if 300 <= status < 400:
-        to = failed.location.split("?")[0].split("#")[0]
-        return RemoteError(
-            f"{address} redirects to {to or 'another page'} instead of answering. If that is a login (Dex, IAP), "
-            f"{new_token}; otherwise set {ENDPOINT} to the address that it leads to."
         )
     if status == 404 and message and message != "Not Found":
         return RemoteError(f"{missing} ({address}: {message})")

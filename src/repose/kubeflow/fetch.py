@@ -138,7 +138,7 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
     say(f"Run {record['run']}: {done}; dvc.lock, params and metrics are here.")
     for stage in unfinished:
         say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
-    if other := list(_other_versions(project)):
+    if other := sorted(_other_versions(project)):
         commit = f" (commit {record['commit']})" if record["commit"] else ""
         names = f"{', '.join(other[:5])}{' and more' if len(other) > 5 else ''}"
         say(f"The run's image{commit} has other versions of {names}: `dvc status` shows them as changed.")
@@ -147,15 +147,11 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
 
 def _other_versions(project: Project) -> Iterator[str]:
     """The files of the workspace that differ from those that a finished stage read."""
-    seen = set()
-    of_run = {stage.address: stage for stage in project.stages}
+    own = {dep.path for stage in project.stages for dep in stage.deps if not dep.producers}
     for dvc_stage in project.repo.index.stages:
-        if not is_pipeline(dvc_stage) or address_of(dvc_stage) not in of_run:
-            continue
-        own = {dep.path for dep in of_run[address_of(dvc_stage)].deps if not dep.producers and not dep.sources}
-        for dep in dvc_stage.deps:
-            path = str(Path(dep.fs_path).relative_to(project.folder)) if dep.fs_path else ""
-            if path in own and path not in seen and dep.hash_info:
-                seen.add(path)
-                if not dep.exists or dep.get_hash() != dep.hash_info:
+        if is_pipeline(dvc_stage) and address_of(dvc_stage) in {stage.address for stage in project.stages}:
+            for dep in dvc_stage.deps:
+                path = project.repo.fs.relpath(dep.fs_path, project.folder) if dep.fs_path else ""
+                if path in own and dep.hash_info and not (dep.exists and dep.get_hash() == dep.hash_info):
+                    own.remove(path)
                     yield path
