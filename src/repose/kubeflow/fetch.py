@@ -123,8 +123,8 @@ def _check_paths(project: Project, names: Iterable[str]) -> None:
         inside = (project.folder / name).resolve() == project.folder / name
         if name not in known or not inside:
             raise ReposeError(
-                f"The run's record has a file {name}, which is not a lock, a params file or metrics of {project.file} here, or "
-                "lies behind a link. Nothing was written. Is the run of another project?"
+                f"The run's record has a file {name}, which is not a lock, a params file or metrics of {project.file} here, "
+                "or lies behind a link. Nothing was written. Is the run of another project?"
             )
 
 

@@ -47,8 +47,8 @@ class Unfinished:
                     tar.extractall(self.folder, filter="data")
             except (tarfile.TarError, EOFError) as error:
                 raise ReposeError(
-                    f"{self.key} in {self.remote.address} cannot be restored ({error}). Delete it there, and the stage starts "
-                    "from the beginning."
+                    f"{self.key} in {self.remote.address} cannot be restored ({str(error).splitlines()[0]}). Delete it "
+                    "there, and the stage starts from the beginning."
                 ) from None
         self._pushed = _state(self.folder)
         return True
