@@ -43,17 +43,27 @@ def words(
     return [*(before or ["component", *outputs]), json.dumps(given)]
 
 
-def run(stage: str, image: Path, remote: Path | str, outputs: Sequence[str], *, run: str = "run-1", **given: Any) -> Left:
+def run(
+    stage: str, image: Path, remote: Path | str, outputs: Sequence[str], *, run: str = "run-1", **given: Any
+) -> Left:
     """Do the task of a stage; its artifacts go beside the image's folder."""
     place = image.parent / "artifacts" / run / stage.replace("/", "-")
     line = words(stage, place, remote, outputs, **given)
     step.run_step(task.read_task(line, {"REPOSE_RUN": run}), image)
     report = json.loads((place / "executor_output.json").read_text())["artifacts"]
-    return Left({name: place / name for name in outputs}, {name: report[name]["artifacts"][0]["metadata"] for name in outputs})
+    return Left(
+        {name: place / name for name in outputs}, {name: report[name]["artifacts"][0]["metadata"] for name in outputs}
+    )
 
 
 def write_record(
-    image: Path, remote: Path | str, *, run: str = "run-1", pipeline: str = "flowers", file: str = "dvc.yaml", **given: Any
+    image: Path,
+    remote: Path | str,
+    *,
+    run: str = "run-1",
+    pipeline: str = "flowers",
+    file: str = "dvc.yaml",
+    **given: Any,
 ) -> dict[str, Any]:
     """Do the last task of a run; return the record."""
     line = words("", image.parent / "record", remote, [], before=["run-record", pipeline, file], **given)

@@ -34,7 +34,9 @@ def counted(flowers: Path, remote: Path) -> steps.Left:
 
 
 def judge(flowers: Path, remote: Path, counted: steps.Left, run: str = "run-1") -> steps.Left:
-    return steps.run("judge", flowers, remote, ["report_html", "score_json"], inputs=[counted.metadata["made"]], run=run)
+    return steps.run(
+        "judge", flowers, remote, ["report_html", "score_json"], inputs=[counted.metadata["made"]], run=run
+    )
 
 
 def objects(remote: Path) -> list[Path]:
@@ -152,7 +154,9 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
     assert steps.left(remote, "count", "run-2")["how"] == "run"
 
 
-@pytest.mark.parametrize(("old", "new"), [("made", "wade"), ("python3 count.py", "python3 evil.py"), ("outs:", "outs: [")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("made", "wade"), ("python3 count.py", "python3 evil.py"), ("outs:", "outs: [")]
+)
 def test_an_entry_that_is_not_the_stage_s_is_not_used(
     flowers: Path, remote: Path, counted: steps.Left, old: str, new: str
 ) -> None:
@@ -216,7 +220,9 @@ def test_an_object_that_is_missing_or_damaged_in_the_remote(flowers: Path, remot
     (made,) = (path for path in objects(remote) if path.read_bytes().startswith(b'{"petals"'))
     made.chmod(0o644)
     made.write_text('{"petals": 99}')
-    with pytest.raises(ReposeError, match=r"made/petals.json cannot be fetched from the remote .*damaged, run its stage"):
+    with pytest.raises(
+        ReposeError, match=r"made/petals.json cannot be fetched from the remote .*damaged, run its stage"
+    ):
         judge(flowers, remote, counted)
     made.unlink()
     with pytest.raises(ReposeError, match=r"made/petals.json cannot be fetched from the remote .*missing there"):

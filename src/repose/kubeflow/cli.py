@@ -277,8 +277,8 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
         address, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--param {text}: it should be KEY=VALUE, such as train.seed=3.")
-        file, key = _address(address, files)
-        if any(file == other and f"{key}.".startswith(f"{name}.") for other, name in plan.project.deciding):
+        file, key = _address(address, files, plan)
+        if plan.project.decides(file, key):
             raise SettingsError(
                 f"--param {address} decides which stages and params exist: set it in {file} and compile again."
             )
@@ -298,21 +298,23 @@ def _params_files(plan: "Plan") -> "dict[str, ParamsFile]":
     return {name: ParamsFile.read(plan.project.folder / name) for name in plan.project.params_files}
 
 
-def _address(address: str, files: "dict[str, ParamsFile]") -> tuple[str, str]:
-    """The params file and key in KEY or FILE:KEY; the file is required if several files have the key."""
+def _address(address: str, files: "dict[str, ParamsFile]", plan: "Plan") -> tuple[str, str]:
+    """The params file and key in KEY or FILE:KEY; the file is required if stages list the key of several files."""
     from repose.config import nearest
 
     file, colon, key = address.rpartition(":")
-    if colon:
-        if file not in files:
-            raise SettingsError(f"--param {address}: no stage lists params of {file}{nearest(file, list(files))}")
-        return file, key
-    having = [name for name, params in files.items() if key in params]
+    if colon and file not in files:
+        raise SettingsError(f"--param {address}: no stage lists params of {file}{nearest(file, list(files))}")
+    having = [name for name, params in files.items() if key in params and file in ("", name)]
+    listed = [name for name in having if any(stage.lists(name, key) for stage in plan.project.stages)]
+    if having and not listed and not any(plan.project.decides(name, key) for name in having):
+        raise SettingsError(f"--param {address}: no stage of {plan.project.file} lists it, so it would change nothing.")
+    having = listed or having
     if len(having) != 1:
         keys = [known for params in files.values() for known in params.keys()]  # noqa: SIM118 (not a dict)
         names = " or ".join(f"{name}:{key}" for name in having)
         raise SettingsError(
             f"--param {key} is in several files: write {names}." if having
-            else f"--param {key}: no params file that stages list has this key{nearest(key, keys)}"
+            else f"--param {address}: no params file that stages list has this key{nearest(key, keys)}"
         )  # fmt: skip
     return having[0], key
