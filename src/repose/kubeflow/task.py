@@ -13,6 +13,9 @@ from repose.kubeflow.placing import RUN
 from repose.storage.atomic import write_text
 
 
+_FOLDERS = {"gs": "gcs"}  # of the launcher's local copies, where it is not the scheme
+
+
 class Artifact(NamedTuple):
     """An input or output of a task."""
 
@@ -25,7 +28,7 @@ class Artifact(NamedTuple):
     def file(self) -> Path:
         """Where Kubeflow's launcher keeps its bytes: s3://bucket/key below /s3/bucket/key."""
         scheme, separator, rest = self.uri.partition("://")
-        return Path(f"/{scheme}/{rest}") if separator else Path(self.uri)
+        return Path(f"/{_FOLDERS.get(scheme, scheme)}/{rest}") if separator else Path(self.uri)
 
 
 @dataclass(frozen=True)
