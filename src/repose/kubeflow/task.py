@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from repose.errors import ReposeError
 from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides
-from repose.kubeflow.placing import RUN
+from repose.kubeflow.variables import RUN
 from repose.storage.atomic import write_text
-
 
 _FOLDERS = {"gs": "gcs"}  # of the launcher's local copies, where it is not the scheme
 
