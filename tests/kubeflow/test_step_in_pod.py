@@ -16,7 +16,8 @@ import steps
 import yaml
 
 from repose.errors import ReposeError
-from repose.kubeflow import step
+from repose.kubeflow import nodes, step, task, variables
+from repose.kubeflow.needs import Accelerator, Needs
 
 
 @pytest.fixture
@@ -181,8 +182,6 @@ def test_an_exposed_param(flowers: Path, remote: Path) -> None:
     *_, last = steps.words("count", place, remote, ["made"])
     given = json.loads(last)
     given["inputs"]["parameterValues"]["scale"] = "-1e-05"
-    from repose.kubeflow import task
-
     work = task.read_task(["count", "made", "scale=params.yaml:scale", json.dumps(given)], {"REPOSE_RUN": "r"})
     step.run_step(work, flowers)
     assert entry(remote, "count", "r")["params"]["params.yaml"]["scale"] == -1e-05
@@ -261,6 +260,39 @@ def test_a_remote_that_cannot_be_written(flowers: Path) -> None:
     blocked.write_text("")
     with pytest.raises(ReposeError, match=r"The remote .*file cannot|There is no .*file|made/petals|Cannot write"):
         steps.run("count", flowers, blocked, ["made"])
+
+
+# --- several nodes
+
+
+def test_a_stage_on_several_nodes(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(job: dict[str, Any]) -> None:
+        """Do the work of the nodes of a TrainJob, one after the other."""
+        seen.append(job)
+        trainer = job["spec"]["trainer"]
+        words = [word.replace("$$", "$") for word in trainer["command"][3:]]
+        for number in range(trainer["numNodes"]):
+            with monkeypatch.context() as node:
+                node.delenv(variables.JOB)
+                for variable in (*trainer["env"], {"name": "PET_NODE_RANK", "value": str(number)}):
+                    node.setenv(variable["name"], variable["value"])
+                step.run_node(task.read_task(words), flowers)
+
+    place = flowers.parent / "artifacts"
+    words = steps.words("count", place, remote, ["made"], params={"labels": ["$(HOME)"]})
+    monkeypatch.setattr(nodes, "run", run)
+    monkeypatch.setattr(sys, "argv", ["step", *words])
+    needs = Needs(nodes=2, cpu="4", accelerator=Accelerator("nvidia.com/gpu", 8))
+    monkeypatch.setenv(variables.JOB, nodes.job_text(needs, "image@sha256:0", "runner"))
+    step.run_step(task.read_task(words, {"REPOSE_RUN": "r"}), flowers)
+    assert steps.left(remote, "count", "r")["how"] == "run on several nodes"
+    assert entry(remote, "count", "r")["params"]["params.yaml"]["labels"] == ["$(HOME)"]
+    (job,) = seen
+    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"] == {"cpu": "4", "nvidia.com/gpu": "8"}
+    step.run_step(task.read_task(words, {"REPOSE_RUN": "again"}), flowers)
+    assert len(seen) == 1  # found in the run-cache, without nodes
 
 
 # --- unfinished work
