@@ -200,7 +200,7 @@ def test_a_name_that_kubeflow_refuses(fair: Path, name: str) -> None:
 def test_compile_takes_several_files(fair: Path) -> None:
     command = ("compile", "dvc.yaml", TABLE)
     assert "Written: components/grow/component.yaml" in kfp(fair, *command)[1]
-    edit(fair / TABLE, "A list of commands", "Two commands")
+    edit(fair / TABLE, "outs: [table/street.txt]", "outs: [table/street.txt, table/more.txt]")
     told = kfp(fair, *command, "--check", code=1)[1]
     assert "Out of date: components/table/street/component.yaml" in told
     assert f"Run `repose kfp {' '.join(command)}` and commit its output." in told
