@@ -111,7 +111,7 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
         file, _, key = address.rpartition(":")
         params = ParamsFile.read(project.folder / (file or "params.yaml"))
         text = to_text(params[key])
-        if (file or "params.yaml", key) in project.deciding:
+        if project.decides(file or "params.yaml", key):
             raise SettingsError(f"{where}: {address} decides which stages exist, so a run cannot change it. Remove it.")
         if not (text_of := description or params.comment(key)):
             raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")

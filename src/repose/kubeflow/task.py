@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides
 from repose.kubeflow.variables import RUN
 from repose.storage.atomic import write_text
@@ -69,7 +69,7 @@ def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReposeError(
             f"The command's last argument is not an executor input of Kubeflow, or {RUN} is not set ({error!r}). Components "
-            "of this version need Kubeflow Pipelines 2.3 or later; compile the pipeline from the image's commit."
+            "of this version need Kubeflow Pipelines 2.16 or later; compile the pipeline from the image's commit."
         ) from None
 
 
@@ -81,6 +81,21 @@ def report(task: Task, entry: str, metadata: Mapping[str, Mapping[str, Any]]) ->
     }
     write_text(task.entry_file, entry)
     write_text(task.output_file, json.dumps({"artifacts": found}, indent=1))
+
+
+def check_changes(task: Task, decides: Callable[[str, str], bool]) -> None:
+    """Reject changes of params that decide which stages and params exist, which compiled tasks cannot follow.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    for address in (*task.changes, *task.overrides):
+        file, _, key = address.rpartition(":")
+        if decides(file or "params.yaml", key):
+            raise SettingsError(
+                f"The parameter {address} decides which stages and params exist, so a run cannot change it: change the "
+                "params file and compile again."
+            )
 
 
 def apply_params(folder: Path, task: Task) -> None:
