@@ -16,7 +16,8 @@ import steps
 import yaml
 
 from repose.errors import ReposeError
-from repose.kubeflow import step
+from repose.kubeflow import nodes, step, task, variables
+from repose.kubeflow.needs import Accelerator, Needs
 
 
 @pytest.fixture
@@ -34,7 +35,9 @@ def counted(flowers: Path, remote: Path) -> steps.Left:
 
 
 def judge(flowers: Path, remote: Path, counted: steps.Left, run: str = "run-1") -> steps.Left:
-    return steps.run("judge", flowers, remote, ["report_html", "score_json"], inputs=[counted.metadata["made"]], run=run)
+    return steps.run(
+        "judge", flowers, remote, ["report_html", "score_json"], inputs=[counted.metadata["made"]], run=run
+    )
 
 
 def objects(remote: Path) -> list[Path]:
@@ -152,7 +155,9 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
     assert steps.left(remote, "count", "run-2")["how"] == "run"
 
 
-@pytest.mark.parametrize(("old", "new"), [("made", "wade"), ("python3 count.py", "python3 evil.py"), ("outs:", "outs: [")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("made", "wade"), ("python3 count.py", "python3 evil.py"), ("outs:", "outs: [")]
+)
 def test_an_entry_that_is_not_the_stage_s_is_not_used(
     flowers: Path, remote: Path, counted: steps.Left, old: str, new: str
 ) -> None:
@@ -177,8 +182,6 @@ def test_an_exposed_param(flowers: Path, remote: Path) -> None:
     *_, last = steps.words("count", place, remote, ["made"])
     given = json.loads(last)
     given["inputs"]["parameterValues"]["scale"] = "-1e-05"
-    from repose.kubeflow import task
-
     work = task.read_task(["count", "made", "scale=params.yaml:scale", json.dumps(given)], {"REPOSE_RUN": "r"})
     step.run_step(work, flowers)
     assert entry(remote, "count", "r")["params"]["params.yaml"]["scale"] == -1e-05
@@ -216,7 +219,9 @@ def test_an_object_that_is_missing_or_damaged_in_the_remote(flowers: Path, remot
     (made,) = (path for path in objects(remote) if path.read_bytes().startswith(b'{"petals"'))
     made.chmod(0o644)
     made.write_text('{"petals": 99}')
-    with pytest.raises(ReposeError, match=r"made/petals.json cannot be fetched from the remote .*damaged, run its stage"):
+    with pytest.raises(
+        ReposeError, match=r"made/petals.json cannot be fetched from the remote .*damaged, run its stage"
+    ):
         judge(flowers, remote, counted)
     made.unlink()
     with pytest.raises(ReposeError, match=r"made/petals.json cannot be fetched from the remote .*missing there"):
@@ -255,6 +260,39 @@ def test_a_remote_that_cannot_be_written(flowers: Path) -> None:
     blocked.write_text("")
     with pytest.raises(ReposeError, match=r"The remote .*file cannot|There is no .*file|made/petals|Cannot write"):
         steps.run("count", flowers, blocked, ["made"])
+
+
+# --- several nodes
+
+
+def test_a_stage_on_several_nodes(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(job: dict[str, Any]) -> None:
+        """Do the work of the nodes of a TrainJob, one after the other."""
+        seen.append(job)
+        trainer = job["spec"]["trainer"]
+        words = [word.replace("$$", "$") for word in trainer["command"][3:]]
+        for number in range(trainer["numNodes"]):
+            with monkeypatch.context() as node:
+                node.delenv(variables.JOB)
+                for variable in (*trainer["env"], {"name": "PET_NODE_RANK", "value": str(number)}):
+                    node.setenv(variable["name"], variable["value"])
+                step.run_node(task.read_task(words), flowers)
+
+    place = flowers.parent / "artifacts"
+    words = steps.words("count", place, remote, ["made"], params={"labels": ["$(HOME)"]})
+    monkeypatch.setattr(nodes, "run", run)
+    monkeypatch.setattr(sys, "argv", ["step", *words])
+    needs = Needs(nodes=2, cpu="4", accelerator=Accelerator("nvidia.com/gpu", 8))
+    monkeypatch.setenv(variables.JOB, nodes.job_text(needs, "image@sha256:0", "runner"))
+    step.run_step(task.read_task(words, {"REPOSE_RUN": "r"}), flowers)
+    assert steps.left(remote, "count", "r")["how"] == "run on several nodes"
+    assert entry(remote, "count", "r")["params"]["params.yaml"]["labels"] == ["$(HOME)"]
+    (job,) = seen
+    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"] == {"cpu": "4", "nvidia.com/gpu": "8"}
+    step.run_step(task.read_task(words, {"REPOSE_RUN": "again"}), flowers)
+    assert len(seen) == 1  # found in the run-cache, without nodes
 
 
 # --- unfinished work

@@ -14,7 +14,6 @@ from repose.terminal import say
 
 if TYPE_CHECKING:
     from repose.kubeflow.client import Order
-    from repose.kubeflow.params import ParamsFile
     from repose.kubeflow.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc.yaml files, on Kubeflow.")
@@ -270,49 +269,26 @@ def _commit() -> str:
 
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
-    from repose.kubeflow.params import from_text
+    from repose.kubeflow.params import ParamsFile, from_text
 
-    files, overrides, values = _params_files(plan), {}, {}
+    files: dict[str, ParamsFile] = {}
+    overrides, values = {}, {}
     for text in texts:
         address, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--param {text}: it should be KEY=VALUE, such as train.seed=3.")
-        file, key = _address(address, files)
+        file, _, key = address.rpartition(":")
+        file = file or "params.yaml"
+        params = files.setdefault(file, ParamsFile.read(plan.project.folder / file))
         if any(file == other and f"{key}.".startswith(f"{name}.") for other, name in plan.project.deciding):
             raise SettingsError(
                 f"--param {address} decides which stages and params exist: set it in {file} and compile again."
             )
-        found = from_text(value, files[file][key], f"--param {address}")
-        files[file].with_values({key: found})
+        found = from_text(value, params[key], f"--param {address}")
+        params.with_values({key: found})  # rejects what a pod would reject
         shown = next((e.name for e in plan.exposed if (e.file, e.key) == (file, key)), None)
         if shown:
             values[shown] = value
         else:
-            overrides[key if file == "params.yaml" else f"{file}:{key}"] = found
+            overrides[address] = found
     return values | ({"overrides": json.dumps(overrides)} if overrides else {})
-
-
-def _params_files(plan: "Plan") -> "dict[str, ParamsFile]":
-    from repose.kubeflow.params import ParamsFile
-
-    return {name: ParamsFile.read(plan.project.folder / name) for name in plan.project.params_files}
-
-
-def _address(address: str, files: "dict[str, ParamsFile]") -> tuple[str, str]:
-    """The params file and key in KEY or FILE:KEY; the file is required if several files have the key."""
-    from repose.config import nearest
-
-    file, colon, key = address.rpartition(":")
-    if colon:
-        if file not in files:
-            raise SettingsError(f"--param {address}: no stage lists params of {file}{nearest(file, list(files))}")
-        return file, key
-    having = [name for name, params in files.items() if key in params]
-    if len(having) != 1:
-        keys = [known for params in files.values() for known in params.keys()]  # noqa: SIM118 (not a dict)
-        names = " or ".join(f"{name}:{key}" for name in having)
-        raise SettingsError(
-            f"--param {key} is in several files: write {names}." if having
-            else f"--param {key}: no params file that stages list has this key{nearest(key, keys)}"
-        )  # fmt: skip
-    return having[0], key

@@ -3,18 +3,19 @@
 A run contains the compiled pipeline itself unless it names an uploaded version.
 """
 
+import io
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from repose.errors import RemoteError, ReposeError
-from repose.kubeflow.endpoint import Endpoint, UnansweredError, asking, connect
+from repose.kubeflow.endpoint import Endpoint, UnansweredError, connect
 from repose.kubeflow.run_status import CANCELED, FAILED, RunStatus, say_changes, status_of
 from repose.terminal import say
 
@@ -49,8 +50,7 @@ def submit(endpoint: Endpoint, order: Order) -> str:
         RemoteError: there is no such version, or the endpoint rejects the request or does not answer.
     """
     client, name = connect(endpoint), order.name or f"{order.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    what, missing = f"start a run of {order.pipeline}", "The experiment is no longer there: try again."
-    with _prepared(client, endpoint, order) as given, asking(endpoint, what, missing):
+    with _prepared(client, endpoint, order) as given:
         run = client.run_pipeline(job_name=name, **given)
     return str(run.run_id)
 
@@ -62,8 +62,7 @@ def schedule(endpoint: Endpoint, order: Order, cron: str) -> str:
         RemoteError: as `submit`, or the expression is invalid.
     """
     client, name = connect(endpoint), order.name or f"{order.pipeline} {cron}"
-    what, missing = f"schedule runs of {order.pipeline}", "The experiment is no longer there: try again."
-    with _prepared(client, endpoint, order) as given, asking(endpoint, what, missing):
+    with _prepared(client, endpoint, order) as given:
         made = client.create_recurring_run(job_name=name, cron_expression=cron, no_catchup=True, **given)
     return str(made.recurring_run_id)
 
@@ -75,7 +74,7 @@ def upload(endpoint: Endpoint, pipeline: str, text: str, version: str, descripti
         RemoteError: there is such a version already, or the endpoint rejects the request or does not answer.
     """
     client = connect(endpoint)
-    with _file(text) as file, asking(endpoint, f"upload {pipeline}", "There is no such pipeline."):
+    with _file(text) as file, redirect_stdout(io.StringIO()):
         found = _pipeline_id(client, endpoint, pipeline)
         if found is None:
             wanted = client.api_models.V2beta1Pipeline(display_name=pipeline, namespace=endpoint.namespace)
@@ -144,23 +143,18 @@ def _last_status(endpoint: Endpoint, run_id: str, again: str, pace: Pace, sleep:
 
 
 def _status(client: Any, endpoint: Endpoint, run_id: str) -> RunStatus:
-    missing = f"There is no run {run_id}: `repose kfp submit` prints the ID of the run that it starts."
-    with asking(endpoint, f"show the run {run_id}", missing):
-        run = client.get_run(run_id)
+    run = client.get_run(run_id)
     spec, version = run.pipeline_spec, run.pipeline_version_reference
     if spec is None and version is not None and version.pipeline_version_id:  # a run of an uploaded pipeline
-        missing = f"The pipeline of the run {run_id} was deleted, so its tasks are not known."
-        with asking(endpoint, f"read the pipeline of the run {run_id}", missing):
-            spec = client.get_pipeline_version(version.pipeline_id, version.pipeline_version_id).pipeline_spec
+        spec = client.get_pipeline_version(version.pipeline_id, version.pipeline_version_id).pipeline_spec
     return status_of(run, spec or {}, endpoint)
 
 
 @contextmanager
 def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[str, Any]]:
     """The arguments that kfp.Client's methods for runs and schedules share."""
-    missing = f"There is no namespace {endpoint.namespace}: correct KFP_NAMESPACE."
     name = order.experiment or order.pipeline
-    with asking(endpoint, f"find the experiment {name!r}", missing):
+    with redirect_stdout(io.StringIO()):  # it prints links
         experiment = client.create_experiment(name, namespace=endpoint.namespace)
     if experiment.storage_state == "ARCHIVED":
         raise RemoteError(
@@ -170,18 +164,18 @@ def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[st
         "experiment_id": experiment.experiment_id, "params": dict(order.values), "service_account": order.service_account,
     }  # fmt: skip
     if order.version is None:
-        with _file(order.text) as file:
+        with _file(order.text) as file, redirect_stdout(io.StringIO()):
             yield given | {"pipeline_package_path": file}
         return
-    with asking(endpoint, f"find the version {order.version}", f"There is no pipeline {order.pipeline}."):
-        found = _pipeline_id(client, endpoint, order.pipeline)
-        versions = {v.display_name: v.pipeline_version_id for v in _versions(client, found)} if found else {}
+    found = _pipeline_id(client, endpoint, order.pipeline)
+    versions = {v.display_name: v.pipeline_version_id for v in _versions(client, found)} if found else {}
     if order.version not in versions:
         raise RemoteError(
             f"There is no version {order.version!r} of {order.pipeline} at {endpoint.address}; there are: "
             f"{', '.join(versions) or 'none'}. `repose kfp upload` makes one."
         )
-    yield given | {"pipeline_id": found, "version_id": versions[order.version]}
+    with redirect_stdout(io.StringIO()):
+        yield given | {"pipeline_id": found, "version_id": versions[order.version]}
 
 
 def _pipeline_id(client: Any, endpoint: Endpoint, name: str) -> str | None:

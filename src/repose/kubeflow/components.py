@@ -46,7 +46,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
         fixed = {name: at[name] for name in _FIXED}
         exit_task = record(**at)
         exit_task.set_caching_options(False)
-        place(exit_task, build(Needs, plan.environment.defaults, "defaults"))
+        place(exit_task, build(Needs, plan.environment.defaults, "defaults"), plan.image, None)
         with dsl.ExitHandler(exit_task, name=plan.name):
             for task in plan.tasks:
                 address = task.stage.address
@@ -56,7 +56,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
                 made[address] = components[names[address]](stage=address, **fixed, **given).set_display_name(address)
                 if task.stage.always_changed or not caching:
                     made[address].set_caching_options(False)
-                place(made[address], task.meta)
+                place(made[address], task.meta, plan.image, plan.environment.service_account)
 
     more = "" if all(task.stage.file == plan.project.file for task in plan.tasks) else " and all that they need"
     text = f"The stages of {plan.project.file}{more}: {', '.join(plan.groups)}."

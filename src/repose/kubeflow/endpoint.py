@@ -4,14 +4,12 @@ kfp.Client waits without a limit for a silent server, prints links, and makes an
 its requests are given a time limit, and their answers are checked.
 """
 
-import io
 import json
 import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,10 +81,11 @@ def _check_address(text: str) -> None:
 
 
 def connect(endpoint: Endpoint) -> Any:
-    """A kfp.Client for the endpoint, whose requests time out, and fail if the answer is not the pipeline API's.
+    """A kfp.Client for the endpoint. Its requests time out, and raise RemoteError with what to do if they fail.
 
     Raises:
-        RemoteError: the endpoint does not answer, is not a pipeline API, is too old, or needs a namespace.
+        UnansweredError: the endpoint does not answer at the moment.
+        RemoteError: the endpoint is not a pipeline API, is too old, or needs a namespace.
     """
     import kfp_server_api as api
     from kfp import Client
@@ -96,48 +95,22 @@ def connect(endpoint: Endpoint) -> Any:
     if endpoint.token:
         settings.api_key, settings.api_key_prefix = {"authorization": endpoint.token}, {"authorization": "Bearer"}
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each of its own retries
-    with asking(endpoint, "connect", "There is no pipeline API."):
-        checked = _checked(api.ApiClient(settings))
-        health = api.HealthzServiceApi(checked).healthz_service_get_healthz()
-        _check_version(endpoint, checked)
+    first = _checked(api.ApiClient(settings), endpoint)
+    health = api.HealthzServiceApi(first).healthz_service_get_healthz()
     if health.multi_user and not endpoint.namespace:
         raise RemoteError(f"{endpoint.address} has users: set {NAMESPACE} to your namespace.")
+    _check_version(first, endpoint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # that it needs version 2
         client = Client(
             host=endpoint.address, existing_token=endpoint.token, ssl_ca_cert=settings.ssl_ca_cert,
             namespace=endpoint.namespace or "kubeflow",
         )  # fmt: skip
-    _checked(client._run_api.api_client)
+    _checked(client._run_api.api_client, endpoint)
     return client
 
 
-@contextmanager
-def asking(endpoint: Endpoint, what: str, missing: str) -> Iterator[None]:
-    """Turn a failed request in the block into a RemoteError; what kfp.Client prints is not shown.
-
-    Args:
-        endpoint: The endpoint.
-        what: The purpose of the request, after "to" in a message.
-        missing: The message if the server responds with "not found".
-
-    Raises:
-        UnansweredError: the endpoint does not answer at the moment.
-        RemoteError: the request is rejected, or the endpoint is not a pipeline API.
-    """
-    from kfp_server_api import ApiException
-
-    try:
-        with redirect_stdout(io.StringIO()):  # it prints links
-            yield
-    except _FailedError as failed:
-        raise _explain(failed, endpoint, what, missing) from None
-    except (ApiException, ValueError) as error:  # of a field in a good answer
-        why = getattr(error, "reason", None) or error
-        raise RemoteError(f"The response of {endpoint.address} cannot be read (to {what}: {why}).") from None
-
-
-def _checked(client: Any) -> Any:
+def _checked(client: Any, endpoint: Endpoint) -> Any:
     """A client of kfp-server-api whose requests time out and only take JSON: it makes an empty model of anything else."""
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
@@ -145,30 +118,28 @@ def _checked(client: Any) -> Any:
     send = client.request
 
     def request(method: str, url: str, **named: Any) -> Any:
+        what = f"{method} {urlsplit(url).path}"
         try:
             response = send(method, url, **(named | {"_request_timeout": _TIMES}))
         except ApiException as error:
-            raise _FailedError(error.status, error.body) from None
+            raise _refusal(endpoint, what, error.status, error.body) from None
         except HTTPError as error:
-            raise _FailedError(reason=getattr(error, "reason", None) or error) from None
+            raise _silence(endpoint, what, getattr(error, "reason", None) or error) from None
         if not isinstance(_json(response.data), dict):
-            raise _FailedError(response.status, response.data)
+            raise _refusal(endpoint, what, response.status, response.data)
         return response
 
     client.request = request
     return client
 
 
-def _check_version(endpoint: Endpoint, client: Any) -> None:
-    """Reject a server that is older than the features that are used, if it says its version; only the API's version 1 does."""
+def _check_version(client: Any, endpoint: Endpoint) -> None:
+    """Reject a server that is older than the features that are used, if it says its version: only the API's version 1 does."""
     try:
-        tag = str(
-            client.call_api("/apis/v1beta1/healthz", "GET", response_type="object", auth_settings=["Bearer"])[0][
-                "tag_name"
-            ]
-        )
-    except (_FailedError, KeyError, TypeError):
+        health, *_ = client.call_api("/apis/v1beta1/healthz", "GET", response_type="object", auth_settings=["Bearer"])
+    except RemoteError:
         return
+    tag = str(health.get("tag_name"))
     numbers = re.match(r"v?(\d+)\.(\d+)", tag)
     if numbers and tuple(map(int, numbers.groups())) < LEAST:
         raise RemoteError(
@@ -176,65 +147,42 @@ def _check_version(endpoint: Endpoint, client: Any) -> None:
         )
 
 
-@dataclass
-class _FailedError(Exception):
-    """A request without a valid response."""
-
-    status: int = 0  # of the response
-    body: bytes = b""
-    reason: BaseException | None = None  # why there was no response
-
-
-def _explain(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> RemoteError:
-    """The error with a message that says what went wrong and what to do."""
-    if failed.reason is not None:
-        return _explain_silence(failed.reason, endpoint.address, what)
-    address, status, answer = endpoint.address, failed.status, _json(failed.body)
-    message = _message(answer, endpoint.token)
-    answered = f"{status}: {message}" if message else f"{status}"
+def _refusal(endpoint: Endpoint, what: str, status: int, body: bytes) -> RemoteError:
+    """The error for a response that is not the expected one, with what to do."""
+    address, answer = endpoint.address, _json(body)
     new_token = f"get a new token for this endpoint ({TOKEN})" if endpoint.token else f"set {TOKEN} to a bearer token"
-    if status in _TRANSIENT:
-        return UnansweredError(f"{address} does not work at the moment (to {what}: {answered}). Try again later.")
-    if status == 401:
-        return RemoteError(f"{address} refuses to {what} ({answered}): {new_token}.")
-    if status == 403:
+    if not isinstance(answer, dict) or (status == 404 and "code" not in answer):
         return RemoteError(
-            f"{address} refuses to {what} ({answered}). The token's owner lacks permission, or the token has expired: "
-            f"{new_token}, or correct {NAMESPACE}{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
-        )
-    if status == 404 and message and message != "Not Found":
-        return RemoteError(f"{missing} ({address}: {message})")
-    if status == 404 or not isinstance(answer, dict):
-        return RemoteError(
-            f"{address} does not answer as the pipeline API does ({status}). Set {ENDPOINT} such that "
+            f"{address} does not answer as the pipeline API does ({what}: {status}). Set {ENDPOINT} such that "
             f"{ENDPOINT}/apis/v2beta1/healthz answers with JSON. If the answer is a login page, {new_token}."
         )
+    message = " ".join(str(answer.get("message") or answer.get("error") or "").split())
+    message = message.replace(endpoint.token, "(the token)") if endpoint.token else message
+    said = f"{address} refuses {what} ({status}: {message[:_LONGEST]})."
+    if status in _TRANSIENT:
+        return UnansweredError(f"{said} Try again later.")
+    if status in (401, 403):
+        return RemoteError(
+            f"{said} The token's owner lacks permission, or the token has expired: {new_token}, or correct {NAMESPACE}"
+            f"{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
+        )
     hint = f" Set {NAMESPACE} only where each user has a namespace, and to yours." if "namespace" in message else ""
-    return RemoteError(f"{address} refuses to {what} ({answered}).{hint}")
+    return RemoteError(f"{said}{hint}")
 
 
-def _explain_silence(reason: BaseException, address: str, what: str) -> RemoteError:
+def _silence(endpoint: Endpoint, what: str, reason: BaseException) -> RemoteError:
+    """The error for a request without a response."""
     from urllib3.exceptions import SSLError
 
-    first = list(_chain(reason))[-1]
-    why = getattr(first, "strerror", None) or str(first)
     if isinstance(reason, SSLError):
         return RemoteError(
-            f"There is no trusted connection to {address} ({why}). If its certificate is your organization's own, set "
-            f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
+            f"There is no trusted connection to {endpoint.address} ({reason}). If its certificate is your organization's own, "
+            f"set {CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )
     return UnansweredError(
-        f"{address} does not answer (to {what}: {why}). Is {ENDPOINT} right, is the server up, "
-        f"does the port-forward still run?"
+        f"{endpoint.address} does not answer ({what}: {reason}). Is {ENDPOINT} right, is the server up, does the port-forward "
+        "still run?"
     )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes; urllib3 passes some as arguments."""
-    while error is not None:
-        yield error
-        within = (argument for argument in error.args if isinstance(argument, BaseException))
-        error = error.__cause__ or error.__context__ or next(within, None)
 
 
 def _json(body: bytes) -> Any:
@@ -242,12 +190,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return None
-
-
-def _message(answer: Any, token: str | None) -> str:
-    """The message in a response, in one line."""
-    if not isinstance(answer, dict):
-        return ""
-    text = " ".join(str(answer.get("message") or answer.get("error") or "").split())
-    text = text.replace(token, "(the token)") if token else text
-    return f"{text[:_LONGEST]}..." if len(text) > _LONGEST else text

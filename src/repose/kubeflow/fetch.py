@@ -5,11 +5,12 @@ The workspace's dvc.lock keeps its entries of other stages, as after a `dvc repr
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
+from repose.kubeflow.entries import lock_file
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
 from repose.kubeflow.stages import ROOT, address_of, is_pipeline
@@ -35,8 +36,9 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     store = open_remote(open_repo(folder), remote, endpoint)
     record = read_record(store, run)
     file = record.get("file", ROOT)
-    read_project(folder, file)  # before anything is written
+    project = read_project(folder, file)  # before anything is written
     contents = {name: text.encode() for name, text in (_locks(folder, record) | record["params"]).items()}
+    _check_paths(project, [*contents, *record["files"]])
     contents |= {name: store.object(oid) for name, oid in record["files"].items()}
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
     if not force:
@@ -111,6 +113,19 @@ def check_address(repo: Any, remote: str) -> None:
             f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
             f"an address such as s3://bucket/path or ./{remote}."
         )
+
+
+def _check_paths(project: Project, names: Iterable[str]) -> None:
+    """Reject paths other than those of the project's locks, params files and outputs in git, and links in their place."""
+    known = {lock_file(stage.address)[0] for stage in project.stages} | set(project.params_files)
+    known |= {out.path for stage in project.stages for out in stage.outs if not out.cached}
+    for name in names:
+        inside = (project.folder / name).resolve() == project.folder / name
+        if name not in known or not inside:
+            raise ReposeError(
+                f"The run's record has a file {name}, which is not a lock, a params file or metrics of {project.file} here, "
+                "or lies behind a link. Nothing was written. Is the run of another project?"
+            )
 
 
 def _differs(path: Path, content: bytes) -> bool:

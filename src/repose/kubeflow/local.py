@@ -23,8 +23,8 @@ import yaml
 
 from repose.errors import ReposeError
 from repose.kubeflow.components import pipeline_of, text_of
-from repose.kubeflow.placing import RUN
 from repose.kubeflow.plan import Plan
+from repose.kubeflow.variables import RUN
 
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
 

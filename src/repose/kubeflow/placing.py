@@ -3,18 +3,19 @@
 from typing import Any
 
 from repose.kubeflow.needs import Amounts, Needs
+from repose.kubeflow.nodes import job_text, launcher_needs
+from repose.kubeflow.variables import CACHE, JOB, RUN, WORK
 
-RUN = "REPOSE_RUN"  # environment variable with the run's ID
-WORK = "REPOSE_WORK"  # environment variable with the folder in which steps work
-CACHE = "REPOSE_DVC_CACHE"  # environment variable with the folder of a shared DVC cache
-NODES = "REPOSE_NODES"  # environment variable with the number of nodes that train together
 _SCRATCH = "/scratch"
 
 
-def place(task: Any, needs: Needs) -> None:
+def place(task: Any, needs: Needs, image: str, service_account: str | None) -> None:
     """Set a task's needs, and the run's ID, which Kubeflow gives each pod as a label."""
     from kfp import kubernetes
 
+    if needs.nodes > 1:
+        task.set_env_variable(JOB, job_text(needs, image, service_account))
+        needs = launcher_needs(needs)
     kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['pipeline/runid']")
     _resources(task, needs)
     _volumes(task, needs)

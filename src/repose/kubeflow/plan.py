@@ -1,5 +1,6 @@
 """Plan the compilation of a dvc.yaml: a task for each stage, with its inputs, exposed params and needs, under unique names."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Producer, Stage, distinct, name_of, task_name
 
 RECORD = "run-record"  # the task that writes the run's record, whether or not the run succeeds
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 FIXED = ("remote", "endpoint", "overrides")  # the run form's own parameters
 
 
@@ -102,10 +104,16 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
             raise SettingsError(f"{where}: stages: there is no stage {name!r} in any dvc.yaml{nearest(name, known)}")
     exposed = tuple(_exposed(project, environment.expose, f"{where}: expose"))
     metas = {stage.address: needs_of(stage, environment) for stage in project.stages}
-    return Plan(
+    plan = Plan(
         project, environment, tuple(_task(project, stage, metas, exposed) for stage in project.stages),
         tuple(e for e in exposed if any(stage.lists(e.file, e.key) for stage in project.stages)), *remote,
     )  # fmt: skip
+    if not _NAME.fullmatch(plan.name):
+        raise SettingsError(
+            f"{where}: the pipeline's name would be {plan.name!r}, which Kubeflow refuses. Set `name` to at most 50 small "
+            "letters, digits and -, beginning with a letter or digit."
+        )
+    return plan
 
 
 def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> list[Exposed]:

@@ -9,6 +9,7 @@ from the remote, runs `dvc repro --single-item`, pushes the outputs and the run-
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +23,12 @@ from repose.kubeflow import run_cache
 from repose.kubeflow.artifacts import hand_on
 from repose.kubeflow.entries import Entry, lock_file, read_entries
 from repose.kubeflow.needs import Environment, needs_of
+from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
 from repose.kubeflow.project import Project, open_repo
 from repose.kubeflow.stages import Stage, address_of, file_of, is_pipeline
 from repose.kubeflow.task import Task, read_task
 from repose.kubeflow.unfinished import Unfinished
+from repose.kubeflow.variables import JOB, NODE
 from repose.kubeflow.workspace import bring, image_project, read_with, workspace
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
@@ -68,16 +71,47 @@ def _entry_of(folder: Path, task: Task, entries: Mapping[str, Entry], remote: Re
     key = run_cache.key_of(project.repo, stage, _dvc_stage(project, stage))
     if key is not None and (found := run_cache.find(remote, stage, key)) is not None:
         return found, "found in the run-cache"
+    if JOB in os.environ:
+        return run_on_nodes(task, remote), "run on several nodes"
+    return _make(folder, project, stage, entries, remote, key), "run"
+
+
+def run_node(task: Task, image: Path) -> None:
+    """Do the work of one node of a TrainJob: the first runs the stage as a step does, the others only its command.
+
+    Raises:
+        ReposeError: the stage or the remote failed.
+    """
+    with workspace(image, task) as folder:
+        remote = Remote(open_repo(folder))
+        entries = read_entries(remote, task.inputs)
+        project = read_with(folder, file_of(task.stage), entries)
+        stage, dvc_stage = project[task.stage], _dvc_stage(project, project[task.stage])
+        bring(project, remote, entries, [dep.path for dep in stage.deps])
+        if is_first():
+            key = run_cache.key_of(project.repo, stage, dvc_stage)
+            leave_entry(task, remote, _make(folder, project, stage, entries, remote, key))
+            return
+        for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
+            done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own command)
+            if done.returncode:
+                raise ReposeError(f"The command of {stage.address} failed on this node: exit code {done.returncode}.")
+
+
+def _make(
+    folder: Path, project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote, key: str | None
+) -> Entry:
+    """Fetch the stage's inputs, run it, and push its outputs; return its entry."""
     bring(project, remote, entries, [dep.path for dep in stage.deps])
     kept = needs_of(stage, Environment()).unfinished
     if kept is None:
-        return _reproduce(folder, stage, remote), "run"
+        return _reproduce(folder, stage, remote)
     with Unfinished(folder / stage.resolve(kept), key or stage.address.replace("/", "-"), remote) as unfinished:
         if unfinished.restore():
             say(f"{stage.address}: resuming from the unfinished work in {remote.address}")
         entry = _reproduce(folder, stage, remote)
     unfinished.done()  # needed until the outputs are pushed
-    return entry, "run"
+    return entry
 
 
 def _dvc_stage(project: Project, stage: Stage) -> Any:
@@ -137,4 +171,4 @@ def main(run: Callable[[Task, Path], object], words: Sequence[str] | None = None
 
 
 if __name__ == "__main__":
-    main(run_step)
+    main(run_node if NODE in os.environ else run_step)

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from repose.errors import ReposeError
 from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides
-from repose.kubeflow.placing import RUN
+from repose.kubeflow.variables import RUN
 from repose.storage.atomic import write_text
+
+_FOLDERS = {"gs": "gcs"}  # of the launcher's local copies, where it is not the scheme
 
 
 class Artifact(NamedTuple):
@@ -25,7 +27,7 @@ class Artifact(NamedTuple):
     def file(self) -> Path:
         """Where Kubeflow's launcher keeps its bytes: s3://bucket/key below /s3/bucket/key."""
         scheme, separator, rest = self.uri.partition("://")
-        return Path(f"/{scheme}/{rest}") if separator else Path(self.uri)
+        return Path(f"/{_FOLDERS.get(scheme, scheme)}/{rest}") if separator else Path(self.uri)
 
 
 @dataclass(frozen=True)

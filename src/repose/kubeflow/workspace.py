@@ -11,10 +11,10 @@ from typing import Any
 from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow.entries import Entry, lock_file, lock_texts, outputs_of
-from repose.kubeflow.placing import CACHE, WORK
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.stages import address_of, contains, is_pipeline
 from repose.kubeflow.task import Task, apply_params
+from repose.kubeflow.variables import CACHE, WORK
 from repose.storage.atomic import disk_errors_named, write_text
 from repose.storage.remote import LOST, NAME, Remote
 
