@@ -54,7 +54,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
                 for port in task.inputs:
                     given[port.name] = made[port.producer.stage].outputs[_output_name(plan, port.producer)]
                 made[address] = components[names[address]](stage=address, **fixed, **given).set_display_name(address)
-                if task.stage.always_changed or not caching:
+                if not task.stage.run_cached or not caching:
                     made[address].set_caching_options(False)
                 place(made[address], task.meta, plan.image, plan.environment.service_account)
 
