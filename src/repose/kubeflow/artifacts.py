@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ def hand_on(task: Task, project: Project, entries: Mapping[str, Entry], remote: 
             f"The task has {len(names)} outputs, but {stage.address} has {len(settings)} in this image's dvc.yaml. Was the "
             "pipeline compiled from another version? Compile it from the commit that the image was built from."
         )
-    shown = {path: _shown(path, kind) for path, kind in settings.items()}
-    if missing := [part for part in shown.values() if part and not (project.folder / part).exists()]:
+    metrics = {out.path: out.metrics or (out.path,) for out in stage.outs if settings[out.path].type == "Metrics"}
+    shown = {path: _shown(path, kind, metrics.get(path, ())) for path, kind in settings.items()}
+    if missing := [part for part in (*shown.values(), *metrics) if part and not (project.folder / part).exists()]:
         bring(project, remote, {stage.address: entry}, missing)
     files = {artifact.name: artifact.file for artifact in task.outputs}
     metadata: dict[str, dict[str, Any]] = {}
@@ -45,16 +46,16 @@ def hand_on(task: Task, project: Project, entries: Mapping[str, Entry], remote: 
         about |= {"nfiles": facts[path].get("nfiles", 1), "stage": stage.address}
         metadata[name] = about
         if kind.type == "Metrics":  # Kubeflow's "Compare runs" shows all numbers, so DVC's are written as text
-            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(project.folder / path)
+            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(project.folder, metrics[path])
         _write(files[name], project.folder / shown[path] if shown[path] else None, about)
     report(task, write_entries(remote, entries), metadata)
 
 
-def _shown(path: str, kind: OutMeta) -> str:
-    """The path of the file or folder whose bytes Kubeflow gets, or that is read; empty for a pointer."""
+def _shown(path: str, kind: OutMeta, metrics: tuple[str, ...]) -> str:
+    """The path of the file or folder whose bytes Kubeflow gets; empty for a pointer."""
     if kind.type in _PAGES and kind.page:
         return f"{path}/{kind.page}"
-    return path if kind.export or kind.type in (*_PAGES, "Metrics") else ""
+    return path if kind.export or kind.type in _PAGES or path in metrics else ""
 
 
 def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
@@ -72,12 +73,21 @@ def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
         )
 
 
-def _numbers(file: Path) -> dict[str, float]:
+def _numbers(folder: Path, files: Sequence[str]) -> dict[str, float]:
+    """The finite numbers of metrics files by their dotted keys, after the file's name if there are several."""
+    found: dict[str, float] = {}
+    for name in files:
+        numbers = _numbers_of(folder / name)
+        found |= {f"{Path(name).stem}.{key}" if len(files) > 1 else key: value for key, value in numbers.items()}
+    return found
+
+
+def _numbers_of(file: Path) -> dict[str, float]:
     """The finite numbers of a metrics file by their dotted keys; Kubeflow rejects others."""
     from dvc.utils.serialize import PARSERS, ParseError
 
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8") if file.exists() else "{}"  # DVC does not ask for it
         values = PARSERS[file.suffix](text, str(file)) if file.suffix in (".json", ".toml") else parse_yaml(text)
     except (ValueError, ParseError) as error:
         raise ReposeError(f"The metrics file {file.name} is not {file.suffix[1:] or 'YAML'} ({error}).") from None

@@ -55,7 +55,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
                 given = {exposed.name: at[exposed.name] for exposed in task.exposed}
                 given |= {name: made[one].outputs[ENTRY] for name, one in zip(_after(task), task.after, strict=True)}
                 made[address] = components[names[address]](stage=address, **fixed, **given).set_display_name(address)
-                if task.stage.always_changed or not caching:
+                if not task.stage.run_cached or not caching:
                     made[address].set_caching_options(False)
                 place(made[address], task.meta, plan.image, plan.environment.service_account)
 

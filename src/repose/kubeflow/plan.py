@@ -71,8 +71,12 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The pipeline's name: the project's, followed by the folder of a dvc.yaml other than the root's."""
-        return "-".join(filter(None, (self.project_name, task_name(f"{self.project.file}:"))))
+        """The pipeline's name: the project's, followed by the folder of a dvc.yaml other than the root's.
+
+        KFP's loader takes a component with the pipeline's name for the pipeline, so that name gets another ending.
+        """
+        name = "-".join(filter(None, (self.project_name, task_name(f"{self.project.file}:"))))
+        return f"{name}-pipeline" if name in self.groups else name
 
     @property
     def image(self) -> str:
