@@ -1,6 +1,5 @@
 """Parts of other DVC projects: sources, keys and numbers of any kind, from the compiler through a pod to dvc.lock."""
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 import foreign
 import pytest
 import steps
-import yaml
 from compiled import compile_, edges_of_dvc, environment
 
+from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow import compiler
 from repose.kubeflow.params import ParamsFile
@@ -89,7 +88,7 @@ def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd: Path) -> No
         shutil.rmtree(image / path) if (image / path).is_dir() else (image / path).unlink()
     remote = odd.parent / "remote"
     settled = steps.run("settle", image, remote, ["out"], params=changes)
-    steps.run("join", image, remote, ["joined_md"], inputs=[settled.metadata["out"]], params=changes)
+    steps.run("join", image, remote, ["joined_md"], inputs=[settled.entry], params=changes)
     record = steps.write_record(image, remote, pipeline="odd", params=changes)
     assert [stage["state"] for stage in record["stages"]] == ["finished", "finished"]
     for name, text in record["params"].items():
@@ -100,11 +99,10 @@ def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd: Path) -> No
     }  # fmt: skip
     assert params.text.endswith("# odd\n")
     foreign.dvc(odd, "repro", "--quiet")
-    lock = yaml.safe_load((odd / "dvc.lock").read_text())["stages"]
-    assert {name: steps.left(remote, name)["entry"] for name in ("settle", "join")} == {
-        name: json.loads(json.dumps(lock[name])) for name in ("settle", "join")
-    }
-    assert list(yaml.safe_load(record["locks"]["dvc.lock"])["stages"]) == ["settle", "join"]
+    by_dvc, ours = (
+        parse_yaml(text)["stages"] for text in ((odd / "dvc.lock").read_text(), record["locks"]["dvc.lock"])
+    )
+    assert ours == {name: by_dvc[name] for name in ("settle", "join")}
 
 
 def test_a_frozen_stage_needs_its_entry(odd: Path) -> None:
