@@ -32,13 +32,13 @@ class Pipeline(NamedTuple):
 
     @property
     def edges(self) -> set[tuple[str, str]]:
-        """Stage and the stage whose artifact it takes, for every artifact that goes from task to task."""
-        names = {task["taskInfo"]["name"]: address for address, task in self.tasks.items()}
-        keys = {key: names[task["taskInfo"]["name"]] for key, task in _inner(self.spec).items()}
+        """Stage and the stage whose entry it takes."""
+        addresses = {key: address_of(task) for key, task in _inner(self.spec).items()}
         return {
-            (address, keys[artifact["taskOutputArtifact"]["producerTask"]])
+            (address, addresses[given["taskOutputParameter"]["producerTask"]])
             for address, task in self.tasks.items()
-            for artifact in task["inputs"].get("artifacts", {}).values()
+            for given in task["inputs"]["parameters"].values()
+            if "taskOutputParameter" in given
         }
 
 
@@ -73,6 +73,17 @@ def edges_of_dvc(project: Project) -> set[tuple[str, str]]:
     ours = {stage.address for stage in project.stages}
     pairs = ((a, b) for a, b in project.repo.index.graph.edges if is_pipeline(a) and is_pipeline(b))
     return {(address_in_dvc(a), address_in_dvc(b)) for a, b in pairs if address_in_dvc(a) in ours}
+
+
+def reduced(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The edges without those that a longer way implies."""
+    below = {a: {c for b, c in edges if b == a} for a, _ in edges}
+
+    def all_below(node: str) -> set[str]:
+        direct = below.get(node, set())
+        return direct.union(*(all_below(one) for one in direct))
+
+    return {(a, b) for a, b in edges if not any(b in all_below(one) for one in below[a])}
 
 
 def text_for(project: Project, environment: str | None = None) -> str:

@@ -10,11 +10,12 @@ from repose.kubeflow.stages import file_of
 from repose.storage.remote import OWN, Remote
 
 Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
+_PAIRS = "\0pairs"
 
 
 def write_entries(remote: Remote, entries: Mapping[str, Entry]) -> str:
     """Write the entries of a stage and of those before it to the remote; return their ID."""
-    content = json.dumps(dict(sorted(entries.items()))).encode()
+    content = to_json(dict(sorted(entries.items())))
     name = hashlib.md5(content, usedforsecurity=False).hexdigest()
     remote.write(_key(name), content)
     return name
@@ -34,8 +35,25 @@ def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
                 f"The remote {remote.address} has no intact {_key(name)}, which an earlier task wrote. Did it use another "
                 "remote? Run the pipeline again with `repose kfp submit --no-cache`."
             )
-        entries |= json.loads(content)
+        entries |= from_json(content)
     return entries
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of entries. A mapping with other keys than text, as params may have, becomes a list of pairs."""
+    return json.dumps(_packed(value), indent=1).encode()
+
+
+def from_json(content: bytes) -> Any:
+    """The value of `to_json`."""
+    return json.loads(content, object_hook=lambda found: dict(found[_PAIRS]) if _PAIRS in found else found)
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        pairs = {key: _packed(child) for key, child in value.items()}
+        return pairs if all(isinstance(key, str) for key in pairs) else {_PAIRS: list(pairs.items())}
+    return [_packed(child) for child in value] if isinstance(value, list | tuple) else value
 
 
 def lock_file(address: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from repose.config import as_dict, build
 from repose.errors import ReposeError
-from repose.kubeflow.entries import Entry
+from repose.kubeflow.entries import Entry, from_json, to_json
 from repose.kubeflow.needs import Needs
 from repose.kubeflow.task import Task
 from repose.kubeflow.train_job import run
@@ -52,13 +52,13 @@ def run_on_nodes(task: Task, remote: Remote) -> Entry:
     content = remote.read(_key(task))
     if content is None:
         raise ReposeError(f"The first node of {task.stage} left no {_key(task)} in the remote {remote.address}.")
-    entry: Entry = json.loads(content)
+    entry: Entry = from_json(content)
     return entry
 
 
 def leave_entry(task: Task, remote: Remote, entry: Entry) -> None:
     """Leave the stage's entry for the task's own pod."""
-    remote.write(_key(task), json.dumps(entry).encode())
+    remote.write(_key(task), to_json(entry))
 
 
 def is_first() -> bool:

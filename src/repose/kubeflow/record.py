@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from repose.kubeflow import run_cache
-from repose.kubeflow.entries import Entry, lock_texts, outputs_of
+from repose.kubeflow.entries import Entry, from_json, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo
 from repose.kubeflow.stages import address_of, is_pipeline
 from repose.kubeflow.step import main
@@ -39,7 +39,7 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
     with workspace(image, task) as folder:
         remote = Remote(open_repo(folder))
         contents = (remote.read(name) for name in remote.names(f"{OWN}/runs/{task.run}/stages"))
-        left = {found["stage"]: found for found in (json.loads(content) for content in contents if content)}
+        left = {found["stage"]: found for found in (from_json(content) for content in contents if content)}
         entries, project = _entries(folder, file, remote, left)
         done = [stage for stage in project.stages if stage.address in entries]
         uncached = [

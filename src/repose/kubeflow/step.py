@@ -7,7 +7,6 @@ run's params. If the run-cache has the stage's results, the step passes on that 
 from the remote, runs `dvc repro --single-item`, pushes the outputs and the run-cache, and passes on the stage's new entry.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow import run_cache
 from repose.kubeflow.artifacts import hand_on
-from repose.kubeflow.entries import Entry, lock_file, read_entries
+from repose.kubeflow.entries import Entry, lock_file, read_entries, to_json
 from repose.kubeflow.needs import Environment, needs_of
 from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
 from repose.kubeflow.project import Project, open_repo
@@ -156,7 +155,7 @@ def _leave(task: Task, remote: Remote, left: Mapping[str, Any]) -> None:
     """Write the step's report for the run's record. Errors of the remote are only logged, so that the step's own is shown."""
     try:
         name = task.stage.replace("/", "|")
-        remote.write(f"{OWN}/runs/{task.run}/stages/{name}.json", json.dumps(left, indent=1).encode())
+        remote.write(f"{OWN}/runs/{task.run}/stages/{name}.json", to_json(left))
     except ReposeError as error:
         if left.get("state") == "finished":
             raise
