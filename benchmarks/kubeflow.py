@@ -1,4 +1,4 @@
-"""The compiled pipeline beside `dvc repro` on a small profile: time, and what each stage moves.
+"""The compiled pipeline beside `dvc repro` on a small profile: time, stage by stage.
 
 python -m benchmarks.kubeflow [--full]
 
@@ -28,7 +28,7 @@ SMALL = {
     "systems.paper-m.steps": 3, "systems.paper-m.generator.width": 4, "systems.paper-m.discriminators.width": 4,
     "systems.attend.steps": 3,
     # three steps make nothing that the demo's gates would let through
-    "gates.baseline": False, "gates.limits.attend.ssim/pg2.least": 0.0, "gates.limits.attend.torso-ciede2000.most": 1000.0,
+    "gates.baseline": False, "gates.limits.attend.ssim/pg2.min": 0.0, "gates.limits.attend.torso-ciede2000.max": 1000.0,
 }  # fmt: skip
 START = "import repose.kubeflow.step, repose.kubeflow.run_cache; from dvc.repo import Repo; Repo('.').index.graph"
 
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"dvc repro {repro:.1f} s; pipeline {first:.1f} s ({first / repro:.2f} times); pipeline again {again:.1f} s")
     print(f"dvc.lock of dvc repro and of both runs, stage by stage: {'the same' if equal else 'NOT the same'} bytes")
     print(f"Python's and DVC's start, of that of each step: {start:.2f} s")
-    print("stage              run s  again s  fetched      MB   pushed      MB  again fetched      MB")
+    print("stage              run s  again s")
     for ran, found in zip(records[0]["stages"], records[1]["stages"], strict=True):
         print(f"{ran['stage']:17}{ran['seconds']:7.1f}{found['seconds']:9.1f}")
 

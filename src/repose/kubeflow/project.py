@@ -73,6 +73,13 @@ class Project:
         of_file = {s.path_in_repo: s for s in self.repo.index.stages if is_pipeline(s) and s.path_in_repo in files}
         return {key for file, stage in of_file.items() for key in _deciding(stage.dvcfile.resolver, file)}
 
+    def decides(self, file: str, key: str) -> bool:
+        """Whether a param decides which stages and params exist, or is above or below one that does."""
+        return any(
+            file == other and (f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}."))
+            for other, name in self.deciding
+        )
+
     @property
     def known(self) -> list[str]:
         """The addresses of all stages and groups of the repository, including other pipelines."""
