@@ -112,8 +112,8 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
     always = min(len(task.after) for task in tasks)
     exposed = list(dict.fromkeys(e for task in tasks for e in task.exposed))
     parameters: _Parameters = {"stage": (str, _REQUIRED)} | dict.fromkeys(_FIXED, (str, _REQUIRED))
-    for number, name in enumerate(_after(max(tasks, key=lambda task: len(task.after)))):
-        parameters[name] = (str, _REQUIRED) if number < always else (Optional[str], None)  # noqa: UP045 (what KFP reads)
+    for number, before in enumerate(_after(max(tasks, key=lambda task: len(task.after)))):
+        parameters[before] = (str, _REQUIRED) if number < always else (Optional[str], None)  # noqa: UP045 (what KFP reads)
     parameters |= {e.name: (Optional[str], None) for e in exposed}  # noqa: UP045
     parameters |= {str(out.name): (dsl.Output[getattr(dsl, str(out.type))], _REQUIRED) for out in tasks[0].outputs}
     parameters[ENTRY] = (dsl.OutputPath(str), _REQUIRED)
