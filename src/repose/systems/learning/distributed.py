@@ -201,8 +201,8 @@ def _lost_connection(rank: Rank, error: Exception) -> ReposeError:
     why = str(error).partition(". ")[0]
     if "connectFullMesh" in why:
         return ReposeError(
-            f"Training stopped: process {rank.number + 1} of {rank.of} cannot connect to another one ({why}). Each has to reach "
-            "any port of the others: check the network between the nodes, and set GLOO_SOCKET_IFNAME to the network interface "
+            f"Training stopped: process {rank.number + 1} of {rank.of} cannot connect to another one ({why}). Each has to "
+            "reach any port of the others: check the network between the nodes, and set GLOO_SOCKET_IFNAME to the interface "
             "that the other nodes are on."
         )
     return ReposeError(

@@ -1,0 +1,154 @@
+"""A stage on several nodes: its task starts a TrainJob of Kubeflow's Trainer and waits for it.
+
+`run` creates the job that `train_manifest.manifest` describes, shows the first node's log, reports what keeps pods waiting,
+and deletes the job at the end. The first node that fails ends the job: Kubernetes would restart it up to six times, but the
+number of attempts is that of the task's `retries`.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repose.errors import ReposeError
+from repose.kubeflow.cluster import Cluster
+from repose.terminal import say
+
+
+def run(job: Mapping[str, Any], cluster: Cluster | None = None, *, pause: float = 5.0) -> None:
+    """Run a TrainJob to its end, and delete it; a job of the same name from an earlier attempt is continued, if it runs.
+
+    An exception that ends the wait, such as that of the step's handler of SIGTERM, deletes the job too.
+
+    Args:
+        job: See `manifest`.
+        cluster: The cluster; None: the one that this pod is in.
+        pause: Seconds between two looks.
+
+    Raises:
+        ReposeError: the cluster has no Trainer, forbids something or does not answer; or a node or the job failed.
+    """
+    cluster, name = cluster or Cluster.of_this_pod(), job["metadata"]["name"]
+    _start(job, cluster, pause)
+    watch = _Watch(name, job["spec"]["trainer"]["numNodes"], cluster)
+    try:
+        while not watch.is_done():
+            time.sleep(pause)
+    finally:
+        cluster.delete_job(name)
+    say(f"TrainJob {name}: complete")
+
+
+def _start(job: Mapping[str, Any], cluster: Cluster, pause: float) -> None:
+    name, waits = job["metadata"]["name"], False
+    while not cluster.create_job(job):
+        found = cluster.job(name)
+        if found is not None and not _condition(found, "Failed") and "deletionTimestamp" not in found["metadata"]:
+            say(f"TrainJob {name}: continuing the one of an earlier attempt")
+            return
+        if found is not None and not waits:
+            say(f"TrainJob {name}: deleting the one of an earlier attempt")
+            cluster.delete_job(name)
+            waits = True
+        time.sleep(pause)
+    say(f"TrainJob {name}: created, with {job['spec']['trainer']['numNodes']} nodes")
+
+
+class _Watch:
+    """What was seen and said of a TrainJob."""
+
+    def __init__(self, name: str, nodes: int, cluster: Cluster) -> None:
+        self._name, self._nodes, self._cluster = name, nodes, cluster
+        self._said: set[str] = set()
+        self._line = ""  # time of the last line of the log that was shown
+
+    def is_done(self) -> bool:
+        """Look once, and show what is new.
+
+        Raises:
+            ReposeError: the job or a node failed, or somebody deleted the job.
+        """
+        job, pods = self._cluster.job(self._name), self._cluster.pods(self._name)
+        if job is None:
+            raise ReposeError(f"TrainJob {self._name} was deleted while the step waited for it. Run the step again.")
+        for pod in pods:
+            if _number(pod) == 0:
+                self._show_log(pod)
+            if waiting := _waiting(pod):
+                self._say_once(f"node {_number(pod) + 1} of {self._nodes} waits: {waiting}")
+        if failed := sorted((end, pod.metadata.name, pod, why) for pod in pods for end, why in _failures(pod)):
+            self._raise_failed(failed)
+        if _condition(job, "Complete"):
+            return True
+        if failure := _condition(job, "Failed"):
+            raise ReposeError(
+                f"TrainJob {self._name} failed: {failure.get('reason')}: {failure.get('message')}. The log above, if there is "
+                "one, says why; `kubectl describe` shows more while a job runs."
+            )
+        running = sum(pod.status.phase == "Running" for pod in pods)
+        suspended = (
+            ", and the job is suspended (a queue decides when it starts)" if _condition(job, "Suspended") else ""
+        )
+        self._say_once(f"{running} of {self._nodes} nodes run{suspended}")
+        return False
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            say(f"TrainJob {self._name}: {line}")
+
+    def _show_log(self, pod: Any) -> None:
+        recent = {"since_seconds": 900} if self._line else {}  # more than the cluster may have been silent
+        for stamp, line in self._cluster.log(pod.metadata.name, **recent):
+            if stamp > self._line:
+                say(line)
+                self._line = stamp
+
+    def _raise_failed(self, failed: Sequence[tuple[str, str, Any, str]]) -> None:
+        for _, name, pod, _ in failed:
+            for _, line in self._cluster.log(name, tail_lines=30, previous=_was_restarted(pod)):
+                say(f"node {_number(pod) + 1}: {line}")
+        _, name, pod, why = failed[0]
+        raise ReposeError(
+            f"TrainJob {self._name}: node {_number(pod) + 1} of {self._nodes} failed ({why}), in pod {name}. The end of its "
+            "log is above. The job was stopped."
+        )
+
+
+def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """The condition of a TrainJob, if it holds."""
+    conditions = job.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind and c["status"] == "True"), None)
+
+
+def _number(pod: Any) -> int:
+    """The number of a pod's node, from 0."""
+    return int((pod.metadata.annotations or {}).get("batch.kubernetes.io/job-completion-index", 0))
+
+
+def _waiting(pod: Any) -> str | None:
+    """What keeps a pod from running, if Kubernetes says it."""
+    for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
+        waiting = container.state and container.state.waiting
+        if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
+            return f"{waiting.reason}: {waiting.message}"
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"{condition.reason}: {condition.message}"
+    return None
+
+
+def _failures(pod: Any) -> list[tuple[str, str]]:
+    """When and why containers of a pod ended with an error, or the pod itself, as when it is evicted."""
+    found = []
+    for container in pod.status.container_statuses or []:
+        for state in (container.last_state, container.state):
+            ended = state and state.terminated
+            if ended and ended.exit_code:
+                found.append((str(ended.finished_at), f"{ended.reason}, exit status {ended.exit_code}"))
+    if pod.status.phase == "Failed" and not found:
+        found.append(("", f"{pod.status.reason}: {pod.status.message}"))
+    return found
+
+
+def _was_restarted(pod: Any) -> bool:
+    return any(container.restart_count for container in pod.status.container_statuses or [])
