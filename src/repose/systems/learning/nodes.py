@@ -11,7 +11,6 @@ Each machine runs the same `repose train`. The variables are those of torchrun, 
 | REPOSE_NODES_WAIT | seconds to wait for the other machines (default 1800) |
 """
 
-import fcntl
 import os
 import socket
 import struct
@@ -118,6 +117,8 @@ def interface_towards(address: str, port: int) -> str | None:
 
 
 def _address_of(probe: socket.socket, interface: str) -> str | None:
+    import fcntl  # not on Windows
+
     try:
         answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", interface.encode()))
     except OSError:  # it has no IPv4 address
