@@ -15,7 +15,6 @@ from project import TINY, Project
 pytest.importorskip("kfp")
 CHANGES = TINY | {"download.mannequin.items": 24, "split.min_test_pairs": 4, "evaluate.pairs": 6}
 OUTPUTS = ("data", "reports", "runs", "results")
-READ_PHOTOS = ("validate", "keypoints", "posemaps", "split")
 pytestmark = pytest.mark.slow
 
 
@@ -60,6 +59,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def by_kubeflow(tmp_path_factory: pytest.TempPathFactory, remote: Path) -> tuple[Project, str]:
     """Another clone in which the compiled pipeline ran, and the run."""
     project = Project(tmp_path_factory.mktemp("kubeflow"), CHANGES)
+    subprocess.run(["git", "init", "--quiet"], cwd=project.folder, check=True)
     return project, run_local(project, "--remote", str(remote))
 
 
@@ -86,10 +86,6 @@ def test_the_compiled_pipeline_leaves_the_same_bytes_and_nothing_to_do(
     assert project.files("runs", "results", "reports") == by_dvc.files("runs", "results", "reports")
     record = json.loads((remote / "kubeflow" / "runs" / run / "record.json").read_text())
     assert {stage["how"] for stage in record["stages"]} == {"run"}
-    photos = sum(table.read_text().count("\n") - 1 for table in (by_dvc.folder / "data/images").glob("*/images.csv"))
-    of_photos = [stage["moved"] for stage in record["stages"] if stage["stage"].split("@")[0] in READ_PHOTOS]
-    assert len(of_photos) == 6
-    assert max(moved[way] for moved in of_photos for way in ("fetched", "pushed")) < photos / 4  # shards, not photos
 
 
 def test_editing_a_system_trains_that_system_only(by_dvc: Project) -> None:

@@ -92,7 +92,7 @@ stages:
     params: [heat]
     deps: [../../basket/all.txt]
     outs: [soup.txt]
-    meta: {kfp: {outs: {soup.txt: Artifact}, pages: {soup: soup.txt}}}
+    meta: {kfp: {outs: {soup.txt: Artifact}}}
 """,
     "kitchen/stove/params.yaml": "heat: {high: 3, low: 0.5}\n",
 }

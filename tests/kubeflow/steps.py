@@ -1,47 +1,63 @@
-"""A task's work in this process, as its component's command would say it."""
+"""A task's work in this process, with the executor input that Kubeflow's launcher would give it."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
+from repose.kubeflow import record, step, task
 
-from repose.kubeflow import step
+Metadata = dict[str, Any]  # of an artifact
+TYPES = {"html": "HTML", "json": "Metrics"}  # by the last word of a name
 
 
 class Left(NamedTuple):
     """What a task left."""
 
     files: dict[str, Path]  # of each artifact, by name
-    report: dict[str, Any]  # the executor's output: metadata of each artifact
-
-    def metadata(self, name: str) -> dict[str, Any]:
-        """Of an artifact."""
-        found: dict[str, Any] = self.report["artifacts"][name]["artifacts"][0]["metadata"]
-        return found
-
-    def entry(self, name: str) -> dict[str, Any]:
-        """The entry of dvc.lock in a pointer."""
-        (found,) = yaml.safe_load(self.files[name].read_text())["stages"].values()
-        return dict(found)
+    metadata: dict[str, Metadata]  # of each artifact, by name
 
 
-def run(
-    stage: str, image: Path, remote: Path | str, outputs: Sequence[str], *, inputs: Sequence[Path] = (),
-    params: Mapping[str, str] | None = None, run: str = "run-1", endpoint: str = "",
-) -> Left:  # fmt: skip
+def words(
+    stage: str, place: Path, remote: Path | str, outputs: Sequence[str], *, inputs: Sequence[Metadata] = (),
+    params: Mapping[str, Any] | None = None, endpoint: str = "", before: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
+    """The command line of a task, with the executor input last."""
+
+    def artifact(name: str, metadata: Metadata) -> dict[str, Any]:
+        kind = TYPES.get(name.rpartition("_")[2], "Dataset")
+        one = {"name": name, "type": {"schemaTitle": f"system.{kind}"}, "uri": str(place / name), "metadata": metadata}
+        return {"artifacts": [one]}
+
+    texts = {"stage": stage, "remote": str(remote), "endpoint": endpoint, "overrides": json.dumps(params or {})}
+    given = {
+        "inputs": {
+            "parameterValues": texts,
+            "artifacts": {f"in{number}": artifact("in", metadata) for number, metadata in enumerate(inputs)},
+        },
+        "outputs": {
+            "artifacts": {name: artifact(name, {}) for name in outputs},
+            "outputFile": str(place / "executor_output.json"),
+        },
+    }
+    return [*(before or ["component", *outputs]), json.dumps(given)]
+
+
+def run(stage: str, image: Path, remote: Path | str, outputs: Sequence[str], *, run: str = "run-1", **given: Any) -> Left:
     """Do the task of a stage; its artifacts go beside the image's folder."""
     place = image.parent / "artifacts" / run / stage.replace("/", "-")
-    files = {name: place / name for name in outputs}
-    step.do(
-        step.Work(
-            stage, run, str(remote), endpoint, place / "executor_output.json", tuple(inputs),
-            tuple(step.Artifact(name, file, f"minio://{name}") for name, file in files.items()),
-            tuple((params or {}).items()),
-        ), image,
-    )  # fmt: skip
-    return Left(files, json.loads((place / "executor_output.json").read_text()))
+    line = words(stage, place, remote, outputs, **given)
+    step.run_step(task.read_task(line, {"REPOSE_RUN": run}), image)
+    report = json.loads((place / "executor_output.json").read_text())["artifacts"]
+    return Left({name: place / name for name in outputs}, {name: report[name]["artifacts"][0]["metadata"] for name in outputs})
+
+
+def write_record(
+    image: Path, remote: Path | str, *, run: str = "run-1", pipeline: str = "flowers", file: str = "dvc.yaml", **given: Any
+) -> dict[str, Any]:
+    """Do the last task of a run; return the record."""
+    line = words("", image.parent / "record", remote, [], before=["run-record", pipeline, file], **given)
+    return record.write_record(task.read_task(line, {"REPOSE_RUN": run}), image)
 
 
 def left(remote: Path, stage: str, run: str = "run-1") -> dict[str, Any]:

@@ -39,6 +39,7 @@ def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
     remote = folder.parent / "remote"
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
     foreign.dvc(folder, "push", "--quiet")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     run = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), file)[0].strip()
     assert not list(folder.rglob("dvc.lock"))
     foreign.dvc(folder, "repro", file)

@@ -1,5 +1,6 @@
 """What a task does in its pod, on a foreign project with a folder as DVC's remote."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,15 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import foreign
-import psutil
 import pytest
 import steps
 import yaml
 
 from repose.errors import ReposeError
-from repose.kubeflow import step
+from repose.kubeflow import nodes, step, task, variables
+from repose.kubeflow.needs import Accelerator, Needs
 
 
 @pytest.fixture
@@ -33,53 +35,68 @@ def counted(flowers: Path, remote: Path) -> steps.Left:
 
 
 def judge(flowers: Path, remote: Path, counted: steps.Left, run: str = "run-1") -> steps.Left:
-    return steps.run("judge", flowers, remote, ["report_html", "score_json"], inputs=[counted.files["made"]], run=run)
+    return steps.run(
+        "judge", flowers, remote, ["report_html", "score_json"], inputs=[counted.metadata["made"]], run=run
+    )
 
 
 def objects(remote: Path) -> list[Path]:
     return sorted(path for path in (remote / "files").rglob("*") if path.is_file())
 
 
-def edit(flowers: Path, old: str, new: str) -> None:
-    text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(text.replace(old, new))
+def entry(remote: Path, stage: str, run: str = "run-1") -> dict[str, Any]:
+    """The entry of dvc.lock that a stage handed on."""
+    found: dict[str, Any] = steps.left(remote, stage, run)["entry"]
+    return found
 
 
 def test_a_stage_hands_on_the_entry_that_dvc_repro_writes(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    judged = judge(flowers, remote, counted)
+    judge(flowers, remote, counted)
     foreign.dvc(flowers, "pull", "petals.csv")
     foreign.dvc(flowers, "repro")
     lock = yaml.safe_load((flowers / "dvc.lock").read_text())["stages"]
-    assert counted.entry("made") == lock["count"]
-    assert judged.entry("score_json") == lock["judge"]
+    assert entry(remote, "count") == lock["count"]
+    assert entry(remote, "judge") == lock["judge"]
 
 
 def test_a_stage_reads_metrics_that_dvc_s_cache_does_not_hold(flowers: Path, remote: Path, counted: steps.Left) -> None:
     pipeline = yaml.safe_load((flowers / "dvc.yaml").read_text())
-    pipeline["stages"]["praise"] = {
-        "cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"],
-        "meta": {"kfp": {"outs": {"praise.json": "Dataset"}}},
-    }  # fmt: skip
+    pipeline["stages"]["praise"] = {"cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"]}
     (flowers / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     judged = judge(flowers, remote, counted)
-    praised = steps.run("praise", flowers, remote, ["praise_json"], inputs=[judged.files["score_json"]])
-    (read,) = praised.entry("praise_json")["deps"]
-    assert read["md5"] == judged.metadata("score_json")["dvc md5"]
+    steps.run("praise", flowers, remote, ["praise"], inputs=[judged.metadata["score_json"]])
+    (read,) = entry(remote, "praise")["deps"]
+    assert read["md5"] == judged.metadata["score_json"]["md5"]
 
 
-def test_metadata_metrics_and_page(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    (out,) = counted.entry("made")["outs"]
-    assert counted.metadata("made") == {
-        "md5": out["md5"], "size": out["size"], "nfiles": 1, "remote": str(remote), "path": "made",
+def test_artifacts_are_pointers_pages_or_bytes_and_say_where_the_data_are(
+    flowers: Path, remote: Path, counted: steps.Left
+) -> None:
+    (out,) = entry(remote, "count")["outs"]
+    about = counted.metadata["made"]
+    assert about.pop("entry") in str([*(remote / "kubeflow" / "entries").iterdir()])
+    assert about == {
+        "md5": out["md5"], "size": out["size"], "nfiles": 1, "remote": str(remote), "path": "made", "stage": "count",
     }  # fmt: skip
+    assert json.loads(counted.files["made"].read_text())["md5"] == out["md5"]
+    counted.metadata["made"]["entry"] = json.loads(counted.files["made"].read_text())["entry"]
+    text = (flowers / "dvc.yaml").read_text()
+    assert "report.html: HTML" in text
     judged = judge(flowers, remote, counted)
-    metrics = judged.metadata("score_json")
+    metrics = judged.metadata["score_json"]
     numbers = {key: value for key, value in metrics.items() if not isinstance(value, str)}
     assert numbers == {"score.petals": 12, "score.half": 6.0}  # what is DVC's is text
-    assert metrics["dvc path"] == "score.json"
-    page = judged.files["report_html"].read_text()
-    assert page.startswith("<p>12 petals</p>")
-    assert page.count("-->") == 1
+    assert judged.files["report_html"].read_text() == "<p>12 petals</p>"
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_an_exported_output_is_copied_to_the_artifact(flowers: Path, remote: Path, found: bool) -> None:
+    text = (flowers / "dvc.yaml").read_text()
+    (flowers / "dvc.yaml").write_text(text.replace("{made: Dataset}", "{made: {type: Model, export: true}}"))
+    for number in range(1 + found):
+        left = steps.run("count", flowers, remote, ["made"], run=f"run-{number}")
+    assert [path.name for path in left.files["made"].iterdir()] == ["petals.json"]
+    assert json.loads((left.files["made"] / "petals.json").read_text()) == {"petals": 12}
 
 
 def test_a_read_only_image_is_not_changed(flowers: Path, remote: Path) -> None:
@@ -101,24 +118,22 @@ def test_a_read_only_image_is_not_changed(flowers: Path, remote: Path) -> None:
 
 def test_the_same_work_is_found_and_no_data_move(flowers: Path, remote: Path, counted: steps.Left) -> None:
     assert steps.left(remote, "count")["how"] == "run"
+    judge(flowers, remote, counted)
+    for path in objects(remote):  # the inputs' data; what is found is pointers, a page, metrics
+        if path.read_bytes() == b"1\n2\n3\n":
+            path.unlink()
     again = steps.run("count", flowers, remote, ["made"], run="run-2")
     assert steps.left(remote, "count", "run-2")["how"] == "found in the run-cache"
-    assert again.entry("made") == counted.entry("made")
-    first = judge(flowers, remote, counted)
-    second = judge(flowers, remote, again, run="run-2")
-    left = steps.left(remote, "judge", "run-2")
-    assert left["how"] == "found in the run-cache"  # also with an output that DVC's cache does not hold
-    assert left["moved"]["fetched"] <= 4  # the list of a folder, and the metrics and page that are shown
-    assert first.report["artifacts"].keys() == second.report["artifacts"].keys()
+    assert entry(remote, "count", "run-2") == entry(remote, "count")
+    judge(flowers, remote, again, run="run-2")
+    assert steps.left(remote, "judge", "run-2")["how"] == "found in the run-cache"  # also with an uncached output
 
 
-@pytest.mark.parametrize("by", ["run-cache", "committed lock"])
-def test_work_of_a_laptop_is_found(flowers: Path, remote: Path, by: str) -> None:
+def test_work_of_a_laptop_is_found(flowers: Path, remote: Path) -> None:
     foreign.dvc(flowers, "pull", "--quiet", "petals.csv")
     foreign.dvc(flowers, "repro")
-    foreign.dvc(flowers, "push", *(["--run-cache"] if by == "run-cache" else []))
-    if by == "run-cache":
-        (flowers / "dvc.lock").unlink()
+    foreign.dvc(flowers, "push", "--run-cache")
+    (flowers / "petals.csv").unlink()
     steps.run("count", flowers, remote, ["made"])
     assert steps.left(remote, "count")["how"] == "found in the run-cache"
 
@@ -140,27 +155,50 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
     assert steps.left(remote, "count", "run-2")["how"] == "run"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("made", "wade"), ("python3 count.py", "python3 evil.py"), ("outs:", "outs: [")]
+)
+def test_an_entry_that_is_not_the_stage_s_is_not_used(
+    flowers: Path, remote: Path, counted: steps.Left, old: str, new: str
+) -> None:
+    (file,) = (path for path in (remote / "runs").rglob("*") if path.is_file())
+    file.chmod(0o644)
+    file.write_text(file.read_text().replace(old, new))
+    steps.run("count", flowers, remote, ["made"], run="run-2")
+    assert steps.left(remote, "count", "run-2")["how"] == "run"
+
+
 def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remote: Path, counted: steps.Left) -> None:
-    given = {"scale": "3", "labels": "[1, 2.5, 7]", "precise": "True"}
-    done = steps.run("count", flowers, remote, ["made"], params=given, run="run-2")
-    params = done.entry("made")["params"]["params.yaml"]
+    given = {"scale": 3, "labels": [1, 2.5, 7], "precise": True}
+    steps.run("count", flowers, remote, ["made"], params=given, run="run-2")
+    params = entry(remote, "count", "run-2")["params"]["params.yaml"]
     assert repr(params) == "{'labels': [1, 2.5, 7], 'precise': True, 'scale': 3}"
-    default = {"scale": "2", "labels": "[1, 2.5, a]", "precise": "false"}
-    same = steps.run("count", flowers, remote, ["made"], params=default, run="run-3")
-    assert same.files["made"].read_bytes() == counted.files["made"].read_bytes()
+    steps.run("count", flowers, remote, ["made"], params={"scale": 2}, run="run-3")
+    assert entry(remote, "count", "run-3") == entry(remote, "count")
+
+
+def test_an_exposed_param(flowers: Path, remote: Path) -> None:
+    place = flowers.parent / "artifacts"
+    *_, last = steps.words("count", place, remote, ["made"])
+    given = json.loads(last)
+    given["inputs"]["parameterValues"]["scale"] = "-1e-05"
+    work = task.read_task(["count", "made", "scale=params.yaml:scale", json.dumps(given)], {"REPOSE_RUN": "r"})
+    step.run_step(work, flowers)
+    assert entry(remote, "count", "r")["params"]["params.yaml"]["scale"] == -1e-05
 
 
 @pytest.mark.parametrize(
     ("stage", "outputs", "params", "message"),
     [
-        ("count", ["made"], {"petals": "3"}, r"The parameter petals is not one of count in this image's dvc.yaml"),
+        ("count", ["made"], {"scal": 3}, r"params.yaml has no key 'scal'. Did you mean 'scale'"),
+        ("count", ["made"], {"scale": "x"}, r"The parameter scale should be a number such as 2, or null, not 'x'"),
         ("counts", [], {}, r"no stage 'counts'"),
-        ("count", ["mad"], {}, r"The output mad is not one of count in this image's dvc.yaml"),
-        ("judge", [], {}, "The task of judge needs the pointers of count as --input"),
+        ("count", ["made", "more"], {}, r"The task has 2 outputs, but count has 1 in this image's dvc.yaml"),
+        ("judge", [], {}, "The task of judge needs the artifacts of count as inputs"),
     ],
 )
 def test_a_task_of_another_version(
-    flowers: Path, remote: Path, stage: str, outputs: list[str], params: dict[str, str], message: str
+    flowers: Path, remote: Path, stage: str, outputs: list[str], params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ReposeError, match=message):
         steps.run(stage, flowers, remote, outputs, params=params)
@@ -177,11 +215,34 @@ def test_a_stage_that_fails_pushes_nothing(flowers: Path, remote: Path) -> None:
     assert not (remote / "runs").exists()
 
 
+def test_an_object_that_is_missing_or_damaged_in_the_remote(flowers: Path, remote: Path, counted: steps.Left) -> None:
+    (made,) = (path for path in objects(remote) if path.read_bytes().startswith(b'{"petals"'))
+    made.chmod(0o644)
+    made.write_text('{"petals": 99}')
+    with pytest.raises(
+        ReposeError, match=r"made/petals.json cannot be fetched from the remote .*damaged, run its stage"
+    ):
+        judge(flowers, remote, counted)
+    made.unlink()
+    with pytest.raises(ReposeError, match=r"made/petals.json cannot be fetched from the remote .*missing there"):
+        judge(flowers, remote, counted)
+    shutil.rmtree(remote / "kubeflow" / "entries")
+    with pytest.raises(ReposeError, match=r"has no intact kubeflow/entries/.*Did its task use another remote"):
+        judge(flowers, remote, counted)
+
+
 def test_metrics_that_are_none(flowers: Path, remote: Path, counted: steps.Left) -> None:
     with (flowers / "judge.py").open("a") as file:
         file.write("open(sys.argv[2], 'w').write('{')\n")
-    with pytest.raises(ReposeError, match=r"The metrics file score.json is neither JSON nor YAML"):
+    with pytest.raises(ReposeError, match=r"The metrics file score.json is not json"):
         judge(flowers, remote, counted)
+
+
+def test_metrics_that_are_not_finite_are_left_out(flowers: Path, remote: Path, counted: steps.Left) -> None:
+    with (flowers / "judge.py").open("a") as file:
+        file.write("""open(sys.argv[2], 'w').write('{"a": NaN, "b": {"c": 1, "d": true}}')\n""")
+    metrics = judge(flowers, remote, counted).metadata["score_json"]
+    assert {key: value for key, value in metrics.items() if not isinstance(value, str)} == {"b.c": 1}
 
 
 def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,15 +250,49 @@ def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pyte
     monkeypatch.setenv("REPOSE_DVC_CACHE", str(cache))
     counted = steps.run("count", flowers, remote, ["made"])
     assert any(path.is_file() for path in (cache / "files" / "md5").rglob("*"))
+    for path in objects(remote):
+        path.unlink()
     judge(flowers, remote, counted)
-    assert steps.left(remote, "judge")["moved"]["fetched"] == 0
 
 
 def test_a_remote_that_cannot_be_written(flowers: Path) -> None:
     blocked = flowers.parent / "file"
     blocked.write_text("")
-    with pytest.raises(ReposeError, match=r"The remote .*file cannot|There is no .*file"):
+    with pytest.raises(ReposeError, match=r"The remote .*file cannot|There is no .*file|made/petals|Cannot write"):
         steps.run("count", flowers, blocked, ["made"])
+
+
+# --- several nodes
+
+
+def test_a_stage_on_several_nodes(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def run(job: dict[str, Any]) -> None:
+        """Do the work of the nodes of a TrainJob, one after the other."""
+        seen.append(job)
+        trainer = job["spec"]["trainer"]
+        words = [word.replace("$$", "$") for word in trainer["command"][3:]]
+        for number in range(trainer["numNodes"]):
+            with monkeypatch.context() as node:
+                node.delenv(variables.JOB)
+                for variable in (*trainer["env"], {"name": "PET_NODE_RANK", "value": str(number)}):
+                    node.setenv(variable["name"], variable["value"])
+                step.run_node(task.read_task(words), flowers)
+
+    place = flowers.parent / "artifacts"
+    words = steps.words("count", place, remote, ["made"], params={"labels": ["$(HOME)"]})
+    monkeypatch.setattr(nodes, "run", run)
+    monkeypatch.setattr(sys, "argv", ["step", *words])
+    needs = Needs(nodes=2, cpu="4", accelerator=Accelerator("nvidia.com/gpu", 8))
+    monkeypatch.setenv(variables.JOB, nodes.job_text(needs, "image@sha256:0", "runner"))
+    step.run_step(task.read_task(words, {"REPOSE_RUN": "r"}), flowers)
+    assert steps.left(remote, "count", "r")["how"] == "run on several nodes"
+    assert entry(remote, "count", "r")["params"]["params.yaml"]["labels"] == ["$(HOME)"]
+    (job,) = seen
+    assert job["spec"]["trainer"]["resourcesPerNode"]["requests"] == {"cpu": "4", "nvidia.com/gpu": "8"}
+    step.run_step(task.read_task(words, {"REPOSE_RUN": "again"}), flowers)
+    assert len(seen) == 1  # found in the run-cache, without nodes
 
 
 # --- unfinished work
@@ -209,94 +304,50 @@ done = len(list(work.iterdir()))
 for number in range(done, 4):
     (work / str(number)).write_text("x")
     if number == 1 and done == 0:
-        open(os.environ["STARTED"], "w").close(); time.sleep(60)
+        time.sleep(60)
 out = pathlib.Path(sys.argv[2]); out.parent.mkdir(exist_ok=True); out.write_text(f"from {done}")
 """
 
 
-@pytest.mark.parametrize("killed", [True, False])
-def test_unfinished_work_is_pushed_meanwhile_and_when_told_to_stop(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], killed: bool
+def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(
+    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit(flowers, 'cpu: "1"', "unfinished: .work")
+    text = (flowers / "dvc.yaml").read_text()
+    (flowers / "dvc.yaml").write_text(text.replace('cpu: "1"', "unfinished: .work"))
     (flowers / "count.py").write_text(RESUMING)
-    kept, begun = remote / "kubeflow" / "unfinished", flowers.parent / "started"
-    monkeypatch.setenv("STARTED", str(begun))
-    monkeypatch.setenv("REPOSE_PUSH_EVERY", "0.05" if killed else "1000")
+    kept = remote / "kubeflow" / "unfinished"
+    monkeypatch.setenv("REPOSE_PUSH_EVERY", "0.05")
     process = subprocess.Popen(
-        [
-            sys.executable, "-m", "repose.kubeflow.step", "--stage", "count", "--run", "r", "--remote", str(remote),
-            "--report", str(flowers.parent / "report.json"), "--output", "made", str(flowers.parent / "made"), "minio://made",
-        ],
-        env=os.environ | {"REPOSE_PROJECT": str(flowers)}, start_new_session=True, cwd=flowers.parent,
+        [sys.executable, "-m", "repose.kubeflow.step", *steps.words("count", flowers.parent / "made", remote, ["made"])],
+        env=os.environ | {"REPOSE_PROJECT": str(flowers), "REPOSE_RUN": "r"}, start_new_session=True, cwd=flowers.parent,
     )  # fmt: skip
-    wait_for(kept if killed else begun)
-    if killed:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    else:
-        below = psutil.Process(process.pid).children(recursive=True)
-        (stage,) = (child for child in below if "count.py" in child.cmdline()[1:])
-        process.terminate()
-        assert process.wait(30) == 1
-        assert has_ended(stage)
-        assert "Stage count failed: The step was stopped by signal 15." in capfd.readouterr().err
-    assert list(kept.iterdir())
+    for _ in range(1200):
+        if kept.exists() and list(kept.glob("*.tar")):
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     steps.run("count", flowers, remote, ["made"], run="run-2")
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
     assert not list(kept.iterdir())
 
 
-def has_ended(process: psutil.Process) -> bool:
-    """Where process 1 collects no orphans, as in many containers, one that ended stays listed as a zombie."""
-    for _ in range(200):
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def wait_for(path: Path) -> None:
-    for _ in range(600):
-        if path.exists():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear")
-
-
 # --- the command line
-
-
-@pytest.mark.parametrize("value", ["-1e-05", "-.inf", "--param", ""])
-def test_a_value_may_look_like_an_option(value: str) -> None:
-    where = ["--stage", "train", "--run", "-r", "--remote", "./r", "--endpoint", "", "--report", "report.json"]
-    work = step.read_work([*where, "--param", "rate", value, "--param", "steps", "3", "--input", "a", "--input", "b"])
-    assert work.params == (("rate", value), ("steps", "3"))
-    assert (work.run, work.endpoint, work.inputs) == ("-r", "", (Path("a"), Path("b")))
 
 
 def test_the_command_line(
     flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REPOSE_PROJECT", str(flowers))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    where = ["--run", "r", "--remote", str(remote), "--report", str(flowers.parent / "report.json")]
-    step.main([
-        "--stage", "count", *where, "--output", "made", str(flowers.parent / "made"), "minio://x",
-        "--param", "scale", "-1e-05", "--version", "petals_csv_version", "0",
-    ])  # fmt: skip
-    assert "count: run; fetched 1 objects" in capfd.readouterr().err
-    entry = yaml.safe_load((flowers.parent / "made").read_text())["stages"]["count"]
-    assert float(entry["params"]["params.yaml"]["scale"]) == -1e-05
+    monkeypatch.setenv("REPOSE_RUN", "r")
+    step.main(step.run_step, steps.words("count", flowers.parent / "a", remote, ["made"]))
+    assert "count: run, " in capfd.readouterr().err
     for words, message in (
-        (["--stage", "none", *where], "The project has no stage 'none'"),
-        (where, "The task's command lacks --stage."),
-        ([*where, "--stag", "count"], "The task's command is invalid at --stag: unknown option"),
-        ([*where, "--param", "scale"], "The task's command is invalid at --param: "),
+        (steps.words("none", flowers.parent / "a", remote, []), "The project has no stage 'none'"),
+        (["count"], "The command's last argument is not an executor input"),
+        ([], "The command's last argument is not an executor input"),
     ):
         with pytest.raises(SystemExit):
-            step.main(words)
+            step.main(step.run_step, words)
         assert f"repose: {message}" in capfd.readouterr().err

@@ -1,11 +1,8 @@
-"""Unfinished work that is copied while a stage writes it, restarts, and signals."""
+"""Unfinished work that is copied while a stage writes it, and restarts."""
 
 import io
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -128,10 +125,10 @@ def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote: Remote, wor
     unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere" / "work", "key", remote)
     (work / "out").symlink_to("/etc")
     unfinished.push()
-    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key.tar in .* cannot be restored: .*are relative"):
+    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key.tar in .* cannot be restored .*Delete it there"):
         other.restore()
     remote.write("kubeflow/unfinished/key.tar", b"no tar")
-    with pytest.raises(ReposeError, match=r"key\.tar in .* is damaged: it is not a tar file\. Delete it there"):
+    with pytest.raises(ReposeError, match=r"key\.tar in .* cannot be restored .*Delete it there"):
         other.restore()
 
 
@@ -199,56 +196,3 @@ def until(holds: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it did not come to hold")
-
-
-STOPPED = """
-import signal, sys, time
-from pathlib import Path
-from test_unfinished import checkpoint, remote_in
-from repose.errors import ReposeError
-from repose.kubeflow import step
-from repose.kubeflow.unfinished import Unfinished
-
-folder = Path(sys.argv[1])
-signal.signal(signal.SIGTERM, step.stop)
-remote = remote_in(folder)
-upload = remote.upload
-
-def slowly(file, key):
-    (folder / "uploading").touch()
-    time.sleep(0.5)
-    upload(file, key)
-
-remote.upload = slowly
-work = folder / "project" / "work"
-number = 0
-try:
-    with Unfinished(work, "key", remote):
-        while True:
-            number += 1
-            checkpoint(work, number)
-            (work / ".number").write_text(str(number))
-            (work / ".number").replace(work / "number")
-            time.sleep(0.01)
-except ReposeError as error:
-    print(error, number)
-    sys.exit(1)
-"""
-
-
-def test_a_step_is_told_to_stop_while_a_copy_is_made(work: Path, tmp_path: Path) -> None:
-    """That copy is made to its end, and another of the last state."""
-    with subprocess.Popen(
-        [sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"REPOSE_PUSH_EVERY": "0.1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-    ) as process:  # fmt: skip
-        until((tmp_path / "uploading").exists)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 1, err
-    assert "Traceback" not in err
-    assert "stopped by signal 15" in out
-    (tmp_path / ".dvc").rename(tmp_path / "dvc-of-the-process")
-    copied = kept(remote_in(tmp_path))
-    assert int(copied["number"]) >= int(out.split()[-1]) - 1
-    assert len(copied["model"]) == len(copied["optimizer"]) == SIZE

@@ -1,135 +1,93 @@
-"""Write a step's artifacts for Kubeflow: a pointer or page for each output, and a report with their metadata."""
+"""Write a step's artifacts for Kubeflow: for each output a pointer to the data, its page, or its bytes, and metadata."""
 
-import base64
-import html
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.lookup import Lookup
-from repose.kubeflow.needs import Environment, StageMeta, needs_of, out_meta, out_names, page_names
-from repose.kubeflow.pointer import Entry, write_page, write_pointer
+from repose.kubeflow.entries import Entry, outputs_of, write_entry
+from repose.kubeflow.needs import Environment, OutMeta, needs_of, out_meta
+from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Stage
-from repose.report.curves import charts
-from repose.storage.atomic import write_text
+from repose.kubeflow.task import Task, report
+from repose.kubeflow.workspace import bring
+from repose.storage.atomic import whole_file, write_text
+from repose.storage.remote import Remote
 
-_IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
-_STYLE = (
-    "body{font:14px/1.5 system-ui,sans-serif;margin:1.5rem;color:#222;background:#fff}img{max-width:100%}"
-    "svg{margin:0 1rem 1rem 0}pre{white-space:pre-wrap}"
-    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#1a1a1a}}"
-)
+_PAGES = ("HTML", "Markdown")
 
 
-class Artifact(NamedTuple):
-    """An output of a task, and where Kubeflow expects it."""
-
-    name: str  # in Kubeflow
-    file: Path
-    uri: str  # the file's address in Kubeflow's storage
-
-
-def hand_on(artifacts: Iterable[Artifact], report: Path, stage: Stage, entry: Entry, lookup: Lookup) -> None:
-    """Write a stage's artifacts and the report.
+def hand_on(task: Task, project: Project, stage: Stage, entry: Entry, remote: Remote) -> None:
+    """Write a stage's artifacts and their metadata. Outputs that are not in the workspace are fetched as needed.
 
     Raises:
         ReposeError: an artifact is not an output of the stage, or its file is missing or cannot be shown.
     """
-    meta = needs_of(stage, Environment())
-    paths = {name: path for path, name in out_names(stage, meta).items()}
-    pages = page_names(stage, meta)
-    reported = {}
-    for name, file, uri in artifacts:
-        if name in paths:
-            metadata = _write_output(file, paths[name], stage, entry, meta, lookup)
-        elif name in pages:
-            page = page_of(pages[name], _content(pages[name], stage, entry, lookup))
-            write_page(file, page, stage.address, entry)
-            metadata = {"path": pages[name]}
-        else:
-            raise ReposeError(
-                f"The output {name} is not one of {stage.address} in this image's dvc.yaml. Was the pipeline compiled "
-                "from another version? Compile it from the commit that the image was built from."
-            )
-        reported[name] = {"artifacts": [{"name": name, "uri": uri, "metadata": metadata}]}
-    write_text(report, json.dumps({"artifacts": reported}, indent=1))
-
-
-def _write_output(file: Path, path: str, stage: Stage, entry: Entry, meta: StageMeta, lookup: Lookup) -> dict[str, Any]:
-    """Write the pointer of one output; return its metadata."""
-    (out,) = (o for o in entry["outs"] if stage.resolve(o["path"]) == path)
-    facts = {
-        "md5": out["md5"], "size": out["size"], "nfiles": out.get("nfiles", 1), "remote": lookup.remote.address, "path": path,
-    }  # fmt: skip
-    kind = out_meta(stage, meta, path)
-    if kind.type in ("HTML", "Markdown"):
-        shown = f"{path}/{kind.page}" if kind.page else path
-        content = _content(shown, stage, entry, lookup)
-        page = content if kind.type == "Markdown" else page_of(shown, content)
-        write_page(file, page, stage.address, entry)
-    else:
-        write_pointer(file, stage.address, entry)
-    if kind.type == "Metrics":  # Kubeflow's "Compare runs" only shows numbers; DVC's are written as text
-        numbers = _numbers(path, _content(path, stage, entry, lookup))
-        return {f"dvc {key}": str(value) for key, value in facts.items()} | numbers
-    return facts
-
-
-def _content(path: str, stage: Stage, entry: Entry, lookup: Lookup) -> bytes:
-    """A file of the stage's outputs."""
-    oid = lookup.file(stage, entry, path)
-    if oid is None:
+    meta, facts = needs_of(stage, Environment()), outputs_of(stage, entry)
+    settings = {out.path: out_meta(out, meta) for out in stage.outs}
+    names = task.words[1:]  # in the order of the stage's outputs
+    if len(names) != len(settings) or {artifact.name for artifact in task.outputs} != set(names):
         raise ReposeError(
-            f"Stage {stage.address} has no file {path} among its outputs, but meta.kfp in dvc.yaml refers to it."
+            f"The task has {len(names)} outputs, but {stage.address} has {len(settings)} in this image's dvc.yaml. Was the "
+            "pipeline compiled from another version? Compile it from the commit that the image was built from."
         )
-    if lookup.cache.exists(oid):
-        return Path(lookup.cache.oid_to_path(oid)).read_bytes()
-    return lookup.remote.object(oid)
+    shown = {path: _shown(path, kind) for path, kind in settings.items()}
+    if missing := [part for part in shown.values() if part and not (project.folder / part).exists()]:
+        bring(project, remote, {stage.address: entry}, missing)
+    entry_id = write_entry(remote, stage.address, entry)
+    files = {artifact.name: artifact.file for artifact in task.outputs}
+    metadata: dict[str, dict[str, Any]] = {}
+    for name, (path, kind) in zip(names, settings.items(), strict=True):
+        about = {"path": path, "md5": facts[path]["md5"], "size": facts[path].get("size", 0), "remote": remote.address}
+        about |= {"nfiles": facts[path].get("nfiles", 1), "stage": stage.address, "entry": entry_id}
+        metadata[name] = about
+        if kind.type == "Metrics":  # Kubeflow's "Compare runs" shows all numbers, so DVC's are written as text
+            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(project.folder / path)
+        _write(files[name], project.folder / shown[path] if shown[path] else None, about)
+    report(task, metadata)
 
 
-def _numbers(path: str, content: bytes) -> dict[str, float]:
-    """The numbers of a metrics file (JSON or YAML) by their dotted keys."""
+def _shown(path: str, kind: OutMeta) -> str:
+    """The path of the file or folder whose bytes Kubeflow gets, or that is read; empty for a pointer."""
+    if kind.type in _PAGES and kind.page:
+        return f"{path}/{kind.page}"
+    return path if kind.export or kind.type in (*_PAGES, "Metrics") else ""
+
+
+def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
+    """Write an artifact: the bytes of `source`, or a pointer."""
+    if source is None:
+        write_text(file, json.dumps(about, indent=1) + "\n")
+    elif source.is_dir():
+        shutil.copytree(source, file, dirs_exist_ok=True)
+    elif source.is_file():
+        with whole_file(file) as partial:
+            shutil.copyfile(source, partial)
+    else:
+        raise ReposeError(
+            f"{about['stage']} wrote no {source.name} to {about['path']}, but meta.kfp in dvc.yaml refers to it."
+        )
+
+
+def _numbers(file: Path) -> dict[str, float]:
+    """The finite numbers of a metrics file by their dotted keys; Kubeflow rejects others."""
+    from dvc.utils.serialize import PARSERS, ParseError
+
     try:
-        values = json.loads(content) if path.endswith(".json") else parse_yaml(content.decode())
-    except ValueError as error:
-        raise ReposeError(f"The metrics file {path} is neither JSON nor YAML ({error}).") from None
+        text = file.read_text("utf-8")
+        values = PARSERS[file.suffix](text, str(file)) if file.suffix in (".json", ".toml") else parse_yaml(text)
+    except (ValueError, ParseError) as error:
+        raise ReposeError(f"The metrics file {file.name} is not {file.suffix[1:] or 'YAML'} ({error}).") from None
 
     def flat(value: Any, key: str) -> dict[str, float]:
         if isinstance(value, Mapping):
             below = (flat(child, f"{key}.{name}" if key else str(name)) for name, child in value.items())
             return {name: number for numbers in below for name, number in numbers.items()}
-        return {key: value} if isinstance(value, int | float) and not isinstance(value, bool) else {}
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return {key: value} if number else {}
 
     return flat(values, "")
-
-
-def page_of(path: str, content: bytes) -> bytes:
-    """The self-contained HTML page of a file: HTML as it is, an image, the curves of a table (CSV, TSV), or text.
-
-    Raises:
-        ReposeError: the file is of another type, or its content does not match its name.
-    """
-    kind = PurePosixPath(path).suffix.lower()
-    if kind in (".html", ".htm"):
-        return content
-    if kind in _IMAGES:
-        data = base64.b64encode(content).decode()
-        return _page(path, f'<img alt="{html.escape(path)}" src="data:{_IMAGES[kind]};base64,{data}">')
-    try:
-        if kind in (".csv", ".tsv"):
-            return _page(path, "".join(charts(content.decode("utf-8"), "\t" if kind == ".tsv" else ",")))
-        if kind in (".md", ".txt", ".json", ".yaml"):
-            return _page(path, f"<pre>{html.escape(content.decode('utf-8'))}</pre>")
-    except ValueError as error:
-        raise ReposeError(f"The page {path} is not {kind[1:]} ({error}). Correct the stage that writes it.") from None
-    raise ReposeError(f"No page can be made of {path}: name an HTML, PNG, JPEG, SVG, CSV, TSV, Markdown or text file.")
-
-
-def _page(title: str, body: str) -> bytes:
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>{body}</html>\n"
-    ).encode()

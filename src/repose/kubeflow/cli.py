@@ -1,5 +1,7 @@
 """`repose kfp`: the pipelines of this folder's dvc.yaml files, on Kubeflow."""
 
+import json
+import subprocess
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -7,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.terminal import say
 
 if TYPE_CHECKING:
-    from repose.kubeflow.params import Leaf
+    from repose.kubeflow.client import Order
     from repose.kubeflow.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc.yaml files, on Kubeflow.")
@@ -79,47 +81,83 @@ def compile_(
     say(f"Written: {_listed(changed)}." if changed else "Everything was up to date.")
 
 
+Experiment = Annotated[
+    str | None, typer.Option(help="Experiment of the run; default: the pipeline's name.", metavar="NAME")
+]
+RunName = Annotated[str | None, typer.Option("--name", help="Name of the run.", metavar="NAME")]
+Version = Annotated[
+    str | None, typer.Option(help="An uploaded version of the pipeline, instead of this folder's.", metavar="NAME")
+]
+
+
 @app.command()
 def submit(
     file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
-    remote: Remote = None, endpoint: Endpoint = "",
-    experiment: Annotated[str | None, typer.Option(help="Experiment of the run.", metavar="NAME")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.", metavar="NAME")] = None,
+    remote: Remote = None, endpoint: Endpoint = "", experiment: Experiment = None, name: RunName = None,
+    version: Version = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Do not use Kubeflow's cache.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends, and show its tasks.")] = False,
 ) -> None:  # fmt: skip
     """Start a run in the cluster given by KFP_ENDPOINT, KFP_NAMESPACE and KFP_TOKEN."""
     from repose.kubeflow import client
-    from repose.kubeflow.compiler import plan_for
-    from repose.kubeflow.components import pipeline_of, text_of
     from repose.kubeflow.endpoint import read_endpoint
-    from repose.kubeflow.needs import check_image
-    from repose.kubeflow.project import read_project
 
     cluster = read_endpoint()
-    plan = plan_for(read_project(Path.cwd(), file), environment, image)
-    check_image(plan.environment, environment or "The base")
-    address, endpoint = _remote(plan, remote, endpoint)
-    values = _values(plan, params or []) | {"remote": address, "endpoint": endpoint}
-    run = client.submit(
-        cluster, text=text_of(pipeline_of(plan, caching=not no_cache)), pipeline=plan.name, values=values,
-        experiment=experiment, run_name=name, service_account=plan.environment.service_account,
-    )  # fmt: skip
-    say(f"Run {run.id}: {run.address}")
-    typer.echo(run.id)
+    order = _order(file, environment, image, params, remote, endpoint, experiment, name, version, no_cache)
+    run = client.submit(cluster, order)
+    say(f"Run {run}: {cluster.page(run)}")
+    typer.echo(run)
     if wait:
-        client.wait(cluster, run.id)
-        say(f"`repose kfp fetch {run.id}{f' -e {environment}' if environment else ''}` brings its results here.")
+        client.wait(cluster, run)
+        say(f"`repose kfp fetch {run}{f' -e {environment}' if environment else ''}` brings its results here.")
+
+
+@app.command()
+def schedule(
+    cron: Annotated[str, typer.Argument(help="Six fields, the first is seconds: '0 0 3 * * 1' is Mondays at 3:00.")],
+    file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
+    remote: Remote = None, endpoint: Endpoint = "", experiment: Experiment = None, name: RunName = None,
+    version: Version = None,
+) -> None:  # fmt: skip
+    """Start a run at the times of a cron expression. Runs do not overlap, and missed ones are not made up for."""
+    from repose.kubeflow import client
+    from repose.kubeflow.endpoint import read_endpoint
+
+    cluster = read_endpoint()
+    order = _order(file, environment, image, params, remote, endpoint, experiment, name, version, no_cache=False)
+    made = client.schedule(cluster, order, cron)
+    say(f"Schedule {made}: {cluster.address}/#/recurringrun/details/{made}")
+    typer.echo(made)
+
+
+@app.command()
+def upload(
+    file: File = _ROOT, environment: EnvironmentName = None, image: Image = None,
+    name: Annotated[str | None, typer.Option(help="Name of the version; default: the commit.", metavar="NAME")] = None,
+) -> None:  # fmt: skip
+    """Upload the compiled pipeline to the cluster as a version that is named by the commit."""
+    from repose.kubeflow import client
+    from repose.kubeflow.components import pipeline_of, text_of
+    from repose.kubeflow.endpoint import read_endpoint
+
+    cluster, plan = read_endpoint(), _checked_plan(file, environment, image)
+    version = name or _commit()
+    page = client.upload(cluster, plan.name, text_of(pipeline_of(plan), file), version, f"{plan.image}, {version}")
+    say(f"{plan.name} {version}: {page}")
+    typer.echo(version)
 
 
 @app.command("status")
 def status_(run: RunId) -> None:
-    """Show the tasks of a run."""
+    """Show the tasks of a run; fails if the run or one of its tasks failed."""
     from repose.kubeflow.client import status
     from repose.kubeflow.endpoint import read_endpoint
     from repose.kubeflow.run_status import show_status
 
-    show_status(status(read_endpoint(), run))
+    found = status(read_endpoint(), run)
+    show_status(found)
+    if found.failed:
+        raise ReposeError(f"Failed: {', '.join(found.failed)}. Its logs: {found.address}")
 
 
 @app.command()
@@ -190,36 +228,67 @@ def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
     return (address if "://" in address else str(Path(address).resolve())), endpoint or own
 
 
+def _checked_plan(file: str, environment: str | None, image: str | None) -> "Plan":
+    """The plan for a cluster, whose environment may require an image by digest."""
+    from repose.kubeflow.compiler import plan_for
+    from repose.kubeflow.needs import check_image
+    from repose.kubeflow.project import read_project
+
+    plan = plan_for(read_project(Path.cwd(), file), environment, image)
+    check_image(plan.environment, environment or "The base")
+    return plan
+
+
+def _order(
+    file: str, environment: str | None, image: str | None, params: list[str] | None, remote: str | None, endpoint: str,
+    experiment: str | None, name: str | None, version: str | None, no_cache: bool,
+) -> "Order":  # fmt: skip
+    """What to run, from the options of a command."""
+    from repose.kubeflow.client import Order
+    from repose.kubeflow.components import pipeline_of, text_of
+
+    plan = _checked_plan(file, environment, image)
+    address, endpoint = _remote(plan, remote, endpoint)
+    values = _values(plan, params or []) | {"remote": address, "endpoint": endpoint}
+    text = "" if version else text_of(pipeline_of(plan, caching=not no_cache), file)
+    return Order(plan.name, values, text, version, experiment, name, plan.environment.service_account)
+
+
+def _commit() -> str:
+    """The commit of this folder's project, without uncommitted changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    done = subprocess.run(command, check=False, text=True, capture_output=True)  # noqa: S603
+    commit = done.stdout.strip()
+    if not commit or commit.endswith("-dirty"):
+        raise ReposeError(
+            "A version is named by its commit, but this folder has uncommitted changes or no git history. Commit, or give "
+            "a --name."
+        )
+    return commit
+
+
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
-    from repose.kubeflow.params import from_person, to_pipeline
+    from repose.kubeflow.params import ParamsFile, from_text
 
-    values = {}
+    files: dict[str, ParamsFile] = {}
+    overrides, values = {}, {}
     for text in texts:
-        key, _, value = text.partition("=")
-        leaf = _leaf(plan, text)
-        if any(leaf.file == file and f"{leaf.key}.".startswith(f"{name}.") for file, name in plan.project.deciding):
-            raise ReposeError(
-                f"--param {key} decides which stages and params exist: set it in {leaf.file} and compile again."
+        address, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"--param {text}: it should be KEY=VALUE, such as train.seed=3.")
+        file, _, key = address.rpartition(":")
+        file = file or "params.yaml"
+        params = files.setdefault(file, ParamsFile.read(plan.project.folder / file))
+        if any(file == other and f"{key}.".startswith(f"{name}.") for other, name in plan.project.deciding):
+            raise SettingsError(
+                f"--param {address} decides which stages and params exist: set it in {file} and compile again."
             )
-        values[leaf.pipeline_name] = to_pipeline(from_person(value, leaf.value, f"--param {key}"))
-    return values
-
-
-def _leaf(plan: "Plan", text: str) -> "Leaf":
-    """The param in a text KEY=VALUE or FILE:KEY=VALUE; the file is required if several files have the key."""
-    from repose.config import nearest
-
-    key, equals, _ = text.partition("=")
-    leaves = plan.leaves.values()
-    found = [leaf for leaf in leaves if key in (leaf.key, f"{leaf.file}:{leaf.key}")]
-    if not equals or not found:
-        raise ReposeError(
-            f"--param {text}: it should be KEY=VALUE with the key of a single value of the params that a stage lists; to "
-            "set anything else, change the params file and compile again"
-            f"{nearest(key, [leaf.key for leaf in leaves])}"
-        )
-    if len(found) > 1:
-        names = " or ".join(f"{leaf.file}:{leaf.key}" for leaf in found)
-        raise ReposeError(f"--param {key} is in several files: write {names}.")
-    return found[0]
+        found = from_text(value, params[key], f"--param {address}")
+        params.with_values({key: found})  # rejects what a pod would reject
+        shown = next((e.name for e in plan.exposed if (e.file, e.key) == (file, key)), None)
+        if shown:
+            values[shown] = value
+        else:
+            overrides[address] = found
+    return values | ({"overrides": json.dumps(overrides)} if overrides else {})

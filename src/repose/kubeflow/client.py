@@ -1,29 +1,23 @@
-"""Start a run of a compiled pipeline on Kubeflow, show its status, and wait for its end.
+"""Start runs of a pipeline on Kubeflow, upload it, schedule it, show a run's status, and wait for its end.
 
-A run contains the compiled pipeline itself, so nothing has to be uploaded first.
+A run contains the compiled pipeline itself unless it names an uploaded version.
 """
 
+import io
 import json
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
-import yaml
-
-from repose.config import nearest
 from repose.errors import RemoteError, ReposeError
-from repose.kubeflow.endpoint import Api, Endpoint, UnansweredError
+from repose.kubeflow.endpoint import Endpoint, UnansweredError, connect
 from repose.kubeflow.run_status import CANCELED, FAILED, RunStatus, say_changes, status_of
 from repose.terminal import say
-
-
-class Run(NamedTuple):
-    """A run that was started."""
-
-    id: str
-    address: str
 
 
 @dataclass(frozen=True)
@@ -36,38 +30,61 @@ class Pace:
     patience: float = 300.0  # how long the endpoint may be silent
 
 
-def submit(
-    endpoint: Endpoint, *, text: str, pipeline: str, values: Mapping[str, str], experiment: str | None = None,
-    service_account: str | None = None, run_name: str | None = None,
-) -> Run:  # fmt: skip
-    """Start a run.
+@dataclass(frozen=True)
+class Order:
+    """What to run: a compiled pipeline, or an uploaded version of it, with parameters."""
 
-    Args:
-        endpoint: The endpoint of Kubeflow Pipelines.
-        text: The compiled pipeline.
-        pipeline: The pipeline's name.
-        values: Values of parameters that differ from the defaults.
-        experiment: The run's experiment, created if missing; None: the pipeline's name.
-        service_account: The service account of the run's pods; None: the cluster's default.
-        run_name: The run's name; None: the pipeline's name and the time.
+    pipeline: str  # name
+    values: Mapping[str, str]  # of parameters that differ from the defaults
+    text: str = ""  # the compiled pipeline
+    version: str | None = None  # the name of an uploaded version, instead of the text
+    experiment: str | None = None  # created if missing; None: the pipeline's name
+    name: str | None = None  # of the run; None: the pipeline's and the time
+    service_account: str | None = None  # of the run's pods; None: the cluster's default
+
+
+def submit(endpoint: Endpoint, order: Order) -> str:
+    """Start a run; return its ID.
 
     Raises:
-        RemoteError: a parameter is unknown or has no value, or the endpoint rejects the request or does not answer.
+        RemoteError: there is no such version, or the endpoint rejects the request or does not answer.
     """
-    import kfp_server_api as models
+    client, name = connect(endpoint), order.name or f"{order.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+    with _prepared(client, endpoint, order) as given:
+        run = client.run_pipeline(job_name=name, **given)
+    return str(run.run_id)
 
-    api, documents = Api(endpoint), list(yaml.safe_load_all(text))
-    _check_values(values, documents[0])
-    spec = documents[0] if len(documents) == 1 else {"pipeline_spec": documents[0], "platform_spec": documents[1]}
-    wanted = models.V2beta1Run(
-        display_name=run_name or f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-        experiment_id=_experiment(api, experiment or pipeline), pipeline_spec=spec, service_account=service_account,
-        runtime_config=models.V2beta1RuntimeConfig(parameters=dict(values)),
-    )  # fmt: skip
-    missing = "The experiment is no longer there: try again."
-    run = api.ask(f"start a run of {pipeline}", missing, api.runs.run_service_create_run, wanted)
-    _check_run(run, endpoint)
-    return Run(run.run_id, endpoint.page(run.run_id))
+
+def schedule(endpoint: Endpoint, order: Order, cron: str) -> str:
+    """Start a run at the times of a cron expression of six fields (the first is seconds); return the schedule's ID.
+
+    Raises:
+        RemoteError: as `submit`, or the expression is invalid.
+    """
+    client, name = connect(endpoint), order.name or f"{order.pipeline} {cron}"
+    with _prepared(client, endpoint, order) as given:
+        made = client.create_recurring_run(job_name=name, cron_expression=cron, no_catchup=True, **given)
+    return str(made.recurring_run_id)
+
+
+def upload(endpoint: Endpoint, pipeline: str, text: str, version: str, description: str) -> str:
+    """Upload a compiled pipeline as a version, of a new pipeline if there is none of its name; return the version's page.
+
+    Raises:
+        RemoteError: there is such a version already, or the endpoint rejects the request or does not answer.
+    """
+    client = connect(endpoint)
+    with _file(text) as file, redirect_stdout(io.StringIO()):
+        found = _pipeline_id(client, endpoint, pipeline)
+        if found is None:
+            wanted = client.api_models.V2beta1Pipeline(display_name=pipeline, namespace=endpoint.namespace)
+            found = client.pipelines.pipeline_service_create_pipeline(wanted).pipeline_id
+        elif version in {v.display_name for v in _versions(client, found)}:
+            raise RemoteError(
+                f"{pipeline} has a version {version} already. Run it with --version, or give another name."
+            )
+        new = client.upload_pipeline_version(file, version, pipeline_id=found, description=description)
+    return f"{endpoint.address}/#/pipelines/details/{found}/version/{new.pipeline_version_id}"
 
 
 def status(endpoint: Endpoint, run_id: str) -> RunStatus:
@@ -76,17 +93,7 @@ def status(endpoint: Endpoint, run_id: str) -> RunStatus:
     Raises:
         RemoteError: there is no such run, or the endpoint does not answer.
     """
-    api = Api(endpoint)
-    missing = f"There is no run {run_id}: `repose kfp submit` prints the ID of the run that it starts."
-    run = api.ask(f"show the run {run_id}", missing, api.runs.run_service_get_run, run_id)
-    _check_run(run, endpoint)
-    spec, version = run.pipeline_spec, run.pipeline_version_reference
-    if spec is None and version is not None and version.pipeline_version_id:  # a run of an uploaded pipeline
-        missing = f"The pipeline of the run {run_id} was deleted, so its tasks are not known."
-        get = api.pipelines.pipeline_service_get_pipeline_version
-        ids = (version.pipeline_id, version.pipeline_version_id)
-        spec = api.ask(f"read the pipeline of the run {run_id}", missing, get, *ids).pipeline_spec
-    return status_of(run, spec or {}, endpoint)
+    return _status(connect(endpoint), endpoint, run_id)
 
 
 def wait(
@@ -95,7 +102,7 @@ def wait(
     """Log the changes of a run's tasks until it ends, and return its status.
 
     Raises:
-        RemoteError: the run failed or was cancelled, or the endpoint did not answer for too long.
+        RemoteError: the run or a task failed or was cancelled, or the endpoint did not answer for too long.
     """
     again = f"The run continues; see it with `repose kfp status {run_id}` or at {endpoint.page(run_id)}"
     try:
@@ -103,8 +110,8 @@ def wait(
     except KeyboardInterrupt:
         say(again)
         raise
-    if ended.state in (FAILED, CANCELED):
-        how = "failed" if ended.state == FAILED else "was cancelled"
+    if ended.state in (FAILED, CANCELED) or ended.failed:  # a failed task does not always make a failed run
+        how = "was cancelled" if ended.state == CANCELED else "failed"
         which = f" in {', '.join(ended.failed)}" if ended.failed else ""
         why = f": {ended.message}" if ended.message else ""
         raise RemoteError(f"The run {ended.name} ({run_id}) {how}{which}{why}. Its tasks' logs: {ended.address}")
@@ -113,10 +120,10 @@ def wait(
 
 def _last_status(endpoint: Endpoint, run_id: str, again: str, pace: Pace, sleep: Callable[[float], None]) -> RunStatus:
     """Poll a run until it ends, and log the changes."""
-    latest, answered, interval, silent = None, time.monotonic(), pace.first, False
+    client, latest, answered, interval, silent = connect(endpoint), None, time.monotonic(), pace.first, False
     while True:
         try:
-            now = status(endpoint, run_id)
+            now = _status(client, endpoint, run_id)
             say_changes(latest, now)
             latest, answered, silent = now, time.monotonic(), False
             if now.ended:
@@ -135,40 +142,56 @@ def _last_status(endpoint: Endpoint, run_id: str, again: str, pace: Pace, sleep:
         interval = min(interval * pace.growth, pace.longest)
 
 
-def _experiment(api: Api, name: str) -> str:
-    """The ID of an experiment, which is created if missing."""
-    import kfp_server_api as models
+def _status(client: Any, endpoint: Endpoint, run_id: str) -> RunStatus:
+    run = client.get_run(run_id)
+    spec, version = run.pipeline_spec, run.pipeline_version_reference
+    if spec is None and version is not None and version.pipeline_version_id:  # a run of an uploaded pipeline
+        spec = client.get_pipeline_version(version.pipeline_id, version.pipeline_version_id).pipeline_spec
+    return status_of(run, spec or {}, endpoint)
 
-    namespace = api.endpoint.namespace
+
+@contextmanager
+def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[str, Any]]:
+    """The arguments that kfp.Client's methods for runs and schedules share."""
+    name = order.experiment or order.pipeline
+    with redirect_stdout(io.StringIO()):  # it prints links
+        experiment = client.create_experiment(name, namespace=endpoint.namespace)
+    if experiment.storage_state == "ARCHIVED":
+        raise RemoteError(
+            f"The experiment {name!r} at {endpoint.address} is archived: restore it there, or name another."
+        )
+    given = {
+        "experiment_id": experiment.experiment_id, "params": dict(order.values), "service_account": order.service_account,
+    }  # fmt: skip
+    if order.version is None:
+        with _file(order.text) as file, redirect_stdout(io.StringIO()):
+            yield given | {"pipeline_package_path": file}
+        return
+    found = _pipeline_id(client, endpoint, order.pipeline)
+    versions = {v.display_name: v.pipeline_version_id for v in _versions(client, found)} if found else {}
+    if order.version not in versions:
+        raise RemoteError(
+            f"There is no version {order.version!r} of {order.pipeline} at {endpoint.address}; there are: "
+            f"{', '.join(versions) or 'none'}. `repose kfp upload` makes one."
+        )
+    with redirect_stdout(io.StringIO()):
+        yield given | {"pipeline_id": found, "version_id": versions[order.version]}
+
+
+def _pipeline_id(client: Any, endpoint: Endpoint, name: str) -> str | None:
+    """The ID of an uploaded pipeline; None if there is none."""
     only = {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
-    query = {"filter": json.dumps(only)} | ({"namespace": namespace} if namespace else {})
-    missing = f"There is no namespace {namespace}: correct KFP_NAMESPACE."
-    answer = api.ask("list experiments", missing, api.experiments.experiment_service_list_experiments, **query)
-    found = answer.experiments
-    if not found:
-        wanted = models.V2beta1Experiment(display_name=name, namespace=namespace)
-        create = api.experiments.experiment_service_create_experiment
-        found = [api.ask(f"create the experiment {name!r}", missing, create, wanted)]
-    if found[0].storage_state == "ARCHIVED":
-        raise RemoteError(
-            f"The experiment {name!r} at {api.endpoint.address} is archived: restore it there, or name another."
-        )
-    return str(found[0].experiment_id)
+    answer = client.list_pipelines(filter=json.dumps(only), namespace=endpoint.namespace)
+    return answer.pipelines[0].pipeline_id if answer.pipelines else None
 
 
-def _check_run(run: Any, endpoint: Endpoint) -> None:
-    if not run.run_id:
-        raise RemoteError(
-            f"{endpoint.address} answers, but not as the pipeline API does (version v2beta1). Correct KFP_ENDPOINT."
-        )
+def _versions(client: Any, pipeline: str) -> list[Any]:
+    return client.list_pipeline_versions(pipeline, page_size=100, sort_by="created_at desc").pipeline_versions or []
 
 
-def _check_values(values: Mapping[str, str], spec: Mapping[str, Any]) -> None:
-    """Reject values that the pipeline would reject, before anything is created."""
-    known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    for name in values:
-        if name not in known:
-            raise RemoteError(f"The pipeline has no parameter {name!r}{nearest(name, list(known))}")
-    needed = [name for name, d in known.items() if not d.get("isOptional") and "defaultValue" not in d]
-    if left := [name for name in needed if name not in values]:
-        raise RemoteError(f"The pipeline's parameters {', '.join(left)} have no default: give a value for each.")
+@contextmanager
+def _file(text: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        file.write_text(text, "utf-8")
+        yield str(file)

@@ -1,13 +1,15 @@
 """The endpoint of Kubeflow Pipelines: requests to it, with error messages that say what to do.
 
-The requests are those of kfp-server-api, the API's published client. kfp.Client around it reads a context file of the user's
-home, may look for clusters, prints links, and waits without a limit for a silent server. kfp-server-api makes an empty model
-of an answer that is not JSON, so answers are checked before it reads them.
+kfp.Client waits without a limit for a silent server, prints links, and makes an empty model of an answer that is not JSON. So
+its requests are given a time limit, and their answers are checked.
 """
 
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from repose.errors import RemoteError
 
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
+LEAST = (2, 16)  # version of Kubeflow Pipelines, whose driver sets security contexts
 _TIMES = (10.0, 60.0)  # seconds to connect, and to wait for a response
 _TRANSIENT = (429, 502, 503, 504)  # status codes of a busy or starting server or proxy
 _LONGEST = 500  # maximum length of a server's message
@@ -77,140 +80,109 @@ def _check_address(text: str) -> None:
         )
 
 
-class Api:
-    """Requests to the endpoint's pipeline API, version v2beta1.
+def connect(endpoint: Endpoint) -> Any:
+    """A kfp.Client for the endpoint. Its requests time out, and raise RemoteError with what to do if they fail.
 
-    Attributes:
-        endpoint: The endpoint.
-        runs, experiments, pipelines: The services of kfp-server-api, for `ask`.
+    Raises:
+        UnansweredError: the endpoint does not answer at the moment.
+        RemoteError: the endpoint is not a pipeline API, is too old, or needs a namespace.
     """
+    import kfp_server_api as api
+    from kfp import Client
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        import kfp_server_api as api
-        from urllib3 import Retry
+    settings = api.Configuration()
+    settings.host, settings.ssl_ca_cert = endpoint.address, str(endpoint.ca_cert) if endpoint.ca_cert else None
+    if endpoint.token:
+        settings.api_key, settings.api_key_prefix = {"authorization": endpoint.token}, {"authorization": "Bearer"}
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each of its own retries
+    first = _checked(api.ApiClient(settings), endpoint)
+    health = api.HealthzServiceApi(first).healthz_service_get_healthz()
+    if health.multi_user and not endpoint.namespace:
+        raise RemoteError(f"{endpoint.address} has users: set {NAMESPACE} to your namespace.")
+    _check_version(first, endpoint)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that it needs version 2
+        client = Client(
+            host=endpoint.address, existing_token=endpoint.token, ssl_ca_cert=settings.ssl_ca_cert,
+            namespace=endpoint.namespace or "kubeflow",
+        )  # fmt: skip
+    _checked(client._run_api.api_client, endpoint)
+    return client
 
-        self.endpoint = endpoint
-        settings = api.Configuration()
-        settings.host = endpoint.address
-        settings.ssl_ca_cert = str(endpoint.ca_cert) if endpoint.ca_cert else None
-        # no retries, which it would log; redirections are not followed, as they lead to a login page
-        settings.retries = Retry(connect=0, read=0, status=0, other=0, redirect=False)
-        if endpoint.token:
-            settings.api_key = {"authorization": endpoint.token}
-            settings.api_key_prefix = {"authorization": "Bearer"}
-        self._client = api.ApiClient(settings)
-        self._send, self._client.request = self._client.request, self._request
-        self.runs = api.RunServiceApi(self._client)
-        self.experiments = api.ExperimentServiceApi(self._client)
-        self.pipelines = api.PipelineServiceApi(self._client)
 
-    def ask(self, what: str, missing: str, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """Make a request; return a model of kfp-server-api.
+def _checked(client: Any, endpoint: Endpoint) -> Any:
+    """A client of kfp-server-api whose requests time out and only take JSON: it makes an empty model of anything else."""
+    from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
 
-        Args:
-            what: The purpose of the request, after "to" in a message.
-            missing: The message if the server responds with "not found".
-            ask: A method of one of the services.
-            given: Positional arguments of the method.
-            named: Keyword arguments of the method.
+    send = client.request
 
-        Raises:
-            UnansweredError: the endpoint does not answer at the moment.
-            RemoteError: the request is rejected, or the endpoint is not a pipeline API.
-        """
-        from kfp_server_api import ApiException
-
+    def request(method: str, url: str, **named: Any) -> Any:
+        what = f"{method} {urlsplit(url).path}"
         try:
-            return ask(*given, **named)
-        except _FailedError as failed:
-            raise _explain(failed, self.endpoint, what, missing) from None
-        except ApiException as error:  # of a field in a good answer
-            raise RemoteError(
-                f"The response of {self.endpoint.address} cannot be read (to {what}: {error.reason}). Is it version 2?"
-            ) from None
-
-    def _request(self, method: str, url: str, **named: Any) -> Any:
-        """Send a request. This replaces the client's own method, which all others call."""
-        from kfp_server_api import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            response = self._send(method, url, **(named | {"_request_timeout": _TIMES}))
+            response = send(method, url, **(named | {"_request_timeout": _TIMES}))
         except ApiException as error:
-            raise _FailedError(error.status, error.body, error.headers.get("Location", "")) from None
+            raise _refusal(endpoint, what, error.status, error.body) from None
         except HTTPError as error:
-            raise _FailedError(reason=getattr(error, "reason", None) or error) from None
+            raise _silence(endpoint, what, getattr(error, "reason", None) or error) from None
         if not isinstance(_json(response.data), dict):
-            raise _FailedError(response.status, response.data)
+            raise _refusal(endpoint, what, response.status, response.data)
         return response
 
-
-@dataclass
-class _FailedError(Exception):
-    """A request without a valid response."""
-
-    status: int = 0  # of the response
-    body: bytes = b""
-    location: str = ""  # target of a redirection
-    reason: BaseException | None = None  # why there was no response
+    client.request = request
+    return client
 
 
-def _explain(failed: _FailedError, endpoint: Endpoint, what: str, missing: str) -> RemoteError:
-    """The error with a message that says what went wrong and what to do."""
-    if failed.reason is not None:
-        return _explain_silence(failed.reason, endpoint.address, what)
-    address, status, answer = endpoint.address, failed.status, _json(failed.body)
-    message = _message(answer, endpoint.token)
-    answered = f"{status}: {message}" if message else f"{status}"
+def _check_version(client: Any, endpoint: Endpoint) -> None:
+    """Reject a server that is older than the features that are used, if it says its version: only the API's version 1 does."""
+    try:
+        health, *_ = client.call_api("/apis/v1beta1/healthz", "GET", response_type="object", auth_settings=["Bearer"])
+    except RemoteError:
+        return
+    tag = str(health.get("tag_name"))
+    numbers = re.match(r"v?(\d+)\.(\d+)", tag)
+    if numbers and tuple(map(int, numbers.groups())) < LEAST:
+        raise RemoteError(
+            f"{endpoint.address} is Kubeflow Pipelines {tag}; pipelines of repose need {'.'.join(map(str, LEAST))} or later."
+        )
+
+
+def _refusal(endpoint: Endpoint, what: str, status: int, body: bytes) -> RemoteError:
+    """The error for a response that is not the expected one, with what to do."""
+    address, answer = endpoint.address, _json(body)
     new_token = f"get a new token for this endpoint ({TOKEN})" if endpoint.token else f"set {TOKEN} to a bearer token"
-    if status in _TRANSIENT:
-        return UnansweredError(f"{address} does not work at the moment (to {what}: {answered}). Try again later.")
-    if status == 401:
-        return RemoteError(f"{address} refuses to {what} ({answered}): {new_token}.")
-    if status == 403:
+    if not isinstance(answer, dict) or (status == 404 and "code" not in answer):
         return RemoteError(
-            f"{address} refuses to {what} ({answered}). The token's owner lacks permission, or the token has expired: "
-            f"{new_token}, or correct {NAMESPACE}{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
-        )
-    if 300 <= status < 400:
-        to = failed.location.split("?")[0].split("#")[0]
-        return RemoteError(
-            f"{address} redirects to {to or 'another page'} instead of answering. If that is a login (Dex, IAP), "
-            f"{new_token}; otherwise set {ENDPOINT} to the address that it leads to."
-        )
-    if status == 404 and message and message != "Not Found":
-        return RemoteError(f"{missing} ({address}: {message})")
-    if status == 404 or not isinstance(answer, dict):
-        return RemoteError(
-            f"{address} does not answer as the pipeline API does ({status}). Set {ENDPOINT} such that "
+            f"{address} does not answer as the pipeline API does ({what}: {status}). Set {ENDPOINT} such that "
             f"{ENDPOINT}/apis/v2beta1/healthz answers with JSON. If the answer is a login page, {new_token}."
         )
+    message = " ".join(str(answer.get("message") or answer.get("error") or "").split())
+    message = message.replace(endpoint.token, "(the token)") if endpoint.token else message
+    said = f"{address} refuses {what} ({status}: {message[:_LONGEST]})."
+    if status in _TRANSIENT:
+        return UnansweredError(f"{said} Try again later.")
+    if status in (401, 403):
+        return RemoteError(
+            f"{said} The token's owner lacks permission, or the token has expired: {new_token}, or correct {NAMESPACE}"
+            f"{f' ({endpoint.namespace})' if endpoint.namespace else ''}."
+        )
     hint = f" Set {NAMESPACE} only where each user has a namespace, and to yours." if "namespace" in message else ""
-    return RemoteError(f"{address} refuses to {what} ({answered}).{hint}")
+    return RemoteError(f"{said}{hint}")
 
 
-def _explain_silence(reason: BaseException, address: str, what: str) -> RemoteError:
+def _silence(endpoint: Endpoint, what: str, reason: BaseException) -> RemoteError:
+    """The error for a request without a response."""
     from urllib3.exceptions import SSLError
 
-    first = list(_chain(reason))[-1]
-    why = getattr(first, "strerror", None) or str(first)
     if isinstance(reason, SSLError):
         return RemoteError(
-            f"There is no trusted connection to {address} ({why}). If its certificate is your organization's own, set "
-            f"{CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
+            f"There is no trusted connection to {endpoint.address} ({reason}). If its certificate is your organization's own, "
+            f"set {CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )
     return UnansweredError(
-        f"{address} does not answer (to {what}: {why}). Is {ENDPOINT} right, is the server up, "
-        f"does the port-forward still run?"
+        f"{endpoint.address} does not answer ({what}: {reason}). Is {ENDPOINT} right, is the server up, does the port-forward "
+        "still run?"
     )
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and its causes; urllib3 passes some as arguments."""
-    while error is not None:
-        yield error
-        within = (argument for argument in error.args if isinstance(argument, BaseException))
-        error = error.__cause__ or error.__context__ or next(within, None)
 
 
 def _json(body: bytes) -> Any:
@@ -218,12 +190,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return None
-
-
-def _message(answer: Any, token: str | None) -> str:
-    """The message in a response, in one line."""
-    if not isinstance(answer, dict):
-        return ""
-    text = " ".join(str(answer.get("message") or answer.get("error") or "").split())
-    text = text.replace(token, "(the token)") if token else text
-    return f"{text[:_LONGEST]}..." if len(text) > _LONGEST else text

@@ -5,11 +5,12 @@ The workspace's dvc.lock keeps its entries of other stages, as after a `dvc repr
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
+from repose.kubeflow.entries import lock_file
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
 from repose.kubeflow.stages import ROOT, address_of, is_pipeline
@@ -35,8 +36,9 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     store = open_remote(open_repo(folder), remote, endpoint)
     record = read_record(store, run)
     file = record.get("file", ROOT)
-    read_project(folder, file)  # before anything is written
+    project = read_project(folder, file)  # before anything is written
     contents = {name: text.encode() for name, text in (_locks(folder, record) | record["params"]).items()}
+    _check_paths(project, [*contents, *record["files"]])
     contents |= {name: store.object(oid) for name, oid in record["files"].items()}
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
     if not force:
@@ -113,6 +115,19 @@ def check_address(repo: Any, remote: str) -> None:
         )
 
 
+def _check_paths(project: Project, names: Iterable[str]) -> None:
+    """Reject paths other than those of the project's locks, params files and outputs in git, and links in their place."""
+    known = {lock_file(stage.address)[0] for stage in project.stages} | set(project.params_files)
+    known |= {out.path for stage in project.stages for out in stage.outs if not out.cached}
+    for name in names:
+        inside = (project.folder / name).resolve() == project.folder / name
+        if name not in known or not inside:
+            raise ReposeError(
+                f"The run's record has a file {name}, which is not a lock, a params file or metrics of {project.file} here, "
+                "or lies behind a link. Nothing was written. Is the run of another project?"
+            )
+
+
 def _differs(path: Path, content: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != content
 
@@ -138,7 +153,7 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
     say(f"Run {record['run']}: {done}; dvc.lock, params and metrics are here.")
     for stage in unfinished:
         say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
-    if other := list(_other_versions(project)):
+    if other := sorted(_other_versions(project)):
         commit = f" (commit {record['commit']})" if record["commit"] else ""
         names = f"{', '.join(other[:5])}{' and more' if len(other) > 5 else ''}"
         say(f"The run's image{commit} has other versions of {names}: `dvc status` shows them as changed.")
@@ -147,15 +162,11 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
 
 def _other_versions(project: Project) -> Iterator[str]:
     """The files of the workspace that differ from those that a finished stage read."""
-    seen = set()
-    of_run = {stage.address: stage for stage in project.stages}
+    own = {dep.path for stage in project.stages for dep in stage.deps if not dep.producers}
     for dvc_stage in project.repo.index.stages:
-        if not is_pipeline(dvc_stage) or address_of(dvc_stage) not in of_run:
-            continue
-        own = {dep.path for dep in of_run[address_of(dvc_stage)].deps if not dep.producers and not dep.sources}
-        for dep in dvc_stage.deps:
-            path = str(Path(dep.fs_path).relative_to(project.folder)) if dep.fs_path else ""
-            if path in own and path not in seen and dep.hash_info:
-                seen.add(path)
-                if not dep.exists or dep.get_hash() != dep.hash_info:
+        if is_pipeline(dvc_stage) and address_of(dvc_stage) in {stage.address for stage in project.stages}:
+            for dep in dvc_stage.deps:
+                path = project.repo.fs.relpath(dep.fs_path, project.folder) if dep.fs_path else ""
+                if path in own and dep.hash_info and not (dep.exists and dep.get_hash() == dep.hash_info):
+                    own.remove(path)
                     yield path

@@ -4,7 +4,6 @@ KFP's subprocess runner is for Python functions: it rejects container components
 The stages' programs are installed here too, so their commands get that marker. Everything else is as in a cluster.
 """
 
-import copy
 import logging
 import os
 import secrets
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import yaml
 from repose.errors import ReposeError
 from repose.kubeflow.components import pipeline_of, text_of
 from repose.kubeflow.plan import Plan
+from repose.kubeflow.variables import RUN
 
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
 
@@ -48,16 +48,17 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
     with tempfile.TemporaryDirectory(prefix="repose-run-") as made:
         root = Path(made)
         file, artifacts, place = root / "pipeline.yaml", root / "artifacts", root / "workspace"
-        file.write_text(_local_text(text_of(pipeline_of(plan)), run, docker=docker), "utf-8")
+        text = text_of(pipeline_of(plan))
+        file.write_text(text if docker else _for_subprocesses(text), "utf-8")
         artifacts.mkdir()
         place.mkdir()  # one that KFP makes itself is left behind
         if docker:
-            chosen = _docker_runner(artifacts, remote)
+            chosen = _docker_runner(artifacts, remote, run)
         else:
             copy_sources(plan.project.folder, root / "project")
             chosen = local.SubprocessRunner(use_venv=False)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # the stages' commands
-        environment = mock.patch.dict(os.environ, {"REPOSE_PROJECT": str(root / "project"), "PATH": path})
+        environment = mock.patch.dict(os.environ, {"REPOSE_PROJECT": str(root / "project"), "PATH": path, RUN: run})
         to_stderr = redirect_stdout(sys.stderr)  # what KFP and the tasks print; stdout is for the run's name
         containers = mock.patch("kfp.local.docker_task_handler.run_docker_container", run_container)
         with environment, to_stderr, containers, warnings.catch_warnings():
@@ -71,64 +72,30 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
 
 
 def copy_sources(project: Path, to: Path) -> None:
-    """Copy the files that git tracks or would track, as an image holds them; without git, those that DVC does not ignore."""
-    if (project / ".git").exists():
-        command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=project, check=True, stdout=subprocess.PIPE).stdout.decode()  # noqa: S603
-        names = sorted(set(filter(None, listed.split("\0"))))
-    else:
-        names = list(_not_ignored(project))
-    for name in names:
+    """Copy the files that git tracks or would track, as an image holds them.
+
+    Raises:
+        ReposeError: the project is not in git.
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=project, check=False, capture_output=True)  # noqa: S603
+    if done.returncode:
+        raise ReposeError(f"{project} is not a git repository: run `git init`, so that the project's files are known.")
+    for name in sorted({*filter(None, done.stdout.decode().split("\0"))}):
         if (project / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project / name, to / name)
 
 
-def _not_ignored(project: Path) -> Iterator[str]:
-    from dvc.repo import Repo
-
-    repo = Repo(str(project))
-    outs = {Path(out.fs_path) for stage in repo.index.stages for out in stage.outs}
-    for name, folders, files in repo.dvcignore.walk(repo.fs, str(project)):
-        folder = Path(name)
-        folders[:] = [below for below in folders if folder / below not in outs]
-        yield from (str((folder / file).relative_to(project)) for file in files if folder / file not in outs)
-    if (project / ".dvc" / "config").is_file():
-        yield ".dvc/config"
-
-
-def _local_text(text: str, run: str, *, docker: bool) -> str:
-    """The compiled pipeline for the local runner: with the run's name, adapted commands, and a component for each task."""
-    from kfp import dsl
-
-    documents = list(yaml.safe_load_all(text.replace(dsl.PIPELINE_JOB_ID_PLACEHOLDER, run)))
-    spec = documents[0]
-    if not docker:
-        for executor in spec["deploymentSpec"]["executors"].values():
-            executor["container"]["command"] = ["env", _MARK, *executor["container"]["command"]]
-    for graph in [spec["root"], *list(spec["components"].values())]:
-        for name, task in graph.get("dag", {}).get("tasks", {}).items():
-            shared = spec["components"][task["componentRef"]["name"]]
-            if "executorLabel" in shared:
-                spec["components"][f"comp-{name}"] = _own_component(shared, task)
-                task["componentRef"]["name"] = f"comp-{name}"
+def _for_subprocesses(text: str) -> str:
+    """The compiled pipeline with the marker in its commands."""
+    documents = list(yaml.safe_load_all(text))
+    for executor in documents[0]["deploymentSpec"]["executors"].values():
+        executor["container"]["command"] = ["env", _MARK, *executor["container"]["command"]]
     return yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def _own_component(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a component for one task, without the optional parameters that the task does not get.
-
-    kfp.local writes the outputs of all tasks of a component to the same place, and fails on optional ints without a value.
-    """
-    own = copy.deepcopy(dict(shared))
-    given = task.get("inputs", {}).get("parameters", {})
-    parameters = own.get("inputDefinitions", {}).get("parameters", {})
-    for name in [name for name, one in parameters.items() if name not in given and "defaultValue" not in one]:
-        del parameters[name]
-    return own
-
-
-def _docker_runner(artifacts: Path, remote: str) -> Any:
+def _docker_runner(artifacts: Path, remote: str, run: str) -> Any:
     """A Docker runner whose containers can only write to the artifacts, the remote and the image's volumes.
 
     Containers run as the current user, who can then delete their files; if that is root, as the image's own user.
@@ -143,10 +110,10 @@ def _docker_runner(artifacts: Path, remote: str) -> Any:
     if Path(remote).is_absolute():
         _let_write(Path(remote))
         mounts.append(Mount(remote, remote, type="bind"))
-    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | {RUN: run}
     return local.DockerRunner(
         user=f"{os.getuid()}:{os.getgid()}" if os.getuid() else None, read_only=True, network_mode="host", cap_drop=["ALL"],
-        shm_size="1g", security_opt=["no-new-privileges"], mounts=mounts, environment=credentials,
+        shm_size="1g", security_opt=["no-new-privileges"], mounts=mounts, environment=variables,
     )  # fmt: skip
 
 

@@ -1,14 +1,14 @@
-"""The needs of a stage in a cluster: `meta.kfp` in dvc.yaml, merged with an environment.
+"""The needs of a stage in a cluster: `meta.kfp` in dvc.yaml (optional), merged with an environment.
 
     meta:
       kfp:
-        outs: {runs/attend: Model}                 # each output and its type in Kubeflow
-        pages: {curves: runs/attend/history.csv}   # shown in Kubeflow: HTML, PNG, JPEG, CSV, Markdown
-        unfinished: .repose/runs                   # pushed regularly, so that a retry resumes
+        outs: {runs/attend: {type: Model, export: true}}   # only what cannot be inferred
+        unfinished: .repose/runs                           # pushed regularly, so that a retry resumes
         accelerator: {type: nvidia.com/gpu, count: 1}
         cpu: "4"
 
-An environment (laptop, staging, production) is a YAML file with the image, the remote, and the needs of all or some stages.
+An environment (laptop, staging, production) is a YAML file with the image, the remote, the parameters of the run form, and
+the needs of all or some stages.
 """
 
 import re
@@ -17,13 +17,12 @@ from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, PositiveInt
+from pydantic import AfterValidator, NonNegativeInt, PositiveInt
 
 from repose.config import build, nearest, read_params, settings
-from repose.errors import ReposeError
-from repose.kubeflow.stages import Stage, contains, name_of
+from repose.errors import ReposeError, SettingsError
+from repose.kubeflow.stages import Out, Stage, TypeName
 
-TypeName = Literal["Artifact", "Dataset", "Model", "Metrics", "HTML", "Markdown"]
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
@@ -39,11 +38,20 @@ Amount = Annotated[str, AfterValidator(_check_amount)]  # in Kubernetes' notatio
 
 @settings
 class OutMeta:
-    """An output with more settings than its type."""
+    """An output with other settings than those inferred."""
 
-    type: TypeName
+    type: TypeName | None = None
     name: str | None = None  # in Kubeflow; None: made from the path
     page: str | None = None  # the file to show, for a folder of the type HTML or Markdown
+    export: bool = False  # whether its bytes are copied to the artifact's own address
+
+
+@settings
+class Amounts:
+    """Amounts of CPU and memory."""
+
+    cpu: Amount | None = None
+    memory: Amount | None = None
 
 
 @settings
@@ -51,7 +59,7 @@ class Accelerator:
     """Accelerators, under the cluster's name for them."""
 
     type: str  # nvidia.com/gpu
-    count: int = 1
+    count: PositiveInt = 1
 
 
 @settings
@@ -68,43 +76,57 @@ class Toleration:
 class Retries:
     """Retries of a failed task; each wait is `factor` times the one before."""
 
-    count: int
+    count: NonNegativeInt
     backoff: str = "30s"
-    factor: float = 2.0
-    longest: str = "3600s"
+    factor: PositiveInt = 2  # Argo only takes whole numbers
+    within: str = "30d"  # no retry begins later than this after the first attempt did
 
 
 @settings
-class SharedCache:
-    """A volume that keeps DVC's cache between pods."""
+class Volume:
+    """A volume claim that is mounted."""
 
     claim: str  # name of the PersistentVolumeClaim
-    path: str = "/cache"
+    path: str
+
+
+@settings
+class Scratch:
+    """The step's working folder, which has the pod's life."""
+
+    size: Amount
+    storage_class: str | None = None  # of a volume of its own; None: the node's disk (an emptyDir)
 
 
 @settings
 class Security:
     """The user that runs the container."""
 
-    run_as_user: int | None = None
-    run_as_group: int | None = None
+    run_as_user: NonNegativeInt | None = None
+    run_as_group: NonNegativeInt | None = None
     run_as_non_root: bool | None = None
 
 
 @settings
-class Needs:
-    """The needs of a task."""
+class Needs(Amounts):
+    """The needs of a task. Amounts are requests; limits are equal unless `limits` gives others."""
 
-    cpu: Amount | None = None
-    memory: Amount | None = None
+    limits: Amounts | None = None
     accelerator: Accelerator | None = None
+    nodes: PositiveInt = 1  # more: the task starts a TrainJob of Kubeflow's Trainer on as many nodes
     node_selector: dict[str, str] = field(default_factory=dict)
+    affinity: dict[str, Any] = field(default_factory=dict)  # Kubernetes' nodeAffinity
     tolerations: tuple[Toleration, ...] = ()
     shared_memory: Amount | None = None  # of /dev/shm
+    scratch: Scratch | None = None
     retries: Retries | None = None
     timeout: PositiveInt | None = None  # seconds
+    env: dict[str, str] = field(default_factory=dict)
+    config_maps: dict[str, dict[str, str]] = field(default_factory=dict)  # config map: {its key: environment variable}
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)  # secret: {its key: environment variable}
-    cache: SharedCache | None = None
+    secret_files: dict[str, str] = field(default_factory=dict)  # secret: folder for its keys as files
+    volumes: tuple[Volume, ...] = ()
+    cache: Volume | None = None  # keeps DVC's cache between pods
     image_pull_secrets: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
@@ -116,7 +138,6 @@ class StageMeta(Needs):
     """A stage's meta.kfp."""
 
     outs: dict[str, OutMeta | TypeName] = field(default_factory=dict)
-    pages: dict[str, str] = field(default_factory=dict)
     unfinished: str | None = None  # folder with the state that the stage needs to resume
 
 
@@ -130,11 +151,12 @@ class Environment:
     remote: str | None = None  # DVC's remote, as the cluster reaches it
     endpoint: str | None = None  # of an S3 server other than Amazon's
     service_account: str | None = None  # of the run's pods
+    expose: dict[str, str | None] = field(default_factory=dict)  # param of the run form: its description
     defaults: dict[str, Any] = field(default_factory=dict)  # needs of all tasks
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # needs of a stage, or of one of its items
 
     def over(self, base: "Environment") -> "Environment":
-        """This environment merged over a base."""
+        """This environment merged over a base; `expose` replaces the base's."""
         given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, False, {})}
         given |= {"defaults": _over(self.defaults, base.defaults), "stages": _over(self.stages, base.stages)}
         return replace(base, **given)
@@ -144,7 +166,7 @@ def read_environment(path: Path) -> Environment:
     """Read an environment.
 
     Raises:
-        ReposeError: the file is missing, or has an unknown key or a value of another type.
+        SettingsError: the file is missing, or has an unknown key or a value of another type.
     """
     environment = build(Environment, read_params(path), str(path))
     build(Needs, environment.defaults, f"{path}: defaults")
@@ -171,49 +193,24 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
     """A stage's meta.kfp with the environment's needs.
 
     Raises:
-        ReposeError: meta.kfp is missing, lacks the type of an output, or has a path that is not an output.
+        SettingsError: meta.kfp has an unknown key, or a path that is not an output.
     """
-    where = f"dvc.yaml: {stage.address}: meta.kfp"
-    if stage.meta is None:
-        raise ReposeError(
-            f"Stage {stage.address} has no meta.kfp in dvc.yaml. Give it one with the type of each output, such as "
-            f"`meta: {{kfp: {{outs: {{{', '.join(f'{out.name}: Dataset' for out in stage.outs)}}}}}}}`."
-        )
-    _check_outs(stage, build(StageMeta, stage.meta, where), where)
+    where = f"{stage.file}: {stage.address}: meta.kfp"
+    written = [out.written for out in stage.outs]
+    for path in build(StageMeta, stage.meta, where).outs:
+        if path not in written:
+            raise SettingsError(f"{where}.outs: {path} is not an output of the stage{nearest(path, written)}")
     merged = dict(environment.defaults)
     for layer in (stage.meta, environment.stages.get(stage.group, {}), environment.stages.get(stage.address, {})):
         merged = _over(layer, merged)
     return build(StageMeta, merged, where)
 
 
-def out_meta(stage: Stage, meta: StageMeta, path: str) -> OutMeta:
-    """The settings of the output at a path."""
-    found = meta.outs[stage.out(path).name]
-    return found if isinstance(found, OutMeta) else OutMeta(found)
-
-
-def out_names(stage: Stage, meta: StageMeta) -> dict[str, str]:
-    """The name in Kubeflow of each output, by its path."""
-    return {out.path: out_meta(stage, meta, out.path).name or name_of(out.template) for out in stage.outs}
-
-
-def page_names(stage: Stage, meta: StageMeta) -> dict[str, str]:
-    """The path of each page's file, by the page's name in Kubeflow."""
-    return {f"{name_of(name)}_page": stage.resolve(path) for name, path in meta.pages.items()}
-
-
-def _check_outs(stage: Stage, meta: StageMeta, where: str) -> None:
-    paths = [out.name for out in stage.outs]
-    for path in meta.outs:
-        if path not in paths:
-            raise ReposeError(f"{where}.outs: {path} is not an output of the stage{nearest(path, paths)}")
-    if missing := [path for path in paths if path not in meta.outs]:
-        raise ReposeError(
-            f"{where}.outs lacks the type of {', '.join(missing)}: Dataset, Model, Metrics, HTML, Markdown or Artifact."
-        )
-    for name, path in meta.pages.items():
-        if not any(contains(stage.resolve(out), stage.resolve(path)) for out in paths):
-            raise ReposeError(f"{where}.pages.{name}: {path} is not in an output of the stage: {', '.join(paths)}.")
+def out_meta(out: Out, meta: StageMeta) -> OutMeta:
+    """The settings of an output, with the inferred type and name where none is given."""
+    found = meta.outs.get(out.written) or OutMeta()
+    found = found if isinstance(found, OutMeta) else OutMeta(type=found)
+    return replace(found, type=found.type or out.type, name=found.name or out.name)
 
 
 def _over(layer: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:

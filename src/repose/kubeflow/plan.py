@@ -1,18 +1,22 @@
-"""Plan the compilation of a dvc.yaml: a task for each stage, with its inputs, params and needs, under unique names."""
+"""Plan the compilation of a dvc.yaml: a task for each stage, with its inputs, exposed params and needs, under unique names."""
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from repose.config import nearest
-from repose.errors import ReposeError
-from repose.kubeflow.needs import Environment, StageMeta, needs_of, out_meta, out_names, page_names
-from repose.kubeflow.params import Leaf, leaves_of
+from repose.errors import SettingsError
+from repose.kubeflow.needs import Environment, OutMeta, StageMeta, needs_of, out_meta
+from repose.kubeflow.params import ParamsFile, to_text
 from repose.kubeflow.project import Project
-from repose.kubeflow.stages import Producer, Stage, name_of, task_name
+from repose.kubeflow.stages import Producer, Stage, distinct, name_of, task_name
 
 RECORD = "run-record"  # the task that writes the run's record, whether or not the run succeeds
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
+FIXED = ("remote", "endpoint", "overrides")  # the run form's own parameters
 
 
 class Port(NamedTuple):
@@ -23,11 +27,14 @@ class Port(NamedTuple):
     type: str
 
 
-class Version(NamedTuple):
-    """The data of a .dvc file that a task reads."""
+class Exposed(NamedTuple):
+    """A param that the run form shows."""
 
-    name: str
-    md5: str
+    name: str  # of the pipeline's parameter: train_seed
+    file: str
+    key: str  # dotted
+    text: str  # the value in the params file
+    description: str
 
 
 @dataclass(frozen=True)
@@ -37,16 +44,8 @@ class Task:
     stage: Stage
     meta: StageMeta
     inputs: tuple[Port, ...]
-    leaves: tuple[Leaf, ...]
-    versions: tuple[Version, ...]
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        """The type of each output artifact of the task, by name."""
-        outs: dict[str, str] = {}
-        for path, name in out_names(self.stage, self.meta).items():
-            outs[name] = out_meta(self.stage, self.meta, path).type
-        return outs | dict.fromkeys(page_names(self.stage, self.meta), "HTML")
+    outputs: tuple[OutMeta, ...]  # in the order of the stage's outputs
+    exposed: tuple[Exposed, ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Plan:
     project: Project
     environment: Environment
     tasks: tuple[Task, ...]
+    exposed: tuple[Exposed, ...]
     remote: str | None  # address of DVC's remote; None: given for each run
     endpoint: str  # of an S3 server other than Amazon's
 
@@ -68,13 +68,9 @@ class Plan:
         """The tasks of each component, by its name."""
         groups: dict[str, list[Task]] = {}
         for task in self.tasks:
-            groups.setdefault(task_name(task.stage.group), []).append(task)
-        return groups
-
-    @cached_property
-    def leaves(self) -> dict[str, Leaf]:
-        """The params that are parameters of the pipeline, by the parameters' names."""
-        return {leaf.pipeline_name: leaf for task in self.tasks for leaf in task.leaves}
+            groups.setdefault(task.stage.group, []).append(task)
+        names = distinct([RECORD, *map(task_name, groups)])[1:]
+        return {name.replace("_", "-"): tasks for name, tasks in zip(names, groups.values(), strict=True)}
 
     @property
     def project_name(self) -> str:
@@ -96,64 +92,59 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
     """Plan a pipeline; `remote` is the address of DVC's remote and its endpoint.
 
     Raises:
-        ReposeError: Kubeflow cannot express a stage or the environment (from the file `where`), or names are not unique.
+        SettingsError: Kubeflow cannot express a stage or the environment (from the file `where`).
     """
     known = project.known  # an environment applies to the pipelines of all dvc.yaml files
     for name in environment.stages:
         if name not in known:
-            raise ReposeError(f"{where}: stages: there is no stage {name!r} in any dvc.yaml{nearest(name, known)}")
+            raise SettingsError(f"{where}: stages: there is no stage {name!r} in any dvc.yaml{nearest(name, known)}")
+    exposed = tuple(_exposed(project, environment.expose, f"{where}: expose"))
     metas = {stage.address: needs_of(stage, environment) for stage in project.stages}
-    plan = Plan(project, environment, tuple(_task(project, stage, metas) for stage in project.stages), *remote)
-    _check_names(plan)
+    plan = Plan(
+        project, environment, tuple(_task(project, stage, metas, exposed) for stage in project.stages),
+        tuple(e for e in exposed if any(stage.lists(e.file, e.key) for stage in project.stages)), *remote,
+    )  # fmt: skip
+    if not _NAME.fullmatch(plan.name):
+        raise SettingsError(
+            f"{where}: the pipeline's name would be {plan.name!r}, which Kubeflow refuses. Set `name` to at most 50 small "
+            "letters, digits and -, beginning with a letter or digit."
+        )
     return plan
 
 
-def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta]) -> Task:
+def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> list[Exposed]:
+    """The params that an environment exposes."""
+    found = []
+    for address, description in expose.items():
+        file, _, key = address.rpartition(":")
+        params = ParamsFile.read(project.folder / (file or "params.yaml"))
+        text = to_text(params[key])
+        if (file or "params.yaml", key) in project.deciding:
+            raise SettingsError(f"{where}: {address} decides which stages exist, so a run cannot change it. Remove it.")
+        if not (text_of := description or params.comment(key)):
+            raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")
+        prefix = f"{file.rpartition('.')[0]} " if file else ""
+        found.append(Exposed(name_of(prefix + key), file or "params.yaml", key, text, text_of))
+    names = distinct([*FIXED, *(exposed.name for exposed in found)])[len(FIXED) :]
+    return [exposed._replace(name=name) for exposed, name in zip(found, names, strict=True)]
+
+
+def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta], exposed: tuple[Exposed, ...]) -> Task:
     producers = list(dict.fromkeys(producer for dep in stage.deps for producer in dep.producers))
-    names = _port_names(project, producers, metas)
-    ports = [Port(names[p], p, out_meta(project[p.stage], metas[p.stage], p.path).type) for p in producers]
-    sources = dict.fromkeys(source for dep in stage.deps for source in dep.sources)
-    versions = [Version(f"{name_of(s.removesuffix('.dvc'))}_version", project.sources[s]) for s in sources]
-    leaves = tuple(leaves_of(stage, project.params_files))
-    return Task(stage, metas[stage.address], tuple(ports), leaves, tuple(versions))
-
-
-def _port_names(project: Project, producers: list[Producer], metas: Mapping[str, StageMeta]) -> dict[Producer, str]:
-    """A name for each input artifact of a task: the output's, with the item or the stage if needed."""
-    plain = {p: out_names(project[p.stage], metas[p.stage])[p.path] for p in producers}
-
-    def distinct(names: dict[Producer, str], suffix: Callable[[Stage], str]) -> dict[Producer, str]:
-        taken = list(names.values())
-        return {
-            p: f"{name}_{name_of(suffix(project[p.stage]))}" if taken.count(name) > 1 else name
-            for p, name in names.items()
-        }
-
-    by_item = distinct(plain, lambda stage: stage.item or stage.group)
-    return distinct(by_item, lambda stage: stage.address)
-
-
-def _check_names(plan: Plan) -> None:
-    groups = list(dict.fromkeys(task.stage.group for task in plan.tasks))
-    _check_unique([(task_name(name), name) for name in (RECORD, *groups)], "The stages")
-    own = [(name, f"the pipeline's own {name}") for name in ("stage", "remote", "endpoint")]
-    leaves = [(leaf.pipeline_name, f"{leaf.file}: {leaf.key}") for task in plan.tasks for leaf in task.leaves]
-    _check_unique([*own[1:], *leaves], "The params")
-    for task in plan.tasks:
-        names = [(name, path) for path, name in out_names(task.stage, task.meta).items()]
-        names += [(name, f"the page {path}") for name, path in page_names(task.stage, task.meta).items()]
-        names += [(port.name, f"{port.producer.path} of {port.producer.stage}") for port in task.inputs]
-        names += [(leaf.name, f"{leaf.file}: {leaf.key}") for leaf in task.leaves]
-        names += [(version.name, version.name) for version in task.versions]
-        _check_unique([*own, *names], f"Stage {task.stage.address}: its inputs and outputs:")
-
-
-def _check_unique(names: Iterable[tuple[str, str]], what: str) -> None:
-    """Reject duplicate names among pairs of a name and its owner."""
-    seen: dict[str, str] = {}
-    for name, owner in names:
-        other = seen.setdefault(name, owner)
-        if other != owner:
-            raise ReposeError(
-                f"{what} {other} and {owner} would both be called {name} in Kubeflow. Rename one of them in dvc.yaml."
-            )
+    outs = {p: out_meta(project[p.stage].out(p.path), metas[p.stage]) for p in producers}
+    plain = [str(outs[p].name) for p in producers]
+    count = Counter(plain)
+    names = [
+        f"{name}_{name_of(project[p.stage].item or p.stage)}" if count[name] > 1 else name
+        for p, name in zip(producers, plain, strict=True)
+    ]
+    own = tuple(out_meta(out, metas[stage.address]) for out in stage.outs)
+    listed = tuple(e for e in exposed if stage.lists(e.file, e.key))
+    # one namespace for all inputs and outputs of a component
+    taken = ["stage", *FIXED, *(e.name for e in exposed)]
+    unique = distinct([*taken, *(str(out.name) for out in own), *names])[len(taken) :]
+    outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, unique, strict=False))
+    ports = zip(unique[len(own) :], producers, strict=True)
+    return Task(
+        stage, metas[stage.address], tuple(Port(name, p, str(outs[p].type)) for name, p in ports), outputs, listed
+    )

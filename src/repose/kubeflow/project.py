@@ -1,6 +1,7 @@
 """Read a DVC project as pipelines: each dvc.yaml is one, with its stages and the stages of other files that they need.
 
-DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and nested files work as in DVC.
+DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and nested files work as in DVC. Frozen stages and .dvc
+files are sources: no task runs them, and their hashes come from dvc.lock and the .dvc file.
 """
 
 import posixpath
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.stages import ROOT, Stage, address_of, group_of, is_pipeline, path_in, raw_definition, read_stage
 
 _NAMED = re.compile(r"\$\{\s*([\w.-]+)\s*\}")  # a key in a template
@@ -26,7 +26,6 @@ class Project:
     folder: Path
     file: str  # the dvc.yaml, relative to the folder
     stages: tuple[Stage, ...]
-    sources: Mapping[str, str]  # MD5 of the data of each .dvc file
     repo: Any  # dvc.repo.Repo
 
     def __getitem__(self, address: str) -> Stage:
@@ -38,17 +37,15 @@ class Project:
         found = next((stage for stage in self.stages if stage.address == address), None)
         if found is None:
             raise ReposeError(
-                f"The project has no stage {address!r}; it has {', '.join(stage.address for stage in self.stages)}. "
-                "dvc.yaml and the params in its foreach and matrix decide which stages exist: change them in the params "
-                "file and compile the pipeline again."
+                f"The project has no stage {address!r}; it has {', '.join(stage.address for stage in self.stages)}. Was the "
+                "pipeline compiled from another version? Compile it from the commit that the image was built from."
             )
         return found
 
-    @cached_property
-    def params_files(self) -> dict[str, ParamsFile]:
-        """The params files that stages list, by path."""
-        names = sorted({param.file for stage in self.stages for param in stage.params})
-        return {name: ParamsFile.read(self.folder / name) for name in names}
+    @property
+    def params_files(self) -> list[str]:
+        """The params files that stages list."""
+        return sorted({file for stage in self.stages for file, _ in stage.params})
 
     @cached_property
     def deciding(self) -> set[tuple[str, str]]:
@@ -127,21 +124,34 @@ def _relative(folder: Path, file: str) -> str:
 
 
 def _read(repo: Any, folder: Path, file: str) -> Project:
-    stages = [stage for stage in _in_order(repo, file) if is_pipeline(stage)]
+    needed = _in_order(repo, file)
+    stages = [stage for stage in needed if is_pipeline(stage) and not stage.frozen]
     if not stages:
         files = sorted({stage.path_in_repo for stage in repo.index.stages if is_pipeline(stage)})
         raise ReposeError(
-            f"{folder / file} has no stages: the file is missing or empty. Files with stages: "
-            f"{', '.join(files) or 'none'}."
+            f"{folder / file} has no stages to run: the file is missing or empty, or all its stages are frozen. Files with "
+            f"stages: {', '.join(files) or 'none'}."
         )
-    all_stages = repo.index.stages
-    sources = {path_in(repo, s.path): s.outs[0].hash_info.value for s in all_stages if s.outs and not is_pipeline(s)}
-    outs = [(path_in(repo, out.fs_path), stage) for stage in all_stages for out in stage.outs if out.is_in_repo]
+    for stage in needed:
+        if is_pipeline(stage) and stage.frozen and not all(out.hash_info for out in stage.outs):
+            raise ReposeError(
+                f"Stage {address_of(stage)} is frozen, so its outputs are taken from dvc.lock, which does not have them. Run "
+                "it once (`dvc repro` after `dvc unfreeze`), or record its outputs with `dvc commit`."
+            )
+    outs = [(path_in(repo, out.fs_path), stage) for stage in repo.index.stages for out in stage.outs if out.is_in_repo]
     resolvers = {path: stage.dvcfile.resolver for path, stage in {s.path: s for s in stages}.items()}
-    read = tuple(read_stage(repo, stage, resolvers[stage.path], outs) for stage in stages)
-    project = Project(folder, file, read, sources, repo)
-    _check_params(project)
-    return project
+    models = set(_models(repo))
+    return Project(
+        folder, file, tuple(read_stage(repo, stage, resolvers[stage.path], outs, models) for stage in stages), repo
+    )
+
+
+def _models(repo: Any) -> Iterator[str]:
+    """The paths of the artifacts that dvc.yaml files declare as models."""
+    for file, artifacts in repo.artifacts.read().items():
+        for artifact in artifacts.values():
+            if artifact.type == "model":
+                yield posixpath.normpath(posixpath.join(posixpath.dirname(Path(file).as_posix()), artifact.path))
 
 
 def _in_order(repo: Any, file: str) -> list[Any]:
@@ -164,18 +174,6 @@ def _in_order(repo: Any, file: str) -> list[Any]:
 def _by_file(stages: Iterable[Any]) -> list[Any]:
     """Stages with the root's first, then by file; within a file, in the file's order."""
     return sorted(stages, key=lambda stage: (stage.path_in_repo != ROOT, stage.path_in_repo))
-
-
-def _check_params(project: Project) -> None:
-    for stage in project.stages:
-        for param in stage.params:
-            values = project.params_files[param.file]
-            if param.key not in values:
-                dotted = values.dotted_key(param.key)
-                hint = f" A dot is not allowed in {dotted!r}: it separates the parts of a key in DVC." if dotted else ""
-                raise ReposeError(
-                    f"Stage {stage.address} lists the param {param.key!r}, which {param.file} does not have.{hint}"
-                )
 
 
 def _deciding(resolver: Any, file: str) -> Iterator[tuple[str, str]]:

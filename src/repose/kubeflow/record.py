@@ -2,27 +2,26 @@
 
 `kubeflow/runs/RUN/record.json` in DVC's remote holds each dvc.lock that `dvc repro` would have written, the params files
 with the run's values, and the state of each stage. A stage that Kubeflow took from its cache wrote nothing in this run; its
-entry comes from the run-cache.
+entry comes from the steps after it, or from the run-cache.
 """
 
 import json
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from repose.errors import ReposeError
-from repose.kubeflow.arguments import read_arguments
-from repose.kubeflow.lookup import Lookup
-from repose.kubeflow.pointer import Entry, lock_texts
-from repose.kubeflow.project import Project
-from repose.kubeflow.stages import ROOT
-from repose.kubeflow.workspace import apply_params, image_project, prepare, workspace
+from repose.kubeflow import run_cache
+from repose.kubeflow.entries import Entry, lock_texts, outputs_of
+from repose.kubeflow.project import Project, open_repo
+from repose.kubeflow.stages import address_of, is_pipeline
+from repose.kubeflow.step import main
+from repose.kubeflow.task import Task
+from repose.kubeflow.workspace import read_with, workspace
 from repose.storage.remote import OWN, Remote
-from repose.terminal import say, show_messages
+from repose.terminal import say
 
-FORMAT = "repose run 1"
+FORMAT = "repose run 2"
 
 
 def key_of(run: str) -> str:
@@ -30,49 +29,57 @@ def key_of(run: str) -> str:
     return f"{OWN}/runs/{run}/record.json"
 
 
-def leave_record(
-    *, run: str, pipeline: str, remote: str, endpoint: str, params: Sequence[tuple[str, ...]], image: Path,
-    file: str = ROOT,
-) -> dict[str, Any]:  # fmt: skip
-    """Write the record of a run of the pipeline of a dvc.yaml; return it.
+def write_record(task: Task, image: Path) -> dict[str, Any]:
+    """Write the record of a run and return it; the task's words after its name are the pipeline's name and dvc.yaml.
 
     Raises:
         ReposeError: the remote cannot be used.
     """
-    with workspace(image, remote, endpoint) as folder:
-        project = apply_params(prepare(folder, {}, file), params, None)
-        store = Remote(project.repo)
-        contents = (store.read(name) for name in store.names(f"{OWN}/runs/{run}/stages"))
+    _, pipeline, file = task.words
+    with workspace(image, task) as folder:
+        remote = Remote(open_repo(folder))
+        contents = (remote.read(name) for name in remote.names(f"{OWN}/runs/{task.run}/stages"))
         left = {found["stage"]: found for found in (json.loads(content) for content in contents if content)}
-        entries = _entries(project, store, image, left)
-        record = {
-            "format": FORMAT, "run": run, "pipeline": pipeline, "file": file, "remote": store.address,
-            "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _stages(project, entries, left),
-            "locks": lock_texts((s.address, entries[s.address]) for s in project.stages if s.address in entries),
-            "params": {file: params_file.text for file, params_file in project.params_files.items()},
-            "files": _uncached(project, entries, Lookup(project, entries, store)),
+        entries, project = _entries(folder, file, remote, left)
+        done = [stage for stage in project.stages if stage.address in entries]
+        uncached = [
+            (out.path, outputs_of(s, entries[s.address])[out.path]) for s in done for out in s.outs if not out.cached
+        ]
+        record: dict[str, Any] = {
+            "format": FORMAT, "run": task.run, "pipeline": pipeline, "file": file, "remote": remote.address,
+            "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _states(project, entries, left),
+            "locks": lock_texts((stage.address, entries[stage.address]) for stage in done),
+            "params": {name: (folder / name).read_text("utf-8") for name in project.params_files},
+            "files": {path: out["md5"] for path, out in uncached if not out["md5"].endswith(".dir")},
         }  # fmt: skip
-        store.write(key_of(run), json.dumps(record, indent=1).encode())
+        remote.write(key_of(task.run), json.dumps(record, indent=1).encode())
+        for stage in record["stages"]:
+            say(f"{stage['stage']}: {stage['state']}{', ' + stage['how'] if 'how' in stage else ''}")
+        say(f"The record of the run is {key_of(task.run)} in {remote.address}")
         return record
 
 
-def _entries(project: Project, remote: Remote, image: Path, left: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
+def _entries(
+    folder: Path, file: str, remote: Remote, left: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Entry], Project]:
     """The entries of all finished stages, in DVC's order; `left` holds the reports of the run's steps, by stage."""
-    known = {address: entry for found in left.values() for address, entry in found["upstream"].items()}
+    known = {address: entry for found in left.values() for address, entry in found.get("upstream", {}).items()}
     known |= {address: found["entry"] for address, found in left.items() if "entry" in found}
     entries: dict[str, Entry] = {}
+    project = read_with(folder, file, {})
     for stage in project.stages:
         entry = known.get(stage.address)
         if entry is None and stage.address not in left and all(upstream in entries for upstream in stage.upstream):
-            lookup = Lookup(project, entries, remote)
-            key = lookup.key(stage)
-            entry = lookup.find(stage, key, image) if key is not None else None
+            now = read_with(folder, file, entries)
+            dvc_stage = next(s for s in now.repo.index.stages if is_pipeline(s) and address_of(s) == stage.address)
+            key = run_cache.key_of(now.repo, stage, dvc_stage)
+            entry = run_cache.find(remote, stage, key) if key is not None else None
         if entry is not None:
             entries[stage.address] = entry
-    return entries
+    return entries, project
 
 
-def _stages(
+def _states(
     project: Project, entries: Mapping[str, Entry], left: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The state of each stage."""
@@ -83,34 +90,9 @@ def _stages(
             how = {"state": found.get("state", "not run"), "message": found.get("message", "")}
         else:
             how = {"state": "finished", "how": found.get("how", "taken from Kubeflow's cache")}
-        ended.append({"stage": stage.address} | how | {key: found[key] for key in ("seconds", "moved") if key in found})
+        ended.append({"stage": stage.address} | how | ({"seconds": found["seconds"]} if "seconds" in found else {}))
     return ended
 
 
-def _uncached(project: Project, entries: Mapping[str, Entry], lookup: Lookup) -> dict[str, str]:
-    """The hash of each output that is not in DVC's cache (`cache: false`, as metrics), by path."""
-    done = [stage for stage in project.stages if stage.address in entries]
-    outs = [(stage, out.path) for stage in done for out in stage.outs if not out.cached]
-    return {path: oid for stage, path in outs if (oid := lookup.file(stage, entries[stage.address], path))}
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Write the record of the run given on the command line."""
-    show_messages()
-    single = {"--pipeline": None, "--run": None, "--remote": None, "--endpoint": "", "--report": "", "--file": ROOT}
-    try:
-        one, many = read_arguments(sys.argv[1:] if words is None else words, single, {"--param": 2})
-        record = leave_record(
-            run=one["--run"], pipeline=one["--pipeline"], remote=one["--remote"], endpoint=one["--endpoint"],
-            params=many["--param"], image=image_project(), file=one["--file"],
-        )  # fmt: skip
-    except ReposeError as error:
-        say(f"repose: {error}")
-        sys.exit(1)
-    for stage in record["stages"]:
-        say(f"{stage['stage']}: {stage['state']}{', ' + stage['how'] if 'how' in stage else ''}")
-    say(f"The record of the run is {key_of(record['run'])} in {record['remote']}")
-
-
 if __name__ == "__main__":
-    main()
+    main(write_record)

@@ -1,20 +1,22 @@
-"""The stages of dvc.yaml for the compiler and the steps, with resolved templates and the outputs that each stage reads.
+"""The stages of dvc.yaml for the compiler and the steps: their inputs, outputs and params, with names for Kubeflow.
 
 Stages that cannot run in a fresh pod are rejected.
 """
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from repose.errors import ReposeError
 
+TypeName = Literal["Artifact", "Dataset", "Model", "Metrics", "HTML", "Markdown"]
 ROOT = "dvc.yaml"  # in the project's folder; the default pipeline
-_TEMPLATE = re.compile(r"\$\{.*?\}")
+_ITEM = re.compile(r"\$\{\s*(item|key)\b.*?\}")  # the parts of a template that differ between the items of a stage
+_PAGES: dict[str, TypeName] = {".html": "HTML", ".htm": "HTML", ".md": "Markdown"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,7 @@ class Dep:
     """A dependency; paths are relative to the project's folder."""
 
     path: str
-    producers: tuple[Producer, ...]  # empty: a file of the workspace, or data of a .dvc file
-    sources: tuple[str, ...]  # .dvc files whose data it is, contains, or is part of
+    producers: tuple[Producer, ...]  # empty: a file of the project, or data of a .dvc file or frozen stage
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,10 @@ class Out:
     """An output."""
 
     path: str  # relative to the project's folder
-    name: str  # as in dvc.yaml: relative to the stage's wdir
-    template: str  # the name before templates are resolved
+    name: str  # in Kubeflow
+    written: str  # as in dvc.yaml, with resolved templates: relative to the stage's wdir
     cached: bool  # whether DVC's cache holds it (`cache: true`)
-
-
-@dataclass(frozen=True)
-class Param:
-    """A key of a params file that a stage lists."""
-
-    file: str  # relative to the project's folder
-    key: str  # dotted
-    template: str  # the key before templates are resolved
+    type: TypeName  # inferred
 
 
 @dataclass(frozen=True)
@@ -63,10 +56,10 @@ class Stage:
     description: str
     deps: tuple[Dep, ...]
     outs: tuple[Out, ...]
-    params: tuple[Param, ...]
+    params: tuple[tuple[str, str], ...]  # params file and dotted key (empty: the whole file)
     wdir: str  # relative to the project's folder, or empty
     always_changed: bool
-    meta: Mapping[str, Any] | None  # meta.kfp
+    meta: Mapping[str, Any]  # meta.kfp
 
     @cached_property
     def upstream(self) -> tuple[str, ...]:
@@ -86,11 +79,29 @@ class Stage:
         """Convert a path in dvc.yaml to one relative to the project's folder."""
         return posixpath.normpath(posixpath.join(self.wdir, path))
 
+    def lists(self, file: str, key: str) -> bool:
+        """Whether it lists a param: the key, or one above or below it."""
+        return any(
+            own == file and (not listed or f"{key}.".startswith(f"{listed}.") or listed.startswith(f"{key}."))
+            for own, listed in self.params
+        )
 
-def name_of(template: str) -> str:
-    """A KFP name for a path or key of dvc.yaml: its words joined by `_`, without templates."""
-    name = "_".join(re.findall(r"[a-z0-9]+", _TEMPLATE.sub(" ", template).lower())) or "item"
+
+def name_of(text: str) -> str:
+    """A KFP name for a path or key of dvc.yaml: its words joined by `_`, without the item of a foreach or matrix."""
+    name = "_".join(re.findall(r"[a-z0-9]+", _ITEM.sub(" ", text).lower())) or "item"
     return name if name[0].isalpha() else f"n{name}"
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names, of which the second of several equal ones ends in _2, the third in _3."""
+    made: list[str] = []
+    for name in names:
+        number, new = 2, name
+        while new in made:
+            number, new = number + 1, f"{name}_{number}"
+        made.append(new)
+    return made
 
 
 def task_name(address: str) -> str:
@@ -135,7 +146,7 @@ def raw_definition(definition: Any) -> Mapping[str, Any]:
     return raw
 
 
-def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, Any]]) -> Stage:
+def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, Any]], models: set[str]) -> Stage:
     """Read a DVC stage.
 
     Args:
@@ -143,64 +154,71 @@ def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, A
         stage: The DVC stage.
         resolver: DVC's resolver of its dvc.yaml.
         outs: Path and DVC stage of each output in the project.
+        models: Paths of the artifacts that are models.
 
     Raises:
         ReposeError: the stage cannot run in a pod.
     """
-    if stage.frozen:
-        raise ReposeError(
-            f"Stage {address_of(stage)} is frozen: DVC does not run it, so Kubeflow cannot either. Unfreeze it, or turn "
-            "its output into data of the project (`dvc commit`, `dvc add`)."
-        )
+    from dvc.dependency import ParamsDependency
+
     raw = raw_definition(resolver.definitions.get(stage.name) or resolver.definitions[stage.name.partition("@")[0]])
-    resolved = resolver.resolve_one(stage.name)[stage.name]
     group = stage.raw_data.generated_from
+    of_params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
     return Stage(
         address=address_of(stage),
         group=group_of(stage),
         item=stage.name.removeprefix(f"{group}@") if group else None,
         description=stage.desc or "",
-        deps=tuple(_dep(repo, stage, dep, outs) for dep in stage.deps if _is_file(stage, dep)),
-        outs=tuple(_outs(repo, stage, raw, resolved)),
-        params=tuple(_params(repo, stage, raw, resolved)),
+        deps=tuple(_dep(repo, stage, dep, outs) for dep in stage.deps if dep not in of_params),
+        outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models)),
+        params=tuple((path_in(repo, dep.fs_path), key) for dep in of_params for key in dep.params or [""]),
         wdir="" if stage.wdir == repo.root_dir else path_in(repo, stage.wdir),
         always_changed=stage.always_changed or stage.is_callback,
-        meta=stage.meta.get("kfp") if isinstance(stage.meta, Mapping) else None,
+        meta=(stage.meta.get("kfp") if isinstance(stage.meta, Mapping) else None) or {},
     )
 
 
-def _is_file(stage: Any, dep: Any) -> bool:
-    """Whether a dependency is a file or folder of the project, not params."""
-    from dvc.dependency import DatasetDependency, ParamsDependency
+def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> Dep:
+    from dvc.dependency import DatasetDependency
 
-    if isinstance(dep, ParamsDependency):
-        return False
     if isinstance(dep, DatasetDependency) or dep.protocol != "local" or not dep.is_in_repo:
         raise ReposeError(
             f"Stage {address_of(stage)}: the dependency {dep.def_path} lies outside the project, so a pod does not have "
             "it. Import it with `dvc import-url` or a stage."
         )
-    return True
-
-
-def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> Dep:
     path = path_in(repo, dep.fs_path)
     related = [
-        (out, other) for out, other in outs if other is not stage and (contains(out, path) or contains(path, out))
+        Producer(address_of(other), out)
+        for out, other in outs
+        if is_pipeline(other)
+        and not other.frozen
+        and other is not stage
+        and (contains(out, path) or contains(path, out))
     ]
-    producers = [Producer(address_of(other), out) for out, other in related if is_pipeline(other)]
-    sources = [path_in(repo, other.path) for _, other in related if not is_pipeline(other)]
-    return Dep(path, tuple(sorted(producers, key=lambda p: (p.stage, p.path))), tuple(sorted(sources)))
+    return Dep(path, tuple(sorted(related, key=lambda p: (p.stage, p.path))))
 
 
-def _outs(repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> Iterator[Out]:
+def _outs(
+    repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any], models: set[str]
+) -> Iterator[Out]:
     templates = {}
     for kind in ("outs", "metrics", "plots"):
         for template, plain in zip(raw.get(kind) or (), resolved.get(kind) or (), strict=True):
             templates[_only_key(plain)] = _only_key(template)
-    for out in stage.outs:
+    names = distinct(name_of(templates[out.def_path]) for out in stage.outs)
+    for out, name in zip(stage.outs, names, strict=True):
         _check_out(stage, out)
-        yield Out(path_in(repo, out.fs_path), out.def_path, templates[out.def_path], out.use_cache)
+        path = path_in(repo, out.fs_path)
+        yield Out(path, name, out.def_path, out.use_cache, _type(out, path, models))
+
+
+def _type(out: Any, path: str, models: set[str]) -> TypeName:
+    """The type of an output: as its `metrics`, its `artifacts` entry or its suffix says."""
+    if out.metric:
+        return "Metrics"
+    if any(contains(path, model) for model in models):
+        return "Model"
+    return _PAGES.get(PurePosixPath(path).suffix.lower(), "Dataset")
 
 
 def _only_key(entry: Any) -> str:
@@ -221,15 +239,3 @@ def _check_out(stage: Any, out: Any) -> None:
             f"{where} has {'push: false' if not out.can_push else 'a remote of its own'}, but stages pass their data "
             "through the pipeline's remote. Remove that setting."
         )
-
-
-def _params(repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any]) -> Iterator[Param]:
-    """The listed keys; a file without keys means all its keys."""
-    for template, plain in zip(raw.get("params") or (), resolved.get("params") or (), strict=True):
-        if isinstance(plain, str):
-            yield Param(str(PurePosixPath(path_in(repo, stage.wdir)) / "params.yaml"), plain, template)
-            continue
-        for (file, keys), templates in zip(plain.items(), template.values(), strict=True):
-            path = path_in(repo, str((Path(stage.wdir) / file).resolve()))
-            for key, written in zip(keys or [""], templates or [""], strict=True):
-                yield Param(path, key, written)

@@ -1,7 +1,6 @@
 """Run a task of the pipeline in its pod: one stage of dvc.yaml, with data from and to DVC's remote.
 
-    python3 -m repose.kubeflow.step --stage train@attend --remote s3://bucket/repose --run RUN --report FILE
-        --input POINTER ... --param NAME VALUE ... --output NAME FILE URI ...
+    python3 -m repose.kubeflow.step COMPONENT OUTPUT... NAME=FILE:KEY... '{"inputs": ..., "outputs": ...}'
 
 A step works in a writable copy of the image's project, without git, with the dvc.lock entries of the upstream tasks and the
 run's params. If the run-cache has the stage's results, the step passes on that entry. Otherwise it fetches the stage's inputs
@@ -9,192 +8,167 @@ from the remote, runs `dvc repro --single-item`, pushes the outputs and the run-
 """
 
 import json
-import signal
+import os
+import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import chdir, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.arguments import read_arguments
-from repose.kubeflow.artifacts import Artifact, hand_on
-from repose.kubeflow.lookup import Lookup, outputs_of
+from repose.kubeflow import run_cache
+from repose.kubeflow.artifacts import hand_on
+from repose.kubeflow.entries import Entry, lock_file, read_entries
 from repose.kubeflow.needs import Environment, needs_of
-from repose.kubeflow.pointer import Entry, lock_file, read_pointer
-from repose.kubeflow.project import Project
-from repose.kubeflow.stages import Stage, file_of
+from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
+from repose.kubeflow.project import Project, open_repo
+from repose.kubeflow.stages import Stage, address_of, file_of, is_pipeline
+from repose.kubeflow.task import Task, read_task
 from repose.kubeflow.unfinished import Unfinished
-from repose.kubeflow.workspace import apply_params, image_project, prepare, workspace
-from repose.storage.atomic import write_bytes
+from repose.kubeflow.variables import JOB, NODE
+from repose.kubeflow.workspace import bring, image_project, read_with, workspace
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
 
 
-@dataclass(frozen=True)
-class Work:
-    """A task, as given by its arguments."""
-
-    stage: str
-    run: str
-    remote: str
-    endpoint: str
-    report: Path
-    inputs: tuple[Path, ...]
-    outputs: tuple[Artifact, ...]
-    params: tuple[tuple[str, ...], ...]  # name and value
-
-
-def do(work: Work, image: Path) -> None:
+def run_step(task: Task, image: Path) -> None:
     """Run the task in a copy of the project in `image`.
 
     Raises:
         ReposeError: the stage or the remote failed.
     """
     began = time.monotonic()
-    entries = {address: entry for file in work.inputs for address, entry in read_pointer(file).items()}
-    with workspace(image, work.remote, work.endpoint) as folder:
-        project = apply_params(prepare(folder, entries, file_of(work.stage)), work.params, work.stage)
-        stage, remote = project[work.stage], Remote(project.repo)
-        left: dict[str, Any] = {"stage": work.stage, "upstream": entries}
+    with workspace(image, task) as folder:
+        remote = Remote(open_repo(folder))
+        left: dict[str, Any] = {"stage": task.stage}
         try:
-            entry, how = _done(project, stage, Lookup(project, entries, remote), image)
+            entries = read_entries(remote, task.inputs)
+            left["upstream"] = entries
+            entry, how = _entry_of(folder, task, entries, remote)
             left |= {"state": "finished", "how": how, "entry": entry}
-            lookup = Lookup(project, entries | {stage.address: entry}, remote)
-            hand_on(work.outputs, work.report, stage, entry, lookup)
+            project = read_with(folder, file_of(task.stage), entries | {task.stage: entry})
+            hand_on(task, project, project[task.stage], entry, remote)
         except ReposeError as error:
             left |= {"state": "failed", "message": str(error)}
             raise
         finally:
-            left |= {"seconds": round(time.monotonic() - began, 1), "moved": asdict(remote.moved)}
-            _leave(work, remote, left)
-        m = remote.moved
-        say(
-            f"{stage.address}: {how}; fetched {m.fetched:,} objects ({m.fetched_bytes / 1e6:,.1f} MB), pushed {m.pushed:,} "
-            f"({m.pushed_bytes / 1e6:,.1f} MB), {left['seconds']} s"
-        )
+            left["seconds"] = round(time.monotonic() - began, 1)
+            _leave(task, remote, left)
+        say(f"{task.stage}: {how}, {left['seconds']} s")
 
 
-def _done(project: Project, stage: Stage, lookup: Lookup, image: Path) -> tuple[Entry, str]:
+def _entry_of(folder: Path, task: Task, entries: Mapping[str, Entry], remote: Remote) -> tuple[Entry, str]:
     """The stage's entry, and whether it was found or the stage ran here."""
-    if missing := [address for address in stage.upstream if address not in lookup.entries]:
-        raise ReposeError(f"The task of {stage.address} needs the pointers of {', '.join(missing)} as --input.")
-    key = lookup.key(stage)
-    if key is not None and (found := lookup.find(stage, key, image)) is not None:
+    project = read_with(folder, file_of(task.stage), entries)
+    stage = project[task.stage]
+    if missing := [address for address in stage.upstream if address not in entries]:
+        raise ReposeError(f"The task of {stage.address} needs the artifacts of {', '.join(missing)} as inputs.")
+    uncached = [out.path for address in entries for out in project[address].outs if not out.cached]
+    bring(project, remote, entries, uncached)  # small, and their hashes are needed
+    key = run_cache.key_of(project.repo, stage, _dvc_stage(project, stage))
+    if key is not None and (found := run_cache.find(remote, stage, key)) is not None:
         return found, "found in the run-cache"
-    _bring_inputs(project, stage, lookup)
-    if key is None:
-        key = lookup.key(stage)
-    unfinished = _run(project, stage, lookup, key)
-    file, name = lock_file(stage.address)
-    entry: Entry = parse_yaml((project.folder / file).read_text("utf-8"))["stages"][name]
-    _push(project, stage, entry, key, lookup)
-    if unfinished is not None:  # needed until the outputs are pushed
-        unfinished.done()
-    return entry, "run"
+    if JOB in os.environ:
+        return run_on_nodes(task, remote), "run on several nodes"
+    return _make(folder, project, stage, entries, remote, key), "run"
 
 
-def _bring_inputs(project: Project, stage: Stage, lookup: Lookup) -> None:
-    from dvc.exceptions import DvcException
+def run_node(task: Task, image: Path) -> None:
+    """Do the work of one node of a TrainJob: the first runs the stage as a step does, the others only its command.
 
-    oids, paths = lookup.needed(stage)
-    lookup.remote.fetch(oids, lookup.cache)
-    try:
-        if paths:
-            with chdir(project.folder):  # DVC takes relative paths from there
-                project.repo.checkout(targets=[str(project.folder / path) for path in paths], force=True)
-        for path, oid in lookup.uncached(stage):
-            write_bytes(project.folder / path, Path(lookup.cache.oid_to_path(oid)).read_bytes())
-    except DvcException as error:
-        raise ReposeError(f"Stage {stage.address}: its inputs cannot be written to the workspace: {error}") from error
+    Raises:
+        ReposeError: the stage or the remote failed.
+    """
+    with workspace(image, task) as folder:
+        remote = Remote(open_repo(folder))
+        entries = read_entries(remote, task.inputs)
+        project = read_with(folder, file_of(task.stage), entries)
+        stage, dvc_stage = project[task.stage], _dvc_stage(project, project[task.stage])
+        bring(project, remote, entries, [dep.path for dep in stage.deps])
+        if is_first():
+            key = run_cache.key_of(project.repo, stage, dvc_stage)
+            leave_entry(task, remote, _make(folder, project, stage, entries, remote, key))
+            return
+        for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
+            done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own command)
+            if done.returncode:
+                raise ReposeError(f"The command of {stage.address} failed on this node: exit code {done.returncode}.")
 
 
-def _run(project: Project, stage: Stage, lookup: Lookup, key: str | None) -> Unfinished | None:
-    """Run the stage; return its unfinished work in the remote, if there is any."""
+def _make(
+    folder: Path, project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote, key: str | None
+) -> Entry:
+    """Fetch the stage's inputs, run it, and push its outputs; return its entry."""
+    bring(project, remote, entries, [dep.path for dep in stage.deps])
     kept = needs_of(stage, Environment()).unfinished
     if kept is None:
-        _reproduce(project, stage)
-        return None
-    name = key or stage.address.replace("/", "-")
-    with Unfinished(project.folder / stage.resolve(kept), name, lookup.remote) as unfinished:
+        return _reproduce(folder, stage, remote)
+    with Unfinished(folder / stage.resolve(kept), key or stage.address.replace("/", "-"), remote) as unfinished:
         if unfinished.restore():
-            say(f"{stage.address}: resuming from the unfinished work in {lookup.remote.address}")
-        _reproduce(project, stage)
-    return unfinished
+            say(f"{stage.address}: resuming from the unfinished work in {remote.address}")
+        entry = _reproduce(folder, stage, remote)
+    unfinished.done()  # needed until the outputs are pushed
+    return entry
 
 
-def _reproduce(project: Project, stage: Stage) -> None:
+def _dvc_stage(project: Project, stage: Stage) -> Any:
+    return next(s for s in project.repo.index.stages if is_pipeline(s) and address_of(s) == stage.address)
+
+
+def _reproduce(folder: Path, stage: Stage, remote: Remote) -> Entry:
+    """Run the stage, and push its outputs, then the run-cache's entry, so that an entry in the remote is always complete."""
     from dvc.exceptions import DvcException
 
     sys.stdout.flush()
+    repo = open_repo(folder)
     try:
-        with chdir(project.folder):  # DVC takes relative paths from there
-            project.repo.reproduce(targets=[stage.address], single_item=True)
+        with chdir(folder):  # DVC takes relative paths from there
+            repo.reproduce(targets=[stage.address], single_item=True)
     except DvcException as error:
         why = str(error.__cause__ or error).rstrip(".")
         raise ReposeError(f"Stage {stage.address} failed: {why}. Its output is above.") from error
+    file, name = lock_file(stage.address)
+    entry: Entry = parse_yaml((folder / file).read_text("utf-8"))["stages"][name]
+    for out in entry.get("outs", ()):
+        if not stage.out(stage.resolve(out["path"])).cached:  # not in DVC's cache if the stage has no key
+            _add_to_cache(repo, folder / stage.resolve(out["path"]))
+    remote.push(str(out["md5"]) for out in entry.get("outs", ()))
+    run_cache.upload(remote, Path(repo.cache.legacy.path) / "runs", entry)
+    return entry
 
 
-def _push(project: Project, stage: Stage, entry: Entry, key: str | None, lookup: Lookup) -> None:
-    """Push the outputs, then the run-cache's entry, so that an entry in the remote is always complete."""
-    cache, remote, repo = lookup.cache, lookup.remote, project.repo
-    for path, md5 in outputs_of(stage, entry):
-        if not stage.out(path).cached and not cache.exists(md5):  # not in DVC's cache, but the remote needs it
-            cache.add(str(project.folder / path), repo.fs, md5)
-    remote.push(lookup.objects(entry), cache)
-    if key is not None:
-        folder = Path(repo.cache.legacy.path) / "runs" / key[:2] / key
-        for file in sorted(folder.glob("*")):
-            remote.upload(file, f"runs/{key[:2]}/{key}/{file.name}")
+def _add_to_cache(repo: Any, path: Path) -> None:
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.transfer import transfer
+
+    staging, _, found = build(repo.cache.local, str(path), repo.fs, "md5")
+    transfer(staging, repo.cache.local, {found.hash_info}, hardlink=False)
 
 
-def _leave(work: Work, remote: Remote, left: Mapping[str, Any]) -> None:
+def _leave(task: Task, remote: Remote, left: Mapping[str, Any]) -> None:
     """Write the step's report for the run's record. Errors of the remote are only logged, so that the step's own is shown."""
     try:
-        name = work.stage.replace("/", "|")
-        remote.write(f"{OWN}/runs/{work.run}/stages/{name}.json", json.dumps(left, indent=1).encode())
+        name = task.stage.replace("/", "|")
+        remote.write(f"{OWN}/runs/{task.run}/stages/{name}.json", json.dumps(left, indent=1).encode())
     except ReposeError as error:
         if left.get("state") == "finished":
             raise
         say(f"The run's record will lack this step: {error}")
 
 
-def read_work(words: Sequence[str]) -> Work:
-    """The task given by a command line."""
-    single = {"--stage": None, "--run": None, "--remote": None, "--report": None, "--endpoint": ""}
-    one, many = read_arguments(words, single, {"--input": 1, "--output": 3, "--param": 2, "--version": 2})
-    return Work(
-        stage=one["--stage"], run=one["--run"], remote=one["--remote"], endpoint=one["--endpoint"],
-        report=Path(one["--report"]), inputs=tuple(Path(file) for (file,) in many["--input"]),
-        outputs=tuple(Artifact(name, Path(file), uri) for name, file, uri in many["--output"]),
-        params=tuple(many["--param"]),
-    )  # fmt: skip
-
-
-def stop(number: int, _: FrameType | None) -> NoReturn:
-    """End the stage's processes, then raise an error, so that unfinished work is pushed."""
-    import psutil
-
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    raise ReposeError(f"The step was stopped by signal {number}.")
-
-
-def main(words: Sequence[str] | None = None) -> None:
+def main(run: Callable[[Task, Path], object], words: Sequence[str] | None = None) -> None:
     """Run the task of the command line; a ReposeError is shown as a message without a traceback."""
     show_messages()
-    signal.signal(signal.SIGTERM, stop)
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")  # of the stage's command, so that the pod's log is up to date
     try:
-        do(read_work(sys.argv[1:] if words is None else words), image_project())
+        run(read_task(sys.argv[1:] if words is None else words), image_project())
     except ReposeError as error:
         say(f"repose: {error}")
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    main(run_node if NODE in os.environ else run_step)

@@ -4,20 +4,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
+from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.params import from_pipeline, leaves_of
-from repose.kubeflow.pointer import Entry, lock_texts
-from repose.kubeflow.project import Project, read_project
-from repose.storage.atomic import write_text
-from repose.storage.remote import NAME
+from repose.kubeflow.entries import Entry, lock_file, lock_texts, outputs_of
+from repose.kubeflow.project import Project, open_repo, read_project
+from repose.kubeflow.stages import address_of, contains, is_pipeline
+from repose.kubeflow.task import Task, apply_params
+from repose.kubeflow.variables import CACHE, WORK
+from repose.storage.atomic import disk_errors_named, write_text
+from repose.storage.remote import LOST, NAME, Remote
 
 _LEFT_OUT = {".git", ".venv", "__pycache__"}
 _LEFT_OUT_OF_DVC = {"cache", "tmp", "config.local"}  # of the folder .dvc
-_WAITS = {"connect_timeout": 10, "read_timeout": 30}  # seconds, for S3; `remote` tries again
 
 
 def image_project() -> Path:
@@ -26,21 +28,17 @@ def image_project() -> Path:
 
 
 @contextmanager
-def workspace(project: Path, remote: str, endpoint: str) -> Iterator[Path]:
-    """Copy a project's folder without git, for the duration of the block.
-
-    Args:
-        project: The folder, which is not changed.
-        remote: Address of DVC's remote.
-        endpoint: URL of an S3 server other than Amazon's, or empty.
-    """
-    with tempfile.TemporaryDirectory(prefix="repose-step-", dir=os.environ.get("REPOSE_WORK")) as made:
+def workspace(project: Path, task: Task) -> Iterator[Path]:
+    """Copy a project's folder without git, with the task's params and DVC's remote, for the duration of the block."""
+    with tempfile.TemporaryDirectory(prefix="repose-step-", dir=os.environ.get(WORK)) as made:
         folder = Path(made) / "project"
-        shutil.copytree(project, folder, ignore=_ignored, symlinks=True)
-        for file in [folder, *folder.rglob("*")]:  # the image's are read-only
-            if file.is_dir() and not file.is_symlink():
-                file.chmod(0o755)
-        _configure(folder, remote, endpoint)
+        with disk_errors_named(folder):
+            shutil.copytree(project, folder, ignore=_ignored, symlinks=True)
+            for file in [folder, *folder.rglob("*")]:  # the image's are read-only
+                if file.is_dir() and not file.is_symlink():
+                    file.chmod(0o755)
+        apply_params(folder, task)
+        _configure(folder, task.remote, task.endpoint)
         yield folder
 
 
@@ -55,10 +53,10 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     os.environ["DVC_NO_ANALYTICS"] = "1"
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
     (folder / ".dvc").mkdir(exist_ok=True)
-    at: dict[str, Any] = {"url": remote}
+    at: dict[str, Any] = {"url": remote, "verify": True}  # the content of what is fetched
     if remote.startswith("s3://"):
-        at |= _WAITS | ({"endpointurl": endpoint} if endpoint else {})
-    shared = os.environ.get("REPOSE_DVC_CACHE")
+        at |= {"connect_timeout": 10, "read_timeout": 30} | ({"endpointurl": endpoint} if endpoint else {})
+    shared = os.environ.get(CACHE)
     # root can write through a link to the cache, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
     with Config(str(folder / ".dvc"), validate=False).edit("local") as config:
@@ -67,43 +65,72 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
         config["cache"] = {"type": links} | ({"dir": shared} if shared else {})
 
 
-def prepare(folder: Path, entries: Mapping[str, Entry], file: str) -> Project:
-    """Write dvc.lock files with only these entries, and read the pipeline of a dvc.yaml in the workspace."""
+def read_with(folder: Path, file: str, entries: Mapping[str, Entry]) -> Project:
+    """The pipeline of a dvc.yaml, with only these entries, and those of frozen stages, in the dvc.lock files."""
+    frozen = dict(_frozen(folder))
     for lock in folder.rglob("dvc.lock"):
         lock.unlink()
-    for name, text in lock_texts(entries.items()).items():
+    for name, text in lock_texts((frozen | dict(entries)).items()).items():
         write_text(folder / name, text)
     return read_project(folder, file)
 
 
-def apply_params(project: Project, values: Iterable[tuple[str, ...]], stage: str | None) -> Project:
-    """Write the params of a run into the params files.
+def _frozen(folder: Path) -> Iterator[tuple[str, Entry]]:
+    """The entries of frozen stages in the dvc.lock files that came with the project."""
+    for stage in open_repo(folder).index.stages:
+        if is_pipeline(stage) and stage.frozen:
+            file, name = lock_file(address_of(stage))
+            if (folder / file).is_file():
+                yield address_of(stage), parse_yaml((folder / file).read_text("utf-8"))["stages"][name]
+
+
+def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths: Iterable[str]) -> None:
+    """Fetch outputs of stages and data of .dvc files, or parts of them, into the workspace.
 
     Args:
-        project: The project in a workspace.
-        values: The name and text of each parameter.
-        stage: The stage whose component has the parameters; None: they are the pipeline's.
-
-    Returns:
-        The project with the run's params.
+        project: The project in the workspace.
+        remote: DVC's remote.
+        entries: The entries of the stages whose outputs are fetched.
+        paths: The outputs, what contains them, or what is in them.
 
     Raises:
-        ReposeError: there is no such parameter, or the value is not YAML.
+        ReposeError: the remote lacks an object or fails, or the disk is full.
     """
-    stages = project.stages if stage is None else (project[stage],)
-    leaves = [leaf for each in stages for leaf in leaves_of(each, project.params_files)]
-    known = {(leaf.name if stage is not None else leaf.pipeline_name): leaf for leaf in leaves}
-    wanted: dict[str, dict[str, Any]] = {}
-    for name, text in values:
-        if name not in known:
+    from dvc.exceptions import DvcException
+
+    wanted = set(paths)
+    uncached: dict[str, Mapping[str, Any]] = {}
+    for address, entry in entries.items():
+        stage = project[address]
+        uncached |= {path: out for path, out in outputs_of(stage, entry).items() if not stage.out(path).cached}
+    targets = set()
+    for out in project.repo.index.outs:
+        own = project.repo.fs.relpath(out.fs_path, project.folder) if out.is_in_repo else None
+        for path in wanted:
+            if own and out.use_cache and out.hash_info and (contains(own, path) or contains(path, own)):
+                targets.add(path if contains(own, path) else own)
+    with disk_errors_named(project.folder), chdir(project.folder):  # DVC takes relative paths from there
+        try:
+            if targets:
+                project.repo.pull(targets=sorted(targets), force=True)
+            for path, out in uncached.items():
+                if any(contains(path, p) or contains(p, path) for p in wanted):
+                    _check_out_uncached(project, remote, path, str(out["md5"]))
+        except DvcException as error:
             raise ReposeError(
-                f"The parameter {name} is not one of {stage or 'the pipeline'} in this image's {project.file} and params. "
-                "Was the pipeline compiled from another version? Compile it from the commit that the image was built from."
-            )
-        leaf = known[name]
-        wanted.setdefault(leaf.file, {})[leaf.key] = from_pipeline(text, leaf.value, f"The parameter {name}")
-    texts = {file: project.params_files[file].with_values(changes) for file, changes in wanted.items()}
-    changed = {file: text for file, text in texts.items() if text != project.params_files[file].text}
-    for file, text in changed.items():
-        write_text(project.folder / file, text)
-    return read_project(project.folder, project.file) if changed else project
+                f"{', '.join(sorted(targets))} cannot be fetched from the remote {remote.address}: "
+                f"{str(error).splitlines()[0]} The lines above say why. {LOST}"
+            ) from error
+
+
+def _check_out_uncached(project: Project, remote: Remote, path: str, oid: str) -> None:
+    """Write an output that DVC does not check out (`cache: false`, as metrics)."""
+    from dvc_data.hashfile import load
+    from dvc_data.hashfile.checkout import checkout
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    remote.pull([oid])
+    cache = project.repo.cache.local
+    target = project.folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    checkout(str(target), project.repo.fs, load(cache, HashInfo("md5", oid)), cache, force=True, prompt=None)

@@ -158,6 +158,6 @@ def _fetch(repo: Any, md5: str, what: str) -> None:
     """Fetch an object into DVC's cache if it is missing."""
     if not repo.cache.local.exists(md5):
         try:
-            Remote(repo).fetch([md5], repo.cache.local)
+            Remote(repo).pull([md5])
         except ReposeError as error:
             raise RemoteError(f"{what} is not in DVC's cache and cannot be fetched from the remote. {error}") from None

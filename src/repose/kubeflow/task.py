@@ -1,0 +1,109 @@
+"""What Kubeflow gives a task: the executor input, as JSON in the last argument of its command."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from repose.errors import ReposeError
+from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides
+from repose.kubeflow.variables import RUN
+from repose.storage.atomic import write_text
+
+_FOLDERS = {"gs": "gcs"}  # of the launcher's local copies, where it is not the scheme
+
+
+class Artifact(NamedTuple):
+    """An input or output of a task."""
+
+    name: str
+    type: str  # system.Dataset, system.Model, ...
+    uri: str
+    metadata: Mapping[str, Any]
+
+    @property
+    def file(self) -> Path:
+        """Where Kubeflow's launcher keeps its bytes: s3://bucket/key below /s3/bucket/key."""
+        scheme, separator, rest = self.uri.partition("://")
+        return Path(f"/{_FOLDERS.get(scheme, scheme)}/{rest}") if separator else Path(self.uri)
+
+
+@dataclass(frozen=True)
+class Task:
+    """The inputs and outputs of a task."""
+
+    words: tuple[str, ...]  # the arguments before `{{$}}`, without the keys of exposed params
+    stage: str  # empty for the record
+    run: str
+    remote: str
+    endpoint: str
+    changes: Mapping[str, str]  # exposed params by FILE:KEY: their text
+    overrides: Mapping[str, Any]  # other params by KEY or FILE:KEY
+    inputs: tuple[Artifact, ...]
+    outputs: tuple[Artifact, ...]
+    output_file: Path  # for the metadata of the outputs
+
+
+def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> Task:
+    """The task of a command line: constants, NAME=FILE:KEY of each exposed param, and the executor input.
+
+    Raises:
+        ReposeError: the last argument is not an executor input, or the run's ID is not in the environment.
+    """
+    *before, last = words or [""]
+    try:
+        given = json.loads(last)
+        inputs, outputs = given.get("inputs", {}), given["outputs"]
+        texts = {key: text for key, text in inputs["parameterValues"].items() if text is not None}
+        keys = dict(word.split("=", 1) for word in before if "=" in word)
+        return Task(
+            tuple(word for word in before if "=" not in word), texts.get("stage", ""), environment[RUN], texts["remote"],
+            texts.get("endpoint", ""), {keys[name]: text for name, text in texts.items() if name in keys},
+            parse_overrides(texts.get("overrides", "")), _artifacts(inputs), _artifacts(outputs), Path(outputs["outputFile"]),
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReposeError(
+            f"The command's last argument is not an executor input of Kubeflow, or {RUN} is not set ({error!r}). Components "
+            "of this version need Kubeflow Pipelines 2.3 or later; compile the pipeline from the image's commit."
+        ) from None
+
+
+def _artifacts(part: Mapping[str, Any]) -> tuple[Artifact, ...]:
+    return tuple(
+        Artifact(name, one["type"]["schemaTitle"], one["uri"], one.get("metadata", {}))
+        for name, listed in part.get("artifacts", {}).items()
+        for one in listed["artifacts"][:1]
+    )
+
+
+def report(task: Task, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the metadata of the outputs, by name, to the file that the launcher reads."""
+    found = {
+        name: {"artifacts": [{"name": name, "uri": uri, "metadata": dict(metadata[name])}]}
+        for name, _, uri, _ in task.outputs
+    }
+    write_text(task.output_file, json.dumps({"artifacts": found}, indent=1))
+
+
+def apply_params(folder: Path, task: Task) -> None:
+    """Write the run's params into the params files of a project.
+
+    Raises:
+        SettingsError: a key is unknown, or a value is not YAML or of another type.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    files: dict[str, ParamsFile] = {}
+    for address, value in [*task.changes.items(), *task.overrides.items()]:
+        name, _, key = address.rpartition(":")
+        name = name or "params.yaml"
+        file = files.setdefault(name, ParamsFile.read(folder / name))
+        like, where = file[key], f"The parameter {address}"
+        if address in task.changes and address not in task.overrides:
+            value = from_text(value, like, where)
+        else:
+            check_type(value, like, where)
+        changes.setdefault(name, {})[key] = value
+    for name, values in changes.items():
+        write_text(folder / name, files[name].with_values(values))
