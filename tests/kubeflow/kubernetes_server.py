@@ -120,6 +120,7 @@ class KubernetesServer(ThreadingHTTPServer):
         if resource == "trainjobs" and not self.installed:
             return 404, "404 page not found"
         if verb == "create":
+            assert query == {"fieldValidation": "Strict"}
             return self.create(body)
         if resource == "trainjobs":
             return self.job(verb, path.removeprefix(f"{JOBS}/"))

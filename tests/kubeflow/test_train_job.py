@@ -1,7 +1,9 @@
 """A stage on several nodes: its TrainJob, against the Trainer's published models, and how a launcher runs it."""
 
+import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +23,13 @@ from repose.kubeflow.train_manifest import manifest, name_of
 NEEDS = {
     "cpu": "8", "memory": "32Gi", "accelerator": {"type": "nvidia.com/gpu", "count": 4}, "shared_memory": "16Gi",
     "node_selector": {"pool": "gpu"}, "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
-    "timeout": 86400, "secrets": {"repose-s3": {"accesskey": "AWS_ACCESS_KEY_ID"}}, "cache": {"claim": "dvc-cache"},
+    "timeout": 86400, "secrets": {"repose-s3": {"accesskey": "AWS_ACCESS_KEY_ID"}},
+    "config_maps": {"settings": {"proxy": "HTTPS_PROXY"}}, "env": {"PRICE": "$(X)"}, "secret_files": {"ca": "/certs"},
+    "volumes": [{"claim": "weights", "path": "/weights"}], "cache": {"claim": "dvc-cache", "path": "/cache"},
+    "scratch": {"size": "200Gi", "storage_class": "ssd"}, "limits": {"memory": "64Gi"},
+    "affinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": "pool", "operator": "In", "values": ["gpu"]},
+    ]}]}},
     "image_pull_secrets": ["registry"], "labels": {"team": "a"}, "annotations": {"note": "b"},
     "security": {"run_as_user": 10001, "run_as_non_root": True},
 }  # fmt: skip
@@ -41,7 +49,7 @@ def job(needs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("needs", [NEEDS, {}])
 def test_the_published_models_know_every_field(needs: dict[str, Any]) -> None:
-    made = job(needs, env={"REPOSE_NODE_OF": "run-1"}, service_account="repose-runner")
+    made = job(needs, env={"REPOSE_NODE": "1"}, service_account="repose-runner")
     assert check_job(made) == made
 
 
@@ -55,16 +63,18 @@ def test_the_check_finds_unknown_fields_and_wrong_types() -> None:
 
 
 def test_each_node_gets_what_the_stage_needs() -> None:
-    spec = job(service_account="repose-runner")["spec"]
+    spec = job(env={"REPOSE_NODE": "1"}, service_account="repose-runner")["spec"]
     assert spec["runtimeRef"]["name"] == "torch-distributed"
     assert spec["activeDeadlineSeconds"] == 86400
     trainer = spec["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
     amounts = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "4"}
-    assert trainer["resourcesPerNode"] == {"requests": amounts, "limits": amounts}
-    secret = {"secretKeyRef": {"name": "repose-s3", "key": "accesskey"}}
+    assert trainer["resourcesPerNode"] == {"requests": amounts, "limits": amounts | {"memory": "64Gi"}}
     assert trainer["env"] == [
-        {"name": "AWS_ACCESS_KEY_ID", "valueFrom": secret}, {"name": "REPOSE_DVC_CACHE", "value": "/cache"},
+        {"name": "PRICE", "value": "$$(X)"}, {"name": "REPOSE_NODE", "value": "1"},
+        {"name": "REPOSE_WORK", "value": "/scratch"}, {"name": "REPOSE_DVC_CACHE", "value": "/cache"},
+        {"name": "HTTPS_PROXY", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "proxy"}}},
+        {"name": "AWS_ACCESS_KEY_ID", "valueFrom": {"secretKeyRef": {"name": "repose-s3", "key": "accesskey"}}},
     ]  # fmt: skip
     (patch,) = spec["runtimePatches"]
     assert re.fullmatch(r"[a-z0-9.-]+/[a-z]+", patch["manager"])  # what the Trainer's webhook wants
@@ -74,17 +84,30 @@ def test_each_node_gets_what_the_stage_needs() -> None:
     assert made["metadata"]["annotations"] == {"note": "b", "sidecar.istio.io/inject": "false"}
     (container,) = made["spec"].pop("containers")
     assert (node["name"], container["name"], "env" in container) == ("node", "node", False)
-    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/dev/shm", "/cache"]  # noqa: S108
+    sources = {volume.pop("name"): volume for volume in made["spec"].pop("volumes")}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "ssd",
+        "resources": {"requests": {"storage": "200Gi"}},
+    }
+    assert {mount["mountPath"]: sources[mount["name"]] for mount in container["volumeMounts"]} == {
+        "/dev/shm": {"emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}},  # noqa: S108
+        "/scratch": {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}},
+        "/weights": {"persistentVolumeClaim": {"claimName": "weights"}},
+        "/cache": {"persistentVolumeClaim": {"claimName": "dvc-cache"}}, "/certs": {"secret": {"secretName": "ca"}},
+    }  # fmt: skip
     assert made["spec"] == {
         "serviceAccountName": "repose-runner", "nodeSelector": {"pool": "gpu"},
+        "affinity": {"nodeAffinity": NEEDS["affinity"]},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        "imagePullSecrets": [{"name": "registry"}],
-        "volumes": [
-            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}},
-            {"name": "cache", "persistentVolumeClaim": {"claimName": "dvc-cache"}},
-        ],
-        "securityContext": {"runAsUser": 10001, "runAsNonRoot": True},
+        "imagePullSecrets": [{"name": "registry"}], "securityContext": {"runAsUser": 10001, "runAsNonRoot": True},
     }  # fmt: skip
+
+
+def test_no_need_is_forgotten() -> None:
+    """A new key of Needs has to become a part of the TrainJob; these are what the task itself does."""
+    of_the_task = {"nodes", "retries"}
+    assert set(NEEDS) == set(Needs.__dataclass_fields__) - of_the_task
 
 
 def test_a_node_without_accelerators_has_one_process() -> None:
@@ -202,16 +225,13 @@ def test_a_stopped_launcher_deletes_the_job(server: KubernetesServer, ran: Calla
         server.jobs[NAME] = job()
         server.jobs[NAME]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
 
-    def stop(*_: object) -> None:
-        raise ReposeError("The step was stopped by signal 14.")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with pytest.raises(ReposeError, match="stopped by signal"):
-            ran()
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(
+        ReposeError, match=r"^The step was stopped \(SIGTERM\): the run was cancelled, or the pod evicted"
+    ):
+        ran()
+    assert signal.getsignal(signal.SIGTERM) == before
     assert len(server.deleted) == (2 if lingers else 1)
 
 

@@ -5,8 +5,10 @@ and deletes the job at the end. The first node that fails ends the job: Kubernet
 number of attempts is that of the task's `retries`.
 """
 
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, NoReturn
 
@@ -18,7 +20,7 @@ from repose.terminal import say
 def run(job: Mapping[str, Any], cluster: Cluster | None = None, *, pause: float = 5.0) -> None:
     """Run a TrainJob to its end, and delete it; a job of the same name from an earlier attempt is continued, if it runs.
 
-    An exception that ends the wait, such as that of the step's handler of SIGTERM, deletes the job too.
+    SIGTERM, or any exception that ends the wait, deletes the job too. A task's pod lives about a second after SIGTERM.
 
     Args:
         job: See `manifest`.
@@ -30,19 +32,34 @@ def run(job: Mapping[str, Any], cluster: Cluster | None = None, *, pause: float 
     """
     cluster, name = cluster or Cluster.of_this_pod(), job["metadata"]["name"]
     watch = _Watch(name, job["spec"]["trainer"]["numNodes"], cluster)
-    try:
-        _start(job, cluster, pause)
-    except RemoteError:
-        raise  # there is no job
-    except BaseException:  # a signal, perhaps just after the job was created
-        cluster.delete_job(name)
-        raise
-    try:
-        while not watch.is_done():
-            time.sleep(pause)
-    finally:
-        cluster.delete_job(name)
+    with _sigterm_as_error():
+        try:
+            _start(job, cluster, pause)
+        except RemoteError:
+            raise  # there is no job
+        except BaseException:  # a signal, perhaps just after the job was created
+            cluster.delete_job(name)
+            raise
+        try:
+            while not watch.is_done():
+                time.sleep(pause)
+        finally:
+            cluster.delete_job(name)
     say(f"TrainJob {name}: complete")
+
+
+@contextmanager
+def _sigterm_as_error() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise ReposeError(
+            "The step was stopped (SIGTERM): the run was cancelled, or the pod evicted or past its timeout."
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start(job: Mapping[str, Any], cluster: Cluster, pause: float) -> None:
