@@ -67,7 +67,7 @@ class Cluster:
             RemoteError: the cluster has no Trainer, or rejects the job.
         """
         create = self._jobs.create_namespaced_custom_object
-        strict = {"field_validation": "Strict"}  # otherwise a Trainer of another version drops fields that it does not know
+        strict: dict[str, Any] = {"field_validation": "Strict"}  # another version of the Trainer may not know a field
         created = self._ask(_CREATE, create, **_KIND, **strict, namespace=self._namespace, body=job, silent=(409,))
         return created is not None
 
