@@ -12,47 +12,60 @@ from repose.kubeflow.project import Project, read_project
 from repose.kubeflow.stages import address_of as address_in_dvc
 from repose.kubeflow.stages import is_pipeline
 
+RECORD = "run-record"  # where a pipeline's parts are named by stage, the last task
+
 
 class Pipeline(NamedTuple):
-    """A compiled pipeline."""
+    """A compiled pipeline. Its tasks are those of the stages, by address, and the last."""
 
     spec: dict[str, Any]
-    tasks: dict[str, dict[str, Any]]  # of the stages, by address
-    executors: dict[str, dict[str, Any]]  # of each stage's task: its container
-    platform: dict[str, dict[str, Any]]  # of each stage's task: what Kubernetes is asked for
+    tasks: dict[str, dict[str, Any]]
+    components: dict[str, dict[str, Any]]  # of each task
+    containers: dict[str, dict[str, Any]]  # of each task
+    platform: dict[str, dict[str, Any]]  # of each task: what Kubernetes is asked for
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """The run form."""
+        found: dict[str, dict[str, Any]] = self.spec["root"]["inputDefinitions"]["parameters"]
+        return found
+
+    @property
+    def edges(self) -> set[tuple[str, str]]:
+        """Stage and the stage whose artifact it takes, for every artifact that goes from task to task."""
+        names = {task["taskInfo"]["name"]: address for address, task in self.tasks.items()}
+        keys = {key: names[task["taskInfo"]["name"]] for key, task in _inner(self.spec).items()}
+        return {
+            (address, keys[artifact["taskOutputArtifact"]["producerTask"]])
+            for address, task in self.tasks.items()
+            for artifact in task["inputs"].get("artifacts", {}).values()
+        }
 
 
 def read(text: str) -> Pipeline:
     """A compiled pipeline by its stages' addresses."""
-    spec, *more = yaml.safe_load_all(text)
-    kubernetes = more[0]["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if more else {}
-    (inner,) = (component["dag"] for component in spec["components"].values() if "dag" in component)
-    tasks = {address_of(task): task for task in inner["tasks"].values()}
-    labels = {
-        address: spec["components"][task["componentRef"]["name"]]["executorLabel"] for address, task in tasks.items()
-    }
+    spec, platform = yaml.safe_load_all(text)
+    kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    tasks = {address_of(task): task for task in _inner(spec).values()} | {RECORD: spec["root"]["dag"]["tasks"][RECORD]}
+    components = {address: spec["components"][task["componentRef"]["name"]] for address, task in tasks.items()}
+    labels = {address: component["executorLabel"] for address, component in components.items()}
     return Pipeline(
-        spec, tasks,
+        spec, tasks, components,
         {address: spec["deploymentSpec"]["executors"][label]["container"] for address, label in labels.items()},
-        {address: kubernetes.get(label, {}) for address, label in labels.items()},
+        {address: kubernetes[label] for address, label in labels.items()},
     )  # fmt: skip
+
+
+def _inner(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tasks of the stages."""
+    ((tasks),) = (component["dag"]["tasks"] for component in spec["components"].values() if "dag" in component)
+    found: dict[str, dict[str, Any]] = tasks
+    return found
 
 
 def address_of(task: Mapping[str, Any]) -> str:
     """The stage of a task."""
     return str(task["inputs"]["parameters"]["stage"]["runtimeValue"]["constant"])
-
-
-def edges(text: str) -> set[tuple[str, str]]:
-    """Stage and the stage whose artifact it takes, for every artifact that goes from task to task."""
-    spec = yaml.safe_load_all(text)
-    (inner,) = (component["dag"] for component in next(spec)["components"].values() if "dag" in component)
-    names = {name: address_of(task) for name, task in inner["tasks"].items()}
-    return {
-        (names[name], names[artifact["taskOutputArtifact"]["producerTask"]])
-        for name, task in inner["tasks"].items()
-        for artifact in task["inputs"].get("artifacts", {}).values()
-    }
 
 
 def edges_of_dvc(project: Project) -> set[tuple[str, str]]:
@@ -72,10 +85,12 @@ def compile_(folder: Path, environment: str | None = None, file: str = "dvc.yaml
     return read(text_for(read_project(folder, file), environment))
 
 
-def parameters(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
-    """The parameters of a pipeline."""
-    found: dict[str, dict[str, Any]] = pipeline.spec["root"]["inputDefinitions"]["parameters"]
-    return found
+def environment(folder: Path, text: str, name: str = "show") -> str:
+    """Write an environment of a project; return its name."""
+    path = folder / "pipelines" / "environments" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return name
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -66,8 +66,8 @@ def text() -> str:
     from repose.kubeflow.components import text_of
 
     @dsl.container_component
-    def train(steps: int, rate: float, on: bool, name: str, out: dsl.Output[dsl.Model]):
-        return dsl.ContainerSpec(image="x", command=["train"], args=[steps, rate, on, name, out.path])
+    def train(steps: str, remote: str, out: dsl.Output[dsl.Model]):
+        return dsl.ContainerSpec(image="x", command=["train"], args=[steps, remote, out.path])
 
     @dsl.container_component
     def evaluate(model: dsl.Input[dsl.Model]):
@@ -78,9 +78,9 @@ def text() -> str:
         return dsl.ContainerSpec(image="x", command=["record"])
 
     @dsl.pipeline(name="tiny")
-    def pipeline(name: str, steps: int = 3, rate: float = 0.5, on: bool = True) -> None:
+    def pipeline(remote: str, steps: str = "3") -> None:
         with dsl.ExitHandler(record()):
-            trained = train(steps=steps, rate=rate, on=on, name=name).set_display_name("train@big")
+            trained = train(steps=steps, remote=remote).set_display_name("train@big")
             evaluate(model=trained.outputs["out"])
             kubernetes.add_pod_label(trained, "team", "a")
 

@@ -59,7 +59,6 @@ stages:
       cmd: python3 write.py ${item} beds/${key}.txt
       deps: [write.py]
       outs: ["beds/${key}.txt"]
-      meta: {kfp: {outs: {"beds/${key}.txt": Dataset}}}
   plant:
     matrix:
       bed: [north, south]
@@ -69,12 +68,10 @@ stages:
       - tools.json: [spade, "sizes.${item.kind}"]
     deps: [write.py, "beds/${item.bed}.txt"]
     outs: ["plants/${item.bed}/${item.kind}"]
-    meta: {kfp: {outs: {"plants/${item.bed}/${item.kind}": Dataset}}}
   harvest:
     cmd: cat plants/*/*/out.txt > basket/all.txt
     deps: [plants]
     outs: [basket/all.txt]
-    meta: {kfp: {outs: {basket/all.txt: Artifact}}}
 """,
     "tools.json": '{"kinds": ["rose", "kale"], "spade": 4, "sizes": {"rose": 1, "kale": 2.5}}',
     "write.py": """
@@ -92,7 +89,6 @@ stages:
     params: [heat]
     deps: [../../basket/all.txt]
     outs: [soup.txt]
-    meta: {kfp: {outs: {soup.txt: Artifact}}}
 """,
     "kitchen/stove/params.yaml": "heat: {high: 3, low: 0.5}\n",
 }
@@ -107,18 +103,15 @@ stages:
       params: [grow]
       deps: [tell.py]
       outs: ["crop/${item}.txt"]
-      meta: {kfp: {outs: {"crop/${item}.txt": Dataset}}}
   weigh:
     cmd: cat crop/* > weights.txt
     deps: [crop]
     outs: [weights.txt]
-    meta: {kfp: {outs: {weights.txt: Artifact}}}
   judge:
     cmd: python3 tell.py verdict.txt params.yaml judge weights.txt
     params: [judge]
     deps: [tell.py, weights.txt]
     outs: [verdict.txt]
-    meta: {kfp: {outs: {verdict.txt: Artifact}}}
 """,
     "params.yaml": """
 grow: {beds: [a, b], seed: 1}
@@ -136,7 +129,6 @@ stages:
       - ${budget}.yaml: [judge, "judges.${item.judge}"]
     deps: [../tell.py, "${crop}"]
     outs: ["marks/${name}/${item.judge}"]
-    meta: {kfp: {outs: {"marks/${name}/${item.judge}": Model}}}
   judge-south:
     <<: *judge
     vars: [{crop: street.txt, name: south}]
@@ -148,7 +140,6 @@ stages:
       - cat crop/b.txt >> table/street.txt
     deps: [crop]
     outs: [table/street.txt]
-    meta: {kfp: {outs: {table/street.txt: Dataset}}}
   table:
     cmd: cat marks/*/* > table.txt && echo '{"judges":2}' > table.json
     params: [judges]
@@ -156,7 +147,6 @@ stages:
     outs: [table.txt]
     metrics:
       - table.json: {cache: false}
-    meta: {kfp: {outs: {table.txt: {type: Markdown}, table.json: Metrics}}}
 """,
     "table/params.yaml": "budget: small\njudges: [ann, bob]\n",
     "table/small.yaml": """

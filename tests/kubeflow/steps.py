@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from repose.kubeflow import record, step, task
 
 Metadata = dict[str, Any]  # of an artifact
-TYPES = {"html": "HTML", "json": "Metrics"}  # by the last word of a name
 
 
 class Left(NamedTuple):
@@ -16,44 +15,47 @@ class Left(NamedTuple):
 
     files: dict[str, Path]  # of each artifact, by name
     metadata: dict[str, Metadata]  # of each artifact, by name
+    entry: str  # the ID of the stage's entry
 
 
 def words(
-    stage: str, place: Path, remote: Path | str, outputs: Sequence[str], *, inputs: Sequence[Metadata] = (),
+    stage: str, place: Path, remote: Path | str, outputs: Sequence[str], *, inputs: Sequence[str] = (),
     params: Mapping[str, Any] | None = None, endpoint: str = "", before: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """The command line of a task, with the executor input last."""
 
-    def artifact(name: str, metadata: Metadata) -> dict[str, Any]:
-        kind = TYPES.get(name.rpartition("_")[2], "Dataset")
-        one = {"name": name, "type": {"schemaTitle": f"system.{kind}"}, "uri": str(place / name), "metadata": metadata}
-        return {"artifacts": [one]}
-
     texts = {"stage": stage, "remote": str(remote), "endpoint": endpoint, "overrides": json.dumps(params or {})}
     given = {
-        "inputs": {
-            "parameterValues": texts,
-            "artifacts": {f"in{number}": artifact("in", metadata) for number, metadata in enumerate(inputs)},
-        },
+        "inputs": {"parameterValues": texts | {f"after_{number}": entry for number, entry in enumerate(inputs)}},
         "outputs": {
-            "artifacts": {name: artifact(name, {}) for name in outputs},
+            "parameters": {"entry": {"outputFile": str(place / "entry")}},
+            "artifacts": {name: {"artifacts": [{"name": name, "uri": str(place / name)}]} for name in outputs},
             "outputFile": str(place / "executor_output.json"),
         },
     }
     return [*(before or ["component", *outputs]), json.dumps(given)]
 
 
-def run(stage: str, image: Path, remote: Path | str, outputs: Sequence[str], *, run: str = "run-1", **given: Any) -> Left:
+def run(
+    stage: str, image: Path, remote: Path | str, outputs: Sequence[str], *, run: str = "run-1", **given: Any
+) -> Left:
     """Do the task of a stage; its artifacts go beside the image's folder."""
     place = image.parent / "artifacts" / run / stage.replace("/", "-")
     line = words(stage, place, remote, outputs, **given)
     step.run_step(task.read_task(line, {"REPOSE_RUN": run}), image)
     report = json.loads((place / "executor_output.json").read_text())["artifacts"]
-    return Left({name: place / name for name in outputs}, {name: report[name]["artifacts"][0]["metadata"] for name in outputs})
+    metadata = {name: report[name]["artifacts"][0]["metadata"] for name in outputs}
+    return Left({name: place / name for name in outputs}, metadata, (place / "entry").read_text())
 
 
 def write_record(
-    image: Path, remote: Path | str, *, run: str = "run-1", pipeline: str = "flowers", file: str = "dvc.yaml", **given: Any
+    image: Path,
+    remote: Path | str,
+    *,
+    run: str = "run-1",
+    pipeline: str = "flowers",
+    file: str = "dvc.yaml",
+    **given: Any,
 ) -> dict[str, Any]:
     """Do the last task of a run; return the record."""
     line = words("", image.parent / "record", remote, [], before=["run-record", pipeline, file], **given)

@@ -1,16 +1,21 @@
-"""`repose kfp submit`, `status` and `fetch` as a user calls them, against a stand-in of Kubeflow's API (kfp_server)."""
+"""`repose kfp submit`, `schedule`, `upload`, `status` and `fetch` as a user calls them, against a stand-in of Kubeflow."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import foreign
 import pytest
 from compiled import edit
-from kfp_server import KfpServer, kfp_server
+from kfp_server import KfpServer, inner, kfp_server
 from typer.testing import CliRunner, Result
 
 from repose.cli import app
 from repose.errors import ReposeError
+
+AT = ("--remote", "s3://a/b")
 
 
 @pytest.fixture
@@ -24,9 +29,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:
 
 @pytest.fixture
 def here(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project, with an environment."""
+    """The project, which exposes a param, with an environment."""
     monkeypatch.chdir(flowers)
     (flowers / "pipelines" / "environments").mkdir(parents=True)
+    (flowers / "pipelines" / "base.yaml").write_text("expose: {scale: null}\n")
     environment = f"remote: {flowers.parent}/there\nservice_account: gardener\n"
     (flowers / "pipelines" / "environments" / "here.yaml").write_text(environment)
     return flowers
@@ -36,28 +42,39 @@ def kfp(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["kfp", *arguments], catch_exceptions=True)
 
 
+def done(*arguments: str) -> Result:
+    result = kfp(*arguments)
+    assert result.exit_code == 0, result
+    return result
+
+
 def error_of(*arguments: str) -> str:
     error = kfp(*arguments).exception
-    assert isinstance(error, ReposeError)
+    assert isinstance(error, ReposeError), error
     return str(error)
 
 
+def given(server: KfpServer) -> dict[str, Any]:
+    parameters: dict[str, Any] = server.latest.runtime_config.parameters
+    return parameters
+
+
 @pytest.mark.usefixtures("here")
-def test_a_run_with_params_of_its_own_and_without_kubeflow_s_cache(server: KfpServer) -> None:
+def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server: KfpServer) -> None:
     where = ("--remote", "s3://flowers/dvc", "--endpoint", "http://minio:9000")
-    done = kfp("submit", *where, "-P", "scale=-1e-05", "-P", "labels=[1]", "--no-cache")
-    assert done.exit_code == 0, done.output
-    assert server.latest.runtime_config.parameters == {
-        "scale": "-1e-05", "labels": "[1]", "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000",
-    }  # fmt: skip
-    assert server.latest.run_id in done.stdout.splitlines()
-    assert f"{server.address}/#/runs/details/{server.latest.run_id}" in done.stderr
-    components = server.latest.pipeline_spec["components"].values()
-    (inner,) = (component["dag"] for component in components if "dag" in component)
-    assert [task["cachingOptions"] for task in inner["tasks"].values()] == [{}, {}]
-    shown = kfp("status", server.latest.run_id).stderr
-    assert "count" in shown
-    assert "judge" in shown
+    result = done("submit", *where, "-P", "scale=-1e-05", "-P", "labels=[1]", "-P", "precise=true", "--no-cache")
+    parameters = given(server)
+    assert json.loads(parameters.pop("overrides")) == {"labels": [1], "precise": True}
+    assert parameters == {"scale": "-1e-05", "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000"}
+    assert result.stdout.split() == [server.latest.run_id]
+    assert f"{server.address}/#/runs/details/{server.latest.run_id}" in result.stderr
+    components = inner(server.latest.pipeline_spec)["components"].values()
+    (tasks,) = (component["dag"]["tasks"] for component in components if "dag" in component)
+    assert [task["cachingOptions"] for task in tasks.values()] == [{}, {}]
+    shown = done("status", server.latest.run_id).stderr
+    assert all(name in shown for name in ("count", "judge", "run-record"))
+    server.fails, server.looks[server.latest.run_id] = "count", 9
+    assert "Failed: count. Its logs: http" in error_of("status", server.latest.run_id)
 
 
 def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
@@ -67,9 +84,8 @@ def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
     foreign.dvc(here, "remote", "modify", "--local", "store", "endpointurl", "http://here:9000")
     mine, there = ("s3://mine/dvc", "http://here:9000"), (f"{here.parent}/there", "")
     for arguments, expected in (([], mine), (["--remote", "store"], mine), (["-e", "here"], there)):
-        assert kfp("submit", *arguments).exit_code == 0
-        given = server.latest.runtime_config.parameters
-        assert (given["remote"], given["endpoint"]) == expected
+        done("submit", *arguments)
+        assert (given(server)["remote"], given(server)["endpoint"]) == expected
     assert server.latest.service_account == "gardener"
     assert f"{here.parent}/there has no record of a run 'run-1'" in error_of("fetch", "run-1", "-e", "here")
     for command in (["run-local", "--runner", "subprocess"], ["fetch", "run-1"]):
@@ -77,18 +93,19 @@ def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
         assert "There is no remote 'stor' in DVC's configuration; there are: store. Name one, or an address" in told
 
 
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(
-    ("param", "message"),
-    [
-        ("scal=3", "it should be KEY=VALUE with the key of a single value of the params .* Did you mean 'scale'"),
-        ("scale", "it should be KEY=VALUE"),
-        ("scale=many", "--param scale should be a number such as 2, or null, not"),
-    ],
-)
-def test_params_that_do_not_fit(server: KfpServer, param: str, message: str) -> None:
-    told = error_of("submit", "--remote", "s3://a/b", "-P", param)
-    assert all(part in told for part in message.split(" .* "))
+@pytest.mark.parametrize(("param", "message"), [
+    ("scal=3", "/params.yaml has no key 'scal'. Did you mean 'scale'?"),
+    ("p.yaml:scale=3", "There is no params file "),
+    ("idle=3", "--param idle: no stage of this pipeline lists it, so it would change nothing. They list params of"),
+    ("scale", "--param scale: it should be KEY=VALUE, such as train.seed=3."),
+    ("scale=many", "--param scale should be a number such as 2, or null, not 'many'."),
+    ("labels=3", "--param labels should be a list such as [1, 2.5, a], or null, not 3."),
+])  # fmt: skip
+def test_params_that_do_not_fit(server: KfpServer, here: Path, param: str, message: str) -> None:
+    edit(here / "params.yaml", "precise: false", "precise: false\nidle: 1")
+    told = error_of("submit", *AT, "-P", param)
+    assert message in told
+    assert not server.runs
 
 
 def test_params_of_several_files_and_those_that_decide(
@@ -96,24 +113,46 @@ def test_params_of_several_files_and_those_that_decide(
 ) -> None:
     edit(fair / "table" / "dvc.yaml", "[marks]", "[marks, ../verdict.txt]")
     monkeypatch.chdir(fair)
-    submit = ("submit", "table/dvc.yaml", "--remote", "s3://a/b")
-    told = error_of(*submit, "-P", "judge.seed=7")
-    assert "judge.seed is in several files: write params.yaml:judge.seed or table/small.yaml:judge.seed." in told
-    for key in ("judges", "table/params.yaml:judges"):
-        told = error_of(*submit, "-P", f"{key}=[ann]")
-        assert f"--param {key} decides which stages and params exist: set it in table/params.yaml and" in told
+    submit = ("submit", "table/dvc.yaml", *AT)
+    for param in ("table/params.yaml:judges=[ann]", "grow.beds=[a]", "grow={beds: [a], seed: 1}"):
+        told = error_of(*submit, "-P", param)
+        assert f"--param {param.partition('=')[0]} decides which stages and params exist: set it in " in told
     assert not server.runs
-    values = ("table/small.yaml:judge.seed=7", "judges.ann.steps=8", "params.yaml:judge.seed=9")
-    assert kfp(*submit, *(option for value in values for option in ("-P", value))).exit_code == 0
-    assert server.latest.runtime_config.parameters == {
-        "remote": "s3://a/b", "endpoint": "", "table_small_judge_seed": "7", "table_small_judges_ann_steps": "8",
-        "judge_seed": "9",
+    values = ("table/small.yaml:judge.seed=7", "table/small.yaml:judges.ann.steps=8", "judge.seed=9")
+    done(*submit, *(option for value in values for option in ("-P", value)))
+    assert json.loads(given(server)["overrides"]) == {
+        "table/small.yaml:judge.seed": 7, "table/small.yaml:judges.ann.steps": 8, "judge.seed": 9,
     }  # fmt: skip
-    assert server.latest.pipeline_spec["pipelineInfo"]["name"] == "fair-table"
+    assert inner(server.latest.pipeline_spec)["pipelineInfo"]["name"] == "fair-table"
+
+
+def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server: KfpServer, here: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
+        return subprocess.run(command, cwd=here, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+    assert "no git history. Commit, or give a --name" in error_of("upload")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "x")
+    edit(here / "params.yaml", "scale: 2", "scale: 3")
+    assert "uncommitted changes" in error_of("upload")
+    git("commit", "-qam", "y")
+    commit = git("rev-parse", "HEAD")
+    assert done("upload").stdout.strip() == commit
+    assert f"flowers has a version {commit} already" in error_of("upload")
+    done("upload", "--name", "two", "--image", "a:1")
+    assert [version.display_name for version in server.versions] == [commit, "two"]
+    assert server.versions[1].description == "a:1, two"
+    result = done("schedule", "0 0 3 * * 1", *AT, "--version", "two", "-e", "here", "-P", "scale=9")
+    (made,) = server.schedules
+    assert result.stdout.strip() == made.recurring_run_id
+    assert made.pipeline_version_reference.pipeline_version_id == "v-2"
+    assert (made.runtime_config.parameters["scale"], made.service_account) == ("9", "gardener")
 
 
 @pytest.mark.usefixtures("here")
 def test_submit_and_status_need_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KFP_ENDPOINT", raising=False)
-    for arguments in (["submit", "--remote", "s3://a/b"], ["status", "run"]):
-        assert "KFP_ENDPOINT" in error_of(*arguments)
+    for arguments in (["submit", *AT], ["status", "run"]):
+        assert "Set the environment variable KFP_ENDPOINT" in error_of(*arguments)

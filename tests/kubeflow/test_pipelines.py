@@ -3,16 +3,15 @@
 import shutil
 from pathlib import Path
 
-import compiled
 import foreign
 import pytest
 import steps
 import yaml
-from compiled import compile_, edit, text_for
+from compiled import compile_, edit, environment, read
 from test_local import kfp
 
 from repose.errors import ReposeError
-from repose.kubeflow import compiler, fetch, record
+from repose.kubeflow import compiler, fetch
 from repose.kubeflow.project import Project, open_repo, read_project, read_projects
 
 TABLE = "table/dvc.yaml"
@@ -35,7 +34,6 @@ def test_a_pipeline_is_the_stages_of_its_file_and_all_that_they_need(fair: Path)
     root, table = both(fair)
     assert {stage.address for stage in root.stages} == {"grow@a", "grow@b", "weigh", "judge"}
     assert {stage.address for stage in table.stages} == {"grow@a", "grow@b", *OURS}
-    assert set(compile_(fair, file=TABLE).tasks) == {stage.address for stage in table.stages}
     plans = [compiler.plan_for(project, None) for project in (root, table)]
     assert [(plan.name, plan.image) for plan in plans] == [("fair", "fair:latest"), ("fair-table", "fair:latest")]
 
@@ -43,18 +41,11 @@ def test_a_pipeline_is_the_stages_of_its_file_and_all_that_they_need(fair: Path)
 def test_the_root_s_pipeline_has_what_the_root_needs_of_other_files(garden: Path) -> None:
     """As a whole, but for the components: those of a stage are written with its own file."""
     with (garden / "dvc.yaml").open("a") as file:
-        file.write("""
-  eat:
-    cmd: cp kitchen/stove/soup.txt eaten.txt
-    deps: [kitchen/stove/soup.txt]
-    outs: [eaten.txt]
-    meta: {kfp: {outs: {eaten.txt: Artifact}}}
-""")
-    project = read_project(garden)
-    assert ("eat", "kitchen/dvc.yaml:cook") in compiled.edges(text_for(project))
-    description = compile_(garden).spec["pipelineInfo"]["description"]
-    assert description.startswith("The stages of dvc.yaml and all that they need: ")
-    compiler.write_all(project)
+        file.write("  eat: {cmd: cp kitchen/stove/soup.txt e, deps: [kitchen/stove/soup.txt], outs: [e]}\n")
+    made = compile_(garden)
+    assert ("eat", "kitchen/dvc.yaml:cook") in made.edges
+    assert made.spec["pipelineInfo"]["description"].startswith("The stages of dvc.yaml and all that they need: ")
+    compiler.write_all(read_project(garden))
     assert {path for path in files(garden) if "kitchen" in path or "eat" in path} == {"components/eat/component.yaml"}
 
 
@@ -102,50 +93,46 @@ def test_stale_components_go_with_their_own_file_alone(fair: Path) -> None:
     assert (stale(root), stale(table)) == (ours, theirs)
     compiler.write_all(root)
     assert (stale(root), stale(table)) == (set(), theirs)
-    compiler.write_all(table)
-    assert stale(table) == set()
-    assert not (fair / "components/weigh").exists()
-    assert not (fair / "components/table/street").exists()
 
 
 def test_an_environment_is_for_all_pipelines(fair: Path) -> None:
-    (fair / "pipelines" / "environments").mkdir(parents=True)
-    (fair / "pipelines" / "environments" / "here.yaml").write_text(
-        f"stages: {{weigh: {{cpu: '2'}}, '{TABLE}:judge': {{cpu: '3'}}, '{TABLE}:judge@bob': {{cpu: '4'}}}}\n"
+    environment(
+        fair, f"stages: {{weigh: {{cpu: '2'}}, '{TABLE}:judge': {{cpu: '3'}}, '{TABLE}:judge@bob': {{cpu: '4'}}}}\n"
     )
     root, table = both(fair)
-    assert compiler.write_pipeline(root, "here") == fair / "pipelines" / "pipeline-here.yaml"
-    path = compiler.write_pipeline(table, "here")
-    assert path == fair / "pipelines" / "table-here.yaml"
-    executors = compiled.read(path.read_text()).executors
-    asked = {stage: executors[stage].get("resources", {}).get("resourceCpuLimit") for stage in executors}
+    assert compiler.write_pipeline(root, "show") == fair / "pipelines" / "pipeline-show.yaml"
+    path = compiler.write_pipeline(table, "show")
+    assert path == fair / "pipelines" / "table-show.yaml"
+    containers = read(path.read_text()).containers
+    asked = {stage: containers[stage].get("resources", {}).get("resourceCpuLimit") for stage in containers}
     assert asked == dict.fromkeys(asked) | {f"{TABLE}:judge@ann": "3", f"{TABLE}:judge@bob": "4"}
 
 
-def test_params_of_several_files_have_names_of_their_own(fair: Path) -> None:
+def test_exposed_params_of_several_files_have_names_of_their_own(fair: Path) -> None:
     """A stage of each file is called judge, and so is a block of the params of each."""
-    edit(fair / TABLE, "[marks]", "[marks, ../verdict.txt]")
-    found = compiled.parameters(compile_(fair, file=TABLE))
-    assert {name: parameter.get("defaultValue") for name, parameter in found.items()} == {
-        "remote": None, "endpoint": "", "grow_beds": "[a, b]", "grow_seed": "1", "judge_seed": "2", "judge_strict": "true",
-        "table_params_judges": "[ann, bob]", "table_small_judge_seed": "3", "table_small_judge_strict": "0.5",
-        "table_small_judges_ann_steps": "1", "table_small_judges_bob_steps": "2",
+    exposed = ["judge.seed", "grow.seed", "table/small.yaml:judge.seed", "table/small.yaml:judges.ann.steps"]
+    environment(fair, f"expose: {dict.fromkeys(exposed, 'Seeds.')}\n")
+    made = compile_(fair, "show", TABLE)
+    assert {name: parameter.get("defaultValue") for name, parameter in made.parameters.items()} == {
+        "remote": None, "endpoint": "", "overrides": "{}", "grow_seed": "1", "table_small_judge_seed": "3",
+        "table_small_judges_ann_steps": "1",
     }  # fmt: skip
-    assert found["table_small_judges_ann_steps"]["description"] == "of ann"
-    edit(fair / "table" / "params.yaml", "small", "large")  # the name of a params file is a param
-    plan = compiler.plan_for(read_project(fair, TABLE), None)
-    assert plan.leaves["table_large_judges_bob_steps"].value == 20
-    assert not any("small" in name for name in plan.leaves)
+    own = {address: {"table_small_judge_seed", "table_small_judges_ann_steps"} for address in (OURS[0], OURS[2])}
+    for address, task in made.tasks.items():
+        given = set(task["inputs"]["parameters"]) & {
+            "grow_seed",
+            "table_small_judge_seed",
+            "table_small_judges_ann_steps",
+        }
+        if address.startswith(TABLE):
+            assert given == own.get(address, {"table_small_judge_seed"} if "judge" in address else set())
+    assert set(compile_(fair, "show").parameters) == {"remote", "endpoint", "overrides", "grow_seed", "judge_seed"}
 
 
 def test_vars_of_a_stage_and_a_merged_anchor(fair: Path) -> None:
     plan = compiler.plan_for(read_project(fair, TABLE), None)
     for name, reads in (("judge@ann", "crop/a.txt"), ("judge-south@ann", "table/street.txt")):
-        task = plan[f"{TABLE}:{name}"]
-        assert [port.producer.path for port in task.inputs] == [reads]
-        assert {leaf.name for leaf in task.leaves} == {
-            "table_small_judge_seed", "table_small_judge_strict", "table_small_judges_steps",
-        }  # fmt: skip
+        assert [port.producer.path for port in plan[f"{TABLE}:{name}"].inputs] == [reads]
     assert len({port.name for port in plan[f"{TABLE}:table"].inputs}) == 4
 
 
@@ -155,25 +142,25 @@ def test_what_decides_which_stages_and_params_there_are(fair: Path) -> None:
     judges = {("table/params.yaml", f"judges{item}") for item in ("", ".0", ".1")}
     assert root.deciding == params
     assert table.deciding == params | judges | {("table/params.yaml", "budget")}
+    assert root.decides("params.yaml", "grow")
+    assert root.decides("params.yaml", "grow.beds.0.x")
+    assert not root.decides("params.yaml", "grow.seed")
 
 
 def test_a_stage_that_only_another_pipeline_has_may_be_what_kubeflow_refuses(fair: Path) -> None:
-    edit(fair / TABLE, "    desc: A list of commands\n", "    frozen: true\n")
+    edit(fair / TABLE, "outs: [table/street.txt]", "outs: [table/street.txt: {persist: true}]")
     read_project(fair)
-    with pytest.raises(ReposeError, match=r"table/dvc\.yaml:street is frozen"):
+    with pytest.raises(ReposeError, match=r"table/dvc\.yaml:street: the output table/street.txt is kept between runs"):
         read_project(fair, TABLE)
 
 
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("none/dvc.yaml", r"none/dvc\.yaml has no stages: .*Files with stages: dvc\.yaml, table/dvc\.yaml\."),
-        ("params.yaml", r"params\.yaml has no stages: the file is missing or empty"),
-        ("empty/dvc.yaml", r"empty/dvc\.yaml has no stages"),
-        ("table", r"table has no stages"),
-        ("../dvc.yaml", r"\.\./dvc\.yaml lies outside the project in .*fair: name a dvc\.yaml of the project"),
-    ],
-)
+@pytest.mark.parametrize(("file", "message"), [
+    ("none/dvc.yaml", r"none/dvc\.yaml has no stages to run: .*Files with stages: dvc\.yaml, table/dvc\.yaml\."),
+    ("params.yaml", r"params\.yaml has no stages to run: the file is missing or empty"),
+    ("empty/dvc.yaml", r"empty/dvc\.yaml has no stages"),
+    ("table", r"table has no stages"),
+    ("../dvc.yaml", r"\.\./dvc\.yaml lies outside the project in .*fair: name a dvc\.yaml of the project"),
+])  # fmt: skip
 def test_a_file_that_is_no_pipeline(fair: Path, file: str, message: str) -> None:
     (fair / "empty").mkdir()
     (fair / "empty" / "dvc.yaml").write_text("vars: [{a: 1}]\n")
@@ -188,65 +175,52 @@ def test_spellings_of_a_path_and_a_folder_below_the_project_s(fair: Path) -> Non
         open_repo(fair / "table")
 
 
-@pytest.mark.parametrize(
-    ("folder", "message"),
-    [
-        ("base", r"base/dvc\.yaml would be pipelines/base\.yaml, which is what holds in every environment"),
-        ("pipeline-here", r"would be pipelines/pipeline-here\.yaml, which is the pipeline of dvc\.yaml\. Rename the"),
-        ("Table", r"would be pipelines/table\.yaml, which is the pipeline of table/dvc\.yaml"),
-        ("_", r"would be pipelines/\.yaml, which is no name at all"),
-    ],
-)
+@pytest.mark.parametrize(("folder", "message"), [
+    ("base", r"base/dvc\.yaml would be pipelines/base\.yaml, which is what holds in every environment"),
+    ("pipeline-show", r"would be pipelines/pipeline-show\.yaml, which is the pipeline of dvc\.yaml\. Rename the"),
+    ("Table", r"would be pipelines/table\.yaml, which is the pipeline of table/dvc\.yaml"),
+    ("_", r"would be pipelines/\.yaml, which is no name at all"),
+])  # fmt: skip
 def test_a_folder_whose_pipeline_would_have_the_name_of_another_file(fair: Path, folder: str, message: str) -> None:
-    (fair / "pipelines" / "environments").mkdir(parents=True)
-    (fair / "pipelines" / "environments" / "here.yaml").write_text("image: a\n")
+    environment(fair, "image: a\n")
     (fair / folder).mkdir()
-    (fair / folder / "dvc.yaml").write_text(
-        "stages: {own: {cmd: echo > x.txt, outs: [x.txt], meta: {kfp: {outs: {x.txt: Dataset}}}}}\n"
-    )
+    (fair / folder / "dvc.yaml").write_text("stages: {own: {cmd: echo > x.txt, outs: [x.txt]}}\n")
     with pytest.raises(ReposeError, match=message):
         compiler.compiled(read_project(fair, f"{folder}/dvc.yaml"))
     compiler.compiled(read_project(fair))
 
 
-def test_a_nested_folder(fair: Path) -> None:
-    shutil.move(fair / "table", fair / "far" / "table")
-    edit(fair / "far" / TABLE, "..", "../..")
-    edit(fair / "far" / TABLE, "table/street.txt", "far/table/street.txt")
-    project = read_project(fair, f"far/{TABLE}")
-    written = {str(path.relative_to(fair)) for path in compiler.write_all(project)}
-    assert {"components/far/table/street/component.yaml", "pipelines/far-table.yaml"} <= written
-    assert compiler.plan_for(project, None).name == "fair-far-table"
+@pytest.mark.parametrize("name", ["Flowers", "-flowers", "a" * 51])
+def test_a_name_that_kubeflow_refuses(fair: Path, name: str) -> None:
+    environment(fair, f"name: {name}\n")
+    with pytest.raises(ReposeError, match=f"show.yaml: the pipeline's name would be '{name}', which Kubeflow refuses"):
+        compiler.plan_for(read_project(fair), "show")
 
 
 def test_compile_takes_several_files(fair: Path) -> None:
     command = ("compile", "dvc.yaml", TABLE)
     assert "Written: components/grow/component.yaml" in kfp(fair, *command)[1]
-    edit(fair / "table" / "small.yaml", "seed: 3", "seed: 4")
+    edit(fair / TABLE, "A list of commands", "Two commands")
     told = kfp(fair, *command, "--check", code=1)[1]
-    assert "components/table/judge/component.yaml, components/table/judge-south/component.yaml, pipelines/tab" in told
+    assert "Out of date: components/table/street/component.yaml" in told
     assert f"Run `repose kfp {' '.join(command)}` and commit its output." in told
     assert "are up to date" in kfp(fair, "compile", "--check")[1]
-    (fair / "pipelines" / "environments").mkdir()
-    (fair / "pipelines" / "environments" / "here.yaml").write_text("image: a:1\n")
-    assert "pipelines/pipeline-here.yaml, pipelines/table-here.yaml" in kfp(fair, *command, "-e", "here")[1]
+    environment(fair, "image: a:1\n")
+    assert "pipelines/pipeline-show.yaml, pipelines/table-show.yaml" in kfp(fair, *command, "-e", "show")[1]
 
 
-@pytest.fixture
-def pod(fair: Path) -> tuple[Path, Path]:
-    """What a pod starts from, and an empty remote."""
+def test_the_record_is_of_its_pipeline_alone_and_fetch_keeps_other_stages_entries(
+    fair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     remote = fair.parent / "remote"
     foreign.dvc(fair, "remote", "add", "--default", "store", str(remote))
-    return Path(shutil.copytree(fair, fair.parent / "image" / "fair")), remote
-
-
-def test_the_record_of_a_run_is_of_its_pipeline_alone(pod: tuple[Path, Path]) -> None:
-    image, remote = pod
+    image = Path(shutil.copytree(fair, fair.parent / "image" / "fair"))
+    foreign.dvc(fair, "repro")
+    before = yaml.safe_load((fair / "dvc.lock").read_text())["stages"]
+    edit(image / "params.yaml", "seed: 1", "seed: 5")
     grown = steps.run("grow@a", image, remote, ["crop_txt"])
-    steps.run(f"{TABLE}:judge@ann", image, remote, ["marks"], inputs=[grown.files["crop_txt"]])
-    left = record.leave_record(
-        run="run-1", pipeline="fair-table", remote=str(remote), endpoint="", params=[], image=image, file=TABLE
-    )
+    steps.run(f"{TABLE}:judge@ann", image, remote, ["marks"], inputs=[grown.metadata["crop_txt"]])
+    left = steps.write_record(image, remote, pipeline="fair-table", file=TABLE)
     states = {stage["stage"]: stage["state"] for stage in left["stages"]}
     done = {"grow@a", f"{TABLE}:judge@ann"}
     assert states == dict.fromkeys({"grow@b", *OURS} - done, "not run") | dict.fromkeys(done, "finished")
@@ -255,26 +229,11 @@ def test_the_record_of_a_run_is_of_its_pipeline_alone(pod: tuple[Path, Path]) ->
         "dvc.lock": ["grow@a"], "table/dvc.lock": ["judge@ann"],
     }  # fmt: skip
     assert set(left["params"]) == {"params.yaml", "table/params.yaml", "table/small.yaml"}
-
-
-def test_fetch_leaves_what_the_locks_say_of_other_stages(
-    fair: Path, pod: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image, remote = pod
-    foreign.dvc(fair, "repro")
-    before = (fair / "dvc.lock").read_text()
-    edit(image / "params.yaml", "seed: 1", "seed: 5")
-    steps.run("grow@a", image, remote, ["crop_txt"])
-    record.leave_record(
-        run="run-1", pipeline="fair-table", remote=str(remote), endpoint="", params=[], image=image, file=TABLE
-    )
     monkeypatch.chdir(fair)
     fetch.fetch_run(fair, "run-1", remote=None, endpoint="", force=True)
-    foreign.dvc(fair, "pull", "--allow-missing", "--force", "grow@a")
-    after, own = (yaml.safe_load(lock)["stages"] for lock in ((fair / "dvc.lock").read_text(), before))
-    assert after.pop("grow@a") != own.pop("grow@a")
-    assert after == own
-    foreign.dvc(fair, "repro", "grow@a")  # what it leaves, fetch left
+    after = yaml.safe_load((fair / "dvc.lock").read_text())["stages"]
+    assert after.pop("grow@a") != before.pop("grow@a")
+    assert after == before
     assert "seed: 5" in (fair / "params.yaml").read_text()
     (fair / "params.yaml").write_text(foreign.FAIR["params.yaml"])
     shutil.rmtree(fair / "table")  # without the pipeline nothing is written

@@ -3,16 +3,15 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.entries import Entry, outputs_of, write_entry
+from repose.kubeflow.entries import Entry, outputs_of, write_entries
 from repose.kubeflow.needs import Environment, OutMeta, needs_of, out_meta
 from repose.kubeflow.project import Project
-from repose.kubeflow.stages import Stage
 from repose.kubeflow.task import Task, report
 from repose.kubeflow.workspace import bring
 from repose.storage.atomic import whole_file, write_text
@@ -21,12 +20,13 @@ from repose.storage.remote import Remote
 _PAGES = ("HTML", "Markdown")
 
 
-def hand_on(task: Task, project: Project, stage: Stage, entry: Entry, remote: Remote) -> None:
-    """Write a stage's artifacts and their metadata. Outputs that are not in the workspace are fetched as needed.
+def hand_on(task: Task, project: Project, entries: Mapping[str, Entry], remote: Remote) -> None:
+    """Write a stage's artifacts, their metadata and the ID of its entry; outputs that are not here are fetched as needed.
 
     Raises:
         ReposeError: an artifact is not an output of the stage, or its file is missing or cannot be shown.
     """
+    stage, entry = project[task.stage], entries[task.stage]
     meta, facts = needs_of(stage, Environment()), outputs_of(stage, entry)
     settings = {out.path: out_meta(out, meta) for out in stage.outs}
     names = task.words[1:]  # in the order of the stage's outputs
@@ -35,27 +35,27 @@ def hand_on(task: Task, project: Project, stage: Stage, entry: Entry, remote: Re
             f"The task has {len(names)} outputs, but {stage.address} has {len(settings)} in this image's dvc.yaml. Was the "
             "pipeline compiled from another version? Compile it from the commit that the image was built from."
         )
-    shown = {path: _shown(path, kind) for path, kind in settings.items()}
-    if missing := [part for part in shown.values() if part and not (project.folder / part).exists()]:
+    metrics = {out.path: out.metrics or (out.path,) for out in stage.outs if settings[out.path].type == "Metrics"}
+    shown = {path: _shown(path, kind, metrics.get(path, ())) for path, kind in settings.items()}
+    if missing := [part for part in (*shown.values(), *metrics) if part and not (project.folder / part).exists()]:
         bring(project, remote, {stage.address: entry}, missing)
-    entry_id = write_entry(remote, stage.address, entry)
     files = {artifact.name: artifact.file for artifact in task.outputs}
     metadata: dict[str, dict[str, Any]] = {}
     for name, (path, kind) in zip(names, settings.items(), strict=True):
         about = {"path": path, "md5": facts[path]["md5"], "size": facts[path].get("size", 0), "remote": remote.address}
-        about |= {"nfiles": facts[path].get("nfiles", 1), "stage": stage.address, "entry": entry_id}
+        about |= {"nfiles": facts[path].get("nfiles", 1), "stage": stage.address}
         metadata[name] = about
         if kind.type == "Metrics":  # Kubeflow's "Compare runs" shows all numbers, so DVC's are written as text
-            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(project.folder / path)
+            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(project.folder, metrics[path])
         _write(files[name], project.folder / shown[path] if shown[path] else None, about)
-    report(task, metadata)
+    report(task, write_entries(remote, entries), metadata)
 
 
-def _shown(path: str, kind: OutMeta) -> str:
-    """The path of the file or folder whose bytes Kubeflow gets, or that is read; empty for a pointer."""
+def _shown(path: str, kind: OutMeta, metrics: tuple[str, ...]) -> str:
+    """The path of the file or folder whose bytes Kubeflow gets; empty for a pointer."""
     if kind.type in _PAGES and kind.page:
         return f"{path}/{kind.page}"
-    return path if kind.export or kind.type in (*_PAGES, "Metrics") else ""
+    return path if kind.export or kind.type in _PAGES or path in metrics else ""
 
 
 def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
@@ -73,12 +73,21 @@ def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
         )
 
 
-def _numbers(file: Path) -> dict[str, float]:
+def _numbers(folder: Path, files: Sequence[str]) -> dict[str, float]:
+    """The finite numbers of metrics files by their dotted keys, after the file's name if there are several."""
+    found: dict[str, float] = {}
+    for name in files:
+        numbers = _numbers_of(folder / name)
+        found |= {f"{Path(name).stem}.{key}" if len(files) > 1 else key: value for key, value in numbers.items()}
+    return found
+
+
+def _numbers_of(file: Path) -> dict[str, float]:
     """The finite numbers of a metrics file by their dotted keys; Kubeflow rejects others."""
     from dvc.utils.serialize import PARSERS, ParseError
 
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8") if file.exists() else "{}"  # DVC does not ask for it
         values = PARSERS[file.suffix](text, str(file)) if file.suffix in (".json", ".toml") else parse_yaml(text)
     except (ValueError, ParseError) as error:
         raise ReposeError(f"The metrics file {file.name} is not {file.suffix[1:] or 'YAML'} ({error}).") from None

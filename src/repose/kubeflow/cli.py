@@ -280,12 +280,17 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
         file, _, key = address.rpartition(":")
         file = file or "params.yaml"
         params = files.setdefault(file, ParamsFile.read(plan.project.folder / file))
-        if any(file == other and f"{key}.".startswith(f"{name}.") for other, name in plan.project.deciding):
+        if plan.project.decides(file, key):
             raise SettingsError(
                 f"--param {address} decides which stages and params exist: set it in {file} and compile again."
             )
         found = from_text(value, params[key], f"--param {address}")
         params.with_values({key: found})  # rejects what a pod would reject
+        if not any(stage.lists(file, key) for stage in plan.project.stages):
+            raise SettingsError(
+                f"--param {address}: no stage of this pipeline lists it, so it would change nothing. They list params of "
+                f"{', '.join(plan.project.params_files) or 'no file'}: write FILE:KEY."
+            )
         shown = next((e.name for e in plan.exposed if (e.file, e.key) == (file, key)), None)
         if shown:
             values[shown] = value

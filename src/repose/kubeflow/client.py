@@ -59,8 +59,12 @@ def schedule(endpoint: Endpoint, order: Order, cron: str) -> str:
     """Start a run at the times of a cron expression of six fields (the first is seconds); return the schedule's ID.
 
     Raises:
-        RemoteError: as `submit`, or the expression is invalid.
+        RemoteError: as `submit`, or the expression does not have six fields or is invalid.
     """
+    if len(cron.split()) != 6:  # the server takes five, too, but as seconds, minutes, hours, days and months
+        raise RemoteError(
+            f"The schedule {cron!r} should have six fields, of which the first is seconds: '0 0 3 * * 1'."
+        )
     client, name = connect(endpoint), order.name or f"{order.pipeline} {cron}"
     with _prepared(client, endpoint, order) as given:
         made = client.create_recurring_run(job_name=name, cron_expression=cron, no_catchup=True, **given)
@@ -79,7 +83,7 @@ def upload(endpoint: Endpoint, pipeline: str, text: str, version: str, descripti
         if found is None:
             wanted = client.api_models.V2beta1Pipeline(display_name=pipeline, namespace=endpoint.namespace)
             found = client.pipelines.pipeline_service_create_pipeline(wanted).pipeline_id
-        elif version in {v.display_name for v in _versions(client, found)}:
+        elif version in _versions(client, found):
             raise RemoteError(
                 f"{pipeline} has a version {version} already. Run it with --version, or give another name."
             )
@@ -168,7 +172,7 @@ def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[st
             yield given | {"pipeline_package_path": file}
         return
     found = _pipeline_id(client, endpoint, order.pipeline)
-    versions = {v.display_name: v.pipeline_version_id for v in _versions(client, found)} if found else {}
+    versions = _versions(client, found) if found else {}
     if order.version not in versions:
         raise RemoteError(
             f"There is no version {order.version!r} of {order.pipeline} at {endpoint.address}; there are: "
@@ -185,8 +189,15 @@ def _pipeline_id(client: Any, endpoint: Endpoint, name: str) -> str | None:
     return answer.pipelines[0].pipeline_id if answer.pipelines else None
 
 
-def _versions(client: Any, pipeline: str) -> list[Any]:
-    return client.list_pipeline_versions(pipeline, page_size=100, sort_by="created_at desc").pipeline_versions or []
+def _versions(client: Any, pipeline: str) -> dict[str, str]:
+    """The IDs of a pipeline's versions by name, the newest first."""
+    versions: dict[str, str] = {}
+    page: str | None = ""
+    while page is not None:
+        answer = client.list_pipeline_versions(pipeline, page_token=page, page_size=100, sort_by="created_at desc")
+        versions |= {version.display_name: version.pipeline_version_id for version in answer.pipeline_versions or ()}
+        page = answer.next_page_token or None
+    return versions
 
 
 @contextmanager

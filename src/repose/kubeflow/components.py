@@ -1,9 +1,10 @@
 """Build Kubeflow components and a pipeline from a plan: a component for each stage, and DVC's graph.
 
 A foreach or matrix is one component, with a task for each item. A task gets the address of its stage, the remote, the run's
-changed params, and the artifacts of the stages before it, which are pointers: the data go through DVC's remote. A container
-reads all of them from its last argument, `{{$}}`, for which Kubeflow's launcher puts the task's inputs and outputs as JSON.
-The component's name before it keeps containers apart: Kubeflow takes components with equal containers for one.
+changed params, and from each stage before it the ID of its entry of dvc.lock: the data go through DVC's remote. Artifacts are
+only for people and other programs: each costs a task that takes it a thousand bytes, several times, in the workflow's object.
+A container reads its inputs from its last argument, `{{$}}`, for which Kubeflow's launcher puts them as JSON. The component's
+name before it keeps containers apart: Kubeflow takes components with equal containers for one.
 """
 
 import inspect
@@ -16,8 +17,9 @@ import yaml
 from repose.config import build
 from repose.kubeflow.needs import Needs
 from repose.kubeflow.placing import place
-from repose.kubeflow.plan import RECORD, Exposed, Plan, Task
-from repose.kubeflow.stages import ROOT, Producer
+from repose.kubeflow.plan import ENTRY, RECORD, Exposed, Plan, Task
+from repose.kubeflow.stages import ROOT
+from repose.kubeflow.task import AFTER
 
 _FIXED = {
     "remote": "Address of DVC's remote, such as s3://bucket/folder.",
@@ -51,10 +53,9 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
             for task in plan.tasks:
                 address = task.stage.address
                 given = {exposed.name: at[exposed.name] for exposed in task.exposed}
-                for port in task.inputs:
-                    given[port.name] = made[port.producer.stage].outputs[_output_name(plan, port.producer)]
+                given |= {name: made[one].outputs[ENTRY] for name, one in zip(_after(task), task.after, strict=True)}
                 made[address] = components[names[address]](stage=address, **fixed, **given).set_display_name(address)
-                if task.stage.always_changed or not caching:
+                if not task.stage.run_cached or not caching:
                     made[address].set_caching_options(False)
                 place(made[address], task.meta, plan.image, plan.environment.service_account)
 
@@ -107,16 +108,14 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
     from kfp import dsl
 
     first = tasks[0].stage
-    ports = [port for task in tasks for port in task.inputs]
-    everywhere = set.intersection(*({port.name for port in task.inputs} for task in tasks))
+    always = min(len(task.after) for task in tasks)
     exposed = list(dict.fromkeys(e for task in tasks for e in task.exposed))
     parameters: _Parameters = {"stage": (str, _REQUIRED)} | dict.fromkeys(_FIXED, (str, _REQUIRED))
-    for port in ports:
-        artifact = dsl.Input[getattr(dsl, port.type)]
-        optional = (Optional[artifact], None)  # noqa: UP045 (what KFP reads)
-        parameters[port.name] = (artifact, _REQUIRED) if port.name in everywhere else optional
+    for number, name in enumerate(_after(max(tasks, key=lambda task: len(task.after)))):
+        parameters[name] = (str, _REQUIRED) if number < always else (Optional[str], None)  # noqa: UP045 (what KFP reads)
     parameters |= {e.name: (Optional[str], None) for e in exposed}  # noqa: UP045
     parameters |= {str(out.name): (dsl.Output[getattr(dsl, str(out.type))], _REQUIRED) for out in tasks[0].outputs}
+    parameters[ENTRY] = (dsl.OutputPath(str), _REQUIRED)
     choices = f"Which of {', '.join(task.stage.address for task in tasks)}."
     text = first.description or f"The DVC stage {name}"
     words = [name, *(str(out.name) for out in tasks[0].outputs)]
@@ -155,9 +154,9 @@ def _run_parameters(plan: Plan) -> _Parameters:
     return fixed | {e.name: (str, e.text) for e in plan.exposed}
 
 
-def _output_name(plan: Plan, producer: Producer) -> str:
-    task = plan[producer.stage]
-    return next(str(o.name) for out, o in zip(task.stage.outs, task.outputs, strict=True) if out.path == producer.path)
+def _after(task: Task) -> list[str]:
+    """The names of the inputs with the entries of the stages before a task."""
+    return [f"{AFTER}{number}" for number in range(len(task.after))]
 
 
 def _function(

@@ -151,16 +151,17 @@ def _refusal(endpoint: Endpoint, what: str, status: int, body: bytes) -> RemoteE
     """The error for a response that is not the expected one, with what to do."""
     address, answer = endpoint.address, _json(body)
     new_token = f"get a new token for this endpoint ({TOKEN})" if endpoint.token else f"set {TOKEN} to a bearer token"
+    if status in _TRANSIENT:
+        return UnansweredError(f"{address} does not work at the moment ({what}: {status}). Try again later.")
     if not isinstance(answer, dict) or (status == 404 and "code" not in answer):
         return RemoteError(
             f"{address} does not answer as the pipeline API does ({what}: {status}). Set {ENDPOINT} such that "
             f"{ENDPOINT}/apis/v2beta1/healthz answers with JSON. If the answer is a login page, {new_token}."
         )
-    message = " ".join(str(answer.get("message") or answer.get("error") or "").split())
+    text = answer.get("message") or answer.get("error") or answer.get("error_message") or ""  # the last: of an upload
+    message = " ".join(str(text).split())
     message = message.replace(endpoint.token, "(the token)") if endpoint.token else message
     said = f"{address} refuses {what} ({status}: {message[:_LONGEST]})."
-    if status in _TRANSIENT:
-        return UnansweredError(f"{said} Try again later.")
     if status in (401, 403):
         return RemoteError(
             f"{said} The token's owner lacks permission, or the token has expired: {new_token}, or correct {NAMESPACE}"

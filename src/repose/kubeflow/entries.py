@@ -1,4 +1,4 @@
-"""A stage's entry of dvc.lock, which tasks pass on: it lies in the remote, under the MD5 that artifacts have as metadata."""
+"""Entries of dvc.lock, which tasks pass on: a stage's and those of all stages before it lie in the remote, under their MD5."""
 
 import hashlib
 import json
@@ -7,34 +7,32 @@ from typing import Any
 
 from repose.errors import RemoteError
 from repose.kubeflow.stages import file_of
-from repose.kubeflow.task import Artifact
 from repose.storage.remote import OWN, Remote
 
 Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
 
 
-def write_entry(remote: Remote, address: str, entry: Entry) -> str:
-    """Write a stage's entry to the remote; return its ID."""
-    content = json.dumps({address: entry}).encode()
+def write_entries(remote: Remote, entries: Mapping[str, Entry]) -> str:
+    """Write the entries of a stage and of those before it to the remote; return their ID."""
+    content = json.dumps(dict(sorted(entries.items()))).encode()
     name = hashlib.md5(content, usedforsecurity=False).hexdigest()
     remote.write(_key(name), content)
     return name
 
 
-def read_entries(remote: Remote, artifacts: Iterable[Artifact]) -> dict[str, Entry]:
-    """The entries of the stages that made some artifacts, by the stages' addresses.
+def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
+    """The entries with some IDs, by the stages' addresses.
 
     Raises:
-        RemoteError: an artifact has no entry, or the remote does not have it.
+        RemoteError: the remote does not have them.
     """
-    names = dict.fromkeys(str(artifact.metadata.get("entry")) for artifact in artifacts)
     entries: dict[str, Entry] = {}
     for name in names:
         content = remote.read(_key(name))
         if content is None or hashlib.md5(content, usedforsecurity=False).hexdigest() != name:
             raise RemoteError(
-                f"The remote {remote.address} has no intact {_key(name)}, to which an input artifact refers. Did its task use "
-                "another remote? Run the pipeline again with `repose kfp submit --no-cache`."
+                f"The remote {remote.address} has no intact {_key(name)}, which an earlier task wrote. Did it use another "
+                "remote? Run the pipeline again with `repose kfp submit --no-cache`."
             )
         entries |= json.loads(content)
     return entries

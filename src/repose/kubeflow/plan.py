@@ -1,7 +1,6 @@
-"""Plan the compilation of a dvc.yaml: a task for each stage, with its inputs, exposed params and needs, under unique names."""
+"""Plan the compilation of a dvc.yaml: a task for each stage, the stages before it, its exposed params and its needs."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,19 +11,12 @@ from repose.errors import SettingsError
 from repose.kubeflow.needs import Environment, OutMeta, StageMeta, needs_of, out_meta
 from repose.kubeflow.params import ParamsFile, to_text
 from repose.kubeflow.project import Project
-from repose.kubeflow.stages import Producer, Stage, distinct, name_of, task_name
+from repose.kubeflow.stages import Stage, distinct, name_of, task_name
 
 RECORD = "run-record"  # the task that writes the run's record, whether or not the run succeeds
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
+ENTRY = "entry"  # the output parameter of a task: the ID of its stage's entry of dvc.lock
 FIXED = ("remote", "endpoint", "overrides")  # the run form's own parameters
-
-
-class Port(NamedTuple):
-    """An artifact that a task takes."""
-
-    name: str
-    producer: Producer
-    type: str
 
 
 class Exposed(NamedTuple):
@@ -43,7 +35,7 @@ class Task:
 
     stage: Stage
     meta: StageMeta
-    inputs: tuple[Port, ...]
+    after: tuple[str, ...]  # addresses of stages; what these need themselves is left out
     outputs: tuple[OutMeta, ...]  # in the order of the stage's outputs
     exposed: tuple[Exposed, ...]
 
@@ -79,8 +71,12 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The pipeline's name: the project's, followed by the folder of a dvc.yaml other than the root's."""
-        return "-".join(filter(None, (self.project_name, task_name(f"{self.project.file}:"))))
+        """The pipeline's name: the project's, followed by the folder of a dvc.yaml other than the root's.
+
+        KFP's loader takes a component with the pipeline's name for the pipeline, so that name gets another ending.
+        """
+        name = "-".join(filter(None, (self.project_name, task_name(f"{self.project.file}:"))))
+        return f"{name}-pipeline" if name in self.groups else name
 
     @property
     def image(self) -> str:
@@ -99,9 +95,9 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
         if name not in known:
             raise SettingsError(f"{where}: stages: there is no stage {name!r} in any dvc.yaml{nearest(name, known)}")
     exposed = tuple(_exposed(project, environment.expose, f"{where}: expose"))
-    metas = {stage.address: needs_of(stage, environment) for stage in project.stages}
+    tasks = tuple(_task(project, stage, needs_of(stage, environment), exposed) for stage in project.stages)
     plan = Plan(
-        project, environment, tuple(_task(project, stage, metas, exposed) for stage in project.stages),
+        project, environment, tasks,
         tuple(e for e in exposed if any(stage.lists(e.file, e.key) for stage in project.stages)), *remote,
     )  # fmt: skip
     if not _NAME.fullmatch(plan.name):
@@ -119,7 +115,7 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
         file, _, key = address.rpartition(":")
         params = ParamsFile.read(project.folder / (file or "params.yaml"))
         text = to_text(params[key])
-        if (file or "params.yaml", key) in project.deciding:
+        if project.decides(file or "params.yaml", key):
             raise SettingsError(f"{where}: {address} decides which stages exist, so a run cannot change it. Remove it.")
         if not (text_of := description or params.comment(key)):
             raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")
@@ -129,22 +125,18 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
     return [exposed._replace(name=name) for exposed, name in zip(found, names, strict=True)]
 
 
-def _task(project: Project, stage: Stage, metas: Mapping[str, StageMeta], exposed: tuple[Exposed, ...]) -> Task:
-    producers = list(dict.fromkeys(producer for dep in stage.deps for producer in dep.producers))
-    outs = {p: out_meta(project[p.stage].out(p.path), metas[p.stage]) for p in producers}
-    plain = [str(outs[p].name) for p in producers]
-    count = Counter(plain)
-    names = [
-        f"{name}_{name_of(project[p.stage].item or p.stage)}" if count[name] > 1 else name
-        for p, name in zip(producers, plain, strict=True)
-    ]
-    own = tuple(out_meta(out, metas[stage.address]) for out in stage.outs)
+def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Exposed, ...]) -> Task:
     listed = tuple(e for e in exposed if stage.lists(e.file, e.key))
-    # one namespace for all inputs and outputs of a component
-    taken = ["stage", *FIXED, *(e.name for e in exposed)]
-    unique = distinct([*taken, *(str(out.name) for out in own), *names])[len(taken) :]
-    outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, unique, strict=False))
-    ports = zip(unique[len(own) :], producers, strict=True)
-    return Task(
-        stage, metas[stage.address], tuple(Port(name, p, str(outs[p].type)) for name, p in ports), outputs, listed
-    )
+    own = [out_meta(out, meta) for out in stage.outs]
+    taken = ["stage", ENTRY, *FIXED, *(e.name for e in exposed)]  # one namespace for inputs and outputs of a component
+    names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
+    outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
+    above = {address: _above(project, address) for address in stage.upstream}
+    after = tuple(one for one in stage.upstream if not any(one in above[other] for other in stage.upstream))
+    return Task(stage, meta, after, outputs, listed)
+
+
+def _above(project: Project, address: str) -> set[str]:
+    """The stages that a stage needs, directly or not."""
+    upstream = project[address].upstream
+    return set(upstream).union(*(_above(project, one) for one in upstream))

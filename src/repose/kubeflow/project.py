@@ -4,6 +4,7 @@ DVC's own index reads dvc.yaml, so `vars`, `foreach`, `matrix`, `wdir` and neste
 files are sources: no task runs them, and their hashes come from dvc.lock and the .dvc file.
 """
 
+import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.kubeflow.stages import ROOT, Stage, address_of, group_of, is_pipeline, path_in, raw_definition, read_stage
+from repose.kubeflow.stages import (
+    ROOT,
+    Stage,
+    address_of,
+    contains,
+    group_of,
+    is_pipeline,
+    path_in,
+    raw_definition,
+    read_stage,
+)
 
 _NAMED = re.compile(r"\$\{\s*([\w.-]+)\s*\}")  # a key in a template
 
@@ -56,6 +67,13 @@ class Project:
         files = {stage.file for stage in self.stages}
         of_file = {s.path_in_repo: s for s in self.repo.index.stages if is_pipeline(s) and s.path_in_repo in files}
         return {key for file, stage in of_file.items() for key in _deciding(stage.dvcfile.resolver, file)}
+
+    def decides(self, file: str, key: str) -> bool:
+        """Whether a param decides which stages and params exist, or is above or below one that does."""
+        return any(
+            file == other and (f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}."))
+            for other, name in self.deciding
+        )
 
     @property
     def known(self) -> list[str]:
@@ -140,10 +158,50 @@ def _read(repo: Any, folder: Path, file: str) -> Project:
             )
     outs = [(path_in(repo, out.fs_path), stage) for stage in repo.index.stages for out in stage.outs if out.is_in_repo]
     resolvers = {path: stage.dvcfile.resolver for path, stage in {s.path: s for s in stages}.items()}
-    models = set(_models(repo))
-    return Project(
-        folder, file, tuple(read_stage(repo, stage, resolvers[stage.path], outs, models) for stage in stages), repo
-    )
+    kinds = set(_models(repo)), set(_metrics(repo))
+    read = tuple(read_stage(repo, stage, resolvers[stage.path], outs, *kinds) for stage in stages)
+    _check_params(repo, read, {path for path, _ in outs})
+    return Project(folder, file, read, repo)
+
+
+def _metrics(repo: Any) -> Iterator[str]:
+    """The paths of the metrics files that dvc.yaml files list outside their stages."""
+    from dvc.repo.metrics.show import _collect_top_level_metrics
+
+    yield from _collect_top_level_metrics(repo)
+
+
+def _check_params(repo: Any, stages: Sequence[Stage], made: set[str]) -> None:
+    """Reject params that DVC does not find, or that dvc.lock cannot hold, unless a stage makes their file."""
+    from dvc.dependency.param import read_param_file
+
+    listed: dict[str, dict[str, str]] = {}
+    for stage in stages:
+        for file, key in stage.params:
+            listed.setdefault(file, {}).setdefault(key, stage.address)
+    for file, addresses in listed.items():
+        if any(contains(path, file) for path in made):
+            continue
+        path = str(Path(repo.root_dir) / file)
+        found = (
+            read_param_file(repo.fs, path, list(filter(None, addresses)) or None, flatten=True)
+            if Path(path).is_file()
+            else {}
+        )
+        for key, address in addresses.items():
+            if key and key not in found:
+                why = " DVC takes each dot for a key inside another." if "." in key else ""
+                raise ReposeError(
+                    f"Stage {address}: {file} {'has no key ' + repr(key) if found or Path(path).is_file() else 'is missing'}, "
+                    f"which the stage lists under params.{why}"
+                )
+        for key, value in found.items():
+            try:
+                json.dumps(value)
+            except TypeError:
+                raise ReposeError(
+                    f"{file}: {key} is {value!r}, which dvc.lock cannot hold. Put it in quotes."
+                ) from None
 
 
 def _models(repo: Any) -> Iterator[str]:

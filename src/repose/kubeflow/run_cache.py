@@ -23,7 +23,7 @@ def key_of(repo: Any, stage: Stage, dvc_stage: Any) -> str | None:
     from dvc.stage.serialize import to_single_stage_lockfile
     from dvc_data.hashfile.build import build
 
-    if stage.always_changed or not dvc_stage.deps or not stage.outs:  # as in DVC's StageCache
+    if not stage.run_cached:
         return None
     made = {dep.path for dep in stage.deps if dep.producers}
     for dep in dvc_stage.deps:

@@ -33,6 +33,7 @@ class Dep:
 
     path: str
     producers: tuple[Producer, ...]  # empty: a file of the project, or data of a .dvc file or frozen stage
+    url: bool = False  # the path is an address outside the project, such as https://
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Out:
     name: str  # in Kubeflow
     written: str  # as in dvc.yaml, with resolved templates: relative to the stage's wdir
     cached: bool  # whether DVC's cache holds it (`cache: true`)
+    persist: bool  # whether the stage starts with its earlier version
+    metrics: tuple[str, ...]  # itself if it is a metrics file, or the metrics files in it
     type: TypeName  # inferred
 
 
@@ -65,6 +68,13 @@ class Stage:
     def upstream(self) -> tuple[str, ...]:
         """The addresses of the stages whose outputs it reads, without duplicates."""
         return tuple(dict.fromkeys(producer.stage for dep in self.deps for producer in dep.producers))
+
+    @property
+    def run_cached(self) -> bool:
+        """Whether DVC's run-cache holds its results; Kubeflow's cache is only used for such stages."""
+        given = bool(self.deps or self.params) and not any(dep.url for dep in self.deps)
+        made = bool(self.outs) and not any(out.persist for out in self.outs)
+        return given and made and not self.always_changed
 
     @property
     def file(self) -> str:
@@ -146,7 +156,9 @@ def raw_definition(definition: Any) -> Mapping[str, Any]:
     return raw
 
 
-def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, Any]], models: set[str]) -> Stage:
+def read_stage(
+    repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, Any]], models: set[str], metrics: set[str]
+) -> Stage:
     """Read a DVC stage.
 
     Args:
@@ -155,6 +167,7 @@ def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, A
         resolver: DVC's resolver of its dvc.yaml.
         outs: Path and DVC stage of each output in the project.
         models: Paths of the artifacts that are models.
+        metrics: Paths of the metrics files that dvc.yaml files list outside their stages.
 
     Raises:
         ReposeError: the stage cannot run in a pod.
@@ -170,7 +183,7 @@ def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, A
         item=stage.name.removeprefix(f"{group}@") if group else None,
         description=stage.desc or "",
         deps=tuple(_dep(repo, stage, dep, outs) for dep in stage.deps if dep not in of_params),
-        outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models)),
+        outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models, metrics)),
         params=tuple((path_in(repo, dep.fs_path), key) for dep in of_params for key in dep.params or [""]),
         wdir="" if stage.wdir == repo.root_dir else path_in(repo, stage.wdir),
         always_changed=stage.always_changed or stage.is_callback,
@@ -181,7 +194,9 @@ def read_stage(repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, A
 def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> Dep:
     from dvc.dependency import DatasetDependency
 
-    if isinstance(dep, DatasetDependency) or dep.protocol != "local" or not dep.is_in_repo:
+    if dep.protocol != "local" and not isinstance(dep, DatasetDependency):
+        return Dep(dep.def_path, (), url=True)
+    if isinstance(dep, DatasetDependency) or not dep.is_in_repo:
         raise ReposeError(
             f"Stage {address_of(stage)}: the dependency {dep.def_path} lies outside the project, so a pod does not have "
             "it. Import it with `dvc import-url` or a stage."
@@ -199,7 +214,7 @@ def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> De
 
 
 def _outs(
-    repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any], models: set[str]
+    repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any], models: set[str], metrics: set[str]
 ) -> Iterator[Out]:
     templates = {}
     for kind in ("outs", "metrics", "plots"):
@@ -209,16 +224,19 @@ def _outs(
     for out, name in zip(stage.outs, names, strict=True):
         _check_out(stage, out)
         path = path_in(repo, out.fs_path)
-        yield Out(path, name, out.def_path, out.use_cache, _type(out, path, models))
+        inside = (path,) if out.metric else tuple(sorted(file for file in metrics if contains(path, file)))
+        yield Out(
+            path, name, out.def_path, out.use_cache, out.persist, inside, _type(path, path in inside, inside, models)
+        )
 
 
-def _type(out: Any, path: str, models: set[str]) -> TypeName:
-    """The type of an output: as its `metrics`, its `artifacts` entry or its suffix says."""
-    if out.metric:
+def _type(path: str, metric: bool, inside: tuple[str, ...], models: set[str]) -> TypeName:
+    """The type of an output: as `metrics`, `artifacts` or its suffix says."""
+    if metric:
         return "Metrics"
     if any(contains(path, model) for model in models):
         return "Model"
-    return _PAGES.get(PurePosixPath(path).suffix.lower(), "Dataset")
+    return "Metrics" if inside else _PAGES.get(PurePosixPath(path).suffix.lower(), "Dataset")
 
 
 def _only_key(entry: Any) -> str:
@@ -229,11 +247,6 @@ def _check_out(stage: Any, out: Any) -> None:
     where = f"Stage {address_of(stage)}: the output {out.def_path}"
     if out.protocol != "local" or not out.is_in_repo:
         raise ReposeError(f"{where} lies outside the project, so a pod cannot pass it on. Write it inside.")
-    if out.persist:
-        raise ReposeError(
-            f"{where} is kept between runs (persist: true), but a pod starts without it. Remove persist: DVC's cache "
-            "keeps earlier versions."
-        )
     if not out.can_push or out.remote:
         raise ReposeError(
             f"{where} has {'push: false' if not out.can_push else 'a remote of its own'}, but stages pass their data "

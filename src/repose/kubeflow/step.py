@@ -26,10 +26,10 @@ from repose.kubeflow.needs import Environment, needs_of
 from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
 from repose.kubeflow.project import Project, open_repo
 from repose.kubeflow.stages import Stage, address_of, file_of, is_pipeline
-from repose.kubeflow.task import Task, read_task
+from repose.kubeflow.task import Task, check_changes, read_task
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.variables import JOB, NODE
-from repose.kubeflow.workspace import bring, image_project, read_with, workspace
+from repose.kubeflow.workspace import bring, bring_earlier, image_project, read_with, workspace
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
 
@@ -45,12 +45,12 @@ def run_step(task: Task, image: Path) -> None:
         remote = Remote(open_repo(folder))
         left: dict[str, Any] = {"stage": task.stage}
         try:
-            entries = read_entries(remote, task.inputs)
-            left["upstream"] = entries
-            entry, how = _entry_of(folder, task, entries, remote)
+            entries = read_entries(remote, task.entries)
+            left["upstream"] = dict(entries)
+            entry, how = _entry_of(image, folder, task, entries, remote)
             left |= {"state": "finished", "how": how, "entry": entry}
-            project = read_with(folder, file_of(task.stage), entries | {task.stage: entry})
-            hand_on(task, project, project[task.stage], entry, remote)
+            entries |= {task.stage: entry}
+            hand_on(task, read_with(folder, file_of(task.stage), entries), entries, remote)
         except ReposeError as error:
             left |= {"state": "failed", "message": str(error)}
             raise
@@ -60,20 +60,21 @@ def run_step(task: Task, image: Path) -> None:
         say(f"{task.stage}: {how}, {left['seconds']} s")
 
 
-def _entry_of(folder: Path, task: Task, entries: Mapping[str, Entry], remote: Remote) -> tuple[Entry, str]:
+def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry], remote: Remote) -> tuple[Entry, str]:
     """The stage's entry, and whether it was found or the stage ran here."""
     project = read_with(folder, file_of(task.stage), entries)
+    check_changes(task, project.decides)
     stage = project[task.stage]
     if missing := [address for address in stage.upstream if address not in entries]:
-        raise ReposeError(f"The task of {stage.address} needs the artifacts of {', '.join(missing)} as inputs.")
-    uncached = [out.path for address in entries for out in project[address].outs if not out.cached]
+        raise ReposeError(f"The task of {stage.address} needs the entries of {', '.join(missing)}.")
+    uncached = [out.path for address in stage.upstream for out in project[address].outs if not out.cached]
     bring(project, remote, entries, uncached)  # small, and their hashes are needed
     key = run_cache.key_of(project.repo, stage, _dvc_stage(project, stage))
     if key is not None and (found := run_cache.find(remote, stage, key)) is not None:
         return found, "found in the run-cache"
     if JOB in os.environ:
         return run_on_nodes(task, remote), "run on several nodes"
-    return _make(folder, project, stage, entries, remote, key), "run"
+    return _make(image, project, stage, entries, remote, key), "run"
 
 
 def run_node(task: Task, image: Path) -> None:
@@ -84,13 +85,13 @@ def run_node(task: Task, image: Path) -> None:
     """
     with workspace(image, task) as folder:
         remote = Remote(open_repo(folder))
-        entries = read_entries(remote, task.inputs)
+        entries = read_entries(remote, task.entries)
         project = read_with(folder, file_of(task.stage), entries)
         stage, dvc_stage = project[task.stage], _dvc_stage(project, project[task.stage])
         bring(project, remote, entries, [dep.path for dep in stage.deps])
         if is_first():
             key = run_cache.key_of(project.repo, stage, dvc_stage)
-            leave_entry(task, remote, _make(folder, project, stage, entries, remote, key))
+            leave_entry(task, remote, _make(image, project, stage, entries, remote, key))
             return
         for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
             done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own command)
@@ -99,11 +100,12 @@ def run_node(task: Task, image: Path) -> None:
 
 
 def _make(
-    folder: Path, project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote, key: str | None
+    image: Path, project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote, key: str | None
 ) -> Entry:
     """Fetch the stage's inputs, run it, and push its outputs; return its entry."""
     bring(project, remote, entries, [dep.path for dep in stage.deps])
-    kept = needs_of(stage, Environment()).unfinished
+    bring_earlier(project, remote, stage, image)
+    folder, kept = project.folder, needs_of(stage, Environment()).unfinished
     if kept is None:
         return _reproduce(folder, stage, remote)
     with Unfinished(folder / stage.resolve(kept), key or stage.address.replace("/", "-"), remote) as unfinished:

@@ -2,26 +2,25 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides
 from repose.kubeflow.variables import RUN
 from repose.storage.atomic import write_text
 
+AFTER = "after_"  # begins the inputs with the IDs of entries
 _FOLDERS = {"gs": "gcs"}  # of the launcher's local copies, where it is not the scheme
 
 
 class Artifact(NamedTuple):
-    """An input or output of a task."""
+    """An output of a task."""
 
     name: str
-    type: str  # system.Dataset, system.Model, ...
     uri: str
-    metadata: Mapping[str, Any]
 
     @property
     def file(self) -> Path:
@@ -41,8 +40,9 @@ class Task:
     endpoint: str
     changes: Mapping[str, str]  # exposed params by FILE:KEY: their text
     overrides: Mapping[str, Any]  # other params by KEY or FILE:KEY
-    inputs: tuple[Artifact, ...]
+    entries: tuple[str, ...]  # IDs, of the stages before it
     outputs: tuple[Artifact, ...]
+    entry_file: Path  # for the ID of the stage's own entry
     output_file: Path  # for the metadata of the outputs
 
 
@@ -61,30 +61,41 @@ def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ)
         return Task(
             tuple(word for word in before if "=" not in word), texts.get("stage", ""), environment[RUN], texts["remote"],
             texts.get("endpoint", ""), {keys[name]: text for name, text in texts.items() if name in keys},
-            parse_overrides(texts.get("overrides", "")), _artifacts(inputs), _artifacts(outputs), Path(outputs["outputFile"]),
+            parse_overrides(texts.get("overrides", "")),
+            tuple(text for name, text in sorted(texts.items()) if name.startswith(AFTER)),
+            tuple(Artifact(name, one["artifacts"][0]["uri"]) for name, one in outputs.get("artifacts", {}).items()),
+            Path(outputs.get("parameters", {}).get("entry", {}).get("outputFile", "")), Path(outputs["outputFile"]),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReposeError(
             f"The command's last argument is not an executor input of Kubeflow, or {RUN} is not set ({error!r}). Components "
-            "of this version need Kubeflow Pipelines 2.3 or later; compile the pipeline from the image's commit."
+            "of this version need Kubeflow Pipelines 2.16 or later; compile the pipeline from the image's commit."
         ) from None
 
 
-def _artifacts(part: Mapping[str, Any]) -> tuple[Artifact, ...]:
-    return tuple(
-        Artifact(name, one["type"]["schemaTitle"], one["uri"], one.get("metadata", {}))
-        for name, listed in part.get("artifacts", {}).items()
-        for one in listed["artifacts"][:1]
-    )
-
-
-def report(task: Task, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the metadata of the outputs, by name, to the file that the launcher reads."""
+def report(task: Task, entry: str, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the ID of the stage's entry, and the metadata of the outputs by name, to the files that the launcher reads."""
     found = {
         name: {"artifacts": [{"name": name, "uri": uri, "metadata": dict(metadata[name])}]}
-        for name, _, uri, _ in task.outputs
+        for name, uri in task.outputs
     }
+    write_text(task.entry_file, entry)
     write_text(task.output_file, json.dumps({"artifacts": found}, indent=1))
+
+
+def check_changes(task: Task, decides: Callable[[str, str], bool]) -> None:
+    """Reject changes of params that decide which stages and params exist, which compiled tasks cannot follow.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    for address in (*task.changes, *task.overrides):
+        file, _, key = address.rpartition(":")
+        if decides(file or "params.yaml", key):
+            raise SettingsError(
+                f"The parameter {address} decides which stages and params exist, so a run cannot change it: change the "
+                "params file and compile again."
+            )
 
 
 def apply_params(folder: Path, task: Task) -> None:

@@ -12,7 +12,7 @@ from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow.entries import Entry, lock_file, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo, read_project
-from repose.kubeflow.stages import address_of, contains, is_pipeline
+from repose.kubeflow.stages import Stage, address_of, contains, is_pipeline
 from repose.kubeflow.task import Task, apply_params
 from repose.kubeflow.variables import CACHE, WORK
 from repose.storage.atomic import disk_errors_named, write_text
@@ -121,6 +121,20 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
                 f"{', '.join(sorted(targets))} cannot be fetched from the remote {remote.address}: "
                 f"{str(error).splitlines()[0]} The lines above say why. {LOST}"
             ) from error
+
+
+def bring_earlier(project: Project, remote: Remote, stage: Stage, image: Path) -> None:
+    """Fetch the outputs with which a stage starts (`persist: true`), in the versions of the image's dvc.lock.
+
+    Raises:
+        ReposeError: the remote lacks an object or fails.
+    """
+    file, name = lock_file(stage.address)
+    if (image / file).is_file():
+        entry = (parse_yaml((image / file).read_text("utf-8")).get("stages") or {}).get(name, {})
+        for path, out in outputs_of(stage, entry).items():
+            if "md5" in out and any(own.path == path and own.persist for own in stage.outs):
+                _check_out_uncached(project, remote, path, str(out["md5"]))
 
 
 def _check_out_uncached(project: Project, remote: Remote, path: str, oid: str) -> None:

@@ -125,7 +125,8 @@ class Remote:
             failed = way({HashInfo("md5", oid) for oid in oids}, remote=self._name).failed
         if lost := sorted(info.value for info in failed):
             raise RemoteError(
-                f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}; the lines above say why. {LOST}"
+                f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}. The lines above say why. "
+                f"{LOST}"
             )
 
     def _at(self, key: str) -> str:
