@@ -66,13 +66,16 @@ def _start(job: Mapping[str, Any], cluster: Cluster, pause: float) -> None:
     name, waits = job["metadata"]["name"], False
     while not cluster.create_job(job):
         found = cluster.job(name)
-        if found is not None and not _condition(found, "Failed") and "deletionTimestamp" not in found["metadata"]:
-            say(f"TrainJob {name}: continuing the one of an earlier attempt")
-            return
-        if found is not None and not waits:
-            say(f"TrainJob {name}: deleting the one of an earlier attempt")
-            cluster.delete_job(name)
-            waits = True
+        if found is not None:
+            deleted = "deletionTimestamp" in found["metadata"]
+            if not deleted and not _condition(found, "Failed"):
+                say(f"TrainJob {name}: continuing the one of an earlier attempt")
+                return
+            if not waits:
+                say(f"TrainJob {name}: waiting until the one of an earlier attempt is deleted")
+                waits = True
+            if not deleted:
+                cluster.delete_job(name)
         time.sleep(pause)
     say(f"TrainJob {name}: created, with {job['spec']['trainer']['numNodes']} nodes")
 
