@@ -30,6 +30,7 @@ from repose.kubeflow.task import Task, check_changes, read_task
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.variables import JOB, NODE
 from repose.kubeflow.workspace import bring, bring_earlier, image_project, read_with, workspace
+from repose.storage.atomic import disk_errors_named
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
 
@@ -45,12 +46,13 @@ def run_step(task: Task, image: Path) -> None:
         remote = Remote(open_repo(folder))
         left: dict[str, Any] = {"stage": task.stage}
         try:
-            entries = read_entries(remote, task.entries)
-            left["upstream"] = dict(entries)
-            entry, how = _entry_of(image, folder, task, entries, remote)
-            left |= {"state": "finished", "how": how, "entry": entry}
-            entries |= {task.stage: entry}
-            hand_on(task, read_with(folder, file_of(task.stage), entries), entries, remote)
+            with disk_errors_named(folder):
+                entries = read_entries(remote, task.entries)
+                left["upstream"] = dict(entries)
+                entry, how = _entry_of(image, folder, task, entries, remote)
+                left |= {"state": "finished", "how": how, "entry": entry}
+                entries |= {task.stage: entry}
+                hand_on(task, read_with(folder, file_of(task.stage), entries), entries, remote)
         except ReposeError as error:
             left |= {"state": "failed", "message": str(error)}
             raise
@@ -83,7 +85,7 @@ def run_node(task: Task, image: Path) -> None:
     Raises:
         ReposeError: the stage or the remote failed.
     """
-    with workspace(image, task) as folder:
+    with workspace(image, task) as folder, disk_errors_named(folder):
         remote = Remote(open_repo(folder))
         entries = read_entries(remote, task.entries)
         project = read_with(folder, file_of(task.stage), entries)

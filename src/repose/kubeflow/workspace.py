@@ -109,7 +109,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
         for path in wanted:
             if own and out.use_cache and out.hash_info and (contains(own, path) or contains(path, own)):
                 targets.add(path if contains(own, path) else own)
-    with disk_errors_named(project.folder), chdir(project.folder):  # DVC takes relative paths from there
+    with chdir(project.folder):  # DVC takes relative paths from there
         try:
             if targets:
                 project.repo.pull(targets=sorted(targets), force=True)
