@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from repose import checkpoint
-from repose.checkpoint import FORMAT, About, load, read_about, resume, save
+from repose.checkpoint import FORMAT, About, load, read_about, read_state, restore, save
 from repose.config import as_dict
 from repose.data.batches import Batch
 from repose.data.frame import Frame
@@ -132,7 +132,9 @@ def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tupl
     train(whole, range(2, 3), device)
     system = new_system(row, seed=9, device=device)
     torch.manual_seed(123)
-    assert resume(folder / "a", system, about(row)) == 2
+    state = read_state(folder / "a", about(row))
+    assert state.step == 2
+    restore(state, system)
     train(system, range(2, 3), device)
     return whole, system
 
@@ -160,7 +162,7 @@ def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
     train(system, range(1))
     save(tmp_path / "a", system, about(PAPER), to_resume=True)
     again = new_system(PAPER, seed=1)
-    resume(tmp_path / "a", again, about(PAPER))
+    restore(read_state(tmp_path / "a", about(PAPER)), again)
     for name, optimiser in system.optimisers.items():
         for values, others in zip(optimiser.state.values(), again.optimisers[name].state.values(), strict=True):
             assert {key: value.stride() for key, value in values.items()} == {k: v.stride() for k, v in others.items()}
@@ -169,14 +171,14 @@ def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
 def test_another_run_and_a_finished_model_are_not_resumed(tmp_path: Path) -> None:
     save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=False)
     with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or version differ\."):
-        resume(tmp_path / "a", new_system(PAPER), replace(about(PAPER), fingerprint="e" * 64))
+        read_state(tmp_path / "a", replace(about(PAPER), fingerprint="e" * 64))
     with pytest.raises(ReposeError, match=r"a is a finished model, without the state to resume from\. Delete it\."):
-        resume(tmp_path / "a", new_system(PAPER), about(PAPER))
+        read_state(tmp_path / "a", about(PAPER))
 
 
 def every_reader(path: Path) -> list[Any]:
     return [
-        lambda: read_about(path), lambda: load(path, CPU), lambda: resume(path, new_system(PAPER), about(PAPER)),
+        lambda: read_about(path), lambda: load(path, CPU), lambda: read_state(path, about(PAPER)),
     ]  # fmt: skip
 
 

@@ -99,8 +99,17 @@ def load(path: Path, device: torch.device) -> tuple[System, About]:
     return system, about
 
 
-def resume(path: Path, system: System, expected: About) -> int:
-    """Restore a run's state on the device of `system`; return the number of steps done.
+@dataclass(frozen=True)
+class State:
+    """The state of a run to resume."""
+
+    path: Path  # of the checkpoint
+    step: int  # steps done
+    tensors: dict[str, Tensor]
+
+
+def read_state(path: Path, expected: About) -> State:
+    """Return a run's state in a checkpoint.
 
     Raises:
         CheckpointError: see `read_about`; or the checkpoint is of another run, or a finished model.
@@ -113,7 +122,17 @@ def resume(path: Path, system: System, expected: About) -> int:
     tensors = _read_tensors(path)
     if "random" not in tensors:
         raise CheckpointError(f"{path} is a finished model, without the state to resume from. Delete it.")
-    _restore_networks(path, system, tensors)
+    return State(path, about.step, tensors)
+
+
+def restore(state: State, system: System) -> None:
+    """Restore a run's state on the device of `system`, and torch's random state.
+
+    Raises:
+        CheckpointError: its tensors do not fit the networks.
+    """
+    tensors = state.tensors
+    _restore_networks(state.path, system, tensors)
     for name, optimiser in system.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):
             prefix = f"optimiser.{name}.{number}."
@@ -122,7 +141,6 @@ def resume(path: Path, system: System, expected: About) -> int:
     torch.set_rng_state(tensors["random"])
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return about.step
 
 
 def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:

@@ -117,7 +117,9 @@ def test_a_resumed_training_gives_the_same_bytes(name: str, tmp_path: Path) -> N
     checkpoint.save(tmp_path / "a", first, about, to_resume=True)
     torch.manual_seed(7)
     second = systems.build(row, SMALL)
-    assert checkpoint.resume(tmp_path / "a", second, about) == 3
+    state = checkpoint.read_state(tmp_path / "a", about)
+    assert state.step == 3
+    checkpoint.restore(state, second)
     _train(second, row, batch, range(3, 6))
     for name, network in straight.networks.items():
         for key, value in network.state_dict().items():

@@ -67,7 +67,8 @@ class Cluster:
             RemoteError: the cluster has no Trainer, or rejects the job.
         """
         create = self._jobs.create_namespaced_custom_object
-        created = self._ask(_CREATE, create, **_KIND, namespace=self._namespace, body=job, silent=(409,))
+        strict: dict[str, Any] = {"field_validation": "Strict"}  # another version of the Trainer may not know a field
+        created = self._ask(_CREATE, create, **_KIND, **strict, namespace=self._namespace, body=job, silent=(409,))
         return created is not None
 
     def job(self, name: str) -> dict[str, Any] | None:

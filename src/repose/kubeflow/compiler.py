@@ -6,12 +6,12 @@
 The pipeline also has the stages of other files that its stages need. Their components are compiled with their own file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError
-from repose.kubeflow.components import components_of, head_of, pipeline_of, text_of
+from repose.kubeflow.components import HEAD, components_of, head_of, pipeline_of, text_of
 from repose.kubeflow.needs import Environment, check_image, read_environment
 from repose.kubeflow.plan import Plan, make_plan
 from repose.kubeflow.project import Project
@@ -62,9 +62,14 @@ def remote_of(repo: Any, environment: Environment) -> tuple[str | None, str]:
 
 
 def write_all(project: Project, image: str | None = None) -> list[Path]:
-    """Compile the components of a dvc.yaml and its pipeline; return the files that changed."""
+    """Compile the components of a dvc.yaml and its pipeline; return the files that changed.
+
+    Raises:
+        ReposeError: see `plan_for`; or there is a file of that name that was not compiled.
+    """
     texts = compiled(project, image)
     changed, stale = _changed(texts), _stale(project, texts)
+    _check_ours(changed)
     for path in changed:
         write_text(path, texts[path])
     for path in stale:
@@ -82,6 +87,7 @@ def write_pipeline(project: Project, environment: str, image: str | None = None)
     """
     path, plan = _pipeline_path(project, environment), plan_for(project, environment, image)
     check_image(plan.environment, environment)
+    _check_ours([path])
     write_text(path, text_of(pipeline_of(plan), project.file))
     return path
 
@@ -136,6 +142,15 @@ def _components(project: Project) -> Path:
 
 def _changed(texts: Mapping[Path, str]) -> list[Path]:
     return [path for path, text in texts.items() if not path.is_file() or path.read_text("utf-8") != text]
+
+
+def _check_ours(paths: Iterable[Path]) -> None:
+    """Reject files that exist and were not compiled."""
+    for path in paths:
+        if path.is_file() and not path.read_text("utf-8").startswith(HEAD):
+            raise ReposeError(
+                f"{path} was not compiled from a dvc.yaml, so it is not overwritten. Rename or remove it."
+            )
 
 
 def _stale(project: Project, texts: Mapping[Path, str]) -> list[Path]:

@@ -26,6 +26,7 @@ _FIXED = {
     "endpoint": "URL of an S3 server other than Amazon's.",
     "overrides": 'Other params for this run: a JSON object of dotted keys, such as {"train.seed": 3}.',
 }
+HEAD = "# Compiled from"  # of every compiled file
 _REQUIRED = inspect.Parameter.empty
 _Parameters = dict[str, tuple[Any, Any]]  # type and default of each, by name
 
@@ -100,7 +101,7 @@ _Dumper.add_implicit_resolver(
 def head_of(file: str) -> str:
     """The first line of a file that is compiled from a dvc.yaml."""
     command = "repose kfp compile" if file == ROOT else f"repose kfp compile {file}"
-    return f"# Compiled from {file} by `{command}`. Change {file}, params.yaml or the environment, not this file.\n"
+    return f"{HEAD} {file} by `{command}`. Change {file}, params.yaml or the environment, not this file.\n"
 
 
 def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
@@ -111,8 +112,8 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
     always = min(len(task.after) for task in tasks)
     exposed = list(dict.fromkeys(e for task in tasks for e in task.exposed))
     parameters: _Parameters = {"stage": (str, _REQUIRED)} | dict.fromkeys(_FIXED, (str, _REQUIRED))
-    for number, entry in enumerate(_after(max(tasks, key=lambda task: len(task.after)))):
-        parameters[entry] = (str, _REQUIRED) if number < always else (Optional[str], None)  # noqa: UP045 (what KFP reads)
+    for number, port in enumerate(_after(max(tasks, key=lambda task: len(task.after)))):
+        parameters[port] = (str, _REQUIRED) if number < always else (Optional[str], None)  # noqa: UP045 (what KFP reads)
     parameters |= {e.name: (Optional[str], None) for e in exposed}  # noqa: UP045
     parameters |= {str(out.name): (dsl.Output[getattr(dsl, str(out.type))], _REQUIRED) for out in tasks[0].outputs}
     parameters[ENTRY] = (dsl.OutputPath(str), _REQUIRED)

@@ -53,7 +53,11 @@ class Plan:
 
     def __getitem__(self, address: str) -> Task:
         """The task of a stage."""
-        return next(task for task in self.tasks if task.stage.address == address)
+        return self._by_address[address]
+
+    @cached_property
+    def _by_address(self) -> dict[str, Task]:
+        return {task.stage.address: task for task in self.tasks}
 
     @cached_property
     def groups(self) -> dict[str, list[Task]]:

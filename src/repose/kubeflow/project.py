@@ -17,6 +17,7 @@ from typing import Any
 from repose.errors import ReposeError
 from repose.kubeflow.stages import (
     ROOT,
+    Producers,
     Stage,
     address_of,
     contains,
@@ -45,13 +46,17 @@ class Project:
         Raises:
             ReposeError: there is none.
         """
-        found = next((stage for stage in self.stages if stage.address == address), None)
+        found = self._by_address.get(address)
         if found is None:
             raise ReposeError(
                 f"The project has no stage {address!r}; it has {', '.join(stage.address for stage in self.stages)}. Was the "
                 "pipeline compiled from another version? Compile it from the commit that the image was built from."
             )
         return found
+
+    @cached_property
+    def _by_address(self) -> dict[str, Stage]:
+        return {stage.address: stage for stage in self.stages}
 
     @property
     def params_files(self) -> list[str]:
@@ -142,13 +147,21 @@ def _relative(folder: Path, file: str) -> str:
 
 
 def _read(repo: Any, folder: Path, file: str) -> Project:
+    from dvc.repo.metrics.show import _collect_top_level_metrics
+
     needed = _in_order(repo, file)
     stages = [stage for stage in needed if is_pipeline(stage) and not stage.frozen]
     if not stages:
+        parent = (folder / file).parent
+        own = (
+            f" {parent} is a DVC project of its own: go there."
+            if parent != folder and (parent / ".dvc").is_dir()
+            else ""
+        )
         files = sorted({stage.path_in_repo for stage in repo.index.stages if is_pipeline(stage)})
         raise ReposeError(
             f"{folder / file} has no stages to run: the file is missing or empty, or all its stages are frozen. Files with "
-            f"stages: {', '.join(files) or 'none'}."
+            f"stages: {', '.join(files) or 'none'}.{own}"
         )
     for stage in needed:
         if is_pipeline(stage) and stage.frozen and not all(out.hash_info for out in stage.outs):
@@ -156,25 +169,18 @@ def _read(repo: Any, folder: Path, file: str) -> Project:
                 f"Stage {address_of(stage)} is frozen, so its outputs are taken from dvc.lock, which does not have them. Run "
                 "it once (`dvc repro` after `dvc unfreeze`), or record its outputs with `dvc commit`."
             )
-    outs = [(path_in(repo, out.fs_path), stage) for stage in repo.index.stages for out in stage.outs if out.is_in_repo]
     resolvers = {path: stage.dvcfile.resolver for path, stage in {s.path: s for s in stages}.items()}
-    kinds = set(_models(repo)), set(_metrics(repo))
-    read = tuple(read_stage(repo, stage, resolvers[stage.path], outs, *kinds) for stage in stages)
-    _check_params(repo, read, {path for path, _ in outs})
+    producers, kinds = Producers(repo), (set(_models(repo)), set(_collect_top_level_metrics(repo)))
+    read = tuple(read_stage(repo, stage, resolvers[stage.path], producers, *kinds) for stage in stages)
+    _check_params(repo, read)
     return Project(folder, file, read, repo)
 
 
-def _metrics(repo: Any) -> Iterator[str]:
-    """The paths of the metrics files that dvc.yaml files list outside their stages."""
-    from dvc.repo.metrics.show import _collect_top_level_metrics
-
-    yield from _collect_top_level_metrics(repo)
-
-
-def _check_params(repo: Any, stages: Sequence[Stage], made: set[str]) -> None:
+def _check_params(repo: Any, stages: Sequence[Stage]) -> None:
     """Reject params that DVC does not find, or that dvc.lock cannot hold, unless a stage makes their file."""
     from dvc.dependency.param import read_param_file
 
+    made = {path_in(repo, out.fs_path) for out in repo.index.outs if out.is_in_repo}
     listed: dict[str, dict[str, str]] = {}
     for stage in stages:
         for file, key in stage.params:

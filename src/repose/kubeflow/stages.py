@@ -5,7 +5,8 @@ Stages that cannot run in a fresh pod are rejected.
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,30 @@ class Producer:
 
     stage: str  # address
     path: str  # of the output
+
+
+class Producers:
+    """The outputs of the stages that tasks run, by path."""
+
+    def __init__(self, repo: Any) -> None:
+        found = (
+            (path_in(repo, out.fs_path), address_of(stage))
+            for stage in repo.index.stages
+            for out in stage.outs
+            if is_pipeline(stage) and not stage.frozen and out.is_in_repo
+        )
+        self._sorted = sorted(found)
+
+    def of(self, path: str) -> list[Producer]:
+        """The outputs that a path is, contains, or is part of, sorted."""
+        above = [str(folder) for folder in PurePosixPath(path).parents]
+        within = self._between("", "\U0010ffff") if path == "." else self._between(f"{path}/", f"{path}0")  # after /
+        found = [*within, *(pair for place in (path, *above) for pair in self._between(place, f"{place}\0"))]
+        return [Producer(stage, out) for stage, out in sorted({(stage, out) for out, stage in found})]
+
+    def _between(self, first: str, last: str) -> list[tuple[str, str]]:
+        """Those whose path is at least `first` and less than `last`."""
+        return self._sorted[bisect_left(self._sorted, (first, "")) : bisect_left(self._sorted, (last, ""))]
 
 
 @dataclass(frozen=True)
@@ -105,13 +130,13 @@ def name_of(text: str) -> str:
 
 def distinct(names: Iterable[str]) -> list[str]:
     """The names, of which the second of several equal ones ends in _2, the third in _3."""
-    made: list[str] = []
+    made: dict[str, None] = {}
     for name in names:
         number, new = 2, name
         while new in made:
             number, new = number + 1, f"{name}_{number}"
-        made.append(new)
-    return made
+        made[new] = None
+    return list(made)
 
 
 def task_name(address: str) -> str:
@@ -157,7 +182,7 @@ def raw_definition(definition: Any) -> Mapping[str, Any]:
 
 
 def read_stage(
-    repo: Any, stage: Any, resolver: Any, outs: Sequence[tuple[str, Any]], models: set[str], metrics: set[str]
+    repo: Any, stage: Any, resolver: Any, producers: Producers, models: set[str], metrics: set[str]
 ) -> Stage:
     """Read a DVC stage.
 
@@ -165,7 +190,7 @@ def read_stage(
         repo: dvc.repo.Repo.
         stage: The DVC stage.
         resolver: DVC's resolver of its dvc.yaml.
-        outs: Path and DVC stage of each output in the project.
+        producers: The outputs of all stages.
         models: Paths of the artifacts that are models.
         metrics: Paths of the metrics files that dvc.yaml files list outside their stages.
 
@@ -182,7 +207,7 @@ def read_stage(
         group=group_of(stage),
         item=stage.name.removeprefix(f"{group}@") if group else None,
         description=stage.desc or "",
-        deps=tuple(_dep(repo, stage, dep, outs) for dep in stage.deps if dep not in of_params),
+        deps=tuple(_dep(repo, stage, dep, producers) for dep in stage.deps if dep not in of_params),
         outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models, metrics)),
         params=tuple((path_in(repo, dep.fs_path), key) for dep in of_params for key in dep.params or [""]),
         wdir="" if stage.wdir == repo.root_dir else path_in(repo, stage.wdir),
@@ -191,7 +216,7 @@ def read_stage(
     )
 
 
-def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> Dep:
+def _dep(repo: Any, stage: Any, dep: Any, producers: Producers) -> Dep:
     from dvc.dependency import DatasetDependency
 
     if dep.protocol != "local" and not isinstance(dep, DatasetDependency):
@@ -202,15 +227,7 @@ def _dep(repo: Any, stage: Any, dep: Any, outs: Sequence[tuple[str, Any]]) -> De
             "it. Import it with `dvc import-url` or a stage."
         )
     path = path_in(repo, dep.fs_path)
-    related = [
-        Producer(address_of(other), out)
-        for out, other in outs
-        if is_pipeline(other)
-        and not other.frozen
-        and other is not stage
-        and (contains(out, path) or contains(path, out))
-    ]
-    return Dep(path, tuple(sorted(related, key=lambda p: (p.stage, p.path))))
+    return Dep(path, tuple(found for found in producers.of(path) if found.stage != address_of(stage)))
 
 
 def _outs(

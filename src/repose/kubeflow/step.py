@@ -41,16 +41,17 @@ def run_step(task: Task, image: Path) -> None:
         ReposeError: the stage or the remote failed.
     """
     began = time.monotonic()
-    with workspace(image, task) as folder, disk_errors_named(folder):
+    with workspace(image, task) as folder:
         remote = Remote(open_repo(folder))
         left: dict[str, Any] = {"stage": task.stage}
         try:
-            entries = read_entries(remote, task.entries)
-            left["upstream"] = dict(entries)
-            entry, how = _entry_of(image, folder, task, entries, remote)
-            left |= {"state": "finished", "how": how, "entry": entry}
-            entries |= {task.stage: entry}
-            hand_on(task, read_with(folder, file_of(task.stage), entries), entries, remote)
+            with disk_errors_named(folder):
+                entries = read_entries(remote, task.entries)
+                left["upstream"] = dict(entries)
+                entry, how = _entry_of(image, folder, task, entries, remote)
+                left |= {"state": "finished", "how": how, "entry": entry}
+                entries |= {task.stage: entry}
+                hand_on(task, read_with(folder, file_of(task.stage), entries), entries, remote)
         except ReposeError as error:
             left |= {"state": "failed", "message": str(error)}
             raise

@@ -5,11 +5,14 @@ and deletes the job at the end. The first node that fails ends the job: Kubernet
 number of attempts is that of the task's `retries`.
 """
 
+import signal
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, NoReturn
 
-from repose.errors import ReposeError
+from repose.errors import RemoteError, ReposeError
 from repose.kubeflow.cluster import Cluster
 from repose.terminal import say
 
@@ -17,7 +20,7 @@ from repose.terminal import say
 def run(job: Mapping[str, Any], cluster: Cluster | None = None, *, pause: float = 5.0) -> None:
     """Run a TrainJob to its end, and delete it; a job of the same name from an earlier attempt is continued, if it runs.
 
-    An exception that ends the wait, such as that of the step's handler of SIGTERM, deletes the job too.
+    SIGTERM, or any exception that ends the wait, deletes the job too. A task's pod lives about a second after SIGTERM.
 
     Args:
         job: See `manifest`.
@@ -28,27 +31,51 @@ def run(job: Mapping[str, Any], cluster: Cluster | None = None, *, pause: float 
         ReposeError: the cluster has no Trainer, forbids something or does not answer; or a node or the job failed.
     """
     cluster, name = cluster or Cluster.of_this_pod(), job["metadata"]["name"]
-    _start(job, cluster, pause)
     watch = _Watch(name, job["spec"]["trainer"]["numNodes"], cluster)
-    try:
-        while not watch.is_done():
-            time.sleep(pause)
-    finally:
-        cluster.delete_job(name)
+    with _sigterm_as_error():
+        try:
+            _start(job, cluster, pause)
+        except RemoteError:
+            raise  # there is no job
+        except BaseException:  # a signal, perhaps just after the job was created
+            cluster.delete_job(name)
+            raise
+        try:
+            while not watch.is_done():
+                time.sleep(pause)
+        finally:
+            cluster.delete_job(name)
     say(f"TrainJob {name}: complete")
+
+
+@contextmanager
+def _sigterm_as_error() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise ReposeError(
+            "The step was stopped (SIGTERM): the run was cancelled, or the pod evicted or past its timeout."
+        )
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _start(job: Mapping[str, Any], cluster: Cluster, pause: float) -> None:
     name, waits = job["metadata"]["name"], False
     while not cluster.create_job(job):
         found = cluster.job(name)
-        if found is not None and not _condition(found, "Failed") and "deletionTimestamp" not in found["metadata"]:
-            say(f"TrainJob {name}: continuing the one of an earlier attempt")
-            return
-        if found is not None and not waits:
-            say(f"TrainJob {name}: deleting the one of an earlier attempt")
-            cluster.delete_job(name)
-            waits = True
+        if found is not None:
+            deleted = "deletionTimestamp" in found["metadata"]
+            if not deleted and not _condition(found, "Failed"):
+                say(f"TrainJob {name}: continuing the one of an earlier attempt")
+                return
+            if not waits:
+                say(f"TrainJob {name}: waiting until the one of an earlier attempt is deleted")
+                waits = True
+            if not deleted:
+                cluster.delete_job(name)
         time.sleep(pause)
     say(f"TrainJob {name}: created, with {job['spec']['trainer']['numNodes']} nodes")
 
@@ -75,14 +102,14 @@ class _Watch:
                 self._show_log(pod)
             if waiting := _waiting(pod):
                 self._say_once(f"node {_number(pod) + 1} of {self._nodes} waits: {waiting}")
-        if failed := sorted((end, pod.metadata.name, pod, why) for pod in pods for end, why in _failures(pod)):
+        if failed := sorted(((end, pod, why) for pod in pods for end, why in _failures(pod)), key=itemgetter(0)):
             self._raise_failed(failed)
         if _condition(job, "Complete"):
             return True
         if failure := _condition(job, "Failed"):
             raise ReposeError(
-                f"TrainJob {self._name} failed: {failure.get('reason')}: {failure.get('message')}. The log above, if there is "
-                "one, says why; `kubectl describe` shows more while a job runs."
+                f"TrainJob {self._name} failed: {failure.get('reason')}: {failure.get('message')}. The log above, if there "
+                "is one, says more."
             )
         running = sum(pod.status.phase == "Running" for pod in pods)
         suspended = (
@@ -103,14 +130,15 @@ class _Watch:
                 say(line)
                 self._line = stamp
 
-    def _raise_failed(self, failed: Sequence[tuple[str, str, Any, str]]) -> None:
-        for _, name, pod, _ in failed:
-            for _, line in self._cluster.log(name, tail_lines=30, previous=_was_restarted(pod)):
+    def _raise_failed(self, failed: Sequence[tuple[str, Any, str]]) -> NoReturn:
+        """Show the logs of the nodes that failed, and raise the error of the first."""
+        for _, pod, _ in failed:
+            for _, line in self._cluster.log(pod.metadata.name, tail_lines=30, previous=_was_restarted(pod)):
                 say(f"node {_number(pod) + 1}: {line}")
-        _, name, pod, why = failed[0]
+        _, pod, why = failed[0]
         raise ReposeError(
-            f"TrainJob {self._name}: node {_number(pod) + 1} of {self._nodes} failed ({why}), in pod {name}. The end of its "
-            "log is above. The job was stopped."
+            f"TrainJob {self._name}: node {_number(pod) + 1} of {self._nodes} failed ({why}), in pod {pod.metadata.name}. The "
+            "end of its log is above. The job was stopped."
         )
 
 

@@ -9,10 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repose.kubeflow.needs import Needs
+from repose.kubeflow.needs import Amounts, Needs
+from repose.kubeflow.variables import CACHE, WORK
 
 RUNTIME = "torch-distributed"  # a ClusterTrainingRuntime
 NODE = "node"  # the Trainer's name of the job and of the container that train
+SCRATCH = "/scratch"  # where a task's scratch volume is mounted
 _SIDECAR = {"sidecar.istio.io/inject": "false"}  # a service mesh would catch the connections between the nodes
 
 
@@ -37,18 +39,10 @@ def manifest(
         env: More environment variables.
         service_account: The service account of the nodes; None: the namespace's default.
     """
-    variables: list[dict[str, Any]] = [{"name": key, "value": _literal(value)} for key, value in (env or {}).items()]
-    for secret, keys in needs.secrets.items():
-        variables += [
-            {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-            for key, variable in keys.items()
-        ]
-    if needs.cache:
-        variables.append({"name": "REPOSE_DVC_CACHE", "value": needs.cache.path})
     trainer = {
         "image": image, "command": [_literal(word) for word in command], "numNodes": nodes,
         "numProcPerNode": needs.accelerator.count if needs.accelerator else 1,
-        "resourcesPerNode": _resources(needs), "env": variables,
+        "resourcesPerNode": _resources(needs), "env": _variables(needs, env or {}),
     }  # fmt: skip
     pod = {"metadata": {"labels": dict(needs.labels) | _SIDECAR, "annotations": dict(needs.annotations) | _SIDECAR}}
     pod["spec"] = _pod_spec(needs, service_account)
@@ -68,23 +62,50 @@ def manifest(
     }  # fmt: skip
 
 
+def _variables(needs: Needs, more: Mapping[str, str]) -> list[dict[str, Any]]:
+    values = dict(needs.env) | dict(more)
+    if needs.scratch:
+        values[WORK] = SCRATCH
+    if needs.cache:
+        values[CACHE] = needs.cache.path
+    found: list[dict[str, Any]] = [{"name": name, "value": _literal(value)} for name, value in values.items()]
+    for kind, sources in (("configMapKeyRef", needs.config_maps), ("secretKeyRef", needs.secrets)):
+        for source, keys in sources.items():
+            found += [{"name": name, "valueFrom": {kind: {"name": source, "key": key}}} for key, name in keys.items()]
+    return found
+
+
 def _resources(needs: Needs) -> dict[str, Any]:
-    amounts = {"cpu": needs.cpu, "memory": needs.memory}
+    limits = needs.limits or Amounts()
+    wanted = {"cpu": needs.cpu, "memory": needs.memory}
+    most = {"cpu": limits.cpu or needs.cpu, "memory": limits.memory or needs.memory}
     if needs.accelerator:
-        amounts[needs.accelerator.type] = str(needs.accelerator.count)
-    given = {name: amount for name, amount in amounts.items() if amount}
-    return {"requests": given, "limits": dict(given)}
+        wanted[needs.accelerator.type] = most[needs.accelerator.type] = str(needs.accelerator.count)
+    return {"requests": _given(wanted), "limits": _given(most)}
+
+
+def _volumes(needs: Needs) -> list[tuple[dict[str, Any], str]]:
+    """The volumes of a node, each with the folder where it is mounted."""
+    found: list[tuple[dict[str, Any], str]] = []
+    if needs.shared_memory:
+        found.append(({"emptyDir": {"medium": "Memory", "sizeLimit": needs.shared_memory}}, "/dev/shm"))  # noqa: S108
+    if scratch := needs.scratch:
+        claim = {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": scratch.storage_class,
+            "resources": {"requests": {"storage": scratch.size}},
+        }  # fmt: skip
+        on_disk = {"emptyDir": {"sizeLimit": scratch.size}}
+        own = {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
+        found.append((own if scratch.storage_class else on_disk, SCRATCH))
+    claims = [*needs.volumes, *([needs.cache] if needs.cache else [])]
+    found += [({"persistentVolumeClaim": {"claimName": volume.claim}}, volume.path) for volume in claims]
+    found += [({"secret": {"secretName": secret}}, folder) for secret, folder in needs.secret_files.items()]
+    return found
 
 
 def _pod_spec(needs: Needs, service_account: str | None) -> dict[str, Any]:
-    volumes: list[dict[str, Any]] = []
-    mounts: list[dict[str, Any]] = []
-    if needs.shared_memory:
-        volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": needs.shared_memory}})
-        mounts.append({"name": "shared-memory", "mountPath": "/dev/shm"})  # noqa: S108
-    if needs.cache:
-        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": needs.cache.claim}})
-        mounts.append({"name": "cache", "mountPath": needs.cache.path})
+    volumes = _volumes(needs)
+    mounts = [{"name": f"volume-{number}", "mountPath": path} for number, (_, path) in enumerate(volumes)]
     tolerations = [
         {"key": t.key, "operator": t.operator, "value": t.value, "effect": t.effect} for t in needs.tolerations
     ]
@@ -92,9 +113,10 @@ def _pod_spec(needs: Needs, service_account: str | None) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "serviceAccountName": service_account,
         "nodeSelector": dict(needs.node_selector),
+        "affinity": {"nodeAffinity": dict(needs.affinity)} if needs.affinity else {},
         "tolerations": [_given(toleration) for toleration in tolerations],
         "imagePullSecrets": [{"name": secret} for secret in needs.image_pull_secrets],
-        "volumes": volumes,
+        "volumes": [{"name": f"volume-{number}", **source} for number, (source, _) in enumerate(volumes)],
         "containers": [{"name": NODE, "volumeMounts": mounts}] if mounts else [],
         "securityContext": user and _given(
             {"runAsUser": user.run_as_user, "runAsGroup": user.run_as_group, "runAsNonRoot": user.run_as_non_root}

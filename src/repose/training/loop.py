@@ -97,7 +97,7 @@ def train(
     with distributed.first_alone():
         if rank.number == 0:
             state.prepare(work, training.about, extend=extend)
-    start = checkpoint.resume(training.last, training.trained, training.about) if training.last.exists() else 0
+    start = _resume(training, rank)
     if rank.number > 0:
         for _ in _steps(training, start):
             pass
@@ -131,6 +131,23 @@ def _load_init(path: Path, trained: System, row: SystemSettings) -> dict[str, An
     say(f"starting from {path} (system {about.system}, step {about.step:,}): {', '.join(networks)}")
     sha256 = check(path, sha256=None, size=None, where=str(path))
     return {"sha256": sha256, "system": about.system, "step": about.step, "networks": networks}
+
+
+def _resume(training: Training, rank: Rank) -> int:
+    """Give all processes the state of the first one's checkpoint, which other machines lack; return the steps done."""
+    about, state_here = training.about, None
+    if rank.number == 0 and training.last.exists():
+        state_here = checkpoint.read_state(training.last, about)
+    fingerprint, found = distributed.from_first((about.fingerprint, state_here))
+    if fingerprint != about.fingerprint:
+        raise ReposeError(
+            f"Training process {rank.number + 1} of {rank.of} has other data, settings or versions than "
+            "the first one. All nodes need the same image, params and input folders."
+        )
+    if found is None:
+        return 0
+    checkpoint.restore(found, training.trained)
+    return found.step
 
 
 def _lead(training: Training, start: int) -> None:

@@ -1,0 +1,322 @@
+"""A stage on several nodes: its TrainJob, against the Trainer's published models, and how a launcher runs it."""
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kubernetes import client
+from kubernetes_server import KubernetesServer, Look, check_job, kubernetes_server, pod
+from pydantic import ValidationError
+
+from repose.config import build
+from repose.errors import RemoteError, ReposeError
+from repose.kubeflow import cluster as cluster_module
+from repose.kubeflow.cluster import Cluster
+from repose.kubeflow.needs import Needs
+from repose.kubeflow.train_job import run
+from repose.kubeflow.train_manifest import manifest, name_of
+
+NEEDS = {
+    "cpu": "8", "memory": "32Gi", "accelerator": {"type": "nvidia.com/gpu", "count": 4}, "shared_memory": "16Gi",
+    "node_selector": {"pool": "gpu"}, "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
+    "timeout": 86400, "secrets": {"repose-s3": {"accesskey": "AWS_ACCESS_KEY_ID"}},
+    "config_maps": {"settings": {"proxy": "HTTPS_PROXY"}}, "env": {"PRICE": "$(X)"}, "secret_files": {"ca": "/certs"},
+    "volumes": [{"claim": "weights", "path": "/weights"}], "cache": {"claim": "dvc-cache", "path": "/cache"},
+    "scratch": {"size": "200Gi", "storage_class": "ssd"}, "limits": {"memory": "64Gi"},
+    "affinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": "pool", "operator": "In", "values": ["gpu"]},
+    ]}]}},
+    "image_pull_secrets": ["registry"], "labels": {"team": "a"}, "annotations": {"note": "b"},
+    "security": {"run_as_user": 10001, "run_as_non_root": True},
+}  # fmt: skip
+NAME = name_of("run-1", "train@attend")
+
+
+def job(needs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    given = {
+        "name": NAME, "image": "repose@sha256:0", "command": ["python3", "-m", "repose.kubeflow.step"], "nodes": 2,
+        "needs": build(Needs, NEEDS if needs is None else needs, "needs"),
+    }  # fmt: skip
+    return manifest(**given | changes)
+
+
+# ---- the manifest ----
+
+
+@pytest.mark.parametrize("needs", [NEEDS, {}])
+def test_the_published_models_know_every_field(needs: dict[str, Any]) -> None:
+    made = job(needs, env={"REPOSE_NODE": "1"}, service_account="repose-runner")
+    assert check_job(made) == made
+
+
+def test_the_check_finds_unknown_fields_and_wrong_types() -> None:
+    made = job()
+    made["spec"]["trainer"]["nodes"] = 2
+    assert check_job(made) != made
+    made["spec"]["trainer"]["numNodes"] = "2"
+    with pytest.raises(ValidationError, match="numNodes"):
+        check_job(made)
+
+
+def test_each_node_gets_what_the_stage_needs() -> None:
+    spec = job(env={"REPOSE_NODE": "1"}, service_account="repose-runner")["spec"]
+    assert spec["runtimeRef"]["name"] == "torch-distributed"
+    assert spec["activeDeadlineSeconds"] == 86400
+    trainer = spec["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
+    amounts = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "4"}
+    assert trainer["resourcesPerNode"] == {"requests": amounts, "limits": amounts | {"memory": "64Gi"}}
+    assert trainer["env"] == [
+        {"name": "PRICE", "value": "$$(X)"}, {"name": "REPOSE_NODE", "value": "1"},
+        {"name": "REPOSE_WORK", "value": "/scratch"}, {"name": "REPOSE_DVC_CACHE", "value": "/cache"},
+        {"name": "HTTPS_PROXY", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "proxy"}}},
+        {"name": "AWS_ACCESS_KEY_ID", "valueFrom": {"secretKeyRef": {"name": "repose-s3", "key": "accesskey"}}},
+    ]  # fmt: skip
+    (patch,) = spec["runtimePatches"]
+    assert re.fullmatch(r"[a-z0-9.-]+/[a-z]+", patch["manager"])  # what the Trainer's webhook wants
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    made = node["template"]["spec"]["template"]
+    assert made["metadata"]["labels"] == {"team": "a", "sidecar.istio.io/inject": "false"}
+    assert made["metadata"]["annotations"] == {"note": "b", "sidecar.istio.io/inject": "false"}
+    (container,) = made["spec"].pop("containers")
+    assert (node["name"], container["name"], "env" in container) == ("node", "node", False)
+    sources = {volume.pop("name"): volume for volume in made["spec"].pop("volumes")}
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "ssd",
+        "resources": {"requests": {"storage": "200Gi"}},
+    }
+    assert {mount["mountPath"]: sources[mount["name"]] for mount in container["volumeMounts"]} == {
+        "/dev/shm": {"emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}},  # noqa: S108
+        "/scratch": {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}},
+        "/weights": {"persistentVolumeClaim": {"claimName": "weights"}},
+        "/cache": {"persistentVolumeClaim": {"claimName": "dvc-cache"}}, "/certs": {"secret": {"secretName": "ca"}},
+    }  # fmt: skip
+    assert made["spec"] == {
+        "serviceAccountName": "repose-runner", "nodeSelector": {"pool": "gpu"},
+        "affinity": {"nodeAffinity": NEEDS["affinity"]},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "imagePullSecrets": [{"name": "registry"}], "securityContext": {"runAsUser": 10001, "runAsNonRoot": True},
+    }  # fmt: skip
+
+
+def test_no_need_is_forgotten() -> None:
+    """A new key of Needs has to become a part of the TrainJob; these are what the task itself does."""
+    of_the_task = {"nodes", "retries"}
+    assert set(NEEDS) == set(Needs.__dataclass_fields__) - of_the_task
+
+
+def test_a_node_without_accelerators_has_one_process() -> None:
+    assert job({})["spec"]["trainer"]["numProcPerNode"] == 1
+
+
+def test_kubernetes_expands_nothing_in_the_command_and_the_variables() -> None:
+    trainer = job({}, command=["python3", "$(HOME) costs $5"], env={"PRICE": "$(X)"})["spec"]["trainer"]
+    assert trainer["command"] == ["python3", "$$(HOME) costs $$5"]
+    assert trainer["env"] == [{"name": "PRICE", "value": "$$(X)"}]
+
+
+def test_names_are_those_of_the_stage_in_the_run() -> None:
+    assert name_of("run-1", "train@attend") == NAME != name_of("run-2", "train@attend")
+    for stage in ("train@attend", "table1/dvc.yaml:train-street@a_very_long_name_of_a_system", "T@1"):
+        assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name_of("run-1", stage))  # RFC 1035
+        assert len(name_of("run-1", stage)) <= 40  # the pods' names are longer, and at most 63
+
+
+# ---- running it ----
+
+
+@pytest.fixture
+def server() -> Iterator[KubernetesServer]:
+    with kubernetes_server() as found:
+        yield found
+
+
+@pytest.fixture
+def here(server: KubernetesServer) -> Cluster:
+    settings = client.Configuration(host=f"http://127.0.0.1:{server.server_address[1]}")
+    settings.retries = False
+    return Cluster(client.ApiClient(settings), "team", patience=0.0)
+
+
+@pytest.fixture
+def ran(here: Cluster, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a launcher says that runs the job."""
+
+    def launch() -> str:
+        run(job(), here, pause=0.01)
+        return capfd.readouterr().err
+
+    return launch
+
+
+def test_a_job_is_created_watched_and_deleted(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.logs = {"n0": ["step 1", "step 2"], "n1": ["of the second node"]}
+    server.looks = [
+        Look(), Look(["Suspended"]), Look(),
+        Look(pods=[pod(0), pod(1, "Pending", why="Unschedulable: 0/3 nodes are available")]),
+        Look(pods=[pod(0), pod(1, "Pending", waiting="ImagePullBackOff: Back-off pulling image")]),
+        Look(pods=[pod(0), pod(1, "Pending", waiting="ContainerCreating: ")]), Look(pods=[pod(0), pod(1)]),
+        Look(["Complete"], [pod(0, "Succeeded", ended=(0, 1)), pod(1, "Succeeded", ended=(0, 1))]),
+    ]  # fmt: skip
+    said = ran().splitlines()
+    assert [line.removeprefix(f"TrainJob {NAME}: ") for line in said] == [
+        "created, with 2 nodes", "0 of 2 nodes run",
+        "0 of 2 nodes run, and the job is suspended (a queue decides when it starts)", "step 1", "step 2",
+        "node 2 of 2 waits: Unschedulable: 0/3 nodes are available", "1 of 2 nodes run",
+        "node 2 of 2 waits: ImagePullBackOff: Back-off pulling image", "2 of 2 nodes run", "complete",
+    ]  # fmt: skip
+    assert server.created == [job()]
+    assert server.deleted == [{"propagationPolicy": "Foreground"}]
+
+
+def test_only_new_lines_of_the_log_are_asked_for(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.logs = {"n0": ["step 1"]}
+    server.looks = [Look(pods=[pod(0)]), Look(["Complete"], [pod(0)])]
+    assert ran().count("step 1") == 1
+    asked = [query.get("sinceSeconds") for _, path, query in server.requests if path.endswith("/log")]
+    assert asked == [None, "900"]
+
+
+def test_the_node_that_failed_first_is_named_with_its_log(
+    server: KubernetesServer, ran: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.logs = {"n0": ["connection lost"], "n1": [f"line {number}" for number in range(40)]}
+    server.looks = [
+        Look(pods=[pod(0), pod(1)]),
+        Look(pods=[pod(0, ended=(1, 9)), pod(1, restarted=(137, 8, "OOMKilled"))]),
+    ]
+    with pytest.raises(
+        ReposeError, match=rf"^TrainJob {NAME}: node 2 of 2 failed \(OOMKilled, exit status 137\), in pod n1\. "
+    ):
+        ran()
+    said = capfd.readouterr().err
+    assert "node 2: line 10\n" in said
+    assert "line 9\n" not in said
+    assert "node 1: connection lost" in said
+    before = [query["previous"] for _, path, query in server.requests if "tailLines" in query]
+    assert before == ["True", "False"]
+    assert len(server.deleted) == 1
+
+
+def test_an_evicted_node_ends_the_job(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.looks = [Look(pods=[pod(1, "Failed", why="Evicted: The node was low on memory")])]
+    with pytest.raises(ReposeError, match=r"node 2 of 2 failed \(Evicted: The node was low on memory\), in pod n1"):
+        ran()
+
+
+@pytest.mark.parametrize("why", ["DeadlineExceeded: TrainJob exceeded its deadline", "FailedJobs: jobset failed"])
+def test_a_failed_job_has_its_reason(server: KubernetesServer, ran: Callable[..., str], why: str) -> None:
+    server.looks = [Look([f"Failed: {why}"])]
+    with pytest.raises(ReposeError, match=rf"^TrainJob {NAME} failed: {why}\. The log above"):
+        ran()
+    assert len(server.deleted) == 1
+
+
+@pytest.mark.parametrize("lingers", [0, 10**9])
+def test_a_stopped_launcher_deletes_the_job(server: KubernetesServer, ran: Callable[..., str], lingers: int) -> None:
+    """Also one that still waits for the end of an earlier job."""
+    server.looks, server.lingers = [Look(pods=[pod(0)])], lingers
+    if lingers:
+        server.jobs[NAME] = job()
+        server.jobs[NAME]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(
+        ReposeError, match=r"^The step was stopped \(SIGTERM\): the run was cancelled, or the pod evicted"
+    ):
+        ran()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert len(server.deleted) == 1
+
+
+def test_a_job_that_runs_is_continued(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.jobs[NAME] = job()
+    server.looks = [Look(pods=[pod(0)]), Look(pods=[pod(0)]), Look(["Complete"])]
+    assert "continuing the one of an earlier attempt" in ran()
+    assert (len(server.created), len(server.deleted)) == (0, 1)
+
+
+def test_a_job_that_failed_before_is_replaced(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.jobs[NAME] = job()
+    server.looks = [Look(["Failed: FailedJobs: of the earlier attempt"]), Look(["Complete"])]
+    said = ran()
+    assert said.index("waiting until the one of an earlier attempt is deleted") < said.index("created, with 2 nodes")
+    assert (len(server.created), len(server.deleted)) == (1, 2)
+
+
+def test_a_job_that_is_being_deleted_is_waited_for(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.jobs[NAME] = job()
+    server.jobs[NAME]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    server.lingers = 3
+    ran()
+    assert len(server.created) == 1
+
+
+def test_a_job_that_vanishes_is_told(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.looks = [Look(), Look()]
+    server.troubles = [200, 200, 200, 404]
+    with pytest.raises(ReposeError, match=rf"^TrainJob {NAME} was deleted while the step waited for it"):
+        ran()
+
+
+# ---- a cluster that refuses ----
+
+
+def test_a_cluster_without_the_trainer_is_told(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.installed = False
+    with pytest.raises(
+        RemoteError, match=r"create trainjobs .*404 page not found\)\. Install Kubeflow Trainer 2\.2 or later"
+    ):
+        ran()
+
+
+@pytest.mark.parametrize(("verb", "resource", "group"), [
+    ("create", "trainjobs", "trainer.kubeflow.org"), ("get", "trainjobs", "trainer.kubeflow.org"), ("list", "pods", ""),
+    ("get", "pods/log", ""),
+])  # fmt: skip
+def test_a_missing_right_is_told_with_its_rule(
+    server: KubernetesServer, ran: Callable[..., str], verb: str, resource: str, group: str
+) -> None:
+    server.forbidden = {(verb, resource)}
+    server.looks = [Look(pods=[pod(0)])]
+    with pytest.raises(RemoteError) as told:
+        ran()
+    assert f"apiGroups: ['{group}'], resources: ['{resource}'], verbs: ['{verb}']" in str(told.value)
+    assert "in the namespace team (HTTP status 403: " in str(told.value)
+
+
+def test_a_job_that_cannot_be_deleted_is_told(server: KubernetesServer, ran: Callable[..., str]) -> None:
+    server.forbidden = {("delete", "trainjobs")}
+    assert f"was not deleted and may still run (`kubectl delete trainjob {NAME}`): Kubernetes did not delete" in ran()
+
+
+def test_a_rejected_job_has_the_servers_reason(server: KubernetesServer, here: Cluster) -> None:
+    with pytest.raises(RemoteError, match=r"HTTP status 422: TrainJob is invalid: unknown field\)"):
+        run(job() | {"speck": {}}, here, pause=0.01)
+    assert server.deleted == []
+
+
+@pytest.mark.parametrize("trouble", [None, 503])
+def test_a_silent_or_busy_server_is_asked_again(
+    server: KubernetesServer, here: Cluster, trouble: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module.time, "sleep", lambda _: None)
+    server.troubles = [trouble] * 3
+    here._patience = 60
+    run(job(), here, pause=0.01)
+    assert len(server.created) == 1
+    server.troubles = [trouble]
+    here._patience = 0
+    with pytest.raises(RemoteError, match="503: busy" if trouble else "its API server gave no answer for 0 s"):
+        run(job(), here, pause=0.01)
+
+
+def test_outside_a_pod_there_is_no_cluster() -> None:
+    with pytest.raises(RemoteError, match=r"this one has no service account .*remove `nodes` from the environment\.$"):
+        Cluster.of_this_pod()
