@@ -22,7 +22,6 @@ from s3_cases import Storage
 
 PETALS, MADE = b"1\n2\n3\n", b'{"petals": 12}'  # what the .dvc file names, and what the first stage makes
 OUTPUTS = {"count": ["made"], "judge": ["report_html", "score_json"]}
-NOWHERE = "http://127.0.0.1:1"  # where nobody listens
 
 
 @dataclass
@@ -39,22 +38,22 @@ class Flowers:
     def remote(self) -> str:
         return f"s3://{self.storage.bucket}/steps"
 
-    def run(self, stage: str, endpoint: str = "") -> dict[str, Any]:
+    def run(self, stage: str) -> dict[str, Any]:
         """Do the task of a stage; return what it left for the run's record."""
         self.runs += 1
         left = steps.run(
             stage, self.image, self.remote, OUTPUTS[stage], inputs=[self.entry] if stage == "judge" else [],
-            run=f"run-{self.runs}", endpoint=endpoint or self.storage.proxy.address,
+            run=f"run-{self.runs}", endpoint=self.storage.proxy.address,
         )  # fmt: skip
         self.entry = left.entry if stage == "count" else self.entry
         found: dict[str, Any] = json.loads(self.bodies("kubeflow/runs")[f"run-{self.runs}/stages/{stage}.json"])
         return found
 
-    def fails(self, stage: str, message: str, *, endpoint: str = "") -> None:
+    def fails(self, stage: str, message: str) -> None:
         """It ends with this message, shows no secret, leaves nothing half."""
         self.capfd.readouterr()
         with pytest.raises(ReposeError, match=message) as caught:
-            self.run(stage, endpoint)
+            self.run(stage)
         shown = str(caught.value) + "".join(self.capfd.readouterr())
         for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
             assert os.environ.get(name, "-\n-") not in shown
@@ -112,11 +111,6 @@ REFUSED = {
     "expired token": (Fault(status=400, code="ExpiredToken"), r"refuses to .*\(ExpiredToken\).*when they expire"),
     "no reading": (Fault(status=403, code="AccessDenied", paths="files/md5"), "refuses to|cannot be fetched from the remote"),
 }  # fmt: skip
-LOST = {
-    "503": (Fault(status=503), "does not answer .*run the step again"),
-    "list cut": (Fault(drop_response=20, paths="list-type"), "does not answer .*run the step again"),
-    "object cut": (Fault(drop_response=0, methods="GET", paths="files/md5"), "cannot be fetched from the remote"),
-}
 UPLOADS = {
     "connection cut": (Fault(drop_request=3, methods="PUT", paths="files/md5"), "cannot write objects: 1 failed"),
     "no writing": (
@@ -161,18 +155,6 @@ class StepCases:
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 without.delenv(name)
             over_s3.fails("count", "There are no credentials for the remote .*: Unable to locate credentials")
-        over_s3.run("count")
-
-    def test_a_remote_that_is_lost_is_told_and_the_next_try_goes_on(
-        self, over_s3: Flowers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setenv("REPOSE_DVC_CACHE", str(tmp_path / "shared"))
-        for fault, message in LOST.values():
-            over_s3.storage.proxy.fail(fault)
-            over_s3.fails("count", message)
-        over_s3.fails("count", "does not answer .*", endpoint=NOWHERE)
-        assert not [path for path in (tmp_path / "shared" / "files").rglob("*") if path.is_file()]
-        over_s3.storage.proxy.fail()
         over_s3.run("count")
 
     def test_outputs_that_cannot_be_pushed_leave_nothing_half_and_the_next_try_goes_on(self, over_s3: Flowers) -> None:
