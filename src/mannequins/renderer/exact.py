@@ -101,6 +101,22 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: type = np.flo
     return np.asarray((one + two + three + four - 2) * 1.7320508)  # the sum's variance is a third
 
 
+def along(start: float, end: float, count: int) -> np.ndarray:
+    """Evenly spaced float32, both ends included."""
+    return np.linspace(start, end, count, dtype=np.float32)
+
+
+def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
+    """0 below low, 1 above high, smooth between (low > high: the other way round)."""
+    t = np.clip((value - low) * (1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def line(distance: np.ndarray, width: float) -> np.ndarray:
+    """1 at distance 0, falling off like a bell: 0.36 at `width`."""
+    return decay(np.square(distance * (1 / width)))
+
+
 def _odd(coefficients: tuple[float, ...], value: Floats) -> np.ndarray:
     square = value * value
     total: Floats = coefficients[-1]

@@ -85,15 +85,9 @@ def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> R
     seen = np.bincount(hit, minlength=len(drawn))  # samples of each triangle
     half = np.bincount(person.torso[drawn], seen, minlength=3)[1:]
     front_share = float(half[0] / half.sum()) if half.any() else float("nan")
-    visible = _visible(person, drawn, np.where(turned, 0, seen), camera.scale)
-    return Rendering(image[:3], image[3], keypoints, front_share, visible)
-
-
-def _visible(person: Person, drawn: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
-    """Which cells show enough of their outside, by the samples seen of each triangle drawn: (cells,) bool."""
-    samples = np.bincount(person.cell[drawn], seen, minlength=len(person.cell_areas))
-    visible: np.ndarray = samples > _IN_SIGHT * person.cell_areas * np.square(scale * SAMPLES)
-    return visible[1:]
+    outside = np.bincount(person.cell[drawn], np.where(turned, 0, seen), minlength=len(person.cell_areas))
+    visible = outside > _IN_SIGHT * person.cell_areas * np.square(camera.scale * SAMPLES)
+    return Rendering(image[:3], image[3], keypoints, front_share, visible[1:])
 
 
 def _project(points: np.ndarray, camera: Camera) -> np.ndarray:
@@ -148,9 +142,8 @@ def _nearest(
     slope_x, slope_y = _slopes(x, y, z)
     offset = (z[0] - slope_x * x[0] - slope_y * y[0] - _FAR)[owner] + slope_x[owner] * start + slope_y[owner] * row
     line, along = _ragged(counts)
-    steps = (offset * _DEPTH_STEPS).astype(np.float32)[line] + (slope_x * _DEPTH_STEPS).astype(np.float32)[owner][
-        line
-    ] * along
+    onward = (slope_x * _DEPTH_STEPS).astype(np.float32)[owner]
+    steps = (offset * _DEPTH_STEPS).astype(np.float32)[line] + onward[line] * along
     keys = (steps.astype(np.int64) << _TRIANGLE_BITS) | owner[line]
     buffer = np.zeros(height * width, np.int64)
     np.maximum.at(buffer, (row * width + start)[line] + along, keys)
