@@ -47,6 +47,11 @@ def table(images: Path) -> pd.DataFrame:
     return rows.reindex(columns=list(IMAGES))
 
 
+@pytest.fixture
+def search(images: Path, table: pd.DataFrame, tmp_path: Path) -> Search:
+    return Search(images, table, tmp_path / "work", SETTINGS)
+
+
 class Looks:
     """Finds as many people as a photo's pixels say, and notes what it looked at together."""
 
@@ -70,39 +75,30 @@ def check(found: Found) -> None:
     assert found.people.tolist() == LEVELS
 
 
-def test_each_photo_is_looked_at_with_others_of_its_shard_and_size(
-    images: Path, table: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_each_photo_is_looked_at_with_others_of_its_shard_and_size(search: Search, tmp_path: Path) -> None:
     looks = Looks()
-    check(Search(images, table, tmp_path / "work", SETTINGS).run(looks, batch=2))
+    check(search.run(looks, batch=2))
     assert looks.seen == WHOLE
     assert len(list((tmp_path / "work").rglob("*.safetensors"))) == len(SHARDS)
 
 
-def kill_at(level: int, images: Path, table: pd.DataFrame, work: Path) -> None:
+def kill_at(level: int, search: Search) -> None:
     def kill(levels: list[int]) -> None:
         if level in levels:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Search(images, table, work, SETTINGS).run(Looks(kill), batch=2)
+    search.run(Looks(kill), batch=2)
 
 
-@pytest.mark.parametrize(
-    ("level", "left"), [(10, WHOLE), (30, WHOLE), (40, WHOLE[2:]), (50, WHOLE[2:]), (70, WHOLE[4:])]
-)
+@pytest.mark.parametrize(("level", "left"), [(30, WHOLE), (50, WHOLE[2:])])
 def test_an_interrupted_search_resumes_after_the_last_whole_shard(
-    images: Path,
-    table: pd.DataFrame,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    level: int,
-    left: list[list[int]],
+    search: Search, capsys: pytest.CaptureFixture[str], level: int, left: list[list[int]]
 ) -> None:
-    child = forked.start(kill_at, level, images, table, tmp_path / "work")
+    child = forked.start(kill_at, level, search)
     child.join()
     assert child.exitcode == -signal.SIGKILL
     looks = Looks()
-    check(Search(images, table, tmp_path / "work", SETTINGS).run(looks, batch=2))
+    check(search.run(looks, batch=2))
     assert looks.seen == left
     before = len(LEVELS) - sum(map(len, left))
     assert (f"resuming after {before} of 7 photos" in capsys.readouterr().err) == bool(before)
@@ -110,26 +106,19 @@ def test_an_interrupted_search_resumes_after_the_last_whole_shard(
 
 @pytest.mark.parametrize(("last_photo", "settings"), [(71, SETTINGS), (70, SETTINGS | {"network": "another"})])
 def test_the_results_of_another_search_are_not_taken(
-    images: Path, table: pd.DataFrame, tmp_path: Path, last_photo: int, settings: dict[str, Any]
+    search: Search, images: Path, table: pd.DataFrame, tmp_path: Path, last_photo: int, settings: dict[str, Any]
 ) -> None:
-    Search(images, table, tmp_path / "work", SETTINGS).run(Looks(), batch=2)
+    search.run(Looks(), batch=2)
     looks = Looks()
     changed = table.assign(sha256=[*LEVELS[:-1], last_photo])
     check(Search(images, changed, tmp_path / "work", settings).run(looks, batch=2))
     assert looks.seen == WHOLE
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda content: content[:-1], lambda content: content.replace(b"people", b"papers")]
-)
-def test_a_damaged_file_is_told(
-    images: Path, table: pd.DataFrame, tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    search = Search(images, table, tmp_path / "work", SETTINGS)
+@pytest.mark.parametrize(("old", "new"), [(b"}", b""), (b"people", b"papers")])
+def test_a_damaged_file_is_told(search: Search, tmp_path: Path, old: bytes, new: bytes) -> None:
     search.run(Looks(), batch=2)
     file = next((tmp_path / "work").rglob("00001.safetensors"))
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(
-        ReposeError, match=r"00001\.safetensors, a result of an earlier search, is damaged \(.*\)\. Delete"
-    ):
+    file.write_bytes(file.read_bytes().replace(old, new))
+    with pytest.raises(ReposeError, match=r"00001\.safetensors, a result of an earlier search, is damaged .*Delete"):
         search.run(Looks(), batch=2)
