@@ -24,14 +24,10 @@ def slow_pckh(found, truth, alpha):
         if len(head) < 2:
             continue
         width, height = (max(of) - min(of) for of in zip(*head, strict=True))
-        for joint in range(K):
-            if np.isnan(there[joint]).any():
-                continue
+        for joint in np.flatnonzero(~np.isnan(there).any(-1)):
+            across, down = abs(mine[joint] - there[joint])  # not a number: not found
             counted += 1
-            if np.isnan(mine[joint]).any():
-                continue
-            across, down = abs(mine[joint] - there[joint])
-            right += across < alpha * width and down < alpha * height
+            right += bool(across < alpha * width and down < alpha * height)
     return right, counted
 
 
@@ -41,11 +37,9 @@ def slow_pck(found, truth, alpha, visible):
         known = there[~np.isnan(there).any(-1)]
         if len(known) < 2:
             continue
-        size = max(np.ptp(known, axis=0))
-        for joint in range(K):
-            if seen[joint] and not np.isnan(there[joint]).any():
-                counted += 1
-                right += bool(np.hypot(*(mine[joint] - there[joint])) <= alpha * size)
+        for joint in np.flatnonzero(seen & ~np.isnan(there).any(-1)):
+            counted += 1
+            right += bool(np.hypot(*(mine[joint] - there[joint])) <= alpha * max(np.ptp(known, axis=0)))
     return right, counted
 
 

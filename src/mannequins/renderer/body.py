@@ -216,8 +216,6 @@ def arm_reaching(shape: Shape, sign: float, wrist: np.ndarray, pole: np.ndarray)
     return Arm(*degrees)
 
 
-# ---- by chance
-
 _SKINS: tuple[Colour, ...] = (
     (244, 212, 188), (236, 196, 166), (228, 182, 150), (210, 160, 124), (190, 138, 102), (160, 110, 78), (124, 82, 58),
     (96, 62, 46),

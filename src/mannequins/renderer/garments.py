@@ -76,9 +76,6 @@ def _ribs(colour: Colour) -> Canvas:
     return canvas
 
 
-# ---- below the waist
-
-
 def _legs(shape: Shape, skin: Colour, shoes: Shoes, hem: float, lower: Lower | None, detail: float) -> list[Grid]:
     """Both legs, in skin or tights and the shafts of boots, and the shoes; `hem` is that of the upper garment."""
     bare, boot = skin if shoes.tights is None else shoes.tights, shoes.kind == "boot"
@@ -186,9 +183,6 @@ def _skirt(shape: Shape, lower: Lower, detail: float, rng: np.random.Generator) 
     depth = 0.08 if lower.pleats else 0.33 * lower.room
     fold = depth * (lower.waist - y)[:, None] * sin((lower.pleats or 8) * azimuth + 0.5)
     return replace(grid, points=push(grid.points, azimuth, fold), inside=len(y) // 3)
-
-
-# ---- bag and scarf
 
 
 def _bag(shape: Shape, colour: Colour, upper: Upper) -> list[Grid]:

@@ -123,9 +123,6 @@ def _paint_features(canvas: Canvas, ax: np.ndarray, y: np.ndarray, look: Look, w
     lay((28, 20, 18), share * (np.abs(ax - 0.0175) < 0.0102))
 
 
-# ---- the hair
-
-
 class _Style(NamedTuple):
     """How hair lies about the head, in heights; its edge from the front over temple, ear and behind it to the nape."""
 

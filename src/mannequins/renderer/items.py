@@ -66,13 +66,16 @@ def render_item(settings: MannequinSettings, number: int) -> list[MannequinPhoto
     return (_garment if settings.flavour == "fashion" else _person)(settings.seed, number)
 
 
-def _truth(item: str, yaw: float, picture: Rendering, pixels: np.ndarray) -> Truth:
-    covered = float(picture.coverage.sum(dtype=np.float64)) / (pixels.shape[0] * pixels.shape[1])
-    return Truth(item, yaw % 360, picture.front_share, covered, to_text(picture.visible))
-
-
-def _photo_at(layout: type[DeepFashion | Market1501], path: str) -> Photo:
-    return cast(Photo, layout([], lambda _: b"").photo(path))
+def _photo(
+    layout: type[DeepFashion | Market1501], path: str, pixels: np.ndarray, keypoints: np.ndarray,
+    picture: Rendering | None = None, yaw: float = 0.0,
+) -> MannequinPhoto:  # fmt: skip
+    """The photo at a path of the owner's layout; without a picture it is of no item."""
+    listed, truth = cast(Photo, layout([], lambda _: b"").photo(path)), None
+    if picture is not None:
+        covered = float(picture.coverage.sum(dtype=np.float64)) / (pixels.shape[0] * pixels.shape[1])
+        truth = Truth(listed.item, yaw % 360, picture.front_share, covered, to_text(picture.visible))
+    return MannequinPhoto(path, listed.name, pixels, keypoints, truth)
 
 
 def _to_pixels(planes: np.ndarray) -> np.ndarray:
@@ -84,8 +87,6 @@ def _generator(seed: int, *which: int) -> np.random.Generator:
     """The random generator of one part of a data set; other parts and seeds draw independently."""
     return np.random.default_rng((seed, *which))
 
-
-# ---- fashion: two to five studio photos of a person in each garment
 
 _SIZE, _CONTENT, _BAR = 256, 174, 41  # pixels: the square image, the width of the picture in it, the bar at its left
 _COLOURS = (1, 2, 1, 1, 3)  # how many colors five garments in a row come in; each color is an item
@@ -157,9 +158,8 @@ def _studio_photo(person: Person, place: Studio, view: str, path: str, rng: np.r
     planes = np.full((3, _SIZE, _SIZE), place.bars, np.float32)
     lamp = replace(place, level=min(place.level * uniform(rng, 0.97, 1.03), 254.0))
     planes[..., _BAR : _BAR + _CONTENT] = in_studio(picture, camera, lamp)
-    pixels, photo = _to_pixels(planes), _photo_at(DeepFashion, path)
     keypoints = picture.keypoints + np.array((_BAR, 0), np.float32)
-    return MannequinPhoto(path, photo.name, pixels, keypoints, _truth(photo.item, yaw, picture, pixels))
+    return _photo(DeepFashion, path, _to_pixels(planes), keypoints, picture, yaw)
 
 
 def _framing(view: str, height: float, rng: np.random.Generator) -> Camera:
@@ -175,8 +175,6 @@ def _framing(view: str, height: float, rng: np.random.Generator) -> Camera:
     x = (_CONTENT - 1) / 2 + normal(rng, 0, 6)
     return Camera(_SIZE, _CONTENT, scale, x, nose, level=0.918, distance=4.0, pitch=uniform(rng, -1, 3))
 
-
-# ---- street: people who walk past six cameras
 
 _HEIGHT, _WIDTH = 128, 64  # pixels
 _FRAMES = 60  # numbers kept for the photos of one person, so that no two photos share a name
@@ -195,11 +193,8 @@ def _person(seed: int, number: int) -> list[MannequinPhoto]:
     cameras = sorted(rng.choice(6, int(rng.integers(3, 7)), replace=False).tolist())
     test = (number + 1) % 2 == 0
     folder = _TEST if test else "bounding_box_train"
-    photos = [
-        street.photo(person, folder, who, camera, box + 1)
-        for camera in cameras
-        for box in range(int(rng.integers(2, 5)))
-    ]
+    boxes = ((camera, box + 1) for camera in cameras for box in range(int(rng.integers(2, 5))))
+    photos = [street.photo(person, folder, who, camera, box) for camera, box in boxes]
     if test:
         photos += [street.photo(person, "query", who, camera, 0) for camera in cameras]
         strangers = [street.photo(_passer_by(rng), _TEST, DISTRACTOR, int(rng.integers(6)), 1) for _ in range(2)]
@@ -246,9 +241,8 @@ class _Street:
         x, y = normal(rng, (_WIDTH - 1) / 2, 2 * loose), normal(rng, 5.5, 4 * loose)
         yaw = float(uniform(rng, 0, 360))
         picture, pixels = self._seen(person, yaw, camera, scale, x, y)
-        known = None if who == DISTRACTOR else _truth(who, yaw, picture, pixels)
-        path = self._path(folder, who, camera, box)
-        return MannequinPhoto(path, _photo_at(Market1501, path).name, pixels, picture.keypoints, known)
+        path, item = self._path(folder, who, camera, box), None if who == DISTRACTOR else picture
+        return _photo(Market1501, path, pixels, picture.keypoints, item, yaw)
 
     def junk(self, person: Person) -> MannequinPhoto:
         """A box with half a person or none."""
@@ -261,7 +255,7 @@ class _Street:
             yaw, scale, y = float(uniform(rng, 0, 360)), uniform(rng, 110, 260), uniform(rng, -120, 40)
             pixels = self._seen(person, yaw, camera, scale, x, y)[1]
         path = self._path(_TEST, JUNK, camera, int(rng.integers(1, 9)))
-        return MannequinPhoto(path, _photo_at(Market1501, path).name, pixels, np.full((K, 2), np.nan, np.float32), None)
+        return _photo(Market1501, path, pixels, np.full((K, 2), np.nan, np.float32))
 
     def _seen(
         self, person: Person, yaw: float, camera: int, scale: float, x: float, y: float

@@ -70,7 +70,11 @@ def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> R
     """Draw a posed person."""
     top, left, view = _window(_project(body.points, camera), camera)
     screen = _project(body.points, view)
-    triangles, drawn, turned = _facing(person, screen)
+    x, y = screen[0][person.triangles], screen[1][person.triangles]
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    drawn = np.flatnonzero((area > 0) | (person.two_sided & (area < 0)))
+    turned = area[drawn] < 0  # they show their inside; their corners are made clockwise
+    triangles = np.where(turned, person.triangles[::-1, drawn], person.triangles[:, drawn])
     samples, hit, depth = _nearest(screen, triangles, (view.height * SAMPLES, view.width * SAMPLES))
     colours = _shade(person, body, screen, light, triangles, turned, samples, hit, view.width * SAMPLES)
     planes = np.zeros((4, view.height * view.width * SAMPLES * SAMPLES), np.float32)
@@ -78,7 +82,11 @@ def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> R
     for plane, colour in zip(planes, colours, strict=False):
         plane[samples] = colour
     pooled = _pooled(planes.reshape(4, *depth.shape))
-    pooled[:3] *= _crevices(pooled[3], _pooled(depth * planes[3].reshape(depth.shape)), view.scale)
+    # Dark where a surface lies behind its surroundings, as between an arm and the body.
+    near, reach = _pooled(depth * planes[3].reshape(depth.shape)), max(1, round(_CREVICE * view.scale))
+    around = blurred(near, reach) / np.maximum(blurred(pooled[3], reach), 1e-6)
+    behind = around - near / np.maximum(pooled[3], 1e-6)
+    pooled[:3] *= 1 - 0.4 * np.clip((behind - 0.004) * 20, 0, 1)
     image = np.zeros((4, camera.height, camera.width), np.float32)
     image[:, top : top + view.height, left : left + view.width] = pooled
     keypoints = _keypoints(body, view, depth) + np.array((left, top), np.float32)
@@ -110,15 +118,6 @@ def _window(screen: np.ndarray, camera: Camera) -> tuple[int, int, Camera]:
     size = {"height": max(bottom - top, 1), "width": max(right - left, 1)}
     top, left = min(top, camera.height - 1), min(left, camera.width - 1)
     return top, left, replace(camera, x=camera.x - left, y=camera.y - top, **size)
-
-
-def _facing(person: Person, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The corners (3, d) of the triangles to draw, clockwise, which triangles those are, which show their inside."""
-    x, y = screen[0][person.triangles], screen[1][person.triangles]
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    drawn = np.flatnonzero((area > 0) | (person.two_sided & (area < 0)))
-    corners, turned = person.triangles[:, drawn], area[drawn] < 0
-    return np.where(turned, corners[::-1], corners), drawn, turned
 
 
 def _nearest(
@@ -211,17 +210,6 @@ def _light(normals: np.ndarray, shine: np.ndarray, light: Light) -> tuple[np.nda
     between = lamp + np.array((0, 0, 1), np.float32)
     mirrored = np.square(np.square(np.square(np.maximum(dot(normals, between / norm(between)), 0))))  # to the 8th
     return outside, inside, shine * (mirrored * mirrored * mirrored) * light.lamp
-
-
-def _crevices(coverage: np.ndarray, depth: np.ndarray, scale: float) -> np.ndarray:
-    """Shade where a surface lies behind its surroundings, as between an arm and the body: (H, W) in (0, 1].
-
-    Depth is multiplied by the coverage.
-    """
-    reach = max(1, round(_CREVICE * scale))
-    mean = blurred(depth, reach) / np.maximum(blurred(coverage, reach), 1e-6)
-    behind = mean - depth / np.maximum(coverage, 1e-6)
-    return np.asarray(1 - 0.4 * np.clip((behind - 0.004) * 20, 0, 1))
 
 
 def _pooled(samples: np.ndarray) -> np.ndarray:

@@ -112,8 +112,6 @@ def ball(middle: Sequence[float], radii: Sequence[float], rows: int, columns: in
     return np.stack([m + r * u for m, r, u in zip(middle, radii, unit, strict=True)], -1)
 
 
-# ---- the torso
-
 # Height, half width, depth to the front and to the back.
 _TORSO = {
     True: np.array([
@@ -214,8 +212,6 @@ def push(points: np.ndarray, azimuth: np.ndarray, distance: np.ndarray) -> np.nd
     out = np.stack(np.broadcast_arrays(sin(azimuth), 0.0, cos(azimuth)), -1)
     return np.asarray(points + out * distance[..., None])
 
-
-# ---- the limbs
 
 # Height (arms: above the shoulder joint), half width, half depth, outwards, forwards.
 _ARM = np.array([

@@ -73,8 +73,6 @@ class Outfit:
     scarf: Colour | None = None
 
 
-# ---- colors, fabrics and prints
-
 _NEUTRALS: tuple[Colour, ...] = (
     (243, 242, 238), (236, 232, 222), (32, 32, 36), (60, 62, 68), (128, 130, 134), (188, 190, 192), (28, 36, 66),
     (200, 178, 146),
@@ -190,8 +188,6 @@ def _in_one(upper: Upper, cloth: Cloth) -> Upper:
     return replace(upper, front=cloth, back=cloth, sleeves=cloth, trim=None, chest=None, rear=None)
 
 
-# ---- upper garments
-
 CLOSE = Fit(0.006, 0.15, 0.72, 0, 0.6)
 _EASY, _LOOSE = Fit(0.008, 0.55, 0.74, 0, 0.6), Fit(0.013, 0.9, 0.75, 0.03, 0.6)
 _LONG = 0.307  # a sleeve to the wrist
@@ -297,9 +293,6 @@ def dress(chance: Chance) -> Upper:
     )  # fmt: skip
 
 
-# ---- lower garments and shoes
-
-
 def trousers(chance: Chance, woman: bool, *, calm: bool) -> Lower:
     """Trousers; calm ones leave the eye to the top."""
     denim = chance.often(0.45)
@@ -340,8 +333,6 @@ def shoes(chance: Chance, woman: bool) -> Shoes:
     tights = (34.0, 32.0, 36.0) if woman and chance.often(0.12) else None
     return Shoes(kind, bright if chance.often(0.2) and kind != "boot" else leather, sole, tights)
 
-
-# ---- outfits
 
 _JACKETS: dict[str, tuple[str, ...]] = {
     "Jackets_Coats": ("jacket", "jacket", "coat"), "Jackets_Vests": ("jacket", "jacket", "vest"),

@@ -93,7 +93,7 @@ def extract(sources: Sources, settings: ExtractorSettings) -> Extracted:
         return Extracted(_posegan_csv(sources, settings), {"files": len(settings.files)})
     if settings.extractor == "openpose-json":
         return _openpose_json(sources, settings)
-    from repose.pose.detectors import find_joints
+    from repose.pose.detectors import find_joints  # imports torch
 
     return find_joints(sources, settings)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,9 +71,9 @@ class Search:
         batches = list(_batches(left, batch))
         for shard, group in groupby(bar(batches, "keypoints", len(batches)), lambda entry: entry[0]):
             pixels = (np.stack([decode(self._photos[name]) for name in names]) for _, names in group)
-            found = [look(torch.from_numpy(some).movedim(3, 1)) for some in pixels]
-            write_bytes(files[shard], save(_joined(found)._asdict()))
-        return _joined([_read(file) for file in files.values()])
+            found = _joined(look(torch.from_numpy(some).movedim(3, 1)) for some in pixels)
+            write_bytes(files[shard], save(found._asdict()))
+        return _joined(map(_read, files.values()))
 
     def forget(self) -> None:
         """Remove this search's files from `work`."""
@@ -89,7 +89,7 @@ def _batches(table: pd.DataFrame, size: int) -> Iterator[tuple[str, list[str]]]:
             yield shard, names[first : first + size]
 
 
-def _joined(parts: Sequence[Found]) -> Found:
+def _joined(parts: Iterable[Found]) -> Found:
     return Found(*map(np.concatenate, zip(*parts, strict=True)))
 
 

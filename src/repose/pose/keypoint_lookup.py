@@ -1,8 +1,5 @@
 """Look up the poses of a user's photos in keypoint files, and read the pose in a single file.
 
-The formats are the CSV of pose-gan and PATN, repose's keypoints table (`records`), and OpenPose's JSON with 18 or 25 joints,
-as a file or a folder written by --write_json.
-
 A name matches a photo if the photo's path ends in it, including folders, or if both are the same photo of DeepFashion in any
 spelling. OpenPose's NAME_keypoints.json matches the photo NAME with any suffix. If several names match, the one with most
 folders is used.
