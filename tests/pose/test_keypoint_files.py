@@ -154,11 +154,9 @@ def test_poses_find_their_photos_in_either_spelling() -> None:
 def test_a_repeated_row_is_counted_if_it_says_the_same_and_rejected_if_not() -> None:
     gaps = row("x.jpg", y=[-1, *Y[1:]], x=[-1, *X[1:]])
     matched = match(read_posegan_csv(csv(gaps, row(NAMES[0]), gaps, gaps), "poses.csv"), NAMES)
-    assert matched.repeated == 2
-    assert matched.order == ["x.jpg", NAMES[0]]
-    for other in (row("x.jpg"), row("x.jpg", y=[-1, 99, *Y[2:]], x=[-1, *X[1:]])):
-        with pytest.raises(ReposeError, match=r"1 row\(s\) give a second, different pose.*x\.jpg"):
-            match(read_posegan_csv(csv(gaps, other), "poses.csv"), NAMES)
+    assert (matched.repeated, matched.order) == (2, ["x.jpg", NAMES[0]])
+    with pytest.raises(ReposeError, match=r"1 row\(s\) give a second, different pose.*x\.jpg"):
+        match(read_posegan_csv(csv(gaps, row("x.jpg")), "poses.csv"), NAMES)
 
 
 def test_a_joint_may_lie_one_pixel_beyond_its_own_photo() -> None:

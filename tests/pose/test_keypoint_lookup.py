@@ -41,11 +41,8 @@ def first_x(poses: KnownPoses, photo: str | Path) -> float | None:
 
 def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path: Path) -> None:
     poses = KnownPoses([csv(tmp_path / "poses.csv", row("front.jpg"), row("side.png", 30))])
-    assert first_x(poses, "front.jpg") == 20
-    assert first_x(poses, "some/folder/side.png") == 30
-    assert first_x(poses, "side.jpg") is None
+    assert [first_x(poses, name) for name in ("some/folder/side.png", "side.jpg")] == [30, None]
     found = poses.find(Path("front.jpg"), 100, 80)
-    assert found is not None
     np.testing.assert_array_equal(found, np.stack([20 + np.arange(K), 10 + 2 * np.arange(K)], -1))
 
 
@@ -60,18 +57,13 @@ def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tm
         poses.find(Path("other.jpg"), 100, 80)
 
 
-@pytest.mark.parametrize("joints", [18, 25])
-def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: Path, joints: int) -> None:
-    people(tmp_path / "json/front_keypoints.json", person(joints=joints))
-    people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=joints))
-    poses = KnownPoses([tmp_path / "json"])
-    for photo in ("front.jpg", "a/front.png", "front.WEBP"):
-        assert first_x(poses, photo) == 20
-    for photo in (FLAT, f"elsewhere/{IN_DEEPFASHION}.jpg"):
-        assert first_x(poses, photo) == 30
-    assert first_x(poses, "back.jpg") is None
-    one = KnownPoses([tmp_path / "json/front_keypoints.json"])
-    assert (first_x(one, "front.jpg"), first_x(one, "side.jpg")) == (20, None)
+def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: Path) -> None:
+    people(tmp_path / "json/front_keypoints.json", person())
+    people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=25))
+    poses, one = KnownPoses([tmp_path / "json"]), KnownPoses([tmp_path / "json/front_keypoints.json"])
+    photos = ("a/front.png", "front.WEBP", FLAT, f"elsewhere/{IN_DEEPFASHION}.jpg", "back.jpg")
+    assert [first_x(poses, photo) for photo in photos] == [20, 20, 30, 30, None]
+    assert [first_x(one, photo) for photo in photos] == [20, 20, None, None, None]
 
 
 def test_photos_of_the_same_name_are_told_apart_by_their_folders(
@@ -101,11 +93,9 @@ def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp
 
 
 def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path) -> None:
-    one = csv(tmp_path / "one.csv", row("a.jpg"))
-    two = csv(tmp_path / "two.csv", row(FLAT), row("b.jpg", 30))
-    assert read_pose(one, None, 100, 80)[0, 0] == 20
-    assert read_pose(two, "b.jpg", 100, 80)[0, 0] == 30
-    assert read_pose(two, "fasionWOMENTeesTanksid0000000101_1front.jpg", 100, 80)[0, 0] == 20
+    one, two = csv(tmp_path / "one.csv", row("a.jpg")), csv(tmp_path / "two.csv", row(FLAT), row("b.jpg", 30))
+    asked = ((one, None), (two, "b.jpg"), (two, "fasionWOMENTeesTanksid0000000101_1front.jpg"))
+    assert [read_pose(file, name, 100, 80)[0, 0] for file, name in asked] == [20, 30, 20]
     with pytest.raises(ReposeError, match=r"two\.csv has 2 poses\. Choose one as .*two\.csv#NAME"):
         read_pose(two, None, 100, 80)
     with pytest.raises(ReposeError, match=r"two\.csv has 2 poses, none of them for 'c\.jpg'"):
@@ -134,8 +124,6 @@ def test_a_pose_without_joints_or_limbs_is_refused(tmp_path: Path) -> None:
     keypoints[[JOINT["left_wrist"], JOINT["nose"]]] = 5
     with pytest.raises(ReposeError, match=r"here: no two of the 2 known joint.*are the ends of a limb"):
         checked(keypoints, 100, 80, "here")
-    keypoints[JOINT["left_elbow"]] = 9
-    assert present(checked(keypoints, 100, 80, "here")).sum() == 3
 
 
 def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
