@@ -83,9 +83,7 @@ def test_photos_of_an_item_are_near_each_other(network: FigureNetwork, fashion: 
 def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
     images = street.images[:4]
     points, confidence = network.keypoints(images)
-    assert points.shape == (4, K, 2)
-    assert confidence.shape == (4, K)
-    assert points.dtype == confidence.dtype == torch.float32
+    assert (points.shape, confidence.shape) == ((4, K, 2), (4, K))
     assert bool(((confidence >= 0) & (confidence <= 1)).all())
     np.testing.assert_array_equal(present(points.numpy()), (confidence >= THRESHOLD).numpy())
     known = points[confidence >= THRESHOLD]
@@ -93,9 +91,11 @@ def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
     assert present(network.keypoints(images, threshold=0.0)[0].numpy()).all()
     features = network.features(images)
     assert features.shape == (4, FEATURES)
-    assert features.dtype == torch.float32
+    assert points.dtype == confidence.dtype == features.dtype == torch.float32
     torch.testing.assert_close(features.norm(dim=1), torch.ones(4))
     torch.testing.assert_close(network.features(images[1:2]), features[1:2], atol=1e-4, rtol=0)  # others change nothing
+    with pytest.raises(ValueError, match=r"images should be \(B, 3, H, W\) uint8"):
+        network.find(images.movedim(1, 3))
 
 
 def test_half_precision_finds_the_same(network: FigureNetwork, street: Photos) -> None:
@@ -107,12 +107,6 @@ def test_half_precision_finds_the_same(network: FigureNetwork, street: Photos) -
 def test_nobody_is_found_where_nobody_is(network: FigureNetwork) -> None:
     points, _ = network.keypoints(torch.full((2, 3, 128, 64), 200, dtype=torch.uint8))
     assert present(points.numpy()).mean() < 0.2
-
-
-@pytest.mark.parametrize("images", [torch.zeros(1, 3, 64, 64), torch.zeros(1, 64, 64, 3, dtype=torch.uint8)])
-def test_it_rejects_other_images(network: FigureNetwork, images: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"images should be \(B, 3, H, W\) uint8"):
-        network.find(images)
 
 
 def test_the_weights_are_committed_with_their_digest() -> None:

@@ -84,11 +84,15 @@ def test_a_joint_beyond_the_canvas_is_not_in_sight(sets: Path) -> None:
     assert ((known > -0.5) & (known < (63.5, 127.5))).all()
 
 
-def test_sets_without_enough_photos_are_rejected(sets: Path, tmp_path: Path) -> None:
+def test_sets_without_enough_photos_and_wrong_settings_are_rejected(sets: Path, tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"A step needs 3 item\(s\) of each set, but a set has 2"):
         batches(sets, items=3)
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
         RenderedPhotos(tmp_path)
+    with pytest.raises(ReposeError, match=r"train.widths\[0\] should be a multiple of 8, not 60"):
+        tiny(widths=[60])
+    with pytest.raises(ReposeError, match=r"scale should be \[smallest, largest\]"):
+        tiny(change=PARAMS["train"]["change"] | {"scale": [2, 1]})
 
 
 def test_the_joints_loss_is_least_where_the_joint_is_and_of_even_odds_that_of_a_guess() -> None:
@@ -155,10 +159,3 @@ def test_retrieval_is_the_share_of_nearest_others_of_the_same_item() -> None:
     assert chance == 0.25
     with pytest.raises(ReposeError, match="No item has two photos"):
         score.retrieval(features, np.arange(5))
-
-
-def test_wrong_settings_are_rejected() -> None:
-    with pytest.raises(ReposeError, match=r"train.widths\[0\] should be a multiple of 8, not 60"):
-        tiny(widths=[60])
-    with pytest.raises(ReposeError, match=r"scale should be \[smallest, largest\]"):
-        tiny(change=PARAMS["train"]["change"] | {"scale": [2, 1]})

@@ -76,11 +76,10 @@ def test_elbows_bend_forward_and_knees_backward_and_the_sides_mirror_each_other(
     assert left[2, 0] < left[1, 0]  # the forearm inwards
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_a_reaching_arm_gets_there(sign):
+@pytest.mark.parametrize(("side", "sign"), [("left", 1.0), ("right", -1.0)])
+def test_a_reaching_arm_gets_there(side, sign):
     target, pole = np.array((sign * 0.11, 0.57, 0.02)), np.array((sign, 0, -0.75))
     arm = body.arm_reaching(MAN, sign, target, pole)
-    side = "left" if sign > 0 else "right"
     frames = body.bone_frames(MAN, upright(0, **{f"{side}_arm": arm}))
     at = body.joints(MAN, frames)
     lift = frames[BONE["chest"], 1, 3]
