@@ -104,9 +104,7 @@ def _score(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: in
 def retrieval(features: Tensor, items: np.ndarray) -> tuple[float, float]:
     """The share of photos, among those whose item has another, with a nearest photo of their item; and the share by chance.
 
-    Args:
-        features: (n,D).
-        items: (n,).
+    From features (n,D) and items (n,).
 
     Raises:
         ReposeError: no item has two photos.

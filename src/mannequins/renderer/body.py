@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from mannequins.renderer.canvas import Colour, darker
-from mannequins.renderer.exact import arctan2, cos, dot, hypot, norm, normal, sin, turned, uniform
+from mannequins.renderer.exact import arctan2, cos, dot, hypot, norm, normal, sin, uniform
 from repose.data.skeleton import JOINT, K
 
 SIDES = (("right", -1.0), ("left", 1.0))
@@ -122,10 +122,10 @@ def bone_frames(shape: Shape, pose: Pose) -> np.ndarray:
     at, turns = pivots(shape), _turns(pose)
     where = np.empty((len(BONES), 3))
     where[0] = at[0]
-    ways = turned(turns[_PARENTS], at[1:] - at[_PARENTS])
+    ways = dot(turns[_PARENTS], (at[1:] - at[_PARENTS])[:, None])
     for bone, (parent, way) in enumerate(zip(_PARENTS, ways, strict=True), 1):
         where[bone] = where[parent] + way
-    shift = where - turned(turns, at)
+    shift = where - dot(turns, at[:, None])
     feet = [BONE[f"{side}_foot"] for side, _ in SIDES]
     soles = [turns[foot, 1, 2] * z + shift[foot, 1] for foot in feet for z in (-0.035, 0.07)]  # heel and ball
     shift[:, 1] -= float(min(soles))
@@ -135,7 +135,7 @@ def bone_frames(shape: Shape, pose: Pose) -> np.ndarray:
 def joints(shape: Shape, frames: np.ndarray) -> np.ndarray:
     """The 18 keypoints of a posed body: (K, 3)."""
     points, bones = _rest_joints(shape)
-    posed: np.ndarray = turned(frames[bones, :, :3], points) + frames[bones, :, 3]
+    posed = dot(frames[bones, :, :3], points[:, None]) + frames[bones, :, 3]
     posed[JOINT["neck"]] = (posed[JOINT["right_shoulder"]] + posed[JOINT["left_shoulder"]]) / 2
     return posed
 

@@ -5,9 +5,10 @@ truth (columns: see `items.Truth`). An item depends on the seed and on its own n
 there are or on which process draws it.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -39,20 +40,15 @@ def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, b
 
 
 def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]]:
-    """Yield the encoded items in order; at most two items per worker are pending."""
+    """Yield the encoded items in order."""
+    encoded, numbers = partial(_encoded, settings), range(settings.items)
     if workers == 1:
-        yield from (_encoded(settings, number) for number in range(settings.items))
+        yield from map(encoded, numbers)
         return
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])  # so that imports happen once
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: deque[Future[list[_Encoded]]] = deque()
-        for number in range(settings.items):
-            waiting.append(pool.submit(_encoded, settings, number))
-            if len(waiting) >= 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from pool.map(encoded, numbers)
 
 
 def _encoded(settings: MannequinSettings, number: int) -> list[_Encoded]:

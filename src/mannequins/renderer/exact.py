@@ -70,19 +70,13 @@ def interp(at: Floats, places: Sequence[float] | np.ndarray, values: Sequence[fl
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The inner product of vectors (..., 3): (...)."""
+    """The inner product of vectors (..., 3), broadcast: (...)."""
     return np.asarray(a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2])
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
     """The length of vectors (..., 3): (...)."""
     return np.asarray(np.sqrt(dot(vectors, vectors)))
-
-
-def turned(turns: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The product of matrices (..., 3, 3) and vectors (..., 3): (..., 3)."""
-    columns = (turns[..., k] * points[..., k, None] for k in range(3))
-    return np.asarray(sum(columns))
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:

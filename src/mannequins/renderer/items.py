@@ -15,7 +15,7 @@ from mannequins.renderer.exact import normal, uniform
 from mannequins.renderer.garments import dressed
 from mannequins.renderer.posed_person import Person, posed
 from mannequins.renderer.render import Camera, Rendering, render
-from mannequins.renderer.scenes import STUDIO_LIGHT, Place, Studio, as_seen, compose, crop_of, in_studio, places, studio
+from mannequins.renderer.scenes import STUDIO_LIGHT, Place, Studio, as_seen, crop_of, in_studio, places, studio
 from mannequins.renderer.wardrobe import Chance, outfit
 from repose.config import settings
 from repose.data.layouts import DISTRACTOR, JUNK, DeepFashion, Market1501, Photo
@@ -263,7 +263,8 @@ class _Street:
         place, rng = self.places[camera], self.rng
         view = Camera(_HEIGHT, _WIDTH, scale, x, y, level=1.0, distance=6.0, pitch=place.pitch)
         picture = render(person, posed(person, walking(rng, yaw)), view, place.light)
-        return picture, _to_pixels(as_seen(compose(picture, crop_of(place, _HEIGHT, _WIDTH, rng)), place, rng))
+        image = picture.colour + (1 - picture.coverage) * crop_of(place, _HEIGHT, _WIDTH, rng)
+        return picture, _to_pixels(as_seen(image, place, rng))
 
     def _path(self, folder: str, who: str, camera: int, box: int) -> str:
         frame = next(self.frames)

@@ -38,12 +38,7 @@ def in_studio(picture: Rendering, camera: Camera, place: Studio) -> np.ndarray:
     spot = line(columns - camera.x, 0.12 * camera.scale) * line(rows - floor, 0.018 * camera.scale)
     backdrop = place.level * shade * (1 - 0.07 * wall) * (1 - 0.45 * spot)
     warmth = np.array((place.warmth, 0, -place.warmth), np.float32) / 2
-    return compose(picture, backdrop + warmth[:, None, None])
-
-
-def compose(picture: Rendering, backdrop: np.ndarray) -> np.ndarray:
-    """The picture over a backdrop (3, H, W): (3, H, W) float32."""
-    return np.asarray(picture.colour + (1 - picture.coverage) * backdrop)
+    return np.asarray(picture.colour + (1 - picture.coverage) * (backdrop + warmth[:, None, None]))
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,8 @@ def load(
 ) -> Detector:  # fmt: skip
     """A network by its name.
 
-    Args:
-        network: a NetworkName.
-        device: where it runs.
-        weights: those of keypoint-rcnn.
-        min_person: minimum score of a person in Keypoint R-CNN.
-        min_confidence: of Keypoint R-CNN's joints that count when `choose_person` chooses one of several people; figure
-            returns joints of any confidence.
-        half: whether figure runs in half precision.
+    `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
+    chooses one of several people) are Keypoint R-CNN's. figure returns joints of any confidence, in `half` precision if asked.
 
     Raises:
         ReposeError: the network's weights are missing or of another network.

@@ -92,8 +92,9 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
         )
     known = present(keypoints)
     if not any(known[first] and known[second] for first, second in LIMBS):
-        which = f"no two of the {known.sum()} known joint(s) are the ends of a limb"
-        which = which if known.any() else "no joint is known"
+        which = (
+            f"no two of the {known.sum()} known joint(s) are the ends of a limb" if known.any() else "no joint is known"
+        )
         raise PoseNotFoundError(
             f"{where}: {which}, so there is nothing to draw. Choose an image in which more of the person is seen."
         )
