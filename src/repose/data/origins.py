@@ -5,14 +5,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
-from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
+from repose.data.archives import Contents, File, Limits, is_zip, list_files, open_zip, walk, within
 from repose.errors import ReposeError
 from repose.storage import transfer
 from repose.terminal import say
@@ -107,22 +107,20 @@ def _folders(origins: Sequence[Origin], transfers: Transfers) -> Iterator[Path]:
 def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, dict[str, Any]]]:
     """The files of an origin, fetched if it is remote, and its entry in source.json."""
     where, digest, size = transfer.shown(origin.address), None, None
-    options: dict[str, Any] = {
-        "limits": transfers.limits,
-        "where": where,
-        "password_variable": origin.password_variable,
-    }
+    limits, opened = transfers.limits, None
+    paths: Iterable[tuple[str, Path]]
     if transfer.is_prefix(origin.address):
-        objects = within(transfer.list_prefix(origin.address, endpoint=transfers.endpoint), transfers.limits, where)
-        fetched = transfer.fetch_objects(origin.address, objects, transfers.folder, endpoint=transfers.endpoint)
-        opened = open_files(fetched, **options)
-    elif (path := _fetch(origin, transfers)).is_dir():
-        opened = open_files(walk(path, where), **options)
+        objects = within(transfer.list_prefix(origin.address, endpoint=transfers.endpoint), limits, where)
+        paths = transfer.fetch_objects(origin.address, objects, transfers.folder, endpoint=transfers.endpoint)
+    elif (path := _local(origin, transfers)).is_dir():
+        paths = walk(path, where)
     else:
         digest = transfer.check(path, sha256=origin.sha256, size=origin.size, where=where)
         name, size = transfer.base_name(origin.address), path.stat().st_size
-        opened = open_zip(path, **options) if is_zip(path, name) else open_files([(name, path)], **options)
-    with opened as contents:
+        paths = [(name, path)]
+        if is_zip(path, name):
+            opened = open_zip(path, limits, where, origin.password_variable)
+    with opened or nullcontext(list_files(paths, limits, where)) as contents:
         if not contents.files:
             raise ReposeError(f"{where} has no files. Check the address.")
         if contents.skipped:
@@ -132,7 +130,7 @@ def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, di
         yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}
 
 
-def _fetch(origin: Origin, transfers: Transfers) -> Path:
+def _local(origin: Origin, transfers: Transfers) -> Path:
     return transfer.local_path(origin.address) or transfer.fetch(
         origin.address, transfers.folder / "file", sha256=origin.sha256, size=origin.size, endpoint=transfers.endpoint,
         limit=int(transfers.limits.total_gigabytes * 1e9),
