@@ -115,9 +115,8 @@ A, B = "fashionWOMENTees_Tanksid0000000101_1front.jpg", "fashionWOMENTees_Tanksi
     f"name:keypoints_y:keypoints_x\n{A}: [1, 2]: [3, 4]\n{B}: [1, 2]: [3, 4]\n",
     f'"{A}"; "{B}"',
 ])  # fmt: skip
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_names_are_found_in_any_text(text: str, encoding: str) -> None:
-    assert names_in(text.encode(encoding), "x.txt") == [A, B]
+def test_names_are_found_in_any_text(text: str) -> None:
+    assert names_in(text.encode(), "x.txt") == [A, B]
 
 
 def test_paths_and_double_suffixes_are_names_and_a_list_needs_some() -> None:

@@ -87,9 +87,9 @@ def cut_jpeg() -> bytes:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"", r"x\.jpg is not a photo \(0 bytes\)\. Give a file in one of the formats JPEG, PNG"),
+    (b"", r"x\.jpg is not a photo \(0 bytes\)\. Give a whole file in one of the formats JPEG, PNG"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n", r"x\.jpg is not a photo \(not an image\)"),
-    (cut_jpeg(), r"The JPEG .*x\.jpg is damaged \(.*truncated.*\)\. Copy it again"),
+    (cut_jpeg(), r"x\.jpg is a damaged JPEG \(.*truncated.*\)\. Give a whole file"),
     (png(10_001, 10_000), rf"x\.jpg has 10001x10000 px .* more than {MAX_MEGAPIXELS} megapixels"),
     (png(60_000, 10_000), "more than"),
 ])  # fmt: skip

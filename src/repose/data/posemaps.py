@@ -49,7 +49,10 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width:
     """
     if keypoints.ndim != 3 or tuple(keypoints.shape[1:]) != (K, 2):
         raise ValueError(f"keypoints should be (B, {K}, 2), not {tuple(keypoints.shape)}.")
-    check_thickness(line_width)
+    if not line_width >= 1:
+        raise ValueError(
+            f"the line_width of a limb should be at least 1 px, not {line_width}: its line would have gaps."
+        )
     if isinstance(keypoints, np.ndarray):
         tensor = torch.from_numpy(np.array(keypoints, np.float32))
         return draw(tensor, height=height, width=width, line_width=line_width).numpy()
@@ -58,14 +61,6 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width:
         part = slice(first, first + MAPS_AT_ONCE)
         _draw(maps[part], keypoints[part].float(), line_width)
     return maps
-
-
-def check_thickness(line_width: float) -> None:
-    """Raise a ValueError if `line_width` is below 1 px."""
-    if not line_width >= 1:
-        raise ValueError(
-            f"the line_width of a limb should be at least 1 px, not {line_width}: its line would have gaps."
-        )
 
 
 @overload
