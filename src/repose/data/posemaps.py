@@ -112,26 +112,12 @@ def _how_drawn(file: Path) -> tuple[Frame, float]:
         ) from None
 
 
-class _Lines(NamedTuple):
-    """The n limbs to draw, limb by limb, along their major axes: (n,) float32, unless noted otherwise."""
-
-    number: Tensor  # limb * B + map, int64
-    steep: Tensor  # whether the major axis is y, bool
-    start: Tensor  # the first joint along the major axis
-    end: Tensor  # the second
-    across: Tensor  # the first joint on the other axis
-    slope: Tensor  # px across per px along, in [-1, 1]
-    reach: Tensor  # px across from the middle of the line to its edge
-
-
 def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
     """Draw on a blank canvas (B, H, W)."""
     maps, height, width = canvas.shape
-    lines = _lines(keypoints, line_width)
-    line, along, low, more = _steps(lines, height, width)
-    if len(line) == 0:
+    number, steep, along, low, more = _steps(keypoints, line_width, height, width)
+    if len(number) == 0:
         return
-    steep, number = lines.steep[line], lines.number[line]
     stride, stride_across = torch.where(steep, width, 1), torch.where(steep, 1, width)
     first = number % maps * (height * width) + along * stride + low * stride_across
     # Short steps repeat their last pixel until they are as long as the longest: all of a limb has one color.
@@ -143,7 +129,14 @@ def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
         done += count
 
 
-def _lines(keypoints: Tensor, line_width: float) -> _Lines:
+def _steps(
+    keypoints: Tensor, line_width: float, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The steps along the major axes of limbs at which they color pixels of the image, limb by limb; each (m,) int64.
+
+    Returns: limb * B + map, whether the major axis is y (bool), px along, the first pixel across, and the number of pixels
+    after it.
+    """
     joints = keypoints[:, [joint for limb in LIMBS for joint in limb]].reshape(-1, len(LIMBS), 2, 2)
     ends = joints.swapaxes(0, 1).reshape(-1, 2, 2)  # (17 * B, 2 ends, xy), limb by limb
     known = (ends.abs() <= FARTHEST).all(-1).all(-1)  # False for NaN
@@ -153,27 +146,20 @@ def _lines(keypoints: Tensor, line_width: float) -> _Lines:
     start, end = torch.where(steep, y0, x0), torch.where(steep, y1, x1)
     across, across_end = torch.where(steep, x0, y0), torch.where(steep, x1, y1)
     length = end - start
-    slope = (across_end - across) / (length + (length == 0))
-    reach = torch.sqrt(slope * slope + 1) * (line_width / 2)
-    return _Lines(number, steep, start, end, across, slope, reach)
+    slope = (across_end - across) / (length + (length == 0))  # px across per px along, in [-1, 1]
+    reach = torch.sqrt(slope * slope + 1) * (line_width / 2)  # px across from the middle of the line to its edge
 
-
-def _steps(lines: _Lines, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The steps along the major axes at which limbs color pixels of the image, each (m,) int64.
-
-    Returns: the number of the line, px along, the first pixel across, and the number of pixels after it.
-    """
-    last_along = torch.where(lines.steep, height - 1.0, width - 1.0)
-    first = torch.ceil(torch.minimum(lines.start, lines.end) - 0.5).clip(min=0)
-    last = torch.minimum(torch.floor(torch.maximum(lines.start, lines.end) + 0.5), last_along)
+    first = torch.ceil(torch.minimum(start, end) - 0.5).clip(min=0)
+    last = torch.minimum(torch.floor(torch.maximum(start, end) + 0.5), torch.where(steep, height - 1.0, width - 1.0))
     line, position = runs((last - first).long().clip(min=-1) + 1)
     along = first.long()[line] + position
-    middle = lines.across[line] + lines.slope[line] * (along.float() - lines.start[line])
-    low = torch.ceil(middle - lines.reach[line]).clip(min=0)
-    last_across = torch.where(lines.steep, width - 1.0, height - 1.0)[line]
-    high = torch.minimum(torch.floor(middle + lines.reach[line]), last_across)
+    middle = across[line] + slope[line] * (along.float() - start[line])
+    low = torch.ceil(middle - reach[line]).clip(min=0)
+    last_across = torch.where(steep, width - 1.0, height - 1.0)[line]
+    high = torch.minimum(torch.floor(middle + reach[line]), last_across)
     inside = low <= high
-    return line[inside], along[inside], low[inside].long(), (high - low)[inside].long()
+    line = line[inside]
+    return number[line], steep[line], along[inside], low[inside].long(), (high - low)[inside].long()
 
 
 def runs(lengths: Tensor) -> tuple[Tensor, Tensor]:
