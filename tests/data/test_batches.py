@@ -227,11 +227,6 @@ def test_the_share_of_flips_is_that_of_the_settings(small: Small, share: float) 
     np.testing.assert_allclose(flipped.mean(0), share, atol=0.12)
 
 
-def test_crop_and_rotation_are_drawn_for_each_photo(small: Small) -> None:
-    matrices = steps_of(small, augment=ALL, items_per_step=5)[0].matrices
-    assert len({matrix.tobytes() for matrix in matrices}) == len(matrices)
-
-
 def test_a_flipped_photo_is_the_mirror_image(tmp_path: Path) -> None:
     flip = replace(FLIP, flip=1.0)
     packed = steps_of(write_small(tmp_path, SIZES, grainy=True), augment=flip)[0]

@@ -33,11 +33,6 @@ def test_other_number_types_are_rounded_as_float32(dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(to_uint8(values)[0, :, 0], expected[0, 0])
 
 
-def test_values_beyond_the_range_are_clipped_and_others_rounded_to_nearest() -> None:
-    values = torch.tensor([-9.0, -1.001, 1.001, 9.0, 0.0, 10.4 / 127.5 - 1, 10.6 / 127.5 - 1]).expand(3, 1, -1)
-    assert to_uint8(values)[0, :, 0].tolist() == [0, 0, 255, 255, 128, 10, 11]
-
-
 @pytest.mark.parametrize("leading", [(), (2,), (2, 5)])
 def test_channels_come_first_in_tensors_of_any_layout(leading: tuple[int, ...]) -> None:
     pixels = photo(*leading)[..., ::-1, :]  # torch cannot wrap negative strides
@@ -47,12 +42,6 @@ def test_channels_come_first_in_tensors_of_any_layout(leading: tuple[int, ...]) 
     back = to_uint8(images.requires_grad_())
     assert back.flags.c_contiguous
     np.testing.assert_array_equal(back, pixels)
-
-
-def test_a_tensor_shares_no_memory_with_the_photo() -> None:
-    pixels = photo()
-    to_tensor(pixels).zero_()
-    np.testing.assert_array_equal(pixels, photo())
 
 
 def test_png_is_lossless_and_deterministic() -> None:

@@ -10,7 +10,7 @@ from repose.data.frame import Frame
 from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, PALETTE, colour, draw, read_posemaps
 from repose.data.records import POSEMAPS, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
-from repose.data.skeleton import COLOURS, JOINT, LIMBS, MIRROR, K, mirrored
+from repose.data.skeleton import JOINT, LIMBS, MIRROR, K, mirrored
 from repose.errors import ReposeError
 
 NAN = np.float32(np.nan)
@@ -119,12 +119,6 @@ def test_straight_lines_cover_the_pixels_that_one_counts_by_hand():
     assert set(np.unique(np.stack([level, upright, diagonal]))) == {0, 1}
 
 
-def test_a_limb_of_length_zero_is_a_dot():
-    drawn = draw(one_limb((4, 6), (4, 6), limb=3), height=12, width=12, line_width=3)[0]
-    np.testing.assert_array_equal(np.argwhere(drawn), [(5, 4), (6, 4), (7, 4)])
-    assert drawn.max() == 4
-
-
 def test_a_joint_with_one_coordinate_or_too_far_away_is_missing():
     for end in ((NAN, 3), (3, NAN), (FARTHEST * 2, 3), (3, -np.inf)):
         assert not draw(one_limb((1, 1), end), height=8, width=8, line_width=2).any()
@@ -151,13 +145,6 @@ def test_bad_arguments_are_rejected():
     for line_width in (0.5, -1, float("nan")):
         with pytest.raises(ValueError, match="at least 1 px, not"):
             draw(np.zeros((1, K, 2), np.float32), height=8, width=8, line_width=line_width)
-
-
-def test_the_palette_is_black_and_openposes_colours():
-    assert PALETTE.dtype == np.uint8
-    np.testing.assert_array_equal(PALETTE[0], 0)
-    np.testing.assert_array_equal(PALETTE[1:], COLOURS[:17])
-    assert len(np.unique(PALETTE, axis=0)) == 18
 
 
 def test_colours_of_arrays_and_tensors_are_the_same_image():

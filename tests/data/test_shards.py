@@ -41,11 +41,6 @@ def test_shards_have_about_the_requested_size(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(table["shard"].unique())
 
 
-def test_without_files_there_is_no_shard(tmp_path: Path) -> None:
-    assert len(write(tmp_path, {})) == 0
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_tar_reads_them_and_finds_nothing_of_this_machine(tmp_path: Path) -> None:
     table = write(tmp_path, CONTENTS, 2000)
     found = {}
