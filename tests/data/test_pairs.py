@@ -111,7 +111,7 @@ A, B = "fashionWOMENTees_Tanksid0000000101_1front.jpg", "fashionWOMENTees_Tanksi
 
 @pytest.mark.parametrize("text", [
     f"{A}\n{B}\n",
-    f"\ufefffrom,to\r\n{A},{B}\r\n",
+    f"\ufefffrom,to\r\n{A},{B}\r\nimg/x/01_1_front.png\n",
     f"name:keypoints_y:keypoints_x\n{A}: [1, 2]: [3, 4]\n{B}: [1, 2]: [3, 4]\n",
     f'"{A}"; "{B}"',
 ])  # fmt: skip
@@ -119,9 +119,7 @@ def test_names_are_found_in_any_text(text: str) -> None:
     assert names_in(text.encode(), "x.txt") == [A, B]
 
 
-def test_paths_and_double_suffixes_are_names_and_a_list_needs_some() -> None:
-    names = ["img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg", "1488_c5s3_071862_01.jpg.jpg"]
-    assert names_in("\n".join(names).encode(), "x.txt") == names
+def test_a_list_needs_names() -> None:
     with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         names_in(b"a.png\n", "x.txt")
 
@@ -140,8 +138,7 @@ def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
     assert finder.item("bounding_box_test/other.jpg") == "o"
 
 
-@pytest.mark.parametrize("content", [b"from,to\n0001,0002\n", b"to;from;occlusion\n0002;0001;0.5\n"])
-def test_pairs_are_read_as_text(content: bytes) -> None:
-    assert read_pairs(content, "x.csv").to_numpy().tolist() == [["0001", "0002"]]
+def test_pairs_are_read_as_text() -> None:
+    assert read_pairs(b"to;from;occlusion\n0002;0001;0.5\n", "x.csv").to_numpy().tolist() == [["0001", "0002"]]
     with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
-        read_pairs(content.splitlines()[0], "x.csv")
+        read_pairs(b"from,to\n", "x.csv")
