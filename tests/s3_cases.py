@@ -155,15 +155,6 @@ LASTING = {
 class DownloadCases:
     """The stage download with origins in S3."""
 
-    @pytest.mark.parametrize("kind", ["prefix", "zip", "link"])
-    def test_prefix_zip_and_link_bring_the_same_files(self, storage: Storage, stage: Stage, kind: str) -> None:
-        origins = {"prefix": storage.put_all(), "zip": storage.put_zip(), "link": storage.link("all.zip")}
-        written, expected = stage.run(origins[kind]), undisturbed(storage, stage, origins["prefix"])
-        assert {n: b for n, b in written.items() if n != "lists/source.json"} == {
-            n: b for n, b in expected.items() if n != "lists/source.json"
-        }
-        assert stage.waits == []
-
     @pytest.mark.parametrize("name", LASTING)
     def test_a_lasting_fault_changes_nothing_and_the_next_run_resumes(
         self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
