@@ -8,7 +8,7 @@ from repose.errors import ReposeError
 from repose.storage.atomic import disk_errors_named, partial_path
 from repose.storage.transfer.addresses import base_name, is_prefix, local_path, shown
 from repose.storage.transfer.digests import Sha256, check
-from repose.storage.transfer.partial import Partial, retry
+from repose.storage.transfer.partial import Partial
 from repose.storage.transfer.s3 import Object, fetch_objects, list_prefix, receive_object
 from repose.storage.transfer.web import receive_http
 
@@ -49,14 +49,15 @@ def fetch(
         if local:
             if not local.is_file():
                 raise ReposeError(f"There is no file {local}. Check the path; a relative one starts at {Path.cwd()}.")
+            came.forget()
             shutil.copyfile(local, came.path)
         else:
             if not sha256 and came.note.exists() and destination.exists() and not came.path.exists():
                 destination.replace(came.path)  # fetched earlier: ask the server whether it is current
             if address.startswith("s3://"):
-                retry(lambda: receive_object(address, came, endpoint), where, lambda: came.size)
+                came.complete(lambda: receive_object(address, came, endpoint))
             else:
-                retry(lambda: receive_http(address, came), where, lambda: came.size)
+                came.complete(lambda: receive_http(address, came))
         try:
             check(came.path, sha256=sha256, size=size, where=where)
         except ReposeError:

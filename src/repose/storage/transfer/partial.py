@@ -90,6 +90,10 @@ class Partial:
         if size not in (None, self.size):
             raise Interrupted(f"the connection closed after {self.size:,} of {size:,} bytes")
 
+    def complete(self, receive: Callable[[], None]) -> None:
+        """Call `receive` until it has fetched all bytes. Raises as `retry`."""
+        retry(receive, self.where, lambda: self.size)
+
     def _check_limit(self, size: int) -> None:
         if self.limit is not None and size > self.limit:
             raise ReposeError(
@@ -98,7 +102,11 @@ class Partial:
 
 
 def retry(action: Callable[[], T], where: str, arrived: Callable[[], int] = lambda: 0) -> T:
-    """Repeat an interrupted action, with growing waits, until ATTEMPTS in a row brought no new byte."""
+    """Repeat an interrupted action, with growing waits.
+
+    Raises:
+        ReposeError: ATTEMPTS in a row brought no new byte.
+    """
     failures, furthest = 0, arrived()
     while True:
         try:

@@ -66,9 +66,10 @@ def _receive(s3: Any, bucket: str, key: str, came: Partial, state: State) -> Non
         try:
             found = s3.get_object(Bucket=bucket, Key=key, **only)
         except ClientError as error:
-            if _status(error) not in (412, 416):
+            status, _ = _answer(error)
+            if status not in (412, 416):
                 raise
-            if _status(error) == 416 and have == state.size:  # the ETag matches, and no bytes are missing
+            if status == 416 and have == state.size:  # the ETag matches, and no bytes are missing
                 return
             came.forget()
             raise Interrupted("the object has changed") from None
@@ -118,21 +119,14 @@ def fetch_objects(
 
     def bring(entry: Object, path: Path) -> None:
         came = Partial(partial_path(path), f"s3://{bucket}/{entry.key}", watched=False)
-
         if not path.exists():
-            retry(
-                lambda: _receive(s3, bucket, entry.key, came, State(entry.etag, entry.size)),
-                came.where,
-                lambda: came.size,
-            )
+            came.complete(lambda: _receive(s3, bucket, entry.key, came, State(entry.etag, entry.size)))
             came.path.replace(path)
             came.note.unlink()
 
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        disk_errors_named(folder),
-        ThreadPoolExecutor(CONNECTIONS) as pool,
-    ):  # `map` cancels pending calls when one fails
+    # `map` cancels pending calls when one fails
+    with disk_errors_named(folder), ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in bar(pool.map(bring, objects, paths), f"{shown(address)}, objects", len(objects)):
             pass
     return [(entry.name, path) for entry, path in zip(objects, paths, strict=True)]
@@ -146,8 +140,7 @@ def _errors_named(where: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.BotoCoreError, exceptions.ClientError) as error:
-        response, status = getattr(error, "response", None) or {}, _status(error)
-        code = response.get("Error", {}).get("Code", "") or type(error).__name__
+        status, code = _answer(error)
         if status >= 500 or status == 429 or code in ("SlowDown", "RequestTimeout"):
             # a list that is cut short, or a web page instead, comes as a 500 without a code of S3
             raise Interrupted(f"the server answers {status} {code if not code.isdigit() else f'or {_NO_S3}'}") from None
@@ -174,7 +167,8 @@ def _errors_named(where: str) -> Iterator[None]:
         raise ReposeError(f"{where}: {what}") from None
 
 
-def _status(error: Exception) -> int:
-    """The HTTP status of a server's error; 0 without a response, such as after a timeout."""
+def _answer(error: Exception) -> tuple[int, str]:
+    """The HTTP status and the code of a server's error; without a response, such as after a timeout, 0 and its name."""
     response = getattr(error, "response", None) or {}
-    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status), response.get("Error", {}).get("Code", "") or type(error).__name__
