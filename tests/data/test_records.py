@@ -3,8 +3,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from repose.data.records import (
     FILES,
@@ -38,17 +36,6 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
     found = read_table(tmp_path / "new" / "files.csv", FILES)
     assert found.to_dict("list") == table.drop(columns="other").to_dict("list")
     assert found["offset"].dtype == found["size"].dtype == np.int64
-
-
-names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
-
-
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.tuples(names, names), max_size=5))
-def test_any_names_come_back(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    write_table(tmp_path / "pairs.csv", pd.DataFrame(rows, columns=list(PAIRS)), PAIRS)
-    found = read_table(tmp_path / "pairs.csv", PAIRS)
-    assert [*found.itertuples(index=False, name=None)] == rows
 
 
 def test_shares_are_numbers_from_0_to_1_and_missing_where_empty() -> None:

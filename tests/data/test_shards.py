@@ -57,13 +57,6 @@ def test_tar_reads_them_and_finds_nothing_of_this_machine(tmp_path: Path) -> Non
     assert found == CONTENTS
 
 
-def test_a_shard_is_finished_when_its_writer_fails(tmp_path: Path) -> None:
-    with pytest.raises(TypeError), ShardWriter(tmp_path) as shards:
-        list(map(shards.add, "ab", [b"one", None]))
-    with tarfile.open(tmp_path / "00000.tar") as archive:
-        assert archive.getnames() == ["a"]
-
-
 def test_a_truncated_or_missing_shard_is_named(tmp_path: Path) -> None:
     table = write(tmp_path, CONTENTS)
     shard, last, reader = tmp_path / "00000.tar", table.iloc[-1], ShardReader(tmp_path, table)

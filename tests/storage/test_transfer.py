@@ -298,12 +298,12 @@ def test_a_prefix_brings_every_object(put: Put, endpoint: str, tmp_path: Path, m
         patch.setattr(client, "get_object", None)  # a second run transfers nothing
         assert transfer.fetch_objects("s3://data/in/", objects, tmp_path / "to", endpoint=endpoint) == fetched
     gone = transfer.Object("b", 1, "in/b", '"x"')
-    with pytest.raises(ReposeError, match="s3://data/in/b: there is no such"):
+    with pytest.raises(ReposeError, match="s3://data/in/b: it cannot be fetched"):
         transfer.fetch_objects("s3://data/in/", [gone], tmp_path, endpoint=endpoint)
 
 
 @pytest.mark.parametrize(("address", "message"), [
-    ("s3://data/missing.zip", "s3://data/missing.zip: there is no such bucket or object"),
+    ("s3://data/missing.zip", r"s3://data/missing.zip: it cannot be fetched \(404 NoSuchKey\). Check the endpoint"),
     ("s3://key:s3cret@data/a.zip", r"write s3://bucket/key"),
     ("s3:///a.zip", r"write s3://bucket/key"),
     ("s3://no bucket/a.zip", "s3://no bucket/a.zip: it cannot be fetched"),

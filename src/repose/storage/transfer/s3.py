@@ -150,15 +150,13 @@ def _errors_named(where: str) -> Iterator[None]:
             error, (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.IncompleteReadError)
         ):
             raise Interrupted("cannot connect to the S3 server, or the connection broke") from None
-        elif status == 404:
-            what = "there is no such bucket or object. Check the endpoint, the bucket and the key."
         elif status in (401, 403) or code in ("ExpiredToken", "InvalidToken"):
             what = (
                 f"it may not be read with these credentials ({code}): they are wrong, have expired or do not allow reading "
                 "and listing. Renew them, or ask the bucket's owner."
             )
         elif status or isinstance(error, exceptions.ParamValidationError):
-            what = f"it cannot be fetched ({status or ''} {code}). Check the address and the endpoint."
+            what = f"it cannot be fetched ({status or ''} {code}). Check the endpoint, the bucket and the key."
         else:  # boto3's other errors are about finding credentials
             what = (
                 f"no credentials ({code}). Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public "
