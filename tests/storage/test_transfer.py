@@ -2,7 +2,6 @@
 
 import errno
 import io
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -355,16 +354,12 @@ def test_missing_credentials_are_an_error(server: Server, tmp_path: Path, monkey
     ("http://127.0.0.1:1", "cannot connect to the S3 server.*gave up"),
     ("https://127.0.0.1:{port}", "certificate is not trusted"),  # speaks no TLS
     ("127.0.0.1", "should read like http://host:port"),
-    ("http://127.0.0.1:{silent}", "cannot connect to the S3 server, or the connection broke; gave up"),
 ])  # fmt: skip
 def test_an_endpoint_that_cannot_be_reached_is_an_error(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, message: str
+    server: Server, tmp_path: Path, endpoint: str, message: str
 ) -> None:
-    monkeypatch.setattr(s3, "TIMEOUT", (0.2, 0.2))
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
-        endpoint = endpoint.format(port=server.server_port, silent=silent.getsockname()[1])
-        with pytest.raises(ReposeError, match=message):
-            transfer.fetch("s3://data/a.zip", tmp_path / "a.zip", endpoint=endpoint)
+    with pytest.raises(ReposeError, match=message):
+        transfer.fetch("s3://data/a.zip", tmp_path / "a", endpoint=endpoint.format(port=server.server_port))
 
 
 def test_without_boto3_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ that the maps that training redraws after augmentation look like those of the st
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,16 +21,13 @@ from repose.data.shards import ShardReader
 from repose.data.skeleton import COLOURS, LIMBS, K
 from repose.errors import DataError, SettingsError
 
+Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS[: len(LIMBS)]])  # (18, 3) uint8
 FARTHEST = 2**15  # px from the corner of the image; a joint farther away counts as missing
 MAPS_AT_ONCE = 64  # bounds the memory, and fits a CPU's cache
 
 
-@overload
-def draw(keypoints: np.ndarray, *, height: int, width: int, line_width: float) -> np.ndarray: ...
-@overload
-def draw(keypoints: Tensor, *, height: int, width: int, line_width: float) -> Tensor: ...
-def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width: float) -> np.ndarray | Tensor:
+def draw(keypoints: Pixels, *, height: int, width: int, line_width: float) -> Pixels:
     """The pose maps of keypoints (B, K, 2) in px of the map, NaN for missing: (B, H, W) uint8 palette indices.
 
     A limb's major axis is the one along which it is longer (x if both are equal). The limb colors the pixels whose
@@ -63,11 +60,7 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width:
     return maps
 
 
-@overload
-def colour(indices: np.ndarray) -> np.ndarray: ...
-@overload
-def colour(indices: Tensor) -> Tensor: ...
-def colour(indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
+def colour(indices: Pixels) -> Pixels:
     """Palette indices (..., H, W) as an image: (..., H, W, 3) uint8 (arrays) or (..., 3, H, W) float32 in [-1, 1] (tensors).
 
     The background is black: 0 in an array, -1 in a tensor.
