@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from zip_builder import Member, noise, zip_bytes
 
-from repose.data.archives import Limits, is_zip, list_files, open_zip, safe_name, walk
+from repose.data.archives import Limits, is_zip, list_files, open_zip, safe_name, walk, without_archives
 from repose.errors import ReposeError
 
 LIMITS = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=50)
@@ -75,7 +75,7 @@ def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path) -> None
 
 def test_folder_files_come_sorted_without_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2", "Img/img.zip": b"3"})
-    contents = list_files(walk(tmp_path, "in"), LIMITS, "in")
+    contents = list_files(without_archives(walk(tmp_path, "in"), "in"), LIMITS, "in")
     assert [file.name for file in contents.files] == [  # the files of a folder, then its folders
         "B.csv", "b.csv", "Eval/list_eval_partition.txt", *sorted(n for n in FILES if n.startswith("img")),
     ]  # fmt: skip

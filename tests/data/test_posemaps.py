@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from repose.data import images
-from repose.data.frame import Frame
 from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, PALETTE, colour, draw, read_posemaps
 from repose.data.records import POSEMAPS, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
@@ -175,15 +174,6 @@ def folder(tmp_path: Path) -> Path:
         write_table(tmp_path / part / "posemaps.csv", index_table(places), POSEMAPS)
         write_json(tmp_path / part / "posemaps.json", RECORD | {"maps": len(names)})
     return tmp_path
-
-
-def test_the_maps_of_all_parts_are_read(folder):
-    maps = read_posemaps(folder, ["0", "1"])
-    assert (maps.frame, maps.line_width) == (Frame(8, 8, (0.0, 0.0, 4.0, 4.0)), 2)
-    drawn = draw(one_limb((1, 1), (6, 6)), height=8, width=8, line_width=2)[0]
-    assert list(maps.files) == ["a.jpg", "b.jpg", "c.jpg"]
-    for file in maps.files.values():
-        np.testing.assert_array_equal(images.decode(file), colour(drawn))
 
 
 def test_parts_that_say_nothing_or_something_else_about_how_they_were_drawn_are_rejected(folder):

@@ -62,6 +62,7 @@ class Contents(NamedTuple):
 
 
 S = TypeVar("S", File, Object)
+N = TypeVar("N", Object, tuple[str, Path])
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
 
 
 def list_files(paths: Iterable[tuple[str, Path]], limits: Limits, where: str) -> Contents:
-    """The files at (name, path). Archives among them are left out, with a message.
+    """The files at (name, path).
 
     Raises:
         ReposeError: a name is rejected, or a limit is exceeded.
@@ -114,12 +115,18 @@ def list_files(paths: Iterable[tuple[str, Path]], limits: Limits, where: str) ->
             skipped += 1
             continue
         name = safe_name(given, where)
-        if name.lower().endswith((".zip", *_ARCHIVES)):
-            say(f"{where}: {name} is not opened. Add it to download.origins in params.yaml, or unpack it.")
-            continue
         size = path.stat().st_size
         files.append(File(name, size, where, partial(_read_path, path, size, where)))
     return Contents(within(files, limits, where), skipped)
+
+
+def without_archives(entries: Iterable[N], where: str) -> Iterator[N]:
+    """The entries whose name, their first field, is not that of an archive; a message names the archives."""
+    for entry in entries:
+        if entry[0].lower().endswith((".zip", *_ARCHIVES)) and not is_litter(entry[0]):
+            say(f"{where}: {entry[0]} is not opened. Add it to download.origins in params.yaml, or unpack it.")
+        else:
+            yield entry
 
 
 def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
-from repose.data.archives import Contents, File, Limits, is_zip, list_files, open_zip, walk, within
+from repose.data.archives import Contents, File, Limits, is_zip, list_files, open_zip, walk, within, without_archives
 from repose.errors import ReposeError
 from repose.storage import transfer
 from repose.terminal import say
@@ -105,10 +105,11 @@ def _opened(
     where, digest, size, opened = transfer.shown(origin.address), None, None, None
     paths: Iterable[tuple[str, Path]]
     if transfer.is_prefix(origin.address):
-        objects = within(transfer.list_prefix(origin.address, endpoint=endpoint), limits, where)
+        listed = without_archives(transfer.list_prefix(origin.address, endpoint=endpoint), where)
+        objects = within(listed, limits, where)
         paths = transfer.fetch_objects(origin.address, objects, folder, endpoint=endpoint)
     elif (local := transfer.local_path(origin.address)) and local.is_dir():
-        paths = walk(local, where)
+        paths = without_archives(walk(local, where), where)
     else:
         path = local or transfer.fetch(
             origin.address, folder / "file", sha256=origin.sha256, size=origin.size, endpoint=endpoint,
