@@ -1,13 +1,12 @@
-"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1, instead of VGG19.
+"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1; for photos of people use VGG19.
 
-It was trained to find joints and to classify garments, so its early maps respond to clothes and limbs. It needs no download,
-but only works on mannequins; for photos of people use VGG19.
+It was trained to find joints and to classify garments, so its early maps respond to clothes and limbs.
 """
 
 from torch import Tensor, nn
 
 from mannequins import figure
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss
 
 # lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN's for VGG19: between photos of two different
 # garments, all layers contribute about the same, and together as much as L1 (tests/models/test_perceptual.py).

@@ -69,8 +69,7 @@ def stickman(keypoints: Tensor, size: int) -> Tensor:
     reach = max(1, 3 * size // 128) / 2
     sides = keypoints.new_full((len(keypoints), 2, size, size), -1.0)
     for starts, ends, value in _lines(keypoints):
-        near = _near(starts, ends, size, reach)
-        sides = torch.where(near, value, sides)
+        sides = torch.where(_near(starts, ends, size, reach), value, sides)
     return torch.cat([sides, _torso(keypoints, size)[:, None] * 2 - 1], 1)
 
 
@@ -100,7 +99,7 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
 
 
 def _lines(keypoints: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-    """Yield lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
+    """Lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
     both = [keypoints[:, [JOINT[f"right_{name}"], JOINT[f"left_{name}"]]] for name in _CHAIN]
     lines = [(start, end, 1.0) for start, end in pairwise(both)]
     nose = keypoints[:, _NOSE, None].expand(-1, 2, -1)
@@ -184,15 +183,10 @@ def _homography(quads: Tensor, size: int) -> tuple[Tensor, Tensor]:
     u, v = (n[..., None] for n in _pixels(size, quads))  # (1,s,1), (s,1,1)
     u, v = (u + 0.5) / size, (v + 0.5) / size
     g, h = g[..., None, None, None], h[..., None, None, None]
-    start, across, along = (_wide(corner) for corner in (top_left, top_right, bottom_left))
+    start, across, along = (corner[:, :, None, None] for corner in (top_left, top_right, bottom_left))
     places = (start + u * (across - start + g * across) + v * (along - start + h * along)) / (1 + g * u + h * v)
     return places.nan_to_num().clamp(-FARTHEST, FARTHEST), known
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _wide(corner: Tensor) -> Tensor:
-    """(B,n,xy) -> (B,n,1,1,xy)."""
-    return corner[:, :, None, None]
