@@ -59,6 +59,8 @@ def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
     from repose import cli
 
+    monkeypatch.setenv("COLUMNS", "200")
+
     def run(*words: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["repose", *words])
         with pytest.raises(SystemExit) as ended:
