@@ -33,10 +33,9 @@ LONGEST = (
 )  # fmt: skip
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Lets the workers of xdist share the servers of `warm`."""
-    if config.getoption("numprocesses", None):
-        warm.share()
+def pytest_configure() -> None:
+    """Lets this process, or all workers of xdist, use the servers of `warm`."""
+    warm.share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

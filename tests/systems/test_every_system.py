@@ -13,13 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from made_up import pairs
+from made_up import made, pairs
 from repose import checkpoint, systems
 from repose.checkpoint import About
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
-from repose.data.poses import Poses
 from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
 from repose.models.vunet import WeightNormConv2d
@@ -192,13 +191,6 @@ def learns_by_heart(learner: Learner) -> None:
     learned = ssim(_on_bytes(made(_evaluating(system), batch)), target, "pg2").mean().item()
     assert losses[-1] < 0.5 * losses[0]
     assert learned > of_copying + 0.05
-
-
-def made(system: System, batch: Batch) -> Tensor:
-    """(Q,3,H,W) in [-1,1]"""
-    poses: Poses = batch.poses[batch.target]
-    with torch.no_grad():
-        return system.generate(batch.images, batch.poses, batch.sources, batch.mask, poses)
 
 
 def _train(system: System, row: SystemSettings, batch: Batch, steps: range) -> list[dict[str, Tensor]]:

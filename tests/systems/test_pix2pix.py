@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from made_up import pairs
+from made_up import made, pairs
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -35,11 +35,6 @@ def system_of(row: Pix2PixSettings, frame: Frame | None = None) -> Pix2Pix:
 
 def step(system: Pix2Pix, made: Batch, progress: Progress = START, autocast: Any = None) -> dict[str, Tensor]:
     return system.step(made, None, progress, autocast or nullcontext())
-
-
-@torch.no_grad()
-def made(system: Pix2Pix, batch: Batch) -> Tensor:
-    return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
 
 
 def test_dropout_is_where_the_authors_have_it() -> None:

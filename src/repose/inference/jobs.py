@@ -6,7 +6,6 @@ to the CSV's folder; or the subfolders of a folder, each with photos and one fil
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,11 +97,18 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
         ReposeError: some images could not be made (the others were written), or the disk is full.
     """
     failures: list[str] = []
-    requests = _requests(bar(jobs, "generate"), reposer, pose_size, failures)
-    while some := list(islice(requests, TARGETS_AT_ONCE)):
-        images = reposer.generate([request for _, request in some])
-        for (job, _), generated in zip(some, images, strict=True):
-            write_bytes(job.out, encode_png(generated))
+    photos: dict[Path, Framed] = {}
+    ready: list[tuple[FileJob, Request]] = []
+    for number, job in enumerate(bar(jobs, "generate"), 1):
+        try:
+            request, photos = _request(job, reposer, pose_size, photos)
+            ready.append((job, request))
+        except ReposeError as error:
+            failures.append(f"{job.name}: {error}")
+        if len(ready) == TARGETS_AT_ONCE or number == len(jobs):
+            for (done, _), generated in zip(ready, reposer.generate([each for _, each in ready]), strict=True):
+                write_bytes(done.out, encode_png(generated))
+            ready = []
     _say_left_out(jobs, reposer)
     if failures:
         listed = "\n  ".join(failures)
@@ -119,24 +125,10 @@ def _say_left_out(jobs: Sequence[FileJob], reposer: Reposer) -> None:
         )
 
 
-def _requests(
-    jobs: Iterable[FileJob], reposer: Reposer, pose_size: Size | None, failures: list[str]
-) -> Iterator[tuple[FileJob, Request]]:
-    """Read the valid jobs; the other jobs' errors go to `failures`. Photos of consecutive jobs are read once."""
-    photos: dict[Path, Framed] = {}
-    for job in jobs:
-        try:
-            request, photos = _request(job, reposer, pose_size, photos)
-        except ReposeError as error:
-            failures.append(f"{job.name}: {error}")
-            continue
-        yield job, request
-
-
 def _request(
     job: FileJob, reposer: Reposer, pose_size: Size | None, known: dict[Path, Framed]
 ) -> tuple[Request, dict[Path, Framed]]:
-    """Read a job's photos and pose; return the request and the photos by path. Photos in `known` are not read again."""
+    """Read a job's photos and pose; return the request and the photos. Those of the last job, `known`, are not read again."""
     used = job.sources[: reposer.max_sources]
     if not used:
         raise DataError("There is no source photo. Give at least one.")
