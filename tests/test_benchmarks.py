@@ -87,18 +87,6 @@ def settings(**changes: Any) -> Any:
     return replace(build(imported("train").TrainSettings, params()["train"], "train"), **changes)
 
 
-def test_training_and_generation_have_a_rate() -> None:
-    train, wanted = imported("train"), [("paper-m", "fp32"), ("paper-m", "bf16")]
-    measured = train.measure([case(*of) for of in wanted], settings(), torch.device("cpu"), 0.0)
-    assert [(of.name, of.precision) for of, _ in measured] == wanted
-    for _, found in measured:
-        assert 0 < found.trained < math.inf
-        assert 0 < found.generated < math.inf
-        assert found.images_per_step == 4
-        assert found.parameters > 0
-        assert found.peak_gib is None
-
-
 def test_every_row_of_the_project_is_measured_on_a_gpu_also_in_bf16() -> None:
     everything = yaml.safe_load((ROOT / "params.yaml").read_text())
     found = imported("train").cases(everything, "params.yaml", device="cpu", names=None, size=None)
@@ -151,11 +139,18 @@ def test_a_table_has_ratios_within_a_precision() -> None:
     assert fragment == {"systems": {"paper-m": {"steps": 270}, "pg2": {"steps": 820}}}  # 275 and 825
 
 
-def test_the_command_prints_a_table_and_with_equal_time_a_fragment(
-    file: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_prints_rates_and_with_equal_time_a_fragment(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = ["cpu", "--params", str(file), "--size", "32x24", "--seconds", "0", "--rows", "pg2", "paper-m"]
-    imported("train").main([*chosen, "--equal-time", "1000"])
+    train, seen = imported("train"), []
+    table = train.table
+    monkeypatch.setattr(train, "table", lambda device, measured: seen.extend(measured) or table(device, measured))
+    train.main(["cpu", "--params", str(file), "--size", "32x24", "--seconds", "0", "--rows", "pg2", "paper-m",
+                "--equal-time", "1000"])  # fmt: skip
+    assert [case.name for case, _ in seen] == ["pg2", "paper-m"]
+    for _, found in seen:
+        assert 0 < min(found.trained, found.generated, found.parameters) < math.inf
+        assert found.peak_gib is None
     answer = capsys.readouterr()
     assert list(yaml.safe_load(answer.out)["systems"]) == ["pg2", "paper-m"]
     assert "32x24" in answer.err
@@ -170,15 +165,6 @@ def test_one_and_two_processes_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(0 < rate < math.inf for rate in found)
     drawn = train.table_of_processes("cpu", 2, 1, [(case("paper-m"), (2.0, 3.0)), (case("pg2"), None)])
     assert [list(column.cells) for column in drawn.columns][-3:] == [["2.0", ""], ["3.0", "refused"], ["1.50", ""]]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_gpu_tells_the_peak_of_each_rows_memory(precision: str) -> None:
-    train, device = imported("train"), torch.device("cuda")
-    measured = train.measure([case("paper-m", precision), case("pg2", precision)], settings(), device, 0.0)
-    assert all(found.peak_gib > 0 for _, found in measured)
-    assert any("GiB" in str(column.header) for column in train.table(device, measured).columns)
 
 
 def test_what_cannot_be_measured_is_a_message(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """Settings from mappings: accepted values, messages about the others, and params.yaml."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable
 from dataclasses import field
@@ -12,8 +11,6 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from dvc.utils.serialize import parse_yaml as dvc_reads
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field, PositiveInt
 
 from repose.config import Seed, as_dict, block, build, check_system_names, nearest, parse_yaml, read_params, settings
@@ -71,8 +68,10 @@ class Outer:
     word: Annotated[str, Field(min_length=2)] = "ab"
 
 
-def test_what_is_not_given_has_its_default() -> None:
+def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again() -> None:
     assert build(Outer, {"count": 1, "note": None, "inner": None}, "here") == Outer(1)
+    found = Outer(2, names=("a", "b"), boxes=((1, 2),), table={"a": 1}, inner=Inner(0.5))
+    assert build(Outer, as_dict(found), "here") == found
 
 
 @pytest.mark.parametrize(
@@ -128,25 +127,6 @@ def test_what_does_not_fit_is_rejected_by_name(values: dict[Any, Any], message: 
     with pytest.raises(SettingsError) as caught:
         build(Outer, {"count": 1} | values, "p.yaml: train")
     assert str(caught.value) == message
-
-
-numbers, words = st.integers(-(2**60), 2**60), st.text(max_size=5)
-fractions = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@given(
-    st.builds(
-        Outer, count=numbers, rate=fractions, on=st.booleans(), kind=st.sampled_from(["red", "green"]),
-        level=st.sampled_from([1, 2]), note=st.none() | words, width=numbers | words, pair=st.tuples(numbers, fractions),
-        names=st.lists(words, max_size=3).map(tuple),
-        boxes=st.lists(st.tuples(numbers, numbers), max_size=2).map(tuple), table=st.dictionaries(words, numbers),
-        inner=st.none() | st.builds(Inner, share=st.floats(0, 1)), anything=st.none() | numbers,
-    )
-)  # fmt: skip
-def test_plain_data_builds_the_same_settings_again(found: Outer) -> None:
-    plain = as_dict(found)
-    assert build(Outer, plain, "here") == found
-    assert json.loads(json.dumps(plain)) == plain  # no tuple
 
 
 def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:

@@ -197,8 +197,6 @@ def test_bf16_comes_near_to_fp32(name: str) -> None:
         assert term == pytest.approx(float(expected[key]), rel=0.05, abs=0.01), key
     for network in other.networks.values():
         assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-    again = step(other, batch(1), autocast=torch.autocast("cpu", torch.bfloat16))
-    assert all(term.isfinite() for term in again.values())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
