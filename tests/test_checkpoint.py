@@ -1,5 +1,4 @@
 import json
-import pickle
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -72,16 +71,9 @@ def test_what_is_saved_comes_back(tmp_path: Path, row: SystemSettings, to_resume
         network.to(memory_format=torch.contiguous_format).eval()
     assert made(loaded, pairs(3, 32, 24)).numpy().tobytes() == made(system, pairs(3, 32, 24)).numpy().tobytes()
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-
-
-def test_a_finished_model_is_smaller_and_holds_networks_alone(tmp_path: Path) -> None:
-    system = new_system(PAPER)
-    train(system, range(1))
-    save(tmp_path / "whole", system, about(PAPER), to_resume=True)
-    save(tmp_path / "model", system, about(PAPER), to_resume=False)
-    with safe_open(tmp_path / "model", "pt") as file:
-        assert {key.split(".")[0] for key in file.keys()} == {"network"}  # noqa: SIM118 (it is no mapping)
-    assert (tmp_path / "model").stat().st_size < 0.4 * (tmp_path / "whole").stat().st_size
+    with safe_open(path, "pt") as file:
+        parts = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+    assert parts - {"random"} == ({"network", "optimiser"} if to_resume else {"network"})
 
 
 def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tuple[System, System]:
@@ -168,27 +160,6 @@ def test_a_safetensors_file_that_is_no_checkpoint_is_named(tmp_path: Path, recor
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(record)} if record else None)
     with pytest.raises(ReposeError, match=f"(?s){message}"):
         load(tmp_path / "a", CPU)
-
-
-class Bomb:
-    def __reduce__(self) -> Any:
-        return (Path.touch, (BOMBED,))
-
-
-BOMBED = Path("bombed")
-
-
-def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("pickle.safetensors").write_bytes(pickle.dumps(Bomb()))
-    torch.save({"repose": Bomb()}, "torch.safetensors")
-    for name in ("pickle.safetensors", "torch.safetensors"):
-        for read in every_reader(Path(name)):
-            with pytest.raises(ReposeError, match=f"{name} is truncated or damaged"):
-                read()
-    assert not BOMBED.exists()
-    pickle.loads(Path("pickle.safetensors").read_bytes())  # noqa: S301 (the bomb is a real one)
-    assert BOMBED.exists()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

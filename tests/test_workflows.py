@@ -102,10 +102,8 @@ def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path: Path, monkey
     md5 = added.outs[0].hash_info.value
     (tmp_path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
     Path("results/picture.png").unlink()
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "BASE": "HEAD~1",
-    }
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": programs, "BASE": "HEAD~1"}
     done = subprocess.run(
         ["make", "-s", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), "pictures"],
         env=environment, check=True, text=True, stdout=subprocess.PIPE,

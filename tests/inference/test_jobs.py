@@ -88,12 +88,7 @@ def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeyp
 
 def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, reading = [], of_reposer.read_photo
-
-    def noted(path: Path) -> np.ndarray:
-        read.append(path.name)
-        return reading(path)
-
-    monkeypatch.setattr(of_reposer, "read_photo", noted)
+    monkeypatch.setattr(of_reposer, "read_photo", lambda path: read.append(path.name) or reading(path))
     one = job(tmp_path, "a", "b")
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
     make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
@@ -156,17 +151,15 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
     (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
 ])  # fmt: skip
-def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "jobs.csv").write_bytes(content)
-    with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
-        read_jobs(tmp_path / "jobs.csv", Path("out"))
-
-
-def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"There is no .*gone\. Give a CSV with the columns sources, pose, out"):
-        read_jobs(tmp_path / "gone", Path("out"))
-    with pytest.raises(ReposeError, match="has no jobs"):
+def test_what_holds_no_jobs_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "jobs.csv"
+    with pytest.raises(ReposeError, match=rf"There is no {file}\. Give a CSV with the columns sources, pose, out"):
+        read_jobs(file, Path("out"))
+    with pytest.raises(ReposeError, match=f"{tmp_path} has no jobs"):
         read_jobs(tmp_path, Path("out"))
+    file.write_bytes(content)
+    with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
+        read_jobs(file, Path("out"))
 
 
 @pytest.mark.parametrize(("job", "others", "message"), [
