@@ -11,11 +11,7 @@ from repose.errors import DataError, SettingsError
 def completed(stage: str, given: Mapping[str, Path | None], system: str = "", missing: str = "") -> dict[str, Path]:
     """The options `given` for a stage's command, with None replaced by the stage's own paths in dvc.yaml.
 
-    Args:
-        stage: the stage's name.
-        given: a path, or None, by the name of its option, such as {"images": None}.
-        system: the item of a stage that runs once per system.
-        missing: what the user can give instead, for the messages; by default those options.
+    `system` is the item of a stage that runs once per system, `missing` what the user can give instead, for the messages.
 
     Raises:
         SettingsError: there is no dvc.yaml, or it lacks the stage.

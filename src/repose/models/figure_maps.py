@@ -26,12 +26,5 @@ class FigureMaps(nn.Module):
 
 
 def figure_loss(scale: float = 1.0) -> PerceptualLoss:
-    """The perceptual term of the figure network.
-
-    Args:
-        scale: the weight of the L1 term that it should equal.
-
-    Raises:
-        ReposeError: its weights are missing or have another digest.
-    """
+    """The perceptual term of the figure network; `scale` is the weight of the L1 term that it should equal."""
     return PerceptualLoss(FigureMaps(), [scale * factor for factor in FIGURE_FACTORS])

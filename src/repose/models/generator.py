@@ -26,9 +26,6 @@ class Generator(Protocol):
             poses: the poses of those photos.
             sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order that they are read.
             mask: (Q,T) bool, valid entries of `sources`; at least one per row.
-
-        Raises:
-            ReposeError: H or W does not fit.
         """
 
     def decode(self, code: Any, target_pose: Poses) -> Generated:
