@@ -208,10 +208,9 @@ def test_addresses_and_certificates_of_this_machine_are_not_in_it(image: Image) 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the compiled pipeline: its record in the remote, what it told, and how long it took."""
+    """A run of the compiled pipeline: its record in the remote, and how long it took."""
 
     record: Mapping[str, Any]
-    told: str
     seconds: float
 
     @property
@@ -221,20 +220,17 @@ class Run:
 
 
 def run_local(
-    image: Image, project: Path, remote: Path, changes: Mapping[str, Any], *, runner: str = "docker", name: str = NAME,
-    code: int = 0,
-) -> Run:  # fmt: skip
+    image: Image, project: Path, remote: Path, changes: Mapping[str, Any], *, runner: str = "docker", name: str = NAME
+) -> Run:
     """Runs the compiled pipeline of a project; what it did is read from the record."""
     given = [part for path, value in changes.items() for part in ("-P", f"{path}={value}")]
     command = [Path(sys.executable).with_name("repose"), "kfp", "run-local", "--runner", runner, "--image", name]
+    command += ["--remote", remote, *given]
     begun = time.monotonic()
-    done = subprocess.run(
-        [*command, "--remote", remote, *given], cwd=project, env=image.environment, check=False, text=True,
-        capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    done = subprocess.run(command, cwd=project, env=image.environment, check=False, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     record = (remote / "kubeflow" / "runs" / done.stdout.strip() / "record.json").read_text()
-    return Run(json.loads(record), done.stderr, time.monotonic() - begun)
+    return Run(json.loads(record), time.monotonic() - begun)
 
 
 def open_folder(made: Path) -> Path:
@@ -282,15 +278,6 @@ def test_a_second_run_finds_its_work_and_subprocesses_do_too(image: Image, in_do
         print(f"\n{again.seconds:.0f} s with nothing to do ({runner})")
         assert set(again.ended.values()) == {"found in the run-cache"}
         assert again.record["locks"] == in_docker.record["locks"]
-
-
-def test_a_stage_that_fails_is_named(image: Image, in_docker: Run, remote: Path) -> None:
-    failed = run_local(image, ROOT, remote, CHANGES | {"split.min_test_pairs": 100000}, code=1)
-    assert "8 of 14 stages are not finished, first split: Stage split failed" in failed.told
-    assert {stage: how for stage, how in failed.ended.items() if how in ("failed", "not run")} == {
-        "split": "failed", "train@paper-m": "not run", "train@attend": "not run", "evaluate": "not run",
-        "report": "not run", "gates": "not run", "card@paper-m": "not run", "card@attend": "not run",
-    }  # fmt: skip
 
 
 def test_work_that_a_plain_push_brought_is_found_by_the_lock_in_the_image(
