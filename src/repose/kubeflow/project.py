@@ -133,7 +133,10 @@ def _dvc_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except DvcException as error:
-        raise ReposeError(f"DVC cannot read the project in {folder}: {error}") from None
+        why = " ".join(str(error.__cause__ or "").split())
+        raise ReposeError(
+            f"DVC cannot read the project in {folder}: {error}{f' ({why})' if why and why not in str(error) else ''}"
+        ) from None
 
 
 def _relative(folder: Path, file: str) -> str:
