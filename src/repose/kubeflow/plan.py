@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from repose.config import nearest
@@ -114,10 +115,11 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
 
 def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> list[Exposed]:
     """The params that an environment exposes."""
-    found = []
+    found, files = [], dict[Path, ParamsFile]()
     for address, description in expose.items():
         file, _, key = address.rpartition(":")
-        params = ParamsFile.read(project.folder / (file or "params.yaml"))
+        path = project.folder / (file or "params.yaml")
+        params = files.get(path) or files.setdefault(path, ParamsFile.read(path))
         text = to_text(params[key])
         if project.decides(file or "params.yaml", key):
             raise SettingsError(f"{where}: {address} decides which stages exist, so a run cannot change it. Remove it.")
