@@ -33,10 +33,9 @@ LONGEST = (
 )  # fmt: skip
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Lets the workers of xdist share the servers of `warm`."""
-    if config.getoption("numprocesses", None):
-        warm.share()
+def pytest_configure() -> None:
+    """Lets this process, or all workers of xdist, use the servers of `warm`."""
+    warm.share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,6 +57,8 @@ def said_by(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     """Standard output and standard error of `repose ...`, which must end with the exit code."""
 
     from repose import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*words: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["repose", *words])

@@ -3,7 +3,7 @@
 import http.client
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,8 +24,7 @@ class Fault:
     code: str = "SlowDown"  # of that error
     drop_response: int | None = None  # bytes of the body that arrive before the connection closes
     drop_request: int | None = None  # bytes of the request's body that reach the server before both connections close
-    rate: float | None = None  # bytes per second of the response's body
-    hang: bool = False  # silence until the proxy ends, instead of the answer or after the bytes of drop_response
+    hang: bool = False  # silence until the proxy ends, instead of the answer
     methods: str = "GET HEAD PUT POST DELETE"
     paths: str = ""  # a pattern in the path and query
     times: int | None = None  # requests; None: all
@@ -112,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         path = self.requestline.split()[1]  # as it was signed; self.path is tidied
         fault = self.server.proxy.take(Request(self.command, path, self.headers.get("Range")))
-        if fault.hang and fault.drop_response is None:
+        if fault.hang:
             self.server.proxy.ended.wait()
         elif fault.status:
             for _ in self._request_body():  # a client may not look at the answer before it has sent all
@@ -147,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             with connection.getresponse() as response:
                 self._send_head(response)
-                self._send_response_body(response, fault)
+                self._send_response_body(response, fault.drop_response)
         finally:
             connection.close()
 
@@ -187,22 +186,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
 
-    def _send_response_body(self, response: http.client.HTTPResponse, fault: Fault) -> None:
+    def _send_response_body(self, response: http.client.HTTPResponse, most: int | None) -> None:
         sent = 0
-        for block in _blocks(response, fault.rate):
-            if fault.drop_response is not None and sent + len(block) > fault.drop_response:
-                self.wfile.write(block[: fault.drop_response - sent])
-                if fault.hang:
-                    self.server.proxy.ended.wait()
-                return
-            self.wfile.write(block)
-            sent += len(block)
-            if fault.rate and self.server.proxy.ended.wait(len(block) / fault.rate):
-                return
-
-
-def _blocks(response: http.client.HTTPResponse, rate: float | None) -> Iterable[bytes]:
-    size = BLOCK if rate is None else max(1, min(BLOCK, int(rate / 20)))  # 20 writes a second
-    with suppress(http.client.IncompleteRead):
-        while block := response.read(size):
-            yield block
+        with suppress(http.client.IncompleteRead):
+            while block := response.read(BLOCK):
+                if most is not None and sent + len(block) > most:
+                    self.wfile.write(block[: most - sent])
+                    return
+                self.wfile.write(block)
+                sent += len(block)

@@ -4,7 +4,7 @@ import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from repose.storage.transfer.replies import CHUNK
+from repose.storage.transfer.partial import CHUNK
 
 BODY = hashlib.shake_256(b"body").digest(3 * CHUNK + 17)
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,12 @@ def photos_of(keypoints: Tensor, items: list[int], height: int, width: int) -> T
     colours = torch.from_numpy(np.random.default_rng(5).uniform(-1, 1, (max(items) + 1, 18, 3))).float()
     colours[:, 0] = 0.9
     return torch.stack([colours[item][limb].movedim(-1, 0) for item, limb in zip(items, limbs, strict=True)])
+
+
+@torch.no_grad()
+def made(system: Any, batch: Batch) -> Tensor:
+    """A system's images of the batch's targets: (Q,3,H,W) in [-1,1]."""
+    return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
 
 
 def pairs(count: int, height: int, width: int) -> Batch:

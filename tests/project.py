@@ -50,17 +50,14 @@ class Project:
         shutil.copy(ROOT / "table1" / "published.csv", folder / "table1")
         for name in pipelines:  # of their own, beside the first
             shutil.copytree(ROOT / name, folder / name, ignore=_MADE, dirs_exist_ok=True)
-        self.change(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
+        write_changed(folder / "params.yaml", yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
         self.dvc("init", "--no-scm", "--quiet")
-
-    def change(self, params: dict[str, Any], changes: Mapping[str, Any]) -> None:
-        """Write params.yaml with changed values of existing keys (named `block.key`)."""
-        write_changed(self.folder / "params.yaml", params, changes)
 
     def set(self, **changes: Any) -> None:
         """Change values of the params as they stand (`__` for the dot)."""
-        params = yaml.safe_load((self.folder / "params.yaml").read_text())
-        self.change(params, {path.replace("__", "."): value for path, value in changes.items()})
+        path = self.folder / "params.yaml"
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        write_changed(path, yaml.safe_load(path.read_text()), named)
 
     def dvc(self, *arguments: str, code: int = 0) -> str:
         """The output of a dvc command, which must end with the exit code."""

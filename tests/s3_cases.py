@@ -21,8 +21,8 @@ from repose.data.archives import Limits
 from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
-from repose.storage.transfer import fetching, s3
-from repose.storage.transfer.replies import CHUNK
+from repose.storage.transfer import partial, s3
+from repose.storage.transfer.partial import CHUNK
 
 SMALL = {f"img/WOMEN/Tees/id_{n:08d}/02_1_front.jpg": bytes([n]) * 3000 for n in range(1, 6)}
 BIG = hashlib.shake_256(b"big").digest(5 * CHUNK + 17)
@@ -130,7 +130,7 @@ def _secrets(*origins: str | Origin) -> list[str]:
 @pytest.fixture
 def stage(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     waits = Waits()
-    monkeypatch.setattr(fetching, "sleep", waits)
+    monkeypatch.setattr(partial, "sleep", waits)
     return Stage(tmp_path, storage.proxy.address, waits)
 
 
@@ -154,15 +154,6 @@ LASTING = {
 
 class DownloadCases:
     """The stage download with origins in S3."""
-
-    @pytest.mark.parametrize("kind", ["prefix", "zip", "link"])
-    def test_prefix_zip_and_link_bring_the_same_files(self, storage: Storage, stage: Stage, kind: str) -> None:
-        origins = {"prefix": storage.put_all(), "zip": storage.put_zip(), "link": storage.link("all.zip")}
-        written, expected = stage.run(origins[kind]), undisturbed(storage, stage, origins["prefix"])
-        assert {n: b for n, b in written.items() if n != "lists/source.json"} == {
-            n: b for n, b in expected.items() if n != "lists/source.json"
-        }
-        assert stage.waits == []
 
     @pytest.mark.parametrize("name", LASTING)
     def test_a_lasting_fault_changes_nothing_and_the_next_run_resumes(

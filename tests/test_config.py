@@ -4,13 +4,13 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from dvc.utils.serialize import parse_yaml as dvc_reads
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import Field, PositiveInt
 
 from repose.config import Seed, as_dict, block, build, check_system_names, nearest, parse_yaml, read_params, settings
@@ -24,7 +24,6 @@ from repose.stages.posemaps import PosemapsSettings
 from repose.stages.report import ReportSettings
 from repose.stages.split import SplitSettings
 from repose.stages.validate import ValidateSettings
-from repose.systems import SystemSettings
 from repose.systems import row as build_row
 from repose.training import TrainSettings
 
@@ -69,8 +68,10 @@ class Outer:
     word: Annotated[str, Field(min_length=2)] = "ab"
 
 
-def test_what_is_not_given_has_its_default() -> None:
+def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again() -> None:
     assert build(Outer, {"count": 1, "note": None, "inner": None}, "here") == Outer(1)
+    found = Outer(2, names=("a", "b"), boxes=((1, 2),), table={"a": 1}, inner=Inner(0.5))
+    assert build(Outer, as_dict(found), "here") == found
 
 
 @pytest.mark.parametrize(
@@ -91,21 +92,15 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
     ("values", "message"),
     [
         ({"count": 3.5}, "p.yaml: train.count should be a whole number, not 3.5."),
-        ({"count": True}, "p.yaml: train.count should be a whole number, not True."),
         ({"count": "3"}, "p.yaml: train.count should be a whole number, not '3'."),
         ({"rate": True}, "p.yaml: train.rate should be a number, not True."),
         ({"rate": float("nan")}, "p.yaml: train.rate should be a finite number, not nan."),
-        ({"count": float("inf")}, "p.yaml: train.count should be a whole number, not inf."),
-        ({"note": float("inf")}, "p.yaml: train.note should be text, not inf. Put it in quotes."),
         ({"on": 1}, "p.yaml: train.on should be true or false, not 1."),
         ({"kind": "gren"}, "p.yaml: train.kind should be one of red, green, not 'gren'. Did you mean 'green'?"),
-        ({"kind": "zzz"}, "p.yaml: train.kind should be one of red, green, not 'zzz'."),
         ({"note": 1}, "p.yaml: train.note should be text, not 1. Put it in quotes."),
         ({"width": []}, "p.yaml: train.width should be a whole number or a number or text, not []."),
-        ({"pair": [1]}, "p.yaml: train.pair should have 2 entries, not [1]."),
         ({"pair": [1, 2, 3]}, "p.yaml: train.pair should have at most 2 entries, not [1, 2, 3]."),
-        ({"pair": 1}, "p.yaml: train.pair should be a list, not 1."),
-        ({"names": ["x", 1]}, "p.yaml: train.names[1] should be text, not 1. Put it in quotes."),
+        ({"names": 1}, "p.yaml: train.names should be a list, not 1."),
         ({"boxes": [[1, 2], [3]]}, "p.yaml: train.boxes[1] should have 2 entries, not [3]."),
         ({"table": [1]}, "p.yaml: train.table should be a mapping, not [1]."),
         ({"inner": 1}, "p.yaml: train.inner should be a mapping, not 1."),
@@ -119,11 +114,8 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
         ({"part": -0.5}, "p.yaml: train.part should be at least 0, not -0.5."),
         ({"part": 1}, "p.yaml: train.part should be less than 1, not 1."),
         ({"processes": 0}, "p.yaml: train.processes should be more than 0 or gpu, not 0."),
-        ({"processes": "gpuu"},
-         "p.yaml: train.processes should be a whole number or gpu, not 'gpuu'. Did you mean 'gpu'?"),
         ({"sizes": []}, "p.yaml: train.sizes should have 1 or more entries, not []."),
         ({"sizes": [8, 9]}, "p.yaml: train.sizes[1] should be a multiple of 8, not 9."),
-        ({"seed": -1}, "p.yaml: train.seed should be at least 0, not -1."),
         ({"seed": 1e300}, "p.yaml: train.seed should be a whole number, not 1e+300."),
         ({"word": "b"}, "p.yaml: train.word should have 2 or more characters, not 'b'."),
     ],
@@ -134,47 +126,9 @@ def test_what_does_not_fit_is_rejected_by_name(values: dict[Any, Any], message: 
     assert str(caught.value) == message
 
 
-def test_settings_come_from_a_mapping() -> None:
-    with pytest.raises(SettingsError, match=r"^here should be a mapping, not \[1\]\.$"):
-        build(Inner, [1], "here")
-
-
-def test_a_defect_is_no_settings_error() -> None:
-    @settings
-    class Broken:
-        def __post_init__(self) -> None:
-            raise TypeError("a defect")
-
-    with pytest.raises(TypeError, match="a defect"):
-        build(Broken, {}, "here")
-
-
-numbers, words = st.integers(-(2**60), 2**60), st.text(max_size=5)
-fractions = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@given(
-    st.builds(
-        Outer, count=numbers, rate=fractions, on=st.booleans(), kind=st.sampled_from(["red", "green"]),
-        level=st.sampled_from([1, 2]), note=st.none() | words, width=numbers | words, pair=st.tuples(numbers, fractions),
-        names=st.lists(words, max_size=3).map(tuple),
-        boxes=st.lists(st.tuples(numbers, numbers), max_size=2).map(tuple), table=st.dictionaries(words, numbers),
-        inner=st.none() | st.builds(Inner, share=st.floats(0, 1)), anything=st.none() | numbers,
-    )
-)  # fmt: skip
-def test_plain_data_builds_the_same_settings_again(found: Outer) -> None:
-    plain = as_dict(found)
-    assert build(Outer, plain, "here") == found
-    assert not holds_tuples(plain)
-
-
-def holds_tuples(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(holds_tuples, value.values()))
-    return isinstance(value, tuple) or (isinstance(value, list) and any(map(holds_tuples, value)))
-
-
 def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:
+    with pytest.raises(SettingsError, match=r"^p\.yaml: train should be a mapping, not \[1\]\.$"):
+        block({"train": [1]}, "train", Inner, "p.yaml")
     with pytest.raises(SettingsError, match=r"^p\.yaml has no block 'train'\. Did you mean 'trian'\?$"):
         block({"trian": {}, "x": {}}, "train", Inner, "p.yaml")
     assert nearest("xyz", ["train", "split", 3]) == "; known: train, split, 3."
@@ -192,7 +146,6 @@ def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:
     (b"word: " + b"[" * 9999, r"params\.yaml cannot be read as YAML: "),
     (b"!!python/object/apply:os.getcwd []", r"cannot be read as YAML: line 1, column 1: could not determine a constr"),
     (b"a: 1\nversion: 2026-02-01", r"line 2, column 10: 2026-02-01 is a date in YAML.* Put it in quotes\."),
-    (b"- train", r"params\.yaml should be a mapping with one block per stage\."),
     (b"", r"params\.yaml should be a mapping with one block per stage\."),
     (b"systems: {lr0.001: {}}", r"params\.yaml: systems: 'lr0\.001' cannot be the name of a system\. A dot is not allowed"),
 ])  # fmt: skip
@@ -201,9 +154,6 @@ def test_unreadable_params_are_a_message(tmp_path: Path, content: bytes | None, 
         (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(SettingsError, match=f"(?s){message}"):
         read_params(tmp_path / "params.yaml")
-
-
-def test_params_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=f"^{tmp_path} cannot be read: Is a directory. Give a file with --params.$"):
         read_params(tmp_path)
 
@@ -230,13 +180,11 @@ def test_yaml_is_read_as_dvc_reads_it(head: str) -> None:
     assert found["1e-5"] == found["1e-05"] == repr({"v": 1e-05})
 
 
-@pytest.mark.parametrize(
-    "name", ["lr0.001", "..", "a/b", "a b", "a@b", "$a", "-a", "4-items", "größe", "a\n", "", 2026]
-)
-def test_names_that_systems_cannot_have(name: Any) -> None:
+def test_names_that_systems_cannot_have() -> None:
     check_system_names(["paper-m", "Paper_M2", "_a", "x"])
-    with pytest.raises(ValueError, match=f"^{re.escape(repr(name))} cannot be the name of a system"):
-        check_system_names(["attend", name])
+    for name in ("lr0.001", "..", "a/b", "a b", "a@b", "$a", "-a", "4-items", "größe", "a\n", "", 2026):
+        with pytest.raises(ValueError, match=f"^{re.escape(repr(name))} cannot be the name of a system"):
+            check_system_names(["attend", name])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -248,18 +196,13 @@ def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key",
-    ["download.mannequin.seed", "keypoints.pictures.seed", "split.seed", "train.seed", "report.seed", "gates.seed"],
+    "keys", [["download", "mannequin"], ["keypoints", "pictures"], ["train"], ["report"], ["gates"]]
 )
-def test_a_negative_seed_is_rejected_before_a_stage_runs(key: str) -> None:
-    stage, *inside, last = key.split(".")
+def test_a_negative_seed_is_rejected_before_a_stage_runs(keys: list[str]) -> None:
     params = read_params(PARAMS)
-    values = params[stage]
-    for name in inside:
-        values = values[name]
-    values[last] = -1
+    reduce(getitem, keys, params)["seed"] = -1
     with pytest.raises(SettingsError, match=r"seed should be at least 0, not -1\.$"):
-        block(params, stage, STAGES[stage], "params.yaml")
+        block(params, keys[0], STAGES[keys[0]], "params.yaml")
 
 
 def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
@@ -268,18 +211,7 @@ def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
     assert set(params["evaluate"]["systems"]) <= set(params["systems"])
 
 
-@pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
-def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind: str) -> None:
-    row = {"kind": kind, "steps": 9}
-    for key in ("items_per_step", "max_photos", "max_sources"):
-        with pytest.raises(SettingsError, match=rf"^p\.{key} should be (at least|more than) \d, not 0\.$"):
-            build_row(row | {key: 0}, "p")
-    with pytest.raises(SettingsError, match=r"^p\.optimiser\.lr_decay_start should be at most 1, not 2\.$"):
-        build_row(row | {"optimiser": {"lr_decay_start": 2}}, "p")
-
-
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])
 def test_each_row_of_the_systems_fits(system: str) -> None:
     settings = build_row(read_params(PARAMS)["systems"][system], "params.yaml")
-    assert isinstance(settings, SystemSettings)
     assert build_row(as_dict(settings), "again") == settings

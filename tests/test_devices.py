@@ -26,15 +26,13 @@ def test_an_unavailable_or_unknown_device_is_a_message(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_without_cuda_the_cpu_is_taken_and_made_repeatable(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert set_up(device, 1, 7) == torch.device("cpu")
-    assert torch.get_num_threads() == 1
-    assert torch.are_deterministic_algorithms_enabled()
-    drawn = torch.rand(3)
-    set_up(device, 2, 7)
-    assert torch.get_num_threads() == 2
-    assert torch.equal(torch.rand(3), drawn)
-    set_up(device, 2, 8)
-    assert not torch.equal(torch.rand(3), drawn)
+    drawn = []
+    for threads, seed in ((1, 7), (2, 7), (2, 8)):
+        assert set_up(device, threads, seed) == torch.device("cpu")
+        assert torch.get_num_threads() == threads
+        assert torch.are_deterministic_algorithms_enabled()
+        drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 @pytest.mark.parametrize(("device", "taken"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])

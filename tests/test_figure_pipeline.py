@@ -1,7 +1,6 @@
 """The pipeline of the figure network: what it renders, and that the committed scores are of the committed weights."""
 
 import re
-import subprocess
 
 import pytest
 
@@ -53,9 +52,3 @@ def test_the_page_has_the_committed_scores(name: str) -> None:
         rf"\| {scores['retrieval']:.3f} \| {scores['retrieval_chance']:.3f} \|"
     )
     assert re.search(row, PAGE), row
-
-
-def test_git_ignores_what_is_rendered_and_trained() -> None:
-    paths = ["figure/raw/train-fashion", "figure/run/figure.safetensors"]
-    done = subprocess.run(["git", "check-ignore", *paths], cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE)
-    assert done.stdout.split() == paths

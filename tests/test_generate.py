@@ -110,22 +110,16 @@ def test_sixteen_targets_are_made_at_once_and_come_as_they_are_made(photos: Phot
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_an_image_does_not_depend_on_its_neighbours(photos: Photos, jobs: list[Job], name: str) -> None:
+def test_an_image_depends_neither_on_its_neighbours_nor_on_where_its_photos_come_from(
+    photos: Photos, jobs: list[Job], name: str
+) -> None:
     system = system_of(name)
     (together,) = generate_jobs(system, jobs[:6], photos, CPU)
     for number in (0, 5):
+        sources, target = photos.load(jobs[number].sources), photos.load([jobs[number].target])
+        framed = tuple(map(Framed, sources.pixels, sources.keypoints, [(HEIGHT, WIDTH)] * len(sources.pixels)))
+        (image,) = generate(system, [Request(framed, target.keypoints[0])], photos.line_width, CPU)
         (alone,) = generate_jobs(system, jobs[number : number + 1], photos, CPU)
-        difference = alone.generated[0].astype(int) - together.generated[number].astype(int)
-        assert np.abs(difference).max() <= 1  # rounding: sums of a batch are added in another order
-
-
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_one_image_is_the_image_of_its_job(photos: Photos, jobs: list[Job], name: str) -> None:
-    system, job = system_of(name), max(jobs, key=lambda j: len(j.sources))
-    sources, target = photos.load(job.sources), photos.load([job.target])
-    framed = tuple(map(Framed, sources.pixels, sources.keypoints, [(HEIGHT, WIDTH)] * len(job.sources)))
-    (image,) = generate(system, [Request(framed, target.keypoints[0])], photos.line_width, CPU)
-    (done,) = generate_jobs(system, [job], photos, CPU)
-    assert image.shape == (HEIGHT, WIDTH, 3)
-    assert image.dtype == np.uint8
-    assert np.abs(image.astype(int) - done.generated[0].astype(int)).max() <= 1
+        assert (image.shape, image.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+        for one in (image, alone.generated[0]):  # sums of a batch are added in another order
+            assert np.abs(one.astype(int) - together.generated[number].astype(int)).max() <= 1

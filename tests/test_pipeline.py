@@ -32,29 +32,16 @@ NAMES = ["download", "validate", "keypoints", "posemaps", "split", "train", "eva
 @pytest.mark.parametrize(
     "names",
     [
-        pytest.param({path.stem for path in (ROOT / "src/repose/stages").glob("[a-z]*.py")} - TABLE1, id="modules"),
-        pytest.param(set(PARAMS) - {"systems"}, id="params.yaml"),
-        pytest.param(
-            {name for name, of in get_command(app).commands.items() if getattr(of, "rich_help_panel", "") == PANEL},
-            id="repose --help",
-        ),
-        pytest.param(
-            {path.stem[5:].split("_")[0] for path in (ROOT / "tests/stages").glob("test_*.py")} - TABLE1,
-            id="tests",
-        ),
+        {path.stem for path in (ROOT / "src/repose/stages").glob("[a-z]*.py")} - TABLE1,
+        set(PARAMS) - {"systems"},
+        {name for name, of in get_command(app).commands.items() if getattr(of, "rich_help_panel", "") == PANEL},
+        {path.stem[5:].split("_")[0] for path in (ROOT / "tests/stages").glob("test_*.py")} - TABLE1,
     ],
+    ids=["modules", "params.yaml", "repose --help", "tests"],
 )
 def test_a_stage_has_one_name_everywhere(names: set[str]) -> None:
     assert list(STAGES) == NAMES
     assert names == set(NAMES)
-
-
-@pytest.mark.parametrize("stage", NAMES)
-def test_a_stage_runs_its_own_command_with_its_own_block(stage: str) -> None:
-    definition = STAGES[stage]
-    assert definition["cmd"].startswith(f"repose {stage} ")
-    assert definition["params"][0] == stage
-    assert definition["desc"]
 
 
 def outs(definition: dict[str, Any]) -> list[str]:
@@ -88,15 +75,13 @@ def test_what_runs_for_each_part_reads_and_writes_that_part_alone() -> None:
         assert [path for path in paths if not path.endswith("/${item}")] == ["data/raw/lists"] * (name == "keypoints")
 
 
-def test_the_photos_of_the_source_are_read_by_validate_alone() -> None:
-    readers = {name for name, stage in STAGES.items() if {"data/raw", "data/raw/photos"} & set(stage["deps"])}
-    assert readers == {"validate"}
-
-
-def test_no_output_switches_dvcs_run_cache_off() -> None:
-    """`persist: true` would: a stage of a cluster could not take its result from the cache."""
-    for definition in STAGES.values():
-        assert all(isinstance(entry, str) for entry in definition["outs"])
+def test_each_stage_runs_its_own_command_and_validate_alone_reads_the_sources_photos() -> None:
+    for name, stage in STAGES.items():
+        assert stage["cmd"].startswith(f"repose {name} ")
+        assert stage["params"][0] == name
+        assert stage["desc"]
+        assert bool({"data/raw", "data/raw/photos"} & set(stage["deps"])) == (name == "validate")
+        assert all(isinstance(entry, str) for entry in stage["outs"])  # `persist: true` would switch the run-cache off
     assert STAGES["evaluate"]["metrics"] == [{"metrics.json": {"cache": False}}]
 
 

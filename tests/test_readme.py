@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 TREE = re.search(r"## The code\n\n```\n(.*?)```", README, re.DOTALL)[1]
 
 
+@cache
 def tracked() -> set[str]:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     return {line for line in listed.stdout.splitlines() if (ROOT / line).exists()}
@@ -40,34 +42,29 @@ def test_the_scores_are_those_of_the_committed_demo() -> None:
     assert said in " ".join(README.split())
 
 
-def entries() -> dict[str, str]:
-    """Path and comment of each line of the tree."""
-    found: dict[str, str] = {}
+def entries() -> set[str]:
+    """The path of each line of the tree."""
+    found: set[str] = set()
     above: list[str] = []
     for line in TREE.splitlines():
         match = re.fullmatch(r"( *)(\S+)(?:  +(\S.*))?", line)
         assert match, line
         assert match[3] or match[2] == "src/repose/", f"no comment: {line}"
-        depth = len(match[1]) // 2
-        above = [*above[:depth], match[2]]
-        found["".join(above)] = match[3] or ""
+        above = [*above[: len(match[1]) // 2], match[2]]
+        found.add("".join(above))
     return found
 
 
 def test_the_tree_names_every_file_down_to_the_modules_of_the_package() -> None:
-    named = set(entries())
-    folders = {path for path in named if path.endswith("/")}
+    named = entries()
+    whole = {
+        path for path in named if path.endswith("/") and not any(other.startswith(path) for other in named - {path})
+    }
     for path in named:
-        assert (path in folders and any(f.startswith(path) for f in tracked())) or path in tracked(), f"no {path}"
-    hidden = {".dvc/", ".dvcignore", ".gitignore"}
+        assert any(file == path or (path.endswith("/") and file.startswith(path)) for file in tracked()), f"no {path}"
     for path in tracked():
-        parts = path.split("/")
-        # every file at the top and in src/repose and its packages stands there, or its folder does as a whole
-        covered = path in named or any(
-            f in folders and not any(other != f and other.startswith(f) for other in named)
-            for f in ("/".join(parts[:n]) + "/" for n in range(1, len(parts)))
-        )
-        assert covered or any(path.startswith(h) for h in hidden), f"{path} is missing in the README's tree"
+        hidden = path.startswith((".dvc/", ".dvcignore", ".gitignore"))
+        assert hidden or path in named or path.startswith(tuple(whole)), f"{path} is missing in the README's tree"
 
 
 def test_every_link_and_picture_is_there() -> None:

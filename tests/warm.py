@@ -8,22 +8,20 @@ which forks and runs the same `__main__`. Tests of imports and signals start pro
 import atexit
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import runpy
 import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 _COMMANDS = Path(sys.executable).parent
 _DVC = [
@@ -32,20 +30,13 @@ _DVC = [
     "dvc_data.index", "dvc_s3", "s3fs",
 ]  # fmt: skip
 _REPOSE = ["repose.cli", "typer._adapters", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"]
-_CHECKS = ["great_expectations.expectations"]
 _TRAINED = ["repose.systems.attend", "repose.systems.paper"]
-_STAGES = {  # what a command of repose imports when it runs
-    "download": ["repose.stages.download"],
-    "validate": [*_CHECKS, "repose.stages.validate"],
-    "keypoints": [*_CHECKS, "repose.stages.keypoints"],
-    "posemaps": ["repose.stages.posemaps"],
-    "split": [*_CHECKS, "repose.stages.split"],
-    "train": [*_TRAINED, "repose.stages.train", "torch.distributed.optim", "dvclive", "dvc.repo", "dvc.scm"],
-    "evaluate": [*_TRAINED, "repose.stages.evaluate", "skimage.color", "skimage.draw"],
-    "report": ["repose.stages.report"],
-    "gates": ["repose.stages.gates"],
-    "card": ["repose.stages.card"],
-    "table": ["repose.stages.table"],
+_STAGES = {  # what a command of repose imports when it runs, beside the module of its stage
+    "validate": ["great_expectations.expectations"],
+    "keypoints": ["great_expectations.expectations"],
+    "split": ["great_expectations.expectations"],
+    "train": [*_TRAINED, "torch.distributed.optim", "dvclive", "dvc.repo", "dvc.scm"],
+    "evaluate": [*_TRAINED, "skimage.color", "skimage.draw"],
     "kfp": [*_DVC, "repose.kubeflow.compiler", "kfp.local"],
 }
 _PROGRAMS = {  # as the first words of their command line
@@ -55,30 +46,25 @@ _PROGRAMS = {  # as the first words of their command line
     "-mrepose.kubeflow.step": [*_DVC, "repose.kubeflow.step"],
     "-mrepose.kubeflow.record": [*_DVC, "repose.kubeflow.record"],
 }
-_SHARED = "TESTS_WARM_SHARED"  # the variable with the addresses of servers that pytest's workers share
+_SHARED = "TESTS_WARM_SHARED"  # the variable with the address of each program's server
 
 
 def environment() -> dict[str, str]:
     """The variables of this process, and those that let programs start from a server."""
     ours = str(Path(__file__).with_name("warm_start"))
     python_path = os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": python_path, "TESTS_WARM": os.environ.get(_SHARED) or json.dumps(_servers())}
+    return os.environ | {"PYTHONPATH": python_path, "TESTS_WARM": os.environ[_SHARED]}
 
 
 def share() -> None:
-    """Start the servers now, so that child processes share them; a server imports modules on the first request."""
-    os.environ[_SHARED] = json.dumps(_servers())
-
-
-@cache
-def _servers() -> Mapping[str, str]:
-    """The address of each program's server: one for repose; a small one, which forks faster, for the others."""
-    large, small = _server(), _server()
-    return {program: large if modules is _REPOSE else small for program, modules in _PROGRAMS.items()}
+    """Start the servers for this process and its children: one for repose; a small one, which forks faster, for the others."""
+    if _SHARED not in os.environ:
+        large, small = _server(), _server()
+        os.environ[_SHARED] = json.dumps({name: large if of is _REPOSE else small for name, of in _PROGRAMS.items()})
 
 
 def _server() -> str:
-    """The address of a new server, which ends with this process."""
+    """The address of a new server, which imports modules on the first request and ends with this process."""
     folder = tempfile.TemporaryDirectory(prefix="warm-")
     address = f"{folder.name}/socket"
     listener = socket.socket(socket.AF_UNIX)
@@ -107,95 +93,72 @@ def serve(listener: socket.socket) -> None:
         while len(content) < int.from_bytes(size):
             content += connection.recv(1 << 16)
         request = json.loads(content)
-        _import_for(request["words"])
-        gc.freeze()  # else each fork would scan all objects and copy their pages
-        watcher = _fork()
-        if not watcher:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # fork warns of threads: those of numpy's library know of it
+            _import_for(request["words"])
+            gc.freeze()  # else each fork would scan all objects and copy their pages
+            job = os.fork()
+        if not job:
             listener.close()
-            job = _fork()
-            if not job:
-                connection.close()
-                _end(_status(streams, request))
+            _run(connection, streams, **request)
         for stream in streams:
             os.close(stream)
-        if not watcher:
-            _watch(job, connection)
         connection.close()
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
 
-def _status(streams: list[int], request: dict[str, Any]) -> int:
-    """Run the program; its exit status, as Python's."""
-    try:
-        _run(streams, **request)
-    except SystemExit as ended:
-        if isinstance(ended.code, int | None):
-            return ended.code or 0
-        print(ended.code, file=sys.stderr)
-        return 1
-    except Exception as error:
-        sys.excepthook(type(error), error, error.__traceback__)
-        return 1
-    return 0
-
-
-def _end(status: int) -> NoReturn:
-    """Exit as Python does, but without destroying objects, which would copy all pages of the fork."""
-    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: those of numpy's library know of forks
-        return os.fork()
-
-
 def _import_for(words: list[str]) -> None:
-    named = words[1:] if words[0] == "-m" else words
-    modules = list(_PROGRAMS["-m" + named[0] if words[0] == "-m" else named[0]])
-    if "repose.cli" in modules:
-        modules += _STAGES.get(next(iter(named[1:]), ""), [])
+    program, *rest = ["-m" + words[1], *words[2:]] if words[0] == "-m" else words
+    modules = list(_PROGRAMS[program])
+    if "repose.cli" in modules and rest and rest[0].isidentifier():
+        modules += _STAGES.get(rest[0], [])
+        modules += [f"repose.stages.{rest[0]}"] * (importlib.util.find_spec(f"repose.stages.{rest[0]}") is not None)
     for module in modules:
-        if module not in sys.modules:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                importlib.import_module(module)
+        importlib.import_module(module)
 
 
-def _watch(job: int, connection: socket.socket) -> NoReturn:
-    """Answer with the exit status of the job; terminate the job if the client is gone."""
-    ended = os.pidfd_open(job)
-    if ended not in select.select([ended, connection], [], [])[0]:
-        os.kill(job, signal.SIGTERM)
-    status = os.waitstatus_to_exitcode(os.waitpid(job, 0)[1])
-    with suppress(BrokenPipeError):
-        connection.sendall(status.to_bytes(4, signed=True))
-    os._exit(0)
-
-
-def _run(streams: list[int], *, words: list[str], folder: str, environment: dict[str, str]) -> None:
-    """Run the program as Python runs its command line."""
+def _run(
+    connection: socket.socket, streams: list[int], *, words: list[str], folder: str, environment: dict[str, str]
+) -> NoReturn:
+    """Run the program as Python runs its command line, and answer with its exit status."""
+    threading.Thread(
+        target=lambda: connection.recv(1) or os._exit(143), daemon=True
+    ).start()  # ends when the client is gone
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    if words[0] == "-m":
-        sys.argv = words[1:]
-        sys.modules.pop(words[1], None)  # what runs is another copy of it, __main__
-        sys.path[0] = folder
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = words
-        sys.path[0] = str(Path(words[0]).parent)
-        runpy.run_path(words[0], run_name="__main__")
+    code: object = 0
+    try:
+        if words[0] == "-m":
+            sys.argv = words[1:]
+            sys.modules.pop(words[1], None)  # what runs is another copy of it, __main__
+            sys.path[0] = folder
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words
+            sys.path[0] = str(Path(words[0]).parent)
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+        if not isinstance(code, int | None):
+            print(code, file=sys.stderr)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    # as Python exits, but without destroying objects, which would copy all pages of the fork
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall((code if isinstance(code, int) else int(code is not None)).to_bytes(4))
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -41,18 +41,18 @@ class About:
 
 
 def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
-    """Write a checkpoint atomically; with `to_resume`, include the optimizers and torch's random state.
-
-    Raises:
-        ReposeError: the disk is full.
-    """
+    """Write a checkpoint atomically; with `to_resume`, include the optimizers and torch's random state."""
     tensors = {
         f"network.{name}.{key}": value
         for name, network in system.networks.items()
         for key, value in network.state_dict().items()
     }
     if to_resume:
-        tensors |= _optimiser_tensors(system) | {"random": torch.get_rng_state()}
+        for name, optimiser in system.optimisers.items():
+            for number, parameter in enumerate(_parameters(optimiser)):
+                state = optimiser.state.get(parameter, {})
+                tensors |= {f"optimiser.{name}.{number}.{key}": value for key, value in state.items()}
+        tensors["random"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
     record = {"format": FORMAT, **as_dict(about)}
@@ -146,10 +146,8 @@ def restore(state: State, system: System) -> None:
 def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:
     """Load the networks of a system, whose settings are `row`, from those with the same names in a checkpoint.
 
-    Networks that the file lacks, such as a discriminator, are not changed.
-
-    Returns:
-        The facts in the checkpoint, and the names of the loaded networks.
+    Networks that the file lacks, such as a discriminator, are not changed. Returns the facts in the checkpoint, and the names
+    of the loaded networks.
 
     Raises:
         ReposeError: see `read_about`; or the checkpoint is of another kind, or a network has another architecture.
@@ -175,26 +173,13 @@ def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About
     return about, found
 
 
-def _optimiser_tensors(system: System) -> dict[str, Tensor]:
-    return {
-        f"optimiser.{name}.{number}.{key}": value
-        for name, optimiser in system.optimisers.items()
-        for number, parameter in enumerate(_parameters(optimiser))
-        for key, value in optimiser.state.get(parameter, {}).items()
-    }
-
-
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file.
-
-    Raises:
-        CheckpointError: the file is missing, or the part that the block reads is damaged.
-    """
+    """Open a safetensors file; raises CheckpointError if it is missing, or if the part that the block reads is damaged."""
     try:
         with safe_open(path, "pt") as file:
             yield file

@@ -298,6 +298,7 @@ def generate(
     """
     from repose.devices import set_up
     from repose.inference import jobs as work
+    from repose.pipeline_paths import completed
     from repose.storage.registry import model_file
 
     size = _pose_size(pose_size)
@@ -310,7 +311,11 @@ def generate(
     listed = work.read_jobs(jobs, out) if jobs else [work.FileJob("The job", tuple(photos or ()), pose, out)]
     work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
     chosen = str(set_up(device, threads, seed=0))
-    trained = model_file(model) if model else checkpoint or _trained(USED)
+    trained = model_file(model) if model else checkpoint
+    if trained is None:
+        trained = (
+            completed("train", {"run": None}, USED, "the trained system with --checkpoint")["run"] / "model.safetensors"
+        )
     reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses)
     if jobs is None:
         work.make_one(listed[0], reposer, size, contact_sheet)
@@ -323,13 +328,6 @@ def _pose_size(text: str) -> tuple[int, int] | None:
     if text and match is None:
         raise SettingsError(f"--pose-size should be HEIGHTxWIDTH in px, such as 256x176, not {text!r}.")
     return (int(match[1]), int(match[2])) if match else None
-
-
-def _trained(system: str) -> Path:
-    """The checkpoint of a system that the pipeline in this folder trained."""
-    from repose.pipeline_paths import stage_paths
-
-    return stage_paths("train", system, "the trained system with --checkpoint")["run"] / "model.safetensors"
 
 
 app.command(rich_help_panel=SCORES)(compare)

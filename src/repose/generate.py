@@ -79,18 +79,9 @@ def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: t
 def generate(
     system: System, requests: Sequence[Request], line_width: float, device: torch.device
 ) -> Iterator[np.ndarray]:
-    """Yield one image per request, TARGETS_AT_ONCE per call of the system.
+    """Yield one image (H,W,3) uint8 per request, TARGETS_AT_ONCE per call of the system.
 
-    Photos that requests share (the same object) are encoded once per call.
-
-    Args:
-        system: a trained system.
-        requests: photos and poses, in the frame of the system.
-        line_width: line width of a limb in px, as in training.
-        device: the system's device.
-
-    Yields:
-        (H,W,3) uint8, in the order of the requests.
+    Photos that requests share (the same object) are encoded once per call. `line_width` is that of a limb, as in training.
     """
     for first in range(0, len(requests), TARGETS_AT_ONCE):
         some = requests[first : first + TARGETS_AT_ONCE]

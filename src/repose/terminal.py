@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
 T = TypeVar("T")
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -51,40 +50,28 @@ def _is_watched() -> bool:
     return _handler in _logger.handlers and _console.is_terminal
 
 
-def _progress(rate: ProgressColumn) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        rate,
-        TimeRemainingColumn(compact=True),
-    )
+def _progress() -> Progress:
+    label, facts = TextColumn("{task.description}"), TextColumn("{task.fields[facts]}")
+    columns = (label, BarColumn(), MofNCompleteColumn(), facts, TimeRemainingColumn(compact=True))
     return Progress(*columns, console=_console, disable=not _is_watched())
 
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar that shows the rate and the time left; without a terminal, show nothing."""
+    """Iterate with a progress bar that shows the time left; without a terminal, show nothing."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    with _progress(_Rate()) as progress:
-        task = progress.add_task(label, total=total)
+    with _progress() as progress:
+        task = progress.add_task(label, total=total, facts="")
         for entry in iterable:
             yield entry
             progress.advance(task)
-
-
-class _Rate(ProgressColumn):
-    """Steps per second, computed only when the bar is drawn."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 class TrainingBar:
     """A progress bar with losses, photos/s and the time left; without a terminal, a line every 30 s."""
 
     def __init__(self, label: str, start: int, total: int) -> None:
-        self._progress = _progress(TextColumn("{task.fields[facts]}"))
+        self._progress = _progress()
         self._task = self._progress.add_task(label, total=total, completed=start, facts="")
         self._label, self._total, self._done, self._photos = label, total, start, 0
         self._began = self._last_line = time.monotonic()

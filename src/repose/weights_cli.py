@@ -26,15 +26,11 @@ def list_files() -> None:
 
     for name, of in KNOWN.items():
         typer.echo(f"{name}: {of.source}")
-        facts = {
-            "file": of.file,
-            "sha256": f"{of.sha256}... (published digits)",
-            "licence": of.licence,
-            "from": of.url,
-            "used by": of.used_by,
-            "here": f"{'in the cache' if cached(name).is_file() else 'not in the cache'}: {cached(name)}",
-        }
-        for label, fact in facts.items():
+        here = f"{'in the cache' if cached(name).is_file() else 'not in the cache'}: {cached(name)}"
+        for label, fact in (
+            ("file", of.file), ("sha256", f"{of.sha256}... (published digits)"), ("licence", of.licence), ("from", of.url),
+            ("used by", of.used_by), ("here", here),
+        ):  # fmt: skip
             typer.echo(f"  {label:8} {fact}")
 
 

@@ -4,7 +4,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from zip_builder import Member, noise, zip_bytes
 
-from repose.data.archives import File, Limits, is_zip, open_files, open_zip, safe_name, walk, within
+from repose.data.archives import Limits, is_zip, list_files, open_zip, safe_name, walk, without_archives
 from repose.errors import ReposeError
 
 LIMITS = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=50)
@@ -54,13 +54,6 @@ def test_zip_files_are_read_without_unpacking(tmp_path: Path, method: int) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_zips_of_the_standard_library_are_read(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in FILES.items():
-            archive.writestr(name, content)
-    assert read_zip(tmp_path / "b.zip") == FILES
-
-
 LITTER = (
     "__MACOSX/img/._a.jpg", "img/.DS_Store", "img/Thumbs.db", "img/._a.jpg", "img/desktop.ini", "img/Icon\r",
     ".thumbnails/a.jpg", "img/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "img/.~lock.keypoints.csv#", "img/a.jpg~",
@@ -75,37 +68,19 @@ def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path) -> None
         assert contents.skipped == len(LITTER)
     write_folder(tmp_path / "in", dict.fromkeys([*LITTER, "img/a.jpg"], b"1"))
     (tmp_path / "in/img/.#lock").symlink_to("nowhere")
-    with open_files(walk(tmp_path / "in", "in"), LIMITS, "in") as contents:
-        assert [file.name for file in contents.files] == ["img/a.jpg"]
-        assert contents.skipped == len(LITTER) + 1  # each folder of litter counts once
+    contents = list_files(walk(tmp_path / "in", "in"), LIMITS, "in")
+    assert [file.name for file in contents.files] == ["img/a.jpg"]
+    assert contents.skipped == len(LITTER) + 1  # each folder of litter counts once
 
 
-def test_folder_files_come_sorted(tmp_path: Path) -> None:
-    write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2"})
-    with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents:
-        assert [file.name for file in contents.files] == [  # the files of a folder, then its folders
-            "B.csv", "b.csv", "Eval/list_eval_partition.txt", *sorted(n for n in FILES if n.startswith("img")),
-        ]  # fmt: skip
-        assert {file.name: file.read() for file in contents.files} == FILES | {"b.csv": b"1", "B.csv": b"2"}
-
-
-def test_the_owners_zips_in_a_folder_are_opened_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    photo = {"img/MEN/a.jpg": Member(noise(10_000), method=0), "__MACOSX/x": Member(b"")}
-    highres = {"img_highres/MEN/a.jpg": Member(b"2", password=b"x")}
-    write_folder(tmp_path, {
-        "Img/img.zip": zip_bytes(photo), "Img/img_highres.zip": zip_bytes(highres), "Anno/other.zip": b"3",
-    })  # fmt: skip
-    monkeypatch.setenv("ZIP_PASSWORD", "x")
-    limits = Limits(100, 0.01, 0.01, 50)  # a zip in place may be larger than a file
-    with open_files(walk(tmp_path, "in"), limits, "in", password_variable="ZIP_PASSWORD") as contents:
-        assert {file.name: file.read() for file in contents.files} == {
-            "Anno/other.zip": b"3", "Img/img/MEN/a.jpg": noise(10_000), "Img/img_highres/MEN/a.jpg": b"2",
-        }  # fmt: skip
-        assert [file.where for file in contents.files] == ["in", "in/Img/img.zip", "in/Img/img_highres.zip"]
-        assert contents.skipped == 1
-    assert "Anno/other.zip is kept as a file" in capsys.readouterr().err
+def test_folder_files_come_sorted_without_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2", "Img/img.zip": b"3"})
+    contents = list_files(without_archives(walk(tmp_path, "in"), "in"), LIMITS, "in")
+    assert [file.name for file in contents.files] == [  # the files of a folder, then its folders
+        "B.csv", "b.csv", "Eval/list_eval_partition.txt", *sorted(n for n in FILES if n.startswith("img")),
+    ]  # fmt: skip
+    assert {file.name: file.read() for file in contents.files} == FILES | {"b.csv": b"1", "B.csv": b"2"}
+    assert "in: Img/img.zip is not opened. Add it to download.origins" in capsys.readouterr().err
 
 
 def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path: Path) -> None:
@@ -118,16 +93,12 @@ def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path: Path) 
         is_zip(tmp_path / "c", "market.tar.gz")
 
 
-BAD_NAMES = [
-    "../x", "a/../../x", "a/..", "/etc/passwd", "//x", "C:/x", "c:x", "a\\b", "..\\x", "a\nb", "a\x7f", ".",
-]  # fmt: skip
+BAD_NAMES = ["../x", "a/../../x", "/etc/passwd", "//x", "c:x", "a\\b", "a\nb", "a\x7f", "."]
 BAD_MEMBERS = [
     *((name, Member(b"2"), r"contains a file named .*plain path inside") for name in BAD_NAMES),
     ("x.jpg", Member(b"/etc/passwd", mode=stat.S_IFLNK | 0o777), ": x.jpg is a link"),
-    ("x.jpg", Member(b"", mode=stat.S_IFIFO), ": x.jpg is neither a file nor"),
-    *(("x", Member(b"1", method=method), rf"compressed with method {method}.*7z x") for method in (1, 9, 14)),
-    ("x", Member(b"1", method=99, password=b"x"), r"x is encrypted with AES.*Unpack it with `7z x`"),
-    ("Img/img.zip", Member(b"1"), r"contains another zip, Img/img.zip. Unpack a.zip"),
+    ("x.jpg", Member(b"", mode=stat.S_IFIFO), ": x.jpg is a link or special file"),
+    *(("x", Member(b"1", method=method), rf"encrypted with AES, or compressed.*\({method}\).*7z x") for method in (9, 99)),
     ("x", Member(b"12345", crc=7), r": x is damaged. Get the zip again."),
     ("./good.jpg", Member(b"1"), "contains good.jpg twice"),
 ]  # fmt: skip
@@ -146,16 +117,14 @@ def test_names_are_normalised_and_must_be_text() -> None:
             safe_name(name, "in")
 
 
-@pytest.mark.parametrize("target", ["/etc/passwd", "b.jpg", "."])
-def test_links_and_special_files_in_a_folder_are_rejected(tmp_path: Path, target: str) -> None:
-    write_folder(tmp_path, {"b.jpg": b"1"})
-    (tmp_path / "a.jpg").symlink_to(target)
-    with pytest.raises(ReposeError, match=r"in contains a link, a.jpg. Copy the data with `cp -rL`"):
-        list(walk(tmp_path, "in"))
-    (tmp_path / "a.jpg").unlink()
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ReposeError, match="in contains pipe, which is neither"):
-        list(walk(tmp_path, "in"))
+def test_links_and_special_files_in_a_folder_are_rejected(tmp_path: Path) -> None:
+    for make in (lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to("."), os.mkfifo):
+        make(tmp_path / "a.jpg")
+        with pytest.raises(
+            ReposeError, match=r"in contains a link or special file, a.jpg. Copy the data with `cp -rL`"
+        ):
+            list(walk(tmp_path, "in"))
+        (tmp_path / "a.jpg").unlink()
 
 
 def test_a_bomb_is_rejected_by_its_ratio_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,23 +154,13 @@ def test_limits_hold_for_zips_and_folders(tmp_path: Path, limits: Limits, messag
     with pytest.raises(ReposeError, match=message):
         read_zip(write_zip(tmp_path, {name: Member(content) for name, content in FILES.items()}), limits)
     folder = write_folder(tmp_path / "in", FILES)
-    with pytest.raises(ReposeError, match=message), open_files(walk(folder, "in"), limits, "in"):
-        pass
+    with pytest.raises(ReposeError, match=message):
+        list_files(walk(folder, "in"), limits, "in")
 
 
-def test_an_endless_listing_is_stopped() -> None:
-    def endless() -> Iterator[File]:
-        while True:
-            yield File("a", 1, "in", bytes)
-
-    with pytest.raises(ReposeError, match="more than 100 files"):
-        within(endless(), LIMITS, "in")
-
-
-@pytest.mark.parametrize("method", [0, 8])
 @pytest.mark.parametrize("size", [10, 1_000_000])
-def test_a_header_with_a_wrong_size_is_detected(tmp_path: Path, size: int, method: int) -> None:
-    members = {"x": Member(noise(1000) * 50, size=size, method=method), "y": Member(noise(50_000))}
+def test_a_header_with_a_wrong_size_is_detected(tmp_path: Path, size: int) -> None:
+    members = {"x": Member(noise(1000) * 50, size=size), "y": Member(noise(50_000))}
     with pytest.raises(ReposeError, match=r"a.zip: x is damaged. Get the zip again"):
         read_zip(write_zip(tmp_path, members))
 
@@ -221,14 +180,11 @@ def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path: Path) -> None:
     assert int(run.stdout) < 10_000  # KiB more than before; unpacked it has 293,000
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"", r"a.zip is not a zip \(0 bytes\)"),
-    (b"hello" * 100, "a.zip is not a zip"),
-    (b"\n <!DOCTYPE html><html>", "a.zip is a web page"),
-    (zip_bytes({"x": Member(b"1" * 99)})[:-30], "a.zip is a truncated or damaged zip"),
-])  # fmt: skip
-def test_other_files_are_not_read_as_zips(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(ReposeError, match=message):
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>", zip_bytes({"x": Member(b"1" * 99)})[:-30]])
+def test_other_files_are_not_read_as_zips(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(
+        ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one \([1-9]?\d+ bytes\)|0 bytes"
+    ):
         read_zip(write_zip(tmp_path, content))
 
 
@@ -285,25 +241,19 @@ def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, monkeypatch:
     }
 
 
-@pytest.mark.parametrize("content", [b"1", b"123456"])
-def test_a_file_that_changes_while_it_is_read_is_rejected(tmp_path: Path, content: bytes) -> None:
-    write_folder(tmp_path, {"a": b"123"})
-    with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents:
-        (tmp_path / "a").write_bytes(content)
-        with pytest.raises(ReposeError, match="changed while it was read"):
-            contents.files[0].read()
-
-
-def test_an_unreadable_file_or_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_folder(tmp_path, {"a": b"123"})
-
+def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    with open_files(walk(tmp_path, "in"), LIMITS, "in") as contents, monkeypatch.context() as patch:
-        patch.setattr(Path, "open", deny)
-        with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied"):
-            contents.files[0].read()
+    write_folder(tmp_path, {"a": b"123"})
+    file = list_files(walk(tmp_path, "in"), LIMITS, "in").files[0]
+    for content in (b"1", b"123456"):
+        (tmp_path / "a").write_bytes(content)
+        with pytest.raises(ReposeError, match="changed while it was read"):
+            file.read()
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied"):
+        file.read()
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(ReposeError, match=r"Cannot read the folder .*Permission denied"):
         list(walk(tmp_path, "in"))

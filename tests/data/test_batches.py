@@ -56,7 +56,7 @@ def item(name: str) -> str:
 
 
 CASES: list[dict[str, Any]] = [
-    {}, {"targets": "one"}, {"max_sources": 1}, {"max_photos": 2}, {"items_per_step": 5}, {"augment": FLIP}, {"steps": 3},
+    {}, {"targets": "one"}, {"max_sources": 1}, {"max_photos": 2}, {"items_per_step": 5, "steps": 3, "augment": FLIP},
 ]  # fmt: skip
 
 
@@ -194,12 +194,11 @@ def test_without_augmentation_photos_keypoints_and_maps_are_those_of_the_stages(
     assert (batch.target.dtype, batch.sources.dtype, batch.mask.dtype) == (torch.int64, torch.int64, torch.bool)
 
 
-@pytest.mark.parametrize("augment", [FLIP, ALL])
-def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small: Small, augment: AugmentSettings) -> None:
-    steps, moved = steps_of(small, augment=augment), 0
+def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small: Small) -> None:
+    steps, moved = steps_of(small, augment=ALL), 0
     for step in range(6):
         packed = steps[step]
-        names, (_, keypoints, maps) = Seen(small, packed), joined(unpacked(packed, augment))
+        names, (_, keypoints, maps) = Seen(small, packed), joined(unpacked(packed, ALL))
         assert packed.maps is None
         drawn = draw(packed.keypoints, height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH)
         assert torch.equal(maps, colour(torch.from_numpy(drawn)))
@@ -220,16 +219,10 @@ def test_the_photos_of_an_item_flip_together_and_items_independently(small: Smal
     assert among == {(False, False), (False, True), (True, False), (True, True)}
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_share_of_flips_is_that_of_the_settings(small: Small, share: float) -> None:
-    steps = steps_of(small, augment=replace(FLIP, flip=share), steps=200, items_per_step=1)
+def test_the_share_of_flips_is_that_of_the_settings(small: Small) -> None:
+    steps = steps_of(small, augment=replace(FLIP, flip=0.3), steps=200, items_per_step=1)
     flipped = np.array([steps[step].matrices[[0, -1], 0, 0] < 0 for step in range(200)])  # of an item and of an other
-    np.testing.assert_allclose(flipped.mean(0), share, atol=0.12)
-
-
-def test_crop_and_rotation_are_drawn_for_each_photo(small: Small) -> None:
-    matrices = steps_of(small, augment=ALL, items_per_step=5)[0].matrices
-    assert len({matrix.tobytes() for matrix in matrices}) == len(matrices)
+    np.testing.assert_allclose(flipped.mean(0), 0.3, atol=0.12)
 
 
 def test_a_flipped_photo_is_the_mirror_image(tmp_path: Path) -> None:

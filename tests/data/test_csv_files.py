@@ -20,10 +20,6 @@ def by(separator: str) -> str:
         TEXT.replace("\n", "\r").encode(),
         *[by(separator).encode() for separator in ";\t:|"],
         by(";").replace("name", '"name"').replace("note", '"note"').encode("utf-8-sig"),
-        by("\t").encode("utf-16"),
-        ("\ufeff" + by("\t")).encode("utf-16-be"),
-        ("sep=;\n" + by(";")).encode("utf-8-sig"),
-        ('"sep=~";;\n' + by("~")).encode(),
         b"note;name\n" + "x, y;a.jpg\n;ä.jpg".encode(),
         TEXT.replace("name,note", " Name , NOTE").encode(),
         by(";").replace("\n", ";;\n").encode() + b";;;\n\n  \n",
@@ -38,19 +34,18 @@ def test_a_csv_is_read_as_any_program_writes_it(content: bytes) -> None:
 
 
 def test_a_row_knows_the_line_that_it_ends_in() -> None:
-    rows = read_csv(b'sep=,\nname,note\n\na,"1\n2"\nb,3\n', "x.csv", ["name"]).rows
+    rows = read_csv(b'\nname,note\n\na,"1\n2"\nb,3\n', "x.csv", ["name"]).rows
     assert [(row.line, row.cells["name"]) for row in rows] == [(5, "a"), (6, "b")]
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"", r"x\.csv has no column 'name'\. Its header should be 'name,note'; found ''\.$"),
+    (b"", r"x\.csv has no column 'name'\. Its header should be 'name,note'; found '', separated by commas\.$"),
     (b"names;note\n", "has no column 'name'.*found 'names;note', separated by semicolons"),
-    (b"sep=;\nname,note\n", "has no column 'name'"),
     (b"name,Name\n", "has more than one column 'name'"),
     (b"name;note\na;b;c\n", "line 2 has more values than the header, which is separated by semicolons"),
-    (b'name,note\n"a,b\n', r"x\.csv, line 2: it cannot be read as a CSV \(unexpected end of data\)"),
-    ("name\nä".encode("cp1252"), "not a text file in UTF-8: byte 0xe4 in line 2.*'CSV UTF-8'.*Windows-1252"),
-    ("name\na".encode("utf-16-le"), "not a text file in UTF-8: byte 0x00 in line 1"),
+    (b'name,note\n"a,b\n', r"x\.csv cannot be read as a CSV \(unexpected end of data\)"),
+    ("name\nä".encode("cp1252"), r"not a text file in UTF-8 \(line 2\).*'CSV UTF-8'.*Windows-1252"),
+    ("name\na".encode("utf-16"), "not a text file in UTF-8 "),
 ])  # fmt: skip
 def test_bad_files_are_rejected(content: bytes, message: str) -> None:
     with pytest.raises(ReposeError, match=message):

@@ -1,18 +1,15 @@
 import hashlib
 import io
-import os
 import random
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from repose.data.images import FORMATS
-from repose.data.inspection import CHUNK, inspect, inspect_all
-from repose.errors import ReposeError
+from repose.data.inspection import inspect, inspect_all
 
 MILLION = 1_000_000
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 32, 3), dtype=np.uint8)
@@ -35,13 +32,7 @@ def png_header(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b""))
 
 
-def test_a_good_photo() -> None:
-    content = encoded(PIXELS)
-    found = inspect(content, MILLION)
-    assert found == (True, "", "JPEG", "RGB", 32, 48, len(content), hashlib.sha256(content).hexdigest())
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.1, 0.99])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG"])
 def test_a_truncated_file_does_not_decode(format_: str, share: float) -> None:
     content = encoded(PIXELS, format_)
@@ -65,35 +56,24 @@ def test_no_image_at_all(content: bytes, error: str) -> None:
 @pytest.mark.parametrize(("image", "format_", "mode"), [
     *((Image.fromarray(PIXELS), format_, "P" if format_ == "GIF" else "RGB") for format_ in FORMATS),
     (Image.fromarray(PIXELS).convert("CMYK"), "JPEG", "CMYK"),
-    (Image.fromarray(PIXELS).convert("L"), "JPEG", "L"),
     (Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257), "PNG", "I;16"),
-    (Image.fromarray(PIXELS).convert("RGBA"), "PNG", "RGBA"),
 ])  # fmt: skip
 def test_formats_and_modes_are_those_of_the_bytes(image: Image.Image, format_: str, mode: str) -> None:
-    assert inspect(encoded(image, format_), MILLION)[:6] == (True, "", format_, mode, 32, 48)
+    content = encoded(image, format_)
+    digest = hashlib.sha256(content).hexdigest()
+    assert inspect(content, MILLION) == (True, "", format_, mode, 32, 48, len(content), digest)
 
 
 def test_an_image_bomb_is_not_decoded_and_gives_no_warning() -> None:
-    limit = Image.MAX_IMAGE_PIXELS
+    content, limit = encoded(PIXELS), Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert inspect(png_header(12_000), MILLION).decodes is None
         assert inspect(png_header(50_000), 20 * MILLION)[:6] == (None, "", "PNG", "RGB", 50_000, 50_000)
     assert caught == []
     assert limit == Image.MAX_IMAGE_PIXELS
-
-
-def test_the_limit_on_pixels_is_inclusive() -> None:
-    content = encoded(PIXELS)
     assert inspect(content, 32 * 48).decodes is True
     assert inspect(content, 32 * 48 - 1).decodes is None
-
-
-def test_damaged_metadata_does_not_affect_the_verdict() -> None:
-    content = encoded(PIXELS, "PNG")
-    split = content.index(b"IDAT") - 4
-    odd = content[:split] + chunk(b"eXIf", b"II*\0" + b"\xff" * 6) + content[split:]
-    assert inspect(odd, MILLION).decodes is True
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -112,51 +92,14 @@ def test_every_damaged_file_gets_a_verdict(format_: str) -> None:
     assert False in verdicts
 
 
-@pytest.fixture
-def _always_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repose.data.inspection.FEW", 0)
-
-
-@pytest.mark.usefixtures("_always_processes")
-def test_processes_give_what_one_process_gives() -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (3 * CHUNK, 8, 8, 3), dtype=np.uint8)
+def test_threads_give_what_one_thread_gives_and_errors_of_the_files_reach_the_caller() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
     files = {f"{row:04d}.jpg": encoded(pixels[row]) for row in range(len(pixels))}
     files["0007.jpg"], files["0130.jpg"] = files["0007.jpg"][:-60], b""
     paths = sorted(files, reverse=True)
     alone = list(inspect_all(paths, files, max_pixels=MILLION, workers=1))
     assert [found.sha256 for found in alone] == [hashlib.sha256(files[path]).hexdigest() for path in paths]
     assert sum(found.decodes is False for found in alone) == 2
-    assert list(inspect_all(paths, files, max_pixels=MILLION, workers=2)) == alone
-
-
-def test_few_photos_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repose.data.inspection.ProcessPoolExecutor", None)
-    files = {str(row): b"" for row in range(200)}
-    assert len(list(inspect_all(list(files), files, max_pixels=MILLION, workers=4))) == 200
-
-
-class Deadly(Mapping[str, bytes]):
-    """Ends the process that reads from it, as the kernel does when memory runs out."""
-
-    def __getitem__(self, name: str) -> bytes:
-        os._exit(9)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-class Cut(Deadly):
-    def __getitem__(self, name: str) -> bytes:
-        raise ReposeError("the shard is cut short")
-
-
-@pytest.mark.usefixtures("_always_processes")
-@pytest.mark.parametrize(
-    ("files", "message"), [(Deadly(), r"killed.*Lower validate\.workers"), (Cut(), "the shard is cut short")]
-)
-def test_a_killed_worker_and_an_error_of_the_files_reach_the_caller(files: Deadly, message: str) -> None:
-    with pytest.raises(ReposeError, match=message):
-        list(inspect_all(["a.jpg"], files, max_pixels=MILLION, workers=2))
+    assert list(inspect_all(paths, files, max_pixels=MILLION, workers=3)) == alone
+    with pytest.raises(KeyError, match="gone"):
+        list(inspect_all([*paths, "gone"], files, max_pixels=MILLION, workers=3))

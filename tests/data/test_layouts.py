@@ -62,13 +62,6 @@ def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names: list[s
     assert all(finder.find(name) == name for name in names)
 
 
-def test_a_path_says_what_the_photo_is() -> None:
-    photo = deepfashion(PARTITION).photo("In-shop Clothes/Img/img/WOMEN/Dresses/id_00000002/02_1_front.jpg")
-    assert photo == (
-        "fashionWOMENDressesid0000000202_1front.jpg", "WOMEN/Dresses/id_00000002/02", "WOMEN/Dresses", "front", "train",
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("path", [
     "img_highres/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg",
     "fashion_data/test/fashionMENTees_Tanksid0000000401_6flat.jpg",
@@ -80,15 +73,15 @@ def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(pat
     photo = layout.photo(path)
     assert photo == layout.photo("img/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg")
     assert photo is not None
-    assert (photo.category, photo.partition) == ("MEN/Tees_Tanks", "gallery")
+    assert photo == (
+        "fashionMENTees_Tanksid0000000401_6flat.jpg", "MEN/Tees_Tanks/id_00000004/01", "MEN/Tees_Tanks", "flat", "gallery",
+    )  # fmt: skip
     assert layout.may_hold_photos(path)
 
 
 @pytest.mark.parametrize(("content", "message"), [
     (PARTITION.replace("3\n", "4\n", 1), "announces '4' photos and lists 3"),
     (PARTITION.replace("query", "probe"), "line 4: expected"),
-    (PARTITION.replace("id_00000003 query", ""), "line 4: expected"),
-    (PARTITION.replace("3\n", "three\n", 1), "announces 'three'"),
     ("\n", "announces '' photos and lists 0"),
 ])  # fmt: skip
 def test_a_damaged_partition_list_is_rejected(content: str, message: str) -> None:
@@ -110,15 +103,11 @@ def test_photos_of_market(path: str, photo: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(("layout", "path"), [
     (deepfashion(), "img/WOMEN/Dresses/id_00000002/02_1_front.png"),
     (deepfashion(), "img/WOMEN/Dresses/id_00000002/02_8_front.jpg"),
-    (deepfashion(), "img/WOMEN/Dresses/id_0000002/02_1_front.jpg"),
-    (deepfashion(), "img/CHILDREN/Dresses/id_00000002/02_1_front.jpg"),
     (deepfashion(), "img/WOMEN/Dresses/id_00000002/02_1_above.jpg"),
     (deepfashion(), "myimg/WOMEN/Dresses/id_00000002/02_1_front.jpg"),
-    (deepfashion(), "train/fashionWOMENDressesid0000000202_1above.jpg"),
     (deepfashion(), "train/fashionWOMENDressesid0000000202_1front.jpg/x.jpg"),
     (Market1501([], str.encode), "gt_bbox/0001_c1s1_001051_00.jpg"),
     (Market1501([], str.encode), "bounding_box_train/0002_c7s1_000451_03.jpg"),
-    (Market1501([], str.encode), "bounding_box_train/0002_c1s1_000451_03.png"),
     (Market1501([], str.encode), "0002_c1s1_000451_03.jpg"),
 ])  # fmt: skip
 def test_other_paths_are_no_photos(layout: DeepFashion | Market1501, path: str) -> None:
@@ -127,17 +116,9 @@ def test_other_paths_are_no_photos(layout: DeepFashion | Market1501, path: str) 
 
 def test_where_photos_may_lie() -> None:
     assert deepfashion().may_hold_photos("x/img/WOMEN/what.jpg")
-    assert deepfashion().may_hold_photos("train/fashionWOMENwhat.jpg")
     assert not deepfashion().may_hold_photos("Anno/sketch.jpg")
     assert Market1501([], str.encode).may_hold_photos("x/query/what.jpg")
     assert not Market1501([], str.encode).may_hold_photos("gt_bbox/0001_c1s1_001051_00.jpg")
     assert is_image("a.JPG")
     assert not is_image("a.txt")
-
-
-def test_an_unknown_name_is_not_found() -> None:
-    finder = NameFinder(["fashionWOMENDressesid0000000202_1front.jpg", "0002_c1s1_000451_03.jpg"])
-    assert finder.find("fasionWOMENDressesid0000000202_1front.jpg") == "fashionWOMENDressesid0000000202_1front.jpg"
-    assert finder.find("fasionWOMENDressesid0000000203_1front.jpg") is None
-    assert finder.find("0002_c1s1_000451_04.jpg") is None
-    assert item_of_name("0002_c1s1_000451_03.jpg") is None
+    assert NameFinder(["fashionWOMENDressesid0000000202_1front.jpg"]).find("0002_c1s1_000451_04.jpg") is None

@@ -1,11 +1,8 @@
-import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from repose.data.layouts import item_of_name
 from repose.data.pairs import (
@@ -29,14 +26,11 @@ LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
 needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LISTS} is absent")
 
 
-@given(st.lists(st.sampled_from("abcdef"), max_size=30))
-def test_all_pairs_are_the_permutations_of_each_item(items: list[str]) -> None:
-    groups: dict[str, list[int]] = {}
-    for row, item in enumerate(items):
-        groups.setdefault(item, []).append(row)
-    expected = [pair for rows in groups.values() for pair in itertools.permutations(rows, 2)]
-    sources, targets = all_pairs(pd.Series(items, dtype=str))
-    assert list(zip(sources.tolist(), targets.tolist(), strict=True)) == expected
+def test_all_pairs_are_the_permutations_of_each_item_in_the_order_of_their_first_photos() -> None:
+    sources, targets = all_pairs(pd.Series(list("babcab")))
+    found = list(zip(sources.tolist(), targets.tolist(), strict=True))
+    assert found == [(0, 2), (0, 5), (2, 0), (2, 5), (5, 0), (5, 2), (1, 4), (4, 1)]
+    assert [len(ends) for ends in all_pairs(pd.Series([], dtype=str))] == [0, 0]
 
 
 @needs_lists
@@ -111,18 +105,15 @@ A, B = "fashionWOMENTees_Tanksid0000000101_1front.jpg", "fashionWOMENTees_Tanksi
 
 @pytest.mark.parametrize("text", [
     f"{A}\n{B}\n",
-    f"\ufefffrom,to\r\n{A},{B}\r\n",
+    f"\ufefffrom,to\r\n{A},{B}\r\nimg/x/01_1_front.png\n",
     f"name:keypoints_y:keypoints_x\n{A}: [1, 2]: [3, 4]\n{B}: [1, 2]: [3, 4]\n",
     f'"{A}"; "{B}"',
 ])  # fmt: skip
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_names_are_found_in_any_text(text: str, encoding: str) -> None:
-    assert names_in(text.encode(encoding), "x.txt") == [A, B]
+def test_names_are_found_in_any_text(text: str) -> None:
+    assert names_in(text.encode(), "x.txt") == [A, B]
 
 
-def test_paths_and_double_suffixes_are_names_and_a_list_needs_some() -> None:
-    names = ["img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg", "1488_c5s3_071862_01.jpg.jpg"]
-    assert names_in("\n".join(names).encode(), "x.txt") == names
+def test_a_list_needs_names() -> None:
     with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         names_in(b"a.png\n", "x.txt")
 
@@ -141,8 +132,7 @@ def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
     assert finder.item("bounding_box_test/other.jpg") == "o"
 
 
-@pytest.mark.parametrize("content", [b"from,to\n0001,0002\n", b"to;from;occlusion\n0002;0001;0.5\n"])
-def test_pairs_are_read_as_text(content: bytes) -> None:
-    assert read_pairs(content, "x.csv").to_numpy().tolist() == [["0001", "0002"]]
+def test_pairs_are_read_as_text() -> None:
+    assert read_pairs(b"to;from;occlusion\n0002;0001;0.5\n", "x.csv").to_numpy().tolist() == [["0001", "0002"]]
     with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
-        read_pairs(content.splitlines()[0], "x.csv")
+        read_pairs(b"from,to\n", "x.csv")

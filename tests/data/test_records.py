@@ -1,16 +1,11 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from repose.data.records import (
     FILES,
-    IMAGES,
-    ORDER,
     PAIRS,
     part_names,
     read_json,
@@ -33,37 +28,14 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {
             "name": ["0002", "NA", 'a "b", c.jpg', "ä", "1e5"], "shard": ["00000.tar", "null", "", "None", "nan"],
-            "offset": [0, 1, 2**40, 3, 4], "size": [1, 2, 3, 4, 5], "sha256": ["0123", "", "1", "00", "inf"],
+            "offset": [0, 1, 2**40, 3, 4], "other": "", "size": [1, 2, 3, 4, 5], "sha256": ["0123", "", "1", "00", "inf"],
         }
     )  # fmt: skip
     write_table(tmp_path / "new" / "files.csv", table, FILES)
+    assert (tmp_path / "new" / "files.csv").read_text("utf-8").startswith("name,shard,offset,size,sha256\n")
     found = read_table(tmp_path / "new" / "files.csv", FILES)
-    assert found.to_dict("list") == table.to_dict("list")
+    assert found.to_dict("list") == table.drop(columns="other").to_dict("list")
     assert found["offset"].dtype == found["size"].dtype == np.int64
-
-
-def test_columns_are_written_in_the_order_of_the_record_and_no_others(tmp_path: Path) -> None:
-    table = pd.DataFrame({"to": ["b"], "part": ["train"], "from": ["a"]})
-    write_table(tmp_path / "pairs.csv", table, PAIRS)
-    assert (tmp_path / "pairs.csv").read_bytes() == b"from,to\na,b\n"
-
-
-def test_an_empty_table_comes_back(tmp_path: Path) -> None:
-    write_table(tmp_path / "images.csv", pd.DataFrame(columns=list(IMAGES)), IMAGES)
-    found = read_table(tmp_path / "images.csv", IMAGES)
-    assert (len(found), list(found.columns)) == (0, list(IMAGES))
-    assert found["height"].dtype == np.int64
-
-
-names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
-
-
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.tuples(names, names), max_size=5))
-def test_any_names_come_back(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
-    write_table(tmp_path / "pairs.csv", pd.DataFrame(rows, columns=list(PAIRS)), PAIRS)
-    found = read_table(tmp_path / "pairs.csv", PAIRS)
-    assert [*found.itertuples(index=False, name=None)] == rows
 
 
 def test_shares_are_numbers_from_0_to_1_and_missing_where_empty() -> None:
@@ -116,18 +88,13 @@ READERS = {
 @pytest.mark.parametrize(("file", "content", "message"), [
     *((file, None, r"There is no .*/{}\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\.") for file in READERS),
     ("pairs.csv", "", r"{} is damaged \(No columns.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
-    ("pairs.csv", 'from,to\na,"b', "{} is damaged"),
     ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
     ("pairs.csv", b"from,to\n\xff,b\n", r"{} is damaged \(.*utf-8"),
     ("pairs.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
     ("pairs.csv", "from,too\na,b\n", r"{} lacks the column\(s\) to; it has from, too\."),
-    ("keypoints.csv", HEADER.rsplit(",", 3)[0], r"{} is not a table of 18 keypoints: its header should be name,nose_x,nose_y"),
-    ("keypoints.csv", HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), "{} is not a table of 18 keypoints"),
-    ("keypoints.csv", "name:keypoints_y:keypoints_x", "{} is not a table of 18 keypoints"),
-    ("keypoints.csv", "", r"{} is damaged \(.*\)\. Restore it"),
+    ("keypoints.csv", HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), r"{} is not a table of 18 keypoints: its header"),
     ("keypoints.csv", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", r"{} is damaged \(.*\)\. Restore it"),
     ("a.json", b'{"a": 1', r"{} is damaged \(.*\)\. Restore it"),
-    ("a.json", b'"\xff"', "{} is damaged"),
 ])  # fmt: skip
 def test_files_that_cannot_be_read_are_named(
     tmp_path: Path, file: str, content: str | bytes | None, message: str
@@ -153,29 +120,13 @@ def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path: Path, sizes
     found = read_parts(tmp_path, part_names(tmp_path), "files.csv", FILES)
     assert found.to_dict("list") == pd.concat(expected).to_dict("list")
     assert found["offset"].dtype == np.int64
-
-
-def test_tables_without_shards_are_read_as_one(tmp_path: Path) -> None:
-    for part, row in (("0", 5), ("1", 2)):
-        write_table(tmp_path / part / "order.csv", pd.DataFrame({"name": [f"{row}.jpg"], "row": [row]}), ORDER)
-    found = read_parts(tmp_path, ["0", "1"], "order.csv", ORDER)
-    assert found.to_dict("list") == {"name": ["5.jpg", "2.jpg"], "row": [5, 2]}
-
-
-@pytest.mark.parametrize("place", ["nowhere", "."])
-def test_a_folder_without_parts_is_named(tmp_path: Path, place: str) -> None:
     with pytest.raises(
         ReposeError, match=r"There are no photos in .* \(its parts are .*0 and so on\).*`dvc repro valid"
     ):
-        part_names(tmp_path / place)
+        part_names(tmp_path / "other")
 
 
-@pytest.mark.parametrize("record", [{"b": [1, 2.5, None], "a": {"ä": True}}, [], "x"])
-def test_json_comes_back_in_its_order_for_people_to_read(tmp_path: Path, record: Any) -> None:
-    write_json(tmp_path / "a.json", record)
-    assert read_json(tmp_path / "a.json") == record
-    text = (tmp_path / "a.json").read_text("utf-8")
-    assert text.endswith("\n")
-    if isinstance(record, dict):
-        assert text.startswith('{\n  "b": [\n    1,')
-        assert "ä" in text
+def test_json_is_written_for_people_to_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": [1, None], "a": "ä"})
+    assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "b": [\n    1,\n    null\n  ],\n  "a": "ä"\n}\n'
+    assert read_json(tmp_path / "a.json") == {"b": [1, None], "a": "ä"}

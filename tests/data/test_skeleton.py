@@ -3,7 +3,7 @@ import colorsys
 import numpy as np
 import pytest
 
-from repose.data.skeleton import COLOURS, JOINT, JOINTS, LIMBS, MIRROR, TORSO, K, mirrored, present
+from repose.data.skeleton import COLOURS, JOINT, JOINTS, LIMBS, MIRROR, TORSO, K, mirrored
 
 
 def test_there_are_eighteen_joints_and_the_torso_goes_around() -> None:
@@ -39,12 +39,6 @@ def test_mirrored_keypoints_are_those_of_the_flipped_photo(shape: tuple[int, ...
     knee = flipped[..., JOINT["right_knee"], :]
     np.testing.assert_array_equal(knee, keypoints[..., JOINT["left_knee"], :] * [-1, 1] + [39, 0])
     np.testing.assert_array_equal(mirrored(flipped, 40), keypoints)
-
-
-def test_a_joint_is_known_by_both_its_coordinates() -> None:
-    keypoints = np.zeros((2, K, 2), np.float32)
-    keypoints[0, 1], keypoints[0, 2, 0], keypoints[1, 3, 1] = np.nan, np.nan, np.nan
-    assert np.argwhere(~present(keypoints)).tolist() == [[0, 1], [0, 2], [1, 3]]
 
 
 def test_colours_are_a_wheel_of_eighteen_hues_twenty_degrees_apart() -> None:

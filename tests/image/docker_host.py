@@ -18,29 +18,15 @@ def daemon(folder: Path) -> Iterator[dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     socket = f"unix://{folder}/docker.sock"
     environment = os.environ | {"DOCKER_HOST": socket, "DOCKER_BUILDKIT": "0"}  # Debian's Docker has no buildx
-    options = [
-        "--data-root",
-        folder / "data",
-        "--exec-root",
-        folder / "exec",
-        "--pidfile",
-        folder / "pid",
-        "-H",
-        socket,
-    ]
+    options = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid", "-H", socket]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["dockerd", *options], stdout=log, stderr=log)
         try:
-            for _ in range(60):
-                assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                if (
-                    subprocess.run(["docker", "info"], env=environment, check=False, capture_output=True).returncode
-                    == 0
-                ):
-                    break
+            end = time.monotonic() + 60
+            while subprocess.run(["docker", "info"], env=environment, check=False, capture_output=True).returncode:
+                waiting = process.poll() is None and time.monotonic() < end
+                assert waiting, (folder / "log").read_text()[-2000:]
                 time.sleep(0.5)
-            else:
-                raise AssertionError(f"dockerd does not answer; its log: {(folder / 'log').read_text()[-2000:]}")
             yield environment
         finally:
             process.terminate()

@@ -32,8 +32,8 @@ CHANGES = {name: value for name, value in TINY.items() if isinstance(value, int)
     "split.min_test_pairs": 4,
     "evaluate.pairs": 6,
     "posemaps.width": 56,  # so that every gated protocol fits
-    "gates.limits.attend.ssim/pg2.least": 0.0,
-    "gates.limits.attend.torso-ciede2000.most": 1000.0,
+    "gates.limits.attend.ssim/pg2.min": 0.0,
+    "gates.limits.attend.torso-ciede2000.max": 1000.0,
 }
 
 
@@ -77,9 +77,8 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
     folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("docker")
     try:
         with docker_host.daemon(folder) as environment:
-            if subprocess.run(
-                ["docker", "inspect", BASE], env=environment, check=False, capture_output=True
-            ).returncode:
+            inspect = ["docker", "inspect", BASE]
+            if subprocess.run(inspect, env=environment, check=False, capture_output=True).returncode:
                 docker_host.make_stand_in(BASE, environment)
             yield environment
     finally:
@@ -107,11 +106,9 @@ def image(docker: Mapping[str, str]) -> Iterator[Image]:
             env={**docker, **index},
         )  # fmt: skip
         built = Image(docker)
-        base = json.loads(built.docker("inspect", BASE))[0]
-        real = docker_host.STAND_IN not in (base["Config"]["Labels"] or {})
-        print(
-            f"\nbuilt in {time.monotonic() - begun:.0f} s on {BASE}{'' if real else ', a STAND-IN made by mmdebstrap'}"
-        )
+        labels = json.loads(built.docker("inspect", BASE))[0]["Config"]["Labels"] or {}
+        base = f"a stand-in for {BASE}" if docker_host.STAND_IN in labels else BASE
+        print(f"\nbuilt in {time.monotonic() - begun:.0f} s on {base}")
         yield built
     finally:
         if added:
@@ -132,11 +129,9 @@ def test_its_commands_run(image: Image) -> None:
     assert image.run("id -u; id -g").split() == [str(USER)] * 2
     assert "repose [OPTIONS] COMMAND" in image.docker("run", "--rm", *HARDENED, NAME)
     assert f"dvc=={image.run('dvc --version').strip()} " in (ROOT / "requirements.lock").read_text()
-    cuda = image.python(
-        "import torch; print(torch.version.cuda, torch.cuda.is_available(), torch.ones(2).sum().item())"
-    )
-    assert cuda.split()[0] != "None"  # the same image serves both
-    assert cuda.split()[2] == "2.0"
+    cuda = image.python("import torch; print(torch.version.cuda, torch.ones(2).sum().item())").split()
+    assert cuda[0] != "None"  # the same image serves both
+    assert cuda[1] == "2.0"
 
 
 @pytest.mark.parametrize("user", [USER, 12345])
@@ -166,9 +161,8 @@ def test_nothing_of_it_can_be_written(image: Image, place: str) -> None:
 
 def test_the_project_in_it_is_what_git_tracks(image: Image) -> None:
     held = set(image.run("cd /app; find . -type f -not -name '*.pyc' | cut -c3-").split())
-    tracked = set(
-        subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout.split()
-    )
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
+    tracked = set(listed.stdout.split())
     assert held - tracked == {".dvc/config.local"}  # says that there is no Git
     assert image.run("cat /app/.dvc/config.local").split() == ["[core]", "no_scm", "=", "true"]
     assert {path for path in tracked if path.startswith("src/")} < held
@@ -214,10 +208,9 @@ def test_addresses_and_certificates_of_this_machine_are_not_in_it(image: Image) 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the compiled pipeline: its record in the remote, what it told, and how long it took."""
+    """A run of the compiled pipeline: its record in the remote, and how long it took."""
 
     record: Mapping[str, Any]
-    told: str
     seconds: float
 
     @property
@@ -227,20 +220,17 @@ class Run:
 
 
 def run_local(
-    image: Image, project: Path, remote: Path, changes: Mapping[str, Any], *, runner: str = "docker", name: str = NAME,
-    code: int = 0,
-) -> Run:  # fmt: skip
+    image: Image, project: Path, remote: Path, changes: Mapping[str, Any], *, runner: str = "docker", name: str = NAME
+) -> Run:
     """Runs the compiled pipeline of a project; what it did is read from the record."""
     given = [part for path, value in changes.items() for part in ("-P", f"{path}={value}")]
     command = [Path(sys.executable).with_name("repose"), "kfp", "run-local", "--runner", runner, "--image", name]
+    command += ["--remote", remote, *given]
     begun = time.monotonic()
-    done = subprocess.run(
-        [*command, "--remote", remote, *given], cwd=project, env=image.environment, check=False, text=True,
-        capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    done = subprocess.run(command, cwd=project, env=image.environment, check=False, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     record = (remote / "kubeflow" / "runs" / done.stdout.strip() / "record.json").read_text()
-    return Run(json.loads(record), done.stderr, time.monotonic() - begun)
+    return Run(json.loads(record), time.monotonic() - begun)
 
 
 def open_folder(made: Path) -> Path:
@@ -270,9 +260,7 @@ def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_the_compiled_pipeline_runs_in_it(image: Image, in_docker: Run, remote: Path) -> None:
-    print(
-        f"\n{in_docker.seconds:.0f} s for {len(in_docker.ended)} stages and the record, one container after the other"
-    )
+    print(f"\n{in_docker.seconds:.0f} s for {len(in_docker.ended)} stages and the record, one after the other")
     assert len(in_docker.ended) > 5
     assert set(in_docker.ended.values()) == {"run"}
     labels = json.loads(image.docker("inspect", NAME))[0]["Config"]["Labels"]
@@ -290,15 +278,6 @@ def test_a_second_run_finds_its_work_and_subprocesses_do_too(image: Image, in_do
         print(f"\n{again.seconds:.0f} s with nothing to do ({runner})")
         assert set(again.ended.values()) == {"found in the run-cache"}
         assert again.record["locks"] == in_docker.record["locks"]
-
-
-def test_a_stage_that_fails_is_named(image: Image, in_docker: Run, remote: Path) -> None:
-    failed = run_local(image, ROOT, remote, CHANGES | {"split.min_test_pairs": 100000}, code=1)
-    assert "8 of 14 stages are not finished, first split: Stage split failed" in failed.told
-    assert {stage: how for stage, how in failed.ended.items() if how in ("failed", "not run")} == {
-        "split": "failed", "train@paper-m": "not run", "train@attend": "not run", "evaluate": "not run",
-        "report": "not run", "gates": "not run", "card@paper-m": "not run", "card@attend": "not run",
-    }  # fmt: skip
 
 
 def test_work_that_a_plain_push_brought_is_found_by_the_lock_in_the_image(
@@ -321,28 +300,9 @@ def test_work_that_a_plain_push_brought_is_found_by_the_lock_in_the_image(
     assert found.record["locks"] == {"dvc.lock": (by_dvc.folder / "dvc.lock").read_text()}
 
 
-def test_size_and_start(image: Image) -> None:
+def test_size(image: Image) -> None:
     layers = image.history()
     print(f"\n{sum(size for size, _ in layers) / 1e9:.2f} GB (10^9 bytes, not compressed), by layer:")
     for size, command in layers:
-        if size > 1e5:
-            print(f"{size / 1e6:8.1f} MB  {command[:90]}")
-    packages = """
-import importlib.metadata, os
-sizes = {}
-for found in importlib.metadata.distributions():
-    places = {str(found.locate_file(file)) for file in found.files or []}
-    sizes[f"{found.name} {found.version}"] = sum(os.path.getsize(place) for place in places if os.path.isfile(place))
-for name, size in sorted(sizes.items(), key=lambda pair: -pair[1])[:10]:
-    print(f"{size / 1e6:8.1f} MB  {name}")
-print(f"{sum(sizes.values()) / 1e6:8.1f} MB  {len(sizes)} packages")
-"""
-    print(image.python(packages), end="")
-    for command in ("true", "repose --help", "dvc --version", "python -c 'import torch'"):
-        taken = []
-        for _ in range(3):
-            begun = time.monotonic()
-            image.run(command)
-            taken.append(time.monotonic() - begun)
-        print(f"{min(taken):8.2f} s   {command} (container included; the best of 3)")
+        print(f"{size / 1e6:8.1f} MB  {command[:90]}")
     assert max(size for size, _ in layers) < 8e9  # what does not fit a node's disk is found here

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import repose
-from repose.errors import DataError, PoseNotFoundError, ReposeError
+from repose.errors import PoseNotFoundError, ReposeError
 from repose.inference import reposer as of_reposer
 from repose.inference.jobs import FileJob, check_outputs, make_all, make_one, read_jobs
 from repose.inference.reposer import Reposer
@@ -54,7 +54,6 @@ def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: 
     with pytest.raises(PoseNotFoundError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
         make_one(one, loaded(tmp_path, other))
     paper = loaded(tmp_path, kind="paper")  # needs no poses of its sources
-    assert made(paper, one)[0].shape == (32, 24, 3)
     with pytest.raises(PoseNotFoundError, match=r"There are no keypoints of .*target\.jpg"):
         make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
@@ -62,10 +61,11 @@ def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: 
 def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     three, reposer = job(tmp_path, "a", "b", "c"), loaded(tmp_path, tmp_path)
     images = made(reposer, three, three._replace(sources=three.sources[:2], out=tmp_path / "two.png"))
-    assert f"takes 2 photos; left out: {tmp_path / 'c.jpg'}" in capsys.readouterr().err
+    left_out = f"takes 2 photos, 1 job(s) have more; left out of the first: {tmp_path / 'c.jpg'}"
+    assert left_out in capsys.readouterr().err
     np.testing.assert_array_equal(*images)
     make_all([three], reposer)
-    assert f"1 jobs have more photos than the system takes; of the job, {tmp_path / 'c.jpg'}" in capsys.readouterr().err
+    assert left_out in capsys.readouterr().err
 
 
 def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,12 +88,7 @@ def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeyp
 
 def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, reading = [], of_reposer.read_photo
-
-    def noted(path: Path) -> np.ndarray:
-        read.append(path.name)
-        return reading(path)
-
-    monkeypatch.setattr(of_reposer, "read_photo", noted)
+    monkeypatch.setattr(of_reposer, "read_photo", lambda path: read.append(path.name) or reading(path))
     one = job(tmp_path, "a", "b")
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
     make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
@@ -152,23 +147,19 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("content", "message"), [
     (b"sources,pose,utput\n", r"unknown column 'utput'\. Did you mean 'out'\?"),
-    (b"sources;out\n", r"has no column 'pose'\. Its header should be 'sources,pose,out'.*separated by semicolons"),
     (b"sources,pose\n", "has no jobs"),
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
     (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
-    (b"sources,pose,out\na.jpg,p.json,/x.png\n", r"line 2: /x\.png is outside out"),
 ])  # fmt: skip
-def test_a_csv_of_another_form_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "jobs.csv").write_bytes(content)
-    with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
-        read_jobs(tmp_path / "jobs.csv", Path("out"))
-
-
-def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"There is no .*gone\. Give a CSV with the columns sources, pose, out"):
-        read_jobs(tmp_path / "gone", Path("out"))
-    with pytest.raises(ReposeError, match="has no jobs"):
+def test_what_holds_no_jobs_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "jobs.csv"
+    with pytest.raises(ReposeError, match=rf"There is no {file}\. Give a CSV with the columns sources, pose, out"):
+        read_jobs(file, Path("out"))
+    with pytest.raises(ReposeError, match=f"{tmp_path} has no jobs"):
         read_jobs(tmp_path, Path("out"))
+    file.write_bytes(content)
+    with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
+        read_jobs(file, Path("out"))
 
 
 @pytest.mark.parametrize(("job", "others", "message"), [
@@ -178,7 +169,6 @@ def test_a_missing_file_and_a_folder_without_jobs_are_errors(tmp_path: Path) -> 
     (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
-    (("a.jpg", "p.json", "x.png"), ["y.png"], ""),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, str, str], others: list[str], message: str
@@ -187,17 +177,7 @@ def test_outputs_are_separate_png_files(
     Path("link").symlink_to(tmp_path)
     Path("folder.png").mkdir()
     source, pose, out = job
-    jobs, written = [FileJob("1", (Path(source),), pose, Path(out))], [Path(name) for name in others]
-    if not message:
-        check_outputs(jobs, written)
-        return
+    jobs = [FileJob("1", (Path(source),), pose, Path(out))]
     with pytest.raises(ReposeError, match=message):
-        check_outputs(jobs, written)
-
-
-def test_a_job_without_photos_or_pose_is_an_error(tmp_path: Path) -> None:
-    one, reposer = job(tmp_path), loaded(tmp_path, tmp_path)
-    with pytest.raises(DataError, match="There is no pose, or more than one"):
-        make_one(one._replace(pose=""), reposer)
-    with pytest.raises(DataError, match="There is no source photo"):
-        make_one(one._replace(sources=()), reposer)
+        check_outputs(jobs, [Path(name) for name in others])
+    check_outputs([jobs[0]._replace(out=Path("new.png"))], [Path("other.png")])

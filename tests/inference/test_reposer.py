@@ -57,9 +57,7 @@ def test_a_photo_is_a_path_a_pil_image_or_an_array(model: Reposer, tmp_path: Pat
     path, pixels = tmp_path / "front.jpg", photo(0)
     made = [model(given, POSE) for given in (path, str(path), [path], SourcePhoto(pixels, STANDING))]
     assert all(same(made[0], image) for image in made[1:])
-    with pytest.raises(
-        repose.PoseNotFoundError, match=r"keypoints of the array, and its pose must be known.*pose_detector"
-    ):
+    with pytest.raises(repose.PoseNotFoundError, match=r"keypoints of the array, and its pose must be .*pose_detector"):
         model(pixels, POSE)
     paper = repose.load(save_system(tmp_path / "p.safetensors", "paper"))
     made = [paper(given, POSE) for given in (path, pixels, Image.fromarray(pixels), Image.open(path))]
@@ -69,13 +67,10 @@ def test_a_photo_is_a_path_a_pil_image_or_an_array(model: Reposer, tmp_path: Pat
 def test_a_pose_is_joints_a_file_or_a_photo(model: Reposer, tmp_path: Path) -> None:
     front, pose = tmp_path / "front.jpg", save_openpose(tmp_path / "pose.json", POSE)
     x, y = POSE.astype(int).T.tolist()
-    (tmp_path / "one.csv").write_text(f"name:keypoints_y:keypoints_x\nt: {y}: {x}\n")
     (tmp_path / "two.csv").write_text(f"name:keypoints_y:keypoints_x\nt: {y}: {x}\nu: {y}: {x}\n")
     confident = np.concatenate([POSE, np.ones((18, 1), np.float32)], 1)
-    poses = [
-        POSE, confident, POSE.astype(float), TARGET, pose, str(pose), tmp_path / "one.csv", f"{tmp_path / 'two.csv'}#u",
-        tmp_path / "target.jpg",
-    ]  # fmt: skip
+    files = [pose, str(pose), f"{tmp_path / 'two.csv'}#u", front.with_stem("target")]
+    poses = [POSE, confident, POSE.astype(float), TARGET, *files]
     made = model(front, poses)
     assert len(made) == len(poses)
     for number, given in enumerate(poses):
@@ -113,9 +108,8 @@ def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(
         return lambda pixels: np.where(pixels[0, 0, 0] == photo(1)[0, 0, 0], STANDING, POSE)
 
     monkeypatch.setattr(module, "pose_finder", load)
-    found = repose.load(
-        tmp_path / "m.safetensors", device="cpu", keypoints=[tmp_path / "openpose"], pose_detector="figure"
-    )
+    saved, known = tmp_path / "m.safetensors", [tmp_path / "openpose"]
+    found = repose.load(saved, device="cpu", keypoints=known, pose_detector="figure")
     made = found([tmp_path / "front.jpg", tmp_path / "side.jpg"], photo(2))
     assert same(made, model(sources(), POSE))
     assert same(made, found([tmp_path / "front.jpg", Image.fromarray(photo(1))], POSE))
@@ -157,8 +151,6 @@ def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: P
     corner = [source._replace(pixels=source.pixels[:32, :24]) for source in whole]
     assert same(cropping(whole, TargetPose(upper, *SIZE)), plain(corner, TargetPose(upper, 32, 24)))
     assert not same(plain(whole, TARGET), cropping(whole, TARGET))
-    unlike = SourcePhoto(np.pad(sources()[0].pixels, ((0, 0), (16, 16), (0, 0))), STANDING + np.float32([16, 0]))
-    assert plain(unlike, POSE).size == (24, 32)
 
 
 def test_the_photo_and_the_pose_go_where_the_frame_has_them(model: Reposer) -> None:
@@ -172,7 +164,6 @@ GOOD = sources()[0]
 
 @pytest.mark.parametrize(("given", "pose", "error", "message"), [
     (GOOD._replace(pixels=GOOD.pixels / 255), POSE, ValueError, r"pixels should be \(H, W, 3\) uint8, not .*0\.jpg"),
-    (GOOD._replace(pixels=GOOD.pixels[..., :2]), POSE, ValueError, r"pixels should be \(H, W, 3\) uint8, not .*0\.jpg"),
     (GOOD._replace(keypoints=STANDING[:17]), POSE, ValueError, r"should be \(18, 2\) or \(18, 3\), not \(17, 2\) \(0\.jpg\)"),
     (GOOD, POSE[:17], ValueError, r"joints should be .*, not \(17, 2\) \(the target pose\)"),
     (GOOD, None, TypeError, "a photo or pose should be a path, a PIL image or a numpy array, not NoneType"),
@@ -207,7 +198,7 @@ def run(code: str) -> tuple[str, str]:
 
 
 def test_the_import_is_cheap() -> None:
-    code = "import sys, repose; print(*(n for n in ('torch', 'numpy', 'PIL', 'pandas', 'rich') if n in sys.modules))"
+    code = "import sys, repose; print(*{'torch', 'numpy', 'PIL', 'pandas', 'rich'} & set(sys.modules))"
     assert run(code) == ("\n", "")
 
 

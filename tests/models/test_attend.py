@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from repose.models.layers import parameter_count
 pytestmark = pytest.mark.floats
 
 HEIGHT, WIDTH = 64, 48
+STRIPES = torch.where(torch.arange(HEIGHT) // 2 % 2 == 0, -1.0, 1.0)[:, None].expand(3, HEIGHT, WIDTH)[None]  # of 2 px
 
 
 def generator(**settings: Any) -> AttendGenerator:
@@ -48,18 +48,18 @@ def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
-@pytest.mark.parametrize("size", [(128, 88), (64, 32)])
-def test_every_stride_gives_images_of_the_inputs_size(stride: int, size: tuple[int, int]) -> None:
-    images, poses = photos(3, *size)
-    network = generator(stride=stride, channels=32 if stride < 8 else 40)
+def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride: int) -> None:
+    images, poses = photos(3, 128, 88)
+    poses.keypoints[2] = torch.nan
+    network = taught(generator(stride=stride, channels=32 if stride < 8 else 40))
     with torch.no_grad():
-        generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [1, 2]])), poses[:2])
+        generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [2, 2]])), poses[1:])
     for part in parts(generated):
-        assert part.shape == (2, 3, *size)
+        assert part.shape == (2, 3, 128, 88)
         assert part.isfinite().all()
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 5])
 def test_any_number_of_sources_in_any_order(count: int) -> None:
     images, poses = photos(6)
     network, sources = taught(generator()), list(range(count))
@@ -82,11 +82,11 @@ def test_what_is_masked_has_no_influence() -> None:
         torch.testing.assert_close(a, c, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "stride"), [((66, 48), 4), ((64, 50), 4), ((64, 44), 8)])
-def test_a_size_that_does_not_fit_the_stride_is_refused(size: tuple[int, int], stride: int) -> None:
+@pytest.mark.parametrize("size", [(68, 48), (64, 44)])
+def test_a_size_that_does_not_fit_the_stride_is_refused(size: tuple[int, int]) -> None:
     images, poses = photos(2, *size)
     with pytest.raises(ReposeError, match=f"multiples of it, not {size[0]}x{size[1]} px. Change posemaps.height"):
-        made(generator(stride=stride, channels=40), images, poses, [0], poses[1:])
+        made(generator(stride=8, channels=40), images, poses, [0], poses[1:])
 
 
 def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
@@ -102,36 +102,16 @@ def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
     torch.testing.assert_close(warped, torch.full_like(warped, -0.5))
 
 
-def test_gradients_are_finite_with_masked_sources_and_missing_joints() -> None:
-    images, poses = photos()
-    keypoints = poses.keypoints.clone()
-    keypoints[1], keypoints[2, 3:9] = torch.nan, torch.nan
-    poses = replace(poses, keypoints=keypoints)
-    network = taught(generator())
-    mask = torch.tensor([[True, False, False], [True, True, False]])
-    code = network.encode(images, poses, torch.tensor([[0, 1, 2], [1, 2, 0]]), mask)
-    network.decode(code, poses[1:3]).image.square().mean().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-
-
 def body(keypoints: Tensor) -> Tensor:
     """Where the person is: (H,W) bool."""
     return photos_of(keypoints[None], [0], HEIGHT, WIDTH)[0, 0] != 0.9
 
 
-def coordinates() -> Tensor:
-    """A photo (1,3,H,W) with grid_sample's x in red and y in green."""
-    x = (torch.arange(WIDTH) + 0.5) / WIDTH * 2 - 1
-    y = (torch.arange(HEIGHT) + 0.5) / HEIGHT * 2 - 1
-    return torch.stack([x.expand(HEIGHT, -1), y[:, None].expand(-1, WIDTH), torch.zeros(HEIGHT, WIDTH)])[None]
-
-
-@pytest.mark.parametrize("stride", [2, 4])
-def test_before_training_a_place_looks_where_the_gaussian_says(stride: int) -> None:
+def test_before_training_a_place_looks_where_the_gaussian_says() -> None:
+    stride = 4
     own, target = people(2, HEIGHT, WIDTH, seed=1)
-    images = coordinates()
+    x, y = ((torch.arange(size) + 0.5) / size * 2 - 1 for size in (WIDTH, HEIGHT))  # grid_sample's, in red and green
+    images = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.zeros(HEIGHT, WIDTH)])[None]
     source_pose, target_pose = (poses_of(keypoints[None], HEIGHT, WIDTH) for keypoints in (own, target))
     _, warped, _ = parts(made(generator(stride=stride), images, source_pose, [0], target_pose))
     spread = torch.tensor([0.05, 0.05, 0.07, 0.6, 0.6]).double()
@@ -159,13 +139,12 @@ def test_before_training_the_side_that_is_asked_for_is_looked_for(back: bool) ->
 
 
 def test_copied_pixels_are_taken_at_full_size() -> None:
-    """Stripes of 2 px, finer than a place: what is warped has their two colours, not their mean."""
+    """Stripes finer than a place: what is warped has their two colours, not their mean."""
     keypoints = person(HEIGHT, WIDTH)[None]
-    stripes = torch.where(torch.arange(HEIGHT) // 2 % 2 == 0, -1.0, 1.0)[:, None].expand(3, HEIGHT, WIDTH)[None]
     poses = poses_of(keypoints, HEIGHT, WIDTH)
-    _, warped, _ = parts(made(generator(stride=4), stripes, poses, [0], poses))
+    _, warped, _ = parts(made(generator(stride=4), STRIPES, poses, [0], poses))
     assert warped[0][:, body(keypoints[0])].abs().mean() > 0.5
-    assert F.avg_pool2d(stripes, 4).abs().max() == 0
+    assert F.avg_pool2d(STRIPES, 4).abs().max() == 0
 
 
 def test_where_one_source_is_torn_the_other_counts() -> None:
@@ -192,21 +171,15 @@ def test_at_the_start_a_quarter_is_the_copys() -> None:
     torch.testing.assert_close(image, warped / (1 + math.e))
 
 
-def test_places_without_a_body_are_finite() -> None:
-    images, _ = photos(2)
-    poses = poses_of(torch.full((2, K, 2), torch.nan), HEIGHT, WIDTH)
-    for part in parts(made(taught(generator()), images, poses, [0], poses[1:])):
-        assert part.isfinite().all()
-
-
-@pytest.mark.parametrize("sources", [[[0], [3]], [[0, 1, 2], [3, 4, 0]]], ids=["one", "three"])
-def test_gradients_reach_all_parameters_in_two_steps(sources: list[list[int]]) -> None:
-    """Layers behind one that starts at 0 wait for its first step."""
+def test_gradients_are_finite_and_reach_all_parameters_in_two_steps() -> None:
+    """Layers behind one that starts at 0 wait for its first step; a source is masked, and joints are missing."""
     network, (images, poses) = generator(), photos()
+    poses.keypoints[1], poses.keypoints[2, 3:9] = torch.nan, torch.nan
     optimiser = torch.optim.SGD(network.parameters(), 0.01)
+    sources, mask = torch.tensor([[0, 1, 2], [3, 4, 0]]), torch.tensor([[True, True, False], [True, True, True]])
     reached = set()
     for _ in range(2):
-        generated = network.decode(network.encode(images, poses, *all_of(sources)), poses[1:3])
+        generated = network.decode(network.encode(images, poses, sources, mask), poses[1:3])
         optimiser.zero_grad()
         sum((part - images[1:3]).abs().mean() for part in parts(generated)).backward()
         for name, parameter in network.named_parameters():
@@ -230,14 +203,12 @@ def test_in_autocast_positions_stay_float32() -> None:
 
 
 def test_without_copying_the_decoder_gets_no_pixels() -> None:
-    """Stripes of 2 px have the mean of a grey photo, and an image encoder that sees nothing else cannot tell them apart."""
-    keypoints = person(HEIGHT, WIDTH)[None]
-    stripes = torch.where(torch.arange(HEIGHT) // 2 % 2 == 0, -1.0, 1.0)[:, None].expand(3, HEIGHT, WIDTH)[None]
-    poses = poses_of(keypoints, HEIGHT, WIDTH)
+    """Stripes have the mean of a grey photo, and an image encoder that sees nothing else cannot tell them apart."""
+    poses = poses_of(person(HEIGHT, WIDTH)[None], HEIGHT, WIDTH)
     for copy in (True, False):
         network = taught(generator(copy=copy))
         torch.nn.init.zeros_(network.image_encoder[0][0].weight)
-        images = [made(network, photo, poses, [0], poses).image for photo in (stripes, torch.zeros_like(stripes))]
+        images = [made(network, photo, poses, [0], poses).image for photo in (STRIPES, torch.zeros_like(STRIPES))]
         assert torch.allclose(*images, atol=1e-6) != copy
 
 

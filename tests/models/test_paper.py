@@ -31,41 +31,19 @@ def test_parameters_at_the_papers_width() -> None:
     assert parameter_count(network.decoder) == 1_926_979
 
 
-SETTINGS: list[dict[str, Any]] = [
-    {},
-    {"pooling": "last"},
-    {"pooling": "max"},
-    {"pose_encoder": "pooled"},
-    {"upsampling": "transposed2"},
-    {"upsampling": "nearest"},
-    {"norm": "batch"},
-    {"norm": "none"},
-    {"norm": "none", "pose_encoder": "pooled", "upsampling": "nearest", "pooling": "max"},
-    {"forget_bias": 1.0},
-    {"blocks": 0},
-]
-
-
-@pytest.mark.parametrize("size", [(128, 88), (64, 32)])
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_every_setting_gives_images_of_the_inputs_size(settings: dict[str, Any], size: tuple[int, int]) -> None:
-    network, (images, poses) = generator(**settings), photos(3, *size)
-    with torch.no_grad():
-        code = network.encode(images, poses, *all_of([[0, 1], [1, 2]]))
-        generated = network.decode(code, poses[:2])
-    assert code.shape == (2, 16, size[0] // 4, size[1] // 4)
-    assert generated.image.shape == (2, 3, *size)
-    assert generated.image.abs().max() <= 1
-    assert generated.image.std() > 0
-    assert generated.warped is None
-    assert generated.synthesized is None
-
-
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_gradients_reach_all_parameters(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [
+    {}, {"pooling": "last", "norm": "batch"}, {"pooling": "max"}, {"pose_encoder": "pooled"},
+    {"upsampling": "transposed2", "norm": "none"}, {"upsampling": "nearest", "blocks": 0},
+    {"norm": "none", "pose_encoder": "pooled", "upsampling": "nearest", "forget_bias": 1.0},
+], ids=str)  # fmt: skip
+def test_every_setting_gives_images_and_gradients_for_all_parameters(settings: dict[str, Any]) -> None:
     network, (images, poses) = generator(**settings), photos(5, *SIZE)
     code = network.encode(images, poses, *all_of([[0, 1, 2], [3, 4, 0]]))
-    (network.decode(code, poses[:2]).image - images[:2]).abs().mean().backward()
+    generated = network.decode(code, poses[:2])
+    assert code.shape == (2, 16, SIZE[0] // 4, SIZE[1] // 4)
+    assert generated.image.shape == (2, 3, *SIZE)
+    assert generated.image.abs().max() <= 1
+    (generated.image - images[:2]).abs().mean().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -87,22 +65,12 @@ def naive_states(cell: ConvLSTMCell, sequence: list[Tensor]) -> list[Tensor]:
     return states
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_the_convlstm_is_the_textbooks(steps: int) -> None:
-    cell, features = ConvLSTMCell(6, 4), torch.randn(5, 6, 7, 5)
-    index = torch.stack([torch.randperm(5)[:steps] for _ in range(3)])
-    states = cell(features, index, torch.ones_like(index, dtype=torch.bool))
-    assert states.shape == (3, steps, 4, 7, 5)
-    for row, found in zip(index.tolist(), states, strict=True):
-        expected = naive_states(cell, [features[photo] for photo in row])
-        torch.testing.assert_close(found, torch.stack(expected), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("mask", [[1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 0, 1]])
-def test_steps_left_out_keep_the_state(mask: list[int]) -> None:
+@pytest.mark.parametrize("mask", [[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1], [0, 0, 0, 1]])
+def test_the_convlstm_is_the_textbooks_and_steps_left_out_keep_the_state(mask: list[int]) -> None:
     cell, features = ConvLSTMCell(6, 4), torch.randn(4, 6, 7, 5)
-    states = cell(features, torch.arange(4)[None], torch.tensor([mask]).bool())[0]
-    expected = naive_states(cell, [features[i] for i in range(4) if mask[i]])
+    order = torch.randperm(4)
+    states = cell(features, order[None], torch.tensor([mask]).bool())[0]
+    expected = naive_states(cell, [features[order[i]] for i in range(4) if mask[i]])
     torch.testing.assert_close(states[torch.tensor(mask).bool()], torch.stack(expected), atol=1e-6, rtol=1e-5)
     for step in range(4):
         if not mask[step]:

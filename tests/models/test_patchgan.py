@@ -25,11 +25,7 @@ def test_the_patch_that_a_logit_sees(layers: int, patch: int) -> None:
     assert ((seen.amax(0) - seen.amin(0)) + 1).tolist() == [patch, patch]
 
 
-def test_channels_double_up_to_eight_times_the_width() -> None:
-    widths = [layer.out_channels for layer in PatchGAN(3, width=4, layers=5).body if hasattr(layer, "out_channels")]
-    assert widths == [4, 8, 16, 32, 32, 32, 1]
-
-
-def test_weights_start_as_pix2pix_has_them() -> None:
-    network = PatchGAN(3, width=32)
-    assert network.body[2].weight.std().item() == pytest.approx(0.02, rel=0.03)
+def test_channels_double_up_to_eight_times_the_width_and_weights_start_as_pix2pix_has_them() -> None:
+    body = PatchGAN(3, width=32, layers=5).body
+    assert [layer.out_channels for layer in body if hasattr(layer, "out_channels")] == [32, 64, 128, 256, 256, 256, 1]
+    assert body[2].weight.std().item() == pytest.approx(0.02, rel=0.03)

@@ -36,18 +36,10 @@ def test_it_is_the_weighted_difference_of_the_networks_maps(photos: Tensor) -> N
     network = figure.load("cpu")
     with torch.no_grad():
         own = [(a - b).abs().mean() for a, b in zip(network.maps(generated), network.maps(target), strict=True)]
-    expected = sum(factor * term for factor, term in zip(FIGURE_FACTORS, own, strict=False))
-    torch.testing.assert_close(figure_loss()(generated, target), torch.as_tensor(expected))
-    assert len(own) == len(FIGURE_FACTORS) + 1  # the last, of a few cells, is left out
-
-
-def test_its_layers_count_alike_and_together_as_much_as_l1(photos: Tensor) -> None:
-    one, other, network = photos[:4], photos[4:], figure.load("cpu")
-    maps = zip(network.maps(one), network.maps(other), strict=True)
-    terms = [f * (a - b).abs().mean().item() for f, (a, b) in zip(FIGURE_FACTORS, maps, strict=False)]
-    l1 = (one - other).abs().mean().item()
-    assert max(terms) < 2 * min(terms)
-    assert 0.6 < sum(terms) / l1 < 1.6
+    terms = [factor * term for factor, term in zip(FIGURE_FACTORS, own, strict=False)]
+    torch.testing.assert_close(figure_loss()(generated, target), torch.stack(terms).sum())
+    assert len(own) == len(terms) + 1  # the last, of a few cells, is left out
+    assert max(terms) < 2 * min(terms)  # its layers count alike
 
 
 def test_the_factors_are_of_the_weight_of_l1_in_each_row(photos: Tensor) -> None:
@@ -82,4 +74,3 @@ def test_gradients_reach_the_generated_image_and_nothing_else(photos: Tensor) ->
     assert target.grad is None
     assert not any(parameter.requires_grad for parameter in loss.parameters())
     assert not any(module.training for module in loss.phi.modules())
-    assert loss(target, target).item() == 0

@@ -4,7 +4,7 @@ from repose.data.skeleton import K
 from repose.pose.agreement import agreement
 
 
-def test_joints_that_are_known_count_and_the_others_are_told_apart() -> None:
+def test_known_joints_count_and_the_others_are_told_apart() -> None:
     truth = np.full((2, K, 2), np.nan, np.float32)
     truth[0, :4] = [[0, 0], [100, 0], [0, 50], [50, 50]]
     found = truth.copy()
@@ -20,9 +20,6 @@ def test_joints_that_are_known_count_and_the_others_are_told_apart() -> None:
     by_joint = record["pck@0.1_by_joint"]
     assert [by_joint[joint] for joint in ("nose", "neck", "right_shoulder", "right_elbow")] == [1, 0, 1, 0]
     assert by_joint["left_hip"] is None
-
-
-def test_where_nothing_is_known_there_is_no_share() -> None:
     nothing = np.full((1, K, 2), np.nan, np.float32)
     record = agreement(nothing, nothing)
     assert (record["joints"], record["pck@0.1"], record["found_though_not_known"]) == (0, None, None)

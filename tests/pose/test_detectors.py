@@ -18,23 +18,17 @@ class FindsPeople:
     def people(self, images: torch.Tensor) -> list[np.ndarray]:
         joints = np.stack([np.arange(K), 2 * np.arange(K), np.full(K, 0.9)], 1).astype(np.float32)
         joints[3, 2] = 0.01  # too little to count
-        return [
-            np.array([joints * (1 + rank, 1 + rank, 1) for rank in range(int(images[0, 0, 0, 0]))]).reshape(-1, K, 3)
-        ]
-
-
-def photo(people: int) -> np.ndarray:
-    return np.full((96, 64, 3), people, np.uint8)
+        ranks = np.arange(1, 1 + int(images[0, 0, 0, 0]))
+        return [np.stack([joints * (rank, rank, 1) for rank in ranks]) if len(ranks) else np.zeros((0, K, 3))]
 
 
 def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keypoint_rcnn, "load", lambda *_, **__: FindsPeople())
-    find = pose_finder("keypoint-rcnn")
-    found = find(photo(2))
-    assert np.isnan(found[3]).all()
-    np.testing.assert_array_equal(found[4], (8, 16))
-    assert np.isnan(find(photo(0))).all()
-    assert find(photo(0)).shape == (K, 2)
+    two, nobody = (pose_finder("keypoint-rcnn")(np.full((96, 64, 3), people, np.uint8)) for people in (2, 0))
+    assert np.isnan(two[3]).all()
+    np.testing.assert_array_equal(two[4], (8, 16))
+    assert np.isnan(nobody).all()
+    assert nobody.shape == (K, 2)
 
 
 def test_weights_that_were_not_fetched_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ def csv(path: Path, *rows: str) -> Path:
     return path
 
 
-def person(x: float = 20, confidence: float = 0.5, joints: int = K) -> list[float]:
-    return [value for k in range(joints) for value in (x + k, 10 + 2 * k, confidence)]
+def person(x: float = 20, joints: int = K) -> list[float]:
+    return [value for k in range(joints) for value in (x + k, 10 + 2 * k, 0.5)]
 
 
 def people(path: Path, *persons: list[float]) -> Path:
@@ -41,11 +41,8 @@ def first_x(poses: KnownPoses, photo: str | Path) -> float | None:
 
 def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path: Path) -> None:
     poses = KnownPoses([csv(tmp_path / "poses.csv", row("front.jpg"), row("side.png", 30))])
-    assert first_x(poses, "front.jpg") == 20
-    assert first_x(poses, "some/folder/side.png") == 30
-    assert first_x(poses, "side.jpg") is None
+    assert [first_x(poses, name) for name in ("some/folder/side.png", "side.jpg")] == [30, None]
     found = poses.find(Path("front.jpg"), 100, 80)
-    assert found is not None
     np.testing.assert_array_equal(found, np.stack([20 + np.arange(K), 10 + 2 * np.arange(K)], -1))
 
 
@@ -60,22 +57,13 @@ def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tm
         poses.find(Path("other.jpg"), 100, 80)
 
 
-@pytest.mark.parametrize("joints", [18, 25])
-def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: Path, joints: int) -> None:
-    people(tmp_path / "json/front_keypoints.json", person(joints=joints))
-    people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=joints))
-    poses = KnownPoses([tmp_path / "json"])
-    for photo in ("front.jpg", "a/front.png", "front.WEBP"):
-        assert first_x(poses, photo) == 20
-    for photo in (FLAT, f"elsewhere/{IN_DEEPFASHION}.jpg"):
-        assert first_x(poses, photo) == 30
-    assert first_x(poses, "back.jpg") is None
-
-
-def test_one_openpose_file_is_of_one_photo(tmp_path: Path) -> None:
-    poses = KnownPoses([people(tmp_path / "front_keypoints.json", person())])
-    assert first_x(poses, "front.jpg") == 20
-    assert first_x(poses, "side.jpg") is None
+def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: Path) -> None:
+    people(tmp_path / "json/front_keypoints.json", person())
+    people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=25))
+    poses, one = KnownPoses([tmp_path / "json"]), KnownPoses([tmp_path / "json/front_keypoints.json"])
+    photos = ("a/front.png", "front.WEBP", FLAT, f"elsewhere/{IN_DEEPFASHION}.jpg", "back.jpg")
+    assert [first_x(poses, photo) for photo in photos] == [20, 20, 30, 30, None]
+    assert [first_x(one, photo) for photo in photos] == [20, 20, None, None, None]
 
 
 def test_photos_of_the_same_name_are_told_apart_by_their_folders(
@@ -92,10 +80,8 @@ def test_photos_of_the_same_name_are_told_apart_by_their_folders(
 
 def test_the_first_file_that_knows_a_photo_counts(tmp_path: Path) -> None:
     files = [csv(tmp_path / "a.csv", row("a.jpg", 10)), csv(tmp_path / "b.csv", row("a.jpg", 30), row("b.jpg", 40))]
-    assert first_x(KnownPoses(files), "a.jpg") == 10
-    assert first_x(KnownPoses(files[::-1]), "a.jpg") == 30
+    assert [first_x(KnownPoses(some), "a.jpg") for some in (files, files[::-1], [])] == [10, 30, None]
     assert first_x(KnownPoses(files), "b.jpg") == 40
-    assert first_x(KnownPoses([]), "b.jpg") is None
 
 
 def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp_path: Path) -> None:
@@ -107,11 +93,9 @@ def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp
 
 
 def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path) -> None:
-    one = csv(tmp_path / "one.csv", row("a.jpg"))
-    two = csv(tmp_path / "two.csv", row(FLAT), row("b.jpg", 30))
-    assert read_pose(one, None, 100, 80)[0, 0] == 20
-    assert read_pose(two, "b.jpg", 100, 80)[0, 0] == 30
-    assert read_pose(two, "fasionWOMENTeesTanksid0000000101_1front.jpg", 100, 80)[0, 0] == 20
+    one, two = csv(tmp_path / "one.csv", row("a.jpg")), csv(tmp_path / "two.csv", row(FLAT), row("b.jpg", 30))
+    asked = ((one, None), (two, "b.jpg"), (two, "fasionWOMENTeesTanksid0000000101_1front.jpg"))
+    assert [read_pose(file, name, 100, 80)[0, 0] for file, name in asked] == [20, 30, 20]
     with pytest.raises(ReposeError, match=r"two\.csv has 2 poses\. Choose one as .*two\.csv#NAME"):
         read_pose(two, None, 100, 80)
     with pytest.raises(ReposeError, match=r"two\.csv has 2 poses, none of them for 'c\.jpg'"):
@@ -134,17 +118,12 @@ def test_a_joint_outside_its_image_is_named_and_one_at_the_edge_is_moved_in(tmp_
 
 
 def test_a_pose_without_joints_or_limbs_is_refused(tmp_path: Path) -> None:
-    none = people(tmp_path / "none.json")
-    unsure = people(tmp_path / "unsure.json", person(confidence=0))
-    for file in (none, unsure):
-        with pytest.raises(ReposeError, match=rf"{file.name}: no joint is known"):
-            read_pose(file, None, 100, 80)
+    with pytest.raises(ReposeError, match=r"none\.json: no joint is known"):
+        read_pose(people(tmp_path / "none.json"), None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
     keypoints[[JOINT["left_wrist"], JOINT["nose"]]] = 5
     with pytest.raises(ReposeError, match=r"here: no two of the 2 known joint.*are the ends of a limb"):
         checked(keypoints, 100, 80, "here")
-    keypoints[JOINT["left_elbow"]] = 9
-    assert present(checked(keypoints, 100, 80, "here")).sum() == 3
 
 
 def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
@@ -153,19 +132,14 @@ def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
         read_pose(people(tmp_path / "pose.json", shares), None, 100, 80)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("gone.csv", None, r"gone\.csv cannot be read: No such file"),
-        ("gone.json", None, r"gone\.json cannot be read: No such file"),
-        ("empty", "", r"empty has no \.json file"),
-        ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
-        ("x.txt", "hello", r"x\.txt is not a keypoint file\. Give a CSV of pose-gan"),
-        ("x.csv", "hello", r"x\.csv has no column 'name'"),
-        ("x.json", "hello", r"x\.json is not a JSON of OpenPose"),
-        ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("gone.json", None, r"gone\.json cannot be read: No such file"),
+    ("empty", "", r"empty has no \.json file"),
+    ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
+    ("x.txt", "hello", r"x\.txt is not a keypoint file\. Give a CSV of pose-gan"),
+    ("x.csv", "hello", r"x\.csv has no column 'name'"),
+    ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),
+])  # fmt: skip
 def test_files_that_are_missing_or_of_another_kind_are_named(
     tmp_path: Path, name: str, content: str | None, message: str
 ) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from fakes import ByName, sha256, written
@@ -31,16 +30,12 @@ def test_every_joint_of_coco_has_its_place_and_the_neck_is_between_the_shoulders
     assert as_openpose(places[:0], scores[:0]).shape == (0, K, 3)
 
 
-def random_network(**settings: float) -> nn.Module:
-    torch.manual_seed(0)
-    return keypointrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=2, num_keypoints=17, **settings
-    ).eval()
-
-
 def test_people_are_what_torchvision_finds(tmp_path: Path) -> None:
-    small = {"box_score_thresh": 0.0, "box_detections_per_img": 3, "min_size": 96}
-    reference = random_network(**small)
+    torch.manual_seed(0)
+    reference = keypointrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=2, num_keypoints=17, box_score_thresh=0.0,
+        box_detections_per_img=3, min_size=96,
+    ).eval()  # fmt: skip
     path = written(tmp_path / "keypointrcnn.pth", reference.state_dict())
     network = keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, min_person=0.0)
     network._network.roi_heads.detections_per_img = 3
@@ -60,7 +55,5 @@ def test_people_are_what_torchvision_finds(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "other.pth", {"a": torch.zeros(1)})
-    with pytest.raises(
-        ReposeError, match=r"other\.pth does not hold .*Keypoint R-CNN .*repose weights fetch keypoint-rcnn"
-    ):
+    with pytest.raises(ReposeError, match=r"other\.pth does not hold .*Keypoint R-CNN .*weights fetch keypoint-rcnn"):
         keypoint_rcnn.load(ByName(keypoint_rcnn=path), CPU, min_person=0.5)

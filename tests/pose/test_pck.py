@@ -24,14 +24,10 @@ def slow_pckh(found, truth, alpha):
         if len(head) < 2:
             continue
         width, height = (max(of) - min(of) for of in zip(*head, strict=True))
-        for joint in range(K):
-            if np.isnan(there[joint]).any():
-                continue
+        for joint in np.flatnonzero(~np.isnan(there).any(-1)):
+            across, down = abs(mine[joint] - there[joint])  # not a number: not found
             counted += 1
-            if np.isnan(mine[joint]).any():
-                continue
-            across, down = abs(mine[joint] - there[joint])
-            right += across < alpha * width and down < alpha * height
+            right += bool(across < alpha * width and down < alpha * height)
     return right, counted
 
 
@@ -41,22 +37,19 @@ def slow_pck(found, truth, alpha, visible):
         known = there[~np.isnan(there).any(-1)]
         if len(known) < 2:
             continue
-        size = max(np.ptp(known, axis=0))
-        for joint in range(K):
-            if seen[joint] and not np.isnan(there[joint]).any():
-                counted += 1
-                right += bool(np.hypot(*(mine[joint] - there[joint])) <= alpha * size)
+        for joint in np.flatnonzero(seen & ~np.isnan(there).any(-1)):
+            counted += 1
+            right += bool(np.hypot(*(mine[joint] - there[joint])) <= alpha * max(np.ptp(known, axis=0)))
     return right, counted
 
 
-@pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("alpha", [0.2, 0.5])
 def test_pckh_equals_a_count_joint_by_joint_on_200_mannequins(alpha):
     *_, truth = mannequin_pairs("street", 200)
     truth[:9, [1, 14, 15, 16, 17]] = np.nan  # persons with a nose for a head
     found = guesses(truth, 0)
     hits = pckh(found, truth, alpha=alpha)
     assert (hits.right.sum(), hits.counted.sum()) == slow_pckh(found, truth, alpha)
-    assert (hits.right.shape, hits.counted.shape) == ((200, K), (200, K))
     assert not hits.counted[:9].any()
     assert 0.05 < share(hits) < 0.9
 
@@ -65,11 +58,11 @@ def test_pckh_equals_a_count_joint_by_joint_on_200_mannequins(alpha):
 def test_pck_equals_a_count_joint_by_joint_on_200_mannequins(alpha):
     *_, truth = mannequin_pairs("street", 200)
     found, visible = guesses(truth, 1), np.random.default_rng(2).random(truth.shape[:2]) < 0.7
-    hits = pck(found, truth, visible=visible, alpha=alpha)
-    assert (hits.right.sum(), hits.counted.sum()) == slow_pck(found, truth, alpha, visible)
-    assert 0.1 < share(hits) < 0.99
-    everywhere = pck(found, truth, alpha=alpha)
-    assert (everywhere.right.sum(), everywhere.counted.sum()) == slow_pck(found, truth, alpha, visible | True)
+    for seen in (visible, None):
+        hits = pck(found, truth, visible=seen, alpha=alpha)
+        wanted = slow_pck(found, truth, alpha, visible if seen is not None else visible | True)
+        assert (hits.right.sum(), hits.counted.sum()) == wanted
+        assert 0.1 < share(hits) < 0.99
 
 
 def person(**joints):
@@ -85,16 +78,6 @@ def test_the_thresholds_are_half_the_head_on_each_axis_and_a_tenth_of_the_longer
         assert pckh(truth + np.float32(shift), truth).right[0, JOINT["left_knee"]] == right
     for shift, right in (((10, 0), True), ((6, 8), True), ((6.1, 8), False), ((0, -10.1), False)):
         assert pck(truth + np.float32(shift), truth).right[0, JOINT["left_knee"]] == right
-
-
-def test_a_joint_that_is_not_found_is_wrong_and_one_that_is_not_known_does_not_count():
-    truth = person(nose=(20, 10), neck=(30, 30))
-    found = person(nose=(20, 10), left_knee=(5, 5))
-    for metric in (pck, pckh):
-        hits = metric(found, truth)
-        assert hits.counted[0].nonzero()[0].tolist() == [0, 1]
-        assert hits.right[0].nonzero()[0].tolist() == [0]
-        assert share(hits) == 0.5
 
 
 def test_a_joint_out_of_sight_does_not_count_but_still_measures_the_person():
@@ -118,33 +101,17 @@ def test_a_person_without_size_or_head_does_not_count_and_a_flat_head_has_nothin
     assert share(pckh(same, same)) == 0
 
 
-def test_the_share_is_of_all_joints_of_all_batches_together():
-    batches = [
-        Hits(np.array([[True, False]]), np.array([[True, True]])),
-        Hits(np.array([[True] * 4]), np.array([[True] * 4])),
-    ]
-    assert share(*batches) == 5 / 6
-
-
-def test_without_a_joint_that_counts_there_is_no_share():
-    nobody = person()
-    for hits in ([pck(nobody, nobody)], [pckh(nobody[:0], nobody[:0])], []):
+def test_the_share_is_of_all_joints_that_count_in_all_batches_together():
+    one, four = np.array([[True, False]]), np.array([[True] * 4])
+    assert share(Hits(one, one | True), Hits(four, four)) == 5 / 6
+    for hits in ([pck(person(), person())], []):
         with pytest.raises(ReposeError, match="No joint counts: no target has known"):
             share(*hits)
 
 
 @pytest.mark.parametrize("metric", [pck, pckh])
-def test_arguments_of_a_wrong_kind_are_refused(metric):
+def test_arguments_of_another_shape_are_refused(metric):
     sound = person(nose=(1, 2), neck=(3, 4))
-    for wrong in (sound[0], sound[:, 1:], np.nan_to_num(sound).astype(int)):
-        with pytest.raises(ValueError, match=r"found should be \(1, 18, 2\) floating numbers, not"):
-            metric(wrong, sound)
-    with pytest.raises(ValueError, match="truth should be"):
-        metric(sound, sound[..., :1])
-    with pytest.raises(ValueError, match=r"found should be \(2, 18, 2\)"):
-        metric(sound, np.repeat(sound, 2, 0))
-    with pytest.raises(ValueError, match="truth has a joint at infinity"):
-        metric(sound, person(nose=(1, np.inf)))
-    for wrong in (np.ones((1, K)), np.ones((2, K), bool)):
-        with pytest.raises(ValueError, match=r"visible should be \(1, 18\) bool, not"):
-            metric(sound, sound, visible=wrong)
+    for found, truth in ((sound[0], sound), (sound, np.repeat(sound, 2, 0)), (sound[:, 1:], sound[:, 1:])):
+        with pytest.raises(ValueError, match=r"found and truth should be \(B, 18, 2\), not"):
+            metric(found, truth)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from faulty_proxy import Fault
-from repose.storage.transfer.replies import CHUNK
+from repose.storage.transfer.partial import CHUNK
 from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
 
 __all__ = ["TestDownload", "stage"]

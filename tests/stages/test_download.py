@@ -169,20 +169,20 @@ def test_the_same_files_give_the_same_bytes_wherever_they_come_from(
     assert [len(record) for record in records] == [1, 1, 1, 1, 1, 2]
 
 
-def test_a_single_file_counts_by_its_name_and_zips_are_opened_in_place(
+def test_a_single_file_counts_by_its_name_and_archives_in_a_folder_are_left_out(
     tmp_path: Path, served: Served, put: Callable[[str, bytes], str], endpoint: str
 ) -> None:
     write_zip(tmp_path / "img.zip", {"img/a.jpg": b"1"})
     (tmp_path / "served" / "key points.csv").write_bytes(b"2")
     prefix = put("in/Img/img.zip", (tmp_path / "img.zip").read_bytes()).removesuffix("Img/img.zip")
     put("in/Img/.DS_Store", b"3")
+    put("in/a.csv", b"5")
+    small = Limits(files=9, total_gigabytes=1, file_megabytes=0.0001, ratio=100)  # img.zip is larger
     raw = run(
         tmp_path, Origin(f"{served.address}/key%20points.csv", sha256=hashlib.sha256(b"2").hexdigest()[:8]), prefix,
-        put("lists/train.lst", b"4"), str(tmp_path / "img.zip"), endpoint=endpoint,
+        put("lists/train.lst", b"4"), str(tmp_path / "img.zip"), endpoint=endpoint, limits=small,
     )  # fmt: skip
-    assert dict(raw) == {
-        "Img/img/a.jpg": b"1", "img/a.jpg": b"1", "key points.csv": b"2", "train.lst": b"4",
-    }  # fmt: skip
+    assert dict(raw) == {"img/a.jpg": b"1", "a.csv": b"5", "key points.csv": b"2", "train.lst": b"4"}
     assert [origin["skipped"] for origin in source(tmp_path)["origins"]] == [0, 1, 0, 0]
 
 

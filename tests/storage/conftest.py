@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from file_server import Server
-from repose.storage.transfer import fetching
+from repose.storage.transfer import partial
 from serving import serving
 
 
@@ -20,5 +20,5 @@ def server(s3_credentials: None) -> Iterator[Server]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds between the attempts of a transfer, which are not waited for."""
     waits: list[float] = []
-    monkeypatch.setattr(fetching, "sleep", waits.append)
+    monkeypatch.setattr(partial, "sleep", waits.append)
     return waits

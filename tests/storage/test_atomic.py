@@ -14,7 +14,6 @@ from repose.errors import ReposeError
 from repose.storage.atomic import partial_path, whole_file, whole_folder, write_bytes, write_text
 
 Whole = Callable[[Path], AbstractContextManager[Path]]
-NO_SPACE, NO_ACCESS = [errno.ENOSPC, errno.EDQUOT], [errno.EACCES, errno.EROFS, errno.ENOTDIR]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -46,36 +45,31 @@ def test_the_output_and_its_parents_appear_and_an_earlier_one_is_replaced(tmp_pa
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
 
 
+DISK = "/some/file"
+FAILURES = [
+    (KeyboardInterrupt(), ""),
+    (OSError(errno.EIO, "broken"), ""),
+    (OSError(errno.ENOSPC, "full", DISK), "No space left on the disk while writing {out}. Free"),
+    (OSError(errno.EDQUOT, "full", DISK), "No space left"),
+    (OSError(errno.EACCES, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
+    (OSError(errno.EROFS, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
+]  # fmt: skip
+
+
 @both
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
-def test_after_an_exception_nothing_is_left_and_the_earlier_output_is_intact(
-    tmp_path: Path, whole: Whole, error: BaseException
+@pytest.mark.parametrize(("error", "message"), FAILURES)
+def test_after_an_error_the_earlier_output_is_intact(
+    tmp_path: Path, whole: Whole, error: BaseException, message: str
 ) -> None:
     out = tmp_path / "new" / "out"
-    with pytest.raises(type(error)) as caught:
-        write(whole, out, b"half", error)
-    assert caught.value is error  # as it was raised
-    assert list((tmp_path / "new").iterdir()) == []
-    write(whole, out, b"earlier")
-    with pytest.raises(type(error)):
-        write(whole, out, b"half", error)
-    assert tree(tmp_path) == of(whole, b"earlier")
-    assert [path.name for path in out.parent.iterdir()] == ["out"]
-
-
-@both
-@pytest.mark.parametrize("number", NO_SPACE + NO_ACCESS)
-def test_an_error_of_the_disk_names_the_path(tmp_path: Path, whole: Whole, number: int) -> None:
-    out = tmp_path / "new" / "out"
-    write(whole, out, b"earlier")
-    message = f"No space left on the disk while writing {out}. Free" if number in NO_SPACE else f"Cannot write {out}: "
-    with pytest.raises(ReposeError) as caught:
-        write(whole, out, b"half", OSError(number, os.strerror(number), "/some/file"))
-    assert str(caught.value).startswith(message)
-    if number in NO_ACCESS:
-        assert f"{os.strerror(number)} (/some/file)" in str(caught.value)
-    assert tree(tmp_path) == of(whole, b"earlier")
-    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    for earlier in (False, True):
+        if earlier:
+            write(whole, out, b"earlier")
+        with pytest.raises(ReposeError if message else type(error)) as caught:
+            write(whole, out, b"half", error)
+        assert str(caught.value).startswith(message.format(out=out))
+        assert tree(tmp_path) == (of(whole, b"earlier") if earlier else {})
+        assert [path.name for path in out.parent.iterdir()] == ["out"] * earlier
 
 
 @both

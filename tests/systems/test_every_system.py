@@ -13,13 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from made_up import pairs
+from made_up import made, pairs
 from repose import checkpoint, systems
 from repose.checkpoint import About
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
-from repose.data.poses import Poses
 from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
 from repose.models.vunet import WeightNormConv2d
@@ -29,6 +28,11 @@ DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
 DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(32, 24)
 PG2 = {"width": 16, "code": 64, "discriminator_width": 4, "optimiser": {"learning_rate": 0.002}}
 FAST = {"learning_rate": 0.004, "lr_halving_epochs": 0}
+PAPER = {
+    "steps": 40, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST, "discriminators": {"width": 8, "layers": 2},
+    "losses": {"adversarial_image": 0.01, "adversarial_pose": 0.01},
+}  # fmt: skip
+DISCRIMINATORS = 2_764_737 + 2_767_809  # parameters
 
 
 class Learner(NamedTuple):
@@ -50,20 +54,10 @@ LEARNERS = {
         {
             "kind": "attend", "steps": 40, "generator": {"width": 16, "blocks": 1}, "optimiser": FAST,
             "losses": {"adversarial_image": 0, "adversarial_pose": 0, "warped": 0.5, "synthesized": 0.5},
-        }, ("l1",), (621_031 + 2_764_737 + 2_767_809, 621_031 + 2_764_737 + 2_767_809),
+        }, ("l1",), (621_031 + DISCRIMINATORS,) * 2,
     ),
-    "paper": Learner(
-        {
-            "kind": "paper", "steps": 40, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST,
-            "discriminators": {"width": 8, "layers": 2}, "losses": {"adversarial_image": 0.01, "adversarial_pose": 0.01},
-        }, ("l1",), (13_304_899 + 2_764_737 + 2_767_809, 13_304_899 + 2_764_737 + 2_767_809),
-    ),
-    "posed": Learner(
-        {
-            "kind": "posed", "steps": 40, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST,
-            "discriminators": {"width": 8, "layers": 2}, "losses": {"adversarial_image": 0.01, "adversarial_pose": 0.01},
-        }, ("l1",), (13_314_307 + 2_764_737 + 2_767_809, 13_314_307 + 2_764_737 + 2_767_809),
-    ),
+    "paper": Learner({"kind": "paper"} | PAPER, ("l1",), (13_304_899 + DISCRIMINATORS,) * 2),
+    "posed": Learner({"kind": "posed"} | PAPER, ("l1",), (13_314_307 + DISCRIMINATORS,) * 2),
     "pg2": Learner({"kind": "pg2", "steps": 100} | PG2, ("g1_l1", "g2_l1"), (145_695_559, 81_178_695), {"skips": "coarse"}),
     "pg2-g1d": Learner(
         {"kind": "pg2", "steps": 100, "stages": "one"} | PG2, ("g1_l1",), (122_103_235 + 10_896_257, 70_795_075 + 4_324_737)
@@ -199,13 +193,6 @@ def learns_by_heart(learner: Learner) -> None:
     learned = ssim(_on_bytes(made(_evaluating(system), batch)), target, "pg2").mean().item()
     assert losses[-1] < 0.5 * losses[0]
     assert learned > of_copying + 0.05
-
-
-def made(system: System, batch: Batch) -> Tensor:
-    """(Q,3,H,W) in [-1,1]"""
-    poses: Poses = batch.poses[batch.target]
-    with torch.no_grad():
-        return system.generate(batch.images, batch.poses, batch.sources, batch.mask, poses)
 
 
 def _train(system: System, row: SystemSettings, batch: Batch, steps: range) -> list[dict[str, Tensor]]:

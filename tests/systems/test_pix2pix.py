@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from made_up import pairs
+from made_up import made, pairs
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
@@ -37,11 +37,6 @@ def step(system: Pix2Pix, made: Batch, progress: Progress = START, autocast: Any
     return system.step(made, None, progress, autocast or nullcontext())
 
 
-@torch.no_grad()
-def made(system: Pix2Pix, batch: Batch) -> Tensor:
-    return system.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses[batch.target])
-
-
 def test_dropout_is_where_the_authors_have_it() -> None:
     with torch.device("meta"):
         up = UNet(6, 64, 8).up
@@ -50,6 +45,7 @@ def test_dropout_is_where_the_authors_have_it() -> None:
     assert [block[1].out_channels for block in up] == [512, 512, 512, 512, 256, 128, 64]
     assert [block[1].in_channels for block in up] == [512, 1024, 1024, 1024, 1024, 512, 256]
     assert all(layer.p == 0.5 for block in up for layer in block if isinstance(layer, nn.Dropout))
+    assert UNet(6, 32, 5).down[3][1].weight.std().item() == pytest.approx(0.02, rel=0.03)  # weights start likewise
 
 
 def test_the_generator_is_the_u_net_written_out() -> None:
@@ -87,12 +83,6 @@ def test_a_frame_that_does_not_halve_is_padded_by_replication_and_cropped_back()
         assert torch.equal(image, net(padded)[..., 5:27])
 
 
-def test_weights_start_as_pix2pix_has_them() -> None:
-    net = UNet(6, 32, 5)
-    assert net.down[3][1].weight.std().item() == pytest.approx(0.02, rel=0.03)
-    assert net.up[0][2].weight.std().item() == pytest.approx(0.02, rel=0.2)
-
-
 def written_out(system: Pix2Pix, batch: Batch, adam: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
     """D's update, then G's, each on its own: BCE of logits on (condition, image), D's halved, and 100 times L1."""
     g, d = system.networks["generator"], system.networks["discriminator"]
@@ -123,9 +113,7 @@ def written_out(system: Pix2Pix, batch: Batch, adam: dict[str, torch.optim.Optim
     return {"d_adversarial": d_loss, "g_adversarial": g_loss, "l1": l1}
 
 
-@pytest.mark.parametrize(
-    "row", [SMALL, NOISY, replace(NOISY, input="pose_only", l1=7.0)], ids=["plain", "noisy", "pose"]
-)
+@pytest.mark.parametrize("row", [NOISY, replace(SMALL, input="pose_only", l1=7.0)], ids=["noisy", "pose"])
 def test_the_step_is_the_step_written_out(row: Pix2PixSettings) -> None:
     # a large epsilon: Adam's first step is else the gradient's sign, and rounding decides over that of a tiny one
     row = replace(row, optimiser=AdamSettings(1.0, (0.0, 0.0)))
@@ -147,21 +135,13 @@ def test_the_step_is_the_step_written_out(row: Pix2PixSettings) -> None:
         assert not any(torch.equal(p, was) for p, was in zip(network.parameters(), before[name], strict=True)), name
 
 
-def other_sources(batch: Batch) -> Batch:
-    """The same targets and poses, but the photos of the sources are others."""
-    images = batch.images.clone()
-    images[batch.sources[:, 0]] = -images[batch.sources[:, 0]]
-    return replace(batch, images=images)
-
-
-def test_pose_only_ignores_the_source() -> None:
-    batch = pairs(3, HEIGHT, WIDTH)
-    blind, seeing = system_of(replace(SMALL, input="pose_only")), system_of(SMALL)
-    assert torch.equal(made(blind, batch), made(blind, other_sources(batch)))
-    assert (made(seeing, batch) - made(seeing, other_sources(batch))).abs().max() > 1e-3
-    terms, again = step(blind, batch), step(system_of(blind.row), other_sources(batch))
-    assert terms == again
-    assert step(seeing, batch) != step(system_of(SMALL), other_sources(batch))
+@pytest.mark.parametrize("given", ["pose_only", "pose+source"])
+def test_pose_only_ignores_the_source(given: Any) -> None:
+    batch, row = pairs(3, HEIGHT, WIDTH), replace(SMALL, input=given)
+    other = replace(batch, images=batch.images.clone())
+    other.images[batch.sources[:, 0]] *= -1
+    assert torch.equal(*(made(system_of(row), one) for one in (batch, other))) == (given == "pose_only")
+    assert (step(system_of(row), batch) == step(system_of(row), other)) == (given == "pose_only")
 
 
 def test_generation_is_the_authors_test_time_without_its_dropout() -> None:
@@ -187,7 +167,7 @@ def test_in_training_there_is_dropout() -> None:
         (
             replace(SMALL, generator=UNetSettings(4, 7)),
             Frame(127, 64),
-            "halves its input 7 times.* 127x64 px .* at most 6 times",
+            "halves its input 7 times.* 127x64 px .* at most 6",
         ),
     ],
 )
@@ -199,7 +179,6 @@ def test_a_frame_that_does_not_fit_is_refused(row: Pix2PixSettings, frame: Frame
 @pytest.mark.parametrize(
     ("row", "height", "width"),
     [
-        (replace(SMALL, discriminator=PatchSettings(4, 3)), 24, 24),
         (replace(SMALL, discriminator=PatchSettings(4, 1)), 6, 7),
         (replace(SMALL, generator=UNetSettings(4, 6)), 64, 12),
     ],

@@ -14,7 +14,7 @@ def handed_over(address: str) -> int:
         server.sendall(content)
         answer = server.recv(4)
     assert answer, "the server is gone"
-    return int.from_bytes(answer, signed=True)
+    return int.from_bytes(answer)
 
 
 if "TESTS_WARM" in os.environ:
@@ -30,6 +30,4 @@ if "TESTS_WARM" in os.environ:
         except Exception as error:  # Python itself would go on without us
             print(f"tests/warm.py: {words} was not run: {error!r}", file=sys.stderr)
             status = 70  # EX_SOFTWARE
-        if status < 0:
-            os.kill(os.getpid(), -status)
         os._exit(status)

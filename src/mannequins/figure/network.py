@@ -104,7 +104,7 @@ class FigureNetwork(nn.Module):
         middle = self.smooth[1]((levels[1] + _up(deep, levels[1])) * (1 + gain) + shift)
         fine = self.smooth[0]((levels[0] + _up(middle, levels[0])) * (1 + fine_gain) + fine_shift)  # (B,_DECODER,h,w)
         cells, hidden = self.cells(fine), self.hidden(whole)
-        near = _near_the_body(_probabilities(cells, hidden)[0].detach(), maps[2])  # (B,1,h/2,w/2)
+        near = _near_the_body(log_probabilities(cells, hidden)[0].exp().detach(), maps[2])  # (B,1,h/2,w/2)
         worn = [_resized(x, maps[2]).mul(near).sum((2, 3)) for x in maps[1:4]]  # early maps, as decoders lose colors
         return Seen(cells, hidden, F.normalize(self.embed(torch.cat(worn, 1)).float(), dim=1))
 
@@ -145,7 +145,7 @@ class FigureNetwork(nn.Module):
         """Joints and features in one pass; see `keypoints` and `features`."""
         with torch.no_grad():
             seen = self(self._seen(images))
-            chances, _ = _probabilities(seen.cells, seen.hidden)
+            chances = log_probabilities(seen.cells, seen.hidden)[0].exp()
             cells, confidence = _best(chances)  # (B,K,2) in cells, (B,K)
             height, width = images.shape[2:]
             size = cells.new_tensor([width / chances.shape[3], height / chances.shape[2]])
@@ -170,11 +170,6 @@ def log_probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities (float32) of each cell (B,K,h,w) and of not in sight (B,K), from logits of the same shapes."""
     logits = torch.cat([cells.float().flatten(2), hidden.float()[..., None]], 2).log_softmax(2)
     return logits[..., :-1].unflatten(2, cells.shape[2:]), logits[..., -1]
-
-
-def _probabilities(cells: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    in_cells, nowhere = log_probabilities(cells, hidden)
-    return in_cells.exp(), nowhere.exp()
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

@@ -14,8 +14,6 @@ from repose.errors import ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings
 
-_NO_LIMITS = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=1e6)  # mannequins have no archive
-
 
 @settings
 class RenderSettings:
@@ -34,8 +32,9 @@ def run(*, name: str, raw: Path, settings: RenderSettings) -> None:
     """
     if name not in settings.sets:
         raise ReposeError(f"render.sets has no {name!r}{nearest(name, list(settings.sets))}")
+    limits = Limits(files=10**9, total_gigabytes=1e6, file_megabytes=1e6, ratio=1e6)  # mannequins have no archive
     wanted = DownloadSettings(
-        source="mannequin", mannequin=settings.sets[name], origins=(), endpoint=None, version=None, limits=_NO_LIMITS,
+        source="mannequin", mannequin=settings.sets[name], origins=(), endpoint=None, version=None, limits=limits,
         shard_megabytes=settings.shard_megabytes, workers=settings.workers,
     )  # fmt: skip
     download.run(raw=raw, transfers=raw.parent, settings=wanted)  # nothing is transferred

@@ -7,8 +7,6 @@ joints that the network leaves out are wrong. Garments: the share of photos whos
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from mannequins.figure.network import DIGEST, THRESHOLD, WEIGHTS, FigureNetwork, read
-from mannequins.figure_training.photos import NOBODY, RenderedPhotos
+from mannequins.figure_training.train import NOBODY, RenderedPhotos
 from repose.config import settings
 from repose.data.frame import Crop, Frame
 from repose.data.records import write_json
@@ -50,17 +48,6 @@ class ScoreSettings:
     threads: PositiveInt  # CPU threads of torch
 
 
-@dataclass(frozen=True)
-class Found:
-    """The ground truth of photos, and the network's results."""
-
-    truth: np.ndarray  # (n,K,2) float32 px, NaN where not in sight
-    items: np.ndarray  # (n,) int64
-    points: np.ndarray  # (n,K,2) float32 px, NaN where not found
-    features: Tensor  # (n,D)
-    seconds: float  # of the network, without decoding
-
-
 def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSettings) -> None:
     """Score the network in the folder `run` of `figure train`; `sets` has a folder for each set.
 
@@ -70,69 +57,54 @@ def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSet
     device = set_up(settings.device, settings.threads, seed=0)
     sha256 = (run / DIGEST.name).read_text("ascii").split()[0]
     network = read(run / WEIGHTS.name, sha256).to(device)
-    found = {
-        name: _found(network, RenderedPhotos(sets / view.set), view, settings.batch)
-        for name, view in settings.views.items()
-    }
-    scores = {name: _scores(f) for name, f in found.items()}
-    write_json(metrics, {"protocol": _protocol(sha256), "scores": scores})
-    write_json(speed, {name: {"images_per_second": round(len(f.items) / f.seconds, 1)} for name, f in found.items()})
-    for name, of_view in scores.items():
-        say(f"figure: {name}: {PCK} {of_view[PCK]}, retrieval {of_view['retrieval']}")
-
-
-def _found(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: int) -> Found:
-    rows = [row for row in range(len(photos)) if photos.items[row] != NOBODY]
-    frame = Frame(view.height, view.width, view.crop)
-    points, features, truth, seconds = [], [], [], 0.0
-    for images, joints in _batches(photos, rows, frame, batch):
-        began = time.perf_counter()
-        seen = network.find(images)
-        points.append(seen.points.cpu().numpy())  # waits for a GPU
-        seconds += time.perf_counter() - began
-        features.append(seen.features)
-        truth.append(joints)
-    return Found(np.concatenate(truth), photos.items[rows], np.concatenate(points), torch.cat(features), seconds)
-
-
-def _batches(photos: RenderedPhotos, rows: list[int], frame: Frame, batch: int) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Yield images (b,3,H,W) uint8 in the frame, and their joints in sight (b,K,2)."""
-    for first in range(0, len(rows), batch):
-        pixels = [photos.pixels(row) for row in rows[first : first + batch]]
-        known = photos.keypoints[rows[first : first + batch]]
-        joints = np.stack([frame.keypoints(of, *image.shape[:2]) for of, image in zip(known, pixels, strict=True)])
-        with np.errstate(invalid="ignore"):
-            inside = np.asarray(((joints > -0.5) & (joints < np.array([frame.width, frame.height]) - 0.5)).all(-1))
-        images = np.stack([frame.image(image) for image in pixels])
-        yield torch.from_numpy(images).movedim(3, 1), np.where(inside[..., None], joints, np.nan).astype(np.float32)
-
-
-def _protocol(sha256: str) -> dict[str, Any]:
-    return {
+    scores, speeds = {}, {}
+    for name, view in settings.views.items():
+        scores[name], speeds[name] = _score(network, RenderedPhotos(sets / view.set), view, settings.batch)
+        say(f"figure: {name}: {PCK} {scores[name][PCK]}, retrieval {scores[name]['retrieval']}")
+    protocol = {
         "network": "figure",
         "sha256": sha256,
         "pck": f"within {PCK_ALPHA} of the longer side of the box around the joints in sight; joints in sight count",
         "threshold": THRESHOLD,
         "retrieval": "nearest other photo by Euclidean distance of the features, of the same item",
     }
+    write_json(metrics, {"protocol": protocol, "scores": scores})
+    write_json(speed, {name: {"images_per_second": rate} for name, rate in speeds.items()})
 
 
-def _scores(found: Found) -> dict[str, Any]:
-    retrieved, chance = retrieval(found.features, found.items)
-    return {
-        "items": len(np.unique(found.items)),
-        **agreement(found.points, found.truth),
+def _score(network: FigureNetwork, photos: RenderedPhotos, view: View, batch: int) -> tuple[dict[str, Any], float]:
+    """The scores of the photos of items, and the photos per second of the network, without decoding."""
+    rows, seconds = np.flatnonzero(photos.items != NOBODY), 0.0
+    frame, items = Frame(view.height, view.width, view.crop), photos.items[rows]
+    found, truth = [], []
+    for first in range(0, len(rows), batch):
+        some = rows[first : first + batch]
+        pixels = [photos.pixels(row) for row in some]
+        truth += [frame.keypoints(photos.keypoints[r], *image.shape[:2]) for r, image in zip(some, pixels, strict=True)]
+        images = torch.from_numpy(np.stack([frame.image(image) for image in pixels])).movedim(3, 1)
+        began = time.perf_counter()
+        seen = network.find(images)
+        found.append((seen.points.cpu().numpy(), seen.features))  # waits for a GPU
+        seconds += time.perf_counter() - began
+    joints = np.stack(truth)
+    with np.errstate(invalid="ignore"):
+        inside = np.asarray(((joints > -0.5) & (joints < np.array([view.width, view.height]) - 0.5)).all(-1))
+    joints = np.where(inside[..., None], joints, np.nan).astype(np.float32)
+    points, features = zip(*found, strict=True)
+    retrieved, chance = retrieval(torch.cat(features), items)
+    scores = {
+        "items": len(np.unique(items)),
+        **agreement(np.concatenate(points), joints),
         "retrieval": round(retrieved, 4),
         "retrieval_chance": round(chance, 4),
     }
+    return scores, round(len(rows) / seconds, 1)
 
 
 def retrieval(features: Tensor, items: np.ndarray) -> tuple[float, float]:
     """The share of photos, among those whose item has another, with a nearest photo of their item; and the share by chance.
 
-    Args:
-        features: (n,D).
-        items: (n,).
+    From features (n,D) and items (n,).
 
     Raises:
         ReposeError: no item has two photos.

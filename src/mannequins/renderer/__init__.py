@@ -2,9 +2,8 @@
 
     for path, content in files(MannequinSettings("fashion", items=300, seed=0, quality=90), workers=2): ...
 
-body (bones, joints) -> surfaces, head, garments (surfaces at rest; their textures: patterns, paint) -> posed_person (one
-mesh) -> render -> scenes (backgrounds) -> fashion, street (layouts) -> dataset (files). people, chance and wardrobe draw who
-is shown, how and in what.
+body (bones, people, poses) -> surfaces, head, wardrobe, tops, garments (surfaces at rest and their textures) -> posed_person
+(one mesh) -> render -> scenes (backgrounds) -> items (photos) -> dataset (files).
 
 The same settings give the same bytes on every processor. Therefore all numbers come from operations whose result IEEE 754
 fixes (+ - * /, square roots, comparisons, rounding), from integers, and from uniform draws. Sines, bell curves, powers,
@@ -12,7 +11,7 @@ interpolation, inner products and normal draws come from `exact`, never from num
 processor.
 """
 
-from mannequins.renderer.dataset import contact_sheet, files, render_item
-from mannequins.renderer.photo import MannequinPhoto, MannequinSettings, Truth
+from mannequins.renderer.dataset import files
+from mannequins.renderer.items import MannequinPhoto, MannequinSettings, Truth, render_item
 
-__all__ = ["MannequinPhoto", "MannequinSettings", "Truth", "contact_sheet", "files", "render_item"]
+__all__ = ["MannequinPhoto", "MannequinSettings", "Truth", "files", "render_item"]

@@ -70,19 +70,13 @@ def interp(at: Floats, places: Sequence[float] | np.ndarray, values: Sequence[fl
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The inner product of vectors (..., 3): (...)."""
+    """The inner product of vectors (..., 3), broadcast: (...)."""
     return np.asarray(a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2])
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
     """The length of vectors (..., 3): (...)."""
     return np.asarray(np.sqrt(dot(vectors, vectors)))
-
-
-def turned(turns: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The product of matrices (..., 3, 3) and vectors (..., 3): (..., 3)."""
-    columns = (turns[..., k] * points[..., k, None] for k in range(3))
-    return np.asarray(sum(columns))
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -99,6 +93,22 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: type = np.flo
     """Draws that are about normal with mean 0 and variance 1: sums of four uniform ones."""
     one, two, three, four = rng.random((4, *shape), dtype)
     return np.asarray((one + two + three + four - 2) * 1.7320508)  # the sum's variance is a third
+
+
+def along(start: float, end: float, count: int) -> np.ndarray:
+    """Evenly spaced float32, both ends included."""
+    return np.linspace(start, end, count, dtype=np.float32)
+
+
+def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
+    """0 below low, 1 above high, smooth between (low > high: the other way round)."""
+    t = np.clip((value - low) * (1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def line(distance: np.ndarray, width: float) -> np.ndarray:
+    """1 at distance 0, falling off like a bell: 0.36 at `width`."""
+    return decay(np.square(distance * (1 / width)))
 
 
 def _odd(coefficients: tuple[float, ...], value: Floats) -> np.ndarray:

@@ -1,32 +1,14 @@
 """Head, face, ears and hair: surfaces and textures."""
 
-from dataclasses import dataclass
-from typing import Literal
+from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 
-from mannequins.renderer.body import BONE, BONES
-from mannequins.renderer.canvas import Canvas, Colour, along, darker, line, smoothstep
-from mannequins.renderer.exact import cos, decay, hypot, interp, noise, power, sin
-from mannequins.renderer.surfaces import ALL_ROWS, Grid, around, ball, bones_only, sweep
-
-HairStyle = Literal["crop", "quiff", "buzz", "bob", "long", "long_front", "ponytail", "bun", "afro", "beanie"]
-
-
-@dataclass(frozen=True)
-class Look:
-    """Face and hair of one person."""
-
-    skin: Colour
-    eyes: Colour
-    lips: Colour
-    hair: Colour
-    style: HairStyle
-    parting: float  # where the hair parts, in heights to the left of the middle
-    length: float  # how far down loose hair falls: a height
-    beard: float  # 0: shaven, 1: full
-    cap: Colour  # of a beanie
-
+from mannequins.renderer.body import BONE, BONES, Look
+from mannequins.renderer.canvas import Canvas, Colour, darker
+from mannequins.renderer.exact import along, cos, decay, hypot, interp, line, noise, power, sin, smoothstep
+from mannequins.renderer.surfaces import ALL_ROWS, Grid, around, ball, fine, rigid, sections, sweep
 
 # Height, half width, front and back (z against the axis of the body).
 _HEAD = np.array([
@@ -41,27 +23,36 @@ _DENSE_FRONT = 0.55  # columns of the face against those of the back
 _MIDDLE = -0.006  # z of the axis of the head
 
 
-def head_rows(rows: int) -> np.ndarray:
+def head_grids(look: Look, woman: bool, skin: Canvas, detail: float, rng: np.random.Generator) -> list[Grid]:
+    """The head with its nose, both ears, and the hair: a shell around the head, with strands, ponytail or bun."""
+    y, azimuth = _head_rows(fine(34, detail))[:, None], around(fine(40, detail), _DENSE_FRONT)
+    x, z = _head_section(azimuth, y)
+    points = np.stack(np.broadcast_arrays(x, y, z + _features(x, y) * (cos(azimuth) > 0.2)), -1)
+    grids = [rigid(points, _face(look, woman, fine(128, detail), fine(176, detail)), "head")]
+    grids += [rigid(ball((x, 0.926, -0.004), (0.0045, 0.0155, 0.0095), 7, 8), skin, "head") for x in (-0.0445, 0.0445)]
+    hair = _hair(look, fine(64, detail), fine(128, detail), rng)
+    grids.append(_shell(look, _STYLES[look.style], fine(20, detail), fine(40, detail), hair))
+    if look.style == "long_front":
+        grids += [_strand(look, sign, hair) for sign in (-1.0, 1.0)]
+    if look.style == "ponytail":
+        grids.append(_tail(look, hair))
+    if look.style == "bun":
+        middle = (0, 1.004, -0.034) if look.parting > 0 else (0, 0.938, -0.078)
+        grids.append(rigid(ball(middle, (0.024, 0.022, 0.022), 9, 12), hair, "head"))
+    return grids
+
+
+def _head_rows(rows: int) -> np.ndarray:
     """Heights of rows from the crown to under the chin: (rows,)."""
     return interp(np.linspace(0, 1, rows), np.linspace(0, 1, len(_ROWS)), _ROWS)
 
 
-def head_section(azimuth: np.ndarray, y: np.ndarray, out: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def _head_section(azimuth: np.ndarray, y: np.ndarray, out: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The bare head's x and z without its features at azimuths and heights, `out` heights away from it."""
-    wide, front, back = (interp(y, _HEAD[::-1, 0], column[::-1]) for column in _HEAD.T[1:])
+    wide, front, back = sections(_HEAD, y)
     side, ahead = sin(azimuth), cos(azimuth)
     x = (wide + out) * power(side, 15)
     return x, _MIDDLE + ahead * (np.where(ahead > 0, front - _MIDDLE, _MIDDLE - back) + out)
-
-
-def head_grids(rows: int, columns: int) -> list[Grid]:
-    """The head with its nose, and both ears."""
-    y, azimuth = head_rows(rows)[:, None], around(columns, _DENSE_FRONT)
-    x, z = head_section(azimuth, y)
-    points = np.stack(np.broadcast_arrays(x, y, z + _features(x, y) * (cos(azimuth) > 0.2)), -1)
-    ears = [ball((sign * 0.0445, 0.926, -0.004), (0.0045, 0.0155, 0.0095), 7, 8) for sign in (-1, 1)]
-    parts = ((points, "face"), *((ear, "skin") for ear in ears))
-    return [Grid(p, bones_only(p.shape[:2], "head"), texture) for p, texture in parts]
 
 
 def _features(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -79,65 +70,52 @@ def _features(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     )
 
 
-# ---- the face
-
-
-def paint_face(look: Look, woman: bool, rows: int, columns: int) -> Canvas:
+def _face(look: Look, woman: bool, rows: int, columns: int) -> Canvas:
     """The texture of the head: face in front, hair above the hairline."""
-    y, azimuth = head_rows(rows).astype(np.float32)[:, None], around(columns - 1, _DENSE_FRONT).astype(np.float32)
-    canvas = Canvas(rows, columns, look.skin)
+    y, azimuth = _head_rows(rows).astype(np.float32)[:, None], around(columns - 1, _DENSE_FRONT).astype(np.float32)
+    canvas = Canvas(rows, columns, look.skin, shine=0.05)
     ahead = np.flatnonzero(cos(azimuth) > 0)
     front, low = slice(int(ahead[0]), int(ahead[-1]) + 1), slice(int(np.argmax(y < 0.962)), rows)
-    x = head_section(azimuth[front], y[low])[0].astype(np.float32)
-    _paint_features(_Face(canvas.window(low, front), np.abs(x), y[low]), look, woman)
-    canvas.lay(darker(look.hair, 0.85), smoothstep(-0.003, 0.003, y - _hairline(look, azimuth)))
+    x = _head_section(azimuth[front], y[low])[0].astype(np.float32)
+    part = copy(canvas)
+    part.planes = canvas.planes[:, low, front]
+    _paint_features(part, np.abs(x), y[low], look, woman)
+    high = 0.9775 if look.style in ("buzz", "quiff", "crop") else 0.974
+    heights = (high, high - 0.002, 0.962, 0.928, 0.905, 0.888)
+    hairline = interp(np.degrees(np.abs(azimuth)), (0, 31, 52, 80, 110, 180), heights).astype(np.float32)
+    canvas.lay(darker(look.hair, 0.85), smoothstep(-0.003, 0.003, y - hairline))
     return canvas
 
 
-class _Face:
-    """The front of the head, painted on both sides of the middle at once."""
+def _paint_features(canvas: Canvas, ax: np.ndarray, y: np.ndarray, look: Look, woman: bool) -> None:
+    """Cheeks, nose, beard, lips, brows and eyes, on both sides of the middle at once: ax is the distance from it."""
+    skin, lay = look.skin, canvas.lay
 
-    def __init__(self, canvas: Canvas, ax: np.ndarray, y: np.ndarray) -> None:
-        self.canvas, self.ax, self.y = canvas, ax, y
-
-    def spot(self, cx: float, cy: float, rx: float, ry: float, soft: float = 0.3) -> np.ndarray:
+    def spot(cx: float, cy: float, rx: float, ry: float, soft: float = 0.3) -> np.ndarray:
         """1 within an ellipse, 0 outside."""
-        r = hypot((self.ax - cx) * (1 / rx), (self.y - cy) * (1 / ry))
-        return smoothstep(1 + soft, 1 - soft, r)
+        return smoothstep(1 + soft, 1 - soft, hypot((ax - cx) * (1 / rx), (y - cy) * (1 / ry)))
 
+    def mixed(one: float, first: Colour, two: float, second: Colour) -> Colour:
+        red, green, blue = (one * a + two * b for a, b in zip(first, second, strict=True))
+        return (red, green, blue)
 
-def _paint_features(face: _Face, look: Look, woman: bool) -> None:
-    skin, lay, spot = look.skin, face.canvas.lay, face.spot
     lay((skin[0], skin[1] * 0.84, skin[2] * 0.82), 0.45 * spot(0.025, 0.914, 0.013, 0.011, 0.9))  # cheeks
     lay(darker(skin, 0.72), 0.35 * spot(0.0, 0.9085, 0.011, 0.0045, 0.7))  # under the nose
     lay(darker(skin, 0.45), 0.5 * spot(0.0045, 0.9095, 0.0028, 0.0018, 0.6))  # nostrils
     lay(darker(skin, 0.70), 0.35 * spot(0.0, 0.8865, 0.010, 0.003, 0.8))  # under the lip
     if look.beard:
-        _paint_beard(face, look)
+        jaw = smoothstep(0.915, 0.898, y) + smoothstep(0.036, 0.041, ax) * smoothstep(0.945, 0.93, y)
+        jaw = np.clip(jaw, 0, 1) * (1 - 0.75 * spot(0, 0.8965, 0.012, 0.006, 0.4))
+        beard = jaw + spot(0, 0.9045, 0.016, 0.004, 0.4)
+        lay(mixed(0.75, look.hair, 0.15, skin), look.beard * 0.85 * np.clip(beard, 0, 1) * (y < 0.94))
     lay(look.lips, spot(0.0, 0.8975, 0.0128, 0.0033) * (0.95 if woman else 0.6))
     lay(darker(look.lips, 1.08), 0.9 * spot(0.0, 0.8945, 0.0095, 0.0030))
     lay(darker(look.lips, 0.45), 0.55 * spot(0.0, 0.8965, 0.0125, 0.0008, 0.6))
-    _paint_eyes(face, look, woman)
-
-
-def _paint_beard(face: _Face, look: Look) -> None:
-    ax, y = face.ax, face.y
-    jaw = smoothstep(0.915, 0.898, y) + smoothstep(0.036, 0.041, ax) * smoothstep(0.945, 0.93, y)
-    beard = np.clip(jaw, 0, 1) * (1 - 0.75 * face.spot(0, 0.8965, 0.012, 0.006, 0.4)) + face.spot(
-        0, 0.9045, 0.016, 0.004, 0.4
-    )
-    colour = tuple(0.75 * h + 0.15 * s for h, s in zip(look.hair, look.skin, strict=True))
-    face.canvas.lay((colour[0], colour[1], colour[2]), look.beard * 0.85 * np.clip(beard, 0, 1) * (y < 0.94))
-
-
-def _paint_eyes(face: _Face, look: Look, woman: bool) -> None:
-    ax, y, lay, spot = face.ax, face.y, face.canvas.lay, face.spot
     brow = 0.9485 - 5.0 * np.square(ax - 0.0165) - 0.03 * (ax - 0.0165)
     lay(darker(look.hair, 0.6), 0.8 * smoothstep(0.0030, 0.0012, np.abs(y - brow)) * ((ax > 0.0075) & (ax < 0.0285)))
-    lay(darker(look.skin, 0.66), 0.35 * spot(0.0175, 0.9385, 0.0125, 0.0062, 0.6))  # the socket's shade
+    lay(darker(skin, 0.66), 0.35 * spot(0.0175, 0.9385, 0.0125, 0.0062, 0.6))  # the socket's shade
     eye = spot(0.0175, 0.9365, 0.0094, 0.0043, 0.18)
-    white = tuple(0.75 * w + 0.25 * s for w, s in zip((238, 236, 232), look.skin, strict=True))
-    lay((white[0], white[1], white[2]), eye)
+    lay(mixed(0.75, (238, 236, 232), 0.25, skin), eye)
     lay(look.eyes, eye * spot(0.0175, 0.9368, 0.0044, 0.0044, 0.2))
     lay((15, 12, 12), eye * spot(0.0175, 0.9368, 0.0021, 0.0021))
     lash = 0.9365 + 0.0043 * np.sqrt(np.clip(1 - np.square((ax - 0.0175) * (1 / 0.0102)), 0, 1))
@@ -145,19 +123,8 @@ def _paint_eyes(face: _Face, look: Look, woman: bool) -> None:
     lay((28, 20, 18), share * (np.abs(ax - 0.0175) < 0.0102))
 
 
-def _hairline(look: Look, azimuth: np.ndarray) -> np.ndarray:
-    """The height above which the head is covered with hair."""
-    high = 0.9775 if look.style in ("buzz", "quiff", "crop") else 0.974
-    heights = (high, high - 0.002, 0.962, 0.928, 0.905, 0.888)
-    return interp(np.degrees(np.abs(azimuth)), (0, 31, 52, 80, 110, 180), heights).astype(np.float32)
-
-
-# ---- the hair
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How hair lies about the head, in heights; edges are those at _EDGE_AT degrees from the front."""
+class _Style(NamedTuple):
+    """How hair lies about the head, in heights; its edge from the front over temple, ear and behind it to the nape."""
 
     crown: float  # thickness on top
     side: float
@@ -167,7 +134,6 @@ class _Style:
     soft_edge: bool = True  # thins out towards the skin
 
 
-_EDGE_AT = (0, 35, 56, 75, 100, 140, 180)
 _STYLES = {
     "buzz": _Style(0.0035, 0.002, 0.003, (0.976, 0.960, 0.930, 0.906, 0.893)),
     "crop": _Style(0.010, 0.006, 0.007, (0.972, 0.958, 0.925, 0.906, 0.890)),
@@ -182,56 +148,41 @@ _STYLES |= {"long_front": _STYLES["long"], "bun": _STYLES["ponytail"]}
 _NAPE = 0.905  # hair below it hangs
 
 
-def hair_grids(look: Look, rows: int, columns: int) -> list[Grid]:
-    """A shell of hair around the head, with strands, ponytail or bun."""
-    grids = [_shell(look, _STYLES[look.style], rows, columns)]
-    if look.style == "long_front":
-        grids += [_strand(look, sign) for sign in (-1.0, 1.0)]
-    if look.style == "ponytail":
-        grids.append(_tail(look))
-    if look.style == "bun":
-        bun = ball((0, 1.004, -0.034) if look.parting > 0 else (0, 0.938, -0.078), (0.024, 0.022, 0.022), 9, 12)
-        grids.append(Grid(bun, bones_only(bun.shape[:2], "head"), "hair"))
-    return grids
-
-
-def _shell(look: Look, style: _Style, rows: int, columns: int) -> Grid:
+def _shell(look: Look, style: _Style, rows: int, columns: int, texture: Canvas) -> Grid:
     """From the crown to the hair's edge, column by column."""
     azimuth, t = around(columns), np.linspace(0, 1, rows)[:, None]
-    y = _shell_rows(_lower_edge(look, style, azimuth), t)
+    y = _heights(look, style, azimuth, t)
     ripple = 0.0016 * sin(9 * azimuth + 3 * sin(y * 90)) * smoothstep(1.0, 0.96, y) * (look.style != "beanie")
     thick = _thickness(look, style, azimuth, y)
     if style.soft_edge:
         thick = thick * (0.25 + 0.75 * np.minimum(1, (1 - t) * rows / 2.5))
-    x, z = head_section(azimuth, np.maximum(y, _NAPE), thick + ripple)
-    if style.falls:
-        x, z = _falling(x, z, y, azimuth)
+    x, z = _head_section(azimuth, np.maximum(y, _NAPE), thick + ripple)
+    if style.falls:  # below the ears over the shoulders, close to the neck and the back
+        down, behind = smoothstep(_NAPE, 0.80, y), np.maximum(-cos(azimuth), 0)
+        heights = (0.70, 0.75, 0.79, 0.82, 0.845, 0.87, 0.905)
+        back = interp(y, heights, (-0.072, -0.075, -0.073, -0.066, -0.058, -0.056, -0.060))
+        x = x * (1 + 0.35 * down * np.minimum(1, behind * 2))
+        z = z + (back + 0.02 * (1 - behind) - z) * down * smoothstep(-0.2, 0.35, behind)
     points = np.stack(np.broadcast_arrays(x, y + 0.9 * thick * smoothstep(0.955, 1.0, y), z), -1)
-    weights = _hanging_weights(points[..., 1]) if style.falls else bones_only(points.shape[:2], "head")
-    return Grid(points, weights, "hair", ALL_ROWS)
+    return _hanging(points, texture, ALL_ROWS) if style.falls else rigid(points, texture, "head", inside=ALL_ROWS)
 
 
-def _lower_edge(look: Look, style: _Style, azimuth: np.ndarray) -> np.ndarray:
-    """The height at which each column of hair ends; a notch where it parts."""
+def _heights(look: Look, style: _Style, azimuth: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Heights of the shell's points: from the crown around the head, then straight down where hair hangs."""
     front, temple, ear, behind, nape = style.edge
     heights = (front, front - 0.002, temple, ear, behind, nape, nape)
     if look.style in ("long", "long_front"):
         heights = (front, front - 0.003, temple, ear, look.length + 0.06, look.length + 0.008, look.length)
-    edge = interp(np.degrees(np.abs(azimuth)), _EDGE_AT, heights)
-    if look.style in ("beanie", "afro"):
-        return edge
-    x, _ = head_section(azimuth, np.full_like(azimuth, 0.96))
-    return np.asarray(edge + 0.007 * line(x - look.parting, 0.012) * (cos(azimuth) > 0.5))
-
-
-def _shell_rows(edge: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Heights of the shell's points: from the crown around the head, then straight down where hair hangs."""
+    edge = interp(np.degrees(np.abs(azimuth)), (0, 35, 56, 75, 100, 140, 180), heights)
+    if look.style not in ("beanie", "afro"):  # a notch where it parts
+        x, _ = _head_section(azimuth, np.full_like(azimuth, 0.96))
+        edge = edge + 0.007 * line(x - look.parting, 0.012) * (cos(azimuth) > 0.5)
     crown, on_head = 0.9995, np.maximum(edge, _NAPE)
     share = np.where(edge < _NAPE - 0.005, 0.62, 1.0)  # of the rows that lie on the head
     turn = np.minimum(t / share, 1) * np.pi / 2
     around_head = crown - (crown - on_head) * power(1 - cos(turn), 14)
     hanging = on_head + (edge - on_head) * (t - share) / np.maximum(1 - share, 1e-9)
-    return np.asarray(np.where(t <= share, around_head, hanging))
+    return np.where(t <= share, around_head, hanging)
 
 
 def _thickness(look: Look, style: _Style, azimuth: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -245,24 +196,15 @@ def _thickness(look: Look, style: _Style, azimuth: np.ndarray, y: np.ndarray) ->
     return thick
 
 
-def _falling(x: np.ndarray, z: np.ndarray, y: np.ndarray, azimuth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Below the ears hair falls over the shoulders, close to the neck and the back."""
-    down, behind = smoothstep(_NAPE, 0.80, y), np.maximum(-cos(azimuth), 0)
-    heights = (0.70, 0.75, 0.79, 0.82, 0.845, 0.87, 0.905)
-    back = interp(y, heights, (-0.072, -0.075, -0.073, -0.066, -0.058, -0.056, -0.060))
-    x = x * (1 + 0.35 * down * np.minimum(1, behind * 2))
-    return x, z + (back + 0.02 * (1 - behind) - z) * down * smoothstep(-0.2, 0.35, behind)
-
-
-def _hanging_weights(y: np.ndarray) -> np.ndarray:
-    """The head at the top, the chest at the bottom."""
-    weights = np.zeros((*y.shape, len(BONES)))
-    weights[..., BONE["head"]] = smoothstep(0.845, 0.905, y)
+def _hanging(points: np.ndarray, texture: Canvas, inside: int = 0) -> Grid:
+    """Hair that follows the head at its top, the chest at its bottom."""
+    weights = np.zeros((*points.shape[:2], len(BONES)))
+    weights[..., BONE["head"]] = smoothstep(0.845, 0.905, points[..., 1])
     weights[..., BONE["chest"]] = 1 - weights[..., BONE["head"]]
-    return weights
+    return Grid(points, weights, texture, inside)
 
 
-def _strand(look: Look, sign: float) -> Grid:
+def _strand(look: Look, sign: float, texture: Canvas) -> Grid:
     """Hair that falls to the front over a shoulder."""
     y = np.linspace(0.955, max(look.length, 0.70), 14)
     x = interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.70), (0.036, 0.0465, 0.050, 0.053, 0.054, 0.049))
@@ -270,31 +212,29 @@ def _strand(look: Look, sign: float) -> Grid:
     z = interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.74, -0.70), depths)
     size = interp(np.linspace(0, 1, 14), (0, 0.2, 0.7, 0.95, 1), (0.007, 0.014, 0.016, 0.010, 0.002))
     path = np.stack([sign * (x + 0.003 * sin(y * 70)), y, z], -1)
-    points = sweep(path, size * 1.1, size * 0.8, 10, (0, 0, 1))
-    return Grid(points, _hanging_weights(points[..., 1]), "hair")
+    return _hanging(sweep(path, size * 1.1, size * 0.8, 10, (0, 0, 1)), texture)
 
 
-def _tail(look: Look) -> Grid:
+def _tail(look: Look, texture: Canvas) -> Grid:
     """A ponytail."""
     t = np.linspace(0, 1, 12)
     y = interp(t, (0, 0.12, 0.3, 1), (0.952, 0.962, 0.945, max(look.length, 0.76)))
     z = interp(t, (0, 0.12, 0.3, 1), (-0.064, -0.082, -0.100, -0.092))
     size = interp(t, (0, 0.08, 0.3, 0.75, 0.95, 1), (0.008, 0.009, 0.018, 0.016, 0.007, 0.001))
-    points = sweep(np.stack([0.004 * sin(6 * t), y, z], -1), size, size * 0.8, 10, (0, 0.3, -1))
-    return Grid(points, _hanging_weights(points[..., 1]), "hair")
+    return _hanging(sweep(np.stack([0.004 * sin(6 * t), y, z], -1), size, size * 0.8, 10, (0, 0.3, -1)), texture)
 
 
-def paint_hair(look: Look, rows: int, columns: int, rng: np.random.Generator) -> Canvas:
+def _hair(look: Look, rows: int, columns: int, rng: np.random.Generator) -> Canvas:
     """Lighter and darker strands with a shine, or the knit of a beanie."""
     u, v = along(0, 1, columns), along(0, 1, rows)[:, None]
     if look.style == "beanie":
-        canvas = Canvas(rows, columns, look.cap)
+        canvas = Canvas(rows, columns, look.cap, shine=0.16)
         canvas.shade(0.92 + 0.08 * sin(96 * np.pi * u) - 0.10 * (v > 0.82))
         return canvas
     strands = noise(rng, (columns + 2,), np.float32)
     tone = 0.4 * strands[1:-1] + 0.3 * (strands[:-2] + strands[2:])
     wavy = (np.arange(columns) + (3 * sin(5 * v)).astype(int)) % columns
-    canvas = Canvas(rows, columns, look.hair)
+    canvas = Canvas(rows, columns, look.hair, shine=0.16)
     canvas.planes += 6
     canvas.shade(0.93 + 0.13 * tone[wavy] + 0.16 * line(v - 0.30, 0.09) + 0.10 * smoothstep(0.6, 1.0, v))
     return canvas

@@ -70,7 +70,11 @@ def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> R
     """Draw a posed person."""
     top, left, view = _window(_project(body.points, camera), camera)
     screen = _project(body.points, view)
-    triangles, drawn, turned = _facing(person, screen)
+    x, y = screen[0][person.triangles], screen[1][person.triangles]
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    drawn = np.flatnonzero((area > 0) | (person.two_sided & (area < 0)))
+    turned = area[drawn] < 0  # they show their inside; their corners are made clockwise
+    triangles = np.where(turned, person.triangles[::-1, drawn], person.triangles[:, drawn])
     samples, hit, depth = _nearest(screen, triangles, (view.height * SAMPLES, view.width * SAMPLES))
     colours = _shade(person, body, screen, light, triangles, turned, samples, hit, view.width * SAMPLES)
     planes = np.zeros((4, view.height * view.width * SAMPLES * SAMPLES), np.float32)
@@ -78,22 +82,20 @@ def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> R
     for plane, colour in zip(planes, colours, strict=False):
         plane[samples] = colour
     pooled = _pooled(planes.reshape(4, *depth.shape))
-    pooled[:3] *= _crevices(pooled[3], _pooled(depth * planes[3].reshape(depth.shape)), view.scale)
+    # Dark where a surface lies behind its surroundings, as between an arm and the body.
+    near, reach = _pooled(depth * planes[3].reshape(depth.shape)), max(1, round(_CREVICE * view.scale))
+    around = blurred(near, reach) / np.maximum(blurred(pooled[3], reach), 1e-6)
+    behind = around - near / np.maximum(pooled[3], 1e-6)
+    pooled[:3] *= 1 - 0.4 * np.clip((behind - 0.004) * 20, 0, 1)
     image = np.zeros((4, camera.height, camera.width), np.float32)
     image[:, top : top + view.height, left : left + view.width] = pooled
     keypoints = _keypoints(body, view, depth) + np.array((left, top), np.float32)
     seen = np.bincount(hit, minlength=len(drawn))  # samples of each triangle
     half = np.bincount(person.torso[drawn], seen, minlength=3)[1:]
     front_share = float(half[0] / half.sum()) if half.any() else float("nan")
-    visible = _visible(person, drawn, np.where(turned, 0, seen), camera.scale)
-    return Rendering(image[:3], image[3], keypoints, front_share, visible)
-
-
-def _visible(person: Person, drawn: np.ndarray, seen: np.ndarray, scale: float) -> np.ndarray:
-    """Which cells show enough of their outside, by the samples seen of each triangle drawn: (cells,) bool."""
-    samples = np.bincount(person.cell[drawn], seen, minlength=len(person.cell_areas))
-    visible: np.ndarray = samples > _IN_SIGHT * person.cell_areas * np.square(scale * SAMPLES)
-    return visible[1:]
+    outside = np.bincount(person.cell[drawn], np.where(turned, 0, seen), minlength=len(person.cell_areas))
+    visible = outside > _IN_SIGHT * person.cell_areas * np.square(camera.scale * SAMPLES)
+    return Rendering(image[:3], image[3], keypoints, front_share, visible[1:])
 
 
 def _project(points: np.ndarray, camera: Camera) -> np.ndarray:
@@ -118,15 +120,6 @@ def _window(screen: np.ndarray, camera: Camera) -> tuple[int, int, Camera]:
     return top, left, replace(camera, x=camera.x - left, y=camera.y - top, **size)
 
 
-def _facing(person: Person, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The corners (3, d) of the triangles to draw, clockwise, which triangles those are, which show their inside."""
-    x, y = screen[0][person.triangles], screen[1][person.triangles]
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    drawn = np.flatnonzero((area > 0) | (person.two_sided & (area < 0)))
-    corners, turned = person.triangles[:, drawn], area[drawn] < 0
-    return np.where(turned, corners[::-1], corners), drawn, turned
-
-
 def _nearest(
     screen: np.ndarray, triangles: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,9 +141,8 @@ def _nearest(
     slope_x, slope_y = _slopes(x, y, z)
     offset = (z[0] - slope_x * x[0] - slope_y * y[0] - _FAR)[owner] + slope_x[owner] * start + slope_y[owner] * row
     line, along = _ragged(counts)
-    steps = (offset * _DEPTH_STEPS).astype(np.float32)[line] + (slope_x * _DEPTH_STEPS).astype(np.float32)[owner][
-        line
-    ] * along
+    onward = (slope_x * _DEPTH_STEPS).astype(np.float32)[owner]
+    steps = (offset * _DEPTH_STEPS).astype(np.float32)[line] + onward[line] * along
     keys = (steps.astype(np.int64) << _TRIANGLE_BITS) | owner[line]
     buffer = np.zeros(height * width, np.int64)
     np.maximum.at(buffer, (row * width + start)[line] + along, keys)
@@ -218,17 +210,6 @@ def _light(normals: np.ndarray, shine: np.ndarray, light: Light) -> tuple[np.nda
     between = lamp + np.array((0, 0, 1), np.float32)
     mirrored = np.square(np.square(np.square(np.maximum(dot(normals, between / norm(between)), 0))))  # to the 8th
     return outside, inside, shine * (mirrored * mirrored * mirrored) * light.lamp
-
-
-def _crevices(coverage: np.ndarray, depth: np.ndarray, scale: float) -> np.ndarray:
-    """Shade where a surface lies behind its surroundings, as between an arm and the body: (H, W) in (0, 1].
-
-    Depth is multiplied by the coverage.
-    """
-    reach = max(1, round(_CREVICE * scale))
-    mean = blurred(depth, reach) / np.maximum(blurred(coverage, reach), 1e-6)
-    behind = mean - depth / np.maximum(coverage, 1e-6)
-    return np.asarray(1 - 0.4 * np.clip((behind - 0.004) * 20, 0, 1))
 
 
 def _pooled(samples: np.ndarray) -> np.ndarray:

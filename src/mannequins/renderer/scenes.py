@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mannequins.renderer.canvas import Colour, line
-from mannequins.renderer.exact import decay, noise, sin, uniform
+from mannequins.renderer.canvas import Colour
+from mannequins.renderer.exact import decay, line, noise, sin, uniform
 from mannequins.renderer.render import Camera, Light, Rendering, blurred
 
 STUDIO_LIGHT = Light((-0.40, 0.60, 0.85), 0.48, 0.70, 0.50)
@@ -35,17 +35,10 @@ def in_studio(picture: Rendering, camera: Camera, place: Studio) -> np.ndarray:
     wall = np.zeros_like(picture.coverage)
     wall[reach // 2 :, 2 * reach :] = blurred(picture.coverage, reach)[: -(reach // 2), : -2 * reach]
     floor = camera.y + camera.scale * camera.level
-    lengthwise = line(columns - camera.x, 0.12 * camera.scale)
-    spot = lengthwise * line(rows - floor, 0.018 * camera.scale)
+    spot = line(columns - camera.x, 0.12 * camera.scale) * line(rows - floor, 0.018 * camera.scale)
     backdrop = place.level * shade * (1 - 0.07 * wall) * (1 - 0.45 * spot)
     warmth = np.array((place.warmth, 0, -place.warmth), np.float32) / 2
-    return compose(picture, backdrop + warmth[:, None, None])
-
-
-def compose(picture: Rendering, backdrop: np.ndarray) -> np.ndarray:
-    """The picture over a backdrop (3, H, W): (3, H, W) float32."""
-    whole: np.ndarray = picture.colour + (1 - picture.coverage) * backdrop
-    return whole
+    return np.asarray(picture.colour + (1 - picture.coverage) * (backdrop + warmth[:, None, None]))
 
 
 @dataclass(frozen=True)
@@ -60,11 +53,6 @@ class Place:
     tint: np.ndarray  # (3,)
 
 
-def places(rng: np.random.Generator) -> tuple[Place, ...]:
-    """The six cameras of a street."""
-    return tuple(_place(rng, *scene) for scene in _SCENES)
-
-
 # Wall or greenery above, ground below; and what is drawn on each.
 _SCENES: tuple[tuple[Colour, Colour, str, str], ...] = (
     ((96, 122, 76), (150, 146, 138), "leaves", "tiles"),
@@ -74,6 +62,11 @@ _SCENES: tuple[tuple[Colour, Colour, str, str], ...] = (
     ((186, 184, 176), (120, 118, 118), "panels", "road"),
     ((112, 116, 108), (176, 158, 132), "leaves", "plain"),
 )
+
+
+def places(rng: np.random.Generator) -> tuple[Place, ...]:
+    """The six cameras of a street."""
+    return tuple(_place(rng, *scene) for scene in _SCENES)
 
 
 def _place(rng: np.random.Generator, wall: Colour, ground: Colour, above: str, below: str) -> Place:
@@ -87,14 +80,8 @@ def _place(rng: np.random.Generator, wall: Colour, ground: Colour, above: str, b
     lamp = uniform(rng, 0.35, 0.75)
     light = Light((side, uniform(rng, 0.5, 0.9), uniform(rng, 0.2, 0.9)), lamp, 0.98 - 0.6 * lamp, 0.66 - 0.45 * lamp)
     tint = 0.93 + 0.14 * rng.random(3)
-    return Place(
-        scene.astype(np.float32).transpose(2, 0, 1),
-        light,
-        uniform(rng, 6, 16),
-        uniform(rng, 0.35, 0.8),
-        uniform(rng, 0.8, 1.05),
-        tint,
-    )
+    pitch, blur, contrast = uniform(rng, 6, 16), uniform(rng, 0.35, 0.8), uniform(rng, 0.8, 1.05)
+    return Place(scene.astype(np.float32).transpose(2, 0, 1), light, pitch, blur, contrast, tint)
 
 
 def _above(kind: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -152,5 +139,5 @@ def as_seen(image: np.ndarray, place: Place, rng: np.random.Generator) -> np.nda
     rows = sum(w * padded[:, k : k + height] for k, w in enumerate(weights))
     smooth = sum(w * rows[:, :, k : k + width] for k, w in enumerate(weights))
     gain = (uniform(rng, 0.88, 1.08) * place.tint).astype(np.float32)[:, None, None]
-    graded: np.ndarray = ((smooth - 120) * np.float32(place.contrast) + 118) * gain
-    return graded + 2.5 * noise(rng, (height, width), np.float32)
+    graded = ((smooth - 120) * np.float32(place.contrast) + 118) * gain
+    return np.asarray(graded + 2.5 * noise(rng, (height, width), np.float32))

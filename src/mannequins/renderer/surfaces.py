@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mannequins.renderer.body import BONE, BONES, Shape, pivots
-from mannequins.renderer.canvas import line, smoothstep
-from mannequins.renderer.exact import cos, dot, interp, norm, power, sin
+from mannequins.renderer.body import BONE, BONES, SIDES, Shape, pivots
+from mannequins.renderer.canvas import Canvas
+from mannequins.renderer.exact import cos, dot, interp, line, norm, power, sin, smoothstep
 
 NECK_TOP = 0.862  # where the torso's surface ends, inside the neck
 ALL_ROWS = 10_000  # for Grid.inside
@@ -24,7 +24,7 @@ class Grid:
 
     points: np.ndarray  # (v, u, 3)
     weights: np.ndarray  # (v, u, 16) of the bones, sum 1
-    texture: str
+    texture: Canvas
     inside: int = 0  # an open surface: in so many of its lowest rows the inside may be seen
     mirrored: bool = False  # the texture runs to the person's right instead
     torso: bool = False  # a garment of the torso: it has a front half and a back half, and cells that may be in sight
@@ -42,8 +42,12 @@ class Fit:
     over: float = 0.0  # room at the hips for what else is worn there
 
 
-SKIN = Fit(ease=0, hang=0, hang_from=0.5, flare=0, flare_from=0)
 SECOND_SKIN = Fit(ease=0.003, hang=0, hang_from=0.5, flare=0, flare_from=0)
+
+
+def fine(count: int, detail: float) -> int:
+    """A number of rows or columns at a level of detail."""
+    return max(5, round(count * detail))
 
 
 def around(columns: int, dense_front: float = 0.0) -> np.ndarray:
@@ -54,7 +58,8 @@ def around(columns: int, dense_front: float = 0.0) -> np.ndarray:
 
 def follow(shape: Shape, y: np.ndarray, first: str, *then: tuple[str, float]) -> np.ndarray:
     """Weights down a chain: the `first` bone, each next from its pivot down, softly over +- so many heights."""
-    weights = bones_only(y.shape, first)
+    weights = np.zeros((*y.shape, len(BONES)))
+    weights[..., BONE[first]] = 1
     previous = BONE[first]
     for name, soft in then:
         pivot = pivots(shape)[BONE[name], 1]
@@ -65,12 +70,17 @@ def follow(shape: Shape, y: np.ndarray, first: str, *then: tuple[str, float]) ->
     return weights
 
 
-def bones_only(shape: tuple[int, ...], *names: str) -> np.ndarray:
-    """The same weights everywhere: an equal share for each name (a bone may be named more than once)."""
-    weights = np.zeros((*shape, len(BONES)))
+def sections(table: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """The further columns of a table at heights, which are its first column, downwards."""
+    return [interp(y, table[::-1, 0], column[::-1]) for column in table.T[1:]]
+
+
+def rigid(points: np.ndarray, texture: Canvas, *names: str, inside: int = 0) -> Grid:
+    """A surface whose points all have the same weights: an equal share for each name (a bone may be named twice)."""
+    weights = np.zeros((*points.shape[:2], len(BONES)))
     for name in names:
         weights[..., BONE[name]] += 1 / len(names)
-    return weights
+    return Grid(points, weights, texture, inside)
 
 
 def rings(middle: np.ndarray, wide: np.ndarray, deep: np.ndarray, columns: int) -> np.ndarray:
@@ -101,8 +111,6 @@ def ball(middle: Sequence[float], radii: Sequence[float], rows: int, columns: in
     unit = np.broadcast_arrays(level * left, up, level * ahead)
     return np.stack([m + r * u for m, r, u in zip(middle, radii, unit, strict=True)], -1)
 
-
-# ---- the torso
 
 # Height, half width, depth to the front and to the back.
 _TORSO = {
@@ -141,17 +149,22 @@ _ROUNDED = {woman: _rounded(table) for woman, table in _TORSO.items()}
 
 
 class Torso:
-    """The upright loft of a torso, bare or as a cloth lies on it."""
+    """The upright loft of a torso as a cloth lies on it."""
 
-    def __init__(self, shape: Shape, fit: Fit = SKIN) -> None:
+    def __init__(self, shape: Shape, fit: Fit) -> None:
         self.shape, self.fit = shape, fit
         body = _ROUNDED[shape.woman] * (1 + (shape.girth - 1) * (1 - 0.75 * smoothstep(0.76, 0.83, _LEVELS)))
         body[0] *= 1 + (shape.shoulders - 1) * smoothstep(0.62, 0.78, _LEVELS)
         body[0] *= 1 + (shape.hips - 1) * smoothstep(0.60, 0.53, _LEVELS)
         room = fit.ease * smoothstep(NECK_TOP, NECK_TOP - 0.07, _LEVELS) + fit.over * smoothstep(0.60, 0.52, _LEVELS)
         room = room + fit.flare * np.maximum(fit.flare_from - _LEVELS, 0)
+        # What falls is as wide as the widest place above it, and below the seat as wide as the seat.
+        below, seat = (int(np.searchsorted(_LEVELS, level)) for level in (fit.hang_from, _SEAT))
+        falling = body.copy()
+        falling[:, :below] = np.maximum.accumulate(body[:, below::-1], axis=1)[:, 1:][:, ::-1]
+        falling[:, :seat] = np.maximum(falling[:, :seat], falling[:, seat : seat + 1])
         hang = np.where((_LEVELS < _SEAT) & (fit.ease > SECOND_SKIN.ease), 1.0, fit.hang)
-        self._rows = body + hang * (_falling(body, fit.hang_from) - body) + room
+        self._rows = body + hang * (falling - body) + room
 
     def across(self, azimuth: np.ndarray, y: np.ndarray) -> np.ndarray:
         """How far to the left the surface is at azimuths (radians) and heights, broadcast."""
@@ -163,49 +176,35 @@ class Torso:
         """(..., 3) at azimuths and heights, broadcast."""
         x, ahead = self.across(azimuth, y), cos(azimuth)
         front, back = (interp(y, _LEVELS, row) for row in self._rows[1:])
-        depth = np.where(ahead > 0, front + self._bust(x, y), back + self._buttocks(x, y))
+        apart, spread = (0.035, 0.027) if self.fit.ease < 0.012 else (0.030, 0.036)  # loose cloth bridges the gap
+        bust = line(np.abs(x) - apart, spread) * line(y - 0.72, 0.028)
+        bust = 0.024 * self.shape.bust * bust * (1 - 0.4 * self.fit.hang)
+        buttocks = line(np.abs(x) - 0.036, 0.034) * line(y - 0.497, 0.034)
+        buttocks = (0.014 if self.shape.woman else 0.009) * buttocks * (1 - 0.6 * self.fit.hang)
+        depth = np.where(ahead > 0, front + bust, back + buttocks)
         flat = smoothstep(0.50, 0.44, y)  # cloth that spans the legs is flat in front and behind
         level = (1 - flat) * power(ahead, 15) + flat * power(ahead, 12)
         return np.stack(np.broadcast_arrays(x, y, depth * level), -1)
 
-    def weights(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Upwards pelvis, chest, neck; below the hips the nearer leg: (..., 16)."""
-        x, y = np.broadcast_arrays(x, y)
-        weights = np.zeros((*y.shape, len(BONES)))
-        chest, neck = smoothstep(0.565, 0.695, y), smoothstep(0.832, 0.866, y)
-        weights[..., BONE["neck"]], weights[..., BONE["chest"]] = neck, chest * (1 - neck)
-        leg, shin = (1 - chest) * smoothstep(0.53, 0.44, y), 0.75 * smoothstep(0.29, 0.12, y)
-        spread = 0.03 + 0.03 * smoothstep(0.46, 0.30, y)
-        for side, sign in (("right", -1), ("left", 1)):
-            near = smoothstep(-1, 1, sign * x / spread)
-            weights[..., BONE[f"{side}_thigh"]] = leg * near * (1 - shin)
-            weights[..., BONE[f"{side}_shin"]] = leg * near * shin
-        weights[..., BONE["pelvis"]] = 1 - chest - leg
-        return weights
 
-    def _bust(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        apart, spread = (0.035, 0.027) if self.fit.ease < 0.012 else (0.030, 0.036)  # loose cloth bridges the gap
-        bump = line(np.abs(x) - apart, spread) * line(y - 0.72, 0.028)
-        return np.asarray(0.024 * self.shape.bust * bump * (1 - 0.4 * self.fit.hang))
+def torso_grid(torso: Torso, azimuth: np.ndarray, heights: np.ndarray, texture: Canvas) -> Grid:
+    """The torso's surface at heights (v,) and azimuths (u,) or (v, u).
 
-    def _buttocks(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        bump = line(np.abs(x) - 0.036, 0.034) * line(y - 0.497, 0.034)
-        return np.asarray((0.014 if self.shape.woman else 0.009) * bump * (1 - 0.6 * self.fit.hang))
-
-
-def _falling(body: np.ndarray, start: float) -> np.ndarray:
-    """A torso's rows, everything below `start` as wide as the widest place above it; below the seat, as the seat."""
-    below, seat = (int(np.searchsorted(_LEVELS, level)) for level in (start, _SEAT))
-    rows = body.copy()
-    rows[:, :below] = np.maximum.accumulate(body[:, below::-1], axis=1)[:, 1:][:, ::-1]
-    rows[:, :seat] = np.maximum(rows[:, :seat], rows[:, seat : seat + 1])
-    return rows
-
-
-def torso_grid(torso: Torso, azimuth: np.ndarray, y: np.ndarray, texture: str) -> Grid:
-    """The torso's surface at heights y (v,) and azimuths (u,) or (v, u)."""
-    points = torso.points(azimuth, y[:, None])
-    return Grid(points, torso.weights(points[..., 0], y[:, None]), texture)
+    It follows upwards pelvis, chest, neck; below the hips the nearer leg.
+    """
+    points = torso.points(azimuth, heights[:, None])
+    x, y = np.broadcast_arrays(points[..., 0], heights[:, None])
+    weights = np.zeros((*y.shape, len(BONES)))
+    chest, neck = smoothstep(0.565, 0.695, y), smoothstep(0.832, 0.866, y)
+    weights[..., BONE["neck"]], weights[..., BONE["chest"]] = neck, chest * (1 - neck)
+    leg, shin = (1 - chest) * smoothstep(0.53, 0.44, y), 0.75 * smoothstep(0.29, 0.12, y)
+    spread = 0.03 + 0.03 * smoothstep(0.46, 0.30, y)
+    for side, sign in SIDES:
+        near = smoothstep(-1, 1, sign * x / spread)
+        weights[..., BONE[f"{side}_thigh"]] = leg * near * (1 - shin)
+        weights[..., BONE[f"{side}_shin"]] = leg * near * shin
+    weights[..., BONE["pelvis"]] = 1 - chest - leg
+    return Grid(points, weights, texture)
 
 
 def push(points: np.ndarray, azimuth: np.ndarray, distance: np.ndarray) -> np.ndarray:
@@ -213,8 +212,6 @@ def push(points: np.ndarray, azimuth: np.ndarray, distance: np.ndarray) -> np.nd
     out = np.stack(np.broadcast_arrays(sin(azimuth), 0.0, cos(azimuth)), -1)
     return np.asarray(points + out * distance[..., None])
 
-
-# ---- the limbs
 
 # Height (arms: above the shoulder joint), half width, half depth, outwards, forwards.
 _ARM = np.array([
@@ -252,11 +249,11 @@ def side_of(sign: float) -> str:
     return "left" if sign > 0 else "right"
 
 
-def arm_grid(shape: Shape, sign: float, y: np.ndarray, ease: np.ndarray, columns: int, texture: str) -> Grid:
+def arm_grid(shape: Shape, sign: float, y: np.ndarray, ease: np.ndarray, columns: int, texture: Canvas) -> Grid:
     """An arm, or a sleeve `ease` (v,) away from it, at heights y (v,) against the shoulder joint, downwards."""
     side, size = side_of(sign), shape.muscle * (0.96 if shape.woman else 1.16)
     pivot = pivots(shape)[BONE[f"{side}_upper_arm"]]
-    wide, deep, out, ahead = _sections(_ARM, y)
+    wide, deep, out, ahead = sections(_ARM, y)
     ahead = ahead - 0.004 * smoothstep(0, -0.1, y)
     middle = np.stack([pivot[0] + sign * out, pivot[1] + y, pivot[2] + ahead], -1)
     points = rings(middle, wide * size + ease, deep * size + ease, columns)
@@ -264,23 +261,19 @@ def arm_grid(shape: Shape, sign: float, y: np.ndarray, ease: np.ndarray, columns
     return Grid(points, follow(shape, points[..., 1], "chest", *chain), texture)
 
 
-def leg_grid(shape: Shape, sign: float, y: np.ndarray, ease: np.ndarray, columns: int, texture: str) -> Grid:
+def leg_grid(shape: Shape, sign: float, y: np.ndarray, ease: np.ndarray, columns: int, texture: Canvas) -> Grid:
     """A leg, or a trouser leg `ease` (v,) away from it, at heights y (v,) above the floor, downwards."""
     side = side_of(sign)
     at = pivots(shape)[[BONE[f"{side}_{bone}"] for bone in ("foot", "shin", "thigh")]]
     size = interp(y, (0.2, 0.5), (0.5 + 0.5 * shape.muscle, shape.girth)) * (1 if shape.woman else 1.03)
-    wide, deep, out, ahead = _sections(_LEG, y)
+    wide, deep, out, ahead = sections(_LEG, y)
     x, z = (interp(y, at[:, 1], at[:, axis]) for axis in (0, 2))
     points = rings(np.stack([x + sign * out, y, z + ahead], -1), wide * size + ease, deep * size + ease, columns)
     weights = follow(shape, points[..., 1], "pelvis", (f"{side}_thigh", 0.028), (f"{side}_shin", 0.024))
     return Grid(points, weights, texture)
 
 
-def _sections(table: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    return [interp(y, table[::-1, 0], column[::-1]) for column in table.T[1:]]
-
-
-def hand_grids(shape: Shape, sign: float, columns: int) -> list[Grid]:
+def hand_grids(shape: Shape, sign: float, columns: int, hand: Canvas, skin: Canvas) -> list[Grid]:
     """A hand, its palm to the body, slightly bent; and its thumb."""
     bone = f"{side_of(sign)}_hand"
     x, y, z = pivots(shape)[BONE[bone]]
@@ -289,15 +282,14 @@ def hand_grids(shape: Shape, sign: float, columns: int) -> list[Grid]:
     bend = -sign * 0.012 * np.square(np.maximum(down - 0.045, 0) / 0.05)  # fingers towards the palm
     palm = rings(np.stack([x + bend, y - down, z + 0.1 * down], -1), wide, deep, columns)
     t = np.linspace(0, 1, 5)
-    path = np.stack(
-        [x - sign * 0.010 * t, y - size * (0.012 + 0.043 * t), z + size * (0.010 + 0.019 * power(t, 11))], -1
-    )
+    ahead = size * (0.010 + 0.019 * power(t, 11))
+    path = np.stack([x - sign * 0.010 * t, y - size * (0.012 + 0.043 * t), z + ahead], -1)
     radius = size * 0.0072 * np.array([1.0, 1.1, 1.0, 0.85, 0.2])
     thumb = sweep(path, radius, radius, 8, (0, 0, 1))
-    return [Grid(p, bones_only(p.shape[:2], bone), texture) for p, texture in ((palm, "hand"), (thumb, "skin"))]
+    return [rigid(palm, hand, bone), rigid(thumb, skin, bone)]
 
 
-def foot_grid(shape: Shape, sign: float, columns: int, room: float) -> Grid:
+def foot_grid(shape: Shape, sign: float, columns: int, room: float, texture: Canvas) -> Grid:
     """A foot in a shoe that is `room` wider, from heel to toes; flat below."""
     bone = f"{side_of(sign)}_foot"
     x, _, z = pivots(shape)[BONE[bone]]
@@ -306,22 +298,17 @@ def foot_grid(shape: Shape, sign: float, columns: int, room: float) -> Grid:
     sole = 0.008
     y = np.where(up > 0, sole + (high + room - sole) * up, sole + sole * power(up, 5))
     width = (wide + room) * power(across, 13)
-    points = np.stack(np.broadcast_arrays(x + width, y, z + ahead * (1 + 4 * room)), -1)
-    return Grid(points, bones_only(points.shape[:2], bone), "shoe")
+    return rigid(np.stack(np.broadcast_arrays(x + width, y, z + ahead * (1 + 4 * room)), -1), texture, bone)
 
 
-def neck_points(shape: Shape, room: float, rows: int, columns: int) -> np.ndarray:
-    """The neck, `room` wider than the skin: (v, u, 3)."""
-    y = np.linspace(0.893, 0.828, rows)
+def neck_grid(shape: Shape, room: float, columns: int, texture: Canvas, rows: slice = slice(None)) -> Grid:
+    """Some of the neck's nine rows, `room` wider than the skin; it follows upwards chest, neck, head."""
+    y = np.linspace(0.893, 0.828, 9)
     z = interp(-y, (-0.893, -0.828), (-0.008, -0.017))
     size = (1.0 if shape.woman else 1.17) * (0.6 + 0.4 * shape.girth)
-    middle = np.stack([np.zeros(rows), y, z], -1)
-    return rings(middle, np.full(rows, 0.0282 * size + room), np.full(rows, 0.0300 * size + room), columns)
-
-
-def neck_weights(y: np.ndarray) -> np.ndarray:
-    """Upwards chest, neck, head: (..., 16)."""
-    weights = np.zeros((*y.shape, len(BONES)))
+    middle = np.stack([np.zeros(9), y, z], -1)
+    points = rings(middle, np.full(9, 0.0282 * size + room), np.full(9, 0.0300 * size + room), columns)[rows]
+    y, weights = points[..., 1], np.zeros((*points.shape[:2], len(BONES)))
     weights[..., BONE["head"]], weights[..., BONE["chest"]] = smoothstep(0.865, 0.895, y), smoothstep(0.852, 0.828, y)
     weights[..., BONE["neck"]] = 1 - weights[..., BONE["head"]] - weights[..., BONE["chest"]]
-    return weights
+    return Grid(points, weights, texture)

@@ -1,16 +1,16 @@
 """What people wear: garments as data, and outfits drawn by chance."""
 
+import colorsys
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TypeVar
 
-from mannequins.renderer.canvas import Colour
-from mannequins.renderer.chance import DENIMS, LEATHERS, Chance
-from mannequins.renderer.patterns import PRINTS, Cloth, Print
+import numpy as np
+
+from mannequins.renderer.canvas import PRINTS, Cloth, Colour, Print
+from mannequins.renderer.exact import uniform
 from mannequins.renderer.surfaces import Fit
 
-Neckline = Literal["crew", "scoop", "v", "boat", "tank", "racer", "camisole", "strapless"]
-Collar = Literal["none", "shirt", "turtle", "hood", "stand"]
-ShoeKind = Literal["sneaker", "shoe", "boot", "pump", "sandal"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Upper:
     sleeve: float  # how far down the arm, in heights below the shoulder; 0: none
     sleeve_room: float  # between arm and sleeve, heights
     fit: Fit
-    neckline: Neckline
-    collar: Collar
+    neckline: str  # of paint.NECKLINES
+    collar: str  # none, shirt, turtle, hood or stand
     front: Cloth
     back: Cloth
     sleeves: Cloth
     trim: Colour | None  # of collar, cuffs and hem
     chest: Print | None
     rear: Print | None  # on the back
-    closing: Literal["none", "buttons", "zip"]
+    closing: str  # none, buttons or zip
     pocket: bool
     gap: float  # how far it stands open in front, in degrees on each side; 0: closed
     waist: Colour | None  # a belt at the waist
@@ -55,7 +55,7 @@ class Lower:
 class Shoes:
     """Shoes and tights."""
 
-    kind: ShoeKind
+    kind: str  # of _SHOES
     upper: Colour
     sole: Colour
     tights: Colour | None
@@ -73,7 +73,73 @@ class Outfit:
     scarf: Colour | None = None
 
 
-# ---- fabrics and prints
+_NEUTRALS: tuple[Colour, ...] = (
+    (243, 242, 238), (236, 232, 222), (32, 32, 36), (60, 62, 68), (128, 130, 134), (188, 190, 192), (28, 36, 66),
+    (200, 178, 146),
+)  # fmt: skip
+_DENIMS: tuple[Colour, ...] = ((46, 66, 104), (72, 98, 142), (118, 148, 186), (34, 40, 58))
+_LEATHERS: tuple[Colour, ...] = (
+    (36, 34, 36), (240, 240, 236), (92, 58, 38), (150, 104, 66), (70, 70, 76), (206, 182, 150), (40, 46, 70),
+)  # fmt: skip
+# The strong colors of clothes: hue in degrees, saturation, value.
+_VIVID = (
+    (355, 0.82, 0.80), (350, 0.80, 0.52), (4, 0.62, 0.93), (16, 0.80, 0.90), (28, 0.82, 0.94), (44, 0.80, 0.88),
+    (52, 0.75, 0.95), (74, 0.55, 0.48), (88, 0.58, 0.72), (140, 0.68, 0.50), (152, 0.75, 0.62), (160, 0.45, 0.85),
+    (176, 0.75, 0.55), (184, 0.68, 0.78), (200, 0.55, 0.92), (214, 0.78, 0.80), (226, 0.82, 0.62), (240, 0.55, 0.50),
+    (262, 0.50, 0.80), (276, 0.68, 0.58), (300, 0.60, 0.58), (322, 0.72, 0.80), (336, 0.50, 0.94), (340, 0.72, 0.88),
+    (20, 0.62, 0.50),
+)  # fmt: skip
+
+
+class Chance:
+    """Draws for one outfit: `cut` decides forms, `hue` decides colors.
+
+    The same draws with another `variant` (0, 1, 2) give the same outfit in other colors.
+    """
+
+    def __init__(self, cut: np.random.Generator, hue: np.random.Generator, variant: int = 0) -> None:
+        self.cut, self.hue, self.variant = cut, hue, variant
+
+    def often(self, share: float) -> bool:
+        """True in this share of all cuts."""
+        return bool(self.cut.random() < share)
+
+    def pick(self, *choices: T) -> T:
+        """One of these forms."""
+        return choices[int(self.cut.integers(len(choices)))]
+
+    def between(self, low: float, high: float) -> float:
+        """A measure."""
+        return uniform(self.cut, low, high)
+
+    def one_of(self, colours: tuple[Colour, ...]) -> Colour:
+        """One of these colors."""
+        return colours[(int(self.hue.integers(len(colours))) + self.variant * (len(colours) // 3)) % len(colours)]
+
+    def vivid(self, away: Colour | None = None) -> Colour:
+        """A strong color, its hue well away from another's."""
+        while True:
+            hue, saturation, value = self.one_of(_VIVID)
+            turn = 0.5 if away is None else (hue / 360 - colorsys.rgb_to_hsv(*(c / 255 for c in away))[0]) % 1
+            if 0.16 < turn < 0.84:
+                hue, value = (hue + uniform(self.hue, -5, 5)) / 360 % 1, value * uniform(self.hue, 0.94, 1.04)
+                red, green, blue = (255 * min(level, 1.0) for level in colorsys.hsv_to_rgb(hue, saturation, value))
+                return (red, green, blue)
+
+    def neutral(self) -> Colour:
+        """White, gray, black, navy or beige."""
+        return self.one_of(_NEUTRALS)
+
+    def colour(self) -> Colour:
+        """A color of clothes: mostly a strong one."""
+        return self.vivid() if self.hue.random() < 0.78 else self.neutral()
+
+    def contrast(self, ground: Colour) -> Colour:
+        """A color that clearly differs from another."""
+        if self.hue.random() < 0.45:
+            return (242.0, 240.0, 234.0) if np.mean(ground) < 150 else (28.0, 28.0, 36.0)
+        return self.vivid(ground)
+
 
 # Heights per repeat.
 _REPEATS = {
@@ -89,7 +155,7 @@ def plain(colour: Colour) -> Cloth:
     return Cloth("plain", colour, colour, colour, 0.1)
 
 
-def fabric(chance: Chance, plain_share: float, patterns: tuple[str, ...] = _BUSY) -> Cloth:
+def _fabric(chance: Chance, plain_share: float, patterns: tuple[str, ...] = _BUSY) -> Cloth:
     """A fabric; plain in this share of all cuts."""
     pattern = "plain" if chance.often(plain_share) else chance.pick(*patterns)
     ground = chance.colour()
@@ -102,16 +168,14 @@ def _print(chance: Chance, ground: Colour, motifs: tuple[str, ...], y: float, si
     return Print(chance.pick(*motifs), chance.contrast(ground), 0.0, height, chance.between(*size))
 
 
-_REAR_MOTIFS = ("number", "letters", "cross", "disc", "bars", "star", "diamond")
-
-
 def _back_of(chance: Chance, front: Cloth) -> tuple[Cloth, Print | None]:
     """The back: as the front, of another color, of another pattern, or with a print of its own."""
     what = chance.cut.choice(("same", "colour", "pattern", "print"), p=(0.46, 0.19, 0.13, 0.22))
     if what == "same":
         return front, None
     if what == "print":
-        return front, _print(chance, front.ground, _REAR_MOTIFS, 0.70, (0.035, 0.055))
+        motifs = ("number", "letters", "cross", "disc", "bars", "star", "diamond")
+        return front, _print(chance, front.ground, motifs, 0.70, (0.035, 0.055))
     other = plain(chance.contrast(front.ground))
     if what == "pattern":
         pattern = chance.pick(*(p for p in ("stripes", "dots", "gingham", "chevron", "upright") if p != front.pattern))
@@ -124,16 +188,14 @@ def _in_one(upper: Upper, cloth: Cloth) -> Upper:
     return replace(upper, front=cloth, back=cloth, sleeves=cloth, trim=None, chest=None, rear=None)
 
 
-# ---- upper garments
-
-CLOSE, EASY, LOOSE = Fit(0.006, 0.15, 0.72, 0, 0.6), Fit(0.008, 0.55, 0.74, 0, 0.6), Fit(0.013, 0.9, 0.75, 0.03, 0.6)
-TUCKED = Fit(0.004, 0.1, 0.72, 0, 0.6)
+CLOSE = Fit(0.006, 0.15, 0.72, 0, 0.6)
+_EASY, _LOOSE = Fit(0.008, 0.55, 0.74, 0, 0.6), Fit(0.013, 0.9, 0.75, 0.03, 0.6)
 _LONG = 0.307  # a sleeve to the wrist
 
 
 def _upper(chance: Chance, *, plain_share: float, chest: float) -> Upper:
     """A garment of the torso with fabrics and prints; `tee`, `dress` and others replace its cut."""
-    front, mark = fabric(chance, plain_share), None
+    front, mark = _fabric(chance, plain_share), None
     if chance.often(chest):
         front = front if front.pattern == "breton" else replace(front, pattern="plain")
         mark = _print(chance, front.ground, tuple(PRINTS), 0.715, (0.030, 0.048))
@@ -153,11 +215,11 @@ def tee(chance: Chance, woman: bool, graphic: bool = False) -> Upper:
     """A tee or a tank top."""
     top = _upper(chance, plain_share=0.45, chest=1.0 if graphic else 0.35)
     if not graphic and chance.often(0.4 if woman else 0.2):
-        neckline: Neckline = chance.pick("tank", "racer", "camisole") if woman else "tank"
+        neckline = chance.pick("tank", "racer", "camisole") if woman else "tank"
         return replace(top, sleeve=0.0, neckline=neckline, hem=chance.between(0.48, 0.60) if woman else top.hem)
     short = woman and chance.often(0.25)
     return replace(
-        top, sleeve=chance.between(0.07, 0.13), fit=chance.pick(CLOSE, EASY, LOOSE), hem=0.59 if short else top.hem,
+        top, sleeve=chance.between(0.07, 0.13), fit=chance.pick(CLOSE, _EASY, _LOOSE), hem=0.59 if short else top.hem,
         neckline=chance.pick("crew", "scoop", "v", "boat") if woman else chance.pick("crew", "crew", "v"),
         pocket=top.chest is None and chance.often(0.2),
     )  # fmt: skip
@@ -167,11 +229,9 @@ def blouse(chance: Chance) -> Upper:
     """A loose blouse of any sleeve."""
     top = _upper(chance, plain_share=0.35, chest=0.0)
     sleeve = chance.pick(0.0, 0.0, 0.12, 0.30, 0.30)
-    bare: Neckline = chance.pick("camisole", "tank", "strapless")
-    neckline: Neckline = chance.pick("scoop", "v", "boat", "crew")
-    neckline = neckline if sleeve else bare
-    hem = chance.between(0.47, 0.56)
-    return replace(top, sleeve=sleeve, sleeve_room=0.016, neckline=neckline, fit=LOOSE, folds=0.0028, hem=hem)
+    bare, covered = chance.pick("camisole", "tank", "strapless"), chance.pick("scoop", "v", "boat", "crew")
+    neckline, hem = covered if sleeve else bare, chance.between(0.47, 0.56)
+    return replace(top, sleeve=sleeve, sleeve_room=0.016, neckline=neckline, fit=_LOOSE, folds=0.0028, hem=hem)
 
 
 def shirt(chance: Chance) -> Upper:
@@ -179,7 +239,7 @@ def shirt(chance: Chance) -> Upper:
     top = _upper(chance, plain_share=0.35, chest=0.0)
     collar = chance.contrast(top.front.ground)
     return replace(
-        top, sleeve=chance.pick(_LONG, _LONG, 0.12), sleeve_room=0.010, fit=EASY, collar="shirt", closing="buttons",
+        top, sleeve=chance.pick(_LONG, _LONG, 0.12), sleeve_room=0.010, fit=_EASY, collar="shirt", closing="buttons",
         trim=collar if chance.often(0.3) else None, pocket=chance.often(0.4), folds=0.002, sleeves=top.front,
     )  # fmt: skip
 
@@ -196,18 +256,14 @@ def sweater(chance: Chance, hood: bool) -> Upper:
     )  # fmt: skip
 
 
-JacketKind = Literal["jacket", "coat", "vest", "cardigan", "suit"]
-_OUTER_PATTERNS = ("plain", "tartan", "gingham", "camouflage", "stripes")
-
-
-def jacket(chance: Chance, kind: JacketKind) -> Upper:
-    """A jacket over a top, open or closed."""
+def jacket(chance: Chance, kind: str) -> Upper:
+    """A jacket, coat, vest, cardigan or suit over a top, open or closed."""
     top = _upper(chance, plain_share=1.0 if kind == "suit" else 0.65, chest=0.0)
-    if top.front.pattern not in _OUTER_PATTERNS:
+    if top.front.pattern not in ("plain", "tartan", "gingham", "camouflage", "stripes"):
         calm = replace(top.front, pattern="plain")
         sleeves = calm if top.sleeves == top.front else top.sleeves
         top = replace(top, front=calm, sleeves=sleeves, back=calm if top.back == top.front else top.back)
-    collars: dict[JacketKind, Collar] = {"coat": "shirt", "suit": "shirt", "cardigan": "none", "vest": "stand"}
+    collars = {"coat": "shirt", "suit": "shirt", "cardigan": "none", "vest": "stand"}
     hems = {"coat": chance.between(0.28, 0.40), "suit": 0.455, "cardigan": chance.between(0.40, 0.52)}
     closed = chance.often({"vest": 0.5, "jacket": 0.35}.get(kind, 0.0))
     sporty = kind == "jacket"
@@ -229,26 +285,21 @@ def dress(chance: Chance) -> Upper:
         "maxi": Fit(0.005, 1.0, 0.60, 0.13, 0.58),
     }[form]  # fmt: skip
     sleeve = chance.pick(0.0, 0.0, 0.08, 0.12, 0.30)
-    bare: Neckline = chance.pick("tank", "camisole", "racer", "strapless")
-    neckline: Neckline = chance.pick("crew", "scoop", "v", "boat")
-    neckline = neckline if sleeve else bare
-    belt = chance.contrast(top.front.ground)
+    bare, covered = chance.pick("tank", "camisole", "racer", "strapless"), chance.pick("crew", "scoop", "v", "boat")
+    neckline, belt = covered if sleeve else bare, chance.contrast(top.front.ground)
     return replace(
         top, hem=chance.between(*hem), fit=fit, sleeve=sleeve, sleeve_room=0.006, neckline=neckline, folds=0.001,
         waist=belt if chance.often(0.4) else None, trim=None, sleeves=top.front if sleeve < 0.2 else top.sleeves,
     )  # fmt: skip
 
 
-# ---- lower garments and shoes
-
-
 def trousers(chance: Chance, woman: bool, *, calm: bool) -> Lower:
     """Trousers; calm ones leave the eye to the top."""
     denim = chance.often(0.45)
-    colour = chance.one_of(DENIMS) if denim else (chance.neutral() if calm else chance.vivid())
+    colour = chance.one_of(_DENIMS) if denim else (chance.neutral() if calm else chance.vivid())
     cloth = plain(colour)
     if not denim and not calm:
-        cloth = replace(fabric(chance, 0.6, ("upright", "tartan", "camouflage", "floral")), ground=colour)
+        cloth = replace(_fabric(chance, 0.6, ("upright", "tartan", "camouflage", "floral")), ground=colour)
     tight = woman and chance.often(0.7)
     return Lower(
         skirt=False, hem=chance.between(0.05, 0.075), waist=0.598 if woman else 0.585, cloth=cloth, denim=denim,
@@ -258,17 +309,11 @@ def trousers(chance: Chance, woman: bool, *, calm: bool) -> Lower:
     )  # fmt: skip
 
 
-def shorts(chance: Chance, woman: bool, *, calm: bool) -> Lower:
-    """Shorts."""
-    hem = chance.between(0.385, 0.43) if woman else chance.between(0.28, 0.33)
-    return replace(trousers(chance, woman, calm=calm), hem=hem, room=chance.between(0.008, 0.016))
-
-
 def skirt(chance: Chance, *, calm: bool) -> Lower:
     """A skirt: narrow, swinging, pleated or long."""
     form = chance.pick("pencil", "pencil", "swing", "swing", "pleats", "maxi")
     colour = chance.neutral() if calm else chance.vivid()
-    cloth = plain(colour) if calm else replace(fabric(chance, 0.4), ground=colour)
+    cloth = plain(colour) if calm else replace(_fabric(chance, 0.4), ground=colour)
     hem = {"pencil": (0.30, 0.36), "maxi": (0.06, 0.12)}.get(form, (0.33, 0.41))
     return Lower(
         skirt=True, hem=chance.between(*hem), waist=0.625, cloth=cloth, denim=False, side=None,
@@ -277,19 +322,19 @@ def skirt(chance: Chance, *, calm: bool) -> Lower:
     )  # fmt: skip
 
 
+_SHOES = ("sneaker", "shoe", "boot", "pump", "sandal")  # the last two are women's
+
+
 def shoes(chance: Chance, woman: bool) -> Shoes:
     """Shoes, at times with dark tights."""
-    kinds: tuple[ShoeKind, ...] = ("sneaker", "shoe", "boot", "pump", "sandal")
-    kind = chance.pick(*kinds) if woman else chance.pick(*kinds[:3])
-    leather, bright = chance.one_of(LEATHERS), chance.vivid()
+    kind = chance.pick(*(_SHOES if woman else _SHOES[:3]))
+    leather, bright = chance.one_of(_LEATHERS), chance.vivid()
     sole = chance.pick((240.0, 240.0, 236.0), (240.0, 240.0, 236.0), (60.0, 50.0, 44.0))
     tights = (34.0, 32.0, 36.0) if woman and chance.often(0.12) else None
     return Shoes(kind, bright if chance.often(0.2) and kind != "boot" else leather, sole, tights)
 
 
-# ---- outfits
-
-_JACKETS: dict[str, tuple[JacketKind, ...]] = {
+_JACKETS: dict[str, tuple[str, ...]] = {
     "Jackets_Coats": ("jacket", "jacket", "coat"), "Jackets_Vests": ("jacket", "jacket", "vest"),
     "Cardigans": ("cardigan",), "Suiting": ("suit",),
 }  # fmt: skip
@@ -305,7 +350,7 @@ def outfit(category: str, woman: bool, chance: Chance) -> Outfit:
     if category == "Rompers_Jumpsuits" and lower is not None:
         lower = replace(lower, cloth=top.front, denim=False, belt=None, side=None, waist=0.62)
     if lower is not None and lower.skirt:
-        top = replace(top, hem=0.605, fit=TUCKED)
+        top = replace(top, hem=0.605, fit=Fit(0.004, 0.1, 0.72, 0, 0.6))
     return Outfit(top, outer, lower, shoes(chance, woman))
 
 
@@ -332,8 +377,9 @@ def _lower_of(category: str, woman: bool, chance: Chance) -> Lower:
     if category == "Skirts" or (calm and woman and category != "Rompers_Jumpsuits" and chance.often(0.25)):
         return skirt(chance, calm=calm)
     if category == "Shorts" or (calm and chance.often(0.3)):
-        return shorts(chance, woman, calm=calm)
+        hem = chance.between(0.385, 0.43) if woman else chance.between(0.28, 0.33)
+        return replace(trousers(chance, woman, calm=calm), hem=hem, room=chance.between(0.008, 0.016))
     full = trousers(chance, woman, calm=calm)
     if category == "Denim":
-        return replace(full, denim=True, cloth=plain(chance.one_of(DENIMS)), side=None)
+        return replace(full, denim=True, cloth=plain(chance.one_of(_DENIMS)), side=None)
     return replace(full, room=0.002, denim=False) if category == "Leggings" else full

@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -26,9 +26,8 @@ from repose.errors import ReposeError
 from repose.storage.transfer import Object
 from repose.terminal import say
 
-IN_PLACE = ("img.zip", "img_highres.zip")  # DeepFashion's photos in the folder `Img`, as published
-_UNOPENED = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
-_AES, _STRONG_ENCRYPTION, _ENCRYPTED = 99, 0x40, 0x1
+_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
+_ENCRYPTED = 0x1  # the flag of a member
 # What zipfile and zlib raise for damaged bytes; a RuntimeError means a wrong password.
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, NotImplementedError, OSError,
@@ -63,21 +62,27 @@ class Contents(NamedTuple):
 
 
 S = TypeVar("S", File, Object)
+N = TypeVar("N", Object, tuple[str, Path])
 
 
 @contextmanager
-def open_zip(
-    path: Path, limits: Limits, where: str, *, password_variable: str | None = None, under: str = ""
-) -> Iterator[Contents]:
+def open_zip(path: Path, limits: Limits, where: str, password_variable: str | None = None) -> Iterator[Contents]:
     """Yield the files of a zip, which are readable until the context ends.
 
-    `where` names the zip in messages, `password_variable` is the environment variable that holds its password, and `under`
-    is a prefix for the names of its files.
+    `where` names the zip in messages, and `password_variable` is the environment variable that holds its password.
 
     Raises:
         ReposeError: the file is not a zip, is damaged, exceeds a limit, needs another password, or has a rejected entry.
     """
-    with _open(path, where) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGED:
+        size = path.stat().st_size
+        raise ReposeError(
+            f"{where} is not a zip, or a truncated or damaged one ({size:,} bytes). Check the address, or get the file again "
+            "(with a browser, if this is a web page)."
+        ) from None
+    with archive:
         every = [info for info in archive.infolist() if not info.is_dir()]
         infos = [info for info in every if not is_litter(info.filename)]
         password = _password(infos, where, password_variable)
@@ -89,42 +94,39 @@ def open_zip(
                 raise ReposeError(
                     f"{where} contains {name} twice. Pack the data again, or unpack it and give the folder."
                 )
-            read = partial(_read_member, archive, password, where, info)
-            files[name] = File(under + name, info.file_size, where, read)
+            files[name] = File(name, info.file_size, where, partial(_read_member, archive, password, where, info))
         listed, packed = within(files.values(), limits, where), path.stat().st_size
         unpacked = sum(file.size for file in listed)
-        if (
-            unpacked > limits.ratio * packed
-        ):  # the size of the zip itself, so that overlapping members cannot hide a bomb
+        # the size of the zip itself, so that overlapping members cannot hide a bomb
+        if unpacked > limits.ratio * packed:
             raise _beyond(where, f"files that unpack to {unpacked / packed:,.0f} times its size", "limits.ratio")
         yield Contents(listed, len(every) - len(infos))
 
 
-@contextmanager
-def open_files(
-    paths: Iterable[tuple[str, Path]], limits: Limits, where: str, *, password_variable: str | None = None
-) -> Iterator[Contents]:
-    """Yield the files at (name, path); a zip in IN_PLACE is replaced by its files. Other arguments as in `open_zip`."""
-    files: list[File] = []
-    skipped = 0
-    with ExitStack() as stack:
-        for given, path in paths:
-            if is_litter(given):
-                skipped += 1
-                continue
-            name = safe_name(given, where)
-            if PurePosixPath(name).name in IN_PLACE:
-                inside, under = f"{where.rstrip('/')}/{name}", name[: name.rfind("/") + 1]
-                inner = open_zip(path, limits, inside, password_variable=password_variable, under=under)
-                contents = stack.enter_context(inner)
-                files.extend(contents.files)
-                skipped += contents.skipped
-                continue
-            if name.lower().endswith((".zip", *_UNOPENED)):
-                say(f"{where}: {name} is kept as a file and not opened. To open it, list it in params, or unpack it.")
-            size = path.stat().st_size
-            files.append(File(name, size, where, partial(_read_path, path, size, where)))
-        yield Contents(within(files, limits, where), skipped)
+def list_files(paths: Iterable[tuple[str, Path]], limits: Limits, where: str) -> Contents:
+    """The files at (name, path).
+
+    Raises:
+        ReposeError: a name is rejected, or a limit is exceeded.
+    """
+    files, skipped = list[File](), 0
+    for given, path in paths:
+        if is_litter(given):
+            skipped += 1
+            continue
+        name = safe_name(given, where)
+        size = path.stat().st_size
+        files.append(File(name, size, where, partial(_read_path, path, size, where)))
+    return Contents(within(files, limits, where), skipped)
+
+
+def without_archives(entries: Iterable[N], where: str) -> Iterator[N]:
+    """The entries whose name, their first field, is not that of an archive; a message names the archives."""
+    for entry in entries:
+        if entry[0].lower().endswith((".zip", *_ARCHIVES)) and not is_litter(entry[0]):
+            say(f"{where}: {entry[0]} is not opened. Add it to download.origins in params.yaml, or unpack it.")
+        else:
+            yield entry
 
 
 def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
@@ -141,25 +143,21 @@ def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
         for name in sorted([*folders, *files]):
             path = Path(parent, name)
             inside = str(path.relative_to(folder))
-            if path.is_symlink() and not is_litter(name):
-                raise ReposeError(
-                    f"{where} contains a link, {inside}. Copy the data with `cp -rL`, or give the folder it leads to."
-                )
-            if path.is_file() or is_litter(name):
+            if is_litter(name):
                 yield inside, path
-            elif not path.is_dir():
-                raise ReposeError(f"{where} contains {inside}, which is neither a file nor a folder. Remove it.")
+            elif path.is_symlink() or not (path.is_file() or path.is_dir()):
+                raise ReposeError(
+                    f"{where} contains a link or special file, {inside}. Copy the data with `cp -rL`, or give the folder it "
+                    "leads to."
+                )
+            elif path.is_file():
+                yield inside, path
         folders[:] = sorted(name for name in folders if not is_litter(name))
 
 
 def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
-    """The files as a list; the limit on one file does not apply to the zips of IN_PLACE.
-
-    Raises:
-        ReposeError: a limit is exceeded; raised at the first such file.
-    """
-    listed: list[S] = []
-    total = 0
+    """The files as a list. Raises a ReposeError at the first file that exceeds a limit."""
+    listed, total = list[S](), 0
     for file in files:
         listed.append(file)
         total += file.size
@@ -167,7 +165,7 @@ def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
             raise _beyond(where, f"more than {limits.files:,} files", "limits.files")
         if total > limits.total_gigabytes * 1e9:
             raise _beyond(where, f"more than {limits.total_gigabytes:,g} GB (unpacked)", "limits.total_gigabytes")
-        if file.size > limits.file_megabytes * 1e6 and PurePosixPath(file.name).name not in IN_PLACE:
+        if file.size > limits.file_megabytes * 1e6:
             raise _beyond(where, f"{file.name} with {file.size / 1e6:,.1f} MB (unpacked)", "limits.file_megabytes")
     return listed
 
@@ -178,7 +176,7 @@ def is_zip(path: Path, name: str) -> bool:
     Raises:
         ReposeError: its name is that of another kind of archive.
     """
-    if name.lower().endswith(_UNOPENED):
+    if name.lower().endswith(_ARCHIVES):
         raise ReposeError(f"{name}: only zip archives are opened. {_UNPACK}")
     with path.open("rb") as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or name.lower().endswith(".zip")
@@ -213,40 +211,19 @@ def _read_path(path: Path, size: int, where: str) -> bytes:
     return content
 
 
-def _open(path: Path, where: str) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except _DAMAGED:
-        with path.open("rb") as stream:
-            start = stream.read(64).lstrip()
-        what = f"is not a zip ({path.stat().st_size:,} bytes). Check the address."
-        if start.startswith(b"PK"):
-            what = "is a truncated or damaged zip. Get it again."
-        elif start.startswith(b"<"):
-            what = "is a web page, not a zip. Fetch the file with a browser and give its path."
-        raise ReposeError(f"{where} {what}") from None
-
-
 def _check_member(info: zipfile.ZipInfo, name: str, where: str) -> None:
-    kind, method = stat.S_IFMT(info.external_attr >> 16), info.compress_type
-    if kind not in (0, stat.S_IFREG):
-        what = "a link" if kind == stat.S_IFLNK else "neither a file nor a folder"
-        raise ReposeError(f"{where}: {name} is {what}. Pack the data again without it.")
-    if PurePosixPath(name).name in IN_PLACE:
-        raise ReposeError(f"{where} contains another zip, {name}. Unpack {where} and give the folder.")
-    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise ReposeError(f"{where}: {name} is a link or special file. Pack the data again without it.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ReposeError(
-            f"{where}: {name} is compressed with method {method}; only 0 (stored) and 8 (deflated) are supported. {_UNPACK}"
+            f"{where}: {name} is encrypted with AES, or compressed with a method ({info.compress_type}) that is not "
+            f"supported. {_UNPACK}"
         )
 
 
 def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) -> bytes | None:
-    encrypted = [info for info in infos if info.flag_bits & _ENCRYPTED]
-    if not encrypted:
+    if not any(info.flag_bits & _ENCRYPTED for info in infos):
         return None
-    for info in encrypted:
-        if info.compress_type == _AES or info.flag_bits & _STRONG_ENCRYPTION:
-            raise ReposeError(f"{where}: {info.filename} is encrypted with AES, which is not supported. {_UNPACK}")
     if variable is None:
         raise ReposeError(
             f"{where} is encrypted. Set password_variable to the name of the environment variable with its password, which "

@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and most users of this modul
 
 # The formats that Pillow may try. Its other readers are for printers and microscopes; the one for EPS starts a program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
-_ORIENTATION = 0x0112  # the EXIF tag
 # The transposition that turns a photo upright, by the tag's value. Pillow's exif_transpose also rewrites the EXIF, which fails
 # for some tags.
 _UPRIGHT = {
@@ -71,7 +70,7 @@ def from_pillow(image: Image.Image) -> np.ndarray:
 def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
     """The transposition that turns an image upright by its EXIF; None if upright (as any TIFF) or the EXIF is damaged."""
     try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        return _UPRIGHT.get(image.getexif().get(0x0112, 1))
     except Exception:  # damaged EXIF can raise almost any error in Pillow; the pixels are still intact
         return None
 

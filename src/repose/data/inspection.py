@@ -6,19 +6,13 @@ last row is present.
 
 import hashlib
 import io
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
 from repose.data.images import FORMATS, SIDEWAYS, pillow_unlimited, turn_to_upright
-from repose.errors import DataError
-
-CHUNK = 128  # photos per task of a worker
-FEW = 2000  # up to this many photos, one process is faster than starting workers
 
 
 class Inspection(NamedTuple):
@@ -56,42 +50,6 @@ def inspect(content: bytes, max_pixels: int) -> Inspection:
 def inspect_all(
     paths: Sequence[str], files: Mapping[str, bytes], *, max_pixels: int, workers: int
 ) -> Iterator[Inspection]:
-    """Inspect many files; results are in the order of `paths`, for any number of worker processes.
-
-    The workers read the bytes themselves: `files` is pickled and sent to each of them once. Up to FEW photos are read by
-    this process.
-
-    Raises:
-        DataError: a worker was killed, or reading `files` failed.
-    """
-    if workers == 1 or len(paths) <= FEW:
-        yield from _inspect_chunk(paths, files, max_pixels)
-        return
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    # Spawned, as forking a process with threads (numpy's, torch's) may hang.
-    spawn = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(min(workers, len(chunks)), spawn, _start_worker, (files, max_pixels)) as pool:
-            for inspections in pool.map(_inspect_in_worker, chunks):
-                yield from inspections
-    except BrokenProcessPool:
-        raise DataError(
-            "A process that reads photos was killed, most likely because the machine ran out of memory. "
-            "Lower validate.workers or validate.max_megapixels and run the same command again."
-        ) from None
-
-
-_for_worker: tuple[Mapping[str, bytes], int]
-
-
-def _start_worker(files: Mapping[str, bytes], max_pixels: int) -> None:
-    global _for_worker
-    _for_worker = files, max_pixels
-
-
-def _inspect_in_worker(paths: Sequence[str]) -> list[Inspection]:
-    return list(_inspect_chunk(paths, *_for_worker))
-
-
-def _inspect_chunk(paths: Sequence[str], files: Mapping[str, bytes], max_pixels: int) -> Iterator[Inspection]:
-    return (inspect(files[path], max_pixels) for path in paths)
+    """Inspect many files; results are in the order of `paths`. Pillow decodes in parallel in threads."""
+    with pillow_unlimited(), ThreadPoolExecutor(workers) as pool:  # the limit and the warnings are the process's
+        yield from pool.map(lambda path: inspect(files[path], max_pixels), paths)

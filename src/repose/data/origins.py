@@ -5,14 +5,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
-from repose.data.archives import Contents, File, Limits, is_zip, open_files, open_zip, walk, within
+from repose.data.archives import Contents, File, Limits, is_zip, list_files, open_zip, walk, within, without_archives
 from repose.errors import ReposeError
 from repose.storage import transfer
 from repose.terminal import say
@@ -27,15 +27,6 @@ class Origin:
     sha256: transfer.Sha256 | None = None  # of a single file
     size: NonNegativeInt | None = None  # of a single file, bytes
     password_variable: str | None = None  # the NAME of the environment variable that holds a zip's password
-
-
-class Transfers(NamedTuple):
-    """The folder of fetched files, and how they are fetched."""
-
-    folder: Path  # kept if a run fails, so that the next one resumes
-    endpoint: str | None  # an S3 server other than Amazon's
-    version: str | None  # of the source; files of other versions are not reused
-    limits: Limits
 
 
 def check_origins(origins: Iterable[Origin]) -> None:
@@ -63,18 +54,30 @@ def check_origins(origins: Iterable[Origin]) -> None:
 
 
 @contextmanager
-def open_origins(origins: Sequence[Origin], transfers: Transfers) -> Iterator[tuple[list[File], list[dict[str, Any]]]]:
+def open_origins(
+    origins: Sequence[Origin], transfers: Path, *, endpoint: str | None, version: str | None, limits: Limits
+) -> Iterator[tuple[list[File], list[dict[str, Any]]]]:
     """The files of all origins, sorted by name, and the facts of each origin. Fetches remote origins.
+
+    Args:
+        origins: the locations.
+        transfers: the folder of fetched files, which is kept if a run fails, so that the next one resumes.
+        endpoint: an S3 server other than Amazon's.
+        version: of the source; files of other versions are not reused.
+        limits: on each origin, and on all together.
 
     Raises:
         ReposeError: an origin is unavailable or invalid or exceeds the limits, or two origins have different files of the
             same name.
     """
+    files, records, seen = dict[str, File](), [], list[str]()
     with ExitStack() as stack:
-        files: dict[str, File] = {}
-        records = []
-        for origin, folder in zip(origins, _folders(origins, transfers), strict=True):
-            contents, record = stack.enter_context(_opened(origin, transfers._replace(folder=folder)))
+        for origin in origins:
+            # A folder for each origin, which stays the same in later runs, even if the address has another signature.
+            where = transfer.shown(origin.address)
+            key = hashlib.sha256(f"{where}\n{seen.count(where)}\n{version}".encode()).hexdigest()[:16]
+            seen.append(where)
+            contents, record = stack.enter_context(_opened(origin, transfers / key, endpoint, limits))
             records.append(record)
             for file in contents.files:
                 earlier = files.setdefault(file.name, file)
@@ -82,7 +85,7 @@ def open_origins(origins: Sequence[Origin], transfers: Transfers) -> Iterator[tu
                     raise ReposeError(
                         f"{earlier.where} and {file.where} have different files {file.name}. Remove one of them."
                     )
-        yield within(sorted(files.values(), key=lambda file: file.name), transfers.limits, "the source"), records
+        yield within(sorted(files.values(), key=lambda file: file.name), limits, "the source"), records
 
 
 def forget(folder: Path) -> None:
@@ -94,35 +97,30 @@ def forget(folder: Path) -> None:
         folder.rmdir()
 
 
-def _folders(origins: Sequence[Origin], transfers: Transfers) -> Iterator[Path]:
-    """A folder for each origin, which stays the same in later runs, even if the address has another signature."""
-    seen: list[str] = []
-    for where in (transfer.shown(origin.address) for origin in origins):
-        key = f"{where}\n{seen.count(where)}\n{transfers.version}"
-        yield transfers.folder / hashlib.sha256(key.encode()).hexdigest()[:16]
-        seen.append(where)
-
-
 @contextmanager
-def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, dict[str, Any]]]:
-    """The files of an origin, fetched if it is remote, and its entry in source.json."""
-    where, digest, size = transfer.shown(origin.address), None, None
-    options: dict[str, Any] = {
-        "limits": transfers.limits,
-        "where": where,
-        "password_variable": origin.password_variable,
-    }
+def _opened(
+    origin: Origin, folder: Path, endpoint: str | None, limits: Limits
+) -> Iterator[tuple[Contents, dict[str, Any]]]:
+    """The files of an origin, fetched into `folder` if it is remote, and its entry in source.json."""
+    where, digest, size, opened = transfer.shown(origin.address), None, None, None
+    paths: Iterable[tuple[str, Path]]
     if transfer.is_prefix(origin.address):
-        objects = within(transfer.list_prefix(origin.address, endpoint=transfers.endpoint), transfers.limits, where)
-        fetched = transfer.fetch_objects(origin.address, objects, transfers.folder, endpoint=transfers.endpoint)
-        opened = open_files(fetched, **options)
-    elif (path := _fetch(origin, transfers)).is_dir():
-        opened = open_files(walk(path, where), **options)
+        listed = without_archives(transfer.list_prefix(origin.address, endpoint=endpoint), where)
+        objects = within(listed, limits, where)
+        paths = transfer.fetch_objects(origin.address, objects, folder, endpoint=endpoint)
+    elif (local := transfer.local_path(origin.address)) and local.is_dir():
+        paths = without_archives(walk(local, where), where)
     else:
+        path = local or transfer.fetch(
+            origin.address, folder / "file", sha256=origin.sha256, size=origin.size, endpoint=endpoint,
+            limit=int(limits.total_gigabytes * 1e9),
+        )  # fmt: skip
         digest = transfer.check(path, sha256=origin.sha256, size=origin.size, where=where)
         name, size = transfer.base_name(origin.address), path.stat().st_size
-        opened = open_zip(path, **options) if is_zip(path, name) else open_files([(name, path)], **options)
-    with opened as contents:
+        paths = [(name, path)]
+        if is_zip(path, name):
+            opened = open_zip(path, limits, where, origin.password_variable)
+    with opened or nullcontext(list_files(paths, limits, where)) as contents:
         if not contents.files:
             raise ReposeError(f"{where} has no files. Check the address.")
         if contents.skipped:
@@ -130,10 +128,3 @@ def _opened(origin: Origin, transfers: Transfers) -> Iterator[tuple[Contents, di
         if size is None:
             size = sum(file.size for file in contents.files)
         yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}
-
-
-def _fetch(origin: Origin, transfers: Transfers) -> Path:
-    return transfer.local_path(origin.address) or transfer.fetch(
-        origin.address, transfers.folder / "file", sha256=origin.sha256, size=origin.size, endpoint=transfers.endpoint,
-        limit=int(transfers.limits.total_gigabytes * 1e9),
-    )  # fmt: skip

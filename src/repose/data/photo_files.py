@@ -40,12 +40,11 @@ def read_photo(path: Path) -> np.ndarray:
             f"{path} has {found.width}x{found.height} px (width x height), more than {MAX_MEGAPIXELS} megapixels. Save it "
             "smaller; a few hundred px per side are enough."
         )
-    if not found.decodes and not found.format:
-        raise DataError(
-            f"{path} is not a photo ({found.error}). Give a file in one of the formats {', '.join(FORMATS)}."
-        )
     if not found.decodes:
-        raise DataError(f"The {found.format} {path} is damaged ({found.error}). Copy it again from its source.")
+        raise DataError(
+            f"{path} is {f'a damaged {found.format}' if found.format else 'not a photo'} ({found.error}). Give a whole file "
+            f"in one of the formats {', '.join(FORMATS)}."
+        )
     _check_size(found.height, found.width, str(path))
     try:
         return decode(content)

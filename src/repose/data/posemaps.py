@@ -7,7 +7,7 @@ that the maps that training redraws after augmentation look like those of the st
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,16 +21,13 @@ from repose.data.shards import ShardReader
 from repose.data.skeleton import COLOURS, LIMBS, K
 from repose.errors import DataError, SettingsError
 
+Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS[: len(LIMBS)]])  # (18, 3) uint8
 FARTHEST = 2**15  # px from the corner of the image; a joint farther away counts as missing
 MAPS_AT_ONCE = 64  # bounds the memory, and fits a CPU's cache
 
 
-@overload
-def draw(keypoints: np.ndarray, *, height: int, width: int, line_width: float) -> np.ndarray: ...
-@overload
-def draw(keypoints: Tensor, *, height: int, width: int, line_width: float) -> Tensor: ...
-def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width: float) -> np.ndarray | Tensor:
+def draw(keypoints: Pixels, *, height: int, width: int, line_width: float) -> Pixels:
     """The pose maps of keypoints (B, K, 2) in px of the map, NaN for missing: (B, H, W) uint8 palette indices.
 
     A limb's major axis is the one along which it is longer (x if both are equal). The limb colors the pixels whose
@@ -49,7 +46,10 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width:
     """
     if keypoints.ndim != 3 or tuple(keypoints.shape[1:]) != (K, 2):
         raise ValueError(f"keypoints should be (B, {K}, 2), not {tuple(keypoints.shape)}.")
-    check_thickness(line_width)
+    if not line_width >= 1:
+        raise ValueError(
+            f"the line_width of a limb should be at least 1 px, not {line_width}: its line would have gaps."
+        )
     if isinstance(keypoints, np.ndarray):
         tensor = torch.from_numpy(np.array(keypoints, np.float32))
         return draw(tensor, height=height, width=width, line_width=line_width).numpy()
@@ -60,19 +60,7 @@ def draw(keypoints: np.ndarray | Tensor, *, height: int, width: int, line_width:
     return maps
 
 
-def check_thickness(line_width: float) -> None:
-    """Raise a ValueError if `line_width` is below 1 px."""
-    if not line_width >= 1:
-        raise ValueError(
-            f"the line_width of a limb should be at least 1 px, not {line_width}: its line would have gaps."
-        )
-
-
-@overload
-def colour(indices: np.ndarray) -> np.ndarray: ...
-@overload
-def colour(indices: Tensor) -> Tensor: ...
-def colour(indices: np.ndarray | Tensor) -> np.ndarray | Tensor:
+def colour(indices: Pixels) -> Pixels:
     """Palette indices (..., H, W) as an image: (..., H, W, 3) uint8 (arrays) or (..., 3, H, W) float32 in [-1, 1] (tensors).
 
     The background is black: 0 in an array, -1 in a tensor.
@@ -117,26 +105,12 @@ def _how_drawn(file: Path) -> tuple[Frame, float]:
         ) from None
 
 
-class _Lines(NamedTuple):
-    """The n limbs to draw, limb by limb, along their major axes: (n,) float32, unless noted otherwise."""
-
-    number: Tensor  # limb * B + map, int64
-    steep: Tensor  # whether the major axis is y, bool
-    start: Tensor  # the first joint along the major axis
-    end: Tensor  # the second
-    across: Tensor  # the first joint on the other axis
-    slope: Tensor  # px across per px along, in [-1, 1]
-    reach: Tensor  # px across from the middle of the line to its edge
-
-
 def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
     """Draw on a blank canvas (B, H, W)."""
     maps, height, width = canvas.shape
-    lines = _lines(keypoints, line_width)
-    line, along, low, more = _steps(lines, height, width)
-    if len(line) == 0:
+    number, steep, along, low, more = _steps(keypoints, line_width, height, width)
+    if len(number) == 0:
         return
-    steep, number = lines.steep[line], lines.number[line]
     stride, stride_across = torch.where(steep, width, 1), torch.where(steep, 1, width)
     first = number % maps * (height * width) + along * stride + low * stride_across
     # Short steps repeat their last pixel until they are as long as the longest: all of a limb has one color.
@@ -148,7 +122,14 @@ def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:
         done += count
 
 
-def _lines(keypoints: Tensor, line_width: float) -> _Lines:
+def _steps(
+    keypoints: Tensor, line_width: float, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The steps along the major axes of limbs at which they color pixels of the image, limb by limb; each (m,) int64.
+
+    Returns: limb * B + map, whether the major axis is y (bool), px along, the first pixel across, and the number of pixels
+    after it.
+    """
     joints = keypoints[:, [joint for limb in LIMBS for joint in limb]].reshape(-1, len(LIMBS), 2, 2)
     ends = joints.swapaxes(0, 1).reshape(-1, 2, 2)  # (17 * B, 2 ends, xy), limb by limb
     known = (ends.abs() <= FARTHEST).all(-1).all(-1)  # False for NaN
@@ -158,27 +139,20 @@ def _lines(keypoints: Tensor, line_width: float) -> _Lines:
     start, end = torch.where(steep, y0, x0), torch.where(steep, y1, x1)
     across, across_end = torch.where(steep, x0, y0), torch.where(steep, x1, y1)
     length = end - start
-    slope = (across_end - across) / (length + (length == 0))
-    reach = torch.sqrt(slope * slope + 1) * (line_width / 2)
-    return _Lines(number, steep, start, end, across, slope, reach)
+    slope = (across_end - across) / (length + (length == 0))  # px across per px along, in [-1, 1]
+    reach = torch.sqrt(slope * slope + 1) * (line_width / 2)  # px across from the middle of the line to its edge
 
-
-def _steps(lines: _Lines, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The steps along the major axes at which limbs color pixels of the image, each (m,) int64.
-
-    Returns: the number of the line, px along, the first pixel across, and the number of pixels after it.
-    """
-    last_along = torch.where(lines.steep, height - 1.0, width - 1.0)
-    first = torch.ceil(torch.minimum(lines.start, lines.end) - 0.5).clip(min=0)
-    last = torch.minimum(torch.floor(torch.maximum(lines.start, lines.end) + 0.5), last_along)
+    first = torch.ceil(torch.minimum(start, end) - 0.5).clip(min=0)
+    last = torch.minimum(torch.floor(torch.maximum(start, end) + 0.5), torch.where(steep, height - 1.0, width - 1.0))
     line, position = runs((last - first).long().clip(min=-1) + 1)
     along = first.long()[line] + position
-    middle = lines.across[line] + lines.slope[line] * (along.float() - lines.start[line])
-    low = torch.ceil(middle - lines.reach[line]).clip(min=0)
-    last_across = torch.where(lines.steep, width - 1.0, height - 1.0)[line]
-    high = torch.minimum(torch.floor(middle + lines.reach[line]), last_across)
+    middle = across[line] + slope[line] * (along.float() - start[line])
+    low = torch.ceil(middle - reach[line]).clip(min=0)
+    last_across = torch.where(steep, width - 1.0, height - 1.0)[line]
+    high = torch.minimum(torch.floor(middle + reach[line]), last_across)
     inside = low <= high
-    return line[inside], along[inside], low[inside].long(), (high - low)[inside].long()
+    line = line[inside]
+    return number[line], steep[line], along[inside], low[inside].long(), (high - low)[inside].long()
 
 
 def runs(lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,13 +42,8 @@ class RawFiles(ShardReader):
         super().__init__(folder, self.table)
         path = (folder / LISTS if whole else folder) / SOURCE
         record = read_json(path)
-        if not isinstance(record, dict) or not {"source", "layout"} <= set(record):
-            raise DataError(f"{path} lacks source or layout. Run the stage download again.")
-        if record["layout"] not in LAYOUTS:
-            raise DataError(
-                f"{path} has the unknown layout {record['layout']!r}, not one of {', '.join(LAYOUTS)}. Run the stage "
-                "download again."
-            )
+        if not isinstance(record, dict) or "source" not in record or record.get("layout") not in LAYOUTS:
+            raise DataError(f"{path} lacks a source or a layout ({', '.join(LAYOUTS)}). Run the stage download again.")
         self.source: str = record["source"]
         self.layout: LayoutName = record["layout"]
 
@@ -66,18 +61,12 @@ class RawFiles(ShardReader):
         found = [name for name in self if name == suffix or name.endswith(f"/{suffix}")]
         if len(found) == 1:
             return found[0]
-        if found:
-            raise DataError(
-                f"{self.folder} has {len(found)} files named {suffix}: {_some(found)}. Give one with its folders."
-            )
         ending = PurePosixPath(suffix).suffix
         others = sorted((name for name in self if not is_image(name)), key=lambda name: not name.endswith(ending))
+        listed, what = (found, f"{len(found)} files") if found else (others, "no file")
+        more = f" and {len(listed) - 10} more" if len(listed) > 10 else ""
         raise DataError(
-            f"{self.folder} has no file named {suffix}. Files other than images: {_some(others)}. Correct the name "
-            "in params.yaml, or add the file's address to the origins of download."
+            f"{self.folder} has {what} named {suffix}; {'they are' if found else 'its lists are'}: "
+            f"{', '.join(listed[:10]) or 'none'}{more}. Correct the name in params.yaml (with its folders, if there are "
+            "several), or add the file's address to the origins of download."
         )
-
-
-def _some(names: list[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "none") + more

@@ -18,7 +18,8 @@ settings and are ignored.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,12 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         DataError: the file is missing or damaged, or its header lacks a column.
     """
-    try:
+    with _errors_named(path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         missing = [column for column in columns if column not in table]
         if missing:
             raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
         return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except ValueError as error:
-        raise _damaged(path, error) from None
 
 
 def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
@@ -80,13 +77,11 @@ def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
     Raises:
         DataError: the column has another value.
     """
-    try:
+    with _errors_named(path):
         values = np.array([float(value or "nan") for value in table[name]], np.float64)
         if ((values < 0) | (values > 1)).any():
             raise ValueError(f"{name} should be from 0 to 1, or empty")
-    except ValueError as error:
-        raise _damaged(path, error) from None
-    return values
+        return values
 
 
 def part_names(images: Path) -> tuple[str, ...]:
@@ -132,18 +127,14 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     Raises:
         DataError: the file is missing or damaged, or does not have 18 joints.
     """
-    try:
+    with _errors_named(path):
         table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""])
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(
                 f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
             )
         values = table[_KEYPOINT_COLUMNS].to_numpy(np.float32).reshape(-1, K, 3)
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except ValueError as error:
-        raise _damaged(path, error) from None
-    return list(table["name"]), values[..., :2], values[..., 2]
+        return list(table["name"]), values[..., :2], values[..., 2]
 
 
 def read_parts_keypoints(folder: Path, parts: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -159,17 +150,18 @@ def write_json(path: Path, record: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON. Raises a DataError if the file is missing or damaged."""
-    try:
+    with _errors_named(path):
         return json.loads(path.read_bytes())
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Turn errors in reading a file that a stage wrote into a DataError."""
+    try:
+        yield
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
     except ValueError as error:
-        raise _damaged(path, error) from None
-
-
-def _missing(path: Path) -> DataError:
-    return DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.")
-
-
-def _damaged(path: Path, error: ValueError) -> DataError:
-    return DataError(f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again.")
+        raise DataError(
+            f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
+        ) from None

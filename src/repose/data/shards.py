@@ -59,25 +59,24 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
 
 
 class ShardReader(Mapping[str, bytes]):
-    """A read-only mapping from names to file contents. Each read is one `pread`, so it is safe across threads and forks."""
+    """A read-only mapping from names to file contents, safe across threads and processes."""
 
     def __init__(self, folder: Path, index: pd.DataFrame) -> None:
-        if missing := [column for column in INDEX_COLUMNS if column not in index]:
-            raise DataError(
-                f"The index of {folder} lacks the column(s) {', '.join(missing)}. Run the stage that wrote it."
-            )
         self.folder = folder
         places = map(Place, index["shard"], index["offset"], index["size"])
         self._places = dict(zip(index["name"], places, strict=True))
-        self._files: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> bytes:
         shard, offset, size = self._places[name]
-        content = os.pread(self._descriptor(shard), size, offset)
-        if len(content) != size:
+        try:
+            with (self.folder / shard).open("rb", buffering=0) as stream:
+                content = os.pread(stream.fileno(), size, offset)
+        except FileNotFoundError:
+            content = None
+        if content is None or len(content) != size:
             raise DataError(
-                f"{self.folder / shard} is truncated: {name} should have {size} bytes at {offset}. Restore the file "
-                "(`dvc checkout`) or run the stage that wrote it again."
+                f"The shard {self.folder / shard} is missing or truncated: {name} should have {size} bytes at {offset}. "
+                "Restore it (`dvc checkout`) or run the stage that wrote it again."
             )
         return content
 
@@ -89,24 +88,6 @@ class ShardReader(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_files": {}}  # each process opens its own file descriptor
-
-    def __del__(self) -> None:
-        for descriptor in self.__dict__.get("_files", {}).values():
-            os.close(descriptor)
-
-    def _descriptor(self, shard: str) -> int:
-        if shard not in self._files:
-            path = self.folder / shard
-            try:
-                self._files[shard] = os.open(path, os.O_RDONLY)
-            except FileNotFoundError:
-                raise DataError(
-                    f"The shard {path} is missing. Run `dvc checkout` or the stage that wrote it."
-                ) from None
-        return self._files[shard]
 
 
 def index_table(places: Iterable[tuple[str, Place]]) -> pd.DataFrame:

@@ -70,19 +70,6 @@ class Split(NamedTuple):
     record: dict[str, Any]  # the content of split.json
 
 
-class _Parts(NamedTuple):
-    part: np.ndarray  # (photos,) train, test, or empty for photos in neither
-    lists: dict[str, dict[str, Any]]  # what the lists hold
-    departures: list[str]  # from the rule that the mode stands for
-
-
-class _Pairs(NamedTuple):
-    sources: np.ndarray  # (pairs,) rows of the table of photos
-    targets: np.ndarray  # (pairs,) rows of the table of photos
-    dropped: dict[str, int]  # number of excluded pairs, by reason
-    departures: list[str]  # from the rule that the mode stands for
-
-
 def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> Split:
     """Choose the items and pairs for training and testing.
 
@@ -96,23 +83,7 @@ def choose(photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> Sp
         ReposeError: a list or pairs file is missing, has no known photo or contradicts another; an item is in both parts;
             the mode needs the owner's partition and there is none; or a part is empty.
     """
-    finder = PhotoFinder(photos)
-    listed = _listed_pairs(files, finder, settings)
-    if settings.mode == "official" or files.layout == "market1501":
-        parts = _owners_parts(photos, settings)
-    else:
-        parts = _garment_parts(photos, finder, files, listed, settings)
-    photos = photos.assign(part=parts.part)
-    photos["dropped"] = _dropped(photos, files.layout, settings)
-    train = _all_pairs(photos, "train", settings)
-    test = _drawn_pairs(photos, settings) if listed is None else _pairs_of_file(photos, listed, settings)
-    photos["dropped"] = _dropped_after_pairing(photos, test, settings)
-    kept = photos[photos["dropped"] == ""]
-    item, _ = pd.factorize(kept["item"])
-    items = kept.iloc[np.lexsort((item, kept["part"] == "test"))][list(ITEMS)]
-    ends = {"train": train, "test": (test.sources, test.targets)}
-    pairs = pd.concat([_pairs_table(photos, part, *of_part) for part, of_part in ends.items()], ignore_index=True)
-    return Split(items, pairs, _record(photos, items, pairs, parts, test, settings))
+    return _Chooser(photos, files, settings).choose()
 
 
 def with_occlusion(pairs: pd.DataFrame, files: RawFiles) -> pd.DataFrame:
@@ -144,123 +115,229 @@ def listing(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
 
 
-def _listed_pairs(files: RawFiles, finder: PhotoFinder, settings: SplitSettings) -> pd.DataFrame | None:
-    """The rows of the pairs file: source and target (rows of photos, -1 if missing) and their item."""
-    if settings.pairs is None:
-        return None
-    path = files.find(settings.pairs)
-    table = rules.read_pairs(files[path], path)
-    listed = pd.DataFrame(
-        {
-            "source": [finder.row(name) for name in table["from"]],
-            "target": [finder.row(name) for name in table["to"]],
-            "item": [finder.item(name) for name in table["from"]],
-            "target_item": [finder.item(name) for name in table["to"]],
+class _Chooser:
+    """A split while it is chosen. Pairs are rows of the table of photos: (pairs,) of the sources, and of the targets."""
+
+    def __init__(self, photos: pd.DataFrame, files: RawFiles, settings: SplitSettings) -> None:
+        self.photos, self.files, self.settings = photos.copy(), files, settings
+        self.finder = PhotoFinder(photos)
+        self.lists: dict[str, dict[str, Any]] = {}  # what the lists hold
+        self.departures: list[str] = []  # from the rule that the mode stands for
+        self.pairs_dropped: dict[str, int] = {}  # number of excluded test pairs, by reason
+
+    def choose(self) -> Split:
+        photos, listed = self.photos, self.listed_pairs()
+        owners = self.settings.mode == "official" or self.files.layout == "market1501"
+        photos["part"] = self.owners_parts() if owners else self.garment_parts(listed)
+        photos["dropped"] = self.dropped()
+        train = self.all_pairs("train")
+        test = self.drawn_pairs() if listed is None else self.pairs_of_file(listed)
+        photos["dropped"] = self.dropped_after_pairing(np.concatenate(test))
+        kept = photos[photos["dropped"] == ""]
+        item, _ = pd.factorize(kept["item"])
+        items = kept.iloc[np.lexsort((item, kept["part"] == "test"))][list(ITEMS)]
+        names, item_of = photos["name"].to_numpy(), photos["item"].to_numpy()
+        tables = []
+        for part, (sources, targets) in {"train": train, "test": test}.items():
+            ends = {
+                "from": names[sources],
+                "to": names[targets],
+                "item_from": item_of[sources],
+                "item_to": item_of[targets],
+            }
+            tables.append(pd.DataFrame({"part": part, **ends}))
+        pairs = pd.concat(tables, ignore_index=True)
+        return Split(items, pairs, self.record(items, pairs))
+
+    def listed_pairs(self) -> pd.DataFrame | None:
+        """The rows of the pairs file: source and target (rows of photos, -1 if missing) and their items."""
+        if self.settings.pairs is None:
+            return None
+        path = self.files.find(self.settings.pairs)
+        table = rules.read_pairs(self.files[path], path)
+        listed = pd.DataFrame(
+            {
+                "source": table["from"].map(self.finder.row), "target": table["to"].map(self.finder.row),
+                "item": table["from"].map(self.finder.item), "target_item": table["to"].map(self.finder.item),
+            }
+        )  # fmt: skip
+        missing = [*table.loc[listed["source"] < 0, "from"], *table.loc[listed["target"] < 0, "to"]]
+        rows = int((listed[["source", "target"]] < 0).any(axis=1).sum())
+        if rows > self.settings.max_unknown * len(table):
+            raise ReposeError(
+                f"{path}: {rows:,} of {len(table):,} pairs have a photo that is not in images.csv, such as "
+                f"{', '.join(list(dict.fromkeys(missing))[:3])}. Get the missing photos (see the validate stage's report) "
+                f"or allow more such pairs with `split.max_unknown` (now {self.settings.max_unknown:g}) in params.yaml."
+            )
+        differ = listed["item"].notna() & listed["target_item"].notna() & (listed["item"] != listed["target_item"])
+        wrong = differ | ((listed["source"] == listed["target"]) & (listed["source"] >= 0))
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise ReposeError(
+                f"{path}, line {row + 2}: {table['from'][row]} and {table['to'][row]} are not two photos of one item "
+                f"({int(wrong.sum()):,} such line(s)). Correct or remove them."
+            )
+        return listed
+
+    def owners_parts(self) -> np.ndarray:
+        """The owner's partition. Market-1501's query photos are in neither part, except in mode official."""
+        if self.settings.train_list or self.settings.test_list or self.settings.test_share is not None:
+            raise ReposeError(
+                "Market-1501's folders define the partition. Set train_list, test_list and test_share of the block "
+                "`split` in params.yaml to null."
+            )
+        if not self.photos["partition"].any():
+            raise ReposeError(
+                "Mode official needs the owner's partition, and the source has none. Add Eval/list_eval_partition.txt to "
+                "it, or set `split.mode` in params.yaml to pg2 or patn."
+            )
+        query = "test" if self.settings.mode == "official" else ""
+        part = self.photos["partition"].map({"train": "train", "gallery": "test", "query": query}).fillna("").to_numpy()
+        items = self.photos["item"]
+        _check_disjoint(set(items[part == "train"]) & set(items[part == "test"]), "the owner's partition")
+        return part
+
+    def garment_parts(self, listed_pairs: pd.DataFrame | None) -> np.ndarray:
+        """DeepFashion's garments by lists if given, else by PG2's rule."""
+        train = self.listed_items("train_list", self.settings.train_list)
+        named = self.listed_items("test_list", self.settings.test_list)
+        if listed_pairs is not None:
+            named |= set(listed_pairs["item"].dropna()) | set(listed_pairs["target_item"].dropna())
+        _check_disjoint(train & named, "the lists")
+        tested = self.tested_garments(named)
+        self.departures += [
+            f"{read['not_there']:,} of {read['names']:,} photos of {read['file']} are not there"
+            for read in self.lists.values()
+            if read["not_there"]
+        ]
+        in_test = self.photos["item"].isin(tested)
+        in_train = self.photos["item"].isin(train | (named - tested)) if train else ~in_test
+        return np.select([in_test, in_train], ["test", "train"], "")
+
+    def listed_items(self, key: str, suffix: str | None) -> set[str]:
+        """The items in a list; writes facts about the list to `lists[key]`."""
+        if suffix is None:
+            return set()
+        path = self.files.find(suffix)
+        names = rules.names_in(self.files[path], path)
+        items = {item for name in names if (item := self.finder.item(name)) is not None}
+        if not items:
+            raise ReposeError(
+                f"{path} lists {len(names):,} photos, first {names[0]}, but none is of a garment in images.csv. Is "
+                f"`split.{key}` in params.yaml a list of this data set?"
+            )
+        not_there = sum(self.finder.row(name) < 0 for name in names)
+        self.lists[key] = {"file": path, "names": len(names), "not_there": not_there, "items": len(items)}
+        return items
+
+    def tested_garments(self, named: set[str]) -> set[str]:
+        """The test garments, from those in a list or by PG2's rule."""
+        share, seed = self.settings.test_share, self.settings.seed
+        if not named and self.settings.mode == "patn":
+            raise ReposeError(
+                "Mode patn needs a list of DeepFashion's test garments: set `split.test_list` in params.yaml to PATN's "
+                "test.lst, or `split.pairs` to its pairs CSV."
+            )
+        if named and share is None:
+            return named
+        garments = self.photos.drop_duplicates("item")
+        upper = garments["item"][garments["category"].isin(rules.PG2_CATEGORIES)]
+        candidates, whence = (named, "garments of the lists") if named else (set(upper), "upper bodies and dresses")
+        number = max(1, round((share or rules.PG2_TEST_SHARE) * len(garments)))
+        if number > len(candidates):
+            raise ReposeError(
+                f"{number:,} of {len(garments):,} garments should be for testing, but there are only {len(candidates):,} "
+                f"({whence}). Lower `split.test_share`."
+            )
+        self.departures.append(f"tested on {number:,} of {len(candidates):,} {whence}, drawn with seed {seed}")
+        return set(rules.drawn_items(candidates, number, seed))
+
+    def dropped(self) -> np.ndarray:
+        """The reason that a photo cannot be in a pair: (photos,) text, empty if it can."""
+        photos, settings = self.photos, self.settings
+        known = sorted(set(photos["category"]))
+        for category in set(settings.exclude_categories) - set(known):
+            say(
+                f"Warning: there is no photo of {category!r}, a category in split.exclude_categories"
+                f"{nearest(category, known)}"
+            )
+        trained, market = photos["part"] == "train", self.files.layout == "market1501"
+        reasons = {
+            "of nobody in particular (-1 or 0000)": market & photos["item"].isin((JUNK, DISTRACTOR)),
+            "in neither part": photos["part"] == "",
+            f"without a pose ({settings.posed})": ~photos["posed"],
+            "of an excluded view": trained & photos["view"].isin(settings.exclude_views),
+            "of an excluded category": trained & photos["category"].isin(settings.exclude_categories),
         }
-    )
-    missing = table.loc[listed["source"] < 0, "from"].tolist() + table.loc[listed["target"] < 0, "to"].tolist()
-    rows = int((listed[["source", "target"]] < 0).any(axis=1).sum())
-    if rows > settings.max_unknown * len(table):
-        raise ReposeError(
-            f"{path}: {rows:,} of {len(table):,} pairs have a photo that is not in images.csv, such as "
-            f"{', '.join(list(dict.fromkeys(missing))[:3])}. Get the missing photos (see the validate stage's report) "
-            f"or allow more such pairs with `split.max_unknown` (now {settings.max_unknown:g}) in params.yaml."
-        )
-    differ = listed["item"].notna() & listed["target_item"].notna() & (listed["item"] != listed["target_item"])
-    wrong = differ | ((listed["source"] == listed["target"]) & (listed["source"] >= 0))
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise ReposeError(
-            f"{path}, line {row + 2}: {table['from'][row]} and {table['to'][row]} are not two photos of one item "
-            f"({int(wrong.sum()):,} such line(s)). Correct or remove them."
-        )
-    return listed
+        return np.select(list(reasons.values()), list(reasons), "")
 
+    def all_pairs(self, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """All ordered pairs of a part. For patn, photos are in the order of the keypoint file, as by PATN."""
+        rows = np.flatnonzero((self.photos["part"] == part) & (self.photos["dropped"] == ""))
+        if self.settings.mode == "patn":
+            rows = rows[np.argsort(self.photos["row"].to_numpy()[rows], kind="stable")]
+        sources, targets = rules.all_pairs(self.photos["item"].iloc[rows])
+        return rows[sources], rows[targets]
 
-def _owners_parts(photos: pd.DataFrame, settings: SplitSettings) -> _Parts:
-    """The owner's partition. Market-1501's query photos are in neither part, except in mode official."""
-    if settings.train_list or settings.test_list or settings.test_share is not None:
-        raise ReposeError(
-            "Market-1501's folders define the partition. Set train_list, test_list and test_share of the block `split` "
-            "in params.yaml to null."
-        )
-    if not photos["partition"].any():
-        raise ReposeError(
-            "Mode official needs the owner's partition, and the source has none. Add Eval/list_eval_partition.txt to "
-            "it, or set `split.mode` in params.yaml to pg2 or patn."
-        )
-    part_of = {"train": "train", "gallery": "test", "query": "test" if settings.mode == "official" else ""}
-    part = photos["partition"].map(part_of).fillna("").to_numpy()
-    _check_disjoint(set(photos["item"][part == "train"]) & set(photos["item"][part == "test"]), "the owner's partition")
-    return _Parts(part, {}, [])
+    def drawn_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        sources, targets = self.all_pairs("test")
+        mode, most, seed = self.settings.mode, self.settings.test_pairs, self.settings.seed
+        published = {"pg2": rules.PG2_TEST_PAIRS, "patn": rules.PATN_TEST_PAIRS, "official": most}[mode]
+        if mode == "patn":
+            most, seed = min(most, rules.PATN_TEST_PAIRS), rules.PATN_SEED
+        chosen, due = rules.drawn(len(sources), most, seed), min(published, len(sources))
+        if len(chosen) != due:
+            self.departures.append(f"{len(chosen):,} test pairs in place of {due:,}")
+        self.pairs_dropped = {"not drawn": len(sources) - len(chosen)}
+        return sources[chosen], targets[chosen]
 
+    def pairs_of_file(self, listed: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the pairs file, in its order, with existing and posed test photos."""
+        ends = listed[["source", "target"]].to_numpy()
+        reasons = {
+            "with a photo that is not there": (ends < 0).any(1),
+            "of items that are not tested on": (self.photos["part"].to_numpy()[ends] != "test").any(1),
+            "of photos left out": (self.photos["dropped"].to_numpy()[ends] != "").any(1),
+            "listed twice": listed.duplicated(["source", "target"]).to_numpy(),
+        }
+        reason = np.select(list(reasons.values()), list(reasons), "").astype(object)
+        reason[np.flatnonzero(reason == "")[self.settings.test_pairs :]] = "beyond test_pairs"
+        sources, targets = ends[reason == ""].T
+        if (reason != "").any():
+            self.departures.append(f"{len(sources):,} of the {len(listed):,} pairs of {self.settings.pairs}")
+        self.pairs_dropped = _counted(reason)
+        return sources, targets
 
-def _garment_parts(
-    photos: pd.DataFrame,
-    finder: PhotoFinder,
-    files: RawFiles,
-    listed_pairs: pd.DataFrame | None,
-    settings: SplitSettings,
-) -> _Parts:
-    """DeepFashion's garments by lists if given, else by PG2's rule."""
-    lists: dict[str, dict[str, Any]] = {}
-    train = _listed_items("train_list", settings.train_list, files, finder, lists)
-    named = _listed_items("test_list", settings.test_list, files, finder, lists)
-    if listed_pairs is not None:
-        named |= set(listed_pairs["item"].dropna()) | set(listed_pairs["target_item"].dropna())
-    _check_disjoint(train & named, "the lists")
-    tested, departures = _tested_garments(photos, named, settings)
-    departures += [
-        f"{read['not_there']:,} of {read['names']:,} photos of {read['file']} are not there"
-        for read in lists.values()
-        if read["not_there"]
-    ]
-    if train:
-        train |= named - tested
-    in_train = photos["item"].isin(train) if train else ~photos["item"].isin(tested)
-    part = np.select([photos["item"].isin(tested), in_train], ["test", "train"], "")
-    return _Parts(part, lists, departures)
+    def dropped_after_pairing(self, tested: np.ndarray) -> np.ndarray:
+        """Add two reasons to `dropped`: test photos of an excluded view that are in no pair, and single photos of an item."""
+        photos, dropped = self.photos, self.photos["dropped"].to_numpy(copy=True)
+        needless = photos["view"].isin(self.settings.exclude_views).to_numpy(copy=True)
+        needless[tested] = False
+        dropped[(dropped == "") & needless] = "of an excluded view"
+        kept = dropped == ""
+        alone = ~photos["item"].where(kept, "").duplicated(keep=False).to_numpy()
+        dropped[kept & alone] = "the only one of its item"
+        return dropped
 
-
-def _listed_items(
-    key: str, suffix: str | None, files: RawFiles, finder: PhotoFinder, lists: dict[str, dict[str, Any]]
-) -> set[str]:
-    """The items in a list; writes facts about the list to `lists[key]`."""
-    if suffix is None:
-        return set()
-    path = files.find(suffix)
-    names = rules.names_in(files[path], path)
-    items = {item for name in names if (item := finder.item(name)) is not None}
-    if not items:
-        raise ReposeError(
-            f"{path} lists {len(names):,} photos, first {names[0]}, but none is of a garment in images.csv. Is "
-            f"`split.{key}` in params.yaml a list of this data set?"
-        )
-    not_there = sum(finder.row(name) < 0 for name in names)
-    lists[key] = {"file": path, "names": len(names), "not_there": not_there, "items": len(items)}
-    return items
-
-
-def _tested_garments(photos: pd.DataFrame, named: set[str], settings: SplitSettings) -> tuple[set[str], list[str]]:
-    """The test garments, from those in a list or by PG2's rule, and how they depart from the mode's rule."""
-    if not named and settings.mode == "patn":
-        raise ReposeError(
-            "Mode patn needs a list of DeepFashion's test garments: set `split.test_list` in params.yaml to PATN's "
-            "test.lst, or `split.pairs` to its pairs CSV."
-        )
-    if named and settings.test_share is None:
-        return named, []
-    garments = photos.drop_duplicates("item")
-    upper = garments["item"][garments["category"].isin(rules.PG2_CATEGORIES)]
-    candidates, whence = (named, "garments of the lists") if named else (set(upper), "upper bodies and dresses")
-    number = max(1, round((settings.test_share or rules.PG2_TEST_SHARE) * len(garments)))
-    if number > len(candidates):
-        raise ReposeError(
-            f"{number:,} of {len(garments):,} garments should be for testing, but there are only {len(candidates):,} "
-            f"({whence}). Lower `split.test_share`."
-        )
-    departure = f"tested on {number:,} of {len(candidates):,} {whence}, drawn with seed {settings.seed}"
-    return set(rules.drawn_items(candidates, number, settings.seed)), [departure]
+    def record(self, items: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+        """The content of split.json. Raises a ReposeError if a part is empty."""
+        settings, photos_dropped = self.settings, _counted(self.photos["dropped"])
+        if settings.mode == "patn" and settings.posed != "torso":
+            self.departures.append(f"posed is {settings.posed}, not torso")
+        mode, counts = f"{settings.mode}-like" if self.departures else settings.mode, {}
+        for part, needed in (("train", "items"), ("test", "pairs")):
+            of_part, pairs_of_part = items[items["part"] == part], int((pairs["part"] == part).sum())
+            counts[part] = {"items": int(of_part["item"].nunique()), "photos": len(of_part), "pairs": pairs_of_part}
+            if not counts[part][needed]:
+                left_out = photos_dropped | (self.pairs_dropped if part == "test" else {})
+                raise ReposeError(
+                    f"The split ({mode}) has no {part} {needed}. Left out: {listing(left_out) or 'none'}. Change the block "
+                    "`split` of params.yaml: the lists, `test_share`, `posed` or the exclusions."
+                )
+        return {
+            "mode": mode, "departures": self.departures, "posed": settings.posed, "seed": settings.seed, "lists": self.lists,
+            **counts, "photos_dropped": photos_dropped, "test_pairs_dropped": self.pairs_dropped,
+        }  # fmt: skip
 
 
 def _check_disjoint(both: set[str], where: str) -> None:
@@ -269,110 +346,6 @@ def _check_disjoint(both: set[str], where: str) -> None:
             f"{len(both):,} item(s) are both for training and for testing by {where}, such as "
             f"{', '.join(sorted(both)[:3])}. Remove each from one of them."
         )
-
-
-def _dropped(photos: pd.DataFrame, layout: str, settings: SplitSettings) -> np.ndarray:
-    """The reason that a photo cannot be in a pair: (photos,) text, empty if it can."""
-    known = sorted(set(photos["category"]))
-    for category in set(settings.exclude_categories) - set(known):
-        say(
-            f"Warning: there is no photo of {category!r}, a category in split.exclude_categories{nearest(category, known)}"
-        )
-    trained = photos["part"] == "train"
-    reasons = {
-        "of nobody in particular (-1 or 0000)": (layout == "market1501") & photos["item"].isin((JUNK, DISTRACTOR)),
-        "in neither part": photos["part"] == "",
-        f"without a pose ({settings.posed})": ~photos["posed"],
-        "of an excluded view": trained & photos["view"].isin(settings.exclude_views),
-        "of an excluded category": trained & photos["category"].isin(settings.exclude_categories),
-    }
-    return np.select(list(reasons.values()), list(reasons), "")
-
-
-def _all_pairs(photos: pd.DataFrame, part: str, settings: SplitSettings) -> tuple[np.ndarray, np.ndarray]:
-    """All ordered pairs of a part. For patn, photos are in the order of the keypoint file, as by PATN."""
-    rows = np.flatnonzero((photos["part"] == part) & (photos["dropped"] == ""))
-    if settings.mode == "patn":
-        rows = rows[np.argsort(photos["row"].to_numpy()[rows], kind="stable")]
-    sources, targets = rules.all_pairs(photos["item"].iloc[rows])
-    return rows[sources], rows[targets]
-
-
-def _drawn_pairs(photos: pd.DataFrame, settings: SplitSettings) -> _Pairs:
-    sources, targets = _all_pairs(photos, "test", settings)
-    published = {"pg2": rules.PG2_TEST_PAIRS, "patn": rules.PATN_TEST_PAIRS, "official": settings.test_pairs}
-    due = min(published[settings.mode], len(sources))
-    if settings.mode == "patn":
-        chosen = rules.drawn(len(sources), min(settings.test_pairs, rules.PATN_TEST_PAIRS), rules.PATN_SEED)
-    else:
-        chosen = rules.drawn(len(sources), settings.test_pairs, settings.seed)
-    departures = [f"{len(chosen):,} test pairs in place of {due:,}"] if len(chosen) != due else []
-    return _Pairs(sources[chosen], targets[chosen], {"not drawn": len(sources) - len(chosen)}, departures)
-
-
-def _pairs_of_file(photos: pd.DataFrame, listed: pd.DataFrame, settings: SplitSettings) -> _Pairs:
-    """The rows of the pairs file, in its order, with existing and posed test photos."""
-    ends = listed[["source", "target"]].to_numpy()
-    reasons = {
-        "with a photo that is not there": (ends < 0).any(1),
-        "of items that are not tested on": (photos["part"].to_numpy()[ends] != "test").any(1),
-        "of photos left out": (photos["dropped"].to_numpy()[ends] != "").any(1),
-        "listed twice": listed.duplicated(["source", "target"]).to_numpy(),
-    }
-    reason = np.select(list(reasons.values()), list(reasons), "").astype(object)
-    rows = np.flatnonzero(reason == "")
-    reason[rows[settings.test_pairs :]] = "beyond test_pairs"
-    sources, targets = ends[reason == ""].T
-    departures = [f"{len(sources):,} of the {len(listed):,} pairs of {settings.pairs}"] if (reason != "").any() else []
-    return _Pairs(sources, targets, _counted(reason), departures)
-
-
-def _dropped_after_pairing(photos: pd.DataFrame, test: _Pairs, settings: SplitSettings) -> np.ndarray:
-    """Add two reasons to `dropped`: test photos of an excluded view that are in no pair, and single photos of an item."""
-    dropped = photos["dropped"].to_numpy(copy=True)
-    needless = photos["view"].isin(settings.exclude_views).to_numpy(copy=True)
-    needless[test.sources] = needless[test.targets] = False
-    dropped[(dropped == "") & needless] = "of an excluded view"
-    kept = dropped == ""
-    alone = ~photos["item"].where(kept, "").duplicated(keep=False).to_numpy()
-    dropped[kept & alone] = "the only one of its item"
-    return dropped
-
-
-def _pairs_table(photos: pd.DataFrame, part: str, sources: np.ndarray, targets: np.ndarray) -> pd.DataFrame:
-    names, items = photos["name"].to_numpy(), photos["item"].to_numpy()
-    ends = {"from": names[sources], "to": names[targets], "item_from": items[sources], "item_to": items[targets]}
-    return pd.DataFrame({"part": part, **ends})
-
-
-def _record(
-    photos: pd.DataFrame, items: pd.DataFrame, pairs: pd.DataFrame, parts: _Parts, test: _Pairs, settings: SplitSettings
-) -> dict[str, Any]:
-    """The content of split.json.
-
-    Raises:
-        ReposeError: a part is empty.
-    """
-    departures = parts.departures + test.departures
-    if settings.mode == "patn" and settings.posed != "torso":
-        departures.append(f"posed is {settings.posed}, not torso")
-    mode, photos_dropped = f"{settings.mode}-like" if departures else settings.mode, _counted(photos["dropped"])
-    counts = {}
-    for part, needed in (("train", "items"), ("test", "pairs")):
-        of_part = items[items["part"] == part]
-        counts[part] = {
-            "items": int(of_part["item"].nunique()), "photos": len(of_part), "pairs": int((pairs["part"] == part).sum()),
-        }  # fmt: skip
-        if not counts[part][needed]:
-            left_out = photos_dropped | (test.dropped if part == "test" else {})
-            raise ReposeError(
-                f"The split ({mode}) has no {part} {needed}. Left out: {listing(left_out) or 'none'}. Change the block "
-                "`split` of params.yaml: the lists, `test_share`, `posed` or the exclusions."
-            )
-    return {
-        "mode": mode, "departures": departures, "posed": settings.posed, "seed": settings.seed, "lists": parts.lists, **counts,
-        "photos_dropped": photos_dropped, "test_pairs_dropped": test.dropped,
-    }  # fmt: skip
 
 
 def _counted(reasons: "np.ndarray | pd.Series[str]") -> dict[str, int]:

@@ -6,7 +6,6 @@ to the CSV's folder; or the subfolders of a folder, each with photos and one fil
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,19 +74,14 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
 def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, picture: Path | None = None) -> None:
     """Generate and write one image and, if `picture` is a path, a row of its photos, pose and image.
 
-    Args:
-        job: the image to generate.
-        reposer: the trained system.
-        pose_size: height and width in px of the image in which a pose file was measured; None: those of the first photo.
-        picture: the file of the row.
+    `pose_size` is the height and width in px of the image in which a pose file was measured, by default the first photo's.
 
     Raises:
         ReposeError: a photo or pose is missing, unknown or cannot be read, or the disk is full.
     """
     request, _ = _request(job, reposer, pose_size, {})
     (generated,) = reposer.generate([request])
-    if len(job.sources) > reposer.max_sources:
-        say(f"generate: the system takes {reposer.max_sources} photos; left out: {_left_out(job, reposer)}")
+    _say_left_out([job], reposer)
     write_bytes(job.out, encode_png(generated))
     if picture is not None:
         write_bytes(picture, encode_png(reposer.picture(request, generated)))
@@ -97,51 +91,44 @@ def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, pict
 def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None = None) -> None:
     """Generate and write the images of all valid jobs, TARGETS_AT_ONCE at a time.
 
-    Memory does not grow with the number of jobs. An image differs by at most one gray level from that of `make_one`, as sums
-    over a batch are rounded in another order. Arguments are those of `make_one`.
+    An image differs by at most one gray level from that of `make_one`, as sums over a batch are rounded in another order.
 
     Raises:
         ReposeError: some images could not be made (the others were written), or the disk is full.
     """
     failures: list[str] = []
-    requests = _requests(bar(jobs, "generate"), reposer, pose_size, failures)
-    while some := list(islice(requests, TARGETS_AT_ONCE)):
-        images = reposer.generate([request for _, request in some])
-        for (job, _), generated in zip(some, images, strict=True):
-            write_bytes(job.out, encode_png(generated))
-    if with_more := [job for job in jobs if len(job.sources) > reposer.max_sources]:
-        first = with_more[0]
-        say(
-            f"generate: {len(with_more):,} jobs have more photos than the system takes; of {first.name}, "
-            f"{_left_out(first, reposer)} left out"
-        )
+    photos: dict[Path, Framed] = {}
+    ready: list[tuple[FileJob, Request]] = []
+    for number, job in enumerate(bar(jobs, "generate"), 1):
+        try:
+            request, photos = _request(job, reposer, pose_size, photos)
+            ready.append((job, request))
+        except ReposeError as error:
+            failures.append(f"{job.name}: {error}")
+        if len(ready) == TARGETS_AT_ONCE or number == len(jobs):
+            for (done, _), generated in zip(ready, reposer.generate([each for _, each in ready]), strict=True):
+                write_bytes(done.out, encode_png(generated))
+            ready = []
+    _say_left_out(jobs, reposer)
     if failures:
         listed = "\n  ".join(failures)
         raise DataError(f"{len(failures):,} of {len(jobs):,} images could not be made; the others are.\n  {listed}")
 
 
-def _left_out(job: FileJob, reposer: Reposer) -> str:
-    return ", ".join(map(str, job.sources[reposer.max_sources :]))
-
-
-def _requests(
-    jobs: Iterable[FileJob], reposer: Reposer, pose_size: Size | None, failures: list[str]
-) -> Iterator[tuple[FileJob, Request]]:
-    """Read the valid jobs; the other jobs' errors go to `failures`. Photos of consecutive jobs are read once."""
-    photos: dict[Path, Framed] = {}
-    for job in jobs:
-        try:
-            request, photos = _request(job, reposer, pose_size, photos)
-        except ReposeError as error:
-            failures.append(f"{job.name}: {error}")
-            continue
-        yield job, request
+def _say_left_out(jobs: Sequence[FileJob], reposer: Reposer) -> None:
+    """Name the photos beyond the system's maximum, of the first job that has such photos."""
+    most = reposer.max_sources
+    if with_more := [job for job in jobs if len(job.sources) > most]:
+        names = ", ".join(map(str, with_more[0].sources[most:]))
+        say(
+            f"generate: the system takes {most} photos, {len(with_more):,} job(s) have more; left out of the first: {names}"
+        )
 
 
 def _request(
     job: FileJob, reposer: Reposer, pose_size: Size | None, known: dict[Path, Framed]
 ) -> tuple[Request, dict[Path, Framed]]:
-    """Read a job's photos and pose; return the request and the photos by path. Photos in `known` are not read again."""
+    """Read a job's photos and pose; return the request and the photos. Those of the last job, `known`, are not read again."""
     used = job.sources[: reposer.max_sources]
     if not used:
         raise DataError("There is no source photo. Give at least one.")

@@ -142,11 +142,10 @@ class Reposer:
     def source(self, photo: Photo) -> Framed:
         """Read a photo, find its joints if the system needs them, and fit both into the frame. Raises as `__call__`."""
         read, path = _read(photo)
-        size = read.size
-        keypoints = np.full((K, 2), np.nan, np.float32)
+        place, keypoints = self._fit(read.size), np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
-            keypoints = self._fit(size).keypoints(self._joints(read, path))
-        return Framed(self._fit(size).image(read.pixels), keypoints, size)
+            keypoints = place.keypoints(self._joints(read, path))
+        return Framed(place.image(read.pixels), keypoints, read.size)
 
     def request(self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None) -> Request:
         """A request for one image of at least one photo. `pose`, `pose_size` and errors as for `__call__`."""

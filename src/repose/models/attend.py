@@ -23,6 +23,8 @@ from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
 from repose.models.layers import in_float32
 
+Spread = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
+
 
 @settings
 class AttendSettings:
@@ -34,13 +36,7 @@ class AttendSettings:
     blocks: NonNegativeInt = 3  # residual blocks of the decoder
     free: NonNegativeInt = 3  # coordinates beyond those of the body, which start at 0
     # initial standard deviations of the Gaussian: x, y at rest and distance from the skeleton (torso lengths), the view's two
-    spread: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (
-        0.05,
-        0.05,
-        0.07,
-        0.6,
-        0.6,
-    )
+    spread: Spread = (0.05, 0.05, 0.07, 0.6, 0.6)
     copy: bool = True  # warp the sources' pixels; otherwise the decoder synthesizes everything from their features
     attention: Literal["learned", "fixed"] = "learned"  # fixed: not trained
 
@@ -99,17 +95,7 @@ class AttendGenerator(nn.Module):
                 part.requires_grad_(False)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
-        """Encode the photos, without the target. Each photo is encoded once.
-
-        Args:
-            images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of the stride.
-            poses: the poses of those photos.
-            sources: (Q,T) int64, rows of `images` that are the sources of each target.
-            mask: (Q,T) bool, valid entries of `sources`; at least one per row.
-
-        Raises:
-            ReposeError: H or W is not a multiple of the stride.
-        """
+        """See `Generator.encode`."""
         height, width = images.shape[2:]
         if height % self.stride or width % self.stride:
             raise ReposeError(
@@ -173,19 +159,10 @@ class AttendGenerator(nn.Module):
 
 
 def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """The sources' pixels at the attended positions, weighted by the sources' shares; and a mask of reliable pixels.
+    """The sources' pixels (Q,3,H,W) at positions (Q,T,2,h,w) in [-1,1], weighted by shares (Q,T,1,h,w), and a mask (Q,1,H,W).
 
     Between two neighbors with attended positions far apart, interpolation crosses unrelated parts of the source. Such pixels
     get little weight in the mask, which the decoder sees.
-
-    Args:
-        code: images (M,3,H,W), sources (Q,T).
-        position: (Q,T,2,h,w) in [-1,1].
-        share: (Q,T,1,h,w), sums to 1 over T.
-        stride: px between places.
-
-    Returns:
-        (Q,3,H,W) in [-1,1] and (Q,1,H,W) in [0,1].
     """
     targets, sources = code.sources.shape
     height, width = code.images.shape[2:]
@@ -195,9 +172,8 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
-    flow = (
-        flow.nan_to_num()
-    )  # if a run diverges: grid_sample reads outside the image at NaN; the loss still becomes NaN
+    # If a run diverges: grid_sample reads outside the image at NaN. The loss still becomes NaN.
+    flow = flow.nan_to_num()
     images = F.grid_sample(
         code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
     ).reshape(targets, sources, 3, height, width)
@@ -269,10 +245,8 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:
-    """Set a convolution's weights to 0."""
-    nn.init.zeros_(conv.weight)
-    assert conv.bias is not None  # noqa: S101 (for mypy)
-    nn.init.zeros_(conv.bias)
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
     return conv
 
 

@@ -129,13 +129,6 @@ def _at_rest(limbs: _Limbs, side: Tensor) -> Tensor:
     beyond = (limbs.along - kept) * limbs.length
     across = limbs.across * side[:, None, None, None]
     weight = (-limbs.distance / _NEAR).masked_fill(~limbs.known, -1e4).softmax(1)  # (B,17,h,w)
-    by_limb = [
-        _wide(first, i) + kept * _wide(direction, i) + beyond * _wide(unit, i) + across * _wide(normal, i)
-        for i in range(2)
-    ]
+    first, direction, unit, normal = (vectors.T[:, :, None, None] for vectors in (first, direction, unit, normal))
+    by_limb = [first[i] + kept * direction[i] + beyond * unit[i] + across * normal[i] for i in range(2)]
     return torch.stack([(weight * axis).sum(1) for axis in by_limb], 1)
-
-
-def _wide(vectors: Tensor, axis: int) -> Tensor:
-    """One axis of (17,2) vectors, to broadcast with (B,17,h,w)."""
-    return vectors[:, axis, None, None]

@@ -1,13 +1,12 @@
-"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1, instead of VGG19.
+"""The embedded figure network (docs/figure.md) for the perceptual term of Eq. 1; for photos of people use VGG19.
 
-It was trained to find joints and to classify garments, so its early maps respond to clothes and limbs. It needs no download,
-but only works on mannequins; for photos of people use VGG19.
+It was trained to find joints and to classify garments, so its early maps respond to clothes and limbs.
 """
 
 from torch import Tensor, nn
 
 from mannequins import figure
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss
 
 # lambda_k of the figure network's maps at strides 2, 4, 8 and 16, chosen as CRN's for VGG19: between photos of two different
 # garments, all layers contribute about the same, and together as much as L1 (tests/models/test_perceptual.py).
@@ -27,12 +26,5 @@ class FigureMaps(nn.Module):
 
 
 def figure_loss(scale: float = 1.0) -> PerceptualLoss:
-    """The perceptual term of the figure network.
-
-    Args:
-        scale: the weight of the L1 term that it should equal.
-
-    Raises:
-        ReposeError: its weights are missing or have another digest.
-    """
+    """The perceptual term of the figure network; `scale` is the weight of the L1 term that it should equal."""
     return PerceptualLoss(FigureMaps(), [scale * factor for factor in FIGURE_FACTORS])

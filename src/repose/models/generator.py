@@ -1,4 +1,4 @@
-"""The protocol of generators for the adversarial step: encode photos, then decode the code and target poses to images."""
+"""The protocol of generators for the adversarial step."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +19,14 @@ class Generator(Protocol):
     """The two halves of a generator; the code may be any pytree of tensors."""
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Any:
-        """Photos (M,3,H,W), their poses, and each target's sources (Q,T) among them with a mask (Q,T) -> code."""
+        """Encode the photos of a step, each once.
+
+        Args:
+            images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of 4, or of attend's stride.
+            poses: the poses of those photos.
+            sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order that they are read.
+            mask: (Q,T) bool, valid entries of `sources`; at least one per row.
+        """
 
     def decode(self, code: Any, target_pose: Poses) -> Generated:
-        """The code and Q target poses -> Q images."""
+        """The code and Q target poses -> images (Q,3,H,W)."""

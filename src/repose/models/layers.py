@@ -13,7 +13,7 @@ Norm = Literal["instance", "batch", "none"]
 
 
 class InstanceNorm(nn.Module):
-    """InstanceNorm without affine parameters or running statistics: (B,C,H,W) -> (B,C,H,W).
+    """InstanceNorm without affine parameters or running statistics.
 
     A group norm with one group per channel has the same mean and variance, and keeps a channels_last layout (instance_norm
     copies to NCHW and back: PyTorch #72341).
@@ -32,9 +32,9 @@ def normalised(conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm) -> list[nn.Modu
     return [conv, InstanceNorm()] if norm == "instance" else [conv]
 
 
-def conv7(channels_in: int, channels_out: int) -> list[nn.Module]:
+def conv7(channels_in: int, channels_out: int) -> tuple[nn.ReflectionPad2d, nn.Conv2d]:
     """Reflection padding and a 7x7 convolution (the first and last layer of Johnson et al. 2016)."""
-    return [nn.ReflectionPad2d(3), nn.Conv2d(channels_in, channels_out, 7)]
+    return nn.ReflectionPad2d(3), nn.Conv2d(channels_in, channels_out, 7)
 
 
 class ResidualBlock(nn.Module):

@@ -1,7 +1,6 @@
 """The generator of Sun et al. 2019: image encoder E_I (ResNet, bidirectional ConvLSTM), pose encoder E_P, decoder.
 
-The paper leaves choices open. The defaults are our reading of it (R11-R20, R27, R28 of docs/paper.md), and alternatives that
-the text allows are settings. At width 64 the generator has 13,304,899 parameters.
+The paper leaves choices open: see R11-R20, R27 and R28 of docs/paper.md. Alternatives that the text allows are settings.
 """
 
 from typing import Literal
@@ -19,7 +18,7 @@ from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initial
 
 @settings
 class PaperSettings:
-    """The settings of the generator. The first of each list of choices is the default and our reading of the paper."""
+    """The settings of the generator; the defaults are our reading of the paper."""
 
     width: PositiveInt = 64  # channels after the first convolution; the code C_I has 4 times as many
     blocks: NonNegativeInt = 6  # residual blocks of E_I (R17)
@@ -43,17 +42,7 @@ class PaperGenerator(nn.Module):
         initialise(self.decoder)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Tensor:
-        """The code C_I of each target's sources; every photo goes through the ResNet once.
-
-        Args:
-            images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of 4.
-            poses: the poses of those photos; not used.
-            sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order that the bC-LSTM reads.
-            mask: (Q,T) bool, valid entries of `sources`; at least one per row.
-
-        Returns:
-            (Q, 4 width, H/4, W/4).
-        """
+        """The code C_I of each target's sources, (Q,4 width,H/4,W/4); the poses are not used. See `Generator.encode`."""
         del poses
         return self.image_encoder.read(self.image_encoder.resnet(images), sources, mask)
 
@@ -79,12 +68,8 @@ class ImageEncoder(nn.Module):
 
     def read(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
         """The ResNet's features (M,4n,h,w), read by each target in the order of its index (Q,T) -> C_I (Q,4n,h,w)."""
-        ahead = self.forwards(features, index, mask)  # (Q,T,2n,H/4,W/4)
+        ahead = self.forwards(features, index, mask)  # (Q,T,2n,h,w)
         back = self.backwards(features, index.flip(1), mask.flip(1)).flip(1)
-        return self._pooled(ahead, back, mask)
-
-    def _pooled(self, ahead: Tensor, back: Tensor, mask: Tensor) -> Tensor:
-        """Outputs of both directions (Q,T,2n,h,w) -> one code (Q,4n,h,w)."""
         if self.pooling == "last":  # each direction after its last photo; masked steps keep the state
             return torch.cat([ahead[:, -1], back[:, 0]], 1)
         outputs, valid = torch.cat([ahead, back], 2), mask[:, :, None, None, None]
@@ -106,8 +91,7 @@ class ConvLSTMCell(nn.Module):
         self.gates = nn.Conv2d(channels_in + channels, 4 * channels, 3, 1, 1)
         if forget_bias:
             with torch.no_grad():
-                assert self.gates.bias is not None  # noqa: S101 (for mypy: bias is on by default)
-                self.gates.bias[channels : 2 * channels] += forget_bias
+                self.gates.get_parameter("bias")[channels : 2 * channels] += forget_bias
 
     def forward(self, features: Tensor, index: Tensor, mask: Tensor) -> Tensor:
         """Features (M,channels_in,h,w) read in the order of index (Q,T) -> states h after each step (Q,T,channels,h,w).
@@ -178,7 +162,6 @@ class Decoder(nn.Module):
 def _strided_encoder(n: int, norm: Norm, channels_in: int = 3) -> list[nn.Module]:
     """c7s1-n, d2n, d4n: (B,channels_in,H,W) -> (B,4n,H/4,W/4)."""
     pad, first = conv7(channels_in, n)
-    assert isinstance(first, nn.Conv2d)  # noqa: S101 (for mypy)
     return [
         pad, *normalised(first, norm), nn.ReLU(),
         *normalised(nn.Conv2d(n, 2 * n, 3, 2, 1), norm), nn.ReLU(),

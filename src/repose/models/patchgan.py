@@ -20,10 +20,7 @@ class DiscriminatorSettings:
 
 
 class PatchGAN(nn.Module):
-    """k4 convolutions: width s2 (no norm), 2 width s2, 4 width s2, 8 width s1, 1 s1; LeakyReLU(0.2) between.
-
-    `layers` is the number of stride-2 convolutions: 3 for the 70x70 patch, 2 for 34x34, 1 for 16x16 (R21).
-    """
+    """k4 convolutions: width s2 (no norm), 2 width s2, 4 width s2, 8 width s1, 1 s1; LeakyReLU(0.2) between."""
 
     def __init__(self, channels_in: int, *, width: int = 64, layers: int = 3, norm: Norm = "instance") -> None:
         super().__init__()

@@ -45,11 +45,8 @@ class G1(nn.Module):
         """Sources (Q,3,H,W) and discs of the target poses (Q,18,H,W), both in [-1,1] -> coarse images (Q,3,H,W)."""
         height, width = source.shape[2:]
         x = self.enter(_padded(torch.cat([source, pose], 1), self.multiple))  # (Q,C,H,W), C = channels, and R levels
-        skips = []
-        for level, encoder in enumerate(self.encoders):
-            x = encoder(self.downs[level - 1](x) if level else x)  # (Q,(level+1) C,H/2^level,W/2^level)
-            skips.append(x)
-        x = self.from_code(self.to_code(x.flatten(1))).unflatten(1, self.lowest)  # (Q,C,H/2^(R-1),W/2^(R-1))
+        skips = _encoded(x, self.encoders, self.downs)
+        x = self.from_code(self.to_code(skips[-1].flatten(1))).unflatten(1, self.lowest)  # (Q,C,H/2^(R-1),W/2^(R-1))
         for level in reversed(range(len(skips))):
             x = self.decoders[level](torch.cat([x, skips[level]], 1))  # (Q,2 (level+1) C,H/2^level,W/2^level)
             if level:
@@ -87,10 +84,8 @@ class G2(nn.Module):
         """G1's images and their sources (Q,3,H,W) -> differences (Q,3,H,W)."""
         height, width = source.shape[2:]
         x = self.enter(_padded(torch.cat([coarse, source], 1), self.multiple))  # (Q,C,H,W)
-        skips = []
-        for level, encoder in enumerate(self.encoders):
-            x = encoder(self.downs[level - 1](x) if level else x)  # (Q,(level+1) C,H/2^level,W/2^level)
-            skips.append(x)
+        skips = _encoded(x, self.encoders, self.downs)
+        x = skips[-1]
         for level in reversed(range(len(skips))):
             x = self.decoders[level](torch.cat([x, skips[level]], 1) if self.skipped[level] else x)
             if level:
@@ -147,7 +142,6 @@ class _Residual(nn.Module):
         self.body = _double(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B,C,H,W) -> (B,C,H,W)."""
         return x + self.body(x)
 
 
@@ -165,15 +159,8 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def discs(keypoints: Tensor, height: int, width: int) -> Tensor:
     """The pose as G1's input: a channel per joint, 1 up to RADIUS px from it and -1 elsewhere.
 
-    Only the pixels around a joint are computed, so the time does not depend on the size of the image.
-
-    Args:
-        keypoints: (B,18,2) in px, NaN for missing.
-        height: H in px.
-        width: W in px.
-
-    Returns:
-        (B,18,H,W) float32.
+    Keypoints (B,18,2) in px, NaN for missing -> (B,18,H,W) float32. Only the pixels around a joint are computed, so the time
+    does not depend on the size of the image.
     """
     points = keypoints.reshape(-1, 2)  # (n,2), n = 18 B
     reach = torch.arange(-RADIUS, RADIUS + 1, device=points.device)
@@ -189,6 +176,15 @@ def discs(keypoints: Tensor, height: int, width: int) -> Tensor:
 
 def _double(channels_in: int, channels: int) -> nn.Sequential:
     return nn.Sequential(SameConv2d(channels_in, channels, 3), nn.ReLU(), SameConv2d(channels, channels, 3), nn.ReLU())
+
+
+def _encoded(x: Tensor, encoders: nn.ModuleList, downs: nn.ModuleList) -> list[Tensor]:
+    """(Q,C,H,W) -> the features of each level, (Q,(level+1) C,H/2^level,W/2^level)."""
+    levels = []
+    for level, encoder in enumerate(encoders):
+        x = encoder(downs[level - 1](x) if level else x)
+        levels.append(x)
+    return levels
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:

@@ -39,9 +39,9 @@ class UNet(nn.Module):
     def forward(self, condition: Tensor) -> Tensor:
         """(Q,channels_in,H,W) in [-1,1] -> images (Q,3,H,W) in [-1,1]."""
         height, width = condition.shape[2:]
-        top, bottom = self._padding(height)
-        left, right = self._padding(width)
-        x = F.pad(condition, (left, right, top, bottom), "replicate")  # (Q,channels_in,H',W')
+        missing_y, missing_x = (-size % 2 ** len(self.down) for size in (height, width))
+        top, left = missing_y // 2, missing_x // 2
+        x = F.pad(condition, (left, missing_x - left, top, missing_y - top), "replicate")  # (Q,channels_in,H',W')
         levels = []
         for down in self.down:
             x = down(x)  # (Q,widths[i],H'/2^(i+1),W'/2^(i+1))
@@ -51,11 +51,6 @@ class UNet(nn.Module):
             x = torch.cat([levels.pop(), up(x)], 1)  # (Q,2 widths[i-1],H'/2^i,W'/2^i)
         image = in_float32(self.out, x).tanh()  # (Q,3,H',W')
         return image[:, :, top : top + height, left : left + width]
-
-    def _padding(self, size: int) -> tuple[int, int]:
-        """The padding before and after `size` px that gives a multiple of 2^downs."""
-        missing = -size % 2 ** len(self.down)
-        return missing // 2, missing - missing // 2
 
 
 class OwnBatchNorm(nn.BatchNorm2d):

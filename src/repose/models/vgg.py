@@ -7,7 +7,6 @@ are multiplied by 57.4. That would be exact without biases; with them it is an a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,31 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from repose.errors import ReposeError
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss
 
 LayersName = Literal["viton", "crn", "vunet", "patn"]
 
 
-@dataclass(frozen=True)
-class Layers:
-    """The compared layers (after their ReLU) with their lambda_k, and whether these are for pixels from 0 to 255."""
-
-    weights: Mapping[str, float]
-    caffe_scale: bool = True
-
-
-LAYERS: Mapping[LayersName, Layers] = {
-    "viton": Layers(
-        {"conv1_2": 0.002211, "conv2_2": 0.001447, "conv3_2": 0.001509, "conv4_2": 0.000853, "conv5_2": 0.029297}
-    ),
-    "crn": Layers(
-        {"conv1_2": 1 / 1.6, "conv2_2": 1 / 2.3, "conv3_2": 1 / 1.8, "conv4_2": 1 / 2.8, "conv5_2": 10 / 0.8}
-    ),
-    "vunet": Layers({f"conv{block}_2": 5.0 for block in range(1, 6)}),
-    "patn": Layers({"conv1_2": 1.0}, caffe_scale=False),
+# lambda_k of the features after relu1_2, relu2_2, ..., relu5_2; patn's are for pixels from 0 to 1, the others from 0 to 255.
+LAYERS: Mapping[LayersName, tuple[float, ...]] = {
+    "viton": (0.002211, 0.001447, 0.001509, 0.000853, 0.029297),
+    "crn": (1 / 1.6, 1 / 2.3, 1 / 1.8, 1 / 2.8, 10 / 0.8),
+    "vunet": (5.0, 5.0, 5.0, 5.0, 5.0),
+    "patn": (1.0,),
 }
-# The index in torchvision's vgg19.features.
-_RELU_AFTER = {"conv1_2": 3, "conv2_2": 8, "conv3_2": 13, "conv4_2": 22, "conv5_2": 31}
+_RELUS = (3, 8, 13, 22, 31)  # relu1_2, ..., relu5_2 in torchvision's vgg19.features
 _CAFFE_SCALE = 255 * 0.225
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0,1]
 
@@ -49,10 +36,9 @@ class VGG19Maps(nn.Module):
 
     def __init__(self, weights: Path, layers: LayersName) -> None:
         super().__init__()
-        chosen = LAYERS[layers]
-        self.names = list(chosen.weights)
-        self.scale = _CAFFE_SCALE if chosen.caffe_scale else 1.0
-        self.features = load_vgg19(weights)[: _RELU_AFTER[self.names[-1]] + 1]
+        self.scale = 1.0 if layers == "patn" else _CAFFE_SCALE
+        self.wanted = _RELUS[: len(LAYERS[layers])]
+        self.features = load_vgg19(weights)[: self.wanted[-1] + 1]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None])
@@ -60,19 +46,18 @@ class VGG19Maps(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (Q,3,H,W) in [-1,1], at least 16 px per side -> a feature map for each layer."""
-        wanted = {_RELU_AFTER[name] for name in self.names}
         x = ((images + 1) / 2 - self.mean) / self.std
         found = []
         for number, layer in enumerate(self.features):
             x = layer(x)
-            if number in wanted:
+            if number in self.wanted:
                 found.append(x * self.scale)
         return found
 
 
 def vgg19_loss(weights: Path, layers: LayersName) -> PerceptualLoss:
     """The perceptual term of VGG19; see `load_vgg19` for the file."""
-    return PerceptualLoss(VGG19Maps(weights, layers), list(LAYERS[layers].weights.values()))
+    return PerceptualLoss(VGG19Maps(weights, layers), LAYERS[layers])
 
 
 def load_vgg19(path: Path) -> nn.Sequential:

@@ -196,7 +196,7 @@ class Residual(nn.Module):
 
 
 class Up(nn.Module):
-    """Upsampling to twice the size by a convolution to four times the channels."""
+    """A convolution to four times the channels, then to twice the size."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()

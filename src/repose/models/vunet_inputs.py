@@ -53,24 +53,17 @@ def whole_torso(keypoints: Tensor) -> Tensor:
 
 
 def stickman(keypoints: Tensor, size: int) -> Tensor:
-    """The pose as an image of three channels: the right side's lines, the left side's, the filled torso.
+    """Keypoints (B,18,2) in px of the image -> (B,3,S,S): the right side's lines, the left side's, the filled torso.
 
-    A side's lines go from the ankle over hip and shoulder to the wrist, and from the nose to the eye (if both eyes are known).
-    The line from the neck to the nose is in both channels, at half the brightness. Lines are 3 px wide for each 128 px of the
-    image, rounded down, and at least 1 px. The torso has an outline of 1 px.
-
-    Args:
-        keypoints: (B,18,2) in px of the image, NaN for missing; a line with a missing joint is left out.
-        size: S in px.
-
-    Returns:
-        (B,3,S,S) in [-1,1], the background -1.
+    Values are 1, HALF, or -1 for the background. A side's lines go from the ankle over hip and shoulder to the wrist, and from
+    the nose to the eye (if both eyes are known). The line from the neck to the nose is in both channels, at half the
+    brightness. A line with a missing joint (NaN) is left out. Lines are 3 px wide for each 128 px of the image, rounded down,
+    and at least 1 px. The torso has an outline of 1 px.
     """
     reach = max(1, 3 * size // 128) / 2
     sides = keypoints.new_full((len(keypoints), 2, size, size), -1.0)
     for starts, ends, value in _lines(keypoints):
-        near = _near(starts, ends, size, reach)
-        sides = torch.where(near, value, sides)
+        sides = torch.where(_near(starts, ends, size, reach), value, sides)
     return torch.cat([sides, _torso(keypoints, size)[:, None] * 2 - 1], 1)
 
 
@@ -82,13 +75,7 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
     square, which covers half as much across as along. Without a nose, the head is the square above the shoulders. Without a
     knee, the thigh extends to the photo's lower edge. Outside the photo, its edge pixels are repeated.
 
-    Args:
-        images: (B,3,S,S) in [-1,1].
-        keypoints: (B,18,2) in px of those images, NaN for missing.
-        size: s in px.
-
-    Returns:
-        (B,24,s,s) in [-1,1]; an unknown part is 0.
+    Images (B,3,S,S) in [-1,1] and keypoints (B,18,2) in their px, NaN for missing -> (B,24,s,s); an unknown part is 0.
     """
     count, side = len(images), images.shape[-1]
     quads = _quads(keypoints, side)  # (B,8,4 corners,xy)
@@ -100,7 +87,7 @@ def part_crops(images: Tensor, keypoints: Tensor, size: int) -> Tensor:
 
 
 def _lines(keypoints: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-    """Yield lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
+    """Lines in drawing order: starts and ends (B,2 sides,xy), right first, and their value."""
     both = [keypoints[:, [JOINT[f"right_{name}"], JOINT[f"left_{name}"]]] for name in _CHAIN]
     lines = [(start, end, 1.0) for start, end in pairwise(both)]
     nose = keypoints[:, _NOSE, None].expand(-1, 2, -1)
@@ -184,15 +171,10 @@ def _homography(quads: Tensor, size: int) -> tuple[Tensor, Tensor]:
     u, v = (n[..., None] for n in _pixels(size, quads))  # (1,s,1), (s,1,1)
     u, v = (u + 0.5) / size, (v + 0.5) / size
     g, h = g[..., None, None, None], h[..., None, None, None]
-    start, across, along = (_wide(corner) for corner in (top_left, top_right, bottom_left))
+    start, across, along = (corner[:, :, None, None] for corner in (top_left, top_right, bottom_left))
     places = (start + u * (across - start + g * across) + v * (along - start + h * along)) / (1 + g * u + h * v)
     return places.nan_to_num().clamp(-FARTHEST, FARTHEST), known
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _wide(corner: Tensor) -> Tensor:
-    """(B,n,xy) -> (B,n,1,1,xy)."""
-    return corner[:, :, None, None]

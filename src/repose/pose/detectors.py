@@ -22,7 +22,6 @@ from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
 
 NetworkName = Literal["figure", "keypoint-rcnn"]
-MIN_PERSON = 0.5  # minimum score of a person in Keypoint R-CNN
 
 
 class Detector(NamedTuple):
@@ -32,49 +31,44 @@ class Detector(NamedTuple):
     sha256: str  # of its weights
 
 
-def load_figure(device: torch.device, *, half: bool = False) -> Detector:
-    """The network for mannequins, optionally in half precision. It returns joints of any confidence."""
-    network = figure.load(device)
-    if half:
-        network.half()
+def load(
+    network: str, device: torch.device, weights: Weights, *, min_person: float = 0.5,
+    min_confidence: float = MIN_CONFIDENCE, half: bool = False,
+) -> Detector:  # fmt: skip
+    """A network by its name.
 
-    def look(images: Tensor) -> Found:
-        points, confidence = (found.cpu().numpy() for found in network.keypoints(images.to(device)))
-        return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
-
-    return Detector(look, figure.weights_sha256())
-
-
-def load_rcnn(weights: Weights, device: torch.device, min_person: float, min_confidence: float) -> Detector:
-    """The network for people. In photos of several people, `choose_person` chooses one.
-
-    Raises:
-        ReposeError: its weights are missing or of another network.
-    """
-    network = keypoint_rcnn.load(weights, device, min_person=min_person)
-
-    def look(images: Tensor) -> Found:
-        people = network.people(images.to(device))
-        chosen = [choose_person(of_photo, images.shape[2:], min_confidence) for of_photo in people]
-        return Found(np.stack([joints for joints, _ in chosen]), np.array([count for _, count in chosen], np.int64))
-
-    return Detector(look, network.sha256[keypoint_rcnn.NAME])
-
-
-def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px, NaN if missing.
+    `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
+    chooses one of several people) are Keypoint R-CNN's. figure returns joints of any confidence, in `half` precision if asked.
 
     Raises:
         ReposeError: the network's weights are missing or of another network.
         ValueError: there is no such network.
     """
-    place = torch.device(device)
     if network == "figure":
-        detector = load_figure(place)
-    elif network == "keypoint-rcnn":
-        detector = load_rcnn(Weights({}), place, MIN_PERSON, MIN_CONFIDENCE)
-    else:
+        mannequins = figure.load(device)
+        if half:
+            mannequins.half()
+
+        def look(images: Tensor) -> Found:
+            points, confidence = (found.cpu().numpy() for found in mannequins.keypoints(images.to(device)))
+            return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
+
+        return Detector(look, figure.weights_sha256())
+    if network != "keypoint-rcnn":
         raise ValueError(f"network should be figure or keypoint-rcnn, not {network!r}.")
+    rcnn = keypoint_rcnn.load(weights, device, min_person=min_person)
+
+    def look_for_people(images: Tensor) -> Found:
+        people = rcnn.people(images.to(device))
+        chosen = [choose_person(of_photo, images.shape[2:], min_confidence) for of_photo in people]
+        return Found(np.stack([joints for joints, _ in chosen]), np.array([count for _, count in chosen], np.int64))
+
+    return Detector(look_for_people, rcnn.sha256[keypoint_rcnn.NAME])
+
+
+def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
+    """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px, NaN if missing. Raises as `load`."""
+    detector = load(network, torch.device(device), Weights({}))
 
     def find(pixels: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(pixels.copy()).movedim(2, 0)[None]
@@ -91,11 +85,11 @@ def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
     """
     chosen, names, rcnn = settings.network, sources.table["name"].tolist(), settings.extractor == "keypoint-rcnn"
     device = set_up(chosen.device, chosen.threads, seed=0)
-    if rcnn:
-        weights = Weights({} if chosen.weights is None else {keypoint_rcnn.NAME: chosen.weights})
-        detector = load_rcnn(weights, device, chosen.min_person, settings.min_confidence)
-    else:
-        detector = load_figure(device, half=device.type == "cuda")
+    weights = Weights({} if chosen.weights is None else {keypoint_rcnn.NAME: chosen.weights})
+    detector = load(
+        settings.extractor, device, weights, min_person=chosen.min_person, min_confidence=settings.min_confidence,
+        half=device.type == "cuda",
+    )  # fmt: skip
     found_by: dict[str, Any] = {
         "extractor": settings.extractor, "network": detector.sha256, "min_confidence": settings.min_confidence,
         **({"min_person": chosen.min_person} if rcnn else {}),
@@ -104,13 +98,11 @@ def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
     processor = {"device": device.type, "batch": chosen.batch, "threads": chosen.threads}
     search = Search(sources.images, sources.table, sources.work, found_by | processor)
     joints, people = search.run(detector.look, chosen.batch)
-    confidence = joints[..., 2]
-    points = known_points(joints)
+    confidence, points = joints[..., 2], known_points(joints)
     points[confidence < settings.min_confidence] = np.nan
     nobody = [names[row] for row in np.flatnonzero(~present(points).any(1))]
     counts: dict[str, Any] = {"found_by": found_by, "photos_without_a_person": len(nobody)}
     if rcnn:
         counts["photos_with_several_people"] = int((people > 1).sum())
         counts["people_left_out"] = int((people - 1).clip(0).sum())
-    poses = Poses(names, points, confidence)
-    return Extracted(poses, counts, reference_joints(sources, settings), nobody, search)
+    return Extracted(Poses(names, points, confidence), counts, reference_joints(sources, settings), nobody, search)

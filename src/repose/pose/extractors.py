@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from repose.config import settings
 from repose.data.layouts import LAYOUTS, NameFinder
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # imports torch, which extractors of files do not need
 
 NETWORKS = ("figure", "keypoint-rcnn")  # the extractors that are networks
 Share = Annotated[float, Field(ge=0, le=1)]
-Factor = Annotated[float, Field(gt=0)]
 
 
 @settings
@@ -49,7 +48,7 @@ class ExtractorSettings:
     # In the source: CSV files, in this order; for openpose-json, folders of JSON files; for a network, CSV files to compare
     # its joints with, or none.
     files: tuple[str, ...]
-    scale: tuple[Factor, Factor]  # x and y are multiplied by it: joints of a half-size copy need [2, 2]
+    scale: tuple[PositiveFloat, PositiveFloat]  # x and y are multiplied by it: joints of a half-size copy need [2, 2]
     offset: tuple[float, float]  # px added to x and y after scaling; PATN's 256x176 "resize" files need [40, 0]
     min_confidence: Share  # joints found with less are missing (a CSV has none: its joints count as 1)
     max_outside: Share  # share of the joints that may lie outside their photo (they become missing); more: an error
@@ -94,7 +93,7 @@ def extract(sources: Sources, settings: ExtractorSettings) -> Extracted:
         return Extracted(_posegan_csv(sources, settings), {"files": len(settings.files)})
     if settings.extractor == "openpose-json":
         return _openpose_json(sources, settings)
-    from repose.pose.detectors import find_joints
+    from repose.pose.detectors import find_joints  # imports torch
 
     return find_joints(sources, settings)
 
@@ -115,7 +114,10 @@ def _posegan_csv(sources: Sources, settings: ExtractorSettings) -> Poses:
 
 
 def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
-    """The poses in OpenPose's files, one per photo. Files of other photos are only counted."""
+    """The poses in OpenPose's files, one per photo, matched by path in the owner's layout or by name alone.
+
+    Files of other photos are only counted.
+    """
     inside = tuple(f"/{folder.strip('/')}/" for folder in settings.files)
     paths = sorted(
         path for path in sources.lists if path.endswith(".json") and any(part in f"/{path}" for part in inside)
@@ -125,14 +127,18 @@ def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
             f"The source holds no .json file in {' or '.join(settings.files)}. Put OpenPose's output (--write_json) there, "
             "or name its folder in `keypoints.files` of params.yaml."
         )
-    photos = _photos_of(paths, sources)
+    layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
     sizes = {name: size for name, *size in sources.table[["name", "height", "width"]].itertuples(index=False)}
-    joints, people_in = np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
-    for row, (path, photo) in enumerate(zip(bar(paths, "keypoints"), photos, strict=True)):
-        if photo in sizes:
+    photos, joints, people_in = list[str](), np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
+    for row, path in enumerate(bar(paths, "keypoints")):
+        described = keypoint_files.photo_of_json(path)
+        name = photo.name if (photo := layout.photo(described)) else described.rpartition("/")[2]
+        photos.append(finder.find(name) or name)
+        if photos[row] in sizes:
             people = keypoint_files.read_openpose_json(sources.lists[path], path)
             people[..., :2] = _in_photo(people[..., :2], settings)
-            joints[row], people_in[row] = keypoint_files.choose_person(people, sizes[photo], settings.min_confidence)
+            size = sizes[photos[row]]
+            joints[row], people_in[row] = keypoint_files.choose_person(people, size, settings.min_confidence)
     where = f"The OpenPose files of {', '.join(settings.files)}"
     keypoints = keypoint_files.check_pixels(keypoint_files.known_points(joints), where)
     counts = {
@@ -143,21 +149,9 @@ def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
     return Extracted(Poses(photos, keypoints, joints[..., 2].clip(0, 1)), counts)
 
 
-def _photos_of(paths: list[str], sources: Sources) -> list[str]:
-    """The photos of OpenPose files, matched by path in the owner's layout or by name alone."""
-    layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
-    photos = []
-    for path in map(keypoint_files.photo_of_json, paths):
-        photo = layout.photo(path)
-        name = photo.name if photo else path.rpartition("/")[2]
-        photos.append(finder.find(name) or name)
-    return photos
-
-
 def _in_photo(points: np.ndarray, settings: ExtractorSettings) -> np.ndarray:
     """Points (..., 2) from files, x and y, in px of the photos: scaled, then moved."""
-    moved: np.ndarray = points * np.array(settings.scale, np.float32) + np.array(settings.offset, np.float32)
-    return moved
+    return np.asarray(points * np.array(settings.scale, np.float32) + np.array(settings.offset, np.float32))
 
 
 def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) -> tuple[np.ndarray, int]:
@@ -184,10 +178,10 @@ def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) ->
     last = np.stack([width, height], -1)[:, None] - 1
     placed = np.where(beyond[..., None], np.nan, keypoints.clip(0, last)).astype(np.float32)
     if not present(placed).any():
-        others = (
-            f"{len(matched.others):,} row(s) are of other photos, such as {', '.join(matched.others[:1]) or 'none'}"
+        why = (
+            f"In {', '.join(settings.files)} {len(matched.others):,} row(s) are of other photos, such as "
+            f"{', '.join(matched.others[:1]) or 'none'}: set `keypoints.files` to the files of these photos."
         )
-        why = f"In {', '.join(settings.files)} {others}: set `keypoints.files` to the files of these photos."
         if settings.extractor in NETWORKS:
             why = (
                 "The network figure is for mannequins and keypoint-rcnn for people: change keypoints.extractor, or lower "

@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,17 +39,16 @@ class Found(NamedTuple):
 
 
 class Search:
-    """A search through the photos of one part."""
+    """A search through the photos of one part.
+
+    Args:
+        images: the part's folder.
+        table: its images.csv, one row or more.
+        work: the folder for results until `forget`.
+        deciding: what determines the results besides the photos and the type of machine, as JSON values.
+    """
 
     def __init__(self, images: Path, table: pd.DataFrame, work: Path, deciding: Mapping[str, Any]) -> None:
-        """Prepare a search.
-
-        Args:
-            images: the part's folder.
-            table: its images.csv, one row or more.
-            work: the folder for results until `forget`.
-            deciding: what determines the results besides the photos and the type of machine, as JSON values.
-        """
         self._photos, self._table = ShardReader(images, table), table
         photos = table[["name", "height", "width", "sha256", "shard"]].to_csv(index=False)
         facts = [VERSION, photos, dict(deciding), torch.__version__, platform.machine()]
@@ -71,17 +70,14 @@ class Search:
             say(f"keypoints: resuming after {done:,} of {len(self._table):,} photos")
         batches = list(_batches(left, batch))
         for shard, group in groupby(bar(batches, "keypoints", len(batches)), lambda entry: entry[0]):
-            found = [look(self._pixels(names)) for _, names in group]
-            write_bytes(files[shard], save(_joined(found)._asdict()))
-        return _joined([_read(file) for file in files.values()])
+            pixels = (np.stack([decode(self._photos[name]) for name in names]) for _, names in group)
+            found = _joined(look(torch.from_numpy(some).movedim(3, 1)) for some in pixels)
+            write_bytes(files[shard], save(found._asdict()))
+        return _joined(map(_read, files.values()))
 
     def forget(self) -> None:
         """Remove this search's files from `work`."""
         shutil.rmtree(self._place)
-
-    def _pixels(self, names: Sequence[str]) -> Tensor:
-        """The photos, which have one size: (B,3,H,W) uint8."""
-        return torch.from_numpy(np.stack([decode(self._photos[name]) for name in names])).movedim(3, 1)
 
 
 def _batches(table: pd.DataFrame, size: int) -> Iterator[tuple[str, list[str]]]:
@@ -93,7 +89,7 @@ def _batches(table: pd.DataFrame, size: int) -> Iterator[tuple[str, list[str]]]:
             yield shard, names[first : first + size]
 
 
-def _joined(parts: Sequence[Found]) -> Found:
+def _joined(parts: Iterable[Found]) -> Found:
     return Found(*map(np.concatenate, zip(*parts, strict=True)))
 
 

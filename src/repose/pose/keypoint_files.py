@@ -18,13 +18,8 @@ from repose.data.skeleton import JOINTS, K, present
 from repose.errors import DataError
 
 COLUMNS = ("name", "keypoints_y", "keypoints_x")
-HEADER = ":".join(COLUMNS)
-MISSING = -1  # a missing joint in a CSV, in x and in y
-
 # Our joint i is joint BODY_25[i] of OpenPose's BODY_25, which also has the middle of the hips (8) and the feet (at the end).
-BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
-BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second is of OpenPose before 1.2
-
+BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
 _LIST = re.compile(rf"\[ *(-?\d{{1,5}}(?: *, *-?\d{{1,5}}){{{K - 1}}}) *\]")
 
 
@@ -66,12 +61,12 @@ def read_posegan_csv(content: bytes, where: str) -> Poses:
         names.append(cells["name"])
         numbers += [x[1], y[1]]
     values = np.fromstring(",".join(numbers), dtype=np.int32, sep=",").reshape(len(names), 2, K).swapaxes(1, 2)
-    missing = values == MISSING
+    missing = values == -1
     rows, joints = np.nonzero(missing[..., 0] != missing[..., 1])
     if len(rows):
         raise DataError(
             f"{where}: {names[rows[0]]} has only one of x and y of the {JOINTS[joints[0]]} ({len(rows)} such joint(s) "
-            f"in the file). A missing joint is {MISSING} in both lists."
+            "in the file). A missing joint is -1 in both lists."
         )
     keypoints = np.where(missing, np.nan, values).astype(np.float32)
     return Poses(names, keypoints, present(keypoints).astype(np.float32))
@@ -98,31 +93,25 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
 
 
 def _person(person: Any) -> np.ndarray:
-    key = next((key for key in BODY_KEYS if isinstance(person, dict) and key in person), None)
-    if key is None:
-        raise ValueError(f"a person without {BODY_KEYS[0]}")
-    values = np.array(person[key], np.float32)
-    if values.shape not in ((3 * K,), (3 * 25,)):
-        raise ValueError(f"{key} should be a flat list of {3 * K} or {3 * 25} numbers, its shape is {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{key} has a value that is not a number")
+    keys = ("pose_keypoints_2d", "pose_keypoints")  # the second is of OpenPose before 1.2
+    given = next((person[key] for key in keys if isinstance(person, dict) and key in person), None)
+    values = np.array(given, np.float32)
+    if values.shape not in ((3 * K,), (3 * 25,)) or not np.isfinite(values).all():
+        raise ValueError(f"{keys[0]} should be a flat list of {3 * K} or {3 * 25} numbers, its shape is {values.shape}")
     joints = values.reshape(-1, 3)
-    return joints if len(joints) == K else joints[list(BODY_25)]
+    return joints if len(joints) == K else joints[BODY_25]
 
 
 def choose_person(people: np.ndarray, size: Sequence[int], min_confidence: float) -> tuple[np.ndarray, int]:
     """The main person in a photo, and the number of people with at least one joint of enough confidence.
 
     The main person has the highest product of the area of the box around the joints and the closeness of the box's center
-    to the image's: 1 in the middle, 0 in a corner.
+    to the image's: 1 in the middle, 0 in a corner. A joint of it that is missing is 0, 0, 0; so are all if there is nobody.
 
     Args:
         people: (n, K, 3) x and y in px, and the confidence.
         size: height and width of the photo in px.
         min_confidence: joints with less confidence count as missing.
-
-    Returns:
-        (K, 3), where a missing joint is 0, 0, 0, and so are all joints if there is nobody; and the number of people.
     """
     sure = np.where(people[..., 2:] < min_confidence, np.float32(0), people)
     sure = sure[(sure[..., 2] > 0).any(1)]

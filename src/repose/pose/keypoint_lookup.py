@@ -1,20 +1,17 @@
 """Look up the poses of a user's photos in keypoint files, and read the pose in a single file.
 
-The formats are the CSV of pose-gan and PATN, repose's keypoints table (`records`), and OpenPose's JSON with 18 or 25 joints,
-as a file or a folder written by --write_json.
-
 A name matches a photo if the photo's path ends in it, including folders, or if both are the same photo of DeepFashion in any
 spelling. OpenPose's NAME_keypoints.json matches the photo NAME with any suffix. If several names match, the one with most
 folders is used.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from repose.data.csv_files import text_of
-from repose.data.layouts import DeepFashion, NameFinder, is_litter
+from repose.data.layouts import NameFinder, is_litter
 from repose.data.records import read_keypoints
 from repose.data.skeleton import JOINTS, LIMBS, present
 from repose.errors import DataError, PoseNotFoundError
@@ -22,7 +19,6 @@ from repose.pose import keypoint_files
 
 MIN_CONFIDENCE = 0.05  # OpenPose's joints with less confidence count as missing
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
-_DEEPFASHION = DeepFashion([], lambda _: b"")  # for its path grammar
 
 
 class KnownPoses:
@@ -48,8 +44,9 @@ class KnownPoses:
             DataError, PoseNotFoundError: the keypoints fail `checked`, or a JSON file is not OpenPose's.
         """
         for source in self._sources:
-            for name in _spellings(photo if source.is_csv else photo.with_suffix(".jpg")):
-                if (found := source.find(name, height, width)) is not None:
+            parts = (photo if source.is_csv else photo.with_suffix(".jpg")).absolute().parts[1:]
+            for first in range(len(parts)):  # its last folders and name, the longest first
+                if (found := source.find("/".join(parts[first:]), height, width)) is not None:
                     return checked(found, height, width, str(photo))
         return None
 
@@ -140,28 +137,11 @@ def _json_files(path: Path) -> dict[str, Path]:
             raise DataError(
                 f"The folder {path} has no .json file. Put OpenPose's output (--write_json) there, or give a CSV."
             )
-        return {_photo_of(file.relative_to(path).as_posix()): file for file in files}
+        return {keypoint_files.photo_of_json(file.relative_to(path).as_posix()): file for file in files}
     _content(path)
     if path.suffix.lower() != ".json":
         raise DataError(f"{path} is not a keypoint file. Give {UNDERSTOOD}.")
-    return {_photo_of(path.name): path}
-
-
-def _photo_of(json_file: str) -> str:
-    """The photo of an OpenPose file; DeepFashion's paths are flattened, as the names of photos are."""
-    path = keypoint_files.photo_of_json(json_file)
-    in_deepfashion = _DEEPFASHION.photo(path)
-    return in_deepfashion.name if in_deepfashion else path
-
-
-def _spellings(photo: Path) -> Iterable[str]:
-    """The possible names of a photo: DeepFashion's flattened path, or its last folders and name, longest first."""
-    path = photo.absolute().as_posix()
-    if in_deepfashion := _DEEPFASHION.photo(path):
-        yield in_deepfashion.name
-    parts = PurePosixPath(path).parts[1:]
-    for first in range(len(parts)):
-        yield "/".join(parts[first:])
+    return {keypoint_files.photo_of_json(path.name): path}
 
 
 def _person_in(file: Path, height: int, width: int) -> np.ndarray:

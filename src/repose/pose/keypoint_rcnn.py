@@ -33,12 +33,8 @@ class KeypointRcnn:
     def people(self, images: Tensor) -> list[np.ndarray]:
         """The people in each photo, by descending score; in half precision on a GPU.
 
-        Args:
-            images: (B, 3, H, W) uint8 on the network's device.
-
-        Returns:
-            B arrays (n, K, 3) float32: x and y in px, where (0, 0) is the center of the first pixel, and the confidence in
-            (0, 1).
+        From images (B, 3, H, W) uint8 on the network's device. Of each, (n, K, 3) float32: x and y in px, where (0, 0) is the
+        center of the first pixel, and the confidence in (0, 1).
         """
         with exact(), torch.autocast("cuda", torch.float16, enabled=images.is_cuda):
             found = self._network(list(images.float() / 255))

@@ -38,7 +38,7 @@ def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = No
         alpha: share of the size.
 
     Raises:
-        ValueError: an argument has a wrong shape or type, or an infinite number.
+        ValueError: `found` or `truth` has another shape.
     """
     counted = _counted(found, truth, visible)
     size = _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
@@ -81,19 +81,10 @@ def share(*hits: Hits) -> float:
 
 def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
     """The joints that are known and visible: (B, K) bool."""
-    for name, points in (("found", found), ("truth", truth)):
-        if points.shape[1:] != (K, 2) or len(points) != len(truth) or not np.issubdtype(points.dtype, np.floating):
-            raise ValueError(
-                f"{name} should be ({len(truth)}, {K}, 2) floating numbers, not {points.shape} {points.dtype}."
-            )
-        if np.isinf(points).any():
-            raise ValueError(f"{name} has a joint at infinity; a missing joint should be NaN.")
+    if not truth.shape[1:] == (K, 2) or not found.shape == truth.shape:
+        raise ValueError(f"found and truth should be (B, {K}, 2), not {found.shape} and {truth.shape}.")
     known = present(truth)
-    if visible is None:
-        return known
-    if visible.dtype != np.bool_ or visible.shape != known.shape:
-        raise ValueError(f"visible should be {known.shape} bool, not {visible.shape} {visible.dtype}.")
-    return known & visible
+    return known if visible is None else known & visible
 
 
 def _box(truth: np.ndarray, joints: tuple[int, ...], *, least: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from mannequins.renderer import MannequinSettings
 from repose.config import settings
 from repose.data.archives import Limits
 from repose.data.layouts import LayoutName, is_image
-from repose.data.origins import Origin, Transfers, check_origins, forget, open_origins
+from repose.data.origins import Origin, check_origins, forget, open_origins
 from repose.data.raw import LISTS, PHOTOS, SOURCE, TABLE
 from repose.data.records import FILES, write_json, write_table
 from repose.data.shards import Place, ShardWriter, index_table
@@ -80,8 +80,9 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
             "origins in params.yaml to your copy: `- address: ...`, with a folder, a zip, s3:// or https://."
         )
     check_origins(settings.origins)
-    fetched = Transfers(transfers, settings.endpoint, settings.version, settings.limits)
-    with open_origins(settings.origins, fetched) as (files, records):
+    with open_origins(
+        settings.origins, transfers, endpoint=settings.endpoint, version=settings.version, limits=settings.limits
+    ) as (files, records):
         contents = ((file.name, file.read()) for file in bar(files, "files"))
         _write(raw, contents, settings.source, records, settings)
     forget(transfers)

@@ -39,7 +39,7 @@ class ValidateSettings(PhotoRules):
 
     parts: tuple[int, ...]  # names of the parts of the photos, ascending
     shard_megabytes: PositiveInt  # MiB of a tar shard, about
-    workers: PositiveInt  # processes that read photos
+    workers: PositiveInt  # threads that read photos
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -104,13 +104,7 @@ def exact() -> Iterator[None]:
 
 @contextmanager
 def holding(path: Path, what: str, name: str) -> Iterator[None]:
-    """Turn any error in the block into a ReposeError which says that the file does not hold the network's weights.
-
-    Args:
-        path: the file that the block reads.
-        what: the network's name in the message.
-        name: the network's key in `weight_files.KNOWN`.
-    """
+    """Turn any error in reading `path` into a ReposeError: it does not hold the weights of `what` (`name` in `KNOWN`)."""
     try:
         yield
     except Exception as error:  # each library has its own errors for an unusable file

@@ -81,11 +81,7 @@ def cache_folder() -> Path:
 
 
 def known(name: str) -> Known:
-    """The published file of a network.
-
-    Raises:
-        ReposeError: there is no such network.
-    """
+    """The published file of a network. Raises a ReposeError if there is no such network."""
     if name not in KNOWN:
         raise ReposeError(f"There are no weights called {name!r}{nearest(name, list(KNOWN))}")
     return KNOWN[name]
@@ -142,11 +138,7 @@ def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
 
 
 def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
-    """The file of a network: at the address given by the user, else in the cache.
-
-    Args:
-        name: a key of KNOWN.
-        files: the block `evaluate.weights`.
+    """The file of the network `name`: at its address in `files` (the block `evaluate.weights`), else in the cache.
 
     Raises:
         ReposeError: there is no such network, or its file is missing or has another digest.
@@ -166,11 +158,7 @@ def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
 
 
 def check_names(files: Mapping[str, WeightsFile]) -> None:
-    """Check the names of the entries of `evaluate.weights`.
-
-    Raises:
-        ValueError: an entry is not a known network.
-    """
+    """Raise a ValueError if an entry of `evaluate.weights` is not a known network."""
     for name in files:
         if name not in KNOWN:
             raise ValueError(f"weights has {name!r}, which is not a known network{nearest(name, list(KNOWN))}")

@@ -23,7 +23,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
 from repose.errors import ReposeError
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss
 from repose.models.vgg import LayersName
 
 Autocast = AbstractContextManager[Any]
@@ -52,9 +52,9 @@ class SystemSettings(ABC):
     def loss_weights(self) -> dict[str, float]:
         """The weight of each term of the loss; `perceptual` is the weight of VGG19's."""
 
-    @abstractmethod
-    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
-        """The layers of VGG19 in the loss; `train.perceptual`'s by default, None without a perceptual term."""
+    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:  # noqa: ARG002 (for subclasses)
+        """The layers of VGG19 in the loss, such as those chosen in `train.perceptual`; None: no perceptual term."""
+        return None
 
 
 @dataclass(frozen=True)

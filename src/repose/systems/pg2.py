@@ -23,8 +23,7 @@ from repose.data.frame import Frame
 from repose.data.pose_mask import pose_mask
 from repose.data.poses import Poses
 from repose.errors import ReposeError
-from repose.models.losses import g_adversarial
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss, g_adversarial
 from repose.models.pg2 import G1, G2, RADIUS, Discriminator, discs
 from repose.systems import Autocast, OneSource, Photos, Progress, SystemSettings, Terms
 from repose.systems.learning.optimiser import OptimiserSettings, update
@@ -69,9 +68,6 @@ class PG2Settings(SystemSettings):
         """The weights of the masked L1 and the adversarial term."""
         return {"masked_l1": self.masked_l1, "image": 1.0}
 
-    def perceptual_layers(self, _: object) -> None:
-        """None: pg2 has no perceptual term."""
-
     def alone(self, steps: int) -> int:
         """The number of steps that train only G1; leaves at least one for G2."""
         if self.stages == "one":
@@ -84,11 +80,7 @@ SETTINGS = PG2Settings
 
 
 def build(row: PG2Settings, frame: Frame) -> "PG2System":
-    """An untrained system for images of the frame's size.
-
-    Raises:
-        ReposeError: the frame's height is too small for the networks' levels.
-    """
+    """An untrained system; a ReposeError if the frame's height is too small for the networks' levels."""
     if frame.height < MIN_HEIGHT:
         raise ReposeError(
             f"pg2 needs images at least {MIN_HEIGHT} px high, not {frame.height}. Set posemaps.height in params.yaml."
@@ -121,8 +113,8 @@ class PG2System:
         keypoints = batch.poses.keypoints[batch.target]
         pose = discs(keypoints, height, width)
         mask = pose_mask(keypoints, height=height, width=width, radius=RADIUS, closing=CLOSING)  # (Q,H,W)
-        terms = {f"{name}_l1": target.new_zeros(()) for name in ("g1", "g2") if name in self.networks}
-        terms |= {"d_image": target.new_zeros(()), "g_image": target.new_zeros(())}
+        names = [f"{name}_l1" for name in ("g1", "g2") if name in self.networks]
+        terms = {name: target.new_zeros(()) for name in (*names, "d_image", "g_image")}
         rate = self.row.optimiser.rate(progress)
         if progress.step < self.row.alone(progress.steps):
             with autocast:

@@ -20,9 +20,8 @@ from repose.data.frame import Frame
 from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.layers import Norm
-from repose.models.losses import d_adversarial, g_adversarial, g_l1
+from repose.models.losses import PerceptualLoss, d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
-from repose.models.perceptual import PerceptualLoss
 from repose.models.pix2pix import UNet
 from repose.systems import Autocast, OneSource, Progress, Share, SystemSettings, Terms
 from repose.systems.learning.optimiser import OptimiserSettings, update
@@ -33,9 +32,7 @@ class UNetSettings:
     """The settings of the generator; at 256x256 the defaults are the authors' `unet_256`."""
 
     width: PositiveInt = 64  # channels of the first level; they double up to 8 times as many
-    downs: Annotated[int, Field(ge=2)] | None = (
-        None  # number of levels, each half the previous size; None: until the shorter side is 1 px
-    )
+    downs: Annotated[int, Field(ge=2)] | None = None  # levels, each half the previous size; None: until a side is 1 px
 
 
 @settings
@@ -71,9 +68,6 @@ class Pix2PixSettings(SystemSettings):
     def loss_weights(self) -> dict[str, float]:
         """The weights of Eq. 4's two terms."""
         return {"l1": self.l1, "adversarial": 1.0}
-
-    def perceptual_layers(self, _: object) -> None:
-        """None: pix2pix has no perceptual term."""
 
 
 class Pix2Pix:
@@ -138,11 +132,7 @@ SETTINGS = Pix2PixSettings
 
 
 def build(row: Pix2PixSettings, frame: Frame) -> Pix2Pix:
-    """An untrained system.
-
-    Raises:
-        ReposeError: the frame is too small for a patch, or cannot be halved `downs` times.
-    """
+    """An untrained system; a ReposeError if the frame is too small for a patch, or cannot be halved `downs` times."""
     height, width, layers = frame.height, frame.width, row.discriminator.layers
     least = 3 * 2**layers  # two k4 s1 convolutions after the strided ones turn 3x3 into one logit
     if min(height, width) < least:

@@ -28,8 +28,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
 from repose.errors import ReposeError
-from repose.models.losses import g_l1
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss, g_l1
 from repose.models.vgg import LayersName
 from repose.models.vunet import LATENTS, Inputs, VUNet
 from repose.models.vunet_inputs import in_square, part_crops, resized, stickman, whole_torso
@@ -99,11 +98,7 @@ SETTINGS = VUNetSettings
 
 
 def build(row: VUNetSettings, frame: Frame) -> "VUNetSystem":
-    """An untrained system for images of the frame's size.
-
-    Raises:
-        ReposeError: the frame's height is not a power of two of at least 32, or the crops or levels do not fit it.
-    """
+    """An untrained system; a ReposeError if the frame's height is no power of two from 32 on, or the crops do not fit."""
     size = frame.height
     if size < MIN_SIZE or size & (size - 1):
         raise ReposeError(
@@ -148,11 +143,14 @@ class VUNetSystem:
         """
         photos, pose = self._with_whole_torso(batch)
         target = resized(photos, self.size, self.size)  # (Q,3,S,S)
-        terms = {"l1": target.new_zeros(()), "kl": target.new_zeros(())}
-        if perceptual is not None and self.row.perceptual:
-            terms["perceptual"] = target.new_zeros(())
+        names = ["l1", "kl"] + ["perceptual"] * (perceptual is not None and self.row.perceptual > 0)
+        terms = {name: target.new_zeros(()) for name in names}
         if len(target) == 0:
-            self._check_trained(progress)
+            if progress.step == progress.steps - 1 and not self.vunet.begun:
+                raise ReposeError(
+                    "vunet was not trained: no training photo had both shoulders and both hips among its keypoints. Train "
+                    "on photos that show the torso (split), or check the keypoints."
+                )
             return terms
         given = self._inputs(photos, pose, pose)
         if not self.vunet.begun:
@@ -160,7 +158,7 @@ class VUNetSystem:
         with autocast:
             generated, posterior, prior = self.vunet(given)
         terms["l1"], terms["kl"] = g_l1(generated, target), kl_divergence(posterior, prior)
-        if perceptual is not None and self.row.perceptual:
+        if perceptual is not None and "perceptual" in terms:
             terms["perceptual"] = perceptual(generated, target)
         weights = self.row.loss_weights() | {"kl": self.row.kl_weight(progress)}
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
@@ -193,13 +191,6 @@ class VUNetSystem:
         """Keypoints (Q,18,2) in px of photos (.,3,H,W) -> in px of the square."""
         height, width = photos.shape[2:]
         return in_square(keypoints, height, width, self.size)
-
-    def _check_trained(self, progress: Progress) -> None:
-        if progress.step == progress.steps - 1 and not self.vunet.begun:
-            raise ReposeError(
-                "vunet was not trained: no training photo had both shoulders and both hips among its keypoints. Train "
-                "on photos that show the torso (split), or check the keypoints."
-            )
 
 
 def kl_divergence(posterior: list[Tensor], prior: list[Tensor]) -> Tensor:

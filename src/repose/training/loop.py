@@ -36,7 +36,7 @@ from repose.errors import ReposeError
 from repose.generate import Job, generate_jobs
 from repose.models.figure_maps import figure_loss
 from repose.models.layers import parameter_count
-from repose.models.perceptual import PerceptualLoss
+from repose.models.losses import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import whole_folder, write_bytes
 from repose.storage.transfer import check

@@ -1,58 +1,52 @@
-"""Access to web servers (http(s)://) by requests: a file from any byte on."""
+"""Fetch a file from a web server by requests."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from repose.errors import ReposeError
 from repose.storage.transfer.addresses import base_name, shown
-from repose.storage.transfer.replies import CHUNK, TIMEOUT, Changed, Interrupted, Reply, State, unbroken
+from repose.storage.transfer.partial import CHUNK, TIMEOUT, Interrupted, Partial, State
 
 
-@contextmanager
-def open_http(address: str, have: int, state: State) -> Iterator[Reply]:
-    """Request a file from byte `have` on, if it is still in this state (RFC 9110, section 14).
+def receive_http(address: str, came: Partial) -> None:
+    """Fetch the missing bytes, or start over if they are of another state (RFC 9110, section 14).
 
     Raises:
-        Changed: the file is in another state, or the server sends another part.
         Interrupted: there is no connection, or the server is busy.
-        ReposeError: the server rejects the request.
+        ReposeError: the server rejects the request, or see `Partial.append`.
     """
     import requests
 
+    noted = came.state()
+    have = came.size if noted.validator else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": state.validator}
+        headers |= {"Range": f"bytes={have}-", "If-Range": noted.validator}
     try:
-        response = requests.get(address, headers=headers, stream=True, timeout=TIMEOUT)
+        with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            status = response.status_code
+            if status not in ((200, 206, 416) if have else (200,)):
+                raise _refusal(status, came.where)
+            found = _state(response, noted)
+            same = have > 0 and found.validator == noted.validator and noted.size in (None, found.size)
+            if same and found.size == have:  # 416, or a server without support for ranges: nothing is missing
+                return
+            if status == 200:
+                _reject_page(response, address)
+                came.start_over(found)
+            elif not (same and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
+                came.forget()
+                raise Interrupted("the file has changed, or the server sent another part of it")
+            came.append(response.iter_content(CHUNK), found.size)
     except requests.RequestException as error:
-        raise _failure(error, shown(address)) from None
-    with response:
-        status = response.status_code
-        if status not in ((200, 206, 416) if have else (200,)):
-            raise _refusal(status, shown(address))
-        found = _state(response, state)
-        same = have > 0 and found.is_same(state)
-        chunks = unbroken(response.iter_content(CHUNK), requests.RequestException)
-        if same and found.size == have:  # 416, or a server without support for ranges: nothing is missing
-            yield Reply(found, have, iter(()))
-        elif same and status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            yield Reply(found, have, chunks)
-        elif status == 200:
-            _refuse_page(response, address)
-            yield Reply(found, 0, chunks)
-        else:
-            raise Changed
+        raise _failure(error, came.where) from None
 
 
-def _state(response: Any, asked: State) -> State:
+def _state(response: Any, noted: State) -> State:
     headers, status = response.headers, response.status_code
-    if headers.get("Content-Encoding", "identity") != "identity":  # decompressed on arrival: not the file's own bytes
-        return State()
     etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
     validator = etag if etag and not etag.startswith("W/") else modified
     if status == 416:  # such a response need not repeat the value of If-Range
-        validator = validator or asked.validator
+        validator = validator or noted.validator
     size = headers.get("Content-Length", "") if status == 200 else headers.get("Content-Range", "").rpartition("/")[2]
     return State(validator, int(size) if size.isdigit() else None)
 
@@ -70,7 +64,7 @@ def _refusal(status: int, where: str) -> Exception:
     return ReposeError(f"{where} cannot be fetched: the server answers {status}. Check the address.")
 
 
-def _refuse_page(response: Any, address: str) -> None:
+def _reject_page(response: Any, address: str) -> None:
     kind = response.headers.get("Content-Type", "")
     if kind.startswith("text/html") and not base_name(address).endswith((".html", ".htm")):
         raise ReposeError(
@@ -85,7 +79,6 @@ def _failure(error: Exception, where: str) -> Exception:
 
     if isinstance(error, requests.exceptions.SSLError):
         return ReposeError(f"{where}: the server's certificate is not trusted. Check the address and the clock.")
-    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
-        unknown = "NameResolutionError" in repr(error)
-        return Interrupted("there is no such host, or no network" if unknown else "cannot connect to the server")
+    if isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)):
+        return Interrupted("cannot connect to the server, or the connection broke")
     return ReposeError(f"{where} cannot be fetched ({type(error).__name__}). Check the address.")

@@ -21,9 +21,8 @@ from repose.data.batches import Batch
 from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.generator import Generated, Generator
-from repose.models.losses import d_adversarial, g_adversarial, g_l1
+from repose.models.losses import PerceptualLoss, d_adversarial, g_adversarial, g_l1
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
-from repose.models.perceptual import PerceptualLoss
 from repose.models.vgg import LayersName
 from repose.systems import Autocast, Progress, SystemSettings, Terms
 from repose.systems.learning.distributed import shared, world_size
