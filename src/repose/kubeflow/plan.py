@@ -66,8 +66,8 @@ class Plan:
         groups: dict[str, list[Task]] = {}
         for task in self.tasks:
             groups.setdefault(task.stage.group, []).append(task)
-        names = distinct([RECORD, *map(task_name, groups)])[1:]
-        return {name.replace("_", "-"): tasks for name, tasks in zip(names, groups.values(), strict=True)}
+        names = distinct([RECORD, *(task_name(group) or "stage" for group in groups)], "-")[1:]
+        return dict(zip(names, groups.values(), strict=True))
 
     @property
     def project_name(self) -> str:
@@ -137,12 +137,5 @@ def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Expose
     taken = ["stage", ENTRY, *FIXED, *(e.name for e in exposed)]  # one namespace for inputs and outputs of a component
     names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
     outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
-    above = {address: _above(project, address) for address in stage.upstream}
-    after = tuple(one for one in stage.upstream if not any(one in above[other] for other in stage.upstream))
+    after = tuple(one for one in stage.upstream if not any(one in project.above[other] for other in stage.upstream))
     return Task(stage, meta, after, outputs, listed)
-
-
-def _above(project: Project, address: str) -> set[str]:
-    """The stages that a stage needs, directly or not."""
-    upstream = project[address].upstream
-    return set(upstream).union(*(_above(project, one) for one in upstream))

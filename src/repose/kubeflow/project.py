@@ -58,6 +58,14 @@ class Project:
     def _by_address(self) -> dict[str, Stage]:
         return {stage.address: stage for stage in self.stages}
 
+    @cached_property
+    def above(self) -> dict[str, set[str]]:
+        """The stages that each stage needs, directly or not."""
+        found: dict[str, set[str]] = {}
+        for stage in self.stages:
+            found[stage.address] = set(stage.upstream).union(*(found[one] for one in stage.upstream))
+        return found
+
     @property
     def params_files(self) -> list[str]:
         """The params files that stages list."""
