@@ -13,6 +13,7 @@ from repose.kubeflow.needs import Environment, OutMeta, StageMeta, needs_of, out
 from repose.kubeflow.params import ParamsFile, to_text
 from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Stage, distinct, name_of, task_name
+from repose.kubeflow.task import AFTER
 
 RECORD = "run-record"  # the task that writes the run's record, whether or not the run succeeds
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
@@ -134,7 +135,8 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
 def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Exposed, ...]) -> Task:
     listed = tuple(e for e in exposed if stage.lists(e.file, e.key))
     own = [out_meta(out, meta) for out in stage.outs]
-    taken = ["stage", ENTRY, *FIXED, *(e.name for e in exposed)]  # one namespace for inputs and outputs of a component
+    # one namespace for inputs and outputs of a component
+    taken = ["stage", ENTRY, *FIXED, *(f"{AFTER}{n}" for n in range(len(stage.upstream))), *(e.name for e in exposed)]
     names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
     outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
     after = tuple(one for one in stage.upstream if not any(one in project.above[other] for other in stage.upstream))
