@@ -15,7 +15,7 @@ from repose.kubeflow.components import HEAD, components_of, head_of, pipeline_of
 from repose.kubeflow.needs import Environment, check_image, read_environment
 from repose.kubeflow.plan import Plan, make_plan
 from repose.kubeflow.project import Project
-from repose.kubeflow.stages import ROOT, is_pipeline, task_name
+from repose.kubeflow.stages import ROOT, distinct, is_pipeline, task_name
 from repose.storage.atomic import write_text
 
 BASE, ENVIRONMENTS = Path("pipelines/base.yaml"), Path("pipelines/environments")
@@ -105,10 +105,10 @@ def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
     plan, file = plan_for(project, None, image), project.file
     components = components_of(plan)
     texts = {}
-    for name, (first, *_) in plan.groups.items():
-        if first.stage.file == file:
-            own = task_name(first.stage.group.removeprefix(f"{file}:"))
-            texts[_components(project) / own / "component.yaml"] = text_of(components[name], file)
+    own = {name: first.stage for name, (first, *_) in plan.groups.items() if first.stage.file == file}
+    folders = distinct((task_name(stage.group.removeprefix(f"{file}:")) or "stage" for stage in own.values()), "-")
+    for name, folder in zip(own, folders, strict=True):
+        texts[_components(project) / folder / "component.yaml"] = text_of(components[name], file)
     return texts | {_pipeline_path(project): text_of(pipeline_of(plan, components), file)}
 
 

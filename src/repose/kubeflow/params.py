@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class ParamsFile:
         """The comment at the end of a key's line, with the comment lines that continue it; only of YAML."""
         if self.path.suffix not in (".yaml", ".yml"):
             return ""
-        above, last = self._find(YAML().load(self.text), key)
+        above, last = self._find(_with_comments(self.text), key)
         tokens = above.ca.items.get(last) if hasattr(above, "ca") else None
         if not tokens or tokens[2] is None:
             return ""
@@ -117,6 +118,12 @@ class ParamsFile:
         if found is None:
             raise SettingsError(f"{self.path} has no key {key!r}{nearest(key, self.keys())}")
         return found
+
+
+@lru_cache(maxsize=8)
+def _with_comments(text: str) -> Any:
+    """A YAML document with its comments; reading it takes ten times as long as without."""
+    return YAML().load(text)
 
 
 def _places(values: Any, key: str) -> Iterator[tuple[Any, Any]]:

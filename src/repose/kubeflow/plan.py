@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from repose.config import nearest
@@ -12,6 +13,7 @@ from repose.kubeflow.needs import Environment, OutMeta, StageMeta, needs_of, out
 from repose.kubeflow.params import ParamsFile, to_text
 from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Stage, distinct, name_of, task_name
+from repose.kubeflow.task import AFTER
 
 RECORD = "run-record"  # the task that writes the run's record, whether or not the run succeeds
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
@@ -65,8 +67,8 @@ class Plan:
         groups: dict[str, list[Task]] = {}
         for task in self.tasks:
             groups.setdefault(task.stage.group, []).append(task)
-        names = distinct([RECORD, *map(task_name, groups)])[1:]
-        return {name.replace("_", "-"): tasks for name, tasks in zip(names, groups.values(), strict=True)}
+        names = distinct([RECORD, *(task_name(group) or "stage" for group in groups)], "-")[1:]
+        return dict(zip(names, groups.values(), strict=True))
 
     @property
     def project_name(self) -> str:
@@ -114,10 +116,11 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
 
 def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> list[Exposed]:
     """The params that an environment exposes."""
-    found = []
+    found, files = [], dict[Path, ParamsFile]()
     for address, description in expose.items():
         file, _, key = address.rpartition(":")
-        params = ParamsFile.read(project.folder / (file or "params.yaml"))
+        path = project.folder / (file or "params.yaml")
+        params = files.get(path) or files.setdefault(path, ParamsFile.read(path))
         text = to_text(params[key])
         if project.decides(file or "params.yaml", key):
             raise SettingsError(f"{where}: {address} decides which stages exist, so a run cannot change it. Remove it.")
@@ -132,15 +135,9 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
 def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Exposed, ...]) -> Task:
     listed = tuple(e for e in exposed if stage.lists(e.file, e.key))
     own = [out_meta(out, meta) for out in stage.outs]
-    taken = ["stage", ENTRY, *FIXED, *(e.name for e in exposed)]  # one namespace for inputs and outputs of a component
+    # one namespace for inputs and outputs of a component
+    taken = ["stage", ENTRY, *FIXED, *(f"{AFTER}{n}" for n in range(len(stage.upstream))), *(e.name for e in exposed)]
     names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
     outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
-    above = {address: _above(project, address) for address in stage.upstream}
-    after = tuple(one for one in stage.upstream if not any(one in above[other] for other in stage.upstream))
+    after = tuple(one for one in stage.upstream if not any(one in project.above[other] for other in stage.upstream))
     return Task(stage, meta, after, outputs, listed)
-
-
-def _above(project: Project, address: str) -> set[str]:
-    """The stages that a stage needs, directly or not."""
-    upstream = project[address].upstream
-    return set(upstream).union(*(_above(project, one) for one in upstream))

@@ -58,6 +58,14 @@ class Project:
     def _by_address(self) -> dict[str, Stage]:
         return {stage.address: stage for stage in self.stages}
 
+    @cached_property
+    def above(self) -> dict[str, set[str]]:
+        """The stages that each stage needs, directly or not."""
+        found: dict[str, set[str]] = {}
+        for stage in self.stages:
+            found[stage.address] = set(stage.upstream).union(*(found[one] for one in stage.upstream))
+        return found
+
     @property
     def params_files(self) -> list[str]:
         """The params files that stages list."""
@@ -133,7 +141,10 @@ def _dvc_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except DvcException as error:
-        raise ReposeError(f"DVC cannot read the project in {folder}: {error}") from None
+        why = " ".join(str(error.__cause__ or "").split())
+        raise ReposeError(
+            f"DVC cannot read the project in {folder}: {error}{f' ({why})' if why and why not in str(error) else ''}"
+        ) from None
 
 
 def _relative(folder: Path, file: str) -> str:

@@ -4,7 +4,6 @@ DVC itself looks a stage up only after its inputs are there.
 """
 
 import copy
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +60,7 @@ def upload(remote: Remote, folder: Any, entry: Entry) -> None:
 def _key(entry: Mapping[str, Any]) -> str:
     from dvc.stage.cache import _get_cache_hash
 
-    return str(_get_cache_hash(json.loads(json.dumps(copy.deepcopy(entry))), key=True))
+    return str(_get_cache_hash(copy.deepcopy(entry), key=True))  # numbers stay numbers as keys: they sort differently
 
 
 def _parsed(content: bytes | None) -> Entry | None:

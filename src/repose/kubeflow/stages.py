@@ -128,19 +128,19 @@ def name_of(text: str) -> str:
     return name if name[0].isalpha() else f"n{name}"
 
 
-def distinct(names: Iterable[str]) -> list[str]:
+def distinct(names: Iterable[str], separator: str = "_") -> list[str]:
     """The names, of which the second of several equal ones ends in _2, the third in _3."""
     made: dict[str, None] = {}
     for name in names:
         number, new = 2, name
         while new in made:
-            number, new = number + 1, f"{name}_{number}"
+            number, new = number + 1, f"{name}{separator}{number}"
         made[new] = None
     return list(made)
 
 
 def task_name(address: str) -> str:
-    """A Kubernetes name for a stage or group: `sub/dvc.yaml:fit` becomes sub-fit."""
+    """A Kubernetes name for a stage or group: `sub/dvc.yaml:fit` becomes sub-fit; empty if it has no letters a to z."""
     return "-".join(re.findall(r"[a-z0-9]+", re.sub(r"(^|/)dvc\.yaml:", "/", address).lower()))
 
 

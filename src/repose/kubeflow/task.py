@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_over
 from repose.kubeflow.variables import RUN
 from repose.storage.atomic import write_text
 
-AFTER = "after_"  # begins the inputs with the IDs of entries
+AFTER = "after_"  # with a number: the name of an input with the ID of entries
 _FOLDERS = {"gs": "gcs"}  # of the launcher's local copies, where it is not the scheme
 
 
@@ -62,7 +63,7 @@ def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ)
             tuple(word for word in before if "=" not in word), texts.get("stage", ""), environment[RUN], texts["remote"],
             texts.get("endpoint", ""), {keys[name]: text for name, text in texts.items() if name in keys},
             parse_overrides(texts.get("overrides", "")),
-            tuple(text for name, text in sorted(texts.items()) if name.startswith(AFTER)),
+            tuple(text for name, text in sorted(texts.items()) if re.fullmatch(rf"{AFTER}\d+", name)),
             tuple(Artifact(name, one["artifacts"][0]["uri"]) for name, one in outputs.get("artifacts", {}).items()),
             Path(outputs.get("parameters", {}).get("entry", {}).get("outputFile", "")), Path(outputs["outputFile"]),
         )  # fmt: skip

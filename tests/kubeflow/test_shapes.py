@@ -1,0 +1,250 @@
+"""DVC projects as others write them: they compile unchanged, or the message says what to change."""
+
+import subprocess
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import foreign
+import pytest
+from compiled import compile_, edges_of_dvc, read, text_for
+from test_local import kfp
+
+from repose.errors import ReposeError
+from repose.kubeflow import compiler
+from repose.kubeflow.project import read_project
+
+
+class Shape(NamedTuple):
+    """A project, and the name and type of each output of its components."""
+
+    files: dict[str, str]
+    outputs: dict[str, dict[str, str]]
+    file: str = "dvc.yaml"
+
+
+SHAPES = {
+    "metrics, plots and artifacts beside the stages": Shape(
+        {
+            "dvc.yaml": """
+            stages:
+              fit: {cmd: fit, deps: [fit.py], outs: [net/weights.bin, log, {curve.csv: {cache: false}}, scores.json]}
+              show: {cmd: show, deps: [log/last.json, net], outs: [page.html, notes.md], plots: [roc.json]}
+            metrics: [log/last.json, scores.json]
+            artifacts:
+              net: {path: net/weights.bin, type: model}
+            """,
+        },
+        {
+            "fit": {"net_weights_bin": "Model", "log": "Metrics", "curve_csv": "Dataset", "scores_json": "Metrics"},
+            "show": {"page_html": "HTML", "notes_md": "Markdown", "roc_json": "Dataset"},
+        },
+    ),
+    "outputs named by params": Shape(
+        {
+            "params.yaml": "data: {a: out/one.csv, b: out/two.csv}\nsplits: [{size: 2, of: x}, {size: 3, of: y}]\n",
+            "dvc.yaml": """
+            vars: [{folder: made}]
+            stages:
+              load: {cmd: load, outs: ["${data.a}", "${data.b}"]}
+              split:
+                foreach: ${splits}
+                do: {cmd: split, deps: ["${data.a}"], outs: ["${folder}/${item.of}/a.csv", "${folder}/${item.of}/b"]}
+              join: {cmd: join, deps: ["${folder}"], metrics: [{all.yaml: {cache: false}}]}
+            """,
+        },
+        {
+            "load": {"data_a": "Dataset", "data_b": "Dataset"},
+            "split": {"folder_a_csv": "Dataset", "folder_b": "Dataset"},
+            "join": {"all_yaml": "Metrics"},
+        },
+    ),
+    "a matrix of mappings, whose items are outputs": Shape(
+        {
+            "params.yaml": "nets: {small: {layers: 2}, large: {layers: 9}}\nseeds: [1, 2]\n",
+            "dvc.yaml": """
+            stages:
+              fit:
+                matrix: {net: ["small", "large"], seed: "${seeds}"}
+                cmd: fit
+                params: ["nets.${item.net}.layers"]
+                outs: ["${item.net}-${item.seed}"]
+              rank: {cmd: rank, deps: [small-1, small-2, large-1, large-2], outs: [ranks]}
+            """,
+        },
+        {"fit": {"item": "Dataset"}, "rank": {"ranks": "Dataset"}},
+    ),
+    "a frozen stage, data that are added and imported": Shape(
+        {
+            "old.csv.dvc": "outs:\n- {md5: d41d8cd98f00b204e9800998ecf8427e, size: 0, hash: md5, path: old.csv}\n",
+            "new.csv.dvc": "frozen: true\ndeps:\n- {path: 'https://example.org/new.csv', checksum: abcdef, size: 0}\n"
+            "outs:\n- {md5: d41d8cd98f00b204e9800998ecf8427e, size: 0, hash: md5, path: new.csv}\n",
+            "dvc.yaml": """
+            stages:
+              fetch: {cmd: fetch, frozen: true, outs: [all.csv]}
+              join: {cmd: join, deps: [old.csv, new.csv, all.csv], outs: [joined.csv]}
+            """,
+            "dvc.lock": """
+            schema: '2.0'
+            stages:
+              fetch: {cmd: fetch, outs: [{path: all.csv, hash: md5, md5: d41d8cd98f00b204e9800998ecf8427e, size: 0}]}
+            """,
+        },
+        {"join": {"joined_csv": "Dataset"}},
+    ),
+    "params in TOML, JSON and Python, by number": Shape(
+        {
+            "p.toml": "rate = 1e-3\n[net]\nwidth = 4\n",
+            "p.json": '{"rate": NaN, "seed": 12345678901234567890}',
+            "p.py": "STEPS = 3\nclass Net:\n    width = 4\n",
+            "q.yaml": "sizes: {3: 7, 4: .inf}\n",
+            "dvc.yaml": """
+            stages:
+              fit:
+                cmd: fit
+                params: [{p.toml: [rate, net.width]}, {p.json: null}, {p.py: [STEPS, Net.width]}, {q.yaml: [sizes.3, sizes]}]
+                outs: [net]
+            """,
+        },
+        {"fit": {"net": "Dataset"}},
+    ),
+    "names that Kubeflow has no letters for, or that are its own": Shape(
+        {
+            "dvc.yaml": """
+            stages:
+              тест: {cmd: do, outs: [данные, 5/x.CSV, remote]}
+              Fit: {cmd: do, deps: [данные], outs: [after/0, entry, a b.csv]}
+              fit: {cmd: do, deps: [after/0], outs: [Model.PKL, model-pkl]}
+              exit-handler-1: {cmd: do, deps: [Model.PKL]}
+            """,
+        },
+        {
+            "тест": {"item": "Dataset", "n5_x_csv": "Dataset", "remote_2": "Dataset"},
+            "Fit": {"after_0_2": "Dataset", "entry_2": "Dataset", "a_b_csv": "Dataset"},
+            "fit": {"model_pkl": "Dataset", "model_pkl_2": "Dataset"},
+            "exit-handler-1": {},
+        },
+    ),
+    "a folder of dvc.yaml files, one with a name of a stage": Shape(
+        {
+            "data/raw/dvc.yaml": "stages:\n  get: {cmd: get, deps: ['https://example.org/x'], outs: [../x.csv]}\n",
+            "clean/dvc.yaml": "stages:\n  clean: {wdir: ../data, cmd: do, deps: [x.csv], outs: [{y.csv: {persist: true}}]}\n"
+            "  upload: {cmd: upload, deps: [../data/y.csv]}\n",
+        },
+        {"get": {"x_csv": "Dataset"}, "clean": {"y_csv": "Dataset"}, "upload": {}},
+        "clean/dvc.yaml",
+    ),
+}
+
+
+def make(folder: Path, files: dict[str, str]) -> Path:
+    """A DVC project without git of these files."""
+    for name, text in ({".dvc/config": "[core]\nno_scm = true\n"} | files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text))
+    return folder
+
+
+def reachable(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """The pairs of stages of which the first needs the second, if only through others."""
+    found = set(edges)
+    while more := {(first, last) for first, one in found for other, last in found if one == other} - found:
+        found |= more
+    return found
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
+    from kfp import components
+
+    shape = SHAPES[name]
+    project = read_project(make(tmp_path / "clean", shape.files), shape.file)
+    text = text_for(project)
+    of_dvc = {edge for edge in edges_of_dvc(project) if edge[1] != "fetch"}  # which is frozen
+    assert reachable(read(text).edges) == reachable(of_dvc)
+    loaded = components.load_component_from_text(text)
+    assert set(loaded.component_spec.inputs or {}) >= {"remote", "endpoint", "overrides"}
+    plan = compiler.plan_for(project, None)
+    assert {f"comp-{name}" for name in plan.groups} <= set(read(text).spec["components"])
+    outputs = {
+        tasks[0].stage.group.rpartition(":")[2]: {str(out.name): str(out.type) for out in tasks[0].outputs}
+        for tasks in plan.groups.values()
+    }
+    assert outputs == shape.outputs
+
+
+def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path: Path) -> None:
+    files = SHAPES["a folder of dvc.yaml files, one with a name of a stage"].files
+    own = files["clean/dvc.yaml"] + "  check: {cmd: check, deps: [../data/y.csv], outs: [done]}\n"
+    tasks = compile_(make(tmp_path, files | {"clean/dvc.yaml": own}), file="clean/dvc.yaml").tasks
+    cached = [name.rpartition(":")[2] for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
+    assert cached == ["check"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"params.yaml": '"a.b": 1'}, "Stage fit: params.yaml has no key 'a.b', .* DVC takes each dot for a key inside"),
+        ({}, "Stage fit: params.yaml is missing, which the stage lists under params."),
+        ({"params.yaml": "a: {b: 2026-01-01}"}, "DVC cannot read the project in .*'date' in '.*params.yaml:a.b'.* in quotes"),
+        ({"p.toml": "when = 2026-01-01"}, "p.toml: when is datetime.date.*, which dvc.lock cannot hold. Put it in quotes."),
+        ({"p.toml": "when ="}, "DVC cannot read the project in .*p.toml', TOML file structure is corrupted"),
+        ({"dvc.yaml": "stages:\n  fit: {cmd: fit, deps: [/etc/hosts], outs: [x]}"}, "fit: the dependency /etc/hosts lies"),
+        ({"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [{x: {push: false}}]}"}, "Stage fit: the output x has push: false"),
+        ({"dvc.yaml": "stages:\n  fit: {cmd: fit, frozen: true, outs: [x]}"}, "dvc.yaml has no stages to run"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    param = "{p.toml: [when]}" if "p.toml" in files else "a.b"
+    plain = {"dvc.yaml": f"stages:\n  fit: {{cmd: fit, params: [{param}], outs: [x]}}"}
+    with pytest.raises(ReposeError, match=message):
+        compiler.compiled(read_project(make(tmp_path, plain | files)))
+
+
+def test_a_project_inside_another_is_compiled_there(tmp_path: Path) -> None:
+    make(tmp_path / "sub", {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}"})
+    with pytest.raises(ReposeError, match="sub is a DVC project of its own: go there"):
+        read_project(make(tmp_path, {}), "sub/dvc.yaml")
+
+
+def test_a_file_that_was_not_compiled_is_not_overwritten(tmp_path: Path) -> None:
+    files = {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}", "pipelines/pipeline.yaml": "ours: true\n"}
+    with pytest.raises(ReposeError, match=r"was not compiled from a dvc\.yaml, so it is not overwritten"):
+        compiler.write_all(read_project(make(tmp_path, files)))
+    assert (tmp_path / "pipelines/pipeline.yaml").read_text() == files["pipelines/pipeline.yaml"]
+    assert not (tmp_path / "components").exists()
+
+
+LOG = {
+    "seed.txt": "1\n",
+    "params.yaml": "steps: {3: .inf, 4: 9007199254740993}\n",
+    "dvc.yaml": """
+    stages:
+      grow:
+        cmd: mkdir -p log && cat seed.txt >> log/all.txt && echo '{"lines":{"n":1.5}}' > log/last.json
+        params: [steps.3, steps]
+        deps: [seed.txt]
+        outs: [{log: {persist: true}}]
+      plain: {cmd: echo plain > plain.txt, outs: [plain.txt]}
+      tell: {cmd: cat log/all.txt plain.txt, deps: [log/all.txt, plain.txt]}
+    metrics: [log/last.json]
+    """,
+}
+
+
+@pytest.mark.slow
+def test_a_kept_output_grows_as_under_dvc_repro(tmp_path: Path) -> None:
+    folder, remote = make(tmp_path / "grow", LOG | {".gitignore": "/log\n/plain.txt\n"}), tmp_path / "remote"
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
+    foreign.dvc(folder, "repro", "--quiet")
+    foreign.dvc(folder, "push", "--quiet")
+    before = (folder / "dvc.lock").read_bytes()
+    (folder / "seed.txt").write_text("2\n")
+    run = kfp(folder, "run-local", "--runner", "subprocess")[0].strip()
+    foreign.dvc(folder, "repro", "--quiet")
+    assert (folder / "log/all.txt").read_text() == "1\n2\n"
+    by_dvc = (folder / "dvc.lock").read_bytes()
+    (folder / "dvc.lock").write_bytes(before)
+    kfp(folder, "fetch", "--force", run)
+    assert (folder / "dvc.lock").read_bytes() == by_dvc != before
