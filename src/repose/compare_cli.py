@@ -28,7 +28,6 @@ def compare(
     head_pairs: Annotated[Path | None, file("The scores of HEAD by pair.", BY_PAIR)] = None,
     markdown: Annotated[Path | None, file("The same Markdown.", REPORTS)] = None,
     json: Annotated[Path | None, file("All numbers, as JSON.", REPORTS)] = None,
-    junit: Annotated[Path | None, file("A test case for each score, as JUnit XML.", REPORTS)] = None,
     environment: Annotated[str, option("A file in pipelines/environments, without .yaml.", "NAME", RUNS)] = "",
     remote: Annotated[str, option("DVC's remote; default: the environment's or the project's.", "REMOTE", RUNS)] = "",
     endpoint: Annotated[str, option("URL of an S3 server other than Amazon's.", "URL", RUNS)] = "",
@@ -41,7 +40,7 @@ def compare(
 
     repose compare main
 
-    repose compare v1.0 main --junit compare.xml
+    repose compare v1.0 main --markdown compare.md
 
     repose compare old.json new.json --base-pairs old.csv --head-pairs new.csv
 
@@ -51,7 +50,7 @@ def compare(
 
     found = _comparison((base, base_pairs), (head, head_pairs), params, partial(_store, environment, remote, endpoint))
     try:
-        for path, report in ((markdown, formats.as_markdown), (json, formats.as_json), (junit, formats.as_junit)):
+        for path, report in ((markdown, formats.as_markdown), (json, formats.as_json)):
             if path is not None:
                 write_text(path, report(found))
     except ReposeError as error:

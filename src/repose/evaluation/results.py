@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import OCCLUSION, read_json, read_table
+from repose.data.records import OCCLUSION, PAIRS, read_json, read_table
 from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
 from repose.metrics.provenance import SCHEMA
@@ -27,7 +27,7 @@ TRAINING = (
 )  # fmt: skip
 # A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
 EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
-NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.csv that are text
+_TEXT = ("system", *PAIRS, "split")  # columns of pairs.csv; the others are numbers
 
 
 class Result(NamedTuple):
@@ -73,22 +73,25 @@ def read_result(folder: Path) -> Result:
         raise ReposeError(f"{path} has schema {facts['schema']}, but this version of repose reads {SCHEMA}. {advice}")
     if facts["system"] != folder.name:
         raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
-    return Result(facts, _read_pairs(folder / "pairs.csv"))
-
-
-def _read_pairs(path: Path) -> pd.DataFrame:
-    """Read pairs.csv: NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, NaN if empty."""
-    pairs = read_table(path, ("system", "from", "to"))
-    scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
-    try:
-        numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
-    except ValueError as error:
-        raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
-    if not np.isfinite(numbers.get(TORSO_CIEDE2000, [])).any():
+    pairs = read_pairs(folder / "pairs.csv", OCCLUSION)
+    if not np.isfinite(pairs.get(TORSO_CIEDE2000, [])).any():
         raise ReposeError(
-            f"{path} has no {TORSO_CIEDE2000}, which every table with SSIM needs. Test on pairs "
+            f"{folder / 'pairs.csv'} has no {TORSO_CIEDE2000}, which every table with SSIM needs. Test on pairs "
             "whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
-    for name, values in numbers.items():
-        pairs[name] = values
-    return pairs if OCCLUSION in pairs else pairs.assign(**{OCCLUSION: np.nan})  # of an earlier repose
+    return Result(facts, pairs)
+
+
+def read_pairs(path: Path, *columns: str) -> pd.DataFrame:
+    """Read pairs.csv of evaluate: scores and other numbers are float64 to the last digit, NaN if empty.
+
+    Raises:
+        ReposeError: the file is missing, damaged, or lacks the system, an end of the pair, or one of the other `columns`.
+    """
+    pairs = read_table(path, ("system", *PAIRS, *columns))
+    for name in [name for name in pairs.columns if name not in _TEXT]:
+        try:
+            pairs[name] = [float(cell or "nan") for cell in pairs[name]]
+        except ValueError as error:
+            raise ReposeError(f"{path} is damaged in {name} ({error}). Run the stage evaluate again.") from None
+    return pairs

@@ -7,8 +7,6 @@ mistake; here, as in the paper's text and in pose-gan, the mask is the target's.
 The mask does not scale with the image: relative to images smaller than 256x256 or 128x64 it is thicker.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,17 +16,8 @@ from repose.data.skeleton import K
 from repose.metrics.batches import image_pairs, protocol_of
 from repose.metrics.ssim import ssim
 
-
-@dataclass(frozen=True)
-class MaskProtocol:
-    """The drawing of the mask, and the SSIM of the masked images."""
-
-    radius: int  # of the discs in px
-    closing: int  # width and height of the square in px, an odd number
-    ssim: str  # a name of SSIM_PROTOCOLS
-
-
-MASK_SSIM_PROTOCOLS = {"pg2": MaskProtocol(radius=4, closing=5, ssim="pg2")}
+# Of the discs of the mask, and of the square that closes it, in px. The SSIM is that of the same name.
+MASK_SSIM_PROTOCOLS = {"pg2": {"radius": 4, "closing": 5}}
 
 
 def mask_ssim(
@@ -48,13 +37,12 @@ def mask_ssim(
         ReposeError: the protocol is unknown, or the images are smaller than the window of its SSIM.
         ValueError: a shape or type is wrong.
     """
-    chosen = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM")
     images, targets = image_pairs(generated, target)
     points, (height, width) = torch.as_tensor(keypoints, device=images.device), images.shape[-2:]
     masks = pose_mask(points, height=height, width=width, protocol=protocol)
     if len(masks) != len(images):
         raise ValueError(f"keypoints are of {len(masks)} images, not {len(images)}.")
-    scores = ssim(images * masks[:, None], targets * masks[:, None], chosen.ssim)
+    scores = ssim(images * masks[:, None], targets * masks[:, None], protocol)
     return torch.where(masks.any(-1).any(-1), scores, torch.nan)
 
 
@@ -68,4 +56,4 @@ def pose_mask(keypoints: Tensor | np.ndarray, *, height: int, width: int, protoc
     chosen, points = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM"), torch.as_tensor(keypoints)
     if points.ndim != 3 or points.shape[1:] != (K, 2):
         raise ValueError(f"keypoints should be (B, {K}, 2), not {tuple(points.shape)}.")
-    return drawing.pose_mask(points, height=height, width=width, radius=chosen.radius, closing=chosen.closing)
+    return drawing.pose_mask(points, height=height, width=width, **chosen)

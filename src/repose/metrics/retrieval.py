@@ -40,18 +40,6 @@ def nearest(generated: Tensor | np.ndarray, real: Tensor | np.ndarray) -> Tensor
     return torch.cat(found)
 
 
-def garment_retrieval(
-    generated: Tensor | np.ndarray,
-    real: Tensor | np.ndarray,
-    *,
-    generated_items: Sequence[str] | np.ndarray,
-    real_items: Sequence[str] | np.ndarray,
-) -> np.ndarray:
-    """Return whether each generated image's `nearest` real photo is of the item that it should show: (B,) bool."""
-    found = nearest(generated, real).cpu().numpy()
-    return np.asarray(real_items)[found] == np.asarray(generated_items)
-
-
 def retrieval_chance(generated_items: Sequence[str] | np.ndarray, real_items: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return the probability that a photo drawn from the real ones is of each generated image's item: (B,) float64."""
     items, counts = np.unique(np.asarray(real_items), return_counts=True)

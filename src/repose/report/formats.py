@@ -1,11 +1,10 @@
-"""A comparison as Markdown for people, JSON for programs, and JUnit for continuous integration."""
+"""A comparison as Markdown for people and as JSON for programs."""
 
 import json
 import re
 from typing import Any
-from xml.etree import ElementTree as ET
 
-from repose.report.judge import FAILING, Comparison, Score, Verdict
+from repose.report.judge import FAILING, Comparison, Score
 
 PASSED = "no regression"
 _OUTCOMES = {0: PASSED, 1: "regression", 2: "not comparable"}  # by exit code
@@ -36,26 +35,6 @@ def as_json(found: Comparison) -> str:
         "without a gate": found.without,
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def as_junit(found: Comparison) -> str:
-    """One test case per gated score: a regression is a failure, and a score that is not comparable is an error."""
-    failures = len(found.of(Verdict.WORSE, Verdict.LIMIT))
-    errors = len(found.of(Verdict.INCOMPARABLE)) + bool(found.refusal)
-    tests = len(found.scores) + bool(found.refusal)
-    counts = {"tests": f"{tests}", "failures": f"{failures}", "errors": f"{errors}"}
-    suites = ET.Element("testsuites", counts)
-    suite = ET.SubElement(suites, "testsuite", {"name": "repose compare"} | counts)
-    cases = [(score.system, score.metric, score.verdict, score.reason) for score in found.scores]
-    if found.refusal:
-        cases.append(("repose compare", "comparable", Verdict.INCOMPARABLE, found.refusal))
-    for system, metric, verdict, reason in cases:
-        case = ET.SubElement(suite, "testcase", {"classname": _clean(system), "name": _clean(metric)})
-        if verdict in FAILING:
-            tag = "error" if verdict is Verdict.INCOMPARABLE else "failure"
-            ET.SubElement(case, tag, {"type": verdict, "message": _clean(reason)})
-    ET.indent(suites)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(suites, "unicode")}\n'
 
 
 def _table(found: Comparison) -> str:
@@ -104,8 +83,3 @@ def _as_dict(score: Score) -> dict[str, Any]:
 def _cell(text: str) -> str:
     """The text with Markdown and HTML escaped, because names and messages come from untrusted files."""
     return re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-def _clean(text: str) -> str:
-    """The text without control characters, which XML cannot represent."""
-    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,22 +26,6 @@ class Place(NamedTuple):
     score: str = ""  # text below the image
 
 
-class Line(NamedTuple):
-    """The images of one pair."""
-
-    title: str
-    note: str
-    places: list[Place | None]  # one per column; None if the pair has fewer sources
-
-
-class ImageRows(NamedTuple):
-    """Pairs with the same columns."""
-
-    sources: int  # number of source columns; target pose, target and one column per system follow
-    systems: list[str]
-    lines: list[Line]
-
-
 @dataclass
 class Artist:
     """Lays out pairs as rows of images and stores each image of the page once."""
@@ -56,19 +40,20 @@ class Artist:
     images: dict[str, str] = field(default_factory=dict)  # data URIs by id
     _ids: dict[tuple[str, str], str] = field(default_factory=dict)  # by kind and name
 
-    def rows(self, places: Sequence[int], scores: Mapping[str, Sequence[str]] | None = None) -> ImageRows:
-        """The rows of the pairs at these positions, in this order.
+    def rows(self, places: Sequence[int], scores: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+        """The rows of the pairs at these positions, in this order, for the template.
 
-        `scores` maps a system to the texts below its images.
+        `scores` maps a system to the texts below its images. Returns the number of source columns, which target pose, target
+        and one column per system follow; the systems; and a line per pair: title, note and Places, None for no source.
         """
         sources = max((len(self.jobs[place].sources) for place in places), default=0)
         lines = []
         for number, place in enumerate(places):
             below = {system: texts[number] for system, texts in (scores or {}).items()}
             lines.append(self._line(self.jobs[place], float(self.pairs[OCCLUSION].iloc[place]), sources, below))
-        return ImageRows(sources, list(self.generated), lines)
+        return {"sources": sources, "systems": list(self.generated), "lines": lines}
 
-    def _line(self, job: Job, occlusion: float, columns: int, scores: Mapping[str, str]) -> Line:
+    def _line(self, job: Job, occlusion: float, columns: int, scores: Mapping[str, str]) -> dict[str, Any]:
         """The row of a pair, with `columns` source columns."""
         hides = "" if np.isnan(occlusion) else f", {100 * occlusion:.0f} % of the garment hidden in the first source"
         given, target = self.photos.load(job.sources), self.photos.load([job.target])
@@ -77,10 +62,8 @@ class Artist:
             for n, (name, pixels) in enumerate(zip(job.sources, given.pixels, strict=True), 1)
         ]
         places += [None] * (columns - len(job.sources))
-        pose, photo = (
-            self._stored("pose", job.target, target.maps[0]),
-            self._stored("photo", job.target, target.pixels[0]),
-        )
+        pose = self._stored("pose", job.target, target.maps[0])
+        photo = self._stored("photo", job.target, target.pixels[0])
         places.append(Place(pose, "target pose", "Pose map of the target"))
         places.append(Place(photo, "target", f"Target, {self._view(job.target)}"))
         name = image_name(job.sources[0], job.target)
@@ -89,7 +72,7 @@ class Artist:
             image = self._stored(shows, name, decode(images[name]))
             places.append(Place(image, system, shows, scores.get(system, "")))
         title = f"{self._view(job.sources[0])} to {self._view(job.target)}"
-        return Line(title, f"{self.items[job.target]}{hides}", places)
+        return {"title": title, "note": f"{self.items[job.target]}{hides}", "places": places}
 
     def _stored(self, kind: str, name: str, pixels: np.ndarray) -> str:
         """Store an image and return its id: a photo (H,W,3) uint8 as JPEG, a pose map (H,W) uint8 as PNG."""

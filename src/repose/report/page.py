@@ -12,7 +12,6 @@ from repose.report.image_rows import Artist
 from repose.report.published import Published
 from repose.report.records import Training
 from repose.report.scores import Group, Scores, by_kind
-from repose.report.table_image import Cell
 from repose.validation.page import template
 
 
@@ -30,6 +29,14 @@ class Content:
     extremes: int  # number of best pairs, and of worst pairs
 
 
+class Cell(NamedTuple):
+    """A number in a table."""
+
+    text: str
+    under: str = ""  # small print below the number
+    marked: bool = False  # as the best
+
+
 class Row(NamedTuple):
     """A row of numbers."""
 
@@ -41,15 +48,13 @@ class Row(NamedTuple):
 def page(content: Content, artist: Artist) -> str:
     """The page as HTML."""
     scores, printed = content.scores, content.published
-    metrics = {name: _direction(scores.better.get(name)) for name in scores.metrics}
     data_sets = list(dict.fromkeys(data for data, _ in printed))
     return template("repose.report", "run.html.jinja").render(
         content=content,
         artist=artist,
         frame=artist.photos.frame,
-        metrics=metrics,
-        undirected=[name for name in metrics if name not in scores.better],
-        whole=[name for name in metrics if name not in scores.by_pair],
+        metrics={name: f"{better} is better" for name, better in scores.better.items()},
+        whole=[name for name in scores.better if name not in scores.by_pair],
         protocol={key: in_words(value) for key, value in scores.protocol.items()},
         digests=[key for key in scores.protocol if key.endswith("sha256")],
         rows=_score_rows(content),
@@ -66,10 +71,6 @@ def page(content: Content, artist: Artist) -> str:
     )
 
 
-def _direction(better: Better | None) -> str:
-    return f"{better} is better" if better else "better direction unknown"
-
-
 def _decimals(values: Sequence[float]) -> int:
     """The decimals of all numbers in a column: three if they are below 10, otherwise two."""
     return 3 if max((abs(value) for value in values if math.isfinite(value)), default=0) < 10 else 2
@@ -79,14 +80,14 @@ def _text(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if math.isfinite(value) else NONE
 
 
-def _best(values: Sequence[float], better: Better | None) -> float | None:
+def _best(values: Sequence[float], better: Better) -> float | None:
     finite = [value for value in values if math.isfinite(value)]
-    return None if better is None or not finite else max(finite) if better == "higher" else min(finite)
+    return (max if better == "higher" else min)(finite, default=None)
 
 
 def _score_rows(content: Content) -> list[Row]:
     scores, found = content.scores, content.scores.intervals(content.gates)
-    columns = {metric: [row[metric] for row in scores.means.values()] for metric in scores.metrics}
+    columns = {metric: [row[metric] for row in scores.means.values()] for metric in scores.better}
     rows = []
     for row, own in scores.means.items():
         cells = []
@@ -96,7 +97,7 @@ def _score_rows(content: Content) -> list[Row]:
                 under.append(f"{found[metric][row].low:.{decimals}f} to {found[metric][row].high:.{decimals}f}")
             if (count := scores.counts[row].get(metric, len(scores.pairs))) != len(scores.pairs):
                 under.append(f"of {count:,} pairs")
-            best = value == _best(column, scores.better.get(metric))
+            best = value == _best(column, scores.better[metric])
             cells.append(Cell(_text(value, decimals), ", ".join(under), best))
         rows.append(Row(row, "", cells))
     return rows
@@ -110,9 +111,8 @@ def _published(printed: Published, data_sets: Sequence[str]) -> list[Row]:
     rows = []
     for system, name in names.items():
         places = [printed.get((data, system), {}) for data in data_sets]
-        rows.append(
-            Row(name, system, [Cell(_text(of.get(key, math.nan), 3)) for of in places for key in ("ssim", "is")])
-        )
+        cells = [Cell(_text(of.get(key, math.nan), 3)) for of in places for key in ("ssim", "is")]
+        rows.append(Row(name, system, cells))
     return rows
 
 
@@ -121,20 +121,17 @@ def _either(printed: Published, data: str, key: str) -> str:
 
 
 def _extremes(content: Content, artist: Artist) -> list[dict[str, Any]]:
-    """The best and the worst pairs of each system by each metric with a known direction."""
+    """The best and the worst pairs of each system by each metric of pairs."""
     found = []
     systems = [training.system for training in content.training]
     for metric, rows in content.scores.by_pair.items():
-        better = content.scores.better.get(metric)
-        if better is None:
-            continue
         decimals = _decimals([value for system in systems for value in rows[system]])
         for system in systems:
             best, worst = (
                 artist.rows(
                     places, {name: [_text(rows[name][place], decimals) for place in places] for name in systems}
                 )
-                for places in extremes(rows[system], better, content.extremes)
+                for places in extremes(rows[system], content.scores.better[metric], content.extremes)
             )
             found.append({"metric": metric, "system": system, "best": best, "worst": worst})
     return found
@@ -143,14 +140,17 @@ def _extremes(content: Content, artist: Artist) -> list[dict[str, Any]]:
 def _breakdowns(content: Content) -> list[dict[str, Any]]:
     """The tables by kind of pair, for each metric that is computed per pair."""
     kinds, better = by_kind(content.scores, content.views), content.scores.better
-    found = []
-    for metric, rows in content.scores.by_pair.items():
-        tables = {title: _group_rows(groups, metric, better.get(metric)) for title, groups in kinds.items()}
-        found.append({"metric": metric, "head": list(rows), "tables": tables})
-    return found
+    return [
+        {
+            "metric": metric,
+            "head": list(rows),
+            "tables": {title: _group_rows(groups, metric, better[metric]) for title, groups in kinds.items()},
+        }
+        for metric, rows in content.scores.by_pair.items()
+    ]
 
 
-def _group_rows(groups: Sequence[Group], metric: str, better: Better | None) -> list[Row]:
+def _group_rows(groups: Sequence[Group], metric: str, better: Better) -> list[Row]:
     decimals = _decimals([value for group in groups for value in group.means[metric].values()])
     rows = []
     for group in groups:

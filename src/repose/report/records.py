@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from repose.errors import ReposeError
 from repose.evaluation.results import read_whole
+from repose.evaluation.table_text import origin
 from repose.report.curves import charts
-from repose.report.origin import origin
 from repose.validation.page import RECORD
 
 _OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
@@ -19,7 +19,7 @@ class Training(NamedTuple):
 
     system: str
     record: dict[str, Any]  # run.json
-    origin: str  # see `report.origin`
+    origin: str  # see `table_text.origin`
     model_bytes: int  # of model.safetensors
     curves: list[str]  # SVG, one per term of the loss
 

@@ -6,7 +6,6 @@ The stage depends on the report of the gates, so a system that got worse has no 
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +14,9 @@ from repose.config import settings
 from repose.data.raw import SOURCE
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
-from repose.evaluation.table_text import markdown, parameters
+from repose.evaluation.table_text import markdown, origin, parameters
 from repose.metrics.provenance import NONE, in_words
 from repose.report import formats
-from repose.report.origin import origin
 from repose.report.scores_file import Record, number, read_file
 from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say
@@ -42,8 +40,7 @@ class CardSettings:
             raise ValueError("use and limits should not be empty: a card needs both.")
 
 
-@dataclass(frozen=True)
-class Folders:
+class Folders(NamedTuple):
     """The inputs of the card."""
 
     lists: Path  # source.json, as download wrote it
@@ -67,13 +64,7 @@ class _Facts(NamedTuple):
 
 
 def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) -> None:
-    """Write the folder `card`.
-
-    Args:
-        system: the row under `systems`.
-        folders: the outputs of other stages.
-        card: the folder to write.
-        settings: the block `card`.
+    """Write the folder `card` of the row `system` from the outputs of other stages.
 
     Raises:
         ReposeError: a file is missing, damaged, or from another system or an earlier version, or the gates failed.
@@ -110,23 +101,17 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
     photos = "one photo" if row.max_sources == 1 else f"1 to {row.max_sources} photos"
     limits = [f"It only generates images of {frame.height}x{frame.width} px.", *settings.limits]
     if facts.source["source"] == "mannequin":
-        limits.insert(
-            0,
-            "It was trained on rendered mannequins and generates mannequins. Its scores say nothing about photos of people.",
-        )
-    sections = {
-        "The file": _file(facts), "Use": _use(facts, settings), "Data": _data(facts), "Training": _training(facts),
-        "Scores": _scores(facts), "Limits": [f"- {limit}" for limit in limits],
-    }  # fmt: skip
-    text = [
-        f"# {facts.system}",
-        "",
+        of_mannequins = "It was trained on rendered mannequins and generates mannequins. "
+        limits = [of_mannequins + "Its scores say nothing about photos of people.", *limits]
+    about = (
         f"A system trained with repose, of the kind `{row.kind}`. From {photos} of a garment on a person and a target pose, "
-        "it generates an image of the same garment in that pose.",
-    ]
-    for title, lines in sections.items():
-        text += ["", f"## {title}", "", *lines]
-    return "\n".join(text) + "\n"
+        "it generates an image of the same garment in that pose."
+    )
+    sections = {
+        f"# {facts.system}": [about], "## The file": _file(facts), "## Use": _use(facts, settings), "## Data": _data(facts),
+        "## Training": _training(facts), "## Scores": _scores(facts), "## Limits": [f"- {limit}" for limit in limits],
+    }  # fmt: skip
+    return "\n".join("\n".join([title, "", *lines, ""]) for title, lines in sections.items())
 
 
 def _file(facts: _Facts) -> list[str]:
@@ -170,13 +155,14 @@ def _training(facts: _Facts) -> list[str]:
     run, row = facts.run, facts.about.row
     weights = ", ".join(f"{name} {weight:g}" for name, weight in row.loss_weights().items())
     left_out = "perceptual" in row.loss_weights() and run["perceptual"] is None
-    lines = [
+    origins = origin(run)
+    return [
         f"- {facts.about.step:,} steps of {row.items_per_step} item(s), {run['images']:,} images, seed {run['seed']}, on "
         f"{run['device']} in {run['precision']}.",
         f"- Parameters: {parameters(run['parameters'])}.",
         f"- Loss weights: {weights}" + (" (trained without the perceptual term)." if left_out else "."),
+        *([f"- {origins}"] if origins else []),
     ]
-    return lines + [f"- {origin(run)}"] * bool(origin(run))
 
 
 def _scores(facts: _Facts) -> list[str]:

@@ -1,14 +1,4 @@
-"""report: the page of a run, `report.html`, a single self-contained file.
-
-The page shows
-
-- the scores with their provenance, and the paper's published numbers
-- images as in the paper's Figure 3, for pairs spread over the test set and for random pairs
-- the best and worst pairs of each metric and system
-- the scores by kind of pair
-- training curves
-- the checks of the data
-- the reproducible costs of training
+"""report: the page of a run, `report.html`, a single self-contained file (docs/report.md).
 
 Metrics and their directions come from the output of evaluate. The same inputs give the same bytes.
 """
@@ -68,13 +58,7 @@ def run(
 ) -> None:
     """Write the page of a run into the folder `report`.
 
-    Args:
-        folders: the outputs of other stages.
-        metrics: the file with the mean scores.
-        published: the paper's own table.
-        report: the folder to write.
-        settings: the block `report`.
-        gates: the block `gates`, which describes the bootstrap.
+    `metrics` has the mean scores, `published` is the paper's own table, and `gates` describes the bootstrap.
 
     Raises:
         ReposeError: an input is missing, damaged or from another run, or the disk is full.

@@ -4,7 +4,6 @@ from repose.data.records import OCCLUSION
 from repose.evaluation import table_text
 from repose.evaluation.results import TORSO_CIEDE2000
 from repose.report.published import Published
-from repose.report.table_image import Cell
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, Line
 
@@ -18,11 +17,11 @@ _TRAINING = (
 def page(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> str:
     """The whole page."""
     title = "Table 1" if printed else "Side by side"
-    parts = [f"# {title}, budget {settings.budget}", "\n".join(f"- {note}" for note in notes(printed, settings))]
+    parts = [f"# {title}, budget {settings.budget}", "\n".join(f"- {note}" for note in _notes(printed, settings))]
     for comparison in comparisons:
         parts += [
             f"## {comparison.data}",
-            protocol(comparison, printed, settings),
+            _protocol(comparison, printed, settings),
             _scores(comparison, printed, settings),
             f"### {comparison.data}: difference to {settings.reference}",
             _differences(comparison, settings),
@@ -35,7 +34,7 @@ def page(comparisons: list[Comparison], printed: Published, settings: TableSetti
     return "\n\n".join(parts) + "\n"
 
 
-def notes(printed: Published, settings: TableSettings) -> list[str]:
+def _notes(printed: Published, settings: TableSettings) -> list[str]:
     """Notes that apply to all numbers."""
     ours = [
         "SSIM: higher is better, at most 1; the protocol follows the slash. SSIM barely notices whether the garment is right, "
@@ -53,7 +52,7 @@ def notes(printed: Published, settings: TableSettings) -> list[str]:
     return [*ours, theirs] if printed else ours
 
 
-def protocol(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
+def _protocol(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
     """The protocol and the provenance of the numbers of one data set."""
     facts = comparison.facts
     seeds = ", ".join(map(str, sorted({line.facts["seed"] for line in comparison.trained})))
@@ -77,19 +76,14 @@ def protocol(comparison: Comparison, printed: Published, settings: TableSettings
     return " ".join(sentences)
 
 
-def cells(comparison: Comparison, line: Line, settings: TableSettings) -> list[Cell]:
-    """The score and interval in each column. The best of the trained rows is marked."""
+def _cells(line: Line, settings: TableSettings) -> list[str]:
+    """The score and interval in each column."""
     if not line.scores:
-        return [Cell(NOT_TRAINED, soft=True), *[Cell("")] * (len(settings.columns) - 1)]
-    found = []
-    for name in settings.columns:
-        if name in line.scores:
-            own = line.scores[name]
-            best = bool(line.facts) and own.mean == comparison.best(name)
-            found.append(Cell(table_text.number(name, own.mean), table_text.bounds(name, own), marked=best))
-        else:
-            found.append(Cell(NOT_MEASURED, soft=True))
-    return found
+        return [NOT_TRAINED, *[""] * (len(settings.columns) - 1)]
+    return [
+        table_text.with_bounds(name, line.scores[name]) if name in line.scores else NOT_MEASURED
+        for name in settings.columns
+    ]
 
 
 def _scores(comparison: Comparison, printed: Published, settings: TableSettings) -> str:
@@ -97,8 +91,7 @@ def _scores(comparison: Comparison, printed: Published, settings: TableSettings)
     for line in comparison.lines:
         paper = printed.get((comparison.beside, line.system))
         theirs = [paper["name"], f"{paper['ssim']:.3f}", f"{paper['is']:.3f}"] if paper else ["", "", ""]
-        ours = [f"{cell.text} {cell.under}".rstrip() for cell in cells(comparison, line, settings)]
-        rows.append([line.system, *(theirs if printed else []), *ours])
+        rows.append([line.system, *(theirs if printed else []), *_cells(line, settings)])
     published = ["in the paper", "published SSIM", "published IS"] if printed else []
     return table_text.markdown(["row", *published, *settings.columns], rows)
 
