@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import OCCLUSION, PAIRS, read_json, read_table
+from repose.data.records import OCCLUSION, read_json
 from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
+from repose.metrics.by_pair import read_pairs
 from repose.metrics.provenance import SCHEMA
 
 BASELINES = "baselines"  # the baselines' folder of results
@@ -27,7 +28,6 @@ TRAINING = (
 )  # fmt: skip
 # A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
 EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
-_TEXT = ("system", *PAIRS, "split")  # columns of pairs.csv; the others are numbers
 
 
 class Result(NamedTuple):
@@ -80,18 +80,3 @@ def read_result(folder: Path) -> Result:
             "whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
     return Result(facts, pairs)
-
-
-def read_pairs(path: Path, *columns: str) -> pd.DataFrame:
-    """Read pairs.csv of evaluate: scores and other numbers are float64 to the last digit, NaN if empty.
-
-    Raises:
-        ReposeError: the file is missing, damaged, or lacks the system, an end of the pair, or one of the other `columns`.
-    """
-    pairs = read_table(path, ("system", *PAIRS, *columns))
-    for name in [name for name in pairs.columns if name not in _TEXT]:
-        try:
-            pairs[name] = [float(cell or "nan") for cell in pairs[name]]
-        except ValueError as error:
-            raise ReposeError(f"{path} is damaged in {name} ({error}). Run the stage evaluate again.") from None
-    return pairs

@@ -13,8 +13,8 @@ import pandas as pd
 
 from repose.data.records import PAIRS
 from repose.errors import ReposeError
-from repose.evaluation.results import read_pairs
 from repose.metrics.bootstrap import means
+from repose.metrics.by_pair import read_pairs
 from repose.report.gates import GatesSettings
 from repose.report.judge import Changes, PairedChange, check_protocols
 from repose.report.scores_file import Record, number

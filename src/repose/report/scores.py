@@ -14,8 +14,8 @@ import pandas as pd
 
 from repose.data.records import OCCLUSION, PAIRS
 from repose.errors import ReposeError
-from repose.evaluation.results import read_pairs
 from repose.metrics.bootstrap import Interval, means
+from repose.metrics.by_pair import read_pairs
 from repose.metrics.provenance import Better
 from repose.report.gates import Bootstrap
 from repose.report.occlusion import BINS
