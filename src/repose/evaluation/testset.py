@@ -14,7 +14,7 @@ from repose.data.posemaps import PALETTE
 from repose.data.records import OCCLUSION
 from repose.errors import ReposeError
 from repose.evaluation.examples import Example
-from repose.evaluation.pair_choice import spread
+from repose.evaluation.results import spread
 from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
 from repose.metrics import provenance
 from repose.metrics.catalogue import Metric, RealPhotos, Task, prepare

@@ -4,7 +4,7 @@ A metric scores each pair (SSIM: a column and its mean) or all images of a syste
 in batches and keep at most a thousand numbers per image. Before any image is generated, `prepare` rejects unknown protocols,
 too small or too few images, and missing weights.
 
-To add a network, add its name and the function that loads it to FEATURES or KEYPOINTS.
+To add a network, add its name and what loads it to FEATURES or KEYPOINTS.
 """
 
 from collections import ChainMap
@@ -24,7 +24,7 @@ from repose.metrics.batches import protocol_of
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
-from repose.metrics.networks import figure, inception, lpips_alex
+from repose.metrics.networks import FIGURE, INCEPTION, Figure, Inception, Lpips
 from repose.metrics.provenance import Better
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest as nearest_photo
@@ -44,12 +44,12 @@ from repose.storage.networks import (
 
 TORSO_CIEDE2000 = "torso-ciede2000"
 
-FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME; other networks are for frechet
-FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
+FID: dict[str, Load[FeatureNetwork]] = {INCEPTION: Inception}  # fid/NAME; other networks are for frechet
+FEATURES: dict[str, Load[FeatureNetwork]] = {FIGURE: Figure}  # frechet/NAME
 RETRIEVAL = ChainMap(FEATURES, FID)  # recall@1/NAME
-KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
-CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
-DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
+KEYPOINTS: dict[str, Load[KeypointNetwork]] = {FIGURE: Figure}  # pckh/NAME
+CLASSIFIER: Load[Classifier] = Inception  # is, mask-is
+DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": Lpips}  # lpips/NAME
 REAL_PARTS = ("train", "test")  # parts with the real photos of a Fréchet distance; the first is the default
 MASK = "pg2"  # the mask of mask-is
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from repose.evaluation.pair_choice import extremes
+from repose.evaluation.results import extremes
 from repose.metrics.provenance import NONE, Better, in_words
 from repose.report.gates import GatesSettings
 from repose.report.image_rows import Artist

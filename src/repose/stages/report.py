@@ -15,8 +15,7 @@ from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, part_names, read_parts, read_table
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
-from repose.evaluation.pair_choice import drawn, spread
-from repose.evaluation.results import image_name
+from repose.evaluation.results import drawn, image_name, spread
 from repose.generate import jobs_of_pairs
 from repose.report.gates import GatesSettings
 from repose.report.image_rows import Artist

@@ -17,12 +17,10 @@ from repose.config import nearest
 from repose.data.images import encode_png
 from repose.errors import ReposeError
 from repose.evaluation.examples import figure, read_examples
-from repose.evaluation.pair_choice import spread
-from repose.evaluation.results import BASELINES
+from repose.evaluation.results import BASELINES, spread
 from repose.evaluation.table_text import csv
 from repose.report.published import Published, read_published
-from repose.report.tables.files import gains_table, scores_table
-from repose.report.tables.page import page
+from repose.report.tables.page import gains_table, page, scores_table
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, compare
 from repose.storage.atomic import whole_folder, write_bytes, write_text
