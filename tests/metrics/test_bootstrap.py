@@ -43,11 +43,6 @@ def test_an_interval_is_of_percentiles() -> None:
     assert interval(500.0, values, 0.9) == pytest.approx(Interval(500, 50, 950))
 
 
-def test_scores_are_a_table_with_pairs() -> None:
-    with pytest.raises(ValueError, match="scores should be"):
-        resampled_means(np.zeros((0, 2)), resamples=2, seed=0)
-
-
 def test_a_mean_is_of_the_pairs_that_have_the_score() -> None:
     found = means(np.array([[1.0, np.nan, np.nan], [4.0, 2.0, np.nan]]))
     np.testing.assert_array_equal(found, [2.5, 2.0, np.nan])

@@ -51,12 +51,9 @@ _PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: str) -> Tensor:
     """Return the SSIM of each generated image with its target: (B,) float64, at most 1.
 
-    An image of one level scores 0 if the protocol takes the range from the generated image: the formula is 0 / 0 or 0.
-
-    Args:
-        generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array.
-        target: like `generated`, of the same size.
-        protocol: a name of SSIM_PROTOCOLS, with borders such as pg2+white-40.
+    The images are (B, 3, H, W) uint8 tensors on any device, or (B, H, W, 3) uint8 arrays. `protocol` is a name of
+    SSIM_PROTOCOLS, with borders such as pg2+white-40. An image of one level scores 0 if the protocol takes the range from the
+    generated image: the formula is 0 / 0 or 0.
 
     Raises:
         ReposeError: the protocol is unknown, or the images are smaller than its window or its crop.

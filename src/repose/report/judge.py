@@ -115,15 +115,10 @@ def refused(base: str, head: str, why: str) -> Comparison:
 def compare(
     base: Record | None, head: Record, gates: GatesSettings, changes: Changes | None = None, *, required: bool = True
 ) -> Comparison:
-    """Compare every gated score of two sides.
+    """Compare every gated score of `head` with `base`; without a base, only check the limits.
 
-    Args:
-        base: the earlier scores. If None, only the limits are checked.
-        head: the scores to judge.
-        gates: the block `gates`.
-        changes: the intervals of scores that both sides have by pair. If None, only the tolerance decides.
-        required: whether a score that BASE lacks or computes differently is not comparable. If False, only its
-            limit is checked.
+    `changes` are the intervals of scores that both sides have by pair; without them, only the tolerance decides. With
+    `required`, a score that BASE lacks or computes differently is not comparable; else only its limit is checked.
 
     Raises:
         ReposeError: the protocols differ.
@@ -145,11 +140,7 @@ def compare(
 
 
 def check_protocols(base: Record, head: Record) -> None:
-    """Check that two sides have the same protocol.
-
-    Raises:
-        ReposeError: the protocols differ; the message names the differences.
-    """
+    """Raise a ReposeError that names the differences if the protocols of two sides differ."""
     if differ := _differences(base.protocol, head.protocol):
         raise ReposeError(
             f"BASE, {base.where}, and HEAD, {head.where}, have different protocols: {differ}. "

@@ -25,10 +25,7 @@ PairScores = dict[str, pd.DataFrame]  # by system: one row per pair (from, to), 
 def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates: GatesSettings) -> Changes:
     """The interval of HEAD minus BASE for each gated score that both sides have by pair.
 
-    Args:
-        base: the scores of BASE, and the path of its table by pair.
-        head: the same for HEAD.
-        gates: the block `gates`.
+    A side has its scores and the path of its table by pair.
 
     Raises:
         ReposeError: a table is missing, damaged or does not belong to its scores; or pairs or metrics differ.

@@ -18,8 +18,7 @@ from repose.errors import ReposeError
 from repose.evaluation.results import drawn, image_name, spread
 from repose.generate import jobs_of_pairs
 from repose.report.gates import GatesSettings
-from repose.report.image_rows import Artist
-from repose.report.page import Content, page
+from repose.report.page import Artist, Content, page
 from repose.report.published import read_published
 from repose.report.records import read_checks, read_training
 from repose.report.scores import Scores, read_scores

@@ -35,13 +35,8 @@ def galleries(
 ) -> dict[str, list[Picture]]:  # fmt: skip
     """The worst photos and random ones by title, with the detected and, if known, the reference joints.
 
-    Args:
-        names: n names of photos.
-        pixels: function from a name to the photo (H,W,3) uint8; only called for photos that are shown.
-        found: (n,K,2) px, NaN for missing.
-        confidence: (n,K), 0 to 1.
-        reference: (n,K,2) px, NaN for unknown; None without reference joints.
-        settings: the numbers of photos.
+    `pixels` returns the photo of a name, (H,W,3) uint8; it is only called for photos that are shown. Joints are (n,K,2) px,
+    NaN for missing, with a confidence (n,K), 0 to 1.
     """
     details, order = _ranked(found, confidence, reference)
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(len(names))[: settings.random])

@@ -80,7 +80,7 @@ def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> No
 
 
 def require(outcome: Outcome, what: str, report: Path) -> None:
-    """Log the warnings of an outcome, and raise if a critical check failed.
+    """Log the warnings of an outcome.
 
     `what` was checked ("The photos"), and `report` is the folder written by `write_report`.
 
