@@ -65,7 +65,7 @@ def compare(
 def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]) -> "Comparison":
     """The comparison of two sides, or the reason that they cannot be compared; `store` opens DVC's remote."""
     from repose.report.gates import GatesSettings
-    from repose.report.judge import compare, refused
+    from repose.report.judge import Comparison, compare
 
     try:
         gates = stage_settings(params, "gates", GatesSettings)
@@ -79,7 +79,7 @@ def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]
 
             return compare(old, new, gates, changes_by_pair((old, old_pairs), (new, new_pairs), gates))
     except ReposeError as error:
-        return refused(str(base[0]), head[0] or "the scores in this folder", str(error))
+        return Comparison(str(base[0]), head[0] or "the scores in this folder", refusal=str(error))
 
 
 def _read(side: _Side, store: Callable[[], Any], place: Path) -> "tuple[Record, Path | None]":

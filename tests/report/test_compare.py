@@ -12,7 +12,7 @@ from repose.config import build
 from repose.errors import ReposeError
 from repose.report.formats import as_json, as_markdown
 from repose.report.gates import GatesSettings
-from repose.report.judge import Comparison, PairedChange, Verdict, compare, refused
+from repose.report.judge import Comparison, PairedChange, Verdict, compare
 from repose.report.paired import changes_by_pair
 from repose.report.scores_file import Record, number, parsed
 
@@ -334,7 +334,7 @@ def test_markdown_has_a_row_for_each_score_and_the_interval_where_there_are_pair
 
 
 def test_a_refusal_is_reported_and_names_from_files_end_no_cell_and_start_no_html() -> None:
-    found = refused("main", "new.json", "b <c> & | d")
+    found = Comparison("main", "new.json", refusal="b <c> & | d")
     assert (found.exit_code, json.loads(as_json(found))["refusal"]) == (2, "b <c> & | d")
     assert as_markdown(found) == (
         "## Scores\n\n**Not comparable. b &lt;c> &amp; \\| d** HEAD is new.json, BASE is main.\n"

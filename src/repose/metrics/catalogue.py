@@ -277,16 +277,16 @@ def parsed(name: str) -> tuple["Kind", str]:
         if slash:
             raise ReposeError(f"{metric} has only one protocol: write {metric}, not {name}.")
     else:
-        protocol_of(kind.protocols, protocol.partition("+")[0], metric)
-        kind.check_suffix(protocol)
+        base, plus, _ = protocol.partition("+")
+        protocol_of(kind.protocols, base, metric)
+        if plus and kind.check_suffix is None:
+            raise ReposeError(
+                f"The protocol {protocol!r} has a part after +, but only ssim (a border), fid and frechet (real photos) take "
+                "one."
+            )
+        if kind.check_suffix:
+            kind.check_suffix(protocol)
     return kind, protocol
-
-
-def _no_suffix(protocol: str) -> None:
-    if "+" in protocol:
-        raise ReposeError(
-            f"The protocol {protocol!r} has a part after +, but only ssim (a border), fid and frechet (real photos) take one."
-        )
 
 
 def _network_and_part(protocol: str) -> tuple[str, str]:
@@ -307,7 +307,7 @@ class Kind(NamedTuple):
     prepare: Callable[[str, Task], OfPairs | OfSet]
     protocols: Mapping[str, Any] | None = None  # by the part before a +; None: there is one, without a name
     left_out: str = ""
-    check_suffix: Callable[[str], object] = _no_suffix  # checks the part after a +
+    check_suffix: Callable[[str], object] | None = None  # checks the part after a +
 
 
 _KINDS: Mapping[str, Kind] = {

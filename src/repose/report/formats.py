@@ -32,7 +32,7 @@ def as_json(found: Comparison) -> str:
         "protocol": found.protocol,
         "confidence": found.confidence,
         "scores": [_as_dict(score) for score in found.scores],
-        "without a gate": found.without,
+        "without a gate": {"systems": (), "metrics": (), **found.without},
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 

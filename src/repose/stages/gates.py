@@ -14,7 +14,7 @@ from pathlib import Path
 from repose.errors import ReposeError
 from repose.report import formats
 from repose.report.gates import GatesSettings
-from repose.report.judge import Comparison, compare, refused
+from repose.report.judge import Comparison, compare
 from repose.report.paired import changes_by_pair, read_pair_scores
 from repose.report.scores_file import read_file
 from repose.storage.atomic import whole_folder, write_text
@@ -52,7 +52,7 @@ def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesS
             return compare(None, new, settings)
         read_pair_scores(new, head[1], settings)  # an error in the files of HEAD fails the stage
     except ReposeError as error:
-        return refused(str(base[0]), str(head[0]), str(error))
+        return Comparison(str(base[0]), str(head[0]), refusal=str(error))
     try:
         old = read_file(base[0])
         changes = changes_by_pair((old, base[1]), (new, head[1]), settings)
