@@ -13,7 +13,6 @@ import pytest
 
 from mannequins import renderer
 from mannequins.renderer import MannequinSettings
-from repose import config as settings_module
 from repose.data.archives import Limits
 from repose.data.raw import RawFiles
 from repose.errors import ReposeError
@@ -22,6 +21,7 @@ from repose.stages.download import DownloadSettings, Origin
 from repose.storage.transfer import s3
 from serving import serving
 from tiny import files_in as folder_bytes
+from tiny import settings as settings_of
 
 LIMITS = Limits(files=1000, total_gigabytes=0.1, file_megabytes=10, ratio=100)
 FILES = {
@@ -325,19 +325,10 @@ def test_no_secret_of_an_address_is_written_or_said(
 # ---- settings ----
 
 
-BLOCK: dict[str, Any] = {
-    "source": "deepfashion", "mannequin": {"flavour": "fashion", "items": 2, "seed": 0, "quality": 90},
-    "origins": [{"address": "data/in"}], "endpoint": None, "version": None,
-    "limits": {"files": 10, "total_gigabytes": 1, "file_megabytes": 1, "ratio": 100},
-    "shard_megabytes": 64, "workers": 1,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(("change", "message"), [
     ({"origins": [{"address": "a", "sha256": "abc"}]}, r"download.origins\[0\].sha256: A sha256 is 64 hexadecimal digits"),
     ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_rejected(change: dict[str, Any], message: str) -> None:
-    assert settings_module.build(DownloadSettings, BLOCK, "download").origins == (Origin("data/in"),)
     with pytest.raises(ReposeError, match=message):
-        settings_module.build(DownloadSettings, BLOCK | change, "download")
+        settings_of("download", DownloadSettings, **change)

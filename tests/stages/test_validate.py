@@ -113,16 +113,11 @@ def test_every_kind_of_bad_file_is_set_aside_and_named(tmp_path: Path) -> None:
     first, twin = next(iter(good)), f"{folder}/09_1_front.jpg"
     bad = {
         f"{folder}/01_1_front.jpg": (picture()[:-200], "does not decode", "image file is truncated"),
-        f"{folder}/01_2_side.jpg": (b"", "does not decode", "0 bytes"),
         f"{folder}/01_3_back.jpg": (b"<html>404", "does not decode", "not an image"),
         f"{folder}/02_1_front.jpg": (bomb(), "too many pixels", "50000 x 50000"),
-        f"{folder}/02_2_side.jpg": (picture(format_="PNG"), "wrong format", "PNG"),
         f"{folder}/02_3_back.jpg": (picture(mode="I;16", format_="PNG"), "wrong format", "PNG"),
         f"{folder}/03_1_front.jpg": (picture(mode="CMYK"), "wrong mode", "CMYK"),
-        f"{folder}/03_2_side.jpg": (picture(mode="L"), "wrong mode", "L"),
-        f"{folder}/04_1_front.jpg": (picture(1, 1), "wrong size", "1 x 1"),
         f"{folder}/04_2_side.jpg": (picture(64, 65), "wrong size", "64 x 65"),
-        f"{folder}/front.jpg": (picture(), "misnamed", ""),
         f"{folder}/05_1_front.png": (picture(), "misnamed", ""),
         twin: (good[first], "duplicate content", f"as in {first}"),
         first.replace("img/", "img_highres/"): (picture(), "same name twice", f"as {first}"),
