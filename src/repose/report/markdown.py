@@ -1,0 +1,17 @@
+"""Pages of Markdown from the templates of this room."""
+
+from typing import Any
+
+from repose.metrics.provenance import in_words
+
+
+def render(name: str, **content: Any) -> str:
+    """The page of a template in `templates`."""
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 (Markdown, in which HTML's escapes would show)
+        loader=jinja2.PackageLoader("repose.report"), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"words": in_words, "thousands": "{:,}".format}
+    return environment.get_template(name).render(content)
