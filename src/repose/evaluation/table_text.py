@@ -33,21 +33,6 @@ def parameters(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{network} {count:,}" for network, count in counts.items())
 
 
-def origin(record: Mapping[str, Any]) -> str:
-    """Return what run.json says about the checkpoint that a run started from and its extensions; empty if it has none."""
-    sentences = [
-        f"Extended after step {extension['step']:,} of {extension['planned']:,} planned."
-        for extension in record.get("extended", ())
-    ]
-    if init := record.get("init"):
-        sentences.insert(
-            0,
-            f"Started from the weights of {', '.join(init['networks'])} in a checkpoint of {init['system']} at step "
-            f"{init['step']:,} (SHA-256 {init['sha256']}).",
-        )
-    return " ".join(sentences)
-
-
 def tested_on(facts: Mapping[str, Any]) -> str:
     """Return the split, the pairs and the images of `results.PROTOCOL` as a clause."""
     crop = ", ".join(f"{side:g}" for side in facts["crop"] or ())

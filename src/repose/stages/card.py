@@ -14,7 +14,7 @@ from repose.config import settings
 from repose.data.raw import SOURCE
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
-from repose.evaluation.table_text import markdown, origin, parameters
+from repose.evaluation.table_text import markdown, parameters
 from repose.metrics.provenance import NONE, in_words
 from repose.report import formats
 from repose.report.markdown import render
@@ -112,7 +112,7 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
         sha256=hashlib.sha256(content).hexdigest(), row=row, frame=about.frame, photo_size=about.photo_size, step=about.step,
         source=facts.source, origins=[place.get("address", place) for place in facts.source["origins"]],
         split=facts.split, counts=counts, run=facts.run, parameters=parameters(facts.run["parameters"]),
-        origin=origin(facts.run), weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
+        weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
         left_out="perceptual" in weights and facts.run["perceptual"] is None, gates=facts.gates,
         scores=markdown(["system", *metrics], cells), protocol=in_words(facts.scores.protocol),
     )  # fmt: skip
