@@ -57,7 +57,6 @@ class Row(NamedTuple):
 def page(content: Content, artist: "Artist") -> str:
     """The page as HTML."""
     scores, printed = content.scores, content.published
-    data_sets = list(dict.fromkeys(data for data, _ in printed))
     return template("repose.report", "run.html.jinja").render(
         content=content,
         artist=artist,
@@ -67,12 +66,7 @@ def page(content: Content, artist: "Artist") -> str:
         protocol={key: in_words(value) for key, value in scores.protocol.items()},
         digests=[key for key in scores.protocol if key.endswith("sha256")],
         rows=_score_rows(content),
-        data_sets=data_sets,
-        published=_published(printed, data_sets),
-        printed_of=[
-            f"{data}, split {_either(printed, data, 'split')}, protocol {_either(printed, data, 'protocol')}"
-            for data in data_sets
-        ],
+        printed={data: [row for (of, _), row in printed.items() if of == data] for data, _ in printed},
         pictures=[(title, artist.rows(places)) for title, places in content.pictures.items()],
         extremes=_extremes(content, artist),
         breakdowns=_breakdowns(content),
@@ -110,23 +104,6 @@ def _score_rows(content: Content) -> list[Row]:
             cells.append(Cell(_text(value, decimals), ", ".join(under), best))
         rows.append(Row(row, "", cells))
     return rows
-
-
-def _published(printed: Published, data_sets: Sequence[str]) -> list[Row]:
-    """The published rows, each with the name of our row as its note."""
-    names: dict[str, str] = {}
-    for (_, system), row in printed.items():
-        names.setdefault(system, row["name"])
-    rows = []
-    for system, name in names.items():
-        places = [printed.get((data, system), {}) for data in data_sets]
-        cells = [Cell(_text(of.get(key, math.nan), 3)) for of in places for key in ("ssim", "is")]
-        rows.append(Row(name, system, cells))
-    return rows
-
-
-def _either(printed: Published, data: str, key: str) -> str:
-    return " or ".join(dict.fromkeys(row[key] for (of, _), row in printed.items() if of == data))
 
 
 def _extremes(content: Content, artist: "Artist") -> list[dict[str, Any]]:
