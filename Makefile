@@ -25,7 +25,7 @@ table1: .venv/ready  ## the paper's Table 1: every system on two data sets, with
 	dvc repro posemaps split table1/dvc.yaml:street
 	-dvc stage list --name-only table1/dvc.yaml | $(SYSTEMS) | $(SIDE_BY_SIDE)
 	dvc repro table1/dvc.yaml
-	@echo; echo "The table: table1/table/table.md and table.png; what the systems make: figure-fashion.png, figure-street.png"
+	@echo; echo "The table: table1/table/table.md; what the systems make: figure-fashion.png, figure-street.png"
 
 ablations: .venv/ready  ## train and score the rows of docs/ablations.md and draw its picture
 	dvc repro posemaps split

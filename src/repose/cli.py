@@ -229,9 +229,7 @@ def card(
 @app.command(rich_help_panel=TABLE1)
 def table(
     results: Annotated[Path, folder("Folder with DATA/SYSTEM/, as written by evaluate --system.")],
-    table: Annotated[
-        Path, folder("Folder for the table, its picture, a picture per data set, and the data of DVC's plots.")
-    ],
+    table: Annotated[Path, folder("Folder for the table, a picture per data set, and the data of DVC's plots.")],
     published: Published[Path | None] = None,
     params: Params = PARAMS,
 ) -> None:

@@ -28,7 +28,6 @@ def compare(
     head_pairs: Annotated[Path | None, file("The scores of HEAD by pair.", BY_PAIR)] = None,
     markdown: Annotated[Path | None, file("The same Markdown.", REPORTS)] = None,
     json: Annotated[Path | None, file("All numbers, as JSON.", REPORTS)] = None,
-    junit: Annotated[Path | None, file("A test case for each score, as JUnit XML.", REPORTS)] = None,
     environment: Annotated[str, option("A file in pipelines/environments, without .yaml.", "NAME", RUNS)] = "",
     remote: Annotated[str, option("DVC's remote; default: the environment's or the project's.", "REMOTE", RUNS)] = "",
     endpoint: Annotated[str, option("URL of an S3 server other than Amazon's.", "URL", RUNS)] = "",
@@ -41,7 +40,7 @@ def compare(
 
     repose compare main
 
-    repose compare v1.0 main --junit compare.xml
+    repose compare v1.0 main --markdown compare.md
 
     repose compare old.json new.json --base-pairs old.csv --head-pairs new.csv
 
@@ -51,7 +50,7 @@ def compare(
 
     found = _comparison((base, base_pairs), (head, head_pairs), params, partial(_store, environment, remote, endpoint))
     try:
-        for path, report in ((markdown, formats.as_markdown), (json, formats.as_json), (junit, formats.as_junit)):
+        for path, report in ((markdown, formats.as_markdown), (json, formats.as_json)):
             if path is not None:
                 write_text(path, report(found))
     except ReposeError as error:
@@ -66,7 +65,7 @@ def compare(
 def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]) -> "Comparison":
     """The comparison of two sides, or the reason that they cannot be compared; `store` opens DVC's remote."""
     from repose.report.gates import GatesSettings
-    from repose.report.judge import compare, refused
+    from repose.report.judge import Comparison, compare
 
     try:
         gates = stage_settings(params, "gates", GatesSettings)
@@ -80,7 +79,7 @@ def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]
 
             return compare(old, new, gates, changes_by_pair((old, old_pairs), (new, new_pairs), gates))
     except ReposeError as error:
-        return refused(str(base[0]), head[0] or "the scores in this folder", str(error))
+        return Comparison(str(base[0]), head[0] or "the scores in this folder", refusal=str(error))
 
 
 def _read(side: _Side, store: Callable[[], Any], place: Path) -> "tuple[Record, Path | None]":

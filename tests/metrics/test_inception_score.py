@@ -43,12 +43,6 @@ def test_equals_the_definition_with_batches_of_any_size(count, classes, batch, p
     assert found[0] > 1 or count == 10  # one image is its own mean
 
 
-def test_the_order_counts_a_little_and_only_where_it_is_not_shuffled_away():
-    numbers = np.sort(logits(200, 12), axis=0)
-    there, shuffled = (inception_score(numbers, protocol)[0] for protocol in ("tf-2015", "torch-fidelity"))
-    assert abs(there - shuffled) > 0.01
-
-
 def test_sure_and_even_predictions_score_the_number_of_classes():
     sure = np.full((40, 4), -50.0)
     sure[np.arange(40), np.arange(40) % 4] = 0
@@ -65,8 +59,6 @@ def test_a_gpu_gives_the_same_number():
 def test_bad_input_is_rejected():
     with pytest.raises(ReposeError, match="of 10 splits needs at least as many images, but there are 9"):
         inception_score(logits(9, 5), "tf-2015")
-    with pytest.raises(ReposeError, match=r"no Inception Score protocol 'tf-2016'\. Did you mean 'tf-2015'\?"):
-        inception_score(logits(10, 4), "tf-2016")
     wrong = logits(20, 4)
     wrong[[5, 9], 2] = np.nan
     with pytest.raises(ReposeError, match=r"logits: 2 of 20 rows have a NaN or an infinity, the first is row 5 "):

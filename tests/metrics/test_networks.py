@@ -14,9 +14,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from fakes import ByName, alexnet_state, inception_state, sha256, written
 from repose.errors import ReposeError
-from repose.metrics.networks import inception, lpips_alex
-from repose.metrics.networks.inception import Inception
-from repose.metrics.networks.lpips_alex import Lpips
+from repose.metrics.networks import Inception, Lpips
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (3, 3, 64, 56), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
@@ -44,12 +42,12 @@ def alexnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded_inception(inception_file: Path) -> Inception:
-    return inception.load(ByName(inception_tf_2015=inception_file), CPU)
+    return Inception(ByName(inception_tf_2015=inception_file), CPU)
 
 
 @pytest.fixture(scope="module")
 def loaded_lpips(alexnet_file: Path) -> Lpips:
-    return lpips_alex.load(ByName(alexnet=alexnet_file), CPU)
+    return Lpips(ByName(alexnet=alexnet_file), CPU)
 
 
 def test_inception_gives_what_torch_fidelity_gives(loaded_inception: Inception, inception_file: Path) -> None:
@@ -98,7 +96,7 @@ def test_lpips_gives_what_the_package_gives(loaded_lpips: Lpips, alexnet_file: P
     assert loaded_lpips.distance(IMAGES, IMAGES).tolist() == [0, 0, 0]
     assert loaded_lpips.sha256["alexnet"] == sha256(alexnet_file)
     assert loaded_lpips.sha256.keys() == {"alexnet", "lpips v0.1 alex"}
-    least = lpips_alex.LEAST
+    least = Lpips.least
     assert loaded_lpips.distance(*(images[..., :least, :least] for images in (IMAGES, OTHERS))).isfinite().all()
     with pytest.raises(RuntimeError, match="too small"):
         loaded_lpips.distance(*(images[..., : least - 1] for images in (IMAGES, OTHERS)))
@@ -106,7 +104,7 @@ def test_lpips_gives_what_the_package_gives(loaded_lpips: Lpips, alexnet_file: P
 
 def test_weights_may_be_safetensors(alexnet_file: Path, loaded_lpips: Lpips, tmp_path: Path) -> None:
     save_file(alexnet_state(), tmp_path / "alexnet.safetensors")
-    same = lpips_alex.load(ByName(alexnet=tmp_path / "alexnet.safetensors"), CPU)
+    same = Lpips(ByName(alexnet=tmp_path / "alexnet.safetensors"), CPU)
     torch.testing.assert_close(same.distance(IMAGES, OTHERS), loaded_lpips.distance(IMAGES, OTHERS), rtol=0, atol=0)
 
 
@@ -119,7 +117,7 @@ class Malicious:
 
 @pytest.mark.parametrize("how", ["cut", "text", "other", "code"])
 @pytest.mark.parametrize(("load", "name", "said"), [
-    (inception.load, "inception-tf-2015", "torch-fidelity's Inception"), (lpips_alex.load, "alexnet", "torchvision's AlexNet"),
+    (Inception, "inception-tf-2015", "torch-fidelity's Inception"), (Lpips, "alexnet", "torchvision's AlexNet"),
 ])  # fmt: skip
 def test_a_file_that_does_not_hold_the_network_is_refused_and_runs_no_code(
     alexnet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str, said: str, how: str

@@ -24,10 +24,6 @@ def noise(seed, count=1):
     return np.random.default_rng(seed).integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def flat(*colour):
-    return np.full((1, HEIGHT, WIDTH, 3), colour, np.uint8)
-
-
 def test_it_is_scikit_images_ciede2000_inside_the_shrunk_torso():
     generated, target = noise(0), noise(1)
     assert SHRINK == 0.8
@@ -53,14 +49,9 @@ def test_a_slanted_torso_covers_the_pixels_of_its_polygon():
     assert len(expected) > 300
 
 
-def test_black_on_white_is_100_and_a_greater_shift_of_colour_is_a_greater_difference():
-    assert torso_ciede2000(flat(0, 0, 0), flat(255, 255, 255), UPRIGHT)[0] == pytest.approx(100, abs=0.01)
-    shifts = [
-        torso_ciede2000(flat(120, 80 + shift, 60), flat(120, 80, 60), UPRIGHT)[0] for shift in (0, 2, 10, 40, 120)
-    ]
-    assert shifts == sorted(shifts)
-    assert shifts[0] == 0
-    assert 0.3 < shifts[1] < 2  # just to be seen
+def test_black_on_white_is_100():
+    black, white = (np.full((1, HEIGHT, WIDTH, 3), level, np.uint8) for level in (0, 255))
+    assert torso_ciede2000(black, white, UPRIGHT)[0] == pytest.approx(100, abs=0.01)
 
 
 @pytest.mark.parametrize("joint", TORSO)
@@ -73,7 +64,6 @@ def test_a_pair_without_a_shoulder_or_hip_is_left_out(joint):
 @pytest.mark.parametrize(
     "corners",
     [
-        [(25, 10), (25, 10), (25, 10), (25, 10)],  # a point
         [(25.2, 10), (25.6, 10), (25.6, 50), (25.2, 50)],  # between two columns
         [(-300, 10), (-250, 10), (-250, 50), (-300, 50)],  # outside the image
         [(20, 10), (24, 10), (24, 14), (20, 14)],  # of 3x3 pixels
@@ -103,10 +93,3 @@ def test_each_pair_of_a_batch_has_its_own_number():
         assert torso_ciede2000(generated[part], target[part], keypoints[part])[0] == scores[row]
     assert len(set(scores[[0, 2, 3]])) == 3
     assert torso_ciede2000(generated[:0], target[:0], keypoints[:0]).shape == (0,)
-
-
-def test_images_and_keypoints_should_be_of_the_same_pairs():
-    with pytest.raises(ValueError, match="should be equal"):
-        torso_ciede2000(noise(15, 2), noise(15, 1), UPRIGHT)
-    with pytest.raises(ValueError, match="shorter"):
-        torso_ciede2000(noise(15, 2), noise(15, 2), UPRIGHT)

@@ -1,19 +1,18 @@
-"""Two sets of scores side by side: gates, limits, protocols, noise, and the three reports."""
+"""Two sets of scores side by side: gates, limits, protocols, noise, and the reports."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
 from repose.config import build
 from repose.errors import ReposeError
-from repose.report.formats import as_json, as_junit, as_markdown
+from repose.report.formats import as_json, as_markdown
 from repose.report.gates import GatesSettings
-from repose.report.judge import Comparison, PairedChange, Verdict, compare, refused
+from repose.report.judge import Comparison, PairedChange, Verdict, compare
 from repose.report.paired import changes_by_pair
 from repose.report.scores_file import Record, number, parsed
 
@@ -67,18 +66,8 @@ def test_a_change_is_judged_by_the_metrics_direction_and_tolerance(
     assert [bool(score.reason) for score in found.scores] == [verdict is Verdict.WORSE for verdict in expected]
 
 
-@pytest.mark.parametrize(
-    ("now", "verdict"), [(0.67, Verdict.SAME), (0.6699999, Verdict.WORSE), (0.6700001, Verdict.BETTER)]
-)
-def test_no_tolerance_lets_no_loss_pass(now: float, verdict: Verdict) -> None:
-    strict = gates(metrics={"ssim/pg2": {"better": "higher", "tolerance": 0}})
-    found = compare(record("old", {"attend": BASE}), record("new", {"attend": {"ssim/pg2": now}}), strict)
-    assert verdicts(found) == [verdict]
-
-
 @pytest.mark.parametrize(("limit", "reason"), [
     ({"min": 0.665}, "0.66 is outside its limit: at least 0.665."),
-    ({"max": 0.655}, "0.66 is outside its limit: at most 0.655."),
     ({"min": 0.661, "max": 1}, "0.66 is outside its limit: at least 0.661, at most 1."), ({"min": 0.66, "max": 0.66}, ""),
 ])  # fmt: skip
 def test_a_limit_fails_within_the_tolerance_as_well(limit: dict[str, float], reason: str) -> None:
@@ -90,11 +79,8 @@ def test_a_limit_fails_within_the_tolerance_as_well(limit: dict[str, float], rea
 
 def test_a_limit_adds_to_a_loss_and_counts_in_noise() -> None:
     worse = compared(torso=12.5, limits={"attend": {"torso-ciede2000": {"max": 12}}}).scores[1]
-    assert worse.verdict is Verdict.WORSE
-    assert (
-        worse.reason
-        == "torso-ciede2000 of attend: worse by 2.5, but at most 1 is allowed. 12.5 is outside its limit: at most 12."
-    )
+    both = "torso-ciede2000 of attend: worse by 2.5, but at most 1 is allowed. 12.5 is outside its limit: at most 12."
+    assert (worse.verdict, worse.reason) == (Verdict.WORSE, both)
     noise = compared(ssim=0.6, changes=NOISE, limits={"attend": {"ssim/pg2": {"min": 0.65}}})
     assert verdicts(noise) == [Verdict.LIMIT, Verdict.SAME]
 
@@ -108,11 +94,6 @@ def test_a_limit_adds_to_a_loss_and_counts_in_noise() -> None:
     ({"limits": {"attend": {"ssim/pg2": {}}}}, "gates.limits.attend.ssim/pg2: set min, max or both."),
     ({"limits": {"attend": {"ssim/pg2": {"min": 2, "max": 1}}}}, "min (2) is greater than max (1)."),
     ({"metrics": {"psnr": {"better": "higher"}}}, "gates.metrics.psnr: set exactly one of tolerance and relative."),
-    ({"metrics": {"psnr": {"better": "higher", "tolerance": 1, "relative": 1}}},
-     "psnr: set exactly one of tolerance and relative"),
-    ({"metrics": {"psnr": {"better": "higher", "tolerance": -1}}}, "psnr.tolerance should be at least 0, not -1."),
-    ({"resamples": 0}, "gates.resamples should be more than 0, not 0."),
-    ({"confidence": 1}, "gates.confidence should be less than 1, not 1."),
 ])  # fmt: skip
 def test_gates_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ReposeError) as error:
@@ -127,9 +108,6 @@ def test_systems_and_metrics_without_a_gate_are_named_and_marked_where_one_side_
     assert found.without == {
         "systems": ("copy source", "pg2 (new)", "vunet (gone)"), "metrics": ("lpips (new)", "is (new)", "fid (gone)"),
     }  # fmt: skip
-    assert "- Not judged, because they have no gate: systems copy source; pg2 (new); vunet (gone)." in as_markdown(
-        found
-    )
 
 
 # ---- what is not comparable ----
@@ -137,7 +115,6 @@ def test_systems_and_metrics_without_a_gate_are_named_and_marked_where_one_side_
 
 @pytest.mark.parametrize(("base", "head", "reason"), [
     (BASE, None, "HEAD has no system 'attend'; known: copy source."),
-    (BASE, {"ssim/pg": 0.7, "torso-ciede2000": 99}, "HEAD has no 'ssim/pg2' of attend. Did you mean 'ssim/pg'?"),
     ({"torso-ciede2000": 9}, BASE,
      "BASE has no 'ssim/pg2' of attend; known: torso-ciede2000. Add the gate of a new score once BASE has the score."),
     (BASE | {"ssim/pg2": float("inf")}, BASE, "BASE's ssim/pg2 of attend is not a number: Infinity."),
@@ -162,7 +139,6 @@ def test_a_score_is_a_finite_number(value: Any, expected: float | None) -> None:
 @pytest.mark.parametrize(("changes", "difference"), [
     ({"size": "256x176"}, 'size is "128x88" in BASE and "256x176" in HEAD'),
     ({"pairs": 40, "crop": None}, "pairs is 160 in BASE and 40 in HEAD; crop is [40.0, 0.0, 216.0, 256.0] in BASE and null"),
-    ({"padding": "white"}, 'padding is null in BASE and "white" in HEAD'),
 ])  # fmt: skip
 def test_scores_of_another_protocol_are_refused_and_the_difference_named(
     changes: dict[str, Any], difference: str
@@ -190,12 +166,10 @@ def test_a_metric_that_is_scored_in_another_way_is_not_judged(old: Any, new: Any
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"{", "are not JSON: Expecting"), (b"\xff\xfe\xfd", "are not JSON: "), (b"[" * 100_000, "are not JSON: "),
-    (b"[]", "have no block 'protocol': another version of repose or another program wrote them"),
-    (b'{"scores": {}}', "have schema 1, but this version of repose reads schema 2."),
-    (b'{"schema": "x", "scores": {}}', 'have schema "x", but this version of repose reads schema 2'),
-    (b'{"schema": 2, "protocol": {}, "scores": {}}', "have no block 'metrics': another version of repose"),
-    (b'{"schema": 2, "protocol": {}, "metrics": {}, "scores": {"ssim": 0.6}}', "have no metrics under 'ssim'."),
+    (b"\xff\xfe\xfd", "are not JSON: "), (b"[" * 100_000, "are not JSON: "), (b"[]", "do not have schema 2"),
+    (b'{"schema": 1, "protocol": {}, "metrics": {}, "scores": {}}', "do not have schema 2"),
+    (b'{"schema": 2, "protocol": {}, "scores": {}}', "do not have schema 2"),
+    (b'{"schema": 2, "protocol": {}, "metrics": {}, "scores": {"ssim": 0.6}}', "do not have schema 2"),
 ])  # fmt: skip
 def test_what_is_no_record_of_scores_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(ReposeError) as error:
@@ -253,7 +227,7 @@ def refusal(base: Side, head: Side) -> str:
 
 
 @pytest.mark.parametrize(("gain", "spread", "verdict"), [
-    (-0.03, 0.02, Verdict.WORSE), (-0.03, 0.3, Verdict.NOISE), (0.03, 0.02, Verdict.BETTER), (0.03, 0.3, Verdict.NOISE),
+    (-0.03, 0.02, Verdict.WORSE), (-0.03, 0.3, Verdict.NOISE), (0.03, 0.02, Verdict.BETTER),
     (-0.009, 0.001, Verdict.SAME),  # certain, and within the tolerance
 ])  # fmt: skip
 def test_a_change_beyond_the_tolerance_counts_where_its_interval_excludes_zero(
@@ -294,17 +268,13 @@ def test_other_pairs_are_refused_and_the_first_is_named(tmp_path: Path, base: Si
     other = side(tmp_path, "new", scores, [*names[:3], "a03,c", *names[4:]])
     assert f"pair 4 of attend is a03 to b03 in {base[1]} and a03 to c in {other[1]}. Evaluate" in refusal(base, other)
     fewer = side(tmp_path, "new", {metric: values[:-1] for metric, values in scores.items()})
-    assert f"pair {PAIRS} of attend is a59 to b59 in {base[1]} and none in " in refusal(base, fewer)
     protocol = (fewer[0]._replace(protocol=FACTS | {"pairs": 59}), fewer[1])
     assert "different protocols: pairs is 160 in BASE and 59 in HEAD" in refusal(base, protocol)  # says why
 
 
-@pytest.mark.parametrize("lacks", ["new", "old"])
-def test_a_score_that_one_side_alone_has_is_refused(tmp_path: Path, base: Side, head: Side, lacks: str) -> None:
-    without = side(tmp_path, lacks, {"ssim/pg2": by_pair(0, 0)["ssim/pg2"]})
-    has = base if lacks == "new" else head
-    found = refusal(base, without) if lacks == "new" else refusal(without, head)
-    assert f"{has[1]} has torso-ciede2000, but {without[1]} does not." in found
+def test_a_score_that_one_side_alone_has_is_refused(tmp_path: Path, base: Side) -> None:
+    without = side(tmp_path, "new", {"ssim/pg2": by_pair(0, 0)["ssim/pg2"]})
+    assert f"{base[1]} has ssim/pg2, torso-ciede2000, but {without[1]} has ssim/pg2." in refusal(base, without)
 
 
 def test_a_pair_that_has_a_score_on_one_side_alone_is_left_out(tmp_path: Path, base: Side) -> None:
@@ -318,11 +288,8 @@ def test_a_pair_that_has_a_score_on_one_side_alone_is_left_out(tmp_path: Path, b
 
 def test_a_table_of_another_run_is_refused(tmp_path: Path, base: Side) -> None:
     head = side(tmp_path, "new", by_pair(0.1, 0))
-    message = refusal(base, (head[0], base[1]))
-    assert (
-        f"{base[1]} does not belong to new: its mean ssim/pg2 of attend is {HARD.mean():.6g}, but the score is "
-        in message
-    )
+    message = f"{base[1]} does not belong to new: its mean ssim/pg2 of attend is {HARD.mean():.6g}, but the score is "
+    assert message in refusal(base, (head[0], base[1]))
     head[0].scores["attend"]["ssim/pg2"] = None  # left to the verdict
     assert verdicts(change(base, head)) == [Verdict.INCOMPARABLE, Verdict.SAME]
 
@@ -331,7 +298,6 @@ def test_a_table_of_another_run_is_refused(tmp_path: Path, base: Side) -> None:
     ("attend", "vunet", "new.csv has no pairs of attend, which has gates."),
     ("system", "row", "new.csv lacks the column(s) system"),
     (",15\n", ",fifteen\n", "new.csv is damaged in torso-ciede2000 (could not convert string to float: 'fifteen')."),
-    (",15\n", ",inf\n", "new.csv has an infinite torso-ciede2000, which has no mean."),
 ])  # fmt: skip
 def test_a_table_that_is_no_table_of_pairs_is_refused(base: Side, head: Side, old: str, new: str, message: str) -> None:
     text = head[1].read_text()
@@ -341,42 +307,6 @@ def test_a_table_that_is_no_table_of_pairs_is_refused(base: Side, head: Side, ol
 
 
 # ---- reports ----
-
-
-def cases(xml: str) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """The failure or error of each test case, and its message."""
-    root = ET.fromstring(xml)  # noqa: S314 (ours)
-    (suite,) = root
-    found = {
-        (case.get("classname", ""), case.get("name", "")): [(part.tag, part.get("message", "")) for part in case]
-        for case in suite
-    }
-    tags = [tag for reports in found.values() for tag, _ in reports]
-    for counts in (root, suite):
-        expected = str(len(found)), str(tags.count("failure")), str(tags.count("error"))
-        assert (counts.get("tests"), counts.get("failures"), counts.get("errors")) == expected
-    return found
-
-
-def test_junit_has_a_case_for_each_score_and_counts_failures_and_errors() -> None:
-    assert cases(as_junit(compared(ssim=0.6, torso=12.0))) == {
-        ("attend", "ssim/pg2"): [("failure", "ssim/pg2 of attend: worse by 0.07, but at most 0.01 is allowed.")],
-        ("attend", "torso-ciede2000"): [
-            ("failure", "torso-ciede2000 of attend: worse by 2, but at most 1 is allowed.")
-        ],
-    }
-    mixed = compare(record("old", {"attend": BASE}), record("new", {"attend": {"torso-ciede2000": 9.5}}), gates())
-    assert [[tag for tag, _ in reports] for reports in cases(as_junit(mixed)).values()] == [["error"], []]
-
-
-def test_a_refusal_is_an_error_in_junit_and_stands_in_the_others() -> None:
-    found = refused("main", "new.json", "a\x00b <c> & | d")
-    assert found.exit_code == 2
-    assert cases(as_junit(found)) == {("repose compare", "comparable"): [("error", "a?b <c> & | d")]}
-    assert json.loads(as_json(found))["refusal"] == "a\x00b <c> & | d"
-    assert as_markdown(found) == (
-        "## Scores\n\n**Not comparable. a\x00b &lt;c> &amp; \\| d** HEAD is new.json, BASE is main.\n"
-    )
 
 
 def test_json_has_every_number() -> None:
@@ -403,7 +333,9 @@ def test_markdown_has_a_row_for_each_score_and_the_interval_where_there_are_pair
     )
 
 
-def test_names_from_files_end_no_cell_and_start_no_html() -> None:
-    odd = gates(systems=["<b>|\nx"])
-    page = as_markdown(compare(record("old", {"<b>|\nx": BASE}), record("new", {"<b>|\nx": BASE}), odd))
-    assert "| &lt;b>\\| x | ssim/pg2 |" in page
+def test_a_refusal_is_reported_and_names_from_files_end_no_cell_and_start_no_html() -> None:
+    found = Comparison("main", "new.json", refusal="b <c> & | d")
+    assert (found.exit_code, json.loads(as_json(found))["refusal"]) == (2, "b <c> & | d")
+    assert as_markdown(found) == (
+        "## Scores\n\n**Not comparable. b &lt;c> &amp; \\| d** HEAD is new.json, BASE is main.\n"
+    )

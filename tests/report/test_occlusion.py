@@ -1,7 +1,6 @@
 """Gains by what the first source hides: hand-made numbers, and a plain loop over the same draws."""
 
 import numpy as np
-import pytest
 
 from repose.config import settings
 from repose.metrics.bootstrap import Interval
@@ -57,9 +56,3 @@ def test_pairs_without_occlusion_are_in_no_bin_and_an_empty_bin_has_no_gain() ->
     assert [gain.pairs for gain in found] == [1, 0, 0, 1]
     assert found[0].by_metric == {"ssim/pg2": Interval(1, 1, 1), "torso-ciede2000": Interval(-1, -1, -1)}
     assert all(np.isnan(end) for gain in found[1:] for part in gain.by_metric.values() for end in part)
-
-
-@pytest.mark.parametrize(("more", "occlusion"), [((4, 2), 3), ((3, 2), 4), ((3, 1), 3)])
-def test_scores_of_other_pairs_or_metrics_are_refused(more: tuple[int, int], occlusion: int) -> None:
-    with pytest.raises(ValueError, match=rf"more and fewer should be \({occlusion}, 2\), \(pairs, metrics\), not "):
-        gains_by_occlusion(np.zeros(more), np.zeros((3, 2)), np.zeros(occlusion), METRICS, HOW)

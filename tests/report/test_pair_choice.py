@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from repose.evaluation.pair_choice import Better, drawn, extremes, spread
+from repose.evaluation.results import drawn, extremes, spread
+from repose.metrics.provenance import Better
 
 
 @pytest.mark.parametrize(

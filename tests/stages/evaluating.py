@@ -25,7 +25,6 @@ FACTS = {
 }
 Before = tuple[Path, dict[str, bytes]]  # a folder with earlier results, and their bytes
 SCORES = ["ssim/pg2", "ssim/gaussian11", "ssim/win51", "mask-ssim/pg2", "psnr", "torso-ciede2000"]
-ONE_SOURCE = {"steps": 1, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
 
 
 def evaluated(data: Data, runs: Path, folder: Path, **changes: Any) -> Path:

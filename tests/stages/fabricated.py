@@ -18,7 +18,7 @@ T = TypeVar("T", Sequence[str], pd.DataFrame)
 
 def write_lists(folder: Path, files: Mapping[str, bytes], layout: LayoutName = "deepfashion") -> Path:
     """The folder raw/lists of these files."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     with ShardWriter(folder) as shards:
         table = index_table((name, shards.add(name, content)) for name, content in files.items())
     digests = [hashlib.sha256(content).hexdigest() for content in files.values()]

@@ -20,7 +20,7 @@ from tiny import HEIGHT, SYSTEMS, WIDTH, Data, params
 
 PUBLISHED = Path(__file__).parents[2] / "table1" / "published.csv"
 ROWS = {COPY: 1, MEAN: 4, "paper-m": 4, with_one_source("paper-m"): 1, "attend": 4}  # with the most sources of each
-BY_PAIR = ("ssim/pg2", "torso-ciede2000", "sharpness")  # of the last nobody says which way is better
+BY_PAIR = ("ssim/pg2", "torso-ciede2000")
 WHOLE = "frechet/figure"  # of all images of a row together
 REPORTS = ("validate", "keypoints", "split")
 

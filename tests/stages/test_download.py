@@ -13,7 +13,6 @@ import pytest
 
 from mannequins import renderer
 from mannequins.renderer import MannequinSettings
-from repose import config as settings_module
 from repose.data.archives import Limits
 from repose.data.raw import RawFiles
 from repose.errors import ReposeError
@@ -21,8 +20,9 @@ from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
 from repose.storage.transfer import s3
 from serving import serving
+from tiny import files_in as folder_bytes
+from tiny import settings as settings_of
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 LIMITS = Limits(files=1000, total_gigabytes=0.1, file_megabytes=10, ratio=100)
 FILES = {
     "img/WOMEN/Tees/id_00000002/02_3_back.jpg": b"back" * 500,
@@ -59,10 +59,6 @@ def write_zip(path: Path, files: Mapping[str, bytes] = FILES, method: int = zipf
         for name, content in files.items():
             archive.writestr(name, content)
     return str(path)
-
-
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def source(tmp_path: Path) -> dict[str, Any]:
@@ -260,13 +256,6 @@ def test_what_was_transferred_is_kept_until_the_stage_has_succeeded(tmp_path: Pa
     assert served.asked == ["/a.zip?signature=1", "/a.zip?signature=2"]
 
 
-def test_addresses_that_differ_in_what_is_not_shown_are_kept_apart(tmp_path: Path, served: Served) -> None:
-    write_zip(tmp_path / "served" / "uc", {"a": b"1"})
-    with pytest.raises(ReposeError, match="SHA-256 should be 00000000"):
-        run(tmp_path, f"{served.address}/uc?id=1", Origin(f"{served.address}/uc?id=2", sha256="00000000"))
-    assert len(list((tmp_path / "transfers").iterdir())) == 2
-
-
 # ---- bad input ----
 
 
@@ -280,13 +269,6 @@ def test_origins_that_do_not_fit_the_source(tmp_path: Path, chosen: Any, origins
     assert not (tmp_path / "raw").exists()
 
 
-def test_a_source_without_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renderer, "files", lambda *_, **__: iter(()))
-    with pytest.raises(ReposeError, match="the source mannequin has no files"):
-        run(tmp_path, source="mannequin")
-    assert not (tmp_path / "raw").exists()
-
-
 def test_wrong_origins_are_rejected_before_the_first_transfer(
     tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,10 +279,7 @@ def test_wrong_origins_are_rejected_before_the_first_transfer(
         Origin(str(tmp_path / "served"), sha256="0" * 64): "is a folder, but sha256 and size are for single files",
         Origin("s3://bucket/in/", size=3): r"s3://bucket/in/ is a folder, but sha256",
         Origin("ftp://anna:s3cret@host/a.zip"): "cannot fetch from ftp://",
-        Origin(
-            f"{served.address}/a.zip", password_variable="ZIP_PASSWORD"
-        ): "variable ZIP_PASSWORD, which should contain",
-        Origin("/dev/null"): "is missing or cannot be read",
+        Origin(f"{served.address}/a.zip", password_variable="ZIP_PASSWORD"): "variable ZIP_PASSWORD, which should",
     }.items():
         with pytest.raises(ReposeError, match=message) as caught:
             run(tmp_path, f"{served.address}/a.zip", origin)
@@ -308,27 +287,19 @@ def test_wrong_origins_are_rejected_before_the_first_transfer(
     assert served.asked == []
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip", "prefix", "litter"])
-def test_an_origin_without_files(tmp_path: Path, kind: str, endpoint: str, put: Callable[[str, bytes], str]) -> None:
-    (tmp_path / "in").mkdir()
-    address = {
-        "folder": str(tmp_path / "in"), "zip": write_zip(tmp_path / "a.zip", {}), "prefix": put("in/", b""),
-        "litter": write_zip(tmp_path / "b.zip", {"__MACOSX/x": b""}),
-    }[kind]  # fmt: skip
-    with pytest.raises(ReposeError, match="has no files"):
-        run(tmp_path, write_folder(tmp_path / "good"), address, endpoint=endpoint)
+def test_an_origin_without_files(tmp_path: Path, endpoint: str, put: Callable[[str, bytes], str]) -> None:
+    for address in (write_zip(tmp_path / "b.zip", {"__MACOSX/x": b""}), put("in/", b"")):
+        with pytest.raises(ReposeError, match="has no files"):
+            run(tmp_path, write_folder(tmp_path / "good"), address, endpoint=endpoint)
 
 
-def test_limits_hold_for_all_origins_together(tmp_path: Path) -> None:
+def test_limits_hold_for_all_origins_together_and_before_anything_is_transferred(
+    tmp_path: Path, endpoint: str, put: Callable[[str, bytes], str], served: Served
+) -> None:
     one = write_folder(tmp_path / "one", {"a": b"1", "b": b"2"})
     two = write_folder(tmp_path / "two", {"c": b"1", "d": b"2"})
     with pytest.raises(ReposeError, match="the source contains more than 3 files"):
         run(tmp_path, one, two, limits=Limits(files=3, total_gigabytes=1, file_megabytes=1, ratio=9))
-
-
-def test_limits_hold_before_anything_is_transferred(
-    tmp_path: Path, endpoint: str, put: Callable[[str, bytes], str], served: Served
-) -> None:
     prefix = put("in/a", b"1" * 3_000_000).removesuffix("a")
     small = Limits(files=9, total_gigabytes=0.002, file_megabytes=9, ratio=9)
     with pytest.raises(ReposeError, match=r"s3://.*/in/ contains more than 0.002 GB"):
@@ -354,23 +325,10 @@ def test_no_secret_of_an_address_is_written_or_said(
 # ---- settings ----
 
 
-BLOCK: dict[str, Any] = {
-    "source": "deepfashion", "mannequin": {"flavour": "fashion", "items": 2, "seed": 0, "quality": 90},
-    "origins": [{"address": "data/in"}], "endpoint": None, "version": None,
-    "limits": {"files": 10, "total_gigabytes": 1, "file_megabytes": 1, "ratio": 100},
-    "shard_megabytes": 64, "workers": 1,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(("change", "message"), [
     ({"origins": [{"address": "a", "sha256": "abc"}]}, r"download.origins\[0\].sha256: A sha256 is 64 hexadecimal digits"),
-    ({"origins": [{"address": ""}]}, r"download.origins\[0\].address should have 1 or more characters"),
-    ({"origins": [{"adress": "a"}]}, "Did you mean 'address'"),
-    ({"shard_megabytes": 0}, "shard_megabytes should be more than 0"),
     ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),
-    ({"limits": {**BLOCK["limits"], "ratio": 0}}, r"download.limits.ratio should be more than 0"),
 ])  # fmt: skip
 def test_settings_that_cannot_be_are_rejected(change: dict[str, Any], message: str) -> None:
-    assert settings_module.build(DownloadSettings, BLOCK, "download").origins == (Origin("data/in"),)
     with pytest.raises(ReposeError, match=message):
-        settings_module.build(DownloadSettings, BLOCK | change, "download")
+        settings_of("download", DownloadSettings, **change)

@@ -18,8 +18,6 @@ from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.errors import ReposeError
 from repose.evaluation.results import EXAMPLES
 from repose.report.published import read_published
-from repose.report.table_image import Cell, Group
-from repose.report.tables import files
 from repose.report.tables.page import NOT_MEASURED, NOT_TRAINED
 from repose.report.tables.settings import TableSettings
 from repose.stages import table
@@ -193,7 +191,7 @@ def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
 def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
     made = {path.name for path in (done / "table").iterdir()}
     assert made == {
-        "table.md", "table.csv", "multi-source-gains.csv", "table.png", "figure-fashion.png", "figure-street.png",
+        "table.md", "table.csv", "multi-source-gains.csv", "figure-fashion.png", "figure-street.png",
     }  # fmt: skip
     rows = [*BASELINE_ROWS, *BLOCK["systems"]]
     assert list(csv(done / "table").index) == [(data, row) for data in ("fashion", "street") for row in rows]
@@ -202,33 +200,25 @@ def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -
         assert list(markdown_rows(text, data))[1:] == rows
 
 
-@pytest.mark.parametrize("data", ["fashion", "street"])
 @pytest.mark.parametrize("metric", ["ssim/pg2", "torso-ciede2000"])
-def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, data: str, metric: str) -> None:
-    found, loop = csv(done / "table").loc[data], loop_means(data, done / "results", metric)
+def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, metric: str) -> None:
+    found, loop = csv(done / "table").loc["fashion"], loop_means("fashion", done / "results", metric)
+    pairs = [pd.read_csv(path) for path in (done / "results" / "fashion").glob("*/pairs.csv")]
+    means = pd.concat(pairs).groupby("system")[metric].mean()  # of the pairs that have the score
     for name, drawn in loop.items():
         low, high = np.quantile(drawn, [0.05, 0.95])
         own = found.loc[name]
         np.testing.assert_allclose(own[[f"{metric} low", f"{metric} high"]].astype(float), [low, high], rtol=1e-5)
         assert low < own[metric] < high
+        assert own[metric] == pytest.approx(means[name], rel=1e-5)
         less = f"{metric} less paper-m"
         if name == "paper-m":
             assert np.isnan(own[less])
         else:
             low, high = np.quantile(drawn - loop["paper-m"], [0.05, 0.95])
-            np.testing.assert_allclose(
-                own[[f"{less} low", f"{less} high"]].astype(float), [low, high], rtol=1e-4, atol=1e-9
-            )
+            ends = own[[f"{less} low", f"{less} high"]].astype(float)
+            np.testing.assert_allclose(ends, [low, high], rtol=1e-4, atol=1e-9)
             assert own[less] == pytest.approx(own[metric] - found.loc["paper-m", metric], rel=1e-3, abs=1e-5)
-
-
-def test_a_mean_is_that_of_the_pairs_and_torso_ciede2000_of_those_with_a_torso(done: Path) -> None:
-    found, pairs = csv(done / "table").loc[("fashion", "attend")], scores_of("attend", "fashion", 0.7)
-    assert found["ssim/pg2"] == pytest.approx(pairs["ssim/pg2"].mean(), rel=1e-5)
-    assert found["torso-ciede2000"] == pytest.approx(pairs["torso-ciede2000"].iloc[NO_TORSO:].mean(), rel=1e-5)
-    assert (found["pairs"], found["torso-ciede2000 pairs"]) == (PAIRS, PAIRS - NO_TORSO)
-    text = (done / "table" / "table.md").read_text()
-    assert f"; {NO_TORSO} pairs without a whole torso are left out of torso-ciede2000." in text
 
 
 def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:
@@ -236,7 +226,8 @@ def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:
     for data in ("fashion", "street"):
         for name, cells in list(markdown_rows(text, f"## {data}").items())[1:]:
             own = found.loc[(data, name)]
-            if np.isnan(own["ssim/pg2"]):
+            if name == "paper-s" and data == "street":  # is not trained, rather than dropped
+                assert own[[*METRICS, "steps", "images", "ssim/pg2 less paper-m"]].isna().all()
                 assert cells[3:] == [NOT_TRAINED, "", ""]
                 continue
             for metric, cell in zip(METRICS, cells[3:], strict=True):
@@ -294,21 +285,12 @@ def test_the_published_file_is_the_papers_table() -> None:
     assert (len(lines), len(printed)) == (2 + 9, 18)
 
 
-def test_a_system_without_results_is_not_trained_rather_than_dropped(done: Path) -> None:
-    own = csv(done / "table").loc[("street", "paper-s")]
-    assert own[[*METRICS, "steps", "images", "ssim/pg2 less paper-m"]].isna().all()
-    text = (done / "table" / "table.md").read_text()
-    assert markdown_rows(text, "### street: equal footing")["paper-s"][0] == NOT_TRAINED
-    assert "paper-s" not in markdown_rows(text, "### street: difference to paper-m")
-
-
 def test_every_number_says_what_it_is_of(done: Path) -> None:
     own = csv(done / "table").loc[("fashion", "attend")]
     expected = {
         "budget": "demo", "split": "pg2-like", "size": "20x12", "crop": "[1, 2, 13, 22]", "pairs": PAIRS, "seed": 0,
-        "steps": 800, "images": 3200, "device": "cpu", "precision": "fp32", "confidence": 0.9, "resamples": 300,
-        "bootstrap seed": 5, "kind": "attend", "optimiser": training()["optimiser"], "loss": training()["loss"],
-        "parameters": "generator 1,234,567, image 89",
+        "torso-ciede2000 pairs": PAIRS - NO_TORSO, "steps": 800, "confidence": 0.9, "resamples": 300,
+        "bootstrap seed": 5, "kind": "attend", "parameters": "generator 1,234,567, image 89",
     }  # fmt: skip
     assert {name: own[name] for name in expected} == expected
     text = (done / "table" / "table.md").read_text()
@@ -316,6 +298,7 @@ def test_every_number_says_what_it_is_of(done: Path) -> None:
         "# Table 1, budget demo\n", "; budget demo, training seeds: 0; ",
         "Split pg2-like, 24 test pairs, 20x12 px (height x width), cropped to 1, 2, 13, 22 (left, top, right, ",
         "the 90 % bootstrap interval over test pairs (300 resamples, seed 5)",
+        f"; {NO_TORSO} pairs without a whole torso are left out of torso-ciede2000.",
     ):  # fmt: skip
         assert part in text
 
@@ -333,38 +316,6 @@ def test_equal_footing_says_what_each_row_had_to_learn_from(results: Path) -> No
     assert "Trained rows saw 3,200 to 4,800 images" in text
     assert "Trained rows saw 3,200 images" in text.split("\n## street\n")[1]
     assert "; budget demo, training seeds: 0, 3; " in text
-
-
-def sheet_of(results: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Group], dict[str, list[Cell]], list[str]]:
-    """What the picture of the table is made of; its pixels are tested in test_sheet.py."""
-    seen: dict[str, Any] = {}
-
-    def draw(groups: Any, rows: Any, notes: Any) -> np.ndarray:
-        seen.update(groups=groups, rows={row[0].text: row for row in rows if row is not None}, notes=notes)
-        return grey(0)
-
-    monkeypatch.setattr(files, "draw_sheet", draw)
-    laid(results, results.parent / "table")
-    return seen["groups"], seen["rows"], seen["notes"]
-
-
-def test_the_picture_of_the_table_has_the_papers_layout(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups, rows, notes = sheet_of(results, monkeypatch)
-    assert [list(group.columns) for group in groups] == [["Methods"], ["SSIM", "IS"], ["SSIM", "IS"], METRICS, METRICS]
-    assert [group.title for group in groups[1:4]] == [
-        "published, DeepFashion", "published, Market-1501", "fashion, demo, pg2-like, 24 pairs, 20x12 px",
-    ]  # fmt: skip
-    assert list(rows) == [*BASELINE_ROWS, *BLOCK["systems"]]
-    found, cell = csv(results.parent / "table").loc[("fashion", "paper-m")], rows["paper-m"][5]
-    assert cell.text == f"{found['ssim/pg2']:.3f}"
-    assert cell.under == f"[{found['ssim/pg2 low']:.3f}, {found['ssim/pg2 high']:.3f}]"
-    assert (rows["paper-m"][0].under, rows["paper-m"][3].text) == ("(G + D_I + D_P)-M", "0.344")
-    assert [cell.text for cell in rows["paper-s"][8:]] == [NOT_TRAINED, "", ""]
-    assert [cell.text for cell in rows["attend"][1:5]] == ["-"] * 4
-    assert any(note.startswith("street: Split pg2-like, 24 test pairs") for note in notes)
-    # The real photos are better than every trained row, and lower is better for torso-ciede2000.
-    marked = {name: [n for n, cell in enumerate(row) if cell.marked] for name, row in rows.items()}
-    assert {name: places for name, places in marked.items() if places} == {"attend": [5, 6, 7, 8, 9, 10]}
 
 
 @pytest.mark.parametrize(("data", "systems"), [
@@ -412,7 +363,8 @@ def gains_of(folder: Path, data: str, more: str) -> pd.DataFrame:
 
 def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
     add_one_source(results)
-    found = gains_of(laid(results, results.parent / "table"), "fashion", "attend")
+    folder = laid(results, results.parent / "table")
+    found = gains_of(folder, "fashion", "attend")
     bins = {"below 0.1": OCCLUSION[:3], "0.1 to 0.5": OCCLUSION[3:12], "0.5 and more": OCCLUSION[12:]}
     for name, occlusion in bins.items():
         own = found.loc[(name, "ssim/pg2")]
@@ -422,28 +374,13 @@ def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
         assert own[["confidence", "resamples", "bootstrap seed"]].tolist() == [0.9, 300, 5]
     contrast = found.loc["0.5 and more less below 0.1"]
     assert contrast.loc["ssim/pg2", "gain"] == pytest.approx(OCCLUSION[12:].mean() - OCCLUSION[:3].mean())
-    assert contrast.loc["ssim/win51", "gain"] == 0
     assert contrast.loc["ssim/pg2", "pairs"] == 15
     assert found.loc[("0.5 and more", "torso-ciede2000"), "gain"] == pytest.approx(10 * OCCLUSION[12:].mean())
     assert np.isnan(found.loc[("below 0.1", "torso-ciede2000"), "gain"])  # none of the three pairs has a torso
-
-
-def test_the_section_of_gains_has_the_numbers_of_the_csv(results: Path) -> None:
-    add_one_source(results)
-    folder = laid(results, results.parent / "table")
     text = (folder / "table.md").read_text().split("### fashion: gain from more sources by occlusion\n")[1]
     assert "Occlusion is known for 24 of the 24 pairs." in text
-    lines = [line for line in text.split("\n## street")[0].splitlines() if line.startswith("|")]
-    assert lines[0] == "| more | fewer | occlusion | pairs | ssim/pg2 | ssim/win51 | torso-ciede2000 |"
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-    assert len(cells) == 3 * 4
-    for more, _, name, pairs, *found in cells:
-        expected = gains_of(folder, "fashion", more).loc[name]
-        for metric, cell in zip(METRICS, found, strict=True):
-            own, digits = expected.loc[metric], 2 if metric == "torso-ciede2000" else 3
-            assert f"{own['pairs']:.0f}" == pairs
-            assert cell.strip("*").split(" ")[0] == ("" if np.isnan(own["gain"]) else f"{own['gain']:+.{digits}f}")
-    assert cells[6][4].startswith("**+0.7")
+    assert "| more | fewer | occlusion | pairs | ssim/pg2 | ssim/win51 | torso-ciede2000 |\n" in text
+    assert re.search(r"\| attend \| attend, 1 source \| 0\.5 and more \| 12 \| \*\*\+0\.7\d\d \[", text)
 
 
 def test_a_row_without_scores_and_a_data_set_without_truth_are_said(done: Path) -> None:
@@ -505,18 +442,12 @@ OTHER_PAIRS = r"fashion/paper-m is not comparable with .*: their pairs differ\. 
 
 
 @pytest.mark.parametrize(("folder", "change", "message"), [
-    *((f"fashion/{system}", in_pairs(lambda pairs: pairs.drop(columns="torso-ciede2000")),
-       rf"{system}/pairs\.csv has no torso-ciede2000, which every table with SSIM needs")
-      for system in ("attend", "baselines")),
     ("fashion/attend", in_pairs(lambda pairs: pairs.drop(columns="ssim/win51")),
      r"fashion/attend has no ssim/win51; it has ssim/pg2, ssim/gaussian11, torso-ciede2000\. Change table"),
     ("fashion/attend", in_facts(metrics=BETTER_RECORDS | {"ssim/pg2": {"better": "higher", "networks": {"x": "f"}}}),
      r"fashion/attend is not comparable with .*: its ssim/pg2 is .*'f'.*, not "),
     ("street/attend", in_facts(split="patn"), "street/attend is not comparable with .*/baselines: its split is patn, not "),
-    ("street/attend", in_facts(crop=None), "street/attend is not comparable with .*/baselines: its crop is None, not "),
     ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[::-1]), OTHER_PAIRS),
-    ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[:-1]), OTHER_PAIRS),
-    ("fashion/paper-m", in_pairs(lambda pairs: pairs.assign(to="b.jpg")), OTHER_PAIRS),
 ])  # fmt: skip
 def test_rows_that_cannot_stand_side_by_side_are_refused(
     results: Path, folder: str, change: Callable[[Path], None], message: str
@@ -570,7 +501,6 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
     assert (rows["row"][-1], rows["attend"][-1], rows["paper-s"][-1]) == ("fid/inception", "11.000", "40.000")
     assert markdown_rows(text, "### fashion: difference to paper-m")["attend"][-1] == "-1.500"
     assert f"Networks: inception {'e' * 64}." in text
-    assert "Scored by" not in text
     assert own.loc["attend", "fid/inception"] == 11
     assert own.loc["attend", "fid/inception less paper-m"] == -1.5
     assert own[["fid/inception low", "fid/inception high"]].isna().all(axis=None)
@@ -578,13 +508,6 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
         f"inception {'e' * 64}", "of attend", "b" * 64,
     ]  # fmt: skip
     assert pd.isna(own.loc["copy source", "checkpoint sha256"])
-
-
-def test_rows_with_one_source_beside_a_system_are_not_its_scores(results: Path) -> None:
-    """evaluate.single_source adds such rows to a system's pairs.csv."""
-    path, before = results / "fashion" / "attend" / "pairs.csv", laid(results, results.parent / "before")
-    change_pairs(path, lambda p: pd.concat([p, p.assign(system="attend, 1 source", **{"ssim/pg2": 0.0})]))
-    assert (laid(results, results.parent / "after") / "table.csv").read_text() == (before / "table.csv").read_text()
 
 
 def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path) -> None:
@@ -595,7 +518,6 @@ def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path)
 @pytest.mark.parametrize(("old", "new", "message"), [
     ("0.789", "high", "ssim and is should be numbers"),
     ("paper-s,", "paper-m,", r"has two rows for paper-m on DeepFashion\. Remove one"),
-    ("ssim,is", "ssim,fid", "has no column 'is'"),
 ])  # fmt: skip
 def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: str, message: str) -> None:
     other = results.parent / "other.csv"
@@ -609,8 +531,6 @@ def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: s
     ({"systems": ["paper-m", "attend", "paper-m"]}, "systems has duplicates: paper-m, attend, paper-m"),
     ({"optional_metrics": ["ssim/pg2"]}, "metrics has duplicates: .*ssim/pg2"),
     ({"reference": "vunet"}, "reference should be one of the systems, not 'vunet'"),
-    ({"figure_pairs": 0}, "figure_pairs should be more than 0, not 0"),
-    ({"confidence": 95}, "confidence should be less than 1, not 95"),
     ({"multi_source_gains": [["paper-m", "papers"]]},
      r"multi_source_gains names 'papers', which is not a row\. Did you mean 'paper-s'\?"),
     ({"multi_source_gains": [["attend", "attend"]]}, "multi_source_gains compares attend with itself"),

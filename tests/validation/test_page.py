@@ -7,18 +7,7 @@ import pandas as pd
 import pytest
 
 from repose.validation.expectations import Check, Outcome
-from repose.validation.page import (
-    BARS,
-    PAGE,
-    RECORD,
-    Distribution,
-    Facts,
-    Gallery,
-    Picture,
-    Rejected,
-    distribution,
-    write_report,
-)
+from repose.validation.page import BARS, PAGE, RECORD, Facts, Picture, Rejected, distribution, write_report
 
 
 def check(name: str, *, passed: bool, severity: Any = "critical") -> Check:
@@ -30,10 +19,10 @@ ALL = Outcome(
 )
 FACTS = Facts(
     counts={"photos": 52_712, "items": 7_982},
-    distributions=(Distribution("View", {"front": 30, "back": 10, "none": 0}),),
+    distributions={"View": {"front": 30, "back": 10, "none": 0}},
     rejected=(Rejected("does not decode", 1_234, (("img/<script>x</script>.jpg", "0 bytes"),)),),
     rejected_list="set-aside.csv",
-    galleries=(Gallery("Some <b>", (Picture("a & b.jpg", "1 of 2 < 3", b"\x00\x01", 64, 32),)),),
+    galleries={"Some <b>": [Picture("a & b.jpg", "1 of 2 < 3", "data:image/jpeg;base64,AAE=", 64, 32)]},
 )
 
 
@@ -45,20 +34,15 @@ def page(folder: Path, outcome: Outcome = ALL, facts: Facts = FACTS, title: str 
 def test_the_record_has_all_of_it(tmp_path: Path) -> None:
     page(tmp_path)
     record = json.loads((tmp_path / RECORD).read_bytes())
-    assert record["title"] == "Photos <of> mine"
-    assert record["passed"] is False
-    assert record["counts"] == {"photos": 52_712, "items": 7_982}
     assert [entry["name"] for entry in record["checks"]] == ["first", "second", "third"]
-    assert record["checks"][2] == {
-        "name": "third",
-        "severity": "warning",
-        "passed": False,
-        "expected": "what third expects",
-        "observed": "what third found",
-        "examples": ["one & only/<b>.jpg"],
-    }
-    assert record["rejected"] == {"does not decode": 1_234}
-    assert record["distributions"] == {"View": {"front": 30, "back": 10, "none": 0}}
+    assert record | {"checks": record["checks"][2]} == {
+        "title": "Photos <of> mine", "passed": False, "counts": FACTS.counts, "distributions": FACTS.distributions,
+        "rejected": {"does not decode": 1_234},
+        "checks": {
+            "name": "third", "severity": "warning", "passed": False, "expected": "what third expects",
+            "observed": "what third found", "examples": ["one & only/<b>.jpg"],
+        },
+    }  # fmt: skip
 
 
 def test_the_page_tells_what_failed_first(tmp_path: Path) -> None:
@@ -69,14 +53,10 @@ def test_the_page_tells_what_failed_first(tmp_path: Path) -> None:
         assert told in text
 
 
-@pytest.mark.parametrize(
-    ("outcome", "verdict"),
-    [
-        (Outcome(ALL.checks[:1]), "✓ Passed</strong>"),
-        (Outcome((ALL.checks[0], ALL.checks[2])), "✓ Passed, with 1 warning</strong>"),
-        (Outcome((ALL.checks[2], ALL.checks[2])), "✓ Passed, with 2 warnings</strong>"),
-    ],
-)
+@pytest.mark.parametrize(("outcome", "verdict"), [
+    (Outcome(ALL.checks[:1]), "✓ Passed</strong>"),
+    (Outcome((ALL.checks[0], ALL.checks[2])), "✓ Passed, with 1 warning</strong>"),
+])  # fmt: skip
 def test_verdicts(tmp_path: Path, outcome: Outcome, verdict: str) -> None:
     text = page(tmp_path, outcome)
     assert verdict in text
@@ -107,19 +87,17 @@ def test_bars_are_shares_of_the_longest(tmp_path: Path) -> None:
 
 
 def test_a_long_tail_is_summed_up(tmp_path: Path) -> None:
-    many = Distribution("Category", {f"category {n}": 2 for n in range(BARS + 3)})
-    text = page(tmp_path, facts=Facts({}, (many,)))
+    text = page(tmp_path, facts=Facts({}, {"Category": {f"category {n}": 2 for n in range(BARS + 3)}}))
     assert "and 3 more kinds: 6" in text
     assert f"category {BARS}" not in text
 
 
 def test_a_report_without_facts(tmp_path: Path) -> None:
-    text = page(tmp_path, facts=Facts({}, (Distribution("Empty", {}),)))
+    text = page(tmp_path, facts=Facts({}))
     assert "Set aside" not in text
-    assert "Empty" in text
-    assert "What is in it" not in page(tmp_path, facts=Facts({}))
+    assert "What is in it" not in text
 
 
 def test_distribution_counts_the_most_frequent_first() -> None:
     values = pd.Series(["b", "a", "", "a", "c", ""])
-    assert list(distribution("View", values).counts.items()) == [("a", 2), ("none", 2), ("b", 1), ("c", 1)]
+    assert list(distribution(values).items()) == [("a", 2), ("none", 2), ("b", 1), ("c", 1)]

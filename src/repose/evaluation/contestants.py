@@ -1,7 +1,9 @@
 """The contestants that are scored: trained systems, and baselines without training."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -61,8 +63,7 @@ def baselines(photos: Photos, *, real: bool) -> list[Contestant]:
     """Return the baselines: copying the pair's source, and the mean of all sources; with `real`, first the target itself."""
 
     def made_by(make: Callable[[Job, np.ndarray], np.ndarray]) -> Callable[[Sequence[Job]], Iterator[Done]]:
-        """`make` takes a job and its target, (H, W, 3) uint8."""
-
+        # `make` takes a job and its target, (H, W, 3) uint8
         def images(jobs: Sequence[Job]) -> Iterator[Done]:
             for first in range(0, len(jobs), TARGETS_AT_ONCE):
                 some = jobs[first : first + TARGETS_AT_ONCE]
@@ -87,28 +88,24 @@ def contestants_of(
 ) -> Iterator[Contestant]:
     """Yield each system; with `single_source`, also with only the pair's source if it takes several."""
     for name, of in trained.items():
-        most, checked = of.about.row.max_sources, cast(System, _Checked(name, of.system))
-
-        def images(jobs: Sequence[Job], system: System = checked) -> Iterator[Done]:
-            return generate_jobs(system, jobs, photos, device)
-
+        most = of.about.row.max_sources
+        images = partial(generate_jobs, _checked(name, of.system), photos=photos, device=device)
         yield Contestant(name, most, images)
         if single_source and most > 1:
             yield Contestant(with_one_source(name), 1, images)
 
 
-class _Checked:
+def _checked(name: str, system: System) -> System:
     """A system that raises an error instead of returning NaNs, which would become black pixels."""
 
-    def __init__(self, name: str, system: System) -> None:
-        self._name, self._system = name, system
-
-    def generate(self, *given: Any) -> torch.Tensor:
-        images = self._system.generate(*given)
+    def generate(*given: Any) -> torch.Tensor:
+        images = system.generate(*given)
         unsound = images.isnan().flatten(1).any(1)
         if unsound.any():
             raise ReposeError(
-                f"{self._name} made {int(unsound.sum())} of {len(images)} images with NaNs. Its training diverged: "
-                f"look at its history.csv, and train it again (`dvc repro train@{self._name}`)."
+                f"{name} made {int(unsound.sum())} of {len(images)} images with NaNs. Its training diverged: look at its "
+                f"history.csv, and train it again (`dvc repro train@{name}`)."
             )
         return images
+
+    return cast(System, SimpleNamespace(generate=generate))

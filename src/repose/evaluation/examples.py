@@ -53,9 +53,7 @@ def read_examples(folder: Path) -> list[Example]:
 def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.ndarray:
     """Return a picture with a row per example and a column per source, pose, target and system: (h, w, 3) uint8.
 
-    Args:
-        examples: at least one.
-        generated: the folder of each system's images, as written by evaluate.
+    `generated` has the folder of each system's images, as written by evaluate.
 
     Raises:
         ReposeError: an image is missing or damaged.

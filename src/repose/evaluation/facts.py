@@ -23,7 +23,11 @@ def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], see
         *dict.fromkeys(_about(metric, means, facts["pairs"]) for metric in test.metrics),
         f"Tested on (SHA-256): pairs {facts['pairs sha256']}, photos {facts['photos sha256']}. "
         f"Keypoints: {facts['keypoints']}.",
-        *(_training_note(name, training_facts(of)) for name, of in trained.items()),
+        *(
+            f"{name}: {of['steps']:,} steps of {of['items_per_step']} item(s), seed {of['seed']}, {of['device']}, "
+            f"{of['precision']}; parameters: {table_text.parameters(of['parameters'])}; loss: {of['loss']}."
+            for name, of in zip(trained, map(training_facts, trained.values()), strict=True)
+        ),
         f"Made by repose {__version__}, seed {seed}.",
     ]
     return table_text.markdown(["system", *names], rows) + "\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
@@ -49,13 +53,6 @@ def training_facts(trained: Trained) -> dict[str, Any]:
         "optimiser": optimisers_in_words(trained.system.optimisers),
         "loss": loss_in_words(row.loss_weights(), record["perceptual"]),
     }
-
-
-def _training_note(system: str, facts: Mapping[str, Any]) -> str:
-    return (
-        f"{system}: {facts['steps']:,} steps of {facts['items_per_step']} item(s), seed {facts['seed']}, {facts['device']}, "
-        f"{facts['precision']}; parameters: {table_text.parameters(facts['parameters'])}; loss: {facts['loss']}."
-    )
 
 
 def refuse_own_judge(metrics: Iterable[Metric], trained: Mapping[str, Trained]) -> None:

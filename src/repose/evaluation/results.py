@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from repose.data.records import OCCLUSION, read_json, read_table
+from repose.data.records import OCCLUSION, read_json
 from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
-from repose.metrics.provenance import SCHEMA
+from repose.metrics.by_pair import read_pairs
+from repose.metrics.provenance import SCHEMA, Better
 
 BASELINES = "baselines"  # the baselines' folder of results
 COPY, MEAN, REAL = "copy source", "mean of sources", "real data"  # its rows
@@ -27,7 +28,6 @@ TRAINING = (
 )  # fmt: skip
 # A table of images of a few pairs: `shows` is source 1, source 2, ..., target pose or target.
 EXAMPLES = ("from", "to", "shows", *INDEX_COLUMNS)
-NOT_SCORES = ("system", "from", "to", "sources", "split")  # columns of pairs.csv that are text
 
 
 class Result(NamedTuple):
@@ -73,22 +73,34 @@ def read_result(folder: Path) -> Result:
         raise ReposeError(f"{path} has schema {facts['schema']}, but this version of repose reads {SCHEMA}. {advice}")
     if facts["system"] != folder.name:
         raise ReposeError(f"{folder} holds the results of {facts['system']}: its folder should have that name.")
-    return Result(facts, _read_pairs(folder / "pairs.csv"))
-
-
-def _read_pairs(path: Path) -> pd.DataFrame:
-    """Read pairs.csv: NOT_SCORES as text; the scores and OCCLUSION as float64 to the last digit, NaN if empty."""
-    pairs = read_table(path, ("system", "from", "to"))
-    scores = [name for name in map(str, pairs.columns) if name not in NOT_SCORES]
-    try:
-        numbers = {name: [float(value or "nan") for value in pairs[name]] for name in scores}
-    except ValueError as error:
-        raise ReposeError(f"{path} is damaged ({error}). Run the stage that writes it again.") from None
-    if not np.isfinite(numbers.get(TORSO_CIEDE2000, [])).any():
+    pairs = read_pairs(folder / "pairs.csv", OCCLUSION)
+    if not np.isfinite(pairs.get(TORSO_CIEDE2000, [])).any():
         raise ReposeError(
-            f"{path} has no {TORSO_CIEDE2000}, which every table with SSIM needs. Test on pairs "
+            f"{folder / 'pairs.csv'} has no {TORSO_CIEDE2000}, which every table with SSIM needs. Test on pairs "
             "whose shoulders and hips are known (split.posed: torso), and evaluate again."
         )
-    for name, values in numbers.items():
-        pairs[name] = values
-    return pairs if OCCLUSION in pairs else pairs.assign(**{OCCLUSION: np.nan})  # of an earlier repose
+    return Result(facts, pairs)
+
+
+def spread(pairs: int, most: int) -> list[int]:
+    """Return the positions of at most `most` pairs, evenly spread over all."""
+    return list(dict.fromkeys(np.linspace(0, pairs - 1, min(most, pairs)).round().astype(int).tolist()))
+
+
+def drawn(pairs: int, most: int, seed: int, without: list[int]) -> list[int]:
+    """Return at most `most` other pairs, drawn uniformly, in the order of the pairs."""
+    others = np.setdiff1d(np.arange(pairs), without)
+    chosen: list[int] = np.random.default_rng(seed).choice(others, min(most, len(others)), replace=False).tolist()
+    return sorted(chosen)
+
+
+def extremes(scores: np.ndarray, better: Better, most: int) -> tuple[list[int], list[int]]:
+    """Return the pairs with the best scores, best first, and with the worst, worst first; none is in both.
+
+    NaNs are ignored; of equal scores, the earlier pair comes first.
+    """
+    there = np.flatnonzero(np.isfinite(scores))
+    values = scores[there] * (-1 if better == "higher" else 1)
+    best: list[int] = there[np.argsort(values, kind="stable")][:most].tolist()
+    worst: list[int] = there[np.argsort(-values, kind="stable")].tolist()
+    return best, [place for place in worst if place not in best][:most]

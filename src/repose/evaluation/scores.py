@@ -30,11 +30,7 @@ class Scored(NamedTuple):
 def score(contestant: Contestant, test: TestSet, *, keep: Path | None = None, shard_bytes: int = 2**26) -> Scored:
     """Generate the images of all test pairs, and score them.
 
-    Args:
-        contestant: the system or baseline.
-        test: the pairs and the metrics.
-        keep: a folder for the images, in tar shards with the table generated.csv; None: discard them.
-        shard_bytes: approximate size of a shard.
+    With `keep`, write the images to this folder: tar shards of about `shard_bytes`, with the table generated.csv.
 
     Raises:
         ReposeError: an image is missing, has NaNs or another size than its target, or the disk is full.
@@ -88,11 +84,7 @@ def means(scored: Mapping[str, Scored], test: TestSet) -> pd.DataFrame:
 
 
 def _batch(system: str, done: Done, test: TestSet) -> Batch:
-    """Return images as input for metrics.
-
-    Raises:
-        ReposeError: an image is missing, or has another size than its target.
-    """
+    """Return images as input for metrics."""
     made, wanted = done.generated.shape, done.target.shape
     if made != wanted:
         raise ReposeError(

@@ -7,7 +7,7 @@ from pydantic import PositiveInt
 from repose.config import check_system_names, settings
 from repose.errors import ReposeError
 from repose.evaluation.results import TORSO_CIEDE2000
-from repose.metrics.catalogue import check_name
+from repose.metrics.catalogue import parsed
 from repose.storage.weight_files import WeightsFile, check_names
 
 
@@ -17,9 +17,7 @@ class EvaluateSettings:
 
     systems: tuple[str, ...]  # the systems that are trained and compared, in the order of the table
     metrics: tuple[str, ...]  # metric/protocol, in the order of the table's columns
-    weights: dict[
-        str, WeightsFile
-    ]  # weights of the networks that metrics need, by name; others are taken from the cache
+    weights: dict[str, WeightsFile]  # of the networks that metrics need, by name; others are taken from the cache
     pairs: PositiveInt | None  # maximum number of test pairs, evenly spread over the split's; null: all
     single_source: bool  # also score systems that take several sources with only one
     picture_pairs: PositiveInt  # rows of the picture
@@ -37,15 +35,10 @@ class EvaluateSettings:
         check_names(self.weights)
         for name in self.metrics:
             try:
-                check_name(name)
+                parsed(name)
             except ReposeError as error:
                 raise ValueError(f"metrics: {error}") from None
         if TORSO_CIEDE2000 not in self.metrics and any(name.startswith("ssim/") for name in self.metrics):
             raise ValueError(
                 f"metrics has SSIM, which barely notices the garment, without {TORSO_CIEDE2000}. Add {TORSO_CIEDE2000}."
             )
-
-    @property
-    def shard_bytes(self) -> int:
-        """Approximate size of a tar shard."""
-        return self.shard_megabytes * 2**20

@@ -16,14 +16,15 @@ def number(metric: str, value: float, sign: str = "") -> str:
     return "" if np.isnan(value) else f"{value:{sign}.{digits}f}"
 
 
-def bounds(metric: str, found: Interval, sign: str = "") -> str:
-    """Return the ends of an interval as text; empty for metrics of all images together, which have none."""
-    return "" if np.isnan(found.low) else f"[{number(metric, found.low, sign)}, {number(metric, found.high, sign)}]"
+def with_bounds(metric: str, found: Interval, sign: str = "") -> str:
+    """Return a score with its interval; metrics of all images together have none."""
+    mean, low, high = (number(metric, value, sign) for value in found)
+    return f"{mean} [{low}, {high}]" if low else mean
 
 
 def difference(metric: str, found: Interval) -> str:
     """Return a difference of scores with its interval, in bold if 0 is outside the interval."""
-    text = f"{number(metric, found.mean, '+')} {bounds(metric, found, '+')}".rstrip()
+    text = with_bounds(metric, found, "+")
     return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 

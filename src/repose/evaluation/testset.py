@@ -14,7 +14,7 @@ from repose.data.posemaps import PALETTE
 from repose.data.records import OCCLUSION
 from repose.errors import ReposeError
 from repose.evaluation.examples import Example
-from repose.evaluation.pair_choice import spread
+from repose.evaluation.results import spread
 from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
 from repose.metrics import provenance
 from repose.metrics.catalogue import Metric, RealPhotos, Task, prepare
@@ -49,15 +49,8 @@ def read_test_set(
 ) -> TestSet:  # fmt: skip
     """Return the test pairs of the folder `split`, with metrics that are ready to score.
 
-    Args:
-        images: folder of the stage validate.
-        keypoints: folder of the stage keypoints.
-        posemaps: folder of the stage posemaps.
-        split: folder of the stage split.
-        metrics: names of metrics, see `metrics.catalogue`.
-        weights: files of the networks that metrics need, by name; others are taken from the cache.
-        max_pairs: maximum number of pairs, evenly spread over the split's; None: all.
-        device: device for the metrics.
+    The folders are those that the stages write. `metrics` are named as in `metrics.catalogue`; the files of their networks are
+    `weights` or in the cache. Of more than `max_pairs` pairs, evenly spread ones are taken.
 
     Raises:
         ReposeError: a file is missing or damaged, there are no pairs, or a metric cannot be computed for these images.

@@ -23,18 +23,8 @@ class Interval(NamedTuple):
 def resampled_means(scores: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
     """Return the means of scores (n, M) over `resamples` draws of n pairs with replacement: (resamples, M) float64.
 
-    NaN scores are ignored; the mean of a draw without any other score is NaN.
-
-    Args:
-        scores: M scores of each of n pairs.
-        resamples: number of draws.
-        seed: seed of the draws, which only depend on it and on n.
-
-    Raises:
-        ValueError: the scores are not (n, M) with at least one pair.
+    NaN scores are ignored; the mean of a draw without any other score is NaN. The draws only depend on the seed and on n.
     """
-    if scores.ndim != 2 or not len(scores):
-        raise ValueError(f"scores should be (n, M) with at least one pair, not {scores.shape}.")
     n, random = len(scores), np.random.default_rng(seed)
     there = np.isfinite(scores)
     values, counts = np.where(there, scores, 0.0), there.astype(np.float64)
@@ -55,12 +45,9 @@ def means(scores: np.ndarray) -> np.ndarray:
 
 
 def intervals(means: np.ndarray, resampled: np.ndarray, confidence: float) -> list[Interval]:
-    """Return means, or differences of means, with their percentile intervals.
+    """Return means (M,), or differences of means, with the percentile intervals of resampled ones (resamples, M).
 
-    Args:
-        means: (M,), means over the original pairs.
-        resampled: (resamples, M), means of each resample; NaNs are ignored.
-        confidence: share of the resamples inside the interval, 0 to 1.
+    `confidence` is the share of the resamples inside an interval, 0 to 1. NaNs are ignored.
     """
     tail, found = (1 - confidence) / 2, []
     for mean, column in zip(means, resampled.T, strict=True):

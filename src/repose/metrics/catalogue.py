@@ -4,7 +4,7 @@ A metric scores each pair (SSIM: a column and its mean) or all images of a syste
 in batches and keep at most a thousand numbers per image. Before any image is generated, `prepare` rejects unknown protocols,
 too small or too few images, and missing weights.
 
-To add a network, add its name and the function that loads it to FEATURES or KEYPOINTS.
+To add a network, add its name and what loads it to FEATURES or KEYPOINTS.
 """
 
 from collections import ChainMap
@@ -21,15 +21,15 @@ from repose.config import nearest
 from repose.data.skeleton import present
 from repose.errors import ReposeError
 from repose.metrics.batches import protocol_of
-from repose.metrics.borders import split_protocol
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
 from repose.metrics.mask_ssim import MASK_SSIM_PROTOCOLS, mask_ssim, pose_mask
-from repose.metrics.networks import figure, inception, lpips_alex
+from repose.metrics.networks import FIGURE, INCEPTION, Figure, Inception, Lpips
 from repose.metrics.provenance import Better
 from repose.metrics.psnr import psnr
-from repose.metrics.retrieval import garment_retrieval, retrieval_chance
-from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
+from repose.metrics.retrieval import nearest as nearest_photo
+from repose.metrics.retrieval import retrieval_chance
+from repose.metrics.ssim import SSIM_PROTOCOLS, split_protocol, ssim
 from repose.metrics.torso_ciede2000 import torso_ciede2000
 from repose.pose.pck import Hits, pckh, share
 from repose.storage.networks import (
@@ -44,16 +44,13 @@ from repose.storage.networks import (
 
 TORSO_CIEDE2000 = "torso-ciede2000"
 
-FID: dict[str, Load[FeatureNetwork]] = {inception.NAME: inception.load}  # fid/NAME; other networks are for frechet
-FEATURES: dict[str, Load[FeatureNetwork]] = {figure.NAME: figure.load}  # frechet/NAME
+FID: dict[str, Load[FeatureNetwork]] = {INCEPTION: Inception}  # fid/NAME; other networks are for frechet
+FEATURES: dict[str, Load[FeatureNetwork]] = {FIGURE: Figure}  # frechet/NAME
 RETRIEVAL = ChainMap(FEATURES, FID)  # recall@1/NAME
-KEYPOINTS: dict[str, Load[KeypointNetwork]] = {figure.NAME: figure.load}  # pckh/NAME
-CLASSIFIER: Load[Classifier] = inception.load  # is, mask-is
-DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": lpips_alex.load}  # lpips/NAME
-REAL_PARTS = (
-    "train",
-    "test",
-)  # parts of the split with the real photos of a Fréchet distance; the first is the default
+KEYPOINTS: dict[str, Load[KeypointNetwork]] = {FIGURE: Figure}  # pckh/NAME
+CLASSIFIER: Load[Classifier] = Inception  # is, mask-is
+DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": Lpips}  # lpips/NAME
+REAL_PARTS = ("train", "test")  # parts with the real photos of a Fréchet distance; the first is the default
 MASK = "pg2"  # the mask of mask-is
 
 
@@ -121,15 +118,6 @@ class Metric:
         return {"better": self.better, **self.how.facts}
 
 
-def check_name(name: str) -> None:
-    """Check the name of a metric.
-
-    Raises:
-        ReposeError: the metric or its protocol is unknown.
-    """
-    _parsed(name)
-
-
 def prepare(names: Sequence[str], task: Task) -> list[Metric]:
     """Return metrics that are ready to score, with loaded networks and the features of real photos.
 
@@ -138,7 +126,7 @@ def prepare(names: Sequence[str], task: Task) -> list[Metric]:
     """
     found = []
     for name in names:
-        kind, protocol = _parsed(name)
+        kind, protocol = parsed(name)
         found.append(Metric(name, kind.better, kind.about, kind.left_out, kind.prepare(protocol, task)))
     return found
 
@@ -146,20 +134,19 @@ def prepare(names: Sequence[str], task: Task) -> list[Metric]:
 # ---- of pairs ----
 
 
-def _ssim(protocol: str, task: Task) -> OfPairs:
-    blank = _blank(task)
+def _check_size(protocol: str, task: Task) -> None:
+    blank = torch.zeros((1, 3, task.height, task.width), dtype=torch.uint8)
     ssim(blank, blank, protocol)  # rejects images that are too small
+
+
+def _ssim(protocol: str, task: Task) -> OfPairs:
+    _check_size(protocol, task)
     return OfPairs(lambda batch: ssim(batch.generated, batch.target, protocol).cpu().numpy(), {})
 
 
 def _mask_ssim(protocol: str, task: Task) -> OfPairs:
-    blank = _blank(task)
-    ssim(blank, blank, MASK_SSIM_PROTOCOLS[protocol].ssim)
+    _check_size(protocol, task)
     return OfPairs(lambda batch: mask_ssim(batch.generated, batch.target, batch.keypoints, protocol).cpu().numpy(), {})
-
-
-def _blank(task: Task) -> Tensor:
-    return torch.zeros((1, 3, task.height, task.width), dtype=torch.uint8)
 
 
 def _psnr(_: str, __: Task) -> OfPairs:
@@ -197,8 +184,8 @@ def _retrieval(protocol: str, task: Task) -> OfPairs:
     chance = float(retrieval_chance(task.items, of_photo).mean())
 
     def score(batch: Batch) -> np.ndarray:
-        made = network.features(batch.generated)
-        return garment_retrieval(made, gallery, generated_items=batch.items, real_items=of_photo).astype(np.float64)
+        found = nearest_photo(network.features(batch.generated), gallery).cpu().numpy()
+        return np.asarray(of_photo[found] == np.array(batch.items), np.float64)
 
     return OfPairs(score, _facts(network, real="test", photos=len(items), chance=float(f"{chance:.6g}")))
 
@@ -276,8 +263,12 @@ def _facts(network: Network, **others: Any) -> dict[str, Any]:
 # ---- names ----
 
 
-def _parsed(name: str) -> tuple["_Kind", str]:
-    """Return the metric and its protocol."""
+def parsed(name: str) -> tuple["Kind", str]:
+    """Return the metric of a name and its protocol.
+
+    Raises:
+        ReposeError: the metric or its protocol is unknown.
+    """
     metric, slash, protocol = name.partition("/")
     if metric not in _KINDS:
         raise ReposeError(f"There is no metric {metric!r}{nearest(metric, list(_KINDS))}")
@@ -286,16 +277,16 @@ def _parsed(name: str) -> tuple["_Kind", str]:
         if slash:
             raise ReposeError(f"{metric} has only one protocol: write {metric}, not {name}.")
     else:
-        protocol_of(kind.protocols, protocol.partition("+")[0], metric)
-        kind.check_suffix(protocol)
+        base, plus, _ = protocol.partition("+")
+        protocol_of(kind.protocols, base, metric)
+        if plus and kind.check_suffix is None:
+            raise ReposeError(
+                f"The protocol {protocol!r} has a part after +, but only ssim (a border), fid and frechet (real photos) take "
+                "one."
+            )
+        if kind.check_suffix:
+            kind.check_suffix(protocol)
     return kind, protocol
-
-
-def _no_suffix(protocol: str) -> None:
-    if "+" in protocol:
-        raise ReposeError(
-            f"The protocol {protocol!r} has a part after +, but only ssim (a border), fid and frechet (real photos) take one."
-        )
 
 
 def _network_and_part(protocol: str) -> tuple[str, str]:
@@ -308,7 +299,7 @@ def _network_and_part(protocol: str) -> tuple[str, str]:
     return network, part or REAL_PARTS[0]
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """A metric with all its protocols."""
 
     better: Better
@@ -316,39 +307,39 @@ class _Kind(NamedTuple):
     prepare: Callable[[str, Task], OfPairs | OfSet]
     protocols: Mapping[str, Any] | None = None  # by the part before a +; None: there is one, without a name
     left_out: str = ""
-    check_suffix: Callable[[str], object] = _no_suffix  # checks the part after a +
+    check_suffix: Callable[[str], object] | None = None  # checks the part after a +
 
 
-_KINDS: Mapping[str, _Kind] = {
-    "ssim": _Kind("higher", "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check_suffix=split_protocol),
-    "mask-ssim": _Kind(
+_KINDS: Mapping[str, Kind] = {
+    "ssim": Kind("higher", "SSIM: higher is better, at most 1", _ssim, SSIM_PROTOCOLS, check_suffix=split_protocol),
+    "mask-ssim": Kind(
         "higher", "mask-SSIM: SSIM of images that are black outside the target's figure, higher is better", _mask_ssim,
         MASK_SSIM_PROTOCOLS, left_out="whose target has no limb in the image",
     ),
-    "psnr": _Kind("higher", "PSNR: in dB, higher is better", _psnr, left_out="that are equal to their target"),
-    "lpips": _Kind("lower", "LPIPS: lower is better", _lpips, DISTANCES),
-    TORSO_CIEDE2000: _Kind(
+    "psnr": Kind("higher", "PSNR: in dB, higher is better", _psnr, left_out="that are equal to their target"),
+    "lpips": Kind("lower", "LPIPS: lower is better", _lpips, DISTANCES),
+    TORSO_CIEDE2000: Kind(
         "lower", "torso-ciede2000: mean CIEDE2000 inside the target's torso, lower is better", _torso_ciede2000,
         left_out="without a whole torso",
     ),
-    "recall@1": _Kind(
+    "recall@1": Kind(
         "higher", "retrieval: the share of images whose nearest real photo, by a network's features, is of their item, "
         "higher is better", _retrieval, RETRIEVAL,
     ),
-    "is": _Kind("higher", "IS: the Inception Score of 10 splits, higher is better", _inception_score, INCEPTION_PROTOCOLS),
-    "mask-is": _Kind(
+    "is": Kind("higher", "IS: the Inception Score of 10 splits, higher is better", _inception_score, INCEPTION_PROTOCOLS),
+    "mask-is": Kind(
         "higher", "mask-IS: the Inception Score of images that are black outside the target's figure, higher is better",
         partial(_inception_score, masked=True), INCEPTION_PROTOCOLS,
     ),
-    "fid": _Kind(
+    "fid": Kind(
         "lower", "FID: the Fréchet distance to real photos by Inception's features, lower is better", _frechet, FID,
         check_suffix=_network_and_part,
     ),
-    "frechet": _Kind(
+    "frechet": Kind(
         "lower", "frechet: the Fréchet distance to real photos by the features of the network named, which is not FID; lower "
         "is better", _frechet, FEATURES, check_suffix=_network_and_part,
     ),
-    "pckh": _Kind(
+    "pckh": Kind(
         "higher", "PCKh: the share of the target's joints that a network finds where they should be, higher is better",
         _pckh, KEYPOINTS,
     ),

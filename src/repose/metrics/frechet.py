@@ -27,12 +27,7 @@ class FeatureStatistics:
         self._scatter: Tensor | None = None  # (D, D)
 
     def update(self, features: Tensor | np.ndarray) -> None:
-        """Add the floating-point features (B, D) of the next images, all on one device.
-
-        Raises:
-            ReposeError: a feature is NaN or infinite.
-            ValueError: the features are not (B, D).
-        """
+        """Add the features (B, D) of the next images, all on one device. Raises a ReposeError if one is not finite."""
         numbers = finite(features, f"features of {self.name}")
         count, size = numbers.shape
         if self._mean is None or self._scatter is None:
@@ -61,11 +56,7 @@ class FeatureStatistics:
 
 
 def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> float:
-    """Return the distance of two sets, which is at least 0.
-
-    Raises:
-        ReposeError: a set has fewer than two images.
-    """
+    """Return the distance of two sets, which is at least 0. Raises a ReposeError if one has fewer than two images."""
     (mean, first), (other_mean, second) = generated.moments(), real.moments()
     shift, second = mean - other_mean.to(mean.device), second.to(mean.device)
     spread = first.trace() + second.trace() - 2 * _trace_of_root(first, second)

@@ -37,12 +37,7 @@ class InceptionScore:
         self._logits: list[Tensor] = []
 
     def update(self, logits: Tensor | np.ndarray) -> None:
-        """Add the floating-point logits (B, classes) of the next images.
-
-        Raises:
-            ReposeError: a logit is NaN or infinite.
-            ValueError: the logits are not (B, classes).
-        """
+        """Add the logits (B, classes) of the next images. Raises a ReposeError if one is NaN or infinite."""
         self._logits.append(finite(logits, "logits").float().cpu())
 
     def score(self) -> tuple[float, float]:

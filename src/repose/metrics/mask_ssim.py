@@ -7,28 +7,16 @@ mistake; here, as in the paper's text and in pose-gan, the mask is the target's.
 The mask does not scale with the image: relative to images smaller than 256x256 or 128x64 it is thicker.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from repose.data import pose_mask as drawing
-from repose.data.skeleton import K
 from repose.metrics.batches import image_pairs, protocol_of
 from repose.metrics.ssim import ssim
 
-
-@dataclass(frozen=True)
-class MaskProtocol:
-    """The drawing of the mask, and the SSIM of the masked images."""
-
-    radius: int  # of the discs in px
-    closing: int  # width and height of the square in px, an odd number
-    ssim: str  # a name of SSIM_PROTOCOLS
-
-
-MASK_SSIM_PROTOCOLS = {"pg2": MaskProtocol(radius=4, closing=5, ssim="pg2")}
+# Of the discs of the mask, and of the square that closes it, in px. The SSIM is that of the same name.
+MASK_SSIM_PROTOCOLS = {"pg2": {"radius": 4, "closing": 5}}
 
 
 def mask_ssim(
@@ -36,25 +24,16 @@ def mask_ssim(
 ) -> Tensor:
     """Return the mask-SSIM of each generated image with its target: (B,) float64, at most 1.
 
-    A pair whose target has no limb in the image scores NaN, as two black images would be equal.
-
-    Args:
-        generated: see `ssim`.
-        target: see `ssim`.
-        keypoints: (B, K, 2) of the targets in px, NaN for missing.
-        protocol: a name of MASK_SSIM_PROTOCOLS.
+    A pair whose target has no limb in the image scores NaN, as two black images would be equal. See `ssim` for the images;
+    keypoints (B, K, 2) are the targets' in px, NaN for missing.
 
     Raises:
         ReposeError: the protocol is unknown, or the images are smaller than the window of its SSIM.
-        ValueError: a shape or type is wrong.
     """
-    chosen = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM")
     images, targets = image_pairs(generated, target)
     points, (height, width) = torch.as_tensor(keypoints, device=images.device), images.shape[-2:]
     masks = pose_mask(points, height=height, width=width, protocol=protocol)
-    if len(masks) != len(images):
-        raise ValueError(f"keypoints are of {len(masks)} images, not {len(images)}.")
-    scores = ssim(images * masks[:, None], targets * masks[:, None], chosen.ssim)
+    scores = ssim(images * masks[:, None], targets * masks[:, None], protocol)
     return torch.where(masks.any(-1).any(-1), scores, torch.nan)
 
 
@@ -63,9 +42,6 @@ def pose_mask(keypoints: Tensor | np.ndarray, *, height: int, width: int, protoc
 
     Raises:
         ReposeError: there is no such protocol.
-        ValueError: the keypoints are not (B, K, 2).
     """
-    chosen, points = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM"), torch.as_tensor(keypoints)
-    if points.ndim != 3 or points.shape[1:] != (K, 2):
-        raise ValueError(f"keypoints should be (B, {K}, 2), not {tuple(points.shape)}.")
-    return drawing.pose_mask(points, height=height, width=width, radius=chosen.radius, closing=chosen.closing)
+    chosen = protocol_of(MASK_SSIM_PROTOCOLS, protocol, "mask-SSIM")
+    return drawing.pose_mask(torch.as_tensor(keypoints), height=height, width=width, **chosen)

@@ -11,8 +11,6 @@ from torch import Tensor
 from repose.metrics.batches import image_pairs
 
 PEAK = 255
-# Images per batch on a CPU, which fit a core's cache, and on a GPU, to keep it busy.
-_IMAGES_AT_ONCE = {"cpu": 1, "cuda": 256}
 
 
 def psnr(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
@@ -21,10 +19,5 @@ def psnr(generated: Tensor | np.ndarray, target: Tensor | np.ndarray) -> Tensor:
     See `ssim` for images. The sums are of whole numbers below 2^53, which float64 adds without rounding on every device.
     """
     images, targets = image_pairs(generated, target)
-    squares = torch.zeros(len(images), dtype=torch.float64, device=images.device)
-    at_once = _IMAGES_AT_ONCE.get(images.device.type, _IMAGES_AT_ONCE["cuda"])
-    for first in range(0, len(images), at_once):
-        part = slice(first, first + at_once)
-        differences = images[part].float() - targets[part].float()  # whole numbers, as are their squares
-        squares[part] = differences.square_().sum((1, 2, 3), dtype=torch.float64)
+    squares = (images.float() - targets.float()).square_().sum((1, 2, 3), dtype=torch.float64)
     return 10 * torch.log10(PEAK**2 * images.shape[1:].numel() / squares)

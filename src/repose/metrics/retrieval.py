@@ -20,13 +20,10 @@ _AT_ONCE = 256  # generated images; bounds the memory
 def nearest(generated: Tensor | np.ndarray, real: Tensor | np.ndarray) -> Tensor:
     """Return the index of the real photo nearest to each generated image: (B,) int64, the first of equally near ones.
 
-    Args:
-        generated: (B, D) floating-point features on any device.
-        real: (M, D) floating-point features on the same device, M at least 1.
+    The features are (B, D), and (M, D) on the same device.
 
     Raises:
         ReposeError: a feature is NaN or infinite.
-        ValueError: the features are not (B, D) and (M, D).
     """
     images, photos = finite(generated, "features of the generated images"), finite(real, "features of the real photos")
     photo_squares = photos.square().sum(1)  # (M,)
@@ -38,18 +35,6 @@ def nearest(generated: Tensor | np.ndarray, real: Tensor | np.ndarray) -> Tensor
         close = distances <= distances.amin(1, keepdim=True) + equal
         found.append(torch.where(close, numbers, len(photos)).amin(1))
     return torch.cat(found)
-
-
-def garment_retrieval(
-    generated: Tensor | np.ndarray,
-    real: Tensor | np.ndarray,
-    *,
-    generated_items: Sequence[str] | np.ndarray,
-    real_items: Sequence[str] | np.ndarray,
-) -> np.ndarray:
-    """Return whether each generated image's `nearest` real photo is of the item that it should show: (B,) bool."""
-    found = nearest(generated, real).cpu().numpy()
-    return np.asarray(real_items)[found] == np.asarray(generated_items)
 
 
 def retrieval_chance(generated_items: Sequence[str] | np.ndarray, real_items: Sequence[str] | np.ndarray) -> np.ndarray:

@@ -1,23 +1,28 @@
 """SSIM (Wang et al. 2004) under the protocols of published scores.
 
-Scores under different protocols cannot be compared, so the protocol is an argument and should be given with every score. Each
-equals scikit-image's score for the call in the comment, up to rounding. This implementation takes batches on any device.
+Scores under different protocols cannot be compared. Each equals scikit-image's score for the call in the comment, up to
+rounding. This implementation takes batches on any device.
+
+Papers also cut off or added columns before scoring. Such borders follow a + in a protocol's name and apply in order:
+`pg2+crop-176` scores the middle 176 columns; `gaussian11+white-40` adds 40 white columns on each side. PATN scored others'
+256x256 images, beside its own of 256x176, as `gaussian11+crop-176+white-40` (it crops to columns 40 to 215;
+tool/getMetrics_fashion.py adds the white columns).
 """
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from repose.errors import ReposeError
 from repose.metrics.batches import image_pairs, protocol_of
-from repose.metrics.borders import bordered, split_protocol
 
 
-@dataclass(frozen=True)
-class SsimProtocol:
+class SsimProtocol(NamedTuple):
     """The choices that SSIM leaves open. K1 = 0.01 and K2 = 0.03 everywhere."""
 
     window: int  # width and height of the window in px
@@ -46,12 +51,9 @@ _PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: str) -> Tensor:
     """Return the SSIM of each generated image with its target: (B,) float64, at most 1.
 
-    An image of one level scores 0 if the protocol takes the range from the generated image: the formula is 0 / 0 or 0.
-
-    Args:
-        generated: (B, 3, H, W) uint8 tensor on any device, or (B, H, W, 3) uint8 array.
-        target: like `generated`, of the same size.
-        protocol: a name of SSIM_PROTOCOLS, with borders such as pg2+white-40 (see `metrics.borders`).
+    The images are (B, 3, H, W) uint8 tensors on any device, or (B, H, W, 3) uint8 arrays. `protocol` is a name of
+    SSIM_PROTOCOLS, with borders such as pg2+white-40. An image of one level scores 0 if the protocol takes the range from the
+    generated image: the formula is 0 / 0 or 0.
 
     Raises:
         ReposeError: the protocol is unknown, or the images are smaller than its window or its crop.
@@ -59,7 +61,7 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
     """
     base, borders = split_protocol(protocol)
     chosen = protocol_of(SSIM_PROTOCOLS, base, "SSIM")
-    images, targets = (bordered(some, borders, protocol) for some in image_pairs(generated, target))
+    images, targets = (_bordered(some, borders, protocol) for some in image_pairs(generated, target))
     count, channels, height, width = images.shape
     if min(height, width) < chosen.window:
         raise ReposeError(
@@ -75,6 +77,41 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
 def ssim_protocols_for(height: int, width: int) -> list[str]:
     """Return the names of the protocols whose window fits an image of this size."""
     return [name for name, protocol in SSIM_PROTOCOLS.items() if protocol.window <= min(height, width)]
+
+
+def split_protocol(name: str) -> tuple[str, list[tuple[str, int]]]:
+    """Split a name such as pg2+crop-176+white-40 into pg2 and its borders: a kind and a number of columns each.
+
+    Raises:
+        ReposeError: a border is unknown.
+    """
+    protocol, *texts = name.split("+")
+    borders = []
+    for text in texts:
+        found = re.fullmatch(r"(white|crop)-([1-9]\d{0,4})", text)
+        if not found:
+            raise ReposeError(
+                f"The protocol {name!r} has the unknown border {text!r}. Use white-N (N more white columns on each side) "
+                "or crop-N (only the middle N columns), such as pg2+white-40 and pg2+crop-176."
+            )
+        borders.append((found[1], int(found[2])))
+    return protocol, borders
+
+
+def _bordered(images: Tensor, borders: list[tuple[str, int]], name: str) -> Tensor:
+    """(B, C, H, W) uint8 -> (B, C, H, new W). A crop of an odd number of columns removes one more on the right."""
+    for kind, columns in borders:
+        width = images.shape[-1]
+        if kind == "white":
+            images = F.pad(images, (columns, columns), value=255)
+        elif width >= columns:
+            images = images.narrow(-1, (width - columns) // 2, columns)
+        else:
+            raise ReposeError(
+                f"The protocol {name!r} scores the middle {columns} columns, but the images only have {width}. Choose a "
+                "protocol without the crop, or a larger working size."
+            )
+    return images
 
 
 def _data_range(images: Tensor, protocol: SsimProtocol) -> Tensor:

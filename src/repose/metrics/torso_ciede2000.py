@@ -19,21 +19,14 @@ def torso_ciede2000(generated: Tensor | np.ndarray, target: Tensor | np.ndarray,
     """Return the mean CIEDE2000 inside each target's torso: (B,) float64.
 
     A pair whose target lacks a shoulder or a hip, or has fewer than MIN_PIXELS pixels of torso in the image, scores NaN.
-
-    See `ssim` for the images, which are RGB; keypoints are (B, K, 2) of the targets in px, NaN for missing.
-
-    Raises:
-        ValueError: a shape or type is wrong.
+    See `ssim` for the images, which are RGB; keypoints (B, K, 2) are the targets' in px, NaN for missing.
     """
     images = [some.movedim(1, -1).cpu().numpy() for some in image_pairs(generated, target)]
     return np.array([_of_pair(*pair) for pair in zip(*images, keypoints, strict=True)], np.float64)
 
 
 def torso_pixels(keypoints: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and columns of the image's pixels in the shrunk torso of one person (K, 2).
-
-    They are empty if a shoulder or hip is missing.
-    """
+    """Return the rows and columns of the pixels in the shrunk torso of one person (K, 2); empty if a corner is missing."""
     from skimage.draw import polygon
 
     corners = keypoints[list(TORSO)].astype(np.float64)

@@ -1,11 +1,10 @@
-"""A comparison as Markdown for people, JSON for programs, and JUnit for continuous integration."""
+"""A comparison as Markdown for people and as JSON for programs."""
 
 import json
-import re
 from typing import Any
-from xml.etree import ElementTree as ET
 
-from repose.report.judge import FAILING, Comparison, Score, Verdict
+from repose.report.judge import FAILING, Comparison, Score
+from repose.report.markdown import render
 
 PASSED = "no regression"
 _OUTCOMES = {0: PASSED, 1: "regression", 2: "not comparable"}  # by exit code
@@ -14,12 +13,9 @@ RECORD = "gates.json"  # written by the stage gates, read by the stage card
 
 def as_markdown(found: Comparison) -> str:
     """A table of the gated scores, a sentence for each failure, and the names without a gate."""
-    title = f"**{_cell(found.headline)}** HEAD is {_cell(found.head)}, BASE is {_cell(found.base)}."
-    lines = ["## Scores", "", title]
-    if found.scores:
-        reasons = [score.reason for score in found.scores if score.reason]
-        lines += ["", _table(found), "", *(f"- {_cell(line)}" for line in (*reasons, *_notes(found)))]
-    return "\n".join(lines) + "\n"
+    facts = {key: fact if isinstance(fact, str) else json.dumps(fact) for key, fact in found.protocol.items()}
+    protocol = {key: fact[:12] if key.endswith("sha256") else fact for key, fact in facts.items()}
+    return render("gates.md.jinja", found=found, protocol=protocol, failing=FAILING)
 
 
 def as_json(found: Comparison) -> str:
@@ -33,61 +29,9 @@ def as_json(found: Comparison) -> str:
         "protocol": found.protocol,
         "confidence": found.confidence,
         "scores": [_as_dict(score) for score in found.scores],
-        "without a gate": found.without,
+        "without a gate": {"systems": (), "metrics": (), **found.without},
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def as_junit(found: Comparison) -> str:
-    """One test case per gated score: a regression is a failure, and a score that is not comparable is an error."""
-    failures = len(found.of(Verdict.WORSE, Verdict.LIMIT))
-    errors = len(found.of(Verdict.INCOMPARABLE)) + bool(found.refusal)
-    tests = len(found.scores) + bool(found.refusal)
-    counts = {"tests": f"{tests}", "failures": f"{failures}", "errors": f"{errors}"}
-    suites = ET.Element("testsuites", counts)
-    suite = ET.SubElement(suites, "testsuite", {"name": "repose compare"} | counts)
-    cases = [(score.system, score.metric, score.verdict, score.reason) for score in found.scores]
-    if found.refusal:
-        cases.append(("repose compare", "comparable", Verdict.INCOMPARABLE, found.refusal))
-    for system, metric, verdict, reason in cases:
-        case = ET.SubElement(suite, "testcase", {"classname": _clean(system), "name": _clean(metric)})
-        if verdict in FAILING:
-            tag = "error" if verdict is Verdict.INCOMPARABLE else "failure"
-            ET.SubElement(case, tag, {"type": verdict, "message": _clean(reason)})
-    ET.indent(suites)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(suites, "unicode")}\n'
-
-
-def _table(found: Comparison) -> str:
-    head = ["system", "metric", "better", "BASE", "HEAD", "change", "allowed", "limit"]
-    if found.confidence is not None:
-        head += [f"{found.confidence * 100:.4g}% interval", "pairs"]
-    rows = [[*head, "verdict"], ["---"] * (len(head) + 1), *(_row(score, len(head)) for score in found.scores)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-
-
-def _row(score: Score, columns: int) -> list[str]:
-    cells = [score.system, score.metric, score.better]
-    cells += ["none" if value is None else f"{value:.5g}" for value in (score.base, score.head)]
-    cells += ["" if score.change is None else f"{score.change:+.3g}"]
-    cells += ["" if score.allowed is None else f"{score.allowed:.3g}", str(score.limit or "")]
-    if paired := score.paired:
-        cells += [f"{paired.low:+.3g} to {paired.high:+.3g}", str(paired.pairs)]
-    cells += [""] * (columns - len(cells))
-    return [*map(_cell, cells), f"**{score.verdict}**" if score.verdict in FAILING else score.verdict]
-
-
-def _notes(found: Comparison) -> list[str]:
-    facts = {key: fact if isinstance(fact, str) else json.dumps(fact) for key, fact in found.protocol.items()}
-    facts = {key: fact[:12] if key.endswith("sha256") else fact for key, fact in facts.items()}
-    return [
-        f"Protocol of both sides: {', '.join(f'{key} {fact}' for key, fact in facts.items())}.",
-        *(
-            f"Not judged, because they have no gate: {kind} {'; '.join(names)}."
-            for kind, names in found.without.items()
-            if names
-        ),
-    ]
 
 
 def _as_dict(score: Score) -> dict[str, Any]:
@@ -99,13 +43,3 @@ def _as_dict(score: Score) -> dict[str, Any]:
         "verdict": score.verdict,
         "reason": score.reason or None,
     }
-
-
-def _cell(text: str) -> str:
-    """The text with Markdown and HTML escaped, because names and messages come from untrusted files."""
-    return re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
-def _clean(text: str) -> str:
-    """The text without control characters, which XML cannot represent."""
-    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -72,10 +72,12 @@ class Comparison:
 
     base: str
     head: str
-    protocol: Mapping[str, Any]
-    scores: tuple[Score, ...]
-    without: Mapping[str, tuple[str, ...]]  # systems and metrics without a gate, marked if only one side has them
-    confidence: float | None  # of the intervals; None without scores by pair
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    scores: tuple[Score, ...] = ()
+    without: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # a gate: systems and metrics, marked if one-sided
+    confidence: float | None = None  # of the intervals; None without scores by pair
     refusal: str = ""  # why the sides are not comparable
     uncompared: str = ""  # why only the limits are checked although there is a BASE
 
@@ -107,23 +109,13 @@ class Comparison:
         return f"No regression in {all_of_them}; {len(self.of(Verdict.BETTER))} better."
 
 
-def refused(base: str, head: str, why: str) -> Comparison:
-    """A comparison of two sides that are not comparable; `why` is the reason."""
-    return Comparison(base, head, {}, (), {"systems": (), "metrics": ()}, None, why)
-
-
 def compare(
     base: Record | None, head: Record, gates: GatesSettings, changes: Changes | None = None, *, required: bool = True
 ) -> Comparison:
-    """Compare every gated score of two sides.
+    """Compare every gated score of `head` with `base`; without a base, only check the limits.
 
-    Args:
-        base: the earlier scores. If None, only the limits are checked.
-        head: the scores to judge.
-        gates: the block `gates`.
-        changes: the intervals of scores that both sides have by pair. If None, only the tolerance decides.
-        required: whether a score that BASE lacks or computes differently is not comparable. If False, only its
-            limit is checked.
+    `changes` are the intervals of scores that both sides have by pair; without them, only the tolerance decides. With
+    `required`, a score that BASE lacks or computes differently is not comparable; else only its limit is checked.
 
     Raises:
         ReposeError: the protocols differ.
@@ -136,20 +128,17 @@ def compare(
         for metric in gates.metrics
     )
     before = head if base is None else base
+    old, new = (dict.fromkeys(metric for row in side.scores.values() for metric in row) for side in (before, head))
     without = {
         "systems": _without(before.scores, head.scores, gates.systems),
-        "metrics": _without(_metrics(before), _metrics(head), gates.metrics),
+        "metrics": _without(old, new, gates.metrics),
     }
     where = "nothing" if base is None else base.where
     return Comparison(where, head.where, head.protocol, scores, without, None if changes is None else gates.confidence)
 
 
 def check_protocols(base: Record, head: Record) -> None:
-    """Check that two sides have the same protocol.
-
-    Raises:
-        ReposeError: the protocols differ; the message names the differences.
-    """
+    """Raise a ReposeError that names the differences if the protocols of two sides differ."""
     if differ := _differences(base.protocol, head.protocol):
         raise ReposeError(
             f"BASE, {base.where}, and HEAD, {head.where}, have different protocols: {differ}. "
@@ -227,10 +216,6 @@ def _verdict(gain: float, allowed: float, paired: PairedChange | None) -> tuple[
     if gain > 0:
         return Verdict.BETTER, ""
     return Verdict.WORSE, f"worse by {-gain:.3g}, but at most {allowed:.3g} is allowed."
-
-
-def _metrics(side: Record) -> dict[str, None]:
-    return dict.fromkeys(metric for row in side.scores.values() for metric in row)
 
 
 def _without(base: Collection[str], head: Collection[str], gated: Collection[str]) -> tuple[str, ...]:

@@ -34,20 +34,9 @@ def gains_by_occlusion(
 ) -> list[Gain]:
     """The gain in each of BINS, followed by CONTRAST.
 
-    Args:
-        more: scores (n, M) of the row with more sources; NaN if a pair has none.
-        fewer: scores (n, M) of the other row on the same pairs.
-        occlusion: (n,), 0 to 1; pairs with NaN belong to no bin.
-        metrics: the names of the M scores, each with the better direction, higher or lower.
-        bootstrap: how pairs are resampled.
-
-    Raises:
-        ValueError: the shapes do not match.
+    `more` and `fewer` are scores (n, M) of the rows with more and with fewer sources, NaN if a pair has none; `occlusion` is
+    (n,), 0 to 1, and pairs with NaN belong to no bin. `metrics` are the names of the M scores, each with the better direction.
     """
-    if not more.shape == fewer.shape == (len(occlusion), len(metrics)):
-        raise ValueError(
-            f"more and fewer should be {(len(occlusion), len(metrics))}, (pairs, metrics), not {more.shape} and {fewer.shape}."
-        )
     better = (more - fewer) * [-1 if way == "lower" else 1 for way in metrics.values()]  # (n, M)
     inside = np.stack([(low <= occlusion) & (occlusion < high) for low, high in BINS.values()])  # (bins, n)
     columns = np.concatenate([np.where(rows[:, None], better, np.nan) for rows in inside], 1)  # (n, bins * M)
@@ -56,11 +45,8 @@ def gains_by_occlusion(
     gains = np.concatenate([gains, gains[-1:] - gains[:1]])  # CONTRAST is last
     drawn = np.concatenate([drawn, drawn[:, -1:] - drawn[:, :1]], 1)
     counts = [*inside.sum(1), inside[0].sum() + inside[-1].sum()]
+    found = [intervals(gain, drawn[:, i], bootstrap.confidence) for i, gain in enumerate(gains)]
     return [
-        Gain(
-            name,
-            int(counts[i]),
-            dict(zip(metrics, intervals(gains[i], drawn[:, i], bootstrap.confidence), strict=True)),
-        )
-        for i, name in enumerate((*BINS, CONTRAST))
+        Gain(name, int(count), dict(zip(metrics, of, strict=True)))
+        for name, count, of in zip((*BINS, CONTRAST), counts, found, strict=True)
     ]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repose.data.records import PAIRS, read_table
+from repose.data.records import PAIRS
 from repose.errors import ReposeError
 from repose.metrics.bootstrap import means
+from repose.metrics.by_pair import read_pairs
 from repose.report.gates import GatesSettings
 from repose.report.judge import Changes, PairedChange, check_protocols
 from repose.report.scores_file import Record, number
@@ -24,10 +25,7 @@ PairScores = dict[str, pd.DataFrame]  # by system: one row per pair (from, to), 
 def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates: GatesSettings) -> Changes:
     """The interval of HEAD minus BASE for each gated score that both sides have by pair.
 
-    Args:
-        base: the scores of BASE, and the path of its table by pair.
-        head: the same for HEAD.
-        gates: the block `gates`.
+    A side has its scores and the path of its table by pair.
 
     Raises:
         ReposeError: a table is missing, damaged or does not belong to its scores; or pairs or metrics differ.
@@ -38,10 +36,9 @@ def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates:
     for system in gates.systems:
         _check_same_pairs(system, (old[system], new[system]), paths)
         change = new[system].to_numpy() - old[system].to_numpy()  # (pairs, M)
-        for column, (metric, (_, low, high)) in enumerate(
-            zip(old[system].columns, gates.intervals(change), strict=True)
-        ):
-            found[system, str(metric)] = PairedChange(int(np.isfinite(change[:, column]).sum()), low, high)
+        counts = np.isfinite(change).sum(0).tolist()
+        for metric, count, (_, low, high) in zip(old[system], counts, gates.intervals(change), strict=True):
+            found[system, str(metric)] = PairedChange(count, low, high)
     return found
 
 
@@ -51,7 +48,7 @@ def read_pair_scores(side: Record, path: Path, gates: GatesSettings) -> PairScor
     Raises:
         ReposeError: the file is missing or damaged, lacks a gated system, or its means differ from the scores.
     """
-    table = read_table(path, ("system", *PAIRS))
+    table = read_pairs(path)
     found = {}
     for system in gates.systems:
         rows = table[table["system"] == system]
@@ -59,18 +56,16 @@ def read_pair_scores(side: Record, path: Path, gates: GatesSettings) -> PairScor
             raise ReposeError(
                 f"{path} has no pairs of {system}, which has gates. Give the pairs of the compared scores."
             )
-        scores = {metric: numbers(rows[metric], path) for metric in gates.metrics if metric in rows}
-        found[system] = pd.DataFrame(scores, index=pd.MultiIndex.from_frame(rows[list(PAIRS)]))
+        scores = rows.set_index(list(PAIRS))[[metric for metric in gates.metrics if metric in rows]]
         _check_means(side, path, system, scores)
+        found[system] = scores
     return found
 
 
-def _check_means(side: Record, path: Path, system: str, scores: dict[str, np.ndarray]) -> None:
+def _check_means(side: Record, path: Path, system: str, scores: pd.DataFrame) -> None:
     """Check that a table is from the same run as the scores of its side."""
-    for metric, values in scores.items():
-        if np.isinf(values).any():
-            raise ReposeError(f"{path} has an infinite {metric}, which has no mean. Run `dvc repro evaluate`.")
-        score, mean = number(side.scores.get(system, {}).get(metric)), float(means(values[:, None])[0])
+    for metric, mean in zip(map(str, scores), means(scores.to_numpy()), strict=True):
+        score = number(side.scores.get(system, {}).get(metric))
         if score is not None and not math.isclose(mean, score, rel_tol=1e-6, abs_tol=1e-9):
             raise ReposeError(
                 f"{path} does not belong to {side.where}: its mean {metric} of {system} is {mean:.6g}, but the score is "
@@ -86,19 +81,8 @@ def _check_same_pairs(system: str, scores: tuple[pd.DataFrame, pd.DataFrame], pa
                 f"The pairs of the two sides differ: pair {place} of {system} is {one} in {paths[0]} and {other} in "
                 f"{paths[1]}. Evaluate both on the same pairs."
             )
-    if list(scores[0].columns) != list(scores[1].columns):
-        has, lacks = paths if set(scores[0].columns) - set(scores[1].columns) else paths[::-1]
-        (metric, *_) = set(scores[0].columns) ^ set(scores[1].columns)
-        raise ReposeError(f"{has} has {metric}, but {lacks} does not. Evaluate both with the same version of repose.")
-
-
-def numbers(column: "pd.Series[str]", path: Path) -> np.ndarray:
-    """The numbers of a column, (rows,) float64, NaN for empty cells. `path` names the table in messages.
-
-    Raises:
-        ReposeError: a cell is not a number.
-    """
-    try:
-        return np.array([float(text or "nan") for text in column], np.float64)
-    except ValueError as error:
-        raise ReposeError(f"{path} is damaged in {column.name} ({error}). Run `dvc repro evaluate`.") from None
+    one, other = (", ".join(side.columns) for side in scores)
+    if one != other:
+        raise ReposeError(
+            f"{paths[0]} has {one}, but {paths[1]} has {other}. Evaluate both with the same version of repose."
+        )

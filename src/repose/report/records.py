@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from repose.errors import ReposeError
 from repose.evaluation.results import read_whole
 from repose.report.curves import charts
-from repose.report.origin import origin
 from repose.validation.page import RECORD
 
 _OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
@@ -19,7 +18,6 @@ class Training(NamedTuple):
 
     system: str
     record: dict[str, Any]  # run.json
-    origin: str  # see `report.origin`
     model_bytes: int  # of model.safetensors
     curves: list[str]  # SVG, one per term of the loss
 
@@ -34,7 +32,7 @@ def read_training(run: Path) -> Training:
     history, model = run / "history.csv", run / "model.safetensors"
     try:
         size, text = model.stat().st_size, history.read_text("utf-8")
-        return Training(run.name, record, origin(record), size, charts(text))
+        return Training(run.name, record, size, charts(text))
     except FileNotFoundError as error:
         raise ReposeError(f"There is no {error.filename}. Run `dvc repro train@{run.name}`, or `dvc pull`.") from None
     except ValueError as error:

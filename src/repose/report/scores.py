@@ -7,18 +7,18 @@ column in the table of pairs is computed over all images together.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from repose.data.records import OCCLUSION, PAIRS, read_table, shares
+from repose.data.records import OCCLUSION, PAIRS
 from repose.errors import ReposeError
 from repose.metrics.bootstrap import Interval, means
+from repose.metrics.by_pair import read_pairs
 from repose.metrics.provenance import Better
 from repose.report.gates import Bootstrap
 from repose.report.occlusion import BINS
-from repose.report.paired import numbers
 from repose.report.scores_file import number, read_file
 
 NOT_KNOWN = "unknown"
@@ -28,16 +28,11 @@ class Scores(NamedTuple):
     """The scores of every row (a system, a system with one source, a baseline)."""
 
     protocol: dict[str, Any]
-    better: dict[str, Better]  # by metric, if evaluate recorded the direction
+    better: dict[str, Better]  # by metric, in the order of the files
     means: dict[str, dict[str, float]]  # by row, then by metric; NaN if there is none
     counts: dict[str, dict[str, int]]  # by row, then by metric: the number of pairs, if recorded
     pairs: pd.DataFrame  # from, to, occlusion (NaN if unknown), sources (the largest number of any row)
     by_pair: dict[str, dict[str, np.ndarray]]  # by metric, then by row: (pairs,) float64, NaN if a pair has none
-
-    @property
-    def metrics(self) -> list[str]:
-        """Every metric, in the order of the files."""
-        return list(next(iter(self.means.values())))
 
     def intervals(self, bootstrap: Bootstrap) -> dict[str, dict[str, Interval]]:
         """The interval of each mean over pairs, by metric, then by row."""
@@ -61,30 +56,29 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
     Raises:
         ReposeError: a file is missing or damaged, or the files have different rows or pairs.
     """
-    record = read_file(metrics)
-    table = read_table(pairs, ("system", *PAIRS, OCCLUSION, "sources"))
-    written = dict.fromkeys(name for row in record.scores.values() for name in row)
-    counts = {f"{name} pairs" for name in written}
-    names = [name for name in written if name not in counts]
+    record, table = read_file(metrics), read_pairs(pairs, OCCLUSION, "sources")
     of_row = {row: table[table["system"] == row].reset_index(drop=True) for row in record.scores}
     first = _same_pairs(of_row, pairs, metrics)
-    sources = np.stack([numbers(rows["sources"], pairs) for rows in of_row.values()]).max(0)
-    if (sources % 1 != 0).any():
-        raise ReposeError(
-            f"{pairs} is damaged (sources has a number that is not an integer). Run `dvc repro evaluate`."
-        )
+    sources = np.stack([rows["sources"] for rows in of_row.values()]).max(0)
     found = {row: {name: number(value) for name, value in of.items()} for row, of in record.scores.items()}
+    written = dict.fromkeys(name for row in found.values() for name in row)
+    names = [name for name in written if name not in {f"{other} pairs" for other in written}]
+    if unknown := [name for name in names if record.metrics.get(name, {}).get("better") not in ("higher", "lower")]:
+        raise ReposeError(f"{metrics} does not say which {unknown[0]} is better. Run `dvc repro evaluate`.")
     return Scores(
         record.protocol,
-        {name: about["better"] for name, about in record.metrics.items() if about.get("better") in get_args(Better)},
-        {row: {name: _or_nan(of.get(name)) for name in names} for row, of in found.items()},
+        {name: record.metrics[name]["better"] for name in names},
+        {
+            row: {name: np.nan if (value := of.get(name)) is None else value for name in names}
+            for row, of in found.items()
+        },
         {
             row: {name: int(count) for name in names if (count := of.get(f"{name} pairs")) is not None}
             for row, of in found.items()
         },
-        first[list(PAIRS)].assign(**{OCCLUSION: shares(first, OCCLUSION, pairs), "sources": sources.astype(np.int64)}),
-        {name: {row: numbers(rows[name], pairs) for row, rows in of_row.items()} for name in names if name in table},
-    )  # fmt: skip
+        first[[*PAIRS, OCCLUSION]].assign(sources=sources.astype(np.int64)),
+        {name: {row: rows[name].to_numpy() for row, rows in of_row.items()} for name in names if name in table},
+    )
 
 
 def _same_pairs(of_row: Mapping[str, pd.DataFrame], pairs: Path, metrics: Path) -> pd.DataFrame:
@@ -99,10 +93,6 @@ def _same_pairs(of_row: Mapping[str, pd.DataFrame], pairs: Path, metrics: Path) 
                 "are not from the same run. Run `dvc repro evaluate`."
             )
     return first
-
-
-def _or_nan(value: float | None) -> float:
-    return np.nan if value is None else value
 
 
 def by_kind(scores: Scores, views: Mapping[str, str]) -> dict[str, list[Group]]:

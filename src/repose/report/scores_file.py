@@ -1,10 +1,10 @@
 """The scores of one side of a comparison, read from a file that evaluate wrote or from a git revision."""
 
 import json
-import math
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
@@ -50,10 +50,10 @@ def read_file(path: Path) -> Record:
     """
     try:
         return parsed(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise ReposeError(f"There is no {path}. Run `dvc repro`, or give another file or a git revision.") from None
     except OSError as error:
-        raise ReposeError(f"{path} cannot be read: {error.strerror}. Give another file or a git revision.") from None
+        raise ReposeError(
+            f"{path} cannot be read: {error.strerror}. Run `dvc repro`, or give another file or a git revision."
+        ) from None
 
 
 def parsed(content: bytes, where: str) -> Record:
@@ -67,33 +67,21 @@ def parsed(content: bytes, where: str) -> Record:
     except (ValueError, RecursionError) as error:
         raise ReposeError(f"The scores of {where} are not JSON: {error}. Run `dvc repro evaluate` there.") from None
     record = record if isinstance(record, dict) else {}
-    if "scores" in record and record.get("schema") != SCHEMA:
+    protocol, scores, metrics = (cast(Any, record.get(name)) for name in ("protocol", "scores", "metrics"))
+    rows = scores.values() if isinstance(scores, dict) else [None]
+    if record.get("schema") != SCHEMA or not all(isinstance(part, dict) for part in (protocol, metrics, *rows)):
         raise ReposeError(
-            f"The scores of {where} have schema {json.dumps(record.get('schema', 1))[:20]}, but this version of repose reads "
-            f"schema {SCHEMA}. Run `dvc repro evaluate` there, or give a later revision."
+            f"The scores of {where} do not have schema {SCHEMA}, with protocol, metrics, and scores by system and metric: "
+            "another version of repose or another program wrote them. Run `dvc repro evaluate` there, or give a later "
+            "revision."
         )
-    for key in ("protocol", "metrics", "scores"):
-        if not isinstance(record.get(key), dict):
-            raise ReposeError(
-                f"The scores of {where} have no block {key!r}: another version of repose or another program wrote them. "
-                "Run `dvc repro evaluate` there, or give a later revision."
-            )
-    for system, scores in record["scores"].items():
-        if not isinstance(scores, dict):
-            raise ReposeError(
-                f"The scores of {where} have no metrics under {system!r}. Run `dvc repro evaluate` there."
-            )
-    return Record(where, record["protocol"], record["scores"], record["metrics"])
+    return Record(where, protocol, scores, metrics)
 
 
 def number(value: Any) -> float | None:
     """A score as a finite float, or None if it is anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer that is too large for a float
-        return None
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if real and abs(value) <= sys.float_info.max else None
 
 
 def _metrics() -> Path:

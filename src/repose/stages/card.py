@@ -6,7 +6,6 @@ The stage depends on the report of the gates, so a system that got worse has no 
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
 from repose.evaluation.table_text import markdown, parameters
 from repose.metrics.provenance import NONE, in_words
 from repose.report import formats
-from repose.report.origin import origin
+from repose.report.markdown import render
 from repose.report.scores_file import Record, number, read_file
 from repose.storage.atomic import whole_folder, write_text
 from repose.terminal import say
@@ -42,8 +41,7 @@ class CardSettings:
             raise ValueError("use and limits should not be empty: a card needs both.")
 
 
-@dataclass(frozen=True)
-class Folders:
+class Folders(NamedTuple):
     """The inputs of the card."""
 
     lists: Path  # source.json, as download wrote it
@@ -67,13 +65,7 @@ class _Facts(NamedTuple):
 
 
 def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) -> None:
-    """Write the folder `card`.
-
-    Args:
-        system: the row under `systems`.
-        folders: the outputs of other stages.
-        card: the folder to write.
-        settings: the block `card`.
+    """Write the folder `card` of the row `system` from the outputs of other stages.
 
     Raises:
         ReposeError: a file is missing, damaged, or from another system or an earlier version, or the gates failed.
@@ -106,92 +98,24 @@ def _read(system: str, folders: Folders) -> _Facts:
 
 
 def _page(facts: _Facts, settings: CardSettings) -> str:
-    row, frame = facts.about.row, facts.about.frame
-    photos = "one photo" if row.max_sources == 1 else f"1 to {row.max_sources} photos"
-    limits = [f"It only generates images of {frame.height}x{frame.width} px.", *settings.limits]
-    if facts.source["source"] == "mannequin":
-        limits.insert(
-            0,
-            "It was trained on rendered mannequins and generates mannequins. Its scores say nothing about photos of people.",
-        )
-    sections = {
-        "The file": _file(facts), "Use": _use(facts, settings), "Data": _data(facts), "Training": _training(facts),
-        "Scores": _scores(facts), "Limits": [f"- {limit}" for limit in limits],
-    }  # fmt: skip
-    text = [
-        f"# {facts.system}",
-        "",
-        f"A system trained with repose, of the kind `{row.kind}`. From {photos} of a garment on a person and a target pose, "
-        "it generates an image of the same garment in that pose.",
-    ]
-    for title, lines in sections.items():
-        text += ["", f"## {title}", "", *lines]
-    return "\n".join(text) + "\n"
-
-
-def _file(facts: _Facts) -> list[str]:
-    content, frame, size = facts.model.read_bytes(), facts.about.frame, facts.about.photo_size
-    crop = f", cropped to {in_words(frame.crop)} (left, top, right, bottom in px)" if frame.crop else ""
-    photos = f"photos of {size[0]}x{size[1]} px" if size else "photos of several sizes"
-    return [
-        f"- `{facts.model.name}`, {len(content):,} bytes, SHA-256 `{hashlib.sha256(content).hexdigest()}`. It contains "
-        "its settings.",
-        f"- It was trained on {photos}{crop}, and generates images of {frame.height}x{frame.width} px (height x width).",
-    ]
-
-
-def _use(facts: _Facts, settings: CardSettings) -> list[str]:
-    of_photos = " and of each photo" if facts.about.row.needs_source_poses else ", but not those of the photos"
-    return [
-        settings.use.strip(),
-        "",
-        "```sh",
-        f"repose generate front.jpg --pose pose.json --keypoints openpose/ --model {facts.system}@VERSION -o new.png",
-        "```",
-        "",
-        f"It needs the 18 OpenPose keypoints of the target pose{of_photos}.",
-    ]
-
-
-def _data(facts: _Facts) -> list[str]:
-    source, split = facts.source, facts.split
-    origins = "; ".join(str(origin.get("address", origin)) for origin in source["origins"])
-    counts = {name: ", ".join(f"{count:,} {what}" for what, count in split[name].items()) for name in ("train", "test")}
-    mode = "; ".join([f"{split['mode']}, seed {split['seed']}", *split["departures"]])
-    return [
-        f"- Source: {source['source']} (layout {source['layout']}), {source['files']:,} files, {source['bytes']:,} bytes"
-        + (f", from {origins}." if origins else "."),
-        f"- Terms of the owner: {source['terms']}",
-        f"- Split: {mode}. Train: {counts['train']}. Test: {counts['test']}.",
-    ]
-
-
-def _training(facts: _Facts) -> list[str]:
-    run, row = facts.run, facts.about.row
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in row.loss_weights().items())
-    left_out = "perceptual" in row.loss_weights() and run["perceptual"] is None
-    lines = [
-        f"- {facts.about.step:,} steps of {row.items_per_step} item(s), {run['images']:,} images, seed {run['seed']}, on "
-        f"{run['device']} in {run['precision']}.",
-        f"- Parameters: {parameters(run['parameters'])}.",
-        f"- Loss weights: {weights}" + (" (trained without the perceptual term)." if left_out else "."),
-    ]
-    return lines + [f"- {origin(run)}"] * bool(origin(run))
-
-
-def _scores(facts: _Facts) -> list[str]:
+    about, row, content = facts.about, facts.about.row, facts.model.read_bytes()
+    counts = {
+        part: ", ".join(f"{count:,} {what}" for what, count in facts.split[part].items()) for part in ("train", "test")
+    }
     wanted = (COPY, MEAN, facts.system, with_one_source(facts.system))
-    rows = {name: facts.scores.scores[name] for name in wanted if name in facts.scores.scores}
-    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
-    cells = [[name, *(_text(number(row.get(metric))) for metric in metrics)] for name, row in rows.items()]
-    protocol = ", ".join(f"{key} {in_words(fact)}" for key, fact in facts.scores.protocol.items())
-    return [
-        markdown(["system", *metrics], cells),
-        "",
-        f"- Protocol: {protocol}. The protocol of an SSIM follows its slash. torso-ciede2000 is the mean CIEDE2000 inside the "
-        "torso; lower is better. A column of pairs counts the pairs that have the score.",
-        f"- Gates: {facts.gates['outcome']} in {len(facts.gates['scores'])} scores, compared with {facts.gates['base']}.",
-    ]
+    scores = {name: facts.scores.scores[name] for name in wanted if name in facts.scores.scores}
+    metrics = list(dict.fromkeys(metric for of in scores.values() for metric in of))
+    cells = [[name, *(_text(number(of.get(metric))) for metric in metrics)] for name, of in scores.items()]
+    weights = row.loss_weights()
+    return render(
+        "card.md.jinja", system=facts.system, settings=settings, model=facts.model, size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(), row=row, frame=about.frame, photo_size=about.photo_size, step=about.step,
+        source=facts.source, origins=[place.get("address", place) for place in facts.source["origins"]],
+        split=facts.split, counts=counts, run=facts.run, parameters=parameters(facts.run["parameters"]),
+        weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
+        left_out="perceptual" in weights and facts.run["perceptual"] is None, gates=facts.gates,
+        scores=markdown(["system", *metrics], cells), protocol=in_words(facts.scores.protocol),
+    )  # fmt: skip
 
 
 def _text(score: float | None) -> str:

@@ -1,8 +1,7 @@
 """download: fetch or render the source, and write its files, with their owner's paths, to tar shards.
 
 The source is a folder, a zip, s3:// or https:// (see `data.origins`), or rendered mannequins. Photos and lists go into
-separate shards (see `data.raw`), with `files.csv` (locations and SHA-256) and `source.json` (the source's terms and origins).
-Nothing is unpacked to disk, and files are only fetched from addresses in params.yaml.
+separate shards (see `data.raw`), with files.csv (locations and SHA-256) and source.json (the source's terms and origins).
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from repose.data.layouts import LayoutName, is_image
 from repose.data.origins import Origin, check_origins, forget, open_origins
 from repose.data.raw import LISTS, PHOTOS, SOURCE, TABLE
 from repose.data.records import FILES, write_json, write_table
-from repose.data.shards import Place, ShardWriter, index_table
+from repose.data.shards import ShardWriter
 from repose.errors import ReposeError
 from repose.storage.atomic import whole_folder
 from repose.terminal import bar, say
@@ -106,16 +105,14 @@ def _write(
 
 def _pack(folder: Path, contents: Iterable[tuple[str, bytes]], shard_bytes: int) -> list[pd.DataFrame]:
     """Pack photos and lists into separate folders, with their tables."""
-    places: dict[str, list[tuple[str, Place]]] = {PHOTOS: [], LISTS: []}
-    digests: dict[str, list[str]] = {PHOTOS: [], LISTS: []}
-    for kind in places:
+    rows: dict[str, list[tuple[object, ...]]] = {PHOTOS: [], LISTS: []}
+    for kind in rows:
         (folder / kind).mkdir()
     with ShardWriter(folder / PHOTOS, shard_bytes) as photos, ShardWriter(folder / LISTS, shard_bytes) as lists:
         for name, content in contents:
             kind, shards = (PHOTOS, photos) if is_image(name) else (LISTS, lists)
-            places[kind].append((name, shards.add(name, content)))
-            digests[kind].append(hashlib.sha256(content).hexdigest())
-    tables = {kind: index_table(places[kind]).assign(sha256=digests[kind]) for kind in places}
-    for kind, table in tables.items():
+            rows[kind].append((name, *shards.add(name, content), hashlib.sha256(content).hexdigest()))
+    tables = [pd.DataFrame(rows[kind], columns=list(FILES)) for kind in rows]
+    for kind, table in zip(rows, tables, strict=True):
         write_table(folder / kind / TABLE, table, FILES)
-    return list(tables.values())
+    return tables

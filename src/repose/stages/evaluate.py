@@ -1,27 +1,13 @@
 """evaluate: score the images that each trained system generates for the test pairs.
 
-The folder `results` has
-
-| file | what |
-|---|---|
-| table.md, table.csv | the scores of each system and the baselines, with facts about the evaluation |
-| pairs.csv | each score of every pair, and the occlusion of its source if known |
-| picture.png | a row per pair: its sources, the target's pose, the target, one column per system |
-| generated/SYSTEM/ | the system's images: tar shards of PNG files and their index |
-
-The file `metrics` has the means, for `dvc metrics` and `repose compare`. Metrics of all images together, such as FID, have no
-column in pairs.csv. The baselines are copying the pair's source, and the mean of all sources. Metrics whose network also
-trained a system are rejected.
+The folder `results` has the scores of each system and the baselines (table.md, table.csv), of each pair (pairs.csv), a picture
+of a few pairs (picture.png), and the images (generated/SYSTEM/). The file `metrics` has the means, for `dvc metrics` and
+`repose compare`. Metrics of all images together, such as FID, have no column in pairs.csv. The baselines are copying the
+pair's source, and the mean of all sources.
 
 With `system`, only one system is scored, or only the baselines (`baselines`: these two and the real photos), for the stage
-`table`. Then `results` has
-
-| file | what |
-|---|---|
-| pairs.csv | as above, for that system or the baselines |
-| facts.json | facts about the evaluation and the training, and the scores of all images together |
-| generated/SYSTEM/ | as above, of a system |
-| examples/ | of the baselines: sources, target's pose and target of a few pairs, in shards with their table |
+`table`. Then `results` has pairs.csv, facts.json instead of the tables, and the images of a few pairs (examples/) if it is of
+the baselines, else the system's (generated/SYSTEM/).
 """
 
 from collections.abc import Mapping
@@ -35,14 +21,14 @@ import pandas as pd
 from repose.data.images import encode_png
 from repose.data.records import write_json
 from repose.devices import set_up
-from repose.evaluation.contestants import MAX_SOURCES, Trained, baselines, contestants_of, load_trained
+from repose.evaluation.contestants import MAX_SOURCES, baselines, contestants_of, load_trained
 from repose.evaluation.examples import figure, write_examples
 from repose.evaluation.facts import page, provenance_of, refuse_own_judge, training_facts
 from repose.evaluation.results import BASELINES
 from repose.evaluation.scores import means, score
 from repose.evaluation.settings import EvaluateSettings
 from repose.evaluation.table_text import csv
-from repose.evaluation.testset import TestSet, read_test_set
+from repose.evaluation.testset import read_test_set
 from repose.metrics import provenance
 from repose.storage.atomic import whole_folder, write_bytes, write_text
 from repose.terminal import say
@@ -73,6 +59,7 @@ def run(
             computed or its network trained a system, an image has NaNs, or the disk is full.
     """
     device = set_up(settings.device, settings.threads, seed=SEED)
+    shard_bytes = settings.shard_megabytes * 2**20
     test = read_test_set(
         images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps, split=folders.split,
         metrics=settings.metrics, weights=settings.weights, max_pairs=settings.pairs, device=device,
@@ -88,36 +75,28 @@ def run(
         scored = {}
         for contestant in contestants:  # images of baselines and of single-source rows are not kept
             keep = folder / "generated" / contestant.name if contestant.name in trained else None
-            scored[contestant.name] = score(contestant, test, keep=keep, shard_bytes=settings.shard_bytes)
+            scored[contestant.name] = score(contestant, test, keep=keep, shard_bytes=shard_bytes)
         write_text(folder / "pairs.csv", csv(pd.concat([of.pairs for of in scored.values()])))
         table = means(scored, test)
         text = page(table, test, trained, SEED)
         if system is None:
-            _write_together(folder, table, text, test, trained, settings)
+            write_text(folder / "table.md", text)
+            write_text(folder / "table.csv", csv(table, index=True))
+            max_sources = max(of.about.row.max_sources for of in trained.values())
+            examples = list(test.examples(settings.picture_pairs, max_sources))
+            picture = figure(examples, {name: folder / "generated" / name for name in trained})
+            write_bytes(folder / "picture.png", encode_png(picture))
         else:
             facts = {"schema": provenance.SCHEMA, "system": system, **test.facts, **about}
             facts |= training_facts(trained[system]) if trained else {}
             together = {name: _rounded(of.together) for name, of in scored.items()}
             write_json(folder / "facts.json", facts | {"scores": together})
         if system == BASELINES:
-            examples = test.examples(settings.picture_pairs, MAX_SOURCES)
-            write_examples(folder / "examples", examples, settings.shard_bytes)
+            write_examples(folder / "examples", test.examples(settings.picture_pairs, MAX_SOURCES), shard_bytes)
     if metrics is not None:
         scores = {str(name): _rounded(row) for name, row in table.to_dict("index").items()}
         write_json(metrics, {"schema": provenance.SCHEMA, "protocol": test.facts, **about, "scores": scores})
     say(text.partition("\n\n")[0])  # the table without its notes
-
-
-def _write_together(
-    folder: Path, table: pd.DataFrame, text: str, test: TestSet, trained: Mapping[str, Trained], settings: EvaluateSettings
-) -> None:  # fmt: skip
-    """Write the table and the picture of all systems."""
-    write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", csv(table, index=True))
-    max_sources = max(of.about.row.max_sources for of in trained.values())
-    examples = list(test.examples(settings.picture_pairs, max_sources))
-    picture = figure(examples, {name: folder / "generated" / name for name in trained})
-    write_bytes(folder / "picture.png", encode_png(picture))
 
 
 def _rounded(scores: Mapping[Any, float]) -> dict[str, float | None]:

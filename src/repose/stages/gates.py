@@ -1,13 +1,7 @@
 """gates: fail if a score is worse than the block `gates` allows, compared with the last accepted scores.
 
 The stage does the same as `repose compare`, but with the committed baseline, because a task in a cluster has no git history.
-It writes the folder `report`, whether it passes or fails:
-
-| file | what |
-|---|---|
-| gates.md | a table of the gated scores, and a sentence for each failure |
-| gates.json | the same with all numbers |
-| gates.xml | the same as JUnit |
+Whether it passes or fails, it writes the folder `report`: gates.md for people and gates.json with all numbers.
 
 The stage fails if a score got worse, is beyond its limit or is missing. No model card is made then. If the baseline is missing
 or from other data, only the limits are checked, and the report gives the reason. `repose compare`, which CI runs, fails
@@ -20,7 +14,7 @@ from pathlib import Path
 from repose.errors import ReposeError
 from repose.report import formats
 from repose.report.gates import GatesSettings
-from repose.report.judge import Comparison, compare, refused
+from repose.report.judge import Comparison, compare
 from repose.report.paired import changes_by_pair, read_pair_scores
 from repose.report.scores_file import read_file
 from repose.storage.atomic import whole_folder, write_text
@@ -30,15 +24,9 @@ from repose.terminal import say
 def run(
     *, base: Path, base_pairs: Path, head: Path, head_pairs: Path, report: Path, settings: GatesSettings
 ) -> None:  # fmt: skip
-    """Compare two sets of scores and write the folder `report`.
+    """Compare the scores `head` with the last accepted ones, `base`, and write the folder `report`.
 
-    Args:
-        base: the last accepted scores, as evaluate writes them. Not read if the settings have no baseline.
-        base_pairs: the same scores by pair. Not read if the settings have no baseline.
-        head: the scores to judge.
-        head_pairs: the same scores by pair.
-        report: the folder to write.
-        settings: the block `gates`.
+    The pairs are the same scores by pair. If the settings have no baseline, `base` is not read.
 
     Raises:
         ReposeError: a score got worse, is beyond its limit, or is missing. `report` is written nevertheless.
@@ -47,7 +35,6 @@ def run(
     with whole_folder(report) as folder:
         write_text(folder / "gates.md", formats.as_markdown(found))
         write_text(folder / formats.RECORD, formats.as_json(found))
-        write_text(folder / "gates.xml", formats.as_junit(found))
     say(f"gates: {found.headline}")
     if found.exit_code:
         raise ReposeError(
@@ -65,7 +52,7 @@ def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesS
             return compare(None, new, settings)
         read_pair_scores(new, head[1], settings)  # an error in the files of HEAD fails the stage
     except ReposeError as error:
-        return refused(str(base[0]), str(head[0]), str(error))
+        return Comparison(str(base[0]), str(head[0]), refusal=str(error))
     try:
         old = read_file(base[0])
         changes = changes_by_pair((old, base[1]), (new, head[1]), settings)

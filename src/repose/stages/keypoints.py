@@ -3,16 +3,13 @@
 The files are the CSV of pose-gan and PATN (also written for mannequins) or OpenPose's JSON; rows of other photos are skipped.
 The networks are `figure`, for mannequins (docs/figure.md), and `keypoint-rcnn`, for people, whose weights the user fetches
 (`repose weights fetch keypoint-rcnn`). If the source also has CSV files, the report compares them with the network's joints.
-An interrupted search resumes and gives the same bytes (pose/keypoint_cache.py). The folder `keypoints` has
+An interrupted search resumes and gives the same bytes (pose/keypoint_cache.py).
 
-| file | what |
-|---|---|
-| keypoints.csv | one row per photo of images.csv, in its order; missing joints are empty |
-| order.csv | the photos with a row in the source, in the source's order, and the row's number; PATN's pairs depend on it |
-| report.json | the number of photos with a pose, how often each joint is known, and what was excluded |
+The folder `keypoints` has a row per photo of images.csv, in its order, with missing joints empty (keypoints.csv); the photos
+with a row in the source, in the source's order, on which PATN's pairs depend (order.csv); and counts (report.json).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from repose.storage.atomic import whole_folder
 from repose.terminal import say
 from repose.validation.gallery import PictureSettings, galleries
 from repose.validation.keypoints import check_keypoints
-from repose.validation.page import Distribution, Facts, Gallery, Rejected, require, write_report
+from repose.validation.page import Facts, Picture, Rejected, require, write_report
 
 NOBODY = "no-person.csv"  # in the report's folder: photos in which a network found nobody
 
@@ -42,9 +39,7 @@ NOBODY = "no-person.csv"  # in the report's folder: photos in which a network fo
 class KeypointsSettings(ExtractorSettings):
     """The block `keypoints` of params.yaml."""
 
-    pictures: PictureSettings = field(
-        default_factory=PictureSettings
-    )  # photos shown with their joints on the report's page
+    pictures: PictureSettings = field(default_factory=PictureSettings)  # photos with their joints on the report's page
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path, settings: KeypointsSettings) -> None:
@@ -106,24 +101,23 @@ def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
     }
 
 
-def _facts(counts: dict[str, Any], nobody: Sequence[str], pictures: tuple[Gallery, ...]) -> Facts:
+def _facts(counts: dict[str, Any], nobody: Sequence[str], pictures: dict[str, list[Picture]]) -> Facts:
     """The facts on the page besides the checks."""
-    return Facts(
-        counts={name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)},
-        distributions=tuple(_agreement_by_joint(counts.get("compared"))),
-        rejected=(Rejected("no person was found", len(nobody), tuple((name, "") for name in nobody[:10])),)
-        if nobody
-        else (),
-        rejected_list=NOBODY if nobody else "",
-        galleries=pictures,
+    rejected, distributions = (
+        Rejected("no person was found", len(nobody), tuple((name, "") for name in nobody[:10])),
+        {},
     )
-
-
-def _agreement_by_joint(compared: dict[str, Any] | None) -> Iterator[Distribution]:
-    if compared:
+    if compared := counts.get("compared"):
         title = (
             f"Joints found within a tenth of the person's size of those in {', '.join(compared['files'])}, in percent "
             f"(all {compared['joints']:,} joints of {compared['photos']:,} photos: PCK@0.1 is {compared[PCK]})"
         )
         by_joint = compared[f"{PCK}_by_joint"].items()
-        yield Distribution(title, {joint: round(100 * value) for joint, value in by_joint if value is not None})
+        distributions[title] = {joint: round(100 * value) for joint, value in by_joint if value is not None}
+    return Facts(
+        counts={name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)},
+        distributions=distributions,
+        rejected=(rejected,) if nobody else (),
+        rejected_list=NOBODY if nobody else "",
+        galleries=pictures,
+    )

@@ -1,12 +1,8 @@
 """posemaps: draw a map of colored limbs for every photo of one part that has a pose, at the working size.
 
-Its settings also define the crop and size of photos in training, evaluation and generation. The folder `posemaps` has
-
-| file | what |
-|---|---|
-| 00000.tar, ... | PNG files with a palette, each named like its photo |
-| posemaps.csv | the location of each map; photos without a limb inside the frame have none |
-| posemaps.json | the frame, the line width, and the numbers of photos with and without a map |
+Its settings also define the crop and size of photos in training, evaluation and generation. The folder `posemaps` has the maps
+(tar shards of PNG files with a palette, each named like its photo, and posemaps.csv; photos without a limb inside the frame
+have none), and the frame, the line width and the numbers of photos with and without a map (posemaps.json).
 """
 
 from collections.abc import Iterator
@@ -55,11 +51,7 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
     names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
     if photos["name"].tolist() != names:
         differing = sorted(set(photos["name"]) ^ set(names))
-        what = (
-            f"{len(differing):,} photo(s) are in one only, such as {differing[0]}"
-            if differing
-            else "their order differs"
-        )
+        what = f"{len(differing):,} are in one only, such as {differing[0]}" if differing else "their order differs"
         raise ReposeError(
             f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. Run `dvc repro keypoints` "
             "again."

@@ -1,14 +1,4 @@
-"""report: the page of a run, `report.html`, a single self-contained file.
-
-The page shows
-
-- the scores with their provenance, and the paper's published numbers
-- images as in the paper's Figure 3, for pairs spread over the test set and for random pairs
-- the best and worst pairs of each metric and system
-- the scores by kind of pair
-- training curves
-- the checks of the data
-- the reproducible costs of training
+"""report: the page of a run, `report.html`, a single self-contained file (docs/report.md).
 
 Metrics and their directions come from the output of evaluate. The same inputs give the same bytes.
 """
@@ -25,12 +15,10 @@ from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, part_names, read_parts, read_table
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
-from repose.evaluation.pair_choice import drawn, spread
-from repose.evaluation.results import image_name
+from repose.evaluation.results import drawn, image_name, spread
 from repose.generate import jobs_of_pairs
 from repose.report.gates import GatesSettings
-from repose.report.image_rows import Artist
-from repose.report.page import Content, page
+from repose.report.page import Artist, Content, page
 from repose.report.published import read_published
 from repose.report.records import read_checks, read_training
 from repose.report.scores import Scores, read_scores
@@ -68,13 +56,7 @@ def run(
 ) -> None:
     """Write the page of a run into the folder `report`.
 
-    Args:
-        folders: the outputs of other stages.
-        metrics: the file with the mean scores.
-        published: the paper's own table.
-        report: the folder to write.
-        settings: the block `report`.
-        gates: the block `gates`, which describes the bootstrap.
+    `metrics` has the mean scores, `published` is the paper's own table, and `gates` describes the bootstrap.
 
     Raises:
         ReposeError: an input is missing, damaged or from another run, or the disk is full.

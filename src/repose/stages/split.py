@@ -9,20 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from repose.data import records
 from repose.data.pairs import PosedRule, is_posed
 from repose.data.raw import RawFiles
-from repose.data.records import (
-    IMAGES,
-    ITEMS,
-    OCCLUSION,
-    ORDER,
-    PAIRS,
-    part_names,
-    read_parts,
-    read_parts_keypoints,
-    write_json,
-    write_table,
-)
 from repose.data.splits import Split, SplitSettings, choose, listing, with_occlusion
 from repose.errors import ReposeError
 from repose.storage.atomic import whole_folder
@@ -50,24 +39,26 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
     train, test = (chosen.pairs[chosen.pairs["part"] == part] for part in ("train", "test"))
     tested = with_occlusion(test, files)
     with whole_folder(split) as folder:
-        write_table(folder / "items.csv", chosen.items, ITEMS)
-        write_table(folder / "train-pairs.csv", train, PAIRS)
-        write_table(folder / "test-pairs.csv", tested, (*PAIRS, OCCLUSION))
-        write_json(folder / "split.json", chosen.record)
+        records.write_table(folder / "items.csv", chosen.items, records.ITEMS)
+        records.write_table(folder / "train-pairs.csv", train, records.PAIRS)
+        records.write_table(folder / "test-pairs.csv", tested, (*records.PAIRS, records.OCCLUSION))
+        records.write_json(folder / "split.json", chosen.record)
     _say(chosen.record)
 
 
 def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
     """images.csv of all parts with two more columns: posed, and row, the position in the source of keypoints."""
-    parts = part_names(images)
-    photos = read_parts(images, parts, "images.csv", IMAGES)[["name", "item", "category", "view", "partition"]]
-    names, joints, _ = read_parts_keypoints(keypoints, parts)
+    parts = records.part_names(images)
+    photos = records.read_parts(images, parts, "images.csv", records.IMAGES)[
+        ["name", "item", "category", "view", "partition"]
+    ]
+    names, joints, _ = records.read_parts_keypoints(keypoints, parts)
     if names != photos["name"].tolist():
         raise ReposeError(
             f"The keypoints in {keypoints} are not of the photos in {images}. Run the keypoints stage again "
             "(`dvc repro keypoints`)."
         )
-    order = read_parts(keypoints, parts, "order.csv", ORDER)
+    order = records.read_parts(keypoints, parts, "order.csv", records.ORDER)
     row = photos["name"].map(order.set_index("name")["row"])  # NaN, which sorts last, if there is none
     return photos.assign(posed=is_posed(joints, rule), row=row)
 
@@ -75,8 +66,7 @@ def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
 def _facts(chosen: Split) -> Facts:
     counts = {f"{part} {what}": chosen.record[part][what] for what in ("photos", "pairs") for part in ("train", "test")}
     per_item = chosen.items.groupby(["part", "item"]).size().reset_index(name="photos")
-    sizes = distribution("Photos per item", per_item["part"] + ": " + per_item["photos"].astype(str))
-    return Facts(counts, (sizes,))
+    return Facts(counts, {"Photos per item": distribution(per_item["part"] + ": " + per_item["photos"].astype(str))})
 
 
 def _say(record: dict[str, Any]) -> None:

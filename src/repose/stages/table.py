@@ -1,14 +1,8 @@
 """table: all systems in one table, in the layout of the paper's Table 1.
 
-The stage writes these files into the folder `table`:
-
-| file | what |
-|---|---|
-| table.md | for each data set: the published numbers and ours, differences to one row, how each row was trained |
-| table.csv | the same, one row per data set and system, with the provenance of its numbers |
-| multi-source-gains.csv | for pairs of rows, the gain from more sources by occlusion in the first source |
-| table.png | the table as an image |
-| figure-DATA.png | the paper's Figure 3: sources, target pose, target, one column per system |
+The folder `table` has, for each data set, the published numbers and ours, differences to one row, and how each row was trained
+(table.md; table.csv with the provenance of each number); for pairs of rows, the gain from more sources by occlusion in the
+first source (multi-source-gains.csv); and the paper's Figure 3 (figure-DATA.png).
 
 Published numbers are from other photos, another split and an unnamed protocol, so they are in separate columns and never
 compared with ours. SSIM barely notices whether the garment is right, so a table needs torso-ciede2000. Each of our numbers is
@@ -23,12 +17,10 @@ from repose.config import nearest
 from repose.data.images import encode_png
 from repose.errors import ReposeError
 from repose.evaluation.examples import figure, read_examples
-from repose.evaluation.pair_choice import spread
-from repose.evaluation.results import BASELINES
+from repose.evaluation.results import BASELINES, spread
 from repose.evaluation.table_text import csv
 from repose.report.published import Published, read_published
-from repose.report.tables.files import gains_table, picture, scores_table
-from repose.report.tables.page import page
+from repose.report.tables.page import gains_table, page, scores_table
 from repose.report.tables.settings import TableSettings
 from repose.report.tables.side_by_side import Comparison, compare
 from repose.storage.atomic import whole_folder, write_bytes, write_text
@@ -47,11 +39,10 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
         write_text(folder / "table.csv", csv(scores_table(comparisons, printed, settings)))
         write_text(folder / "multi-source-gains.csv", csv(gains_table(comparisons, settings)))
         write_text(folder / "table.md", page(comparisons, printed, settings))
-        write_bytes(folder / "table.png", encode_png(picture(comparisons, printed, settings)))
         for comparison in comparisons:
             images = _images(results / comparison.data, comparison, settings.figure_pairs)
             write_bytes(folder / f"figure-{comparison.data}.png", encode_png(images))
-    say(f"The table: {table / 'table.md'}, and as an image: {table / 'table.png'}")
+    say(f"The table: {table / 'table.md'}")
     say(f"Images of the systems: {', '.join(str(table / f'figure-{data}.png') for data in settings.data_sets)}")
 
 

@@ -1,12 +1,8 @@
 """validate: decode and check every photo of the source; pack those that pass, and list the rest.
 
 Photos that pass are written, unchanged and sorted by path, to tar shards: a block of nearly equal size for each part, with its
-own table images.csv (see `data.records`). The report folder is written whether the source passes or not:
-
-| file | what |
-|---|---|
-| validation.html, .json | every check with its expectation and result; statistics of the source |
-| set-aside.csv | path, reason, detail of each file that is not in images.csv |
+own table images.csv (see `data.records`). The report is written whether the source passes or not: every check with statistics
+of the source (validation.html, validation.json), and each file that is not in images.csv with its reason (set-aside.csv).
 """
 
 from collections.abc import Iterator
@@ -121,7 +117,7 @@ def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
         "Category": good["category"],
         "Size (height x width)": good["height"].astype(str) + " x " + good["width"].astype(str),
     }  # fmt: skip
-    distributions = (distribution(title, found) for title, found in values.items())
+    distributions = {title: distribution(found) for title, found in values.items()}
     return Facts(
         counts={
             "photos in the source": len(good) + len(bad),
@@ -131,7 +127,7 @@ def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
             "images elsewhere, ignored": images - len(good) - len(bad),
             "other files": len(files) - images,
         },
-        distributions=tuple(part for part in distributions if set(part.counts) - {"none"}),
+        distributions={title: counts for title, counts in distributions.items() if set(counts) - {"none"}},
         rejected=tuple(_rejected(bad)),
         rejected_list=SET_ASIDE,
     )

@@ -54,14 +54,9 @@ class Outcome:
 
 
 def expect(name: str, kind: str, description: str, severity: Severity = "critical", **arguments: Any) -> Any:
-    """Create an expectation of Great Expectations on a table or its columns.
+    """Create the expectation Expect`kind` of Great Expectations, with arguments such as column and value_set.
 
-    Args:
-        name: name of the check.
-        kind: name of the class without the leading "Expect", such as "ColumnValuesToBeInSet".
-        description: the expectation in words.
-        severity: severity of a failure.
-        arguments: arguments of the class, such as column and value_set.
+    `name` is the check's, and `description` the expectation in words.
 
     Raises:
         ReposeError: Great Expectations is not installed.

@@ -4,6 +4,7 @@ If there are reference joints, the worst photos are those with the smallest shar
 are those with the lowest mean confidence, where a missing joint counts as 0.
 """
 
+import base64
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from repose.config import Seed, settings
 from repose.data.images import encode_jpeg
 from repose.data.skeleton import COLOURS, LIMBS, present
 from repose.pose.pck import pck
-from repose.validation.page import Gallery, Picture
+from repose.validation.page import Picture
 
 SIDE = 256  # maximum px of a picture's longer side
 
@@ -31,16 +32,11 @@ class PictureSettings:
 def galleries(
     names: Sequence[str], pixels: Callable[[str], np.ndarray], found: np.ndarray, confidence: np.ndarray,
     reference: np.ndarray | None, settings: PictureSettings,
-) -> tuple[Gallery, ...]:  # fmt: skip
-    """Galleries of the worst photos and of random ones, with the detected and, if known, the reference joints.
+) -> dict[str, list[Picture]]:  # fmt: skip
+    """The worst photos and random ones by title, with the detected and, if known, the reference joints.
 
-    Args:
-        names: n names of photos.
-        pixels: function from a name to the photo (H,W,3) uint8; only called for photos that are shown.
-        found: (n,K,2) px, NaN for missing.
-        confidence: (n,K), 0 to 1.
-        reference: (n,K,2) px, NaN for unknown; None without reference joints.
-        settings: the numbers of photos.
+    `pixels` returns the photo of a name, (H,W,3) uint8; it is only called for photos that are shown. Joints are (n,K,2) px,
+    NaN for missing, with a confidence (n,K), 0 to 1.
     """
     details, order = _ranked(found, confidence, reference)
     drawn = np.sort(np.random.default_rng(settings.seed).permutation(len(names))[: settings.random])
@@ -50,10 +46,11 @@ def galleries(
     def picture(row: int) -> Picture:
         photo = pixels(names[row])
         image = np.concatenate([_with_limbs(photo, keypoints[row]) for keypoints in sides], 1)
-        return Picture(names[row], details[row], encode_jpeg(image, quality=85), image.shape[1], image.shape[0])
+        address = f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image, quality=85)).decode()}"
+        return Picture(names[row], details[row], address, image.shape[1], image.shape[0])
 
     chosen = {f"The worst{beside}": order[: settings.worst], f"At random{beside}": drawn}
-    return tuple(Gallery(title, tuple(map(picture, rows))) for title, rows in chosen.items() if len(rows))
+    return {title: list(map(picture, rows)) for title, rows in chosen.items() if len(rows)}
 
 
 def _ranked(

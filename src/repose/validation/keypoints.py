@@ -17,14 +17,11 @@ MOST = 0.9  # minimum share of photos that follow anatomy, as people bend and tu
 def check_keypoints(
     photos: pd.DataFrame, keypoints: np.ndarray, confidence: np.ndarray, *, min_posed_share: float, placed: bool = False
 ) -> Outcome:
-    """Check a table of keypoints.
+    """Check the keypoints of n photos with the columns name, height and width (px).
 
-    Args:
-        photos: n photos, with the columns name, height and width (px).
-        keypoints: (n, K, 2) x, y in px, NaN for missing.
-        confidence: (n, K) in [0, 1]; ignored for missing joints.
-        min_posed_share: share of the photos, 0 to 1, in which both shoulders and both hips must be known.
-        placed: whether the joints come from files, so that their position in the photos is checked (`placement`).
+    Keypoints are (n, K, 2) px, NaN for missing, with a confidence (n, K), 0 to 1. In a share `min_posed_share` of the photos,
+    both shoulders and both hips must be known. With `placed`, the joints come from files, so that their position in the photos
+    is checked (`placement`).
     """
     heights, widths = photos["height"].to_numpy(), photos["width"].to_numpy()
     measured = _measured(keypoints, confidence, heights, widths).assign(name=photos["name"].to_numpy())

@@ -4,8 +4,7 @@ The page needs no network or scripts, fits phones, and has a light and a dark st
 or facts about the machine, so the same data give the same bytes.
 """
 
-import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,13 +24,6 @@ SHOWN = ("name", "severity", "passed", "expected", "observed", "examples")  # of
 BARS = 24  # maximum number of bars of a distribution on the page; the JSON has all
 
 
-class Distribution(NamedTuple):
-    """The number of occurrences of each value, shown as a bar chart."""
-
-    title: str
-    counts: dict[str, int]
-
-
 class Rejected(NamedTuple):
     """The items excluded for one reason."""
 
@@ -45,21 +37,9 @@ class Picture(NamedTuple):
 
     name: str  # name of the photo
     detail: str  # caption
-    jpeg: bytes
+    address: str  # data URL
     width: int  # px
     height: int  # px
-
-    @property
-    def address(self) -> str:
-        """The picture as a data URL."""
-        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode()}"
-
-
-class Gallery(NamedTuple):
-    """Pictures under a title."""
-
-    title: str
-    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
@@ -67,10 +47,12 @@ class Facts:
     """The content of a report besides the checks."""
 
     counts: dict[str, int]  # headline figures: "photos": 52712
-    distributions: tuple[Distribution, ...] = ()
+    distributions: dict[str, dict[str, int]] = field(
+        default_factory=dict
+    )  # bar charts: occurrences of values, by title
     rejected: tuple[Rejected, ...] = ()
     rejected_list: str = ""  # the file beside the page that lists all of them
-    galleries: tuple[Gallery, ...] = ()  # only on the page
+    galleries: dict[str, list[Picture]] = field(default_factory=dict)  # by title; only on the page
 
 
 def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> None:
@@ -81,17 +63,16 @@ def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> No
         "counts": facts.counts,
         "checks": [{name: getattr(check, name) for name in SHOWN} for check in outcome.checks],
         "rejected": {rejected.reason: rejected.number for rejected in facts.rejected},
-        "distributions": {part.title: part.counts for part in facts.distributions},
+        "distributions": facts.distributions,
     }
     write_json(folder / RECORD, record)
+    failed, warnings = outcome.failed("critical"), outcome.failed("warning")
     page = template("repose.validation", "checks.html.jinja").render(
         title=title,
         passed=outcome.passed,
-        failed=outcome.failed("critical"),
-        warnings=outcome.failed("warning"),
-        checks=outcome.failed("critical")
-        + outcome.failed("warning")
-        + [check for check in outcome.checks if check.passed],
+        failed=failed,
+        warnings=warnings,
+        checks=[*failed, *warnings, *(check for check in outcome.checks if check.passed)],
         facts=facts,
         bars=BARS,
     )
@@ -99,7 +80,7 @@ def write_report(folder: Path, title: str, outcome: Outcome, facts: Facts) -> No
 
 
 def require(outcome: Outcome, what: str, report: Path) -> None:
-    """Log the warnings of an outcome, and raise if a critical check failed.
+    """Log the warnings of an outcome.
 
     `what` was checked ("The photos"), and `report` is the folder written by `write_report`.
 
@@ -117,20 +98,18 @@ def require(outcome: Outcome, what: str, report: Path) -> None:
         )
 
 
-def distribution(title: str, values: "pd.Series[Any]") -> Distribution:
-    """The distribution of values, most frequent first; an empty text is shown as "none"."""
+def distribution(values: "pd.Series[Any]") -> dict[str, int]:
+    """The number of occurrences of each value, most frequent first; an empty text is shown as "none"."""
     counts = values.replace("", "none").value_counts(sort=False).sort_index()
-    counts = counts.sort_values(ascending=False, kind="stable")
-    return Distribution(title, {str(value): int(count) for value, count in counts.items()})
+    return {str(value): int(n) for value, n in counts.sort_values(ascending=False, kind="stable").items()}
 
 
 def template(package: str, name: str) -> "jinja2.Template":
     """A template in a package of repose, which may include these pages' style (`style.css`)."""
     import jinja2
 
-    packages = dict.fromkeys((package, "repose.validation"))
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package) for package in packages]),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place) for place in (package, "repose.validation")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -10,11 +10,8 @@ from repose.validation.expectations import BETWEEN, IN_SET, Outcome, expect, val
 def check_pairs(pairs: pd.DataFrame, items: pd.DataFrame, *, min_train_pairs: int, min_test_pairs: int) -> Outcome:
     """Check a split.
 
-    Args:
-        pairs: a row per pair: from, to (names of photos), part (train or test), item_from, item_to.
-        items: a row per photo for training or testing: part, item, name (`records.ITEMS`).
-        min_train_pairs: minimum number of pairs of the part `train`.
-        min_test_pairs: minimum number of pairs of the part `test`.
+    `pairs` has from, to (names of photos), part (train or test), item_from and item_to of each pair, and `items` has part,
+    item and name of each photo (`records.ITEMS`).
     """
     known = items["part"] + "\n" + items["item"] + "\n" + items["name"]
     listed = [(pairs["part"] + "\n" + pairs[f"item_{end}"] + "\n" + pairs[end]).isin(known) for end in ("from", "to")]

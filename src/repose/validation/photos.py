@@ -52,16 +52,11 @@ class PhotoRules:
 
 
 def check_photos(photos: pd.DataFrame, rules: PhotoRules) -> tuple[Outcome, pd.DataFrame]:
-    """Check the files of a source that should be photos.
+    """Check the files of a source that should be photos, and add the columns `reason` (of REASONS) and `detail`.
 
-    Args:
-        photos: a row per file. Columns: path, name, item, category, view, partition (all empty where the path does not
-            follow the layout) and the fields of `inspection.Inspection`.
-        rules: the requirements for the photos.
-
-    Returns:
-        The outcome; and the photos with the columns `reason` (of REASONS) and `detail`, which are missing for photos that
-        pass. Of photos with the same name or bytes, the first passes.
+    `photos` has path, name, item, category, view, partition (all empty where the path does not follow the layout) and the
+    fields of `inspection.Inspection`. A reason is missing if the photo passes; of photos with the same name or bytes, the
+    first passes.
     """
     table = _measured(photos.reset_index(drop=True))
     checks = validate(table, _file_suite(rules), label=["path"])

@@ -56,11 +56,6 @@ class Comparison(NamedTuple):
         """The rows of trained systems."""
         return [line for line in self.lines if line.facts]
 
-    def best(self, metric: str) -> float:
-        """The best score of the trained rows."""
-        scores = [line.scores[metric].mean for line in self.trained]
-        return float((np.nanmin if self.records[metric]["better"] == "lower" else np.nanmax)(scores))
-
     @property
     def networks(self) -> str:
         """The networks used by the metrics, each with the SHA-256 of its file."""
