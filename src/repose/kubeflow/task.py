@@ -110,6 +110,8 @@ def apply_params(folder: Path, task: Task) -> None:
     for address, value in [*task.changes.items(), *task.overrides.items()]:
         name, _, key = address.rpartition(":")
         name = name or "params.yaml"
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise SettingsError(f"The parameter {address} is of a file outside the project.")
         file = files.setdefault(name, ParamsFile.read(folder / name))
         like, where = file[key], f"The parameter {address}"
         if address in task.changes and address not in task.overrides:
