@@ -2,9 +2,7 @@
 
 import hashlib
 import math
-import re
 import shutil
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from fakes import Means
 from repose import __version__
 from repose.data.images import decode
-from repose.data.photos import Loaded, Photos
+from repose.data.photos import Loaded
 from repose.data.records import ITEMS, PAIRS, part_names, read_json, read_keypoints, read_table, write_keypoints
 from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.data.skeleton import TORSO
-from repose.evaluation import contestants
 from repose.evaluation.facts import loss_in_words
 from repose.evaluation.results import COPY, MEAN, PROTOCOL, read_result
-from repose.generate import Done, Job
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
 from repose.metrics.mask_ssim import pose_mask
 from repose.metrics.torso_ciede2000 import torso_ciede2000
@@ -157,23 +153,6 @@ def test_the_loss_names_what_its_perceptual_term_is_of(perceptual: str | None, w
 def test_two_evaluations_have_the_same_bytes(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
     again = evaluated(data, runs, tmp_path)
     assert files_in(again) == files_in(done)
-
-
-def test_a_perfect_system_has_perfect_scores(
-    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def perfect(system: Any, jobs: Sequence[Job], *, photos: Photos, device: Any) -> Iterator[Done]:
-        loaded = photos.load([job.target for job in jobs])
-        yield Done(jobs, loaded.pixels, loaded.pixels, loaded.keypoints)
-
-    monkeypatch.setattr(contestants, "generate_jobs", perfect)
-    evaluated(data, runs, tmp_path, systems=["attend"])
-    scores = read_json(tmp_path / "metrics.json")["scores"]["attend"]
-    assert [scores[name] for name in SCORES] == [pytest.approx(1, abs=1e-9)] * 4 + [None, 0]  # PSNR is infinite
-    assert (scores["psnr pairs"], scores["torso-ciede2000 pairs"]) == (0, COUNT)
-    text = (tmp_path / "results" / "table.md").read_text()
-    assert f"PSNR: in dB, higher is better; at most {COUNT} pairs that are equal to their target are left out" in text
-    assert re.search(r"\| attend \| 1\.000 \|.* \|  \| 0\.00 \|", text)
 
 
 def test_pairs_without_a_whole_torso_are_left_out_and_counted(data: Data, runs: Path, tmp_path: Path) -> None:
