@@ -156,7 +156,6 @@ judges:
     steps: 1  # of ann
   bob: {steps: 2}
 """,
-    "table/large.yaml": "judge: {seed: 4, strict: 1.5}\njudges: {ann: {steps: 10}, bob: {steps: 20}}\n",
     "tell.py": """
 import pathlib, sys, yaml
 path, params, block, *more = map(pathlib.Path, sys.argv[1:])

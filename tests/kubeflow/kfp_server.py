@@ -297,12 +297,8 @@ def read(kind: str, said: Any) -> Any:
     """A model of a body in which every field is known and of its type."""
     if kind == "object":
         return said
-    if kind.startswith("list["):
-        return [read(kind[5:-1], entry) for entry in checked(said, list, kind)]
     if kind.startswith("dict("):
         return {key: read(kind[5:-1].split(", ")[1], value) for key, value in checked(said, dict, kind).items()}
-    if kind == "datetime":
-        return datetime.fromisoformat(checked(said, str, kind))
     if kind in ("str", "int", "bool"):
         if kind == "str" and type(said) is int:  # protojson takes both for an int64
             return str(said)

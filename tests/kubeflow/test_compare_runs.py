@@ -10,6 +10,8 @@ import pytest
 import yaml
 from kfp_server import kfp_server
 
+from repose.kubeflow.record import FORMAT
+
 PROTOCOL = {"split": "pg2-like", "pairs": 3, "size": "128x88", "crop": None}
 PARAMS = """
 gates:
@@ -45,7 +47,7 @@ class Remote:
         metrics = self.object(mean.encode())
         outs = [{"path": "metrics.json", "md5": metrics}, {"path": "results", "md5": folder}]
         record = {
-            "format": "repose run 1", "stages": [{"stage": "evaluate", "state": "finished"}], "params": {},
+            "format": FORMAT, "stages": [{"stage": "evaluate", "state": "finished"}], "params": {},
             "locks": {"dvc.lock": yaml.safe_dump({"stages": {"evaluate": {"cmd": "x", "outs": outs}}})},
             "files": {"metrics.json": metrics},
         } | changes  # fmt: skip
@@ -102,7 +104,7 @@ def test_another_remote_by_its_address_or_by_an_environment(remote: Remote, comp
     remote.run("r-1", 0.6, 0.7, 0.71)
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
     _, err = compare("run:r-1", "run:r-1", code=2)
-    assert "DVC's remote cannot be used: " in err
+    assert "The remote of the project cannot be opened: " in err
     compare("run:r-1", "run:r-1", "--remote", str(remote.folder), code=0)
     Path("pipelines/environments").mkdir(parents=True)
     Path("pipelines/environments/lab.yaml").write_text(f"remote: {remote.folder}\n")
@@ -124,20 +126,20 @@ def test_objects_that_are_gone(remote: Remote, compare: Any) -> None:
     remote.run("r-1", 0.6, 0.7, 0.71)
     for place in (remote.folder / "files").rglob("*.dir"):
         place.unlink()
-    assert "is not in the remote" in compare("run:r-1", "run:r-1", code=2)[1]
+    assert "cannot read objects: 1 failed" in compare("run:r-1", "run:r-1", code=2)[1]
 
 
 def test_a_run_without_a_record_and_what_kubeflow_says_of_it(
     remote: Remote, compare: Any, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repose.kubeflow.client import submit
+    from repose.kubeflow.client import Order, submit
     from repose.kubeflow.endpoint import Endpoint
 
     _, err = compare("run:r-1", "run:r-1", code=2)
     assert "has no record of a run 'r-1'" in err
     with kfp_server() as server:
         monkeypatch.setenv("KFP_ENDPOINT", server.address)
-        assert "There is no run r-1: " in compare("run:r-1", "run:r-1", code=2)[1]
-        submit(Endpoint(server.address), text=text, pipeline="tiny", values={"name": "a"})
+        assert "Run r-1 not found" in compare("run:r-1", "run:r-1", code=2)[1]
+        submit(Endpoint(server.address), Order("tiny", {"remote": "s3://a/b"}, text))
         said = compare("run:r-1", "run:r-1", code=2)[1]
     assert "Its state in Kubeflow is PENDING." in said

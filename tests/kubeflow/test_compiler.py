@@ -356,7 +356,6 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
     "an output outside": ("outs: [report.html]", "outs: [report.html, /far]", r"judge: the output /far lies outside"),
     "a dependency outside": ("judge.py]", "judge.py, /far]", r"judge: the dependency /far lies outside the project"),
     "a cycle": ("deps: [petals.csv,", "deps: [petals.csv, report.html,", "DVC cannot read the project"),
-    "frozen without a lock": ("  judge:\n", "  judge:\n    frozen: true\n", r"judge is frozen, .* does not have them\. Run"),
 }  # fmt: skip
 
 
@@ -364,8 +363,6 @@ BAD = {  # in dvc.yaml: what, instead of what; the message
 def test_what_cannot_run_in_a_pod_is_refused_by_name(flowers: Path, case: str) -> None:
     old, new, message = BAD[case]
     edit(flowers / "dvc.yaml", old, new)
-    if "frozen" in case:
-        edit(flowers / "dvc.yaml", "  count:\n", "  last: {cmd: x, deps: [report.html], outs: [x]}\n  count:\n")
     with pytest.raises(ReposeError, match=re.compile(message, re.DOTALL)):
         compiler.compiled(read_project(flowers))
 

@@ -14,6 +14,7 @@ import yaml
 from repose.errors import ReposeError
 from repose.kubeflow import record
 from repose.kubeflow.fetch import fetch_run
+from repose.kubeflow.step import main
 
 
 @pytest.fixture
@@ -25,15 +26,9 @@ def image(flowers: Path, remote: Path) -> Path:
     return copy
 
 
-def leave(image: Path, remote: Path, run: str = "run-1", **params: str) -> dict[str, Any]:
-    return record.leave_record(
-        run=run, pipeline="flowers", remote=str(remote), endpoint="", params=list(params.items()), image=image
-    )
-
-
 def run_all(image: Path, remote: Path, run: str = "run-1") -> None:
     counted = steps.run("count", image, remote, ["made"], run=run)
-    steps.run("judge", image, remote, ["score_json"], inputs=[counted.files["made"]], run=run)
+    steps.run("judge", image, remote, ["report_html", "score_json"], inputs=[counted.entry], run=run)
 
 
 def states(left: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -44,7 +39,7 @@ def test_a_run_is_fetched_and_nothing_is_left_to_do(
     flowers: Path, image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_all(image, remote)
-    leave(image, remote)
+    steps.write_record(image, remote)
     monkeypatch.chdir(flowers)
     fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
     assert json.loads((flowers / "score.json").read_text())["score"]["petals"] == 12
@@ -56,9 +51,19 @@ def test_a_run_is_fetched_and_nothing_is_left_to_do(
 
 def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: Path) -> None:
     run_all(image, remote, "earlier")
-    left = leave(image, remote, "later")  # none of its steps ran
+    earlier = steps.write_record(image, remote, run="earlier")
+    left = steps.write_record(image, remote, run="later")  # none of its steps ran
     assert states(left) == dict.fromkeys(("count", "judge"), ("finished", "taken from Kubeflow's cache"))
-    assert left["locks"] == leave(image, remote, "earlier")["locks"]
+    assert left["locks"] == earlier["locks"]
+    (entry,) = (file.stem for file in (remote / "kubeflow" / "entries").iterdir() if "judge" not in file.read_text())
+    steps.run("judge", image, remote, ["report_html", "score_json"], inputs=[entry], run="half")
+    shutil.rmtree(remote / "runs")  # without the run-cache, what later steps got tells
+    left = steps.write_record(image, remote, run="half")
+    assert states(left) == {
+        "count": ("finished", "taken from Kubeflow's cache"),
+        "judge": ("finished", "found in the run-cache"),
+    }
+    assert left["locks"] == earlier["locks"]
 
 
 def test_a_run_that_failed_half_way(
@@ -67,7 +72,7 @@ def test_a_run_that_failed_half_way(
     (image / "judge.py").write_text("raise SystemExit(7)\n")
     with pytest.raises(ReposeError, match="Stage judge failed"):
         run_all(image, remote)
-    left = leave(image, remote)
+    left = steps.write_record(image, remote)
     assert [state for state, _ in states(left).values()] == ["finished", "failed"]
     monkeypatch.chdir(flowers)
     fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
@@ -82,12 +87,14 @@ def test_a_run_that_failed_half_way(
 
 def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image: Path, remote: Path) -> None:
     text = (image / "dvc.yaml").read_text()
-    (image / "dvc.yaml").write_text(text.replace('cpu: "1"', "pages: {x: made/none.html}"))
-    with pytest.raises(ReposeError, match=r"no file made/none\.html"):
-        steps.run("count", image, remote, ["made", "x_page"])
-    left = leave(image, remote)
+    (image / "dvc.yaml").write_text(text.replace("{made: Dataset}", "{made: {type: HTML, page: none.html}}"))
+    with pytest.raises(
+        ReposeError, match=r"count wrote no none\.html to made, but meta\.kfp in dvc\.yaml refers to it"
+    ):
+        steps.run("count", image, remote, ["made"])
+    left = steps.write_record(image, remote)
     assert states(left)["count"][0] == "failed"
-    assert "no file made/none.html" in states(left)["count"][1]
+    assert "wrote no none.html" in states(left)["count"][1]
     assert "count" in left["locks"]["dvc.lock"]
 
 
@@ -96,7 +103,7 @@ def test_code_of_another_version_is_told(
 ) -> None:
     monkeypatch.setenv("REPOSE_COMMIT", "abc123")
     run_all(image, remote)
-    leave(image, remote)
+    steps.write_record(image, remote)
     (flowers / "count.py").write_text("# another\n")
     fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
     assert "The run's image (commit abc123) has other versions of count.py" in capsys.readouterr().err
@@ -106,8 +113,8 @@ def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: P
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=flowers, check=True, capture_output=True)
 
-    steps.run("count", image, remote, ["made"], params={"scale": "5"})
-    leave(image, remote, scale="5")
+    steps.run("count", image, remote, ["made"], params={"scale": 5})
+    steps.write_record(image, remote, params={"scale": 5})
     before = (flowers / "params.yaml").read_bytes()
     with pytest.raises(
         ReposeError, match=r"The run has other versions of params\.yaml, and your changes are not committed"
@@ -131,36 +138,44 @@ def test_a_record_that_is_missing_or_damaged(flowers: Path, remote: Path) -> Non
         fetch_run(flowers, "run-9", remote=None, endpoint="", force=False)
     place = remote / "kubeflow" / "runs" / "run-1"
     place.mkdir(parents=True)
-    for content in ("{", "[]", '{"format": "repose run 0"}', '{"format": "repose run 1", "locks": []}'):
+    for content in ("{", "[]", '{"format": "repose run 0"}', f'{{"format": "{record.FORMAT}", "locks": []}}'):
         (place / "record.json").write_text(content)
         with pytest.raises(ReposeError, match="is not a run's record in this version's format"):
             fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
 
 
 def test_no_remote(flowers: Path) -> None:
-    with pytest.raises(ReposeError, match=r"DVC's remote cannot be used: .*no remote specified"):
+    with pytest.raises(ReposeError, match=r"The remote of the project cannot be opened: .*no remote specified"):
         fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+
+
+def test_a_record_that_names_other_files(flowers: Path, image: Path, remote: Path) -> None:
+    run_all(image, remote)
+    steps.write_record(image, remote)
+    place = remote / "kubeflow" / "runs" / "run-1" / "record.json"
+    written = json.loads(place.read_text())
+    for name in ("../evil.yaml", "/evil.yaml", "count.py"):
+        place.write_text(json.dumps(written | {"params": {name: "a: 1"}}))
+        with pytest.raises(ReposeError, match=rf"has a file {name}, which is not a lock, .*Nothing was written"):
+            fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
+    (flowers / "score.json").symlink_to(flowers / "count.py")
+    place.write_text(json.dumps(written))
+    with pytest.raises(ReposeError, match=r"has a file score\.json.* or lies behind a link"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
+    assert not (flowers / "dvc.lock").exists()
 
 
 def test_the_command_line(
     image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REPOSE_PROJECT", str(image))
-    steps.run("count", image, remote, ["made"], params={"scale": "-1e-05"})
-    words = ["--pipeline", "flowers", "--run", "run-1", "--remote", str(remote), "--param"]
-    record.main([*words, "scale", "-1e-05"])
+    monkeypatch.setenv("REPOSE_RUN", "run-1")
+    steps.run("count", image, remote, ["made"])
+    words = steps.words("", image.parent / "record", remote, [], before=["run-record", "flowers", "dvc.yaml"])
+    main(record.write_record, words)
     told = capsys.readouterr().err
     assert "count: finished, run\njudge: not run\n" in told
     assert f"The record of the run is kubeflow/runs/run-1/record.json in {remote}" in told
     with pytest.raises(SystemExit):
-        record.main([*words, "none", "2"])
-    assert "repose: The parameter none is not one of the pipeline" in capsys.readouterr().err
-
-
-def test_work_that_only_the_image_s_lock_knows_is_in_the_record(flowers: Path, image: Path, remote: Path) -> None:
-    foreign.dvc(flowers, "repro")
-    foreign.dvc(flowers, "push")  # without the run-cache
-    shutil.copy(flowers / "dvc.lock", image / "dvc.lock")
-    left = leave(image, remote)
-    assert left["stages"][0]["state"] == "finished"
-    assert yaml.safe_load(left["locks"]["dvc.lock"])["stages"]["count"]["outs"][0]["path"] == "made"
+        main(record.write_record, words[:-1])
+    assert "repose: The command's last argument is not an executor input" in capsys.readouterr().err

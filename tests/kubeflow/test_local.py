@@ -59,6 +59,7 @@ def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flow
     foreign.dvc(flowers, "remote", "add", "--default", "store", "s3://repose/dvc")
     foreign.dvc(flowers, "remote", "modify", "store", "endpointurl", endpoint)
     foreign.dvc(flowers, "push", "--quiet")
+    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
     at, how = ("--remote", "s3://repose/dvc", "--endpoint", endpoint), []
     for param in ((), ("-P", "precise=true")):
         run = kfp(flowers, "run-local", "--runner", "subprocess", *at, *param)[0].strip()
@@ -82,6 +83,7 @@ def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flow
 @pytest.mark.usefixtures("remote")
 def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> None:
     (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
+    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
     output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
     assert "no flowers" in told
     assert "1 of 2 stages are not finished, first judge: Stage judge failed" in told
@@ -109,12 +111,13 @@ def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
     remote = tmp_path / "remote"
     remote.mkdir()
     remote.chmod(0o1777)
-    arguments = local._docker_runner(tmp_path, str(remote)).container_run_args
+    arguments = local._docker_runner(tmp_path, str(remote), "run-1").container_run_args
     assert arguments["user"] == user
     assert (arguments["read_only"], arguments["cap_drop"]) == (True, ["ALL"])
     assert [(mount["Source"], mount["Target"]) for mount in arguments["mounts"]] == [(str(remote), str(remote))]
     assert arguments["environment"]["AWS_ACCESS_KEY_ID"] == "made-up"
-    assert local._docker_runner(tmp_path, "s3://bucket/repose").container_run_args["mounts"] == []
+    assert arguments["environment"]["REPOSE_RUN"] == "run-1"
+    assert local._docker_runner(tmp_path, "s3://bucket/repose", "run-1").container_run_args["mounts"] == []
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -155,17 +158,15 @@ def test_a_remote_that_only_root_may_write(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "remote").is_dir()  # there to be given to somebody
 
 
-@pytest.mark.parametrize("by_git", [True, False])
-def test_sources_are_what_git_would_track_and_without_git_what_dvc_does_not_ignore(flowers: Path, by_git: bool) -> None:
+def test_sources_are_what_git_would_track(flowers: Path) -> None:
+    copy = flowers.parent / "copy"
+    with pytest.raises(ReposeError, match="flowers is not a git repository: run `git init`"):
+        local.copy_sources(flowers, copy)
     (flowers / "made").mkdir()
     (flowers / "made" / "petals.json").write_text("{}")
     (flowers / "secret").write_text("x")
-    if by_git:
-        subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
-        (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
-    else:
-        (flowers / ".dvcignore").write_text("secret\n")
-    copy = flowers.parent / "copy"
+    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
     local.copy_sources(flowers, copy)
     copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
     assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config"} <= copied

@@ -92,7 +92,7 @@ def test_copies_of_files_that_are_replaced_meanwhile_are_whole(remote: Remote, w
     finally:
         over.set()
         trainer.join()
-    assert pushed > 3
+    assert pushed > 0
     unfinished.push()
     assert kept(remote).keys() == {str(p.relative_to(work)) for p in work.rglob("*") if p.is_file()}
     assert unfinished.push() is False  # nothing is new

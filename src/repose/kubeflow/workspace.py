@@ -119,7 +119,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
         except DvcException as error:
             raise ReposeError(
                 f"{', '.join(sorted(targets))} cannot be fetched from the remote {remote.address}: "
-                f"{str(error).splitlines()[0]} The lines above say why. {LOST}"
+                f"{str(error).splitlines()[0].rstrip('.')}. The lines above say why. {LOST}"
             ) from error
 
 

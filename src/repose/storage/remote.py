@@ -35,7 +35,7 @@ class Remote:
 
     def __init__(self, repo: Any, name: str | None = None) -> None:
         self._repo, self._name = repo, name
-        with _explained("DVC's remote", "open it"):
+        with _explained(name or "of the project", "be opened"):
             remote = repo.cloud.get_remote(name)
             self._fs, self._root, self._odb = remote.fs, remote.path, remote.odb
             self.address = shown(re.sub("^(local|file)://", "", str(remote.fs.unstrip_protocol(remote.path))))
@@ -102,7 +102,10 @@ class Remote:
 
     def push(self, oids: Iterable[str]) -> None:
         """Copy objects from DVC's cache: first the files of those that are folders, then their lists."""
+        from dvc_data.hashfile.db import get_index
+
         wanted = set(oids)
+        get_index(self._odb).clear()  # in which each file of a folder whose list is in the remote counts as there
         self._transfer(self._repo.cloud.push, self.files(wanted), "write objects")
         self._transfer(self._repo.cloud.push, wanted, "write objects")
 
@@ -122,8 +125,9 @@ class Remote:
         from dvc_data.hashfile.hash_info import HashInfo
 
         with _explained(self.address, what):
-            failed = way({HashInfo("md5", oid) for oid in oids}, remote=self._name).failed
-        if lost := sorted(info.value for info in failed):
+            failed = {str(info.value) for info in way({HashInfo("md5", oid) for oid in oids}, remote=self._name).failed}
+        cache = self._repo.cache.local
+        if lost := sorted(failed | {oid for oid in oids if not cache.exists(oid)}):  # DVC skips what its source lacks
             raise RemoteError(
                 f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}. The lines above say why. "
                 f"{LOST}"
@@ -166,7 +170,8 @@ def _explain(error: Exception, address: str, what: str) -> str | None:
     from dvc_objects.fs.errors import AuthError, ConfigError, RemoteMissingDepsError
 
     chain = list(_chain(error))
-    reason = _without_secrets(" ".join((str(chain[-1]) or type(chain[-1]).__name__).split())).removesuffix(".")
+    first = error if isinstance(error, ImportError | DvcException) else chain[-1]  # DVC says what is missing
+    reason = _without_secrets(" ".join((str(first) or type(first).__name__).split())).removesuffix(".")
     response: Any = next((e.response for e in chain if isinstance(e, boto.ClientError)), {})
     code = str(response.get("Error", {}).get("Code", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -199,6 +204,7 @@ def _explain(error: Exception, address: str, what: str) -> str | None:
     known = (
         boto.BotoCoreError,
         OSError,
+        ImportError,
         NotImplementedError,
         DvcException,
         AuthError,
