@@ -4,6 +4,7 @@ The workspace's dvc.lock keeps its entries of other stages, as after a `dvc repr
 """
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -135,10 +136,11 @@ def _differs(path: Path, content: bytes) -> bool:
 def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
     """Reject a fetch that would overwrite uncommitted changes."""
     there = [name for name in changed if (folder / name).exists()]
-    if (folder / ".git").exists() and there:
+    if there and shutil.which("git"):
         command = ["git", "status", "--porcelain", "--", *there]
-        done = subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603
-        there = [line[3:] for line in done.stdout.splitlines()]
+        done = subprocess.run(command, cwd=folder, check=False, text=True, capture_output=True)  # noqa: S603
+        if done.returncode == 0:  # else the folder is in no git repository
+            there = [line[3:] for line in done.stdout.splitlines()]
     if there:
         raise ReposeError(
             f"The run has other versions of {', '.join(there)}, and your changes are not committed. Commit or stash them, "
