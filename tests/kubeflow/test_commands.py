@@ -64,7 +64,7 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     where = ("--remote", "s3://flowers/dvc", "--endpoint", "http://minio:9000")
     result = done("submit", *where, "-P", "scale=-1e-05", "-P", "labels=[1]", "-P", "precise=true", "--no-cache")
     parameters = given(server)
-    assert json.loads(parameters.pop("overrides")) == {"labels": [1], "precise": True}
+    assert json.loads(parameters.pop("overrides")) == {"labels": "[1]", "precise": "true"}
     assert parameters == {"scale": "-1e-05", "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000"}
     assert result.stdout.split() == [server.latest.run_id]
     assert f"{server.address}/#/runs/details/{server.latest.run_id}" in result.stderr
@@ -121,7 +121,7 @@ def test_params_of_several_files_and_those_that_decide(
     values = ("table/small.yaml:judge.seed=7", "table/small.yaml:judges.ann.steps=8", "judge.seed=9")
     done(*submit, *(option for value in values for option in ("-P", value)))
     assert json.loads(given(server)["overrides"]) == {
-        "table/small.yaml:judge.seed": 7, "table/small.yaml:judges.ann.steps": 8, "judge.seed": 9,
+        "table/small.yaml:judge.seed": "7", "table/small.yaml:judges.ann.steps": "8", "judge.seed": "9",
     }  # fmt: skip
     assert inner(server.latest.pipeline_spec)["pipelineInfo"]["name"] == "fair-table"
 

@@ -295,5 +295,5 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
         if shown:
             values[shown] = value
         else:
-            overrides[address] = found
+            overrides[address] = value  # the text: JSON has no .inf, no numbers as keys, no quotes that say "text"
     return values | ({"overrides": json.dumps(overrides)} if overrides else {})
