@@ -77,6 +77,14 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     assert "Failed: count. Its logs: http" in error_of("status", server.latest.run_id)
 
 
+def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server: KfpServer, here: Path) -> None:
+    (here / "pipelines" / "environments" / "inside.yaml").write_text("endpoint: http://minio.inside:9000\n")
+    foreign.dvc(here, "remote", "add", "--default", "store", "s3://ours/dvc")
+    foreign.dvc(here, "remote", "modify", "store", "endpointurl", "http://localhost:9000")
+    done("submit", "-e", "inside")
+    assert given(server) == {"remote": "s3://ours/dvc", "endpoint": "http://minio.inside:9000"}
+
+
 def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
     assert "No remote of DVC is set. Give one with --remote" in error_of("submit")
     assert server.runs == {}
