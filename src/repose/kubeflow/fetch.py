@@ -14,7 +14,7 @@ from repose.errors import ReposeError
 from repose.kubeflow.entries import lock_file
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
-from repose.kubeflow.stages import ROOT, address_of, contains, is_pipeline
+from repose.kubeflow.stages import ROOT, contains
 from repose.storage.atomic import write_bytes
 from repose.storage.remote import NAME, Remote
 from repose.terminal import say
@@ -165,10 +165,9 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
 def _other_versions(project: Project) -> Iterator[str]:
     """The files of the workspace that differ from those that a finished stage read."""
     own = {dep.path for stage in project.stages for dep in stage.deps if not dep.producers}
-    for dvc_stage in project.repo.index.stages:
-        if is_pipeline(dvc_stage) and address_of(dvc_stage) in {stage.address for stage in project.stages}:
-            for dep in dvc_stage.deps:
-                path = project.repo.fs.relpath(dep.fs_path, project.folder) if dep.fs_path else ""
-                if path in own and dep.hash_info and not (dep.exists and dep.get_hash() == dep.hash_info):
-                    own.remove(path)
-                    yield path
+    for stage in project.stages:
+        for dep in project.dvc_stage(stage.address).deps:
+            path = project.repo.fs.relpath(dep.fs_path, project.folder) if dep.fs_path else ""
+            if path in own and dep.hash_info and not (dep.exists and dep.get_hash() == dep.hash_info):
+                own.remove(path)
+                yield path
