@@ -64,7 +64,7 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     where = ("--remote", "s3://flowers/dvc", "--endpoint", "http://minio:9000")
     result = done("submit", *where, "-P", "scale=-1e-05", "-P", "labels=[1]", "-P", "precise=true", "--no-cache")
     parameters = given(server)
-    assert json.loads(parameters.pop("overrides")) == {"labels": [1], "precise": True}
+    assert json.loads(parameters.pop("overrides")) == {"labels": "[1]", "precise": "true"}
     assert parameters == {"scale": "-1e-05", "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000"}
     assert result.stdout.split() == [server.latest.run_id]
     assert f"{server.address}/#/runs/details/{server.latest.run_id}" in result.stderr
@@ -75,6 +75,14 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     assert all(name in shown for name in ("count", "judge", "run-record"))
     server.fails, server.looks[server.latest.run_id] = "count", 9
     assert "Failed: count. Its logs: http" in error_of("status", server.latest.run_id)
+
+
+def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server: KfpServer, here: Path) -> None:
+    (here / "pipelines" / "environments" / "inside.yaml").write_text("endpoint: http://minio.inside:9000\n")
+    foreign.dvc(here, "remote", "add", "--default", "store", "s3://ours/dvc")
+    foreign.dvc(here, "remote", "modify", "store", "endpointurl", "http://localhost:9000")
+    done("submit", "-e", "inside")
+    assert given(server) == {"remote": "s3://ours/dvc", "endpoint": "http://minio.inside:9000"}
 
 
 def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
@@ -121,7 +129,7 @@ def test_params_of_several_files_and_those_that_decide(
     values = ("table/small.yaml:judge.seed=7", "table/small.yaml:judges.ann.steps=8", "judge.seed=9")
     done(*submit, *(option for value in values for option in ("-P", value)))
     assert json.loads(given(server)["overrides"]) == {
-        "table/small.yaml:judge.seed": 7, "table/small.yaml:judges.ann.steps": 8, "judge.seed": 9,
+        "table/small.yaml:judge.seed": "7", "table/small.yaml:judges.ann.steps": "8", "judge.seed": "9",
     }  # fmt: skip
     assert inner(server.latest.pipeline_spec)["pipelineInfo"]["name"] == "fair-table"
 

@@ -66,6 +66,41 @@ def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: P
     assert left["locks"] == earlier["locks"]
 
 
+def test_a_cached_stage_that_reads_metrics_outside_dvc_s_cache_is_in_the_record(image: Path, remote: Path) -> None:
+    pipeline = yaml.safe_load((image / "dvc.yaml").read_text())
+    pipeline["stages"]["praise"] = {"cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"]}
+    (image / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    counted = steps.run("count", image, remote, ["made"])
+    judged = steps.run("judge", image, remote, ["report_html", "score_json"], inputs=[counted.entry])
+    steps.run("praise", image, remote, ["praise"], inputs=[judged.entry])
+    left = steps.write_record(image, remote, run="later")  # all of it from Kubeflow's cache
+    assert states(left)["praise"] == ("finished", "taken from Kubeflow's cache")
+
+
+def test_a_pod_that_was_killed_has_failed(image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr("repose.kubeflow.step.read_entries", kill)
+        with pytest.raises(KeyboardInterrupt):
+            steps.run("count", image, remote, ["made"])
+    left = states(steps.write_record(image, remote))
+    assert left["count"][0] == "failed"
+    assert "killed, evicted, out of memory" in left["count"][1]
+    assert left["judge"][0] == "not run"
+
+
+def test_a_folder_outside_dvc_s_cache_is_fetched(flowers: Path, image: Path, remote: Path) -> None:
+    for folder in (flowers, image):
+        text = (folder / "dvc.yaml").read_text()
+        (folder / "dvc.yaml").write_text(text.replace("outs: [made]", "outs: [made: {cache: false}]"))
+    steps.run("count", image, remote, ["made"])
+    assert "made/petals.json" in steps.write_record(image, remote)["files"]
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert json.loads((flowers / "made" / "petals.json").read_text()) == {"petals": 12}
+
+
 def test_a_run_that_failed_half_way(
     flowers: Path, image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,22 @@ def test_an_exported_output_is_copied_to_the_artifact(flowers: Path, remote: Pat
     assert json.loads((left.files["made"] / "petals.json").read_text()) == {"petals": 12}
 
 
+def test_what_is_found_is_shown_not_the_older_metrics_of_the_image(
+    flowers: Path, remote: Path, counted: steps.Left
+) -> None:
+    judge(flowers, remote, counted)
+    (flowers / "score.json").write_text('{"score": {"petals": 99}}')  # in git, so in the image
+    assert judge(flowers, remote, counted, "run-2").metadata["score_json"]["score.petals"] == 12
+    assert steps.left(remote, "judge", "run-2")["how"] == "found in the run-cache"
+
+
+def test_a_frozen_stage_of_no_interest_without_an_entry(flowers: Path, remote: Path, counted: steps.Left) -> None:
+    (flowers / "other").mkdir()
+    (flowers / "other" / "dvc.yaml").write_text("stages: {old: {cmd: touch old, outs: [old], frozen: true}}")
+    (flowers / "other" / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    judge(flowers, remote, counted)
+
+
 def test_a_read_only_image_is_not_changed(flowers: Path, remote: Path) -> None:
     def files() -> dict[Path, bytes]:
         return {
@@ -171,6 +187,16 @@ def test_params_of_the_run_reach_the_stage_with_their_types(flowers: Path, remot
     steps.run("count", flowers, remote, ["made"], params=given, run="run-2")
     params = entry(remote, "count", "run-2")["params"]["params.yaml"]
     assert repr(params) == "{'labels': [1, 2.5, 7], 'precise': True, 'scale': 3}"
+    texts = {"scale": '"3"', "labels": "[{1: .inf}]", "precise": "null"}  # as `submit -P` passes them
+    steps.run("count", flowers, remote, ["made"], params=texts | {"scale": "3"}, run="run-4")
+    params = entry(remote, "count", "run-4")["params"]["params.yaml"]
+    assert (params["scale"], params["precise"]) == (3, None)
+    folder = Path(shutil.copytree(flowers, flowers.parent / "texts"))
+    task.apply_params(
+        folder, task.read_task(steps.words("count", folder, remote, [], params=texts), {"REPOSE_RUN": "r"})
+    )
+    read = yaml.safe_load((folder / "params.yaml").read_text())
+    assert read == {"scale": "3", "labels": [{1: float("inf")}], "precise": None}
     steps.run("count", flowers, remote, ["made"], params={"scale": 2}, run="run-3")
     assert entry(remote, "count", "run-3") == entry(remote, "count")
 
@@ -329,6 +355,18 @@ def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(
     steps.run("count", flowers, remote, ["made"], run="run-2")
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
     assert not list(kept.iterdir())
+
+
+def test_a_stage_without_a_key_only_resumes_its_own_run(flowers: Path, remote: Path) -> None:
+    text = (flowers / "dvc.yaml").read_text().replace('cpu: "1"', "unfinished: .work")
+    (flowers / "dvc.yaml").write_text(text.replace("    desc: Count", "    always_changed: true\n    desc: Count"))
+    (flowers / "count.py").write_text(RESUMING.replace("time.sleep(60)", "sys.exit(1)"))
+    for run in ("run-1", "run-2"):
+        with pytest.raises(ReposeError, match="Stage count failed"):
+            steps.run("count", flowers, remote, ["made"], run=run)
+    assert len(list((remote / "kubeflow" / "unfinished").iterdir())) == 2
+    steps.run("count", flowers, remote, ["made"], run="run-2")
+    assert any(path.read_bytes() == b"from 2" for path in objects(remote))
 
 
 # --- the command line

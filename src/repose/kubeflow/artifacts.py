@@ -21,7 +21,7 @@ _PAGES = ("HTML", "Markdown")
 
 
 def hand_on(task: Task, project: Project, entries: Mapping[str, Entry], remote: Remote) -> None:
-    """Write a stage's artifacts, their metadata and the ID of its entry; outputs that are not here are fetched as needed.
+    """Write a stage's artifacts, their metadata and the ID of its entry. What they show is fetched: the image's may be older.
 
     Raises:
         ReposeError: an artifact is not an output of the stage, or its file is missing or cannot be shown.
@@ -37,8 +37,7 @@ def hand_on(task: Task, project: Project, entries: Mapping[str, Entry], remote: 
         )
     metrics = {out.path: out.metrics or (out.path,) for out in stage.outs if settings[out.path].type == "Metrics"}
     shown = {path: _shown(path, kind, metrics.get(path, ())) for path, kind in settings.items()}
-    if missing := [part for part in (*shown.values(), *metrics) if part and not (project.folder / part).exists()]:
-        bring(project, remote, {stage.address: entry}, missing)
+    bring(project, remote, {stage.address: entry}, filter(None, [*shown.values(), *metrics]))
     files = {artifact.name: artifact.file for artifact in task.outputs}
     metadata: dict[str, dict[str, Any]] = {}
     for name, (path, kind) in zip(names, settings.items(), strict=True):

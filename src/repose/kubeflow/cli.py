@@ -225,6 +225,8 @@ def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
     own = plan.endpoint if address == plan.remote else ""
     if known := config["remote"].get(address):
         address, own = str(known["url"]), str(known.get("endpointurl") or "")
+    if remote is None:
+        own = plan.environment.endpoint or own
     return (address if "://" in address else str(Path(address).resolve())), endpoint or own
 
 
@@ -295,5 +297,5 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
         if shown:
             values[shown] = value
         else:
-            overrides[address] = found
+            overrides[address] = value  # the text: JSON has no .inf, no numbers as keys, no quotes that say "text"
     return values | ({"overrides": json.dumps(overrides)} if overrides else {})

@@ -3,7 +3,6 @@
 Kubeflow itself only holds pointers. If a run has no record and KFP_ENDPOINT is set, the message includes its state there.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,8 +76,7 @@ def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]
     try:
         (scores,) = (out["md5"] for out in outs if out["path"] in record["files"])
         (folder,) = (out["md5"] for out in outs if out["md5"].endswith(".dir"))
-        listed = {entry["relpath"]: entry["md5"] for entry in json.loads(store.object(folder))}
-        return scores, listed["pairs.csv"]
+        return scores, store.listed(folder)["pairs.csv"]
     except (ValueError, KeyError, TypeError):
         raise ReposeError(
             f"The evaluate of the run {run} wrote {', '.join(out['path'] for out in outs)}, not a file of scores and a "

@@ -17,7 +17,7 @@ import yaml
 from repose.config import build
 from repose.kubeflow.needs import Needs
 from repose.kubeflow.placing import place
-from repose.kubeflow.plan import ENTRY, RECORD, Exposed, Plan, Task
+from repose.kubeflow.plan import ENTRY, FIXED, RECORD, Exposed, Plan, Task
 from repose.kubeflow.stages import ROOT
 from repose.kubeflow.task import AFTER
 
@@ -75,7 +75,7 @@ def text_of(component: Any, file: str = ROOT) -> str:
 
     documents = [_sorted(MessageToDict(component.pipeline_spec))]
     if parameters := documents[0]["root"].get("inputDefinitions", {}).get("parameters"):
-        first = {name: parameters.pop(name) for name in ("remote", "endpoint", "overrides") if name in parameters}
+        first = {name: parameters.pop(name) for name in FIXED if name in parameters}
         documents[0]["root"]["inputDefinitions"]["parameters"] = first | parameters
     if platforms := MessageToDict(component.platform_spec):
         documents.append(_sorted(platforms))

@@ -14,7 +14,7 @@ from repose.errors import ReposeError
 from repose.kubeflow.entries import lock_file
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
-from repose.kubeflow.stages import ROOT, address_of, is_pipeline
+from repose.kubeflow.stages import ROOT, contains
 from repose.storage.atomic import write_bytes
 from repose.storage.remote import NAME, Remote
 from repose.terminal import say
@@ -119,10 +119,10 @@ def check_address(repo: Any, remote: str) -> None:
 def _check_paths(project: Project, names: Iterable[str]) -> None:
     """Reject paths other than those of the project's locks, params files and outputs in git, and links in their place."""
     known = {lock_file(stage.address)[0] for stage in project.stages} | set(project.params_files)
-    known |= {out.path for stage in project.stages for out in stage.outs if not out.cached}
+    uncached = [out.path for stage in project.stages for out in stage.outs if not out.cached]
     for name in names:
         inside = (project.folder / name).resolve() == project.folder / name
-        if name not in known or not inside:
+        if not inside or not (name in known or any(contains(path, name) for path in uncached)):
             raise ReposeError(
                 f"The run's record has a file {name}, which is not a lock, a params file or metrics of {project.file} here, "
                 "or lies behind a link. Nothing was written. Is the run of another project?"
@@ -165,10 +165,9 @@ def _summarise(record: Mapping[str, Any], project: Project) -> None:
 def _other_versions(project: Project) -> Iterator[str]:
     """The files of the workspace that differ from those that a finished stage read."""
     own = {dep.path for stage in project.stages for dep in stage.deps if not dep.producers}
-    for dvc_stage in project.repo.index.stages:
-        if is_pipeline(dvc_stage) and address_of(dvc_stage) in {stage.address for stage in project.stages}:
-            for dep in dvc_stage.deps:
-                path = project.repo.fs.relpath(dep.fs_path, project.folder) if dep.fs_path else ""
-                if path in own and dep.hash_info and not (dep.exists and dep.get_hash() == dep.hash_info):
-                    own.remove(path)
-                    yield path
+    for stage in project.stages:
+        for dep in project.dvc_stage(stage.address).deps:
+            path = project.repo.fs.relpath(dep.fs_path, project.folder) if dep.fs_path else ""
+            if path in own and dep.hash_info and not (dep.exists and dep.get_hash() == dep.hash_info):
+                own.remove(path)
+                yield path

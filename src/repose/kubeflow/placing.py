@@ -4,9 +4,8 @@ from typing import Any
 
 from repose.kubeflow.needs import Amounts, Needs
 from repose.kubeflow.nodes import job_text, launcher_needs
+from repose.kubeflow.train_manifest import SCRATCH
 from repose.kubeflow.variables import CACHE, JOB, RUN, WORK
-
-_SCRATCH = "/scratch"
 
 
 def place(task: Any, needs: Needs, image: str, service_account: str | None) -> None:
@@ -67,11 +66,11 @@ def _volumes(task: Any, needs: Needs) -> None:
     if scratch := needs.scratch:
         if scratch.storage_class:
             kubernetes.add_ephemeral_volume(
-                task, "scratch", _SCRATCH, ["ReadWriteOnce"], scratch.size, scratch.storage_class
+                task, "scratch", SCRATCH, ["ReadWriteOnce"], scratch.size, scratch.storage_class
             )
         else:
-            kubernetes.empty_dir_mount(task, "scratch", _SCRATCH, size_limit=scratch.size)
-        task.set_env_variable(WORK, _SCRATCH)
+            kubernetes.empty_dir_mount(task, "scratch", SCRATCH, size_limit=scratch.size)
+        task.set_env_variable(WORK, SCRATCH)
     for volume in needs.volumes:
         kubernetes.mount_pvc(task, volume.claim, volume.path)
     if needs.cache:

@@ -54,6 +54,10 @@ class Project:
             )
         return found
 
+    def dvc_stage(self, address: str) -> Any:
+        """DVC's own stage with an address."""
+        return next(stage for stage in self.repo.index.stages if is_pipeline(stage) and address_of(stage) == address)
+
     @cached_property
     def _by_address(self) -> dict[str, Stage]:
         return {stage.address: stage for stage in self.stages}

@@ -7,14 +7,13 @@ entry comes from the steps after it, or from the run-cache.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from repose.kubeflow import run_cache
 from repose.kubeflow.entries import Entry, from_json, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo
-from repose.kubeflow.stages import address_of, is_pipeline
 from repose.kubeflow.step import main
 from repose.kubeflow.task import Task
 from repose.kubeflow.workspace import read_with, workspace
@@ -22,6 +21,9 @@ from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
 FORMAT = "repose run 2"
+_KILLED = (
+    "Its pod ended without a report: it was killed, evicted, out of memory or past its timeout, or lost the remote."
+)
 
 
 def key_of(run: str) -> str:
@@ -50,7 +52,7 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
             "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _states(project, entries, left),
             "locks": lock_texts((stage.address, entries[stage.address]) for stage in done),
             "params": {name: (folder / name).read_text("utf-8") for name in project.params_files},
-            "files": {path: out["md5"] for path, out in uncached if not out["md5"].endswith(".dir")},
+            "files": {name: oid for path, out in uncached for name, oid in _files(remote, path, out["md5"])},
         }  # fmt: skip
         remote.write(key_of(task.run), json.dumps(record, indent=1).encode())
         for stage in record["stages"]:
@@ -71,12 +73,19 @@ def _entries(
         entry = known.get(stage.address)
         if entry is None and stage.address not in left and all(upstream in entries for upstream in stage.upstream):
             now = read_with(folder, file, entries)
-            dvc_stage = next(s for s in now.repo.index.stages if is_pipeline(s) and address_of(s) == stage.address)
-            key = run_cache.key_of(now.repo, stage, dvc_stage)
+            key = run_cache.key_of(now, stage, entries, remote)
             entry = run_cache.find(remote, stage, key) if key is not None else None
         if entry is not None:
             entries[stage.address] = entry
     return entries, project
+
+
+def _files(remote: Remote, path: str, oid: str) -> Iterator[tuple[str, str]]:
+    """The path and hash of each file of an output."""
+    if oid.endswith(".dir"):
+        yield from ((f"{path}/{name}", part) for name, part in remote.listed(oid).items())
+    else:
+        yield path, oid
 
 
 def _states(
@@ -86,7 +95,9 @@ def _states(
     ended = []
     for stage in project.stages:
         found = left.get(stage.address, {})
-        if found.get("state") == "failed" or stage.address not in entries:
+        if found.get("state") == "started":
+            how = {"state": "failed", "message": _KILLED}
+        elif found.get("state") == "failed" or stage.address not in entries:
             how = {"state": found.get("state", "not run"), "message": found.get("message", "")}
         else:
             how = {"state": "finished", "how": found.get("how", "taken from Kubeflow's cache")}

@@ -9,21 +9,26 @@ from typing import Any
 
 from repose.config import parse_yaml
 from repose.kubeflow.entries import Entry, outputs_of
+from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Stage
+from repose.kubeflow.workspace import bring
 from repose.storage.remote import Remote
 from repose.terminal import say
 
 
-def key_of(repo: Any, stage: Stage, dvc_stage: Any) -> str | None:
+def key_of(project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote) -> str | None:
     """A stage's key in the run-cache; None if DVC does not cache it, or if an input is missing.
 
-    Needs the entries of the upstream stages in dvc.lock; lists of folders are fetched from the remote.
+    Needs the entries of the upstream stages, also in dvc.lock. Lists of folders and uncached inputs, which are small, are
+    fetched from the remote.
     """
     from dvc.stage.serialize import to_single_stage_lockfile
     from dvc_data.hashfile.build import build
 
     if not stage.run_cached:
         return None
+    repo, dvc_stage = project.repo, project.dvc_stage(stage.address)
+    bring(project, remote, entries, [o.path for one in stage.upstream for o in project[one].outs if not o.cached])
     made = {dep.path for dep in stage.deps if dep.producers}
     for dep in dvc_stage.deps:
         if str(dep) not in made and repo.fs.relpath(dep.fs_path, repo.root_dir) not in made and dep.exists:

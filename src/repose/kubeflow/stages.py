@@ -20,14 +20,6 @@ _ITEM = re.compile(r"\$\{\s*(item|key)\b.*?\}")  # the parts of a template that 
 _PAGES: dict[str, TypeName] = {".html": "HTML", ".htm": "HTML", ".md": "Markdown"}
 
 
-@dataclass(frozen=True)
-class Producer:
-    """An output of another stage that a dependency is, contains, or is part of."""
-
-    stage: str  # address
-    path: str  # of the output
-
-
 class Producers:
     """The outputs of the stages that tasks run, by path."""
 
@@ -40,12 +32,12 @@ class Producers:
         )
         self._sorted = sorted(found)
 
-    def of(self, path: str) -> list[Producer]:
-        """The outputs that a path is, contains, or is part of, sorted."""
+    def of(self, path: str) -> list[str]:
+        """The addresses of the stages with outputs that a path is, contains, or is part of, sorted."""
         above = [str(folder) for folder in PurePosixPath(path).parents]
         within = self._between("", "\U0010ffff") if path == "." else self._between(f"{path}/", f"{path}0")  # after /
         found = [*within, *(pair for place in (path, *above) for pair in self._between(place, f"{place}\0"))]
-        return [Producer(stage, out) for stage, out in sorted({(stage, out) for out, stage in found})]
+        return sorted({stage for _, stage in found})
 
     def _between(self, first: str, last: str) -> list[tuple[str, str]]:
         """Those whose path is at least `first` and less than `last`."""
@@ -57,7 +49,9 @@ class Dep:
     """A dependency; paths are relative to the project's folder."""
 
     path: str
-    producers: tuple[Producer, ...]  # empty: a file of the project, or data of a .dvc file or frozen stage
+    producers: tuple[
+        str, ...
+    ]  # addresses of stages that make it or parts of it; empty: a file of the project, or data of a source
     url: bool = False  # the path is an address outside the project, such as https://
 
 
@@ -80,7 +74,6 @@ class Stage:
 
     address: str  # as in DVC: download, train@attend, sub/dvc.yaml:fit
     group: str  # the address without the item
-    item: str | None  # of a foreach or matrix
     description: str
     deps: tuple[Dep, ...]
     outs: tuple[Out, ...]
@@ -92,7 +85,7 @@ class Stage:
     @cached_property
     def upstream(self) -> tuple[str, ...]:
         """The addresses of the stages whose outputs it reads, without duplicates."""
-        return tuple(dict.fromkeys(producer.stage for dep in self.deps for producer in dep.producers))
+        return tuple(dict.fromkeys(address for dep in self.deps for address in dep.producers))
 
     @property
     def run_cached(self) -> bool:
@@ -200,12 +193,10 @@ def read_stage(
     from dvc.dependency import ParamsDependency
 
     raw = raw_definition(resolver.definitions.get(stage.name) or resolver.definitions[stage.name.partition("@")[0]])
-    group = stage.raw_data.generated_from
     of_params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
     return Stage(
         address=address_of(stage),
         group=group_of(stage),
-        item=stage.name.removeprefix(f"{group}@") if group else None,
         description=stage.desc or "",
         deps=tuple(_dep(repo, stage, dep, producers) for dep in stage.deps if dep not in of_params),
         outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models, metrics)),
@@ -227,7 +218,7 @@ def _dep(repo: Any, stage: Any, dep: Any, producers: Producers) -> Dep:
             "it. Import it with `dvc import-url` or a stage."
         )
     path = path_in(repo, dep.fs_path)
-    return Dep(path, tuple(found for found in producers.of(path) if found.stage != address_of(stage)))
+    return Dep(path, tuple(found for found in producers.of(path) if found != address_of(stage)))
 
 
 def _outs(

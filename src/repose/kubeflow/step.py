@@ -24,7 +24,7 @@ from repose.kubeflow.entries import Entry, lock_file, read_entries, to_json
 from repose.kubeflow.needs import Environment, needs_of
 from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
 from repose.kubeflow.project import Project, open_repo
-from repose.kubeflow.stages import Stage, address_of, file_of, is_pipeline
+from repose.kubeflow.stages import Stage, file_of
 from repose.kubeflow.task import Task, check_changes, read_task
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.variables import JOB, NODE
@@ -43,7 +43,8 @@ def run_step(task: Task, image: Path) -> None:
     began = time.monotonic()
     with workspace(image, task) as folder:
         remote = Remote(open_repo(folder))
-        left: dict[str, Any] = {"stage": task.stage}
+        left: dict[str, Any] = {"stage": task.stage, "state": "started"}
+        _leave(task, remote, left)  # all that a pod that is killed leaves
         try:
             with disk_errors_named(folder):
                 entries = read_entries(remote, task.entries)
@@ -68,14 +69,12 @@ def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry
     stage = project[task.stage]
     if missing := [address for address in stage.upstream if address not in entries]:
         raise ReposeError(f"The task of {stage.address} needs the entries of {', '.join(missing)}.")
-    uncached = [out.path for address in stage.upstream for out in project[address].outs if not out.cached]
-    bring(project, remote, entries, uncached)  # small, and their hashes are needed
-    key = run_cache.key_of(project.repo, stage, _dvc_stage(project, stage))
+    key = run_cache.key_of(project, stage, entries, remote)
     if key is not None and (found := run_cache.find(remote, stage, key)) is not None:
         return found, "found in the run-cache"
     if JOB in os.environ:
         return run_on_nodes(task, remote), "run on several nodes"
-    return _make(image, project, stage, entries, remote, key), "run"
+    return _make(image, task, project, entries, remote, key), "run"
 
 
 def run_node(task: Task, image: Path) -> None:
@@ -88,12 +87,13 @@ def run_node(task: Task, image: Path) -> None:
         remote = Remote(open_repo(folder))
         entries = read_entries(remote, task.entries)
         project = read_with(folder, file_of(task.stage), entries)
-        stage, dvc_stage = project[task.stage], _dvc_stage(project, project[task.stage])
-        bring(project, remote, entries, [dep.path for dep in stage.deps])
+        stage = project[task.stage]
+        dvc_stage = project.dvc_stage(task.stage)
         if is_first():
-            key = run_cache.key_of(project.repo, stage, dvc_stage)
-            leave_entry(task, remote, _make(image, project, stage, entries, remote, key))
+            key = run_cache.key_of(project, stage, entries, remote)
+            leave_entry(task, remote, _make(image, task, project, entries, remote, key))
             return
+        _fetch_inputs(image, project, stage, entries, remote)
         for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
             done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own command)
             if done.returncode:
@@ -101,24 +101,28 @@ def run_node(task: Task, image: Path) -> None:
 
 
 def _make(
-    image: Path, project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote, key: str | None
+    image: Path, task: Task, project: Project, entries: Mapping[str, Entry], remote: Remote, key: str | None
 ) -> Entry:
     """Fetch the stage's inputs, run it, and push its outputs; return its entry."""
-    bring(project, remote, entries, [dep.path for dep in stage.deps])
-    bring_earlier(project, remote, stage, image)
-    folder, kept = project.folder, needs_of(stage, Environment()).unfinished
+    folder, stage = project.folder, project[task.stage]
+    _fetch_inputs(image, project, stage, entries, remote)
+    kept = needs_of(stage, Environment()).unfinished
     if kept is None:
         return _reproduce(folder, stage, remote)
-    with Unfinished(folder / stage.resolve(kept), key or stage.address.replace("/", "-"), remote) as unfinished:
-        if unfinished.restore():
-            say(f"{stage.address}: resuming from the unfinished work in {remote.address}")
+    # without a key, only this run's own work is known to be of the same params and code
+    key = key or f"{task.run}-{stage.address.replace('/', '|')}"
+    unfinished = Unfinished(folder / stage.resolve(kept), key, remote)
+    if unfinished.restore():
+        say(f"{stage.address}: resuming from the unfinished work in {remote.address}")
+    with unfinished:  # copies only what is restored whole
         entry = _reproduce(folder, stage, remote)
     unfinished.done()  # needed until the outputs are pushed
     return entry
 
 
-def _dvc_stage(project: Project, stage: Stage) -> Any:
-    return next(s for s in project.repo.index.stages if is_pipeline(s) and address_of(s) == stage.address)
+def _fetch_inputs(image: Path, project: Project, stage: Stage, entries: Mapping[str, Entry], remote: Remote) -> None:
+    bring(project, remote, entries, [dep.path for dep in stage.deps])
+    bring_earlier(project, remote, stage, image)
 
 
 def _reproduce(folder: Path, stage: Stage, remote: Remote) -> Entry:
@@ -148,7 +152,7 @@ def _add_to_cache(repo: Any, path: Path) -> None:
     from dvc_data.hashfile.transfer import transfer
 
     staging, _, found = build(repo.cache.local, str(path), repo.fs, "md5")
-    transfer(staging, repo.cache.local, {found.hash_info}, hardlink=False)
+    transfer(staging, repo.cache.local, {found.hash_info}, hardlink=False, shallow=False)
 
 
 def _leave(task: Task, remote: Remote, left: Mapping[str, Any]) -> None:

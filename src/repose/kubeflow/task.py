@@ -114,7 +114,7 @@ def apply_params(folder: Path, task: Task) -> None:
             raise SettingsError(f"The parameter {address} is of a file outside the project.")
         file = files.setdefault(name, ParamsFile.read(folder / name))
         like, where = file[key], f"The parameter {address}"
-        if address in task.changes and address not in task.overrides:
+        if isinstance(value, str):
             value = from_text(value, like, where)
         else:
             check_type(value, like, where)

@@ -80,8 +80,15 @@ def _frozen(folder: Path) -> Iterator[tuple[str, Entry]]:
     for stage in open_repo(folder).index.stages:
         if is_pipeline(stage) and stage.frozen:
             file, name = lock_file(address_of(stage))
-            if (folder / file).is_file():
-                yield address_of(stage), parse_yaml((folder / file).read_text("utf-8"))["stages"][name]
+            if (entry := _locked(folder / file, name)) is not None:
+                yield address_of(stage), entry
+
+
+def _locked(file: Path, name: str) -> Entry | None:
+    """The entry of a stage in a dvc.lock; None if there is none."""
+    found = parse_yaml(file.read_text("utf-8")) if file.is_file() else None
+    entry: Entry | None = ((found or {}).get("stages") or {}).get(name)
+    return entry
 
 
 def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths: Iterable[str]) -> None:
@@ -130,11 +137,9 @@ def bring_earlier(project: Project, remote: Remote, stage: Stage, image: Path) -
         ReposeError: the remote lacks an object or fails.
     """
     file, name = lock_file(stage.address)
-    if (image / file).is_file():
-        entry = (parse_yaml((image / file).read_text("utf-8")).get("stages") or {}).get(name, {})
-        for path, out in outputs_of(stage, entry).items():
-            if "md5" in out and any(own.path == path and own.persist for own in stage.outs):
-                _check_out_uncached(project, remote, path, str(out["md5"]))
+    for path, out in outputs_of(stage, _locked(image / file, name) or {}).items():
+        if "md5" in out and any(own.path == path and own.persist for own in stage.outs):
+            _check_out_uncached(project, remote, path, str(out["md5"]))
 
 
 def _check_out_uncached(project: Project, remote: Remote, path: str, oid: str) -> None:

@@ -111,8 +111,11 @@ class Remote:
 
     def files(self, oids: Iterable[str]) -> set[str]:
         """The objects of the files of objects that are folders."""
-        lists = (json.loads(self.object(oid)) for oid in oids if oid.endswith(".dir"))
-        return {str(part["md5"]) for listed in lists for part in listed}
+        return {part for oid in oids if oid.endswith(".dir") for part in self.listed(oid).values()}
+
+    def listed(self, oid: str) -> dict[str, str]:
+        """The objects of a folder's files, by their paths in it."""
+        return {str(part["relpath"]): str(part["md5"]) for part in json.loads(self.object(oid))}
 
     def object(self, oid: str) -> bytes:
         """The content of a file's object, from DVC's cache or the remote."""
