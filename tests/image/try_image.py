@@ -280,26 +280,6 @@ def test_a_second_run_finds_its_work_and_subprocesses_do_too(image: Image, in_do
         assert again.record["locks"] == in_docker.record["locks"]
 
 
-def test_work_that_a_plain_push_brought_is_found_by_the_lock_in_the_image(
-    image: Image, by_dvc: Project, tmp_path: Path
-) -> None:
-    remote, name = open_folder(tmp_path / "remote"), f"{NAME}-committed"
-    by_dvc.dvc("remote", "add", "--default", "store", str(remote))
-    by_dvc.dvc("push")
-    if os.getuid() == 0:  # what root pushed is to be the image's user's
-        for path in remote.rglob("*"):
-            os.chown(path, USER, USER)
-    (by_dvc.folder / "Dockerfile").write_text(f"FROM {NAME}\nCOPY dvc.lock params.yaml /app/\n")  # as if committed
-    image.docker("build", "--quiet", "--tag", name, str(by_dvc.folder))
-    try:
-        found = run_local(image, by_dvc.folder, remote, {}, name=name)
-    finally:
-        image.docker("rmi", name)
-    ran = [stage for stage, how in found.ended.items() if how != "found in the run-cache"]
-    assert ran == ["evaluate"]  # its metrics.json is not for DVC's cache (cache: false), and so not pushed
-    assert found.record["locks"] == {"dvc.lock": (by_dvc.folder / "dvc.lock").read_text()}
-
-
 def test_size(image: Image) -> None:
     layers = image.history()
     print(f"\n{sum(size for size, _ in layers) / 1e9:.2f} GB (10^9 bytes, not compressed), by layer:")
