@@ -49,6 +49,17 @@ def test_a_run_is_fetched_and_nothing_is_left_to_do(
     assert (flowers / "report.html").read_text() == "<p>12 petals</p>"
 
 
+def test_metrics_that_somebody_changed_in_the_remote_are_not_written(flowers: Path, image: Path, remote: Path) -> None:
+    run_all(image, remote)
+    steps.write_record(image, remote)
+    (scores,) = (file for file in (remote / "files").rglob("*") if file.is_file() and b'"score"' in file.read_bytes())
+    scores.chmod(0o644)
+    scores.write_text('{"score": 1}')
+    with pytest.raises(ReposeError, match=r"cannot read objects|has changed"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert not (flowers / "dvc.lock").exists()
+
+
 def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: Path) -> None:
     run_all(image, remote, "earlier")
     earlier = steps.write_record(image, remote, run="earlier")

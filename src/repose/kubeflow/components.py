@@ -10,6 +10,7 @@ name before it keeps containers apart: Kubeflow takes components with equal cont
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Optional
 
 import yaml
@@ -49,7 +50,8 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
         fixed = {name: at[name] for name in _FIXED}
         exit_task = record(**at)
         exit_task.set_caching_options(False)
-        place(exit_task, build(Needs, plan.environment.defaults, "defaults"), plan.image, None)
+        needs = build(Needs, plan.environment.defaults, "defaults")
+        place(exit_task, replace(needs, nodes=1, retries=None), plan.image, None)
         with dsl.ExitHandler(exit_task, name=plan.name):
             for task in plan.tasks:
                 address = task.stage.address

@@ -91,7 +91,7 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
     """
     config = repo.config
     name = remote or config["core"].get("remote")
-    at = {"endpointurl": endpoint} if endpoint else {}
+    at = {"verify": True} | ({"endpointurl": endpoint} if endpoint else {})  # the content of what is fetched
     if name in config["remote"]:
         config["remote"][name] |= at
         return Remote(repo, name)
