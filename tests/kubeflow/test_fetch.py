@@ -60,6 +60,22 @@ def test_metrics_that_somebody_changed_in_the_remote_are_not_written(flowers: Pa
     assert not (flowers / "dvc.lock").exists()
 
 
+def test_a_record_that_names_other_files_writes_nothing(flowers: Path, image: Path, remote: Path) -> None:
+    run_all(image, remote)
+    record = steps.write_record(image, remote)
+    for part, value in (
+        ("locks", record["locks"]["dvc.lock"]),
+        ("params", "x"),
+        ("files", record["files"]["score.json"]),
+    ):
+        for name in (".git/config", "../elsewhere", "Makefile", str(flowers.parent / "x")):
+            changed = record | {part: record[part] | {name: value}}
+            (remote / "kubeflow/runs/run-1/record.json").write_text(json.dumps(changed))
+            with pytest.raises(ReposeError, match="which is not a lock, a params file or metrics of"):
+                fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
+    assert not (flowers / "dvc.lock").exists()
+
+
 def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: Path) -> None:
     run_all(image, remote, "earlier")
     earlier = steps.write_record(image, remote, run="earlier")

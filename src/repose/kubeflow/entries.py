@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from repose.errors import RemoteError
@@ -36,7 +37,32 @@ def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
                 "remote? Run the pipeline again with `repose kfp submit --no-cache`."
             )
         entries |= from_json(content)
+    for address in entries:
+        check_path(file_of(address), f"An entry in the remote {remote.address}")
     return entries
+
+
+def check_path(path: str, where: str) -> None:
+    """Reject a path that comes from a remote and leaves the folder that it is relative to.
+
+    Raises:
+        RemoteError: it does.
+    """
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+        raise RemoteError(
+            f"{where} has the path {path!r}, which leaves the project. Somebody may have tampered with it."
+        )
+
+
+def check_tree(remote: Remote, oid: str) -> None:
+    """Reject an object that is the list of a folder, if a file of it lies outside the folder.
+
+    Raises:
+        RemoteError: it does, or the remote lacks the list.
+    """
+    if oid.endswith(".dir"):
+        for part in json.loads(remote.object(oid)):
+            check_path(str(part["relpath"]), f"The object {oid} in the remote {remote.address}")
 
 
 def to_json(value: Any) -> bytes:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.entries import lock_file
+from repose.kubeflow.entries import check_tree, lock_file
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
 from repose.kubeflow.stages import ROOT, contains
@@ -40,6 +41,10 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     project = read_project(folder, file)  # before anything is written
     contents = {name: text.encode() for name, text in (_locks(folder, record) | record["params"]).items()}
     _check_paths(project, [*contents, *record["files"]])
+    for text in record["locks"].values():
+        for entry in parse_yaml(text)["stages"].values():
+            for out in entry.get("outs", ()):
+                check_tree(store, str(out["md5"]))  # before `dvc pull` writes the folder
     contents |= {name: store.object(oid) for name, oid in record["files"].items()}
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
     if not force:

@@ -10,7 +10,7 @@ from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.entries import Entry, lock_file, lock_texts, outputs_of
+from repose.kubeflow.entries import Entry, check_tree, lock_file, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.stages import Stage, address_of, contains, is_pipeline
 from repose.kubeflow.task import Task, apply_params
@@ -115,6 +115,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
         own = project.repo.fs.relpath(out.fs_path, project.folder) if out.is_in_repo else None
         for path in wanted:
             if own and out.use_cache and out.hash_info and (contains(own, path) or contains(path, own)):
+                check_tree(remote, str(out.hash_info.value))
                 targets.add(path if contains(own, path) else own)
     with chdir(project.folder):  # DVC takes relative paths from there
         try:
@@ -148,6 +149,7 @@ def _check_out_uncached(project: Project, remote: Remote, path: str, oid: str) -
     from dvc_data.hashfile.checkout import checkout
     from dvc_data.hashfile.hash_info import HashInfo
 
+    check_tree(remote, oid)
     remote.pull([oid])
     cache = project.repo.cache.local
     target = project.folder / path
