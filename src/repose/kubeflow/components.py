@@ -51,7 +51,7 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
         exit_task = record(**at)
         exit_task.set_caching_options(False)
         needs = build(Needs, plan.environment.defaults, "defaults")
-        place(exit_task, replace(needs, nodes=1, retries=None), plan.image, None)
+        place(exit_task, replace(needs, nodes=1), plan.image, None)
         with dsl.ExitHandler(exit_task, name=plan.name):
             for task in plan.tasks:
                 address = task.stage.address
