@@ -179,7 +179,7 @@ def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data: Data
     assert (code, other_code) == (0, 0), said + other_said
     assert files_in(first.run) == files_in(alone)
     assert "run is ready" in said
-    assert "Node 2 of 2: meeting the others" in other_said  # torch may add a warning about the meeting
+    assert other_said.partition("[W")[0].count("\n") == 1  # where it meets the first; torch may add a warning
     assert ": step" not in other_said
     assert "run is ready" not in other_said
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["params.yaml"]
