@@ -211,7 +211,9 @@ def _check_params(repo: Any, stages: Sequence[Stage]) -> None:
         )
         for key, address in addresses.items():
             if key and key not in found:
-                why = " A dot is not allowed in a key: DVC takes what follows it for a key inside." if "." in key else ""
+                why = (
+                    " A dot is not allowed in a key: DVC takes what follows it for a key inside." if "." in key else ""
+                )
                 raise ReposeError(
                     f"Stage {address}: {file} {'has no key ' + repr(key) if found or Path(path).is_file() else 'is missing'}, "
                     f"which the stage lists under params.{why}"
