@@ -2,136 +2,39 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_results import (
+    BASELINE_ROWS,
+    BETTER_RECORDS,
+    BLOCK,
+    HEIGHT,
+    METRICS,
+    NO_TORSO,
+    PAIRS,
+    PRINTED,
+    ROOT,
+    WIDTH,
+    change_json,
+    change_pairs,
+    fails,
+    laid,
+    settings,
+    training,
+    write_results,
+)
 from PIL import Image
 
-from repose.config import block
-from repose.data.images import encode_png
-from repose.data.records import write_json, write_table
-from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
 from repose.errors import ReposeError
-from repose.evaluation.results import EXAMPLES
 from repose.report.published import read_published
 from repose.report.tables.page import NOT_MEASURED, NOT_TRAINED
-from repose.report.tables.settings import TableSettings
 from repose.stages import table
 from tiny import files_in
-
-ROOT = Path(__file__).parents[2]
-PRINTED = ROOT / "table1" / "published.csv"
-HEIGHT, WIDTH, PAIRS = 20, 12, 24
-METRICS = ["ssim/pg2", "ssim/win51", "torso-ciede2000"]
-BASELINE_ROWS = ["real data", "copy source", "mean of sources"]
-BLOCK: Mapping[str, Any] = {
-    "budget": "demo", "data_sets": {"fashion": "DeepFashion", "street": "Market-1501"},
-    "systems": ["pix2pix", "paper-s", "paper-m", "attend"], "metrics": METRICS, "reference": "paper-m",
-    "resamples": 300, "confidence": 0.9, "seed": 5, "figure_pairs": 3,
-    "multi_source_gains": [["paper-m", "paper-s"], ["attend", "attend, 1 source"], ["mean of sources", "copy source"]],
-}  # fmt: skip
-PROTOCOL = {
-    "split": "pg2-like", "size": f"{HEIGHT}x{WIDTH}", "crop": [1, 2, 13, 22], "pairs": PAIRS, "format": "8-bit RGB",
-    "pairs sha256": "a" * 64, "photos sha256": "b" * 64, "keypoints": "SHA-256 " + "c" * 64,
-}  # fmt: skip
-BETTER = {"ssim/pg2": "higher", "ssim/gaussian11": "higher", "ssim/win51": "higher", "torso-ciede2000": "lower"}
-BETTER_RECORDS = {name: {"better": way} for name, way in BETTER.items()}
-OCCLUSION = np.arange(PAIRS) / (PAIRS - 1)  # 3 pairs below 0.1, 9 from there to 0.5, 12 above
-NO_TORSO = 3  # pairs of the data set
-
-
-def settings(**changes: Any) -> TableSettings:
-    return block({"table": BLOCK | changes}, "table", TableSettings, "params.yaml")
-
-
-def pair(number: int) -> tuple[str, str]:
-    return f"a{number % 7}.jpg", f"b{number}.jpg"
-
-
-def scores_of(system: str, data: str, level: float) -> pd.DataFrame:
-    """Scores that share how hard a pair is, and differ by a level and noise."""
-    hard = np.random.default_rng(len(data)).normal(0, 0.1, PAIRS)
-    noise = np.random.default_rng([*system.encode(), *data.encode()]).normal(0, 0.01, (PAIRS, 2))
-    garment = 20 - 10 * level + 20 * (hard + noise[:, 1])
-    garment[:NO_TORSO] = np.nan
-    names = [pair(number) for number in range(PAIRS)]
-    return pd.DataFrame({
-        "system": system, "from": [n[0] for n in names], "to": [n[1] for n in names], "sources": 1,
-        "occlusion": OCCLUSION if data == "fashion" else np.nan,
-        "ssim/pg2": level + hard + noise[:, 0], "ssim/gaussian11": 0.5, "ssim/win51": level + 0.1 + hard,
-        "torso-ciede2000": garment, "split": "pg2-like",
-    })  # fmt: skip
-
-
-def facts_of(system: str) -> dict[str, Any]:
-    """The parts of facts.json on numbers and their provenance."""
-    systems = {} if system == "baselines" else {system: {"sha256": f"of {system}", "seed": 0, "steps": 800}}
-    return {
-        "schema": 2, "system": system, **PROTOCOL, "metrics": BETTER_RECORDS,
-        "provenance": {"repose": "0", "seed": 0, "systems": systems}, "scores": {},
-    }  # fmt: skip
-
-
-def training(**changes: Any) -> dict[str, Any]:
-    return {
-        "kind": "paper", "steps": 800, "images": 3200, "seed": 0, "device": "cpu", "precision": "fp32", "perceptual": None,
-        "parameters": {"generator": 1234567, "image": 89}, "max_sources": 4, "items_per_step": 2,
-        "optimiser": "Adam, learning rate 0.002, betas 0.9 and 0.99", "loss": "l1 1, image 0.001",
-    } | changes  # fmt: skip
-
-
-def grey(level: int) -> np.ndarray:
-    return np.full((HEIGHT, WIDTH, 3), level, np.uint8)
-
-
-def write_shards(folder: Path, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    folder.mkdir(parents=True)
-    with ShardWriter(folder) as shards:
-        return index_table([(name, shards.add(name, encode_png(pixels))) for name, pixels in images.items()])
-
-
-def write_system(folder: Path, level: float, shade: int, **changes: Any) -> None:
-    """What evaluate writes of a system; its images are grey, by the number of the pair and `shade`."""
-    images = {
-        f"{source}--{to}.png": grey(number + shade) for number, (source, to) in enumerate(map(pair, range(PAIRS)))
-    }
-    generated = folder / "generated" / folder.name
-    write_table(generated / "generated.csv", write_shards(generated, images), INDEX_COLUMNS)
-    write_json(folder / "facts.json", facts_of(folder.name) | training(**changes))
-    scores_of(folder.name, folder.parent.name, level).to_csv(folder / "pairs.csv", index=False)
-
-
-def write_baselines(folder: Path) -> None:
-    """Four examples: pair 0 with one source, pair 8 with three, and so on."""
-    images, shown = {}, []
-    for number, sources in ((0, 1), (8, 3), (16, 2), (23, 1)):
-        source, to = pair(number)
-        for place, what in enumerate([*(f"source {n + 1}" for n in range(sources)), "target pose", "target"]):
-            images[f"{number}-{what}.png"] = grey(200 + 10 * place + number % 10)
-            shown.append({"from": source, "to": to, "shows": what})
-    index = write_shards(folder / "examples", images)
-    write_table(folder / "examples" / "examples.csv", pd.concat([pd.DataFrame(shown), index], axis=1), EXAMPLES)
-    write_json(folder / "facts.json", facts_of("baselines"))
-    rows = [
-        scores_of(name, folder.parent.name, level) for name, level in zip(BASELINE_ROWS, (0.9, 0.3, 0.2), strict=True)
-    ]
-    pd.concat(rows).to_csv(folder / "pairs.csv", index=False)
-
-
-def write_results(folder: Path) -> Path:
-    """All systems on fashion; on street paper-s is not trained."""
-    for data in ("fashion", "street"):
-        write_baselines(folder / data / "baselines")
-        for place, (system, level) in enumerate(
-            {"pix2pix": 0.4, "paper-s": 0.5, "paper-m": 0.55, "attend": 0.7}.items()
-        ):
-            if (data, system) != ("street", "paper-s"):
-                write_system(folder / data / system, level, 30 * place + 30, kind=system.split("-")[0])
-    return folder
 
 
 @pytest.fixture
@@ -145,25 +48,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     laid(write_results(folder / "results"), folder / "table")
     return folder
-
-
-def laid(results: Path, to: Path, published: Path = PRINTED, **changes: Any) -> Path:
-    table.run(results=results, published=published, table=to, settings=settings(**changes))
-    return to
-
-
-def fails(results: Path, message: str, **changes: Any) -> None:
-    with pytest.raises(ReposeError, match=message):
-        laid(results, results.parent / "table", **changes)
-    assert not (results.parent / "table").exists()
-
-
-def change_json(path: Path, **changes: Any) -> None:
-    write_json(path, json.loads(path.read_text()) | changes)
-
-
-def change_pairs(path: Path, change: Any) -> None:
-    change(pd.read_csv(path)).to_csv(path, index=False)
 
 
 def csv(folder: Path) -> pd.DataFrame:
@@ -342,71 +226,6 @@ def test_the_same_results_give_the_same_bytes(done: Path, tmp_path: Path) -> Non
     assert files_in(again) == files_in(done / "table")
 
 
-# Multi-source gains.
-
-
-def add_one_source(results: Path, data: str = "fashion", system: str = "attend") -> pd.DataFrame:
-    """As evaluate.single_source does: SSIM lower by the occlusion, torso-ciede2000 higher by ten times that."""
-    path = results / data / system / "pairs.csv"
-    pairs = pd.read_csv(path)
-    worse = {"ssim/pg2": pairs["ssim/pg2"] - OCCLUSION, "torso-ciede2000": pairs["torso-ciede2000"] + 10 * OCCLUSION}
-    change_pairs(path, lambda p: pd.concat([p, p.assign(system=f"{system}, 1 source", **worse)]))
-    return pairs
-
-
-def gains_of(folder: Path, data: str, more: str) -> pd.DataFrame:
-    table = pd.read_csv(
-        folder / "multi-source-gains.csv", keep_default_na=False, na_values={"gain": [""], "pairs": [""]}
-    )
-    return table[(table["data set"] == data) & (table["more"] == more)].set_index(["occlusion", "metric"])
-
-
-def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
-    add_one_source(results)
-    folder = laid(results, results.parent / "table")
-    found = gains_of(folder, "fashion", "attend")
-    bins = {"below 0.1": OCCLUSION[:3], "0.1 to 0.5": OCCLUSION[3:12], "0.5 and more": OCCLUSION[12:]}
-    for name, occlusion in bins.items():
-        own = found.loc[(name, "ssim/pg2")]
-        assert own["gain"] == pytest.approx(occlusion.mean())
-        assert float(own["gain low"]) < own["gain"] < float(own["gain high"])
-        assert own[["fewer", "pairs", "note"]].tolist() == ["attend, 1 source", len(occlusion), ""]
-        assert own[["confidence", "resamples", "bootstrap seed"]].tolist() == [0.9, 300, 5]
-    contrast = found.loc["0.5 and more less below 0.1"]
-    assert contrast.loc["ssim/pg2", "gain"] == pytest.approx(OCCLUSION[12:].mean() - OCCLUSION[:3].mean())
-    assert contrast.loc["ssim/pg2", "pairs"] == 15
-    assert found.loc[("0.5 and more", "torso-ciede2000"), "gain"] == pytest.approx(10 * OCCLUSION[12:].mean())
-    assert np.isnan(found.loc[("below 0.1", "torso-ciede2000"), "gain"])  # none of the three pairs has a torso
-    text = (folder / "table.md").read_text().split("### fashion: gain from more sources by occlusion\n")[1]
-    assert "Occlusion is known for 24 of the 24 pairs." in text
-    assert "| more | fewer | occlusion | pairs | ssim/pg2 | ssim/win51 | torso-ciede2000 |\n" in text
-    assert re.search(r"\| attend \| attend, 1 source \| 0\.5 and more \| 12 \| \*\*\+0\.7\d\d \[", text)
-
-
-def test_a_row_without_scores_and_a_data_set_without_truth_are_said(done: Path) -> None:
-    """On street paper-s is not trained and nothing is rendered; attend was nowhere scored with one source."""
-    table = pd.read_csv(done / "table" / "multi-source-gains.csv", keep_default_na=False)
-    notes = table[table["note"] != ""].set_index(["data set", "more"])["note"].to_dict()
-    assert notes == {
-        ("fashion", "attend"): "not trained, or not scored: attend, 1 source",
-        ("street", "paper-m"): "not trained, or not scored: paper-s",
-        ("street", "attend"): "not trained, or not scored: attend, 1 source",
-        ("street", "mean of sources"): "occlusion is unknown",
-    }
-    assert (table.loc[table["note"] != "", ["occlusion", "pairs", "metric", "gain"]] == "").all(axis=None)
-    assert set(table.loc[table["note"] == "", "more"]) == {"paper-m", "mean of sources"}
-    text = (done / "table" / "table.md").read_text().split("### street: gain from more sources")[1]
-    assert "Occlusion is unknown for all pairs of street. Only the renderer of mannequins records it." in text
-    assert "| mean of sources | copy source | occlusion is unknown |  |  |  |  |" in text
-
-
-def test_rows_with_one_source_are_of_the_same_pairs(results: Path) -> None:
-    pairs = add_one_source(results)
-    shuffled = pd.concat([pairs, pairs.iloc[::-1].assign(system="attend, 1 source")])
-    change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda _: shuffled)
-    fails(results, r"fashion/attend is not comparable with .*: their pairs differ\. Evaluate both again")
-
-
 # Without the reference; without any system.
 
 
@@ -488,9 +307,7 @@ def score_all_together(results: Path) -> None:
         facts = json.loads((folder / "facts.json").read_text())
         rows = BASELINE_ROWS if folder.name == "baselines" else [folder.name]
         scores = {row: {"fid/inception": FID.get(row, 40.0)} for row in rows}
-        write_json(
-            folder / "facts.json", facts | {"scores": scores, "metrics": facts["metrics"] | {"fid/inception": NETWORK}}
-        )
+        change_json(folder / "facts.json", scores=scores, metrics=facts["metrics"] | {"fid/inception": NETWORK})
 
 
 def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(results: Path, tmp_path: Path) -> None:
