@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from repose.errors import ReposeError
-from repose.storage.atomic import disk_errors_named, partial_path
+from repose.storage.atomic import disk_errors_named, locked, partial_path
 from repose.storage.transfer.addresses import base_name, is_prefix, local_path, shown
 from repose.storage.transfer.digests import Sha256, check
 from repose.storage.transfer.partial import Partial
@@ -38,14 +38,13 @@ def fetch(
         ReposeError: the file is missing, inaccessible, or has another size or digest; the disk is full; or there is no
             connection.
     """
-    if sha256 and destination.is_file():
-        with suppress(ReposeError):
-            check(destination, sha256=sha256, size=size, where="")
-            return destination
+    if _is_there(destination, sha256, size):
+        return destination
     local, where = local_path(address), shown(address)
     came = Partial(partial_path(destination), where, size, limit)
-    with disk_errors_named(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
+    with locked(destination), disk_errors_named(destination):
+        if _is_there(destination, sha256, size):  # by another process, meanwhile
+            return destination
         if local:
             if not local.is_file():
                 raise ReposeError(f"There is no file {local}. Check the path; a relative one starts at {Path.cwd()}.")
@@ -67,3 +66,11 @@ def fetch(
         if sha256:
             came.note.unlink(missing_ok=True)
     return destination
+
+
+def _is_there(file: Path, sha256: str | None, size: int | None) -> bool:
+    if sha256 and file.is_file():
+        with suppress(ReposeError):
+            check(file, sha256=sha256, size=size, where="")
+            return True
+    return False
