@@ -51,8 +51,8 @@ def fetch(
             came.forget()
             shutil.copyfile(local, came.path)
         else:
-            if not sha256 and came.note.exists() and destination.exists() and not came.path.exists():
-                destination.replace(came.path)  # fetched earlier: ask the server whether it is current
+            if not sha256 and came.note.exists() and destination.is_file() and not came.path.exists():
+                _link_or_copy(destination, came.path)  # fetched earlier: ask the server whether it is current
             if address.startswith("s3://"):
                 came.complete(lambda: receive_object(address, came, endpoint))
             else:
@@ -63,6 +63,7 @@ def fetch(
             came.forget()
             raise
         came.path.replace(destination)
+        came.path.unlink(missing_ok=True)  # it is still there if it was a hard link
         if sha256:
             came.note.unlink(missing_ok=True)
     return destination
@@ -74,3 +75,10 @@ def _is_there(file: Path, sha256: str | None, size: int | None) -> bool:
             check(file, sha256=sha256, size=size, where="")
             return True
     return False
+
+
+def _link_or_copy(file: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(file)
+    except OSError:  # not all file systems have hard links
+        shutil.copyfile(file, path)

@@ -47,8 +47,8 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """The number of bytes that have arrived."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        """The number of bytes that have arrived; 0 for a link, which would lead to another file."""
+        return self.path.stat().st_size if self.path.is_file() and not self.path.is_symlink() else 0
 
     def state(self) -> State:
         """The remote file's state when the bytes were fetched; unknown if the note is missing or damaged."""
