@@ -1,12 +1,16 @@
 """Commands that are stopped by SIGTERM or SIGKILL, or started twice: no process stays, and the first is not disturbed."""
 
+import inspect
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,9 +19,12 @@ from killed import _on_call
 from test_train_in_processes import COMMANDS, Training
 
 import forked
+from repose import cli
+from repose.data.raw import RawFiles
 from repose.errors import ReposeError
+from repose.storage.atomic import locked
 from repose.systems.learning.adversarial import AdversarialSystem
-from tiny import Data, files_in, params, train_tiny, unfinished
+from tiny import PARAMS, Data, files_in, params, train_tiny, unfinished
 
 SECONDS = 5  # for all processes to end
 SIGNALS = pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
@@ -66,6 +73,47 @@ def test_a_download_leaves_no_process_and_its_partial_folder_goes(tmp_path: Path
     assert "in data/raw" in said
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_two_downloads_at_once_take_turns(tmp_path: Path) -> None:
+    processes = [download(tmp_path, workers=1, items=2) for _ in range(2)]
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert all("in data/raw" in text for text in said)
+    # the lock of the folder that comes first; unless the second began when the first was done
+    waited = [text for text in said if "data/raw is in use by process" in text]
+    assert len(waited) <= 1
+    assert RawFiles(tmp_path / "data" / "raw").names
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
+
+
+OUTPUTS = {
+    "download": ("raw", "transfers"), "validate": ("images", "report"), "keypoints": ("keypoints", "report", "work"),
+    "split": ("split", "report"), "evaluate": ("results", "metrics"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_a_command_has_all_its_outputs_locked_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    stage, held = import_module(f"repose.stages.{command}"), []
+
+    def try_to_lock(path: Path) -> None:
+        with pytest.raises(ReposeError, match="is in use by"), locked(path, wait=False):
+            pass
+        held.append(path.name)
+
+    def run(**given: Any) -> None:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(try_to_lock, [given[name] for name in OUTPUTS[command]]))
+
+    monkeypatch.setattr(stage, "run", run)
+    options = inspect.signature(getattr(cli, command)).parameters.keys() - {"params", "system"}
+    words = [f"--{name}={tmp_path / name}" for name in options]
+    cli.app([command, f"--params={PARAMS}", *words], standalone_mode=False)
+    assert sorted(held) == sorted(OUTPUTS[command])
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- train ----

@@ -32,7 +32,7 @@ from repose.validation.gallery import PictureSettings, galleries
 from repose.validation.keypoints import check_keypoints
 from repose.validation.page import REPORT_FILES, Facts, Picture, Rejected, require, write_report
 
-FILES = ("report.json", "keypoints.csv", "order.csv")
+FILES = ("keypoints.csv", "order.csv", "report.json")
 NOBODY = "no-person.csv"  # in the report's folder: photos in which a network found nobody
 
 
