@@ -321,10 +321,11 @@ def generate(
             completed("train", {"run": None}, USED, "the trained system with --checkpoint")["run"] / "model.safetensors"
         )
     reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses)
-    if jobs is None:
-        work.make_one(listed[0], reposer, size, contact_sheet)
-    else:
-        work.make_all(listed, reposer, size)
+    with locked(*filter(None, (out, contact_sheet))):
+        if jobs is None:
+            work.make_one(listed[0], reposer, size, contact_sheet)
+        else:
+            work.make_all(listed, reposer, size)
 
 
 def _pose_size(text: str) -> tuple[int, int] | None:
