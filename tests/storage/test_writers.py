@@ -192,6 +192,24 @@ def test_a_folder_of_other_files_is_not_replaced(
     }
 
 
+def test_a_folder_that_has_a_link_or_cannot_be_read_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "link").symlink_to(tmp_path)
+    with pytest.raises(ReposeError, match="contains link"):
+        check_replaceable(out, CONTENTS)
+    (out / "link").unlink()
+
+    def scandir(folder: Path) -> Iterator[os.DirEntry[str]]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ReposeError, match=f"Cannot write {out}: Permission denied"):
+        check_replaceable(out, CONTENTS)
+
+
 def test_a_folder_is_replaced_if_it_is_empty_or_ours_at_the_end_too(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "empty").mkdir(parents=True)

@@ -5,17 +5,14 @@ even if that is killed.
 """
 
 import errno
-import fcntl
 import os
 import re
 import secrets
 import shutil
 import socket
-import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -26,8 +23,6 @@ PARTIAL = ".partial"
 _REFUSALS = (
     errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
 )  # fmt: skip
-_held = ContextVar[frozenset[Path]]("paths locked by this thread", default=frozenset())
-_descriptors = set[int]()  # of the locks of this process
 
 
 def partial_path(path: Path) -> Path:
@@ -48,15 +43,11 @@ def locked(*paths: Path, wait: bool = True) -> Iterator[None]:
     Raises:
         ReposeError: another process has a lock, or a lock cannot be written.
     """
-    wanted = {(named := _named(path)).parent.resolve() / named.name: path for path in paths}
+    places = {(named := _named(path)).parent.resolve() / named.name: path for path in paths}
     with ExitStack() as stack:
-        for place in sorted(wanted.keys() - _held.get()):  # sorted, so that two processes never wait for each other
-            stack.enter_context(_locked(place, wanted[place], wait))
-        token = _held.set(_held.get() | wanted.keys())
-        try:
-            yield
-        finally:
-            _held.reset(token)
+        for place in sorted(places):  # sorted, so that two processes never wait for each other
+            stack.enter_context(_locked(place, places[place], wait))
+        yield
 
 
 @contextmanager
@@ -69,8 +60,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         ReposeError: the disk is full or cannot be written to, or `path` is a folder or a device.
     """
     with _private_path(path) as partial:
-        if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "it is not a file", str(path))
+        _check_is_file(path)
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield partial
         _flush_to_disk(partial)
@@ -122,13 +112,14 @@ def check_replaceable(path: Path, contents: Sequence[str]) -> None:
             always there.
 
     Raises:
-        ReposeError: it is a file or a link, or a folder with other files.
+        ReposeError: it is a file or a link, or a folder that has other files or cannot be read.
     """
     why = ""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         why = "is not a folder"
     elif path.exists():
-        files = [str(Path(place, name).relative_to(path)) for place, _, names in os.walk(path) for name in names]
+        with disk_errors_named(path):
+            files = [os.path.relpath(file, path) for file in _files(path)]
         others = [file for file in files if not any(fnmatchcase(file, pattern) for pattern in contents)]
         if others:
             why = f"contains {min(others)}"
@@ -195,11 +186,25 @@ def _private_path(path: Path) -> Iterator[Path]:
             _remove(own)
 
 
+def _files(folder: Path | str) -> Iterator[str]:
+    """All that is no folder below a folder, links included; raises if a folder cannot be read, unlike `os.walk`."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        else:
+            yield entry.path
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _check_is_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is not a file", str(path))
 
 
 def _named(path: Path) -> Path:
@@ -209,52 +214,32 @@ def _named(path: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     file = path.parent / f".{path.name}.lock"
     with disk_errors_named(shown):
         path.parent.mkdir(parents=True, exist_ok=True)
-        while (descriptor := _try_to_lock(file, shown, wait)) is None:
-            pass
-    _descriptors.add(descriptor)
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
-        _descriptors.discard(descriptor)
-        os.close(descriptor)
-
-
-def _try_to_lock(file: Path, shown: Path, wait: bool) -> int | None:
-    """The descriptor of the locked file; None if the process that had it has removed it."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileExistsError(errno.EEXIST, "it is not a file", str(file))
+        _check_is_file(file)
+        lock = FileLock(file, is_singleton=True, on_acquired=_write_note, fallback_to_soft=False)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note = "".join(filter(str.isprintable, os.pread(descriptor, 200, 0).decode(errors="replace")))
-            who = note or "another process"
+            lock.acquire(blocking=False)
+        except Timeout:
+            note = file.read_text(errors="replace") if file.is_file() else ""
+            who = "".join(filter(str.isprintable, note)) or "another process"
             if not wait:
                 raise ReposeError(f"{shown} is in use by {who}. Wait until it has ended, or end it.") from None
             say(f"{shown} is in use by {who}; waiting until it has ended.")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), file.lstat()):
-                os.ftruncate(descriptor, 0)
-                since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
-                return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+            lock.acquire()
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            file.unlink(missing_ok=True)
+        lock.release()
 
 
-def _close_locks_of_parent() -> None:
-    for descriptor in _descriptors:  # otherwise a child that outlives a killed parent keeps its locks
-        os.close(descriptor)
-    _descriptors.clear()
-
-
-os.register_at_fork(after_in_child=_close_locks_of_parent)
+def _write_note(descriptor: int) -> None:
+    """Write who has the lock into its file."""
+    os.ftruncate(descriptor, 0)
+    since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
