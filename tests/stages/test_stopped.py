@@ -169,6 +169,20 @@ def test_a_second_training_is_told_who_is_there_and_the_first_is_not_disturbed(
     assert unfinished(tmp_path / "work") == []
 
 
+def test_links_in_the_work_are_not_followed(data: Data, runs: Path, tmp_path: Path) -> None:
+    theirs, finished = tmp_path / "theirs", tmp_path / "work" / "finished" / "attend" / "earlier"
+    (theirs / "checkpoints").mkdir(parents=True)
+    (theirs / "checkpoints" / "last.safetensors").touch()
+    finished.parent.mkdir(parents=True)
+    finished.symlink_to(theirs)
+    child = forked.start(train_tiny, data, tmp_path / "attend")
+    child.join(60)
+    assert child.exitcode == 0
+    assert files_in(tmp_path / "attend") == files_in(runs / "attend")
+    assert list(files_in(theirs)) == ["checkpoints/last.safetensors"]
+    assert not finished.is_symlink()
+
+
 def test_a_folder_of_other_files_is_not_replaced_by_a_run(data: Data, tmp_path: Path) -> None:
     (tmp_path / "attend").mkdir()
     (tmp_path / "attend" / "letter.odt").touch()

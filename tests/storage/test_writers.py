@@ -293,7 +293,17 @@ def test_a_link_in_place_of_what_arrived_is_not_written_to(server: Server, tmp_p
     out, theirs = tmp_path / "a.zip", tmp_path / "theirs"
     theirs.write_bytes(BODY[:CHUNK])
     partial_path(out).symlink_to(theirs)
-    partial_path(out).with_name(".a.zip.partial.json").write_text(f'["\\"one\\"", {len(BODY)}]')
+    note = partial_path(out).with_name(".a.zip.partial.json")
+    note.write_text(f'["\\"one\\"", {len(BODY)}]')
     assert transfer.fetch(f"{server.address}/a.zip", out, sha256=SHA256).read_bytes() == BODY
     assert not out.is_symlink()
     assert theirs.read_bytes() == BODY[:CHUNK]
+
+
+def test_pipes_in_place_of_what_arrived_are_not_waited_for(server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "a.zip"
+    os.mkfifo(partial_path(out))
+    os.mkfifo(partial_path(out).with_name(".a.zip.partial.json"))
+    process = start(FETCH, out, f"{server.address}/a.zip", SHA256)
+    said = process.communicate(timeout=20)[1]
+    assert (process.returncode, out.read_bytes(), names(tmp_path)) == (0, BODY, ["a.zip"]), said

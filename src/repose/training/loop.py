@@ -143,7 +143,7 @@ def _load_init(path: Path, trained: System, row: SystemSettings) -> dict[str, An
 def _resume(training: Training, rank: Rank) -> int:
     """Give all processes the state of the first one's checkpoint, which other machines lack; return the steps done."""
     about, state_here = training.about, None
-    if rank.number == 0 and training.last.exists():
+    if rank.number == 0 and training.last.is_file():
         state_here = checkpoint.read_state(training.last, about)
     fingerprint, found = distributed.from_first((about.fingerprint, state_here))
     if fingerprint != about.fingerprint:

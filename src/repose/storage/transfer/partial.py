@@ -52,8 +52,9 @@ class Partial:
 
     def state(self) -> State:
         """The remote file's state when the bytes were fetched; unknown if the note is missing or damaged."""
-        with suppress(FileNotFoundError, ValueError, TypeError):
-            return State(*json.loads(self.note.read_text()))
+        with suppress(ValueError, TypeError):
+            if self.note.is_file():
+                return State(*json.loads(self.note.read_text()))
         return State()
 
     def forget(self) -> None:
