@@ -94,7 +94,9 @@ def _rows_until(file: Path, step: int) -> list[dict[str, float]]:
         rows = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
         return [row for row in rows if row["step"] <= step]
     except (ValueError, KeyError) as error:
-        raise DataError(f"{file} is damaged ({error}). Delete {file.parent}, and training starts over.") from None
+        raise DataError(
+            f"{file} is damaged ({str(error).strip()}). Delete {file.parent}, and training starts over."
+        ) from None
 
 
 def _dvclive(folder: Path) -> Any:
