@@ -75,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
+        if "gate" in plan:  # the rest after `at` bytes comes when the gate is set
+            self.wfile.write(body[: plan["at"]])
+            plan["gate"].wait(30)
+            body = body[plan["at"] :]
         self.wfile.write(body[: plan.get("cut")])
         if "cut" in plan:
             self.close_connection = True

@@ -40,6 +40,7 @@ from repose.cli_options import (
 from repose.compare_cli import compare
 from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.cli import app as kfp
+from repose.storage.atomic import locked
 from repose.terminal import say, show_messages
 from repose.weights_cli import app as weights
 
@@ -62,7 +63,9 @@ def download(
     """Fetch your own copy of a data set, or render mannequins."""
     from repose.stages import download as stage
 
-    stage.run(raw=raw, transfers=transfers, settings=stage_settings(params, "download", stage.DownloadSettings))
+    settings = stage_settings(params, "download", stage.DownloadSettings)
+    with locked(raw, transfers):
+        stage.run(raw=raw, transfers=transfers, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -70,9 +73,9 @@ def validate(raw: Raw, images: Images[Path], report: Report, params: Params = PA
     """Check every photo, pack those that pass and set the others aside."""
     from repose.stages import validate as stage
 
-    stage.run(
-        raw=raw, images=images, report=report, settings=stage_settings(params, "validate", stage.ValidateSettings)
-    )
+    settings = stage_settings(params, "validate", stage.ValidateSettings)
+    with locked(images, report):
+        stage.run(raw=raw, images=images, report=report, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -84,7 +87,8 @@ def keypoints(
     from repose.stages import keypoints as stage
 
     settings = stage_settings(params, "keypoints", stage.KeypointsSettings)
-    stage.run(lists=lists, images=images, keypoints=keypoints, report=report, work=work, settings=settings)
+    with locked(keypoints, report, work):
+        stage.run(lists=lists, images=images, keypoints=keypoints, report=report, work=work, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -107,7 +111,8 @@ def split(
     from repose.stages import split as stage
 
     settings = stage_settings(params, "split", stage.SplitSettings)
-    stage.run(lists=lists, images=images, keypoints=keypoints, split=split, report=report, settings=settings)
+    with locked(split, report):
+        stage.run(lists=lists, images=images, keypoints=keypoints, split=split, report=report, settings=settings)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -173,7 +178,8 @@ def evaluate(
     given |= {"results": None, "metrics": metrics} if results is None else {"results": results}
     paths = completed("evaluate", given)
     metrics, results = paths.pop("metrics", metrics), paths.pop("results")
-    stage.run(folders=stage.Folders(**paths), results=results, settings=settings, metrics=metrics, system=system)
+    with locked(*filter(None, (results, metrics))):
+        stage.run(folders=stage.Folders(**paths), results=results, settings=settings, metrics=metrics, system=system)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -315,10 +321,11 @@ def generate(
             completed("train", {"run": None}, USED, "the trained system with --checkpoint")["run"] / "model.safetensors"
         )
     reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses)
-    if jobs is None:
-        work.make_one(listed[0], reposer, size, contact_sheet)
-    else:
-        work.make_all(listed, reposer, size)
+    with locked(*filter(None, (out, contact_sheet))):
+        if jobs is None:
+            work.make_one(listed[0], reposer, size, contact_sheet)
+        else:
+            work.make_all(listed, reposer, size)
 
 
 def _pose_size(text: str) -> tuple[int, int] | None:

@@ -59,7 +59,7 @@ def _while_a_checkpoint_is_written(run: Path) -> None:
     real, seen = atomic._flush_to_disk, []
 
     def flush(file: Path) -> None:
-        if file.name == ".last.safetensors.partial":
+        if file.name.startswith(".last.safetensors."):
             seen.append(file)
             if len(seen) == 2:
                 os.truncate(file, file.stat().st_size // 2)

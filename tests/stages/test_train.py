@@ -101,7 +101,7 @@ def test_a_run_replaces_an_earlier_one_of_another_seed(data: Data, runs: Path, t
     run = tmp_path / "another name"
     train_tiny(data, run, seed=1)
     assert (run / "model.safetensors").read_bytes() != (runs / "attend" / "model.safetensors").read_bytes()
-    (run / "left over").write_text("of the earlier run")
+    (run / "samples" / "left over").write_text("of the earlier run")
     train_tiny(data, run)
     assert files_in(run) == files_in(runs / "attend")
     assert len(list((tmp_path / "work" / "finished" / "attend").iterdir())) == 1  # the state of the last run
@@ -203,10 +203,10 @@ def test_a_full_disk_leaves_the_earlier_run_as_it_was(
     run, real = tmp_path / "attend", atomic._flush_to_disk
     shutil.copytree(runs / "paper-m", run)
     before = files_in(run)
-    for name in (".last.safetensors.partial", "model.safetensors", "history.csv"):
+    for name in (".last.safetensors.", "model.safetensors", "history.csv"):
 
         def flush(file: Path, name: str = name) -> None:
-            if file.name == name:
+            if file.name.startswith(name):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             real(file)
 

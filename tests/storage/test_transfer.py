@@ -148,6 +148,29 @@ def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server: Ser
     assert get(server, tmp_path) == OTHER
 
 
+@OVER_BOTH
+@pytest.mark.parametrize("links", [True, False])
+def test_an_earlier_file_stays_where_it_is_until_another_has_arrived(
+    server: Server, tmp_path: Path, scheme: str, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", link)
+    get(server, tmp_path, scheme)
+    server.plans = [{"status": 503}] * ATTEMPTS
+    with pytest.raises(ReposeError, match="gave up"):
+        get(server, tmp_path, scheme)
+    assert (tmp_path / "a.zip").read_bytes() == BODY
+    server.body, server.etag = OTHER[:-1], '"two"'
+    with pytest.raises(ReposeError, match="should have"):
+        get(server, tmp_path, scheme, size=len(BODY))
+    assert (tmp_path / "a.zip").read_bytes() == BODY
+    assert names(tmp_path) == {"a.zip"}
+    assert get(server, tmp_path, scheme) == OTHER[:-1]
+
+
 def test_a_body_without_a_length_arrives(server: Server, tmp_path: Path) -> None:
     server.plans = [{"chunked": True, "cut": 2 * CHUNK}]
     assert get(server, tmp_path) == BODY
@@ -168,6 +191,7 @@ def test_a_file_of_another_digest_or_size_is_rejected(
     with pytest.raises(ReposeError, match=message):
         get(server, tmp_path, scheme, **wanted)
     assert (tmp_path / "a.zip").read_bytes() == b"good, of yesterday"
+    assert names(tmp_path) == {"a.zip"}
     assert get(server, tmp_path, scheme, sha256=SHA256) == BODY
 
 

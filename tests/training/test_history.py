@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.training import history
 from repose.training.history import History
 
@@ -90,6 +90,13 @@ def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path: Pa
     course(tmp_path, 0, 2)  # from the start
     assert [row["step"] for row in rows(tmp_path)] == [2]
     assert (tmp_path / "live/plots/metrics/train/l1.tsv").read_text() == "step\tl1\n2\t1.5\n"
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "step,l1\nx,1\n", "step,l1\n1,2\n1,2,3\n"])
+def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "history.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"history\.csv is damaged .*Delete {tmp_path}"):
+        History(tmp_path, 2)
 
 
 def test_numbers_come_back_from_the_file_to_the_last_bit(tmp_path: Path) -> None:

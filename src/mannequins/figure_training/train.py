@@ -37,6 +37,7 @@ from repose.devices import set_up
 from repose.errors import ReposeError
 from repose.pose import keypoint_files
 from repose.storage.atomic import whole_folder, write_text
+from repose.storage.processes import end_with_parent
 from repose.terminal import TrainingBar
 
 NOBODY = -1  # the item of a photo without an item
@@ -93,7 +94,7 @@ def run(*, raw: Sequence[Path], run: Path, settings: FigureTrainSettings) -> Non
     network = FigureNetwork().to(device).to(memory_format=torch.channels_last)
     history = _train(network, batches, device)
     content = serialise({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
-    with whole_folder(run) as folder:
+    with whole_folder(run, (WEIGHTS.name, DIGEST.name, "history.csv")) as folder:
         (folder / WEIGHTS.name).write_bytes(content)
         write_text(folder / DIGEST.name, f"{hashlib.sha256(content).hexdigest()}  {WEIGHTS.name}\n")
         write_text(folder / "history.csv", history.to_csv(index=False, lineterminator="\n", float_format="%.4f"))
@@ -233,7 +234,9 @@ def _train(network: FigureNetwork, batches: Batches, device: torch.device) -> pd
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.05, cycle_momentum=False
     )
-    loader = DataLoader(batches, batch_size=None, num_workers=settings.workers, generator=torch.Generator())
+    loader = DataLoader(
+        batches, batch_size=None, num_workers=settings.workers, worker_init_fn=end_with_parent, generator=torch.Generator()
+    )  # fmt: skip
     network.train()
     rows, sums = [], torch.zeros(2, device=device)
     latest: dict[str, float] = {}

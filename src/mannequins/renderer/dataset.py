@@ -15,6 +15,7 @@ import numpy as np
 
 from mannequins.renderer.items import MannequinSettings, render_item, status_of
 from repose.data.images import encode_jpeg
+from repose.storage.processes import end_with_parent
 
 _Encoded = tuple[str, bytes, str, str]  # path, JPEG, row of keypoints.csv, row of figures.csv (may be empty)
 
@@ -47,7 +48,7 @@ def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]
         return
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])  # so that imports happen once
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from pool.map(encoded, numbers)
 
 

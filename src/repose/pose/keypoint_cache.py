@@ -65,7 +65,7 @@ class Search:
             DataError: a file of an earlier search is damaged, or the disk is full.
         """
         files = {shard: self._place / f"{Path(shard).stem}.safetensors" for shard in self._table["shard"].unique()}
-        left = self._table[~self._table["shard"].map({shard: file.exists() for shard, file in files.items()})]
+        left = self._table[~self._table["shard"].map({shard: file.is_file() for shard, file in files.items()})]
         if done := len(self._table) - len(left):
             say(f"keypoints: resuming after {done:,} of {len(self._table):,} photos")
         batches = list(_batches(left, batch))

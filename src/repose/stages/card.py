@@ -71,7 +71,7 @@ def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) ->
         ReposeError: a file is missing, damaged, or from another system or an earlier version, or the gates failed.
     """
     facts = _read(system, folders)
-    with whole_folder(card) as folder:
+    with whole_folder(card, [CARD]) as folder:
         write_text(folder / CARD, _page(facts, settings))
     say(f"The card: {card / CARD}")
 

@@ -91,7 +91,7 @@ def _write(
     raw: Path, contents: Iterable[tuple[str, bytes]], layout: LayoutName, origins: list[dict[str, Any]],
     settings: DownloadSettings,
 ) -> None:  # fmt: skip
-    with whole_folder(raw) as folder:
+    with whole_folder(raw, (f"{LISTS}/{SOURCE}", f"*/{TABLE}", "*/*.tar")) as folder:
         tables = _pack(folder, contents, settings.shard_megabytes * 2**20)
         record: dict[str, Any] = {
             "source": settings.source, "layout": layout, "terms": TERMS[settings.source], "version": settings.version,

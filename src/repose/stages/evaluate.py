@@ -34,6 +34,7 @@ from repose.storage.atomic import whole_folder, write_bytes, write_text
 from repose.terminal import say
 
 SEED = 0  # of torch, for systems with random draws
+FILES = ("pairs.csv", "table.md", "table.csv", "picture.png", "facts.json", "generated/*", "examples/*")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def run(
     contestants += contestants_of(trained, test.photos, device, single_source=settings.single_source)
     records = {metric.name: metric.record for metric in test.metrics}
     about = {"metrics": records, "provenance": provenance_of(trained, SEED)}
-    with whole_folder(results) as folder:
+    with whole_folder(results, FILES) as folder:
         scored = {}
         for contestant in contestants:  # images of baselines and of single-source rows are not kept
             keep = folder / "generated" / contestant.name if contestant.name in trained else None

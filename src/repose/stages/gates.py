@@ -32,7 +32,7 @@ def run(
         ReposeError: a score got worse, is beyond its limit, or is missing. `report` is written nevertheless.
     """
     found = _compared((base, base_pairs), (head, head_pairs), settings)
-    with whole_folder(report) as folder:
+    with whole_folder(report, (formats.RECORD, "gates.md")) as folder:
         write_text(folder / "gates.md", formats.as_markdown(found))
         write_text(folder / formats.RECORD, formats.as_json(found))
     say(f"gates: {found.headline}")

@@ -26,12 +26,13 @@ from repose.data.skeleton import JOINTS, TORSO, present
 from repose.pose.agreement import PCK, agreement
 from repose.pose.extractors import NETWORKS, ExtractorSettings, Sources, extract, place
 from repose.pose.keypoint_files import Matched, match
-from repose.storage.atomic import whole_folder
+from repose.storage.atomic import check_replaceable, whole_folder
 from repose.terminal import say
 from repose.validation.gallery import PictureSettings, galleries
 from repose.validation.keypoints import check_keypoints
-from repose.validation.page import Facts, Picture, Rejected, require, write_report
+from repose.validation.page import REPORT_FILES, Facts, Picture, Rejected, require, write_report
 
+FILES = ("keypoints.csv", "order.csv", "report.json")
 NOBODY = "no-person.csv"  # in the report's folder: photos in which a network found nobody
 
 
@@ -51,6 +52,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
         ReposeError: a keypoint file is missing or invalid, a photo has two poses, too many joints are outside their photo,
             no photo has a pose, or `work` is damaged.
     """
+    check_replaceable(keypoints, FILES)
     table = read_table(images / "images.csv", IMAGES)
     names = table["name"].tolist()
     extracted = extract(Sources(RawFiles(lists), images, table, work), settings)
@@ -68,12 +70,12 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
         table, placed, matched.confidence, min_posed_share=settings.min_posed_share,
         placed=settings.extractor not in NETWORKS,
     )  # fmt: skip
-    with whole_folder(report) as folder:
+    with whole_folder(report, (*REPORT_FILES, NOBODY)) as folder:
         write_report(folder, "Keypoints", outcome, _facts(counts, extracted.nobody, pictures))
         if extracted.nobody:
             write_table(folder / NOBODY, pd.DataFrame({"name": extracted.nobody}), ["name"])
     require(outcome, "The keypoints", report)
-    with whole_folder(keypoints) as folder:
+    with whole_folder(keypoints, FILES) as folder:
         write_keypoints(folder / "keypoints.csv", names, placed, matched.confidence)
         order = pd.DataFrame({"name": matched.order, "row": matched.rows})  # a network has no order
         write_table(folder / "order.csv", order if extracted.search is None else order[:0], ORDER)

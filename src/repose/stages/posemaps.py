@@ -56,7 +56,7 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
             f"{keypoints / 'keypoints.csv'} and images.csv are not of the same photos: {what}. Run `dvc repro keypoints` "
             "again."
         )
-    with whole_folder(posemaps) as folder:
+    with whole_folder(posemaps, ("posemaps.json", "posemaps.csv", "*.tar")) as folder:
         with ShardWriter(folder, settings.shard_megabytes * 2**20) as shards:
             maps = bar(_maps(photos, joints, settings), "posemaps", total=len(names))
             places = [(name, shards.add(name, encode_png(drawn, PALETTE))) for name, drawn in maps if drawn.any()]

@@ -76,7 +76,7 @@ def run(
         },
         extremes=settings.extremes,
     )  # fmt: skip
-    with whole_folder(report) as folder:
+    with whole_folder(report, [PAGE]) as folder:
         write_text(folder / PAGE, page(content, artist))
     say(f"The report: {report / PAGE}")
 

@@ -14,12 +14,13 @@ from repose.data.pairs import PosedRule, is_posed
 from repose.data.raw import RawFiles
 from repose.data.splits import Split, SplitSettings, choose, listing, with_occlusion
 from repose.errors import ReposeError
-from repose.storage.atomic import whole_folder
+from repose.storage.atomic import check_replaceable, whole_folder
 from repose.terminal import say
-from repose.validation.page import Facts, distribution, require, write_report
+from repose.validation.page import REPORT_FILES, Facts, distribution, require, write_report
 from repose.validation.pairs import check_pairs
 
 __all__ = ["SplitSettings", "run"]
+FILES = ("split.json", "items.csv", "train-pairs.csv", "test-pairs.csv")
 
 
 def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path, settings: SplitSettings) -> None:
@@ -28,17 +29,18 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
     Raises:
         ReposeError: see `splits.choose`; or there are too few pairs, keypoints are of other photos, or figures.csv is damaged.
     """
+    check_replaceable(split, FILES)
     files = RawFiles(lists)
     chosen = choose(_photos(images, keypoints, settings.posed), files, settings)
     outcome = check_pairs(
         chosen.pairs, chosen.items, min_train_pairs=settings.min_train_pairs, min_test_pairs=settings.min_test_pairs
     )
-    with whole_folder(report) as folder:
+    with whole_folder(report, REPORT_FILES) as folder:
         write_report(folder, f"Split {chosen.record['mode']}", outcome, _facts(chosen))
     require(outcome, "The split", report)
     train, test = (chosen.pairs[chosen.pairs["part"] == part] for part in ("train", "test"))
     tested = with_occlusion(test, files)
-    with whole_folder(split) as folder:
+    with whole_folder(split, FILES) as folder:
         records.write_table(folder / "items.csv", chosen.items, records.ITEMS)
         records.write_table(folder / "train-pairs.csv", train, records.PAIRS)
         records.write_table(folder / "test-pairs.csv", tested, (*records.PAIRS, records.OCCLUSION))

@@ -35,7 +35,7 @@ def run(*, results: Path, published: Path | None, table: Path, settings: TableSe
     """
     printed = {} if published is None else _printed(published, settings)
     comparisons = [compare(results, data, settings) for data in settings.data_sets]
-    with whole_folder(table) as folder:
+    with whole_folder(table, ("table.csv", "table.md", "multi-source-gains.csv", "figure-*.png")) as folder:
         write_text(folder / "table.csv", csv(scores_table(comparisons, printed, settings)))
         write_text(folder / "multi-source-gains.csv", csv(gains_table(comparisons, settings)))
         write_text(folder / "table.md", page(comparisons, printed, settings))

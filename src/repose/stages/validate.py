@@ -19,9 +19,9 @@ from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
 from repose.data.shards import Place, ShardWriter
 from repose.errors import ReposeError
-from repose.storage.atomic import whole_folder
+from repose.storage.atomic import check_replaceable, whole_folder
 from repose.terminal import bar, say
-from repose.validation.page import PAGE, Facts, Rejected, distribution, require, write_report
+from repose.validation.page import PAGE, REPORT_FILES, Facts, Rejected, distribution, require, write_report
 from repose.validation.photos import REASONS, PhotoRules, check_photos
 
 SET_ASIDE = "set-aside.csv"
@@ -50,13 +50,15 @@ def run(*, raw: Path, images: Path, report: Path, settings: ValidateSettings) ->
         ReposeError: the source has no photos, a critical check failed, or fewer photos pass than there are parts. An
             earlier `images` is then not changed.
     """
+    report_files = (*REPORT_FILES, SET_ASIDE)
+    check_replaceable(report, report_files)
     files = RawFiles(raw)
     outcome, judged = check_photos(_read(files, settings), settings)
     good, bad = judged[judged["reason"].isna()], judged[judged["reason"].notna()]
     enough = len(good) >= len(settings.parts)
     if outcome.passed and enough:
         _pack(good, files, images, settings)
-    with whole_folder(report) as folder:
+    with whole_folder(report, report_files) as folder:
         write_table(folder / SET_ASIDE, bad, ("path", "reason", "detail"))
         write_report(folder, f"Photos of the source ({files.layout})", outcome, _facts(files, good, bad))
     require(outcome, "The photos", report)
@@ -98,7 +100,7 @@ def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]
 
 def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateSettings) -> None:
     blocks = np.array_split(np.arange(len(good)), len(settings.parts))
-    with whole_folder(images) as folder:
+    with whole_folder(images, ("*/images.csv", "*/*.tar")) as folder:
         for part, rows in zip(settings.parts, blocks, strict=True):
             photos, place = good.iloc[rows], folder / str(part)
             place.mkdir()

@@ -1,74 +1,135 @@
-"""Atomic writes: outputs are written beside their final path, then renamed."""
+"""Atomic writes: outputs are written beside their final path, then renamed. Processes that write the same path take turns.
+
+The lock of `folder/NAME` is an flock on the hidden file `folder/.NAME.lock`, which says who has it. It ends with its process,
+even if that is killed.
+"""
 
 import errno
 import os
+import re
+import secrets
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from repose.errors import ReposeError
+from repose.terminal import say
 
 PARTIAL = ".partial"
+_REFUSALS = (
+    errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def partial_path(path: Path) -> Path:
-    """The hidden path in the same folder at which `path` is written before it is renamed."""
+    """The hidden path at which a transfer to `path` is kept, so that it can resume."""
     return path.with_name(f".{path.name}{PARTIAL}")
 
 
 @contextmanager
-def whole_file(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it replaces `path`, on any error it is removed.
+def locked(*paths: Path, wait: bool = True) -> Iterator[None]:
+    """Run the block while no other process or thread has the lock of one of the paths.
+
+    A path need not exist; its folder is created. A thread can lock a path again inside the block.
 
     Args:
-        path: the file.
-        shared: whether other processes may write the same file at the same time; each then gets its own path.
+        paths: outputs, or folders to work in.
+        wait: whether to log who has a lock and wait for it; otherwise that is an error.
 
     Raises:
-        ReposeError: the disk is full or cannot be written to.
+        ReposeError: another process has a lock, or a lock cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}") if shared else partial_path(path)
-    with disk_errors_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            _flush_to_disk(partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    places = {(named := _named(path)).parent.resolve() / named.name: path for path in paths}
+    with ExitStack() as stack:
+        for place in sorted(places):  # sorted, so that two processes never wait for each other
+            stack.enter_context(_locked(place, places[place], wait))
+        yield
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to fill; on success it replaces `path`, on any error it is removed.
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield an empty file beside `path` to write to; on success it replaces `path`, on any error it is removed.
+
+    A link at `path` is replaced, not followed.
 
     Raises:
-        ReposeError: the disk is full or cannot be written to.
+        ReposeError: the disk is full or cannot be written to, or `path` is a folder or a device.
     """
-    partial, replaced = partial_path(path), path.with_name(f".{path.name}.replaced")
+    with _private_path(path) as partial:
+        _check_is_file(path)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield partial
+        _flush_to_disk(partial)
+        partial.replace(path)
+
+
+@contextmanager
+def whole_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill; on success it replaces `path`, on any error it is removed.
+
+    Args:
+        path: the folder.
+        contents: what is written there, see `check_replaceable`.
+
+    Raises:
+        ReposeError: the disk is full or cannot be written to, or see `check_replaceable`.
+    """
+    path = _named(path)
+    replaced = path.with_name(f".{path.name}.replaced")
 
     def clean_up() -> None:
         if replaced.exists() and not path.exists():  # a crash or an error between the two renames
             replaced.rename(path)
-        for folder in (partial, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+        _remove(replaced)
 
-    with disk_errors_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _private_path(path) as partial:
         clean_up()
+        check_replaceable(path, contents)
         partial.mkdir()
         try:
             yield partial
             for file in sorted(partial.rglob("*")):
                 if file.is_file():
                     _flush_to_disk(file)
+            check_replaceable(path, contents)
             if path.exists():
                 path.rename(replaced)
             partial.rename(path)
         finally:
             clean_up()
+
+
+def check_replaceable(path: Path, contents: Sequence[str]) -> None:
+    """Check that there is nothing at `path`, an empty folder, or what an earlier run wrote there.
+
+    Args:
+        path: the folder to write.
+        contents: patterns of the paths of all files in it, in which `*` also matches slashes; a file of the first pattern is
+            always there.
+
+    Raises:
+        ReposeError: it is a file or a link, or a folder that has other files or cannot be read.
+    """
+    why = ""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        why = "is not a folder"
+    elif path.exists():
+        with disk_errors_named(path):
+            files = [os.path.relpath(file, path) for file in _files(path)]
+        others = [file for file in files if not any(fnmatchcase(file, pattern) for pattern in contents)]
+        if others:
+            why = f"contains {min(others)}"
+        elif files and not any(fnmatchcase(file, contents[0]) for file in files):
+            why = f"has no {contents[0]}"
+    if why:
+        raise ReposeError(
+            f"{path} {why}, so it is not an earlier output of this command, and is not replaced. Give a new or an empty "
+            "folder, or move this one away."
+        )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -98,8 +159,87 @@ def disk_errors_named(path: Path) -> Iterator[None]:
                 f"No space left on the disk while writing {path}. Free some (or move the project to another disk) "
                 "and run the same command again; no earlier result is lost."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise ReposeError(
+                f"Cannot lock {path}: its file system does not support locks (flock). Mount it with locks, or use another "
+                "disk."
+            ) from error
+        if error.errno in _REFUSALS:
             raise ReposeError(
                 f"Cannot write {path}: {error.strerror} ({error.filename}). Change the permissions or the path."
             ) from error
         raise
+
+
+@contextmanager
+def _private_path(path: Path) -> Iterator[Path]:
+    """Lock `path`, and yield a new path beside it, which is removed at the end; remove those that killed processes left."""
+    with locked(path), disk_errors_named(path):
+        partial = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}{re.escape(PARTIAL)}")
+        for entry in os.listdir(path.parent):  # noqa: PTH208 (twice as fast in large folders)
+            if partial.fullmatch(entry):
+                _remove(path.parent / entry)
+        own = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+        try:
+            yield own
+        finally:
+            _remove(own)
+
+
+def _files(folder: Path | str) -> Iterator[str]:
+    """All that is no folder below a folder, links included; raises if a folder cannot be read, unlike `os.walk`."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        else:
+            yield entry.path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_is_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "it is not a file", str(path))
+
+
+def _named(path: Path) -> Path:
+    """The path with a name of its own, which `.` and `a/..` do not have."""
+    return path.resolve() if path.name in ("", "..") else path
+
+
+@contextmanager
+def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    file = path.parent / f".{path.name}.lock"
+    with disk_errors_named(shown):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_is_file(file)
+        lock = FileLock(file, is_singleton=True, on_acquired=_write_note, fallback_to_soft=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            note = file.read_text(errors="replace") if file.is_file() else ""
+            who = "".join(filter(str.isprintable, note)) or "another process"
+            if not wait:
+                raise ReposeError(f"{shown} is in use by {who}. Wait until it has ended, or end it.") from None
+            say(f"{shown} is in use by {who}; waiting until it has ended.")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_note(descriptor: int) -> None:
+    """Write who has the lock into its file."""
+    os.ftruncate(descriptor, 0)
+    since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)

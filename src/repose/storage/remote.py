@@ -57,7 +57,7 @@ class Remote:
         """Copy a file to the remote atomically."""
         with _explained(self.address, f"write {key}"):
             if self._fs.protocol == "local":
-                with whole_file(Path(self._at(key)), shared=True) as partial:
+                with whole_file(Path(self._at(key))) as partial:
                     shutil.copyfile(file, partial)
             else:
                 self._fs.put_file(str(file), self._at(key))

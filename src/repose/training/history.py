@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.storage.atomic import write_text
 from repose.terminal import say
 
@@ -87,11 +87,16 @@ def what_is_kept(checkpoint: Path) -> str:
 
 
 def _rows_until(file: Path, step: int) -> list[dict[str, float]]:
-    if step == 0 or not file.exists():
+    if step == 0 or not file.is_file():
         return []
-    table = pd.read_csv(file, dtype=str)  # Python's float parser is exact, unlike that of older pandas
-    rows = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
-    return [row for row in rows if row["step"] <= step]
+    try:
+        table = pd.read_csv(file, dtype=str)  # Python's float parser is exact, unlike that of older pandas
+        rows = [{str(name): float(value) for name, value in row.items()} for row in table.to_dict("records")]
+        return [row for row in rows if row["step"] <= step]
+    except (ValueError, KeyError) as error:
+        raise DataError(
+            f"{file} is damaged ({str(error).strip()}). Delete {file.parent}, and training starts over."
+        ) from None
 
 
 def _dvclive(folder: Path) -> Any:

@@ -16,6 +16,7 @@ prints.
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ from repose.models.figure_maps import figure_loss
 from repose.models.layers import parameter_count
 from repose.models.losses import PerceptualLoss
 from repose.models.vgg import vgg19_loss
-from repose.storage.atomic import whole_folder, write_bytes
+from repose.storage.atomic import check_replaceable, locked, whole_folder, write_bytes
+from repose.storage.processes import end_with_parent
 from repose.storage.transfer import check
 from repose.storage.weight_files import locate
 from repose.systems import Progress, System, SystemSettings, build
@@ -48,6 +50,8 @@ from repose.terminal import TrainingBar, say
 from repose.training import state
 from repose.training.history import History, what_is_kept
 from repose.training.settings import TrainSettings
+
+FILES = ("run.json", "model.safetensors", "history.csv", "checkpoints/*", "live/*", "samples/*")
 
 
 @dataclass(frozen=True)
@@ -88,23 +92,26 @@ def train(
         rank: this process's rank among the training processes.
 
     Raises:
-        ReposeError: the weights of VGG19 are missing, `row.init` does not fit, a loss or a weight is not finite, or the
-            disk is full.
+        ReposeError: another process trains the system in `work`, the weights of VGG19 are missing, `row.init` does not fit, a
+            loss or a weight is not finite, or the disk is full.
     """
+    check_replaceable(run, FILES)
     settings.perceptual_of(row)  # raises if weights are missing
     device = set_up(settings.device, settings.threads, settings.seed)
     training = _begun(system, row, settings, steps, samples, tables, device, work)
-    with distributed.first_alone():
-        if rank.number == 0:
-            state.prepare(work, training.about, extend=extend)
-    start = _resume(training, rank)
-    if rank.number > 0:
-        for _ in _steps(training, start):
-            pass
-        return
-    _lead(training, start)
-    _write_run(training, run)
-    state.finish(work, training.about)
+    with ExitStack() as stack:
+        with distributed.first_alone():
+            if rank.number == 0:
+                stack.enter_context(locked(work / system, wait=False))
+                state.prepare(work, training.about, extend=extend)
+        start = _resume(training, rank)
+        if rank.number > 0:
+            for _ in _steps(training, start):
+                pass
+            return
+        _lead(training, start)
+        _write_run(training, run)
+        state.finish(work, training.about)
     say(f"train {system}: {run} is ready")
 
 
@@ -136,7 +143,7 @@ def _load_init(path: Path, trained: System, row: SystemSettings) -> dict[str, An
 def _resume(training: Training, rank: Rank) -> int:
     """Give all processes the state of the first one's checkpoint, which other machines lack; return the steps done."""
     about, state_here = training.about, None
-    if rank.number == 0 and training.last.exists():
+    if rank.number == 0 and training.last.is_file():
         state_here = checkpoint.read_state(training.last, about)
     fingerprint, found = distributed.from_first((about.fingerprint, state_here))
     if fingerprint != about.fingerprint:
@@ -185,6 +192,7 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         training.trained.distribute()
     loader: DataLoader[Packed] = DataLoader(
         steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
+        worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # a separate generator: it draws at each start, and torch's state is in the checkpoint
     )  # fmt: skip
     for step, packed in enumerate(loader, start):
@@ -226,7 +234,7 @@ def _save(training: Training, path: Path, step: int) -> None:
 def _write_run(training: Training, run: Path) -> None:
     """Write the folder of the finished run."""
     place, about = training.place, replace(training.about, step=training.about.row.steps)
-    with whole_folder(run) as folder:
+    with whole_folder(run, FILES) as folder:
         checkpoint.save(folder / "model.safetensors", training.trained, about, to_resume=False)
         shutil.copy(place / "history.csv", folder / "history.csv")
         for part in ("checkpoints", "live", "samples"):

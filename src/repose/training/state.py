@@ -102,7 +102,7 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
 
 def extensions(place: Path) -> list[dict[str, int]]:
     """Return the steps after which the number of steps was changed, and the earlier number."""
-    noted: list[dict[str, int]] = read_json(place / _EXTENDED) if (place / _EXTENDED).exists() else []
+    noted: list[dict[str, int]] = read_json(place / _EXTENDED) if (place / _EXTENDED).is_file() else []
     return noted
 
 
@@ -117,11 +117,13 @@ def finish(work: Path, about: About) -> None:
 
 def _read_last(place: Path) -> About | None:
     last = last_checkpoint(place)
-    return checkpoint.read_about(last) if last.exists() else None
+    return checkpoint.read_about(last) if last.is_file() else None
 
 
 def _remove(place: Path) -> None:
     """Remove the folder of a run, its checkpoint first, so that no run resumes from a partly removed folder."""
-    last_checkpoint(place).unlink(missing_ok=True)
-    if place.exists():
+    if place.is_symlink():
+        place.unlink()
+    elif place.exists():
+        last_checkpoint(place).unlink(missing_ok=True)
         shutil.rmtree(place)

@@ -19,7 +19,7 @@ from repose.validation.expectations import Outcome
 if TYPE_CHECKING:
     import jinja2
 
-RECORD, PAGE = "validation.json", "validation.html"
+RECORD, PAGE = REPORT_FILES = ("validation.json", "validation.html")  # that `write_report` writes
 SHOWN = ("name", "severity", "passed", "expected", "observed", "examples")  # of a check
 BARS = 24  # maximum number of bars of a distribution on the page; the JSON has all
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from repose.errors import ReposeError
-from repose.storage.atomic import disk_errors_named, partial_path
+from repose.storage.atomic import disk_errors_named, locked, partial_path
 from repose.storage.transfer.addresses import base_name, is_prefix, local_path, shown
 from repose.storage.transfer.digests import Sha256, check
 from repose.storage.transfer.partial import Partial
@@ -38,22 +38,21 @@ def fetch(
         ReposeError: the file is missing, inaccessible, or has another size or digest; the disk is full; or there is no
             connection.
     """
-    if sha256 and destination.is_file():
-        with suppress(ReposeError):
-            check(destination, sha256=sha256, size=size, where="")
-            return destination
+    if _is_there(destination, sha256, size):
+        return destination
     local, where = local_path(address), shown(address)
     came = Partial(partial_path(destination), where, size, limit)
-    with disk_errors_named(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
+    with locked(destination), disk_errors_named(destination):
+        if _is_there(destination, sha256, size):  # by another process, meanwhile
+            return destination
         if local:
             if not local.is_file():
                 raise ReposeError(f"There is no file {local}. Check the path; a relative one starts at {Path.cwd()}.")
             came.forget()
             shutil.copyfile(local, came.path)
         else:
-            if not sha256 and came.note.exists() and destination.exists() and not came.path.exists():
-                destination.replace(came.path)  # fetched earlier: ask the server whether it is current
+            if not sha256 and came.note.exists() and destination.is_file() and not came.path.exists():
+                _link_or_copy(destination, came.path)  # fetched earlier: ask the server whether it is current
             if address.startswith("s3://"):
                 came.complete(lambda: receive_object(address, came, endpoint))
             else:
@@ -64,6 +63,22 @@ def fetch(
             came.forget()
             raise
         came.path.replace(destination)
+        came.path.unlink(missing_ok=True)  # it is still there if it was a hard link
         if sha256:
             came.note.unlink(missing_ok=True)
     return destination
+
+
+def _is_there(file: Path, sha256: str | None, size: int | None) -> bool:
+    if sha256 and file.is_file():
+        with suppress(ReposeError):
+            check(file, sha256=sha256, size=size, where="")
+            return True
+    return False
+
+
+def _link_or_copy(file: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(file)
+    except OSError:  # not all file systems have hard links
+        shutil.copyfile(file, path)

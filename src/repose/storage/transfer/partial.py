@@ -47,13 +47,14 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """The number of bytes that have arrived."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        """The number of bytes that have arrived; 0 for a link, which would lead to another file."""
+        return self.path.stat().st_size if self.path.is_file() and not self.path.is_symlink() else 0
 
     def state(self) -> State:
         """The remote file's state when the bytes were fetched; unknown if the note is missing or damaged."""
-        with suppress(FileNotFoundError, ValueError, TypeError):
-            return State(*json.loads(self.note.read_text()))
+        with suppress(ValueError, TypeError):
+            if self.note.is_file():
+                return State(*json.loads(self.note.read_text()))
         return State()
 
     def forget(self) -> None:
@@ -67,12 +68,12 @@ class Partial:
         Raises:
             ReposeError: the remote file does not have the expected size, or exceeds the limit.
         """
-        if state.size is not None:
-            check_size(state.size, self.expected, self.where)
-            self._check_limit(state.size)
         if self.size:
             say(f"{self.where} has changed since the transfer stopped, or cannot be resumed: starting over.")
         self.forget()
+        if state.size is not None:
+            check_size(state.size, self.expected, self.where)
+            self._check_limit(state.size)
         self.note.write_text(json.dumps(state))
 
     def append(self, chunks: Iterable[bytes], size: int | None) -> None:
@@ -80,7 +81,7 @@ class Partial:
 
         Raises:
             Interrupted: there are fewer bytes.
-            ReposeError: there are more bytes than the limit.
+            ReposeError: there are more bytes than the limit; what has arrived is removed.
         """
         label, total = f"{self.where.rpartition('/')[2]}, MiB", None if size is None else (size - self.size) // CHUNK
         with self.path.open("ab") as stream:
@@ -96,6 +97,7 @@ class Partial:
 
     def _check_limit(self, size: int) -> None:
         if self.limit is not None and size > self.limit:
+            self.forget()
             raise ReposeError(
                 f"{self.where} is larger than the limit of {self.limit:,} bytes. Check the address, or raise the limit."
             )

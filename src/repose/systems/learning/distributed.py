@@ -7,7 +7,6 @@ environment. `nodes` tells which machine this is.
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from repose.errors import ReposeError
+from repose.storage.processes import end_with_parent
 from repose.systems.learning.nodes import Nodes, interface_towards, nodes_here
 from repose.terminal import say
 
@@ -157,7 +157,7 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
     if not under_torchrun():
         raise ReposeError(f"train.processes is {processes}, and this is one process. Train with `repose train`.")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at once, even within a collective operation
-    _end_with_parent()
+    end_with_parent()
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -272,15 +272,3 @@ def weighted_mean(terms: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     values = share * torch.stack(list(terms.values()))
     dist.all_reduce(values)
     return dict(zip(terms, values.unbind(), strict=True))
-
-
-def _end_with_parent() -> None:
-    """End this process soon after torchrun, which cannot do it when killed by SIGKILL."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
