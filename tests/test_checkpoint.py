@@ -153,8 +153,8 @@ RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
 @pytest.mark.parametrize(("record", "message"), [
     (None, "a is a safetensors file, but not a checkpoint of repose"),
     (RECORD | {"format": "repose checkpoint 0"}, "not a checkpoint of repose"),
-    ({k: v for k, v in RECORD.items() if k != "row"}, "does not have the keys that this version of repose reads .*'row'"),
-    (RECORD | {"mood": 1}, "does not have the keys .*mood"),
+    ({k: v for k, v in RECORD.items() if k != "row"}, "does not have the facts that this version of repose reads .*'row'"),
+    (RECORD | {"mood": 1}, "does not have the facts .*mood"),
     (RECORD | {"row": {"kind": "gan"}}, "a: settings.kind should be one of attend, "),
     (RECORD, "a does not fit the network 'generator' in its settings"),
 ])  # fmt: skip

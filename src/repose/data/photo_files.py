@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from repose.data.frame import Frame
-from repose.data.images import FORMATS, decode, from_pillow
+from repose.data.images import FORMATS, decode, from_pillow, named_failures
 from repose.data.inspection import inspect
 from repose.errors import DataError, ReposeError
 
@@ -61,8 +61,9 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
     """
     if isinstance(photo, Image.Image):
         try:
-            pixels = from_pillow(photo)
-        except (OSError, ReposeError) as error:
+            with named_failures():
+                pixels = from_pillow(photo)
+        except ReposeError as error:
             raise DataError(f"{name} cannot be read: {error}") from None
     elif photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
         pixels = photo
