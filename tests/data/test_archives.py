@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,6 +157,48 @@ def test_limits_hold_for_zips_and_folders(tmp_path: Path, limits: Limits, messag
     folder = write_folder(tmp_path / "in", FILES)
     with pytest.raises(ReposeError, match=message):
         list_files(walk(folder, "in"), limits, "in")
+
+
+def directory_of(entries: int, declared: int, *, zip64: bool) -> bytes:
+    """A zip that is only a directory of empty members, whose record at the end declares another number of them."""
+    member = zip_bytes({"a": Member(b"")})
+    body, entry = member[: member.index(b"PK\x01\x02")], member[member.index(b"PK\x01\x02") : member.index(b"PK\x05\x06")]
+    listed = b"".join(entry[:28] + struct.pack("<H", 8) + entry[30:46] + b"%08d" % i for i in range(entries))
+    end = struct.pack("<HHHHIIH", 0, 0, declared % 2**16, declared % 2**16, len(listed), len(body), 0)
+    if zip64:
+        large = struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, declared, declared, len(listed), len(body))
+        locator = struct.pack("<IQI", 0, len(body + listed), 1)
+        end = struct.pack("<HHHHIIH", 0, 0, 0, 0, 2**32 - 1, 2**32 - 1, 0)
+        listed += b"PK\x06\x06" + large + b"PK\x06\x07" + locator
+    return body + listed + b"PK\x05\x06" + end
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+@pytest.mark.parametrize("declared", [5, 100_000])
+def test_a_directory_with_too_many_entries_is_never_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: int, zip64: bool
+) -> None:
+    path = write_zip(tmp_path, directory_of(100_000, declared, zip64=zip64))
+    monkeypatch.setattr(zipfile, "ZipInfo", None)
+    with pytest.raises(ReposeError, match=r"a.zip contains more than 300 files and folders.*raise limits\.files"):
+        read_zip(path)
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+@pytest.mark.parametrize(("entries", "declared"), [(5, 5), (5, 4), (5, 99)])
+def test_the_number_of_entries_in_a_directory_is_the_declared_one(
+    tmp_path: Path, entries: int, declared: int, zip64: bool
+) -> None:
+    path = write_zip(tmp_path, directory_of(entries, declared, zip64=zip64))
+    wrong = pytest.raises(ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one")
+    with nullcontext() if entries == declared else wrong, open_zip(path, LIMITS, "a.zip") as contents:
+        assert len(contents.files) == entries == declared
+
+
+def test_long_names_and_comments_cannot_fill_the_memory(tmp_path: Path) -> None:
+    path = write_zip(tmp_path, [(f"{i:05d}" * 2000, Member(b"")) for i in range(40)])
+    with pytest.raises(ReposeError, match=r"or very long names.*raise limits\.files"):
+        read_zip(path, Limits(files=100, total_gigabytes=1, file_megabytes=1, ratio=50))
 
 
 @pytest.mark.parametrize("size", [10, 1_000_000])
