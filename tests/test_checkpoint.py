@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from made_up import made, pairs
+from memory import mebibytes
 from repose import checkpoint, systems
 from repose.checkpoint import FORMAT, About, load, read_about, read_state, restore, save
 from repose.config import as_dict
 from repose.data.batches import Batch
 from repose.data.frame import Frame
-from repose.errors import ReposeError
+from repose.errors import CheckpointError, ReposeError
 from repose.systems import Progress, System, SystemSettings, build
 
 SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
@@ -161,6 +162,44 @@ RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
 def test_a_safetensors_file_that_is_no_checkpoint_is_named(tmp_path: Path, record: Any, message: str) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(record)} if record else None)
     with pytest.raises(ReposeError, match=f"(?s){message}"):
+        load(tmp_path / "a", CPU)
+
+
+LARGE = systems.row(
+    {"kind": "paper", "steps": 1, "generator": {"width": 2048}, "discriminators": {"width": 2048}}, "row"
+)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"row": as_dict(LARGE)}, r"does not fit the network 'generator' in its settings: .* should have the shape \[2048"),
+    ({"row": as_dict(LARGE) | {"generator": {"width": 2**62}}}, "describe no network that can be built"),
+    ({"row": as_dict(LARGE) | {"generator": {"blocks": 10**9}}}, "blocks should be at most 256"),
+    ({"row": as_dict(LARGE) | {"discriminators": {"layers": 10**9}}}, "layers should be at most 16"),
+    ({"frame": {"height": 10**6, "width": 8}}, "height should be at most 4096"),
+    ({"line_width": "wide"}, "line_width"),
+    ({"line_width": float("nan")}, "line_width"),
+    ({"step": []}, "step"),
+    ({"photo_size": "ab"}, "photo_size"),
+])  # fmt: skip
+def test_a_small_checkpoint_makes_no_large_network(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | change)})
+    with pytest.raises(CheckpointError, match=f"(?s)a.*{message}"):
+        load(tmp_path / "a", CPU)
+
+
+def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | {"row": as_dict(LARGE)})})
+    setup = (
+        "import torch; from pathlib import Path; from repose.checkpoint import load; from repose.systems import paper"
+    )
+    code = "try: load(Path(sys.argv[1]), torch.device('cpu'))\nexcept Exception: pass"
+    assert mebibytes(setup, code, str(tmp_path / "a")) < 200
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"])
+def test_a_record_that_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": text.encode("utf-8", "replace").decode()})
+    with pytest.raises(CheckpointError, match="a is truncated or damaged"):
         load(tmp_path / "a", CPU)
 
 
