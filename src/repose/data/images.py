@@ -155,7 +155,7 @@ def _check_header(encoded: bytes) -> None:
 
 
 def _tile_pixels(encoded: bytes) -> int:
-    """The pixels of a tile of a TIFF, at most; 1 without tiles. Pillow ignores some tags that libtiff, which decodes, reads."""
+    """The pixels of a tile of a TIFF, at most; 1 without tiles. libtiff, which decodes, reads tags that Pillow ignores."""
     if (order := _TIFF.get(encoded[:4])) is None:
         raise DataError("a BigTIFF")
     (directory,) = struct.unpack_from(f"{order}L", encoded, 4)
