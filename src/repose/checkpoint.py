@@ -20,8 +20,9 @@ from torch import Tensor
 from repose.config import as_dict
 from repose.config import build as build_settings
 from repose.data.frame import Frame
-from repose.errors import CheckpointError, ReposeError
+from repose.errors import CheckpointError, DataError, ReposeError
 from repose.storage.atomic import whole_file
+from repose.storage.limits import within_limit
 from repose.systems import System, SystemSettings, build
 from repose.systems import row as read_row
 
@@ -182,8 +183,10 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
 def _opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raises CheckpointError if it is missing, or if the part that the block reads is damaged."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(within_limit(path, "checkpoint"), "pt") as file:
             yield file
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     except FileNotFoundError:
         raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

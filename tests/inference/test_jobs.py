@@ -169,6 +169,7 @@ def test_what_holds_no_jobs_is_an_error(tmp_path: Path, content: bytes, message:
     (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
+    (("a.jpg", "", f"{'x' * 252}.png"), [], r"x\.png has a longer name than file systems allow"),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, str, str], others: list[str], message: str

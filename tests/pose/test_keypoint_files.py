@@ -43,6 +43,7 @@ def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_
 @pytest.mark.parametrize("line", [
     row(y=[10.5, *Y[1:]]), row().replace(", ", " "), row().replace(": [", ", ["), row(y=Y[:17], x=X[:17]),
     row(x=X[:17]), row()[:-1], row(y=[10**9, *Y[1:]]), "a.jpg",
+    row().replace("1", "\u0661"),  # a digit, but not for numpy
 ])  # fmt: skip
 def test_a_row_that_is_not_two_lists_of_eighteen_whole_numbers_is_rejected(line: str) -> None:
     with pytest.raises(ReposeError, match=r"poses\.csv, line 3: expected 'NAME.*joints lack the neck"):

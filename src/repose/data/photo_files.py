@@ -14,6 +14,7 @@ from repose.data.frame import Frame
 from repose.data.images import FORMATS, decode, from_pillow, named_failures
 from repose.data.inspection import inspect
 from repose.errors import DataError, ReposeError
+from repose.storage.limits import within_limit
 
 MAX_MEGAPIXELS = 100  # larger photos are not decoded
 MIN_SIDE = 16  # minimum px of the shorter side
@@ -25,11 +26,11 @@ def read_photo(path: Path) -> np.ndarray:
     """The photo in a file, decoded by `images.decode`: (H, W, 3) uint8 RGB, upright by its EXIF.
 
     Raises:
-        DataError: the file is missing or damaged, has none of `images.FORMATS`, more than MAX_MEGAPIXELS, less than
-            MIN_SIDE, or values of unknown range.
+        DataError: the file is missing, too large (`storage.limits`) or damaged, has none of `images.FORMATS`, more than
+            MAX_MEGAPIXELS, less than MIN_SIDE, or values of unknown range.
     """
     try:
-        content = path.read_bytes()
+        content = within_limit(path, "photo").read_bytes()
     except FileNotFoundError:
         raise DataError(f"There is no photo {path}. Check the path.") from None
     except OSError as error:

@@ -31,6 +31,7 @@ import pandas as pd
 from repose.data.skeleton import JOINTS, K
 from repose.errors import DataError
 from repose.storage.atomic import write_text
+from repose.storage.limits import within_limit
 
 FILES = ("name", "shard", "offset", "size", "sha256")
 IMAGES = (
@@ -86,7 +87,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         DataError: the file is missing or damaged, or its header lacks a column.
     """
     with _errors_named(path):
-        table = _names(pd.read_csv(path, dtype=str, keep_default_na=False))
+        table = _names(pd.read_csv(within_limit(path, "table"), dtype=str, keep_default_na=False))
         missing = [column for column in columns if column not in table]
         if missing:
             raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
@@ -150,7 +151,9 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         DataError: the file is missing or damaged, or does not have 18 joints.
     """
     with _errors_named(path):
-        table = _names(pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""]))
+        table = _names(
+            pd.read_csv(within_limit(path, "table"), dtype={"name": str}, keep_default_na=False, na_values=[""])
+        )
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(
                 f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
@@ -173,7 +176,7 @@ def write_json(path: Path, record: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON. Raises a DataError if the file is missing or damaged."""
     with _errors_named(path):
-        return json.loads(path.read_bytes())
+        return json.loads(within_limit(path, "JSON").read_bytes())
 
 
 @contextmanager
@@ -183,7 +186,7 @@ def _errors_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
         ) from None

@@ -10,6 +10,7 @@ from typing import Any
 
 from repose.data.csv_files import read_csv
 from repose.errors import ReposeError
+from repose.storage.limits import within_limit
 
 PUBLISHED = ("system", "name", "data set", "ssim", "is", "split", "protocol")
 Published = Mapping[tuple[str, str], Mapping[str, Any]]  # by data set and system: PUBLISHED; may be empty
@@ -22,7 +23,7 @@ def read_published(path: Path) -> Published:
         ReposeError: the file is missing or damaged, or has two rows for one system and data set.
     """
     try:
-        content = path.read_bytes()
+        content = within_limit(path, "CSV").read_bytes()
     except OSError as error:
         raise ReposeError(f"{path} cannot be read: {error.strerror}. Give a CSV of published numbers.") from None
     found: dict[tuple[str, str], dict[str, Any]] = {}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.metrics.provenance import SCHEMA
+from repose.storage.limits import within_limit
 
 
 class Record(NamedTuple):
@@ -49,7 +50,7 @@ def read_file(path: Path) -> Record:
         ReposeError: it cannot be read, or its content is not scores.
     """
     try:
-        return parsed(path.read_bytes(), str(path))
+        return parsed(within_limit(path, "JSON").read_bytes(), str(path))
     except OSError as error:
         raise ReposeError(
             f"{path} cannot be read: {error.strerror}. Run `dvc repro`, or give another file or a git revision."
