@@ -74,7 +74,7 @@ class ShardReader(Mapping[str, bytes]):
         shard, offset, size = self._places[name]
         try:
             with (self.folder / shard).open("rb", buffering=0) as stream:
-                there = 0 <= offset and 0 <= size <= os.fstat(stream.fileno()).st_size - offset
+                there = offset >= 0 and 0 <= size <= os.fstat(stream.fileno()).st_size - offset
                 content = os.pread(stream.fileno(), size, offset) if there else None
         except FileNotFoundError:
             content = None

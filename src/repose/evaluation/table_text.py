@@ -1,6 +1,5 @@
 """Format scores: digits by metric, intervals in brackets, Markdown tables, CSV."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 from repose.data.records import no_formulas
 from repose.evaluation.results import TORSO_CIEDE2000
 from repose.metrics.bootstrap import Interval
-from repose.terminal import printable
+from repose.metrics.provenance import cell
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
@@ -49,15 +48,6 @@ def tested_on(facts: Mapping[str, Any]) -> str:
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(map(cell, cells))} |" for cells in (head, ["---"] * len(head), *rows))
-
-
-def cell(text: object) -> str:
-    """Return a text from elsewhere, such as a name, for one line of Markdown: it ends no cell and makes no HTML or link.
-
-    Emphasis and code still work.
-    """
-    line = re.sub(r"\s+", " ", printable(str(text))).replace("\\", "\\\\").replace("|", "\\|")
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def csv(table: pd.DataFrame, *, index: bool = False) -> str:

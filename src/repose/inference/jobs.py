@@ -56,7 +56,8 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     """Check that no image would replace another image, a photo or a pose; `others` are further output files.
 
     Raises:
-        ReposeError: two outputs are the same file, or an output is an input, a folder, has a name of more than 255 bytes, or does not end in .png.
+        ReposeError: two outputs are the same file, or an output is an input, a folder, has a name of more than 255 bytes, or
+            does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
     counts = Counter(out.resolve() for out in outputs)

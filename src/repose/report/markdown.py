@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from repose.evaluation.table_text import cell
-from repose.metrics.provenance import in_words
+from repose.metrics.provenance import cell, in_words
 
 
 def render(name: str, **content: Any) -> str:
