@@ -177,7 +177,7 @@ LARGE = systems.row(
     ({"row": as_dict(LARGE) | {"discriminators": {"layers": 10**9}}}, "layers should be at most 16"),
     ({"frame": {"height": 10**6, "width": 8}}, "height should be at most 4096"),
     ({"line_width": "wide"}, "line_width"),
-    ({"line_width": float("nan")}, "line_width"),
+    ({"line_width": float("nan")}, "line_width"), ({"line_width": 10**400}, "line_width"),
     ({"step": []}, "step"),
     ({"photo_size": "ab"}, "photo_size"),
 ])  # fmt: skip

@@ -83,7 +83,7 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
         if not isinstance(record, dict) or not isinstance(record.get("people"), list):
             raise ValueError("it should be a mapping with a list named people")
         people = [_person(person) for person in record["people"]]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{where} is not a JSON of OpenPose ({error}). Expected "
             '{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}]} with 18 (COCO) or 25 (BODY_25) joints a '

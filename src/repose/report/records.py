@@ -1,5 +1,6 @@
 """The records of other stages: how each system was trained, and the checks of the data."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ def read_training(run: Path) -> Training:
         return Training(run.name, record, size, charts(text))
     except FileNotFoundError as error:
         raise ReposeError(f"There is no {error.filename}. Run `dvc repro train@{run.name}`, or `dvc pull`.") from None
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ReposeError(
             f"{history} is damaged ({error}). Restore it (`dvc checkout`) or train {run.name} again."
         ) from None
