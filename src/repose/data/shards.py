@@ -17,7 +17,7 @@ import pandas as pd
 
 from repose.errors import DataError
 
-_SHARD = re.compile(r"([\w-]+/)?\d{5,12}\.tar", re.ASCII)  # in a table of several parts, its folder is before it
+_SHARD = re.compile(r"([\w-]{1,99}/)?[\w-]{1,99}(\.tar)?", re.ASCII)  # in a table of several parts, its folder is before it
 INDEX_COLUMNS = ("name", "shard", "offset", "size")
 
 
@@ -68,7 +68,7 @@ class ShardReader(Mapping[str, bytes]):
         places = map(Place, index["shard"], index["offset"], index["size"])
         self._places = dict(zip(index["name"], places, strict=True))
         if outside := next((shard for shard in index["shard"].unique() if not _SHARD.fullmatch(shard)), None):
-            raise DataError(f"{folder} has no shard {outside!r}: a name is 00000.tar, 00001.tar, and so on.")
+            raise DataError(f"{folder} has no shard {outside!r}, but 00000.tar and so on.")
 
     def __getitem__(self, name: str) -> bytes:
         shard, offset, size = self._places[name]

@@ -8,7 +8,7 @@ from repose.errors import DataError
 
 Kind = Literal["photo", "CSV", "table", "JSON", "checkpoint"]
 # In 10^6 bytes. A table is a CSV that a stage wrote; a CSV is a user's, which takes more memory to read.
-LIMITS: dict[Kind, int] = {"photo": 500, "CSV": 100, "table": 2_000, "JSON": 32, "checkpoint": 16_000}
+LIMITS: dict[Kind, int] = {"photo": 500, "CSV": 50, "table": 2_000, "JSON": 32, "checkpoint": 16_000}
 
 
 def within_limit(path: Path, kind: Kind) -> Path:
