@@ -86,7 +86,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
             "(with a browser, if this is a web page)."
         ) from None
     with archive:
-        every = [info for info in archive.infolist() if not info.is_dir()]
+        every = [info for info in archive.infolist() if not info.filename.endswith("/")]
         infos = [info for info in every if not is_litter(info.filename)]
         password = _password(infos, where, password_variable)
         files: dict[str, File] = {}
