@@ -134,6 +134,7 @@ def test_a_photo_that_costs_more_than_its_pixels_is_not_decoded(name: str, tmp_p
 def test_tiles_and_scans_within_the_limits_are_decoded() -> None:
     assert inspect(tiff(16, LONG), MILLION)[:3] == (True, "", "TIFF")
     assert inspect(jpeg_of(b"", 80, b"\xff\xda"), 10 * MILLION)[:3] == (True, "", "JPEG")
+    assert inspect(encoded(PIXELS) + b"\xff\xda" * 999, MILLION)[:3] == (True, "", "JPEG")  # a phone appends a video
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -7,6 +7,7 @@ same pixels: in RGB, upright by the photo's EXIF.
 
 import io
 import math
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ SIDEWAYS = tuple(_UPRIGHT[value] for value in range(5, 9))  # transpositions tha
 # allocated whole, each scan of a JPEG visits all pixels, and each part of its EXIF copies the parts before it.
 _MAX_TILE = 2048 * 2048  # px
 _MAX_SCANS, _MAX_EXIF_PARTS = 100, 100
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a header, not two bytes of a video behind
 # Of a TIFF: the byte order by the first bytes, the tags of a tile's width and length, and the types of whole numbers.
 _TIFF, _TILE_SIDES, _WHOLE = {b"II*\0": "<", b"MM\0*": ">"}, (322, 323), {3: "H", 4: "L"}
 
@@ -142,8 +144,8 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
 
 def _check_header(encoded: bytes) -> None:
     """Raise a DataError if decoding takes far more time or memory than the number of pixels in the header tells."""
-    if encoded.startswith(b"\xff\xd8"):  # counted anywhere in the file: in pixels, the bytes ff da cannot occur
-        if encoded.count(b"\xff\xda") > _MAX_SCANS or encoded.count(b"Exif\0\0") > _MAX_EXIF_PARTS:
+    if encoded.startswith(b"\xff\xd8"):
+        if len(_SCAN.findall(encoded)) > _MAX_SCANS or encoded.count(b"Exif\0\0") > _MAX_EXIF_PARTS:
             raise DataError(f"a JPEG with more than {_MAX_SCANS} scans or {_MAX_EXIF_PARTS} parts of EXIF")
     elif encoded[:2] in (b"II", b"MM"):
         try:

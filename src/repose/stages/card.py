@@ -111,7 +111,8 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
     weights = row.loss_weights()
     return render(
         "card.md.jinja", system=facts.system, settings=settings, model=facts.model,
-        size=facts.model.stat().st_size, sha256=sha256, row=row, frame=about.frame, photo_size=about.photo_size, step=about.step,
+        size=facts.model.stat().st_size, sha256=sha256, row=row, frame=about.frame, photo_size=about.photo_size,
+        step=about.step,
         source=facts.source, origins=[place.get("address", place) for place in facts.source["origins"]],
         split=facts.split, counts=counts, run=facts.run, parameters=parameters(facts.run["parameters"]),
         weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
