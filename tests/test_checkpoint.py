@@ -203,6 +203,14 @@ def test_a_record_that_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
         load(tmp_path / "a", CPU)
 
 
+@pytest.mark.parametrize("random", [torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)])
+def test_a_damaged_random_state_is_named(random: Tensor) -> None:
+    system = new_system(PAPER)
+    tensors = {f"network.{name}": value for name, value in state(system).items()}
+    with pytest.raises(CheckpointError, match="a has no random state of torch"):
+        restore(checkpoint.State(Path("a"), 1, tensors | {"random": random}), system)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -131,7 +131,7 @@ def restore(state: State, system: System) -> None:
     """Restore a run's state on the device of `system`, and torch's random state.
 
     Raises:
-        CheckpointError: its tensors do not fit the networks.
+        CheckpointError: its tensors do not fit the networks, or the random state is damaged.
     """
     tensors = state.tensors
     _restore_networks(state.path, system, tensors)
@@ -140,9 +140,12 @@ def restore(state: State, system: System) -> None:
             prefix = f"optimiser.{name}.{number}."
             saved = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             optimiser.state[parameter] = {key: _as_was(value, parameter) for key, value in saved.items()}
-    torch.set_rng_state(tensors["random"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    try:
+        torch.set_rng_state(tensors["random"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{state.path} has no random state of torch ({error}). Delete it.") from None
 
 
 def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:

@@ -19,7 +19,7 @@ from repose.errors import DataError, ReposeError
 from repose.generate import TARGETS_AT_ONCE, Framed, Request
 from repose.inference.reposer import Reposer, file_and_row
 from repose.storage.atomic import write_bytes
-from repose.storage.limits import within_limit
+from repose.storage.limits import read_limited
 from repose.terminal import bar, say
 
 REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs
@@ -157,10 +157,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _jobs_of_csv(file: Path, out: Path) -> Iterator[FileJob]:
-    try:
-        content = within_limit(file, "CSV").read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}. Give a CSV of jobs that you may read.") from None
+    content = read_limited(file, "CSV", "Give a CSV of jobs that you may read.")
     hint = "Separate the photos of one job with ';'."
     table = read_csv(content, str(file), REQUIRED, OPTIONAL, hint=hint)
     for column in table.columns:

@@ -27,3 +27,15 @@ def within_limit(path: Path, kind: Kind) -> Path:
             "file?"
         )
     return path
+
+
+def read_limited(path: Path, kind: Kind, advice: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: see `within_limit`, or the file cannot be read. The message ends in `advice`.
+    """
+    try:
+        return within_limit(path, kind).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. {advice}") from None
