@@ -51,7 +51,12 @@ def test_a_truncated_file_does_not_decode(format_: str, share: float) -> None:
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", "0 bytes"), (b"<html>404</html>", "not an image"), (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image")],
+    [
+        (b"", "0 bytes"),
+        (b"<html>404</html>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
+        (b"MMXXVI", "not an image"),
+    ],
 )
 def test_no_image_at_all(content: bytes, error: str) -> None:
     found = inspect(content, MILLION)
