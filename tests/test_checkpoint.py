@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from made_up import made, pairs
+from memory import mebibytes
 from repose import checkpoint, systems
 from repose.checkpoint import FORMAT, About, load, read_about, read_state, restore, save
 from repose.config import as_dict
 from repose.data.batches import Batch
 from repose.data.frame import Frame
-from repose.errors import ReposeError
+from repose.errors import CheckpointError, ReposeError
 from repose.systems import Progress, System, SystemSettings, build
 
 SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
@@ -153,8 +154,8 @@ RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
 @pytest.mark.parametrize(("record", "message"), [
     (None, "a is a safetensors file, but not a checkpoint of repose"),
     (RECORD | {"format": "repose checkpoint 0"}, "not a checkpoint of repose"),
-    ({k: v for k, v in RECORD.items() if k != "row"}, "does not have the keys that this version of repose reads .*'row'"),
-    (RECORD | {"mood": 1}, "does not have the keys .*mood"),
+    ({k: v for k, v in RECORD.items() if k != "row"}, "does not have the facts that this version of repose reads .*'row'"),
+    (RECORD | {"mood": 1}, "does not have the facts .*mood"),
     (RECORD | {"row": {"kind": "gan"}}, "a: settings.kind should be one of attend, "),
     (RECORD, "a does not fit the network 'generator' in its settings"),
 ])  # fmt: skip
@@ -162,6 +163,52 @@ def test_a_safetensors_file_that_is_no_checkpoint_is_named(tmp_path: Path, recor
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(record)} if record else None)
     with pytest.raises(ReposeError, match=f"(?s){message}"):
         load(tmp_path / "a", CPU)
+
+
+LARGE = systems.row(
+    {"kind": "paper", "steps": 1, "generator": {"width": 2048}, "discriminators": {"width": 2048}}, "row"
+)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"row": as_dict(LARGE)}, r"does not fit the network 'generator' in its settings: .* should have the shape \[2048"),
+    ({"row": as_dict(LARGE) | {"generator": {"width": 2**62}}}, "describe no network that can be built"),
+    ({"row": as_dict(LARGE) | {"generator": {"blocks": 10**9}}}, "blocks should be at most 256"),
+    ({"row": as_dict(LARGE) | {"discriminators": {"layers": 10**9}}}, "layers should be at most 16"),
+    ({"frame": {"height": 10**6, "width": 8}}, "height should be at most 4096"),
+    ({"line_width": "wide"}, "line_width"),
+    ({"line_width": float("nan")}, "line_width"), ({"line_width": 10**400}, "line_width"),
+    ({"step": []}, "step"),
+    ({"photo_size": "ab"}, "photo_size"),
+])  # fmt: skip
+def test_a_small_checkpoint_makes_no_large_network(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | change)})
+    with pytest.raises(CheckpointError, match=f"(?s)a.*{message}"):
+        load(tmp_path / "a", CPU)
+
+
+def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | {"row": as_dict(LARGE)})})
+    setup = (
+        "import torch; from pathlib import Path; from repose.checkpoint import load; from repose.systems import paper"
+    )
+    code = "try: load(Path(sys.argv[1]), torch.device('cpu'))\nexcept Exception: pass"
+    assert mebibytes(setup, code, str(tmp_path / "a")) < 200
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"])
+def test_a_record_that_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": text.encode("utf-8", "replace").decode()})
+    with pytest.raises(CheckpointError, match="a is truncated or damaged"):
+        load(tmp_path / "a", CPU)
+
+
+@pytest.mark.parametrize("random", [torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)])
+def test_a_damaged_random_state_is_named(random: Tensor) -> None:
+    system = new_system(PAPER)
+    tensors = {f"network.{name}": value for name, value in state(system).items()}
+    with pytest.raises(CheckpointError, match="a has no random state of torch"):
+        restore(checkpoint.State(Path("a"), 1, tensors | {"random": random}), system)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,17 @@ def test_a_repose_error_is_a_message_without_a_traceback_in_a_process_of_its_own
     )
 
 
+@pytest.mark.parametrize("argument", ["--no\x1b]0;title\x07", "photo\u202egpj.exe", "a\x9b2J"])
+def test_a_word_with_control_characters_is_refused_before_typer_repeats_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["repose", "generate", argument])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    escaped = argument.encode("unicode_escape").decode()
+    assert capsys.readouterr().err == f"repose: The argument {escaped} has control characters. Rename the file.\n"
+
+
 @pytest.mark.parametrize(("system", "rows", "expected"), [
     ("atend", None, "params.yaml has no row 'atend' under systems. Did you mean 'attend'?\n"),
     ("attend", "systems:", "has no row 'attend' under systems"), ("attend", "", "has no row 'attend' under systems"),

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from repose import terminal
-from repose.terminal import TrainingBar, bar, say
+from repose.terminal import TrainingBar, bar, printable, say, show
 
 Screen = Callable[[bool], io.StringIO]
 
@@ -40,6 +42,40 @@ def test_a_line_is_printed_as_it_is(screen: Screen, is_terminal: bool) -> None:
     text, line = screen(is_terminal), f"[bold]{'x' * 200}[/bold] crop [40, 0] :smile: 100"
     say(line)
     assert text.getvalue() == f"{line}\n"
+
+
+HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f\udc80"
+SHOWN = r"a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f\udc80"
+
+
+def test_characters_that_steer_a_terminal_are_shown_as_escapes(screen: Screen) -> None:
+    assert printable("caf\u00e9 \u5f20 \u0627\u0644 \U0001f455\tx\n") == "caf\u00e9 \u5f20 \u0627\u0644 \U0001f455\tx\n"
+    text = screen(True)
+    say(HOSTILE)
+    assert text.getvalue() == f"{SHOWN}\n"
+    short = "[/]\x1b[2J\x9b\u202eb"
+    table = Table()
+    table.add_row(Text(short, style="bold red"))
+    for show_it in (lambda: show(table), lambda: list(bar([1], short))):
+        text = screen(True)
+        show_it()
+        assert r"[/]\x1b[2J\x9b\u202eb" in text.getvalue()
+        assert "\u202e" not in text.getvalue()
+
+
+def test_the_style_of_a_table_survives(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(terminal, "_console", Console(file=text, force_terminal=True, color_system="standard"))
+    table = Table()
+    table.add_row(Text("failed", style="red"))
+    show(table)
+    assert "\x1b[31mfailed\x1b[0m" in text.getvalue()
+
+
+def test_a_name_with_a_line_feed_starts_no_message(screen: Screen) -> None:
+    text = screen(False)
+    say("photo a\nrepose: all is well\n  b\n| c |")
+    assert text.getvalue() == "photo a\n  repose: all is well\n  b\n| c |\n"
 
 
 def test_a_bar_is_silent_and_lazy_where_nobody_watches(screen: Screen) -> None:

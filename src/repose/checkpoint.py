@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveInt, SkipValidation, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
@@ -19,8 +20,9 @@ from torch import Tensor
 from repose.config import as_dict
 from repose.config import build as build_settings
 from repose.data.frame import Frame
-from repose.errors import CheckpointError, ReposeError
+from repose.errors import CheckpointError, DataError, ReposeError
 from repose.storage.atomic import whole_file
+from repose.storage.limits import within_limit
 from repose.systems import System, SystemSettings, build
 from repose.systems import row as read_row
 
@@ -32,12 +34,12 @@ class About:
     """The settings and facts in a checkpoint."""
 
     system: str  # name of the row
-    row: SystemSettings
+    row: SkipValidation[SystemSettings]  # `systems.row` validates it
     frame: Frame
-    line_width: float  # of a limb in px of the frame
-    step: int  # steps done
+    line_width: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # of a limb in px of the frame
+    step: NonNegativeInt  # steps done
     fingerprint: str  # hash of all that determines the weights at a given step; a run only resumes its own checkpoints
-    photo_size: tuple[int, int] | None = None  # height, width in px of the training photos; None: several sizes
+    photo_size: tuple[PositiveInt, PositiveInt] | None = None  # height, width in px of the photos; None: several sizes
 
 
 def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
@@ -73,14 +75,13 @@ def read_about(path: Path) -> About:
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of repose ('{FORMAT}').")
     where = f"{path}: settings"
     try:
-        frame, size = build_settings(Frame, record["frame"], where), record.get("photo_size")
-        read = {"row": read_row(record["row"], where), "frame": frame, "photo_size": size and tuple(size)}
-        return About(**record | read)
+        read = {"row": read_row(record["row"], where), "frame": build_settings(Frame, record["frame"], where)}
+        return TypeAdapter(About).validate_python(vars(About(**record | read)))
     except ReposeError as error:
         raise CheckpointError(str(error)) from None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
         raise CheckpointError(
-            f"{path} does not have the keys that this version of repose reads ({error}). Train again, or use the version "
+            f"{path} does not have the facts that this version of repose reads ({error}). Train again, or use the version "
             "that wrote it."
         ) from None
 
@@ -92,6 +93,7 @@ def load(path: Path, device: torch.device) -> tuple[System, About]:
         CheckpointError: see `read_about`; or its tensors do not fit the networks in its settings.
     """
     about = read_about(path)
+    _check_shapes(path, about)
     system = build(about.row, about.frame)
     _restore_networks(path, system, _read_tensors(path))
     for network in system.networks.values():
@@ -129,7 +131,7 @@ def restore(state: State, system: System) -> None:
     """Restore a run's state on the device of `system`, and torch's random state.
 
     Raises:
-        CheckpointError: its tensors do not fit the networks.
+        CheckpointError: its tensors do not fit the networks, or the random state is damaged.
     """
     tensors = state.tensors
     _restore_networks(state.path, system, tensors)
@@ -138,9 +140,12 @@ def restore(state: State, system: System) -> None:
             prefix = f"optimiser.{name}.{number}."
             saved = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             optimiser.state[parameter] = {key: _as_was(value, parameter) for key, value in saved.items()}
-    torch.set_rng_state(tensors["random"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    try:
+        torch.set_rng_state(tensors["random"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{state.path} has no random state of torch ({error}). Delete it.") from None
 
 
 def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About, list[str]]:
@@ -181,14 +186,35 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
 def _opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; raises CheckpointError if it is missing, or if the part that the block reads is damaged."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(within_limit(path, "checkpoint"), "pt") as file:
             yield file
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     except FileNotFoundError:
         raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is truncated or damaged ({error}). Restore it (`dvc checkout`), or delete it and train again."
         ) from None
+
+
+def _check_shapes(path: Path, about: About) -> None:
+    """Raise a CheckpointError if the tensors are not those of the networks in the settings, before networks use memory."""
+    with _opened(path) as file:
+        given = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 (it is not a mapping)
+    try:
+        with torch.device("meta"):
+            networks = build(about.row, about.frame).networks
+    except Exception as error:  # sizes that no network has can raise almost any error in torch
+        raise CheckpointError(f"{path}: its settings describe no network that can be built ({error}).") from None
+    for name, network in networks.items():
+        for key, value in network.state_dict().items():
+            found = given.get(f"network.{name}.{key}")
+            if found != list(value.shape):
+                raise CheckpointError(
+                    f"{path} does not fit the network {name!r} in its settings: {key} should have the shape "
+                    f"{list(value.shape)}, not {found}. Restore the file (`dvc checkout`), or train again."
+                )
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ from repose.compare_cli import compare
 from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.cli import app as kfp
 from repose.storage.atomic import locked
-from repose.terminal import say, show_messages
+from repose.terminal import printable, say, show_messages
 from repose.weights_cli import app as weights
 
 app = typer.Typer(
@@ -359,6 +359,9 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     show_messages()
     try:
+        for argument in sys.argv[1:]:
+            if printable(argument) != argument:  # typer repeats a wrong argument as it is
+                raise SettingsError(f"The argument {printable(argument)} has control characters. Rename the file.")
         app()
     except ReposeError as error:
         say(f"repose: {error}")

@@ -2,27 +2,49 @@
 
 Messages go to the logger "repose". They and the bars are shown after `show_messages`, which the command line calls; a program
 that uses repose as a library configures logging itself and sees no bars.
+
+Names of files and answers of servers are part of all three. Their control characters are shown as escapes (`printable`).
 """
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 T = TypeVar("T")
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _SECONDS_BETWEEN_LINES = 30.0  # seconds between lines of training without a terminal
+# Control characters but tab and line feed, other line ends, marks that change the direction of text, and halves of characters.
+_UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""The text with characters that steer a terminal or reorder text as escapes, such as `\x1b`, but tabs and line feeds."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+class _Printable:
+    """Content for a console whose text, but not its style, goes through `printable`."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._content, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 class _ToTerminal(logging.Handler):
-    """Prints messages unchanged to standard error, so that standard output stays data."""
+    """Prints messages to standard error, so that standard output stays data. Lines after the first are indented."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _console.print(self.format(record), markup=False, emoji=False)
+        lines = re.sub(r"\n(?=[^ |\n])", "\n  ", printable(self.format(record)))
+        _console.print(lines, markup=False, emoji=False)
 
 
 _logger = logging.getLogger("repose")
@@ -43,17 +65,22 @@ def say(line: str) -> None:
 
 def show(table: Table) -> None:
     """Print a table on standard error."""
-    _console.print(table)
+    _console.print(_Printable(table))
 
 
 def _is_watched() -> bool:
     return _handler in _logger.handlers and _console.is_terminal
 
 
+class _Bars(Progress):
+    def get_renderable(self) -> RenderableType:
+        return _Printable(super().get_renderable())
+
+
 def _progress() -> Progress:
-    label, facts = TextColumn("{task.description}"), TextColumn("{task.fields[facts]}")
+    label, facts = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[facts]}", markup=False)
     columns = (label, BarColumn(), MofNCompleteColumn(), facts, TimeRemainingColumn(compact=True))
-    return Progress(*columns, console=_console, disable=not _is_watched())
+    return _Bars(*columns, console=_console, disable=not _is_watched())
 
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:

@@ -1,15 +1,20 @@
 import hashlib
 import io
 import random
+import struct
 import warnings
 import zlib
+from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from repose.data.images import FORMATS
+from memory import mebibytes
+from repose.data.images import FORMATS, decode
 from repose.data.inspection import inspect, inspect_all
+from repose.errors import DataError
 
 MILLION = 1_000_000
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 32, 3), dtype=np.uint8)
@@ -46,7 +51,12 @@ def test_a_truncated_file_does_not_decode(format_: str, share: float) -> None:
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", "0 bytes"), (b"<html>404</html>", "not an image"), (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image")],
+    [
+        (b"", "0 bytes"),
+        (b"<html>404</html>", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
+        (b"MMXXVI", "not an image"),
+    ],
 )
 def test_no_image_at_all(content: bytes, error: str) -> None:
     found = inspect(content, MILLION)
@@ -76,6 +86,62 @@ def test_an_image_bomb_is_not_decoded_and_gives_no_warning() -> None:
     assert inspect(content, 32 * 48 - 1).decodes is None
 
 
+def tiff(side: int, kind: int, magic: bytes = b"II*\0") -> bytes:
+    """A TIFF of 16x16 px and 200 bytes, with one tile of side x side px; `kind` is the type of the tags of its sides."""
+    data = zlib.compress(bytes(256))
+    tags = [(256, 3, 16), (257, 3, 16), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
+    sides = [(322, kind, side if kind < 16 else 138), (323, kind, side if kind < 16 else 138)]  # 8 bytes: at an offset
+    entries = [*tags, *sides, (324, 4, 146), (325, 4, len(data))]
+    directory = b"".join(struct.pack("<HHLL", tag, of, 1, value) for tag, of, value in entries)
+    head = magic + struct.pack("<LH", 8, len(entries)) + directory
+    return head.ljust(138, b"\0") + side.to_bytes(8, "little") + data
+
+
+def jpeg_of(segment: bytes, times: int, before: bytes) -> bytes:
+    """A JPEG with a segment (empty: the last scan) many times over, before the last place of some bytes."""
+    file = io.BytesIO()
+    Image.new("L", (3000, 3000), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    at = content.rindex(before)
+    return content[:at] + (segment or content[at:-2]) * times + content[at:]
+
+
+SIDE = 21_392  # a multiple of 16; its square has 436 MiB
+LONG, SLONG8 = 4, 17  # Pillow ignores tags of the type SLONG8, but libtiff reads them
+BOMBS = {
+    "tile": (lambda: tiff(SIDE, LONG), "a TIFF with tiles of more than 4,194,304 px"),
+    "hidden tile": (lambda: tiff(SIDE, SLONG8), "a TIFF whose tiles have no size"),
+    "BigTIFF": (lambda: tiff(16, LONG, b"II+\0"), "a BigTIFF"),
+    "scans": (lambda: jpeg_of(b"", 100, b"\xff\xda"), "a JPEG with more than 100 scans or 100 parts of EXIF"),
+    "EXIF": (
+        lambda: jpeg_of(b"\xff\xe1\0\x09Exif\0\0x", 101, b"\xff\xdb"),
+        "a JPEG with more than 100 scans or 100 parts",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_photo_that_costs_more_than_its_pixels_is_not_decoded(name: str, tmp_path: Path) -> None:
+    make, error = BOMBS[name]
+    file = tmp_path / "photo"
+    file.write_bytes(make())
+    found = inspect(file.read_bytes(), 10 * MILLION)
+    assert found.decodes is False
+    assert found.error.startswith(error)
+    with pytest.raises(DataError, match=error):
+        decode(file.read_bytes())
+    setup = (
+        "from pathlib import Path; from repose.data.inspection import inspect; content = Path(sys.argv[1]).read_bytes()"
+    )
+    assert mebibytes(setup, "inspect(content, 10**7)", str(file)) < 40
+
+
+def test_tiles_and_scans_within_the_limits_are_decoded() -> None:
+    assert inspect(tiff(16, LONG), MILLION)[:3] == (True, "", "TIFF")
+    assert inspect(jpeg_of(b"", 80, b"\xff\xda"), 10 * MILLION)[:3] == (True, "", "JPEG")
+    assert inspect(encoded(PIXELS) + b"\xff\xda" * 999, MILLION)[:3] == (True, "", "JPEG")  # a phone appends a video
+
+
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_damaged_file_gets_a_verdict(format_: str) -> None:
     generator, content = random.Random(0), encoded(PIXELS, format_)
@@ -89,6 +155,8 @@ def test_every_damaged_file_gets_a_verdict(format_: str) -> None:
         assert "0x" not in found.error  # no address in memory: the same words in every run
         assert len(found.error) <= 100
         verdicts.add(found.decodes)
+        with nullcontext() if found.decodes else suppress(DataError):
+            assert decode(bytes(damaged)).shape[2] == 3
     assert False in verdicts
 
 

@@ -113,6 +113,10 @@ def test_names_are_found_in_any_text(text: str) -> None:
     assert names_in(text.encode(), "x.txt") == [A, B]
 
 
+def test_a_long_word_takes_no_longer_than_its_length() -> None:
+    assert names_in(b"x" * 10**6 + b" a.jpg.jpg) .jpg b.jpg-", "x.txt") == ["a.jpg.jpg", "b.jpg"]
+
+
 def test_a_list_needs_names() -> None:
     with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         names_in(b"a.png\n", "x.txt")

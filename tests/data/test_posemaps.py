@@ -177,7 +177,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_parts_that_say_nothing_or_something_else_about_how_they_were_drawn_are_rejected(folder):
-    for record in ({"height": 8}, [], RECORD | {"height": 0}, RECORD | {"line_width": "x"}):
+    for record in (
+        {"height": 8},
+        [],
+        RECORD | {"height": 0},
+        *(RECORD | {"line_width": value} for value in ("x", -1, 10**400, float("nan"), float("inf"))),
+    ):
         write_json(folder / "1" / "posemaps.json", record)
         with pytest.raises(
             ReposeError, match=r"1/posemaps\.json lacks the settings that the maps were drawn with.*dvc repro"

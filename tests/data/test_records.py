@@ -1,3 +1,5 @@
+import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 
 from repose.data.records import (
     FILES,
+    ORDER,
     PAIRS,
     part_names,
     read_json,
@@ -130,3 +133,21 @@ def test_json_is_written_for_people_to_read(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, None], "a": "ä"})
     assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "b": [\n    1,\n    null\n  ],\n  "a": "ä"\n}\n'
     assert read_json(tmp_path / "a.json") == {"b": [1, None], "a": "ä"}
+
+
+FORMULAS = ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\tx", "'=1", "''-a", "-a.jpg"]
+KEPT = ["a=b", "'a", "", "'", "-1.5", "+3", "-2e-05", "0002"]
+
+
+def test_no_cell_is_a_formula_and_names_come_back(tmp_path: Path) -> None:
+    names, path = [*FORMULAS, *KEPT], tmp_path / "a.csv"
+    write_table(path, pd.DataFrame({"name": names, "row": range(-1, len(names) - 1)}), ORDER)
+    with path.open(newline="") as file:
+        cells = list(csv.reader(file))[1:]
+    assert [name for name, _ in cells] == [*(f"'{name}" for name in FORMULAS), *KEPT]
+    assert [row for _, row in cells][:2] == ["-1", "0"]  # numbers stay numbers
+    assert list(read_table(path, ORDER)["name"]) == names
+    joints = np.full((len(FORMULAS), 18, 2), -1.5, np.float32)
+    write_keypoints(path, FORMULAS, joints, joints[..., 0])
+    assert not re.search(r"^\"?[=+@\t-]", path.read_text(), re.MULTILINE)
+    assert read_keypoints(path)[0] == FORMULAS

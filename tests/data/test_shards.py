@@ -1,6 +1,7 @@
 import pickle
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repose.data.shards import INDEX_COLUMNS, ShardReader, ShardWriter, index_table
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 
 CONTENTS = {"a.jpg": b"one", "b/ä.jpg": b"", "c": bytes(range(256)) * 9, "d": b"x" * 512, "e" * 150: b"long"}
 
@@ -67,6 +68,23 @@ def test_a_truncated_or_missing_shard_is_named(tmp_path: Path) -> None:
         damage()
         with pytest.raises(ReposeError, match=message):
             reader[last["name"]]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"shard": "../secret"}, r"has no shard '\.\./secret'"), ({"shard": "/etc/passwd"}, "has no shard '/etc/passwd'"),
+    ({"shard": "0/../../00000.tar"}, "has no shard"), ({"shard": "00000.tar\0"}, "has no shard"),
+    ({"size": 10**15}, "is missing or truncated"), ({"size": -1}, "is missing or truncated"),
+    ({"offset": -1}, "is missing or truncated"), ({"offset": 2**63 - 1}, "is missing or truncated"),
+])  # fmt: skip
+def test_a_hostile_table_reads_no_other_file_and_takes_no_memory(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "secret").write_bytes(bytes(10_000))
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    table = write(folder, CONTENTS).iloc[[0]].assign(**change)
+    with pytest.raises(DataError, match=message):
+        ShardReader(folder, table)[table["name"].iloc[0]]
 
 
 def test_a_reader_works_in_other_processes(tmp_path: Path) -> None:

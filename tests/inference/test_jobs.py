@@ -96,17 +96,19 @@ def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, mon
 
 
 def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> None:
-    folder = items(tmp_path, "a", "b", "c", "d", "e")
+    folder = items(tmp_path, "a", "b", "c", "d", "e", "f")
     (folder / "b/front.jpg").write_bytes(b"")
     (folder / "c/pose.csv").write_text("two poses are none")
     (folder / "d/front.jpg").unlink()
+    (folder / "f/front.jpg").write_bytes(b"MM\0+" + bytes(99))
     with pytest.raises(ReposeError) as caught:
         make_all(read_jobs(folder, tmp_path / "out"), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
-    assert lines[0] == "3 of 5 images could not be made; the others are."
+    assert lines[0] == "4 of 6 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
     assert lines[2].startswith("  c: There is no pose, or more than one")
     assert lines[3].startswith("  d: There is no source photo")
+    assert lines[4].startswith(f"  f: {folder / 'f/front.jpg'} is not a photo (a BigTIFF)")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
@@ -169,6 +171,7 @@ def test_what_holds_no_jobs_is_an_error(tmp_path: Path, content: bytes, message:
     (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
+    (("a.jpg", "", f"{'x' * 252}.png"), [], r"x\.png has a longer name than file systems allow"),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, str, str], others: list[str], message: str

@@ -129,7 +129,7 @@ def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path: Path) -> Non
     with pytest.raises(repose.CheckpointError, match=r"There is no checkpoint .*gone"):
         repose.load(tmp_path / "gone")
     saved = save_system(tmp_path / "m.safetensors")
-    with pytest.raises(repose.DataError, match=r"keypoint file .*gone.* cannot be read"):
+    with pytest.raises(repose.DataError, match=r"gone.* cannot be read: .*Give a CSV of pose-gan"):
         repose.load(saved, keypoints=tmp_path / "gone")
     with pytest.raises(repose.SettingsError, match="There is no device 'tpus'"):
         repose.load(saved, device="tpus")

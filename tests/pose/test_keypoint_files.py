@@ -43,6 +43,7 @@ def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_
 @pytest.mark.parametrize("line", [
     row(y=[10.5, *Y[1:]]), row().replace(", ", " "), row().replace(": [", ", ["), row(y=Y[:17], x=X[:17]),
     row(x=X[:17]), row()[:-1], row(y=[10**9, *Y[1:]]), "a.jpg",
+    row().replace("1", "\u0661"),  # a digit, but not for numpy
 ])  # fmt: skip
 def test_a_row_that_is_not_two_lists_of_eighteen_whole_numbers_is_rejected(line: str) -> None:
     with pytest.raises(ReposeError, match=r"poses\.csv, line 3: expected 'NAME.*joints lack the neck"):
@@ -104,7 +105,7 @@ def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out() -> None:
 @pytest.mark.parametrize("content", [
     b"\xff\xd8", b"7", b"[" * 100_000, b'{"people": {"a": 1}}', b'{"people": [{}]}', b'{"people": [[1, 2]]}',
     b'{"people": [{"pose_keypoints_2d": null}]}', b'{"people": [{"pose_keypoints_2d": [[1, 2], 3]}]}',
-    openpose(person(18), person(17)), openpose([float("nan"), *person(18)[1:]]),
+    openpose(person(18), person(17)), openpose([float("nan"), *person(18)[1:]]), openpose([10**400, *person(18)[1:]]),
 ])  # fmt: skip
 def test_a_json_that_is_not_openposes_is_rejected(content: bytes) -> None:
     with pytest.raises(ReposeError, match=r"a\.json is not a JSON of OpenPose"):

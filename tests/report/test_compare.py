@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from repose.config import build
 from repose.errors import ReposeError
+from repose.evaluation.table_text import markdown
 from repose.report.formats import as_json, as_markdown
 from repose.report.gates import GatesSettings
 from repose.report.judge import Comparison, PairedChange, Verdict, compare
@@ -331,6 +335,24 @@ def test_markdown_has_a_row_for_each_score_and_the_interval_where_there_are_pair
         "- Protocol of both sides: split pg2-like, pairs 160, size 128x88, crop [40.0, 0.0, 216.0, 256.0].\n"
         "- Not judged, because they have no gate: systems copy source.\n"
     )
+
+
+@example("\\|")
+@example("[x](javascript:alert(1))")
+@example("![x](https://example.com/seen.png)")
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text(st.sampled_from("\\|`<>[]()!&*_~\n\r\t\x1b\u202e\x85 a:/"), max_size=12))
+def test_a_name_is_one_cell_of_a_table_without_html_or_links(name: str) -> None:
+    tokens = (
+        MarkdownIt("commonmark", {"html": True})
+        .enable("table")
+        .parse(markdown(["system", name], [["a", name], [name, "z"]]))
+    )
+    cells = [token for token in tokens if token.type in ("th_open", "td_open")]
+    kinds = {child.type for token in tokens for child in token.children or ()}
+    assert len(cells) == 6
+    assert kinds <= {"text", "code_inline", "em_open", "em_close", "strong_open", "strong_close", "text_special"}
+    assert not set(markdown(["a"], [[name]])) & set("\x1b\u202e\x85\r")
 
 
 def test_a_refusal_is_reported_and_names_from_files_end_no_cell_and_start_no_html() -> None:

@@ -20,7 +20,7 @@ ALL = Outcome(
 FACTS = Facts(
     counts={"photos": 52_712, "items": 7_982},
     distributions={"View": {"front": 30, "back": 10, "none": 0}},
-    rejected=(Rejected("does not decode", 1_234, (("img/<script>x</script>.jpg", "0 bytes"),)),),
+    rejected=(Rejected("does not decode", 1_234, (("img/<script>x</script>\u202e\x1b.jpg", "0 bytes"),)),),
     rejected_list="set-aside.csv",
     galleries={"Some <b>": [Picture("a & b.jpg", "1 of 2 < 3", "data:image/jpeg;base64,AAE=", 64, 32)]},
 )
@@ -66,7 +66,8 @@ def test_verdicts(tmp_path: Path, outcome: Outcome, verdict: str) -> None:
 def test_names_of_files_are_text_and_no_markup(tmp_path: Path) -> None:
     text = page(tmp_path)
     assert "<script" not in text
-    assert "&lt;script&gt;" in text
+    assert r"&lt;script&gt;x&lt;/<wbr>script&gt;\u202e\x1b.jpg" in text
+    assert not set(text) & set("\u202e\x1b")
     assert "one &amp; only/<wbr>&lt;b&gt;.jpg" in text
     assert "<h1>Photos &lt;of&gt; mine</h1>" in text
     assert "<h2>Some &lt;b&gt;</h2>" in text

@@ -28,6 +28,8 @@ from repose.terminal import say
 
 _ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
 _ENCRYPTED = 0x1  # the flag of a member
+_ENTRIES = 3  # entries of a zip's directory per allowed file: the file, its folder, and macOS's copy (litter)
+_ENTRY_BYTES = 1024  # allowed mean size of an entry
 # What zipfile and zlib raise for damaged bytes; a RuntimeError means a wrong password.
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, NotImplementedError, OSError,
@@ -75,6 +77,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
         ReposeError: the file is not a zip, is damaged, exceeds a limit, needs another password, or has a rejected entry.
     """
     try:
+        _check_directory(path, limits, where)
         archive = zipfile.ZipFile(path)
     except _DAMAGED:
         size = path.stat().st_size
@@ -83,7 +86,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
             "(with a browser, if this is a web page)."
         ) from None
     with archive:
-        every = [info for info in archive.infolist() if not info.is_dir()]
+        every = [info for info in archive.infolist() if not info.filename.endswith("/")]
         infos = [info for info in every if not is_litter(info.filename)]
         password = _password(infos, where, password_variable)
         files: dict[str, File] = {}
@@ -198,6 +201,32 @@ def safe_name(name: str, where: str) -> str:
             "read. Get the data from the owner again, or rename the file."
         )
     return "/".join(parts)
+
+
+def _check_directory(path: Path, limits: Limits, where: str) -> None:
+    """Count the entries of a zip's directory. ZipFile reads it whole, and uses a few hundred bytes of memory per entry.
+
+    Raises:
+        ReposeError: there are too many entries, or they use too many bytes.
+        BadZipFile: the directory has another number of entries than the record at the zip's end says, or is damaged.
+    """
+    most = _ENTRIES * limits.files
+    with path.open("rb") as stream:
+        record = zipfile._EndRecData(stream)  # type: ignore[attr-defined]  # what ZipFile calls: both see one directory
+        if not record:
+            raise zipfile.BadZipFile
+        signature, _, _, _, entries, size, *_, end = record
+        left, found = size, 0
+        stream.seek(end - size - 76 * (signature == b"PK\x06\x06"))  # 76: zip64's own record and its locator
+        while left > 0:
+            head = stream.read(46)
+            lengths = sum(struct.unpack("<3H", head[28:34]))  # of the name, the extra field and the comment
+            stream.seek(lengths, os.SEEK_CUR)
+            left, found = left - len(head) - lengths, found + 1
+            if found > most or size > most * _ENTRY_BYTES:
+                raise _beyond(where, f"more than {most:,} files and folders, or very long names", "limits.files")
+    if (found - entries) % 2**16:  # without zip64, the record has 16 bits
+        raise zipfile.BadZipFile
 
 
 def _read_path(path: Path, size: int, where: str) -> bytes:

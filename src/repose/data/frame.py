@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 from PIL import Image
-from pydantic import AfterValidator, PositiveInt
+from pydantic import AfterValidator, Field
 
 from repose.config import settings
 from repose.errors import DataError
@@ -29,14 +29,15 @@ def _check_crop(crop: Box) -> Box:
 
 
 Crop = Annotated[Box, AfterValidator(_check_crop)]
+Side = Annotated[int, Field(ge=1, le=4096)]  # px
 
 
 @settings
 class Frame:
     """The working size, and the part of the photo that fills it."""
 
-    height: PositiveInt  # px
-    width: PositiveInt  # px
+    height: Side
+    width: Side
     crop: Crop | None = None  # None: the whole photo
 
     def box(self, photo_height: int, photo_width: int) -> Box:

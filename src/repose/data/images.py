@@ -6,15 +6,18 @@ same pixels: in RGB, upright by the photo's EXIF.
 """
 
 import io
+import math
+import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from repose.errors import DataError
+from repose.errors import DataError, ReposeError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most users of this module do not need it
     from torch import Tensor
@@ -29,6 +32,13 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 SIDEWAYS = tuple(_UPRIGHT[value] for value in range(5, 9))  # transpositions that exchange height and width
+# Decoding takes at most 24 bytes of memory per pixel of a photo, and besides that what these limits allow. A tile of a TIFF is
+# allocated whole, each scan of a JPEG visits all pixels, and each part of its EXIF copies the parts before it.
+_MAX_TILE = 2048 * 2048  # px
+_MAX_SCANS, _MAX_EXIF_PARTS = 100, 100
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a header, not two bytes of a video behind
+# Of a TIFF: the byte order by the first bytes, the tags of a tile's width and length, and the types of whole numbers.
+_TIFF, _TILE_SIDES, _WHOLE = {b"II*\0": "<", b"MM\0*": ">"}, (322, 323), {3: "H", 4: "L"}
 
 
 def to_tensor(pixels: np.ndarray) -> "Tensor":
@@ -52,15 +62,41 @@ def decode(encoded: bytes) -> np.ndarray:
     Transparent pixels become white, 16-bit channels are scaled to 8 bits, and only the first of several frames is read.
 
     Raises:
-        DataError: the values have an unknown range (Pillow's modes I and F).
-        OSError: the bytes are not a complete photo (`inspection.inspect` reports this without an exception).
+        DataError: the bytes are not a complete photo (`inspection.inspect` reports this without an exception), or the values
+            have an unknown range (Pillow's modes I and F).
     """
-    with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+    with opened(encoded) as image:
         return from_pillow(image)
 
 
+@contextmanager
+def opened(encoded: bytes) -> Iterator[Image.Image]:
+    """The photo as a Pillow image, of which only the header was read.
+
+    Raises:
+        DataError: Pillow failed, also in the block; or decoding takes more time or memory than the number of pixels tells.
+    """
+    with named_failures(encoded):
+        _check_header(encoded)
+        with pillow_unlimited(), Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            yield image
+
+
+@contextmanager
+def named_failures(encoded: bytes = b"?") -> Iterator[None]:
+    """Turn any error of Pillow into a DataError with a short reason. `encoded` is the photo's file."""
+    try:
+        yield
+    except ReposeError:
+        raise
+    except UnidentifiedImageError:  # its own message contains a memory address
+        raise DataError("not an image" if encoded else "0 bytes") from None
+    except Exception as failure:  # damaged files can raise almost any error in Pillow's readers
+        raise DataError((str(failure).splitlines() or [type(failure).__name__])[0][:100]) from None
+
+
 def from_pillow(image: Image.Image) -> np.ndarray:
-    """A Pillow image -> (H, W, 3) uint8 RGB, as `decode` reads it from its file. Raises as `decode`."""
+    """A Pillow image -> (H, W, 3) uint8 RGB, as `decode` reads it from its file. Raises Pillow's errors, and as `decode`."""
     image.load()
     turn = turn_to_upright(image)
     pixels = _rgb(image)
@@ -88,8 +124,8 @@ def pillow_unlimited() -> Iterator[None]:
 
 
 def decode_indices(encoded: bytes) -> np.ndarray:
-    """The bytes of a PNG file with a palette -> (H, W) uint8 indices into it."""
-    with Image.open(io.BytesIO(encoded)) as image:
+    """The bytes of a PNG file with a palette -> (H, W) uint8 indices into it. Raises a DataError if it is damaged."""
+    with named_failures(encoded), Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
         return np.asarray(image)
 
 
@@ -106,13 +142,43 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     return _encode(Image.fromarray(pixels), format="JPEG", quality=quality)
 
 
+def _check_header(encoded: bytes) -> None:
+    """Raise a DataError if decoding takes far more time or memory than the number of pixels in the header tells."""
+    if encoded.startswith(b"\xff\xd8"):
+        if len(_SCAN.findall(encoded)) > _MAX_SCANS or encoded.count(b"Exif\0\0") > _MAX_EXIF_PARTS:
+            raise DataError(f"a JPEG with more than {_MAX_SCANS} scans or {_MAX_EXIF_PARTS} parts of EXIF")
+    elif encoded[:2] in (b"II", b"MM") and set(encoded[2:4]) in ({0, 42}, {0, 43}):  # as Pillow recognizes a TIFF
+        try:
+            pixels = _tile_pixels(encoded)
+        except struct.error:
+            raise DataError("a TIFF without its list of tags") from None
+        if pixels > _MAX_TILE:
+            raise DataError(f"a TIFF with tiles of more than {_MAX_TILE:,} px")
+
+
+def _tile_pixels(encoded: bytes) -> int:
+    """The pixels of a tile of a TIFF, at most; 1 without tiles. libtiff, which decodes, reads tags that Pillow ignores."""
+    if (order := _TIFF.get(encoded[:4])) is None:
+        raise DataError("a BigTIFF")
+    (directory,) = struct.unpack_from(f"{order}L", encoded, 4)
+    (entries,) = struct.unpack_from(f"{order}H", encoded, directory)
+    sides = dict.fromkeys(_TILE_SIDES, 1)
+    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, kind, number = struct.unpack_from(f"{order}HHL", encoded, entry)
+        if tag in sides:
+            if kind not in _WHOLE or number != 1:
+                raise DataError("a TIFF whose tiles have no size")
+            sides[tag] = max(sides[tag], *struct.unpack_from(order + _WHOLE[kind], encoded, entry + 8))
+    return math.prod(sides.values())
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise DataError(
             f"The photo's values have an unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 bits per channel."
         )
     if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

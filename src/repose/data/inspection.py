@@ -5,14 +5,12 @@ last row is present.
 """
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
-from repose.data.images import FORMATS, SIDEWAYS, pillow_unlimited, turn_to_upright
+from repose.data.images import SIDEWAYS, opened, pillow_unlimited, turn_to_upright
+from repose.errors import DataError
 
 
 class Inspection(NamedTuple):
@@ -33,17 +31,15 @@ def inspect(content: bytes, max_pixels: int) -> Inspection:
     decodes: bool | None = None
     error, format_, mode, size = "", "", "", (0, 0)
     try:
-        with pillow_unlimited(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with opened(content) as image:
             format_, mode, size = (image.format or "").replace("MPO", "JPEG"), image.mode, image.size
             if size[0] * size[1] <= max_pixels:
                 image.load()
                 decodes = True
                 if turn_to_upright(image) in SIDEWAYS:
                     size = size[::-1]
-    except UnidentifiedImageError:  # its own message contains a memory address
-        decodes, error = False, "not an image" if content else "0 bytes"
-    except Exception as failure:  # damaged files can raise almost any error in Pillow's readers
-        decodes, error = False, (str(failure).splitlines() or [type(failure).__name__])[0][:100]
+    except DataError as failure:
+        decodes, error = False, str(failure)
     return Inspection(decodes, error, format_, mode, *size, len(content), hashlib.sha256(content).hexdigest())
 
 

@@ -32,7 +32,7 @@ PG2_TEST_SHARE = 2061 / 13029  # of DeepFashion's garments
 PG2_TEST_PAIRS = 12800  # drawn by an unpublished rule
 PATN_TEST_PAIRS, PATN_SEED = 12000, 0  # of the draw of pose-gan and PATN
 
-_IMAGE_NAME = re.compile(r"""[^\s:,;"']+\.jpg(?![\w.])""")
+_WORD, _NAME = re.compile(r"""[^\s:,;"']+"""), re.compile(r".+\.jpg(?![\w.])")
 
 
 def is_posed(keypoints: np.ndarray, rule: PosedRule) -> np.ndarray:
@@ -80,7 +80,8 @@ def names_in(content: bytes, where: str) -> list[str]:
     Raises:
         DataError: the file is not text, or has no such name. `where` names it in the message.
     """
-    names = _IMAGE_NAME.findall(text_of(content, where))
+    words = _WORD.findall(text_of(content, where))  # one expression for both would take quadratic time
+    names = [found[0] for word in words if (found := _NAME.match(word))]
     if not names:
         raise DataError(f"{where} lists no photo (....jpg). Expected one name per line, as in PATN's test.lst.")
     return names

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from repose.data.frame import Frame
-from repose.data.images import FORMATS, decode, from_pillow
+from repose.data.images import FORMATS, decode, from_pillow, named_failures
 from repose.data.inspection import inspect
 from repose.errors import DataError, ReposeError
+from repose.storage.limits import within_limit
 
 MAX_MEGAPIXELS = 100  # larger photos are not decoded
 MIN_SIDE = 16  # minimum px of the shorter side
@@ -25,11 +26,11 @@ def read_photo(path: Path) -> np.ndarray:
     """The photo in a file, decoded by `images.decode`: (H, W, 3) uint8 RGB, upright by its EXIF.
 
     Raises:
-        DataError: the file is missing or damaged, has none of `images.FORMATS`, more than MAX_MEGAPIXELS, less than
-            MIN_SIDE, or values of unknown range.
+        DataError: the file is missing, too large (`storage.limits`) or damaged, has none of `images.FORMATS`, more than
+            MAX_MEGAPIXELS, less than MIN_SIDE, or values of unknown range.
     """
     try:
-        content = path.read_bytes()
+        content = within_limit(path, "photo").read_bytes()
     except FileNotFoundError:
         raise DataError(f"There is no photo {path}. Check the path.") from None
     except OSError as error:
@@ -61,8 +62,9 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
     """
     if isinstance(photo, Image.Image):
         try:
-            pixels = from_pillow(photo)
-        except (OSError, ReposeError) as error:
+            with named_failures():
+                pixels = from_pillow(photo)
+        except ReposeError as error:
             raise DataError(f"{name} cannot be read: {error}") from None
     elif photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
         pixels = photo

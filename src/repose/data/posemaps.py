@@ -5,6 +5,7 @@ cover earlier ones. There are no discs at joints, and lines are not antialiased.
 that the maps that training redraws after augmentation look like those of the stage.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -98,8 +99,11 @@ def _how_drawn(file: Path) -> tuple[Frame, float]:
     made = read_json(file)
     try:
         frame = build(Frame, {key: made[key] for key in ("height", "width", "crop")}, "the frame")
-        return frame, float(made["line_width"])
-    except (KeyError, TypeError, ValueError, SettingsError) as error:
+        line_width = float(made["line_width"])
+        if not 0 < line_width < math.inf:
+            raise ValueError(f"line_width is {line_width}")
+        return frame, line_width
+    except (KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
         raise DataError(
             f"{file} lacks the settings that the maps were drawn with ({error!r}). Run `dvc repro posemaps`."
         ) from None

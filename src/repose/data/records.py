@@ -1,6 +1,7 @@
 """Columns, readers and writers of the tables between the stages.
 
-Every table is a CSV with a header, LF line ends and no index. Text stays text ("0002" is never the number 2).
+Every table is a CSV with a header, LF line ends and no index. Text stays text ("0002" is never the number 2). A name that a
+spreadsheet program would run as a formula is written with a ' before it, which the readers here remove (`no_formulas`).
 
 | file | one row per | written by |
 |---|---|---|
@@ -18,7 +19,8 @@ settings and are ignored.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ import pandas as pd
 from repose.data.skeleton import JOINTS, K
 from repose.errors import DataError
 from repose.storage.atomic import write_text
+from repose.storage.limits import within_limit
 
 FILES = ("name", "shard", "offset", "size", "sha256")
 IMAGES = (
@@ -48,13 +51,33 @@ ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
 # The share, 0 to 1, of the target's garment that is hidden in the source (`visibility.occlusion`); empty: unknown.
 OCCLUSION = "occlusion"
+_FORMULA, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
 
 
+def no_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a ' before each text that a spreadsheet program would run; it keeps numbers. `_names` removes it."""
+    return _each_text(table, lambda text: f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text)
+
+
+def _names(table: pd.DataFrame) -> pd.DataFrame:
+    return _each_text(table, lambda text: text[1:] if text.startswith("'") and _FORMULA.match(text) else text)
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    changed = {}
+    for name, column in table.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            cells = [change(cell) if isinstance(cell, str) else cell for cell in column]
+            if any(new is not old for new, old in zip(cells, column, strict=True)):
+                changed[str(name)] = pd.Series(cells, column.index, dtype=object)
+    return table.assign(**changed)
+
+
 def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Write the given columns of a table atomically."""
-    write_text(path, table.to_csv(columns=list(columns), index=False, lineterminator="\n"))
+    write_text(path, no_formulas(table[list(columns)]).to_csv(index=False, lineterminator="\n"))
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -64,7 +87,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         DataError: the file is missing or damaged, or its header lacks a column.
     """
     with _errors_named(path):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = _names(pd.read_csv(within_limit(path, "table"), dtype=str, keep_default_na=False))
         missing = [column for column in columns if column not in table]
         if missing:
             raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
@@ -118,7 +141,7 @@ def write_keypoints(path: Path, names: Sequence[str], keypoints: np.ndarray, con
     values = np.concatenate([keypoints, np.where(np.isnan(keypoints[..., :1]), 0, confidence[..., None])], -1)
     table = pd.DataFrame(values.reshape(len(names), 3 * K).astype(np.float64).round(3), columns=_KEYPOINT_COLUMNS)
     table.insert(0, "name", list(names))
-    write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+    write_text(path, no_formulas(table).to_csv(index=False, lineterminator="\n", float_format="%.10g"))
 
 
 def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -128,7 +151,9 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         DataError: the file is missing or damaged, or does not have 18 joints.
     """
     with _errors_named(path):
-        table = pd.read_csv(path, dtype={"name": str}, keep_default_na=False, na_values=[""])
+        table = _names(
+            pd.read_csv(within_limit(path, "table"), dtype={"name": str}, keep_default_na=False, na_values=[""])
+        )
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(
                 f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
@@ -151,7 +176,7 @@ def write_json(path: Path, record: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read JSON. Raises a DataError if the file is missing or damaged."""
     with _errors_named(path):
-        return json.loads(path.read_bytes())
+        return json.loads(within_limit(path, "JSON").read_bytes())
 
 
 @contextmanager
@@ -161,7 +186,7 @@ def _errors_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
         ) from None

@@ -6,6 +6,7 @@ and size give the member's content in bytes. The same files give the same bytes.
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +17,9 @@ import pandas as pd
 
 from repose.errors import DataError
 
+_SHARD = re.compile(
+    r"([\w-]{1,99}/)?[\w-]{1,99}(\.tar)?", re.ASCII
+)  # in a table of several parts, its folder is before it
 INDEX_COLUMNS = ("name", "shard", "offset", "size")
 
 
@@ -65,12 +69,15 @@ class ShardReader(Mapping[str, bytes]):
         self.folder = folder
         places = map(Place, index["shard"], index["offset"], index["size"])
         self._places = dict(zip(index["name"], places, strict=True))
+        if outside := next((shard for shard in index["shard"].unique() if not _SHARD.fullmatch(shard)), None):
+            raise DataError(f"{folder} has no shard {outside!r}, but 00000.tar and so on.")
 
     def __getitem__(self, name: str) -> bytes:
         shard, offset, size = self._places[name]
         try:
             with (self.folder / shard).open("rb", buffering=0) as stream:
-                content = os.pread(stream.fileno(), size, offset)
+                there = offset >= 0 and 0 <= size <= os.fstat(stream.fileno()).st_size - offset
+                content = os.pread(stream.fileno(), size, offset) if there else None
         except FileNotFoundError:
             content = None
         if content is None or len(content) != size:

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from repose.data.records import no_formulas
 from repose.evaluation.results import TORSO_CIEDE2000
 from repose.metrics.bootstrap import Interval
+from repose.metrics.provenance import cell
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
@@ -45,10 +47,10 @@ def tested_on(facts: Mapping[str, Any]) -> str:
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+    return "\n".join(f"| {' | '.join(map(cell, cells))} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def csv(table: pd.DataFrame, *, index: bool = False) -> str:
     """Return a CSV with LF line ends and ten digits per number."""
-    text: str = table.to_csv(index=index, lineterminator="\n", float_format="%.10g")
+    text: str = no_formulas(table).to_csv(index=index, lineterminator="\n", float_format="%.10g")
     return text

@@ -4,6 +4,7 @@ Many jobs are the rows of a CSV with the columns sources (photos, separated by ;
 to the CSV's folder; or the subfolders of a folder, each with photos and one file or photo named pose.*.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from repose.errors import DataError, ReposeError
 from repose.generate import TARGETS_AT_ONCE, Framed, Request
 from repose.inference.reposer import Reposer, file_and_row
 from repose.storage.atomic import write_bytes
+from repose.storage.limits import read_limited
 from repose.terminal import bar, say
 
 REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs
@@ -54,7 +56,8 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     """Check that no image would replace another image, a photo or a pose; `others` are further output files.
 
     Raises:
-        ReposeError: two outputs are the same file, or an output is an input, a folder, or does not end in .png.
+        ReposeError: two outputs are the same file, or an output is an input, a folder, has a name of more than 255 bytes, or
+            does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
     counts = Counter(out.resolve() for out in outputs)
@@ -63,6 +66,8 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     for out in outputs:
         if out.suffix.lower() != ".png":
             raise DataError(f"{out}: images are written as PNG. Give a file that ends in .png.")
+        if len(os.fsencode(out.name)) > 255:
+            raise DataError(f"{out} has a longer name than file systems allow. Give another output.")
         if out.is_dir():
             raise DataError(f"{out} is a folder. Give a new file, or an earlier image.")
         if (count := counts[out.resolve()]) > 1:
@@ -152,7 +157,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _jobs_of_csv(file: Path, out: Path) -> Iterator[FileJob]:
-    table = read_csv(file.read_bytes(), str(file), REQUIRED, OPTIONAL, hint="Separate the photos of one job with ';'.")
+    content = read_limited(file, "CSV", "Give a CSV of jobs that you may read.")
+    hint = "Separate the photos of one job with ';'."
+    table = read_csv(content, str(file), REQUIRED, OPTIONAL, hint=hint)
     for column in table.columns:
         if column and column not in (*REQUIRED, *OPTIONAL):
             raise DataError(f"{file}: unknown column {column!r}{nearest(column, (*REQUIRED, *OPTIONAL))}")

@@ -5,8 +5,11 @@ inputs must give equal bytes. dvc.lock records the code.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
+
+from repose.terminal import printable
 
 SCHEMA = 2  # of metrics.json and facts.json; 1 had no schema, no metrics and no provenance
 FORMAT = "8-bit RGB; kept as PNG"  # of the images that are scored
@@ -18,6 +21,15 @@ Better = Literal["higher", "lower"]  # whether higher or lower is better
 def digest(lines: Iterable[str]) -> str:
     """Return the SHA-256 of lines of text."""
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def cell(text: object) -> str:
+    """Return a text from elsewhere, such as a name, for one line of Markdown: it ends no cell and makes no HTML or link.
+
+    Emphasis and code still work.
+    """
+    line = re.sub(r"\s+", " ", printable(str(text))).replace("\\", "\\\\").replace("|", "\\|")
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def in_words(fact: object) -> str:

@@ -21,7 +21,7 @@ from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
-from repose.models.layers import in_float32
+from repose.models.layers import Blocks, in_float32
 
 Spread = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 
@@ -33,7 +33,7 @@ class AttendSettings:
     stride: int = 4  # px between places: 4 up to 128x128, 8 at 256x256; a power of 2
     width: PositiveInt = 32  # channels of a place's features; the decoder has twice as many
     channels: int = 32  # of a query, key or value
-    blocks: NonNegativeInt = 3  # residual blocks of the decoder
+    blocks: Blocks = 3  # residual blocks of the decoder
     free: NonNegativeInt = 3  # coordinates beyond those of the body, which start at 0
     # initial standard deviations of the Gaussian: x, y at rest and distance from the skeleton (torso lengths), the view's two
     spread: Spread = (0.05, 0.05, 0.07, 0.6, 0.6)

@@ -3,13 +3,15 @@
 Letters: B batch, T sources of one target, Q targets of one step, C channels, H height, W width.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 Norm = Literal["instance", "batch", "none"]
+Blocks = Annotated[int, Field(ge=0, le=256)]  # number of residual blocks
 
 
 class InstanceNorm(nn.Module):

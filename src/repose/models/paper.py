@@ -7,13 +7,13 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
 from repose.data.poses import Poses
 from repose.models.generator import Generated
-from repose.models.layers import Norm, ResidualBlock, conv7, in_float32, initialise, normalised
+from repose.models.layers import Blocks, Norm, ResidualBlock, conv7, in_float32, initialise, normalised
 
 
 @settings
@@ -21,7 +21,7 @@ class PaperSettings:
     """The settings of the generator; the defaults are our reading of the paper."""
 
     width: PositiveInt = 64  # channels after the first convolution; the code C_I has 4 times as many
-    blocks: NonNegativeInt = 6  # residual blocks of E_I (R17)
+    blocks: Blocks = 6  # residual blocks of E_I (R17)
     norm: Norm = "instance"  # R20: a batch is 2 to 5 similar photos of one item, so BatchNorm is unsound
     pooling: Literal["mean", "last", "max"] = "mean"  # R11: how the bC-LSTM's outputs are combined to one code
     pose_encoder: Literal["strided", "pooled"] = "strided"  # R14: section 4.2, or section 3.1.2's conv-ReLU-maxpool

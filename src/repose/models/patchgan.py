@@ -3,7 +3,9 @@
 D_I sees an image (3 channels), D_P an image and its pose map (6 channels). Both have the same layers (R29).
 """
 
-from pydantic import PositiveInt
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -15,7 +17,7 @@ class DiscriminatorSettings:
     """The settings of a discriminator, shared by D_I and D_P (R29)."""
 
     width: PositiveInt = 64
-    layers: PositiveInt = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
+    layers: Annotated[int, Field(ge=1, le=16)] = 3  # 3: 70x70 patches; 2: 34x34; 1: 16x16 (R21)
     norm: Norm = "instance"
 
 

@@ -20,7 +20,7 @@ from repose.errors import DataError
 COLUMNS = ("name", "keypoints_y", "keypoints_x")
 # Our joint i is joint BODY_25[i] of OpenPose's BODY_25, which also has the middle of the hips (8) and the feet (at the end).
 BODY_25 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
-_LIST = re.compile(rf"\[ *(-?\d{{1,5}}(?: *, *-?\d{{1,5}}){{{K - 1}}}) *\]")
+_LIST = re.compile(rf"\[ *(-?\d{{1,5}}(?: *, *-?\d{{1,5}}){{{K - 1}}}) *\]", re.ASCII)
 
 
 class Poses(NamedTuple):
@@ -83,7 +83,7 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
         if not isinstance(record, dict) or not isinstance(record.get("people"), list):
             raise ValueError("it should be a mapping with a list named people")
         people = [_person(person) for person in record["people"]]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{where} is not a JSON of OpenPose ({error}). Expected "
             '{"people": [{"pose_keypoints_2d": [x, y, confidence, ...]}]} with 18 (COCO) or 25 (BODY_25) joints a '

@@ -16,6 +16,7 @@ from repose.data.records import read_keypoints
 from repose.data.skeleton import JOINTS, LIMBS, present
 from repose.errors import DataError, PoseNotFoundError
 from repose.pose import keypoint_files
+from repose.storage.limits import read_limited
 
 MIN_CONFIDENCE = 0.05  # OpenPose's joints with less confidence count as missing
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
@@ -151,7 +152,4 @@ def _person_in(file: Path, height: int, width: int) -> np.ndarray:
 
 
 def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"The keypoint file {file} cannot be read: {error.strerror}. Give {UNDERSTOOD}.") from None
+    return read_limited(file, "JSON" if file.suffix.lower() == ".json" else "CSV", f"Give {UNDERSTOOD}.")

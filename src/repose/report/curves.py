@@ -5,6 +5,8 @@ import html
 import io
 from collections.abc import Sequence
 
+from repose.terminal import printable
+
 _WIDTH, _HEIGHT, _EDGE = 340, 160, 28  # px of a chart
 _LINE = "#3b76c4"  # readable on white and on black
 
@@ -31,6 +33,7 @@ def chart(name: str, x: Sequence[float | None], y: Sequence[float | None]) -> st
 
     At least one point must have both values.
     """
+    name = html.escape(printable(name))
     points = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
     (left, right), (low, high) = ((min(v), max(v)) for v in zip(*points, strict=True))
     across, up = (_WIDTH - 2 * _EDGE) / ((right - left) or 1), (_HEIGHT - 2 * _EDGE) / ((high - low) or 1)
@@ -38,8 +41,8 @@ def chart(name: str, x: Sequence[float | None], y: Sequence[float | None]) -> st
     summary = f"{low:.4g} to {high:.4g}, last {points[-1][1]:.4g}"
     return (
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{html.escape(name)}: {summary}" fill="currentColor" font-size="11">'
-        f'<text x="{_EDGE}" y="14" font-weight="bold">{html.escape(name)}</text>'
+        f'aria-label="{name}: {summary}" fill="currentColor" font-size="11">'
+        f'<text x="{_EDGE}" y="14" font-weight="bold">{name}</text>'
         f'<text x="{_WIDTH - _EDGE}" y="14" text-anchor="end">{summary}</text>'
         f'<text x="{_EDGE}" y="{_HEIGHT - 8}">{left:g}</text>'
         f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 8}" text-anchor="end">{right:g}</text>'

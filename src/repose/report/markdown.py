@@ -1,9 +1,8 @@
 """Pages of Markdown from the templates of this room."""
 
-import re
 from typing import Any
 
-from repose.metrics.provenance import in_words
+from repose.metrics.provenance import cell, in_words
 
 
 def render(name: str, **content: Any) -> str:
@@ -14,13 +13,8 @@ def render(name: str, **content: Any) -> str:
         loader=jinja2.PackageLoader("repose.report"), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"words": in_words, "thousands": "{:,}".format, "cell": _cell, "number": _number}
+    environment.filters |= {"words": in_words, "thousands": "{:,}".format, "cell": cell, "number": _number}
     return environment.get_template(name).render(content)
-
-
-def _cell(text: str) -> str:
-    """The text with Markdown and HTML escaped, because names and messages come from untrusted files."""
-    return re.sub(r"\s+", " ", text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def _number(value: float | None, form: str, none: str = "") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from repose.data.csv_files import read_csv
 from repose.errors import ReposeError
+from repose.storage.limits import read_limited
 
 PUBLISHED = ("system", "name", "data set", "ssim", "is", "split", "protocol")
 Published = Mapping[tuple[str, str], Mapping[str, Any]]  # by data set and system: PUBLISHED; may be empty
@@ -21,10 +22,7 @@ def read_published(path: Path) -> Published:
     Raises:
         ReposeError: the file is missing or damaged, or has two rows for one system and data set.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReposeError(f"{path} cannot be read: {error.strerror}. Give a CSV of published numbers.") from None
+    content = read_limited(path, "CSV", "Give a CSV of published numbers.")
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line, cells in read_csv(content, str(path), PUBLISHED).rows:
         data, system = cells["data set"], cells["system"]

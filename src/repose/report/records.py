@@ -1,5 +1,6 @@
 """The records of other stages: how each system was trained, and the checks of the data."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from repose.errors import ReposeError
 from repose.evaluation.results import read_whole
 from repose.report.curves import charts
+from repose.storage.limits import within_limit
 from repose.validation.page import RECORD
 
 _OF_TRAINING = ("steps", "images", "seed", "device", "precision", "processes", "perceptual", "parameters")
@@ -31,11 +33,11 @@ def read_training(run: Path) -> Training:
     record = read_whole(run / "run.json", _OF_TRAINING, f"Train {run.name} again.")
     history, model = run / "history.csv", run / "model.safetensors"
     try:
-        size, text = model.stat().st_size, history.read_text("utf-8")
+        size, text = model.stat().st_size, within_limit(history, "table").read_text("utf-8")
         return Training(run.name, record, size, charts(text))
     except FileNotFoundError as error:
         raise ReposeError(f"There is no {error.filename}. Run `dvc repro train@{run.name}`, or `dvc pull`.") from None
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ReposeError(
             f"{history} is damaged ({error}). Restore it (`dvc checkout`) or train {run.name} again."
         ) from None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.metrics.provenance import SCHEMA
+from repose.storage.limits import read_limited
 
 
 class Record(NamedTuple):
@@ -48,12 +49,8 @@ def read_file(path: Path) -> Record:
     Raises:
         ReposeError: it cannot be read, or its content is not scores.
     """
-    try:
-        return parsed(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ReposeError(
-            f"{path} cannot be read: {error.strerror}. Run `dvc repro`, or give another file or a git revision."
-        ) from None
+    content = read_limited(path, "JSON", "Run `dvc repro`, or give another file or a git revision.")
+    return parsed(content, str(path))
 
 
 def parsed(content: bytes, where: str) -> Record:

@@ -98,7 +98,9 @@ def _read(system: str, folders: Folders) -> _Facts:
 
 
 def _page(facts: _Facts, settings: CardSettings) -> str:
-    about, row, content = facts.about, facts.about.row, facts.model.read_bytes()
+    about, row = facts.about, facts.about.row
+    with facts.model.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     counts = {
         part: ", ".join(f"{count:,} {what}" for what, count in facts.split[part].items()) for part in ("train", "test")
     }
@@ -108,8 +110,9 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
     cells = [[name, *(_text(number(of.get(metric))) for metric in metrics)] for name, of in scores.items()]
     weights = row.loss_weights()
     return render(
-        "card.md.jinja", system=facts.system, settings=settings, model=facts.model, size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(), row=row, frame=about.frame, photo_size=about.photo_size, step=about.step,
+        "card.md.jinja", system=facts.system, settings=settings, model=facts.model,
+        size=facts.model.stat().st_size, sha256=sha256, row=row, frame=about.frame, photo_size=about.photo_size,
+        step=about.step,
         source=facts.source, origins=[place.get("address", place) for place in facts.source["origins"]],
         split=facts.split, counts=counts, run=facts.run, parameters=parameters(facts.run["parameters"]),
         weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),

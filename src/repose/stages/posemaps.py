@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import Field, PositiveInt
 
 from repose.config import as_dict, settings
-from repose.data.frame import Crop, Frame
+from repose.data.frame import Crop, Frame, Side
 from repose.data.images import encode_png
 from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, draw
 from repose.data.records import IMAGES, POSEMAPS, read_keypoints, read_table, write_json, write_table
@@ -28,8 +28,8 @@ from repose.terminal import bar, say
 class PosemapsSettings:
     """The block `posemaps` of params.yaml."""
 
-    height: PositiveInt  # px, of the working image
-    width: PositiveInt  # px, of the working image
+    height: Side  # of the working image
+    width: Side
     crop: Crop | None  # left, top, right, bottom in px: the part of the photo that is used; null: all of it
     line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image
     shard_megabytes: PositiveInt  # size of a tar shard in MiB

@@ -13,7 +13,7 @@ import pandas as pd
 from repose.data.records import write_json
 from repose.errors import ReposeError
 from repose.storage.atomic import write_text
-from repose.terminal import say
+from repose.terminal import printable, say
 from repose.validation.expectations import Outcome
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def template(package: str, name: str) -> "jinja2.Template":
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(place) for place in (package, "repose.validation")]),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup, a subclass, is ours
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

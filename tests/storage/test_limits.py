@@ -1,0 +1,53 @@
+"""Files that are read whole are refused by their size, before they are read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repose.checkpoint import read_about
+from repose.data.photo_files import read_photo
+from repose.data.records import PAIRS, read_json, read_keypoints, read_table
+from repose.errors import ReposeError
+from repose.inference.jobs import read_jobs
+from repose.pose.keypoint_lookup import KnownPoses, read_pose
+from repose.report.published import read_published
+from repose.report.scores_file import read_file
+from repose.storage.limits import LIMITS, Kind
+
+READERS: list[tuple[str, Kind, Callable[[Path], Any]]] = [
+    ("a.jpg", "photo", read_photo),
+    ("jobs.csv", "CSV", lambda path: read_jobs(path, path.parent)),
+    ("poses.csv", "CSV", lambda path: KnownPoses([path])),
+    ("published.csv", "CSV", read_published),
+    ("pairs.csv", "table", lambda path: read_table(path, PAIRS)),
+    ("keypoints.csv", "table", read_keypoints),
+    ("run.json", "JSON", read_json),
+    ("scores.json", "JSON", read_file),
+    ("a_keypoints.json", "JSON", lambda path: read_pose(path, None, 9, 9)),
+    ("model.safetensors", "checkpoint", read_about),
+]
+each_reader = pytest.mark.parametrize(("name", "kind", "read"), READERS, ids=[name for name, _, _ in READERS])
+
+
+@each_reader
+def test_a_file_beyond_the_limit_of_its_kind_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: Kind, read: Callable[[Path], Any]
+) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(LIMITS[kind] * 10**6 + 1)  # without blocks on the disk
+    monkeypatch.setattr(Path, "read_bytes", None)
+    with pytest.raises(
+        ReposeError, match=rf"{name} has .* MB, more than the {LIMITS[kind]:,} MB that a {kind} may have"
+    ):
+        read(path)
+
+
+@each_reader
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str, kind: Kind, read: Callable[[Path], Any]) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ReposeError, match=rf"{name} is a device or a pipe\. Give a file\."):
+        read(tmp_path / name)
