@@ -4,6 +4,8 @@ import re
 
 _ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*://[^\s'"]+""")
 
+_SIGNATURE = re.compile(r"[?&][\w.-]*(?:sig|token|credential|key|password|secret)[\w.-]*=", re.IGNORECASE)
+
 
 def shown(address: str) -> str:
     """An address without user, password, query and fragment; `...` for a part that might contain them.
@@ -28,6 +30,12 @@ def without_secrets(text: str) -> str:
         return shown(address) if "@" in address or ("?" in address and "=" in address) else address
 
     return _ADDRESS.sub(without, text)
+
+
+def has_secret(text: str) -> bool:
+    """Whether an address in a text has a login or a signature. A query without a signature's name does not count."""
+    logins = (at for at in _ADDRESS.findall(text) if "@" in at and shown(at) != re.split("[?#]", at)[0])
+    return any(logins) or ("://" in text and _SIGNATURE.search(text) is not None)
 
 
 def _without_login(path: str, sign: str) -> str:
