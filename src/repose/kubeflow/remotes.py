@@ -28,9 +28,7 @@ def remote_of(
     chosen = remote or environment.remote
     name = chosen or config["core"].get("remote")
     if name not in known:
-        if chosen:
-            _check_address(known, chosen)
-        name = next((name for name in known if known[name].get("url") == chosen), None)
+        name = _configured(known, chosen)
     own = known[name] if name else {}
     address = own.get("url") or chosen
     endpoint = endpoint or ("" if remote else environment.endpoint) or own.get("endpointurl") or ""
@@ -48,9 +46,8 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
     known = repo.config["remote"]
     name = remote or repo.config["core"].get("remote")
     if name not in known:
-        name = next((name for name in known if known[name].get("url") == remote), None)
-    if name is None and remote is not None:
-        _check_address(known, remote)
+        name = _configured(known, remote)
+    if name is None and remote:
         check_address_is_public(remote, f"The remote {shown(remote)}")
         name, known[NAME] = NAME, {"url": remote}
     if name is not None:
@@ -92,10 +89,15 @@ def _secret(where: str) -> SettingsError:
     )
 
 
-def _check_address(known: Mapping[str, Any], remote: str) -> None:
-    """Check that a text that is not the name of a remote is an address."""
-    if "/" not in remote:
+def _configured(known: Mapping[str, Any], address: str | None) -> str | None:
+    """The name of the remote at an address; None if none is configured.
+
+    Raises:
+        ReposeError: it is not an address.
+    """
+    if address and "/" not in address:
         raise ReposeError(
-            f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
-            f"an address such as s3://bucket/path or ./{remote}."
+            f"There is no remote {address!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
+            f"an address such as s3://bucket/path or ./{address}."
         )
+    return next((name for name in known if address and known[name].get("url") == address), None)

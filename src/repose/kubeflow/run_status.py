@@ -15,7 +15,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from repose.kubeflow.endpoint import Endpoint
+from repose.kubeflow.endpoint import Endpoint, message_of
 from repose.terminal import say, show
 
 PENDING, RUNNING, SUCCEEDED, SKIPPED = "PENDING", "RUNNING", "SUCCEEDED", "SKIPPED"
@@ -103,7 +103,7 @@ def _time(time: datetime | None) -> datetime | None:
 
 
 def _message(node: Any) -> str:
-    return " ".join(((node.error and node.error.message) or "").split())
+    return message_of((node.error and node.error.message) or "")
 
 
 def show_status(status: RunStatus) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,7 +23,8 @@ def local_path(address: str) -> Path | None:
         )
     try:
         path = Path(os.path.expanduser(address))  # noqa: PTH111 (Path.expanduser fails on an unknown user)
-        path.is_file()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
     except (OSError, ValueError) as error:  # too long, a zero byte, a folder that may not be entered
         reason = getattr(error, "strerror", None) or error
         raise ReposeError(f"The path {shown(address)[:200]} cannot be used ({reason}). Correct it.") from None
