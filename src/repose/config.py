@@ -143,9 +143,13 @@ def nearest(word: str, known: Sequence[Any]) -> str:
 
 
 def instead_of(value: Any) -> str:
-    """The part of a message that shows a wrong value, cut to 200 characters; empty for an address, which may be secret."""
+    """The part of a message that shows a wrong value, cut to 200 characters; empty if that may be an address with a login."""
     text = repr(value)
-    return "" if "://" in text else f", not {text if len(text) <= 200 else f'{text[:200]}...'}"
+    return (
+        ""
+        if ":/" in text or (":" in text and "@" in text)
+        else f", not {text if len(text) <= 200 else f'{text[:200]}...'}"
+    )
 
 
 def _as_json(value: Any, where: str) -> Any:

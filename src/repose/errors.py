@@ -2,7 +2,7 @@
 
 import re
 
-_ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*://[^\s'"]+""")
+_ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*:/+[^\s'"]+""")
 
 _SIGNATURE = re.compile(r"[?&][\w.-]*(?:sig|token|credential|key|password|secret)[\w.-]*=", re.IGNORECASE)
 

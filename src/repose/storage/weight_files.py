@@ -140,7 +140,7 @@ def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
         path = cache_folder() / f"{sha256[:16].lower()}-{file_name(address)}"
         return fetch(address, path, sha256=sha256, endpoint=endpoint, limit=_LIMIT)
     if not local.is_file():
-        raise ReposeError(f"There are no weights at {local}. Correct the path in params.yaml.")
+        raise ReposeError(f"There are no weights at {shown(address)}. Correct the path in params.yaml.")
     return _located(local, sha256).path
 
 

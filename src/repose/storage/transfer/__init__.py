@@ -48,7 +48,7 @@ def fetch(
         destination.parent.mkdir(parents=True, exist_ok=True)
         if local:
             if not local.is_file():
-                raise ReposeError(f"There is no file {local}. Check the path; a relative one starts at {Path.cwd()}.")
+                raise ReposeError(f"There is no file {where}. Check the path; a relative one starts at {Path.cwd()}.")
             came.forget()
             shutil.copyfile(local, came.path)
         else:
