@@ -122,7 +122,7 @@ PLACES: dict[str, tuple[Callable[[str, Path], object], str | None]] = {
     "a list in an environment": (in_environment("image_pull: ADDRESS\nimage: [ADDRESS]"), ""),
     "a param of the project": (in_params, SECRET),
     "meta in dvc.yaml": (in_meta, SECRET),
-    ".dvc/config": (in_config, SECRET),
+    ".dvc/config": (in_config, ""),
     "--remote": (lambda at, _: repose("kfp", "submit", "--remote", at), SECRET),
     "--endpoint": (lambda at, _: repose("kfp", "submit", *AT, "--endpoint", at), SECRET),
     "--param": (lambda at, _: repose("kfp", "submit", *AT, "-P", f"labels=['{at}']"), SECRET),

@@ -63,7 +63,7 @@ def check_address_is_public(address: str, where: str) -> None:
     Raises:
         ReposeError: it has.
     """
-    if shown(address) != address:
+    if shown(address) != address or has_secret(address):
         raise _secret(where)
 
 
