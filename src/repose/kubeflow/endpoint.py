@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -133,7 +134,7 @@ def _checked(client: Any, endpoint: Endpoint) -> Any:
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
 
-    send = client.request
+    send, call = client.request, client.call_api
 
     def request(method: str, url: str, **named: Any) -> Any:
         what = f"{method} {urlsplit(url).path}"
@@ -147,8 +148,26 @@ def _checked(client: Any, endpoint: Endpoint) -> Any:
             raise _refusal(endpoint, what, response.status, response.data)
         return response
 
-    client.request = request
+    def call_api(*given: Any, **named: Any) -> Any:
+        with understood(endpoint):
+            return call(*given, **named)
+
+    client.request, client.call_api = request, call_api
     return client
+
+
+@contextmanager
+def understood(endpoint: Endpoint) -> Iterator[None]:
+    """Turn an error in reading an answer of the endpoint into a RemoteError."""
+    from kfp_server_api import ApiException
+
+    try:
+        yield
+    except (ApiException, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise RemoteError(
+            f"{endpoint.address} does not answer as the pipeline API does ({type(error).__name__} in its JSON). Is {ENDPOINT} "
+            "right?"
+        ) from None
 
 
 def _check_version(client: Any, endpoint: Endpoint) -> None:

@@ -66,7 +66,9 @@ def status_of(run: Any, spec: Mapping[str, Any], endpoint: Endpoint) -> RunStatu
     details = (run.run_details and run.run_details.task_details) or []
     state = _state(run)
     tasks = [task for key, name in tasks_of(spec).items() for task in _nodes(key, name, details, state)]
-    return RunStatus(run.run_id, run.display_name or "", endpoint.page(run.run_id), state, _message(run), tuple(tasks))
+    return RunStatus(
+        run.run_id, message_of(run.display_name or ""), endpoint.page(run.run_id), state, _message(run), tuple(tasks)
+    )
 
 
 def tasks_of(spec: Mapping[str, Any]) -> dict[str, str]:
