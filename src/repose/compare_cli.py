@@ -96,12 +96,11 @@ def _read(side: _Side, store: Callable[[], Any], place: Path) -> "tuple[Record, 
 
 def _store(environment: str, remote: str, endpoint: str) -> Any:
     """DVC's remote: the given one, else the environment's, else the project's default."""
-    from repose.kubeflow.compiler import environment_of, remote_of
-    from repose.kubeflow.fetch import open_remote
+    from repose.kubeflow.compiler import environment_of
     from repose.kubeflow.project import open_repo
+    from repose.kubeflow.remotes import open_remote, remote_of
 
     repo = open_repo(Path.cwd())
-    if environment and not remote:
-        named, own = remote_of(repo, environment_of(Path.cwd(), environment))
-        remote, endpoint = named or "", endpoint or own
-    return open_remote(repo, remote or None, endpoint)
+    return open_remote(
+        repo, *remote_of(repo, environment_of(Path.cwd(), environment or None), remote or None, endpoint)
+    )

@@ -57,7 +57,9 @@ def parse_yaml(text: str) -> Any:
         return reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ValueError(f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}.") from None
+        raise ValueError(
+            f"line {mark.line + 1}, column {mark.column + 1}: {str(error.problem).partition(' with value')[0]}."
+        ) from None
     except (YAMLError, RecursionError, IndexError) as error:  # IndexError: ruamel.yaml on the number `+_` in YAML 1.1
         raise ValueError(f"{error}.") from None
 
@@ -121,7 +123,7 @@ def build(kind: type[T], values: Any, where: str) -> T:
         SettingsError: an unknown or missing key, a wrong type, or a value that the settings do not allow.
     """
     if not isinstance(values, Mapping):
-        raise SettingsError(f"{where} should be a mapping, not {values!r}.")
+        raise SettingsError(f"{where} should be a mapping{instead_of(values)}.")
     # From JSON, pydantic's strict mode accepts a list as a tuple and a mapping as settings, but not "3" or true as 3.
     try:
         return TypeAdapter(kind).validate_json(json.dumps(_as_json(values, where)), strict=True)
@@ -140,6 +142,16 @@ def nearest(word: str, known: Sequence[Any]) -> str:
     return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."
 
 
+def instead_of(value: Any) -> str:
+    """The part of a message that shows a wrong value, cut to 200 characters; empty if that may be an address with a login."""
+    text = repr(value)
+    return (
+        ""
+        if ":/" in text or (":" in text and "@" in text)
+        else f", not {text if len(text) <= 200 else f'{text[:200]}...'}"
+    )
+
+
 def _as_json(value: Any, where: str) -> Any:
     """The value with 3.0 as 3; rejects values that JSON cannot represent."""
     if isinstance(value, Mapping):
@@ -152,7 +164,7 @@ def _as_json(value: Any, where: str) -> Any:
         return int(value) if value.is_integer() and abs(value) < 2**63 else value
     if isinstance(value, str | int) or value is None:
         return value
-    raise SettingsError(f"{where} should be a number or text, not {value!r}.")
+    raise SettingsError(f"{where} should be a number or text{instead_of(value)}.")
 
 
 # What a value should be or have, by the type of the pydantic error.
@@ -178,7 +190,7 @@ def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where
     if what == "missing":
         lacking = [str(found[-1]) for found, other in placed if other["type"] == what and found[:-1] == outer]
         if isinstance(value, list):
-            return f"{inside} should have {len(value) + len(lacking)} entries, not {value!r}."
+            return f"{inside} should have {len(value) + len(lacking)} entries{instead_of(value)}."
         return f"{inside}: missing key(s) {', '.join(lacking)}."
     if what == "value_error":
         return f"{path}: {error['ctx']['error']}"
@@ -186,7 +198,7 @@ def _message(kind: type[Any], errors: Sequence[ErrorDetails], values: Any, where
     expected = " or ".join(dict.fromkeys(map(_expected, alternatives))).replace(" or be ", " or ")
     hint = nearest(value, [choice for other in alternatives for choice in _choices(other)]) if value else "."
     quote = " Put it in quotes." if what == "string_type" and isinstance(value, int | float) else ""
-    return f"{path} should {expected}, not {value!r}{hint if 'Did' in hint else '.'}{quote}"
+    return f"{path} should {expected}{instead_of(value)}{hint if 'Did' in hint else '.'}{quote}"
 
 
 def _expected(error: ErrorDetails) -> str:

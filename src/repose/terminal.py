@@ -16,6 +16,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from repose.errors import without_secrets
+
 T = TypeVar("T")
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 _SECONDS_BETWEEN_LINES = 30.0  # seconds between lines of training without a terminal
@@ -59,8 +61,8 @@ def show_messages() -> None:
 
 
 def say(line: str) -> None:
-    """Log one line at level INFO."""
-    _logger.info(line)
+    """Log one line at level INFO, `without_secrets`."""
+    _logger.info(without_secrets(line))
 
 
 def show(table: Table) -> None:

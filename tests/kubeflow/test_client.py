@@ -321,6 +321,8 @@ NOT_THE_API = (
     ((404, "text/html", PAGE), NOT_THE_API.format(404)),
     ((404, JSON, b'{"detail": "Not Found"}'), NOT_THE_API.format(404)),
     ((200, JSON, b"ok"), NOT_THE_API.format(200)),
+    ((200, JSON, b"[" * 10**5), NOT_THE_API.format(200)),
+    ((400, JSON, b'{"code": 3, "message": "a\\u001b[31m\\nhttps://anna:s3cret@h/x"}'), r"\(400: a \[31m https://h/x\)"),
     ((500, JSON, b'{"code": 13, "message": "db ' + b"x" * 999 + b'"}'), r"refuses GET .* \(500: db x{497}\)\.$"),
 ])  # fmt: skip
 def test_an_answer_that_is_not_of_the_api(

@@ -16,6 +16,9 @@ def server(s3_credentials: None) -> Iterator[Server]:
         yield server
 
 
+other = server  # a second server, at another port
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds between the attempts of a transfer, which are not waited for."""

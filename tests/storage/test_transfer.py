@@ -197,7 +197,7 @@ def test_a_file_of_another_digest_or_size_is_rejected(
 
 @pytest.mark.parametrize(("plan", "message"), [
     ({"status": 404}, "There is no"), ({"status": 403}, "a signed link has expired"),
-    ({"status": 418}, "the server answers 418"), ({"status": 302, "headers": {"Location": "/a.zip"}}, "TooManyRedirects"),
+    ({"status": 418}, "the server answers 418"), ({"status": 302, "headers": {"Location": "/a.zip"}}, "more than 10 "),
     ({"body": b"<html>", "headers": {"Content-Type": "text/html; charset=utf-8"}}, "is a web page, not a file"),
 ])  # fmt: skip
 def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(
@@ -223,7 +223,7 @@ def test_a_server_that_cannot_be_reached_is_an_error(
     def fail(*_: Any, **__: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(requests, "get", fail)
+    monkeypatch.setattr(requests.Session, "get", fail)
     with pytest.raises(ReposeError, match=message) as caught:
         transfer.fetch("https://anna:s3cret@example.org/a.zip", tmp_path / "a.zip")
     assert "s3cret" not in str(caught.value)
@@ -259,7 +259,7 @@ def test_a_local_file_is_copied_and_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("address", "message"), [
     ("https://[::1", "Check the address"), ("http://anna:s3/cret@example.org/a.zip", "Check the address"),
-    ("ftp://anna:s3cret@example.org/a.zip", "cannot fetch from ftp://.*s3://"), ("missing", "There is no file missing"),
+    ("ftp://anna:s3cret@example.org/a.zip", "ftp://example.org/a.zip: cannot.*s3://"), ("missing", "There is no file missing"),
 ])  # fmt: skip
 def test_an_address_that_leads_nowhere_is_an_error(tmp_path: Path, address: str, message: str) -> None:
     with pytest.raises(ReposeError, match=message) as caught:

@@ -40,8 +40,8 @@ def check_origins(origins: Iterable[Origin]) -> None:
         variable = origin.password_variable
         if variable is not None and not os.environ.get(variable):
             raise ReposeError(
-                f"The environment variable {variable}, which should contain the password of {where}, is not set. "
-                f"`export {variable}=...`"
+                f"{where}: the environment variable that password_variable names is not set. It should contain the zip's "
+                "password; password_variable is only its name, such as FASHION_PASSWORD."
             )
         if local and not (os.access(local, os.R_OK) and (local.is_dir() or local.is_file())):
             raise ReposeError(

@@ -166,14 +166,14 @@ def fetch(
     force: Annotated[bool, typer.Option("--force", help="Overwrite uncommitted changes.")] = False,
 ) -> None:  # fmt: skip
     """Write a run's dvc.lock, params and metrics into this folder; `dvc pull` then fetches the outputs."""
-    from repose.kubeflow.compiler import environment_of, remote_of
+    from repose.kubeflow.compiler import environment_of
     from repose.kubeflow.fetch import fetch_run
     from repose.kubeflow.project import open_repo
+    from repose.kubeflow.remotes import remote_of
 
-    if environment and not remote:
-        remote, own = remote_of(open_repo(Path.cwd()), environment_of(Path.cwd(), environment))
-        endpoint = endpoint or own
-    fetch_run(Path.cwd(), run, remote=remote, endpoint=endpoint, force=force)
+    folder = Path.cwd()
+    address, endpoint = remote_of(open_repo(folder), environment_of(folder, environment), remote, endpoint)
+    fetch_run(folder, run, remote=address, endpoint=endpoint, force=force)
 
 
 @app.command("run-local")
@@ -184,8 +184,9 @@ def run_local(
     """Run the compiled pipeline on this machine, with DVC's remote, as a cluster would."""
     from repose.kubeflow import local
     from repose.kubeflow.compiler import plan_for
-    from repose.kubeflow.fetch import open_remote, read_record
+    from repose.kubeflow.fetch import read_record
     from repose.kubeflow.project import read_project
+    from repose.kubeflow.remotes import open_remote
 
     project = read_project(Path.cwd(), file)
     plan = plan_for(project, environment, image)
@@ -212,22 +213,14 @@ def _listed(paths: Sequence[Path]) -> str:
 
 def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
     """The address and endpoint of DVC's remote: those given, else the environment's, else the project's default."""
-    from repose.kubeflow.fetch import check_address
+    from repose.kubeflow.remotes import remote_of
 
-    config = plan.project.repo.config
-    default = None if plan.environment.remote else config["core"].get("remote")
-    address: str | None = remote or default or plan.remote
+    address, endpoint = remote_of(plan.project.repo, plan.environment, remote, endpoint)
     if address is None:
         raise ReposeError(
             "No remote of DVC is set. Give one with --remote, in the environment, or as the project's default."
         )
-    check_address(plan.project.repo, address)
-    own = plan.endpoint if address == plan.remote else ""
-    if known := config["remote"].get(address):
-        address, own = str(known["url"]), str(known.get("endpointurl") or "")
-    if remote is None:
-        own = plan.environment.endpoint or own
-    return (address if "://" in address else str(Path(address).resolve())), endpoint or own
+    return (address if "://" in address else str(Path(address).resolve())), endpoint
 
 
 def _checked_plan(file: str, environment: str | None, image: str | None) -> "Plan":
@@ -272,6 +265,7 @@ def _commit() -> str:
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
     from repose.kubeflow.params import ParamsFile, from_text
+    from repose.kubeflow.remotes import check_public
 
     files: dict[str, ParamsFile] = {}
     overrides, values = {}, {}
@@ -286,6 +280,7 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
             raise SettingsError(
                 f"--param {address} decides which stages and params exist: set it in {file} and compile again."
             )
+        check_public(value, f"--param {address}")
         found = from_text(value, params[key], f"--param {address}")
         params.with_values({key: found})  # rejects what a pod would reject
         if not any(stage.lists(file, key) for stage in plan.project.stages):

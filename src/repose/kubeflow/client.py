@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import RemoteError, ReposeError
-from repose.kubeflow.endpoint import Endpoint, UnansweredError, connect
+from repose.kubeflow.endpoint import Endpoint, UnansweredError, connect, understood
 from repose.kubeflow.run_status import CANCELED, FAILED, RunStatus, say_changes, status_of
 from repose.terminal import say
 
@@ -151,7 +151,8 @@ def _status(client: Any, endpoint: Endpoint, run_id: str) -> RunStatus:
     spec, version = run.pipeline_spec, run.pipeline_version_reference
     if spec is None and version is not None and version.pipeline_version_id:  # a run of an uploaded pipeline
         spec = client.get_pipeline_version(version.pipeline_id, version.pipeline_version_id).pipeline_spec
-    return status_of(run, spec or {}, endpoint)
+    with understood(endpoint):
+        return status_of(run, spec or {}, endpoint)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from repose.errors import RemoteError
+from repose.kubeflow.endpoint import message_of
 from repose.kubeflow.train_manifest import NODE
 from repose.terminal import say
 
@@ -128,18 +129,18 @@ class Cluster:
                 if time.monotonic() > deadline:
                     raise RemoteError(
                         f"Kubernetes did not {rule.verb} {rule.resource} in the namespace {self._namespace}: its API server "
-                        f"gave no answer for {patience:.0f} s ({error}). See whether the control plane works; then run the "
-                        "step again."
+                        f"gave no answer for {patience:.0f} s ({message_of(error)}). See whether the control plane works; "
+                        "then run the step again."
                     ) from None
             time.sleep(1)
 
     def _message(self, rule: _Rule, status: int, body: Any) -> str:
         try:
             why = json.loads(body)["message"]
-        except (ValueError, KeyError, TypeError):
-            why = str(body).strip()[:500]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            why = body
         where = f"in the namespace {self._namespace}"
-        what = f"Kubernetes did not {rule.verb} {rule.resource} {where} (HTTP status {status}: {why})."
+        what = f"Kubernetes did not {rule.verb} {rule.resource} {where} (HTTP status {status}: {message_of(why)})."
         if status in (401, 403):
             return (
                 f"{what} Give the run's service account a Role with the rule {{apiGroups: [{rule.group!r}], resources: "

@@ -8,13 +8,15 @@ The pipeline also has the stages of other files that its stages need. Their comp
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
+from repose.config import as_dict
 from repose.errors import ReposeError
 from repose.kubeflow.components import HEAD, components_of, head_of, pipeline_of, text_of
 from repose.kubeflow.needs import Environment, check_image, read_environment
+from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.plan import Plan, make_plan
 from repose.kubeflow.project import Project
+from repose.kubeflow.remotes import check_public, remote_of
 from repose.kubeflow.stages import ROOT, distinct, is_pipeline, task_name
 from repose.storage.atomic import write_text
 
@@ -26,13 +28,19 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
     """The plan for an environment, given by name; None: only the base.
 
     Raises:
-        ReposeError: there is no such environment; see `make_plan`.
+        ReposeError: there is no such environment; a setting or a param is an address with a login or a signature; see
+            `make_plan`.
     """
     chosen = environment_of(project.folder, environment)
     if image:
         chosen = Environment(image=image).over(chosen)
     where = BASE if environment is None else ENVIRONMENTS / f"{environment}.yaml"
-    return make_plan(project, chosen, str(where), remote_of(project.repo, chosen))
+    check_public(as_dict(chosen), str(where))
+    for name in project.params_files:
+        check_public(ParamsFile.read(project.folder / name).values, name)
+    for stage in project.stages:
+        check_public(stage.meta, f"{stage.file}: {stage.address}: meta.kfp")
+    return make_plan(project, chosen, str(where), remote_of(project.repo, chosen, committed=True))
 
 
 def environment_of(folder: Path, name: str | None) -> Environment:
@@ -49,16 +57,6 @@ def environment_of(folder: Path, name: str | None) -> Environment:
         known = ", ".join(_environments(folder)) or "none"
         raise ReposeError(f"There is no environment {name!r} in {ENVIRONMENTS}/; there are: {known}.")
     return read_environment(file).over(base)
-
-
-def remote_of(repo: Any, environment: Environment) -> tuple[str | None, str]:
-    """The address and endpoint of DVC's remote: the environment's, else those of the default remote in .dvc/config.
-
-    .dvc/config.local is ignored: it belongs to one machine.
-    """
-    config = repo.config.load_one("repo")
-    own = {} if environment.remote else config["remote"].get(config["core"].get("remote"), {})
-    return environment.remote or own.get("url"), environment.endpoint or own.get("endpointurl") or ""
 
 
 def write_all(project: Project, image: str | None = None) -> list[Path]:

@@ -9,13 +9,15 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from repose.errors import RemoteError
+from repose.errors import RemoteError, without_secrets
 
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
 LEAST = (2, 16)  # version of Kubeflow Pipelines, whose driver sets security contexts
@@ -46,7 +48,7 @@ def read_endpoint(environment: Mapping[str, str] = os.environ) -> Endpoint:
     """The endpoint given by the variables KFP_ENDPOINT, KFP_NAMESPACE, KFP_TOKEN and KFP_CA_CERT.
 
     Raises:
-        RemoteError: KFP_ENDPOINT is not set, or a variable is malformed.
+        RemoteError: KFP_ENDPOINT is not set, a variable is malformed, or a token would go to another machine by http.
     """
     address, namespace, token, cert = (
         environment.get(name, "").strip() for name in (ENDPOINT, NAMESPACE, TOKEN, CA_CERT)
@@ -57,11 +59,11 @@ def read_endpoint(environment: Mapping[str, str] = os.environ) -> Endpoint:
         )
     if cert and not Path(cert).is_file():
         raise RemoteError(f"The environment variable {CA_CERT} should name a file of certificates (PEM), not {cert}.")
-    _check_address(address)
+    _check_address(address, with_token=bool(token))
     return Endpoint(address.rstrip("/"), namespace or None, token or None, Path(cert) if cert else None)
 
 
-def _check_address(text: str) -> None:
+def _check_address(text: str, *, with_token: bool) -> None:
     form = "http(s)://host[:port][/prefix]"
     if not text:
         raise RemoteError(
@@ -73,11 +75,28 @@ def _check_address(text: str) -> None:
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         good = False
-    if not good or any(sign in text for sign in "@?# "):  # the text may hold a password, so it is not shown
+    if (
+        not good or not text.isprintable() or any(sign in text for sign in "@?#\\ ")
+    ):  # not shown: it may hold a password
         raise RemoteError(
             f"The environment variable {ENDPOINT} should be {form}, without a user, a query or a fragment (#...). Give "
             f"a token as {TOKEN}."
         )
+    if with_token and parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+        raise RemoteError(
+            f"{TOKEN} is not sent to {text} without encryption: others on the way could read it. Use https://, or "
+            "http://localhost:8888 after `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`."
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def connect(endpoint: Endpoint) -> Any:
@@ -115,7 +134,7 @@ def _checked(client: Any, endpoint: Endpoint) -> Any:
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
 
-    send = client.request
+    send, call = client.request, client.call_api
 
     def request(method: str, url: str, **named: Any) -> Any:
         what = f"{method} {urlsplit(url).path}"
@@ -129,8 +148,26 @@ def _checked(client: Any, endpoint: Endpoint) -> Any:
             raise _refusal(endpoint, what, response.status, response.data)
         return response
 
-    client.request = request
+    def call_api(*given: Any, **named: Any) -> Any:
+        with understood(endpoint):
+            return call(*given, **named)
+
+    client.request, client.call_api = request, call_api
     return client
+
+
+@contextmanager
+def understood(endpoint: Endpoint) -> Iterator[None]:
+    """Turn an error in reading an answer of the endpoint into a RemoteError."""
+    from kfp_server_api import ApiException
+
+    try:
+        yield
+    except (ApiException, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise RemoteError(
+            f"{endpoint.address} does not answer as the pipeline API does ({type(error).__name__} in its JSON). Is {ENDPOINT} "
+            "right?"
+        ) from None
 
 
 def _check_version(client: Any, endpoint: Endpoint) -> None:
@@ -159,9 +196,8 @@ def _refusal(endpoint: Endpoint, what: str, status: int, body: bytes) -> RemoteE
             f"{ENDPOINT}/apis/v2beta1/healthz answers with JSON. If the answer is a login page, {new_token}."
         )
     text = answer.get("message") or answer.get("error") or answer.get("error_message") or ""  # the last: of an upload
-    message = " ".join(str(text).split())
-    message = message.replace(endpoint.token, "(the token)") if endpoint.token else message
-    said = f"{address} refuses {what} ({status}: {message[:_LONGEST]})."
+    message = message_of(str(text).replace(endpoint.token, "(the token)") if endpoint.token else text)
+    said = f"{address} refuses {what} ({status}: {message})."
     if status in (401, 403):
         return RemoteError(
             f"{said} The token's owner lacks permission, or the token has expired: {new_token}, or correct {NAMESPACE}"
@@ -175,19 +211,26 @@ def _silence(endpoint: Endpoint, what: str, reason: BaseException) -> RemoteErro
     """The error for a request without a response."""
     from urllib3.exceptions import SSLError
 
+    why = message_of(reason)
     if isinstance(reason, SSLError):
         return RemoteError(
-            f"There is no trusted connection to {endpoint.address} ({reason}). If its certificate is your organization's own, "
+            f"There is no trusted connection to {endpoint.address} ({why}). If its certificate is your organization's own, "
             f"set {CA_CERT} to the file of the authority's certificate (PEM); if it speaks plain HTTP, write http://."
         )
     return UnansweredError(
-        f"{endpoint.address} does not answer ({what}: {reason}). Is {ENDPOINT} right, is the server up, does the port-forward "
+        f"{endpoint.address} does not answer ({what}: {why}). Is {ENDPOINT} right, is the server up, does the port-forward "
         "still run?"
     )
+
+
+def message_of(text: object) -> str:
+    """A server's message for one of ours: on one line, without control characters and secrets, at most 500 characters."""
+    line = "".join(sign if sign.isprintable() else " " for sign in str(text))
+    return without_secrets(" ".join(line.split()))[:_LONGEST]
 
 
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

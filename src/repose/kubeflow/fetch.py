@@ -15,9 +15,10 @@ from repose.errors import ReposeError
 from repose.kubeflow.entries import check_tree, lock_file
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, key_of
+from repose.kubeflow.remotes import open_remote
 from repose.kubeflow.stages import ROOT, contains
 from repose.storage.atomic import write_bytes
-from repose.storage.remote import NAME, Remote
+from repose.storage.remote import Remote
 from repose.terminal import say
 
 
@@ -86,39 +87,6 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise ReposeError(f"{key_of(run)} in {remote.address} is not a run's record in this version's format ({FORMAT!r}).")
-
-
-def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
-    """DVC's remote by name or address; None: the project's default. `endpoint` overrides the configured one.
-
-    Raises:
-        ReposeError: it is neither a name nor an address.
-    """
-    config = repo.config
-    name = remote or config["core"].get("remote")
-    at = {"verify": True} | ({"endpointurl": endpoint} if endpoint else {})  # the content of what is fetched
-    if name in config["remote"]:
-        config["remote"][name] |= at
-        return Remote(repo, name)
-    if remote is None:
-        return Remote(repo, None)
-    check_address(repo, remote)
-    config["remote"][NAME] = {"url": remote} | at
-    return Remote(repo, NAME)
-
-
-def check_address(repo: Any, remote: str) -> None:
-    """Check that a text is the name of a remote or an address.
-
-    Raises:
-        ReposeError: it is neither.
-    """
-    known = repo.config["remote"]
-    if remote not in known and "/" not in remote:
-        raise ReposeError(
-            f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
-            f"an address such as s3://bucket/path or ./{remote}."
-        )
 
 
 def _check_paths(project: Project, names: Iterable[str]) -> None:

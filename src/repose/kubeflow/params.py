@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from repose.config import nearest, parse_yaml
+from repose.config import instead_of, nearest, parse_yaml
 from repose.errors import SettingsError
 
 _SUFFIXES = (".yaml", ".yml", ".json", ".toml")
@@ -170,7 +170,7 @@ def from_text(text: str, like: Any, where: str) -> Any:
     try:
         value = parse_yaml(text)
     except ValueError as error:
-        raise SettingsError(f"{where} should be YAML, not {text!r}: {error}") from None
+        raise SettingsError(f"{where} should be YAML{instead_of(text)}: {error}") from None
     if not (isinstance(value, str) and quoted):
         check_type(value, like, where)
     return value
@@ -183,8 +183,14 @@ def check_type(value: Any, like: Any, where: str) -> None:
         SettingsError: it is of another type.
     """
     if value is not None and like is not None and _kind(value) != _kind(like):
-        hint = f" If you mean text, quote it: '{json.dumps(value)}'." if isinstance(value, str) else ""
-        raise SettingsError(f"{where} should be {_kind(like)} such as {to_text(like)}, or null, not {value!r}.{hint}")
+        hint = (
+            f" If you mean text, quote it: '{json.dumps(value)}'."
+            if instead_of(value) and isinstance(value, str)
+            else ""
+        )
+        raise SettingsError(
+            f"{where} should be {_kind(like)} such as {to_text(like)}, or null{instead_of(value)}.{hint}"
+        )
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
@@ -204,7 +210,7 @@ def parse_overrides(text: str) -> dict[str, Any]:
         raise ValueError("it is no object")
     except ValueError as error:
         raise SettingsError(
-            f'The parameter overrides should be a JSON object such as {{"train.seed": 3}}, not {text!r}: {error}.'
+            f'The parameter overrides should be a JSON object such as {{"train.seed": 3}}{instead_of(text)}: {error}.'
         ) from None
 
 

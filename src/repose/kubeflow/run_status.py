@@ -15,7 +15,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from repose.kubeflow.endpoint import Endpoint
+from repose.kubeflow.endpoint import Endpoint, message_of
 from repose.terminal import say, show
 
 PENDING, RUNNING, SUCCEEDED, SKIPPED = "PENDING", "RUNNING", "SUCCEEDED", "SKIPPED"
@@ -66,7 +66,9 @@ def status_of(run: Any, spec: Mapping[str, Any], endpoint: Endpoint) -> RunStatu
     details = (run.run_details and run.run_details.task_details) or []
     state = _state(run)
     tasks = [task for key, name in tasks_of(spec).items() for task in _nodes(key, name, details, state)]
-    return RunStatus(run.run_id, run.display_name or "", endpoint.page(run.run_id), state, _message(run), tuple(tasks))
+    return RunStatus(
+        run.run_id, message_of(run.display_name or ""), endpoint.page(run.run_id), state, _message(run), tuple(tasks)
+    )
 
 
 def tasks_of(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -103,7 +105,7 @@ def _time(time: datetime | None) -> datetime | None:
 
 
 def _message(node: Any) -> str:
-    return " ".join(((node.error and node.error.message) or "").split())
+    return message_of((node.error and node.error.message) or "")
 
 
 def show_status(status: RunStatus) -> None:

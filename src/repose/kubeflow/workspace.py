@@ -12,6 +12,7 @@ from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow.entries import Entry, check_tree, lock_file, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo, read_project
+from repose.kubeflow.remotes import check_address_is_public
 from repose.kubeflow.stages import Stage, address_of, contains, is_pipeline
 from repose.kubeflow.task import Task, apply_params
 from repose.kubeflow.variables import CACHE, WORK
@@ -38,6 +39,7 @@ def workspace(project: Path, task: Task) -> Iterator[Path]:
                 if file.is_dir() and not file.is_symlink():
                     file.chmod(0o755)
         apply_params(folder, task)
+        check_address_is_public(task.remote, "The pipeline's parameter remote")
         _configure(folder, task.remote, task.endpoint)
         yield folder
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, without_secrets
 from repose.storage.weight_files import Located, WeightsFile, located
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def holding(path: Path, what: str, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each library has its own errors for an unusable file
-        reason = " ".join(str(error).split())[:200]
+        reason = without_secrets(" ".join(str(error).split()))[:200]
         raise ReposeError(
             f"{path} does not hold the weights of {what} ({type(error).__name__}: {reason}). Get the file again: "
             f"`repose weights fetch {name}`."

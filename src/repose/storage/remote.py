@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from repose.errors import RemoteError, ReposeError
+from repose.errors import RemoteError, ReposeError, shown, without_secrets
 from repose.storage.atomic import whole_file
-from repose.storage.transfer.addresses import shown
 
 NAME = "pipeline"  # name of the remote in the workspace of a step
 OWN = "kubeflow"  # folder of repose's own files in the remote
+_LONGEST = 500  # maximum length of a server's message
 LOST = (
     "If an object is missing there (`dvc gc`) or damaged, run its stage again (`repose kfp submit --no-cache`), or `dvc push` "
     "from where it exists."
@@ -174,7 +174,7 @@ def _explain(error: Exception, address: str, what: str) -> str | None:
 
     chain = list(_chain(error))
     first = error if isinstance(error, ImportError | DvcException) else chain[-1]  # DVC says what is missing
-    reason = _without_secrets(" ".join((str(first) or type(first).__name__).split())).removesuffix(".")
+    reason = without_secrets(" ".join((str(first) or type(first).__name__).split()))[:_LONGEST].removesuffix(".")
     response: Any = next((e.response for e in chain if isinstance(e, boto.ClientError)), {})
     code = str(response.get("Error", {}).get("Code", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -225,8 +225,3 @@ def _chain(error: BaseException | None) -> Iterator[Exception]:
         if isinstance(error, Exception):
             yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _without_secrets(text: str) -> str:
-    """A text without the passwords and signatures in its URLs."""
-    return re.sub(r"\?[^\s\"']*=[^\s\"']*", "", re.sub(r"//[^/@\s]+@", "//", text))

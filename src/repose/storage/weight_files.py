@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from repose.config import nearest, settings
-from repose.errors import ReposeError
-from repose.storage.transfer import Sha256, base_name, check, fetch, local_path
+from repose.errors import ReposeError, shown
+from repose.storage.transfer import Sha256, check, fetch, local_path
+from repose.storage.transfer.addresses import file_name
 
 
 class Known(NamedTuple):
@@ -48,6 +49,9 @@ KNOWN: Mapping[str, Known] = {
         "BSD-3-Clause", "torchvision's VGG19, of ImageNet", "train.perceptual",
     ),
 }  # fmt: skip
+
+
+_LIMIT = 10**10  # maximum bytes of a file, as a server may never stop sending
 
 
 @settings
@@ -113,7 +117,9 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
         ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
     of = known(name)
-    return _located(fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint), of.sha256)
+    return _located(
+        fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint, limit=_LIMIT), of.sha256
+    )
 
 
 def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
@@ -128,12 +134,13 @@ def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
         ReposeError: the file is missing, inaccessible or has another digest.
     """
     if not sha256:
-        raise ReposeError(f"The weights at {address} have no sha256. Give at least its first 8 digits.")
+        raise ReposeError(f"The weights at {shown(address)} have no sha256. Give at least its first 8 digits.")
     local = local_path(address)
     if local is None:
-        return fetch(address, cache_folder() / f"{sha256[:16]}-{base_name(address)}", sha256=sha256, endpoint=endpoint)
+        path = cache_folder() / f"{sha256[:16].lower()}-{file_name(address)}"
+        return fetch(address, path, sha256=sha256, endpoint=endpoint, limit=_LIMIT)
     if not local.is_file():
-        raise ReposeError(f"There are no weights at {local}. Correct the path in params.yaml.")
+        raise ReposeError(f"There are no weights at {shown(address)}. Correct the path in params.yaml.")
     return _located(local, sha256).path
 
 

@@ -4,9 +4,9 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, shown
 from repose.storage.atomic import disk_errors_named, locked, partial_path
-from repose.storage.transfer.addresses import base_name, is_prefix, local_path, shown
+from repose.storage.transfer.addresses import base_name, is_prefix, local_path
 from repose.storage.transfer.digests import Sha256, check
 from repose.storage.transfer.partial import Partial
 from repose.storage.transfer.s3 import Object, fetch_objects, list_prefix, receive_object
@@ -29,7 +29,7 @@ def fetch(
     Args:
         address: a local file, `s3://bucket/key` or `http(s)://...`.
         destination: the file to write; its folder is created.
-        sha256: the expected SHA-256 in hexadecimal; the first 8 or more digits are enough.
+        sha256: the expected SHA-256 in hexadecimal; the first 8 or more digits are enough, unless https redirects to http.
         size: the expected size in bytes.
         endpoint: an S3 server other than Amazon's; the credentials come from the usual AWS environment or profile.
         limit: maximum size in bytes.
@@ -47,7 +47,7 @@ def fetch(
             return destination
         if local:
             if not local.is_file():
-                raise ReposeError(f"There is no file {local}. Check the path; a relative one starts at {Path.cwd()}.")
+                raise ReposeError(f"There is no file {where}. Check the path; a relative one starts at {Path.cwd()}.")
             came.forget()
             shutil.copyfile(local, came.path)
         else:
@@ -56,7 +56,7 @@ def fetch(
             if address.startswith("s3://"):
                 came.complete(lambda: receive_object(address, came, endpoint))
             else:
-                came.complete(lambda: receive_http(address, came))
+                came.complete(lambda: receive_http(address, came, sha256=sha256))
         try:
             check(came.path, sha256=sha256, size=size, where=where)
         except ReposeError:

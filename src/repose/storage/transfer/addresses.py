@@ -1,41 +1,34 @@
-"""Addresses of files (local paths, s3://, http(s)://), and how messages show them: without passwords and signatures."""
+"""Addresses of files: local paths, s3://, http(s)://."""
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from repose.errors import ReposeError
-
-
-def shown(address: str) -> str:
-    """An address without user, password, query and fragment; only the scheme if it might still contain a password."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address
-    if scheme == "s3":
-        return f"s3://{rest.rpartition('@')[2]}" if "@" in rest.partition("/")[0] else address
-    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    host = host.rpartition("@")[2]
-    if not re.fullmatch(r"([^:\[\]]+|\[[0-9a-fA-F:.]+\])(:\d*)?", host):
-        return f"{scheme}://..."
-    return f"{scheme}://{host}{slash}{path}"
+from repose.errors import ReposeError, shown
 
 
 def local_path(address: str) -> Path | None:
     """The path of a local address; None for s3:// and http(s)://.
 
     Raises:
-        ReposeError: the address has another scheme.
+        ReposeError: the address has another scheme, or is a path that no file can have.
     """
-    scheme, separator, _ = address.partition("://")
-    if not separator:
-        return Path(os.path.expanduser(address))  # noqa: PTH111 (Path.expanduser fails on an unknown user)
-    if scheme not in ("s3", "http", "https"):
+    if address.startswith(("s3://", "http://", "https://")):
+        return None
+    if "://" in address:
         raise ReposeError(
-            f"{shown(address)}: cannot fetch from {scheme}://. Give a local path, s3://bucket/key, https://... or http://..."
+            f"{shown(address)}: cannot fetch from such an address. Give a local path, s3://bucket/key, https://... or http://..."
         )
-    return None
+    try:
+        path = Path(os.path.expanduser(address))  # noqa: PTH111 (Path.expanduser fails on an unknown user)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, ValueError) as error:  # too long, a zero byte, a folder that may not be entered
+        reason = getattr(error, "strerror", None) or error
+        raise ReposeError(f"The path {shown(address)[:200]} cannot be used ({reason}). Correct it.") from None
+    return path
 
 
 def is_prefix(address: str) -> bool:
@@ -59,7 +52,12 @@ def bucket_and_key(address: str) -> tuple[str, str]:
 
 
 def base_name(address: str) -> str:
-    """The file name at the end of an address."""
+    """The file name at the end of an address; an owner may have chosen any characters, so see `file_name`."""
     if address.startswith(("http://", "https://")):
-        address = unquote(urlsplit(address).path)
+        address = unquote(re.split("[?#]", address.partition("://")[2], maxsplit=1)[0].partition("/")[2])
     return address.rpartition("/")[2]
+
+
+def file_name(address: str) -> str:
+    """The end of `base_name` that is safe on any file system: at most 80 of the characters A-Z, a-z, 0-9, `.`, `_`, `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", base_name(address))[-80:]

@@ -1,20 +1,24 @@
 """Fetch objects from S3 by boto3: one, or all under a prefix."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, shown
 from repose.storage.atomic import disk_errors_named, partial_path
-from repose.storage.transfer.addresses import bucket_and_key, shown
-from repose.storage.transfer.partial import CHUNK, TIMEOUT, Interrupted, Partial, State, retry
+from repose.storage.transfer.addresses import bucket_and_key
+from repose.storage.transfer.partial import TIMEOUT, Interrupted, Partial, State, retry
+from repose.storage.transfer.stream import chunks, promptly
 from repose.terminal import bar
 
 CONNECTIONS = 16  # for many small objects
 _NO_S3 = "the endpoint is not an S3 server"
+_EMPTY_PAGES = 100  # maximum number of consecutive pages of a list without an entry
 
 
 class Object(NamedTuple):
@@ -64,7 +68,7 @@ def _receive(s3: Any, bucket: str, key: str, came: Partial, state: State) -> Non
         only["Range"] = f"bytes={have}-"
     with _errors_named(came.where):
         try:
-            found = s3.get_object(Bucket=bucket, Key=key, **only)
+            found = _ask(came.where, partial(s3.get_object, Bucket=bucket, Key=key, **only))
         except ClientError as error:
             status, _ = _answer(error)
             if status not in (412, 416):
@@ -74,37 +78,46 @@ def _receive(s3: Any, bucket: str, key: str, came: Partial, state: State) -> Non
             came.forget()
             raise Interrupted("the object has changed") from None
         with closing(found["Body"]) as body:
-            if not {"ETag", "LastModified"} <= set(found):
-                raise ReposeError(
-                    f"{came.where}: {_NO_S3}. Check the endpoint: the port of S3, not that of a web console."
-                )
+            if not {"ETag", "LastModified", "ContentLength"} <= set(found):
+                raise _no_s3(came.where)
             found_state = State(found["ETag"], have + found["ContentLength"])
             if not have:
                 came.start_over(found_state)
             elif found_state != state:  # from a server that ignores IfMatch or Range
                 came.forget()
                 raise Interrupted("the object has changed")
-            came.append(body.iter_chunks(CHUNK), found_state.size)
+            came.append(chunks(body._raw_stream, came.where), found_state.size)
 
 
 def list_prefix(address: str, *, endpoint: str | None = None) -> Iterator[Object]:
-    """Yield every object under `s3://bucket/prefix/`, in the order of the keys."""
+    """Yield every object under `s3://bucket/prefix/`, in the order of the keys.
+
+    Raises:
+        ReposeError: the list cannot be read, or is not one of this prefix.
+    """
     (bucket, prefix), where = bucket_and_key(address), shown(address)
     s3, token = client(endpoint), dict[str, str]()
 
     def page() -> dict[str, Any]:
         with _errors_named(where):
-            listed: dict[str, Any] = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
-        return listed
+            return _ask(where, partial(s3.list_objects_v2, Bucket=bucket, Prefix=prefix, **token))
 
+    empty = 0  # pages in a row without an entry
     while True:
         listed = retry(page, where)
-        for entry in listed.get("Contents", []):
+        entries = listed.get("Contents", [])
+        empty = 0 if entries else empty + 1
+        for entry in entries:
+            if not ({"Key", "Size", "ETag"} <= set(entry) and entry["Key"].startswith(prefix) and entry["Size"] >= 0):
+                raise _no_s3(where)
             if not entry["Key"].endswith("/"):  # written by consoles for an empty folder
                 yield Object(entry["Key"].removeprefix(prefix), entry["Size"], entry["Key"], entry["ETag"])
         if not listed.get("IsTruncated"):
             return
-        token["ContinuationToken"] = listed["NextContinuationToken"]
+        following = {"ContinuationToken": listed.get("NextContinuationToken", "")}
+        if empty == _EMPTY_PAGES or following in (token, {"ContinuationToken": ""}):
+            raise _no_s3(where)  # the list would never end
+        token = following
 
 
 def fetch_objects(
@@ -117,19 +130,32 @@ def fetch_objects(
     (bucket, _), s3 = bucket_and_key(address), client(endpoint)
     paths = [folder / hashlib.sha256(repr(entry).encode()).hexdigest() for entry in objects]
 
-    def bring(entry: Object, path: Path) -> None:
-        came = Partial(partial_path(path), f"s3://{bucket}/{entry.key}", watched=False)
+    def bring(path: Path, entry: Object) -> None:
+        came = Partial(partial_path(path), shown(f"s3://{bucket}/{entry.key}"), entry.size, watched=False)
         if not path.exists():
             came.complete(lambda: _receive(s3, bucket, entry.key, came, State(entry.etag, entry.size)))
             came.path.replace(path)
             came.note.unlink()
 
+    files = dict(zip(paths, objects, strict=True))  # without repetitions
     folder.mkdir(parents=True, exist_ok=True)
     # `map` cancels pending calls when one fails
     with disk_errors_named(folder), ThreadPoolExecutor(CONNECTIONS) as pool:
-        for _ in bar(pool.map(bring, objects, paths), f"{shown(address)}, objects", len(objects)):
+        for _ in bar(pool.map(bring, files, files.values()), f"{shown(address)}, objects", len(files)):
             pass
     return [(entry.name, path) for entry, path in zip(objects, paths, strict=True)]
+
+
+def _ask(where: str, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The answer to a request; an error if boto3 cannot parse it."""
+    try:
+        return promptly(call)
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        raise _no_s3(where) from None
+
+
+def _no_s3(where: str) -> ReposeError:
+    return ReposeError(f"{where}: {_NO_S3}. Check the endpoint: the port of S3, not that of a web console.")
 
 
 @contextmanager
@@ -169,4 +195,5 @@ def _answer(error: Exception) -> tuple[int, str]:
     """The HTTP status and the code of a server's error; without a response, such as after a timeout, 0 and its name."""
     response = getattr(error, "response", None) or {}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return int(status), response.get("Error", {}).get("Code", "") or type(error).__name__
+    code = response.get("Error", {}).get("Code", "") or type(error).__name__
+    return int(status), code if re.fullmatch("[A-Za-z0-9.]{1,80}", code) else "a code that S3 does not have"

@@ -1,0 +1,103 @@
+"""DVC's remote of a project: where it is, and how it is opened."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from repose.errors import ReposeError, SettingsError, has_secret, shown
+from repose.kubeflow.needs import Environment
+from repose.storage.remote import NAME, Remote
+
+
+def remote_of(
+    repo: Any, environment: Environment, remote: str | None = None, endpoint: str = "", *, committed: bool = False
+) -> tuple[str | None, str]:
+    """The address and S3 endpoint of DVC's remote: the given one, else the environment's, else the project's default.
+
+    Args:
+        repo: The DVC repository.
+        environment: Its endpoint is that of its own remote, or of the project's default.
+        remote: A name in DVC's configuration or an address.
+        endpoint: URL of an S3 server other than Amazon's; replaces the remote's own.
+        committed: Ignore .dvc/config.local and the user's configuration, which belong to one machine.
+
+    Raises:
+        ReposeError: the remote is neither a name nor an address, or an address has a login or a query.
+    """
+    config = repo.config.load_one("repo") if committed else repo.config
+    known = config["remote"]
+    chosen = remote or environment.remote
+    name = chosen or config["core"].get("remote")
+    if name not in known:
+        name = _configured(known, chosen)
+    own = known[name] if name else {}
+    address = own.get("url") or chosen
+    endpoint = endpoint or ("" if remote else environment.endpoint) or own.get("endpointurl") or ""
+    for where, text in (("remote", address or ""), ("endpoint", endpoint)):
+        check_address_is_public(text, f"The {where} {shown(text)}")
+    return address, endpoint
+
+
+def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
+    """DVC's remote by name or address; None: the project's default. `endpoint` overrides the configured one.
+
+    Raises:
+        ReposeError: it is neither a name nor an address, or an address that is not configured has a login or a query.
+    """
+    known = repo.config["remote"]
+    name = remote or repo.config["core"].get("remote")
+    if name not in known:
+        name = _configured(known, remote)
+    if name is None and remote:
+        check_address_is_public(remote, f"The remote {shown(remote)}")
+        name, known[NAME] = NAME, {"url": remote}
+    if name is not None:
+        known[name] |= {"verify": True} | (
+            {"endpointurl": endpoint} if endpoint else {}
+        )  # the content of what is fetched
+    return Remote(repo, name)
+
+
+def check_address_is_public(address: str, where: str) -> None:
+    """Check that an address has no login and no query, before a run shows it; `where` opens the message.
+
+    Raises:
+        ReposeError: it has.
+    """
+    if shown(address) != address or has_secret(address):
+        raise _secret(where)
+
+
+def check_public(value: Any, where: str) -> None:
+    """Check that no text in a value is an address with a login or a signature, before a run shows it.
+
+    Raises:
+        ReposeError: one is; the message has its key, below `where`.
+    """
+    entries = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    )
+    for key, child in entries:
+        check_public(child, f"{where}.{key}")
+    if isinstance(value, str) and has_secret(value):
+        raise _secret(where)
+
+
+def _secret(where: str) -> SettingsError:
+    return SettingsError(
+        f"{where} is an address with a login, a signature or a query, which all who see the run would read. Leave that out, "
+        "and give credentials as a Kubernetes secret (`secrets` or `secret_files` in the environment)."
+    )
+
+
+def _configured(known: Mapping[str, Any], address: str | None) -> str | None:
+    """The name of the remote at an address; None if none is configured.
+
+    Raises:
+        ReposeError: it is not an address.
+    """
+    if address and "/" not in address:
+        raise ReposeError(
+            f"There is no remote {address!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
+            f"an address such as s3://bucket/path or ./{address}."
+        )
+    return next((name for name in known if address and known[name].get("url") == address), None)
