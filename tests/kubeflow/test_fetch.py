@@ -186,7 +186,7 @@ def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: P
         ["git", "init"], cwd=flowers.parent, check=True, capture_output=True
     )  # the project is a folder of it
     git("add", "params.yaml")
-    with pytest.raises(ReposeError, match=r"other versions of flowers/params\.yaml"):
+    with pytest.raises(ReposeError, match=r"other versions of params\.yaml"):
         fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
     assert (flowers / "params.yaml").read_bytes() == before
     assert not (flowers / "dvc.lock").exists()
