@@ -5,6 +5,7 @@ that uses repose as a library configures logging itself and sees no bars.
 """
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -15,14 +16,16 @@ from rich.table import Table
 
 T = TypeVar("T")
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # except tab and newline
 _SECONDS_BETWEEN_LINES = 30.0  # seconds between lines of training without a terminal
 
 
 class _ToTerminal(logging.Handler):
-    """Prints messages unchanged to standard error, so that standard output stays data."""
+    """Prints messages to standard error, so that standard output stays data. Control characters are escaped."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _console.print(self.format(record), markup=False, emoji=False)
+        text = _CONTROL.sub(lambda found: ascii(found[0])[1:-1], self.format(record))
+        _console.print(text, markup=False, emoji=False)
 
 
 _logger = logging.getLogger("repose")

@@ -101,7 +101,7 @@ class Remote:
         """Fetch objects, and the files of those that are folders, into DVC's cache; their content is checked."""
         wanted = set(oids)
         parts = self.files(wanted)
-        self._transfer(self._repo.cloud.pull, wanted | parts, "read objects")
+        self._transfer(self._repo.cloud.pull, {o for o in wanted if not o.endswith(".dir")} | parts, "read objects")
 
     def push(self, oids: Iterable[str]) -> None:
         """Copy objects from DVC's cache: first the files of those that are folders, then their lists."""
@@ -121,17 +121,28 @@ class Remote:
         return parse_listing(self.object(oid), f"The object {oid} in the remote {self.address}")
 
     def object(self, oid: str) -> bytes:
-        """The content of a file's object, at most 128 MiB, from DVC's cache or the remote."""
-        cache = self._repo.cache.local
-        file = Path(cache.oid_to_path(check_oid(oid, f"The remote {self.address}")))
-        if not cache.exists(oid):
-            with _explained(self.address, f"read {oid}"), suppress(FileNotFoundError):
-                self._check_size(oid, self._odb.fs.size(self._odb.oid_to_path(oid)))
-            self._transfer(self._repo.cloud.pull, {oid}, "read objects")
+        """The content of an object, at most 128 MiB, from DVC's cache or the remote."""
+        file = Path(self._repo.cache.local.oid_to_path(check_oid(oid, f"The remote {self.address}")))
+        if not file.exists():
+            self._fetch(oid, file)
         self._check_size(oid, file.stat().st_size)
         if not file.is_file() or md5_of(file) != oid.removesuffix(".dir"):  # of a cache that others can write to
             raise RemoteError(f"{file} has changed since DVC wrote it. Delete it, and it is fetched again.")
         return file.read_bytes()
+
+    def _fetch(self, oid: str, file: Path) -> None:
+        """Copy an object into DVC's cache. DVC itself would follow the list of a folder before it is checked."""
+        source = self._odb.oid_to_path(oid)
+        with _explained(self.address, "read objects"):
+            try:
+                self._check_size(oid, self._odb.fs.size(source))
+                with whole_file(file, shared=True) as partial:
+                    self._odb.fs.get_file(source, str(partial))
+                    if md5_of(partial) != oid.removesuffix(".dir"):
+                        raise self._lost("read objects", [oid])
+                    partial.chmod(0o444)
+            except FileNotFoundError:
+                raise self._lost("read objects", [oid]) from None
 
     def _check_size(self, name: str, size: int) -> None:
         if size > _LARGEST:
@@ -148,10 +159,12 @@ class Remote:
             failed = {str(info.value) for info in way({HashInfo("md5", oid) for oid in oids}, remote=self._name).failed}
         cache = self._repo.cache.local
         if lost := sorted(failed | {oid for oid in oids if not cache.exists(oid)}):  # DVC skips what its source lacks
-            raise RemoteError(
-                f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}. The lines above say why. "
-                f"{LOST}"
-            )
+            raise self._lost(what, lost)
+
+    def _lost(self, what: str, lost: list[str]) -> RemoteError:
+        return RemoteError(
+            f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}. The lines above say why. {LOST}"
+        )
 
     def _at(self, key: str) -> str:
         return str(self._fs.join(self._root, *key.split("/")))
