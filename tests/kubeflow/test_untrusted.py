@@ -1,112 +1,25 @@
-"""What somebody who may write to the bucket can try: on a laptop that fetches a run, and in a pod."""
+"""What somebody who may write to the bucket can do to a laptop that fetches a run: nothing."""
 
-import hashlib
-import json
-import os
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import foreign
 import pytest
 import steps
 import yaml
+from tampered import OID, Run, bomb
 
 from repose.errors import ReposeError
-from repose.kubeflow import fetch, nodes, record, run_cache, task, variables
+from repose.kubeflow import fetch
 from repose.kubeflow.compare_runs import read_run
-from repose.kubeflow.entries import parse_entries, parse_lock
 from repose.storage import remote as remote_module
 
-EVIL = "* * * * * evil\n"
-OID = "0123456789abcdef0123456789abcdef"
 NAMES = [
     "../evil", "/tmp/evil", ".git/config", ".git/hooks/post-checkout", ".dvc/config", "Makefile", "count.py", "dvc.yaml",
     "petals.csv.dvc", "./params.yaml", "params.yaml/", "sub//dvc.lock", "PARAMS.YAML", "params.yaml\0", "made/petals.json",
     "report.html", "score.json/x", "", ".", "\x1b[2J",
 ]  # fmt: skip
-
-
-class Run(NamedTuple):
-    """A finished run: the folder of the laptop, the image, and the remote."""
-
-    folder: Path
-    image: Path
-    remote: Path
-
-    @property
-    def record(self) -> Any:
-        return json.loads((self.remote / "kubeflow/runs/run-1/record.json").read_text())
-
-    @property
-    def lock(self) -> Any:
-        return yaml.safe_load(self.record["locks"]["dvc.lock"])
-
-    def write(self, content: Any) -> None:
-        """Replace the record: by bytes, or by a value."""
-        content = content if isinstance(content, bytes) else json.dumps(content).encode()
-        (self.remote / "kubeflow/runs/run-1/record.json").write_bytes(content)
-
-    def write_lock(self, lock: Any) -> None:
-        text = lock if isinstance(lock, str) else yaml.safe_dump(lock, sort_keys=False)
-        self.write(self.record | {"locks": {"dvc.lock": text}})
-
-    def add(self, content: bytes, ending: str = "") -> str:
-        """Put an object into the remote; return its name."""
-        oid = hashlib.md5(content, usedforsecurity=False).hexdigest() + ending
-        file = self.remote / "files/md5" / oid[:2] / oid[2:]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-        return oid
-
-    def evil_folder(self, path: str) -> str:
-        """A folder in the remote with a file at a path; the list is in order, so that only the path is wrong."""
-        return self.add(json.dumps([{"md5": self.add(EVIL.encode()), "relpath": path}]).encode(), ".dir")
-
-    def fetch(self, *, force: bool = True) -> Any:
-        return fetch.fetch_run(self.folder, "run-1", remote=None, endpoint="", force=force)
-
-    def refuses(self, message: str) -> None:
-        """Nothing is written, neither here nor elsewhere, though force is used."""
-        before = self.files()
-        with pytest.raises(ReposeError, match=message) as caught:
-            self.fetch()
-        assert self.files() == before
-        assert str(caught.value).isprintable()
-
-    def files(self) -> dict[str, bytes]:
-        here = self.folder.parent
-        ours = (path for path in here.rglob("*") if path.is_file() and not path.is_relative_to(self.remote))
-        return {str(path): path.read_bytes() for path in ours if not {"cache", "tmp"} & set(path.parts[len(here.parts) :])}
-
-
-@pytest.fixture(scope="session")
-def _ran(_pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a laptop's project, the image and the remote of a run."""
-    place = Path(shutil.copytree(_pushed, tmp_path_factory.mktemp("ran") / "place", symlinks=True))
-    image = Path(shutil.copytree(place / "flowers", place / "image"))
-    (image / "petals.csv").unlink()
-    shutil.rmtree(image / ".dvc" / "cache")
-    with pytest.MonkeyPatch.context() as environment:
-        for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR"):
-            environment.setenv(name, "set")  # a step sets them
-            environment.delenv(name)
-        counted = steps.run("count", image, place / "remote", ["made"])
-        steps.run("judge", image, place / "remote", ["report_html", "score_json"], inputs=[counted.entry])
-        steps.write_record(image, place / "remote")
-        yield place
-
-
-@pytest.fixture
-def ran(_ran: Path, tmp_path: Path) -> Run:
-    place = Path(shutil.copytree(_ran, tmp_path / "place", symlinks=True))
-    return Run(place / "flowers", place / "image", place / "remote")
-
-
-# --- a laptop that fetches
 
 
 def test_the_run_itself_is_fetched(ran: Run) -> None:
@@ -172,12 +85,6 @@ def change_lock(ran: Run, stage: str, **out: Any) -> Any:
     for name in [name for name, value in facts.items() if value is None]:
         del facts[name]
     return lock
-
-
-def bomb() -> str:
-    names = "abcdefghij"
-    lines = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise(names)]
-    return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])
 
 
 LOCKS: dict[str, Callable[[Run], Any]] = {

@@ -59,8 +59,8 @@ def find(remote: Remote, stage: Stage, wanted: Entry) -> Entry | None:
     for name in remote.names(_folder(wanted)):
         try:
             entry = _checked(remote.read(name) or b"", stage, wanted, f"{name} in {remote.address}")
-            oids = {str(out["md5"]) for out in entry["outs"]}
-            if remote.has(oids) and remote.has(remote.files(oids)):
+            oids = {str(out["md5"]) for out in entry["outs"]} if entry else set()
+            if entry and remote.has(oids) and remote.has(remote.files(oids)):
                 return entry
         except TamperedError as error:
             say(f"{error} It is not used.")
@@ -69,13 +69,17 @@ def find(remote: Remote, stage: Stage, wanted: Entry) -> Entry | None:
 
 def drop_others(cache: Path, stage: Stage, wanted: Entry) -> None:
     """Delete what is not the stage's from the run-cache in DVC's cache, which may be shared: DVC would use it unchecked."""
-    for file in (cache / _folder(wanted)).glob("*"):
+    folder = cache / _folder(wanted)
+    for file in folder.glob("*"):
         try:
             with suppress(FileNotFoundError):  # another step's, which it moves
-                _checked(file.read_bytes(), stage, wanted, str(file))
+                if _checked(file.read_bytes(), stage, wanted, str(file)) is not None:
+                    continue
         except TamperedError as error:
             say(f"{error} It is deleted.")
-            file.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # DVC fails on an empty one
+        folder.rmdir()
 
 
 def upload(remote: Remote, cache: Path, entry: Entry) -> None:
@@ -90,20 +94,19 @@ def _folder(entry: Entry) -> str:
     return f"runs/{key[:2]}/{key}"
 
 
-def _checked(content: bytes, stage: Stage, wanted: Entry, where: str) -> Entry:
-    """The entry in a file of the run-cache, if it is the stage's.
+def _checked(content: bytes, stage: Stage, wanted: Entry, where: str) -> Entry | None:
+    """The entry in a file of the run-cache; None if it is of other params.
 
     Raises:
-        TamperedError: it is not.
+        TamperedError: it is not an entry of the stage under its key.
     """
     from dvc.utils import dict_sha256
 
     try:
-        entry = check_entry(parse_yaml(content.decode()), where)
+        entry = check_outs(stage, check_entry(parse_yaml(content.decode()), where), where)
     except ValueError as error:
         raise TamperedError(f"{where} is not an entry of a run-cache ({error!r:.200})") from None
-    check_outs(stage, entry, where)
-    # DVC's key leaves out all params that are named size or nfiles
-    if key_of(entry) != key_of(wanted) or dict_sha256(entry.get("params")) != dict_sha256(wanted.get("params")):
+    if key_of(entry) != key_of(wanted):
         raise TamperedError(f"{where} is an entry of other inputs than {stage.address} has")
-    return entry
+    same = dict_sha256(entry.get("params")) == dict_sha256(wanted.get("params"))
+    return entry if same else None  # DVC's key leaves out all params that are named size or nfiles
