@@ -79,7 +79,10 @@ def bomb() -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 100_000, "line 1, column .*: the values are more than 100 levels deep"),  # these end the process in libyaml
+        (
+            "[" * 100_000,
+            "line 1, column .*: the values are more than 100 levels deep",
+        ),  # these end the process in libyaml
         ("- " * 100_000, "100 levels deep"),
         ("{a: " * 100_000, "100 levels deep"),
         (bomb(), "with aliases more than 1,000,000"),

@@ -66,7 +66,9 @@ class Run(NamedTuple):
     def files(self) -> dict[str, bytes]:
         here = self.folder.parent
         ours = (path for path in here.rglob("*") if path.is_file() and not path.is_relative_to(self.remote))
-        return {str(path): path.read_bytes() for path in ours if not {"cache", "tmp"} & set(path.parts[len(here.parts) :])}
+        return {
+            str(path): path.read_bytes() for path in ours if not {"cache", "tmp"} & set(path.parts[len(here.parts) :])
+        }
 
 
 def bomb() -> str:

@@ -16,7 +16,7 @@ from repose.kubeflow.compare_runs import read_run
 from repose.storage import remote as remote_module
 
 NAMES = [
-    "../evil", "/tmp/evil", ".git/config", ".git/hooks/post-checkout", ".dvc/config", "Makefile", "count.py", "dvc.yaml",
+    "../evil", "/evil", ".git/config", ".git/hooks/post-checkout", ".dvc/config", "Makefile", "count.py", "dvc.yaml",
     "petals.csv.dvc", "./params.yaml", "params.yaml/", "sub//dvc.lock", "PARAMS.YAML", "params.yaml\0", "made/petals.json",
     "report.html", "score.json/x", "", ".", "\x1b[2J",
 ]  # fmt: skip
@@ -88,12 +88,12 @@ def change_lock(ran: Run, stage: str, **out: Any) -> Any:
 
 
 LOCKS: dict[str, Callable[[Run], Any]] = {
-    "no YAML": lambda ran: "a: [",
-    "empty": lambda ran: "",
-    "a list": lambda ran: "[1]",
-    "deep": lambda ran: "[" * 100_000,
-    "aliases": lambda ran: bomb(),
-    "holds itself": lambda ran: "stages: &a {count: *a}",
+    "no YAML": lambda _: "a: [",
+    "empty": lambda _: "",
+    "a list": lambda _: "[1]",
+    "deep": lambda _: "[" * 100_000,
+    "aliases": lambda _: bomb(),
+    "holds itself": lambda _: "stages: &a {count: *a}",
     "a schema": lambda ran: ran.lock | {"schema": "1.0"},
     "data sets": lambda ran: ran.lock | {"datasets": [{"type": "url", "name": "x"}]},
     "stages": lambda ran: ran.lock | {"stages": []},
@@ -192,8 +192,12 @@ def test_params_cannot_move_the_outputs(ran: Run) -> None:
     ran.fetch()
 
 
-def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(ran: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    ran.write(ran.record | {"stages": [{"stage": "a\x1b]0;evil\x07", "state": "failed", "message": "b\x9b2J\r\x1b[8mc"}]})
+def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(
+    ran: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran.write(
+        ran.record | {"stages": [{"stage": "a\x1b]0;evil\x07", "state": "failed", "message": "b\x9b2J\r\x1b[8mc"}]}
+    )
     ran.fetch()
     assert r"a\x1b]0;evil\x07: failed: b\x9b2J\r\x1b[8mc" in capsys.readouterr().err
 
@@ -201,5 +205,5 @@ def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(ran: Run, ca
 @pytest.mark.parametrize("run", ["../run-1", "..", "/run-1", "a/../run-1", "\0"])
 def test_a_run_s_name_that_leaves_the_folder_of_runs(ran: Run, run: str, tmp_path: Path) -> None:
     store = fetch.open_remote(fetch.open_repo(ran.folder), None, "")
-    with pytest.raises(ReposeError, match="The run's ID has the path .* is not a plain path"):
+    with pytest.raises(ReposeError, match=r"The run's ID has the path .* is not a plain path"):
         read_run(f"run:{run}", store, tmp_path)

@@ -61,13 +61,13 @@ def changed(ran: Run, **out: Any) -> Any:
 
 
 ENTRIES: dict[str, Callable[[Run], Any]] = {
-    "no JSON": lambda ran: b"{",
-    "deep": lambda ran: b'{"count":' * 100_000,
-    "pairs that are none": lambda ran: b'{"\\u0000pairs": 3}',
-    "keys that are none": lambda ran: b'{"\\u0000pairs": [[[], 1]]}',
-    "a list": lambda ran: [],
-    "a number": lambda ran: {"count": 3},
-    "no command": lambda ran: {"count": {"outs": []}},
+    "no JSON": lambda _: b"{",
+    "deep": lambda _: b'{"count":' * 100_000,
+    "pairs that are none": lambda _: b'{"\\u0000pairs": 3}',
+    "keys that are none": lambda _: b'{"\\u0000pairs": [[[], 1]]}',
+    "a list": lambda _: [],
+    "a number": lambda _: {"count": 3},
+    "no command": lambda _: {"count": {"outs": []}},
     "no outputs": lambda ran: {"count": entry(ran, "count") | {"outs": []}},
     "an address elsewhere": lambda ran: {"../x/dvc.yaml:count": entry(ran, "count")},
     "an address in .git": lambda ran: {".git/hooks/dvc.yaml:count": entry(ran, "count")},
@@ -80,7 +80,7 @@ ENTRIES: dict[str, Callable[[Run], Any]] = {
     "a folder's files": lambda ran: changed(ran, files=[{"relpath": "../../evil", "md5": OID}]),
     "a folder that leaves": lambda ran: changed(ran, md5=ran.evil_folder("../../evil")),
     "a folder with .git": lambda ran: changed(ran, md5=ran.evil_folder(".git/config")),
-    "a folder of objects elsewhere": lambda ran: changed(
+    "a folder of objects elsewhere": lambda _: changed(
         ran, md5=ran.add(json.dumps([{"md5": "../../../../evil", "relpath": "a"}]).encode(), ".dir")
     ),
     "a folder that is none": lambda ran: changed(ran, md5=ran.add(b"{}", ".dir")),
@@ -93,7 +93,9 @@ def test_entries_that_an_earlier_task_did_not_write(ran: Run, written: Path, nam
     made = put_entries(ran, ENTRIES[name](ran))
     with pytest.raises(ReposeError, match=r"tampered|has no stage 'counts'"):
         steps.run("judge", ran.image, ran.remote, ["report_html", "score_json"], inputs=[made], run="r")
-    files = [path for path in ran.folder.parent.parent.rglob("*") if path.is_file() and not path.is_relative_to(ran.remote)]
+    files = [
+        path for path in ran.folder.parent.parent.rglob("*") if path.is_file() and not path.is_relative_to(ran.remote)
+    ]
     assert not [path for path in files if path.read_bytes() == EVIL]
     assert not (written / "project" / ".git").exists()
     assert [path.name for path in written.parent.iterdir()] == ["inner"]
@@ -105,7 +107,9 @@ def test_a_folder_of_a_dvc_file_that_leaves(flowers: Path, tmp_path: Path) -> No
     (flowers / "data" / "a").write_bytes(EVIL)
     foreign.dvc(flowers, "add", "--quiet", "data")
     text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(text.replace("deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, data]"))
+    (flowers / "dvc.yaml").write_text(
+        text.replace("deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, data]")
+    )
     ran = Run(flowers, flowers, tmp_path / "store")
     foreign.dvc(flowers, "remote", "add", "--default", "store", str(ran.remote))
     foreign.dvc(flowers, "push", "--quiet")
@@ -138,32 +142,32 @@ def cached(folder: Path) -> Path:
 
 def out_of(found: Any, **facts: Any) -> Any:
     found["outs"][0] |= facts
-    return {key: value for key, value in found.items()}
+    return found
 
 
 CACHED: dict[str, Callable[[Run, Any], Any]] = {
-    "another output": lambda ran, found: out_of(found, path="wade"),
-    "an output elsewhere": lambda ran, found: out_of(found, path="../../evil"),
-    "an output twice": lambda ran, found: found | {"outs": found["outs"] * 2},
-    "no outputs": lambda ran, found: found | {"outs": []},
-    "another command": lambda ran, found: found | {"cmd": ["evil"]},
-    "another input": lambda ran, found: found | {"deps": [dep | {"md5": OID} for dep in found["deps"]]},
-    "other params": lambda ran, found: found | {"params": {"params.yaml": {"scale": 9}}},
-    "an object elsewhere": lambda ran, found: out_of(found, md5="../../x"),
-    "no object": lambda ran, found: out_of(found, md5=None),
+    "another output": lambda _, found: out_of(found, path="wade"),
+    "an output elsewhere": lambda _, found: out_of(found, path="../../evil"),
+    "an output twice": lambda _, found: found | {"outs": found["outs"] * 2},
+    "no outputs": lambda _, found: found | {"outs": []},
+    "another command": lambda _, found: found | {"cmd": ["evil"]},
+    "another input": lambda _, found: found | {"deps": [dep | {"md5": OID} for dep in found["deps"]]},
+    "other params": lambda _, found: found | {"params": {"params.yaml": {"scale": 9}}},
+    "an object elsewhere": lambda _, found: out_of(found, md5="../../x"),
+    "no object": lambda _, found: out_of(found, md5=None),
     "a folder's name for a file": lambda ran, found: out_of(found, md5=ran.add(b"{}", ".dir")),
     "a folder that leaves": lambda ran, found: out_of(found, md5=ran.evil_folder("../../evil")),
-    "a hash of DVC 2": lambda ran, found: out_of(found, hash="md5-dos2unix"),
-    "files": lambda ran, found: out_of(found, files=[{"relpath": "../../x", "md5": OID}]),
-    "a size that is none": lambda ran, found: out_of(found, size="x"),
-    "more": lambda ran, found: found | {"more": 1},
-    "no mapping": lambda ran, found: "outs",
-    "no YAML": lambda ran, found: b"outs: [",
-    "not UTF-8": lambda ran, found: b"\xff",
-    "nothing": lambda ran, found: b"",
-    "deep": lambda ran, found: b"[" * 100_000,
-    "aliases": lambda ran, found: bomb().encode(),
-    "holds itself": lambda ran, found: b"cmd: x\nouts: &a [*a]",
+    "a hash of DVC 2": lambda _, found: out_of(found, hash="md5-dos2unix"),
+    "files": lambda _, found: out_of(found, files=[{"relpath": "../../x", "md5": OID}]),
+    "a size that is none": lambda _, found: out_of(found, size="x"),
+    "more": lambda _, found: found | {"more": 1},
+    "no mapping": lambda *_: "outs",
+    "no YAML": lambda *_: b"outs: [",
+    "not UTF-8": lambda *_: b"\xff",
+    "nothing": lambda *_: b"",
+    "deep": lambda *_: b"[" * 100_000,
+    "aliases": lambda *_: bomb().encode(),
+    "holds itself": lambda *_: b"cmd: x\nouts: &a [*a]",
 }
 
 
@@ -187,7 +191,9 @@ def test_an_entry_of_the_run_cache_that_is_not_the_stage_s(
 
 
 @pytest.mark.parametrize("name", ["other params", "an output elsewhere", "a folder that leaves", "aliases"])
-def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(ran: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(
+    ran: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     cache = ran.folder.parent / "shared"
     monkeypatch.setenv(variables.CACHE, str(cache))
     shutil.copytree(ran.remote / "runs", cache / "runs")
@@ -197,14 +203,14 @@ def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(ran: Run, monkeyp
     assert steps.left(ran.remote, "count", "r")["entry"] == entry(ran, "count")
 
 
-def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(ran: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    cache = ran.folder.parent / "shared"
-    monkeypatch.setenv(variables.CACHE, str(cache))
-    steps.run("count", ran.image, ran.remote, ["made"], run="r")
-    shutil.copytree(ran.remote / "runs", cache / "runs", dirs_exist_ok=True)
-    shutil.rmtree(ran.remote / "runs")
-    caplog.clear()
-    steps.run("count", ran.image, ran.remote, ["made"], run="s")
+def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(
+    ran: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(variables.CACHE, str(ran.folder.parent / "shared"))
+    for run in ("r", "s"):
+        shutil.rmtree(ran.remote / "runs")
+        caplog.clear()
+        steps.run("count", ran.image, ran.remote, ["made"], run=run)
     assert "is cached - skipping run" in caplog.text
 
 
@@ -224,7 +230,15 @@ def test_a_param_named_size_is_part_of_what_is_looked_up(ran: Run) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"[" * 100_000, b'{"stage": "count"}', b'{"stage": 3, "state": "finished"}', b'{"\\u0000pairs": 3}'],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"stage": "count"}',
+        b'{"stage": 3, "state": "finished"}',
+        b'{"\\u0000pairs": 3}',
+    ],
 )
 def test_a_report_that_is_none_does_not_hide_the_others(ran: Run, content: bytes) -> None:
     (ran.remote / "kubeflow/runs/run-1/stages/evil.json").write_bytes(content)
@@ -259,7 +273,10 @@ def test_an_entry_that_no_node_left(ran: Run, monkeypatch: pytest.MonkeyPatch, c
         ("scale: 3", "The parameter overrides should be a JSON object"),
         ("[]", "The parameter overrides should be a JSON object"),
         ('{"a":' * 5_000, "The parameter overrides should be a JSON object"),
-        ('{"labels": ' + "[" * 200 + "]" * 200 + "}", "The parameter overrides should be a JSON object .*100 levels deep"),
+        (
+            '{"labels": ' + "[" * 200 + "]" * 200 + "}",
+            "The parameter overrides should be a JSON object .*100 levels deep",
+        ),
         ('{"scal": 3}', "has no key 'scal'"),
         ('{"scale": "x"}', "The parameter scale should be a number"),
         ('{"../x.yaml:scale": 3}', "of a file outside the project"),

@@ -70,7 +70,9 @@ def test_what_is_no_plain_file_is_not_written(folder: Path, kind: str) -> None:
     else:
         os.mkfifo(folder / "e")
     before = snapshot(folder.parent)
-    with pytest.raises(ReposeError, match=r"(e|new/deep/d) is not a plain file here, or lies behind a link. Nothing was"):
+    with pytest.raises(
+        ReposeError, match=r"(e|new/deep/d) is not a plain file here, or lies behind a link. Nothing was"
+    ):
         write_together(folder, {name: name.encode() for name in NAMES})
     assert snapshot(folder.parent) == before
 

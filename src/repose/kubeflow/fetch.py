@@ -19,7 +19,6 @@ from repose.kubeflow.entries import Entry, check_outs, lock_file, outputs_of, pa
 from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.record import FORMAT, files_of, key_of
-from repose.kubeflow.stages import ROOT
 from repose.storage.listing import TamperedError, check_path
 from repose.storage.remote import NAME, Remote
 from repose.storage.together import write_together
@@ -46,7 +45,7 @@ class _Record:
     locks: dict[str, str]
     params: dict[str, str]
     files: dict[str, str]
-    file: str = ROOT
+    file: str  # the dvc.yaml
 
 
 _RECORD = TypeAdapter(_Record)
@@ -71,7 +70,7 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     """
     store = open_remote(open_repo(folder), remote, endpoint)
     record, where = read_record(store, run), f"{key_of(run)} in {store.address}"
-    file = check_path(record.get("file", ROOT), where)
+    file = check_path(record["file"], where)
     project = read_project(folder, file)
     locks = dict(_locks(project, record, where))
     metrics = _metrics(project, store, locks)
@@ -88,8 +87,8 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
     if not force and (lost := _uncommitted(folder, changed)):
         raise ReposeError(
-            f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, "
-            "or discard them with --force."
+            f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, or "
+            "discard them with --force."
         )
     write_together(folder, changed)
     _summarise(record, read_project(folder, file))
@@ -104,7 +103,9 @@ def _locks(project: Project, record: Mapping[str, Any], where: str) -> Iterator[
             entries = parse_lock(text, f"{name} of {where}")
             for key, entry in entries.items():
                 if (name, key) not in stages:
-                    raise TamperedError(f"{name} of {where} has a stage {key!r:.200}, which {project.file} here does not have")
+                    raise TamperedError(
+                        f"{name} of {where} has a stage {key!r:.200}, which {project.file} here does not have"
+                    )
                 check_outs(stages[name, key], entry, f"{name} of {where}: {key}", all_of_them=False)
             yield name, entries
 
@@ -121,15 +122,17 @@ def _metrics(project: Project, store: Remote, locks: Mapping[str, Mapping[str, E
 
 
 def _check_params(project: Project, texts: Mapping[str, str], where: str) -> None:
-    """Reject params that are none, or with which dvc.yaml would have other stages, outputs or commands of a shell."""
-    read = {name: (ParamsFile(Path(name), text), ParamsFile.read(project.folder / name)) for name, text in texts.items()}
+    """Reject params that cannot be read, or with which dvc.yaml would have other stages or outputs."""
+    read = {
+        name: (ParamsFile(Path(name), text), ParamsFile.read(project.folder / name)) for name, text in texts.items()
+    }
     for name, key in sorted(project.deciding):
         if name in read:
             ran, own = ([params[key]] if key in params else [] for params in read[name])
             if ran != own:
                 raise SettingsError(
-                    f"{where} has another value of {key} in {name}, which decides which stages, params and outputs exist. Nothing "
-                    "was written. Check out the run's commit."
+                    f"{where} has another value of {key} in {name}, which decides which stages, params and outputs exist. "
+                    "Nothing was written. Check out the run's commit."
                 )
 
 
@@ -137,8 +140,8 @@ def _merged(file: Path, entries: Mapping[str, Entry]) -> bytes:
     """The text of a dvc.lock: the workspace's own, with a run's entries."""
     from dvc.utils.serialize import dumps_yaml
 
-    own = parse_yaml(file.read_text("utf-8")) if file.is_file() else {"schema": "2.0"}
-    return str(dumps_yaml(own | {"stages": own.get("stages", {}) | entries})).encode()
+    own: dict[str, Any] = parse_yaml(file.read_text("utf-8")) if file.is_file() else {"schema": "2.0"}
+    return str(dumps_yaml(own | {"stages": own.get("stages", {}) | dict(entries)})).encode()
 
 
 def read_record(remote: Remote, run: str) -> dict[str, Any]:

@@ -108,9 +108,7 @@ def _reports(remote: Remote, run: str) -> Iterator[Report]:
             say(f"{error} It is not used.")
 
 
-def _entries(
-    folder: Path, file: str, remote: Remote, left: Mapping[str, Report]
-) -> tuple[dict[str, Entry], Project]:
+def _entries(folder: Path, file: str, remote: Remote, left: Mapping[str, Report]) -> tuple[dict[str, Entry], Project]:
     """The entries of all finished stages, in DVC's order; `left` holds the reports of the run's steps, by stage."""
     known: dict[str, Any] = {address: entry for found in left.values() for address, entry in found.upstream.items()}
     known |= {address: found.entry for address, found in left.items() if found.entry is not None}
@@ -156,10 +154,16 @@ def _states(
         if found and found.state == "started":
             how = {"state": "failed", "message": _KILLED}
         elif (found and found.state == "failed") or stage.address not in entries:
-            how = {"state": "failed", "message": found.message or _DAMAGED} if found else {"state": "not run", "message": problem}
+            how = (
+                {"state": "failed", "message": found.message or _DAMAGED}
+                if found
+                else {"state": "not run", "message": problem}
+            )
         else:
             how = {"state": "finished", "how": found.how if found else "taken from Kubeflow's cache"}
-        ended.append({"stage": stage.address} | how | ({"seconds": found.seconds} if found and found.seconds is not None else {}))
+        ended.append(
+            {"stage": stage.address} | how | ({"seconds": found.seconds} if found and found.seconds is not None else {})
+        )
     return ended
 
 

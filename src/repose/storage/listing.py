@@ -10,7 +10,7 @@ from repose.errors import RemoteError
 
 _OID = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _NEVER = re.compile(r"[\x00-\x1f\x7f\\]")
-_LONGEST, _LONGEST_PART = 4096, 255  # bytes of a path and of a name in it, as in Linux
+_LONGEST, _LONGEST_PART = 4096, 255  # characters of a path, and bytes of a name in it
 _OWN = (".git", ".dvc")  # folders whose files Git and DVC obey
 
 
@@ -28,9 +28,13 @@ def check_path(path: Any, where: str) -> str:
         RemoteError: it is no text, or leaves the folder, has two spellings (`a//b`, `./a`), or is inside .git or .dvc. `where`
             opens the message.
     """
-    if isinstance(path, str) and not _NEVER.search(path) and all(_is_name(part) for part in path.split("/")):
-        if len(path.encode()) <= _LONGEST:
-            return path
+    if (
+        isinstance(path, str)
+        and len(path) <= _LONGEST
+        and not _NEVER.search(path)
+        and all(map(_is_name, path.split("/")))
+    ):
+        return path
     raise TamperedError(f"{where} has the path {path!r:.200}, which is not a plain path inside the project")
 
 

@@ -74,4 +74,6 @@ def _remove(name: str, at: int) -> None:
 
 
 def _refused(name: str) -> ReposeError:
-    return ReposeError(f"{name} is not a plain file here, or lies behind a link. Nothing was written. Remove or rename it.")
+    return ReposeError(
+        f"{name} is not a plain file here, or lies behind a link. Nothing was written. Remove or rename it."
+    )
