@@ -80,7 +80,7 @@ ENTRIES: dict[str, Callable[[Run], Any]] = {
     "a folder's files": lambda ran: changed(ran, files=[{"relpath": "../../evil", "md5": OID}]),
     "a folder that leaves": lambda ran: changed(ran, md5=ran.evil_folder("../../evil")),
     "a folder with .git": lambda ran: changed(ran, md5=ran.evil_folder(".git/config")),
-    "a folder of objects elsewhere": lambda _: changed(
+    "a folder of objects elsewhere": lambda ran: changed(
         ran, md5=ran.add(json.dumps([{"md5": "../../../../evil", "relpath": "a"}]).encode(), ".dir")
     ),
     "a folder that is none": lambda ran: changed(ran, md5=ran.add(b"{}", ".dir")),
@@ -260,7 +260,7 @@ def test_an_entry_that_no_node_left(ran: Run, monkeypatch: pytest.MonkeyPatch, c
     place = ran.remote / "kubeflow/runs/r/nodes"
     place.mkdir(parents=True)
     (place / "count.json").write_bytes(content)
-    monkeypatch.setattr(nodes, "run", lambda job: None)
+    monkeypatch.setattr(nodes, "run", lambda _: None)
     monkeypatch.setenv(variables.JOB, nodes.job_text(Needs(nodes=2), "image", None))
     shutil.rmtree(ran.remote / "runs")
     with pytest.raises(ReposeError, match="tampered"):

@@ -10,9 +10,9 @@ from repose.storage.listing import check_oid, check_path, parse_listing
 
 OID = "0123456789abcdef0123456789abcdef"
 LEAVING = [
-    "..", "../x", "a/../x", "/x", "//x", "", ".", "./x", "a//b", "a/", "a/.", "a\\..\\x", "a\0b", "a\nb", "\x1b[2J", "a\x7f", "\ud800",
-    ".git/hooks/post-checkout", "a/.GIT/config", ".g\u200cit/config", ".dvc/config", "a/.Dvc/config", "x" * 256, "a/" * 2048 + "a",
-    None, 1, True, b"a", ["a"], {"a": 1},
+    "..", "../x", "a/../x", "/x", "//x", "", ".", "./x", "a//b", "a/", "a/.", "a\\..\\x", "a\0b", "a\nb", "\x1b[2J", "a\x7f",
+    "\ud800", ".git/hooks/post-checkout", "a/.GIT/config", ".g\u200cit/config", ".dvc/config", "a/.Dvc/config", "x" * 256,
+    "a/" * 2048 + "a", None, 1, True, b"a", ["a"], {"a": 1},
 ]  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def entry(path: Any, oid: Any = OID) -> dict[str, Any]:
     "listing",
     [
         {}, None, 1, "x", [1], ["x"], [None], [[]], [{}], [{"relpath": "a"}], [{"md5": OID}], [entry("a") | {"isdir": True}],
-        *([entry("b"), entry(path)] for path in LEAVING if not isinstance(path, bytes)), [entry("a", "../../x")], [entry("a", f"{OID}.dir")],
+        *([entry("b"), entry(path)] for path in LEAVING if not isinstance(path, bytes)),
+        [entry("a", "../../x")], [entry("a", f"{OID}.dir")],
         [entry("a"), entry("a")], [entry("a"), entry("a/b")], [entry("a/b/c"), entry("a.b"), entry("a")],
     ],
     ids=lambda listing: repr(listing)[:40],

@@ -54,7 +54,7 @@ _RECORD = TypeAdapter(_Record)
 def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, force: bool) -> dict[str, Any]:
     """Write a run's dvc.lock files, params files and metrics into the project's folder; return the run's record.
 
-    The record is not trusted: only files that the project's dvc.yaml names are written, all or none, and dvc.lock can only get
+    The record is not trusted: only files that the project's dvc.yaml names are written, all or none, and dvc.lock only gets
     entries of its stages, with their outputs.
 
     Args:
@@ -65,8 +65,8 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
         force: Overwrite what is not committed.
 
     Raises:
-        ReposeError: the run's record is missing or damaged, or names other files; uncommitted changes would be lost; the remote
-            cannot be used; or the project does not have the run's pipeline.
+        ReposeError: the run's record is missing or damaged, or names other files; uncommitted changes would be lost; the
+            remote cannot be used; or the project does not have the run's pipeline.
     """
     store = open_remote(open_repo(folder), remote, endpoint)
     record, where = read_record(store, run), f"{key_of(run)} in {store.address}"
