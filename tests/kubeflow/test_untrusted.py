@@ -1,5 +1,6 @@
 """What somebody who may write to the bucket can do to a laptop that fetches a run: nothing."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -187,9 +188,25 @@ def test_params_cannot_move_the_outputs(ran: Run) -> None:
     (ran.folder / "params.yaml").write_text(params.format("out"))
     record = ran.record | {"locks": {}, "files": {}}
     ran.write(record | {"params": {"params.yaml": params.format("../elsewhere")}})
-    ran.refuses(r"has another value of place.* in params.yaml, which decides which stages, params and outputs exist")
+    ran.refuses(r"has another value of place.* in params.yaml, .* It decides which stages, params and outputs exist")
     ran.write(record | {"params": {"params.yaml": params.format("out").replace("scale: 2", "scale: 3")}})
     ran.fetch()
+
+
+@pytest.mark.parametrize(
+    "value", ["; touch evil", "$(touch evil)", "a b", "a\nb", "[a, {b: '`touch evil`'}]", "{'$x': 1}"]
+)
+def test_params_cannot_bring_commands(ran: Run, value: str) -> None:
+    text = (ran.folder / "dvc.yaml").read_text().replace("cmd: python3 judge.py", "cmd: python3 judge.py ${how.well}")
+    (ran.folder / "dvc.yaml").write_text(text)
+    params = "scale: 2\nlabels: []\nprecise: false\nhow: {{well: {}}}\n"
+    (ran.folder / "params.yaml").write_text(params.format("1"))
+    quoted = value if value[0] in "[{" else json.dumps(value)
+    ran.write(ran.record | {"params": {"params.yaml": params.format(quoted)}})
+    ran.refuses(r"another value of how.* in params.yaml, .* a command would pass it to a shell. Nothing was written")
+    for plain in ("2.5", "fast", "runs/a-b_1.json", "null"):
+        ran.write(ran.record | {"params": {"params.yaml": params.format(plain)}})
+        ran.fetch()
 
 
 def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(

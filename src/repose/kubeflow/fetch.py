@@ -4,6 +4,7 @@ The workspace's dvc.lock keeps its entries of other stages, as after a `dvc repr
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,6 +50,7 @@ class _Record:
 
 
 _RECORD = TypeAdapter(_Record)
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")  # what a shell takes as it is
 
 
 def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, force: bool) -> dict[str, Any]:
@@ -122,18 +124,27 @@ def _metrics(project: Project, store: Remote, locks: Mapping[str, Mapping[str, E
 
 
 def _check_params(project: Project, texts: Mapping[str, str], where: str) -> None:
-    """Reject params that cannot be read, or with which dvc.yaml would have other stages or outputs."""
+    """Reject params that cannot be read, with which dvc.yaml would have other outputs, or that a shell would run."""
     read = {
         name: (ParamsFile(Path(name), text), ParamsFile.read(project.folder / name)) for name, text in texts.items()
     }
-    for name, key in sorted(project.deciding):
+    for name, key in sorted(project.deciding | project.in_commands):
         if name in read:
             ran, own = ([params[key]] if key in params else [] for params in read[name])
-            if ran != own:
+            if ran != own and ((name, key) in project.deciding or not all(map(_PLAIN.fullmatch, _words(ran)))):
                 raise SettingsError(
-                    f"{where} has another value of {key} in {name}, which decides which stages, params and outputs exist. "
-                    "Nothing was written. Check out the run's commit."
+                    f"{where} has another value of {key} in {name}, {ran!r:.100}. It decides which stages, params and outputs "
+                    "exist, or a command would pass it to a shell. Nothing was written. If you trust it, set it yourself."
                 )
+
+
+def _words(value: Any) -> Iterator[str]:
+    """The texts in a value of a params file."""
+    if isinstance(value, Mapping | list):
+        for child in [*value, *value.values()] if isinstance(value, Mapping) else value:
+            yield from _words(child)
+    else:
+        yield str(value)
 
 
 def _merged(file: Path, entries: Mapping[str, Entry]) -> bytes:
