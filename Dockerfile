@@ -1,7 +1,9 @@
 # One image for every step, on CPUs and NVIDIA GPUs; the locked torch includes CUDA's libraries.
 # `make image` builds it, `make test-image` tests it; docs/image.md has its size and contents.
 # It builds with BuildKit and with the classic builder.
-ARG BASE=python:3.11-slim-bookworm
+# The base is pinned by the digest that Docker's official list (docker-library/repo-info, repos/python/remote/
+# 3.11-slim-bookworm.md) had on 2026-08-25: Python 3.11.16. Move it with the tag; another base is --build-arg BASE=NAME.
+ARG BASE=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 
 # The locked packages that steps need. --require-hashes with the lock as constraints allows only its versions and bytes.
 FROM ${BASE} AS packages
@@ -13,11 +15,12 @@ ARG PIP_INDEX_URL
 RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=/build/ca.pem; fi; \
     if [ -n "${PIP_INDEX_URL:-}" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi; \
     python3 -m venv /tools; \
-    /tools/bin/pip install --quiet --no-cache-dir --disable-pip-version-check uv; \
-    install="/tools/bin/uv pip install --quiet --no-cache -c requirements.lock"; \
-    $install --python /tools/bin/python hatchling editables; \
+    sed -n '/^uv==/,/# via/p' requirements.lock > uv.txt; \
+    /tools/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r uv.txt; \
+    install="/tools/bin/uv pip install --quiet --no-cache --require-hashes -c requirements.lock"; \
+    $install --python /tools/bin/python --group build; \
     /tools/bin/uv venv --quiet --python "$(command -v python3)" /opt/venv; \
-    $install --python /opt/venv/bin/python --require-hashes --compile-bytecode -r pyproject.toml --extra pipeline; \
+    $install --python /opt/venv/bin/python --compile-bytecode -r pyproject.toml --extra pipeline; \
     cd /opt/venv; for name in nvidia torch triton; do \
       for found in lib/python*/site-packages/$name; do \
         mkdir -p "/large/$(dirname "$found")"; mv "$found" "/large/$found"; \
@@ -65,5 +68,6 @@ CMD ["repose", "--help"]
 ARG REVISION=unknown
 ENV REPOSE_COMMIT=${REVISION}
 LABEL org.opencontainers.image.title="repose" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.description="The steps of repose's pipeline, with CUDA libraries under NVIDIA's proprietary license" \
+      org.opencontainers.image.licenses="Apache-2.0 AND BSD-3-Clause AND MIT AND MPL-2.0 AND GPL-2.0-only AND LicenseRef-NVIDIA-Proprietary" \
       org.opencontainers.image.revision="${REVISION}"

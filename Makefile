@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock image test-image test-s3 clean
+.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock audit licences image test-image test-s3 clean
 
 # Trainings run side by side, JOBS at a time, with one thread each. `dvc repro -s` runs a single stage, because DVC would find the
 # shared inputs locked. DVC only waits three seconds for its lock, so a failed start is retried. The `dvc repro` that follows
@@ -79,8 +79,14 @@ bench: .venv/ready  ## measure the README's figures
 	python -m benchmarks
 
 lock: .venv/ready  ## lock every version with its hashes, for all Pythons and platforms
-	uv pip compile -q --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url \
+	uv pip compile -q --universal --python-version 3.11 --all-extras --group build --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+audit: .venv/ready  ## fail if a locked package has a known vulnerability, or if PyPI cannot be asked
+	pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
+
+licences: .venv/ready  ## write docs/licences.md from the metadata of the installed packages
+	python docs/licences.py
 
 image:  ## build the container image of the pipeline's steps
 	revision=$$(git describe --always --dirty --abbrev=40 --exclude '*') && \
@@ -91,7 +97,8 @@ test-image: .venv/ready  ## build the image in a separate Docker daemon and test
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@

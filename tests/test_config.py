@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import field
 from functools import reduce
+from itertools import pairwise
 from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -66,6 +67,36 @@ class Outer:
     sizes: Annotated[tuple[Annotated[int, Field(multiple_of=8)], ...], Field(min_length=1)] = (8,)
     seed: Seed = 0
     word: Annotated[str, Field(min_length=2)] = "ab"
+
+
+def bomb() -> str:
+    """Ten lines of aliases that stand for 9^10 values."""
+    names = "abcdefghij"
+    lines = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise(names)]
+    return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[" * 100_000,
+            "line 1, column .*: the values are more than 100 levels deep",
+        ),  # these end the process in libyaml
+        ("- " * 100_000, "100 levels deep"),
+        ("{a: " * 100_000, "100 levels deep"),
+        (bomb(), "with aliases more than 1,000,000"),
+        ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"),
+        ("a: *b", "is not defined before"),
+    ],
+)
+def test_a_document_that_would_fill_the_memory_or_end_the_process(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_yaml(text)
+
+
+def test_aliases() -> None:
+    assert parse_yaml("a: &a {b: 1}\nc: {<<: *a, d: [*a]}") == {"a": {"b": 1}, "c": {"b": 1, "d": [{"b": 1}]}}
 
 
 def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again() -> None:

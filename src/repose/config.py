@@ -18,12 +18,14 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import ScalarNode
 
 from repose.errors import SettingsError
 
 T = TypeVar("T")
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what both torch and NumPy take
+_MAX_DEPTH, _MAX_VALUES = 100, 1_000_000  # of a YAML document, with what its aliases repeat
 _SYSTEM = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -49,11 +51,13 @@ def parse_yaml(text: str) -> Any:
     """The value of a YAML document, read as DVC does: YAML 1.2, in which 1e-5 is a number and `on` is text.
 
     Raises:
-        ValueError: the text is not YAML, repeats a key, or has a date. The message has the line and column.
+        ValueError: the text is not YAML, repeats a key, has a date, or is deeper or larger than any file of DVC. The message
+            has the line and column.
     """
     reader = YAML(typ="safe")  # DVC's library, with libyaml where that is installed
     reader.Constructor = _Constructor
     try:
+        _check_size(YAML(typ="safe").parse(text))
         return reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -62,6 +66,30 @@ def parse_yaml(text: str) -> Any:
         ) from None
     except (YAMLError, RecursionError, IndexError) as error:  # IndexError: ruamel.yaml on the number `+_` in YAML 1.1
         raise ValueError(f"{error}.") from None
+
+
+def _check_size(events: Iterable[Any]) -> None:
+    """Reject a document that ends the process when it is read (deep), or fills the memory when it is used (aliases)."""
+    named: dict[str, tuple[int, int]] = {}  # height and number of values of each node with an anchor
+    open_nodes: list[tuple[str | None, int, int]] = [(None, 0, 0)]
+    for event in events:
+        anchor, height, count = event.anchor if isinstance(event, ScalarEvent) else None, 0, 1
+        if isinstance(event, CollectionStartEvent):
+            open_nodes.append((event.anchor, 0, 0))
+        elif isinstance(event, CollectionEndEvent):
+            anchor, height, count = open_nodes.pop()
+            height += 1
+        elif isinstance(event, AliasEvent):
+            if event.anchor not in named:
+                raise MarkedYAMLError(problem=f"*{event.anchor} is not defined before", problem_mark=event.start_mark)
+            height, count = named[event.anchor]
+        if anchor:
+            named[anchor] = height, count
+        above, highest, counted = open_nodes[-1]
+        open_nodes[-1] = above, max(highest, height), counted + count
+        if len(open_nodes) + height > _MAX_DEPTH or counted + count > _MAX_VALUES:
+            why = f"the values are more than {_MAX_DEPTH} levels deep, or with aliases more than {_MAX_VALUES:,}"
+            raise MarkedYAMLError(problem=why, problem_mark=event.start_mark)
 
 
 def read_params(path: Path) -> dict[str, Any]:

@@ -11,15 +11,21 @@ import pytest
 
 pytest.importorskip("kfp")
 import dvc.logger  # noqa: F401 (it keeps the streams that it finds, and a test's own are closed with it)
+import steps
+from tampered import Run
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch)
+
+
+def set_environment(patch: pytest.MonkeyPatch) -> None:
     """A step sets variables of its process, which is this one, and finds the stages' commands on the path."""
     for name in ("DVC_NO_ANALYTICS", "DVC_SITE_CACHE_DIR", "AWS_MAX_ATTEMPTS"):
-        monkeypatch.setenv(name, "set")  # so that it is put back as it was
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv(name, "set")  # so that it is put back as it was
+        patch.delenv(name)
+    patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")
@@ -102,3 +108,25 @@ def remote(flowers: Path, _pushed: Path) -> Path:
     """The default remote of `flowers`, a folder beside it that holds the data of the .dvc file."""
     shutil.copy(_pushed / "flowers" / ".dvc" / "config", flowers / ".dvc" / "config")
     return Path(shutil.copytree(_pushed / "remote", flowers.parent / "remote"))
+
+
+@pytest.fixture(scope="session")
+def _ran(_pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a laptop's project, the image and the remote of a run."""
+    place = Path(shutil.copytree(_pushed, tmp_path_factory.mktemp("ran") / "place", symlinks=True))
+    image = Path(shutil.copytree(place / "flowers", place / "image"))
+    (image / "petals.csv").unlink()
+    shutil.rmtree(image / ".dvc" / "cache")
+    with pytest.MonkeyPatch.context() as environment:
+        set_environment(environment)
+        counted = steps.run("count", image, place / "remote", ["made"])
+        steps.run("judge", image, place / "remote", ["report_html", "score_json"], inputs=[counted.entry])
+        steps.write_record(image, place / "remote")
+    return place
+
+
+@pytest.fixture
+def ran(_ran: Path, tmp_path: Path) -> Run:
+    """A finished run of `flowers`."""
+    place = Path(shutil.copytree(_ran, tmp_path / "place", symlinks=True))
+    return Run(place / "flowers", place / "image", place / "remote")

@@ -45,10 +45,13 @@ class Remote:
         table = self.object(f"system,from,to,ssim/pg2\n{rows}".encode())
         folder = self.object(json.dumps([{"md5": table, "relpath": "pairs.csv"}]).encode(), ".dir")
         metrics = self.object(mean.encode())
-        outs = [{"path": "metrics.json", "md5": metrics}, {"path": "results", "md5": folder}]
+        outs = [
+            {"path": path, "hash": "md5", "md5": oid} for path, oid in (("metrics.json", metrics), ("results", folder))
+        ]
+        lock = {"schema": "2.0", "stages": {"evaluate": {"cmd": "x", "outs": outs}}}
         record = {
-            "format": FORMAT, "stages": [{"stage": "evaluate", "state": "finished"}], "params": {},
-            "locks": {"dvc.lock": yaml.safe_dump({"stages": {"evaluate": {"cmd": "x", "outs": outs}}})},
+            "format": FORMAT, "run": run, "pipeline": "p", "file": "dvc.yaml", "remote": "r", "commit": "", "params": {},
+            "stages": [{"stage": "evaluate", "state": "finished"}], "locks": {"dvc.lock": yaml.safe_dump(lock)},
             "files": {"metrics.json": metrics},
         } | changes  # fmt: skip
         place = self.folder / "kubeflow" / "runs" / run / "record.json"

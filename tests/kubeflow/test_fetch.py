@@ -60,22 +60,6 @@ def test_metrics_that_somebody_changed_in_the_remote_are_not_written(flowers: Pa
     assert not (flowers / "dvc.lock").exists()
 
 
-def test_a_record_that_names_other_files_writes_nothing(flowers: Path, image: Path, remote: Path) -> None:
-    run_all(image, remote)
-    record = steps.write_record(image, remote)
-    for part, value in (
-        ("locks", record["locks"]["dvc.lock"]),
-        ("params", "x"),
-        ("files", record["files"]["score.json"]),
-    ):
-        for name in (".git/config", "../elsewhere", "Makefile", str(flowers.parent / "x")):
-            changed = record | {part: record[part] | {name: value}}
-            (remote / "kubeflow/runs/run-1/record.json").write_text(json.dumps(changed))
-            with pytest.raises(ReposeError, match="which is not a lock, a params file or metrics of"):
-                fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
-    assert not (flowers / "dvc.lock").exists()
-
-
 def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: Path) -> None:
     run_all(image, remote, "earlier")
     earlier = steps.write_record(image, remote, run="earlier")
@@ -186,7 +170,7 @@ def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: P
         ["git", "init"], cwd=flowers.parent, check=True, capture_output=True
     )  # the project is a folder of it
     git("add", "params.yaml")
-    with pytest.raises(ReposeError, match=r"other versions of flowers/params\.yaml"):
+    with pytest.raises(ReposeError, match=r"other versions of params\.yaml"):
         fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
     assert (flowers / "params.yaml").read_bytes() == before
     assert not (flowers / "dvc.lock").exists()
@@ -195,36 +179,14 @@ def test_what_is_not_committed_is_not_lost(flowers: Path, image: Path, remote: P
     assert (flowers / "params.yaml").read_bytes() == before.replace(b"scale: 2", b"scale: 5").lstrip()
 
 
-def test_a_record_that_is_missing_or_damaged(flowers: Path, remote: Path) -> None:
+def test_a_record_that_is_missing(flowers: Path, remote: Path) -> None:
     with pytest.raises(ReposeError, match=r"has no record of a run 'run-9' .*kubeflow/runs/run-9/record\.json"):
         fetch_run(flowers, "run-9", remote=None, endpoint="", force=False)
-    place = remote / "kubeflow" / "runs" / "run-1"
-    place.mkdir(parents=True)
-    for content in ("{", "[]", '{"format": "repose run 0"}', f'{{"format": "{record.FORMAT}", "locks": []}}'):
-        (place / "record.json").write_text(content)
-        with pytest.raises(ReposeError, match="is not a run's record in this version's format"):
-            fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
 
 
 def test_no_remote(flowers: Path) -> None:
     with pytest.raises(ReposeError, match=r"The remote of the project cannot be opened: .*no remote specified"):
         fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
-
-
-def test_a_record_that_names_other_files(flowers: Path, image: Path, remote: Path) -> None:
-    run_all(image, remote)
-    steps.write_record(image, remote)
-    place = remote / "kubeflow" / "runs" / "run-1" / "record.json"
-    written = json.loads(place.read_text())
-    for name in ("../evil.yaml", "/evil.yaml", "count.py"):
-        place.write_text(json.dumps(written | {"params": {name: "a: 1"}}))
-        with pytest.raises(ReposeError, match=rf"has a file {name}, which is not a lock, .*Nothing was written"):
-            fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
-    (flowers / "score.json").symlink_to(flowers / "count.py")
-    place.write_text(json.dumps(written))
-    with pytest.raises(ReposeError, match=r"has a file score\.json.* or lies behind a link"):
-        fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
-    assert not (flowers / "dvc.lock").exists()
 
 
 def test_the_command_line(

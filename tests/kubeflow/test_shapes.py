@@ -3,15 +3,17 @@
 import subprocess
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import foreign
 import pytest
+import yaml
 from compiled import compile_, edges_of_dvc, read, text_for
 from test_local import kfp
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.kubeflow import compiler
+from repose.kubeflow.needs import read_environment
 from repose.kubeflow.project import read_project
 
 
@@ -247,3 +249,22 @@ def test_a_kept_output_grows_as_under_dvc_repro(tmp_path: Path) -> None:
     (folder / "dvc.lock").write_bytes(before)
     kfp(folder, "fetch", "--force", run)
     assert (folder / "dvc.lock").read_bytes() == by_dvc != before
+
+
+@pytest.mark.parametrize(
+    ("needs", "name"),
+    [
+        ({"volumes": [{"claim": "a", "path": "/a"}], "cache": {"claim": "a", "path": "/b"}}, "a"),
+        ({"volumes": [{"claim": "a", "path": "/a"}, {"claim": "a", "path": "/b"}]}, "a"),
+        ({"volumes": [{"claim": "a", "path": "/a"}], "cache": {"claim": "b", "path": "/a/"}}, "/a"),
+        ({"volumes": [{"claim": "a", "path": "/scratch"}], "scratch": {"size": "1Gi"}}, "/scratch"),
+        ({"volumes": [{"claim": "scratch", "path": "/a"}], "scratch": {"size": "1Gi"}}, "scratch"),
+        ({"shared_memory": "1Gi", "secret_files": {"a": "/dev/shm"}}, "/dev/shm"),  # noqa: S108
+        ({"volumes": [{"claim": "a", "path": "/a"}], "secret_files": {"a": "/b"}}, "a"),
+    ],
+)
+def test_a_volume_that_would_make_an_invalid_pod(tmp_path: Path, needs: dict[str, Any], name: str) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(yaml.safe_dump({"defaults": needs}))
+    with pytest.raises(SettingsError, match=rf"lab.yaml: defaults: {name} is mounted twice"):
+        read_environment(file)

@@ -196,3 +196,12 @@ def until(holds: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it did not come to hold")
+
+
+@pytest.mark.parametrize("text", ["", "often", "0", "-1", "nan", "inf", "1e300"])
+def test_a_pause_between_copies_that_is_none(
+    remote: Remote, work: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPOSE_PUSH_EVERY", text)
+    with pytest.raises(ReposeError, match=r"REPOSE_PUSH_EVERY should be a number of seconds such as 60, not "):
+        Unfinished(work, "key", remote)

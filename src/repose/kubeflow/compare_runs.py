@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow.endpoint import ENDPOINT, read_endpoint
+from repose.kubeflow.entries import parse_lock
 from repose.report.scores_file import Record, parsed
 from repose.storage.atomic import write_bytes
 
@@ -72,7 +72,8 @@ def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]
     if stage["state"] != "finished":
         why = f": {stage['message']}" if stage.get("message") else "."
         raise ReposeError(f"The run {run} has no scores; evaluate: {stage['state']}{why}")
-    outs = parse_yaml(record["locks"]["dvc.lock"])["stages"]["evaluate"]["outs"]
+    lock = parse_lock(record["locks"].get("dvc.lock", ""), f"dvc.lock of the run {run}")
+    outs = lock.get("evaluate", {}).get("outs", ())
     try:
         (scores,) = (out["md5"] for out in outs if out["path"] in record["files"])
         (folder,) = (out["md5"] for out in outs if out["md5"].endswith(".dir"))

@@ -3,15 +3,18 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
+from repose.config import parse_yaml
 from repose.errors import RemoteError
-from repose.kubeflow.stages import file_of
+from repose.kubeflow.stages import Stage, file_of
+from repose.storage.listing import TamperedError, check_oid
 from repose.storage.remote import OWN, Remote
 
 Entry = Mapping[str, Any]  # of dvc.lock: cmd, deps, params, outs
 _PAIRS = "\0pairs"
+_FACTS = {"path", "md5", "hash", "size", "nfiles", "isexec"}  # of an output
+_ELSEWHERE = {"cloud", "files", "dataset"}  # facts with which DVC reads a dependency from another place
 
 
 def write_entries(remote: Remote, entries: Mapping[str, Entry]) -> str:
@@ -36,33 +39,72 @@ def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
                 f"The remote {remote.address} has no intact {_key(name)}, which an earlier task wrote. Did it use another "
                 "remote? Run the pipeline again with `repose kfp submit --no-cache`."
             )
-        entries |= from_json(content)
-    for address in entries:
-        check_path(file_of(address), f"An entry in the remote {remote.address}")
+        entries |= parse_entries(content, f"{_key(name)} in the remote {remote.address}")
     return entries
 
 
-def check_path(path: str, where: str) -> None:
-    """Reject a path that comes from a remote and leaves the folder that it is relative to.
+def parse_entries(content: bytes, where: str) -> dict[str, Entry]:
+    """Entries of stages by their addresses, of which each has what DVC writes.
 
     Raises:
-        RemoteError: it does.
+        RemoteError: there is something else. `where` opens the message.
     """
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-        raise RemoteError(
-            f"{where} has the path {path!r}, which leaves the project. Somebody may have tampered with it."
+    found = from_json(content, where)
+    if not isinstance(found, dict) or not all(isinstance(address, str) for address in found):
+        raise TamperedError(f"{where} does not hold entries of dvc.lock by their stages")
+    return {address: check_entry(entry, f"{where}: {address!r:.200}") for address, entry in found.items()}
+
+
+def parse_lock(text: str, where: str) -> dict[str, Entry]:
+    """The entries in the text of a dvc.lock, by the stages' names.
+
+    Raises:
+        RemoteError: it is not a dvc.lock of this version, or has more than entries of stages.
+    """
+    try:
+        lock = parse_yaml(text)
+        right = lock.keys() == {"schema", "stages"} and lock["schema"] == "2.0" and isinstance(lock["stages"], dict)
+    except (ValueError, AttributeError) as error:
+        raise TamperedError(f"{where} is not a dvc.lock ({error!r:.200})") from None
+    if not right:
+        raise TamperedError(f"{where} has more than the entries of stages, or another schema than 2.0")
+    return {str(name): check_entry(entry, f"{where}: {name!r:.200}") for name, entry in lock["stages"].items()}
+
+
+def check_entry(entry: Any, where: str) -> Entry:
+    """Check that a value is what DVC writes of a stage into dvc.lock; return it.
+
+    Raises:
+        RemoteError: it is not, or an output is no object of DVC's remote. `where` opens the message.
+    """
+    from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        checked: Entry = COMPILED_LOCK_FILE_STAGE_SCHEMA(entry)
+    except (Invalid, TypeError, RecursionError) as error:
+        raise TamperedError(f"{where} is not an entry of dvc.lock ({str(error)!r:.200})") from None
+    for out in checked.get("outs", ()):
+        check_oid(out.get("md5"), where)
+        if not out.keys() <= _FACTS or out.get("hash") != "md5":  # others make DVC look for the data elsewhere
+            raise TamperedError(f"{where} has an output with {', '.join(sorted(out))}, not with an MD5 of DVC 3")
+    if any(dep.keys() & _ELSEWHERE for dep in checked.get("deps", ())):
+        raise TamperedError(f"{where} has a dependency with {', '.join(sorted(_ELSEWHERE))}")
+    return checked
+
+
+def check_outs(stage: Stage, entry: Entry, where: str, *, all_of_them: bool = True) -> Entry:
+    """Check that an entry has the outputs of its stage, or only such, each once; return it.
+
+    Raises:
+        RemoteError: it has not.
+    """
+    named, own = sorted(outputs_of(stage, entry)), sorted(out.path for out in stage.outs)
+    if len(named) != len(entry.get("outs", ())) or not (named == own if all_of_them else set(named) <= set(own)):
+        raise TamperedError(
+            f"{where} has the outputs {named!r:.200}, but {stage.address} in dvc.yaml has {', '.join(own) or 'none'}"
         )
-
-
-def check_tree(remote: Remote, oid: str) -> None:
-    """Reject an object that is the list of a folder, if a file of it lies outside the folder.
-
-    Raises:
-        RemoteError: it does, or the remote lacks the list.
-    """
-    if oid.endswith(".dir"):
-        for part in json.loads(remote.object(oid)):
-            check_path(str(part["relpath"]), f"The object {oid} in the remote {remote.address}")
+    return entry
 
 
 def to_json(value: Any) -> bytes:
@@ -70,9 +112,16 @@ def to_json(value: Any) -> bytes:
     return json.dumps(_packed(value), indent=1).encode()
 
 
-def from_json(content: bytes) -> Any:
-    """The value of `to_json`."""
-    return json.loads(content, object_hook=lambda found: dict(found[_PAIRS]) if _PAIRS in found else found)
+def from_json(content: bytes, where: str) -> Any:
+    """The value of `to_json`.
+
+    Raises:
+        RemoteError: it is damaged. `where` opens the message.
+    """
+    try:
+        return json.loads(content, object_hook=lambda found: dict(found[_PAIRS]) if _PAIRS in found else found)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TamperedError(f"{where} is damaged ({error!r:.200})") from None
 
 
 def _packed(value: Any) -> Any:

@@ -3,69 +3,157 @@
 The workspace's dvc.lock keeps its entries of other stages, as after a `dvc repro` of some stages.
 """
 
-import json
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from repose.config import parse_yaml
-from repose.errors import ReposeError
-from repose.kubeflow.entries import check_tree, lock_file
+from pydantic import Field, TypeAdapter, ValidationError
+
+from repose.config import parse_yaml, settings
+from repose.errors import ReposeError, SettingsError
+from repose.kubeflow.entries import Entry, check_outs, lock_file, outputs_of, parse_lock
+from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.project import Project, open_repo, read_project
-from repose.kubeflow.record import FORMAT, key_of
+from repose.kubeflow.record import FORMAT, files_of, key_of
 from repose.kubeflow.remotes import open_remote
-from repose.kubeflow.stages import ROOT, contains
-from repose.storage.atomic import write_bytes
+from repose.storage.listing import TamperedError, check_path
 from repose.storage.remote import Remote
+from repose.storage.together import write_together
 from repose.terminal import say
+
+
+@settings
+class _State:
+    stage: str
+    state: Literal["finished", "failed", "not run"]
+    how: str | None = None
+    message: str | None = None
+    seconds: float | None = None
+
+
+@settings
+class _Record:
+    format: Annotated[str, Field(pattern=f"^{FORMAT}$")]
+    run: str
+    pipeline: str
+    remote: str
+    commit: str
+    stages: tuple[_State, ...]
+    locks: dict[str, str]
+    params: dict[str, str]
+    files: dict[str, str]
+    file: str  # the dvc.yaml
+
+
+_RECORD = TypeAdapter(_Record)
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")  # what a shell takes as it is
 
 
 def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, force: bool) -> dict[str, Any]:
     """Write a run's dvc.lock files, params files and metrics into the project's folder; return the run's record.
+
+    The record is not trusted: only files that the project's dvc.yaml names are written, all or none, and dvc.lock only gets
+    entries of its stages, with their outputs.
 
     Args:
         folder: The DVC project.
         run: The run's ID.
         remote: Name or address of DVC's remote; None: the project's default.
         endpoint: URL of an S3 server other than Amazon's, or empty.
-        force: Overwrite uncommitted changes.
+        force: Overwrite what is not committed.
 
     Raises:
-        ReposeError: the run's record is missing or damaged, uncommitted changes would be lost, the remote cannot be
-            used, or the project does not have the run's pipeline.
+        ReposeError: the run's record is missing or damaged, or names other files; uncommitted changes would be lost; the
+            remote cannot be used; or the project does not have the run's pipeline.
     """
     store = open_remote(open_repo(folder), remote, endpoint)
-    record = read_record(store, run)
-    file = record.get("file", ROOT)
-    project = read_project(folder, file)  # before anything is written
-    contents = {name: text.encode() for name, text in (_locks(folder, record) | record["params"]).items()}
-    _check_paths(project, [*contents, *record["files"]])
-    for text in record["locks"].values():
-        for entry in parse_yaml(text)["stages"].values():
-            for out in entry.get("outs", ()):
-                check_tree(store, str(out["md5"]))  # before `dvc pull` writes the folder
-    contents |= {name: store.object(oid) for name, oid in record["files"].items()}
+    record, where = read_record(store, run), f"{key_of(run)} in {store.address}"
+    file = check_path(record["file"], where)
+    project = read_project(folder, file)
+    locks = dict(_locks(project, record, where))
+    metrics = _metrics(project, store, locks)
+    for name in [*record["locks"], *record["params"], *record["files"]]:
+        if not (name in locks or name in project.params_files or (name in metrics and name in record["files"])):
+            raise ReposeError(
+                f"The run's record has a file {name!r}, which is not a lock, a params file or metrics of {project.file} here. "
+                "Nothing was written. Is the run of another project?"
+            )
+    _check_params(project, record["params"], where)
+    contents = {name: _merged(folder / name, entries) for name, entries in locks.items()}
+    contents |= {name: text.encode() for name, text in record["params"].items()}
+    contents |= {name: store.object(metrics[name]) for name in record["files"]}
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
-    if not force:
-        _refuse_to_lose(folder, changed)
-    for name, content in changed.items():
-        write_bytes(folder / name, content)
+    if not force and (lost := _uncommitted(folder, changed)):
+        raise ReposeError(
+            f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, or "
+            "discard them with --force."
+        )
+    write_together(folder, changed)
     _summarise(record, read_project(folder, file))
     return record
 
 
-def _locks(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """Each dvc.lock of a run, merged over the workspace's own."""
-    from dvc.utils.serialize import dumps_yaml, parse_yaml
+def _locks(project: Project, record: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """The entries of each dvc.lock of a run that are of a stage here, with its outputs, by the stage's name."""
+    stages = {lock_file(stage.address): stage for stage in project.stages}
+    for name, text in record["locks"].items():
+        if name in {lock for lock, _ in stages}:
+            entries = parse_lock(text, f"{name} of {where}")
+            for key, entry in entries.items():
+                if (name, key) not in stages:
+                    raise TamperedError(
+                        f"{name} of {where} has a stage {key!r:.200}, which {project.file} here does not have"
+                    )
+                check_outs(stages[name, key], entry, f"{name} of {where}: {key}", all_of_them=False)
+            yield name, entries
 
-    texts = dict(record["locks"])
-    for name in texts:
-        if (folder / name).is_file():
-            own, ran = (parse_yaml(text, name) for text in ((folder / name).read_text("utf-8"), texts[name]))
-            texts[name] = dumps_yaml(ran | own | {"stages": own.get("stages", {}) | ran["stages"]})
-    return texts
+
+def _metrics(project: Project, store: Remote, locks: Mapping[str, Mapping[str, Entry]]) -> dict[str, str]:
+    """The object of each file that git holds (`cache: false`) of the locks' outputs. The lists of all folders are checked."""
+    found: dict[str, str] = {}
+    for stage in project.stages:
+        lock, name = lock_file(stage.address)
+        for path, out in outputs_of(stage, locks.get(lock, {}).get(name, {})).items():
+            files = dict(files_of(store, path, out["md5"]))  # also before `dvc pull` writes a folder
+            found |= {} if stage.out(path).cached else files
+    return found
+
+
+def _check_params(project: Project, texts: Mapping[str, str], where: str) -> None:
+    """Reject params that cannot be read, with which dvc.yaml would have other outputs, or that a shell would run."""
+    read = {
+        name: (ParamsFile(Path(name), text), ParamsFile.read(project.folder / name)) for name, text in texts.items()
+    }
+    for name, key in sorted(project.deciding | project.in_commands):
+        if name in read:
+            ran, own = ([params[key]] if key in params else [] for params in read[name])
+            if ran != own and ((name, key) in project.deciding or not all(map(_PLAIN.fullmatch, _words(ran)))):
+                raise SettingsError(
+                    f"{where} has another value of {key} in {name}, {ran!r:.100}. It decides which stages, params and outputs "
+                    "exist, or a command would pass it to a shell. Nothing was written. If you trust it, set it yourself."
+                )
+
+
+def _words(value: Any) -> Iterator[str]:
+    """The texts in a value of a params file."""
+    if isinstance(value, Mapping | list):
+        for child in [*value, *value.values()] if isinstance(value, Mapping) else value:
+            yield from _words(child)
+    else:
+        yield str(value)
+
+
+def _merged(file: Path, entries: Mapping[str, Entry]) -> bytes:
+    """The text of a dvc.lock: the workspace's own, with a run's entries."""
+    from dvc.utils.serialize import dumps_yaml
+
+    own: dict[str, Any] = parse_yaml(file.read_text("utf-8")) if file.is_file() else {"schema": "2.0"}
+    return str(dumps_yaml(own | {"stages": own.get("stages", {}) | dict(entries)})).encode()
 
 
 def read_record(remote: Remote, run: str) -> dict[str, Any]:
@@ -74,51 +162,53 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
     Raises:
         ReposeError: the record is missing or damaged.
     """
-    content = remote.read(key_of(run))
+    content = remote.read(key_of(check_path(run, "The run's ID")))
     if content is None:
         raise ReposeError(
             f"The remote {remote.address} has no record of a run {run!r} ({key_of(run)}). The last task of a run writes "
             "it. Is the run still going (`repose kfp status`), or did it use another remote (--remote)?"
         )
+    return parse_record(content, f"{key_of(run)} in {remote.address}")
+
+
+def parse_record(content: bytes, where: str) -> dict[str, Any]:
+    """The record of a run, of which only the types are checked.
+
+    Raises:
+        ReposeError: it is not a record. `where` opens the message.
+    """
     try:
-        record: dict[str, Any] = json.loads(content)
-        if record["format"] == FORMAT and all(isinstance(record[part], dict) for part in ("locks", "params", "files")):
-            return record
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise ReposeError(f"{key_of(run)} in {remote.address} is not a run's record in this version's format ({FORMAT!r}).")
-
-
-def _check_paths(project: Project, names: Iterable[str]) -> None:
-    """Reject paths other than those of the project's locks, params files and outputs in git, and links in their place."""
-    known = {lock_file(stage.address)[0] for stage in project.stages} | set(project.params_files)
-    uncached = [out.path for stage in project.stages for out in stage.outs if not out.cached]
-    for name in names:
-        inside = (project.folder / name).resolve() == project.folder / name
-        if not inside or not (name in known or any(contains(path, name) for path in uncached)):
-            raise ReposeError(
-                f"The run's record has a file {name}, which is not a lock, a params file or metrics of {project.file} here, "
-                "or lies behind a link. Nothing was written. Is the run of another project?"
-            )
+        found: dict[str, Any] = _RECORD.dump_python(_RECORD.validate_json(content), mode="json", exclude_defaults=True)
+        return found
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise ReposeError(
+            f"{where} is not a run's record in this version's format ({FORMAT!r}): {'.'.join(map(str, first['loc']))}: "
+            f"{first['msg']!r:.200}."
+        ) from None
 
 
 def _differs(path: Path, content: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != content
 
 
-def _refuse_to_lose(folder: Path, changed: Mapping[str, bytes]) -> None:
-    """Reject a fetch that would overwrite uncommitted changes."""
-    there = [name for name in changed if (folder / name).exists()]
-    if there and shutil.which("git"):
-        command = ["git", "status", "--porcelain", "--", *there]
-        done = subprocess.run(command, cwd=folder, check=False, text=True, capture_output=True)  # noqa: S603
-        if done.returncode == 0:  # else the folder is in no git repository
-            there = [line[3:] for line in done.stdout.splitlines()]
-    if there:
-        raise ReposeError(
-            f"The run has other versions of {', '.join(there)}, and your changes are not committed. Commit or stash them, "
-            "or discard them with --force."
-        )
+def _uncommitted(folder: Path, names: Iterable[str]) -> list[str]:
+    """The files that exist and are not as in git's last commit: changed, staged, ignored, or in no git repository."""
+    there = [name for name in names if os.path.lexists(folder / name)]
+    committed = {}
+    for line in filter(None, _git(folder, "ls-tree", "-r", "-z", "HEAD", "--", *there).split("\0")):
+        facts, _, name = line.partition("\t")
+        committed[name] = facts.split()[2]
+    now = _git(folder, "hash-object", "--", *there).split() if committed else []
+    return [name for name, oid in zip_longest(there, now) if committed.get(name, "") != oid]
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What a git command prints; empty if it fails, or there is no git."""
+    if not shutil.which("git"):
+        return ""
+    done = subprocess.run(["git", *arguments], cwd=folder, check=False, text=True, capture_output=True)  # noqa: S603, S607
+    return done.stdout if done.returncode == 0 else ""
 
 
 def _summarise(record: Mapping[str, Any], project: Project) -> None:

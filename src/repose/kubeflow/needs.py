@@ -22,6 +22,7 @@ from pydantic import AfterValidator, NonNegativeInt, PositiveInt
 from repose.config import build, nearest, read_params, settings
 from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.stages import Out, Stage, TypeName
+from repose.kubeflow.variables import SCRATCH
 
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -131,6 +132,18 @@ class Needs(Amounts):
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     security: Security | None = None
+
+    def __post_init__(self) -> None:
+        claims = [*self.volumes, *([self.cache] if self.cache else [])]
+        mounts = [("shared-memory", "/dev/shm")] if self.shared_memory else []  # noqa: S108
+        mounts += [("scratch", SCRATCH)] if self.scratch else []
+        mounts += [*((volume.claim, volume.path) for volume in claims), *self.secret_files.items()]
+        for names in zip(*((name, path.rstrip("/")) for name, path in mounts), strict=True):
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(
+                    f"{twice[0]} is mounted twice (shared_memory, scratch, volumes, cache, secret_files), which Kubernetes "
+                    "refuses. Mount each claim and secret once, each at its own path."
+                )
 
 
 @settings

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from repose.config import as_dict, build
 from repose.errors import ReposeError
-from repose.kubeflow.entries import Entry, from_json, to_json
+from repose.kubeflow.entries import Entry, check_entry, from_json, to_json
 from repose.kubeflow.needs import Needs
 from repose.kubeflow.task import Task
 from repose.kubeflow.train_job import run
@@ -52,8 +52,8 @@ def run_on_nodes(task: Task, remote: Remote) -> Entry:
     content = remote.read(_key(task))
     if content is None:
         raise ReposeError(f"The first node of {task.stage} left no {_key(task)} in the remote {remote.address}.")
-    entry: Entry = from_json(content)
-    return entry
+    where = f"{_key(task)} in the remote {remote.address}"
+    return check_entry(from_json(content, where), where)
 
 
 def leave_entry(task: Task, remote: Remote, entry: Entry) -> None:

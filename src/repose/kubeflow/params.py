@@ -205,10 +205,11 @@ def parse_overrides(text: str) -> dict[str, Any]:
 
     try:
         values = json.loads(text or "{}", parse_constant=reject)
-        if isinstance(values, dict):
-            return values
-        raise ValueError("it is no object")
-    except ValueError as error:
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+        parse_yaml(json.dumps(values, ensure_ascii=False))  # rejects what is too deep for a params file
+        return values
+    except (ValueError, RecursionError) as error:
         raise SettingsError(
             f'The parameter overrides should be a JSON object such as {{"train.seed": 3}}{instead_of(text)}: {error}.'
         ) from None

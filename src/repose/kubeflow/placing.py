@@ -4,8 +4,7 @@ from typing import Any
 
 from repose.kubeflow.needs import Amounts, Needs
 from repose.kubeflow.nodes import job_text, launcher_needs
-from repose.kubeflow.train_manifest import SCRATCH
-from repose.kubeflow.variables import CACHE, JOB, RUN, WORK
+from repose.kubeflow.variables import CACHE, JOB, RUN, SCRATCH, WORK
 
 
 def place(task: Any, needs: Needs, image: str, service_account: str | None) -> None:

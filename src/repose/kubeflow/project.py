@@ -28,7 +28,8 @@ from repose.kubeflow.stages import (
     read_stage,
 )
 
-_NAMED = re.compile(r"\$\{\s*([\w.-]+)\s*\}")  # a key in a template
+_NAMED = re.compile(r"\$\{\s*([\w.\[\]-]+)\s*\}")  # a key in a template
+_PATHS = ("params", "wdir", "deps", "outs", "metrics", "plots")  # the parts of a stage with names of files
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,24 @@ class Project:
 
     @cached_property
     def deciding(self) -> set[tuple[str, str]]:
-        """The file and key of each param that decides which stages and params exist.
+        """The file and key of each param that decides which stages, params, inputs and outputs exist.
 
-        These are used in `foreach`, in `matrix`, or in the names of params and params files.
+        These are used in `foreach`, in `matrix`, in `wdir`, or in the names of params, params files, inputs and outputs.
         """
+        return self._used_in(_PATHS)
+
+    @cached_property
+    def in_commands(self) -> set[tuple[str, str]]:
+        """The file and key of each param that is a part of a command, which a shell reads."""
+        return self._used_in(("cmd",))
+
+    def _used_in(self, parts: Sequence[str]) -> set[tuple[str, str]]:
         files = {stage.file for stage in self.stages}
         of_file = {s.path_in_repo: s for s in self.repo.index.stages if is_pipeline(s) and s.path_in_repo in files}
-        return {key for file, stage in of_file.items() for key in _deciding(stage.dvcfile.resolver, file)}
+        return {key for file, stage in of_file.items() for key in _used(stage.dvcfile.resolver, file, parts)}
 
     def decides(self, file: str, key: str) -> bool:
-        """Whether a param decides which stages and params exist, or is above or below one that does."""
+        """Whether a param decides which stages, params, inputs and outputs exist, or is above or below one that does."""
         return any(
             file == other and (f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}."))
             for other, name in self.deciding
@@ -257,12 +266,12 @@ def _by_file(stages: Iterable[Any]) -> list[Any]:
     return sorted(stages, key=lambda stage: (stage.path_in_repo != ROOT, stage.path_in_repo))
 
 
-def _deciding(resolver: Any, file: str) -> Iterator[tuple[str, str]]:
-    """The file and key of each value of a params file that decides which stages and params a dvc.yaml has."""
+def _used(resolver: Any, file: str, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The file and key of each value of a params file that parts of a dvc.yaml's stages use, or that decides which exist."""
     from dvc.parsing.context import KeyNotInContext
 
     texts = [
-        (getattr(d, "foreach_data", None), getattr(d, "matrix_data", None), raw_definition(d).get("params"))
+        (getattr(d, "foreach_data", None), getattr(d, "matrix_data", None), *map(raw_definition(d).get, parts))
         for d in resolver.definitions.values()
     ]
     for key in sorted(set(_NAMED.findall(str(texts)))):

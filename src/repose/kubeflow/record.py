@@ -8,15 +8,22 @@ entry comes from the steps after it, or from the run-cache.
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from repose.config import settings
+from repose.errors import RemoteError, SettingsError
 from repose.kubeflow import run_cache
-from repose.kubeflow.entries import Entry, from_json, lock_texts, outputs_of
+from repose.kubeflow.entries import Entry, check_entry, check_outs, from_json, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo
+from repose.kubeflow.stages import Stage
 from repose.kubeflow.step import main
-from repose.kubeflow.task import Task
+from repose.kubeflow.task import Task, apply_params
 from repose.kubeflow.workspace import read_with, workspace
+from repose.storage.listing import TamperedError
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
@@ -24,6 +31,20 @@ FORMAT = "repose run 2"
 _KILLED = (
     "Its pod ended without a report: it was killed, evicted, out of memory or past its timeout, or lost the remote."
 )
+_DAMAGED = "Its report does not have what the stage made."
+
+
+@settings
+class Report:
+    """What a step leaves for the record."""
+
+    stage: str
+    state: Literal["started", "failed", "finished"]
+    upstream: dict[str, dict[str, Any]] = field(default_factory=dict)  # the entries that it was given
+    entry: dict[str, Any] | None = None
+    how: str = ""
+    message: str = ""
+    seconds: float | None = None
 
 
 def key_of(run: str) -> str:
@@ -34,14 +55,19 @@ def key_of(run: str) -> str:
 def write_record(task: Task, image: Path) -> dict[str, Any]:
     """Write the record of a run and return it; the task's words after its name are the pipeline's name and dvc.yaml.
 
+    A run whose params are wrong has a record too, without params, whose stages say what is wrong.
+
     Raises:
         ReposeError: the remote cannot be used.
     """
     _, pipeline, file = task.words
     with workspace(image, task) as folder:
-        remote = Remote(open_repo(folder))
-        contents = (remote.read(name) for name in remote.names(f"{OWN}/runs/{task.run}/stages"))
-        left = {found["stage"]: found for found in (from_json(content) for content in contents if content)}
+        remote, problem = Remote(open_repo(folder)), ""
+        try:
+            apply_params(folder, task)
+        except SettingsError as error:
+            problem = str(error)
+        left = {found.stage: found for found in _reports(remote, task.run)}
         entries, project = _entries(folder, file, remote, left)
         done = [stage for stage in project.stages if stage.address in entries]
         uncached = [
@@ -49,10 +75,10 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
         ]
         record: dict[str, Any] = {
             "format": FORMAT, "run": task.run, "pipeline": pipeline, "file": file, "remote": remote.address,
-            "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _states(project, entries, left),
+            "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _states(project, entries, left, problem),
             "locks": lock_texts((stage.address, entries[stage.address]) for stage in done),
-            "params": {name: (folder / name).read_text("utf-8") for name in project.params_files},
-            "files": {name: oid for path, out in uncached for name, oid in _files(remote, path, out["md5"])},
+            "params": {} if problem else {name: (folder / name).read_text("utf-8") for name in project.params_files},
+            "files": {name: oid for path, out in uncached for name, oid in files_of(remote, path, out["md5"])},
         }  # fmt: skip
         remote.write(key_of(task.run), json.dumps(record, indent=1).encode())
         for stage in record["stages"]:
@@ -61,26 +87,55 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
         return record
 
 
-def _entries(
-    folder: Path, file: str, remote: Remote, left: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, Entry], Project]:
+def parse_report(content: bytes, where: str) -> Report:
+    """The report of a step.
+
+    Raises:
+        RemoteError: it is not one. `where` opens the message.
+    """
+    try:
+        return TypeAdapter(Report).validate_python(from_json(content, where))
+    except ValidationError as error:
+        raise TamperedError(f"{where} is not a step's report ({str(error)!r:.200})") from None
+
+
+def _reports(remote: Remote, run: str) -> Iterator[Report]:
+    """The reports of a run's steps, without damaged ones."""
+    for name in remote.names(f"{OWN}/runs/{run}/stages"):
+        try:
+            yield parse_report(remote.read(name) or b"", f"{name} in the remote {remote.address}")
+        except TamperedError as error:
+            say(f"{error} It is not used.")
+
+
+def _entries(folder: Path, file: str, remote: Remote, left: Mapping[str, Report]) -> tuple[dict[str, Entry], Project]:
     """The entries of all finished stages, in DVC's order; `left` holds the reports of the run's steps, by stage."""
-    known = {address: entry for found in left.values() for address, entry in found.get("upstream", {}).items()}
-    known |= {address: found["entry"] for address, found in left.items() if "entry" in found}
+    known: dict[str, Any] = {address: entry for found in left.values() for address, entry in found.upstream.items()}
+    known |= {address: found.entry for address, found in left.items() if found.entry is not None}
     entries: dict[str, Entry] = {}
     project = read_with(folder, file, {})
     for stage in project.stages:
-        entry = known.get(stage.address)
+        entry = _own(stage, known[stage.address]) if stage.address in known else None
         if entry is None and stage.address not in left and all(upstream in entries for upstream in stage.upstream):
             now = read_with(folder, file, entries)
-            key = run_cache.key_of(now, stage, entries, remote)
-            entry = run_cache.find(remote, stage, key) if key is not None else None
+            wanted = run_cache.wanted(now, stage, entries, remote)
+            entry = run_cache.find(remote, stage, wanted) if wanted is not None else None
         if entry is not None:
             entries[stage.address] = entry
     return entries, project
 
 
-def _files(remote: Remote, path: str, oid: str) -> Iterator[tuple[str, str]]:
+def _own(stage: Stage, entry: Any) -> Entry | None:
+    """The entry of a stage in a step's report, if it is one."""
+    where = f"The entry of {stage.address} in a step's report"
+    try:
+        return check_outs(stage, check_entry(entry, where), where)
+    except RemoteError as error:
+        say(f"{error} It is not used.")
+        return None
+
+
+def files_of(remote: Remote, path: str, oid: str) -> Iterator[tuple[str, str]]:
     """The path and hash of each file of an output."""
     if oid.endswith(".dir"):
         yield from ((f"{path}/{name}", part) for name, part in remote.listed(oid).items())
@@ -89,19 +144,26 @@ def _files(remote: Remote, path: str, oid: str) -> Iterator[tuple[str, str]]:
 
 
 def _states(
-    project: Project, entries: Mapping[str, Entry], left: Mapping[str, Mapping[str, Any]]
+    project: Project, entries: Mapping[str, Entry], left: Mapping[str, Report], problem: str
 ) -> list[dict[str, Any]]:
-    """The state of each stage."""
+    """The state of each stage; `problem` is what is wrong with the run's params."""
     ended = []
     for stage in project.stages:
-        found = left.get(stage.address, {})
-        if found.get("state") == "started":
+        found = left.get(stage.address)
+        how: dict[str, Any]
+        if found and found.state == "started":
             how = {"state": "failed", "message": _KILLED}
-        elif found.get("state") == "failed" or stage.address not in entries:
-            how = {"state": found.get("state", "not run"), "message": found.get("message", "")}
+        elif (found and found.state == "failed") or stage.address not in entries:
+            how = (
+                {"state": "failed", "message": found.message or _DAMAGED}
+                if found
+                else {"state": "not run", "message": problem}
+            )
         else:
-            how = {"state": "finished", "how": found.get("how", "taken from Kubeflow's cache")}
-        ended.append({"stage": stage.address} | how | ({"seconds": found["seconds"]} if "seconds" in found else {}))
+            how = {"state": "finished", "how": found.how if found else "taken from Kubeflow's cache"}
+        ended.append(
+            {"stage": stage.address} | how | ({"seconds": found.seconds} if found and found.seconds is not None else {})
+        )
     return ended
 
 

@@ -25,7 +25,7 @@ from repose.kubeflow.needs import Environment, needs_of
 from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
 from repose.kubeflow.project import Project, open_repo
 from repose.kubeflow.stages import Stage, file_of
-from repose.kubeflow.task import Task, check_changes, read_task
+from repose.kubeflow.task import Task, apply_params, check_changes, read_task
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.variables import JOB, NODE
 from repose.kubeflow.workspace import bring, bring_earlier, image_project, read_with, workspace
@@ -47,6 +47,7 @@ def run_step(task: Task, image: Path) -> None:
         _leave(task, remote, left)  # all that a pod that is killed leaves
         try:
             with disk_errors_named(folder):
+                apply_params(folder, task)
                 entries = read_entries(remote, task.entries)
                 left["upstream"] = dict(entries)
                 entry, how = _entry_of(image, folder, task, entries, remote)
@@ -69,12 +70,12 @@ def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry
     stage = project[task.stage]
     if missing := [address for address in stage.upstream if address not in entries]:
         raise ReposeError(f"The task of {stage.address} needs the entries of {', '.join(missing)}.")
-    key = run_cache.key_of(project, stage, entries, remote)
-    if key is not None and (found := run_cache.find(remote, stage, key)) is not None:
+    wanted = run_cache.wanted(project, stage, entries, remote)
+    if wanted is not None and (found := run_cache.find(remote, stage, wanted)) is not None:
         return found, "found in the run-cache"
     if JOB in os.environ:
         return run_on_nodes(task, remote), "run on several nodes"
-    return _make(image, task, project, entries, remote, key), "run"
+    return _make(image, task, project, entries, remote, wanted), "run"
 
 
 def run_node(task: Task, image: Path) -> None:
@@ -84,14 +85,15 @@ def run_node(task: Task, image: Path) -> None:
         ReposeError: the stage or the remote failed.
     """
     with workspace(image, task) as folder, disk_errors_named(folder):
+        apply_params(folder, task)
         remote = Remote(open_repo(folder))
         entries = read_entries(remote, task.entries)
         project = read_with(folder, file_of(task.stage), entries)
         stage = project[task.stage]
         dvc_stage = project.dvc_stage(task.stage)
         if is_first():
-            key = run_cache.key_of(project, stage, entries, remote)
-            leave_entry(task, remote, _make(image, task, project, entries, remote, key))
+            wanted = run_cache.wanted(project, stage, entries, remote)
+            leave_entry(task, remote, _make(image, task, project, entries, remote, wanted))
             return
         _fetch_inputs(image, project, stage, entries, remote)
         for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
@@ -101,16 +103,18 @@ def run_node(task: Task, image: Path) -> None:
 
 
 def _make(
-    image: Path, task: Task, project: Project, entries: Mapping[str, Entry], remote: Remote, key: str | None
+    image: Path, task: Task, project: Project, entries: Mapping[str, Entry], remote: Remote, wanted: Entry | None
 ) -> Entry:
-    """Fetch the stage's inputs, run it, and push its outputs; return its entry."""
+    """Fetch the stage's inputs, run it, and push its outputs; return its entry. `wanted` is what the run-cache lacks."""
     folder, stage = project.folder, project[task.stage]
     _fetch_inputs(image, project, stage, entries, remote)
+    if wanted is not None:
+        run_cache.drop_others(Path(project.repo.cache.legacy.path), stage, wanted)
     kept = needs_of(stage, Environment()).unfinished
     if kept is None:
         return _reproduce(folder, stage, remote)
     # without a key, only this run's own work is known to be of the same params and code
-    key = key or f"{task.run}-{stage.address.replace('/', '|')}"
+    key = run_cache.key_of(wanted) if wanted is not None else f"{task.run}-{stage.address.replace('/', '|')}"
     unfinished = Unfinished(folder / stage.resolve(kept), key, remote)
     if unfinished.restore():
         say(f"{stage.address}: resuming from the unfinished work in {remote.address}")
@@ -143,7 +147,7 @@ def _reproduce(folder: Path, stage: Stage, remote: Remote) -> Entry:
         if not stage.out(stage.resolve(out["path"])).cached:  # not in DVC's cache if the stage has no key
             _add_to_cache(repo, folder / stage.resolve(out["path"]))
     remote.push(str(out["md5"]) for out in entry.get("outs", ()))
-    run_cache.upload(remote, Path(repo.cache.legacy.path) / "runs", entry)
+    run_cache.upload(remote, Path(repo.cache.legacy.path), entry)
     return entry
 
 

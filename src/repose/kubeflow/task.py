@@ -40,11 +40,20 @@ class Task:
     remote: str
     endpoint: str
     changes: Mapping[str, str]  # exposed params by FILE:KEY: their text
-    overrides: Mapping[str, Any]  # other params by KEY or FILE:KEY
+    overrides: str  # other params: a JSON object by KEY or FILE:KEY, as typed into the run form
     entries: tuple[str, ...]  # IDs, of the stages before it
     outputs: tuple[Artifact, ...]
     entry_file: Path  # for the ID of the stage's own entry
     output_file: Path  # for the metadata of the outputs
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The values or texts of the run's params, by KEY or FILE:KEY.
+
+        Raises:
+            SettingsError: the overrides are not a JSON object.
+        """
+        return {**self.changes, **parse_overrides(self.overrides)}
 
 
 def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> Task:
@@ -58,16 +67,18 @@ def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ)
         given = json.loads(last)
         inputs, outputs = given.get("inputs", {}), given["outputs"]
         texts = {key: text for key, text in inputs["parameterValues"].items() if text is not None}
+        if wrong := [key for key, text in texts.items() if not isinstance(text, str)]:
+            raise TypeError(f"{wrong[0]} is not text")
         keys = dict(word.split("=", 1) for word in before if "=" in word)
         return Task(
             tuple(word for word in before if "=" not in word), texts.get("stage", ""), environment[RUN], texts["remote"],
             texts.get("endpoint", ""), {keys[name]: text for name, text in texts.items() if name in keys},
-            parse_overrides(texts.get("overrides", "")),
+            texts.get("overrides", ""),
             tuple(text for name, text in sorted(texts.items()) if re.fullmatch(rf"{AFTER}\d+", name)),
             tuple(Artifact(name, one["artifacts"][0]["uri"]) for name, one in outputs.get("artifacts", {}).items()),
             Path(outputs.get("parameters", {}).get("entry", {}).get("outputFile", "")), Path(outputs["outputFile"]),
         )  # fmt: skip
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ReposeError(
             f"The command's last argument is not an executor input of Kubeflow, or {RUN} is not set ({error!r}). Components "
             "of this version need Kubeflow Pipelines 2.16 or later; compile the pipeline from the image's commit."
@@ -90,7 +101,7 @@ def check_changes(task: Task, decides: Callable[[str, str], bool]) -> None:
     Raises:
         SettingsError: there is one.
     """
-    for address in (*task.changes, *task.overrides):
+    for address in task.params:
         file, _, key = address.rpartition(":")
         if decides(file or "params.yaml", key):
             raise SettingsError(
@@ -107,7 +118,7 @@ def apply_params(folder: Path, task: Task) -> None:
     """
     changes: dict[str, dict[str, Any]] = {}
     files: dict[str, ParamsFile] = {}
-    for address, value in [*task.changes.items(), *task.overrides.items()]:
+    for address, value in task.params.items():
         name, _, key = address.rpartition(":")
         name = name or "params.yaml"
         if not (folder / name).resolve().is_relative_to(folder.resolve()):

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repose.kubeflow.needs import Amounts, Needs
-from repose.kubeflow.variables import CACHE, WORK
+from repose.kubeflow.variables import CACHE, SCRATCH, WORK
 
 RUNTIME = "torch-distributed"  # a ClusterTrainingRuntime
 NODE = "node"  # the Trainer's name of the job and of the container that train
-SCRATCH = "/scratch"  # where a task's scratch volume is mounted
 _SIDECAR = {"sidecar.istio.io/inject": "false"}  # a service mesh would catch the connections between the nodes
 
 

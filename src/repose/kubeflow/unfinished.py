@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
@@ -27,7 +27,7 @@ class Unfinished:
     def __init__(self, folder: Path, key: str, remote: Remote) -> None:
         self.folder, self.remote = folder, remote
         self.key = f"{OWN}/unfinished/{key}.tar"
-        self._every = float(os.environ.get("REPOSE_PUSH_EVERY", _EVERY))
+        self._every = _seconds(os.environ.get("REPOSE_PUSH_EVERY", _EVERY))
         self._stop, self._pushed = threading.Event(), _state(folder)
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -43,11 +43,18 @@ class Unfinished:
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                with tarfile.open(file) as tar:
+                with tarfile.open(file, "r:") as tar:  # as written, without compression, which could hide any size
                     tar.extractall(self.folder, filter="data")
-            except (tarfile.TarError, EOFError) as error:
+            except (
+                tarfile.TarError,
+                EOFError,
+                ValueError,
+                NotADirectoryError,
+                IsADirectoryError,
+                RecursionError,
+            ) as error:
                 raise ReposeError(
-                    f"{self.key} in {self.remote.address} cannot be restored ({str(error).splitlines()[0]}). Delete it "
+                    f"{self.key} in {self.remote.address} cannot be restored ({str(error)!r:.200}). Delete it "
                     "there, and the stage starts from the beginning."
                 ) from None
         self._pushed = _state(self.folder)
@@ -107,6 +114,17 @@ class Unfinished:
             self.push()
         except (ReposeError, OSError, tarfile.TarError) as error:
             say(f"The unfinished work was not copied: {error}")
+
+
+def _seconds(text: str | float) -> float:
+    try:
+        if 0 < float(text) <= threading.TIMEOUT_MAX:
+            return float(text)
+    except ValueError:
+        pass
+    raise SettingsError(
+        f"REPOSE_PUSH_EVERY should be a number of seconds such as 60, not {text!r}. Correct the task's env."
+    )
 
 
 def _state(folder: Path) -> _State:

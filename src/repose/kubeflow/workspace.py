@@ -10,13 +10,14 @@ from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import ReposeError
-from repose.kubeflow.entries import Entry, check_tree, lock_file, lock_texts, outputs_of
+from repose.kubeflow.entries import Entry, check_outs, lock_file, lock_texts, outputs_of
 from repose.kubeflow.project import Project, open_repo, read_project
 from repose.kubeflow.remotes import check_address_is_public
-from repose.kubeflow.stages import Stage, address_of, contains, is_pipeline
-from repose.kubeflow.task import Task, apply_params
+from repose.kubeflow.stages import ROOT, Stage, address_of, contains, file_of, is_pipeline
+from repose.kubeflow.task import Task
 from repose.kubeflow.variables import CACHE, WORK
 from repose.storage.atomic import disk_errors_named, write_text
+from repose.storage.listing import TamperedError, check_path
 from repose.storage.remote import LOST, NAME, Remote
 
 _LEFT_OUT = {".git", ".venv", "__pycache__"}
@@ -30,7 +31,7 @@ def image_project() -> Path:
 
 @contextmanager
 def workspace(project: Path, task: Task) -> Iterator[Path]:
-    """Copy a project's folder without git, with the task's params and DVC's remote, for the duration of the block."""
+    """Copy a project's folder without git, with the task's remote as DVC's, for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="repose-step-", dir=os.environ.get(WORK)) as made:
         folder = Path(made) / "project"
         with disk_errors_named(folder):
@@ -38,7 +39,6 @@ def workspace(project: Path, task: Task) -> Iterator[Path]:
             for file in [folder, *folder.rglob("*")]:  # the image's are read-only
                 if file.is_dir() and not file.is_symlink():
                     file.chmod(0o755)
-        apply_params(folder, task)
         check_address_is_public(task.remote, "The pipeline's parameter remote")
         _configure(folder, task.remote, task.endpoint)
         yield folder
@@ -68,13 +68,24 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
 
 
 def read_with(folder: Path, file: str, entries: Mapping[str, Entry]) -> Project:
-    """The pipeline of a dvc.yaml, with only these entries, and those of frozen stages, in the dvc.lock files."""
+    """The pipeline of a dvc.yaml, with only these entries, and those of frozen stages, in the dvc.lock files.
+
+    Raises:
+        ReposeError: an entry is of no stage of the pipeline, or has outputs that its stage does not have.
+    """
+    for address in entries:
+        where = f"The entry of {address!r:.200}"
+        if not (folder / check_path(file_of(address), where)).is_file() or Path(file_of(address)).name != ROOT:
+            raise TamperedError(f"{where} is of no dvc.yaml of the project")
     frozen = dict(_frozen(folder))
     for lock in folder.rglob("dvc.lock"):
         lock.unlink()
     for name, text in lock_texts((frozen | dict(entries)).items()).items():
         write_text(folder / name, text)
-    return read_project(folder, file)
+    project = read_project(folder, file)
+    for address, entry in entries.items():
+        check_outs(project[address], entry, f"The entry of {address}")
+    return project
 
 
 def _frozen(folder: Path) -> Iterator[tuple[str, Entry]]:
@@ -112,13 +123,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
     for address, entry in entries.items():
         stage = project[address]
         uncached |= {path: out for path, out in outputs_of(stage, entry).items() if not stage.out(path).cached}
-    targets = set()
-    for out in project.repo.index.outs:
-        own = project.repo.fs.relpath(out.fs_path, project.folder) if out.is_in_repo else None
-        for path in wanted:
-            if own and out.use_cache and out.hash_info and (contains(own, path) or contains(path, own)):
-                check_tree(remote, str(out.hash_info.value))
-                targets.add(path if contains(own, path) else own)
+    targets = {path if contains(own, path) else own for path, own in _in_cache(project, remote, wanted)}
     with chdir(project.folder):  # DVC takes relative paths from there
         try:
             if targets:
@@ -131,6 +136,27 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
                 f"{', '.join(sorted(targets))} cannot be fetched from the remote {remote.address}: "
                 f"{str(error).splitlines()[0].rstrip('.')}. The lines above say why. {LOST}"
             ) from error
+
+
+def check_lists(project: Project, remote: Remote, paths: Iterable[str]) -> None:
+    """Check the lists of folders at some paths, or that contain them, before DVC reads them.
+
+    Raises:
+        RemoteError: the remote lacks a list, or a file in it would lie outside its folder.
+    """
+    for _ in _in_cache(project, remote, set(paths)):
+        pass
+
+
+def _in_cache(project: Project, remote: Remote, wanted: set[str]) -> Iterator[tuple[str, str]]:
+    """Each wanted path with an output in DVC's cache that it is, contains or is in; its list of files is checked."""
+    for out in project.repo.index.outs:
+        own = project.repo.fs.relpath(out.fs_path, project.folder) if out.is_in_repo else None
+        for path in wanted:
+            if own and out.use_cache and out.hash_info and (contains(own, path) or contains(path, own)):
+                if out.hash_name == "md5":  # older ones are of .dvc files in git, whose hash is the list's
+                    remote.files([out.hash_info.value])
+                yield path, own
 
 
 def bring_earlier(project: Project, remote: Remote, stage: Stage, image: Path) -> None:
@@ -151,7 +177,6 @@ def _check_out_uncached(project: Project, remote: Remote, path: str, oid: str) -
     from dvc_data.hashfile.checkout import checkout
     from dvc_data.hashfile.hash_info import HashInfo
 
-    check_tree(remote, oid)
     remote.pull([oid])
     cache = project.repo.cache.local
     target = project.folder / path

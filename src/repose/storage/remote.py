@@ -5,7 +5,6 @@ credentials are found as usual.
 """
 
 import hashlib
-import json
 import re
 import shutil
 import tempfile
@@ -16,10 +15,12 @@ from typing import Any
 
 from repose.errors import RemoteError, ReposeError, shown, without_secrets
 from repose.storage.atomic import whole_file
+from repose.storage.listing import TamperedError, check_oid, parse_listing
 
 NAME = "pipeline"  # name of the remote in the workspace of a step
 OWN = "kubeflow"  # folder of repose's own files in the remote
 _LONGEST = 500  # maximum length of a server's message
+_LARGEST = 128 * 2**20  # bytes of what is read into memory: repose's own files, lists of folders, metrics
 LOST = (
     "If an object is missing there (`dvc gc`) or damaged, run its stage again (`repose kfp submit --no-cache`), or `dvc push` "
     "from where it exists."
@@ -41,9 +42,11 @@ class Remote:
             self.address = shown(re.sub("^(local|file)://", "", str(remote.fs.unstrip_protocol(remote.path))))
 
     def read(self, key: str) -> bytes | None:
-        """The content of a file of the remote; None if missing."""
+        """The content of a file of the remote, at most 128 MiB; None if missing."""
         with tempfile.TemporaryDirectory(prefix="repose-") as folder:
             file = Path(folder) / "content"
+            with _explained(self.address, f"read {key}"), suppress(FileNotFoundError):
+                self._check_size(key, self._fs.size(self._at(key)))
             return file.read_bytes() if self.download(key, file) else None
 
     def write(self, key: str, content: bytes) -> None:
@@ -97,8 +100,8 @@ class Remote:
     def pull(self, oids: Iterable[str]) -> None:
         """Fetch objects, and the files of those that are folders, into DVC's cache; their content is checked."""
         wanted = set(oids)
-        self._transfer(self._repo.cloud.pull, wanted, "read objects")
-        self._transfer(self._repo.cloud.pull, self.files(wanted), "read objects")
+        parts = self.files(wanted)
+        self._transfer(self._repo.cloud.pull, {o for o in wanted if not o.endswith(".dir")} | parts, "read objects")
 
     def push(self, oids: Iterable[str]) -> None:
         """Copy objects from DVC's cache: first the files of those that are folders, then their lists."""
@@ -114,27 +117,54 @@ class Remote:
         return {part for oid in oids if oid.endswith(".dir") for part in self.listed(oid).values()}
 
     def listed(self, oid: str) -> dict[str, str]:
-        """The objects of a folder's files, by their paths in it."""
-        return {str(part["relpath"]): str(part["md5"]) for part in json.loads(self.object(oid))}
+        """The objects of a folder's files, by their paths in it, which do not leave it."""
+        return parse_listing(self.object(oid), f"The object {oid} in the remote {self.address}")
 
     def object(self, oid: str) -> bytes:
-        """The content of a file's object, from DVC's cache or the remote."""
-        cache = self._repo.cache.local
-        if not cache.exists(oid):
-            self._transfer(self._repo.cloud.pull, {oid}, "read objects")
-        return Path(cache.oid_to_path(oid)).read_bytes()
+        """The content of an object, at most 128 MiB, from DVC's cache or the remote."""
+        file = Path(self._repo.cache.local.oid_to_path(check_oid(oid, f"The remote {self.address}")))
+        if not file.exists():
+            self._fetch(oid, file)
+        self._check_size(oid, file.stat().st_size)
+        if not file.is_file() or md5_of(file) != oid.removesuffix(".dir"):  # of a cache that others can write to
+            raise RemoteError(f"{file} has changed since DVC wrote it. Delete it, and it is fetched again.")
+        return file.read_bytes()
+
+    def _fetch(self, oid: str, file: Path) -> None:
+        """Copy an object into DVC's cache. DVC itself would follow the list of a folder before it is checked."""
+        source = self._odb.oid_to_path(oid)
+        with _explained(self.address, "read objects"):
+            try:
+                self._check_size(oid, self._odb.fs.size(source))
+                with whole_file(file) as partial:
+                    self._odb.fs.get_file(source, str(partial))
+                    if md5_of(partial) != oid.removesuffix(".dir"):
+                        raise self._lost("read objects", [oid])
+                    partial.chmod(0o444)
+            except FileNotFoundError:
+                raise self._lost("read objects", [oid]) from None
+
+    def _check_size(self, name: str, size: int) -> None:
+        if size > _LARGEST:
+            raise TamperedError(
+                f"{name} in the remote {self.address} has {size:,} bytes, and what is read into memory may have {_LARGEST:,}"
+            )
 
     def _transfer(self, way: Callable[..., Any], oids: set[str], what: str) -> None:
         from dvc_data.hashfile.hash_info import HashInfo
 
+        for oid in oids:
+            check_oid(oid, f"The remote {self.address}")
         with _explained(self.address, what):
             failed = {str(info.value) for info in way({HashInfo("md5", oid) for oid in oids}, remote=self._name).failed}
         cache = self._repo.cache.local
         if lost := sorted(failed | {oid for oid in oids if not cache.exists(oid)}):  # DVC skips what its source lacks
-            raise RemoteError(
-                f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}. The lines above say why. "
-                f"{LOST}"
-            )
+            raise self._lost(what, lost)
+
+    def _lost(self, what: str, lost: list[str]) -> RemoteError:
+        return RemoteError(
+            f"The remote {self.address} cannot {what}: {len(lost)} failed, first {lost[0]}. The lines above say why. {LOST}"
+        )
 
     def _at(self, key: str) -> str:
         return str(self._fs.join(self._root, *key.split("/")))

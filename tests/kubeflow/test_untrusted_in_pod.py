@@ -1,0 +1,301 @@
+"""What somebody who may write to the bucket can do to a pod: make it run its stage, or fail with a message."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import foreign
+import pytest
+import steps
+import yaml
+from tampered import EVIL, OID, Run, bomb
+
+from repose.errors import ReposeError
+from repose.kubeflow import fetch, nodes, record, step, task, variables, workspace
+from repose.kubeflow.needs import Needs
+from repose.storage import remote as remote_module
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of a step's workspace, which stays, so that a test sees what was written there and beside it."""
+    place = tmp_path / "work" / "inner"
+    place.mkdir(parents=True)
+
+    class Kept:
+        def __init__(self, **_: Any) -> None:
+            self.name = str(place)
+
+        def __enter__(self) -> str:
+            shutil.rmtree(place / "project", ignore_errors=True)
+            return self.name
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(workspace.tempfile, "TemporaryDirectory", Kept)
+    return place
+
+
+def entry(ran: Run, stage: str) -> Any:
+    return steps.left(ran.remote, stage)["entry"]
+
+
+def put_entries(ran: Run, entries: Any) -> str:
+    """Write entries as a task does; return their ID."""
+    content = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
+    name = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    (ran.remote / "kubeflow/entries" / f"{name}.json").write_bytes(content)
+    return name
+
+
+def changed(ran: Run, **out: Any) -> Any:
+    """The entries for `judge` with other facts of the output `made`."""
+    made = entry(ran, "count")
+    made["outs"][0] |= out
+    return {"count": made}
+
+
+ENTRIES: dict[str, Callable[[Run], Any]] = {
+    "no JSON": lambda _: b"{",
+    "deep": lambda _: b'{"count":' * 100_000,
+    "pairs that are none": lambda _: b'{"\\u0000pairs": 3}',
+    "keys that are none": lambda _: b'{"\\u0000pairs": [[[], 1]]}',
+    "a list": lambda _: [],
+    "a number": lambda _: {"count": 3},
+    "no command": lambda _: {"count": {"outs": []}},
+    "no outputs": lambda ran: {"count": entry(ran, "count") | {"outs": []}},
+    "an address elsewhere": lambda ran: {"../x/dvc.yaml:count": entry(ran, "count")},
+    "an address in .git": lambda ran: {".git/hooks/dvc.yaml:count": entry(ran, "count")},
+    "an address that is no dvc.yaml": lambda ran: {"params.yaml:count": entry(ran, "count")},
+    "no stage": lambda ran: {"counts": entry(ran, "count")},
+    "an output elsewhere": lambda ran: changed(ran, path="../../evil"),
+    "an output in .dvc": lambda ran: changed(ran, path=".dvc/config"),
+    "another output": lambda ran: changed(ran, path="count.py"),
+    "an object elsewhere": lambda ran: changed(ran, md5="../../../evil"),
+    "a folder's files": lambda ran: changed(ran, files=[{"relpath": "../../evil", "md5": OID}]),
+    "a folder that leaves": lambda ran: changed(ran, md5=ran.evil_folder("../../evil")),
+    "a folder with .git": lambda ran: changed(ran, md5=ran.evil_folder(".git/config")),
+    "a folder of objects elsewhere": lambda ran: changed(
+        ran, md5=ran.add(json.dumps([{"md5": "../../../../evil", "relpath": "a"}]).encode(), ".dir")
+    ),
+    "a folder that is none": lambda ran: changed(ran, md5=ran.add(b"{}", ".dir")),
+    "a deep folder": lambda ran: changed(ran, md5=ran.add(b"[" * 100_000, ".dir")),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_entries_that_an_earlier_task_did_not_write(ran: Run, written: Path, name: str) -> None:
+    made = put_entries(ran, ENTRIES[name](ran))
+    with pytest.raises(ReposeError, match=r"tampered|has no stage 'counts'"):
+        steps.run("judge", ran.image, ran.remote, ["report_html", "score_json"], inputs=[made], run="r")
+    files = [
+        path for path in ran.folder.parent.parent.rglob("*") if path.is_file() and not path.is_relative_to(ran.remote)
+    ]
+    assert not [path for path in files if path.read_bytes() == EVIL]
+    assert not (written / "project" / ".git").exists()
+    assert [path.name for path in written.parent.iterdir()] == ["inner"]
+    assert steps.left(ran.remote, "judge", "r")["state"] == "failed"
+
+
+def test_a_folder_of_a_dvc_file_that_leaves(flowers: Path, tmp_path: Path) -> None:
+    (flowers / "data").mkdir()
+    (flowers / "data" / "a").write_bytes(EVIL)
+    foreign.dvc(flowers, "add", "--quiet", "data")
+    text = (flowers / "dvc.yaml").read_text()
+    (flowers / "dvc.yaml").write_text(
+        text.replace("deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, data]")
+    )
+    ran = Run(flowers, flowers, tmp_path / "store")
+    foreign.dvc(flowers, "remote", "add", "--default", "store", str(ran.remote))
+    foreign.dvc(flowers, "push", "--quiet")
+    (flowers / "petals.csv").unlink()
+    shutil.rmtree(flowers / ".dvc" / "cache")
+    shutil.rmtree(flowers / "data")
+    pointer = yaml.safe_load((flowers / "data.dvc").read_text())
+    pointer["outs"][0]["md5"] = ran.evil_folder("../evil")
+    (flowers / "data.dvc").write_text(yaml.safe_dump(pointer))
+    with pytest.raises(ReposeError, match=r"has the path '../evil', which is not a plain path"):
+        steps.run("count", flowers, ran.remote, ["made"])
+
+
+def test_a_list_that_would_fill_the_memory(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = put_entries(ran, changed(ran, md5=ran.add(b"[" + b" " * 5_000 + b"]", ".dir")))
+    monkeypatch.setattr(remote_module, "_LARGEST", 5_000)
+    with pytest.raises(ReposeError, match=r"has 5,002 bytes, and what is read into memory may have 5,000"):
+        steps.run("judge", ran.image, ran.remote, ["report_html", "score_json"], inputs=[made], run="r")
+
+
+# --- the run-cache
+
+
+def cached(folder: Path) -> Path:
+    """The run-cache's file for `count`, below a folder."""
+    (file,) = (path for path in (folder / "runs").rglob("*") if path.is_file() and "count.py" in path.read_text())
+    file.chmod(0o644)
+    return file
+
+
+def out_of(found: Any, **facts: Any) -> Any:
+    found["outs"][0] |= facts
+    return found
+
+
+CACHED: dict[str, Callable[[Run, Any], Any]] = {
+    "another output": lambda _, found: out_of(found, path="wade"),
+    "an output elsewhere": lambda _, found: out_of(found, path="../../evil"),
+    "an output twice": lambda _, found: found | {"outs": found["outs"] * 2},
+    "no outputs": lambda _, found: found | {"outs": []},
+    "another command": lambda _, found: found | {"cmd": ["evil"]},
+    "another input": lambda _, found: found | {"deps": [dep | {"md5": OID} for dep in found["deps"]]},
+    "other params": lambda _, found: found | {"params": {"params.yaml": {"scale": 9}}},
+    "an object elsewhere": lambda _, found: out_of(found, md5="../../x"),
+    "no object": lambda _, found: out_of(found, md5=None),
+    "a folder's name for a file": lambda ran, found: out_of(found, md5=ran.add(b"{}", ".dir")),
+    "a folder that leaves": lambda ran, found: out_of(found, md5=ran.evil_folder("../../evil")),
+    "a hash of DVC 2": lambda _, found: out_of(found, hash="md5-dos2unix"),
+    "files": lambda _, found: out_of(found, files=[{"relpath": "../../x", "md5": OID}]),
+    "a size that is none": lambda _, found: out_of(found, size="x"),
+    "more": lambda _, found: found | {"more": 1},
+    "no mapping": lambda *_: "outs",
+    "no YAML": lambda *_: b"outs: [",
+    "not UTF-8": lambda *_: b"\xff",
+    "nothing": lambda *_: b"",
+    "deep": lambda *_: b"[" * 100_000,
+    "aliases": lambda *_: bomb().encode(),
+    "holds itself": lambda *_: b"cmd: x\nouts: &a [*a]",
+}
+
+
+def tampered(ran: Run, name: str, file: Path) -> None:
+    content = CACHED[name](ran, yaml.safe_load(file.read_text()))
+    file.write_bytes(content if isinstance(content, bytes) else yaml.safe_dump(content, sort_keys=False).encode())
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_an_entry_of_the_run_cache_that_is_not_the_stage_s(
+    ran: Run, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before, file = entry(ran, "count"), cached(ran.remote)
+    tampered(ran, name, file)
+    steps.run("count", ran.image, ran.remote, ["made"], run="r")
+    assert steps.left(ran.remote, "count", "r")["how"] == "run"
+    assert steps.left(ran.remote, "count", "r")["entry"] == before
+    told = capsys.readouterr().err
+    assert "It is not used." in told
+    assert file.name in told or ".dir in the remote" in told
+
+
+@pytest.mark.parametrize("name", ["other params", "an output elsewhere", "a folder that leaves", "aliases"])
+def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(
+    ran: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    cache = ran.folder.parent / "shared"
+    monkeypatch.setenv(variables.CACHE, str(cache))
+    shutil.copytree(ran.remote / "runs", cache / "runs")
+    shutil.rmtree(ran.remote / "runs")
+    tampered(ran, name, cached(cache))
+    steps.run("count", ran.image, ran.remote, ["made"], run="r")
+    assert steps.left(ran.remote, "count", "r")["entry"] == entry(ran, "count")
+
+
+def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(
+    ran: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(variables.CACHE, str(ran.folder.parent / "shared"))
+    for run in ("r", "s"):
+        shutil.rmtree(ran.remote / "runs")
+        caplog.clear()
+        steps.run("count", ran.image, ran.remote, ["made"], run=run)
+    assert "is cached - skipping run" in caplog.text
+
+
+def test_a_param_named_size_is_part_of_what_is_looked_up(ran: Run) -> None:
+    (ran.image / "params.yaml").write_text("scale: 2\nlabels: []\nprecise: {size: 1, nfiles: 1}\n")
+    steps.run("count", ran.image, ran.remote, ["made"], run="r")
+    for run, value in (("s", {"size": 2, "nfiles": 1}), ("t", {"size": 1, "nfiles": 2})):
+        steps.run("count", ran.image, ran.remote, ["made"], run=run, params={"precise": value})
+        found = steps.left(ran.remote, "count", run)
+        assert (found["how"], found["entry"]["params"]["params.yaml"]["precise"]) == ("run", value)
+    steps.run("count", ran.image, ran.remote, ["made"], run="u", params={"precise": value})
+    assert steps.left(ran.remote, "count", "u")["how"] == "found in the run-cache"
+
+
+# --- reports, nodes, parameters
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"stage": "count"}',
+        b'{"stage": 3, "state": "finished"}',
+        b'{"\\u0000pairs": 3}',
+    ],
+)
+def test_a_report_that_is_none_does_not_hide_the_others(ran: Run, content: bytes) -> None:
+    (ran.remote / "kubeflow/runs/run-1/stages/evil.json").write_bytes(content)
+    assert steps.write_record(ran.image, ran.remote)["stages"] == ran.record["stages"]
+
+
+@pytest.mark.parametrize("value", [3, {}, {"cmd": "x", "outs": [{"path": "../evil", "md5": OID, "hash": "md5"}]}])
+def test_a_report_with_an_entry_that_is_none(ran: Run, value: Any) -> None:
+    place = ran.remote / "kubeflow/runs/run-1/stages/judge.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"entry": value}))
+    (count, judge) = steps.write_record(ran.image, ran.remote)["stages"]
+    # what is no report at all is that of a stage that did not run: it is found in the run-cache
+    assert (count["state"], judge["state"]) == ("finished", "finished" if value == 3 else "failed")
+
+
+@pytest.mark.parametrize("content", [b"{", b"3", b"{}", b'{"cmd": "x", "outs": [{"path": "made", "md5": "../x"}]}'])
+def test_an_entry_that_no_node_left(ran: Run, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    work = task.read_task(steps.words("count", ran.folder, ran.remote, ["made"]), {"REPOSE_RUN": "r"})
+    place = ran.remote / "kubeflow/runs/r/nodes"
+    place.mkdir(parents=True)
+    (place / "count.json").write_bytes(content)
+    monkeypatch.setattr(nodes, "run", lambda _: None)
+    monkeypatch.setenv(variables.JOB, nodes.job_text(Needs(nodes=2), "image", None))
+    shutil.rmtree(ran.remote / "runs")
+    with pytest.raises(ReposeError, match="tampered"):
+        step.run_step(work, ran.image)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("scale: 3", "The parameter overrides should be a JSON object"),
+        ("[]", "The parameter overrides should be a JSON object"),
+        ('{"a":' * 5_000, "The parameter overrides should be a JSON object"),
+        (
+            '{"labels": ' + "[" * 200 + "]" * 200 + "}",
+            "The parameter overrides should be a JSON object .*100 levels deep",
+        ),
+        ('{"scal": 3}', "has no key 'scal'"),
+        ('{"scale": "x"}', "The parameter scale should be a number"),
+        ('{"../x.yaml:scale": 3}', "of a file outside the project"),
+    ],
+)
+def test_a_run_with_wrong_params_has_a_record_that_says_so(ran: Run, overrides: str, message: str) -> None:
+    def words(*given: Any, **more: Any) -> list[str]:
+        *before, last = steps.words(*given, **more)
+        executor = json.loads(last)
+        executor["inputs"]["parameterValues"]["overrides"] = overrides
+        return [*before, json.dumps(executor)]
+
+    work = task.read_task(words("count", ran.folder, ran.remote, ["made"]), {"REPOSE_RUN": "r"})
+    with pytest.raises(ReposeError, match=message):
+        step.run_step(work, ran.image)
+    line = words("", ran.image.parent / "record", ran.remote, [], before=["run-record", "flowers", "dvc.yaml"])
+    left = record.write_record(task.read_task(line, {"REPOSE_RUN": "r"}), ran.image)
+    assert [stage["state"] for stage in left["stages"]] == ["failed", "not run"]
+    assert all(re.search(message, stage["message"]) for stage in left["stages"])
+    before = ran.files()
+    fetch.fetch_run(ran.folder, "r", remote=None, endpoint="", force=False)
+    assert ran.files() == before

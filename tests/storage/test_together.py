@@ -1,0 +1,93 @@
+"""Several files, written all or not at all, and never through a link."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from repose.errors import ReposeError
+from repose.storage.together import write_together
+
+NAMES = ("a", "sub/b", "c", "new/deep/d", "e")
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str | None]:
+    """What is at each path."""
+    found: dict[str, bytes | str | None] = {}
+    for path in sorted(folder.rglob("*")):
+        content = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path.relative_to(folder))] = content
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "project"
+    (made / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b"):
+        (made / name).write_text(f"old {name}")
+    (tmp_path / "outside").mkdir()
+    return made
+
+
+def test_all_are_written(folder: Path) -> None:
+    (folder / "a").chmod(0o400)
+    write_together(folder, {name: name.encode() for name in NAMES})
+    assert {path: what for path, what in snapshot(folder).items() if what is not None} == {
+        name: name.encode() for name in sorted(NAMES)
+    }
+
+
+@pytest.mark.parametrize("fails", range(1, 8))  # 5 renames to the new names, 2 of what was there
+def test_none_is_written_if_one_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, fails: int) -> None:
+    before, rename, calls = snapshot(folder), os.rename, []
+
+    def fail(*names: str, **folders: int) -> None:
+        calls.append(names)
+        if len(calls) == fails:
+            raise PermissionError(13, "Permission denied", names[1])
+        rename(*names, **folders)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(ReposeError, match=r"Cannot write .*Permission denied"):
+        write_together(folder, {name: name.encode() for name in NAMES})
+    assert len(calls) >= fails
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "link above", "folder", "file above", "pipe"])
+def test_what_is_no_plain_file_is_not_written(folder: Path, kind: str) -> None:
+    outside = folder.parent / "outside"
+    if kind == "link above":
+        (folder / "new").symlink_to(outside, target_is_directory=True)
+    elif kind.startswith("link"):
+        (outside / "e").write_text("mine") if kind == "link" else None
+        (folder / "e").symlink_to(outside / "e")
+    elif kind == "folder":
+        (folder / "e").mkdir()
+    elif kind == "file above":
+        (folder / "new").write_text("x")
+    else:
+        os.mkfifo(folder / "e")
+    before = snapshot(folder.parent)
+    with pytest.raises(
+        ReposeError, match=r"(e|new/deep/d) is not a plain file here, or lies behind a link. Nothing was"
+    ):
+        write_together(folder, {name: name.encode() for name in NAMES})
+    assert snapshot(folder.parent) == before
+
+
+def test_a_folder_that_becomes_a_link_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, fsync = folder.parent / "outside", os.fsync
+    (outside / "b").write_text("mine")
+
+    def swap(file: int) -> None:
+        fsync(file)
+        if not (folder / "sub").is_symlink():
+            (folder / "sub").rename(folder / "moved")
+            (folder / "sub").symlink_to(outside, target_is_directory=True)
+
+    monkeypatch.setattr(os, "fsync", swap)
+    write_together(folder, {"sub/b": b"new"})
+    assert snapshot(outside) == {"b": b"mine"}
+    assert (folder / "moved" / "b").read_bytes() == b"new"
