@@ -1,4 +1,4 @@
-"""A throw-away S3 server that checks secrets, signatures and dates: SeaweedFS, of which PyPI has the program (`make test-s3`)."""
+"""A throw-away S3 server that checks secrets, signatures and dates: SeaweedFS, from PyPI (`make test-s3`)."""
 
 import ctypes
 import json

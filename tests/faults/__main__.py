@@ -6,9 +6,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before anything imports torch
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-from faults import page  # noqa: E402
+from faults import page
 
 LOCAL = ("kills", "terms", "disk", "twice")  # parts that share the prepared cases
 DRAWN = Callable[[Random, int, Path], Any]
@@ -72,8 +72,8 @@ def _run_s3(options: argparse.Namespace) -> None:
 
     with _folder() as folder, seaweedfs.running() as server:
         os.environ |= {
-            "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key, "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "*",
+            "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key, "NO_PROXY": "*",
+            "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
         }  # fmt: skip
         known = list(store.prepare(folder, server.address))
         run: DRAWN = lambda *how: store.fail(known, *how, server.address, server.secret_key)  # noqa: E731
@@ -88,10 +88,13 @@ def _rounds(part: str, options: argparse.Namespace, folder: Path, run: DRAWN, jo
 
     def one(number: int) -> None:
         place = folder / f"{part}-{number}"
-        done = run(Random(f"{part} {options.seed} {number}"), number, place)
+        try:
+            case, how, problems = run(Random(f"{part} {options.seed} {number}"), number, place)
+        except Exception as error:  # the other rounds go on
+            case, how, problems = "?", "", [f"the round itself failed: {error!r}"]
         shutil.rmtree(place, ignore_errors=True)
-        results.add(number, done.case, done.how, done.problems)
-        print(f"{part} {number}: {done.case}: {done.how}: {'; '.join(done.problems) or 'right'}", flush=True)
+        results.add(number, case, how, problems)
+        print(f"{part} {number}: {case}: {how}: {'; '.join(problems) or 'right'}", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(one, [number for number in numbers if number not in results]))
@@ -106,28 +109,27 @@ def _run_fuzz(options: argparse.Namespace) -> None:
     began = time.monotonic()
 
     def one(area: str) -> None:
-        done = fuzz.fuzz(
-            area, options.seed, 60 * options.minutes, page.FOLDER / "inputs", options.first, options.rounds
-        )
-        results.add(area, area, f"{done['inputs']:,} inputs for {', '.join(done['targets'])}", [
-            f"{found['times']} times, first input {found['number']}: {found['target']}: {found['problem']}" for found in done["problems"]
-        ])  # fmt: skip
-        print(f"fuzz {area}: {done['inputs']:,} inputs, {len(done['problems'])} problems", flush=True)
+        end = time.monotonic() + 60 * options.minutes
+        plan = fuzz.Plan(area, options.seed, end, options.first, options.rounds)
+        done = fuzz.fuzz(plan, page.FOLDER / "inputs")
+        problems = [
+            f"{times} times, first input {found.number}: {found.target}: {found.words}"
+            for found, times in done.problems.values()
+        ]
+        results.add(area, area, f"{done.inputs:,} inputs for {', '.join(done.targets)}", problems)
+        print(f"fuzz {area}: {done.inputs:,} inputs; {'; '.join(problems) or 'right'}", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(one, [area for area in options.areas or AREAS if area not in results]))
     results.took(time.monotonic() - began)
 
 
-class _folder(ExitStack):  # noqa: N801 (used as a function)
-    """A temporary folder, in memory where that is possible; its folders in use may still be mounted."""
-
-    def __enter__(self) -> Path:  # type: ignore[override]
-        memory = Path("/dev/shm")  # noqa: S108
-        where = memory if os.access(memory, os.W_OK) else None
-        return Path(
-            self.enter_context(tempfile.TemporaryDirectory(prefix="faults-", dir=where, ignore_cleanup_errors=True))
-        )
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder, in memory where that is possible."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=memory, ignore_cleanup_errors=True) as made:
+        yield Path(made)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the campaign runs: every stage of a tiny project, `generate --jobs`, DVC, Kubeflow's steps and fetch, from prepared folders."""
+"""What the campaign runs, from prepared folders: every stage, `generate --jobs`, DVC, Kubeflow's steps and fetch."""
 
 import hashlib
 import io
@@ -53,16 +53,17 @@ class Case:
     def lay(self, place: Path, *, with_earlier: bool = False) -> None:
         """Copy the folder in which the command starts, if wished with the outputs of an earlier run."""
         shutil.copytree(self.before, place, symlinks=True, dirs_exist_ok=True)
-        for scratch in ("tmp", "home"):
-            (place / scratch).mkdir(exist_ok=True)
+        for name in ("tmp", "home"):
+            (place / name).mkdir(exist_ok=True)
         for out in self.outs if with_earlier and self.earlier else ():
             copy = shutil.copytree if (self.earlier / out).is_dir() else shutil.copy
             (place / out).parent.mkdir(parents=True, exist_ok=True)
             copy(self.earlier / out, place / out)
 
     def program(self, place: Path) -> Program:
-        own = {
-            "HOME": f"{place}/home", "XDG_CACHE_HOME": f"{place}/home", "TMPDIR": f"{place}/tmp", "DVC_NO_ANALYTICS": "1",
+        """The program in a folder that `lay` made; its home and temporary files are there too."""
+        own = {  # its temporary files are on the disk that may be full
+            "HOME": f"{place}/home", "XDG_CACHE_HOME": f"{place}/home", "TMPDIR": str(place / "tmp"), "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": f"{place}/home/dvc", "DVC_GLOBAL_CONFIG_DIR": f"{place}/home", "COLUMNS": "200",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "AWS_EC2_METADATA_DISABLED": "true",
         }  # fmt: skip
@@ -164,42 +165,37 @@ def _project(place: Path, seed: int, address: str) -> Iterator[Case]:
     """The stages of dvc.yaml and what uses their results; `place` is the folder in which they run, in this order."""
     project = place / "project"
     _write_project(project, seed, address)
-    repose = "repose.cli"
-    zipped = ("--raw", "fetched", "--transfers", ".repose/transfers")
-    yield Case(
-        "download (zip over http)", repose, ("download", *zipped, "--params", "fetch.yaml"), ("project/fetched",)
+    yield _repose(
+        "download (zip over http)",
+        "download --raw fetched --transfers .repose/transfers --params fetch.yaml",
+        "fetched",
     )
     for stage in yaml.safe_load((project / "dvc.yaml").read_text())["stages"].items():
-        for name, words, outs in _commands(*stage):
-            case = Case(name, repose, words, tuple(f"project/{out}" for out in outs))
+        for name, command, outs in _commands(*stage):
             if name == "validate":
-                yield Case(
-                    "dvc repro download", "dvc.__main__", ("repro", "download"), (), works=("project/",), wraps=True
-                )
-                yield Case(
-                    "dvc repro validate", "dvc.__main__", ("repro", "validate"), (), works=("project/",), wraps=True
-                )
-                shutil.rmtree(project / "data" / "images")  # for validate by itself, from scratch
-                shutil.rmtree(project / "reports")
+                for target in ("download", "validate"):  # DVC itself removes outputs before it starts a stage
+                    yield Case(
+                        f"dvc repro {target}", "dvc.__main__", ("repro", target), (), works=("project/",), wraps=True
+                    )
+                for made in ("data/images", "reports", ".dvc/cache"):  # then validate by itself, from scratch
+                    shutil.rmtree(project / made)
                 (project / "dvc.lock").unlink()
-                shutil.rmtree(project / ".dvc" / "cache")
-            yield case
+            yield _repose(name, command, *outs)
             if name == "download":
                 _unpack(project)
             if name == "train@attend":
-                two = ("--params", "two.yaml", "--run", "two/attend", "--work", ".repose/two")
-                yield Case("train in 2 processes", repose, ("train", "attend", *two), ("project/two/attend",))
-    yield Case(
-        "generate --jobs", repose,
-        tuple("generate --jobs photos/jobs.csv --keypoints photos/keypoints.csv --threads 1 -o generated".split()),
-        tuple(f"project/generated/{number}.png" for number in range(4)),
-    )  # fmt: skip
-    scored = ("--results", "scored/fashion/{0}", "--system", "{0}")
+                two = "train attend --params two.yaml --run two/attend --work .repose/two"
+                yield _repose("train in 2 processes", two, "two/attend")
+    jobs = "generate --jobs photos/jobs.csv --keypoints photos/keypoints.csv --threads 1 -o generated"
+    yield _repose("generate --jobs", jobs, *(f"generated/{number}.png" for number in range(4)))
     for system in ("baselines", "attend"):
-        words = tuple(word.format(system) for word in scored)
-        yield Case(f"evaluate --system {system}", repose, ("evaluate", *words), (f"project/{words[1]}",))
-    words = tuple("table --results scored --table table --published table1/published.csv".split())
-    yield Case("table", repose, words, ("project/table",))
+        out = f"scored/fashion/{system}"
+        yield _repose(f"evaluate --system {system}", f"evaluate --system {system} --results {out}", out)
+    yield _repose("table", "table --results scored --table table --published table1/published.csv", "table")
+
+
+def _repose(name: str, command: str, *outs: str) -> Case:
+    return Case(name, "repose.cli", tuple(shlex.split(command)), tuple(f"project/{out}" for out in outs))
 
 
 def _write_project(project: Path, seed: int, address: str) -> None:
@@ -227,17 +223,16 @@ def _write_project(project: Path, seed: int, address: str) -> None:
     foreign.dvc(project, "init", "--no-scm", "--quiet")
 
 
-def _commands(stage: str, about: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
+def _commands(stage: str, about: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     """Name, words and outputs of each command of a stage."""
     of = about.get("do", about)
-    items = {"foreach": ["0", "1"], "matrix": ["attend"]}
-    for item in next((values for kind, values in items.items() if kind in about), [""]):
-
-        def filled(text: str, item: str = item) -> str:
-            return text.replace("${item.system}", item).replace("${item}", item)
-
-        outs = [*of["outs"], *(next(iter(metric)) for metric in of.get("metrics", ()))]
-        yield f"{stage}@{item}".rstrip("@"), tuple(shlex.split(filled(of["cmd"]))[1:]), [filled(out) for out in outs]
+    outs = [*of["outs"], *(next(iter(metric)) for metric in of.get("metrics", ()))]
+    for item in ["0", "1"] if "foreach" in about else ["attend"] if "matrix" in about else [""]:
+        name = f"{stage}@{item}".rstrip("@")
+        command, *filled = (
+            text.replace("${item.system}", item).replace("${item}", item) for text in (of["cmd"], *outs)
+        )
+        yield name, command.removeprefix("repose "), filled
 
 
 def _unpack(project: Path) -> None:

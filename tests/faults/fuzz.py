@@ -5,15 +5,14 @@ hang, raise anything but a ReposeError, or need more than MEMORY beyond what it 
 """
 
 import contextlib
-import io
 import multiprocessing
 import os
 import resource
 import signal
-import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -22,130 +21,154 @@ from typing import Any, NamedTuple
 
 from faults import mutate
 from faults.targets import AREAS, Target
+from repose.errors import ReposeError
 
 SLOW = 5  # seconds for one input, by an alarm
+START = 120  # seconds until it must have read valid files
 STUCK = 30  # seconds after which the process is killed: it hangs where Python cannot interrupt it
 MEMORY = 512 * 2**20  # bytes beyond the start
 
 
 class _TooSlowError(BaseException):
-    pass
+    """An input took more than SLOW."""
 
 
-class Found(NamedTuple):
+class Plan(NamedTuple):
+    """Which inputs of an area to try: those from `first`, until `end`, or `most` of them."""
+
+    area: str
+    seed: int
+    end: float  # as time.monotonic() says
+    first: int = 0
+    most: int | None = None
+
+    def goes_on(self, number: int) -> bool:
+        return time.monotonic() < self.end and (self.most is None or number < self.first + self.most)
+
+    def input(self, targets: Sequence[Target], number: int) -> tuple[Target, bytes]:
+        """An input by its number, and the target that it is for."""
+        random = Random(f"{self.area} {self.seed} {number}")
+        target = random.choices(targets, [target.share for target in targets])[0]
+        damage = target.damage if random.random() < 0.6 else mutate.binary
+        try:
+            return target, damage(random, target.seeds)
+        except (ValueError, RecursionError, OverflowError):  # JSON and YAML cannot say everything
+            return target, mutate.binary(random, target.seeds)
+
+
+class Problem(NamedTuple):
     """An input that went wrong."""
 
     number: int
     target: str
-    problem: str
-    content: bytes
+    words: str
+    content: bytes = b""
 
 
-def fuzz(area: str, seed: int, seconds: float, kept: Path, first: int = 0, most: int | None = None) -> dict[str, Any]:
-    """Fuzz an area for so many seconds; failing inputs are kept in a folder, one for each place in the code."""
+class Fuzzed:
+    """What was tried, and one problem for each place in the code; its input is kept in the folder."""
+
+    def __init__(self, plan: Plan, kept: Path) -> None:
+        self.plan, self.kept, self.inputs = plan, kept, 0
+        self.targets: list[str] = []
+        self.problems: dict[str, tuple[Problem, int]] = {}  # with how often it came
+
+    def take(self, what: Problem | list[str]) -> None:
+        """Note a problem, or the names of the targets."""
+        if isinstance(what, list):
+            self.targets = what
+            return
+        place = f"{what.target}: {what.words.partition(': ')[0]}"
+        found, times = self.problems.get(place, (what, 0))
+        self.problems[place] = found, times + 1
+        if not times:
+            self.kept.mkdir(parents=True, exist_ok=True)
+            (self.kept / f"{self.plan.area}-{self.plan.seed}-{what.number}").write_bytes(what.content)
+
+
+def fuzz(plan: Plan, kept: Path) -> Fuzzed:
+    """Try the inputs in a process, in another one after each that ended it.
+
+    Raises:
+        RuntimeError: the process cannot even read valid files.
+    """
     context = multiprocessing.get_context("spawn")
-    number, found, end = context.Value("q", first), context.Queue(), time.monotonic() + seconds
-    problems: dict[str, dict[str, Any]] = {}
-    targets: list[str] = []
-    while time.monotonic() < end and (most is None or number.value < first + most):
-        process = context.Process(target=_work, args=(area, seed, number, found, end - time.monotonic(), first, most))
+    number, queue, done = context.Value("q", plan.first), context.SimpleQueue(), Fuzzed(plan, kept)
+    while plan.goes_on(number.value):
+        process = context.Process(target=_try_all, args=(plan, number, queue))
         process.start()
-        last, since = -1, time.monotonic()
-        while process.is_alive():
-            process.join(0.2)
-            while not found.empty():
-                _note(problems, targets, found.get(), area, seed, kept)
+        last, since = number.value, time.monotonic()
+        while process.is_alive() or not queue.empty():
+            process.join(0.1)
+            while not queue.empty():
+                done.take(queue.get())
             if number.value != last:
                 last, since = number.value, time.monotonic()
-            elif time.monotonic() - since > STUCK * (1 if last >= first + 1 else 4):  # imports take their time
+            elif time.monotonic() - since > (STUCK if done.targets else START):
                 process.kill()
-        while not found.empty():
-            _note(problems, targets, found.get(), area, seed, kept)
+        if not done.targets:
+            raise RuntimeError(f"fuzz {plan.area}: valid files cannot be read. The output above says why.")
         if process.exitcode != 0:
-            how = "hangs" if process.exitcode == -signal.SIGKILL else f"ended the process with {process.exitcode}"
-            _note(problems, targets, Found(number.value, "?", how, b""), area, seed, kept)
+            hung = process.exitcode == -signal.SIGKILL
+            done.take(Problem(number.value, "?", "hangs" if hung else f"ended the process with {process.exitcode}"))
             number.value += 1
-    return {"inputs": number.value - first, "problems": list(problems.values()), "targets": targets}
+    done.inputs = number.value - plan.first
+    return done
 
 
-def _note(
-    problems: dict[str, dict[str, Any]], targets: list[str], found: Found | list[str], area: str, seed: int, kept: Path
-) -> None:
-    if isinstance(found, list):
-        targets[:] = found
-        return
-    key = f"{found.target}: {found.problem.partition(': ')[0]}"  # without its message
-    if key not in problems:
-        kept.mkdir(parents=True, exist_ok=True)
-        (kept / f"{area}-{seed}-{found.number}").write_bytes(found.content)
-        problems[key] = {"number": found.number, "target": found.target, "problem": found.problem, "times": 0}
-    problems[key]["times"] += 1
-
-
-def _work(area: str, seed: int, number: Any, found: Any, seconds: float, first: int, most: int | None) -> None:
-    import warnings
-
+def _try_all(plan: Plan, number: Any, queue: Any) -> None:
+    """Try inputs in this process; `number` is that of the current one."""
     warnings.simplefilter("ignore")
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    signal.signal(signal.SIGALRM, _ring)
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        os.chdir(folder)
-        targets = list(AREAS[area](Path(folder)))
-        for target in targets:  # valid files are read, and what is imported late is imported
-            with contextlib.suppress(*target.allowed):
-                target.call(target.seeds[0])
-        found.put([target.name for target in targets])
-        own = _peak()
-        resource.setrlimit(resource.RLIMIT_AS, (_virtual() + 4 * MEMORY, resource.RLIM_INFINITY))
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and (most is None or number.value < first + most):
-            target, content = input_of(area, targets, seed, number.value)
-            problem = _try(target, content)
-            if _peak() - own > MEMORY:
-                problem, own = f"memory grew by {(_peak() - own) >> 20} MiB", _peak()
-            if problem:
-                found.put(Found(number.value, target.name, problem, content))
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, contextlib.chdir(folder):
+        targets = read_valid(plan.area, Path(folder))
+        queue.put([target.name for target in targets])
+        silence = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(silence, stream)
+        start = _peak()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * MEMORY, resource.RLIM_INFINITY))
+        while plan.goes_on(number.value):
+            target, content = plan.input(targets, number.value)
+            words = wrong_with(target, content)
+            if _peak() - start > MEMORY:
+                words, start = f"memory grew by {(_peak() - start) >> 20} MiB", _peak()
+            if words:
+                queue.put(Problem(number.value, target.name, words, content))
             number.value += 1
-    found.close()
-    found.join_thread()
-    os._exit(0)
 
 
-def input_of(area: str, targets: Sequence[Target], seed: int, number: int) -> tuple[Target, bytes]:
-    """Input `number`, and the target that it is for."""
-    random = Random(f"{area} {seed} {number}")
-    target = random.choices(targets, [target.share for target in targets])[0]
-    damage = target.damage if random.random() < 0.6 else mutate.binary
-    try:
-        return target, damage(random, target.seeds)
-    except (ValueError, RecursionError, OverflowError):  # JSON and YAML cannot say everything
-        return target, mutate.binary(random, target.seeds)
+def read_valid(area: str, folder: Path) -> list[Target]:
+    """The targets of an area, after each has read a valid file, which also imports what is imported late."""
+    targets = list(AREAS[area](folder))
+    for target in targets:
+        target.call(target.seeds[0])
+    return targets
 
 
-def _try(target: Target, content: bytes) -> str | None:
-    """What is wrong with what the target makes of the content."""
+def wrong_with(target: Target, content: bytes) -> str:
+    """What is wrong with what the target makes of the content; empty if nothing is."""
+    signal.signal(signal.SIGALRM, _ring)
     signal.setitimer(signal.ITIMER_REAL, SLOW)
     try:
         target.call(content)
-    except target.allowed:
-        return None
+    except ReposeError:
+        return ""
     except _TooSlowError as error:
         return f"takes more than {SLOW} s in {_place(error)}"
-    except BaseException as error:  # noqa: BLE001 (that is what is looked for)
+    except BaseException as error:
         return f"{type(error).__name__} in {_place(error)}: {str(error)[:300]}"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return None
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    return ""
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line of ours."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if "/src/" in frame.filename
-    ] or traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename.rpartition('/src/')[2]}:{frames[-1].lineno}"
+    """The innermost line of ours, or of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "/src/" in frame.filename] or frames
+    return f"{ours[-1].filename.rpartition('/src/')[2]}:{ours[-1].lineno}"
 
 
 def _ring(_: int, __: FrameType | None) -> None:
@@ -154,7 +177,3 @@ def _ring(_: int, __: FrameType | None) -> None:
 
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _virtual() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

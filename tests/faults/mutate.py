@@ -8,18 +8,18 @@ from typing import Any
 
 import yaml
 
+Damage = Callable[[Random, Sequence[bytes]], bytes]
 NUMBERS = (
     0,
     1,
     -1,
     2,
-    7,
     127,
     128,
     255,
     256,
-    65535,
-    65536,
+    2**16 - 1,
+    2**16,
     2**31 - 1,
     2**31,
     2**32 - 1,
@@ -30,14 +30,15 @@ NUMBERS = (
 )
 TEXTS = (
     "", " ", "\0", "\n", "null", "true", "1", "1e400", "nan", "inf", "-1", "٣", "1_000", "../x", "/etc/x", "a/../../b", "~",
-    "C:\\x", "a b", "#", ";", ",", '"', "'", "[", "{", "é", "日本", "\u202e", "\ufeff", "\x1b[31m", "%s", "${x}", "x" * 100_000,
-    "99999", "-99999", "1e9", "[1, 2", "http://[::1", "s3://", "file:///etc/passwd", "0" * 64, "con", "a" * 300 + ".jpg",
+    "C:\\x", "a b", "#", ";", ",", '"', "'", "[", "{", "é", "日本", "\u202e", "\ufeff", "\x1b[31m", "%s", "${x}",
+    "x" * 100_000, "99999", "-99999", "1e9", "[1, 2", "http://[::1", "s3://", "file:///etc/passwd", "0" * 64,
+    "a" * 300 + ".jpg",
 )  # fmt: skip
 RAW = (
-    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\r\n", b"&a [*a]", b"!!python/object:os.system x", b".inf", b".nan", b"1e400",
-    b"2020-01-01", b"<<: {a: 1}", b"\t", b"- ", b"? ", b"%YAML 1.1\n---\n", b"9" * 5000, b"[" * 3000, b"{\"a\":" * 3000, b"+_",
-    b"\xed\xa0\x80", b"\"\\ud800\"", b"1" + b"0" * 400, b"NaN", b"Infinity", b"0x10", b"0o17", b"1:30", b"*a", b"|", b">",
-    b"&a {<<: *a}", b"PK\x05\x06", b"\xff" * 64, bytes(64),
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\r\n", b"&a [*a]", b"!!python/object:os.system x", b".inf", b".nan",
+    b"1e400", b"2020-01-01", b"<<: {a: 1}", b"\t", b"- ", b"? ", b"%YAML 1.1\n---\n", b"9" * 5000, b"[" * 3000,
+    b"{\"a\":" * 3000, b"+_", b"\xed\xa0\x80", b"\"\\ud800\"", b"1" + b"0" * 400, b"NaN", b"Infinity", b"0x10",
+    b"0o17", b"1:30", b"*a", b"|", b">", b"&a {<<: *a}", b"PK\x05\x06", b"\xff" * 64, bytes(64),
 )  # fmt: skip
 
 
@@ -46,38 +47,30 @@ def binary(random: Random, seeds: Sequence[bytes]) -> bytes:
     content = bytearray(random.choice(seeds))
     for _ in range(random.choice((1, 1, 2, 3, 8, 30))):
         size = len(content)
-        at = min(
-            random.choice(
-                (
-                    random.randrange(size + 1),
-                    random.randrange(min(size, 64) + 1),
-                    size - random.randrange(min(size, 64) + 1),
-                )
-            ),
-            size,
-        )
+        edge = random.randrange(min(size, 64) + 1)  # lengths and tables are near the beginning and the end
+        at = random.choice((random.randrange(size + 1), edge, size - edge))
         end = min(size, at + random.choice((1, 2, 4, 8, 100, 10_000)))
-        what = random.randrange(9)
-        if what == 0 and at < size:
+        what = random.choice(("bit", "byte", "number", "number", "gap", "repeat", "insert", "splice", "end"))
+        if what == "bit" and at < size:
             content[at] ^= 1 << random.randrange(8)
-        elif what == 1 and at < size:
+        elif what == "byte" and at < size:
             content[at] = random.randrange(256)
-        elif what in (2, 3):
-            value, form = random.choice(NUMBERS), random.choice(("<H", ">H", "<I", ">I", "<Q", ">Q"))
-            packed = struct.pack(form, value % 2 ** (8 * struct.calcsize(form)))
+        elif what == "number":
+            form = random.choice(("<H", ">H", "<I", ">I", "<Q", ">Q"))
+            packed = struct.pack(form, random.choice(NUMBERS) % 2 ** (8 * struct.calcsize(form)))
             content[at : at + len(packed)] = packed
-        elif what == 4:
+        elif what == "gap":
             del content[at:end]
-        elif what == 5:
+        elif what == "repeat":
             content[at:at] = content[at:end] * random.choice((1, 1, 2, 100))
-        elif what == 6:
+        elif what == "insert":
             content[at:at] = random.choice(RAW)
-        elif what == 7 and random.random() < 0.3:
-            del content[at:]
-        elif what == 8:
-            other = random.choice(seeds)
+        elif what == "splice":
+            other, size = random.choice(seeds), random.choice((4, 32, 1000))
             piece = random.randrange(len(other) + 1)
-            content[at:end] = other[piece : piece + random.choice((4, 32, 1000))]
+            content[at:end] = other[piece : piece + size]
+        elif what == "end" and random.random() < 0.3:
+            del content[at:]
     return bytes(content[: 2**22])
 
 

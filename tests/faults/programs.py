@@ -2,12 +2,13 @@
 
 import multiprocessing
 import os
+import re
 import runpy
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,10 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """Its exit code, and the end of what it said."""
+        """Its exit code, and the end of what it said; of a traceback, our innermost line and the error."""
         how = f"did not end in {PATIENCE} s" if self.code is None else f"ended with {self.code}"
-        return f"{how}: {self.output[-600:].strip()}"
+        ours = re.findall(r'File ".*/src/(\S+)", line (\d+)', self.output) if "Traceback" in self.output else []
+        return " ".join([how, *(f"in {file}:{line}" for file, line in ours[-1:])]) + f": {self.output.strip()[-300:]}"
 
 
 class Running:
@@ -164,6 +166,7 @@ class Running:
 def _run(program: Program, environment: dict[str, str], log: str, counted: str, strike: Strike | None) -> None:
     """Run a module as `python -m` does, in a process that has its modules."""
     import faulthandler
+
     import torch
 
     os.setsid()

@@ -96,7 +96,7 @@ def prepare(folder: Path, server: str) -> Iterator[Prepared]:
         params = tiny.params()
         params["download"] |= {"source": "deepfashion", "origins": [{"address": origin}], "endpoint": "ENDPOINT"}
         (own / "project" / "fetch.yaml").write_text(yaml.safe_dump(params))
-        words = tuple("download --raw fetched --transfers .repose/transfers --params fetch.yaml".split())
+        words = ("download", "--raw", "fetched", "--transfers", ".repose/transfers", "--params", "fetch.yaml")
         case = Case(name, "repose.cli", words, ("project/fetched",), before=own)
         yield _undisturbed(case, stock, server, folder)[0]
     petals = b"1\n2\n3\n"
