@@ -210,7 +210,8 @@ def _write_project(project: Path, seed: int, address: str) -> None:
         "download": params["download"] | {"source": "deepfashion", "origins": [{"address": f"{address}/all.zip"}]}
     }
     (project / "table1").mkdir(parents=True)
-    two = params | {"train": params["train"] | {"processes": 2}}
+    shared = params["systems"] | {"attend": params["systems"]["attend"] | {"items_per_step": 2}}
+    two = params | {"train": params["train"] | {"processes": 2}, "systems": shared}
     for name, content in (("params.yaml", params), ("fetch.yaml", fetched), ("two.yaml", two)):
         (project / name).write_text(yaml.safe_dump(content, sort_keys=False))
     shutil.copy(ROOT / "table1" / "published.csv", project / "table1")
