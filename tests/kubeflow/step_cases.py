@@ -1,4 +1,4 @@
-"""What has to hold for steps over any S3 server: the normal tests run these cases against moto, tests/s3 against radosgw."""
+"""What has to hold for steps over any S3 server: the normal tests run these cases against moto, tests/s3 against SeaweedFS."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Steps with a remote in S3, through a proxy that fails; against Ceph's radosgw, which refuses what is wrong."""
+"""Steps with a remote in S3, through a proxy that fails; against SeaweedFS, which refuses what is wrong."""
 
 import pytest
 from step_cases import Flowers, StepCases, flowers_made, over_s3

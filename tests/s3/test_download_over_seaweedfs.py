@@ -1,4 +1,4 @@
-"""The stage download with origins in S3, through a proxy that fails; against Ceph's radosgw, which refuses what is wrong."""
+"""The stage download with origins in S3, through a proxy that fails; against SeaweedFS, which refuses what is wrong."""
 
 import time
 
