@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fabricated import write_images, write_lists
 
+from fabricated import write_images, write_lists
 from mannequins.figure import weights_sha256
 from mannequins.renderer import MannequinSettings, render_item
 from repose.config import as_dict, build
