@@ -106,11 +106,19 @@ def jpeg_of(segment: bytes, times: int, before: bytes) -> bytes:
     return content[:at] + (segment or content[at:-2]) * times + content[at:]
 
 
+def bmp_of_runs(width: int, height: int) -> bytes:
+    """A BMP of a run of one pixel per row, with 256 colors."""
+    runs = b"\1\0\0\0" * height
+    header = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<LHHL", 1078 + len(runs), 0, 0, 1078) + header + bytes(1024) + runs
+
+
 SIDE = 21_392  # a multiple of 16; its square has 436 MiB
 LONG, SLONG8 = 4, 17  # Pillow ignores tags of the type SLONG8, but libtiff reads them
 BOMBS = {
     "tile": (lambda: tiff(SIDE, LONG), "a TIFF with tiles of more than 4,194,304 px"),
     "hidden tile": (lambda: tiff(SIDE, SLONG8), "a TIFF whose tiles have no size"),
+    "runs": (lambda: bmp_of_runs(3000, 1000), "a BMP with run-length encoding"),
     "BigTIFF": (lambda: tiff(16, LONG, b"II+\0"), "a BigTIFF"),
     "scans": (lambda: jpeg_of(b"", 100, b"\xff\xda"), "a JPEG with more than 100 scans or 100 parts of EXIF"),
     "EXIF": (
