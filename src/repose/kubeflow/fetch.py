@@ -181,9 +181,9 @@ def parse_record(content: bytes, where: str) -> dict[str, Any]:
         return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ascii(".".join(map(str, first["loc"])))[1:-1]
         raise ReposeError(
-            f"{where} is not a run's record in this version's format ({FORMAT!r}): {'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']!r:.200}."
+            f"{where} is not a run's record in this version's format ({FORMAT!r}): {place:.200}: {first['msg']!r:.200}."
         ) from None
 
 
