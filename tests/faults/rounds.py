@@ -21,8 +21,8 @@ NAMED = (
     "download (zip over http)",
     "kfp fetch",
 )  # in every other round of two at once
-_HIDDEN = re.compile(r"(^|/)\.[^/]+\.(partial|replaced)(/|$)")  # what is being written, or just replaced
-_OTHER = re.compile(r"\block|another|other process|at the same time|already|busy|blocked", re.IGNORECASE)
+_HIDDEN = re.compile(r"(^|/)\.[^/]+\.(partial|replaced|lock)(/|$)")  # what is being written, replaced, or held
+_OTHER = re.compile(r"\block|another|other process|at the same time|already|busy|blocked|in use", re.IGNORECASE)
 _SPACE = re.compile(r"no space left|disk", re.IGNORECASE)
 _START = 3  # seconds, about, that a cold program imports
 

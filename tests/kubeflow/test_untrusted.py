@@ -34,7 +34,7 @@ def test_the_run_itself_is_fetched(ran: Run) -> None:
 def test_a_record_can_only_write_the_files_that_dvc_yaml_names(ran: Run, part: str) -> None:
     kept = ran.record
     value = {"locks": kept["locks"]["dvc.lock"], "params": "scale: 3\n", "files": kept["files"]["score.json"]}[part]
-    for name in NAMES:
+    for name in [*NAMES, *({"dvc.lock", "params.yaml", "score.json"} - kept[part].keys())]:
         ran.write(kept | {part: kept[part] | {name: value}})
         ran.refuses("which is not a lock, a params file or metrics of dvc.yaml here. Nothing was written")
 

@@ -296,6 +296,12 @@ def test_a_run_with_wrong_params_has_a_record_that_says_so(ran: Run, overrides: 
     left = record.write_record(task.read_task(line, {"REPOSE_RUN": "r"}), ran.image)
     assert [stage["state"] for stage in left["stages"]] == ["failed", "not run"]
     assert all(re.search(message, stage["message"]) for stage in left["stages"])
+    (
+        ran.remote / "kubeflow/runs/r/stages/count.json"
+    ).unlink()  # as if no step had begun: nothing is found by other params
+    left = record.write_record(task.read_task(line, {"REPOSE_RUN": "r"}), ran.image)
+    assert [stage["state"] for stage in left["stages"]] == ["not run", "not run"]
+    assert re.search(message, left["stages"][0]["message"])
     before = ran.files()
     fetch.fetch_run(ran.folder, "r", remote=None, endpoint="", force=False)
     assert ran.files() == before

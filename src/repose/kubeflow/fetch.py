@@ -77,11 +77,11 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     project = read_project(folder, file)
     locks = dict(_locks(project, record, where))
     metrics = _metrics(project, store, locks)
-    for name in [*record["locks"], *record["params"], *record["files"]]:
-        if not (name in locks or name in project.params_files or (name in metrics and name in record["files"])):
+    for part, known in (("locks", locks), ("params", project.params_files), ("files", metrics)):
+        if wrong := [name for name in record[part] if name not in known]:
             raise ReposeError(
-                f"The run's record has a file {name!r}, which is not a lock, a params file or metrics of {project.file} here. "
-                "Nothing was written. Is the run of another project?"
+                f"The run's record has a file {wrong[0]!r}, which is not a lock, a params file or metrics of {project.file} "
+                "here. Nothing was written. Is the run of another project?"
             )
     _check_params(project, record["params"], where)
     contents = {name: _merged(folder / name, entries) for name, entries in locks.items()}
@@ -182,9 +182,9 @@ def parse_record(content: bytes, where: str) -> dict[str, Any]:
         return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ascii(".".join(map(str, first["loc"])))[1:-1]
         raise ReposeError(
-            f"{where} is not a run's record in this version's format ({FORMAT!r}): {'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']!r:.200}."
+            f"{where} is not a run's record in this version's format ({FORMAT!r}): {place:.200}: {first['msg']!r:.200}."
         ) from None
 
 

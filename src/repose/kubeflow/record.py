@@ -68,7 +68,7 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
         except SettingsError as error:
             problem = str(error)
         left = {found.stage: found for found in _reports(remote, task.run)}
-        entries, project = _entries(folder, file, remote, left)
+        entries, project = _entries(folder, file, None if problem else remote, left)
         done = [stage for stage in project.stages if stage.address in entries]
         uncached = [
             (out.path, outputs_of(s, entries[s.address])[out.path]) for s in done for out in s.outs if not out.cached
@@ -108,15 +108,20 @@ def _reports(remote: Remote, run: str) -> Iterator[Report]:
             say(f"{error} It is not used.")
 
 
-def _entries(folder: Path, file: str, remote: Remote, left: Mapping[str, Report]) -> tuple[dict[str, Entry], Project]:
-    """The entries of all finished stages, in DVC's order; `left` holds the reports of the run's steps, by stage."""
+def _entries(
+    folder: Path, file: str, remote: Remote | None, left: Mapping[str, Report]
+) -> tuple[dict[str, Entry], Project]:
+    """The entries of all finished stages, in DVC's order.
+
+    `left` holds the reports of the run's steps, by stage. The run-cache of `remote` may have those of others.
+    """
     known: dict[str, Any] = {address: entry for found in left.values() for address, entry in found.upstream.items()}
     known |= {address: found.entry for address, found in left.items() if found.entry is not None}
     entries: dict[str, Entry] = {}
     project = read_with(folder, file, {})
     for stage in project.stages:
         entry = _own(stage, known[stage.address]) if stage.address in known else None
-        if entry is None and stage.address not in left and all(upstream in entries for upstream in stage.upstream):
+        if entry is None and remote and stage.address not in left and all(one in entries for one in stage.upstream):
             now = read_with(folder, file, entries)
             wanted = run_cache.wanted(now, stage, entries, remote)
             entry = run_cache.find(remote, stage, wanted) if wanted is not None else None
@@ -149,21 +154,15 @@ def _states(
     """The state of each stage; `problem` is what is wrong with the run's params."""
     ended = []
     for stage in project.stages:
-        found = left.get(stage.address)
-        how: dict[str, Any]
-        if found and found.state == "started":
-            how = {"state": "failed", "message": _KILLED}
-        elif (found and found.state == "failed") or stage.address not in entries:
-            how = (
-                {"state": "failed", "message": found.message or _DAMAGED}
-                if found
-                else {"state": "not run", "message": problem}
-            )
+        found, done = left.get(stage.address), stage.address in entries
+        if found is None:
+            how = ("finished", "how", "taken from Kubeflow's cache") if done else ("not run", "message", problem)
+        elif found.state == "finished" and done:
+            how = "finished", "how", found.how
         else:
-            how = {"state": "finished", "how": found.how if found else "taken from Kubeflow's cache"}
-        ended.append(
-            {"stage": stage.address} | how | ({"seconds": found.seconds} if found and found.seconds is not None else {})
-        )
+            how = "failed", "message", _KILLED if found.state == "started" else found.message or _DAMAGED
+        seconds = {"seconds": found.seconds} if found and found.seconds is not None else {}
+        ended.append({"stage": stage.address, "state": how[0], how[1]: how[2]} | seconds)
     return ended
 
 
