@@ -151,8 +151,9 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         DataError: the file is missing or damaged, or does not have 18 joints.
     """
     with _errors_named(path):
+        missing = dict.fromkeys(_KEYPOINT_COLUMNS, "")  # an empty name is not missing
         table = _names(
-            pd.read_csv(within_limit(path, "table"), dtype={"name": str}, keep_default_na=False, na_values=[""])
+            pd.read_csv(within_limit(path, "table"), dtype={"name": str}, keep_default_na=False, na_values=missing)
         )
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(

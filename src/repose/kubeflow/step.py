@@ -84,7 +84,7 @@ def run_node(task: Task, image: Path) -> None:
     Raises:
         ReposeError: the stage or the remote failed.
     """
-    with workspace(image, task) as folder, disk_errors_named(folder):
+    with workspace(image, task) as folder:
         apply_params(folder, task)
         remote = Remote(open_repo(folder))
         entries = read_entries(remote, task.entries)

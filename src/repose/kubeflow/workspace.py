@@ -39,9 +39,9 @@ def workspace(project: Path, task: Task) -> Iterator[Path]:
             for file in [folder, *folder.rglob("*")]:  # the image's are read-only
                 if file.is_dir() and not file.is_symlink():
                     file.chmod(0o755)
-        check_address_is_public(task.remote, "The pipeline's parameter remote")
-        _configure(folder, task.remote, task.endpoint)
-        yield folder
+            check_address_is_public(task.remote, "The pipeline's parameter remote")
+            _configure(folder, task.remote, task.endpoint)
+            yield folder
 
 
 def _ignored(folder: str, names: list[str]) -> set[str]:
@@ -53,11 +53,12 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     from dvc.config import Config
 
     os.environ["DVC_NO_ANALYTICS"] = "1"
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # of boto; s3fs tries each of its calls again
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
     (folder / ".dvc").mkdir(exist_ok=True)
     at: dict[str, Any] = {"url": remote, "verify": True}  # the content of what is fetched
     if remote.startswith("s3://"):
-        at |= {"connect_timeout": 10, "read_timeout": 30} | ({"endpointurl": endpoint} if endpoint else {})
+        at |= {"connect_timeout": 10, "read_timeout": 20} | ({"endpointurl": endpoint} if endpoint else {})
     shared = os.environ.get(CACHE)
     # root can write through a link to the cache, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -153,6 +154,8 @@ def disk_errors_named(path: Path) -> Iterator[None]:
     """Turn disk errors in the block into a ReposeError that names `path`."""
     try:
         yield
+    except sqlite3.OperationalError as error:  # DVC keeps its indexes in SQLite
+        raise ReposeError(f"Cannot write {path}: {error}. Is the disk full? Free some, and run the command again.") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ReposeError(
@@ -173,12 +176,8 @@ def disk_errors_named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _private_path(path: Path) -> Iterator[Path]:
-    """Lock `path`, and yield a new path beside it, which is removed at the end; remove those that killed processes left."""
+    """Lock `path`, and yield a new path beside it, which is removed at the end."""
     with locked(path), disk_errors_named(path):
-        partial = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}{re.escape(PARTIAL)}")
-        for entry in os.listdir(path.parent):  # noqa: PTH208 (twice as fast in large folders)
-            if partial.fullmatch(entry):
-                _remove(path.parent / entry)
         own = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
         try:
             yield own
@@ -221,6 +220,7 @@ def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _check_is_file(file)
         lock = FileLock(file, is_singleton=True, on_acquired=_write_note, fallback_to_soft=False)
+        was_there = file.exists() and not lock.is_locked
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -230,12 +230,22 @@ def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
                 raise ReposeError(f"{shown} is in use by {who}. Wait until it has ended, or end it.") from None
             say(f"{shown} is in use by {who}; waiting until it has ended.")
             lock.acquire()
+        if was_there:
+            _remove_partials(path)
     try:
         yield
     finally:
         if lock.lock_counter == 1:
             file.unlink(missing_ok=True)
         lock.release()
+
+
+def _remove_partials(path: Path) -> None:
+    """Remove what a killed process left beside `path`; its lock file was left too."""
+    partial = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}{re.escape(PARTIAL)}")
+    for entry in os.listdir(path.parent):  # noqa: PTH208 (twice as fast in large folders)
+        if partial.fullmatch(entry):
+            _remove(path.parent / entry)
 
 
 def _write_note(descriptor: int) -> None:

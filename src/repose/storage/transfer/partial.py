@@ -13,7 +13,7 @@ from repose.storage.transfer.digests import check_size
 from repose.terminal import bar, say
 
 CHUNK = 2**20  # bytes per read (1 MiB); a broken connection loses less than this
-TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next byte
+TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next byte: ATTEMPTS of them end within two minutes
 ATTEMPTS = 5  # consecutive attempts without a new byte before the transfer fails
 
 T = TypeVar("T")

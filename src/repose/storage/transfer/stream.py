@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from repose.errors import ReposeError
 from repose.storage.transfer.partial import CHUNK, Interrupted
 
-SLOWEST = 300.0  # seconds for the head of an answer, and for each CHUNK of its body (3.5 kB/s)
+SLOWEST = 100.0  # seconds for the head of an answer, and for each CHUNK of its body (10 kB/s)
 _PIECE = 2**16  # bytes
 
 T = TypeVar("T")
