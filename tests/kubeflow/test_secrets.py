@@ -199,6 +199,6 @@ def test_a_compiled_address_with_a_login_is_refused_with_its_key_and_the_way_to_
 ) -> None:
     monkeypatch.chdir(flowers)
     with pytest.raises(
-        ReposeError, match=r"show\.yaml\.defaults\.env\.PROXY is an address with a login.* as a Kubernetes secret"
+        ReposeError, match=r"show\.yaml: defaults\.env\.PROXY is an address with a login.* as a Kubernetes secret"
     ):
         in_environment("defaults: {env: {PROXY: ADDRESS}}")("http://anna:s3kr3t@proxy:3128", flowers)

@@ -33,6 +33,7 @@ class Hostile:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.answer: Answer = b""
+        self.open: list[socket.socket] = []
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -41,6 +42,7 @@ class Hostile:
                 threading.Thread(target=self._one, args=(self.socket.accept()[0],), daemon=True).start()
 
     def _one(self, connection: socket.socket) -> None:
+        self.open.append(connection)
         with connection, suppress(OSError):
             connection.recv(65536)
             if callable(self.answer):
@@ -55,6 +57,9 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
     server = Hostile()
     yield server
     server.socket.close()
+    for connection in server.open:  # otherwise abandoned requests would go on
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def repeated(head: bytes, part: bytes, pause: float = 0.0) -> Callable[[socket.socket], None]:

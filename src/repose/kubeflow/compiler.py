@@ -35,9 +35,9 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
     if image:
         chosen = Environment(image=image).over(chosen)
     where = BASE if environment is None else ENVIRONMENTS / f"{environment}.yaml"
-    check_public(as_dict(chosen), str(where))
+    check_public(as_dict(chosen), f"{where}: ")
     for name in project.params_files:
-        check_public(ParamsFile.read(project.folder / name).values, name)
+        check_public(ParamsFile.read(project.folder / name).values, f"{name}: ")
     for stage in project.stages:
         check_public(stage.meta, f"{stage.file}: {stage.address}: meta.kfp")
     return make_plan(project, chosen, str(where), remote_of(project.repo, chosen, committed=True))

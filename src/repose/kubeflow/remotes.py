@@ -73,19 +73,21 @@ def check_public(value: Any, where: str) -> None:
     Raises:
         ReposeError: one is; the message has its key, below `where`.
     """
-    entries = (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
-    )
-    for key, child in entries:
-        check_public(child, f"{where}.{key}")
-    if isinstance(value, str) and has_secret(value):
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            check_public(child, f"{where}{'' if where.endswith(' ') else '.'}{key}")
+    elif isinstance(value, list | tuple):
+        for number, child in enumerate(value):
+            check_public(child, f"{where}[{number}]")
+    elif isinstance(value, str) and has_secret(value):
         raise _secret(where)
 
 
 def _secret(where: str) -> SettingsError:
     return SettingsError(
         f"{where} is an address with a login, a signature or a query, which all who see the run would read. Leave that out, "
-        "and give credentials as a Kubernetes secret (`secrets` or `secret_files` in the environment)."
+        "and give credentials as a Kubernetes secret (`secrets` or `secret_files` in the environment); on this machine, by "
+        "`dvc remote modify --local` or AWS's environment variables."
     )
 
 

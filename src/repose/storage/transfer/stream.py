@@ -18,6 +18,8 @@ T = TypeVar("T")
 def promptly(ask: Callable[[], T]) -> T:
     """The result of a request. Its time limit also ends an answer whose head comes byte by byte, or never ends.
 
+    The request itself goes on in its thread, which the end of the program stops.
+
     Raises:
         Interrupted: it took more than SLOWEST seconds.
     """
