@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from repose.errors import DataError, ReposeError
-from repose.storage.atomic import write_text
+from repose.storage.atomic import disk_errors_named, write_text
 from repose.terminal import say
 
 
@@ -73,12 +73,13 @@ class History:
     def _write_live(self, rows: list[dict[str, float]]) -> None:
         if self._live is None or not rows:
             return
-        for row in rows:
-            self._live.step = int(row["step"])
-            for name, value in row.items():
-                if name != "step":
-                    self._live.log_metric(f"train/{name}", value)
-        self._live.make_summary()
+        with disk_errors_named(self._file):
+            for row in rows:
+                self._live.step = int(row["step"])
+                for name, value in row.items():
+                    if name != "step":
+                        self._live.log_metric(f"train/{name}", value)
+            self._live.make_summary()
 
 
 def what_is_kept(checkpoint: Path) -> str:
