@@ -155,7 +155,9 @@ def disk_errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:  # DVC keeps its indexes in SQLite
-        raise ReposeError(f"Cannot write {path}: {error}. Is the disk full? Free some, and run the command again.") from error
+        raise ReposeError(
+            f"Cannot write {path}: {error}. Is the disk full? Free some, and run the command again."
+        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ReposeError(
