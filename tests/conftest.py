@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The slowest files, the longest first, so that no worker gets one of them last.
 LONGEST = (
-    "test_proof.py", "test_train_in_processes.py", "test_table1.py", "test_every_system.py", "test_train.py",
+    "test_proof.py", "test_train_in_processes.py", "test_table1.py", "test_every_system.py", "test_faults.py", "test_train.py",
     "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_renderer.py", "test_evaluate.py",
     "test_expectations.py",
 )  # fmt: skip

@@ -119,12 +119,12 @@ def fuzz(plan: Plan, kept: Path) -> Fuzzed:
 def _try_all(plan: Plan, number: Any, queue: Any) -> None:
     """Try inputs in this process; `number` is that of the current one."""
     warnings.simplefilter("ignore")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, contextlib.chdir(folder):
         targets = read_valid(plan.area, Path(folder))
         queue.put([target.name for target in targets])
-        silence = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(silence, stream)
+        os.dup2(silence, 2)
         start = _peak()
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * MEMORY, resource.RLIM_INFINITY))

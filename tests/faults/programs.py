@@ -85,10 +85,14 @@ class Ended:
 
     @property
     def words(self) -> str:
-        """Its exit code, and the end of what it said; of a traceback, our innermost line and the error."""
-        how = f"did not end in {PATIENCE} s" if self.code is None else f"ended with {self.code}"
+        """Its exit code, and the end of what it said; where it hung, or our innermost line in a traceback."""
+        if self.code is None:
+            return (
+                f"did not end in {PATIENCE} s: {self.output.rpartition('(most recent call first):')[2].strip()[:300]}"
+            )
         ours = re.findall(r'File ".*/src/(\S+)", line (\d+)', self.output) if "Traceback" in self.output else []
-        return " ".join([how, *(f"in {file}:{line}" for file, line in ours[-1:])]) + f": {self.output.strip()[-300:]}"
+        how = " ".join([f"ended with {self.code}", *(f"in {file}:{line}" for file, line in ours[-1:])])
+        return f"{how}: {self.output.strip()[-300:]}"
 
 
 class Running:

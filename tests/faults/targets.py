@@ -254,7 +254,7 @@ def _of_kubeflow(folder: Path) -> Iterator[Target]:
         shutil.rmtree(folder / "fetched", ignore_errors=True)
         fetch_run(shutil.copytree(flowers, folder / "fetched"), "run-1", remote=None, endpoint="", force=True)
 
-    yield Target("kfp fetch", from_file(fetch, run / "record.json"), [json.dumps(record).encode()], in_json, share=0.1)
+    yield Target("kfp fetch", from_file(fetch, run / "record.json"), [json.dumps(record).encode()], in_json, share=0.5)
     entries = [next((remote / "kubeflow" / "entries").glob("*")).read_bytes()]
     for name, way, seeds, damage in (
         ("storage.listing.parse_listing", bytes, [path.read_bytes() for path in (remote / "files").rglob("*.dir")], in_json),
