@@ -170,10 +170,12 @@ def fetch(
     from repose.kubeflow.fetch import fetch_run
     from repose.kubeflow.project import open_repo
     from repose.kubeflow.remotes import remote_of
+    from repose.storage.atomic import disk_errors_named
 
     folder = Path.cwd()
-    address, endpoint = remote_of(open_repo(folder), environment_of(folder, environment), remote, endpoint)
-    fetch_run(folder, run, remote=address, endpoint=endpoint, force=force)
+    with disk_errors_named(folder):
+        address, endpoint = remote_of(open_repo(folder), environment_of(folder, environment), remote, endpoint)
+        fetch_run(folder, run, remote=address, endpoint=endpoint, force=force)
 
 
 @app.command("run-local")

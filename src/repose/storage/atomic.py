@@ -154,9 +154,10 @@ def disk_errors_named(path: Path) -> Iterator[None]:
     """Turn disk errors in the block into a ReposeError that names `path`."""
     try:
         yield
-    except sqlite3.OperationalError as error:  # DVC keeps its indexes in SQLite
+    except (sqlite3.OperationalError, shutil.Error) as error:  # of DVC's indexes; of shutil.copytree
+        why = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         raise ReposeError(
-            f"Cannot write {path}: {error}. Is the disk full? Free some, and run the command again."
+            f"Cannot write {path}: {why}. Is the disk full? Free some, and run the command again."
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
