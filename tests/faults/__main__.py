@@ -116,7 +116,9 @@ def _run_fuzz(options: argparse.Namespace) -> None:
             f"{times} times, first input {found.number}: {found.target}: {found.words}"
             for found, times in done.problems.values()
         ]
-        results.add(area, area, f"{done.inputs:,} inputs for {', '.join(done.targets)}", problems)
+        results.add(
+            area, area, f"{done.inputs:,} inputs in {options.minutes:g} minutes for {', '.join(done.targets)}", problems
+        )
         print(f"fuzz {area}: {done.inputs:,} inputs; {'; '.join(problems) or 'right'}", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:

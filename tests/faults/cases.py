@@ -270,10 +270,6 @@ def _kubeflow(place: Path) -> Iterator[Case]:
     yield Case("kfp step judge", "repose.kubeflow.step", tuple(words), (), **step)
     words = steps.words("", artifacts / "record", remote, [], before=["run-record", "flowers", "dvc.yaml"])
     yield Case("kfp record", "repose.kubeflow.record", tuple(words), (), **step)
-    cache = ("flowers/.dvc/",)
-    outs = ("flowers/dvc.lock", "flowers/params.yaml", "flowers/score.json")
-    yield Case(
-        "kfp fetch", "repose.cli", ("kfp", "fetch", "run-1", "--remote", "PLACE/remote"), outs, "flowers", works=cache
-    )
-    outs = ("flowers/made", "flowers/report.html")
-    yield Case("dvc pull", "dvc.__main__", ("pull",), outs, "flowers", works=cache)
+    words, outs = ("kfp", "fetch", "run-1", "--remote", remote), ("dvc.lock", "params.yaml", "score.json")
+    outs = tuple(f"flowers/{out}" for out in outs)
+    yield Case("kfp fetch", "repose.cli", words, outs, "flowers", works=("flowers/.dvc/",))
