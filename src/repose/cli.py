@@ -129,6 +129,10 @@ def train(
 
     repose train attend
     """
+    from repose.storage.processes import STARTED_BY, end_with
+
+    if started_by := os.environ.get(STARTED_BY):
+        end_with(int(started_by))  # before torch is imported, which takes seconds
     from repose import systems, training
     from repose.config import block, nearest, read_params
     from repose.pipeline_paths import completed

@@ -22,7 +22,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from repose.config import settings
 from repose.data.layouts import is_litter
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.storage.transfer import Object
 from repose.terminal import say
 
@@ -74,14 +74,15 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
     `where` names the zip in messages, and `password_variable` is the environment variable that holds its password.
 
     Raises:
-        ReposeError: the file is not a zip, is damaged, exceeds a limit, needs another password, or has a rejected entry.
+        DataError: the file is not a zip, or is damaged; also when a file is read.
+        ReposeError: it exceeds a limit, needs another password, or has a rejected entry.
     """
     try:
         _check_directory(path, limits, where)
         archive = zipfile.ZipFile(path)
     except _DAMAGED:
         size = path.stat().st_size
-        raise ReposeError(
+        raise DataError(
             f"{where} is not a zip, or a truncated or damaged one ({size:,} bytes). Check the address, or get the file again "
             "(with a browser, if this is a web page)."
         ) from None
@@ -275,7 +276,7 @@ def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, i
             raise EOFError
     except _DAMAGED:
         or_password = ", or the password is wrong" if info.flag_bits & _ENCRYPTED else ""
-        raise ReposeError(f"{where}: {info.filename} is damaged{or_password}. Get the zip again.") from None
+        raise DataError(f"{where}: {info.filename} is damaged{or_password}. Get the zip again.") from None
     except RuntimeError:
         raise ReposeError(f"{where}: the password is wrong. Ask the data's owner for the right one.") from None
     return content

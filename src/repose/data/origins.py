@@ -4,18 +4,21 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
 from repose.data.archives import Contents, File, Limits, is_zip, list_files, open_zip, walk, within, without_archives
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.storage import transfer
 from repose.terminal import say
+
+T = TypeVar("T")
 
 
 @settings
@@ -104,6 +107,7 @@ def _opened(
     """The files of an origin, fetched into `folder` if it is remote, and its entry in source.json."""
     where, digest, size, opened = transfer.shown(origin.address), None, None, None
     paths: Iterable[tuple[str, Path]]
+    fetched = folder / "file"
     if transfer.is_prefix(origin.address):
         listed = without_archives(transfer.list_prefix(origin.address, endpoint=endpoint), where)
         objects = within(listed, limits, where)
@@ -112,7 +116,7 @@ def _opened(
         paths = without_archives(walk(local, where), where)
     else:
         path = local or transfer.fetch(
-            origin.address, folder / "file", sha256=origin.sha256, size=origin.size, endpoint=endpoint,
+            origin.address, fetched, sha256=origin.sha256, size=origin.size, endpoint=endpoint,
             limit=int(limits.total_gigabytes * 1e9),
         )  # fmt: skip
         digest = transfer.check(path, sha256=origin.sha256, size=origin.size, where=where)
@@ -120,7 +124,12 @@ def _opened(
         paths = [(name, path)]
         if is_zip(path, name):
             opened = open_zip(path, limits, where, origin.password_variable)
-    with opened or nullcontext(list_files(paths, limits, where)) as contents:
+    with ExitStack() as stack:
+        files = opened or nullcontext(list_files(paths, limits, where))
+        found = _read(fetched, lambda: stack.enter_context(files))
+        contents = found._replace(
+            files=[file._replace(read=partial(_read, fetched, file.read)) for file in found.files]
+        )
         if not contents.files:
             raise ReposeError(f"{where} has no files. Check the address.")
         if contents.skipped:
@@ -128,3 +137,12 @@ def _opened(
         if size is None:
             size = sum(file.size for file in contents.files)
         yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}
+
+
+def _read(fetched: Path, read: Callable[[], T]) -> T:
+    """The result of `read`. If the fetched file is damaged, it is removed, so that the next run fetches it again."""
+    try:
+        return read()
+    except DataError:
+        fetched.unlink(missing_ok=True)
+        raise

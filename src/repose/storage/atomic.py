@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -252,7 +252,8 @@ def _remove_partials(path: Path) -> None:
 
 
 def _write_note(descriptor: int) -> None:
-    """Write who has the lock into its file."""
-    os.ftruncate(descriptor, 0)
+    """Write who has the lock into its file, unless the disk is full."""
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)

@@ -5,6 +5,9 @@ import os
 import threading
 import time
 
+# The environment variable of a training process: the number of the process that started it.
+STARTED_BY = "REPOSE_STARTED_BY"
+
 
 def end_with_parent(*_: object) -> None:
     """End this process within a second after the one that started it, even if that was killed.
@@ -12,7 +15,12 @@ def end_with_parent(*_: object) -> None:
     A worker calls this when it starts; arguments are ignored. A process forked by a fork server has that server as its parent
     in the system, and `multiprocessing` knows the process that asked for it.
     """
-    parent, asked_by = os.getppid(), multiprocessing.parent_process()
+    end_with(os.getppid())
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second after its parent, whose process number this is; at once if that has ended before."""
+    asked_by = multiprocessing.parent_process()
 
     def watch() -> None:
         while os.getppid() == parent and (asked_by is None or asked_by.is_alive()):

@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from repose.errors import ReposeError
-from repose.storage.processes import end_with_parent
+from repose.storage.processes import STARTED_BY
 from repose.systems.learning.nodes import Nodes, interface_towards, nodes_here
 from repose.terminal import say
 
@@ -102,6 +102,7 @@ def start(processes: int, threads: int, arguments: Sequence[str]) -> None:
     nodes = nodes_here()
     where = ["--standalone", "--nnodes=1"] if nodes is None else nodes.options()
     here = processes if nodes is None else processes // nodes.of
+    os.environ[STARTED_BY] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # otherwise torchrun sets 1 and logs it
     if nodes is not None:
         say(f"{nodes}: meeting the others at {nodes.meeting_place}, within {nodes.wait} s")
@@ -157,7 +158,6 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
     if not under_torchrun():
         raise ReposeError(f"train.processes is {processes}, and this is one process. Train with `repose train`.")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at once, even within a collective operation
-    end_with_parent()
     on_gpu = device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
