@@ -7,7 +7,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,6 +188,19 @@ class DownloadCases:
         ranges = [request.range for request in storage.proxy.requests if paths in request.path]
         assert ranges == [None, None, None, f"bytes={2 * CHUNK}-", f"bytes={2 * CHUNK}-", f"bytes={3 * CHUNK}-"]
         assert stage.waits == [1, 2, 1, 2, 1]
+
+    @pytest.mark.parametrize("kind", ["prefix", "zip"])
+    def test_other_bytes_than_those_of_the_etag_are_never_taken(
+        self, storage: Storage, stage: Stage, kind: str
+    ) -> None:
+        origin = storage.put_all() if kind == "prefix" else storage.put_zip()
+        paths = "id_00000009" if kind == "prefix" else "all.zip"
+        expected = undisturbed(storage, stage, origin)
+        wrong = Fault(wrong=20, paths=paths)
+        storage.proxy.fail(wrong)
+        stage.fails(origin, message="other bytes came than those of the ETag; gave up after 5 attempts")
+        storage.proxy.fail(replace(wrong, times=1))
+        assert stage.run(origin) == expected
 
     @pytest.mark.parametrize("kind", ["object", "link"])
     @pytest.mark.parametrize("change", [False, True], ids=["same", "changed"])

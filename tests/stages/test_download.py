@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,7 +16,7 @@ from mannequins import renderer
 from mannequins.renderer import MannequinSettings
 from repose.data.archives import Limits
 from repose.data.raw import RawFiles
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.stages import download
 from repose.stages.download import DownloadSettings, Origin
 from repose.storage.transfer import s3
@@ -310,6 +311,22 @@ def test_limits_hold_for_all_origins_together_and_before_anything_is_transferred
     with pytest.raises(ReposeError, match="larger than the limit of 2,000,000 bytes"):
         run(tmp_path, f"{served.address}/a.csv", limits=small)
     assert not list((tmp_path / "transfers").rglob("*file*"))
+
+
+@pytest.mark.parametrize("place", [50, -10], ids=["content", "directory"])
+def test_a_zip_that_came_damaged_is_fetched_again(tmp_path: Path, served: Served, place: int) -> None:
+    file = tmp_path / "served" / "a.zip"
+    content = bytearray(Path(write_zip(file)).read_bytes())
+    content[place] ^= 0xFF
+    as_before = file.stat()
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    os.utime(file, ns=(as_before.st_atime_ns, as_before.st_mtime_ns))
+    with pytest.raises(DataError, match="damaged"):
+        run(tmp_path, f"{served.address}/a.zip")
+    file.write_bytes(whole)
+    os.utime(file, ns=(as_before.st_atime_ns, as_before.st_mtime_ns))  # for the server, the file is the same
+    assert run(tmp_path, f"{served.address}/a.zip").table["size"].sum() == sum(map(len, FILES.values()))
 
 
 def test_no_secret_of_an_address_is_written_or_said(

@@ -58,7 +58,7 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     (folder / ".dvc").mkdir(exist_ok=True)
     at: dict[str, Any] = {"url": remote, "verify": True}  # the content of what is fetched
     if remote.startswith("s3://"):
-        at |= {"connect_timeout": 10, "read_timeout": 20} | ({"endpointurl": endpoint} if endpoint else {})
+        at |= {"connect_timeout": 10, "read_timeout": 10} | ({"endpointurl": endpoint} if endpoint else {})
     shared = os.environ.get(CACHE)
     # root can write through a link to the cache, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"

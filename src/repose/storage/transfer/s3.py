@@ -87,6 +87,18 @@ def _receive(s3: Any, bucket: str, key: str, came: Partial, state: State) -> Non
                 came.forget()
                 raise Interrupted("the object has changed")
             came.append(chunks(body._raw_stream, came.where), found_state.size)
+        if not _has_md5_of(found, came.path):
+            came.forget()
+            raise Interrupted("other bytes came than those of the ETag")
+
+
+def _has_md5_of(found: dict[str, Any], path: Path) -> bool:
+    """Whether a file has the MD5 in the ETag, if there is one: not of uploads in parts, nor with a key of one's own."""
+    md5 = re.fullmatch('"([0-9a-f]{32})"', found["ETag"])
+    if md5 is None or found.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in found:
+        return True
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5[1]
 
 
 def list_prefix(address: str, *, endpoint: str | None = None) -> Iterator[Object]:
