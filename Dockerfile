@@ -28,7 +28,7 @@ RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=
     done
 
 # The project at /app, with an editable install of `repose`, so that DVC hashes the code that runs.
-# dvc.lock: a step whose results are in it takes them from the remote, even if they came by a plain `dvc push`.
+# dvc.lock has the hashes of frozen stages, and the versions with which a stage with `persist` outputs starts.
 FROM packages AS project
 WORKDIR /app
 COPY LICENSE README.md pyproject.toml dvc.yaml dvc.lock params.yaml .dvcignore ./
