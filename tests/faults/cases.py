@@ -27,7 +27,7 @@ from mannequins.renderer import MannequinSettings
 
 ROOT = Path(__file__).parents[2]
 SCRATCH = ("tmp/", "home/", "project/.dvc/tmp/", "flowers/.dvc/tmp/")  # temporary files, and DVC's own
-_TEMPORARY = re.compile(r"files/md5/../\.[^/]+\.tmp$")  # DVC's own, in its cache and in a folder that is its remote
+_TEMPORARY = re.compile(r"(files/md5|runs)/../.*\.tmp$")  # DVC's own, in its cache and in a folder that is its remote
 Snapshot = dict[str, str]  # of a folder: the SHA-256 of each file by its path there
 
 
