@@ -16,7 +16,7 @@ from zip_builder import Member, noise, zip_bytes
 
 from memory import mebibytes
 from repose.data.archives import Limits, is_zip, list_files, open_zip, safe_name, walk, without_archives
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 
 LIMITS = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=50)
 FILES = {
@@ -281,6 +281,15 @@ def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, monkeypatch:
         "a.zip: the password is wrong. Ask the data's owner for the right one.",
         "a.zip: x is damaged, or the password is wrong. Get the zip again.",
     }
+
+
+def test_an_encrypted_file_beyond_the_end_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytearray(zip_bytes({"x": Member(b"12345", password=b"right")}))
+    content[28:30] = b"\xff\xff"  # the length of the first header's extra field
+    monkeypatch.setenv("ZIP_PASSWORD", "right")
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match="x is damaged, or the password is wrong"):
+        read_zip(tmp_path / "a.zip", password_variable="ZIP_PASSWORD")
 
 
 def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ def test_a_truncated_or_missing_shard_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("change", "message"), [
     ({"shard": "../secret"}, r"has no shard '\.\./secret'"), ({"shard": "/etc/passwd"}, "has no shard '/etc/passwd'"),
     ({"shard": "0/../../00000.tar"}, "has no shard"), ({"shard": "00000.tar\0"}, "has no shard"),
+    ({"shard": ""}, "has no shard"),
     ({"size": 10**15}, "is missing or truncated"), ({"size": -1}, "is missing or truncated"),
     ({"offset": -1}, "is missing or truncated"), ({"offset": 2**63 - 1}, "is missing or truncated"),
 ])  # fmt: skip

@@ -32,7 +32,8 @@ _ENTRIES = 3  # entries of a zip's directory per allowed file: the file, its fol
 _ENTRY_BYTES = 1024  # allowed mean size of an entry
 # What zipfile and zlib raise for damaged bytes; a RuntimeError means a wrong password.
 _DAMAGED = (
-    zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, OverflowError, NotImplementedError, OSError,
+    zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, LookupError, OverflowError, NotImplementedError,
+    OSError,
 )  # fmt: skip
 _UNPACK = "Unpack it with `7z x` or another program and give the folder."
 

@@ -69,8 +69,9 @@ class ShardReader(Mapping[str, bytes]):
         self.folder = folder
         places = map(Place, index["shard"], index["offset"], index["size"])
         self._places = dict(zip(index["name"], places, strict=True))
-        if outside := next((shard for shard in index["shard"].unique() if not _SHARD.fullmatch(shard)), None):
-            raise DataError(f"{folder} has no shard {outside!r}, but 00000.tar and so on.")
+        for shard in index["shard"].unique():
+            if not _SHARD.fullmatch(shard):
+                raise DataError(f"{folder} has no shard {shard!r}, but 00000.tar and so on.")
 
     def __getitem__(self, name: str) -> bytes:
         shard, offset, size = self._places[name]
