@@ -151,3 +151,5 @@ def test_no_cell_is_a_formula_and_names_come_back(tmp_path: Path) -> None:
     write_keypoints(path, FORMULAS, joints, joints[..., 0])
     assert not re.search(r"^\"?[=+@\t-]", path.read_text(), re.MULTILINE)
     assert read_keypoints(path)[0] == FORMULAS
+    write_keypoints(path, ["", "1"], joints[:2], joints[:2, :, 0])
+    assert read_keypoints(path)[0] == ["", "1"]

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +59,8 @@ FAILURES = [
     (OSError(errno.EDQUOT, "full", DISK), "No space left"),
     (OSError(errno.EACCES, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
     (OSError(errno.EROFS, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
+    (sqlite3.OperationalError("database or disk is full"), "Cannot write {out}: database or disk is full. Is the disk"),
+    (shutil.Error([("a", "b", "[Errno 28] full"), ("c", "d", "x")]), "Cannot write {out}: [Errno 28] full. Is the disk"),
 ]  # fmt: skip
 
 
