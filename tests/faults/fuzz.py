@@ -97,14 +97,17 @@ def fuzz(plan: Plan, kept: Path) -> Fuzzed:
     while plan.goes_on(number.value):
         process = context.Process(target=_try_all, args=(plan, number, queue))
         process.start()
-        last, since = number.value, time.monotonic()
+        last, since, ready = number.value, time.monotonic(), False
         while process.is_alive() or not queue.empty():
             process.join(0.1)
             while not queue.empty():
-                done.take(queue.get())
+                what = queue.get()
+                done.take(what)
+                if isinstance(what, list):
+                    since, ready = time.monotonic(), True
             if number.value != last:
                 last, since = number.value, time.monotonic()
-            elif time.monotonic() - since > (STUCK if done.targets else START):
+            elif time.monotonic() - since > (STUCK if ready else START):
                 process.kill()
         if not done.targets:
             raise RuntimeError(f"fuzz {plan.area}: valid files cannot be read. The output above says why.")
