@@ -34,7 +34,10 @@ _WORDS = {  # title and description
     "kills": ("SIGKILL", """\
 A command is killed at a random moment or before a random change of a file, in one of five rounds twice. Its outputs must
 then be absent, old or whole, no other file may have changed, and no child may live on for 5 s. The same command again must
-end with the bytes of an undisturbed run, in the whole folder."""),
+end with the bytes of an undisturbed run, in the whole folder.
+
+DVC itself has one moment at which a kill leaves an empty folder in its run-cache. The next `dvc repro` of that stage then
+fails with "join() argument must be str". `find .dvc/cache/runs -type d -empty -delete` repairs it."""),
     "terms": ("SIGTERM", "The same with SIGTERM, and without a traceback."),
     "disk": ("Full disk", """\
 A command runs on a disk (tmpfs) that lacks a random number of bytes. It must end with a message about the disk. With more
