@@ -44,12 +44,13 @@ def test_a_line_is_printed_as_it_is(screen: Screen, is_terminal: bool) -> None:
     assert text.getvalue() == f"{line}\n"
 
 
-HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f\udc80"
-SHOWN = r"a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f\udc80"
+HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f"
+SHOWN = r"a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f"
 
 
 def test_characters_that_steer_a_terminal_are_shown_as_escapes(screen: Screen) -> None:
     assert printable("caf\u00e9 \u5f20 \u0627\u0644 \U0001f455\tx\n") == "caf\u00e9 \u5f20 \u0627\u0644 \U0001f455\tx\n"
+    assert printable("\udc80") == r"\udc80"  # not by `say`: pytest keeps what is logged, and xdist cannot send this
     text = screen(True)
     say(HOSTILE)
     assert text.getvalue() == f"{SHOWN}\n"
