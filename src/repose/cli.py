@@ -131,8 +131,8 @@ def train(
     """
     from repose.storage.processes import STARTED_BY, end_with
 
-    if started_by := os.environ.get(STARTED_BY):
-        end_with(int(started_by))  # before torch is imported, which takes seconds
+    if "LOCAL_RANK" in os.environ:  # one of several processes; before torch is imported, which takes seconds
+        end_with(int(os.environ.get(STARTED_BY, os.getppid())))
     from repose import systems, training
     from repose.config import block, nearest, read_params
     from repose.pipeline_paths import completed

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -207,6 +208,9 @@ def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(
     ran: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(variables.CACHE, str(ran.folder.parent / "shared"))
+    logger = logging.getLogger("dvc")  # whatever an earlier command made of it
+    monkeypatch.setattr(logger, "handlers", [caplog.handler])
+    caplog.set_level(logging.INFO, logger="dvc")
     for run in ("r", "s"):
         shutil.rmtree(ran.remote / "runs")
         caplog.clear()

@@ -20,6 +20,7 @@ from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
+from repose.storage.processes import end_with_parent
 from repose.systems import build
 from repose.systems.learning import distributed
 from repose.systems.paper import PaperSystemSettings
@@ -185,6 +186,7 @@ def test_processes_end_when_what_started_them_is_killed(tmp_path: Path) -> None:
 def _killed_parent(port: int, pids: Path) -> None:
     for rank in range(2):
         if not os.fork():
+            end_with_parent()  # as `repose train` does first
             _joined(port, rank, (f"{pids}/", f"{pids}/"))
     while len(list(pids.iterdir())) < 2:
         time.sleep(0.05)

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from repose.config import instead_of, nearest, parse_yaml
 from repose.errors import SettingsError
 
-_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
+SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
 
 
@@ -34,8 +34,8 @@ class ParamsFile:
         from dvc.utils.serialize import PARSERS, ParseError
 
         self.path, self.text = path, text
-        if path.suffix not in _SUFFIXES:
-            raise SettingsError(f"The params file {path} cannot be used: it should end in {', '.join(_SUFFIXES)}.")
+        if path.suffix not in SUFFIXES:
+            raise SettingsError(f"The params file {path} cannot be used: it should end in {', '.join(SUFFIXES)}.")
         try:
             values = parse_yaml(text) if path.suffix in (".yaml", ".yml") else PARSERS[path.suffix](text, str(path))
         except (ValueError, ParseError) as error:
