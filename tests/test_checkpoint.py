@@ -190,8 +190,8 @@ def test_a_small_checkpoint_makes_no_large_network(tmp_path: Path, change: dict[
 def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | {"row": as_dict(LARGE)})})
     setup = (
-        "import torch; from pathlib import Path; from repose.checkpoint import load; from repose.errors import CheckpointError; "
-        "from repose.systems import paper"
+        "import torch; from pathlib import Path; from repose.checkpoint import load; "
+        "from repose.errors import CheckpointError; from repose.systems import paper"
     )
     code = "try: load(Path(sys.argv[1]), torch.device('cpu'))\nexcept CheckpointError: pass"
     assert mebibytes(setup, code, str(tmp_path / "a")) < 200
