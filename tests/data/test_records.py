@@ -90,7 +90,11 @@ READERS = {
 
 @pytest.mark.parametrize(("file", "content", "message"), [
     *((file, None, r"There is no .*/{}\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\.") for file in READERS),
-    ("pairs.csv", "", r"{} is damaged \(No columns.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
+    ("pairs.csv", "", r"{} is damaged \(its header.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
+    ("pairs.csv", "from,to,from\na,b,c\n", r"{} is damaged \(its header should have 1 to 500 different names\)"),
+    ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # minutes in pandas
+    ("pairs.csv", '"\n' + 'a",' * 30_000 + "\n", r"{} is damaged \(its header"),
+    ("pairs.csv", "a" * 200_000, r"{} is damaged \(field larger than"),
     ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
     ("pairs.csv", b"from,to\n\xff,b\n", r"{} is damaged \(.*utf-8"),
     ("pairs.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),

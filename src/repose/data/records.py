@@ -18,12 +18,13 @@ the tables of all parts as one. The folder `images` defines the parts; other par
 settings and are ignored.
 """
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,7 @@ ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
 # The share, 0 to 1, of the target's garment that is hidden in the source (`visibility.occlusion`); empty: unknown.
 OCCLUSION = "occlusion"
+MAX_COLUMNS = 500
 _FORMULA, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
@@ -87,11 +89,30 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         DataError: the file is missing or damaged, or its header lacks a column.
     """
     with _errors_named(path):
-        table = _names(pd.read_csv(within_limit(path, "table"), dtype=str, keep_default_na=False))
+        table = _read(path)
         missing = [column for column in columns if column not in table]
         if missing:
             raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
         return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
+
+
+def parse_table(file: TextIO, **options: Any) -> pd.DataFrame:
+    """Parse a CSV as text, or by the `options` of pandas. An empty cell is no missing value.
+
+    The header is read apart: pandas renames columns of equal names, in a time quadratic in their number.
+
+    Raises:
+        ValueError, csv.Error: it is damaged, or its header repeats a name or has more than MAX_COLUMNS.
+    """
+    header = next(csv.reader(file), [])
+    if not 0 < len(header) <= MAX_COLUMNS or len(set(header)) < len(header):
+        raise ValueError(f"its header should have 1 to {MAX_COLUMNS} different names")
+    return pd.read_csv(file, header=None, names=header, **{"dtype": str, "keep_default_na": False, **options})
+
+
+def _read(path: Path, **options: Any) -> pd.DataFrame:
+    with within_limit(path, "table").open(encoding="utf-8-sig", newline="") as file:
+        return _names(parse_table(file, **options))
 
 
 def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
@@ -152,9 +173,7 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """
     with _errors_named(path):
         missing = dict.fromkeys(_KEYPOINT_COLUMNS, "")  # an empty name is not missing
-        table = _names(
-            pd.read_csv(within_limit(path, "table"), dtype={"name": str}, keep_default_na=False, na_values=missing)
-        )
+        table = _read(path, dtype={"name": str}, na_values=missing)
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(
                 f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
@@ -187,7 +206,7 @@ def _errors_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise DataError(
             f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
         ) from None

@@ -10,6 +10,7 @@ A split that departs from its mode's rule (garments that repose drew, fewer pair
 record says why.
 """
 
+import csv
 import io
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
@@ -23,7 +24,7 @@ from repose.data import pairs as rules
 from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
 from repose.data.pairs import PhotoFinder, PosedRule
 from repose.data.raw import RawFiles
-from repose.data.records import ITEMS, OCCLUSION
+from repose.data.records import ITEMS, OCCLUSION, parse_table
 from repose.data.visibility import occlusion
 from repose.errors import ReposeError
 from repose.terminal import say
@@ -97,12 +98,12 @@ def with_occlusion(pairs: pd.DataFrame, files: RawFiles) -> pd.DataFrame:
     found, visible = [name for name in files if PurePosixPath(name).name == _FIGURES], {}
     try:
         if len(found) == 1:
-            table = pd.read_csv(io.BytesIO(files[found[0]]), dtype=str, keep_default_na=False)
+            table = parse_table(io.StringIO(files[found[0]].decode("utf-8-sig"), newline=""))
             if {"name", "visible"} <= set(table):  # otherwise the file is not the renderer's
                 visible = dict(zip(table["name"], table["visible"], strict=True))
         ends = zip(*(pairs[end].map(lambda name: visible.get(name, "")) for end in ("from", "to")), strict=True)
         shares = [occlusion(source, target) for source, target in ends]
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ReposeError(
             f"{found[0]} in the source is damaged ({error}). Render the mannequins again (`dvc repro --force download`), or "
             "remove the file from the source if repose did not render it."
