@@ -57,7 +57,7 @@ def test_test_pairs_say_what_share_of_the_target_their_source_hides_if_known(
 
 @pytest.mark.parametrize(("text", "message"), [
     (figures(f"{name(2, '1_front')},2,ff", f"{name(2, '2_side')},2,fff0"), "fff0 has 16 cells and ff 8"),
-    (" \n", "No columns to parse from file"),
+    ("name,visible,name\n", "different names"),
 ])  # fmt: skip
 def test_a_damaged_figures_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ReposeError, match=rf"figures\.csv in the source is damaged \(.*{message}.*Render the mann"):
