@@ -10,7 +10,7 @@ from typing import Annotated, Literal, cast
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
-from mannequins.renderer.body import draw_person, standing, walking
+from mannequins.renderer.body import Pose, Shape, draw_person, standing, walking
 from mannequins.renderer.exact import normal, uniform
 from mannequins.renderer.garments import dressed
 from mannequins.renderer.posed_person import Person, posed
@@ -78,7 +78,7 @@ def _photo(
     return MannequinPhoto(path, listed.name, pixels, keypoints, truth)
 
 
-def _to_pixels(planes: np.ndarray) -> np.ndarray:
+def to_pixels(planes: np.ndarray) -> np.ndarray:
     """(3, H, W) float, 0 to 255 (other values are clipped) -> (H, W, 3) uint8, rounded to nearest."""
     return np.ascontiguousarray(np.clip(planes + np.float32(0.5), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
@@ -103,7 +103,7 @@ CATEGORIES = {
     },
 }  # fmt: skip
 # How often a garment has a photo of a view: DeepFashion's shares.
-_VIEWS = {"1_front": 0.98, "2_side": 0.84, "3_back": 0.84, "4_full": 0.52, "7_additional": 0.84}
+VIEWS = {"1_front": 0.98, "2_side": 0.84, "3_back": 0.84, "4_full": 0.52, "7_additional": 0.84}
 
 
 def _garment(seed: int, number: int) -> list[MannequinPhoto]:
@@ -118,7 +118,7 @@ def _garment(seed: int, number: int) -> list[MannequinPhoto]:
     folder = f"img/{'WOMEN' if woman else 'MEN'}/{category}/id_{garment:08d}/{colour:02d}"
     rng, views = _generator(seed, 5, number), list[str]()
     while len(views) < 2:  # mostly four or five
-        views = [view for view, share in _VIEWS.items() if rng.random() < share]
+        views = [view for view, share in VIEWS.items() if rng.random() < share]
     return [
         _studio_photo(person, place, view, f"{folder}_{view}.jpg", _generator(seed, 4, number, int(view[0])))
         for view in views
@@ -145,6 +145,17 @@ def draw_category(rng: np.random.Generator, woman: bool) -> str:
 
 
 def _studio_photo(person: Person, place: Studio, view: str, path: str, rng: np.random.Generator) -> MannequinPhoto:
+    yaw, pose, camera = studio_view(person.shape, view, rng)
+    picture = render(person, posed(person, pose), camera, STUDIO_LIGHT)
+    planes = np.full((3, _SIZE, _SIZE), place.bars, np.float32)
+    lamp = replace(place, level=min(place.level * uniform(rng, 0.97, 1.03), 254.0))
+    planes[..., _BAR : _BAR + _CONTENT] = in_studio(picture, camera, lamp)
+    keypoints = picture.keypoints + np.array((_BAR, 0), np.float32)
+    return _photo(DeepFashion, path, to_pixels(planes), keypoints, picture, yaw)
+
+
+def studio_view(shape: Shape, view: str, rng: np.random.Generator) -> tuple[float, Pose, Camera]:
+    """A person before the camera in one of VIEWS: yaw in degrees, pose, and the camera of a 256x174 picture."""
     side = float(rng.choice((-1, 1)))
     yaws = {
         "1_front": normal(rng, 0, 13), "2_side": side * uniform(rng, 52, 98), "3_back": 180 + normal(rng, 0, 17),
@@ -152,14 +163,8 @@ def _studio_photo(person: Person, place: Studio, view: str, path: str, rng: np.r
         "7_additional": side * (uniform(rng, 15, 100) if rng.random() < 0.75 else uniform(rng, 100, 150)),
     }  # fmt: skip
     yaw = float(yaws[view])
-    pose = standing(rng, person.shape, yaw, over_shoulder=view == "3_back" and bool(rng.random() < 0.6))
-    camera = _framing(view, person.shape.height, rng)
-    picture = render(person, posed(person, pose), camera, STUDIO_LIGHT)
-    planes = np.full((3, _SIZE, _SIZE), place.bars, np.float32)
-    lamp = replace(place, level=min(place.level * uniform(rng, 0.97, 1.03), 254.0))
-    planes[..., _BAR : _BAR + _CONTENT] = in_studio(picture, camera, lamp)
-    keypoints = picture.keypoints + np.array((_BAR, 0), np.float32)
-    return _photo(DeepFashion, path, _to_pixels(planes), keypoints, picture, yaw)
+    pose = standing(rng, shape, yaw, over_shoulder=view == "3_back" and bool(rng.random() < 0.6))
+    return yaw, pose, _framing(view, shape.height, rng)
 
 
 def _framing(view: str, height: float, rng: np.random.Generator) -> Camera:
@@ -249,7 +254,7 @@ class _Street:
         rng, camera = self.rng, int(self.rng.integers(6))
         if rng.random() < 0.5:
             place = self.places[camera]
-            pixels = _to_pixels(as_seen(crop_of(place, _HEIGHT, _WIDTH, rng), place, rng))
+            pixels = to_pixels(as_seen(crop_of(place, _HEIGHT, _WIDTH, rng), place, rng))
         else:
             x = _WIDTH / 2 + float(rng.choice((-1, 1))) * uniform(rng, 24, 34)
             yaw, scale, y = float(uniform(rng, 0, 360)), uniform(rng, 110, 260), uniform(rng, -120, 40)
@@ -264,7 +269,7 @@ class _Street:
         view = Camera(_HEIGHT, _WIDTH, scale, x, y, level=1.0, distance=6.0, pitch=place.pitch)
         picture = render(person, posed(person, walking(rng, yaw)), view, place.light)
         image = picture.colour + (1 - picture.coverage) * crop_of(place, _HEIGHT, _WIDTH, rng)
-        return picture, _to_pixels(as_seen(image, place, rng))
+        return picture, to_pixels(as_seen(image, place, rng))
 
     def _path(self, folder: str, who: str, camera: int, box: int) -> str:
         frame = next(self.frames)

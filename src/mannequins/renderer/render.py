@@ -5,7 +5,9 @@ pixel has SAMPLES x SAMPLES samples; a sample takes the nearest triangle that co
 of its samples over the background. Images are planar (3, H, W) here: whole planes are faster than triples.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from mannequins.renderer.exact import cos, dot, norm, sin
 from mannequins.renderer.posed_person import Person, PosedPerson
 from repose.data.skeleton import JOINT, JOINTS
 
+STRIDE = 2  # pixels between two places of a Surface
 SAMPLES = 2  # per pixel and axis (_pooled knows that it is two)
 _FAR = -4.0  # behind everything, in heights
 _DEPTH_STEPS = 1 << 20  # per height
@@ -20,6 +23,7 @@ _TRIANGLE_BITS = 18
 _INSIDE = 0.72  # how bright the inside of an open surface is against its outside
 _WRAP = 0.35  # how far light reaches around a surface: cloth and skin are soft
 _IN_SIGHT = 0.25  # of a cell of a garment, the share of its samples face on that shows it
+_SAME = 0.012  # heights: two depths closer than this are of one surface
 _CREVICE = 0.016  # how far around a crevice is dark, in heights
 
 # How deep under the person's surface a joint may lie and still count as seen, in heights: inside its own limb; for
@@ -56,6 +60,16 @@ class Light:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """What each place of a picture shows, at the middle of its STRIDE x STRIDE pixels: the truth for dense correspondence."""
+
+    corners: np.ndarray  # (3, h, w) int32: the points of the triangle in sight; -1 where there is none
+    shares: np.ndarray  # (3, h, w) float32: the place within the triangle, as shares of its corners
+    screen: np.ndarray  # (3, n) float32: all points of the person; x and y in pixels, and depth in heights
+    depth: np.ndarray  # (H, W) float32: depth of the nearest surface of each pixel's first sample, in heights
+
+
+@dataclass(frozen=True)
 class Rendering:
     """A picture of a person before it meets a background."""
 
@@ -64,6 +78,7 @@ class Rendering:
     keypoints: np.ndarray  # (18, 2) float32 x, y in pixels; NaN where the joint is hidden or outside
     front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
     visible: np.ndarray  # (cells,) bool: which cells of the torso's garments are in sight, `person.cell` less one
+    surface: Callable[[], Surface]
 
 
 def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> Rendering:
@@ -95,7 +110,8 @@ def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> R
     front_share = float(half[0] / half.sum()) if half.any() else float("nan")
     outside = np.bincount(person.cell[drawn], np.where(turned, 0, seen), minlength=len(person.cell_areas))
     visible = outside > _IN_SIGHT * person.cell_areas * np.square(camera.scale * SAMPLES)
-    return Rendering(image[:3], image[3], keypoints, front_share, visible[1:])
+    surface = partial(_surface, screen, triangles, samples, hit, depth, (top, left), (camera.height, camera.width))
+    return Rendering(image[:3], image[3], keypoints, front_share, visible[1:], surface)
 
 
 def _project(points: np.ndarray, camera: Camera) -> np.ndarray:
@@ -197,6 +213,48 @@ def _shade(
     texel = np.clip(v, 0, rows - 1).astype(np.int32) * columns + np.clip(u, 0, columns - 1).astype(np.int32)
     mirrored *= 255
     return [plane[texel] * bright + mirrored for plane in person.atlas.reshape(3, -1)]
+
+
+def _surface(
+    screen: np.ndarray, triangles: np.ndarray, samples: np.ndarray, hit: np.ndarray, depth: np.ndarray,
+    corner: tuple[int, int], size: tuple[int, int],
+) -> Surface:  # fmt: skip
+    """The surface of a picture whose window begins at `corner` (row, column) of an image of `size`."""
+    top, left = corner
+    row, column = np.divmod(samples, depth.shape[1])
+    every, middle = STRIDE * SAMPLES, STRIDE * SAMPLES // 2
+    kept = ((row + top * SAMPLES) % every == middle) & ((column + left * SAMPLES) % every == middle)
+    row, column, points = row[kept], column[kept], triangles[:, hit[kept]]
+    x, y = screen[0][points].astype(np.float64), screen[1][points].astype(np.float64)
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    second = ((column - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (row - y[0])) / area
+    third = ((x[1] - x[0]) * (row - y[0]) - (column - x[0]) * (y[1] - y[0])) / area
+    h, w = size[0] // STRIDE, size[1] // STRIDE
+    corners, shares = np.full((3, h, w), -1, np.int32), np.zeros((3, h, w), np.float32)
+    place = (row + top * SAMPLES) // every, (column + left * SAMPLES) // every
+    inside = (place[0] < h) & (place[1] < w)
+    at = (slice(None), place[0][inside], place[1][inside])
+    corners[at], shares[at] = points[:, inside], np.stack([1 - second - third, second, third])[:, inside]
+    first = np.full(size, _FAR, np.float32)
+    first[top : top + depth.shape[0] // SAMPLES, left : left + depth.shape[1] // SAMPLES] = depth[::SAMPLES, ::SAMPLES]
+    edge = (SAMPLES - 1) / 2
+    pixels = (screen[:2] - edge) / SAMPLES + np.array([[left], [top]], np.float32)
+    return Surface(corners, shares, np.concatenate([pixels, screen[2:]]).astype(np.float32), first)
+
+
+def flow(source: Surface, target: Surface) -> tuple[np.ndarray, np.ndarray]:
+    """Where each place of the target lies in the source: (2, h, w) float32 x and y in pixels, and whether it is in sight there.
+
+    Where the target shows no surface, both are 0. Both pictures show the same person.
+    """
+    covered = target.corners[0] >= 0
+    points = source.screen[:, np.maximum(target.corners, 0)]  # (3, 3, h, w)
+    x, y, z = (points * target.shares).sum(1) * covered
+    height, width = source.depth.shape
+    column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    within = covered & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    nearest = source.depth[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    return np.stack([x, y]), within & (np.abs(z - nearest) < _SAME)
 
 
 def _light(normals: np.ndarray, shine: np.ndarray, light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -79,7 +79,7 @@ class AttendGenerator(nn.Module):
         coordinates = REST_CHANNELS + free
         learned_keys, features = settings.channels - coordinates - 1, settings.channels - coordinates - 5
         pixels = 3 * stride * stride
-        self.image_encoder = nn.Sequential(_conv(pixels, n), _Residual(n), _Residual(n))
+        self.image_encoder = nn.Sequential(conv(pixels, n), Residual(n), Residual(n))
         self.pose_encoder = _PoseEncoder(pixels + REST_CHANNELS + LIMB_CHANNELS + 2, n)
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.move_by_pose = _zero(nn.Conv2d(n, coordinates, 1))
@@ -108,8 +108,8 @@ class AttendGenerator(nn.Module):
         place = place + self.move_by_image(both)
         keys = torch.cat([self.key(both), place, -place.square().sum(1, keepdim=True) / 2], 1)
         colour = F.avg_pool2d(images, self.stride)
-        values = torch.cat([self.value(image_features), colour, place, _positions(keys)], 1)
-        return Code(images, _rows(keys), _rows(values), sources, mask)
+        values = torch.cat([self.value(image_features), colour, place, positions(keys)], 1)
+        return Code(images, rows(keys), rows(values), sources, mask)
 
     def decode(self, code: Code, target_pose: Poses) -> Generated:
         """Images (Q,3,H,W) in about [-1,1], with their warped (unless `copy` is off) and synthesized parts."""
@@ -127,7 +127,7 @@ class AttendGenerator(nn.Module):
         height, width = poses.posemaps.shape[2:]
         rest, limbs = body_fields(poses.keypoints, height, width, self.stride)
         drawn = F.pixel_unshuffle(poses.posemaps, self.stride)
-        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, _positions(rest)], 1))
+        features = self.pose_encoder(torch.cat([drawn, rest.clamp(-3, 3), limbs, positions(rest)], 1))
         spread = self.log_spread.exp()[:, None, None]
         place = F.pad(rest / spread, (0, 0, 0, 0, 0, self.free)) + self.move_by_pose(features)
         return features, place
@@ -135,7 +135,7 @@ class AttendGenerator(nn.Module):
     def _look(self, code: Code, pose_features: Tensor, place: Tensor) -> _Attended:
         """Attend within each source, then weight the sources."""
         (targets, sources), (h, w) = code.sources.shape, place.shape[2:]
-        queries = _rows(torch.cat([self.query(pose_features), place, torch.ones_like(place[:, :1])], 1))
+        queries = rows(torch.cat([self.query(pose_features), place, torch.ones_like(place[:, :1])], 1))
         channels = queries.shape[-1]
         with torch.autocast(queries.device.type, enabled=False):  # positions need more precision than bf16
             found = F.scaled_dot_product_attention(
@@ -187,9 +187,9 @@ class _PoseEncoder(nn.Module):
 
     def __init__(self, channels_in: int, n: int) -> None:
         super().__init__()
-        self.near = nn.Sequential(_conv(channels_in, n), _Residual(n))
-        self.far = nn.Sequential(_conv(n, 2 * n, stride=2), _Residual(2 * n), _Residual(2 * n))
-        self.back = _conv(2 * n, n)
+        self.near = nn.Sequential(conv(channels_in, n), Residual(n))
+        self.far = nn.Sequential(conv(n, 2 * n, stride=2), Residual(2 * n), Residual(2 * n))
+        self.back = conv(2 * n, n)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,channels_in,h,w) -> (B,n,h,w)."""
@@ -204,7 +204,7 @@ class _Decoder(nn.Module):
     def __init__(self, channels_in: int, channels: int, n: int, stride: int, blocks: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _conv(channels_in + 3 * stride * stride, channels), *[_Residual(channels) for _ in range(blocks)]
+            conv(channels_in + 3 * stride * stride, channels), *[Residual(channels) for _ in range(blocks)]
         )
         ups: list[nn.Module] = []
         while stride > 2:
@@ -212,7 +212,7 @@ class _Decoder(nn.Module):
             channels, stride = n, stride // 2
         self.up = nn.Sequential(*ups)
         self.out = nn.Sequential(
-            nn.Conv2d(channels + 4 * 7, n, 3, 1, 1), nn.SiLU(), _Residual(n, norm=False), nn.Conv2d(n, 16, 3, 1, 1)
+            nn.Conv2d(channels + 4 * 7, n, 3, 1, 1), nn.SiLU(), Residual(n, norm=False), nn.Conv2d(n, 16, 3, 1, 1)
         )
 
     def forward(self, features: Tensor, posemap: Tensor, warped: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,7 +224,7 @@ class _Decoder(nn.Module):
         return synthesized[:, :3], (synthesized[:, 3:] - 1).sigmoid()  # initially the copy's share is a quarter
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     def __init__(self, channels: int, *, norm: bool = True) -> None:
         super().__init__()
         between = [_norm(channels)] if norm else []
@@ -236,7 +236,7 @@ class _Residual(nn.Module):
         return x + self.body(x)
 
 
-def _conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+def conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels_in, channels, 3, stride, 1), _norm(channels), nn.SiLU())
 
 
@@ -250,12 +250,12 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
     return conv
 
 
-def _positions(like: Tensor) -> Tensor:
+def positions(like: Tensor) -> Tensor:
     """x, y of the places of (B,C,h,w) in grid_sample's [-1,1]: (B,2,h,w)."""
     y, x = ((torch.arange(size, device=like.device) + 0.5) / size * 2 - 1 for size in like.shape[2:])
     return torch.stack(torch.meshgrid(x, y, indexing="xy")).expand(len(like), -1, -1, -1)
 
 
-def _rows(x: Tensor) -> Tensor:
+def rows(x: Tensor) -> Tensor:
     """(B,C,h,w) -> (B,hw,C), contiguous, as the fused attention kernels need it."""
     return x.flatten(2).transpose(1, 2).contiguous()

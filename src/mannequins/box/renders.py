@@ -1,0 +1,135 @@
+"""Rendered people to train the weights that come with repose: photos, joints as a detector finds them, and the truth.
+
+Nothing is written to disk: an item depends on the seed and its number only, and is rendered when a step needs it.
+"""
+
+import io
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from mannequins.renderer.body import draw_person
+from mannequins.renderer.exact import uniform
+from mannequins.renderer.garments import dressed
+from mannequins.renderer.items import VIEWS, draw_category, studio_view, to_pixels
+from mannequins.renderer.posed_person import Person, posed
+from mannequins.renderer.render import Camera, Light, Rendering, Surface, flow, render
+from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
+from mannequins.renderer.wardrobe import Chance, outfit
+
+BACKGROUND = 16  # the part of a place that shows no person
+_STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
+
+
+class View(NamedTuple):
+    """A photo of an item and what is known of it; h = H / 2, w = W / 2."""
+
+    pixels: np.ndarray  # (H,W,3) uint8
+    keypoints: np.ndarray  # (18,2) float32 px; NaN where missing
+    alpha: np.ndarray  # (H,W) uint8: the share of each pixel that the person covers, of 255
+    surface: np.ndarray  # (3,h,w) float32: x, y, z at rest, in heights
+    parts: np.ndarray  # (h,w) uint8: the bone that moves the place most, or BACKGROUND
+    yaw: float  # degrees
+
+
+@dataclass(frozen=True)
+class Item:
+    """The views of one dressed person."""
+
+    views: list[View]
+    surfaces: list[Surface]
+
+    def flow(self, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the places of a view lie in another: (2,h,w) float32 px, and whether they are in sight there (h,w) bool."""
+        return flow(self.surfaces[source], self.surfaces[target])
+
+
+def render_item(seed: int, number: int, views: int, height: int, width: int, *, plain: bool = False) -> Item:
+    """Render an item in random views of a studio; `plain`: without the variation of light, tone and joints."""
+    rng = np.random.default_rng((seed, number))
+    woman = bool(rng.random() < 0.78)
+    category = draw_category(rng, woman)
+    shape, look = draw_person(rng, woman)
+    person = dressed(shape, look, outfit(category, woman, Chance(rng, rng, variant=0)), 1.0, rng)
+    place, light, tone = _place(rng), _light(rng), _Tone(rng)
+    chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
+    found, surfaces = [], []
+    for view in chosen:
+        yaw, pose, camera = studio_view(shape, str(view), rng)
+        camera = _scaled(camera, height, width)
+        picture = render(person, posed(person, pose), camera, STUDIO_LIGHT if plain else light)
+        image = in_studio(picture, camera, place)
+        pixels = to_pixels(image) if plain else tone.photo(image, rng)
+        keypoints = picture.keypoints if plain else _as_detected(picture.keypoints, camera.scale, rng)
+        surfaces.append(picture.surface())
+        found.append(_view(person, picture, surfaces[-1], pixels, keypoints, yaw))
+    return Item(found, surfaces)
+
+
+def _view(
+    person: Person, picture: Rendering, surface: Surface, pixels: np.ndarray, keypoints: np.ndarray, yaw: float
+) -> View:
+    covered = surface.corners[0] >= 0
+    corners = np.maximum(surface.corners, 0)
+    rest = (person.rest[:, corners] * surface.shares).sum(1) * covered
+    most = np.take_along_axis(corners, surface.shares.argmax(0)[None], 0)[0]
+    parts = np.where(covered, person.bones[0][most], BACKGROUND)
+    alpha = np.rint(picture.coverage * 255).astype(np.uint8)
+    return View(pixels, keypoints, alpha, rest.astype(np.float32), parts.astype(np.uint8), yaw % 360)
+
+
+def _scaled(camera: Camera, height: int, width: int) -> Camera:
+    """The camera of a smaller picture: the same height of the scene, and its middle."""
+    factor = height / _STUDIO_HEIGHT
+    x = (camera.x - (_STUDIO_WIDTH - 1) / 2) * factor + (width - 1) / 2
+    y = (camera.y + 0.5) * factor - 0.5
+    return replace(camera, height=height, width=width, scale=camera.scale * factor, x=x, y=y)
+
+
+def _place(rng: np.random.Generator) -> Studio:
+    """Mostly white or light gray; at times a wall of any brightness."""
+    kind, place = rng.random(), studio(rng)
+    if kind < 0.35:
+        return replace(place, level=uniform(rng, 246, 254), warmth=0.0, fall=0.0)
+    return replace(place, level=uniform(rng, 40, 230), warmth=uniform(rng, -20, 20)) if kind < 0.45 else place
+
+
+def _light(rng: np.random.Generator) -> Light:
+    """A lamp from any side in front, hard or soft."""
+    lamp = uniform(rng, 0.15, 0.65)
+    around = 1.12 - 0.62 * lamp + uniform(rng, -0.08, 0.08)
+    tilt = uniform(rng, 0, 0.2)
+    return Light((uniform(rng, -0.9, 0.9), uniform(rng, 0.2, 0.9), 0.85), lamp, (around + tilt) / 1.3, (around - tilt) / 1.3)
+
+
+def _as_detected(keypoints: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Keypoints with the errors of a detector: some are off by about a percent of the height, a few are missing."""
+    error = scale * 0.006 * rng.normal(0, 1, (len(keypoints), 2))
+    missing = rng.random(len(keypoints)) < 0.02
+    return np.where(missing[:, None], np.nan, keypoints + error).astype(np.float32)
+
+
+class _Tone:
+    """The camera, light and files of one shop."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.gain = 1 + rng.normal(0, 0.05, (3, 1, 1)) * (rng.random() < 0.5) + uniform(rng, -0.08, 0.06)
+        self.contrast, self.saturation = uniform(rng, 0.85, 1.2), uniform(rng, 0.6, 1.15)
+        self.blur, self.noise = max(0.0, uniform(rng, -0.5, 0.6)), max(0.0, uniform(rng, -3, 3))
+        self.quality = int(rng.integers(60, 101))
+
+    def photo(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(3,H,W) float, 0 to 255 -> (H,W,3) uint8."""
+        if self.blur:
+            around = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+            cross = around[:, :-2, 1:-1] + around[:, 2:, 1:-1] + around[:, 1:-1, :-2] + around[:, 1:-1, 2:]
+            image = image + self.blur * (cross / 4 - image)
+        gray = image.mean(0, keepdims=True)
+        image = (gray + self.saturation * (image - gray)) * self.gain * uniform(rng, 0.97, 1.03)
+        image = 255 - (255 - image) * self.contrast  # white stays white
+        image = image + rng.normal(0, 1, image.shape) * self.noise
+        file = io.BytesIO()
+        Image.fromarray(to_pixels(image.astype(np.float32))).save(file, "JPEG", quality=self.quality)
+        return np.asarray(Image.open(file).convert("RGB"))

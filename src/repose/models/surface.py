@@ -1,0 +1,285 @@
+"""surface: a generator that finds the same spot of the body in sources and target, copies it, and paints what no source shows.
+
+Two encoders predict what each place shows: its coordinates on the body at rest and its part (a bone of the mannequins, or the
+background). That of the sources sees photo and pose, that of the target sees the pose and the sources' code. A place of
+the target attends to places of each source with near coordinates of the same part, and to those of the mirrored body, which
+look alike on most clothes. A second network refines this flow at half the image's size and weights the candidates.
+
+The decoder predicts an alpha, a painted person, and the share and the brightness of the copy. The background is that of the
+sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
+so the geometry is trained directly (docs/box.md).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from repose.config import settings
+from repose.data.poses import Poses
+from repose.errors import ReposeError
+from repose.models.attend import Residual, conv, positions, rows
+from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
+from repose.models.generator import Generated
+from repose.models.layers import Blocks, in_float32
+
+STRIDE = 4  # px between the places at which sources and target are matched
+# The parts: pelvis, chest, neck, head, then arm and leg of the right and of the left side (`mannequins.renderer.body.BONES`).
+MIRRORED = (0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 4, 5, 6, 7, 8, 9, 16)
+PARTS = len(MIRRORED)  # the last is the background
+
+
+@settings
+class SurfaceSettings:
+    """The sizes and initialization of the generator."""
+
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (24, 64, 96, 128)  # at strides 2, 4, 8, 16
+    features: PositiveInt = 48  # of a place, that are attended to
+    keys: NonNegativeInt = 8  # learned channels of a query or key, beside coordinates and parts
+    decoder: tuple[PositiveInt, PositiveInt] = (96, 48)  # its widths at strides 4 and 2
+    blocks: Blocks = 3  # its residual blocks at stride 4
+    spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
+
+
+class Seen(NamedTuple):
+    """What the places of B images show; h = H / STRIDE, w = W / STRIDE."""
+
+    surface: Tensor  # (B,3,h,w): x, y, z on the body at rest, in heights of the person
+    parts: Tensor  # (B,PARTS,h,w) logits
+    features: Tensor  # (B,n,h,w)
+    fine: Tensor  # (B,m,2h,2w)
+
+
+class Code(NamedTuple):
+    """The encoded sources of Q targets."""
+
+    images: Tensor  # (M,3,H,W)
+    seen: Seen  # of the M photos
+    sources: Tensor  # (Q,T)
+    mask: Tensor  # (Q,T)
+    pooled: Tensor  # (Q,n): what the sources show, over all places
+    background: Tensor  # (Q,3,H,W): that of the sources, filled in behind the person
+
+
+class Matched(NamedTuple):
+    """Where Q targets lie in their K candidates: the T sources, then these mirrored."""
+
+    target: Seen
+    coarse: Tensor  # (Q,K,2,h,w): where the candidate shows the place, x and y in [-1,1]
+    features: Tensor  # (Q,K,n,h,w): what it shows there
+    flow: Tensor  # (Q,K,2,2h,2w): as `coarse`, refined
+    sight: Tensor  # (Q,K,1,2h,2w) logits: the place is in sight there
+    share: Tensor  # (Q,K,1,2h,2w) in [0,1]: the weight of the candidate
+
+
+class Made(NamedTuple):
+    """Everything that the decoder computes for Q targets."""
+
+    image: Tensor  # (Q,3,H,W) in [-1,1]
+    matched: Matched
+    warped: Tensor  # (Q,3,H,W)
+    painted: Tensor  # (Q,3,H,W)
+    alpha: Tensor  # (Q,1,H,W) logits
+
+
+class SurfaceGenerator(nn.Module):
+    """Photos of one item with their poses and a target pose -> the item in that pose."""
+
+    def __init__(self, settings: SurfaceSettings) -> None:
+        super().__init__()
+        fine, near = settings.widths[:2]
+        n = settings.features
+        body = REST_CHANNELS + LIMB_CHANNELS + 2
+        self.of_source = _Encoder(24, body, settings.widths)
+        self.of_target = _Encoder(12, body + n, settings.widths)
+        self.feature = nn.Conv2d(near, n, 1)
+        self.pool = nn.Sequential(nn.Conv2d(near, n, 1), nn.SiLU(), nn.Conv2d(n, n, 1))
+        self.query, self.key = nn.Conv2d(near, settings.keys, 1), nn.Conv2d(near, settings.keys, 1)
+        self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
+        self.same_part = nn.Parameter(torch.tensor(3.0))
+        self.weigh = nn.Sequential(nn.Conv2d(near + n + 2, n, 1), nn.SiLU(), nn.Conv2d(n, 1, 1))
+        self.refine = nn.Sequential(conv(2 * fine + 3, 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
+        self.decode_near = nn.Sequential(
+            conv(near + n + 3 + PARTS + 1 + 48, settings.decoder[0]),
+            *[Residual(settings.decoder[0]) for _ in range(settings.blocks)],
+            nn.Conv2d(settings.decoder[0], 4 * settings.decoder[1], 1), nn.PixelShuffle(2),
+        )  # fmt: skip
+        self.decode_fine = nn.Sequential(
+            conv(settings.decoder[1] + 2 * fine + 24 + 1, settings.decoder[1]),
+            Residual(settings.decoder[1]), Residual(settings.decoder[1]),
+        )  # fmt: skip
+        self.out = nn.Conv2d(settings.decoder[1], 4 * 7, 3, 1, 1)
+        nn.init.zeros_(self.refine[-1].weight)
+        nn.init.zeros_(self.refine[-1].bias)
+
+    def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
+        """See `Generator.encode`."""
+        height, width = images.shape[2:]
+        if height % STRIDE or width % STRIDE:
+            raise ReposeError(
+                f"surface needs a height and width that are multiples of {STRIDE}, not {height}x{width} px. Change "
+                "posemaps.height and posemaps.width in params.yaml."
+            )
+        drawn = torch.cat([images, poses.posemaps], 1)
+        seen = self.of_source(F.pixel_unshuffle(drawn, 2), _body(poses))
+        valid = mask[..., None].to(images.dtype) / mask.sum(1)[:, None, None]
+        pooled = (self.pool(seen.features).mean((2, 3))[sources] * valid).sum(1)
+        person = 1 - seen.parts.float().softmax(1)[:, -1:]
+        filled = (_filled(images, person)[sources] * valid[..., None, None]).sum(1)
+        return Code(images, seen, sources, mask, pooled, filled)
+
+    def decode(self, code: Code, target_pose: Poses) -> Generated:
+        """Images (Q,3,H,W) in [-1,1], with their warped and painted parts."""
+        made = self.make(code, target_pose)
+        return Generated(made.image, made.warped, made.painted)
+
+    def look(self, code: Code, target_pose: Poses) -> Seen:
+        """What the places of the Q targets show."""
+        body = _body(target_pose)
+        pooled = code.pooled[:, :, None, None].expand(-1, -1, *body.shape[2:])
+        seen: Seen = self.of_target(F.pixel_unshuffle(target_pose.posemaps, 2), torch.cat([body, pooled], 1))
+        return seen
+
+    def match(self, code: Code, target_pose: Poses) -> Matched:
+        """Find the places of the targets in the sources."""
+        target = self.look(code, target_pose)
+        coarse, features, near = self._match(code, target)
+        flow, sight, weight = self._refine(code, target, coarse, near)
+        return Matched(target, coarse, features, flow, sight, weight.softmax(1))
+
+    def make(self, code: Code, target_pose: Poses) -> Made:
+        """Match, warp and paint."""
+        matched = self.match(code, target_pose)
+        target, share, sources = matched.target, matched.share, code.sources.repeat(1, 2)
+        full = _larger(matched.flow.flatten(0, 1))
+        copies = _warp(code.images[sources].flatten(0, 1), full).unflatten(0, sources.shape)
+        warped = (copies * _larger(share.flatten(0, 1)).unflatten(0, sources.shape)).sum(1)
+        fine = _warp(code.seen.fine[sources].flatten(0, 1), matched.flow.flatten(0, 1)).unflatten(0, sources.shape)
+        sight = (matched.sight.sigmoid() * share).sum(1)
+        coarse_share = F.avg_pool2d(share.flatten(0, 1), 2).unflatten(0, sources.shape)
+        x = torch.cat([
+            target.features, (matched.features * coarse_share).sum(1), target.surface, target.parts.softmax(1),
+            F.avg_pool2d(sight, 2), F.pixel_unshuffle(warped, 4),
+        ], 1)  # fmt: skip
+        drawn = F.pixel_unshuffle(target_pose.posemaps, 2)
+        x = torch.cat(
+            [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
+        )
+        out = F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2)
+        painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
+        copied = (copied + 1).sigmoid() * _larger(sight)
+        person = copied * _brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
+        behind = _brighter(code.background, -F.softplus(shadow - 4))
+        opaque = alpha.sigmoid()
+        return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
+
+    def _match(self, code: Code, target: Seen) -> tuple[Tensor, Tensor, Tensor]:
+        """For each candidate: positions (Q,K,2,h,w), features (Q,K,n,h,w), nearness on the body (Q,K,1,h,w) in (0,1]."""
+        seen, (h, w) = code.seen, target.surface.shape[2:]
+        keys, values = [], []
+        features = self.feature(seen.features)
+        learned, scale = self.key(seen.features), torch.exp(-self.log_spread)
+        for mirrored in (False, True):
+            surface, parts = seen.surface, seen.parts.softmax(1)
+            if mirrored:
+                surface, parts = surface * surface.new_tensor([-1, 1, 1])[:, None, None], parts[:, list(MIRRORED)]
+            known = torch.log(1 - parts[:, -1:] + 1e-3)
+            scaled = surface * scale
+            keys.append(torch.cat([scaled, known - scaled.square().sum(1, keepdim=True) / 2, parts[:, :-1], learned], 1))
+            values.append(torch.cat([features, surface, positions(surface)], 1))
+        queries = torch.cat([
+            target.surface * scale, torch.ones_like(target.surface[:, :1]),
+            target.parts.softmax(1)[:, :-1] * self.same_part, self.query(target.features),
+        ], 1)  # fmt: skip
+        of_both = [torch.cat([rows(x)[code.sources] for x in both], 1) for both in (keys, values)]  # (Q,K,hw,C)
+        with torch.autocast(queries.device.type, enabled=False):
+            query = rows(queries.float())[:, None].expand(-1, of_both[0].shape[1], -1, -1)
+            found = F.scaled_dot_product_attention(query, of_both[0].float(), of_both[1].float(), scale=1.0)
+        found = found.transpose(2, 3).unflatten(3, (h, w))
+        features, surface, position = found.split([found.shape[2] - 5, 3, 2], 2)
+        distance = (surface - target.surface[:, None]).square().sum(2, keepdim=True)
+        return position, features, torch.exp(-distance / 0.005)
+
+    def _refine(self, code: Code, target: Seen, coarse: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The flow at half the image's size, and logits of being in sight and of the share of each candidate."""
+        sources = code.sources.repeat(1, 2)
+        flow = _larger(coarse.flatten(0, 1))
+        fine = _warp(code.seen.fine[sources].flatten(0, 1), flow)
+        of_target = target.fine[:, None].expand(-1, sources.shape[1], -1, -1, -1).flatten(0, 1)
+        mirrored = torch.zeros_like(near)
+        mirrored[:, code.sources.shape[1] :] = 1
+        spread = (flow - F.avg_pool2d(flow, 3, 1, 1, count_include_pad=False)).abs().sum(1, keepdim=True)
+        known = torch.cat([near, mirrored], 2).flatten(0, 1)
+        x = torch.cat([of_target, fine, _larger(known), (10 * spread).clamp(max=2)], 1)
+        move, sight, weight = in_float32(self.refine, x).split([2, 1, 1], 1)
+        flow = (flow + 0.1 * move.tanh()).unflatten(0, sources.shape)
+        sight, weight = (v.unflatten(0, sources.shape) for v in (sight, weight))
+        prior = _larger(torch.log(near + 1e-3).flatten(0, 1)).unflatten(0, sources.shape) - mirrored[..., :1, :1]
+        unused = ~code.mask.repeat(1, 2)[:, :, None, None, None]
+        return flow, sight, (weight + sight + prior).masked_fill(unused, -1e4)
+
+
+class _Encoder(nn.Module):
+    """A U-Net from stride 2 to 16 and back to 4, which predicts what each place shows."""
+
+    def __init__(self, channels_in: int, extra: int, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        fine, near, mid, far = widths
+        self.fine = nn.Sequential(conv(channels_in, fine), Residual(fine))
+        self.down = conv(fine, near, stride=2)
+        self.near = nn.Sequential(conv(near + extra, near), Residual(near))
+        self.mid = nn.Sequential(conv(near, mid, stride=2), Residual(mid))
+        self.far = nn.Sequential(conv(mid, far, stride=2), Residual(far), Residual(far))
+        self.up_mid = nn.Sequential(conv(far + mid, mid), Residual(mid))
+        self.up_near = nn.Sequential(conv(mid + near, near), Residual(near))
+        self.up_fine = conv(near + fine, fine)
+        self.head = nn.Conv2d(near + extra, 3 + PARTS, 1)  # the fields of the body nearly say it
+
+    def forward(self, x: Tensor, extra: Tensor) -> Seen:
+        """(B,channels_in,H/2,W/2), (B,extra,h,w) -> what is seen."""
+        fine = self.fine(x)
+        near = self.near(torch.cat([self.down(fine), extra], 1))
+        mid = self.mid(near)
+        mid = self.up_mid(torch.cat([F.interpolate(self.far(mid), size=mid.shape[2:]), mid], 1))
+        near = self.up_near(torch.cat([F.interpolate(mid, size=near.shape[2:]), near], 1))
+        fine = self.up_fine(torch.cat([F.interpolate(near, size=fine.shape[2:]), fine], 1))
+        surface, parts = in_float32(self.head, torch.cat([near, extra], 1)).split([3, PARTS], 1)
+        return Seen(surface + surface.new_tensor([0, 0.6, 0])[:, None, None], parts, near, fine)
+
+
+def _body(poses: Poses) -> Tensor:
+    """The fields of the body, and each place's position: (B,C,h,w)."""
+    rest, limbs = body_fields(poses.keypoints, *poses.posemaps.shape[2:], STRIDE)
+    return torch.cat([rest.clamp(-3, 3), limbs, positions(rest)], 1)
+
+
+def _larger(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+
+
+def _warp(images: Tensor, flow: Tensor) -> Tensor:
+    """The values of (B,C,H,W) at positions (B,2,h,w) in [-1,1]; at NaN, of a run that diverges, at 0."""
+    grid = flow.permute(0, 2, 3, 1).nan_to_num()
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+
+def _brighter(image: Tensor, log_gain: Tensor) -> Tensor:
+    """Multiply the light of an image in [-1,1]."""
+    return (image + 1) * log_gain.exp() - 1
+
+
+def _filled(images: Tensor, person: Tensor) -> Tensor:
+    """The background of photos (B,3,H,W) behind persons (B,1,h,w) in [0,1], filled in from its surroundings."""
+    known = 1 - F.max_pool2d(person, 3, 1, 1)
+    known = F.interpolate(known, size=images.shape[2:], mode="bilinear").clamp(1e-4, 1).pow(4)
+    levels = [torch.cat([images * known, known], 1)]
+    while min(levels[-1].shape[2:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True, count_include_pad=False))
+    filled = levels[-1][:, :3] / levels[-1][:, 3:].clamp(min=1e-6)
+    for level in reversed(levels[:-1]):
+        share = level[:, 3:].clamp(0, 1)
+        coarse = F.interpolate(filled, size=level.shape[2:], mode="bilinear")
+        filled = level[:, :3] + (1 - share) * coarse
+    return filled
