@@ -14,11 +14,11 @@ def load(state, which='ema'):
 def export(state, path, which='ema'):
     row = systems.row({'kind': 'surface', 'steps': 1, 'losses': {'adversarial_image': 0, 'adversarial_pose': 0}}, 'box')
     from repose.config import build
-    frame = build(Frame, {'height': 128, 'width': 88, 'crop': None} , 'frame')
+    frame = build(Frame, {'height': 128, 'width': 88, 'crop': [40, 0, 216, 256]}, 'frame')
     system = systems.build(row, frame)
     net, step = load(state, which)
     system.networks['generator'].load_state_dict(net.state_dict())
-    checkpoint.save(path, system, checkpoint.About('box', row, frame, 4.0, step, 'box'), to_resume=False)
+    checkpoint.save(path, system, checkpoint.About('box', row, frame, 4.0, step, 'box', (256, 256)), to_resume=False)
 
 def geometry(net, items=60, seed=990):
     steps = Steps(seed, items, 1, 3, (128, 88), plain=True)
@@ -53,4 +53,4 @@ if __name__ == '__main__':
     a = sys.argv
     if a[1] == 'export': export(a[2], Path(a[3]), *a[4:])
     else:
-        net, step = load(a[2], *a[3:]); print('step', step); geometry(net)
+        net, step = load(a[2], *a[3:]); print("step", step); geometry(net, 25)

@@ -113,6 +113,8 @@ def gauss(device):
     x = torch.arange(11, device=device) - 5.; g = torch.exp(-x * x / (2 * 1.5 ** 2)); g = g / g.sum()
     return (g[:, None] * g)[None, None]
 def ssim(a, b):
+  with torch.autocast(a.device.type, enabled=False):
+    a, b = a.float(), b.float()
     a, b = ((v.flatten(0, 1)[:, None] + 1) / 2 for v in (a, b)); g = gauss(a.device)
     x = torch.cat([a, b, a * a, b * b, a * b]); x = F.conv2d(F.conv2d(x, g.sum(2, keepdim=True)), g.sum(3, keepdim=True))
     ma, mb, aa, bb, ab = x.chunk(5)
@@ -122,7 +124,7 @@ def ssim(a, b):
 def painting(b: Ready, made: Made, lite) -> dict:
     t, out = b.images, {}
     out['l1'] = 2 * (made.image - t).abs().mean()
-    out['ssim'] = .5 * (1 - ssim(made.image.clamp(-1, 1), t))
+    out['ssim'] = .5 * (1 - ssim(made.image, t))
     out['alpha'] = F.binary_cross_entropy_with_logits(made.alpha, b.alpha) + .5 * (made.alpha.sigmoid() - b.alpha).abs().mean()
     out['painted'] = ((made.painted - t).abs() * b.alpha).sum() / (3 * b.alpha.sum()) * .5
     p, g = perceptual(lite, made.image, t)
