@@ -3,7 +3,7 @@
 Letters: B batch, T sources of one target, Q targets of one step, C channels, H height, W width.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,36 @@ class InstanceNorm(nn.Module):
     """InstanceNorm without affine parameters or running statistics.
 
     A group norm with one group per channel has the same mean and variance, and keeps a channels_last layout (instance_norm
-    copies to NCHW and back: PyTorch #72341).
+    copies to NCHW and back: PyTorch #72341). On a CPU, its channels_last kernels take 4 to 9 times as long as these sums.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,C,H,W)."""
+        if x.device.type == "cpu" and x.dtype != torch.bfloat16:
+            return cast(Tensor, _NormalisedBySums.apply(x))
         return F.group_norm(x, x.shape[1])
+
+
+class _NormalisedBySums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x - _means(x)
+        scale = (_means(y * y) + 1e-5).rsqrt()
+        y *= scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """(g - mean g - y mean(g y)) / standard deviation."""
+        y, scale = ctx.saved_tensors
+        return torch.addcmul(gradient, y, -_means(gradient * y)).sub_(_means(gradient)).mul_(scale)
+
+
+def _means(x: Tensor) -> Tensor:
+    """(B,C,H,W) -> (B,C,1,1); `mean` and `var` of these dimensions take 10 times as long."""
+    return x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
 
 
 def normalised(conv: nn.Conv2d | nn.ConvTranspose2d, norm: Norm) -> list[nn.Module]:
