@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from repose.models.layers import InstanceNorm, Norm, ResidualBlock, conv7, initialise, normalised
+from repose.models.layers import BlockConv2d, InstanceNorm, Norm, ResidualBlock, conv7, initialise, normalised
 
 pytestmark = pytest.mark.floats
 NORMS: tuple[Norm, ...] = ("instance", "batch", "none")
@@ -47,6 +47,17 @@ def test_conv7_keeps_the_size_and_reflects() -> None:
     constant = layers(torch.full((1, 3, 8, 10), 0.5))
     assert constant.shape == (1, 4, 8, 10)
     torch.testing.assert_close(constant, constant[:, :, :1, :1].expand_as(constant))  # zeros around would show
+
+
+@pytest.mark.parametrize(("kernel", "bias"), [(7, True), (3, False)])
+def test_a_convolution_of_blocks_is_the_convolution_and_so_are_its_gradients(kernel: int, bias: bool) -> None:
+    conv = BlockConv2d(5, 3, kernel, bias=bias)
+    x = torch.randn(2, 5, 14, 18).requires_grad_()
+    found, expected = (
+        [made, *torch.autograd.grad(made.square().mean(), [x, *conv.parameters()])]
+        for made in (conv(x), F.conv2d(x, conv.weight, conv.bias))
+    )
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("norm", NORMS)
