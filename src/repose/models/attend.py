@@ -171,26 +171,20 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     """
     targets, sources = code.sources.shape
     height, width = code.images.shape[2:]
-    flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear")  # (QT,2,H,W)
-    pixels = flow * flow.new_tensor([width / 2, height / 2])[:, None, None]
-    right = _distance(pixels[..., 1:], pixels[..., :-1])  # px of the source between neighbors
-    down = _distance(pixels[..., 1:, :], pixels[..., :-1, :])
+    flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear").permute(0, 2, 3, 1)  # (QT,H,W,2)
+    size = flow.new_tensor([width / 2, height / 2])
+    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbors
+    down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
     # If a run diverges: grid_sample reads outside the image at NaN. The loss still becomes NaN.
-    flow = flow.nan_to_num().permute(0, 2, 3, 1)
+    flow = flow.nan_to_num()
     images = F.grid_sample(
         code.images.float()[code.sources].flatten(0, 1), flow, padding_mode="border", align_corners=False
     ).reshape(targets, sources, 3, height, width)
     share = F.interpolate(share.flatten(0, 1), scale_factor=stride, mode="bilinear").reshape_as(whole)
     weight = share * (whole + 1e-3)
     return (images * weight).sum(1) / weight.sum(1), (share * whole).sum(1)
-
-
-def _distance(one: Tensor, other: Tensor) -> Tensor:
-    """|x| + |y| of the differences (N,2,h,w): (N,h,w)."""
-    x, y = (one - other).abs().unbind(1)
-    return x + y
 
 
 class _PoseEncoder(nn.Module):
