@@ -1,6 +1,7 @@
 """The torch device, and settings for reproducible results on it."""
 
 import ctypes
+import os
 
 import torch
 
@@ -34,7 +35,7 @@ def set_up(device: str, threads: int, seed: int) -> torch.device:
     torch.set_deterministic_debug_mode("error" if chosen.type == "cpu" else "default")
     # Otherwise, new memory is filled with NaN first.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if chosen.type == "cpu":
+    if chosen.type == "cpu" and os.name == "posix":
         _keep_freed_memory()
     return chosen
 
