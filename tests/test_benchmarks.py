@@ -1,11 +1,12 @@
 """The benchmarks run and measure what they claim."""
 
 import importlib
+import json
 import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -174,3 +175,33 @@ def test_what_cannot_be_measured_is_a_message(file: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         imported("train").main(["--size", "0x88"])
     assert "should be height x width in px, such as 128x88, not '0x88'" in capsys.readouterr().err
+
+
+def test_the_parts_of_a_step_are_its_operators() -> None:
+    step = imported("step")
+    training = step.Training(case("paper-m"), settings())
+    convolutions, others = training.parts()
+    assert (convolutions.kind, others.kind) == ("convolutions", "others")
+    assert convolutions.gflop > 0.01
+    assert convolutions.ms > 0
+    assert others.ms > 0
+    drawn = step.table({"paper-m": [convolutions, others]}, 90.0, 20.0)
+    assert [list(column.cells)[-1] for column in drawn.columns][:4:3] == ["paper-m", "100%"]
+
+
+def test_a_revision_is_compared_in_turns_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, commands, times = imported("step"), [], iter([9.0, 4.0, 7.0, 5.0, 8.0, 3.0])
+
+    def run(command: list[str], **how: Any) -> Any:
+        commands.append((command, how))
+        return SimpleNamespace(stdout=json.dumps({"attend": next(times)})) if "--json" in command else None
+
+    monkeypatch.setattr("subprocess.run", run)
+    drawn = step.compare("main", ["--rows", "attend"])
+    assert [list(column.cells) for column in drawn.columns] == [
+        ["attend"], ["8.0 (7.0 to 9.0)"], ["4.0 (3.0 to 5.0)"], ["2.00"],
+    ]  # fmt: skip
+    (added, *_), (removed, _) = commands[0], commands[-1]
+    assert [added[4], added[-1], removed[4], removed[-1]] == ["add", "main", "remove", added[-2]]
+    sources = [Path(how["env"]["PYTHONPATH"].split(os.pathsep)[0]) for _, how in commands[1:-1]]
+    assert sources == [Path(added[-2]), ROOT] * step.ROUNDS

@@ -239,5 +239,5 @@ def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:
     """Return an optimizer's tensor on the device and in the layout of its parameter, so that sums round as before."""
     if saved.shape != parameter.shape:
-        return saved  # Adam's step count, on the CPU
+        return saved.to(parameter.device)  # Adam's step count
     return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)

@@ -35,7 +35,7 @@ class OptimiserSettings:
     def of(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """An Adam for each network, by the network's name."""
         return {
-            name: torch.optim.Adam(network.parameters(), self.learning_rate, self.betas)
+            name: torch.optim.Adam(network.parameters(), self.learning_rate, self.betas, fused=True)
             for name, network in networks.items()
         }
 
