@@ -82,11 +82,16 @@ def test_a_mirrored_look_has_left_and_right_changed() -> None:
 
 def test_two_looks_are_averaged_unless_they_disagree_about_left_and_right() -> None:
     one, other = landmarks(0), landmarks(0, points=landmarks(0).points + 4)
-    np.testing.assert_allclose(together(one, other).points, one.points + 2)
+    seen, apart = together(one, other)
+    np.testing.assert_allclose(seen.points, one.points + 2)
+    diagonal = np.linalg.norm(seen.points[LANDMARK["left_shoulder"]] - seen.points[LANDMARK["right_hip"]])
+    assert apart == pytest.approx(np.hypot(4, 4) / diagonal)
     swapped = one.mirrored()
     swapped = swapped._replace(points=np.stack([256 - swapped.points[:, 0], swapped.points[:, 1]], 1))
     surer = swapped._replace(heat=NOTHING + 0.5)
-    assert together(one, surer) is together(surer, one) is surer
+    for seen, apart in (together(one, surer), together(surer, one)):
+        assert seen is surer
+        assert apart == pytest.approx(0, abs=1e-6)
 
 
 def test_points_move_to_the_mean_of_the_heat_around_them() -> None:

@@ -2,7 +2,9 @@
 
 A detector sees the whole photo and proposes people, each by the center of the hips and a circle around the body. The second
 network sees an upright square around a proposal and finds 33 landmarks, and where to look again more closely. The closer look
-is taken twice, the second time mirrored, and averaged. Each landmark then moves to the middle of its peak in the heat map.
+is taken twice, the second time mirrored, and averaged. If both differ much, nobody is there. Each landmark then moves to the
+middle of its peak in the heat map. The detector looks for heads; where it is unsure, the head may be cut off, and the second
+network also looks at the whole photo.
 
 BlazePose also places what it cannot see. A joint is missing if it lies outside the photo, if its visibility is low, or, as the
 visibility of a face is always high, if the turned head hides it. docs/data.md has the measured precision and recall.
@@ -26,15 +28,19 @@ from repose.storage.networks import Weights, holding
 from repose.storage.weight_files import KNOWN
 
 NAME = "blazepose"
-VISIBLE = 0.2  # joints of less visibility are missing
+VISIBLE = 0.15  # joints of less visibility are missing
 _RUNTIME = "ai-edge-litert"
-_PROPOSAL = 0.3  # minimum score of a proposal; whether it is a person is decided by the second network
+_PROPOSAL, _SURE = 0.3, 0.6  # minimum score of a proposal; of one that needs no look at the whole photo
 _PEOPLE = 8  # maximum number of proposals in a photo
+_AGREE = (
+    0.2  # maximum distance of the torsos in two looks, as a share of their diagonal; half if the detector is unsure
+)
 _OVERLAP = 0.3  # intersection over union of two faces that are one person's
 _APART = 0.2  # distance of two people's centers, as a share of their squares; nearer ones are one person
 _DETECTOR, _LANDMARKS = 224, 256  # px of the networks' inputs
 _MARGIN = 1.25  # of the square around the circle
 _CELL, _REACH = 4, 3  # px of a heat map's cell; cells on each side of a landmark that belong to its peak
+_TORSO = [11, 12, 23, 24]  # its landmarks: left and right shoulder, left and right hip
 _BODY = 33  # landmarks of the body; 33 and 34 are the hips' center and a point of the circle
 _TURNED = 0.07  # sine of the head's turn to the side that hides the ear on that side
 _BEYOND = 0.12  # an eye is hidden if it is beyond the nose by this share of the distance of the ears
@@ -92,13 +98,19 @@ class Landmarks(NamedTuple):
         return Landmarks(points, depth, visibility, self.heat[:, ::-1, _OTHER_SIDE], self.person)
 
 
-def together(first: Landmarks, second: Landmarks) -> Landmarks:
-    """The mean of two looks at a square, or, if they differ in what is left and right, the one with the higher peaks."""
-    apart = np.linalg.norm(first.points - second.points, axis=1).sum()
-    if np.linalg.norm(first.points - second.points[_OTHER_SIDE], axis=1).sum() < apart:
-        return max(first, second, key=lambda seen: float(seen.heat.max((0, 1))[:_BODY].mean()))
+def together(first: Landmarks, second: Landmarks) -> tuple[Landmarks, float]:
+    """The mean of two looks at a square, and the distance of the torsos in them as a share of the torso's diagonal.
+
+    If they only differ in what is left and right, it is not the mean, but the one with the higher peaks.
+    """
+    apart = np.linalg.norm(first.points - second.points, axis=1)
+    swapped = np.linalg.norm(first.points - second.points[_OTHER_SIDE], axis=1)
     fields: Iterable[Any] = zip(first, second, strict=True)
-    return Landmarks(*(np.mean(both, 0) for both in fields))
+    seen = Landmarks(*(np.mean(both, 0) for both in fields))
+    if swapped.sum() < apart.sum():
+        apart, seen = swapped, max(first, second, key=lambda of: float(of.heat.max((0, 1))[:_BODY].mean()))
+    diagonal = np.linalg.norm(seen.points[_TORSO[0]] - seen.points[_TORSO[3]])
+    return seen, float(apart[_TORSO].mean() / max(diagonal, 1e-6))
 
 
 def at_peaks(points: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -188,24 +200,26 @@ class _Networks:
         self._anchors = anchors()
 
     def people(self, pixels: np.ndarray) -> np.ndarray:
-        """The joints (n,K,3) of the people in a photo (H,W,3) uint8."""
-        photo, found, squares = Image.fromarray(pixels), list[np.ndarray](), list[Square]()
-        for proposal in self._proposals(photo):
-            rough = self._look(proposal.crop(photo, _LANDMARKS))
-            center, rim = np.c_[rough.points[_BODY : _BODY + 2], np.ones(2)] @ proposal.matrix(_LANDMARKS).T
-            square = Square.around(center, rim)
-            known = any(np.hypot(*(square.center - of.center)) < _APART * max(square.side, of.side) for of in squares)
-            if known:
-                continue
-            crop = square.crop(photo, _LANDMARKS)
-            seen = together(self._look(crop), self._look(crop[:, ::-1]).mirrored())
-            if seen.person >= self._min_person:
-                squares.append(square)
-                found.append(as_openpose(seen, square, photo.size))
-        return np.array(found, np.float32).reshape(-1, K, 3)
+        """The joints (n,K,3) of the people in a photo (H,W,3) uint8, those whose two looks agree best first."""
+        photo = Image.fromarray(pixels)
+        proposals = list(self._proposals(photo))
+        sure = any(score >= _SURE for score, _ in proposals)
+        squares = [square for _, square in proposals]
+        if not sure:  # with room for a head above
+            above = np.array([0, 0.2 * max(photo.size)])
+            squares.append(Square(np.array(photo.size) / 2 - above, 1.5 * max(photo.size), 0.0))
+        limit = _AGREE if sure else _AGREE / 2
+        seen = sorted((self._closely(photo, square) for square in squares), key=lambda of: of[2])
+        people = list[tuple[Square, Landmarks]]()
+        for square, landmarks, apart in seen:
+            near = (np.hypot(*(square.center - of.center)) < _APART * max(square.side, of.side) for of, _ in people)
+            if apart < limit and landmarks.person >= self._min_person and not any(near):
+                people.append((square, landmarks))
+        joints = [as_openpose(landmarks, square, photo.size) for square, landmarks in people[: None if sure else 1]]
+        return np.array(joints, np.float32).reshape(-1, K, 3)
 
-    def _proposals(self, photo: Image.Image) -> Iterator[Square]:
-        """Squares around what may be people, the most probable first."""
+    def _proposals(self, photo: Image.Image) -> Iterator[tuple[float, Square]]:
+        """Scores (0 to 1) and squares of what may be people, the most probable first."""
         whole = Square(np.array(photo.size) / 2, max(photo.size), 0.0)
         output = self._detector(whole.crop(photo, _DETECTOR) / np.float32(127.5) - 1)
         scores = _logistic(output[len(self._anchors), 1][:, 0])
@@ -220,7 +234,15 @@ class _Networks:
                 faces.append(box)
                 center, rim = values[best, 2:4] + self._anchors[best]
                 matrix = whole.matrix(_DETECTOR)
-                yield Square.around(matrix @ (*center, 1), matrix @ (*rim, 1))
+                yield float(scores[best]), Square.around(matrix @ (*center, 1), matrix @ (*rim, 1))
+
+    def _closely(self, photo: Image.Image, proposal: Square) -> tuple[Square, Landmarks, float]:
+        """The square around the person in a proposal, and what `together` makes of two looks at it."""
+        rough = self._look(proposal.crop(photo, _LANDMARKS))
+        center, rim = np.c_[rough.points[_BODY : _BODY + 2], np.ones(2)] @ proposal.matrix(_LANDMARKS).T
+        square = Square.around(center, rim)
+        crop = square.crop(photo, _LANDMARKS)
+        return square, *together(self._look(crop), self._look(crop[:, ::-1]).mirrored())
 
     def _look(self, crop: np.ndarray) -> Landmarks:
         output = self._landmarks(crop / np.float32(255))
