@@ -267,7 +267,7 @@ class BlazePose:
             self._idle.put(some)
 
     def people(self, images: Tensor) -> list[np.ndarray]:
-        """The people in each photo, by descending score; the number of threads changes no result.
+        """The people in each photo, the surest first; the number of threads changes no result.
 
         From images (B, 3, H, W) uint8. Of each, (n, K, 3) float32: x and y in px, where (0, 0) is the center of the first
         pixel, and the visibility as confidence, all 0 for a missing joint.
