@@ -268,7 +268,8 @@ KEYPOINTS = (
     "that has a photo is used."
 )
 DETECTOR = (
-    "Detects the poses that --keypoints lacks: figure (mannequins) or keypoint-rcnn (people; see `repose weights`)."
+    "Finds the poses that --keypoints lacks: blazepose or keypoint-rcnn (people; see `repose weights`), figure (mannequins), "
+    "or auto: blazepose if it was fetched, else figure. Default: auto without --keypoints, else none."
 )
 MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
 
@@ -280,7 +281,7 @@ def generate(
     jobs: Annotated[Path | None, option(JOBS, "PATH", MANY)] = None,
     keypoints: Annotated[list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")] = None,
     find_poses: Annotated[
-        Literal["figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
+        Literal["auto", "blazepose", "figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
     ] = None,
     pose_size: Annotated[
         str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
@@ -298,7 +299,7 @@ def generate(
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, with a trained system.
 
-    repose generate front.jpg side.jpg --pose target.jpg --find-poses keypoint-rcnn -o new.png
+    repose generate front.jpg side.jpg --pose target.jpg -o new.png
 
     repose generate front.jpg --pose pose.json --keypoints openpose/ -o new.png
 

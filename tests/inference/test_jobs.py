@@ -45,16 +45,12 @@ def job(tmp_path: Path, *names: str) -> FileJob:
 
 
 def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: Path) -> None:
-    one = job(tmp_path)
-    with pytest.raises(
-        PoseNotFoundError, match=r"There are no keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
-    ):
-        make_one(one, loaded(tmp_path))
-    other = save_openpose(tmp_path / "x/other_keypoints.json")
-    with pytest.raises(PoseNotFoundError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
+    one, other = job(tmp_path), save_openpose(tmp_path / "x/other_keypoints.json")
+    message = r"None of .*other_keypoints\.json has keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
+    with pytest.raises(PoseNotFoundError, match=message):
         make_one(one, loaded(tmp_path, other))
-    paper = loaded(tmp_path, kind="paper")  # needs no poses of its sources
-    with pytest.raises(PoseNotFoundError, match=r"There are no keypoints of .*target\.jpg"):
+    paper = loaded(tmp_path, other, kind="paper")  # needs no poses of its sources
+    with pytest.raises(PoseNotFoundError, match=r"keypoints\.json has keypoints of .*target\.jpg"):
         make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
 
