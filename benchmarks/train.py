@@ -130,7 +130,7 @@ class Work:
             return sum(len(done.jobs) for done in generate_jobs(self.system, self.jobs, self.photos, self.device))
 
     def _step(self, number: int) -> int:
-        batch = unpack(self.packed[number], line_width=self.case.line_width, augment=self.augment, device=self.device)
+        batch = unpack(self.packed[number], augment=self.augment, device=self.device)
         steps = self.case.row.steps
         progress = Progress(int((number + 0.5) / ROUND * steps), steps, ROUND)
         self.system.step(batch, None, progress, self._autocast())

@@ -107,7 +107,7 @@ def test_vunet_begins_in_the_uncounted_round_and_trains_on_every_photo() -> None
     counted, learned = work.train(), 0
     assert work.system.networks["vunet"].begun
     for packed in work.packed:
-        batch = train.unpack(packed, line_width=1.0, augment=work.augment, device=torch.device("cpu"))
+        batch = train.unpack(packed, augment=work.augment, device=torch.device("cpu"))
         learned += len(work.system._with_whole_torso(batch)[0])
     assert learned == counted == 4 * train.ROUND
 
