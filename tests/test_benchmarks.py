@@ -1,12 +1,16 @@
 """The benchmarks run and measure what they claim."""
 
 import importlib
+import json
 import math
 import os
+import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -16,7 +20,7 @@ from repose import systems
 from repose.config import build
 
 ROOT = Path(__file__).parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "__init__")
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "gpu_ways"))
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY: dict[str, dict[str, Any]] = {
     "paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}},
@@ -38,7 +42,7 @@ def test_all_benchmarks_run_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
     everything, commands = imported("__main__"), []
     monkeypatch.setattr("subprocess.run", lambda command, **how: commands.append((command[1:], how["check"])))
     everything.main()
-    assert commands == [(["-m", f"benchmarks.{name}"], True) for name in NAMES if name != "__main__"]
+    assert commands == [(["-m", f"benchmarks.{name}"], True) for name in NAMES if name not in ("__main__", "gpu")]
     assert all(callable(imported(name).main) for name in NAMES)
 
 
@@ -174,3 +178,109 @@ def test_what_cannot_be_measured_is_a_message(file: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit):
         imported("train").main(["--size", "0x88"])
     assert "should be height x width in px, such as 128x88, not '0x88'" in capsys.readouterr().err
+
+
+# ---- of a GPU ----
+
+
+def records(part: Any, *arguments: Any, scale: Any = None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    part(scale or imported("gpu").DRY, lambda **record: found.append({"part": "here"} | record), *arguments)
+    return found
+
+
+def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = imported("gpu")
+    trained = records(gpu.training, "attend", (32, 24))
+    graphs = [some for some in trained if "error" in some]
+    assert {some["error"] for some in graphs} == {"RuntimeError: CUDA graphs need a GPU"}
+    assert all("graph" in some["way"] for some in graphs)
+    ways = [(some["items"], some["precision"], some["way"]) for some in trained if "error" not in some]
+    assert [way for items, *way in ways if items == 1] == [
+        ["fp32", "plain"], ["bf16", "plain"], ["bf16", "batches in memory"], ["bf16", "fused Adam"],
+        ["bf16", "channels_last"], ["bf16", "padded"],
+    ]  # fmt: skip
+    assert [way for items, *way in ways if items == 2] == [
+        ["fp32", "plain"],
+        ["bf16", "plain"],
+        ["bf16", "channels_last"],
+    ]
+    loaded, made = records(gpu.loading, "attend", (32, 24)), records(gpu.generation)
+    assert [(some["items"], 0 < some["waiting"] < 1) for some in loaded] == [(1, True), (2, True)]
+    assert [some["unit"] for some in made[:3]] == ["images/s", "ms", "images/s"]
+    found = [*records(gpu.limits), *trained, *loaded, *made]
+    rows = list(zip(*(column.cells for column in gpu.table(gpu.DRY, found).columns), strict=True))
+    assert len(rows) == len(found) - len(graphs)
+    plain = rows[2]
+    assert (plain[4], plain[9]) == ("fp32 plain", "1.00")
+    assert 0 < float(plain[11]) < 100  # % of the limit
+
+
+def test_flops_are_those_of_every_product_of_a_step() -> None:
+    train, ways = imported("train"), imported("gpu_ways")
+    work = ways.Candidate(case("paper-m"), settings(augment=None), "cpu", ways.PLAIN, 2)
+    d_image = [w for w in work.system.networks["image"].modules() if isinstance(w, torch.nn.Conv2d)]
+    assert ways.flops(work) > 4 * sum(2 * w.weight.numel() for w in d_image)
+    twice = ways.Candidate(case("paper-m")._replace(size=(64, 48)), settings(augment=None), "cpu", ways.PLAIN, 2)
+    assert 3.5 < ways.flops(twice) / ways.flops(work) < 4.5  # four times the pixels
+    assert train.ROUND > 2
+
+
+class Graph:
+    """A CUDA graph whose replay trains on its batch as a plain step does."""
+
+    work: Any = None
+
+    def replay(self) -> None:
+        static = next(batch for graph, batch, _ in self.work.graphs.values() if graph is self)
+        imported("train").Work.step(self.work, static, 0)
+
+
+def test_a_graph_trains_like_a_plain_loop_whatever_it_was_captured_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = imported("gpu_ways")
+    for name, stand_in in {
+        "is_available": lambda: True, "CUDAGraph": Graph, "graph": lambda _, pool: nullcontext(),
+        "graph_pool_handle": lambda: None, "stream": nullcontext, "Stream": MagicMock, "current_stream": MagicMock,
+        "is_current_stream_capturing": lambda: False,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
+    photos, constant = ways.Rendered(2, (32, 24)), ways.at_constant_rate(case("paper-m"))
+    same = ways.Way("without a graph", "fp32", frozenset({"fused", "padded"}))
+    plain, graph = (ways.Candidate(constant, settings(), "cpu", way, 2) for way in (same, ways.GRAPH))
+    monkeypatch.setattr(Graph, "work", graph)
+    expected, found = (ways.curve(work, photos, ways.POINTS, 0) for work in (plain, graph))
+    assert len(graph.graphs) > 1  # items of several sizes
+    for term, values in expected.items():
+        assert found[term] == pytest.approx(values, rel=1e-6), term
+
+
+def dies(*_: Any) -> None:
+    os._exit(3)
+
+
+def sleeps(*_: Any) -> None:
+    time.sleep(60)
+
+
+def fails(scale: Any, say: Any) -> None:
+    say(what="first", rate=1.0, unit="GB/s")
+    raise ValueError(f"not on {scale.device}")
+
+
+def test_a_part_that_fails_dies_or_hangs_costs_only_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gpu = imported("gpu")
+    chosen = [(part.__name__, part, ()) for part in (dies, fails, sleeps, gpu.limits)]
+    monkeypatch.setattr(gpu, "parts", lambda *_, **__: chosen)
+    monkeypatch.setattr(gpu, "LEAST", 0.0)
+    gpu.main(["--dry-run", "--only", "dies", "fails", "limits", "--out", str(tmp_path / "gpu.json")])
+    shown = capsys.readouterr().out
+    assert "not measured: dies: its process ended with 3" in shown
+    assert "not measured: fails: ValueError: not on cpu" in shown
+    written = json.loads((tmp_path / "gpu.json").read_text())["records"]
+    assert [some.get("what") for some in written] == [None, "first", None, "copy", "bf16 product"]
+    with pytest.raises(SystemExit, match="Nothing could be measured"):
+        gpu.main(["--dry-run", "--only", "sleeps", "--minutes", "0.05"])
+    assert "not measured: sleeps: not done after 3 s" in capsys.readouterr().out
