@@ -43,7 +43,6 @@ from benchmarks.train import ROUND, Case, Work, _parameters, _rate
 from repose import generate, systems
 from repose.config import block, read_params
 from repose.devices import set_up
-from repose.errors import ReposeError
 from repose.training import TrainSettings
 
 TABLE1 = Path(__file__).parents[1] / "table1"
@@ -79,8 +78,8 @@ class Scale(NamedTuple):
 
 
 ON_GPU = Scale(
-    "cuda", ((128, 88), (256, 256)), (2, 4, 8, 16, 32, 64), 16, 6.0, 2**31, 8192, ROUND, 24, 40, (2, 6, 14), (256, 176), (128, 64),
-    (16, 64, 256), 50, 200, tiny=False,
+    "cuda", ((128, 88), (256, 256)), (2, 4, 8, 16, 32, 64), 16, 6.0, 2**31, 8192, ROUND, 24, 40, (2, 6, 14), (256, 176),
+    (128, 64), (16, 64, 256), 50, 200, tiny=False,
 )  # fmt: skip
 DRY = Scale(
     "cpu", ((32, 24),), (2,), 2, 0.0, 2**20, 64, 2, 2, 2, (0,), (32, 24), (32, 24), (4,), 2, ways.POINTS, tiny=True

@@ -86,6 +86,7 @@ class Candidate(Work):
         self.resident = [self.unpacked(packed) for packed in self.packed] if "resident" in self.changes else None
 
     def batch(self, number: int) -> Batch:
+        """See `Work.batch`."""
         return self.unpacked(self.packed[number]) if self.resident is None else self.resident[number]
 
     def unpacked(self, packed: Packed) -> Batch:
@@ -100,6 +101,7 @@ class Candidate(Work):
         return unpack(packed, augment=self.augment, device=self.device)
 
     def step(self, batch: Batch, number: int) -> int:
+        """See `Work.step`; a graph is captured for each shape of batches."""
         if "graph" not in self.changes:
             return super().step(batch, number)
         shapes = tuple(tuple(tensor.shape) for tensor in _tensors(batch))

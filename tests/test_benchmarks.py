@@ -180,6 +180,22 @@ def test_what_cannot_be_measured_is_a_message(file: Path, capsys: pytest.Capture
     assert "should be height x width in px, such as 128x88, not '0x88'" in capsys.readouterr().err
 
 
+def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluation = imported("evaluation")
+    metrics = ["psnr", "frechet/figure", "recall@1/figure", "fid/inception-tf-2015"]
+    work = evaluation.Pass(3, 5, evaluation.Networks(inception=evaluation.Projection))
+    assert [len(batch.items) for part in ("train", "test") for batch in work.task.real(part)] == [5, 3]
+    found = evaluation.compared(work, metrics, 1)
+    assert list(found) == ["all", *metrics]
+    assert all(0 < spent < 60 for of in found.values() for spent in of[0])
+    assert work.once > 0  # the root for FID
+    drawn = evaluation.table(found, 3, 5, 1)
+    ratios = [float(cell) for cell in drawn.columns[2].cells]
+    assert max(ratios[1:]) == 1.0 <= ratios[0]
+    evaluation.main(["--peak", "--pairs", "2", "--real", "2", "--metrics", "psnr", "--threads", "1"])
+    assert float(capsys.readouterr().out) > 50
+
+
 # ---- of a GPU ----
 
 
@@ -239,7 +255,7 @@ class Graph:
 def test_a_graph_trains_like_a_plain_loop_whatever_it_was_captured_with(monkeypatch: pytest.MonkeyPatch) -> None:
     ways = imported("gpu_ways")
     for name, stand_in in {
-        "is_available": lambda: True, "CUDAGraph": Graph, "graph": lambda _, pool: nullcontext(),
+        "is_available": lambda: True, "CUDAGraph": Graph, "graph": lambda *_, **__: nullcontext(),
         "graph_pool_handle": lambda: None, "stream": nullcontext, "Stream": MagicMock, "current_stream": MagicMock,
         "is_current_stream_capturing": lambda: False,
     }.items():  # fmt: skip
