@@ -78,7 +78,7 @@ class Scale(NamedTuple):
 
 
 ON_GPU = Scale(
-    "cuda", ((128, 88), (256, 256)), (2, 4, 8, 16, 32, 64), 16, 6.0, 2**31, 8192, ROUND, 24, 40, (2, 6, 14), (256, 176),
+    "cuda", ((128, 88), (256, 256)), (4, 16, 64), 16, 3.0, 2**31, 8192, ROUND, 24, 20, (2, 6, 14), (256, 176),
     (128, 64), (16, 64, 256), 50, 200, tiny=False,
 )  # fmt: skip
 DRY = Scale(
@@ -105,10 +105,12 @@ def limits(scale: Scale, say: Say) -> None:
 
 def training(scale: Scale, say: Say, row: str, size: tuple[int, int]) -> None:
     """The plain loops and the candidates at one item a step, then more items."""
-    _take_turns(scale, say, row, size, 1, CANDIDATES)
+    work = ways.Candidate(_case(scale, row, size, 1, "bf16"), _settings(), scale.device, ways.PLAIN, scale.round)
+    flops = ways.flops(work)  # of an image; those of padding do not count
+    _take_turns(scale, say, row, size, 1, CANDIDATES, flops)
     for items in scale.items:
         chosen = [way for way in CANDIDATES if way.many and (items <= scale.graphed or "graph" not in way.changes)]
-        if not _take_turns(scale, say, row, size, items, chosen):
+        if not _take_turns(scale, say, row, size, items, chosen, flops):
             return  # none fits into memory
 
 
@@ -118,7 +120,8 @@ def compiled(scale: Scale, say: Say, row: str, size: tuple[int, int]) -> None:
 
 
 def _take_turns(
-    scale: Scale, say: Say, row: str, size: tuple[int, int], items: int, chosen: Sequence[Way]
+    scale: Scale, say: Say, row: str, size: tuple[int, int], items: int, chosen: Sequence[Way],
+    flops: float | None = None,
 ) -> bool:  # fmt: skip
     """Measure each way in rounds of the same steps; whether one could be measured."""
     begun: list[tuple[Work, dict[str, Any]]] = []
@@ -133,7 +136,6 @@ def _take_turns(
                 way,
                 scale.round if items < 8 else 2,
             )
-            flops = ways.flops(work) if "compile" not in way.changes else None
             for _ in range(2):
                 work.train()
             about |= {
@@ -179,7 +181,7 @@ def generation(scale: Scale, say: Say) -> None:
                 with ways.told(say, about):
                     work = Work(_case(scale, row, size, 1, precision), _settings(), torch.device(scale.device), steps=2)
                     generate.TARGETS_AT_ONCE = count
-                    seconds = ways.generating(work, count, scale.calls)
+                    seconds = ways.generating(work, count, scale.calls if count == 1 else max(2, scale.calls // 10))
                     say(**about, **_spread([count / some for some in seconds]), unit="images/s")
                     if count == 1:
                         say(**about, **_spread([1000 * some for some in seconds]), unit="ms")

@@ -1,9 +1,11 @@
 """The benchmarks run and measure what they claim."""
 
 import importlib
+import itertools
 import json
 import math
 import os
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -182,18 +184,79 @@ def test_what_cannot_be_measured_is_a_message(file: Path, capsys: pytest.Capture
 
 def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys: pytest.CaptureFixture[str]) -> None:
     evaluation = imported("evaluation")
-    metrics = ["psnr", "frechet/figure", "recall@1/figure", "fid/inception-tf-2015"]
-    work = evaluation.Pass(3, 5, evaluation.Networks(inception=evaluation.Projection))
-    assert [len(batch.items) for part in ("train", "test") for batch in work.task.real(part)] == [5, 3]
+    metrics = ["psnr", "frechet/figure", "recall@1/figure", "is/tf-2015"]
+    work = evaluation.Pass(10, 12, evaluation.Networks(inception=evaluation.Projection))
+    assert [len(batch.items) for part in ("train", "test") for batch in work.task.real(part)] == [12, 10]
     found = evaluation.compared(work, metrics, 1)
     assert list(found) == ["all", *metrics]
     assert all(0 < spent < 60 for of in found.values() for spent in of[0])
-    assert work.once > 0  # the root for FID
-    drawn = evaluation.table(found, 3, 5, 1)
+    assert work.once > 0  # the root for frechet
+    drawn = evaluation.table(found, 10, 12, 1)
     ratios = [float(cell) for cell in drawn.columns[2].cells]
     assert max(ratios[1:]) == 1.0 <= ratios[0]
     evaluation.main(["--peak", "--pairs", "2", "--real", "2", "--metrics", "psnr", "--threads", "1"])
     assert float(capsys.readouterr().out) > 50
+
+
+def by_the_kernel(source: torch.Tensor, flow: torch.Tensor, size: int) -> torch.Tensor:
+    """What block_extractor_kernel.cu writes, place by place."""
+    (_, channels, height, width), (h, w) = source.shape, flow.shape[2:]
+    out = torch.zeros(len(source), channels, size * h, size * w)
+    for b, y, x in itertools.product(range(len(source)), range(size * h), range(size * w)):
+        at_x = float(flow[b, 0, y // size, x // size]) + x % size - size // 2 + x // size
+        at_y = float(flow[b, 1, y // size, x // size]) + y % size - size // 2 + y // size
+        left, top = math.floor(at_x), math.floor(at_y)
+        for row, column in itertools.product((0, 1), (0, 1)):
+            share = abs(1 - column - (at_x - left)) * abs(1 - row - (at_y - top))
+            there = min(max(top + row, 0), height - 1), min(max(left + column, 0), width - 1)
+            out[b, :, y, x] += share * source[(b, slice(None), *there)]
+    return out
+
+
+def test_the_stand_ins_of_gfla_are_what_its_kernels_compute() -> None:
+    peers, random = imported("peers"), torch.Generator().manual_seed(0)
+    source, flow = torch.randn(2, 3, 5, 4, generator=random), 3 * torch.randn(2, 2, 5, 4, generator=random)
+    for size in (3, 5):
+        torch.testing.assert_close(
+            peers.extract(source, flow, size), by_the_kernel(source, flow, size), rtol=1e-4, atol=1e-5
+        )
+    weights = torch.arange(2 * 9 * 2 * 2.0).reshape(2, 9, 2, 2)
+    found = peers.reshape(weights)
+    assert found.shape == (2, 1, 6, 6)
+    for y, x in itertools.product(range(6), range(6)):
+        assert torch.equal(found[:, 0, y, x], weights[:, y % 3 * 3 + x % 3, y // 3, x // 3])
+
+
+NETWORK = """
+from torch import cat, nn
+class PoseGenerator(nn.Module):
+    def __init__(self, *settings, **others):
+        super().__init__()
+        self.flow_net = nn.Conv2d(39, 3, 1)
+    def forward(self, *some):
+        return self.flow_net(cat(some, 1)), None
+"""
+
+
+def test_peers_are_measured_from_checkouts_beside_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    peers = imported("peers")
+    peers.main([])
+    assert "Skipped" in capsys.readouterr().out
+    for option, name in (("--patn", "Pose-Transfer"), ("--gfla", "Global-Flow-Local-Attention")):
+        with pytest.raises(SystemExit, match=name):
+            peers.main([option, str(tmp_path)])
+    networks = tmp_path / "model" / "networks"
+    networks.mkdir(parents=True)
+    (tmp_path / "model" / "__init__.py").write_text("raise ImportError('visdom')")
+    (networks / "base_function.py").write_text(
+        "import block_extractor_cuda\nclass BlockExtractor: pass\nclass LocalAttnReshape: pass\n"
+    )
+    (networks / "generator.py").write_text("from model.networks.base_function import *\n" + NETWORK)
+    peers.main(["--gfla", str(tmp_path), "--sizes", "32x24", "32x32", "--rounds", "1"])
+    first, second = capsys.readouterr().out.split("32x32")
+    assert "GFLA" not in first
+    assert second.count("GFLA") == 2
+    assert not {"model", "model.networks", "block_extractor_cuda"} & set(sys.modules)
 
 
 # ---- of a GPU ----

@@ -22,8 +22,10 @@ LINEAR = "lpips v0.1 alex"  # the linear layers of LPIPS
 
 def on(device: torch.device, network: nn.Module) -> nn.Module:
     """Move a network to the device; on a CPU, its convolutions are a fifth to a third faster in this layout."""
-    layout = torch.channels_last if device.type == "cpu" else torch.preserve_format
-    return network.to(device, memory_format=layout)
+    network.to(device)
+    if device.type == "cpu":
+        network.to(memory_format=torch.channels_last)
+    return network
 
 
 class Once:
