@@ -246,7 +246,7 @@ def measured(
     """The records of all parts, which `out` has after each of them; a part that is not begun in time says so."""
     found: list[dict[str, Any]] = []
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__ if __name__ != "__main__" else "benchmarks.gpu"])
+    context.set_forkserver_preload([ways.__name__])  # imported once for all of them
     for name, work, arguments in parts(scale, with_curves=with_curves):
         if only and not any(some in name for some in only):
             continue

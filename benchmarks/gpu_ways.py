@@ -22,6 +22,7 @@ from repose.data.images import decode, decode_indices, encode_jpeg, encode_png
 from repose.data.photos import Loaded
 from repose.data.posemaps import PALETTE, draw
 from repose.generate import Framed, Request, generate
+from repose.models import body
 from repose.training import TrainSettings
 
 FASHION_CROP = (40.0, 0.0, 216.0, 256.0)
@@ -77,6 +78,8 @@ class Candidate(Work):
                     self.system.networks[name].parameters(), rate, betas, **how
                 )
         if "compile" in self.changes:
+            # Otherwise constants are copied to the GPU in the compiled code, which no CUDA graph can have.
+            body._limbs_at_rest = torch.compiler.disable(body._limbs_at_rest)
             compiled: Any = torch.compile(backend="inductor" if device == "cuda" else "aot_eager")
             system: Any = self.system
             system._passes = compiled(system._passes)
