@@ -51,8 +51,7 @@ class Figure:
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 64) float32 of length 1."""
-        features: Tensor = self._network(images).features
-        return features
+        return self._network(images).features
 
     def keypoints(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) uint8 of any size -> x and y in px, NaN where not found (B, 18, 2); confidence (B, 18)."""
@@ -85,13 +84,11 @@ class Inception:
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 2048) float32, of pool3."""
-        features: Tensor = self._network(images)[0]
-        return features
+        return self._network(images)[0]
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 1008) float32, without bias."""
-        logits: Tensor = self._network(images)[1]
-        return logits
+        return self._network(images)[1]
 
 
 class Lpips:
