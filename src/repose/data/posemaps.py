@@ -7,6 +7,7 @@ that the maps that training redraws after augmentation look like those of the st
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -68,9 +69,14 @@ def colour(indices: Pixels) -> Pixels:
     """
     if isinstance(indices, np.ndarray):
         return np.take(PALETTE, indices, axis=0)
-    channels = to_tensor(PALETTE[:, None])[..., 0].to(indices.device)  # (3, 18)
     flat = indices.reshape(-1).int()
-    return torch.stack([channel.index_select(0, flat).view(indices.shape) for channel in channels], -3)
+    return torch.stack([channel.index_select(0, flat).view(indices.shape) for channel in _channels(indices.device)], -3)
+
+
+@cache
+def _channels(device: torch.device) -> Tensor:
+    """The palette on a device, copied there once: (3, 18) float32 in [-1, 1]."""
+    return to_tensor(PALETTE[:, None])[..., 0].to(device)
 
 
 class Posemaps(NamedTuple):

@@ -172,9 +172,10 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     targets, sources = code.sources.shape
     height, width = code.images.shape[2:]
     flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear").permute(0, 2, 3, 1)  # (QT,H,W,2)
-    size = flow.new_tensor([width / 2, height / 2])
-    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbors
-    down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
+    right, down = (
+        (x * (width / 2)).abs() + (y * (height / 2)).abs()  # px of the source between neighbors
+        for x, y in (step.unbind(-1) for step in (flow[:, :, 1:] - flow[:, :, :-1], flow[:, 1:] - flow[:, :-1]))
+    )
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
     # If a run diverges: grid_sample reads outside the image at NaN. The loss still becomes NaN.
