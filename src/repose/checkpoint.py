@@ -206,7 +206,7 @@ class _Unallocated(TorchFunctionMode):
     than a second.
     """
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
         if func.__name__ == "normal_":  # of a tensor or of torch.nn.init: values are not needed
             return (*args, *given.values())[0]

@@ -1,5 +1,9 @@
 """The torch device, and settings for reproducible results on it."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import torch
 
 from repose.errors import SettingsError
@@ -29,3 +33,14 @@ def set_up(device: str, threads: int, seed: int) -> torch.device:
     # torch.use_deterministic_algorithms would import the compiler first, which takes seconds.
     torch.set_deterministic_debug_mode("error" if chosen.type == "cpu" else "default")
     return chosen
+
+
+@contextmanager
+def threads_of_one() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch uses, in each of which torch computes with one, so that results do not depend on the number."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)

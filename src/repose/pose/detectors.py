@@ -33,12 +33,13 @@ class Detector(NamedTuple):
 
 def load(
     network: str, device: torch.device, weights: Weights, *, min_person: float = 0.5,
-    min_confidence: float = MIN_CONFIDENCE, half: bool = False,
+    min_confidence: float = MIN_CONFIDENCE, half: bool = False, single: bool = False,
 ) -> Detector:  # fmt: skip
     """A network by its name.
 
     `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
-    chooses one of several people) are Keypoint R-CNN's. figure returns joints of any confidence, in `half` precision if asked.
+    chooses one of several people) are Keypoint R-CNN's. figure returns joints of any confidence, in `half` precision if asked;
+    with `single` it is faster for one photo at a time.
 
     Raises:
         ReposeError: the network's weights are missing or of another network.
@@ -48,6 +49,8 @@ def load(
         mannequins = figure.load(device)
         if half:
             mannequins.half()
+        if single:
+            mannequins = figure.for_single_photos(mannequins)
 
         def look(images: Tensor) -> Found:
             points, confidence = (found.cpu().numpy() for found in mannequins.keypoints(images.to(device)))
@@ -68,7 +71,7 @@ def load(
 
 def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
     """A function from a photo (H,W,3) uint8 to the joints (K,2) of its person in px, NaN if missing. Raises as `load`."""
-    detector = load(network, torch.device(device), Weights({}))
+    detector = load(network, torch.device(device), Weights({}), single=True)
 
     def find(pixels: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(pixels.copy()).movedim(2, 0)[None]
