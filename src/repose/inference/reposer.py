@@ -154,7 +154,7 @@ class Reposer:
     def request(
         self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None
     ) -> Request:
-        """A request for an image of at least one photo. See `__call__` for `pose`, `pose_size`, errors; `source` for `found`."""
+        """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
         size = pose_size or sources[0].photo_size
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width

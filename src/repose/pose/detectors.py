@@ -5,7 +5,7 @@ downloads its weights.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from mannequins import figure
 from repose.data.skeleton import present
 from repose.devices import set_up
 from repose.pose import keypoint_rcnn
-from repose.pose.extractors import Extracted, ExtractorSettings, Sources, reference_joints
 from repose.pose.keypoint_cache import Found, Search
 from repose.pose.keypoint_files import Poses, choose_person, known_points
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
+
+if TYPE_CHECKING:
+    from repose.pose.extractors import Extracted, ExtractorSettings, Sources
 
 NetworkName = Literal["figure", "keypoint-rcnn"]
 
@@ -80,12 +82,14 @@ def pose_finder(network: NetworkName, device: torch.device | str = "cpu") -> Cal
     return find
 
 
-def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
+def find_joints(sources: "Sources", settings: "ExtractorSettings") -> "Extracted":
     """The joints that the settings' network finds in the photos of a part; an interrupted search resumes.
 
     Raises:
         ReposeError: the network's weights are missing or of another network, or an earlier search's files are damaged.
     """
+    from repose.pose.extractors import Extracted, reference_joints
+
     chosen, names, rcnn = settings.network, sources.table["name"].tolist(), settings.extractor == "keypoint-rcnn"
     device = set_up(chosen.device, chosen.threads, seed=0)
     weights = Weights({} if chosen.weights is None else {keypoint_rcnn.NAME: chosen.weights})
