@@ -393,3 +393,29 @@ def test_a_part_that_fails_dies_or_hangs_costs_only_itself(
     with pytest.raises(SystemExit, match="Nothing could be measured"):
         gpu.main(["--dry-run", "--only", "sleeps", "--minutes", "0.05"])
     assert "not measured: sleeps: not done after 3 s" in capsys.readouterr().out
+
+
+def test_generation_is_measured_alone_and_in_jobs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate, started = imported("generate"), []
+    run = generate.run
+
+    def only_rates(words: list[str], src: Path, folder: Path) -> tuple[float, float, str]:
+        if words[1] == generate.RATE:
+            return run(words, src, folder)
+        started.append(words)
+        return 0.5, 0.25, ""
+
+    monkeypatch.setattr(generate, "run", only_rates)
+    generate.main(["--jobs", "3", "--rounds", "1"])
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines() if "│" in line
+    ]
+    assert [row[:2] for row in rows] == [
+        [what, "now"] for what in ("first picture", "import torch", "jobs", "one by one", "repose --help")
+    ]
+    rates = {row[0]: (float(row[5]), int(row[6])) for row in rows if row[5]}
+    assert set(rates) == {"jobs", "one by one"}
+    assert all(rate > 0 and apart <= 1 for rate, apart in rates.values())
+    assert [words[2] for words in started if words[0] == "-m"] == ["--help", "generate"]

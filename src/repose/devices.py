@@ -2,6 +2,9 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -50,3 +53,14 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         for option, size in ((_MMAP_THRESHOLD, 2**25), (_TRIM_THRESHOLD, 2**30)):
             mallopt(option, size)
+
+
+@contextmanager
+def threads_of_one() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch uses, in each of which torch computes with one, so that results do not depend on the number."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)

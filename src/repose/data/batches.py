@@ -8,20 +8,23 @@ Processes that share a step draw the whole step and load only their own items. T
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from repose.data.augment import AugmentSettings, draw_matrices, move_images, move_keypoints
 from repose.data.images import to_tensor
-from repose.data.photos import Photos
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.errors import ReposeError
+
+if TYPE_CHECKING:  # `repose generate` imports this module, and reads no data set
+    import pandas as pd
+
+    from repose.data.photos import Photos
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Steps(Dataset[Packed]):
     """The batches of a training run by step number, from 0: the items of process `rank` of `processes`."""
 
     def __init__(
-        self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, max_photos: int,
+        self, photos: "Photos", items: "pd.DataFrame", *, steps: int, seed: int, items_per_step: int, max_photos: int,
         max_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
         rank: int = 0, processes: int = 1,
     ) -> None:  # fmt: skip

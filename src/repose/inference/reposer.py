@@ -56,6 +56,7 @@ class TargetPose(NamedTuple):
 
 PathLike = str | Path
 Photo = PathLike | Image.Image | np.ndarray | SourcePhoto
+Found = dict[Path | None, np.ndarray]  # joints that a network found, by the photo's path
 Pose = PathLike | Image.Image | np.ndarray | TargetPose
 
 
@@ -143,16 +144,21 @@ class Reposer:
         images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
         return images if _is_several(pose) else images[0]
 
-    def source(self, photo: Photo) -> Framed:
-        """Read a photo, find its joints if the system needs them, and fit both into the frame. Raises as `__call__`."""
+    def source(self, photo: Photo, found: Found | None = None) -> Framed:
+        """Read a photo, find its joints if the system needs them, and fit both into the frame.
+
+        `found` has the joints that the network found earlier; those that it finds now are added. Raises as `__call__`.
+        """
         read, path = _read(photo)
         place, keypoints = self._fit(read.size), np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
-            keypoints = place.keypoints(self._joints(read, path))
+            keypoints = place.keypoints(self._joints(read, path, found))
         return Framed(place.image(read.pixels), keypoints, read.size)
 
-    def request(self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None) -> Request:
-        """A request for one image of at least one photo. `pose`, `pose_size` and errors as for `__call__`."""
+    def request(
+        self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None
+    ) -> Request:
+        """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
         size = pose_size or sources[0].photo_size
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
@@ -164,7 +170,7 @@ class Reposer:
         else:
             read, path = _read(pose)
             size = read.size
-            keypoints = self._joints(read, path)
+            keypoints = self._joints(read, path, found)
         return Request(tuple(sources), self._fit(size).keypoints(keypoints))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
@@ -182,19 +188,25 @@ class Reposer:
     def _fit(self, size: Size) -> Fit:
         return fit(self.about.frame, size, self.about.photo_size)
 
-    def _joints(self, photo: SourcePhoto, path: Path | None) -> np.ndarray:
+    def _joints(self, photo: SourcePhoto, path: Path | None, found: Found | None) -> np.ndarray:
         """The joints (K, 2) in px of a photo: given, looked up in the files, or found by the network."""
         if photo.keypoints is not None:
             return _checked_joints(photo.keypoints, photo.size, photo.name)
-        if path is not None and (found := self._poses.find(path, *photo.size)) is not None:
-            return found
+        if path is not None and (known := self._poses.find(path, *photo.size)) is not None:
+            return known
         if self._detector is None:
             raise PoseNotFoundError(
                 f"None of {', '.join(map(str, self._poses.files))} has keypoints of {photo.name}, and its pose must be known. "
                 f"{HOW_TO_FIND_POSES}."
             )
-        found, people = self._find_pose(photo.pixels)
-        if not present(found).any():
+        found = {} if found is None else found
+        if path is None or path not in found:
+            found[path] = self._detected(photo)
+        return checked(found[path], *photo.size, photo.name)
+
+    def _detected(self, photo: SourcePhoto) -> np.ndarray:
+        joints, people = self._find_pose(photo.pixels)
+        if not present(joints).any():
             raise PoseNotFoundError(
                 f"{photo.name}: the network {self._find_pose.network} finds no person. Give a photo that shows a person at "
                 "least from the head to the hips, name another network (--find-poses, in Python pose_detector), or give the "
@@ -202,7 +214,7 @@ class Reposer:
             )
         if people > 1:
             say(f"{photo.name}: shows {people} people; taking the large one near the middle")
-        return checked(found, *photo.size, photo.name)
+        return joints
 
     @cached_property
     def _find_pose(self) -> PoseFinder:

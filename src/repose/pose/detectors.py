@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +15,15 @@ from mannequins import figure
 from repose.data.skeleton import present
 from repose.devices import set_up
 from repose.pose import blazepose, keypoint_rcnn
-from repose.pose.extractors import Extracted, ExtractorSettings, Sources, reference_joints
 from repose.pose.keypoint_cache import Found, Search
 from repose.pose.keypoint_files import Poses, choose_person, known_points
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
 from repose.storage.weight_files import cached
 from repose.terminal import say
+
+if TYPE_CHECKING:
+    from repose.pose.extractors import Extracted, ExtractorSettings, Sources
 
 NetworkName = Literal["auto", "blazepose", "figure", "keypoint-rcnn"]
 
@@ -35,13 +37,13 @@ class Detector(NamedTuple):
 
 def load(
     network: str, device: torch.device, weights: Weights, *, min_person: float = 0.5,
-    min_confidence: float = MIN_CONFIDENCE, half: bool = False, threads: int = 1,
+    min_confidence: float = MIN_CONFIDENCE, half: bool = False, threads: int = 1, single: bool = False,
 ) -> Detector:  # fmt: skip
     """A network by its name.
 
     `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
     chooses one of several people) are for networks of people. figure returns joints of any confidence, in `half` precision if
-    asked. blazepose runs on `threads` threads of the CPU.
+    asked; with `single` it is faster for one photo at a time. blazepose runs on `threads` threads of the CPU.
 
     Raises:
         ReposeError: the network's weights or runtime are missing, or the weights are of another network.
@@ -51,6 +53,8 @@ def load(
         mannequins = figure.load(device)
         if half:
             mannequins.half()
+        if single:
+            mannequins = figure.for_single_photos(mannequins)
 
         def look(images: Tensor) -> Found:
             points, confidence = (found.cpu().numpy() for found in mannequins.keypoints(images.to(device)))
@@ -86,7 +90,7 @@ class PoseFinder:
 
     def __init__(self, network: NetworkName, device: torch.device | str = "cpu") -> None:
         self.network = chosen() if network == "auto" else network
-        self._look = load(self.network, torch.device(device), Weights({})).look
+        self._look = load(self.network, torch.device(device), Weights({}), single=True).look
 
     def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, int]:
         """The joints (K,2) of the main person in a photo (H,W,3) uint8, in px, NaN if missing; and the number of people."""
@@ -106,12 +110,14 @@ def chosen() -> NetworkName:
     return "figure"
 
 
-def find_joints(sources: Sources, settings: ExtractorSettings) -> Extracted:
+def find_joints(sources: "Sources", settings: "ExtractorSettings") -> "Extracted":
     """The joints that the settings' network finds in the photos of a part; an interrupted search resumes.
 
     Raises:
         ReposeError: the network's weights are missing or of another network, or an earlier search's files are damaged.
     """
+    from repose.pose.extractors import Extracted, reference_joints
+
     how, names, of_people = settings.network, sources.table["name"].tolist(), settings.extractor != "figure"
     device = set_up(how.device, how.threads, seed=0)
     weights = Weights({} if how.weights is None else {settings.extractor: how.weights})

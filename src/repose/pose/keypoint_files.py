@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from repose.data.csv_files import read_csv
 from repose.data.layouts import NameFinder
@@ -157,6 +156,8 @@ def match(poses: Poses, names: Sequence[str]) -> Matched:
     Raises:
         DataError: two rows of one photo differ.
     """
+    import pandas as pd
+
     finder = NameFinder(names)
     found = [finder.find(name) for name in poses.names]
     photo = pd.Index(names).get_indexer(pd.Index(found, dtype=object))
