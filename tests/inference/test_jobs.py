@@ -101,15 +101,15 @@ def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(
 ) -> None:
     looked, threads, generate = Counter[int](), set(), of_reposer.generate
 
-    def find(pixels: np.ndarray) -> np.ndarray:
+    def find(pixels: np.ndarray) -> tuple[np.ndarray, int]:
         looked[int(pixels[0, 0, 0])] += 1
-        return STANDING
+        return STANDING, 1
 
     def noted(*given: Any) -> Any:
         threads.add((threading.get_ident(), torch.get_num_threads(), len(given[1])))
         return generate(*given)
 
-    monkeypatch.setattr(of_reposer, "pose_finder", lambda *_: find)
+    monkeypatch.setattr(of_reposer, "PoseFinder", lambda *_: find)
     monkeypatch.setattr(of_reposer, "generate", noted)
     torch.set_num_threads(2)
     target, *sources = (save_photo(tmp_path / f"{seed}.jpg", seed) for seed in range(4))
