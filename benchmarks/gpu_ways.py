@@ -45,7 +45,6 @@ GRAPH = Way("graph, padded", "bf16", frozenset({"graph", "padded"}), many=True)
 CANDIDATES = (
     Way("plain", "fp32", many=True), PLAIN,
     Way("batches in memory", "bf16", frozenset({"resident"})),  # what unpacking takes
-    Way("fused Adam", "bf16", frozenset({"fused"})),
     Way("channels_last", "bf16", frozenset({"channels_last"}), many=True),
     PADDED,
     Way("a graph for each shape", "bf16", frozenset({"graph"})),
@@ -70,13 +69,9 @@ class Candidate(Work):
         if "channels_last" in self.changes:
             for network in self.system.networks.values():
                 network.to(memory_format=torch.channels_last)
-        if self.changes & {"fused", "graph"}:
-            how = {"fused": True, "capturable": "graph" in self.changes}
-            for name, plain in self.system.optimisers.items():
-                rate, betas = plain.defaults["lr"], plain.defaults["betas"]
-                self.system.optimisers[name] = torch.optim.Adam(
-                    self.system.networks[name].parameters(), rate, betas, **how
-                )
+        if "graph" in self.changes:
+            for optimiser in self.system.optimisers.values():
+                optimiser.param_groups[0]["capturable"] = True
         if "compile" in self.changes:
             # Otherwise constants are copied to the GPU in the compiled code, which no CUDA graph can have.
             body._limbs_at_rest = torch.compiler.disable(body._limbs_at_rest)

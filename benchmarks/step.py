@@ -31,7 +31,6 @@ from torch.utils import flop_counter
 
 from benchmarks.train import PARAMS, ROUND, Case, Work, cases
 from repose.config import block, read_params
-from repose.data.batches import unpack
 from repose.devices import set_up
 from repose.models.figure_maps import figure_loss
 from repose.systems import Progress
@@ -69,8 +68,8 @@ class Training:
     def round(self) -> int:
         """Train a round of steps; how many images."""
         case, images = self.work.case, 0
-        for number, packed in enumerate(self.work.packed):
-            batch = unpack(packed, line_width=case.line_width, augment=self.work.augment, device=torch.device("cpu"))
+        for number in range(len(self.work.packed)):
+            batch = self.work.batch(number)
             progress = Progress(int((number + 0.5) / ROUND * case.row.steps), case.row.steps, ROUND)
             self.work.system.step(batch, self.perceptual, progress, nullcontext())
             images += len(batch.target)

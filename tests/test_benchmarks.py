@@ -306,7 +306,7 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible(capsys: pytest.
     assert all("graph" in some["way"] for some in graphs)
     ways = [(some["items"], some["precision"], some["way"]) for some in trained if "error" not in some]
     assert [way for items, *way in ways if items == 1] == [
-        ["fp32", "plain"], ["bf16", "plain"], ["bf16", "batches in memory"], ["bf16", "fused Adam"],
+        ["fp32", "plain"], ["bf16", "plain"], ["bf16", "batches in memory"],
         ["bf16", "channels_last"], ["bf16", "padded"],
     ]  # fmt: skip
     assert [way for items, *way in ways if items == 2] == [
@@ -355,7 +355,7 @@ def test_a_graph_trains_like_a_plain_loop_whatever_it_was_captured_with(monkeypa
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
     photos, constant = ways.Rendered(2, (32, 24)), ways.at_constant_rate(case("paper-m"))
-    same = ways.Way("without a graph", "fp32", frozenset({"fused", "padded"}))
+    same = ways.Way("without a graph", "fp32", frozenset({"padded"}))
     plain, graph = (ways.Candidate(constant, settings(), "cpu", way, 2) for way in (same, ways.GRAPH))
     monkeypatch.setattr(Graph, "work", graph)
     expected, found = (ways.curve(work, photos, ways.POINTS, 0) for work in (plain, graph))
