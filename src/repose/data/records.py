@@ -51,7 +51,7 @@ ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
 # The share, 0 to 1, of the target's garment that is hidden in the source (`visibility.occlusion`); empty: unknown.
 OCCLUSION = "occlusion"
-_FORMULA, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_FORMULA, _MARKS, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), frozenset("'=+-@\t\r"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
 
@@ -66,11 +66,16 @@ def _names(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with each text changed; `change` only has to see those that begin like a formula."""
     changed = {}
     for name, column in table.items():
         if not pd.api.types.is_numeric_dtype(column):
-            cells = [change(cell) if isinstance(cell, str) else cell for cell in column]
-            if any(new is not old for new, old in zip(cells, column, strict=True)):
+            cells = column.to_numpy(object)
+            rows = [row for row, cell in enumerate(cells) if isinstance(cell, str) and cell[:1] in _MARKS]
+            new = [change(cell) for cell in cells[rows]]
+            if any(text is not cell for text, cell in zip(new, cells[rows], strict=True)):
+                cells = cells.copy()
+                cells[rows] = new
                 changed[str(name)] = pd.Series(cells, column.index, dtype=object)
     return table.assign(**changed)
 
