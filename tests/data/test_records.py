@@ -84,7 +84,8 @@ def test_missing_joints_are_empty_and_have_no_confidence(tmp_path: Path) -> None
 
 
 READERS = {
-    "pairs.csv": lambda path: read_table(path, PAIRS), "keypoints.csv": read_keypoints, "a.json": read_json,
+    "pairs.csv": lambda path: read_table(path, PAIRS), "sizes.csv": lambda path: read_table(path, ["size"]),
+    "keypoints.csv": read_keypoints, "a.json": read_json,
 }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ READERS = {
     ("pairs.csv", "", r"{} is damaged \(No columns.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
     ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
     ("pairs.csv", b"from,to\n\xff,b\n", r"{} is damaged \(.*utf-8"),
-    ("pairs.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
+    ("sizes.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
     ("pairs.csv", "from,too\na,b\n", r"{} lacks the column\(s\) to; it has from, too\."),
     ("keypoints.csv", HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), r"{} is not a table of 18 keypoints: its header"),
     ("keypoints.csv", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", r"{} is damaged \(.*\)\. Restore it"),

@@ -6,6 +6,7 @@ A layout parses an owner's path into a `Photo`. Both spellings of DeepFashion's 
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from repose.errors import DataError
@@ -138,7 +139,10 @@ class NameFinder:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = {name: name for name in names}
-        self._canonical = {_canonical(name): name for name in self._names}
+
+    @cached_property
+    def _canonical(self) -> dict[str, str]:
+        return {_canonical(name): name for name in self._names}
 
     def find(self, name: str) -> str | None:
         """The name as spelled in `names`, or None if there is no such photo."""

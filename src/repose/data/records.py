@@ -30,7 +30,7 @@ import pandas as pd
 
 from repose.data.skeleton import JOINTS, K
 from repose.errors import DataError
-from repose.storage.atomic import write_text
+from repose.storage.atomic import whole_file, write_text
 from repose.storage.limits import within_limit
 
 FILES = ("name", "shard", "offset", "size", "sha256")
@@ -53,6 +53,7 @@ PAIRS = ("from", "to")
 OCCLUSION = "occlusion"
 _FORMULA, _MARKS, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), frozenset("'=+-@\t\r"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
+_ROWS_AT_ONCE = 2**15  # of a table, so that its other columns need no memory
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
 
 
@@ -82,20 +83,28 @@ def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFram
 
 def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Write the given columns of a table atomically."""
-    write_text(path, no_formulas(table[list(columns)]).to_csv(index=False, lineterminator="\n"))
+    _write_csv(path, table[list(columns)])
+
+
+def _write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    with whole_file(path) as partial:  # not by way of a text, which takes more memory than the table
+        no_formulas(table).to_csv(partial, index=False, lineterminator="\n", float_format=float_format)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table of text and whole numbers.
+    """Read some columns of a table of text and whole numbers, in the file's order.
 
     Raises:
         DataError: the file is missing or damaged, or its header lacks a column.
     """
     with _errors_named(path):
-        table = _names(pd.read_csv(within_limit(path, "table"), dtype=str, keep_default_na=False))
-        missing = [column for column in columns if column not in table]
-        if missing:
-            raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
+        kept, file = [], within_limit(path, "table")
+        with pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=_ROWS_AT_ONCE) as blocks:
+            for block in blocks:
+                if missing := [column for column in columns if column not in block]:
+                    raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(block)}.")
+                kept.append(block[[column for column in block if column in columns]])
+        table = _names(pd.concat(kept, ignore_index=True))
         return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
 
 
@@ -146,7 +155,7 @@ def write_keypoints(path: Path, names: Sequence[str], keypoints: np.ndarray, con
     values = np.concatenate([keypoints, np.where(np.isnan(keypoints[..., :1]), 0, confidence[..., None])], -1)
     table = pd.DataFrame(values.reshape(len(names), 3 * K).astype(np.float64).round(3), columns=_KEYPOINT_COLUMNS)
     table.insert(0, "name", list(names))
-    write_text(path, no_formulas(table).to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+    _write_csv(path, table, float_format="%.10g")
 
 
 def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -157,9 +166,8 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """
     with _errors_named(path):
         missing = dict.fromkeys(_KEYPOINT_COLUMNS, "")  # an empty name is not missing
-        table = _names(
-            pd.read_csv(within_limit(path, "table"), dtype={"name": str}, keep_default_na=False, na_values=missing)
-        )
+        kinds = {"name": str} | dict.fromkeys(_KEYPOINT_COLUMNS, np.float32)
+        table = _names(pd.read_csv(within_limit(path, "table"), dtype=kinds, keep_default_na=False, na_values=missing))
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(
                 f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."
