@@ -71,14 +71,15 @@ class ShardReader(Mapping[str, bytes]):
 
     def __init__(self, folder: Path, index: pd.DataFrame) -> None:
         self.folder = folder
-        places = map(Place, index["shard"], index["offset"], index["size"])
-        self._places = dict(zip(index["name"], places, strict=True))
+        self._rows = {name: row for row, name in enumerate(index["name"])}
+        self._shards, self._offsets, self._sizes = (index[column].to_numpy() for column in Place._fields)
         for shard in index["shard"].unique():
             if not _SHARD.fullmatch(shard):
                 raise DataError(f"{folder} has no shard {shard!r}, but 00000.tar and so on.")
 
     def __getitem__(self, name: str) -> bytes:
-        shard, offset, size = self._places[name]
+        row = self._rows[name]
+        shard, offset, size = self._shards[row], int(self._offsets[row]), int(self._sizes[row])
         try:
             with (self.folder / shard).open("rb", buffering=0) as stream:
                 there = offset >= 0 and 0 <= size <= os.fstat(stream.fileno()).st_size - offset
@@ -93,13 +94,13 @@ class ShardReader(Mapping[str, bytes]):
         return content
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._rows
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
 
 def index_table(places: Iterable[tuple[str, Place]]) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from repose.errors import ReposeError
 from repose.storage.atomic import check_replaceable, whole_folder
 from repose.terminal import bar, say
 from repose.validation.page import PAGE, REPORT_FILES, Facts, Rejected, distribution, require, write_report
-from repose.validation.photos import REASONS, PhotoRules, check_photos
+from repose.validation.photos import REASONS, PhotoRules, check_photos, size_text
 
 SET_ASIDE = "set-aside.csv"
 EXAMPLES = 6  # files listed per reason on the page
@@ -81,14 +81,19 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
             "its origins?"
         )
     named = pd.DataFrame([layout.photo(path) or NOBODY for path in paths], columns=list(Photo._fields))
+    del layout  # with the owner's list
     inspections = inspect_all(paths, files, max_pixels=round(settings.max_megapixels * 1e6), workers=settings.workers)
     found = pd.DataFrame(list(bar(inspections, "photos", total=len(paths))), columns=list(Inspection._fields))
-    _check_unchanged(files, paths, found["sha256"])
-    return named.assign(path=paths).join(found.astype({"decodes": object}))
+    digests = _unchanged(files, paths, found.pop("sha256"))
+    return named.assign(path=paths).join(found.astype({"decodes": object})).assign(sha256=digests)
 
 
-def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
-    """Reject files that changed since download checked them, so that they are not reported as the owner's bad photos."""
+def _unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> np.ndarray:
+    """The digests of files as download wrote them; of equal texts, memory for one.
+
+    Raises:
+        ReposeError: files changed since, so that they are not reported as the owner's bad photos.
+    """
     written = files.table.set_index("name")["sha256"].loc[paths].to_numpy()
     changed = [path for path, same in zip(paths, digests == written, strict=True) if not same]
     if changed:
@@ -96,6 +101,7 @@ def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]
             f"{len(changed):,} of {len(paths):,} photos in {files.folder} changed since download wrote them, first "
             f"{changed[0]}. Restore them with `dvc checkout --force`, or run the stage download again."
         )
+    return written
 
 
 def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateSettings) -> None:
@@ -117,7 +123,7 @@ def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
     values = {
         "Photos per item": shown.groupby("item").size(), "Owner's partition": good["partition"], "View": good["view"],
         "Category": good["category"],
-        "Size (height x width)": good["height"].astype(str) + " x " + good["width"].astype(str),
+        "Size (height x width)": size_text(good),
     }  # fmt: skip
     distributions = {title: distribution(found) for title, found in values.items()}
     return Facts(
