@@ -1,58 +1,67 @@
 """Cost of the data stages against the number of photos, beside two processes that merely decode the same photos.
 
-python -m benchmarks.scale [--photos 500 5000 52712 527120] [--folder FOLDER] [--picture FILE.png]
+python -m benchmarks.scale [--photos 500 5000 52712 527120] [--rounds 3] [--folder FOLDER] [--record docs/scale.json]
 
-The source is DeepFashion's layout in a zip: a hundred rendered mannequins of 256x256, many times, each copy with a JPEG
+The source has DeepFashion's layout, in a zip: a hundred rendered mannequins of 256x256, many times, each copy with a JPEG
 comment of its own, so that all bytes and digests differ and decoding costs what it costs; with the owner's partition and
-keypoints in their published formats. Garments have as many photos as DeepFashion's. Each stage runs in a process of its own.
-Its seconds are those of the stage, without Python's imports; its memory is the peak of the process and of its largest
-worker together (ru_maxrss), imports included. The exponent e of seconds ~ photos^e is that between the last two sizes.
+keypoints in their published formats, and garments of as many photos as DeepFashion's. Each stage runs in a process of its own,
+each part of keypoints and posemaps too. Seconds are the stage's by the clock, without imports, both parts one after the other;
+they are medians of the rounds, in which the stages take turns. The peak is ru_maxrss of the process, imports included; no
+stage here starts others. The exponent e of cost ~ photos^e is that between the two largest sizes.
 """
 
 import argparse
 import json
 import math
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("download", "decode", "validate", "keypoints", "posemaps", "split")
+PARTS = ("0", "1")
 VIEWS = ("1_front", "2_side", "3_back", "7_additional", "4_full", "6_flat")
-DISTINCT = 30  # rendered garments, about four photos each
-CHANGES: dict[str, dict[str, Any]] = {
-    "download": {"source": "deepfashion", "limits": {"files": 10**6}},
+GARMENTS = 30  # that are rendered, with about four photos each
+CHANGES: dict[str, dict[str, Any]] = {  # in the demo's params.yaml
+    "download": {"source": "deepfashion", "limits": {
+        "files": 1_000_000, "total_gigabytes": 20, "file_megabytes": 200, "ratio": 50,
+    }},
     "keypoints": {"extractor": "posegan-csv"},
-}
+}  # fmt: skip
+Costs = dict[tuple[str, int], list[dict[str, float]]]  # by stage and photos: of each round
 
 
-def main(arguments: list[str]) -> None:
-    """Make the sources, run the stages, print a table and, if asked, draw the picture."""
+def main(arguments: Sequence[str] = ()) -> None:
+    """Make the sources, run the stages and print a table."""
+    # A child's peak memory is at least its parent's at the fork, so this process imports and makes nothing before the end.
     parser = argparse.ArgumentParser(prog="benchmarks.scale")
     parser.add_argument("--photos", type=int, nargs="+", default=[500, 5_000])
-    parser.add_argument("--folder", type=Path, help="where to work and keep everything; a temporary folder by default")
-    parser.add_argument("--picture", type=Path, help="a PNG to draw")
-    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES, help="which to run, in this order")
+    parser.add_argument("--folder", type=Path, help="keeps the sources and the outputs; a temporary folder by default")
+    parser.add_argument("--record", type=Path, help="a JSON of measurements, which are added to those it has")
     chosen = parser.parse_args(arguments)
-    # A child's peak memory is at least its parent's at the fork, so this process imports and makes nothing before the end.
     with tempfile.TemporaryDirectory() as temporary:
-        folder = chosen.folder or Path(temporary)
-        found: list[dict[str, Any]] = []
-        for photos in sorted(chosen.photos):
-            place = folder / str(photos)
+        record = chosen.record or Path(temporary, "record.json")
+        found = json.loads(record.read_text()) if record.exists() else []
+        for photos in sorted(chosen.photos) * chosen.rounds:
+            place = (chosen.folder or Path(temporary)) / str(photos)
             if not (place / "source.zip").exists():
-                shutil.rmtree(place, ignore_errors=True)
                 child("source", place, photos)
             for stage in chosen.stages:
-                found.append({"stage": stage, "photos": photos, **json.loads(child(stage, place, photos))})
-                print(found[-1], file=sys.stderr)
-        print(json.dumps(found))
+                parts = PARTS if stage in ("keypoints", "posemaps") else ("",)
+                each = [json.loads(child(stage, place, part)) for part in parts]
+                seconds, processor = (sum(one[key] for one in each) for key in ("seconds", "processor"))
+                peak = max(one["mebibytes"] for one in each)
+                found.append({"stage": stage, "photos": photos, "seconds": seconds, "processor": processor, "mebibytes": peak})
+                record.write_text(json.dumps(found, indent=1) + "\n")
+    _show(found)
 
 
 def child(*words: object) -> str:
@@ -61,61 +70,62 @@ def child(*words: object) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
 
 
-def measure(stage: str, place: Path, photos: int) -> dict[str, float]:
-    """Run one stage, for each of its parts, and measure it."""
-    calls = [decode(place)] if stage == "decode" else list(prepared(stage, place))
-    clock, processor = time.perf_counter(), spent()
-    for call in calls:
-        call()
-    clock, processor = time.perf_counter() - clock, spent() - processor
-    own, workers = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"clock": clock, "processor": processor, "peak": own, "worker": workers}
+def measure(stage: str, place: Path, part: str) -> dict[str, float]:
+    """Run a stage, or `decode`, once."""
+    call = _decoding(place) if stage == "decode" else _prepared(stage, place, part)
+    clock, processor = time.perf_counter(), _processor()
+    call()
+    clock, processor = time.perf_counter() - clock, _processor() - processor
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": clock, "processor": processor, "mebibytes": peak}
 
 
-def spent() -> float:
-    """Processor seconds of this process and its workers."""
+def _processor() -> float:
+    """The seconds of this process and those that it has waited for."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def prepared(name: str, place: Path) -> Iterator[Any]:
-    """The calls of a stage with the demo's settings, ready to run."""
-    import importlib
-    from functools import partial
-
+def settings_of(place: Path) -> dict[str, Any]:
+    """The demo's params.yaml with CHANGES."""
     import yaml
+
+    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, changes in CHANGES.items():
+        params[name] |= changes
+    params["download"]["origins"] = [{"address": str(place / name)} for name in ("source.zip", "keypoints.csv")]
+    return params
+
+
+def _prepared(name: str, place: Path, part: str) -> Any:
+    """The call of a stage, with its paths as in dvc.yaml."""
+    import importlib
+    import inspect
+    from functools import partial
 
     from repose.config import block
 
     stage = importlib.import_module(f"repose.stages.{name}")
     if name in ("validate", "keypoints", "split"):
-        import great_expectations.expectations  # noqa: F401  # takes seconds, and is imported when it is used
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for key, value in CHANGES.get(name, {}).items():
-        params[name][key] = params[name][key] | value if isinstance(value, dict) else value
-    if name == "download":
-        params[name]["origins"] = [{"address": str(place / each)} for each in ("source.zip", "keypoints.csv")]
-    settings = block(params, name, getattr(stage, f"{name.capitalize()}Settings"), "benchmark")
-    data = {each: place / each for each in ("raw", "images", "keypoints", "posemaps", "split")}
-    data |= {"lists": place / "raw" / "lists", "report": place / f"report-{name}", "transfers": place / "t", "work": place / "w"}
-    wanted = stage.run.__kwdefaults__ or {}
-    import inspect
-
-    wanted = [each for each in inspect.signature(stage.run).parameters if each != "settings"]
-    for part in map(str, params["validate"]["parts"]) if name in ("keypoints", "posemaps") else [""]:
-        paths = {each: data[each] / (part if each not in ("lists",) else "") for each in wanted}
-        yield partial(stage.run, **paths, settings=settings)
+        importlib.import_module("great_expectations.expectations")  # which the stage would do
+    data = place / "data"
+    paths = {kind: data / kind / part for kind in ("images", "keypoints", "posemaps")}
+    paths |= {"raw": data / "raw", "lists": data / "raw" / "lists", "split": data / "split"}
+    paths |= {"report": place / "reports" / name / part, "transfers": place / "transfers", "work": place / "work"}
+    wanted = {key: paths[key] for key in inspect.signature(stage.run).parameters if key != "settings"}
+    settings = block(settings_of(place), name, getattr(stage, f"{name.capitalize()}Settings"), "benchmark")
+    return partial(stage.run, **wanted, settings=settings)
 
 
-def decode(place: Path) -> Any:
-    """Decode all photos in two processes, each every second one."""
+def _decoding(place: Path) -> Any:
+    """A call that decodes all photos in two processes, each every second one."""
     from concurrent.futures import ProcessPoolExecutor
     from functools import partial
     from multiprocessing import get_context
 
     from repose.data.raw import RawFiles
 
-    files = RawFiles(place / "raw")
+    files = RawFiles(place / "data" / "raw")
 
     def both() -> None:
         with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
@@ -138,44 +148,90 @@ def source(place: Path, photos: int) -> None:
     """Write source.zip and keypoints.csv."""
     import zipfile
 
+    from mannequins.renderer import MannequinSettings, files
+
+    rendered = dict(files(MannequinSettings("fashion", items=GARMENTS, seed=0, quality=90), workers=2))
+    header, *rows = rendered["keypoints.csv"].decode().splitlines()
+    joints = dict(row.split(":", 1) for row in rows)
+    shown = [(rendered[path], joints[_flat(path)]) for path in sorted(rendered) if path.endswith(".jpg")]
+    place.mkdir(parents=True)
+    listed, poses = [str(photos), "image_name item_id evaluation_status"], [header]
+    with zipfile.ZipFile(place / "source.zip.partial", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for number, (garment, path) in zip(range(photos), _paths(), strict=False):
+            jpeg, pose = shown[number % len(shown)]
+            comment = f"copy {number:08d}".encode()
+            marker = b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment  # behind the first, SOI
+            archive.writestr(zipfile.ZipInfo(path), jpeg[:2] + marker + jpeg[2:], zipfile.ZIP_DEFLATED)
+            listed.append(f"{path} id_{garment:08d} {'train' if garment % 13 else 'query'}")
+            poses.append(f"{_flat(path)}:{pose}")
+        archive.writestr("Eval/list_eval_partition.txt", "".join(f"{line}\n" for line in listed))
+    (place / "keypoints.csv").write_text("".join(f"{line}\n" for line in poses))
+    (place / "source.zip.partial").rename(place / "source.zip")
+
+
+def _flat(path: str) -> str:
+    from repose.data.layouts import DeepFashion
+
+    photo = DeepFashion([], str.encode).photo(path)
+    assert photo is not None
+    return photo.name
+
+
+def _paths() -> Iterator[tuple[int, str]]:
+    """The number of a garment and the path of each of its photos, without end."""
     import numpy as np
 
     from benchmarks.split import CATEGORIES, GARMENTS_OF
-    from mannequins.renderer import MannequinSettings, files
 
-    rendered = dict(files(MannequinSettings("fashion", items=DISTINCT, seed=0, quality=90), workers=2))
-    header, *rows = rendered["keypoints.csv"].decode().splitlines()
-    joints = [row.partition(":")[2] for row in rows]
-    base = [content for name, content in sorted(rendered.items()) if name.endswith(".jpg")]
-    place.mkdir(parents=True)
     sizes = np.random.default_rng(0).permutation(np.repeat(list(GARMENTS_OF), list(GARMENTS_OF.values())))
-    listed, poses, number, garment = [], [header], 0, 0
-    with zipfile.ZipFile(place / "partial", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        while number < photos:
-            category = CATEGORIES[garment % len(CATEGORIES)]
-            for view in VIEWS[: min(sizes[garment % len(sizes)], photos - number)]:
-                path = f"img/{category}/id_{garment:08d}/01_{view}.jpg"
-                comment = f"copy {number:08d}".encode()
-                content = base[number % len(base)]
-                marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-                archive.writestr(zipfile.ZipInfo(path), content[:2] + marker + content[2:], zipfile.ZIP_DEFLATED)
-                listed.append(f"{path} id_{garment:08d} {'query' if garment % 13 == 0 else 'train'}")
-                flat = f"fashion{category.replace('/', '')}id{garment:08d}01_{view.replace('_', '')}.jpg"
-                poses.append(f"{flat}:{joints[number % len(base)]}")
-                number += 1
-            garment += 1
-        text = "\n".join([str(photos), "image_name item_id evaluation_status", *listed, ""])
-        archive.writestr("Eval/list_eval_partition.txt", text)
-    (place / "keypoints.csv").write_text("\n".join([*poses, ""]))
-    (place / "partial").rename(place / "source.zip")
+    for garment in range(10**8):
+        category = CATEGORIES[garment % len(CATEGORIES)]
+        for view in VIEWS[: sizes[garment % len(sizes)]]:
+            yield garment, f"img/{category}/id_{garment:08d}/01_{view}.jpg"
+
+
+def _show(found: list[dict[str, Any]]) -> None:
+    """Print a table of seconds, and one of memory."""
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = sorted({one["photos"] for one in found})
+    cost = {
+        (key, stage, count): [one[key] for one in found if (one["stage"], one["photos"]) == (stage, count)]
+        for key in ("seconds", "mebibytes") for stage in STAGES for count in counts
+    }  # fmt: skip
+    for key, title in (("seconds", "Seconds"), ("mebibytes", "Peak memory in MiB")):
+        table = Table("stage", *(f"{count:,}" for count in counts), "e", title=f"{title} by number of photos")
+        if key == "seconds":
+            table.add_column("rate / decode's (least-most)")
+        for stage in STAGES:
+            known = {count: median(cost[key, stage, count]) for count in counts if cost[key, stage, count]}
+            cells = [f"{known[count]:,.{2 if known[count] < 100 else 0}f}" if count in known else "" for count in counts]
+            table.add_row(stage, *cells, exponent(known), _ratio(cost, stage, counts) if key == "seconds" else None)
+        Console().print(table)
+
+
+def exponent(costs: dict[int, float]) -> str:
+    """The e of cost ~ photos^e between the two largest sizes."""
+    if len(costs) < 2:
+        return ""
+    (x0, y0), (x1, y1) = sorted(costs.items())[-2:]
+    return f"{math.log(y1 / y0) / math.log(x1 / x0):.2f}"
+
+
+def _ratio(cost: dict[tuple[str, str, int], list[float]], stage: str, counts: list[int]) -> str:
+    """The rate at the largest size at which both ran, as a multiple of that of decoding in the same round."""
+    for count in reversed(counts):
+        rounds = zip(cost["seconds", "decode", count], cost["seconds", stage, count], strict=False)
+        if ratios := [decode / seconds for decode, seconds in rounds]:
+            return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) at {count:,}"
+    return ""
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4 and sys.argv[1] in ("source", *STAGES):
-        stage, place, photos = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-        if stage == "source":
-            source(place, photos)
-        else:
-            print(json.dumps(measure(stage, place, photos)))
+    if sys.argv[1:2] == ["source"]:
+        source(Path(sys.argv[2]), int(sys.argv[3]))
+    elif len(sys.argv) == 4 and sys.argv[1] in STAGES:
+        print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]), sys.argv[3])))
     else:
         main(sys.argv[1:])

@@ -81,9 +81,12 @@ class ShardReader(Mapping[str, bytes]):
         row = self._rows[name]
         shard, offset, size = self._shards[row], int(self._offsets[row]), int(self._sizes[row])
         try:
-            with (self.folder / shard).open("rb", buffering=0) as stream:
-                there = offset >= 0 and 0 <= size <= os.fstat(stream.fileno()).st_size - offset
-                content = os.pread(stream.fileno(), size, offset) if there else None
+            file = os.open(os.path.join(self.folder, shard), os.O_RDONLY)  # noqa: PTH118 (half the time of pathlib and open)
+            try:
+                there = offset >= 0 and 0 <= size <= os.fstat(file).st_size - offset
+                content = os.pread(file, size, offset) if there else None
+            finally:
+                os.close(file)
         except FileNotFoundError:
             content = None
         if content is None or len(content) != size:

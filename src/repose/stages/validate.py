@@ -6,6 +6,7 @@ of the source (validation.html, validation.json), and each file that is not in i
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -105,16 +106,20 @@ def _unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> 
 
 
 def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateSettings) -> None:
-    blocks = np.array_split(np.arange(len(good)), len(settings.parts))
-    with whole_folder(images, ("*/images.csv", "*/*.tar")) as folder:
-        for part, rows in zip(settings.parts, blocks, strict=True):
-            photos, place = good.iloc[rows], folder / str(part)
-            place.mkdir()
-            with ShardWriter(place, settings.shard_megabytes * 2**20) as shards:
-                named = zip(photos["name"], bar(photos["path"], f"pack part {part}"), strict=True)
-                packed = [shards.add(name, files[path]) for name, path in named]
-            places = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
-            write_table(place / "images.csv", photos.join(places), IMAGES)
+    blocks = [good.iloc[rows] for rows in np.array_split(np.arange(len(good)), len(settings.parts))]
+
+    def pack(place: Path, photos: pd.DataFrame) -> Path:
+        place.mkdir()
+        with ShardWriter(place, settings.shard_megabytes * 2**20) as shards:
+            named = zip(photos["name"].tolist(), photos["path"].tolist(), strict=True)
+            packed = [shards.add(name, files[path]) for name, path in named]
+        places = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
+        write_table(place / "images.csv", photos.join(places), IMAGES)
+        return place
+
+    with whole_folder(images, ("*/images.csv", "*/*.tar")) as folder, ThreadPoolExecutor(settings.workers) as pool:
+        for _ in bar(pool.map(pack, [folder / str(part) for part in settings.parts], blocks), "pack parts", len(blocks)):
+            pass
 
 
 def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
