@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] = ()) -> None:
                 each = [json.loads(child(stage, place, part)) for part in parts]
                 seconds, processor = (sum(one[key] for one in each) for key in ("seconds", "processor"))
                 peak = max(one["mebibytes"] for one in each)
-                found.append({"stage": stage, "photos": photos, "seconds": seconds, "processor": processor, "mebibytes": peak})
+                found.append(
+                    {"stage": stage, "photos": photos, "seconds": seconds, "processor": processor, "mebibytes": peak}
+                )
                 record.write_text(json.dumps(found, indent=1) + "\n")
     _show(found)
 
@@ -107,7 +109,9 @@ def _prepared(name: str, place: Path, part: str) -> Any:
 
     stage = importlib.import_module(f"repose.stages.{name}")
     if name in ("validate", "keypoints", "split"):
-        importlib.import_module("great_expectations.expectations")  # which the stage would do
+        from repose.validation.expectations import BETWEEN, expect
+
+        expect("any", BETWEEN, "imports Great Expectations", column="any", max_value=1)
     data = place / "data"
     paths = {kind: data / kind / part for kind in ("images", "keypoints", "posemaps")}
     paths |= {"raw": data / "raw", "lists": data / "raw" / "lists", "split": data / "split"}
@@ -206,7 +210,9 @@ def _show(found: list[dict[str, Any]]) -> None:
             table.add_column("rate / decode's (least-most)")
         for stage in STAGES:
             known = {count: median(cost[key, stage, count]) for count in counts if cost[key, stage, count]}
-            cells = [f"{known[count]:,.{2 if known[count] < 100 else 0}f}" if count in known else "" for count in counts]
+            cells = [
+                f"{known[count]:,.{2 if known[count] < 100 else 0}f}" if count in known else "" for count in counts
+            ]
             table.add_row(stage, *cells, exponent(known), _ratio(cost, stage, counts) if key == "seconds" else None)
         Console().print(table)
 

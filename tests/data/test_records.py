@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from repose.data import records
 from repose.data.records import (
     FILES,
     ORDER,
@@ -39,6 +40,20 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
     found = read_table(tmp_path / "new" / "files.csv", FILES)
     assert found.to_dict("list") == table.drop(columns="other").to_dict("list")
     assert found["offset"].dtype == found["size"].dtype == np.int64
+
+
+def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_ROWS_AT_ONCE", 3)
+    for rows in (0, 1, 3, 7):
+        table = pd.DataFrame({"name": [f"0{row}" for row in range(rows)], "view": "front", "size": range(rows)})
+        write_table(tmp_path / "t.csv", table, ["name", "view", "size"])
+        read = read_table(tmp_path / "t.csv", ["size", "name"])
+        assert list(read.columns) == ["name", "size"]
+        assert read["name"].tolist() == table["name"].tolist()
+        assert read["size"].tolist() == list(range(rows))
+        assert read["size"].dtype == np.int64
 
 
 def test_shares_are_numbers_from_0_to_1_and_missing_where_empty() -> None:

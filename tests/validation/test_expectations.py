@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from repose.errors import ReposeError
-from repose.validation.expectations import Check, Outcome, expect, validate
+from repose.validation.expectations import BETWEEN, Check, Outcome, expect, validate
 from repose.validation.page import require
 
 
@@ -64,6 +64,17 @@ def test_an_empty_table_has_nothing_to_look_at() -> None:
     assert [(check.passed, check.observed) for check in found] == [
         (True, "nothing to look at"), (False, "nothing to look at"),
     ]  # fmt: skip
+
+
+def test_great_expectations_only_gets_the_columns_that_the_suite_names() -> None:
+    table = pd.DataFrame({"value": [1, 2], "other": [1, 1], "lists": [[1], [2]]})  # a list has no hash
+    suite = [
+        expect("values", BETWEEN, "few", column="value", max_value=1),
+        expect("pairs", "CompoundColumnsToBeUnique", "once", column_list=["value", "other"]),
+    ]
+    assert [check.failing for check in validate(table, suite, label=["value"])] == [(1,), ()]
+    with pytest.raises(TypeError, match="unhashable"):
+        validate(table, [expect("lists", "ColumnValuesToBeUnique", "once", column="lists")], label=["value"])
 
 
 def test_a_check_that_cannot_run_is_a_defect_and_no_verdict() -> None:

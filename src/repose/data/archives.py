@@ -246,7 +246,9 @@ def _read_path(file: File) -> bytes:
             f"Cannot read {file.entry} of {file.where}: {error.strerror}. Change its permissions."
         ) from None
     if len(content) != file.size:
-        raise ReposeError(f"{file.entry} of {file.where} changed while it was read. Run again when nothing writes to it.")
+        raise ReposeError(
+            f"{file.entry} of {file.where} changed while it was read. Run again when nothing writes to it."
+        )
     return content
 
 

@@ -174,5 +174,7 @@ def _read_partition(path: str, content: bytes) -> dict[str, str]:
             found[row[0]], listed = intern(row[2]), listed + 1
     count = lines[0].strip() if lines else ""
     if count != str(listed):
-        raise DataError(f"{path} announces {count!r} photos and lists {listed}: it was truncated or edited. Get it again.")
+        raise DataError(
+            f"{path} announces {count!r} photos and lists {listed}: it was truncated or edited. Get it again."
+        )
     return found

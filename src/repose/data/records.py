@@ -51,7 +51,8 @@ ITEMS = ("part", "item", "name")  # part: train or test
 PAIRS = ("from", "to")
 # The share, 0 to 1, of the target's garment that is hidden in the source (`visibility.occlusion`); empty: unknown.
 OCCLUSION = "occlusion"
-_FORMULA, _MARKS, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), frozenset("'=+-@\t\r"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_FORMULA, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_MARKS = frozenset("'=+-@\t\r")  # what a text that _FORMULA matches begins with
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 _ROWS_AT_ONCE = 2**15  # of a table, so that its other columns need no memory
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
@@ -102,7 +103,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         with pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=_ROWS_AT_ONCE) as blocks:
             for block in blocks:
                 if missing := [column for column in columns if column not in block]:
-                    raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(block)}.")
+                    has = ", ".join(map(str, block))
+                    raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {has}.")
                 kept.append(block[[column for column in block if column in columns]])
         table = _names(pd.concat(kept, ignore_index=True))
         return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})

@@ -36,7 +36,7 @@ class ValidateSettings(PhotoRules):
 
     parts: tuple[int, ...]  # names of the parts of the photos, ascending
     shard_megabytes: PositiveInt  # MiB of a tar shard, about
-    workers: PositiveInt  # threads that read photos
+    workers: PositiveInt  # threads that read and pack photos
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,17 +108,17 @@ def _unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> 
 def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateSettings) -> None:
     blocks = [good.iloc[rows] for rows in np.array_split(np.arange(len(good)), len(settings.parts))]
 
-    def pack(place: Path, photos: pd.DataFrame) -> Path:
+    def pack(place: Path, photos: pd.DataFrame) -> None:
         place.mkdir()
         with ShardWriter(place, settings.shard_megabytes * 2**20) as shards:
-            named = zip(photos["name"].tolist(), photos["path"].tolist(), strict=True)
+            named = zip(photos["name"], photos["path"], strict=True)
             packed = [shards.add(name, files[path]) for name, path in named]
-        places = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
-        write_table(place / "images.csv", photos.join(places), IMAGES)
-        return place
+        packed_at = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
+        write_table(place / "images.csv", photos.join(packed_at), IMAGES)
 
     with whole_folder(images, ("*/images.csv", "*/*.tar")) as folder, ThreadPoolExecutor(settings.workers) as pool:
-        for _ in bar(pool.map(pack, [folder / str(part) for part in settings.parts], blocks), "pack parts", len(blocks)):
+        places = [folder / str(part) for part in settings.parts]
+        for _ in bar(pool.map(pack, places, blocks), "parts packed", len(places)):
             pass
 
 
