@@ -190,7 +190,7 @@ def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_
     found = [{"stage": "split", "photos": n, "seconds": n**2, "processor": 1, "mebibytes": n} for n in (10, 100)]
     scale._show([*found, {**found[0], "stage": "decode", "seconds": 50}])
     shown = capsys.readouterr().out
-    assert all(text in shown for text in ("2.00", "1.00", "0.50 (0.50-0.50)"))  # exponents, and half the rate of decoding
+    assert all(text in shown for text in ("2.00", "1.00", "0.50 (0.50-0.50)"))  # exponents; half the rate of decoding
     monkeypatch.setattr(remote.shutil, "which", lambda *_, **__: None)  # no SeaweedFS
     *_, nothing_to_do, stated = remote._measured(place, tmp_path / "project")
     assert float(nothing_to_do) > 0

@@ -87,9 +87,6 @@ def _progress() -> Progress:
 
 def bar(iterable: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a progress bar that shows the time left; without a terminal, show nothing."""
-    if not _is_watched():
-        yield from iterable
-        return
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     with _progress() as progress:
