@@ -53,7 +53,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
             no photo has a pose, or `work` is damaged.
     """
     check_replaceable(keypoints, FILES)
-    table = read_table(images / "images.csv", (*INDEX_COLUMNS, "height", "width"))
+    table = read_table(images / "images.csv", (*INDEX_COLUMNS, "height", "width", "sha256"))
     names = table["name"].tolist()
     extracted = extract(Sources(RawFiles(lists), images, table, work), settings)
     matched = match(extracted.poses, names)
