@@ -34,7 +34,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # in the demo's params.yaml
     }},
     "keypoints": {"extractor": "posegan-csv"},
 }  # fmt: skip
-Costs = dict[tuple[str, int], list[dict[str, float]]]  # by stage and photos: of each round
+TITLES = {"seconds": "Seconds", "processor": "Processor seconds", "mebibytes": "Peak memory in MiB"}
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -202,9 +202,9 @@ def _show(found: list[dict[str, Any]]) -> None:
     counts = sorted({one["photos"] for one in found})
     cost = {
         (key, stage, count): [one[key] for one in found if (one["stage"], one["photos"]) == (stage, count)]
-        for key in ("seconds", "mebibytes") for stage in STAGES for count in counts
+        for key in TITLES for stage in STAGES for count in counts
     }  # fmt: skip
-    for key, title in (("seconds", "Seconds"), ("mebibytes", "Peak memory in MiB")):
+    for key, title in TITLES.items():
         table = Table("stage", *(f"{count:,}" for count in counts), "e", title=f"{title} by number of photos")
         if key == "seconds":
             table.add_column("rate / decode's (least-most)")

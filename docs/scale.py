@@ -1,6 +1,6 @@
 """The picture of docs/speed.md: `python docs/scale.py` after `python -m benchmarks.scale --record docs/scale.json`.
 
-docs/scale.png has a line for each data stage: its seconds against the number of photos, both logarithmic.
+docs/scale.png has a line for each data stage: its processor seconds against the number of photos, both logarithmic.
 """
 
 import json
@@ -26,7 +26,7 @@ def main() -> None:
     """Draw the picture anew."""
     lines: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in json.loads((HERE / "scale.json").read_text()):
-        lines[one["stage"]][one["photos"]].append(one["seconds"])
+        lines[one["stage"]][one["photos"]].append(one["processor"])
     chart = draw({
         stage: [(photos, median(seconds)) for photos, seconds in sorted(points.items())] for stage, points in lines.items()
     })  # fmt: skip
@@ -39,7 +39,9 @@ def draw(lines: dict[str, list[tuple[int, float]]]) -> np.ndarray:
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=15)
     x, y = (_scale([point[axis] for line in lines.values() for point in line], *ends)
             for axis, ends in enumerate(((LEFT, RIGHT), (BOTTOM, TOP))))  # fmt: skip
-    pen.text((10, TOP / 2), "Seconds of each data stage by number of photos", fill=INK, font=font, anchor="lm")
+    pen.text(
+        (10, TOP / 2), "Processor seconds of each data stage by number of photos", fill=INK, font=font, anchor="lm"
+    )
     for power in range(-3, 8):
         if TOP <= (row := y(10.0**power)) <= BOTTOM:
             pen.line((LEFT, row, RIGHT, row), fill=GRID)
