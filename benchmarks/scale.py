@@ -213,7 +213,8 @@ def _show(found: list[dict[str, Any]]) -> None:
             cells = [
                 f"{known[count]:,.{2 if known[count] < 100 else 0}f}" if count in known else "" for count in counts
             ]
-            table.add_row(stage, *cells, exponent(known), _ratio(cost, stage, counts) if key == "seconds" else None)
+            ratio = [_ratio(cost, stage, counts)] if key == "seconds" else []
+            table.add_row(stage, *cells, exponent(known), *ratio)
         Console().print(table)
 
 
