@@ -20,6 +20,7 @@ import yaml
 
 from repose import systems
 from repose.config import build
+from repose.data.records import IMAGES, read_parts
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "gpu_ways"))
@@ -419,3 +420,23 @@ def test_generation_is_measured_alone_and_in_jobs(
     assert set(rates) == {"jobs", "one by one"}
     assert all(rate > 0 and apart <= 1 for rate, apart in rates.values())
     assert [words[2] for words in started if words[0] == "-m"] == ["--help", "generate"]
+
+
+def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scale, remote = imported("scale"), imported("remote")
+    scale.source(place := tmp_path / "120", 120)
+    for stage in scale.STAGES:
+        for part in scale.PARTS if stage in ("keypoints", "posemaps") else ("",):
+            assert all(value > 0 for value in scale.measure(stage, place, part).values())
+    images = read_parts(place / "data" / "images", scale.PARTS, "images.csv", IMAGES)
+    assert images["sha256"].nunique() == len(images) == 120
+    found = [{"stage": "split", "photos": n, "seconds": n**2, "processor": 1, "mebibytes": n} for n in (10, 100)]
+    scale._show([*found, {**found[0], "stage": "decode", "seconds": 50}])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("2.00", "1.00", "0.50 (0.50-0.50)"))  # exponents; half the rate of decoding
+    monkeypatch.setattr(remote.shutil, "which", lambda *_, **__: None)  # no SeaweedFS
+    *_, nothing_to_do, stated = remote._measured(place, tmp_path / "project")
+    assert float(nothing_to_do) > 0
+    assert stated == "no SeaweedFS"

@@ -187,7 +187,7 @@ def _jobs_of_csv(file: Path, out: Path) -> Iterator[FileJob]:
     for column in table.columns:
         if column and column not in (*REQUIRED, *OPTIONAL):
             raise DataError(f"{file}: unknown column {column!r}{nearest(column, (*REQUIRED, *OPTIONAL))}")
-    for line, cells in table.rows:
+    for line, cells in list(table.rows):  # all are checked before the first job
         sources = tuple(file.parent / part.strip() for part in cells["sources"].split(";") if part.strip())
         pose = str(file.parent / cells["pose"]) if cells["pose"] else ""
         image = cells.get("out") or _default_name(sources, pose)

@@ -21,8 +21,8 @@ import pandas as pd
 from repose.config import settings
 from repose.data.images import decode
 from repose.data.raw import RawFiles
-from repose.data.records import IMAGES, ORDER, read_table, write_json, write_keypoints, write_table
-from repose.data.shards import ShardReader
+from repose.data.records import ORDER, read_table, write_json, write_keypoints, write_table
+from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.data.skeleton import JOINTS, TORSO, present
 from repose.pose.agreement import PCK, agreement
 from repose.pose.extractors import NETWORKS, ExtractorSettings, Sources, extract, place
@@ -54,7 +54,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
             no photo has a pose, or `work` is damaged.
     """
     check_replaceable(keypoints, FILES)
-    table = read_table(images / "images.csv", IMAGES)
+    table = read_table(images / "images.csv", (*INDEX_COLUMNS, "height", "width", "sha256"))
     names = table["name"].tolist()
     extracted = extract(Sources(RawFiles(lists), images, table, work), settings)
     matched = match(extracted.poses, names)
