@@ -32,6 +32,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -178,9 +179,8 @@ def generation(scale: Scale, say: Say) -> None:
         for precision in ("fp32", "bf16"):
             for size, count in ((scale.photo, 1), *((scale.small, count) for count in scale.batches)):
                 about = {"row": row, "size": size, "items": count, "precision": precision, "way": "generate"}
-                with ways.told(say, about):
+                with ways.told(say, about), patch.object(generate, "TARGETS_AT_ONCE", count):
                     work = Work(_case(scale, row, size, 1, precision), _settings(), torch.device(scale.device), steps=2)
-                    generate.TARGETS_AT_ONCE = count
                     seconds = ways.generating(work, count, scale.calls if count == 1 else max(2, scale.calls // 10))
                     say(**about, **_spread([count / some for some in seconds]), unit="images/s")
                     if count == 1:
