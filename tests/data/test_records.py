@@ -108,7 +108,7 @@ READERS = {
     *((file, None, r"There is no .*/{}\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\.") for file in READERS),
     ("pairs.csv", "", r"{} is damaged \(its header.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
     ("pairs.csv", "from,to,from\na,b,c\n", r"{} is damaged \(its header should have 1 to 500 different names\)"),
-    ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # minutes in pandas
+    ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # quadratic in pandas
     ("pairs.csv", '"\n' + 'a",' * 30_000 + "\n", r"{} is damaged \(its header"),
     ("pairs.csv", "a" * 200_000, r"{} is damaged \(field larger than"),
     ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
