@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench lock audit licences image test-image test-s3 test-faults clean
+.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench bench-gpu lock audit licences image test-image test-s3 test-faults clean
 
 # Trainings run side by side, JOBS at a time, with one thread each. `dvc repro -s` runs a single stage, because DVC would find the
 # shared inputs locked. DVC only waits three seconds for its lock, so a failed start is retried. The `dvc repro` that follows
@@ -82,6 +82,9 @@ submit: .venv/ready  ## start a run on the cluster KFP_ENDPOINT in the environme
 
 bench: .venv/ready  ## measure the README's figures
 	python -m benchmarks
+
+bench-gpu: .venv/ready  ## measure training and generation on one GPU, in 8 minutes; results in gpu.json (--dry-run needs no GPU)
+	python -m benchmarks.gpu --out gpu.json $(BENCH_FLAGS)
 
 lock: .venv/ready  ## lock every version with its hashes, for all Pythons and platforms
 	uv pip compile -q --universal --python-version 3.11 --all-extras --group build --generate-hashes --no-emit-index-url \

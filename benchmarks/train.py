@@ -42,7 +42,7 @@ from rich.table import Table
 from benchmarks.posemaps import STANDING
 from repose import systems
 from repose.config import block, nearest, read_params
-from repose.data.batches import Packed, Steps, unpack
+from repose.data.batches import Batch, Packed, Steps, unpack
 from repose.data.frame import Frame
 from repose.data.photos import Loaded
 from repose.data.posemaps import draw
@@ -108,11 +108,12 @@ class Work:
     """A case at work; with several processes, one process's share of it."""
 
     def __init__(
-        self, case: Case, settings: TrainSettings, device: torch.device, rank: int = 0, processes: int = 1
-    ) -> None:
+        self, case: Case, settings: TrainSettings, device: torch.device, rank: int = 0, processes: int = 1,
+        steps: int = ROUND,
+    ) -> None:  # fmt: skip
         self.case, self.augment, self.device = case, settings.augment, device
         self.system = _system(case, settings, device)
-        self.packed = _packed(case, settings, rank, processes)
+        self.packed = _packed(case, settings, rank, processes, steps)
         self.photos: Any = Noise(case.size, case.line_width, GENERATED)
         self.jobs = _jobs(case.row.max_sources)
 
@@ -120,23 +121,28 @@ class Work:
         """A round of steps; how many images all processes trained on."""
         for network in self.system.networks.values():
             network.train()
-        return sum(self._step(number) for number in range(ROUND))
+        return sum(self.step(self.batch(number), number) for number in range(len(self.packed)))
 
     def generate(self) -> int:
         """A round of images, as evaluation makes them; how many."""
         for network in self.system.networks.values():
             network.eval()
-        with self._autocast():
+        with self.autocast():
             return sum(len(done.jobs) for done in generate_jobs(self.system, self.jobs, self.photos, self.device))
 
-    def _step(self, number: int) -> int:
-        batch = unpack(self.packed[number], line_width=self.case.line_width, augment=self.augment, device=self.device)
-        steps = self.case.row.steps
-        progress = Progress(int((number + 0.5) / ROUND * steps), steps, ROUND)
-        self.system.step(batch, None, progress, self._autocast())
+    def batch(self, number: int) -> Batch:
+        """The input of a step of the round, on the device."""
+        return unpack(self.packed[number], augment=self.augment, device=self.device)
+
+    def step(self, batch: Batch, number: int) -> int:
+        """Train on a batch as step `number` of the round; how many images all processes trained on."""
+        steps, round_ = self.case.row.steps, len(self.packed)
+        progress = Progress(int((number + 0.5) / round_ * steps), steps, round_)
+        self.terms = self.system.step(batch, None, progress, self.autocast())
         return round(len(batch.target) / batch.share)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of networks."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.case.precision == "bf16" else nullcontext()
 
 
@@ -150,12 +156,12 @@ def _system(case: Case, settings: TrainSettings, device: torch.device) -> System
     return system
 
 
-def _packed(case: Case, settings: TrainSettings, rank: int, processes: int) -> list[Packed]:
+def _packed(case: Case, settings: TrainSettings, rank: int, processes: int, round_: int) -> list[Packed]:
     """The input of a round's steps: the number of sources varies as it does in training."""
-    items, row = ROUND * case.row.items_per_step, case.row
+    items, row = round_ * case.row.items_per_step, case.row
     table = pd.DataFrame({"name": [str(n) for n in range(items * PHOTOS)], "item": np.repeat(range(items), PHOTOS)})
     steps = Steps(
-        Noise(case.size, case.line_width, len(table)), table, steps=ROUND, seed=settings.seed,
+        Noise(case.size, case.line_width, len(table)), table, steps=round_, seed=settings.seed,
         items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
         targets=row.targets, augment=settings.augment, rank=rank, processes=processes,
     )  # fmt: skip

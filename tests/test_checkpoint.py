@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import CheckpointError, ReposeError
 from repose.systems import Progress, System, SystemSettings, build
+from tiny_system import save_system
 
 SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
 PAPER, ATTEND = (systems.row({"kind": kind} | SMALL, kind) for kind in ("paper", "attend"))
@@ -195,6 +198,16 @@ def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path: Path) -
     )
     code = "try: load(Path(sys.argv[1]), torch.device('cpu'))\nexcept CheckpointError: pass"
     assert mebibytes(setup, code, str(tmp_path / "a")) < 200
+
+
+def test_loading_any_kind_imports_no_compiler(tmp_path: Path) -> None:
+    files = [save_system(tmp_path / kind, kind) for kind in systems.kinds()]
+    code = (
+        "import sys, torch; from pathlib import Path; from repose.checkpoint import load\n"
+        "for file in sys.argv[1:]: load(Path(file), torch.device('cpu')); print(file, 'torch._dynamo' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *files], check=True, text=True, stdout=subprocess.PIPE)
+    assert ran.stdout.split() == [word for file in files for word in (str(file), "False")]
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"])

@@ -91,7 +91,7 @@ def test_generate_has_the_options_that_the_readme_names() -> None:
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(reposer, "pose_finder", lambda *_: lambda _: STANDING)
+    monkeypatch.setattr(reposer, "PoseFinder", lambda *_: lambda _: (STANDING, 1))
     save_system(Path("runs/attend/model.safetensors"))
     for photo in ("front.jpg", "side.jpg", "target.jpg"):
         save_photo(Path(photo))

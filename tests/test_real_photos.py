@@ -12,9 +12,13 @@ import mannequins.figure
 from project import ROOT, TINY, Project
 from repose.data.images import decode
 from repose.data.layouts import DeepFashion, NameFinder
+from repose.data.skeleton import present
 from repose.metrics.ssim import ssim
+from repose.pose import blazepose
 from repose.pose.agreement import agreement
-from repose.pose.keypoint_files import match, read_posegan_csv
+from repose.pose.keypoint_files import known_points, match, read_posegan_csv
+from repose.storage.networks import Weights
+from repose.storage.weight_files import cached
 
 SAMPLE = (ROOT / ".." / "shared" / "data" / "deepfashion-sample").resolve()
 CHANGES = {
@@ -58,6 +62,23 @@ def test_the_figure_network_is_worse_on_people(photos: dict[str, np.ndarray]) ->
     print(record)  # docs/figure.md has the number
     assert record["photos"] == len(names)
     assert 0.6 < record["pck@0.1"] < 0.9
+
+
+def test_blazepose_finds_the_joints_of_people_and_leaves_out_those_out_of_sight(photos: dict[str, np.ndarray]) -> None:
+    if not cached("blazepose").is_file():
+        pytest.skip("BlazePose's weights are not in the cache: run `repose weights fetch blazepose`")
+    names, network = list(photos), blazepose.load(Weights({}), min_person=0.5)
+    people = network.people(torch.from_numpy(np.stack([photos[name] for name in names])).movedim(3, 1))
+    assert [len(of) for of in people] == [1] * len(names)
+    truth = match(read_posegan_csv((SAMPLE / "keypoints.csv").read_bytes(), "keypoints.csv"), names).keypoints
+    found = known_points(np.concatenate(people))
+    record = agreement(found, truth)
+    print(record)  # docs/data.md has the numbers
+    assert record["pck@0.1_of_torso"] >= 0.905
+    known, seen = present(truth), present(found)
+    assert (known & seen).sum() >= 0.97 * max(known.sum(), seen.sum())
+    assert min(record["precision_by_joint"].values()) >= 0.85
+    assert min(record["recall_by_joint"].values()) >= 0.8
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
     import repose
 
-    model = repose.load("model.safetensors", pose_detector="keypoint-rcnn")
+    model = repose.load("model.safetensors", pose_detector="blazepose")
     image = model(["front.jpg", "side.jpg"], "target.jpg")
 
 `import repose` imports neither torch nor numpy; `load` does. Messages go to the logger "repose".
@@ -29,7 +29,7 @@ logging.getLogger("repose").addHandler(logging.NullHandler())  # silent unless t
 
 def load(
     model: str | Path, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
-    pose_detector: Literal["figure", "keypoint-rcnn"] | None = None,
+    pose_detector: Literal["auto", "blazepose", "figure", "keypoint-rcnn"] | None = None,
 ) -> "Reposer":  # fmt: skip
     """Load a trained system, which is called with photos and poses. See `Reposer` for arguments, attributes and errors."""
     from repose.inference.reposer import Reposer

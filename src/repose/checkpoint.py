@@ -16,6 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, SkipValidation, TypeAda
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from repose.config import as_dict
 from repose.config import build as build_settings
@@ -198,12 +199,27 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from None
 
 
+class _Unallocated(TorchFunctionMode):
+    """Modules built in this mode have parameters of the right shapes that take no memory.
+
+    `torch.device("meta")` alone would also move computed values there, for which torch imports its compiler. That takes more
+    than a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if func.__name__ == "normal_":  # of a tensor or of torch.nn.init: values are not needed
+            return (*args, *given.values())[0]
+        allocates = func in (torch.empty, torch.zeros, torch.ones)
+        return func(*args, **given | ({"device": "meta"} if allocates else {}))
+
+
 def _check_shapes(path: Path, about: About) -> None:
     """Raise a CheckpointError if the tensors are not those of the networks in the settings, before networks use memory."""
     with _opened(path) as file:
         given = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118 (it is not a mapping)
     try:
-        with torch.device("meta"):
+        with _Unallocated():
             networks = build(about.row, about.frame).networks
     except Exception as error:  # sizes that no network has can raise almost any error in torch
         raise CheckpointError(f"{path}: its settings describe no network that can be built ({error}).") from None
@@ -239,5 +255,5 @@ def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _as_was(saved: Tensor, parameter: Tensor) -> Tensor:
     """Return an optimizer's tensor on the device and in the layout of its parameter, so that sums round as before."""
     if saved.shape != parameter.shape:
-        return saved  # Adam's step count, on the CPU
+        return saved.to(parameter.device)  # Adam's step count
     return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)

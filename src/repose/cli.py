@@ -4,6 +4,7 @@ Only the command line reads params.yaml. A command imports its stage when it run
 machine only needs the packages of the stages that it runs.
 """
 
+import gc
 import os
 import re
 import sys
@@ -268,7 +269,8 @@ KEYPOINTS = (
     "that has a photo is used."
 )
 DETECTOR = (
-    "Detects the poses that --keypoints lacks: figure (mannequins) or keypoint-rcnn (people; see `repose weights`)."
+    "Finds the poses that --keypoints lacks: blazepose or keypoint-rcnn (people; see `repose weights`), figure (mannequins), "
+    "or auto: blazepose if it was fetched, else figure. Default: auto without --keypoints, else none."
 )
 MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
 
@@ -280,7 +282,7 @@ def generate(
     jobs: Annotated[Path | None, option(JOBS, "PATH", MANY)] = None,
     keypoints: Annotated[list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")] = None,
     find_poses: Annotated[
-        Literal["figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
+        Literal["auto", "blazepose", "figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
     ] = None,
     pose_size: Annotated[
         str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
@@ -298,17 +300,20 @@ def generate(
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, with a trained system.
 
-    repose generate front.jpg side.jpg --pose target.jpg --find-poses keypoint-rcnn -o new.png
+    repose generate front.jpg side.jpg --pose target.jpg -o new.png
 
     repose generate front.jpg --pose pose.json --keypoints openpose/ -o new.png
 
     repose generate --jobs jobs.csv --keypoints openpose/ --model attend@v1.0.0 -o images/
     """
+    gc.disable()  # The garbage collector finds nothing in what torch's import makes, and takes a quarter of the time to start.
     from repose.devices import set_up
     from repose.inference import jobs as work
     from repose.pipeline_paths import completed
     from repose.storage.registry import model_file
 
+    gc.freeze()  # nor later, nor when the process ends
+    gc.enable()
     size = _pose_size(pose_size)
     if checkpoint and model:
         raise SettingsError("Give the trained system with --checkpoint or with --model, not with both.")

@@ -1,17 +1,20 @@
 """Generate images from photos and poses, for pairs of a split and for a user's own photos."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 
 from repose.data.images import to_tensor, to_uint8
-from repose.data.photos import Photos
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.systems import System
+
+if TYPE_CHECKING:  # imports pandas, which a user's own photos do not need
+    import pandas as pd
+
+    from repose.data.photos import Photos
 
 TARGETS_AT_ONCE = 16
 
@@ -47,7 +50,7 @@ class Done(NamedTuple):
     keypoints: np.ndarray  # (n,K,2) float32
 
 
-def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) -> list[Job]:
+def jobs_of_pairs(pairs: "pd.DataFrame", items: "pd.DataFrame", max_sources: int) -> list[Job]:
     """Return test pairs as jobs: the pair's source, then the item's other photos except the target (R11, R12)."""
     photos_of = {item: list(group) for item, group in items.groupby("item", sort=False)["name"]}
     item_of = dict(zip(items["name"], items["item"], strict=True))
@@ -59,7 +62,7 @@ def jobs_of_pairs(pairs: pd.DataFrame, items: pd.DataFrame, max_sources: int) ->
 
 
 @torch.no_grad()
-def generate_jobs(system: System, jobs: Sequence[Job], photos: Photos, device: torch.device) -> Iterator[Done]:
+def generate_jobs(system: System, jobs: Sequence[Job], photos: "Photos", device: torch.device) -> Iterator[Done]:
     """Yield the images of jobs over photos of a split, TARGETS_AT_ONCE per call of the system."""
     for first in range(0, len(jobs), TARGETS_AT_ONCE):
         some = jobs[first : first + TARGETS_AT_ONCE]

@@ -28,7 +28,7 @@ def list_files() -> None:
         typer.echo(f"{name}: {of.source}")
         here = f"{'in the cache' if cached(name).is_file() else 'not in the cache'}: {cached(name)}"
         for label, fact in (
-            ("file", of.file), ("sha256", f"{of.sha256}... (published digits)"), ("licence", of.licence), ("from", of.url),
+            ("file", of.file), ("sha256", f"{of.sha256[:8]}..."), ("licence", of.licence), ("from", of.url),
             ("used by", of.used_by), ("here", here),
         ):  # fmt: skip
             typer.echo(f"  {label:8} {fact}")

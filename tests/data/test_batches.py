@@ -169,7 +169,7 @@ def test_training_needs_two_items_and_those_of_a_step(small: Small) -> None:
 
 
 def unpacked(packed: Packed, augment: AugmentSettings | None) -> Batch:
-    return unpack(packed, line_width=LINE_WIDTH, augment=augment, device=torch.device("cpu"))
+    return unpack(packed, augment=augment, device=torch.device("cpu"))
 
 
 def joined(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -199,7 +199,6 @@ def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small: Smal
     for step in range(6):
         packed = steps[step]
         names, (_, keypoints, maps) = Seen(small, packed), joined(unpacked(packed, ALL))
-        assert packed.maps is None
         drawn = draw(packed.keypoints, height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH)
         assert torch.equal(maps, colour(torch.from_numpy(drawn)))
         assert np.array_equal(keypoints, packed.keypoints, equal_nan=True)

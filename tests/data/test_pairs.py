@@ -1,8 +1,11 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repose.data.layouts import item_of_name
 from repose.data.pairs import (
@@ -31,6 +34,14 @@ def test_all_pairs_are_the_permutations_of_each_item_in_the_order_of_their_first
     found = list(zip(sources.tolist(), targets.tolist(), strict=True))
     assert found == [(0, 2), (0, 5), (2, 0), (2, 5), (5, 0), (5, 2), (1, 4), (4, 1)]
     assert [len(ends) for ends in all_pairs(pd.Series([], dtype=str))] == [0, 0]
+
+
+@given(items=st.lists(st.sampled_from("abcdefg"), max_size=30))
+def test_all_pairs_are_those_of_itertools(items: list[str]) -> None:
+    rows = [[row for row, each in enumerate(items) if each == item] for item in dict.fromkeys(items)]
+    expected = [pair for of_item in rows for pair in itertools.permutations(of_item, 2)]
+    sources, targets = all_pairs(pd.Series(items, dtype=str))
+    assert list(zip(sources.tolist(), targets.tolist(), strict=True)) == expected
 
 
 @needs_lists

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from repose.data import records
 from repose.data.records import (
     FILES,
     ORDER,
@@ -39,6 +40,20 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
     found = read_table(tmp_path / "new" / "files.csv", FILES)
     assert found.to_dict("list") == table.drop(columns="other").to_dict("list")
     assert found["offset"].dtype == found["size"].dtype == np.int64
+
+
+def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_ROWS_AT_ONCE", 3)
+    for rows in (0, 1, 3, 7):
+        table = pd.DataFrame({"name": [f"0{row}" for row in range(rows)], "view": "front", "size": range(rows)})
+        write_table(tmp_path / "t.csv", table, ["name", "view", "size"])
+        read = read_table(tmp_path / "t.csv", ["size", "name"])
+        assert list(read.columns) == ["name", "size"]
+        assert read["name"].tolist() == table["name"].tolist()
+        assert read["size"].tolist() == list(range(rows))
+        assert read["size"].dtype == np.int64
 
 
 def test_shares_are_numbers_from_0_to_1_and_missing_where_empty() -> None:
@@ -84,7 +99,8 @@ def test_missing_joints_are_empty_and_have_no_confidence(tmp_path: Path) -> None
 
 
 READERS = {
-    "pairs.csv": lambda path: read_table(path, PAIRS), "keypoints.csv": read_keypoints, "a.json": read_json,
+    "pairs.csv": lambda path: read_table(path, PAIRS), "sizes.csv": lambda path: read_table(path, ["size"]),
+    "keypoints.csv": read_keypoints, "a.json": read_json,
 }  # fmt: skip
 
 
@@ -92,12 +108,12 @@ READERS = {
     *((file, None, r"There is no .*/{}\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\.") for file in READERS),
     ("pairs.csv", "", r"{} is damaged \(its header.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
     ("pairs.csv", "from,to,from\na,b,c\n", r"{} is damaged \(its header should have 1 to 500 different names\)"),
-    ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # minutes in pandas
+    ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # quadratic in pandas
     ("pairs.csv", '"\n' + 'a",' * 30_000 + "\n", r"{} is damaged \(its header"),
     ("pairs.csv", "a" * 200_000, r"{} is damaged \(field larger than"),
     ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
     ("pairs.csv", b"from,to\n\xff,b\n", r"{} is damaged \(.*utf-8"),
-    ("pairs.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
+    ("sizes.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
     ("pairs.csv", "from,too\na,b\n", r"{} lacks the column\(s\) to; it has from, too\."),
     ("keypoints.csv", HEADER.replace("nose_x,nose_y", "nose_y,nose_x"), r"{} is not a table of 18 keypoints: its header"),
     ("keypoints.csv", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", r"{} is damaged \(.*\)\. Restore it"),

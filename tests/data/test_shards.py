@@ -1,3 +1,4 @@
+import io
 import pickle
 import tarfile
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_shards_have_about_the_requested_size(tmp_path: Path) -> None:
     table = write(tmp_path, {str(number): b"x" * 1000 for number in range(10)}, 4000)
     assert table["shard"].tolist() == ["00000.tar"] * 3 + ["00001.tar"] * 3 + ["00002.tar"] * 3 + ["00003.tar"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(table["shard"].unique())
+
+
+def test_the_bytes_are_those_of_tarfile(tmp_path: Path) -> None:
+    for count in range(len(CONTENTS) + 1):
+        some, plain = dict(list(CONTENTS.items())[:count]), tmp_path / "plain.tar"
+        with tarfile.open(plain, "w", format=tarfile.GNU_FORMAT) as archive:
+            for name, content in some.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        write(tmp_path / str(count), some)
+        written = [path.read_bytes() for path in (tmp_path / str(count)).iterdir()]
+        assert written == ([plain.read_bytes()] if some else [])
 
 
 def test_tar_reads_them_and_finds_nothing_of_this_machine(tmp_path: Path) -> None:

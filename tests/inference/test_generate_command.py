@@ -47,18 +47,21 @@ def test_photos_and_a_pose_become_an_image(here: Path) -> None:
     np.testing.assert_array_equal(image, model(["front.jpg", "side.jpg"], "target.jpg"))
 
 
-def test_a_network_finds_the_poses_that_no_file_has(here: Path) -> None:
+def test_a_network_finds_the_poses_that_no_file_has(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, photo in enumerate(render_item(MannequinSettings("fashion", items=2, seed=7, quality=90), 0)):
         Image.fromarray(photo.pixels).save(here / f"photo-{number}.png")
     bare = (*WITH[:2], "--device", "cpu", "--threads", "1")
-    with pytest.raises(ReposeError, match=r"There are no keypoints of .*--find-poses.*keypoint-rcnn for people"):
-        generate("photo-0.png", "--pose", "photo-1.png", *bare, "-o", "new.png")
+    with pytest.raises(ReposeError, match=r"None of openpose has keypoints of photo-0.png.*--find-poses auto"):
+        generate("photo-0.png", "--pose", "photo-1.png", *WITH, "-o", "new.png")
+    monkeypatch.setenv("REPOSE_CACHE", str(here / "cache"))  # without blazepose, auto is figure
+    generate("photo-0.png", "--pose", "photo-1.png", *bare, "-o", "auto.png")
     generate("photo-0.png", "--pose", "photo-1.png", *bare, "--find-poses", "figure", "-o", "new.png")
+    assert (here / "new.png").read_bytes() == (here / "auto.png").read_bytes()
     image = np.asarray(Image.open(here / "new.png"))
     model = repose.load("model.safetensors", device="cpu", pose_detector="figure")
     np.testing.assert_array_equal(image, model("photo-0.png", "photo-1.png"))
     Image.new("RGB", (96, 128), (128, 128, 128)).save(here / "wall.png")
-    with pytest.raises(ReposeError, match=r"wall\.png: .*(no joint is known|nothing to draw)"):
+    with pytest.raises(ReposeError, match=r"wall\.png: (the network figure finds no person|.*nothing to draw)"):
         generate("front.jpg", "--pose", "wall.png", *WITH, "--find-poses", "figure", "-o", "new.png")
 
 

@@ -1,8 +1,11 @@
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import repose
@@ -11,6 +14,8 @@ from repose.inference import reposer as of_reposer
 from repose.inference.jobs import FileJob, check_outputs, make_all, make_one, read_jobs
 from repose.inference.reposer import Reposer
 from tiny_system import STANDING, save_openpose, save_photo, save_system
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def loaded(tmp_path: Path, *keypoints: Path, kind: str = "attend") -> Reposer:
@@ -45,16 +50,12 @@ def job(tmp_path: Path, *names: str) -> FileJob:
 
 
 def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: Path) -> None:
-    one = job(tmp_path)
-    with pytest.raises(
-        PoseNotFoundError, match=r"There are no keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
-    ):
-        make_one(one, loaded(tmp_path))
-    other = save_openpose(tmp_path / "x/other_keypoints.json")
-    with pytest.raises(PoseNotFoundError, match=r"None of .*other_keypoints\.json has keypoints of .*front\.jpg"):
+    one, other = job(tmp_path), save_openpose(tmp_path / "x/other_keypoints.json")
+    message = r"None of .*other_keypoints\.json has keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
+    with pytest.raises(PoseNotFoundError, match=message):
         make_one(one, loaded(tmp_path, other))
-    paper = loaded(tmp_path, kind="paper")  # needs no poses of its sources
-    with pytest.raises(PoseNotFoundError, match=r"There are no keypoints of .*target\.jpg"):
+    paper = loaded(tmp_path, other, kind="paper")  # needs no poses of its sources
+    with pytest.raises(PoseNotFoundError, match=r"keypoints\.json has keypoints of .*target\.jpg"):
         make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
 
@@ -92,7 +93,38 @@ def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, mon
     one = job(tmp_path, "a", "b")
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
     make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
-    assert read == ["a.jpg", "b.jpg", "c.jpg", "a.jpg", "b.jpg"]
+    assert read == ["c.jpg", "a.jpg", "b.jpg"]
+
+
+def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, threads, generate = Counter[int](), set(), of_reposer.generate
+
+    def find(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+        looked[int(pixels[0, 0, 0])] += 1
+        return STANDING, 1
+
+    def noted(*given: Any) -> Any:
+        threads.add((threading.get_ident(), torch.get_num_threads(), len(given[1])))
+        return generate(*given)
+
+    monkeypatch.setattr(of_reposer, "PoseFinder", lambda *_: find)
+    monkeypatch.setattr(of_reposer, "generate", noted)
+    torch.set_num_threads(2)
+    target, *sources = (save_photo(tmp_path / f"{seed}.jpg", seed) for seed in range(4))
+    jobs = [FileJob(str(n), (sources[n % 3],), str(target), tmp_path / f"out/{n}.png") for n in range(7)]
+    saved = save_system(tmp_path / "m.safetensors")
+    reposer = repose.load(saved, device="cpu", pose_detector="figure")
+    make_all(jobs[:1], reposer)
+    make_all(jobs, reposer)
+    assert torch.get_num_threads() == 2
+    assert {(count, jobs) for _, count, jobs in threads} == {(1, 1), (1, 4), (1, 3)}
+    assert sum(looked.values()) <= 2 + 2 * 4  # two threads may look at the same photo at the same time
+    torch.set_num_threads(1)
+    alone = made(reposer, *(one._replace(out=tmp_path / "alone" / one.out.name) for one in jobs))
+    for one, image in zip(jobs, alone, strict=True):
+        assert abs(np.asarray(Image.open(one.out)) - image).max() <= 1
 
 
 def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> None:

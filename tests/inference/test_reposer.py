@@ -99,21 +99,26 @@ def test_joints_are_px_of_the_first_photo_or_of_an_image_of_a_given_size(model: 
 
 
 def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(
-    model: Reposer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Reposer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loads = []
 
     def load(network: str, device: torch.device) -> object:
         loads.append((network, device.type))
-        return lambda pixels: np.where(pixels[0, 0, 0] == photo(1)[0, 0, 0], STANDING, POSE)
+        return lambda pixels: (np.where(pixels[0, 0, 0] == photo(1)[0, 0, 0], STANDING, POSE), 2)
 
-    monkeypatch.setattr(module, "pose_finder", load)
+    monkeypatch.setattr(module, "PoseFinder", load)
     saved, known = tmp_path / "m.safetensors", [tmp_path / "openpose"]
     found = repose.load(saved, device="cpu", keypoints=known, pose_detector="figure")
     made = found([tmp_path / "front.jpg", tmp_path / "side.jpg"], photo(2))
     assert same(made, model(sources(), POSE))
     assert same(made, found([tmp_path / "front.jpg", Image.fromarray(photo(1))], POSE))
     assert loads == [("figure", "cpu")]
+    assert "the PIL image: shows 2 people; taking the large one near the middle" in capsys.readouterr().err
+    alone = repose.load(saved, device="cpu")
+    assert len(loads) == 1
+    assert same(alone(sources(), photo(2)), made)
+    assert loads[1:] == [("auto", "cpu")]
 
 
 def test_a_loaded_system_has_the_facts_of_its_checkpoint(

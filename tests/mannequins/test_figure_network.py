@@ -130,3 +130,13 @@ def test_it_rejects_missing_damaged_and_other_weights(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ReposeError, match="does not hold this version's figure network"):
             read(path, hashlib.sha256(content).hexdigest())
+
+
+def test_the_network_for_single_photos_finds_the_same(network: FigureNetwork, street: Photos) -> None:
+    changed = mannequins.figure.for_single_photos(mannequins.figure.load("cpu"))
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in changed.modules())
+    for image in street.images:
+        plain, fast = network.find(image[None]), changed.find(image[None])
+        torch.testing.assert_close(fast.points, plain.points, rtol=0, atol=2e-3, equal_nan=True)  # px
+        torch.testing.assert_close(fast.confidence, plain.confidence, rtol=0, atol=1e-4)
+        torch.testing.assert_close(fast.features, plain.features, rtol=0, atol=1e-4)

@@ -153,7 +153,7 @@ def test_where_one_source_is_torn_the_other_counts() -> None:
     x, y = torch.meshgrid((torch.arange(8) + 0.5) / 4 - 1, (torch.arange(4) + 0.5) / 2 - 1, indexing="xy")
     position = torch.stack([torch.stack([x, y])] * 2)[None]  # (1,2,2,4,8): each looks at its own place
     position[0, 0, 0, :, 4:] = -0.9  # but in the first source, the right half looks at the left edge
-    code = Code(images, images, images, torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool))
+    code = Code(images, images, images, torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool), images, images)
     warped, whole = _copy(code, position, torch.full((1, 2, 1, 4, 8), 0.5), 4)
     torch.testing.assert_close(warped[..., :13], torch.zeros(1, 3, 16, 13))  # both alike
     assert warped[..., 14:17].min() > 0.1
@@ -189,6 +189,19 @@ def test_gradients_are_finite_and_reach_all_parameters_in_two_steps() -> None:
                 reached.add(name)
         optimiser.step()
     assert reached == {name for name, _ in network.named_parameters()}
+
+
+def test_the_poses_of_encoded_photos_are_encoded_once_with_the_same_images_and_gradients() -> None:
+    network, (images, poses) = taught(generator()), photos()
+    photo, found = torch.tensor([3, 1]), []
+    for given in (None, photo):
+        network.zero_grad()
+        generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [2, 3]])), poses[photo], given)
+        sum((part - images[photo]).abs().mean() for part in parts(generated)).backward()
+        found.append((parts(generated), [parameter.grad for parameter in network.parameters()]))
+    (plain, gradients), (again, gradients_again) = found
+    torch.testing.assert_close(again, plain, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(gradients_again, gradients, atol=1e-5, rtol=1e-4)
 
 
 def test_in_autocast_positions_stay_float32() -> None:

@@ -17,6 +17,10 @@ def test_known_joints_count_and_the_others_are_told_apart() -> None:
     assert record["joints"] == 4
     assert record["pck@0.1"] == 0.5
     assert record["found_though_not_known"] == round(1 / 14, 4)
+    assert record["pck@0.1_of_torso"] is None  # no hip is known
+    known_of_found, found_of_known = record["precision_by_joint"], record["recall_by_joint"]
+    assert [known_of_found[joint] for joint in ("nose", "left_wrist", "left_hip")] == [1, 0, None]
+    assert [found_of_known[joint] for joint in ("nose", "right_elbow", "left_wrist")] == [1, 0, None]
     by_joint = record["pck@0.1_by_joint"]
     assert [by_joint[joint] for joint in ("nose", "neck", "right_shoulder", "right_elbow")] == [1, 0, 1, 0]
     assert by_joint["left_hip"] is None

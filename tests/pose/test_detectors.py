@@ -6,8 +6,9 @@ import torch
 
 from repose.data.skeleton import K
 from repose.errors import ReposeError
-from repose.pose import keypoint_rcnn
-from repose.pose.detectors import pose_finder
+from repose.pose import blazepose, keypoint_rcnn
+from repose.pose.detectors import PoseFinder
+from repose.storage.weight_files import cached
 
 
 class FindsPeople:
@@ -24,7 +25,9 @@ class FindsPeople:
 
 def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keypoint_rcnn, "load", lambda *_, **__: FindsPeople())
-    two, nobody = (pose_finder("keypoint-rcnn")(np.full((96, 64, 3), people, np.uint8)) for people in (2, 0))
+    find = PoseFinder("keypoint-rcnn")
+    (two, count), (nobody, _) = (find(np.full((96, 64, 3), people, np.uint8)) for people in (2, 0))
+    assert count == 2
     assert np.isnan(two[3]).all()
     np.testing.assert_array_equal(two[4], (8, 16))
     assert np.isnan(nobody).all()
@@ -32,11 +35,32 @@ def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatc
 
 
 def test_weights_that_were_not_fetched_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ReposeError, match="repose weights fetch keypoint-rcnn"):
-        pose_finder("keypoint-rcnn")
+    monkeypatch.setenv("REPOSE_CACHE", str(tmp_path))
+    monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
+    for name in ("blazepose", "keypoint-rcnn"):
+        with pytest.raises(ReposeError, match=f"repose weights fetch {name}"):
+            PoseFinder(name)
+
+
+def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REPOSE_CACHE", str(tmp_path))
+    monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
+    assert PoseFinder("auto").network == "figure"
+    assert (
+        "found by figure, which only knows mannequins; for people, run `repose weights fetch" in capsys.readouterr().err
+    )
+    cached("blazepose").write_bytes(b"")
+    monkeypatch.setattr(blazepose, "has_runtime", lambda: False)
+    assert PoseFinder("auto").network == "figure"
+    assert "run `pip install 'repose[people]'`" in capsys.readouterr().err
+    monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
+    with pytest.raises(ReposeError, match=r"blazepose\.tar is another file than expected"):
+        PoseFinder("auto")
+    assert "found by blazepose" in capsys.readouterr().err
 
 
 def test_another_network_is_rejected() -> None:
     with pytest.raises(ValueError, match="figure or keypoint-rcnn, not 'openpose'"):
-        pose_finder("openpose")  # type: ignore[arg-type]
+        PoseFinder("openpose")  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memory import mebibytes
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 from repose.pose.keypoint_files import choose_person, match, outside, read_openpose_json, read_posegan_csv
@@ -48,6 +49,16 @@ def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_
 def test_a_row_that_is_not_two_lists_of_eighteen_whole_numbers_is_rejected(line: str) -> None:
     with pytest.raises(ReposeError, match=r"poses\.csv, line 3: expected 'NAME.*joints lack the neck"):
         read_posegan_csv(csv(row("first.jpg"), line), "poses.csv")
+
+
+def test_many_rows_take_little_more_memory_than_their_joints(tmp_path: Path) -> None:
+    file = tmp_path / "keypoints.csv"
+    file.write_bytes(csv(*(row(f"{number:05d}.jpg") for number in range(20_000))))
+    setup = (
+        "from pathlib import Path; from repose.pose.keypoint_files import read_posegan_csv as read\n"
+        "content = Path(sys.argv[1]).read_bytes(); read(content[:1000].rpartition(b'\\n')[0], 'small')"
+    )
+    assert mebibytes(setup, "read(content, 'large')", str(file)) < 20  # with all rows as text in memory: 32
 
 
 def test_a_joint_with_x_or_y_alone_is_rejected() -> None:

@@ -115,3 +115,15 @@ def test_arguments_of_another_shape_are_refused(metric):
     for found, truth in ((sound[0], sound), (sound, np.repeat(sound, 2, 0)), (sound[:, 1:], sound[:, 1:])):
         with pytest.raises(ValueError, match=r"found and truth should be \(B, 18, 2\), not"):
             metric(found, truth)
+
+
+def test_the_torso_is_from_a_shoulder_to_the_opposite_hip():
+    truth = np.full((3, K, 2), np.nan, np.float32)
+    truth[0, JOINT["right_shoulder"]], truth[0, JOINT["left_hip"]] = (0, 0), (30, 40)  # 50 px, 5 of them allowed
+    truth[1, JOINT["left_shoulder"]], truth[1, JOINT["right_hip"]] = (0, 0), (0, 100)
+    truth[:2, JOINT["nose"]] = 0
+    truth[2, JOINT["nose"]] = 0  # neither
+    found = truth + np.float32([5.1, 0])
+    hits = pck(found, truth, torso=True)
+    assert hits.counted.sum(1).tolist() == [3, 3, 0]
+    assert hits.right.sum(1).tolist() == [0, 3, 0]

@@ -64,7 +64,7 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
         system.distribute()
     found = Stepped([], [], [])
     for number in range(STEPS):
-        batch = unpack(steps[number], line_width=photos.line_width, augment=augment, device=torch.device("cpu"))
+        batch = unpack(steps[number], augment=augment, device=torch.device("cpu"))
         batch = _in_float64(batch)  # L1's gradient is a sign, which the rounding of float32 can turn
         with mock.patch.object(Tensor, "float", Tensor.double):  # which models widen half precision by
             terms = system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext())

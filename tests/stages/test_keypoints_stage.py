@@ -21,8 +21,10 @@ from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 from repose.pose import keypoint_rcnn
 from repose.pose.agreement import agreement
+from repose.pose.extractors import NetworkSettings
 from repose.stages import keypoints as stage
 from repose.stages.keypoints import KeypointsSettings
+from repose.storage.weight_files import cached
 from repose.validation.gallery import PictureSettings
 from tiny import Data, files_in
 
@@ -300,6 +302,35 @@ def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of
     assert read_table(out / "order.csv", ORDER).empty
     listed = read_table(report / "no-person.csv", ["name"])
     assert listed["name"].tolist() == [names[1]]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_blazepose_finds_rendered_people_and_says_what_ran_it(tmp_path: Path) -> None:
+    if not cached("blazepose").is_file():
+        pytest.skip("BlazePose's weights are not in the cache: run `repose weights fetch blazepose`")
+    photos = [photo.pixels for photo in render_item(MannequinSettings("fashion", items=2, seed=7, quality=90), 0)]
+    wall = np.full_like(photos[0], 128)
+    images = photos_of(tmp_path / "images", [photos[0], wall, photos[1]])
+    lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
+    written = []
+    for threads in (1, 2):
+        settings = replace(RCNN, extractor="blazepose", min_posed_share=0, network=NetworkSettings(threads=threads))
+        out = tmp_path / f"out-{threads}"
+        stage.run(
+            lists=lists,
+            images=images,
+            keypoints=out,
+            report=tmp_path / "report",
+            work=tmp_path / "work",
+            settings=settings,
+        )
+        written.append((out / "keypoints.csv").read_bytes())
+    assert written[0] == written[1]
+    assert present(read_keypoints(out / "keypoints.csv")[1]).any(1).tolist() == [True, False, True]
+    counts = read_json(out / "report.json")
+    assert counts["photos_without_a_person"] == 1
+    assert counts["found_by"]["network"].startswith("49081d13")
+    assert counts["found_by"]["runtime"].startswith("ai-edge-litert ")
 
 
 @pytest.mark.usefixtures("finds_people")

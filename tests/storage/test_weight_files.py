@@ -1,6 +1,12 @@
 """`repose weights` and the files of networks: from a path, a web server or S3, by digest, and never unless named."""
 
 import hashlib
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +16,7 @@ import pytest
 from fakes import known_as
 from file_server import Server
 from repose.errors import ReposeError
-from repose.storage import weight_files
+from repose.storage import weight_files, wheels
 from repose.storage.transfer import s3
 from repose.storage.weight_files import (
     KNOWN,
@@ -77,7 +83,7 @@ def test_list_shows_every_file_and_whether_it_is_cached(repose: Any, cache: Path
     cached("alexnet").write_bytes(BODY)
     out, _ = repose("list")
     for name, of in KNOWN.items():
-        assert f"{name}: {of.source}\n  file     {of.file}\n  sha256   {of.sha256}..." in out
+        assert f"{name}: {of.source}\n  file     {of.file}\n  sha256   {of.sha256[:8]}..." in out
         assert f"  licence  {of.licence}\n  from     {of.url}\n  used by  {of.used_by}\n" in out
         here = "in the cache" if name == "alexnet" else "not in the cache"
         assert f"  here     {here}: {cached(name)}\n" in out
@@ -97,6 +103,44 @@ def test_fetch_fetches_once_from_the_owner(
     known_as(monkeypatch, "alexnet", OTHER, f"{server.address}/alexnet.pth")
     assert f"its SHA-256 should be {OTHER[:8]}, it is {SHA256}" in repose("fetch", "alexnet", code=1)[1]
     assert len(list(cache.iterdir())) == 1
+
+
+def wheel(folder: Path, members: Mapping[str, bytes]) -> None:
+    """A wheel of mediapipe 0.10.21 for any platform, in a folder of wheels."""
+    about = b"Metadata-Version: 2.1\nName: mediapipe\nVersion: 0.10.21\nRequires-Dist: numpy<2\n"
+    own = {"METADATA": about, "WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n", "RECORD": b""}
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "mediapipe-0.10.21-py3-none-any.whl", "w") as files:
+        for name, content in {**members, **{f"mediapipe-0.10.21.dist-info/{name}": own[name] for name in own}}.items():
+            files.writestr(name, content)
+
+
+def test_blazepose_comes_out_of_a_wheel_from_where_pip_is_set_up_to_look(
+    repose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"CONFIG_FILE": os.devnull, "NO_INDEX": "1", "FIND_LINKS": str(tmp_path / "wheels")}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    detector, landmarks = KNOWN["blazepose"].members
+    wheel(tmp_path / "wheels", {landmarks: BODY, detector: BODY[:9], "mediapipe/__init__.py": b""})
+    assert "its SHA-256 should be 49081d133c65" in repose("fetch", "blazepose", code=1)[1]
+    wheels.pack("pip:mediapipe==0.10.21", KNOWN["blazepose"].members, tmp_path / "packed.tar")
+    with tarfile.open(tmp_path / "packed.tar") as packed:
+        assert packed.getnames() == ["pose_detection.tflite", "pose_landmark_full.tflite"]
+        assert packed.extractfile("pose_landmark_full.tflite").read() == BODY  # type: ignore[union-attr]
+    digest = hashlib.sha256((tmp_path / "packed.tar").read_bytes()).hexdigest()
+    monkeypatch.setitem(KNOWN, "blazepose", KNOWN["blazepose"]._replace(sha256=digest))
+    out, err = repose("fetch", "blazepose")
+    assert out == f"{cached('blazepose')}\n"
+    assert f"blazepose: from pip:mediapipe==0.10.21\nblazepose: licence Apache-2.0, SHA-256 {digest}\n" in err
+    shutil.rmtree(tmp_path / "wheels")
+    assert repose("fetch", "blazepose")[0] == out  # it is there
+    cached("blazepose").unlink()
+    assert repose("fetch", "blazepose", "--from", str(tmp_path / "packed.tar"))[0] == out
+    cached("blazepose").unlink()
+    message = r"pip cannot download mediapipe==0\.10\.21: .*No matching distribution.*--from"
+    assert re.search(message, repose("fetch", "blazepose", code=1)[1])
+    wheel(tmp_path / "wheels", {detector: BODY})
+    assert "is not the wheel of mediapipe==0.10.21" in repose("fetch", "blazepose", code=1)[1]
 
 
 def test_fetch_from_an_address_of_the_user_shows_no_secret(repose: Any, server: Server, mine: Path) -> None:

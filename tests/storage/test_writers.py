@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -107,6 +108,13 @@ def test_the_second_says_who_is_there_and_waits_or_raises(tmp_path: Path) -> Non
         assert second.poll() is None
     second.communicate(timeout=10)
     assert (second.returncode, out.read_text(), names(tmp_path)) == (0, "b" * 20, ["out"])
+
+
+def test_a_note_that_is_gone_when_it_is_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with killed(HALF_FILE, tmp_path / "out"):
+        monkeypatch.setattr(Path, "read_text", MagicMock(side_effect=FileNotFoundError))
+        with pytest.raises(ReposeError, match="in use by another process"), locked(tmp_path / "out", wait=False):
+            pass
 
 
 @pytest.mark.parametrize("script", [HALF_FILE, HALF_FOLDER], ids=["file", "folder"])

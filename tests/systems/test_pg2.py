@@ -184,8 +184,9 @@ def bce(logits: Tensor, real: float) -> Tensor:
 @pytest.mark.parametrize("row", [TINY, G1D], ids=["two", "one"])
 def test_an_adversarial_step_written_out(row: PG2Settings) -> None:
     system, batch = tiny(replace(row, discriminator_width=16, optimiser=AdamSettings(0.1))), pairs(2, 32, 24)
-    for name, network in system.networks.items():  # Adam's first step is of one length, however small the gradient
-        system.optimisers[name] = torch.optim.SGD(network.parameters(), 0.1)
+    system.optimisers = {  # Adam's first step is of one length, however small the gradient
+        name: torch.optim.SGD(network.parameters(), 0.1) for name, network in system.networks.items()
+    }
     before, twin = {name: values(network) for name, network in system.networks.items()}, deepcopy(system)
     terms = do(system, batch, STAGE_TWO)
 

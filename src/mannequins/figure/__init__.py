@@ -3,6 +3,6 @@
 network = mannequins.figure.load(device)
 """
 
-from mannequins.figure.network import FEATURES, THRESHOLD, FigureNetwork, load, weights_sha256
+from mannequins.figure.network import FEATURES, THRESHOLD, FigureNetwork, for_single_photos, load, weights_sha256
 
-__all__ = ["FEATURES", "THRESHOLD", "FigureNetwork", "load", "weights_sha256"]
+__all__ = ["FEATURES", "THRESHOLD", "FigureNetwork", "for_single_photos", "load", "weights_sha256"]

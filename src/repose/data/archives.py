@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -49,12 +49,17 @@ class Limits:
 
 
 class File(NamedTuple):
-    """A file of a source: the owner's path, the size in bytes, the source's name in messages, and a reader."""
+    """A file of a source."""
 
-    name: str
-    size: int
-    where: str
-    read: Callable[[], bytes]
+    name: str  # the owner's path
+    size: int  # bytes
+    where: str  # the source's name in messages
+    entry: Any  # what `reader` reads: a member of a zip, or a path
+    reader: Callable[["File"], bytes]  # shared by all files of an origin
+
+    def read(self) -> bytes:
+        """The content. Raises as `open_zip` and `list_files`."""
+        return self.reader(self)
 
 
 class Contents(NamedTuple):
@@ -91,7 +96,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
         every = [info for info in archive.infolist() if not info.filename.endswith("/")]
         infos = [info for info in every if not is_litter(info.filename)]
         password = _password(infos, where, password_variable)
-        files: dict[str, File] = {}
+        files, reader = dict[str, File](), partial(_read_member, archive, password)
         for info in infos:
             name = safe_name(info.filename, where)
             _check_member(info, name, where)
@@ -99,7 +104,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
                 raise ReposeError(
                     f"{where} contains {name} twice. Pack the data again, or unpack it and give the folder."
                 )
-            files[name] = File(name, info.file_size, where, partial(_read_member, archive, password, where, info))
+            files[name] = File(name, info.file_size, where, info, reader)
         listed, packed = within(files.values(), limits, where), path.stat().st_size
         unpacked = sum(file.size for file in listed)
         # the size of the zip itself, so that overlapping members cannot hide a bomb
@@ -121,7 +126,7 @@ def list_files(paths: Iterable[tuple[str, Path]], limits: Limits, where: str) ->
             continue
         name = safe_name(given, where)
         size = path.stat().st_size
-        files.append(File(name, size, where, partial(_read_path, path, size, where)))
+        files.append(File(name, size, where, path, _read_path))
     return Contents(within(files, limits, where), skipped)
 
 
@@ -202,7 +207,8 @@ def safe_name(name: str, where: str) -> str:
             f"{where} contains a file named {name!r}; a name should be a plain path inside the data set. Nothing was "
             "read. Get the data from the owner again, or rename the file."
         )
-    return "/".join(parts)
+    plain = "/".join(parts)
+    return name if name == plain else plain  # of equal texts, memory for one
 
 
 def _check_directory(path: Path, limits: Limits, where: str) -> None:
@@ -231,14 +237,18 @@ def _check_directory(path: Path, limits: Limits, where: str) -> None:
         raise zipfile.BadZipFile
 
 
-def _read_path(path: Path, size: int, where: str) -> bytes:
+def _read_path(file: File) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(size + 1)
+        with file.entry.open("rb") as stream:
+            content: bytes = stream.read(file.size + 1)
     except OSError as error:
-        raise ReposeError(f"Cannot read {path} of {where}: {error.strerror}. Change its permissions.") from None
-    if len(content) != size:
-        raise ReposeError(f"{path} of {where} changed while it was read. Run again when nothing writes to it.")
+        raise ReposeError(
+            f"Cannot read {file.entry} of {file.where}: {error.strerror}. Change its permissions."
+        ) from None
+    if len(content) != file.size:
+        raise ReposeError(
+            f"{file.entry} of {file.where} changed while it was read. Run again when nothing writes to it."
+        )
     return content
 
 
@@ -269,7 +279,8 @@ def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) ->
     return os.environ.get(variable, "").encode()
 
 
-def _read_member(archive: zipfile.ZipFile, password: bytes | None, where: str, info: zipfile.ZipInfo) -> bytes:
+def _read_member(archive: zipfile.ZipFile, password: bytes | None, file: File) -> bytes:
+    info, where = file.entry, file.where
     try:
         with archive.open(info, pwd=password) as stream:
             content = stream.read(info.file_size)  # limits the bytes, whatever the file unpacks to

@@ -52,7 +52,10 @@ def move_keypoints(keypoints: np.ndarray, matrices: np.ndarray, flip: bool) -> n
 
 
 def move_images(images: Tensor, matrices: Tensor, fill: Literal["white", "edge"]) -> Tensor:
-    """Transform images (n,3,H,W) in [-1,1] by matrices (n,2,3) in px, bilinearly; `fill` sets pixels outside the photo."""
+    """Transform images (n,3,H,W) in [-1,1] by matrices (n,2,3) in px, bilinearly; `fill` sets pixels outside the photo.
+
+    The matrices are on the CPU, since inverting them on a GPU would wait for it.
+    """
     height, width = images.shape[2:]
     linear, shift = matrices[:, :, :2].double(), matrices[:, :, 2:].double()
     inverse = torch.linalg.inv(linear)  # grid_sample asks where each pixel comes from
@@ -61,7 +64,7 @@ def move_images(images: Tensor, matrices: Tensor, fill: Literal["white", "edge"]
     # px -> grid_sample's coordinates, in which the frame's edges are -1 and 1
     theta_linear = inverse * half / half[:, None]
     theta_shift = (inverse @ (centre[:, None] - shift) - centre[:, None]) / half[:, None]
-    theta = torch.cat([theta_linear, theta_shift], -1).float()
+    theta = torch.cat([theta_linear, theta_shift], -1).float().to(images.device, non_blocking=True)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     if fill == "edge":
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

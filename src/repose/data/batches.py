@@ -8,20 +8,23 @@ Processes that share a step draw the whole step and load only their own items. T
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from repose.data.augment import AugmentSettings, draw_matrices, move_images, move_keypoints
 from repose.data.images import to_tensor
-from repose.data.photos import Photos
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.errors import ReposeError
+
+if TYPE_CHECKING:  # `repose generate` imports this module, and reads no data set
+    import pandas as pd
+
+    from repose.data.photos import Photos
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Packed:
 
     pixels: np.ndarray  # (M+Q,H,W,3) uint8
     keypoints: np.ndarray  # (M+Q,K,2) float32, already augmented
-    maps: np.ndarray | None  # (M+Q,H,W) uint8 palette indices; None: to be drawn from the keypoints on the device
+    maps: np.ndarray  # (M+Q,H,W) uint8 palette indices, of the augmented keypoints
     matrices: np.ndarray  # (M+Q,2,3): the augmentation, not yet applied to the pixels
     target: np.ndarray
     sources: np.ndarray
@@ -56,7 +59,7 @@ class Steps(Dataset[Packed]):
     """The batches of a training run by step number, from 0: the items of process `rank` of `processes`."""
 
     def __init__(
-        self, photos: Photos, items: pd.DataFrame, *, steps: int, seed: int, items_per_step: int, max_photos: int,
+        self, photos: "Photos", items: "pd.DataFrame", *, steps: int, seed: int, items_per_step: int, max_photos: int,
         max_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
         rank: int = 0, processes: int = 1,
     ) -> None:  # fmt: skip
@@ -99,13 +102,13 @@ class Steps(Dataset[Packed]):
 
         photos, targets = self._part(sizes, target)
         rows = [*range(len(names))[photos], *range(sum(sizes), len(names))[targets]]
-        loaded = self.photos.load([names[row] for row in rows])
-        keypoints = loaded.keypoints
+        pixels, keypoints, maps = self.photos.load([names[row] for row in rows])
         if self.augment:
             moved = [move_keypoints(keypoints[[i]], matrices[[row]], flipped[row]) for i, row in enumerate(rows)]
-            keypoints = np.concatenate(moved)
+            keypoints, (height, width) = np.concatenate(moved), pixels.shape[1:3]
+            maps = draw(keypoints, height=height, width=width, line_width=self.photos.line_width)
         return Packed(
-            loaded.pixels, keypoints, None if self.augment else loaded.maps, matrices[rows],
+            pixels, keypoints, maps, matrices[rows],
             target[targets] - photos.start, sources[targets] - photos.start, mask[targets],
             len(target[targets]) / len(target),
         )  # fmt: skip
@@ -162,17 +165,16 @@ class Steps(Dataset[Packed]):
         return slice(first, end), slice(*np.searchsorted(target, [first, end]).tolist())
 
 
-def unpack(packed: Packed, *, line_width: float, augment: AugmentSettings | None, device: torch.device) -> Batch:
-    """Move a batch to the device, augment its pixels, and color its maps, which are drawn from keypoints if absent."""
-    images = to_tensor(packed.pixels).to(device)
-    height, width = images.shape[2:]
-    keypoints = torch.from_numpy(packed.keypoints).to(device)
+def unpack(packed: Packed, *, augment: AugmentSettings | None, device: torch.device) -> Batch:
+    """Move a batch to the device, augment its pixels, and color its maps; a GPU is not waited for."""
+
+    def moved(array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+    images = to_tensor(moved(packed.pixels))
     if augment is not None:
-        images = move_images(images, torch.from_numpy(packed.matrices).to(device), augment.fill)
-    if packed.maps is None:
-        maps = draw(keypoints, height=height, width=width, line_width=line_width)
-    else:
-        maps = torch.from_numpy(packed.maps).to(device)
-    poses, own = Poses(colour(maps), keypoints), len(images) - len(packed.target)
-    target, sources, mask = (torch.from_numpy(a).to(device) for a in (packed.target, packed.sources, packed.mask))
+        images = move_images(images, torch.from_numpy(packed.matrices), augment.fill)
+    poses, own = Poses(colour(moved(packed.maps)), moved(packed.keypoints)), len(images) - len(packed.target)
+    target, sources, mask = map(moved, (packed.target, packed.sources, packed.mask))
     return Batch(images[:own], poses[:own], target, sources, mask, images[own:], poses[own:], packed.share)

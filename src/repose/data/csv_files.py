@@ -18,10 +18,10 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The columns of a CSV and its rows that are not blank."""
+    """The columns of a CSV, and its rows that are not blank, which are read one at a time."""
 
     columns: list[str]
-    rows: list[Row]
+    rows: Iterator[Row]
 
 
 def read_csv(
@@ -34,33 +34,22 @@ def read_csv(
     in the message about a wrong header, and `hint` ends the message about a row that is too long.
 
     Raises:
-        DataError: the file is not text in UTF-8, lacks or repeats a column, or a row is longer than the header.
+        DataError: the file is not text in UTF-8, or lacks or repeats a column; or, when it is read, a row is longer than the
+            header or has a quote without an end.
     """
-    text, known = text_of(content, where), (*required, *optional)
-    headers = {separator: _header(text, separator, known) for separator in (usual, *SEPARATORS)}
+    beginning, known = text_of(content, where).strip()[:80], (*required, *optional)
+    headers = {separator: _header(content, separator, known) for separator in (usual, *SEPARATORS)}
     fits = (separator for separator, names in headers.items() if set(required) <= set(names))
     separator = next(fits, max(headers, key=lambda separator: len(headers[separator])))
-    names, rows = headers[separator], []
+    names = headers[separator]
     for column in required:
         if names.count(column) != 1:
             raise DataError(
                 f"{where} has {'more than one' if column in names else 'no'} column {column!r}. Its header should be "
-                f"{usual.join(known)!r}; found {text.strip()[:80].partition(chr(10))[0]!r}, separated by "
+                f"{usual.join(known)!r}; found {beginning.partition(chr(10))[0]!r}, separated by "
                 f"{SEPARATORS[separator]}."
             )
-    try:
-        lines = _lines(text, separator)
-        next(lines)
-        for line, cells in lines:
-            if len(cells) > len(names):
-                raise DataError(
-                    f"{where}, line {line} has more values than the header, which is separated by {SEPARATORS[separator]}. "
-                    f"Put a value that contains {separator!r} in quotes.{hint and f' {hint}'}"
-                )
-            rows.append(Row(line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=True))))
-    except csv.Error as error:
-        raise DataError(f"{where} cannot be read as a CSV ({error}). Check the quotes.") from None
-    return Table(names, rows)
+    return Table(names, _rows(content, where, separator, names, hint))
 
 
 def text_of(content: bytes, where: str) -> str:
@@ -82,9 +71,25 @@ def text_of(content: bytes, where: str) -> str:
     )
 
 
-def _lines(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(content: bytes, where: str, separator: str, names: Sequence[str], hint: str) -> Iterator[Row]:
+    try:
+        lines = _lines(content, separator)
+        next(lines)
+        for line, cells in lines:
+            if len(cells) > len(names):
+                raise DataError(
+                    f"{where}, line {line} has more values than the header, which is separated by {SEPARATORS[separator]}. "
+                    f"Put a value that contains {separator!r} in quotes.{hint and f' {hint}'}"
+                )
+            yield Row(line, dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=True)))
+    except csv.Error as error:
+        raise DataError(f"{where} cannot be read as a CSV ({error}). Check the quotes.") from None
+
+
+def _lines(content: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The line number and the cells of each row that is not blank, without blank cells at its end."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")  # decoded line by line
+    rows = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
     for row in rows:
         cells = [cell.strip() for cell in row]
         while cells and not cells[-1]:
@@ -93,10 +98,10 @@ def _lines(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
             yield rows.line_num, cells
 
 
-def _header(text: str, separator: str, known: Sequence[str]) -> list[str]:
+def _header(content: bytes, separator: str, known: Sequence[str]) -> list[str]:
     """The column names; those that are known in lower case."""
     try:
-        _, cells = next(_lines(text, separator), (0, []))
+        _, cells = next(_lines(content, separator), (0, []))
     except csv.Error:
         return []
     names = [" ".join(cell.split()) for cell in cells]

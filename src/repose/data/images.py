@@ -41,11 +41,12 @@ _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")  # a
 _TIFF, _TILE_SIDES, _WHOLE = {b"II*\0": "<", b"MM\0*": ">"}, (322, 323), {3: "H", 4: "L"}
 
 
-def to_tensor(pixels: np.ndarray) -> "Tensor":
+def to_tensor(pixels: "np.ndarray | Tensor") -> "Tensor":
     """(..., H, W, 3) uint8 -> (..., 3, H, W) float32 in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 127.5 - 1
+    levels = torch.from_numpy(np.ascontiguousarray(pixels)) if isinstance(pixels, np.ndarray) else pixels
+    return levels.movedim(-1, -3).float() / 127.5 - 1
 
 
 def to_uint8(images: "Tensor") -> np.ndarray:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from repose.data.images import SIDEWAYS, opened, pillow_unlimited, turn_to_upright
 from repose.errors import DataError
 
+_AT_ONCE = 64  # files per task of a thread: handing over a single one takes a tenth of the time of inspecting it
+
 
 class Inspection(NamedTuple):
     """The result of inspecting one file."""
@@ -47,5 +49,10 @@ def inspect_all(
     paths: Sequence[str], files: Mapping[str, bytes], *, max_pixels: int, workers: int
 ) -> Iterator[Inspection]:
     """Inspect many files; results are in the order of `paths`. Pillow decodes in parallel in threads."""
+
+    def inspected(first: int) -> list[Inspection]:
+        return [inspect(files[path], max_pixels) for path in paths[first : first + _AT_ONCE]]
+
     with pillow_unlimited(), ThreadPoolExecutor(workers) as pool:  # the limit and the warnings are the process's
-        yield from pool.map(lambda path: inspect(files[path], max_pixels), paths)
+        for some in pool.map(inspected, range(0, len(paths), _AT_ONCE)):
+            yield from some

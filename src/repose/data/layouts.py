@@ -6,6 +6,8 @@ A layout parses an owner's path into a `Photo`. Both spellings of DeepFashion's 
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
+from sys import intern
 from typing import Literal, NamedTuple
 
 from repose.errors import DataError
@@ -78,12 +80,12 @@ class DeepFashion:
             return None
         gender, number, colour, place, view = match.group("gender", "id", "colour", "number", "view")
         category = _CATEGORIES.get(match["category"], match["category"])
-        item = f"{gender}/{category}/id_{number}/{colour}"
+        item = intern(f"{gender}/{category}/id_{number}/{colour}")
         return Photo(
             name=f"fashion{gender}{category}id{number}{colour}_{place}{view}.jpg",
             item=item,
-            category=f"{gender}/{category}",
-            view=view,
+            category=intern(f"{gender}/{category}"),
+            view=intern(view),
             partition=self._partition.get(f"img/{item}_{place}_{view}.jpg", ""),
         )
 
@@ -138,7 +140,10 @@ class NameFinder:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = {name: name for name in names}
-        self._canonical = {_canonical(name): name for name in self._names}
+
+    @cached_property
+    def _canonical(self) -> dict[str, str]:
+        return {_canonical(name): name for name in self._names}
 
     def find(self, name: str) -> str | None:
         """The name as spelled in `names`, or None if there is no such photo."""
@@ -159,15 +164,17 @@ def _canonical(name: str) -> str:
 def _read_partition(path: str, content: bytes) -> dict[str, str]:
     """Partitions by path from Eval/list_eval_partition.txt: a count, a header, then rows `path item status`."""
     lines = content.decode("utf-8", "replace").splitlines()
-    rows = [line.split() for line in lines[2:] if line.strip()]
-    for number, row in enumerate(rows, start=3):
-        if len(row) != 3 or row[2] not in ("train", "query", "gallery"):
-            raise DataError(
-                f"{path}, line {number}: expected 'img/... id_XXXXXXXX train|query|gallery', found {' '.join(row)!r}."
-            )
+    found, listed = dict[str, str](), 0
+    for number, line in enumerate(lines[2:], start=3):
+        if row := line.split():
+            if len(row) != 3 or row[2] not in ("train", "query", "gallery"):
+                raise DataError(
+                    f"{path}, line {number}: expected 'img/... id_XXXXXXXX train|query|gallery', found {' '.join(row)!r}."
+                )
+            found[row[0]], listed = intern(row[2]), listed + 1
     count = lines[0].strip() if lines else ""
-    if count != str(len(rows)):
+    if count != str(listed):
         raise DataError(
-            f"{path} announces {count!r} photos and lists {len(rows)}: it was truncated or edited. Get it again."
+            f"{path} announces {count!r} photos and lists {listed}: it was truncated or edited. Get it again."
         )
-    return {name: status for name, _, status in rows}
+    return found

@@ -127,16 +127,19 @@ def _opened(
     with ExitStack() as stack:
         files = opened or nullcontext(list_files(paths, limits, where))
         found = _read(fetched, lambda: stack.enter_context(files))
-        contents = found._replace(
-            files=[file._replace(read=partial(_read, fetched, file.read)) for file in found.files]
-        )
-        if not contents.files:
+        if not found.files:
             raise ReposeError(f"{where} has no files. Check the address.")
+        reader = partial(_read_file, fetched, found.files[0].reader)
+        contents = found._replace(files=[file._replace(reader=reader) for file in found.files])
         if contents.skipped:
             say(f"{where}: ignored {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME.")
         if size is None:
             size = sum(file.size for file in contents.files)
         yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}
+
+
+def _read_file(fetched: Path, reader: Callable[[File], bytes], file: File) -> bytes:
+    return _read(fetched, lambda: reader(file))
 
 
 def _read(fetched: Path, read: Callable[[], T]) -> T:

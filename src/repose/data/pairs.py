@@ -6,7 +6,6 @@ different items and draw different pairs.
 """
 
 import hashlib
-import itertools
 import re
 from collections.abc import Iterable
 from typing import Literal
@@ -51,12 +50,14 @@ def all_pairs(items: "pd.Series[str]") -> tuple[np.ndarray, np.ndarray]:
     Items are in the order of their first photo and pairs in that of itertools.permutations, so that photos in the order of
     pose-gan's or PATN's keypoint CSV give their list of pairs.
     """
-    rows_of: dict[str, list[int]] = {}
-    for row, item in enumerate(items):
-        rows_of.setdefault(item, []).append(row)
-    pairs = [pair for rows in rows_of.values() for pair in itertools.permutations(rows, 2)]
-    sources, targets = np.array(pairs, np.int64).reshape(-1, 2).T
-    return sources, targets
+    item, _ = pd.factorize(items)
+    rows = np.argsort(item, kind="stable")  # item by item
+    sizes = np.bincount(item)[item[rows]]  # of each row's item
+    first = np.flatnonzero(np.diff(item[rows], prepend=-1)).repeat(np.bincount(item))  # the place of its item in `rows`
+    source = np.arange(len(rows)).repeat(sizes - 1)
+    number = np.arange(len(source)) - (np.cumsum(sizes - 1) - sizes + 1)[source]  # of the pairs of one source
+    target = first[source] + number
+    return rows[source], rows[target + (target >= source)]
 
 
 def drawn(pairs: int, most: int, seed: int) -> np.ndarray:
@@ -116,7 +117,7 @@ def read_pairs(content: bytes, where: str) -> pd.DataFrame:
     Raises:
         DataError: the file is not such a CSV. `where` names it in the message.
     """
-    rows = read_csv(content, where, ("from", "to")).rows
+    rows = list(read_csv(content, where, ("from", "to")).rows)
     if not rows:
         raise DataError(f"{where} has no pairs below its header.")
     return pd.DataFrame([(cells["from"], cells["to"]) for _, cells in rows], columns=["from", "to"])

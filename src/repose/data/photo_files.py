@@ -35,22 +35,24 @@ def read_photo(path: Path) -> np.ndarray:
         raise DataError(f"There is no photo {path}. Check the path.") from None
     except OSError as error:
         raise DataError(f"The photo {path} cannot be read: {error.strerror}. Give a file that you may read.") from None
-    found = inspect(content, MAX_MEGAPIXELS * 10**6)
-    if found.decodes is None:
+    found = inspect(content, max_pixels=0)  # reads the header alone
+    if found.width * found.height > MAX_MEGAPIXELS * 10**6:
         raise DataError(
             f"{path} has {found.width}x{found.height} px (width x height), more than {MAX_MEGAPIXELS} megapixels. Save it "
             "smaller; a few hundred px per side are enough."
         )
-    if not found.decodes:
-        raise DataError(
-            f"{path} is {f'a damaged {found.format}' if found.format else 'not a photo'} ({found.error}). Give a whole file "
-            f"in one of the formats {', '.join(FORMATS)}."
-        )
-    _check_size(found.height, found.width, str(path))
     try:
-        return decode(content)
+        pixels = decode(content)
     except ReposeError as error:
-        raise DataError(f"{path}: {error}") from None
+        if found.mode in ("I", "F"):
+            raise DataError(f"{path}: {error}") from None
+        raise DataError(
+            f"{path} is {f'a damaged {found.format}' if found.format else 'not a photo'} ({error}). Give a whole file "
+            f"in one of the formats {', '.join(FORMATS)}."
+        ) from None
+    height, width = pixels.shape[:2]
+    _check_size(height, width, str(path))
+    return pixels
 
 
 def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:

@@ -7,8 +7,9 @@ that the maps that training redraws after augmentation look like those of the st
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from torch import Tensor
 from repose.config import build
 from repose.data.frame import Frame
 from repose.data.images import to_tensor
-from repose.data.records import POSEMAPS, part_files, read_json, read_parts
-from repose.data.shards import ShardReader
 from repose.data.skeleton import COLOURS, LIMBS, K
 from repose.errors import DataError, SettingsError
+
+if TYPE_CHECKING:  # drawing needs no tables
+    from repose.data.shards import ShardReader
 
 Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS[: len(LIMBS)]])  # (18, 3) uint8
@@ -68,9 +70,14 @@ def colour(indices: Pixels) -> Pixels:
     """
     if isinstance(indices, np.ndarray):
         return np.take(PALETTE, indices, axis=0)
-    channels = to_tensor(PALETTE[:, None])[..., 0].to(indices.device)  # (3, 18)
     flat = indices.reshape(-1).int()
-    return torch.stack([channel.index_select(0, flat).view(indices.shape) for channel in channels], -3)
+    return torch.stack([channel.index_select(0, flat).view(indices.shape) for channel in _channels(indices.device)], -3)
+
+
+@cache
+def _channels(device: torch.device) -> Tensor:
+    """The palette on a device, copied there once: (3, 18) float32 in [-1, 1]."""
+    return to_tensor(PALETTE[:, None])[..., 0].to(device)
 
 
 class Posemaps(NamedTuple):
@@ -78,7 +85,7 @@ class Posemaps(NamedTuple):
 
     frame: Frame
     line_width: float  # of the limbs in px
-    files: ShardReader
+    files: "ShardReader"
 
 
 def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
@@ -87,6 +94,9 @@ def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
     Raises:
         DataError: a part is missing or damaged, or was drawn with other settings than the first.
     """
+    from repose.data.records import POSEMAPS, part_files, read_parts
+    from repose.data.shards import ShardReader
+
     first, *others = part_files(folder, parts, "posemaps.json")
     frame, line_width = _how_drawn(first)
     for file in others:
@@ -96,6 +106,8 @@ def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
 
 
 def _how_drawn(file: Path) -> tuple[Frame, float]:
+    from repose.data.records import read_json
+
     made = read_json(file)
     try:
         frame = build(Frame, {key: made[key] for key in ("height", "width", "crop")}, "the frame")

@@ -31,7 +31,7 @@ import pandas as pd
 
 from repose.data.skeleton import JOINTS, K
 from repose.errors import DataError
-from repose.storage.atomic import write_text
+from repose.storage.atomic import whole_file, write_text
 from repose.storage.limits import within_limit
 
 FILES = ("name", "shard", "offset", "size", "sha256")
@@ -54,7 +54,9 @@ PAIRS = ("from", "to")
 OCCLUSION = "occlusion"
 MAX_COLUMNS = 500
 _FORMULA, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_MARKS = frozenset("'=+-@\t\r")  # what a text that _FORMULA matches begins with
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
+_ROWS_AT_ONCE = 2**15  # of a table, so that its other columns need no memory
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
 
 
@@ -68,36 +70,49 @@ def _names(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """The table with each text changed; `change` only has to see those that begin like a formula."""
     changed = {}
     for name, column in table.items():
         if not pd.api.types.is_numeric_dtype(column):
-            cells = [change(cell) if isinstance(cell, str) else cell for cell in column]
-            if any(new is not old for new, old in zip(cells, column, strict=True)):
+            cells = column.to_numpy(object)
+            rows = [row for row, cell in enumerate(cells) if isinstance(cell, str) and cell[:1] in _MARKS]
+            new = [change(cell) for cell in cells[rows]]
+            if any(text is not cell for text, cell in zip(new, cells[rows], strict=True)):
+                cells = cells.copy()
+                cells[rows] = new
                 changed[str(name)] = pd.Series(cells, column.index, dtype=object)
     return table.assign(**changed)
 
 
 def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Write the given columns of a table atomically."""
-    write_text(path, no_formulas(table[list(columns)]).to_csv(index=False, lineterminator="\n"))
+    _write_csv(path, table[list(columns)])
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table of text and whole numbers.
+def _write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    with whole_file(path) as partial:  # not by way of a text, which takes more memory than the table
+        no_formulas(table).to_csv(partial, index=False, lineterminator="\n", float_format=float_format)
+
+
+def read_table(path: Path, columns: Sequence[str], *, others: bool = False) -> pd.DataFrame:
+    """Read some columns of a table of text and whole numbers, in the file's order; with `others`, all columns.
 
     Raises:
         DataError: the file is missing or damaged, or its header lacks a column.
     """
     with _errors_named(path):
-        table = _read(path)
-        missing = [column for column in columns if column not in table]
-        if missing:
-            raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(table.columns)}.")
+        kept = []
+        with _opened(path) as file:
+            for block in parse_table(file, chunksize=_ROWS_AT_ONCE):
+                if missing := [column for column in columns if column not in block]:
+                    raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(block)}.")
+                kept.append(block if others else block[[column for column in block if column in columns]])
+        table = _names(pd.concat(kept, ignore_index=True))
         return table.astype({name: kind for name, kind in _NUMBERS.items() if name in table})
 
 
-def parse_table(file: TextIO, **options: Any) -> pd.DataFrame:
-    """Parse a CSV as text, or by the `options` of pandas. An empty cell is no missing value.
+def parse_table(file: TextIO, **options: Any) -> Any:
+    """Parse a CSV as text, or by the `options` of pandas, to what `read_csv` returns. An empty cell is no missing value.
 
     The header is read apart: pandas renames columns of equal names, in a time quadratic in their number.
 
@@ -110,9 +125,8 @@ def parse_table(file: TextIO, **options: Any) -> pd.DataFrame:
     return pd.read_csv(file, header=None, names=header, **{"dtype": str, "keep_default_na": False, **options})
 
 
-def _read(path: Path, **options: Any) -> pd.DataFrame:
-    with within_limit(path, "table").open(encoding="utf-8-sig", newline="") as file:
-        return _names(parse_table(file, **options))
+def _opened(path: Path) -> TextIO:
+    return within_limit(path, "table").open(encoding="utf-8-sig", newline="")
 
 
 def shares(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
@@ -162,7 +176,7 @@ def write_keypoints(path: Path, names: Sequence[str], keypoints: np.ndarray, con
     values = np.concatenate([keypoints, np.where(np.isnan(keypoints[..., :1]), 0, confidence[..., None])], -1)
     table = pd.DataFrame(values.reshape(len(names), 3 * K).astype(np.float64).round(3), columns=_KEYPOINT_COLUMNS)
     table.insert(0, "name", list(names))
-    write_text(path, no_formulas(table).to_csv(index=False, lineterminator="\n", float_format="%.10g"))
+    _write_csv(path, table, float_format="%.10g")
 
 
 def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -173,7 +187,9 @@ def read_keypoints(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """
     with _errors_named(path):
         missing = dict.fromkeys(_KEYPOINT_COLUMNS, "")  # an empty name is not missing
-        table = _read(path, dtype={"name": str}, na_values=missing)
+        kinds = {"name": str} | dict.fromkeys(_KEYPOINT_COLUMNS, np.float32)
+        with _opened(path) as file:
+            table = _names(parse_table(file, dtype=kinds, na_values=missing))
         if list(table.columns) != ["name", *_KEYPOINT_COLUMNS]:
             raise DataError(
                 f"{path} is not a table of {K} keypoints: its header should be name,nose_x,nose_y,nose_confidence,..."

@@ -4,14 +4,13 @@ A folder of shards has `00000.tar`, `00001.tar`, ... and a table with the column
 and size give the member's content in bytes. The same files give the same bytes.
 """
 
-import io
 import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pandas as pd
 
@@ -36,27 +35,32 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
 
     def __init__(self, folder: Path, shard_bytes: int = 64 * 2**20) -> None:
         self.folder, self.shard_bytes, self.shards = folder, shard_bytes, 0
-        self._tar: tarfile.TarFile | None = None
+        self._stream: BinaryIO | None = None
 
     def add(self, name: str, content: bytes) -> Place:
         """Append a file and return its location."""
-        if self._tar is not None and self._tar.offset >= self.shard_bytes:
+        if self._stream is not None and self._stream.tell() >= self.shard_bytes:
             self.close()
-        if self._tar is None:
+        if self._stream is None:
             self._shard = f"{self.shards:05d}.tar"
-            self._tar = tarfile.open(self.folder / self._shard, "w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
+            self._stream = (self.folder / self._shard).open("wb")
             self.shards += 1
         member = tarfile.TarInfo(name)  # owner 0, time 0, mode 0644: independent of the machine
         member.size = len(content)
-        self._tar.addfile(member, io.BytesIO(content))
-        padded = -len(content) % tarfile.BLOCKSIZE
-        return Place(self._shard, self._tar.offset - padded - len(content), len(content))
+        # As TarFile.addfile, which takes longer and keeps a record of each file.
+        self._stream.write(member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+        place = Place(self._shard, self._stream.tell(), len(content))
+        self._stream.write(content)
+        self._stream.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+        return place
 
     def close(self) -> None:
         """Finish the current shard."""
-        if self._tar is not None:
-            self._tar.close()
-            self._tar = None
+        if self._stream is not None:
+            ending = 2 * tarfile.BLOCKSIZE
+            self._stream.write(bytes(ending + -(self._stream.tell() + ending) % tarfile.RECORDSIZE))
+            self._stream.close()
+            self._stream = None
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -67,14 +71,15 @@ class ShardReader(Mapping[str, bytes]):
 
     def __init__(self, folder: Path, index: pd.DataFrame) -> None:
         self.folder = folder
-        places = map(Place, index["shard"], index["offset"], index["size"])
-        self._places = dict(zip(index["name"], places, strict=True))
+        self._rows = {name: row for row, name in enumerate(index["name"])}
+        self._shards, self._offsets, self._sizes = (index[column].to_numpy() for column in Place._fields)
         for shard in index["shard"].unique():
             if not _SHARD.fullmatch(shard):
                 raise DataError(f"{folder} has no shard {shard!r}, but 00000.tar and so on.")
 
     def __getitem__(self, name: str) -> bytes:
-        shard, offset, size = self._places[name]
+        row = self._rows[name]
+        shard, offset, size = self._shards[row], int(self._offsets[row]), int(self._sizes[row])
         try:
             with (self.folder / shard).open("rb", buffering=0) as stream:
                 there = offset >= 0 and 0 <= size <= os.fstat(stream.fileno()).st_size - offset
@@ -89,13 +94,13 @@ class ShardReader(Mapping[str, bytes]):
         return content
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._rows
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
 
 def index_table(places: Iterable[tuple[str, Place]]) -> pd.DataFrame:

@@ -1,11 +1,12 @@
 """A trained system as one object that turns photos of a garment and target poses into images; see `repose.load`.
 
 Example:
-    model = repose.load("model.safetensors", pose_detector="keypoint-rcnn")
+    model = repose.load("model.safetensors")
     image = model(["front.jpg", "side.jpg"], "target.jpg")
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -16,16 +17,16 @@ from repose import checkpoint
 from repose.data.photo_files import Fit, Size, as_pixels, fit, read_photo
 from repose.data.pictures import grid
 from repose.data.posemaps import colour, draw
-from repose.data.skeleton import K
+from repose.data.skeleton import K, present
 from repose.devices import resolve
 from repose.errors import DataError, PoseNotFoundError
 from repose.generate import Framed, Request, generate
-from repose.pose.detectors import NetworkName, pose_finder
+from repose.pose.detectors import NetworkName, PoseFinder
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, read_pose
 from repose.terminal import say
 
 HOW_TO_FIND_POSES = (
-    "Let a network find it (--find-poses, in Python pose_detector: keypoint-rcnn for people, figure for mannequins), or run "
+    "Let a network find it (--find-poses auto, in Python pose_detector), or run "
     "OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name its "
     "result: --keypoints POSES"
 )
@@ -55,6 +56,7 @@ class TargetPose(NamedTuple):
 
 PathLike = str | Path
 Photo = PathLike | Image.Image | np.ndarray | SourcePhoto
+Found = dict[Path | None, np.ndarray]  # joints that a network found, by the photo's path
 Pose = PathLike | Image.Image | np.ndarray | TargetPose
 
 
@@ -68,8 +70,9 @@ class Reposer:
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         keypoints: files and folders in which the poses of photos are looked up by the photo's path: keypoints CSV,
             OpenPose JSON or a folder of such JSONs.
-        pose_detector: the network that finds the poses of photos that are not in `keypoints`: figure (mannequins) or
-            keypoint-rcnn (people); None: a photo without a known pose is an error.
+        pose_detector: the network that finds the poses of photos that are not in `keypoints`: blazepose or keypoint-rcnn
+            (people), figure (mannequins), or auto: blazepose if `repose weights fetch blazepose` has brought it, else figure.
+            None: auto, or, if `keypoints` are given, no network: a photo without a known pose is an error.
 
     Attributes:
         about: the checkpoint's settings and facts.
@@ -80,7 +83,7 @@ class Reposer:
         CheckpointError: the checkpoint is missing, damaged or not of repose.
         DataError: a keypoint file is missing or of an unknown format.
         SettingsError: the device is unknown or unavailable.
-        ReposeError: the detector's weights are missing.
+        ReposeError: the weights or the runtime of a detector other than auto are missing.
         ValueError: there is no such detector.
     """
 
@@ -91,8 +94,10 @@ class Reposer:
         files = [keypoints] if isinstance(keypoints, PathLike) else keypoints
         self._poses = KnownPoses([Path(file) for file in files])
         self._device = resolve(device)
+        self._detector: NetworkName | None = pose_detector or (None if files else "auto")
         self._system, self.about = checkpoint.load(Path(model), self._device)
-        self._detect = pose_finder(pose_detector, self._device) if pose_detector else None
+        if pose_detector:
+            _ = self._find_pose  # its errors come before any photo
         self.max_sources = self.about.row.max_sources
         self.needs_source_poses = self.about.row.needs_source_poses
 
@@ -139,16 +144,21 @@ class Reposer:
         images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
         return images if _is_several(pose) else images[0]
 
-    def source(self, photo: Photo) -> Framed:
-        """Read a photo, find its joints if the system needs them, and fit both into the frame. Raises as `__call__`."""
+    def source(self, photo: Photo, found: Found | None = None) -> Framed:
+        """Read a photo, find its joints if the system needs them, and fit both into the frame.
+
+        `found` has the joints that the network found earlier; those that it finds now are added. Raises as `__call__`.
+        """
         read, path = _read(photo)
         place, keypoints = self._fit(read.size), np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
-            keypoints = place.keypoints(self._joints(read, path))
+            keypoints = place.keypoints(self._joints(read, path, found))
         return Framed(place.image(read.pixels), keypoints, read.size)
 
-    def request(self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None) -> Request:
-        """A request for one image of at least one photo. `pose`, `pose_size` and errors as for `__call__`."""
+    def request(
+        self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None
+    ) -> Request:
+        """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
         size = pose_size or sources[0].photo_size
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
@@ -160,7 +170,7 @@ class Reposer:
         else:
             read, path = _read(pose)
             size = read.size
-            keypoints = self._joints(read, path)
+            keypoints = self._joints(read, path, found)
         return Request(tuple(sources), self._fit(size).keypoints(keypoints))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
@@ -178,18 +188,37 @@ class Reposer:
     def _fit(self, size: Size) -> Fit:
         return fit(self.about.frame, size, self.about.photo_size)
 
-    def _joints(self, photo: SourcePhoto, path: Path | None) -> np.ndarray:
+    def _joints(self, photo: SourcePhoto, path: Path | None, found: Found | None) -> np.ndarray:
         """The joints (K, 2) in px of a photo: given, looked up in the files, or found by the network."""
         if photo.keypoints is not None:
             return _checked_joints(photo.keypoints, photo.size, photo.name)
-        if path is not None and (found := self._poses.find(path, *photo.size)) is not None:
-            return found
-        if self._detect is not None:
-            return checked(self._detect(photo.pixels), *photo.size, photo.name)
-        nothing = f"None of {', '.join(map(str, self._poses.files))} has" if self._poses.files else "There are no"
-        raise PoseNotFoundError(
-            f"{nothing} keypoints of {photo.name}, and its pose must be known. {HOW_TO_FIND_POSES}."
-        )
+        if path is not None and (known := self._poses.find(path, *photo.size)) is not None:
+            return known
+        if self._detector is None:
+            raise PoseNotFoundError(
+                f"None of {', '.join(map(str, self._poses.files))} has keypoints of {photo.name}, and its pose must be known. "
+                f"{HOW_TO_FIND_POSES}."
+            )
+        found = {} if found is None else found
+        if path is None or path not in found:
+            found[path] = self._detected(photo)
+        return checked(found[path], *photo.size, photo.name)
+
+    def _detected(self, photo: SourcePhoto) -> np.ndarray:
+        joints, people = self._find_pose(photo.pixels)
+        if not present(joints).any():
+            raise PoseNotFoundError(
+                f"{photo.name}: the network {self._find_pose.network} finds no person. Give a photo that shows a person at "
+                "least from the head to the hips, name another network (--find-poses, in Python pose_detector), or give the "
+                "joints (--keypoints, in Python keypoints)."
+            )
+        if people > 1:
+            say(f"{photo.name}: shows {people} people; taking the large one near the middle")
+        return joints
+
+    @cached_property
+    def _find_pose(self) -> PoseFinder:
+        return PoseFinder(self._detector or "auto", self._device)
 
 
 def file_and_row(pose: str) -> tuple[Path, str | None]:

@@ -16,7 +16,7 @@ def read_pairs(path: Path, *columns: str) -> pd.DataFrame:
     Raises:
         ReposeError: the file is missing, damaged, or lacks the system, an end of the pair, or one of the other `columns`.
     """
-    pairs = read_table(path, ("system", *PAIRS, *columns))
+    pairs = read_table(path, ("system", *PAIRS, *columns), others=True)
     for name in [name for name in pairs.columns if name not in _TEXT]:
         try:
             pairs[name] = [float(cell or "nan") for cell in pairs[name]]

@@ -3,12 +3,14 @@
 import io
 import re
 import warnings
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 import mannequins.figure
 from repose.storage.networks import Weights, exact, holding, read_state
@@ -18,29 +20,49 @@ FIGURE, INCEPTION, ALEXNET = "figure", "inception-tf-2015", "alexnet"
 LINEAR = "lpips v0.1 alex"  # the linear layers of LPIPS
 
 
+def on(device: torch.device, network: nn.Module) -> nn.Module:
+    """Move a network to the device; on a CPU, its convolutions are a fifth to a third faster in this layout."""
+    network.to(device)
+    if device.type == "cpu":
+        network.to(memory_format=torch.channels_last)
+    return network
+
+
+class Once:
+    """A network that looks once at a batch of images, for all metrics: its output is kept as long as their tensor exists."""
+
+    def __init__(self, network: Callable[[Tensor], Any]) -> None:
+        self._network, self._kept = network, WeakTensorKeyDictionary()
+
+    def __call__(self, images: Tensor) -> Any:
+        """(B, 3, H, W) uint8 -> the network's output, computed in float32 without gradients."""
+        if images not in self._kept:
+            with exact():
+                self._kept[images] = self._network(images)
+        return self._kept[images]
+
+
 class Figure:
     """Computes features and joints of images by the figure network, which ships with repose (docs/figure.md)."""
 
     def __init__(self, _: Weights, device: torch.device) -> None:
         self.sha256 = {FIGURE: mannequins.figure.weights_sha256()}
-        self._network = mannequins.figure.load(device)
+        self._network = Once(mannequins.figure.load(device).find)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 64) float32 of length 1."""
-        with exact():
-            return self._network.features(images)
+        return self._network(images).features
 
     def keypoints(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) uint8 of any size -> x and y in px, NaN where not found (B, 18, 2); confidence (B, 18)."""
-        with exact():
-            return self._network.keypoints(images)
+        found = self._network(images)
+        return found.points, found.confidence
 
 
 class Inception:
     """Computes features and logits by TensorFlow's Inception of 2015 from torch-fidelity, which resizes as TensorFlow 1 does.
 
-    It is the network of the field's Inception Scores and FIDs. One pass computes both, which are cached for the next metric of
-    the same images.
+    It is the network of the field's Inception Scores and FIDs. One pass computes both.
 
     Raises:
         ReposeError: its file is missing, has another digest, or does not hold the network.
@@ -58,21 +80,15 @@ class Inception:
             outputs = ["2048", "logits_unbiased"]
             network = FeatureExtractorInceptionV3(INCEPTION, outputs, feature_extractor_weights_path=safe)
         self.sha256 = {INCEPTION: sha256}
-        self._network, self._kept = network.to(device), (torch.empty(0), torch.empty(0), torch.empty(0))
+        self._network = Once(on(device, network))
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 2048) float32, of pool3."""
-        return self._both(images)[0]
+        return self._network(images)[0]
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 1008) float32, without bias."""
-        return self._both(images)[1]
-
-    def _both(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        if images is not self._kept[0]:
-            with exact():
-                self._kept = (images, *self._network(images))
-        return self._kept[1:]
+        return self._network(images)[1]
 
 
 class Lpips:
@@ -90,7 +106,7 @@ class Lpips:
         path, sha256 = weights.of(ALEXNET)
         linear = Path(str(files("lpips") / "weights" / "v0.1" / "alex.pth"))
         self.sha256 = {ALEXNET: sha256, LINEAR: check(linear, sha256=None, size=None, where=str(linear))}
-        self._network = _lpips(path, linear).to(device)
+        self._network = on(device, _lpips(path, linear))
 
     def distance(self, generated: Tensor, target: Tensor) -> Tensor:
         """Two batches (B, 3, H, W) uint8 -> (B,) float32, at least 0."""

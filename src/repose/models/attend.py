@@ -58,6 +58,8 @@ class Code(NamedTuple):
     values: Tensor  # (M,hw,C): features, mean color, body coordinates, position in [-1,1]
     sources: Tensor  # (Q,T)
     mask: Tensor  # (Q,T)
+    pose_features: Tensor  # (M,n,h,w)
+    place: Tensor  # (M,5+free,h,w): coordinates by the pose alone
 
 
 class _Attended(NamedTuple):
@@ -103,17 +105,20 @@ class AttendGenerator(nn.Module):
                 "px. Change posemaps.height and posemaps.width in params.yaml, or the system's generator.stride."
             )
         image_features = self.image_encoder(F.pixel_unshuffle(images, self.stride))  # (M,n,h,w)
-        pose_features, place = self._places(poses)
+        pose_features, pose_place = self._places(poses)
         both = torch.cat([pose_features, image_features], 1)
-        place = place + self.move_by_image(both)
+        place = pose_place + self.move_by_image(both)
         keys = torch.cat([self.key(both), place, -place.square().sum(1, keepdim=True) / 2], 1)
         colour = F.avg_pool2d(images, self.stride)
         values = torch.cat([self.value(image_features), colour, place, positions(keys)], 1)
-        return Code(images, rows(keys), rows(values), sources, mask)
+        return Code(images, rows(keys), rows(values), sources, mask, pose_features, pose_place)
 
-    def decode(self, code: Code, target_pose: Poses) -> Generated:
+    def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:
         """Images (Q,3,H,W) in about [-1,1], with their warped (unless `copy` is off) and synthesized parts."""
-        pose_features, place = self._places(target_pose)
+        if photo is None:
+            pose_features, place = self._places(target_pose)
+        else:
+            pose_features, place = code.pose_features[photo], code.place[photo]
         seen = self._look(code, pose_features, place)
         synthesized, share = self.decoder(
             torch.cat([pose_features, seen.features, seen.nearness], 1), target_pose.posemaps, seen.warped, seen.whole
@@ -167,9 +172,10 @@ def _copy(code: Code, position: Tensor, share: Tensor, stride: int) -> tuple[Ten
     targets, sources = code.sources.shape
     height, width = code.images.shape[2:]
     flow = F.interpolate(position.flatten(0, 1), scale_factor=stride, mode="bilinear").permute(0, 2, 3, 1)  # (QT,H,W,2)
-    size = flow.new_tensor([width / 2, height / 2])
-    right = ((flow[:, :, 1:] - flow[:, :, :-1]) * size).abs().sum(-1)  # px of the source between neighbors
-    down = ((flow[:, 1:] - flow[:, :-1]) * size).abs().sum(-1)
+    right, down = (
+        (x * (width / 2)).abs() + (y * (height / 2)).abs()  # px of the source between neighbors
+        for x, y in (step.unbind(-1) for step in (flow[:, :, 1:] - flow[:, :, :-1], flow[:, 1:] - flow[:, :-1]))
+    )
     apart = torch.maximum(F.pad(right, (0, 1)), F.pad(down, (0, 0, 0, 1)))
     whole = torch.exp(-F.relu(apart - 2.5) / 2).reshape(targets, sources, 1, height, width)
     # If a run diverges: grid_sample reads outside the image at NaN. The loss still becomes NaN.

@@ -5,6 +5,7 @@ would have on a person at rest, with arms and legs spread, in torso lengths. Pla
 photos therefore have nearly the same coordinates in any pose.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ _REST = torch.tensor(
         (-0.08, -0.52), (0.08, -0.52), (-0.2, -0.48), (0.2, -0.48),  # eyes, ears
     ]
 )  # fmt: skip
-_FROM, _TO = torch.tensor(LIMBS).T
+_WIDTH_AT_REST = float(_REST[TORSO[1], 0] - _REST[TORSO[0], 0])  # of the shoulders
 _HEAD_LIMBS = 5  # the last of LIMBS, which are too short to measure a body
 _NEAR = 0.08  # torso lengths: how sharply the nearest limb decides the coordinates of a place
 _FIELD = 0.15  # torso lengths: the reach of a limb's field
@@ -47,6 +48,13 @@ class _Limbs(NamedTuple):
     distance: Tensor  # to the nearest point of the limb
     known: Tensor  # (B,17,1,1) bool: both joints are
     length: Tensor  # (B,17,1,1)
+
+
+@cache
+def _limbs_at_rest(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Both joints of each limb, (17,) int64, and their places at rest, (2,17,2), copied to the device once."""
+    first, second = torch.tensor(LIMBS).T
+    return first.to(device), second.to(device), torch.stack([_REST[first], _REST[second]]).to(device)
 
 
 def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> BodyFields:
@@ -78,16 +86,18 @@ def _completed(keypoints: Tensor) -> Tensor:
     """Replace a missing shoulder or hip by the other one, which hides it in a side view."""
     keypoints = keypoints.clone()
     for part in ("shoulder", "hip"):
-        right, left = JOINT[f"right_{part}"], JOINT[f"left_{part}"]
-        pair = keypoints[:, [right, left]]
-        keypoints[:, [right, left]] = torch.where(pair.isnan(), pair.flip(1), pair)
+        right, left = (keypoints[:, JOINT[f"{side}_{part}"]] for side in ("right", "left"))  # views
+        both = torch.where(right.isnan(), left, right), torch.where(left.isnan(), right, left)
+        right.copy_(both[0])
+        left.copy_(both[1])
     return keypoints
 
 
 def _torso_length(keypoints: Tensor) -> Tensor:
     """px per torso length in each photo (B,), from limb lengths; limbs of the head only count if there are no others."""
-    length = (keypoints[:, _TO] - keypoints[:, _FROM]).norm(dim=-1)  # (B,17), NaN for missing
-    at_rest = (_REST[_TO] - _REST[_FROM]).norm(dim=-1).to(length)
+    first, second, rest = _limbs_at_rest(keypoints.device)
+    length = (keypoints[:, second] - keypoints[:, first]).norm(dim=-1)  # (B,17), NaN for missing
+    at_rest = (rest[1] - rest[0]).norm(dim=-1)
     known = ~length.isnan()
     body = known.clone()
     body[:, -_HEAD_LIMBS:] = False
@@ -97,7 +107,7 @@ def _torso_length(keypoints: Tensor) -> Tensor:
 
 
 def _limbs(keypoints: Tensor, scale: Tensor, places: Tensor) -> _Limbs:
-    first, second = keypoints[:, _FROM], keypoints[:, _TO]  # (B,17,2)
+    first, second = (keypoints[:, joints] for joints in _limbs_at_rest(keypoints.device)[:2])  # (B,17,2)
     known = ~(first.isnan() | second.isnan()).any(-1)[:, :, None, None]
     first, second, scale = first.nan_to_num(), second.nan_to_num(), scale[:, None, None, None]
     direction = (second - first)[:, :, None, None]  # (B,17,1,1,2)
@@ -112,15 +122,14 @@ def _limbs(keypoints: Tensor, scale: Tensor, places: Tensor) -> _Limbs:
 def _view(keypoints: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The side from which the body is seen (1 front, -1 back), and the direction of its nose; each (B,) in [-1,1]."""
     right, left, nose, neck = (keypoints[:, JOINT[n], 0] for n in ("right_shoulder", "left_shoulder", "nose", "neck"))
-    width_at_rest = float(_REST[TORSO[1], 0] - _REST[TORSO[0], 0])
-    facing = (left - right) / scale / width_at_rest
+    facing = (left - right) / scale / _WIDTH_AT_REST
     profile = (nose - neck) / scale * 2.5  # a nose is 0.4 torso lengths from the neck at most
     return facing.nan_to_num().clamp(-1, 1), profile.nan_to_num().clamp(-1, 1)
 
 
 def _at_rest(limbs: _Limbs, side: Tensor) -> Tensor:
     """Coordinates at rest (B,2,h,w): those from each limb, weighted by nearness. `side` (B,) is -1 if seen from the back."""
-    first, second = _REST[_FROM].to(limbs.along), _REST[_TO].to(limbs.along)
+    first, second = _limbs_at_rest(side.device)[2]
     direction = second - first  # (17,2)
     length = direction.norm(dim=-1, keepdim=True)
     unit = direction / length

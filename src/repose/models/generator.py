@@ -28,5 +28,11 @@ class Generator(Protocol):
             mask: (Q,T) bool, valid entries of `sources`; at least one per row.
         """
 
-    def decode(self, code: Any, target_pose: Poses) -> Generated:
-        """The code and Q target poses -> images (Q,3,H,W)."""
+    def decode(self, code: Any, target_pose: Poses, photo: Tensor | None = None) -> Generated:
+        """The code and Q target poses -> images (Q,3,H,W).
+
+        Args:
+            code: the result of `encode`.
+            target_pose: the poses.
+            photo: (Q,) int64, if these are the poses of encoded photos: which. What `encode` computed of them is used again.
+        """

@@ -46,8 +46,9 @@ class PaperGenerator(nn.Module):
         del poses
         return self.image_encoder.read(self.image_encoder.resnet(images), sources, mask)
 
-    def decode(self, code: Tensor, target_pose: Poses) -> Generated:
+    def decode(self, code: Tensor, target_pose: Poses, photo: Tensor | None = None) -> Generated:
         """Codes (Q,4 width,H/4,W/4) and Q target poses -> images (Q,3,H,W) in [-1,1]."""
+        del photo  # the photos' poses are not encoded
         full, half, quarter = self.pose_encoder(target_pose.posemaps)
         return Generated(self.decoder(code, full, half, quarter))
 

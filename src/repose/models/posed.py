@@ -60,13 +60,13 @@ class PosedGenerator(PaperGenerator):
             return Code(features, _places(poses), sources, mask)
         return self.image_encoder.read(features, sources, mask)
 
-    def decode(self, code: Code | Tensor, target_pose: Poses) -> Generated:
+    def decode(self, code: Code | Tensor, target_pose: Poses, photo: Tensor | None = None) -> Generated:
         """The result of `encode` and Q target poses -> images (Q,3,H,W) in [-1,1]."""
         if isinstance(code, Code):
             aligned = align(code, target_pose)  # (QT,4n,h,w)
             each = torch.arange(len(aligned), device=aligned.device).reshape(code.sources.shape)
             code = self.image_encoder.read(aligned, each, code.mask)
-        return super().decode(code, target_pose)
+        return super().decode(code, target_pose, photo)
 
 
 def align(code: Code, target_pose: Poses) -> Tensor:

@@ -130,8 +130,8 @@ class SurfaceGenerator(nn.Module):
         filled = (_filled(images, person)[sources] * valid[..., None, None]).sum(1)
         return Code(images, seen, sources, mask, pooled, filled)
 
-    def decode(self, code: Code, target_pose: Poses) -> Generated:
-        """Images (Q,3,H,W) in [-1,1], with their warped and painted parts."""
+    def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:
+        """Images (Q,3,H,W) in [-1,1], with their warped and painted parts; `photo` is not used."""
         made = self.make(code, target_pose)
         return Generated(made.image, made.warped, made.painted)
 

@@ -11,20 +11,21 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import Tensor
 
 from repose.data.images import decode
-from repose.data.shards import ShardReader
 from repose.errors import DataError
 from repose.storage.atomic import write_bytes
 from repose.terminal import bar, say
+
+if TYPE_CHECKING:  # `repose generate` imports this module, and needs no tables
+    import pandas as pd
 
 # The version of this module, `detectors` and the networks' code. Raise it when a change gives other joints for the same
 # photos and settings; interrupted searches then start over.
@@ -48,7 +49,9 @@ class Search:
         deciding: what determines the results besides the photos and the type of machine, as JSON values.
     """
 
-    def __init__(self, images: Path, table: pd.DataFrame, work: Path, deciding: Mapping[str, Any]) -> None:
+    def __init__(self, images: Path, table: "pd.DataFrame", work: Path, deciding: Mapping[str, Any]) -> None:
+        from repose.data.shards import ShardReader
+
         self._photos, self._table = ShardReader(images, table), table
         photos = table[["name", "height", "width", "sha256", "shard"]].to_csv(index=False)
         facts = [VERSION, photos, dict(deciding), torch.__version__, platform.machine()]
@@ -80,7 +83,7 @@ class Search:
         shutil.rmtree(self._place)
 
 
-def _batches(table: pd.DataFrame, size: int) -> Iterator[tuple[str, list[str]]]:
+def _batches(table: "pd.DataFrame", size: int) -> Iterator[tuple[str, list[str]]]:
     """Shards and the names of a batch of their photos, in the order of the table."""
     rows = zip(table["name"], table["shard"], table["height"], table["width"], strict=True)
     for (shard, *_), group in groupby(rows, key=lambda row: row[1:]):

@@ -6,11 +6,11 @@ writes one JSON per photo, with 18 (COCO) or 25 (BODY_25) joints per person, eac
 
 import json
 import re
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from repose.data.csv_files import read_csv
 from repose.data.layouts import NameFinder
@@ -49,7 +49,7 @@ def read_posegan_csv(content: bytes, where: str) -> Poses:
         DataError: the header is another, a row is not two lists of 18 whole numbers, or a joint lacks x or y. `where`
             names the file in the message.
     """
-    names, numbers = [], []
+    names, numbers = list[str](), array("i")  # for each row, 18 x and then 18 y
     for line, cells in read_csv(content, where, COLUMNS, usual=":").rows:
         y, x = (_LIST.fullmatch(cells[column]) for column in COLUMNS[1:])
         if not cells["name"] or y is None or x is None:
@@ -59,8 +59,8 @@ def read_posegan_csv(content: bytes, where: str) -> Poses:
                 f"{': '.join(cells[column] for column in COLUMNS)[:100]!r}."
             )
         names.append(cells["name"])
-        numbers += [x[1], y[1]]
-    values = np.fromstring(",".join(numbers), dtype=np.int32, sep=",").reshape(len(names), 2, K).swapaxes(1, 2)
+        numbers.extend(map(int, f"{x[1]},{y[1]}".split(",")))
+    values = np.frombuffer(numbers, np.int32).reshape(len(names), 2, K).swapaxes(1, 2)
     missing = values == -1
     rows, joints = np.nonzero(missing[..., 0] != missing[..., 1])
     if len(rows):
@@ -68,7 +68,7 @@ def read_posegan_csv(content: bytes, where: str) -> Poses:
             f"{where}: {names[rows[0]]} has only one of x and y of the {JOINTS[joints[0]]} ({len(rows)} such joint(s) "
             "in the file). A missing joint is -1 in both lists."
         )
-    keypoints = np.where(missing, np.nan, values).astype(np.float32)
+    keypoints = np.where(missing, np.float32(np.nan), values.astype(np.float32))
     return Poses(names, keypoints, present(keypoints).astype(np.float32))
 
 
@@ -157,22 +157,25 @@ def match(poses: Poses, names: Sequence[str]) -> Matched:
     Raises:
         DataError: two rows of one photo differ.
     """
+    import pandas as pd
+
     finder = NameFinder(names)
     found = [finder.find(name) for name in poses.names]
     photo = pd.Index(names).get_indexer(pd.Index(found, dtype=object))
     known = np.flatnonzero(photo >= 0)
-    first = known[~pd.Series(photo[known]).duplicated().to_numpy()]
+    is_first = ~pd.Series(photo[known]).duplicated().to_numpy()
+    first, again = known[is_first], known[~is_first]
     keypoints = np.full((len(names), K, 2), np.nan, np.float32)
     confidence = np.zeros((len(names), K), np.float32)
     keypoints[photo[first]], confidence[photo[first]] = poses.keypoints[first], poses.confidence[first]
-    same = np.isclose(poses.keypoints[known], keypoints[photo[known]], rtol=0, atol=0, equal_nan=True).all((1, 2))
+    same = np.isclose(poses.keypoints[again], keypoints[photo[again]], rtol=0, atol=0, equal_nan=True).all((1, 2))
     if not same.all():
         raise DataError(
             f"{(~same).sum()} row(s) give a second, different pose for a photo, first for "
-            f"{names[photo[known][~same][0]]}. Keep one row per photo, or list only one of the files in `files`."
+            f"{names[photo[again][~same][0]]}. Keep one row per photo, or list only one of the files in `files`."
         )
     order, others = [names[row] for row in photo[first]], [poses.names[row] for row in np.flatnonzero(photo < 0)]
-    return Matched(keypoints, confidence, order, first, others, len(known) - len(first))
+    return Matched(keypoints, confidence, order, first, others, len(again))
 
 
 def outside(keypoints: np.ndarray, height: np.ndarray, width: np.ndarray) -> np.ndarray:

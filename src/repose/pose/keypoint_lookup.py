@@ -12,7 +12,6 @@ import numpy as np
 
 from repose.data.csv_files import text_of
 from repose.data.layouts import NameFinder, is_litter
-from repose.data.records import read_keypoints
 from repose.data.skeleton import JOINTS, LIMBS, present
 from repose.errors import DataError, PoseNotFoundError
 from repose.pose import keypoint_files
@@ -120,6 +119,8 @@ class _Source:
 def _rows(file: Path) -> dict[str, np.ndarray]:
     content = _content(file)
     if "nose_x" in text_of(content, str(file)).partition("\n")[0]:
+        from repose.data.records import read_keypoints
+
         names, keypoints, _ = read_keypoints(file)
     else:
         names, keypoints, _ = keypoint_files.read_posegan_csv(content, str(file))

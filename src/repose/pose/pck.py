@@ -25,7 +25,14 @@ class Hits(NamedTuple):
     counted: np.ndarray  # (B, K) bool
 
 
-def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCK_ALPHA) -> Hits:
+def pck(
+    found: np.ndarray,
+    truth: np.ndarray,
+    *,
+    visible: np.ndarray | None = None,
+    alpha: float = PCK_ALPHA,
+    torso: bool = False,
+) -> Hits:
     """PCK@alpha (Yang and Ramanan 2013): a joint is right if at most alpha times the person's size away.
 
     The size is the longer side of the box around the known joints of `truth`. A person of size 0 does not count. A joint
@@ -36,12 +43,13 @@ def pck(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = No
         truth: (B, K, 2) x, y in px, NaN for unknown joints, which do not count.
         visible: (B, K) bool, the joints that count if known; None: all.
         alpha: share of the size.
+        torso: the size is instead the distance of a shoulder to the opposite hip; persons without both do not count.
 
     Raises:
         ValueError: `found` or `truth` has another shape.
     """
     counted = _counted(found, truth, visible)
-    size = _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
+    size = _diagonal(truth) if torso else _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
     counted &= (size > 0)[:, None]
     with np.errstate(invalid="ignore"):
         away = np.sqrt(((found.astype(np.float64) - truth) ** 2).sum(-1))  # (B, K)
@@ -85,6 +93,15 @@ def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -
         raise ValueError(f"found and truth should be (B, {K}, 2), not {found.shape} and {truth.shape}.")
     known = present(truth)
     return known if visible is None else known & visible
+
+
+def _diagonal(truth: np.ndarray) -> np.ndarray:
+    """The distance (B,) of the right shoulder to the left hip, else of the left one to the right; NaN without both."""
+    right, left = (
+        np.linalg.norm(truth[:, JOINT[shoulder]].astype(np.float64) - truth[:, JOINT[hip]], axis=1)
+        for shoulder, hip in (("right_shoulder", "left_hip"), ("left_shoulder", "right_hip"))
+    )
+    return np.where(np.isnan(right), left, right)
 
 
 def _box(truth: np.ndarray, joints: tuple[int, ...], *, least: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """keypoints: read or find the 18 joints of every photo of one part, in keypoint files of the source or by a network.
 
 The files are the CSV of pose-gan and PATN (also written for mannequins) or OpenPose's JSON; rows of other photos are skipped.
-The networks are `figure`, for mannequins (docs/figure.md), and `keypoint-rcnn`, for people, whose weights the user fetches
-(`repose weights fetch keypoint-rcnn`). If the source also has CSV files, the report compares them with the network's joints.
+The networks are `figure`, for mannequins (docs/figure.md), and `blazepose` and `keypoint-rcnn`, for people, whose weights the
+user fetches (`repose weights fetch blazepose`). If the source also has CSV files, the report compares them with the network's
+joints.
 An interrupted search resumes and gives the same bytes (pose/keypoint_cache.py).
 
 The folder `keypoints` has a row per photo of images.csv, in its order, with missing joints empty (keypoints.csv); the photos
@@ -20,8 +21,8 @@ import pandas as pd
 from repose.config import settings
 from repose.data.images import decode
 from repose.data.raw import RawFiles
-from repose.data.records import IMAGES, ORDER, read_table, write_json, write_keypoints, write_table
-from repose.data.shards import ShardReader
+from repose.data.records import ORDER, read_table, write_json, write_keypoints, write_table
+from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.data.skeleton import JOINTS, TORSO, present
 from repose.pose.agreement import PCK, agreement
 from repose.pose.extractors import NETWORKS, ExtractorSettings, Sources, extract, place
@@ -53,7 +54,7 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
             no photo has a pose, or `work` is damaged.
     """
     check_replaceable(keypoints, FILES)
-    table = read_table(images / "images.csv", IMAGES)
+    table = read_table(images / "images.csv", (*INDEX_COLUMNS, "height", "width", "sha256"))
     names = table["name"].tolist()
     extracted = extract(Sources(RawFiles(lists), images, table, work), settings)
     matched = match(extracted.poses, names)

@@ -17,7 +17,7 @@ from repose.config import as_dict, settings
 from repose.data.frame import Crop, Frame, Side
 from repose.data.images import encode_png
 from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, draw
-from repose.data.records import IMAGES, POSEMAPS, read_keypoints, read_table, write_json, write_table
+from repose.data.records import POSEMAPS, read_keypoints, read_table, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
 from repose.errors import ReposeError
 from repose.storage.atomic import whole_folder
@@ -47,7 +47,7 @@ def run(*, images: Path, keypoints: Path, posemaps: Path, settings: PosemapsSett
         ReposeError: a table is missing, the tables are of different photos, the crop reaches beyond a photo, or no photo
             has a limb in the frame.
     """
-    photos = read_table(images / "images.csv", IMAGES)
+    photos = read_table(images / "images.csv", ("name", "height", "width"))
     names, joints, _ = read_keypoints(keypoints / "keypoints.csv")
     if photos["name"].tolist() != names:
         differing = sorted(set(photos["name"]) ^ set(names))

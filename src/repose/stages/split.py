@@ -7,6 +7,7 @@ target's garment that is hidden in the source.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from repose.data import records
@@ -51,10 +52,12 @@ def run(*, lists: Path, images: Path, keypoints: Path, split: Path, report: Path
 def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
     """images.csv of all parts with two more columns: posed, and row, the position in the source of keypoints."""
     parts = records.part_names(images)
-    photos = records.read_parts(images, parts, "images.csv", records.IMAGES)[
-        ["name", "item", "category", "view", "partition"]
-    ]
-    names, joints, _ = records.read_parts_keypoints(keypoints, parts)
+    photos = records.read_parts(images, parts, "images.csv", ("name", "item", "category", "view", "partition"))
+    names, posed = list[str](), list[np.ndarray]()
+    for file in records.part_files(keypoints, parts, "keypoints.csv"):
+        some, joints, _ = records.read_keypoints(file)
+        names += some
+        posed.append(is_posed(joints, rule))
     if names != photos["name"].tolist():
         raise ReposeError(
             f"The keypoints in {keypoints} are not of the photos in {images}. Run the keypoints stage again "
@@ -62,7 +65,7 @@ def _photos(images: Path, keypoints: Path, rule: PosedRule) -> pd.DataFrame:
         )
     order = records.read_parts(keypoints, parts, "order.csv", records.ORDER)
     row = photos["name"].map(order.set_index("name")["row"])  # NaN, which sorts last, if there is none
-    return photos.assign(posed=is_posed(joints, rule), row=row)
+    return photos.assign(posed=np.concatenate(posed), row=row)
 
 
 def _facts(chosen: Split) -> Facts:

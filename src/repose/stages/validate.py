@@ -6,6 +6,7 @@ of the source (validation.html, validation.json), and each file that is not in i
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from repose.errors import ReposeError
 from repose.storage.atomic import check_replaceable, whole_folder
 from repose.terminal import bar, say
 from repose.validation.page import PAGE, REPORT_FILES, Facts, Rejected, distribution, require, write_report
-from repose.validation.photos import REASONS, PhotoRules, check_photos
+from repose.validation.photos import REASONS, PhotoRules, check_photos, size_text
 
 SET_ASIDE = "set-aside.csv"
 EXAMPLES = 6  # files listed per reason on the page
@@ -35,7 +36,7 @@ class ValidateSettings(PhotoRules):
 
     parts: tuple[int, ...]  # names of the parts of the photos, ascending
     shard_megabytes: PositiveInt  # MiB of a tar shard, about
-    workers: PositiveInt  # threads that read photos
+    workers: PositiveInt  # threads that read and pack photos
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,14 +82,19 @@ def _read(files: RawFiles, settings: ValidateSettings) -> pd.DataFrame:
             "its origins?"
         )
     named = pd.DataFrame([layout.photo(path) or NOBODY for path in paths], columns=list(Photo._fields))
+    del layout  # with the owner's list
     inspections = inspect_all(paths, files, max_pixels=round(settings.max_megapixels * 1e6), workers=settings.workers)
     found = pd.DataFrame(list(bar(inspections, "photos", total=len(paths))), columns=list(Inspection._fields))
-    _check_unchanged(files, paths, found["sha256"])
-    return named.assign(path=paths).join(found.astype({"decodes": object}))
+    digests = _unchanged(files, paths, found.pop("sha256"))
+    return named.assign(path=paths).join(found.astype({"decodes": object})).assign(sha256=digests)
 
 
-def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> None:
-    """Reject files that changed since download checked them, so that they are not reported as the owner's bad photos."""
+def _unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]") -> np.ndarray:
+    """The digests of files as download wrote them; of equal texts, memory for one.
+
+    Raises:
+        ReposeError: files changed since, so that they are not reported as the owner's bad photos.
+    """
     written = files.table.set_index("name")["sha256"].loc[paths].to_numpy()
     changed = [path for path, same in zip(paths, digests == written, strict=True) if not same]
     if changed:
@@ -96,19 +102,24 @@ def _check_unchanged(files: RawFiles, paths: list[str], digests: "pd.Series[str]
             f"{len(changed):,} of {len(paths):,} photos in {files.folder} changed since download wrote them, first "
             f"{changed[0]}. Restore them with `dvc checkout --force`, or run the stage download again."
         )
+    return written
 
 
 def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateSettings) -> None:
-    blocks = np.array_split(np.arange(len(good)), len(settings.parts))
-    with whole_folder(images, ("*/images.csv", "*/*.tar")) as folder:
-        for part, rows in zip(settings.parts, blocks, strict=True):
-            photos, place = good.iloc[rows], folder / str(part)
-            place.mkdir()
-            with ShardWriter(place, settings.shard_megabytes * 2**20) as shards:
-                named = zip(photos["name"], bar(photos["path"], f"pack part {part}"), strict=True)
-                packed = [shards.add(name, files[path]) for name, path in named]
-            places = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
-            write_table(place / "images.csv", photos.join(places), IMAGES)
+    blocks = [good.iloc[rows] for rows in np.array_split(np.arange(len(good)), len(settings.parts))]
+
+    def pack(place: Path, photos: pd.DataFrame) -> None:
+        place.mkdir()
+        with ShardWriter(place, settings.shard_megabytes * 2**20) as shards:
+            named = zip(photos["name"], photos["path"], strict=True)
+            packed = [shards.add(name, files[path]) for name, path in named]
+        packed_at = pd.DataFrame(packed, columns=list(Place._fields), index=photos.index)
+        write_table(place / "images.csv", photos.join(packed_at), IMAGES)
+
+    with whole_folder(images, ("*/images.csv", "*/*.tar")) as folder, ThreadPoolExecutor(settings.workers) as pool:
+        places = [folder / str(part) for part in settings.parts]
+        for _ in bar(pool.map(pack, places, blocks), "parts packed", len(places)):
+            pass
 
 
 def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
@@ -117,7 +128,7 @@ def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
     values = {
         "Photos per item": shown.groupby("item").size(), "Owner's partition": good["partition"], "View": good["view"],
         "Category": good["category"],
-        "Size (height x width)": good["height"].astype(str) + " x " + good["width"].astype(str),
+        "Size (height x width)": size_text(good),
     }  # fmt: skip
     distributions = {title: distribution(found) for title, found in values.items()}
     return Facts(

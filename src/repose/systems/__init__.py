@@ -70,7 +70,7 @@ class System(Protocol):
     """A system, which trains one step at a time and generates images from photos and poses."""
 
     networks: dict[str, nn.Module]  # everything that is trained, by name
-    optimisers: dict[str, torch.optim.Optimizer]
+    optimisers: Mapping[str, torch.optim.Optimizer]
 
     def distribute(self) -> None:
         """Share all later steps with the other processes of torch.distributed's group, which all call this.

@@ -196,7 +196,7 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         generator=torch.Generator(),  # a separate generator: it draws at each start, and torch's state is in the checkpoint
     )  # fmt: skip
     for step, packed in enumerate(loader, start):
-        batch = unpack(packed, line_width=steps.photos.line_width, augment=settings.augment, device=device)
+        batch = unpack(packed, augment=settings.augment, device=device)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
         terms = training.trained.step(batch, perceptual, Progress(step, row.steps, steps.steps_per_epoch), autocast)
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)

@@ -13,8 +13,8 @@ def check_pairs(pairs: pd.DataFrame, items: pd.DataFrame, *, min_train_pairs: in
     `pairs` has from, to (names of photos), part (train or test), item_from and item_to of each pair, and `items` has part,
     item and name of each photo (`records.ITEMS`).
     """
-    known = items["part"] + "\n" + items["item"] + "\n" + items["name"]
-    listed = [(pairs["part"] + "\n" + pairs[f"item_{end}"] + "\n" + pairs[end]).isin(known) for end in ("from", "to")]
+    known = pd.MultiIndex.from_frame(items[["part", "item", "name"]])
+    listed = [pd.MultiIndex.from_frame(pairs[["part", f"item_{end}", end]]).isin(known) for end in ("from", "to")]
     table = pairs.assign(
         listed_photos=listed[0].astype(int) + listed[1],
         other_photo=pairs["to"].where(pairs["to"] != pairs["from"]),

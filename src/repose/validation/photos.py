@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from sys import intern
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -86,12 +87,18 @@ def _measured(photos: pd.DataFrame) -> pd.DataFrame:
     """Photos with the columns that the suite checks; values are missing, and not checked, if the file is not an image."""
     table = photos.assign(
         megapixels=photos["height"] * photos["width"] / 1e6,
-        size=photos["height"].astype(str) + " x " + photos["width"].astype(str),
+        size=size_text(photos),
         shorter_side=photos[["height", "width"]].min(axis=1).astype(float),
         name=photos["name"].where(photos["name"] != ""),
     ).astype({"format": object, "mode": object, "size": object})
     table.loc[photos["format"] == "", ["format", "mode", "size", "shorter_side", "megapixels"]] = None
     return table
+
+
+def size_text(photos: pd.DataFrame) -> "pd.Series[str]":
+    """Each photo's size as "height x width"; most are equal, and share one text."""
+    sizes = zip(photos["height"], photos["width"], strict=True)
+    return pd.Series([intern(f"{height} x {width}") for height, width in sizes], photos.index, dtype=object)
 
 
 def _file_suite(rules: PhotoRules) -> list[Any]:

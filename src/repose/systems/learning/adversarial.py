@@ -96,10 +96,9 @@ class AdversarialSystem:
         weights = self.row.losses
         weight = batch.share * self._processes  # makes the mean over processes the mean over all their targets
         rate = self.row.optimiser.rate(progress)
-        target_image, target_pose = batch.images[batch.target], batch.poses[batch.target]
-        poses = [target_pose, batch.other_pose] if self._d_losses else [target_pose]
+        target_image = batch.images[batch.target]
         with autocast:
-            generated, *others = self._passes(batch, poses)
+            generated, *others = self._passes(batch, others=bool(self._d_losses))
             views = self._views(batch, generated, *others)
 
         terms: Terms = {}
@@ -153,10 +152,11 @@ class _Passes(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, batch: Batch, poses: Sequence[Poses]) -> list[Generated]:
-        """The Q targets of the batch in each of these poses, decoded from one code."""
+    def forward(self, batch: Batch, *, others: bool) -> list[Generated]:
+        """The Q targets of the batch, in their own poses and, with `others`, in those of other items, from one code."""
         code = self.generator.encode(batch.images, batch.poses, batch.sources, batch.mask)
-        return [self.generator.decode(code, target_pose) for target_pose in poses]
+        own = self.generator.decode(code, batch.poses[batch.target], batch.target)
+        return [own, self.generator.decode(code, batch.other_pose)] if others else [own]
 
 
 class _DiscriminatorLoss(nn.Module):

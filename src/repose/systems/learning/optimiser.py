@@ -1,6 +1,6 @@
 """Adam for all systems: settings, the learning rate at each step, and one update."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import torch
@@ -32,12 +32,29 @@ class OptimiserSettings:
         start = self.lr_decay_start * steps
         return rate * min(1.0, (steps - step) / max(steps - start, 1.0))
 
-    def of(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+    def of(self, networks: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
         """An Adam for each network, by the network's name."""
-        return {
-            name: torch.optim.Adam(network.parameters(), self.learning_rate, self.betas)
-            for name, network in networks.items()
-        }
+        return _Adams(self, networks)
+
+
+class _Adams(Mapping[str, torch.optim.Optimizer]):
+    """Optimizers that are made when first used. torch imports its compiler for them, which generation need not wait for."""
+
+    def __init__(self, settings: OptimiserSettings, networks: Mapping[str, nn.Module]) -> None:
+        self._settings, self._networks = settings, networks
+        self._made: dict[str, torch.optim.Optimizer] = {}
+
+    def __getitem__(self, name: str) -> torch.optim.Optimizer:
+        if name not in self._made:
+            settings, parameters = self._settings, self._networks[name].parameters()
+            self._made[name] = torch.optim.Adam(parameters, settings.learning_rate, settings.betas, fused=True)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._networks)
+
+    def __len__(self) -> int:
+        return len(self._networks)
 
 
 def update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, weight: float = 1.0) -> None:

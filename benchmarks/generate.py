@@ -1,0 +1,176 @@
+"""Images per second of `repose generate --jobs`, and the time to the first picture and to the help.
+
+python -m benchmarks.generate [--jobs N] [--rounds N] [--base REVISION] [--checkpoint FILE]
+
+A job is two of a garment's photos and a third photo whose pose is wanted; the network figure finds all poses. Compared, at
+128x88 with the row attend of params.yaml (not trained, unless --checkpoint names a system) and two threads:
+
+- one by one: each job with `make_one`;
+- jobs: all of them with `make_all`, as `repose generate --jobs`.
+
+Start-up is the time of a new process: of `repose --help`, of `repose generate` for one job, and of `import torch` alone,
+below which the second cannot come. With --base, a revision of this repository does the same in the same rounds; it must
+read the checkpoint. Rates and times take turns, and the median of the rounds is shown with their spread. Processor time
+counts all threads: it is what remains comparable where others use the machine. Furthest apart is the largest difference of a
+value, 0 to 255, from the images made one by one now.
+"""
+
+import argparse
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mannequins.renderer import MannequinSettings, render_item
+from repose import checkpoint, systems
+from repose.checkpoint import About
+from repose.config import read_params
+from repose.data.frame import Frame
+from repose.data.images import decode, encode_jpeg
+
+ROOT = Path(__file__).parents[1]
+THREADS = 2
+WAYS = ("one by one", "jobs")
+# Makes the jobs of jobs.csv in a process that is warm; prints the seconds, wall and processor.
+RATE = """
+import sys, time
+from pathlib import Path
+import torch, repose
+from repose.inference import jobs
+torch.set_num_threads(int(sys.argv[4]))
+model = repose.load(sys.argv[1], device="cpu", pose_detector="figure")
+listed = jobs.read_jobs(Path("jobs.csv"), Path(sys.argv[2]))
+jobs.make_all(listed[:2], model)
+start = time.perf_counter(), time.process_time()
+jobs.make_all(listed, model) if sys.argv[3] == "jobs" else [jobs.make_one(job, model) for job in listed]
+print(time.perf_counter() - start[0], time.process_time() - start[1])
+"""
+
+
+def prepare(folder: Path, count: int, trained: Path | None) -> Path:
+    """Photos and jobs.csv in the folder; the checkpoint."""
+    render, rows = MannequinSettings("fashion", items=count // 2 + 1, seed=0, quality=95), ["sources,pose,out"]
+    for item in range(count // 2 + 1):
+        for number, photo in enumerate(render_item(render, item)[:3]):
+            (folder / f"{item}-{number}.jpg").write_bytes(encode_jpeg(photo.pixels))
+    for job in range(count):  # each garment in two poses, of the next two garments' last photos
+        item, pose = job // 2, (job // 2 + 1 + job % 2) % (count // 2 + 1)
+        rows.append(f"{item}-0.jpg;{item}-1.jpg,{pose}-2.jpg,{job}.png")
+    (folder / "jobs.csv").write_text("\n".join(rows))
+    if trained is not None:
+        return trained.absolute()
+    block = read_params(ROOT / "params.yaml")
+    frame = Frame(**{key: block["posemaps"][key] for key in ("height", "width", "crop")})
+    row = systems.row(block["systems"]["attend"], "params.yaml")
+    torch.manual_seed(0)
+    system = systems.build(row, frame)
+    for weights in system.networks["generator"].parameters():  # some layers start at 0 and would hide a difference
+        weights.data.add_(0.05 * torch.randn_like(weights))
+    about = About("attend", row, frame, block["posemaps"]["line_width"], 0, "none", (256, 256))
+    checkpoint.save(folder / "model.safetensors", system, about, to_resume=False)
+    return folder / "model.safetensors"
+
+
+def sources(base: str | None, folder: Path) -> dict[str, Path]:
+    """The folder src of this tree and, if a revision is given, of that."""
+    found = {"now": ROOT / "src"}
+    if base is not None:
+        packed = subprocess.run(["git", "archive", base, "src"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder / "base", filter="data")
+        found[base] = folder / "base" / "src"
+    return found
+
+
+def run(words: list[str], src: Path, folder: Path) -> tuple[float, float, str]:
+    """The wall and processor seconds of a Python process, and what it prints."""
+    environment = os.environ | {"PYTHONPATH": str(src), "GOMP_SPINCOUNT": "1000"}
+    before, start = os.times(), time.perf_counter()
+    ran = subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, check=True, text=True, capture_output=True
+    )
+    wall, after = time.perf_counter() - start, os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return wall, used, ran.stdout
+
+
+def measure(
+    folder: Path, model: Path, found: dict[str, Path], rounds: int
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """The wall and processor seconds of each way and revision, in each round."""
+    start = ["-m", "repose.cli"]
+    one = [
+        "generate",
+        "0-0.jpg",
+        "0-1.jpg",
+        "-p",
+        "1-2.jpg",
+        "--find-poses",
+        "figure",
+        "-o",
+        "one.png",
+        "-c",
+        str(model),
+    ]
+    starts = {
+        "repose --help": [*start, "--help"],
+        "import torch": ["-c", "import torch"],
+        "first picture": [*start, *one],
+    }
+    measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for _ in range(rounds):
+        for name, src in found.items():
+            for what, words in starts.items():
+                measured.setdefault((what, name), []).append(run(words, src, folder)[:2])
+            for way in WAYS:
+                printed = run(["-c", RATE, str(model), f"{way} {name}", way, str(THREADS)], src, folder)[2]
+                wall, used = map(float, printed.split())
+                measured.setdefault((way, name), []).append((wall, used))
+    return measured
+
+
+def furthest_apart(folder: Path, what: str, revision: str) -> str:
+    """The largest difference of a value, 0 to 255, between the images of a way and those made one by one now."""
+    made = sorted((folder / f"{what} {revision}").glob("*.png"))
+    apart = [
+        decode(file.read_bytes()).astype(int) - decode((folder / "one by one now" / file.name).read_bytes())
+        for file in made
+    ]
+    return str(abs(np.stack(apart)).max()) if made else ""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=32, help="number of images, default 32")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--base", help="a revision of git to compare with")
+    parser.add_argument("--checkpoint", type=Path, help="a trained system instead of attend, not trained")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model, found = prepare(folder, asked.jobs, asked.checkpoint), sources(asked.base, folder)
+        measured = measure(folder, model, found, asked.rounds)
+        apart = {key: furthest_apart(folder, *key) for key in measured}
+    columns = ("what", "revision", "wall s", "spread", "processor s", "images/s", "furthest apart")
+    table = Table(*columns, title=f"{asked.jobs} jobs, {THREADS} threads")
+    for (what, revision), times in sorted(measured.items()):
+        walls, used = zip(*times, strict=True)
+        wall, spread = statistics.median(walls), f"{min(walls):.2f} to {max(walls):.2f}"
+        rate = f"{asked.jobs / wall:.1f}" if what in WAYS else ""
+        used_by_all = f"{statistics.median(used):.2f}"
+        table.add_row(what, revision, f"{wall:.2f}", spread, used_by_all, rate, apart[what, revision])
+    Console(width=max(Console().width, 110)).print(table)  # cells are not wrapped, also in a narrow terminal or a pipe
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A training step on a GPU is queued without waiting for it: with tensors that only have a device, no value can be read."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from repose import systems
+from repose.data import posemaps
+from repose.data.augment import AugmentSettings
+from repose.data.batches import Batch, Packed, unpack
+from repose.data.poses import Poses
+from repose.data.skeleton import K
+from repose.models import body
+from repose.systems import Progress
+from tiny_system import FRAME, small_row
+
+WITH_DISCRIMINATORS = {key: {"losses": {}, "discriminators": {"width": 4, "layers": 1}} for key in ("attend", "paper")}
+GPU = torch.device("cuda", 0)
+
+
+class Copies(TorchDispatchMode):
+    """Notes every operation that moves numbers between the CPU and the GPU and makes the CPU wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [some for some in tree_leaves((args, kwargs)) if isinstance(some, Tensor) and some.dim()]
+        devices = {some.device.type for some in tensors} | {torch.device(kwargs.get("device") or "meta").type} - {
+            "meta"
+        }
+        if len(devices) > 1 and not kwargs.get("non_blocking"):
+            self.waited.append(str(func))
+        return func(*args, **kwargs)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
+    """A GPU whose tensors have no values: reading one, or a shape that depends on one, is an error."""
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)  # needs a driver
+    cached = posemaps._channels, body._limbs_at_rest
+    copies = Copies()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for constants in cached:
+            constants.cache_clear()
+            constants(GPU)  # copied once, in the first step
+        with copies:
+            yield copies
+    for constants in cached:
+        constants.cache_clear()
+
+
+def test_a_wait_is_noticed(gpu: Copies) -> None:
+    on_gpu = torch.zeros(3, 4, device=GPU)
+    with pytest.raises(Exception, match="nonzero"):
+        on_gpu[on_gpu > 0]
+    with pytest.raises(Exception, match="_local_scalar_dense"):
+        float(on_gpu.sum())
+    assert gpu.waited == []
+    torch.zeros(3).to(GPU)
+    on_gpu[:, [0, 1]]
+    assert gpu.waited == ["aten._to_copy.default"] * 2
+
+
+def test_a_batch_is_brought_to_the_gpu_without_waiting(gpu: Copies) -> None:
+    size, index = (FRAME.height, FRAME.width), np.zeros((2, 3), np.int64)
+    packed = Packed(
+        np.zeros((6, *size, 3), np.uint8), np.zeros((6, K, 2), np.float32), np.zeros((6, *size), np.uint8),
+        np.tile(np.eye(2, 3), (6, 1, 1)), index[:, 0], index, index == 0, 1.0,
+    )  # fmt: skip
+    batch = unpack(packed, augment=AugmentSettings(0.5, 10.0, 0.9, "white"), device=GPU)
+    assert {batch.images.device, batch.poses.posemaps.device, batch.sources.device} == {GPU}
+    assert gpu.waited == []
+
+
+@pytest.mark.parametrize("kind", ["attend", "paper", "pix2pix"])
+def test_a_step_does_not_wait(kind: str, gpu: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "backward", lambda *_: None)  # needs a driver; it reads no values
+    with torch.device(GPU):
+        system = systems.build(small_row(kind, **WITH_DISCRIMINATORS.get(kind, {})), FRAME)
+        images = torch.zeros(3, 3, FRAME.height, FRAME.width)
+        poses = Poses(images, torch.zeros(3, K, 2))
+        index, others = torch.zeros(2, 2, dtype=torch.int64), (images[:2], poses[:2])
+        batch = Batch(images, poses, index[:, 0], index, index == 0, *others)
+    gpu.waited.clear()
+    terms = system.step(batch, None, Progress(1, 2, 1), nullcontext())
+    assert {term.device for term in terms.values()} == {GPU}
+    assert gpu.waited == []
