@@ -18,6 +18,7 @@ from mannequins.renderer.posed_person import Person, posed
 from mannequins.renderer.render import Camera, Light, Rendering, Surface, flow, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
 from mannequins.renderer.wardrobe import Chance, outfit
+from repose.data.skeleton import JOINT, K, MIRROR
 
 BACKGROUND = 16  # the part of a place that shows no person
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
@@ -54,6 +55,7 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
     shape, look = draw_person(rng, woman)
     person = dressed(shape, look, outfit(category, woman, Chance(rng, rng, variant=0)), 1.0, rng)
     place, light, tone = _place(rng), _light(rng), _Tone(rng)
+    detector = _Detector(rng)
     chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
     found, surfaces = [], []
     for view in chosen:
@@ -62,7 +64,7 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
         picture = render(person, posed(person, pose), camera, STUDIO_LIGHT if plain else light)
         image = in_studio(picture, camera, place)
         pixels = to_pixels(image) if plain else tone.photo(image, rng)
-        keypoints = picture.keypoints if plain else _as_detected(picture.keypoints, camera.scale, rng)
+        keypoints = picture.keypoints if plain else detector.found(picture.keypoints, camera.scale, rng)
         surfaces.append(picture.surface())
         found.append(_view(person, picture, surfaces[-1], pixels, keypoints, yaw))
     return Item(found, surfaces)
@@ -104,11 +106,23 @@ def _light(rng: np.random.Generator) -> Light:
     return Light((uniform(rng, -0.9, 0.9), uniform(rng, 0.2, 0.9), 0.85), lamp, (around + tilt) / 1.3, (around - tilt) / 1.3)
 
 
-def _as_detected(keypoints: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Keypoints with the errors of a detector: some are off by about a percent of the height, a few are missing."""
-    error = scale * 0.006 * rng.normal(0, 1, (len(keypoints), 2))
-    missing = rng.random(len(keypoints)) < 0.02
-    return np.where(missing[:, None], np.nan, keypoints + error).astype(np.float32)
+class _Detector:
+    """A detector of joints: its own idea of where each joint is, and random errors."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        below = rng.normal(0, 0.008, K)  # heights of the person
+        self.below = (below + below[MIRROR]) / 2 ** 0.5  # the same left and right
+        self.wide = {"shoulder": 1 + rng.normal(0, 0.06), "hip": 1 + rng.normal(0, 0.1)}
+        self.noise = uniform(rng, 0.003, 0.008)
+
+    def found(self, keypoints: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+        """Keypoints (K,2) in px as this detector finds them; a few are missing. `scale`: px of the person's height."""
+        found = keypoints + scale * self.noise * rng.normal(0, 1, keypoints.shape)
+        found[:, 1] += scale * self.below
+        for part, factor in self.wide.items():
+            both = [JOINT[f"{side}_{part}"] for side in ("right", "left")]
+            found[both] += (factor - 1) * (keypoints[both] - keypoints[both].mean(0))
+        return np.where(rng.random(len(keypoints))[:, None] < 0.02, np.nan, found).astype(np.float32)
 
 
 class _Tone:

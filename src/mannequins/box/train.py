@@ -100,10 +100,10 @@ class Lite(nn.Module):
             if n in (0, 2, 4, 10): out.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-8))
         return out
 
-def perceptual(lite, made, target):
+def perceptual(lite, made, target, which=slice(None)):
     with torch.no_grad(): t = lite(target)
     total, gram = 0, 0
-    for a, b in zip(lite(made), t):
+    for a, b in zip(lite(made)[which], t[which]):
         total = total + (a - b).square().sum(1).mean()
         ga, gb = (torch.einsum('bcx,bdx->bcd', v.flatten(2), v.flatten(2)) / v[0, 0].numel() for v in (a, b))
         gram = gram + (ga - gb).abs().sum((1, 2)).mean()
@@ -121,21 +121,48 @@ def ssim(a, b):
     va, vb, cov = aa - ma * ma, bb - mb * mb, ab - ma * mb
     return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))).mean()
 
+def heads(b):
+    """theta (M,2,3) of squares around the heads, and which are there."""
+    m = (b.parts == 3).float(); h, w = m.shape[1:]
+    n = m.sum((1, 2)); ok = n > 6
+    ys, xs = torch.arange(h) + .5, torch.arange(w) + .5
+    cy, cx = ((m.sum(2) * ys).sum(1) / (n + 1e-6), (m.sum(1) * xs).sum(1) / (n + 1e-6))
+    half = (n / 3.14).sqrt() * 1.6 + 1
+    z = torch.zeros_like(cx)
+    theta = torch.stack([half / w * 2, z, cx / w * 2 - 1, z, half / h * 2, cy / h * 2 - 1], 1).view(-1, 2, 3)
+    return theta[ok], ok
+
+def head_loss(b, image, lite):
+    theta, ok = heads(b)
+    if not ok.any(): return image.sum() * 0
+    grid = F.affine_grid(theta, (len(theta), 3, 48, 48), align_corners=False)
+    a, t = (F.grid_sample(x[ok].float(), grid, padding_mode='border', align_corners=False) for x in (image, b.images))
+    return (a - t).abs().mean() + perceptual(lite, a, t, slice(0, 3))[0]
+
+class Patches(nn.Module):
+    def __init__(self, n=32):
+        super().__init__()
+        sn = nn.utils.parametrizations.spectral_norm
+        self.body = nn.Sequential(sn(nn.Conv2d(6, n, 4, 2, 1)), nn.LeakyReLU(.2), sn(nn.Conv2d(n, 2 * n, 4, 2, 1)), nn.LeakyReLU(.2),
+            sn(nn.Conv2d(2 * n, 4 * n, 4, 2, 1)), nn.LeakyReLU(.2), sn(nn.Conv2d(4 * n, 4 * n, 3, 1, 1)), nn.LeakyReLU(.2), nn.Conv2d(4 * n, 1, 3, 1, 1))
+    def forward(self, image, maps): return self.body(torch.cat([image, maps], 1))
+
 def painting(b: Ready, made: Made, lite) -> dict:
     t, out = b.images, {}
-    out['l1'] = 2 * (made.image - t).abs().mean()
+    out['l1'] = 1.5 * (made.image - t).abs().mean()
     out['ssim'] = .5 * (1 - ssim(made.image, t))
     out['alpha'] = F.binary_cross_entropy_with_logits(made.alpha, b.alpha) + .5 * (made.alpha.sigmoid() - b.alpha).abs().mean()
     out['painted'] = ((made.painted - t).abs() * b.alpha).sum() / (3 * b.alpha.sum()) * .5
     p, g = perceptual(lite, made.image, t)
-    out['lite'], out['gram'] = p, .05 * g
+    out['lite'], out['gram'] = 1.5 * p, .05 * g
+    out['head'] = .4 * head_loss(b, made.image, lite)
     return out
 
 def main():
     a = argparse.ArgumentParser(); a.add_argument('--out', type=Path, required=True); a.add_argument('--steps', type=int, default=6000)
     a.add_argument('--geometry', type=int, default=1500); a.add_argument('--items', type=int, default=2); a.add_argument('--views', type=int, default=3)
     a.add_argument('--lr', type=float, default=1e-3); a.add_argument('--seed', type=int, default=7100); a.add_argument('--threads', type=int, default=1)
-    a.add_argument('--minutes', type=float, default=1e9); a.add_argument('--bf16', action='store_true'); a.add_argument('--init', type=Path)
+    a.add_argument('--adversarial', type=int, default=10**9); a.add_argument('--weight', type=float, default=.05); a.add_argument('--decay', type=int, default=3000); a.add_argument('--minutes', type=float, default=1e9); a.add_argument('--bf16', action='store_true'); a.add_argument('--init', type=Path)
     o = a.parse_args(); o.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(o.threads); torch.manual_seed(0)
     frame = Frame(128, 88, 'crop') if False else None
@@ -148,13 +175,15 @@ def main():
         s = torch.load(state, weights_only=True); net.load_state_dict(s['net']); ema.load_state_dict(s['ema']); opt.load_state_dict(s['opt']); start = s['step']
     elif o.init:
         s = torch.load(o.init, weights_only=True); net.load_state_dict(s['net']); ema.load_state_dict(s['ema'])
-    lite = None
+    lite = None; D = Patches(); dopt = torch.optim.Adam(D.parameters(), 2e-4, betas=(.5, .99))
+    if state.exists() and 'D' in s: D.load_state_dict(s['D']); dopt.load_state_dict(s['dopt'])
+    if s0 := (not state.exists() and o.init): start = s['step']
     steps = Steps(o.seed, o.steps, o.items, o.views, (128, 88))
     loader = iter(DataLoader(torch.utils.data.Subset(steps, range(start, o.steps)), batch_size=None, num_workers=1, prefetch_factor=4))
     began, sums, n = time.time(), {}, 0
     for step in range(start, o.steps):
         b = ready(next(loader))
-        rate = o.lr * min(1, (step + 1) / 100) * (1 if step < .5 * o.steps else .1 + .9 * .5 * (1 + math.cos(math.pi * (step - .5 * o.steps) / (.5 * o.steps))))
+        rate = o.lr * min(1, (step + 1 - (start if s0 else 0)) / 100) * (1 if step < o.decay else .03 + .97 * .5 * (1 + math.cos(math.pi * (step - o.decay) / (o.steps - o.decay))))
         for g in opt.param_groups: g['lr'] = rate
         with torch.autocast('cpu', dtype=torch.bfloat16, enabled=o.bf16):
             code = net.encode(b.images, b.poses, b.sources, b.mask)
@@ -165,23 +194,28 @@ def main():
                 lite = lite or Lite()
                 made = net.make(code, b.poses); m = made.matched
                 terms = painting(b, made, lite)
+                if step >= o.adversarial:
+                    fake, maps = made.image.float(), b.poses.posemaps
+                    d = F.relu(1 - D(b.images, maps)).mean() + F.relu(1 + D(fake.detach(), maps)).mean()
+                    dopt.zero_grad(); d.float().backward(); dopt.step()
+                    D.requires_grad_(False); terms['adversarial'] = -o.weight * min(1, (step + 1 - o.adversarial) / 200) * D(fake, maps).mean(); D.requires_grad_(True)
         terms = {k: v.float() for k, v in (geometry(b, code, m) | terms).items()}
         loss = sum(terms.values())
         opt.zero_grad(set_to_none=True); loss.backward()
         gn = nn.utils.clip_grad_norm_(net.parameters(), 5.)
         if torch.isfinite(gn): opt.step()
-        d = min(.999, (1 + step) / (10 + step))
+        decay = min(.999, (1 + step) / (10 + step))
         with torch.no_grad():
             m = m._replace(flow=m.flow.float())
-            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - d)
+            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
             e = measures(b, m)
-        extra = {'median px': e.median() if len(e) else torch.tensor(0.), 'spread': net.log_spread.exp(), 'gnorm': gn}
+        extra = {'median px': e.median() if len(e) else torch.tensor(0.), 'spread': net.log_spread.exp(), 'gnorm': gn} | ({'d': d.detach()} if step >= o.adversarial else {})
         for k, v in (terms | extra).items(): sums[k] = sums.get(k, 0) + float(v.detach())
         n += 1
         if (step + 1) % 50 == 0:
             print(step + 1, f'{time.time() - began:.0f}s', ' '.join(f'{k} {v / n:.3f}' for k, v in sums.items()), flush=True); sums, n = {}, 0
         if (step + 1) % 250 == 0 or step + 1 == o.steps or time.time() - began > o.minutes * 60:
-            torch.save({'net': net.state_dict(), 'ema': ema.state_dict(), 'opt': opt.state_dict(), 'step': step + 1}, o.out / 'state.tmp'); (o.out / 'state.tmp').rename(state)
+            torch.save({'net': net.state_dict(), 'ema': ema.state_dict(), 'opt': opt.state_dict(), 'D': D.state_dict(), 'dopt': dopt.state_dict(), 'step': step + 1}, o.out / 'state.tmp'); (o.out / 'state.tmp').rename(state)
             if time.time() - began > o.minutes * 60: break
 
 if __name__ == '__main__': main()

@@ -3,7 +3,7 @@
 Two encoders predict what each place shows: its coordinates on the body at rest and its part (a bone of the mannequins, or the
 background). That of the sources sees photo and pose, that of the target sees the pose and the sources' code. A place of
 the target attends to places of each source with near coordinates of the same part, and to those of the mirrored body, which
-look alike on most clothes. A second network refines this flow at half the image's size and weights the candidates.
+look alike on most clothes, and of the body whose front and back are exchanged. A second network refines this flow at half the image's size and weights the candidates.
 
 The decoder predicts an alpha, a painted person, and the share and the brightness of the copy. The background is that of the
 sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
@@ -18,6 +18,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
+from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.errors import ReposeError
 from repose.models.attend import Residual, conv, positions, rows
@@ -25,6 +26,7 @@ from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
 from repose.models.layers import Blocks, in_float32
 
+_LIMB = 1 / 32  # width of a drawn limb, in heights of the image
 STRIDE = 4  # px between the places at which sources and target are matched
 # The parts: pelvis, chest, neck, head, then arm and leg of the right and of the left side (`mannequins.renderer.body.BONES`).
 MIRRORED = (0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 4, 5, 6, 7, 8, 9, 16)
@@ -41,6 +43,12 @@ class SurfaceSettings:
     decoder: tuple[PositiveInt, PositiveInt] = (96, 48)  # its widths at strides 4 and 2
     blocks: Blocks = 3  # its residual blocks at stride 4
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
+    reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
+
+
+# Other places of the body that look alike, by signs of x, y and z at rest, whether left and right parts are exchanged, and how
+# much less likely they are: the place itself, the mirrored one, and the one on the other side (front or back).
+_ALIKE = (((1, 1, 1), False, 0.0), ((-1, 1, 1), True, 1.0), ((1, 1, -1), False, 2.0))
 
 
 class Seen(NamedTuple):
@@ -56,6 +64,7 @@ class Code(NamedTuple):
     """The encoded sources of Q targets."""
 
     images: Tensor  # (M,3,H,W)
+    small: Tensor  # (M,3,H / reduce,W / reduce)
     seen: Seen  # of the M photos
     sources: Tensor  # (Q,T)
     mask: Tensor  # (Q,T)
@@ -64,7 +73,7 @@ class Code(NamedTuple):
 
 
 class Matched(NamedTuple):
-    """Where Q targets lie in their K candidates: the T sources, then these mirrored."""
+    """Where Q targets lie in their K candidates: the T sources, then these mirrored, then with front and back exchanged."""
 
     target: Seen
     coarse: Tensor  # (Q,K,2,h,w): where the candidate shows the place, x and y in [-1,1]
@@ -99,8 +108,8 @@ class SurfaceGenerator(nn.Module):
         self.query, self.key = nn.Conv2d(near, settings.keys, 1), nn.Conv2d(near, settings.keys, 1)
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.same_part = nn.Parameter(torch.tensor(3.0))
-        self.weigh = nn.Sequential(nn.Conv2d(near + n + 2, n, 1), nn.SiLU(), nn.Conv2d(n, 1, 1))
-        self.refine = nn.Sequential(conv(2 * fine + 3, 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
+        self.reduce = settings.reduce
+        self.refine = nn.Sequential(conv(2 * fine + 1 + len(_ALIKE), 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
         self.decode_near = nn.Sequential(
             conv(near + n + 3 + PARTS + 1 + 48, settings.decoder[0]),
             *[Residual(settings.decoder[0]) for _ in range(settings.blocks)],
@@ -111,26 +120,27 @@ class SurfaceGenerator(nn.Module):
             Residual(settings.decoder[1]), Residual(settings.decoder[1]),
         )  # fmt: skip
         self.out = nn.Conv2d(settings.decoder[1], 4 * 7, 3, 1, 1)
-        nn.init.zeros_(self.refine[-1].weight)
-        nn.init.zeros_(self.refine[-1].bias)
+        for parameter in self.refine[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`."""
         height, width = images.shape[2:]
-        if height % STRIDE or width % STRIDE:
+        multiple = STRIDE * self.reduce
+        if height % multiple or width % multiple:
             raise ReposeError(
-                f"surface needs a height and width that are multiples of {STRIDE}, not {height}x{width} px. Change "
-                "posemaps.height and posemaps.width in params.yaml."
+                f"surface needs a height and width that are multiples of {multiple}, not {height}x{width} px. Change "
+                "posemaps.height and posemaps.width in params.yaml, or the system's generator.reduce."
             )
-        drawn = torch.cat([images, poses.posemaps], 1)
-        seen = self.of_source(F.pixel_unshuffle(drawn, 2), _body(poses))
+        small, poses = self._reduced(images), self._drawn(poses, height, width)
+        seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), _body(poses))
         valid = mask[..., None].to(images.dtype) / mask.sum(1)[:, None, None]
         pooled = (self.pool(seen.features).mean((2, 3))[sources] * valid).sum(1)
         person = 1 - seen.parts.float().softmax(1)[:, -1:]
         filled = (_filled(images, person)[sources] * valid[..., None, None]).sum(1)
-        return Code(images, seen, sources, mask, pooled, filled)
+        return Code(images, small, seen, sources, mask, pooled, filled)
 
-    def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:
+    def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:  # noqa: ARG002
         """Images (Q,3,H,W) in [-1,1], with their warped and painted parts; `photo` is not used."""
         made = self.make(code, target_pose)
         return Generated(made.image, made.warped, made.painted)
@@ -143,7 +153,7 @@ class SurfaceGenerator(nn.Module):
         return seen
 
     def match(self, code: Code, target_pose: Poses) -> Matched:
-        """Find the places of the targets in the sources."""
+        """Find the places of the targets in the sources; `target_pose` is drawn at the networks' size."""
         target = self.look(code, target_pose)
         coarse, features, near = self._match(code, target)
         flow, sight, weight = self._refine(code, target, coarse, near)
@@ -151,14 +161,13 @@ class SurfaceGenerator(nn.Module):
 
     def make(self, code: Code, target_pose: Poses) -> Made:
         """Match, warp and paint."""
+        target_pose = self._drawn(target_pose, *code.images.shape[2:])
         matched = self.match(code, target_pose)
-        target, share, sources = matched.target, matched.share, code.sources.repeat(1, 2)
-        full = _larger(matched.flow.flatten(0, 1))
-        copies = _warp(code.images[sources].flatten(0, 1), full).unflatten(0, sources.shape)
-        warped = (copies * _larger(share.flatten(0, 1)).unflatten(0, sources.shape)).sum(1)
-        fine = _warp(code.seen.fine[sources].flatten(0, 1), matched.flow.flatten(0, 1)).unflatten(0, sources.shape)
+        target, share = matched.target, matched.share
+        warped = _copied(code.small, code.sources, matched)
+        fine = _each(code.seen.fine, code.sources, matched.flow)
         sight = (matched.sight.sigmoid() * share).sum(1)
-        coarse_share = F.avg_pool2d(share.flatten(0, 1), 2).unflatten(0, sources.shape)
+        coarse_share = F.avg_pool2d(share.flatten(0, 1), 2).unflatten(0, share.shape[:2])
         x = torch.cat([
             target.features, (matched.features * coarse_share).sum(1), target.surface, target.parts.softmax(1),
             F.avg_pool2d(sight, 2), F.pixel_unshuffle(warped, 4),
@@ -168,12 +177,25 @@ class SurfaceGenerator(nn.Module):
             [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
         )
         out = F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2)
+        if self.reduce > 1:
+            out = _larger(out, self.reduce)
+            warped = _copied(code.images, code.sources, matched)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
-        copied = (copied + 1).sigmoid() * _larger(sight)
+        copied = (copied + 1).sigmoid() * _larger(sight, 2 * self.reduce)
         person = copied * _brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
         behind = _brighter(code.background, -F.softplus(shadow - 4))
-        opaque = alpha.sigmoid()
+        opaque = (alpha * self.reduce).sigmoid()  # as sharp as that of a small image
         return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
+
+    def _reduced(self, images: Tensor) -> Tensor:
+        return F.avg_pool2d(images, self.reduce) if self.reduce > 1 else images
+
+    def _drawn(self, poses: Poses, height: int, width: int) -> Poses:
+        """The poses at the networks' size; their maps are drawn again, as limbs there have one width."""
+        height, width = height // self.reduce, width // self.reduce
+        keypoints = (poses.keypoints + 0.5) / self.reduce - 0.5
+        maps = draw(keypoints, height=height, width=width, line_width=max(1.0, height * _LIMB))
+        return Poses(colour(maps), keypoints)
 
     def _match(self, code: Code, target: Seen) -> tuple[Tensor, Tensor, Tensor]:
         """For each candidate: positions (Q,K,2,h,w), features (Q,K,n,h,w), nearness on the body (Q,K,1,h,w) in (0,1]."""
@@ -181,22 +203,26 @@ class SurfaceGenerator(nn.Module):
         keys, values = [], []
         features = self.feature(seen.features)
         learned, scale = self.key(seen.features), torch.exp(-self.log_spread)
-        for mirrored in (False, True):
-            surface, parts = seen.surface, seen.parts.softmax(1)
-            if mirrored:
-                surface, parts = surface * surface.new_tensor([-1, 1, 1])[:, None, None], parts[:, list(MIRRORED)]
+        for signs, mirrored, _ in _ALIKE:
+            parts = seen.parts.softmax(1)
+            surface, parts = (
+                seen.surface * _column(signs, seen.surface),
+                parts[:, list(MIRRORED)] if mirrored else parts,
+            )
             known = torch.log(1 - parts[:, -1:] + 1e-3)
             scaled = surface * scale
-            keys.append(torch.cat([scaled, known - scaled.square().sum(1, keepdim=True) / 2, parts[:, :-1], learned], 1))
+            keys.append(
+                torch.cat([scaled, known - scaled.square().sum(1, keepdim=True) / 2, parts[:, :-1], learned], 1)
+            )
             values.append(torch.cat([features, surface, positions(surface)], 1))
         queries = torch.cat([
             target.surface * scale, torch.ones_like(target.surface[:, :1]),
             target.parts.softmax(1)[:, :-1] * self.same_part, self.query(target.features),
         ], 1)  # fmt: skip
-        of_both = [torch.cat([rows(x)[code.sources] for x in both], 1) for both in (keys, values)]  # (Q,K,hw,C)
+        given = [torch.cat([rows(x)[code.sources] for x in of], 1) for of in (keys, values)]  # (Q,K,hw,C)
         with torch.autocast(queries.device.type, enabled=False):
-            query = rows(queries.float())[:, None].expand(-1, of_both[0].shape[1], -1, -1)
-            found = F.scaled_dot_product_attention(query, of_both[0].float(), of_both[1].float(), scale=1.0)
+            query = rows(queries.float())[:, None].expand(-1, given[0].shape[1], -1, -1)
+            found = F.scaled_dot_product_attention(query, given[0].float(), given[1].float(), scale=1.0)
         found = found.transpose(2, 3).unflatten(3, (h, w))
         features, surface, position = found.split([found.shape[2] - 5, 3, 2], 2)
         distance = (surface - target.surface[:, None]).square().sum(2, keepdim=True)
@@ -204,21 +230,23 @@ class SurfaceGenerator(nn.Module):
 
     def _refine(self, code: Code, target: Seen, coarse: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The flow at half the image's size, and logits of being in sight and of the share of each candidate."""
-        sources = code.sources.repeat(1, 2)
-        flow = _larger(coarse.flatten(0, 1))
-        fine = _warp(code.seen.fine[sources].flatten(0, 1), flow)
-        of_target = target.fine[:, None].expand(-1, sources.shape[1], -1, -1, -1).flatten(0, 1)
-        mirrored = torch.zeros_like(near)
-        mirrored[:, code.sources.shape[1] :] = 1
-        spread = (flow - F.avg_pool2d(flow, 3, 1, 1, count_include_pad=False)).abs().sum(1, keepdim=True)
-        known = torch.cat([near, mirrored], 2).flatten(0, 1)
-        x = torch.cat([of_target, fine, _larger(known), (10 * spread).clamp(max=2)], 1)
-        move, sight, weight = in_float32(self.refine, x).split([2, 1, 1], 1)
-        flow = (flow + 0.1 * move.tanh()).unflatten(0, sources.shape)
-        sight, weight = (v.unflatten(0, sources.shape) for v in (sight, weight))
-        prior = _larger(torch.log(near + 1e-3).flatten(0, 1)).unflatten(0, sources.shape) - mirrored[..., :1, :1]
-        unused = ~code.mask.repeat(1, 2)[:, :, None, None, None]
-        return flow, sight, (weight + sight + prior).masked_fill(unused, -1e4)
+        flow = _larger(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
+        fine = _each(code.seen.fine, code.sources, flow)
+        of_target = target.fine[:, None].expand(-1, flow.shape[1], -1, -1, -1)
+        which = torch.eye(len(_ALIKE), device=flow.device)[1:].repeat_interleave(code.sources.shape[1], 1)  # (n,K)
+        which = which.T[None, :, :, None, None].expand(len(flow), -1, -1, *flow.shape[3:])
+        near = _larger(near.flatten(0, 1)).unflatten(0, near.shape[:2])
+        flat = flow.flatten(0, 1)
+        spread = (flat - F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)).abs().sum(1, keepdim=True)
+        spread = (10 * spread).clamp(max=2).unflatten(0, flow.shape[:2])
+        x = torch.cat([of_target, fine, near, which, spread], 2)
+        move, sight, weight = in_float32(self.refine, x.flatten(0, 1)).unflatten(0, flow.shape[:2]).split([2, 1, 1], 2)
+        unlikely = torch.tensor([less for *_, less in _ALIKE], device=flow.device).repeat_interleave(
+            code.sources.shape[1]
+        )
+        prior = torch.log(near + 1e-3) - unlikely[:, None, None, None]
+        unused = ~code.mask.repeat(1, len(_ALIKE))[:, :, None, None, None]
+        return flow + 0.1 * move.tanh(), sight, (weight + sight + prior).masked_fill(unused, -1e4)
 
 
 class _Encoder(nn.Module):
@@ -251,18 +279,36 @@ class _Encoder(nn.Module):
 
 def _body(poses: Poses) -> Tensor:
     """The fields of the body, and each place's position: (B,C,h,w)."""
-    rest, limbs = body_fields(poses.keypoints, *poses.posemaps.shape[2:], STRIDE)
+    height, width = poses.posemaps.shape[2:]
+    rest, limbs = body_fields(poses.keypoints, height, width, STRIDE)
     return torch.cat([rest.clamp(-3, 3), limbs, positions(rest)], 1)
 
 
-def _larger(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear")
+def _larger(x: Tensor, factor: int = 2) -> Tensor:
+    return F.interpolate(x, scale_factor=float(factor), mode="bilinear")
+
+
+def _column(values: tuple[int, ...], like: Tensor) -> Tensor:
+    return like.new_tensor(values)[:, None, None]
 
 
 def _warp(images: Tensor, flow: Tensor) -> Tensor:
     """The values of (B,C,H,W) at positions (B,2,h,w) in [-1,1]; at NaN, of a run that diverges, at 0."""
     grid = flow.permute(0, 2, 3, 1).nan_to_num()
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+
+
+def _each(values: Tensor, sources: Tensor, flow: Tensor) -> Tensor:
+    """The values (M,C,H,W) of the sources (Q,T) at the positions of each candidate (Q,K,2,h,w): (Q,K,C,h,w)."""
+    of_candidates = sources.repeat(1, len(_ALIKE))
+    return _warp(values[of_candidates].flatten(0, 1), flow.flatten(0, 1)).unflatten(0, of_candidates.shape)
+
+
+def _copied(images: Tensor, sources: Tensor, matched: Matched) -> Tensor:
+    """The pixels of images (M,3,H,W) at the flow, by the candidates' shares: (Q,3,H,W)."""
+    shape, factor = matched.share.shape[:2], images.shape[2] // matched.flow.shape[3]
+    flow, share = (_larger(x.flatten(0, 1), factor).unflatten(0, shape) for x in (matched.flow, matched.share))
+    return (_each(images, sources, flow) * share).sum(1)
 
 
 def _brighter(image: Tensor, log_gain: Tensor) -> Tensor:
