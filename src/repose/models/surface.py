@@ -7,7 +7,7 @@ look alike on most clothes, and of the body whose front and back are exchanged. 
 
 The decoder predicts an alpha, a painted person, and the share and the brightness of the copy. The background is that of the
 sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
-so the geometry is trained directly (docs/box.md).
+so the geometry is trained directly (docs/surface.md).
 """
 
 from typing import NamedTuple

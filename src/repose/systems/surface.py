@@ -1,4 +1,4 @@
-"""surface: the system of the weights that come with repose (docs/box.md), with the generator of `models.surface`."""
+"""surface: the system of the weights that come with repose (docs/surface.md), with the generator of `models.surface`."""
 
 from dataclasses import field
 

@@ -2,8 +2,8 @@
 import argparse, sys
 from pathlib import Path
 import numpy as np, torch
-from mannequins.box.renders import render_item
-from mannequins.box.train import ready, Batch, Steps
+from mannequins.surface_training.renders import render_item
+from mannequins.surface_training.train import ready, Batch, Steps
 from repose import checkpoint, systems
 from repose.data.frame import Frame
 from repose.models.surface import SurfaceGenerator, SurfaceSettings
@@ -11,14 +11,17 @@ from repose.models.surface import SurfaceGenerator, SurfaceSettings
 def load(state, which='ema'):
     s = torch.load(state, weights_only=True); net = SurfaceGenerator(SurfaceSettings()); net.load_state_dict(s[which]); return net.eval().requires_grad_(False), s['step']
 
-def export(state, path, which='ema'):
-    row = systems.row({'kind': 'surface', 'steps': 1, 'losses': {'adversarial_image': 0, 'adversarial_pose': 0}}, 'box')
+def export(state, path, which='ema', size='256'):
+    """A checkpoint in half precision; at 256x176 the networks see half of the size."""
     from repose.config import build
-    frame = build(Frame, {'height': 128, 'width': 88, 'crop': [40, 0, 216, 256]}, 'frame')
+    height, width, reduce = {'256': (256, 176, 2), '128': (128, 88, 1)}[size]
+    row = systems.row({'kind': 'surface', 'steps': 1, 'generator': {'reduce': reduce}, 'losses': {'adversarial_image': 0, 'adversarial_pose': 0}}, 'surface')
+    frame = build(Frame, {'height': height, 'width': width, 'crop': [40, 0, 216, 256]}, 'frame')
     system = systems.build(row, frame)
     net, step = load(state, which)
     system.networks['generator'].load_state_dict(net.state_dict())
-    checkpoint.save(path, system, checkpoint.About('box', row, frame, 4.0, step, 'box', (256, 256)), to_resume=False)
+    system.networks['generator'].half()
+    checkpoint.save(path, system, checkpoint.About('surface', row, frame, 4.0 * reduce, step, 'surface', (256, 256)), to_resume=False)
 
 def geometry(net, items=60, seed=990):
     steps = Steps(seed, items, 1, 3, (128, 88), plain=True)

@@ -6,7 +6,7 @@ import numpy as np, torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from mannequins.box.renders import render_item
+from mannequins.surface_training.renders import render_item
 from repose import checkpoint
 from repose.data.frame import Frame
 from repose.data.posemaps import colour, draw
