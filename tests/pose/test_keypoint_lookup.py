@@ -122,7 +122,9 @@ def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path: Path) -> N
         read_pose(people(tmp_path / "none.json"), None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
     keypoints[[JOINT["right_shoulder"], JOINT["right_elbow"], JOINT["right_wrist"]]] = 5
-    with pytest.raises(PoseNotFoundError, match=r"here: 3 of 18 joints .* 2 whole limb.* 3 are needed\. Choose an image"):
+    with pytest.raises(
+        PoseNotFoundError, match=r"here: 3 of 18 joints .* 2 whole limb.* 3 are needed\. Choose an image"
+    ):
         checked(keypoints, 100, 80, "here")
     keypoints[JOINT["neck"]] = 5
     checked(keypoints, 100, 80, "here")

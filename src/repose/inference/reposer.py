@@ -153,29 +153,29 @@ class Reposer:
         `found` has the joints that the network found earlier; those that it finds now are added. Raises as `__call__`.
         """
         read, path = _read(photo)
-        if not self.needs_source_poses:
-            return Framed(self._fit(read.size).image(read.pixels), np.full((K, 2), np.nan, np.float32), read.size)
-        joints = self._joints(read, path, found)
-        place = self._fit(read.size, joints)
+        joints = np.full((K, 2), np.nan, np.float32)
+        if self.needs_source_poses:
+            joints = self._joints(read, path, found)
+        place = self._fit(read.size, joints, read.name)
         return Framed(place.image(read.pixels), place.keypoints(joints), read.size)
 
     def request(
         self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None
     ) -> Request:
         """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
-        size = pose_size or sources[0].photo_size
+        size, name = pose_size or sources[0].photo_size, "the target pose"
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
-            keypoints = _checked_joints(pose.keypoints, size, "the target pose")
+            keypoints = _checked_joints(pose.keypoints, size, name)
         elif isinstance(pose, np.ndarray) and pose.ndim == 2:
-            keypoints = _checked_joints(pose, size, "the target pose")
+            keypoints = _checked_joints(pose, size, name)
         elif isinstance(pose, PathLike) and file_and_row(str(pose))[0].suffix.lower() in (".csv", ".json"):
             keypoints = read_pose(*file_and_row(str(pose)), *size)
         else:
             read, path = _read(pose)
-            size = read.size
+            size, name = read.size, read.name
             keypoints = self._joints(read, path, found)
-        return Request(tuple(sources), self._fit(size, keypoints).keypoints(keypoints))
+        return Request(tuple(sources), self._fit(size, keypoints, name).keypoints(keypoints))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
         """Yield the images of requests, (height, width, 3) uint8 each, several per call of the system."""
@@ -189,8 +189,11 @@ class Reposer:
         titles = ["source" if len(photos) == 1 else f"source {n}" for n in range(1, len(photos) + 1)]
         return grid([[*photos, colour(maps)[0], generated]], [*titles, "pose", "generated"])
 
-    def _fit(self, size: Size, joints: np.ndarray | None = None) -> Fit:
-        return fit(self.about.frame, size, self.about.photo_size, joints)
+    def _fit(self, size: Size, joints: np.ndarray, name: str) -> Fit:
+        place = fit(self.about.frame, size, self.about.photo_size, joints)
+        if place.turns:
+            say(f"{name}: turned by {90 * min(place.turns, 4 - place.turns)} degrees, so that the person is upright")
+        return place
 
     def _joints(self, photo: SourcePhoto, path: Path | None, found: Found | None) -> np.ndarray:
         """The joints (K, 2) in px of a photo: given, looked up in the files, or found by the network."""
