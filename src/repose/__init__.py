@@ -9,6 +9,7 @@
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,8 @@ def load(
     pose_detector: Literal["auto", "blazepose", "figure", "keypoint-rcnn"] | None = None,
 ) -> "Reposer":  # fmt: skip
     """Load a trained system, by default the one that comes with repose, to call it with photos and poses; see `Reposer`."""
+    # torch's threads spin while they wait, which makes them many times slower if another program uses a core
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from repose.inference.reposer import Reposer
 
     return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)
