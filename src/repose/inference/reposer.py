@@ -64,7 +64,8 @@ Pose = PathLike | Image.Image | np.ndarray | TargetPose
 class Reposer:
     """A trained system and, optionally, a network that finds poses; both are loaded once.
 
-    The same calls give the same bytes on the same machine with the same number of torch threads.
+    Photos and poses of another size than the training photos are framed around the person (`data.photo_files.fit`). The same
+    calls give the same bytes on the same machine with the same number of torch threads.
 
     Args:
         model: path of the checkpoint, such as a run's model.safetensors; None: the model that comes with repose.
