@@ -177,11 +177,12 @@ class SurfaceGenerator(nn.Module):
         x = torch.cat(
             [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
         )
-        out = F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2)
+        out = _smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
         if self.reduce > 1:
             out = _larger(out, self.reduce)
             warped = _copied(code.images, code.sources, matched)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
+        alpha = 2 * alpha
         copied = (copied + 1).sigmoid() * _larger(sight, 2 * self.reduce)
         person = copied * _brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
         behind = _brighter(code.background, -F.softplus(shadow - 4))
@@ -285,6 +286,13 @@ def _body(poses: Poses) -> Tensor:
 
 def _larger(x: Tensor, factor: int = 2) -> Tensor:
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear")
+
+
+def _smoothed(x: Tensor) -> Tensor:
+    """A 3x3 binomial filter, which takes out the pattern that a pixel shuffle leaves."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    return (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 16
 
 
 def _column(values: tuple[int, ...], like: Tensor) -> Tensor:
