@@ -1,13 +1,14 @@
-"""surface: a generator that finds the same spot of the body in sources and target, copies it, and paints what no source shows.
+"""surface: a generator that finds each spot of the target's body in the sources, copies it, and paints what no source shows.
 
-Two encoders predict what each place shows: its coordinates on the body at rest and its part (a bone of the mannequins, or the
-background). That of the sources sees photo and pose, that of the target sees the pose and the sources' code. A place of
-the target attends to places of each source with near coordinates of the same part, and to those of the mirrored body, which
-look alike on most clothes, and of the body whose front and back are exchanged. A second network refines this flow at half the image's size and weights the candidates.
+Two encoders predict what each place of a picture shows: its coordinates on the body at rest, and its part (a bone of the
+mannequins, or the background). The sources' encoder sees photos and poses. The target's encoder sees the pose and a code of
+the sources. Each place of the target attends to places of each source with similar coordinates and the same part. Two more
+candidates are the mirrored body and the body with front and back exchanged, which look alike on most clothes. A second
+network refines these flows at half of the image's size and weights the candidates.
 
-The decoder predicts an alpha, a painted person, and the share and the brightness of the copy. The background is that of the
+The decoder predicts an alpha, a painted person, and the share and brightness of the copy. The background is that of the
 sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
-so the geometry is trained directly (docs/surface.md).
+so the geometry is supervised directly (docs/surface.md).
 """
 
 from typing import NamedTuple
@@ -46,8 +47,8 @@ class SurfaceSettings:
     reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
 
 
-# Other places of the body that look alike, by signs of x, y and z at rest, whether left and right parts are exchanged, and how
-# much less likely they are: the place itself, the mirrored one, and the one on the other side (front or back).
+# Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
+# signs of x, y and z at rest, whether left and right parts are exchanged, and a penalty (of a logit).
 _ALIKE = (((1, 1, 1), False, 0.0), ((-1, 1, 1), True, 1.0), ((1, 1, -1), False, 2.0))
 
 
@@ -176,11 +177,12 @@ class SurfaceGenerator(nn.Module):
         x = torch.cat(
             [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
         )
-        out = F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2)
+        out = _smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
         if self.reduce > 1:
             out = _larger(out, self.reduce)
             warped = _copied(code.images, code.sources, matched)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
+        alpha = 2 * alpha
         copied = (copied + 1).sigmoid() * _larger(sight, 2 * self.reduce)
         person = copied * _brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
         behind = _brighter(code.background, -F.softplus(shadow - 4))
@@ -204,11 +206,9 @@ class SurfaceGenerator(nn.Module):
         features = self.feature(seen.features)
         learned, scale = self.key(seen.features), torch.exp(-self.log_spread)
         for signs, mirrored, _ in _ALIKE:
-            parts = seen.parts.softmax(1)
-            surface, parts = (
-                seen.surface * _column(signs, seen.surface),
-                parts[:, list(MIRRORED)] if mirrored else parts,
-            )
+            parts, surface = seen.parts.softmax(1), seen.surface * _column(signs, seen.surface)
+            if mirrored:
+                parts = parts[:, list(MIRRORED)]
             known = torch.log(1 - parts[:, -1:] + 1e-3)
             scaled = surface * scale
             keys.append(
@@ -241,7 +241,7 @@ class SurfaceGenerator(nn.Module):
         spread = (10 * spread).clamp(max=2).unflatten(0, flow.shape[:2])
         x = torch.cat([of_target, fine, near, which, spread], 2)
         move, sight, weight = in_float32(self.refine, x.flatten(0, 1)).unflatten(0, flow.shape[:2]).split([2, 1, 1], 2)
-        unlikely = torch.tensor([less for *_, less in _ALIKE], device=flow.device).repeat_interleave(
+        unlikely = torch.tensor([penalty for *_, penalty in _ALIKE], device=flow.device).repeat_interleave(
             code.sources.shape[1]
         )
         prior = torch.log(near + 1e-3) - unlikely[:, None, None, None]
@@ -286,6 +286,13 @@ def _body(poses: Poses) -> Tensor:
 
 def _larger(x: Tensor, factor: int = 2) -> Tensor:
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear")
+
+
+def _smoothed(x: Tensor) -> Tensor:
+    """A 3x3 binomial filter, which takes out the pattern that a pixel shuffle leaves."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    x = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    return (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 16
 
 
 def _column(values: tuple[int, ...], like: Tensor) -> Tensor:
