@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import repose
 from mannequins import figure, surface
@@ -153,6 +153,17 @@ def test_the_garment_is_found_whatever_its_photo_is_like(
 ) -> None:
     made = torso(CHANGES[change](Image.fromarray(rendered[0].pixels)))
     assert abs(made - known[0]).mean() < abs(known[1] - known[0]).mean() / 2
+
+
+def test_a_garment_that_nobody_wears_is_put_on_somebody(torso: Callable[[Image.Image], np.ndarray]) -> None:
+    tee = Image.new("RGB", (600, 600), "white")
+    pen, half = (
+        ImageDraw.Draw(tee),
+        [(300, 120), (400, 120), (520, 240), (460, 300), (410, 250), (410, 500), (300, 500)],
+    )
+    pen.polygon([*half, *((600 - x, y) for x, y in reversed(half))], fill=(40, 70, 160))
+    pen.ellipse((260, 100, 340, 150), fill="white")
+    np.testing.assert_allclose(np.median(torso(tee), (0, 1)), (40, 70, 160), atol=40)
 
 
 @pytest.mark.parametrize("change", FRAMED)
