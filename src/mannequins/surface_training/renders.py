@@ -135,7 +135,8 @@ class _Detector:
         found[:, 1] += scale * self.below
         for part, factor in self.wide.items():
             both = [JOINT[f"{side}_{part}"] for side in ("right", "left")]
-            found[both] += (factor - 1) * (keypoints[both] - keypoints[both].mean(0))
+            wider = (factor - 1) * (keypoints[both] - keypoints[both].mean(0))
+            found[both] += np.nan_to_num(wider)  # where the other one is missing, the width is not known
         return np.where(rng.random(len(keypoints))[:, None] < 0.02, np.nan, found).astype(np.float32)
 
 

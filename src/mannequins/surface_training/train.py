@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import pandas as pd
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -41,14 +42,12 @@ from repose.checkpoint import About
 from repose.config import Seed, as_dict, nearest, settings
 from repose.data.frame import Frame
 from repose.devices import set_up
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.models.surface import SurfaceGenerator, SurfaceSettings
-from repose.storage.atomic import check_replaceable, locked, whole_folder
+from repose.storage.atomic import check_replaceable, locked, whole_folder, write_text
 from repose.storage.processes import end_with_parent
 from repose.systems import System, Terms
 from repose.terminal import TrainingBar, say
-from repose.training import state
-from repose.training.history import History
 
 VERSION = 1  # of all that determines the weights; raise it when a change gives other weights for the same settings
 FILES = ("model.safetensors", "history.csv")
@@ -129,7 +128,7 @@ class Training:
     @property
     def last(self) -> Path:
         """The checkpoint to resume from."""
-        return state.last_checkpoint(self.place)
+        return self.place / "last.safetensors"
 
 
 def run(*, run: Path, work: Path, settings: SurfaceTrainSettings) -> None:
@@ -183,8 +182,9 @@ def _begun(work: Path, settings: SurfaceTrainSettings) -> Training:
         parameters = system.networks[name].to(device).parameters()
         system.optimisers |= {name: torch.optim.Adam(parameters, rate, (first, 0.99), fused=True)}
     average.to(device)
-    about = About("surface", row, frame, settings.height / 32, start, _fingerprint(settings, digest), (256, 256))
-    return Training(settings, device, system, about, start, state.place_of(work, about))
+    fingerprint = _fingerprint(settings, digest)
+    about = About("surface", row, frame, settings.height / 32, start, fingerprint, (256, 256))
+    return Training(settings, device, system, about, start, work / fingerprint[:16])
 
 
 def _fingerprint(settings: SurfaceTrainSettings, init: str | None) -> str:
@@ -208,28 +208,57 @@ def _train(training: Training) -> None:
         steps, batch_size=None, sampler=range(start, budget.steps), num_workers=budget.workers,
         worker_init_fn=end_with_parent, generator=torch.Generator(),
     )  # fmt: skip
-    learner, history, usable = _Learner(training), History(training.place, start), 0
+    learner, history = _Learner(training), _History(training.place / FILES[1], start)
     with TrainingBar("surface", start, budget.steps) as bar:
         for step, packed in enumerate(loader, start):
             terms, finite = learner.step(step, unpack(packed, training.device))
             if finite:
-                history.add(step + 1, terms)
-            usable, done = usable + finite, step + 1
+                history.since.append(terms)
+            done = step + 1
             due = done == budget.steps or done % settings.checkpoint_every == 0
             if due or done % settings.log_every == 0 or done in (budget.painting, budget.adversarial):
-                if not usable:
+                if not history.since:
                     raise ReposeError(
                         f"No gradient was finite in the steps before step {done:,}. Lower train.learning_rate, or set the "
                         f"budget's precision to fp32. Delete {training.place} to start over."
                     )
                 history.log(done)
-                usable = 0
             if due:
                 history.write()
                 checkpoint.save(training.last, training.system, replace(training.about, step=done), to_resume=True)
             bar.advance(
                 {name: value for name, value in history.latest.items() if name in _SHOWN}, photos=len(packed.pixels)
             )
+
+
+class _History:
+    """The means of the terms of the loss since the last row; a resumed training drops the rows after its state."""
+
+    def __init__(self, file: Path, start: int) -> None:
+        self._file, self._rows = file, list[dict[str, float]]()
+        self.since: list[Terms] = []
+        if file.is_file():
+            try:
+                table = pd.read_csv(file)
+                kept = table[table["step"] <= start].to_dict("records")
+            except (KeyError, ValueError) as error:
+                raise DataError(f"{file} is damaged ({error}). Delete {file.parent} to start over.") from None
+            self._rows = [{str(name): value for name, value in row.items()} for row in kept]
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The last row; empty before the first."""
+        return self._rows[-1] if self._rows else {}
+
+    def log(self, step: int) -> None:
+        """Add a row."""
+        means = torch.stack([torch.stack(list(terms.values())).double() for terms in self.since]).mean(0).tolist()
+        self._rows.append({"step": step, **dict(zip(self.since[0], means, strict=True))})
+        self.since = []
+
+    def write(self) -> None:
+        """Write the file atomically."""
+        write_text(self._file, pd.DataFrame(self._rows).to_csv(index=False, lineterminator="\n", float_format="%.4f"))
 
 
 class _Learner:
