@@ -174,6 +174,22 @@ def test_ssim_is_that_of_scikit_image(batch: Batch) -> None:
     assert float(losses.ssim(images, images)) == pytest.approx(1, abs=1e-5)
 
 
+def test_means_by_a_matrix_are_those_of_a_convolution_and_so_are_their_gradients() -> None:
+    planes = torch.rand(4, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    window = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    window = (window / window.sum())[None, None, None]
+    found = []
+    for means in (
+        lambda x: losses._window_means(20, CPU).double() @ x @ losses._window_means(30, CPU).double().T,
+        lambda x: F.conv2d(F.conv2d(x[:, None], window), window.mT)[:, 0],
+    ):
+        given = planes.clone().requires_grad_(True)
+        out = means(given)
+        (out * torch.arange(20.0)).sum().backward()
+        found.append((out.detach(), given.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+
+
 def test_features_tell_a_blurred_photo_and_another_texture(batch: Batch) -> None:
     lite = Lite0()
     expected = lite(batch.images)

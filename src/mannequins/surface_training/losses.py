@@ -109,14 +109,20 @@ def painting(batch: Batch, made: Made, features: Lite0) -> Terms:
 def ssim(made: Tensor, target: Tensor) -> Tensor:
     """The mean SSIM of images (B,3,H,W) in [-1,1], with a Gaussian window of 11 px; float32 even under autocast. A scalar."""
     with torch.autocast(made.device.type, enabled=False):
-        a, b = ((image.float().flatten(0, 1)[:, None] + 1) / 2 for image in (made, target))
-        window = torch.exp(-((torch.arange(11, device=a.device) - 5.0) ** 2) / (2 * 1.5**2))
-        window = (window / window.sum())[None, None, None]
+        a, b = ((image.float().flatten(0, 1) + 1) / 2 for image in (made, target))
         x = torch.cat([a, b, a * a, b * b, a * b])
-        mean_a, mean_b, aa, bb, ab = F.conv2d(F.conv2d(x, window), window.mT).chunk(5)
+        down, across = (_window_means(size, a.device) for size in x.shape[1:])
+        mean_a, mean_b, aa, bb, ab = (down @ x @ across.T).chunk(5)
         product, squares = mean_a * mean_b, mean_a * mean_a + mean_b * mean_b
         similar = (2 * product + 1e-4) * (2 * (ab - product) + 9e-4)
         return (similar / ((squares + 1e-4) * (aa + bb - squares + 9e-4))).mean()
+
+
+def _window_means(size: int, device: torch.device) -> Tensor:
+    """The means over Gaussian windows of 11 values, as a matrix (size - 10,size): a convolution takes 20 times as long."""
+    offset = torch.arange(size, device=device) - torch.arange(5, size - 5, device=device)[:, None]
+    weights = torch.exp(-(offset**2) / (2 * 1.5**2)) * (offset.abs() <= 5)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def _head(batch: Batch, image: Tensor, features: Lite0) -> Tensor:
