@@ -29,6 +29,7 @@ from repose.models.surface import PARTS, Code, Matched, Seen, SurfaceGenerator
 
 ROOT = Path(__file__).parents[2]
 PARAMS = yaml.safe_load((ROOT / "surface" / "params.yaml").read_text())
+pytestmark = pytest.mark.floats
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 64, 48
 TINY = {
@@ -72,7 +73,7 @@ def test_a_view_lies_in_itself_where_it_is(item: Item) -> None:
         flow, sight = item.flow(number, number)
         rows, columns = np.indices(view.parts.shape) * 2 + 0.5  # the middle of two px
         off = np.abs(flow - np.stack([columns, rows]))[:, view.parts != BACKGROUND]
-        assert off.max() < 0.3
+        assert off.max() < 0.01
         assert sight[view.parts != BACKGROUND].mean() > 0.95
         assert not sight[view.parts == BACKGROUND].any()
 
@@ -263,10 +264,10 @@ def test_a_stopped_training_resumes_to_the_same_bytes(
     assert not (tmp_path / "run").exists()
     kept = next((tmp_path / "work").glob("*/last.safetensors"))
     assert checkpoint.load(kept, CPU)[1].step == 3  # its state makes images too
-    elsewhere = tiny({"workers": 1})
-    train.run(run=tmp_path / "run", work=tmp_path / "work", settings=elsewhere)
-    for name in ("model.safetensors", "history.csv"):
-        assert (tmp_path / "run" / name).read_bytes() == (trained / "run" / name).read_bytes()
+    for name in ("resumed", "finished"):  # the second one has nothing left to do
+        train.run(run=tmp_path / name, work=tmp_path / "work", settings=tiny({"workers": 1}))
+        for file in ("model.safetensors", "history.csv"):
+            assert (tmp_path / name / file).read_bytes() == (trained / "run" / file).read_bytes()
 
 
 def test_the_history_has_the_terms_of_each_phase(trained: Path) -> None:

@@ -14,6 +14,7 @@ from repose.data.skeleton import K
 from repose.errors import ReposeError
 from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings
 
+pytestmark = pytest.mark.floats
 SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
 
 

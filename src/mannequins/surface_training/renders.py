@@ -22,6 +22,7 @@ from mannequins.renderer.wardrobe import Chance, outfit
 from repose.data.skeleton import JOINT, MIRROR, K
 
 BACKGROUND = 16  # the part of a place that shows no person
+_OFF_MIDDLE = 0.25  # px: how far to the right of and below the middle of a place the renderer samples it
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
 
 
@@ -47,7 +48,8 @@ class Item:
 
     def flow(self, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the places of a view lie in another: (2,h,w) float32 px, and whether they are in sight there (h,w) bool."""
-        return flow(self.surfaces[source], self.surfaces[target])
+        found, sight = flow(self.surfaces[source], self.surfaces[target])
+        return found - np.float32(_OFF_MIDDLE), sight
 
 
 def render_item(seed: int, number: int, views: int, height: int, width: int, *, plain: bool = False) -> Item:
