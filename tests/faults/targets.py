@@ -70,7 +70,7 @@ def params(folder: Path) -> Iterator[Target]:
             if key in file:
                 file.with_values({key: file[key]})
 
-    seeds = [(ROOT / place / "params.yaml").read_bytes() for place in (".", "table1", "figure", "surface")]
+    seeds = [(ROOT / place / "params.yaml").read_bytes() for place in (".", "table1", "figure")]
     yield Target(
         "params.yaml", from_file(lambda file: _build(read_params(file)), folder / "params.yaml"), seeds, in_yaml
     )

@@ -26,6 +26,7 @@ from repose.data.records import read_json
 from repose.data.skeleton import K, present
 from repose.errors import DataError, ReposeError
 from repose.models.surface import PARTS, Code, Matched, Seen, SurfaceGenerator
+from tiny_system import save_system
 
 ROOT = Path(__file__).parents[2]
 PARAMS = yaml.safe_load((ROOT / "surface" / "params.yaml").read_text())
@@ -118,6 +119,16 @@ def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_j
     errors = np.delete(found - true, 5, 2) / 500
     assert 0.003 < np.nanmedian(np.abs(errors[..., 0])) < 0.008
     assert np.nanstd(np.nanmean(errors[..., 1], 1), 0).min() > 0.004  # each has its own idea of where a joint is
+
+
+def test_a_batch_has_the_flow_of_each_target_into_its_sources(item: Item) -> None:
+    sources = [[1, 2], [2, 0], [0, 1]]
+    packed = pack([item], [sources])
+    for target, few in enumerate(sources):
+        for place, source in enumerate(few):
+            flow, sight = item.flow(source, target)
+            np.testing.assert_array_equal(packed.flow[target, place], flow)
+            np.testing.assert_array_equal(packed.sight[target, place], sight)
 
 
 def test_a_batch_has_two_sources_in_some_steps_and_never_the_target() -> None:
@@ -370,6 +381,16 @@ def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path, capsys: pyte
     for groups in (record["skin"], record["category"]):
         assert sum(of["images"] for of in groups.values()) == 6
     assert score.tables(record) in capsys.readouterr().out
+
+
+def test_a_system_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "surface.safetensors"):
+        save_system(tmp_path / name)
+    settings = SurfaceScoreSettings(seed=990, items=1, device="cpu", threads=1)
+    with pytest.raises(ReposeError, match=r"of the kind \w+, not surface. Give a folder of `surface export`"):
+        score.run(model=tmp_path, metrics=tmp_path / "metrics.json", settings=settings)
+    with pytest.raises(ReposeError, match=r"of the kind \w+, not surface. Give a folder of `surface train`"):
+        export.run(run=tmp_path, model=tmp_path / "model", height=128)
 
 
 def test_a_speck_is_a_region_away_from_the_person() -> None:
