@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench bench-gpu lock audit licences image test-image test-s3 test-faults clean
+.PHONY: demo table1 ablations figure model test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench bench-gpu lock audit licences image test-image test-s3 test-faults clean
 
 # Trainings run side by side, JOBS at a time, with one thread each. `dvc repro -s` runs a single stage, because DVC would find the
 # shared inputs locked. DVC only waits three seconds for its lock, so a failed start is retried. The `dvc repro` that follows
@@ -37,6 +37,10 @@ ablations: .venv/ready  ## train and score the rows of docs/ablations.md and dra
 figure: .venv/ready  ## train and score the embedded figure network and copy its weights into the package (docs/figure.md)
 	dvc repro figure/dvc.yaml
 	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/mannequins/figure/
+
+model: .venv/ready  ## train the weights that come with repose (docs/surface.md), an evening on two cores; score them, copy them into the package
+	dvc repro surface/dvc.yaml
+	cp surface/model/surface.safetensors surface/model/surface.safetensors.sha256 src/mannequins/surface/
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -12,7 +12,10 @@ from repose.report.judge import compare
 from repose.report.paired import changes_by_pair
 from repose.report.scores_file import read_file
 
-OF_PIPELINES = ("data", "reports", "runs", "results", "ablations/runs", "ablations/results", "figure/raw", "figure/run")
+OF_PIPELINES = (
+    "data", "reports", "runs", "results", "ablations/runs", "ablations/results", "figure/raw", "figure/run", "surface/run",
+    "surface/model",
+)  # fmt: skip
 OUTPUTS = [f"{folder}/x" for folder in OF_PIPELINES]
 
 
