@@ -1,0 +1,66 @@
+"""The scores on real photos in the card of the model that comes with repose."""
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.color import lab2rgb
+
+from repose.data.skeleton import JOINT, K
+
+ROOT = Path(__file__).parents[2]
+SKINS = {
+    "very light": (80, 12),
+    "light": (68, 18),
+    "intermediate": (62, 18),
+    "tan": (55, 18),
+    "brown": (45, 15),
+    "dark": (30, 9),
+}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """The names of docs/surface_card.py; its card is a copy."""
+    names = runpy.run_path(str(ROOT / "docs" / "surface_card.py"))
+    (tmp_path / "README.md").write_text(names["CARD"].read_text())
+    monkeypatch.setitem(names["main"].__globals__, "CARD", tmp_path / "README.md")
+    return names
+
+
+@pytest.mark.parametrize("tone", SKINS)
+def test_the_tone_is_that_of_the_skin_around_the_nose(script: dict[str, Any], tone: str) -> None:
+    lightness, yellow = SKINS[tone]
+    pixels = np.full((60, 40, 3), 255, np.uint8)
+    pixels[10:30, 10:30] = np.rint(lab2rgb(np.array([lightness, 10, yellow], float)) * 255)
+    joints = np.full((K, 2), np.nan, np.float32)
+    joints[[JOINT["nose"], JOINT["right_eye"], JOINT["left_eye"]]] = (20, 20), (16, 16), (24, 16)
+    color = script["face"](pixels, joints)
+    np.testing.assert_allclose(color, (lightness, 10, yellow), atol=1)
+    assert script["tone"](color) == tone
+    joints[JOINT["left_eye"]] = np.nan  # in profile
+    assert script["face"](pixels, joints) is None
+
+
+def test_the_card_gets_a_row_for_all_pairs_and_for_each_group(
+    script: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: Callable[..., Any] = script["Score"]
+    scores = [
+        made("WOMEN", "Dresses", "tan", 0.5, 10.0, 4.0), made("WOMEN", "Dresses", "light", 0.7, 20.0, np.nan),
+        made("MEN", "Sweaters", "tan", 0.6, np.nan, 2.0),
+    ]  # fmt: skip
+    monkeypatch.setitem(script["main"].__globals__, "scored", lambda _: scores)
+    before = (tmp_path / "README.md").read_text().split("<!--")
+    for _ in range(2):
+        script["main"]([str(tmp_path)])
+    head, table, end = (tmp_path / "README.md").read_text().split("<!--")
+    assert (head, end) == (before[0], before[2])
+    assert table.split("|---|---|---|---|---|\n")[1].splitlines() == [
+        "| all | 3 | 0.600 | 15.0 | 3.0 |", "| MEN | 1 | 0.600 |  | 2.0 |", "| WOMEN | 2 | 0.600 | 15.0 | 4.0 |",
+        "| light | 1 | 0.700 | 20.0 |  |", "| tan | 2 | 0.550 | 10.0 | 3.0 |",
+        "| Dresses | 2 | 0.600 | 15.0 | 4.0 |", "| Sweaters | 1 | 0.600 |  | 2.0 |", "",
+    ]  # fmt: skip
