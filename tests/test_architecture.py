@@ -18,8 +18,8 @@ PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
 ROOMS = (
     "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/cli_options.py",
     "repose/storage", "repose/data",
-    "mannequins/figure", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems", "repose/generate.py",
-    "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation", "repose/evaluation",
+    "mannequins/figure", "mannequins/surface", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems",
+    "repose/generate.py", "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation", "repose/evaluation",
     "repose/inference", "repose/report", "repose/stages", "mannequins/figure_training", "repose/kubeflow",
     "repose/pipeline_paths.py", "repose/weights_cli.py", "repose/compare_cli.py", "repose/cli.py",
 )  # fmt: skip
