@@ -1,7 +1,7 @@
 """Read a user's own photos, and fit them into the frame of a trained system.
 
-A photo with the size of the training photos is cropped and scaled like them. Any other is cropped to the frame's aspect ratio
-around the person, if joints are known: people in training photos fill the frame, and no network knows small ones.
+A photo with the size of the training photos is cropped and scaled like them. Any other is scaled to fit completely, keeping
+its aspect ratio, and its edge pixels are repeated up to the border of the frame.
 """
 
 from pathlib import Path
@@ -13,15 +13,11 @@ from PIL import Image
 from repose.data.frame import Frame
 from repose.data.images import FORMATS, decode, from_pillow, named_failures
 from repose.data.inspection import inspect
-from repose.data.skeleton import present
 from repose.errors import DataError, ReposeError
 from repose.storage.limits import within_limit
 
 MAX_MEGAPIXELS = 100  # larger photos are not decoded
 MIN_SIDE = 16  # minimum px of the shorter side
-# Of the frame's height and width. In DeepFashion the joints take 0.61 to 0.90 of the height and begin at 0.10 of it.
-LEAST, MOST = 0.6, 0.85  # that the joints take, if the photo leaves the choice
-ABOVE = 0.11  # above the joints
 
 Size = tuple[int, int]  # height, width in px
 
@@ -101,31 +97,13 @@ class Fit(NamedTuple):
         return self.part.keypoints(keypoints, *self.photo_size) + np.array([self.left, self.top], np.float32)
 
 
-def fit(frame: Frame, photo_size: Size, trained_size: Size | None, keypoints: np.ndarray | None = None) -> Fit:
-    """The placement of a photo in the frame of a system trained on photos of `trained_size` (None: of several sizes).
-
-    A photo of another size is cropped to the frame's aspect ratio around its keypoints (K, 2) in px: as little as possible
-    if they fill the frame, else closer. What they need beyond the photo's edge, and the rest of the frame around a photo
-    without keypoints, repeats the edge pixels.
-    """
-    if photo_size == trained_size and frame.crop != "person":
+def fit(frame: Frame, photo_size: Size, trained_size: Size | None) -> Fit:
+    """The placement of a photo in the frame of a system trained on photos of `trained_size` (None: of several sizes)."""
+    if photo_size == trained_size:
         return Fit(frame, 0, 0, frame, photo_size)
-    size, shape = np.array(photo_size, float), np.array([frame.height, frame.width])
-    side = (size / shape).max()  # px of the photo per px of the frame
-    start = (size - shape * side) / 2
-    if keypoints is not None and present(keypoints).any():
-        low, high = np.nanmin(keypoints, 0)[::-1] + 0.5, np.nanmax(keypoints, 0)[::-1] + 0.5
-        widest = min((high - low)[1] / MOST, size[1]) / shape[1]
-        tallest = min(size[0], (size[0] - low[0]) / (1 - ABOVE)) / shape[0]  # from above the head to the photo's bottom
-        side = max(widest, min(tallest, ((high - low) / LEAST / shape).max()))
-        box = shape * side
-        start = np.array([low[0] - ABOVE * box[0], (low[1] + high[1] - box[1]) / 2])
-        start = np.where(box < size, start.clip(0, np.maximum(size - box, 0)), (size - box) / 2)
-    first, last = start.clip(0), np.minimum(start + shape * side, size)
-    height, width = np.rint((last - first) / side).astype(int).clip(1).tolist()
-    top, left = np.rint((first - start) / side).astype(int).tolist()
-    crop = (float(first[1]), float(first[0]), float(last[1]), float(last[0]))
-    return Fit(Frame(height, width, crop), top, left, frame, photo_size)
+    scale = min(frame.height / photo_size[0], frame.width / photo_size[1])
+    height, width = (max(1, round(side * scale)) for side in photo_size)
+    return Fit(Frame(height, width), (frame.height - height) // 2, (frame.width - width) // 2, frame, photo_size)
 
 
 def _check_size(height: int, width: int, name: str) -> None:
