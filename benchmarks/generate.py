@@ -2,17 +2,17 @@
 
 python -m benchmarks.generate [--jobs N] [--rounds N] [--base REVISION] [--checkpoint FILE]
 
-A job is two of a garment's photos and a third photo whose pose is wanted; the network figure finds all poses. Compared, at
-128x88 with the row attend of params.yaml (not trained, unless --checkpoint names a system) and two threads:
+A job is two of a garment's photos and a third photo whose pose is wanted; the network figure finds all poses. Compared, with
+the model that comes with repose (unless --checkpoint names another) and two threads:
 
 - one by one: each job with `make_one`;
 - jobs: all of them with `make_all`, as `repose generate --jobs`.
 
-Start-up is the time of a new process: of `repose --help`, of `repose generate` for one job, and of `import torch` alone,
-below which the second cannot come. With --base, a revision of this repository does the same in the same rounds; it must
-read the checkpoint. Rates and times take turns, and the median of the rounds is shown with their spread. Processor time
-counts all threads: it is what remains comparable where others use the machine. Furthest apart is the largest difference of a
-value, 0 to 255, from the images made one by one now.
+Start-up is the time of a new process: of `repose --help`, of `repose generate` for one job (with poses found by figure, by
+BlazePose if it was fetched, and from a file), and of `import torch` alone, below which these cannot come. With --base, a
+revision of this repository does the same in the same rounds; it must read the checkpoint. Rates and times take turns, and the
+median of the rounds is shown with their spread. Processor time counts all threads: it is what remains comparable where others
+use the machine. Furthest apart is the largest difference of a value, 0 to 255, from the images made one by one now.
 """
 
 import argparse
@@ -27,16 +27,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 
+from mannequins import surface
 from mannequins.renderer import MannequinSettings, render_item
-from repose import checkpoint, systems
-from repose.checkpoint import About
-from repose.config import read_params
-from repose.data.frame import Frame
 from repose.data.images import decode, encode_jpeg
+from repose.pose.blazepose import has_runtime
+from repose.storage.weight_files import cached
 
 ROOT = Path(__file__).parents[1]
 THREADS = 2
@@ -57,28 +55,20 @@ print(time.perf_counter() - start[0], time.process_time() - start[1])
 """
 
 
-def prepare(folder: Path, count: int, trained: Path | None) -> Path:
-    """Photos and jobs.csv in the folder; the checkpoint."""
+def prepare(folder: Path, count: int) -> None:
+    """Photos, their poses and jobs.csv in the folder."""
     render, rows = MannequinSettings("fashion", items=count // 2 + 1, seed=0, quality=95), ["sources,pose,out"]
+    poses = ["name:keypoints_y:keypoints_x"]
     for item in range(count // 2 + 1):
         for number, photo in enumerate(render_item(render, item)[:3]):
             (folder / f"{item}-{number}.jpg").write_bytes(encode_jpeg(photo.pixels))
+            x, y = np.nan_to_num(photo.keypoints, nan=-1).round().astype(int).T.tolist()
+            poses.append(f"{item}-{number}.jpg: {y}: {x}")
+    (folder / "poses.csv").write_text("\n".join(poses))
     for job in range(count):  # each garment in two poses, of the next two garments' last photos
         item, pose = job // 2, (job // 2 + 1 + job % 2) % (count // 2 + 1)
         rows.append(f"{item}-0.jpg;{item}-1.jpg,{pose}-2.jpg,{job}.png")
     (folder / "jobs.csv").write_text("\n".join(rows))
-    if trained is not None:
-        return trained.absolute()
-    block = read_params(ROOT / "params.yaml")
-    frame = Frame(**{key: block["posemaps"][key] for key in ("height", "width", "crop")})
-    row = systems.row(block["systems"]["attend"], "params.yaml")
-    torch.manual_seed(0)
-    system = systems.build(row, frame)
-    for weights in system.networks["generator"].parameters():  # some layers start at 0 and would hide a difference
-        weights.data.add_(0.05 * torch.randn_like(weights))
-    about = About("attend", row, frame, block["posemaps"]["line_width"], 0, "none", (256, 256))
-    checkpoint.save(folder / "model.safetensors", system, about, to_resume=False)
-    return folder / "model.safetensors"
 
 
 def sources(base: str | None, folder: Path) -> dict[str, Path]:
@@ -108,25 +98,16 @@ def measure(
     folder: Path, model: Path, found: dict[str, Path], rounds: int
 ) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """The wall and processor seconds of each way and revision, in each round."""
-    start = ["-m", "repose.cli"]
-    one = [
-        "generate",
-        "0-0.jpg",
-        "0-1.jpg",
-        "-p",
-        "1-2.jpg",
-        "--find-poses",
-        "figure",
-        "-o",
-        "one.png",
-        "-c",
-        str(model),
-    ]
+    start, out = ["-m", "repose.cli"], ["-o", "one.png", "-c", str(model)]
+    one = [*start, "generate", "0-0.jpg", "0-1.jpg", "-p", "1-2.jpg", *out]
     starts = {
         "repose --help": [*start, "--help"],
         "import torch": ["-c", "import torch"],
-        "first picture": [*start, *one],
+        "first picture, figure": [*one, "--find-poses", "figure"],
+        "first picture, poses.csv": [*one, "--keypoints", "poses.csv"],
     }
+    if cached("blazepose").is_file() and has_runtime():
+        starts["first picture, blazepose"] = [*one, "--find-poses", "blazepose"]
     measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(rounds):
         for name, src in found.items():
@@ -154,11 +135,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=32, help="number of images, default 32")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--base", help="a revision of git to compare with")
-    parser.add_argument("--checkpoint", type=Path, help="a trained system instead of attend, not trained")
+    parser.add_argument("--checkpoint", type=Path, help="a trained system instead of the one that comes with repose")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model, found = prepare(folder, asked.jobs, asked.checkpoint), sources(asked.base, folder)
+        prepare(folder, asked.jobs)
+        model, found = (asked.checkpoint or surface.weights()).absolute(), sources(asked.base, folder)
         measured = measure(folder, model, found, asked.rounds)
         apart = {key: furthest_apart(folder, *key) for key in measured}
     columns = ("what", "revision", "wall s", "spread", "processor s", "images/s", "furthest apart")

@@ -19,8 +19,9 @@ ROOMS = (
     "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/cli_options.py",
     "repose/storage", "repose/data",
     "mannequins/figure", "mannequins/surface", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems",
-    "repose/generate.py", "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation",
-    "repose/evaluation", "repose/inference", "repose/report", "repose/stages", "mannequins/figure_training", "repose/kubeflow",
+    "repose/generate.py",
+    "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation", "repose/evaluation",
+    "repose/inference", "repose/report", "repose/stages", "mannequins/figure_training", "repose/kubeflow",
     "repose/pipeline_paths.py", "repose/weights_cli.py", "repose/compare_cli.py", "repose/cli.py",
 )  # fmt: skip
 # These change no byte of a result: what people read at the terminal, and the packages' own names.

@@ -409,17 +409,26 @@ def test_generation_is_measured_alone_and_in_jobs(
         return 0.5, 0.25, ""
 
     monkeypatch.setattr(generate, "run", only_rates)
+    monkeypatch.setattr(generate, "has_runtime", lambda: False)  # of BlazePose
     generate.main(["--jobs", "3", "--rounds", "1"])
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines() if "│" in line
     ]
     assert [row[:2] for row in rows] == [
-        [what, "now"] for what in ("first picture", "import torch", "jobs", "one by one", "repose --help")
+        [what, "now"]
+        for what in (
+            "first picture, figure",
+            "first picture, poses.csv",
+            "import torch",
+            "jobs",
+            "one by one",
+            "repose --help",
+        )
     ]
     rates = {row[0]: (float(row[5]), int(row[6])) for row in rows if row[5]}
     assert set(rates) == {"jobs", "one by one"}
     assert all(rate > 0 and apart <= 1 for rate, apart in rates.values())
-    assert [words[2] for words in started if words[0] == "-m"] == ["--help", "generate"]
+    assert [words[2] for words in started if words[0] == "-m"] == ["--help", "generate", "generate"]
 
 
 def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(

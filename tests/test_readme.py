@@ -15,7 +15,7 @@ from repose.cli import app
 from repose.data.frame import Frame
 from repose.inference import reposer
 from repose.models.layers import parameter_count
-from tiny_system import STANDING, save_openpose, save_photo, save_system
+from tiny_system import STANDING, save_openpose, save_photo
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -92,7 +92,6 @@ def test_generate_has_the_options_that_the_readme_names() -> None:
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reposer, "PoseFinder", lambda *_: lambda _: (STANDING, 1))
-    save_system(Path("runs/attend/model.safetensors"))
     for photo in ("front.jpg", "side.jpg", "target.jpg"):
         save_photo(Path(photo))
     for pose in ("sit.json", "walk.json"):
@@ -100,7 +99,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     names = {"joints": STANDING}
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(block, names)  # noqa: S102
-    assert [image.size for image in (names["image"], *names["images"])] == [(24, 32)] * 4
+    assert [image.size for image in (names["image"], *names["images"])] == [(176, 256)] * 4
 
 
 def test_stages_and_rows_are_those_of_the_pipeline() -> None:

@@ -24,6 +24,10 @@ SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no ti
     "pg2": {"steps": 2, "width": 4, "code": 8, "discriminator_width": 4},
     "vunet": {"width": 4},
     "pix2pix": {"generator": {"width": 4}, "discriminator": {"width": 4, "layers": 2}},
+    "surface": {
+        "generator": {"widths": [4, 8, 8, 8], "features": 4, "keys": 2, "decoder": [8, 4], "blocks": 1},
+        "losses": {"adversarial_image": 0, "adversarial_pose": 0},
+    },
 }
 
 # A person who stands in a photo of 64 x 48 px, arms a little out: (18, 2).

@@ -2,13 +2,14 @@
 
     import repose
 
-    model = repose.load("model.safetensors", pose_detector="blazepose")
+    model = repose.load()
     image = model(["front.jpg", "side.jpg"], "target.jpg")
 
 `import repose` imports neither torch nor numpy; `load` does. Messages go to the logger "repose".
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,10 +29,12 @@ logging.getLogger("repose").addHandler(logging.NullHandler())  # silent unless t
 
 
 def load(
-    model: str | Path, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
+    model: str | Path | None = None, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
     pose_detector: Literal["auto", "blazepose", "figure", "keypoint-rcnn"] | None = None,
 ) -> "Reposer":  # fmt: skip
-    """Load a trained system, which is called with photos and poses. See `Reposer` for arguments, attributes and errors."""
+    """Load a trained system, by default the one that comes with repose, to call it with photos and poses; see `Reposer`."""
+    # torch's threads spin while they wait, which makes them many times slower if another program uses a core
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from repose.inference.reposer import Reposer
 
     return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)

@@ -252,7 +252,6 @@ def table(
     stage.run(results=results, published=published, table=table, settings=settings)
 
 
-USED = "attend"  # the default system of `generate`
 ONE, MANY, WITH = "One image", "Many images", "With"
 Photos = Annotated[
     list[Path] | None,
@@ -288,7 +287,7 @@ def generate(
         str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
     ] = "",
     checkpoint: Annotated[
-        Path | None, option(f"The trained system; default: this folder's {USED}.", "FILE", WITH, "--checkpoint", "-c")
+        Path | None, option("A trained system; default: the model that comes with repose.", "FILE", WITH, "--checkpoint", "-c")
     ] = None,
     model: Annotated[str, option(MODEL, "NAME@VERSION", WITH, "--model", "-m")] = "",
     device: Annotated[
@@ -309,7 +308,6 @@ def generate(
     gc.disable()  # The garbage collector finds nothing in what torch's import makes, and takes a quarter of the time to start.
     from repose.devices import set_up
     from repose.inference import jobs as work
-    from repose.pipeline_paths import completed
     from repose.storage.registry import model_file
 
     gc.freeze()  # nor later, nor when the process ends
@@ -325,10 +323,6 @@ def generate(
     work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
     chosen = str(set_up(device, threads, seed=0))
     trained = model_file(model) if model else checkpoint
-    if trained is None:
-        trained = (
-            completed("train", {"run": None}, USED, "the trained system with --checkpoint")["run"] / "model.safetensors"
-        )
     reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses)
     with locked(*filter(None, (out, contact_sheet))):
         if jobs is None:

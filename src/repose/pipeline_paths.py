@@ -8,10 +8,10 @@ from repose.config import parse_yaml
 from repose.errors import DataError, SettingsError
 
 
-def completed(stage: str, given: Mapping[str, Path | None], system: str = "", missing: str = "") -> dict[str, Path]:
+def completed(stage: str, given: Mapping[str, Path | None], system: str = "") -> dict[str, Path]:
     """The options `given` for a stage's command, with None replaced by the stage's own paths in dvc.yaml.
 
-    `system` is the item of a stage that runs once per system, `missing` what the user can give instead, for the messages.
+    `system` is the item of a stage that runs once per system.
 
     Raises:
         SettingsError: there is no dvc.yaml, or it lacks the stage.
@@ -20,7 +20,7 @@ def completed(stage: str, given: Mapping[str, Path | None], system: str = "", mi
     absent = [name for name, path in given.items() if path is None]
     if not absent:
         return {name: path for name, path in given.items() if path is not None}
-    missing = missing or ", ".join(f"--{name}" for name in absent)
+    missing = ", ".join(f"--{name}" for name in absent)
     try:
         stages = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]
         words = shlex.split(stages[stage]["cmd"].replace("${item.system}", system))[2:]

@@ -7,7 +7,9 @@ from PIL import Image
 
 from repose.data.frame import Frame
 from repose.data.photo_files import MAX_MEGAPIXELS, MIN_SIDE, fit, read_photo
+from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
+from tiny_system import STANDING, photo
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(24) * 10, np.arange(20)[:, None] * 12, np.full((20, 24), 7)), -1)
 PIXELS = GRADIENT.astype(np.uint8)
@@ -77,6 +79,7 @@ def jpeg() -> bytes:
 @pytest.mark.parametrize(("content", "message"), [
     (b"", r"x\.jpg is not a photo \(0 bytes\)\. Give a whole file in one of the formats JPEG, PNG"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n", r"x\.jpg is not a photo \(not an image\)"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"x\.jpg is not a photo \(a HEIC, AVIF or video file\)\. Give .*JPEG"),
     (jpeg()[:1500], r"x\.jpg is a damaged JPEG \(.*truncated.*\)\. Give a whole file"),
 ])  # fmt: skip
 def test_bad_files_are_rejected(tmp_path: Path, content: bytes, message: str) -> None:
@@ -96,15 +99,24 @@ def test_the_size_of_a_photo_has_limits(tmp_path: Path, monkeypatch: pytest.Monk
         read_photo(large)
 
 
+NOBODY = np.full((K, 2), np.nan)
+
+
+def standing(left: float, top: float, height: float) -> np.ndarray:
+    """The joints of a person who stands upright, `height` px from the ears to the ankles."""
+    tall = np.ptp(STANDING[:, 1])
+    return (STANDING - STANDING.min(0)) * height / tall + (left, top)
+
+
 def test_photos_of_the_trained_size_are_cropped_like_those() -> None:
-    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), (20, 24))
+    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), (20, 24), NOBODY)
     np.testing.assert_array_equal(placed.image(PIXELS), PIXELS[:, 4:16])
     np.testing.assert_array_equal(placed.keypoints(np.array([[4.0, 3.0], [np.nan] * 2])), [[0, 3], [np.nan] * 2])
 
 
 @pytest.mark.parametrize("trained", [None, (256, 256)])
-def test_other_photos_are_fitted_in_whole_and_their_edges_repeated(trained: tuple[int, int] | None) -> None:
-    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), trained)  # half as large, 10 x 12, in the middle
+def test_photos_without_joints_are_fitted_in_whole_and_their_edges_repeated(trained: tuple[int, int] | None) -> None:
+    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), trained, NOBODY)  # half as large, 10 x 12, in the middle
     image = placed.image(PIXELS)
     assert image.shape == (20, 12, 3)
     assert (image[:5] == image[5]).all()
@@ -114,6 +126,70 @@ def test_other_photos_are_fitted_in_whole_and_their_edges_repeated(trained: tupl
     np.testing.assert_allclose(keypoints, [[-0.5, 4.5], [11.5, 14.5], [np.nan] * 2])
 
 
-def test_a_very_long_photo_keeps_at_least_a_pixel() -> None:
-    placed = fit(Frame(20, 12), (5000, 16), None)
+SHOP = Frame(256, 176, (40, 0, 216, 256))
+
+
+@pytest.mark.parametrize(("size", "person", "height", "top"), [
+    ((1024, 1024), (600, 110, 800), 0.78, 0.11),  # as in a studio: the whole height
+    ((4000, 3000), (1000, 500, 3000), 0.75, 0.125),
+    ((1920, 1080), (300, 200, 1500), 0.78, 0.1),  # narrow: the sides are repeated
+    ((1200, 1600), (1100, 700, 300), 0.6, 0.13),  # small, with space around
+    ((1200, 1600), (40, 700, 400), 0.7, 0.13),  # small, at the edge, near the bottom
+])  # fmt: skip
+def test_photos_of_other_sizes_are_cropped_around_the_person(
+    size: tuple[int, int], person: tuple[float, float, float], height: float, top: float
+) -> None:
+    joints = standing(*person)
+    placed = fit(SHOP, size, (256, 256), joints)
+    found = placed.keypoints(joints)
+    assert np.ptp(found[:, 1]) / 256 == pytest.approx(height, abs=0.01)
+    assert found[:, 1].min() / 256 == pytest.approx(top, abs=0.01)
+    assert np.ptp(found[:, 0]) / np.ptp(found[:, 1]) == pytest.approx(
+        np.ptp(joints[:, 0]) / np.ptp(joints[:, 1]), abs=0.01
+    )
+    assert ((found >= 0) & (found <= (175, 255))).all()
+    spots = np.zeros((*size, 3), np.uint8)
+    x, y = np.rint(joints[JOINT["right_ankle"]]).astype(int)
+    near = max(size) // 100
+    spots[y - near : y + near + 1, x - near : x + near + 1] = 255
+    seen = np.argwhere(placed.image(spots)[..., 0] > 127).mean(0)[::-1]
+    np.testing.assert_allclose(seen, found[JOINT["right_ankle"]], atol=0.6)
+
+
+def test_a_person_who_spreads_the_arms_is_shown_whole_and_a_head_is_not_enlarged() -> None:
+    wide = standing(100, 120, 400)
+    wide[JOINT["right_wrist"]], wide[JOINT["left_wrist"]] = (60, 200), (540, 200)
+    x = fit(SHOP, (600, 600), (256, 256), wide).keypoints(wide)[:, 0]
+    assert np.ptp(x) / 176 == pytest.approx(0.85, abs=0.01)
+    head = standing(100, 120, 400)
+    head[[2, 3, 4, *range(6, 14)]] = np.nan  # the neck, a shoulder and the face
+    found = fit(SHOP, (600, 600), (256, 256), head).keypoints(head)
+    np.testing.assert_allclose(np.ptp(found[[0, 1], 1]), np.ptp(head[[0, 1], 1]) * 256 / 552, rtol=0.01)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (256, 256)])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size: tuple[int, int], turns: int) -> None:
+    upright, pixels = standing(60, 40, 180), photo(0, size)
+    x, y = upright.T
+    for _ in range(turns):  # as `np.rot90` turns the photo
+        x, y, pixels = y, pixels.shape[1] - 1 - x, np.rot90(pixels)
+    lying = np.stack([x, y], 1)
+    first, second = fit(SHOP, size, (256, 256), upright), fit(SHOP, pixels.shape[:2], (256, 256), lying)
+    assert (first.turns, second.turns) == (0, 4 - turns)
+    np.testing.assert_allclose(second.keypoints(lying), first.keypoints(upright), atol=1e-3)
+    np.testing.assert_array_equal(second.image(pixels), first.image(photo(0, size)))
+
+
+def test_who_sits_on_the_floor_or_bends_down_is_upright() -> None:
+    sitting, bent = standing(60, 40, 100), standing(60, 40, 100)
+    sitting[[8, 9, 10, 11, 12, 13]] = [(70, 100), (100, 98), (130, 100)] * 2
+    bent[[0, 1, 2, 5, *range(14, 18)]] += (-60, 45)
+    for joints in (sitting, bent):
+        assert fit(SHOP, (300, 300), (256, 256), joints).turns == 0
+
+
+@pytest.mark.parametrize("joints", [NOBODY, np.full((K, 2), 9.0), standing(2, 30, 12)])
+def test_a_very_long_photo_keeps_at_least_a_pixel(joints: np.ndarray) -> None:
+    placed = fit(Frame(20, 12), (5000, 16), None, joints)
     assert placed.image(np.full((5000, 16, 3), 9, np.uint8)).shape == (20, 12, 3)

@@ -141,7 +141,12 @@ def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path: Path) -> Non
 
 
 def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Path) -> None:
-    assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == ["attend", "posed", "vunet"]
+    assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == [
+        "attend",
+        "posed",
+        "surface",
+        "vunet",
+    ]
     without = [source.pixels for source in sources()]
     paper = repose.load(save_system(tmp_path / "p.safetensors", "paper"))
     assert same(paper(without, POSE), paper(sources(), POSE))
@@ -151,7 +156,7 @@ def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: P
     frame, upper = Frame(32, 24, (0, 0, 24, 32)), STANDING.copy()
     upper[(upper[:, 0] > 23) | (upper[:, 1] > 31)] = np.nan
     cropping = repose.load(save_system(tmp_path / "c.safetensors", frame=frame, photo_size=SIZE))
-    plain = repose.load(save_system(tmp_path / "p.safetensors"))
+    plain = repose.load(save_system(tmp_path / "p.safetensors", photo_size=(32, 24)))
     whole = [source._replace(keypoints=upper) for source in sources()]
     corner = [source._replace(pixels=source.pixels[:32, :24]) for source in whole]
     assert same(cropping(whole, TargetPose(upper, *SIZE)), plain(corner, TargetPose(upper, 32, 24)))
@@ -173,7 +178,8 @@ GOOD = sources()[0]
     (GOOD, POSE[:17], ValueError, r"joints should be .*, not \(17, 2\) \(the target pose\)"),
     (GOOD, None, TypeError, "a photo or pose should be a path, a PIL image or a numpy array, not NoneType"),
     ([], POSE, repose.DataError, "No source photo is given"),
-    (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: no joint is known"),
+    (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: 0 of 18 joints are known, with 0 whole limb"),
+    (GOOD, np.where(np.isin(np.arange(18), (2, 3, 4))[:, None], POSE, np.nan), repose.PoseNotFoundError, "3 of 18 joints"),
     (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px per side"),
 ])  # fmt: skip
 def test_a_call_that_makes_no_sense_is_an_error(

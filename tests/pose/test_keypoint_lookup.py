@@ -6,7 +6,7 @@ import pytest
 
 from repose.data.records import write_keypoints
 from repose.data.skeleton import JOINT, K, present
-from repose.errors import ReposeError
+from repose.errors import PoseNotFoundError, ReposeError
 from repose.pose.keypoint_lookup import KnownPoses, checked, read_pose
 
 HEADER = "name:keypoints_y:keypoints_x"
@@ -53,7 +53,7 @@ def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tm
     write_keypoints(tmp_path / "keypoints.csv", [FLAT, "other.jpg"], keypoints, np.ones((2, K), np.float32))
     poses = KnownPoses([tmp_path / "keypoints.csv"])
     assert first_x(poses, photo) == 40
-    with pytest.raises(ReposeError, match=r"^other\.jpg: no joint is known"):
+    with pytest.raises(ReposeError, match=r"^other\.jpg: 0 of 18 joints are known"):
         poses.find(Path("other.jpg"), 100, 80)
 
 
@@ -117,13 +117,17 @@ def test_a_joint_outside_its_image_is_named_and_one_at_the_edge_is_moved_in(tmp_
     assert read_pose(file, None, 100, 37)[17].tolist() == [36, 44]
 
 
-def test_a_pose_without_joints_or_limbs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match=r"none\.json: no joint is known"):
+def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"none\.json: 0 of 18 joints are known"):
         read_pose(people(tmp_path / "none.json"), None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
-    keypoints[[JOINT["left_wrist"], JOINT["nose"]]] = 5
-    with pytest.raises(ReposeError, match=r"here: no two of the 2 known joint.*are the ends of a limb"):
+    keypoints[[JOINT["right_shoulder"], JOINT["right_elbow"], JOINT["right_wrist"]]] = 5
+    with pytest.raises(
+        PoseNotFoundError, match=r"here: 3 of 18 joints .* 2 whole limb.* 3 are needed\. Choose an image"
+    ):
         checked(keypoints, 100, 80, "here")
+    keypoints[JOINT["neck"]] = 5
+    checked(keypoints, 100, 80, "here")
 
 
 def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:

@@ -148,6 +148,8 @@ def _check_header(encoded: bytes) -> None:
     if encoded.startswith(b"\xff\xd8"):
         if len(_SCAN.findall(encoded)) > _MAX_SCANS or encoded.count(b"Exif\0\0") > _MAX_EXIF_PARTS:
             raise DataError(f"a JPEG with more than {_MAX_SCANS} scans or {_MAX_EXIF_PARTS} parts of EXIF")
+    elif encoded[4:8] == b"ftyp":
+        raise DataError("a HEIC, AVIF or video file")
     elif encoded.startswith(b"BM"):  # Pillow decodes runs in Python, a pixel at a time
         if encoded[14:15] != b"\x0c" and encoded[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):
             raise DataError("a BMP with run-length encoding")

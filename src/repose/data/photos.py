@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from repose.data.images import decode, decode_indices
-from repose.data.photo_files import Fit, fit
+from repose.data.photo_files import Fit, place
 from repose.data.posemaps import read_posemaps
 from repose.data.records import IMAGES, part_names, read_parts, read_parts_keypoints
 from repose.data.shards import ShardReader
@@ -71,8 +71,8 @@ class Photos:
         return Loaded(np.stack(pixels), np.stack(keypoints), np.stack(maps))
 
     def _placed(self, row: int) -> Fit:
-        size = int(self._sizes[row][0]), int(self._sizes[row][1])
-        return fit(self.frame, size, size, self._joints[row])
+        height, width = self._sizes[row].tolist()
+        return place(self.frame, (height, width), self._joints[row])
 
     def _load_one(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
         cached_pixels, cached_maps = self._cache

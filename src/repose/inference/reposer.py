@@ -1,7 +1,7 @@
 """A trained system as one object that turns photos of a garment and target poses into images; see `repose.load`.
 
 Example:
-    model = repose.load("model.safetensors")
+    model = repose.load()
     image = model(["front.jpg", "side.jpg"], "target.jpg")
 """
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from PIL import Image
 
+from mannequins import surface
 from repose import checkpoint
 from repose.data.photo_files import Fit, Size, as_pixels, fit, read_photo
 from repose.data.pictures import grid
@@ -66,7 +67,7 @@ class Reposer:
     The same calls give the same bytes on the same machine with the same number of torch threads.
 
     Args:
-        model: path of the checkpoint, such as a run's model.safetensors.
+        model: path of the checkpoint, such as a run's model.safetensors; None: the model that comes with repose.
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         keypoints: files and folders in which the poses of photos are looked up by the photo's path: keypoints CSV,
             OpenPose JSON or a folder of such JSONs.
@@ -88,14 +89,16 @@ class Reposer:
     """
 
     def __init__(
-        self, model: PathLike, *, device: str = "auto", keypoints: PathLike | Sequence[PathLike] = (),
+        self, model: PathLike | None = None, *, device: str = "auto", keypoints: PathLike | Sequence[PathLike] = (),
         pose_detector: NetworkName | None = None,
     ) -> None:  # fmt: skip
         files = [keypoints] if isinstance(keypoints, PathLike) else keypoints
         self._poses = KnownPoses([Path(file) for file in files])
         self._device = resolve(device)
         self._detector: NetworkName | None = pose_detector or (None if files else "auto")
-        self._system, self.about = checkpoint.load(Path(model), self._device)
+        if model is None:
+            say("model: the one that comes with repose")
+        self._system, self.about = checkpoint.load(surface.weights() if model is None else Path(model), self._device)
         if pose_detector:
             _ = self._find_pose  # its errors come before any photo
         self.max_sources = self.about.row.max_sources
@@ -150,28 +153,29 @@ class Reposer:
         `found` has the joints that the network found earlier; those that it finds now are added. Raises as `__call__`.
         """
         read, path = _read(photo)
-        place, keypoints = self._fit(read.size), np.full((K, 2), np.nan, np.float32)
+        joints = np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
-            keypoints = place.keypoints(self._joints(read, path, found))
-        return Framed(place.image(read.pixels), keypoints, read.size)
+            joints = self._joints(read, path, found)
+        place = self._fit(read.size, joints, read.name)
+        return Framed(place.image(read.pixels), place.keypoints(joints), read.size)
 
     def request(
         self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None
     ) -> Request:
         """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
-        size = pose_size or sources[0].photo_size
+        size, name = pose_size or sources[0].photo_size, "the target pose"
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
-            keypoints = _checked_joints(pose.keypoints, size, "the target pose")
+            keypoints = _checked_joints(pose.keypoints, size, name)
         elif isinstance(pose, np.ndarray) and pose.ndim == 2:
-            keypoints = _checked_joints(pose, size, "the target pose")
+            keypoints = _checked_joints(pose, size, name)
         elif isinstance(pose, PathLike) and file_and_row(str(pose))[0].suffix.lower() in (".csv", ".json"):
             keypoints = read_pose(*file_and_row(str(pose)), *size)
         else:
             read, path = _read(pose)
-            size = read.size
+            size, name = read.size, read.name
             keypoints = self._joints(read, path, found)
-        return Request(tuple(sources), self._fit(size).keypoints(keypoints))
+        return Request(tuple(sources), self._fit(size, keypoints, name).keypoints(keypoints))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
         """Yield the images of requests, (height, width, 3) uint8 each, several per call of the system."""
@@ -185,8 +189,11 @@ class Reposer:
         titles = ["source" if len(photos) == 1 else f"source {n}" for n in range(1, len(photos) + 1)]
         return grid([[*photos, colour(maps)[0], generated]], [*titles, "pose", "generated"])
 
-    def _fit(self, size: Size) -> Fit:
-        return fit(self.about.frame, size, self.about.photo_size)
+    def _fit(self, size: Size, joints: np.ndarray, name: str) -> Fit:
+        place = fit(self.about.frame, size, self.about.photo_size, joints)
+        if place.turns:
+            say(f"{name}: turned by {90 * min(place.turns, 4 - place.turns)} degrees, so that the person is upright")
+        return place
 
     def _joints(self, photo: SourcePhoto, path: Path | None, found: Found | None) -> np.ndarray:
         """The joints (K, 2) in px of a photo: given, looked up in the files, or found by the network."""

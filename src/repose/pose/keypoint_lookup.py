@@ -12,12 +12,13 @@ import numpy as np
 
 from repose.data.csv_files import text_of
 from repose.data.layouts import NameFinder, is_litter
-from repose.data.skeleton import JOINTS, LIMBS, present
+from repose.data.skeleton import JOINTS, LIMBS, K, present
 from repose.errors import DataError, PoseNotFoundError
 from repose.pose import keypoint_files
 from repose.storage.limits import read_limited
 
 MIN_CONFIDENCE = 0.05  # OpenPose's joints with less confidence count as missing
+MIN_LIMBS = 3  # of a person; images of fewer look like nobody
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
 
 
@@ -79,7 +80,7 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
 
     Raises:
         DataError: a joint lies farther outside. `where` opens the message.
-        PoseNotFoundError: no limb has both joints.
+        PoseNotFoundError: fewer than MIN_LIMBS limbs have both joints.
     """
     beyond = keypoint_files.outside(keypoints[None], np.array([height]), np.array([width]))[0]
     if beyond.any():
@@ -91,12 +92,11 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
             "the size of its image with --pose-size HEIGHTxWIDTH."
         )
     known = present(keypoints)
-    if not any(known[first] and known[second] for first, second in LIMBS):
-        which = (
-            f"no two of the {known.sum()} known joint(s) are the ends of a limb" if known.any() else "no joint is known"
-        )
+    limbs = sum(known[first] and known[second] for first, second in LIMBS)
+    if limbs < MIN_LIMBS:
         raise PoseNotFoundError(
-            f"{where}: {which}, so there is nothing to draw. Choose an image in which more of the person is seen."
+            f"{where}: {known.sum()} of {K} joints are known, with {limbs} whole limb(s); at least {MIN_LIMBS} are needed. "
+            "Choose an image in which more of the person is seen."
         )
     return keypoints.clip(0, [width - 1, height - 1]).astype(np.float32)
 

@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from repose.config import as_dict, settings
 from repose.data.frame import Crop, Frame, Side
 from repose.data.images import encode_png
-from repose.data.photo_files import fit
+from repose.data.photo_files import place
 from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, draw
 from repose.data.records import POSEMAPS, read_keypoints, read_table, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
@@ -90,6 +90,6 @@ def _maps(photos: pd.DataFrame, joints: np.ndarray, settings: PosemapsSettings) 
 
 def _in_frame(frame: Frame, name: str, height: int, width: int, joints: np.ndarray) -> np.ndarray:
     try:
-        return fit(frame, (height, width), (height, width), joints).keypoints(joints)
+        return place(frame, (height, width), joints).keypoints(joints)
     except ReposeError as error:
         raise ReposeError(f"{name}: {error}") from None

@@ -1,0 +1,178 @@
+"""The model that comes with repose: it is the default, and photos as shops have them become images of people."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+import repose
+from mannequins import figure, surface
+from mannequins.renderer import MannequinPhoto, MannequinSettings, render_item
+from repose.data.skeleton import TORSO
+from repose.inference.reposer import Reposer, SourcePhoto, TargetPose
+from repose.pose import blazepose
+from repose.pose.detectors import PoseFinder
+from repose.storage.weight_files import cached
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[MannequinPhoto]:
+    """Photos of one item, and the front of another."""
+    first, second = (render_item(MannequinSettings("fashion", items=2, seed=7, quality=90), item) for item in (0, 1))
+    return [*first, next(iter(second))]
+
+
+def source(photo: MannequinPhoto) -> SourcePhoto:
+    return SourcePhoto(photo.pixels, photo.keypoints)
+
+
+def test_it_is_the_default_and_keeps_the_colors_of_the_garment(
+    rendered: list[MannequinPhoto], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = repose.load(device="cpu")
+    assert capsys.readouterr().err == "model: the one that comes with repose\n"
+    target = TargetPose(rendered[1].keypoints, 256, 256)
+    image = model(source(rendered[0]), target)
+    assert image.size == (176, 256)
+    same = repose.load(surface.weights(), device="cpu")(source(rendered[0]), target)
+    assert image.tobytes() == same.tobytes()
+    truth, made, copied = (
+        np.asarray(of, float) for of in (rendered[1].pixels[:, 40:216], image, rendered[0].pixels[:, 40:216])
+    )
+    assert abs(made - truth).mean() < 0.7 * abs(copied - truth).mean()
+
+
+def test_the_command_uses_it_without_a_checkpoint(
+    tmp_path: Path, rendered: list[MannequinPhoto], said_by: Callable[..., tuple[str, str]]
+) -> None:
+    for number, photo in enumerate(rendered[:2]):
+        Image.fromarray(photo.pixels).save(tmp_path / f"{number}.png")
+    photos, out = [str(tmp_path / f"{number}.png") for number in (0, 1)], tmp_path / "new.png"
+    how = ("--find-poses", "figure", "--device", "cpu", "--threads", "1")
+    _, told = said_by("generate", photos[0], "--pose", photos[1], *how, "-o", str(out))
+    assert told == f"model: the one that comes with repose\ngenerate: {out} is ready\n"
+    model = repose.load(device="cpu", pose_detector="figure")
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), model(*photos))
+
+
+@pytest.fixture
+def damaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The weights, in a file that a test may change."""
+    copy = tmp_path / surface.WEIGHTS.name
+    shutil.copyfile(surface.WEIGHTS, copy)
+    monkeypatch.setattr(surface, "WEIGHTS", copy)
+    surface.weights.cache_clear()
+    yield copy
+    surface.weights.cache_clear()
+
+
+def test_missing_or_cut_weights_are_named_before_anything_is_read(damaged: Path) -> None:
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(repose.CheckpointError, match=rf"{damaged}.*is missing or damaged\. Install repose again"):
+        repose.load(device="cpu")
+    damaged.unlink()
+    with pytest.raises(repose.CheckpointError, match=rf"{damaged}.*is missing or damaged\. Install repose again"):
+        repose.load(device="cpu")
+
+
+def test_the_wheel_holds_the_weights_of_both_networks_and_little_else(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        for weights in (surface.WEIGHTS, Path(figure.__file__).with_name("figure.safetensors")):
+            for path in (weights, Path(f"{weights}.sha256")):
+                assert files.read(path.relative_to(ROOT / "src").as_posix()) == path.read_bytes()
+    assert surface.WEIGHTS.stat().st_size < 15e6
+    assert wheel.stat().st_size < 25e6
+
+
+# With BlazePose: photos as shops have them.
+
+
+@pytest.fixture(scope="module")
+def model() -> Reposer:
+    if not (cached("blazepose").is_file() and blazepose.has_runtime()):
+        pytest.skip("BlazePose is not here: run `repose weights fetch blazepose`")
+    return repose.load(device="cpu", pose_detector="blazepose")
+
+
+def scene(
+    photo: Image.Image, side: int, size: tuple[int, int], place: tuple[int, int], other: Image.Image | None = None
+) -> Image.Image:
+    """A photo, resized to `side`, and another at the bottom right, on a wall of the color of its corner."""
+    whole = Image.new("RGB", size, photo.getpixel((0, 0)))
+    whole.paste(photo.resize((side, side), Image.Resampling.BICUBIC), place)
+    if other:
+        whole.paste(other, (size[0] - other.width, size[1] - other.height))
+    return whole
+
+
+FRAMED: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "12 MP, portrait": lambda photo: scene(photo, 3000, (3000, 4000), (0, 1000)),
+    "12 MP, landscape": lambda photo: scene(photo, 3000, (4000, 3000), (900, 0)),
+    "lying": lambda photo: photo.transpose(Image.Transpose.ROTATE_90),
+    "upside down": lambda photo: photo.transpose(Image.Transpose.ROTATE_180),
+}
+CHANGES = FRAMED | {
+    "a small person": lambda photo: scene(photo, 400, (1600, 1200), (300, 700)),
+    "beside another": lambda photo: scene(photo, 512, (900, 512), (0, 0), photo.resize((200, 200))),
+    "without the head": lambda photo: photo.crop((0, 70, 256, 256)),
+    "a thumbnail": lambda photo: photo.resize((64, 64)),
+}
+
+
+@pytest.fixture(scope="module")
+def torso(model: Reposer, rendered: list[MannequinPhoto]) -> Callable[[Image.Image], np.ndarray]:
+    """The torso of the full view, made from a photo."""
+    joints = rendered[3].keypoints[[*TORSO]] - (40, 0)
+    (left, top), (right, bottom) = (np.rint(edge(joints, 0)).astype(int) for edge in (np.min, np.max))
+    pose = Image.fromarray(rendered[3].pixels)
+    return lambda photo: np.asarray(model(photo, pose), float)[top:bottom, left:right]
+
+
+@pytest.fixture(scope="module")
+def known(torso: Callable[[Image.Image], np.ndarray], rendered: list[MannequinPhoto]) -> list[np.ndarray]:
+    """The torso made from the photo of the item, and from that of another."""
+    return [torso(Image.fromarray(rendered[row].pixels)) for row in (0, -1)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_garment_is_found_whatever_its_photo_is_like(
+    torso: Callable[[Image.Image], np.ndarray], known: list[np.ndarray], rendered: list[MannequinPhoto], change: str
+) -> None:
+    made = torso(CHANGES[change](Image.fromarray(rendered[0].pixels)))
+    assert abs(made - known[0]).mean() < abs(known[1] - known[0]).mean() / 2
+
+
+@pytest.mark.parametrize("change", FRAMED)
+def test_the_pose_is_taken_whatever_its_photo_is_like(
+    model: Reposer, rendered: list[MannequinPhoto], change: str
+) -> None:
+    request = model.request([model.source(rendered[0].pixels)], FRAMED[change](Image.fromarray(rendered[3].pixels)))
+    (made,) = model.generate([request])
+    found, people = PoseFinder("blazepose")(made)
+    assert people == 1
+    assert np.nanmedian(np.linalg.norm(found - request.pose, axis=1)) < 4  # px of 256
+
+
+@pytest.mark.parametrize("photo", [skimage.data.coffee(), skimage.data.chelsea()], ids=["a cup", "a cat"])
+def test_a_photo_without_a_person_is_an_error(
+    model: Reposer, rendered: list[MannequinPhoto], photo: np.ndarray
+) -> None:
+    message = (
+        "the array: the network blazepose finds no person. Give a photo that shows a person at least from the head"
+    )
+    for given in ((photo, rendered[0].pixels), (rendered[0].pixels, photo)):
+        with pytest.raises(repose.PoseNotFoundError, match=message):
+            model(*given)
