@@ -129,7 +129,7 @@ def fit(frame: Frame, photo_size: Size, trained_size: Size | None, keypoints: np
 
 
 def place(frame: Frame, photo_size: Size, keypoints: np.ndarray) -> Fit:
-    """The placement of a photo of a data set, whose keypoints (K, 2) are in px: `fit` for the crop `person`, else the frame's."""
+    """The placement of a photo of a data set with keypoints (K, 2) in px: that of `fit` for the crop `person`."""
     if frame.crop == "person":
         return fit(frame, photo_size, None, keypoints)
     return Fit(0, frame, 0, 0, frame, photo_size)
