@@ -4,7 +4,7 @@ IMAGE ?= repose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo table1 ablations figure test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench bench-gpu lock audit licences image test-image test-s3 test-faults clean
+.PHONY: demo finetune table1 ablations figure model test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench bench-gpu lock audit licences image test-image test-s3 test-faults clean
 
 # Trainings run side by side, JOBS at a time, with one thread each. `dvc repro -s` runs a single stage, because DVC would find the
 # shared inputs locked. DVC only waits three seconds for its lock, so a failed start is retried. The `dvc repro` that follows
@@ -23,6 +23,19 @@ demo: .venv/ready  ## set up .venv, run the pipeline on rendered people, print t
 	@echo; cat results/table.md; echo; echo "The picture: results/picture.png"; echo "The report: reports/run/report.html"; echo
 	dvc repro
 
+# What differs from the demo for photos of people of any size, cropped around the person (docs/data.md#your-own-photos).
+STEPS ?= 400
+FINETUNE = download.source=folders validate.formats=[JPEG,PNG,WEBP] validate.modes=[RGB,RGBA,L] validate.sizes=[] \
+  validate.tolerated_share=0.2 keypoints.extractor=blazepose keypoints.files=[] posemaps.height=256 posemaps.width=176 \
+  posemaps.crop=person posemaps.line_width=4 split.test_share=0.2 split.min_train_pairs=10 split.min_test_pairs=2 \
+  train.perceptual.network=lite0 evaluate.systems=[surface,surface-tuned] systems.surface.generator.reduce=2 \
+  systems.surface-tuned.generator.reduce=2 systems.surface-tuned.steps=$(STEPS)
+
+finetune: .venv/ready  ## train the model that comes with repose on your PHOTOS, a folder of photos for each garment, and score it
+	@test -d "$(PHOTOS)" || { echo 'Give a folder that has a folder of photos for each garment: make finetune PHOTOS=photos'; exit 1; }
+	dvc exp run evaluate $(FINETUNE:%=-S '%') -S "download.origins=[{address: '$$(realpath "$(PHOTOS)")'}]"
+	@echo; cat results/table.md; echo; echo "The model: runs/surface-tuned/model.safetensors"; echo "The picture: results/picture.png"
+
 table1: .venv/ready  ## the paper's Table 1: every system on two data sets, with the budget in table1/params.yaml
 	dvc repro posemaps split table1/dvc.yaml:street
 	-dvc stage list --name-only table1/dvc.yaml | $(SYSTEMS) | $(SIDE_BY_SIDE)
@@ -37,6 +50,10 @@ ablations: .venv/ready  ## train and score the rows of docs/ablations.md and dra
 figure: .venv/ready  ## train and score the embedded figure network and copy its weights into the package (docs/figure.md)
 	dvc repro figure/dvc.yaml
 	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/mannequins/figure/
+
+model: .venv/ready  ## train the weights that come with repose (docs/surface.md), an evening on two cores; score them, copy them into the package
+	dvc repro surface/dvc.yaml
+	cp surface/model/surface.safetensors surface/model/surface.safetensors.sha256 src/mannequins/surface/
 
 test: .venv/ready  ## every test
 	pytest -n auto --dist loadfile --no-loadscope-reorder

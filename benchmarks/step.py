@@ -61,7 +61,7 @@ class Training:
 
     def __init__(self, case: Case, settings: TrainSettings) -> None:
         self.work = Work(case, settings, torch.device("cpu"))
-        self.perceptual = figure_loss(case.row.figure_scale)
+        self.perceptual = figure_loss(case.row.l1_scale)
         for network in self.work.system.networks.values():
             network.train()
 

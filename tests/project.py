@@ -27,8 +27,7 @@ TINY: Mapping[str, Any] = {  # a few steps of small networks
     "systems.paper-m.steps": 3,
     "systems.paper-m.generator.width": 4,
     "systems.paper-m.discriminators.width": 4,
-    "systems.attend.steps": 3,
-    "systems.attend.generator": {"width": 8},
+    "systems.surface-tuned.steps": 3,
 }
 
 _COMMANDS = Path(sys.executable).parent

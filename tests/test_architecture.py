@@ -12,17 +12,16 @@ import yaml
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 REPOSE = SRC / "repose"
-PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
+PIPELINES = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure", ROOT / "surface"]
 
 # From the bottom to the top: a room imports itself and rooms below it.
 ROOMS = (
     "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/cli_options.py",
-    "repose/storage", "repose/data",
-    "mannequins/figure", "mannequins/surface", "mannequins/renderer", "repose/pose", "repose/models", "repose/systems",
-    "repose/generate.py",
-    "repose/checkpoint.py", "repose/training", "repose/metrics", "repose/validation", "repose/evaluation",
-    "repose/inference", "repose/report", "repose/stages", "mannequins/figure_training", "repose/kubeflow",
-    "repose/pipeline_paths.py", "repose/weights_cli.py", "repose/compare_cli.py", "repose/cli.py",
+    "repose/storage", "repose/data", "mannequins/figure", "mannequins/surface", "mannequins/renderer", "repose/pose",
+    "repose/models", "repose/systems", "repose/generate.py", "repose/checkpoint.py", "repose/training",
+    "repose/metrics", "repose/validation", "repose/evaluation", "repose/inference", "repose/report", "repose/stages",
+    "mannequins/figure_training", "mannequins/surface_training", "repose/kubeflow", "repose/pipeline_paths.py",
+    "repose/weights_cli.py", "repose/compare_cli.py", "repose/cli.py",
 )  # fmt: skip
 # These change no byte of a result: what people read at the terminal, and the packages' own names.
 FOR_PEOPLE = {REPOSE / "terminal.py", REPOSE / "errors.py", REPOSE / "__init__.py", SRC / "mannequins" / "__init__.py"}
@@ -71,10 +70,10 @@ class Stage(NamedTuple):
 
 
 def module(command: str) -> Path:
-    """The file that a command of a stage runs: `repose train ...`, or `repose figure train ...`."""
+    """The file that a command of a stage runs: `repose train ...`, or `repose figure train ...`, or of surface."""
     _, first, second, *_ = command.split()
-    if first == "figure":
-        return SRC / "mannequins" / "figure_training" / f"{second}.py"
+    if first in ("figure", "surface"):
+        return SRC / "mannequins" / f"{first}_training" / f"{second}.py"
     return REPOSE / "stages" / f"{first}.py"
 
 
@@ -115,6 +114,12 @@ def test_what_makes_the_figure_network_does_not_depend_on_its_weights() -> None:
         makes = any("figure_training" in file.parts for file in stage.modules)
         reads = SRC / "mannequins" / "figure" / "network.py" in needed(*stage.modules)
         assert bool({*weights.parents} & set(stage.code)) == (reads and not makes), stage.name
+
+
+def test_what_makes_the_surface_weights_does_not_depend_on_them() -> None:
+    for stage in STAGES:
+        if any("surface_training" in file.parts for file in stage.modules):
+            assert SRC / "mannequins" / "surface" not in stage.code, stage.name
 
 
 def test_training_and_evaluation_run_without_dvc_and_kfp() -> None:

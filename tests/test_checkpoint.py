@@ -21,7 +21,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import CheckpointError, ReposeError
 from repose.systems import Progress, System, SystemSettings, build
-from tiny_system import save_system
+from tiny_system import FRAME, save_system, small_row
 
 SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
 PAPER, ATTEND = (systems.row({"kind": kind} | SMALL, kind) for kind in ("paper", "attend"))
@@ -121,6 +121,18 @@ def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
     for name, optimiser in system.optimisers.items():
         for values, others in zip(optimiser.state.values(), again.optimisers[name].state.values(), strict=True):
             assert {key: value.stride() for key, value in values.items()} == {k: v.stride() for k, v in others.items()}
+
+
+@pytest.mark.parametrize("kind", systems.kinds())
+def test_a_system_of_any_kind_starts_from_a_checkpoint_of_its_kind(tmp_path: Path, kind: str) -> None:
+    given = save_system(tmp_path / "given.safetensors", kind)
+    system = systems.build(small_row(kind), FRAME)
+    _, loaded = checkpoint.load_weights(given, system, small_row(kind))
+    assert loaded == list(system.networks)
+    expected = checkpoint._read_tensors(given)
+    for name, network in system.networks.items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, expected[f"network.{name}.{key}"]), key
 
 
 def test_another_run_and_a_finished_model_are_not_resumed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ STAGES: dict[str, dict[str, Any]] = {
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands
-GROUPS = ("kfp", "weights", "figure")
+GROUPS = ("kfp", "weights", "figure", "surface")
 LEAVES = {name: command for name, command in COMMANDS.items() if name not in GROUPS} | {
     f"{group} {name}": command for group in GROUPS for name, command in COMMANDS[group].commands.items()
 }

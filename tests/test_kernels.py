@@ -41,6 +41,6 @@ def test_the_scores_of_one_processor_are_a_baseline_for_another(
     gates = json.loads((other.folder / "reports" / "gates" / "gates.json").read_text())
     assert (gates["outcome"], gates["uncompared"]) == ("no regression", None)
     assert {score["verdict"] for score in gates["scores"]} <= {"same", "better", "noise"}
-    assert (one.folder / "runs/attend/model.safetensors").read_bytes() != (
-        other.folder / "runs/attend/model.safetensors"
+    assert (one.folder / "runs/surface-tuned/model.safetensors").read_bytes() != (
+        other.folder / "runs/surface-tuned/model.safetensors"
     ).read_bytes(), "the levels compute the same, so that this test says nothing"

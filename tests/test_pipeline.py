@@ -13,7 +13,7 @@ from repose.cli import STAGES as PANEL
 from repose.cli import app
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure"]
+FOLDERS = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure", ROOT / "surface"]
 
 
 def stages_of(folder: Path) -> dict[str, Any]:

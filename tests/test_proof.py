@@ -60,7 +60,7 @@ def by_kubeflow(tmp_path_factory: pytest.TempPathFactory, remote: Path) -> tuple
 
 def test_the_pipeline_ends_with_a_table_and_the_path_of_a_picture(by_dvc: Project, output: str) -> None:
     table = output[output.index("Running stage 'evaluate'") :]
-    for row in ("copy source", "mean of sources", "paper-m", "paper-m, 1 source", "attend", "attend, 1 source"):
+    for row in ("copy source", "mean of sources", "paper-m", "paper-m, 1 source", "surface", "surface-tuned, 1 source"):
         assert f" {row} " in table
     assert (by_dvc.folder / "results" / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert "The report: reports/run/report.html" in table
@@ -84,23 +84,23 @@ def test_the_compiled_pipeline_leaves_the_same_bytes_and_nothing_to_do(
 
 
 def test_editing_a_system_trains_that_system_only(by_dvc: Project) -> None:
-    by_dvc.set(systems__attend__steps=4)
+    by_dvc.set(**{"systems.surface-tuned.steps": 4})
     trained = json.loads(by_dvc.dvc("status", "--json"))
-    assert [stage for stage in trained if stage.startswith("train")] == ["train@attend"]
-    by_dvc.set(systems__attend__steps=CHANGES["systems.attend.steps"])
+    assert [stage for stage in trained if stage.startswith("train")] == ["train@surface-tuned"]
+    by_dvc.set(**{"systems.surface-tuned.steps": CHANGES["systems.surface-tuned.steps"]})
 
 
 def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc: Project) -> None:
-    by_dvc.set(gates__limits={"attend": {"ssim/pg2": {"min": 0.99}}})
+    by_dvc.set(gates__limits={"surface-tuned": {"ssim/pg2": {"min": 0.99}}})
     output = by_dvc.dvc("repro", code=255)
     assert stages_run(output) == ["report", "gates"]
     assert "is outside its limit: at least 0.99" in output
     assert "**beyond its limit**" in (by_dvc.folder / "reports" / "gates" / "gates.md").read_text()
     by_dvc.set(gates__limits={})
     assert "Stage 'gates' is cached - skipping run" in by_dvc.dvc("repro")
-    card = (by_dvc.folder / "reports" / "card" / "attend" / "card.md").read_text()
+    card = (by_dvc.folder / "reports" / "card" / "surface-tuned" / "card.md").read_text()
     assert "Rendered by repose; Apache-2.0" in card
-    assert "Gates: no regression in 2 scores, compared with nothing." in card
+    assert "Gates: no regression in 3 scores, compared with nothing." in card
 
 
 def test_a_failing_stage_leaves_the_earlier_results(by_dvc: Project) -> None:
@@ -143,7 +143,7 @@ def test_parts_are_run_by_themselves_and_a_left_over_is_not_read(by_dvc: Project
 def test_dvc_shows_metrics_and_plots(by_dvc: Project) -> None:
     metrics = json.loads(by_dvc.dvc("metrics", "show", "--json"))
     scores = metrics[""]["data"]["metrics.json"]["data"]["scores"]
-    assert set(scores["attend"]) >= {"ssim/pg2", "ssim/gaussian11", "torso-ciede2000"}
+    assert set(scores["surface-tuned"]) >= {"ssim/pg2", "ssim/gaussian11", "torso-ciede2000"}
     by_dvc.dvc("plots", "show", "--out", "plots")
     page = (by_dvc.folder / "plots" / "index.html").read_text()
     assert all(f'"text": "{title}"' in page for title in ("scores", "training"))

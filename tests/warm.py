@@ -30,7 +30,7 @@ _DVC = [
     "dvc_data.index", "dvc_s3", "s3fs",
 ]  # fmt: skip
 _REPOSE = ["repose.cli", "typer._adapters", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"]
-_TRAINED = ["repose.systems.attend", "repose.systems.paper"]
+_TRAINED = ["repose.systems.attend", "repose.systems.paper", "repose.systems.surface"]
 _STAGES = {  # what a command of repose imports when it runs, beside the module of its stage
     "validate": ["great_expectations.expectations"],
     "keypoints": ["great_expectations.expectations"],

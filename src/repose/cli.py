@@ -1,4 +1,4 @@
-"""The command line: the pipeline's stages, and `repose generate`, `compare`, `weights`, `figure` and `kfp`.
+"""The command line: the pipeline's stages, and `repose generate`, `compare`, `weights`, `figure`, `surface` and `kfp`.
 
 Only the command line reads params.yaml. A command imports its stage when it runs, so that `repose --help` is fast and a
 machine only needs the packages of the stages that it runs.
@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from mannequins.figure_training.cli import app as figure
+from mannequins.surface_training.cli import app as surface
 from repose import __version__, load
 from repose.cli_options import (
     PARAMS,
@@ -51,10 +52,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 STAGES, USE, CLUSTER = "Pipeline stages", "Use", "In a cluster"
-TABLE1, SCORES, FIGURE = "The paper's Table 1", "Scores", "The figure network"
+TABLE1, SCORES, FIGURE = "The paper's Table 1", "Scores", "The networks that come with repose"
 app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 app.add_typer(weights, name="weights", rich_help_panel=USE)
 app.add_typer(figure, name="figure", rich_help_panel=FIGURE)
+app.add_typer(surface, name="surface", rich_help_panel=FIGURE)
 
 
 @app.command(rich_help_panel=STAGES)

@@ -33,8 +33,8 @@ CHANGES = {name: value for name, value in TINY.items() if isinstance(value, int)
     "split.min_test_pairs": 4,
     "evaluate.pairs": 6,
     "posemaps.width": 56,  # so that every gated protocol fits
-    "gates.limits.attend.ssim/pg2.min": 0.0,
-    "gates.limits.attend.torso-ciede2000.max": 1000.0,
+    "gates.limits.surface-tuned.ssim/pg2.min": 0.0,
+    "gates.limits.surface-tuned.torso-ciede2000.max": 1000.0,
 }
 
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from killed import steps_of, train_interrupted
 
+from mannequins import surface
 from repose import checkpoint
 from repose.data.records import read_json
 from repose.errors import ReposeError
+from repose.report.records import read_training
 from repose.training import TrainSettings, state
 from tiny import Data, files_in, make, row, settings, train_tiny, unfinished
 
@@ -154,6 +156,30 @@ def test_a_run_can_start_from_the_weights_of_a_checkpoint(data: Data, runs: Path
     found, expected = (checkpoint._read_tensors(file) for file in (run / "model.safetensors", given))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9, msg=name)
+
+
+def test_a_run_of_no_steps_is_the_model_that_comes_with_repose(data: Data, tmp_path: Path) -> None:
+    run = train_tiny(data, tmp_path / "run", "surface")
+    record = read_json(run / "run.json")
+    assert record["init"]["sha256"] == hashlib.sha256(surface.weights().read_bytes()).hexdigest()
+    assert (record["steps"], record["images"]) == (0, 0)
+    found, expected = (checkpoint._read_tensors(file) for file in (run / "model.safetensors", surface.weights()))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value.float()) for name, value in expected.items())
+    training = read_training(run)
+    assert training.curves == []
+
+
+def test_a_run_of_no_steps_needs_a_checkpoint(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(ReposeError, match=r"systems\.surface: steps is 0, and there is no init"):
+        train_tiny(data, tmp_path / "run", "surface", row_changes={"init": None})
+
+
+def test_the_model_that_comes_with_repose_trains_further(data: Data, tmp_path: Path) -> None:
+    run = train_tiny(data, tmp_path / "run", "surface-tuned", row_changes={"steps": 2})
+    found, expected = (checkpoint._read_tensors(file) for file in (run / "model.safetensors", surface.weights()))
+    moved = max(float((found[name] - value.float()).abs().max()) for name, value in expected.items())
+    assert 0 < moved < 0.01
 
 
 def test_the_content_of_the_first_weights_decides_and_not_their_path(data: Data, runs: Path, tmp_path: Path) -> None:

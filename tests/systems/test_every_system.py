@@ -74,6 +74,15 @@ LEARNERS = {
             "optimiser": {"learning_rate": 0.002},
         }, ("l1",), (54_417_027 + 2_771_777, 29_247_107 + 2_771_777),
     ),
+    "surface": Learner(
+        {
+            "kind": "surface", "steps": 80, "optimiser": FAST | {"learning_rate": 0.002},
+            "losses": {"adversarial_image": 0, "adversarial_pose": 0, "warped": 0.5, "synthesized": 1},
+            "generator": {
+                "widths": [16, 32, 32, 32], "features": 16, "decoder": [32, 32], "blocks": 1, "spread": 0.1,
+            },
+        }, ("l1",), (4_184_090 + DISCRIMINATORS,) * 2,
+    ),
 }  # fmt: skip
 each_system = pytest.mark.parametrize("name", list(LEARNERS))
 

@@ -1,1 +1,1 @@
-"""How the weights that come with repose are made: from renderings alone, with the renderer's truth (docs/surface.md)."""
+"""Make the weights of `mannequins.surface`: render people, train the system surface on them, export and score it."""

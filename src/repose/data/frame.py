@@ -1,13 +1,14 @@
 """The frame: the part of a photo that becomes the working image, and its size.
 
 Training, evaluation and generation work at one size. Only this module crops and scales photos and keypoints to it. If the
-crop's aspect ratio is not the frame's, each axis has its own scale.
+crop's aspect ratio is not the frame's, each axis has its own scale. The crop `person` is chosen for each photo by its joints
+(`photo_files.fit`).
 
 The center of the first pixel is (0, 0), half a px from the image's edge, so a coordinate becomes
 (photo - left + 0.5) * scale - 0.5.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,9 @@ from repose.errors import DataError
 Box = tuple[float, float, float, float]  # left, top, right, bottom in px of the photo, as in Pillow
 
 
-def _check_crop(crop: Box) -> Box:
+def _check_crop(crop: Box | Literal["person"]) -> Box | Literal["person"]:
+    if crop == "person":
+        return crop
     left, top, right, bottom = crop
     if not (0 <= left < right and 0 <= top < bottom):
         raise ValueError(
@@ -28,7 +31,7 @@ def _check_crop(crop: Box) -> Box:
     return crop
 
 
-Crop = Annotated[Box, AfterValidator(_check_crop)]
+Crop = Annotated[Box | Literal["person"], AfterValidator(_check_crop)]
 Side = Annotated[int, Field(ge=1, le=4096)]  # px
 
 
@@ -38,15 +41,15 @@ class Frame:
 
     height: Side
     width: Side
-    crop: Crop | None = None  # None: the whole photo
+    crop: Crop | None = None  # None: the whole photo; person: the part around the person
 
     def box(self, photo_height: int, photo_width: int) -> Box:
-        """The part of a photo of the given size that fills the frame.
+        """The part of a photo of the given size that fills the frame; all of it for the crop `person`.
 
         Raises:
             DataError: the crop reaches beyond the photo.
         """
-        if self.crop is None:
+        if self.crop is None or self.crop == "person":
             return 0.0, 0.0, float(photo_width), float(photo_height)
         if self.crop[2] > photo_width or self.crop[3] > photo_height:
             raise DataError(

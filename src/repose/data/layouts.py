@@ -1,4 +1,4 @@
-"""The naming schemes of DeepFashion (In-shop Clothes Retrieval) and Market-1501.
+"""The naming schemes of DeepFashion (In-shop Clothes Retrieval) and Market-1501, and plain folders.
 
 A layout parses an owner's path into a `Photo`. Both spellings of DeepFashion's flattened file names, PATN's
 (`fashionWOMENTees_Tanksid...`) and pose-gan's (`fasionWOMENTeesTanksid...`), give the same name.
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from repose.errors import DataError
 
-LayoutName = Literal["deepfashion", "market1501"]
+LayoutName = Literal["deepfashion", "market1501", "folders"]
 _LITTER = {
     "__macosx", "icon", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
     "system volume information", "lost+found",
@@ -112,8 +112,26 @@ class Market1501:
         return re.search(r"(?:^|/)(?:bounding_box_train|bounding_box_test|query)/", path) is not None
 
 
+class Folders:
+    """A folder of photos for each item: `women/red-coat/1.jpg` shows the item `women/red-coat` of the category `women`."""
+
+    def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
+        pass  # paths have all the facts
+
+    def photo(self, path: str) -> Photo | None:
+        """The photo at a path of the source, or None if it is in no folder."""
+        item, _, file = path.rpartition("/")
+        return Photo(path.replace("/", "__"), item, item.rpartition("/")[0], "", "") if item and file else None
+
+    def may_hold_photos(self, path: str) -> bool:  # noqa: ARG002 (as the other layouts)
+        """Whether an image at this path should be a photo."""
+        return True
+
+
 _ANY_DEEPFASHION = DeepFashion([], str.encode)  # for names without a source
-LAYOUTS: dict[LayoutName, type[DeepFashion | Market1501]] = {"deepfashion": DeepFashion, "market1501": Market1501}
+LAYOUTS: dict[LayoutName, type[DeepFashion | Market1501 | Folders]] = {
+    "deepfashion": DeepFashion, "market1501": Market1501, "folders": Folders,
+}  # fmt: skip
 
 
 def is_image(path: str) -> bool:

@@ -115,7 +115,7 @@ def fit(frame: Frame, photo_size: Size, trained_size: Size | None, keypoints: np
     """
     turns = _turns_to_upright(keypoints)
     keypoints, upright_size = _turned(keypoints, photo_size, turns)
-    if upright_size == trained_size:
+    if upright_size == trained_size and frame.crop != "person":
         return Fit(turns, frame, 0, 0, frame, photo_size)
     size, shape = np.array(upright_size, float), np.array([frame.height, frame.width])
     known = present(keypoints).any()
@@ -126,6 +126,13 @@ def fit(frame: Frame, photo_size: Size, trained_size: Size | None, keypoints: np
     height, width = (max(1, round(length / scale)) for length in (bottom - top, right - left))
     part = Frame(height, width, (left, top, right, bottom))
     return Fit(turns, part, (frame.height - height) // 2, (frame.width - width) // 2, frame, photo_size)
+
+
+def place(frame: Frame, photo_size: Size, keypoints: np.ndarray) -> Fit:
+    """The placement of a photo of a data set with keypoints (K, 2) in px: that of `fit` for the crop `person`."""
+    if frame.crop == "person":
+        return fit(frame, photo_size, None, keypoints)
+    return Fit(0, frame, 0, 0, frame, photo_size)
 
 
 def _turns_to_upright(keypoints: np.ndarray) -> int:

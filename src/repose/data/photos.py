@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from repose.data.images import decode, decode_indices
+from repose.data.photo_files import Fit, place
 from repose.data.posemaps import read_posemaps
 from repose.data.records import IMAGES, part_names, read_parts, read_parts_keypoints
 from repose.data.shards import ShardReader
@@ -66,15 +67,19 @@ class Photos:
             )
         rows = [self._row[name] for name in names]
         pixels, maps = zip(*[self._load_one(name, row) for name, row in zip(names, rows, strict=True)], strict=True)
-        keypoints = [self.frame.keypoints(self._joints[row], *self._sizes[row]) for row in rows]
+        keypoints = [self._placed(row).keypoints(self._joints[row]) for row in rows]
         return Loaded(np.stack(pixels), np.stack(keypoints), np.stack(maps))
+
+    def _placed(self, row: int) -> Fit:
+        height, width = self._sizes[row].tolist()
+        return place(self.frame, (height, width), self._joints[row])
 
     def _load_one(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
         cached_pixels, cached_maps = self._cache
         slot = self._slot.get(row)
         if slot is not None:
             return cached_pixels[slot], cached_maps[slot]
-        pixels, maps = self.frame.image(decode(self._images[name])), decode_indices(self._maps[name])
+        pixels, maps = self._placed(row).image(decode(self._images[name])), decode_indices(self._maps[name])
         if len(self._slot) < len(cached_pixels):
             slot = self._slot[row] = len(self._slot)
             cached_pixels[slot], cached_maps[slot] = pixels, maps

@@ -27,7 +27,7 @@ class RawFiles(ShardReader):
 
     Attributes:
         table: files.csv, with the columns `records.FILES`; photos come first.
-        source: mannequin, deepfashion or market1501.
+        source: mannequin, deepfashion, market1501 or folders.
         layout: the naming scheme of the files.
 
     Raises:

@@ -243,7 +243,9 @@ class _Chooser:
             return named
         garments = self.photos.drop_duplicates("item")
         upper = garments["item"][garments["category"].isin(rules.PG2_CATEGORIES)]
-        candidates, whence = (named, "garments of the lists") if named else (set(upper), "upper bodies and dresses")
+        candidates, whence = set(upper), "upper bodies and dresses"
+        if named or self.files.layout == "folders":
+            candidates, whence = (named, "garments of the lists") if named else (set(garments["item"]), "items")
         number = max(1, round((share or rules.PG2_TEST_SHARE) * len(garments)))
         if number > len(candidates):
             raise ReposeError(
@@ -332,8 +334,8 @@ class _Chooser:
             if not counts[part][needed]:
                 left_out = photos_dropped | (self.pairs_dropped if part == "test" else {})
                 raise ReposeError(
-                    f"The split ({mode}) has no {part} {needed}. Left out: {listing(left_out) or 'none'}. Change the block "
-                    "`split` of params.yaml: the lists, `test_share`, `posed` or the exclusions."
+                    f"The split ({mode}) has no {part} {needed}. Left out: {listing(left_out) or 'none'}. Add photos of "
+                    "other items, or change the block `split` of params.yaml: the lists, `test_share`, `posed`, exclusions."
                 )
         return {
             "mode": mode, "departures": self.departures, "posed": settings.posed, "seed": settings.seed, "lists": self.lists,

@@ -19,7 +19,7 @@ from repose.storage.transfer import check
 from repose.systems import System
 
 MAX_SOURCES = 4  # for a baseline; a garment has at most five photos (R10)
-RECORDED = ("images", "seed", "device", "precision", "perceptual", "parameters")  # in run.json
+RECORDED = ("images", "seed", "device", "precision", "perceptual", "parameters", "init")  # in run.json
 
 
 class Contestant(NamedTuple):

@@ -25,12 +25,17 @@ def page(means: pd.DataFrame, test: TestSet, trained: Mapping[str, Trained], see
         f"Keypoints: {facts['keypoints']}.",
         *(
             f"{name}: {of['steps']:,} steps of {of['items_per_step']} item(s), seed {of['seed']}, {of['device']}, "
-            f"{of['precision']}; parameters: {table_text.parameters(of['parameters'])}; loss: {of['loss']}."
+            f"{of['precision']}; parameters: {table_text.parameters(of['parameters'])}; loss: {of['loss']}"
+            f"{_started_from(of['init'])}."
             for name, of in zip(trained, map(training_facts, trained.values()), strict=True)
         ),
         f"Made by repose {__version__}, seed {seed}.",
     ]
     return table_text.markdown(["system", *names], rows) + "\n\n" + "".join(f"- {sentence}\n" for sentence in sentences)
+
+
+def _started_from(init: Mapping[str, Any] | None) -> str:
+    return f"; started from {init['system']} at step {init['step']:,} (SHA-256 {init['sha256']})" if init else ""
 
 
 def provenance_of(trained: Mapping[str, Trained], seed: int) -> dict[str, Any]:

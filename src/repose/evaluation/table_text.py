@@ -1,7 +1,7 @@
 """Format scores: digits by metric, intervals in brackets, Markdown tables, CSV."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -35,13 +35,18 @@ def parameters(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{network} {count:,}" for network, count in counts.items())
 
 
+def cropped(crop: Sequence[float] | Literal["person"] | None) -> str:
+    """Return `posemaps.crop` as a clause; empty if the whole photo is used."""
+    if crop is None or crop == "person":
+        return ", cropped around the person" if crop else ""
+    return f", cropped to {', '.join(f'{side:g}' for side in crop)} (left, top, right, bottom in px of the photo)"
+
+
 def tested_on(facts: Mapping[str, Any]) -> str:
     """Return the split, the pairs and the images of `results.PROTOCOL` as a clause."""
-    crop = ", ".join(f"{side:g}" for side in facts["crop"] or ())
     return (
         f"Split {facts['split']}, {facts['pairs']:,} test pairs, {facts['size']} px (height x width)"
-        + (f", cropped to {crop} (left, top, right, bottom in px of the photo)" if crop else "")
-        + f", {facts['format']}"
+        + f"{cropped(facts['crop'])}, {facts['format']}"
     )
 
 

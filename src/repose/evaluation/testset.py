@@ -67,7 +67,7 @@ def read_test_set(
         "split": records.read_json(split / "split.json")["mode"],
         "pairs": len(pairs),
         "size": f"{photos.frame.height}x{photos.frame.width}",
-        "crop": list(photos.frame.crop) if photos.frame.crop else None,
+        "crop": list(crop) if isinstance(crop := photos.frame.crop, tuple) else crop,
         "format": provenance.FORMAT,
         **_digests(images, keypoints, item_of, pairs),
     }

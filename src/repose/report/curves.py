@@ -22,7 +22,7 @@ def charts(text: str, separator: str = ",") -> list[str]:
         ValueError: a cell is not a number, or a row is longer or shorter than the header.
     """
     head, *rows = list(csv.reader(io.StringIO(text), delimiter=separator))
-    columns = dict(zip(head, zip(*rows, strict=True), strict=True))
+    columns = dict(zip(head, zip(*rows, strict=True) if rows else [()] * len(head), strict=True))
     numbers = {name: [float(cell) if cell else None for cell in cells] for name, cells in columns.items()}
     x, *others = numbers
     return [chart(name, numbers[x], numbers[name]) for name in others if any(v is not None for v in numbers[name])]

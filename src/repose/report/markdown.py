@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from repose.metrics.provenance import cell, in_words
+from repose.metrics.provenance import cell
 
 
 def render(name: str, **content: Any) -> str:
@@ -13,7 +13,7 @@ def render(name: str, **content: Any) -> str:
         loader=jinja2.PackageLoader("repose.report"), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"words": in_words, "thousands": "{:,}".format, "cell": cell, "number": _number}
+    environment.filters |= {"thousands": "{:,}".format, "cell": cell, "number": _number}
     return environment.get_template(name).render(content)
 
 

@@ -14,7 +14,7 @@ from repose.config import settings
 from repose.data.raw import SOURCE
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, read_whole, with_one_source
-from repose.evaluation.table_text import markdown, parameters
+from repose.evaluation.table_text import cropped, markdown, parameters
 from repose.metrics.provenance import NONE, in_words
 from repose.report import formats
 from repose.report.markdown import render
@@ -112,7 +112,7 @@ def _page(facts: _Facts, settings: CardSettings) -> str:
     return render(
         "card.md.jinja", system=facts.system, settings=settings, model=facts.model,
         size=facts.model.stat().st_size, sha256=sha256, row=row, frame=about.frame, photo_size=about.photo_size,
-        step=about.step,
+        step=about.step, cropped=cropped(about.frame.crop),
         source=facts.source, origins=[place.get("address", place) for place in facts.source["origins"]],
         split=facts.split, counts=counts, run=facts.run, parameters=parameters(facts.run["parameters"]),
         weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),

@@ -30,7 +30,7 @@ from repose.terminal import bar, say
 class DownloadSettings:
     """The block `download` of params.yaml."""
 
-    source: Literal["mannequin", "deepfashion", "market1501"]
+    source: Literal["mannequin", "deepfashion", "market1501", "folders"]
     mannequin: MannequinSettings  # for the source mannequin
     origins: tuple[Origin, ...]  # for the other sources
     endpoint: str | None  # an S3 server other than Amazon's, http(s)://host:port
@@ -50,6 +50,7 @@ TERMS = {
         "Market-1501 (Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015): for academic use; cite "
         "the paper."
     ),
+    "folders": "Your own photos, under your own terms.",
 }
 _MANNEQUIN_LAYOUTS: dict[str, LayoutName] = {"fashion": "deepfashion", "street": "market1501"}
 
@@ -68,7 +69,7 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
         if settings.origins:
             raise ReposeError(
                 "download: the source is mannequin, which has no origins. Set source to "
-                "deepfashion or market1501, or origins to []."
+                "deepfashion, market1501 or folders, or origins to []."
             )
         rendered = renderer.files(settings.mannequin, workers=settings.workers)
         _write(raw, bar(rendered, "files"), _MANNEQUIN_LAYOUTS[settings.mannequin.flavour], [], settings)

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt
 from repose.config import as_dict, settings
 from repose.data.frame import Crop, Frame, Side
 from repose.data.images import encode_png
+from repose.data.photo_files import place
 from repose.data.posemaps import MAPS_AT_ONCE, PALETTE, draw
 from repose.data.records import POSEMAPS, read_keypoints, read_table, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
@@ -30,7 +31,9 @@ class PosemapsSettings:
 
     height: Side  # of the working image
     width: Side
-    crop: Crop | None  # left, top, right, bottom in px: the part of the photo that is used; null: all of it
+    crop: (
+        Crop | None
+    )  # left, top, right, bottom in px: the part of the photo that is used; null: all; person: around the person
     line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image
     shard_megabytes: PositiveInt  # size of a tar shard in MiB
 
@@ -87,6 +90,6 @@ def _maps(photos: pd.DataFrame, joints: np.ndarray, settings: PosemapsSettings) 
 
 def _in_frame(frame: Frame, name: str, height: int, width: int, joints: np.ndarray) -> np.ndarray:
     try:
-        return frame.keypoints(joints, height, width)
+        return place(frame, (height, width), joints).keypoints(joints)
     except ReposeError as error:
         raise ReposeError(f"{name}: {error}") from None

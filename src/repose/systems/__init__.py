@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, cast
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import build as build_settings
@@ -38,15 +38,17 @@ class SystemSettings(ABC):
     """The settings that all kinds share."""
 
     needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or only on the target's
-    figure_scale: ClassVar[float] = 1.0  # the weight of L1 for which the figure network's term is scaled
+    l1_scale: ClassVar[float] = 1.0  # the weight of L1 for which the terms of the networks figure and lite0 are scaled
 
     kind: str
-    steps: PositiveInt
+    steps: NonNegativeInt  # 0: the checkpoint `init` as it is
     items_per_step: PositiveInt = 1  # "batch size of 1 [...] represents one SKU"
     max_photos: Photos = 5  # of an item in one step: "ranging from 2 to 5"
     max_sources: PositiveInt = 4  # of a target; 1: the rows -S
     targets: Literal["all", "one"] = "all"  # R9: which photos of an item are targets in a step
-    init: str | None = None  # path of a checkpoint of the same kind and sizes to start from
+    init: str | None = (
+        None  # checkpoint of the same kind and sizes to start from: its path, or surface, which comes with repose
+    )
 
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:

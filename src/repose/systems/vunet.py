@@ -55,7 +55,7 @@ class VUNetSettings(SystemSettings):
     """The settings of vunet; the defaults are the authors' for DeepFashion."""
 
     needs_source_poses = True
-    figure_scale = L1
+    l1_scale = L1
 
     items_per_step: PositiveInt = 8  # Market-1501: 16
     max_photos: Photos = 2  # only targets are used for training
@@ -68,9 +68,7 @@ class VUNetSettings(SystemSettings):
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     l1: NonNegativeFloat = L1
-    perceptual: NonNegativeFloat = (
-        1.0  # of VGG19's layers `vunet`, which include the authors' factor 5; or of figure_scale
-    )
+    perceptual: NonNegativeFloat = 1.0  # of VGG19's layers `vunet`, which include the authors' factor 5; or of l1_scale
     kl: NonNegativeFloat = 1.0
     kl_from: Share = 0.5  # share of the steps during which KL has MIN_KL of its weight, before it rises
     kl_until: Share = 0.75  # share of the steps after which KL has its full weight

@@ -67,7 +67,7 @@ class History:
 
     def write(self) -> None:
         """Write history.csv atomically."""
-        table = pd.DataFrame(self._rows).astype({"step": int})
+        table = pd.DataFrame(self._rows or {"step": []}).astype({"step": int})
         write_text(self._file, table.to_csv(index=False, lineterminator="\n"))
 
     def _write_live(self, rows: list[dict[str, float]]) -> None:

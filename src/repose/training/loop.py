@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mannequins import surface
 from repose import checkpoint
 from repose.checkpoint import About
 from repose.data.batches import Packed, Steps, unpack
@@ -37,6 +38,7 @@ from repose.errors import ReposeError
 from repose.generate import Job, generate_jobs
 from repose.models.figure_maps import figure_loss
 from repose.models.layers import parameter_count
+from repose.models.lite0 import lite0_loss
 from repose.models.losses import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import check_replaceable, locked, whole_folder, write_bytes
@@ -51,6 +53,7 @@ from repose.training import state
 from repose.training.history import History, what_is_kept
 from repose.training.settings import TrainSettings
 
+SHIPPED = "surface"  # as `init`: the weights that come with repose
 FILES = ("run.json", "model.safetensors", "history.csv", "checkpoints/*", "live/*", "samples/*")
 
 
@@ -92,9 +95,13 @@ def train(
         rank: this process's rank among the training processes.
 
     Raises:
-        ReposeError: another process trains the system in `work`, the weights of VGG19 are missing, `row.init` does not fit, a
-            loss or a weight is not finite, or the disk is full.
+        ReposeError: another process trains the system in `work`, the weights of VGG19 are missing, `row.init` does not fit or
+            is missing for 0 steps, a loss or a weight is not finite, or the disk is full.
     """
+    if not row.steps and not row.init:
+        raise ReposeError(
+            f"systems.{system}: steps is 0, and there is no init, the checkpoint to use as it is. Set one."
+        )
     check_replaceable(run, FILES)
     settings.perceptual_of(row)  # raises if weights are missing
     device = set_up(settings.device, settings.threads, settings.seed)
@@ -121,7 +128,7 @@ def _begun(
 ) -> Training:  # fmt: skip
     photos = steps.photos
     trained = build(row, photos.frame)
-    init = _load_init(Path(row.init).expanduser(), trained, row) if row.init else None
+    init = _load_init(trained, row) if row.init else None
     for network in trained.networks.values():
         network.to(device)
         if device.type == "cpu":  # convolutions are faster in this layout; not measured on a GPU
@@ -132,8 +139,9 @@ def _begun(
     return Training(trained, about, steps, samples, settings, device, init, state.place_of(work, about))
 
 
-def _load_init(path: Path, trained: System, row: SystemSettings) -> dict[str, Any]:
-    """Load the weights of a checkpoint; return its entry in run.json."""
+def _load_init(trained: System, row: SystemSettings) -> dict[str, Any]:
+    """Load the weights of the row's initial checkpoint; return its entry in run.json."""
+    path = surface.weights() if row.init == SHIPPED else Path(row.init or "").expanduser()
     about, networks = checkpoint.load_weights(path, trained, row)
     say(f"starting from {path} (system {about.system}, step {about.step:,}): {', '.join(networks)}")
     sha256 = check(path, sha256=None, size=None, where=str(path))
@@ -182,6 +190,8 @@ def _lead(training: Training, start: int) -> None:
                 history.write()
                 _save(training, training.last, step)
             bar.advance(history.latest, photos=photos)
+    if not steps:
+        history.write()
 
 
 def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], int]]:
@@ -206,13 +216,15 @@ def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.
     """Return the perceptual term of a row, at the scale of the row's losses; None if it has no such term.
 
     Raises:
-        ReposeError: the weights of VGG19 are missing or have another digest.
+        ReposeError: the weights of VGG19 are missing or have another digest, or the package of EfficientNet-Lite0 is missing.
     """
     chosen, term = settings.perceptual, settings.perceptual_of(row)
     if chosen == "none" or term is None:
         return None
     if term == "figure":
-        return figure_loss(row.figure_scale).to(device)
+        return figure_loss(row.l1_scale).to(device)
+    if term == "lite0":
+        return lite0_loss(row.l1_scale).to(device)
     with distributed.first_alone():
         weights = locate(chosen.weights or "", chosen.sha256 or "", endpoint=chosen.endpoint)
     return vgg19_loss(weights, term).to(device)

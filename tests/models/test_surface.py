@@ -1,0 +1,114 @@
+"""The generator of the system surface: its candidates, unused sources, sizes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mannequins.renderer.body import BONES
+from repose.data.posemaps import colour, draw
+from repose.data.poses import Poses
+from repose.data.skeleton import K
+from repose.errors import ReposeError
+from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings
+
+pytestmark = pytest.mark.floats
+SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
+
+
+def generator(reduce: int = 1) -> SurfaceGenerator:
+    """A small generator whose refined flow, sight and shares are not the initial zeros."""
+    torch.manual_seed(0)
+    made = SurfaceGenerator(replace(SMALL, reduce=reduce)).eval().requires_grad_(False)
+    torch.nn.init.normal_(made.refine[-1].weight, std=0.2)
+    return made
+
+
+def inputs(photos: int, height: int = 64, width: int = 48) -> tuple[Tensor, Poses]:
+    random = torch.Generator().manual_seed(1)
+    images = torch.rand(photos, 3, height, width, generator=random) * 2 - 1
+    keypoints = torch.rand(photos, K, 2, generator=random) * torch.tensor([width - 1.0, height - 1.0])
+    return images, poses(keypoints, height, width)
+
+
+def poses(keypoints: Tensor, height: int, width: int) -> Poses:
+    return Poses(colour(draw(keypoints, height=height, width=width, line_width=height / 32)), keypoints)
+
+
+def image(made: SurfaceGenerator, images: Tensor, of: Poses, sources: list[int], used: list[bool]) -> Tensor:
+    """The image of the last photo's pose from some sources."""
+    code = made.encode(images, of, torch.tensor([sources]), torch.tensor([used]))
+    return made.decode(code, of[-1:]).image
+
+
+def test_mirrored_parts_exchange_left_and_right() -> None:
+    assert len(MIRRORED) == len(BONES) + 1
+    for part, other in enumerate(MIRRORED[:-1]):
+        swapped = BONES[part].replace("right", "?").replace("left", "right").replace("?", "left")
+        assert BONES[other] == swapped
+
+
+@pytest.mark.parametrize(("candidate", "signs"), [(0, (1, 1, 1)), (1, (-1, 1, 1)), (2, (1, 1, -1))])
+def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(
+    candidate: int, signs: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, (images, of) = generator(), inputs(1)
+    h, w = 64 // STRIDE, 48 // STRIDE
+    y, x = torch.meshgrid(torch.linspace(0, 1.5, h), torch.linspace(0.1, 1.5, w), indexing="ij")
+    surface = torch.stack([x, y, 0.3 + x * y])[None]  # all on the left and in front
+    right, left = BONES.index("right_thigh"), BONES.index("left_thigh")
+    shown = F.one_hot(torch.full((1, h, w), left), PARTS).permute(0, 3, 1, 2) * 20.0
+    wanted = F.one_hot(torch.full((1, h, w), right if candidate == 1 else left), PARTS).permute(0, 3, 1, 2) * 20.0
+    features, fine = torch.zeros(1, 16, h, w), torch.zeros(1, 8, 2 * h, 2 * w)
+    turned = surface * torch.tensor(signs)[:, None, None]
+    seen, target = Seen(surface, shown, features, fine), Seen(turned, wanted, features, fine)
+    code = Code(images, images, seen, torch.tensor([[0]]), torch.tensor([[True]]), torch.zeros(1, 8), images)
+    monkeypatch.setattr(made, "look", lambda *_: target)
+    coarse = made.match(code, of).coarse[0]
+    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    here = torch.stack([(columns + 0.5) / w, (rows + 0.5) / h]) * 2 - 1
+    off = [float(((found - here).abs() * torch.tensor([w, h])[:, None, None] / 2).mean()) for found in coarse]
+    assert off[candidate] < 0.5  # places
+    assert all(off[other] > 2 for other in range(3) if other != candidate)
+
+
+def test_an_unused_source_changes_nothing_and_a_used_one_does() -> None:
+    made, (images, of) = generator(), inputs(3)
+    changed = images.clone()
+    changed[1] *= -1
+    for used, same in ((False, True), (True, False)):
+        before, after = (image(made, some, of, [0, 1], [True, used]) for some in (images, changed))
+        assert torch.allclose(before, after, atol=1e-6) == same
+
+
+def test_padded_sources_give_the_image_of_fewer_sources() -> None:
+    made, (images, of) = generator(), inputs(3)
+    torch.testing.assert_close(
+        image(made, images, of, [0, 1, 1, 1], [True, True, False, False]), image(made, images, of, [0, 1], [True, True]),
+        rtol=0, atol=2e-5,
+    )  # fmt: skip
+
+
+def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size() -> None:
+    images, of = inputs(2)
+    larger = poses((of.keypoints + 0.5) * 2 - 0.5, 128, 96)
+    enlarged = F.interpolate(images, scale_factor=2.0)
+    small, large = generator(), generator(reduce=2)
+    with torch.no_grad():
+        codes = [
+            net.encode(photos, pose, torch.tensor([[0]]), torch.tensor([[True]]))
+            for net, photos, pose in ((small, images, of), (large, enlarged, larger))
+        ]
+        plain, full = small.make(codes[0], of[1:]), large.make(codes[1], larger[1:])
+    torch.testing.assert_close(full.matched.flow, plain.matched.flow)
+    assert full.image.shape == (1, 3, 128, 96)
+    torch.testing.assert_close(full.painted, F.interpolate(plain.painted, scale_factor=2.0, mode="bilinear"))
+    assert not torch.allclose(full.warped, F.interpolate(plain.warped, scale_factor=2.0, mode="bilinear"), atol=0.1)
+
+
+def test_a_size_that_does_not_fit_is_named_with_the_multiple() -> None:
+    images, of = inputs(1, 68, 48)
+    with pytest.raises(ReposeError, match=r"multiples of 8, not 68x48 px. Change posemaps.height"):
+        generator(reduce=2).encode(images, of, torch.tensor([[0]]), torch.tensor([[True]]))
