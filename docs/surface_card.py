@@ -21,6 +21,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.draw import disk
 
 import repose
+from mannequins.surface_training.score import TONES, tone_of
 from repose.data.layouts import DeepFashion, NameFinder
 from repose.data.photo_files import read_photo
 from repose.data.skeleton import JOINT, present
@@ -30,7 +31,6 @@ from repose.storage.atomic import write_bytes
 
 CARD = Path(__file__).parents[1] / "src" / "mannequins" / "surface" / "README.md"
 BETWEEN = re.compile(r"(<!-- python docs/surface_card\.py SAMPLE -->\n\n).*?(\n<!-- end -->)", re.DOTALL)
-TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -90}  # from these degrees
 FACE = [JOINT["nose"], JOINT["right_eye"], JOINT["left_eye"]]
 
 
@@ -69,29 +69,24 @@ def scored(sample: Path) -> Iterable[Score]:
         except repose.PoseNotFoundError:
             continue
         (made,), target = model.generate([request]), frame.image(read_photo(second))
-        faces = [face(target, request.pose), face(source.pixels, source.keypoints), face(made, request.pose)]
-        shown = next((color for color in faces[:2] if color is not None), None)
+        at_target, at_source = request.pose, source.keypoints
+        faces = [face(target, at_target), face(source.pixels, at_source), face(made, at_target)]
+        shown = [color for color in faces[:2] if color is not None]
+        away = deltaE_ciede2000(*rgb2lab(np.stack(faces[::2]) / 255)) if len(shown) == 2 else math.nan
         yield Score(
-            *second.parts[-4:-2], tone="no face" if shown is None else tone(shown),
+            *second.parts[-4:-2], tone="no face" if not shown else tone_of(tuple(shown[0])),
             ssim=float(ssim(made[None], target[None], "gaussian11")[0]),
-            torso=float(torso_ciede2000(made[None], target[None], request.pose[None])[0]),
-            face=math.nan if faces[0] is None or faces[1] is None else float(deltaE_ciede2000(faces[0], faces[2])),
+            torso=float(torso_ciede2000(made[None], target[None], at_target[None])[0]), face=float(away),
         )  # fmt: skip
 
 
 def face(pixels: np.ndarray, keypoints: np.ndarray) -> np.ndarray | None:
-    """The median color around the nose, L*a*b*; None if the nose or an eye is not known."""
+    """The median color around the nose, RGB from 0 to 255; None if the nose or an eye is not known."""
     if not present(keypoints)[FACE].all():
         return None
     nose, right, left = keypoints[FACE]
     inside = disk((nose[1], nose[0]), max(2.0, float(np.linalg.norm(left - right))), shape=pixels.shape[:2])
-    return np.median(rgb2lab(pixels[inside]), 0)
-
-
-def tone(color: np.ndarray) -> str:
-    """The group of a skin color."""
-    angle = math.degrees(math.atan2(color[0] - 50, color[2]))
-    return next((name for name, least in TONES.items() if angle > least), "dark")
+    return np.median(pixels[inside], 0)
 
 
 def tables(scores: list[Score]) -> str:

@@ -43,7 +43,7 @@ TURNS = ((0, 30), (30, 75), (75, 120), (120, 180))  # degrees between the bodies
 MARGIN, SPECK, UNLIKE = 6, 4, 10.0
 SSIM = "gaussian11"
 # The groups of individual typology angles, by their smallest angle in degrees (Chardon et al. 1991).
-_TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -90}
+TONES = {"very light": 55, "light": 41, "intermediate": 28, "tan": 10, "brown": -30, "dark": -180}
 
 
 @settings
@@ -150,7 +150,7 @@ def tone_of(skin: Colour) -> str:
 
     lightness, _, yellow = rgb2lab(np.array(skin) / 255)
     angle = math.degrees(math.atan2(lightness - 50, yellow))
-    return next(name for name, least in _TONES.items() if angle > least)
+    return next(name for name, least in TONES.items() if angle > least)
 
 
 def summary(pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def summary(pairs: Sequence[Pair]) -> dict[str, Any]:
             "images_without": round(float(np.mean([not pair.specks for pair in pairs])), 4),
         },
         "image": _image(pairs),
-        "skin": _groups(pairs, list(_TONES), lambda pair: pair.tone),
+        "skin": _groups(pairs, list(TONES), lambda pair: pair.tone),
         "category": _groups(pairs, sorted({pair.category for pair in pairs}), lambda pair: pair.category),
     }
 
