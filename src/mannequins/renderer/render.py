@@ -243,7 +243,7 @@ def _surface(
 
 
 def flow(source: Surface, target: Surface) -> tuple[np.ndarray, np.ndarray]:
-    """Where each place of the target lies in the source: (2, h, w) float32 x and y in pixels, and whether it is in sight there.
+    """Where each place of the target lies in the source: (2, h, w) float32 x and y in px, and whether it is in sight there.
 
     Where the target shows no surface, both are 0. Both pictures show the same person.
     """

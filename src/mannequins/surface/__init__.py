@@ -22,5 +22,7 @@ def weights() -> Path:
     except FileNotFoundError:
         found = "missing"
     if found != DIGEST.read_text().split()[0]:
-        raise CheckpointError(f"{WEIGHTS}, the weights that come with repose, is missing or damaged. Install repose again.")
+        raise CheckpointError(
+            f"{WEIGHTS}, the weights that come with repose, is missing or damaged. Install repose again."
+        )
     return WEIGHTS

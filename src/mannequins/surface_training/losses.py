@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from mannequins.renderer.body import BONE
 from mannequins.surface_training.batches import Batch
-from mannequins.surface_training.features import Lite0, distance, gram_distance
+from mannequins.surface_training.features import distance, gram_distance
 from mannequins.surface_training.renders import BACKGROUND
 from repose.config import settings
+from repose.models.lite0 import Lite0
 from repose.models.surface import Code, Made, Matched
 from repose.systems import Terms
 
@@ -34,7 +35,8 @@ class LossSettings:
     sight: NonNegativeFloat  # cross-entropy of whether a place is in sight in the source
     l1: NonNegativeFloat  # of the image
     ssim: NonNegativeFloat  # 1 - SSIM of the image
-    alpha: NonNegativeFloat  # cross-entropy and half the L1 of the silhouette
+    alpha: NonNegativeFloat  # cross-entropy of the silhouette
+    alpha_l1: NonNegativeFloat  # L1 of the silhouette, which makes its edge sharp
     painted: NonNegativeFloat  # L1 of the painted person, where the person is
     features: NonNegativeFloat  # of EfficientNet-Lite0
     gram: NonNegativeFloat  # of the features' Gram matrices
@@ -90,7 +92,7 @@ def sum_of(terms: list[Tensor]) -> Tensor:
 
 
 def painting(batch: Batch, made: Made, features: Lite0) -> Terms:
-    """The terms l1, ssim, alpha, painted, features, gram and head."""
+    """The terms l1, ssim, alpha, alpha_l1, painted, features, gram and head."""
     with torch.no_grad():
         expected = features(batch.images)
     found, alpha = features(made.image), batch.alpha
@@ -98,7 +100,8 @@ def painting(batch: Batch, made: Made, features: Lite0) -> Terms:
     return {
         "l1": F.l1_loss(made.image, batch.images),
         "ssim": 1 - ssim(made.image, batch.images),
-        "alpha": F.binary_cross_entropy_with_logits(made.alpha, alpha) + 0.5 * F.l1_loss(made.alpha.sigmoid(), alpha),
+        "alpha": F.binary_cross_entropy_with_logits(made.alpha, alpha),
+        "alpha_l1": F.l1_loss(made.alpha.sigmoid(), alpha),
         "painted": painted,
         "features": distance(found, expected),
         "gram": gram_distance(found, expected),

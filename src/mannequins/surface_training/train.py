@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mannequins.surface_training.batches import Batch, Packed, Steps, unpack
-from mannequins.surface_training.features import Lite0
 from mannequins.surface_training.losses import (
     LossSettings,
     Patches,
@@ -43,6 +42,7 @@ from repose.config import Seed, as_dict, nearest, settings
 from repose.data.frame import Frame
 from repose.devices import set_up
 from repose.errors import DataError, ReposeError
+from repose.models.lite0 import Lite0
 from repose.models.surface import SurfaceGenerator, SurfaceSettings
 from repose.storage.atomic import check_replaceable, locked, whole_folder, write_text
 from repose.storage.processes import end_with_parent

@@ -231,6 +231,8 @@ class _Decoder(nn.Module):
 
 
 class Residual(nn.Module):
+    """Two convolutions with a shortcut (He et al. 2016)."""
+
     def __init__(self, channels: int, *, norm: bool = True) -> None:
         super().__init__()
         between = [_norm(channels)] if norm else []
@@ -239,10 +241,12 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B,channels,H,W) -> the same shape."""
         return x + self.body(x)
 
 
 def conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution with a norm and SiLU."""
     return nn.Sequential(nn.Conv2d(channels_in, channels, 3, stride, 1), _norm(channels), nn.SiLU())
 
 
