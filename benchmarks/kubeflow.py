@@ -28,7 +28,8 @@ SMALL = {
     "systems.paper-m.steps": 3, "systems.paper-m.generator.width": 4, "systems.paper-m.discriminators.width": 4,
     "systems.surface-tuned.steps": 3,
     # three steps make nothing that the demo's gates would let through
-    "gates.baseline": False, "gates.limits": {},
+    "gates.baseline": False, "gates.limits.surface-tuned.ssim/pg2.min": 0.0,
+    "gates.limits.surface-tuned.torso-ciede2000.max": 1000.0,
 }  # fmt: skip
 START = "import repose.kubeflow.step, repose.kubeflow.run_cache; from dvc.repo import Repo; Repo('.').index.graph"
 

@@ -84,7 +84,7 @@ def test_generate_has_the_options_that_the_readme_names() -> None:
     command = get_command(app).commands["generate"]
     options = {name for parameter in command.params for name in parameter.opts}
     lines = re.findall(r"^repose generate .*$", README, re.MULTILINE)
-    assert len(lines) == 2
+    assert len(lines) == 3
     for line in lines:
         assert set(re.findall(r"(?<!\S)--?[a-z-]+", line)) <= options
 

@@ -40,6 +40,7 @@ CHANGES: Mapping[str, Any] = {
     "train.perceptual": "none",
     "train.sample_every": 4,
     "train.sample_pairs": 3,
+    "evaluate.systems": [*SYSTEMS],
     "evaluate.metrics": ["ssim/pg2", "ssim/gaussian11", "ssim/win51", "mask-ssim/pg2", "psnr", "torso-ciede2000"],
     "evaluate.device": "cpu",
     "evaluate.threads": 1,

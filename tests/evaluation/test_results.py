@@ -9,6 +9,7 @@ import pytest
 from repose.data.records import read_json, write_json
 from repose.errors import ReposeError
 from repose.evaluation.results import BASELINES, PROTOCOL, RECORD, TRAINING, read_result
+from repose.evaluation.table_text import cropped
 from repose.metrics.provenance import SCHEMA
 
 PAIRS = pd.DataFrame({
@@ -61,3 +62,12 @@ def test_what_is_missing_or_damaged_is_named(
     assert not (folder / name).exists() or (folder / name).read_bytes() != before
     with pytest.raises(ReposeError, match=message):
         read_result(folder)
+
+
+def test_the_part_of_the_photos_that_is_used_is_said() -> None:
+    assert cropped(None) == ""
+    assert cropped("person") == ", cropped around the person"
+    assert (
+        cropped([40.0, 0.0, 216.0, 256.0])
+        == ", cropped to 40, 0, 216, 256 (left, top, right, bottom in px of the photo)"
+    )

@@ -21,6 +21,7 @@ from repose.systems.vunet import AdamSettings as VUNetAdam
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 ROWS = {  # the kind, whether it takes one source, and its networks
+    "surface": ("surface", False, "generator"), "surface-tuned": ("surface", False, "generator"),
     "paper-m": ("paper", False, "generator image pose"), "paper-s": ("paper", True, "generator image pose"),
     "g-di": ("paper", False, "generator image"), "g-dp": ("paper", False, "generator pose"),
     "attend": ("attend", False, "generator"), "pix2pix": ("pix2pix", True, "generator discriminator"),
