@@ -77,5 +77,5 @@ def test_a_folder_that_download_did_not_write_is_rejected(raw: Path, tmp_path: P
         RawFiles(tmp_path / "missing")
     for record in ({"source": "mannequin"}, [], {"source": "mannequin", "layout": "fashion"}):
         write_json(raw / "lists" / "source.json", record)
-        with pytest.raises(ReposeError, match=r"lacks a source or a layout \(deepfashion, market1501\)"):
+        with pytest.raises(ReposeError, match=r"lacks a source or a layout \(deepfashion, market1501, folders\)"):
             RawFiles(raw)
