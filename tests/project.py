@@ -28,6 +28,8 @@ TINY: Mapping[str, Any] = {  # a few steps of small networks
     "systems.paper-m.generator.width": 4,
     "systems.paper-m.discriminators.width": 4,
     "systems.surface-tuned.steps": 3,
+    "systems.attend.steps": 3,
+    "systems.attend.generator": {"width": 8},
 }
 
 _COMMANDS = Path(sys.executable).parent

@@ -46,7 +46,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
     systems = list(yaml.safe_load((folder / "params.yaml").read_text())["systems"])[:9]
     assert len(systems) == 9
     edit(folder / "params.yaml", "  parts: [0, 1] ", f"  parts: {list(range(16))} ")
-    demo = "  systems: [surface, surface-tuned, paper-m]  # rows"
+    demo = "  systems: [surface, surface-tuned, attend, paper-m]  # rows"
     edit(folder / "params.yaml", demo, f"  systems: [{', '.join(systems)}]  # rows")
     return text_for(read_project(folder), "staging")
 
