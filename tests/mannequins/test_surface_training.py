@@ -13,12 +13,18 @@ import yaml
 from skimage.metrics import structural_similarity
 
 import repose
-from mannequins.renderer.body import BONES
-from mannequins.surface_training import export, features, losses, score, train
+from mannequins.renderer.body import BONES, draw_person, standing
+from mannequins.renderer.garments import dressed
+from mannequins.renderer.posed_person import posed
+from mannequins.renderer.render import Camera, render
+from mannequins.renderer.scenes import STUDIO_LIGHT
+from mannequins.renderer.wardrobe import Chance, outfit
+from mannequins.surface_training import export, features, losses, renders, score, train
 from mannequins.surface_training.batches import Batch, Steps, pack, unpack
 from mannequins.surface_training.renders import BACKGROUND, Item, _Detector, render_item
 from mannequins.surface_training.score import SurfaceScoreSettings
 from mannequins.surface_training.train import SurfaceTrainSettings
+from mannequins.surface_training.variety import as_sold
 from repose import checkpoint
 from repose.config import build
 from repose.data.records import read_json
@@ -108,6 +114,47 @@ def test_alpha_parts_coordinates_and_joints_agree(item: Item) -> None:
         assert (view.alpha[y, x] > 127).mean() > 0.8
 
 
+def test_plain_items_have_none_of_the_variety(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError
+
+    for name in ("with_hair", "as_sold", "with_grain"):
+        with monkeypatch.context() as patch:
+            patch.setattr(renders, name, refused)
+            render_item(3, 1, 1, HEIGHT, WIDTH, plain=True)
+            with pytest.raises(AssertionError):
+                render_item(3, 1, 1, HEIGHT, WIDTH)
+
+
+def test_clothes_as_sold_keep_their_cut_and_mostly_have_one_fabric() -> None:
+    rng = np.random.default_rng(0)
+    same = []
+    for _ in range(100):
+        worn = outfit("Cardigans", True, Chance(rng, rng))
+        sold = as_sold(worn, rng)
+        assert (sold.shoes, sold.bag) == (worn.shoes, worn.bag)
+        for before, after in ((worn.upper, sold.upper), (worn.outer, sold.outer)):
+            assert before is not None
+            assert after is not None
+            assert (after.hem, after.fit, after.front.pattern) == (before.hem, before.fit, before.front.pattern)
+            assert all(10 <= level <= 250 for level in (*after.front.ground, *after.sleeves.second))
+            same.append(after.back == after.front)
+    assert 0.75 < np.mean(same) < 0.97  # some have one fabric from the beginning
+
+
+def test_hair_with_volume_covers_more_than_flat_hair() -> None:
+    shape, look = draw_person(np.random.default_rng(1), True)
+    worn = outfit("Tees_Tanks", True, Chance(np.random.default_rng(1), np.random.default_rng(1)))
+    camera, covered = Camera(128, 88, 110.0, 44.0, 64.0, 0.5, 6.0, 0.0), []
+    for volume in (0.0, 1.0):
+        full = replace(look, style="long_front", length=0.7, volume=volume)
+        person = dressed(shape, full, worn, 1.0, np.random.default_rng(1))
+        pose = standing(np.random.default_rng(1), shape, 0.0, False)
+        picture = render(person, posed(person, pose), camera, STUDIO_LIGHT)
+        covered.append(float(picture.coverage[:40].sum()))
+    assert covered[1] > 1.1 * covered[0]
+
+
 def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_joints() -> None:
     rng = np.random.default_rng(0)
     true = rng.uniform(0, 500, (K, 2)).astype(np.float32)
@@ -117,9 +164,13 @@ def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_j
     assert np.isnan(found[:, :, 5]).all()
     known = np.delete(found, 5, 2)
     assert 0.015 < np.isnan(known[..., 0]).mean() < 0.025
-    errors = np.delete(found - true, 5, 2) / 500
-    assert 0.003 < np.nanmedian(np.abs(errors[..., 0])) < 0.008
-    assert np.nanstd(np.nanmean(errors[..., 1], 1), 0).min() > 0.004  # each has its own idea of where a joint is
+    errors = np.abs(found - true) / 500
+    face, body = [0, 14, 15, 16, 17], [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13]
+    assert 0.003 < np.nanmedian(errors[:, :, body, 0]) < 0.008
+    assert np.nanmedian(errors[:, :, face, 0]) < 0.003
+    for joints, low, high in ((body, 0.004, 0.016), (face, 0.002, 0.007)):  # each has its own idea of where a joint is
+        own = np.nanmean((found - true)[:, :, joints, 1] / 500, 1).std(0)
+        assert low < own.min() < own.max() < high
 
 
 def test_a_batch_has_the_flow_of_each_target_into_its_sources(item: Item) -> None:
@@ -157,7 +208,7 @@ def truth(batch: Batch) -> tuple[Code, Matched]:
     near = F.avg_pool2d(sight.flatten(0, 1), 2).clamp(min=0.2)
     coarse = (F.avg_pool2d((batch.flow * sight).flatten(0, 1), 2) / near).unflatten(0, batch.sources.shape)
     fine, coarse = ((flow + 0.5) / size * 2 - 1 for flow in (batch.flow, coarse))
-    code = Code(batch.images, batch.images, seen, batch.sources, batch.mask, surface, batch.images)
+    code = Code(batch.images, batch.images, seen, batch.sources, batch.mask, surface, batch.images, surface)
     return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight)
 
 
@@ -250,13 +301,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_geometry_is_learned(tmp_path: Path) -> None:
-    settings = tiny({"steps": 16, "painting": 16, "decay": 16, "adversarial": 16}, learning_rate=0.004, log_every=4)
+    settings = tiny({"steps": 16, "painting": 16, "decay": 16, "adversarial": 16}, learning_rate=0.003, log_every=4)
     train.run(run=tmp_path / "run", work=tmp_path / "work", settings=settings)
     rows = [line.split(",") for line in (tmp_path / "run" / "history.csv").read_text().splitlines()]
     assert rows[0] == ["step", "surface", "parts", "coarse", "flow", "sight", "flow_px"]
     first, last = (dict(zip(rows[0][1:], map(float, row[1:]), strict=True)) for row in (rows[1], rows[-1]))
-    for name in ("surface", "parts", "sight"):
-        assert last[name] < 0.85 * first[name], name
+    assert last["surface"] < 0.7 * first["surface"]
+    assert last["parts"] < 0.95 * first["parts"]
 
 
 def test_a_stopped_training_resumes_to_the_same_bytes(

@@ -10,9 +10,9 @@ from torch import Tensor
 from mannequins.renderer.body import BONES
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
-from repose.data.skeleton import K
+from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
-from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings
+from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings, _body
 
 pytestmark = pytest.mark.floats
 SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
@@ -64,14 +64,29 @@ def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(
     features, fine = torch.zeros(1, 16, h, w), torch.zeros(1, 8, 2 * h, 2 * w)
     turned = surface * torch.tensor(signs)[:, None, None]
     seen, target = Seen(surface, shown, features, fine), Seen(turned, wanted, features, fine)
-    code = Code(images, images, seen, torch.tensor([[0]]), torch.tensor([[True]]), torch.zeros(1, 8), images)
+    code = Code(images, images, seen, torch.tensor([[0]]), torch.tensor([[True]]), torch.zeros(1, 8), images, _body(of))
     monkeypatch.setattr(made, "look", lambda *_: target)
-    coarse = made.match(code, of).coarse[0]
+    coarse = made.match(code, of).coarse[0, :3]
     rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     here = torch.stack([(columns + 0.5) / w, (rows + 0.5) / h]) * 2 - 1
     off = [float(((found - here).abs() * torch.tensor([w, h])[:, None, None] / 2).mean()) for found in coarse]
     assert off[candidate] < 0.5  # places
     assert all(off[other] > 2 for other in range(3) if other != candidate)
+
+
+def test_the_candidate_by_joints_moves_with_the_person() -> None:
+    made, (images, _) = generator(), inputs(1)
+    joints = torch.full((2, K, 2), torch.nan)
+    for name, at in {"neck": (24, 16), "right_shoulder": (16, 18), "left_shoulder": (32, 18), "right_hip": (19, 36),
+                     "left_hip": (29, 36), "right_knee": (18, 50), "left_knee": (30, 50)}.items():  # fmt: skip
+        joints[:, JOINT[name]] = torch.tensor(at, dtype=torch.float)
+    joints[1] += torch.tensor([2.0 * STRIDE, -1.0 * STRIDE])
+    source, target = poses(joints[:1], 64, 48), poses(joints[1:], 64, 48)
+    code = made.encode(images, source, torch.tensor([[0]]), torch.tensor([[True]]))
+    x, y = made._alike(code, target).position[0, 0]
+    row, column = 6, 8  # a place of the target's torso
+    assert float((x[row, column] + 1) * 12 / 2) == pytest.approx(column - 2 + 0.5, abs=0.5)
+    assert float((y[row, column] + 1) * 16 / 2) == pytest.approx(row + 1 + 0.5, abs=0.5)
 
 
 def test_an_unused_source_changes_nothing_and_a_used_one_does() -> None:

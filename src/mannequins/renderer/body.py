@@ -54,6 +54,7 @@ class Look:
     length: float  # how far down loose hair falls: a height
     beard: float  # 0: shaven, 1: full
     cap: Colour  # of a beanie
+    volume: float = 0.0  # how far loose hair stands off, 0 to 1.5
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,8 @@ def _thickness(look: Look, style: _Style, azimuth: np.ndarray, y: np.ndarray) ->
         thick = thick + 0.016 * line(azimuth, 0.8) * smoothstep(0.962, 0.985, y)
     if look.style == "afro":
         thick = thick * smoothstep(0.865, 0.945, y)
+    if style.falls and look.volume:
+        thick = thick + look.volume * (0.004 + 0.016 * smoothstep(0.985, 0.90, y))
     return thick
 
 
@@ -211,8 +213,9 @@ def _strand(look: Look, sign: float, texture: Canvas) -> Grid:
     depths = (0.014, 0.010, 0.008, 0.026, 0.048, 0.064, 0.070)
     z = interp(-y, (-0.955, -0.92, -0.87, -0.83, -0.79, -0.74, -0.70), depths)
     size = interp(np.linspace(0, 1, 14), (0, 0.2, 0.7, 0.95, 1), (0.007, 0.014, 0.016, 0.010, 0.002))
-    path = np.stack([sign * (x + 0.003 * sin(y * 70)), y, z], -1)
-    return _hanging(sweep(path, size * 1.1, size * 0.8, 10, (0, 0, 1)), texture)
+    wide, wave = 1.1 + 0.9 * look.volume, 0.003 + 0.004 * look.volume
+    path = np.stack([sign * (x + 0.010 * look.volume + wave * sin(y * 70)), y, z], -1)
+    return _hanging(sweep(path, size * wide, size * 0.8, 10, (0, 0, 1)), texture)
 
 
 def _tail(look: Look, texture: Canvas) -> Grid:

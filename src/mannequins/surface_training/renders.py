@@ -19,11 +19,15 @@ from mannequins.renderer.posed_person import Person, posed
 from mannequins.renderer.render import Camera, Light, Rendering, Surface, flow, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
 from mannequins.renderer.wardrobe import Chance, outfit
+from mannequins.surface_training.variety import as_sold, with_grain, with_hair
 from repose.data.skeleton import JOINT, MIRROR, K
 
 BACKGROUND = 16  # the part of a place that shows no person
 _OFF_MIDDLE = 0.25  # px: how far to the right of and below the middle of a place the renderer samples it
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
+
+
+_FACE = [JOINT[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 
 
 class View(NamedTuple):
@@ -67,7 +71,12 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
     woman = bool(rng.random() < 0.78)
     category = draw_category(rng, woman)
     shape, look = draw_person(rng, woman)
-    person = dressed(shape, look, outfit(category, woman, Chance(rng, rng, variant=0)), 1.0, rng)
+    worn = outfit(category, woman, Chance(rng, rng, variant=0))
+    if not plain:
+        look, worn = with_hair(look, woman, rng), as_sold(worn, rng)
+    person = dressed(shape, look, worn, 1.0, rng)
+    if not plain:
+        person = with_grain(person, rng)
     place, light, tone = _place(rng), _light(rng), _Tone(rng)
     detector = _Detector(rng)
     chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
@@ -129,7 +138,10 @@ class _Detector:
         below = rng.normal(0, 0.008, K)  # heights of the person
         self.below = (below + below[MIRROR]) / 2**0.5  # the same left and right
         self.wide = {"shoulder": 1 + rng.normal(0, 0.06), "hip": 1 + rng.normal(0, 0.1)}
-        self.noise = uniform(rng, 0.003, 0.008)
+        self.noise = uniform(rng, 0.003, 0.008) * np.ones((K, 1))
+        for joint in _FACE:  # detectors are more exact there
+            self.noise[joint] *= 0.35
+            self.below[joint] *= 0.4
 
     def found(self, keypoints: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
         """Keypoints (K,2) in px as this detector finds them; a few are missing. `scale`: px of the person's height."""

@@ -3,8 +3,10 @@
 Two encoders predict what each place of a picture shows: its coordinates on the body at rest, and its part (a bone of the
 mannequins, or the background). The sources' encoder sees photos and poses. The target's encoder sees the pose and a code of
 the sources. Each place of the target attends to places of each source with similar coordinates and the same part. Two more
-candidates are the mirrored body and the body with front and back exchanged, which look alike on most clothes. A second
-network refines these flows at half of the image's size and weights the candidates.
+candidates are the mirrored body and the body with front and back exchanged, which look alike on most clothes. The last
+candidate is the place that lies alike relative to the joints. What it shows also goes to the target's encoder, since joints
+alone do not tell of skirts, loose clothes and hair. A second network refines these flows at half of the image's size and
+weights the candidates.
 
 The decoder predicts an alpha, a painted person, and the share and brightness of the copy. The background is that of the
 sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
@@ -50,6 +52,10 @@ class SurfaceSettings:
 # Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
 # signs of x, y and z at rest, whether left and right parts are exchanged, and a penalty (of a logit).
 _ALIKE = (((1, 1, 1), False, 0.0), ((-1, 1, 1), True, 1.0), ((1, 1, -1), False, 2.0))
+_BY_JOINTS = 2.0  # the penalty of the last candidate: the place that lies alike relative to the limbs
+_KINDS = len(_ALIKE) + 1
+_VIEW = slice(3, 5)  # the channels of `_body` that say from where the body is seen
+_VIEW_REACH = 0.1  # torso lengths at which the match by joints sees a frontal and a side view apart
 
 
 class Seen(NamedTuple):
@@ -71,10 +77,20 @@ class Code(NamedTuple):
     mask: Tensor  # (Q,T)
     pooled: Tensor  # (Q,n): what the sources show, over all places
     background: Tensor  # (Q,3,H,W): that of the sources, filled in behind the person
+    body: Tensor  # (M,C,h,w): the fields of the photos' bodies
+
+
+class Alike(NamedTuple):
+    """What the T sources of Q targets show at the places that lie alike relative to the limbs."""
+
+    features: Tensor  # (Q,T,n,h,w)
+    surface: Tensor  # (Q,T,3,h,w)
+    parts: Tensor  # (Q,T,PARTS,h,w) in [0,1]
+    position: Tensor  # (Q,T,2,h,w): where that is, x and y in [-1,1]
 
 
 class Matched(NamedTuple):
-    """Where Q targets lie in their K candidates: the T sources, then these mirrored, then with front and back exchanged."""
+    """Where Q targets lie in K candidates: the T sources, these mirrored, with front and back exchanged, and by joints."""
 
     target: Seen
     coarse: Tensor  # (Q,K,2,h,w): where the candidate shows the place, x and y in [-1,1]
@@ -103,14 +119,15 @@ class SurfaceGenerator(nn.Module):
         n = settings.features
         body = REST_CHANNELS + LIMB_CHANNELS + 2
         self.of_source = _Encoder(24, body, settings.widths)
-        self.of_target = _Encoder(12, body + n, settings.widths)
+        self.of_target = _Encoder(12, body + n + n + PARTS, settings.widths)
         self.feature = nn.Conv2d(near, n, 1)
         self.pool = nn.Sequential(nn.Conv2d(near, n, 1), nn.SiLU(), nn.Conv2d(n, n, 1))
         self.query, self.key = nn.Conv2d(near, settings.keys, 1), nn.Conv2d(near, settings.keys, 1)
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.same_part = nn.Parameter(torch.tensor(3.0))
+        self.log_reach = nn.Parameter(torch.tensor(0.08).log())  # of the match by joints, torso lengths
         self.reduce = settings.reduce
-        self.refine = nn.Sequential(conv(2 * fine + 1 + len(_ALIKE), 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
+        self.refine = nn.Sequential(conv(2 * fine + 1 + _KINDS, 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
         self.decode_near = nn.Sequential(
             conv(near + n + 3 + PARTS + 1 + 48, settings.decoder[0]),
             *[Residual(settings.decoder[0]) for _ in range(settings.blocks)],
@@ -134,29 +151,34 @@ class SurfaceGenerator(nn.Module):
                 "posemaps.height and posemaps.width in params.yaml, or the system's generator.reduce."
             )
         small, poses = self._reduced(images), self._drawn(poses, height, width)
-        seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), _body(poses))
+        body = _body(poses)
+        seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), body)
         valid = mask[..., None].to(images.dtype) / mask.sum(1)[:, None, None]
         pooled = (self.pool(seen.features).mean((2, 3))[sources] * valid).sum(1)
         person = 1 - seen.parts.float().softmax(1)[:, -1:]
         filled = (_filled(images, person)[sources] * valid[..., None, None]).sum(1)
-        return Code(images, small, seen, sources, mask, pooled, filled)
+        return Code(images, small, seen, sources, mask, pooled, filled, body)
 
     def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:  # noqa: ARG002
         """Images (Q,3,H,W) in [-1,1], with their warped and painted parts; `photo` is not used."""
         made = self.make(code, target_pose)
         return Generated(made.image, made.warped, made.painted)
 
-    def look(self, code: Code, target_pose: Poses) -> Seen:
+    def look(self, code: Code, target_pose: Poses, alike: Alike) -> Seen:
         """What the places of the Q targets show."""
         body = _body(target_pose)
         pooled = code.pooled[:, :, None, None].expand(-1, -1, *body.shape[2:])
-        seen: Seen = self.of_target(F.pixel_unshuffle(target_pose.posemaps, 2), torch.cat([body, pooled], 1))
+        turned = (body[:, None, _VIEW] - code.body[code.sources][:, :, _VIEW]).square().sum(2, keepdim=True)
+        share = (-4 * turned).masked_fill(~code.mask[:, :, None, None, None], -1e4).softmax(1)
+        guide = [(share * of).sum(1) for of in (alike.features, alike.parts)]
+        seen: Seen = self.of_target(F.pixel_unshuffle(target_pose.posemaps, 2), torch.cat([body, pooled, *guide], 1))
         return seen
 
     def match(self, code: Code, target_pose: Poses) -> Matched:
         """Find the places of the targets in the sources; `target_pose` is drawn at the networks' size."""
-        target = self.look(code, target_pose)
-        coarse, features, near = self._match(code, target)
+        alike = self._alike(code, target_pose)
+        target = self.look(code, target_pose, alike)
+        coarse, features, near = self._match(code, target, alike)
         flow, sight, weight = self._refine(code, target, coarse, near)
         return Matched(target, coarse, features, flow, sight, weight.softmax(1))
 
@@ -199,7 +221,24 @@ class SurfaceGenerator(nn.Module):
         maps = draw(keypoints, height=height, width=width, line_width=max(1.0, height * _LIMB))
         return Poses(colour(maps), keypoints)
 
-    def _match(self, code: Code, target: Seen) -> tuple[Tensor, Tensor, Tensor]:
+    def _alike(self, code: Code, target_pose: Poses) -> Alike:
+        """The places of the sources with the coordinates that each place of the targets has, both from joints alone."""
+        seen, (h, w) = code.seen, code.seen.surface.shape[2:]
+        source, target = (
+            torch.cat([body[:, :2], _VIEW_REACH * body[:, _VIEW]], 1).float() * torch.exp(-self.log_reach)
+            for body in (code.body, _body(target_pose))
+        )  # fmt: skip
+        keys = torch.cat([source, -source.square().sum(1, keepdim=True) / 2], 1)
+        queries = torch.cat([target, torch.ones_like(target[:, :1])], 1)
+        values = [self.feature(seen.features), seen.surface, seen.parts.softmax(1), positions(seen.surface)]
+        with torch.autocast(queries.device.type, enabled=False):
+            value = rows(torch.cat(values, 1).float())[code.sources]
+            query = rows(queries)[:, None].expand(-1, value.shape[1], -1, -1)
+            found = F.scaled_dot_product_attention(query, rows(keys)[code.sources], value, scale=1.0)
+        found = found.transpose(2, 3).unflatten(3, (h, w))
+        return Alike(*found.split([found.shape[2] - 5 - PARTS, 3, PARTS, 2], 2))
+
+    def _match(self, code: Code, target: Seen, alike: Alike) -> tuple[Tensor, Tensor, Tensor]:
         """For each candidate: positions (Q,K,2,h,w), features (Q,K,n,h,w), nearness on the body (Q,K,1,h,w) in (0,1]."""
         seen, (h, w) = code.seen, target.surface.shape[2:]
         keys, values = [], []
@@ -224,7 +263,9 @@ class SurfaceGenerator(nn.Module):
             query = rows(queries.float())[:, None].expand(-1, given[0].shape[1], -1, -1)
             found = F.scaled_dot_product_attention(query, given[0].float(), given[1].float(), scale=1.0)
         found = found.transpose(2, 3).unflatten(3, (h, w))
-        features, surface, position = found.split([found.shape[2] - 5, 3, 2], 2)
+        by_surface = found.split([found.shape[2] - 5, 3, 2], 2)
+        by_joints = alike.features, alike.surface, alike.position
+        features, surface, position = (torch.cat(of, 1) for of in zip(by_surface, by_joints, strict=True))
         distance = (surface - target.surface[:, None]).square().sum(2, keepdim=True)
         return position, features, torch.exp(-distance / 0.005)
 
@@ -233,7 +274,7 @@ class SurfaceGenerator(nn.Module):
         flow = _larger(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
         fine = _each(code.seen.fine, code.sources, flow)
         of_target = target.fine[:, None].expand(-1, flow.shape[1], -1, -1, -1)
-        which = torch.eye(len(_ALIKE), device=flow.device)[1:].repeat_interleave(code.sources.shape[1], 1)  # (n,K)
+        which = torch.eye(_KINDS, device=flow.device)[1:].repeat_interleave(code.sources.shape[1], 1)  # (n,K)
         which = which.T[None, :, :, None, None].expand(len(flow), -1, -1, *flow.shape[3:])
         near = _larger(near.flatten(0, 1)).unflatten(0, near.shape[:2])
         flat = flow.flatten(0, 1)
@@ -241,11 +282,10 @@ class SurfaceGenerator(nn.Module):
         spread = (10 * spread).clamp(max=2).unflatten(0, flow.shape[:2])
         x = torch.cat([of_target, fine, near, which, spread], 2)
         move, sight, weight = in_float32(self.refine, x.flatten(0, 1)).unflatten(0, flow.shape[:2]).split([2, 1, 1], 2)
-        unlikely = torch.tensor([penalty for *_, penalty in _ALIKE], device=flow.device).repeat_interleave(
-            code.sources.shape[1]
-        )
+        penalties = torch.tensor([*(penalty for *_, penalty in _ALIKE), _BY_JOINTS], device=flow.device)
+        unlikely = penalties.repeat_interleave(code.sources.shape[1])
         prior = torch.log(near + 1e-3) - unlikely[:, None, None, None]
-        unused = ~code.mask.repeat(1, len(_ALIKE))[:, :, None, None, None]
+        unused = ~code.mask.repeat(1, _KINDS)[:, :, None, None, None]
         return flow + 0.1 * move.tanh(), sight, (weight + sight + prior).masked_fill(unused, -1e4)
 
 
@@ -307,7 +347,7 @@ def _warp(images: Tensor, flow: Tensor) -> Tensor:
 
 def _each(values: Tensor, sources: Tensor, flow: Tensor) -> Tensor:
     """The values (M,C,H,W) of the sources (Q,T) at the positions of each candidate (Q,K,2,h,w): (Q,K,C,h,w)."""
-    of_candidates = sources.repeat(1, len(_ALIKE))
+    of_candidates = sources.repeat(1, _KINDS)
     return _warp(values[of_candidates].flatten(0, 1), flow.flatten(0, 1)).unflatten(0, of_candidates.shape)
 
 
