@@ -10,7 +10,7 @@ from torch import Tensor
 from mannequins.renderer.body import BONES
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
-from repose.data.skeleton import JOINT, K
+from repose.data.skeleton import JOINT, MIRROR, K
 from repose.errors import ReposeError
 from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings, _body
 
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.floats
 SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
 
 
-def generator(reduce: int = 1) -> SurfaceGenerator:
+def generator(*, reduce: int = 1, mirror: bool = False) -> SurfaceGenerator:
     """A small generator whose refined flow, sight and shares are not the initial zeros."""
     torch.manual_seed(0)
-    made = SurfaceGenerator(replace(SMALL, reduce=reduce)).eval().requires_grad_(False)
+    made = SurfaceGenerator(replace(SMALL, reduce=reduce, mirror=mirror)).eval().requires_grad_(False)
     torch.nn.init.normal_(made.refine[-1].weight, std=0.2)
     return made
 
@@ -104,6 +104,17 @@ def test_padded_sources_give_the_image_of_fewer_sources() -> None:
         image(made, images, of, [0, 1, 1, 1], [True, True, False, False]), image(made, images, of, [0, 1], [True, True]),
         rtol=0, atol=2e-5,
     )  # fmt: skip
+
+
+def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image() -> None:
+    images, of = inputs(2)
+    turned = poses(torch.stack([47 - of.keypoints[..., 0], of.keypoints[..., 1]], 2)[:, MIRROR], 64, 48)
+    for mirror in (False, True):
+        made = generator(mirror=mirror)
+        image_of, other = (image(made, x, pose, [0], [True]) for x, pose in ((images, of), (images.flip(3), turned)))
+        assert torch.allclose(image_of, other.flip(3), atol=1e-3) == mirror
+    made.train()  # one look
+    torch.testing.assert_close(image(made, images, of, [0], [True]), image(generator(), images, of, [0], [True]))
 
 
 def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size() -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from repose.config import settings
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
+from repose.data.skeleton import MIRROR
 from repose.errors import ReposeError
 from repose.models.attend import Residual, conv, positions, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
@@ -47,6 +48,9 @@ class SurfaceSettings:
     blocks: Blocks = 3  # its residual blocks at stride 4
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
     reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
+    mirror: bool = (
+        False  # except in training, the networks also see the mirrored photos, and images are the mean of both
+    )
 
 
 # Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
@@ -78,6 +82,7 @@ class Code(NamedTuple):
     pooled: Tensor  # (Q,n): what the sources show, over all places
     background: Tensor  # (Q,3,H,W): that of the sources, filled in behind the person
     body: Tensor  # (M,C,h,w): the fields of the photos' bodies
+    mirrored: "Code | None" = None  # of the mirrored photos
 
 
 class Alike(NamedTuple):
@@ -126,7 +131,7 @@ class SurfaceGenerator(nn.Module):
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.same_part = nn.Parameter(torch.tensor(3.0))
         self.log_reach = nn.Parameter(torch.tensor(0.08).log())  # of the match by joints, torso lengths
-        self.reduce = settings.reduce
+        self.reduce, self.mirror = settings.reduce, settings.mirror
         self.refine = nn.Sequential(conv(2 * fine + 1 + _KINDS, 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
         self.decode_near = nn.Sequential(
             conv(near + n + 3 + PARTS + 1 + 48, settings.decoder[0]),
@@ -143,6 +148,13 @@ class SurfaceGenerator(nn.Module):
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`."""
+        code = self._encoded(images, poses, sources, mask)
+        if self.mirror and not self.training:
+            mirrored = _mirrored(poses, images.shape[3])
+            code = code._replace(mirrored=self._encoded(images.flip(3), mirrored, sources, mask))
+        return code
+
+    def _encoded(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         height, width = images.shape[2:]
         multiple = STRIDE * self.reduce
         if height % multiple or width % multiple:
@@ -183,13 +195,25 @@ class SurfaceGenerator(nn.Module):
         return Matched(target, coarse, features, flow, sight, weight.softmax(1))
 
     def make(self, code: Code, target_pose: Poses) -> Made:
-        """Match, warp and paint."""
+        """Match, warp and paint; geometry and alpha are those of the photos that are not mirrored."""
+        matched, out = self._decoded(code, target_pose)
+        if code.mirrored is None:
+            return self._composed(code, matched, out)
+        pose = _mirrored(target_pose, code.images.shape[3])
+        of_mirrored, other = self._decoded(code.mirrored, pose)
+        out = (out + other.flip(3)) / 2
+        made = self._composed(code, matched, out)
+        again = self._composed(code.mirrored, of_mirrored, out.flip(3))
+        return made._replace(image=(made.image + again.image.flip(3)) / 2)
+
+    def _decoded(self, code: Code, target_pose: Poses) -> tuple[Matched, Tensor]:
+        """The match, and the decoder's output (Q,7,H / reduce,W / reduce)."""
         target_pose = self._drawn(target_pose, *code.images.shape[2:])
         matched = self.match(code, target_pose)
         target, share = matched.target, matched.share
         warped = _copied(code.small, code.sources, matched)
         fine = _each(code.seen.fine, code.sources, matched.flow)
-        sight = (matched.sight.sigmoid() * share).sum(1)
+        sight = _in_sight(matched)
         coarse_share = F.avg_pool2d(share.flatten(0, 1), 2).unflatten(0, share.shape[:2])
         x = torch.cat([
             target.features, (matched.features * coarse_share).sum(1), target.surface, target.parts.softmax(1),
@@ -199,13 +223,16 @@ class SurfaceGenerator(nn.Module):
         x = torch.cat(
             [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
         )
-        out = _smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
+        return matched, _smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
+
+    def _composed(self, code: Code, matched: Matched, out: Tensor) -> Made:
+        """The copy, the paint and the background by the decoder's output."""
+        warped = _copied(code.images, code.sources, matched)
         if self.reduce > 1:
             out = _larger(out, self.reduce)
-            warped = _copied(code.images, code.sources, matched)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
         alpha = 2 * alpha
-        copied = (copied + 1).sigmoid() * _larger(sight, 2 * self.reduce)
+        copied = (copied + 1).sigmoid() * _larger(_in_sight(matched), 2 * self.reduce)
         person = copied * _brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
         behind = _brighter(code.background, -F.softplus(shadow - 4))
         opaque = (alpha * self.reduce).sigmoid()  # as sharp as that of a small image
@@ -322,6 +349,17 @@ def _body(poses: Poses) -> Tensor:
     height, width = poses.posemaps.shape[2:]
     rest, limbs = body_fields(poses.keypoints, height, width, STRIDE)
     return torch.cat([rest.clamp(-3, 3), limbs, positions(rest)], 1)
+
+
+def _mirrored(poses: Poses, width: int) -> Poses:
+    """The poses in mirrored photos of `width` px."""
+    x, y = poses.keypoints[:, MIRROR].unbind(2)
+    return Poses(poses.posemaps.flip(3), torch.stack([width - 1 - x, y], 2))
+
+
+def _in_sight(matched: Matched) -> Tensor:
+    """The share of each place that the candidates show: (Q,1,2h,2w) in [0,1]."""
+    return (matched.sight.sigmoid() * matched.share).sum(1)
 
 
 def _larger(x: Tensor, factor: int = 2) -> Tensor:
