@@ -48,9 +48,7 @@ class SurfaceSettings:
     blocks: Blocks = 3  # its residual blocks at stride 4
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
     reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
-    mirror: bool = (
-        False  # except in training, the networks also see the mirrored photos, and images are the mean of both
-    )
+    mirror: bool = True  # except in training, the mirrored photos count too: images are the mean of both
 
 
 # Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
@@ -195,7 +193,7 @@ class SurfaceGenerator(nn.Module):
         return Matched(target, coarse, features, flow, sight, weight.softmax(1))
 
     def make(self, code: Code, target_pose: Poses) -> Made:
-        """Match, warp and paint; geometry and alpha are those of the photos that are not mirrored."""
+        """Match, warp and paint; the geometry, `warped` and `painted` are those of the photos that are not mirrored."""
         matched, out = self._decoded(code, target_pose)
         if code.mirrored is None:
             return self._composed(code, matched, out)
