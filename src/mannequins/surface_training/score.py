@@ -109,7 +109,7 @@ def score_item(generator: SurfaceGenerator, item: Item, device: torch.device) ->
     sources = [(target + 1) % count for target in range(count)]
     packed = pack([item], [[[source] for source in sources]])
     batch = unpack(packed, device)
-    made = generator.make(generator.encode(batch.images, batch.poses, batch.sources, batch.mask), batch.poses)
+    made = generator.generate(batch.images, batch.poses, batch.sources, batch.mask, batch.poses)
     errors = (in_px(made.matched.flow[:, :1], batch) - batch.flow).square().sum(2).sqrt()
     images, alpha = to_uint8(made.image), made.alpha[:, 0].sigmoid().cpu().numpy()
     ssims = ssim(images, packed.pixels, SSIM).tolist()

@@ -22,7 +22,8 @@ _REST = torch.tensor(
         (-0.22, 1.0), (-0.4, 1.8), (-0.55, 2.6),  # right leg
         (0.22, 1.0), (0.4, 1.8), (0.55, 2.6),  # left leg
         (-0.08, -0.52), (0.08, -0.52), (-0.2, -0.48), (0.2, -0.48),  # eyes, ears
-    ]
+    ],
+    device="cpu",  # wherever this is imported
 )  # fmt: skip
 _WIDTH_AT_REST = float(_REST[TORSO[1], 0] - _REST[TORSO[0], 0])  # of the shoulders
 _HEAD_LIMBS = 5  # the last of LIMBS, which are too short to measure a body

@@ -48,7 +48,7 @@ class SurfaceSettings:
     blocks: Blocks = 3  # its residual blocks at stride 4
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
     reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
-    mirror: bool = True  # except in training, the mirrored photos count too: images are the mean of both
+    mirror: bool = True  # `generate` makes each image twice, also from the mirrored photos; training does not
 
 
 # Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
@@ -80,7 +80,6 @@ class Code(NamedTuple):
     pooled: Tensor  # (Q,n): what the sources show, over all places
     background: Tensor  # (Q,3,H,W): that of the sources, filled in behind the person
     body: Tensor  # (M,C,h,w): the fields of the photos' bodies
-    mirrored: "Code | None" = None  # of the mirrored photos
 
 
 class Alike(NamedTuple):
@@ -146,13 +145,6 @@ class SurfaceGenerator(nn.Module):
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`."""
-        code = self._encoded(images, poses, sources, mask)
-        if self.mirror and not self.training:
-            mirrored = _mirrored(poses, images.shape[3])
-            code = code._replace(mirrored=self._encoded(images.flip(3), mirrored, sources, mask))
-        return code
-
-    def _encoded(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         height, width = images.shape[2:]
         multiple = STRIDE * self.reduce
         if height % multiple or width % multiple:
@@ -193,15 +185,22 @@ class SurfaceGenerator(nn.Module):
         return Matched(target, coarse, features, flow, sight, weight.softmax(1))
 
     def make(self, code: Code, target_pose: Poses) -> Made:
-        """Match, warp and paint; the geometry, `warped` and `painted` are those of the photos that are not mirrored."""
+        """Match, warp and paint."""
+        return self._composed(code, *self._decoded(code, target_pose))
+
+    def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Made:
+        """Encode and make; with `mirror`, from the photos and from the mirrored ones. See `encode` for the arguments.
+
+        The decoder's output and the image are the means of both; matches, `warped` and `painted` are those of the photos.
+        """
+        code, width = self.encode(images, poses, sources, mask), images.shape[3]
         matched, out = self._decoded(code, target_pose)
-        if code.mirrored is None:
+        if not self.mirror:
             return self._composed(code, matched, out)
-        pose = _mirrored(target_pose, code.images.shape[3])
-        of_mirrored, other = self._decoded(code.mirrored, pose)
+        mirrored = self.encode(images.flip(3), _mirrored(poses, width), sources, mask)
+        of_mirrored, other = self._decoded(mirrored, _mirrored(target_pose, width))
         out = (out + other.flip(3)) / 2
-        made = self._composed(code, matched, out)
-        again = self._composed(code.mirrored, of_mirrored, out.flip(3))
+        made, again = self._composed(code, matched, out), self._composed(mirrored, of_mirrored, out.flip(3))
         return made._replace(image=(made.image + again.image.flip(3)) / 2)
 
     def _decoded(self, code: Code, target_pose: Poses) -> tuple[Matched, Tensor]:
