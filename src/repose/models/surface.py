@@ -29,6 +29,7 @@ from repose.models.attend import Residual, conv, positions, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
 from repose.models.layers import Blocks, in_float32
+from repose.models.warping import brighter, filled, larger, smoothed, warp
 
 _LIMB = 1 / 32  # width of a drawn limb, in heights of the image
 STRIDE = 4  # px between the places at which sources and target are matched
@@ -158,8 +159,8 @@ class SurfaceGenerator(nn.Module):
         valid = mask[..., None].to(images.dtype) / mask.sum(1)[:, None, None]
         pooled = (self.pool(seen.features).mean((2, 3))[sources] * valid).sum(1)
         person = 1 - seen.parts.float().softmax(1)[:, -1:]
-        filled = (_filled(images, person)[sources] * valid[..., None, None]).sum(1)
-        return Code(images, small, seen, sources, mask, pooled, filled, body)
+        background = (filled(images, person)[sources] * valid[..., None, None]).sum(1)
+        return Code(images, small, seen, sources, mask, pooled, background, body)
 
     def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:  # noqa: ARG002
         """Images (Q,3,H,W) in [-1,1], with their warped and painted parts; `photo` is not used."""
@@ -220,18 +221,18 @@ class SurfaceGenerator(nn.Module):
         x = torch.cat(
             [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
         )
-        return matched, _smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
+        return matched, smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
 
     def _composed(self, code: Code, matched: Matched, out: Tensor) -> Made:
         """The copy, the paint and the background by the decoder's output."""
         warped = _copied(code.images, code.sources, matched)
         if self.reduce > 1:
-            out = _larger(out, self.reduce)
+            out = larger(out, self.reduce)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
         alpha = 2 * alpha
-        copied = (copied + 1).sigmoid() * _larger(_in_sight(matched), 2 * self.reduce)
-        person = copied * _brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
-        behind = _brighter(code.background, -F.softplus(shadow - 4))
+        copied = (copied + 1).sigmoid() * larger(_in_sight(matched), 2 * self.reduce)
+        person = copied * brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
+        behind = brighter(code.background, -F.softplus(shadow - 4))
         opaque = (alpha * self.reduce).sigmoid()  # as sharp as that of a small image
         return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
 
@@ -295,12 +296,12 @@ class SurfaceGenerator(nn.Module):
 
     def _refine(self, code: Code, target: Seen, coarse: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The flow at half the image's size, and logits of being in sight and of the share of each candidate."""
-        flow = _larger(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
+        flow = larger(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
         fine = _each(code.seen.fine, code.sources, flow)
         of_target = target.fine[:, None].expand(-1, flow.shape[1], -1, -1, -1)
         which = torch.eye(_KINDS, device=flow.device)[1:].repeat_interleave(code.sources.shape[1], 1)  # (n,K)
         which = which.T[None, :, :, None, None].expand(len(flow), -1, -1, *flow.shape[3:])
-        near = _larger(near.flatten(0, 1)).unflatten(0, near.shape[:2])
+        near = larger(near.flatten(0, 1)).unflatten(0, near.shape[:2])
         flat = flow.flatten(0, 1)
         spread = (flat - F.avg_pool2d(flat, 3, 1, 1, count_include_pad=False)).abs().sum(1, keepdim=True)
         spread = (10 * spread).clamp(max=2).unflatten(0, flow.shape[:2])
@@ -359,55 +360,18 @@ def _in_sight(matched: Matched) -> Tensor:
     return (matched.sight.sigmoid() * matched.share).sum(1)
 
 
-def _larger(x: Tensor, factor: int = 2) -> Tensor:
-    return F.interpolate(x, scale_factor=float(factor), mode="bilinear")
-
-
-def _smoothed(x: Tensor) -> Tensor:
-    """A 3x3 binomial filter, which takes out the pattern that a pixel shuffle leaves."""
-    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    x = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
-    return (x[..., :-2, :] + 2 * x[..., 1:-1, :] + x[..., 2:, :]) / 16
-
-
 def _column(values: tuple[int, ...], like: Tensor) -> Tensor:
     return like.new_tensor(values)[:, None, None]
-
-
-def _warp(images: Tensor, flow: Tensor) -> Tensor:
-    """The values of (B,C,H,W) at positions (B,2,h,w) in [-1,1]; at NaN, of a run that diverges, at 0."""
-    grid = flow.permute(0, 2, 3, 1).nan_to_num()
-    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
 def _each(values: Tensor, sources: Tensor, flow: Tensor) -> Tensor:
     """The values (M,C,H,W) of the sources (Q,T) at the positions of each candidate (Q,K,2,h,w): (Q,K,C,h,w)."""
     of_candidates = sources.repeat(1, _KINDS)
-    return _warp(values[of_candidates].flatten(0, 1), flow.flatten(0, 1)).unflatten(0, of_candidates.shape)
+    return warp(values[of_candidates].flatten(0, 1), flow.flatten(0, 1)).unflatten(0, of_candidates.shape)
 
 
 def _copied(images: Tensor, sources: Tensor, matched: Matched) -> Tensor:
     """The pixels of images (M,3,H,W) at the flow, by the candidates' shares: (Q,3,H,W)."""
     shape, factor = matched.share.shape[:2], images.shape[2] // matched.flow.shape[3]
-    flow, share = (_larger(x.flatten(0, 1), factor).unflatten(0, shape) for x in (matched.flow, matched.share))
+    flow, share = (larger(x.flatten(0, 1), factor).unflatten(0, shape) for x in (matched.flow, matched.share))
     return (_each(images, sources, flow) * share).sum(1)
-
-
-def _brighter(image: Tensor, log_gain: Tensor) -> Tensor:
-    """Multiply the light of an image in [-1,1]."""
-    return (image + 1) * log_gain.exp() - 1
-
-
-def _filled(images: Tensor, person: Tensor) -> Tensor:
-    """The background of photos (B,3,H,W) behind persons (B,1,h,w) in [0,1], filled in from its surroundings."""
-    known = 1 - F.max_pool2d(person, 3, 1, 1)
-    known = F.interpolate(known, size=images.shape[2:], mode="bilinear").clamp(1e-4, 1).pow(4)
-    levels = [torch.cat([images * known, known], 1)]
-    while min(levels[-1].shape[2:]) > 1:
-        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True, count_include_pad=False))
-    filled = levels[-1][:, :3] / levels[-1][:, 3:].clamp(min=1e-6)
-    for level in reversed(levels[:-1]):
-        share = level[:, 3:].clamp(0, 1)
-        coarse = F.interpolate(filled, size=level.shape[2:], mode="bilinear")
-        filled = level[:, :3] + (1 - share) * coarse
-    return filled
