@@ -270,8 +270,8 @@ KEYPOINTS = (
     "that has a photo is used."
 )
 DETECTOR = (
-    "Finds the poses that --keypoints lacks: blazepose or keypoint-rcnn (people; see `repose weights`), figure (mannequins), "
-    "or auto: blazepose if it was fetched, else figure. Default: auto without --keypoints, else none."
+    "Finds the poses that --keypoints lacks: blazepose (people; see `repose weights`), figure (mannequins), or auto: "
+    "blazepose if it was fetched, else figure. Default: auto without --keypoints, else none."
 )
 MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
 
@@ -283,7 +283,7 @@ def generate(
     jobs: Annotated[Path | None, option(JOBS, "PATH", MANY)] = None,
     keypoints: Annotated[list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")] = None,
     find_poses: Annotated[
-        Literal["auto", "blazepose", "figure", "keypoint-rcnn"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
+        Literal["auto", "blazepose", "figure"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
     ] = None,
     pose_size: Annotated[
         str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)

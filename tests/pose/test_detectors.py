@@ -6,15 +6,15 @@ import torch
 
 from repose.data.skeleton import K
 from repose.errors import ReposeError
-from repose.pose import blazepose, keypoint_rcnn
+from repose.pose import blazepose
 from repose.pose.detectors import PoseFinder
 from repose.storage.weight_files import cached
 
 
 class FindsPeople:
-    """In place of Keypoint R-CNN: as many people as the first pixel says, each nearer the middle and larger."""
+    """In place of BlazePose: as many people as the first pixel says, each nearer the middle and larger."""
 
-    sha256 = {"keypoint-rcnn": "0" * 64}  # noqa: RUF012
+    sha256, runtime = {"blazepose": "0" * 64}, "made up"
 
     def people(self, images: torch.Tensor) -> list[np.ndarray]:
         joints = np.stack([np.arange(K), 2 * np.arange(K), np.full(K, 0.9)], 1).astype(np.float32)
@@ -24,8 +24,8 @@ class FindsPeople:
 
 
 def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keypoint_rcnn, "load", lambda *_, **__: FindsPeople())
-    find = PoseFinder("keypoint-rcnn")
+    monkeypatch.setattr(blazepose, "load", lambda *_, **__: FindsPeople())
+    find = PoseFinder("blazepose")
     (two, count), (nobody, _) = (find(np.full((96, 64, 3), people, np.uint8)) for people in (2, 0))
     assert count == 2
     assert np.isnan(two[3]).all()
@@ -37,9 +37,8 @@ def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatc
 def test_weights_that_were_not_fetched_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
-    for name in ("blazepose", "keypoint-rcnn"):
-        with pytest.raises(ReposeError, match=f"repose weights fetch {name}"):
-            PoseFinder(name)
+    with pytest.raises(ReposeError, match="repose weights fetch blazepose"):
+        PoseFinder("blazepose")
 
 
 def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(
@@ -62,5 +61,5 @@ def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(
 
 
 def test_another_network_is_rejected() -> None:
-    with pytest.raises(ValueError, match="figure or keypoint-rcnn, not 'openpose'"):
+    with pytest.raises(ValueError, match="blazepose or figure, not 'openpose'"):
         PoseFinder("openpose")  # type: ignore[arg-type]

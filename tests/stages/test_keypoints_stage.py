@@ -19,7 +19,7 @@ from repose.data.records import IMAGES, ORDER, read_json, read_keypoints, read_p
 from repose.data.shards import ShardWriter
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
-from repose.pose import keypoint_rcnn
+from repose.pose import blazepose
 from repose.pose.agreement import agreement
 from repose.pose.extractors import NetworkSettings
 from repose.stages import keypoints as stage
@@ -263,14 +263,14 @@ def test_figure_lists_photos_without_a_person_and_takes_photos_of_several_sizes(
     assert SIDE in (report / "validation.html").read_text()
 
 
-RCNN = replace(CSV, extractor="keypoint-rcnn", files=(), min_confidence=0.3)
+BLAZEPOSE = replace(CSV, extractor="blazepose", files=(), min_confidence=0.3)
 
 
 class FindsPeople:
-    """In place of Keypoint R-CNN: in a photo as many people as its first pixel says, each larger than the one before."""
+    """In place of BlazePose: in a photo as many people as its first pixel says, each larger than the one before."""
 
     def __init__(self) -> None:
-        self.sha256 = {"keypoint-rcnn": "e" * 64}
+        self.sha256, self.runtime = {"blazepose": "e" * 64}, "made up"
 
     def people(self, images: torch.Tensor) -> list[np.ndarray]:
         one = np.reshape(person(20, 10, 0.9), (K, 3))
@@ -280,22 +280,22 @@ class FindsPeople:
 
 @pytest.fixture
 def finds_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keypoint_rcnn, "load", lambda *_, **__: FindsPeople())
+    monkeypatch.setattr(blazepose, "load", lambda *_, **__: FindsPeople())
 
 
 @pytest.mark.usefixtures("finds_people")
-def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of_nobody(tmp_path: Path) -> None:
+def test_blazepose_takes_the_person_that_the_photo_is_of_and_lists_photos_of_nobody(tmp_path: Path) -> None:
     images = photos_of(tmp_path / "images", [np.full((256, 256, 3), count, np.uint8) for count in (1, 0, 3)])
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
     out, report = tmp_path / "out", tmp_path / "report"
-    stage.run(lists=lists, images=images, keypoints=out, report=report, work=tmp_path / "work", settings=RCNN)
+    stage.run(lists=lists, images=images, keypoints=out, report=report, work=tmp_path / "work", settings=BLAZEPOSE)
     names, found, confidence = read_keypoints(out / "keypoints.csv")
     assert present(found).all(1).tolist() == [True, False, True]
     np.testing.assert_array_equal(found[2, :, 0], 3 * (20 + np.arange(K)))
     np.testing.assert_allclose(confidence[2], 0.9, atol=1e-4)
     counts = read_json(out / "report.json")
     wanted = {
-        "extractor": "keypoint-rcnn", "photos_without_a_person": 1,
+        "extractor": "blazepose", "photos_without_a_person": 1,
         "photos_with_several_people": 1, "people_left_out": 2, "posed": 2,
     }  # fmt: skip
     assert wanted.items() <= counts.items()
@@ -314,7 +314,7 @@ def test_blazepose_finds_rendered_people_and_says_what_ran_it(tmp_path: Path) ->
     lists = write_lists(tmp_path / "lists", {"nothing.txt": b""})
     written = []
     for threads in (1, 2):
-        settings = replace(RCNN, extractor="blazepose", min_posed_share=0, network=NetworkSettings(threads=threads))
+        settings = replace(BLAZEPOSE, min_posed_share=0, network=NetworkSettings(threads=threads))
         out = tmp_path / f"out-{threads}"
         stage.run(
             lists=lists,
@@ -341,7 +341,7 @@ def test_an_interrupted_search_resumes_after_the_last_whole_shard(
     images, work = photos_of(tmp_path / "images", pixels, shard_bytes=1), tmp_path / "work"  # a shard each
     lists, report = write_lists(tmp_path / "lists", {"nothing.txt": b""}), tmp_path / "report"
     whole, other = tmp_path / "whole", tmp_path / "other"
-    stage.run(lists=lists, images=images, keypoints=whole, report=report, work=other, settings=RCNN)
+    stage.run(lists=lists, images=images, keypoints=whole, report=report, work=other, settings=BLAZEPOSE)
     looks, seen = FindsPeople.people, list[int]()
 
     def people(self: FindsPeople, photos: torch.Tensor) -> list[np.ndarray]:
@@ -360,12 +360,12 @@ def test_an_interrupted_search_resumes_after_the_last_whole_shard(
     work.mkdir()
     (work / "notes.txt").write_text("somebody's")
     with pytest.raises(ConnectionError):
-        again(RCNN)
+        again(BLAZEPOSE)
     with pytest.raises(ReposeError, match="posed share"):  # what was found stays
-        again(replace(RCNN, min_posed_share=1))
+        again(replace(BLAZEPOSE, min_posed_share=1))
     assert "resuming after 2 of 3 photos" in capsys.readouterr().err
     assert not (tmp_path / "keypoints").exists()
-    assert "resuming after 3 of 3 photos" in again(RCNN)
+    assert "resuming after 3 of 3 photos" in again(BLAZEPOSE)
     assert seen == [1, 0, 3, 3]
     assert [path.name for path in work.iterdir()] == ["notes.txt"]
     assert files_in(tmp_path / "keypoints") == files_in(whole)
@@ -378,7 +378,7 @@ def test_a_network_that_finds_nobody_at_all(tmp_path: Path) -> None:
     with pytest.raises(ReposeError, match=r"None of the 1 photos has a joint\. .*figure is for mannequins"):
         stage.run(
             lists=lists, images=images, keypoints=tmp_path / "out", report=tmp_path / "report", work=tmp_path / "work",
-            settings=RCNN,
+            settings=BLAZEPOSE,
         )  # fmt: skip
 
 

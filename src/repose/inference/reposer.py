@@ -72,8 +72,8 @@ class Reposer:
         device: auto (a GPU if there is one), cpu, cuda or cuda:N.
         keypoints: files and folders in which the poses of photos are looked up by the photo's path: keypoints CSV,
             OpenPose JSON or a folder of such JSONs.
-        pose_detector: the network that finds the poses of photos that are not in `keypoints`: blazepose or keypoint-rcnn
-            (people), figure (mannequins), or auto: blazepose if `repose weights fetch blazepose` has brought it, else figure.
+        pose_detector: the network that finds the poses of photos that are not in `keypoints`: blazepose (people),
+            figure (mannequins), or auto: blazepose if `repose weights fetch blazepose` has brought it, else figure.
             None: auto, or, if `keypoints` are given, no network: a photo without a known pose is an error.
 
     Attributes:

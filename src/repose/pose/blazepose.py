@@ -296,7 +296,7 @@ def load(weights: Weights, *, min_person: float, threads: int = 1) -> BlazePose:
     if not has_runtime():
         raise ReposeError(
             f"blazepose runs in {_RUNTIME}, which is not installed: pip install 'repose[people]'. It has no wheel for Intel "
-            "Macs; use keypoint-rcnn there."
+            "Macs."
         )
     path, sha256 = weights.of(NAME)
     with holding(path, "BlazePose", NAME), tarfile.open(path) as files:

@@ -1,7 +1,7 @@
 """The networks that find joints in photos, for `repose generate --find-poses` and the stage keypoints.
 
-`figure` ships with repose and only works on mannequins. `blazepose` and `keypoint-rcnn` are for people;
-`repose weights fetch NAME` downloads their weights.
+`figure` ships with repose and only works on mannequins. `blazepose` is for people; `repose weights fetch blazepose` downloads
+its weights.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 from mannequins import figure
 from repose.data.skeleton import present
 from repose.devices import set_up
-from repose.pose import blazepose, keypoint_rcnn
+from repose.pose import blazepose
 from repose.pose.keypoint_cache import Found, Search
 from repose.pose.keypoint_files import Poses, choose_person, known_points
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE
@@ -25,7 +25,7 @@ from repose.terminal import say
 if TYPE_CHECKING:
     from repose.pose.extractors import Extracted, ExtractorSettings, Sources
 
-NetworkName = Literal["auto", "blazepose", "figure", "keypoint-rcnn"]
+NetworkName = Literal["auto", "blazepose", "figure"]
 
 
 class Detector(NamedTuple):
@@ -41,9 +41,9 @@ def load(
 ) -> Detector:  # fmt: skip
     """A network by its name.
 
-    `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
-    chooses one of several people) are for networks of people. figure returns joints of any confidence, in `half` precision if
-    asked; with `single` it is faster for one photo at a time. blazepose runs on `threads` threads of the CPU.
+    `weights`, `min_person` (the minimum score of a person), `min_confidence` (of joints that count when `choose_person`
+    chooses one of several people) and `threads` of the CPU are for blazepose. figure returns joints of any confidence, in
+    `half` precision if asked; with `single` it is faster for one photo at a time.
 
     Raises:
         ReposeError: the network's weights or runtime are missing, or the weights are of another network.
@@ -61,21 +61,16 @@ def load(
             return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
 
         return Detector(look, {"network": figure.weights_sha256()})
-    found: blazepose.BlazePose | keypoint_rcnn.KeypointRcnn
-    if network == "blazepose":
-        found = blazepose.load(weights, min_person=min_person, threads=threads)
-        runtime = {"runtime": found.runtime}
-    elif network == "keypoint-rcnn":
-        found, runtime = keypoint_rcnn.load(weights, device, min_person=min_person), {}
-    else:
-        raise ValueError(f"network should be blazepose, figure or keypoint-rcnn, not {network!r}.")
+    if network != "blazepose":
+        raise ValueError(f"network should be blazepose or figure, not {network!r}.")
+    found = blazepose.load(weights, min_person=min_person, threads=threads)
 
     def look_for_people(images: Tensor) -> Found:
-        people = found.people(images.to(device))
+        people = found.people(images)
         chosen = [choose_person(of_photo, images.shape[2:], min_confidence) for of_photo in people]
         return Found(np.stack([joints for joints, _ in chosen]), np.array([count for _, count in chosen], np.int64))
 
-    return Detector(look_for_people, {"network": found.sha256[network], **runtime})
+    return Detector(look_for_people, {"network": found.sha256[network], "runtime": found.runtime})
 
 
 class PoseFinder:

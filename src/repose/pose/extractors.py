@@ -22,7 +22,7 @@ from repose.terminal import bar
 if TYPE_CHECKING:  # imports torch, which extractors of files do not need
     from repose.pose.keypoint_cache import Search
 
-NETWORKS = ("blazepose", "figure", "keypoint-rcnn")  # the extractors that are networks
+NETWORKS = ("blazepose", "figure")  # the extractors that are networks
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,15 +33,15 @@ class NetworkSettings:
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda if available, in half precision
     batch: PositiveInt = 64  # photos at a time
     threads: PositiveInt = 1  # CPU threads
-    min_person: Share = 0.5  # blazepose, keypoint-rcnn: minimum score of a person
-    weights: WeightsFile | None = None  # blazepose, keypoint-rcnn: its file; null: the one in the cache
+    min_person: Share = 0.5  # blazepose: minimum score of a person
+    weights: WeightsFile | None = None  # blazepose: its file; null: the one in the cache
 
 
 @settings
 class ExtractorSettings:
     """The extractor of joints, and which joints count."""
 
-    extractor: Literal["posegan-csv", "openpose-json", "blazepose", "figure", "keypoint-rcnn"]
+    extractor: Literal["posegan-csv", "openpose-json", "blazepose", "figure"]
     # In the source: CSV files, in this order; for openpose-json, folders of JSON files; for a network, CSV files to compare
     # its joints with, or none.
     files: tuple[str, ...]
@@ -181,8 +181,8 @@ def place(matched: Matched, table: pd.DataFrame, settings: ExtractorSettings) ->
         )
         if settings.extractor in NETWORKS:
             why = (
-                "The network figure is for mannequins, blazepose and keypoint-rcnn for people: change keypoints.extractor, or "
-                "lower keypoints.min_confidence."
+                "The network figure is for mannequins, blazepose for people: change keypoints.extractor, or lower "
+                "keypoints.min_confidence."
             )
         raise ReposeError(f"None of the {len(placed):,} photos has a joint. {why}")
     return placed, int(beyond.sum())

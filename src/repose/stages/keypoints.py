@@ -1,9 +1,8 @@
 """keypoints: read or find the 18 joints of every photo of one part, in keypoint files of the source or by a network.
 
 The files are the CSV of pose-gan and PATN (also written for mannequins) or OpenPose's JSON; rows of other photos are skipped.
-The networks are `figure`, for mannequins (docs/figure.md), and `blazepose` and `keypoint-rcnn`, for people, whose weights the
-user fetches (`repose weights fetch blazepose`). If the source also has CSV files, the report compares them with the network's
-joints.
+The networks are `figure`, for mannequins (docs/figure.md), and `blazepose`, for people, whose weights the user fetches
+(`repose weights fetch blazepose`). If the source also has CSV files, the report compares them with the network's joints.
 An interrupted search resumes and gives the same bytes (pose/keypoint_cache.py).
 
 The folder `keypoints` has a row per photo of images.csv, in its order, with missing joints empty (keypoints.csv); the photos

@@ -49,10 +49,6 @@ KNOWN: Mapping[str, Known] = {
         "Apache-2.0", "MediaPipe's BlazePose, detector and full landmarks", "--find-poses, keypoints.extractor: blazepose",
         (f"{_MODULES}/pose_detection/pose_detection.tflite", f"{_MODULES}/pose_landmark/pose_landmark_full.tflite"),
     ),
-    "keypoint-rcnn": _known(
-        "https://download.pytorch.org/models/keypointrcnn_resnet50_fpn_coco-fc266e95.pth",
-        "BSD-3-Clause", "torchvision's Keypoint R-CNN, of COCO", "keypoints.extractor: keypoint-rcnn",
-    ),
     "vgg19": _known(
         "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
         "BSD-3-Clause", "torchvision's VGG19, of ImageNet", "train.perceptual",
