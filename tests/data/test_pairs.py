@@ -29,13 +29,6 @@ LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
 needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LISTS} is absent")
 
 
-def test_all_pairs_are_the_permutations_of_each_item_in_the_order_of_their_first_photos() -> None:
-    sources, targets = all_pairs(pd.Series(list("babcab")))
-    found = list(zip(sources.tolist(), targets.tolist(), strict=True))
-    assert found == [(0, 2), (0, 5), (2, 0), (2, 5), (5, 0), (5, 2), (1, 4), (4, 1)]
-    assert [len(ends) for ends in all_pairs(pd.Series([], dtype=str))] == [0, 0]
-
-
 @given(items=st.lists(st.sampled_from("abcdefg"), max_size=30))
 def test_all_pairs_are_those_of_itertools(items: list[str]) -> None:
     rows = [[row for row, each in enumerate(items) if each == item] for item in dict.fromkeys(items)]

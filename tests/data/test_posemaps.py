@@ -9,7 +9,7 @@ from repose.data import images
 from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, PALETTE, colour, draw, read_posemaps
 from repose.data.records import POSEMAPS, write_json, write_table
 from repose.data.shards import ShardWriter, index_table
-from repose.data.skeleton import JOINT, LIMBS, MIRROR, K, mirrored
+from repose.data.skeleton import JOINT, LIMBS, K
 from repose.errors import ReposeError
 
 NAN = np.float32(np.nan)
@@ -108,33 +108,10 @@ def test_a_map_does_not_depend_on_its_batch_or_on_the_kind_of_its_keypoints():
     assert draw(keypoints[:0], **how).shape == (0, 64, 64)
 
 
-def test_straight_lines_cover_the_pixels_that_one_counts_by_hand():
-    level = draw(one_limb((3, 5), (8, 5)), height=12, width=12, line_width=3)[0]
-    np.testing.assert_array_equal(np.argwhere(level), [(y, x) for y in (4, 5, 6) for x in range(3, 9)])
-    upright = draw(one_limb((5.5, 8), (5.5, 3)), height=12, width=12, line_width=4)[0]
-    np.testing.assert_array_equal(np.argwhere(upright), [(y, x) for y in range(3, 9) for x in (4, 5, 6, 7)])
-    diagonal = draw(one_limb((2, 2), (6, 6)), height=12, width=12, line_width=1)[0]
-    np.testing.assert_array_equal(np.argwhere(diagonal), [(i, i) for i in range(2, 7)])
-    assert set(np.unique(np.stack([level, upright, diagonal]))) == {0, 1}
-
-
 def test_a_joint_with_one_coordinate_or_too_far_away_is_missing():
     for end in ((NAN, 3), (3, NAN), (FARTHEST * 2, 3), (3, -np.inf)):
         assert not draw(one_limb((1, 1), end), height=8, width=8, line_width=2).any()
     assert draw(one_limb((1, 1), (FARTHEST, 1)), height=8, width=8, line_width=2).any()
-
-
-@pytest.mark.parametrize("limb", range(len(LIMBS)))
-def test_mirrored_keypoints_give_the_mirrored_line(limb):
-    generator = np.random.default_rng(limb)
-    for _ in range(10):
-        start, end = generator.integers(-8, 48 * 4, (2, 2)) / 4  # quarters: their mirror image is exact
-        keypoints = one_limb(start, end, limb)
-        drawn = draw(keypoints, height=48, width=40, line_width=3)
-        image = draw(mirrored(keypoints, 40), height=48, width=40, line_width=3)
-        np.testing.assert_array_equal(image > 0, drawn[..., ::-1] > 0)
-    partner = {frozenset(ends): number for number, ends in enumerate(LIMBS)}[frozenset(MIRROR[list(LIMBS[limb])])]
-    assert image.max() in (0, partner + 1)
 
 
 def test_bad_arguments_are_rejected():

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from repose.errors import ReposeError
-from repose.validation import expectations
-from repose.validation.expectations import BETWEEN, Check, Outcome, expect, validate
+from repose.validation.expectations import Check, Outcome, expect, validate
 from repose.validation.page import require
 
 
@@ -65,26 +64,6 @@ def test_an_empty_table_has_nothing_to_look_at() -> None:
     assert [(check.passed, check.observed) for check in found] == [
         (True, "nothing to look at"), (False, "nothing to look at"),
     ]  # fmt: skip
-
-
-def test_great_expectations_only_gets_the_columns_that_the_suite_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = pd.DataFrame({"name": ["a", "b"], "value": [1, 2], "other": [1, 1], "third": [2, 2]}, index=[5, 6])
-    whole, seen = expectations._whole_dataframe(), list[list[str]]()
-
-    class Watched:
-        def get_batch(self, batch_parameters: dict[str, Any]) -> Any:
-            seen.append(list(batch_parameters["dataframe"]))
-            return whole.get_batch(batch_parameters)
-
-    monkeypatch.setattr(expectations, "_whole_dataframe", Watched)
-    suite = [
-        expect("values", BETWEEN, "few", column="value", max_value=1),
-        expect("pairs", "CompoundColumnsToBeUnique", "once", column_list=["value", "other"]),
-    ]
-    assert [check.failing for check in validate(table, suite, label=["name"])] == [(6,), ()]
-    rows = [expect("rows", "TableRowCountToBeBetween", "some", min_value=2)]
-    assert [check.passed for check in validate(table, rows, label=["name"])] == [True]
-    assert seen == [["value", "other"], ["name"]]
 
 
 def test_a_check_that_cannot_run_is_a_defect_and_no_verdict() -> None:
