@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from repose.errors import ReposeError
-from repose.storage.atomic import whole_file, whole_folder, write_bytes, write_text
+from repose.storage.atomic import whole_file, whole_folder, write_text
 
 Whole = Callable[[Path], AbstractContextManager[Path]]
 
@@ -94,48 +94,27 @@ def test_every_file_reaches_the_disk_before_the_output_appears(
 CRASH = """
 import os, sys
 from pathlib import Path
-from repose.storage.atomic import {whole}
+from repose.storage.atomic import whole_folder
 
-here = Path.{method}
-count = 0
+rename, count = Path.rename, 0
 
 def dying(path, target):
     global count
     count += 1
-    if count == {at}:
-        os._exit(9)
-    return here(path, target)
+    return os._exit(9) if count == int(sys.argv[2]) else rename(path, target)
 
-Path.{method} = dying
-with {whole}(Path(sys.argv[1]), *[["*"]][: "{whole}" == "whole_folder"]) as partial:
-    file = partial if "{whole}" == "whole_file" else partial / "file"
-    file.write_bytes(b"new")
+Path.rename = dying
+with whole_folder(Path(sys.argv[1]), ["*"]) as folder:
+    (folder / "file").write_bytes(b"new")
 """
 
 
-def crash(whole: str, at: int, out: Path) -> None:
-    """Run a process that is killed just before its rename number `at`, from 1."""
-    method = "replace" if whole == "whole_file" else "rename"
-    script = CRASH.format(whole=whole, method=method, at=at)
-    assert subprocess.run([sys.executable, "-c", script, out], check=False).returncode == 9
-
-
-def test_a_file_whose_writer_was_killed_is_the_earlier_one(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.write_bytes(b"earlier")
-    crash("whole_file", 1, out)
-    assert out.read_bytes() == b"earlier"
-    assert len(list(tmp_path.glob(".out.*.partial"))) == 1
-    write_bytes(out, b"newer")
-    assert tree(tmp_path) == {"out": b"newer"}
-
-
-@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("at", [1, 2])  # the rename before which the process is killed
 def test_a_folder_whose_writer_was_killed_is_put_back_at_the_next_start(tmp_path: Path, at: int) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "file").write_bytes(b"earlier")
-    crash("whole_folder", at, out)
+    assert subprocess.run([sys.executable, "-c", CRASH, out, str(at)], check=False).returncode == 9
     assert out.exists() == (at == 1)  # between the two renames, neither is there
     with pytest.raises(ValueError, match="a defect"):
         write(a_folder, out, b"", ValueError("a defect"))

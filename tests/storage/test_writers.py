@@ -18,7 +18,6 @@ import pytest
 
 from file_server import BODY, SHA256, Server
 from repose.errors import ReposeError
-from repose.storage import transfer
 from repose.storage.atomic import check_replaceable, locked, partial_path, whole_file, whole_folder, write_bytes
 from repose.storage.transfer.partial import CHUNK
 
@@ -297,21 +296,19 @@ def test_two_fetches_into_one_cache_transfer_each_byte_once(server: Server, tmp_
     assert (out.read_bytes(), names(out.parent)) == (BODY, ["a.pth"])
 
 
-def test_a_link_in_place_of_what_arrived_is_not_written_to(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pipes", [False, True])
+def test_a_link_or_pipe_in_place_of_what_arrived_is_neither_followed_nor_waited_for(
+    server: Server, tmp_path: Path, pipes: bool
+) -> None:
     out, theirs = tmp_path / "a.zip", tmp_path / "theirs"
     theirs.write_bytes(BODY[:CHUNK])
-    partial_path(out).symlink_to(theirs)
     note = partial_path(out).with_name(".a.zip.partial.json")
-    note.write_text(f'["\\"one\\"", {len(BODY)}]')
-    assert transfer.fetch(f"{server.address}/a.zip", out, sha256=SHA256).read_bytes() == BODY
-    assert not out.is_symlink()
+    if pipes:
+        os.mkfifo(partial_path(out))
+        os.mkfifo(note)
+    else:
+        partial_path(out).symlink_to(theirs)
+        note.write_text(f'["\\"one\\"", {len(BODY)}]')
+    said = start(FETCH, out, f"{server.address}/a.zip", SHA256).communicate(timeout=20)[1]
+    assert (out.read_bytes(), out.is_symlink(), names(tmp_path)) == (BODY, False, ["a.zip", "theirs"]), said
     assert theirs.read_bytes() == BODY[:CHUNK]
-
-
-def test_pipes_in_place_of_what_arrived_are_not_waited_for(server: Server, tmp_path: Path) -> None:
-    out = tmp_path / "a.zip"
-    os.mkfifo(partial_path(out))
-    os.mkfifo(partial_path(out).with_name(".a.zip.partial.json"))
-    process = start(FETCH, out, f"{server.address}/a.zip", SHA256)
-    said = process.communicate(timeout=20)[1]
-    assert (process.returncode, out.read_bytes(), names(tmp_path)) == (0, BODY, ["a.zip"]), said
