@@ -51,74 +51,62 @@ class Folders(NamedTuple):
     gates: Path  # the report of the stage gates
 
 
-class _Facts(NamedTuple):
-    """The facts read from the folders."""
-
-    system: str
-    model: Path
-    about: About
-    source: dict[str, Any]
-    split: dict[str, Any]
-    run: dict[str, Any]
-    scores: Record
-    gates: dict[str, Any]
-
-
 def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) -> None:
     """Write the folder `card` of the row `system` from the outputs of other stages.
 
     Raises:
         ReposeError: a file is missing, damaged, or from another system or an earlier version, or the gates failed.
     """
-    facts = _read(system, folders)
-    with whole_folder(card, [CARD]) as folder:
-        write_text(folder / CARD, _page(facts, settings))
-    say(f"The card: {card / CARD}")
-
-
-def _read(system: str, folders: Folders) -> _Facts:
     model, scores, again = folders.run / "model.safetensors", read_file(folders.metrics), "Run its stage again."
-    facts = _Facts(
-        system, model, read_about(model),
-        read_whole(folders.lists / SOURCE, _OF_SOURCE, again),
-        read_whole(folders.split / "split.json", _OF_SPLIT, again),
-        read_whole(folders.run / "run.json", _OF_RUN, again),
-        scores, read_whole(folders.gates / formats.RECORD, _OF_GATES, again),
-    )  # fmt: skip
-    for where, name in ((model, facts.about.system), (folders.run / "run.json", facts.run["system"])):
+    about = read_about(model)
+    records = {
+        "source": read_whole(folders.lists / SOURCE, _OF_SOURCE, again),
+        "split": read_whole(folders.split / "split.json", _OF_SPLIT, again),
+        "run": read_whole(folders.run / "run.json", _OF_RUN, again),
+        "gates": read_whole(folders.gates / formats.RECORD, _OF_GATES, again),
+    }
+    for where, name in ((model, about.system), (folders.run / "run.json", records["run"]["system"])):
         if name != system:
             raise ReposeError(f"{where} belongs to the system {name}, not {system}. Run `dvc repro train@{system}`.")
     if system not in scores.scores:
         raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
-    if facts.gates["outcome"] != formats.PASSED:
+    if (outcome := records["gates"]["outcome"]) != formats.PASSED:
         raise ReposeError(
-            f"The outcome of the gates is: {facts.gates['outcome']} ({folders.gates}). A card is only made if they pass."
+            f"The outcome of the gates is: {outcome} ({folders.gates}). A card is only made if they pass."
         )
-    return facts
+    page = render(
+        "card.md.jinja", settings=settings, **_of_model(model, about), **_in_words(records, scores, about), **records
+    )
+    with whole_folder(card, [CARD]) as folder:
+        write_text(folder / CARD, page)
+    say(f"The card: {card / CARD}")
 
 
-def _page(facts: _Facts, settings: CardSettings) -> str:
-    about, row = facts.about, facts.about.row
-    with facts.model.open("rb") as file:
+def _of_model(model: Path, about: About) -> dict[str, Any]:
+    with model.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    counts = {
-        part: ", ".join(f"{count:,} {what}" for what, count in facts.split[part].items()) for part in ("train", "test")
-    }
-    wanted = (COPY, MEAN, facts.system, with_one_source(facts.system))
-    scores = {name: facts.scores.scores[name] for name in wanted if name in facts.scores.scores}
+    return {
+        "system": about.system, "model": model, "size": model.stat().st_size, "sha256": sha256, "row": about.row,
+        "frame": about.frame, "photo_size": about.photo_size, "step": about.step, "cropped": cropped(about.frame.crop),
+    }  # fmt: skip
+
+
+def _in_words(records: dict[str, dict[str, Any]], found: Record, about: About) -> dict[str, Any]:
+    """What the template shows of records as text."""
+    split, run, weights = records["split"], records["run"], about.row.loss_weights()
+    wanted = (COPY, MEAN, about.system, with_one_source(about.system))
+    scores = {name: found.scores[name] for name in wanted if name in found.scores}
     metrics = list(dict.fromkeys(metric for of in scores.values() for metric in of))
     cells = [[name, *(_text(number(of.get(metric))) for metric in metrics)] for name, of in scores.items()]
-    weights = row.loss_weights()
-    return render(
-        "card.md.jinja", system=facts.system, settings=settings, model=facts.model,
-        size=facts.model.stat().st_size, sha256=sha256, row=row, frame=about.frame, photo_size=about.photo_size,
-        step=about.step, cropped=cropped(about.frame.crop),
-        source=facts.source, origins=[place.get("address", place) for place in facts.source["origins"]],
-        split=facts.split, counts=counts, run=facts.run, parameters=parameters(facts.run["parameters"]),
-        weights=", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
-        left_out="perceptual" in weights and facts.run["perceptual"] is None, gates=facts.gates,
-        scores=markdown(["system", *metrics], cells), protocol=in_words(facts.scores.protocol),
-    )  # fmt: skip
+    return {
+        "origins": [place.get("address", place) for place in records["source"]["origins"]],
+        "counts": {part: ", ".join(f"{n:,} {what}" for what, n in split[part].items()) for part in ("train", "test")},
+        "parameters": parameters(run["parameters"]),
+        "weights": ", ".join(f"{name} {weight:g}" for name, weight in weights.items()),
+        "left_out": "perceptual" in weights and run["perceptual"] is None,
+        "scores": markdown(["system", *metrics], cells),
+        "protocol": in_words(found.protocol),
+    }
 
 
 def _text(score: float | None) -> str:
