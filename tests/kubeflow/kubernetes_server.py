@@ -6,8 +6,7 @@ of another type and drop an unknown field, pods with those of the official clien
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +16,6 @@ from urllib.parse import parse_qs, urlsplit
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 from kubernetes import client
 from pydantic import ValidationError
-
-from serving import serving
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
@@ -116,7 +113,7 @@ class KubernetesServer(ThreadingHTTPServer):
         resource = "pods/log" if path.endswith("/log") else "pods" if path.startswith(PODS) else "trainjobs"
         verb = {"POST": "create", "DELETE": "delete"}.get(method, "list" if path == PODS else "get")
         if (verb, resource) in self.forbidden:
-            return 403, f"{resource} is forbidden: User system:serviceaccount:team:default cannot {verb} it"
+            return 403, f"{resource} is forbidden: User x cannot {verb} resource {resource} in the namespace team"
         if resource == "trainjobs" and not self.installed:
             return 404, "404 page not found"
         if verb == "create":
@@ -219,11 +216,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Be silent."""
-
-
-@contextmanager
-def kubernetes_server() -> Iterator[KubernetesServer]:
-    """The stand-in in a thread."""
-    server = KubernetesServer()
-    with serving(server):
-        yield server

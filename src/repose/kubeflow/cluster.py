@@ -4,43 +4,35 @@ A busy or unreachable server is asked again for some minutes, because a training
 """
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
 
 from repose.errors import RemoteError
 from repose.kubeflow.endpoint import message_of
 from repose.kubeflow.train_manifest import NODE
 from repose.terminal import say
 
+RETRIES = Retry(
+    12, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None, raise_on_status=False, backoff_factor=1,
+    backoff_max=30,
+)  # fmt: skip
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _KIND: dict[str, Any] = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 _TIMES = (10.0, 60.0)  # seconds to connect, and to wait for a response
-_TRANSIENT = (429, 500, 502, 503, 504)
-
-
-class _Rule(NamedTuple):
-    """A right in Kubernetes: what a Role has to list."""
-
-    verb: str
-    resource: str
-    group: str = ""
-
-
-_CREATE, _GET, _DELETE = (_Rule(verb, "trainjobs", "trainer.kubeflow.org") for verb in ("create", "get", "delete"))
-_PODS, _LOG = _Rule("list", "pods"), _Rule("get", "pods/log")
 
 
 class Cluster:
     """A namespace of a Kubernetes cluster."""
 
-    def __init__(self, client: Any, namespace: str, *, patience: float = 300.0) -> None:
-        """A cluster reached by an ApiClient; a server may be silent for `patience` seconds."""
+    def __init__(self, client: Any, namespace: str) -> None:
+        """A cluster reached by an ApiClient."""
         from kubernetes.client import CoreV1Api, CustomObjectsApi
 
-        self._jobs, self._core = CustomObjectsApi(client), CoreV1Api(client)
-        self._namespace, self._patience = namespace, patience
+        self._jobs, self._core, self._namespace = CustomObjectsApi(client), CoreV1Api(client), namespace
 
     @classmethod
     def of_this_pod(cls) -> "Cluster":
@@ -52,6 +44,7 @@ class Cluster:
         from kubernetes import client, config
 
         settings = client.Configuration()
+        settings.retries = RETRIES
         try:
             config.load_incluster_config(client_configuration=settings)
             return cls(client.ApiClient(settings), _NAMESPACE.read_text("utf-8").strip())
@@ -69,29 +62,24 @@ class Cluster:
         """
         create = self._jobs.create_namespaced_custom_object
         strict: dict[str, Any] = {"field_validation": "Strict"}  # another version of the Trainer may not know a field
-        created = self._ask(_CREATE, create, **_KIND, **strict, namespace=self._namespace, body=job, silent=(409,))
-        return created is not None
+        return self._ask(create, **_KIND, **strict, body=job, silent=(409,)) is not None
 
     def job(self, name: str) -> dict[str, Any] | None:
         """A TrainJob; None if there is none of this name."""
-        get = self._jobs.get_namespaced_custom_object
-        return self._ask(_GET, get, **_KIND, namespace=self._namespace, name=name, silent=(404,))
+        return self._ask(self._jobs.get_namespaced_custom_object, **_KIND, name=name, silent=(404,))
 
     def delete_job(self, name: str) -> None:
         """Delete a TrainJob after its pods. An error is only logged, so that the one that led here is shown."""
-        delete, where = self._jobs.delete_namespaced_custom_object, {"namespace": self._namespace, "name": name}
-        patience = min(self._patience, 10.0)  # a pod that was told to stop has half a minute
+        delete, how = self._jobs.delete_namespaced_custom_object, {"propagation_policy": "Foreground"}
         try:
-            self._ask(
-                _DELETE, delete, **_KIND, **where, propagation_policy="Foreground", silent=(404,), patience=patience
-            )
+            self._ask(delete, **_KIND, name=name, **how, silent=(404,))
         except RemoteError as error:
             say(f"TrainJob {name} was not deleted and may still run (`kubectl delete trainjob {name}`): {error}")
 
     def pods(self, name: str) -> list[Any]:
         """The pods (V1Pod) of a TrainJob."""
         label = f"jobset.sigs.k8s.io/jobset-name={name}"
-        return self._ask(_PODS, self._core.list_namespaced_pod, namespace=self._namespace, label_selector=label).items
+        return self._ask(self._core.list_namespaced_pod, label_selector=label).items
 
     def log(self, pod: str, **which: Any) -> Iterator[tuple[str, str]]:
         """The lines of a node's log, each with its time; none if the container has not started.
@@ -99,55 +87,37 @@ class Cluster:
         `which` lines: the last ones (`tail_lines`), the recent ones (`since_seconds`), or those of the container before its
         restart (`previous`).
         """
-        text = self._ask(
-            _LOG, self._core.read_namespaced_pod_log, namespace=self._namespace, name=pod, container=NODE,
-            timestamps=True, silent=(400, 404), **which,
-        )  # fmt: skip
+        read, of = self._core.read_namespaced_pod_log, {"name": pod, "container": NODE, "timestamps": True}
+        text = self._ask(read, **of, silent=(400, 404), **which)
         for line in (text or "").splitlines():
             stamp, _, words = line.partition(" ")
             yield stamp, words
 
-    def _ask(
-        self, rule: _Rule, call: Callable[..., Any], *, silent: tuple[int, ...] = (), patience: float | None = None,
-        **arguments: Any,
-    ) -> Any:  # fmt: skip
-        """The answer to a request; None if its status is one of `silent`."""
+    def _ask(self, call: Callable[..., Any], *, silent: tuple[int, ...] = (), **arguments: Any) -> Any:
+        """The answer to a request in this namespace; None if its status is one of `silent`."""
         from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
 
-        patience = self._patience if patience is None else patience
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return call(**arguments, _request_timeout=_TIMES)
-            except ApiException as error:
-                if error.status in silent:
-                    return None
-                if error.status not in _TRANSIENT or time.monotonic() > deadline:
-                    raise RemoteError(self._message(rule, error.status, error.body or error.reason)) from None
-            except HTTPError as error:
-                if time.monotonic() > deadline:
-                    raise RemoteError(
-                        f"Kubernetes did not {rule.verb} {rule.resource} in the namespace {self._namespace}: its API server "
-                        f"gave no answer for {patience:.0f} s ({message_of(error)}). See whether the control plane works; "
-                        "then run the step again."
-                    ) from None
-            time.sleep(1)
+        try:
+            return call(**arguments, namespace=self._namespace, _request_timeout=_TIMES)
+        except ApiException as error:
+            if error.status in silent:
+                return None
+            raise self._refusal(error.status, error.body or error.reason) from None
+        except HTTPError as error:
+            raise RemoteError(
+                f"Kubernetes' API server gave no answer ({message_of(error)}). See whether the control plane works; then "
+                "run the step again."
+            ) from None
 
-    def _message(self, rule: _Rule, status: int, body: Any) -> str:
+    def _refusal(self, status: int, body: Any) -> RemoteError:
         try:
             why = json.loads(body)["message"]
         except (ValueError, KeyError, TypeError, RecursionError):
             why = body
-        where = f"in the namespace {self._namespace}"
-        what = f"Kubernetes did not {rule.verb} {rule.resource} {where} (HTTP status {status}: {message_of(why)})."
+        hint = "See `nodes` in pipelines/README.md."
         if status in (401, 403):
-            return (
-                f"{what} Give the run's service account a Role with the rule {{apiGroups: [{rule.group!r}], resources: "
-                f"[{rule.resource!r}], verbs: [{rule.verb!r}]}}. pipelines/README.md has all rules."
-            )
-        if status == 404:
-            return (
-                f"{what} Install Kubeflow Trainer 2.2 or later in the cluster, or remove `nodes` from the environment."
-            )
-        return f"{what} See `nodes` in pipelines/README.md."
+            hint = "Give the run's service account the rules in pipelines/README.md."
+        elif status == 404:
+            hint = "Install Kubeflow Trainer 2.2 or later in the cluster, or remove `nodes` from the environment."
+        where = f"in the namespace {self._namespace}"
+        return RemoteError(f"Kubernetes refuses a request {where} (HTTP status {status}: {message_of(why)}). {hint}")

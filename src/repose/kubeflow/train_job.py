@@ -63,19 +63,15 @@ def _sigterm_as_error() -> Iterator[None]:
 
 
 def _start(job: Mapping[str, Any], cluster: Cluster, pause: float) -> None:
-    name, waits = job["metadata"]["name"], False
+    name = job["metadata"]["name"]
     while not cluster.create_job(job):
         found = cluster.job(name)
-        if found is not None:
-            deleted = "deletionTimestamp" in found["metadata"]
-            if not deleted and not _condition(found, "Failed"):
+        if found is not None and "deletionTimestamp" not in found["metadata"]:
+            if not _condition(found, "Failed"):
                 say(f"TrainJob {name}: continuing the one of an earlier attempt")
                 return
-            if not waits:
-                say(f"TrainJob {name}: waiting until the one of an earlier attempt is deleted")
-                waits = True
-            if not deleted:
-                cluster.delete_job(name)
+            say(f"TrainJob {name}: deleting the one of an earlier attempt, which failed")
+            cluster.delete_job(name)
         time.sleep(pause)
     say(f"TrainJob {name}: created, with {job['spec']['trainer']['numNodes']} nodes")
 
