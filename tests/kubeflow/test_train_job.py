@@ -18,7 +18,6 @@ from repose.kubeflow.cluster import RETRIES, Cluster
 from repose.kubeflow.needs import Needs
 from repose.kubeflow.train_job import run
 from repose.kubeflow.train_manifest import manifest, name_of
-from serving import serving
 
 NEEDS = {
     "cpu": "8", "memory": "32Gi", "accelerator": {"type": "nvidia.com/gpu", "count": 4}, "shared_memory": "16Gi",
@@ -124,15 +123,14 @@ def test_names_are_those_of_the_stage_in_the_run() -> None:
 
 @pytest.fixture
 def server() -> Iterator[KubernetesServer]:
-    found = KubernetesServer()
-    with serving(found):
+    with KubernetesServer().running() as found:
         yield found
 
 
 @pytest.fixture
 def launch(server: KubernetesServer, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a job as a launcher does; return what it says."""
-    settings = client.Configuration(host=f"http://127.0.0.1:{server.server_address[1]}")
+    settings = client.Configuration(host=server.address)
     settings.retries = RETRIES.new(backoff_factor=0)
 
     def launch(given: dict[str, Any] | None = None) -> str:
@@ -159,7 +157,7 @@ def test_a_job_is_created_watched_and_deleted(server: KubernetesServer, launch: 
     ]  # fmt: skip
     assert server.created == [job()]
     assert server.deleted == [{"propagationPolicy": "Foreground"}]
-    asked = [query.get("sinceSeconds") for _, path, query in server.requests if path.endswith("/log")]
+    asked = [one.query.get("sinceSeconds") for one in server.requests if one.path.endswith("/log")]
     assert asked == [None, *["900"] * 4]  # after the first, only new lines
 
 
@@ -175,7 +173,7 @@ def test_the_node_that_failed_first_is_named_with_its_log(
     assert "node 2: line 10\n" in said
     assert "line 9\n" not in said
     assert "node 1: connection lost" in said
-    before = [query["previous"] for _, path, query in server.requests if "tailLines" in query]
+    before = [one.query["previous"] for one in server.requests if "tailLines" in one.query]
     assert before == ["True", "False"]
     assert len(server.deleted) == 1
 
@@ -235,6 +233,7 @@ def test_a_job_of_an_earlier_attempt_is_continued_replaced_or_waited_for(
 
 # ---- a cluster that refuses ----
 
+GONE = (404, "application/json", b'{"message": "not found"}')
 FORBIDDEN = (
     r"403: {} is forbidden: .* cannot {} .*in the namespace .*Give the run's service account the rules in pipelines/R"
 )
@@ -259,7 +258,7 @@ def test_what_the_cluster_does_not_do_is_told(server: KubernetesServer, launch: 
     with pytest.raises(RemoteError, match=r"HTTP status 422: TrainJob is invalid: unknown field\)"):
         launch(job() | {"speck": {}})
     assert len(server.deleted) == deleted
-    server.looks, server.troubles = [Look(), Look()], [200, 200, 200, 404]
+    server.looks, server.troubles = [Look(), Look()], [True, True, True, GONE]
     with pytest.raises(ReposeError, match=rf"^TrainJob {NAME} was deleted while the step waited for it"):
         launch()
     server.installed = False
@@ -267,9 +266,9 @@ def test_what_the_cluster_does_not_do_is_told(server: KubernetesServer, launch: 
         launch()
 
 
-@pytest.mark.parametrize("trouble", [None, 503])
+@pytest.mark.parametrize("trouble", [None, (503, "text/plain", b"busy")])
 def test_a_silent_or_busy_server_is_asked_again(
-    server: KubernetesServer, launch: Callable[..., str], trouble: int | None
+    server: KubernetesServer, launch: Callable[..., str], trouble: Any
 ) -> None:
     server.troubles = [trouble] * 3
     launch()
