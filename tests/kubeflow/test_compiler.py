@@ -135,7 +135,7 @@ def test_a_text_that_other_readers_of_yaml_take_for_a_number_is_quoted(flowers: 
     ("scal: null", r"params\.yaml has no key 'scal'\. Did you mean 'scale'\?"),
     ("'none.yaml:scale': null", r"There is no params file .*none\.yaml"),
     ("precise: null", r"show\.yaml: expose: precise has no comment in the params file\. Describe it here\."),
-    ("kinds: the kinds", "expose: kinds decides which stages exist, so a run cannot change it"),
+    ("kinds: the kinds", "expose: kinds decides which stages and params exist, so a run cannot change it"),
 ])  # fmt: skip
 def test_params_that_cannot_be_exposed(flowers: Path, expose: str, message: str) -> None:
     edit(flowers / "params.yaml", "scale: 2", "kinds: {a: [1]}\nscale: 2")

@@ -209,13 +209,6 @@ def test_a_project_inside_another_is_compiled_there(tmp_path: Path) -> None:
         read_project(make(tmp_path, {}), "sub/dvc.yaml")
 
 
-def test_a_file_that_was_not_compiled_is_not_overwritten(tmp_path: Path) -> None:
-    files = {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}", "pipelines/pipeline.yaml": "ours: true\n"}
-    with pytest.raises(ReposeError, match=r"was not compiled from a dvc\.yaml, so it is not overwritten"):
-        compiler.write_all(read_project(make(tmp_path, files)))
-    assert not (tmp_path / "components").exists()
-
-
 LOG = {
     "seed.txt": "1\n",
     "params.yaml": "steps: {3: .inf, 4: 9007199254740993}\n",

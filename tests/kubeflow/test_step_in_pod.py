@@ -245,7 +245,7 @@ def test_an_object_that_is_missing_or_damaged_in_the_remote(flowers: Path, remot
 def test_metrics_that_are_none(flowers: Path, remote: Path, counted: steps.Left) -> None:
     with (flowers / "judge.py").open("a") as file:
         file.write("open(sys.argv[2], 'w').write('{')\n")
-    with pytest.raises(ReposeError, match=r"The metrics file score.json is not json"):
+    with pytest.raises(ReposeError, match=r"The metrics file score.json cannot be read"):
         judge(flowers, remote, counted)
 
 

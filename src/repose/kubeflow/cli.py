@@ -266,33 +266,28 @@ def _commit() -> str:
 
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
-    from repose.kubeflow.params import ParamsFile, from_text
+    from repose.kubeflow.params import changed_files, split_address
     from repose.kubeflow.remotes import check_public
 
-    files: dict[str, ParamsFile] = {}
-    overrides, values = {}, {}
+    given, project, shown = {}, plan.project, {(e.file, e.key): e.name for e in plan.exposed}
     for text in texts:
         address, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--param {text}: it should be KEY=VALUE, such as train.seed=3.")
-        file, _, key = address.rpartition(":")
-        file = file or "params.yaml"
-        params = files.setdefault(file, ParamsFile.read(plan.project.folder / file))
-        if plan.project.decides(file, key):
-            raise SettingsError(
-                f"--param {address} decides which stages and params exist: set it in {file} and compile again."
-            )
         check_public(value, f"--param {address}")
-        found = from_text(value, params[key], f"--param {address}")
-        params.with_values({key: found})  # rejects what a pod would reject
-        if not any(stage.lists(file, key) for stage in plan.project.stages):
+        given[address] = value
+    changed_files(project.folder, given, "--param")  # rejects what a pod would reject
+    values, overrides = {}, {}
+    for address, value in given.items():
+        project.check_changeable(address, "--param")
+        file, key = split_address(address)
+        if not any(stage.lists(file, key) for stage in project.stages):
             raise SettingsError(
                 f"--param {address}: no stage of this pipeline lists it, so it would change nothing. They list params of "
-                f"{', '.join(plan.project.params_files) or 'no file'}: write FILE:KEY."
+                f"{', '.join(project.params_files) or 'no file'}: write FILE:KEY."
             )
-        shown = next((e.name for e in plan.exposed if (e.file, e.key) == (file, key)), None)
-        if shown:
-            values[shown] = value
+        if (file, key) in shown:
+            values[shown[file, key]] = value
         else:
             overrides[address] = value  # the text: JSON has no .inf, no numbers as keys, no quotes that say "text"
     return values | ({"overrides": json.dumps(overrides)} if overrides else {})
