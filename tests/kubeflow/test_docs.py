@@ -95,6 +95,11 @@ def test_its_targets_of_make() -> None:
     assert {"image", "compile-check", "metrics-diff", "compare", "submit"} <= named <= targets
 
 
+def test_its_files() -> None:
+    for name in set(re.findall(r"`((?:tests|src|environments)/[\w./-]+)`", PAGE)):
+        assert (ROOT / name).exists() or (ROOT / "pipelines" / name).exists(), name
+
+
 def test_only_the_pipelines_of_environments_are_not_committed() -> None:
     files = {f"pipelines/{name}.yaml" for name in ("pipeline", "pipeline-staging", "table1", "table1-staging", "base")}
     files |= {f"pipelines/environments/{name}.yaml" for name in ("staging", "on-call")}

@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from repose.config import build
 from repose.errors import RemoteError, ReposeError
-from repose.kubeflow.cluster import RETRIES, Cluster
 from repose.kubeflow.needs import Needs
-from repose.kubeflow.train_job import run
+from repose.kubeflow.train_job import RETRIES, Cluster, run
 from repose.kubeflow.train_manifest import manifest, name_of
 
 NEEDS = {

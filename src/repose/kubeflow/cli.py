@@ -3,9 +3,8 @@
 import json
 import subprocess
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
     from repose.kubeflow.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc.yaml files, on Kubeflow.")
-
-
-class RunnerChoice(StrEnum):
-    """The runners of `run-local`."""
-
-    AUTO = "auto"
-    DOCKER = "docker"
-    SUBPROCESS = "subprocess"
 
 
 _ROOT = "dvc.yaml"
@@ -49,7 +40,9 @@ Remote = Annotated[
 Endpoint = Annotated[
     str, typer.Option(help="URL of an S3 server other than Amazon's.", metavar="URL", show_default=False)
 ]
-RunnerOption = Annotated[RunnerChoice, typer.Option(help="auto: docker if it is running, else subprocess.")]
+RunnerOption = Annotated[
+    Literal["auto", "docker", "subprocess"], typer.Option(help="auto: docker if it is running, else subprocess.")
+]
 RunId = Annotated[str, typer.Argument(help="The run's ID, as printed by submit.", metavar="RUN")]
 
 
@@ -181,7 +174,7 @@ def fetch(
 @app.command("run-local")
 def run_local(
     file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
-    remote: Remote = None, endpoint: Endpoint = "", runner: RunnerOption = RunnerChoice.AUTO,
+    remote: Remote = None, endpoint: Endpoint = "", runner: RunnerOption = "auto",
 ) -> None:  # fmt: skip
     """Run the compiled pipeline on this machine, with DVC's remote, as a cluster would."""
     from repose.kubeflow import local
@@ -193,7 +186,7 @@ def run_local(
     project = read_project(Path.cwd(), file)
     plan = plan_for(project, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
-    docker = local.engine_answers() if runner is RunnerChoice.AUTO else runner is RunnerChoice.DOCKER
+    docker = local.engine_answers() if runner == "auto" else runner == "docker"
     run = local.run_local(plan, remote=address, endpoint=endpoint, docker=docker, values=_values(plan, params or []))
     ended = read_record(open_remote(project.repo, address, endpoint), run)["stages"]
     failed = [stage for stage in ended if stage["state"] != "finished"]
