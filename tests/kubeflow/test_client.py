@@ -138,18 +138,14 @@ def test_each_user_has_a_namespace(server: KfpServer, endpoint: Endpoint, order:
     )
 
 
-@pytest.mark.parametrize(("tag", "fits"), [
-    ("2.14.0", False), ("v1.8.22", False), ("2.16.0", True), ("2.17.0", True), ("unknown", True), ("3.0", True),
-])  # fmt: skip
-def test_a_server_that_is_too_old(server: KfpServer, endpoint: Endpoint, order: Order, tag: str, fits: bool) -> None:
-    server.tag, server.token = tag, "s3cret"
-    known = replace(endpoint, token="s3cret")
-    if fits:
-        submit(known, order)
-        return
-    with pytest.raises(ReposeError, match=rf"is Kubeflow Pipelines {tag}; pipelines of repose need 2\.16 or later"):
-        submit(known, order)
-    assert not server.experiments
+def test_a_server_that_is_too_old(server: KfpServer, endpoint: Endpoint) -> None:
+    for tag in ("2.14.0", "v1.8.22"):
+        server.tag = tag
+        with pytest.raises(ReposeError, match=rf"is Kubeflow Pipelines {tag}; pipelines of repose need 2\.16 or later"):
+            module.connect(endpoint)
+    for tag in ("2.16.0", "unknown", "3.0"):
+        server.tag = tag
+        module.connect(endpoint)
 
 
 def test_an_uploaded_version_is_run_by_its_name(server: KfpServer, endpoint: Endpoint, order: Order, text: str) -> None:
@@ -206,11 +202,7 @@ def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint: Endpoint, st
         ["PENDING", "PENDING", "PENDING"], ["RUNNING", "PENDING", "PENDING"], ["SUCCEEDED", "RUNNING", "PENDING"],
         ["SUCCEEDED", "SUCCEEDED", "RUNNING"], ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"],
     ]  # fmt: skip
-
-
-def test_times_are_none_until_they_are_known(server: KfpServer, endpoint: Endpoint, started: str) -> None:
-    server.looks[started] = 2
-    done, running, waiting = status(endpoint, started).tasks
+    done, running, waiting = looks[2]
     assert (done.start, done.end) == (BEGAN + timedelta(seconds=12), BEGAN + timedelta(seconds=18))
     assert (running.start, running.end) == (BEGAN + timedelta(seconds=22), None)
     assert waiting == TaskStatus("record", "PENDING")
@@ -248,16 +240,16 @@ def test_a_line_for_each_change(endpoint: Endpoint, started: str, shown: pytest.
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_a_run_with_a_failed_task_failed(server: KfpServer, endpoint: Endpoint, started: str, hidden: bool) -> None:
-    server.fails, server.reason, server.hides_failures = "train", "no more memory", hidden
-    with pytest.raises(ReposeError, match=r"\(r-1\) failed in train@big: no more memory\. Its tasks' logs: http"):
-        wait(endpoint, started, pace=QUICK)
-
-
-def test_a_run_that_was_cancelled(server: KfpServer, endpoint: Endpoint, started: str) -> None:
-    server.cancel_after = 2
-    with pytest.raises(ReposeError, match=r"The run .* \(r-1\) was cancelled\. Its tasks' logs: "):
+@pytest.mark.parametrize(("faults", "message"), [
+    ({"fails": "train"}, r"failed in train@big: no more memory"),
+    ({"fails": "train", "hides_failures": True}, r"failed in train@big: no more memory"),
+    ({"cancel_after": 2}, "was cancelled: no more memory"),
+])  # fmt: skip
+def test_a_run_that_failed_or_was_cancelled(
+    server: KfpServer, endpoint: Endpoint, started: str, faults: dict[str, Any], message: str
+) -> None:
+    vars(server).update(faults, reason="no more memory")
+    with pytest.raises(ReposeError, match=rf"The run .* \(r-1\) {message}\. Its tasks' logs: http"):
         wait(endpoint, started, pace=QUICK)
 
 

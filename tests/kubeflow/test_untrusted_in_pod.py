@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,7 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of a step's workspace, which stays, so that a test sees what was written there and beside it."""
     place = tmp_path / "work" / "inner"
     place.mkdir(parents=True)
-
-    class Kept:
-        def __init__(self, **_: Any) -> None:
-            self.name = str(place)
-
-        def __enter__(self) -> str:
-            shutil.rmtree(place / "project", ignore_errors=True)
-            return self.name
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(workspace.tempfile, "TemporaryDirectory", Kept)
+    monkeypatch.setattr(workspace.tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(place)))
     return place
 
 

@@ -45,9 +45,7 @@ class Dep:
     """A dependency; paths are relative to the project's folder."""
 
     path: str
-    producers: tuple[
-        str, ...
-    ]  # addresses of stages that make it or parts of it; empty: a file of the project, or data of a source
+    producers: tuple[str, ...]  # addresses of stages that make it or parts of it; none of a file or of a source's data
     url: bool = False  # the path is an address outside the project, such as https://
 
 
