@@ -9,18 +9,10 @@ import foreign
 import pytest
 import steps
 import yaml
+from compiled import edit
 
 from repose.errors import ReposeError
 from repose.kubeflow.fetch import fetch_run
-
-
-@pytest.fixture
-def image(flowers: Path, remote: Path) -> Path:
-    """What a pod starts from: the project without data."""
-    copy = Path(shutil.copytree(flowers, flowers.parent / "image" / "flowers"))
-    (copy / "petals.csv").unlink()
-    shutil.rmtree(copy / ".dvc" / "cache")
-    return copy
 
 
 def run_all(image: Path, remote: Path, run: str = "run-1") -> steps.Left:
@@ -96,8 +88,7 @@ def test_a_pod_that_was_killed_has_failed(image: Path, remote: Path, monkeypatch
 
 def test_a_folder_outside_dvc_s_cache_is_fetched(flowers: Path, image: Path, remote: Path) -> None:
     for folder in (flowers, image):
-        text = (folder / "dvc.yaml").read_text()
-        (folder / "dvc.yaml").write_text(text.replace("outs: [made]", "outs: [made: {cache: false}]"))
+        edit(folder / "dvc.yaml", "outs: [made]", "outs: [made: {cache: false}]")
     steps.run("count", image, remote, ["made"])
     assert "made/petals.json" in steps.write_record(image, remote)["files"]
     fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
@@ -124,8 +115,7 @@ def test_a_run_that_failed_half_way(
 
 
 def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image: Path, remote: Path) -> None:
-    text = (image / "dvc.yaml").read_text()
-    (image / "dvc.yaml").write_text(text.replace("{made: Dataset}", "{made: {type: HTML, page: none.html}}"))
+    edit(image / "dvc.yaml", "{made: Dataset}", "{made: {type: HTML, page: none.html}}")
     with pytest.raises(
         ReposeError, match=r"count wrote no none\.html to made, but meta\.kfp in dvc\.yaml refers to it"
     ):

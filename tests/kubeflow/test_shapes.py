@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import foreign
 import pytest
 import yaml
-from compiled import edges_of_dvc, read, text_for
+from compiled import edges_of_dvc, read, reduced, text_for
 from test_local import kfp
 
 from repose.errors import ReposeError
@@ -160,14 +160,6 @@ def make(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def reachable(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """The pairs of stages of which the first needs the second, if only through others."""
-    found = set(edges)
-    while more := {(first, last) for first, one in found for other, last in found if one == other} - found:
-        found |= more
-    return found
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
     from kfp import components
@@ -176,7 +168,7 @@ def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
     project = read_project(make(tmp_path / "clean", shape.files), shape.file)
     text = text_for(project)
     of_dvc = {edge for edge in edges_of_dvc(project) if edge[1] != "fetch"}  # which is frozen
-    assert reachable(read(text).edges) == reachable(of_dvc)
+    assert read(text).edges == reduced(of_dvc)
     loaded = components.load_component_from_text(text)
     assert set(loaded.component_spec.inputs or {}) >= {"remote", "endpoint", "overrides"}
     plan = compiler.plan_for(project, None)

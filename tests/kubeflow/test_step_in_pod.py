@@ -14,6 +14,7 @@ import foreign
 import pytest
 import steps
 import yaml
+from compiled import edit
 
 from repose.errors import ReposeError
 from repose.kubeflow import nodes, record, step, task, variables
@@ -62,8 +63,7 @@ def test_artifacts_are_pointers_pages_or_bytes_and_say_where_the_data_are(
 
 
 def test_an_exported_output_is_copied_to_the_artifact_also_when_it_is_found(flowers: Path, remote: Path) -> None:
-    text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(text.replace("{made: Dataset}", "{made: {type: Model, export: true}}"))
+    edit(flowers / "dvc.yaml", "{made: Dataset}", "{made: {type: Model, export: true}}")
     for run in ("run-1", "run-2"):
         left = steps.run("count", flowers, remote, ["made"], run=run)
         assert [path.name for path in left.files["made"].iterdir()] == ["petals.json"]
@@ -269,8 +269,7 @@ out = pathlib.Path(sys.argv[2]); out.parent.mkdir(exist_ok=True); out.write_text
 def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(
     flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(text.replace('cpu: "1"', "unfinished: .work"))
+    edit(flowers / "dvc.yaml", 'cpu: "1"', "unfinished: .work")
     (flowers / "count.py").write_text(RESUMING)
     kept = remote / "kubeflow" / "unfinished"
     monkeypatch.setenv("REPOSE_PUSH_EVERY", "0.05")
@@ -291,8 +290,8 @@ def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(
 
 
 def test_a_stage_without_a_key_only_resumes_its_own_run(flowers: Path, remote: Path) -> None:
-    text = (flowers / "dvc.yaml").read_text().replace('cpu: "1"', "unfinished: .work")
-    (flowers / "dvc.yaml").write_text(text.replace("    desc: Count", "    always_changed: true\n    desc: Count"))
+    edit(flowers / "dvc.yaml", 'cpu: "1"', "unfinished: .work")
+    edit(flowers / "dvc.yaml", "    desc: Count", "    always_changed: true\n    desc: Count")
     (flowers / "count.py").write_text(RESUMING.replace("time.sleep(60)", "sys.exit(1)"))
     for run in ("run-1", "run-2"):
         with pytest.raises(ReposeError, match="Stage count failed"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import steps
+from compiled import edit
 from tampered import OID, Run
 
 from repose.errors import ReposeError
@@ -140,8 +141,7 @@ def test_an_old_lock_has_a_stage_with_fewer_outputs(ran: Run) -> None:
 
 def test_a_link_is_not_followed(ran: Run) -> None:
     for folder in (ran.folder, ran.image):
-        text = (folder / "dvc.yaml").read_text()
-        (folder / "dvc.yaml").write_text(text.replace("outs: [made]", "outs: [made: {cache: false}]"))
+        edit(folder / "dvc.yaml", "outs: [made]", "outs: [made: {cache: false}]")
     outside = ran.folder.parent / "outside"
     outside.mkdir()
     (ran.folder / "made").symlink_to(
@@ -184,8 +184,7 @@ def test_what_git_does_not_hold_is_only_lost_by_force(ran: Run) -> None:
 
 
 def test_params_cannot_move_the_outputs(ran: Run) -> None:
-    text = (ran.folder / "dvc.yaml").read_text().replace("outs: [report.html]", 'outs: ["${place[0]}/report.html"]')
-    (ran.folder / "dvc.yaml").write_text(text)
+    edit(ran.folder / "dvc.yaml", "outs: [report.html]", 'outs: ["${place[0]}/report.html"]')
     params = "scale: 2\nlabels: []\nprecise: false\nplace: [{}]\n"
     (ran.folder / "params.yaml").write_text(params.format("out"))
     record = ran.record | {"locks": {}, "files": {}}
@@ -196,8 +195,7 @@ def test_params_cannot_move_the_outputs(ran: Run) -> None:
 
 
 def test_params_cannot_bring_commands(ran: Run) -> None:
-    text = (ran.folder / "dvc.yaml").read_text().replace("cmd: python3 judge.py", "cmd: python3 judge.py ${how.well}")
-    (ran.folder / "dvc.yaml").write_text(text)
+    edit(ran.folder / "dvc.yaml", "cmd: python3 judge.py", "cmd: python3 judge.py ${how.well}")
     params = "scale: 2\nlabels: []\nprecise: false\nhow: {{well: {}}}\n"
     (ran.folder / "params.yaml").write_text(params.format("1"))
     for value in ('"; touch evil"', '"$(touch evil)"', "a b", r'"a\nb"', "[a, {b: '`touch evil`'}]", "{'$x': 1}"):

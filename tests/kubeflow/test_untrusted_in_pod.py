@@ -14,6 +14,7 @@ import foreign
 import pytest
 import steps
 import yaml
+from compiled import edit
 from tampered import EVIL, OID, Run
 
 from repose.errors import ReposeError
@@ -73,10 +74,7 @@ def test_a_folder_of_a_dvc_file_that_leaves(flowers: Path, tmp_path: Path) -> No
     (flowers / "data").mkdir()
     (flowers / "data" / "a").write_bytes(EVIL)
     foreign.dvc(flowers, "add", "--quiet", "data")
-    text = (flowers / "dvc.yaml").read_text()
-    (flowers / "dvc.yaml").write_text(
-        text.replace("deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, data]")
-    )
+    edit(flowers / "dvc.yaml", "deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, data]")
     ran = Run(flowers, flowers, tmp_path / "store")
     foreign.dvc(flowers, "remote", "add", "--default", "store", str(ran.remote))
     foreign.dvc(flowers, "push", "--quiet")
