@@ -4,6 +4,7 @@ Its refusals have the words and codes of Kubeflow's API server. Its runs have th
 (driver, task and executor; root and exit handler) and go one task further with each look.
 """
 
+import ipaddress
 import json
 import re
 import ssl
@@ -13,6 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from stand_in import Request, StandIn
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -185,6 +189,19 @@ def kfp_server(certificate: str | None = None) -> Iterator[KfpServer]:
         server.socket, server.scheme = context.wrap_socket(server.socket, server_side=True), "https"
     with server.running():
         yield server
+
+
+def certificate() -> bytes:
+    """A certificate for 127.0.0.1 that signs itself, with its key (PEM)."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now, address = datetime.now(UTC), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    number = x509.random_serial_number()
+    made = x509.CertificateBuilder(name, name, key.public_key(), number, now, now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=True)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private + made.sign(key, hashes.SHA256()).public_bytes(pem)
 
 
 def inner(spec: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp_server import API, BEGAN, KfpServer, kfp_server
+from kfp_server import API, BEGAN, KfpServer, certificate, kfp_server
 from kfp_server_api.rest import RESTClientObject
 from stand_in import JSON
 
@@ -396,22 +396,3 @@ def test_a_certificate_of_ones_own(server: KfpServer, tmp_path: Path, order: Ord
             status(Endpoint(other.address), "r-1")
         known = Endpoint(other.address, ca_cert=file)
         assert status(known, submit(known, order)).state == "PENDING"
-
-
-def certificate() -> bytes:
-    """A certificate for 127.0.0.1 that signs itself, with its key (PEM)."""
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
-    now, address = datetime.now(UTC), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    number = x509.random_serial_number()
-    made = x509.CertificateBuilder(name, name, key.public_key(), number, now, now + timedelta(days=1))
-    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=True)
-    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private + made.sign(key, hashes.SHA256()).public_bytes(pem)
