@@ -38,7 +38,7 @@ class Compiled:
 def faults(text: str) -> list[str]:
     """All faults of a compiled pipeline or component, each as one line."""
     found = Compiled(text)
-    return [*_unresolved(found), *_same_container(found), *_names(found), *_retries(found), *_optional(found)]
+    return [*_unresolved(found), *_same_container(found), *_names(found), *_retries(found)]
 
 
 def _resolved(text: str, where: str) -> bool:
@@ -102,17 +102,6 @@ def _retries(found: Compiled) -> Iterator[str]:
         retry = task.get("retryPolicy", {})
         if retry.get("backoffFactor", 2) != int(retry.get("backoffFactor", 2)):
             yield f"{name}: backoffFactor {retry['backoffFactor']}: Argo only takes whole numbers"
-
-
-def _optional(found: Compiled) -> Iterator[str]:
-    """The driver looks for an IfPresent's input among the parameters alone (driver/util.go:211)."""
-    for name, component in found.stages().items():
-        container = found.containers[component["executorLabel"]]
-        parameters = component.get("inputDefinitions", {}).get("parameters", {})
-        for text in [*container.get("command", []), *container.get("args", [])]:
-            wanted = json.loads(text)["IfPresent"]["InputName"] if text.startswith('{"IfPresent":') else None
-            if wanted is not None and wanted not in parameters:
-                yield f"{name}: IfPresent of the artifact {wanted}: is never present"
 
 
 def without_run_id(text: str, variable: str) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import networkx
 import yaml
 
 from repose.kubeflow import compiler
@@ -77,13 +78,7 @@ def edges_of_dvc(project: Project) -> set[tuple[str, str]]:
 
 def reduced(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """The edges without those that a longer way implies."""
-    below = {a: {c for b, c in edges if b == a} for a, _ in edges}
-
-    def all_below(node: str) -> set[str]:
-        direct = below.get(node, set())
-        return direct.union(*(all_below(one) for one in direct))
-
-    return {(a, b) for a, b in edges if not any(b in all_below(one) for one in below[a])}
+    return set(networkx.transitive_reduction(networkx.DiGraph(edges)).edges)
 
 
 def text_for(project: Project, environment: str | None = None) -> str:

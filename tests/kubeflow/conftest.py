@@ -110,13 +110,24 @@ def remote(flowers: Path, _pushed: Path) -> Path:
     return Path(shutil.copytree(_pushed / "remote", flowers.parent / "remote"))
 
 
+@pytest.fixture
+def image(flowers: Path, remote: Path) -> Path:
+    """What a pod of `flowers` starts from: the project without data, which are in the remote."""
+    return without_data(shutil.copytree(flowers, flowers.parent / "image" / "flowers"))
+
+
+def without_data(folder: Path) -> Path:
+    """Delete the data of `flowers`."""
+    (folder / "petals.csv").unlink()
+    shutil.rmtree(folder / ".dvc" / "cache")
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def _ran(_pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a laptop's project, the image and the remote of a run."""
     place = Path(shutil.copytree(_pushed, tmp_path_factory.mktemp("ran") / "place", symlinks=True))
-    image = Path(shutil.copytree(place / "flowers", place / "image"))
-    (image / "petals.csv").unlink()
-    shutil.rmtree(image / ".dvc" / "cache")
+    image = without_data(shutil.copytree(place / "flowers", place / "image"))
     with pytest.MonkeyPatch.context() as environment:
         set_environment(environment)
         counted = steps.run("count", image, place / "remote", ["made"])

@@ -49,14 +49,8 @@ def run(
 
 
 def write_record(
-    image: Path,
-    remote: Path | str,
-    *,
-    run: str = "run-1",
-    pipeline: str = "flowers",
-    file: str = "dvc.yaml",
-    **given: Any,
-) -> dict[str, Any]:
+    image: Path, remote: Path | str, *, run: str = "run-1", pipeline: str = "flowers", file: str = "dvc.yaml", **given: Any
+) -> dict[str, Any]:  # fmt: skip
     """Do the last task of a run; return the record."""
     line = words("", image.parent / "record", remote, [], before=["run-record", pipeline, file], **given)
     return record.write_record(task.read_task(line, {"REPOSE_RUN": run}), image)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,9 +47,15 @@ class Run(NamedTuple):
         file.write_bytes(content)
         return oid
 
-    def evil_folder(self, path: str) -> str:
+    def evil_folder(self, path: str = "../../evil") -> str:
         """A folder in the remote with a file at a path; the list is in order, so that only the path is wrong."""
         return self.add(json.dumps([{"md5": self.add(EVIL), "relpath": path}]).encode(), ".dir")
+
+    def entry(self, stage: str = "count", **out: Any) -> Any:
+        """A stage's entry with other facts of its first output."""
+        entry = self.lock["stages"][stage]
+        entry["outs"][0] |= out
+        return entry
 
     def fetch(self, *, force: bool = True) -> Any:
         return fetch.fetch_run(self.folder, "run-1", remote=None, endpoint="", force=force)
@@ -69,9 +74,3 @@ class Run(NamedTuple):
         return {
             str(path): path.read_bytes() for path in ours if not {"cache", "tmp"} & set(path.parts[len(here.parts) :])
         }
-
-
-def bomb() -> str:
-    names = "abcdefghij"
-    lines = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise(names)]
-    return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])

@@ -1,4 +1,4 @@
-"""The client of Kubeflow's pipeline API against a stand-in (kfp_server), which is not Kubeflow."""
+"""The client of Kubeflow's pipeline API against a stand-in (kfp_server), which is not Kubeflow and may be hostile."""
 
 import logging
 import socket
@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp_server import API, BEGAN, KfpServer, RefusedError, kfp_server, read
+from kfp_server import API, BEGAN, KfpServer, certificate, kfp_server
+from kfp_server_api.rest import RESTClientObject
+from stand_in import JSON
 
 from repose.errors import ReposeError
 from repose.kubeflow import endpoint as module
@@ -20,7 +22,6 @@ from repose.kubeflow.run_status import TaskStatus, show_status
 
 QUICK = Pace(first=0.001, growth=1.0, longest=0.001, patience=0.05)
 VALUES = {"remote": "s3://a/b", "steps": "7"}
-JSON = "application/json"
 
 
 @pytest.fixture
@@ -79,6 +80,24 @@ def test_malformed_variables_are_refused_and_secrets_not_shown(name: str, values
         assert "s3cret" not in str(error.value)
 
 
+@pytest.mark.parametrize(("address", "sent"), [
+    ("https://kfp.org", True), ("http://localhost:8888", True), ("http://LOCALHOST/x", True), ("http://127.0.0.1:80", True),
+    ("http://[::1]:8888", True), ("http://kfp.org", False), ("http://localhost.evil.com", False),
+    ("http://127.0.0.1.evil.com", False), ("http://[::2]", False), ("http://ml-pipeline.kubeflow:8888", False),
+    ("http://\uff4cocalhost", False), ("http://localhost\\.evil.com", False), ("http://localhost@evil.com", False),
+])  # fmt: skip
+def test_a_token_is_only_sent_by_https_or_to_this_machine(address: str, sent: bool) -> None:
+    given = {"KFP_ENDPOINT": address, "KFP_TOKEN": "s3cret"}
+    if sent:
+        assert read_endpoint(given).token == "s3cret"
+        return
+    with pytest.raises(
+        ReposeError, match=r"KFP_TOKEN is not sent to .* without encryption|KFP_ENDPOINT should be"
+    ) as error:
+        read_endpoint(given)
+    assert "s3cret" not in str(error.value)
+
+
 # --- starting runs
 
 
@@ -90,17 +109,17 @@ def test_a_run_is_the_compiled_text_with_its_values(server: KfpServer, endpoint:
     assert body["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
     assert body["runtime_config"]["parameters"] == VALUES
     assert (body["service_account"], body["display_name"]) == ("sa", "n")
-    assert [e.display_name for e in server.experiments] == ["nightly"]
+    assert [e["display_name"] for e in server.experiments] == ["nightly"]
 
 
 def test_names_that_are_not_given_are_the_pipelines_and_its_experiment_is_made_once(
     server: KfpServer, endpoint: Endpoint, order: Order, started: str
 ) -> None:
-    made = datetime.strptime(server.latest.display_name, "tiny %Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    made = datetime.strptime(server.latest["display_name"], "tiny %Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     assert datetime.now(UTC) - made < timedelta(minutes=5)
     assert submit(endpoint, order) != started
-    assert [e.display_name for e in server.experiments] == ["tiny"]
-    server.experiments[0].storage_state = "ARCHIVED"
+    assert [e["display_name"] for e in server.experiments] == ["tiny"]
+    server.experiments[0]["storage_state"] = "ARCHIVED"
     with pytest.raises(ReposeError, match=r"The experiment 'tiny' at .* is archived: restore it there"):
         submit(endpoint, order)
 
@@ -114,21 +133,19 @@ def test_each_user_has_a_namespace(server: KfpServer, endpoint: Endpoint, order:
     for name in server.namespaces:
         submit(replace(endpoint, namespace=name), order)
         upload(replace(endpoint, namespace=name), "tiny", text, "one", "")
-    assert [e.namespace for e in server.experiments] == [p.namespace for p in server.pipelines] == server.namespaces
+    assert (
+        [e["namespace"] for e in server.experiments] == [p["namespace"] for p in server.pipelines] == server.namespaces
+    )
 
 
-@pytest.mark.parametrize(("tag", "fits"), [
-    ("2.14.0", False), ("v1.8.22", False), ("2.16.0", True), ("2.17.0", True), ("unknown", True), ("3.0", True),
-])  # fmt: skip
-def test_a_server_that_is_too_old(server: KfpServer, endpoint: Endpoint, order: Order, tag: str, fits: bool) -> None:
-    server.tag, server.token = tag, "s3cret"
-    known = replace(endpoint, token="s3cret")
-    if fits:
-        submit(known, order)
-        return
-    with pytest.raises(ReposeError, match=rf"is Kubeflow Pipelines {tag}; pipelines of repose need 2\.16 or later"):
-        submit(known, order)
-    assert not server.experiments
+def test_a_server_that_is_too_old(server: KfpServer, endpoint: Endpoint) -> None:
+    for tag in ("2.14.0", "v1.8.22"):
+        server.tag = tag
+        with pytest.raises(ReposeError, match=rf"is Kubeflow Pipelines {tag}; pipelines of repose need 2\.16 or later"):
+            module.connect(endpoint)
+    for tag in ("2.16.0", "unknown", "3.0"):
+        server.tag = tag
+        module.connect(endpoint)
 
 
 def test_an_uploaded_version_is_run_by_its_name(server: KfpServer, endpoint: Endpoint, order: Order, text: str) -> None:
@@ -137,10 +154,11 @@ def test_an_uploaded_version_is_run_by_its_name(server: KfpServer, endpoint: End
         submit(endpoint, by_name)
     page = upload(endpoint, "tiny", text, "v1", "from a commit")
     assert page == f"{server.address}/#/pipelines/details/p-1/version/v-1"
-    assert (server.versions[0].description, server.pipelines[0].name) == ("from a commit", "tiny")
+    assert (server.versions[0]["description"], server.pipelines[0]["display_name"]) == ("from a commit", "tiny")
     with pytest.raises(ReposeError, match="tiny has a version v1 already"):
         upload(endpoint, "tiny", text, "v1", "")
-    server.versions += [replaced(server.versions[0], f"x{number}") for number in range(150)]  # more than one page
+    others = [{"display_name": f"x{number}", "pipeline_version_id": f"x{number}"} for number in range(150)]
+    server.versions += [server.versions[0] | other for other in others]  # more than one page
     run = submit(endpoint, by_name)
     body = server.requests[-1].body
     assert body["pipeline_version_reference"] == {"pipeline_id": "p-1", "pipeline_version_id": "v-1"}
@@ -148,27 +166,15 @@ def test_an_uploaded_version_is_run_by_its_name(server: KfpServer, endpoint: End
     assert [task.name for task in status(endpoint, run).tasks] == ["train@big", "evaluate", "record"]
 
 
-def replaced(version: Any, name: str) -> Any:
-    values = {key: getattr(version, key) for key in version.openapi_types}
-    return type(version)(**values | {"display_name": name, "pipeline_version_id": name})
-
-
 def test_a_schedule_runs_at_the_times_of_a_cron_expression(server: KfpServer, endpoint: Endpoint, order: Order) -> None:
     with pytest.raises(ReposeError, match=r"'0 3 \* \* 1' should have six fields, of which the first is seconds"):
         schedule(endpoint, order, "0 3 * * 1")
-    assert schedule(endpoint, replace(order, service_account="sa"), "0 0 3 * * 1") == "s-1"
+    assert schedule(endpoint, replace(order, service_account="sa"), "0 0 3 * * 1") == "r-1"
     (made,) = server.schedules
-    assert made.trigger.cron_schedule.cron == "0 0 3 * * 1"
-    assert (made.max_concurrency, made.no_catchup, made.mode) == ("1", True, "ENABLE")
-    assert (made.runtime_config.parameters, made.service_account) == (VALUES, "sa")
-    assert made.display_name == "tiny 0 0 3 * * 1"
-
-
-def test_the_stand_in_refuses_what_the_models_do_not_know() -> None:
-    for body in ({"name": "x"}, {"display_name": 3.5}, {"runtime_config": {"parameter": {}}}, {"state": "DONE"}, []):
-        with pytest.raises(RefusedError):
-            read("V2beta1Run", body)
-    assert read("V2beta1Run", {"display_name": "x"}).display_name == "x"
+    assert made["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
+    assert (made["max_concurrency"], made["no_catchup"], made["mode"]) == (1, True, "ENABLE")
+    assert (made["runtime_config"]["parameters"], made["service_account"]) == (VALUES, "sa")
+    assert made["display_name"] == "tiny 0 0 3 * * 1"
 
 
 def test_nothing_is_printed_logged_or_written(
@@ -196,11 +202,7 @@ def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint: Endpoint, st
         ["PENDING", "PENDING", "PENDING"], ["RUNNING", "PENDING", "PENDING"], ["SUCCEEDED", "RUNNING", "PENDING"],
         ["SUCCEEDED", "SUCCEEDED", "RUNNING"], ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"],
     ]  # fmt: skip
-
-
-def test_times_are_none_until_they_are_known(server: KfpServer, endpoint: Endpoint, started: str) -> None:
-    server.looks[started] = 2
-    done, running, waiting = status(endpoint, started).tasks
+    done, running, waiting = looks[2]
     assert (done.start, done.end) == (BEGAN + timedelta(seconds=12), BEGAN + timedelta(seconds=18))
     assert (running.start, running.end) == (BEGAN + timedelta(seconds=22), None)
     assert waiting == TaskStatus("record", "PENDING")
@@ -238,16 +240,16 @@ def test_a_line_for_each_change(endpoint: Endpoint, started: str, shown: pytest.
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_a_run_with_a_failed_task_failed(server: KfpServer, endpoint: Endpoint, started: str, hidden: bool) -> None:
-    server.fails, server.reason, server.hides_failures = "train", "no more memory", hidden
-    with pytest.raises(ReposeError, match=r"\(r-1\) failed in train@big: no more memory\. Its tasks' logs: http"):
-        wait(endpoint, started, pace=QUICK)
-
-
-def test_a_run_that_was_cancelled(server: KfpServer, endpoint: Endpoint, started: str) -> None:
-    server.cancel_after = 2
-    with pytest.raises(ReposeError, match=r"The run .* \(r-1\) was cancelled\. Its tasks' logs: "):
+@pytest.mark.parametrize(("faults", "message"), [
+    ({"fails": "train"}, r"failed in train@big: no more memory"),
+    ({"fails": "train", "hides_failures": True}, r"failed in train@big: no more memory"),
+    ({"cancel_after": 2}, "was cancelled: no more memory"),
+])  # fmt: skip
+def test_a_run_that_failed_or_was_cancelled(
+    server: KfpServer, endpoint: Endpoint, started: str, faults: dict[str, Any], message: str
+) -> None:
+    vars(server).update(faults, reason="no more memory")
+    with pytest.raises(ReposeError, match=rf"The run .* \(r-1\) {message}\. Its tasks' logs: http"):
         wait(endpoint, started, pace=QUICK)
 
 
@@ -335,6 +337,31 @@ def test_an_answer_that_is_not_of_the_api(
     assert len(server.requests) == 1
 
 
+ODD_RUNS = [
+    '{"utf": 16}',
+    '{"run_details": {"task_details": 5}}', '{"created_at": 5}', '{"pipeline_spec": 5}',
+    '{"pipeline_spec": {"root": {"dag": 5}}}',
+    '{"pipeline_spec": {"root": {"dag": {"tasks": {"a": {"componentRef": {"name": "x"}}}}}}}',
+    '{"pipeline_spec": {"root": {"dag": {"tasks": {"a": {"dependentTasks": ["a"]}}}}}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("run", ODD_RUNS)
+def test_a_run_that_cannot_be_read_is_an_error(
+    endpoint: Endpoint, started: str, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    real = RESTClientObject.request
+
+    def request(client: Any, method: str, url: str, **how: Any) -> Any:
+        answer = real(client, method, url, **how)
+        answer.data = run.encode("utf-16" if "16" in run else "utf-8") if url.endswith(started) else answer.data
+        return answer
+
+    monkeypatch.setattr(RESTClientObject, "request", request)
+    with pytest.raises(ReposeError, match="does not answer as the pipeline API does"):
+        status(endpoint, started)
+
+
 def test_a_server_s_refusal_is_shown(endpoint: Endpoint, order: Order, text: str) -> None:
     with pytest.raises(ReposeError, match=r"refuses POST .*/runs \(400: parameter remote is not optional"):
         submit(endpoint, replace(order, values={}))
@@ -369,22 +396,3 @@ def test_a_certificate_of_ones_own(server: KfpServer, tmp_path: Path, order: Ord
             status(Endpoint(other.address), "r-1")
         known = Endpoint(other.address, ca_cert=file)
         assert status(known, submit(known, order)).state == "PENDING"
-
-
-def certificate() -> bytes:
-    """A certificate for 127.0.0.1 that signs itself, with its key (PEM)."""
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
-    now, address = datetime.now(UTC), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    number = x509.random_serial_number()
-    made = x509.CertificateBuilder(name, name, key.public_key(), number, now, now + timedelta(days=1))
-    made = made.add_extension(x509.SubjectAlternativeName([address]), critical=True)
-    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return private + made.sign(key, hashes.SHA256()).public_bytes(pem)

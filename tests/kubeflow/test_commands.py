@@ -55,8 +55,7 @@ def error_of(*arguments: str) -> str:
 
 
 def given(server: KfpServer) -> dict[str, Any]:
-    parameters: dict[str, Any] = server.latest.runtime_config.parameters
-    return parameters
+    return dict(server.latest["runtime_config"]["parameters"])
 
 
 @pytest.mark.usefixtures("here")
@@ -66,15 +65,15 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     parameters = given(server)
     assert json.loads(parameters.pop("overrides")) == {"labels": "[1]", "precise": "true"}
     assert parameters == {"scale": "-1e-05", "remote": "s3://flowers/dvc", "endpoint": "http://minio:9000"}
-    assert result.stdout.split() == [server.latest.run_id]
-    assert f"{server.address}/#/runs/details/{server.latest.run_id}" in result.stderr
-    components = inner(server.latest.pipeline_spec)["components"].values()
+    assert result.stdout.split() == [server.latest["run_id"]]
+    assert f"{server.address}/#/runs/details/{server.latest['run_id']}" in result.stderr
+    components = inner(server.latest["pipeline_spec"])["components"].values()
     (tasks,) = (component["dag"]["tasks"] for component in components if "dag" in component)
     assert [task["cachingOptions"] for task in tasks.values()] == [{}, {}]
-    shown = done("status", server.latest.run_id).stderr
+    shown = done("status", server.latest["run_id"]).stderr
     assert all(name in shown for name in ("count", "judge", "run-record"))
-    server.fails, server.looks[server.latest.run_id] = "count", 9
-    assert "Failed: count. Its logs: http" in error_of("status", server.latest.run_id)
+    server.fails, server.looks[server.latest["run_id"]] = "count", 9
+    assert "Failed: count. Its logs: http" in error_of("status", server.latest["run_id"])
 
 
 def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server: KfpServer, here: Path) -> None:
@@ -94,7 +93,7 @@ def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
     for arguments, expected in (([], mine), (["--remote", "store"], mine), (["-e", "here"], there)):
         done("submit", *arguments)
         assert (given(server)["remote"], given(server)["endpoint"]) == expected
-    assert server.latest.service_account == "gardener"
+    assert server.latest["service_account"] == "gardener"
     assert f"{here.parent}/there has no record of a run 'run-1'" in error_of("fetch", "run-1", "-e", "here")
     for command in (["run-local", "--runner", "subprocess"], ["fetch", "run-1"]):
         told = error_of(*command, "--remote", "stor")
@@ -124,14 +123,14 @@ def test_params_of_several_files_and_those_that_decide(
     submit = ("submit", "table/dvc.yaml", *AT)
     for param in ("table/params.yaml:judges=[ann]", "grow.beds=[a]", "grow={beds: [a], seed: 1}"):
         told = error_of(*submit, "-P", param)
-        assert f"--param {param.partition('=')[0]} decides which stages and params exist: set it in " in told
+        assert f"--param {param.partition('=')[0]} decides which stages and params exist, so a run cannot" in told
     assert not server.runs
     values = ("table/small.yaml:judge.seed=7", "table/small.yaml:judges.ann.steps=8", "judge.seed=9")
     done(*submit, *(option for value in values for option in ("-P", value)))
     assert json.loads(given(server)["overrides"]) == {
         "table/small.yaml:judge.seed": "7", "table/small.yaml:judges.ann.steps": "8", "judge.seed": "9",
     }  # fmt: skip
-    assert inner(server.latest.pipeline_spec)["pipelineInfo"]["name"] == "fair-table"
+    assert inner(server.latest["pipeline_spec"])["pipelineInfo"]["name"] == "fair-table"
 
 
 def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server: KfpServer, here: Path) -> None:
@@ -150,13 +149,13 @@ def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server: KfpServer
     assert done("upload").stdout.strip() == commit
     assert f"flowers has a version {commit} already" in error_of("upload")
     done("upload", "--name", "two", "--image", "a:1")
-    assert [version.display_name for version in server.versions] == [commit, "two"]
-    assert server.versions[1].description == "a:1, two"
+    assert [version["display_name"] for version in server.versions] == [commit, "two"]
+    assert server.versions[1]["description"] == "a:1, two"
     result = done("schedule", "0 0 3 * * 1", *AT, "--version", "two", "-e", "here", "-P", "scale=9")
     (made,) = server.schedules
-    assert result.stdout.strip() == made.recurring_run_id
-    assert made.pipeline_version_reference.pipeline_version_id == "v-2"
-    assert (made.runtime_config.parameters["scale"], made.service_account) == ("9", "gardener")
+    assert result.stdout.strip() == made["recurring_run_id"]
+    assert made["pipeline_version_reference"]["pipeline_version_id"] == "v-2"
+    assert (made["runtime_config"]["parameters"]["scale"], made["service_account"]) == ("9", "gardener")
 
 
 @pytest.mark.usefixtures("here")

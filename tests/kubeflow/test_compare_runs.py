@@ -1,4 +1,4 @@
-"""`repose compare run:A run:B`: records as runs leave them in a folder as DVC's remote, and Kubeflow's stand-in."""
+"""`repose compare run:A run:B`: records as runs leave them in a folder as DVC's remote."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp_server import kfp_server
 
 from repose.kubeflow.record import FORMAT
 
@@ -65,7 +64,6 @@ def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
     """The default one of a DVC project, which is the current folder."""
     (tmp_path / "here" / ".dvc").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
     Path(".dvc/config").write_text(
         "[core]\n    no_scm = true\n    remote = r\n['remote \"r\"']\n    url = ../../remote\n"
     )
@@ -125,24 +123,9 @@ def test_a_run_without_scores(remote: Remote, compare: Any, changes: dict[str, A
     assert said in compare("run:r-1", "run:r-2", code=2)[1]
 
 
-def test_objects_that_are_gone(remote: Remote, compare: Any) -> None:
+def test_a_record_or_objects_that_are_gone(remote: Remote, compare: Any) -> None:
+    assert "has no record of a run 'r-1'" in compare("run:r-1", "run:r-1", code=2)[1]
     remote.run("r-1", 0.6, 0.7, 0.71)
     for place in (remote.folder / "files").rglob("*.dir"):
         place.unlink()
     assert "cannot read objects: 1 failed" in compare("run:r-1", "run:r-1", code=2)[1]
-
-
-def test_a_run_without_a_record_and_what_kubeflow_says_of_it(
-    remote: Remote, compare: Any, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from repose.kubeflow.client import Order, submit
-    from repose.kubeflow.endpoint import Endpoint
-
-    _, err = compare("run:r-1", "run:r-1", code=2)
-    assert "has no record of a run 'r-1'" in err
-    with kfp_server() as server:
-        monkeypatch.setenv("KFP_ENDPOINT", server.address)
-        assert "Run r-1 not found" in compare("run:r-1", "run:r-1", code=2)[1]
-        submit(Endpoint(server.address), Order("tiny", {"remote": "s3://a/b"}, text))
-        said = compare("run:r-1", "run:r-1", code=2)[1]
-    assert "Its state in Kubeflow is PENDING." in said

@@ -6,13 +6,13 @@ from typing import Any
 
 import foreign
 import pytest
+from backend import faults, without_run_id
 from compiled import RECORD, Pipeline, compile_, edges_of_dvc, edit, environment, read, reduced, text_for
 
 from repose.errors import ReposeError
 from repose.kubeflow import compiler
-from repose.kubeflow.components import pipeline_of, text_of
+from repose.kubeflow.components import text_of
 from repose.kubeflow.project import read_project
-from repose.kubeflow.stages import distinct, name_of
 
 KITCHEN, TABLE = "kitchen/dvc.yaml", "table/dvc.yaml"
 
@@ -23,23 +23,15 @@ KITCHEN, TABLE = "kitchen/dvc.yaml", "table/dvc.yaml"
 )
 def test_the_graph_is_that_of_dvc_and_containers_get_what_kubeflow_resolves(project: Any, name: str, file: str) -> None:
     found = read_project(project(name), file)
-    made = read(text_for(found))
+    text = text_for(found)
+    made = read(text)
     assert made.edges == reduced(edges_of_dvc(found)) != set()
-    interfaces: dict[str, Any] = {}  # Kubeflow takes components with equal containers for one
-    for address, container in made.containers.items():
-        assert container["args"][-1] == "{{$}}"
-        assert not re.search(r"\{\{|\$", str([container["command"], container["args"][:-1], container.get("env")]))
-        interface = {key: value for key, value in made.components[address].items() if key != "executorLabel"}
-        assert interfaces.setdefault(str(container), interface) == interface
-        field = {"name": "REPOSE_RUN", "fieldPath": "metadata.labels['pipeline/runid']"}
-        assert made.platform[address]["fieldPathAsEnv"] == [field]
-    assert len(interfaces) == len(compiler.plan_for(found, None).groups) + 1
-
-
-def test_items_of_foreach_and_matrix_are_tasks_side_by_side_of_one_component(garden: Path) -> None:
-    made = compile_(garden)
-    assert made.containers["plant@north-rose"] == made.containers["plant@south-kale"] != made.containers["dig@north"]
-    assert all(made.tasks[f"dig@{bed}"].get("dependentTasks") is None for bed in ("north", "south"))
+    assert faults(text) == without_run_id(text, "REPOSE_RUN") == []
+    assert {container["args"][-1] for container in made.containers.values()} == {"{{$}}"}
+    of_groups = {
+        str(container) for container in made.containers.values()
+    }  # items of a foreach or matrix are of one component
+    assert len(of_groups) == len(compiler.plan_for(found, None).groups) + 1
 
 
 def test_a_component_can_be_used_in_anyone_s_pipeline(garden: Path) -> None:
@@ -58,36 +50,9 @@ def test_a_component_can_be_used_in_anyone_s_pipeline(garden: Path) -> None:
     assert "plant@north-kale" in text_of(theirs)
 
 
-# --- artifacts
-
-TYPES = """
-artifacts:
-  flower: {path: nets/flower.pt, type: model}
-  data: {path: rows, type: dataset}
-stages:
-  make:
-    cmd: touch
-    outs: [nets, rows, page.HTML, pages/deep.htm, read.md, "${data.a}", "${data.b}", rows-2, rows_2, 9.csv]
-    metrics: [scores.yaml]
-    plots: [curve.csv]
-"""
-
-
-def test_types_and_names_of_artifacts_are_inferred(tmp_path: Path) -> None:
-    foreign.write(tmp_path, {"dvc.yaml": TYPES, "params.yaml": "data: {a: x.csv, b: y.csv}\n"})
-    found = compile_(tmp_path).components["make"]["outputDefinitions"]["artifacts"]
-    assert {name: out["artifactType"]["schemaTitle"].removeprefix("system.") for name, out in found.items()} == {
-        "nets": "Model", "rows": "Dataset", "page_html": "HTML", "pages_deep_htm": "HTML", "read_md": "Markdown",
-        "data_a": "Dataset", "data_b": "Dataset", "rows_2": "Dataset", "rows_2_2": "Dataset", "n9_csv": "Dataset",
-        "scores_yaml": "Metrics", "curve_csv": "Dataset",
-    }  # fmt: skip
-    assert [name_of(text) for text in ("a/${item.x}/${key}.txt", "${item}", "é")] == ["a_txt", "item", "item"]
-    assert distinct(["a", "a", "a_2", "a"]) == ["a", "a_2", "a_2_2", "a_3"]
-
-
 def test_types_names_pages_and_exports_can_be_given(tmp_path: Path) -> None:
-    meta = "    meta: {kfp: {outs: {nets: Dataset, rows: {type: HTML, name: table, page: a.html}, read.md: {export: true}}}}"
-    foreign.write(tmp_path, {"dvc.yaml": f"{TYPES}{meta}\n", "params.yaml": "data: {a: x, b: y}\n"})
+    meta = "{kfp: {outs: {nets: Dataset, rows: {type: HTML, name: table, page: a.html}, read.md: {export: true}}}}"
+    foreign.write(tmp_path, {"dvc.yaml": f"stages: {{make: {{cmd: x, outs: [nets, rows, read.md], meta: {meta}}}}}\n"})
     plan = compiler.plan_for(read_project(tmp_path), None)
     outs = {str(out.name): out for out in plan["make"].outputs}
     assert (outs["nets"].type, outs["table"].type, outs["table"].page) == ("Dataset", "HTML", "a.html")
@@ -96,11 +61,7 @@ def test_types_names_pages_and_exports_can_be_given(tmp_path: Path) -> None:
 
 # --- the run form
 
-EXPOSED = """
-expose:
-  scale: null
-  labels: Which labels.
-"""
+EXPOSED = "expose:\n  scale: null\n  labels: Which labels.\n"
 
 
 def test_the_run_form_has_the_remote_the_overrides_and_what_is_exposed(flowers: Path) -> None:
@@ -134,18 +95,15 @@ def test_a_text_that_other_readers_of_yaml_take_for_a_number_is_quoted(flowers: 
 @pytest.mark.parametrize(("expose", "message"), [
     ("scal: null", r"params\.yaml has no key 'scal'\. Did you mean 'scale'\?"),
     ("'none.yaml:scale': null", r"There is no params file .*none\.yaml"),
-    ("precise: null", r"show\.yaml: expose: precise has no comment in the params file\. Describe it here\."),
-    ("kinds: the kinds", "expose: kinds decides which stages exist, so a run cannot change it"),
+    ("bare: null", r"show\.yaml: expose: bare has no comment in the params file\. Describe it here\."),
+    ("kinds: the kinds", "expose: kinds decides which stages and params exist, so a run cannot change it"),
 ])  # fmt: skip
-def test_params_that_cannot_be_exposed(flowers: Path, expose: str, message: str) -> None:
-    edit(flowers / "params.yaml", "scale: 2", "kinds: {a: [1]}\nscale: 2")
-    edit(flowers / "dvc.yaml", "  judge:\n", "  judge:\n    matrix: {x: '${kinds.a}'}\n")
-    edit(flowers / "dvc.yaml", "score.json report.html", "${item.x}.json ${item.x}.html")
-    edit(flowers / "dvc.yaml", "- score.json: {", '- "${item.x}.json": {')
-    edit(flowers / "dvc.yaml", "outs: [report.html]\n    meta: {kfp: {outs: {score.json: Metrics, report.html: HTML}}}",
-         'outs: ["${item.x}.html"]')  # fmt: skip
+def test_params_that_cannot_be_exposed(tmp_path: Path, expose: str, message: str) -> None:
+    stage = "{matrix: {x: '${kinds.a}'}, cmd: x, params: [scale, bare], outs: ['${item.x}']}"
+    params = "scale: 2  # by how much\nbare: 1\nkinds: {a: [one]}\n"
+    foreign.write(tmp_path, {"dvc.yaml": f"stages: {{judge: {stage}}}\n", "params.yaml": params})
     with pytest.raises(ReposeError, match=message):
-        compiler.plan_for(read_project(flowers), environment(flowers, f"expose: {{{expose}}}\n"))
+        compiler.plan_for(read_project(tmp_path), environment(tmp_path, f"expose: {{{expose}}}\n"))
 
 
 # --- files
@@ -166,14 +124,6 @@ def test_what_is_not_current_is_told_and_what_is_stale_goes(flowers: Path) -> No
     assert compiler.not_current(project) == []
     assert not (flowers / "components" / "judge").exists()
     assert (flowers / "components" / "own" / "component.yaml").exists()
-
-
-def test_kubeflow_s_cache_is_not_used_for_what_always_runs_nor_for_the_record(flowers: Path) -> None:
-    edit(flowers / "dvc.yaml", "  judge:\n", "  judge:\n    always_changed: true\n")
-    plan = compiler.plan_for(read_project(flowers), None)
-    for caching, expected in ((True, [{"enableCache": True}, {}, {}]), (False, [{}, {}, {}])):
-        tasks = read(text_of(pipeline_of(plan, caching=caching))).tasks
-        assert [tasks[name]["cachingOptions"] for name in ("count", "judge", RECORD)] == expected
 
 
 # --- environments
@@ -241,13 +191,10 @@ def test_what_an_environment_asks_of_the_cluster_for_every_task(everything: Pipe
     assert {variable["name"]: variable["value"] for variable in container["env"]} == {
         "TZ": "UTC", "REPOSE_WORK": "/scratch", "REPOSE_DVC_CACHE": "/cache",
     }  # fmt: skip
-    keys = [
-        {"secretKey": "id", "envVar": "AWS_ACCESS_KEY_ID"},
-        {"secretKey": "secret", "envVar": "AWS_SECRET_ACCESS_KEY"},
-    ]
-    assert [(one["secretName"], sorted(one["keyToEnv"], key=str)) for one in asked["secretAsEnv"]] == [
-        ("flowers-s3", sorted(keys, key=str))
-    ]
+    (secret,) = asked["secretAsEnv"]
+    assert secret["secretName"] == "flowers-s3"
+    keys = {("id", "AWS_ACCESS_KEY_ID"), ("secret", "AWS_SECRET_ACCESS_KEY")}
+    assert set(named(secret["keyToEnv"], "secretKey", "envVar")) == keys
     assert asked["configMapAsEnv"][0]["configMapName"] == "net"
     assert asked["configMapAsEnv"][0]["keyToEnv"] == [{"configMapKey": "proxy", "envVar": "HTTPS_PROXY"}]
     assert named(asked["secretAsVolume"], "secretName", "mountPath") == [("ca", "/etc/ca")]
@@ -322,6 +269,7 @@ def test_an_image_by_digest_where_that_is_asked_for(flowers: Path, image: str, f
             compiler.write_pipeline(read_project(flowers), name, image)
 
 
+VOLUME = "{{claim: {}, path: {}}}".format
 BAD_ENVIRONMENTS = {
     "stages: {coun: {cpu: '1'}}": r"show\.yaml: stages: there is no stage 'coun'.*Did you mean 'count'",
     "imag: a": r"unknown key 'imag'\. Did you mean 'image'",
@@ -329,6 +277,10 @@ BAD_ENVIRONMENTS = {
     "defaults: {retries: {count: 1, factor: 1.5}}": r"defaults\.retries\.factor should be a whole number",
     "stages: {count: {memry: 1Gi}}": r"stages\.count: unknown key 'memry'. Did you mean 'memory'",
     "stages: {count: {outs: {made: Model}}}": r"stages\.count: unknown key 'outs'",
+    f"defaults: {{volumes: [{VOLUME('a', '/a')}], cache: {VOLUME('a', '/b')}}}": "defaults: a is mounted twice",
+    f"defaults: {{volumes: [{VOLUME('a', '/a')}], cache: {VOLUME('b', '/a/')}}}": "defaults: /a is mounted twice",
+    f"defaults: {{volumes: [{VOLUME('a', '/scratch')}], scratch: {{size: 1Gi}}}}": "defaults: /scratch is mounted twice",
+    "defaults: {shared_memory: 1Gi, secret_files: {a: /dev/shm}}": "defaults: /dev/shm is mounted twice",
 }
 
 
@@ -339,49 +291,3 @@ def test_every_environment_is_strictly_read(flowers: Path, content: str) -> None
         compiler.write_all(read_project(flowers))
     with pytest.raises(ReposeError, match=r"There is no environment 'prod' in .*show"):
         compiler.plan_for(read_project(flowers), "prod")
-
-
-# --- what is refused
-
-BAD = {  # in dvc.yaml: what, instead of what; the message
-    "an unknown type": ("made: Dataset", "made: Data", r"count: meta\.kfp\.outs\.made"),
-    "a type of no output": ("made: Dataset", "mad: Dataset", r"mad is not an output of the stage\. Did you mean 'made'"),
-    "an unknown need": ('cpu: "1"', "cpus: 1", r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
-    "no amount": ('cpu: "1"', "cpu: many", r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
-    "no time": ('cpu: "1"', "timeout: 0", r"meta\.kfp\.timeout should be more than 0, not 0"),
-    "an unknown param": ("params: [scale", "params: [scal", r"Stage count: params\.yaml has no key 'scal'"),
-    "no params file": ("params: [scale", "params: [{p.yaml: [x]}, scale", r"Stage count: p\.yaml is missing"),
-    "no push": ("outs: [made]", "outs: [made: {push: false}]", r"count: the output made has push: false"),
-    "own remote": ("outs: [made]", "outs: [made: {remote: x}]", r"count: the output made has a remote of its own"),
-    "an output outside": ("outs: [report.html]", "outs: [report.html, /far]", r"judge: the output /far lies outside"),
-    "a dependency outside": ("judge.py]", "judge.py, /far]", r"judge: the dependency /far lies outside the project"),
-    "a cycle": ("deps: [petals.csv,", "deps: [petals.csv, report.html,", "DVC cannot read the project"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_what_cannot_run_in_a_pod_is_refused_by_name(flowers: Path, case: str) -> None:
-    old, new, message = BAD[case]
-    edit(flowers / "dvc.yaml", old, new)
-    with pytest.raises(ReposeError, match=re.compile(message, re.DOTALL)):
-        compiler.compiled(read_project(flowers))
-
-
-def test_a_date_is_refused(flowers: Path) -> None:
-    (flowers / "more.yaml").write_text("day: 2026-02-01\n")
-    edit(flowers / "dvc.yaml", "params: [scale,", "params: [{more.yaml: [day]}, scale,")
-    with pytest.raises(
-        ReposeError, match=r"more\.yaml: day is .*2026.* which dvc\.lock cannot hold\. Put it in quotes"
-    ):
-        read_project(flowers)
-    edit(flowers / "params.yaml", "scale: 2", "day: 2026-02-01\nscale: 2")
-    with pytest.raises(ReposeError, match=r"DVC cannot read the project.*uotes"):
-        read_project(flowers)
-
-
-def test_a_folder_without_stages_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReposeError, match="DVC cannot read the project in"):
-        read_project(tmp_path)
-    foreign.dvc(tmp_path, "init", "--no-scm", "-q")
-    with pytest.raises(ReposeError, match="has no stages to run"):
-        read_project(tmp_path)

@@ -18,12 +18,12 @@ import steps
 import yaml
 from kubernetes import client
 from kubernetes_server import KubernetesServer, Look, pod
+from stand_in import Request
 
 from repose.errors import ReposeError
 from repose.kubeflow import nodes, step, task, variables
-from repose.kubeflow.cluster import Cluster
 from repose.kubeflow.needs import Needs
-from serving import serving
+from repose.kubeflow.train_job import Cluster
 from tiny import make, params
 
 TRAIN = "repose train --system paper-m --run runs/paper-m --work .repose/runs " + " ".join(
@@ -46,19 +46,19 @@ class Trainer(KubernetesServer):
         self.dies: int | None = None
         self.nodes: list[subprocess.Popen[bytes]] = []
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+    def answer(self, request: Request) -> tuple[int, Any]:
         codes = [node.poll() for node in self.nodes]
         pods = [
-            pod(number, "Running" if code is None else "Succeeded" if code == 0 else "Failed", job="",
-                **({} if code is None else {"ended": (code % 256, number)}))
+            pod(number, "Running" if code is None else "Succeeded" if code == 0 else "Failed",
+                ended=() if code is None else (code % 256, number))
             for number, code in enumerate(codes)
         ]  # fmt: skip
         self.looks = [Look(["Complete"] if codes and not any(code != 0 for code in codes) else [], pods)]
         self.logs = {f"n{number}": self.log(number).splitlines() for number in range(len(codes))}
-        status, found = super().answer(method, path, query, body)
-        if method == "POST" and status == 201:
-            self.start(body)
-        if method == "DELETE":
+        status, found = super().answer(request)
+        if request.method == "POST" and status == 201:
+            self.start(request.body)
+        if request.method == "DELETE":
             self.stop()
         return status, found
 
@@ -122,9 +122,9 @@ def project(tmp_path: Path) -> Path:
 def trainer(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer]:
     (tmp_path / "logs").mkdir()
     server = Trainer(project, tmp_path / "logs")
-    settings = client.Configuration(host=f"http://127.0.0.1:{server.server_address[1]}")
+    settings = client.Configuration(host=server.address)
     monkeypatch.setattr(Cluster, "of_this_pod", lambda: Cluster(client.ApiClient(settings), "team"))
-    with serving(server):
+    with server.running():
         yield server
     server.stop()
 

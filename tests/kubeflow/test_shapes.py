@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import foreign
 import pytest
 import yaml
-from compiled import compile_, edges_of_dvc, read, text_for
+from compiled import edges_of_dvc, read, reduced, text_for
 from test_local import kfp
 
-from repose.errors import ReposeError, SettingsError
+from repose.errors import ReposeError
 from repose.kubeflow import compiler
-from repose.kubeflow.needs import read_environment
+from repose.kubeflow.components import pipeline_of, text_of
 from repose.kubeflow.project import read_project
 
 
@@ -31,15 +31,28 @@ SHAPES = {
             "dvc.yaml": """
             stages:
               fit: {cmd: fit, deps: [fit.py], outs: [net/weights.bin, log, {curve.csv: {cache: false}}, scores.json]}
-              show: {cmd: show, deps: [log/last.json, net], outs: [page.html, notes.md], plots: [roc.json]}
+              show:
+                cmd: show
+                deps: [log/last.json, net]
+                outs: [page.HTML, pages/deep.htm, notes.md, rows-2, rows_2, rows]
+                plots: [roc.json]
             metrics: [log/last.json, scores.json]
             artifacts:
               net: {path: net/weights.bin, type: model}
+              rows: {path: rows, type: dataset}
             """,
         },
         {
             "fit": {"net_weights_bin": "Model", "log": "Metrics", "curve_csv": "Dataset", "scores_json": "Metrics"},
-            "show": {"page_html": "HTML", "notes_md": "Markdown", "roc_json": "Dataset"},
+            "show": {
+                "page_html": "HTML",
+                "pages_deep_htm": "HTML",
+                "notes_md": "Markdown",
+                "rows_2": "Dataset",
+                "rows_2_2": "Dataset",
+                "rows": "Dataset",
+                "roc_json": "Dataset",
+            },
         },
     ),
     "outputs named by params": Shape(
@@ -147,14 +160,6 @@ def make(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def reachable(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """The pairs of stages of which the first needs the second, if only through others."""
-    found = set(edges)
-    while more := {(first, last) for first, one in found for other, last in found if one == other} - found:
-        found |= more
-    return found
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
     from kfp import components
@@ -163,7 +168,7 @@ def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
     project = read_project(make(tmp_path / "clean", shape.files), shape.file)
     text = text_for(project)
     of_dvc = {edge for edge in edges_of_dvc(project) if edge[1] != "fetch"}  # which is frozen
-    assert reachable(read(text).edges) == reachable(of_dvc)
+    assert read(text).edges == reduced(of_dvc)
     loaded = components.load_component_from_text(text)
     assert set(loaded.component_spec.inputs or {}) >= {"remote", "endpoint", "overrides"}
     plan = compiler.plan_for(project, None)
@@ -178,42 +183,63 @@ def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
 def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path: Path) -> None:
     files = SHAPES["a folder of dvc.yaml files, one with a name of a stage"].files
     own = files["clean/dvc.yaml"] + "  check: {cmd: check, deps: [../data/y.csv], outs: [done]}\n"
-    tasks = compile_(make(tmp_path, files | {"clean/dvc.yaml": own}), file="clean/dvc.yaml").tasks
-    cached = [name.rpartition(":")[2] for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
-    assert cached == ["check"]
+    own += "  ask: {cmd: ask, deps: [../data/y.csv], outs: [answer], always_changed: true}\n"
+    plan = compiler.plan_for(read_project(make(tmp_path, files | {"clean/dvc.yaml": own}), "clean/dvc.yaml"), None)
+    for caching, expected in ((True, ["check"]), (False, [])):
+        tasks = read(text_of(pipeline_of(plan, caching=caching))).tasks
+        cached = [name.rpartition(":")[2] for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
+        assert cached == expected
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"params.yaml": '"a.b": 1'}, "Stage fit: params.yaml has no key 'a.b', .* A dot is not allowed in a key"),
-        ({}, "Stage fit: params.yaml is missing, which the stage lists under params."),
-        ({"params.yaml": "a: {b: 2026-01-01}"}, "DVC cannot read the project in .*'date' in '.*params.yaml:a.b'.* in quotes"),
-        ({"p.toml": "when = 2026-01-01"}, "p.toml: when is datetime.date.*, which dvc.lock cannot hold. Put it in quotes."),
-        ({"p.toml": "when ="}, "DVC cannot read the project in .*p.toml', TOML file structure is corrupted"),
-        ({"dvc.yaml": "stages:\n  fit: {cmd: fit, deps: [/etc/hosts], outs: [x]}"}, "fit: the dependency /etc/hosts lies"),
-        ({"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [{x: {push: false}}]}"}, "Stage fit: the output x has push: false"),
-        ({"dvc.yaml": "stages:\n  fit: {cmd: fit, frozen: true, outs: [x]}"}, "dvc.yaml has no stages to run"),
-    ],
-)  # fmt: skip
-def test_what_is_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
-    param = "{p.toml: [when]}" if "p.toml" in files else "a.b"
-    plain = {"dvc.yaml": f"stages:\n  fit: {{cmd: fit, params: [{param}], outs: [x]}}"}
+REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's changes, other files, the message
+    ({"meta": {"kfp": {"outs": {"x": "Data"}}}}, {}, r"fit: meta\.kfp\.outs\.x"),
+    ({"meta": {"kfp": {"outs": {"xx": "Dataset"}}}}, {}, r"xx is not an output of the stage\. Did you mean 'x'"),
+    ({"meta": {"kfp": {"cpus": 1}}}, {}, r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
+    ({"meta": {"kfp": {"cpu": "many"}}}, {}, r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
+    ({"meta": {"kfp": {"timeout": 0}}}, {}, r"meta\.kfp\.timeout should be more than 0, not 0"),
+    ({"outs": [{"x": {"push": False}}]}, {}, "Stage fit: the output x has push: false"),
+    ({"outs": [{"x": {"remote": "y"}}]}, {}, "Stage fit: the output x has a remote of its own"),
+    ({"outs": ["/far"]}, {}, "Stage fit: the output /far lies outside"),
+    ({"deps": ["/etc/hosts"]}, {}, "Stage fit: the dependency /etc/hosts lies outside the project"),
+    ({"deps": ["x"]}, {}, "DVC cannot read the project"),
+    ({"frozen": True}, {}, "dvc.yaml has no stages to run"),
+    (
+        {"params": ["a.b"]},
+        {"params.yaml": '"a.b": 1'},
+        "fit: params.yaml has no key 'a.b', .* A dot is not allowed in a key",
+    ),
+    ({"params": ["a"]}, {}, "Stage fit: params.yaml is missing, which the stage lists under params."),
+    (
+        {"params": ["a"]},
+        {"params.yaml": "a: 2026-01-01"},
+        "DVC cannot read the project in .*'date' in '.*params.yaml:a'",
+    ),
+    (
+        {"params": [{"p.toml": ["d"]}]},
+        {"p.toml": "d = 2026-01-01"},
+        "p.toml: d is datetime.date.*, which dvc.lock cannot hold",
+    ),
+    (
+        {"params": [{"p.toml": ["d"]}]},
+        {"p.toml": "d ="},
+        "DVC cannot read the project in .*p.toml', TOML file structure",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "files", "message"), REFUSED)
+def test_what_is_refused(tmp_path: Path, stage: dict[str, Any], files: dict[str, str], message: str) -> None:
+    plain = {"dvc.yaml": yaml.safe_dump({"stages": {"fit": {"cmd": "fit", "outs": ["x"]} | stage}})}
     with pytest.raises(ReposeError, match=message):
         compiler.compiled(read_project(make(tmp_path, plain | files)))
 
 
-def test_a_project_inside_another_is_compiled_there(tmp_path: Path) -> None:
+def test_a_project_inside_another_or_none_at_all(tmp_path: Path) -> None:
     make(tmp_path / "sub", {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}"})
+    with pytest.raises(ReposeError, match="DVC cannot read the project in"):
+        read_project(tmp_path)
     with pytest.raises(ReposeError, match="sub is a DVC project of its own: go there"):
         read_project(make(tmp_path, {}), "sub/dvc.yaml")
-
-
-def test_a_file_that_was_not_compiled_is_not_overwritten(tmp_path: Path) -> None:
-    files = {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}", "pipelines/pipeline.yaml": "ours: true\n"}
-    with pytest.raises(ReposeError, match=r"was not compiled from a dvc\.yaml, so it is not overwritten"):
-        compiler.write_all(read_project(make(tmp_path, files)))
-    assert not (tmp_path / "components").exists()
 
 
 LOG = {
@@ -249,22 +275,3 @@ def test_a_kept_output_grows_as_under_dvc_repro(tmp_path: Path) -> None:
     (folder / "dvc.lock").write_bytes(before)
     kfp(folder, "fetch", "--force", run)
     assert (folder / "dvc.lock").read_bytes() == by_dvc != before
-
-
-@pytest.mark.parametrize(
-    ("needs", "name"),
-    [
-        ({"volumes": [{"claim": "a", "path": "/a"}], "cache": {"claim": "a", "path": "/b"}}, "a"),
-        ({"volumes": [{"claim": "a", "path": "/a"}, {"claim": "a", "path": "/b"}]}, "a"),
-        ({"volumes": [{"claim": "a", "path": "/a"}], "cache": {"claim": "b", "path": "/a/"}}, "/a"),
-        ({"volumes": [{"claim": "a", "path": "/scratch"}], "scratch": {"size": "1Gi"}}, "/scratch"),
-        ({"volumes": [{"claim": "scratch", "path": "/a"}], "scratch": {"size": "1Gi"}}, "scratch"),
-        ({"shared_memory": "1Gi", "secret_files": {"a": "/dev/shm"}}, "/dev/shm"),  # noqa: S108
-        ({"volumes": [{"claim": "a", "path": "/a"}], "secret_files": {"a": "/b"}}, "a"),
-    ],
-)
-def test_a_volume_that_would_make_an_invalid_pod(tmp_path: Path, needs: dict[str, Any], name: str) -> None:
-    file = tmp_path / "lab.yaml"
-    file.write_text(yaml.safe_dump({"defaults": needs}))
-    with pytest.raises(SettingsError, match=rf"lab.yaml: defaults: {name} is mounted twice"):
-        read_environment(file)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repose.config import parse_yaml
 from repose.errors import ReposeError
 from repose.kubeflow.entries import Entry, outputs_of, write_entries
 from repose.kubeflow.needs import Environment, OutMeta, needs_of, out_meta
+from repose.kubeflow.params import parse
 from repose.kubeflow.project import Project
 from repose.kubeflow.task import Task, report
 from repose.kubeflow.workspace import bring
@@ -73,29 +73,20 @@ def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
 
 
 def _numbers(folder: Path, files: Sequence[str]) -> dict[str, float]:
-    """The finite numbers of metrics files by their dotted keys, after the file's name if there are several."""
+    """The finite numbers of metrics files by their dotted keys, after the file's name if there are several.
+
+    Kubeflow rejects others. A file may be missing, as DVC does not ask for it.
+    """
     found: dict[str, float] = {}
-    for name in files:
-        numbers = _numbers_of(folder / name)
-        found |= {f"{Path(name).stem}.{key}" if len(files) > 1 else key: value for key, value in numbers.items()}
+    for path in (folder / name for name in files if (folder / name).exists()):
+        values = parse(path.read_text("utf-8"), path.suffix, f"The metrics file {path.name}")
+        found |= _flat(values, f"{path.stem}." if len(files) > 1 else "")
     return found
 
 
-def _numbers_of(file: Path) -> dict[str, float]:
-    """The finite numbers of a metrics file by their dotted keys; Kubeflow rejects others."""
-    from dvc.utils.serialize import PARSERS, ParseError
-
-    try:
-        text = file.read_text("utf-8") if file.exists() else "{}"  # DVC does not ask for it
-        values = PARSERS[file.suffix](text, str(file)) if file.suffix in (".json", ".toml") else parse_yaml(text)
-    except (ValueError, ParseError) as error:
-        raise ReposeError(f"The metrics file {file.name} is not {file.suffix[1:] or 'YAML'} ({error}).") from None
-
-    def flat(value: Any, key: str) -> dict[str, float]:
-        if isinstance(value, Mapping):
-            below = (flat(child, f"{key}.{name}" if key else str(name)) for name, child in value.items())
-            return {name: number for numbers in below for name, number in numbers.items()}
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return {key: value} if number else {}
-
-    return flat(values, "")
+def _flat(value: Any, key: str) -> dict[str, float]:
+    if isinstance(value, Mapping):
+        below = (_flat(child, f"{key}{name}.") for name, child in value.items())
+        return {name: number for numbers in below for name, number in numbers.items()}
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return {key.removesuffix("."): value} if number else {}

@@ -3,9 +3,8 @@
 import json
 import subprocess
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
     from repose.kubeflow.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="The pipelines of this folder's dvc.yaml files, on Kubeflow.")
-
-
-class RunnerChoice(StrEnum):
-    """The runners of `run-local`."""
-
-    AUTO = "auto"
-    DOCKER = "docker"
-    SUBPROCESS = "subprocess"
 
 
 _ROOT = "dvc.yaml"
@@ -49,7 +40,9 @@ Remote = Annotated[
 Endpoint = Annotated[
     str, typer.Option(help="URL of an S3 server other than Amazon's.", metavar="URL", show_default=False)
 ]
-RunnerOption = Annotated[RunnerChoice, typer.Option(help="auto: docker if it is running, else subprocess.")]
+RunnerOption = Annotated[
+    Literal["auto", "docker", "subprocess"], typer.Option(help="auto: docker if it is running, else subprocess.")
+]
 RunId = Annotated[str, typer.Argument(help="The run's ID, as printed by submit.", metavar="RUN")]
 
 
@@ -181,7 +174,7 @@ def fetch(
 @app.command("run-local")
 def run_local(
     file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
-    remote: Remote = None, endpoint: Endpoint = "", runner: RunnerOption = RunnerChoice.AUTO,
+    remote: Remote = None, endpoint: Endpoint = "", runner: RunnerOption = "auto",
 ) -> None:  # fmt: skip
     """Run the compiled pipeline on this machine, with DVC's remote, as a cluster would."""
     from repose.kubeflow import local
@@ -193,7 +186,7 @@ def run_local(
     project = read_project(Path.cwd(), file)
     plan = plan_for(project, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
-    docker = local.engine_answers() if runner is RunnerChoice.AUTO else runner is RunnerChoice.DOCKER
+    docker = local.engine_answers() if runner == "auto" else runner == "docker"
     run = local.run_local(plan, remote=address, endpoint=endpoint, docker=docker, values=_values(plan, params or []))
     ended = read_record(open_remote(project.repo, address, endpoint), run)["stages"]
     failed = [stage for stage in ended if stage["state"] != "finished"]
@@ -266,33 +259,28 @@ def _commit() -> str:
 
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
-    from repose.kubeflow.params import ParamsFile, from_text
+    from repose.kubeflow.params import changed_files, split_address
     from repose.kubeflow.remotes import check_public
 
-    files: dict[str, ParamsFile] = {}
-    overrides, values = {}, {}
+    given, project, shown = {}, plan.project, {(e.file, e.key): e.name for e in plan.exposed}
     for text in texts:
         address, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--param {text}: it should be KEY=VALUE, such as train.seed=3.")
-        file, _, key = address.rpartition(":")
-        file = file or "params.yaml"
-        params = files.setdefault(file, ParamsFile.read(plan.project.folder / file))
-        if plan.project.decides(file, key):
-            raise SettingsError(
-                f"--param {address} decides which stages and params exist: set it in {file} and compile again."
-            )
         check_public(value, f"--param {address}")
-        found = from_text(value, params[key], f"--param {address}")
-        params.with_values({key: found})  # rejects what a pod would reject
-        if not any(stage.lists(file, key) for stage in plan.project.stages):
+        given[address] = value
+    changed_files(project.folder, given, "--param")  # rejects what a pod would reject
+    values, overrides = {}, {}
+    for address, value in given.items():
+        project.check_changeable(address, "--param")
+        file, key = split_address(address)
+        if not any(stage.lists(file, key) for stage in project.stages):
             raise SettingsError(
                 f"--param {address}: no stage of this pipeline lists it, so it would change nothing. They list params of "
-                f"{', '.join(plan.project.params_files) or 'no file'}: write FILE:KEY."
+                f"{', '.join(project.params_files) or 'no file'}: write FILE:KEY."
             )
-        shown = next((e.name for e in plan.exposed if (e.file, e.key) == (file, key)), None)
-        if shown:
-            values[shown] = value
+        if (file, key) in shown:
+            values[shown[file, key]] = value
         else:
             overrides[address] = value  # the text: JSON has no .inf, no numbers as keys, no quotes that say "text"
     return values | ({"overrides": json.dumps(overrides)} if overrides else {})

@@ -50,8 +50,8 @@ def submit(endpoint: Endpoint, order: Order) -> str:
         RemoteError: there is no such version, or the endpoint rejects the request or does not answer.
     """
     client, name = connect(endpoint), order.name or f"{order.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
-    with _prepared(client, endpoint, order) as given:
-        run = client.run_pipeline(job_name=name, **given)
+    with _quiet_folder() as folder:
+        run = client.run_pipeline(job_name=name, **_prepared(client, endpoint, order, folder))
     return str(run.run_id)
 
 
@@ -66,7 +66,8 @@ def schedule(endpoint: Endpoint, order: Order, cron: str) -> str:
             f"The schedule {cron!r} should have six fields, of which the first is seconds: '0 0 3 * * 1'."
         )
     client, name = connect(endpoint), order.name or f"{order.pipeline} {cron}"
-    with _prepared(client, endpoint, order) as given:
+    with _quiet_folder() as folder:
+        given = _prepared(client, endpoint, order, folder)
         made = client.create_recurring_run(job_name=name, cron_expression=cron, no_catchup=True, **given)
     return str(made.recurring_run_id)
 
@@ -78,7 +79,7 @@ def upload(endpoint: Endpoint, pipeline: str, text: str, version: str, descripti
         RemoteError: there is such a version already, or the endpoint rejects the request or does not answer.
     """
     client = connect(endpoint)
-    with _file(text) as file, redirect_stdout(io.StringIO()):
+    with _quiet_folder() as folder:
         found = _pipeline_id(client, endpoint, pipeline)
         if found is None:
             wanted = client.api_models.V2beta1Pipeline(display_name=pipeline, namespace=endpoint.namespace)
@@ -87,6 +88,7 @@ def upload(endpoint: Endpoint, pipeline: str, text: str, version: str, descripti
             raise RemoteError(
                 f"{pipeline} has a version {version} already. Run it with --version, or give another name."
             )
+        file = _written(text, folder)
         new = client.upload_pipeline_version(file, version, pipeline_id=found, description=description)
     return f"{endpoint.address}/#/pipelines/details/{found}/version/{new.pipeline_version_id}"
 
@@ -155,12 +157,10 @@ def _status(client: Any, endpoint: Endpoint, run_id: str) -> RunStatus:
         return status_of(run, spec or {}, endpoint)
 
 
-@contextmanager
-def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[str, Any]]:
+def _prepared(client: Any, endpoint: Endpoint, order: Order, folder: Path) -> dict[str, Any]:
     """The arguments that kfp.Client's methods for runs and schedules share."""
     name = order.experiment or order.pipeline
-    with redirect_stdout(io.StringIO()):  # it prints links
-        experiment = client.create_experiment(name, namespace=endpoint.namespace)
+    experiment = client.create_experiment(name, namespace=endpoint.namespace)
     if experiment.storage_state == "ARCHIVED":
         raise RemoteError(
             f"The experiment {name!r} at {endpoint.address} is archived: restore it there, or name another."
@@ -169,9 +169,7 @@ def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[st
         "experiment_id": experiment.experiment_id, "params": dict(order.values), "service_account": order.service_account,
     }  # fmt: skip
     if order.version is None:
-        with _file(order.text) as file, redirect_stdout(io.StringIO()):
-            yield given | {"pipeline_package_path": file}
-        return
+        return given | {"pipeline_package_path": _written(order.text, folder)}
     found = _pipeline_id(client, endpoint, order.pipeline)
     versions = _versions(client, found) if found else {}
     if order.version not in versions:
@@ -179,8 +177,7 @@ def _prepared(client: Any, endpoint: Endpoint, order: Order) -> Iterator[dict[st
             f"There is no version {order.version!r} of {order.pipeline} at {endpoint.address}; there are: "
             f"{', '.join(versions) or 'none'}. `repose kfp upload` makes one."
         )
-    with redirect_stdout(io.StringIO()):
-        yield given | {"pipeline_id": found, "version_id": versions[order.version]}
+    return given | {"pipeline_id": found, "version_id": versions[order.version]}
 
 
 def _pipeline_id(client: Any, endpoint: Endpoint, name: str) -> str | None:
@@ -202,8 +199,13 @@ def _versions(client: Any, pipeline: str) -> dict[str, str]:
 
 
 @contextmanager
-def _file(text: str) -> Iterator[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "pipeline.yaml"
-        file.write_text(text, "utf-8")
-        yield str(file)
+def _quiet_folder() -> Iterator[Path]:
+    """A folder for the compiled pipeline, which kfp.Client takes as a file; the links that it prints are not shown."""
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        yield Path(folder)
+
+
+def _written(text: str, folder: Path) -> str:
+    file = folder / "pipeline.yaml"
+    file.write_text(text, "utf-8")
+    return str(file)

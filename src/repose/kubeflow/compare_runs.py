@@ -1,15 +1,13 @@
 """The scores of a run on Kubeflow, from the run's record in DVC's remote.
 
-Kubeflow itself only holds pointers. If a run has no record and KFP_ENDPOINT is set, the message includes its state there.
+Kubeflow itself only holds pointers.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from repose.errors import ReposeError
-from repose.kubeflow.endpoint import ENDPOINT, read_endpoint
 from repose.kubeflow.entries import parse_lock
 from repose.report.scores_file import Record, parsed
 from repose.storage.atomic import write_bytes
@@ -43,26 +41,11 @@ def read_run(side: str, store: Any, place: Path) -> RunScores:
     from repose.kubeflow.fetch import read_record
 
     run = side.removeprefix(PREFIX)
-    try:
-        record = read_record(store, run)
-    except ReposeError as error:
-        raise ReposeError(f"{error}{_state_of(run)}") from None
+    record = read_record(store, run)
     scores, pairs = _objects(record, run, store)
     path = place / run.replace("/", "-") / "pairs.csv"
     write_bytes(path, store.object(pairs))
     return RunScores(parsed(store.object(scores), side), path)
-
-
-def _state_of(run: str) -> str:
-    """A sentence with the run's state in Kubeflow; empty if no endpoint is set."""
-    from repose.kubeflow.client import status
-
-    if not os.environ.get(ENDPOINT):
-        return ""
-    try:
-        return f" Its state in Kubeflow is {status(read_endpoint(), run).state}."
-    except ReposeError as error:
-        return f" {error}"
 
 
 def _objects(record: Mapping[str, Any], run: str, store: Any) -> tuple[str, str]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from repose.config import as_dict
 from repose.errors import ReposeError
-from repose.kubeflow.components import HEAD, components_of, head_of, pipeline_of, text_of
+from repose.kubeflow.components import components_of, head_of, pipeline_of, text_of
 from repose.kubeflow.needs import Environment, check_image, read_environment
 from repose.kubeflow.params import SUFFIXES, ParamsFile
 from repose.kubeflow.plan import Plan, make_plan
 from repose.kubeflow.project import Project
 from repose.kubeflow.remotes import check_public, remote_of
-from repose.kubeflow.stages import ROOT, distinct, is_pipeline, task_name
+from repose.kubeflow.stages import ROOT, distinct, task_name
 from repose.storage.atomic import write_text
 
 BASE, ENVIRONMENTS = Path("pipelines/base.yaml"), Path("pipelines/environments")
@@ -63,11 +63,11 @@ def write_all(project: Project, image: str | None = None) -> list[Path]:
     """Compile the components of a dvc.yaml and its pipeline; return the files that changed.
 
     Raises:
-        ReposeError: see `plan_for`; or there is a file of that name that was not compiled.
+        ReposeError: see `plan_for`; or there is a file of that name that was not compiled from this dvc.yaml.
     """
     texts = compiled(project, image)
     changed, stale = _changed(texts), _stale(project, texts)
-    _check_ours(changed)
+    _check_ours(changed, project.file)
     for path in changed:
         write_text(path, texts[path])
     for path in stale:
@@ -83,9 +83,9 @@ def write_pipeline(project: Project, environment: str, image: str | None = None)
     Raises:
         ReposeError: see `plan_for`; or the environment requires an image by digest, and this is not one.
     """
-    path, plan = _pipeline_path(project, environment), plan_for(project, environment, image)
+    path, plan = _pipeline_path(project, f"-{environment}"), plan_for(project, environment, image)
     check_image(plan.environment, environment)
-    _check_ours([path])
+    _check_ours([path], project.file)
     write_text(path, text_of(pipeline_of(plan), project.file))
     return path
 
@@ -110,23 +110,10 @@ def compiled(project: Project, image: str | None = None) -> dict[Path, str]:
     return texts | {_pipeline_path(project): text_of(pipeline_of(plan, components), file)}
 
 
-def _pipeline_path(project: Project, environment: str | None = None) -> Path:
-    """The file of the compiled pipeline; rejects a folder whose name would give another pipeline's file."""
-    stem = _stem(project.file)
-    others = {stage.path_in_repo for stage in project.repo.index.stages if is_pipeline(stage)} | {ROOT}
-    taken = {"": "no name at all", BASE.stem: "what holds in every environment"}
-    for other in sorted(others - {project.file}):
-        names = (_stem(other), *(f"{_stem(other)}-{name}" for name in _environments(project.folder)))
-        taken |= dict.fromkeys(names, f"the pipeline of {other}")
-    if project.file != ROOT and stem in taken:
-        raise ReposeError(
-            f"The pipeline of {project.file} would be {PIPELINES}/{stem}.yaml, which is {taken[stem]}. Rename the folder."
-        )
-    return project.folder / PIPELINES / f"{stem if environment is None else f'{stem}-{environment}'}.yaml"
-
-
-def _stem(file: str) -> str:
-    return "pipeline" if file == ROOT else task_name(f"{file}:")
+def _pipeline_path(project: Project, ending: str = "") -> Path:
+    """The file of the compiled pipeline."""
+    stem = "" if project.file == ROOT else task_name(f"{project.file}:")
+    return project.folder / PIPELINES / f"{stem or 'pipeline'}{ending}.yaml"
 
 
 def _environments(folder: Path) -> list[str]:
@@ -142,16 +129,22 @@ def _changed(texts: Mapping[Path, str]) -> list[Path]:
     return [path for path, text in texts.items() if not path.is_file() or path.read_text("utf-8") != text]
 
 
-def _check_ours(paths: Iterable[Path]) -> None:
-    """Reject files that exist and were not compiled."""
+def _check_ours(paths: Iterable[Path], file: str) -> None:
+    """Reject files that exist and were not compiled from this dvc.yaml."""
     for path in paths:
-        if path.is_file() and not path.read_text("utf-8").startswith(HEAD):
+        if path.is_file() and not _is_compiled(path, file):
             raise ReposeError(
-                f"{path} was not compiled from a dvc.yaml, so it is not overwritten. Rename or remove it."
+                f"{path} was not compiled from {file}, so it is not overwritten. Rename or remove it, or rename the folder "
+                "of one of the dvc.yaml files."
             )
 
 
 def _stale(project: Project, texts: Mapping[Path, str]) -> list[Path]:
     """Components of this dvc.yaml whose stages no longer exist."""
-    found, head = sorted(_components(project).glob("*/component.yaml")), head_of(project.file)
-    return [path for path in found if path not in texts and path.read_text("utf-8").startswith(head)]
+    found = sorted(_components(project).glob("*/component.yaml"))
+    return [path for path in found if path not in texts and _is_compiled(path, project.file)]
+
+
+def _is_compiled(path: Path, file: str) -> bool:
+    """Whether a file was compiled from a dvc.yaml."""
+    return path.read_text("utf-8").startswith(head_of(file).partition("`")[0])

@@ -27,7 +27,6 @@ _FIXED = {
     "endpoint": "URL of an S3 server other than Amazon's.",
     "overrides": 'Other params for this run: a JSON object of dotted keys, such as {"train.seed": 3}.',
 }
-HEAD = "# Compiled from"  # of every compiled file
 _REQUIRED = inspect.Parameter.empty
 _Parameters = dict[str, tuple[Any, Any]]  # type and default of each, by name
 
@@ -103,7 +102,7 @@ _Dumper.add_implicit_resolver(
 def head_of(file: str) -> str:
     """The first line of a file that is compiled from a dvc.yaml."""
     command = "repose kfp compile" if file == ROOT else f"repose kfp compile {file}"
-    return f"{HEAD} {file} by `{command}`. Change {file}, params.yaml or the environment, not this file.\n"
+    return f"# Compiled from {file} by `{command}`. Change {file}, params.yaml or the environment, not this file.\n"
 
 
 def _component(name: str, tasks: list[Task], plan: Plan) -> Any:

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from repose.errors import RemoteError, without_secrets
 
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
+_ADDRESS = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[A-Za-z0-9._~%/+-]*)?")
 LEAST = (2, 16)  # version of Kubeflow Pipelines, whose driver sets security contexts
 _TIMES = (10.0, 60.0)  # seconds to connect, and to wait for a response
 _TRANSIENT = (429, 502, 503, 504)  # status codes of a busy or starting server or proxy
@@ -70,33 +70,17 @@ def _check_address(text: str, *, with_token: bool) -> None:
             f"Set the environment variable {ENDPOINT} to the address of Kubeflow Pipelines ({form}), such as "
             "http://localhost:8888 after `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`."
         )
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        good = False
-    if (
-        not good or not text.isprintable() or any(sign in text for sign in "@?#\\ ")
-    ):  # not shown: it may hold a password
+    parts = _ADDRESS.fullmatch(text)
+    if parts is None:  # not shown: it may hold a password
         raise RemoteError(
             f"The environment variable {ENDPOINT} should be {form}, without a user, a query or a fragment (#...). Give "
             f"a token as {TOKEN}."
         )
-    if with_token and parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+    if with_token and parts[1] == "http" and parts[2].lower() not in ("localhost", "127.0.0.1", "[::1]"):
         raise RemoteError(
             f"{TOKEN} is not sent to {text} without encryption: others on the way could read it. Use https://, or "
             "http://localhost:8888 after `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`."
         )
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def connect(endpoint: Endpoint) -> Any:

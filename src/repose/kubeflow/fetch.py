@@ -7,8 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,7 +87,7 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     contents |= {name: text.encode() for name, text in record["params"].items()}
     contents |= {name: store.object(metrics[name]) for name in record["files"]}
     changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
-    if not force and (lost := _uncommitted(folder, changed)):
+    if not force and (lost := [name for name in changed if _is_lost(folder / name)]):
         raise ReposeError(
             f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, or "
             "discard them with --force."
@@ -192,23 +191,13 @@ def _differs(path: Path, content: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != content
 
 
-def _uncommitted(folder: Path, names: Iterable[str]) -> list[str]:
-    """The files that exist and are not as in git's last commit: changed, staged, ignored, or in no git repository."""
-    there = [name for name in names if os.path.lexists(folder / name)]
-    committed = {}
-    for line in filter(None, _git(folder, "ls-tree", "-r", "-z", "HEAD", "--", *there).split("\0")):
-        facts, _, name = line.partition("\t")
-        committed[name] = facts.split()[2]
-    now = _git(folder, "hash-object", "--", *there).split() if committed else []
-    return [name for name, oid in zip_longest(there, now) if committed.get(name, "") != oid]
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    """What a git command prints; empty if it fails, or there is no git."""
-    if not shutil.which("git"):
-        return ""
-    done = subprocess.run(["git", *arguments], cwd=folder, check=False, text=True, capture_output=True)  # noqa: S603, S607
-    return done.stdout if done.returncode == 0 else ""
+def _is_lost(path: Path) -> bool:
+    """Whether a file exists and is not as in git's last commit: changed, staged, ignored, or in no git repository."""
+    if not os.path.lexists(path) or not shutil.which("git"):
+        return os.path.lexists(path)
+    command = ["git", "cat-file", "--filters", f"HEAD:./{path.name}"]
+    committed = subprocess.run(command, cwd=path.parent, check=False, capture_output=True)  # noqa: S603
+    return committed.returncode != 0 or not path.is_file() or path.read_bytes() != committed.stdout
 
 
 def _summarise(record: Mapping[str, Any], project: Project) -> None:

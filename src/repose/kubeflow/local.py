@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -40,7 +39,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
         values: Values of parameters that differ from the defaults.
 
     Raises:
-        ReposeError: Docker is not running, or its containers could not write to the remote.
+        ReposeError: Docker is not running, or the project is not in git.
     """
     from kfp import components, local
 
@@ -108,7 +107,7 @@ def _docker_runner(artifacts: Path, remote: str, run: str) -> Any:
     artifacts.chmod(0o1777)  # kfp creates no folders there; the steps do
     mounts = []
     if Path(remote).is_absolute():
-        _let_write(Path(remote))
+        Path(remote).mkdir(parents=True, exist_ok=True)
         mounts.append(Mount(remote, remote, type="bind"))
     variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")} | {RUN: run}
     return local.DockerRunner(
@@ -130,17 +129,6 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
         return int(container.wait()["StatusCode"])
     finally:
         container.remove(force=True)
-
-
-def _let_write(remote: Path) -> None:
-    """Create the folder of a remote; reject one that containers cannot write to, as far as is known without the image."""
-    remote.mkdir(parents=True, exist_ok=True)
-    found = remote.stat()
-    if os.getuid() == found.st_uid == found.st_gid == 0 and not found.st_mode & stat.S_IWOTH:
-        raise ReposeError(
-            f"Only root can write to the remote {remote}, but when root runs this, the steps run as the image's own user. "
-            "Let that user write there (chown), or run this as another user."
-        )
 
 
 def engine_answers() -> bool:

@@ -31,16 +31,10 @@ class ParamsFile:
     """
 
     def __init__(self, path: Path, text: str) -> None:
-        from dvc.utils.serialize import PARSERS, ParseError
-
         self.path, self.text = path, text
         if path.suffix not in SUFFIXES:
             raise SettingsError(f"The params file {path} cannot be used: it should end in {', '.join(SUFFIXES)}.")
-        try:
-            values = parse_yaml(text) if path.suffix in (".yaml", ".yml") else PARSERS[path.suffix](text, str(path))
-        except (ValueError, ParseError) as error:
-            why = error.__cause__ or error
-            raise SettingsError(f"The params file {path} cannot be read: {why}") from None
+        values = parse(text, path.suffix, f"The params file {path}")
         if not isinstance(values, dict):
             raise SettingsError(f"The params file {path} should be a mapping.")
         self.values: dict[str, Any] = values
@@ -118,6 +112,48 @@ class ParamsFile:
         if found is None:
             raise SettingsError(f"{self.path} has no key {key!r}{nearest(key, self.keys())}")
         return found
+
+
+def parse(text: str, suffix: str, where: str) -> Any:
+    """The value of a document in JSON or TOML, else YAML; `where` opens the message.
+
+    Raises:
+        SettingsError: it is not in that format.
+    """
+    from dvc.utils.serialize import PARSERS, ParseError
+
+    try:
+        return PARSERS[suffix](text, where) if suffix in (".json", ".toml") else parse_yaml(text)
+    except (ValueError, ParseError) as error:
+        raise SettingsError(f"{where} cannot be read: {error.__cause__ or error}") from None
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """The params file and key of an address KEY or FILE:KEY."""
+    file, _, key = address.rpartition(":")
+    return file or "params.yaml", key
+
+
+def changed_files(folder: Path, changes: Mapping[str, Any], where: str) -> dict[str, str]:
+    """The text of each params file of a project with other values, given by KEY or FILE:KEY; text is read as YAML.
+
+    Raises:
+        SettingsError: a file is outside the project, a key is unknown, or a value is not YAML or of another type. `where` and
+            the address open the message.
+    """
+    files: dict[str, ParamsFile] = {}
+    values: dict[str, dict[str, Any]] = {}
+    for address, value in changes.items():
+        name, key = split_address(address)
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise SettingsError(f"{where} {address} is of a file outside the project.")
+        file = files[name] = files.get(name) or ParamsFile.read(folder / name)
+        if isinstance(value, str):
+            value = from_text(value, file[key], f"{where} {address}")
+        else:
+            check_type(value, file[key], f"{where} {address}")
+        values.setdefault(name, {})[key] = value
+    return {name: files[name].with_values(changed) for name, changed in values.items()}
 
 
 @lru_cache(maxsize=8)

@@ -4,13 +4,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from repose.config import nearest
 from repose.errors import SettingsError
 from repose.kubeflow.needs import Environment, OutMeta, StageMeta, needs_of, out_meta
-from repose.kubeflow.params import ParamsFile, to_text
+from repose.kubeflow.params import ParamsFile, split_address, to_text
 from repose.kubeflow.project import Project
 from repose.kubeflow.stages import Stage, distinct, name_of, task_name
 from repose.kubeflow.task import AFTER
@@ -116,18 +115,16 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
 
 def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> list[Exposed]:
     """The params that an environment exposes."""
-    found, files = [], dict[Path, ParamsFile]()
+    found, files = [], dict[str, ParamsFile]()
     for address, description in expose.items():
-        file, _, key = address.rpartition(":")
-        path = project.folder / (file or "params.yaml")
-        params = files.get(path) or files.setdefault(path, ParamsFile.read(path))
+        file, key = split_address(address)
+        params = files[file] = files.get(file) or ParamsFile.read(project.folder / file)
         text = to_text(params[key])
-        if project.decides(file or "params.yaml", key):
-            raise SettingsError(f"{where}: {address} decides which stages exist, so a run cannot change it. Remove it.")
+        project.check_changeable(address, f"{where}:")
         if not (text_of := description or params.comment(key)):
             raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")
-        prefix = f"{file.rpartition('.')[0]} " if file else ""
-        found.append(Exposed(name_of(prefix + key), file or "params.yaml", key, text, text_of))
+        prefix = f"{file.rpartition('.')[0]} " if ":" in address else ""
+        found.append(Exposed(name_of(prefix + key), file, key, text, text_of))
     names = distinct([*FIXED, *(exposed.name for exposed in found)])[len(FIXED) :]
     return [exposed._replace(name=name) for exposed, name in zip(found, names, strict=True)]
 

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
+from repose.kubeflow.params import split_address
 from repose.kubeflow.stages import (
     ROOT,
     Producers,
@@ -94,12 +95,19 @@ class Project:
         of_file = {s.path_in_repo: s for s in self.repo.index.stages if is_pipeline(s) and s.path_in_repo in files}
         return {key for file, stage in of_file.items() for key in _used(stage.dvcfile.resolver, file, parts)}
 
-    def decides(self, file: str, key: str) -> bool:
-        """Whether a param decides which stages, params, inputs and outputs exist, or is above or below one that does."""
-        return any(
-            file == other and (f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}."))
-            for other, name in self.deciding
-        )
+    def check_changeable(self, address: str, where: str) -> None:
+        """Reject a param, KEY or FILE:KEY, that decides which stages exist, or is above or below one that does.
+
+        Raises:
+            SettingsError: it does: the compiled tasks cannot follow its change. `where` opens the message.
+        """
+        file, key = split_address(address)
+        for other, name in self.deciding:
+            if file == other and (f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.")):
+                raise SettingsError(
+                    f"{where} {address} decides which stages and params exist, so a run cannot change it: change it in {file} "
+                    "and compile again."
+                )
 
     @property
     def known(self) -> list[str]:
@@ -210,23 +218,15 @@ def _check_params(repo: Any, stages: Sequence[Stage]) -> None:
         for file, key in stage.params:
             listed.setdefault(file, {}).setdefault(key, stage.address)
     for file, addresses in listed.items():
-        if any(contains(path, file) for path in made):
+        path, keys = Path(repo.root_dir) / file, [key for key in addresses if key]
+        if any(contains(one, file) for one in made):
             continue
-        path = str(Path(repo.root_dir) / file)
-        found = (
-            read_param_file(repo.fs, path, list(filter(None, addresses)) or None, flatten=True)
-            if Path(path).is_file()
-            else {}
-        )
-        for key, address in addresses.items():
-            if key and key not in found:
-                why = (
-                    " A dot is not allowed in a key: DVC takes what follows it for a key inside." if "." in key else ""
-                )
-                raise ReposeError(
-                    f"Stage {address}: {file} {'has no key ' + repr(key) if found or Path(path).is_file() else 'is missing'}, "
-                    f"which the stage lists under params.{why}"
-                )
+        found = read_param_file(repo.fs, str(path), keys or None, flatten=True) if path.is_file() else {}
+        for key in keys:
+            if key not in found:
+                what = f"has no key {key!r}" if path.is_file() else "is missing"
+                why = " A dot is not allowed in a key: DVC takes what follows it for a key inside." * ("." in key)
+                raise ReposeError(f"Stage {addresses[key]}: {file} {what}, which the stage lists under params.{why}")
         for key, value in found.items():
             try:
                 json.dumps(value)

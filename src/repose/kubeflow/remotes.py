@@ -24,12 +24,9 @@ def remote_of(
         ReposeError: the remote is neither a name nor an address, or an address has a login or a query.
     """
     config = repo.config.load_one("repo") if committed else repo.config
-    known = config["remote"]
     chosen = remote or environment.remote
-    name = chosen or config["core"].get("remote")
-    if name not in known:
-        name = _configured(known, chosen)
-    own = known[name] if name else {}
+    name = _name_of(config, chosen)
+    own = config["remote"][name] if name else {}
     address = own.get("url") or chosen
     endpoint = endpoint or ("" if remote else environment.endpoint) or own.get("endpointurl") or ""
     for where, text in (("remote", address or ""), ("endpoint", endpoint)):
@@ -43,17 +40,12 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
     Raises:
         ReposeError: it is neither a name nor an address, or an address that is not configured has a login or a query.
     """
-    known = repo.config["remote"]
-    name = remote or repo.config["core"].get("remote")
-    if name not in known:
-        name = _configured(known, remote)
+    known, name = repo.config["remote"], _name_of(repo.config, remote)
     if name is None and remote:
         check_address_is_public(remote, f"The remote {shown(remote)}")
         name, known[NAME] = NAME, {"url": remote}
-    if name is not None:
-        known[name] |= {"verify": True} | (
-            {"endpointurl": endpoint} if endpoint else {}
-        )  # the content of what is fetched
+    if name is not None:  # `verify`: check the content of what is fetched
+        known[name] |= {"verify": True} | ({"endpointurl": endpoint} if endpoint else {})
     return Remote(repo, name)
 
 
@@ -91,15 +83,18 @@ def _secret(where: str) -> SettingsError:
     )
 
 
-def _configured(known: Mapping[str, Any], address: str | None) -> str | None:
-    """The name of the remote at an address; None if none is configured.
+def _name_of(config: Mapping[str, Any], remote: str | None) -> str | None:
+    """The name in DVC's configuration of a remote, given by name or address, or of the default; None: an unknown address.
 
     Raises:
-        ReposeError: it is not an address.
+        ReposeError: it is neither a name nor an address.
     """
-    if address and "/" not in address:
+    known = config["remote"]
+    if remote is None or remote in known:
+        return remote or config["core"].get("remote")
+    if "/" not in remote:
         raise ReposeError(
-            f"There is no remote {address!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
-            f"an address such as s3://bucket/path or ./{address}."
+            f"There is no remote {remote!r} in DVC's configuration; there are: {', '.join(known) or 'none'}. Name one, or "
+            f"an address such as s3://bucket/path or ./{remote}."
         )
-    return next((name for name in known if address and known[name].get("url") == address), None)
+    return next((name for name in known if known[name].get("url") == remote), None)

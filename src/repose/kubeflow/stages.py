@@ -5,7 +5,6 @@ Stages that cannot run in a fresh pod are rejected.
 
 import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,27 +20,24 @@ _PAGES: dict[str, TypeName] = {".html": "HTML", ".htm": "HTML", ".md": "Markdown
 
 
 class Producers:
-    """The outputs of the stages that tasks run, by path."""
+    """The stages that tasks run, by the paths of their outputs and of the folders that these are in."""
 
     def __init__(self, repo: Any) -> None:
-        found = (
-            (path_in(repo, out.fs_path), address_of(stage))
-            for stage in repo.index.stages
-            for out in stage.outs
-            if is_pipeline(stage) and not stage.frozen and out.is_in_repo
-        )
-        self._sorted = sorted(found)
+        self._of_outs: dict[str, str] = {}
+        self._of_folders: dict[str, set[str]] = {}
+        for stage in repo.index.stages:
+            for out in stage.outs if is_pipeline(stage) and not stage.frozen else ():
+                if out.is_in_repo:
+                    path, address = PurePosixPath(path_in(repo, out.fs_path)), address_of(stage)
+                    self._of_outs[str(path)] = address
+                    for folder in path.parents:
+                        self._of_folders.setdefault(str(folder), set()).add(address)
 
     def of(self, path: str) -> list[str]:
         """The addresses of the stages with outputs that a path is, contains, or is part of, sorted."""
-        above = [str(folder) for folder in PurePosixPath(path).parents]
-        within = self._between("", "\U0010ffff") if path == "." else self._between(f"{path}/", f"{path}0")  # after /
-        found = [*within, *(pair for place in (path, *above) for pair in self._between(place, f"{place}\0"))]
-        return sorted({stage for _, stage in found})
-
-    def _between(self, first: str, last: str) -> list[tuple[str, str]]:
-        """Those whose path is at least `first` and less than `last`."""
-        return self._sorted[bisect_left(self._sorted, (first, "")) : bisect_left(self._sorted, (last, ""))]
+        above = {self._of_outs[str(one)] for one in PurePosixPath(path).parents if str(one) in self._of_outs}
+        own = {self._of_outs[path]} if path in self._of_outs else set()
+        return sorted(above | own | self._of_folders.get(path, set()))
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,7 @@ class Dep:
     """A dependency; paths are relative to the project's folder."""
 
     path: str
-    producers: tuple[
-        str, ...
-    ]  # addresses of stages that make it or parts of it; empty: a file of the project, or data of a source
+    producers: tuple[str, ...]  # addresses of stages that make it or parts of it; none of a file or of a source's data
     url: bool = False  # the path is an address outside the project, such as https://
 
 

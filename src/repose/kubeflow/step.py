@@ -25,7 +25,7 @@ from repose.kubeflow.needs import Environment, needs_of
 from repose.kubeflow.nodes import is_first, leave_entry, run_on_nodes
 from repose.kubeflow.project import Project, open_repo
 from repose.kubeflow.stages import Stage, file_of
-from repose.kubeflow.task import Task, apply_params, check_changes, read_task
+from repose.kubeflow.task import Task, apply_params, read_task
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.variables import JOB, NODE
 from repose.kubeflow.workspace import bring, bring_earlier, image_project, read_with, workspace
@@ -66,7 +66,8 @@ def run_step(task: Task, image: Path) -> None:
 def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry], remote: Remote) -> tuple[Entry, str]:
     """The stage's entry, and whether it was found or the stage ran here."""
     project = read_with(folder, file_of(task.stage), entries)
-    check_changes(task, project.decides)
+    for address in task.params:
+        project.check_changeable(address, "The parameter")
     stage = project[task.stage]
     if missing := [address for address in stage.upstream if address not in entries]:
         raise ReposeError(f"The task of {stage.address} needs the entries of {', '.join(missing)}.")

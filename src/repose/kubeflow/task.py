@@ -3,13 +3,13 @@
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from repose.errors import ReposeError, SettingsError
-from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides
+from repose.errors import ReposeError
+from repose.kubeflow.params import changed_files, parse_overrides
 from repose.kubeflow.variables import RUN
 from repose.storage.atomic import write_text
 
@@ -95,40 +95,11 @@ def report(task: Task, entry: str, metadata: Mapping[str, Mapping[str, Any]]) ->
     write_text(task.output_file, json.dumps({"artifacts": found}, indent=1))
 
 
-def check_changes(task: Task, decides: Callable[[str, str], bool]) -> None:
-    """Reject changes of params that decide which stages and params exist, which compiled tasks cannot follow.
-
-    Raises:
-        SettingsError: there is one.
-    """
-    for address in task.params:
-        file, _, key = address.rpartition(":")
-        if decides(file or "params.yaml", key):
-            raise SettingsError(
-                f"The parameter {address} decides which stages and params exist, so a run cannot change it: change the "
-                "params file and compile again."
-            )
-
-
 def apply_params(folder: Path, task: Task) -> None:
     """Write the run's params into the params files of a project.
 
     Raises:
         SettingsError: a key is unknown, or a value is not YAML or of another type.
     """
-    changes: dict[str, dict[str, Any]] = {}
-    files: dict[str, ParamsFile] = {}
-    for address, value in task.params.items():
-        name, _, key = address.rpartition(":")
-        name = name or "params.yaml"
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise SettingsError(f"The parameter {address} is of a file outside the project.")
-        file = files.setdefault(name, ParamsFile.read(folder / name))
-        like, where = file[key], f"The parameter {address}"
-        if isinstance(value, str):
-            value = from_text(value, like, where)
-        else:
-            check_type(value, like, where)
-        changes.setdefault(name, {})[key] = value
-    for name, values in changes.items():
-        write_text(folder / name, files[name].with_values(values))
+    for name, text in changed_files(folder, task.params, "The parameter").items():
+        write_text(folder / name, text)

@@ -18,6 +18,7 @@ from repose.terminal import say
 
 _EVERY = 60.0  # seconds between two copies, unless REPOSE_PUSH_EVERY is set
 _ATTEMPTS = 5  # attempts to pack files that do not change meanwhile
+_DAMAGED = (tarfile.TarError, EOFError, ValueError, NotADirectoryError, IsADirectoryError, RecursionError)
 _State = dict[str, tuple[int, int, int]]  # size, time and inode of each file
 
 
@@ -45,14 +46,7 @@ class Unfinished:
             try:
                 with tarfile.open(file, "r:") as tar:  # as written, without compression, which could hide any size
                     tar.extractall(self.folder, filter="data")
-            except (
-                tarfile.TarError,
-                EOFError,
-                ValueError,
-                NotADirectoryError,
-                IsADirectoryError,
-                RecursionError,
-            ) as error:
+            except _DAMAGED as error:
                 raise ReposeError(
                     f"{self.key} in {self.remote.address} cannot be restored ({str(error)!r:.200}). Delete it "
                     "there, and the stage starts from the beginning."
