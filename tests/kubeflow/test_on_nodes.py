@@ -22,8 +22,8 @@ from stand_in import Request
 
 from repose.errors import ReposeError
 from repose.kubeflow import nodes, step, task, variables
+from repose.kubeflow.cluster import Cluster
 from repose.kubeflow.needs import Needs
-from repose.kubeflow.train_job import Cluster
 from tiny import make, params
 
 TRAIN = "repose train --system paper-m --run runs/paper-m --work .repose/runs " + " ".join(
