@@ -235,16 +235,3 @@ def test_a_damaged_random_state_is_named(random: Tensor) -> None:
     tensors = {f"network.{name}": value for name, value in state(system).items()}
     with pytest.raises(CheckpointError, match="a has no random state of torch"):
         restore(checkpoint.State(Path("a"), 1, tensors | {"random": random}), system)
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
-    before = (tmp_path / "a").read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(ReposeError, match="No space left on the disk while writing"):
-        save(tmp_path / "a", new_system(PAPER, seed=1), about(PAPER), to_resume=True)
-    assert (tmp_path / "a").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]

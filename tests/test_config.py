@@ -76,20 +76,12 @@ def bomb() -> str:
     return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "[" * 100_000,
-            "line 1, column .*: the values are more than 100 levels deep",
-        ),  # these end the process in libyaml
-        ("- " * 100_000, "100 levels deep"),
-        ("{a: " * 100_000, "100 levels deep"),
-        (bomb(), "with aliases more than 1,000,000"),
-        ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"),
-        ("a: *b", "is not defined before"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), [
+    ("[" * 100_000, "line 1, column .*: the values are more than 100 levels deep"),  # these end the process in libyaml
+    ("- " * 100_000, "100 levels deep"), ("{a: " * 100_000, "100 levels deep"),
+    (bomb(), "with aliases more than 1,000,000"),
+    ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"), ("a: *b", "is not defined before"),
+])  # fmt: skip
 def test_a_document_that_would_fill_the_memory_or_end_the_process(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_yaml(text)

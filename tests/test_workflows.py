@@ -77,14 +77,6 @@ def test_the_one_secret_goes_to_the_step_that_submits() -> None:
     assert WORKFLOWS[1].read_text().count("secrets.") == 2
 
 
-@pytest.mark.parametrize(("target", "recipe"), [
-    ("compare", 'repose compare "$${BASE:-main}"'),  # the table alone goes to the summary
-    ("submit", 'repose kfp submit -e production --image "$$IMAGE"'),  # make shows the line: no value is in it
-])  # fmt: skip
-def test_make_takes_values_from_the_environment(target: str, recipe: str) -> None:
-    assert re.findall(rf"^{target}:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE) == [recipe]
-
-
 def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> None:
         subprocess.run(
