@@ -3,8 +3,6 @@
 import importlib
 import itertools
 import math
-import os
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,18 +11,11 @@ import pytest
 import torch
 import yaml
 
-from repose import systems
-from repose.config import build
 from repose.data.records import IMAGES, read_parts
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "gpu_ways"))
 pytestmark = pytest.mark.usefixtures("one_thread")
-TINY: dict[str, dict[str, Any]] = {
-    "paper-m": {"generator": {"width": 4}, "discriminators": {"width": 4}},
-    "pg2": {"width": 4, "code": 8, "discriminator_width": 4},
-    "vunet": {"width": 4},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -66,81 +57,20 @@ def test_every_metric_has_a_rate_and_is_what_its_reference_gives(
     assert "furthest apart" in capsys.readouterr().out
 
 
-def params() -> dict[str, Any]:
-    everything: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
-    everything["systems"] = {name: everything["systems"][name] | changes for name, changes in TINY.items()}
-    everything["train"]["threads"] = 1
-    return everything
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(params()))
-    return path
-
-
-def case(name: str, precision: str = "fp32") -> Any:
-    train = imported("train")
-    return train.Case(name, systems.row(params()["systems"][name], name), (32, 24), 1.0, precision)
-
-
-def settings(**changes: Any) -> Any:
-    return replace(build(imported("train").TrainSettings, params()["train"], "train"), **changes)
-
-
-def test_a_table_has_ratios_within_a_precision() -> None:
-    train = imported("train")
-    measured = [
-        (case(name, precision), train.Measured(times * rate, times * 40.0, 4, 1234, None))
-        for name, times in (("paper-m", 1), ("pg2", 3))
-        for precision, rate in (("fp32", 10.0), ("bf16", 20.0))
-    ]
-    rows = list(zip(*(column.cells for column in train.table(torch.device("cpu"), measured).columns), strict=True))
-    assert rows[0] == ("paper-m", "paper", "32x24", "fp32", "10.0", "1.00", "40.0", "1.00", "1,234")
-    assert rows[3] == ("pg2", "pg2", "32x24", "bf16", "60.0", "3.00", "120.0", "3.00", "1,234")
-    fragment = yaml.safe_load(train.budget(measured, "fp32", 110.0))  # of equal time, for the precision that trains
-    assert fragment == {"systems": {"paper-m": {"steps": 270}, "pg2": {"steps": 820}}}  # 275 and 825
-
-
-def test_the_command_prints_rates_and_with_equal_time_a_fragment(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_training_and_generation_have_rates_and_steps_of_equal_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train, seen = imported("train"), []
-    table = train.table
-    monkeypatch.setattr(train, "table", lambda device, measured: seen.extend(measured) or table(device, measured))
-    train.main(["cpu", "--params", str(file), "--size", "32x24", "--seconds", "0", "--rows", "pg2", "paper-m",
-                "--equal-time", "1000"])  # fmt: skip
-    assert [case.name for case, _ in seen] == ["pg2", "paper-m"]
-    for _, found in seen:
-        assert 0 < min(found.trained, found.generated, found.parameters) < math.inf
-        assert found.peak_gib is None
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["systems"]["paper-m"]["generator"] = params["systems"]["paper-m"]["discriminators"] = {"width": 4}
+    params["systems"]["pg2"] |= {"width": 4, "code": 8, "discriminator_width": 4}
+    params["train"]["threads"] = 1
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(params))
+    words = "--size 32x24 --seconds 0 --rows pg2 paper-m --equal-time 1000 --params"
+    imported("train").main(["cpu", *words.split(), str(tmp_path / "tiny.yaml")])
     answer = capsys.readouterr()
     assert list(yaml.safe_load(answer.out)["systems"]) == ["pg2", "paper-m"]
     assert "32x24" in answer.err
     assert "…" not in answer.err  # no cell is cut
-
-
-def test_one_and_two_processes_have_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    train = imported("train")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")  # the processes import the benchmark anew
-    found = train.measure_processes(case("paper-m"), settings(), "cpu", 0.0, 2)
-    assert len(found) == 2
-    assert all(0 < rate < math.inf for rate in found)
-    drawn = train.table_of_processes("cpu", 2, 1, [(case("paper-m"), (2.0, 3.0)), (case("pg2"), None)])
-    assert [list(column.cells) for column in drawn.columns][-3:] == [["2.0", ""], ["3.0", "refused"], ["1.50", ""]]
-
-
-def test_the_parts_of_a_step_are_its_operators() -> None:
-    step = imported("step")
-    training = step.Training(case("paper-m"), settings())
-    convolutions, others = training.parts()
-    assert (convolutions.kind, others.kind) == ("convolutions", "others")
-    assert convolutions.gflop > 0.01
-    assert convolutions.ms > 0
-    assert others.ms > 0
-    drawn = step.table({"paper-m": [convolutions, others]}, 90.0, 20.0)
-    assert [list(column.cells)[-1] for column in drawn.columns][:4:3] == ["paper-m", "100%"]
 
 
 def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,28 +129,6 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible() -> None:
     assert len(rows) == len(found) - len(graphs)
     assert (rows[2][4], rows[2][9]) == ("fp32 plain", "1.00")
     assert 0 < float(rows[2][11]) < 100  # % of the limit
-
-
-def test_generation_is_measured_alone_and_in_jobs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    generate = imported("generate")
-    run = generate.run
-
-    def only_rates(words: list[str], *how: Path) -> tuple[float, float, str]:
-        return run(words, *how) if words[1] == generate.RATE else (0.5, 0.25, "")
-
-    monkeypatch.setattr(generate, "run", only_rates)
-    monkeypatch.setattr(generate, "has_runtime", lambda: False)  # of BlazePose
-    generate.main(["--jobs", "3", "--rounds", "1"])
-    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
-    rows = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
-    assert list(rows) == [
-        "first picture, figure", "first picture, poses.csv", "import torch", "jobs", "one by one", "repose --help",
-    ]  # fmt: skip
-    rates = {name: (float(cells[4]), int(cells[5])) for name, cells in rows.items() if cells[4]}
-    assert set(rates) == {"jobs", "one by one"}
-    assert all(rate > 0 and apart <= 1 for rate, apart in rates.values())
 
 
 def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(

@@ -95,16 +95,6 @@ def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tupl
     return whole, system
 
 
-@each_kind
-def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path: Path, row: SystemSettings) -> None:
-    whole, system = resumed_run(row, tmp_path, CPU)
-    save(tmp_path / "one", whole, about(row), to_resume=False)
-    save(tmp_path / "two", system, about(row), to_resume=False)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    for optimiser in system.optimisers.values():
-        assert all(values["step"] == 3 for values in optimiser.state.values())
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path: Path) -> None:
     whole, system = resumed_run(PAPER, tmp_path, torch.device("cuda"))

@@ -53,8 +53,7 @@ def made(project: Project) -> str:
 
 
 def read(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((TABLE1 / name).read_text())
-    return content
+    return yaml.safe_load((TABLE1 / name).read_text())
 
 
 def set_rows(project: Project, data: str, changes: dict[str, Any]) -> None:

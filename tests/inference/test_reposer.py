@@ -1,6 +1,5 @@
 """`repose.load`: photos and poses in every form that it takes, and what it rejects."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -212,16 +211,6 @@ def run(code: str) -> tuple[str, str]:
 def test_the_import_is_cheap() -> None:
     code = "import sys, repose; print(*{'torch', 'numpy', 'PIL', 'pandas', 'rich'} & set(sys.modules))"
     assert run(code) == ("\n", "")
-
-
-def test_threads_that_wait_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given, found in ((None, "1000"), ("5", "5")):
-        monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
-        if given is None:
-            monkeypatch.delenv("GOMP_SPINCOUNT")
-        with pytest.raises(repose.CheckpointError):
-            repose.load("gone", device="cpu")
-        assert os.environ["GOMP_SPINCOUNT"] == found
 
 
 def test_messages_are_seen_only_where_logging_is_configured() -> None:

@@ -13,26 +13,20 @@ import yaml
 from skimage.metrics import structural_similarity
 
 import repose
-from mannequins.renderer.body import BONES, draw_person, standing
-from mannequins.renderer.garments import dressed
-from mannequins.renderer.posed_person import posed
-from mannequins.renderer.render import Camera, render
-from mannequins.renderer.scenes import STUDIO_LIGHT
-from mannequins.renderer.wardrobe import Chance, outfit
-from mannequins.surface_training import export, features, losses, renders, score, train
+from mannequins.renderer.body import BONES
+from mannequins.surface_training import export, features, losses, score, train
 from mannequins.surface_training.batches import Batch, Steps, pack, unpack
-from mannequins.surface_training.renders import BACKGROUND, Item, _Detector, render_item
+from mannequins.surface_training.renders import BACKGROUND, Item, render_item
 from mannequins.surface_training.score import SurfaceScoreSettings
 from mannequins.surface_training.train import SurfaceTrainSettings
-from mannequins.surface_training.variety import as_sold
 from repose import checkpoint
 from repose.config import build
 from repose.data.records import read_json
-from repose.data.skeleton import K, present
-from repose.errors import DataError, ReposeError
+from repose.data.skeleton import present
+from repose.errors import ReposeError
 from repose.models import lite0
 from repose.models.lite0 import Lite0
-from repose.models.surface import PARTS, Code, Matched, Seen, SurfaceGenerator
+from repose.models.surface import PARTS, Code, Matched, Seen
 from tiny_system import save_system
 
 ROOT = Path(__file__).parents[2]
@@ -114,75 +108,6 @@ def test_alpha_parts_coordinates_and_joints_agree(item: Item) -> None:
         assert (view.alpha[y, x] > 127).mean() > 0.8
 
 
-def test_plain_items_have_none_of_the_variety(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise AssertionError
-
-    for name in ("with_hair", "as_sold", "with_grain"):
-        with monkeypatch.context() as patch:
-            patch.setattr(renders, name, refused)
-            render_item(3, 1, 1, HEIGHT, WIDTH, plain=True)
-            with pytest.raises(AssertionError):
-                render_item(3, 1, 1, HEIGHT, WIDTH)
-
-
-def test_clothes_as_sold_keep_their_cut_and_mostly_have_one_fabric() -> None:
-    rng = np.random.default_rng(0)
-    same = []
-    for _ in range(100):
-        worn = outfit("Cardigans", True, Chance(rng, rng))
-        sold = as_sold(worn, rng)
-        assert (sold.shoes, sold.bag) == (worn.shoes, worn.bag)
-        for before, after in ((worn.upper, sold.upper), (worn.outer, sold.outer)):
-            assert before is not None
-            assert after is not None
-            assert (after.hem, after.fit, after.front.pattern) == (before.hem, before.fit, before.front.pattern)
-            assert all(10 <= level <= 250 for level in (*after.front.ground, *after.sleeves.second))
-            same.append(after.back == after.front)
-    assert 0.75 < np.mean(same) < 0.97  # some have one fabric from the beginning
-
-
-def test_hair_with_volume_covers_more_than_flat_hair() -> None:
-    shape, look = draw_person(np.random.default_rng(1), True)
-    worn = outfit("Tees_Tanks", True, Chance(np.random.default_rng(1), np.random.default_rng(1)))
-    camera, covered = Camera(128, 88, 110.0, 44.0, 64.0, 0.5, 6.0, 0.0), []
-    for volume in (0.0, 1.0):
-        full = replace(look, style="long_front", length=0.7, volume=volume)
-        person = dressed(shape, full, worn, 1.0, np.random.default_rng(1))
-        pose = standing(np.random.default_rng(1), shape, 0.0, False)
-        picture = render(person, posed(person, pose), camera, STUDIO_LIGHT)
-        covered.append(float(picture.coverage[:40].sum()))
-    assert covered[1] > 1.1 * covered[0]
-
-
-def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_joints() -> None:
-    rng = np.random.default_rng(0)
-    true = rng.uniform(0, 500, (K, 2)).astype(np.float32)
-    true[5] = np.nan  # the left shoulder
-    detectors = [_Detector(rng) for _ in range(100)]
-    found = np.stack([[of.found(true, 500.0, rng) for _ in range(10)] for of in detectors])
-    assert np.isnan(found[:, :, 5]).all()
-    known = np.delete(found, 5, 2)
-    assert 0.015 < np.isnan(known[..., 0]).mean() < 0.025
-    errors = np.abs(found - true) / 500
-    face, body = [0, 14, 15, 16, 17], [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13]
-    assert 0.003 < np.nanmedian(errors[:, :, body, 0]) < 0.008
-    assert np.nanmedian(errors[:, :, face, 0]) < 0.003
-    for joints, low, high in ((body, 0.004, 0.016), (face, 0.002, 0.007)):  # each has its own idea of where a joint is
-        own = np.nanmean((found - true)[:, :, joints, 1] / 500, 1).std(0)
-        assert low < own.min() < own.max() < high
-
-
-def test_a_batch_has_the_flow_of_each_target_into_its_sources(item: Item) -> None:
-    sources = [[1, 2], [2, 0], [0, 1]]
-    packed = pack([item], [sources])
-    for target, few in enumerate(sources):
-        for place, source in enumerate(few):
-            flow, sight = item.flow(source, target)
-            np.testing.assert_array_equal(packed.flow[target, place], flow)
-            np.testing.assert_array_equal(packed.sight[target, place], sight)
-
-
 def test_a_batch_has_two_sources_in_some_steps_and_never_the_target() -> None:
     counts = set()
     for step in range(4):
@@ -236,22 +161,6 @@ def test_ssim_is_that_of_scikit_image(batch: Batch) -> None:
     ]  # fmt: skip
     assert float(losses.ssim(noisy, images)) == pytest.approx(np.mean(expected), abs=1e-4)
     assert float(losses.ssim(images, images)) == pytest.approx(1, abs=1e-5)
-
-
-def test_means_by_a_matrix_are_those_of_a_convolution_and_so_are_their_gradients() -> None:
-    planes = torch.rand(4, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    window = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
-    window = (window / window.sum())[None, None, None]
-    found = []
-    for means in (
-        lambda x: losses._window_means(20, CPU).double() @ x @ losses._window_means(30, CPU).double().T,
-        lambda x: F.conv2d(F.conv2d(x[:, None], window), window.mT)[:, 0],
-    ):
-        given = planes.clone().requires_grad_(True)
-        out = means(given)
-        (out * torch.arange(20.0)).sum().backward()
-        found.append((out.detach(), given.grad))
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
 
 
 def test_features_tell_a_blurred_photo_and_another_texture(batch: Batch) -> None:
@@ -351,12 +260,6 @@ def test_other_settings_have_a_state_of_their_own_and_another_machine_goes_on_wi
     assert len(set(places)) == 3
 
 
-def test_a_damaged_history_is_named(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"history.csv is damaged \('step'\). Delete .* to start over"):
-        train._History(tmp_path / "history.csv", 3)
-
-
 def test_training_goes_on_from_shipped_weights_at_their_step(trained: Path, tmp_path: Path) -> None:
     export.run(run=trained / "run", model=tmp_path / "model", height=HEIGHT)
     shipped = str(tmp_path / "model" / "surface.safetensors")
@@ -372,13 +275,6 @@ def test_training_goes_on_from_shipped_weights_at_their_step(trained: Path, tmp_
     assert checkpoint.read_about(tmp_path / "run" / "model.safetensors").step == 6
     with pytest.raises(ReposeError, match=r"has 5 steps. Set the budget's steps, now 5, to more"):
         train._begun(tmp_path / "work", tiny(init=shipped))
-
-
-def test_the_rate_rises_stays_and_follows_a_cosine(tmp_path: Path) -> None:
-    settings = tiny({"steps": 100, "decay": 50}, warmup=10)
-    learner = train._Learner(train._begun(tmp_path, settings))
-    rates = [learner.rate(step) / settings.learning_rate for step in (0, 4, 9, 49, 50, 75, 100)]
-    assert rates == pytest.approx([0.1, 0.5, 1, 1, 1, 0.515, 0.03])
 
 
 def test_a_gradient_that_is_never_finite_ends_the_training(tmp_path: Path) -> None:
@@ -413,7 +309,6 @@ def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(train
         assert reposer is not None
         system, about = checkpoint.load(path, CPU)
         generator = system.networks["generator"]
-        assert isinstance(generator, SurfaceGenerator)
         assert (about.frame.height, about.frame.width, generator.reduce) == (height, height * 3 // 4, height // HEIGHT)
         assert about.line_width == height / 32
     with pytest.raises(ReposeError, match=r"--height should be a multiple of 64, the height of the training, not 100"):

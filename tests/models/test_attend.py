@@ -42,8 +42,6 @@ def made(network: AttendGenerator, images: Tensor, poses: Poses, sources: Sequen
 
 
 def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
-    assert generated.warped is not None
-    assert generated.synthesized is not None
     return generated.image, generated.warped, generated.synthesized
 
 

@@ -3,16 +3,9 @@
 import pytest
 import torch
 
-from repose.models.layers import parameter_count
 from repose.models.patchgan import PatchGAN
 
 pytestmark = pytest.mark.floats
-
-
-@pytest.mark.parametrize(("channels", "count"), [(3, 2_764_737), (6, 2_767_809)])
-def test_parameters_at_the_papers_width(channels: int, count: int) -> None:
-    with torch.device("meta"):
-        assert parameter_count(PatchGAN(channels)) == count
 
 
 @pytest.mark.parametrize(("layers", "patch"), [(3, 70), (2, 34), (1, 16)])
@@ -20,7 +13,6 @@ def test_the_patch_that_a_logit_sees(layers: int, patch: int) -> None:
     x = torch.rand(1, 3, 160, 160, requires_grad=True)
     logits = PatchGAN(3, width=4, layers=layers, norm="none")(x)  # an InstanceNorm sees the whole image
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
-    assert x.grad is not None
     seen = x.grad[0].abs().sum(0).nonzero()
     assert ((seen.amax(0) - seen.amin(0)) + 1).tolist() == [patch, patch]
 

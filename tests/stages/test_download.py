@@ -63,8 +63,7 @@ def write_zip(path: Path, files: Mapping[str, bytes] = FILES, method: int = zipf
 
 
 def source(tmp_path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((tmp_path / "raw" / "lists" / "source.json").read_text())
-    return record
+    return json.loads((tmp_path / "raw" / "lists" / "source.json").read_text())
 
 
 class Served:

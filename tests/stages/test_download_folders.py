@@ -131,17 +131,3 @@ def test_one_garment_is_too_few(shop: Shop) -> None:
         shop.save(f"coat/{view}.jpg", photo)
     with pytest.raises(ReposeError, match=r"has no train items\. Left out: none\. Add photos of other items"):
         shop.through("split")
-
-
-def test_one_photo_of_each_garment_is_too_few(shop: Shop) -> None:
-    for number in range(3):
-        shop.save(f"coat {number}/1.jpg", Image.new("RGB", (100, 100)))
-    with pytest.raises(ReposeError, match="the median item has 2 to 100 photos"):
-        shop.through("validate")
-
-
-def test_photos_of_nobody_are_no_use(shop: Shop) -> None:
-    for number in range(4):
-        shop.save(f"coat {number // 2}/{number}.jpg", Image.new("RGB", (100, 100)))
-    with pytest.raises(ReposeError, match="None of the 4 photos has a joint"):
-        shop.through("keypoints")

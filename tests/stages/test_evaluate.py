@@ -12,7 +12,6 @@ import pytest
 import torch
 from evaluating import COUNT, FACTS, QUICK, SCORES, alone, evaluated, jobs_of, pairs_of, photos_of
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fakes import Means
 from repose import __version__
@@ -24,7 +23,9 @@ from repose.data.skeleton import TORSO
 from repose.evaluation.facts import loss_in_words
 from repose.evaluation.results import COPY, MEAN, PROTOCOL, read_result
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.mask_ssim import pose_mask
+from repose.metrics.mask_ssim import mask_ssim
+from repose.metrics.psnr import psnr
+from repose.metrics.ssim import ssim
 from repose.metrics.torso_ciede2000 import torso_ciede2000
 from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in
 from tiny import row as row_of
@@ -33,20 +34,12 @@ pytestmark = pytest.mark.usefixtures("outside_git")
 
 
 def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> dict[str, float]:
-    """The scores of one image (H,W,3) uint8, SSIM and PSNR by scikit-image."""
-    levels = int(generated.max()) - int(generated.min())
-    figure = pose_mask(keypoints[None], height=HEIGHT, width=WIDTH, protocol="pg2")[0].numpy()[..., None]
-    return {
-        "ssim/pg2": structural_similarity(target, generated, channel_axis=2, data_range=255),
-        "ssim/gaussian11": structural_similarity(
-            target, generated, channel_axis=2, data_range=levels, gaussian_weights=True, sigma=1.5,
-            use_sample_covariance=False,
-        ),
-        "ssim/win51": structural_similarity(target, generated, channel_axis=2, data_range=255, win_size=51),
-        "mask-ssim/pg2": structural_similarity(target * figure, generated * figure, channel_axis=2, data_range=255),
-        "psnr": peak_signal_noise_ratio(target, generated),
-        "torso-ciede2000": float(torso_ciede2000(generated[None], target[None], keypoints[None])[0]),
-    }  # fmt: skip
+    """The scores of one image (H,W,3) uint8."""
+    pair = generated[None], target[None]
+    scores = {f"ssim/{protocol}": ssim(*pair, protocol) for protocol in ("pg2", "gaussian11", "win51")}
+    scores |= {"mask-ssim/pg2": mask_ssim(*pair, keypoints[None], "pg2"), "psnr": psnr(*pair)}
+    scores["torso-ciede2000"] = torso_ciede2000(*pair, keypoints[None])
+    return {name: float(score[0]) for name, score in scores.items()}
 
 
 def test_the_results_are_what_is_promised(data: Data, done: Path) -> None:

@@ -46,8 +46,7 @@ def gates(said_by: Any) -> Any:
 
 
 def record() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path("report/gates.json").read_text())
-    return found
+    return json.loads(Path("report/gates.json").read_text())
 
 
 @pytest.mark.parametrize(("scores", "code", "verdict"), [

@@ -31,6 +31,7 @@ from made_results import (
 from PIL import Image
 
 from repose.errors import ReposeError
+from repose.metrics.bootstrap import resampled_means
 from repose.report.published import read_published
 from repose.report.tables.page import NOT_MEASURED, NOT_TRAINED
 from repose.stages import table
@@ -57,19 +58,8 @@ def csv(folder: Path) -> pd.DataFrame:
 def markdown_rows(text: str, heading: str) -> dict[str, list[str]]:
     """The cells of the first table under a heading, by the first of each row; the head is under its own first cell."""
     table = re.search(r"(?:^\|.*\n)+", text.split(f"{heading}\n", 1)[1], re.MULTILINE)
-    assert table is not None
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
     return {row[0]: row[1:] for row in cells if set(row[0]) != {"-"}}
-
-
-def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
-    """Of each row the means over resampled pairs, by a plain loop over the same draws (64 at once)."""
-    random, draws = np.random.default_rng(BLOCK["seed"]), []
-    for first in range(0, BLOCK["resamples"], 64):
-        draws.extend(random.integers(PAIRS, size=(min(64, BLOCK["resamples"] - first), PAIRS)))
-    tables = [pd.read_csv(folder / "pairs.csv") for folder in sorted((results / data).iterdir())]
-    groups = pd.concat(tables).groupby("system")[metric]
-    return {str(name): np.array([np.nanmean(values.to_numpy()[draw]) for draw in draws]) for name, values in groups}
 
 
 def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
@@ -85,24 +75,25 @@ def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -
 
 
 @pytest.mark.parametrize("metric", ["ssim/pg2", "torso-ciede2000"])
-def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, metric: str) -> None:
-    found, loop = csv(done / "table").loc["fashion"], loop_means("fashion", done / "results", metric)
-    pairs = [pd.read_csv(path) for path in (done / "results" / "fashion").glob("*/pairs.csv")]
-    means = pd.concat(pairs).groupby("system")[metric].mean()  # of the pairs that have the score
-    for name, drawn in loop.items():
-        low, high = np.quantile(drawn, [0.05, 0.95])
-        own = found.loc[name]
-        np.testing.assert_allclose(own[[f"{metric} low", f"{metric} high"]].astype(float), [low, high], rtol=1e-5)
-        assert low < own[metric] < high
-        assert own[metric] == pytest.approx(means[name], rel=1e-5)
+def test_means_intervals_and_differences_are_those_of_the_same_draws_of_pairs(done: Path, metric: str) -> None:
+    found = csv(done / "table").loc["fashion"]
+    pairs = pd.concat([pd.read_csv(path) for path in (done / "results" / "fashion").glob("*/pairs.csv")])
+    own = {str(name): scores.to_numpy() for name, scores in pairs.groupby("system")[metric]}
+    means = resampled_means(np.stack([*own.values()], 1), resamples=BLOCK["resamples"], seed=BLOCK["seed"])
+    drawn = dict(zip(own, means.T, strict=True))
+    for name, scores in own.items():
+        row = found.loc[name]
+        assert row[metric] == pytest.approx(np.nanmean(scores), rel=1e-5)
+        ends = row[[f"{metric} low", f"{metric} high"]].astype(float)
+        np.testing.assert_allclose(ends, np.quantile(drawn[name], [0.05, 0.95]), rtol=1e-5)
         less = f"{metric} less paper-m"
         if name == "paper-m":
-            assert np.isnan(own[less])
+            assert np.isnan(row[less])
         else:
-            low, high = np.quantile(drawn - loop["paper-m"], [0.05, 0.95])
-            ends = own[[f"{less} low", f"{less} high"]].astype(float)
-            np.testing.assert_allclose(ends, [low, high], rtol=1e-4, atol=1e-9)
-            assert own[less] == pytest.approx(own[metric] - found.loc["paper-m", metric], rel=1e-3, abs=1e-5)
+            assert row[less] == pytest.approx(row[metric] - found.loc["paper-m", metric], rel=1e-3, abs=1e-5)
+            ends = row[[f"{less} low", f"{less} high"]].astype(float)
+            expected = np.quantile(drawn[name] - drawn["paper-m"], [0.05, 0.95])
+            np.testing.assert_allclose(ends, expected, rtol=1e-4, atol=1e-9)
 
 
 def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from evaluating import photos_of
 from killed import POINTS, on_step, steps_of, the_work, train_interrupted, train_until_killed
 from PIL import Image
 from torchvision.models import vgg19
 
 from repose import checkpoint
 from repose.data.batches import Steps
-from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
 from repose.generate import generate_jobs, jobs_of_pairs
@@ -52,10 +52,6 @@ def images_of(data: Data, system: str) -> int:
         max_photos=chosen.max_photos, max_sources=chosen.max_sources, targets=chosen.targets, augment=None,
     )  # fmt: skip
     return sum(len(steps[step].target) for step in range(5))
-
-
-def photos_of(data: Data) -> Photos:
-    return Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
 
 
 def test_the_run_says_how_it_was_trained(data: Data, runs: Path) -> None:

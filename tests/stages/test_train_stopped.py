@@ -16,7 +16,6 @@ import psutil
 import pytest
 import yaml
 from killed import _on_call
-from test_train_in_processes import COMMANDS, Training
 
 import forked
 from repose import cli
@@ -25,6 +24,7 @@ from repose.errors import ReposeError
 from repose.storage.atomic import locked
 from repose.systems.learning.adversarial import AdversarialSystem
 from tiny import PARAMS, Data, files_in, params, train_tiny, unfinished
+from two_processes import REPOSE, Training
 
 SECONDS = 5  # for all processes to end
 SIGNALS = pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
@@ -57,7 +57,7 @@ def until(holds: Callable[[], bool]) -> None:
 def download(folder: Path, workers: int, items: int) -> "subprocess.Popen[str]":
     made = params(download__workers=workers, download__mannequin__items=items)
     (folder / "params.yaml").write_text(yaml.safe_dump(made))
-    command = [str(COMMANDS / "repose"), "download", "--raw", "data/raw", "--transfers", "work/transfers"]
+    command = [REPOSE, "download", "--raw", "data/raw", "--transfers", "work/transfers"]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
@@ -131,7 +131,6 @@ def train_and_wait(data: Data, run: Path, workers: int) -> None:
 @SIGNALS
 def test_training_leaves_no_process(data: Data, tmp_path: Path, stop: signal.Signals) -> None:
     child = forked.start(train_and_wait, data, tmp_path / "attend", 2)
-    assert child.pid is not None
     assert stopped(child.pid, (tmp_path / "waits").exists, stop) >= 2
     child.join()
     assert child.exitcode == -stop

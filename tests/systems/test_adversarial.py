@@ -60,9 +60,7 @@ each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 
 def system_of(row: AdversarialSettings) -> AdversarialSystem:
     torch.manual_seed(0)
-    system = build(row, FRAME)
-    assert isinstance(system, AdversarialSystem)
-    return system
+    return build(row, FRAME)
 
 
 def batch(seed: int = 0) -> Batch:

@@ -27,9 +27,7 @@ START = Progress(0, 100, 4)
 
 def system_of(row: VUNetSettings = SMALL) -> VUNetSystem:
     torch.manual_seed(0)
-    system = build(row, Frame(HEIGHT, WIDTH))
-    assert isinstance(system, VUNetSystem)
-    return system
+    return build(row, Frame(HEIGHT, WIDTH))
 
 
 def step(
@@ -52,13 +50,6 @@ def with_joints_missing(batch: Batch, photos: list[int], joint: str | None = Non
 
 def weights(system: VUNetSystem) -> Tensor:
     return torch.cat([value.detach().flatten() for value in system.vunet.state_dict().values()])
-
-
-def test_the_way_on_from_the_latents_is_built_but_not_reached() -> None:
-    system = begun(system_of())
-    appearance = system.vunet.appearance
-    idle = nn.ModuleList([appearance.after[1], appearance.ups[1], appearance.before[2]])
-    assert {p for p in system.vunet.parameters() if p.grad is None} == set(idle.parameters())
 
 
 def test_a_height_that_is_no_power_of_two_and_too_small_crops_are_refused() -> None:

@@ -60,18 +60,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
         constants.cache_clear()
 
 
-def test_a_wait_is_noticed(gpu: Copies) -> None:
-    on_gpu = torch.zeros(3, 4, device=GPU)
-    with pytest.raises(Exception, match="nonzero"):
-        on_gpu[on_gpu > 0]
-    with pytest.raises(Exception, match="_local_scalar_dense"):
-        float(on_gpu.sum())
-    assert gpu.waited == []
-    torch.zeros(3).to(GPU)
-    on_gpu[:, [0, 1]]
-    assert gpu.waited == ["aten._to_copy.default"] * 2
-
-
 def test_a_batch_is_brought_to_the_gpu_without_waiting(gpu: Copies) -> None:
     size, index = (FRAME.height, FRAME.width), np.zeros((2, 3), np.int64)
     packed = Packed(

@@ -9,6 +9,7 @@ from torch import Tensor
 from repose.errors import DataError, ReposeError
 from repose.training import history
 from repose.training.history import History
+from tiny import files_in
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +35,6 @@ def course(folder: Path, start: int, end: int, every: int = 2) -> History:
             kept.log(step)
     kept.write()
     return kept
-
-
-def written(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_a_row_holds_the_means_since_the_last_one(tmp_path: Path) -> None:
@@ -126,8 +123,8 @@ def test_a_run_that_goes_on_writes_the_bytes_of_one_without_interruption(tmp_pat
     course(tmp_path / "one", 0, 8)
     course(tmp_path / "two", 0, 6)  # killed after step 6, the last checkpoint was at 4
     course(tmp_path / "two", 4, 8)
-    assert len(written(tmp_path / "one")) == 4
-    assert written(tmp_path / "two") == written(tmp_path / "one")
+    assert len(files_in(tmp_path / "one")) == 4
+    assert files_in(tmp_path / "two") == files_in(tmp_path / "one")
 
 
 def test_without_dvclive_the_table_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
