@@ -1,7 +1,6 @@
 """The ablations: their rows differ in what the page says, DVC reads their pipeline, and the picture shows the table."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ ROWS = {name: systems.row(values, f"systems.{name}") for name, values in PARAMS[
 STAGES = ["train", "evaluate", "evaluate-baselines", "table"]
 
 
-def test_the_blocks_are_read() -> None:
+def test_the_blocks_are_read():
     for name, settings in (("train", TrainSettings), ("evaluate", EvaluateSettings), ("table", TableSettings)):
         block(PARAMS, name, settings, "params")
     assert PARAMS["evaluate"]["systems"] == PARAMS["table"]["systems"] == list(ROWS)
@@ -29,7 +28,7 @@ def test_the_blocks_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_every_row_builds_at_the_demos_size_and_sees_as_many_images(name: str) -> None:
+def test_every_row_builds_at_the_demos_size_and_sees_as_many_images(name):
     row = ROWS[name]
     with torch.device("meta"):
         assert systems.build(row, Frame(128, 88)).networks
@@ -37,7 +36,7 @@ def test_every_row_builds_at_the_demos_size_and_sees_as_many_images(name: str) -
     assert row not in [other for key, other in ROWS.items() if key != name]
 
 
-def test_what_is_not_ablated_is_the_demos() -> None:
+def test_what_is_not_ablated_is_the_demos():
     demo = read_params(ROOT / "params.yaml")
     for name in ("paper-m", "attend"):
         losses = {term: weight for term, weight in demo["systems"][name]["losses"].items() if term != "perceptual"}
@@ -50,14 +49,14 @@ def test_what_is_not_ablated_is_the_demos() -> None:
     }
 
 
-def test_the_page_has_every_row_and_what_it_is_compared_with() -> None:
+def test_the_page_has_every_row_and_what_it_is_compared_with():
     table = PAGE.split("## The rows")[1].split("## Run it")[0]
     told = dict(re.findall(r"^\| ([\w-]+) \| ([\w, -]*?) *\|", table, re.MULTILINE))
     assert [name for name in told if name != "row"] == list(ROWS)
     assert {other for name, text in told.items() if name != "row" for other in text.split(", ") if text} <= set(ROWS)
 
 
-def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path: Path) -> None:
+def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path):
     project = Project(tmp_path, TINY, ["ablations"])
     listed = project.dvc("stage", "list", "--name-only", "ablations/dvc.yaml").split()
     expected = [f"{stage}@{name}" for stage in STAGES[:2] for name in ROWS] + STAGES[2:]

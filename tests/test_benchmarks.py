@@ -27,9 +27,7 @@ def imported(name: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.{name}")
 
 
-def test_all_benchmarks_run_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_benchmarks_run_one_after_the_other(monkeypatch, capsys):
     everything, commands = imported("__main__"), []
     monkeypatch.setattr("subprocess.run", lambda command, **how: commands.append((command[1:], how["check"])))
     everything.main()
@@ -39,9 +37,7 @@ def test_all_benchmarks_run_one_after_the_other(
     assert "Skipped" in capsys.readouterr().out
 
 
-def test_every_metric_has_a_rate_and_is_what_its_reference_gives(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_metric_has_a_rate_and_is_what_its_reference_gives(monkeypatch, capsys):
     metrics = imported("metrics")
     monkeypatch.setattr(imported("ssim"), "ROUNDS", 1)
     for name, value in (("PAIRS", 3), ("PERSONS", 20), ("LOGITS", (50, 12)), ("FEATURES", (70, 9))):
@@ -57,9 +53,7 @@ def test_every_metric_has_a_rate_and_is_what_its_reference_gives(
     assert "furthest apart" in capsys.readouterr().out
 
 
-def test_training_and_generation_have_rates_and_steps_of_equal_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_and_generation_have_rates_and_steps_of_equal_time(tmp_path, capsys):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["systems"]["paper-m"]["generator"] = params["systems"]["paper-m"]["discriminators"] = {"width": 4}
     params["systems"]["pg2"] |= {"width": 4, "code": 8, "discriminator_width": 4}
@@ -73,7 +67,7 @@ def test_training_and_generation_have_rates_and_steps_of_equal_time(
     assert "…" not in answer.err  # no cell is cut
 
 
-def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys):
     evaluation = imported("evaluation")
     metrics = ["psnr", "frechet/figure", "recall@1/figure", "is/tf-2015"]
     work = evaluation.Pass(10, 12, evaluation.Networks(inception=evaluation.Projection))
@@ -104,7 +98,7 @@ def by_the_kernel(source: torch.Tensor, flow: torch.Tensor, size: int) -> torch.
     return out
 
 
-def test_the_stand_ins_of_gfla_are_what_its_kernels_compute() -> None:
+def test_the_stand_ins_of_gfla_are_what_its_kernels_compute():
     peers, random = imported("peers"), torch.Generator().manual_seed(0)
     source, flow = torch.randn(2, 3, 5, 4, generator=random), 3 * torch.randn(2, 2, 5, 4, generator=random)
     for size in (3, 5):
@@ -118,7 +112,7 @@ def test_the_stand_ins_of_gfla_are_what_its_kernels_compute() -> None:
         assert torch.equal(found[:, 0, y, x], weights[:, y % 3 * 3 + x % 3, y // 3, x // 3])
 
 
-def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible() -> None:
+def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     gpu, found = imported("gpu"), list[dict[str, Any]]()
     attend = ("attend", (32, 24))
     for part, *given in ((gpu.limits,), (gpu.training, *attend), (gpu.loading, *attend), (gpu.generation,)):
@@ -132,8 +126,8 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible() -> None:
 
 
 def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     scale, remote = imported("scale"), imported("remote")
     scale.source(place := tmp_path / "120", 120)
     for stage in scale.STAGES:

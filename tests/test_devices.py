@@ -18,7 +18,7 @@ def _as_before() -> Iterator[None]:
     torch.use_deterministic_algorithms(deterministic)
 
 
-def test_an_unavailable_or_unknown_device_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_or_unknown_device_is_a_message(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ReposeError, match=r"The device is cuda, but torch sees no GPU\. Use auto or cpu"):
         set_up("cuda", 1, 0)
@@ -27,7 +27,7 @@ def test_an_unavailable_or_unknown_device_is_a_message(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
-def test_without_cuda_the_cpu_is_taken_and_made_repeatable(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_without_cuda_the_cpu_is_taken_and_made_repeatable(monkeypatch, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     drawn = []
     for threads, seed in ((1, 7), (2, 7), (2, 8)):
@@ -39,9 +39,7 @@ def test_without_cuda_the_cpu_is_taken_and_made_repeatable(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("device", "taken"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
-def test_with_cuda_it_is_taken_unless_the_cpu_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, device: str, taken: str
-) -> None:
+def test_with_cuda_it_is_taken_unless_the_cpu_is_asked_for(monkeypatch, device, taken):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "manual_seed", lambda _: None)  # which would look for the GPU
     assert set_up(device, 1, 0) == torch.device(taken)
@@ -49,7 +47,7 @@ def test_with_cuda_it_is_taken_unless_the_cpu_is_asked_for(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another libc keeps memory in its own way")
-def test_memory_of_freed_tensors_is_kept() -> None:
+def test_memory_of_freed_tensors_is_kept():
     """In a process of its own, as it cannot be undone."""
     code = (
         "import resource, sys, torch\nfrom repose.devices import set_up\nif sys.argv[1:]: set_up('cpu', 1, 0)\n"

@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -33,7 +32,7 @@ time.sleep(9)
 
 
 @pytest.mark.parametrize("defect", BAD)
-def test_a_defect_is_found(tmp_path: Path, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_found(tmp_path, defect, monkeypatch):
     monkeypatch.setattr("faults.programs.AFTERLIFE", 0.2)
     monkeypatch.setattr("faults.programs.PATIENCE", 0.5)
     before, after = tmp_path / "before", tmp_path / "after"
@@ -67,14 +66,14 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Case]]:
 
 
 @pytest.mark.parametrize("part", [rounds.kill, rounds.terminate])
-def test_downloads_survive(cases: list[Case], tmp_path: Path, part: rounds.Part) -> None:
+def test_downloads_survive(cases, tmp_path, part):
     for number in range(3):
         found = part(cases, Random(number), number, tmp_path / str(number))
         assert found.problems == [], found
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
-def test_downloads_survive_a_full_disk(cases: list[Case], tmp_path: Path) -> None:
+def test_downloads_survive_a_full_disk(cases, tmp_path):
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("this root may not mount a disk")
     hows = []
@@ -86,7 +85,7 @@ def test_downloads_survive_a_full_disk(cases: list[Case], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_damaged_files_are_told(area: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_are_told(area, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     targets = fuzz.read_valid(area, tmp_path)
     for number in range(30):
@@ -94,7 +93,7 @@ def test_damaged_files_are_told(area: str, tmp_path: Path, monkeypatch: pytest.M
         assert fuzz.wrong_with(target, content) == "", f"{number} {target.name}: {content[:200]!r}"
 
 
-def test_a_function_that_fails_is_found() -> None:
+def test_a_function_that_fails_is_found():
     def call(content: bytes) -> None:
         if content != b"valid":
             raise DataError("damaged") if len(content) > 5 else IndexError("short")

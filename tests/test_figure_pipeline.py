@@ -18,12 +18,12 @@ METRICS = read_json(FOLDER / "metrics.json")
 PAGE = (ROOT / "docs" / "figure.md").read_text()
 
 
-def test_the_blocks_are_read() -> None:
+def test_the_blocks_are_read():
     for name, settings in (("render", RenderSettings), ("train", FigureTrainSettings), ("score", ScoreSettings)):
         block(PARAMS, name, settings, "params")
 
 
-def test_no_seed_of_mannequins_is_another_pipelines_and_tests_have_their_own() -> None:
+def test_no_seed_of_mannequins_is_another_pipelines_and_tests_have_their_own():
     seeds: dict[str, set[int]] = {"train": set(), "test": set()}
     for name, wanted in PARAMS["render"]["sets"].items():
         seeds[name.split("-")[0]].add(wanted["seed"])
@@ -35,7 +35,7 @@ def test_no_seed_of_mannequins_is_another_pipelines_and_tests_have_their_own() -
     assert not (seeds["train"] | seeds["test"]) & others
 
 
-def test_the_committed_scores_are_of_the_committed_weights_and_good_enough() -> None:
+def test_the_committed_scores_are_of_the_committed_weights_and_good_enough():
     assert METRICS["protocol"]["sha256"] == weights_sha256()
     assert set(METRICS["scores"]) == set(PARAMS["score"]["views"])
     least = {"fashion-256x256": 0.95, "fashion-128x88": 0.95, "street-128x64": 0.92}  # 0.95 was wanted of street too
@@ -45,7 +45,7 @@ def test_the_committed_scores_are_of_the_committed_weights_and_good_enough() -> 
 
 
 @pytest.mark.parametrize("name", list(PARAMS["score"]["views"]))
-def test_the_page_has_the_committed_scores(name: str) -> None:
+def test_the_page_has_the_committed_scores(name):
     scores = METRICS["scores"][name]
     row = (
         rf"\| {name} \| {scores['photos']:,} \| {scores['pck@0.1']:.3f} \| {scores['found_though_not_known']:.3f} "

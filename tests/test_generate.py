@@ -58,13 +58,13 @@ class Recorder:
         return torch.zeros(len(sources), *images.shape[1:])
 
 
-def test_a_job_has_the_pairs_source_first_then_the_items_others_never_the_target() -> None:
+def test_a_job_has_the_pairs_source_first_then_the_items_others_never_the_target():
     pairs = pd.DataFrame({"from": ["a2", "a4"], "to": ["a3", "a1"]})
     assert jobs_of_pairs(pairs, ITEM_ROWS, 2) == [Job(("a2", "a1"), "a3"), Job(("a4", "a2"), "a1")]
     assert jobs_of_pairs(pairs, ITEM_ROWS, 9) == [Job(("a2", "a1", "a4"), "a3"), Job(("a4", "a2", "a3"), "a1")]
 
 
-def test_a_system_is_given_each_jobs_photos_poses_and_mask(photos: Photos, jobs: list[Job]) -> None:
+def test_a_system_is_given_each_jobs_photos_poses_and_mask(photos, jobs):
     some = [Job(jobs[0].sources[:1], jobs[0].target), jobs[1], Job(jobs[2].sources[:2], jobs[2].target)]
     recorder = Recorder()
     (done,) = generate_jobs(recorder, some, photos, CPU)
@@ -82,7 +82,7 @@ def test_a_system_is_given_each_jobs_photos_poses_and_mask(photos: Photos, jobs:
     assert done.jobs == some
 
 
-def test_sixteen_targets_are_made_at_once_and_come_as_they_are_made(photos: Photos, jobs: list[Job]) -> None:
+def test_sixteen_targets_are_made_at_once_and_come_as_they_are_made(photos, jobs):
     recorder = Recorder()
     made = generate_jobs(recorder, jobs * 2, photos, CPU)
     first = next(made)
@@ -92,9 +92,7 @@ def test_sixteen_targets_are_made_at_once_and_come_as_they_are_made(photos: Phot
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_an_image_depends_neither_on_its_neighbours_nor_on_where_its_photos_come_from(
-    photos: Photos, jobs: list[Job], name: str
-) -> None:
+def test_an_image_depends_neither_on_its_neighbours_nor_on_where_its_photos_come_from(photos, jobs, name):
     system = system_of(name)
     (together,) = generate_jobs(system, jobs[:6], photos, CPU)
     for number in (0, 5):

@@ -15,7 +15,7 @@ TRAIN = block(PARAMS, "train", SurfaceTrainSettings, "params")
 SCORE = block(PARAMS, "score", SurfaceScoreSettings, "params")
 
 
-def test_both_budgets_have_the_three_phases_and_the_same_course() -> None:
+def test_both_budgets_have_the_three_phases_and_the_same_course():
     assert list(TRAIN.budgets) == ["cpu", "gpu"]
     assert TRAIN.budget == "cpu"
     shares = [
@@ -26,7 +26,7 @@ def test_both_budgets_have_the_three_phases_and_the_same_course() -> None:
         assert abs(cpu - gpu) < 0.01
 
 
-def test_the_scores_are_of_items_that_no_training_uses() -> None:
+def test_the_scores_are_of_items_that_no_training_uses():
     figure = read_params(ROOT / "figure" / "params.yaml")["render"]["sets"].values()
     others = {TRAIN.seed, read_params(ROOT / "params.yaml")["download"]["mannequin"]["seed"]}
     others |= {wanted["seed"] for wanted in figure}
@@ -34,7 +34,7 @@ def test_the_scores_are_of_items_that_no_training_uses() -> None:
     assert TRAIN.seed not in others - {TRAIN.seed}
 
 
-def test_the_committed_scores_are_of_the_committed_weights_and_good_enough() -> None:
+def test_the_committed_scores_are_of_the_committed_weights_and_good_enough():
     protocol, flow = METRICS["protocol"], METRICS["flow"]
     assert protocol["sha256"] == DIGEST.read_text().split()[0]
     assert (protocol["items"], protocol["seed"]) == (SCORE.items, SCORE.seed)
@@ -44,5 +44,5 @@ def test_the_committed_scores_are_of_the_committed_weights_and_good_enough() -> 
     assert METRICS["specks"]["images_without"] > 0.9
 
 
-def test_the_page_has_the_committed_scores() -> None:
+def test_the_page_has_the_committed_scores():
     assert score.tables(METRICS) in (ROOT / "docs" / "surface.md").read_text()

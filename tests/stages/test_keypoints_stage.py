@@ -67,7 +67,7 @@ def people(*persons: list[float]) -> bytes:
     return json.dumps({"people": [{"pose_keypoints_2d": values} for values in persons]}).encode()
 
 
-def test_every_photo_has_a_row_in_the_order_of_images_csv(tmp_path: Path) -> None:
+def test_every_photo_has_a_row_in_the_order_of_images_csv(tmp_path):
     files = csv(row(BACK), row("fasionWOMENTeesTanksid0000000101_1front.jpg", y=30), row("stranger.jpg"), row(BACK))
     out = run(tmp_path, files, CSV)
     names, keypoints, confidence = read_keypoints(out / "keypoints.csv")
@@ -87,7 +87,7 @@ def test_every_photo_has_a_row_in_the_order_of_images_csv(tmp_path: Path) -> Non
     assert report["share_of_posed_with"] == dict.fromkeys(JOINT, 1)
 
 
-def test_parts_know_the_order_of_the_whole_source_and_pass_over_the_others_rows(tmp_path: Path) -> None:
+def test_parts_know_the_order_of_the_whole_source_and_pass_over_the_others_rows(tmp_path):
     files = csv(row(BACK), row("stranger.jpg"), row(FRONT, x=40), row(SIDE), row(BACK))
     lists, images = write_lists(tmp_path / "lists", files), write_images(tmp_path / "images", PATHS, parts=2)
     for part in ("0", "1"):
@@ -105,7 +105,7 @@ def test_parts_know_the_order_of_the_whole_source_and_pass_over_the_others_rows(
     assert [[report[count] for count in counts] for report in reports] == [[2, 3, 0], [1, 3, 1]]
 
 
-def test_known_joints_are_counted_among_the_posed_scaled_and_then_moved(tmp_path: Path) -> None:
+def test_known_joints_are_counted_among_the_posed_scaled_and_then_moved(tmp_path):
     no_nose = row(FRONT, x=1).replace("[10,", "[-1,").replace("[1,", "[-1,")
     files = csv(no_nose, row(BACK), f"{SIDE}: {[-1] * K}: {[-1] * K}")
     out = run(tmp_path, files, replace(CSV, scale=(2.0, 3.0), offset=(40.0, 0.5)))
@@ -118,7 +118,7 @@ def test_known_joints_are_counted_among_the_posed_scaled_and_then_moved(tmp_path
     np.testing.assert_array_equal(keypoints[0, 1:, 1], 3 * (10 + 2 * np.arange(1, K)) + 0.5)
 
 
-def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path: Path) -> None:
+def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path):
     files = csv(row(FRONT, x=45), row(BACK))  # front: the last joint is at x 62; the photos are 60 wide
     message = rf"2 of 36 joints.*right_ear.*{FRONT} at x 61, y 42; it is 60 pixels wide.*y of `keypoints.scale` .* 2\.4"
     with pytest.raises(ReposeError, match=message):
@@ -133,7 +133,7 @@ def test_joints_outside_their_photo_are_an_error_or_go_missing(tmp_path: Path) -
     assert read_json(out / "report.json")["joints_outside_their_photo"] == 2
 
 
-def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_path: Path) -> None:
+def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_path):
     files = {
         f"source/openpose/{FRONT.removesuffix('.jpg')}_keypoints.json": people(person(), person()),
         "source/openpose/img/WOMEN/Tees_Tanks/id_00000001/01_2_side_keypoints.json": people(person(joints=25)),
@@ -151,7 +151,7 @@ def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_p
     assert (report["files_with_several_people"], report["people_left_out"]) == (1, 1)
 
 
-def test_joints_of_little_confidence_are_missing_and_of_more_than_one_are_one(tmp_path: Path) -> None:
+def test_joints_of_little_confidence_are_missing_and_of_more_than_one_are_one(tmp_path):
     values = person()
     values[2], values[5], values[8] = 0.19, 1.02, 0.2
     name = FRONT.removesuffix(".jpg")
@@ -161,7 +161,7 @@ def test_joints_of_little_confidence_are_missing_and_of_more_than_one_are_one(tm
     np.testing.assert_allclose(confidence[0, :3], [0, 1, 0.2])
 
 
-def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path: Path) -> None:
+def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path):
     files = csv(row(FRONT), row(BACK, x=30, y=30))  # two of the three photos have shoulders and hips
     run(tmp_path, files, replace(CSV, min_posed_share=0.6))
     earlier = files_in(tmp_path / "keypoints")
@@ -180,9 +180,7 @@ def test_too_few_posed_photos_fail_and_earlier_keypoints_stay(tmp_path: Path) ->
     (OPENPOSE, {f"openpose/{FRONT[:-4]}_keypoints.json": people([0.5, 0.25, 0.9] * 18)},
      "Run OpenPose with --keypoint_scale 0"),
 ])  # fmt: skip
-def test_bad_files_are_rejected_and_earlier_keypoints_stay(
-    tmp_path: Path, settings: KeypointsSettings, files: dict[str, bytes], message: str
-) -> None:
+def test_bad_files_are_rejected_and_earlier_keypoints_stay(tmp_path, settings, files, message):
     earlier = tmp_path / "keypoints" / "keypoints.csv"
     earlier.parent.mkdir()
     earlier.write_text("earlier")
@@ -206,7 +204,7 @@ def by_figure(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_figure_finds_the_joints_and_says_how_far_they_are_the_truth(data: Data, by_figure: Path) -> None:
+def test_figure_finds_the_joints_and_says_how_far_they_are_the_truth(data, by_figure):
     names, found, confidence = read_keypoints(by_figure / "keypoints" / "keypoints.csv")
     listed, truth, _ = read_keypoints(data.keypoints / "0" / "keypoints.csv")
     assert names == listed
@@ -256,7 +254,7 @@ def searched(tmp_path: Path, images: Path, settings: KeypointsSettings, out: str
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_figure_lists_photos_without_a_person_and_takes_photos_of_several_sizes(tmp_path: Path) -> None:
+def test_figure_lists_photos_without_a_person_and_takes_photos_of_several_sizes(tmp_path):
     person = render_item(MannequinSettings("street", items=2, seed=7, quality=90), 0)[0].pixels
     images = photos_of(tmp_path / "images", [person, np.full((96, 96, 3), 128, np.uint8), person])
     out = searched(tmp_path, images, replace(FIGURE, files=(), min_posed_share=0, min_confidence=0.5))
@@ -294,9 +292,7 @@ def crowds(tmp_path: Path, finds_people: None) -> Path:
     return photos_of(tmp_path / "images", [np.full((256, 256, 3), count, np.uint8) for count in (1, 0, 3)])
 
 
-def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of_nobody(
-    tmp_path: Path, crowds: Path
-) -> None:
+def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of_nobody(tmp_path, crowds):
     out = searched(tmp_path, crowds, RCNN)
     names, found, confidence = read_keypoints(out / "keypoints.csv")
     assert present(found).all(1).tolist() == [True, False, True]
@@ -311,7 +307,7 @@ def test_keypoint_rcnn_takes_the_person_that_the_photo_is_of_and_lists_photos_of
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_blazepose_finds_rendered_people_and_says_what_ran_it(tmp_path: Path) -> None:
+def test_blazepose_finds_rendered_people_and_says_what_ran_it(tmp_path):
     if not cached("blazepose").is_file():
         pytest.skip("BlazePose's weights are not in the cache: run `repose weights fetch blazepose`")
     photos = [photo.pixels for photo in render_item(MannequinSettings("fashion", items=2, seed=7, quality=90), 0)]
@@ -329,9 +325,7 @@ def test_blazepose_finds_rendered_people_and_says_what_ran_it(tmp_path: Path) ->
     assert counts["found_by"]["runtime"].startswith("ai-edge-litert ")
 
 
-def test_what_a_network_found_is_kept_until_the_stage_has_succeeded(
-    tmp_path: Path, crowds: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_network_found_is_kept_until_the_stage_has_succeeded(tmp_path, crowds, capsys):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "notes.txt").write_text("somebody's")
     with pytest.raises(ReposeError, match="posed share"):
@@ -343,7 +337,7 @@ def test_what_a_network_found_is_kept_until_the_stage_has_succeeded(
 
 
 @pytest.mark.usefixtures("finds_people")
-def test_a_network_that_finds_nobody_at_all(tmp_path: Path) -> None:
+def test_a_network_that_finds_nobody_at_all(tmp_path):
     images = photos_of(tmp_path / "images", [np.zeros((128, 88, 3), np.uint8)])
     with pytest.raises(ReposeError, match=r"None of the 1 photos has a joint\. .*figure is for mannequins"):
         searched(tmp_path, images, RCNN)
@@ -353,6 +347,6 @@ def test_a_network_that_finds_nobody_at_all(tmp_path: Path) -> None:
     ({"files": []}, "files is empty"),
     ({"extractor": "figure", "offset": [40, 0]}, "scale and offset are for keypoint files"),
 ])  # fmt: skip
-def test_wrong_settings_are_rejected(change: dict[str, object], message: str) -> None:
+def test_wrong_settings_are_rejected(change, message):
     with pytest.raises(ReposeError, match=message):
         build(KeypointsSettings, as_dict(CSV) | change, "params.yaml: keypoints")

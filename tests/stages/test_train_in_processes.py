@@ -29,9 +29,7 @@ def shared(data: Data, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
 
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.usefixtures("one_thread")
-def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(
-    data: Data, shared: dict[str, list[Stepped]], name: str
-) -> None:
+def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(data, shared, name):
     whole = steps_of(name, data)
     assert whole.shares == [1.0] * STEPS
     for part in shared[name]:
@@ -47,7 +45,7 @@ def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(
             assert part.terms[number] == pytest.approx(whole.terms[number], rel=1e-9)
 
 
-def test_items_of_unequal_sizes_were_among_them(shared: dict[str, list[Stepped]]) -> None:
+def test_items_of_unequal_sizes_were_among_them(shared):
     first, second = shared["paper-m"]
     assert [sum(both) for both in zip(first.shares, second.shares, strict=True)] == pytest.approx([1.0] * STEPS)
     assert any(abs(share - 0.5) > 0.05 for share in first.shares)
@@ -67,9 +65,7 @@ def whole(data: Data, outside_git: None, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_and_the_first_alone_tells(
-    data: Data, whole: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_two_processes_train_as_one_does_and_the_first_alone_tells(data, whole, tmp_path):
     run, said = whole
     assert read_json(run / "run.json")["processes"] == 2
     lines = said.splitlines()
@@ -82,9 +78,7 @@ def test_two_processes_train_as_one_does_and_the_first_alone_tells(
 
 
 @pytest.mark.slow
-def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
-    data: Data, whole: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(data, whole, tmp_path):
     training = Training(data, tmp_path)
     process = training.start()
     while not training.step():
@@ -110,7 +104,7 @@ def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_process_for_each_gpu_trains(data: Data, whole: tuple[Path, str], tmp_path: Path, precision: str) -> None:
+def test_a_process_for_each_gpu_trains(data, whole, tmp_path, precision):
     gpus = torch.cuda.device_count()
     changes = {"train__processes": "gpu", "train__device": "cuda", "train__precision": precision}
     training = Training(data, tmp_path, **changes, systems__paper_m__items_per_step=gpus)
@@ -122,7 +116,7 @@ def test_a_process_for_each_gpu_trains(data: Data, whole: tuple[Path, str], tmp_
     np.testing.assert_allclose(found["l1"].head(3), expected["l1"].head(3), rtol=0.1 if precision == "bf16" else 1e-2)
 
 
-def test_processes_that_do_not_fit_are_rejected(data: Data, tmp_path: Path) -> None:
+def test_processes_that_do_not_fit_are_rejected(data, tmp_path):
     with pytest.raises(
         ReposeError, match=r"^2 processes cannot share the 3 item\(s\) .* of attend evenly\. Set systems\.attend"
     ):

@@ -132,7 +132,7 @@ def written_out(system: AdversarialSystem, made: Batch) -> dict[str, Tensor]:
 
 
 @each_row
-def test_the_step_is_the_step_written_out(row: AdversarialSettings) -> None:
+def test_the_step_is_the_step_written_out(row):
     # Adam's first step is the gradient's sign, and rounding decides the sign of a tiny one, so epsilon is large here.
     row = replace(row, optimiser=OptimiserSettings(betas=(0.0, 0.0)))
     one, other, made = system_of(row), system_of(row), batch()
@@ -148,7 +148,7 @@ def test_the_step_is_the_step_written_out(row: AdversarialSettings) -> None:
             torch.testing.assert_close(value, found, rtol=1e-4, atol=2e-6, msg=f"{name} {key}")
 
 
-def test_terms_without_weight_are_not_computed() -> None:
+def test_terms_without_weight_are_not_computed():
     system = system_of(paper(perceptual=0.0))
 
     def fail(*images: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def test_terms_without_weight_are_not_computed() -> None:
 
 
 @pytest.mark.parametrize("name", ["paper", "both of both", "attend"])
-def test_no_network_learns_from_anothers_loss(name: str) -> None:
+def test_no_network_learns_from_anothers_loss(name):
     system, order = system_of(ROWS[name]), []
 
     def before_update(which: str) -> Callable[..., None]:
@@ -186,7 +186,7 @@ def test_no_network_learns_from_anothers_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["both of both", "attend"])
-def test_bf16_comes_near_to_fp32(name: str) -> None:
+def test_bf16_comes_near_to_fp32(name):
     one, other = system_of(ROWS[name]), system_of(ROWS[name])
     expected, terms = step(one, batch()), step(other, batch(), autocast=torch.autocast("cpu", torch.bfloat16))
     assert set(terms) == set(expected)
@@ -199,7 +199,7 @@ def test_bf16_comes_near_to_fp32(name: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", ["both of both", "attend"])
-def test_on_a_gpu_the_terms_are_those_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_terms_are_those_of_the_cpu(name, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # which rounds to 10 bits
     one, other, made = system_of(ROWS[name]), system_of(ROWS[name]), batch()
     for network in other.networks.values():

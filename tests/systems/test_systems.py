@@ -29,7 +29,7 @@ ROWS = {  # the kind, whether it takes one source, and its networks
 }  # fmt: skip
 
 
-def test_each_row_is_what_its_name_says() -> None:
+def test_each_row_is_what_its_name_says():
     blocks = read_params(PARAMS)["systems"]
     assert list(blocks) == list(ROWS)
     for name, block in blocks.items():
@@ -63,14 +63,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # the authors'
 
 
 @pytest.mark.parametrize("kind", list(DEFAULTS))
-def test_the_defaults_are_the_authors(kind: str) -> None:
+def test_the_defaults_are_the_authors(kind):
     row = systems.row({"kind": kind, "steps": 7}, "x")
     assert {name: getattr(row, name) for name in DEFAULTS[kind]} == DEFAULTS[kind]
     assert row.perceptual_layers("viton") == {"paper": "viton", "vunet": "vunet"}.get(kind)
 
 
 @pytest.mark.parametrize("block", [{"kind": "cyclegan", "steps": 1}, {"steps": 1}, None, "paper", {"kind": ["paper"]}])
-def test_an_unknown_kind_is_refused(block: Any) -> None:
+def test_an_unknown_kind_is_refused(block):
     with pytest.raises(ReposeError, match=r"systems\.mine\.kind should be one of attend, .*paper.*, not "):
         systems.row(block, "systems.mine")
 
@@ -94,7 +94,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # kind, changes, message
 
 
 @pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
-def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind: str) -> None:
+def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind):
     optimiser = {
         "learning_rate": -1,
         "betas": [-1, 0],
@@ -109,13 +109,13 @@ def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind: st
 
 
 @pytest.mark.parametrize(("kind", "changes", "message"), WRONG, ids=str)
-def test_wrong_values_are_refused(kind: str, changes: dict[str, Any], message: str) -> None:
+def test_wrong_values_are_refused(kind, changes, message):
     with pytest.raises(ReposeError, match=message):
         systems.row({"kind": kind, "steps": 9} | changes, "mine")
 
 
 @pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
-def test_a_kind_that_needs_the_whole_step_is_not_shared(kind: str) -> None:
+def test_a_kind_that_needs_the_whole_step_is_not_shared(kind):
     with pytest.raises(
         ReposeError, match=rf"^{kind}.*several processes cannot share a step\. Set train\.processes to 1"
     ):
@@ -141,12 +141,12 @@ HALVED = OptimiserSettings(8.0)
     ],
     ids=["constant", "halved", "warm-up", "decay", "decay from 0", "one step", "all"],
 )  # fmt: skip
-def test_the_learning_rate(settings: OptimiserSettings, steps: int, per_epoch: int, expected: list[float]) -> None:
+def test_the_learning_rate(settings, steps, per_epoch, expected):
     found = [settings.rate(Progress(step, steps, per_epoch)) for step in range(steps)]
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_first_weights_come_from_the_random_state() -> None:
+def test_the_first_weights_come_from_the_random_state():
     row = systems.row({"kind": "paper", "steps": 1, "generator": {"width": 4}}, "mine")
     states = []
     for seed in (1, 1, 2):

@@ -44,14 +44,14 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_without_the_variables_there_are_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variables_there_are_no_nodes(monkeypatch):
     monkeypatch.delenv("PET_NNODES", raising=False)
     monkeypatch.setenv("PET_NODE_RANK", "1")
     assert nodes_here() is None
     assert distributed.count(3, "cpu") == 3
 
 
-def test_the_second_node_knows_itself(nodes: pytest.MonkeyPatch) -> None:
+def test_the_second_node_knows_itself(nodes):
     nodes.setenv("PET_MASTER_ADDR", "job-node-0-0.job")
     found = nodes_here()
     assert (str(found), found.meeting_place, found.wait) == ("Node 2 of 2", "job-node-0-0.job:1", 1800)
@@ -65,13 +65,13 @@ def test_the_second_node_knows_itself(nodes: pytest.MonkeyPatch) -> None:
     ("PET_MASTER_PORT", "http", "PET_MASTER_PORT should be a whole number from 1, not 'http'"),
     ("REPOSE_NODES_WAIT", "soon", "REPOSE_NODES_WAIT should be a whole number from 1, not 'soon'"),
 ])  # fmt: skip
-def test_wrong_variables_are_named(nodes: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+def test_wrong_variables_are_named(nodes, name, value, message):
     nodes.setenv(name, value)
     with pytest.raises(SettingsError, match=message):
         nodes_here()
 
 
-def test_processes_are_those_of_all_nodes(nodes: pytest.MonkeyPatch) -> None:
+def test_processes_are_those_of_all_nodes(nodes):
     assert distributed.count(2, "cpu") == 2
     nodes.setenv("PET_NPROC_PER_NODE", "3")
     assert distributed.count(6, "cpu") == 6
@@ -81,7 +81,7 @@ def test_processes_are_those_of_all_nodes(nodes: pytest.MonkeyPatch) -> None:
         distributed.count(2, "cpu")
 
 
-def test_each_nodes_gpus_have_a_process(nodes: pytest.MonkeyPatch) -> None:
+def test_each_nodes_gpus_have_a_process(nodes):
     nodes.setattr(torch.cuda, "is_available", lambda: True)
     nodes.setattr(torch.cuda, "device_count", lambda: 4)
     nodes.setenv("PET_NPROC_PER_NODE", "auto")
@@ -93,7 +93,7 @@ def test_each_nodes_gpus_have_a_process(nodes: pytest.MonkeyPatch) -> None:
         distributed.count(10, "cuda")
 
 
-def test_the_interface_is_the_one_that_reaches_the_first_node() -> None:
+def test_the_interface_is_the_one_that_reaches_the_first_node():
     assert interface_towards("127.0.0.1", 1) == "lo"
     assert interface_towards("nosuch.invalid", 1) is None
 
@@ -102,7 +102,7 @@ def test_the_interface_is_the_one_that_reaches_the_first_node() -> None:
     ("Gloo connectFullMesh failed with [pair.cc:152] timed out", "set GLOO_SOCKET_IFNAME to the interface that the other"),
     ("[gloo/transport/tcp/pair.cc:545] Read error: reset. Check", "see the logs of the other nodes. Run the same command"),
 ])  # fmt: skip
-def test_a_lost_connection_is_told_with_what_to_do(error: str, advice: str) -> None:
+def test_a_lost_connection_is_told_with_what_to_do(error, advice):
     message = str(distributed._lost_connection(distributed.Rank(1, 4), RuntimeError(error)))
     assert message.startswith("Training stopped: process 2 of 4 ")
     assert f"({error.removesuffix('. Check')})" in message
@@ -140,7 +140,7 @@ def pair(data: Data, folder: Path) -> tuple[Training, Training]:
 
 
 @pytest.mark.slow
-def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data: Data, alone: Path, tmp_path: Path) -> None:
+def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data, alone, tmp_path):
     first, second = pair(data, tmp_path)
     (code, said), (other_code, other_said) = ended(first.start(), second.start())
     assert (code, other_code) == (0, 0), said + other_said
@@ -153,7 +153,7 @@ def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data: Data
 
 
 @pytest.mark.slow
-def test_with_a_node_lost_the_other_says_so_and_both_resume(data: Data, alone: Path, tmp_path: Path) -> None:
+def test_with_a_node_lost_the_other_says_so_and_both_resume(data, alone, tmp_path):
     first, second = pair(data, tmp_path)
     staying, lost = first.start(), second.start()
     while not first.step():
@@ -178,7 +178,7 @@ def test_with_a_node_lost_the_other_says_so_and_both_resume(data: Data, alone: P
 
 
 @pytest.mark.slow
-def test_nodes_that_do_not_meet_say_where_and_what_to_check(data: Data, tmp_path: Path) -> None:
+def test_nodes_that_do_not_meet_say_where_and_what_to_check(data, tmp_path):
     port, nowhere = free_port(), free_port()
     first, second = node(data, tmp_path / "a", 0, port, wait=2), node(data, tmp_path / "b", 1, nowhere, wait=2)
     began = time.monotonic()
@@ -198,7 +198,7 @@ def test_nodes_that_do_not_meet_say_where_and_what_to_check(data: Data, tmp_path
 
 
 @pytest.mark.slow
-def test_a_node_with_other_settings_ends_the_training(data: Data, tmp_path: Path) -> None:
+def test_a_node_with_other_settings_ends_the_training(data, tmp_path):
     port = free_port()
     first, second = node(data, tmp_path / "a", 0, port), node(data, tmp_path / "b", 1, port, train__seed=7)
     (code, said), (other_code, other_said) = ended(first.start(), second.start())
@@ -238,9 +238,7 @@ def namespaces() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_nodes_in_two_network_namespaces_train_as_one_machine(
-    data: Data, alone: Path, namespaces: tuple[str, str], tmp_path: Path
-) -> None:
+def test_nodes_in_two_network_namespaces_train_as_one_machine(data, alone, namespaces, tmp_path):
     nodes = pair(data, tmp_path)
     for node in nodes:
         node.environment["PET_MASTER_ADDR"] = "10.77.0.1"
