@@ -1,7 +1,8 @@
-"""What is installed: only locked versions with their hashes, also the installer, the actions and the image's base."""
+"""What is installed and what goes into the image: only locked versions with their hashes, and only tracked files."""
 
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,30 @@ def test_the_image_s_label_names_the_licenses_that_bind():
     document = licences.DOCUMENT.read_text("utf-8")
     assert "nvidia-cudnn" in document.partition("## Proprietary")[2].partition("##")[0]
     assert {"Apache-2.0", "MPL-2.0", "GPL-2.0-only", "LicenseRef-NVIDIA-Proprietary"} < set(label.split(" AND "))
+
+
+# ---- the image, as far as that can be said without Docker; `make test-image` builds and tries it ----
+
+OPTIONAL = "ca.pe[m]"  # certificates of a machine's own; Git ignores them
+
+
+def copied() -> set[str]:
+    """What the Dockerfile copies out of the project."""
+    lines = re.findall(r"^COPY (?!--from)(.*)$", RECIPES["Dockerfile"], re.MULTILINE)
+    return {source for line in lines for source in shlex.split(line)[:-1]} - {OPTIONAL}
+
+
+def test_what_is_copied_is_tracked_and_nothing_else_is_sent_to_the_builder():
+    tracked = subprocess.run(["git", "ls-files", *copied()], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
+    assert all(
+        any(path == source or path.startswith(f"{source}/") for path in tracked.stdout.split()) for source in copied()
+    )
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied() | {"ca.pem"}
+
+
+def test_the_certificates_of_a_machine_are_never_committed():
+    assert subprocess.run(["git", "check-ignore", "--quiet", "ca.pem"], cwd=ROOT, check=False).returncode == 0
+    last = RECIPES["Dockerfile"].rsplit("\nFROM ", 1)[1]
+    assert not re.search(r"ca\.pe|PIP_|^COPY (?!--from)", last, re.MULTILINE)

@@ -29,9 +29,6 @@ class Round(NamedTuple):
     problems: list[str]
 
 
-Part = Callable[[Sequence[Case], Random, int, Path], Round]
-
-
 def strike(cases: Sequence[Case], random: Random, number: int, place: Path, by: signal.Signals) -> Round:
     """End a command by a signal, at a random moment or before a random change of files; then run it again."""
     case = cases[number % len(cases)]

@@ -38,11 +38,6 @@ from repose.stages import table
 from tiny import files_in
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results")
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder `results` and the folder `table` made of it; tests only read them."""

@@ -6,12 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import OCCLUSION, change_pairs, fails, laid, write_results
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results")
+from made_results import OCCLUSION, change_pairs, fails, laid
 
 
 def add_one_source(results: Path, data: str = "fashion", system: str = "attend") -> pd.DataFrame:
