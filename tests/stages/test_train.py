@@ -205,15 +205,6 @@ def test_a_full_disk_leaves_the_earlier_run_as_it_was(data, runs, tmp_path, monk
     assert files_in(run) == files_in(runs / "attend")
 
 
-def test_a_cut_checkpoint_in_the_work_is_named(data, tmp_path, monkeypatch):
-    run = tmp_path / "attend"
-    train_interrupted(monkeypatch, data, run)
-    last = the_work(run) / "checkpoints" / "last.safetensors"
-    os.truncate(last, last.stat().st_size // 2)
-    with pytest.raises(ReposeError, match=rf"{last} is truncated or damaged .* delete it and train again"):
-        train_tiny(data, run)
-
-
 def test_data_that_do_not_fit_are_named(data, tmp_path):
     with pytest.raises(ReposeError, match=r"6 training item\(s\)"):
         train_tiny(data, tmp_path / "run", row_changes={"items_per_step": 7})
