@@ -17,6 +17,7 @@ import pytest
 from made_run import BY_PAIR, ROWS, WHOLE, made_image, made_run, reported
 from PIL import Image
 
+import browser
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import read_json, write_json
@@ -314,3 +315,48 @@ def test_a_full_disk_leaves_the_earlier_page(data, before, monkeypatch):
 
     monkeypatch.setattr(atomic, "_flush_to_disk", full)
     fails(data, before, "No space left on the disk while writing")
+
+
+# In a browser
+
+in_browser = pytest.mark.skipif(browser.CHROMIUM is None, reason="there is no chromium here")
+
+
+@pytest.fixture(scope="module")
+def file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@in_browser
+@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+def test_a_browser_asks_for_nothing_complains_of_nothing_and_fits_the_window(file, tmp_path, width, dark):
+    with browser.opened(file, tmp_path / "profile", width=width, height=800, dark=dark) as shown:
+        assert shown.value("document.documentElement.scrollWidth") <= width
+        ground = shown.value("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(20, 21, 23)" if dark else "rgb(246, 246, 244)")
+        unseen = "[...document.querySelectorAll('.photo')].filter(p => p.checkVisibility() && !p.getBBox().width)"
+        assert shown.value(f"{unseen}.length") == 0
+        visible = (
+            "[...document.querySelectorAll('#extremes [data-part]')].filter(p => !p.hidden)"
+            ".map(p => p.dataset.metric + ' ' + p.dataset.system)"
+        )
+        assert shown.value(visible) == ["ssim/pg2 paper-m"]
+        for name, value in (("metric", "torso-ciede2000"), ("system", "attend")):
+            shown.value(
+                f"{{const s = document.querySelector('#extremes select[name={name}]'); s.value = '{value}'; "
+                "s.dispatchEvent(new Event('change'))}"
+            )
+        assert shown.value(visible) == ["torso-ciede2000 attend"]
+        assert shown.requests == [file.as_uri()]
+        assert shown.complaints == []
+
+
+@in_browser
+def test_without_scripts_everything_is_there(file, tmp_path):
+    with browser.opened(file, tmp_path / "profile", width=800, height=800, scripts=False) as shown:
+        text = shown.dom()
+    assert not re.search(r"<div[^>]*data-part[^>]* hidden", text)
+    assert 'class="choices" hidden' in text
+    assert text.count("data-part") > 6
