@@ -1,8 +1,11 @@
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import repose
@@ -91,6 +94,35 @@ def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path, monkeypat
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
     make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
     assert read == ["c.jpg", "a.jpg", "b.jpg"]
+
+
+def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path, monkeypatch):
+    looked, threads, generate = Counter[int](), set(), of_reposer.generate
+
+    def find(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+        looked[int(pixels[0, 0, 0])] += 1
+        return STANDING, 1
+
+    def noted(*given: Any) -> Any:
+        threads.add((threading.get_ident(), torch.get_num_threads(), len(given[1])))
+        return generate(*given)
+
+    monkeypatch.setattr(of_reposer, "PoseFinder", lambda *_: find)
+    monkeypatch.setattr(of_reposer, "generate", noted)
+    torch.set_num_threads(2)
+    target, *sources = (save_photo(tmp_path / f"{seed}.jpg", seed) for seed in range(4))
+    jobs = [FileJob(str(n), (sources[n % 3],), str(target), tmp_path / f"out/{n}.png") for n in range(7)]
+    saved = save_system(tmp_path / "m.safetensors")
+    reposer = repose.load(saved, device="cpu", pose_detector="figure")
+    make_all(jobs[:1], reposer)
+    make_all(jobs, reposer)
+    assert torch.get_num_threads() == 2
+    assert {(count, jobs) for _, count, jobs in threads} == {(1, 1), (1, 4), (1, 3)}
+    assert sum(looked.values()) <= 2 + 2 * 4  # two threads may look at the same photo at the same time
+    torch.set_num_threads(1)
+    alone = made(reposer, *(one._replace(out=tmp_path / "alone" / one.out.name) for one in jobs))
+    for one, image in zip(jobs, alone, strict=True):
+        assert abs(np.asarray(Image.open(one.out)) - image).max() <= 1
 
 
 def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path):
