@@ -20,15 +20,10 @@ from repose.storage.weight_files import cached
 
 SAMPLE = (ROOT / ".." / "shared" / "data" / "deepfashion-sample").resolve()
 CHANGES = {
-    "download.source": "deepfashion",
-    "download.origins": [{"address": str(SAMPLE)}],
-    "keypoints.extractor": "posegan-csv",
-    "split.mode": "patn",
-    "split.pairs": "pairs.csv",
-    "split.test_share": 0.25,
-    "train.augment.fill": "white",
+    "download.source": "deepfashion", "download.origins": [{"address": str(SAMPLE)}], "keypoints.extractor": "posegan-csv",
+    "split.mode": "patn", "split.pairs": "pairs.csv", "split.test_share": 0.25, "train.augment.fill": "white",
     "evaluate.pairs": None,
-}
+}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     not SAMPLE.is_dir(), reason="there is no ../shared/data/deepfashion-sample beside the project"

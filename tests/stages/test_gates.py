@@ -11,11 +11,8 @@ GATES: dict[str, Any] = {
     "systems": ["attend"],
     "metrics": {"ssim/pg2": {"better": "higher", "tolerance": 0.01}},
     "limits": {"attend": {"ssim/pg2": {"min": 0.6}}},
-    "resamples": 200,
-    "confidence": 0.95,
-    "seed": 0,
-    "baseline": True,
-}
+    "resamples": 200, "confidence": 0.95, "seed": 0, "baseline": True,
+}  # fmt: skip
 
 
 def write(folder: str, *scores: Any, split: str = "pg2-like") -> None:

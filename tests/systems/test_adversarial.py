@@ -26,13 +26,8 @@ pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def row_of(kind: str, losses: dict[str, Any]) -> Any:
-    block = {
-        "kind": kind,
-        "steps": 9,
-        "discriminators": {"width": 4, "layers": 1},
-        "generator": {"width": 4, "blocks": 1},
-    }
-    return systems.row(block | {"losses": losses}, kind)
+    networks = {"discriminators": {"width": 4, "layers": 1}, "generator": {"width": 4, "blocks": 1}}
+    return systems.row({"kind": kind, "steps": 9, "losses": losses} | networks, kind)
 
 
 def paper(**losses: Any) -> Any:
@@ -43,18 +38,14 @@ def attend(**losses: Any) -> Any:
     return row_of("attend", losses)
 
 
+BOTH = {"real_pair": "both", "adversarial_on": "both"}
 ROWS = {
-    "paper": paper(),
-    "g-di": paper(adversarial_pose=0.0),
-    "g-dp": paper(adversarial_image=0.0),
-    "real pairs of both": paper(real_pair="both"),
-    "fakes of both": paper(adversarial_on="both"),
-    "both of both": paper(
-        real_pair="both", adversarial_on="both", adversarial_image=0.3, adversarial_pose=0.7, l1=2.0, perceptual=0.4
-    ),
+    "paper": paper(), "g-di": paper(adversarial_pose=0.0), "g-dp": paper(adversarial_image=0.0),
+    "real pairs of both": paper(real_pair="both"), "fakes of both": paper(adversarial_on="both"),
+    "both of both": paper(**BOTH, adversarial_image=0.3, adversarial_pose=0.7, l1=2.0, perceptual=0.4),
     "attend": attend(warped=0.5, synthesized=0.25),
     "attend alone": attend(adversarial_image=0.0, adversarial_pose=0.0, warped=0.5, synthesized=0.5),
-}
+}  # fmt: skip
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 
 

@@ -91,17 +91,9 @@ def test_discs_are_those_of_a_slow_drawing():
             assert np.array_equal(channel, slow_discs([tuple(point)], 48, 40) * 2.0 - 1)
 
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "expected"),
-    [
-        (255, 3, 1, (1, 1)),
-        (256, 3, 2, (0, 1)),
-        (11, 3, 2, (1, 1)),
-        (64, 5, 2, (1, 2)),
-        (1, 5, 2, (2, 2)),
-        (8, 1, 2, (0, 0)),
-    ],
-)
+@pytest.mark.parametrize(("size", "kernel", "stride", "expected"), [
+    (255, 3, 1, (1, 1)), (256, 3, 2, (0, 1)), (11, 3, 2, (1, 1)), (64, 5, 2, (1, 2)), (1, 5, 2, (2, 2)), (8, 1, 2, (0, 0)),
+])  # fmt: skip
 def test_padding_is_tensorflows(size, kernel, stride, expected):
     assert same_padding(size, kernel, stride) == expected
     convolution = SameConv2d(1, 1, kernel, stride, bias=False)

@@ -79,30 +79,20 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # kind, changes, message
     ("paper", {"step": 1}, "mine: unknown key 'step'. Did you mean 'steps'?"),
     ("paper", {"max_photos": 1}, "mine.max_photos should be at least 2, not 1"),
     ("paper", {"losses": {"adversarial_pose": -0.05}}, "mine.losses.adversarial_pose should be at least 0, not -0.05"),
-    (
-        "posed",
-        {"generator": {"source_pose": False, "align": False}},
-        "mine.generator: source_pose and align are both off",
-    ),
+    ("posed", {"generator": {"source_pose": False, "align": False}}, "mine.generator: source_pose and align are both off"),
     ("attend", {"generator": {"spread": [0.1, 0.1, 0.1, 0.1, 0]}}, r"mine.generator.spread\[4\] should be more than 0"),
     ("attend", {"generator": {"stride": 6}}, "mine.generator: stride should be 2, 4, 8 or another power of 2, not 6"),
     ("attend", {"generator": {"channels": 13}}, r"mine.generator: channels should be at least 14 .*, not 13"),
     ("pix2pix", {"generator": {"downs": 1}}, "mine.generator.downs should be at least 2, not 1"),
     ("pg2", {"steps": 1}, "mine: steps should be at least 2, one for each stage, not 1"),
     ("vunet", {"kl_from": 0.8}, "mine: kl_from should be less than kl_until, not 0.8 and 0.75"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
 def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind):
-    optimiser = {
-        "learning_rate": -1,
-        "betas": [-1, 0],
-        "warmup_steps": -1,
-        "lr_halving_epochs": -1,
-        "lr_decay_start": -1,
-    }
-    rows = [{"optimiser": {name: wrong}} for name, wrong in optimiser.items()]
+    rates = dict.fromkeys(("learning_rate", "warmup_steps", "lr_halving_epochs", "lr_decay_start"), -1)
+    rows = [{"optimiser": {name: wrong}} for name, wrong in (rates | {"betas": [-1, 0]}).items()]
     for row in [*rows, {"items_per_step": 0}, {"max_photos": 1}, {"max_sources": 2}]:
         with pytest.raises(ReposeError, match=r"^mine\.[\w.]+(\[0\])? should be (at least|at most|more than) \d, not"):
             systems.row({"kind": kind, "steps": 9} | row, "mine")
