@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -18,6 +19,7 @@ from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
+from repose.storage.processes import end_with_parent
 from repose.systems import build
 from repose.systems.learning import distributed
 from repose.systems.paper import PaperSystemSettings
@@ -138,7 +140,10 @@ def _do(kind: str, rank: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
     if kind == "wait":
         dist.barrier()
-    if kind.startswith("/"):
+    if kind.endswith("/"):
+        Path(kind, str(os.getpid())).touch()
+        time.sleep(60)
+    elif kind.startswith("/"):
         with distributed.first_alone():
             assert Path(kind).exists() == (rank > 0)
             time.sleep(0.2)
@@ -163,6 +168,26 @@ def test_a_defect_comes_through():
 
 def test_what_the_first_fetches_is_there_for_the_others(tmp_path):
     assert ends(*[str(tmp_path / "fetched")] * 2) == [0, 0]
+
+
+def test_processes_end_when_what_started_them_is_killed(tmp_path):
+    parent = forked.start(_killed_parent, free_port(), tmp_path)
+    parent.join(60)
+    assert parent.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir()):
+        assert time.monotonic() < deadline, "processes are left over"
+        time.sleep(0.05)
+
+
+def _killed_parent(port: int, pids: Path) -> None:
+    for rank in range(2):
+        if not os.fork():
+            end_with_parent()  # as `repose train` does first
+            _joined(port, rank, (f"{pids}/", f"{pids}/"))
+    while len(list(pids.iterdir())) < 2:
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_mean_is_weighted_by_the_shares():
