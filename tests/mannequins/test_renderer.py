@@ -7,7 +7,7 @@ import pytest
 
 from mannequins.renderer import body
 from mannequins.renderer.body import Arm, Leg, Look, Pose, Shape, draw_person, standing, walking
-from mannequins.renderer.canvas import Print
+from mannequins.renderer.canvas import PATTERNS, PRINTS, Canvas, Cloth, Print, printed, weave
 from mannequins.renderer.garments import dressed
 from mannequins.renderer.items import CATEGORIES
 from mannequins.renderer.posed_person import Person, posed
@@ -198,3 +198,32 @@ def test_every_category_and_hair_style_can_be_worn(woman):
         assert 0.08 < picture.coverage.mean() < 0.6
         assert person.atlas.min() >= 0
         assert person.atlas.max() <= 255
+
+
+def test_each_garment_of_the_torso_has_cells_of_its_own():
+    chance = Chance(np.random.default_rng(0), np.random.default_rng(0))
+    top = replace(tee(chance, woman=False), sleeve=0.1, hem=0.5)
+    jacket = replace(top, gap=20.0, fit=replace(CLOSE, ease=0.02), sleeve=0.3, neckline="crew")
+    clothes = Outfit(top, jacket, trousers(chance, False, calm=True), Shoes("shoe", RED, RED, None))
+    person = dressed(MAN, LOOK, clothes, 1.0, np.random.default_rng(0))
+    front, back = (view(person, yaw).visible.reshape(2, 12, 16).any(1) for yaw in (0, 180))  # garment, azimuth
+    assert front[0, 7:9].all()  # of the tee, the middle of the front
+    assert front[1, 5:7].any()
+    assert not front[:, [0, 15]].any()
+    assert not back[0].any()
+    assert back[1, [0, 15]].all()
+
+
+def test_patterns_close_at_the_back_and_use_their_colours_and_prints_cover_some_of_their_square():
+    turn = np.linspace(-0.5, 0.5, 241, dtype=np.float32)
+    y = np.linspace(0.8, 0.5, 120, dtype=np.float32)[:, None]
+    for pattern in PATTERNS:
+        canvas = Canvas(120, 241, (0, 0, 0))
+        weave(canvas, Cloth(pattern, (250, 0, 0), (0, 250, 0), (0, 0, 250), 0.06), turn, y, 0.52)
+        assert np.abs(canvas.planes[..., 0] - canvas.planes[..., -1]).mean() < 12, pattern
+        assert (canvas.planes.std((1, 2)).max() > 30) == (pattern != "plain")
+    v, u = (np.mgrid[1:-1:41j, -1:1:41j] * 0.05).astype(np.float32)
+    for motif in PRINTS:
+        share = printed(Print(motif, RED, 0.0, 0.0, 0.04), u, v)
+        assert 0.1 < share.mean() < 0.8, motif
+        assert share.max() == 1
