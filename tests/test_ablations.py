@@ -1,15 +1,9 @@
 """The ablations: their rows differ in what the page says, DVC reads their pipeline, and the picture shows the table."""
 
-import importlib
 import re
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from project import ROOT, TINY, Project
 from repose import systems
@@ -26,7 +20,7 @@ ROWS = {name: systems.row(values, f"systems.{name}") for name, values in PARAMS[
 STAGES = ["train", "evaluate", "evaluate-baselines", "table"]
 
 
-def test_the_blocks_are_read() -> None:
+def test_the_blocks_are_read():
     for name, settings in (("train", TrainSettings), ("evaluate", EvaluateSettings), ("table", TableSettings)):
         block(PARAMS, name, settings, "params")
     assert PARAMS["evaluate"]["systems"] == PARAMS["table"]["systems"] == list(ROWS)
@@ -34,7 +28,7 @@ def test_the_blocks_are_read() -> None:
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_every_row_builds_at_the_demos_size_and_sees_as_many_images(name: str) -> None:
+def test_every_row_builds_at_the_demos_size_and_sees_as_many_images(name):
     row = ROWS[name]
     with torch.device("meta"):
         assert systems.build(row, Frame(128, 88)).networks
@@ -42,7 +36,7 @@ def test_every_row_builds_at_the_demos_size_and_sees_as_many_images(name: str) -
     assert row not in [other for key, other in ROWS.items() if key != name]
 
 
-def test_what_is_not_ablated_is_the_demos() -> None:
+def test_what_is_not_ablated_is_the_demos():
     demo = read_params(ROOT / "params.yaml")
     for name in ("paper-m", "attend"):
         losses = {term: weight for term, weight in demo["systems"][name]["losses"].items() if term != "perceptual"}
@@ -55,14 +49,14 @@ def test_what_is_not_ablated_is_the_demos() -> None:
     }
 
 
-def test_the_page_has_every_row_and_what_it_is_compared_with() -> None:
+def test_the_page_has_every_row_and_what_it_is_compared_with():
     table = PAGE.split("## The rows")[1].split("## Run it")[0]
     told = dict(re.findall(r"^\| ([\w-]+) \| ([\w, -]*?) *\|", table, re.MULTILINE))
     assert [name for name in told if name != "row"] == list(ROWS)
     assert {other for name, text in told.items() if name != "row" for other in text.split(", ") if text} <= set(ROWS)
 
 
-def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path: Path) -> None:
+def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path):
     project = Project(tmp_path, TINY, ["ablations"])
     listed = project.dvc("stage", "list", "--name-only", "ablations/dvc.yaml").split()
     expected = [f"{stage}@{name}" for stage in STAGES[:2] for name in ROWS] + STAGES[2:]
@@ -74,25 +68,3 @@ def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path: Path) -> None
     assert ("ablations/dvc.yaml:train@paper-m", "ablations/dvc.yaml:evaluate@paper-m") in edges
     assert ("ablations/dvc.yaml:evaluate@attend-fixed", "ablations/dvc.yaml:table") in edges
     assert ("ablations/dvc.yaml:evaluate-baselines", "ablations/dvc.yaml:table") in edges
-
-
-def test_the_picture_has_a_bar_for_each_row_as_long_as_its_score(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(ROOT / "docs")
-    drawing: Any = importlib.import_module("ablations")
-    columns = ["system", "kind", *(f"torso-ciede2000{end}" for end in ("", " low", " high"))]
-    rows = [
-        ("copy source", None, 24, 23, 25), ("paper-m", "paper", 12, 11, 13), ("later", None, None, None, None),
-        ("attend", "attend", 6, 5, 7),
-    ]  # fmt: skip
-    pd.DataFrame(rows, columns=columns).assign(confidence=0.95).to_csv(tmp_path / "table.csv", index=False)
-    monkeypatch.setattr(drawing, "TABLE", tmp_path / "table.csv")
-    monkeypatch.setattr(drawing, "HERE", tmp_path)
-    drawing.main()
-    image = np.asarray(Image.open(tmp_path / "ablations.png"))
-    assert image.shape == (5 * drawing.ROW, drawing.TEXT + drawing.BARS + drawing.ROOM, 3)
-    for number, (mean, colour) in enumerate([(24, drawing.BASELINE), (12, drawing.TRAINED), (6, drawing.TRAINED)]):
-        line = image[int((number + 1.5) * drawing.ROW) + 7]  # below the interval
-        length = int((line == np.array(colour)).all(1).sum())
-        assert length == pytest.approx(mean / 25 * drawing.BARS, abs=3)

@@ -56,7 +56,7 @@ FILES = [file for file in sorted(SRC.rglob("*.py")) if file not in FOR_PEOPLE]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SRC)))
-def test_a_room_imports_only_rooms_below_it(file: Path) -> None:
+def test_a_room_imports_only_rooms_below_it(file):
     allowed = ROOMS[: ROOMS.index(room(file)) + 1]
     assert {room(other) for other in imports(file) - FOR_PEOPLE} <= set(allowed)
 
@@ -102,13 +102,13 @@ STAGES = list(stages())
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_a_stage_depends_on_every_room_that_it_imports_and_on_no_other(stage: Stage) -> None:
+def test_a_stage_depends_on_every_room_that_it_imports_and_on_no_other(stage):
     files = needed(*stage.modules)
     assert not [file for file in files if not {file, *file.parents} & set(stage.code)]
     assert not [dep for dep in stage.code if not any(dep in {file, *file.parents} for file in files)]
 
 
-def test_what_makes_the_figure_network_does_not_depend_on_its_weights() -> None:
+def test_what_makes_the_figure_network_does_not_depend_on_its_weights():
     weights = SRC / "mannequins" / "figure" / "figure.safetensors"
     for stage in STAGES:
         makes = any("figure_training" in file.parts for file in stage.modules)
@@ -116,13 +116,13 @@ def test_what_makes_the_figure_network_does_not_depend_on_its_weights() -> None:
         assert bool({*weights.parents} & set(stage.code)) == (reads and not makes), stage.name
 
 
-def test_what_makes_the_surface_weights_does_not_depend_on_them() -> None:
+def test_what_makes_the_surface_weights_does_not_depend_on_them():
     for stage in STAGES:
         if any("surface_training" in file.parts for file in stage.modules):
             assert SRC / "mannequins" / "surface" not in stage.code, stage.name
 
 
-def test_training_and_evaluation_run_without_dvc_and_kfp() -> None:
+def test_training_and_evaluation_run_without_dvc_and_kfp():
     for stage in ("train", "evaluate"):
         for file in needed(REPOSE / "stages" / f"{stage}.py") - {REPOSE / "training" / "history.py"}:
             assert not {name.split(".")[0] for name in names(file)} & {"dvc", "dvclive", "kfp", "great_expectations"}

@@ -60,7 +60,7 @@ def state(system: System) -> dict[str, Tensor]:
 
 @each_kind
 @pytest.mark.parametrize("to_resume", [True, False])
-def test_what_is_saved_comes_back(tmp_path: Path, row: SystemSettings, to_resume: bool) -> None:
+def test_what_is_saved_comes_back(tmp_path, row, to_resume):
     system = new_system(row)
     train(system, range(2))
     path = tmp_path / "new" / "a.safetensors"
@@ -95,24 +95,14 @@ def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tupl
     return whole, system
 
 
-@each_kind
-def test_a_run_that_goes_on_makes_the_bytes_of_one_without_interruption(tmp_path: Path, row: SystemSettings) -> None:
-    whole, system = resumed_run(row, tmp_path, CPU)
-    save(tmp_path / "one", whole, about(row), to_resume=False)
-    save(tmp_path / "two", system, about(row), to_resume=False)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    for optimiser in system.optimisers.values():
-        assert all(values["step"] == 3 for values in optimiser.state.values())
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path: Path) -> None:
+def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path):
     whole, system = resumed_run(PAPER, tmp_path, torch.device("cuda"))
     for name, value in state(whole).items():  # kernels of a GPU may sum in another order
         torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
 
 
-def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
+def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path):
     system = new_system(PAPER)
     train(system, range(1))
     save(tmp_path / "a", system, about(PAPER), to_resume=True)
@@ -124,7 +114,7 @@ def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", systems.kinds())
-def test_a_system_of_any_kind_starts_from_a_checkpoint_of_its_kind(tmp_path: Path, kind: str) -> None:
+def test_a_system_of_any_kind_starts_from_a_checkpoint_of_its_kind(tmp_path, kind):
     given = save_system(tmp_path / "given.safetensors", kind)
     system = systems.build(small_row(kind), FRAME)
     _, loaded = checkpoint.load_weights(given, system, small_row(kind))
@@ -135,7 +125,7 @@ def test_a_system_of_any_kind_starts_from_a_checkpoint_of_its_kind(tmp_path: Pat
             assert torch.equal(value, expected[f"network.{name}.{key}"]), key
 
 
-def test_another_run_and_a_finished_model_are_not_resumed(tmp_path: Path) -> None:
+def test_another_run_and_a_finished_model_are_not_resumed(tmp_path):
     save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=False)
     with pytest.raises(ReposeError, match=r"a is a checkpoint of another run: its settings, data or version differ\."):
         read_state(tmp_path / "a", replace(about(PAPER), fingerprint="e" * 64))
@@ -149,7 +139,7 @@ def every_reader(path: Path) -> list[Any]:
     ]  # fmt: skip
 
 
-def test_a_missing_or_cut_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_cut_checkpoint_is_named(tmp_path):
     path = tmp_path / "a"
     for read in every_reader(path):
         with pytest.raises(ReposeError, match=rf"There is no checkpoint {path}\. Train one \(`dvc repro`\)"):
@@ -174,7 +164,7 @@ RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
     (RECORD | {"row": {"kind": "gan"}}, "a: settings.kind should be one of attend, "),
     (RECORD, "a does not fit the network 'generator' in its settings"),
 ])  # fmt: skip
-def test_a_safetensors_file_that_is_no_checkpoint_is_named(tmp_path: Path, record: Any, message: str) -> None:
+def test_a_safetensors_file_that_is_no_checkpoint_is_named(tmp_path, record, message):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(record)} if record else None)
     with pytest.raises(ReposeError, match=f"(?s){message}"):
         load(tmp_path / "a", CPU)
@@ -196,13 +186,13 @@ LARGE = systems.row(
     ({"step": []}, "step"),
     ({"photo_size": "ab"}, "photo_size"),
 ])  # fmt: skip
-def test_a_small_checkpoint_makes_no_large_network(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_small_checkpoint_makes_no_large_network(tmp_path, change, message):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | change)})
     with pytest.raises(CheckpointError, match=f"(?s)a.*{message}"):
         load(tmp_path / "a", CPU)
 
 
-def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path: Path) -> None:
+def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | {"row": as_dict(LARGE)})})
     setup = (
         "import torch; from pathlib import Path; from repose.checkpoint import load; "
@@ -212,7 +202,7 @@ def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path: Path) -
     assert mebibytes(setup, code, str(tmp_path / "a")) < 200
 
 
-def test_loading_any_kind_imports_no_compiler(tmp_path: Path) -> None:
+def test_loading_any_kind_imports_no_compiler(tmp_path):
     files = [save_system(tmp_path / kind, kind) for kind in systems.kinds()]
     code = (
         "import sys, torch; from pathlib import Path; from repose.checkpoint import load\n"
@@ -223,28 +213,15 @@ def test_loading_any_kind_imports_no_compiler(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"])
-def test_a_record_that_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
+def test_a_record_that_is_no_json_is_damage(tmp_path, text):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": text.encode("utf-8", "replace").decode()})
     with pytest.raises(CheckpointError, match="a is truncated or damaged"):
         load(tmp_path / "a", CPU)
 
 
 @pytest.mark.parametrize("random", [torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)])
-def test_a_damaged_random_state_is_named(random: Tensor) -> None:
+def test_a_damaged_random_state_is_named(random):
     system = new_system(PAPER)
     tensors = {f"network.{name}": value for name, value in state(system).items()}
     with pytest.raises(CheckpointError, match="a has no random state of torch"):
         restore(checkpoint.State(Path("a"), 1, tensors | {"random": random}), system)
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    save(tmp_path / "a", new_system(PAPER), about(PAPER), to_resume=True)
-    before = (tmp_path / "a").read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(ReposeError, match="No space left on the disk while writing"):
-        save(tmp_path / "a", new_system(PAPER, seed=1), about(PAPER), to_resume=True)
-    assert (tmp_path / "a").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]

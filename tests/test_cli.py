@@ -72,12 +72,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return arguments
 
 
-def test_the_commands_are_the_stages_and_what_uses_their_results() -> None:
+def test_the_commands_are_the_stages_and_what_uses_their_results():
     assert set(COMMANDS) == {*STAGES, "table", "generate", "compare", *GROUPS}
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_dvc_gives_each_stage_the_options_it_needs_and_no_other(stage: str) -> None:
+def test_dvc_gives_each_stage_the_options_it_needs_and_no_other(stage):
     program, command, *rest = shlex.split(STAGES[stage]["cmd"])
     assert (program, command) == ("repose", stage)
     given = {word for word in rest if word.startswith("-")}
@@ -86,7 +86,7 @@ def test_dvc_gives_each_stage_the_options_it_needs_and_no_other(stage: str) -> N
     assert {option for option, required in known.items() if required} <= given
 
 
-def test_every_command_and_option_has_help(said_by: Said) -> None:
+def test_every_command_and_option_has_help(said_by):
     for command, of in LEAVES.items():
         assert of.help, command
         assert all(parameter.help for parameter in of.params), command
@@ -114,7 +114,7 @@ def test_every_command_and_option_has_help(said_by: Said) -> None:
     ("generate front.jpg -p target.jpg --find-poses figure -c model.safetensors -o new.png", "pydantic PIL torch safetensors"),
     ("kfp compile --check", "pydantic dvc kfp"),
 ])  # fmt: skip
-def test_a_command_imports_only_what_it_uses(tmp_path: Path, words: str, allowed: str) -> None:
+def test_a_command_imports_only_what_it_uses(tmp_path, words, allowed):
     """Stages are run without their params, so that they end when they are imported; the last two commands do their work."""
     command, *rest = shlex.split(words)
     if command in STAGES:
@@ -139,11 +139,11 @@ def test_a_command_imports_only_what_it_uses(tmp_path: Path, words: str, allowed
     (["trian"], "trian"), (["train", "--sistem", "attend"], "--sistem"), (["train", *FOLDERS["train"]], "--system"),
     (["train", "attend", "--system", "attend", *FOLDERS["train"]], "--system"),
 ])  # fmt: skip
-def test_a_wrong_or_missing_word_is_named_and_ends_with_2(said_by: Said, arguments: list[str], named: str) -> None:
+def test_a_wrong_or_missing_word_is_named_and_ends_with_2(said_by, arguments, named):
     assert named in said_by(*arguments, code=2)[1]
 
 
-def test_a_repose_error_is_a_message_without_a_traceback_in_a_process_of_its_own(params: Path) -> None:
+def test_a_repose_error_is_a_message_without_a_traceback_in_a_process_of_its_own(params):
     ran = subprocess.run(
         [sys.executable, "-m", "repose.cli", "posemaps", *FOLDERS["posemaps"]], check=False, text=True,
         capture_output=True,
@@ -156,9 +156,7 @@ def test_a_repose_error_is_a_message_without_a_traceback_in_a_process_of_its_own
 
 
 @pytest.mark.parametrize("argument", ["--no\x1b]0;title\x07", "photo\u202egpj.exe", "a\x9b2J"])
-def test_a_word_with_control_characters_is_refused_before_typer_repeats_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argument: str
-) -> None:
+def test_a_word_with_control_characters_is_refused_before_typer_repeats_it(monkeypatch, capsys, argument):
     monkeypatch.setattr(sys, "argv", ["repose", "generate", argument])
     with pytest.raises(SystemExit, match="1"):
         cli.main()
@@ -170,9 +168,7 @@ def test_a_word_with_control_characters_is_refused_before_typer_repeats_it(
     ("atend", None, "params.yaml has no row 'atend' under systems. Did you mean 'attend'?\n"),
     ("attend", "systems:", "has no row 'attend' under systems"), ("attend", "", "has no row 'attend' under systems"),
 ])  # fmt: skip
-def test_an_unknown_system_names_the_known_ones(
-    params: Path, message: Callable[..., str], system: str, rows: str | None, expected: str
-) -> None:
+def test_an_unknown_system_names_the_known_ones(params, message, system, rows, expected):
     text = params.read_text("utf-8")
     if rows is not None:
         params.write_text(text[: text.index("systems:\n")] + rows + "\n", "utf-8")
@@ -184,9 +180,7 @@ def test_an_unknown_system_names_the_known_ones(
     ("train", "synthesized: 0.5", "synthesised: 0.5", "systems.attend.losses: unknown key 'synthesised'. Did you mean "),
     ("evaluate", "\nevaluate:", "\nevaluat:", " has no block 'evaluate'. Did you mean 'evaluat'?"),
 ])  # fmt: skip
-def test_a_typo_in_the_params_names_file_and_nearest_key(
-    params: Path, message: Callable[..., str], command: str, old: str, new: str, expected: str
-) -> None:
+def test_a_typo_in_the_params_names_file_and_nearest_key(params, message, command, old, new, expected):
     text = params.read_text("utf-8")
     assert old in text
     params.write_text(text.replace(old, new, 1), "utf-8")
@@ -196,7 +190,7 @@ def test_a_typo_in_the_params_names_file_and_nearest_key(
     assert expected in printed
 
 
-def test_params_are_those_of_the_option_or_of_the_folder(params: Path, message: Callable[..., str]) -> None:
+def test_params_are_those_of_the_option_or_of_the_folder(params, message):
     other = params.rename("other.yaml")
     command = ("posemaps", *FOLDERS["posemaps"])
     assert f"There is no {params}. Run repose in the project's folder" in message(*command)
@@ -204,9 +198,7 @@ def test_params_are_those_of_the_option_or_of_the_folder(params: Path, message: 
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_is_run_with_its_folders_and_settings(
-    params: Path, seen: dict[str, Any], said_by: Said, stage: str
-) -> None:
+def test_a_stage_is_run_with_its_folders_and_settings(params, seen, said_by, stage):
     words = shlex.split(STAGES[stage]["cmd"].replace("${item.system}", "paper-s").replace("${item}", "0"))[2:]
     said_by(stage, *words)
     if stage == "train":
@@ -233,9 +225,7 @@ def pipeline(params: Path, seen: dict[str, Any]) -> dict[str, Any]:
     return seen
 
 
-def test_the_paths_of_train_and_evaluate_default_to_those_of_the_pipeline(
-    pipeline: dict[str, Any], said_by: Said
-) -> None:
+def test_the_paths_of_train_and_evaluate_default_to_those_of_the_pipeline(pipeline, said_by):
     said_by("train", "paper-s", "--split", "other")
     assert [str(pipeline[name]) for name in ("system", "run", "work")] == ["paper-s", "runs/paper-s", ".repose/runs"]
     assert {name: str(path) for name, path in vars(pipeline["folders"]).items()} == {
@@ -248,9 +238,7 @@ def test_the_paths_of_train_and_evaluate_default_to_those_of_the_pipeline(
     assert (pipeline["system"], pipeline["metrics"]) == ("baselines", None)
 
 
-def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
-    pipeline: dict[str, Any], message: Callable[..., str]
-) -> None:
+def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(pipeline, message):
     Path("data/keypoints").rmdir()
     printed = message("train", "attend")
     assert printed.startswith("There is no data/keypoints. Make it with `dvc repro keypoints`, ")
@@ -264,7 +252,7 @@ def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(
     assert not pipeline
 
 
-def test_the_block_of_the_table_arrives(seen: dict[str, Any], said_by: Said) -> None:
+def test_the_block_of_the_table_arrives(seen, said_by):
     params = str(ROOT / "table1" / "params.yaml")
     said_by("table", "--results", "r", "--published", "p.csv", "--table", "t", "--params", params)
     assert [str(seen[name]) for name in ("results", "published", "table")] == ["r", "p.csv", "t"]

@@ -19,7 +19,7 @@ OF_PIPELINES = (
 OUTPUTS = [f"{folder}/x" for folder in OF_PIPELINES]
 
 
-def test_the_committed_demo_beats_the_baselines_and_carries_the_garment() -> None:
+def test_the_committed_demo_beats_the_baselines_and_carries_the_garment():
     scores = json.loads((ROOT / "metrics.json").read_text())["scores"]
     baselines = {name: scores.pop(name) for name in ("copy source", "mean of sources")}
     torso = {name: of["torso-ciede2000"] for name, of in (scores | baselines).items()}
@@ -30,7 +30,7 @@ def test_the_committed_demo_beats_the_baselines_and_carries_the_garment() -> Non
     assert min(torso.values()) <= 0.7 * torso["paper-m"]
 
 
-def test_the_committed_demo_passes_its_gates_beside_the_baseline() -> None:
+def test_the_committed_demo_passes_its_gates_beside_the_baseline():
     gates = block(read_params(ROOT / "params.yaml"), "gates", GatesSettings, "params.yaml")
     base = read_file(ROOT / "baseline" / "metrics.json")
     found = compare(base, read_file(ROOT / "metrics.json"), gates)
@@ -41,7 +41,7 @@ def test_the_committed_demo_passes_its_gates_beside_the_baseline() -> None:
     assert all(90 <= change.pairs <= 100 for change in changes)  # of 100, those with a torso
 
 
-def test_the_committed_lock_is_of_the_committed_params() -> None:
+def test_the_committed_lock_is_of_the_committed_params():
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for name, stage in lock.items():
@@ -52,7 +52,7 @@ def test_the_committed_lock_is_of_the_committed_params() -> None:
             assert value == now, f"{name} was run with another {key}: run `make demo` and commit dvc.lock"
 
 
-def test_no_yaml_that_a_tool_edits_has_an_alias() -> None:
+def test_no_yaml_that_a_tool_edits_has_an_alias():
     """`dvc exp run --set-param` of a block that rows share changes all of them."""
     listed = subprocess.run(
         ["git", "ls-files", "*.yaml", "*.lock"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
@@ -64,7 +64,7 @@ def test_no_yaml_that_a_tool_edits_has_an_alias() -> None:
             assert getattr(event, "anchor", None) is None, f"{name}: {event.start_mark}"
 
 
-def test_git_ignores_the_outputs_of_the_pipelines_but_the_tables() -> None:
+def test_git_ignores_the_outputs_of_the_pipelines_but_the_tables():
     asked = [*OUTPUTS, "ablations/table/x", "table1/table/x"]
     found = subprocess.run(["git", "check-ignore", *asked], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     assert found.stdout.split() == OUTPUTS

@@ -76,30 +76,22 @@ def bomb() -> str:
     return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "[" * 100_000,
-            "line 1, column .*: the values are more than 100 levels deep",
-        ),  # these end the process in libyaml
-        ("- " * 100_000, "100 levels deep"),
-        ("{a: " * 100_000, "100 levels deep"),
-        (bomb(), "with aliases more than 1,000,000"),
-        ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"),
-        ("a: *b", "is not defined before"),
-    ],
-)
-def test_a_document_that_would_fill_the_memory_or_end_the_process(text: str, message: str) -> None:
+@pytest.mark.parametrize(("text", "message"), [
+    ("[" * 100_000, "line 1, column .*: the values are more than 100 levels deep"),  # these end the process in libyaml
+    ("- " * 100_000, "100 levels deep"), ("{a: " * 100_000, "100 levels deep"),
+    (bomb(), "with aliases more than 1,000,000"),
+    ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"), ("a: *b", "is not defined before"),
+])  # fmt: skip
+def test_a_document_that_would_fill_the_memory_or_end_the_process(text, message):
     with pytest.raises(ValueError, match=message):
         parse_yaml(text)
 
 
-def test_aliases() -> None:
+def test_aliases():
     assert parse_yaml("a: &a {b: 1}\nc: {<<: *a, d: [*a]}") == {"a": {"b": 1}, "c": {"b": 1, "d": [{"b": 1}]}}
 
 
-def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again() -> None:
+def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again():
     assert build(Outer, {"count": 1, "note": None, "inner": None}, "here") == Outer(1)
     found = Outer(2, names=("a", "b"), boxes=((1, 2),), table={"a": 1}, inner=Inner(0.5))
     assert build(Outer, as_dict(found), "here") == found
@@ -112,7 +104,7 @@ def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again(
         ({"level": 2.0}, 2), ({"table": {"a": 2.0}}, {"a": 2}), ({"boxes": [[1.0, 2.0]]}, ((1, 2),)),
     ],
 )  # fmt: skip
-def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) -> None:
+def test_numbers_become_what_their_field_is(values, found):
     (name,) = values
     value = getattr(build(Outer, {"count": 1} | values, "here"), name)
     assert value == found
@@ -151,13 +143,13 @@ def test_numbers_become_what_their_field_is(values: dict[str, Any], found: Any) 
         ({"word": "b"}, "p.yaml: train.word should have 2 or more characters, not 'b'."),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_rejected_by_name(values: dict[Any, Any], message: str) -> None:
+def test_what_does_not_fit_is_rejected_by_name(values, message):
     with pytest.raises(SettingsError) as caught:
         build(Outer, {"count": 1} | values, "p.yaml: train")
     assert str(caught.value) == message
 
 
-def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:
+def test_a_missing_block_is_named_with_the_nearest_or_all():
     with pytest.raises(SettingsError, match=r"^p\.yaml: train should be a mapping, not \[1\]\.$"):
         block({"train": [1]}, "train", Inner, "p.yaml")
     with pytest.raises(SettingsError, match=r"^p\.yaml has no block 'train'\. Did you mean 'trian'\?$"):
@@ -180,7 +172,7 @@ def test_a_missing_block_is_named_with_the_nearest_or_all() -> None:
     (b"", r"params\.yaml should be a mapping with one block per stage\."),
     (b"systems: {lr0.001: {}}", r"params\.yaml: systems: 'lr0\.001' cannot be the name of a system\. A dot is not allowed"),
 ])  # fmt: skip
-def test_unreadable_params_are_a_message(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_unreadable_params_are_a_message(tmp_path, content, message):
     if content is not None:
         (tmp_path / "params.yaml").write_bytes(content)
     with pytest.raises(SettingsError, match=f"(?s){message}"):
@@ -199,7 +191,7 @@ SPELLINGS = [
 
 @pytest.mark.filterwarnings("ignore:")  # of ruamel.yaml, on 1e-5 in YAML 1.1
 @pytest.mark.parametrize("head", ["v: ", "\ufeffv: ", "%YAML 1.1\n---\nv: "])
-def test_yaml_is_read_as_dvc_reads_it(head: str) -> None:
+def test_yaml_is_read_as_dvc_reads_it(head):
     def read(reader: Callable[[str], Any], text: str) -> str:
         try:
             return repr(reader(head + text))
@@ -211,7 +203,7 @@ def test_yaml_is_read_as_dvc_reads_it(head: str) -> None:
     assert found["1e-5"] == found["1e-05"] == repr({"v": 1e-05})
 
 
-def test_names_that_systems_cannot_have() -> None:
+def test_names_that_systems_cannot_have():
     check_system_names(["paper-m", "Paper_M2", "_a", "x"])
     for name in ("lr0.001", "..", "a/b", "a b", "a@b", "$a", "-a", "4-items", "größe", "a\n", "", 2026):
         with pytest.raises(ValueError, match=f"^{re.escape(repr(name))} cannot be the name of a system"):
@@ -219,7 +211,7 @@ def test_names_that_systems_cannot_have() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
+def test_each_stages_block_fits_and_names_every_field(stage):
     params = read_params(PARAMS)
     settings = block(params, stage, STAGES[stage], "params.yaml")
     assert build(STAGES[stage], as_dict(settings), "again") == settings
@@ -229,20 +221,20 @@ def test_each_stages_block_fits_and_names_every_field(stage: str) -> None:
 @pytest.mark.parametrize(
     "keys", [["download", "mannequin"], ["keypoints", "pictures"], ["train"], ["report"], ["gates"]]
 )
-def test_a_negative_seed_is_rejected_before_a_stage_runs(keys: list[str]) -> None:
+def test_a_negative_seed_is_rejected_before_a_stage_runs(keys):
     params = read_params(PARAMS)
     reduce(getitem, keys, params)["seed"] = -1
     with pytest.raises(SettingsError, match=r"seed should be at least 0, not -1\.$"):
         block(params, keys[0], STAGES[keys[0]], "params.yaml")
 
 
-def test_params_have_a_block_for_each_stage_and_the_systems() -> None:
+def test_params_have_a_block_for_each_stage_and_the_systems():
     params = read_params(PARAMS)
     assert list(params) == [*STAGES, "systems"]
     assert set(params["evaluate"]["systems"]) <= set(params["systems"])
 
 
 @pytest.mark.parametrize("system", read_params(PARAMS)["systems"])
-def test_each_row_of_the_systems_fits(system: str) -> None:
+def test_each_row_of_the_systems_fits(system):
     settings = build_row(read_params(PARAMS)["systems"][system], "params.yaml")
     assert build_row(as_dict(settings), "again") == settings

@@ -27,9 +27,7 @@ def repro(folder: Path, monkeypatch: pytest.MonkeyPatch, level: dict[str, str], 
 
 
 @pytest.mark.slow
-def test_the_scores_of_one_processor_are_a_baseline_for_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_scores_of_one_processor_are_a_baseline_for_another(tmp_path, monkeypatch):
     one = repro(tmp_path / "one", monkeypatch, LEVELS["avx2"], CHANGES)
     baseline = tmp_path / "baseline"
     baseline.mkdir()

@@ -25,12 +25,12 @@ def project() -> Project:
     return read_project(ROOT)
 
 
-def test_what_is_committed_is_current(project: Project) -> None:
+def test_what_is_committed_is_current(project):
     for pipeline in (project, *read_projects(ROOT, ["table1/dvc.yaml"])):
         assert compiler.not_current(pipeline) == [], "run `make compile` and commit what it writes"
 
 
-def test_the_graph_is_that_of_dvc_and_a_stage_has_one_name_everywhere(project: Project) -> None:
+def test_the_graph_is_that_of_dvc_and_a_stage_has_one_name_everywhere(project):
     made = compiled.read(TEXT)
     assert made.edges == compiled.reduced(compiled.edges_of_dvc(project))
     assert {path.parent.name for path in (ROOT / "components").glob("*/component.yaml")} == STAGES
@@ -39,7 +39,7 @@ def test_the_graph_is_that_of_dvc_and_a_stage_has_one_name_everywhere(project: P
         assert {upstream for stage, upstream in made.edges if stage == f"posemaps@{part}"} == {f"keypoints@{part}"}
 
 
-def test_the_run_form_is_short_and_each_default_is_the_committed_param(project: Project) -> None:
+def test_the_run_form_is_short_and_each_default_is_the_committed_param(project):
     plan, form = compiler.plan_for(project, None), compiled.read(TEXT).parameters
     assert set(form) == {"remote", "endpoint", "overrides", *(exposed.name for exposed in plan.exposed)}
     assert 5 <= len(form) <= 20
@@ -49,7 +49,7 @@ def test_the_run_form_is_short_and_each_default_is_the_committed_param(project: 
         assert form[exposed.name]["description"].endswith(f"({exposed.key})")
 
 
-def test_what_people_look_at_is_html_and_scores_are_metrics(project: Project) -> None:
+def test_what_people_look_at_is_html_and_scores_are_metrics(project):
     plan = compiler.plan_for(project, None)
     kinds = {(task.stage.group, out.name): out for task in plan.tasks for out in task.outputs}
     assert (kinds["validate", "reports_validate"].type, kinds["validate", "reports_validate"].page) == (
@@ -60,7 +60,7 @@ def test_what_people_look_at_is_html_and_scores_are_metrics(project: Project) ->
 
 
 @pytest.mark.parametrize("environment", ["laptop", "staging", "production"])
-def test_every_environment_compiles(project: Project, environment: str) -> None:
+def test_every_environment_compiles(project, environment):
     made = compiled.read(compiled.text_for(project, environment))
     assert all(asked["secretAsEnv"][0]["secretName"] == "repose-s3" for asked in made.platform.values())
     assert all(asked["securityContext"]["runAsNonRoot"] for asked in made.platform.values())
@@ -72,6 +72,6 @@ def test_every_environment_compiles(project: Project, environment: str) -> None:
     assert on_gpu == (set() if environment == "laptop" else {"train", "evaluate"})
 
 
-def test_no_value_of_a_secret_is_in_what_is_committed() -> None:
+def test_no_value_of_a_secret_is_in_what_is_committed():
     for path in [*(ROOT / "pipelines").rglob("*.yaml"), *(ROOT / "components").rglob("*.yaml")]:
         assert "password" not in path.read_text().replace("password_variable", "")

@@ -39,7 +39,7 @@ NAMES = ["download", "validate", "keypoints", "posemaps", "split", "train", "eva
     ],
     ids=["modules", "params.yaml", "repose --help", "tests"],
 )
-def test_a_stage_has_one_name_everywhere(names: set[str]) -> None:
+def test_a_stage_has_one_name_everywhere(names):
     assert list(STAGES) == NAMES
     assert names == set(NAMES)
 
@@ -50,7 +50,7 @@ def outs(definition: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_every_path_of_a_command_is_a_dep_or_an_out(folder: Path) -> None:
+def test_every_path_of_a_command_is_a_dep_or_an_out(folder):
     for name, definition in stages_of(folder).items():
         known = {*definition.get("deps", []), *outs(definition)}
         commands = [definition["cmd"]] if isinstance(definition["cmd"], str) else definition["cmd"]
@@ -66,7 +66,7 @@ def test_every_path_of_a_command_is_a_dep_or_an_out(folder: Path) -> None:
             assert not lost, f"{name} uses {lost}"
 
 
-def test_what_runs_for_each_part_reads_and_writes_that_part_alone() -> None:
+def test_what_runs_for_each_part_reads_and_writes_that_part_alone():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     in_parts = {name: stage for name, stage in stages.items() if stage.get("foreach") == "${validate.parts}"}
     assert list(in_parts) == ["keypoints", "posemaps"]
@@ -75,7 +75,7 @@ def test_what_runs_for_each_part_reads_and_writes_that_part_alone() -> None:
         assert [path for path in paths if not path.endswith("/${item}")] == ["data/raw/lists"] * (name == "keypoints")
 
 
-def test_each_stage_runs_its_own_command_and_validate_alone_reads_the_sources_photos() -> None:
+def test_each_stage_runs_its_own_command_and_validate_alone_reads_the_sources_photos():
     for name, stage in STAGES.items():
         assert stage["cmd"].startswith(f"repose {name} ")
         assert stage["params"][0] == name
@@ -96,7 +96,7 @@ def literals(path: Path) -> list[str]:
     ]
 
 
-def test_no_data_path_stands_outside_dvc_yaml() -> None:
+def test_no_data_path_stands_outside_dvc_yaml():
     paths = {re.sub(r"/\$\{item[^}]*\}", "", path) for stage in STAGES.values() for path in outs(stage)}
     assert "data/raw" in paths
     assert "runs" in paths
@@ -122,7 +122,7 @@ def leaves(node: yaml.Node, above: str) -> dict[str, int]:
     return {}
 
 
-def test_every_key_of_a_stage_has_its_comment() -> None:
+def test_every_key_of_a_stage_has_its_comment():
     blocks = {key.value: value for key, value in yaml.compose(PARAMS_TEXT).value}
     lines = PARAMS_TEXT.splitlines()
     keys = {key: line for name in NAMES for key, line in leaves(blocks[name], name).items()}

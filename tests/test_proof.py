@@ -58,7 +58,7 @@ def by_kubeflow(tmp_path_factory: pytest.TempPathFactory, remote: Path) -> tuple
     return project, kfp(project.folder, "run-local", "--runner", "subprocess", "--remote", str(remote)).strip()
 
 
-def test_the_pipeline_ends_with_a_table_and_the_path_of_a_picture(by_dvc: Project, output: str) -> None:
+def test_the_pipeline_ends_with_a_table_and_the_path_of_a_picture(by_dvc, output):
     table = output[output.index("Running stage 'evaluate'") :]
     for row in ("copy source", "mean of sources", "paper-m", "paper-m, 1 source", "surface", "surface-tuned, 1 source"):
         assert f" {row} " in table
@@ -67,9 +67,7 @@ def test_the_pipeline_ends_with_a_table_and_the_path_of_a_picture(by_dvc: Projec
     assert (by_dvc.folder / "reports" / "run" / "report.html").read_bytes().endswith(b"</html>")
 
 
-def test_the_compiled_pipeline_leaves_the_same_bytes_and_nothing_to_do(
-    by_dvc: Project, by_kubeflow: tuple[Project, str], remote: Path
-) -> None:
+def test_the_compiled_pipeline_leaves_the_same_bytes_and_nothing_to_do(by_dvc, by_kubeflow, remote):
     project, run = by_kubeflow
     assert not (project.folder / "dvc.lock").exists()
     kfp(project.folder, "fetch", run, "--remote", str(remote))
@@ -83,14 +81,14 @@ def test_the_compiled_pipeline_leaves_the_same_bytes_and_nothing_to_do(
     assert {stage["how"] for stage in record["stages"]} == {"run"}
 
 
-def test_editing_a_system_trains_that_system_only(by_dvc: Project) -> None:
+def test_editing_a_system_trains_that_system_only(by_dvc):
     by_dvc.set(**{"systems.surface-tuned.steps": 4})
     trained = json.loads(by_dvc.dvc("status", "--json"))
     assert [stage for stage in trained if stage.startswith("train")] == ["train@surface-tuned"]
     by_dvc.set(**{"systems.surface-tuned.steps": CHANGES["systems.surface-tuned.steps"]})
 
 
-def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc: Project) -> None:
+def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc):
     by_dvc.set(gates__limits={"surface-tuned": {"ssim/pg2": {"min": 0.99}}})
     output = by_dvc.dvc("repro", code=255)
     assert stages_run(output) == ["report", "gates"]
@@ -103,7 +101,7 @@ def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc: Proje
     assert "Gates: no regression in 4 scores, compared with nothing." in card
 
 
-def test_a_failing_stage_leaves_the_earlier_results(by_dvc: Project) -> None:
+def test_a_failing_stage_leaves_the_earlier_results(by_dvc):
     """DVC removes what a stage writes before it runs it; its cache holds the earlier results."""
     before = by_dvc.files(*OUTPUTS)
     by_dvc.set(split__min_test_pairs=10_000)
@@ -119,7 +117,7 @@ def test_a_failing_stage_leaves_the_earlier_results(by_dvc: Project) -> None:
     assert by_dvc.files(*OUTPUTS) == before
 
 
-def test_parts_are_run_by_themselves_and_a_left_over_is_not_read(by_dvc: Project) -> None:
+def test_parts_are_run_by_themselves_and_a_left_over_is_not_read(by_dvc):
     before = by_dvc.files(*OUTPUTS)
     assert {name.split("/")[2] for name in before if name.startswith("data/keypoints/")} == {"0", "1"}
     shutil.rmtree(by_dvc.folder / "data" / "keypoints" / "1")
@@ -140,7 +138,7 @@ def test_parts_are_run_by_themselves_and_a_left_over_is_not_read(by_dvc: Project
     assert by_dvc.files(*OUTPUTS) == before
 
 
-def test_dvc_shows_metrics_and_plots(by_dvc: Project) -> None:
+def test_dvc_shows_metrics_and_plots(by_dvc):
     metrics = json.loads(by_dvc.dvc("metrics", "show", "--json"))
     scores = metrics[""]["data"]["metrics.json"]["data"]["scores"]
     assert set(scores["surface-tuned"]) >= {"ssim/pg2", "ssim/gaussian11", "torso-ciede2000"}

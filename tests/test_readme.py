@@ -6,7 +6,6 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import pytest
 import yaml
 from typer.main import get_command
 
@@ -28,7 +27,7 @@ def tracked() -> set[str]:
     return {line for line in listed.stdout.splitlines() if (ROOT / line).exists()}
 
 
-def test_the_scores_are_those_of_the_committed_demo() -> None:
+def test_the_scores_are_those_of_the_committed_demo():
     record = json.loads((ROOT / "metrics.json").read_text())
     head = "| system | ssim/pg2 | ssim/gaussian11 | ssim/win51 | torso-ciede2000 | trained on |\n|---|---|---|---|---|---|\n"
     rows = [
@@ -55,7 +54,7 @@ def entries() -> set[str]:
     return found
 
 
-def test_the_tree_names_every_file_down_to_the_modules_of_the_package() -> None:
+def test_the_tree_names_every_file_down_to_the_modules_of_the_package():
     named = entries()
     whole = {
         path for path in named if path.endswith("/") and not any(other.startswith(path) for other in named - {path})
@@ -67,21 +66,21 @@ def test_the_tree_names_every_file_down_to_the_modules_of_the_package() -> None:
         assert hidden or path in named or path.startswith(tuple(whole)), f"{path} is missing in the README's tree"
 
 
-def test_every_link_and_picture_is_there() -> None:
+def test_every_link_and_picture_is_there():
     others = (ROOT / "src/mannequins/surface/README.md", ROOT / "pipelines/README.md")
     for page in (ROOT / "README.md", *others, *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_make_has_the_targets_that_the_readme_names() -> None:
+def test_make_has_the_targets_that_the_readme_names():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = "\n".join(re.findall(r"`[^`\n]+`|```sh.*?```", README, re.DOTALL))
     named = set(re.findall(r"\bmake ([\w-]+)", commands))
     assert {"demo", "test", "check", "bench"} <= named <= targets
 
 
-def test_generate_has_the_options_that_the_readme_names() -> None:
+def test_generate_has_the_options_that_the_readme_names():
     command = get_command(app).commands["generate"]
     options = {name for parameter in command.params for name in parameter.opts}
     lines = re.findall(r"^repose generate .*$", README, re.MULTILINE)
@@ -90,7 +89,7 @@ def test_generate_has_the_options_that_the_readme_names() -> None:
         assert set(re.findall(r"(?<!\S)--?[a-z-]+", line)) <= options
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reposer, "PoseFinder", lambda *_: lambda _: (STANDING, 1))
     for photo in ("front.jpg", "side.jpg", "target.jpg"):
@@ -103,7 +102,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert [image.size for image in (names["image"], *names["images"])] == [(176, 256)] * 4
 
 
-def test_stages_and_rows_are_those_of_the_pipeline() -> None:
+def test_stages_and_rows_are_those_of_the_pipeline():
     stages = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     table = README.split("## The pipeline")[1]
     assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE)[1 : 1 + len(stages)] == stages
@@ -112,7 +111,7 @@ def test_stages_and_rows_are_those_of_the_pipeline() -> None:
     assert named == rows
 
 
-def test_the_settings_that_the_page_on_the_paper_prints_are_rows() -> None:
+def test_the_settings_that_the_page_on_the_paper_prints_are_rows():
     page = (ROOT / "docs" / "paper.md").read_text()
     block = yaml.safe_load(re.search(r"```yaml\n# nearer-to-the-paper.*?```", page, re.DOTALL)[0].strip("`")[4:])
     params = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -1,7 +1,5 @@
 """The same dvc.yaml on real photos, by changed params only: DeepFashion's, where they lie beside the project."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,15 +20,10 @@ from repose.storage.weight_files import cached
 
 SAMPLE = (ROOT / ".." / "shared" / "data" / "deepfashion-sample").resolve()
 CHANGES = {
-    "download.source": "deepfashion",
-    "download.origins": [{"address": str(SAMPLE)}],
-    "keypoints.extractor": "posegan-csv",
-    "split.mode": "patn",
-    "split.pairs": "pairs.csv",
-    "split.test_share": 0.25,
-    "train.augment.fill": "white",
+    "download.source": "deepfashion", "download.origins": [{"address": str(SAMPLE)}], "keypoints.extractor": "posegan-csv",
+    "split.mode": "patn", "split.pairs": "pairs.csv", "split.test_share": 0.25, "train.augment.fill": "white",
     "evaluate.pairs": None,
-}
+}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     not SAMPLE.is_dir(), reason="there is no ../shared/data/deepfashion-sample beside the project"
@@ -45,7 +38,7 @@ def photos() -> dict[str, np.ndarray]:
     return {photo.name: decode(path.read_bytes()) for path, photo in paths.items() if photo}
 
 
-def test_copying_the_source_scores_as_it_does_elsewhere(photos: dict[str, np.ndarray]) -> None:
+def test_copying_the_source_scores_as_it_does_elsewhere(photos):
     """Of 100 pairs: pg2 0.667, pose-gan 0.670, win51 0.381; .64 to .67 is known of pose-gan's protocol on DeepFashion."""
     finder, pairs = NameFinder(list(photos)), pd.read_csv(SAMPLE / "pairs.csv")
     source, target = (np.stack([photos[str(finder.find(name))] for name in pairs[end]]) for end in ("from", "to"))
@@ -53,7 +46,7 @@ def test_copying_the_source_scores_as_it_does_elsewhere(photos: dict[str, np.nda
     np.testing.assert_allclose(scores, (0.6670, 0.6702, 0.3805), atol=5e-5)
 
 
-def test_the_figure_network_is_worse_on_people(photos: dict[str, np.ndarray]) -> None:
+def test_the_figure_network_is_worse_on_people(photos):
     network, names = mannequins.figure.load("cpu"), list(photos)
     images = torch.from_numpy(np.stack([photos[name] for name in names])).movedim(3, 1)
     found = np.concatenate([network.keypoints(some)[0].numpy() for some in images.split(32)])
@@ -64,7 +57,7 @@ def test_the_figure_network_is_worse_on_people(photos: dict[str, np.ndarray]) ->
     assert 0.6 < record["pck@0.1"] < 0.9
 
 
-def test_blazepose_finds_the_joints_of_people_and_leaves_out_those_out_of_sight(photos: dict[str, np.ndarray]) -> None:
+def test_blazepose_finds_the_joints_of_people_and_leaves_out_those_out_of_sight(photos):
     if not cached("blazepose").is_file():
         pytest.skip("BlazePose's weights are not in the cache: run `repose weights fetch blazepose`")
     names, network = list(photos), blazepose.load(Weights({}), min_person=0.5)
@@ -82,7 +75,7 @@ def test_blazepose_finds_the_joints_of_people_and_leaves_out_those_out_of_sight(
 
 
 @pytest.mark.slow
-def test_the_stages_up_to_split_on_real_photos(tmp_path: Path) -> None:
+def test_the_stages_up_to_split_on_real_photos(tmp_path):
     project = Project(tmp_path, TINY | CHANGES)
     output = project.dvc("repro", "split")
     assert "non-commercial research" in output  # the terms of the owner

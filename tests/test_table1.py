@@ -53,8 +53,7 @@ def made(project: Project) -> str:
 
 
 def read(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((TABLE1 / name).read_text())
-    return content
+    return yaml.safe_load((TABLE1 / name).read_text())
 
 
 def set_rows(project: Project, data: str, changes: dict[str, Any]) -> None:
@@ -66,7 +65,7 @@ def stages_run(output: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, made: str) -> None:
+def test_a_run_trains_and_scores_each_row_on_both_data_sets(project, made):
     queued, last = (stages_run(output) for output in made.split("\ndvc repro table1/dvc.yaml\n"))
     own = {f"{stage}{data}@{row}" for stage in ("train", "evaluate") for data in ("", "-street") for row in ROWS}
     in_parts = {f"{stage}@{part}" for stage in ("keypoints", "posemaps") for part in (0, 1)}
@@ -87,7 +86,7 @@ def test_a_run_trains_and_scores_each_row_on_both_data_sets(project: Project, ma
 
 
 @pytest.mark.slow
-def test_editing_one_block_trains_that_row_alone_again(project: Project, made: str) -> None:
+def test_editing_one_block_trains_that_row_alone_again(project, made):
     assert json.loads(project.dvc("status", "--json", "table1/dvc.yaml")) == {}
     set_rows(project, "street", QUICK | STREET | {f"systems.{OTHER}.steps": 3})
     assert json.loads(project.dvc("status", "--json", "table1/dvc.yaml")) == {}
@@ -97,14 +96,14 @@ def test_editing_one_block_trains_that_row_alone_again(project: Project, made: s
     assert trained == {"train-street@paper-m"}
 
 
-def test_the_table_names_every_row_of_the_published_one_and_ours() -> None:
+def test_the_table_names_every_row_of_the_published_one_and_ours():
     printed = pd.read_csv(TABLE1 / "published.csv")["system"]
     settings = block(read("params.yaml"), "table", TableSettings, "params.yaml")
     assert set(settings.systems) == set(printed) - {"real data"} | {"attend"}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_budget_holds_rows_that_build(name: str) -> None:
+def test_each_budget_holds_rows_that_build(name):
     params = read(name)
     block(params, "train", TrainSettings, name)
     block(params, "evaluate", EvaluateSettings, name)
@@ -129,7 +128,7 @@ STREET_STAGES: dict[str, Any] = {
 LARGE_ROWS = ["paper-s", "paper-m", "vunet", "attend"]
 
 
-def test_the_files_are_those_of_the_budgets_and_the_data_sets_those_of_the_table() -> None:
+def test_the_files_are_those_of_the_budgets_and_the_data_sets_those_of_the_table():
     assert sorted(str(path.relative_to(TABLE1)) for path in TABLE1.glob("*/*.yaml")) == sorted(FILES)
     stages = yaml.safe_load((TABLE1 / "dvc.yaml").read_text())["stages"]
     assert set(stages["baselines"]["foreach"]) == set(read("params.yaml")["table"]["data_sets"])

@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_line_is_printed_as_it_is(screen: Screen, is_terminal: bool) -> None:
+def test_a_line_is_printed_as_it_is(screen, is_terminal):
     text, line = screen(is_terminal), f"[bold]{'x' * 200}[/bold] crop [40, 0] :smile: 100"
     say(line)
     assert text.getvalue() == f"{line}\n"
@@ -48,7 +48,7 @@ HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f"
 SHOWN = r"a\x1b]0;title\x07b\x1b[2Jc\rd\x9b1me\u202egpj.exe\u2066\u2028f\x7f"
 
 
-def test_characters_that_steer_a_terminal_are_shown_as_escapes(screen: Screen) -> None:
+def test_characters_that_steer_a_terminal_are_shown_as_escapes(screen):
     assert printable("caf\u00e9 \u5f20 \u0627\u0644 \U0001f455\tx\n") == "caf\u00e9 \u5f20 \u0627\u0644 \U0001f455\tx\n"
     assert printable("\udc80") == r"\udc80"  # not by `say`: pytest keeps what is logged, and xdist cannot send this
     text = screen(True)
@@ -64,7 +64,7 @@ def test_characters_that_steer_a_terminal_are_shown_as_escapes(screen: Screen) -
         assert "\u202e" not in text.getvalue()
 
 
-def test_the_style_of_a_table_survives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_style_of_a_table_survives(monkeypatch):
     text = io.StringIO()
     monkeypatch.setattr(terminal, "_console", Console(file=text, force_terminal=True, color_system="standard"))
     table = Table()
@@ -73,13 +73,13 @@ def test_the_style_of_a_table_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31mfailed\x1b[0m" in text.getvalue()
 
 
-def test_a_name_with_a_line_feed_starts_no_message(screen: Screen) -> None:
+def test_a_name_with_a_line_feed_starts_no_message(screen):
     text = screen(False)
     say("photo a\nrepose: all is well\n  b\n| c |")
     assert text.getvalue() == "photo a\n  repose: all is well\n  b\n| c |\n"
 
 
-def test_a_bar_is_silent_and_lazy_where_nobody_watches(screen: Screen) -> None:
+def test_a_bar_is_silent_and_lazy_where_nobody_watches(screen):
     text, source = screen(False), iter(range(3))
     through = bar(source, "photos")
     assert next(through) == 0
@@ -88,7 +88,7 @@ def test_a_bar_is_silent_and_lazy_where_nobody_watches(screen: Screen) -> None:
     assert text.getvalue() == ""
 
 
-def test_a_bar_counts_on_a_terminal_and_passes_errors_on(screen: Screen) -> None:
+def test_a_bar_counts_on_a_terminal_and_passes_errors_on(screen):
     for made, total, shown in (([5, 6, 7], None, "3/3"), (iter([5, 6, 7]), None, "3/?"), ([5, 6, 7], 6, "3/6")):
         text = screen(True)
         assert list(bar(made, "photos", total)) == [5, 6, 7]
@@ -99,7 +99,7 @@ def test_a_bar_counts_on_a_terminal_and_passes_errors_on(screen: Screen) -> None
     assert list(bar([1], "again")) == [1]  # the display is free
 
 
-def test_training_tells_a_line_now_and_then_where_nobody_watches(screen: Screen, clock: SimpleNamespace) -> None:
+def test_training_tells_a_line_now_and_then_where_nobody_watches(screen, clock):
     text = screen(False)
     with TrainingBar("train a", 0, 2000) as shown:
         for _ in range(700):
@@ -112,7 +112,7 @@ def test_training_tells_a_line_now_and_then_where_nobody_watches(screen: Screen,
     ]
 
 
-def test_training_shows_a_bar_on_a_terminal(screen: Screen, clock: SimpleNamespace) -> None:
+def test_training_shows_a_bar_on_a_terminal(screen, clock):
     text = screen(True)
     with TrainingBar("train a", 2, 5) as shown:
         for _ in range(3):
@@ -123,7 +123,7 @@ def test_training_shows_a_bar_on_a_terminal(screen: Screen, clock: SimpleNamespa
     assert text.getvalue().endswith("train a: step 5/5  1 photos/s\n")
 
 
-def test_training_that_fails_claims_nothing(screen: Screen) -> None:
+def test_training_that_fails_claims_nothing(screen):
     for is_terminal in (True, False):
         text = screen(is_terminal)
         with pytest.raises(KeyError), TrainingBar("train a", 0, 5):

@@ -30,14 +30,8 @@ def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [step for job in content["jobs"].values() for step in job["steps"]]
 
 
-def test_when_they_run() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["checks", "release"]
-    assert CHECKS["on"] == "pull_request"
-    assert RELEASE["on"] == {"push": {"tags": ["v*"]}}
-
-
 @pytest.mark.parametrize("content", [CHECKS, RELEASE], ids=["checks", "release"])
-def test_it_only_reads_and_only_calls_make_and_actions_of_github(content: dict[str, Any]) -> None:
+def test_it_only_reads_and_only_calls_make_and_actions_of_github(content):
     assert content["permissions"] == {"contents": "read"}
     assert not any("permissions" in job for job in content["jobs"].values())
     for step in steps(content):
@@ -52,7 +46,7 @@ def test_it_only_reads_and_only_calls_make_and_actions_of_github(content: dict[s
                 assert step["with"]["persist-credentials"] is False
 
 
-def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
+def test_a_pull_request_sees_no_secret_and_compares_with_its_target():
     assert "secrets" not in (ROOT / ".github" / "workflows" / "checks.yml").read_text()
     called = [step for step in steps(CHECKS) if "run" in step]
     compared = [step for step in called if "env" in step]
@@ -67,7 +61,7 @@ def test_a_pull_request_sees_no_secret_and_compares_with_its_target() -> None:
     assert all(step["if"] == "${{ !cancelled() }}" for step in called[-2:])  # also where a score got worse
 
 
-def test_the_one_secret_goes_to_the_step_that_submits() -> None:
+def test_the_one_secret_goes_to_the_step_that_submits():
     decides = RELEASE["jobs"]["submit"]["env"]["SUBMIT"]
     assert re.fullmatch(r"\$\{\{ secrets\.KFP_TOKEN != ''( && vars\.\w+ != '')+ \}\}", decides)  # true or false
     (submit,) = [step for step in steps(RELEASE) if step.get("run") == "make submit"]
@@ -77,15 +71,7 @@ def test_the_one_secret_goes_to_the_step_that_submits() -> None:
     assert WORKFLOWS[1].read_text().count("secrets.") == 2
 
 
-@pytest.mark.parametrize(("target", "recipe"), [
-    ("compare", 'repose compare "$${BASE:-main}"'),  # the table alone goes to the summary
-    ("submit", 'repose kfp submit -e production --image "$$IMAGE"'),  # make shows the line: no value is in it
-])  # fmt: skip
-def test_make_takes_values_from_the_environment(target: str, recipe: str) -> None:
-    assert re.findall(rf"^{target}:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE) == [recipe]
-
-
-def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path, monkeypatch):
     def git(*arguments: str) -> None:
         subprocess.run(
             ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments], cwd=tmp_path, check=True

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_photos_and_a_pose_become_an_image(here: Path) -> None:
+def test_photos_and_a_pose_become_an_image(here):
     generate("front.jpg", "side.jpg", "--pose", "target.jpg", *WITH, "-o", "made/new.png", "--contact-sheet", "row.png")
     image = np.asarray(Image.open(here / "made/new.png"))
     assert image.shape == (32, 24, 3)
@@ -44,7 +43,7 @@ def test_photos_and_a_pose_become_an_image(here: Path) -> None:
     np.testing.assert_array_equal(image, model(["front.jpg", "side.jpg"], "target.jpg"))
 
 
-def test_a_network_finds_the_poses_that_no_file_has(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_finds_the_poses_that_no_file_has(here, monkeypatch):
     for number, photo in enumerate(render_item(MannequinSettings("fashion", items=2, seed=7, quality=90), 0)):
         Image.fromarray(photo.pixels).save(here / f"photo-{number}.png")
     bare = (*WITH[:2], "--device", "cpu", "--threads", "1")
@@ -62,7 +61,7 @@ def test_a_network_finds_the_poses_that_no_file_has(here: Path, monkeypatch: pyt
         generate("front.jpg", "--pose", "wall.png", *WITH, "--find-poses", "figure", "-o", "new.png")
 
 
-def test_the_same_inputs_give_the_same_bytes_also_over_an_earlier_image(here: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes_also_over_an_earlier_image(here):
     (here / "two.png").write_text("an earlier image")
     save_openpose(here / "large.json", (STANDING + np.float32(2)) * 10 + np.float32(4.5))
     for out, *pose in (("one", "pose.json"), ("two", "target.jpg"), ("three", "large.json", "--pose-size", "640x480")):
@@ -70,9 +69,7 @@ def test_the_same_inputs_give_the_same_bytes_also_over_an_earlier_image(here: Pa
     assert len({(here / f"{out}.png").read_bytes() for out in ("one", "two", "three")}) == 1
 
 
-def test_a_job_that_fails_is_reported_at_the_end_with_exit_1(
-    here: Path, said_by: Callable[..., tuple[str, str]]
-) -> None:
+def test_a_job_that_fails_is_reported_at_the_end_with_exit_1(here, said_by):
     (here / "jobs.csv").write_text("sources,pose,out\ngone.jpg,pose.json,\nside.jpg,pose.json,a.png\n")
     _, told = said_by("generate", "--jobs", "jobs.csv", *WITH, "-o", "images", code=1)
     message = "repose: 1 of 2 images could not be made; the others are.\n  jobs.csv, line 2: There is no photo gone"
@@ -92,6 +89,6 @@ ONE, MANY = ("front.jpg", "--pose", "pose.json"), ("--jobs", "jobs.csv")
     ((*ONE, "--pose-size", "0x480"), "--pose-size should be HEIGHTxWIDTH .* not '0x480'"),
     ((*ONE, "--model", "attend"), "with --checkpoint or with --model, not with both"),
 ])  # fmt: skip
-def test_words_that_make_no_sense_are_an_error(words: tuple[str, ...], message: str) -> None:
+def test_words_that_make_no_sense_are_an_error(words, message):
     with pytest.raises(ReposeError, match=message):
         generate(*words, *WITH, "-o", "new.png")

@@ -49,7 +49,7 @@ def job(tmp_path: Path, *names: str) -> FileJob:
     return FileJob("the job", sources, str(save_openpose(tmp_path / "pose.json")), tmp_path / "new.png")
 
 
-def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: Path) -> None:
+def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path):
     one, other = job(tmp_path), save_openpose(tmp_path / "x/other_keypoints.json")
     message = r"None of .*other_keypoints\.json has keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
     with pytest.raises(PoseNotFoundError, match=message):
@@ -59,7 +59,7 @@ def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path: 
         make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
 
-def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path, capsys):
     three, reposer = job(tmp_path, "a", "b", "c"), loaded(tmp_path, tmp_path)
     images = made(reposer, three, three._replace(sources=three.sources[:2], out=tmp_path / "two.png"))
     left_out = f"takes 2 photos, 1 job(s) have more; left out of the first: {tmp_path / 'c.jpg'}"
@@ -69,7 +69,7 @@ def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path: Path, capsys
     assert left_out in capsys.readouterr().err
 
 
-def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path, monkeypatch):
     folder = items(tmp_path, *(f"{number:02}" for number in range(20)))
     jobs, reposer = read_jobs(folder, tmp_path / "together"), loaded(tmp_path, folder)
     batches, generate = [], of_reposer.generate
@@ -87,7 +87,7 @@ def test_many_jobs_are_made_in_batches_as_each_by_itself(tmp_path: Path, monkeyp
     assert all((image != alone[0]).any() for image in alone[1:])
 
 
-def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path, monkeypatch):
     read, reading = [], of_reposer.read_photo
     monkeypatch.setattr(of_reposer, "read_photo", lambda path: read.append(path.name) or reading(path))
     one = job(tmp_path, "a", "b")
@@ -96,9 +96,7 @@ def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path: Path, mon
     assert read == ["c.jpg", "a.jpg", "b.jpg"]
 
 
-def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path, monkeypatch):
     looked, threads, generate = Counter[int](), set(), of_reposer.generate
 
     def find(pixels: np.ndarray) -> tuple[np.ndarray, int]:
@@ -127,7 +125,7 @@ def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(
         assert abs(np.asarray(Image.open(one.out)) - image).max() <= 1
 
 
-def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> None:
+def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path):
     folder = items(tmp_path, "a", "b", "c", "d", "e", "f")
     (folder / "b/front.jpg").write_bytes(b"")
     (folder / "c/pose.csv").write_text("two poses are none")
@@ -144,7 +142,7 @@ def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
-def test_a_folder_of_jobs_is_read_in_order_without_litter(tmp_path: Path) -> None:
+def test_a_folder_of_jobs_is_read_in_order_without_litter(tmp_path):
     folder = items(tmp_path, "b", "a")
     save_photo(folder / "a/back.png")
     save_photo(folder / "c/front.webp")
@@ -163,7 +161,7 @@ def test_a_folder_of_jobs_is_read_in_order_without_litter(tmp_path: Path) -> Non
     ]
 
 
-def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None:
+def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path):
     file, at = tmp_path / "jobs.csv", tmp_path
     file.write_bytes(
         "\ufeffsources,pose,out\r\na.jpg; b.jpg;,pose.json,x/ä.png\r\n\r\nc d.jpg,poses.csv#e/f.jpg,\r\n,,g.png\r\n".encode()
@@ -185,7 +183,7 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path: Path) -> None
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
     (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
 ])  # fmt: skip
-def test_what_holds_no_jobs_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
     file = tmp_path / "jobs.csv"
     with pytest.raises(ReposeError, match=rf"There is no {file}\. Give a CSV with the columns sources, pose, out"):
         read_jobs(file, Path("out"))
@@ -205,9 +203,7 @@ def test_what_holds_no_jobs_is_an_error(tmp_path: Path, content: bytes, message:
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
     (("a.jpg", "", f"{'x' * 252}.png"), [], r"x\.png has a longer name than file systems allow"),
 ])  # fmt: skip
-def test_outputs_are_separate_png_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, str, str], others: list[str], message: str
-) -> None:
+def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, message):
     monkeypatch.chdir(tmp_path)
     Path("link").symlink_to(tmp_path)
     Path("folder.png").mkdir()

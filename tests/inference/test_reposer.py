@@ -1,10 +1,8 @@
 """`repose.load`: photos and poses in every form that it takes, and what it rejects."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +42,7 @@ def same(first: Image.Image, second: Image.Image) -> bool:
 
 @pytest.mark.parametrize("kind", systems.kinds())
 @pytest.mark.parametrize("device", DEVICES)
-def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path: Path, kind: str, device: str) -> None:
+def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path, kind, device):
     model = repose.load(str(save_system(tmp_path / "m.safetensors", kind)), device=device)
     given = sources(min(2, model.max_sources))
     made = model(given, POSE)
@@ -54,7 +52,7 @@ def test_photos_and_a_pose_make_an_image_of_the_frames_size(tmp_path: Path, kind
     assert not same(made, model(sources(2)[1], POSE))
 
 
-def test_a_photo_is_a_path_a_pil_image_or_an_array(model: Reposer, tmp_path: Path) -> None:
+def test_a_photo_is_a_path_a_pil_image_or_an_array(model, tmp_path):
     path, pixels = tmp_path / "front.jpg", photo(0)
     made = [model(given, POSE) for given in (path, str(path), [path], SourcePhoto(pixels, STANDING))]
     assert all(same(made[0], image) for image in made[1:])
@@ -65,7 +63,7 @@ def test_a_photo_is_a_path_a_pil_image_or_an_array(model: Reposer, tmp_path: Pat
     assert all(same(made[0], image) for image in made[1:])
 
 
-def test_a_pose_is_joints_a_file_or_a_photo(model: Reposer, tmp_path: Path) -> None:
+def test_a_pose_is_joints_a_file_or_a_photo(model, tmp_path):
     front, pose = tmp_path / "front.jpg", save_openpose(tmp_path / "pose.json", POSE)
     x, y = POSE.astype(int).T.tolist()
     (tmp_path / "two.csv").write_text(f"name:keypoints_y:keypoints_x\nt: {y}: {x}\nu: {y}: {x}\n")
@@ -81,7 +79,7 @@ def test_a_pose_is_joints_a_file_or_a_photo(model: Reposer, tmp_path: Path) -> N
     assert model(front, []) == []
 
 
-def test_a_joint_of_no_confidence_is_missing(model: Reposer, tmp_path: Path) -> None:
+def test_a_joint_of_no_confidence_is_missing(model, tmp_path):
     unsure, missing = np.concatenate([POSE, np.ones((18, 1), np.float32)], 1), POSE.copy()
     unsure[4], missing[4] = (0, 0, 0.04), np.nan
     made = model(tmp_path / "front.jpg", unsure)
@@ -89,7 +87,7 @@ def test_a_joint_of_no_confidence_is_missing(model: Reposer, tmp_path: Path) -> 
     assert not same(made, model(tmp_path / "front.jpg", POSE))
 
 
-def test_joints_are_px_of_the_first_photo_or_of_an_image_of_a_given_size(model: Reposer, tmp_path: Path) -> None:
+def test_joints_are_px_of_the_first_photo_or_of_an_image_of_a_given_size(model, tmp_path):
     large, front = POSE * 4 + np.float32(1.5), tmp_path / "front.jpg"
     file = save_openpose(tmp_path / "large.json", large)
     for pose in (large, file):
@@ -99,9 +97,7 @@ def test_joints_are_px_of_the_first_photo_or_of_an_image_of_a_given_size(model: 
     assert same(model(front, TargetPose(large, 256, 192)), model(front, POSE))
 
 
-def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(
-    model: Reposer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(model, tmp_path, monkeypatch, capsys):
     loads = []
 
     def load(network: str, device: torch.device) -> object:
@@ -122,16 +118,14 @@ def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(
     assert loads[1:] == [("auto", "cpu")]
 
 
-def test_a_loaded_system_has_the_facts_of_its_checkpoint(
-    model: Reposer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_loaded_system_has_the_facts_of_its_checkpoint(model, tmp_path, capsys):
     assert (model.max_sources, model.needs_source_poses) == (2, True)
     assert model.about == checkpoint.read_about(tmp_path / "m.safetensors")
     assert same(model(sources(3), POSE), model(sources(2), POSE))
     assert capsys.readouterr().err == "tiny takes 2 photos; ignoring the last 1\n"
 
 
-def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path: Path) -> None:
+def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path):
     with pytest.raises(repose.CheckpointError, match=r"There is no checkpoint .*gone"):
         repose.load(tmp_path / "gone")
     saved = save_system(tmp_path / "m.safetensors")
@@ -141,7 +135,7 @@ def test_a_missing_file_or_device_is_an_error_of_its_kind(tmp_path: Path) -> Non
         repose.load(saved, device="tpus")
 
 
-def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Path) -> None:
+def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path):
     assert [kind for kind in systems.kinds() if small_row(kind).needs_source_poses] == [
         "attend",
         "posed",
@@ -153,7 +147,7 @@ def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path: Pa
     assert same(paper(without, POSE), paper(sources(), POSE))
 
 
-def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: Path) -> None:
+def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path):
     frame, upper = Frame(32, 24, (0, 0, 24, 32)), STANDING.copy()
     upper[(upper[:, 0] > 23) | (upper[:, 1] > 31)] = np.nan
     cropping = repose.load(save_system(tmp_path / "c.safetensors", frame=frame, photo_size=SIZE))
@@ -164,7 +158,7 @@ def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path: P
     assert not same(plain(whole, TARGET), cropping(whole, TARGET))
 
 
-def test_the_photo_and_the_pose_go_where_the_frame_has_them(model: Reposer) -> None:
+def test_the_photo_and_the_pose_go_where_the_frame_has_them(model):
     larger = [SourcePhoto(s.pixels.repeat(2, 0).repeat(2, 1), s.keypoints * 2 + 0.5) for s in sources()]
     made = np.asarray(model(larger, POSE * 2 + np.float32(0.5))).astype(int)
     assert np.median(abs(made - model(sources(), POSE))) <= 4  # Pillow's filter sees other neighbours, and nothing else
@@ -183,14 +177,12 @@ GOOD = sources()[0]
     (GOOD, np.where(np.isin(np.arange(18), (2, 3, 4))[:, None], POSE, np.nan), repose.PoseNotFoundError, "3 of 18 joints"),
     (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px per side"),
 ])  # fmt: skip
-def test_a_call_that_makes_no_sense_is_an_error(
-    model: Reposer, given: Any, pose: Any, error: type[Exception], message: str
-) -> None:
+def test_a_call_that_makes_no_sense_is_an_error(model, given, pose, error, message):
     with pytest.raises(error, match=message):
         model(given, pose)
 
 
-def test_the_picture_shows_photos_pose_and_image_in_a_row(model: Reposer) -> None:
+def test_the_picture_shows_photos_pose_and_image_in_a_row(model):
     request = model.request([model.source(source) for source in sources()], POSE)
     (made,) = model.generate([request])
     picture = model.picture(request, made)
@@ -209,22 +201,12 @@ def run(code: str) -> tuple[str, str]:
     return ran.stdout, ran.stderr
 
 
-def test_the_import_is_cheap() -> None:
+def test_the_import_is_cheap():
     code = "import sys, repose; print(*{'torch', 'numpy', 'PIL', 'pandas', 'rich'} & set(sys.modules))"
     assert run(code) == ("\n", "")
 
 
-def test_threads_that_wait_do_not_spin_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given, found in ((None, "1000"), ("5", "5")):
-        monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
-        if given is None:
-            monkeypatch.delenv("GOMP_SPINCOUNT")
-        with pytest.raises(repose.CheckpointError):
-            repose.load("gone", device="cpu")
-        assert os.environ["GOMP_SPINCOUNT"] == found
-
-
-def test_messages_are_seen_only_where_logging_is_configured() -> None:
+def test_messages_are_seen_only_where_logging_is_configured():
     code = "from repose.terminal import bar, say\n{}\nsay('a fact')\nassert list(bar([1], 'photos')) == [1]"
     assert run(code.format("")) == ("", "")
     configured = "import logging; logging.basicConfig(format='%(name)s: %(message)s', level='INFO')"

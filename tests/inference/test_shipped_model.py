@@ -36,9 +36,7 @@ def source(photo: MannequinPhoto) -> SourcePhoto:
     return SourcePhoto(photo.pixels, photo.keypoints)
 
 
-def test_it_is_the_default_and_keeps_the_colors_of_the_garment(
-    rendered: list[MannequinPhoto], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_the_default_and_keeps_the_colors_of_the_garment(rendered, capsys):
     model = repose.load(device="cpu")
     assert capsys.readouterr().err == "model: the one that comes with repose\n"
     target = TargetPose(rendered[1].keypoints, 256, 256)
@@ -52,9 +50,7 @@ def test_it_is_the_default_and_keeps_the_colors_of_the_garment(
     assert abs(made - truth).mean() < 0.7 * abs(copied - truth).mean()
 
 
-def test_the_command_uses_it_without_a_checkpoint(
-    tmp_path: Path, rendered: list[MannequinPhoto], said_by: Callable[..., tuple[str, str]]
-) -> None:
+def test_the_command_uses_it_without_a_checkpoint(tmp_path, rendered, said_by):
     for number, photo in enumerate(rendered[:2]):
         Image.fromarray(photo.pixels).save(tmp_path / f"{number}.png")
     photos, out = [str(tmp_path / f"{number}.png") for number in (0, 1)], tmp_path / "new.png"
@@ -76,7 +72,7 @@ def damaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     surface.weights.cache_clear()
 
 
-def test_missing_or_cut_weights_are_named_before_anything_is_read(damaged: Path) -> None:
+def test_missing_or_cut_weights_are_named_before_anything_is_read(damaged):
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(repose.CheckpointError, match=rf"{damaged}.*is missing or damaged\. Install repose again"):
         repose.load(device="cpu")
@@ -85,7 +81,7 @@ def test_missing_or_cut_weights_are_named_before_anything_is_read(damaged: Path)
         repose.load(device="cpu")
 
 
-def test_the_wheel_holds_the_weights_of_both_networks_and_little_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_weights_of_both_networks_and_little_else(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -148,14 +144,12 @@ def known(torso: Callable[[Image.Image], np.ndarray], rendered: list[MannequinPh
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_garment_is_found_whatever_its_photo_is_like(
-    torso: Callable[[Image.Image], np.ndarray], known: list[np.ndarray], rendered: list[MannequinPhoto], change: str
-) -> None:
+def test_the_garment_is_found_whatever_its_photo_is_like(torso, known, rendered, change):
     made = torso(CHANGES[change](Image.fromarray(rendered[0].pixels)))
     assert abs(made - known[0]).mean() < abs(known[1] - known[0]).mean() / 2
 
 
-def test_a_garment_that_nobody_wears_is_put_on_somebody(torso: Callable[[Image.Image], np.ndarray]) -> None:
+def test_a_garment_that_nobody_wears_is_put_on_somebody(torso):
     tee = Image.new("RGB", (600, 600), "white")
     pen, half = (
         ImageDraw.Draw(tee),
@@ -167,9 +161,7 @@ def test_a_garment_that_nobody_wears_is_put_on_somebody(torso: Callable[[Image.I
 
 
 @pytest.mark.parametrize("change", FRAMED)
-def test_the_pose_is_taken_whatever_its_photo_is_like(
-    model: Reposer, rendered: list[MannequinPhoto], change: str
-) -> None:
+def test_the_pose_is_taken_whatever_its_photo_is_like(model, rendered, change):
     request = model.request([model.source(rendered[0].pixels)], FRAMED[change](Image.fromarray(rendered[3].pixels)))
     (made,) = model.generate([request])
     found, people = PoseFinder("blazepose")(made)
@@ -178,9 +170,7 @@ def test_the_pose_is_taken_whatever_its_photo_is_like(
 
 
 @pytest.mark.parametrize("photo", [skimage.data.coffee(), skimage.data.chelsea()], ids=["a cup", "a cat"])
-def test_a_photo_without_a_person_is_an_error(
-    model: Reposer, rendered: list[MannequinPhoto], photo: np.ndarray
-) -> None:
+def test_a_photo_without_a_person_is_an_error(model, rendered, photo):
     message = (
         "the array: the network blazepose finds no person. Give a photo that shows a person at least from the head"
     )

@@ -60,9 +60,7 @@ def check_joints(network: FigureNetwork, images: torch.Tensor, truth: np.ndarray
     assert np.abs(np.nanmedian(found - truth, axis=(0, 1))).max() < 1  # px: the middle of its cell
 
 
-def test_it_finds_the_joints_of_unseen_mannequins_also_in_the_demos_frame(
-    network: FigureNetwork, fashion: Photos, street: Photos
-) -> None:
+def test_it_finds_the_joints_of_unseen_mannequins_also_in_the_demos_frame(network, fashion, street):
     check_joints(network, fashion.images, fashion.keypoints)
     check_joints(network, street.images, street.keypoints)
     frame = Frame(128, 88, (40, 0, 216, 256))
@@ -72,7 +70,7 @@ def test_it_finds_the_joints_of_unseen_mannequins_also_in_the_demos_frame(
     check_joints(network, torch.from_numpy(images).movedim(3, 1), np.where(inside[..., None], truth, np.nan))
 
 
-def test_photos_of_an_item_are_near_each_other(network: FigureNetwork, fashion: Photos, street: Photos) -> None:
+def test_photos_of_an_item_are_near_each_other(network, fashion, street):
     for of, chance in ((fashion, 2 / 14), (street, 3 / 11)):
         features = network.features(of.images)
         distances = torch.cdist(features, features).fill_diagonal_(torch.inf)
@@ -80,7 +78,7 @@ def test_photos_of_an_item_are_near_each_other(network: FigureNetwork, fashion: 
         assert right >= min(3 * chance, 0.75)
 
 
-def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
+def test_what_it_returns(network, street):
     images = street.images[:4]
     points, confidence = network.keypoints(images)
     assert (points.shape, confidence.shape) == ((4, K, 2), (4, K))
@@ -98,18 +96,18 @@ def test_what_it_returns(network: FigureNetwork, street: Photos) -> None:
         network.find(images.movedim(1, 3))
 
 
-def test_half_precision_finds_the_same(network: FigureNetwork, street: Photos) -> None:
+def test_half_precision_finds_the_same(network, street):
     whole, half = network.find(street.images[:2]), mannequins.figure.load("cpu").half().find(street.images[:2])
     torch.testing.assert_close(half.points, whole.points, atol=2.0, rtol=0, equal_nan=True)  # half a cell
     torch.testing.assert_close(half.features, whole.features, atol=0.02, rtol=0)
 
 
-def test_nobody_is_found_where_nobody_is(network: FigureNetwork) -> None:
+def test_nobody_is_found_where_nobody_is(network):
     points, _ = network.keypoints(torch.full((2, 3, 128, 64), 200, dtype=torch.uint8))
     assert present(points.numpy()).mean() < 0.2
 
 
-def test_the_weights_are_committed_with_their_digest() -> None:
+def test_the_weights_are_committed_with_their_digest():
     assert module.WEIGHTS.stat().st_size <= 3_000_000
     digest = hashlib.sha256(module.WEIGHTS.read_bytes()).hexdigest()
     assert module.DIGEST.read_text() == f"{digest}  {module.WEIGHTS.name}\n"
@@ -117,7 +115,7 @@ def test_the_weights_are_committed_with_their_digest() -> None:
     subprocess.run(["git", "ls-files", "--error-unmatch", *names], cwd=ROOT, check=True, stdout=subprocess.PIPE)
 
 
-def test_it_rejects_missing_damaged_and_other_weights(tmp_path: Path) -> None:
+def test_it_rejects_missing_damaged_and_other_weights(tmp_path):
     digest, path = mannequins.figure.weights_sha256(), tmp_path / "weights.safetensors"
     with pytest.raises(ReposeError, match="cannot be read"):
         read(path, digest)
@@ -132,7 +130,7 @@ def test_it_rejects_missing_damaged_and_other_weights(tmp_path: Path) -> None:
             read(path, hashlib.sha256(content).hexdigest())
 
 
-def test_the_network_for_single_photos_finds_the_same(network: FigureNetwork, street: Photos) -> None:
+def test_the_network_for_single_photos_finds_the_same(network, street):
     changed = mannequins.figure.for_single_photos(mannequins.figure.load("cpu"))
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in changed.modules())
     for image in street.images:

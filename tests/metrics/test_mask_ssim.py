@@ -118,16 +118,6 @@ def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(monkeypatch):
     assert torch.equal(mask_ssim(sources, targets, keypoints, "pg2"), scores)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_draws_the_same_masks_and_gives_the_same_numbers():
-    keypoints = anywhere(70, 128, 64, seed=1)
-    masks = pose_mask(torch.from_numpy(keypoints).cuda(), height=128, width=64, protocol="pg2")
-    assert torch.equal(masks.cpu(), pose_mask(keypoints, height=128, width=64, protocol="pg2"))
-    images = [torch.from_numpy(noise(seed, 70, 128, 64)).movedim(-1, 1) for seed in (4, 5)]
-    on_gpu = mask_ssim(*(some.cuda() for some in images), keypoints, "pg2")
-    np.testing.assert_allclose(on_gpu.cpu(), mask_ssim(*images, keypoints, "pg2"), rtol=0, atol=1e-9)
-
-
 def test_bad_input_is_rejected():
     image, keypoints = noise(6, 2, 20, 20), np.repeat(two_joints((1, 1), (9, 9)), 2, 0)
     with pytest.raises(ReposeError, match=r"no mask-SSIM protocol 'pg3'\. Did you mean 'pg2'\?"):

@@ -52,7 +52,7 @@ def loaded_lpips(alexnet_file: Path) -> Lpips:
     return Lpips(ByName(alexnet=alexnet_file), CPU)
 
 
-def test_inception_gives_what_torch_fidelity_gives(loaded_inception: Inception, inception_file: Path) -> None:
+def test_inception_gives_what_torch_fidelity_gives(loaded_inception, inception_file):
     reference = FeatureExtractorInceptionV3(
         "reference", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(inception_file)
     )
@@ -65,9 +65,7 @@ def test_inception_gives_what_torch_fidelity_gives(loaded_inception: Inception, 
     assert loaded_inception.sha256 == {"inception-tf-2015": sha256(inception_file)}
 
 
-def test_a_network_looks_once_at_images_of_all_metrics_in_any_order(
-    loaded_inception: Inception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_looks_once_at_images_of_all_metrics_in_any_order(loaded_inception, monkeypatch):
     seen = []
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +84,7 @@ def test_a_network_looks_once_at_images_of_all_metrics_in_any_order(
     assert len(once._kept) == 1  # nothing is kept of images that are gone
 
 
-def test_features_and_joints_of_the_figure_network_are_of_one_pass() -> None:
+def test_features_and_joints_of_the_figure_network_are_of_one_pass():
     network, own = mannequins.figure.load(CPU), Figure(ByName(), CPU)
     torch.testing.assert_close(own.features(IMAGES), network.features(IMAGES), rtol=0, atol=0)
     for found, expected in zip(own.keypoints(IMAGES), network.keypoints(IMAGES), strict=True):
@@ -104,7 +102,7 @@ def reference_lpips() -> Any:
         return lpips.LPIPS(net="alex", verbose=False)
 
 
-def test_lpips_gives_what_the_package_gives(loaded_lpips: Lpips, alexnet_file: Path) -> None:
+def test_lpips_gives_what_the_package_gives(loaded_lpips, alexnet_file):
     expected = reference_lpips()(IMAGES / 127.5 - 1, OTHERS / 127.5 - 1).flatten()
     found = loaded_lpips.distance(IMAGES, OTHERS)
     assert found.shape == (3,)
@@ -119,7 +117,7 @@ def test_lpips_gives_what_the_package_gives(loaded_lpips: Lpips, alexnet_file: P
         loaded_lpips.distance(*(images[..., : least - 1] for images in (IMAGES, OTHERS)))
 
 
-def test_weights_may_be_safetensors(alexnet_file: Path, loaded_lpips: Lpips, tmp_path: Path) -> None:
+def test_weights_may_be_safetensors(alexnet_file, loaded_lpips, tmp_path):
     save_file(alexnet_state(), tmp_path / "alexnet.safetensors")
     same = Lpips(ByName(alexnet=tmp_path / "alexnet.safetensors"), CPU)
     torch.testing.assert_close(same.distance(IMAGES, OTHERS), loaded_lpips.distance(IMAGES, OTHERS), rtol=0, atol=0)
@@ -137,8 +135,8 @@ class Malicious:
     (Inception, "inception-tf-2015", "torch-fidelity's Inception"), (Lpips, "alexnet", "torchvision's AlexNet"),
 ])  # fmt: skip
 def test_a_file_that_does_not_hold_the_network_is_refused_and_runs_no_code(
-    alexnet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str, said: str, how: str
-) -> None:
+    alexnet_file, tmp_path, monkeypatch, load, name, said, how
+):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
     if how == "cut":

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -34,26 +32,12 @@ def test_equals_scikit_image_on_noise_also_where_it_is_infinite(height, width):
     np.testing.assert_allclose(psnr(generated, target), by_skimage(generated, target), rtol=0, atol=1e-10)
 
 
-def test_black_on_white_is_zero_and_one_level_off_is_48_db():
-    flat = np.full((1, 20, 30, 3), 255, np.uint8)
-    assert psnr(flat, 0 * flat).item() == 0
-    assert psnr(flat, flat - 1).item() == pytest.approx(20 * math.log10(255), abs=1e-12)
-
-
 def test_arrays_and_tensors_and_any_batch_give_the_same_numbers():
     generated, target = noise(4, 19, 12, 10), noise(5, 19, 12, 10)
     scores = psnr(generated, target)
     assert torch.equal(psnr(torch.from_numpy(generated).movedim(-1, 1), target), scores)
     assert torch.equal(psnr(generated[3:4], target[3:4]), scores[3:4])
     assert psnr(generated[:0], target[:0]).shape == (0,)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_gives_the_same_numbers():
-    generated, target = (torch.from_numpy(noise(seed, 9, 64, 32)).movedim(-1, 1) for seed in (6, 7))
-    on_gpu = psnr(generated.cuda(), target.cuda())
-    assert on_gpu.device.type == "cuda"
-    np.testing.assert_allclose(on_gpu.cpu(), psnr(generated, target), rtol=0, atol=1e-10)
 
 
 def test_images_of_a_wrong_kind_are_rejected():

@@ -46,12 +46,6 @@ def test_batches_of_any_size_and_kind_find_the_same(monkeypatch):
     assert nearest(generated[:0], real).shape == (0,)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_finds_the_same():
-    generated, real = (torch.from_numpy(features(300, 64, seed)) for seed in (10, 11))
-    assert torch.equal(nearest(generated.cuda(), real.cuda()).cpu(), nearest(generated, real))
-
-
 def test_chance_is_what_drawing_a_photo_gives():
     there = np.array(["a", "b", "b", "c"])
     assert retrieval_chance(["a", "b", "c", "d", "0"], there).tolist() == [0.25, 0.5, 0.25, 0, 0]

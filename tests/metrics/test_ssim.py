@@ -98,15 +98,6 @@ def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(protocol, monkey
     assert ssim(generated[:0], target[:0], protocol).shape == (0,)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-@pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
-def test_a_gpu_gives_the_same_numbers(protocol):
-    generated, target = (tensor(images) for images in pairs(128, 64, seed=6))
-    on_gpu = ssim(generated.cuda(), target.cuda(), protocol)
-    assert on_gpu.device.type == "cuda"
-    np.testing.assert_allclose(on_gpu.cpu(), ssim(generated, target, protocol), rtol=0, atol=1e-9)
-
-
 def test_bad_input_is_rejected():
     image = np.zeros((1, 64, 32, 3), np.uint8)
     message = r"'win51' has a window of 51x51 px, but the images are 32x64 .* at this size: pg2, gaussian11"

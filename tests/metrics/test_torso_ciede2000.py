@@ -49,11 +49,6 @@ def test_a_slanted_torso_covers_the_pixels_of_its_polygon():
     assert len(expected) > 300
 
 
-def test_black_on_white_is_100():
-    black, white = (np.full((1, HEIGHT, WIDTH, 3), level, np.uint8) for level in (0, 255))
-    assert torso_ciede2000(black, white, UPRIGHT)[0] == pytest.approx(100, abs=0.01)
-
-
 @pytest.mark.parametrize("joint", TORSO)
 def test_a_pair_without_a_shoulder_or_hip_is_left_out(joint):
     keypoints = UPRIGHT.copy()

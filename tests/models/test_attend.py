@@ -42,13 +42,11 @@ def made(network: AttendGenerator, images: Tensor, poses: Poses, sources: Sequen
 
 
 def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
-    assert generated.warped is not None
-    assert generated.synthesized is not None
     return generated.image, generated.warped, generated.synthesized
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
-def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride: int) -> None:
+def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride):
     images, poses = photos(3, 128, 88)
     poses.keypoints[2] = torch.nan
     network = taught(generator(stride=stride, channels=32 if stride < 8 else 40))
@@ -60,7 +58,7 @@ def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_sources_in_any_order(count: int) -> None:
+def test_any_number_of_sources_in_any_order(count):
     images, poses = photos(6)
     network, sources = taught(generator()), list(range(count))
     one = made(network, images, poses, sources, poses[5:])
@@ -69,7 +67,7 @@ def test_any_number_of_sources_in_any_order(count: int) -> None:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_masked_has_no_influence() -> None:
+def test_what_is_masked_has_no_influence():
     images, poses = photos(6)
     network, mask = taught(generator()), torch.tensor([[True, False, True]])
     with torch.no_grad():
@@ -83,13 +81,13 @@ def test_what_is_masked_has_no_influence() -> None:
 
 
 @pytest.mark.parametrize("size", [(68, 48), (64, 44)])
-def test_a_size_that_does_not_fit_the_stride_is_refused(size: tuple[int, int]) -> None:
+def test_a_size_that_does_not_fit_the_stride_is_refused(size):
     images, poses = photos(2, *size)
     with pytest.raises(ReposeError, match=f"multiples of it, not {size[0]}x{size[1]} px. Change posemaps.height"):
         made(generator(stride=8, channels=40), images, poses, [0], poses[1:])
 
 
-def test_what_is_masked_has_no_influence_however_far_the_source_is() -> None:
+def test_what_is_masked_has_no_influence_however_far_the_source_is():
     """A small person as the target: on the body, a source without any joint is thousands of deviations away."""
     target = poses_of(person(HEIGHT, WIDTH, torso=0.06, at=(0.1, 0.1))[None], HEIGHT, WIDTH)
     unknown = torch.full((1, K, 2), torch.nan)
@@ -107,7 +105,7 @@ def body(keypoints: Tensor) -> Tensor:
     return photos_of(keypoints[None], [0], HEIGHT, WIDTH)[0, 0] != 0.9
 
 
-def test_before_training_a_place_looks_where_the_gaussian_says() -> None:
+def test_before_training_a_place_looks_where_the_gaussian_says():
     stride = 4
     own, target = people(2, HEIGHT, WIDTH, seed=1)
     x, y = ((torch.arange(size) + 0.5) / size * 2 - 1 for size in (WIDTH, HEIGHT))  # grid_sample's, in red and green
@@ -127,7 +125,7 @@ def test_before_training_a_place_looks_where_the_gaussian_says() -> None:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_before_training_the_side_that_is_asked_for_is_looked_for(back: bool) -> None:
+def test_before_training_the_side_that_is_asked_for_is_looked_for(back):
     keypoints = torch.stack([person(HEIGHT, WIDTH), person(HEIGHT, WIDTH, back=True)])
     images = torch.stack([torch.full((3, HEIGHT, WIDTH), -1.0), torch.full((3, HEIGHT, WIDTH), 1.0)])
     target = person(HEIGHT, WIDTH, arms=(0.9, 0.4), back=back)
@@ -138,7 +136,7 @@ def test_before_training_the_side_that_is_asked_for_is_looked_for(back: bool) ->
     assert mean > 0.9 if back else mean < -0.9
 
 
-def test_copied_pixels_are_taken_at_full_size() -> None:
+def test_copied_pixels_are_taken_at_full_size():
     """Stripes finer than a place: what is warped has their two colours, not their mean."""
     keypoints = person(HEIGHT, WIDTH)[None]
     poses = poses_of(keypoints, HEIGHT, WIDTH)
@@ -147,7 +145,7 @@ def test_copied_pixels_are_taken_at_full_size() -> None:
     assert F.avg_pool2d(STRIPES, 4).abs().max() == 0
 
 
-def test_where_one_source_is_torn_the_other_counts() -> None:
+def test_where_one_source_is_torn_the_other_counts():
     """Neighbours that look at places far apart: between them, the other source's pixels are taken."""
     images = torch.stack([torch.full((3, 16, 32), -1.0), torch.full((3, 16, 32), 1.0)])
     x, y = torch.meshgrid((torch.arange(8) + 0.5) / 4 - 1, (torch.arange(4) + 0.5) / 2 - 1, indexing="xy")
@@ -161,7 +159,7 @@ def test_where_one_source_is_torn_the_other_counts() -> None:
     assert whole[..., 14:17].max() < 0.9
 
 
-def test_at_the_start_a_quarter_is_the_copys() -> None:
+def test_at_the_start_a_quarter_is_the_copys():
     images, poses = photos()
     network = generator()
     torch.nn.init.zeros_(network.decoder.out[-1].weight)
@@ -171,7 +169,7 @@ def test_at_the_start_a_quarter_is_the_copys() -> None:
     torch.testing.assert_close(image, warped / (1 + math.e))
 
 
-def test_gradients_are_finite_and_reach_all_parameters_in_two_steps() -> None:
+def test_gradients_are_finite_and_reach_all_parameters_in_two_steps():
     """Layers behind one that starts at 0 wait for its first step; a source is masked, and joints are missing."""
     network, (images, poses) = generator(), photos()
     poses.keypoints[1], poses.keypoints[2, 3:9] = torch.nan, torch.nan
@@ -191,7 +189,7 @@ def test_gradients_are_finite_and_reach_all_parameters_in_two_steps() -> None:
     assert reached == {name for name, _ in network.named_parameters()}
 
 
-def test_the_poses_of_encoded_photos_are_encoded_once_with_the_same_images_and_gradients() -> None:
+def test_the_poses_of_encoded_photos_are_encoded_once_with_the_same_images_and_gradients():
     network, (images, poses) = taught(generator()), photos()
     photo, found = torch.tensor([3, 1]), []
     for given in (None, photo):
@@ -204,7 +202,7 @@ def test_the_poses_of_encoded_photos_are_encoded_once_with_the_same_images_and_g
     torch.testing.assert_close(gradients_again, gradients, atol=1e-5, rtol=1e-4)
 
 
-def test_in_autocast_positions_stay_float32() -> None:
+def test_in_autocast_positions_stay_float32():
     images, poses = photos()
     network, index = generator(), all_of([[0, 1]])
     with torch.no_grad():
@@ -215,7 +213,7 @@ def test_in_autocast_positions_stay_float32() -> None:
     assert (warped - expected).abs().mean() < 0.02
 
 
-def test_without_copying_the_decoder_gets_no_pixels() -> None:
+def test_without_copying_the_decoder_gets_no_pixels():
     """Stripes have the mean of a grey photo, and an image encoder that sees nothing else cannot tell them apart."""
     poses = poses_of(person(HEIGHT, WIDTH)[None], HEIGHT, WIDTH)
     for copy in (True, False):
@@ -225,7 +223,7 @@ def test_without_copying_the_decoder_gets_no_pixels() -> None:
         assert torch.allclose(*images, atol=1e-6) != copy
 
 
-def test_fixed_attention_stays_as_it_starts() -> None:
+def test_fixed_attention_stays_as_it_starts():
     images, poses = photos()
     network, learned = generator(attention="fixed"), generator()
     fixed = ("log_spread", "move_by_pose", "move_by_image", "query", "key", "weigh")

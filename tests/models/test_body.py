@@ -30,7 +30,7 @@ def at(field: Tensor, places: Tensor) -> Tensor:
     return field[:, row, column].T
 
 
-def test_along_a_limb_the_coordinates_go_from_joint_to_joint() -> None:
+def test_along_a_limb_the_coordinates_go_from_joint_to_joint():
     keypoints = person(HEIGHT, WIDTH, arms=(0.3, 0.7))
     rest = body_fields(keypoints[None], HEIGHT, WIDTH, 1).rest[0]
     for joint, expected in {
@@ -42,7 +42,7 @@ def test_along_a_limb_the_coordinates_go_from_joint_to_joint() -> None:
         assert rest[2, row, column] < 0.05
 
 
-def test_an_arm_has_its_coordinates_wherever_it_points() -> None:
+def test_an_arm_has_its_coordinates_wherever_it_points():
     one, other = person(HEIGHT, WIDTH, arms=(0.1, 0.2)), person(HEIGHT, WIDTH, arms=(1.5, 2.4), legs=(0.4, 0.0))
     limbs = [i for i, limb in enumerate(LIMBS) if limb[0] != JOINT["neck"] and max(limb) <= JOINT["left_ankle"]]
     for share in (0.3, 0.7):
@@ -52,7 +52,7 @@ def test_an_arm_has_its_coordinates_wherever_it_points() -> None:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_where_the_person_stands_does_not_matter(back: bool) -> None:
+def test_where_the_person_stands_does_not_matter(back):
     keypoints = person(HEIGHT, WIDTH, arms=(0.3, 0.9), back=back, torso=0.2)
     moved = keypoints + torch.tensor([3 * STRIDE, 5 * STRIDE])
     one, other = (body_fields(k[None], HEIGHT, WIDTH, STRIDE) for k in (keypoints, moved))
@@ -60,7 +60,7 @@ def test_where_the_person_stands_does_not_matter(back: bool) -> None:
         torch.testing.assert_close(after[..., 5:, 3:], before[..., :-5, :-3], atol=1e-3, rtol=1e-3)
 
 
-def test_how_large_the_person_is_does_not_matter() -> None:
+def test_how_large_the_person_is_does_not_matter():
     keypoints, factor = people(2, HEIGHT, WIDTH), 3
     one = body_fields(keypoints, HEIGHT, WIDTH, STRIDE)
     larger = (keypoints + 0.5) * factor - 0.5
@@ -69,14 +69,14 @@ def test_how_large_the_person_is_does_not_matter() -> None:
         torch.testing.assert_close(after, before, atol=1e-3, rtol=1e-3)
 
 
-def test_the_view_tells_front_from_back() -> None:
+def test_the_view_tells_front_from_back():
     front, back = rest_of(person(HEIGHT, WIDTH)), rest_of(person(HEIGHT, WIDTH, back=True))
     torch.testing.assert_close(front[3], torch.ones_like(front[3]), atol=0.15, rtol=0)
     torch.testing.assert_close(back[3], -torch.ones_like(back[3]), atol=0.15, rtol=0)
     assert front[4].abs().max() < 0.01
 
 
-def test_from_the_side_the_view_tells_where_the_nose_points() -> None:
+def test_from_the_side_the_view_tells_where_the_nose_points():
     keypoints = person(HEIGHT, WIDTH)
     keypoints[list(TORSO), 0] = WIDTH / 2
     keypoints[JOINT["nose"], 0] += 8
@@ -87,7 +87,7 @@ def test_from_the_side_the_view_tells_where_the_nose_points() -> None:
     torch.testing.assert_close(left[4], -right[4], atol=0.05, rtol=0)
 
 
-def test_a_mirrored_person_has_mirrored_coordinates() -> None:
+def test_a_mirrored_person_has_mirrored_coordinates():
     keypoints = people(1, HEIGHT, WIDTH, seed=3)[0]
     rest = rest_of(keypoints)
     flipped = rest_of(torch.from_numpy(mirrored(keypoints.numpy(), WIDTH)))
@@ -96,7 +96,7 @@ def test_a_mirrored_person_has_mirrored_coordinates() -> None:
 
 
 @pytest.mark.parametrize(("joint", "count"), [("left_wrist", 1), ("left_elbow", 2), ("neck", 5), ("nose", 3)])
-def test_a_missing_joint_leaves_its_limbs_out(joint: str, count: int) -> None:
+def test_a_missing_joint_leaves_its_limbs_out(joint, count):
     keypoints = person(HEIGHT, WIDTH)
     keypoints[JOINT[joint]] = torch.nan
     _, limbs = body_fields(keypoints[None], HEIGHT, WIDTH, STRIDE)
@@ -108,7 +108,7 @@ def test_a_missing_joint_leaves_its_limbs_out(joint: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(("known", "missing"), [("right_shoulder", "left_shoulder"), ("left_hip", "right_hip")])
-def test_one_shoulder_or_hip_stands_for_both(known: str, missing: str) -> None:
+def test_one_shoulder_or_hip_stands_for_both(known, missing):
     keypoints = person(HEIGHT, WIDTH)
     both, one = keypoints.clone(), keypoints.clone()
     both[JOINT[missing]] = keypoints[JOINT[known]]
@@ -118,7 +118,7 @@ def test_one_shoulder_or_hip_stands_for_both(known: str, missing: str) -> None:
     assert torch.equal(found.limbs, expected.limbs)
 
 
-def test_a_body_is_not_measured_by_its_head() -> None:
+def test_a_body_is_not_measured_by_its_head():
     keypoints, large_head = person(HEIGHT, WIDTH), person(HEIGHT, WIDTH)
     for joint in ("nose", "left_eye", "right_eye", "left_ear", "right_ear"):
         large_head[JOINT[joint], 1] -= 10
@@ -126,14 +126,14 @@ def test_a_body_is_not_measured_by_its_head() -> None:
     torch.testing.assert_close(at(rest_of(large_head), ankle), at(rest_of(keypoints), ankle))
 
 
-def test_a_head_alone_is_measured_by_the_head() -> None:
+def test_a_head_alone_is_measured_by_the_head():
     whole, head = person(HEIGHT, WIDTH), person(HEIGHT, WIDTH)
     head[2:14] = torch.nan  # all but nose, neck, eyes and ears
     nose = whole[JOINT["nose"]][None]
     torch.testing.assert_close(at(rest_of(head), nose)[:, :2], at(rest_of(whole), nose)[:, :2], atol=0.1, rtol=0)
 
 
-def test_every_field_is_finite_for_joints_anywhere() -> None:
+def test_every_field_is_finite_for_joints_anywhere():
     keypoints = torch.randn(40, K, 2) * 100 + 40
     keypoints[torch.rand(40, K) < 0.4] = torch.nan
     keypoints[0] = 7.0  # all in one place

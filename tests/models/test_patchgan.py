@@ -3,29 +3,21 @@
 import pytest
 import torch
 
-from repose.models.layers import parameter_count
 from repose.models.patchgan import PatchGAN
 
 pytestmark = pytest.mark.floats
 
 
-@pytest.mark.parametrize(("channels", "count"), [(3, 2_764_737), (6, 2_767_809)])
-def test_parameters_at_the_papers_width(channels: int, count: int) -> None:
-    with torch.device("meta"):
-        assert parameter_count(PatchGAN(channels)) == count
-
-
 @pytest.mark.parametrize(("layers", "patch"), [(3, 70), (2, 34), (1, 16)])
-def test_the_patch_that_a_logit_sees(layers: int, patch: int) -> None:
+def test_the_patch_that_a_logit_sees(layers, patch):
     x = torch.rand(1, 3, 160, 160, requires_grad=True)
     logits = PatchGAN(3, width=4, layers=layers, norm="none")(x)  # an InstanceNorm sees the whole image
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
-    assert x.grad is not None
     seen = x.grad[0].abs().sum(0).nonzero()
     assert ((seen.amax(0) - seen.amin(0)) + 1).tolist() == [patch, patch]
 
 
-def test_channels_double_up_to_eight_times_the_width_and_weights_start_as_pix2pix_has_them() -> None:
+def test_channels_double_up_to_eight_times_the_width_and_weights_start_as_pix2pix_has_them():
     body = PatchGAN(3, width=32, layers=5).body
     assert [layer.out_channels for layer in body if hasattr(layer, "out_channels")] == [32, 64, 128, 256, 256, 256, 1]
     assert body[2].weight.std().item() == pytest.approx(0.02, rel=0.03)

@@ -43,7 +43,7 @@ def image(made: SurfaceGenerator, images: Tensor, of: Poses, sources: list[int],
     return made.decode(code, of[-1:]).image
 
 
-def test_mirrored_parts_exchange_left_and_right() -> None:
+def test_mirrored_parts_exchange_left_and_right():
     assert len(MIRRORED) == len(BONES) + 1
     for part, other in enumerate(MIRRORED[:-1]):
         swapped = BONES[part].replace("right", "?").replace("left", "right").replace("?", "left")
@@ -51,9 +51,7 @@ def test_mirrored_parts_exchange_left_and_right() -> None:
 
 
 @pytest.mark.parametrize(("candidate", "signs"), [(0, (1, 1, 1)), (1, (-1, 1, 1)), (2, (1, 1, -1))])
-def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(
-    candidate: int, signs: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(candidate, signs, monkeypatch):
     made, (images, of) = generator(), inputs(1)
     h, w = 64 // STRIDE, 48 // STRIDE
     y, x = torch.meshgrid(torch.linspace(0, 1.5, h), torch.linspace(0.1, 1.5, w), indexing="ij")
@@ -74,7 +72,7 @@ def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(
     assert all(off[other] > 2 for other in range(3) if other != candidate)
 
 
-def test_the_candidate_by_joints_moves_with_the_person() -> None:
+def test_the_candidate_by_joints_moves_with_the_person():
     made, (images, _) = generator(), inputs(1)
     joints = torch.full((2, K, 2), torch.nan)
     for name, at in {"neck": (24, 16), "right_shoulder": (16, 18), "left_shoulder": (32, 18), "right_hip": (19, 36),
@@ -89,7 +87,7 @@ def test_the_candidate_by_joints_moves_with_the_person() -> None:
     assert float((y[row, column] + 1) * 16 / 2) == pytest.approx(row + 1 + 0.5, abs=0.5)
 
 
-def test_an_unused_source_changes_nothing_and_a_used_one_does() -> None:
+def test_an_unused_source_changes_nothing_and_a_used_one_does():
     made, (images, of) = generator(), inputs(3)
     changed = images.clone()
     changed[1] *= -1
@@ -98,7 +96,7 @@ def test_an_unused_source_changes_nothing_and_a_used_one_does() -> None:
         assert torch.allclose(before, after, atol=1e-6) == same
 
 
-def test_padded_sources_give_the_image_of_fewer_sources() -> None:
+def test_padded_sources_give_the_image_of_fewer_sources():
     made, (images, of) = generator(), inputs(3)
     torch.testing.assert_close(
         image(made, images, of, [0, 1, 1, 1], [True, True, False, False]), image(made, images, of, [0, 1], [True, True]),
@@ -106,7 +104,7 @@ def test_padded_sources_give_the_image_of_fewer_sources() -> None:
     )  # fmt: skip
 
 
-def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image() -> None:
+def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image():
     images, of = inputs(2)
     turned = poses(torch.stack([47 - of.keypoints[..., 0], of.keypoints[..., 1]], 2)[:, MIRROR], 64, 48)
     sources = torch.tensor([[0]]), torch.tensor([[True]])
@@ -118,7 +116,7 @@ def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image() -> Non
         assert torch.equal(one, image(made, images, of, [0], [True])) != mirror
 
 
-def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size() -> None:
+def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
     images, of = inputs(2)
     larger = poses((of.keypoints + 0.5) * 2 - 0.5, 128, 96)
     enlarged = F.interpolate(images, scale_factor=2.0)
@@ -135,7 +133,7 @@ def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size() 
     assert not torch.allclose(full.warped, F.interpolate(plain.warped, scale_factor=2.0, mode="bilinear"), atol=0.1)
 
 
-def test_a_size_that_does_not_fit_is_named_with_the_multiple() -> None:
+def test_a_size_that_does_not_fit_is_named_with_the_multiple():
     images, of = inputs(1, 68, 48)
     with pytest.raises(ReposeError, match=r"multiples of 8, not 68x48 px. Change posemaps.height"):
         generator(reduce=2).encode(images, of, torch.tensor([[0]]), torch.tensor([[True]]))

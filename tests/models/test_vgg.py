@@ -73,9 +73,7 @@ def by_hand(weights: dict[str, Tensor], images: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize(
     ("layers", "form"), [("viton", "pth"), ("crn", "safetensors"), ("vunet", "pth"), ("patn", "pth")]
 )
-def test_the_term_is_the_sum_over_the_layers(
-    files: dict[str, Path], weights: dict[str, Tensor], layers: LayersName, form: str
-) -> None:
+def test_the_term_is_the_sum_over_the_layers(files, weights, layers, form):
     generated, target = torch.rand(2, 3, 40, 24) * 2 - 1, torch.rand(2, 3, 40, 24) * 2 - 1
     factors, scale = CHOICES[layers]
     random = torch.get_rng_state()
@@ -92,7 +90,7 @@ def test_the_term_is_the_sum_over_the_layers(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("wrong", ["cut", "another network", "a web page"])
-def test_a_file_without_the_weights_is_refused(files: dict[str, Path], tmp_path: Path, wrong: str, form: str) -> None:
+def test_a_file_without_the_weights_is_refused(files, tmp_path, wrong, form):
     path, whole = tmp_path / f"spoilt.{form}", files[form].read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if wrong == "cut" else b"<html>Not found</html>")
     if wrong == "another network":
@@ -106,7 +104,7 @@ class _Harm:
         return open, ("harm", "w")
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("evil.pth").write_bytes(pickle.dumps({"features.0.weight": _Harm()}))
     with pytest.raises(ReposeError, match="does not hold the weights"):

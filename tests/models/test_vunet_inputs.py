@@ -30,7 +30,7 @@ each_pose = pytest.mark.parametrize("keypoints", poses_to_draw().values(), ids=p
 
 @each_pose
 @pytest.mark.parametrize(("size", "line_width"), [(32, 1), (128, 3)])
-def test_the_stickman_is_drawn_as_written(keypoints: Tensor, size: int, line_width: int) -> None:
+def test_the_stickman_is_drawn_as_written(keypoints, size, line_width):
     off = torch.linspace(-0.1, 0.1, 36).reshape(18, 2)  # so that no pixel's middle lies on a rim
     large = in_square(keypoints[None] + off, 32, 32, size)
     drawn = stickman(large, size)[0]
@@ -69,7 +69,7 @@ def distance(x: np.ndarray, y: np.ndarray, start: np.ndarray, end: np.ndarray) -
     return np.where(beyond, np.minimum(to_start, to_end), across)
 
 
-def test_a_torso_seen_from_the_side_crosses_itself() -> None:
+def test_a_torso_seen_from_the_side_crosses_itself():
     keypoints = torch.full((1, 18, 2), torch.nan)
     corners = [JOINT[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
     keypoints[0, corners] = torch.tensor([(4.0, 4), (27, 4), (27, 27), (4, 27)])
@@ -80,7 +80,7 @@ def test_a_torso_seen_from_the_side_crosses_itself() -> None:
 
 
 @each_pose
-def test_the_parts_are_cropped_as_written(keypoints: Tensor) -> None:
+def test_the_parts_are_cropped_as_written(keypoints):
     image = photos_of(keypoints[None].nan_to_num(5), [0], 32, 32)
     image = (image + 0.3 * torch.randn_like(image)).clamp(-1, 1)
     crops = part_crops(image, keypoints[None], 16)[0].numpy()
@@ -141,7 +141,7 @@ def slow_corners(keypoints: np.ndarray, side: int) -> list[np.ndarray]:
     return [np.array(quad) for quad in quads]
 
 
-def test_a_part_without_an_area_is_0() -> None:
+def test_a_part_without_an_area_is_0():
     keypoints = person(32, 32)[None]
     keypoints[0, JOINT["left_wrist"]] = keypoints[0, JOINT["left_elbow"]]
     for index in (2, 5, 8, 11):  # shoulders and hips on one line
@@ -150,7 +150,7 @@ def test_a_part_without_an_area_is_0() -> None:
     assert [bool(crop.any()) for crop in crops] == [False, True, True, False, True, True, True, True]
 
 
-def test_no_keypoint_gives_a_value_that_is_not_finite() -> None:
+def test_no_keypoint_gives_a_value_that_is_not_finite():
     keypoints = torch.randn(200, 18, 2) * 30 + 16
     keypoints[torch.rand(200, 18) < 0.1] = torch.nan
     crops = part_crops(torch.rand(1, 3, 32, 32).expand(200, -1, -1, -1), keypoints, 8)
@@ -159,7 +159,7 @@ def test_no_keypoint_gives_a_value_that_is_not_finite() -> None:
     assert crops.max() <= 1
 
 
-def test_keypoints_go_where_the_stretched_photo_has_them() -> None:
+def test_keypoints_go_where_the_stretched_photo_has_them():
     image = torch.zeros(1, 1, 32, 16)
     image[0, 0, 20, 6] = 1
     place = in_square(torch.tensor([[[6.0, 20.0]]]).expand(1, 18, 2), 32, 16, 32)[0, 0]

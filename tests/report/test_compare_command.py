@@ -74,9 +74,7 @@ def compare(said_by: Any) -> Any:
     (0.7, 0, "No regression in 1 gated score; 1 better."), (0.65, 1, "Regression: 1 of 1 gated score."),
     (None, 2, "Not comparable: 1 of 1 gated score."),
 ])  # fmt: skip
-def test_the_scores_in_this_folder_beside_those_of_a_revision(
-    project: Path, compare: Any, now: float | None, code: int, said: str
-) -> None:
+def test_the_scores_in_this_folder_beside_those_of_a_revision(project, compare, now, code, said):
     write("metrics.json", now)
     out, err = compare("old", code=code)
     assert out.startswith(
@@ -86,7 +84,7 @@ def test_the_scores_in_this_folder_beside_those_of_a_revision(
     assert (err.count("\n") > 1) == (code > 0)  # what fails is said in the log as well
 
 
-def test_two_revisions_whatever_is_in_the_folder(project: Path, compare: Any) -> None:
+def test_two_revisions_whatever_is_in_the_folder(project, compare):
     commit(0.64)
     Path("metrics.json").write_text("damaged")
     out, err = compare("old", "main", code=1)
@@ -97,9 +95,7 @@ def test_two_revisions_whatever_is_in_the_folder(project: Path, compare: Any) ->
     compare("refs/tags/old", "main", code=1)
 
 
-def test_a_pipeline_below_the_top_of_the_repository(
-    project: Path, compare: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipeline_below_the_top_of_the_repository(project, compare, monkeypatch):
     below = project / "below"
     below.mkdir()
     for name in ("dvc.yaml", "params.yaml"):
@@ -110,7 +106,7 @@ def test_a_pipeline_below_the_top_of_the_repository(
     assert "The revision old " in compare("old", code=2)[1]
 
 
-def test_two_files_need_no_git_and_no_pipeline(tmp_path: Path, compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_files_need_no_git_and_no_pipeline(tmp_path, compare, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     Path("gates.yaml").write_text(GATES)
@@ -118,7 +114,7 @@ def test_two_files_need_no_git_and_no_pipeline(tmp_path: Path, compare: Any, mon
     assert "HEAD is new, BASE is old.json." in compare(*files, "--params", "gates.yaml", code=0)[0]
 
 
-def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(project: Path, compare: Any) -> None:
+def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(project, compare):
     write("metrics.json", 0.64)
     out, _ = compare("old", "--markdown", "out/a.md", "--json", "out/a.json", code=1)
     assert Path("out/a.md").read_text() == out
@@ -137,9 +133,7 @@ def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(pro
     (("old", "--base-pairs", "a.csv", "--head-pairs", "a.csv"), "There is no a.csv. Run the stage that writes it"),
     (("old", "--params", "dvc.yaml"), "dvc.yaml has no block 'gates'"),
 ])  # fmt: skip
-def test_what_cannot_be_compared_ends_with_2_and_a_message_and_leaves_reports(
-    project: Path, compare: Any, arguments: tuple[str, ...], said: str
-) -> None:
+def test_what_cannot_be_compared_ends_with_2_and_a_message_and_leaves_reports(project, compare, arguments, said):
     Path("folder.json").mkdir()
     write("other.json", 0.67, size="256x176")
     out, err = compare("--json", "a.json", *arguments, code=2)
@@ -149,7 +143,7 @@ def test_what_cannot_be_compared_ends_with_2_and_a_message_and_leaves_reports(
     assert said in json.loads(Path("a.json").read_text())["refusal"]
 
 
-def test_a_revision_without_scores_is_told(project: Path, compare: Any) -> None:
+def test_a_revision_without_scores_is_told(project, compare):
     git("rm", "--quiet", "metrics.json")
     git("commit", "--quiet", "--message", "none")
     _, err = compare("main", "old", code=2)
@@ -157,9 +151,7 @@ def test_a_revision_without_scores_is_told(project: Path, compare: Any) -> None:
     assert "metrics.json cannot be read: No such file or directory. Run `dvc repro`" in compare("old", code=2)[1]
 
 
-def test_a_folder_that_is_no_repository_and_a_machine_without_git_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_no_repository_and_a_machine_without_git_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(
@@ -172,9 +164,7 @@ def test_a_folder_that_is_no_repository_and_a_machine_without_git_are_told(
 
 
 @pytest.mark.parametrize("pipeline", [None, "a: b: c", "[]", "stages: {evaluate: {metrics: [{}]}}"])
-def test_a_folder_whose_pipeline_has_no_scores_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str | None
-) -> None:
+def test_a_folder_whose_pipeline_has_no_scores_is_told(tmp_path, monkeypatch, pipeline):
     monkeypatch.chdir(tmp_path)
     if pipeline is not None:
         Path("dvc.yaml").write_text(pipeline)
@@ -182,7 +172,7 @@ def test_a_folder_whose_pipeline_has_no_scores_is_told(
         read_side(None)
 
 
-def test_scores_by_pair_tell_a_change_from_noise(project: Path, compare: Any) -> None:
+def test_scores_by_pair_tell_a_change_from_noise(project, compare):
     old, new = [0.6, 0.7, 0.71], [0.3, 0.9, 0.66]
     for name, values in (("old.csv", old), ("new.csv", new)):
         rows = [f"attend,a{n},b{n},{value!r}\n" for n, value in enumerate(values)]
@@ -199,9 +189,7 @@ def fenced(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_the_page_prints_what_its_own_example_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compare: Any
-) -> None:
+def test_the_page_prints_what_its_own_example_gives(tmp_path, monkeypatch, compare):
     monkeypatch.chdir(tmp_path)
     (gates,) = fenced("yaml")
     Path("params.yaml").write_text(gates)
@@ -211,7 +199,7 @@ def test_the_page_prints_what_its_own_example_gives(
     assert fenced("markdown") == [out]
 
 
-def test_the_page_names_every_option_and_every_exit_code() -> None:
+def test_the_page_names_every_option_and_every_exit_code():
     command = get_command(cli.app).commands["compare"]
     options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")} - {"--help"}
     named = set(re.findall(r"(?<![\w-])--[a-z-]+", " ".join(re.findall(r"```sh.*?```|`[^`\n]+`", PAGE, re.DOTALL))))

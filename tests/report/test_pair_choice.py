@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 
 from repose.evaluation.results import drawn, extremes, spread
-from repose.metrics.provenance import Better
 
 
 @pytest.mark.parametrize(
     ("pairs", "most", "expected"), [(18, 6, [0, 3, 7, 10, 14, 17]), (3, 6, [0, 1, 2]), (5, 1, [0])]
 )
-def test_spread(pairs: int, most: int, expected: list[int]) -> None:
+def test_spread(pairs, most, expected):
     assert spread(pairs, most) == expected
 
 
-def test_drawn_are_others_each_once_in_order_and_as_the_seed_says() -> None:
+def test_drawn_are_others_each_once_in_order_and_as_the_seed_says():
     found = drawn(100, 10, 3, without=[0, 50])
     assert found == sorted(set(found) - {0, 50})
     assert len(found) == 10
@@ -29,5 +28,5 @@ def test_drawn_are_others_each_once_in_order_and_as_the_seed_says() -> None:
     ([1.0, 1.0, 1.0], "higher", [0, 1], [2]),  # the earlier pair first, and no pair in both
     ([np.nan], "lower", [], []),
 ])  # fmt: skip
-def test_extremes(scores: list[float], better: Better, best: list[int], worst: list[int]) -> None:
+def test_extremes(scores, better, best, worst):
     assert extremes(np.array(scores), better, 2) == (best, worst)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from evaluating import evaluated
+from made_results import write_results
 
 from fakes import load_means
 from repose.metrics import catalogue
@@ -48,3 +49,9 @@ def means(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network without weights, which metrics know as `means`."""
     monkeypatch.setitem(catalogue.FEATURES, "means", load_means)
     monkeypatch.setattr(catalogue, "CLASSIFIER", load_means)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Made-up results of two data sets, for the table."""
+    return write_results(tmp_path / "results")

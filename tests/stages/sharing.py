@@ -18,7 +18,6 @@ from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
 from repose.data.records import ITEMS, read_table
 from repose.systems import Progress, SystemSettings, build
-from repose.systems.learning.adversarial import AdversarialSystem
 from repose.systems.learning.distributed import weighted_mean
 from tiny import Data, row
 
@@ -57,7 +56,6 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
         targets=chosen.targets, augment=augment, rank=rank, processes=processes,
     )  # fmt: skip
     system = build(chosen, photos.frame)
-    assert isinstance(system, AdversarialSystem)
     for network in system.networks.values():
         network.to(dtype=torch.float64, memory_format=torch.channels_last)
     if processes > 1:

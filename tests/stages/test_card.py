@@ -64,7 +64,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_it_says_what_the_stages_wrote(files: Folders) -> None:
+def test_it_says_what_the_stages_wrote(files):
     card = page(files)
     model = (files.run / "model.safetensors").read_bytes()
     for fact in (
@@ -86,14 +86,14 @@ def test_it_says_what_the_stages_wrote(files: Folders) -> None:
         assert other not in card
 
 
-def test_of_mannequins_it_says_that_it_is_of_no_people(files: Folders) -> None:
+def test_of_mannequins_it_says_that_it_is_of_no_people(files):
     change(files.lists / "source.json", source="mannequin", origins=[])
     card = page(files)
     assert "generates mannequins. Its scores say nothing about photos of people." in card
     assert "13,155,708 bytes.\n" in card
 
 
-def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Folders) -> None:
+def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files):
     save_system(files.run / "model.safetensors", "pix2pix", max_sources=1)
     card = page(files)
     for fact in (
@@ -104,7 +104,7 @@ def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files: Folders) -> None
         assert fact in card
 
 
-def test_it_says_where_the_weights_started_and_that_the_run_was_extended(files: Folders) -> None:
+def test_it_says_where_the_weights_started_and_that_the_run_was_extended(files):
     init = {"sha256": "ab" * 32, "system": "paper-m", "step": 1500, "networks": ["generator", "judge"]}
     change(files.run / "run.json", init=init, extended=[{"step": 1200, "planned": 2400}])
     assert (
@@ -113,14 +113,14 @@ def test_it_says_where_the_weights_started_and_that_the_run_was_extended(files: 
     )
 
 
-def test_what_the_gates_refused_has_no_card(files: Folders) -> None:
+def test_what_the_gates_refused_has_no_card(files):
     change(files.gates / "gates.json", outcome="regression")
     with pytest.raises(ReposeError, match=r"The outcome of the gates is: regression \(gates\)"):
         page(files)
     assert not Path("card").exists()
 
 
-def test_files_of_another_system_or_version_are_refused(files: Folders) -> None:
+def test_files_of_another_system_or_version_are_refused(files):
     with pytest.raises(ReposeError, match=r"run/model\.safetensors belongs to the system tiny, not big"):
         run(system="big", folders=files, card=Path("card"), settings=SETTINGS)
     change(files.run / "run.json", system="big")
@@ -137,7 +137,7 @@ def test_files_of_another_system_or_version_are_refused(files: Folders) -> None:
         page(files)
 
 
-def test_a_card_without_use_or_limits_is_refused() -> None:
+def test_a_card_without_use_or_limits_is_refused():
     for said in ({"use": " ", "limits": ["x"]}, {"use": "x", "limits": []}, {"use": "x", "limits": [""]}):
         with pytest.raises(ReposeError, match=r"card: use and limits should not be empty"):
             block({"card": said}, "card", CardSettings, "params.yaml")

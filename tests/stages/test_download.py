@@ -63,8 +63,7 @@ def write_zip(path: Path, files: Mapping[str, bytes] = FILES, method: int = zipf
 
 
 def source(tmp_path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((tmp_path / "raw" / "lists" / "source.json").read_text())
-    return record
+    return json.loads((tmp_path / "raw" / "lists" / "source.json").read_text())
 
 
 class Served:
@@ -108,7 +107,7 @@ def put(endpoint: str, request: pytest.FixtureRequest) -> Callable[[str, bytes],
 # ---- what it writes ----
 
 
-def test_a_folder_becomes_shards_a_table_and_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_becomes_shards_a_table_and_a_record(tmp_path, capsys):
     address = write_folder(tmp_path / "in")
     raw = run(tmp_path, address)
     assert dict(raw) == FILES
@@ -131,9 +130,7 @@ def test_a_folder_becomes_shards_a_table_and_a_record(tmp_path: Path, capsys: py
     assert f"deepfashion: {terms}" in capsys.readouterr().err
 
 
-def test_the_same_files_give_the_same_bytes_wherever_they_come_from(
-    tmp_path: Path, served: Served, put: Callable[[str, bytes], str], endpoint: str
-) -> None:
+def test_the_same_files_give_the_same_bytes_wherever_they_come_from(tmp_path, served, put, endpoint):
     (tmp_path / "parts").mkdir()
     last, *others = FILES
     reversed_zip = Path(write_zip(tmp_path / "reversed.zip", dict(reversed(FILES.items()))))
@@ -166,9 +163,7 @@ def test_the_same_files_give_the_same_bytes_wherever_they_come_from(
     assert [len(record) for record in records] == [1, 1, 1, 1, 1, 2]
 
 
-def test_a_single_file_counts_by_its_name_and_archives_in_a_folder_are_left_out(
-    tmp_path: Path, served: Served, put: Callable[[str, bytes], str], endpoint: str
-) -> None:
+def test_a_single_file_counts_by_its_name_and_archives_in_a_folder_are_left_out(tmp_path, served, put, endpoint):
     write_zip(tmp_path / "img.zip", {"img/a.jpg": b"1"})
     (tmp_path / "served" / "key points.csv").write_bytes(b"2")
     prefix = put("in/Img/img.zip", (tmp_path / "img.zip").read_bytes()).removesuffix("Img/img.zip")
@@ -184,13 +179,13 @@ def test_a_single_file_counts_by_its_name_and_archives_in_a_folder_are_left_out(
 
 
 @pytest.mark.parametrize("files", [{"a.JPG": b"1"}, {"a.csv": b"1", "b.json": b"{}", "c": b""}])
-def test_a_source_of_photos_or_lists_alone_has_both_folders(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_source_of_photos_or_lists_alone_has_both_folders(tmp_path, files):
     assert dict(run(tmp_path, write_folder(tmp_path / "in", files))) == files
     lists = RawFiles(tmp_path / "raw" / "lists")
     assert dict(lists) == {name: content for name, content in files.items() if name != "a.JPG"}
 
 
-def test_what_came_of_another_version_is_not_taken_for_this_one(tmp_path: Path, served: Served) -> None:
+def test_what_came_of_another_version_is_not_taken_for_this_one(tmp_path, served):
     write_zip(tmp_path / "served" / "a.zip", {"a.csv": b"old", "b.csv": b""})
     tight = Limits(files=1, total_gigabytes=1, file_megabytes=1, ratio=100)
     with pytest.raises(ReposeError, match=r"more than 1 files"):
@@ -200,7 +195,7 @@ def test_what_came_of_another_version_is_not_taken_for_this_one(tmp_path: Path, 
     assert not (tmp_path / "transfers").exists()
 
 
-def test_the_same_file_from_two_origins_is_one_and_another_of_its_name_is_an_error(tmp_path: Path) -> None:
+def test_the_same_file_from_two_origins_is_one_and_another_of_its_name_is_an_error(tmp_path):
     one = write_folder(tmp_path / "one")
     two = write_zip(tmp_path / "two.zip", {"keypoints.csv": b"1"} | dict(list(FILES.items())[:1]))
     assert dict(run(tmp_path, one, two)) == FILES | {"keypoints.csv": b"1"}
@@ -211,9 +206,7 @@ def test_the_same_file_from_two_origins_is_one_and_another_of_its_name_is_an_err
 
 
 @pytest.mark.parametrize(("flavour", "layout"), [("fashion", "deepfashion"), ("street", "market1501")])
-def test_mannequins_are_rendered_into_their_layout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flavour: Any, layout: str
-) -> None:
+def test_mannequins_are_rendered_into_their_layout(tmp_path, monkeypatch, capsys, flavour, layout):
     asked = MannequinSettings(flavour=flavour, items=2, seed=3, quality=90)
 
     def files(settings: MannequinSettings, *, workers: int) -> Iterator[tuple[str, bytes]]:
@@ -232,7 +225,7 @@ def test_mannequins_are_rendered_into_their_layout(
 # ---- what stays of a run that fails, and what goes ----
 
 
-def test_a_failure_leaves_the_earlier_folder_as_it_was(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_earlier_folder_as_it_was(tmp_path):
     run(tmp_path, write_folder(tmp_path / "in"))
     before = folder_bytes(tmp_path / "raw")
     path = Path(write_zip(tmp_path / "a.zip", method=zipfile.ZIP_STORED))
@@ -243,7 +236,7 @@ def test_a_failure_leaves_the_earlier_folder_as_it_was(tmp_path: Path) -> None:
     assert {entry.name for entry in tmp_path.iterdir()} == {"raw", "in", "a.zip"}
 
 
-def test_what_was_transferred_is_kept_until_the_stage_has_succeeded(tmp_path: Path, served: Served) -> None:
+def test_what_was_transferred_is_kept_until_the_stage_has_succeeded(tmp_path, served):
     write_zip(tmp_path / "served" / "a.zip")
     (tmp_path / "transfers").mkdir()
     (tmp_path / "transfers" / "mine.txt").write_text("not download's")
@@ -264,15 +257,13 @@ def test_what_was_transferred_is_kept_until_the_stage_has_succeeded(tmp_path: Pa
     ("deepfashion", [], "the source is deepfashion, which repose does not ship.*set origins in params"),
     ("mannequin", ["somewhere"], "which has no origins"),
 ])  # fmt: skip
-def test_origins_that_do_not_fit_the_source(tmp_path: Path, chosen: Any, origins: list[str], message: str) -> None:
+def test_origins_that_do_not_fit_the_source(tmp_path, chosen, origins, message):
     with pytest.raises(ReposeError, match=message):
         run(tmp_path, *origins, source=chosen)
     assert not (tmp_path / "raw").exists()
 
 
-def test_wrong_origins_are_rejected_before_the_first_transfer(
-    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_origins_are_rejected_before_the_first_transfer(tmp_path, served, monkeypatch):
     write_zip(tmp_path / "served" / "a.zip")
     monkeypatch.delenv("ZIP_PASSWORD", raising=False)
     for origin, message in {
@@ -290,15 +281,13 @@ def test_wrong_origins_are_rejected_before_the_first_transfer(
     assert served.asked == []
 
 
-def test_an_origin_without_files(tmp_path: Path, endpoint: str, put: Callable[[str, bytes], str]) -> None:
+def test_an_origin_without_files(tmp_path, endpoint, put):
     for address in (write_zip(tmp_path / "b.zip", {"__MACOSX/x": b""}), put("in/", b"")):
         with pytest.raises(ReposeError, match="has no files"):
             run(tmp_path, write_folder(tmp_path / "good"), address, endpoint=endpoint)
 
 
-def test_limits_hold_for_all_origins_together_and_before_anything_is_transferred(
-    tmp_path: Path, endpoint: str, put: Callable[[str, bytes], str], served: Served
-) -> None:
+def test_limits_hold_for_all_origins_together_and_before_anything_is_transferred(tmp_path, endpoint, put, served):
     one = write_folder(tmp_path / "one", {"a": b"1", "b": b"2"})
     two = write_folder(tmp_path / "two", {"c": b"1", "d": b"2"})
     with pytest.raises(ReposeError, match="the source contains more than 3 files"):
@@ -314,7 +303,7 @@ def test_limits_hold_for_all_origins_together_and_before_anything_is_transferred
 
 
 @pytest.mark.parametrize("place", [50, -10], ids=["content", "directory"])
-def test_a_zip_that_came_damaged_is_fetched_again(tmp_path: Path, served: Served, place: int) -> None:
+def test_a_zip_that_came_damaged_is_fetched_again(tmp_path, served, place):
     file = tmp_path / "served" / "a.zip"
     content = bytearray(Path(write_zip(file)).read_bytes())
     content[place] ^= 0xFF
@@ -329,9 +318,7 @@ def test_a_zip_that_came_damaged_is_fetched_again(tmp_path: Path, served: Served
     assert run(tmp_path, f"{served.address}/a.zip").table["size"].sum() == sum(map(len, FILES.values()))
 
 
-def test_no_secret_of_an_address_is_written_or_said(
-    tmp_path: Path, served: Served, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_secret_of_an_address_is_written_or_said(tmp_path, served, capsys):
     write_zip(tmp_path / "served" / "a.zip", FILES | {".DS_Store": b""})
     address = served.address.replace("http://", "http://anna:s3cret@")
     run(tmp_path, f"{address}/a.zip?signature=s3cret")
@@ -348,6 +335,6 @@ def test_no_secret_of_an_address_is_written_or_said(
     ({"origins": [{"address": "a", "sha256": "abc"}]}, r"download.origins\[0\].sha256: A sha256 is 64 hexadecimal digits"),
     ({"version": 2}, "download.version should be text, not 2. Put it in quotes."),
 ])  # fmt: skip
-def test_settings_that_cannot_be_are_rejected(change: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_be_are_rejected(change, message):
     with pytest.raises(ReposeError, match=message):
         settings_of("download", DownloadSettings, **change)

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import torch
 from evaluating import COUNT, FACTS, QUICK, SCORES, alone, evaluated, jobs_of, pairs_of, photos_of
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from fakes import Means
 from repose import __version__
@@ -24,32 +22,26 @@ from repose.data.skeleton import TORSO
 from repose.evaluation.facts import loss_in_words
 from repose.evaluation.results import COPY, MEAN, PROTOCOL, read_result
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.mask_ssim import pose_mask
+from repose.metrics.mask_ssim import mask_ssim
+from repose.metrics.psnr import psnr
+from repose.metrics.ssim import ssim
 from repose.metrics.torso_ciede2000 import torso_ciede2000
-from tiny import HEIGHT, SYSTEMS, WIDTH, Data, files_in
+from tiny import HEIGHT, SYSTEMS, WIDTH, files_in
 from tiny import row as row_of
 
 pytestmark = pytest.mark.usefixtures("outside_git")
 
 
 def scored(generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray) -> dict[str, float]:
-    """The scores of one image (H,W,3) uint8, SSIM and PSNR by scikit-image."""
-    levels = int(generated.max()) - int(generated.min())
-    figure = pose_mask(keypoints[None], height=HEIGHT, width=WIDTH, protocol="pg2")[0].numpy()[..., None]
-    return {
-        "ssim/pg2": structural_similarity(target, generated, channel_axis=2, data_range=255),
-        "ssim/gaussian11": structural_similarity(
-            target, generated, channel_axis=2, data_range=levels, gaussian_weights=True, sigma=1.5,
-            use_sample_covariance=False,
-        ),
-        "ssim/win51": structural_similarity(target, generated, channel_axis=2, data_range=255, win_size=51),
-        "mask-ssim/pg2": structural_similarity(target * figure, generated * figure, channel_axis=2, data_range=255),
-        "psnr": peak_signal_noise_ratio(target, generated),
-        "torso-ciede2000": float(torso_ciede2000(generated[None], target[None], keypoints[None])[0]),
-    }  # fmt: skip
+    """The scores of one image (H,W,3) uint8."""
+    pair = generated[None], target[None]
+    scores = {f"ssim/{protocol}": ssim(*pair, protocol) for protocol in ("pg2", "gaussian11", "win51")}
+    scores |= {"mask-ssim/pg2": mask_ssim(*pair, keypoints[None], "pg2"), "psnr": psnr(*pair)}
+    scores["torso-ciede2000"] = torso_ciede2000(*pair, keypoints[None])
+    return {name: float(score[0]) for name, score in scores.items()}
 
 
-def test_the_results_are_what_is_promised(data: Data, done: Path) -> None:
+def test_the_results_are_what_is_promised(data, done):
     generated = {f"generated/{system}/{file}" for system in SYSTEMS for file in ("00000.tar", "generated.csv")}
     assert set(files_in(done / "results")) == generated | {"table.md", "table.csv", "pairs.csv", "picture.png"}
     assert {path.name for path in done.iterdir()} == {"results", "metrics.json"}
@@ -67,9 +59,7 @@ def test_the_results_are_what_is_promised(data: Data, done: Path) -> None:
     assert pairs_of(done, "attend, 1 source")[["from", "to", "occlusion"]].equals(split)
 
 
-def test_single_source_off_leaves_those_rows_out_and_a_system_of_one_source_has_one_row(
-    data: Data, runs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_single_source_off_leaves_those_rows_out_and_a_system_of_one_source_has_one_row(data, runs, tmp_path, capfd):
     evaluated(data, runs, tmp_path, systems=["attend", "paper-s"], single_source=False)
     assert (tmp_path / "results" / "table.md").read_text().partition("\n\n")[0] in capfd.readouterr().err
     assert list(pd.read_csv(tmp_path / "results" / "table.csv")["system"]) == [COPY, MEAN, "attend", "paper-s"]
@@ -83,7 +73,7 @@ def assert_scored(row: "pd.Series[Any]", image: np.ndarray, target: Loaded) -> N
     np.testing.assert_allclose(row[SCORES].astype(float), [expected[n] for n in SCORES], rtol=1e-6, atol=1e-9)
 
 
-def test_the_scores_are_those_of_the_images_in_the_shards(data: Data, done: Path) -> None:
+def test_the_scores_are_those_of_the_images_in_the_shards(data, done):
     table, photos = pairs_of(done, "attend"), photos_of(data)
     folder = done / "results" / "generated" / "attend"
     index = read_table(folder / "generated.csv", INDEX_COLUMNS)
@@ -95,7 +85,7 @@ def test_the_scores_are_those_of_the_images_in_the_shards(data: Data, done: Path
 
 
 @pytest.mark.parametrize(("name", "most"), [(COPY, 1), (MEAN, 4)])
-def test_the_baselines_are_what_their_names_say(data: Data, done: Path, name: str, most: int) -> None:
+def test_the_baselines_are_what_their_names_say(data, done, name, most):
     photos = photos_of(data)
     for (_, row), job in zip(pairs_of(done, name).iterrows(), jobs_of(data, most), strict=True):
         sources = photos.load(job.sources).pixels.astype(np.float64)
@@ -104,7 +94,7 @@ def test_the_baselines_are_what_their_names_say(data: Data, done: Path, name: st
         assert_scored(row, made, photos.load([job.target]))
 
 
-def test_the_means_are_the_same_everywhere(done: Path) -> None:
+def test_the_means_are_the_same_everywhere(done):
     pairs, table = pd.read_csv(done / "results" / "pairs.csv"), pd.read_csv(done / "results" / "table.csv")
     record = read_json(done / "metrics.json")
     markdown = (done / "results" / "table.md").read_text()
@@ -117,7 +107,7 @@ def test_the_means_are_the_same_everywhere(done: Path) -> None:
             assert f"{mean:.{digits}f}" in next(x for x in markdown.splitlines() if x.startswith(f"| {system} |"))
 
 
-def test_the_table_says_what_its_numbers_are_of(done: Path, runs: Path) -> None:
+def test_the_table_says_what_its_numbers_are_of(done, runs):
     text, record = (done / "results" / "table.md").read_text(), read_json(done / "metrics.json")
     assert f"Split pg2-like, {COUNT} test pairs, 64x56 px (height x width), cropped to 16, 0, 240, 256 (left" in text
     assert "0 pairs without a whole torso" in text
@@ -146,16 +136,16 @@ def test_the_table_says_what_its_numbers_are_of(done: Path, runs: Path) -> None:
     ("viton", "l1 1, warped 0.5, synthesized 0.5, perceptual (viton) 0.3"),
     (None, "l1 1, warped 0.5, synthesized 0.5 (the perceptual term is left out)"),
 ])  # fmt: skip
-def test_the_loss_names_what_its_perceptual_term_is_of(perceptual: str | None, words: str) -> None:
+def test_the_loss_names_what_its_perceptual_term_is_of(perceptual, words):
     assert loss_in_words(row_of("attend").loss_weights(), perceptual) == words
 
 
-def test_two_evaluations_have_the_same_bytes(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
+def test_two_evaluations_have_the_same_bytes(data, runs, done, tmp_path):
     again = evaluated(data, runs, tmp_path)
     assert files_in(again) == files_in(done)
 
 
-def test_pairs_without_a_whole_torso_are_left_out_and_counted(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_pairs_without_a_whole_torso_are_left_out_and_counted(data, runs, tmp_path):
     first = read_table(data.split / "test-pairs.csv", PAIRS).loc[0, "to"]
     shutil.copytree(data.keypoints, tmp_path / "keypoints")
     for part in part_names(data.images):
@@ -174,9 +164,7 @@ def test_pairs_without_a_whole_torso_are_left_out_and_counted(data: Data, runs: 
 OF_NETWORKS = ["is/tf-2015", "frechet/means+test", "recall@1/means"]
 
 
-def test_scores_of_all_images_together_are_one_number_of_each_row(
-    data: Data, runs: Path, tmp_path: Path, means: None
-) -> None:
+def test_scores_of_all_images_together_are_one_number_of_each_row(data, runs, tmp_path, means):
     evaluated(data, runs, tmp_path, systems=["paper-s"], metrics=[*QUICK["metrics"], *OF_NETWORKS])
     record, table = read_json(tmp_path / "metrics.json"), pd.read_csv(tmp_path / "results" / "table.csv")
     photos = photos_of(data)

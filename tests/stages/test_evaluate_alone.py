@@ -19,9 +19,7 @@ from tiny import Data, files_in
 pytestmark = pytest.mark.usefixtures("outside_git")
 
 
-def test_one_system_alone_has_the_scores_and_images_that_it_has_among_others(
-    data: Data, runs: Path, done: Path, tmp_path: Path
-) -> None:
+def test_one_system_alone_has_the_scores_and_images_that_it_has_among_others(data, runs, done, tmp_path):
     made = files_in(alone(data, runs, tmp_path / "attend", "attend"))
     images = {f"generated/attend/{name}" for name in ("00000.tar", "generated.csv")}
     assert set(made) == {"pairs.csv", "facts.json"} | images
@@ -33,8 +31,8 @@ def test_one_system_alone_has_the_scores_and_images_that_it_has_among_others(
 
 
 def test_the_facts_say_how_the_system_was_trained_and_have_the_scores_of_all_images_together(
-    data: Data, runs: Path, tmp_path: Path, means: None
-) -> None:
+    data, runs, tmp_path, means
+):
     asked = {"metrics": [*QUICK["metrics"], "frechet/means"]}
     facts = read_json(alone(data, runs, tmp_path / "paper-m", "paper-m", **asked) / "facts.json")
     assert {row: list(scores) for row, scores in facts["scores"].items()} == {
@@ -50,7 +48,7 @@ def test_the_facts_say_how_the_system_was_trained_and_have_the_scores_of_all_ima
     assert facts["loss"] == "l1 1, adversarial_image 0.001, adversarial_pose 0.001 (the perceptual term is left out)"
 
 
-def test_optimisers_that_differ_name_their_networks() -> None:
+def test_optimisers_that_differ_name_their_networks():
     weights = [torch.zeros(1)]
     words = optimisers_in_words({
         "generator": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)), "d": torch.optim.Adam(weights, 2e-5, (0.5, 0.999)),
@@ -61,7 +59,7 @@ def test_optimisers_that_differ_name_their_networks() -> None:
     )
 
 
-def test_the_baselines_alone_bring_the_real_photos(data: Data, runs: Path, done: Path, tmp_path: Path) -> None:
+def test_the_baselines_alone_bring_the_real_photos(data, runs, done, tmp_path):
     folder = alone(data, tmp_path / "no runs", tmp_path / BASELINES, BASELINES)
     assert set(files_in(folder)) == {"pairs.csv", "facts.json", "examples/00000.tar", "examples/examples.csv"}
     pairs = read_result(folder).pairs
@@ -78,7 +76,7 @@ def test_the_baselines_alone_bring_the_real_photos(data: Data, runs: Path, done:
     assert facts["provenance"] == record["provenance"] | {"systems": {}}
 
 
-def test_what_nobody_knows_stays_empty(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_what_nobody_knows_stays_empty(data, runs, tmp_path):
     unknown = with_pairs(data, tmp_path, lambda p: p.assign(occlusion=p["occlusion"].where(p.index % 3 != 0)))
     own = read_result(alone(unknown, runs, tmp_path / BASELINES, BASELINES, pairs=7)).pairs
     assert own["occlusion"].isna().tolist() == [number % 3 == 0 for number in chosen(COUNT, 7)] * 3
@@ -96,9 +94,7 @@ def quick_digests(data: Data, outside_git: None, tmp_path_factory: pytest.TempPa
 
 
 @pytest.mark.parametrize("what", ["photos", "keypoints", "pairs", "nothing"])
-def test_the_digests_tell_which_data_differ(
-    data: Data, quick_digests: dict[str, str], tmp_path: Path, what: str
-) -> None:
+def test_the_digests_tell_which_data_differ(data, quick_digests, tmp_path, what):
     """Each alone; what is not tested on changes none."""
     changed = data._replace(**{
         kind: shutil.copytree(getattr(data, kind), tmp_path / kind) for kind in ("images", "keypoints", "split")
@@ -122,7 +118,7 @@ def test_the_digests_tell_which_data_differ(
     assert {name for name in after if quick_digests[name] != after[name]} == {what} - {"nothing"}
 
 
-def test_the_examples_show_sources_pose_and_target_of_a_few_pairs(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_the_examples_show_sources_pose_and_target_of_a_few_pairs(data, runs, tmp_path):
     folder = alone(data, runs, tmp_path / BASELINES, BASELINES, picture_pairs=3) / "examples"
     photos, jobs = photos_of(data), [jobs_of(data, 4)[n] for n in chosen(COUNT, 3)]
     for example, job in zip(read_examples(folder), jobs, strict=True):

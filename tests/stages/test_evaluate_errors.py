@@ -53,15 +53,13 @@ def of_another_system(run: Path) -> None:
     (of_another_system, "is a model of the system attend, not of paper-m. Run `dvc repro train@paper-m`"),
     (without_images, r"run\.json lacks images: .* Train paper-m again\."),
 ])  # fmt: skip
-def test_a_run_that_is_missing_or_wrong_is_named(
-    data: Data, runs: Path, tmp_path: Path, before: Before, change: Callable[[Path], object], message: str
-) -> None:
+def test_a_run_that_is_missing_or_wrong_is_named(data, runs, tmp_path, before, change, message):
     shutil.copytree(runs, tmp_path / "runs")
     change(tmp_path / "runs" / "paper-m")
     fails(data, tmp_path / "runs", before, message)
 
 
-def test_a_run_of_another_size_is_named(data: Data, runs: Path, tmp_path: Path, before: Before) -> None:
+def test_a_run_of_another_size_is_named(data, runs, tmp_path, before):
     for part in part_names(data.images):
         posemaps.run(
             images=data.images / part, keypoints=data.keypoints / part, posemaps=tmp_path / "posemaps" / part,
@@ -71,7 +69,7 @@ def test_a_run_of_another_size_is_named(data: Data, runs: Path, tmp_path: Path, 
     fails(other, runs, before, r"trained at 64x56 px .* limbs of 2 px, the pose maps are 64x56 px with 3 px")
 
 
-def test_pairs_that_cannot_be_scored_are_named(data: Data, runs: Path, tmp_path: Path, before: Before) -> None:
+def test_pairs_that_cannot_be_scored_are_named(data, runs, tmp_path, before):
     none = with_pairs(data, tmp_path / "none", lambda pairs: pairs[:0])
     fails(none, runs, before, r"test-pairs\.csv has no pairs to evaluate")
     wrong = with_pairs(data, tmp_path / "wrong", lambda pairs: pairs.assign(occlusion="1.5"))
@@ -106,16 +104,12 @@ def done_of(loaded: Loaded, generated: np.ndarray) -> Done:
     (lambda loaded: done_of(loaded, loaded.pixels) if len(loaded.pixels) == 8 else None,
      r"attend made only 16 images for 20 pairs: none for \S+ to \S+\."),
 ], ids=["size", "last"])  # fmt: skip
-def test_an_image_that_is_missing_or_of_another_size_is_an_error(
-    data: Data, runs: Path, before: Before, monkeypatch: pytest.MonkeyPatch, change: Any, message: str
-) -> None:  # fmt: skip
+def test_an_image_that_is_missing_or_of_another_size_is_an_error(data, runs, before, monkeypatch, change, message):
     monkeypatch.setattr(contestants, "generate_jobs", made_by(change))
     fails(data, runs, before, message, systems=["attend"], metrics=QUICK["metrics"])
 
 
-def test_an_image_with_a_nan_is_an_error(
-    data: Data, runs: Path, before: Before, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_with_a_nan_is_an_error(data, runs, before, monkeypatch):
     real = AdversarialSystem.generate
 
     def generate(self: AdversarialSystem, *given: Any) -> torch.Tensor:
@@ -128,7 +122,7 @@ def test_an_image_with_a_nan_is_an_error(
     fails(data, runs, before, message, systems=["attend"], metrics=QUICK["metrics"])
 
 
-def test_a_network_does_not_judge_what_it_trained(data: Data, runs: Path, tmp_path: Path, before: Before) -> None:
+def test_a_network_does_not_judge_what_it_trained(data, runs, tmp_path, before):
     shutil.copytree(runs / "attend", tmp_path / "runs" / "attend")
     record = tmp_path / "runs" / "attend" / "run.json"
     by_itself = {"systems": ["attend"], "metrics": [*QUICK["metrics"], "frechet/figure"], "pairs": 4}
@@ -139,9 +133,7 @@ def test_a_network_does_not_judge_what_it_trained(data: Data, runs: Path, tmp_pa
     fails(data, tmp_path / "runs", before, message, **by_itself)
 
 
-def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(
-    data: Data, before: Before, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(data, before, tmp_path, monkeypatch):
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path / "cache"))
     message = r"The weights of alexnet are not in the cache .*Run `repose weights fetch alexnet`"
     fails(data, tmp_path / "no runs", before, message, metrics=["lpips/alex"])
@@ -154,15 +146,13 @@ def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(
     ({"metrics": ["ssim/pg2"]}, r"metrics has SSIM, which barely notices the garment, without torso-ciede2000\. Add "),
     ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights has 'alexnets', which is not a known network"),
 ])  # fmt: skip
-def test_settings_that_make_no_sense(changes: Any, message: str) -> None:
+def test_settings_that_make_no_sense(changes, message):
     with pytest.raises(ReposeError, match=message):
         settings("evaluate", EvaluateSettings, **changes)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
-def test_a_full_disk_and_ctrl_c_leave_the_earlier_results(
-    data: Data, runs: Path, before: Before, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
+def test_a_full_disk_and_ctrl_c_leave_the_earlier_results(data, runs, before, monkeypatch, error):
     real = atomic._flush_to_disk
 
     def flush(file: Path) -> None:

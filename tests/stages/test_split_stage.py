@@ -27,7 +27,7 @@ def run_stage(folder: Path, lists: Path, images: Path, settings: SplitSettings) 
     )  # fmt: skip
 
 
-def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path: Path) -> None:
+def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path):
     lists = SHARED / "lists"
     if not lists.is_dir():
         pytest.skip(f"no real lists: {lists} is absent")
@@ -65,7 +65,7 @@ def owners_path(flat: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["pg2", "patn"])
-def test_the_parts_change_no_byte_of_the_split(tmp_path: Path, mode: str) -> None:
+def test_the_parts_change_no_byte_of_the_split(tmp_path, mode):
     paths = [path for number in range(9) for path in garment(number, VIEWS[: 2 + number % 3])]
     names = [name(number, view) for number in range(9) for view in VIEWS[: 2 + number % 3]]
     order = [names[row] for row in np.random.default_rng(0).permutation(len(names))][3:]  # three have no row
@@ -86,7 +86,7 @@ def test_the_parts_change_no_byte_of_the_split(tmp_path: Path, mode: str) -> Non
     assert [*zip(test["from"], test["to"], strict=True)] == expected.test
 
 
-def test_keypoints_of_other_photos_and_too_few_pairs_fail_and_an_earlier_split_stays(tmp_path: Path) -> None:
+def test_keypoints_of_other_photos_and_too_few_pairs_fail_and_an_earlier_split_stays(tmp_path):
     (tmp_path / "split").mkdir()
     (tmp_path / "split" / "split.json").write_text("earlier")
     lists = write_lists(tmp_path / "lists", {"l": name(2).encode()})

@@ -31,15 +31,11 @@ from made_results import (
 from PIL import Image
 
 from repose.errors import ReposeError
+from repose.metrics.bootstrap import resampled_means
 from repose.report.published import read_published
 from repose.report.tables.page import NOT_MEASURED, NOT_TRAINED
 from repose.stages import table
 from tiny import files_in
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results")
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +53,11 @@ def csv(folder: Path) -> pd.DataFrame:
 def markdown_rows(text: str, heading: str) -> dict[str, list[str]]:
     """The cells of the first table under a heading, by the first of each row; the head is under its own first cell."""
     table = re.search(r"(?:^\|.*\n)+", text.split(f"{heading}\n", 1)[1], re.MULTILINE)
-    assert table is not None
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
     return {row[0]: row[1:] for row in cells if set(row[0]) != {"-"}}
 
 
-def loop_means(data: str, results: Path, metric: str) -> dict[str, np.ndarray]:
-    """Of each row the means over resampled pairs, by a plain loop over the same draws (64 at once)."""
-    random, draws = np.random.default_rng(BLOCK["seed"]), []
-    for first in range(0, BLOCK["resamples"], 64):
-        draws.extend(random.integers(PAIRS, size=(min(64, BLOCK["resamples"] - first), PAIRS)))
-    tables = [pd.read_csv(folder / "pairs.csv") for folder in sorted((results / data).iterdir())]
-    groups = pd.concat(tables).groupby("system")[metric]
-    return {str(name): np.array([np.nanmean(values.to_numpy()[draw]) for draw in draws]) for name, values in groups}
-
-
-def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -> None:
+def test_every_data_set_has_every_row_in_the_order_of_the_settings(done):
     made = {path.name for path in (done / "table").iterdir()}
     assert made == {
         "table.md", "table.csv", "multi-source-gains.csv", "figure-fashion.png", "figure-street.png",
@@ -85,27 +70,28 @@ def test_every_data_set_has_every_row_in_the_order_of_the_settings(done: Path) -
 
 
 @pytest.mark.parametrize("metric", ["ssim/pg2", "torso-ciede2000"])
-def test_means_intervals_and_differences_are_those_of_a_plain_loop(done: Path, metric: str) -> None:
-    found, loop = csv(done / "table").loc["fashion"], loop_means("fashion", done / "results", metric)
-    pairs = [pd.read_csv(path) for path in (done / "results" / "fashion").glob("*/pairs.csv")]
-    means = pd.concat(pairs).groupby("system")[metric].mean()  # of the pairs that have the score
-    for name, drawn in loop.items():
-        low, high = np.quantile(drawn, [0.05, 0.95])
-        own = found.loc[name]
-        np.testing.assert_allclose(own[[f"{metric} low", f"{metric} high"]].astype(float), [low, high], rtol=1e-5)
-        assert low < own[metric] < high
-        assert own[metric] == pytest.approx(means[name], rel=1e-5)
+def test_means_intervals_and_differences_are_those_of_the_same_draws_of_pairs(done, metric):
+    found = csv(done / "table").loc["fashion"]
+    pairs = pd.concat([pd.read_csv(path) for path in (done / "results" / "fashion").glob("*/pairs.csv")])
+    own = {str(name): scores.to_numpy() for name, scores in pairs.groupby("system")[metric]}
+    means = resampled_means(np.stack([*own.values()], 1), resamples=BLOCK["resamples"], seed=BLOCK["seed"])
+    drawn = dict(zip(own, means.T, strict=True))
+    for name, scores in own.items():
+        row = found.loc[name]
+        assert row[metric] == pytest.approx(np.nanmean(scores), rel=1e-5)
+        ends = row[[f"{metric} low", f"{metric} high"]].astype(float)
+        np.testing.assert_allclose(ends, np.quantile(drawn[name], [0.05, 0.95]), rtol=1e-5)
         less = f"{metric} less paper-m"
         if name == "paper-m":
-            assert np.isnan(own[less])
+            assert np.isnan(row[less])
         else:
-            low, high = np.quantile(drawn - loop["paper-m"], [0.05, 0.95])
-            ends = own[[f"{less} low", f"{less} high"]].astype(float)
-            np.testing.assert_allclose(ends, [low, high], rtol=1e-4, atol=1e-9)
-            assert own[less] == pytest.approx(own[metric] - found.loc["paper-m", metric], rel=1e-3, abs=1e-5)
+            assert row[less] == pytest.approx(row[metric] - found.loc["paper-m", metric], rel=1e-3, abs=1e-5)
+            ends = row[[f"{less} low", f"{less} high"]].astype(float)
+            expected = np.quantile(drawn[name] - drawn["paper-m"], [0.05, 0.95])
+            np.testing.assert_allclose(ends, expected, rtol=1e-4, atol=1e-9)
 
 
-def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:
+def test_the_markdown_has_the_numbers_of_the_csv(done):
     found, text = csv(done / "table"), (done / "table" / "table.md").read_text()
     for data in ("fashion", "street"):
         for name, cells in list(markdown_rows(text, f"## {data}").items())[1:]:
@@ -120,7 +106,7 @@ def test_the_markdown_has_the_numbers_of_the_csv(done: Path) -> None:
                 assert cell == f"{own[metric]:.{digits}f} [{ends}]"
 
 
-def test_a_difference_is_bold_where_0_lies_outside_its_interval(results: Path) -> None:
+def test_a_difference_is_bold_where_0_lies_outside_its_interval(results):
     def alike(pairs: pd.DataFrame) -> pd.DataFrame:
         reference = pd.read_csv(results / "fashion" / "paper-m" / "pairs.csv")
         return pairs.assign(**{"ssim/pg2": reference["ssim/pg2"] + 0.01 * (-1) ** np.arange(PAIRS)})
@@ -134,7 +120,7 @@ def test_a_difference_is_bold_where_0_lies_outside_its_interval(results: Path) -
     assert "**" not in rows["paper-s"][0]
 
 
-def test_published_numbers_have_columns_of_their_own(done: Path) -> None:
+def test_published_numbers_have_columns_of_their_own(done):
     found, text = csv(done / "table"), (done / "table" / "table.md").read_text()
     assert tuple(found.loc[("fashion", "paper-m"), ["published ssim", "published is"]]) == (0.789, 3.006)
     assert tuple(found.loc[("street", "pix2pix"), ["published ssim", "published is"]]) == (0.166, 2.289)
@@ -146,7 +132,7 @@ def test_published_numbers_have_columns_of_their_own(done: Path) -> None:
     assert "Published: Market-1501, split of PG2 (no list was published), protocol not named." in text
 
 
-def test_without_a_published_table_ours_stands_alone(results: Path, tmp_path: Path) -> None:
+def test_without_a_published_table_ours_stands_alone(results, tmp_path):
     table.run(results=results, published=None, table=tmp_path / "table", settings=settings(data_sets={"fashion": ""}))
     text = (tmp_path / "table" / "table.md").read_text()
     assert text.startswith("# Side by side, budget demo\n")
@@ -155,7 +141,7 @@ def test_without_a_published_table_ours_stands_alone(results: Path, tmp_path: Pa
     assert not [name for name in pd.read_csv(tmp_path / "table" / "table.csv").columns if name.startswith("published")]
 
 
-def test_the_published_file_is_the_papers_table() -> None:
+def test_the_published_file_is_the_papers_table():
     printed = read_published(PRINTED)
     page = (ROOT / "docs" / "paper.md").read_text().split("## Table 1\n")[1]
     lines = [
@@ -169,7 +155,7 @@ def test_the_published_file_is_the_papers_table() -> None:
     assert (len(lines), len(printed)) == (2 + 9, 18)
 
 
-def test_every_number_says_what_it_is_of(done: Path) -> None:
+def test_every_number_says_what_it_is_of(done):
     own = csv(done / "table").loc[("fashion", "attend")]
     expected = {
         "budget": "demo", "split": "pg2-like", "size": "20x12", "crop": "[1, 2, 13, 22]", "pairs": PAIRS, "seed": 0,
@@ -187,7 +173,7 @@ def test_every_number_says_what_it_is_of(done: Path) -> None:
         assert part in text
 
 
-def test_equal_footing_says_what_each_row_had_to_learn_from(results: Path) -> None:
+def test_equal_footing_says_what_each_row_had_to_learn_from(results):
     change_json(results / "fashion" / "attend" / "facts.json", images=4800, seed=3, perceptual="viton", steps=1200)
     text = (laid(results, results.parent / "table") / "table.md").read_text()
     rows = markdown_rows(text, "### fashion: equal footing")
@@ -205,9 +191,7 @@ def test_equal_footing_says_what_each_row_had_to_learn_from(results: Path) -> No
 @pytest.mark.parametrize(("data", "systems"), [
     ("fashion", ["pix2pix", "paper-s", "paper-m", "attend"]), ("street", ["pix2pix", "paper-m", "attend"]),
 ])  # fmt: skip
-def test_the_figure_shows_sources_pose_target_and_what_each_system_made(
-    done: Path, data: str, systems: list[str]
-) -> None:
+def test_the_figure_shows_sources_pose_target_and_what_each_system_made(done, data, systems):
     picture = np.asarray(Image.open(done / "table" / f"figure-{data}.png"))
     height, width = 8 * HEIGHT, 8 * WIDTH  # enlarged so that a title fits
     columns = 2 + 2 + len(systems)  # two sources are the most that one of them has
@@ -221,7 +205,7 @@ def test_the_figure_shows_sources_pose_target_and_what_each_system_made(
             assert (picture[top : top + height, left : left + width] == level).all(), (row, column)
 
 
-def test_the_same_results_give_the_same_bytes(done: Path, tmp_path: Path) -> None:
+def test_the_same_results_give_the_same_bytes(done, tmp_path):
     again = laid(write_results(tmp_path / "results"), tmp_path / "table")
     assert files_in(again) == files_in(done / "table")
 
@@ -229,14 +213,14 @@ def test_the_same_results_give_the_same_bytes(done: Path, tmp_path: Path) -> Non
 # Without the reference; without any system.
 
 
-def test_without_the_reference_there_are_no_differences(results: Path) -> None:
+def test_without_the_reference_there_are_no_differences(results):
     text = (laid(results, results.parent / "table", reference="paper-s") / "table.md").read_text()
     assert "paper-s is not trained on street, so there is nothing to compare with." in text
     assert "attend" in markdown_rows(text, "### fashion: difference to paper-s")
     assert csv(results.parent / "table").loc["street", "ssim/pg2 less paper-s"].isna().all()
 
 
-def test_baselines_alone_are_a_table_too(results: Path) -> None:
+def test_baselines_alone_are_a_table_too(results):
     folder = laid(results, results.parent / "table", systems=["vunet"], reference="vunet", multi_source_gains=[])
     text = (folder / "table.md").read_text()
     assert markdown_rows(text, "## fashion")["vunet"][3] == NOT_TRAINED
@@ -268,16 +252,12 @@ OTHER_PAIRS = r"fashion/paper-m is not comparable with .*: their pairs differ\. 
     ("street/attend", in_facts(split="patn"), "street/attend is not comparable with .*/baselines: its split is patn, not "),
     ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[::-1]), OTHER_PAIRS),
 ])  # fmt: skip
-def test_rows_that_cannot_stand_side_by_side_are_refused(
-    results: Path, folder: str, change: Callable[[Path], None], message: str
-) -> None:
+def test_rows_that_cannot_stand_side_by_side_are_refused(results, folder, change, message):
     change(results / folder)
     fails(results, message)
 
 
-def test_an_optional_metric_is_a_column_and_not_measured_where_evaluate_did_not_score_it(
-    results: Path, tmp_path: Path
-) -> None:
+def test_an_optional_metric_is_a_column_and_not_measured_where_evaluate_did_not_score_it(results, tmp_path):
     score_all_together(results)  # on fashion alone
     laid(results, tmp_path / "table", optional_metrics=["fid/inception"])
     text, own = (tmp_path / "table" / "table.md").read_text(), csv(tmp_path / "table")
@@ -291,7 +271,7 @@ def test_an_optional_metric_is_a_column_and_not_measured_where_evaluate_did_not_
     assert [note in part for part in text.split("\n## street\n")] == [False, True]
 
 
-def test_an_optional_metric_of_some_rows_alone_is_refused(results: Path) -> None:
+def test_an_optional_metric_of_some_rows_alone_is_refused(results):
     change_json(results / "fashion" / "attend" / "facts.json", metrics=BETTER_RECORDS | {"fid/inception": NETWORK},
                 scores={"attend": {"fid/inception": 11.0}})  # fmt: skip
     fails(results, r"fashion/baselines has no fid/inception; it has ssim/pg2", optional_metrics=["fid/inception"])
@@ -310,7 +290,7 @@ def score_all_together(results: Path) -> None:
         change_json(folder / "facts.json", scores=scores, metrics=facts["metrics"] | {"fid/inception": NETWORK})
 
 
-def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(results: Path, tmp_path: Path) -> None:
+def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(results, tmp_path):
     score_all_together(results)
     laid(results, tmp_path / "table", metrics=[*METRICS, "fid/inception"], data_sets={"fashion": "DeepFashion"})
     text, own = (tmp_path / "table" / "table.md").read_text(), csv(tmp_path / "table").loc["fashion"]
@@ -327,7 +307,7 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
     assert pd.isna(own.loc["copy source", "checkpoint sha256"])
 
 
-def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path) -> None:
+def test_a_published_data_set_that_is_not_there_names_the_nearest(results):
     message = r"table\.data_sets\.fashion: .*published\.csv has no data set 'DeepFashon'\. Did you mean 'DeepFashion'\?"
     fails(results, message, data_sets={"fashion": "DeepFashon"})
 
@@ -336,7 +316,7 @@ def test_a_published_data_set_that_is_not_there_names_the_nearest(results: Path)
     ("0.789", "high", "ssim and is should be numbers"),
     ("paper-s,", "paper-m,", r"has two rows for paper-m on DeepFashion\. Remove one"),
 ])  # fmt: skip
-def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: str, message: str) -> None:
+def test_a_published_table_that_is_none_is_named(results, old, new, message):
     other = results.parent / "other.csv"
     other.write_text(PRINTED.read_text().replace(old, new))
     fails(results, message, published=other)
@@ -352,6 +332,6 @@ def test_a_published_table_that_is_none_is_named(results: Path, old: str, new: s
      r"multi_source_gains names 'papers', which is not a row\. Did you mean 'paper-s'\?"),
     ({"multi_source_gains": [["attend", "attend"]]}, "multi_source_gains compares attend with itself"),
 ])  # fmt: skip
-def test_settings_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_fit(changes, message):
     with pytest.raises(ReposeError, match=rf"params.yaml: table[:.] ?{message}"):
         settings(**changes)

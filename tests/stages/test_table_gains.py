@@ -6,12 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_results import OCCLUSION, change_pairs, fails, laid, write_results
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results")
+from made_results import OCCLUSION, change_pairs, fails, laid
 
 
 def add_one_source(results: Path, data: str = "fashion", system: str = "attend") -> pd.DataFrame:
@@ -30,7 +25,7 @@ def gains_of(folder: Path, data: str, more: str) -> pd.DataFrame:
     return table[(table["data set"] == data) & (table["more"] == more)].set_index(["occlusion", "metric"])
 
 
-def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
+def test_a_gain_grows_with_what_the_first_source_hides(results):
     add_one_source(results)
     folder = laid(results, results.parent / "table")
     found = gains_of(folder, "fashion", "attend")
@@ -52,7 +47,7 @@ def test_a_gain_grows_with_what_the_first_source_hides(results: Path) -> None:
     assert re.search(r"\| attend \| attend, 1 source \| 0\.5 and more \| 12 \| \*\*\+0\.7\d\d \[", text)
 
 
-def test_a_row_without_scores_and_a_data_set_without_truth_are_said(results: Path) -> None:
+def test_a_row_without_scores_and_a_data_set_without_truth_are_said(results):
     """On street paper-s is not trained and nothing is rendered; attend was nowhere scored with one source."""
     folder = laid(results, results.parent / "table")
     table = pd.read_csv(folder / "multi-source-gains.csv", keep_default_na=False)
@@ -70,7 +65,7 @@ def test_a_row_without_scores_and_a_data_set_without_truth_are_said(results: Pat
     assert "| mean of sources | copy source | occlusion is unknown |  |  |  |  |" in text
 
 
-def test_rows_with_one_source_are_of_the_same_pairs(results: Path) -> None:
+def test_rows_with_one_source_are_of_the_same_pairs(results):
     pairs = add_one_source(results)
     shuffled = pd.concat([pairs, pairs.iloc[::-1].assign(system="attend, 1 source")])
     change_pairs(results / "fashion" / "attend" / "pairs.csv", lambda _: shuffled)

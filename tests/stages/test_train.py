@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from evaluating import photos_of
 from killed import POINTS, on_step, steps_of, the_work, train_interrupted, train_until_killed
 from PIL import Image
 from torchvision.models import vgg19
 
 from repose import checkpoint
 from repose.data.batches import Steps
-from repose.data.photos import Photos
 from repose.data.records import ITEMS, PAIRS, read_json, read_table
 from repose.errors import ReposeError
 from repose.generate import generate_jobs, jobs_of_pairs
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("outside_git")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_run_holds_what_is_promised_and_no_run_is_unfinished(runs: Path, system: str) -> None:
+def test_the_run_holds_what_is_promised_and_no_run_is_unfinished(runs, system):
     made = files_in(runs / system)
     curves = {name for name in made if name.startswith("live/plots/metrics/train/")}
     assert set(made) - curves == {
@@ -54,11 +54,7 @@ def images_of(data: Data, system: str) -> int:
     return sum(len(steps[step].target) for step in range(5))
 
 
-def photos_of(data: Data) -> Photos:
-    return Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
-
-
-def test_the_run_says_how_it_was_trained(data: Data, runs: Path) -> None:
+def test_the_run_says_how_it_was_trained(data, runs):
     record = read_json(runs / "paper-m" / "run.json")
     system, _ = checkpoint.load(runs / "paper-m" / "model.safetensors", CPU)
     assert record == {
@@ -69,7 +65,7 @@ def test_the_run_says_how_it_was_trained(data: Data, runs: Path) -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_model_makes_images_by_itself(data: Data, runs: Path, tmp_path: Path, system: str) -> None:
+def test_the_model_makes_images_by_itself(data, runs, tmp_path, system):
     alone = tmp_path / "elsewhere.safetensors"
     alone.write_bytes((runs / system / "model.safetensors").read_bytes())
     loaded, about = checkpoint.load(alone, CPU)
@@ -84,20 +80,20 @@ def test_the_model_makes_images_by_itself(data: Data, runs: Path, tmp_path: Path
 @pytest.mark.parametrize(("system", "terms"), [
     ("paper-m", {"d_image", "d_pose", "l1", "g_image", "g_pose"}), ("attend", {"l1", "warped", "synthesized"}),
 ])  # fmt: skip
-def test_the_history_has_a_row_at_each_log_and_checkpoint(runs: Path, system: str, terms: set[str]) -> None:
+def test_the_history_has_a_row_at_each_log_and_checkpoint(runs, system, terms):
     history = pd.read_csv(runs / system / "history.csv")
     assert list(history["step"]) == [2, 4, 5]
     assert set(history.columns) == {"step", *terms}
     assert np.isfinite(history.to_numpy()).all()
 
 
-def test_a_sample_picture_has_a_row_per_pair(runs: Path) -> None:
+def test_a_sample_picture_has_a_row_per_pair(runs):
     with Image.open(runs / "attend" / "samples" / "000005.png") as picture:
         assert picture.width >= 4 * WIDTH
         assert 3 * HEIGHT < picture.height < 4 * HEIGHT
 
 
-def test_a_run_replaces_an_earlier_one_of_another_seed(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_a_run_replaces_an_earlier_one_of_another_seed(data, runs, tmp_path):
     run = tmp_path / "another name"
     train_tiny(data, run, seed=1)
     assert (run / "model.safetensors").read_bytes() != (runs / "attend" / "model.safetensors").read_bytes()
@@ -108,9 +104,7 @@ def test_a_run_replaces_an_earlier_one_of_another_seed(data: Data, runs: Path, t
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_and_started_again_it_ends_with_the_same_bytes(
-    data: Data, runs: Path, tmp_path: Path, point: str
-) -> None:
+def test_killed_and_started_again_it_ends_with_the_same_bytes(data, runs, tmp_path, point):
     run = tmp_path / "attend"
     train_until_killed(point, data, run, "attend", {})
     train_tiny(data, run)
@@ -118,7 +112,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(
     assert unfinished(tmp_path / "work") == []
 
 
-def test_killed_with_every_augmentation_it_ends_with_the_same_bytes(data: Data, tmp_path: Path) -> None:
+def test_killed_with_every_augmentation_it_ends_with_the_same_bytes(data, tmp_path):
     augment = {"augment": {"flip": 0.5, "rotation": 10, "crop": 0.9, "fill": "white"}, "keep_every": 2}
     whole = train_tiny(data, tmp_path / "whole" / "paper-m", "paper-m", **augment)
     run = tmp_path / "killed" / "paper-m"
@@ -127,9 +121,7 @@ def test_killed_with_every_augmentation_it_ends_with_the_same_bytes(data: Data, 
     assert files_in(run) == files_in(whole)
 
 
-def test_interrupted_by_ctrl_c_it_goes_on_and_leaves_what_other_settings_left(
-    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupted_by_ctrl_c_it_goes_on_and_leaves_what_other_settings_left(data, runs, tmp_path, monkeypatch, capfd):
     run = tmp_path / "attend"
     train_interrupted(monkeypatch, data, run, seed=1)
     left, place = files_in(the_work(run)), the_work(run)
@@ -142,19 +134,19 @@ def test_interrupted_by_ctrl_c_it_goes_on_and_leaves_what_other_settings_left(
     assert files_in(place) == left
 
 
-def test_keep_every_keeps_checkpoints_and_sample_every_0_draws_nothing(data: Data, tmp_path: Path) -> None:
+def test_keep_every_keeps_checkpoints_and_sample_every_0_draws_nothing(data, tmp_path):
     run = train_tiny(data, tmp_path / "run", keep_every=2, checkpoint_every=5, sample_every=0)
     kept = {path.name: steps_of(path) for path in (run / "checkpoints").iterdir()}
     assert kept == {"000002.safetensors": 2, "000004.safetensors": 4, "last.safetensors": 5}
     assert not (run / "samples").exists()
 
 
-def test_workers_and_a_cache_change_nothing(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_workers_and_a_cache_change_nothing(data, runs, tmp_path):
     assert files_in(train_tiny(data, tmp_path / "run", workers=2, cache_megabytes=0)) == files_in(runs / "attend")
 
 
 @pytest.mark.floats
-def test_bf16_trains(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_bf16_trains(data, runs, tmp_path):
     run = train_tiny(data, tmp_path / "run", "paper-m", precision="bf16")
     low, full = pd.read_csv(run / "history.csv"), pd.read_csv(runs / "paper-m" / "history.csv")
     assert not low.equals(full)
@@ -164,15 +156,13 @@ def test_bf16_trains(data: Data, runs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_gpu_trains(data: Data, tmp_path: Path, precision: str) -> None:
+def test_a_gpu_trains(data, tmp_path, precision):
     run = train_tiny(data, tmp_path / "run", "paper-m", device="cuda", precision=precision)
     assert read_json(run / "run.json")["device"] == "cuda"
     assert np.isfinite(pd.read_csv(run / "history.csv").to_numpy()).all()
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_training(data, tmp_path, monkeypatch):
     on_step(monkeypatch, 3, lambda _, terms: terms.update(synthesized=torch.tensor(torch.nan)))
     with pytest.raises(ReposeError, match="attend stopped: the loss term synthesized became NaN at step 3"):
         train_tiny(data, tmp_path / "run")
@@ -181,9 +171,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(
 
 
 @pytest.mark.parametrize(("number", "kept"), [(2, "No checkpoint was written yet"), (4, "The last good checkpoint is")])
-def test_weights_that_are_not_finite_are_never_saved(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kept: str
-) -> None:
+def test_weights_that_are_not_finite_are_never_saved(data, tmp_path, monkeypatch, number, kept):
     def overflow(
         system: AdversarialSystem, _: Any
     ) -> None:  # as after a gradient that overflowed, though the loss was finite
@@ -197,9 +185,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     assert last.exists() == (number == 4)
 
 
-def test_a_full_disk_leaves_the_earlier_run_as_it_was(
-    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_earlier_run_as_it_was(data, runs, tmp_path, monkeypatch):
     run, real = tmp_path / "attend", atomic._flush_to_disk
     shutil.copytree(runs / "paper-m", run)
     before = files_in(run)
@@ -219,16 +205,7 @@ def test_a_full_disk_leaves_the_earlier_run_as_it_was(
     assert files_in(run) == files_in(runs / "attend")
 
 
-def test_a_cut_checkpoint_in_the_work_is_named(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tmp_path / "attend"
-    train_interrupted(monkeypatch, data, run)
-    last = the_work(run) / "checkpoints" / "last.safetensors"
-    os.truncate(last, last.stat().st_size // 2)
-    with pytest.raises(ReposeError, match=rf"{last} is truncated or damaged .* delete it and train again"):
-        train_tiny(data, run)
-
-
-def test_data_that_do_not_fit_are_named(data: Data, tmp_path: Path) -> None:
+def test_data_that_do_not_fit_are_named(data, tmp_path):
     with pytest.raises(ReposeError, match=r"6 training item\(s\)"):
         train_tiny(data, tmp_path / "run", row_changes={"items_per_step": 7})
     split = tmp_path / "split"
@@ -254,7 +231,7 @@ def perceptual(weights: Path | None, sha256: str | None, layers: str = "patn") -
     return {"weights": weights and str(weights), "sha256": sha256, "layers": layers}
 
 
-def test_with_weights_the_history_has_the_perceptual_term(data: Data, tmp_path: Path, vgg: tuple[Path, str]) -> None:
+def test_with_weights_the_history_has_the_perceptual_term(data, tmp_path, vgg):
     run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=perceptual(*vgg))
     history = pd.read_csv(run / "history.csv")
     assert (history["perceptual"] > 0).all()
@@ -262,7 +239,7 @@ def test_with_weights_the_history_has_the_perceptual_term(data: Data, tmp_path: 
     assert not any("vgg" in key or "features" in key for key in checkpoint._read_tensors(run / "model.safetensors"))
 
 
-def test_the_embedded_network_makes_the_term_too(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_the_embedded_network_makes_the_term_too(data, runs, tmp_path):
     embedded = {**perceptual(None, None), "network": "figure"}
     run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=embedded)
     assert (pd.read_csv(run / "history.csv")["perceptual"] > 0).all()
@@ -271,7 +248,7 @@ def test_the_embedded_network_makes_the_term_too(data: Data, runs: Path, tmp_pat
     assert saved.keys() == checkpoint._read_tensors(runs / "attend" / "model.safetensors").keys()
 
 
-def test_without_weights_the_term_is_an_error_unless_nothing_needs_it(data: Data, tmp_path: Path) -> None:
+def test_without_weights_the_term_is_an_error_unless_nothing_needs_it(data, tmp_path):
     nothing, run = perceptual(None, None), tmp_path / "run"
     with pytest.raises(ReposeError, match=r"perceptual\.weights is null, but .* VGG19\. .* train\.perceptual to none"):
         train_tiny(data, run, row_changes={"steps": 1}, perceptual=nothing)
@@ -286,7 +263,7 @@ def test_without_weights_the_term_is_an_error_unless_nothing_needs_it(data: Data
     ({"perceptual": {**perceptual(Path("vgg19.pth"), "0" * 8), "network": "figure"}},
      r"weights is for VGG19, and network is figure: set weights to null"),
 ])  # fmt: skip
-def test_settings_that_make_no_sense(changes: Any, message: str) -> None:
+def test_settings_that_make_no_sense(changes, message):
     with pytest.raises(ReposeError, match=message):
         settings("train", TrainSettings, **changes)
     assert settings("train", TrainSettings, processes="gpu").processes == "gpu"

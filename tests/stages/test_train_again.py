@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,26 +37,24 @@ VGG19 = {"weights": "here.pth", "sha256": "0" * 8, "layers": "patn"}
     ({"checkpoint_every": 3}, False), ({"keep_every": 1}, False), ({"sample_every": 1}, False),
     ({"sample_pairs": 1}, False), ({"row_changes": {"steps": 9}}, False),
 ])  # fmt: skip
-def test_a_run_resumes_unless_what_decides_its_weights_changed(
-    data: Data, change: dict[str, Any], decides: bool
-) -> None:
+def test_a_run_resumes_unless_what_decides_its_weights_changed(data, change, decides):
     assert (fingerprint(data) != fingerprint(data, **change)) == decides
 
 
-def test_of_vgg19_its_digest_and_layers_decide_and_not_where_it_lies(data: Data) -> None:
+def test_of_vgg19_its_digest_and_layers_decide_and_not_where_it_lies(data):
     there = fingerprint(data, perceptual=VGG19 | {"weights": "s3://there/vgg19.pth", "endpoint": "http://s3"})
     assert there == fingerprint(data, perceptual=VGG19)
     assert fingerprint(data, perceptual=VGG19 | {"sha256": "1" * 8}) != there
     assert fingerprint(data, perceptual=VGG19 | {"layers": "crn"}) != there
 
 
-def test_a_higher_version_of_the_code_is_another_run(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_higher_version_of_the_code_is_another_run(data, monkeypatch):
     before = fingerprint(data)
     monkeypatch.setattr(state, "VERSION", state.VERSION + 1)
     assert fingerprint(data) != before
 
 
-def test_every_table_of_every_part_decides(data: Data, tmp_path: Path) -> None:
+def test_every_table_of_every_part_decides(data, tmp_path):
     copies = Data(*(shutil.copytree(folder, tmp_path / folder.name) for folder in data))
     for name in ("images/1/images.csv", "keypoints/1/keypoints.csv", "posemaps/1/posemaps.json", "split/items.csv"):
         before = fingerprint(copies)
@@ -66,7 +63,7 @@ def test_every_table_of_every_part_decides(data: Data, tmp_path: Path) -> None:
         assert fingerprint(copies) != before, name
 
 
-def test_the_parts_change_no_weight_and_no_sample(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_the_parts_change_no_weight_and_no_sample(data, runs, tmp_path):
     """The checkpoints hold the fingerprint of the tables, in which shards are named: their bytes differ by that alone."""
     other = make(tmp_path / "data", [0, 1, 2])
     made, expected = train_tiny(other, tmp_path / "runs" / "attend"), runs / "attend"
@@ -82,7 +79,7 @@ def test_the_parts_change_no_weight_and_no_sample(data: Data, runs: Path, tmp_pa
 STEADY = {"optimiser": {"learning_rate": 0.002, "lr_halving_epochs": 0}}  # a rate that does not depend on the steps
 
 
-def test_more_steps_extend_a_finished_run(data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_more_steps_extend_a_finished_run(data, tmp_path, capfd):
     run = train_tiny(data, tmp_path / "run", row_changes=STEADY | {"steps": 2})
     shutil.rmtree(run)  # as DVC does with the outputs of a stage that it runs
     train_tiny(data, run, row_changes=STEADY | {"steps": 4}, extend=True)
@@ -96,9 +93,7 @@ def test_more_steps_extend_a_finished_run(data: Data, tmp_path: Path, capfd: pyt
     assert unfinished(tmp_path / "work") == []
 
 
-def test_an_interrupted_run_can_be_extended_and_interrupted_again(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_can_be_extended_and_interrupted_again(data, tmp_path, monkeypatch):
     run = tmp_path / "run"
     train_interrupted(monkeypatch, data, run)
     for _ in range(2):
@@ -109,9 +104,7 @@ def test_an_interrupted_run_can_be_extended_and_interrupted_again(
 
 
 @pytest.mark.parametrize("steps", [5, 3])
-def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(
-    data: Data, tmp_path: Path, capfd: pytest.CaptureFixture[str], steps: int
-) -> None:
+def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(data, tmp_path, capfd, steps):
     run = train_tiny(data, tmp_path / "run")
     train_tiny(data, run, row_changes={"steps": steps}, extend=True)
     assert "resuming" not in capfd.readouterr().err
@@ -119,9 +112,7 @@ def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(
     assert files_in(run) == files_in(again)
 
 
-def test_without_extend_another_number_of_steps_starts_over(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_extend_another_number_of_steps_starts_over(data, tmp_path, monkeypatch):
     """Equal inputs give equal bytes, whatever was trained here before."""
     run = tmp_path / "run"
     train_tiny(data, run, row_changes={"steps": 2})
@@ -131,9 +122,7 @@ def test_without_extend_another_number_of_steps_starts_over(
     assert files_in(run) == files_in(again)
 
 
-def test_an_unfinished_run_that_is_too_long_is_trained_from_the_start(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unfinished_run_that_is_too_long_is_trained_from_the_start(data, tmp_path, monkeypatch):
     run = tmp_path / "run"
     train_interrupted(monkeypatch, data, run)
     train_tiny(data, run, row_changes={"steps": 2}, extend=True)
@@ -144,7 +133,7 @@ def test_an_unfinished_run_that_is_too_long_is_trained_from_the_start(
 # ---- first weights from a checkpoint ----
 
 
-def test_a_run_can_start_from_the_weights_of_a_checkpoint(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_a_run_can_start_from_the_weights_of_a_checkpoint(data, runs, tmp_path):
     given = tmp_path / "given.safetensors"
     shutil.copy(runs / "attend" / "model.safetensors", given)
     still = {"steps": 1, "init": str(given), "optimiser": {"learning_rate": 1e-12}}
@@ -158,7 +147,7 @@ def test_a_run_can_start_from_the_weights_of_a_checkpoint(data: Data, runs: Path
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9, msg=name)
 
 
-def test_a_run_of_no_steps_is_the_model_that_comes_with_repose(data: Data, tmp_path: Path) -> None:
+def test_a_run_of_no_steps_is_the_model_that_comes_with_repose(data, tmp_path):
     run = train_tiny(data, tmp_path / "run", "surface")
     record = read_json(run / "run.json")
     assert record["init"]["sha256"] == hashlib.sha256(surface.weights().read_bytes()).hexdigest()
@@ -170,19 +159,19 @@ def test_a_run_of_no_steps_is_the_model_that_comes_with_repose(data: Data, tmp_p
     assert training.curves == []
 
 
-def test_a_run_of_no_steps_needs_a_checkpoint(data: Data, tmp_path: Path) -> None:
+def test_a_run_of_no_steps_needs_a_checkpoint(data, tmp_path):
     with pytest.raises(ReposeError, match=r"systems\.surface: steps is 0, and there is no init"):
         train_tiny(data, tmp_path / "run", "surface", row_changes={"init": None})
 
 
-def test_the_model_that_comes_with_repose_trains_further(data: Data, tmp_path: Path) -> None:
+def test_the_model_that_comes_with_repose_trains_further(data, tmp_path):
     run = train_tiny(data, tmp_path / "run", "surface-tuned", row_changes={"steps": 2})
     found, expected = (checkpoint._read_tensors(file) for file in (run / "model.safetensors", surface.weights()))
     moved = max(float((found[name] - value.float()).abs().max()) for name, value in expected.items())
     assert 0 < moved < 0.01
 
 
-def test_the_content_of_the_first_weights_decides_and_not_their_path(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_the_content_of_the_first_weights_decides_and_not_their_path(data, runs, tmp_path):
     names = []
     for folder, source in (("a", "model"), ("b", "model"), ("b", "checkpoints/last")):
         given = tmp_path / folder / "given.safetensors"
@@ -193,7 +182,7 @@ def test_the_content_of_the_first_weights_decides_and_not_their_path(data: Data,
     assert names[0] == names[1] != names[2]
 
 
-def test_networks_that_the_checkpoint_lacks_start_as_ever(data: Data, tmp_path: Path) -> None:
+def test_networks_that_the_checkpoint_lacks_start_as_ever(data, tmp_path):
     alone = {"steps": 1, "losses": {"adversarial_image": 0.001, "adversarial_pose": 0, "perceptual": 0}}
     given = train_tiny(data, tmp_path / "given", "paper-m", row_changes=alone) / "model.safetensors"
     run = train_tiny(data, tmp_path / "run", "paper-m", row_changes={"steps": 1, "init": str(given)})
@@ -205,9 +194,7 @@ def test_networks_that_the_checkpoint_lacks_start_as_ever(data: Data, tmp_path: 
     ("attend", {"generator": {"width": 12, "blocks": 1}}, r"another architecture: \d+ tensor\(s\) of its network 'generator'"),
     ("attend", {"init": "nowhere.safetensors"}, "There is no checkpoint nowhere.safetensors"),
 ])  # fmt: skip
-def test_a_checkpoint_to_start_from_that_does_not_fit(
-    data: Data, runs: Path, tmp_path: Path, system: str, changes: dict[str, Any], message: str
-) -> None:
+def test_a_checkpoint_to_start_from_that_does_not_fit(data, runs, tmp_path, system, changes, message):
     changes = {"init": str(runs / "attend" / "model.safetensors")} | changes
     with pytest.raises(ReposeError, match=message):
         train_tiny(data, tmp_path / "run", system, row_changes=changes)

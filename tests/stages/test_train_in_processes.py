@@ -1,27 +1,21 @@
 """train in two processes of gloo on the CPU: as one process with both items, through torchrun, and how all of them end."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
-import yaml
 from sharing import ROWS, STEPS, Stepped, shared_by_two, steps_of
 
-from repose import checkpoint
 from repose.data.records import read_json
 from repose.errors import ReposeError
-from tiny import Data, files_in, params, train_tiny, unfinished
+from tiny import Data, files_in, train_tiny, unfinished
+from two_processes import COMMANDS, Training, ended
 
-COMMANDS = Path(sys.executable).parent
 pytestmark = pytest.mark.usefixtures("outside_git")
 
 
@@ -35,9 +29,7 @@ def shared(data: Data, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
 
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.usefixtures("one_thread")
-def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(
-    data: Data, shared: dict[str, list[Stepped]], name: str
-) -> None:
+def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(data, shared, name):
     whole = steps_of(name, data)
     assert whole.shares == [1.0] * STEPS
     for part in shared[name]:
@@ -53,7 +45,7 @@ def test_two_processes_with_an_item_each_learn_what_one_with_both_learns(
             assert part.terms[number] == pytest.approx(whole.terms[number], rel=1e-9)
 
 
-def test_items_of_unequal_sizes_were_among_them(shared: dict[str, list[Stepped]]) -> None:
+def test_items_of_unequal_sizes_were_among_them(shared):
     first, second = shared["paper-m"]
     assert [sum(both) for both in zip(first.shares, second.shares, strict=True)] == pytest.approx([1.0] * STEPS)
     assert any(abs(share - 0.5) > 0.05 for share in first.shares)
@@ -63,70 +55,17 @@ def test_items_of_unequal_sizes_were_among_them(shared: dict[str, list[Stepped]]
 # ---- the command ----
 
 
-class Training:
-    """`repose train` of paper-m, two items a step, in two processes; run and work lie in a folder of its own."""
-
-    def __init__(self, data: Data, folder: Path, **changes: Any) -> None:
-        self.data, self.folder = data, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        made = params(**({"train__processes": 2, "train__checkpoint_every": 1, "train__sample_every": 0} | changes))
-        made["systems"]["paper-m"] |= {"items_per_step": 2, "steps": 10}
-        (folder / "params.yaml").write_text(yaml.safe_dump(made))
-        self.run, self.arguments = folder / "paper-m", ["train", "--system", "paper-m", "--params", "params.yaml"]
-        for name, path in (data._asdict() | {"run": self.run, "work": folder / "work"}).items():
-            self.arguments += [f"--{name}", str(path)]
-
-    def start(self, *command: str) -> "subprocess.Popen[str]":
-        chosen = [*(command or [str(COMMANDS / "repose")]), *self.arguments]
-        return subprocess.Popen(chosen, cwd=self.folder, stderr=subprocess.PIPE, text=True)
-
-    def ended(self, *command: str) -> tuple[int, str]:
-        """Exit status and what was said, of a training that nobody disturbs."""
-        process = self.start(*command)
-        said = process.communicate(timeout=300)[1]
-        return process.returncode, said
-
-    def disturbed(self, how: Callable[[int, list[int]], None]) -> tuple[int, str]:
-        """The same of one that is disturbed after a further checkpoint, by `how` (its pid, those of its processes)."""
-        before, process = self.step(), self.start()
-        while self.step() == before:
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.005)
-        children = [pid for pid, parent in running().items() if parent == process.pid]
-        assert len(children) == 2
-        how(process.pid, children)
-        said = process.communicate(timeout=60)[1]
-        deadline = time.monotonic() + 30
-        while set(children) & set(running()):
-            assert time.monotonic() < deadline, "processes are left over"
-            time.sleep(0.05)
-        assert not self.run.exists()
-        return process.returncode, said
-
-    def step(self) -> int:
-        """Steps done at the last checkpoint."""
-        return max((checkpoint.read_about(f).step for f in self.folder.glob("work/*/checkpoints/last.*")), default=0)
-
-
-def running() -> dict[int, int]:
-    """The parents of all processes that run (a zombie does not)."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], check=True, text=True, stdout=subprocess.PIPE)
-    return {int(p): int(parent) for p, parent, stat in map(str.split, listed.stdout.splitlines()) if stat[0] != "Z"}
-
-
 @pytest.fixture(scope="module")
 def whole(data: Data, outside_git: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The run of a training that nobody disturbed, and what was said."""
     training = Training(data, tmp_path_factory.mktemp("whole"))
-    code, said = training.ended()
+    ((code, said),) = ended(training.start())
     assert code == 0, said
     return training.run, said
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does_and_the_first_alone_tells(
-    data: Data, whole: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_two_processes_train_as_one_does_and_the_first_alone_tells(data, whole, tmp_path):
     run, said = whole
     assert read_json(run / "run.json")["processes"] == 2
     lines = said.splitlines()
@@ -139,19 +78,23 @@ def test_two_processes_train_as_one_does_and_the_first_alone_tells(
 
 
 @pytest.mark.slow
-def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
-    data: Data, whole: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(data, whole, tmp_path):
     training = Training(data, tmp_path)
-    code, said = training.disturbed(lambda _, children: os.kill(max(children), signal.SIGKILL))
-    assert code == 1
-    assert said.count("repose: ") == 1
+    process = training.start()
+    while not training.step():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    children = psutil.Process(process.pid).children()
+    assert len(children) == 2
+    max(children, key=lambda child: child.pid).send_signal(signal.SIGKILL)
+    ((code, said),) = ended(process)
+    assert (code, said.count("repose: "), training.run.exists()) == (1, 1, False)
     assert "its process 2 of 2 was killed (SIGKILL)" in said
     assert "Run the same command again" in said
-    assert "Traceback" not in said
+    assert psutil.wait_procs(children, 30)[1] == []
     # to the end, under a torchrun of the user's
     torchrun = [str(COMMANDS / "torchrun"), "--standalone", "--nproc-per-node=2", "--module", "--", "repose.cli"]
-    code, said = training.ended(*torchrun)
+    ((code, said),) = ended(training.start(*torchrun))
     assert code == 0, said
     assert said.count("resuming from step") == 1
     assert files_in(training.run) == files_in(whole[0])
@@ -161,11 +104,11 @@ def test_with_a_process_killed_it_goes_on_and_ends_with_the_same_bytes(
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_process_for_each_gpu_trains(data: Data, whole: tuple[Path, str], tmp_path: Path, precision: str) -> None:
+def test_a_process_for_each_gpu_trains(data, whole, tmp_path, precision):
     gpus = torch.cuda.device_count()
     changes = {"train__processes": "gpu", "train__device": "cuda", "train__precision": precision}
     training = Training(data, tmp_path, **changes, systems__paper_m__items_per_step=gpus)
-    code, said = training.ended()
+    ((code, said),) = ended(training.start())
     assert code == 0, said
     record = read_json(training.run / "run.json")
     assert (record["processes"], record["device"]) == (gpus, "cuda")
@@ -173,7 +116,7 @@ def test_a_process_for_each_gpu_trains(data: Data, whole: tuple[Path, str], tmp_
     np.testing.assert_allclose(found["l1"].head(3), expected["l1"].head(3), rtol=0.1 if precision == "bf16" else 1e-2)
 
 
-def test_processes_that_do_not_fit_are_rejected(data: Data, tmp_path: Path) -> None:
+def test_processes_that_do_not_fit_are_rejected(data, tmp_path):
     with pytest.raises(
         ReposeError, match=r"^2 processes cannot share the 3 item\(s\) .* of attend evenly\. Set systems\.attend"
     ):

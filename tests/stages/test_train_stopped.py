@@ -16,7 +16,6 @@ import psutil
 import pytest
 import yaml
 from killed import _on_call
-from test_train_in_processes import COMMANDS, Training
 
 import forked
 from repose import cli
@@ -25,6 +24,7 @@ from repose.errors import ReposeError
 from repose.storage.atomic import locked
 from repose.systems.learning.adversarial import AdversarialSystem
 from tiny import PARAMS, Data, files_in, params, train_tiny, unfinished
+from two_processes import REPOSE, Training
 
 SECONDS = 5  # for all processes to end
 SIGNALS = pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
@@ -57,12 +57,12 @@ def until(holds: Callable[[], bool]) -> None:
 def download(folder: Path, workers: int, items: int) -> "subprocess.Popen[str]":
     made = params(download__workers=workers, download__mannequin__items=items)
     (folder / "params.yaml").write_text(yaml.safe_dump(made))
-    command = [str(COMMANDS / "repose"), "download", "--raw", "data/raw", "--transfers", "work/transfers"]
+    command = [REPOSE, "download", "--raw", "data/raw", "--transfers", "work/transfers"]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
 
 
 @SIGNALS
-def test_a_download_leaves_no_process_and_its_partial_folder_goes(tmp_path: Path, stop: signal.Signals) -> None:
+def test_a_download_leaves_no_process_and_its_partial_folder_goes(tmp_path, stop):
     process = download(tmp_path, workers=2, items=2000)
     rendered = "data/.raw.*.partial/photos/*.tar"
     count = stopped(process.pid, lambda: any(file.stat().st_size for file in tmp_path.glob(rendered)), stop)
@@ -75,7 +75,7 @@ def test_a_download_leaves_no_process_and_its_partial_folder_goes(tmp_path: Path
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_two_downloads_at_once_take_turns(tmp_path: Path) -> None:
+def test_two_downloads_at_once_take_turns(tmp_path):
     processes = [download(tmp_path, workers=1, items=2) for _ in range(2)]
     said = [process.communicate(timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
@@ -91,9 +91,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("command", OUTPUTS)
-def test_a_command_has_all_its_outputs_locked_while_it_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+def test_a_command_has_all_its_outputs_locked_while_it_runs(tmp_path, monkeypatch, command):
     stage, held = import_module(f"repose.stages.{command}"), []
 
     def try_to_lock(path: Path) -> None:
@@ -129,9 +127,8 @@ def train_and_wait(data: Data, run: Path, workers: int) -> None:
 
 
 @SIGNALS
-def test_training_leaves_no_process(data: Data, tmp_path: Path, stop: signal.Signals) -> None:
+def test_training_leaves_no_process(data, tmp_path, stop):
     child = forked.start(train_and_wait, data, tmp_path / "attend", 2)
-    assert child.pid is not None
     assert stopped(child.pid, (tmp_path / "waits").exists, stop) >= 2
     child.join()
     assert child.exitcode == -stop
@@ -139,7 +136,7 @@ def test_training_leaves_no_process(data: Data, tmp_path: Path, stop: signal.Sig
 
 @SIGNALS
 @pytest.mark.slow
-def test_training_in_two_processes_leaves_none(data: Data, tmp_path: Path, stop: signal.Signals) -> None:
+def test_training_in_two_processes_leaves_none(data, tmp_path, stop):
     training = Training(data, tmp_path, train__workers=1)
     process = training.start()
     assert stopped(process.pid, lambda: training.step() > 0, stop) >= 4  # of torchrun, and a worker of each
@@ -148,9 +145,7 @@ def test_training_in_two_processes_leaves_none(data: Data, tmp_path: Path, stop:
     assert not training.run.exists()
 
 
-def test_a_second_training_is_told_who_is_there_and_the_first_is_not_disturbed(
-    data: Data, runs: Path, tmp_path: Path
-) -> None:
+def test_a_second_training_is_told_who_is_there_and_the_first_is_not_disturbed(data, runs, tmp_path):
     run = tmp_path / "attend"
     first = forked.start(train_and_wait, data, run, 0)
     until((tmp_path / "waits").exists)
@@ -166,7 +161,7 @@ def test_a_second_training_is_told_who_is_there_and_the_first_is_not_disturbed(
     assert unfinished(tmp_path / "work") == []
 
 
-def test_links_in_the_work_are_not_followed(data: Data, runs: Path, tmp_path: Path) -> None:
+def test_links_in_the_work_are_not_followed(data, runs, tmp_path):
     theirs, finished = tmp_path / "theirs", tmp_path / "work" / "finished" / "attend" / "earlier"
     (theirs / "checkpoints").mkdir(parents=True)
     (theirs / "checkpoints" / "last.safetensors").touch()
@@ -180,7 +175,7 @@ def test_links_in_the_work_are_not_followed(data: Data, runs: Path, tmp_path: Pa
     assert not finished.is_symlink()
 
 
-def test_a_folder_of_other_files_is_not_replaced_by_a_run(data: Data, tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_not_replaced_by_a_run(data, tmp_path):
     (tmp_path / "attend").mkdir()
     (tmp_path / "attend" / "letter.odt").touch()
     with pytest.raises(ReposeError, match=r"attend contains letter\.odt, so it is not an earlier output"):

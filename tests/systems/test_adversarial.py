@@ -26,13 +26,8 @@ pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
 
 def row_of(kind: str, losses: dict[str, Any]) -> Any:
-    block = {
-        "kind": kind,
-        "steps": 9,
-        "discriminators": {"width": 4, "layers": 1},
-        "generator": {"width": 4, "blocks": 1},
-    }
-    return systems.row(block | {"losses": losses}, kind)
+    networks = {"discriminators": {"width": 4, "layers": 1}, "generator": {"width": 4, "blocks": 1}}
+    return systems.row({"kind": kind, "steps": 9, "losses": losses} | networks, kind)
 
 
 def paper(**losses: Any) -> Any:
@@ -43,26 +38,20 @@ def attend(**losses: Any) -> Any:
     return row_of("attend", losses)
 
 
+BOTH = {"real_pair": "both", "adversarial_on": "both"}
 ROWS = {
-    "paper": paper(),
-    "g-di": paper(adversarial_pose=0.0),
-    "g-dp": paper(adversarial_image=0.0),
-    "real pairs of both": paper(real_pair="both"),
-    "fakes of both": paper(adversarial_on="both"),
-    "both of both": paper(
-        real_pair="both", adversarial_on="both", adversarial_image=0.3, adversarial_pose=0.7, l1=2.0, perceptual=0.4
-    ),
+    "paper": paper(), "g-di": paper(adversarial_pose=0.0), "g-dp": paper(adversarial_image=0.0),
+    "real pairs of both": paper(real_pair="both"), "fakes of both": paper(adversarial_on="both"),
+    "both of both": paper(**BOTH, adversarial_image=0.3, adversarial_pose=0.7, l1=2.0, perceptual=0.4),
     "attend": attend(warped=0.5, synthesized=0.25),
     "attend alone": attend(adversarial_image=0.0, adversarial_pose=0.0, warped=0.5, synthesized=0.5),
-}
+}  # fmt: skip
 each_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 
 
 def system_of(row: AdversarialSettings) -> AdversarialSystem:
     torch.manual_seed(0)
-    system = build(row, FRAME)
-    assert isinstance(system, AdversarialSystem)
-    return system
+    return build(row, FRAME)
 
 
 def batch(seed: int = 0) -> Batch:
@@ -134,7 +123,7 @@ def written_out(system: AdversarialSystem, made: Batch) -> dict[str, Tensor]:
 
 
 @each_row
-def test_the_step_is_the_step_written_out(row: AdversarialSettings) -> None:
+def test_the_step_is_the_step_written_out(row):
     # Adam's first step is the gradient's sign, and rounding decides the sign of a tiny one, so epsilon is large here.
     row = replace(row, optimiser=OptimiserSettings(betas=(0.0, 0.0)))
     one, other, made = system_of(row), system_of(row), batch()
@@ -150,7 +139,7 @@ def test_the_step_is_the_step_written_out(row: AdversarialSettings) -> None:
             torch.testing.assert_close(value, found, rtol=1e-4, atol=2e-6, msg=f"{name} {key}")
 
 
-def test_terms_without_weight_are_not_computed() -> None:
+def test_terms_without_weight_are_not_computed():
     system = system_of(paper(perceptual=0.0))
 
     def fail(*images: Tensor) -> Tensor:
@@ -163,7 +152,7 @@ def test_terms_without_weight_are_not_computed() -> None:
 
 
 @pytest.mark.parametrize("name", ["paper", "both of both", "attend"])
-def test_no_network_learns_from_anothers_loss(name: str) -> None:
+def test_no_network_learns_from_anothers_loss(name):
     system, order = system_of(ROWS[name]), []
 
     def before_update(which: str) -> Callable[..., None]:
@@ -188,7 +177,7 @@ def test_no_network_learns_from_anothers_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["both of both", "attend"])
-def test_bf16_comes_near_to_fp32(name: str) -> None:
+def test_bf16_comes_near_to_fp32(name):
     one, other = system_of(ROWS[name]), system_of(ROWS[name])
     expected, terms = step(one, batch()), step(other, batch(), autocast=torch.autocast("cpu", torch.bfloat16))
     assert set(terms) == set(expected)
@@ -201,7 +190,7 @@ def test_bf16_comes_near_to_fp32(name: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", ["both of both", "attend"])
-def test_on_a_gpu_the_terms_are_those_of_the_cpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_terms_are_those_of_the_cpu(name, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # which rounds to 10 bits
     one, other, made = system_of(ROWS[name]), system_of(ROWS[name]), batch()
     for network in other.networks.values():

@@ -5,7 +5,6 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import psutil
@@ -48,9 +47,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch, number: int, here: int | None = No
     (1, "auto", 0, 1), (1, "auto", 4, 1), (2, "cpu", 0, 2), (2, "cpu", 1, 2), (2, "auto", 0, 2), (3, "cuda", 4, 3),
     ("gpu", "auto", 1, 1), ("gpu", "cuda", 4, 4),
 ])  # fmt: skip
-def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(
-    monkeypatch: pytest.MonkeyPatch, wanted: distributed.Wanted, device: str, here: int, found: int
-) -> None:
+def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(monkeypatch, wanted, device, here, found):
     gpus(monkeypatch, here)
     assert distributed.count(wanted, device) == found
 
@@ -58,26 +55,26 @@ def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(
 @pytest.mark.parametrize(("device", "here", "why"), [
     ("auto", 0, "torch sees no GPU here"), ("cuda", 0, "torch sees no GPU here"), ("cpu", 2, "train.device is cpu"),
 ])  # fmt: skip
-def test_gpu_without_gpus_is_refused(monkeypatch: pytest.MonkeyPatch, device: str, here: int, why: str) -> None:
+def test_gpu_without_gpus_is_refused(monkeypatch, device, here, why):
     gpus(monkeypatch, here)
     with pytest.raises(ReposeError, match=f"^train.processes is gpu, but {why}. Set it to a number, such as 1.$"):
         distributed.count("gpu", device)
 
 
-def test_fewer_gpus_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_gpus_than_processes_are_refused(monkeypatch):
     gpus(monkeypatch, 2)
     with pytest.raises(ReposeError, match=r"Training in 3 processes .* but torch sees 2\. Set train\.processes to 2"):
         distributed.count(3, "auto")
 
 
-def test_torchruns_processes_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchruns_processes_are_those_of_the_settings(monkeypatch):
     torchrun(monkeypatch, 4)
     assert distributed.count(4, "cpu") == 4
     with pytest.raises(ReposeError, match=r"^torchrun started 4 processes, but .* is 2\. Set .* to 4, or"):
         distributed.count(2, "cpu")
 
 
-def test_torchrun_may_span_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_may_span_machines(monkeypatch):
     gpus(monkeypatch, 2)
     torchrun(monkeypatch, 4, here=2)
     assert distributed.count("gpu", "auto") == distributed.count(4, "cuda") == 4
@@ -87,7 +84,7 @@ def test_torchrun_may_span_machines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("norms", [("batch", "instance"), ("instance", "batch")])
-def test_batch_norm_is_not_shared(norms: tuple[Any, Any]) -> None:
+def test_batch_norm_is_not_shared(norms):
     generator, discriminators = PaperSettings(width=4, norm=norms[0]), DiscriminatorSettings(width=4, norm=norms[1])
     system = build(PaperSystemSettings("paper", 1, generator=generator, discriminators=discriminators), Frame(32, 24))
     named = "generator" if norms[0] == "batch" else "image"
@@ -157,23 +154,23 @@ def _do(kind: str, rank: int) -> None:
         assert {name: float(value) for name, value in found.items()} == {"one": 0.25, "two": 1.0}
 
 
-def test_an_error_of_one_is_told_and_the_others_end_in_silence() -> None:
+def test_an_error_of_one_is_told_and_the_others_end_in_silence():
     assert ends("wait", "mistake") == [NOT_TOLD, TOLD]
 
 
-def test_an_interrupt_ends_them_at_once_and_without_a_traceback() -> None:
+def test_an_interrupt_ends_them_at_once_and_without_a_traceback():
     assert ends("interrupt", "interrupt") == [-signal.SIGINT] * 2
 
 
-def test_a_defect_comes_through() -> None:
+def test_a_defect_comes_through():
     assert ends("wait", "defect") == [NOT_TOLD, DEFECT]
 
 
-def test_what_the_first_fetches_is_there_for_the_others(tmp_path: Path) -> None:
+def test_what_the_first_fetches_is_there_for_the_others(tmp_path):
     assert ends(*[str(tmp_path / "fetched")] * 2) == [0, 0]
 
 
-def test_processes_end_when_what_started_them_is_killed(tmp_path: Path) -> None:
+def test_processes_end_when_what_started_them_is_killed(tmp_path):
     parent = forked.start(_killed_parent, free_port(), tmp_path)
     parent.join(60)
     assert parent.exitcode == -signal.SIGKILL
@@ -193,7 +190,7 @@ def _killed_parent(port: int, pids: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_mean_is_weighted_by_the_shares() -> None:
+def test_a_mean_is_weighted_by_the_shares():
     assert ends("mean", "mean") == [0, 0]
 
 
@@ -201,7 +198,7 @@ def test_a_mean_is_weighted_by_the_shares() -> None:
     (signal.SIGTERM, False, -signal.SIGTERM), (signal.SIGINT, False, INTERRUPTED), (9, True, 9),
     (-signal.SIGKILL, True, TOLD),
 ])  # fmt: skip
-def test_what_starts_the_processes_ends_as_they_do(got: int, of_a_child: bool, ends: int) -> None:
+def test_what_starts_the_processes_ends_as_they_do(got, of_a_child, ends):
     """Where torchrun got a signal, or where one of its processes has an exit status."""
     child = forked.start(_started, got, of_a_child)
     child.join(60)

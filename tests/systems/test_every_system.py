@@ -87,12 +87,12 @@ LEARNERS = {
 each_system = pytest.mark.parametrize("name", list(LEARNERS))
 
 
-def test_no_kind_is_missing_here() -> None:
+def test_no_kind_is_missing_here():
     assert {learner.row.kind for learner in LEARNERS.values()} == set(systems.kinds())
 
 
 @each_system
-def test_parameters_at_the_sizes_of_both_data_sets(name: str) -> None:
+def test_parameters_at_the_sizes_of_both_data_sets(name):
     small = LEARNERS[name].block
     own = {key: small[key] for key in ("kind", "steps", "stages") if key in small}
     found = _parameters(own, DEEPFASHION), _parameters(own | LEARNERS[name].at_market, MARKET)
@@ -101,12 +101,12 @@ def test_parameters_at_the_sizes_of_both_data_sets(name: str) -> None:
 
 @pytest.mark.floats
 @each_system
-def test_a_system_learns_four_pairs_by_heart(name: str) -> None:
+def test_a_system_learns_four_pairs_by_heart(name):
     learns_by_heart(LEARNERS[name])
 
 
 @each_system
-def test_a_resumed_training_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_same_bytes(name, tmp_path):
     learner, batch = LEARNERS[name], pairs(2, 32, 24)
     row = replace(learner.row, steps=6)
     torch.manual_seed(3)
@@ -134,7 +134,7 @@ def test_a_resumed_training_gives_the_same_bytes(name: str, tmp_path: Path) -> N
 
 @pytest.mark.floats
 @each_system
-def test_an_image_depends_on_nothing_but_its_sources_and_pose(name: str) -> None:
+def test_an_image_depends_on_nothing_but_its_sources_and_pose(name):
     system, batch = _evaluating(systems.build(LEARNERS[name].row, SMALL)), pairs(3, 32, 24)
     with torch.no_grad():
         for network in system.networks.values():
@@ -160,7 +160,7 @@ def test_an_image_depends_on_nothing_but_its_sources_and_pose(name: str) -> None
 
 @pytest.mark.floats
 @each_system
-def test_in_bf16_the_last_layer_computes_in_float32(name: str) -> None:
+def test_in_bf16_the_last_layer_computes_in_float32(name):
     system, batch, computed = _evaluating(systems.build(LEARNERS[name].row, SMALL)), pairs(2, 32, 24), []
     for network in system.networks.values():
         for module in network.modules():
@@ -184,7 +184,7 @@ def blend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learner]:
     sys.modules.pop("repose.systems.blend", None)
 
 
-def test_a_new_system_is_one_file_one_block_and_one_row(blend: Learner) -> None:
+def test_a_new_system_is_one_file_one_block_and_one_row(blend):
     assert "blend" in systems.kinds()
     assert (_parameters(blend.block, DEEPFASHION), _parameters(blend.block, MARKET)) == blend.parameters
     learns_by_heart(blend)

@@ -27,9 +27,7 @@ START = Progress(0, 100, 4)
 
 def system_of(row: VUNetSettings = SMALL) -> VUNetSystem:
     torch.manual_seed(0)
-    system = build(row, Frame(HEIGHT, WIDTH))
-    assert isinstance(system, VUNetSystem)
-    return system
+    return build(row, Frame(HEIGHT, WIDTH))
 
 
 def step(
@@ -54,14 +52,7 @@ def weights(system: VUNetSystem) -> Tensor:
     return torch.cat([value.detach().flatten() for value in system.vunet.state_dict().values()])
 
 
-def test_the_way_on_from_the_latents_is_built_but_not_reached() -> None:
-    system = begun(system_of())
-    appearance = system.vunet.appearance
-    idle = nn.ModuleList([appearance.after[1], appearance.ups[1], appearance.before[2]])
-    assert {p for p in system.vunet.parameters() if p.grad is None} == set(idle.parameters())
-
-
-def test_a_height_that_is_no_power_of_two_and_too_small_crops_are_refused() -> None:
+def test_a_height_that_is_no_power_of_two_and_too_small_crops_are_refused():
     for height in (16, 33, 96):
         with pytest.raises(
             ReposeError, match=rf"a power of two of at least 32 px, not {height}\. Set posemaps\.height"
@@ -74,7 +65,7 @@ def test_a_height_that_is_no_power_of_two_and_too_small_crops_are_refused() -> N
         assert build(replace(SMALL, box=2, bottleneck=1), Frame(32, 32)).crop == 8
 
 
-def test_kl_counts_as_the_authors_schedule_says() -> None:
+def test_kl_counts_as_the_authors_schedule_says():
     found = {s: VUNetSettings("vunet", 100_000).kl_weight(Progress(s, 100_000, 9)) for s in range(0, 100_000, 6_250)}
     assert [found[s] for s in range(0, 50_001, 6_250)] == [1e-6] * 9
     assert [found[s] for s in (56_250, 62_500, 68_750)] == pytest.approx([0.25, 0.5, 0.75], abs=1e-5)
@@ -82,7 +73,7 @@ def test_kl_counts_as_the_authors_schedule_says() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
-def test_a_convolution_is_weight_normalised(kernel: int, stride: int) -> None:
+def test_a_convolution_is_weight_normalised(kernel, stride):
     layer, x = WeightNormConv2d(5, 7, kernel, stride), torch.randn(2, 5, 8, 6)
     with torch.no_grad():
         layer.g.uniform_(0.5, 2)
@@ -98,7 +89,7 @@ def test_a_convolution_is_weight_normalised(kernel: int, stride: int) -> None:
 
 
 @pytest.mark.floats
-def test_the_first_photos_set_each_layer_to_mean_0_and_variance_1() -> None:
+def test_the_first_photos_set_each_layer_to_mean_0_and_variance_1():
     system, batch = system_of(), pairs(6, HEIGHT, WIDTH)
     given = system._inputs(*own(batch))
     found: dict[str, Tensor] = {}
@@ -117,7 +108,7 @@ def test_the_first_photos_set_each_layer_to_mean_0_and_variance_1() -> None:
         torch.testing.assert_close(variance, torch.ones_like(variance), atol=1e-2, rtol=0, msg=name)
 
 
-def test_a_channel_that_is_the_same_everywhere_keeps_its_scale() -> None:
+def test_a_channel_that_is_the_same_everywhere_keeps_its_scale():
     layer = WeightNormConv2d(3, 4, 1)
     layer.beginning = True
     with torch.no_grad():
@@ -126,7 +117,7 @@ def test_a_channel_that_is_the_same_everywhere_keeps_its_scale() -> None:
     torch.testing.assert_close(output, torch.zeros_like(output), atol=1e-6, rtol=0)
 
 
-def test_only_the_first_step_sets_the_first_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_step_sets_the_first_weights(monkeypatch):
     system, batch = system_of(), pairs(2, HEIGHT, WIDTH)
     calls: list[Inputs] = []
     begin = system.vunet.begin
@@ -143,7 +134,7 @@ def own(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.images[batch.target], keypoints, keypoints
 
 
-def test_the_prior_of_a_group_knows_only_the_groups_before() -> None:
+def test_the_prior_of_a_group_knows_only_the_groups_before():
     prior = Prior(4, 0.0)
     h, latent = torch.randn(1, 4, 4, 4), torch.randn(1, 4, 4, 4)
     with torch.no_grad():
@@ -156,7 +147,7 @@ def test_the_prior_of_a_group_knows_only_the_groups_before() -> None:
             assert same == [number <= group for number in range(4)]
 
 
-def test_kl_is_summed_over_a_photos_latents_and_averaged_over_photos() -> None:
+def test_kl_is_summed_over_a_photos_latents_and_averaged_over_photos():
     q = [torch.zeros(2, 1, 2, 2), torch.zeros(2, 3, 1, 1)]
     p = [torch.full((2, 1, 2, 2), 2.0), torch.stack([torch.ones(3, 1, 1), torch.zeros(3, 1, 1)])]
     assert kl_divergence(q, p).item() == ((4 * 4 + 3) / 2 + 4 * 4 / 2) / 2
@@ -172,7 +163,7 @@ class Fake(nn.Module):
 
 @pytest.mark.floats
 @pytest.mark.parametrize("perceptual", [None, Fake()], ids=["pixels alone", "with features"])
-def test_a_step_is_the_step_written_out(perceptual: nn.Module | None) -> None:
+def test_a_step_is_the_step_written_out(perceptual):
     system, batch, progress = begun(system_of()), pairs(3, HEIGHT, WIDTH), Progress(60, 100, 4)
     images, keypoints, _ = own(batch)
     square, large = resized(images, HEIGHT, HEIGHT), in_square(keypoints, HEIGHT, WIDTH, HEIGHT)
@@ -197,7 +188,7 @@ def test_a_step_is_the_step_written_out(perceptual: nn.Module | None) -> None:
     assert system.optimisers["vunet"].param_groups[0]["lr"] == AdamSettings().rate(progress)
 
 
-def test_a_step_rebuilds_targets_and_never_looks_at_sources() -> None:
+def test_a_step_rebuilds_targets_and_never_looks_at_sources():
     batch = pairs(2, HEIGHT, WIDTH)
     blind = with_joints_missing(batch, batch.sources[:, 0].tolist())
     blind.poses.posemaps[:] = torch.nan
@@ -208,7 +199,7 @@ def test_a_step_rebuilds_targets_and_never_looks_at_sources() -> None:
     assert torch.equal(weights(one), weights(other))
 
 
-def test_photos_without_a_whole_torso_are_left_out() -> None:
+def test_photos_without_a_whole_torso_are_left_out():
     batch = pairs(3, HEIGHT, WIDTH)
     cut = with_joints_missing(batch, [int(batch.target[1])], "left_hip")
     rest = replace(batch, target=batch.target[[0, 2]])
@@ -217,7 +208,7 @@ def test_photos_without_a_whole_torso_are_left_out() -> None:
     assert torch.equal(weights(one), weights(other))
 
 
-def test_where_no_photo_is_left_nothing_is_trained() -> None:
+def test_where_no_photo_is_left_nothing_is_trained():
     system, batch = system_of(), pairs(2, HEIGHT, WIDTH)
     cut = with_joints_missing(batch, batch.target.tolist(), "right_shoulder")
     before, random = weights(system), torch.get_rng_state()
@@ -232,7 +223,7 @@ def test_where_no_photo_is_left_nothing_is_trained() -> None:
     step(system, cut, Progress(99, 100, 4))
 
 
-def test_training_draws_latents_and_dropout() -> None:
+def test_training_draws_latents_and_dropout():
     row, batch = replace(SMALL, dropout=0.0), pairs(2, HEIGHT, WIDTH)
     one, other = begun(system_of(row)), begun(system_of(row))
     assert step(one, batch, seed=5)["l1"] != step(other, batch, seed=6)["l1"]
@@ -242,7 +233,7 @@ def test_training_draws_latents_and_dropout() -> None:
     assert not torch.equal(block(h), block(h))
 
 
-def test_a_source_without_keypoints_makes_an_image_all_the_same() -> None:
+def test_a_source_without_keypoints_makes_an_image_all_the_same():
     system, batch = begun(system_of()), pairs(2, HEIGHT, WIDTH)
     blind = with_joints_missing(batch, batch.sources[:, 0].tolist())
     images = made(system, blind)

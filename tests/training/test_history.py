@@ -9,6 +9,7 @@ from torch import Tensor
 from repose.errors import DataError, ReposeError
 from repose.training import history
 from repose.training.history import History
+from tiny import files_in
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +37,7 @@ def course(folder: Path, start: int, end: int, every: int = 2) -> History:
     return kept
 
 
-def written(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def test_a_row_holds_the_means_since_the_last_one(tmp_path: Path) -> None:
+def test_a_row_holds_the_means_since_the_last_one(tmp_path):
     kept = History(tmp_path, 0)
     assert kept.latest == {}
     for step in (1, 2, 3):
@@ -62,9 +59,7 @@ def test_a_row_holds_the_means_since_the_last_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "word", "checks"), [(float("nan"), "NaN", []), (-float("inf"), "infinite", [1, 2, 3])]
 )
-def test_the_first_term_that_is_not_finite_is_named_with_its_step(
-    tmp_path: Path, value: float, word: str, checks: list[int]
-) -> None:
+def test_the_first_term_that_is_not_finite_is_named_with_its_step(tmp_path, value, word, checks):
     kept, last = History(tmp_path, 10), tmp_path / "last.safetensors"
     for step in range(11, 17):
         kept.add(step, terms(1.0 if step < 16 else value, d_image=value if step == 15 else 0.5))
@@ -81,7 +76,7 @@ def test_the_first_term_that_is_not_finite_is_named_with_its_step(
         kept.check_finite("paper-m", last)
 
 
-def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path: Path) -> None:
+def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path):
     course(tmp_path, 0, 8)
     kept = History(tmp_path, 4)
     assert kept.latest == {"step": 4, "l1": 3.5, "d_image": 0.5}
@@ -93,13 +88,13 @@ def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "step,l1\nx,1\n", "step,l1\n1,2\n1,2,3\n"])
-def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_an_error(tmp_path, text):
     (tmp_path / "history.csv").write_text(text)
     with pytest.raises(DataError, match=rf"history\.csv is damaged .*Delete {tmp_path}"):
         History(tmp_path, 2)
 
 
-def test_numbers_come_back_from_the_file_to_the_last_bit(tmp_path: Path) -> None:
+def test_numbers_come_back_from_the_file_to_the_last_bit(tmp_path):
     kept = History(tmp_path, 0)
     for step, value in enumerate([0.1, 1 / 3, 1e-7, 123456.789], 1):
         kept.add(step, terms(value))
@@ -110,7 +105,7 @@ def test_numbers_come_back_from_the_file_to_the_last_bit(tmp_path: Path) -> None
     assert (tmp_path / "history.csv").read_bytes() == before
 
 
-def test_dvclive_has_the_same_rows(tmp_path: Path) -> None:
+def test_dvclive_has_the_same_rows(tmp_path):
     kept = course(tmp_path, 0, 6)
     live = tmp_path / "live"
     for name in ("l1", "d_image"):
@@ -120,17 +115,17 @@ def test_dvclive_has_the_same_rows(tmp_path: Path) -> None:
     assert summary == {"step": 6, "train": {"l1": kept.latest["l1"], "d_image": 0.5}}
 
 
-def test_a_run_that_goes_on_writes_the_bytes_of_one_without_interruption(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_writes_the_bytes_of_one_without_interruption(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     course(tmp_path / "one", 0, 8)
     course(tmp_path / "two", 0, 6)  # killed after step 6, the last checkpoint was at 4
     course(tmp_path / "two", 4, 8)
-    assert len(written(tmp_path / "one")) == 4
-    assert written(tmp_path / "two") == written(tmp_path / "one")
+    assert len(files_in(tmp_path / "one")) == 4
+    assert files_in(tmp_path / "two") == files_in(tmp_path / "one")
 
 
-def test_without_dvclive_the_table_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dvclive_the_table_is_written_all_the_same(tmp_path, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(history, "find_spec", lambda _: None)
     monkeypatch.setattr(history, "say", said.append)

@@ -5,26 +5,22 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import psutil
 import pytest
 import torch
-import yaml
 
 from repose.errors import ReposeError, SettingsError
 from repose.systems.learning import distributed
 from repose.systems.learning.nodes import interface_towards, nodes_here
-from tiny import Data, files_in, make, params, train_tiny
+from tiny import Data, files_in, make
+from two_processes import REPOSE, Training, ended
 
-REPOSE = str(Path(sys.executable).parent / "repose")
 VARIABLES = {
     "PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": "1",
 }  # fmt: skip
@@ -48,17 +44,16 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_without_the_variables_there_are_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variables_there_are_no_nodes(monkeypatch):
     monkeypatch.delenv("PET_NNODES", raising=False)
     monkeypatch.setenv("PET_NODE_RANK", "1")
     assert nodes_here() is None
     assert distributed.count(3, "cpu") == 3
 
 
-def test_the_second_node_knows_itself(nodes: pytest.MonkeyPatch) -> None:
+def test_the_second_node_knows_itself(nodes):
     nodes.setenv("PET_MASTER_ADDR", "job-node-0-0.job")
     found = nodes_here()
-    assert found is not None
     assert (str(found), found.meeting_place, found.wait) == ("Node 2 of 2", "job-node-0-0.job:1", 1800)
 
 
@@ -70,13 +65,13 @@ def test_the_second_node_knows_itself(nodes: pytest.MonkeyPatch) -> None:
     ("PET_MASTER_PORT", "http", "PET_MASTER_PORT should be a whole number from 1, not 'http'"),
     ("REPOSE_NODES_WAIT", "soon", "REPOSE_NODES_WAIT should be a whole number from 1, not 'soon'"),
 ])  # fmt: skip
-def test_wrong_variables_are_named(nodes: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+def test_wrong_variables_are_named(nodes, name, value, message):
     nodes.setenv(name, value)
     with pytest.raises(SettingsError, match=message):
         nodes_here()
 
 
-def test_processes_are_those_of_all_nodes(nodes: pytest.MonkeyPatch) -> None:
+def test_processes_are_those_of_all_nodes(nodes):
     assert distributed.count(2, "cpu") == 2
     nodes.setenv("PET_NPROC_PER_NODE", "3")
     assert distributed.count(6, "cpu") == 6
@@ -86,7 +81,7 @@ def test_processes_are_those_of_all_nodes(nodes: pytest.MonkeyPatch) -> None:
         distributed.count(2, "cpu")
 
 
-def test_each_nodes_gpus_have_a_process(nodes: pytest.MonkeyPatch) -> None:
+def test_each_nodes_gpus_have_a_process(nodes):
     nodes.setattr(torch.cuda, "is_available", lambda: True)
     nodes.setattr(torch.cuda, "device_count", lambda: 4)
     nodes.setenv("PET_NPROC_PER_NODE", "auto")
@@ -98,7 +93,7 @@ def test_each_nodes_gpus_have_a_process(nodes: pytest.MonkeyPatch) -> None:
         distributed.count(10, "cuda")
 
 
-def test_the_interface_is_the_one_that_reaches_the_first_node() -> None:
+def test_the_interface_is_the_one_that_reaches_the_first_node():
     assert interface_towards("127.0.0.1", 1) == "lo"
     assert interface_towards("nosuch.invalid", 1) is None
 
@@ -107,7 +102,7 @@ def test_the_interface_is_the_one_that_reaches_the_first_node() -> None:
     ("Gloo connectFullMesh failed with [pair.cc:152] timed out", "set GLOO_SOCKET_IFNAME to the interface that the other"),
     ("[gloo/transport/tcp/pair.cc:545] Read error: reset. Check", "see the logs of the other nodes. Run the same command"),
 ])  # fmt: skip
-def test_a_lost_connection_is_told_with_what_to_do(error: str, advice: str) -> None:
+def test_a_lost_connection_is_told_with_what_to_do(error, advice):
     message = str(distributed._lost_connection(distributed.Rank(1, 4), RuntimeError(error)))
     assert message.startswith("Training stopped: process 2 of 4 ")
     assert f"({error.removesuffix('. Check')})" in message
@@ -122,58 +117,30 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return make(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(autouse=True)
-def _outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # DVCLive would read the project's own history
-
-
-class Node:
-    """`repose train` of paper-m in two processes, on one of two nodes or (number None) on one machine."""
-
-    def __init__(
-        self, data: Data, folder: Path, number: int | None, port: str = "0", *, wait: int = 120, **changes: Any
-    ):
-        self.run, self.work = folder / "run", folder / "work"
-        folder.mkdir(exist_ok=True)
-        made = params(**{"train__processes": 2, "train__checkpoint_every": 1, "train__sample_every": 0} | changes)
-        made["systems"]["paper-m"] |= {"items_per_step": 2, "steps": 10}
-        (folder / "params.yaml").write_text(yaml.safe_dump(made))
-        paths = data._asdict() | {"run": self.run, "work": self.work, "params": folder / "params.yaml"}
-        self.command = [REPOSE, "train", "--system", "paper-m", *(f"--{name}={path}" for name, path in paths.items())]
-        self.environment = dict(os.environ)
-        if number is not None:
-            here = {"PET_NODE_RANK": str(number), "PET_MASTER_PORT": port, "REPOSE_NODES_WAIT": str(wait)}
-            self.environment |= VARIABLES | here
-
-    def start(self, *before: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen([*before, *self.command], env=self.environment, stderr=subprocess.PIPE, text=True)
-
-
-def ended(*processes: "subprocess.Popen[str]") -> list[tuple[int, str]]:
-    """Exit status and what was said, of each."""
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert not any("Traceback" in text for text in said), said
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
-
-
 @pytest.fixture(scope="module")
 def alone(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of two processes on one machine."""
-    folder = tmp_path_factory.mktemp("alone")
-    node = Node(data, folder, None)
-    process = subprocess.Popen(node.command, cwd=folder, env=node.environment, stderr=subprocess.PIPE, text=True)
-    ((code, said),) = ended(process)
+    training = Training(data, tmp_path_factory.mktemp("alone"))
+    ((code, said),) = ended(training.start())
     assert code == 0, said
-    return node.run
+    return training.run
 
 
-def pair(data: Data, folder: Path, **changes: Any) -> tuple[Node, Node]:
+def node(data: Data, folder: Path, number: int, port: str, wait: int = 120, **changes: Any) -> Training:
+    """The training on one of two nodes, each of which has one of its processes."""
+    training = Training(data, folder, **changes)
+    here = {"PET_NODE_RANK": str(number), "PET_MASTER_PORT": port, "REPOSE_NODES_WAIT": str(wait)}
+    training.environment |= VARIABLES | here
+    return training
+
+
+def pair(data: Data, folder: Path) -> tuple[Training, Training]:
     port = free_port()
-    return Node(data, folder / "a", 0, port, **changes), Node(data, folder / "b", 1, port, **changes)
+    return node(data, folder / "a", 0, port), node(data, folder / "b", 1, port)
 
 
 @pytest.mark.slow
-def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data: Data, alone: Path, tmp_path: Path) -> None:
+def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data, alone, tmp_path):
     first, second = pair(data, tmp_path)
     (code, said), (other_code, other_said) = ended(first.start(), second.start())
     assert (code, other_code) == (0, 0), said + other_said
@@ -183,17 +150,13 @@ def test_two_nodes_train_as_one_machine_and_the_second_writes_nothing(data: Data
     assert ": step" not in other_said
     assert "run is ready" not in other_said
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["params.yaml"]
-    steps, quiet = {"items_per_step": 2, "steps": 10}, {"checkpoint_every": 1, "sample_every": 0}
-    one = train_tiny(data, tmp_path / "one" / "run", "paper-m", row_changes=steps, **quiet)
-    found, expected = (pd.read_csv(folder / "history.csv") for folder in (first.run, one))
-    np.testing.assert_allclose(found.head(3), expected.head(3), rtol=5e-3)  # later steps enlarge what rounding began
 
 
 @pytest.mark.slow
-def test_with_a_node_lost_the_other_says_so_and_both_resume(data: Data, alone: Path, tmp_path: Path) -> None:
+def test_with_a_node_lost_the_other_says_so_and_both_resume(data, alone, tmp_path):
     first, second = pair(data, tmp_path)
     staying, lost = first.start(), second.start()
-    while not list(first.work.glob("*/checkpoints/last.*")):
+    while not first.step():
         assert staying.poll() is None, staying.communicate()[1]
         time.sleep(0.005)
     for process in [*psutil.Process(lost.pid).children(recursive=True), psutil.Process(lost.pid)]:
@@ -215,9 +178,9 @@ def test_with_a_node_lost_the_other_says_so_and_both_resume(data: Data, alone: P
 
 
 @pytest.mark.slow
-def test_nodes_that_do_not_meet_say_where_and_what_to_check(data: Data, tmp_path: Path) -> None:
+def test_nodes_that_do_not_meet_say_where_and_what_to_check(data, tmp_path):
     port, nowhere = free_port(), free_port()
-    first, second = Node(data, tmp_path / "a", 0, port, wait=2), Node(data, tmp_path / "b", 1, nowhere, wait=2)
+    first, second = node(data, tmp_path / "a", 0, port, wait=2), node(data, tmp_path / "b", 1, nowhere, wait=2)
     began = time.monotonic()
     (code, said), (other_code, other_said) = ended(first.start(), second.start())
     assert (code, other_code) == (1, 1)
@@ -235,9 +198,9 @@ def test_nodes_that_do_not_meet_say_where_and_what_to_check(data: Data, tmp_path
 
 
 @pytest.mark.slow
-def test_a_node_with_other_settings_ends_the_training(data: Data, tmp_path: Path) -> None:
+def test_a_node_with_other_settings_ends_the_training(data, tmp_path):
     port = free_port()
-    first, second = Node(data, tmp_path / "a", 0, port), Node(data, tmp_path / "b", 1, port, train__seed=7)
+    first, second = node(data, tmp_path / "a", 0, port), node(data, tmp_path / "b", 1, port, train__seed=7)
     (code, said), (other_code, other_said) = ended(first.start(), second.start())
     assert (code, other_code) == (1, 1)
     assert (
@@ -275,13 +238,11 @@ def namespaces() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_nodes_in_two_network_namespaces_train_as_one_machine(
-    data: Data, alone: Path, namespaces: tuple[str, str], tmp_path: Path
-) -> None:
+def test_nodes_in_two_network_namespaces_train_as_one_machine(data, alone, namespaces, tmp_path):
     nodes = pair(data, tmp_path)
     for node in nodes:
         node.environment["PET_MASTER_ADDR"] = "10.77.0.1"
-    started = [node.start("ip", "netns", "exec", where) for node, where in zip(nodes, namespaces, strict=True)]
+    started = [node.start("ip", "netns", "exec", where, REPOSE) for node, where in zip(nodes, namespaces, strict=True)]
     (code, said), (other_code, other_said) = ended(*started)
     assert (code, other_code) == (0, 0), said + other_said
     assert files_in(nodes[0].run) == files_in(alone)
