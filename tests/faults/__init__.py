@@ -1,4 +1,4 @@
-"""The campaign of faults: kills, full disks, two of everything, damaged files (`make test-faults`)."""
+"""The campaign of faults: kills, full disks, two of everything, a failing S3 server, damaged files (`make test-faults`)."""
 
 import sys
 from pathlib import Path

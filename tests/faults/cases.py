@@ -10,7 +10,7 @@ import shutil
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -70,20 +70,20 @@ class Case:
         words = tuple(word.replace("PLACE", str(place)) for word in self.words)
         return Program(self.module, words, place / self.folder, own | self.environment)
 
-    def run(self, place: Path, log: Path) -> Ended:
+    def run(self, place: Path, log: Path, *, cold: bool = False) -> Ended:
         """Run it to its end."""
-        return Running(self.program(place), log).end()
+        return Running(self.program(place), log, cold=cold).end()
 
 
-def snapshot(place: Path) -> Snapshot:
-    """The files of a round's folder, without scratch. Links count as what they point to."""
+def snapshot(place: Path, shown: Callable[[bytes], bytes] = bytes) -> Snapshot:
+    """The files of a round's folder, without scratch and as `shown`. Links count as what they point to."""
     found = {}
     places = re.compile(re.escape(str(place.parent).encode()) + rb"/[\w-]+")  # of this round, and of the preparation
     for folder, folders, names in os.walk(place):
         for path in (Path(folder, name) for name in [*names, *folders]):
             name = str(path.relative_to(place))
             if not f"{name}/".startswith(SCRATCH) and not _TEMPORARY.search(name) and not path.is_dir():
-                content = lasting(name, places.sub(b"PLACE", path.read_bytes()))
+                content = lasting(name, places.sub(b"PLACE", shown(path.read_bytes())))
                 found[name] = hashlib.sha256(content).hexdigest()
     return found
 
@@ -165,14 +165,18 @@ def _project(place: Path, seed: int, address: str) -> Iterator[Case]:
     """The stages of dvc.yaml and what uses their results; `place` is the folder in which they run, in this order."""
     project = place / "project"
     _write_project(project, seed, address)
-    fetched = "download --raw fetched --transfers .repose/transfers --params fetch.yaml"
-    yield _repose("download (zip over http)", fetched, "fetched")
+    yield _repose(
+        "download (zip over http)",
+        "download --raw fetched --transfers .repose/transfers --params fetch.yaml",
+        "fetched",
+    )
     for stage in yaml.safe_load((project / "dvc.yaml").read_text())["stages"].items():
         for name, command, outs in _commands(*stage):
             if name == "validate":
                 for target in ("download", "validate"):  # DVC itself removes outputs before it starts a stage
-                    words = ("repro", target)
-                    yield Case(f"dvc repro {target}", "dvc.__main__", words, (), works=("project/",), wraps=True)
+                    yield Case(
+                        f"dvc repro {target}", "dvc.__main__", ("repro", target), (), works=("project/",), wraps=True
+                    )
                 for made in ("data/images", "reports", ".dvc/cache"):  # then validate by itself, from scratch
                     shutil.rmtree(project / made)
                 (project / "dvc.lock").unlink()
@@ -202,8 +206,9 @@ def _write_project(project: Path, seed: int, address: str) -> None:
     about = yaml.safe_load((ROOT / "table1" / "params.yaml").read_text())["table"]
     about |= {"data_sets": {"fashion": "DeepFashion"}, "systems": ["attend"], "reference": "attend"}
     params["table"] = about | {"multi_source_gains": [["attend", "attend, 1 source"]], "figure_pairs": 2}
-    origin = {"source": "deepfashion", "origins": [{"address": f"{address}/all.zip"}]}
-    fetched = params | {"download": params["download"] | origin}
+    fetched = params | {
+        "download": params["download"] | {"source": "deepfashion", "origins": [{"address": f"{address}/all.zip"}]}
+    }
     (project / "table1").mkdir(parents=True)
     shared = params["systems"] | {"attend": params["systems"]["attend"] | {"items_per_step": 2}}
     two = params | {"train": params["train"] | {"processes": 2}, "systems": shared}
@@ -251,8 +256,12 @@ def _kubeflow(place: Path) -> Iterator[Case]:
     (image / "petals.csv").unlink()
     shutil.rmtree(image / ".dvc" / "cache")
     shutil.rmtree(image / ".dvc" / "tmp")
-    environment, works = {"REPOSE_RUN": "run-1"}, ("remote/", "artifacts/")
-    step: dict[str, Any] = {"folder": "image", "wraps": True, "environment": environment, "works": works}
+    step: dict[str, Any] = {
+        "folder": "image",
+        "wraps": True,
+        "environment": {"REPOSE_RUN": "run-1"},
+        "works": ("remote/", "artifacts/"),
+    }
     remote, artifacts = "PLACE/remote", Path("PLACE/artifacts")
     words = steps.words("count", artifacts / "count", remote, ["made"])
     yield Case("kfp step count", "repose.kubeflow.step", tuple(words), (), **step)

@@ -1,11 +1,11 @@
-"""The fuzzer: damaged files, one after the other.
+"""The fuzzer: damaged files, one after the other, in a process that is watched from outside.
 
-An input is a function of the area, the seed and its number, so that a number is enough to repeat it. None may take longer
-than SLOW, raise anything but a ReposeError, or need more than MEMORY beyond the start.
+An input is a function of the area, the seed and its number, so that a number is enough to repeat it. The process may not
+hang, raise anything but a ReposeError, or need more than MEMORY beyond what it had at its start.
 """
 
 import contextlib
-import faulthandler
+import multiprocessing
 import os
 import resource
 import signal
@@ -17,13 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from types import FrameType
+from typing import Any, NamedTuple
 
 from faults import mutate
 from faults.targets import AREAS, Target
 from repose.errors import ReposeError
 
 SLOW = 5  # seconds for one input, by an alarm
-STUCK = 30  # seconds after which the process ends, with its stack: it hangs where Python cannot interrupt it
+START = 120  # seconds until it must have read valid files
+STUCK = 30  # seconds after which the process is killed: it hangs where Python cannot interrupt it
 MEMORY = 512 * 2**20  # bytes beyond the start
 
 
@@ -31,44 +33,112 @@ class _TooSlowError(BaseException):
     """An input took more than SLOW."""
 
 
-def fuzz(area: str, seed: int, first: int, most: int | None, minutes: float) -> list[str]:
-    """Try the inputs of an area from `first` on, `most` of them or for some minutes; return what to tell."""
+class Plan(NamedTuple):
+    """Which inputs of an area to try: those from `first`, until `end`, or `most` of them."""
+
+    area: str
+    seed: int
+    end: float  # as time.monotonic() says
+    first: int = 0
+    most: int | None = None
+
+    def goes_on(self, number: int) -> bool:
+        return time.monotonic() < self.end and (self.most is None or number < self.first + self.most)
+
+    def input(self, targets: Sequence[Target], number: int) -> tuple[Target, bytes]:
+        """An input by its number, and the target that it is for."""
+        random = Random(f"{self.area} {self.seed} {number}")
+        target = random.choices(targets, [target.share for target in targets])[0]
+        damage = target.damage if random.random() < 0.6 else mutate.binary
+        try:
+            return target, damage(random, target.seeds)
+        except (ValueError, RecursionError, OverflowError):  # JSON and YAML cannot say everything
+            return target, mutate.binary(random, target.seeds)
+
+
+class Problem(NamedTuple):
+    """An input that went wrong."""
+
+    number: int
+    target: str
+    words: str
+    content: bytes = b""
+
+
+class Fuzzed:
+    """What was tried, and one problem for each place in the code; its input is kept in the folder."""
+
+    def __init__(self, plan: Plan, kept: Path) -> None:
+        self.plan, self.kept, self.inputs = plan, kept, 0
+        self.targets: list[str] = []
+        self.problems: dict[str, tuple[Problem, int]] = {}  # with how often it came
+
+    def take(self, what: Problem | list[str]) -> None:
+        """Note a problem, or the names of the targets."""
+        if isinstance(what, list):
+            self.targets = what
+            return
+        place = f"{what.target}: {what.words.partition(': ')[0]}"
+        found, times = self.problems.get(place, (what, 0))
+        self.problems[place] = found, times + 1
+        if not times:
+            self.kept.mkdir(parents=True, exist_ok=True)
+            (self.kept / f"{self.plan.area}-{self.plan.seed}-{what.number}").write_bytes(what.content)
+
+
+def fuzz(plan: Plan, kept: Path) -> Fuzzed:
+    """Try the inputs in a process, in another one after each that ended it.
+
+    Raises:
+        RuntimeError: the process cannot even read valid files.
+    """
+    context = multiprocessing.get_context("spawn")
+    number, queue, done = context.Value("q", plan.first), context.SimpleQueue(), Fuzzed(plan, kept)
+    while plan.goes_on(number.value):
+        process = context.Process(target=_try_all, args=(plan, number, queue))
+        process.start()
+        last, since, ready = number.value, time.monotonic(), False
+        while process.is_alive() or not queue.empty():
+            process.join(0.1)
+            while not queue.empty():
+                what = queue.get()
+                done.take(what)
+                if isinstance(what, list):
+                    since, ready = time.monotonic(), True
+            if number.value != last:
+                last, since = number.value, time.monotonic()
+            elif time.monotonic() - since > (STUCK if ready else START):
+                process.kill()
+        if not done.targets:
+            raise RuntimeError(f"fuzz {plan.area}: valid files cannot be read. The output above says why.")
+        if process.exitcode != 0:
+            hung = process.exitcode == -signal.SIGKILL
+            done.take(Problem(number.value, "?", "hangs" if hung else f"ended the process with {process.exitcode}"))
+            number.value += 1
+    done.inputs = number.value - plan.first
+    return done
+
+
+def _try_all(plan: Plan, number: Any, queue: Any) -> None:
+    """Try inputs in this process; `number` is that of the current one."""
     warnings.simplefilter("ignore")
-    end, number, problems = time.monotonic() + 60 * minutes, first, dict[str, tuple[str, int]]()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, contextlib.chdir(folder):
-        targets = read_valid(area, Path(folder))
-        errors, silence = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
+        targets = read_valid(plan.area, Path(folder))
+        queue.put([target.name for target in targets])
         os.dup2(silence, 2)
-        start, pages = _peak(), int(Path("/proc/self/statm").read_text().split()[0])
+        start = _peak()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 4 * MEMORY, resource.RLIM_INFINITY))
-        while time.monotonic() < end and (most is None or number < first + most):
-            target, content = damaged(area, seed, number, targets)
-            faulthandler.dump_traceback_later(STUCK, exit=True, file=errors)
+        while plan.goes_on(number.value):
+            target, content = plan.input(targets, number.value)
             words = wrong_with(target, content)
             if _peak() - start > MEMORY:
                 words, start = f"memory grew by {(_peak() - start) >> 20} MiB", _peak()
-            if words:  # one for each place in the code
-                place = f"{target.name}: {words.partition(': ')[0]}"
-                told, times = problems.get(place, (f"input {number}: {target.name}: {words}", 0))
-                problems[place] = told, times + 1
-            number += 1
-        faulthandler.cancel_dump_traceback_later()
-    names = ", ".join(target.name for target in targets)
-    return [f"fuzz {area}: {number - first:,} inputs for {names}"] + [
-        f"fuzz {area}, {times} times, first {told}" for told, times in problems.values()
-    ]
-
-
-def damaged(area: str, seed: int, number: int, targets: Sequence[Target]) -> tuple[Target, bytes]:
-    """An input by its number, and the target that it is for."""
-    random = Random(f"{area} {seed} {number}")
-    target = random.choices(targets, [target.share for target in targets])[0]
-    damage = target.damage if random.random() < 0.6 else mutate.binary
-    try:
-        return target, damage(random, target.seeds)
-    except (ValueError, RecursionError, OverflowError):  # JSON and YAML cannot say everything
-        return target, mutate.binary(random, target.seeds)
+            if words:
+                queue.put(Problem(number.value, target.name, words, content))
+            number.value += 1
 
 
 def read_valid(area: str, folder: Path) -> list[Target]:

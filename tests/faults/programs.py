@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import psutil
 PATIENCE = 120  # seconds until a program counts as hanging
 AFTERLIFE = 5  # seconds that children may live on after a program's death
 _MARK = "FAULTS_PROGRAM"  # the variable by which the children of a program are found
-_STAGES = [
+_STAGES = (
     "download",
     "validate",
     "keypoints",
@@ -30,7 +31,7 @@ _STAGES = [
     "gates",
     "card",
     "table",
-]
+)
 _PRELOADED = [
     "repose.cli", "repose.systems.attend", "repose.systems.paper", "repose.inference.jobs", "repose.kubeflow.fetch",
     "repose.kubeflow.step", "repose.kubeflow.record", "repose.kubeflow.compiler", "dvclive.live", "dvc.repo.reproduce",
@@ -40,7 +41,15 @@ _PRELOADED = [
 ]  # fmt: skip
 # Audit events of Python that change files; the path is the first argument.
 _CHANGES = {
-    f"os.{name}" for name in ["rename", "remove", "rmdir", "mkdir", "truncate", "link", "symlink", "chmod", "utime"]
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.utime",
 }
 
 
@@ -51,6 +60,10 @@ class Program(NamedTuple):
     words: tuple[str, ...]
     folder: Path
     environment: Mapping[str, str]
+
+    @property
+    def command(self) -> str:
+        return " ".join(["python", "-m", self.module, *self.words])
 
 
 class Strike(NamedTuple):
@@ -74,28 +87,38 @@ class Ended:
     def words(self) -> str:
         """Its exit code, and the end of what it said; where it hung, or our innermost line in a traceback."""
         if self.code is None:
-            where = self.output.rpartition("(most recent call first):")[2].strip()
-            return f"did not end in {PATIENCE} s: {where[:300]}"
+            return (
+                f"did not end in {PATIENCE} s: {self.output.rpartition('(most recent call first):')[2].strip()[:300]}"
+            )
         ours = re.findall(r'File ".*/src/(\S+)", line (\d+)', self.output) if "Traceback" in self.output else []
         how = " ".join([f"ended with {self.code}", *(f"in {file}:{line}" for file, line in ours[-1:])])
         return f"{how}: {self.output.strip()[-300:]}"
 
 
 class Running:
-    """A started program, forked from a server that has imported its modules."""
+    """A started program: forked from a server that has imported its modules or, if `cold`, as from a shell."""
 
-    def __init__(self, program: Program, log: Path, *, strike: Strike | None = None) -> None:
+    def __init__(self, program: Program, log: Path, *, cold: bool = False, strike: Strike | None = None) -> None:
         self.log, self._counted = log, log.with_suffix(".changes")
         self._mark = f"{os.getpid()}-{id(self)}-{time.monotonic_ns()}"
         self._began = time.monotonic()
         environment = {**os.environ, **program.environment, _MARK: self._mark}
         self._counted.unlink(missing_ok=True)
         log.touch()
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)  # read when the first process starts
-        self._process = context.Process(target=_run, args=(program, environment, str(log), str(self._counted), strike))
-        self._process.start()
-        self.pid = self._process.pid or 0
+        self._cold: subprocess.Popen[bytes] | None = None
+        if cold:
+            with log.open("wb") as output:
+                self._cold = subprocess.Popen(
+                    [sys.executable, "-m", program.module, *program.words], cwd=program.folder, env=environment,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
+            self.pid = self._cold.pid
+        else:
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(_PRELOADED)  # read when the first process starts
+            self._warm = context.Process(target=_run, args=(program, environment, str(log), str(self._counted), strike))
+            self._warm.start()
+            self.pid = self._warm.pid or 0
 
     def send(self, number: int, *, to_all: bool = False) -> None:
         """Send a signal to the program or, with `to_all`, to its children as well, as the end of a container does."""
@@ -105,8 +128,12 @@ class Running:
 
     def wait(self, seconds: float) -> int | None:
         """The exit code, or None if it has not ended in so many seconds."""
-        self._process.join(seconds)
-        return self._process.exitcode
+        if self._cold is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._cold.wait(seconds)
+            return self._cold.returncode
+        self._warm.join(seconds)
+        return self._warm.exitcode
 
     def end(self) -> Ended:
         """Wait for the program and its children; kill what hangs."""

@@ -15,10 +15,16 @@ from typing import NamedTuple
 from faults.cases import Case, Snapshot, below, differences, snapshot
 from faults.programs import Ended, Running, Strike
 
-NAMED = ("train@attend", "dvc repro validate", "download (zip over http)", "kfp fetch")  # every other of two at once
+NAMED = (
+    "train@attend",
+    "dvc repro validate",
+    "download (zip over http)",
+    "kfp fetch",
+)  # in every other round of two at once
 _HIDDEN = re.compile(r"(^|/)\.[^/]+\.(partial|replaced|lock)(/|$)")  # what is being written, replaced, or held
 _OTHER = re.compile(r"\block|another|other process|at the same time|already|busy|blocked|in use", re.IGNORECASE)
 _SPACE = re.compile(r"no space left|disk", re.IGNORECASE)
+_START = 3  # seconds, about, that a cold program imports
 
 
 class Round(NamedTuple):
@@ -27,6 +33,9 @@ class Round(NamedTuple):
     case: str
     how: str
     problems: list[str]
+
+
+Part = Callable[[Sequence[Case], Random, int, Path], Round]
 
 
 def strike(cases: Sequence[Case], random: Random, number: int, place: Path, by: signal.Signals) -> Round:
@@ -57,11 +66,12 @@ def terminate(cases: Sequence[Case], random: Random, number: int, place: Path) -
 
 
 def _strike_once(case: Case, random: Random, place: Path, log: Path, by: signal.Signals) -> tuple[str, Ended]:
-    if random.random() < 0.5:
-        moment = random.uniform(0, 1.05 * case.seconds)
-        running = Running(case.program(place), log)
+    cold = random.random() < 0.1
+    if cold or random.random() < 0.5:
+        moment = random.uniform(0, 1.05 * case.seconds + _START * cold)
+        running = Running(case.program(place), log, cold=cold)
         running.wait(moment)
-        how = f"after {moment:.2f} s"
+        how = f"after {moment:.2f} s{' (cold start)' if cold else ''}"
     else:
         change = random.randint(1, max(case.changes, 1))
         running = Running(case.program(place), log, strike=Strike(by, change))
