@@ -156,9 +156,7 @@ class DownloadCases:
     """The stage download with origins in S3."""
 
     @pytest.mark.parametrize("name", LASTING)
-    def test_a_lasting_fault_changes_nothing_and_the_next_run_resumes(
-        self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
-    ) -> None:
+    def test_a_lasting_fault_changes_nothing_and_the_next_run_resumes(self, storage, stage, monkeypatch, name):
         monkeypatch.setattr(s3, "TIMEOUT", (0.4, 0.4))
         fault, message = LASTING[name]
         origin = storage.put_all()
@@ -175,7 +173,7 @@ class DownloadCases:
             assert storage.proxy.count("GET", "/in/") < len(FILES)
 
     @pytest.mark.parametrize("kind", ["prefix", "zip", "link"])
-    def test_passing_faults_are_retried_in_the_same_run(self, storage: Storage, stage: Stage, kind: str) -> None:
+    def test_passing_faults_are_retried_in_the_same_run(self, storage, stage, kind):
         origins = {"prefix": storage.put_all(), "zip": storage.put_zip(), "link": storage.link("all.zip")}
         paths = "id_00000009" if kind == "prefix" else "all.zip"
         expected = undisturbed(storage, stage, origins[kind])
@@ -190,9 +188,7 @@ class DownloadCases:
         assert stage.waits == [1, 2, 1, 2, 1]
 
     @pytest.mark.parametrize("kind", ["prefix", "zip"])
-    def test_other_bytes_than_those_of_the_etag_are_never_taken(
-        self, storage: Storage, stage: Stage, kind: str
-    ) -> None:
+    def test_other_bytes_than_those_of_the_etag_are_never_taken(self, storage, stage, kind):
         origin = storage.put_all() if kind == "prefix" else storage.put_zip()
         paths = "id_00000009" if kind == "prefix" else "all.zip"
         expected = undisturbed(storage, stage, origin)
@@ -204,9 +200,7 @@ class DownloadCases:
 
     @pytest.mark.parametrize("kind", ["object", "link"])
     @pytest.mark.parametrize("change", [False, True], ids=["same", "changed"])
-    def test_a_cut_transfer_resumes_in_the_next_run_unless_the_object_changed(
-        self, storage: Storage, stage: Stage, kind: str, change: bool
-    ) -> None:
+    def test_a_cut_transfer_resumes_in_the_next_run_unless_the_object_changed(self, storage, stage, kind, change):
         address = storage.put("list.csv", BIG)
         origin = address if kind == "object" else storage.link("list.csv")
         storage.proxy.fail(Fault(drop_response=CHUNK, times=1), Fault(status=503))

@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -33,7 +32,7 @@ time.sleep(9)
 
 
 @pytest.mark.parametrize("defect", BAD)
-def test_a_defect_is_found(tmp_path: Path, defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_found(tmp_path, defect, monkeypatch):
     monkeypatch.setattr("faults.programs.AFTERLIFE", 0.2)
     monkeypatch.setattr("faults.programs.PATIENCE", 0.5)
     before, after = tmp_path / "before", tmp_path / "after"
@@ -67,14 +66,14 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Case]]:
 
 
 @pytest.mark.parametrize("part", [rounds.kill, rounds.terminate])
-def test_downloads_survive(cases: list[Case], tmp_path: Path, part: rounds.Part) -> None:
+def test_downloads_survive(cases, tmp_path, part):
     for number in range(3):
         found = part(cases, Random(number), number, tmp_path / str(number))
         assert found.problems == [], found
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
-def test_downloads_survive_a_full_disk(cases: list[Case], tmp_path: Path) -> None:
+def test_downloads_survive_a_full_disk(cases, tmp_path):
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("this root may not mount a disk")
     hows = []
@@ -85,9 +84,7 @@ def test_downloads_survive_a_full_disk(cases: list[Case], tmp_path: Path) -> Non
     assert any("was full" in how for how in hows)
 
 
-def test_downloads_survive_a_store_that_fails(
-    s3_server: str, s3_credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_downloads_survive_a_store_that_fails(s3_server, s3_credentials, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-the-test")
     known = [next(store.prepare(tmp_path, s3_server))]
     for number in (1, 2, 3):
@@ -96,7 +93,7 @@ def test_downloads_survive_a_store_that_fails(
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_damaged_files_are_told(area: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_are_told(area, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     targets, plan = fuzz.read_valid(area, tmp_path), fuzz.Plan(area, 0, 0)
     for number in range(30):
@@ -104,7 +101,7 @@ def test_damaged_files_are_told(area: str, tmp_path: Path, monkeypatch: pytest.M
         assert fuzz.wrong_with(target, content) == "", f"{number} {target.name}: {content[:200]!r}"
 
 
-def test_a_function_that_fails_is_found() -> None:
+def test_a_function_that_fails_is_found():
     def call(content: bytes) -> None:
         if content != b"valid":
             raise DataError("damaged") if len(content) > 5 else IndexError("short")
@@ -117,12 +114,12 @@ def test_a_function_that_fails_is_found() -> None:
     assert found == {"", "IndexError"}
 
 
-def test_the_page_is_made_from_results() -> None:
+def test_the_page_is_made_from_results():
     committed = page.PAGE.read_text()
     assert page.text(page.summaries(committed)) == committed
 
 
-def test_what_did_not_run_or_failed_is_not_said_to_survive() -> None:
+def test_what_did_not_run_or_failed_is_not_said_to_survive():
     rounds = {str(n): {"case": "train", "how": "x", "problems": ["lost `a`"] * (n == 1)} for n in range(3)}
     found = {"part": "kills", "commit": "abc", "seed": 7, "seconds": 61, "rounds": rounds}
     made = page.text({"kills": page.summary(found)})

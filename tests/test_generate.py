@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
-from repose.data.photos import Photos
+from repose.data.photos import Loaded, Photos
 from repose.data.poses import Poses
 from repose.data.records import ITEMS, PAIRS, read_table
 from repose.generate import Framed, Job, Request, generate, generate_jobs, jobs_of_pairs
@@ -80,6 +81,23 @@ def test_a_system_is_given_each_jobs_photos_poses_and_mask(photos, jobs):
         np.testing.assert_array_equal(done.target[number], wanted.pixels[0])
         np.testing.assert_array_equal(done.keypoints[number], wanted.keypoints[0])
     assert done.jobs == some
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_target_photo_is_not_seen(photos, jobs, name):
+    class Blanked:
+        """The photos, the target's pixels painted over."""
+
+        def load(self, names: Sequence[str]) -> Loaded:
+            loaded = photos.load(names)
+            loaded.pixels[list(names).index(jobs[0].target)] = 0
+            return loaded
+
+    system = system_of(name)
+    (seen,) = generate_jobs(system, jobs[:1], photos, CPU)
+    (blind,) = generate_jobs(system, jobs[:1], Blanked(), CPU)
+    np.testing.assert_array_equal(seen.generated, blind.generated)
+    assert (blind.target == 0).all()
 
 
 def test_sixteen_targets_are_made_at_once_and_come_as_they_are_made(photos, jobs):

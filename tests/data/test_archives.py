@@ -46,7 +46,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("method", [0, 8])
-def test_zip_files_are_read_without_unpacking(tmp_path: Path, method: int) -> None:
+def test_zip_files_are_read_without_unpacking(tmp_path, method):
     members = {name: Member(content, method=method) for name, content in FILES.items()}
     path = write_zip(tmp_path, members | {"img/": Member(b""), "modeless": Member(b"1", mode=0)})
     with open_zip(path, LIMITS, "a.zip") as contents:
@@ -62,7 +62,7 @@ LITTER = (
 )  # fmt: skip
 
 
-def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path) -> None:
+def test_litter_of_other_programs_is_skipped_and_counted(tmp_path):
     path = write_zip(tmp_path, {name: Member(b"1") for name in [*LITTER, "__MACOSX/", "img/a.jpg"]})
     with open_zip(path, LIMITS, "a.zip") as contents:
         assert [file.name for file in contents.files] == ["img/a.jpg"]
@@ -74,7 +74,7 @@ def test_litter_of_other_programs_is_skipped_and_counted(tmp_path: Path) -> None
     assert contents.skipped == len(LITTER) + 1  # each folder of litter counts once
 
 
-def test_folder_files_come_sorted_without_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_files_come_sorted_without_archives(tmp_path, capsys):
     write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2", "Img/img.zip": b"3"})
     contents = list_files(without_archives(walk(tmp_path, "in"), "in"), LIMITS, "in")
     assert [file.name for file in contents.files] == [  # the files of a folder, then its folders
@@ -84,7 +84,7 @@ def test_folder_files_come_sorted_without_archives(tmp_path: Path, capsys: pytes
     assert "in: Img/img.zip is not opened. Add it to download.origins" in capsys.readouterr().err
 
 
-def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path: Path) -> None:
+def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path):
     write_folder(tmp_path, {"a": zip_bytes({"x": Member(b"")}), "b": zip_bytes({}), "c": b"x,y\n"})
     assert is_zip(tmp_path / "a", "uc")
     assert is_zip(tmp_path / "b", "uc")
@@ -106,19 +106,19 @@ BAD_MEMBERS = [
 
 
 @pytest.mark.parametrize(("name", "member", "message"), BAD_MEMBERS)
-def test_bad_members_are_rejected(tmp_path: Path, name: str, member: Member, message: str) -> None:
+def test_bad_members_are_rejected(tmp_path, name, member, message):
     with pytest.raises(ReposeError, match=f"a.zip.*{message}"):
         read_zip(write_zip(tmp_path, {"good.jpg": Member(b"1"), name: member}))
 
 
-def test_names_are_normalised_and_must_be_text() -> None:
+def test_names_are_normalised_and_must_be_text():
     assert safe_name("./img//MEN/é k?.jpg", "in") == "img/MEN/é k?.jpg"
     for name in (os.fsdecode(b"a\xff"), ""):
         with pytest.raises(ReposeError, match="plain path inside"):
             safe_name(name, "in")
 
 
-def test_links_and_special_files_in_a_folder_are_rejected(tmp_path: Path) -> None:
+def test_links_and_special_files_in_a_folder_are_rejected(tmp_path):
     for make in (lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to("."), os.mkfifo):
         make(tmp_path / "a.jpg")
         with pytest.raises(
@@ -128,14 +128,14 @@ def test_links_and_special_files_in_a_folder_are_rejected(tmp_path: Path) -> Non
         (tmp_path / "a.jpg").unlink()
 
 
-def test_a_bomb_is_rejected_by_its_ratio_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_rejected_by_its_ratio_before_it_is_read(tmp_path, monkeypatch):
     path = write_zip(tmp_path, {"zeros": Member(bytes(1_900_000))})
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(ReposeError, match=r"unpack to [\d,]+ times its size.*raise limits.ratio"):
         read_zip(path)
 
 
-def test_overlapping_members_do_not_hide_a_bomb(tmp_path: Path) -> None:
+def test_overlapping_members_do_not_hide_a_bomb(tmp_path):
     one = zip_bytes({"a": Member(noise(10_000), method=0)})
     body, entry = one[: one.index(b"PK\x01\x02")], one[one.index(b"PK\x01\x02") : one.index(b"PK\x05\x06")]
     names = [bytes([33 + i]) for i in range(60) if chr(33 + i) not in "./\\"]
@@ -151,7 +151,7 @@ def test_overlapping_members_do_not_hide_a_bomb(tmp_path: Path) -> None:
     (Limits(9, 0.000001, 1, 50), "more than 1e-06 GB.*raise limits.total_gigabytes"),
     (Limits(9, 1, 0.01, 50), "01_1_front.jpg with 0.0 MB.*raise limits.file_megabytes"),
 ])  # fmt: skip
-def test_limits_hold_for_zips_and_folders(tmp_path: Path, limits: Limits, message: str) -> None:
+def test_limits_hold_for_zips_and_folders(tmp_path, limits, message):
     with pytest.raises(ReposeError, match=message):
         read_zip(write_zip(tmp_path, {name: Member(content) for name, content in FILES.items()}), limits)
     folder = write_folder(tmp_path / "in", FILES)
@@ -178,9 +178,7 @@ def directory_of(entries: int, declared: int, *, zip64: bool) -> bytes:
 
 @pytest.mark.parametrize("zip64", [False, True])
 @pytest.mark.parametrize("declared", [5, 100_000])
-def test_a_directory_with_too_many_entries_is_never_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: int, zip64: bool
-) -> None:
+def test_a_directory_with_too_many_entries_is_never_parsed(tmp_path, monkeypatch, declared, zip64):
     path = write_zip(tmp_path, directory_of(100_000, declared, zip64=zip64))
     monkeypatch.setattr(zipfile, "ZipInfo", None)
     with pytest.raises(ReposeError, match=r"a.zip contains more than 300 files and folders.*raise limits\.files"):
@@ -189,29 +187,27 @@ def test_a_directory_with_too_many_entries_is_never_parsed(
 
 @pytest.mark.parametrize("zip64", [False, True])
 @pytest.mark.parametrize(("entries", "declared"), [(5, 5), (5, 4), (5, 99)])
-def test_the_number_of_entries_in_a_directory_is_the_declared_one(
-    tmp_path: Path, entries: int, declared: int, zip64: bool
-) -> None:
+def test_the_number_of_entries_in_a_directory_is_the_declared_one(tmp_path, entries, declared, zip64):
     path = write_zip(tmp_path, directory_of(entries, declared, zip64=zip64))
     wrong = pytest.raises(ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one")
     with nullcontext() if entries == declared else wrong, open_zip(path, LIMITS, "a.zip") as contents:
         assert len(contents.files) == entries == declared
 
 
-def test_long_names_and_comments_cannot_fill_the_memory(tmp_path: Path) -> None:
+def test_long_names_and_comments_cannot_fill_the_memory(tmp_path):
     path = write_zip(tmp_path, [(f"{i:05d}" * 2000, Member(b"")) for i in range(40)])
     with pytest.raises(ReposeError, match=r"or very long names.*raise limits\.files"):
         read_zip(path, Limits(files=100, total_gigabytes=1, file_megabytes=1, ratio=50))
 
 
 @pytest.mark.parametrize("size", [10, 1_000_000])
-def test_a_header_with_a_wrong_size_is_detected(tmp_path: Path, size: int) -> None:
+def test_a_header_with_a_wrong_size_is_detected(tmp_path, size):
     members = {"x": Member(noise(1000) * 50, size=size), "y": Member(noise(50_000))}
     with pytest.raises(ReposeError, match=r"a.zip: x is damaged. Get the zip again"):
         read_zip(write_zip(tmp_path, members))
 
 
-def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path: Path) -> None:
+def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path):
     path = write_zip(tmp_path, {"x": Member(bytes(300_000_000), size=1000)})
     setup = "from pathlib import Path; from repose.data.archives import *"
     code = (
@@ -223,7 +219,7 @@ def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>", zip_bytes({"x": Member(b"1" * 99)})[:-30]])
-def test_other_files_are_not_read_as_zips(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_not_read_as_zips(tmp_path, content):
     with pytest.raises(
         ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one \([1-9]?\d+ bytes\)|0 bytes"
     ):
@@ -241,7 +237,7 @@ SOUND = zip_bytes({"a/b.txt": Member(b"some text " * 9), "c": Member(b"\x00\x01"
     st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=4),
     st.one_of(st.none(), st.integers(0, len(SOUND))),
 )
-def test_damage_is_always_detected(tmp_path: Path, changes: list[tuple[int, int]], cut: int | None) -> None:
+def test_damage_is_always_detected(tmp_path, changes, cut):
     damaged = bytearray(SOUND)
     for at, byte in changes:
         damaged[at] = byte
@@ -254,9 +250,7 @@ def test_damage_is_always_detected(tmp_path: Path, changes: list[tuple[int, int]
     assert {content for _, content in read} <= {b"some text " * 9, b"\x00\x01" * 40, b""}
 
 
-def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(tmp_path, monkeypatch, capsys):
     path = write_zip(tmp_path, {name: Member(content, password="gehéim".encode()) for name, content in FILES.items()})
     with pytest.raises(ReposeError, match=r"a.zip is encrypted. Set password_variable to"):
         read_zip(path)
@@ -269,7 +263,7 @@ def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(
         assert bool(advice) == bool(printed)
 
 
-def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(tmp_path, monkeypatch):
     path = write_zip(tmp_path, {"x": Member(noise(500), password=b"right")})
     messages = set()
     for number in range(600):  # about two of them pass the one byte that the format checks; the CRC finds those
@@ -283,7 +277,7 @@ def test_a_wrong_password_is_reported_and_not_shown(tmp_path: Path, monkeypatch:
     }
 
 
-def test_an_encrypted_file_beyond_the_end_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encrypted_file_beyond_the_end_is_damaged(tmp_path, monkeypatch):
     content = bytearray(zip_bytes({"x": Member(b"12345", password=b"right")}))
     content[28:30] = b"\xff\xff"  # the length of the first header's extra field
     monkeypatch.setenv("ZIP_PASSWORD", "right")
@@ -292,7 +286,7 @@ def test_an_encrypted_file_beyond_the_end_is_damaged(tmp_path: Path, monkeypatch
         read_zip(tmp_path / "a.zip", password_variable="ZIP_PASSWORD")
 
 
-def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path, monkeypatch):
     def deny(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 

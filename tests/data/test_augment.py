@@ -37,7 +37,7 @@ def centres(images: Tensor) -> np.ndarray:
 
 @each_flip
 @pytest.mark.parametrize("settings", [NONE, ROTATION, CROP, ALL], ids=["none", "rotation", "crop", "all"])
-def test_pixels_and_keypoints_move_alike(settings: AugmentSettings, flip: bool) -> None:
+def test_pixels_and_keypoints_move_alike(settings, flip):
     count = 24
     places = np.random.default_rng(1).uniform((20, 28), (36, 44), (count, 2))  # near the middle: every crop has them
     keypoints = np.full((count, K, 2), np.nan)
@@ -52,7 +52,7 @@ def test_pixels_and_keypoints_move_alike(settings: AugmentSettings, flip: bool) 
 
 
 @each_flip
-def test_a_flip_swaps_left_and_right_joints_as_the_skeleton_does(flip: bool) -> None:
+def test_a_flip_swaps_left_and_right_joints_as_the_skeleton_does(flip):
     keypoints = np.random.default_rng(0).uniform(0, 50, (4, K, 2)).astype(np.float32)
     keypoints[0, 5] = np.nan
     moved = move_keypoints(keypoints, matrices(NONE, 4, flip), flip)
@@ -68,12 +68,12 @@ def photos(count: int = 3) -> np.ndarray:
 
 @each_flip
 @pytest.mark.parametrize("fill", ["white", "edge"])
-def test_a_flip_only_reorders_pixels_and_no_change_leaves_them(fill: str, flip: bool) -> None:
+def test_a_flip_only_reorders_pixels_and_no_change_leaves_them(fill, flip):
     moved = move_images(to_tensor(photos()), torch.from_numpy(matrices(NONE, 3, flip)), fill)
     np.testing.assert_array_equal(to_uint8(moved), photos()[:, :, ::-1] if flip else photos())
 
 
-def test_beyond_the_photo_it_is_white_or_the_nearest_pixel() -> None:
+def test_beyond_the_photo_it_is_white_or_the_nearest_pixel():
     linear = np.array([[1, -1], [1, 1]]) / np.sqrt(2)
     centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
     change = torch.from_numpy(np.concatenate([linear, (centre - linear @ centre)[:, None]], 1)[None])
@@ -86,7 +86,7 @@ def test_beyond_the_photo_it_is_white_or_the_nearest_pixel() -> None:
     assert white.max() <= 1 + 1e-6
 
 
-def test_a_rotation_is_about_the_centre_and_either_way_up_to_its_limit() -> None:
+def test_a_rotation_is_about_the_centre_and_either_way_up_to_its_limit():
     changes = matrices(ROTATION, 2000)
     angles = np.rad2deg(np.arctan2(changes[:, 1, 0], changes[:, 0, 0]))
     assert (angles.min(), angles.max()) == pytest.approx((-25, 25), abs=0.2)
@@ -96,7 +96,7 @@ def test_a_rotation_is_about_the_centre_and_either_way_up_to_its_limit() -> None
 
 
 @each_flip
-def test_a_crop_lies_within_the_photo_and_fills_the_frame(flip: bool) -> None:
+def test_a_crop_lies_within_the_photo_and_fills_the_frame(flip):
     changes = matrices(CROP, 2000, flip)
     kept = 1 / np.sqrt(np.abs(np.linalg.det(changes[:, :, :2])))
     assert (kept.min(), kept.max()) == pytest.approx((0.7, 1.0), abs=0.002)

@@ -1,5 +1,4 @@
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ CASES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", CASES, ids=str)
-def test_every_batch_keeps_the_rules(small: Small, changes: dict[str, Any]) -> None:
+def test_every_batch_keeps_the_rules(small, changes):
     max_photos, max_sources = changes.get("max_photos", 5), changes.get("max_sources", 4)
     batches = seen(small, **changes)
     assert steps_of(small, **changes).images() == sum(len(batch.targets) for batch in batches)
@@ -86,7 +85,7 @@ def test_every_batch_keeps_the_rules(small: Small, changes: dict[str, Any]) -> N
             assert batch.targets == batch.own
 
 
-def test_everything_allowed_is_drawn(small: Small) -> None:
+def test_everything_allowed_is_drawn(small):
     batches = seen(small, steps=1500, targets="one")
     assert {max(map(len, batch.sources)) for batch in batches} == {1, 2, 3, 4}
     assert {target for batch in batches for target in batch.targets} == set(small.names)
@@ -99,7 +98,7 @@ def test_everything_allowed_is_drawn(small: Small) -> None:
 
 
 @pytest.mark.parametrize(("items_per_step", "an_epoch"), [(1, 5), (2, 2), (5, 1)])
-def test_every_epoch_visits_the_items_once_in_another_order(small: Small, items_per_step: int, an_epoch: int) -> None:
+def test_every_epoch_visits_the_items_once_in_another_order(small, items_per_step, an_epoch):
     steps = steps_of(small, items_per_step=items_per_step, steps=10 * an_epoch)
     assert steps.steps_per_epoch == an_epoch
     orders = set()
@@ -113,7 +112,7 @@ def test_every_epoch_visits_the_items_once_in_another_order(small: Small, items_
 
 @pytest.mark.parametrize("changes", [{}, {"targets": "one"}, {"max_photos": 2}, {"augment": ALL}], ids=str)
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_together_see_the_batch_of_one(small: Small, processes: int, changes: dict[str, Any]) -> None:
+def test_processes_together_see_the_batch_of_one(small, processes, changes):
     chosen = {"items_per_step": 4, "steps": 12} | changes
     whole = steps_of(small, **chosen)
     parts = [steps_of(small, rank=rank, processes=processes, **chosen) for rank in range(processes)]
@@ -146,7 +145,7 @@ def contents(packed: Packed) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("augment", [None, ALL])
-def test_only_seed_and_step_decide(small: Small, augment: AugmentSettings | None) -> None:
+def test_only_seed_and_step_decide(small, augment):
     one, two = steps_of(small, augment=augment), steps_of(small, augment=augment)
     forward = [contents(one[step]) for step in range(8)]
     assert [contents(two[step]) for step in reversed(range(8))] == forward[::-1]
@@ -157,7 +156,7 @@ def test_only_seed_and_step_decide(small: Small, augment: AugmentSettings | None
     assert [contents(packed) for packed in loader] == forward[3:]
 
 
-def test_training_needs_two_items_and_those_of_a_step(small: Small) -> None:
+def test_training_needs_two_items_and_those_of_a_step(small):
     def some(items: int) -> Small:
         return small._replace(items=small.items[small.items["item"].astype(int) < items])
 
@@ -181,7 +180,7 @@ def joined(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     )
 
 
-def test_without_augmentation_photos_keypoints_and_maps_are_those_of_the_stages(small: Small) -> None:
+def test_without_augmentation_photos_keypoints_and_maps_are_those_of_the_stages(small):
     packed = steps_of(small)[4]
     names, batch = Seen(small, packed), unpacked(packed, None)
     loaded = small.photos().load(names.own + names.others)
@@ -194,7 +193,7 @@ def test_without_augmentation_photos_keypoints_and_maps_are_those_of_the_stages(
     assert (batch.target.dtype, batch.sources.dtype, batch.mask.dtype) == (torch.int64, torch.int64, torch.bool)
 
 
-def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small: Small) -> None:
+def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small):
     steps, moved = steps_of(small, augment=ALL), 0
     for step in range(6):
         packed = steps[step]
@@ -207,7 +206,7 @@ def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small: Smal
     assert moved > 10
 
 
-def test_the_photos_of_an_item_flip_together_and_items_independently(small: Small) -> None:
+def test_the_photos_of_an_item_flip_together_and_items_independently(small):
     among = set()
     for batch in seen(small, augment=FLIP, steps=100):
         by_item: dict[str, set[bool]] = {}
@@ -218,13 +217,13 @@ def test_the_photos_of_an_item_flip_together_and_items_independently(small: Smal
     assert among == {(False, False), (False, True), (True, False), (True, True)}
 
 
-def test_the_share_of_flips_is_that_of_the_settings(small: Small) -> None:
+def test_the_share_of_flips_is_that_of_the_settings(small):
     steps = steps_of(small, augment=replace(FLIP, flip=0.3), steps=200, items_per_step=1)
     flipped = np.array([steps[step].matrices[[0, -1], 0, 0] < 0 for step in range(200)])  # of an item and of an other
     np.testing.assert_allclose(flipped.mean(0), 0.3, atol=0.12)
 
 
-def test_a_flipped_photo_is_the_mirror_image(tmp_path: Path) -> None:
+def test_a_flipped_photo_is_the_mirror_image(tmp_path):
     flip = replace(FLIP, flip=1.0)
     packed = steps_of(write_small(tmp_path, SIZES, grainy=True), augment=flip)[0]
     np.testing.assert_array_equal(to_uint8(joined(unpacked(packed, flip))[0]), packed.pixels[:, :, ::-1])

@@ -27,13 +27,13 @@ def by(separator: str) -> str:
         TEXT.replace("ä.jpg,", "ä.jpg").encode(),
     ],
 )
-def test_a_csv_is_read_as_any_program_writes_it(content: bytes) -> None:
+def test_a_csv_is_read_as_any_program_writes_it(content):
     table = read_csv(content, "x.csv", ["name"], ["note"])
     assert sorted(table.columns) == ["name", "note"]
     assert [row.cells for row in table.rows] == ROWS
 
 
-def test_a_row_knows_the_line_that_it_ends_in() -> None:
+def test_a_row_knows_the_line_that_it_ends_in():
     rows = list(read_csv(b'\nname,note\n\na,"1\n2"\nb,3\n', "x.csv", ["name"]).rows)
     assert [(row.line, row.cells["name"]) for row in rows] == [(5, "a"), (6, "b")]
 
@@ -47,6 +47,6 @@ def test_a_row_knows_the_line_that_it_ends_in() -> None:
     ("name\nä".encode("cp1252"), r"not a text file in UTF-8 \(line 2\).*'CSV UTF-8'.*Windows-1252"),
     ("name\na".encode("utf-16"), "not a text file in UTF-8 "),
 ])  # fmt: skip
-def test_bad_files_are_rejected(content: bytes, message: str) -> None:
+def test_bad_files_are_rejected(content, message):
     with pytest.raises(ReposeError, match=message):
         list(read_csv(content, "x.csv", ["name"], ["note"]).rows)

@@ -15,7 +15,7 @@ def photo(*leading: int, height: int = 12, width: int = 20) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*leading, height, width, 3), np.uint8)
 
 
-def test_all_256_levels_come_back_and_span_the_range_evenly() -> None:
+def test_all_256_levels_come_back_and_span_the_range_evenly():
     levels = np.arange(256, dtype=np.uint8)
     pixels = np.stack([levels, levels[::-1], np.roll(levels, 100)], -1).reshape(16, 16, 3)
     images = to_tensor(pixels)
@@ -27,14 +27,14 @@ def test_all_256_levels_come_back_and_span_the_range_evenly() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_number_types_are_rounded_as_float32_and_clipped(dtype: torch.dtype) -> None:
+def test_other_number_types_are_rounded_as_float32_and_clipped(dtype):
     values = torch.linspace(-1.1, 1.1, 999).to(dtype).expand(3, 1, -1)
     expected = np.clip(np.rint((values.float().numpy() + 1) * np.float32(127.5)), 0, 255)
     np.testing.assert_array_equal(to_uint8(values)[0, :, 0], expected[0, 0])
 
 
 @pytest.mark.parametrize("leading", [(), (2,), (2, 5)])
-def test_channels_come_first_in_tensors_of_any_layout(leading: tuple[int, ...]) -> None:
+def test_channels_come_first_in_tensors_of_any_layout(leading):
     pixels = photo(*leading)[..., ::-1, :]  # torch cannot wrap negative strides
     images = to_tensor(pixels)
     assert images.shape == (*leading, 3, 12, 20)
@@ -44,7 +44,7 @@ def test_channels_come_first_in_tensors_of_any_layout(leading: tuple[int, ...]) 
     np.testing.assert_array_equal(back, pixels)
 
 
-def test_png_is_lossless_deterministic_and_keeps_a_palette() -> None:
+def test_png_is_lossless_deterministic_and_keeps_a_palette():
     encoded = encode_png(photo())
     assert encoded.startswith(b"\x89PNG")
     np.testing.assert_array_equal(decode(encoded), photo())
@@ -56,7 +56,7 @@ def test_png_is_lossless_deterministic_and_keeps_a_palette() -> None:
     np.testing.assert_array_equal(decode(encoded), PALETTE[indices])
 
 
-def test_jpeg_is_near_the_photo_deterministic_and_smaller_at_less_quality() -> None:
+def test_jpeg_is_near_the_photo_deterministic_and_smaller_at_less_quality():
     smooth = np.asarray(Image.fromarray(photo(height=4, width=4)).resize((64, 64), Image.Resampling.BICUBIC))
     encoded = encode_jpeg(smooth)
     assert np.abs(decode(encoded).astype(int) - smooth).mean() < 4
@@ -77,7 +77,7 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", [*range(1, 9), 99])
 @pytest.mark.parametrize("format_", ["JPEG", "MPO", "PNG", "TIFF"])
-def test_photos_and_inspected_sizes_are_upright_by_the_exif(format_: str, orientation: int) -> None:
+def test_photos_and_inspected_sizes_are_upright_by_the_exif(format_, orientation):
     pixels = np.zeros((24, 40, 3), np.uint8)
     pixels[:8], pixels[:, :16] = (200, 50, 50), (50, 50, 200)
     exif, file = Image.Exif(), io.BytesIO()
@@ -97,14 +97,14 @@ def test_photos_and_inspected_sizes_are_upright_by_the_exif(format_: str, orient
     [b"Exif\0\0no tags at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff\0\6"],
     ids=["none", "long"],
 )
-def test_damaged_exif_leaves_a_photo_as_it_is_stored(exif: bytes) -> None:
+def test_damaged_exif_leaves_a_photo_as_it_is_stored(exif):
     file = io.BytesIO()
     Image.fromarray(photo()).save(file, "JPEG", exif=exif)
     assert decode(file.getvalue()).shape == photo().shape
     assert inspect(file.getvalue(), 10**6).decodes
 
 
-def test_a_jpeg_with_a_truncated_second_picture_is_read() -> None:
+def test_a_jpeg_with_a_truncated_second_picture_is_read():
     file, second = io.BytesIO(), Image.fromarray(photo(height=90, width=90))
     Image.fromarray(photo(height=64, width=48)).save(file, "MPO", save_all=True, append_images=[second])
     content = file.getvalue()[:-2000]

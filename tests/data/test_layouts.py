@@ -36,7 +36,7 @@ def names() -> list[str]:
     return [name for part in ("train", "test") for name in (LISTS / f"{part}.lst").read_text().split()]
 
 
-def test_every_photo_of_deepfashion_fits_the_grammar(names: list[str]) -> None:
+def test_every_photo_of_deepfashion_fits_the_grammar(names):
     assert len(names) == len(set(names)) == 52_712
     layout = deepfashion()
     photos = [layout.photo("anywhere/" + path_of(name)) for name in names]
@@ -48,7 +48,7 @@ def test_every_photo_of_deepfashion_fits_the_grammar(names: list[str]) -> None:
     assert views == {"front", "side", "back", "full", "flat", "additional"}
 
 
-def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names: list[str]) -> None:
+def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names):
     finder = NameFinder(names)
     layout, spelled = deepfashion(), {}
     for name in names:
@@ -68,7 +68,7 @@ def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names: list[s
     "fasion-dataset/train/fasionMENTeesTanksid0000000401_6flat.jpg",
     "fashionMENTees_Tanksid0000000401_6flat.jpg",
 ])  # fmt: skip
-def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(path: str) -> None:
+def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(path):
     layout = deepfashion(PARTITION)
     photo = layout.photo(path)
     assert photo == layout.photo("img/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg")
@@ -84,7 +84,7 @@ def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(pat
     (PARTITION.replace("query", "probe"), "line 4: expected"),
     ("\n", "announces '' photos and lists 0"),
 ])  # fmt: skip
-def test_a_damaged_partition_list_is_rejected(content: str, message: str) -> None:
+def test_a_damaged_partition_list_is_rejected(content, message):
     with pytest.raises(ReposeError, match=message):
         deepfashion(content)
 
@@ -95,7 +95,7 @@ def test_a_damaged_partition_list_is_rejected(content: str, message: str) -> Non
     ("bounding_box_test/-1_c1s1_000401_03.jpg", ("-1_c1s1_000401_03.jpg", "-1", "c1", "gallery")),
     ("query/0001_c6s1_001051_00.jpg", ("0001_c6s1_001051_00.jpg", "0001", "c6", "query")),
 ])  # fmt: skip
-def test_photos_of_market(path: str, photo: tuple[str, ...]) -> None:
+def test_photos_of_market(path, photo):
     name, person, camera, partition = photo
     assert Market1501([], str.encode).photo(path) == (name, person, "", camera, partition)
 
@@ -110,11 +110,11 @@ def test_photos_of_market(path: str, photo: tuple[str, ...]) -> None:
     (Market1501([], str.encode), "bounding_box_train/0002_c7s1_000451_03.jpg"),
     (Market1501([], str.encode), "0002_c1s1_000451_03.jpg"),
 ])  # fmt: skip
-def test_other_paths_are_no_photos(layout: DeepFashion | Market1501, path: str) -> None:
+def test_other_paths_are_no_photos(layout, path):
     assert layout.photo(path) is None
 
 
-def test_where_photos_may_lie() -> None:
+def test_where_photos_may_lie():
     assert deepfashion().may_hold_photos("x/img/WOMEN/what.jpg")
     assert not deepfashion().may_hold_photos("Anno/sketch.jpg")
     assert Market1501([], str.encode).may_hold_photos("x/query/what.jpg")

@@ -30,7 +30,7 @@ needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LI
 
 
 @given(items=st.lists(st.sampled_from("abcdefg"), max_size=30))
-def test_all_pairs_are_those_of_itertools(items: list[str]) -> None:
+def test_all_pairs_are_those_of_itertools(items):
     rows = [[row for row, each in enumerate(items) if each == item] for item in dict.fromkeys(items)]
     expected = [pair for of_item in rows for pair in itertools.permutations(of_item, 2)]
     sources, targets = all_pairs(pd.Series(items, dtype=str))
@@ -38,7 +38,7 @@ def test_all_pairs_are_those_of_itertools(items: list[str]) -> None:
 
 
 @needs_lists
-def test_patns_published_test_pairs_come_out_in_their_order() -> None:
+def test_patns_published_test_pairs_come_out_in_their_order():
     poses = read_posegan_csv((LISTS / "fasion-annotation-test.csv").read_bytes(), "fasion-annotation-test.csv")
     names = np.array(poses.names)[is_posed(poses.keypoints, "torso")]
     assert len(names) == 3_264
@@ -51,7 +51,7 @@ def test_patns_published_test_pairs_come_out_in_their_order() -> None:
 
 
 @needs_lists
-def test_the_lists_of_patn_hold_the_items_and_pairs_of_r10() -> None:
+def test_the_lists_of_patn_hold_the_items_and_pairs_of_r10():
     parts = {part: (LISTS / f"{part}.lst").read_bytes() for part in ("train", "test")}
     items = {part: [item_of_name(name) or "" for name in names_in(text, part)] for part, text in parts.items()}
     names = {part: names_in(text, part) for part, text in parts.items()}
@@ -76,7 +76,7 @@ def test_the_lists_of_patn_hold_the_items_and_pairs_of_r10() -> None:
     assert round(PG2_TEST_SHARE * len(garments)) == 2_061
 
 
-def test_a_torso_is_both_shoulders_and_both_hips() -> None:
+def test_a_torso_is_both_shoulders_and_both_hips():
     keypoints = np.full((K + 3, K, 2), np.nan, np.float32)
     keypoints[:K][np.arange(K), np.arange(K)] = 1  # row i has joint i alone
     keypoints[K, list(TORSO)] = 1
@@ -86,7 +86,7 @@ def test_a_torso_is_both_shoulders_and_both_hips() -> None:
     assert np.flatnonzero(~is_posed(keypoints, "any")).tolist() == [K + 2]
 
 
-def test_the_draw_is_pandas_sample_and_fewer_pairs_are_the_first_of_more() -> None:
+def test_the_draw_is_pandas_sample_and_fewer_pairs_are_the_first_of_more():
     table = pd.Series(range(50))
     for seed in (0, 7):
         assert drawn(50, 12, seed).tolist() == table.sample(n=12, replace=False, random_state=seed).tolist()
@@ -95,7 +95,7 @@ def test_the_draw_is_pandas_sample_and_fewer_pairs_are_the_first_of_more() -> No
     assert len(drawn(0, 60, 0)) == 0
 
 
-def test_items_are_drawn_by_seed_and_name_alone() -> None:
+def test_items_are_drawn_by_seed_and_name_alone():
     items = [f"item {number}" for number in range(300)]
     chosen = drawn_items(items, 60, seed=0)
     assert drawn_items(reversed(items), 60, seed=0) == chosen
@@ -113,20 +113,20 @@ A, B = "fashionWOMENTees_Tanksid0000000101_1front.jpg", "fashionWOMENTees_Tanksi
     f"name:keypoints_y:keypoints_x\n{A}: [1, 2]: [3, 4]\n{B}: [1, 2]: [3, 4]\n",
     f'"{A}"; "{B}"',
 ])  # fmt: skip
-def test_names_are_found_in_any_text(text: str) -> None:
+def test_names_are_found_in_any_text(text):
     assert names_in(text.encode(), "x.txt") == [A, B]
 
 
-def test_a_long_word_takes_no_longer_than_its_length() -> None:
+def test_a_long_word_takes_no_longer_than_its_length():
     assert names_in(b"x" * 10**6 + b" a.jpg.jpg) .jpg b.jpg-", "x.txt") == ["a.jpg.jpg", "b.jpg"]
 
 
-def test_a_list_needs_names() -> None:
+def test_a_list_needs_names():
     with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         names_in(b"a.png\n", "x.txt")
 
 
-def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
+def test_a_finder_knows_photos_and_items_by_every_spelling():
     finder = PhotoFinder(pd.DataFrame({"name": ["other.jpg", A], "item": ["o", "WOMEN/Tees_Tanks/id_00000001/01"]}))
     for name in (A, "fasionWOMENTeesTanksid0000000101_1front.jpg", "x/img/WOMEN/Tees_Tanks/id_00000001/01_1_front.jpg"):
         assert finder.row(name) == 1
@@ -140,7 +140,7 @@ def test_a_finder_knows_photos_and_items_by_every_spelling() -> None:
     assert finder.item("bounding_box_test/other.jpg") == "o"
 
 
-def test_pairs_are_read_as_text() -> None:
+def test_pairs_are_read_as_text():
     assert read_pairs(b"to;from;occlusion\n0002;0001;0.5\n", "x.csv").to_numpy().tolist() == [["0001", "0002"]]
     with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
         read_pairs(b"from,to\n", "x.csv")

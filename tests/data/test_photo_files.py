@@ -23,13 +23,13 @@ def saved(path: Path, image: Image.Image, form: str = "PNG", **how: object) -> P
 @pytest.mark.parametrize(
     ("form", "tolerance"), [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 8), ("WEBP", 8), ("GIF", 8)]
 )
-def test_a_photo_is_read_as_it_is_whatever_its_name(tmp_path: Path, form: str, tolerance: float) -> None:
+def test_a_photo_is_read_as_it_is_whatever_its_name(tmp_path, form, tolerance):
     found = read_photo(saved(tmp_path / "named.jpg", Image.fromarray(PIXELS), form))
     assert found.shape == PIXELS.shape
     assert abs(found.astype(int) - PIXELS).mean() <= tolerance
 
 
-def test_transparent_pixels_become_white(tmp_path: Path) -> None:
+def test_transparent_pixels_become_white(tmp_path):
     alpha = np.full((20, 24), 255, np.uint8)
     alpha[:, :5] = 0
     found = read_photo(saved(tmp_path / "x.png", Image.fromarray(np.dstack([PIXELS, alpha]), "RGBA")))
@@ -41,7 +41,7 @@ def test_transparent_pixels_become_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[0, :2], [(255, 255, 255), (40, 50, 60)])
 
 
-def test_grey_bilevel_and_cmyk_become_rgb(tmp_path: Path) -> None:
+def test_grey_bilevel_and_cmyk_become_rgb(tmp_path):
     grey = PIXELS[..., 0]
     found = read_photo(saved(tmp_path / "l.png", Image.fromarray(grey)))
     np.testing.assert_array_equal(found, np.dstack([grey] * 3))
@@ -52,7 +52,7 @@ def test_grey_bilevel_and_cmyk_become_rgb(tmp_path: Path) -> None:
     assert (abs(found.astype(int) - (255, 0, 0)) < 6).all()
 
 
-def test_16_bits_are_scaled_and_values_of_unknown_range_rejected(tmp_path: Path) -> None:
+def test_16_bits_are_scaled_and_values_of_unknown_range_rejected(tmp_path):
     levels = np.broadcast_to(np.array([0, 257, 128 * 257 + 100, 65535], np.uint16).repeat(5), (20, 20))
     for form in ("PNG", "TIFF"):
         found = read_photo(saved(tmp_path / "x", Image.fromarray(levels.copy()), form))
@@ -63,7 +63,7 @@ def test_16_bits_are_scaled_and_values_of_unknown_range_rejected(tmp_path: Path)
             read_photo(path)
 
 
-def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_named(tmp_path):
     with pytest.raises(ReposeError, match=r"There is no photo .*gone\.jpg"):
         read_photo(tmp_path / "gone.jpg")
     with pytest.raises(ReposeError, match=r"cannot be read: Is a directory"):
@@ -82,13 +82,13 @@ def jpeg() -> bytes:
     (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"x\.jpg is not a photo \(a HEIC, AVIF or video file\)\. Give .*JPEG"),
     (jpeg()[:1500], r"x\.jpg is a damaged JPEG \(.*truncated.*\)\. Give a whole file"),
 ])  # fmt: skip
-def test_bad_files_are_rejected(tmp_path: Path, content: bytes, message: str) -> None:
+def test_bad_files_are_rejected(tmp_path, content, message):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(ReposeError, match=message):
         read_photo(tmp_path / "x.jpg")
 
 
-def test_the_size_of_a_photo_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_photo_has_limits(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # of 480: as with 90 megapixels and Pillow's own limit
     np.testing.assert_array_equal(read_photo(saved(tmp_path / "x.png", Image.fromarray(PIXELS))), PIXELS)
     with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px per side"):
@@ -108,14 +108,14 @@ def standing(left: float, top: float, height: float) -> np.ndarray:
     return (STANDING - STANDING.min(0)) * height / tall + (left, top)
 
 
-def test_photos_of_the_trained_size_are_cropped_like_those() -> None:
+def test_photos_of_the_trained_size_are_cropped_like_those():
     placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), (20, 24), NOBODY)
     np.testing.assert_array_equal(placed.image(PIXELS), PIXELS[:, 4:16])
     np.testing.assert_array_equal(placed.keypoints(np.array([[4.0, 3.0], [np.nan] * 2])), [[0, 3], [np.nan] * 2])
 
 
 @pytest.mark.parametrize("trained", [None, (256, 256)])
-def test_photos_without_joints_are_fitted_in_whole_and_their_edges_repeated(trained: tuple[int, int] | None) -> None:
+def test_photos_without_joints_are_fitted_in_whole_and_their_edges_repeated(trained):
     placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), trained, NOBODY)  # half as large, 10 x 12, in the middle
     image = placed.image(PIXELS)
     assert image.shape == (20, 12, 3)
@@ -136,9 +136,7 @@ SHOP = Frame(256, 176, (40, 0, 216, 256))
     ((1200, 1600), (1100, 700, 300), 0.6, 0.13),  # small, with space around
     ((1200, 1600), (40, 700, 400), 0.7, 0.13),  # small, at the edge, near the bottom
 ])  # fmt: skip
-def test_photos_of_other_sizes_are_cropped_around_the_person(
-    size: tuple[int, int], person: tuple[float, float, float], height: float, top: float
-) -> None:
+def test_photos_of_other_sizes_are_cropped_around_the_person(size, person, height, top):
     joints = standing(*person)
     placed = fit(SHOP, size, (256, 256), joints)
     found = placed.keypoints(joints)
@@ -156,7 +154,7 @@ def test_photos_of_other_sizes_are_cropped_around_the_person(
     np.testing.assert_allclose(seen, found[JOINT["right_ankle"]], atol=0.6)
 
 
-def test_a_person_who_spreads_the_arms_is_shown_whole_and_a_head_is_not_enlarged() -> None:
+def test_a_person_who_spreads_the_arms_is_shown_whole_and_a_head_is_not_enlarged():
     wide = standing(100, 120, 400)
     wide[JOINT["right_wrist"]], wide[JOINT["left_wrist"]] = (60, 200), (540, 200)
     x = fit(SHOP, (600, 600), (256, 256), wide).keypoints(wide)[:, 0]
@@ -169,7 +167,7 @@ def test_a_person_who_spreads_the_arms_is_shown_whole_and_a_head_is_not_enlarged
 
 @pytest.mark.parametrize("size", [(300, 200), (256, 256)])
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size: tuple[int, int], turns: int) -> None:
+def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size, turns):
     upright, pixels = standing(60, 40, 180), photo(0, size)
     x, y = upright.T
     for _ in range(turns):  # as `np.rot90` turns the photo
@@ -181,7 +179,7 @@ def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size: tuple[i
     np.testing.assert_array_equal(second.image(pixels), first.image(photo(0, size)))
 
 
-def test_who_sits_on_the_floor_or_bends_down_is_upright() -> None:
+def test_who_sits_on_the_floor_or_bends_down_is_upright():
     sitting, bent = standing(60, 40, 100), standing(60, 40, 100)
     sitting[[8, 9, 10, 11, 12, 13]] = [(70, 100), (100, 98), (130, 100)] * 2
     bent[[0, 1, 2, 5, *range(14, 18)]] += (-60, 45)
@@ -190,6 +188,6 @@ def test_who_sits_on_the_floor_or_bends_down_is_upright() -> None:
 
 
 @pytest.mark.parametrize("joints", [NOBODY, np.full((K, 2), 9.0), standing(2, 30, 12)])
-def test_a_very_long_photo_keeps_at_least_a_pixel(joints: np.ndarray) -> None:
+def test_a_very_long_photo_keeps_at_least_a_pixel(joints):
     placed = fit(Frame(20, 12), (5000, 16), None, joints)
     assert placed.image(np.full((5000, 16, 3), 9, np.uint8)).shape == (20, 12, 3)

@@ -31,7 +31,7 @@ def loadable(small: Small) -> list[str]:
 
 
 @pytest.mark.parametrize("parts", [(), (3, 2, 1, 1)])
-def test_photos_keypoints_and_maps_are_those_of_the_stages(tmp_path: Path, parts: tuple[int, ...]) -> None:
+def test_photos_keypoints_and_maps_are_those_of_the_stages(tmp_path, parts):
     small = write(tmp_path, parts)
     photos, names = small.photos(), [*loadable(small)[::-1], loadable(small)[0]]
     assert (photos.frame, photos.line_width, photos.size) == (Frame(HEIGHT, WIDTH, CROP), LINE_WIDTH, (64, 64))
@@ -47,9 +47,7 @@ def test_photos_keypoints_and_maps_are_those_of_the_stages(tmp_path: Path, parts
 
 # pixels and map of a photo are 4 * 32 * 24 bytes: the limits have room for none, two and all of them
 @pytest.mark.parametrize(("megabytes", "kept"), [(0, 0), (2.5 * 4 * 32 * 24 / 2**20, 2), (1, 6)])
-def test_cached_photos_are_not_decoded_again_and_stay_the_same(
-    small: Small, monkeypatch: pytest.MonkeyPatch, megabytes: float, kept: int
-) -> None:
+def test_cached_photos_are_not_decoded_again_and_stay_the_same(small, monkeypatch, megabytes, kept):
     photos, names = small.photos(megabytes), loadable(small)
     expected, decoded, decode = small.photos().load(names), [], module.decode
     monkeypatch.setattr(module, "decode", lambda encoded: decoded.append(1) or decode(encoded))
@@ -60,7 +58,7 @@ def test_cached_photos_are_not_decoded_again_and_stay_the_same(
     assert len(decoded) == 12 - kept
 
 
-def test_a_photo_without_a_map_or_of_an_unknown_name_is_not_there(small: Small) -> None:
+def test_a_photo_without_a_map_or_of_an_unknown_name_is_not_there(small):
     photos = small.photos()
     assert loadable(small)[0] in photos
     for name in ("0-1.png", "9-9.png", 1):
@@ -70,7 +68,7 @@ def test_a_photo_without_a_map_or_of_an_unknown_name_is_not_there(small: Small) 
         photos.load(names)
 
 
-def test_photos_of_several_sizes_have_no_one_size_and_must_be_those_with_keypoints(tmp_path: Path) -> None:
+def test_photos_of_several_sizes_have_no_one_size_and_must_be_those_with_keypoints(tmp_path):
     small, path = write_small(tmp_path, (2, 2)), tmp_path / "images" / "0" / "images.csv"
     whole = read_table(path, IMAGES)
     write_table(path, whole.assign(height=[HEIGHT + 1, *whole["height"][1:]]), IMAGES)
@@ -83,7 +81,7 @@ def test_photos_of_several_sizes_have_no_one_size_and_must_be_those_with_keypoin
             small.photos()
 
 
-def test_leftover_parts_are_not_read(tmp_path: Path) -> None:
+def test_leftover_parts_are_not_read(tmp_path):
     small, other = write_small(tmp_path / "a", (2, 2), parts=(2, 2)), write_small(tmp_path / "b", (9, 9))
     for kind in ("keypoints", "posemaps"):
         shutil.move(other.folder / kind / "0", small.folder / kind / "2")

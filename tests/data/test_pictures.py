@@ -11,7 +11,7 @@ def image(level: int, height: int = 6, width: int = 9) -> np.ndarray:
 
 
 @pytest.mark.parametrize("zoom", [1, 3])
-def test_every_image_lies_in_its_row_and_column(zoom: int) -> None:
+def test_every_image_lies_in_its_row_and_column(zoom):
     rows = [[image(0), image(1), None], [image(2), None, image(3)]]
     picture = grid(rows, ["", "", ""], zoom)
     height, width = 6 * zoom, 9 * zoom
@@ -26,7 +26,7 @@ def test_every_image_lies_in_its_row_and_column(zoom: int) -> None:
     np.testing.assert_array_equal(picture, expected)
 
 
-def test_titles_stand_in_the_header_over_the_middle_of_their_columns() -> None:
+def test_titles_stand_in_the_header_over_the_middle_of_their_columns():
     rows = [[image(0, 40, 80), image(1, 40, 80)]]
     dark = (grid(rows, ["", "target"])[:HEADER] < 128).all(-1)
     columns = np.flatnonzero(dark.any(0))
@@ -41,7 +41,7 @@ def test_titles_stand_in_the_header_over_the_middle_of_their_columns() -> None:
     (["source 1", "attend"], 1), (["attend, 1 source", "one-two-three-four-five-six"], 3),
     (["adversarialsystem", ""], 1),  # one word cannot be wrapped
 ])  # fmt: skip
-def test_a_title_wider_than_its_column_is_wrapped(titles: list[str], lines: int) -> None:
+def test_a_title_wider_than_its_column_is_wrapped(titles, lines):
     width, header = 64, 6 + 14 * lines
     picture = grid([[image(0, 40, width), image(1, 40, width)]], titles)
     assert picture.shape == (header + 40 + 2 * GAP, 2 * (width + GAP) + GAP, 3)

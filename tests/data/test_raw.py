@@ -36,7 +36,7 @@ def raw(tmp_path: Path) -> Path:
     return write_raw(tmp_path / "raw")
 
 
-def test_files_are_read_by_their_owners_names(raw: Path) -> None:
+def test_files_are_read_by_their_owners_names(raw):
     files = RawFiles(raw)
     assert dict(files) == dict(pickle.loads(pickle.dumps(files))) == CONTENTS  # noqa: S301
     assert files.names == list(files.table["name"]) == list(CONTENTS)  # photos come first
@@ -44,7 +44,7 @@ def test_files_are_read_by_their_owners_names(raw: Path) -> None:
     assert list(files.table.columns) == list(FILES)
 
 
-def test_the_lists_are_read_without_the_photos(raw: Path) -> None:
+def test_the_lists_are_read_without_the_photos(raw):
     shutil.rmtree(raw / "photos")
     files = RawFiles(raw / "lists")
     assert dict(files) == LISTS
@@ -57,7 +57,7 @@ def test_the_lists_are_read_without_the_photos(raw: Path) -> None:
     ("keypoints.csv", "keypoints.csv"), ("list_eval_partition.txt", "Eval/list_eval_partition.txt"),
     ("lists/train.lst", "lists/train.lst"),
 ])  # fmt: skip
-def test_find_takes_a_name_or_the_last_part_of_a_path(raw: Path, suffix: str, name: str) -> None:
+def test_find_takes_a_name_or_the_last_part_of_a_path(raw, suffix, name):
     assert RawFiles(raw).find(suffix) == name
 
 
@@ -67,12 +67,12 @@ def test_find_takes_a_name_or_the_last_part_of_a_path(raw: Path, suffix: str, na
     ({f"{i:02d}.json": b"" for i in range(15)}, "keypoints.json", r"00.json, .*, 09.json and 5 more"),
     (CONTENTS, "train.lst", r"2 files named train.lst; they are: lists/train.lst, other/train.lst. Correct"),
 ])  # fmt: skip
-def test_find_lists_the_candidates(tmp_path: Path, contents: dict[str, bytes], suffix: str, message: str) -> None:
+def test_find_lists_the_candidates(tmp_path, contents, suffix, message):
     with pytest.raises(ReposeError, match=message):
         RawFiles(write_raw(tmp_path / "raw", contents)).find(suffix)
 
 
-def test_a_folder_that_download_did_not_write_is_rejected(raw: Path, tmp_path: Path) -> None:
+def test_a_folder_that_download_did_not_write_is_rejected(raw, tmp_path):
     with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
         RawFiles(tmp_path / "missing")
     for record in ({"source": "mannequin"}, [], {"source": "mannequin", "layout": "fashion"}):

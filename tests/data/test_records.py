@@ -28,7 +28,7 @@ from repose.errors import ReposeError
 HEADER = "name," + ",".join(f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence"))
 
 
-def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
+def test_text_stays_text_and_numbers_are_numbers(tmp_path):
     table = pd.DataFrame(
         {
             "name": ["0002", "NA", 'a "b", c.jpg', "ä", "1e5"], "shard": ["00000.tar", "null", "", "None", "nan"],
@@ -42,9 +42,7 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path: Path) -> None:
     assert found["offset"].dtype == found["size"].dtype == np.int64
 
 
-def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "_ROWS_AT_ONCE", 3)
     for rows in (0, 1, 3, 7):
         table = pd.DataFrame({"name": [f"0{row}" for row in range(rows)], "view": "front", "size": range(rows)})
@@ -56,7 +54,7 @@ def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(
         assert read["size"].dtype == np.int64
 
 
-def test_shares_are_numbers_from_0_to_1_and_missing_where_empty() -> None:
+def test_shares_are_numbers_from_0_to_1_and_missing_where_empty():
     found = shares(pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]}), "occlusion", Path("pairs.csv"))
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, [0.25, np.nan, 1, 0])
@@ -75,7 +73,7 @@ def poses(photos: int) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("parts", [[9], [2, 7], [0, 9], [0]])
-def test_keypoints_come_back(tmp_path: Path, parts: list[int]) -> None:
+def test_keypoints_come_back(tmp_path, parts):
     names, keypoints, confidence = poses(sum(parts))
     first = 0
     for part, count in enumerate(parts):
@@ -88,7 +86,7 @@ def test_keypoints_come_back(tmp_path: Path, parts: list[int]) -> None:
     np.testing.assert_array_equal(found[2], confidence)
 
 
-def test_missing_joints_are_empty_and_have_no_confidence(tmp_path: Path) -> None:
+def test_missing_joints_are_empty_and_have_no_confidence(tmp_path):
     keypoints = np.full((1, K, 2), 2.5, np.float32)
     keypoints[0, 0] = np.nan
     write_keypoints(tmp_path / "keypoints.csv", ["NA"], keypoints, np.full((1, K), 0.25))
@@ -119,9 +117,7 @@ READERS = {
     ("keypoints.csv", f"{HEADER}\na,x{',1' * (3 * K - 1)}\n", r"{} is damaged \(.*\)\. Restore it"),
     ("a.json", b'{"a": 1', r"{} is damaged \(.*\)\. Restore it"),
 ])  # fmt: skip
-def test_files_that_cannot_be_read_are_named(
-    tmp_path: Path, file: str, content: str | bytes | None, message: str
-) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path, file, content, message):
     if content is not None:
         (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ReposeError, match=message.format(file.replace(".", r"\."))):
@@ -129,7 +125,7 @@ def test_files_that_cannot_be_read_are_named(
 
 
 @pytest.mark.parametrize("sizes", [{"0": 3}, {"0": 0, "1": 2}, {"2": 1, "10": 4, "11": 1}])
-def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path: Path, sizes: dict[str, int]) -> None:
+def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path, sizes):
     expected = []
     for part, size in sizes.items():
         names = [f"{part}-{number}" for number in range(size)]
@@ -149,7 +145,7 @@ def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path: Path, sizes
         part_names(tmp_path / "other")
 
 
-def test_json_is_written_for_people_to_read(tmp_path: Path) -> None:
+def test_json_is_written_for_people_to_read(tmp_path):
     write_json(tmp_path / "a.json", {"b": [1, None], "a": "ä"})
     assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "b": [\n    1,\n    null\n  ],\n  "a": "ä"\n}\n'
     assert read_json(tmp_path / "a.json") == {"b": [1, None], "a": "ä"}
@@ -159,7 +155,7 @@ FORMULAS = ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\tx", "'=1", "''-a", 
 KEPT = ["a=b", "'a", "", "'", "-1.5", "+3", "-2e-05", "0002"]
 
 
-def test_no_cell_is_a_formula_and_names_come_back(tmp_path: Path) -> None:
+def test_no_cell_is_a_formula_and_names_come_back(tmp_path):
     names, path = [*FORMULAS, *KEPT], tmp_path / "a.csv"
     write_table(path, pd.DataFrame({"name": names, "row": range(-1, len(names) - 1)}), ORDER)
     with path.open(newline="") as file:

@@ -1,7 +1,6 @@
 import io
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -22,9 +21,7 @@ def write(folder: Path, contents: dict[str, bytes], shard_bytes: int = 64 * 2**2
 
 @settings(max_examples=25)
 @given(contents=st.lists(st.binary(max_size=1500), max_size=8), shard_bytes=st.integers(1, 4000))
-def test_any_contents_come_back_from_any_shards(
-    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], shard_bytes: int
-) -> None:
+def test_any_contents_come_back_from_any_shards(tmp_path_factory, contents, shard_bytes):
     folder = tmp_path_factory.mktemp("shards")
     named = CONTENTS | {str(number): content for number, content in enumerate(contents)}
     table = write(folder, named, shard_bytes)
@@ -36,13 +33,13 @@ def test_any_contents_come_back_from_any_shards(
     assert "f" not in reader
 
 
-def test_shards_have_about_the_requested_size(tmp_path: Path) -> None:
+def test_shards_have_about_the_requested_size(tmp_path):
     table = write(tmp_path, {str(number): b"x" * 1000 for number in range(10)}, 4000)
     assert table["shard"].tolist() == ["00000.tar"] * 3 + ["00001.tar"] * 3 + ["00002.tar"] * 3 + ["00003.tar"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(table["shard"].unique())
 
 
-def test_the_bytes_are_those_of_tarfile(tmp_path: Path) -> None:
+def test_the_bytes_are_those_of_tarfile(tmp_path):
     for count in range(len(CONTENTS) + 1):
         some, plain = dict(list(CONTENTS.items())[:count]), tmp_path / "plain.tar"
         with tarfile.open(plain, "w", format=tarfile.GNU_FORMAT) as archive:
@@ -55,7 +52,7 @@ def test_the_bytes_are_those_of_tarfile(tmp_path: Path) -> None:
         assert written == ([plain.read_bytes()] if some else [])
 
 
-def test_a_truncated_or_missing_shard_is_named(tmp_path: Path) -> None:
+def test_a_truncated_or_missing_shard_is_named(tmp_path):
     table = write(tmp_path, CONTENTS)
     shard, last, reader = tmp_path / "00000.tar", table.iloc[-1], ShardReader(tmp_path, table)
     shard.write_bytes(shard.read_bytes()[: last["offset"] + 2])
@@ -74,9 +71,7 @@ def test_a_truncated_or_missing_shard_is_named(tmp_path: Path) -> None:
     ({"size": 10**15}, "is missing or truncated"), ({"size": -1}, "is missing or truncated"),
     ({"offset": -1}, "is missing or truncated"), ({"offset": 2**63 - 1}, "is missing or truncated"),
 ])  # fmt: skip
-def test_a_hostile_table_reads_no_other_file_and_takes_no_memory(
-    tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_a_hostile_table_reads_no_other_file_and_takes_no_memory(tmp_path, change, message):
     (tmp_path / "secret").write_bytes(bytes(10_000))
     folder = tmp_path / "shards"
     folder.mkdir()

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from splitting import OFFICIAL, PATN, PG2, VIEWS, csv, garment, garments, item, 
 # --- pg2 -----------------------------------------------------------------------------------------------------------
 
 
-def test_pg2_tests_on_the_garments_that_a_list_names(tmp_path: Path) -> None:
+def test_pg2_tests_on_the_garments_that_a_list_names(tmp_path):
     paths = garment(1) + garment(2, VIEWS[:2]) + garment(3, VIEWS[:2], "MEN/Pants")
     settings = replace(PG2, test_list="new_split.csv")
     found = split(tmp_path, paths, settings, files={"x/new_split.csv": f"name\n{name(2, '2_side')}\n"})
@@ -50,8 +49,8 @@ def hidden(folder: Path, text: str) -> dict[tuple[str, str], str]:
     (figures(f"{name(2, '1_front')},2,0.9", header="name,item,front_share"), {}),  # not a renderer's
 ], ids=["all", "a photo without truth and one that shows nothing", "other columns"])  # fmt: skip
 def test_test_pairs_say_what_share_of_the_target_their_source_hides_if_known(
-    tmp_path: Path, text: str, known: dict[Any, str]
-) -> None:  # fmt: skip
+    tmp_path, text, known
+):  # fmt: skip
     assert hidden(tmp_path, text) == known
 
 
@@ -59,12 +58,12 @@ def test_test_pairs_say_what_share_of_the_target_their_source_hides_if_known(
     (figures(f"{name(2, '1_front')},2,ff", f"{name(2, '2_side')},2,fff0"), "fff0 has 16 cells and ff 8"),
     ("name,visible,name\n", "different names"),
 ])  # fmt: skip
-def test_a_damaged_figures_csv_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_damaged_figures_csv_is_named(tmp_path, text, message):
     with pytest.raises(ReposeError, match=rf"figures\.csv in the source is damaged \(.*{message}.*Render the mann"):
         hidden(tmp_path, text)
 
 
-def test_without_a_list_whole_garments_of_pg2s_categories_are_drawn_and_the_mode_says_so(tmp_path: Path) -> None:
+def test_without_a_list_whole_garments_of_pg2s_categories_are_drawn_and_the_mode_says_so(tmp_path):
     skirts = [path for number in range(100, 130) for path in garment(number, VIEWS[:2], "WOMEN/Skirts")]
     found = split(tmp_path, garments(100) + skirts, PG2)
     assert found.record["mode"] == "pg2-like"
@@ -73,7 +72,7 @@ def test_without_a_list_whole_garments_of_pg2s_categories_are_drawn_and_the_mode
     assert all(item.startswith("WOMEN/Dresses/") for item in found.items_of("test"))
 
 
-def test_at_most_test_pairs_are_drawn_and_the_mode_says_so(tmp_path: Path) -> None:
+def test_at_most_test_pairs_are_drawn_and_the_mode_says_so(tmp_path):
     files, drawn = {"l": "\n".join(name(number) for number in range(5))}, []
     for changes in ({}, {"test_pairs": 4}, {"test_pairs": 4, "seed": 1}):
         settings = replace(PG2, test_list="l", **changes)
@@ -87,7 +86,7 @@ def test_at_most_test_pairs_are_drawn_and_the_mode_says_so(tmp_path: Path) -> No
     assert len(four.names_of("test")) == 15  # all photos may be sources
 
 
-def test_photos_without_a_pose_are_in_no_pair_and_counted(tmp_path: Path) -> None:
+def test_photos_without_a_pose_are_in_no_pair_and_counted(tmp_path):
     paths = garment(1) + garment(2) + garment(3, VIEWS[:2]) + garment(4, VIEWS[:1])
     no_pose = [name(1, "2_side"), name(2, "3_back"), name(3, "1_front")]
     found = split(tmp_path, paths, replace(PG2, test_list="l"), files={"l": name(2)}, no_pose=no_pose)
@@ -96,9 +95,7 @@ def test_photos_without_a_pose_are_in_no_pair_and_counted(tmp_path: Path) -> Non
     assert found.record["photos_dropped"] == {"without a pose (torso)": 3, "the only one of its item": 2}
 
 
-def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_rule(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_rule(tmp_path, capsys):
     views = [*VIEWS[:2], "6_flat"]
     paths = garment(1, views) + garment(2, views) + garment(3, views, "WOMEN/Shorts")
     settings = replace(PG2, test_list="l", exclude_categories=("WOMEN/Shorts", "WOMEN/Dreses"))
@@ -110,7 +107,7 @@ def test_training_leaves_out_views_and_categories_and_test_pairs_keep_to_their_r
     assert "Warning: there is no photo of 'WOMEN/Dreses', a category in split." in capsys.readouterr().err
 
 
-def test_a_test_photo_of_an_excluded_view_that_no_pair_needs_is_left_out(tmp_path: Path) -> None:
+def test_a_test_photo_of_an_excluded_view_that_no_pair_needs_is_left_out(tmp_path):
     paths, files = garment(1) + garment(2, [*VIEWS[:2], "6_flat"]), {"p.csv": csv([(name(2), name(2, "2_side"))])}
     found = split(tmp_path, paths, replace(PATN, pairs="p.csv"), files=files)
     assert found.names_of("test") == [name(2, "1_front"), name(2, "2_side")]
@@ -119,7 +116,7 @@ def test_a_test_photo_of_an_excluded_view_that_no_pair_needs_is_left_out(tmp_pat
 # --- patn ----------------------------------------------------------------------------------------------------------
 
 
-def test_patn_pairs_come_in_the_order_of_the_keypoint_file_and_of_its_draw(tmp_path: Path) -> None:
+def test_patn_pairs_come_in_the_order_of_the_keypoint_file_and_of_its_draw(tmp_path):
     names = [name(number, view) for number in (1, 2, 3) for view in VIEWS[:3]]
     order = [names[row] for row in (7, 4, 1, 3, 6, 8, 0, 5, 2)]
     paths, files = garment(1) + garment(2) + garment(3), {"test.lst": f"{name(2)}\n{name(3)}"}
@@ -131,7 +128,7 @@ def test_patn_pairs_come_in_the_order_of_the_keypoint_file_and_of_its_draw(tmp_p
     assert found.record["mode"] == "patn"
 
 
-def test_the_rows_of_a_pairs_file_are_the_test_pairs(tmp_path: Path) -> None:
+def test_the_rows_of_a_pairs_file_are_the_test_pairs(tmp_path):
     spelled = "fasionWOMENDressesid0000000201_1front.jpg"
     rows = [(name(3, "3_back"), name(3, "1_front")), (name(2, "2_side"), spelled)]
     paths = garment(1) + garment(2) + garment(3)
@@ -141,7 +138,7 @@ def test_the_rows_of_a_pairs_file_are_the_test_pairs(tmp_path: Path) -> None:
     assert (found.items_of("train"), len(found.names_of("test"))) == ({item(1)}, 6)
 
 
-def test_rows_of_a_pairs_file_that_cannot_be_tested_are_counted_and_the_mode_says_so(tmp_path: Path) -> None:
+def test_rows_of_a_pairs_file_that_cannot_be_tested_are_counted_and_the_mode_says_so(tmp_path):
     a, b, c = (name(2, view) for view in VIEWS[:3])
     rows = [(a, b), (a, "gone.jpg"), (b, c), (a, b), (b, a), (name(3, "1_front"), name(3, "2_side"))]
     settings = replace(PATN, pairs="p.csv", max_unknown=0.2, test_pairs=2)
@@ -154,7 +151,7 @@ def test_rows_of_a_pairs_file_that_cannot_be_tested_are_counted_and_the_mode_say
     assert found.test == [(a, b), (b, a)]
 
 
-def test_a_share_of_the_listed_garments_leaves_the_rest_to_train_on(tmp_path: Path) -> None:
+def test_a_share_of_the_listed_garments_leaves_the_rest_to_train_on(tmp_path):
     files = {"p.csv": csv([(name(number), name(number, "2_side")) for number in range(20)])}
     found = split(tmp_path / "pairs", garments(20), replace(PATN, pairs="p.csv", test_share=0.25), files=files)
     assert found.record["mode"] == "patn-like"
@@ -174,9 +171,7 @@ def test_a_share_of_the_listed_garments_leaves_the_rest_to_train_on(tmp_path: Pa
     ({"posed": "any"}, [name(2)], "posed is any, not torso"),
     ({}, [name(2), name(2, "4_full"), name(7)], "2 of 3 photos of l are not there"),
 ])  # fmt: skip
-def test_a_departure_from_patns_rule_shows_in_the_mode(
-    tmp_path: Path, changes: dict[str, Any], listed: list[str], departure: str
-) -> None:
+def test_a_departure_from_patns_rule_shows_in_the_mode(tmp_path, changes, listed, departure):
     settings = replace(PATN, test_list="l", **changes)
     found = split(tmp_path, garment(1) + garment(2), settings, files={"l": "\n".join(listed)})
     assert (found.record["mode"], found.record["departures"]) == ("patn-like", [departure])
@@ -190,7 +185,7 @@ def partition_list(parts: Mapping[str, str]) -> str:
     return f"{len(parts)}\nimage_name item_id evaluation_status\n{rows}"
 
 
-def test_official_tests_on_query_and_gallery(tmp_path: Path) -> None:
+def test_official_tests_on_query_and_gallery(tmp_path):
     one, two, three = garment(1), garment(2), garment(3)
     parts = {**dict.fromkeys(one, "train"), two[0]: "query", two[1]: "gallery", two[2]: "gallery"}
     found = split(tmp_path, one + two + three, OFFICIAL, partition=partition_list(parts))
@@ -211,7 +206,7 @@ MARKET = [
 
 
 @pytest.mark.parametrize(("mode", "photos"), [("pg2", 3), ("patn", 3), ("official", 4)])
-def test_market_by_its_folders(tmp_path: Path, mode: str, photos: int) -> None:
+def test_market_by_its_folders(tmp_path, mode, photos):
     found = split(tmp_path, MARKET, replace(PG2, mode=mode), layout="market1501")
     assert found.record["mode"] == mode
     assert found.record["train"] == {"items": 1, "photos": 10, "pairs": 90}
@@ -234,9 +229,7 @@ SKIRTS = [path for number in range(2, 9) for path in garment(number, category="W
     (replace(PG2, test_share=0.5), garment(1) + SKIRTS, {},
      r"4 of 8 garments should be for testing, but there are only 1 \(upper bodies"),
 ])  # fmt: skip
-def test_settings_that_do_not_fit_the_source_are_rejected(
-    tmp_path: Path, settings: SplitSettings, paths: list[str], arguments: dict[str, Any], message: str
-) -> None:
+def test_settings_that_do_not_fit_the_source_are_rejected(tmp_path, settings, paths, arguments, message):
     with pytest.raises(ReposeError, match=message):
         split(tmp_path, paths, settings, **arguments)
 
@@ -255,8 +248,8 @@ PAIR = csv([(name(2), name(2, "2_side"))])
     ({"test_list": "l"}, {"l": name(3)}, "has no test pairs. Left out: 1 the only one of its item"),
 ])  # fmt: skip
 def test_bad_lists_are_refused(
-    tmp_path: Path, changes: dict[str, str], files: dict[str, str], message: str
-) -> None:  # fmt: skip
+    tmp_path, changes, files, message
+):  # fmt: skip
     with pytest.raises(ReposeError, match=message):
         split(tmp_path, garment(1) + garment(2) + garment(3, VIEWS[:1]), replace(PATN, **changes), files=files)
 
@@ -266,6 +259,6 @@ def test_bad_lists_are_refused(
     ({"mode": "pg2", "pairs": "p"}, "mode pg2 draws its own pairs"),
     ({"exclude_views": ["flatt"]}, "exclude_views has the unknown view 'flatt'. Did you mean 'flat'"),
 ])  # fmt: skip
-def test_wrong_settings_are_rejected(changes: dict[str, Any], message: str) -> None:
+def test_wrong_settings_are_rejected(changes, message):
     with pytest.raises(ReposeError, match=message):
         build(SplitSettings, as_dict(PG2) | changes, "params.yaml: split")

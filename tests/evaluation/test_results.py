@@ -26,7 +26,7 @@ def write(folder: Path, **facts: Any) -> Path:
     return folder
 
 
-def test_names_stay_text_and_a_score_is_read_to_the_last_digit_or_missing(tmp_path: Path) -> None:
+def test_names_stay_text_and_a_score_is_read_to_the_last_digit_or_missing(tmp_path):
     facts, pairs = read_result(write(tmp_path / "attend", seed=7))
     assert facts["seed"] == 7
     assert pairs[["from", "to"]].to_numpy().tolist() == [["1", "02"], ["NA", "3"]]
@@ -53,9 +53,7 @@ def replaced(old: str, new: str) -> Callable[[Path], Any]:
     ("pairs.csv", replaced("torso-ciede2000", "ssim/pg2"), "has no torso-ciede2000, which every table with SSIM needs"),
     ("pairs.csv", replaced("0.30000000000000004", ""), "has no torso-ciede2000, which every table with SSIM needs"),
 ])  # fmt: skip
-def test_what_is_missing_or_damaged_is_named(
-    tmp_path: Path, name: str, change: Callable[[Path], Any], message: str
-) -> None:
+def test_what_is_missing_or_damaged_is_named(tmp_path, name, change, message):
     folder = write(tmp_path / "attend")
     before = (folder / name).read_bytes()
     change(folder / name)
@@ -64,7 +62,7 @@ def test_what_is_missing_or_damaged_is_named(
         read_result(folder)
 
 
-def test_the_part_of_the_photos_that_is_used_is_said() -> None:
+def test_the_part_of_the_photos_that_is_used_is_said():
     assert cropped(None) == ""
     assert cropped("person") == ", cropped around the person"
     assert (

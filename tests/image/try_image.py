@@ -112,7 +112,7 @@ def image(docker: Mapping[str, str]) -> Iterator[Image]:
             CERTIFICATES.unlink()
 
 
-def test_it_says_which_commit_it_is(image: Image) -> None:
+def test_it_says_which_commit_it_is(image):
     said = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     revision = subprocess.run(said, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
     config = json.loads(image.docker("inspect", NAME))[0]["Config"]
@@ -123,7 +123,7 @@ def test_it_says_which_commit_it_is(image: Image) -> None:
     assert not config["Entrypoint"]
 
 
-def test_its_commands_run(image: Image) -> None:
+def test_its_commands_run(image):
     assert image.run("id -u; id -g").split() == [str(USER)] * 2
     assert "repose [OPTIONS] COMMAND" in image.docker("run", "--rm", *HARDENED, NAME)
     assert f"dvc=={image.run('dvc --version').strip()} " in (ROOT / "requirements.lock").read_text()
@@ -133,7 +133,7 @@ def test_its_commands_run(image: Image) -> None:
 
 
 @pytest.mark.parametrize("user", [USER, 12345])
-def test_a_stage_runs_in_a_copy_of_the_project(image: Image, user: int) -> None:
+def test_a_stage_runs_in_a_copy_of_the_project(image, user):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["download"]["mannequin"]["items"] = 6
     script = f"""
@@ -152,12 +152,12 @@ def test_a_stage_runs_in_a_copy_of_the_project(image: Image, user: int) -> None:
 
 
 @pytest.mark.parametrize("place", ["/", "/app", "/app/src/repose", "/opt/venv", "/etc"])
-def test_nothing_of_it_can_be_written(image: Image, place: str) -> None:
+def test_nothing_of_it_can_be_written(image, place):
     writable = ["run", "--rm", NAME, "touch", f"{place}/new"]  # the user alone, without --read-only
     assert "Permission denied" in image.docker(*writable, code=1)
 
 
-def test_the_project_in_it_is_what_git_tracks(image: Image) -> None:
+def test_the_project_in_it_is_what_git_tracks(image):
     held = set(image.run("cd /app; find . -type f -not -name '*.pyc' | cut -c3-").split())
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     tracked = set(listed.stdout.split())
@@ -166,7 +166,7 @@ def test_the_project_in_it_is_what_git_tracks(image: Image) -> None:
     assert {path for path in tracked if path.startswith("src/")} < held
 
 
-def test_its_packages_are_those_of_the_lock(image: Image) -> None:
+def test_its_packages_are_those_of_the_lock(image):
     listed = "import importlib.metadata as m; [print(d.name.lower().replace('_', '-'), d.version) for d in m.distributions()]"
     versions = dict(line.split() for line in image.python(listed).splitlines())
     lock = (ROOT / "requirements.lock").read_text().splitlines()  # some packages stand in it twice, for two Pythons
@@ -177,7 +177,7 @@ def test_its_packages_are_those_of_the_lock(image: Image) -> None:
     assert not {"pip", "uv", "hatchling", "pytest", "moto", "mypy"} & versions.keys()
 
 
-def test_no_tools_caches_or_secrets_are_left(image: Image) -> None:
+def test_no_tools_caches_or_secrets_are_left(image):
     tools = "import shutil; print([t for t in 'cc gcc g++ clang make ld git uv hatchling'.split() if shutil.which(t)])"
     assert image.python(tools).strip() == "[]"
     left = """
@@ -191,7 +191,7 @@ def test_no_tools_caches_or_secrets_are_left(image: Image) -> None:
     assert names == []
 
 
-def test_addresses_and_certificates_of_this_machine_are_not_in_it(image: Image) -> None:
+def test_addresses_and_certificates_of_this_machine_are_not_in_it(image):
     known = image.run("cat /etc/ssl/certs/ca-certificates.crt; find /opt -name cacert.pem -exec cat {} +")
     certificates = CERTIFICATES.read_text() if CERTIFICATES.exists() else ""
     blocks = [block.split("-----END")[0].split() for block in certificates.split("BEGIN CERTIFICATE-----")[1:]]
@@ -257,7 +257,7 @@ def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def test_the_compiled_pipeline_runs_in_it(image: Image, in_docker: Run, remote: Path) -> None:
+def test_the_compiled_pipeline_runs_in_it(image, in_docker, remote):
     print(f"\n{in_docker.seconds:.0f} s for {len(in_docker.ended)} stages and the record, one after the other")
     assert len(in_docker.ended) > 5
     assert set(in_docker.ended.values()) == {"run"}
@@ -266,11 +266,11 @@ def test_the_compiled_pipeline_runs_in_it(image: Image, in_docker: Run, remote: 
     assert {path.stat().st_uid for path in remote.rglob("*")} == {os.getuid() or USER}
 
 
-def test_it_leaves_the_bytes_that_dvc_repro_leaves_on_this_machine(in_docker: Run, by_dvc: Project) -> None:
+def test_it_leaves_the_bytes_that_dvc_repro_leaves_on_this_machine(in_docker, by_dvc):
     assert in_docker.record["locks"] == {"dvc.lock": (by_dvc.folder / "dvc.lock").read_text()}
 
 
-def test_a_second_run_finds_its_work_and_subprocesses_do_too(image: Image, in_docker: Run, remote: Path) -> None:
+def test_a_second_run_finds_its_work_and_subprocesses_do_too(image, in_docker, remote):
     for runner in ("docker", "subprocess"):
         again = run_local(image, ROOT, remote, CHANGES, runner=runner)
         print(f"\n{again.seconds:.0f} s with nothing to do ({runner})")
@@ -278,7 +278,7 @@ def test_a_second_run_finds_its_work_and_subprocesses_do_too(image: Image, in_do
         assert again.record["locks"] == in_docker.record["locks"]
 
 
-def test_size(image: Image) -> None:
+def test_size(image):
     layers = image.history()
     print(f"\n{sum(size for size, _ in layers) / 1e9:.2f} GB (10^9 bytes, not compressed), by layer:")
     for size, command in layers:

@@ -124,7 +124,7 @@ UPLOADS = {
 class StepCases:
     """The two stages of `flowers` with DVC's remote in S3."""
 
-    def test_two_steps_their_record_and_the_same_work_found(self, over_s3: Flowers, tmp_path: Path) -> None:
+    def test_two_steps_their_record_and_the_same_work_found(self, over_s3, tmp_path):
         assert over_s3.run("count")["how"] == "run"
         assert over_s3.run("judge")["how"] == "run"
         over_s3.check_whole()
@@ -143,9 +143,7 @@ class StepCases:
         with pytest.raises(ReposeError, match=r"refuses to read kubeflow/runs/run-2/record.json"):
             fetch.fetch_run(here, "run-2", force=True, **how)
 
-    def test_a_remote_that_refuses_is_told_and_the_next_try_goes_on(
-        self, over_s3: Flowers, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_remote_that_refuses_is_told_and_the_next_try_goes_on(self, over_s3, monkeypatch):
         for fault, message in REFUSED.values():
             over_s3.storage.proxy.fail(fault)
             over_s3.fails("count", message)
@@ -157,7 +155,7 @@ class StepCases:
             over_s3.fails("count", "There are no credentials for the remote .*: Unable to locate credentials")
         over_s3.run("count")
 
-    def test_outputs_that_cannot_be_pushed_leave_nothing_half_and_the_next_try_goes_on(self, over_s3: Flowers) -> None:
+    def test_outputs_that_cannot_be_pushed_leave_nothing_half_and_the_next_try_goes_on(self, over_s3):
         for fault, message in UPLOADS.values():
             over_s3.storage.proxy.fail(fault)
             over_s3.fails("count", message)
@@ -166,7 +164,7 @@ class StepCases:
         over_s3.run("count")
         over_s3.check_whole()
 
-    def test_an_object_that_is_missing_or_has_changed_is_told_and_made_again(self, over_s3: Flowers) -> None:
+    def test_an_object_that_is_missing_or_has_changed_is_told_and_made_again(self, over_s3):
         over_s3.run("count")
         key = over_s3.key(MADE)
         for body in (None, MADE.replace(b"12", b"99")):

@@ -64,7 +64,7 @@ def odd(tmp_path: Path) -> Path:
     return folder
 
 
-def test_sources_are_no_tasks_and_keys_and_numbers_of_any_kind_are_exposed(odd: Path) -> None:
+def test_sources_are_no_tasks_and_keys_and_numbers_of_any_kind_are_exposed(odd):
     made = compile_(odd, environment(odd, EXPOSE))
     assert set(made.tasks) == {"settle", "join", "run-record"}
     assert made.edges == {("join", "settle")} == edges_of_dvc(read_project(odd)) - {("join", "old")}
@@ -74,7 +74,7 @@ def test_sources_are_no_tasks_and_keys_and_numbers_of_any_kind_are_exposed(odd: 
     }  # fmt: skip
 
 
-def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd: Path) -> None:
+def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd):
     changes = {"odd.ids.1": 7, "odd.c.d": 2**60 + 1, "odd.on": 0, "odd.ids.30": None}
     changes |= {"odd.toml:rate": 0.5, "odd.json:huge": 3.0}
     image = Path(shutil.copytree(odd, odd.parent / "image" / "odd"))
@@ -99,7 +99,7 @@ def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd: Path) -> No
     assert ours == {name: by_dvc[name] for name in ("settle", "join")}
 
 
-def test_a_frozen_stage_needs_its_entry(odd: Path) -> None:
+def test_a_frozen_stage_needs_its_entry(odd):
     (odd / "dvc.lock").unlink()
     with pytest.raises(
         ReposeError, match=r"Stage old is frozen, so its outputs are taken from dvc\.lock, which does not"
@@ -112,7 +112,7 @@ def test_a_frozen_stage_needs_its_entry(odd: Path) -> None:
     ("beds.north", "The parameter beds.north decides which stages"),
     ("sizes.south", "params.yaml has no key 'sizes.south'. Did you mean 'sizes.north'"),
 ])  # fmt: skip
-def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path: Path, key: str, message: str) -> None:
+def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path, key, message):
     stages = (
         "stages:\n  dig:\n    foreach: ${beds}\n    do: {cmd: 'echo 1 > ${key}', params: [sizes], outs: ['${key}']}\n"
     )

@@ -52,7 +52,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_component_has_no_fault_and_its_own_name(path: Path) -> None:
+def test_a_component_has_no_fault_and_its_own_name(path):
     text = path.read_text("utf-8")
     assert faults(text) == []
     spec = yaml.safe_load(text)
@@ -61,9 +61,7 @@ def test_a_component_has_no_fault_and_its_own_name(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "environment"), PIPELINES)
-def test_a_pipeline_has_no_fault_and_its_run_fits_into_one_kubernetes_object(
-    file: str, environment: str | None
-) -> None:
+def test_a_pipeline_has_no_fault_and_its_run_fits_into_one_kubernetes_object(file, environment):
     """Kubeflow's messages know every field: as strict as the API server."""
     from google.protobuf.json_format import ParseDict
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
@@ -76,7 +74,7 @@ def test_a_pipeline_has_no_fault_and_its_run_fits_into_one_kubernetes_object(
     assert ParseDict(platform, PlatformSpec()).platforms["kubernetes"].deployment_spec.executors
 
 
-def test_a_wide_pipeline_fits_as_well(wide: str) -> None:
+def test_a_wide_pipeline_fits_as_well(wide):
     check(wide)
 
 
@@ -120,9 +118,7 @@ UNKNOWN = ("{{$.pipeline_job_uuid}}", "{{$.outputs.output_file}}", "a{{$.no_such
     (equal, ["comp-train: has the container of comp-evaluate"]),
     (retried, ["pipeline name Not_A_Name", "exit-handler-1: backoffFactor 1.5: Argo only takes whole numbers"]),
 ])  # fmt: skip
-def test_what_kubeflow_and_argo_would_not_resolve_keep_apart_or_take_is_found(
-    text: str, change: Any, expected: list[str]
-) -> None:
+def test_what_kubeflow_and_argo_would_not_resolve_keep_apart_or_take_is_found(text, change, expected):
     spec, *more = yaml.safe_load_all(text)
     change(spec)
     found = faults(yaml.safe_dump_all([spec, *more]))

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +53,7 @@ def shown(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture
 # --- the endpoint, from the environment
 
 
-def test_the_endpoint_comes_from_the_environment(tmp_path: Path) -> None:
+def test_the_endpoint_comes_from_the_environment(tmp_path):
     (tmp_path / "ca.pem").touch()
     given = {"KFP_ENDPOINT": " https://kfp.org:8443/pipeline/ ", "KFP_NAMESPACE": "anna", "KFP_TOKEN": "s3cret\n"}
     found = read_endpoint(given | {"KFP_CA_CERT": str(tmp_path / "ca.pem")})
@@ -73,7 +72,7 @@ def test_the_endpoint_comes_from_the_environment(tmp_path: Path) -> None:
     ("KFP_TOKEN", ["s3cret two", "s3cret\nX-Header: 1", "s3cretä"], "KFP_TOKEN is not a bearer token"),
     ("KFP_CA_CERT", ["/none.pem"], r"KFP_CA_CERT should name a file of certificates \(PEM\), not /none\.pem"),
 ])  # fmt: skip
-def test_malformed_variables_are_refused_and_secrets_not_shown(name: str, values: list[str], message: str) -> None:
+def test_malformed_variables_are_refused_and_secrets_not_shown(name, values, message):
     for value in values:
         with pytest.raises(ReposeError, match=message) as error:
             read_endpoint({"KFP_ENDPOINT": "http://kfp"} | {name: value})
@@ -86,7 +85,7 @@ def test_malformed_variables_are_refused_and_secrets_not_shown(name: str, values
     ("http://127.0.0.1.evil.com", False), ("http://[::2]", False), ("http://ml-pipeline.kubeflow:8888", False),
     ("http://\uff4cocalhost", False), ("http://localhost\\.evil.com", False), ("http://localhost@evil.com", False),
 ])  # fmt: skip
-def test_a_token_is_only_sent_by_https_or_to_this_machine(address: str, sent: bool) -> None:
+def test_a_token_is_only_sent_by_https_or_to_this_machine(address, sent):
     given = {"KFP_ENDPOINT": address, "KFP_TOKEN": "s3cret"}
     if sent:
         assert read_endpoint(given).token == "s3cret"
@@ -101,7 +100,7 @@ def test_a_token_is_only_sent_by_https_or_to_this_machine(address: str, sent: bo
 # --- starting runs
 
 
-def test_a_run_is_the_compiled_text_with_its_values(server: KfpServer, endpoint: Endpoint, order: Order) -> None:
+def test_a_run_is_the_compiled_text_with_its_values(server, endpoint, order):
     submit(endpoint, replace(order, experiment="nightly", service_account="sa", name="n"))
     method, path, _, body, _ = server.requests[-1]
     assert (method, path) == ("POST", f"{API}/runs")
@@ -112,9 +111,7 @@ def test_a_run_is_the_compiled_text_with_its_values(server: KfpServer, endpoint:
     assert [e["display_name"] for e in server.experiments] == ["nightly"]
 
 
-def test_names_that_are_not_given_are_the_pipelines_and_its_experiment_is_made_once(
-    server: KfpServer, endpoint: Endpoint, order: Order, started: str
-) -> None:
+def test_names_that_are_not_given_are_the_pipelines_and_its_experiment_is_made_once(server, endpoint, order, started):
     made = datetime.strptime(server.latest["display_name"], "tiny %Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     assert datetime.now(UTC) - made < timedelta(minutes=5)
     assert submit(endpoint, order) != started
@@ -124,7 +121,7 @@ def test_names_that_are_not_given_are_the_pipelines_and_its_experiment_is_made_o
         submit(endpoint, order)
 
 
-def test_each_user_has_a_namespace(server: KfpServer, endpoint: Endpoint, order: Order, text: str) -> None:
+def test_each_user_has_a_namespace(server, endpoint, order, text):
     server.namespaces = ["anna", "kubeflow"]
     with pytest.raises(ReposeError, match="has users: set KFP_NAMESPACE to your namespace"):
         submit(endpoint, order)
@@ -138,7 +135,7 @@ def test_each_user_has_a_namespace(server: KfpServer, endpoint: Endpoint, order:
     )
 
 
-def test_a_server_that_is_too_old(server: KfpServer, endpoint: Endpoint) -> None:
+def test_a_server_that_is_too_old(server, endpoint):
     for tag in ("2.14.0", "v1.8.22"):
         server.tag = tag
         with pytest.raises(ReposeError, match=rf"is Kubeflow Pipelines {tag}; pipelines of repose need 2\.16 or later"):
@@ -148,7 +145,7 @@ def test_a_server_that_is_too_old(server: KfpServer, endpoint: Endpoint) -> None
         module.connect(endpoint)
 
 
-def test_an_uploaded_version_is_run_by_its_name(server: KfpServer, endpoint: Endpoint, order: Order, text: str) -> None:
+def test_an_uploaded_version_is_run_by_its_name(server, endpoint, order, text):
     by_name = replace(order, text="", version="v1")
     with pytest.raises(ReposeError, match=r"There is no version 'v1' of tiny at .*; there are: none\. `repose kfp upl"):
         submit(endpoint, by_name)
@@ -166,7 +163,7 @@ def test_an_uploaded_version_is_run_by_its_name(server: KfpServer, endpoint: End
     assert [task.name for task in status(endpoint, run).tasks] == ["train@big", "evaluate", "record"]
 
 
-def test_a_schedule_runs_at_the_times_of_a_cron_expression(server: KfpServer, endpoint: Endpoint, order: Order) -> None:
+def test_a_schedule_runs_at_the_times_of_a_cron_expression(server, endpoint, order):
     with pytest.raises(ReposeError, match=r"'0 3 \* \* 1' should have six fields, of which the first is seconds"):
         schedule(endpoint, order, "0 3 * * 1")
     assert schedule(endpoint, replace(order, service_account="sa"), "0 0 3 * * 1") == "r-1"
@@ -178,9 +175,9 @@ def test_a_schedule_runs_at_the_times_of_a_cron_expression(server: KfpServer, en
 
 
 def test_nothing_is_printed_logged_or_written(
-    endpoint: Endpoint, order: Order, text: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> None:  # fmt: skip
+    endpoint, order, text, capfd, caplog,
+    monkeypatch, tmp_path,
+):  # fmt: skip
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://elsewhere.invalid")
     with caplog.at_level(logging.INFO):
@@ -195,7 +192,7 @@ def test_nothing_is_printed_logged_or_written(
 # --- the status of a run
 
 
-def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint: Endpoint, started: str) -> None:
+def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint, started):
     looks = [status(endpoint, started).tasks for _ in range(5)]
     assert [[task.name for task in look] for look in looks] == [["train@big", "evaluate", "record"]] * 5
     assert [[task.state for task in look] for look in looks] == [
@@ -211,9 +208,9 @@ def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint: Endpoint, st
 
 @pytest.mark.parametrize("driver_fails", [False, True])
 def test_a_run_is_shown_and_has_failed_if_a_task_or_its_driver_did(
-    server: KfpServer, endpoint: Endpoint, started: str, shown: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str], driver_fails: bool,
-) -> None:  # fmt: skip
+    server, endpoint, started, shown,
+    capfd, driver_fails,
+):  # fmt: skip
     server.fails, server.driver_fails, server.looks[started] = "train", driver_fails, 9
     server.reason = "out of\nmemory"
     ended = status(endpoint, started)
@@ -230,7 +227,7 @@ def test_a_run_is_shown_and_has_failed_if_a_task_or_its_driver_did(
 # --- waiting for the end
 
 
-def test_a_line_for_each_change(endpoint: Endpoint, started: str, shown: pytest.LogCaptureFixture) -> None:
+def test_a_line_for_each_change(endpoint, started, shown):
     waited: list[float] = []
     wait(endpoint, started, pace=Pace(first=1.0, growth=2.0, longest=3.0), sleep=waited.append)
     assert waited == [1.0, 2.0, 3.0, 3.0]
@@ -245,15 +242,13 @@ def test_a_line_for_each_change(endpoint: Endpoint, started: str, shown: pytest.
     ({"fails": "train", "hides_failures": True}, r"failed in train@big: no more memory"),
     ({"cancel_after": 2}, "was cancelled: no more memory"),
 ])  # fmt: skip
-def test_a_run_that_failed_or_was_cancelled(
-    server: KfpServer, endpoint: Endpoint, started: str, faults: dict[str, Any], message: str
-) -> None:
+def test_a_run_that_failed_or_was_cancelled(server, endpoint, started, faults, message):
     vars(server).update(faults, reason="no more memory")
     with pytest.raises(ReposeError, match=rf"The run .* \(r-1\) {message}\. Its tasks' logs: http"):
         wait(endpoint, started, pace=QUICK)
 
 
-def test_interrupted_the_run_goes_on(endpoint: Endpoint, started: str, shown: pytest.LogCaptureFixture) -> None:
+def test_interrupted_the_run_goes_on(endpoint, started, shown):
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -262,9 +257,7 @@ def test_interrupted_the_run_goes_on(endpoint: Endpoint, started: str, shown: py
     assert f"The run continues; see it with `repose kfp status r-1` or at {endpoint.page(started)}" in shown.messages
 
 
-def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(
-    server: KfpServer, endpoint: Endpoint, started: str, shown: pytest.LogCaptureFixture
-) -> None:
+def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(server, endpoint, started, shown):
     faults = [(502, "text/html", b"<html>\xe9</html>"), None, (503, "text/plain", b"starting")]
 
     def falter(_: float) -> None:
@@ -285,7 +278,7 @@ def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(
     assert not isinstance(error.value, UnansweredError)
 
 
-def test_only_a_run_that_was_seen_goes_on(server: KfpServer, endpoint: Endpoint, started: str) -> None:
+def test_only_a_run_that_was_seen_goes_on(server, endpoint, started):
     def expire(_: float) -> None:
         server.token = "a new one"
 
@@ -299,7 +292,7 @@ def test_only_a_run_that_was_seen_goes_on(server: KfpServer, endpoint: Endpoint,
 # --- endpoints that do not answer as they should
 
 
-def test_a_token_goes_with_each_request_and_is_not_shown(server: KfpServer, endpoint: Endpoint, order: Order) -> None:
+def test_a_token_goes_with_each_request_and_is_not_shown(server, endpoint, order):
     server.token = "s3cret"
     status(replace(endpoint, token="s3cret"), submit(replace(endpoint, token="s3cret"), order))
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer s3cret"}
@@ -327,9 +320,7 @@ NOT_THE_API = (
     ((400, JSON, b'{"code": 3, "message": "a\\u001b[31m\\nhttps://anna:s3cret@h/x"}'), r"\(400: a \[31m https://h/x\)"),
     ((500, JSON, b'{"code": 13, "message": "db ' + b"x" * 999 + b'"}'), r"refuses GET .* \(500: db x{497}\)\.$"),
 ])  # fmt: skip
-def test_an_answer_that_is_not_of_the_api(
-    server: KfpServer, endpoint: Endpoint, trouble: tuple[int, str, bytes], message: str
-) -> None:
+def test_an_answer_that_is_not_of_the_api(server, endpoint, trouble, message):
     server.troubles = [trouble]
     with pytest.raises(ReposeError, match=message) as error:
         status(endpoint, "r-1")
@@ -347,9 +338,7 @@ ODD_RUNS = [
 
 
 @pytest.mark.parametrize("run", ODD_RUNS)
-def test_a_run_that_cannot_be_read_is_an_error(
-    endpoint: Endpoint, started: str, monkeypatch: pytest.MonkeyPatch, run: str
-) -> None:
+def test_a_run_that_cannot_be_read_is_an_error(endpoint, started, monkeypatch, run):
     real = RESTClientObject.request
 
     def request(client: Any, method: str, url: str, **how: Any) -> Any:
@@ -362,7 +351,7 @@ def test_a_run_that_cannot_be_read_is_an_error(
         status(endpoint, started)
 
 
-def test_a_server_s_refusal_is_shown(endpoint: Endpoint, order: Order, text: str) -> None:
+def test_a_server_s_refusal_is_shown(endpoint, order, text):
     with pytest.raises(ReposeError, match=r"refuses POST .*/runs \(400: parameter remote is not optional"):
         submit(endpoint, replace(order, values={}))
     with pytest.raises(ReposeError, match=r"refuses POST .*/pipelines \(400: pipeline's name must"):
@@ -371,7 +360,7 @@ def test_a_server_s_refusal_is_shown(endpoint: Endpoint, order: Order, text: str
         upload(endpoint, "tiny", "tasks: {}", "v1", "")
 
 
-def test_no_answer(server: KfpServer, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer(server, endpoint, monkeypatch):
     monkeypatch.setattr(module, "_TIMES", (0.2, 0.2))
     with socket.socket() as silent, socket.socket() as nobody:
         silent.bind(("127.0.0.1", 0))
@@ -386,7 +375,7 @@ def test_no_answer(server: KfpServer, endpoint: Endpoint, monkeypatch: pytest.Mo
                 status(Endpoint(address), "r-1")
 
 
-def test_a_certificate_of_ones_own(server: KfpServer, tmp_path: Path, order: Order) -> None:
+def test_a_certificate_of_ones_own(server, tmp_path, order):
     with pytest.raises(ReposeError, match=r"no trusted connection to https.*if it speaks plain HTTP, write http://"):
         status(Endpoint(server.address.replace("http://", "https://")), "r-1")
     file = tmp_path / "certificate.pem"

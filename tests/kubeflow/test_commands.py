@@ -59,7 +59,7 @@ def given(server: KfpServer) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server: KfpServer) -> None:
+def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server):
     where = ("--remote", "s3://flowers/dvc", "--endpoint", "http://minio:9000")
     result = done("submit", *where, "-P", "scale=-1e-05", "-P", "labels=[1]", "-P", "precise=true", "--no-cache")
     parameters = given(server)
@@ -76,7 +76,7 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     assert "Failed: count. Its logs: http" in error_of("status", server.latest["run_id"])
 
 
-def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server: KfpServer, here: Path) -> None:
+def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server, here):
     (here / "pipelines" / "environments" / "inside.yaml").write_text("endpoint: http://minio.inside:9000\n")
     foreign.dvc(here, "remote", "add", "--default", "store", "s3://ours/dvc")
     foreign.dvc(here, "remote", "modify", "store", "endpointurl", "http://localhost:9000")
@@ -84,7 +84,7 @@ def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server: KfpSe
     assert given(server) == {"remote": "s3://ours/dvc", "endpoint": "http://minio.inside:9000"}
 
 
-def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
+def test_where_the_remote_is(server, here):
     assert "No remote of DVC is set. Give one with --remote" in error_of("submit")
     assert server.runs == {}
     foreign.dvc(here, "remote", "add", "--local", "--default", "store", "s3://mine/dvc")
@@ -108,16 +108,14 @@ def test_where_the_remote_is(server: KfpServer, here: Path) -> None:
     ("scale=many", "--param scale should be a number such as 2, or null, not 'many'."),
     ("labels=3", "--param labels should be a list such as [1, 2.5, a], or null, not 3."),
 ])  # fmt: skip
-def test_params_that_do_not_fit(server: KfpServer, here: Path, param: str, message: str) -> None:
+def test_params_that_do_not_fit(server, here, param, message):
     edit(here / "params.yaml", "precise: false", "precise: false\nidle: 1")
     told = error_of("submit", *AT, "-P", param)
     assert message in told
     assert not server.runs
 
 
-def test_params_of_several_files_and_those_that_decide(
-    server: KfpServer, fair: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_params_of_several_files_and_those_that_decide(server, fair, monkeypatch):
     edit(fair / "table" / "dvc.yaml", "[marks]", "[marks, ../verdict.txt]")
     monkeypatch.chdir(fair)
     submit = ("submit", "table/dvc.yaml", *AT)
@@ -133,7 +131,7 @@ def test_params_of_several_files_and_those_that_decide(
     assert inner(server.latest["pipeline_spec"])["pipelineInfo"]["name"] == "fair-table"
 
 
-def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server: KfpServer, here: Path) -> None:
+def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
         return subprocess.run(command, cwd=here, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
@@ -159,7 +157,7 @@ def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server: KfpServer
 
 
 @pytest.mark.usefixtures("here")
-def test_submit_and_status_need_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_and_status_need_an_endpoint(monkeypatch):
     monkeypatch.delenv("KFP_ENDPOINT", raising=False)
     for arguments in (["submit", *AT], ["status", "run"]):
         assert "Set the environment variable KFP_ENDPOINT" in error_of(*arguments)

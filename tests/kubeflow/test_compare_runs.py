@@ -79,9 +79,7 @@ def compare(said_by: Any) -> Any:
 @pytest.mark.parametrize(("scores", "code", "verdict"), [
     ((0.5, 0.6, 0.6), 1, "**worse**"), ((0.2, 0.9, 0.66), 0, "noise"), ((0.6, 0.7, 0.71), 0, "same"),
 ])  # fmt: skip
-def test_two_runs_by_their_pairs(
-    remote: Remote, compare: Any, scores: tuple[float, ...], code: int, verdict: str
-) -> None:
+def test_two_runs_by_their_pairs(remote, compare, scores, code, verdict):
     remote.run("r-1", 0.6, 0.7, 0.71)
     remote.run("r-2", *scores)
     out, _ = compare("run:r-1", "run:r-2", code=code)
@@ -89,7 +87,7 @@ def test_two_runs_by_their_pairs(
     assert f"| 3 | {verdict} |" in out
 
 
-def test_a_run_beside_a_file_with_and_without_its_pairs(remote: Remote, compare: Any) -> None:
+def test_a_run_beside_a_file_with_and_without_its_pairs(remote, compare):
     remote.run("r-1", 0.6, 0.7, 0.71)
     record = {"schema": 2, "protocol": PROTOCOL, "metrics": {}, "scores": {"attend": {"ssim/pg2": 0.57}}}
     Path("new.json").write_text(json.dumps(record))
@@ -101,7 +99,7 @@ def test_a_run_beside_a_file_with_and_without_its_pairs(remote: Remote, compare:
     assert "Give both of --base-pairs and --head-pairs, or neither." in err
 
 
-def test_another_remote_by_its_address_or_by_an_environment(remote: Remote, compare: Any) -> None:
+def test_another_remote_by_its_address_or_by_an_environment(remote, compare):
     remote.run("r-1", 0.6, 0.7, 0.71)
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
     _, err = compare("run:r-1", "run:r-1", code=2)
@@ -117,13 +115,13 @@ def test_another_remote_by_its_address_or_by_an_environment(remote: Remote, comp
     ({"stages": []}, "; evaluate: not in its pipeline."),
     ({"files": {}}, "The evaluate of the run r-2 wrote metrics.json, results, not a file of scores and a folder with"),
 ])  # fmt: skip
-def test_a_run_without_scores(remote: Remote, compare: Any, changes: dict[str, Any], said: str) -> None:
+def test_a_run_without_scores(remote, compare, changes, said):
     remote.run("r-1", 0.6, 0.7, 0.71)
     remote.run("r-2", 0.6, 0.7, 0.71, **changes)
     assert said in compare("run:r-1", "run:r-2", code=2)[1]
 
 
-def test_a_record_or_objects_that_are_gone(remote: Remote, compare: Any) -> None:
+def test_a_record_or_objects_that_are_gone(remote, compare):
     assert "has no record of a run 'r-1'" in compare("run:r-1", "run:r-1", code=2)[1]
     remote.run("r-1", 0.6, 0.7, 0.71)
     for place in (remote.folder / "files").rglob("*.dir"):

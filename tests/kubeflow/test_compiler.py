@@ -21,7 +21,7 @@ KITCHEN, TABLE = "kitchen/dvc.yaml", "table/dvc.yaml"
     ("name", "file"),
     [("flowers", "dvc.yaml"), ("garden", "dvc.yaml"), ("garden", KITCHEN), ("fair", "dvc.yaml"), ("fair", TABLE)],
 )
-def test_the_graph_is_that_of_dvc_and_containers_get_what_kubeflow_resolves(project: Any, name: str, file: str) -> None:
+def test_the_graph_is_that_of_dvc_and_containers_get_what_kubeflow_resolves(project, name, file):
     found = read_project(project(name), file)
     text = text_for(found)
     made = read(text)
@@ -34,7 +34,7 @@ def test_the_graph_is_that_of_dvc_and_containers_get_what_kubeflow_resolves(proj
     assert len(of_groups) == len(compiler.plan_for(found, None).groups) + 1
 
 
-def test_a_component_can_be_used_in_anyone_s_pipeline(garden: Path) -> None:
+def test_a_component_can_be_used_in_anyone_s_pipeline(garden):
     from kfp import components, dsl
 
     compiler.write_all(read_project(garden))
@@ -50,7 +50,7 @@ def test_a_component_can_be_used_in_anyone_s_pipeline(garden: Path) -> None:
     assert "plant@north-kale" in text_of(theirs)
 
 
-def test_types_names_pages_and_exports_can_be_given(tmp_path: Path) -> None:
+def test_types_names_pages_and_exports_can_be_given(tmp_path):
     meta = "{kfp: {outs: {nets: Dataset, rows: {type: HTML, name: table, page: a.html}, read.md: {export: true}}}}"
     foreign.write(tmp_path, {"dvc.yaml": f"stages: {{make: {{cmd: x, outs: [nets, rows, read.md], meta: {meta}}}}}\n"})
     plan = compiler.plan_for(read_project(tmp_path), None)
@@ -64,7 +64,7 @@ def test_types_names_pages_and_exports_can_be_given(tmp_path: Path) -> None:
 EXPOSED = "expose:\n  scale: null\n  labels: Which labels.\n"
 
 
-def test_the_run_form_has_the_remote_the_overrides_and_what_is_exposed(flowers: Path) -> None:
+def test_the_run_form_has_the_remote_the_overrides_and_what_is_exposed(flowers):
     edit(flowers / "params.yaml", "precise: false", "precise: false\nname: '08'\nlong: 9007199254740993\nendpoint: 1.5")
     edit(flowers / "dvc.yaml", "params: [scale,", "params: [name, long, endpoint, scale,")
     made = compile_(flowers, environment(flowers, EXPOSED + "  name: n\n  long: l\n  endpoint: e\n"))
@@ -86,7 +86,7 @@ def test_the_run_form_has_the_remote_the_overrides_and_what_is_exposed(flowers: 
 
 
 @pytest.mark.parametrize("value", ["1e-05", "'08'", "'0o17'"])
-def test_a_text_that_other_readers_of_yaml_take_for_a_number_is_quoted(flowers: Path, value: str) -> None:
+def test_a_text_that_other_readers_of_yaml_take_for_a_number_is_quoted(flowers, value):
     edit(flowers / "params.yaml", "scale: 2 ", f"scale: {value} ")
     text = text_for(read_project(flowers), environment(flowers, EXPOSED))
     assert re.search(rf"defaultValue: ['\"]+{value.strip(chr(39))}['\"]+\n", text)
@@ -98,7 +98,7 @@ def test_a_text_that_other_readers_of_yaml_take_for_a_number_is_quoted(flowers: 
     ("bare: null", r"show\.yaml: expose: bare has no comment in the params file\. Describe it here\."),
     ("kinds: the kinds", "expose: kinds decides which stages and params exist, so a run cannot change it"),
 ])  # fmt: skip
-def test_params_that_cannot_be_exposed(tmp_path: Path, expose: str, message: str) -> None:
+def test_params_that_cannot_be_exposed(tmp_path, expose, message):
     stage = "{matrix: {x: '${kinds.a}'}, cmd: x, params: [scale, bare], outs: ['${item.x}']}"
     params = "scale: 2  # by how much\nbare: 1\nkinds: {a: [one]}\n"
     foreign.write(tmp_path, {"dvc.yaml": f"stages: {{judge: {stage}}}\n", "params.yaml": params})
@@ -109,7 +109,7 @@ def test_params_that_cannot_be_exposed(tmp_path: Path, expose: str, message: str
 # --- files
 
 
-def test_what_is_not_current_is_told_and_what_is_stale_goes(flowers: Path) -> None:
+def test_what_is_not_current_is_told_and_what_is_stale_goes(flowers):
     compiler.write_all(read_project(flowers))
     assert compiler.not_current(read_project(flowers)) == []
     edit(flowers / "dvc.yaml", "  judge:", "  decide:")
@@ -180,7 +180,7 @@ def everything(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 @pytest.mark.parametrize("task", ["count", RECORD])
-def test_what_an_environment_asks_of_the_cluster_for_every_task(everything: Pipeline, task: str) -> None:
+def test_what_an_environment_asks_of_the_cluster_for_every_task(everything, task):
     container, asked = everything.containers[task], everything.platform[task]
     assert everything.spec["pipelineInfo"]["name"] == "flower-show"
     assert container["image"] == DIGEST
@@ -210,7 +210,7 @@ def test_what_an_environment_asks_of_the_cluster_for_every_task(everything: Pipe
     }  # fmt: skip
 
 
-def test_what_an_environment_asks_for_one_stage(everything: Pipeline) -> None:
+def test_what_an_environment_asks_for_one_stage(everything):
     container, asked = everything.containers["judge"], everything.platform["judge"]
     accelerator = container["resources"]["accelerator"]
     assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "2")
@@ -228,7 +228,7 @@ def test_what_an_environment_asks_for_one_stage(everything: Pipeline) -> None:
     assert everything.parameters["endpoint"]["defaultValue"] == "http://minio:9000"
 
 
-def test_an_environment_lies_over_the_base_and_a_given_image_over_both(flowers: Path) -> None:
+def test_an_environment_lies_over_the_base_and_a_given_image_over_both(flowers):
     text = "image: b:2\nexpose: {labels: l}\ndefaults: {memory: null, labels: {y: two}}\nstages: {count: {cpu: '4'}}\n"
     environment(flowers, text)
     base = "name: base\nimage: a:1\nexpose: {scale: null}\ndefaults: {memory: 1Gi, cpu: '2', labels: {x: one}}\n"
@@ -247,7 +247,7 @@ def test_an_environment_lies_over_the_base_and_a_given_image_over_both(flowers: 
     assert compiler.plan_for(project, None)["count"].meta.cpu == "1"  # dvc.yaml's, over the base's defaults
 
 
-def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers: Path) -> None:
+def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers):
     assert "defaultValue" not in compile_(flowers).parameters["remote"]
     foreign.dvc(flowers, "remote", "add", "--local", "--default", "mine", "/of/this/machine")
     assert compiler.plan_for(read_project(flowers), None).remote is None
@@ -260,7 +260,7 @@ def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers: Path) ->
 
 
 @pytest.mark.parametrize(("image", "fits"), [("a:latest", False), ("a", False), (DIGEST, True)])
-def test_an_image_by_digest_where_that_is_asked_for(flowers: Path, image: str, fits: bool) -> None:
+def test_an_image_by_digest_where_that_is_asked_for(flowers, image, fits):
     name = environment(flowers, "digest_required: true\n")
     if fits:
         assert image in compiler.write_pipeline(read_project(flowers), name, image).read_text()
@@ -285,7 +285,7 @@ BAD_ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize("content", BAD_ENVIRONMENTS)
-def test_every_environment_is_strictly_read(flowers: Path, content: str) -> None:
+def test_every_environment_is_strictly_read(flowers, content):
     environment(flowers, content)
     with pytest.raises(ReposeError, match=BAD_ENVIRONMENTS[content]):
         compiler.write_all(read_project(flowers))

@@ -70,13 +70,13 @@ def commands() -> list[str]:
     return [*"\n".join(blocks).splitlines(), *inline]
 
 
-def test_its_keys_and_their_defaults() -> None:
+def test_its_keys_and_their_defaults():
     assert list(table("key").items()) == list(keys(StageMeta).items())
     assert list(table("key of an environment").items()) == list(keys(Environment).items())
     assert keys(StageMeta)["retries.backoff"] == "30s"
 
 
-def test_its_commands_and_their_options() -> None:
+def test_its_commands_and_their_options():
     kfp = get_command(app).commands["kfp"]
     named = {}
     for line in commands():
@@ -88,19 +88,19 @@ def test_its_commands_and_their_options() -> None:
         assert options <= {option for parameter in kfp.commands[name].params for option in parameter.opts}, name
 
 
-def test_its_targets_of_make() -> None:
+def test_its_targets_of_make():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     called = [call for line in commands() for call in re.findall(r"(?<!\S)make((?: [a-z0-9-]+)+)", line)]
     named = {target for call in called for target in call.split()}
     assert {"image", "compile-check", "metrics-diff", "compare", "submit"} <= named <= targets
 
 
-def test_its_files() -> None:
+def test_its_files():
     for name in set(re.findall(r"`((?:tests|src|environments)/[\w./-]+)`", PAGE)):
         assert (ROOT / name).exists() or (ROOT / "pipelines" / name).exists(), name
 
 
-def test_only_the_pipelines_of_environments_are_not_committed() -> None:
+def test_only_the_pipelines_of_environments_are_not_committed():
     files = {f"pipelines/{name}.yaml" for name in ("pipeline", "pipeline-staging", "table1", "table1-staging", "base")}
     files |= {f"pipelines/environments/{name}.yaml" for name in ("staging", "on-call")}
     ignored = subprocess.run(
@@ -109,7 +109,7 @@ def test_only_the_pipelines_of_environments_are_not_committed() -> None:
     assert set(ignored.stdout.split()) == {"pipelines/pipeline-staging.yaml", "pipelines/table1-staging.yaml"}
 
 
-def test_what_the_environments_ask_the_cluster_for_is_named() -> None:
+def test_what_the_environments_ask_the_cluster_for_is_named():
     texts = [(ROOT / compiler.ENVIRONMENTS / f"{name}.yaml").read_text() for name in ("staging", "production")]
     for name in ("repose-s3", "registry", "repose-runner", "repose-dvc-cache"):
         assert f"`{name}`" in PAGE
@@ -119,7 +119,7 @@ def test_what_the_environments_ask_the_cluster_for_is_named() -> None:
     assert set(staging["defaults"]["secrets"]["repose-s3"]) == set(re.findall(r"(?:'|\\n)(\w+)=%s", PAGE))
 
 
-def test_the_stage_that_it_adds_is_compiled(tmp_path: Path) -> None:
+def test_the_stage_that_it_adds_is_compiled(tmp_path):
     (stage,) = re.findall(r"```yaml\n(  scores:\n.*?)```", PAGE, re.DOTALL)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text().replace("\nplots:", f"\n{stage}\nplots:", 1))

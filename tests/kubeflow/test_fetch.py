@@ -25,8 +25,8 @@ def states(left: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def test_a_run_is_fetched_code_of_another_version_told_and_nothing_is_left_to_do(
-    flowers: Path, image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    flowers, image, remote, monkeypatch, capsys
+):
     monkeypatch.setenv("REPOSE_COMMIT", "abc123")
     run_all(image, remote)
     steps.write_record(image, remote)
@@ -43,7 +43,7 @@ def test_a_run_is_fetched_code_of_another_version_told_and_nothing_is_left_to_do
     assert (flowers / "report.html").read_text() == "<p>12 petals</p>"
 
 
-def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: Path) -> None:
+def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image, remote):
     run_all(image, remote, "earlier")
     earlier = steps.write_record(image, remote, run="earlier")
     left = steps.write_record(image, remote, run="later")  # none of its steps ran
@@ -60,7 +60,7 @@ def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image: Path, remote: P
     assert left["locks"] == earlier["locks"]
 
 
-def test_a_stage_reads_metrics_outside_dvc_s_cache_and_is_in_the_record(image: Path, remote: Path) -> None:
+def test_a_stage_reads_metrics_outside_dvc_s_cache_and_is_in_the_record(image, remote):
     pipeline = yaml.safe_load((image / "dvc.yaml").read_text())
     pipeline["stages"]["praise"] = {"cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"]}
     (image / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
@@ -72,7 +72,7 @@ def test_a_stage_reads_metrics_outside_dvc_s_cache_and_is_in_the_record(image: P
     assert states(left)["praise"] == ("finished", "taken from Kubeflow's cache")
 
 
-def test_a_pod_that_was_killed_has_failed(image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_that_was_killed_has_failed(image, remote, monkeypatch):
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -86,7 +86,7 @@ def test_a_pod_that_was_killed_has_failed(image: Path, remote: Path, monkeypatch
     assert left["judge"][0] == "not run"
 
 
-def test_a_folder_outside_dvc_s_cache_is_fetched(flowers: Path, image: Path, remote: Path) -> None:
+def test_a_folder_outside_dvc_s_cache_is_fetched(flowers, image, remote):
     for folder in (flowers, image):
         edit(folder / "dvc.yaml", "outs: [made]", "outs: [made: {cache: false}]")
     steps.run("count", image, remote, ["made"])
@@ -95,9 +95,7 @@ def test_a_folder_outside_dvc_s_cache_is_fetched(flowers: Path, image: Path, rem
     assert json.loads((flowers / "made" / "petals.json").read_text()) == {"petals": 12}
 
 
-def test_a_run_that_failed_half_way(
-    flowers: Path, image: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_failed_half_way(flowers, image, remote, monkeypatch, capsys):
     (image / "judge.py").write_text("raise SystemExit(7)\n")
     with pytest.raises(ReposeError, match="Stage judge failed"):
         run_all(image, remote)
@@ -114,7 +112,7 @@ def test_a_run_that_failed_half_way(
     assert [line for line in output.splitlines() if line.startswith("Running stage")] == ["Running stage 'judge':"]
 
 
-def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image: Path, remote: Path) -> None:
+def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image, remote):
     edit(image / "dvc.yaml", "{made: Dataset}", "{made: {type: HTML, page: none.html}}")
     with pytest.raises(
         ReposeError, match=r"count wrote no none\.html to made, but meta\.kfp in dvc\.yaml refers to it"
@@ -126,6 +124,6 @@ def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image: P
     assert "count" in left["locks"]["dvc.lock"]
 
 
-def test_a_record_that_is_missing(flowers: Path, remote: Path) -> None:
+def test_a_record_that_is_missing(flowers, remote):
     with pytest.raises(ReposeError, match=r"has no record of a run 'run-9' .*kubeflow/runs/run-9/record\.json"):
         fetch_run(flowers, "run-9", remote=None, endpoint="", force=False)

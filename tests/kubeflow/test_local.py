@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -32,9 +31,7 @@ def kfp(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "file"), [("garden", "kitchen/dvc.yaml"), ("fair", "table/dvc.yaml")])
-def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
-    project: Callable[[str], Path], name: str, file: str
-) -> None:
+def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(project, name, file):
     folder = project(name)
     remote = folder.parent / "remote"
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
@@ -53,7 +50,7 @@ def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(
 
 
 @pytest.mark.slow
-def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flowers: Path, endpoint: str) -> None:
+def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flowers, endpoint):
     client = boto3.client("s3", endpoint_url=endpoint)
     client.create_bucket(Bucket="repose")
     foreign.dvc(flowers, "remote", "add", "--default", "store", "s3://repose/dvc")
@@ -81,7 +78,7 @@ def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flow
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("remote")
-def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> None:
+def test_a_run_that_fails_says_where_and_leaves_its_record(flowers):
     (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
     subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
     output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
@@ -92,7 +89,7 @@ def test_a_run_that_fails_says_where_and_leaves_its_record(flowers: Path) -> Non
     assert [stage["state"] for stage in record["stages"]] == ["finished", "failed"]
 
 
-def test_docker_without_an_engine(flowers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_without_an_engine(flowers, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{flowers}/none.sock")
     assert not local.engine_answers()
     plan = plan_for(read_project(flowers), None)
@@ -101,9 +98,7 @@ def test_docker_without_an_engine(flowers: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("uid", "user"), [(0, None), (1234, "1234:56")])
-def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, user: str | None
-) -> None:
+def test_containers_may_write_to_the_artifacts_and_the_remote_alone(tmp_path, monkeypatch, uid, user):
     monkeypatch.setattr(local, "engine_answers", lambda: True)
     monkeypatch.setattr(os, "getuid", lambda: uid)
     monkeypatch.setattr(os, "getgid", lambda: 56)
@@ -119,7 +114,7 @@ def test_containers_may_write_to_the_artifacts_and_the_remote_alone(
     assert local._docker_runner(tmp_path, "s3://bucket/repose", "run-1").container_run_args["mounts"] == []
 
 
-def test_the_exit_code_of_a_container_is_never_lost_and_it_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_of_a_container_is_never_lost_and_it_is_removed(capsys):
     client = mock.Mock()
     container = client.containers.run.return_value
     container.wait.return_value = {"StatusCode": 3}
@@ -136,7 +131,7 @@ def test_the_exit_code_of_a_container_is_never_lost_and_it_is_removed(capsys: py
     assert container.mock_calls == [logs, mock.call.wait(), removed, logs, removed]
 
 
-def test_kfp_runs_its_containers_by_that_name() -> None:
+def test_kfp_runs_its_containers_by_that_name():
     from kfp.local import docker_task_handler
 
     theirs, ours = (
@@ -145,7 +140,7 @@ def test_kfp_runs_its_containers_by_that_name() -> None:
     assert [p for p in theirs if p != "container_run_args"] == [p for p in ours if p != "options"]
 
 
-def test_sources_are_what_git_would_track(flowers: Path) -> None:
+def test_sources_are_what_git_would_track(flowers):
     copy = flowers.parent / "copy"
     with pytest.raises(ReposeError, match="flowers is not a git repository: run `git init`"):
         local.copy_sources(flowers, copy)

@@ -139,9 +139,7 @@ def trained_alone(project: Path, folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_stage_trains_on_two_nodes(
-    project: Path, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stage_trains_on_two_nodes(project, trainer, tmp_path, monkeypatch, capfd):
     model = trained_alone(project, tmp_path / "alone")
     shutil.rmtree(project / "data")
     remote = tmp_path / "remote"

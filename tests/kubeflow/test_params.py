@@ -34,7 +34,7 @@ def params(tmp_path: Path) -> ParamsFile:
     return ParamsFile.read(path)
 
 
-def test_keys_of_any_kind_are_dotted(params: ParamsFile) -> None:
+def test_keys_of_any_kind_are_dotted(params):
     assert params.keys() == [
         "train.seed", "train.rate", "train.betas", "train.crop", "train.note", "kinds.1", "kinds.c.d", "kinds.on",
         "kinds.c.d", "empty",
@@ -47,7 +47,7 @@ def test_keys_of_any_kind_are_dotted(params: ParamsFile) -> None:
             params[key]
 
 
-def test_comments(params: ParamsFile) -> None:
+def test_comments(params):
     assert params.comment("train.seed") == "of the weights"
     assert params.comment("train.rate") == "per step, at the start"
     assert params.comment("train.betas") == params.comment("kinds.1") == ""
@@ -55,7 +55,7 @@ def test_comments(params: ParamsFile) -> None:
     assert all(ours.comment(key) for key in ours.keys() if key.startswith("train."))  # noqa: SIM118 (not a dict)
 
 
-def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:
+def test_an_edit_leaves_the_rest_alone(params):
     assert params.with_values({"train.seed": 0, "train.crop": None}) == TEXT
     text = params.with_values({"train.seed": 2**60, "train.crop": [1, 2], "kinds.1": 7})
     assert yaml.safe_load(text)["train"] == yaml.safe_load(TEXT)["train"] | {"seed": 2**60, "crop": [1, 2]}
@@ -69,14 +69,14 @@ def test_an_edit_leaves_the_rest_alone(params: ParamsFile) -> None:
         params.with_values({"train.sed": 1})
 
 
-def test_an_edit_that_an_alias_would_carry_elsewhere_is_refused(params: ParamsFile) -> None:
+def test_an_edit_that_an_alias_would_carry_elsewhere_is_refused(params):
     shared = ParamsFile(params.path, "one: &one {net: {width: 4}}\ntwo:\n  <<: *one\n  name: two\n")
     with pytest.raises(ReposeError, match=r"one\.net\.width would change too, because it shares a value by an alias"):
         shared.with_values({"two.net.width": 5})
     assert "name: three" in shared.with_values({"two.name": "three"})
 
 
-def test_every_value_of_our_own_params_can_be_changed() -> None:
+def test_every_value_of_our_own_params_can_be_changed():
     ours, changed = ParamsFile.read(ROOT / "params.yaml"), {}
     for number, key in enumerate(ours.keys()):
         value = ours[key]
@@ -89,7 +89,7 @@ def test_every_value_of_our_own_params_can_be_changed() -> None:
     assert {key: read[key] for key in changed} == {key: ours[key] for key in changed} | half
 
 
-def test_json_and_toml(tmp_path: Path) -> None:
+def test_json_and_toml(tmp_path):
     values = {"a": {"b": 1}, "c": [1.0]}
     for name, text, load in (
         ("p.json", '{"a": {"b": 1}, "c": [1.0]}', json.loads), ("p.toml", "c = [1.0] # of a\n[a]\nb = 1\n", tomllib.loads),
@@ -108,7 +108,7 @@ def test_json_and_toml(tmp_path: Path) -> None:
     ("p.toml", "a = ", "cannot be read"), ("p.py", "a = 1", r"should end in \.yaml, \.yml, \.json, \.toml"),
     ("p.yaml", "day: 2026-02-31", "cannot be read"),
 ])  # fmt: skip
-def test_a_file_that_is_none(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_a_file_that_is_none(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ReposeError, match=rf"The params file .*{name} .*{message}"):
         ParamsFile.read(tmp_path / name)
@@ -121,7 +121,7 @@ def test_a_file_that_is_none(tmp_path: Path, name: str, text: str, message: str)
     {1: 2, "a.b": 3}, "word", "a b: c", "", "null", "yes", "3", "1e-05", "2026-02-01", "#fff", '"quoted"', "'", "- a",
     "two\nlines", "ä" * 200,
 ])  # fmt: skip
-def test_values_survive_the_run_form(value: object) -> None:
+def test_values_survive_the_run_form(value):
     assert repr(from_text(to_text(value), value, "x")) == repr(value)
     assert "\n" not in to_text(value)
 
@@ -133,7 +133,7 @@ def test_values_survive_the_run_form(value: object) -> None:
     ("'2026-02-01'", None, "2026-02-01"), ("2026-02-01", "x", "2026-02-01"), ("[a, b]", ["x"], ["a", "b"]),
     ("null", [1], None), ("{a: 1}", {}, {"a": 1}),
 ])  # fmt: skip
-def test_what_a_person_writes(text: str, like: object, value: object) -> None:
+def test_what_a_person_writes(text, like, value):
     assert repr(from_text(text, like, "x")) == repr(value)
 
 
@@ -144,12 +144,12 @@ def test_what_a_person_writes(text: str, like: object, value: object) -> None:
     ("[]", {"a": 1}, "should be a mapping such as {a: 1}, or"), ("[1", None, "should be YAML, not '[1': "),
     ("2026-02-01", None, "2026-02-01 is a date in YAML, and no setting is a date. Put it in quotes."),
 ])  # fmt: skip
-def test_what_a_person_writes_and_does_not_fit(text: str, like: object, message: str) -> None:
+def test_what_a_person_writes_and_does_not_fit(text, like, message):
     with pytest.raises(ReposeError, match=f"^--param x .*{re.escape(message)}"):
         from_text(text, like, "--param x")
 
 
-def test_overrides() -> None:
+def test_overrides():
     assert parse_overrides("") == parse_overrides("{}") == {}
     assert parse_overrides('{"a.b": 9007199254740993, "p.json:c": "x"}') == {"a.b": 2**53 + 1, "p.json:c": "x"}
     for text in ("{", "[1]", "3", '{"a": NaN}', '{"a": Infinity}'):

@@ -30,7 +30,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-def test_a_pipeline_is_the_stages_of_its_file_and_all_that_they_need(fair: Path) -> None:
+def test_a_pipeline_is_the_stages_of_its_file_and_all_that_they_need(fair):
     root, table = both(fair)
     assert {stage.address for stage in root.stages} == {"grow@a", "grow@b", "weigh", "judge"}
     assert {stage.address for stage in table.stages} == {"grow@a", "grow@b", *OURS}
@@ -38,7 +38,7 @@ def test_a_pipeline_is_the_stages_of_its_file_and_all_that_they_need(fair: Path)
     assert [(plan.name, plan.image) for plan in plans] == [("fair", "fair:latest"), ("fair-table", "fair:latest")]
 
 
-def test_the_root_s_pipeline_has_what_the_root_needs_of_other_files(garden: Path) -> None:
+def test_the_root_s_pipeline_has_what_the_root_needs_of_other_files(garden):
     """As a whole, but for the components: those of a stage are written with its own file."""
     with (garden / "dvc.yaml").open("a") as file:
         file.write("  eat: {cmd: cp kitchen/stove/soup.txt e, deps: [kitchen/stove/soup.txt], outs: [e]}\n")
@@ -49,7 +49,7 @@ def test_the_root_s_pipeline_has_what_the_root_needs_of_other_files(garden: Path
     assert {path for path in files(garden) if "kitchen" in path or "eat" in path} == {"components/eat/component.yaml"}
 
 
-def test_each_file_has_components_and_a_pipeline_of_its_own(fair: Path) -> None:
+def test_each_file_has_components_and_a_pipeline_of_its_own(fair):
     compiler.write_all(read_project(fair))
     of_root = files(fair)
     compiler.write_all(read_project(fair, TABLE))
@@ -74,16 +74,14 @@ def test_each_file_has_components_and_a_pipeline_of_its_own(fair: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
-def test_a_pipeline_of_few_stages_among_many_is_the_same_in_other_processes(
-    fair: Path, monkeypatch: pytest.MonkeyPatch, seed: str
-) -> None:
+def test_a_pipeline_of_few_stages_among_many_is_the_same_in_other_processes(fair, monkeypatch, seed):
     """DVC runs the two grown stages in one order under one of these seeds, in the other under the other."""
     compiler.write_all(read_project(fair))
     monkeypatch.setenv("PYTHONHASHSEED", seed)
     assert "are up to date" in kfp(fair, "compile", "--check")[1]
 
 
-def test_an_environment_is_for_all_pipelines(fair: Path) -> None:
+def test_an_environment_is_for_all_pipelines(fair):
     environment(
         fair, f"stages: {{weigh: {{cpu: '2'}}, '{TABLE}:judge': {{cpu: '3'}}, '{TABLE}:judge@bob': {{cpu: '4'}}}}\n"
     )
@@ -96,7 +94,7 @@ def test_an_environment_is_for_all_pipelines(fair: Path) -> None:
     assert asked == dict.fromkeys(asked) | {f"{TABLE}:judge@ann": "3", f"{TABLE}:judge@bob": "4"}
 
 
-def test_exposed_params_of_several_files_have_names_of_their_own(fair: Path) -> None:
+def test_exposed_params_of_several_files_have_names_of_their_own(fair):
     """A stage of each file is called judge, and so is a block of the params of each."""
     exposed = ["judge.seed", "grow.seed", "table/small.yaml:judge.seed", "table/small.yaml:judges.ann.steps"]
     environment(fair, f"expose: {dict.fromkeys(exposed, 'Seeds.')}\n")
@@ -113,14 +111,14 @@ def test_exposed_params_of_several_files_have_names_of_their_own(fair: Path) -> 
     assert set(compile_(fair, "show").parameters) == {"remote", "endpoint", "overrides", "grow_seed", "judge_seed"}
 
 
-def test_vars_of_a_stage_and_a_merged_anchor(fair: Path) -> None:
+def test_vars_of_a_stage_and_a_merged_anchor(fair):
     plan = compiler.plan_for(read_project(fair, TABLE), None)
     for name, reads in (("judge@ann", "crop/a.txt"), ("judge-south@ann", "table/street.txt")):
         assert [dep.path for dep in plan[f"{TABLE}:{name}"].stage.deps if dep.producers] == [reads]
     assert len(plan[f"{TABLE}:table"].after) == 4
 
 
-def test_what_decides_which_stages_and_params_there_are(fair: Path) -> None:
+def test_what_decides_which_stages_and_params_there_are(fair):
     root, table = both(fair)
     params = {("params.yaml", f"grow.beds{item}") for item in ("", ".0", ".1")}
     judges = {("table/params.yaml", f"judges{item}") for item in ("", ".0", ".1")}
@@ -132,7 +130,7 @@ def test_what_decides_which_stages_and_params_there_are(fair: Path) -> None:
             root.check_changeable(key, "x:")
 
 
-def test_a_stage_that_only_another_pipeline_has_may_be_what_kubeflow_refuses(fair: Path) -> None:
+def test_a_stage_that_only_another_pipeline_has_may_be_what_kubeflow_refuses(fair):
     edit(fair / TABLE, "outs: [table/street.txt]", "outs: [table/street.txt: {push: false}]")
     read_project(fair)
     with pytest.raises(ReposeError, match=r"table/dvc\.yaml:street: the output table/street.txt has push: false"):
@@ -146,14 +144,14 @@ def test_a_stage_that_only_another_pipeline_has_may_be_what_kubeflow_refuses(fai
     ("table", r"table has no stages"),
     ("../dvc.yaml", r"\.\./dvc\.yaml lies outside the project in .*fair: name a dvc\.yaml of the project"),
 ])  # fmt: skip
-def test_a_file_that_is_no_pipeline(fair: Path, file: str, message: str) -> None:
+def test_a_file_that_is_no_pipeline(fair, file, message):
     (fair / "empty").mkdir()
     (fair / "empty" / "dvc.yaml").write_text("vars: [{a: 1}]\n")
     with pytest.raises(ReposeError, match=message):
         read_project(fair, file)
 
 
-def test_spellings_of_a_path_and_a_folder_below_the_project_s(fair: Path) -> None:
+def test_spellings_of_a_path_and_a_folder_below_the_project_s(fair):
     spellings = [TABLE, f"./{TABLE}", f"{fair}/{TABLE}", "table/../table/dvc.yaml"]
     assert [project.file for project in read_projects(fair, spellings)] == [TABLE]
     with pytest.raises(ReposeError, match=r"/table is not the folder of the DVC project, which is .*/fair: go there"):
@@ -161,7 +159,7 @@ def test_spellings_of_a_path_and_a_folder_below_the_project_s(fair: Path) -> Non
 
 
 @pytest.mark.parametrize("folder", ["base", "pipeline-show", "Table", "_"])
-def test_a_file_that_was_not_compiled_from_the_same_dvc_yaml_is_not_overwritten(fair: Path, folder: str) -> None:
+def test_a_file_that_was_not_compiled_from_the_same_dvc_yaml_is_not_overwritten(fair, folder):
     environment(fair, "image: a\n")
     (fair / "pipelines" / "base.yaml").write_text("name: ours\n")
     for project in both(fair):
@@ -178,13 +176,13 @@ def test_a_file_that_was_not_compiled_from_the_same_dvc_yaml_is_not_overwritten(
 
 
 @pytest.mark.parametrize("name", ["Flowers", "-flowers", "a" * 51])
-def test_a_name_that_kubeflow_refuses(fair: Path, name: str) -> None:
+def test_a_name_that_kubeflow_refuses(fair, name):
     environment(fair, f"name: {name}\n")
     with pytest.raises(ReposeError, match=f"show.yaml: the pipeline's name would be '{name}', which Kubeflow refuses"):
         compiler.plan_for(read_project(fair), "show")
 
 
-def test_compile_takes_several_files(fair: Path) -> None:
+def test_compile_takes_several_files(fair):
     command = ("compile", "dvc.yaml", TABLE)
     assert "Written: components/grow/component.yaml" in kfp(fair, *command)[1]
     edit(fair / TABLE, "outs: [table/street.txt]", "outs: [table/street.txt, table/more.txt]")
@@ -196,9 +194,7 @@ def test_compile_takes_several_files(fair: Path) -> None:
     assert "pipelines/pipeline-show.yaml, pipelines/table-show.yaml" in kfp(fair, *command, "-e", "show")[1]
 
 
-def test_the_record_is_of_its_pipeline_alone_and_fetch_keeps_other_stages_entries(
-    fair: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_is_of_its_pipeline_alone_and_fetch_keeps_other_stages_entries(fair, monkeypatch):
     remote = fair.parent / "remote"
     foreign.dvc(fair, "remote", "add", "--default", "store", str(remote))
     image = Path(shutil.copytree(fair, fair.parent / "image" / "fair"))

@@ -143,9 +143,9 @@ FREE = {
 @pytest.mark.usefixtures("s3_credentials")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_secret_comes_out_nowhere(
-    flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture, place: str,
-) -> None:  # fmt: skip
+    flowers, tmp_path, monkeypatch, capfd,
+    caplog, place,
+):  # fmt: skip
     monkeypatch.chdir(flowers)
     monkeypatch.setattr(partial, "sleep", lambda _: None)
     monkeypatch.setenv("KFP_ENDPOINT", "http://127.0.0.1:1")
@@ -179,7 +179,7 @@ def test_a_secret_comes_out_nowhere(
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, WITHOUT_SCHEME])
-def test_a_secret_is_known_and_not_shown(address: str) -> None:
+def test_a_secret_is_known_and_not_shown(address):
     assert "kr3t" not in shown(address)
     assert shown(shown(address)) == shown(address)
     if address != WITHOUT_SCHEME:
@@ -188,15 +188,13 @@ def test_a_secret_is_known_and_not_shown(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PLAIN)
-def test_an_address_without_a_secret_is_shown_as_it_is(address: str) -> None:
+def test_an_address_without_a_secret_is_shown_as_it_is(address):
     assert without_secrets(f"Give {address}: now.") == f"Give {address}: now."
     assert not has_secret(address)
     assert not has_secret("https://example.org/?version=3")
 
 
-def test_a_compiled_address_with_a_login_is_refused_with_its_key_and_the_way_to_give_it(
-    flowers: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiled_address_with_a_login_is_refused_with_its_key_and_the_way_to_give_it(flowers, monkeypatch):
     monkeypatch.chdir(flowers)
     with pytest.raises(
         ReposeError, match=r"show\.yaml: defaults\.env\.PROXY is an address with a login.* as a Kubernetes secret"

@@ -161,7 +161,7 @@ def make(folder: Path, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
+def test_it_compiles_unchanged(tmp_path, name):
     from kfp import components
 
     shape = SHAPES[name]
@@ -180,7 +180,7 @@ def test_it_compiles_unchanged(tmp_path: Path, name: str) -> None:
     assert outputs == shape.outputs
 
 
-def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path: Path) -> None:
+def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path):
     files = SHAPES["a folder of dvc.yaml files, one with a name of a stage"].files
     own = files["clean/dvc.yaml"] + "  check: {cmd: check, deps: [../data/y.csv], outs: [done]}\n"
     own += "  ask: {cmd: ask, deps: [../data/y.csv], outs: [answer], always_changed: true}\n"
@@ -228,13 +228,13 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
 
 
 @pytest.mark.parametrize(("stage", "files", "message"), REFUSED)
-def test_what_is_refused(tmp_path: Path, stage: dict[str, Any], files: dict[str, str], message: str) -> None:
+def test_what_is_refused(tmp_path, stage, files, message):
     plain = {"dvc.yaml": yaml.safe_dump({"stages": {"fit": {"cmd": "fit", "outs": ["x"]} | stage}})}
     with pytest.raises(ReposeError, match=message):
         compiler.compiled(read_project(make(tmp_path, plain | files)))
 
 
-def test_a_project_inside_another_or_none_at_all(tmp_path: Path) -> None:
+def test_a_project_inside_another_or_none_at_all(tmp_path):
     make(tmp_path / "sub", {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}"})
     with pytest.raises(ReposeError, match="DVC cannot read the project in"):
         read_project(tmp_path)
@@ -260,7 +260,7 @@ LOG = {
 
 
 @pytest.mark.slow
-def test_a_kept_output_grows_as_under_dvc_repro(tmp_path: Path) -> None:
+def test_a_kept_output_grows_as_under_dvc_repro(tmp_path):
     folder, remote = make(tmp_path / "grow", LOG | {".gitignore": "/log\n/plain.txt\n"}), tmp_path / "remote"
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))

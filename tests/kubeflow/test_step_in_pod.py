@@ -49,9 +49,7 @@ def entry(remote: Path, stage: str, run: str = "run-1") -> dict[str, Any]:
     return found
 
 
-def test_artifacts_are_pointers_pages_or_bytes_and_say_where_the_data_are(
-    flowers: Path, remote: Path, counted: steps.Left
-) -> None:
+def test_artifacts_are_pointers_pages_or_bytes_and_say_where_the_data_are(flowers, remote, counted):
     (out,) = entry(remote, "count")["outs"]
     about = {key: out[key] for key in ("path", "md5", "size")} | {"nfiles": 1, "remote": str(remote), "stage": "count"}
     assert counted.metadata["made"] == json.loads(counted.files["made"].read_text()) == about
@@ -62,7 +60,7 @@ def test_artifacts_are_pointers_pages_or_bytes_and_say_where_the_data_are(
     assert judged.files["report_html"].read_text() == "<p>12 petals</p>"
 
 
-def test_an_exported_output_is_copied_to_the_artifact_also_when_it_is_found(flowers: Path, remote: Path) -> None:
+def test_an_exported_output_is_copied_to_the_artifact_also_when_it_is_found(flowers, remote):
     edit(flowers / "dvc.yaml", "{made: Dataset}", "{made: {type: Model, export: true}}")
     for run in ("run-1", "run-2"):
         left = steps.run("count", flowers, remote, ["made"], run=run)
@@ -70,23 +68,21 @@ def test_an_exported_output_is_copied_to_the_artifact_also_when_it_is_found(flow
         assert json.loads((left.files["made"] / "petals.json").read_text()) == {"petals": 12}
 
 
-def test_what_is_found_is_shown_not_the_older_metrics_of_the_image(
-    flowers: Path, remote: Path, counted: steps.Left
-) -> None:
+def test_what_is_found_is_shown_not_the_older_metrics_of_the_image(flowers, remote, counted):
     judge(flowers, remote, counted)
     (flowers / "score.json").write_text('{"score": {"petals": 99}}')  # in git, so in the image
     assert judge(flowers, remote, counted, "run-2").metadata["score_json"]["score.petals"] == 12
     assert steps.left(remote, "judge", "run-2")["how"] == "found in the run-cache"
 
 
-def test_a_frozen_stage_of_no_interest_without_an_entry(flowers: Path, remote: Path, counted: steps.Left) -> None:
+def test_a_frozen_stage_of_no_interest_without_an_entry(flowers, remote, counted):
     (flowers / "other").mkdir()
     (flowers / "other" / "dvc.yaml").write_text("stages: {old: {cmd: touch old, outs: [old], frozen: true}}")
     (flowers / "other" / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     judge(flowers, remote, counted)
 
 
-def test_a_read_only_image_is_not_changed(flowers: Path, remote: Path) -> None:
+def test_a_read_only_image_is_not_changed(flowers, remote):
     files = [path for path in flowers.rglob("*") if path.is_file() and ".dvc/tmp" not in str(path)]
     before = {path: path.read_bytes() for path in files}
     for path in [*flowers.rglob("*"), flowers]:
@@ -99,7 +95,7 @@ def test_a_read_only_image_is_not_changed(flowers: Path, remote: Path) -> None:
     assert {path: path.read_bytes() for path in files} == before
 
 
-def test_the_same_work_is_found_and_no_data_move(flowers: Path, remote: Path, counted: steps.Left) -> None:
+def test_the_same_work_is_found_and_no_data_move(flowers, remote, counted):
     assert steps.left(remote, "count")["how"] == "run"
     judge(flowers, remote, counted)
     for path in objects(remote):  # the inputs' data; what is found is pointers, a page, metrics
@@ -112,7 +108,7 @@ def test_the_same_work_is_found_and_no_data_move(flowers: Path, remote: Path, co
     assert steps.left(remote, "judge", "run-2")["how"] == "found in the run-cache"  # also with an uncached output
 
 
-def test_work_of_a_laptop_is_found(flowers: Path, remote: Path) -> None:
+def test_work_of_a_laptop_is_found(flowers, remote):
     foreign.dvc(flowers, "pull", "--quiet", "petals.csv")
     foreign.dvc(flowers, "repro")
     foreign.dvc(flowers, "push", "--run-cache")
@@ -121,7 +117,7 @@ def test_work_of_a_laptop_is_found(flowers: Path, remote: Path) -> None:
     assert steps.left(remote, "count")["how"] == "found in the run-cache"
 
 
-def test_work_of_a_pod_is_found_by_a_laptop(flowers: Path, remote: Path, counted: steps.Left) -> None:
+def test_work_of_a_pod_is_found_by_a_laptop(flowers, remote, counted):
     judge(flowers, remote, counted)
     foreign.dvc(flowers, "fetch", "--run-cache")
     foreign.dvc(flowers, "pull", "petals.csv")
@@ -130,7 +126,7 @@ def test_work_of_a_pod_is_found_by_a_laptop(flowers: Path, remote: Path, counted
     assert output.count("is cached - skipping run") == 2
 
 
-def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, remote: Path, counted: steps.Left) -> None:
+def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers, remote, counted):
     for path in objects(remote):
         if path.read_bytes().startswith(b'{"petals"'):
             path.unlink()
@@ -143,14 +139,12 @@ def test_an_entry_whose_objects_are_gone_is_not_found_but_run(flowers: Path, rem
     ({"scale": "3", "labels": "[1]", "precise": "null"}, {"labels": [1], "precise": None, "scale": 3}),  # as `submit -P`
     ({"scale": 2}, {"labels": [1, 2.5, "a"], "precise": False, "scale": 2}),
 ])  # fmt: skip
-def test_params_of_the_run_reach_the_stage_with_their_types(
-    flowers: Path, remote: Path, given: dict[str, Any], read: dict[str, Any]
-) -> None:
+def test_params_of_the_run_reach_the_stage_with_their_types(flowers, remote, given, read):
     steps.run("count", flowers, remote, ["made"], params=given)
     assert repr(entry(remote, "count")["params"]["params.yaml"]) == repr(read)
 
 
-def test_texts_of_any_kind_are_written_into_the_params(flowers: Path, remote: Path) -> None:
+def test_texts_of_any_kind_are_written_into_the_params(flowers, remote):
     texts = {"scale": '"3"', "labels": "[{1: .inf}]", "precise": "null"}
     words = steps.words("count", flowers, remote, [], params=texts)
     task.apply_params(flowers, task.read_task(words, {"REPOSE_RUN": "r"}))
@@ -158,7 +152,7 @@ def test_texts_of_any_kind_are_written_into_the_params(flowers: Path, remote: Pa
     assert read == {"scale": "3", "labels": [{1: float("inf")}], "precise": None}
 
 
-def test_an_exposed_param(flowers: Path, remote: Path) -> None:
+def test_an_exposed_param(flowers, remote):
     *_, last = steps.words("count", flowers.parent / "artifacts", remote, ["made"])
     given = json.loads(last)
     given["inputs"]["parameterValues"]["scale"] = "-1e-05"
@@ -174,14 +168,12 @@ def test_an_exposed_param(flowers: Path, remote: Path) -> None:
     ("count", ["made", "more"], {}, r"The task has 2 outputs, but count has 1 in this image's dvc.yaml"),
     ("judge", [], {}, "The task of judge needs the entries of count"),
 ])  # fmt: skip
-def test_a_task_of_another_version(
-    flowers: Path, remote: Path, stage: str, outputs: list[str], params: dict[str, Any], message: str
-) -> None:
+def test_a_task_of_another_version(flowers, remote, stage, outputs, params, message):
     with pytest.raises(ReposeError, match=message):
         steps.run(stage, flowers, remote, outputs, params=params)
 
 
-def test_a_stage_that_fails_pushes_nothing(flowers: Path, remote: Path) -> None:
+def test_a_stage_that_fails_pushes_nothing(flowers, remote):
     (flowers / "count.py").write_text("raise SystemExit(3)\n")
     before = objects(remote)
     with pytest.raises(ReposeError, match=r"Stage count failed: .*exited with 3\. Its output is above"):
@@ -192,13 +184,13 @@ def test_a_stage_that_fails_pushes_nothing(flowers: Path, remote: Path) -> None:
     assert not (remote / "runs").exists()
 
 
-def test_entries_that_are_missing_in_the_remote(flowers: Path, remote: Path, counted: steps.Left) -> None:
+def test_entries_that_are_missing_in_the_remote(flowers, remote, counted):
     shutil.rmtree(remote / "kubeflow" / "entries")
     with pytest.raises(ReposeError, match=r"has no intact kubeflow/entries/.*Did it use another remote"):
         judge(flowers, remote, counted)
 
 
-def test_metrics_that_are_none_and_those_that_are_not_finite(flowers: Path, remote: Path, counted: steps.Left) -> None:
+def test_metrics_that_are_none_and_those_that_are_not_finite(flowers, remote, counted):
     judging = (flowers / "judge.py").read_text()
     (flowers / "judge.py").write_text(judging + "open(sys.argv[2], 'w').write('{')\n")
     with pytest.raises(ReposeError, match=r"The metrics file score.json cannot be read"):
@@ -209,7 +201,7 @@ def test_metrics_that_are_none_and_those_that_are_not_finite(flowers: Path, remo
     assert {key: value for key, value in metrics.items() if not isinstance(value, str)} == {"b.c": 1}
 
 
-def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shared_cache_is_used(flowers, remote, monkeypatch):
     cache = flowers.parent / "cache"
     monkeypatch.setenv("REPOSE_DVC_CACHE", str(cache))
     counted = steps.run("count", flowers, remote, ["made"])
@@ -222,7 +214,7 @@ def test_the_shared_cache_is_used(flowers: Path, remote: Path, monkeypatch: pyte
 # --- several nodes
 
 
-def test_a_stage_on_several_nodes(flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_on_several_nodes(flowers, remote, monkeypatch):
     seen: list[dict[str, Any]] = []
 
     def run(job: dict[str, Any]) -> None:
@@ -266,9 +258,7 @@ out = pathlib.Path(sys.argv[2]); out.parent.mkdir(exist_ok=True); out.write_text
 """
 
 
-def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(flowers, remote, monkeypatch):
     edit(flowers / "dvc.yaml", 'cpu: "1"', "unfinished: .work")
     (flowers / "count.py").write_text(RESUMING)
     kept = remote / "kubeflow" / "unfinished"
@@ -289,7 +279,7 @@ def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(
     assert not list(kept.iterdir())
 
 
-def test_a_stage_without_a_key_only_resumes_its_own_run(flowers: Path, remote: Path) -> None:
+def test_a_stage_without_a_key_only_resumes_its_own_run(flowers, remote):
     edit(flowers / "dvc.yaml", 'cpu: "1"', "unfinished: .work")
     edit(flowers / "dvc.yaml", "    desc: Count", "    always_changed: true\n    desc: Count")
     (flowers / "count.py").write_text(RESUMING.replace("time.sleep(60)", "sys.exit(1)"))
@@ -304,9 +294,7 @@ def test_a_stage_without_a_key_only_resumes_its_own_run(flowers: Path, remote: P
 # --- the command line
 
 
-def test_the_command_line(
-    flowers: Path, remote: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line(flowers, remote, monkeypatch, capfd):
     monkeypatch.setenv("REPOSE_PROJECT", str(flowers))
     monkeypatch.setenv("REPOSE_RUN", "r")
     place, of_record = flowers.parent / "a", ["run-record", "flowers", "dvc.yaml"]

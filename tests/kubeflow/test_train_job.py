@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -47,7 +47,7 @@ def job(needs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
 # ---- the manifest ----
 
 
-def test_the_published_models_know_every_field_and_no_other() -> None:
+def test_the_published_models_know_every_field_and_no_other():
     for needs in (NEEDS, {}):
         made = job(needs, env={"REPOSE_NODE": "1"}, service_account="repose-runner")
         assert check_job(made) == made
@@ -58,7 +58,7 @@ def test_the_published_models_know_every_field_and_no_other() -> None:
         check_job(made)
 
 
-def test_each_node_gets_what_the_stage_needs() -> None:
+def test_each_node_gets_what_the_stage_needs():
     spec = job(env={"REPOSE_NODE": "1"}, service_account="repose-runner")["spec"]
     assert spec["runtimeRef"]["name"] == "torch-distributed"
     assert spec["activeDeadlineSeconds"] == 86400
@@ -100,19 +100,19 @@ def test_each_node_gets_what_the_stage_needs() -> None:
     }  # fmt: skip
 
 
-def test_no_need_is_forgotten() -> None:
+def test_no_need_is_forgotten():
     """A new key of Needs has to become a part of the TrainJob; these are what the task itself does."""
     of_the_task = {"nodes", "retries"}
     assert set(NEEDS) == set(Needs.__dataclass_fields__) - of_the_task
 
 
-def test_kubernetes_expands_nothing_in_the_command_and_without_accelerators_a_node_has_one_process() -> None:
+def test_kubernetes_expands_nothing_in_the_command_and_without_accelerators_a_node_has_one_process():
     trainer = job({}, command=["python3", "$(HOME) costs $5"])["spec"]["trainer"]
     assert trainer["command"] == ["python3", "$$(HOME) costs $$5"]
     assert trainer["numProcPerNode"] == 1
 
 
-def test_names_are_those_of_the_stage_in_the_run() -> None:
+def test_names_are_those_of_the_stage_in_the_run():
     assert name_of("run-1", "train@attend") == NAME != name_of("run-2", "train@attend")
     for stage in ("train@attend", "table1/dvc.yaml:train-street@a_very_long_name_of_a_system", "T@1"):
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name_of("run-1", stage))  # RFC 1035
@@ -141,7 +141,7 @@ def launch(server: KubernetesServer, capfd: pytest.CaptureFixture[str]) -> Calla
     return launch
 
 
-def test_a_job_is_created_watched_and_deleted(server: KubernetesServer, launch: Callable[..., str]) -> None:
+def test_a_job_is_created_watched_and_deleted(server, launch):
     server.logs = {"n0": ["step 1", "step 2"], "n1": ["of the second node"]}
     server.looks = [
         Look(), Look(["Suspended"]), Look(),
@@ -162,9 +162,7 @@ def test_a_job_is_created_watched_and_deleted(server: KubernetesServer, launch: 
     assert asked == [None, *["900"] * 4]  # after the first, only new lines
 
 
-def test_the_node_that_failed_first_is_named_with_its_log(
-    server: KubernetesServer, launch: Callable[..., str], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_node_that_failed_first_is_named_with_its_log(server, launch, capfd):
     server.logs = {"n0": ["connection lost"], "n1": [f"line {number}" for number in range(40)]}
     failed = [pod(0, ended=(1, 9)), pod(1, restarted=(137, 8, "OOMKilled"))]
     server.looks = [Look(pods=[pod(0), pod(1)]), Look(pods=failed)]
@@ -186,9 +184,7 @@ EVICTED = pod(1, "Failed", why="Evicted: The node was low on memory")
     (Look(pods=[EVICTED]), r"node 2 of 2 failed \(Evicted: The node was low on memory\), in pod n1"),
     (Look(["Failed: DeadlineExceeded: too late"]), rf"{NAME} failed: DeadlineExceeded: too late\. The log above"),
 ])  # fmt: skip
-def test_an_evicted_node_or_a_failed_job_ends_the_job(
-    server: KubernetesServer, launch: Callable[..., str], look: Look, message: str
-) -> None:
+def test_an_evicted_node_or_a_failed_job_ends_the_job(server, launch, look, message):
     server.looks = [look]
     with pytest.raises(ReposeError, match=message):
         launch()
@@ -203,7 +199,7 @@ def earlier(server: KubernetesServer, lingers: int) -> None:
 
 
 @pytest.mark.parametrize("lingers", [0, 10**9])
-def test_a_stopped_launcher_deletes_the_job(server: KubernetesServer, launch: Callable[..., str], lingers: int) -> None:
+def test_a_stopped_launcher_deletes_the_job(server, launch, lingers):
     """Also one that still waits for the end of an earlier job."""
     server.looks = [Look(pods=[pod(0)])]
     if lingers:
@@ -224,8 +220,8 @@ def test_a_stopped_launcher_deletes_the_job(server: KubernetesServer, launch: Ca
     ([Look(["Complete"])], 3, ["created, with"], (1, 1)),
 ])  # fmt: skip
 def test_a_job_of_an_earlier_attempt_is_continued_replaced_or_waited_for(
-    server: KubernetesServer, launch: Callable[..., str], looks: list[Look], lingers: int, said: Sequence[str], made: Any
-) -> None:  # fmt: skip
+    server, launch, looks, lingers, said, made
+):  # fmt: skip
     earlier(server, lingers)
     server.looks = looks
     assert re.search(".*".join(said), launch(), re.DOTALL)
@@ -241,9 +237,7 @@ GONE = (404, "application/json", b'{"message": "not found"}')
     ("create", "trainjobs", "trainer.kubeflow.org"), ("get", "trainjobs", "trainer.kubeflow.org"), ("list", "pods", ""),
     ("get", "pods/log", ""),
 ])  # fmt: skip
-def test_a_missing_right_is_told_with_its_rule(
-    server: KubernetesServer, launch: Callable[..., str], verb: str, resource: str, group: str
-) -> None:
+def test_a_missing_right_is_told_with_its_rule(server, launch, verb, resource, group):
     server.forbidden, server.looks = {(verb, resource)}, [Look(pods=[pod(0)])]
     with pytest.raises(RemoteError) as told:
         launch()
@@ -251,7 +245,7 @@ def test_a_missing_right_is_told_with_its_rule(
     assert "in the namespace team (HTTP status 403: " in str(told.value)
 
 
-def test_what_the_cluster_does_not_do_is_told(server: KubernetesServer, launch: Callable[..., str]) -> None:
+def test_what_the_cluster_does_not_do_is_told(server, launch):
     server.forbidden = {("delete", "trainjobs")}
     assert (
         f"was not deleted and may still run (`kubectl delete trainjob {NAME}`): Kubernetes did not delete" in launch()
@@ -270,9 +264,7 @@ def test_what_the_cluster_does_not_do_is_told(server: KubernetesServer, launch: 
 
 
 @pytest.mark.parametrize("trouble", [None, (503, "text/plain", b"busy")])
-def test_a_silent_or_busy_server_is_asked_again(
-    server: KubernetesServer, launch: Callable[..., str], trouble: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_or_busy_server_is_asked_again(server, launch, trouble, monkeypatch):
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
     server.troubles = [trouble] * 3
     launch(patience=60)
@@ -282,6 +274,6 @@ def test_a_silent_or_busy_server_is_asked_again(
         launch()
 
 
-def test_outside_a_pod_there_is_no_cluster() -> None:
+def test_outside_a_pod_there_is_no_cluster():
     with pytest.raises(RemoteError, match=r"this one has no service account .*remove `nodes` from the environment\.$"):
         Cluster.of_this_pod()

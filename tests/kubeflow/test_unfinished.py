@@ -61,7 +61,7 @@ def checkpoint(folder: Path, number: int) -> None:
         partial.replace(folder / name)
 
 
-def test_copies_of_files_that_are_replaced_meanwhile_are_whole(remote: Remote, work: Path) -> None:
+def test_copies_of_files_that_are_replaced_meanwhile_are_whole(remote, work):
     unfinished, over = Unfinished(work, "key", remote), threading.Event()
 
     def train() -> None:
@@ -99,7 +99,7 @@ def test_copies_of_files_that_are_replaced_meanwhile_are_whole(remote: Remote, w
     assert sorted(path.name for path in work.parent.iterdir()) == ["work"]
 
 
-def test_hidden_files_and_folders_are_left_out_and_links_kept(remote: Remote, work: Path, tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_left_out_and_links_kept(remote, work, tmp_path):
     (work / "epoch-1").mkdir()
     (work / "epoch-1" / "model").write_bytes(b"1")
     (work / "epoch-1" / ".model.partial").write_bytes(b"half")
@@ -121,7 +121,7 @@ def test_hidden_files_and_folders_are_left_out_and_links_kept(remote: Remote, wo
     assert other.push() is False  # it is what the remote has
 
 
-def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote: Remote, work: Path, tmp_path: Path) -> None:
+def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote, work, tmp_path):
     unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere" / "work", "key", remote)
     (work / "out").symlink_to("/etc")
     unfinished.push()
@@ -132,7 +132,7 @@ def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote: Remote, wor
         other.restore()
 
 
-def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote: Remote, work: Path) -> None:
+def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote, work):
     unfinished = Unfinished(work / "none", "key", remote)
     assert unfinished.restore() is False
     assert unfinished.push() is False
@@ -142,7 +142,7 @@ def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote: Remote, wo
     assert remote.names("kubeflow") == []
 
 
-def test_a_folder_that_never_holds_still(remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_never_holds_still(remote, work, monkeypatch):
     unfinished, number = Unfinished(work, "key", remote), iter(range(10_000))
 
     def changed(folder: Path) -> dict[str, tuple[int, int, int]]:
@@ -156,9 +156,7 @@ def test_a_folder_that_never_holds_still(remote: Remote, work: Path, monkeypatch
 
 
 @pytest.mark.parametrize("error", [ReposeError("lost"), OSError(28, "No space left"), tarfile.TarError("odd")])
-def test_a_push_that_fails_does_not_end_the_stage(
-    remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: Exception
-) -> None:
+def test_a_push_that_fails_does_not_end_the_stage(remote, work, monkeypatch, capfd, error):
     failures: list[None] = []
 
     def fail(*_: object) -> None:
@@ -178,9 +176,7 @@ def test_a_push_that_fails_does_not_end_the_stage(
     assert remote.names("kubeflow") == []
 
 
-def test_the_error_of_the_stage_is_the_one_that_is_seen(
-    remote: Remote, work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_error_of_the_stage_is_the_one_that_is_seen(remote, work, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(28, "No space left")
 
@@ -199,9 +195,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "often", "0", "-1", "nan", "inf", "1e300"])
-def test_a_pause_between_copies_that_is_none(
-    remote: Remote, work: Path, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pause_between_copies_that_is_none(remote, work, text, monkeypatch):
     monkeypatch.setenv("REPOSE_PUSH_EVERY", text)
     with pytest.raises(ReposeError, match=r"REPOSE_PUSH_EVERY should be a number of seconds such as 60, not "):
         Unfinished(work, "key", remote)

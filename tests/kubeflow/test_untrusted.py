@@ -32,7 +32,7 @@ ENTRY = {"cmd": "x", "deps": [{"path": "a", "hash": "md5", "md5": OID, "size": 1
     )),
     {"cmd": None}, {"more": 1}, {"outs": "x"}, {"deps": [{"path": "a", "files": [{"relpath": "b", "md5": OID}]}]},
 ], ids=str)  # fmt: skip
-def test_an_entry_that_dvc_does_not_write(changes: dict[str, Any]) -> None:
+def test_an_entry_that_dvc_does_not_write(changes):
     assert check_entry(ENTRY, "here") == ENTRY
     for entry in (ENTRY | changes, *({"outs": changes}, 3, "x", None)):
         with pytest.raises(ReposeError, match=r"^here.*tampered"):
@@ -45,7 +45,7 @@ def bomb() -> str:
     return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])
 
 
-def test_a_lock_or_entries_that_are_none() -> None:
+def test_a_lock_or_entries_that_are_none():
     head = "schema: '2.0'\n"
     assert parse_lock(f"{head}stages: {json.dumps({'a': ENTRY})}", "here") == {"a": ENTRY}
     for text in (
@@ -69,14 +69,14 @@ NAMES = [
 ]  # fmt: skip
 
 
-def test_the_run_itself_is_fetched(ran: Run) -> None:
+def test_the_run_itself_is_fetched(ran):
     before = ran.files()
     ran.fetch()
     assert {Path(name).name for name in ran.files().keys() ^ before.keys()} == {"dvc.lock", "score.json"}
 
 
 @pytest.mark.parametrize("part", ["locks", "params", "files"])
-def test_a_record_can_only_write_the_files_that_dvc_yaml_names(ran: Run, part: str) -> None:
+def test_a_record_can_only_write_the_files_that_dvc_yaml_names(ran, part):
     kept = ran.record
     value = {"locks": kept["locks"]["dvc.lock"], "params": "scale: 3\n", "files": kept["files"]["score.json"]}[part]
     for name in [*NAMES, *({"dvc.lock", "params.yaml", "score.json"} - kept[part].keys())]:
@@ -84,7 +84,7 @@ def test_a_record_can_only_write_the_files_that_dvc_yaml_names(ran: Run, part: s
         ran.refuses("which is not a lock, a params file or metrics of dvc.yaml here. Nothing was written")
 
 
-def test_a_record_of_wrong_types_or_that_cannot_be_read(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_wrong_types_or_that_cannot_be_read(ran, monkeypatch):
     record, none = ran.record, "is not a run's record in this version's format"
     for change, message in (
         ({"file": "../flowers/dvc.yaml"}, "is not a plain path inside the project"),
@@ -125,21 +125,21 @@ LOCKS: dict[str, Callable[[Run], Any]] = {  # entries by stage
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_that_dvc_pull_would_follow(ran: Run, name: str) -> None:
+def test_a_lock_that_dvc_pull_would_follow(ran, name):
     lock = ran.lock
     lock["stages"] |= LOCKS[name](ran)
     ran.write_lock(lock)
     ran.refuses("tampered|cannot read objects")
 
 
-def test_an_old_lock_has_a_stage_with_fewer_outputs(ran: Run) -> None:
+def test_an_old_lock_has_a_stage_with_fewer_outputs(ran):
     lock = ran.lock
     lock["stages"]["judge"]["outs"].pop(0)
     ran.write_lock(lock)
     ran.fetch()
 
 
-def test_a_link_is_not_followed(ran: Run) -> None:
+def test_a_link_is_not_followed(ran):
     for folder in (ran.folder, ran.image):
         edit(folder / "dvc.yaml", "outs: [made]", "outs: [made: {cache: false}]")
     outside = ran.folder.parent / "outside"
@@ -152,7 +152,7 @@ def test_a_link_is_not_followed(ran: Run) -> None:
     ran.refuses(r"made/petals.json is not a plain file here, or lies behind a link. Nothing was written")
 
 
-def test_what_git_does_not_hold_is_only_lost_by_force(ran: Run) -> None:
+def test_what_git_does_not_hold_is_only_lost_by_force(ran):
     def git(*arguments: str) -> None:
         command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
         subprocess.run(command, cwd=ran.folder, check=True, capture_output=True)
@@ -183,7 +183,7 @@ def test_what_git_does_not_hold_is_only_lost_by_force(ran: Run) -> None:
     assert "scale: 3" in params.read_text()
 
 
-def test_params_cannot_move_the_outputs(ran: Run) -> None:
+def test_params_cannot_move_the_outputs(ran):
     edit(ran.folder / "dvc.yaml", "outs: [report.html]", 'outs: ["${place[0]}/report.html"]')
     params = "scale: 2\nlabels: []\nprecise: false\nplace: [{}]\n"
     (ran.folder / "params.yaml").write_text(params.format("out"))
@@ -194,7 +194,7 @@ def test_params_cannot_move_the_outputs(ran: Run) -> None:
     ran.fetch()
 
 
-def test_params_cannot_bring_commands(ran: Run) -> None:
+def test_params_cannot_bring_commands(ran):
     edit(ran.folder / "dvc.yaml", "cmd: python3 judge.py", "cmd: python3 judge.py ${how.well}")
     params = "scale: 2\nlabels: []\nprecise: false\nhow: {{well: {}}}\n"
     (ran.folder / "params.yaml").write_text(params.format("1"))
@@ -208,9 +208,7 @@ def test_params_cannot_bring_commands(ran: Run) -> None:
         ran.fetch()
 
 
-def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(
-    ran: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(ran, capsys):
     stages = [{"stage": "a\x1b]0;evil\x07", "state": "failed", "message": "b\x9b2J\r\x1b[8mc"}]
     ran.write(ran.record | {"stages": stages})
     ran.fetch()
@@ -218,7 +216,7 @@ def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(
 
 
 @pytest.mark.parametrize("run", ["../run-1", "/run-1", "\0"])
-def test_a_run_s_name_that_leaves_the_folder_of_runs(ran: Run, run: str, tmp_path: Path) -> None:
+def test_a_run_s_name_that_leaves_the_folder_of_runs(ran, run, tmp_path):
     store = fetch.open_remote(fetch.open_repo(ran.folder), None, "")
     with pytest.raises(ReposeError, match=r"The run's ID has the path .* is not a plain path"):
         read_run(f"run:{run}", store, tmp_path)

@@ -58,7 +58,7 @@ ENTRIES: dict[str, Callable[[Run], Any]] = {
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_entries_that_an_earlier_task_did_not_write(ran: Run, written: Path, name: str) -> None:
+def test_entries_that_an_earlier_task_did_not_write(ran, written, name):
     made = put_entries(ran, ENTRIES[name](ran))
     with pytest.raises(ReposeError, match=r"tampered|has no stage 'counts'"):
         steps.run("judge", ran.image, ran.remote, ["report_html", "score_json"], inputs=[made], run="r")
@@ -70,7 +70,7 @@ def test_entries_that_an_earlier_task_did_not_write(ran: Run, written: Path, nam
     assert steps.left(ran.remote, "judge", "r")["state"] == "failed"
 
 
-def test_a_folder_of_a_dvc_file_that_leaves(flowers: Path, tmp_path: Path) -> None:
+def test_a_folder_of_a_dvc_file_that_leaves(flowers, tmp_path):
     (flowers / "data").mkdir()
     (flowers / "data" / "a").write_bytes(EVIL)
     foreign.dvc(flowers, "add", "--quiet", "data")
@@ -88,7 +88,7 @@ def test_a_folder_of_a_dvc_file_that_leaves(flowers: Path, tmp_path: Path) -> No
         steps.run("count", flowers, ran.remote, ["made"])
 
 
-def test_a_list_that_would_fill_the_memory(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_would_fill_the_memory(ran, monkeypatch):
     made = put_entries(ran, {"count": ran.entry(md5=ran.add(b"[" + b" " * 5_000 + b"]", ".dir"))})
     monkeypatch.setattr(remote_module, "_LARGEST", 5_000)
     with pytest.raises(ReposeError, match=r"has 5,002 bytes, and what is read into memory may have 5,000"):
@@ -134,9 +134,7 @@ def tampered(ran: Run, name: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CACHED)
-def test_an_entry_of_the_run_cache_that_is_not_the_stage_s(
-    ran: Run, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_an_entry_of_the_run_cache_that_is_not_the_stage_s(ran, capsys, name):
     before, file = ran.entry(), cached(ran.remote)
     tampered(ran, name, file)
     steps.run("count", ran.image, ran.remote, ["made"], run="r")
@@ -148,9 +146,7 @@ def test_an_entry_of_the_run_cache_that_is_not_the_stage_s(
 
 
 @pytest.mark.parametrize("name", ["other params", "an output elsewhere", "a folder that leaves", "no YAML"])
-def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(
-    ran: Run, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(ran, monkeypatch, name):
     cache = ran.folder.parent / "shared"
     monkeypatch.setenv(variables.CACHE, str(cache))
     shutil.copytree(ran.remote / "runs", cache / "runs")
@@ -160,9 +156,7 @@ def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(
     assert steps.left(ran.remote, "count", "r")["entry"] == ran.entry()
 
 
-def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(
-    ran: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(ran, monkeypatch, caplog):
     monkeypatch.setenv(variables.CACHE, str(ran.folder.parent / "shared"))
     logger = logging.getLogger("dvc")  # whatever an earlier command made of it
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
@@ -174,7 +168,7 @@ def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(
     assert "is cached - skipping run" in caplog.text
 
 
-def test_a_param_named_size_is_part_of_what_is_looked_up(ran: Run) -> None:
+def test_a_param_named_size_is_part_of_what_is_looked_up(ran):
     (ran.image / "params.yaml").write_text("scale: 2\nlabels: []\nprecise: {size: 1, nfiles: 1}\n")
     steps.run("count", ran.image, ran.remote, ["made"], run="r")
     for run, value in (("s", {"size": 2, "nfiles": 1}), ("t", {"size": 1, "nfiles": 2})):
@@ -189,13 +183,13 @@ def test_a_param_named_size_is_part_of_what_is_looked_up(ran: Run) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stage": 3, "state": "finished"}', b'{"\\u0000pairs": 3}'])
-def test_a_report_that_is_none_does_not_hide_the_others(ran: Run, content: bytes) -> None:
+def test_a_report_that_is_none_does_not_hide_the_others(ran, content):
     (ran.remote / "kubeflow/runs/run-1/stages/evil.json").write_bytes(content)
     assert steps.write_record(ran.image, ran.remote)["stages"] == ran.record["stages"]
 
 
 @pytest.mark.parametrize("value", [3, {}, {"cmd": "x", "outs": [{"path": "../evil", "md5": OID, "hash": "md5"}]}])
-def test_a_report_with_an_entry_that_is_none(ran: Run, value: Any) -> None:
+def test_a_report_with_an_entry_that_is_none(ran, value):
     place = ran.remote / "kubeflow/runs/run-1/stages/judge.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"entry": value}))
     (count, judge) = steps.write_record(ran.image, ran.remote)["stages"]
@@ -204,7 +198,7 @@ def test_a_report_with_an_entry_that_is_none(ran: Run, value: Any) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"3", b"{}", b'{"cmd": "x", "outs": [{"path": "made", "md5": "../x"}]}'])
-def test_an_entry_that_no_node_left(ran: Run, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+def test_an_entry_that_no_node_left(ran, monkeypatch, content):
     work = task.read_task(steps.words("count", ran.folder, ran.remote, ["made"]), {"REPOSE_RUN": "r"})
     place = ran.remote / "kubeflow/runs/r/nodes"
     place.mkdir(parents=True)
@@ -225,7 +219,7 @@ NO_OBJECT = "The parameter overrides should be a JSON object"
     ('{"scale": "x"}', "The parameter scale should be a number"),
     ('{"../x.yaml:scale": 3}', "of a file outside the project"),
 ])  # fmt: skip
-def test_a_run_with_wrong_params_has_a_record_that_says_so(ran: Run, overrides: str, message: str) -> None:
+def test_a_run_with_wrong_params_has_a_record_that_says_so(ran, overrides, message):
     def work(*given: Any, **more: Any) -> task.Task:
         *before, last = steps.words(*given, **more)
         executor = json.loads(last)

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 
 import repose
 from mannequins.renderer.body import BONES
-from mannequins.surface_training import export, features, losses, score, train
+from mannequins.surface_training import export, features, losses, renders, score, train
 from mannequins.surface_training.batches import Batch, Steps, pack, unpack
 from mannequins.surface_training.renders import BACKGROUND, Item, render_item
 from mannequins.surface_training.score import SurfaceScoreSettings
@@ -367,3 +367,25 @@ def test_a_summary_takes_medians_by_turn_and_means_by_group():
     assert found["skin"] == {"tan": {"images": 2, "torso-ciede2000": 10.0, "ssim": 0.6}}
     assert found["category"]["Pants"]["torso-ciede2000"] is None
     assert "| 30-75 |" not in score.tables(found)
+
+
+def test_plain_items_have_none_of_the_variety(monkeypatch):
+    def refused(*_: object) -> None:
+        raise AssertionError
+
+    for name in ("with_hair", "as_sold", "with_grain"):
+        with monkeypatch.context() as patch:
+            patch.setattr(renders, name, refused)
+            render_item(3, 1, 1, HEIGHT, WIDTH, plain=True)
+            with pytest.raises(AssertionError):
+                render_item(3, 1, 1, HEIGHT, WIDTH)
+
+
+def test_a_batch_has_the_flow_of_each_target_into_its_sources(item):
+    sources = [[1, 2], [2, 0], [0, 1]]
+    packed = pack([item], [sources])
+    for target, few in enumerate(sources):
+        for place, source in enumerate(few):
+            flow, sight = item.flow(source, target)
+            np.testing.assert_array_equal(packed.flow[target, place], flow)
+            np.testing.assert_array_equal(packed.sight[target, place], sight)

@@ -4,7 +4,7 @@ from repose.data.skeleton import K
 from repose.pose.agreement import agreement
 
 
-def test_known_joints_count_and_the_others_are_told_apart() -> None:
+def test_known_joints_count_and_the_others_are_told_apart():
     truth = np.full((2, K, 2), np.nan, np.float32)
     truth[0, :4] = [[0, 0], [100, 0], [0, 50], [50, 50]]
     found = truth.copy()

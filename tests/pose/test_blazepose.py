@@ -1,7 +1,5 @@
 """BlazePose: its arithmetic without the weights, and with them people in photos that a package holds or we draw."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import skimage.data
@@ -40,7 +38,7 @@ def landmarks(seed: int = 0, **changed: np.ndarray) -> Landmarks:
     return Landmarks(points, depth, np.linspace(0.4, 0.9, 39, dtype=np.float32), NOTHING, 0.9)._replace(**changed)
 
 
-def test_the_detectors_anchors_lie_in_the_middle_of_the_cells_of_three_grids() -> None:
+def test_the_detectors_anchors_lie_in_the_middle_of_the_cells_of_three_grids():
     places = anchors()
     assert places.shape == (2254, 2)
     np.testing.assert_array_equal(
@@ -51,7 +49,7 @@ def test_the_detectors_anchors_lie_in_the_middle_of_the_cells_of_three_grids() -
     assert (counts == 6).all()
 
 
-def test_the_square_of_a_lying_person_is_turned_so_that_the_head_is_up() -> None:
+def test_the_square_of_a_lying_person_is_turned_so_that_the_head_is_up():
     lying = Square.around(np.array([300.0, 200.0]), np.array([200.0, 200.0]))  # the head is at the left
     assert lying.side == 250
     photo = Image.new("RGB", (600, 400))
@@ -70,7 +68,7 @@ def test_the_square_of_a_lying_person_is_turned_so_that_the_head_is_up() -> None
     assert not Square(np.array([-50.0, 0.0]), 40.0, 0.0).crop(Image.new("RGB", (9, 9), "white"), 8).any()
 
 
-def test_a_mirrored_look_has_left_and_right_changed() -> None:
+def test_a_mirrored_look_has_left_and_right_changed():
     seen = landmarks()
     joints, mirrored = (as_openpose(of, WHOLE, (256, 256)) for of in (seen, seen.mirrored()))
     np.testing.assert_allclose(mirrored[MIRROR, 0], 255 - joints[:, 0], atol=1e-3)
@@ -79,7 +77,7 @@ def test_a_mirrored_look_has_left_and_right_changed() -> None:
         np.testing.assert_allclose(back, field, rtol=1e-6)
 
 
-def test_two_looks_are_averaged_unless_they_disagree_about_left_and_right() -> None:
+def test_two_looks_are_averaged_unless_they_disagree_about_left_and_right():
     one, other = landmarks(0), landmarks(0, points=landmarks(0).points + 4)
     seen, apart = together(one, other)
     np.testing.assert_allclose(seen.points, one.points + 2)
@@ -93,7 +91,7 @@ def test_two_looks_are_averaged_unless_they_disagree_about_left_and_right() -> N
         assert apart == pytest.approx(0, abs=1e-6)
 
 
-def test_points_move_to_the_mean_of_the_heat_around_them() -> None:
+def test_points_move_to_the_mean_of_the_heat_around_them():
     heat = np.zeros((64, 64, 4), np.float32)
     heat[10, 20, 0], heat[10, 22, 0] = 0.5, 0.5  # mean x: 21.5 cells
     heat[40, 40, 1] = 1  # more than three cells away
@@ -107,7 +105,7 @@ def test_points_move_to_the_mean_of_the_heat_around_them() -> None:
     (0, set()), (45, {"left_ear"}), (90, {"left_ear", "left_eye"}), (-45, {"right_ear"}),
     (180, {"left_eye", "right_eye", "nose"}),
 ])  # fmt: skip
-def test_a_turned_head_hides_the_ear_on_its_side_and_from_behind_the_face(degrees: float, hidden: set[str]) -> None:
+def test_a_turned_head_hides_the_ear_on_its_side_and_from_behind_the_face(degrees, hidden):
     """A head with ears 20 px apart, the nose 14 px before their middle, turned to the left side of the person."""
     turn, seen = np.radians(degrees), landmarks()
     head = {"nose": (0, -14), "left_ear": (10, 0), "right_ear": (-10, 0), "left_eye": (4, -11), "right_eye": (-4, -11)}
@@ -117,7 +115,7 @@ def test_a_turned_head_hides_the_ear_on_its_side_and_from_behind_the_face(degree
     assert hidden_by_the_head(seen) == hidden
 
 
-def test_every_joint_has_its_landmark_and_those_out_of_sight_are_missing() -> None:
+def test_every_joint_has_its_landmark_and_those_out_of_sight_are_missing():
     seen = landmarks()
     joints = as_openpose(seen, WHOLE, (256, 256))
     for name, index in LANDMARK.items():
@@ -134,9 +132,7 @@ def test_every_joint_has_its_landmark_and_those_out_of_sight_are_missing() -> No
     assert missing == {"left_knee", "right_shoulder", "neck"}
 
 
-def test_a_file_of_something_else_or_a_missing_runtime_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_something_else_or_a_missing_runtime_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "other.tar").write_bytes(b"something else")
     with pytest.raises(ReposeError, match=r"other\.tar does not hold .*BlazePose .*weights fetch blazepose"):
         blazepose.load(ByName(blazepose=tmp_path / "other.tar"), min_person=0.5)
@@ -174,7 +170,7 @@ def upright(network: BlazePose, astronaut: np.ndarray) -> np.ndarray:
     return found
 
 
-def test_the_joints_of_a_real_person(upright: np.ndarray) -> None:
+def test_the_joints_of_a_real_person(upright):
     by_eye = {"nose": (216, 135), "right_eye": (196, 112), "left_eye": (240, 113), "right_shoulder": (104, 230)}
     for name, place in by_eye.items():
         assert np.linalg.norm(upright[JOINT[name], :2] - place) < 15
@@ -184,9 +180,7 @@ def test_the_joints_of_a_real_person(upright: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_person_who_lies_or_stands_on_the_head(
-    network: BlazePose, astronaut: np.ndarray, upright: np.ndarray, quarters: int
-) -> None:
+def test_a_person_who_lies_or_stands_on_the_head(network, astronaut, upright, quarters):
     (found,) = people(network, np.rot90(astronaut, quarters))
     x, y = found[:, 0], found[:, 1]
     for _ in range(quarters):
@@ -195,9 +189,7 @@ def test_a_person_who_lies_or_stands_on_the_head(
     assert away[HEAD_AND_SHOULDERS].max() < 15
 
 
-def test_a_photo_of_twelve_megapixels_and_a_thumbnail(
-    network: BlazePose, astronaut: np.ndarray, upright: np.ndarray
-) -> None:
+def test_a_photo_of_twelve_megapixels_and_a_thumbnail(network, astronaut, upright):
     photo = Image.fromarray(astronaut)
     (large,) = people(network, np.asarray(photo.resize((3500, 3500), Image.Resampling.BICUBIC)))
     away = np.abs((large[:, :2] + 0.5) * 512 / 3500 - 0.5 - upright[:, :2])
@@ -206,7 +198,7 @@ def test_a_photo_of_twelve_megapixels_and_a_thumbnail(
         assert (thumbnail[:, :2] <= 19).all()
 
 
-def test_of_two_people_both_are_found_and_where_nobody_is_nobody(network: BlazePose, astronaut: np.ndarray) -> None:
+def test_of_two_people_both_are_found_and_where_nobody_is_nobody(network, astronaut):
     small = np.asarray(Image.fromarray(astronaut).resize((256, 256)))
     two = np.full((512, 768, 3), 255, np.uint8)
     two[:, :512], two[256:, 512:] = astronaut, small
@@ -223,9 +215,7 @@ def rendered() -> list[MannequinPhoto]:
 
 
 @pytest.mark.parametrize("cut_off", [False, True])
-def test_a_rendered_person_also_with_the_head_cut_off(
-    network: BlazePose, rendered: list[MannequinPhoto], cut_off: bool
-) -> None:
+def test_a_rendered_person_also_with_the_head_cut_off(network, rendered, cut_off):
     truth, pixels = rendered[0].keypoints, rendered[0].pixels
     top = int(truth[JOINT["neck"], 1]) - 4 if cut_off else 0
     (found,) = people(network, pixels[top:])
@@ -235,7 +225,7 @@ def test_a_rendered_person_also_with_the_head_cut_off(
     assert found[JOINT["nose"], 2] == 0 or not cut_off
 
 
-def test_threads_change_no_byte(network: BlazePose, rendered: list[MannequinPhoto]) -> None:
+def test_threads_change_no_byte(network, rendered):
     images = torch.from_numpy(np.stack([photo.pixels for photo in rendered])).movedim(3, 1)
     with_threads = blazepose.load(Weights({}), min_person=0.5, threads=3).people(images)
     assert any(len(found) for found in with_threads)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -23,7 +21,7 @@ class FindsPeople:
         return [np.stack([joints * (rank, rank, 1) for rank in ranks]) if len(ranks) else np.zeros((0, K, 3))]
 
 
-def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_people_the_large_one_is_taken(monkeypatch):
     monkeypatch.setattr(blazepose, "load", lambda *_, **__: FindsPeople())
     find = PoseFinder("blazepose")
     (two, count), (nobody, _) = (find(np.full((96, 64, 3), people, np.uint8)) for people in (2, 0))
@@ -34,16 +32,14 @@ def test_of_several_people_the_large_one_is_taken(monkeypatch: pytest.MonkeyPatc
     assert nobody.shape == (K, 2)
 
 
-def test_weights_that_were_not_fetched_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_that_were_not_fetched_are_told(monkeypatch, tmp_path):
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
     with pytest.raises(ReposeError, match="repose weights fetch blazepose"):
         PoseFinder("blazepose")
 
 
-def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
     assert PoseFinder("auto").network == "figure"
@@ -60,6 +56,6 @@ def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(
     assert "found by blazepose" in capsys.readouterr().err
 
 
-def test_another_network_is_rejected() -> None:
+def test_another_network_is_rejected():
     with pytest.raises(ValueError, match="blazepose or figure, not 'openpose'"):
         PoseFinder("openpose")  # type: ignore[arg-type]

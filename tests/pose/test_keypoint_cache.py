@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,15 +65,13 @@ def check(search: Search, seen: list[list[int]]) -> None:
     assert looks.seen == seen
 
 
-def test_each_photo_is_looked_at_with_others_of_its_shard_and_size(search: Search, tmp_path: Path) -> None:
+def test_each_photo_is_looked_at_with_others_of_its_shard_and_size(search, tmp_path):
     check(search, WHOLE)
     assert len(list((tmp_path / "work").rglob("*.safetensors"))) == len(SHARDS)
 
 
 @pytest.mark.parametrize(("level", "left"), [(30, WHOLE), (50, WHOLE[2:]), (70, WHOLE[4:])])
-def test_an_interrupted_search_resumes_after_the_last_whole_shard(
-    search: Search, capsys: pytest.CaptureFixture[str], level: int, left: list[list[int]]
-) -> None:
+def test_an_interrupted_search_resumes_after_the_last_whole_shard(search, capsys, level, left):
     def stop(levels: list[int]) -> None:
         if level in levels:
             raise KeyboardInterrupt
@@ -87,16 +84,14 @@ def test_an_interrupted_search_resumes_after_the_last_whole_shard(
 
 
 @pytest.mark.parametrize(("last_photo", "settings"), [(71, SETTINGS), (70, SETTINGS | {"network": "another"})])
-def test_the_results_of_another_search_are_not_taken(
-    search: Search, table: pd.DataFrame, tmp_path: Path, last_photo: int, settings: dict[str, Any]
-) -> None:
+def test_the_results_of_another_search_are_not_taken(search, table, tmp_path, last_photo, settings):
     search.run(Looks(), batch=2)
     changed = table.assign(sha256=[*LEVELS[:-1], last_photo])
     check(Search(tmp_path / "images", changed, tmp_path / "work", settings), WHOLE)
 
 
 @pytest.mark.parametrize(("old", "new"), [(b"}", b""), (b"people", b"papers")])
-def test_a_damaged_file_is_told(search: Search, tmp_path: Path, old: bytes, new: bytes) -> None:
+def test_a_damaged_file_is_told(search, tmp_path, old, new):
     search.run(Looks(), batch=2)
     file = next((tmp_path / "work").rglob("00001.safetensors"))
     file.write_bytes(file.read_bytes().replace(old, new))

@@ -26,7 +26,7 @@ def csv(*rows: str, header: str = "name:keypoints_y:keypoints_x") -> bytes:
     f"\ufeffname;keypoints_y;keypoints_x\r\na.jpg;{Y};{X}\r\n".encode(),
     f'name,keypoints_x,keypoints_y\na.jpg,"{X}","{Y}"\n'.encode(),
 ])  # fmt: skip
-def test_columns_are_told_by_their_names_whatever_separates_them(content: bytes) -> None:
+def test_columns_are_told_by_their_names_whatever_separates_them(content):
     poses = read_posegan_csv(content, "poses.csv")
     assert poses.names == ["a.jpg"]
     np.testing.assert_array_equal(poses.keypoints[0], np.stack([X, Y], -1))
@@ -34,7 +34,7 @@ def test_columns_are_told_by_their_names_whatever_separates_them(content: bytes)
     assert poses.keypoints.dtype == poses.confidence.dtype == np.float32
 
 
-def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_offset() -> None:
+def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_offset():
     poses = read_posegan_csv(csv(row(y=[-1, *Y[1:]], x=[-1, -12, *X[2:]])), "poses.csv")
     assert np.flatnonzero(~present(poses.keypoints)[0]).tolist() == [0]
     np.testing.assert_array_equal(poses.confidence[0], [0] + [1] * 17)
@@ -46,12 +46,12 @@ def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_
     row(x=X[:17]), row()[:-1], row(y=[10**9, *Y[1:]]), "a.jpg",
     row().replace("1", "\u0661"),  # a digit, but not for numpy
 ])  # fmt: skip
-def test_a_row_that_is_not_two_lists_of_eighteen_whole_numbers_is_rejected(line: str) -> None:
+def test_a_row_that_is_not_two_lists_of_eighteen_whole_numbers_is_rejected(line):
     with pytest.raises(ReposeError, match=r"poses\.csv, line 3: expected 'NAME.*joints lack the neck"):
         read_posegan_csv(csv(row("first.jpg"), line), "poses.csv")
 
 
-def test_many_rows_take_little_more_memory_than_their_joints(tmp_path: Path) -> None:
+def test_many_rows_take_little_more_memory_than_their_joints(tmp_path):
     file = tmp_path / "keypoints.csv"
     file.write_bytes(csv(*(row(f"{number:05d}.jpg") for number in range(20_000))))
     setup = (
@@ -61,12 +61,12 @@ def test_many_rows_take_little_more_memory_than_their_joints(tmp_path: Path) -> 
     assert mebibytes(setup, "read(content, 'large')", str(file)) < 20  # with all rows as text in memory: 32
 
 
-def test_a_joint_with_x_or_y_alone_is_rejected() -> None:
+def test_a_joint_with_x_or_y_alone_is_rejected():
     with pytest.raises(ReposeError, match=r"a\.jpg has only one of x and y of the neck"):
         read_posegan_csv(csv(row(y=[10, -1, *Y[2:]])), "poses.csv")
 
 
-def test_patns_file() -> None:
+def test_patns_file():
     path = SHARED / "lists" / "fasion-annotation-test.csv"
     if not path.exists():
         pytest.skip(f"no real file: {path} is absent")
@@ -94,13 +94,13 @@ def openpose(*people: list[float], key: str = "pose_keypoints_2d") -> bytes:
 
 
 @pytest.mark.parametrize("key", ["pose_keypoints_2d", "pose_keypoints"])  # the second before OpenPose 1.2
-def test_eighteen_joints_of_openpose_are_taken_as_they_are(key: str) -> None:
+def test_eighteen_joints_of_openpose_are_taken_as_they_are(key):
     found = read_openpose_json(openpose(person(18), key=key), "a.json")
     np.testing.assert_allclose(found.ravel(), person(18), rtol=1e-6)
     assert read_openpose_json(openpose(key=key), "a.json").shape == (0, K, 3)
 
 
-def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out() -> None:
+def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out():
     names = [  # OpenPose's own list of BODY_25
         "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
         "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
@@ -118,7 +118,7 @@ def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out() -> None:
     b'{"people": [{"pose_keypoints_2d": null}]}', b'{"people": [{"pose_keypoints_2d": [[1, 2], 3]}]}',
     openpose(person(18), person(17)), openpose([float("nan"), *person(18)[1:]]), openpose([10**400, *person(18)[1:]]),
 ])  # fmt: skip
-def test_a_json_that_is_not_openposes_is_rejected(content: bytes) -> None:
+def test_a_json_that_is_not_openposes_is_rejected(content):
     with pytest.raises(ReposeError, match=r"a\.json is not a JSON of OpenPose"):
         read_openpose_json(content, "a.json")
 
@@ -129,7 +129,7 @@ def standing(x: float, y: float, height: float) -> np.ndarray:
     return np.concatenate([joints, np.full((K, 1), 0.8)], 1).astype(np.float32)
 
 
-def test_the_photo_shows_the_large_person_near_the_middle() -> None:
+def test_the_photo_shows_the_large_person_near_the_middle():
     middle, large_aside, small = standing(64, 64, 100), standing(20, 64, 110), standing(64, 64, 30)
     gaps = small.copy()
     gaps[::2] = 0  # in the corner of the image, were they joints
@@ -139,7 +139,7 @@ def test_the_photo_shows_the_large_person_near_the_middle() -> None:
         assert count == 1 + len(others)
 
 
-def test_joints_and_people_of_little_confidence_do_not_count() -> None:
+def test_joints_and_people_of_little_confidence_do_not_count():
     sure, unsure = standing(64, 64, 50), standing(64, 64, 100)
     unsure[:, 2], sure[3, 2] = 0.09, 0.09
     joints, count = choose_person(np.stack([unsure, sure]), (128, 128), 0.1)
@@ -152,7 +152,7 @@ def test_joints_and_people_of_little_confidence_do_not_count() -> None:
 NAMES = ["fashionMENTees_Tanksid0000000101_1front.jpg", "fashionMENTees_Tanksid0000000101_2side.jpg", "x.jpg"]
 
 
-def test_poses_find_their_photos_in_either_spelling() -> None:
+def test_poses_find_their_photos_in_either_spelling():
     rows = csv(row("fasionMENTeesTanksid0000000101_2side.jpg"), row("stranger.jpg"), row(NAMES[0], y=Y[::-1]))
     matched = match(read_posegan_csv(rows, "poses.csv"), NAMES)
     assert matched.order == [NAMES[1], NAMES[0]]
@@ -163,7 +163,7 @@ def test_poses_find_their_photos_in_either_spelling() -> None:
     np.testing.assert_array_equal(matched.confidence[2], np.zeros(K))
 
 
-def test_a_repeated_row_is_counted_if_it_says_the_same_and_rejected_if_not() -> None:
+def test_a_repeated_row_is_counted_if_it_says_the_same_and_rejected_if_not():
     gaps = row("x.jpg", y=[-1, *Y[1:]], x=[-1, *X[1:]])
     matched = match(read_posegan_csv(csv(gaps, row(NAMES[0]), gaps, gaps), "poses.csv"), NAMES)
     assert (matched.repeated, matched.order) == (2, ["x.jpg", NAMES[0]])
@@ -171,7 +171,7 @@ def test_a_repeated_row_is_counted_if_it_says_the_same_and_rejected_if_not() -> 
         match(read_posegan_csv(csv(gaps, row("x.jpg")), "poses.csv"), NAMES)
 
 
-def test_a_joint_may_lie_one_pixel_beyond_its_own_photo() -> None:
+def test_a_joint_may_lie_one_pixel_beyond_its_own_photo():
     keypoints = np.full((2, K, 2), np.nan, np.float32)
     keypoints[0, :4] = [(-1, 5), (64, 128), (64.5, 5), (5, -1.5)]
     keypoints[1, 0] = (64.5, 5)

@@ -39,7 +39,7 @@ def first_x(poses: KnownPoses, photo: str | Path) -> float | None:
     return None if found is None else float(found[0, 0])
 
 
-def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path: Path) -> None:
+def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path):
     poses = KnownPoses([csv(tmp_path / "poses.csv", row("front.jpg"), row("side.png", 30))])
     assert [first_x(poses, name) for name in ("some/folder/side.png", "side.jpg")] == [30, None]
     found = poses.find(Path("front.jpg"), 100, 80)
@@ -47,7 +47,7 @@ def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("photo", [FLAT, "fasionWOMENTeesTanksid0000000101_1front.jpg", f"x/{IN_DEEPFASHION}.jpg"])
-def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tmp_path: Path, photo: str) -> None:
+def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tmp_path, photo):
     keypoints = np.full((2, K, 2), 40, np.float32)
     keypoints[1] = np.nan
     write_keypoints(tmp_path / "keypoints.csv", [FLAT, "other.jpg"], keypoints, np.ones((2, K), np.float32))
@@ -57,7 +57,7 @@ def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tm
         poses.find(Path("other.jpg"), 100, 80)
 
 
-def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: Path) -> None:
+def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path):
     people(tmp_path / "json/front_keypoints.json", person())
     people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=25))
     poses, one = KnownPoses([tmp_path / "json"]), KnownPoses([tmp_path / "json/front_keypoints.json"])
@@ -66,9 +66,7 @@ def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path: 
     assert [first_x(one, photo) for photo in photos] == [20, 20, None, None, None]
 
 
-def test_photos_of_the_same_name_are_told_apart_by_their_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_of_the_same_name_are_told_apart_by_their_folders(tmp_path, monkeypatch):
     people(tmp_path / "json/red/front_keypoints.json", person(10))
     people(tmp_path / "json/blue/front_keypoints.json", person(30))
     poses = KnownPoses([tmp_path / "json", csv(tmp_path / "p.csv", row("green/front.jpg", 40), row("front.jpg", 50))])
@@ -78,13 +76,13 @@ def test_photos_of_the_same_name_are_told_apart_by_their_folders(
     assert first_x(poses, "front.jpg") == 30
 
 
-def test_the_first_file_that_knows_a_photo_counts(tmp_path: Path) -> None:
+def test_the_first_file_that_knows_a_photo_counts(tmp_path):
     files = [csv(tmp_path / "a.csv", row("a.jpg", 10)), csv(tmp_path / "b.csv", row("a.jpg", 30), row("b.jpg", 40))]
     assert [first_x(KnownPoses(some), "a.jpg") for some in (files, files[::-1], [])] == [10, 30, None]
     assert first_x(KnownPoses(files), "b.jpg") == 40
 
 
-def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp_path: Path) -> None:
+def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp_path):
     large = [value for k in range(K) for value in (30 + k, 10 + 4 * k, 0.9)]
     large[2] = 0.04
     found = read_pose(people(tmp_path / "pose.json", person(1), large), None, 100, 80)
@@ -92,7 +90,7 @@ def test_of_several_people_the_main_one_counts_and_unsure_joints_are_missing(tmp
     assert found[1].tolist() == [31, 14]
 
 
-def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path) -> None:
+def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path):
     one, two = csv(tmp_path / "one.csv", row("a.jpg")), csv(tmp_path / "two.csv", row(FLAT), row("b.jpg", 30))
     asked = ((one, None), (two, "b.jpg"), (two, "fasionWOMENTeesTanksid0000000101_1front.jpg"))
     assert [read_pose(file, name, 100, 80)[0, 0] for file, name in asked] == [20, 30, 20]
@@ -102,13 +100,13 @@ def test_a_pose_is_the_one_row_of_a_csv_or_the_one_that_is_named(tmp_path: Path)
         read_pose(two, "c.jpg", 100, 80)
 
 
-def test_two_poses_of_one_name_are_refused_and_a_repetition_is_not(tmp_path: Path) -> None:
+def test_two_poses_of_one_name_are_refused_and_a_repetition_is_not(tmp_path):
     assert first_x(KnownPoses([csv(tmp_path / "a.csv", row("a.jpg"), row("a.jpg"))]), "a.jpg") == 20
     with pytest.raises(ReposeError, match=r"b\.csv gives two poses for a\.jpg"):
         KnownPoses([csv(tmp_path / "b.csv", row("a.jpg"), row("a.jpg", 30))])
 
 
-def test_a_joint_outside_its_image_is_named_and_one_at_the_edge_is_moved_in(tmp_path: Path) -> None:
+def test_a_joint_outside_its_image_is_named_and_one_at_the_edge_is_moved_in(tmp_path):
     file = csv(tmp_path / "p.csv", row("a.jpg"))
     with pytest.raises(ReposeError, match=r"a\.jpg: 2 of 18 joints lie outside.*right_ear at x 36, y 42.*35 px wide"):
         KnownPoses([file]).find(Path("a.jpg"), 100, 35)
@@ -117,7 +115,7 @@ def test_a_joint_outside_its_image_is_named_and_one_at_the_edge_is_moved_in(tmp_
     assert read_pose(file, None, 100, 37)[17].tolist() == [36, 44]
 
 
-def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path: Path) -> None:
+def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path):
     with pytest.raises(ReposeError, match=r"none\.json: 0 of 18 joints are known"):
         read_pose(people(tmp_path / "none.json"), None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
@@ -130,7 +128,7 @@ def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path: Path) -> N
     checked(keypoints, 100, 80, "here")
 
 
-def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
+def test_shares_of_the_image_are_no_pixels(tmp_path):
     shares = [value for k in range(K) for value in (k / K, k / K, 0.9)]
     with pytest.raises(ReposeError, match=r"pose\.json: all joints lie within one px.*--keypoint_scale 0"):
         read_pose(people(tmp_path / "pose.json", shares), None, 100, 80)
@@ -144,9 +142,7 @@ def test_shares_of_the_image_are_no_pixels(tmp_path: Path) -> None:
     ("x.csv", "hello", r"x\.csv has no column 'name'"),
     ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),
 ])  # fmt: skip
-def test_files_that_are_missing_or_of_another_kind_are_named(
-    tmp_path: Path, name: str, content: str | None, message: str
-) -> None:
+def test_files_that_are_missing_or_of_another_kind_are_named(tmp_path, name, content, message):
     if content == "":
         (tmp_path / name).mkdir()
     elif content:

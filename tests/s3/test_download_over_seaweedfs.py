@@ -6,7 +6,7 @@ import pytest
 
 from faulty_proxy import Fault
 from repose.storage.transfer.partial import CHUNK
-from s3_cases import BIG, DownloadCases, Stage, Storage, stage, undisturbed
+from s3_cases import BIG, DownloadCases, stage, undisturbed
 
 __all__ = ["TestDownload", "stage"]
 
@@ -18,9 +18,9 @@ class TestDownload(DownloadCases):
         ("AWS_ACCESS_KEY_ID", "NOBODY", r"with these credentials \(InvalidAccessKeyId\)"),
     ])  # fmt: skip
     def test_wrong_credentials_are_an_error_at_once(
-        self, storage: Storage, stage: Stage, monkeypatch: pytest.MonkeyPatch,
-        kind: str, variable: str, value: str, message: str,
-    ) -> None:  # fmt: skip
+        self, storage, stage, monkeypatch,
+        kind, variable, value, message,
+    ):  # fmt: skip
         origin = storage.put_all() if kind == "prefix" else storage.put_zip()
         with monkeypatch.context() as wrong:
             wrong.setenv(variable, value)
@@ -30,9 +30,7 @@ class TestDownload(DownloadCases):
         assert stage.run(origin) == undisturbed(storage, stage, origin)
 
     @pytest.mark.parametrize("version", ["s3v4", "s3"])
-    def test_an_expired_link_is_an_error_and_a_new_one_works(
-        self, storage: Storage, stage: Stage, version: str
-    ) -> None:
+    def test_an_expired_link_is_an_error_and_a_new_one_works(self, storage, stage, version):
         storage.put("list.csv", BIG)
         expired = storage.link("list.csv", 1, version)
         time.sleep(2.1)
@@ -43,7 +41,7 @@ class TestDownload(DownloadCases):
         fresh = storage.link("list.csv")
         assert stage.run(fresh) == undisturbed(storage, stage, fresh)
 
-    def test_a_link_that_expires_between_two_parts_resumes_with_a_new_one(self, storage: Storage, stage: Stage) -> None:
+    def test_a_link_that_expires_between_two_parts_resumes_with_a_new_one(self, storage, stage):
         storage.put("list.csv", BIG)
         link = storage.link("list.csv", seconds=1)
         storage.proxy.fail(Fault(drop_response=CHUNK, times=1))
@@ -58,7 +56,7 @@ class TestDownload(DownloadCases):
         assert written == undisturbed(storage, stage, fresh)
 
     @pytest.mark.parametrize(("version", "part"), [("s3v4", "X-Amz-Signature="), ("s3", "Expires=")])
-    def test_a_tampered_link_is_an_error(self, storage: Storage, stage: Stage, version: str, part: str) -> None:
+    def test_a_tampered_link_is_an_error(self, storage, stage, version, part):
         storage.put("list.csv", BIG)
         before, _, after = storage.link("list.csv", version=version).rpartition(part)
         link = before + part + ("1" if after[0] != "1" else "2") + after[1:]

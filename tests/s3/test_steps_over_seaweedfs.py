@@ -1,7 +1,7 @@
 """Steps with a remote in S3, through a proxy that fails; against SeaweedFS, which refuses what is wrong."""
 
 import pytest
-from step_cases import Flowers, StepCases, flowers_made, over_s3
+from step_cases import StepCases, flowers_made, over_s3
 
 __all__ = ["TestSteps", "flowers_made", "over_s3"]
 
@@ -12,8 +12,8 @@ class TestSteps(StepCases):
         ("AWS_ACCESS_KEY_ID", "NOBODY", "InvalidAccessKeyId"),
     ])  # fmt: skip
     def test_wrong_credentials_are_an_error_at_once_and_right_ones_work(
-        self, over_s3: Flowers, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str
-    ) -> None:
+        self, over_s3, monkeypatch, variable, value, code
+    ):
         over_s3.run("count")
         with monkeypatch.context() as wrong:
             wrong.setenv(variable, value)

@@ -44,7 +44,7 @@ def of(whole: Whole, content: bytes) -> dict[str, bytes]:
 
 
 @both
-def test_the_output_and_its_parents_appear_and_an_earlier_one_is_replaced(tmp_path: Path, whole: Whole) -> None:
+def test_the_output_and_its_parents_appear_and_an_earlier_one_is_replaced(tmp_path, whole):
     for content in (b"one", b"two"):
         write(whole, tmp_path / "new" / "out", content)
         assert tree(tmp_path) == of(whole, content)
@@ -66,9 +66,7 @@ FAILURES = [
 
 @both
 @pytest.mark.parametrize(("error", "message"), FAILURES)
-def test_after_an_error_the_earlier_output_is_intact(
-    tmp_path: Path, whole: Whole, error: BaseException, message: str
-) -> None:
+def test_after_an_error_the_earlier_output_is_intact(tmp_path, whole, error, message):
     out = tmp_path / "new" / "out"
     for earlier in (False, True):
         if earlier:
@@ -81,9 +79,7 @@ def test_after_an_error_the_earlier_output_is_intact(
 
 
 @both
-def test_every_file_reaches_the_disk_before_the_output_appears(
-    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_file_reaches_the_disk_before_the_output_appears(tmp_path, whole, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((os.fstat(descriptor).st_size, out.exists())))
     out = tmp_path / "out"
@@ -110,7 +106,7 @@ with whole_folder(Path(sys.argv[1]), ["*"]) as folder:
 
 
 @pytest.mark.parametrize("at", [1, 2])  # the rename before which the process is killed
-def test_a_folder_whose_writer_was_killed_is_put_back_at_the_next_start(tmp_path: Path, at: int) -> None:
+def test_a_folder_whose_writer_was_killed_is_put_back_at_the_next_start(tmp_path, at):
     out = tmp_path / "out"
     out.mkdir()
     (out / "file").write_bytes(b"earlier")
@@ -124,9 +120,7 @@ def test_a_folder_whose_writer_was_killed_is_put_back_at_the_next_start(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_folder_that_cannot_be_moved_into_its_place_leaves_the_earlier_one_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_moved_into_its_place_leaves_the_earlier_one_there(tmp_path, monkeypatch):
     def rename(path: Path, target: Path) -> Path:
         if path.suffix == ".partial":
             raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
@@ -140,6 +134,6 @@ def test_a_folder_that_cannot_be_moved_into_its_place_leaves_the_earlier_one_the
     assert tree(tmp_path) == {"out/in/file": b"earlier"}
 
 
-def test_text_is_utf_8_and_line_ends_stay(tmp_path: Path) -> None:
+def test_text_is_utf_8_and_line_ends_stay(tmp_path):
     write_text(tmp_path / "a", "ä\r\nb\n")
     assert (tmp_path / "a").read_bytes() == "ä\r\nb\n".encode()

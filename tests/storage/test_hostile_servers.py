@@ -116,7 +116,7 @@ OVER_HTTP: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-def test_a_hostile_web_server(hostile: Hostile, tmp_path: Path, name: str) -> None:
+def test_a_hostile_web_server(hostile, tmp_path, name):
     hostile.answer, message = OVER_HTTP[name]
     address = hostile.address.replace("//", "//anna:s3cret@")
     began = time.monotonic()
@@ -130,18 +130,18 @@ def test_a_hostile_web_server(hostile: Hostile, tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("size", ["²".encode("latin-1"), b"4" * 5000, b"-5", b"five"])
-def test_a_length_that_is_no_number_is_ignored(hostile: Hostile, tmp_path: Path, size: bytes) -> None:
+def test_a_length_that_is_no_number_is_ignored(hostile, tmp_path, size):
     hostile.answer = sized(size)
     assert transfer.fetch(f"{hostile.address}/a", tmp_path / "a").read_bytes() == b"hello"
 
 
-def test_a_compressed_answer_is_not_unpacked(hostile: Hostile, tmp_path: Path) -> None:
+def test_a_compressed_answer_is_not_unpacked(hostile, tmp_path):
     bomb = gzip.compress(bytes(10**8))
     hostile.answer = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
     assert transfer.fetch(f"{hostile.address}/a", tmp_path / "a", limit=LIMIT).read_bytes() == bomb
 
 
-def test_a_part_of_other_bytes_is_not_appended(server: Server, tmp_path: Path) -> None:
+def test_a_part_of_other_bytes_is_not_appended(server, tmp_path):
     (tmp_path / ".a.partial").write_bytes(BODY[:9])
     (tmp_path / ".a.partial.json").write_text(f'["{DATE}", {len(BODY)}]')
     server.etag = ""
@@ -165,7 +165,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("netrc")
-def test_a_login_goes_to_the_address_s_own_server_alone(server: Server, other: Server, tmp_path: Path) -> None:
+def test_a_login_goes_to_the_address_s_own_server_alone(server, other, tmp_path):
     for address in (server.address, server.address.replace("//", "//bert:hidden@")):
         moved = {"status": 302, "headers": {"Location": f"{other.address}/b", "Set-Cookie": "a=s3cret"}}
         server.plans = [{"status": 302, "headers": {"Location": f"{server.address}/b"}}, moved]
@@ -178,9 +178,7 @@ def test_a_login_goes_to_the_address_s_own_server_alone(server: Server, other: S
 
 
 @pytest.mark.parametrize(("sha256", "fetched"), [(SHA256, True), (SHA256[:8], False), (None, False)])
-def test_https_may_become_http_only_for_a_known_file(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str | None, fetched: bool
-) -> None:
+def test_https_may_become_http_only_for_a_known_file(server, tmp_path, monkeypatch, sha256, fetched):
     real = requests.Session.get
 
     def get(session: requests.Session, address: str, **how: Any) -> requests.Response:
@@ -221,7 +219,7 @@ OVER_S3: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("name", OVER_S3)
-def test_a_hostile_s3_server(hostile: Hostile, tmp_path: Path, name: str) -> None:
+def test_a_hostile_s3_server(hostile, tmp_path, name):
     hostile.answer, message = OVER_S3[name]
     with pytest.raises(ReposeError, match=message) as caught:
         transfer.fetch("s3://data/a", tmp_path / "a", endpoint=hostile.address, limit=LIMIT)
@@ -241,7 +239,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_hostile_list(hostile: Hostile, name: str) -> None:
+def test_a_hostile_list(hostile, name):
     pages = 0
 
     def answer(connection: socket.socket) -> None:
@@ -257,7 +255,7 @@ def test_a_hostile_list(hostile: Hostile, name: str) -> None:
         list(list_prefix("s3://data/in/", endpoint=hostile.address))
 
 
-def test_an_object_that_is_larger_than_the_list_says_is_refused(hostile: Hostile, tmp_path: Path) -> None:
+def test_an_object_that_is_larger_than_the_list_says_is_refused(hostile, tmp_path):
     hostile.answer = sized(b"1000000000000")
     with pytest.raises(ReposeError, match="should have 3 bytes, it has 1,000,000,000,000"):
         transfer.fetch_objects(
@@ -266,7 +264,7 @@ def test_an_object_that_is_larger_than_the_list_says_is_refused(hostile: Hostile
     assert not any(path.stat().st_size for path in tmp_path.iterdir() if path.suffix != ".json")
 
 
-def test_an_object_that_is_listed_twice_is_fetched_once(hostile: Hostile, tmp_path: Path) -> None:
+def test_an_object_that_is_listed_twice_is_fetched_once(hostile, tmp_path):
     hostile.answer = sized(b"5")
     listed = [transfer.Object(name, 5, f"in/{name}", '"x"') for name in ("a", "a/b", "A", "a", "..", "/", "é" * 512)]
     found = transfer.fetch_objects("s3://data/in/", listed, tmp_path, endpoint=hostile.address)
@@ -281,7 +279,7 @@ def test_an_object_that_is_listed_twice_is_fetched_once(hostile: Hostile, tmp_pa
     "..%2F..%2Fetc", "a%00b", "a" * 300 + ".pth", "é" * 300, "%2e%2e", "..", "", "a%0Ab", "%1b[31m", "CON.", "a/%2f",
     "\u202egpj.exe", "%ff", "a:b", "~root", "-rf",
 ])  # fmt: skip
-def test_a_file_name_is_safe(name: str) -> None:
+def test_a_file_name_is_safe(name):
     found = addresses.file_name(f"https://example.org/x/{name}?y/z#/z")
     assert len(found) <= 80
     assert not set(found) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
@@ -289,16 +287,14 @@ def test_a_file_name_is_safe(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a\0b", "~\0", "a" * 300, "/" + "a/" * 3000, "\ud800"])
-def test_a_path_that_no_file_can_have_is_an_error(tmp_path: Path, path: str) -> None:
+def test_a_path_that_no_file_can_have_is_an_error(tmp_path, path):
     with pytest.raises(ReposeError, match=r"The path .* cannot be used|There is no file") as caught:
         transfer.fetch(path, tmp_path / "a")
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("name", ["a%00b.pth", "a" * 300 + ".pth", "é" * 300 + ".pth", "..%2F..%2Fa.pth", "%0A.pth"])
-def test_weights_of_any_name_are_written_into_the_cache_itself(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_weights_of_any_name_are_written_into_the_cache_itself(server, tmp_path, monkeypatch, name):
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path / "cache"))
     path = locate(f"{server.address}/{name}", SHA256)
     assert path.read_bytes() == BODY

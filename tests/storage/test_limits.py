@@ -33,9 +33,7 @@ each_reader = pytest.mark.parametrize(("name", "kind", "read"), READERS, ids=[na
 
 
 @each_reader
-def test_a_file_beyond_the_limit_of_its_kind_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: Kind, read: Callable[[Path], Any]
-) -> None:
+def test_a_file_beyond_the_limit_of_its_kind_is_not_read(tmp_path, monkeypatch, name, kind, read):
     path = tmp_path / name
     with path.open("wb") as file:
         file.truncate(LIMITS[kind] * 10**6 + 1)  # without blocks on the disk
@@ -47,7 +45,7 @@ def test_a_file_beyond_the_limit_of_its_kind_is_not_read(
 
 
 @each_reader
-def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str, kind: Kind, read: Callable[[Path], Any]) -> None:
+def test_a_pipe_is_not_waited_for(tmp_path, name, kind, read):
     os.mkfifo(tmp_path / name)
     with pytest.raises(ReposeError, match=rf"{name} is a device or a pipe\. Give a file\."):
         read(tmp_path / name)

@@ -17,7 +17,7 @@ LEAVING = [
 
 
 @pytest.mark.parametrize("path", LEAVING, ids=repr)
-def test_a_path_that_leaves_its_folder_or_is_none(path: Any) -> None:
+def test_a_path_that_leaves_its_folder_or_is_none(path):
     with pytest.raises(ReposeError, match=r"^here has the path .* is not a plain path") as caught:
         check_path(path, "here")
     assert str(caught.value).isprintable()
@@ -26,14 +26,14 @@ def test_a_path_that_leaves_its_folder_or_is_none(path: Any) -> None:
 @pytest.mark.parametrize(
     "path", ["a", "a/b.png", ".gitignore", "a/..b", "...", "Häuser/日本 1.jpg", "a/.git2", "x" * 255]
 )
-def test_a_path_inside(path: str) -> None:
+def test_a_path_inside(path):
     assert check_path(path, "here") == path
 
 
 @pytest.mark.parametrize(
     "oid", ["../../x", OID[1:], f"{OID}.dir.dir", OID.upper(), f"{OID}\n", f"{OID}/x", "", None, 7, ["a"]]
 )
-def test_an_object_s_name_that_is_none(oid: Any) -> None:
+def test_an_object_s_name_that_is_none(oid):
     with pytest.raises(ReposeError, match=r"^here has .* instead of the MD5 of an object"):
         check_oid(oid, "here")
 
@@ -52,18 +52,18 @@ def entry(path: Any, oid: Any = OID) -> dict[str, Any]:
     ],
     ids=lambda listing: repr(listing)[:40],
 )  # fmt: skip
-def test_a_list_of_a_folder_that_is_none(listing: Any) -> None:
+def test_a_list_of_a_folder_that_is_none(listing):
     with pytest.raises(ReposeError, match=r"^here .*tampered"):
         parse_listing(json.dumps(listing).encode(), "here")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"[" + b"9" * 5_000 + b"]"])
-def test_a_list_of_a_folder_that_cannot_be_read(content: bytes) -> None:
+def test_a_list_of_a_folder_that_cannot_be_read(content):
     with pytest.raises(ReposeError, match=r"^here is not the list of a folder"):
         parse_listing(content, "here")
 
 
-def test_a_list_of_a_folder() -> None:
+def test_a_list_of_a_folder():
     assert parse_listing(json.dumps([entry("a.b"), entry("a/b"), entry("a-b")]).encode(), "here") == dict.fromkeys(
         ("a.b", "a/b", "a-b"), OID
     )

@@ -91,7 +91,7 @@ def shop(_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     return clone
 
 
-def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest(shop: Shop) -> None:
+def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest(shop):
     for model, kind in (("attend@v1.9.0", "paper"), ("attend@v1.10.0", "attend"), ("attend@latest", "attend")):
         assert repose.load(model_file(model)).about.row.kind == kind
     assert registry.find_model("attend", Path()).version == "v1.10.0"
@@ -101,7 +101,7 @@ def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest(shop: 
         model_file("attend@v1.10.0")
 
 
-def test_generate_takes_a_registered_model(shop: Shop) -> None:
+def test_generate_takes_a_registered_model(shop):
     save_photo(Path("front.jpg"))
     save_openpose(Path("pose.json"))
     options = ["--device", "cpu", "--threads", "1", "-o", "new.png"]
@@ -113,7 +113,7 @@ def test_generate_takes_a_registered_model(shop: Shop) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open("new.png")), own)
 
 
-def test_a_cached_model_needs_no_remote_and_is_checked(shop: Shop) -> None:
+def test_a_cached_model_needs_no_remote_and_is_checked(shop):
     before = model_file("attend@v1.9.0")
     shutil.rmtree("../remote")
     assert model_file("attend@v1.9.0") == before
@@ -124,7 +124,7 @@ def test_a_cached_model_needs_no_remote_and_is_checked(shop: Shop) -> None:
         model_file("attend@v1.9.0")
 
 
-def test_a_model_in_neither_cache_nor_remote_is_an_error(shop: Shop) -> None:
+def test_a_model_in_neither_cache_nor_remote_is_an_error(shop):
     shutil.rmtree("../remote/files")
     with pytest.raises(
         ReposeError, match=r"runs/attend at attend@v1\.9\.0 is not in DVC's cache and cannot be fetched from the remote"
@@ -141,12 +141,12 @@ def test_a_model_in_neither_cache_nor_remote_is_an_error(shop: Shop) -> None:
     ("attend@v2.0.0", r"There is no version v2\.0\.0 of attend; there are: v1\.10\.0, v1\.9\.0, v1\.0\.0\."),
     ("table1:attend", r"No version of a model 'table1:attend'.*git tag -a table1=attend@v1\.0\.0"),
 ])  # fmt: skip
-def test_an_unknown_name_or_version_is_an_error(shop: Shop, model: str, message: str) -> None:
+def test_an_unknown_name_or_version_is_an_error(shop, model, message):
     with pytest.raises(ReposeError, match=message):
         model_file(model)
 
 
-def test_a_revision_without_the_artifact_the_file_or_a_lock_is_an_error(shop: Shop) -> None:
+def test_a_revision_without_the_artifact_the_file_or_a_lock_is_an_error(shop):
     for number, (artifacts, message) in enumerate((
         ({}, r"The revision attend@v2\.0\.0 has no artifact 'attend' in its dvc\.yaml"),
         ({"attend": {"path": "elsewhere/x"}}, r"The dvc\.lock of the revision attend@v2\.0\.1 has no elsewhere/x, the path"),
@@ -169,7 +169,7 @@ def test_a_revision_without_the_artifact_the_file_or_a_lock_is_an_error(shop: Sh
         model_file("attend")
 
 
-def test_an_artifact_may_be_one_of_a_folder(shop: Shop) -> None:
+def test_an_artifact_may_be_one_of_a_folder(shop):
     Path("table1").mkdir()
     Path("table1/dvc.yaml").write_text(
         yaml.safe_dump({"artifacts": {"best": {"path": "../runs/attend/model.safetensors"}}})
@@ -178,7 +178,7 @@ def test_an_artifact_may_be_one_of_a_folder(shop: Shop) -> None:
     assert model_file("table1:best@v0.1.0") == model_file("attend@v1.10.0")
 
 
-def test_a_folder_without_git_or_dvc_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_git_or_dvc_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(ReposeError, match=r"is in no git repository .*so no model is registered here"):
         model_file("attend", tmp_path)
@@ -189,19 +189,19 @@ def test_a_folder_without_git_or_dvc_is_an_error(tmp_path: Path, monkeypatch: py
         model_file("attend", plain.folder)
 
 
-def test_without_dvc_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dvc_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gto.api", None)
     with pytest.raises(ReposeError, match=r"A registered model needs DVC \(gto\.api is not.*pip install 'repose\[p"):
         model_file("attend")
 
 
-def test_a_model_and_a_checkpoint_are_not_both_named() -> None:
+def test_a_model_and_a_checkpoint_are_not_both_named():
     done = CliRunner().invoke(app, ["generate", "a.jpg", "-p", "b.json", "-o", "c.png", "-m", "attend", "-c", "x"])
     assert isinstance(done.exception, ReposeError)
     assert "with --checkpoint or with --model, not with both" in str(done.exception)
 
 
-def test_every_system_that_the_demo_trains_is_an_artifact() -> None:
+def test_every_system_that_the_demo_trains_is_an_artifact():
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     (run,) = pipeline["stages"]["train"]["outs"]
     params = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -75,7 +75,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_files_are_written_read_listed_and_deleted(store: Remote, tmp_path: Path) -> None:
+def test_files_are_written_read_listed_and_deleted(store, tmp_path):
     assert store.read("x/y.json") is None
     assert store.names("x") == []
     assert store.download("x/y.json", tmp_path / "here") is False
@@ -89,7 +89,7 @@ def test_files_are_written_read_listed_and_deleted(store: Remote, tmp_path: Path
     assert store.names("x") == ["x/z/w"]
 
 
-def test_objects_and_the_files_of_folders_are_pushed_and_fetched(store: Remote) -> None:
+def test_objects_and_the_files_of_folders_are_pushed_and_fetched(store):
     oids = [cached(store, SMALL), cached(store, b"")]
     listed = cached(store, json.dumps([{"md5": oid, "relpath": oid} for oid in oids]).encode(), ".dir")
     assert not store.has([listed])
@@ -104,7 +104,7 @@ def test_objects_and_the_files_of_folders_are_pushed_and_fetched(store: Remote) 
     assert len(files(Path(store._repo.cache.local.path))) == 3
 
 
-def test_missing_and_changed_objects_are_errors(store: Remote) -> None:
+def test_missing_and_changed_objects_are_errors(store):
     oid = oid_of(SMALL)
     for _ in ("missing", "changed"):
         for get in (lambda: store.object(oid), lambda: store.pull([oid])):
@@ -116,14 +116,14 @@ def test_missing_and_changed_objects_are_errors(store: Remote) -> None:
     assert files(Path(store._repo.cache.local.path)) == []
 
 
-def test_files_that_others_write_meanwhile_are_seen(s3: Remote, storage: Storage) -> None:
+def test_files_that_others_write_meanwhile_are_seen(s3, storage):
     s3.write("x/1", b"")
     assert s3.names("x") == ["x/1"]
     storage.put("a/b/x/2", b"")
     assert s3.names("x") == ["x/1", "x/2"]
 
 
-def test_a_missing_bucket_is_an_error_and_an_empty_folder_is_not(made: Made, storage: Storage, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_an_error_and_an_empty_folder_is_not(made, storage, tmp_path):
     for prefix in ("", "/", "/a/b"):
         store = made(f"s3://{storage.bucket}{prefix}", endpointurl=storage.proxy.address)
         assert store.read("x") is None
@@ -133,7 +133,7 @@ def test_a_missing_bucket_is_an_error_and_an_empty_folder_is_not(made: Made, sto
                 use()
 
 
-def test_a_transfer_that_is_cut_leaves_nothing_and_the_next_one_works(s3: Remote, storage: Storage) -> None:
+def test_a_transfer_that_is_cut_leaves_nothing_and_the_next_one_works(s3, storage):
     content = bytes(200_000)
     oid = cached(s3, content)
     storage.proxy.fail(Fault(drop_request=500, methods="PUT"))
@@ -154,7 +154,7 @@ def test_a_transfer_that_is_cut_leaves_nothing_and_the_next_one_works(s3: Remote
     assert s3.object(oid) == content
 
 
-def test_a_remote_that_dvc_cannot_use_is_an_error(made: Made, tmp_path: Path) -> None:
+def test_a_remote_that_dvc_cannot_use_is_an_error(made, tmp_path):
     with pytest.raises(
         ReposeError, match="The remote of the project cannot be opened: gs is supported, but requires 'dvc-gs'"
     ):
@@ -164,7 +164,7 @@ def test_a_remote_that_dvc_cannot_use_is_an_error(made: Made, tmp_path: Path) ->
         Remote(Repo(str(tmp_path / "project")), "none")
 
 
-def test_addresses_and_errors_show_no_password(made: Made) -> None:
+def test_addresses_and_errors_show_no_password(made):
     store = made("http://me:s3cret@127.0.0.1:1/store?token=t0ken")
     assert store.address == "http://127.0.0.1:1/store"
     with pytest.raises(ReposeError, match="does not answer") as caught:
@@ -201,6 +201,6 @@ def caused(error: Exception, cause: BaseException) -> Exception:
     (OSError(errno.EIO, "Input/output error\nmore."), r"cannot look: .*Input/output error more\.$"),
     (ValueError("a defect"), "^None$"),
 ])  # fmt: skip
-def test_errors_of_a_remote_are_explained_and_defects_of_repose_are_not_hidden(error: Exception, message: str) -> None:
+def test_errors_of_a_remote_are_explained_and_defects_of_repose_are_not_hidden(error, message):
     with pytest.raises(ReposeError, match=message):
         raise ReposeError(str(module._explain(error, "s3://b", "look")))

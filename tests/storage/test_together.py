@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_all_are_written(folder: Path) -> None:
+def test_all_are_written(folder):
     (folder / "a").chmod(0o400)
     write_together(folder, {name: name.encode() for name in NAMES})
     assert {path: what for path, what in snapshot(folder).items() if what is not None} == {
@@ -39,7 +39,7 @@ def test_all_are_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fails", range(1, 6))
-def test_none_is_written_if_one_fails(folder: Path, monkeypatch: pytest.MonkeyPatch, fails: int) -> None:
+def test_none_is_written_if_one_fails(folder, monkeypatch, fails):
     before, rename, calls = snapshot(folder), os.rename, []
 
     def fail(*names: str, **folders: int) -> None:
@@ -55,7 +55,7 @@ def test_none_is_written_if_one_fails(folder: Path, monkeypatch: pytest.MonkeyPa
     assert snapshot(folder) == before
 
 
-def test_what_a_killed_process_left_goes(folder: Path) -> None:
+def test_what_a_killed_process_left_goes(folder):
     left = f".a.{'0' * 16}.partial"
     for name in (left, f".b.{'0' * 16}.partial"):
         (folder / name).write_text("begun")
@@ -64,7 +64,7 @@ def test_what_a_killed_process_left_goes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "link to nothing", "link above", "folder", "file above", "pipe"])
-def test_what_is_no_plain_file_is_not_written(folder: Path, kind: str) -> None:
+def test_what_is_no_plain_file_is_not_written(folder, kind):
     outside = folder.parent / "outside"
     if kind == "link above":
         (folder / "new").symlink_to(outside, target_is_directory=True)
@@ -85,7 +85,7 @@ def test_what_is_no_plain_file_is_not_written(folder: Path, kind: str) -> None:
     assert snapshot(folder.parent) == before
 
 
-def test_a_folder_that_becomes_a_link_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_becomes_a_link_meanwhile(folder, monkeypatch):
     outside, fsync = folder.parent / "outside", os.fsync
     (outside / "b").write_text("mine")
 

@@ -49,7 +49,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_file_with_a_digest_arrives_once_and_replaces_another(server: Server, tmp_path: Path) -> None:
+def test_a_file_with_a_digest_arrives_once_and_replaces_another(server, tmp_path):
     destination = tmp_path / "new" / "a.zip"
     for _ in range(2):
         assert get(server, destination.parent, sha256=SHA256.upper(), size=len(BODY)) == BODY
@@ -60,7 +60,7 @@ def test_a_file_with_a_digest_arrives_once_and_replaces_another(server: Server, 
 
 
 @OVER_BOTH
-def test_an_interrupted_transfer_resumes_in_the_next_run(server: Server, tmp_path: Path, scheme: str) -> None:
+def test_an_interrupted_transfer_resumes_in_the_next_run(server, tmp_path, scheme):
     begin(server, tmp_path, scheme)
     assert get(server, tmp_path, scheme, sha256=SHA256) == BODY
     condition = "If-Range" if scheme == "http" else "If-Match"
@@ -68,9 +68,7 @@ def test_an_interrupted_transfer_resumes_in_the_next_run(server: Server, tmp_pat
     assert names(tmp_path) == {"a.zip"}
 
 
-def test_dropped_connections_resume_in_the_same_run(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], waits: list[float]
-) -> None:
+def test_dropped_connections_resume_in_the_same_run(server, tmp_path, capsys, waits):
     server.plans = [{"cut": CHUNK + 9}, {"status": 503}, {"status": 429}, {"cut": 2 * CHUNK}]
     get(server, tmp_path, sha256=SHA256)
     assert ranges(server) == [None, *[f"bytes={CHUNK}-"] * 3, f"bytes={3 * CHUNK}-"]
@@ -78,7 +76,7 @@ def test_dropped_connections_resume_in_the_same_run(
     assert "the server answers 503; trying again" in capsys.readouterr().err
 
 
-def test_attempts_that_bring_nothing_new_end(server: Server, tmp_path: Path, waits: list[float]) -> None:
+def test_attempts_that_bring_nothing_new_end(server, tmp_path, waits):
     server.ranges = False  # each attempt starts over and breaks at the same byte
     server.plans = [{"cut": CHUNK}] * 50
     with pytest.raises(ReposeError, match=r"http://127.0.0.1:\d+/a.zip: .*connection broke; gave up after 5 attempts"):
@@ -89,9 +87,7 @@ def test_attempts_that_bring_nothing_new_end(server: Server, tmp_path: Path, wai
 
 @OVER_BOTH
 @pytest.mark.parametrize("plan", [{}, {"blind": True}, {"shift": 1}])  # blind: knows Range and no conditions
-def test_bytes_of_another_state_or_place_are_not_appended(
-    server: Server, tmp_path: Path, scheme: str, plan: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bytes_of_another_state_or_place_are_not_appended(server, tmp_path, scheme, plan, capsys):
     begin(server, tmp_path, scheme)
     if "shift" not in plan:
         server.body, server.etag = OTHER, '"two"'
@@ -100,9 +96,7 @@ def test_bytes_of_another_state_or_place_are_not_appended(
     assert "has changed" in capsys.readouterr().err or (scheme, plan) == ("s3", {"shift": 1})
 
 
-def test_a_crash_while_starting_over_never_mixes_two_states(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_while_starting_over_never_mixes_two_states(server, tmp_path, monkeypatch):
     begin(server, tmp_path)
     server.body, server.etag = OTHER, '"two"'
     real = Path.unlink
@@ -121,23 +115,21 @@ def test_a_crash_while_starting_over_never_mixes_two_states(
 @pytest.mark.parametrize(("etag", "modified", "resumed"), [
     ('W/"weak"', "", False), ("", "", False), ('W/"weak"', DATE, True),
 ])  # fmt: skip
-def test_only_a_strong_validator_lets_a_transfer_resume(
-    server: Server, tmp_path: Path, etag: str, modified: str, resumed: bool
-) -> None:
+def test_only_a_strong_validator_lets_a_transfer_resume(server, tmp_path, etag, modified, resumed):
     server.etag, server.modified = etag, modified
     begin(server, tmp_path)
     assert get(server, tmp_path) == BODY
     assert ("Range" in server.asked[0]) is resumed
 
 
-def test_a_note_that_cannot_be_read_is_ignored(server: Server, tmp_path: Path) -> None:
+def test_a_note_that_cannot_be_read_is_ignored(server, tmp_path):
     begin(server, tmp_path)
     (tmp_path / ".a.zip.partial.json").write_text('["\\"one\\"", 31')
     assert get(server, tmp_path) == BODY
     assert ranges(server) == [None]
 
 
-def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server: Server, tmp_path: Path) -> None:
+def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server, tmp_path):
     for _ in range(2):
         get(server, tmp_path, size=len(BODY))
     assert ranges(server) == [None, f"bytes={len(BODY)}-"]
@@ -150,9 +142,7 @@ def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server: Ser
 
 @OVER_BOTH
 @pytest.mark.parametrize("links", [True, False])
-def test_an_earlier_file_stays_where_it_is_until_another_has_arrived(
-    server: Server, tmp_path: Path, scheme: str, links: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_earlier_file_stays_where_it_is_until_another_has_arrived(server, tmp_path, scheme, links, monkeypatch):
     def link(*_: Any) -> None:
         raise OSError(errno.EOPNOTSUPP, "no")
 
@@ -171,7 +161,7 @@ def test_an_earlier_file_stays_where_it_is_until_another_has_arrived(
     assert get(server, tmp_path, scheme) == OTHER[:-1]
 
 
-def test_a_body_without_a_length_arrives(server: Server, tmp_path: Path) -> None:
+def test_a_body_without_a_length_arrives(server, tmp_path):
     server.plans = [{"chunked": True, "cut": 2 * CHUNK}]
     assert get(server, tmp_path) == BODY
     assert "Range" in server.asked[1]
@@ -183,9 +173,7 @@ def test_a_body_without_a_length_arrives(server: Server, tmp_path: Path) -> None
     ({"size": 12}, rf"should have 12 bytes, it has {len(BODY):,}"),
     ({"limit": 1000}, "larger than the limit of 1,000 bytes"),
 ])  # fmt: skip
-def test_a_file_of_another_digest_or_size_is_rejected(
-    server: Server, tmp_path: Path, scheme: str, wanted: dict[str, Any], message: str
-) -> None:
+def test_a_file_of_another_digest_or_size_is_rejected(server, tmp_path, scheme, wanted, message):
     (tmp_path / "a.zip").write_bytes(b"good, of yesterday")
     server.plans = [{"chunked": scheme == "http"}]
     with pytest.raises(ReposeError, match=message):
@@ -200,9 +188,7 @@ def test_a_file_of_another_digest_or_size_is_rejected(
     ({"status": 418}, "the server answers 418"), ({"status": 302, "headers": {"Location": "/a.zip"}}, "more than 10 "),
     ({"body": b"<html>", "headers": {"Content-Type": "text/html; charset=utf-8"}}, "is a web page, not a file"),
 ])  # fmt: skip
-def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(
-    server: Server, tmp_path: Path, plan: dict[str, Any], message: str
-) -> None:
+def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(server, tmp_path, plan, message):
     server.plans = [plan] * 40
     address = server.address.replace("http://", "http://anna:s3cret@")
     with pytest.raises(ReposeError, match=message) as caught:
@@ -217,9 +203,7 @@ def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(
     (requests.ConnectTimeout("https://anna:s3cret@example.org"), "cannot connect.*gave up"),
     (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED s3cret"), "certificate is not trusted"),
 ])  # fmt: skip
-def test_a_server_that_cannot_be_reached_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, message: str
-) -> None:
+def test_a_server_that_cannot_be_reached_is_an_error(tmp_path, monkeypatch, fault, message):
     def fail(*_: Any, **__: Any) -> None:
         raise fault
 
@@ -234,9 +218,7 @@ class _FullDisk(io.BytesIO):
         raise OSError(errno.ENOSPC, "no")
 
 
-def test_a_full_disk_is_an_error_and_what_came_is_kept(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_an_error_and_what_came_is_kept(server, tmp_path, monkeypatch):
     begin(server, tmp_path)
     real = Path.open
     with monkeypatch.context() as patch:
@@ -248,7 +230,7 @@ def test_a_full_disk_is_an_error_and_what_came_is_kept(
     assert partial_path(tmp_path / "a.zip").read_bytes() == BODY[:CHUNK]
 
 
-def test_a_local_file_is_copied_and_checked(tmp_path: Path) -> None:
+def test_a_local_file_is_copied_and_checked(tmp_path):
     source, destination = tmp_path / "a", tmp_path / "b"
     source.write_bytes(BODY)
     assert transfer.fetch(str(source), destination, sha256=SHA256[:12], size=len(BODY)).read_bytes() == BODY
@@ -261,13 +243,13 @@ def test_a_local_file_is_copied_and_checked(tmp_path: Path) -> None:
     ("https://[::1", "Check the address"), ("http://anna:s3/cret@example.org/a.zip", "Check the address"),
     ("ftp://anna:s3cret@example.org/a.zip", "ftp://example.org/a.zip: cannot.*s3://"), ("missing", "There is no file missing"),
 ])  # fmt: skip
-def test_an_address_that_leads_nowhere_is_an_error(tmp_path: Path, address: str, message: str) -> None:
+def test_an_address_that_leads_nowhere_is_an_error(tmp_path, address, message):
     with pytest.raises(ReposeError, match=message) as caught:
         transfer.fetch(address, tmp_path / "a.zip")
     assert "cret" not in str(caught.value)
 
 
-def test_a_digest_of_another_form_is_an_error() -> None:
+def test_a_digest_of_another_form_is_an_error():
     for sha256 in ("1234567", "x" * 64, "0" * 65, ""):
         with pytest.raises(SettingsError, match=r"^here\.sha256: A sha256 is 64 hexadecimal digits"):
             build(WeightsFile, {"address": "x", "sha256": sha256}, "here")
@@ -283,7 +265,7 @@ def test_a_digest_of_another_form_is_an_error() -> None:
     ("s3://bucket/a@2x?%20.png", "s3://bucket/a@2x?%20.png", "a@2x?%20.png"),
     ("data/a@b?.zip", "data/a@b?.zip", "a@b?.zip"),
 ])  # fmt: skip
-def test_addresses_are_shown_without_secrets_and_end_in_a_name(address: str, shown: str, name: str) -> None:
+def test_addresses_are_shown_without_secrets_and_end_in_a_name(address, shown, name):
     assert (transfer.shown(address), transfer.base_name(address)) == (shown, name)
 
 
@@ -297,13 +279,13 @@ def put(endpoint: str) -> Put:
     return lambda key, body: client.put_object(Bucket="data", Key=key, Body=body)
 
 
-def test_an_object_is_fetched_again_when_it_changed(put: Put, endpoint: str, tmp_path: Path) -> None:
+def test_an_object_is_fetched_again_when_it_changed(put, endpoint, tmp_path):
     for body in (BODY, BODY, OTHER, OTHER[:10], b""):
         put("in/img.zip", body)
         assert transfer.fetch("s3://data/in/img.zip", tmp_path / "a", endpoint=endpoint).read_bytes() == body
 
 
-def test_a_prefix_brings_every_object(put: Put, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_brings_every_object(put, endpoint, tmp_path, monkeypatch):
     files = {"img/é k?#.jpg": b"1", "../up": b"", "a": b"3", "a/b": b"4"}
     for name, body in {**files, "img/": b""}.items():
         put(f"in/{name}", body)
@@ -331,9 +313,7 @@ def test_a_prefix_brings_every_object(put: Put, endpoint: str, tmp_path: Path, m
     ("s3:///a.zip", r"write s3://bucket/key"),
     ("s3://no bucket/a.zip", "s3://no bucket/a.zip: it cannot be fetched"),
 ])  # fmt: skip
-def test_an_address_of_no_object_is_an_error(
-    put: Put, endpoint: str, tmp_path: Path, address: str, message: str
-) -> None:
+def test_an_address_of_no_object_is_an_error(put, endpoint, tmp_path, address, message):
     with pytest.raises(ReposeError, match=message) as caught:
         transfer.fetch(address, tmp_path / "a", endpoint=endpoint)
     assert "s3cret" not in str(caught.value)
@@ -348,9 +328,7 @@ def test_an_address_of_no_object_is_an_error(
     (400, "RequestTimeout", "answers 400 RequestTimeout; gave up"),
     (200, "", "is not an S3 server"),  # such as a web console
 ])  # fmt: skip
-def test_errors_of_the_server_say_what_to_do(
-    server: Server, tmp_path: Path, status: int, code: str, message: str
-) -> None:
+def test_errors_of_the_server_say_what_to_do(server, tmp_path, status, code, message):
     body = f"<Error><Code>{code}</Code><Message>s3cret</Message></Error>".encode() if code else b"<!doctype html><html>"
     server.plans, server.modified = [{"status": status, "body": body}] * 20, ""
     with pytest.raises(ReposeError, match=message) as caught:
@@ -361,7 +339,7 @@ def test_errors_of_the_server_say_what_to_do(
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_credentials_are_an_error(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error(server, tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -379,14 +357,12 @@ def test_missing_credentials_are_an_error(server: Server, tmp_path: Path, monkey
     ("https://127.0.0.1:{port}", "certificate is not trusted"),  # speaks no TLS
     ("127.0.0.1", "should read like http://host:port"),
 ])  # fmt: skip
-def test_an_endpoint_that_cannot_be_reached_is_an_error(
-    server: Server, tmp_path: Path, endpoint: str, message: str
-) -> None:
+def test_an_endpoint_that_cannot_be_reached_is_an_error(server, tmp_path, endpoint, message):
     with pytest.raises(ReposeError, match=message):
         transfer.fetch("s3://data/a.zip", tmp_path / "a", endpoint=endpoint.format(port=server.server_port))
 
 
-def test_without_boto3_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_boto3_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(ReposeError, match=r"pip install 'repose\[pipeline\]'"):
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip")

@@ -71,7 +71,7 @@ def repose(said_by: Any) -> Any:
     ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/repose"),
     ({"REPOSE_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/repose"),
 ])  # fmt: skip
-def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str) -> None:
+def test_the_folder_of_the_cache(monkeypatch, variables, folder):
     for name in ("REPOSE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -79,7 +79,7 @@ def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, variables: dic
     assert cache_folder() == Path(folder)
 
 
-def test_list_shows_every_file_and_whether_it_is_cached(repose: Any, cache: Path) -> None:
+def test_list_shows_every_file_and_whether_it_is_cached(repose, cache):
     cached("alexnet").write_bytes(BODY)
     out, _ = repose("list")
     for name, of in KNOWN.items():
@@ -90,9 +90,7 @@ def test_list_shows_every_file_and_whether_it_is_cached(repose: Any, cache: Path
     assert cached("alexnet") == cache / f"{SHA256[:8]}-alexnet-owt-7be5be79.pth"
 
 
-def test_fetch_fetches_once_from_the_owner(
-    repose: Any, server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_fetches_once_from_the_owner(repose, server, cache, monkeypatch):
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     for _ in range(2):
         out, err = repose("fetch", "alexnet")
@@ -115,9 +113,7 @@ def wheel(folder: Path, members: Mapping[str, bytes]) -> None:
             files.writestr(name, content)
 
 
-def test_blazepose_comes_out_of_a_wheel_from_where_pip_is_set_up_to_look(
-    repose: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blazepose_comes_out_of_a_wheel_from_where_pip_is_set_up_to_look(repose, tmp_path, monkeypatch):
     for name, value in {"CONFIG_FILE": os.devnull, "NO_INDEX": "1", "FIND_LINKS": str(tmp_path / "wheels")}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     detector, landmarks = KNOWN["blazepose"].members
@@ -143,7 +139,7 @@ def test_blazepose_comes_out_of_a_wheel_from_where_pip_is_set_up_to_look(
     assert "is not the wheel of mediapipe==0.10.21" in repose("fetch", "blazepose", code=1)[1]
 
 
-def test_fetch_from_an_address_of_the_user_shows_no_secret(repose: Any, server: Server, mine: Path) -> None:
+def test_fetch_from_an_address_of_the_user_shows_no_secret(repose, server, mine):
     address = server.address.replace("//", "//ada:secret@")
     for origin in (str(mine), f"{address}/alexnet.pth?signature=hidden"):
         out, err = repose("fetch", "alexnet", "--from", origin)
@@ -153,7 +149,7 @@ def test_fetch_from_an_address_of_the_user_shows_no_secret(repose: Any, server: 
     assert f"alexnet: from {server.address}/alexnet.pth\n" in err
 
 
-def test_files_of_s3_are_fetched_once(endpoint: str, cache: Path) -> None:
+def test_files_of_s3_are_fetched_once(endpoint, cache):
     address, client = "s3://networks/in/alexnet.pth", s3.client(endpoint)
     client.create_bucket(Bucket="networks")
     client.put_object(Bucket="networks", Key="in/alexnet.pth", Body=BODY)
@@ -165,7 +161,7 @@ def test_files_of_s3_are_fetched_once(endpoint: str, cache: Path) -> None:
     client.close()
 
 
-def test_verify_distinguishes_right_damaged_and_missing_files(repose: Any) -> None:
+def test_verify_distinguishes_right_damaged_and_missing_files(repose):
     assert state("alexnet") == (State.MISSING, "")
     assert repose("verify")[0].count(": not in the cache\n") == len(KNOWN)
     assert "A file is damaged or missing" in repose("verify", "alexnet", code=1)[1]
@@ -177,9 +173,7 @@ def test_verify_distinguishes_right_damaged_and_missing_files(repose: Any) -> No
     assert "Fetch it with `repose weights fetch NAME`" in err
 
 
-def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(
-    server: Server, mine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(server, mine, monkeypatch):
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     with pytest.raises(ReposeError, match=r"not in the cache .*Run `repose weights fetch alexnet`, or give"):
         located("alexnet", {})
@@ -197,7 +191,7 @@ def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(
     assert paths(server) == ["/alexnet.pth"]
 
 
-def test_a_local_file_is_used_where_it_lies(mine: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_file_is_used_where_it_lies(mine, cache, monkeypatch):
     monkeypatch.setenv("HOME", str(mine.parent))
     assert locate(str(mine), SHA256[:8].upper()) == locate("~/mine.pth", SHA256) == mine
     assert list(cache.iterdir()) == []
@@ -208,15 +202,13 @@ def test_a_local_file_is_used_where_it_lies(mine: Path, cache: Path, monkeypatch
     ("mine.pth", OTHER[:8], rf"mine\.pth is another file than expected.*should be 00000000, it is {SHA256}"),
     ("gone.pth", SHA256, r"There are no weights at gone\.pth\. Correct the path in params\.yaml\."),
 ])  # fmt: skip
-def test_weights_that_cannot_be_located_are_an_error(
-    mine: Path, monkeypatch: pytest.MonkeyPatch, address: str, sha256: str, message: str
-) -> None:
+def test_weights_that_cannot_be_located_are_an_error(mine, monkeypatch, address, sha256, message):
     monkeypatch.chdir(mine.parent)
     with pytest.raises(ReposeError, match=message):
         locate(address, sha256)
 
 
-def test_an_unknown_name_is_an_error_with_the_nearest(repose: Any) -> None:
+def test_an_unknown_name_is_an_error_with_the_nearest(repose):
     assert "There are no weights called 'alexnets'. Did you mean 'alexnet'?" in repose("fetch", "alexnets", code=1)[1]
     with pytest.raises(
         ValueError, match=r"weights has 'alexnets', which is not a known network\. Did you mean 'alexnet'"

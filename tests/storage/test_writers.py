@@ -16,7 +16,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from file_server import BODY, SHA256, Server
+from file_server import BODY, SHA256
 from repose.errors import ReposeError
 from repose.storage.atomic import check_replaceable, locked, partial_path, whole_file, whole_folder, write_bytes
 from repose.storage.transfer.partial import CHUNK
@@ -81,7 +81,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("script", [FILE, FOLDER], ids=["file", "folder"])
-def test_writers_that_race_end_as_one_of_them(tmp_path: Path, script: str) -> None:
+def test_writers_that_race_end_as_one_of_them(tmp_path, script):
     out = tmp_path / "out"
     for _ in range(3):
         processes = [start(script, out, writer) for writer in "abc"]
@@ -93,7 +93,7 @@ def test_writers_that_race_end_as_one_of_them(tmp_path: Path, script: str) -> No
         assert names(tmp_path) == ["out"]
 
 
-def test_the_second_says_who_is_there_and_waits_or_raises(tmp_path: Path) -> None:
+def test_the_second_says_who_is_there_and_waits_or_raises(tmp_path):
     out = tmp_path / "out"
     with killed(HALF_FOLDER, out) as (first, _):
         second = start(FILE, out, "b")
@@ -109,7 +109,7 @@ def test_the_second_says_who_is_there_and_waits_or_raises(tmp_path: Path) -> Non
     assert (second.returncode, out.read_text(), names(tmp_path)) == (0, "b" * 20, ["out"])
 
 
-def test_a_note_that_is_gone_when_it_is_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_that_is_gone_when_it_is_read_is_no_error(tmp_path, monkeypatch):
     with killed(HALF_FILE, tmp_path / "out"):
         monkeypatch.setattr(Path, "read_text", MagicMock(side_effect=FileNotFoundError))
         with pytest.raises(ReposeError, match="in use by another process"), locked(tmp_path / "out", wait=False):
@@ -117,7 +117,7 @@ def test_a_note_that_is_gone_when_it_is_read_is_no_error(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("script", [HALF_FILE, HALF_FOLDER], ids=["file", "folder"])
-def test_what_killed_processes_left_is_removed_by_the_next_and_nothing_else(tmp_path: Path, script: str) -> None:
+def test_what_killed_processes_left_is_removed_by_the_next_and_nothing_else(tmp_path, script):
     out = tmp_path / "out"
     with killed(script, out) as (_, partial), whole_file(tmp_path / "out.png") as other:
         write_bytes(tmp_path / "out.", b"")  # none of these is of the same output
@@ -134,7 +134,7 @@ def test_what_killed_processes_left_is_removed_by_the_next_and_nothing_else(tmp_
     assert names(tmp_path) == [".out.tmp.partial", "out", "out.", "out.png"]
 
 
-def test_a_lock_ends_with_its_process_even_if_a_forked_child_lives_on(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_process_even_if_a_forked_child_lives_on(tmp_path):
     with killed(HOLD, tmp_path / "out") as (_, child):
         pass
     try:
@@ -145,7 +145,7 @@ def test_a_lock_ends_with_its_process_even_if_a_forked_child_lives_on(tmp_path: 
         os.kill(int(child), signal.SIGKILL)
 
 
-def test_threads_take_turns_and_one_may_lock_again(tmp_path: Path) -> None:
+def test_threads_take_turns_and_one_may_lock_again(tmp_path):
     inside, most = [], []
 
     def work() -> None:
@@ -165,7 +165,7 @@ def test_threads_take_turns_and_one_may_lock_again(tmp_path: Path) -> None:
     assert names(tmp_path) == ["x"]
 
 
-def test_a_file_system_without_locks_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
     def flock(*_: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -185,9 +185,7 @@ CONTENTS = ("made.json", "part/*.tar")
     (["made.json", ".hidden"], "contains .hidden"), (["made.json", "part/0.tar", "part/x/y/z"], "contains part/x/y/z"),
     (["part/0.tar"], "has no made.json"),
 ])  # fmt: skip
-def test_a_folder_of_other_files_is_not_replaced(
-    tmp_path: Path, files: list[str], why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_other_files_is_not_replaced(tmp_path, files, why, monkeypatch):
     for name in files:
         write_bytes(tmp_path / "out" / name, b"somebody's")
     monkeypatch.chdir(tmp_path / "out")
@@ -199,9 +197,7 @@ def test_a_folder_of_other_files_is_not_replaced(
     }
 
 
-def test_a_folder_that_has_a_link_or_cannot_be_read_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_has_a_link_or_cannot_be_read_is_not_replaced(tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     (out / "link").symlink_to(tmp_path)
@@ -217,7 +213,7 @@ def test_a_folder_that_has_a_link_or_cannot_be_read_is_not_replaced(
         check_replaceable(out, CONTENTS)
 
 
-def test_a_folder_is_replaced_if_it_is_empty_or_ours_at_the_end_too(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_if_it_is_empty_or_ours_at_the_end_too(tmp_path):
     out = tmp_path / "out"
     (out / "empty").mkdir(parents=True)
     for content in ("1", "2"):
@@ -233,7 +229,7 @@ def test_a_folder_is_replaced_if_it_is_empty_or_ours_at_the_end_too(tmp_path: Pa
     assert names(tmp_path) == ["out"]
 
 
-def test_links_and_devices_in_place_of_outputs_are_not_followed(tmp_path: Path) -> None:
+def test_links_and_devices_in_place_of_outputs_are_not_followed(tmp_path):
     theirs, out = tmp_path / "theirs", tmp_path / "here" / "out"
     out.parent.mkdir()
     theirs.write_text("theirs")
@@ -257,7 +253,7 @@ def test_links_and_devices_in_place_of_outputs_are_not_followed(tmp_path: Path) 
     assert theirs.read_text() == "theirs"
 
 
-def test_control_characters_of_a_note_are_not_shown(tmp_path: Path) -> None:
+def test_control_characters_of_a_note_are_not_shown(tmp_path):
     lock = tmp_path / ".out.lock"
     with lock.open("w") as stream:
         stream.write("\x1b[2Jprocess 1\n")
@@ -278,7 +274,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("dies", [False, True])
-def test_two_fetches_into_one_cache_transfer_each_byte_once(server: Server, tmp_path: Path, dies: bool) -> None:
+def test_two_fetches_into_one_cache_transfer_each_byte_once(server, tmp_path, dies):
     out, gate = tmp_path / "cache" / "a.pth", threading.Event()
     server.plans = [{"gate": gate, "at": CHUNK}]
     first = start(FETCH, out, f"{server.address}/a.pth", SHA256)
@@ -297,9 +293,7 @@ def test_two_fetches_into_one_cache_transfer_each_byte_once(server: Server, tmp_
 
 
 @pytest.mark.parametrize("pipes", [False, True])
-def test_a_link_or_pipe_in_place_of_what_arrived_is_neither_followed_nor_waited_for(
-    server: Server, tmp_path: Path, pipes: bool
-) -> None:
+def test_a_link_or_pipe_in_place_of_what_arrived_is_neither_followed_nor_waited_for(server, tmp_path, pipes):
     out, theirs = tmp_path / "a.zip", tmp_path / "theirs"
     theirs.write_bytes(BODY[:CHUNK])
     note = partial_path(out).with_name(".a.zip.partial.json")

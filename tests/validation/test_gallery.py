@@ -31,7 +31,7 @@ def names(pictures: list[Picture]) -> list[str]:
     return [picture.name for picture in pictures]
 
 
-def test_without_a_reference_the_least_sure_are_the_worst() -> None:
+def test_without_a_reference_the_least_sure_are_the_worst():
     found, confidence = np.stack([ONE] * 6), np.full((6, K), 0.9, np.float32)
     confidence[4] = 0.3
     found[2, 5:] = np.nan  # few joints, though sure
@@ -42,7 +42,7 @@ def test_without_a_reference_the_least_sure_are_the_worst() -> None:
     ]  # fmt: skip
 
 
-def test_with_a_reference_those_with_the_fewest_joints_in_place_are() -> None:
+def test_with_a_reference_those_with_the_fewest_joints_in_place_are():
     reference = np.stack([ONE] * 6)
     found, confidence = reference.copy(), np.ones((6, K), np.float32)
     found[1, :9] += 60  # half of them far away
@@ -58,7 +58,7 @@ def test_with_a_reference_those_with_the_fewest_joints_in_place_are() -> None:
     ]  # fmt: skip
 
 
-def test_only_photos_that_are_shown_are_read_and_none_makes_none() -> None:
+def test_only_photos_that_are_shown_are_read_and_none_makes_none():
     read: list[str] = []
     found, confidence = np.stack([ONE] * 6), np.ones((6, K), np.float32)
     shown(found, confidence, worst=1, random=1, read=read)
@@ -68,7 +68,7 @@ def test_only_photos_that_are_shown_are_read_and_none_makes_none() -> None:
     assert names(all_of_them) == NAMES
 
 
-def test_limbs_lie_in_their_colours_where_the_joints_are() -> None:
+def test_limbs_lie_in_their_colours_where_the_joints_are():
     keypoints = np.full((1, K, 2), np.nan, np.float32)
     keypoints[0, JOINT["neck"]], keypoints[0, JOINT["right_shoulder"]] = (20, 20), (20, 70)
     ((_, (worst,)),) = shown(keypoints, np.ones((1, K), np.float32), worst=1, random=0)
@@ -80,13 +80,13 @@ def test_limbs_lie_in_their_colours_where_the_joints_are() -> None:
     assert image[20, 20].min() > 180  # a joint is a white dot
 
 
-def test_large_photos_are_made_smaller() -> None:
+def test_large_photos_are_made_smaller():
     large = np.full((800, 500, 3), 90, np.uint8)
     ((_, (one,)),) = shown(np.stack([ONE * 8]), np.ones((1, K), np.float32), np.stack([ONE * 8]), 1, 0, pixels=large)
     assert (one.height, one.width) == (SIDE, 2 * SIDE * 500 // 800)
 
 
-def test_the_same_photos_give_the_same_bytes_and_another_seed_others() -> None:
+def test_the_same_photos_give_the_same_bytes_and_another_seed_others():
     found, confidence = np.stack([ONE] * 6), np.ones((6, K), np.float32)
     assert shown(found, confidence) == shown(found, confidence)
     seeds = (PictureSettings(0, 3, seed) for seed in range(8))

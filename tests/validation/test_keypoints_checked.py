@@ -34,7 +34,7 @@ def judge_keypoints(
     return check_keypoints(photos, keypoints, known, min_posed_share=share, placed=placed)
 
 
-def test_missing_joints_pass() -> None:
+def test_missing_joints_pass():
     keypoints = people()
     keypoints[np.random.default_rng(1).random((20, K)) < 0.3] = np.nan
     keypoints[:19, [JOINT[name] for name in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")]] = STANDING[2]
@@ -42,7 +42,7 @@ def test_missing_joints_pass() -> None:
     assert judge_keypoints(keypoints, confidence).passed
 
 
-def test_half_a_joint() -> None:
+def test_half_a_joint():
     keypoints = people()
     keypoints[3, 0, 1] = np.nan
     found = named(judge_keypoints(keypoints), "whole joints")
@@ -52,7 +52,7 @@ def test_half_a_joint() -> None:
 @pytest.mark.parametrize(("value", "name"), [
     (-0.1, "least confidence"), (1.1, "most confidence"), (np.nan, "least confidence"),
 ])  # fmt: skip
-def test_confidence_outside_its_range(value: float, name: str) -> None:
+def test_confidence_outside_its_range(value, name):
     confidence = np.ones((20, K), np.float32)
     confidence[5, 7] = value
     assert failed(judge_keypoints(people(), confidence)) == [name]
@@ -61,18 +61,18 @@ def test_confidence_outside_its_range(value: float, name: str) -> None:
 @pytest.mark.parametrize(
     ("place", "fits"), [((-1, -1), True), ((256, 256), True), ((-1.5, 9), False), ((9, 257), False)]
 )
-def test_joints_outside_their_photo(place: tuple[float, float], fits: bool) -> None:
+def test_joints_outside_their_photo(place, fits):
     keypoints = people()
     keypoints[:2, JOINT["left_wrist"]] = place
     assert named(judge_keypoints(keypoints), "inside").passed is fits
 
 
-def test_the_size_of_each_photo_counts() -> None:
+def test_the_size_of_each_photo_counts():
     outcome = judge_keypoints(people(2), share=0, height=[128, 256], width=[256, 128])
     assert named(outcome, "inside").failing == (0, 1)
 
 
-def test_the_share_of_posed_photos() -> None:
+def test_the_share_of_posed_photos():
     keypoints = people()
     keypoints[:4, JOINT["right_hip"]] = np.nan
     assert judge_keypoints(keypoints, share=0.8).passed
@@ -81,12 +81,12 @@ def test_the_share_of_posed_photos() -> None:
     assert named(outcome, "posed share").observed == "4 of 20 (20 %) do not fit"
 
 
-def test_a_photo_with_two_rows() -> None:
+def test_a_photo_with_two_rows():
     outcome = judge_keypoints(people(2), share=0, name=["a", "a"])
     assert [found.name for found in outcome.failed("critical")] == ["one row per photo"]
 
 
-def test_eyes_that_changed_places_are_warned_of() -> None:
+def test_eyes_that_changed_places_are_warned_of():
     """pose-gan's own list of joint names swaps left and right eye and ear: the classic mistake."""
     keypoints = people()
     keypoints[:, [14, 15]] = keypoints[:, [15, 14]]
@@ -95,7 +95,7 @@ def test_eyes_that_changed_places_are_warned_of() -> None:
     assert failed(outcome) == ["right is right"]
 
 
-def test_a_mirrored_or_averted_person_is_fine() -> None:
+def test_a_mirrored_or_averted_person_is_fine():
     """Mirroring renames the joints; in a person seen from behind, the right shoulder is on the viewer's right."""
     assert failed(judge_keypoints(mirrored(people(), 256))) == []
     behind = people()
@@ -105,13 +105,13 @@ def test_a_mirrored_or_averted_person_is_fine() -> None:
     assert named(outcome, "right is right").observed == "nothing to look at"
 
 
-def test_x_and_y_that_changed_places_are_warned_of() -> None:
+def test_x_and_y_that_changed_places_are_warned_of():
     generator = np.random.default_rng(0)
     swapped = people()[..., ::-1] + generator.uniform(-9, 9, (20, K, 2))
     assert "upright" in failed(judge_keypoints(swapped))
 
 
-def test_joints_that_are_never_known_or_never_move() -> None:
+def test_joints_that_are_never_known_or_never_move():
     keypoints = people()
     keypoints[:, JOINT["nose"]] = np.nan
     keypoints[:, JOINT["left_ear"]] = 7
@@ -128,9 +128,7 @@ def test_joints_that_are_never_known_or_never_move() -> None:
     ((1, 0.6), (0, 0), [], ["middle in y"]),
     ((1, 1), (-40, 0), [], ["middle in x"]),  # PATN's "resize" files without their offset
 ])  # fmt: skip
-def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(
-    scale: tuple[float, float], offset: tuple[float, float], critical: list[str], warned: list[str]
-) -> None:
+def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(scale, offset, critical, warned):
     outcome = judge_keypoints(people() * np.array(scale) + np.array(offset), placed=True)
     assert [found.name for found in outcome.failed("critical")] == critical
     assert [found.name for found in outcome.failed("warning")] == warned
@@ -138,5 +136,5 @@ def test_joints_of_a_copy_of_another_size_or_crop_are_noticed(
         assert f"x of `keypoints.scale` multiplied by about {1 / scale[0]:.2g}" in named(outcome, critical[0]).expected
 
 
-def test_no_photos_have_no_keypoints() -> None:
+def test_no_photos_have_no_keypoints():
     assert [found.name for found in judge_keypoints(people(0)).failed("critical")] == ["photos"]

@@ -31,7 +31,7 @@ def page(folder: Path, outcome: Outcome = ALL, facts: Facts = FACTS, title: str 
     return (folder / PAGE).read_text("utf-8")
 
 
-def test_the_record_has_all_of_it(tmp_path: Path) -> None:
+def test_the_record_has_all_of_it(tmp_path):
     page(tmp_path)
     record = json.loads((tmp_path / RECORD).read_bytes())
     assert [entry["name"] for entry in record["checks"]] == ["first", "second", "third"]
@@ -45,7 +45,7 @@ def test_the_record_has_all_of_it(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_page_tells_what_failed_first(tmp_path: Path) -> None:
+def test_the_page_tells_what_failed_first(tmp_path):
     text = page(tmp_path)
     verdict = text.index("✕ Failed")
     assert verdict < text.index("what second found") < text.index("what third found") < text.index("what first found")
@@ -57,13 +57,13 @@ def test_the_page_tells_what_failed_first(tmp_path: Path) -> None:
     (Outcome(ALL.checks[:1]), "✓ Passed</strong>"),
     (Outcome((ALL.checks[0], ALL.checks[2])), "✓ Passed, with 1 warning</strong>"),
 ])  # fmt: skip
-def test_verdicts(tmp_path: Path, outcome: Outcome, verdict: str) -> None:
+def test_verdicts(tmp_path, outcome, verdict):
     text = page(tmp_path, outcome)
     assert verdict in text
     assert "Failed" not in text
 
 
-def test_names_of_files_are_text_and_no_markup(tmp_path: Path) -> None:
+def test_names_of_files_are_text_and_no_markup(tmp_path):
     text = page(tmp_path)
     assert "<script" not in text
     assert r"&lt;script&gt;x&lt;/<wbr>script&gt;\u202e\x1b.jpg" in text
@@ -75,7 +75,7 @@ def test_names_of_files_are_text_and_no_markup(tmp_path: Path) -> None:
     assert "1 of 2 &lt; 3" in text
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_the_page_asks_for_nothing_from_elsewhere(tmp_path):
     text = page(tmp_path)
     assert not re.findall(r"https?:|//[a-z]|\bsrc=\"(?!data:image/jpeg;base64,)|\bhref=|url\(|@import", text)
     assert text.count('src="data:image/jpeg;base64,AAE="') == 1
@@ -83,22 +83,22 @@ def test_the_page_asks_for_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert 'name="viewport"' in text
 
 
-def test_bars_are_shares_of_the_longest(tmp_path: Path) -> None:
+def test_bars_are_shares_of_the_longest(tmp_path):
     assert re.findall(r"width:([\d.]+)%", page(tmp_path).partition("</head>")[2]) == ["100.0", "33.3"]
 
 
-def test_a_long_tail_is_summed_up(tmp_path: Path) -> None:
+def test_a_long_tail_is_summed_up(tmp_path):
     text = page(tmp_path, facts=Facts({}, {"Category": {f"category {n}": 2 for n in range(BARS + 3)}}))
     assert "and 3 more kinds: 6" in text
     assert f"category {BARS}" not in text
 
 
-def test_a_report_without_facts(tmp_path: Path) -> None:
+def test_a_report_without_facts(tmp_path):
     text = page(tmp_path, facts=Facts({}))
     assert "Set aside" not in text
     assert "What is in it" not in text
 
 
-def test_distribution_counts_the_most_frequent_first() -> None:
+def test_distribution_counts_the_most_frequent_first():
     values = pd.Series(["b", "a", "", "a", "c", ""])
     assert list(distribution(values).items()) == [("a", 2), ("none", 2), ("b", 1), ("c", 1)]

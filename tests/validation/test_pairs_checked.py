@@ -32,7 +32,7 @@ def judge_pairs(pairs: pd.DataFrame, items: pd.DataFrame, train: int = 10, test:
     return check_pairs(pairs, items, min_train_pairs=train, min_test_pairs=test)
 
 
-def test_a_good_split_passes() -> None:
+def test_a_good_split_passes():
     outcome = judge_pairs(*split())
     assert failed(outcome) == []
     assert all(found.severity == "critical" for found in outcome.checks)
@@ -51,7 +51,7 @@ def test_a_good_split_passes() -> None:
         ({"part": "valid"}, ["train pairs", "parts", "listed"]),
     ],
 )
-def test_a_bad_pair_is_named(values: dict[str, str], names: list[str]) -> None:
+def test_a_bad_pair_is_named(values, names):
     pairs, items = split()
     pairs.loc[0, list(values)] = list(values.values())
     outcome = judge_pairs(pairs, items)
@@ -68,7 +68,7 @@ def test_a_bad_pair_is_named(values: dict[str, str], names: list[str]) -> None:
         (["test", "another", "train3_1.jpg"], "no photo in both", "train3_1.jpg"),
     ],
 )
-def test_an_item_or_a_photo_in_both_parts(row: list[str], name: str, example: str) -> None:
+def test_an_item_or_a_photo_in_both_parts(row, name, example):
     pairs, items = split()
     items.loc[len(items)] = row
     outcome = judge_pairs(pairs, items)
@@ -76,7 +76,7 @@ def test_an_item_or_a_photo_in_both_parts(row: list[str], name: str, example: st
     assert named(outcome, name).examples == (example,)
 
 
-def test_an_empty_split() -> None:
+def test_an_empty_split():
     pairs, items = split()
     assert failed(judge_pairs(pairs[:0], items[:0], 1, 1)) == ["train pairs", "test pairs"]
     assert failed(judge_pairs(pairs, items, train=10, test=11)) == ["test pairs"]

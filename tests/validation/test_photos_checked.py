@@ -31,7 +31,7 @@ def judge(table: pd.DataFrame, **rules: Any) -> tuple[Outcome, pd.DataFrame]:
     return check_photos(table, PhotoRules(**(RULES | rules)))
 
 
-def test_good_photos_pass_every_check() -> None:
+def test_good_photos_pass_every_check():
     outcome, judged = judge(photos())
     assert outcome.passed
     assert not outcome.failed("warning")
@@ -66,7 +66,7 @@ BAD: dict[int, tuple[dict[str, Any], str, str, list[str]]] = {
 }  # fmt: skip
 
 
-def test_bad_photos_are_set_aside_each_for_one_reason() -> None:
+def test_bad_photos_are_set_aside_each_for_one_reason():
     columns: dict[str, dict[int, Any]] = {}
     for row, (values, *_) in BAD.items():
         for column, value in values.items():
@@ -84,19 +84,19 @@ def test_bad_photos_are_set_aside_each_for_one_reason() -> None:
     ]
 
 
-def test_any_size_from_the_smallest_side_up_where_no_sizes_are_named() -> None:
+def test_any_size_from_the_smallest_side_up_where_no_sizes_are_named():
     outcome, judged = judge(photos(width={3: 200, 4: 64, 5: 63}), sizes=(), tolerated_share=0.1)
     assert judged["reason"].dropna().to_dict() == {5: "wrong size"}
     assert "size" not in [found.name for found in outcome.checks]
 
 
-def test_the_good_one_of_two_equal_photos_stays() -> None:
+def test_the_good_one_of_two_equal_photos_stays():
     """Were the earlier one set aside for another reason, both would be gone."""
     _, judged = judge(photos(sha256={3: "digest1"}, name={1: ""}), tolerated_share=0.5)
     assert judged["reason"].dropna().to_dict() == {1: "misnamed"}
 
 
-def test_duplicates_that_are_only_reported_stay() -> None:
+def test_duplicates_that_are_only_reported_stay():
     outcome, judged = judge(photos(sha256={3: "digest1"}), duplicates="report")
     assert judged["reason"].isna().all()
     assert [found.name for found in outcome.failed("warning")] == ["contents differ"]
@@ -105,14 +105,14 @@ def test_duplicates_that_are_only_reported_stay() -> None:
 
 
 @pytest.mark.parametrize("bad", [1, 57])
-def test_the_tolerated_share_is_itself_tolerated_and_one_photo_more_is_not(bad: int) -> None:
+def test_the_tolerated_share_is_itself_tolerated_and_one_photo_more_is_not(bad):
     table = photos(100, mode=dict.fromkeys(range(bad), "L"))
     assert named(judge(table, tolerated_share=bad / 100)[0], "share set aside").passed
     outcome, _ = judge(table, tolerated_share=(bad - 1) / 100)
     assert "share set aside" in [found.name for found in outcome.failed("critical")]
 
 
-def test_the_message_counts_reasons() -> None:
+def test_the_message_counts_reasons():
     table = photos(40, mode=dict.fromkeys(range(10), "L"), name={20: ""}, format={30: "PNG", 31: "PNG"})
     share = named(judge(table, tolerated_share=0.01)[0], "share set aside")
     assert share.expected == "at most 1 % of the photos are set aside"
@@ -120,33 +120,33 @@ def test_the_message_counts_reasons() -> None:
     assert share.examples[0] == "img/00000.jpg -> wrong mode"
 
 
-def test_nothing_left_fails_whatever_is_tolerated() -> None:
+def test_nothing_left_fails_whatever_is_tolerated():
     outcome, judged = judge(photos(mode=dict.fromkeys(range(12), "L")), tolerated_share=1.0)
     assert [found.name for found in outcome.failed("critical")] == ["photos left"]
     assert judged["reason"].eq("wrong mode").all()
 
 
-def test_photos_of_the_median_item() -> None:
+def test_photos_of_the_median_item():
     lonely = photos(item={row: f"alone{row}" for row in range(12)})
     found = named(judge(lonely)[0], "photos per item")
     assert (found.passed, found.observed, found.expected) == (False, "1", "the median item has 2 to 100 photos")
     assert not judge(photos(), photos_per_item=(1, 1))[0].passed
 
 
-def test_nobody_in_particular_is_no_item() -> None:
+def test_nobody_in_particular_is_no_item():
     """Market-1501 files thousands of detections under -1 and 0000."""
     nobody = photos(item=dict.fromkeys(range(4), "-1") | dict.fromkeys(range(4, 12), "0000"))
     nobody = pd.concat([nobody, photos(16)[12:]])
     assert judge(nobody, photos_per_item=(2, 2))[0].passed
 
 
-def test_an_item_in_both_of_the_owners_halves() -> None:
+def test_an_item_in_both_of_the_owners_halves():
     outcome, _ = judge(photos(partition={4: "gallery", 6: "query", 7: "gallery"}))
     (failed,) = outcome.failed("critical")
     assert (failed.name, failed.examples) == ("train and test apart", ("item2",))
 
 
-def test_a_photo_that_the_owners_list_forgot_and_a_source_without_a_list() -> None:
+def test_a_photo_that_the_owners_list_forgot_and_a_source_without_a_list():
     outcome, judged = judge(photos(partition={4: ""}))
     assert outcome.passed
     assert [(found.name, found.examples) for found in outcome.failed("warning")] == [("partition", ("img/00004.jpg",))]
