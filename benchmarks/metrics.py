@@ -77,15 +77,6 @@ def slow_psnr(generated: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([peak_signal_noise_ratio(*pair) for pair in zip(target, generated, strict=True)])
 
 
-def slow_ssim(generated: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """pg2+crop-176+white-40."""
-    white = [
-        np.pad(some[:, :, 40:216], ((0, 0), (0, 0), (40, 40), (0, 0)), constant_values=255)
-        for some in (generated, target)
-    ]
-    return np.array([structural_similarity(*pair, channel_axis=-1) for pair in zip(*white, strict=True)])
-
-
 def slow_mask(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
     """Disc by disc: (H, W, 1) bool."""
     rows, columns = np.mgrid[:height, :width]
@@ -206,8 +197,6 @@ def cases_of_images(
         one = OF_SCIKIT_IMAGE[protocol]
         theirs = partial(lambda one: np.array([one(*pair) for pair in zip(generated, target, strict=True)]), one)
         yield case(f"ssim/{protocol}", theirs, ssim, protocol)
-    name = "pg2+crop-176+white-40"
-    yield case(f"ssim/{name}", lambda: slow_ssim(generated, target), ssim, name)
     yield case("mask-ssim/pg2", lambda: slow_mask_ssim(generated, target, keypoints), mask_ssim, ours[2], "pg2")
 
 
