@@ -23,7 +23,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.morphology import closing, footprint_rectangle
 
 from mannequins.renderer import MannequinSettings, render_item
-from repose.data.skeleton import FIGURE, K
+from repose.data.skeleton import FIGURE
 from repose.devices import set_up
 from repose.errors import ReposeError
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
@@ -32,11 +32,9 @@ from repose.metrics.mask_ssim import mask_ssim
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
-from repose.pose.pck import HEAD, PCKH_ALPHA, pckh, share
 
 ROUNDS = 6
 PAIRS = 200  # of mannequins, 256x256
-PERSONS = 400  # of PCKh: the pairs' again and again
 LOGITS = (2000, 1008)
 FEATURES = (1000, 256)  # generated and as many real images
 BATCH = 64  # of logits and features
@@ -138,20 +136,6 @@ def slow_nearest(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.array([np.linalg.norm(real - one, axis=1).argmin() for one in generated])
 
 
-def slow_pckh(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Joint by joint, as PATN has it."""
-    right = counted = 0
-    for mine, there in zip(found.tolist(), truth.tolist(), strict=True):
-        head = [there[joint] for joint in HEAD if there[joint][0] == there[joint][0]]
-        if len(head) < 2:
-            continue
-        width, height = (max(places) - min(places) for places in zip(*head, strict=True))
-        for (x, y), (true_x, true_y) in zip(mine, there, strict=True):
-            counted += true_x == true_x
-            right += abs(x - true_x) < PCKH_ALPHA * width and abs(y - true_y) < PCKH_ALPHA * height
-    return np.array([right / counted])
-
-
 def cases(device: torch.device) -> Iterator[Case]:
     """Every metric, on images, logits and features that are made up."""
     pairs = mannequin_pairs()
@@ -171,11 +155,6 @@ def cases(device: torch.device) -> Iterator[Case]:
         "garment retrieval, of features", FEATURES[0], lambda: slow_nearest(features, real),
         lambda: nearest(*(torch.from_numpy(some).to(device) for some in (features, real))).cpu().numpy(),
     )  # fmt: skip
-    truth = np.resize(pairs[2], (PERSONS, K, 2))
-    found = (truth + random.normal(0, 5, truth.shape)).astype(np.float32)
-    yield Case(
-        "pckh, of keypoints", PERSONS, lambda: slow_pckh(found, truth), lambda: np.array([share(pckh(found, truth))])
-    )
 
 
 def cases_of_images(

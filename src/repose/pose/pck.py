@@ -1,21 +1,12 @@
-"""PCK and PCKh: the share of joints that are found in the right place.
-
-Scores by different keypoint networks cannot be compared. The share is over all joints of all images, not a mean over images.
-
-    hits = pckh(found, truth)
-    score = share(hits)
-"""
+"""PCK: which joints are found in the right place. Scores by different keypoint networks cannot be compared."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from repose.data.skeleton import JOINT, K, present
-from repose.errors import ReposeError
 
-# PATN, tool/calPCKH_fashion.py: the box around these joints is the head.
-HEAD = tuple(JOINT[name] for name in ("nose", "neck", "right_eye", "left_eye", "right_ear", "left_ear"))
-PCK_ALPHA, PCKH_ALPHA = 0.1, 0.5
+PCK_ALPHA = 0.1
 
 
 class Hits(NamedTuple):
@@ -49,42 +40,11 @@ def pck(
         ValueError: `found` or `truth` has another shape.
     """
     counted = _counted(found, truth, visible)
-    size = _diagonal(truth) if torso else _box(truth, tuple(range(K)), least=1).max(-1)  # (B,)
+    size = _diagonal(truth) if torso else _longer_side(truth)  # (B,)
     counted &= (size > 0)[:, None]
     with np.errstate(invalid="ignore"):
         away = np.sqrt(((found.astype(np.float64) - truth) ** 2).sum(-1))  # (B, K)
         return Hits((away <= alpha * size[:, None]) & counted, counted)
-
-
-def pckh(found: np.ndarray, truth: np.ndarray, *, visible: np.ndarray | None = None, alpha: float = PCKH_ALPHA) -> Hits:
-    """PCKh@alpha as computed by PATN: a joint is right if less than alpha head widths and alpha head heights away.
-
-    The head is the box around the known nose, neck, eyes and ears of `truth`. A person with fewer than two of them does not
-    count. If the box has no width or height, no joint is right. `visible` does not change the head.
-
-    Arguments and errors are those of `pck`; `alpha` is a share of the head.
-    """
-    counted = _counted(found, truth, visible)
-    head = _box(truth, HEAD, least=2)  # (B, xy)
-    counted &= np.isfinite(head).all(-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        away = np.abs(found.astype(np.float64) - truth)  # (B, K, xy)
-        return Hits((away < alpha * head[:, None]).all(-1) & counted, counted)
-
-
-def share(*hits: Hits) -> float:
-    """The share of right joints among all joints that count in these batches.
-
-    Raises:
-        ReposeError: no joint counts.
-    """
-    counted = sum(int(some.counted.sum()) for some in hits)
-    if not counted:
-        raise ReposeError(
-            "No joint counts: no target has known, visible keypoints and a head or size to measure by. Look at "
-            "the keypoints of the test photos."
-        )
-    return sum(int(some.right.sum()) for some in hits) / counted
 
 
 def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
@@ -104,9 +64,8 @@ def _diagonal(truth: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(right), left, right)
 
 
-def _box(truth: np.ndarray, joints: tuple[int, ...], *, least: int) -> np.ndarray:
-    """Width and height of the box around the known ones among these joints: (B, 2) float64, NaN if fewer than `least`."""
-    points = truth[:, list(joints)].astype(np.float64)
-    known = present(points)[..., None]  # (B, n, 1)
+def _longer_side(truth: np.ndarray) -> np.ndarray:
+    """The longer side (B,) float64 of the box around the known joints, NaN if there is none."""
+    points, known = truth.astype(np.float64), present(truth)[..., None]  # (B, K, 1)
     box = np.where(known, points, -np.inf).max(1) - np.where(known, points, np.inf).min(1)
-    return np.where(known.sum(1) >= least, box, np.nan)
+    return np.where(known.any(1), box, np.nan).max(-1)
