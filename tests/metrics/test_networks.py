@@ -88,7 +88,7 @@ def test_a_network_looks_once_at_images_of_all_metrics_in_any_order(
 
 def test_features_of_the_figure_network_are_of_one_pass() -> None:
     network, own = mannequins.figure.load(CPU), Figure(ByName(), CPU)
-    torch.testing.assert_close(own.features(IMAGES), network.features(IMAGES), rtol=0, atol=0)
+    torch.testing.assert_close(own.features(IMAGES), network.find(IMAGES).features, rtol=0, atol=0)
     assert own._network(IMAGES) is own._network(IMAGES)
 
 

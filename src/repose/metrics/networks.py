@@ -47,11 +47,11 @@ class Figure:
 
     def __init__(self, _: Weights, device: torch.device) -> None:
         self.sha256 = {FIGURE: mannequins.figure.weights_sha256()}
-        self._network = Once(mannequins.figure.load(device).features)
+        self._network = Once(mannequins.figure.load(device).find)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 64) float32 of length 1."""
-        return self._network(images)
+        return self._network(images).features
 
 
 class Inception:
