@@ -16,15 +16,8 @@ class Hits(NamedTuple):
     counted: np.ndarray  # (B, K) bool
 
 
-def pck(
-    found: np.ndarray,
-    truth: np.ndarray,
-    *,
-    visible: np.ndarray | None = None,
-    alpha: float = PCK_ALPHA,
-    torso: bool = False,
-) -> Hits:
-    """PCK@alpha (Yang and Ramanan 2013): a joint is right if at most alpha times the person's size away.
+def pck(found: np.ndarray, truth: np.ndarray, *, torso: bool = False) -> Hits:
+    """PCK@0.1 (Yang and Ramanan 2013): a joint is right if at most a tenth of the person's size away.
 
     The size is the longer side of the box around the known joints of `truth`. A person of size 0 does not count. A joint
     that is not found is wrong.
@@ -32,27 +25,18 @@ def pck(
     Args:
         found: (B, K, 2) x, y in px, NaN for joints that were not found.
         truth: (B, K, 2) x, y in px, NaN for unknown joints, which do not count.
-        visible: (B, K) bool, the joints that count if known; None: all.
-        alpha: share of the size.
         torso: the size is instead the distance of a shoulder to the opposite hip; persons without both do not count.
 
     Raises:
         ValueError: `found` or `truth` has another shape.
     """
-    counted = _counted(found, truth, visible)
-    size = _diagonal(truth) if torso else _longer_side(truth)  # (B,)
-    counted &= (size > 0)[:, None]
-    with np.errstate(invalid="ignore"):
-        away = np.sqrt(((found.astype(np.float64) - truth) ** 2).sum(-1))  # (B, K)
-        return Hits((away <= alpha * size[:, None]) & counted, counted)
-
-
-def _counted(found: np.ndarray, truth: np.ndarray, visible: np.ndarray | None) -> np.ndarray:
-    """The joints that are known and visible: (B, K) bool."""
     if not truth.shape[1:] == (K, 2) or not found.shape == truth.shape:
         raise ValueError(f"found and truth should be (B, {K}, 2), not {found.shape} and {truth.shape}.")
-    known = present(truth)
-    return known if visible is None else known & visible
+    size = _diagonal(truth) if torso else _longer_side(truth)  # (B,)
+    counted = present(truth) & (size > 0)[:, None]
+    with np.errstate(invalid="ignore"):
+        away = np.sqrt(((found.astype(np.float64) - truth) ** 2).sum(-1))  # (B, K)
+        return Hits((away <= PCK_ALPHA * size[:, None]) & counted, counted)
 
 
 def _diagonal(truth: np.ndarray) -> np.ndarray:
