@@ -159,19 +159,12 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def discs(keypoints: Tensor, height: int, width: int) -> Tensor:
     """The pose as G1's input: a channel per joint, 1 up to RADIUS px from it and -1 elsewhere.
 
-    Keypoints (B,18,2) in px, NaN for missing -> (B,18,H,W) float32. Only the pixels around a joint are computed, so the time
-    does not depend on the size of the image.
+    Keypoints (B,18,2) in px, NaN for missing -> (B,18,H,W) float32.
     """
-    points = keypoints.reshape(-1, 2)  # (n,2), n = 18 B
-    reach = torch.arange(-RADIUS, RADIUS + 1, device=points.device)
-    near = points.round()
-    x, y = near[:, :1] + reach, near[:, 1:] + reach  # (n,9)
-    inside = ((x - points[:, :1]) ** 2)[:, None] + ((y - points[:, 1:]) ** 2)[:, :, None] <= RADIUS**2  # (n,9,9)
-    inside &= ((x >= 0) & (x < width))[:, None] & ((y >= 0) & (y < height))[:, :, None]  # NaN is not
-    point, row, column = inside.nonzero(as_tuple=True)
-    canvas = points.new_full((len(keypoints), K, height, width), -1.0)
-    canvas.view(len(points), height, width)[point, y[point, row].long(), x[point, column].long()] = 1
-    return canvas
+    x, y = keypoints[..., None, None].unbind(2)  # (B,18,1,1)
+    columns = torch.arange(width, device=keypoints.device)
+    rows = torch.arange(height, device=keypoints.device)[:, None]
+    return torch.where((columns - x) ** 2 + (rows - y) ** 2 <= RADIUS**2, 1.0, -1.0)
 
 
 def _double(channels_in: int, channels: int) -> nn.Sequential:
