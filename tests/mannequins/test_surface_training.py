@@ -419,7 +419,7 @@ def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(train
         export.run(run=trained / "run", model=tmp_path / "model", height=100)
 
 
-def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path) -> None:
+def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export.run(run=trained / "run", model=tmp_path / "model", height=HEIGHT)
     settings = SurfaceScoreSettings(seed=990, items=2, device="cpu", threads=1)
     score.run(model=tmp_path / "model", metrics=tmp_path / "metrics.json", settings=settings)
@@ -431,6 +431,7 @@ def test_scores_say_what_they_are_of(trained: Path, tmp_path: Path) -> None:
     assert sum(turns) == record["flow"]["all"]["pairs"] == record["image"]["images"] == 6
     for groups in (record["skin"], record["category"]):
         assert sum(of["images"] for of in groups.values()) == 6
+    assert score.tables(record) in capsys.readouterr().out
 
 
 def test_a_system_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -473,3 +474,4 @@ def test_a_summary_takes_medians_by_turn_and_means_by_group() -> None:
     assert found["specks"] == {"per_image": 0.5, "mean_area": 5.0, "images_without": 0.5}
     assert found["skin"] == {"tan": {"images": 2, "torso-ciede2000": 10.0, "ssim": 0.6}}
     assert found["category"]["Pants"]["torso-ciede2000"] is None
+    assert "| 30-75 |" not in score.tables(found)

@@ -34,7 +34,7 @@ def export(run: Run, model: Model, height: Annotated[int, option("Height of the 
 
 @app.command()
 def score(model: Model, metrics: Annotated[Path, file("The scores, as JSON.")], params: Params = PARAMS) -> None:
-    """Score the weights on people that they were not trained on."""
+    """Score the weights on people that they were not trained on, and print the tables."""
     from mannequins.surface_training import score as stage
 
     stage.run(model=model, metrics=metrics, settings=stage_settings(params, "score", stage.SurfaceScoreSettings))

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class Pair:
 
 
 def run(*, model: Path, metrics: Path, settings: SurfaceScoreSettings) -> None:
-    """Score the weights in the folder `model` of `surface export`, and write the scores.
+    """Score the weights in the folder `model` of `surface export`, write the scores and print their tables.
 
     Raises:
         ReposeError: the weights are missing, damaged or of another kind of system.
@@ -97,7 +97,9 @@ def run(*, model: Path, metrics: Path, settings: SurfaceScoreSettings) -> None:
         "ssim": SSIM,
         "specks": f"at least {SPECK} px, more than {MARGIN} px from the person; CIEDE2000 above {UNLIKE}, or alpha above 0.5",
     }
-    write_json(metrics, {"protocol": protocol, **summary(pairs)})
+    record = {"protocol": protocol, **summary(pairs)}
+    write_json(metrics, record)
+    print(tables(record))
 
 
 @torch.no_grad()
@@ -195,3 +197,32 @@ def _image(pairs: Sequence[Pair]) -> dict[str, Any]:
         "torso-ciede2000": round(float(np.mean(torsos)), 2) if torsos else None,
         "ssim": round(float(np.mean([pair.ssim for pair in pairs])), 4),
     }
+
+
+def tables(record: dict[str, Any]) -> str:
+    """The scores as tables in Markdown, as in docs/surface.md."""
+    flow = [
+        "| degrees between source and target | pairs | median | within 2 px | within 4 px |",
+        "|---|---|---|---|---|",
+    ]
+    for name, of in record["flow"].items():
+        if "median" in of:
+            flow.append(
+                f"| {name} | {of['pairs']} | {of['median']:.2f} px | {of['within_2']:.0%} | {of['within_4']:.0%} |"
+            )
+    specks = record["specks"]
+    background = [
+        "| silhouette IoU | specks per image | mean area of a speck | images without specks |", "|---|---|---|---|",
+        f"| {record['silhouette_iou']:.3f} | {specks['per_image']:.2f} | {specks['mean_area']:.0f} px | "
+        f"{specks['images_without']:.0%} |",
+    ]  # fmt: skip
+    image = ["| | images | torso CIEDE2000 | SSIM |", "|---|---|---|---|"]
+    groups = {
+        "all": record["image"],
+        **cast(dict[str, Any], record["skin"]),
+        **cast(dict[str, Any], record["category"]),
+    }
+    for name, of in groups.items():
+        torso = "" if of["torso-ciede2000"] is None else f"{of['torso-ciede2000']:.1f}"
+        image.append(f"| {name} | {of['images']} | {torso} | {of['ssim']:.3f} |")
+    return "\n\n".join("\n".join(table) for table in (flow, background, image))
