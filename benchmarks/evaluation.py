@@ -45,7 +45,7 @@ from repose.metrics.frechet import frechet_distance
 
 METRICS = (
     "ssim/pg2", "ssim/gaussian11", "ssim/win51", "mask-ssim/pg2", "psnr", "torso-ciede2000", "lpips/alex", "recall@1/figure",
-    "is/tf-2015", "mask-is/tf-2015", "fid/inception-tf-2015", "frechet/figure", "pckh/figure",
+    "is/tf-2015", "mask-is/tf-2015", "fid/inception-tf-2015", "frechet/figure",
 )  # fmt: skip
 SIZE = (256, 256)
 ITEMS = 8  # that are rendered; photos repeat

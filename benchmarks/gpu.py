@@ -40,7 +40,7 @@ from rich.table import Table
 
 from benchmarks import gpu_ways as ways
 from benchmarks.gpu_ways import CANDIDATES, Way
-from benchmarks.train import ROUND, Case, Work, _parameters, _rate
+from benchmarks.train import ROUND, Case, Work, _rate
 from repose import generate, systems
 from repose.config import block, read_params
 from repose.devices import set_up
@@ -130,20 +130,11 @@ def _take_turns(
         about = {"row": row, "size": size, "items": items, "precision": way.precision, "way": way.name}
         with ways.told(say, about):
             before = ways.memory(scale.device)
-            work = ways.Candidate(
-                _case(scale, row, size, items, way.precision),
-                _settings(),
-                scale.device,
-                way,
-                scale.round if items < 8 else 2,
-            )
+            case, steps = _case(scale, row, size, items, way.precision), scale.round if items < 8 else 2
+            work = ways.Candidate(case, _settings(), scale.device, way, steps)
             for _ in range(2):
                 work.train()
-            about |= {
-                "flops": flops,
-                "parameters": _parameters(work.system),
-                "gib": ways.peak_gib(scale.device, before),
-            }
+            about |= {"flops": flops, "gib": ways.peak_gib(scale.device, before)}
             begun.append((work, about))
     rates: list[list[float]] = [[] for _ in begun]
     end = time.perf_counter() + scale.seconds
@@ -160,13 +151,8 @@ def loading(scale: Scale, say: Say, row: str, size: tuple[int, int]) -> None:
     photos = ways.Rendered(scale.rendered, size)
     for items in (1, min(16, scale.rendered)):
         for workers in scale.workers:
-            about = {
-                "row": row,
-                "size": size,
-                "items": items,
-                "precision": "bf16",
-                "way": f"{workers} loading processes",
-            }
+            way = f"{workers} loading processes"
+            about = {"row": row, "size": size, "items": items, "precision": "bf16", "way": way}
             with ways.told(say, about):
                 work = Work(_case(scale, row, size, items, "bf16"), _settings(), torch.device(scale.device), steps=2)
                 waiting, rate = ways.waiting(work, photos, scale.loaded, workers)
@@ -252,11 +238,10 @@ def measured(
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         left = until - time.monotonic()
-        found += (
-            _in_process(context, name, left, work, scale, arguments)
-            if left > LEAST
-            else [_failed(name, "no time left")]
-        )
+        if left > LEAST:
+            found += _in_process(context, name, left, work, scale, arguments)
+        else:
+            found.append(_failed(name, "no time left"))
         if out is not None:
             out.write_text(json.dumps({"device": _device(scale), "records": found}, indent=1))
     return found
@@ -342,9 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, as small as possible")
     parser.add_argument("--curves", action="store_true", help="also compare the curves of the losses")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="parts whose names contain one of these")
-    parser.add_argument(
-        "--minutes", type=float, default=7.5, help="after which no part is begun, and the last one ended"
-    )
+    parser.add_argument("--minutes", type=float, default=7.5, help="after which no part is begun, the last one ended")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="all results, with what failed and why")
     asked = parser.parse_args(arguments)
     if not asked.dry_run and not torch.cuda.is_available():

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--full", action="store_true", help="the demo's own params")
     changes = {} if arguments.parse_args().full else SMALL
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # this environment's commands
     with tempfile.TemporaryDirectory() as made:
         by_dvc, by_kubeflow, remote = (Path(made) / name for name in ("dvc", "kubeflow", "remote"))
         for folder in (by_dvc, by_kubeflow):
@@ -52,7 +53,6 @@ def main() -> None:
         records = [record(remote, text) for text in (output, cached)]
         lock = (by_dvc / "dvc.lock").read_text()
     equal = all(stages(found["locks"]["dvc.lock"]) == stages(lock) for found in records)
-    print(f"lines: {lines()}")
     print(f"repose kfp compile {compiling:.2f} s, all of the command")
     print(f"dvc repro {repro:.1f} s; pipeline {first:.1f} s ({first / repro:.2f} times); pipeline again {again:.1f} s")
     print(f"dvc.lock of dvc repro and of both runs, stage by stage: {'the same' if equal else 'NOT the same'} bytes")
@@ -71,26 +71,14 @@ def copy(folder: Path, changes: Mapping[str, Any]) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     (folder / "dvc.lock").unlink()
     (folder / "params.yaml").write_text(ParamsFile.read(ROOT / "params.yaml").with_values(changes))
-    subprocess.run([command("dvc"), "config", "--local", "core.no_scm", "true"], cwd=folder, check=True)
+    subprocess.run(["dvc", "config", "--local", "core.no_scm", "true"], cwd=folder, check=True)
 
 
 def timed(folder: Path, name: str, *rest: str) -> tuple[float, str]:
     """Seconds that a command takes, and what it prints."""
     began = time.perf_counter()
-    done = subprocess.run(
-        [command(name), *rest], cwd=folder, check=True, capture_output=True, text=True, env=environment()
-    )
+    done = subprocess.run([name, *rest], cwd=folder, check=True, capture_output=True, text=True)
     return time.perf_counter() - began, done.stdout
-
-
-def command(name: str) -> str:
-    """A command of this Python's environment."""
-    return name if Path(name).is_absolute() else str(Path(sys.executable).parent / name)
-
-
-def environment() -> dict[str, str]:
-    """With this Python's commands first."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def record(remote: Path, output: str) -> dict[str, Any]:
@@ -103,25 +91,6 @@ def record(remote: Path, output: str) -> dict[str, Any]:
 def stages(lock: str) -> dict[str, str]:
     """The entries of a dvc.lock as text; DVC's order of new ones varies."""
     return {name: yaml.safe_dump(entry) for name, entry in yaml.safe_load(lock)["stages"].items()}
-
-
-def lines() -> str:
-    """How long the definition is, and what is made of it."""
-
-    def of(paths: Sequence[Path]) -> int:
-        return sum(len(path.read_text().splitlines()) for path in paths)
-
-    parts = {
-        "dvc.yaml": [ROOT / "dvc.yaml"],
-        "components": sorted((ROOT / "components").rglob("*.yaml")),
-        "pipeline": [ROOT / "pipelines" / "pipeline.yaml"],
-        "compiler (from stages to compiler)": [
-            ROOT / "src/repose/kubeflow" / f"{name}.py"
-            for name in ("stages", "project", "params", "needs", "plan", "placing", "components", "compiler")
-        ],
-        "all of kubeflow/": sorted((ROOT / "src/repose/kubeflow").glob("*.py")),
-    }
-    return ", ".join(f"{name} {of(paths):,}" for name, paths in parts.items())
 
 
 if __name__ == "__main__":

@@ -126,9 +126,8 @@ def theirs(network: nn.Module, device: torch.device, size: tuple[int, int]) -> M
 
 def ours(row: str, device: torch.device, size: tuple[int, int]) -> tuple[nn.Module, Make]:
     """A row of table1/gpu-256, at its authors' width or ours, and a call of its generator."""
-    network: Any = systems.build(systems.row(read_params(ROWS)["systems"][row], row), Frame(*size)).networks[
-        "generator"
-    ]
+    settings = systems.row(read_params(ROWS)["systems"][row], row)
+    network: Any = systems.build(settings, Frame(*size)).networks["generator"]
     network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
     pixels, keypoints, maps = Noise(size, 4.0, 2).load(["0", "1"])
     images = to_tensor(pixels).to(device)
@@ -170,16 +169,8 @@ def table(measured: dict[str, tuple[list[float], float]], parameters: dict[str, 
     """A row per generator, with ours as times each of theirs."""
     peers = [name for name in measured if name not in OURS]
     drawn = Table(title=title)
-    for name in (
-        "generator",
-        "images/s",
-        "from",
-        "to",
-        *(f"times {peer}" for peer in peers),
-        "GFLOPs",
-        "GFLOPs/s",
-        "parameters",
-    ):
+    times = [f"times {peer}" for peer in peers]
+    for name in ("generator", "images/s", "from", "to", *times, "GFLOPs", "GFLOPs/s", "parameters"):
         drawn.add_column(name, justify="left" if name == "generator" else "right")
     middle = {name: statistics.median(seconds) for name, (seconds, _) in measured.items()}
     for name, (seconds, gflops) in measured.items():

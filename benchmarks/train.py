@@ -1,7 +1,6 @@
 """Images per second of training and of generation, of every row under systems in a params.yaml, on noise in memory.
 
 python -m benchmarks.train [cpu|cuda] [--params FILE] [--rows NAME ...] [--size HxW] [--seconds S] [--equal-time S]
-python -m benchmarks.train [cpu|cuda] [--params FILE] [--rows NAME ...] [--size HxW] [--seconds S] --processes N
 
 A row trains as its block says, with train.augment and train.threads, at the size of the block posemaps or at --size: the
 project's params.yaml is the demo, and another file may have the rows at their authors' widths. On a CPU the precision is
@@ -15,31 +14,22 @@ round, and the best round of each counts: where others use the machine, that is 
 With --equal-time, standard output is how many steps each row trains in so many seconds, as a fragment of params.yaml
 (in tens, rounded down; of the time that training takes, loading photos, checkpoints and samples are left out), and the
 table goes to standard error.
-
-With --processes, training alone is measured, with N items a step: in one process that has all of them, then in N with one
-each (nccl and a GPU for each process, or gloo on the CPU, each with train.threads). Several GPUs have not been measured yet.
 """
 
 import argparse
 import re
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.distributed as dist
-import torch.multiprocessing
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.posemaps import STANDING
 from repose import systems
 from repose.config import block, nearest, read_params
 from repose.data.batches import Batch, Packed, Steps, unpack
@@ -54,6 +44,12 @@ from repose.stages.posemaps import PosemapsSettings
 from repose.systems import Progress, System, SystemSettings
 from repose.training import TrainSettings
 
+# A standing person in shares of the image, x and y, in the order of skeleton.JOINTS.
+STANDING = (
+    (0.50, 0.12), (0.50, 0.22), (0.42, 0.22), (0.38, 0.36), (0.37, 0.49), (0.58, 0.22), (0.62, 0.36), (0.63, 0.49),
+    (0.45, 0.50), (0.44, 0.70), (0.44, 0.90), (0.55, 0.50), (0.56, 0.70), (0.56, 0.90),
+    (0.48, 0.10), (0.52, 0.10), (0.45, 0.11), (0.55, 0.11),
+)  # fmt: skip
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 PHOTOS = 4  # of an item
 ROUND = 8  # steps whose time is taken together; as with its authors, 5 of 8 train pg2's first network
@@ -253,75 +249,6 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_processes(
-    case: Case, settings: TrainSettings, device: str, seconds: float, processes: int
-) -> tuple[float, float]:
-    """Trained images per second of one process with so many items a step, and of so many processes with one each.
-
-    Raises:
-        ReposeError: the system cannot be trained in several processes.
-    """
-    shared = case._replace(row=replace(case.row, items_per_step=processes))
-    many = _rate_of_processes(shared, settings, device, seconds, processes)  # first: it may be refused
-    return _rate_of_processes(shared, settings, device, seconds, 1), many
-
-
-def _rate_of_processes(case: Case, settings: TrainSettings, device: str, seconds: float, count: int) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = (count, case, settings, device, seconds, Path(folder))
-        torch.multiprocessing.set_forkserver_preload([_in_process.__module__])  # imported once for all of them
-        torch.multiprocessing.start_processes(_in_process, arguments, nprocs=count, start_method="forkserver")
-        refused = Path(folder) / "refused"
-        if refused.exists():
-            raise ReposeError(refused.read_text())
-        return float((Path(folder) / "rate").read_text())
-
-
-def _in_process(
-    rank: int, processes: int, case: Case, settings: TrainSettings, kind: str, seconds: float, folder: Path
-) -> None:  # fmt: skip
-    """Be one of the processes; the first writes the rate of all, or why there is none."""
-    if kind == "cuda":
-        torch.cuda.set_device(rank)
-    device = set_up(kind, settings.threads, settings.seed)
-    with _met(kind, folder, rank, processes):
-        work = Work(case, settings, device, rank, processes)
-        try:
-            if processes > 1:
-                work.system.distribute()
-        except ReposeError as error:
-            outcome = "refused", str(error)
-        else:
-            outcome = "rate", str(_best_rate(work, device, seconds))
-    if rank == 0:
-        (folder / outcome[0]).write_text(outcome[1])
-
-
-@contextmanager
-def _met(kind: str, folder: Path, rank: int, processes: int) -> Iterator[None]:
-    """The processes as a group of torch.distributed."""
-    backend, meeting = "nccl" if kind == "cuda" else "gloo", f"file://{folder / 'meeting'}"
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
-    yield
-    dist.destroy_process_group()
-
-
-def _best_rate(work: Work, device: torch.device, seconds: float) -> float:
-    """The rate of training in the best round of all processes, the first round not counted."""
-    work.train()
-    best, end = 0.0, time.perf_counter() + seconds
-    while _agreed(best == 0 or time.perf_counter() < end, device):
-        best = max(best, _rate(work.train, device))
-    return best
-
-
-def _agreed(going_on: bool, device: torch.device) -> bool:
-    """What the first of the processes thinks: all of them make the same steps."""
-    opinion = torch.tensor(float(going_on), device=device)
-    dist.broadcast(opinion, 0)
-    return bool(opinion)
-
-
 def budget(measured: Sequence[tuple[Case, Measured]], precision: str, seconds: float) -> str:
     """How many steps each row trains in so many seconds at a precision, as a fragment of params.yaml."""
     lines = [f"# {seconds:g} s of training each, in {precision}, without VGG19", "systems:"]
@@ -341,45 +268,20 @@ def table(device: torch.device, measured: Sequence[tuple[Case, Measured]]) -> Ta
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     drawn = Table(title=f"images/s, {PHOTOS} photos an item, without VGG19, {where}")
     memory = ["peak\nGiB"] if device.type == "cuda" else []
-    _columns(drawn, "trained", f"times\n{REFERENCE}", "generated", f"times\n{REFERENCE}", *memory, "parameters")
+    rates = ("trained", f"times\n{REFERENCE}", "generated", f"times\n{REFERENCE}")
+    for name in ("system", "kind", "size", "precision", *rates, *memory, "parameters"):
+        drawn.add_column(name, justify="left" if name in ("system", "kind") else "right")
     of = {case.precision: found for case, found in measured if case.name == REFERENCE}
     for case, found in measured:
         reference = of.get(case.precision)
         peak = [] if found.peak_gib is None else [f"{found.peak_gib:.2f}"]
         drawn.add_row(
-            *_about(case),
+            case.name, case.row.kind, f"{case.size[0]}x{case.size[1]}", case.precision,
             f"{found.trained:,.1f}", f"{found.trained / reference.trained:.2f}" if reference else "",
             f"{found.generated:,.1f}", f"{found.generated / reference.generated:.2f}" if reference else "",
             *peak, f"{found.parameters:,}",
         )  # fmt: skip
     return drawn
-
-
-def table_of_processes(
-    device: str, processes: int, threads: int, measured: Sequence[tuple[Case, tuple[float, float] | None]]
-) -> Table:
-    """A row per case; without rates where the system cannot be trained in several processes."""
-    where = f"{torch.cuda.get_device_name()} each" if device == "cuda" else f"{threads} CPU threads each"
-    drawn = Table(title=f"trained images/s with {processes} items a step, {PHOTOS} photos an item, {where}")
-    _columns(drawn, "1 process", f"{processes} processes", "times")
-    for case, rates in measured:
-        cells = [f"{rates[0]:,.1f}", f"{rates[1]:,.1f}", f"{rates[1] / rates[0]:.2f}"] if rates else ["", "refused", ""]
-        drawn.add_row(*_about(case), *cells)
-    return drawn
-
-
-def _columns(drawn: Table, *names: str) -> None:
-    for name in ("system", "kind", "size", "precision", *names):
-        drawn.add_column(name, justify="left" if name in ("system", "kind") else "right")
-
-
-def _about(case: Case) -> tuple[str, str, str, str]:
-    return case.name, case.row.kind, f"{case.size[0]}x{case.size[1]}", case.precision
-
-
-def _show(drawn: Table, *, stderr: bool = False) -> None:
-    """Print the table, at least so wide that no cell is cut."""
-    Console(stderr=stderr, width=max(Console().width, MIN_WIDTH)).print(drawn)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -396,50 +298,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", metavar="NAME", help="those under systems to measure; else all")
     parser.add_argument("--size", type=_size, metavar="HxW", help="in px; else that of the block posemaps")
     parser.add_argument("--seconds", type=float, help="how long each row is measured, about; at least a round")
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument("--equal-time", type=float, metavar="S", help="print the steps that take so many seconds")
-    either.add_argument("--processes", type=int, default=1, help="compare one process with so many")
+    parser.add_argument("--equal-time", type=float, metavar="S", help="print the steps that take so many seconds")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every case and print a table."""
     asked = _parser().parse_args(arguments)
-    try:
-        _measure_as(asked)
-    except ReposeError as error:
-        sys.exit(str(error))
-
-
-def _measure_as(asked: argparse.Namespace) -> None:
     params = read_params(asked.params)
     settings = block(params, "train", TrainSettings, str(asked.params))
     chosen = cases(params, str(asked.params), device=asked.device, names=asked.rows, size=asked.size)
     device = set_up(asked.device, settings.threads, settings.seed)
     seconds = SECONDS[asked.device] if asked.seconds is None else asked.seconds
-    if asked.processes > 1:
-        _compare_processes(chosen, settings, asked.device, seconds, asked.processes)
-        return
     measured = measure(chosen, settings, device, seconds)
-    _show(table(device, measured), stderr=asked.equal_time is not None)
+    console = Console(stderr=asked.equal_time is not None)
+    console.width = max(console.width, MIN_WIDTH)  # no cell is cut
+    console.print(table(device, measured))
     if asked.equal_time is not None:
         print(budget(measured, settings.precision, asked.equal_time))
-
-
-def _compare_processes(
-    chosen: Sequence[Case], settings: TrainSettings, device: str, seconds: float, processes: int
-) -> None:
-    """Print the table, then why some of its rows are refused."""
-    found: list[tuple[Case, tuple[float, float] | None]] = []
-    refusals = []
-    for case in chosen:
-        try:
-            found.append((case, measure_processes(case, settings, device, seconds, processes)))
-        except ReposeError as error:
-            found.append((case, None))
-            refusals.append(f"{case.name}: {error}")
-    _show(table_of_processes(device, processes, settings.threads, found))
-    print(*dict.fromkeys(refusals), sep="\n")
 
 
 if __name__ == "__main__":

@@ -39,11 +39,11 @@ def test_all_benchmarks_run_one_after_the_other(monkeypatch, capsys):
 
 def test_every_metric_has_a_rate_and_is_what_its_reference_gives(monkeypatch, capsys):
     metrics = imported("metrics")
-    monkeypatch.setattr(imported("ssim"), "ROUNDS", 1)
-    for name, value in (("PAIRS", 3), ("PERSONS", 20), ("LOGITS", (50, 12)), ("FEATURES", (70, 9))):
+    monkeypatch.setattr(metrics, "ROUNDS", 1)
+    for name, value in (("PAIRS", 3), ("LOGITS", (50, 12)), ("FEATURES", (70, 9))):
         monkeypatch.setattr(metrics, name, value)
     rows = [metrics.row(case) for case in metrics.cases(torch.device("cpu"))]
-    assert [images for _, images, *_ in rows] == ["3", "3", "3", "3", "3", "3", "50", "70", "70", "20"]
+    assert [images for _, images, *_ in rows] == ["3", "3", "3", "3", "3", "50", "70", "70"]
     for *_, theirs, ours, times, apart in rows:
         assert all(float(rate.replace(",", "")) > 0 for rate in (theirs, ours))
         assert float(times) >= 0

@@ -49,7 +49,7 @@ def test_copying_the_source_scores_as_it_does_elsewhere(photos):
 def test_the_figure_network_is_worse_on_people(photos):
     network, names = mannequins.figure.load("cpu"), list(photos)
     images = torch.from_numpy(np.stack([photos[name] for name in names])).movedim(3, 1)
-    found = np.concatenate([network.keypoints(some)[0].numpy() for some in images.split(32)])
+    found = np.concatenate([network.find(some).points.numpy() for some in images.split(32)])
     truth = match(read_posegan_csv((SAMPLE / "keypoints.csv").read_bytes(), "keypoints.csv"), names)
     record = agreement(found, truth.keypoints)
     print(record)  # docs/figure.md has the number

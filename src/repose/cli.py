@@ -9,36 +9,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
 from mannequins.figure_training.cli import app as figure
 from mannequins.surface_training.cli import app as surface
 from repose import __version__, load
-from repose.cli_options import (
-    PARAMS,
-    Images,
-    ImagesOfPart,
-    Keypoints,
-    KeypointsOfPart,
-    Lists,
-    Params,
-    Posemaps,
-    PosemapsOfPart,
-    Published,
-    Raw,
-    Report,
-    Results,
-    Run,
-    Runs,
-    Scores,
-    Split,
-    file,
-    folder,
-    option,
-    stage_settings,
-)
+from repose.cli_options import PARAMS, Params, file, folder, option, stage_settings
 from repose.compare_cli import compare
 from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.cli import app as kfp
@@ -46,6 +24,7 @@ from repose.storage.atomic import locked
 from repose.terminal import printable, say, show_messages
 from repose.weights_cli import app as weights
 
+T = TypeVar("T")
 app = typer.Typer(
     help="Photos of a garment in, the same garment in any other pose out.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -57,6 +36,24 @@ app.add_typer(kfp, name="kfp", rich_help_panel=CLUSTER)
 app.add_typer(weights, name="weights", rich_help_panel=USE)
 app.add_typer(figure, name="figure", rich_help_panel=FIGURE)
 app.add_typer(surface, name="surface", rich_help_panel=FIGURE)
+
+
+# T is Path, or Path | None if the default is the path in dvc.yaml.
+Raw = Annotated[Path, folder("The source's files, as written by download.")]
+Lists = Annotated[Path, folder("The source's files other than photos: download's folder lists.")]
+Images = Annotated[T, folder("The photos of all parts, as written by validate.")]
+Keypoints = Annotated[T, folder("The keypoints tables of all parts.")]
+Posemaps = Annotated[T, folder("The pose maps of all parts.")]
+Split = Annotated[T, folder("Items and pairs for training and testing.")]
+Runs = Annotated[T, folder("Folder with a folder for each trained system.")]
+Run = Annotated[T, folder("The trained system.")]
+Results = Annotated[T, folder("Scores, pictures and generated images, as written by evaluate.")]
+ImagesOfPart = Annotated[Path, folder("The photos of one part, as written by validate.")]
+KeypointsOfPart = Annotated[Path, folder("The keypoints table of that part.")]
+PosemapsOfPart = Annotated[Path, folder("The pose maps of that part.")]
+Scores = Annotated[Path, file("The mean scores, as written by evaluate.")]
+Published = Annotated[T, file("The paper's own Table 1 as a CSV, for comparison.")]
+Report = Annotated[Path, folder("The stage's report: JSON and an HTML page.")]
 
 
 @app.command(rich_help_panel=STAGES)
@@ -273,6 +270,11 @@ DETECTOR = (
     "Finds the poses that --keypoints lacks: blazepose (people; see `repose weights`), figure (mannequins), or auto: "
     "blazepose if it was fetched, else figure. Default: auto without --keypoints, else none."
 )
+Detector = Literal["auto", "blazepose", "figure"]
+Device = Literal["auto", "cpu", "cuda"]
+POSE_SIZE = "Size in px of the image of a pose file. Default: the first photo's."
+CHECKPOINT = "A trained system; default: the model that comes with repose."
+THREADS = "CPU threads; another number may change the bytes."
 MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
 
 
@@ -282,22 +284,12 @@ def generate(
     contact_sheet: Annotated[Path | None, file("Photos, pose and image in one row (PNG).", ONE)] = None,
     jobs: Annotated[Path | None, option(JOBS, "PATH", MANY)] = None,
     keypoints: Annotated[list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")] = None,
-    find_poses: Annotated[
-        Literal["auto", "blazepose", "figure"] | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)
-    ] = None,
-    pose_size: Annotated[
-        str, option("Size in px of the image of a pose file. Default: the first photo's.", "HEIGHTxWIDTH", WITH)
-    ] = "",
-    checkpoint: Annotated[
-        Path | None, option("A trained system; default: the model that comes with repose.", "FILE", WITH, "--checkpoint", "-c")
-    ] = None,
+    find_poses: Annotated[Detector | None, typer.Option(help=DETECTOR, rich_help_panel=WITH)] = None,
+    pose_size: Annotated[str, option(POSE_SIZE, "HEIGHTxWIDTH", WITH)] = "",
+    checkpoint: Annotated[Path | None, option(CHECKPOINT, "FILE", WITH, "--checkpoint", "-c")] = None,
     model: Annotated[str, option(MODEL, "NAME@VERSION", WITH, "--model", "-m")] = "",
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="auto: cuda if available.", rich_help_panel=WITH)
-    ] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; another number may change the bytes.", min=1, rich_help_panel=WITH)
-    ] = 2,
+    device: Annotated[Device, typer.Option(help="auto: cuda if available.", rich_help_panel=WITH)] = "auto",
+    threads: Annotated[int, typer.Option(help=THREADS, min=1, rich_help_panel=WITH)] = 2,
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, with a trained system.
 

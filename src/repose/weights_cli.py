@@ -5,14 +5,10 @@ from typing import Annotated
 import typer
 
 from repose.cli_options import option
-from repose.errors import ReposeError
 from repose.terminal import say
 
-app = typer.Typer(
-    no_args_is_help=True, help="List, fetch and verify the weights of networks that repose did not train."
-)
+app = typer.Typer(no_args_is_help=True, help="List and fetch the weights of networks that repose did not train.")
 Name = Annotated[str, typer.Argument(help="The network; see `repose weights list`.", metavar="NAME")]
-Names = Annotated[list[str] | None, typer.Argument(help="The networks; default: all cached.", metavar="NAME")]
 From = Annotated[
     str | None, option("A path, s3:// or https://. Default: the owner's address.", "ADDRESS", None, "--from")
 ]
@@ -36,7 +32,7 @@ def list_files() -> None:
 
 @app.command()
 def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
-    """Download a network's file into the cache and check its SHA-256. Does nothing if it is already there.
+    """Download a network's file into the cache and check its SHA-256. Only checks a file that is already there.
 
     repose weights fetch alexnet
 
@@ -49,17 +45,3 @@ def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
     path, sha256 = fetch_known(name, address, endpoint=endpoint)
     say(f"{name}: licence {known(name).licence}, SHA-256 {sha256}")
     typer.echo(path)
-
-
-@app.command()
-def verify(names: Names = None) -> None:
-    """Check the SHA-256 of cached files. Exits with 1 if a file is damaged, or if a given one is missing."""
-    from repose.storage.weight_files import KNOWN, State, state
-
-    failed = False
-    for name in names or KNOWN:
-        found, sha256 = state(name)
-        typer.echo(f"{name}: {found}" + (f", SHA-256 {sha256}" if sha256 else ""))
-        failed = failed or found is State.DAMAGED or (bool(names) and found is State.MISSING)
-    if failed:
-        raise ReposeError("A file is damaged or missing. Fetch it with `repose weights fetch NAME`.")

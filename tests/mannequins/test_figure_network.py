@@ -55,7 +55,7 @@ def network() -> FigureNetwork:
 
 
 def check_joints(network: FigureNetwork, images: torch.Tensor, truth: np.ndarray) -> None:
-    found = network.keypoints(images)[0].numpy()
+    found = network.find(images).points.numpy()
     assert agreement(found, truth)["pck@0.1"] >= 0.9
     assert np.abs(np.nanmedian(found - truth, axis=(0, 1))).max() < 1  # px: the middle of its cell
 
@@ -72,7 +72,7 @@ def test_it_finds_the_joints_of_unseen_mannequins_also_in_the_demos_frame(networ
 
 def test_photos_of_an_item_are_near_each_other(network, fashion, street):
     for of, chance in ((fashion, 2 / 14), (street, 3 / 11)):
-        features = network.features(of.images)
+        features = network.find(of.images).features
         distances = torch.cdist(features, features).fill_diagonal_(torch.inf)
         right = (of.items[distances.argmin(1).numpy()] == of.items).mean()
         assert right >= min(3 * chance, 0.75)
@@ -80,18 +80,19 @@ def test_photos_of_an_item_are_near_each_other(network, fashion, street):
 
 def test_what_it_returns(network, street):
     images = street.images[:4]
-    points, confidence = network.keypoints(images)
+    points, confidence, features = network.find(images)
     assert (points.shape, confidence.shape) == ((4, K, 2), (4, K))
     assert bool(((confidence >= 0) & (confidence <= 1)).all())
     np.testing.assert_array_equal(present(points.numpy()), (confidence >= THRESHOLD).numpy())
     known = points[confidence >= THRESHOLD]
     assert bool(((known >= 0) & (known <= torch.tensor([63, 127]))).all())
-    assert present(network.keypoints(images, threshold=0.0)[0].numpy()).all()
-    features = network.features(images)
+    assert present(network.find(images, threshold=0.0).points.numpy()).all()
     assert features.shape == (4, FEATURES)
     assert points.dtype == confidence.dtype == features.dtype == torch.float32
     torch.testing.assert_close(features.norm(dim=1), torch.ones(4))
-    torch.testing.assert_close(network.features(images[1:2]), features[1:2], atol=1e-4, rtol=0)  # others change nothing
+    torch.testing.assert_close(
+        network.find(images[1:2]).features, features[1:2], atol=1e-4, rtol=0
+    )  # others change nothing
     with pytest.raises(ValueError, match=r"images should be \(B, 3, H, W\) uint8"):
         network.find(images.movedim(1, 3))
 
@@ -103,7 +104,7 @@ def test_half_precision_finds_the_same(network, street):
 
 
 def test_nobody_is_found_where_nobody_is(network):
-    points, _ = network.keypoints(torch.full((2, 3, 128, 64), 200, dtype=torch.uint8))
+    points = network.find(torch.full((2, 3, 128, 64), 200, dtype=torch.uint8)).points
     assert present(points.numpy()).mean() < 0.2
 
 

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 
 import repose
 from mannequins.renderer.body import BONES
-from mannequins.surface_training import export, features, losses, renders, score, train
+from mannequins.surface_training import export, losses, renders, score, train
 from mannequins.surface_training.batches import Batch, Steps, pack, unpack
 from mannequins.surface_training.renders import BACKGROUND, Item, render_item
 from mannequins.surface_training.score import SurfaceScoreSettings
@@ -168,9 +168,9 @@ def test_features_tell_a_blurred_photo_and_another_texture(batch):
     expected = lite(batch.images)
     assert [x.shape[2] for x in expected] == [64, 32, 16, 8]
     assert all((x.square().sum(1) - 1).abs().max() < 1e-4 for x in expected)
-    assert float(features.distance(expected, expected)) == float(features.gram_distance(expected, expected)) == 0
+    assert float(losses.distance(expected, expected)) == float(losses.gram_distance(expected, expected)) == 0
     soft, softer = (lite(F.avg_pool2d(batch.images, n, 1, n // 2)) for n in (3, 7))
-    for measure in (features.distance, features.gram_distance):
+    for measure in (losses.distance, losses.gram_distance):
         assert 0 < float(measure(soft, expected)) < float(measure(softer, expected))
     assert [len(x) for x in (lite(batch.images, 3), expected)] == [3, 4]
 

@@ -18,7 +18,6 @@ from repose.metrics.mask_ssim import mask_ssim, pose_mask
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
 from repose.metrics.ssim import ssim
-from repose.pose.pck import pckh, share
 from repose.storage.networks import Networks, Weights
 
 COUNT, HEIGHT, WIDTH = 23, 60, 52
@@ -50,7 +49,6 @@ class Lightness:
 def networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks without weights, as one of one's own is plugged in."""
     monkeypatch.setitem(catalogue.FEATURES, "means", load_means)
-    monkeypatch.setitem(catalogue.KEYPOINTS, "means", load_means)
     monkeypatch.setitem(catalogue.DISTANCES, "alex", Lightness)
     monkeypatch.setattr(catalogue, "CLASSIFIER", load_means)
 
@@ -152,16 +150,7 @@ def test_retrieval_is_of_the_real_photos_of_the_test_part_with_chance_beside_it(
     }  # fmt: skip
 
 
-def test_pckh_counts_the_joints_that_lie_in_the_image():
-    found, metric = scored("pckh/means")
-    inside = ((KEYPOINTS >= 0) & (KEYPOINTS < [WIDTH, HEIGHT])).all(-1)
-    hits = pckh(Means().keypoints(GENERATED)[0].float().numpy(), KEYPOINTS, visible=inside)
-    assert found == {"": pytest.approx(share(hits)), " joints": hits.counted.sum()}
-    assert 0 < inside.mean() < 1
-    assert metric.record == {"better": "higher", "networks": {"means": "f" * 64}}
-
-
-@pytest.mark.parametrize("name", ["is/tf-2015", "mask-is/torch-fidelity", "frechet/means", "pckh/means"])
+@pytest.mark.parametrize("name", ["is/tf-2015", "mask-is/torch-fidelity", "frechet/means"])
 def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(name):
     assert scored(name, 5)[0] == pytest.approx(scored(name, COUNT)[0], rel=1e-9)
     (metric,) = prepare([name], task())
@@ -181,11 +170,10 @@ def test_a_network_is_loaded_once_for_all_metrics_and_draws_nothing_of_the_syste
         loads.append(torch.rand(1))
         return Means()
 
-    for table in (catalogue.FEATURES, catalogue.KEYPOINTS):
-        monkeypatch.setitem(table, "means", load)
+    monkeypatch.setitem(catalogue.FEATURES, "means", load)
     monkeypatch.setattr(catalogue, "CLASSIFIER", load)
     before = torch.get_rng_state()
-    prepare(["is/tf-2015", "frechet/means", "recall@1/means", "pckh/means"], task())
+    prepare(["is/tf-2015", "frechet/means", "recall@1/means"], task())
     assert len(loads) == 1
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -84,11 +84,9 @@ def test_a_network_looks_once_at_images_of_all_metrics_in_any_order(loaded_incep
     assert len(once._kept) == 1  # nothing is kept of images that are gone
 
 
-def test_features_and_joints_of_the_figure_network_are_of_one_pass():
+def test_features_of_the_figure_network_are_of_one_pass():
     network, own = mannequins.figure.load(CPU), Figure(ByName(), CPU)
-    torch.testing.assert_close(own.features(IMAGES), network.features(IMAGES), rtol=0, atol=0)
-    for found, expected in zip(own.keypoints(IMAGES), network.keypoints(IMAGES), strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(own.features(IMAGES), network.find(IMAGES).features, rtol=0, atol=0)
     assert own._network(IMAGES) is own._network(IMAGES)
 
 

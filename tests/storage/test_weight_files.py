@@ -20,14 +20,12 @@ from repose.storage import weight_files, wheels
 from repose.storage.transfer import s3
 from repose.storage.weight_files import (
     KNOWN,
-    State,
     WeightsFile,
     cache_folder,
     cached,
     fetch_known,
     locate,
     located,
-    state,
 )
 
 BODY = hashlib.shake_256(b"alexnet").digest(3000)
@@ -159,18 +157,6 @@ def test_files_of_s3_are_fetched_once(endpoint, cache):
     client.delete_object(Bucket="networks", Key="in/alexnet.pth")
     assert locate(address, SHA256, endpoint=endpoint).read_bytes() == BODY
     client.close()
-
-
-def test_verify_distinguishes_right_damaged_and_missing_files(repose):
-    assert state("alexnet") == (State.MISSING, "")
-    assert repose("verify")[0].count(": not in the cache\n") == len(KNOWN)
-    assert "A file is damaged or missing" in repose("verify", "alexnet", code=1)[1]
-    cached("alexnet").write_bytes(BODY)
-    assert repose("verify", "alexnet")[0] == f"alexnet: right, SHA-256 {SHA256}\n"
-    cached("alexnet").write_bytes(BODY[:-1])
-    out, err = repose("verify", code=1)
-    assert "alexnet: another file, or damaged, SHA-256 " in out
-    assert "Fetch it with `repose weights fetch NAME`" in err
 
 
 def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(server, mine, monkeypatch):

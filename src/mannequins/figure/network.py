@@ -1,8 +1,7 @@
 """The figure network: the 18 joints of a person and features of the clothes, from one small backbone.
 
     network = load(torch.device("cpu"))
-    points, confidence = network.keypoints(images)  # (B,18,2) px, (B,18)
-    features = network.features(images)             # (B,64)
+    points, confidence, features = network.find(images)  # (B,18,2) px, (B,18), (B,64)
 
 It is a residual network with a feature pyramid (Lin et al. 2017). Each joint has one softmax over all cells of its heat map
 and over "not in sight". The features are a mean over the cells near the joints of the body, not of the head: clothes more than
@@ -51,8 +50,10 @@ class Found(NamedTuple):
     """Joints and features in photos."""
 
     points: Tensor  # (B,K,2) float32 x, y in px of the photos, NaN for missing
-    confidence: Tensor  # (B,K) float32, 0 to 1
-    features: Tensor  # (B,FEATURES) float32 of length 1
+    confidence: (
+        Tensor  # (B,K) float32, 0 to 1: that a joint is in sight and within two cells (10 px of 128) of its point
+    )
+    features: Tensor  # (B,FEATURES) float32 of length 1, of the clothes
 
 
 class _Block(nn.Module):
@@ -117,34 +118,18 @@ class FigureNetwork(nn.Module):
             maps.append(stage(maps[-1]))
         return maps
 
-    def features(self, images: Tensor) -> Tensor:
-        """Features (B,64) float32 of length 1 of the clothes in images (B,3,H,W) uint8 RGB, similar for photos of one item.
+    def find(self, images: Tensor, threshold: float = THRESHOLD) -> Found:
+        """The joints of a person in each photo, and features that are similar for photos of one item.
 
-        Raises:
-            ValueError: the images are not (B,3,H,W) uint8.
-        """
-        with torch.no_grad():
-            return self(self._seen(images)).features
-
-    def keypoints(self, images: Tensor, threshold: float = THRESHOLD) -> tuple[Tensor, Tensor]:
-        """The joints of a person in each photo; if there are several people, joints may be of different people.
+        If there are several people, joints may be of different people.
 
         Args:
             images: (B,3,H,W) uint8 RGB, of any size.
             threshold: joints of less confidence are missing.
 
-        Returns:
-            Points (B,18,2) float32, x and y in px of the images, NaN for missing; and the confidence (B,18) of all joints,
-            float32, 0 to 1: that the joint is in sight and within two cells (10 px at a height of 128 px) of the point.
-
         Raises:
             ValueError: the images are not (B,3,H,W) uint8.
         """
-        found = self.find(images, threshold)
-        return found.points, found.confidence
-
-    def find(self, images: Tensor, threshold: float = THRESHOLD) -> Found:
-        """Joints and features in one pass; see `keypoints` and `features`."""
         with torch.no_grad():
             seen = self(self._seen(images))
             chances = log_probabilities(seen.cells, seen.hidden)[0].exp()

@@ -14,7 +14,6 @@ import torch
 from mannequins.surface import DIGEST, WEIGHTS
 from repose import checkpoint, systems
 from repose.errors import ReposeError
-from repose.models.surface import SurfaceSettings
 from repose.storage.atomic import whole_folder, write_text
 from repose.systems.surface import SurfaceSystemSettings
 
@@ -38,7 +37,8 @@ def run(*, run: Path, model: Path, height: int) -> None:
     frame, factor = about.frame, height // about.frame.height
     if factor < 1 or height % frame.height:
         raise ReposeError(f"--height should be a multiple of {frame.height}, the height of the training, not {height}.")
-    row = replace(about.row, generator=_enlarged(about.row.generator, factor))
+    generator = about.row.generator
+    row = replace(about.row, generator=replace(generator, reduce=generator.reduce * factor))
     larger = replace(frame, height=height, width=frame.width * factor)
     system = systems.build(row, larger)
     system.networks["generator"].load_state_dict(trained.networks["generator"].state_dict())
@@ -48,7 +48,3 @@ def run(*, run: Path, model: Path, height: int) -> None:
         checkpoint.save(folder / WEIGHTS.name, system, about, to_resume=False)
         digest = hashlib.sha256((folder / WEIGHTS.name).read_bytes()).hexdigest()
         write_text(folder / DIGEST.name, f"{digest}  {WEIGHTS.name}\n")
-
-
-def _enlarged(generator: SurfaceSettings, factor: int) -> SurfaceSettings:
-    return replace(generator, reduce=generator.reduce * factor)

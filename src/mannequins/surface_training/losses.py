@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from mannequins.renderer.body import BONE
 from mannequins.surface_training.batches import Batch
-from mannequins.surface_training.features import distance, gram_distance
 from mannequins.surface_training.renders import BACKGROUND
 from repose.config import settings
-from repose.models.lite0 import Lite0
+from repose.models.lite0 import LAYERS, Lite0
 from repose.models.surface import Code, Made, Matched
 from repose.systems import Terms
 
@@ -107,6 +106,23 @@ def painting(batch: Batch, made: Made, features: Lite0) -> Terms:
         "gram": gram_distance(found, expected),
         "head": _head(batch, made.image, features),
     }
+
+
+def distance(made: list[Tensor], expected: list[Tensor]) -> Tensor:
+    """The squared distance of features, as in LPIPS without its learned weights; a sum over layers, over four. A scalar."""
+    terms = [(a - b).square().sum(1).mean() for a, b in zip(made, expected, strict=True)]
+    return torch.stack(terms).sum() / LAYERS
+
+
+def gram_distance(made: list[Tensor], expected: list[Tensor]) -> Tensor:
+    """The L1 distance of the features' Gram matrices, which compares textures wherever they are. A scalar."""
+    terms = [(_gram(a) - _gram(b)).abs().sum((1, 2)).mean() for a, b in zip(made, expected, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def _gram(x: Tensor) -> Tensor:
+    """(B,C,h,w) -> (B,C,C)."""
+    return torch.einsum("bcx,bdx->bcd", x.flatten(2), x.flatten(2)) / x[0, 0].numel()
 
 
 def ssim(made: Tensor, target: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A metric scores each pair (SSIM: a column and its mean) or all images of a syste
 in batches and keep at most a thousand numbers per image. Before any image is generated, `prepare` rejects unknown protocols,
 too small or too few images, and missing weights.
 
-To add a network, add its name and what loads it to FEATURES or KEYPOINTS.
+To add a network, add its name and what loads it to FEATURES.
 """
 
 from collections import ChainMap
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from repose.config import nearest
-from repose.data.skeleton import present
 from repose.errors import ReposeError
 from repose.metrics.batches import protocol_of
 from repose.metrics.frechet import FeatureStatistics, frechet_distance
@@ -31,23 +30,13 @@ from repose.metrics.retrieval import nearest as nearest_photo
 from repose.metrics.retrieval import retrieval_chance
 from repose.metrics.ssim import SSIM_PROTOCOLS, split_protocol, ssim
 from repose.metrics.torso_ciede2000 import torso_ciede2000
-from repose.pose.pck import Hits, pckh, share
-from repose.storage.networks import (
-    Classifier,
-    DistanceNetwork,
-    FeatureNetwork,
-    KeypointNetwork,
-    Load,
-    Network,
-    Networks,
-)
+from repose.storage.networks import Classifier, DistanceNetwork, FeatureNetwork, Load, Network, Networks
 
 TORSO_CIEDE2000 = "torso-ciede2000"
 
 FID: dict[str, Load[FeatureNetwork]] = {INCEPTION: Inception}  # fid/NAME; other networks are for frechet
 FEATURES: dict[str, Load[FeatureNetwork]] = {FIGURE: Figure}  # frechet/NAME
 RETRIEVAL = ChainMap(FEATURES, FID)  # recall@1/NAME
-KEYPOINTS: dict[str, Load[KeypointNetwork]] = {FIGURE: Figure}  # pckh/NAME
 CLASSIFIER: Load[Classifier] = Inception  # is, mask-is
 DISTANCES: dict[str, Load[DistanceNetwork]] = {"alex": Lpips}  # lpips/NAME
 REAL_PARTS = ("train", "test")  # parts with the real photos of a Fréchet distance; the first is the default
@@ -234,28 +223,6 @@ def _frechet(protocol: str, task: Task) -> OfSet:
     return OfSet(start, _facts(network, real=part, photos=real.count))
 
 
-def _pckh(protocol: str, task: Task) -> OfSet:
-    """PCKh of the joints found in a system's images, compared with the target's keypoints inside the image."""
-    network, size = task.networks.get(KEYPOINTS[protocol]), (task.width, task.height)
-
-    def start() -> Growing:
-        hits: list[Hits] = []
-
-        def update(batch: Batch) -> None:
-            found = network.keypoints(batch.generated)[0].float().cpu().numpy()
-            with np.errstate(invalid="ignore"):
-                inside = present(batch.keypoints) & ((batch.keypoints >= 0) & (batch.keypoints < size)).all(-1)
-            hits.append(pckh(found, batch.keypoints, visible=inside))
-
-        def scores() -> dict[str, float]:
-            counted = sum(int(some.counted.sum()) for some in hits)
-            return {"": share(*hits) if counted else np.nan, " joints": counted}
-
-        return Growing(update, scores)
-
-    return OfSet(start, _facts(network))
-
-
 def _facts(network: Network, **others: Any) -> dict[str, Any]:
     return {"networks": dict(network.sha256), **others}
 
@@ -338,9 +305,5 @@ _KINDS: Mapping[str, Kind] = {
     "frechet": Kind(
         "lower", "frechet: the Fréchet distance to real photos by the features of the network named, which is not FID; lower "
         "is better", _frechet, FEATURES, check_suffix=_network_and_part,
-    ),
-    "pckh": Kind(
-        "higher", "PCKh: the share of the target's joints that a network finds where they should be, higher is better",
-        _pckh, KEYPOINTS,
     ),
 }  # fmt: skip

@@ -43,7 +43,7 @@ class Once:
 
 
 class Figure:
-    """Computes features and joints of images by the figure network, which ships with repose (docs/figure.md)."""
+    """Computes features of images by the figure network, which ships with repose (docs/figure.md)."""
 
     def __init__(self, _: Weights, device: torch.device) -> None:
         self.sha256 = {FIGURE: mannequins.figure.weights_sha256()}
@@ -52,11 +52,6 @@ class Figure:
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 of any size -> (B, 64) float32 of length 1."""
         return self._network(images).features
-
-    def keypoints(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) uint8 of any size -> x and y in px, NaN where not found (B, 18, 2); confidence (B, 18)."""
-        found = self._network(images)
-        return found.points, found.confidence
 
 
 class Inception:

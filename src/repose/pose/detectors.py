@@ -57,7 +57,7 @@ def load(
             mannequins = figure.for_single_photos(mannequins)
 
         def look(images: Tensor) -> Found:
-            points, confidence = (found.cpu().numpy() for found in mannequins.keypoints(images.to(device)))
+            points, confidence, _ = (found.cpu().numpy() for found in mannequins.find(images.to(device)))
             return Found(np.concatenate([points, confidence[..., None]], 2), np.ones(len(points), np.int64))
 
         return Detector(look, {"network": figure.weights_sha256()})

@@ -47,13 +47,6 @@ class DistanceNetwork(Network, Protocol):
         """Two batches (B, 3, H, W) uint8 on the network's device -> (B,), 0 for equal images."""
 
 
-class KeypointNetwork(Network, Protocol):
-    """Finds the 18 joints of the person in an image, for PCKh."""
-
-    def keypoints(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) uint8 on the network's device -> x and y in px, NaN where not found (B, K, 2); confidence (B, K)."""
-
-
 class Weights:
     """The weights files of networks: those of `evaluate.weights`, else those of the cache."""
 

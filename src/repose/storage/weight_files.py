@@ -5,7 +5,6 @@ Nothing is downloaded unless the user asks for it, by `repose weights fetch NAME
 
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -75,14 +74,6 @@ class Located(NamedTuple):
     sha256: str  # all 64 digits
 
 
-class State(StrEnum):
-    """The state of a weights file in the cache."""
-
-    RIGHT = "right"
-    MISSING = "not in the cache"
-    DAMAGED = "another file, or damaged"
-
-
 def cache_folder() -> Path:
     """The folder of fetched weights: $REPOSE_CACHE, else $XDG_CACHE_HOME/repose, else ~/.cache/repose."""
     named = os.environ.get("REPOSE_CACHE")
@@ -101,15 +92,6 @@ def cached(name: str) -> Path:
     return cache_folder() / f"{known(name).sha256[:8]}-{known(name).file}"
 
 
-def state(name: str) -> tuple[State, str]:
-    """The state of a network's file in the cache, and its SHA-256 (empty if missing). Raises as `known`."""
-    path = cached(name)
-    if not path.is_file():
-        return State.MISSING, ""
-    sha256 = check(path, sha256=None, size=None, where=str(path))
-    return (State.RIGHT if sha256.startswith(known(name).sha256) else State.DAMAGED), sha256
-
-
 def fetch_known(name: str, address: str | None = None, *, endpoint: str | None = None) -> Located:
     """Fetch a network's file into the cache, unless it is already there.
 
@@ -121,12 +103,13 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
     Raises:
         ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
-    of = known(name)
+    of, here = known(name), cached(name)
+    right = here.is_file() and check(here, sha256=None, size=None, where=str(here)).startswith(of.sha256)
     with TemporaryDirectory() as folder:
-        if address is None and of.members and state(name)[0] is not State.RIGHT:
+        if address is None and of.members and not right:
             address = f"{folder}/{of.file}"
             wheels.pack(of.url, of.members, Path(address))
-        path = fetch(address or of.url, cached(name), sha256=of.sha256, endpoint=endpoint, limit=_LIMIT)
+        path = fetch(address or of.url, here, sha256=of.sha256, endpoint=endpoint, limit=_LIMIT)
     return _located(path, of.sha256)
 
 

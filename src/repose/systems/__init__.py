@@ -54,7 +54,7 @@ class SystemSettings(ABC):
     def loss_weights(self) -> dict[str, float]:
         """The weight of each term of the loss; `perceptual` is the weight of VGG19's."""
 
-    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:  # noqa: ARG002 (for subclasses)
+    def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
         """The layers of VGG19 in the loss, such as those chosen in `train.perceptual`; None: no perceptual term."""
         return None
 

@@ -107,7 +107,6 @@ class PG2System:
 
     def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: masked L1 of G1 and of G2, d_image and g_image; 0 where not trained."""
-        del perceptual
         source, target = batch.images[batch.sources[:, 0]], batch.images[batch.target]  # (Q,3,H,W)
         height, width = target.shape[2:]
         keypoints = batch.poses.keypoints[batch.target]
@@ -127,7 +126,6 @@ class PG2System:
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
         """See `systems.System`. Before the first step of stage two, the images are G1's."""
-        del poses, mask
         source = images[sources[:, 0]]  # (Q,3,H,W)
         image: Tensor = self.g1(source, discs(target_pose.keypoints, *source.shape[2:]))
         if self.g2 is not None:

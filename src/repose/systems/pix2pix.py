@@ -91,7 +91,6 @@ class Pix2Pix:
 
         The terms: d_adversarial (half of both), g_adversarial, l1.
         """
-        del perceptual
         generator, discriminator = self.networks["generator"], self.networks["discriminator"]
         rate = self.row.optimiser.rate(progress)
         target = batch.images[batch.target]  # (Q,3,H,W)
@@ -114,7 +113,6 @@ class Pix2Pix:
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
         """See `systems.System`. In any mode, there is no dropout and each image has its own statistics."""
-        del poses, mask
         generator = self.networks["generator"]
         mode = generator.training
         generated: Tensor = generator.eval()(self._condition(images, sources, target_pose))

@@ -165,7 +165,6 @@ class VUNetSystem:
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Tensor:
         """See `systems.System`. In any mode, there is no dropout and no sampling; unseen parts are 0."""
-        del mask
         source = sources[:, 0]
         given = self._inputs(images[source], poses.keypoints[source], target_pose.keypoints)
         mode = self.vunet.training
