@@ -50,9 +50,7 @@ class Found(NamedTuple):
     """Joints and features in photos."""
 
     points: Tensor  # (B,K,2) float32 x, y in px of the photos, NaN for missing
-    confidence: (
-        Tensor  # (B,K) float32, 0 to 1: that a joint is in sight and within two cells (10 px of 128) of its point
-    )
+    confidence: Tensor  # (B,K) float32, 0 to 1: that a joint is in sight and within 10 px of 128 of its point
     features: Tensor  # (B,FEATURES) float32 of length 1, of the clothes
 
 
