@@ -97,8 +97,8 @@ compile-check: .venv/ready  ## fail if the compiled files are out of date
 submit: .venv/ready  ## start a run on the cluster KFP_ENDPOINT in the environment production, with IMAGE by digest
 	repose kfp submit -e production --image "$$IMAGE"
 
-bench: .venv/ready  ## measure the README's figures
-	python -m benchmarks
+bench: .venv/ready  ## measure speed and memory, in less than ten minutes; BENCH_FLAGS=--all for all of it
+	python -m benchmarks $(BENCH_FLAGS)
 
 bench-gpu: .venv/ready  ## measure training and generation on one GPU, in 8 minutes; results in gpu.json (--dry-run needs no GPU)
 	python -m benchmarks.gpu --out gpu.json $(BENCH_FLAGS)

@@ -30,8 +30,13 @@ def imported(name: str) -> ModuleType:
 def test_all_benchmarks_run_one_after_the_other(monkeypatch, capsys):
     everything, commands = imported("__main__"), []
     monkeypatch.setattr("subprocess.run", lambda command, **how: commands.append((command[1:], how["check"])))
-    everything.main()
+    everything.main(["--all"])
     assert commands == [(["-m", f"benchmarks.{name}"], True) for name in NAMES if name not in ("__main__", "gpu")]
+    commands.clear()
+    everything.main([])
+    short = {command[1].removeprefix("benchmarks."): command[2:] for command, _ in commands}
+    assert set(NAMES) - set(short) == {"__main__", "gpu", *everything.LONG}
+    assert {name: tuple(given) for name, given in short.items() if given} == everything.SHORTER
     assert all(callable(imported(name).main) for name in NAMES)
     imported("peers").main([])  # without checkouts of theirs
     assert "Skipped" in capsys.readouterr().out
