@@ -1,9 +1,14 @@
 """The ablations: their rows differ in what the page says, DVC reads their pipeline, and the picture shows the table."""
 
+import importlib
 import re
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from project import ROOT, TINY, Project
 from repose import systems
@@ -68,3 +73,23 @@ def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path):
     assert ("ablations/dvc.yaml:train@paper-m", "ablations/dvc.yaml:evaluate@paper-m") in edges
     assert ("ablations/dvc.yaml:evaluate@attend-fixed", "ablations/dvc.yaml:table") in edges
     assert ("ablations/dvc.yaml:evaluate-baselines", "ablations/dvc.yaml:table") in edges
+
+
+def test_the_picture_has_a_bar_for_each_row_as_long_as_its_score(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    drawing: Any = importlib.import_module("ablations")
+    columns = ["system", "kind", *(f"torso-ciede2000{end}" for end in ("", " low", " high"))]
+    rows = [
+        ("copy source", None, 24, 23, 25), ("paper-m", "paper", 12, 11, 13), ("later", None, None, None, None),
+        ("attend", "attend", 6, 5, 7),
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=columns).assign(confidence=0.95).to_csv(tmp_path / "table.csv", index=False)
+    monkeypatch.setattr(drawing, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(drawing, "HERE", tmp_path)
+    drawing.main()
+    image = np.asarray(Image.open(tmp_path / "ablations.png"))
+    assert image.shape == (5 * drawing.ROW, drawing.TEXT + drawing.BARS + drawing.ROOM, 3)
+    for number, (mean, colour) in enumerate([(24, drawing.BASELINE), (12, drawing.TRAINED), (6, drawing.TRAINED)]):
+        line = image[int((number + 1.5) * drawing.ROW) + 7]  # below the interval
+        length = int((line == np.array(colour)).all(1).sum())
+        assert length == pytest.approx(mean / 25 * drawing.BARS, abs=3)
