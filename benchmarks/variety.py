@@ -74,11 +74,17 @@ def lit_as_in_the_demo(rng: np.random.Generator) -> Any:
     return STUDIO_LIGHT
 
 
-LIGHT = renders._light
+def without_folds(*arguments: Any) -> np.ndarray:
+    """Cloth without folds."""
+    return np.ones_like(CREASED(*arguments))
+
+
+LIGHT, CREASED = renders._light, renders.creased
 OFF: dict[str, Callable[[], Any]] = {
     "hair": drawn_in_vain("with_hair"),
     "clothes as sold": drawn_in_vain("as_sold"),
     "grain": drawn_in_vain("with_grain"),
+    "folds": lambda: patch.object(renders, "creased", without_folds),
     "light": lambda: patch.object(renders, "_light", lit_as_in_the_demo),
     "tone": lambda: patch.object(renders._Tone, "photo", lambda _, image, __: to_pixels(image)),
 }

@@ -53,7 +53,7 @@ KeypointsOfPart = Annotated[Path, folder("The keypoints table of that part.")]
 PosemapsOfPart = Annotated[Path, folder("The pose maps of that part.")]
 Scores = Annotated[Path, file("The mean scores, as written by evaluate.")]
 Published = Annotated[T, file("The paper's own Table 1 as a CSV, for comparison.")]
-Report = Annotated[Path, folder("The stage's report: JSON and an HTML page.")]
+Report = Annotated[Path, folder("The stage's report: JSON and a page to read.")]
 
 
 @app.command(rich_help_panel=STAGES)

@@ -133,8 +133,18 @@ def truth(batch: Batch) -> tuple[Code, Matched]:
     near = F.avg_pool2d(sight.flatten(0, 1), 2).clamp(min=0.2)
     coarse = (F.avg_pool2d((batch.flow * sight).flatten(0, 1), 2) / near).unflatten(0, batch.sources.shape)
     fine, coarse = ((flow + 0.5) / size * 2 - 1 for flow in (batch.flow, coarse))
-    code = Code(batch.images, batch.images, seen, batch.sources, batch.mask, surface, batch.images, surface)
-    return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight)
+    code = Code(
+        batch.images,
+        batch.images,
+        seen,
+        batch.sources,
+        batch.mask,
+        surface,
+        batch.images,
+        surface,
+        batch.poses.keypoints,
+    )
+    return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight, sight[:, 0])
 
 
 def test_the_truth_has_no_geometry_loss_and_an_error_of_8_px_counts_1(batch):

@@ -12,6 +12,7 @@ from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, MIRROR, K
 from repose.errors import ReposeError
+from repose.models.heads import _POINTS
 from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings, _body
 
 pytestmark = pytest.mark.floats
@@ -62,7 +63,17 @@ def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(ca
     features, fine = torch.zeros(1, 16, h, w), torch.zeros(1, 8, 2 * h, 2 * w)
     turned = surface * torch.tensor(signs)[:, None, None]
     seen, target = Seen(surface, shown, features, fine), Seen(turned, wanted, features, fine)
-    code = Code(images, images, seen, torch.tensor([[0]]), torch.tensor([[True]]), torch.zeros(1, 8), images, _body(of))
+    code = Code(
+        images,
+        images,
+        seen,
+        torch.tensor([[0]]),
+        torch.tensor([[True]]),
+        torch.zeros(1, 8),
+        images,
+        _body(of),
+        of.keypoints,
+    )
     monkeypatch.setattr(made, "look", lambda *_: target)
     coarse = made.match(code, of).coarse[0, :3]
     rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -85,6 +96,20 @@ def test_the_candidate_by_joints_moves_with_the_person():
     row, column = 6, 8  # a place of the target's torso
     assert float((x[row, column] + 1) * 12 / 2) == pytest.approx(column - 2 + 0.5, abs=0.5)
     assert float((y[row, column] + 1) * 16 / 2) == pytest.approx(row + 1 + 0.5, abs=0.5)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_head_that_the_source_shows_from_the_same_side_is_copied(mirror):
+    made, (images, _) = generator(mirror=mirror), inputs(1)
+    joints = torch.full((1, K, 2), torch.nan)
+    for name, (x, y, _) in zip(("nose", "right_eye", "left_eye", "right_ear", "left_ear"), _POINTS, strict=True):
+        joints[:, JOINT[name]] = torch.tensor([24 + x, 26 - y])
+    joints[:, JOINT["neck"]] = torch.tensor([24.0, 48.0])
+    made.of_source.head.bias.data[-1] = -10  # everything shows the person
+    of = poses(joints, 64, 48)
+    result = made.generate(images, of, torch.tensor([[0]]), torch.tensor([[True]]), of)
+    off = (result.image - images).abs().mean(1)[0]
+    assert float(off[22:31, 20:29].mean()) < 0.1 < 0.3 < float(off[54:, :].mean())
 
 
 def test_an_unused_source_changes_nothing_and_a_used_one_does():

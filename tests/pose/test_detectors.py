@@ -49,7 +49,7 @@ def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(monkeypatch, tmp_pa
     cached("blazepose").write_bytes(b"")
     monkeypatch.setattr(blazepose, "has_runtime", lambda: False)
     assert PoseFinder("auto").network == "figure"
-    assert "run `pip install 'repose[people]'`" in capsys.readouterr().err
+    assert "run `pip install ai-edge-litert`" in capsys.readouterr().err
     monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
     with pytest.raises(ReposeError, match=r"blazepose\.tar is another file than expected"):
         PoseFinder("auto")

@@ -184,10 +184,14 @@ def blend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Learner]:
     sys.modules.pop("repose.systems.blend", None)
 
 
-def test_a_new_system_is_one_file_one_block_and_one_row(blend):
+def test_a_new_system_is_one_file_one_block_and_one_row(blend, tmp_path, monkeypatch):
     assert "blend" in systems.kinds()
-    assert (_parameters(blend.block, DEEPFASHION), _parameters(blend.block, MARKET)) == blend.parameters
-    learns_by_heart(blend)
+    monkeypatch.setitem(LEARNERS, "blend", blend)
+    test_parameters_at_the_sizes_of_both_data_sets("blend")
+    test_a_system_learns_four_pairs_by_heart("blend")
+    test_a_resumed_training_gives_the_same_bytes("blend", tmp_path)
+    test_an_image_depends_on_nothing_but_its_sources_and_pose("blend")
+    test_in_bf16_the_last_layer_computes_in_float32("blend")
 
 
 def learns_by_heart(learner: Learner) -> None:

@@ -65,7 +65,7 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
         views: the number of photos. Their views differ if there are enough kinds.
         height: of a photo in px.
         width: of a photo in px.
-        plain: leave out the variation of light and tone and the errors of joints; joints out of sight are missing.
+        plain: leave out folds, the variation of light and tone and the errors of joints; joints out of sight are missing.
     """
     rng = np.random.default_rng((seed, number))
     woman = bool(rng.random() < 0.78)
@@ -78,13 +78,15 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
     if not plain:
         person = with_grain(person, rng)
     place, light, tone = _place(rng), _light(rng), _Tone(rng)
-    detector = _Detector(rng)
+    detector, creases = _Detector(rng), 0.0 if plain else uniform(rng, 0, 0.25)
     chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
     found, surfaces = [], []
     for view in chosen:
         yaw, pose, full_size = studio_view(shape, str(view), rng)
         camera = _scaled(full_size, height, width)
         picture = render(person, posed(person, pose), camera, STUDIO_LIGHT if plain else light)
+        if not plain:
+            picture = replace(picture, colour=picture.colour * creased(picture, look.skin, camera.scale, creases, rng))
         image = in_studio(picture, camera, place)
         pixels = to_pixels(image) if plain else tone.photo(image, rng)
         keypoints = picture.keypoints if plain else detector.found(picture.keypoints, camera.scale, rng)
@@ -116,15 +118,15 @@ def _scaled(camera: Camera, height: int, width: int) -> Camera:
 def _place(rng: np.random.Generator) -> Studio:
     """Mostly white or light gray; at times a wall of any brightness."""
     kind, place = rng.random(), studio(rng)
-    if kind < 0.35:
-        return replace(place, level=uniform(rng, 246, 254), warmth=0.0, fall=0.0)
-    return replace(place, level=uniform(rng, 40, 230), warmth=uniform(rng, -20, 20)) if kind < 0.45 else place
+    if kind < 0.5:
+        return replace(place, level=uniform(rng, 246, 256), warmth=0.0, fall=0.0)
+    return replace(place, level=uniform(rng, 40, 230), warmth=uniform(rng, -20, 20)) if kind < 0.6 else place
 
 
 def _light(rng: np.random.Generator) -> Light:
     """A lamp from any side in front, hard or soft."""
     lamp = uniform(rng, 0.15, 0.65)
-    around = 1.12 - 0.62 * lamp + uniform(rng, -0.08, 0.08)
+    around = 1.2 - 0.62 * lamp + uniform(rng, -0.1, 0.15)
     tilt = uniform(rng, 0, 0.2)
     return Light(
         (uniform(rng, -0.9, 0.9), uniform(rng, 0.2, 0.9), 0.85), lamp, (around + tilt) / 1.3, (around - tilt) / 1.3
@@ -158,9 +160,9 @@ class _Tone:
     """The camera, light and files of one shop."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.gain = 1 + rng.normal(0, 0.05, (3, 1, 1)) * (rng.random() < 0.5) + uniform(rng, -0.08, 0.06)
-        self.contrast, self.saturation = uniform(rng, 0.85, 1.2), uniform(rng, 0.6, 1.15)
-        self.blur, self.noise = max(0.0, uniform(rng, -0.5, 0.6)), max(0.0, uniform(rng, -3, 3))
+        self.gain = 1 + rng.normal(0, 0.04, (3, 1, 1)) * (rng.random() < 0.25) + uniform(rng, -0.06, 0.06)
+        self.contrast, self.saturation = uniform(rng, 0.85, 1.15), uniform(rng, 0.5, 1.1)
+        self.blur, self.noise = uniform(rng, -0.6, 0.5), max(0.0, uniform(rng, -3, 3))
         self.quality = int(rng.integers(60, 101))
 
     def photo(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -195,11 +197,12 @@ def with_hair(look: Look, woman: bool, rng: np.random.Generator) -> Look:
 def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
     """The same cut. In most outfits the back is of the front's fabric, and in many the colors are quieter."""
     same, quiet = rng.random() < 0.8, uniform(rng, 0.1, 1.0) if rng.random() < 0.6 else 1.0
-    level = uniform(rng, 0.8, 1.15)
+    level, pale = uniform(rng, 0.8, 1.15), uniform(rng, 0.2, 0.9) if rng.random() < 0.4 else 0.0
 
     def colour(of: Colour) -> Colour:
         gray = sum(of) / 3
-        return _colour((gray + quiet * (c - gray)) * level for c in of)
+        plain = ((gray + quiet * (c - gray)) * level for c in of)
+        return _colour(c + pale * (235 - c) for c in plain)
 
     def cloth(of: Cloth) -> Cloth:
         return replace(of, ground=colour(of.ground), second=colour(of.second), third=colour(of.third))
@@ -227,6 +230,34 @@ def with_grain(person: Person, rng: np.random.Generator) -> Person:
         blocks = rng.normal(1, depth * uniform(rng, 0.3, 1.0), (height, width)).astype(np.float32)
         grain *= blocks.repeat(coarse, 0)[: shape[0]].repeat(coarse, 1)[:, : shape[1]]
     return replace(person, atlas=np.clip(atlas * grain, 0, 255))
+
+
+def creased(picture: Rendering, skin: Colour, scale: float, depth: float, rng: np.random.Generator) -> np.ndarray:
+    """The light of folds and creases of cloth, (H,W) float32 around 1. They are different in each photo of a person.
+
+    Args:
+        picture: of the person.
+        skin: its color, which has no folds.
+        scale: px of the person's height.
+        depth: how much they change the light at most.
+        rng: draws them.
+    """
+    height, width = picture.coverage.shape
+    reach = np.hypot(height, width)
+    light = np.ones((height, width), np.float32)
+    for length in (0.012, 0.02, 0.035, 0.06):  # heights from fold to fold
+        across = max(1.2, length * scale)  # px
+        along, angle = across * uniform(rng, 1.5, 5), uniform(rng, 0, np.pi)
+        c, s = np.cos(angle), np.sin(angle)
+        size = int(2 * reach / along) + 4, int(2 * reach / across) + 4
+        grid = Image.fromarray(rng.normal(0, 1, size[::-1]).astype(np.float32))
+        place = (c / along, s / along, size[0] / 2, -s / across, c / across, size[1] / 2)
+        waves = np.asarray(grid.transform((width, height), Image.Transform.AFFINE, place, Image.Resampling.BICUBIC))
+        light += depth * uniform(rng, 0, 1) * (0.3 + waves - 0.5 * np.abs(waves))
+    hue = picture.colour / (np.sqrt(np.square(picture.colour).sum(0)) + 1e-3)
+    of_skin = np.array(skin, np.float32)[:, None, None] / np.float32(np.linalg.norm(skin))
+    cloth = np.clip(20 * np.sqrt(np.square(hue - of_skin).sum(0)) - 0.6, 0, 1)
+    return np.clip(1 + cloth * (light - 1), 0.5, 1.4)
 
 
 def _colour(levels: Iterable[float]) -> Colour:

@@ -65,7 +65,7 @@ def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> Body
     fields are 0.
     """
     keypoints = _completed(keypoints)
-    scale = _torso_length(keypoints)  # (B,), px
+    scale = torso_lengths(keypoints)
     limbs = _limbs(keypoints, scale, _places(height, width, stride, keypoints))
     facing, profile = _view(keypoints, scale)
     field = torch.exp(-limbs.distance / _FIELD) * limbs.known
@@ -94,8 +94,12 @@ def _completed(keypoints: Tensor) -> Tensor:
     return keypoints
 
 
-def _torso_length(keypoints: Tensor) -> Tensor:
-    """px per torso length in each photo (B,), from limb lengths; limbs of the head only count if there are no others."""
+def torso_lengths(keypoints: Tensor) -> Tensor:
+    """px per torso length of people with keypoints (B,K,2), NaN for missing: (B,).
+
+    It is measured on all limbs that are known; those of the head only count if there are no others.
+    """
+    keypoints = _completed(keypoints)
     first, second, rest = _limbs_at_rest(keypoints.device)
     length = (keypoints[:, second] - keypoints[:, first]).norm(dim=-1)  # (B,17), NaN for missing
     at_rest = (rest[1] - rest[0]).norm(dim=-1)

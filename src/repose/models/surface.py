@@ -6,7 +6,7 @@ the sources. Each place of the target attends to places of each source with simi
 candidates are the mirrored body and the body with front and back exchanged, which look alike on most clothes. The last
 candidate is the place that lies alike relative to the joints. What it shows also goes to the target's encoder, since joints
 alone do not tell of skirts, loose clothes and hair. A second network refines these flows at half of the image's size and
-weights the candidates.
+weights the candidates. Heads need no network: they are rigid, so the joints of both faces say where each place lies (`heads`).
 
 The decoder predicts an alpha, a painted person, and the share and brightness of the copy. The background is that of the
 sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
@@ -28,6 +28,7 @@ from repose.errors import ReposeError
 from repose.models.attend import Residual, conv, positions, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
+from repose.models.heads import moved_heads
 from repose.models.layers import Blocks, in_float32
 from repose.models.warping import brighter, filled, larger, smoothed, warp
 
@@ -81,6 +82,7 @@ class Code(NamedTuple):
     pooled: Tensor  # (Q,n): what the sources show, over all places
     background: Tensor  # (Q,3,H,W): that of the sources, filled in behind the person
     body: Tensor  # (M,C,h,w): the fields of the photos' bodies
+    keypoints: Tensor  # (M,K,2) px of `small`
 
 
 class Alike(NamedTuple):
@@ -101,6 +103,7 @@ class Matched(NamedTuple):
     flow: Tensor  # (Q,K,2,2h,2w): as `coarse`, refined
     sight: Tensor  # (Q,K,1,2h,2w) logits: the place is in sight there
     share: Tensor  # (Q,K,1,2h,2w) in [0,1]: the weight of the candidate
+    sure: Tensor  # (Q,1,2h,2w) in [0,1]: 1 where a head is copied as a whole
 
 
 class Made(NamedTuple):
@@ -160,7 +163,7 @@ class SurfaceGenerator(nn.Module):
         pooled = (self.pool(seen.features).mean((2, 3))[sources] * valid).sum(1)
         person = 1 - seen.parts.float().softmax(1)[:, -1:]
         background = (filled(images, person)[sources] * valid[..., None, None]).sum(1)
-        return Code(images, small, seen, sources, mask, pooled, background, body)
+        return Code(images, small, seen, sources, mask, pooled, background, body, poses.keypoints)
 
     def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:  # noqa: ARG002
         """Images (Q,3,H,W) in [-1,1], with their warped and painted parts; `photo` is not used."""
@@ -183,7 +186,8 @@ class SurfaceGenerator(nn.Module):
         target = self.look(code, target_pose, alike)
         coarse, features, near = self._match(code, target, alike)
         flow, sight, weight = self._refine(code, target, coarse, near)
-        return Matched(target, coarse, features, flow, sight, weight.softmax(1))
+        matched = Matched(target, coarse, features, flow, sight, weight.softmax(1), flow.new_zeros(()))
+        return self._with_heads(code, target_pose, matched)
 
     def make(self, code: Code, target_pose: Poses) -> Made:
         """Match, warp and paint."""
@@ -230,10 +234,13 @@ class SurfaceGenerator(nn.Module):
             out = larger(out, self.reduce)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
         alpha = 2 * alpha
+        sure = larger(matched.sure, 2 * self.reduce)
         copied = (copied + 1).sigmoid() * larger(_in_sight(matched), 2 * self.reduce)
+        copied = copied + sure * (1 - copied)
         person = copied * brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
         behind = brighter(code.background, -F.softplus(shadow - 4))
         opaque = (alpha * self.reduce).sigmoid()  # as sharp as that of a small image
+        opaque = opaque + sure * (1 - opaque)
         return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
 
     def _reduced(self, images: Tensor) -> Tensor:
@@ -262,6 +269,19 @@ class SurfaceGenerator(nn.Module):
             found = F.scaled_dot_product_attention(query, rows(keys)[code.sources], value, scale=1.0)
         found = found.transpose(2, 3).unflatten(3, (h, w))
         return Alike(*found.split([found.shape[2] - 5 - PARTS, 3, PARTS, 2], 2))
+
+    def _with_heads(self, code: Code, target_pose: Poses, matched: Matched) -> Matched:
+        """Heads are copied as rigid bodies, from the place itself and, where it is hidden, from the mirrored one."""
+        used, person = code.sources.shape[1], 1 - code.seen.parts.float().softmax(1)[:, -1:]
+        direct, mirrored = moved_heads(
+            target_pose.keypoints, code.keypoints, code.sources, code.mask, person, code.small.shape[2:], STRIDE // 2
+        )
+        sure = (direct.share + mirrored.share).sum(1)
+        flow, share = (list(of.split(used, 1)) for of in (matched.flow, matched.share * (1 - sure[:, None])))
+        for kind, head in ((-1, direct), (1, mirrored)):
+            flow[kind] = torch.where(head.share > 0, head.position, flow[kind])
+            share[kind] = share[kind] + head.share
+        return matched._replace(flow=torch.cat(flow, 1), share=torch.cat(share, 1), sure=sure)
 
     def _match(self, code: Code, target: Seen, alike: Alike) -> tuple[Tensor, Tensor, Tensor]:
         """For each candidate: positions (Q,K,2,h,w), features (Q,K,n,h,w), nearness on the body (Q,K,1,h,w) in (0,1]."""

@@ -295,7 +295,7 @@ def load(weights: Weights, *, min_person: float, threads: int = 1) -> BlazePose:
     """
     if not has_runtime():
         raise ReposeError(
-            f"blazepose runs in {_RUNTIME}, which is not installed: pip install 'repose[people]'. It has no wheel for Intel "
+            f"blazepose runs in {_RUNTIME}, which is not installed: pip install ai-edge-litert. It has no wheel for Intel "
             "Macs."
         )
     path, sha256 = weights.of(NAME)

@@ -98,7 +98,7 @@ def chosen() -> NetworkName:
     if not cached("blazepose").is_file():
         say("poses: found by figure, which only knows mannequins; for people, run `repose weights fetch blazepose`")
     elif not blazepose.has_runtime():
-        say("poses: found by figure, which only knows mannequins; for people, run `pip install 'repose[people]'`")
+        say("poses: found by figure, which only knows mannequins; for people, run `pip install ai-edge-litert`")
     else:
         say("poses: found by blazepose")
         return "blazepose"

@@ -103,7 +103,7 @@ class Comparison:
         if worse := self.of(Verdict.WORSE, Verdict.LIMIT):
             return f"Regression: {len(worse)} of {all_of_them}."
         if self.uncompared:
-            return f"Not compared with the baseline; {all_of_them} within limits. {self.uncompared}"
+            return f"Not compared with the baseline; {all_of_them} within the limits that are set. {self.uncompared}"
         if uncompared := self.of(Verdict.UNCOMPARED):
             return f"No regression; {len(uncompared)} of {all_of_them} not compared with the baseline."
         return f"No regression in {all_of_them}; {len(self.of(Verdict.BETTER))} better."

@@ -76,8 +76,8 @@ def run(*, raw: Path, transfers: Path, settings: DownloadSettings) -> None:
         return
     if not settings.origins:
         raise ReposeError(
-            f"download: the source is {settings.source}, which repose does not ship. Get it from its owners, then set "
-            "origins in params.yaml to your copy: `- address: ...`, with a folder, a zip, s3:// or https://."
+            f"download: the source is {settings.source}, and download.origins names no copy of it. Set origins in params.yaml "
+            "to your photos or your copy of the data set: `- address: ...`, with a folder, a zip, s3:// or https://."
         )
     check_origins(settings.origins)
     with open_origins(

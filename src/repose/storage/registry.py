@@ -46,7 +46,7 @@ def model_file(model: str, folder: Path = Path()) -> Path:
         from dvc.repo import Repo
     except ModuleNotFoundError as error:
         raise RemoteError(
-            f"A registered model needs DVC ({error.name} is not installed): pip install 'repose[pipeline]'. Or give the file "
+            f"A registered model needs DVC ({error.name} is not installed): pip install 'dvc[s3]'. Or give the file "
             "with --checkpoint."
         ) from None
     try:

@@ -68,7 +68,7 @@ def expect(name: str, kind: str, description: str, severity: Severity = "critica
     except ImportError as error:
         raise ReposeError(
             f"Great Expectations cannot be imported ({error}). The stages that check data need it: "
-            "pip install 'repose[pipeline]'."
+            "pip install great-expectations."
         ) from None
     make = getattr(gxe, f"Expect{kind}")
     return make(**arguments, meta={"name": name}, description=description, severity=severity)

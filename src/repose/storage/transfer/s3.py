@@ -40,7 +40,7 @@ def client(endpoint: str | None) -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise ReposeError("s3:// needs boto3: pip install 'repose[pipeline]'.") from None
+        raise ReposeError("s3:// needs boto3: pip install boto3.") from None
     # Checksums of whole objects say nothing about a part of one, and servers other than Amazon's differ in them.
     config = Config(
         retries={"total_max_attempts": 1}, connect_timeout=TIMEOUT[0], read_timeout=TIMEOUT[1],
