@@ -30,6 +30,13 @@ def test_what_is_committed_is_current(project):
         assert compiler.not_current(pipeline) == [], "run `make compile` and commit what it writes"
 
 
+@pytest.mark.parametrize("name", ["ablations", "figure", "surface"])
+def test_the_other_pipelines_compile_too(name):
+    (pipeline,) = read_projects(ROOT, [f"{name}/dvc.yaml"])
+    assert pipeline.stages
+    assert len(compiler.not_current(pipeline)) > 1  # what they compile to is not committed
+
+
 def test_the_graph_is_that_of_dvc_and_a_stage_has_one_name_everywhere(project):
     made = compiled.read(TEXT)
     assert made.edges == compiled.reduced(compiled.edges_of_dvc(project))

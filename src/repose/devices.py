@@ -13,20 +13,24 @@ from repose.errors import SettingsError
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
-def resolve(device: str) -> torch.device:
+def resolve(device: str | torch.device) -> torch.device:
     """The device with a name; auto is a GPU if torch sees one, else the CPU.
 
     Raises:
         SettingsError: the device is unknown or unavailable.
     """
+    device = str(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError("The device is cuda, but torch sees no GPU. Use auto or cpu, or a machine with a GPU.")
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except RuntimeError:
-        raise SettingsError(f"There is no device {device!r}. Use auto, cpu or cuda.") from None
+        found = None
+    if found is None or found.type not in ("cpu", "cuda"):
+        raise SettingsError(f"There is no device {device!r}. Use auto, cpu or cuda.")
+    return found
 
 
 def set_up(device: str, threads: int, seed: int) -> torch.device:

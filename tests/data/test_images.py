@@ -1,4 +1,5 @@
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,46 @@ def test_a_jpeg_with_a_truncated_second_picture_is_read():
     content = file.getvalue()[:-2000]
     assert inspect(content, 10**6)[:3] == (True, "", "JPEG")
     assert decode(content).shape == (64, 48, 3)
+
+
+def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float) -> bytes:
+    """A matrix profile of ICC's version 2 with the primaries' x, y (red, green, blue) and white D50."""
+    white = np.array([0.9642, 1.0, 0.8249])
+    columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
+    columns = columns * np.linalg.solve(columns, white)
+
+    def fixed(values: Any) -> bytes:
+        return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
+
+    text = b"made up"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text) + 1) + text + b"\0" + bytes(78),
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(white),
+        **{b"%cXYZ" % name: b"XYZ \0\0\0\0" + fixed(column) for name, column in zip(b"rgb", columns.T, strict=True)},
+        **{b"%cTRC" % name: b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0" for name in b"rgb"},
+    }
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += struct.pack(">4sII", name, at + len(body), len(content))
+        body += content
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"", 0x02100000, b"mntr", b"RGB ", b"XYZ ") + bytes(12) + b"acsp"
+    head = head.ljust(68, b"\0") + fixed(white)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+ADOBE_RGB = (0.6484, 0.3309), (0.2302, 0.7016), (0.1559, 0.0660)  # at D50
+
+
+@pytest.mark.parametrize(("format_", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("TIFF", "RGB")])
+def test_colours_are_converted_to_srgb_by_the_profile(format_, mode):
+    def read(colour: tuple[int, int, int], profile: bytes | None) -> np.ndarray:
+        file, pixels = io.BytesIO(), Image.new("RGB", (8, 8), colour).convert(mode)
+        pixels.save(file, format_, icc_profile=profile)
+        return decode(file.getvalue())[4, 4].astype(int)
+
+    profile = profile_of(ADOBE_RGB, 2.2)
+    assert read((128, 128, 128), profile) == pytest.approx([128] * 3, abs=2)  # gray stays gray
+    # Adobe RGB's (171, 35, 44) is sRGB's (200, 30, 40), as littlecms's own profile of Adobe RGB has it
+    assert read((171, 35, 44), profile) == pytest.approx([200, 30, 40], abs=4)
+    assert read((171, 35, 44), None).tolist() == read((171, 35, 44), b"damaged" * 30).tolist() == [171, 35, 44]

@@ -212,3 +212,33 @@ def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, mess
     with pytest.raises(ReposeError, match=message):
         check_outputs(jobs, [Path(name) for name in others])
     check_outputs([jobs[0]._replace(out=Path("new.png"))], [Path("other.png")])
+
+
+@pytest.mark.parametrize("name", ["back.heic", "back.avif"])
+def test_a_photo_that_cannot_be_read_is_not_left_out_of_a_folder_of_jobs(tmp_path, name):
+    (items(tmp_path, "a") / "a" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    with pytest.raises(ReposeError, match=rf"1 of 1 images could not be made\.\n.*{name} is not a photo"):
+        make_all(read_jobs(tmp_path / "items", tmp_path / "out"), loaded(tmp_path, tmp_path / "items"))
+
+
+def test_notes_beside_the_photos_of_a_job_are_no_photos_and_the_pose_is_found_in_any_case(tmp_path):
+    folder = items(tmp_path, "a") / "a"
+    (folder / "notes.txt").write_text("blue")
+    (folder / "pose.json").rename(folder / "Pose.JSON")
+    (one,) = read_jobs(tmp_path / "items", tmp_path / "out")
+    assert ([source.name for source in one.sources], Path(one.pose).name) == (["front.jpg"], "Pose.JSON")
+
+
+def test_links_that_form_a_loop_fail_alone(tmp_path):
+    loop = tmp_path / "loop.jpg"
+    loop.symlink_to(loop)
+    one = job(tmp_path)
+    check_outputs([one, one._replace(sources=(loop,), out=tmp_path / "b.png")])
+    with pytest.raises(ReposeError, match=r"loop\.jpg"):
+        make_one(one._replace(sources=(loop,)), loaded(tmp_path, tmp_path))
+
+
+def test_a_repeated_column_out_is_an_error(tmp_path):
+    (tmp_path / "jobs.csv").write_text("sources,pose,out,out\na.jpg,b.json,a.png,b.png\n")
+    with pytest.raises(ReposeError, match="more than one column 'out'"):
+        read_jobs(tmp_path / "jobs.csv", tmp_path)

@@ -168,18 +168,36 @@ GOOD = sources()[0]
 
 
 @pytest.mark.parametrize(("given", "pose", "error", "message"), [
-    (GOOD._replace(pixels=GOOD.pixels / 255), POSE, ValueError, r"pixels should be \(H, W, 3\) uint8, not .*0\.jpg"),
+    (GOOD._replace(pixels=GOOD.pixels / 255), POSE, ValueError, r"should be an array \(H, W, 3\) uint8, not .*0\.jpg"),
+    (GOOD._replace(pixels="front.jpg"), POSE, ValueError, r"should be an array \(H, W, 3\) uint8, not str"),
     (GOOD._replace(keypoints=STANDING[:17]), POSE, ValueError, r"should be \(18, 2\) or \(18, 3\), not \(17, 2\) \(0\.jpg\)"),
     (GOOD, POSE[:17], ValueError, r"joints should be .*, not \(17, 2\) \(the target pose\)"),
     (GOOD, None, TypeError, "a photo or pose should be a path, a PIL image or a numpy array, not NoneType"),
     ([], POSE, repose.DataError, "No source photo is given"),
     (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: 0 of 18 joints are known, with 0 whole limb"),
+    (GOOD, np.full((18, 2), 20), repose.DataError, "all 18 joints lie within 2 px"),
+    (GOOD, POSE / 256, repose.DataError, "not shares of its sides"),
+    (GOOD, np.where(np.arange(18)[:, None] % 2, -1, POSE), repose.DataError, r"several joints are at \(-1, -1\). Give NaN"),
     (GOOD, np.where(np.isin(np.arange(18), (2, 3, 4))[:, None], POSE, np.nan), repose.PoseNotFoundError, "3 of 18 joints"),
     (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px per side"),
 ])  # fmt: skip
 def test_a_call_that_makes_no_sense_is_an_error(model, given, pose, error, message):
     with pytest.raises(error, match=message):
         model(given, pose)
+
+
+def test_a_size_in_another_form_is_an_error(model):
+    with pytest.raises(
+        ValueError, match=r"pose_size should be the height and width in px, such as \(256, 176\), not '64x48'"
+    ):
+        model(GOOD, POSE, pose_size="64x48")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "gpu"])
+def test_a_device_is_a_cpu_or_a_cuda_gpu(tmp_path, device):
+    with pytest.raises(repose.SettingsError, match=f"There is no device '{device}'. Use auto, cpu or cuda"):
+        repose.load(save_system(tmp_path / "m.safetensors"), device=device)
+    assert repose.load(tmp_path / "m.safetensors", device=torch.device("cpu")).about.system
 
 
 def test_the_picture_shows_photos_pose_and_image_in_a_row(model):

@@ -48,8 +48,7 @@ def test_a_photo_is_found_in_a_posegan_csv_by_its_name(tmp_path):
 
 @pytest.mark.parametrize("photo", [FLAT, "fasionWOMENTeesTanksid0000000101_1front.jpg", f"x/{IN_DEEPFASHION}.jpg"])
 def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tmp_path, photo):
-    keypoints = np.full((2, K, 2), 40, np.float32)
-    keypoints[1] = np.nan
+    keypoints = np.stack([np.arange(40, 40 + 2 * K).reshape(K, 2), np.full((K, 2), np.nan)]).astype(np.float32)
     write_keypoints(tmp_path / "keypoints.csv", [FLAT, "other.jpg"], keypoints, np.ones((2, K), np.float32))
     poses = KnownPoses([tmp_path / "keypoints.csv"])
     assert first_x(poses, photo) == 40

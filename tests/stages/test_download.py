@@ -254,7 +254,7 @@ def test_what_was_transferred_is_kept_until_the_stage_has_succeeded(tmp_path, se
 
 
 @pytest.mark.parametrize(("chosen", "origins", "message"), [
-    ("deepfashion", [], "the source is deepfashion, which repose does not ship.*set origins in params"),
+    ("deepfashion", [], "the source is deepfashion, and download.origins names no copy of it. Set origins in params"),
     ("mannequin", ["somewhere"], "which has no origins"),
 ])  # fmt: skip
 def test_origins_that_do_not_fit_the_source(tmp_path, chosen, origins, message):

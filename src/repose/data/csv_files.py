@@ -42,8 +42,8 @@ def read_csv(
     fits = (separator for separator, names in headers.items() if set(required) <= set(names))
     separator = next(fits, max(headers, key=lambda separator: len(headers[separator])))
     names = headers[separator]
-    for column in required:
-        if names.count(column) != 1:
+    for column in known:
+        if names.count(column) != 1 and (column in required or column in names):
             raise DataError(
                 f"{where} has {'more than one' if column in names else 'no'} column {column!r}. Its header should be "
                 f"{usual.join(known)!r}; found {beginning.partition(chr(10))[0]!r}, separated by "

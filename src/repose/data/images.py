@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from repose.errors import DataError, ReposeError
 
@@ -60,7 +60,8 @@ def to_uint8(images: "Tensor") -> np.ndarray:
 def decode(encoded: bytes) -> np.ndarray:
     """The bytes of a photo in one of FORMATS -> (H, W, 3) uint8 RGB, upright by its EXIF.
 
-    Transparent pixels become white, 16-bit channels are scaled to 8 bits, and only the first of several frames is read.
+    Colors are converted to sRGB by the photo's ICC profile if it has one that Pillow can use. Transparent pixels become white,
+    16-bit channels are scaled to 8 bits, and only the first of several frames is read.
 
     Raises:
         DataError: the bytes are not a complete photo (`inspection.inspect` reports this without an exception), or the values
@@ -185,10 +186,24 @@ def _rgb(image: Image.Image) -> Image.Image:
         )
     if image.mode.startswith("I;16"):
         return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGB", "RGBA", "CMYK") and (profile := image.info.get("icc_profile")):
+        image = _in_srgb(image, profile)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """The image in sRGB; the same image if its profile is damaged, of another mode, or sRGB's."""
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(given).lower():
+            return image
+        mode = "RGB" if image.mode == "CMYK" else image.mode
+        return ImageCms.profileToProfile(image, given, ImageCms.createProfile("sRGB"), outputMode=mode) or image
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
 
 
 def _encode(image: Image.Image, **how: Any) -> bytes:

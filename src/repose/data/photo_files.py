@@ -74,10 +74,11 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
                 pixels = from_pillow(photo)
         except ReposeError as error:
             raise DataError(f"{name} cannot be read: {error}") from None
-    elif photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
+    elif isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
         pixels = photo
     else:
-        raise ValueError(f"pixels should be (H, W, 3) uint8, not {photo.shape} {photo.dtype} ({name}).")
+        found = f"{photo.shape} {photo.dtype}" if isinstance(photo, np.ndarray) else type(photo).__name__
+        raise ValueError(f"pixels should be an array (H, W, 3) uint8, not {found} ({name}).")
     height, width = pixels.shape[:2]
     _check_size(height, width, name)
     return pixels

@@ -17,7 +17,7 @@ import torch
 from repose.config import nearest
 from repose.data.csv_files import read_csv
 from repose.data.images import encode_png, pillow_unlimited
-from repose.data.layouts import is_image, is_litter
+from repose.data.layouts import is_litter
 from repose.data.photo_files import Size
 from repose.devices import threads_of_one
 from repose.errors import DataError, ReposeError
@@ -28,6 +28,7 @@ from repose.storage.limits import read_limited
 from repose.terminal import bar, say
 
 REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs
+_NO_PHOTOS = ("", ".csv", ".json", ".md", ".pdf", ".txt", ".xml", ".yaml", ".yml")  # files beside the photos of a job
 
 
 class FileJob(NamedTuple):
@@ -65,9 +66,9 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
             does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
-    counts = Counter(out.resolve() for out in outputs)
-    inputs = {source.resolve() for job in jobs for source in job.sources}
-    inputs |= {file_and_row(job.pose)[0].resolve() for job in jobs if job.pose}
+    counts = Counter(os.path.realpath(out) for out in outputs)  # unlike Path.resolve, it takes loops of links
+    inputs = {os.path.realpath(source) for job in jobs for source in job.sources}
+    inputs |= {os.path.realpath(file_and_row(job.pose)[0]) for job in jobs if job.pose}
     for out in outputs:
         if out.suffix.lower() != ".png":
             raise DataError(f"{out}: images are written as PNG. Give a file that ends in .png.")
@@ -75,9 +76,9 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
             raise DataError(f"{out} has a longer name than file systems allow. Give another output.")
         if out.is_dir():
             raise DataError(f"{out} is a folder. Give a new file, or an earlier image.")
-        if (count := counts[out.resolve()]) > 1:
+        if (count := counts[os.path.realpath(out)]) > 1:
             raise DataError(f"{count} images would be written to the same file {out}. Give each its own.")
-        if out.resolve() in inputs:
+        if os.path.realpath(out) in inputs:
             raise DataError(f"{out} is an input photo or pose, which is never overwritten. Give another output.")
 
 
@@ -116,7 +117,9 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
     _say_left_out(jobs, reposer)
     if failures:
         listed = "\n  ".join(f"{job.name}: {failures[job]}" for job in jobs if job in failures)
-        raise DataError(f"{len(failures):,} of {len(jobs):,} images could not be made; the others are.\n  {listed}")
+        others = "; the others are" if len(failures) < len(jobs) else ""
+        raise DataError(f"{len(failures):,} of {len(jobs):,} images could not be made{others}.\n  {listed}")
+    say(f"generate: {len(jobs):,} images are ready")
 
 
 def _batches(jobs: Sequence[FileJob], max_sources: int) -> list[list[FileJob]]:
@@ -163,14 +166,16 @@ def _request(
         if path not in photos:
             photos[path] = reposer.source(path, found)
     if not job.pose:
-        raise DataError("There is no pose, or more than one. Give one: a JSON, a CSV or a photo.")
+        raise DataError(
+            "There is no pose, or more than one. Give one: a JSON, a CSV or a photo; in a folder of jobs, a file named pose.*"
+        )
     return reposer.request([photos[path] for path in used], job.pose, pose_size, found)
 
 
 def _jobs_of_folder(folder: Path, out: Path) -> Iterator[FileJob]:
     for place in filter(Path.is_dir, _files(folder)):
-        poses = [file for file in _files(place) if file.name.startswith("pose.")]
-        photos = [file for file in _files(place) if is_image(file.name) and file not in poses]
+        poses = [file for file in _files(place) if file.name.lower().startswith("pose.")]
+        photos = [file for file in _files(place) if file.suffix.lower() not in _NO_PHOTOS and file not in poses]
         if poses or photos:
             pose = str(poses[0]) if len(poses) == 1 else ""
             yield FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png")

@@ -65,7 +65,8 @@ class Reposer:
     """A trained system and, optionally, a network that finds poses; both are loaded once.
 
     Photos and poses of another size than the training photos are framed around the person (`data.photo_files.fit`). The same
-    calls give the same bytes on the same machine with the same number of torch threads.
+    calls give the same bytes on the same machine with the same number of torch threads. Threads can share one. Torch does not
+    work in forked processes, so a pool of processes should use the method "spawn", and each process loads its own.
 
     Args:
         model: path of the checkpoint, such as a run's model.safetensors; None: the model that comes with repose.
@@ -134,7 +135,7 @@ class Reposer:
 
         Raises:
             PoseNotFoundError: a required pose of a photo is unknown, or has too few joints.
-            DataError: a file cannot be read, joints lie outside their image, or no photo is given.
+            DataError: a file cannot be read, joints lie outside their image or on one place, or no photo is given.
             ValueError: an array is of another shape or type.
             TypeError: a photo or pose is of another type.
         """
@@ -165,6 +166,8 @@ class Reposer:
     ) -> Request:
         """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
         size, name = pose_size or sources[0].photo_size, "the target pose"
+        if len(size) != 2 or not all(isinstance(side, (int, np.integer)) for side in size):
+            raise ValueError(f"pose_size should be the height and width in px, such as (256, 176), not {pose_size!r}.")
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
             keypoints = _checked_joints(pose.keypoints, size, name)
@@ -262,4 +265,8 @@ def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
     if joints.shape not in ((K, 2), (K, 3)):
         raise ValueError(f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}).")
     sure = (joints[:, 2:] >= MIN_CONFIDENCE).all(1, keepdims=True)  # (K, 1); True where there is no confidence
-    return checked(np.where(sure, joints[:, :2], np.float32(np.nan)), *size, where)
+    points = np.where(sure, joints[:, :2], np.float32(np.nan))
+    for mark in (0, -1):
+        if (points == mark).all(1).sum() > 1:
+            raise DataError(f"{where}: several joints are at ({mark}, {mark}). Give NaN for joints that are missing.")
+    return checked(points, *size, where)

@@ -95,8 +95,11 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
 def _person(person: Any) -> np.ndarray:
     keys = ("pose_keypoints_2d", "pose_keypoints")  # the second is of OpenPose before 1.2
     given = next((person[key] for key in keys if isinstance(person, dict) and key in person), None)
-    values = np.array(given, np.float32)
-    if values.shape not in ((3 * K,), (3 * 25,)) or not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        values = np.array(given, np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{keys[0]} has a value that is not a finite number")
+    if values.shape not in ((3 * K,), (3 * 25,)):
         raise ValueError(f"{keys[0]} should be a flat list of {3 * K} or {3 * 25} numbers, its shape is {values.shape}")
     joints = values.reshape(-1, 3)
     return joints if len(joints) == K else joints[BODY_25]

@@ -19,6 +19,7 @@ from repose.storage.limits import read_limited
 
 MIN_CONFIDENCE = 0.05  # OpenPose's joints with less confidence count as missing
 MIN_LIMBS = 3  # of a person; images of fewer look like nobody
+_ONE_PLACE = 2  # px
 UNDERSTOOD = "a CSV of pose-gan or PATN, a keypoints table of repose, or OpenPose's JSON (a file or a folder of them)"
 
 
@@ -79,7 +80,7 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
     """Check keypoints (K, 2) of an image of height x width px; move joints up to one px outside to the edge.
 
     Raises:
-        DataError: a joint lies farther outside. `where` opens the message.
+        DataError: a joint lies farther outside, or all lie on one place. `where` opens the message.
         PoseNotFoundError: fewer than MIN_LIMBS limbs have both joints.
     """
     beyond = keypoint_files.outside(keypoints[None], np.array([height]), np.array([width]))[0]
@@ -97,6 +98,11 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
         raise PoseNotFoundError(
             f"{where}: {known.sum()} of {K} joints are known, with {limbs} whole limb(s); at least {MIN_LIMBS} are needed. "
             "Choose an image in which more of the person is seen."
+        )
+    if np.ptp(keypoints[known], axis=0).max() <= _ONE_PLACE:
+        raise DataError(
+            f"{where}: all {known.sum()} joints lie within {_ONE_PLACE} px of each other. Coordinates should be px of the "
+            "image, not shares of its sides, and missing joints NaN."
         )
     return keypoints.clip(0, [width - 1, height - 1]).astype(np.float32)
 

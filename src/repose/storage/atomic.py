@@ -227,6 +227,8 @@ def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
+            if not file.exists() and not os.access(file.parent, os.W_OK):  # filelock takes both for a lock of another
+                raise PermissionError(errno.EACCES, "no file can be created there", str(file)) from None
             note = ""
             with suppress(OSError):  # it may be gone by now
                 note = file.read_text(errors="replace")

@@ -77,7 +77,10 @@ class Located(NamedTuple):
 def cache_folder() -> Path:
     """The folder of fetched weights: $REPOSE_CACHE, else $XDG_CACHE_HOME/repose, else ~/.cache/repose."""
     named = os.environ.get("REPOSE_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repose"
+    if named:
+        return Path(named)
+    home = os.path.expanduser("~/.cache")  # noqa: PTH111 (Path's raises an error for a user without a home)
+    return Path(os.environ.get("XDG_CACHE_HOME") or home) / "repose"
 
 
 def known(name: str) -> Known:
