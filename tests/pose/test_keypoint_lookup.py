@@ -123,7 +123,7 @@ def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path):
         PoseNotFoundError, match=r"here: 3 of 18 joints .* 2 whole limb.* 3 are needed\. Choose an image"
     ):
         checked(keypoints, 100, 80, "here")
-    keypoints[JOINT["neck"]] = 5
+    keypoints[JOINT["neck"]] = 8
     checked(keypoints, 100, 80, "here")
 
 
