@@ -51,7 +51,7 @@ figure: .venv/ready  ## train and score the embedded figure network and copy its
 	dvc repro figure/dvc.yaml
 	cp figure/run/figure.safetensors figure/run/figure.safetensors.sha256 src/mannequins/figure/
 
-model: .venv/ready  ## train the weights that come with repose (docs/surface.md), an evening on two cores; score them, copy them into the package
+model: .venv/ready  ## train the weights that come with repose (docs/surface.md), a night on two cores; score them, copy them into the package
 	dvc repro surface/dvc.yaml
 	cp surface/model/surface.safetensors surface/model/surface.safetensors.sha256 src/mannequins/surface/
 
