@@ -113,6 +113,16 @@ def test_the_source_that_shows_the_head_from_the_same_side_counts_most():
     assert direct.share.sum(1).amax() <= 1 + 1e-6
 
 
+def test_bf16_gives_the_same_positions():
+    source, target = person(-20), person(20)
+    expected = moved(source, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = moved(source, target)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one.position, other.position)
+        assert torch.equal(one.share, other.share)
+
+
 @pytest.mark.parametrize("unknown", ["source", "target", "mask"])
 def test_a_head_that_is_not_known_has_no_share(unknown):
     known, two = person(10), person(10, hidden=("nose", "right_eye", "left_eye"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from repose.errors import ReposeError
-from repose.storage.atomic import whole_file, whole_folder, write_text
+from repose.storage.atomic import locked, whole_file, whole_folder, write_text
 
 Whole = Callable[[Path], AbstractContextManager[Path]]
 
@@ -137,3 +137,9 @@ def test_a_folder_that_cannot_be_moved_into_its_place_leaves_the_earlier_one_the
 def test_text_is_utf_8_and_line_ends_stay(tmp_path):
     write_text(tmp_path / "a", "ä\r\nb\n")
     assert (tmp_path / "a").read_bytes() == "ä\r\nb\n".encode()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux")
+def test_a_folder_in_which_no_file_can_be_created_is_an_error_at_once():
+    with pytest.raises(ReposeError, match=r"/proc/x\.png"), locked(Path("/proc/x.png")):
+        pass

@@ -22,13 +22,8 @@ _FACE = tuple(JOINT[name] for name in ("nose", "right_eye", "left_eye", "right_e
 # Of these joints: where they are, and the direction in which the skin there looks.
 _POINTS = ((0.0, -1.5, 12.5), (-3.2, 2.8, 8.6), (3.2, 2.8, 8.6), (-7.4, 0.0, 0.0), (7.4, 0.0, 0.0))
 _FACING = ((0.0, 0.0, 1.0), (-0.35, 0.0, 0.94), (0.35, 0.0, 0.94), (-0.97, 0.0, -0.25), (0.97, 0.0, -0.25))
-_HALF_WIDTH, _HALF_DEPTH, _HALF_HEIGHT, _MIDDLE, _JAW = (
-    7.9,
-    10.2,
-    12.5,
-    1.0,
-    14.0,
-)  # cm; the face is deep down to the jaw
+_HALF_WIDTH, _HALF_DEPTH, _HALF_HEIGHT = 7.9, 10.2, 12.5  # cm
+_MIDDLE, _JAW = 1.0, 14.0  # cm: the height of the middle, and how far below it the face ends
 _YAWS, _PITCHES = range(-180, 180, 5), range(-30, 31, 6)  # degrees that are tried
 _TORSO = 50.0  # cm: a torso length
 # What counts as much as a joint that is 1 cm off: this pitch and roll (degrees), and this error of the size (of a logarithm).
@@ -66,7 +61,16 @@ def moved_heads(
         person: how much a place of a photo shows of the person (M,1,h',w') in [0,1].
         size: height and width of all images in px.
         stride: px between two places of a target, whose middles are looked up.
+
+    All is computed in float32 or more, also under autocast.
     """
+    with torch.autocast(target.device.type, enabled=False):
+        return _moved_heads(target, source, sources, mask, person.float(), size, stride)
+
+
+def _moved_heads(
+    target: Tensor, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int], stride: int
+) -> tuple[Moved, Moved]:
     used = sources.shape[1]
     of_target = _Head(*(of[:, None].expand(-1, used, *of.shape[1:]) for of in _heads(target)))
     of_source = _Head(*(of[sources] for of in _heads(source)))

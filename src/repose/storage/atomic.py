@@ -214,6 +214,16 @@ def _named(path: Path) -> Path:
     return path.resolve() if path.name in ("", "..") else path
 
 
+def _check_can_be_created(file: Path) -> None:
+    """Raise an OSError if a file cannot be created, as in /proc; filelock would wait for its end."""
+    try:
+        file.open("x").close()
+    except FileExistsError:
+        pass
+    except OSError:
+        raise PermissionError(errno.EACCES, "no file can be created there", str(file)) from None
+
+
 @contextmanager
 def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout
@@ -227,8 +237,7 @@ def _locked(path: Path, shown: Path, wait: bool) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            if not file.exists() and not os.access(file.parent, os.W_OK):  # filelock takes both for a lock of another
-                raise PermissionError(errno.EACCES, "no file can be created there", str(file)) from None
+            _check_can_be_created(file)
             note = ""
             with suppress(OSError):  # it may be gone by now
                 note = file.read_text(errors="replace")
