@@ -137,7 +137,7 @@ def test_a_file_of_something_else_or_a_missing_runtime_is_an_error(tmp_path, mon
     with pytest.raises(ReposeError, match=r"other\.tar does not hold .*BlazePose .*weights fetch blazepose"):
         blazepose.load(ByName(blazepose=tmp_path / "other.tar"), min_person=0.5)
     monkeypatch.setattr(blazepose, "has_runtime", lambda: False)
-    with pytest.raises(ReposeError, match=r"pip install 'repose\[people\]'.*Intel Macs"):
+    with pytest.raises(ReposeError, match=r"pip install ai-edge-litert.*Intel Macs"):
         blazepose.load(Weights({}), min_person=0.5)
 
 

@@ -191,7 +191,7 @@ def test_a_folder_without_git_or_dvc_is_an_error(tmp_path, monkeypatch):
 
 def test_without_dvc_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gto.api", None)
-    with pytest.raises(ReposeError, match=r"A registered model needs DVC \(gto\.api is not.*pip install 'repose\[p"):
+    with pytest.raises(ReposeError, match=r"A registered model needs DVC \(gto\.api is not.*pip install 'dvc\[s3\]'"):
         model_file("attend")
 
 
