@@ -120,12 +120,14 @@ def keypoints(folder: Path) -> Iterator[Target]:
     from repose.pose.keypoint_files import read_openpose_json, read_posegan_csv
     from repose.pose.keypoint_lookup import KnownPoses, read_pose
 
-    rows = [f"a{n}.jpg: {[12] * 17 + [-1]}: {[34] * 17 + [-1]}" for n in range(3)]
+    rows = [f"a{n}.jpg: {[*range(12, 29), -1]}: {[*range(20, 37), -1]}" for n in range(3)]
     posegan = "\n".join(["name:keypoints_y:keypoints_x", *rows]).encode()
-    people = [{"pose_keypoints_2d": [10.5, 20, 0.9] * 18}, {"pose_keypoints_2d": [1, 2, 0.1] * 25}]
+    standing = [value for n in range(18) for value in (10.5 + n, 20 + n, 0.9)]
+    people = [{"pose_keypoints_2d": standing}, {"pose_keypoints_2d": [1, 2, 0.1] * 25}]
     openpose = [json.dumps({"version": 1.3, "people": people[:n]}).encode() for n in (1, 2)]
     columns = ["name", *(f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence"))]
-    table = f"{','.join(columns)}\na0.jpg{',1.5,2,0.9' * len(JOINTS)}\n".encode()
+    cells = "".join(f",{1.5 + n},{2 + n},0.9" for n in range(len(JOINTS)))
+    table = f"{','.join(columns)}\na0.jpg{cells}\n".encode()
     yield Target("pose-gan's CSV", lambda content: read_posegan_csv(content, "x"), [posegan], in_csv)
     yield Target("OpenPose's JSON", lambda content: read_openpose_json(content, "x"), openpose, in_json)
     for suffix, row, seeds, damage in (

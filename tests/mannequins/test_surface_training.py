@@ -49,7 +49,7 @@ def tiny(shorter: dict[str, Any] | None = None, /, **changes: Any) -> SurfaceTra
 
 @pytest.fixture(scope="module")
 def item() -> Item:
-    return render_item(3, 1, 3, 128, 88, plain=True)
+    return render_item(3, 2, 3, 128, 88, plain=True)
 
 
 @pytest.fixture(scope="module")
