@@ -119,7 +119,7 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
         listed = "\n  ".join(f"{job.name}: {failures[job]}" for job in jobs if job in failures)
         others = "; the others are" if len(failures) < len(jobs) else ""
         raise DataError(f"{len(failures):,} of {len(jobs):,} images could not be made{others}.\n  {listed}")
-    say(f"generate: {len(jobs):,} images are ready")
+    say(f"generate: {len(jobs):,} {'image is' if len(jobs) == 1 else 'images are'} ready")
 
 
 def _batches(jobs: Sequence[FileJob], max_sources: int) -> list[list[FileJob]]:
