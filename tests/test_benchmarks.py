@@ -127,7 +127,8 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     rows = list(zip(*(column.cells for column in gpu.table(gpu.DRY, found).columns), strict=True))
     assert len(rows) == len(found) - len(graphs)
     assert (rows[2][4], rows[2][9]) == ("fp32 plain", "1.00")
-    assert float(rows[2][11]) > 0  # % of the limit, which processors without bf16 may exceed
+    limit = 100 if torch.cpu._is_avx512_bf16_supported() else math.inf  # of bf16, which other processors are slow in
+    assert 0 < float(rows[2][11]) < limit  # % of the limit
 
 
 def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(
