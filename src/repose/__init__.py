@@ -30,14 +30,14 @@ logging.getLogger("repose").addHandler(logging.NullHandler())  # silent unless t
 
 def load(
     model: str | Path | None = None, *, device: str = "auto", keypoints: str | Path | Sequence[str | Path] = (),
-    pose_detector: Literal["auto", "blazepose", "figure"] | None = None,
+    pose_detector: Literal["auto", "blazepose", "figure"] | None = None, height: int | None = None,
 ) -> "Reposer":  # fmt: skip
     """Load a trained system, by default the one that comes with repose, to call it with photos and poses; see `Reposer`."""
     # torch's threads spin while they wait, which makes them many times slower if another program uses a core
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from repose.inference.reposer import Reposer
 
-    return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector)
+    return Reposer(model, device=device, keypoints=keypoints, pose_detector=pose_detector, height=height)
 
 
 def __getattr__(name: str) -> Any:

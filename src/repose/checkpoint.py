@@ -7,7 +7,7 @@ Both can make images without any other file.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,13 +87,21 @@ def read_about(path: Path) -> About:
         ) from None
 
 
-def load(path: Path, device: torch.device) -> tuple[System, About]:
-    """Return the system in a checkpoint, in evaluation mode, on a device.
+def at_height(about: About, height: int) -> About:
+    """The settings with which the same weights make images of another height in px. Raises as `SystemSettings.at_height`."""
+    row, frame = about.row.at_height(about.frame, height)
+    return replace(about, row=row, frame=frame, line_width=about.line_width * height / about.frame.height)
+
+
+def load(path: Path, device: torch.device, height: int | None = None) -> tuple[System, About]:
+    """Return the system in a checkpoint, in evaluation mode, on a device; for images of `height` px if it is given.
 
     Raises:
         CheckpointError: see `read_about`; or its tensors do not fit the networks in its settings.
+        SettingsError: see `at_height`.
     """
     about = read_about(path)
+    about = about if height is None else at_height(about, height)
     _check_shapes(path, about)
     system = build(about.row, about.frame)
     _restore_networks(path, system, _read_tensors(path))

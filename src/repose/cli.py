@@ -274,6 +274,7 @@ Detector = Literal["auto", "blazepose", "figure"]
 Device = Literal["auto", "cpu", "cuda"]
 POSE_SIZE = "Size in px of the image of a pose file. Default: the first photo's."
 CHECKPOINT = "A trained system; default: the model that comes with repose."
+HEIGHT = "Height of the images, for models of the kind surface, as the one that comes with repose: a multiple of 128."
 THREADS = "CPU threads; another number may change the bytes."
 MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
 
@@ -288,6 +289,7 @@ def generate(
     pose_size: Annotated[str, option(POSE_SIZE, "HEIGHTxWIDTH", WITH)] = "",
     checkpoint: Annotated[Path | None, option(CHECKPOINT, "FILE", WITH, "--checkpoint", "-c")] = None,
     model: Annotated[str, option(MODEL, "NAME@VERSION", WITH, "--model", "-m")] = "",
+    height: Annotated[int | None, option(HEIGHT, "PX", WITH)] = None,
     device: Annotated[Device, typer.Option(help="auto: cuda if available.", rich_help_panel=WITH)] = "auto",
     threads: Annotated[int, typer.Option(help=THREADS, min=1, rich_help_panel=WITH)] = 2,
 ) -> None:  # fmt: skip
@@ -317,7 +319,7 @@ def generate(
     work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
     chosen = str(set_up(device, threads, seed=0))
     trained = model_file(model) if model else checkpoint
-    reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses)
+    reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses, height=height)
     with locked(*filter(None, (out, contact_sheet))):
         if jobs is None:
             work.make_one(listed[0], reposer, size, contact_sheet)

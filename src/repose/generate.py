@@ -1,6 +1,7 @@
 """Generate images from photos and poses, for pairs of a split and for a user's own photos."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ class Framed(NamedTuple):
     pixels: np.ndarray  # (H,W,3) uint8
     keypoints: np.ndarray  # (K,2) in px of the frame, NaN for missing
     photo_size: tuple[int, int]  # height, width in px of the original photo
+    finer: np.ndarray | None = None  # (nH,nW,3) uint8: the same in more detail, if the photo and the system allow it
 
 
 class Request(NamedTuple):
@@ -85,19 +87,36 @@ def generate(
     """Yield one image (H,W,3) uint8 per request, TARGETS_AT_ONCE per call of the system.
 
     Photos that requests share (the same object) are encoded once per call. `line_width` is that of a limb, as in training.
+    If a request has a finer photo, the others of the request are enlarged.
     """
-    for first in range(0, len(requests), TARGETS_AT_ONCE):
-        some = requests[first : first + TARGETS_AT_ONCE]
+    for some in _alike(requests):
         photos = list({id(photo): photo for request in some for photo in request.sources}.values())
         row = {id(photo): number for number, photo in enumerate(photos)}
-        images = to_tensor(np.stack([photo.pixels for photo in photos])).to(device)
+        images = to_tensor(_stacked(photos)).to(device)
         keypoints = np.stack([photo.keypoints for photo in photos] + [request.pose for request in some])
         known = torch.from_numpy(keypoints.astype(np.float32)).to(device)
-        height, width = images.shape[2:]
+        height, width = photos[0].pixels.shape[:2]
         poses = Poses(colour(draw(known, height=height, width=width, line_width=line_width)), known)
         sources, mask = _index([[row[id(photo)] for photo in request.sources] for request in some], device)
         generated = system.generate(images, poses[: len(photos)], sources, mask, poses[len(photos) :])
         yield from to_uint8(generated)
+
+
+def _alike(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """The requests in order, TARGETS_AT_ONCE at a time, those with finer photos apart from those without."""
+    for _, group in groupby(requests, lambda request: any(photo.finer is not None for photo in request.sources)):
+        of = list(group)
+        yield from (of[first : first + TARGETS_AT_ONCE] for first in range(0, len(of), TARGETS_AT_ONCE))
+
+
+def _stacked(photos: Sequence[Framed]) -> np.ndarray:
+    """The pixels of photos (n,H,W,3) uint8, as fine as the finest."""
+    factor = max(len(photo.finer) // len(photo.pixels) if photo.finer is not None else 1 for photo in photos)
+    if factor == 1:
+        return np.stack([photo.pixels for photo in photos])
+    return np.stack([
+        photo.pixels.repeat(factor, 0).repeat(factor, 1) if photo.finer is None else photo.finer for photo in photos
+    ])  # fmt: skip
 
 
 def _index(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

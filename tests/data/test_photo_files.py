@@ -179,6 +179,19 @@ def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size, turns):
     np.testing.assert_array_equal(second.image(pixels), first.image(photo(0, size)))
 
 
+@pytest.mark.parametrize("size", [(512, 352), (352, 512), (1200, 700)])
+def test_a_finer_frame_has_the_same_part_of_the_photo(size):
+    joints = standing(60, 40, 280) if size != (352, 512) else standing(60, 40, 280)[:, ::-1]
+    pixels = np.asarray(Image.linear_gradient("L").resize(size[::-1]).convert("RGB"))
+    place = fit(Frame(64, 44), size, None, joints)
+    finer = place.finer(2)
+    image, fine = place.image(pixels), finer.image(pixels)
+    assert fine.shape == (128, 88, 3)
+    assert abs(fine.reshape(64, 2, 44, 2, 3).mean((1, 3)) - image).mean() < 2
+    np.testing.assert_allclose(finer.keypoints(joints), (place.keypoints(joints) + 0.5) * 2 - 0.5, atol=1e-3)
+    assert place.scale == pytest.approx(2 * finer.scale)
+
+
 def test_who_sits_on_the_floor_or_bends_down_is_upright():
     sitting, bent = standing(60, 40, 100), standing(60, 40, 100)
     sitting[[8, 9, 10, 11, 12, 13]] = [(70, 100), (100, 98), (130, 100)] * 2

@@ -69,6 +69,15 @@ def test_the_same_inputs_give_the_same_bytes_also_over_an_earlier_image(here):
     assert len({(here / f"{out}.png").read_bytes() for out in ("one", "two", "three")}) == 1
 
 
+def test_images_have_the_height_that_is_asked_for(here):
+    save_system(here / "surface.safetensors", "surface")
+    how = ("--checkpoint", "surface.safetensors", *WITH[2:], "-o", "new.png", "--contact-sheet", "row.png")
+    generate("front.jpg", "--pose", "target.jpg", *how, "--height", "96")
+    assert np.asarray(Image.open(here / "new.png")).shape == (96, 72, 3)
+    with pytest.raises(ReposeError, match="should be a multiple of 32 px up to 2048, not 100"):
+        generate("front.jpg", "--pose", "target.jpg", *how, "--height", "100")
+
+
 def test_a_job_that_fails_is_reported_at_the_end_with_exit_1(here, said_by):
     (here / "jobs.csv").write_text("sources,pose,out\ngone.jpg,pose.json,\nside.jpg,pose.json,a.png\n")
     _, told = said_by("generate", "--jobs", "jobs.csv", *WITH, "-o", "images", code=1)

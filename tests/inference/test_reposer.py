@@ -164,6 +164,36 @@ def test_the_photo_and_the_pose_go_where_the_frame_has_them(model):
     assert np.median(abs(made - model(sources(), POSE))) <= 4  # Pillow's filter sees other neighbours, and nothing else
 
 
+def test_systems_that_copy_also_get_large_photos_in_more_detail(tmp_path):
+    surface, paper = (repose.load(save_system(tmp_path / f"{kind}.safetensors", kind)) for kind in ("surface", "paper"))
+    one, two = sources()
+    small = SourcePhoto(one.pixels[::2, ::2], one.keypoints / 2)
+    large = SourcePhoto(two.pixels.repeat(3, 0).repeat(3, 1), two.keypoints * 3 + 1)
+    assert surface.source(large).finer.shape == (2 * FRAME.height, 2 * FRAME.width, 3)
+    assert surface.source(small).finer is None
+    assert paper.source(large).finer is None
+    of_large, of_small = surface(large, POSE), surface(small, POSE / 2)
+    assert of_large.size == of_small.size == (FRAME.width, FRAME.height)
+    assert not same(surface([large, small], POSE), of_large)
+
+
+def test_the_same_weights_make_images_of_other_heights(tmp_path):
+    saved = save_system(tmp_path / "surface.safetensors", "surface")
+    small, large = repose.load(saved), repose.load(saved, height=64)
+    one, other = (
+        SourcePhoto(np.asarray(Image.fromarray(photo(seed, (8, 6))).resize((48, 64))), STANDING) for seed in (0, 1)
+    )
+    made = large(one, POSE)
+    assert made.size == (48, 64)
+    half = np.asarray(made.reduce(2), float)
+    assert abs(half - small(one, POSE)).mean() < 1 < abs(half - small(other, POSE)).mean()
+    for height in (16, 40, 4096):
+        with pytest.raises(repose.SettingsError, match=f"should be a multiple of 32 px up to 2048, not {height}"):
+            repose.load(saved, height=height)
+    with pytest.raises(repose.SettingsError, match=r"kind paper only makes images of .* 32 px, not 64"):
+        repose.load(save_system(tmp_path / "paper.safetensors", "paper"), height=64)
+
+
 GOOD = sources()[0]
 
 

@@ -25,6 +25,7 @@ from repose.data.records import read_json
 from repose.data.skeleton import present
 from repose.errors import ReposeError
 from repose.models import lite0
+from repose.models.heads import placed_heads
 from repose.models.lite0 import Lite0
 from repose.models.surface import PARTS, Code, Matched, Seen
 from tiny_system import save_system
@@ -144,7 +145,8 @@ def truth(batch: Batch) -> tuple[Code, Matched]:
         surface,
         batch.poses.keypoints,
     )
-    return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight, sight[:, 0])
+    head = placed_heads(batch.poses.keypoints, (128, 88), 2)
+    return code, Matched(seen, coarse, coarse, fine, (sight - 0.5) * 200, sight, sight[:, 0], head)
 
 
 def test_the_truth_has_no_geometry_loss_and_an_error_of_8_px_counts_1(batch):
@@ -317,7 +319,7 @@ def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(train
         generator = system.networks["generator"]
         assert (about.frame.height, about.frame.width, generator.reduce) == (height, height * 3 // 4, height // HEIGHT)
         assert about.line_width == height / 32
-    with pytest.raises(ReposeError, match=r"--height should be a multiple of 64, the height of the training, not 100"):
+    with pytest.raises(ReposeError, match="height of the images should be a multiple of 64 px up to 2048, not 100"):
         export.run(run=trained / "run", model=tmp_path / "model", height=100)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from repose.data.skeleton import JOINT, MIRROR, K
-from repose.models.heads import _FACE, _POINTS, _heads, moved_heads
+from repose.models.heads import _FACE, _POINTS, _heads, moved_heads, on_face, placed_heads
 
 SIZE, STRIDE = (128, 88), 2
 POINTS = torch.tensor(_POINTS)
@@ -37,7 +37,8 @@ def person(yaw, at=(44.0, 30.0), px_per_cm=1.0, pitch=0.0, hidden=()):
 def moved(source, target, used=(True,)):
     count = len(used)
     sources, mask = torch.arange(count)[None], torch.tensor([used])
-    return moved_heads(target, source, sources, mask, torch.ones(count, 1, 32, 22), SIZE, STRIDE)
+    placed = placed_heads(target, SIZE, STRIDE)
+    return moved_heads(placed, source, sources, mask, torch.ones(count, 1, 32, 22), SIZE)
 
 
 def there(found, at, source=0):
@@ -121,6 +122,24 @@ def test_bf16_gives_the_same_positions():
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one.position, other.position)
         assert torch.equal(one.share, other.share)
+
+
+@pytest.mark.parametrize("yaw", [-60, 0, 40])
+def test_the_face_lies_in_its_texture_however_the_head_is_turned(yaw):
+    placed = placed_heads(person(yaw), SIZE, STRIDE)
+    x, y = on_face(placed.points)[0]
+    for point, (across, down) in {(0.0, 1.0, 10.2): (-1, 0), (4.5, -3.0, 8.2): (-0.46, 0.25)}.items():
+        at = shown(torch.tensor([point]), yaw, (44, 30), 1.0)[0]
+        row, column = (round((float(value) - (STRIDE - 1) / 2) / STRIDE) for value in (at[1], at[0]))
+        assert float(placed.near[0, row, column]) == 1
+        assert float(x[row, column]) == pytest.approx(across, abs=0.25)
+        assert float(y[row, column]) == pytest.approx(down, abs=0.1)
+    assert not placed.near[0, 45:].any()  # far below the head
+
+
+def test_the_back_of_a_head_is_not_in_the_texture_of_the_face():
+    x, _ = on_face(torch.tensor([[[[0.0, 0.0, -10.0], [1.0, 0.0, -9.0]]]]))[0]
+    assert (x > 1).all()
 
 
 @pytest.mark.parametrize("unknown", ["source", "target", "mask"])

@@ -12,6 +12,7 @@ from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, MIRROR, K
 from repose.errors import ReposeError
+from repose.models import surface
 from repose.models.heads import _POINTS
 from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings, _body
 
@@ -98,18 +99,54 @@ def test_the_candidate_by_joints_moves_with_the_person():
     assert float((y[row, column] + 1) * 16 / 2) == pytest.approx(row + 1 + 0.5, abs=0.5)
 
 
+def face(x: float, y: float) -> Poses:
+    """A frontal face with the middle between its ears at a place of an image of 64x48 px."""
+    joints = torch.full((1, K, 2), torch.nan)
+    for name, (right, up, _) in zip(("nose", "right_eye", "left_eye", "right_ear", "left_ear"), _POINTS, strict=True):
+        joints[:, JOINT[name]] = torch.tensor([x + right, y - up])
+    joints[:, JOINT["neck"]] = torch.tensor([x, y + 22])
+    return poses(joints, 64, 48)
+
+
+ON_FACE = slice(22, 31), slice(20, 29)  # of `face(24, 26)`
+ONE_SOURCE = torch.tensor([[0]]), torch.tensor([[True]])
+
+
+def copier(*, mirror: bool = False) -> SurfaceGenerator:
+    """Takes every place for a part of the person, and does not change the light of a copy."""
+    made = generator(mirror=mirror)
+    made.of_source.head.bias.data[-1] = -10
+    torch.nn.init.zeros_(made.out.weight)
+    torch.nn.init.zeros_(made.out.bias)
+    return made
+
+
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_head_that_the_source_shows_from_the_same_side_is_copied(mirror):
-    made, (images, _) = generator(mirror=mirror), inputs(1)
-    joints = torch.full((1, K, 2), torch.nan)
-    for name, (x, y, _) in zip(("nose", "right_eye", "left_eye", "right_ear", "left_ear"), _POINTS, strict=True):
-        joints[:, JOINT[name]] = torch.tensor([24 + x, 26 - y])
-    joints[:, JOINT["neck"]] = torch.tensor([24.0, 48.0])
-    made.of_source.head.bias.data[-1] = -10  # everything shows the person
-    of = poses(joints, 64, 48)
-    result = made.generate(images, of, torch.tensor([[0]]), torch.tensor([[True]]), of)
-    off = (result.image - images).abs().mean(1)[0]
-    assert float(off[22:31, 20:29].mean()) < 0.1 < 0.3 < float(off[54:, :].mean())
+    images, of = inputs(1)[0], face(24, 26)
+    off = (copier(mirror=mirror).generate(images, of, *ONE_SOURCE, of).image - images).abs().mean(1)[0]
+    assert float(off[ON_FACE].mean()) < 0.1 < 0.3 < float(off[54:, :].mean())
+
+
+def test_the_features_of_a_face_are_painted_on_heads_alone():
+    made, images, of = copier(), inputs(1)[0], face(24, 26)
+    before = made.generate(images, of, *ONE_SOURCE, of).painted
+    made.face += 0.05
+    light = (made.generate(images, of, *ONE_SOURCE, of).painted + 1) / (before + 1)
+    torch.testing.assert_close(light[0, :, *ON_FACE].mean(), torch.tensor(0.5).exp(), rtol=1e-3, atol=0)
+    assert (light[0, :, 50:] == 1).all()
+
+
+def test_copies_of_finer_photos_are_sharper():
+    random = torch.rand(1, 3, 128, 96, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    finer = F.avg_pool2d(random, 3, 1, 1)
+    images, moved = (F.avg_pool2d(of, 2) for of in (finer, finer.roll((1, 1), (2, 3))))
+    errors = []
+    for photo in (images, finer):
+        made = copier().generate(photo, face(24, 26), *ONE_SOURCE, face(24.5, 26.5)).image
+        assert made.shape == images.shape
+        errors.append(float((made - moved).abs()[0, :, *ON_FACE].mean()))
+    assert errors[1] < 0.6 * errors[0]
 
 
 def test_an_unused_source_changes_nothing_and_a_used_one_does():
@@ -129,7 +166,7 @@ def test_padded_sources_give_the_image_of_fewer_sources():
     )  # fmt: skip
 
 
-def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image():
+def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image(monkeypatch):
     images, of = inputs(2)
     turned = poses(torch.stack([47 - of.keypoints[..., 0], of.keypoints[..., 1]], 2)[:, MIRROR], 64, 48)
     sources = torch.tensor([[0]]), torch.tensor([[True]])
@@ -138,7 +175,11 @@ def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image():
         one = made.generate(images, of, *sources, of[1:]).image
         other = made.generate(images.flip(3), turned, *sources, turned[1:]).image
         assert torch.allclose(one, other.flip(3), atol=1e-3) == mirror
-        assert torch.equal(one, image(made, images, of, [0], [True])) != mirror
+    made = generator()
+    assert not torch.allclose(made.generate(images, of, *sources, of[1:]).image, image(made, images, of, [0], [True]))
+    for name, neutral in {"_COPYING": 0, "_SHADOW": 0, "_LIGHT": 1, "_EDGE": 1, "_DECIDED": 1}.items():
+        monkeypatch.setattr(surface, name, neutral)  # else, `generate` differs from training
+    torch.testing.assert_close(made.generate(images, of, *sources, of[1:]).image, image(made, images, of, [0], [True]))
 
 
 def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
@@ -146,6 +187,8 @@ def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
     larger = poses((of.keypoints + 0.5) * 2 - 0.5, 128, 96)
     enlarged = F.interpolate(images, scale_factor=2.0)
     small, large = generator(), generator(reduce=2)
+    for net in (small, large):  # alpha is the same everywhere, as it decides what of the paint counts
+        net.out.weight[20:24], net.out.bias[20:24] = 0, 5
     with torch.no_grad():
         codes = [
             net.encode(photos, pose, torch.tensor([[0]]), torch.tensor([[True]]))
@@ -156,6 +199,18 @@ def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
     assert full.image.shape == (1, 3, 128, 96)
     torch.testing.assert_close(full.painted, F.interpolate(plain.painted, scale_factor=2.0, mode="bilinear"))
     assert not torch.allclose(full.warped, F.interpolate(plain.warped, scale_factor=2.0, mode="bilinear"), atol=0.1)
+
+
+def test_paint_beside_the_person_and_shadows_behind_it_do_not_reach_over_its_edge():
+    alpha = torch.tensor([9.0, 9.0, 0.0, -9.0, -9.0]).expand(1, 1, 5, 5)
+    inside = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0]).expand(1, 3, 5, 5)
+    out = torch.cat([inside, alpha, alpha, alpha, 9 * inside[:, :1]], 1)
+    painted, shadow = surface._enlarged(out, 4)[0, 0, 10], surface._enlarged(out, 4)[0, 6, 10]
+    assert painted[:12].min() > 0.8  # all that the person covers, also in part
+    assert shadow[12:].max() < -8
+    plain = F.interpolate(out, scale_factor=4.0, mode="bilinear")[0, :, 10]
+    assert plain[0, :12].min() < 0.7
+    assert plain[6, 12:].max() > -4
 
 
 def test_a_size_that_does_not_fit_is_named_with_the_multiple():

@@ -6,7 +6,6 @@ At 256x176, the networks see half of the size (`generator.reduce` is 2), and flo
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,23 +26,17 @@ def run(*, run: Path, model: Path, height: int) -> None:
         height: of the images in px, a multiple of that of the training.
 
     Raises:
-        ReposeError: the run is missing or of another kind of system, or the height does not fit.
+        ReposeError: the run is missing or of another kind of system, or the height is no multiple.
     """
     trained, about = checkpoint.load(run / "model.safetensors", torch.device("cpu"))
     if not isinstance(about.row, SurfaceSystemSettings):
         raise ReposeError(
             f"{run} is a system of the kind {about.row.kind}, not surface. Give a folder of `surface train`."
         )
-    frame, factor = about.frame, height // about.frame.height
-    if factor < 1 or height % frame.height:
-        raise ReposeError(f"--height should be a multiple of {frame.height}, the height of the training, not {height}.")
-    generator = about.row.generator
-    row = replace(about.row, generator=replace(generator, reduce=generator.reduce * factor))
-    larger = replace(frame, height=height, width=frame.width * factor)
-    system = systems.build(row, larger)
+    about = checkpoint.at_height(about, height)
+    system = systems.build(about.row, about.frame)
     system.networks["generator"].load_state_dict(trained.networks["generator"].state_dict())
     system.networks["generator"].half()
-    about = replace(about, row=row, frame=larger, line_width=about.line_width * factor)
     with whole_folder(model, (WEIGHTS.name, DIGEST.name)) as folder:
         checkpoint.save(folder / WEIGHTS.name, system, about, to_resume=False)
         digest = hashlib.sha256((folder / WEIGHTS.name).read_bytes()).hexdigest()

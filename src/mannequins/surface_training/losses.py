@@ -39,7 +39,7 @@ class LossSettings:
     painted: NonNegativeFloat  # L1 of the painted person, where the person is
     features: NonNegativeFloat  # of EfficientNet-Lite0
     gram: NonNegativeFloat  # of the features' Gram matrices
-    head: NonNegativeFloat  # L1 and features of the head, cut out and enlarged
+    head: NonNegativeFloat  # L1 and features of the head, cut out and enlarged: that of the image, and the painted one
     adversarial: NonNegativeFloat  # minus the discriminator's score
 
 
@@ -96,6 +96,7 @@ def painting(batch: Batch, made: Made, features: Lite0) -> Terms:
         expected = features(batch.images)
     found, alpha = features(made.image), batch.alpha
     painted = ((made.painted - batch.images).abs() * alpha).sum() / (3 * alpha.sum())
+    without_copy = alpha * made.painted + (1 - alpha) * batch.images
     return {
         "l1": F.l1_loss(made.image, batch.images),
         "ssim": 1 - ssim(made.image, batch.images),
@@ -104,7 +105,7 @@ def painting(batch: Batch, made: Made, features: Lite0) -> Terms:
         "painted": painted,
         "features": distance(found, expected),
         "gram": gram_distance(found, expected),
-        "head": _head(batch, made.image, features),
+        "head": _head(batch, [made.image, without_copy], features),
     }
 
 
@@ -144,18 +145,19 @@ def _window_means(size: int, device: torch.device) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _head(batch: Batch, image: Tensor, features: Lite0) -> Tensor:
+def _head(batch: Batch, images: list[Tensor], features: Lite0) -> Tensor:
+    """The sum over images (M,3,H,W) of the photos."""
     places, there = _head_places(batch.parts)
     if not there.any():
-        return image.sum() * 0
+        return sum_of([image.sum() * 0 for image in images])
     grid = F.affine_grid(places[there], [int(there.sum()), 3, _HEAD, _HEAD], align_corners=False)
-    made, target = (
+    target, *made = (
         F.grid_sample(of[there].float(), grid, padding_mode="border", align_corners=False)
-        for of in (image, batch.images)
+        for of in (batch.images, *images)
     )
     with torch.no_grad():
         expected = features(target, _HEAD_LAYERS)
-    return F.l1_loss(made, target) + distance(features(made, _HEAD_LAYERS), expected)
+    return sum_of([F.l1_loss(of, target) + distance(features(of, _HEAD_LAYERS), expected) for of in made])
 
 
 def _head_places(parts: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ _OFF_MIDDLE = 0.25  # px: how far to the right of and below the middle of a plac
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
 _FACE = [JOINT[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 _LOOSE = ("long", "long_front", "bob")
-_STYLES = ("long", "long_front", "long_front", "long_front", "bob", "ponytail", "bun")
+_STYLES = ("long", "long", "long_front", "long_front", "bob", "ponytail", "bun")
 
 
 class View(NamedTuple):
@@ -195,8 +195,10 @@ def with_hair(look: Look, woman: bool, rng: np.random.Generator) -> Look:
 
 
 def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
-    """The same cut. In most outfits the back is of the front's fabric, and in many the colors are quieter."""
+    """The same garments. In most outfits the back is of the front's fabric; many are wider, lower at the neck or quieter."""
+    wider, low = uniform(rng, 0, 1) if rng.random() < 0.5 else 0.0, rng.random() < 0.35
     same, quiet = rng.random() < 0.8, uniform(rng, 0.1, 1.0) if rng.random() < 0.6 else 1.0
+    neckline, wide_leg = str(rng.choice(("scoop", "v"))), max(0.0, uniform(rng, -0.02, 0.012))
     level, pale = uniform(rng, 0.8, 1.15), uniform(rng, 0.2, 0.9) if rng.random() < 0.4 else 0.0
 
     def colour(of: Colour) -> Colour:
@@ -209,10 +211,16 @@ def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
 
     def upper(of: Upper) -> Upper:
         of = replace(of, back=of.front, rear=None) if same else of
-        return replace(of, front=cloth(of.front), back=cloth(of.back), sleeves=cloth(of.sleeves))
+        bare = low and of.neckline == "crew" and of.collar in ("none", "shirt")
+        fit = replace(of.fit, ease=of.fit.ease + 0.01 * wider, flare=of.fit.flare + 0.1 * wider)
+        fit = replace(fit, hang=max(fit.hang, wider), flare_from=fit.flare_from or 0.7)
+        return replace(
+            of, front=cloth(of.front), back=cloth(of.back), sleeves=cloth(of.sleeves), fit=fit,
+            sleeve_room=of.sleeve_room + 0.012 * wider, neckline=neckline if bare else of.neckline,
+        )  # fmt: skip
 
     def lower(of: Lower) -> Lower:
-        return replace(of, cloth=cloth(of.cloth))
+        return replace(of, cloth=cloth(of.cloth), room=of.room if of.skirt else of.room + wide_leg)
 
     return replace(
         outfit, upper=upper(outfit.upper), outer=outfit.outer and upper(outfit.outer),

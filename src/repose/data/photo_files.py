@@ -94,6 +94,17 @@ class Fit(NamedTuple):
     frame: Frame
     photo_size: Size  # before it is turned
 
+    @property
+    def scale(self) -> float:
+        """How many px of the photo make one px of the frame."""
+        _, top, _, bottom = self.part.box(*(self.photo_size[::-1] if self.turns % 2 else self.photo_size))
+        return (bottom - top) / self.part.height
+
+    def finer(self, factor: int) -> "Fit":
+        """The same placement in a frame of `factor` times the height and width."""
+        part, frame = (Frame(of.height * factor, of.width * factor, of.crop) for of in (self.part, self.frame))
+        return self._replace(part=part, top=self.top * factor, left=self.left * factor, frame=frame)
+
     def image(self, pixels: np.ndarray) -> np.ndarray:
         """The photo (H, W, 3) uint8 -> (height, width, 3) uint8 of the frame."""
         bottom = self.frame.height - self.top - self.part.height

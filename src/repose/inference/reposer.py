@@ -26,6 +26,7 @@ from repose.pose.detectors import NetworkName, PoseFinder
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, read_pose
 from repose.terminal import say
 
+_FINER = 1.5  # px of a photo per px of the frame from which its detail is worth the time
 HOW_TO_FIND_POSES = (
     "Let a network find it (--find-poses auto, in Python pose_detector), or run "
     "OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name its "
@@ -76,6 +77,8 @@ class Reposer:
         pose_detector: the network that finds the poses of photos that are not in `keypoints`: blazepose (people),
             figure (mannequins), or auto: blazepose if `repose weights fetch blazepose` has brought it, else figure.
             None: auto, or, if `keypoints` are given, no network: a photo without a known pose is an error.
+        height: of the images in px, for systems of the kind surface, such as the model that comes with repose, which makes
+            images of a multiple of 128 px up to 2048; None: that of the checkpoint.
 
     Attributes:
         about: the checkpoint's settings and facts.
@@ -85,14 +88,14 @@ class Reposer:
     Raises:
         CheckpointError: the checkpoint is missing, damaged or not of repose.
         DataError: a keypoint file is missing or of an unknown format.
-        SettingsError: the device is unknown or unavailable.
+        SettingsError: the device is unknown or unavailable, or the system cannot make images of that height.
         ReposeError: the weights or the runtime of a detector other than auto are missing.
         ValueError: there is no such detector.
     """
 
     def __init__(
         self, model: PathLike | None = None, *, device: str = "auto", keypoints: PathLike | Sequence[PathLike] = (),
-        pose_detector: NetworkName | None = None,
+        pose_detector: NetworkName | None = None, height: int | None = None,
     ) -> None:  # fmt: skip
         files = [keypoints] if isinstance(keypoints, PathLike) else keypoints
         self._poses = KnownPoses([Path(file) for file in files])
@@ -100,7 +103,8 @@ class Reposer:
         self._detector: NetworkName | None = pose_detector or (None if files else "auto")
         if model is None:
             say("model: the one that comes with repose")
-        self._system, self.about = checkpoint.load(surface.weights() if model is None else Path(model), self._device)
+        path = surface.weights() if model is None else Path(model)
+        self._system, self.about = checkpoint.load(path, self._device, height)
         if pose_detector:
             _ = self._find_pose  # its errors come before any photo
         self.max_sources = self.about.row.max_sources
@@ -131,7 +135,7 @@ class Reposer:
                 first photo.
 
         Returns:
-            An RGB image of the size that the system was trained at; for a list of poses, a list of images.
+            An RGB image of the checkpoint's size, or of `height`; for a list of poses, a list of images.
 
         Raises:
             PoseNotFoundError: a required pose of a photo is unknown, or has too few joints.
@@ -158,8 +162,9 @@ class Reposer:
         joints = np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
             joints = self._joints(read, path, found)
-        place = self._fit(read.size, joints, read.name)
-        return Framed(place.image(read.pixels), place.keypoints(joints), read.size)
+        place, times = self._fit(read.size, joints, read.name), self.about.row.finer_photos
+        finer = place.finer(times).image(read.pixels) if times > 1 and place.scale >= _FINER else None
+        return Framed(place.image(read.pixels), place.keypoints(joints), read.size, finer)
 
     def request(
         self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None

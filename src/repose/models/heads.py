@@ -26,10 +26,11 @@ _HALF_WIDTH, _HALF_DEPTH, _HALF_HEIGHT = 7.9, 10.2, 12.5  # cm
 _MIDDLE, _JAW = 1.0, 14.0  # cm: the height of the middle, and how far below it the face ends
 _YAWS, _PITCHES = range(-180, 180, 5), range(-30, 31, 6)  # degrees that are tried
 _TORSO = 50.0  # cm: a torso length
+_REACH = 16.0  # cm above and below the middle that the texture of a face covers
 # What counts as much as a joint that is 1 cm off: this pitch and roll (degrees), and this error of the size (of a logarithm).
 _PITCH, _ROLL, _SIZE = 12.0, 20.0, 0.25
-_WORST = 8.0  # the largest sum of squared errors of a head that is used
-_HAIR = 1.6, 0.4  # how far hair reaches, as a level of `_level`, and how softly it ends
+_WORST = 12.0  # the largest sum of squared errors of a head that is used
+_HAIR, _CHIN, _SOFT = 1.6, 1.1, 0.4  # how far hair and chin reach, as levels of `_level`, and how softly they end
 
 
 class Moved(NamedTuple):
@@ -48,41 +49,61 @@ class _Head(NamedTuple):
     known: Tensor  # (...) bool: at least three joints, which fit
 
 
+class Placed(NamedTuple):
+    """The heads of Q targets, and what their places show of them; what a place without a head shows has no meaning."""
+
+    head: _Head
+    points: Tensor  # (Q,h,w,3): on the surface of the head; beside it, the nearest
+    near: Tensor  # (Q,h,w) in [0,1]: 1 on the head, 0 where there is no head or it is not known how it is turned
+
+
+def placed_heads(keypoints: Tensor, size: Sequence[int], stride: int) -> Placed:
+    """The heads of people with keypoints (Q,K,2) in px, NaN for missing, at places `stride` px apart.
+
+    All is computed in float32 or more, also under autocast, as by `moved_heads`.
+
+    Args:
+        keypoints: of the targets.
+        size: height and width of the images in px.
+        stride: px between two places, whose middles are looked up.
+    """
+    with torch.autocast(keypoints.device.type, enabled=False):
+        head = _heads(keypoints)
+        y, x = (torch.arange(n // stride, device=keypoints.device) * stride + (stride - 1) / 2 for n in size)
+        pixels = torch.stack(torch.meshgrid(x, -y, indexing="xy"), -1)  # (h,w,2), with y up
+        squared = head.scale[..., 0].square().sum(-1).clamp(min=1e-6)
+        back = head.scale.transpose(-1, -2) / squared[:, None, None]
+        seen = torch.einsum("qcd,qhwd->qhwc", back, pixels - head.offset[:, None, None, :])  # cm
+        points, level = _surface(head.turn, seen)
+        below_mouth = ((_MIDDLE - points[..., 1] - 5) / 4).clamp(0, 1)
+        reach = _HAIR - (_HAIR - _CHIN) * below_mouth
+        return Placed(head, points, ((reach - level) / _SOFT).clamp(0, 1) * head.known[:, None, None])
+
+
 def moved_heads(
-    target: Tensor, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int], stride: int
+    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int]
 ) -> tuple[Moved, Moved]:
     """Where the sources show the heads of targets: the places themselves, and the mirrored ones where those are hidden.
 
     Args:
-        target: the keypoints of the targets (Q,K,2) in px, NaN for missing.
-        source: those of the photos (M,K,2).
+        target: the heads of the targets.
+        source: the keypoints of the photos (M,K,2) in px, NaN for missing.
         sources: the photos of each target (Q,T).
         mask: which of these are used (Q,T).
         person: how much a place of a photo shows of the person (M,1,h',w') in [0,1].
-        size: height and width of all images in px.
-        stride: px between two places of a target, whose middles are looked up.
-
-    All is computed in float32 or more, also under autocast.
+        size: height and width of the photos in px.
     """
-    with torch.autocast(target.device.type, enabled=False):
-        return _moved_heads(target, source, sources, mask, person.float(), size, stride)
+    with torch.autocast(source.device.type, enabled=False):
+        return _moved_heads(target, source, sources, mask, person.float(), size)
 
 
 def _moved_heads(
-    target: Tensor, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int], stride: int
+    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int]
 ) -> tuple[Moved, Moved]:
-    used = sources.shape[1]
-    of_target = _Head(*(of[:, None].expand(-1, used, *of.shape[1:]) for of in _heads(target)))
     of_source = _Head(*(of[sources] for of in _heads(source)))
     height, width = size
-    y, x = (torch.arange(n // stride, device=target.device) * stride + (stride - 1) / 2 for n in size)
-    pixels = torch.stack(torch.meshgrid(x, -y, indexing="xy"), -1)  # (h,w,2), with y up
-    squared = torch.linalg.det(of_target.scale).clamp(min=1e-6)
-    back = of_target.scale.transpose(-1, -2) / squared[..., None, None]
-    seen = torch.einsum("...cd,...hwd->...hwc", back, pixels - of_target.offset[..., None, None, :])  # cm
-    points, level = _surface(of_target.turn, seen)
-    known = (of_target.known & of_source.known & mask)[..., None, None]
-    near = ((_HAIR[0] - level) / _HAIR[1]).clamp(0, 1) * known
+    near = target.near[:, None] * (of_source.known & mask)[..., None, None]
+    points = target.points[:, None].expand(-1, sources.shape[1], -1, -1, -1)
     positions, shares = [], []
     for sign in (1, -1):
         position, share = _seen_by(of_source, points * points.new_tensor([sign, 1, 1]))
@@ -91,11 +112,22 @@ def _moved_heads(
         positions.append(there)
         shares.append((near * share)[:, :, None] * shown * (there.abs() <= 1).all(2, keepdim=True))
     direct, mirrored = shares[0], shares[1] * (1 - shares[0])
-    alike = (of_target.turn * of_source.turn).sum((-1, -2))[:, :, None, None, None]  # 1 + 2 cos: 3 if turned alike
-    weights = torch.stack([direct, mirrored]) * (2 * alike).exp()
+    alike = (target.head.turn[:, None] * of_source.turn).sum((-1, -2))  # 1 + 2 cos: 3 if turned alike
+    weights = torch.stack([direct, mirrored]) * (2 * alike[:, :, None, None, None]).exp()
     total = (direct + mirrored).amax(1, keepdim=True)  # of the source that shows most
     weights = total * weights / weights.sum((0, 2), keepdim=True).clamp(min=1e-6)
     return Moved(positions[0], weights[0]), Moved(positions[1], weights[1])
+
+
+def on_face(points: Tensor) -> Tensor:
+    """Points of heads (Q,h,w,3) in cm -> where they lie in a texture of half a face (Q,2,h,w), in [-1,1].
+
+    x is the angle from the middle of the face to one of its sides, to 108 degrees; y is the height, with -1 at the top.
+    Positions outside of the texture are those of the back of the head.
+    """
+    x, y, z = points.unbind(-1)
+    aside = torch.atan2(x.abs(), z + 1e-3) / (0.6 * torch.pi)
+    return torch.stack([2 * aside - 1, (_MIDDLE - y) / _REACH], 1)
 
 
 @cache

@@ -28,10 +28,11 @@ from repose.errors import ReposeError
 from repose.models.attend import Residual, conv, positions, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
-from repose.models.heads import moved_heads
+from repose.models.heads import Placed, moved_heads, on_face, placed_heads
 from repose.models.layers import Blocks, in_float32
 from repose.models.warping import brighter, filled, larger, smoothed, warp
 
+_FACE = 64, 32  # rows and columns of the texture of a face
 _LIMB = 1 / 32  # width of a drawn limb, in heights of the image
 STRIDE = 4  # px between the places at which sources and target are matched
 # The parts: pelvis, chest, neck, head, then arm and leg of the right and of the left side (`mannequins.renderer.body.BONES`).
@@ -58,6 +59,10 @@ class SurfaceSettings:
 _ALIKE = (((1, 1, 1), False, 0.0), ((-1, 1, 1), True, 1.0), ((1, 1, -1), False, 2.0))
 _BY_JOINTS = 2.0  # the penalty of the last candidate: the place that lies alike relative to the limbs
 _KINDS = len(_ALIKE) + 1
+# What `generate` changes, as photos differ from renderings (docs/surface.md has the scores): it adds to the logits of the
+# copied share and of shadows, multiplies changes of light and the logit of alpha, raises the candidates' shares to a power,
+# and sharpens what is copied from finer photos.
+_COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, _SHARPER = 1.2, -2.0, 0.3, 1.1, 2.0, 0.25
 _VIEW = slice(3, 5)  # the channels of `_body` that say from where the body is seen
 _VIEW_REACH = 0.1  # torso lengths at which the match by joints sees a frontal and a side view apart
 
@@ -74,7 +79,7 @@ class Seen(NamedTuple):
 class Code(NamedTuple):
     """The encoded sources of Q targets."""
 
-    images: Tensor  # (M,3,H,W)
+    images: Tensor  # (M,3,H,W), or finer
     small: Tensor  # (M,3,H / reduce,W / reduce)
     seen: Seen  # of the M photos
     sources: Tensor  # (Q,T)
@@ -104,10 +109,11 @@ class Matched(NamedTuple):
     sight: Tensor  # (Q,K,1,2h,2w) logits: the place is in sight there
     share: Tensor  # (Q,K,1,2h,2w) in [0,1]: the weight of the candidate
     sure: Tensor  # (Q,1,2h,2w) in [0,1]: 1 where a head is copied as a whole
+    head: Placed  # of the target, at the places 2h,2w
 
 
 class Made(NamedTuple):
-    """Everything that the decoder computes for Q targets."""
+    """Everything that the decoder computes for Q targets; all but `generate`'s image is as fine as the photos."""
 
     image: Tensor  # (Q,3,H,W) in [-1,1]
     matched: Matched
@@ -140,23 +146,25 @@ class SurfaceGenerator(nn.Module):
             nn.Conv2d(settings.decoder[0], 4 * settings.decoder[1], 1), nn.PixelShuffle(2),
         )  # fmt: skip
         self.decode_fine = nn.Sequential(
-            conv(settings.decoder[1] + 2 * fine + 24 + 1, settings.decoder[1]),
+            conv(settings.decoder[1] + 2 * fine + 24 + 1 + 5, settings.decoder[1]),
             Residual(settings.decoder[1]), Residual(settings.decoder[1]),
         )  # fmt: skip
         self.out = nn.Conv2d(settings.decoder[1], 4 * 7, 3, 1, 1)
+        self.face = nn.Parameter(torch.zeros(1, 3, *_FACE))  # the light of an average face, half of it
         for parameter in self.refine[-1].parameters():
             nn.init.zeros_(parameter)
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
-        """See `Generator.encode`."""
-        height, width = images.shape[2:]
+        """See `Generator.encode`. The photos may have a multiple of the height and width of the poses' maps."""
+        height, width = poses.posemaps.shape[2:]
         multiple = STRIDE * self.reduce
         if height % multiple or width % multiple:
             raise ReposeError(
                 f"surface needs a height and width that are multiples of {multiple}, not {height}x{width} px. Change "
                 "posemaps.height and posemaps.width in params.yaml, or the system's generator.reduce."
             )
-        small, poses = self._reduced(images), self._drawn(poses, height, width)
+        small = _pooled(images, self.reduce * (images.shape[2] // height))
+        poses = self._drawn(poses, height, width)
         body = _body(poses)
         seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), body)
         valid = mask[..., None].to(images.dtype) / mask.sum(1)[:, None, None]
@@ -186,8 +194,9 @@ class SurfaceGenerator(nn.Module):
         target = self.look(code, target_pose, alike)
         coarse, features, near = self._match(code, target, alike)
         flow, sight, weight = self._refine(code, target, coarse, near)
-        matched = Matched(target, coarse, features, flow, sight, weight.softmax(1), flow.new_zeros(()))
-        return self._with_heads(code, target_pose, matched)
+        head = placed_heads(target_pose.keypoints, code.small.shape[2:], STRIDE // 2)
+        matched = Matched(target, coarse, features, flow, sight, weight.softmax(1), flow.new_zeros(()), head)
+        return self._with_heads(code, matched)
 
     def make(self, code: Code, target_pose: Poses) -> Made:
         """Match, warp and paint."""
@@ -197,20 +206,26 @@ class SurfaceGenerator(nn.Module):
         """Encode and make; with `mirror`, from the photos and from the mirrored ones. See `encode` for the arguments.
 
         The decoder's output and the image are the means of both; matches, `warped` and `painted` are those of the photos.
+        The image has the size of the poses' maps. Finer photos make it sharper.
         """
-        code, width = self.encode(images, poses, sources, mask), images.shape[3]
+        (height, width), code = poses.posemaps.shape[2:], self.encode(images, poses, sources, mask)
         matched, out = self._decoded(code, target_pose)
-        if not self.mirror:
-            return self._composed(code, matched, out)
-        mirrored = self.encode(images.flip(3), _mirrored(poses, width), sources, mask)
-        of_mirrored, other = self._decoded(mirrored, _mirrored(target_pose, width))
-        out = (out + other.flip(3)) / 2
-        made, again = self._composed(code, matched, out), self._composed(mirrored, of_mirrored, out.flip(3))
-        return made._replace(image=(made.image + again.image.flip(3)) / 2)
+        if self.mirror:
+            mirrored = self.encode(images.flip(3), _mirrored(poses, width), sources, mask)
+            of_mirrored, other = self._decoded(mirrored, _mirrored(target_pose, width))
+            out = (out + other.flip(3)) / 2
+        out, sharper = _for_photos(out), _SHARPER if images.shape[2] > height else 0.0
+        made = self._composed(code, _decided(matched), out, sharper)
+        image = made.image
+        if self.mirror:
+            image = (image + self._composed(mirrored, _decided(of_mirrored), out.flip(3), sharper).image.flip(3)) / 2
+        if images.shape[2] > height:  # by the filter of `Frame.image`
+            image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
+        return made._replace(image=image)
 
     def _decoded(self, code: Code, target_pose: Poses) -> tuple[Matched, Tensor]:
         """The match, and the decoder's output (Q,7,H / reduce,W / reduce)."""
-        target_pose = self._drawn(target_pose, *code.images.shape[2:])
+        target_pose = self._drawn(target_pose, *target_pose.posemaps.shape[2:])
         matched = self.match(code, target_pose)
         target, share = matched.target, matched.share
         warped = _copied(code.small, code.sources, matched)
@@ -222,29 +237,44 @@ class SurfaceGenerator(nn.Module):
             F.avg_pool2d(sight, 2), F.pixel_unshuffle(warped, 4),
         ], 1)  # fmt: skip
         drawn = F.pixel_unshuffle(target_pose.posemaps, 2)
+        near, sure = matched.head.near[:, None], matched.sure
+        head = torch.cat([near * matched.head.points.movedim(3, 1) / 10, near, sure], 1)
         x = torch.cat(
-            [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn], 1
+            [self.decode_near(x), target.fine, (fine * share).sum(1), F.pixel_unshuffle(warped, 2), sight, drawn, head],
+            1,
         )
         return matched, smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
 
-    def _composed(self, code: Code, matched: Matched, out: Tensor) -> Made:
-        """The copy, the paint and the background by the decoder's output."""
+    def _composed(self, code: Code, matched: Matched, out: Tensor, sharper: float = 0.0) -> Made:
+        """The copy, made sharper by a share of its detail, the paint and the background by the decoder's output."""
         warped = _copied(code.images, code.sources, matched)
-        if self.reduce > 1:
-            out = larger(out, self.reduce)
+        if sharper:
+            around = F.avg_pool2d(F.pad(warped, (2, 2, 2, 2), mode="replicate"), 5, 1)
+            warped = warped + sharper * (warped - around)
+        factor = warped.shape[2] // out.shape[2]
+        if factor > 1:
+            out = _enlarged(out, factor)
         painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
         alpha = 2 * alpha
-        sure = larger(matched.sure, 2 * self.reduce)
-        copied = (copied + 1).sigmoid() * larger(_in_sight(matched), 2 * self.reduce)
+        painted = brighter(painted, self._features(matched.head, 2 * factor))
+        sure = larger(matched.sure, 2 * factor)
+        elsewhere = _in_sight(matched) * (
+            1 - matched.head.near[:, None]
+        )  # heads are copied as rigid bodies, or painted
+        copied = (copied + 1).sigmoid() * larger(elsewhere, 2 * factor)
         copied = copied + sure * (1 - copied)
         person = copied * brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
         behind = brighter(code.background, -F.softplus(shadow - 4))
-        opaque = (alpha * self.reduce).sigmoid()  # as sharp as that of a small image
+        opaque = (alpha * factor**0.5).sigmoid()  # an edge is sharper in a larger image
         opaque = opaque + sure * (1 - opaque)
         return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
 
-    def _reduced(self, images: Tensor) -> Tensor:
-        return F.avg_pool2d(images, self.reduce) if self.reduce > 1 else images
+    def _features(self, head: Placed, factor: int) -> Tensor:
+        """The logarithm of the light of eyes, brows, nose and lips at all px, (Q,3,H,W); 0 beside heads."""
+        points = larger(head.points.movedim(3, 1), factor).movedim(1, 3)
+        place = on_face(points)
+        light = warp(self.face.expand(len(place), -1, -1, -1), place) * (place[:, :1] <= 1)
+        return 10 * light * larger(head.near[:, None], factor)  # by 10, so that it is learned faster
 
     def _drawn(self, poses: Poses, height: int, width: int) -> Poses:
         """The poses at the networks' size; their maps are drawn again, as limbs there have one width."""
@@ -270,11 +300,11 @@ class SurfaceGenerator(nn.Module):
         found = found.transpose(2, 3).unflatten(3, (h, w))
         return Alike(*found.split([found.shape[2] - 5 - PARTS, 3, PARTS, 2], 2))
 
-    def _with_heads(self, code: Code, target_pose: Poses, matched: Matched) -> Matched:
+    def _with_heads(self, code: Code, matched: Matched) -> Matched:
         """Heads are copied as rigid bodies, from the place itself and, where it is hidden, from the mirrored one."""
         used, person = code.sources.shape[1], 1 - code.seen.parts.float().softmax(1)[:, -1:]
         direct, mirrored = moved_heads(
-            target_pose.keypoints, code.keypoints, code.sources, code.mask, person, code.small.shape[2:], STRIDE // 2
+            matched.head, code.keypoints, code.sources, code.mask, person, code.small.shape[2:]
         )
         sure = (direct.share + mirrored.share).sum(1)
         flow, share = (list(of.split(used, 1)) for of in (matched.flow, matched.share * (1 - sure[:, None])))
@@ -392,6 +422,41 @@ def _each(values: Tensor, sources: Tensor, flow: Tensor) -> Tensor:
 
 def _copied(images: Tensor, sources: Tensor, matched: Matched) -> Tensor:
     """The pixels of images (M,3,H,W) at the flow, by the candidates' shares: (Q,3,H,W)."""
-    shape, factor = matched.share.shape[:2], images.shape[2] // matched.flow.shape[3]
-    flow, share = (larger(x.flatten(0, 1), factor).unflatten(0, shape) for x in (matched.flow, matched.share))
-    return (_each(images, sources, flow) * share).sum(1)
+    factor = images.shape[2] // matched.flow.shape[3]
+    result = images.new_zeros(())
+    for of, flow, share in zip(
+        sources.repeat(1, _KINDS).T, matched.flow.unbind(1), matched.share.unbind(1), strict=True
+    ):
+        result = result + warp(images[of], larger(flow, factor)) * larger(
+            share, factor
+        )  # one after the other: less memory
+    return result
+
+
+def _for_photos(out: Tensor) -> Tensor:
+    """The decoder's output (Q,7,h,w) with more copied than was learned, its light changed less, and less shadow."""
+    painted, copied, light, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
+    return torch.cat([painted, copied + _COPYING, _LIGHT * light, _EDGE * alpha, shadow + _SHADOW], 1)
+
+
+def _decided(matched: Matched) -> Matched:
+    """The match with the most likely candidates weighing more than was learned."""
+    share = matched.share.pow(_DECIDED)
+    return matched._replace(share=share / share.sum(1, keepdim=True).clamp(min=1e-6))
+
+
+def _enlarged(out: Tensor, factor: int) -> Tensor:
+    """The decoder's output (Q,7,h,w) -> (Q,7,factor * h,factor * w).
+
+    Paint beside the person and shadows behind it have no meaning, and hardly count at the edge of the silhouette.
+    """
+    person = (2 * out[:, 5:6]).sigmoid()
+    inside, beside = (share.pow(4) + 1e-4 for share in (person, 1 - person))
+    painted = larger(out[:, :3] * inside, factor) / larger(inside, factor)
+    shadow = larger(out[:, 6:] * beside, factor) / larger(beside, factor)
+    return torch.cat([painted, larger(out[:, 3:6], factor), shadow], 1)
+
+
+def _pooled(images: Tensor, factor: int) -> Tensor:
+    """(B,C,H,W) -> (B,C,H / factor,W / factor): means of squares."""
+    return F.avg_pool2d(images, factor) if factor > 1 else images

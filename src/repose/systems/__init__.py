@@ -22,7 +22,7 @@ from repose.config import settings
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.models.losses import PerceptualLoss
 from repose.models.vgg import LayersName
 
@@ -38,6 +38,7 @@ class SystemSettings(ABC):
     """The settings that all kinds share."""
 
     needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or only on the target's
+    finer_photos: ClassVar[int] = 1  # `generate` also takes photos of this multiple of the images' height and width
     l1_scale: ClassVar[float] = 1.0  # the weight of L1 for which the terms of the networks figure and lite0 are scaled
 
     kind: str
@@ -49,6 +50,17 @@ class SystemSettings(ABC):
     init: str | None = (
         None  # checkpoint of the same kind and sizes to start from: its path, or surface, which comes with repose
     )
+
+    def at_height(self, frame: Frame, height: int) -> tuple["SystemSettings", Frame]:
+        """The settings and the frame with which the same weights make images of another height in px, of the same shape.
+
+        Raises:
+            SettingsError: they cannot.
+        """
+        raise SettingsError(
+            f"A system of the kind {self.kind} only makes images of the height that it was trained at, {frame.height} px, not "
+            f"{height}. Leave the height out."
+        )
 
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """surface: the system of the weights that come with repose (docs/surface.md), with the generator of `models.surface`."""
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import cast
 
 from torch import Tensor
@@ -8,8 +8,11 @@ from torch import Tensor
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.data.poses import Poses
+from repose.errors import SettingsError
 from repose.models.surface import SurfaceGenerator, SurfaceSettings
 from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
+
+MOST = 2048  # px: the largest height of an image
 
 
 @settings
@@ -17,8 +20,21 @@ class SurfaceSystemSettings(AdversarialSettings):
     """The settings of surface."""
 
     needs_source_poses = True
+    finer_photos = 2
 
     generator: SurfaceSettings = field(default_factory=SurfaceSettings)
+
+    def at_height(self, frame: Frame, height: int) -> tuple["SurfaceSystemSettings", Frame]:
+        """See `SystemSettings.at_height`; the networks see photos of the same size as before."""
+        reduce = self.generator.reduce
+        small = frame.height // reduce
+        if not small <= height <= MOST or height % small:
+            raise SettingsError(
+                f"The height of the images should be a multiple of {small} px up to {MOST}, not {height}."
+            )
+        factor = height // small
+        larger = replace(frame, height=height, width=frame.width // reduce * factor)
+        return replace(self, generator=replace(self.generator, reduce=factor)), larger
 
 
 SETTINGS = SurfaceSystemSettings
