@@ -175,6 +175,11 @@ def test_systems_that_copy_also_get_large_photos_in_more_detail(tmp_path):
     of_large, of_small = surface(large, POSE), surface(small, POSE / 2)
     assert of_large.size == of_small.size == (FRAME.width, FRAME.height)
     assert not same(surface([large, small], POSE), of_large)
+    requests = [surface.request([surface.source(of)], TARGET) for of in (large, small, large)]
+    for made, alone in zip(
+        surface.generate(requests), (surface(of, TARGET) for of in (large, small, large)), strict=True
+    ):
+        assert abs(made.astype(int) - np.asarray(alone)).max() <= 1
 
 
 def test_the_same_weights_make_images_of_other_heights(tmp_path):
