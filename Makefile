@@ -29,6 +29,7 @@ FINETUNE = download.source=folders validate.formats=[JPEG,PNG,WEBP] validate.mod
   validate.tolerated_share=0.2 keypoints.extractor=blazepose keypoints.files=[] posemaps.height=256 posemaps.width=176 \
   posemaps.crop=person posemaps.line_width=4 split.test_share=0.2 split.min_train_pairs=10 split.min_test_pairs=2 \
   train.perceptual.network=lite0 evaluate.systems=[surface,surface-tuned] systems.surface.generator.reduce=2 \
+  systems.surface.generator.unlike_training=true \
   systems.surface-tuned.generator.reduce=2 systems.surface-tuned.steps=$(STEPS)
 
 finetune: .venv/ready  ## train the model that comes with repose on your PHOTOS, a folder of photos for each garment, and score it

@@ -78,7 +78,7 @@ def params(steps: int) -> dict[str, Any]:
     rows = found["systems"]
     rows["surface-tuned"]["steps"] = steps
     for name in ("surface", "surface-tuned"):
-        rows[name] |= {"generator": {"reduce": 2}, "max_sources": 1}
+        rows[name] |= {"generator": {"reduce": 2, "unlike_training": name == "surface"}, "max_sources": 1}
     optimiser = rows["surface-tuned"]["optimiser"] | {"learning_rate": 0.001}
     rows["from-scratch"] = rows["surface-tuned"] | {"init": None, "optimiser": optimiser}
     return found

@@ -319,6 +319,7 @@ def test_exported_weights_are_read_by_repose_and_make_images_of_both_sizes(train
         generator = system.networks["generator"]
         assert (about.frame.height, about.frame.width, generator.reduce) == (height, height * 3 // 4, height // HEIGHT)
         assert about.line_width == height / 32
+        assert generator.unlike_training
     with pytest.raises(ReposeError, match="height of the images should be a multiple of 64 px up to 2048, not 100"):
         export.run(run=trained / "run", model=tmp_path / "model", height=100)
 

@@ -6,6 +6,7 @@ At 256x176, the networks see half of the size (`generator.reduce` is 2), and flo
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,7 +34,8 @@ def run(*, run: Path, model: Path, height: int) -> None:
         raise ReposeError(
             f"{run} is a system of the kind {about.row.kind}, not surface. Give a folder of `surface train`."
         )
-    about = checkpoint.at_height(about, height)
+    used = replace(about.row, generator=replace(about.row.generator, unlike_training=True))  # on photos of people
+    about = checkpoint.at_height(replace(about, row=used), height)
     system = systems.build(about.row, about.frame)
     system.networks["generator"].load_state_dict(trained.networks["generator"].state_dict())
     system.networks["generator"].half()

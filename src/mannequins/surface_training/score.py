@@ -85,7 +85,7 @@ def run(*, model: Path, metrics: Path, settings: SurfaceScoreSettings) -> None:
             f"{path} is a system of the kind {about.row.kind}, not surface. Give a folder of `surface export`."
         )
     height, width = (side // generator.reduce for side in (about.frame.height, about.frame.width))
-    generator.reduce = 1
+    generator.reduce, generator.unlike_training = 1, False
     items = (render_item(settings.seed, n, VIEWS, height, width, plain=True) for n in range(settings.items))
     pairs = [pair for item in bar(items, "score", settings.items) for pair in score_item(generator, item, device)]
     protocol = {

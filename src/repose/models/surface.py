@@ -52,6 +52,9 @@ class SurfaceSettings:
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
     reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
     mirror: bool = True  # `generate` makes each image twice, also from the mirrored photos; training does not
+    unlike_training: bool = (
+        False  # `generate` copies more and paints less: for photos, with weights that only saw renderings
+    )
 
 
 # Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
@@ -59,9 +62,9 @@ class SurfaceSettings:
 _ALIKE = (((1, 1, 1), False, 0.0), ((-1, 1, 1), True, 1.0), ((1, 1, -1), False, 2.0))
 _BY_JOINTS = 2.0  # the penalty of the last candidate: the place that lies alike relative to the limbs
 _KINDS = len(_ALIKE) + 1
-# What `generate` changes, as photos differ from renderings (docs/surface.md has the scores): it adds to the logits of the
-# copied share and of shadows, multiplies changes of light and the logit of alpha, raises the candidates' shares to a power,
-# and sharpens what is copied from finer photos.
+# With `unlike_training`, `generate` adds to the logits of the copied share and of shadows, multiplies changes of light and the
+# logit of alpha, raises the candidates' shares to a power, and sharpens what is copied from finer photos. docs/surface.md has
+# the scores.
 _COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, _SHARPER = 1.2, -2.0, 0.3, 1.1, 2.0, 0.25
 _VIEW = slice(3, 5)  # the channels of `_body` that say from where the body is seen
 _VIEW_REACH = 0.1  # torso lengths at which the match by joints sees a frontal and a side view apart
@@ -138,7 +141,7 @@ class SurfaceGenerator(nn.Module):
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.same_part = nn.Parameter(torch.tensor(3.0))
         self.log_reach = nn.Parameter(torch.tensor(0.08).log())  # of the match by joints, torso lengths
-        self.reduce, self.mirror = settings.reduce, settings.mirror
+        self.reduce, self.mirror, self.unlike_training = settings.reduce, settings.mirror, settings.unlike_training
         self.refine = nn.Sequential(conv(2 * fine + 1 + _KINDS, 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
         self.decode_near = nn.Sequential(
             conv(near + n + 3 + PARTS + 1 + 48, settings.decoder[0]),
@@ -214,11 +217,14 @@ class SurfaceGenerator(nn.Module):
             mirrored = self.encode(images.flip(3), _mirrored(poses, width), sources, mask)
             of_mirrored, other = self._decoded(mirrored, _mirrored(target_pose, width))
             out = (out + other.flip(3)) / 2
-        out, sharper = _for_photos(out), _SHARPER if images.shape[2] > height else 0.0
-        made = self._composed(code, _decided(matched), out, sharper)
+        if self.unlike_training:
+            out, matched = _for_photos(out), _decided(matched)
+        sharper = _SHARPER if self.unlike_training and images.shape[2] > height else 0.0
+        made = self._composed(code, matched, out, sharper)
         image = made.image
         if self.mirror:
-            image = (image + self._composed(mirrored, _decided(of_mirrored), out.flip(3), sharper).image.flip(3)) / 2
+            of_mirrored = _decided(of_mirrored) if self.unlike_training else of_mirrored
+            image = (image + self._composed(mirrored, of_mirrored, out.flip(3), sharper).image.flip(3)) / 2
         if images.shape[2] > height:  # by the filter of `Frame.image`
             image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
         return made._replace(image=image)
