@@ -27,7 +27,8 @@ from repose.errors import ReposeError
 from repose.models import lite0
 from repose.models.heads import placed_heads
 from repose.models.lite0 import Lite0
-from repose.models.surface import PARTS, Code, Matched, Seen
+from repose.models.surface import PARTS
+from repose.models.surface_image import Code, Matched, Seen
 from tiny_system import save_system
 
 ROOT = Path(__file__).parents[2]

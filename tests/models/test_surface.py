@@ -12,9 +12,9 @@ from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, MIRROR, K
 from repose.errors import ReposeError
-from repose.models import surface
 from repose.models.heads import _POINTS
-from repose.models.surface import MIRRORED, PARTS, STRIDE, Code, Seen, SurfaceGenerator, SurfaceSettings, _body
+from repose.models.surface import MIRRORED, PARTS, STRIDE, SurfaceGenerator, SurfaceSettings, _body
+from repose.models.surface_image import Code, Seen, _enlarged
 
 pytestmark = pytest.mark.floats
 SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
@@ -218,7 +218,7 @@ def test_paint_beside_the_person_and_shadows_behind_it_do_not_reach_over_its_edg
     alpha = torch.tensor([9.0, 9.0, 0.0, -9.0, -9.0]).expand(1, 1, 5, 5)
     inside = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0]).expand(1, 3, 5, 5)
     out = torch.cat([inside, alpha, alpha, alpha, 9 * inside[:, :1]], 1)
-    painted, shadow = surface._enlarged(out, 4)[0, 0, 10], surface._enlarged(out, 4)[0, 6, 10]
+    painted, shadow = _enlarged(out, 4)[0, 0, 10], _enlarged(out, 4)[0, 6, 10]
     assert painted[:12].min() > 0.8  # all that the person covers, also in part
     assert shadow[12:].max() < -8
     plain = F.interpolate(out, scale_factor=4.0, mode="bilinear")[0, :, 10]

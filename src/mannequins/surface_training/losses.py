@@ -15,7 +15,7 @@ from mannequins.surface_training.batches import Batch
 from mannequins.surface_training.renders import BACKGROUND
 from repose.config import settings
 from repose.models.lite0 import LAYERS, Lite0
-from repose.models.surface import Code, Made, Matched
+from repose.models.surface_image import Code, Made, Matched
 from repose.systems import Terms
 
 _FAR = 8.0  # px: beyond this error, flow counts a quarter, so that hopeless places do not rule

@@ -13,8 +13,6 @@ sources, filled in where the person stood. Renderings have the truth for all of 
 so the geometry is supervised directly (docs/surface.md).
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -28,9 +26,24 @@ from repose.errors import ReposeError
 from repose.models.attend import Residual, conv, positions, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
-from repose.models.heads import Placed, moved_heads, on_face, placed_heads
+from repose.models.heads import moved_heads, placed_heads
 from repose.models.layers import Blocks, in_float32
-from repose.models.warping import brighter, filled, larger, smoothed, warp
+from repose.models.surface_image import (
+    SHARPER,
+    Alike,
+    Code,
+    Made,
+    Matched,
+    Seen,
+    composed,
+    copies,
+    decided,
+    each,
+    for_photos,
+    in_sight,
+    reduced,
+)  # fmt: skip
+from repose.models.warping import filled, larger, smoothed
 
 _FACE = 64, 32  # rows and columns of the texture of a face
 _LIMB = 1 / 32  # width of a drawn limb, in heights of the image
@@ -52,9 +65,7 @@ class SurfaceSettings:
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
     reduce: PositiveInt = 1  # the networks see images of 1/reduce the size; flow, paint and alpha are then enlarged
     mirror: bool = True  # `generate` makes each image twice, also from the mirrored photos; training does not
-    unlike_training: bool = (
-        False  # `generate` copies more and paints less: for photos, with weights that only saw renderings
-    )
+    unlike_training: bool = False  # `generate` copies more: for photos, with weights that only saw renderings
 
 
 # Candidates for a place of the body: the place itself, the mirrored one, and the one with front and back exchanged. Each has
@@ -62,67 +73,8 @@ class SurfaceSettings:
 _ALIKE = (((1, 1, 1), False, 0.0), ((-1, 1, 1), True, 1.0), ((1, 1, -1), False, 2.0))
 _BY_JOINTS = 2.0  # the penalty of the last candidate: the place that lies alike relative to the limbs
 _KINDS = len(_ALIKE) + 1
-# With `unlike_training`, `generate` adds to the logits of the copied share and of shadows, multiplies changes of light and the
-# logit of alpha, raises the candidates' shares to a power, and sharpens what is copied from finer photos. docs/surface.md has
-# the scores.
-_COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, _SHARPER = 1.2, -2.0, 0.3, 1.1, 2.0, 0.25
 _VIEW = slice(3, 5)  # the channels of `_body` that say from where the body is seen
 _VIEW_REACH = 0.1  # torso lengths at which the match by joints sees a frontal and a side view apart
-
-
-class Seen(NamedTuple):
-    """What the places of B images show; h = H / STRIDE, w = W / STRIDE."""
-
-    surface: Tensor  # (B,3,h,w): x, y, z on the body at rest, in heights of the person
-    parts: Tensor  # (B,PARTS,h,w) logits
-    features: Tensor  # (B,n,h,w)
-    fine: Tensor  # (B,m,2h,2w)
-
-
-class Code(NamedTuple):
-    """The encoded sources of Q targets."""
-
-    images: Tensor  # (M,3,H,W), or finer
-    small: Tensor  # (M,3,H / reduce,W / reduce)
-    seen: Seen  # of the M photos
-    sources: Tensor  # (Q,T)
-    mask: Tensor  # (Q,T)
-    pooled: Tensor  # (Q,n): what the sources show, over all places
-    background: Tensor  # (Q,3,H,W): that of the sources, filled in behind the person
-    body: Tensor  # (M,C,h,w): the fields of the photos' bodies
-    keypoints: Tensor  # (M,K,2) px of `small`
-
-
-class Alike(NamedTuple):
-    """What the T sources of Q targets show at the places that lie alike relative to the limbs."""
-
-    features: Tensor  # (Q,T,n,h,w)
-    surface: Tensor  # (Q,T,3,h,w)
-    parts: Tensor  # (Q,T,PARTS,h,w) in [0,1]
-    position: Tensor  # (Q,T,2,h,w): where that is, x and y in [-1,1]
-
-
-class Matched(NamedTuple):
-    """Where Q targets lie in K candidates: the T sources, these mirrored, with front and back exchanged, and by joints."""
-
-    target: Seen
-    coarse: Tensor  # (Q,K,2,h,w): where the candidate shows the place, x and y in [-1,1]
-    features: Tensor  # (Q,K,n,h,w): what it shows there
-    flow: Tensor  # (Q,K,2,2h,2w): as `coarse`, refined
-    sight: Tensor  # (Q,K,1,2h,2w) logits: the place is in sight there
-    share: Tensor  # (Q,K,1,2h,2w) in [0,1]: the weight of the candidate
-    sure: Tensor  # (Q,1,2h,2w) in [0,1]: 1 where a head is copied as a whole
-    head: Placed  # of the target, at the places 2h,2w
-
-
-class Made(NamedTuple):
-    """Everything that the decoder computes for Q targets; all but `generate`'s image is as fine as the photos."""
-
-    image: Tensor  # (Q,3,H,W) in [-1,1]
-    matched: Matched
-    warped: Tensor  # (Q,3,H,W)
-    painted: Tensor  # (Q,3,H,W)
-    alpha: Tensor  # (Q,1,H,W) logits
 
 
 class SurfaceGenerator(nn.Module):
@@ -166,7 +118,7 @@ class SurfaceGenerator(nn.Module):
                 f"surface needs a height and width that are multiples of {multiple}, not {height}x{width} px. Change "
                 "posemaps.height and posemaps.width in params.yaml, or the system's generator.reduce."
             )
-        small = _pooled(images, self.reduce * (images.shape[2] // height))
+        small = reduced(images, self.reduce * (images.shape[2] // height))
         poses = self._drawn(poses, height, width)
         body = _body(poses)
         seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), body)
@@ -203,7 +155,7 @@ class SurfaceGenerator(nn.Module):
 
     def make(self, code: Code, target_pose: Poses) -> Made:
         """Match, warp and paint."""
-        return self._composed(code, *self._decoded(code, target_pose))
+        return composed(code, *self._decoded(code, target_pose), self.face)
 
     def generate(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor, target_pose: Poses) -> Made:
         """Encode and make; with `mirror`, from the photos and from the mirrored ones. See `encode` for the arguments.
@@ -218,13 +170,13 @@ class SurfaceGenerator(nn.Module):
             of_mirrored, other = self._decoded(mirrored, _mirrored(target_pose, width))
             out = (out + other.flip(3)) / 2
         if self.unlike_training:
-            out, matched = _for_photos(out), _decided(matched)
-        sharper = _SHARPER if self.unlike_training and images.shape[2] > height else 0.0
-        made = self._composed(code, matched, out, sharper)
+            out, matched = for_photos(out), decided(matched)
+        sharper = SHARPER if self.unlike_training and images.shape[2] > height else 0.0
+        made = composed(code, matched, out, self.face, sharper)
         image = made.image
         if self.mirror:
-            of_mirrored = _decided(of_mirrored) if self.unlike_training else of_mirrored
-            image = (image + self._composed(mirrored, of_mirrored, out.flip(3), sharper).image.flip(3)) / 2
+            of_mirrored = decided(of_mirrored) if self.unlike_training else of_mirrored
+            image = (image + composed(mirrored, of_mirrored, out.flip(3), self.face, sharper).image.flip(3)) / 2
         if images.shape[2] > height:  # by the filter of `Frame.image`
             image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
         return made._replace(image=image)
@@ -234,9 +186,9 @@ class SurfaceGenerator(nn.Module):
         target_pose = self._drawn(target_pose, *target_pose.posemaps.shape[2:])
         matched = self.match(code, target_pose)
         target, share = matched.target, matched.share
-        warped = _copied(code.small, code.sources, matched)
-        fine = _each(code.seen.fine, code.sources, matched.flow)
-        sight = _in_sight(matched)
+        warped = copies(code.small, code.sources, matched)
+        fine = each(code.seen.fine, code.sources, matched.flow)
+        sight = in_sight(matched)
         coarse_share = F.avg_pool2d(share.flatten(0, 1), 2).unflatten(0, share.shape[:2])
         x = torch.cat([
             target.features, (matched.features * coarse_share).sum(1), target.surface, target.parts.softmax(1),
@@ -250,37 +202,6 @@ class SurfaceGenerator(nn.Module):
             1,
         )
         return matched, smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
-
-    def _composed(self, code: Code, matched: Matched, out: Tensor, sharper: float = 0.0) -> Made:
-        """The copy, made sharper by a share of its detail, the paint and the background by the decoder's output."""
-        warped = _copied(code.images, code.sources, matched)
-        if sharper:
-            around = F.avg_pool2d(F.pad(warped, (2, 2, 2, 2), mode="replicate"), 5, 1)
-            warped = warped + sharper * (warped - around)
-        factor = warped.shape[2] // out.shape[2]
-        if factor > 1:
-            out = _enlarged(out, factor)
-        painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
-        alpha = 2 * alpha
-        painted = brighter(painted, self._features(matched.head, 2 * factor))
-        sure = larger(matched.sure, 2 * factor)
-        elsewhere = _in_sight(matched) * (
-            1 - matched.head.near[:, None]
-        )  # heads are copied as rigid bodies, or painted
-        copied = (copied + 1).sigmoid() * larger(elsewhere, 2 * factor)
-        copied = copied + sure * (1 - copied)
-        person = copied * brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
-        behind = brighter(code.background, -F.softplus(shadow - 4))
-        opaque = (alpha * factor**0.5).sigmoid()  # an edge is sharper in a larger image
-        opaque = opaque + sure * (1 - opaque)
-        return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
-
-    def _features(self, head: Placed, factor: int) -> Tensor:
-        """The logarithm of the light of eyes, brows, nose and lips at all px, (Q,3,H,W); 0 beside heads."""
-        points = larger(head.points.movedim(3, 1), factor).movedim(1, 3)
-        place = on_face(points)
-        light = warp(self.face.expand(len(place), -1, -1, -1), place) * (place[:, :1] <= 1)
-        return 10 * light * larger(head.near[:, None], factor)  # by 10, so that it is learned faster
 
     def _drawn(self, poses: Poses, height: int, width: int) -> Poses:
         """The poses at the networks' size; their maps are drawn again, as limbs there have one width."""
@@ -353,7 +274,7 @@ class SurfaceGenerator(nn.Module):
     def _refine(self, code: Code, target: Seen, coarse: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The flow at half the image's size, and logits of being in sight and of the share of each candidate."""
         flow = larger(coarse.flatten(0, 1)).unflatten(0, coarse.shape[:2])
-        fine = _each(code.seen.fine, code.sources, flow)
+        fine = each(code.seen.fine, code.sources, flow)
         of_target = target.fine[:, None].expand(-1, flow.shape[1], -1, -1, -1)
         which = torch.eye(_KINDS, device=flow.device)[1:].repeat_interleave(code.sources.shape[1], 1)  # (n,K)
         which = which.T[None, :, :, None, None].expand(len(flow), -1, -1, *flow.shape[3:])
@@ -411,58 +332,5 @@ def _mirrored(poses: Poses, width: int) -> Poses:
     return Poses(poses.posemaps.flip(3), torch.stack([width - 1 - x, y], 2))
 
 
-def _in_sight(matched: Matched) -> Tensor:
-    """The share of each place that the candidates show: (Q,1,2h,2w) in [0,1]."""
-    return (matched.sight.sigmoid() * matched.share).sum(1)
-
-
 def _column(values: tuple[int, ...], like: Tensor) -> Tensor:
     return like.new_tensor(values)[:, None, None]
-
-
-def _each(values: Tensor, sources: Tensor, flow: Tensor) -> Tensor:
-    """The values (M,C,H,W) of the sources (Q,T) at the positions of each candidate (Q,K,2,h,w): (Q,K,C,h,w)."""
-    of_candidates = sources.repeat(1, _KINDS)
-    return warp(values[of_candidates].flatten(0, 1), flow.flatten(0, 1)).unflatten(0, of_candidates.shape)
-
-
-def _copied(images: Tensor, sources: Tensor, matched: Matched) -> Tensor:
-    """The pixels of images (M,3,H,W) at the flow, by the candidates' shares: (Q,3,H,W)."""
-    factor = images.shape[2] // matched.flow.shape[3]
-    result = images.new_zeros(())
-    for of, flow, share in zip(
-        sources.repeat(1, _KINDS).T, matched.flow.unbind(1), matched.share.unbind(1), strict=True
-    ):
-        result = result + warp(images[of], larger(flow, factor)) * larger(
-            share, factor
-        )  # one after the other: less memory
-    return result
-
-
-def _for_photos(out: Tensor) -> Tensor:
-    """The decoder's output (Q,7,h,w) with more copied than was learned, its light changed less, and less shadow."""
-    painted, copied, light, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
-    return torch.cat([painted, copied + _COPYING, _LIGHT * light, _EDGE * alpha, shadow + _SHADOW], 1)
-
-
-def _decided(matched: Matched) -> Matched:
-    """The match with the most likely candidates weighing more than was learned."""
-    share = matched.share.pow(_DECIDED)
-    return matched._replace(share=share / share.sum(1, keepdim=True).clamp(min=1e-6))
-
-
-def _enlarged(out: Tensor, factor: int) -> Tensor:
-    """The decoder's output (Q,7,h,w) -> (Q,7,factor * h,factor * w).
-
-    Paint beside the person and shadows behind it have no meaning, and hardly count at the edge of the silhouette.
-    """
-    person = (2 * out[:, 5:6]).sigmoid()
-    inside, beside = (share.pow(4) + 1e-4 for share in (person, 1 - person))
-    painted = larger(out[:, :3] * inside, factor) / larger(inside, factor)
-    shadow = larger(out[:, 6:] * beside, factor) / larger(beside, factor)
-    return torch.cat([painted, larger(out[:, 3:6], factor), shadow], 1)
-
-
-def _pooled(images: Tensor, factor: int) -> Tensor:
-    """(B,C,H,W) -> (B,C,H / factor,W / factor): means of squares."""
-    return F.avg_pool2d(images, factor) if factor > 1 else images
