@@ -21,9 +21,9 @@ pytestmark = pytest.mark.floats
 CPU = torch.device("cpu")
 
 
-def test_clothes_as_sold_keep_their_cut_and_mostly_have_one_fabric():
+def test_clothes_as_sold_are_the_same_garments_half_of_them_wider_and_mostly_of_one_fabric():
     rng = np.random.default_rng(0)
-    same = []
+    same, wider, lower = [], [], []
     for _ in range(100):
         worn = outfit("Cardigans", True, Chance(rng, rng))
         sold = as_sold(worn, rng)
@@ -31,9 +31,17 @@ def test_clothes_as_sold_keep_their_cut_and_mostly_have_one_fabric():
         for before, after in ((worn.upper, sold.upper), (worn.outer, sold.outer)):
             assert before is not None
             assert after is not None
-            assert (after.hem, after.fit, after.front.pattern) == (before.hem, before.fit, before.front.pattern)
+            assert (after.hem, after.sleeve, after.front.pattern) == (before.hem, before.sleeve, before.front.pattern)
+            assert 0 <= after.fit.ease - before.fit.ease <= 0.01
+            assert 0 <= after.sleeve_room - before.sleeve_room <= 0.012
+            assert after.neckline in (before.neckline, "scoop", "v")
+            wider.append(after.fit.ease > before.fit.ease)
+            lower.append(after.neckline != before.neckline)
             assert all(10 <= level <= 250 for level in (*after.front.ground, *after.sleeves.second))
             same.append(after.back == after.front)
+        assert wider[-1] == wider[-2]  # what is worn over it as well
+    assert 0.35 < np.mean(wider) < 0.65
+    assert 0.1 < np.mean(lower) < 0.45
     assert 0.75 < np.mean(same) < 0.97  # some have one fabric from the beginning
 
 
