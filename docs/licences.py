@@ -18,7 +18,7 @@ HEAD = """# Licenses
 
 repose is under the [Apache License 2.0](../LICENSE). Its image also contains the packages below (Linux, x86_64, Python 3.11),
 Debian 12 and Python (`/usr/share/doc/*/copyright`). `make licences` writes this page from what each package states about
-itself. It is no legal advice. NVIDIA's libraries come with torch; NVIDIA's license allows redistributing them only with an
+itself. It is not legal advice. NVIDIA's libraries come with torch; NVIDIA's license allows redistributing them only with an
 application, so read it before you publish the image.
 """
 

@@ -122,7 +122,7 @@ def train(
     images: Images[Path | None] = None, keypoints: Keypoints[Path | None] = None,
     posemaps: Posemaps[Path | None] = None, split: Split[Path | None] = None, run: Run[Path | None] = None,
     work: Annotated[Path | None, folder("Folder for unfinished runs and the state of finished ones.")] = None,
-    extend: Annotated[bool, typer.Option("--extend", help="Continue a run with fewer steps.")] = False,
+    extend: Annotated[bool, typer.Option("--extend", help="Continue a run that had fewer steps.")] = False,
     params: Params = PARAMS,
 ) -> None:  # fmt: skip
     """Train one system; resumes if interrupted. Folders default to those in dvc.yaml.
@@ -274,8 +274,8 @@ Detector = Literal["auto", "blazepose", "figure"]
 Device = Literal["auto", "cpu", "cuda"]
 POSE_SIZE = "Size in px of the image of a pose file. Default: the first photo's."
 CHECKPOINT = "A trained system; default: the model that comes with repose."
-HEIGHT = "Height of the images, for models of the kind surface, as the one that comes with repose: a multiple of 128."
-THREADS = "CPU threads; another number may change the bytes."
+HEIGHT = "Height of the images, a multiple of 128; only for the kind surface, such as the model that comes with repose."
+THREADS = "CPU threads; another number may change the bytes of the image."
 MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
 
 
