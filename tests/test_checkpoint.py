@@ -149,7 +149,10 @@ def test_a_missing_or_cut_checkpoint_is_named(tmp_path):
     for share in (0, 1e-4, 0.5, 0.999999):
         path.write_bytes(whole[: int(share * len(whole))])
         for read in (*every_reader(path), lambda: checkpoint._read_tensors(path)):
-            with pytest.raises(ReposeError, match=r"a is truncated or damaged \(.*\)\. Restore it \(`dvc checkout`\)"):
+            with pytest.raises(
+                ReposeError,
+                match=r"a is not a checkpoint, or a truncated or damaged one \(.*\)\. Give the model.safetensors",
+            ):
                 read()
 
 
@@ -215,7 +218,7 @@ def test_loading_any_kind_imports_no_compiler(tmp_path):
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"])
 def test_a_record_that_is_no_json_is_damage(tmp_path, text):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": text.encode("utf-8", "replace").decode()})
-    with pytest.raises(CheckpointError, match="a is truncated or damaged"):
+    with pytest.raises(CheckpointError, match="a is not a checkpoint, or a truncated or damaged one"):
         load(tmp_path / "a", CPU)
 
 

@@ -203,7 +203,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise CheckpointError(f"There is no checkpoint {path}. Train one (`dvc repro`), or `dvc pull`.") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} is truncated or damaged ({error}). Restore it (`dvc checkout`), or delete it and train again."
+            f"{path} is not a checkpoint, or a truncated or damaged one ({error}). Give the model.safetensors of a training, "
+            "or restore it (`dvc checkout`)."
         ) from None
 
 

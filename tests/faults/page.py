@@ -26,10 +26,10 @@ _COMMENT = "<!-- Made by `python -m faults page` from: "
 _INTRODUCTION = """\
 # Faults
 
-This page lists the injected failures. `make test-faults` runs them all, in about an hour on two cores, and writes this page. It
-needs Linux and root. Each round is a function of its part, seed and number, so that it can be repeated alone: `PYTHONPATH=tests python
--m faults kills --first 17 --rounds 1 --seed 0`. Results, and inputs that failed, are kept in `.faults/`; `python -m faults
-page` makes this page from them."""
+This page lists the injected failures. `make test-faults` runs them all, in about an hour on two cores, and writes this
+page. It needs Linux and root. Each round is a function of its part, seed and number, so that it can be repeated alone:
+`PYTHONPATH=tests python -m faults kills --first 17 --rounds 1 --seed 0`. Results, and inputs that failed, are kept in
+`.faults/`; `python -m faults page` makes this page from them."""
 _WORDS = {  # title and description
     "kills": ("SIGKILL", """\
 A command is killed at a random moment or before a random change of a file, in one of five rounds twice. Its outputs must
