@@ -14,6 +14,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 LONG = ("finetune", "kubeflow")
 SHORTER = {
+    "proportions": ("--items", "50"),
     "scale": ("--photos", "100", "500"),
     "train": ("cpu", "--rows", "attend", "paper-m", "--seconds", "6"),
     "variety": ("--items", "100"),

@@ -12,6 +12,7 @@ in the same poses. The error of a change is its standard deviation over 20 halve
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from mannequins.renderer.items import to_pixels
-from mannequins.renderer.scenes import STUDIO_LIGHT
+from mannequins.renderer.scenes import STUDIO_LIGHT, Studio
 from mannequins.surface_training import renders
 from repose.data.images import to_tensor
 from repose.models.lite0 import Lite0
@@ -79,12 +80,20 @@ def without_folds(*arguments: Any) -> np.ndarray:
     return np.ones_like(CREASED(*arguments))
 
 
-LIGHT, CREASED = renders._light, renders.creased
+def with_the_shadow_of_the_demo(rng: np.random.Generator) -> Studio:
+    """The same wall with a faint shadow at the right."""
+    usual = {field.name: field.default for field in fields(Studio) if field.default is not MISSING}
+    return replace(PLACE(rng), **usual)
+
+
+LIGHT, CREASED, PLACE = renders._light, renders.creased, renders._place
 OFF: dict[str, Callable[[], Any]] = {
     "hair": drawn_in_vain("with_hair"),
     "clothes as sold": drawn_in_vain("as_sold"),
     "grain": drawn_in_vain("with_grain"),
+    "poses at ease": drawn_in_vain("at_ease"),
     "folds": lambda: patch.object(renders, "creased", without_folds),
+    "shadows": lambda: patch.object(renders, "_place", with_the_shadow_of_the_demo),
     "light": lambda: patch.object(renders, "_light", lit_as_in_the_demo),
     "tone": lambda: patch.object(renders._Tone, "photo", lambda _, image, __: to_pixels(image)),
 }

@@ -387,7 +387,7 @@ def test_plain_items_have_none_of_the_variety(monkeypatch):
     def refused(*_: object) -> None:
         raise AssertionError
 
-    for name in ("with_hair", "as_sold", "with_grain"):
+    for name in ("with_hair", "as_sold", "with_grain", "at_ease"):
         with monkeypatch.context() as patch:
             patch.setattr(renders, name, refused)
             render_item(3, 1, 1, HEIGHT, WIDTH, plain=True)

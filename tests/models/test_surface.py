@@ -1,5 +1,6 @@
 """The generator of the system surface: its candidates, unused sources, sizes."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -195,6 +196,20 @@ def test_for_photos_unlike_those_of_the_training_more_is_copied():
     assert torch.equal(image(plain, images, of, [0], [True]), image(more, images, of, [0], [True]))  # as in training
 
 
+def test_the_background_gets_lighter_and_darker():
+    images, of = inputs(2)
+    made = generator()
+    torch.nn.init.zeros_(made.out.weight)
+    torch.nn.init.constant_(made.out.bias, 0)
+    made.out.bias[20:24] = -9  # no person
+    levels = []
+    for light in (-0.5, 0.0, 0.5):
+        made.out.bias[28:] = light
+        levels.append(float(made.generate(images, of, *ONE_SOURCE, of[1:]).image.mean()) + 1)
+    assert levels[0] < levels[1] < levels[2]
+    assert levels[2] / levels[1] == pytest.approx(math.exp(math.tanh(0.5) / 2), rel=0.01)
+
+
 def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
     images, of = inputs(2)
     larger = poses((of.keypoints + 0.5) * 2 - 0.5, 128, 96)
@@ -217,7 +232,7 @@ def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
 def test_paint_beside_the_person_and_shadows_behind_it_do_not_reach_over_its_edge():
     alpha = torch.tensor([9.0, 9.0, 0.0, -9.0, -9.0]).expand(1, 1, 5, 5)
     inside = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0]).expand(1, 3, 5, 5)
-    out = torch.cat([inside, alpha, alpha, alpha, 9 * inside[:, :1]], 1)
+    out = torch.cat([inside, alpha, alpha, alpha, 9 * inside[:, :1], inside[:, :1]], 1)
     painted, shadow = _enlarged(out, 4)[0, 0, 10], _enlarged(out, 4)[0, 6, 10]
     assert painted[:12].min() > 0.8  # all that the person covers, also in part
     assert shadow[12:].max() < -8

@@ -81,7 +81,7 @@ LEARNERS = {
             "generator": {
                 "widths": [16, 32, 32, 32], "features": 16, "decoder": [32, 32], "blocks": 1, "spread": 0.1,
             },
-        }, ("l1",), (4_231_423 + DISCRIMINATORS,) * 2,
+        }, ("l1",), (4_233_155 + DISCRIMINATORS,) * 2,
     ),
 }  # fmt: skip
 each_system = pytest.mark.parametrize("name", list(LEARNERS))

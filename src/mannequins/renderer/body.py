@@ -39,6 +39,7 @@ class Shape:
     hips: float  # width of the pelvis
     bust: float  # 0: flat
     muscle: float  # thickness of the arms and the calves
+    head: float = 1.0  # size of the head
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def pivots(shape: Shape) -> np.ndarray:
 def bone_frames(shape: Shape, pose: Pose) -> np.ndarray:
     """The rigid motion of each bone from rest: (16, 3, 4) float64, turn beside shift; the lower foot on the floor."""
     at, turns = pivots(shape), _turns(pose)
+    turns[BONE["head"]] *= shape.head
     where = np.empty((len(BONES), 3))
     where[0] = at[0]
     ways = dot(turns[_PARENTS], (at[1:] - at[_PARENTS])[:, None])

@@ -35,6 +35,10 @@ _UNDER = np.array([_DEEP.get(joint.split("_")[-1], 0.03) for joint in JOINTS])
 _UNDER[JOINT["neck"]] = 0.2
 
 
+# How far to the camera a joint of the face is at least while it is seen, from the middle of the ears, in their distance.
+_TURNED = {"nose": -0.15, "right_eye": 0.0, "left_eye": 0.0, "right_ear": -0.2, "left_ear": -0.2}
+
+
 @dataclass(frozen=True)
 class Camera:
     """Where the person lies in the image; pixels, and heights of the person."""
@@ -304,6 +308,19 @@ def _keypoints(body: PosedPerson, camera: Camera, depth: np.ndarray) -> np.ndarr
     seen &= (screen[2] > surface - _UNDER) & (surface > _FAR)
     points = (screen[:2].T - (SAMPLES - 1) / 2) / SAMPLES
     return np.where(seen[:, None], points, np.nan).astype(np.float32)
+
+
+def joints_in(body: PosedPerson, camera: Camera) -> np.ndarray:
+    """Joints (18,2) in pixels, also those under clothes and hair and behind other limbs.
+
+    NaN outside the image, and on the side of the head that is turned away from the camera.
+    """
+    x, y = points = (_project(body.joints.T, camera)[:2] - (SAMPLES - 1) / 2) / SAMPLES
+    inside = (x > -0.5) & (x < camera.width - 0.5) & (y > -0.5) & (y < camera.height - 0.5)
+    face, ears = [JOINT[name] for name in _TURNED], body.joints[[JOINT["right_ear"], JOINT["left_ear"]]]
+    towards = (body.joints[face, 2] - ears[:, 2].mean()) / norm(ears[0] - ears[1])
+    inside[face] &= towards > list(_TURNED.values())
+    return np.where(inside, points, np.nan).T.astype(np.float32)
 
 
 def _ragged(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,10 @@ class Studio:
     warmth: float  # red over blue
     fall: float  # how much darker it is at the bottom
     bars: float  # the constant bars beside the picture
+    shadow: float = 0.07  # how much darker the person's shadow on the wall is
+    soft: float = 0.02  # how soft its edge is, in heights
+    aside: float = 2.0  # how far to the right of the person it falls, in widths of that edge
+    spot: float = 0.45  # how much darker the floor is below the person
 
 
 def studio(rng: np.random.Generator) -> Studio:
@@ -31,14 +35,21 @@ def in_studio(picture: Rendering, camera: Camera, place: Studio) -> np.ndarray:
     """The picture before the backdrop, with soft shadows on floor and wall: (3, H, W) float32."""
     rows, columns = np.arange(camera.height, dtype=np.float32)[:, None], np.arange(camera.width, dtype=np.float32)
     shade = 1 - place.fall * rows / camera.height - 0.035 * np.square(2 * columns / camera.width - 1)
-    reach = max(2, round(0.02 * camera.scale))
-    wall = np.zeros_like(picture.coverage)
-    wall[reach // 2 :, 2 * reach :] = blurred(picture.coverage, reach)[: -(reach // 2), : -2 * reach]
+    reach = max(2, round(place.soft * camera.scale))
+    wall = _moved(blurred(picture.coverage, reach), reach // 2, round(place.aside * reach))
     floor = camera.y + camera.scale * camera.level
     spot = line(columns - camera.x, 0.12 * camera.scale) * line(rows - floor, 0.018 * camera.scale)
-    backdrop = place.level * shade * (1 - 0.07 * wall) * (1 - 0.45 * spot)
+    backdrop = place.level * shade * (1 - place.shadow * wall) * (1 - place.spot * spot)
     warmth = np.array((place.warmth, 0, -place.warmth), np.float32) / 2
     return np.asarray(picture.colour + (1 - picture.coverage) * (backdrop + warmth[:, None, None]))
+
+
+def _moved(plane: np.ndarray, down: int, right: int) -> np.ndarray:
+    """(H, W) moved by whole pixels; 0 where nothing comes from."""
+    height, width = plane.shape
+    moved = np.zeros_like(plane)
+    moved[down:, max(right, 0) : width + min(right, 0)] = plane[: height - down, max(-right, 0) : width - max(right, 0)]
+    return moved
 
 
 @dataclass(frozen=True)

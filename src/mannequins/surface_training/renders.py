@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from mannequins.renderer.body import Look, draw_person
+from mannequins.renderer.body import Arm, Leg, Look, Pose, draw_person
 from mannequins.renderer.canvas import Cloth, Colour
 from mannequins.renderer.exact import uniform
 from mannequins.renderer.garments import dressed
 from mannequins.renderer.items import VIEWS, draw_category, studio_view, to_pixels
 from mannequins.renderer.posed_person import Person, posed
-from mannequins.renderer.render import Camera, Light, Rendering, Surface, flow, render
+from mannequins.renderer.render import Camera, Light, Rendering, Surface, flow, joints_in, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio, studio
 from mannequins.renderer.wardrobe import Chance, Lower, Outfit, Upper, outfit
 from repose.data.skeleton import JOINT, MIRROR, K
@@ -26,8 +26,9 @@ BACKGROUND = 16  # the part of a place that shows no person
 _OFF_MIDDLE = 0.25  # px: how far to the right of and below the middle of a place the renderer samples it
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
 _FACE = [JOINT[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
+_LEGS = [JOINT[f"{side}_{name}"] for side in ("right", "left") for name in ("hip", "knee", "ankle")]
 _LOOSE = ("long", "long_front", "bob")
-_STYLES = ("long", "long", "long_front", "long_front", "bob", "ponytail", "bun")
+_STYLES = ("long", "long", "long_front", "long_front", "bob", "ponytail", "bun", "beanie")
 
 
 class View(NamedTuple):
@@ -70,26 +71,34 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
     rng = np.random.default_rng((seed, number))
     woman = bool(rng.random() < 0.78)
     category = draw_category(rng, woman)
+    if not plain and woman and rng.random() < 0.3:  # dresses are the hardest
+        category = "Dresses"
     shape, look = draw_person(rng, woman)
     worn = outfit(category, woman, Chance(rng, rng, variant=0))
     if not plain:
         look, worn = with_hair(look, woman, rng), as_sold(worn, rng)
+        shape = replace(shape, head=uniform(rng, 1.0, 1.14), muscle=shape.muscle * uniform(rng, 1.0, 1.15))
+    heels = uniform(rng, 10, 40) if woman and rng.random() < 0.5 else 0.0
     person = dressed(shape, look, worn, 1.0, rng)
     if not plain:
         person = with_grain(person, rng)
     place, light, tone = _place(rng), _light(rng), _Tone(rng)
-    detector, creases = _Detector(rng), 0.0 if plain else uniform(rng, 0, 0.25)
+    detector, creases = _Detector(rng), 0.0 if plain else 0.25 * uniform(rng, 0, 1) ** 2
     chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
     found, surfaces = [], []
     for view in chosen:
         yaw, pose, full_size = studio_view(shape, str(view), rng)
+        pose = pose if plain else at_ease(pose, heels, rng)
         camera = _scaled(full_size, height, width)
-        picture = render(person, posed(person, pose), camera, STUDIO_LIGHT if plain else light)
+        body = posed(person, pose)
+        picture = render(person, body, camera, STUDIO_LIGHT if plain else light)
         if not plain:
             picture = replace(picture, colour=picture.colour * creased(picture, look.skin, camera.scale, creases, rng))
         image = in_studio(picture, camera, place)
         pixels = to_pixels(image) if plain else tone.photo(image, rng)
-        keypoints = picture.keypoints if plain else detector.found(picture.keypoints, camera.scale, rng)
+        keypoints = picture.keypoints
+        if not plain:
+            keypoints = detector.found(keypoints, joints_in(body, camera), camera.scale, rng)
         surfaces.append(picture.surface())
         found.append(_view(person, picture, surfaces[-1], pixels, keypoints, yaw))
     return Item(category, look.skin, found, surfaces)
@@ -116,8 +125,13 @@ def _scaled(camera: Camera, height: int, width: int) -> Camera:
 
 
 def _place(rng: np.random.Generator) -> Studio:
-    """Mostly white or light gray; at times a wall of any brightness."""
+    """Mostly white or light gray, at times a wall of any brightness; with a shadow on any side."""
     kind, place = rng.random(), studio(rng)
+    soft = uniform(rng, 0.008, 0.04)
+    place = replace(
+        place, shadow=max(0.0, uniform(rng, -0.06, 0.22)), soft=soft, aside=uniform(rng, -0.09, 0.09) / soft,
+        spot=uniform(rng, 0.1, 0.6),
+    )  # fmt: skip
     if kind < 0.5:
         return replace(place, level=uniform(rng, 246, 256), warmth=0.0, fall=0.0)
     return replace(place, level=uniform(rng, 40, 230), warmth=uniform(rng, -20, 20)) if kind < 0.6 else place
@@ -134,20 +148,31 @@ def _light(rng: np.random.Generator) -> Light:
 
 
 class _Detector:
-    """A detector of joints: its own idea of where each joint is, and random errors."""
+    """A detector of joints: its own idea of where each joint is, how often it guesses what is hidden, and random errors."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         below = rng.normal(0, 0.008, K)  # heights of the person
         self.below = (below + below[MIRROR]) / 2**0.5  # the same left and right
-        self.wide = {"shoulder": 1 + rng.normal(0, 0.06), "hip": 1 + rng.normal(0, 0.1)}
+        self.wide = {"shoulder": 1 + rng.normal(0, 0.06), "hip": 1.14 + rng.normal(0, 0.1)}
         self.noise = uniform(rng, 0.003, 0.008) * np.ones((K, 1))
         for joint in _FACE:  # detectors are more exact there
             self.noise[joint] *= 0.35
             self.below[joint] *= 0.4
+        self.guesses = np.full((K, 1), max(0.0, uniform(rng, -0.2, 1.3)))
+        self.guesses[_FACE + _LEGS] = 0.9  # ears are also found under hair, and legs under skirts
 
-    def found(self, keypoints: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
-        """Keypoints (K,2) in px as this detector finds them; a few are missing. `scale`: px of the person's height."""
-        found = keypoints + scale * self.noise * rng.normal(0, 1, keypoints.shape)
+    def found(self, keypoints: np.ndarray, hidden: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+        """Keypoints as this detector finds them; a few are missing.
+
+        Args:
+            keypoints: (K,2) px, those in sight.
+            hidden: (K,2) px, also those that clothes, hair and limbs hide, some of which are guessed.
+            scale: px of the person's height.
+            rng: draws the errors.
+        """
+        guessed = np.isnan(keypoints) & (rng.random((K, 1)) < self.guesses)
+        found = np.where(guessed, hidden, keypoints)
+        found = found + scale * self.noise * (1 + guessed) * rng.normal(0, 1, keypoints.shape)
         found[:, 1] += scale * self.below
         for part, factor in self.wide.items():
             both = [JOINT[f"{side}_{part}"] for side in ("right", "left")]
@@ -180,7 +205,23 @@ class _Tone:
         return np.asarray(Image.open(file).convert("RGB"))
 
 
-# ---- what training varies beyond the demo's mannequins: fuller hair, and clothes as shops sell them
+# ---- what training varies beyond the demo's mannequins: poses, fuller hair, and clothes as shops sell them
+
+
+def at_ease(pose: Pose, heels: float, rng: np.random.Generator) -> Pose:
+    """The same pose with the arms nearer to the body, the legs together or apart, and the heels raised (degrees)."""
+    near, apart = uniform(rng, 0.2, 1.0), float(np.clip(rng.normal(-1.5, 3.5), -7, 8))
+
+    def arm(of: Arm) -> Arm:
+        return replace(of, abduction=of.abduction * near) if 0 < of.abduction < 35 else of
+
+    def leg(of: Leg) -> Leg:
+        return replace(of, abduction=max(of.abduction + apart, -3.0), heel=max(of.heel, heels))
+
+    return replace(
+        pose, right_arm=arm(pose.right_arm), left_arm=arm(pose.left_arm), right_leg=leg(pose.right_leg),
+        left_leg=leg(pose.left_leg),
+    )  # fmt: skip
 
 
 def with_hair(look: Look, woman: bool, rng: np.random.Generator) -> Look:
@@ -190,15 +231,16 @@ def with_hair(look: Look, woman: bool, rng: np.random.Generator) -> Look:
     shade = uniform(rng, 0.9, 1.06)
     skin = _colour(level * shade for level in look.skin)
     style = str(rng.choice(_STYLES)) if woman and look.style != "afro" else look.style
-    volume = uniform(rng, 0, 1.5) if style in _LOOSE else 0.0
+    volume = uniform(rng, 0, 2) if style in _LOOSE else 0.0
     return replace(look, hair=hair, skin=skin, style=style, volume=volume, length=uniform(rng, 0.66, 0.81))
 
 
 def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
-    """The same garments. In most outfits the back is of the front's fabric; many are wider, lower at the neck or quieter."""
-    wider, low = uniform(rng, 0, 1) if rng.random() < 0.5 else 0.0, rng.random() < 0.35
+    """The same garments, many of them wider, longer, lower at the neck or quieter; most backs are of the front's fabric."""
+    wider, low = uniform(rng, 0, 1) if rng.random() < 0.6 else 0.0, rng.random() < 0.35
+    long = uniform(rng, 0.1, 1) if rng.random() < 0.6 else 0.0
     same, quiet = rng.random() < 0.8, uniform(rng, 0.1, 1.0) if rng.random() < 0.6 else 1.0
-    neckline, wide_leg = str(rng.choice(("scoop", "v"))), max(0.0, uniform(rng, -0.02, 0.012))
+    neckline, wide_leg = str(rng.choice(("scoop", "v"))), max(0.0, uniform(rng, -0.016, 0.014))
     level, pale = uniform(rng, 0.8, 1.15), uniform(rng, 0.2, 0.9) if rng.random() < 0.4 else 0.0
 
     def colour(of: Colour) -> Colour:
@@ -214,13 +256,19 @@ def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
         bare = low and of.neckline == "crew" and of.collar in ("none", "shirt")
         fit = replace(of.fit, ease=of.fit.ease + 0.01 * wider, flare=of.fit.flare + 0.1 * wider)
         fit = replace(fit, hang=max(fit.hang, wider), flare_from=fit.flare_from or 0.7)
+        lowest = 0.06 if of.hem < 0.45 else 0.42  # of dresses and coats, or of tops
+        fit = replace(fit, flare=fit.flare * (1 - 0.7 * long)) if of.hem < 0.45 else fit
         return replace(
-            of, front=cloth(of.front), back=cloth(of.back), sleeves=cloth(of.sleeves), fit=fit,
+            of, hem=of.hem + long * min(lowest - of.hem, 0.0), fit=fit,
+            front=cloth(of.front), back=cloth(of.back), sleeves=cloth(of.sleeves),
             sleeve_room=of.sleeve_room + 0.012 * wider, neckline=neckline if bare else of.neckline,
         )  # fmt: skip
 
     def lower(of: Lower) -> Lower:
-        return replace(of, cloth=cloth(of.cloth), room=of.room if of.skirt else of.room + wide_leg)
+        if of.skirt:
+            hem, room = of.hem + long * min(0.06 - of.hem, 0.0), of.room * (1 - 0.7 * long)
+            return replace(of, cloth=cloth(of.cloth), hem=hem, room=room)
+        return replace(of, cloth=cloth(of.cloth), room=of.room + wide_leg)
 
     return replace(
         outfit, upper=upper(outfit.upper), outer=outfit.outer and upper(outfit.outer),

@@ -104,7 +104,7 @@ class SurfaceGenerator(nn.Module):
             conv(settings.decoder[1] + 2 * fine + 24 + 1 + 5, settings.decoder[1]),
             Residual(settings.decoder[1]), Residual(settings.decoder[1]),
         )  # fmt: skip
-        self.out = nn.Conv2d(settings.decoder[1], 4 * 7, 3, 1, 1)
+        self.out = nn.Conv2d(settings.decoder[1], 4 * 8, 3, 1, 1)
         self.face = nn.Parameter(torch.zeros(1, 3, *_FACE))  # the light of an average face, half of it
         for parameter in self.refine[-1].parameters():
             nn.init.zeros_(parameter)
@@ -182,7 +182,7 @@ class SurfaceGenerator(nn.Module):
         return made._replace(image=image)
 
     def _decoded(self, code: Code, target_pose: Poses) -> tuple[Matched, Tensor]:
-        """The match, and the decoder's output (Q,7,H / reduce,W / reduce)."""
+        """The match, and the decoder's output (Q,8,H / reduce,W / reduce)."""
         target_pose = self._drawn(target_pose, *target_pose.posemaps.shape[2:])
         matched = self.match(code, target_pose)
         target, share = matched.target, matched.share

@@ -15,7 +15,7 @@ from repose.models.warping import brighter, larger, warp
 # With `unlike_training`, `generate` adds to the logits of the copied share and of shadows, multiplies changes of light and the
 # logit of alpha, raises the candidates' shares to a power, and sharpens what is copied from finer photos. docs/surface.md has
 # the scores.
-_COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, SHARPER = 1.2, -2.0, 0.3, 1.1, 2.0, 0.25
+_COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, SHARPER = 0.7, -2.0, 0.3, 1.1, 2.0, 0.25
 
 
 class Seen(NamedTuple):
@@ -79,8 +79,8 @@ def composed(code: Code, matched: Matched, out: Tensor, face: Tensor, sharper: f
     Args:
         code: the sources.
         matched: where the targets lie in them.
-        out: the decoder's output (Q,7,H / reduce,W / reduce): paint, the logit of the copied share, the change of light, half
-            of alpha's logit, and the logit of shadows.
+        out: the decoder's output (Q,8,H / reduce,W / reduce): paint, the logit of the copied share, the change of light, half
+            of alpha's logit, the logit of shadows, and the change of the background's light.
         face: the texture of half a face (1,3,h,w), a tenth of the logarithm of its light.
         sharper: the share of the copy's detail that is added to it.
     """
@@ -91,7 +91,7 @@ def composed(code: Code, matched: Matched, out: Tensor, face: Tensor, sharper: f
     factor = warped.shape[2] // out.shape[2]
     if factor > 1:
         out = _enlarged(out, factor)
-    painted, copied, gain, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
+    painted, copied, gain, alpha, shadow, lighter = out.split([3, 1, 1, 1, 1, 1], 1)
     alpha = 2 * alpha
     painted = brighter(painted, _face_light(face, matched.head, 2 * factor))
     sure = larger(matched.sure, 2 * factor)
@@ -99,7 +99,7 @@ def composed(code: Code, matched: Matched, out: Tensor, face: Tensor, sharper: f
     copied = (copied + 1).sigmoid() * larger(elsewhere, 2 * factor)
     copied = copied + sure * (1 - copied)
     person = copied * brighter(warped, gain.tanh() / 2) + (1 - copied) * painted
-    behind = brighter(code.background, -F.softplus(shadow - 4))
+    behind = brighter(code.background, lighter.tanh() / 2 - F.softplus(shadow - 4))
     opaque = (alpha * factor**0.5).sigmoid()  # an edge is sharper in a larger image
     opaque = opaque + sure * (1 - opaque)
     return Made(opaque * person + (1 - opaque) * behind, matched, warped, painted, alpha)
@@ -135,9 +135,9 @@ def copies(images: Tensor, sources: Tensor, matched: Matched) -> Tensor:
 
 
 def for_photos(out: Tensor) -> Tensor:
-    """The decoder's output (Q,7,h,w) with more copied than was learned, its light changed less, and less shadow."""
-    painted, copied, light, alpha, shadow = out.split([3, 1, 1, 1, 1], 1)
-    return torch.cat([painted, copied + _COPYING, _LIGHT * light, _EDGE * alpha, shadow + _SHADOW], 1)
+    """The decoder's output (Q,8,h,w) with more copied than was learned, its light changed less, and less shadow."""
+    painted, copied, light, alpha, shadow, lighter = out.split([3, 1, 1, 1, 1, 1], 1)
+    return torch.cat([painted, copied + _COPYING, _LIGHT * light, _EDGE * alpha, shadow + _SHADOW, lighter], 1)
 
 
 def decided(matched: Matched) -> Matched:
@@ -147,15 +147,15 @@ def decided(matched: Matched) -> Matched:
 
 
 def _enlarged(out: Tensor, factor: int) -> Tensor:
-    """The decoder's output (Q,7,h,w) -> (Q,7,factor * h,factor * w).
+    """The decoder's output (Q,8,h,w) -> (Q,8,factor * h,factor * w).
 
-    Paint beside the person and shadows behind it have no meaning, and hardly count at the edge of the silhouette.
+    Paint beside the person and the light behind it have no meaning, and hardly count at the edge of the silhouette.
     """
     person = (2 * out[:, 5:6]).sigmoid()
     inside, beside = (share.pow(4) + 1e-4 for share in (person, 1 - person))
     painted = larger(out[:, :3] * inside, factor) / larger(inside, factor)
-    shadow = larger(out[:, 6:] * beside, factor) / larger(beside, factor)
-    return torch.cat([painted, larger(out[:, 3:6], factor), shadow], 1)
+    behind = larger(out[:, 6:] * beside, factor) / larger(beside, factor)
+    return torch.cat([painted, larger(out[:, 3:6], factor), behind], 1)
 
 
 def reduced(images: Tensor, factor: int) -> Tensor:
