@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mannequins.renderer.body import BONES
+from mannequins.renderer.body import BONE, BONES
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, MIRROR, K
@@ -117,10 +117,10 @@ ON_FACE = slice(22, 31), slice(20, 29)  # of `face(24, 26)`
 ONE_SOURCE = torch.tensor([[0]]), torch.tensor([[True]])
 
 
-def copier(*, mirror: bool = False) -> SurfaceGenerator:
+def copier(*, mirror: bool = False, part: str = "head") -> SurfaceGenerator:
     """Takes every place for a part of the person, and does not change the light of a copy."""
     made = generator(mirror=mirror)
-    made.of_source.head.bias.data[-1] = -10
+    made.of_source.head.bias.data[BONE[part] - PARTS] = 20
     torch.nn.init.zeros_(made.out.weight)
     torch.nn.init.zeros_(made.out.bias)
     return made
@@ -131,6 +131,12 @@ def test_a_head_that_the_source_shows_from_the_same_side_is_copied(mirror):
     images, of = inputs(1)[0], face(24, 26)
     off = (copier(mirror=mirror).generate(images, of, *ONE_SOURCE, of).image - images).abs().mean(1)[0]
     assert float(off[ON_FACE].mean()) < 0.1 < 0.3 < float(off[54:, :].mean())
+
+
+def test_a_shoulder_before_the_chin_is_not_copied_as_a_head():
+    images, of = inputs(1)[0], face(24, 26)
+    off = (copier(part="chest").generate(images, of, *ONE_SOURCE, of).image - images).abs().mean(1)[0]
+    assert float(off[ON_FACE].mean()) > 0.3
 
 
 def test_the_features_of_a_face_are_painted_on_heads_alone():

@@ -81,7 +81,7 @@ def placed_heads(keypoints: Tensor, size: Sequence[int], stride: int) -> Placed:
 
 
 def moved_heads(
-    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int]
+    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, shown: Tensor, size: Sequence[int]
 ) -> tuple[Moved, Moved]:
     """Where the sources show the heads of targets: the places themselves, and the mirrored ones where those are hidden.
 
@@ -90,15 +90,15 @@ def moved_heads(
         source: the keypoints of the photos (M,K,2) in px, NaN for missing.
         sources: the photos of each target (Q,T).
         mask: which of these are used (Q,T).
-        person: how much a place of a photo shows of the person (M,1,h',w') in [0,1].
+        shown: how much a place of a photo shows of the person's head or neck (M,1,h',w') in [0,1].
         size: height and width of the photos in px.
     """
     with torch.autocast(source.device.type, enabled=False):
-        return _moved_heads(target, source, sources, mask, person.float(), size)
+        return _moved_heads(target, source, sources, mask, shown.float(), size)
 
 
 def _moved_heads(
-    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, person: Tensor, size: Sequence[int]
+    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, shown: Tensor, size: Sequence[int]
 ) -> tuple[Moved, Moved]:
     of_source = _Head(*(of[sources] for of in _heads(source)))
     height, width = size
@@ -108,9 +108,9 @@ def _moved_heads(
     for sign in (1, -1):
         position, share = _seen_by(of_source, points * points.new_tensor([sign, 1, 1]))
         there = ((2 * position + 1) / position.new_tensor([width, height]) - 1).permute(0, 1, 4, 2, 3)
-        shown = warp(person[sources].flatten(0, 1), there.flatten(0, 1)).unflatten(0, there.shape[:2])
+        seen = warp(shown[sources].flatten(0, 1), there.flatten(0, 1)).unflatten(0, there.shape[:2])
         positions.append(there)
-        shares.append((near * share)[:, :, None] * shown * (there.abs() <= 1).all(2, keepdim=True))
+        shares.append((near * share)[:, :, None] * seen * (there.abs() <= 1).all(2, keepdim=True))
     direct, mirrored = shares[0], shares[1] * (1 - shares[0])
     alike = (target.head.turn[:, None] * of_source.turn).sum((-1, -2))  # 1 + 2 cos: 3 if turned alike
     weights = torch.stack([direct, mirrored]) * (2 * alike[:, :, None, None, None]).exp()

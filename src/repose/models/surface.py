@@ -51,6 +51,7 @@ STRIDE = 4  # px between the places at which sources and target are matched
 # The parts: pelvis, chest, neck, head, then arm and leg of the right and of the left side (`mannequins.renderer.body.BONES`).
 MIRRORED = (0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 4, 5, 6, 7, 8, 9, 16)
 PARTS = len(MIRRORED)  # the last is the background
+_NECK_AND_HEAD = slice(2, 4)
 
 
 @settings
@@ -229,9 +230,11 @@ class SurfaceGenerator(nn.Module):
 
     def _with_heads(self, code: Code, matched: Matched) -> Matched:
         """Heads are copied as rigid bodies, from the place itself and, where it is hidden, from the mirrored one."""
-        used, person = code.sources.shape[1], 1 - code.seen.parts.float().softmax(1)[:, -1:]
+        used, parts = code.sources.shape[1], code.seen.parts.float().softmax(1)
+        # A shoulder or collar may lie where the average head has its chin.
+        shown = (3 * parts[:, _NECK_AND_HEAD].sum(1, keepdim=True)).clamp(max=1) * (1 - parts[:, -1:])
         direct, mirrored = moved_heads(
-            matched.head, code.keypoints, code.sources, code.mask, person, code.small.shape[2:]
+            matched.head, code.keypoints, code.sources, code.mask, shown, code.small.shape[2:]
         )
         sure = (direct.share + mirrored.share).sum(1)
         flow, share = (list(of.split(used, 1)) for of in (matched.flow, matched.share * (1 - sure[:, None])))
