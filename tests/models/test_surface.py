@@ -15,7 +15,7 @@ from repose.data.skeleton import JOINT, MIRROR, K
 from repose.errors import ReposeError
 from repose.models.heads import _POINTS
 from repose.models.surface import MIRRORED, PARTS, STRIDE, SurfaceGenerator, SurfaceSettings, _body
-from repose.models.surface_image import Code, Seen, _enlarged
+from repose.models.surface_image import Code, Seen, _enlarged, for_photos
 
 pytestmark = pytest.mark.floats
 SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
@@ -200,6 +200,13 @@ def test_for_photos_unlike_those_of_the_training_more_is_copied():
     shares = [((of.image - of.painted) / (of.warped - of.painted)).median() for of in results]
     assert float(shares[0]) < float(shares[1]) <= 1.001
     assert torch.equal(image(plain, images, of, [0], [True]), image(more, images, of, [0], [True]))  # as in training
+
+
+def test_silhouettes_in_photos_are_sharper_than_learned_and_more_so_in_larger_images():
+    out = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(1))
+    learned, *of_photos = (of[:, 5] for of in (out, for_photos(out, 1), for_photos(out, 2)))
+    assert (learned.abs() < of_photos[0].abs()).all()
+    assert (of_photos[0].abs() < of_photos[1].abs()).all()
 
 
 def test_the_background_gets_lighter_and_darker():

@@ -171,7 +171,7 @@ class SurfaceGenerator(nn.Module):
             of_mirrored, other = self._decoded(mirrored, _mirrored(target_pose, width))
             out = (out + other.flip(3)) / 2
         if self.unlike_training:
-            out, matched = for_photos(out), decided(matched)
+            out, matched = for_photos(out, self.reduce), decided(matched)
         sharper = SHARPER if self.unlike_training and images.shape[2] > height else 0.0
         made = composed(code, matched, out, self.face, sharper)
         image = made.image

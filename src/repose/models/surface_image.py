@@ -134,10 +134,13 @@ def copies(images: Tensor, sources: Tensor, matched: Matched) -> Tensor:
     return result
 
 
-def for_photos(out: Tensor) -> Tensor:
-    """The decoder's output (Q,8,h,w) with more copied than was learned, its light changed less, and less shadow."""
+def for_photos(out: Tensor, reduce: int) -> Tensor:
+    """The decoder's output (Q,8,h,w) with more copied than was learned, its light changed less, and less shadow.
+
+    Silhouettes get sharper, the more so if the output is to be enlarged, by `reduce`: soft edges look blurred there.
+    """
     painted, copied, light, alpha, shadow, lighter = out.split([3, 1, 1, 1, 1, 1], 1)
-    return torch.cat([painted, copied + _COPYING, _LIGHT * light, _EDGE * alpha, shadow + _SHADOW, lighter], 1)
+    return torch.cat([painted, copied + _COPYING, _LIGHT * light, _EDGE * reduce * alpha, shadow + _SHADOW, lighter], 1)
 
 
 def decided(matched: Matched) -> Matched:
