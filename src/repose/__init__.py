@@ -5,10 +5,10 @@
     model = repose.load()
     image = model(["front.jpg", "side.jpg"], "target.jpg")
 
-`import repose` imports neither torch nor numpy; `load` does. Messages go to the logger "repose".
+`import repose` imports neither torch nor numpy; `load` does. Messages go to the logger "repose";
+Python prints its warnings unless the program configures logging.
 """
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,6 @@ __all__ = [
     "SourcePhoto", "TargetPose", "load",
 ]  # fmt: skip
 __version__ = "0.1.0"
-
-logging.getLogger("repose").addHandler(logging.NullHandler())  # silent unless the program configures logging
 
 
 def load(

@@ -281,7 +281,7 @@ MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag
 
 @app.command(rich_help_panel=USE, no_args_is_help=True)
 def generate(
-    out: Out, photos: Photos = None, pose: Annotated[str, option(POSE, "FILE", ONE, "--pose", "-p")] = "",
+    out: Out, photos: Photos = None, pose: Annotated[list[str] | None, option(POSE, "FILE", ONE, "--pose", "-p")] = None,
     contact_sheet: Annotated[Path | None, file("Photos, pose and image in one row (PNG).", ONE)] = None,
     jobs: Annotated[Path | None, option(JOBS, "PATH", MANY)] = None,
     keypoints: Annotated[list[Path] | None, option(KEYPOINTS, "PATH", WITH, "--keypoints", "-k")] = None,
@@ -315,12 +315,16 @@ def generate(
         raise SettingsError("PHOTO, --pose and --contact-sheet cannot be used with --jobs.")
     if jobs is None and not (photos and pose):
         raise SettingsError("Give at least one photo and a --pose, or --jobs (see repose generate --help).")
-    listed = work.read_jobs(jobs, out) if jobs else [work.FileJob("The job", tuple(photos or ()), pose, out)]
+    if pose and len(pose) > 1:
+        raise SettingsError("Give one --pose; for several images, give --jobs.")
+    listed = (
+        work.read_jobs(jobs, out) if jobs else [work.FileJob("The job", tuple(photos or ()), (pose or [""])[0], out)]
+    )
     work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
     chosen = str(set_up(device, threads, seed=0))
     trained = model_file(model) if model else checkpoint
     reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses, height=height)
-    with locked(*filter(None, (out, contact_sheet))):
+    with locked(out / "jobs" if jobs else out, *filter(None, (contact_sheet,))):
         if jobs is None:
             work.make_one(listed[0], reposer, size, contact_sheet)
         else:

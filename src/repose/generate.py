@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # imports pandas, which a user's own photos do not need
     from repose.data.photos import Photos
 
 TARGETS_AT_ONCE = 16
+_PIXELS_AT_ONCE = 16 * 256 * 176  # of a user's own images, whose height may be large
 
 
 class Framed(NamedTuple):
@@ -84,7 +85,7 @@ def generate_jobs(system: System, jobs: Sequence[Job], photos: "Photos", device:
 def generate(
     system: System, requests: Sequence[Request], line_width: float, device: torch.device
 ) -> Iterator[np.ndarray]:
-    """Yield one image (H,W,3) uint8 per request, TARGETS_AT_ONCE per call of the system.
+    """Yield one image (H,W,3) uint8 per request, `at_once` per call of the system.
 
     Photos that requests share (the same object) are encoded once per call. `line_width` is that of a limb, as in training.
     If a request has a finer photo, the others of the request are enlarged.
@@ -102,11 +103,17 @@ def generate(
         yield from to_uint8(generated)
 
 
+def at_once(height: int, width: int) -> int:
+    """How many images of a height and width in px are generated per call of the system: fewer if they are large."""
+    return max(1, min(TARGETS_AT_ONCE, _PIXELS_AT_ONCE // (height * width)))
+
+
 def _alike(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    """The requests in order, TARGETS_AT_ONCE at a time, those with finer photos apart from those without."""
+    """The requests in order, `at_once` at a time, those with finer photos apart from those without."""
     for _, group in groupby(requests, lambda request: any(photo.finer is not None for photo in request.sources)):
         of = list(group)
-        yield from (of[first : first + TARGETS_AT_ONCE] for first in range(0, len(of), TARGETS_AT_ONCE))
+        count = at_once(*of[0].sources[0].pixels.shape[:2])
+        yield from (of[first : first + count] for first in range(0, len(of), count))
 
 
 def _stacked(photos: Sequence[Framed]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Messages, tables and progress bars at the terminal.
 
-Messages go to the logger "repose". They and the bars are shown after `show_messages`, which the command line calls; a program
-that uses repose as a library configures logging itself and sees no bars.
+Messages go to the logger "repose". They and the bars are shown after `show_messages`, which the command line calls. A program
+that uses repose as a library configures logging itself, or sees warnings only, and no bars.
 
 Names of files and answers of servers are part of all three. Their control characters are shown as escapes (`printable`).
 """
@@ -63,6 +63,11 @@ def show_messages() -> None:
 def say(line: str) -> None:
     """Log one line at level INFO, `without_secrets`."""
     _logger.info(without_secrets(line))
+
+
+def warn(line: str) -> None:
+    """Log one line at level WARNING, which Python shows unless logging is configured otherwise, `without_secrets`."""
+    _logger.warning(without_secrets(line))
 
 
 def show(table: Table) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from memory import mebibytes
-from repose.data.images import FORMATS, decode
+from repose.data.images import FORMATS, decode, pillow_unlimited
 from repose.data.inspection import inspect, inspect_all
 from repose.errors import DataError
 
@@ -178,3 +178,13 @@ def test_threads_give_what_one_thread_gives_and_errors_of_the_files_reach_the_ca
     assert list(inspect_all(paths, files, max_pixels=MILLION, workers=3)) == alone
     with pytest.raises(KeyError, match="gone"):
         list(inspect_all([*paths, "gone"], files, max_pixels=MILLION, workers=3))
+
+
+def test_threads_leave_pillows_limit_and_the_warnings_of_the_process_as_they_were():
+    limit, filters, second = Image.MAX_IMAGE_PIXELS, list(warnings.filters), pillow_unlimited()
+    with pillow_unlimited():
+        second.__enter__()
+    assert Image.MAX_IMAGE_PIXELS is None  # the second is still in
+    second.__exit__(None, None, None)
+    assert limit == Image.MAX_IMAGE_PIXELS
+    assert filters == warnings.filters

@@ -204,3 +204,12 @@ def test_who_sits_on_the_floor_or_bends_down_is_upright():
 def test_a_very_long_photo_keeps_at_least_a_pixel(joints):
     placed = fit(Frame(20, 12), (5000, 16), None, joints)
     assert placed.image(np.full((5000, 16, 3), 9, np.uint8)).shape == (20, 12, 3)
+
+
+def test_a_photo_of_the_training_photos_size_is_placed_as_they_are_only_if_the_crop_shows_the_person():
+    frame, square = Frame(64, 48, (8.0, 0.0, 56.0, 64.0)), (64, 64)
+    assert fit(frame, square, square, STANDING + np.float32([8, 0])).part == frame
+    beside = STANDING - np.float32([np.nanmin(STANDING[:, 0]) - 1, 0])
+    placed = fit(frame, square, square, beside)
+    assert placed.part != frame
+    assert placed == fit(frame, square, None, beside)

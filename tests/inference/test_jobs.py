@@ -1,5 +1,6 @@
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from PIL import Image
 
 import repose
+from repose.data.frame import Frame
 from repose.errors import PoseNotFoundError, ReposeError
 from repose.inference import reposer as of_reposer
-from repose.inference.jobs import FileJob, check_outputs, make_all, make_one, read_jobs
+from repose.inference.jobs import FileJob, _batches, check_outputs, make_all, make_one, read_jobs
 from repose.inference.reposer import Reposer
 from tiny_system import STANDING, save_openpose, save_photo, save_system
 
@@ -201,7 +203,7 @@ def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
     (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
-    (("a.jpg", "", f"{'x' * 252}.png"), [], r"x\.png has a longer name than file systems allow"),
+    (("a.jpg", "", f"{'x' * 226}.png"), [], r"x\.png has a name of more than 229 bytes"),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, message):
     monkeypatch.chdir(tmp_path)
@@ -227,6 +229,37 @@ def test_notes_beside_the_photos_of_a_job_are_no_photos_and_the_pose_is_found_in
     (folder / "pose.json").rename(folder / "Pose.JSON")
     (one,) = read_jobs(tmp_path / "items", tmp_path / "out")
     assert ([source.name for source in one.sources], Path(one.pose).name) == (["front.jpg"], "Pose.JSON")
+
+
+def test_the_folder_of_images_in_the_folder_of_jobs_is_no_job_and_folders_of_folders_are_named(tmp_path, capsys):
+    folder = items(tmp_path, "a", "nested/b")
+    for _ in range(2):
+        (one,) = read_jobs(folder, folder / "images")
+        assert f"{folder / 'nested'} is left out: it has folders" in capsys.readouterr().err
+        make_all([one], loaded(tmp_path, folder))
+
+
+def test_photos_of_the_same_name_in_other_folders_do_not_share_a_pose(tmp_path):
+    folder = items(tmp_path, "a", "b")
+    (folder / "b/front_keypoints.json").unlink()
+    poses = save_openpose(tmp_path / "poses/front_keypoints.json").parent
+    jobs = read_jobs(folder, tmp_path / "out")
+    with pytest.raises(ReposeError, match=r"1 of 2 images .*\n  b: .*poses has one pose for the name front\.jpg, but"):
+        make_all(jobs, loaded(tmp_path, poses))
+    (folder / "b/front.jpg").write_bytes((folder / "a/front.jpg").read_bytes())
+    make_all(jobs, loaded(tmp_path, poses))
+
+
+def test_large_images_are_made_in_smaller_batches(tmp_path):
+    folder = items(tmp_path, *"abcd")
+    reposer = loaded(tmp_path, folder)
+    many, large = (_sizes(reposer, read_jobs(folder, tmp_path), frame) for frame in (Frame(256, 176), Frame(1024, 704)))
+    assert (many, large) == ([4], [1, 1, 1, 1])
+
+
+def _sizes(reposer: Reposer, jobs: list[FileJob], frame: Frame) -> list[int]:
+    reposer.about = replace(reposer.about, frame=frame)
+    return [len(batch) for batch in _batches(jobs, reposer)]
 
 
 def test_links_that_form_a_loop_fail_alone(tmp_path):

@@ -207,12 +207,15 @@ GOOD = sources()[0]
     (GOOD._replace(pixels="front.jpg"), POSE, ValueError, r"should be an array \(H, W, 3\) uint8, not str"),
     (GOOD._replace(keypoints=STANDING[:17]), POSE, ValueError, r"should be \(18, 2\) or \(18, 3\), not \(17, 2\) \(0\.jpg\)"),
     (GOOD, POSE[:17], ValueError, r"joints should be .*, not \(17, 2\) \(the target pose\)"),
-    (GOOD, None, TypeError, "a photo or pose should be a path, a PIL image or a numpy array, not NoneType"),
+    (GOOD, POSE[None], ValueError, r"not \(1, 18, 2\) .* For several poses, give a list of arrays"),
+    (GOOD, POSE.tolist(), TypeError, r"a numpy array \(also of joints\), not list"),
+    (GOOD, None, TypeError, r"a path, a PIL image or a numpy array \(also of joints\), not NoneType"),
     ([], POSE, repose.DataError, "No source photo is given"),
     (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: 0 of 18 joints are known, with 0 whole limb"),
     (GOOD, np.full((18, 2), 20), repose.DataError, "all 18 joints lie within 2 px"),
     (GOOD, POSE / 256, repose.DataError, "not shares of its sides"),
-    (GOOD, np.where(np.arange(18)[:, None] % 2, -1, POSE), repose.DataError, r"several joints are at \(-1, -1\). Give NaN"),
+    (GOOD, np.where(np.arange(18)[:, None] == 4, -1, POSE), repose.DataError, r"a joint is at \(-1, -1\). Give NaN"),
+    (GOOD, np.where(np.arange(18)[:, None] == 4, 0, POSE), repose.DataError, r"a joint is at \(0, 0\). Give NaN"),
     (GOOD, np.where(np.isin(np.arange(18), (2, 3, 4))[:, None], POSE, np.nan), repose.PoseNotFoundError, "3 of 18 joints"),
     (GOOD.pixels[:8, :9], POSE, repose.DataError, r"the array has 9x8 px .* at least 16 px per side"),
 ])  # fmt: skip
@@ -221,11 +224,18 @@ def test_a_call_that_makes_no_sense_is_an_error(model, given, pose, error, messa
         model(given, pose)
 
 
-def test_a_size_in_another_form_is_an_error(model):
+@pytest.mark.parametrize("size", ["64x48", 64, (64.5, 48)])
+def test_a_size_in_another_form_is_an_error(model, size):
     with pytest.raises(
-        ValueError, match=r"pose_size should be the height and width in px, such as \(256, 176\), not '64x48'"
+        ValueError, match=r"pose_size should be the height and width in px, such as \(256, 176\), not .*6"
     ):
-        model(GOOD, POSE, pose_size="64x48")
+        model(GOOD, POSE, pose_size=size)
+
+
+def test_a_size_is_a_tuple_a_list_or_an_array(model):
+    made = [model(GOOD, POSE, pose_size=kind(SIZE)) for kind in (tuple, list, np.array)]
+    assert same(made[0], made[1])
+    assert same(made[0], made[2])
 
 
 @pytest.mark.parametrize("device", ["meta", "mps", "gpu"])
@@ -260,8 +270,9 @@ def test_the_import_is_cheap():
 
 
 def test_messages_are_seen_only_where_logging_is_configured():
-    code = "from repose.terminal import bar, say\n{}\nsay('a fact')\nassert list(bar([1], 'photos')) == [1]"
+    code = "from repose.terminal import bar, say, warn\n{}\nsay('a fact')\nassert list(bar([1], 'photos')) == [1]"
     assert run(code.format("")) == ("", "")
+    assert run(code.format("") + "; warn('a doubt')") == ("", "a doubt\n")
     configured = "import logging; logging.basicConfig(format='%(name)s: %(message)s', level='INFO')"
     assert run(code.format(configured)) == ("", "repose: a fact\n")
     assert run(code.format("from repose.terminal import show_messages; show_messages()")) == ("", "a fact\n")

@@ -148,3 +148,12 @@ def test_files_that_are_missing_or_of_another_kind_are_named(tmp_path, name, con
         (tmp_path / name).write_text(content)
     with pytest.raises(ReposeError, match=message):
         KnownPoses([tmp_path / name]).find(Path("x.jpg"), 100, 80)
+
+
+def test_joints_of_a_smaller_copy_are_doubted(tmp_path, caplog):
+    file = csv(tmp_path / "poses.csv", row("front.jpg"))
+    for height, width, doubted in ((60, 50, False), (400, 320, True), (60, 320, False)):
+        for look in (KnownPoses([file]).find, lambda _, *size: read_pose(file, None, *size)):
+            caplog.clear()
+            look(Path("front.jpg"), height, width)
+            assert (f"upper left of the image, which is {width} px wide" in caplog.text) == doubted

@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import AfterValidator, Field
 
 from repose.config import settings
+from repose.data.skeleton import present
 from repose.errors import DataError
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in px of the photo, as in Pillow
@@ -57,6 +58,14 @@ class Frame:
                 f"{photo_height} px (width x height). Change posemaps.crop in params.yaml, or exclude such photos."
             )
         return self.crop
+
+    def shows(self, keypoints: np.ndarray) -> bool:
+        """Whether all known joints of keypoints (K, 2) in px lie in the crop; False for the crop `person`."""
+        if self.crop is None or self.crop == "person":
+            return self.crop is None
+        left, top, right, bottom = self.crop
+        known = keypoints[present(keypoints)] + 0.5
+        return bool(((known >= (left, top)) & (known <= (right, bottom))).all())
 
     def keypoints(self, keypoints: np.ndarray, photo_height: int, photo_width: int) -> np.ndarray:
         """Keypoints (..., 2) in px of a photo of the given size -> (..., 2) float32 in px of the frame.

@@ -11,7 +11,8 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,16 +114,39 @@ def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
+class _Unlimited:
+    """Counts the threads that are in `pillow_unlimited`, whose effect is the process's: the last one ends it."""
+
+    def __init__(self) -> None:
+        self._lock, self._count, self._undo = Lock(), 0, ExitStack()
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._count:
+                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = None
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._count += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._count -= 1
+            if not self._count:
+                self._undo.close()
+
+
+_unlimited = _Unlimited()
+
+
 @contextmanager
 def pillow_unlimited() -> Iterator[None]:
     """Disable Pillow's limit on pixels (`validate.max_megapixels` replaces it) and its warnings about metadata."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    _unlimited.begin()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        _unlimited.end()
 
 
 def decode_indices(encoded: bytes) -> np.ndarray:

@@ -121,13 +121,14 @@ class Fit(NamedTuple):
 def fit(frame: Frame, photo_size: Size, trained_size: Size | None, keypoints: np.ndarray) -> Fit:
     """The placement of a photo in the frame of a system trained on photos of `trained_size` (None: of several sizes).
 
-    A photo is turned so that the person of its keypoints (K, 2) in px is upright. One of another size is then cropped to the
-    frame's aspect ratio around the person: from above the head to the bottom of the photo, or closer if the person is small.
+    A photo is turned so that the person of its keypoints (K, 2) in px is upright. One of another size, or with joints beside
+    the frame's crop, is then cropped to the frame's aspect ratio around the person: from above the head to the bottom of the
+    photo, or closer if the person is small.
     Without keypoints, and if it is too narrow, it is fitted in whole; its edge pixels are repeated up to the frame's border.
     """
     turns = _turns_to_upright(keypoints)
     keypoints, upright_size = _turned(keypoints, photo_size, turns)
-    if upright_size == trained_size and frame.crop != "person":
+    if upright_size == trained_size and frame.shows(keypoints):
         return Fit(turns, frame, 0, 0, frame, photo_size)
     size, shape = np.array(upright_size, float), np.array([frame.height, frame.width])
     known = present(keypoints).any()

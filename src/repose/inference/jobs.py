@@ -21,13 +21,14 @@ from repose.data.layouts import is_litter
 from repose.data.photo_files import Size
 from repose.devices import threads_of_one
 from repose.errors import DataError, ReposeError
-from repose.generate import TARGETS_AT_ONCE, Framed, Request
+from repose.generate import Framed, Request, at_once
 from repose.inference.reposer import Found, Reposer, file_and_row
 from repose.storage.atomic import write_bytes
 from repose.storage.limits import read_limited
-from repose.terminal import bar, say
+from repose.terminal import bar, say, warn
 
 REQUIRED, OPTIONAL = ("sources", "pose"), ("out",)  # columns of a CSV of jobs
+_LONGEST = 255 - len(f"..{'f' * 16}.partial")  # bytes of an output's name; it is first written under a longer one
 _NO_PHOTOS = ("", ".csv", ".json", ".md", ".pdf", ".txt", ".xml", ".yaml", ".yml")  # files beside the photos of a job
 
 
@@ -62,7 +63,7 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     """Check that no image would replace another image, a photo or a pose; `others` are further output files.
 
     Raises:
-        ReposeError: two outputs are the same file, or an output is an input, a folder, has a name of more than 255 bytes, or
+        ReposeError: two outputs are the same file, or an output is an input, a folder, has a name of more than 229 bytes, or
             does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
@@ -72,12 +73,14 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     for out in outputs:
         if out.suffix.lower() != ".png":
             raise DataError(f"{out}: images are written as PNG. Give a file that ends in .png.")
-        if len(os.fsencode(out.name)) > 255:
-            raise DataError(f"{out} has a longer name than file systems allow. Give another output.")
+        if len(os.fsencode(out.name)) > _LONGEST:
+            raise DataError(f"{out} has a name of more than {_LONGEST} bytes. Give another output.")
         if out.is_dir():
             raise DataError(f"{out} is a folder. Give a new file, or an earlier image.")
         if (count := counts[os.path.realpath(out)]) > 1:
-            raise DataError(f"{count} images would be written to the same file {out}. Give each its own.")
+            raise DataError(
+                f"{count} images would be written to the same file {out}. Give each its own, in a CSV by the column out."
+            )
         if os.path.realpath(out) in inputs:
             raise DataError(f"{out} is an input photo or pose, which is never overwritten. Give another output.")
 
@@ -100,7 +103,7 @@ def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, pict
 
 
 def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None = None) -> None:
-    """Generate and write the images of all valid jobs, at most TARGETS_AT_ONCE in a batch.
+    """Generate and write the images of all valid jobs, at most `at_once` in a batch.
 
     Each of torch's threads works on a batch of its own: two batches in a thread each are done sooner than one after the other
     in two threads. An image differs by at most one gray level from that of `make_one` with one thread, as sums over a batch
@@ -109,7 +112,7 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
     Raises:
         ReposeError: some images could not be made (the others were written), or the disk is full.
     """
-    batches = _batches(jobs, reposer.max_sources)
+    batches = _batches(jobs, reposer)
     found: Found = {}
     with pillow_unlimited(), threads_of_one() as pool:  # Pillow's limit and its warnings are the process's
         done = pool.map(lambda some: list(_make_some(some, reposer, pose_size, found)), batches)
@@ -122,10 +125,11 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
     say(f"generate: {len(jobs):,} {'image is' if len(jobs) == 1 else 'images are'} ready")
 
 
-def _batches(jobs: Sequence[FileJob], max_sources: int) -> list[list[FileJob]]:
+def _batches(jobs: Sequence[FileJob], reposer: Reposer) -> list[list[FileJob]]:
     """The jobs in batches, those with the same photos together, which a system then encodes once, and with equally many."""
-    ordered = sorted(jobs, key=lambda job: (len(job.sources[:max_sources]), job.sources))
-    size = min(TARGETS_AT_ONCE, math.ceil(len(jobs) / torch.get_num_threads()))
+    ordered = sorted(jobs, key=lambda job: (len(job.sources[: reposer.max_sources]), job.sources))
+    frame = reposer.about.frame
+    size = min(at_once(frame.height, frame.width), math.ceil(len(jobs) / torch.get_num_threads()))
     return [ordered[first : first + size] for first in range(0, len(jobs), size)]
 
 
@@ -150,7 +154,7 @@ def _say_left_out(jobs: Sequence[FileJob], reposer: Reposer) -> None:
     most = reposer.max_sources
     if with_more := [job for job in jobs if len(job.sources) > most]:
         names = ", ".join(map(str, with_more[0].sources[most:]))
-        say(
+        warn(
             f"generate: the system takes {most} photos, {len(with_more):,} job(s) have more; left out of the first: {names}"
         )
 
@@ -174,11 +178,18 @@ def _request(
 
 def _jobs_of_folder(folder: Path, out: Path) -> Iterator[FileJob]:
     for place in filter(Path.is_dir, _files(folder)):
+        if out.resolve().is_relative_to(place.resolve()):
+            continue
         poses = [file for file in _files(place) if file.name.lower().startswith("pose.")]
-        photos = [file for file in _files(place) if file.suffix.lower() not in _NO_PHOTOS and file not in poses]
+        photos = [
+            file for file in _files(place)
+            if file.suffix.lower() not in _NO_PHOTOS and file not in poses and not file.is_dir()
+        ]  # fmt: skip
         if poses or photos:
             pose = str(poses[0]) if len(poses) == 1 else ""
             yield FileJob(place.name, tuple(photos), pose, out / f"{place.name}.png")
+        elif any(map(Path.is_dir, _files(place))):
+            warn(f"{place} is left out: it has folders, but no photo or pose of its own. Give it as --jobs.")
 
 
 def _files(folder: Path) -> list[Path]:

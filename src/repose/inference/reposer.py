@@ -5,6 +5,7 @@ Example:
     image = model(["front.jpg", "side.jpg"], "target.jpg")
 """
 
+import operator
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +25,9 @@ from repose.errors import DataError, PoseNotFoundError
 from repose.generate import Framed, Request, generate
 from repose.pose.detectors import NetworkName, PoseFinder
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, read_pose
-from repose.terminal import say
+from repose.terminal import say, warn
 
+_JOINTS = ((K, 2), (K, 3))  # the shapes of joints
 _FINER = 1.5  # px of a photo per px of the frame from which its detail is worth the time
 HOW_TO_FIND_POSES = (
     "Let a network find it (--find-poses auto, in Python pose_detector), or run "
@@ -97,7 +99,7 @@ class Reposer:
         self, model: PathLike | None = None, *, device: str = "auto", keypoints: PathLike | Sequence[PathLike] = (),
         pose_detector: NetworkName | None = None, height: int | None = None,
     ) -> None:  # fmt: skip
-        files = [keypoints] if isinstance(keypoints, PathLike) else keypoints
+        files = [keypoints] if isinstance(keypoints, PathLike) else keypoints or ()
         self._poses = KnownPoses([Path(file) for file in files])
         self._device = resolve(device)
         self._detector: NetworkName | None = pose_detector or (None if files else "auto")
@@ -148,7 +150,7 @@ class Reposer:
             raise DataError("No source photo is given. Give at least one.")
         if len(given) > self.max_sources:
             left_out = len(given) - self.max_sources
-            say(f"{self.about.system} takes {self.max_sources} photos; ignoring the last {left_out}")
+            warn(f"{self.about.system} takes {self.max_sources} photos; ignoring the last {left_out}")
         sources = tuple(self.source(photo) for photo in given[: self.max_sources])
         images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
         return images if _is_several(pose) else images[0]
@@ -170,13 +172,17 @@ class Reposer:
         self, sources: Sequence[Framed], pose: Pose, pose_size: Size | None = None, found: Found | None = None
     ) -> Request:
         """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
-        size, name = pose_size or sources[0].photo_size, "the target pose"
-        if len(size) != 2 or not all(isinstance(side, (int, np.integer)) for side in size):
-            raise ValueError(f"pose_size should be the height and width in px, such as (256, 176), not {pose_size!r}.")
+        name = "the target pose"
+        try:
+            height, width = map(operator.index, sources[0].photo_size if pose_size is None else pose_size)
+        except (TypeError, ValueError):
+            wanted = "the height and width in px, such as (256, 176)"
+            raise ValueError(f"pose_size should be {wanted}, not {pose_size!r}.") from None
+        size = height, width
         if isinstance(pose, TargetPose):
             size = pose.height, pose.width
             keypoints = _checked_joints(pose.keypoints, size, name)
-        elif isinstance(pose, np.ndarray) and pose.ndim == 2:
+        elif isinstance(pose, np.ndarray) and (pose.ndim == 2 or pose.shape[-2:] in _JOINTS):
             keypoints = _checked_joints(pose, size, name)
         elif isinstance(pose, PathLike) and file_and_row(str(pose))[0].suffix.lower() in (".csv", ".json"):
             keypoints = read_pose(*file_and_row(str(pose)), *size)
@@ -201,7 +207,7 @@ class Reposer:
     def _fit(self, size: Size, joints: np.ndarray, name: str) -> Fit:
         place = fit(self.about.frame, size, self.about.photo_size, joints)
         if place.turns:
-            say(f"{name}: turned by {90 * min(place.turns, 4 - place.turns)} degrees, so that the person is upright")
+            warn(f"{name}: turned by {90 * min(place.turns, 4 - place.turns)} degrees, so that the person is upright")
         return place
 
     def _joints(self, photo: SourcePhoto, path: Path | None, found: Found | None) -> np.ndarray:
@@ -229,7 +235,7 @@ class Reposer:
                 "joints (--keypoints, in Python keypoints)."
             )
         if people > 1:
-            say(f"{photo.name}: shows {people} people; taking the large one near the middle")
+            warn(f"{photo.name}: shows {people} people; taking the large one near the middle")
         return joints
 
     @cached_property
@@ -261,17 +267,21 @@ def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
         case Image.Image() | np.ndarray():
             name = "the PIL image" if isinstance(photo, Image.Image) else "the array"
             return SourcePhoto(as_pixels(photo, name), None, name), None
-    raise TypeError(f"a photo or pose should be a path, a PIL image or a numpy array, not {type(photo).__name__}.")
+    raise TypeError(
+        f"a photo or pose should be a path, a PIL image or a numpy array (also of joints), not {type(photo).__name__}."
+    )
 
 
 def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
     """Check a caller's joints (18, 2) or (18, 3); return them as keypoints (K, 2)."""
     joints = np.asarray(joints, np.float32)
-    if joints.shape not in ((K, 2), (K, 3)):
-        raise ValueError(f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}).")
+    if joints.shape not in _JOINTS:
+        raise ValueError(
+            f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}). For several poses, give a list of arrays."
+        )
     sure = (joints[:, 2:] >= MIN_CONFIDENCE).all(1, keepdims=True)  # (K, 1); True where there is no confidence
     points = np.where(sure, joints[:, :2], np.float32(np.nan))
     for mark in (0, -1):
-        if (points == mark).all(1).sum() > 1:
-            raise DataError(f"{where}: several joints are at ({mark}, {mark}). Give NaN for joints that are missing.")
+        if (points == mark).all(1).any():
+            raise DataError(f"{where}: a joint is at ({mark}, {mark}). Give NaN for joints that are missing.")
     return checked(points, *size, where)

@@ -20,7 +20,7 @@ from repose.pose.keypoint_files import Poses, choose_person, known_points
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
 from repose.storage.weight_files import cached
-from repose.terminal import say
+from repose.terminal import say, warn
 
 if TYPE_CHECKING:
     from repose.pose.extractors import Extracted, ExtractorSettings, Sources
@@ -96,9 +96,9 @@ class PoseFinder:
 def chosen() -> NetworkName:
     """The network that `auto` stands for on this machine."""
     if not cached("blazepose").is_file():
-        say("poses: found by figure, which only knows mannequins; for people, run `repose weights fetch blazepose`")
+        warn("poses: found by figure, which only knows mannequins; for people, run `repose weights fetch blazepose`")
     elif not blazepose.has_runtime():
-        say("poses: found by figure, which only knows mannequins; for people, run `pip install ai-edge-litert`")
+        warn("poses: found by figure, which only knows mannequins; for people, run `pip install ai-edge-litert`")
     else:
         say("poses: found by blazepose")
         return "blazepose"

@@ -5,6 +5,7 @@ spelling. OpenPose's NAME_keypoints.json matches the photo NAME with any suffix.
 folders is used.
 """
 
+import filecmp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import numpy as np
 
 from repose.data.csv_files import text_of
 from repose.data.layouts import NameFinder, is_litter
+from repose.data.placement import MIDDLE, centres
 from repose.data.skeleton import JOINTS, LIMBS, K, present
 from repose.errors import DataError, PoseNotFoundError
 from repose.pose import keypoint_files
 from repose.storage.limits import read_limited
+from repose.terminal import warn
 
 MIN_CONFIDENCE = 0.05  # OpenPose's joints with less confidence count as missing
 MIN_LIMBS = 3  # of a person; images of fewer look like nobody
@@ -36,6 +39,7 @@ class KnownPoses:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
         self._sources = [_Source(file) for file in files]
+        self._by_name: dict[tuple[_Source, str], Path] = {}  # the photos that were found by their names without folders
 
     def find(self, photo: Path, height: int, width: int) -> np.ndarray | None:
         """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None if no file has the photo.
@@ -43,14 +47,26 @@ class KnownPoses:
         The photo itself is not read. The size is that of the upright image.
 
         Raises:
-            DataError, PoseNotFoundError: the keypoints fail `checked`, or a JSON file is not OpenPose's.
+            DataError, PoseNotFoundError: the keypoints fail `checked`, a JSON file is not OpenPose's, or a name without
+                folders is that of several different photos.
         """
         for source in self._sources:
             parts = (photo if source.is_csv else photo.with_suffix(".jpg")).absolute().parts[1:]
             for first in range(len(parts)):  # its last folders and name, the longest first
                 if (found := source.find("/".join(parts[first:]), height, width)) is not None:
-                    return checked(found, height, width, str(photo))
+                    if first == len(parts) - 1:
+                        self._check_same_photo(source, photo)
+                    return _of_this_size(checked(found, height, width, str(photo)), height, width, str(photo))
         return None
+
+    def _check_same_photo(self, source: "_Source", photo: Path) -> None:
+        """Raise a DataError if another photo of the same name, but in another folder, was given the same pose."""
+        other = self._by_name.setdefault((source, photo.name), photo)
+        if other != photo and other.is_file() and photo.is_file() and not filecmp.cmp(other, photo, shallow=False):
+            raise DataError(
+                f"{source.path} has one pose for the name {photo.name}, but {other} and {photo} are different photos. Give "
+                "the poses names with the photos' folders, or give the photos different names."
+            )
 
 
 def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarray:
@@ -63,7 +79,9 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
         DataError, PoseNotFoundError: the keypoints fail `checked`.
     """
     if file.suffix.lower() != ".csv":
-        return checked(_person_in(file, height, width), height, width, str(file))
+        return _of_this_size(
+            checked(_person_in(file, height, width), height, width, str(file)), height, width, str(file)
+        )
     table = _Source(file)
     if row is None and len(table.poses) == 1:
         (row,) = table.poses
@@ -73,7 +91,7 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
         raise DataError(
             f"{file} has {len(table.poses)} poses{which}. Choose one as {file}#NAME, with a name from the first column."
         )
-    return checked(found, height, width, f"{file}#{row}")
+    return _of_this_size(checked(found, height, width, f"{file}#{row}"), height, width, f"{file}#{row}")
 
 
 def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
@@ -107,10 +125,22 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
     return keypoints.clip(0, [width - 1, height - 1]).astype(np.float32)
 
 
+def _of_this_size(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
+    """The keypoints; with a warning if they seem to have been found in a smaller copy of the image."""
+    if (centres(keypoints[None], np.array([height]), np.array([width])) < MIDDLE[0]).all():
+        warn(
+            f"{where}: all joints lie in the upper left of the image, which is {width} px wide and {height} px high. Were "
+            "they found in a smaller copy? Find them in this image; for a target pose without a photo, give the size of its "
+            "image with --pose-size HEIGHTxWIDTH."
+        )
+    return keypoints
+
+
 class _Source:
     """The poses in a CSV, a JSON file or a folder of JSON files, by the names of their photos."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.is_csv = path.suffix.lower() == ".csv"
         self.poses: Mapping[str, np.ndarray | Path] = _rows(path) if self.is_csv else _json_files(path)
         self._finder = NameFinder(self.poses)
