@@ -121,3 +121,14 @@ def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path, key, message):
     value = {"beds": {"north": 3}}.get(key, 3)
     with pytest.raises(ReposeError, match=message):
         steps.run("dig@north", folder, tmp_path / "remote", ["item"], params={key: value})
+
+
+@pytest.mark.parametrize("item", ["llama:7b", "org/bert"])
+def test_an_item_with_a_colon_or_slash_is_compiled_and_runs(tmp_path, item):
+    stage = '{foreach: ["llama:7b", "org/bert"], do: {cmd: "mkdir -p ${item} && touch ${item}/x", outs: ["${item}"]}}'
+    folder = foreign.write(tmp_path / "models", {"dvc.yaml": f"stages: {{pull: {stage}}}\n"})
+    assert folder / "components/pull/component.yaml" in compiler.compiled(read_project(folder))
+    steps.run(f"pull@{item}", folder, tmp_path / "remote", ["item"])
+    record = steps.write_record(folder, tmp_path / "remote", pipeline="models")
+    assert [stage["stage"] for stage in record["stages"] if stage["state"] == "finished"] == [f"pull@{item}"]
+    assert list(parse_yaml(record["locks"]["dvc.lock"])["stages"]) == [f"pull@{item}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from repose.config import parse_yaml
 from repose.errors import RemoteError
-from repose.kubeflow.stages import Stage, file_of
+from repose.kubeflow.stages import Stage, split_stage
 from repose.storage.listing import TamperedError, check_oid
 from repose.storage.remote import OWN, Remote
 
@@ -133,7 +133,8 @@ def _packed(value: Any) -> Any:
 
 def lock_file(address: str) -> tuple[str, str]:
     """The dvc.lock (relative to the project's folder) of a stage's entry, and the entry's key."""
-    return file_of(address).removesuffix(".yaml") + ".lock", address.rpartition(":")[2]
+    file, name = split_stage(address)
+    return file.removesuffix(".yaml") + ".lock", name
 
 
 def lock_texts(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:

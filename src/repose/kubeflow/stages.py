@@ -146,9 +146,15 @@ def address_of(stage: Any) -> str:
     return stage.name if stage.path_in_repo == ROOT else f"{stage.path_in_repo}:{stage.name}"
 
 
+def split_stage(address: str) -> tuple[str, str]:
+    """The dvc.yaml of the stage or group with an address, and its name there, which may have colons."""
+    named = re.match(r"(.*?dvc\.yaml):", address)
+    return (named[1], address[named.end() :]) if named else (ROOT, address)
+
+
 def file_of(address: str) -> str:
     """The dvc.yaml of the stage or group with an address."""
-    return address.rpartition(":")[0] or ROOT
+    return split_stage(address)[0]
 
 
 def group_of(stage: Any) -> str:
