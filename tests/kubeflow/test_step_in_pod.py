@@ -211,6 +211,12 @@ def test_the_shared_cache_is_used(flowers, remote, monkeypatch):
     judge(flowers, remote, counted)
 
 
+def test_the_project_s_own_cache_folder_is_not_used(flowers, remote):
+    foreign.dvc(flowers, "config", "cache.dir", str(flowers.parent / "own"))
+    steps.run("count", flowers, remote, ["made"])
+    assert not (flowers.parent / "own").exists()
+
+
 # --- several nodes
 
 

@@ -59,13 +59,13 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     at: dict[str, Any] = {"url": remote, "verify": True}  # the content of what is fetched
     if remote.startswith("s3://"):
         at |= {"connect_timeout": 10, "read_timeout": 10} | ({"endpointurl": endpoint} if endpoint else {})
-    shared = os.environ.get(CACHE)
+    cache = os.environ.get(CACHE) or str(folder / ".dvc" / "cache")  # not the project's own `cache.dir`
     # root can write through a link to the cache, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
     with Config(str(folder / ".dvc"), validate=False).edit("local") as config:
         config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
         config["remote"] = {NAME: at}
-        config["cache"] = {"type": links} | ({"dir": shared} if shared else {})
+        config["cache"] = {"type": links, "dir": cache}
 
 
 def read_with(folder: Path, file: str, entries: Mapping[str, Entry]) -> Project:
