@@ -217,6 +217,12 @@ def test_the_project_s_own_cache_folder_is_not_used(flowers, remote):
     assert not (flowers.parent / "own").exists()
 
 
+def test_a_remote_of_the_project_named_pipeline_is_not_mixed_with_the_step_s(flowers, remote):
+    foreign.dvc(flowers, "remote", "add", "pipeline", "s3://bucket")
+    foreign.dvc(flowers, "remote", "modify", "pipeline", "profile", "mine")
+    steps.run("count", flowers, remote, ["made"])
+
+
 # --- several nodes
 
 

@@ -17,7 +17,7 @@ from repose.errors import RemoteError, ReposeError, shown, without_secrets
 from repose.storage.atomic import whole_file
 from repose.storage.listing import TamperedError, check_oid, parse_listing
 
-NAME = "pipeline"  # name of the remote in the workspace of a step
+NAME = "repose-step"  # of the remote in the workspace of a step; a project's own would be merged with it
 OWN = "kubeflow"  # folder of repose's own files in the remote
 _LONGEST = 500  # maximum length of a server's message
 _LARGEST = 128 * 2**20  # bytes of what is read into memory: repose's own files, lists of folders, metrics
