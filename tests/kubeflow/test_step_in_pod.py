@@ -190,15 +190,39 @@ def test_entries_that_are_missing_in_the_remote(flowers, remote, counted):
         judge(flowers, remote, counted)
 
 
-def test_metrics_that_are_none_and_those_that_are_not_finite(flowers, remote, counted):
-    judging = (flowers / "judge.py").read_text()
-    (flowers / "judge.py").write_text(judging + "open(sys.argv[2], 'w').write('{')\n")
-    with pytest.raises(ReposeError, match=r"The metrics file score.json cannot be read"):
-        judge(flowers, remote, counted)
-    text = '{"a": NaN, "b": {"c": 1, "d": true}}'
-    (flowers / "judge.py").write_text(f"{judging}open(sys.argv[2], 'w').write('{text}')\n")
+@pytest.mark.parametrize(("text", "numbers"), [
+    ('{"a": NaN, "b": {"c": 1, "d": true}}', {"b.c": 1}),
+    ("0.5", {"score": 0.5}),
+    ("{", {}),
+])  # fmt: skip
+def test_metrics_that_are_bare_not_finite_or_none(flowers, remote, counted, capfd, text, numbers):
+    with (flowers / "judge.py").open("a") as judging:
+        judging.write(f"open(sys.argv[2], 'w').write({text!r})\n")
     metrics = judge(flowers, remote, counted).metadata["score_json"]
-    assert {key: value for key, value in metrics.items() if not isinstance(value, str)} == {"b.c": 1}
+    assert {key: value for key, value in metrics.items() if not isinstance(value, str)} == numbers
+    told = (
+        "Kubeflow gets no numbers of score.json: The metrics file score.json cannot be read" in capfd.readouterr().err
+    )
+    assert told == (not numbers)
+
+
+WRITES_A_FOLDER = """
+import pathlib, sys
+_, _, scores, report = map(pathlib.Path, sys.argv)
+scores.mkdir()
+(scores / "a.json").write_text('{"b": 1}')
+(scores / "c.yaml").write_text("day: 2024-01-02")
+report.touch()
+"""
+
+
+def test_a_folder_of_metrics_of_which_one_has_a_date(flowers, remote, counted):
+    for name in ("score.json report", "score.json: {c", "score.json: M"):
+        edit(flowers / "dvc.yaml", name, name.replace(".json", ""))
+    (flowers / "judge.py").write_text(WRITES_A_FOLDER)
+    judged = steps.run("judge", flowers, remote, ["report_html", "score"], inputs=[counted.entry])
+    assert {key: value for key, value in judged.metadata["score"].items() if not isinstance(value, str)} == {"a.b": 1}
+    assert (judged.files["score"] / "c.yaml").is_file()
 
 
 def test_the_shared_cache_is_used(flowers, remote, monkeypatch):

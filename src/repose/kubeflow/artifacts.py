@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repose.errors import ReposeError
+from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.entries import Entry, outputs_of, write_entries
 from repose.kubeflow.needs import Environment, OutMeta, needs_of, out_meta
 from repose.kubeflow.params import parse
@@ -16,6 +16,7 @@ from repose.kubeflow.task import Task, report
 from repose.kubeflow.workspace import bring
 from repose.storage.atomic import whole_file, write_text
 from repose.storage.remote import Remote
+from repose.terminal import say
 
 _PAGES = ("HTML", "Markdown")
 
@@ -73,14 +74,20 @@ def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
 
 
 def _numbers(folder: Path, files: Sequence[str]) -> dict[str, float]:
-    """The finite numbers of metrics files by their dotted keys, after the file's name if there are several.
+    """The finite numbers of metrics files by their dotted keys, after the file's name unless there is one file of keys.
 
-    Kubeflow rejects others. A file may be missing, as DVC does not ask for it.
+    Kubeflow rejects others. A file may be missing, as DVC does not ask for it. A file that cannot be read has no numbers.
     """
     found: dict[str, float] = {}
-    for path in (folder / name for name in files if (folder / name).exists()):
-        values = parse(path.read_text("utf-8"), path.suffix, f"The metrics file {path.name}")
-        found |= _flat(values, f"{path.stem}." if len(files) > 1 else "")
+    given = [folder / name for name in files]
+    for path in [file for one in given for file in (one, *sorted(one.rglob("*"))) if file.is_file()]:
+        try:
+            values = parse(path.read_text("utf-8"), path.suffix, f"The metrics file {path.name}")
+        except (SettingsError, UnicodeDecodeError) as error:
+            say(f"Kubeflow gets no numbers of {path.relative_to(folder)}: {error}")
+            continue
+        unnamed = given == [path] and isinstance(values, Mapping)
+        found |= _flat(values, "" if unnamed else f"{path.stem}.")
     return found
 
 
