@@ -247,6 +247,15 @@ def test_an_environment_lies_over_the_base_and_a_given_image_over_both(flowers):
     assert compiler.plan_for(project, None)["count"].meta.cpu == "1"  # dvc.yaml's, over the base's defaults
 
 
+def test_an_environment_removes_what_the_base_gives(flowers):
+    base = "endpoint: http://minio:9000\nservice_account: runner\ndigest_required: true\nexpose: {scale: null}\n"
+    (flowers / "pipelines").mkdir()
+    (flowers / "pipelines" / "base.yaml").write_text(base)
+    environment(flowers, "endpoint: null\nservice_account: null\ndigest_required: false\nexpose: {}\n")
+    found = compiler.environment_of(flowers, "show")
+    assert (found.endpoint, found.service_account, found.digest_required, found.expose) == (None, None, False, {})
+
+
 def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers):
     assert "defaultValue" not in compile_(flowers).parameters["remote"]
     foreign.dvc(flowers, "remote", "add", "--local", "--default", "mine", "/of/this/machine")

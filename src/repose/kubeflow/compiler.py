@@ -7,6 +7,7 @@ The pipeline also has the stages of other files that its stages need. Their comp
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from repose.config import as_dict
@@ -33,7 +34,7 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
     """
     chosen = environment_of(project.folder, environment)
     if image:
-        chosen = Environment(image=image).over(chosen)
+        chosen = replace(chosen, image=image)
     where = BASE if environment is None else ENVIRONMENTS / f"{environment}.yaml"
     check_public(as_dict(chosen), f"{where}: ")
     for name in filter(lambda file: file.endswith(SUFFIXES), project.params_files):  # runs cannot change others
@@ -56,7 +57,7 @@ def environment_of(folder: Path, name: str | None) -> Environment:
     if not file.is_file():
         known = ", ".join(_environments(folder)) or "none"
         raise ReposeError(f"There is no environment {name!r} in {ENVIRONMENTS}/; there are: {known}.")
-    return read_environment(file).over(base)
+    return read_environment(file, base)
 
 
 def write_all(project: Project, image: str | None = None) -> list[Path]:

@@ -13,7 +13,7 @@ the needs of all or some stages.
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, fields, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -168,24 +168,21 @@ class Environment:
     defaults: dict[str, Any] = field(default_factory=dict)  # needs of all tasks
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # needs of a stage, or of one of its items
 
-    def over(self, base: "Environment") -> "Environment":
-        """This environment merged over a base; `expose` replaces the base's."""
-        given = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in (None, False, {})}
-        given |= {"defaults": _over(self.defaults, base.defaults), "stages": _over(self.stages, base.stages)}
-        return replace(base, **given)
 
-
-def read_environment(path: Path) -> Environment:
-    """Read an environment.
+def read_environment(path: Path, base: Environment | None = None) -> Environment:
+    """Read an environment, and merge it over a base: its keys replace the base's, but `defaults` and `stages` are merged.
 
     Raises:
         SettingsError: the file is missing, or has an unknown key or a value of another type.
     """
-    environment = build(Environment, read_params(path), str(path))
+    values, base = read_params(path), base or Environment()
+    environment = build(Environment, values, str(path))
     build(Needs, environment.defaults, f"{path}: defaults")
     for stage, needs in environment.stages.items():
         build(Needs, needs, f"{path}: stages.{stage}")
-    return environment
+    given = {key: getattr(environment, key) for key in values}
+    merged = {key: _over(getattr(environment, key), getattr(base, key)) for key in ("defaults", "stages")}
+    return replace(base, **given | merged)
 
 
 def check_image(environment: Environment, where: str) -> None:
