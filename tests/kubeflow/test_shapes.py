@@ -130,14 +130,14 @@ SHAPES = {
               тест: {cmd: do, outs: [данные, 5/x.CSV, remote]}
               Fit: {cmd: do, deps: [данные], outs: [after/0, entry, a b.csv]}
               fit: {cmd: do, deps: [after/0], outs: [Model.PKL, model-pkl]}
-              exit-handler-1: {cmd: do, deps: [Model.PKL]}
+              exit-handler-1: {cmd: do, deps: [Model.PKL], outs: [import, {class: {cache: false}, with: {cache: true}}]}
             """,
         },
         {
             "тест": {"item": "Dataset", "n5_x_csv": "Dataset", "remote_2": "Dataset"},
             "Fit": {"after_0_2": "Dataset", "entry_2": "Dataset", "a_b_csv": "Dataset"},
             "fit": {"model_pkl": "Dataset", "model_pkl_2": "Dataset"},
-            "exit-handler-1": {},
+            "exit-handler-1": {"import_": "Dataset", "class_": "Dataset", "with_": "Dataset"},
         },
     ),
     "a folder of dvc.yaml files, one with a name of a stage": Shape(
@@ -194,6 +194,8 @@ def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path):
 REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's changes, other files, the message
     ({"meta": {"kfp": {"outs": {"x": "Data"}}}}, {}, r"fit: meta\.kfp\.outs\.x"),
     ({"meta": {"kfp": {"outs": {"xx": "Dataset"}}}}, {}, r"xx is not an output of the stage\. Did you mean 'x'"),
+    ({"meta": {"kfp": {"outs": {"x": {"name": "best-model"}}}}}, {}, "'best-model' is not a name for Kubeflow"),
+    ({"meta": {"kfp": {"outs": {"x": {"name": "import"}}}}}, {}, "'import' is not a name for Kubeflow"),
     ({"meta": {"kfp": {"cpus": 1}}}, {}, r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
     ({"meta": {"kfp": {"cpu": "many"}}}, {}, r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
     ({"meta": {"kfp": {"timeout": 0}}}, {}, r"meta\.kfp\.timeout should be more than 0, not 0"),
@@ -201,6 +203,8 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
     ({"outs": [{"x": {"remote": "y"}}]}, {}, "Stage fit: the output x has a remote of its own"),
     ({"outs": ["/far"]}, {}, "Stage fit: the output /far lies outside"),
     ({"deps": ["/etc/hosts"]}, {}, "Stage fit: the dependency /etc/hosts lies outside the project"),
+    ({"params": [{"../p.yaml": ["a"]}]}, {"../p.yaml": "a: 1"}, "Stage fit: /.*/p.yaml, .* lies outside the project"),
+    ({"wdir": "..", "outs": []}, {}, "Stage fit: /.*, which it names under params or wdir, lies outside the project"),
     ({"deps": ["x"]}, {}, "DVC cannot read the project"),
     ({"frozen": True}, {}, "dvc.yaml has no stages to run"),
     (
@@ -231,7 +235,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
 def test_what_is_refused(tmp_path, stage, files, message):
     plain = {"dvc.yaml": yaml.safe_dump({"stages": {"fit": {"cmd": "fit", "outs": ["x"]} | stage}})}
     with pytest.raises(ReposeError, match=message):
-        compiler.compiled(read_project(make(tmp_path, plain | files)))
+        compiler.compiled(read_project(make(tmp_path / "clean", plain | files)))
 
 
 def test_a_project_inside_another_or_none_at_all(tmp_path):

@@ -14,6 +14,7 @@ the needs of all or some stages.
 import re
 from collections.abc import Mapping
 from dataclasses import field, replace
+from keyword import iskeyword
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,12 @@ def _check_amount(text: str) -> str:
     return text
 
 
+def _check_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text) or iskeyword(text):
+        raise ValueError(f"{text!r} is not a name for Kubeflow: use letters, digits and _, and no keyword of Python.")
+    return text
+
+
 Amount = Annotated[str, AfterValidator(_check_amount)]  # in Kubernetes' notation: 500m, 8Gi
 
 
@@ -42,7 +49,7 @@ class OutMeta:
     """An output with other settings than those inferred."""
 
     type: TypeName | None = None
-    name: str | None = None  # in Kubeflow; None: made from the path
+    name: Annotated[str, AfterValidator(_check_name)] | None = None  # in Kubeflow; None: made from the path
     page: str | None = None  # the file to show, for a folder of the type HTML or Markdown
     export: bool = False  # whether its bytes are copied to the artifact's own address
 

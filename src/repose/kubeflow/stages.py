@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from keyword import iskeyword
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -110,9 +111,13 @@ class Stage:
 
 
 def name_of(text: str) -> str:
-    """A KFP name for a path or key of dvc.yaml: its words joined by `_`, without the item of a foreach or matrix."""
+    """A KFP name for a path or key of dvc.yaml: its words joined by `_`, without the item of a foreach or matrix.
+
+    As KFP makes it the name of a Python parameter, one of Python's keywords gets a `_`.
+    """
     name = "_".join(re.findall(r"[a-z0-9]+", _ITEM.sub(" ", text).lower())) or "item"
-    return name if name[0].isalpha() else f"n{name}"
+    name = name if name[0].isalpha() else f"n{name}"
+    return f"{name}_" if iskeyword(name) else name
 
 
 def distinct(names: Iterable[str], separator: str = "_") -> list[str]:
@@ -200,11 +205,21 @@ def read_stage(
         description=stage.desc or "",
         deps=tuple(_dep(repo, stage, dep, producers) for dep in stage.deps if dep not in of_params),
         outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models, metrics)),
-        params=tuple((path_in(repo, dep.fs_path), key) for dep in of_params for key in dep.params or [""]),
-        wdir="" if stage.wdir == repo.root_dir else path_in(repo, stage.wdir),
+        params=tuple((_inside(repo, stage, dep.fs_path), key) for dep in of_params for key in dep.params or [""]),
+        wdir="" if stage.wdir == repo.root_dir else _inside(repo, stage, stage.wdir),
         always_changed=stage.always_changed or stage.is_callback,
         meta=(stage.meta.get("kfp") if isinstance(stage.meta, Mapping) else None) or {},
     )
+
+
+def _inside(repo: Any, stage: Any, path: str) -> str:
+    """The path of a stage's params file or wdir, relative to the project's folder."""
+    if not Path(path).is_relative_to(repo.root_dir):
+        raise ReposeError(
+            f"Stage {address_of(stage)}: {path}, which it names under params or wdir, lies outside the project, so a pod does "
+            "not have it. Move it into the project."
+        )
+    return path_in(repo, path)
 
 
 def _dep(repo: Any, stage: Any, dep: Any, producers: Producers) -> Dep:
@@ -224,10 +239,10 @@ def _dep(repo: Any, stage: Any, dep: Any, producers: Producers) -> Dep:
 def _outs(
     repo: Any, stage: Any, raw: Mapping[str, Any], resolved: Mapping[str, Any], models: set[str], metrics: set[str]
 ) -> Iterator[Out]:
-    templates = {}
+    templates: dict[str, str] = {}
     for kind in ("outs", "metrics", "plots"):
         for template, plain in zip(raw.get(kind) or (), resolved.get(kind) or (), strict=True):
-            templates[_only_key(plain)] = _only_key(template)
+            templates |= dict(zip(_keys(plain), _keys(template), strict=True))
     names = distinct(name_of(templates[out.def_path]) for out in stage.outs)
     for out, name in zip(stage.outs, names, strict=True):
         _check_out(stage, out)
@@ -247,8 +262,9 @@ def _type(path: str, metric: bool, inside: tuple[str, ...], models: set[str]) ->
     return "Metrics" if inside else _PAGES.get(PurePosixPath(path).suffix.lower(), "Dataset")
 
 
-def _only_key(entry: Any) -> str:
-    return entry if isinstance(entry, str) else str(next(iter(entry)))
+def _keys(entry: Any) -> list[str]:
+    """The outputs of an entry of dvc.yaml's lists: text, or a mapping, usually of one key."""
+    return [entry] if isinstance(entry, str) else list(map(str, entry))
 
 
 def _check_out(stage: Any, out: Any) -> None:
