@@ -238,6 +238,30 @@ def test_what_is_refused(tmp_path, stage, files, message):
         compiler.compiled(read_project(make(tmp_path / "clean", plain | files)))
 
 
+@pytest.mark.parametrize(("out", "source", "why"), [
+    ("push: false", "", "has push: false"),
+    ("remote: raw", "", "has a remote of its own"),
+    ("files: [{md5: d41d8cd98f00b204e9800998ecf8427e, relpath: a}]", "", "names versions of a cloud's files"),
+    ("size: 0", "deps: [{path: d, repo: {url: ../other}}]\nfrozen: true", "imports them from another DVC project"),
+])  # fmt: skip
+def test_sources_whose_data_the_remote_lacks_are_refused(tmp_path, out, source, why):
+    md5 = "" if "files" in out else "md5: d41d8cd98f00b204e9800998ecf8427e, "
+    files = {
+        "dvc.yaml": "stages: {fit: {cmd: fit, deps: [d]}}",
+        "d.dvc": f"{source}\nouts: [{{{md5}hash: md5, path: d, {out}}}]",
+    }
+    with pytest.raises(ReposeError, match=f"Stage fit: the dependency d is data of d.dvc, which {why}, so"):
+        read_project(make(tmp_path, files))
+
+
+@pytest.mark.parametrize("key", ["version_aware", "worktree"])
+def test_a_remote_that_does_not_hold_objects_is_refused(tmp_path, key):
+    config = f"[core]\nno_scm = true\nremote = r\n['remote \"r\"']\nurl = s3://b\n{key} = true\n"
+    project = read_project(make(tmp_path, {".dvc/config": config, "dvc.yaml": "stages: {fit: {cmd: fit}}"}))
+    with pytest.raises(ReposeError, match=f"The remote r has {key}, with which DVC does not name objects by their MD5"):
+        compiler.plan_for(project, None)
+
+
 def test_a_project_inside_another_or_none_at_all(tmp_path):
     make(tmp_path / "sub", {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}"})
     with pytest.raises(ReposeError, match="DVC cannot read the project in"):

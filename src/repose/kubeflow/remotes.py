@@ -21,12 +21,18 @@ def remote_of(
         committed: Ignore .dvc/config.local and the user's configuration, which belong to one machine.
 
     Raises:
-        ReposeError: the remote is neither a name nor an address, or an address has a login or a query.
+        ReposeError: the remote is neither a name nor an address, or keeps versions of files instead of objects; or an
+            address has a login or a query.
     """
     config = repo.config.load_one("repo") if committed else repo.config
     chosen = remote or environment.remote
     name = _name_of(config, chosen)
     own = config["remote"][name] if name else {}
+    if kept := [key for key in ("version_aware", "worktree") if str(own.get(key)).lower() == "true"]:
+        raise ReposeError(
+            f"The remote {name} has {kept[0]}, with which DVC does not name objects by their MD5, as pods do. Remove that "
+            "setting and `dvc push`, or give another remote."
+        )
     address = own.get("url") or chosen
     endpoint = endpoint or ("" if remote else environment.endpoint) or own.get("endpointurl") or ""
     for where, text in (("remote", address or ""), ("endpoint", endpoint)):

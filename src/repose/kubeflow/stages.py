@@ -26,7 +26,13 @@ class Producers:
     def __init__(self, repo: Any) -> None:
         self._of_outs: dict[str, str] = {}
         self._of_folders: dict[str, set[str]] = {}
+        self._elsewhere: dict[str, str] = {}  # sources whose data the pipeline's remote lacks, and why
         for stage in repo.index.stages:
+            for out in stage.outs if not is_pipeline(stage) or stage.frozen else ():
+                if out.is_in_repo and (why := _why_elsewhere(stage, out)):
+                    self._elsewhere[path_in(repo, out.fs_path)] = (
+                        f"{address_of(stage) if is_pipeline(stage) else stage.path_in_repo}, which {why}"
+                    )
             for out in stage.outs if is_pipeline(stage) and not stage.frozen else ():
                 if out.is_in_repo:
                     path, address = PurePosixPath(path_in(repo, out.fs_path)), address_of(stage)
@@ -39,6 +45,30 @@ class Producers:
         above = {self._of_outs[str(one)] for one in PurePosixPath(path).parents if str(one) in self._of_outs}
         own = {self._of_outs[path]} if path in self._of_outs else set()
         return sorted(above | own | self._of_folders.get(path, set()))
+
+    def check_source(self, path: str, where: str) -> None:
+        """Check that the pipeline's remote has the data of the sources that a path is, contains, or is part of.
+
+        Raises:
+            ReposeError: it has not. `where` opens the message.
+        """
+        for source, why in self._elsewhere.items():
+            if contains(source, path) or contains(path, source):
+                raise ReposeError(
+                    f"{where} is data of {why}, so the pipeline's remote does not have it. Add the data with `dvc add` or "
+                    "`dvc import-url`, without such settings, and `dvc push`."
+                )
+
+
+def _why_elsewhere(stage: Any, out: Any) -> str:
+    """Why DVC does not push the data of a source to the pipeline's remote, or not under their MD5; empty if it does."""
+    reasons = {
+        "imports them from another DVC project": stage.is_repo_import,
+        "has a remote of its own": out.remote,
+        "has push: false": not out.can_push,
+        "names versions of a cloud's files": out.files or out.meta.version_id,
+    }
+    return next((why for why, holds in reasons.items() if holds), "")
 
 
 @dataclass(frozen=True)
@@ -233,6 +263,7 @@ def _dep(repo: Any, stage: Any, dep: Any, producers: Producers) -> Dep:
             "it. Import it with `dvc import-url` or a stage."
         )
     path = path_in(repo, dep.fs_path)
+    producers.check_source(path, f"Stage {address_of(stage)}: the dependency {dep.def_path}")
     return Dep(path, tuple(found for found in producers.of(path) if found != address_of(stage)))
 
 
