@@ -59,6 +59,14 @@ def test_types_names_pages_and_exports_can_be_given(tmp_path):
     assert (outs["read_md"].type, outs["read_md"].export, outs["nets"].export) == ("Markdown", True, False)
 
 
+def test_an_output_has_one_type_for_all_items_of_a_component(tmp_path):
+    stage = "{foreach: [a.html, b.md, c.html], do: {cmd: x, outs: ['p/${item}', 'q-${item}/x.csv']}}"
+    made = compile_(foreign.write(tmp_path, {"dvc.yaml": f"stages: {{make: {stage}}}\n"}))
+    artifacts = made.components["make@a.html"]["outputDefinitions"]["artifacts"]
+    types = {name: artifact["artifactType"]["schemaTitle"] for name, artifact in artifacts.items()}
+    assert types == {"p": "system.Artifact", "q_x_csv": "system.Dataset"}
+
+
 # --- the run form
 
 EXPOSED = "expose:\n  scale: null\n  labels: Which labels.\n"

@@ -116,7 +116,10 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
     for number, port in enumerate(_after(max(tasks, key=lambda task: len(task.after)))):
         parameters[port] = (str, _REQUIRED) if number < always else (Optional[str], None)  # noqa: UP045 (what KFP reads)
     parameters |= {e.name: (Optional[str], None) for e in exposed}  # noqa: UP045
-    parameters |= {str(out.name): (dsl.Output[getattr(dsl, str(out.type))], _REQUIRED) for out in tasks[0].outputs}
+    for of_items in zip(*(task.outputs for task in tasks), strict=True):
+        types = {str(out.type) for out in of_items}
+        kind = getattr(dsl, types.pop() if len(types) == 1 else "Artifact")
+        parameters[str(of_items[0].name)] = (dsl.Output[kind], _REQUIRED)
     parameters[ENTRY] = (dsl.OutputPath(str), _REQUIRED)
     choices = f"Which of {', '.join(task.stage.address for task in tasks)}."
     text = first.description or f"The DVC stage {name}"
