@@ -109,7 +109,6 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
     """The component of a stage, or of all items of a foreach or matrix."""
     from kfp import dsl
 
-    first = tasks[0].stage
     always = min(len(task.after) for task in tasks)
     exposed = list(dict.fromkeys(e for task in tasks for e in task.exposed))
     parameters: _Parameters = {"stage": (str, _REQUIRED)} | dict.fromkeys(_FIXED, (str, _REQUIRED))
@@ -122,19 +121,17 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
         parameters[str(of_items[0].name)] = (dsl.Output[kind], _REQUIRED)
     parameters[ENTRY] = (dsl.OutputPath(str), _REQUIRED)
     choices = f"Which of {', '.join(task.stage.address for task in tasks)}."
-    text = first.description or f"The DVC stage {name}"
     words = [name, *(str(out.name) for out in tasks[0].outputs)]
-    return _container(plan, name, "step", words, parameters, text, {"stage": choices} | _comments(exposed), exposed)
+    return _container(plan, name, "step", words, parameters, {"stage": choices} | _comments(exposed), exposed)
 
 
 def _record_component(plan: Plan) -> Any:
-    text = "Writes the run's dvc.lock, params and metrics to the remote, even if a stage failed."
     words = [RECORD, plan.name, plan.project.file]
-    return _container(plan, RECORD, "record", words, _run_parameters(plan), text, {}, plan.exposed)
+    return _container(plan, RECORD, "record", words, _run_parameters(plan), {}, plan.exposed)
 
 
 def _container(
-    plan: Plan, name: str, module: str, words: list[str], parameters: _Parameters, text: str, comments: Mapping[str, str],
+    plan: Plan, name: str, module: str, words: list[str], parameters: _Parameters, comments: Mapping[str, str],
     exposed: Iterable[Exposed],
 ) -> Any:  # fmt: skip
     """A component that runs a module of this package with `words`, the keys of the exposed params, and `{{$}}`."""
@@ -147,7 +144,7 @@ def _container(
             image=plan.image, command=["python3", "-m", f"repose.kubeflow.{module}"], args=list(words)
         )
 
-    return dsl.container_component(_function(container, name, parameters, text, comments))
+    return dsl.container_component(_function(container, name, parameters, name, comments))
 
 
 def _comments(exposed: Iterable[Exposed]) -> dict[str, str]:

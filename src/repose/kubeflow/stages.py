@@ -99,7 +99,6 @@ class Stage:
 
     address: str  # as in DVC: download, train@attend, sub/dvc.yaml:fit
     group: str  # the address without the item
-    description: str
     deps: tuple[Dep, ...]
     outs: tuple[Out, ...]
     params: tuple[tuple[str, str], ...]  # params file and dotted key (empty: the whole file)
@@ -232,7 +231,6 @@ def read_stage(
     return Stage(
         address=address_of(stage),
         group=group_of(stage),
-        description=stage.desc or "",
         deps=tuple(_dep(repo, stage, dep, producers) for dep in stage.deps if dep not in of_params),
         outs=tuple(_outs(repo, stage, raw, resolver.resolve_one(stage.name)[stage.name], models, metrics)),
         params=tuple((_inside(repo, stage, dep.fs_path), key) for dep in of_params for key in dep.params or [""]),
