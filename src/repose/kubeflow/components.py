@@ -120,7 +120,8 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
         kind = getattr(dsl, types.pop() if len(types) == 1 else "Artifact")
         parameters[str(of_items[0].name)] = (dsl.Output[kind], _REQUIRED)
     parameters[ENTRY] = (dsl.OutputPath(str), _REQUIRED)
-    choices = f"Which of {', '.join(task.stage.address for task in tasks)}."
+    addresses = ", ".join(task.stage.address for task in tasks)
+    choices = f"Which of {addresses}." if len(tasks) > 1 else f"The stage: {addresses}."
     words = [name, *(str(out.name) for out in tasks[0].outputs)]
     return _container(plan, name, "step", words, parameters, {"stage": choices} | _comments(exposed), exposed)
 
