@@ -194,17 +194,21 @@ def test_params_cannot_move_the_outputs(ran):
     ran.fetch()
 
 
-def test_params_cannot_bring_commands(ran):
-    edit(ran.folder / "dvc.yaml", "cmd: python3 judge.py", "cmd: python3 judge.py ${how.well}")
-    params = "scale: 2\nlabels: []\nprecise: false\nhow: {{well: {}}}\n"
-    (ran.folder / "params.yaml").write_text(params.format("1"))
+@pytest.mark.parametrize("own", [False, True], ids=["params.yaml", "vars of the stage"])
+def test_params_cannot_bring_commands(ran, own):
+    file = "deep/own.yaml" if own else "params.yaml"
+    wdir = "vars: [../deep/own.yaml]\n    params: [../deep/own.yaml: [how]]\n    wdir: deep\n    " if own else ""
+    edit(ran.folder / "dvc.yaml", "cmd: python3 judge.py", f"{wdir}cmd: python3 judge.py ${{how[a word].well}}")
+    params = "" if own else "scale: 2\nlabels: []\nprecise: false\n"
+    params += "how: {{a word: {{well: {}}}}}\n"
+    (ran.folder / "deep").mkdir()
+    (ran.folder / file).write_text(params.format("1"))
+    record = ran.record | ({"locks": {}, "files": {}} if own else {})
     for value in ('"; touch evil"', '"$(touch evil)"', "a b", r'"a\nb"', "[a, {b: '`touch evil`'}]", "{'$x': 1}"):
-        ran.write(ran.record | {"params": {"params.yaml": params.format(value)}})
-        ran.refuses(
-            r"another value of how.* in params.yaml, .* a command would pass it to a shell. Nothing was written"
-        )
+        ran.write(record | {"params": {file: params.format(value)}})
+        ran.refuses(rf"another value of how.* in {file}, .* a command would pass it to a shell. Nothing was written")
     for plain in ("2.5", "runs/a-b_1.json", "null"):
-        ran.write(ran.record | {"params": {"params.yaml": params.format(plain)}})
+        ran.write(record | {"params": {file: params.format(plain)}})
         ran.fetch()
 
 

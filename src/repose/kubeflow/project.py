@@ -29,7 +29,7 @@ from repose.kubeflow.stages import (
     read_stage,
 )
 
-_NAMED = re.compile(r"\$\{\s*([\w.\[\]-]+)\s*\}")  # a key in a template
+_NAMED = re.compile(r"\$\{\s*(.*?)\s*\}")  # a key in a template
 _PATHS = ("params", "wdir", "deps", "outs", "metrics", "plots")  # the parts of a stage with names of files
 
 
@@ -91,9 +91,7 @@ class Project:
         return self._used_in(("cmd",))
 
     def _used_in(self, parts: Sequence[str]) -> set[tuple[str, str]]:
-        files = {stage.file for stage in self.stages}
-        of_file = {s.path_in_repo: s for s in self.repo.index.stages if is_pipeline(s) and s.path_in_repo in files}
-        return {key for file, stage in of_file.items() for key in _used(stage.dvcfile.resolver, file, parts)}
+        return {key for file in {stage.file for stage in self.stages} for key in _used(self.repo, file, parts)}
 
     def check_changeable(self, address: str, where: str) -> None:
         """Reject a param, KEY or FILE:KEY, that decides which stages exist, or is above or below one that does.
@@ -266,22 +264,34 @@ def _by_file(stages: Iterable[Any]) -> list[Any]:
     return sorted(stages, key=lambda stage: (stage.path_in_repo != ROOT, stage.path_in_repo))
 
 
-def _used(resolver: Any, file: str, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _used(repo: Any, file: str, parts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The file and key of each value of a params file that parts of a dvc.yaml's stages use, or that decides which exist."""
     from dvc.parsing.context import KeyNotInContext
 
-    texts = [
-        (getattr(d, "foreach_data", None), getattr(d, "matrix_data", None), *map(raw_definition(d).get, parts))
-        for d in resolver.definitions.values()
-    ]
-    for key in sorted(set(_NAMED.findall(str(texts)))):
-        try:
-            node = resolver.context.select(key)
-        except KeyNotInContext:  # an item, or one of the stage's own vars
-            continue
-        for source, path in _origins(node):
-            here = posixpath.relpath(source, resolver.wdir or ".")  # DVC's are relative to the working directory
-            yield posixpath.normpath(posixpath.join(posixpath.dirname(file), here)), path
+    stages = [stage for stage in repo.index.stages if is_pipeline(stage) and stage.path_in_repo == file]
+    resolver = stages[0].dvcfile.resolver
+    items = [vars(d).get(f"{kind}_data") for d in resolver.definitions.values() for kind in ("foreach", "matrix")]
+    raw = {stage: raw_definition(resolver, stage.name) for stage in stages}
+    of_stages = [(_context(stage, resolver, raw[stage]), list(map(raw[stage].get, parts))) for stage in stages]
+    for context, texts in [(resolver.context, items), *of_stages]:
+        for key in sorted(set(_NAMED.findall(str(texts)))):
+            try:
+                node = context.select(key)
+            except KeyNotInContext:  # an item
+                continue
+            for source, path in _origins(node):
+                here = posixpath.relpath(source, resolver.wdir or ".")  # DVC's are relative to the working directory
+                yield posixpath.normpath(posixpath.join(posixpath.dirname(file), here)), path
+
+
+def _context(stage: Any, resolver: Any, raw: Mapping[str, Any]) -> Any:
+    """The values that a DVC stage's templates can name: those of its dvc.yaml, and of its own `vars`."""
+    if not raw.get("vars"):
+        return resolver.context
+    context = type(resolver.context).clone(resolver.context)
+    wdir = posixpath.join(resolver.wdir, posixpath.relpath(stage.wdir, posixpath.dirname(stage.path)))
+    context.load_from_vars(resolver.fs, raw["vars"], wdir, stage_name=stage.name)
+    return context
 
 
 def _origins(node: Any) -> Iterator[tuple[str, str]]:

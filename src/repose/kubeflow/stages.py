@@ -202,8 +202,9 @@ def path_in(repo: Any, path: str) -> str:
     return Path(path).relative_to(repo.root_dir).as_posix()
 
 
-def raw_definition(definition: Any) -> Mapping[str, Any]:
-    """A stage as written in dvc.yaml; for a foreach or matrix, the template of its items."""
+def raw_definition(resolver: Any, name: str) -> Mapping[str, Any]:
+    """A stage as written in dvc.yaml; for an item of a foreach or matrix, the template."""
+    definition = resolver.definitions.get(name) or resolver.definitions[name.partition("@")[0]]
     raw: Mapping[str, Any] = definition.template if hasattr(definition, "template") else definition.definition
     return raw
 
@@ -226,7 +227,7 @@ def read_stage(
     """
     from dvc.dependency import ParamsDependency
 
-    raw = raw_definition(resolver.definitions.get(stage.name) or resolver.definitions[stage.name.partition("@")[0]])
+    raw = raw_definition(resolver, stage.name)
     of_params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
     return Stage(
         address=address_of(stage),
