@@ -214,6 +214,11 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
     ),
     ({"params": ["a"]}, {}, "Stage fit: params.yaml is missing, which the stage lists under params."),
     (
+        {"params": [{"made/p.yaml": ["a"]}], "deps": ["made"]},
+        {"gen/dvc.yaml": "stages: {gen: {cmd: gen, outs: [../made]}}"},
+        r"Stage fit: the params file made/p.yaml is an output of gen/dvc.yaml:gen. List it under deps instead",
+    ),
+    (
         {"params": ["a"]},
         {"params.yaml": "a: 2026-01-01"},
         "DVC cannot read the project in .*'date' in '.*params.yaml:a'",

@@ -207,18 +207,21 @@ def _read(repo: Any, folder: Path, file: str) -> Project:
 
 
 def _check_params(repo: Any, stages: Sequence[Stage]) -> None:
-    """Reject params that DVC does not find, or that dvc.lock cannot hold, unless a stage makes their file."""
+    """Reject params that DVC does not find, that dvc.lock cannot hold, or whose file a stage makes."""
     from dvc.dependency.param import read_param_file
 
-    made = {path_in(repo, out.fs_path) for out in repo.index.outs if out.is_in_repo}
+    made = {path_in(repo, out.fs_path): out.stage for out in repo.index.outs if out.is_in_repo}
     listed: dict[str, dict[str, str]] = {}
     for stage in stages:
         for file, key in stage.params:
             listed.setdefault(file, {}).setdefault(key, stage.address)
     for file, addresses in listed.items():
         path, keys = Path(repo.root_dir) / file, [key for key in addresses if key]
-        if any(contains(one, file) for one in made):
-            continue
+        if by := next((stage for one, stage in made.items() if contains(one, file)), None):
+            raise ReposeError(
+                f"Stage {next(iter(addresses.values()))}: the params file {file} is an output of "
+                f"{address_of(by) if is_pipeline(by) else by.path_in_repo}. List it under deps instead."
+            )
         found = read_param_file(repo.fs, str(path), keys or None, flatten=True) if path.is_file() else {}
         for key in keys:
             if key not in found:
