@@ -95,6 +95,17 @@ def test_a_folder_outside_dvc_s_cache_is_fetched(flowers, image, remote):
     assert json.loads((flowers / "made" / "petals.json").read_text()) == {"petals": 12}
 
 
+def test_params_in_python_or_no_file_are_not_in_the_record(flowers, image, remote):
+    for folder in (flowers, image):
+        (folder / "own.py").write_text("WIDTH = 3\n")
+        edit(folder / "dvc.yaml", "params: [scale,", "params: [own.py: [WIDTH], scale,")
+    run_all(image, remote)
+    assert list(steps.write_record(image, remote)["params"]) == ["params.yaml"]
+    edit(image / "dvc.yaml", "params: [", "params: [none.json: null, ")
+    assert list(steps.write_record(image, remote, run="run-2")["params"]) == ["params.yaml"]
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+
+
 def test_a_run_that_failed_half_way(flowers, image, remote, monkeypatch, capsys):
     (image / "judge.py").write_text("raise SystemExit(7)\n")
     with pytest.raises(ReposeError, match="Stage judge failed"):

@@ -14,7 +14,7 @@ from repose.config import as_dict
 from repose.errors import ReposeError
 from repose.kubeflow.components import components_of, head_of, pipeline_of, text_of
 from repose.kubeflow.needs import Environment, check_image, read_environment
-from repose.kubeflow.params import SUFFIXES, ParamsFile
+from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.plan import Plan, make_plan
 from repose.kubeflow.project import Project
 from repose.kubeflow.remotes import check_public, remote_of
@@ -37,7 +37,7 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
         chosen = replace(chosen, image=image)
     where = BASE if environment is None else ENVIRONMENTS / f"{environment}.yaml"
     check_public(as_dict(chosen), f"{where}: ")
-    for name in filter(lambda file: file.endswith(SUFFIXES), project.params_files):  # runs cannot change others
+    for name in project.params_files:
         check_public(ParamsFile.read(project.folder / name).values, f"{name}: ")
     for stage in project.stages:
         check_public(stage.meta, f"{stage.file}: {stage.address}: meta.kfp")

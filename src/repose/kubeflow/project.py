@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from repose.errors import ReposeError, SettingsError
-from repose.kubeflow.params import split_address
+from repose.kubeflow.params import SUFFIXES, split_address
 from repose.kubeflow.stages import (
     ROOT,
     Producers,
@@ -74,8 +74,8 @@ class Project:
 
     @property
     def params_files(self) -> list[str]:
-        """The params files that stages list."""
-        return sorted({file for stage in self.stages for file, _ in stage.params})
+        """The params files that stages list and a run can change; not those in Python."""
+        return sorted({file for stage in self.stages for file, _ in stage.params if file.endswith(SUFFIXES)})
 
     @cached_property
     def deciding(self) -> set[tuple[str, str]]:

@@ -73,11 +73,12 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
         uncached = [
             (out.path, outputs_of(s, entries[s.address])[out.path]) for s in done for out in s.outs if not out.cached
         ]
+        params = [name for name in project.params_files if (folder / name).is_file()]
         record: dict[str, Any] = {
             "format": FORMAT, "run": task.run, "pipeline": pipeline, "file": file, "remote": remote.address,
             "commit": os.environ.get("REPOSE_COMMIT", ""), "stages": _states(project, entries, left, problem),
             "locks": lock_texts((stage.address, entries[stage.address]) for stage in done),
-            "params": {} if problem else {name: (folder / name).read_text("utf-8") for name in project.params_files},
+            "params": {} if problem else {name: (folder / name).read_text("utf-8") for name in params},
             "files": {name: oid for path, out in uncached for name, oid in files_of(remote, path, out["md5"])},
         }  # fmt: skip
         remote.write(key_of(task.run), json.dumps(record, indent=1).encode())
