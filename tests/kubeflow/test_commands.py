@@ -8,12 +8,13 @@ from typing import Any
 
 import foreign
 import pytest
-from compiled import edit
+from compiled import compile_, edit
 from kfp_server import KfpServer, inner, kfp_server
 from typer.testing import CliRunner, Result
 
 from repose.cli import app
 from repose.errors import ReposeError
+from repose.kubeflow.project import read_project
 
 AT = ("--remote", "s3://a/b")
 
@@ -103,7 +104,7 @@ def test_where_the_remote_is(server, here):
 @pytest.mark.parametrize(("param", "message"), [
     ("scal=3", "/params.yaml has no key 'scal'. Did you mean 'scale'?"),
     ("p.yaml:scale=3", "There is no params file "),
-    ("idle=3", "--param idle: no stage of this pipeline lists it, so it would change nothing. They list params of"),
+    ("idle=3", "--param idle: no stage of this pipeline uses it, so it would change nothing. They use params of"),
     ("scale", "--param scale: it should be KEY=VALUE, such as train.seed=3."),
     ("scale=many", "--param scale should be a number such as 2, or null, not 'many'."),
     ("labels=3", "--param labels should be a list such as [1, 2.5, a], or null, not 3."),
@@ -113,6 +114,19 @@ def test_params_that_do_not_fit(server, here, param, message):
     told = error_of("submit", *AT, "-P", param)
     assert message in told
     assert not server.runs
+
+
+@pytest.mark.parametrize("exposed", [True, False])
+def test_a_param_of_a_command_that_no_stage_lists(server, here, exposed):
+    (here / "pipelines" / "base.yaml").write_text("expose: {rate: By how much}" if exposed else "{}")
+    edit(here / "params.yaml", "precise: false", "precise: false\nrate: 0.1")
+    edit(here / "dvc.yaml", "params: [scale, labels, precise]", "")
+    edit(here / "dvc.yaml", "python3 judge.py", "python3 judge.py ${rate}")
+    done("submit", *AT, "-P", "rate=0.5")
+    parameters = given(server)
+    assert parameters["rate"] == "0.5" if exposed else json.loads(parameters["overrides"]) == {"rate": "0.5"}
+    assert compile_(here).tasks["judge"]["inputs"]["parameters"].keys() >= ({"rate"} if exposed else set())
+    assert read_project(here).params_files == ["params.yaml"]  # which are in the record
 
 
 def test_params_of_several_files_and_those_that_decide(server, fair, monkeypatch):

@@ -274,9 +274,9 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     for address, value in given.items():
         project.check_changeable(address, "--param")
         file, key = split_address(address)
-        if not any(stage.lists(file, key) for stage in project.stages):
+        if not any(project.uses(stage, file, key) for stage in project.stages):
             raise SettingsError(
-                f"--param {address}: no stage of this pipeline lists it, so it would change nothing. They list params of "
+                f"--param {address}: no stage of this pipeline uses it, so it would change nothing. They use params of "
                 f"{', '.join(project.params_files) or 'no file'}: write FILE:KEY."
             )
         if (file, key) in shown:

@@ -103,7 +103,7 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
     tasks = tuple(_task(project, stage, needs_of(stage, environment), exposed) for stage in project.stages)
     plan = Plan(
         project, environment, tasks,
-        tuple(e for e in exposed if any(stage.lists(e.file, e.key) for stage in project.stages)), *remote,
+        tuple(e for e in exposed if any(project.uses(stage, e.file, e.key) for stage in project.stages)), *remote,
     )  # fmt: skip
     if not _NAME.fullmatch(plan.name):
         raise SettingsError(
@@ -130,11 +130,11 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
 
 
 def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Exposed, ...]) -> Task:
-    listed = tuple(e for e in exposed if stage.lists(e.file, e.key))
+    used = tuple(e for e in exposed if project.uses(stage, e.file, e.key))
     own = [out_meta(out, meta) for out in stage.outs]
     # one namespace for inputs and outputs of a component
     taken = ["stage", ENTRY, *FIXED, *(f"{AFTER}{n}" for n in range(len(stage.upstream))), *(e.name for e in exposed)]
     names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
     outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
     after = tuple(one for one in stage.upstream if not any(one in project.above[other] for other in stage.upstream))
-    return Task(stage, meta, after, outputs, listed)
+    return Task(stage, meta, after, outputs, used)

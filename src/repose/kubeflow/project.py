@@ -24,6 +24,7 @@ from repose.kubeflow.stages import (
     contains,
     group_of,
     is_pipeline,
+    overlap,
     path_in,
     raw_definition,
     read_stage,
@@ -74,8 +75,9 @@ class Project:
 
     @property
     def params_files(self) -> list[str]:
-        """The params files that stages list and a run can change; not those in Python."""
-        return sorted({file for stage in self.stages for file, _ in stage.params if file.endswith(SUFFIXES)})
+        """The params files that stages use and a run can change; not those in Python."""
+        used = self.in_commands.union(*(stage.params for stage in self.stages))
+        return sorted({file for file, _ in used if file.endswith(SUFFIXES)})
 
     @cached_property
     def deciding(self) -> set[tuple[str, str]]:
@@ -93,6 +95,11 @@ class Project:
     def _used_in(self, parts: Sequence[str]) -> set[tuple[str, str]]:
         return {key for file in {stage.file for stage in self.stages} for key in _used(self.repo, file, parts)}
 
+    def uses(self, stage: Stage, file: str, key: str) -> bool:
+        """Whether a stage lists a param. One that is a part of a command counts as listed by all stages."""
+        in_commands = any(file == other and overlap(key, name) for other, name in self.in_commands)
+        return in_commands or stage.lists(file, key)
+
     def check_changeable(self, address: str, where: str) -> None:
         """Reject a param, KEY or FILE:KEY, that decides which stages exist, or is above or below one that does.
 
@@ -101,7 +108,7 @@ class Project:
         """
         file, key = split_address(address)
         for other, name in self.deciding:
-            if file == other and (f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.")):
+            if file == other and overlap(key, name):
                 raise SettingsError(
                     f"{where} {address} decides which stages and params exist, so a run cannot change it: change it in {file} "
                     "and compile again."

@@ -133,10 +133,7 @@ class Stage:
 
     def lists(self, file: str, key: str) -> bool:
         """Whether it lists a param: the key, or one above or below it."""
-        return any(
-            own == file and (not listed or f"{key}.".startswith(f"{listed}.") or listed.startswith(f"{key}."))
-            for own, listed in self.params
-        )
+        return any(own == file and (not listed or overlap(key, listed)) for own, listed in self.params)
 
 
 def name_of(text: str) -> str:
@@ -168,6 +165,11 @@ def task_name(address: str) -> str:
 def contains(folder: str, path: str) -> bool:
     """Whether a path is the folder or inside it."""
     return folder in (".", path) or path.startswith(f"{folder}/")
+
+
+def overlap(key: str, other: str) -> bool:
+    """Whether dotted keys are the same, or one is above the other."""
+    return f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.")
 
 
 def is_pipeline(stage: Any) -> bool:
