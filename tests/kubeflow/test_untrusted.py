@@ -212,6 +212,16 @@ def test_params_cannot_bring_commands(ran, own):
         ran.fetch()
 
 
+def test_params_cannot_bring_commands_of_another_pipeline(ran):
+    (ran.folder / "more").mkdir()
+    other = "vars: [../params.yaml]\nstages: {tell: {cmd: 'echo ${scale} > ${labels[0]}', outs: ['${labels[0]}']}}\n"
+    (ran.folder / "more" / "dvc.yaml").write_text(other)
+    (ran.folder / "params.yaml").write_text("scale: 2\nlabels: [out]\nprecise: false\n")
+    for params in ("scale: 2; touch evil\nlabels: [out]\n", "scale: 2\nlabels: [../src]\n"):
+        ran.write(ran.record | {"params": {"params.yaml": f"{params}precise: false\n"}})
+        ran.refuses("another value of .* in params.yaml, .* Nothing was written")
+
+
 def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(ran, capsys):
     stages = [{"stage": "a\x1b]0;evil\x07", "state": "failed", "message": "b\x9b2J\r\x1b[8mc"}]
     ran.write(ran.record | {"stages": stages})

@@ -95,6 +95,14 @@ class Project:
     def _used_in(self, parts: Sequence[str]) -> set[tuple[str, str]]:
         return {key for file in {stage.file for stage in self.stages} for key in _used(self.repo, file, parts)}
 
+    def used_anywhere(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """`deciding` and `in_commands` of all dvc.yaml files of the repository, including other pipelines."""
+        files = {stage.path_in_repo for stage in self.repo.index.stages if is_pipeline(stage)}
+        paths, commands = (
+            {key for file in files for key in _used(self.repo, file, parts)} for parts in (_PATHS, ("cmd",))
+        )
+        return paths, commands
+
     def uses(self, stage: Stage, file: str, key: str) -> bool:
         """Whether a stage lists a param. One that is a part of a command counts as listed by all stages."""
         in_commands = any(file == other and overlap(key, name) for other, name in self.in_commands)
