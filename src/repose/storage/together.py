@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from repose.errors import ReposeError
 from repose.storage.atomic import PARTIAL, disk_errors_named, locked
 
+_OWN = f".together{PARTIAL}"  # PARTIAL alone is of commands that may be running
+
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files, given by their paths in the folder. On any error, all are as before.
@@ -42,7 +44,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 def _write_partial(last: str, content: bytes, at: int, *ends: ExitStack) -> str:
     """Write a hidden file beside the file `last`; it is removed when one of `ends` ends, if it is still there."""
-    partial = f".{last[:100]}.{secrets.token_hex(8)}{PARTIAL}"
+    partial = f".{last[:100]}.{secrets.token_hex(8)}{_OWN}"
     for end in ends:
         end.callback(_remove, partial, at)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=at), "wb") as file:
@@ -54,7 +56,7 @@ def _write_partial(last: str, content: bytes, at: int, *ends: ExitStack) -> str:
 
 def _remove_partials(last: str, at: int) -> None:
     """Remove what a killed process left beside the file `last`."""
-    partial = re.compile(rf"\.{re.escape(last[:100])}\.[0-9a-f]{{16}}{re.escape(PARTIAL)}")
+    partial = re.compile(rf"\.{re.escape(last[:100])}\.[0-9a-f]{{16}}{re.escape(_OWN)}")
     for entry in filter(partial.fullmatch, os.listdir(at)):
         _remove(entry, at)
 
