@@ -13,6 +13,7 @@ from compiled import edit
 
 from repose.errors import ReposeError
 from repose.kubeflow.fetch import fetch_run
+from repose.kubeflow.project import open_repo
 
 
 def run_all(image: Path, remote: Path, run: str = "run-1") -> steps.Left:
@@ -84,6 +85,16 @@ def test_a_pod_that_was_killed_has_failed(image, remote, monkeypatch):
     assert left["count"][0] == "failed"
     assert "killed, evicted, out of memory" in left["count"][1]
     assert left["judge"][0] == "not run"
+
+
+def test_dvc_repro_meanwhile(flowers, image, remote, monkeypatch):
+    run_all(image, remote)
+    steps.write_record(image, remote)
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)
+    with open_repo(flowers).lock, pytest.raises(ReposeError, match=r"A command of DVC is at work in .*flowers"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    assert not (flowers / "dvc.lock").exists()
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
 
 
 def test_a_folder_outside_dvc_s_cache_is_fetched(flowers, image, remote):

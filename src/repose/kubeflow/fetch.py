@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,16 +84,17 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
                 "here. Nothing was written. Is the run of another project?"
             )
     _check_params(project, record["params"], where)
-    contents = {name: _merged(folder / name, entries) for name, entries in locks.items()}
-    contents |= {name: text.encode() for name, text in record["params"].items()}
+    contents = {name: text.encode() for name, text in record["params"].items()}
     contents |= {name: store.object(metrics[name]) for name in record["files"]}
-    changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
-    if not force and (lost := [name for name in changed if _is_lost(folder / name)]):
-        raise ReposeError(
-            f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, or "
-            "discard them with --force."
-        )
-    write_together(folder, changed)
+    with _locked(project.repo):
+        contents |= {name: _merged(folder / name, entries) for name, entries in locks.items()}
+        changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
+        if not force and (lost := [name for name in changed if _is_lost(folder / name)]):
+            raise ReposeError(
+                f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, "
+                "or discard them with --force."
+            )
+        write_together(folder, changed)
     _summarise(record, read_project(folder, file))
     return record
 
@@ -146,6 +148,23 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(child)
     else:
         yield str(value)
+
+
+@contextmanager
+def _locked(repo: Any) -> Iterator[None]:
+    """Run the block while no command of DVC changes dvc.lock."""
+    from dvc.lock import LockError
+
+    try:
+        repo.lock.lock()
+    except LockError:
+        raise ReposeError(
+            f"A command of DVC is at work in {repo.root_dir}. Nothing was written. Wait until it has ended, and fetch again."
+        ) from None
+    try:
+        yield
+    finally:
+        repo.lock.unlock()
 
 
 def _merged(file: Path, entries: Mapping[str, Entry]) -> bytes:
