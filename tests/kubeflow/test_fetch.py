@@ -104,6 +104,13 @@ def test_a_folder_outside_dvc_s_cache_is_fetched(flowers, image, remote):
     assert "made/petals.json" in steps.write_record(image, remote)["files"]
     fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
     assert json.loads((flowers / "made" / "petals.json").read_text()) == {"petals": 12}
+    (flowers / "made" / "old").mkdir()
+    (flowers / "made" / "old" / "of another run.json").write_text("{}")
+    with pytest.raises(ReposeError, match=r"other versions of made/old/of another run\.json, and your changes are not"):
+        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=True)
+    assert [path.name for path in (flowers / "made").rglob("*.json")] == ["petals.json"]
+    assert "made" not in foreign.dvc(flowers, "status", "count")
 
 
 def test_params_in_python_or_no_file_are_not_in_the_record(flowers, image, remote):

@@ -89,12 +89,15 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     with _locked(project.repo):
         contents |= {name: _merged(folder / name, entries) for name, entries in locks.items()}
         changed = {name: content for name, content in contents.items() if _differs(folder / name, content)}
-        if not force and (lost := [name for name in changed if _is_lost(folder / name)]):
+        gone = list(_gone(project, metrics))
+        if not force and (lost := [name for name in [*changed, *gone] if _is_lost(folder / name)]):
             raise ReposeError(
                 f"The run has other versions of {', '.join(lost)}, and your changes are not committed. Commit or stash them, "
                 "or discard them with --force."
             )
         write_together(folder, changed)
+        for name in gone:
+            (folder / name).unlink()
     _summarise(record, read_project(folder, file))
     return record
 
@@ -148,6 +151,16 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(child)
     else:
         yield str(value)
+
+
+def _gone(project: Project, metrics: Mapping[str, str]) -> Iterator[str]:
+    """The files of folders outside DVC's cache that the run does not have; those in .dvcignore are no part of a folder."""
+    for out in (out for stage in project.stages for out in stage.outs if not out.cached):
+        place = project.folder / out.path
+        if any(name.startswith(f"{out.path}/") for name in metrics) and place.resolve() == place:  # not behind a link
+            for file in project.repo.dvcignore.find(project.repo.fs, str(place)):
+                if (name := Path(file).relative_to(project.folder).as_posix()) not in metrics:
+                    yield name
 
 
 @contextmanager
