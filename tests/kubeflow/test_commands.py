@@ -145,6 +145,15 @@ def test_params_of_several_files_and_those_that_decide(server, fair, monkeypatch
     assert inner(server.latest["pipeline_spec"])["pipelineInfo"]["name"] == "fair-table"
 
 
+@pytest.mark.parametrize("arguments", [
+    ("submit", *AT, "--version", "v1", "--no-cache"), ("compile", "--check", "-e", "here"),
+])  # fmt: skip
+def test_options_that_exclude_each_other(server, here, arguments):
+    assert "Leave out one of" in error_of(*arguments)
+    assert not server.runs
+    assert not (here / "pipelines" / "pipeline-here.yaml").exists()
+
+
 def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
     def git(*arguments: str) -> str:
         command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]

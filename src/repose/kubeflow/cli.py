@@ -59,6 +59,11 @@ def compile_(
     from repose.kubeflow import compiler
     from repose.kubeflow.project import read_projects
 
+    if check and environment:
+        raise SettingsError(
+            "--check is for the committed files, and an environment's pipeline is not committed. Leave out one of --check and "
+            "--environment."
+        )
     projects = read_projects(Path.cwd(), files or [_ROOT])
     if environment:
         written = [compiler.write_pipeline(project, environment, image) for project in projects]
@@ -237,6 +242,11 @@ def _order(
     from repose.kubeflow.client import Order
     from repose.kubeflow.components import pipeline_of, text_of
 
+    if version and no_cache:
+        raise SettingsError(
+            "--no-cache cannot change an uploaded version, which was compiled with Kubeflow's cache. Leave out one of "
+            "--version and --no-cache."
+        )
     plan = _checked_plan(file, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
     values = _values(plan, params or []) | {"remote": address, "endpoint": endpoint}
