@@ -153,6 +153,18 @@ def test_a_stage_whose_page_is_missing_failed_though_its_data_are_there(image, r
     assert "count" in left["locks"]["dvc.lock"]
 
 
+@pytest.mark.parametrize(("params", "message"), [
+    ({}, "Run run-1: no stage finished; only the params are here."),
+    ({"scal": 3}, "Run run-1: no stage finished; nothing was written."),
+])  # fmt: skip
+def test_a_run_of_which_nothing_finished(flowers, image, remote, capsys, params, message):
+    steps.write_record(image, remote, params=params)
+    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    told = capsys.readouterr().err
+    assert message in told
+    assert "dvc pull" not in told
+
+
 def test_a_record_that_is_missing(flowers, remote):
     with pytest.raises(ReposeError, match=r"has no record of a run 'run-9' .*kubeflow/runs/run-9/record\.json"):
         fetch_run(flowers, "run-9", remote=None, endpoint="", force=False)

@@ -58,7 +58,7 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     """Write a run's dvc.lock files, params files and metrics into the project's folder; return the run's record.
 
     The record is not trusted: only files that the project's dvc.yaml names are written, all or none, and dvc.lock only gets
-    entries of its stages, with their outputs.
+    entries of stages that dvc.yaml has here, with their outputs.
 
     Args:
         folder: The DVC project.
@@ -236,15 +236,20 @@ def _is_lost(path: Path) -> bool:
 def _summarise(record: Mapping[str, Any], project: Project) -> None:
     stages = record["stages"]
     unfinished = [stage for stage in stages if stage["state"] != "finished"]
-    done = f"{len(stages) - len(unfinished)} of {len(stages)} stages are finished"
-    say(f"Run {record['run']}: {done}; dvc.lock, params and metrics are here.")
+    if record["locks"]:
+        done = f"{len(stages) - len(unfinished)} of {len(stages)} stages are finished"
+        say(f"Run {record['run']}: {done}; dvc.lock, params and metrics are here.")
+    else:
+        here = "only the params are here" if record["params"] else "nothing was written"
+        say(f"Run {record['run']}: no stage finished; {here}.")
     for stage in unfinished:
         say(f"{stage['stage']}: {stage['state']}{': ' + stage['message'] if stage.get('message') else ''}")
     if other := sorted(_other_versions(project)):
         commit = f" (commit {record['commit']})" if record["commit"] else ""
         names = f"{', '.join(other[:5])}{' and more' if len(other) > 5 else ''}"
         say(f"The run's image{commit} has other versions of {names}: `dvc status` shows them as changed.")
-    say("`dvc pull` fetches the outputs.")
+    if record["locks"]:
+        say("`dvc pull` fetches the outputs.")
 
 
 def _other_versions(project: Project) -> Iterator[str]:
