@@ -267,16 +267,16 @@ KEYPOINTS = (
     "that has a photo is used."
 )
 DETECTOR = (
-    "Finds the poses that --keypoints lacks: blazepose (people; see `repose weights`), figure (mannequins), or auto: "
-    "blazepose if it was fetched, else figure. Default: auto without --keypoints, else none."
+    "The network that finds joints: blazepose (people; see `repose weights`), figure (mannequins), or auto: blazepose if it "
+    "was fetched, else figure. It looks at photos that --keypoints lacks. Default: auto; with --keypoints, no network."
 )
 Detector = Literal["auto", "blazepose", "figure"]
 Device = Literal["auto", "cpu", "cuda"]
-POSE_SIZE = "Size in px of the image of a pose file. Default: the first photo's."
+POSE_SIZE = "Size in px of the image in which the joints of a JSON or CSV were measured. Default: the first photo's."
 CHECKPOINT = "A trained system; default: the model that comes with repose."
 HEIGHT = "Height of the images, a multiple of 128; only for the kind surface, such as the model that comes with repose."
 THREADS = "CPU threads; another number may change the bytes of the image."
-MODEL = "A registered model: NAME@vX.Y.Z, an artifact of dvc.yaml at its git tag, or NAME for its highest version."
+MODEL = "A version from git: NAME@v1.0.0, or NAME for the highest. The names are the artifacts in dvc.yaml."
 
 
 @app.command(rich_help_panel=USE, no_args_is_help=True)

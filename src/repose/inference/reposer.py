@@ -79,8 +79,8 @@ class Reposer:
         pose_detector: the network that finds the poses of photos that are not in `keypoints`: blazepose (people),
             figure (mannequins), or auto: blazepose if `repose weights fetch blazepose` has brought it, else figure.
             None: auto, or, if `keypoints` are given, no network: a photo without a known pose is an error.
-        height: of the images in px, for systems of the kind surface, such as the model that comes with repose, which makes
-            images of a multiple of 128 px up to 2048; None: that of the checkpoint.
+        height: of the images in px: 128, 256, ... 2048. Only for systems of the kind surface, such as the model that comes
+            with repose. None: the checkpoint's own.
 
     Attributes:
         about: the checkpoint's settings and facts.

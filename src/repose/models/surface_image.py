@@ -15,7 +15,7 @@ from repose.models.warping import brighter, larger, warp
 # With `unlike_training`, `generate` adds to the logits of the copied share and of shadows, multiplies changes of light and the
 # logit of alpha, raises the candidates' shares to a power, and sharpens what is copied from finer photos. docs/surface.md has
 # the scores.
-_COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, SHARPER = 0.7, -2.0, 0.3, 1.1, 2.0, 0.25
+_COPYING, _SHADOW, _LIGHT, _EDGE, _DECIDED, SHARPER = 0.3, -2.0, 0.3, 1.1, 2.0, 0.25
 
 
 class Seen(NamedTuple):
