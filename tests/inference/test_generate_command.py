@@ -86,6 +86,13 @@ def test_a_job_that_fails_is_reported_at_the_end_with_exit_1(here, said_by):
     assert [path.name for path in (here / "images").iterdir()] == ["a.png"]
 
 
+def test_many_images_need_no_place_beside_their_folder(here):
+    (here / ".images.lock").mkdir()
+    (here / "jobs.csv").write_text("sources,pose\nside.jpg,pose.json\n")
+    generate("--jobs", "jobs.csv", *WITH, "-o", "images")
+    assert [path.name for path in (here / "images").iterdir()] == ["side_in_pose.png"]
+
+
 ONE, MANY = ("front.jpg", "--pose", "pose.json"), ("--jobs", "jobs.csv")
 
 
@@ -94,6 +101,7 @@ ONE, MANY = ("front.jpg", "--pose", "pose.json"), ("--jobs", "jobs.csv")
     ((*MANY, "--contact-sheet", "x.png"), "cannot be used with --jobs"),
     (ONE[:1], "Give at least one photo and a --pose, or --jobs"), (ONE[1:], "Give at least one photo and a --pose, or --jobs"),
     ((*ONE, "--contact-sheet", "pose.json"), "images are written as PNG"),
+    ((*ONE, "-p", "target.jpg"), "Give one --pose; for several images, give --jobs"),
     ((*ONE, "--pose-size", "640"), "--pose-size should be HEIGHTxWIDTH .* not '640'"),
     ((*ONE, "--pose-size", "0x480"), "--pose-size should be HEIGHTxWIDTH .* not '0x480'"),
     ((*ONE, "--model", "attend"), "with --checkpoint or with --model, not with both"),
