@@ -129,9 +129,9 @@ def _of_this_size(keypoints: np.ndarray, height: int, width: int, where: str) ->
     """The keypoints; with a warning if they seem to have been found in a smaller copy of the image."""
     if (centres(keypoints[None], np.array([height]), np.array([width])) < MIDDLE[0]).all():
         warn(
-            f"{where}: all joints lie in the upper left of the image, which is {width} px wide and {height} px high. Were "
-            "they found in a smaller copy? Find them in this image; for a target pose without a photo, give the size of its "
-            "image with --pose-size HEIGHTxWIDTH."
+            f"{where}: the joints are centered in the upper left of the image, which is {width} px wide and {height} px "
+            "high. Were they found in a smaller copy? Find them in this image; for a target pose without a photo, give the "
+            "size of its image with --pose-size HEIGHTxWIDTH."
         )
     return keypoints
 
