@@ -212,6 +212,23 @@ def test_params_cannot_bring_commands(ran, own):
         ran.fetch()
 
 
+@pytest.mark.parametrize("local", [False, True], ids=["of files", "of dvc.yaml"])
+def test_params_cannot_add_to_a_mapping_that_a_command_uses_whole(ran, local):
+    """DVC merges a mapping from all files in `vars`, and `${how}` is then all of it."""
+    edit(
+        ran.folder / "dvc.yaml",
+        "cmd: python3 judge.py",
+        f"vars: [{'{how: {a: 1}}' if local else 'own.yaml'}]\n    cmd: judge ${{how}}",
+    )
+    (ran.folder / "own.yaml").write_text("how: {a: 1}\n")
+    params = "scale: 2\nlabels: []\nprecise: false\n"
+    (ran.folder / "params.yaml").write_text(params)
+    ran.write(
+        ran.record | {"locks": {}, "files": {}, "params": {"params.yaml": params + "how: {b: '$(touch evil)'}\n"}}
+    )
+    ran.refuses(r"another value of how.* in params.yaml, .* a command would pass it to a shell. Nothing was written")
+
+
 def test_params_cannot_bring_commands_of_another_pipeline(ran):
     (ran.folder / "more").mkdir()
     other = "vars: [../params.yaml]\nstages: {tell: {cmd: 'echo ${scale} > ${labels[0]}', outs: ['${labels[0]}']}}\n"

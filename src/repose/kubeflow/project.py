@@ -7,7 +7,7 @@ files are sources: no task runs them, and their hashes come from dvc.lock and th
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -297,7 +297,7 @@ def _used(repo: Any, file: str, parts: Sequence[str]) -> Iterator[tuple[str, str
                 node = context.select(key)
             except KeyNotInContext:  # an item
                 continue
-            for source, path in _origins(node):
+            for source, path in _origins(node, context.imports):
                 here = posixpath.relpath(source, resolver.wdir or ".")  # DVC's are relative to the working directory
                 yield posixpath.normpath(posixpath.join(posixpath.dirname(file), here)), path
 
@@ -312,10 +312,12 @@ def _context(stage: Any, resolver: Any, raw: Mapping[str, Any]) -> Any:
     return context
 
 
-def _origins(node: Any) -> Iterator[tuple[str, str]]:
-    """The file and dotted key of each value below a node of DVC's context."""
+def _origins(node: Any, files: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The file and dotted key of each value below a node of DVC's context, which merges the mappings of all files."""
     if node.meta.source and not node.meta.local:
         yield node.meta.source, node.meta.path()
+    if isinstance(node, Mapping):
+        yield from ((file, node.meta.path()) for file in files)
     children = node.values() if isinstance(node, Mapping) else node if isinstance(node, Sequence) else ()
     for child in children:
-        yield from _origins(child)
+        yield from _origins(child, files)
