@@ -129,6 +129,15 @@ def test_a_param_of_a_command_that_no_stage_lists(server, here, exposed):
     assert read_project(here).params_files == ["params.yaml"]  # which are in the record
 
 
+def test_a_param_that_decides_in_another_pipeline(server, here):
+    """`repose kfp fetch` would refuse the results of the run."""
+    (here / "more").mkdir()
+    other = "vars: [../params.yaml]\nstages: {tell: {foreach: '${labels}', do: {cmd: 'echo ${item}'}}}\n"
+    (here / "more" / "dvc.yaml").write_text(other)
+    assert "--param labels decides which stages and params exist" in error_of("submit", *AT, "-P", "labels=[a]")
+    assert not server.runs
+
+
 def test_params_of_several_files_and_those_that_decide(server, fair, monkeypatch):
     edit(fair / "table" / "dvc.yaml", "[marks]", "[marks, ../verdict.txt]")
     monkeypatch.chdir(fair)

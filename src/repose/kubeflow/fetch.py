@@ -133,11 +133,10 @@ def _check_params(project: Project, texts: Mapping[str, str], where: str) -> Non
     read = {
         name: (ParamsFile(Path(name), text), ParamsFile.read(project.folder / name)) for name, text in texts.items()
     }
-    deciding, in_commands = project.used_anywhere()
-    for name, key in sorted(deciding | in_commands):
+    for name, key in sorted(project.deciding | project.in_any_command):
         if name in read:
             ran, own = ([params[key]] if key in params else [] for params in read[name])
-            if ran != own and ((name, key) in deciding or not all(map(_PLAIN.fullmatch, _words(ran)))):
+            if ran != own and ((name, key) in project.deciding or not all(map(_PLAIN.fullmatch, _words(ran)))):
                 raise SettingsError(
                     f"{where} has another value of {key} in {name}, {ran!r:.100}. It decides which stages, params and outputs "
                     "exist, or a command would pass it to a shell. Nothing was written. If you trust it, set it yourself."

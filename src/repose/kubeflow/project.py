@@ -83,25 +83,28 @@ class Project:
     def deciding(self) -> set[tuple[str, str]]:
         """The file and key of each param that decides which stages, params, inputs and outputs exist.
 
-        These are used in `foreach`, in `matrix`, in `wdir`, or in the names of params, params files, inputs and outputs.
+        These are used in `foreach`, in `matrix`, in `wdir`, or in the names of params, params files, inputs and outputs, of
+        any dvc.yaml of the repository, because `repose kfp fetch` brings a run's params to all of them.
         """
-        return self._used_in(_PATHS)
+        return self._used_in(_PATHS, self._files)
 
     @cached_property
     def in_commands(self) -> set[tuple[str, str]]:
-        """The file and key of each param that is a part of a command, which a shell reads."""
-        return self._used_in(("cmd",))
+        """The file and key of each param that is a part of a command of these stages, which a shell reads."""
+        return self._used_in(("cmd",), {stage.file for stage in self.stages})
 
-    def _used_in(self, parts: Sequence[str]) -> set[tuple[str, str]]:
-        return {key for file in {stage.file for stage in self.stages} for key in _used(self.repo, file, parts)}
+    @property
+    def in_any_command(self) -> set[tuple[str, str]]:
+        """`in_commands` of all dvc.yaml files of the repository, including other pipelines."""
+        return self._used_in(("cmd",), self._files)
 
-    def used_anywhere(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        """`deciding` and `in_commands` of all dvc.yaml files of the repository, including other pipelines."""
-        files = {stage.path_in_repo for stage in self.repo.index.stages if is_pipeline(stage)}
-        paths, commands = (
-            {key for file in files for key in _used(self.repo, file, parts)} for parts in (_PATHS, ("cmd",))
-        )
-        return paths, commands
+    @property
+    def _files(self) -> set[str]:
+        """All dvc.yaml files of the repository."""
+        return {stage.path_in_repo for stage in self.repo.index.stages if is_pipeline(stage)}
+
+    def _used_in(self, parts: Sequence[str], files: set[str]) -> set[tuple[str, str]]:
+        return {key for file in files for key in _used(self.repo, file, parts)}
 
     def uses(self, stage: Stage, file: str, key: str) -> bool:
         """Whether a stage lists a param. One that is a part of a command counts as listed by all stages."""
@@ -314,10 +317,11 @@ def _context(stage: Any, resolver: Any, raw: Mapping[str, Any]) -> Any:
 
 def _origins(node: Any, files: Collection[str]) -> Iterator[tuple[str, str]]:
     """The file and dotted key of each value below a node of DVC's context, which merges the mappings of all files."""
-    if node.meta.source and not node.meta.local:
-        yield node.meta.source, node.meta.path()
+    meta = node.meta
+    if meta.source and not meta.local:
+        yield meta.source, meta.path()
     if isinstance(node, Mapping):
-        yield from ((file, node.meta.path()) for file in files)
+        yield from ((file, meta.path()) for file in files)
     children = node.values() if isinstance(node, Mapping) else node if isinstance(node, Sequence) else ()
     for child in children:
         yield from _origins(child, files)
