@@ -5,7 +5,7 @@ python -m benchmarks.finetune [--steps N] [--work FOLDER]
 The photos are those of DeepFashion beside the project (../shared/data/deepfashion-sample), by its joints: 68 garments for
 training, 25 pairs of 23 others for testing, one source each, 256x176. Without them there is nothing to do. `surface-tuned` is
 the row of params.yaml; `from scratch` is the same with random first weights and a higher learning rate. Prints the mean scores
-and the processor time of each training on one core; FOLDER keeps the runs, resumes them, and has the picture.
+and the processor time of each training on one core. FOLDER keeps the runs and the picture; an interrupted run resumes.
 """
 
 import argparse

@@ -203,12 +203,14 @@ def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
     (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
+    (("a.jpg", "", "taken/in/x.png"), [], r"x\.png: .*taken is not a folder that you may write to"),
     (("a.jpg", "", f"{'x' * 226}.png"), [], r"x\.png has a name of more than 229 bytes"),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, message):
     monkeypatch.chdir(tmp_path)
     Path("link").symlink_to(tmp_path)
     Path("folder.png").mkdir()
+    Path("taken").touch()
     source, pose, out = job
     jobs = [FileJob("1", (Path(source),), pose, Path(out))]
     with pytest.raises(ReposeError, match=message):

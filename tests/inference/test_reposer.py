@@ -195,6 +195,9 @@ def test_the_same_weights_make_images_of_other_heights(tmp_path):
     for height in (16, 40, 4096):
         with pytest.raises(repose.SettingsError, match=f"should be a multiple of 32 px up to 2048, not {height}"):
             repose.load(saved, height=height)
+    for height in ("64", 64.0):
+        with pytest.raises(ValueError, match=f"height should be a whole number of px, such as 512, not {height!r}"):
+            repose.load(saved, height=height)
     with pytest.raises(repose.SettingsError, match=r"kind paper only makes images of .* 32 px, not 64"):
         repose.load(save_system(tmp_path / "paper.safetensors", "paper"), height=64)
 

@@ -63,8 +63,8 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
     """Check that no image would replace another image, a photo or a pose; `others` are further output files.
 
     Raises:
-        ReposeError: two outputs are the same file, or an output is an input, a folder, has a name of more than 229 bytes, or
-            does not end in .png.
+        ReposeError: two outputs are the same file, or an output is an input, a folder, lies where no file can be written, has
+            a name of more than 229 bytes, or does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
     counts = Counter(os.path.realpath(out) for out in outputs)  # unlike Path.resolve, it takes loops of links
@@ -77,6 +77,9 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
             raise DataError(f"{out} has a name of more than {_LONGEST} bytes. Give another output.")
         if out.is_dir():
             raise DataError(f"{out} is a folder. Give a new file, or an earlier image.")
+        place = next(folder for folder in out.absolute().parents if folder.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise DataError(f"{out}: {place} is not a folder that you may write to. Give another output.")
         if (count := counts[os.path.realpath(out)]) > 1:
             raise DataError(
                 f"{count} images would be written to the same file {out}. Give each its own, in a CSV by the column out."

@@ -92,7 +92,7 @@ class Reposer:
         DataError: a keypoint file is missing or of an unknown format.
         SettingsError: the device is unknown or unavailable, or the system cannot make images of that height.
         ReposeError: the weights or the runtime of a detector other than auto are missing.
-        ValueError: there is no such detector.
+        ValueError: there is no such detector, or the height is not a whole number.
     """
 
     def __init__(
@@ -106,6 +106,10 @@ class Reposer:
         if model is None:
             say("model: the one that comes with repose")
         path = surface.weights() if model is None else Path(model)
+        try:
+            height = None if height is None else operator.index(height)
+        except TypeError:
+            raise ValueError(f"height should be a whole number of px, such as 512, not {height!r}.") from None
         self._system, self.about = checkpoint.load(path, self._device, height)
         if pose_detector:
             _ = self._find_pose  # its errors come before any photo

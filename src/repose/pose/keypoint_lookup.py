@@ -56,7 +56,7 @@ class KnownPoses:
                 if (found := source.find("/".join(parts[first:]), height, width)) is not None:
                     if first == len(parts) - 1:
                         self._check_same_photo(source, photo)
-                    return _of_this_size(checked(found, height, width, str(photo)), height, width, str(photo))
+                    return _checked_in_file(found, height, width, str(photo))
         return None
 
     def _check_same_photo(self, source: "_Source", photo: Path) -> None:
@@ -79,9 +79,7 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
         DataError, PoseNotFoundError: the keypoints fail `checked`.
     """
     if file.suffix.lower() != ".csv":
-        return _of_this_size(
-            checked(_person_in(file, height, width), height, width, str(file)), height, width, str(file)
-        )
+        return _checked_in_file(_person_in(file, height, width), height, width, str(file))
     table = _Source(file)
     if row is None and len(table.poses) == 1:
         (row,) = table.poses
@@ -91,7 +89,7 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
         raise DataError(
             f"{file} has {len(table.poses)} poses{which}. Choose one as {file}#NAME, with a name from the first column."
         )
-    return _of_this_size(checked(found, height, width, f"{file}#{row}"), height, width, f"{file}#{row}")
+    return _checked_in_file(found, height, width, f"{file}#{row}")
 
 
 def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
@@ -125,8 +123,9 @@ def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.nd
     return keypoints.clip(0, [width - 1, height - 1]).astype(np.float32)
 
 
-def _of_this_size(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
-    """The keypoints; with a warning if they seem to have been found in a smaller copy of the image."""
+def _checked_in_file(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
+    """The `checked` keypoints of a file; with a warning if they seem to have been found in a smaller copy of the image."""
+    keypoints = checked(keypoints, height, width, where)
     if (centres(keypoints[None], np.array([height]), np.array([width])) < MIDDLE[0]).all():
         warn(
             f"{where}: the joints are centered in the upper left of the image, which is {width} px wide and {height} px "
