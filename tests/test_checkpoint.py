@@ -20,7 +20,7 @@ from repose.config import as_dict
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import CheckpointError, ReposeError
-from repose.systems import Progress, System, SystemSettings, build
+from repose.systems import Progress, System, SystemSettings, build, paper
 from tiny_system import FRAME, save_system, small_row
 
 SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
@@ -78,6 +78,23 @@ def test_what_is_saved_comes_back(tmp_path, row, to_resume):
     with safe_open(path, "pt") as file:
         parts = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118 (it is no mapping)
     assert parts - {"random"} == ({"network", "optimiser"} if to_resume else {"network"})
+
+
+@pytest.mark.parametrize("compute", [
+    lambda: torch.cat([torch.linspace(-1, 1, 4), torch.ones(4)]), lambda: torch.full((4,), torch.ones(4).sum().item())
+])  # fmt: skip
+def test_a_system_may_compute_with_values_while_it_is_built(tmp_path, monkeypatch, compute):
+    """As one of a user's own may, for a grid of coordinates."""
+    build_paper = paper.build
+
+    def build_with_buffer(*given: Any) -> System:
+        built = build_paper(*given)
+        built.networks["generator"].register_buffer("grid", compute())
+        return built
+
+    monkeypatch.setattr(paper, "build", build_with_buffer)
+    saved = save_system(tmp_path / "a.safetensors", "paper")
+    assert torch.equal(load(saved, CPU)[0].networks["generator"].get_buffer("grid"), compute())
 
 
 def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tuple[System, System]:
