@@ -56,6 +56,18 @@ def test_a_row_holds_the_means_since_the_last_one(tmp_path):
     assert kept.latest["l1"] == (2**24 + 1) / 2  # summed in float32, the 1 would be lost
 
 
+def test_terms_are_told_apart_by_name_and_the_same_at_every_step(tmp_path):
+    kept = History(tmp_path, 0)
+    kept.add(1, terms(1, d_image=10))
+    kept.add(2, dict(reversed(terms(3, d_image=20).items())))
+    with pytest.raises(
+        ReposeError, match=r"terms of step 3 are d_image, late, and those of earlier ones l1, d_image\."
+    ):
+        kept.add(3, {"d_image": torch.ones(()), "late": torch.ones(())})
+    kept.log(2)
+    assert kept.latest == {"step": 2, "l1": 2, "d_image": 15}
+
+
 @pytest.mark.parametrize(
     ("value", "word", "checks"), [(float("nan"), "NaN", []), (-float("inf"), "infinite", [1, 2, 3])]
 )

@@ -35,8 +35,18 @@ class History:
         return self._rows[-1] if self._rows else {}
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
-        """Add the terms of a step (scalars on any device)."""
-        self._since.append((step, terms))
+        """Add the terms of a step (scalars on any device), the same as of the steps before.
+
+        Raises:
+            ReposeError: they are not the same.
+        """
+        known = self._since[0][1] if self._since else terms
+        if terms.keys() != known.keys():
+            raise ReposeError(
+                f"The loss terms of step {step} are {', '.join(terms)}, and those of earlier ones {', '.join(known)}. A "
+                "system returns the same terms at every step, 0 for what it does not train then (docs/systems.md)."
+            )
+        self._since.append((step, {name: terms[name] for name in known}))
 
     def check_finite(self, system: str, checkpoint: Path) -> None:
         """Check the terms added since the last check.
