@@ -97,6 +97,15 @@ def test_a_system_may_compute_with_values_while_it_is_built(tmp_path, monkeypatc
     assert torch.equal(load(saved, CPU)[0].networks["generator"].get_buffer("grid"), compute())
 
 
+def test_networks_may_share_tensors(tmp_path):
+    system = new_system(PAPER)
+    system.networks["half"] = system.networks["generator"].get_submodule("image_encoder")
+    save(tmp_path / "a.safetensors", system, about(PAPER), to_resume=False)
+    restored = new_system(PAPER, seed=1)
+    checkpoint.load_weights(tmp_path / "a.safetensors", restored, PAPER)
+    assert all(torch.equal(value, state(system)[name]) for name, value in state(restored).items())
+
+
 def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tuple[System, System]:
     """Three steps without interruption, and the same with a new process (in effect) after the second."""
     whole = new_system(row, device=device)

@@ -61,7 +61,7 @@ def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
     record = {"format": FORMAT, **as_dict(about)}
     with whole_file(path) as partial:
         # one key: safetensors keeps the metadata in no particular order; its own save_file hides a full disk's error
-        partial.write_bytes(serialise({k: v.contiguous() for k, v in tensors.items()}, {"repose": json.dumps(record)}))
+        partial.write_bytes(serialise({k: _copy(v) for k, v in tensors.items()}, {"repose": json.dumps(record)}))
 
 
 def read_about(path: Path) -> About:
@@ -255,6 +255,11 @@ def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) ->
             network.load_state_dict(_state(name, tensors))
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not fit the network {name!r} in its settings: {error}") from None
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Return a tensor's values in the usual order, in memory of its own: networks may share tensors, a file's may not."""
+    return torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor)
 
 
 def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
