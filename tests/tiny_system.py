@@ -14,7 +14,7 @@ from repose.data.frame import Frame
 from repose.systems import SystemSettings
 
 FRAME = Frame(32, 24)
-SMALL: dict[str, dict[str, Any]] = {  # of each kind, a row that trains in no time
+SMALL: dict[str, dict[str, Any]] = {  # of each kind of repose, a row that trains in no time
     "attend": {
         "generator": {"width": 8, "channels": 16, "blocks": 1},
         "losses": {"adversarial_image": 0, "adversarial_pose": 0},
@@ -42,7 +42,7 @@ SIZE = (64, 48)
 
 
 def small_row(kind: str, **changes: Any) -> SystemSettings:
-    return systems.row({"kind": kind, "steps": 1} | SMALL[kind] | changes, "tiny")
+    return systems.row({"kind": kind, "steps": 1} | SMALL.get(kind, {}) | changes, "tiny")
 
 
 def save_system(

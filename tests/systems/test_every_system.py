@@ -23,6 +23,7 @@ from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
 from repose.models.vunet import WeightNormConv2d
 from repose.systems import Progress, System, SystemSettings
+from tiny_system import small_row
 
 DOCS = Path(__file__).parents[2] / "docs" / "systems.md"
 DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(32, 24)
@@ -192,6 +193,7 @@ def test_a_new_system_is_one_file_one_block_and_one_row(blend, tmp_path, monkeyp
     test_a_resumed_training_gives_the_same_bytes("blend", tmp_path)
     test_an_image_depends_on_nothing_but_its_sources_and_pose("blend")
     test_in_bf16_the_last_layer_computes_in_float32("blend")
+    assert small_row("blend").kind == "blend"  # for the tests of other files that take every kind
 
 
 def learns_by_heart(learner: Learner) -> None:
