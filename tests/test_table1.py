@@ -121,6 +121,13 @@ def test_each_budget_holds_rows_that_build(name):
         assert len({(row.steps, row.items_per_step, row.max_photos, row.targets) for row in rows}) == 1
 
 
+@pytest.mark.parametrize(("data", "steps"), [("fashion", (30_000, 20_000)), ("street", (22_000, 14_000))])
+def test_the_budget_paper_trains_pg2_as_long_as_its_authors(data, steps):
+    rows = read(f"paper/{data}.yaml")["systems"]
+    pg2: Any = systems.row(rows["pg2"], data)
+    assert (pg2.alone(pg2.steps), pg2.steps, rows["pg2-g1d"]["steps"]) == (steps[0], sum(steps), sum(steps))
+
+
 STREET_STAGES: dict[str, Any] = {
     "download": DownloadSettings, "validate": ValidateSettings, "keypoints": KeypointsSettings,
     "posemaps": PosemapsSettings, "split": SplitSettings,

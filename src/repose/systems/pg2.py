@@ -42,7 +42,7 @@ class AdamSettings(OptimiserSettings):
 
 @settings
 class PG2Settings(SystemSettings):
-    """The settings of pg2; the defaults are the authors' for DeepFashion."""
+    """The settings of pg2; the defaults are the authors' for DeepFashion, except the two stages' steps."""
 
     needs_source_poses = False
 
@@ -57,7 +57,7 @@ class PG2Settings(SystemSettings):
     discriminator_width: PositiveInt = 64
     masked_l1: NonNegativeFloat = 50.0  # lambda, against the adversarial term's 1; Market-1501: 10
     optimiser: AdamSettings = field(default_factory=AdamSettings)
-    stage_one_steps: PositiveInt = 22_000  # of G1 alone
+    stage_one_steps: PositiveInt = 22_000  # of G1 alone; these two are for Market-1501 (DeepFashion: 30,000 and 20,000)
     stage_two_steps: PositiveInt = 14_000  # if `steps` is less than their sum, each stage keeps its share
 
     def __post_init__(self) -> None:
