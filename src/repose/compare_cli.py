@@ -57,7 +57,7 @@ def compare(
         say(f"repose: {error}")
         raise typer.Exit(2) from None
     typer.echo(formats.as_markdown(found), nl=False)
-    for line in (found.headline, *(score.reason for score in found.scores if score.reason)):
+    for line in (found.headline, *found.reasons):
         say(f"repose: {line}")
     raise typer.Exit(found.exit_code)
 

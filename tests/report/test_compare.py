@@ -127,6 +127,7 @@ def test_a_gated_score_that_is_missing_or_no_number_is_not_comparable(base, head
     found = compare(*sides, gates())
     assert (found.scores[0].verdict, found.scores[0].reason) == (Verdict.INCOMPARABLE, reason)
     assert found.exit_code == 2  # also beside a regression
+    assert as_markdown(found).count(f"- {reason}\n") == 1  # even if it is the reason of several scores
     assert found.headline.startswith("Not comparable: ")
     assert json.loads(as_json(found))["scores"][0]["change"] is None
 

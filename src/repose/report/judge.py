@@ -86,6 +86,11 @@ class Comparison:
         return [score for score in self.scores if score.verdict in verdicts]
 
     @property
+    def reasons(self) -> list[str]:
+        """The reasons of the scores, each once: all metrics of a missing system have the same."""
+        return list(dict.fromkeys(score.reason for score in self.scores if score.reason))
+
+    @property
     def exit_code(self) -> int:
         """0: no regression, 1: a regression, 2: something is not comparable."""
         if self.refusal or self.of(Verdict.INCOMPARABLE):

@@ -38,7 +38,7 @@ def run(
     say(f"gates: {found.headline}")
     if found.exit_code:
         raise ReposeError(
-            " ".join(filter(None, (found.headline, *(score.reason for score in found.scores))))
+            " ".join((found.headline, *found.reasons))
             + f" The table: {report / 'gates.md'}. If the change is intended, `make baseline` accepts the new scores. For "
             "your own data, set gates.baseline to false and gates.limits to your limits (docs/compare.md)."
         )
