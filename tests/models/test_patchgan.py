@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from repose.errors import ReposeError
 from repose.models.patchgan import PatchGAN
 
 pytestmark = pytest.mark.floats
@@ -15,6 +16,14 @@ def test_the_patch_that_a_logit_sees(layers, patch):
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     seen = x.grad[0].abs().sum(0).nonzero()
     assert ((seen.amax(0) - seen.amin(0)) + 1).tolist() == [patch, patch]
+
+
+@pytest.mark.parametrize(("layers", "least"), [(3, 24), (5, 96)])
+def test_images_that_are_too_small_for_a_logit_are_an_error(layers, least):
+    discriminator = PatchGAN(3, width=1, layers=layers)
+    assert discriminator(torch.zeros(1, 3, least, least)).shape == (1, 1, 1, 1)
+    with pytest.raises(ReposeError, match=rf"at least {least}x{least} px, not 128x{least - 1} .*Lower its `layers`"):
+        discriminator(torch.zeros(1, 3, 128, least - 1))
 
 
 def test_channels_double_up_to_eight_times_the_width_and_weights_start_as_pix2pix_has_them():

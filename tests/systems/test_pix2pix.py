@@ -150,14 +150,9 @@ def test_generation_is_the_authors_test_time_without_its_dropout():
         torch.testing.assert_close(made(system, batch)[:1], net(one), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("row", "frame", "message"), [
-    (replace(SMALL, discriminator=PatchSettings(4, 3)), Frame(64, 23), "3 layer.* at least 24x24 px.* is 64x23"),
-    (SMALL, Frame(11, 64), "2 layer.* at least 12x12 px.* frame is 11x64"),
-    (replace(SMALL, generator=UNetSettings(4, 7)), Frame(127, 64), "halves its input 7 times.* 127x64 px .* at most 6"),
-])  # fmt: skip
-def test_a_frame_that_does_not_fit_is_refused(row, frame, message):
-    with pytest.raises(ReposeError, match=message):
-        build(row, frame)
+def test_a_frame_that_does_not_fit_is_refused():
+    with pytest.raises(ReposeError, match=r"halves its input 7 times.* 127x64 px .* at most 6"):
+        build(replace(SMALL, generator=UNetSettings(4, 7)), Frame(127, 64))
 
 
 @pytest.mark.parametrize(("row", "height", "width"), [

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
+from repose.errors import ReposeError
 from repose.models.layers import Norm, initialise, normalised
 
 
@@ -31,10 +32,17 @@ class PatchGAN(nn.Module):
         for i in range(1, layers + 1):
             stride = 2 if i < layers else 1
             body += [*normalised(nn.Conv2d(widths[i - 1], widths[i], 4, stride, 1), norm), nn.LeakyReLU(0.2)]
+        self.least = 3 * 2**layers  # px per side: two k4 s1 convolutions after the strided ones turn 3x3 into one logit
         self.body = nn.Sequential(*body, nn.Conv2d(widths[-1], 1, 4, 1, 1))
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B,channels_in,H,W) in [-1,1] -> logits (B,1,h,w): 30x30 at 256x256, 14x6 at 128x64."""
+        """(B,channels_in,H,W) in [-1,1] -> logits (B,1,h,w): 30x30 at 256x256, 14x6 at 128x64; or a ReposeError."""
+        height, width = x.shape[2:]
+        if min(height, width) < self.least:
+            raise ReposeError(
+                f"The discriminator needs images of at least {self.least}x{self.least} px, not {height}x{width} (height x "
+                "width). Lower its `layers` in the system's block, or raise posemaps.height and width in params.yaml."
+            )
         logits: Tensor = self.body(x)
         return logits

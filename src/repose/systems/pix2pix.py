@@ -130,14 +130,8 @@ SETTINGS = Pix2PixSettings
 
 
 def build(row: Pix2PixSettings, frame: Frame) -> Pix2Pix:
-    """An untrained system; a ReposeError if the frame is too small for a patch, or cannot be halved `downs` times."""
-    height, width, layers = frame.height, frame.width, row.discriminator.layers
-    least = 3 * 2**layers  # two k4 s1 convolutions after the strided ones turn 3x3 into one logit
-    if min(height, width) < least:
-        raise ReposeError(
-            f"pix2pix's discriminator of {layers} layer(s) needs at least {least}x{least} px, but the frame is "
-            f"{height}x{width} (height x width). Lower discriminator.layers, or raise posemaps.height and width."
-        )
+    """An untrained system; a ReposeError if the frame cannot be halved `downs` times."""
+    height, width = frame.height, frame.width
     most, downs = max(height, width).bit_length() - 1, row.generator.downs
     if downs is not None and downs > most:
         raise ReposeError(
