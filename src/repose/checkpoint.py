@@ -231,7 +231,9 @@ def _check_shapes(path: Path, about: About) -> None:
         with _Unallocated():
             networks = build(about.row, about.frame).networks
     except Exception as error:  # sizes that no network has can raise almost any error in torch
-        if "meta" in str(error):  # the system computes with values; `load` builds it, then compares
+        if isinstance(error, RuntimeError) and "meta" in str(
+            error
+        ):  # it computes with values: `load` builds it, then compares
             return
         raise CheckpointError(f"{path}: its settings describe no network that can be built ({error}).") from None
     for name, network in networks.items():
