@@ -306,5 +306,6 @@ def test_every_environment_is_strictly_read(flowers, content):
     environment(flowers, content)
     with pytest.raises(ReposeError, match=BAD_ENVIRONMENTS[content]):
         compiler.write_all(read_project(flowers))
-    with pytest.raises(ReposeError, match=r"There is no environment 'prod' in .*show"):
-        compiler.plan_for(read_project(flowers), "prod")
+    for name in ("prod", "./show"):
+        with pytest.raises(ReposeError, match=rf"There is no environment '{name}' in .*show"):
+            compiler.plan_for(read_project(flowers), name)

@@ -53,11 +53,11 @@ def environment_of(folder: Path, name: str | None) -> Environment:
     base = read_environment(folder / BASE) if (folder / BASE).is_file() else Environment()
     if name is None:
         return base
-    file = folder / ENVIRONMENTS / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(_environments(folder)) or "none"
-        raise ReposeError(f"There is no environment {name!r} in {ENVIRONMENTS}/; there are: {known}.")
-    return read_environment(file, base)
+    if name not in (known := _environments(folder)):  # a path such as ../base is no name
+        raise ReposeError(
+            f"There is no environment {name!r} in {ENVIRONMENTS}/; there are: {', '.join(known) or 'none'}."
+        )
+    return read_environment(folder / ENVIRONMENTS / f"{name}.yaml", base)
 
 
 def write_all(project: Project, image: str | None = None) -> list[Path]:
