@@ -292,6 +292,8 @@ BAD_ENVIRONMENTS = {
     "imag: a": r"unknown key 'imag'\. Did you mean 'image'",
     "defaults: {gpu: 1}": r"defaults: unknown key 'gpu'",
     "defaults: {retries: {count: 1, factor: 1.5}}": r"defaults\.retries\.factor should be a whole number",
+    "defaults: {retries: {count: 1, backoff: '60'}}": r"defaults\.retries\.backoff: '60' is not a duration, such as 30s",
+    "defaults: {retries: {count: 1, within: 1h30m}}": r"defaults\.retries\.within: '1h30m' is not a duration, such as 30s",
     "stages: {count: {memry: 1Gi}}": r"stages\.count: unknown key 'memry'. Did you mean 'memory'",
     "stages: {count: {outs: {made: Model}}}": r"stages\.count: unknown key 'outs'",
     f"defaults: {{volumes: [{VOLUME('a', '/a')}], cache: {VOLUME('a', '/b')}}}": "defaults: a is mounted twice",

@@ -26,12 +26,19 @@ from repose.kubeflow.stages import Out, Stage, TypeName
 from repose.kubeflow.variables import SCRATCH
 
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
+_DURATION = re.compile(r"[0-9]+ ?(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)")
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
 def _check_amount(text: str) -> str:
     if not _AMOUNT.fullmatch(text):
         raise ValueError(f"{text!r} is not an amount in Kubernetes' notation, such as 500m or 8Gi.")
+    return text
+
+
+def _check_duration(text: str) -> str:
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration, such as 30s, 10m, 2h or 7d.")
     return text
 
 
@@ -42,6 +49,7 @@ def _check_name(text: str) -> str:
 
 
 Amount = Annotated[str, AfterValidator(_check_amount)]  # in Kubernetes' notation: 500m, 8Gi
+Duration = Annotated[str, AfterValidator(_check_duration)]  # 30s, 2h
 
 
 @settings
@@ -85,9 +93,9 @@ class Retries:
     """Retries of a failed task; each wait is `factor` times the one before."""
 
     count: NonNegativeInt
-    backoff: str = "30s"
+    backoff: Duration = "30s"
     factor: PositiveInt = 2  # Argo only takes whole numbers
-    within: str = "30d"  # no retry begins later than this after the first attempt did
+    within: Duration = "30d"  # no retry begins later than this after the first attempt did
 
 
 @settings
