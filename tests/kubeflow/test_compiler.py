@@ -264,6 +264,20 @@ def test_an_environment_removes_what_the_base_gives(flowers):
     assert (found.endpoint, found.service_account, found.digest_required, found.expose) == (None, None, False, {})
 
 
+def test_null_removes_what_is_below_it_wherever_it_stands(flowers):
+    (flowers / "pipelines").mkdir()
+    base = "defaults: {retries: {count: 1}, env: {A: a, B: b}}\nstages: {count: {cpu: '4'}, judge: {cpu: '2'}}\n"
+    (flowers / "pipelines" / "base.yaml").write_text(base)
+    environment(
+        flowers, "defaults: {env: {A: null}}\nstages: {count: {retries: null}, judge: {env: null, cpu: null}}\n"
+    )
+    compiler.write_pipeline(read_project(flowers), "show")
+    plan = compiler.plan_for(read_project(flowers), "show")
+    metas = [plan[name].meta for name in ("count", "judge")]
+    assert [(meta.retries is None, meta.env) for meta in metas] == [(True, {"B": "b"}), (False, {})]
+    assert metas[1].cpu is None
+
+
 def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers):
     assert "defaultValue" not in compile_(flowers).parameters["remote"]
     foreign.dvc(flowers, "remote", "add", "--local", "--default", "mine", "/of/this/machine")

@@ -192,12 +192,12 @@ def read_environment(path: Path, base: Environment | None = None) -> Environment
     """
     values, base = read_params(path), base or Environment()
     environment = build(Environment, values, str(path))
-    build(Needs, environment.defaults, f"{path}: defaults")
+    build(Needs, _without_null(environment.defaults), f"{path}: defaults")
     for stage, needs in environment.stages.items():
-        build(Needs, needs, f"{path}: stages.{stage}")
+        build(Needs, _without_null(needs), f"{path}: stages.{stage}")
     given = {key: getattr(environment, key) for key in values}
-    merged = {key: _over(getattr(environment, key), getattr(base, key)) for key in ("defaults", "stages")}
-    return replace(base, **given | merged)
+    defaults = _without_null(_over(environment.defaults, base.defaults))  # nothing is below them
+    return replace(base, **given | {"defaults": defaults, "stages": _over(environment.stages, base.stages)})
 
 
 def check_image(environment: Environment, where: str) -> None:
@@ -222,13 +222,13 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
     """
     where = f"{stage.file}: {stage.address}: meta.kfp"
     written = [out.written for out in stage.outs]
-    for path in build(StageMeta, stage.meta, where).outs:
+    for path in build(StageMeta, _without_null(stage.meta), where).outs:
         if path not in written:
             raise SettingsError(f"{where}.outs: {path} is not an output of the stage{nearest(path, written)}")
     merged = dict(environment.defaults)
     for layer in (stage.meta, environment.stages.get(stage.group, {}), environment.stages.get(stage.address, {})):
         merged = _over(layer, merged)
-    return build(StageMeta, merged, where)
+    return build(StageMeta, _without_null(merged), where)
 
 
 def out_meta(out: Out, meta: StageMeta) -> OutMeta:
@@ -239,13 +239,18 @@ def out_meta(out: Out, meta: StageMeta) -> OutMeta:
 
 
 def _over(layer: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with the layer's values: mappings are merged, null removes a key, other values are replaced."""
+    """The base with the layer's values: mappings are merged, other values are replaced, also by null."""
     merged = dict(base)
     for key, value in layer.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _over(value, merged[key])
-        elif value is None:
-            merged.pop(key, None)
-        else:
-            merged[key] = value
+        below = merged.get(key)
+        merged[key] = _over(value, below) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
     return merged
+
+
+def _without_null(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer without the keys that null removes from those below it."""
+    return {
+        key: _without_null(value) if isinstance(value, Mapping) else value
+        for key, value in layer.items()
+        if value is not None
+    }
