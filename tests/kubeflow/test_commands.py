@@ -97,6 +97,8 @@ def test_where_the_remote_is(server, here):
     assert server.latest["service_account"] == "gardener"
     assert f"{here.parent}/there has no record of a run 'run-1'" in error_of("fetch", "run-1", "-e", "here")
     for command in (["run-local", "--runner", "subprocess"], ["fetch", "run-1"]):
+        told = error_of(*command, "--remote", "s3://flowers/dvc", "--endpoint", "minio:9000")
+        assert told == "The endpoint 'minio:9000' should read like http://host:port."
         told = error_of(*command, "--remote", "stor")
         assert "There is no remote 'stor' in DVC's configuration; there are: store. Name one, or an address" in told
 

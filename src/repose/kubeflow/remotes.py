@@ -1,5 +1,6 @@
 """DVC's remote of a project: where it is, and how it is opened."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ def remote_of(
         committed: Ignore .dvc/config.local and the user's configuration, which belong to one machine.
 
     Raises:
-        ReposeError: the remote is neither a name nor an address, or keeps versions of files instead of objects; or an
-            address has a login or a query.
+        ReposeError: the remote is neither a name nor an address, or keeps versions of files instead of objects; an
+            address has a login or a query; or the endpoint is no http address.
     """
     config = repo.config.load_one("repo") if committed else repo.config
     chosen = remote or environment.remote
@@ -37,6 +38,8 @@ def remote_of(
     endpoint = endpoint or ("" if remote else environment.endpoint) or own.get("endpointurl") or ""
     for where, text in (("remote", address or ""), ("endpoint", endpoint)):
         check_address_is_public(text, f"The {where} {shown(text)}")
+    if endpoint and not re.match("https?://[^/]", endpoint):
+        raise SettingsError(f"The endpoint {endpoint!r} should read like http://host:port.")
     return address, endpoint
 
 
