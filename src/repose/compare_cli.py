@@ -52,7 +52,7 @@ def compare(
     try:
         for path, report in ((markdown, formats.as_markdown), (json, formats.as_json)):
             if path is not None:
-                write_text(path, report(found))
+                write_text(path if path.name else path.resolve(), report(found))
     except ReposeError as error:
         say(f"repose: {error}")
         raise typer.Exit(2) from None

@@ -122,6 +122,7 @@ def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(pro
     Path("taken").write_text("")
     _, err = compare("old", "--json", "taken/a.json", code=2)
     assert "repose: Cannot write taken/a.json" in err
+    assert "it is not a file" in compare("old", "--json", ".", code=2)[1]
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
