@@ -126,6 +126,14 @@ def test_photos_beside_each_other_are_of_no_garment(shop):
         shop.through("validate")
 
 
+def test_photos_in_a_format_that_is_not_read_are_counted_and_set_aside(shop):
+    for number, photo in enumerate(photo for photos in dressed(2).values() for photo in photos):
+        shop.save(f"coat/{number}.jpg", photo)
+    (shop.photos / "coat" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    shop.through("validate")
+    assert "coat/IMG_1.HEIC,does not decode," in Path("reports/validate/set-aside.csv").read_text()
+
+
 def test_one_garment_is_too_few(shop):
     for view, photo in enumerate(next(iter(dressed(2).values()))):
         shop.save(f"coat/{view}.jpg", photo)
