@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from dvc.utils.hydra import to_hydra_overrides
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -42,6 +44,20 @@ def test_the_documentation_has_the_values_of_the_makefile():
     page = (ROOT / "docs" / "data.md").read_text()
     block = yaml.safe_load(re.search(r"```yaml\n# folders\n(.*?)```", page, re.DOTALL)[1])
     assert flat(block) == CHANGES | {"download.origins": [{"address": "~/photos"}]}
+
+
+def test_make_finetune_takes_a_folder_with_an_apostrophe(tmp_path):
+    photos = tmp_path / "Anna's photos"
+    for folder in (photos, tmp_path / ".venv/bin", tmp_path / "results"):
+        folder.mkdir(parents=True)
+    (tmp_path / "results/table.md").touch()
+    dvc = tmp_path / ".venv/bin/dvc"
+    dvc.write_text('#!/bin/sh\nfor last; do :; done; printf %s "$last" > given\n')
+    dvc.chmod(0o755)
+    command = ["make", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), "finetune", f"PHOTOS={photos}"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    (given,) = to_hydra_overrides([(tmp_path / "given").read_text()])
+    assert (given.key_or_group, given.value()) == ("download.origins", [{"address": str(photos)}])
 
 
 class Shop:
