@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,9 @@ def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path):
     without = [source.pixels for source in sources()]
     paper = repose.load(save_system(tmp_path / "p.safetensors", "paper"))
     assert same(paper(without, POSE), paper(sources(), POSE))
+    cropped = save_system(tmp_path / "c.safetensors", "paper", frame=replace(FRAME, crop="person"))
+    with pytest.raises(repose.PoseNotFoundError, match="its pose must be known"):  # to crop as in training
+        repose.load(cropped, keypoints=save_openpose(tmp_path / "x_keypoints.json"))(without, POSE)
 
 
 def test_photos_of_the_trained_size_are_cropped_and_others_fitted_in(tmp_path):

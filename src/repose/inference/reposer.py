@@ -85,7 +85,7 @@ class Reposer:
     Attributes:
         about: the checkpoint's settings and facts.
         max_sources: maximum number of photos that the system uses.
-        needs_source_poses: whether each photo's keypoints must be known.
+        needs_source_poses: whether each photo's keypoints must be known, for the system or to crop around the person.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged or not of repose.
@@ -114,7 +114,7 @@ class Reposer:
         if pose_detector:
             _ = self._find_pose  # its errors come before any photo
         self.max_sources = self.about.row.max_sources
-        self.needs_source_poses = self.about.row.needs_source_poses
+        self.needs_source_poses = self.about.row.needs_source_poses or self.about.frame.crop == "person"
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is one pose, though it is also a sequence of str
@@ -160,7 +160,7 @@ class Reposer:
         return images if _is_several(pose) else images[0]
 
     def source(self, photo: Photo, found: Found | None = None) -> Framed:
-        """Read a photo, find its joints if the system needs them, and fit both into the frame.
+        """Read a photo, find its joints if they are needed, and fit both into the frame.
 
         `found` has the joints that the network found earlier; those that it finds now are added. Raises as `__call__`.
         """
