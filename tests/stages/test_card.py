@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from repose.config import block
+from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.stages.card import CardSettings, Folders, run
 from repose.stages.download import TERMS
@@ -102,6 +103,9 @@ def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files):
         "one photo of a garment",
     ):
         assert fact in card
+    frame = Frame(32, 24, "person")  # for which each photo's joints are needed
+    save_system(files.run / "model.safetensors", "pix2pix", max_sources=1, frame=frame)
+    assert "target pose and of each photo" in page(files)
 
 
 def test_it_says_where_the_weights_started_and_that_the_run_was_extended(files):
