@@ -122,8 +122,7 @@ def test_what_decides_which_stages_and_params_there_are(fair):
     root, table = both(fair)
     params = {("params.yaml", f"grow.beds{item}") for item in ("", ".0", ".1")}
     judges = {("table/params.yaml", f"judges{item}") for item in ("", ".0", ".1")}
-    assert root.deciding == params
-    assert table.deciding == params | judges | {("table/params.yaml", "budget")}
+    assert root.deciding == table.deciding == params | judges | {("table/params.yaml", "budget")}  # of all pipelines
     root.check_changeable("grow.seed", "x:")
     for key in ("grow", "params.yaml:grow.beds.0.x"):
         with pytest.raises(ReposeError, match=f"x: {key} decides which stages"):
