@@ -291,7 +291,7 @@ def generate(
     model: Annotated[str, option(MODEL, "NAME@VERSION", WITH, "--model", "-m")] = "",
     height: Annotated[int | None, option(HEIGHT, "PX", WITH)] = None,
     device: Annotated[Device, typer.Option(help="auto: cuda if available.", rich_help_panel=WITH)] = "auto",
-    threads: Annotated[int, typer.Option(help=THREADS, min=1, rich_help_panel=WITH)] = 2,
+    threads: Annotated[int, typer.Option(help=THREADS, min=1, max=1024, rich_help_panel=WITH)] = 2,
 ) -> None:  # fmt: skip
     """Make an image of a garment in a new pose, with a trained system.
 

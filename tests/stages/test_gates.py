@@ -88,7 +88,9 @@ def test_without_a_baseline_the_limits_alone_judge(gates):
     Path("params.yaml").write_text(yaml.safe_dump({"gates": GATES | {"baseline": False}}))
     Path("baseline/metrics.json").unlink()
     write("new", 0.6, 0.61, 0.62, split="patn")
-    gates(0)
+    assert "Not compared with the baseline; 1 gated score within the limits that are set. gates.baseline is f" in gates(
+        0
+    )
     (score,) = record()["scores"]
     assert (record()["base"], score["verdict"], score["base"]) == ("nothing", "limit kept", None)
 

@@ -49,7 +49,7 @@ def _compared(base: tuple[Path, Path], head: tuple[Path, Path], settings: GatesS
     try:
         new = read_file(head[0])
         if not settings.baseline:
-            return compare(None, new, settings)
+            return replace(compare(None, new, settings), uncompared="gates.baseline is false.")
         read_pair_scores(new, head[1], settings)  # an error in the files of HEAD fails the stage
     except ReposeError as error:
         return Comparison(str(base[0]), str(head[0]), refusal=str(error))

@@ -37,7 +37,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class SystemSettings(ABC):
     """The settings that all kinds share."""
 
-    needs_source_poses: ClassVar[bool]  # whether images depend on the poses of the sources, or only on the target's
+    needs_source_poses: ClassVar[bool] = True  # False: images depend on the poses of their targets alone
     finer_photos: ClassVar[int] = 1  # `generate` also takes photos of this multiple of the images' height and width
     l1_scale: ClassVar[float] = 1.0  # the weight of L1 for which the terms of the networks figure and lite0 are scaled
 

@@ -12,8 +12,6 @@ from repose.systems.learning.adversarial import AdversarialSettings, Adversarial
 class AttendSystemSettings(AdversarialSettings):
     """The settings of attend."""
 
-    needs_source_poses = True
-
     generator: AttendSettings = field(default_factory=AttendSettings)
 
 

@@ -12,8 +12,6 @@ from repose.systems.learning.adversarial import AdversarialSettings, Adversarial
 class PosedSystemSettings(AdversarialSettings):
     """The settings of posed."""
 
-    needs_source_poses = True
-
     generator: PosedSettings = field(default_factory=PosedSettings)
 
 

@@ -19,7 +19,6 @@ MOST = 2048  # px: the largest height of an image
 class SurfaceSystemSettings(AdversarialSettings):
     """The settings of surface."""
 
-    needs_source_poses = True
     finer_photos = 2
 
     generator: SurfaceSettings = field(default_factory=SurfaceSettings)

@@ -54,7 +54,6 @@ class AdamSettings(OptimiserSettings):
 class VUNetSettings(SystemSettings):
     """The settings of vunet; the defaults are the authors' for DeepFashion."""
 
-    needs_source_poses = True
     l1_scale = L1
 
     items_per_step: PositiveInt = 8  # Market-1501: 16
