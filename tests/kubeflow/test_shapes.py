@@ -198,6 +198,22 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
     ({"meta": {"kfp": {"outs": {"x": {"name": "import"}}}}}, {}, "'import' is not a name for Kubeflow"),
     ({"meta": {"kfp": {"cpus": 1}}}, {}, r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
     ({"meta": {"kfp": {"cpu": "many"}}}, {}, r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
+    (
+        {"meta": {"kfp": {"labels": {"a": "b c"}}}},
+        {},
+        r"meta\.kfp\.labels\.a: 'b c' is not a label's value: use letters",
+    ),
+    ({"meta": {"kfp": {"env": {"A B": "1"}}}}, {}, r"meta\.kfp\.env\..*'A B' is not a name of an environment variable"),
+    (
+        {"meta": {"kfp": {"secrets": {"My keys": {}}}}},
+        {},
+        "'My keys' is not a name in Kubernetes: use lower-case letters",
+    ),
+    (
+        {"meta": {"kfp": {"memory": "4Gi", "limits": {"memory": "4000M"}}}},
+        {},
+        "limits.memory, 4000M, is less than memory, 4Gi",
+    ),
     ({"meta": {"kfp": {"timeout": 0}}}, {}, r"meta\.kfp\.timeout should be more than 0, not 0"),
     ({"outs": [{"x": {"push": False}}]}, {}, "Stage fit: the output x has push: false"),
     ({"outs": [{"x": {"remote": "y"}}]}, {}, "Stage fit: the output x has a remote of its own"),

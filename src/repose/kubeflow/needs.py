@@ -12,7 +12,7 @@ the needs of all or some stages.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from keyword import iskeyword
 from pathlib import Path
@@ -25,31 +25,53 @@ from repose.errors import ReposeError, SettingsError
 from repose.kubeflow.stages import Out, Stage, TypeName
 from repose.kubeflow.variables import SCRATCH
 
-_AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?")
-_DURATION = re.compile(r"[0-9]+ ?(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)")
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
 
 
-def _check_amount(text: str) -> str:
-    if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"{text!r} is not an amount in Kubernetes' notation, such as 500m or 8Gi.")
-    return text
+def _like(pattern: str, what: str, but: Callable[[str], bool] = lambda _: False) -> AfterValidator:
+    """A check of texts; `but` says which of those that match are refused too."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text) or but(text):
+            raise ValueError(f"{text!r} is not {what}.")
+        return text
+
+    return AfterValidator(check)
 
 
-def _check_duration(text: str) -> str:
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration, such as 30s, 10m, 2h or 7d.")
-    return text
+def _quantity(amount: str) -> Any:
+    from kubernetes.utils import parse_quantity
+
+    return parse_quantity(amount)
 
 
-def _check_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text) or iskeyword(text):
-        raise ValueError(f"{text!r} is not a name for Kubeflow: use letters, digits and _, and no keyword of Python.")
-    return text
-
-
-Amount = Annotated[str, AfterValidator(_check_amount)]  # in Kubernetes' notation: 500m, 8Gi
-Duration = Annotated[str, AfterValidator(_check_duration)]  # 30s, 2h
+_ENDS = "[A-Za-z0-9]"  # the first and the last character of many names in Kubernetes
+Amount = Annotated[
+    str,
+    _like(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?", "an amount in Kubernetes' notation, such as 500m or 8Gi"),
+]
+Duration = Annotated[
+    str,
+    _like("[0-9]+ ?(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)", "a duration, such as 30s, 10m, 2h or 7d"),
+]
+OutName = Annotated[
+    str,
+    _like(
+        "[A-Za-z][A-Za-z0-9_]*", "a name for Kubeflow: use letters, digits and _, and no keyword of Python", iskeyword
+    ),
+]
+ObjectName = Annotated[  # of a claim, a secret, a config map, an account
+    str,
+    _like("[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "a name in Kubernetes: use lower-case letters, digits, - and ."),
+]
+LabelValue = Annotated[
+    str,
+    _like(
+        f"({_ENDS}([-A-Za-z0-9_.]{{0,61}}{_ENDS})?)?", "a label's value: use letters, digits, -, _ and ., at most 63"
+    ),
+]
+Variable = Annotated[str, _like(r"[-._A-Za-z][-._A-Za-z0-9]*", "a name of an environment variable")]
+Image = Annotated[str, _like(r"\S+", "an image: write NAME@sha256:... or NAME:TAG")]
 
 
 @settings
@@ -57,7 +79,7 @@ class OutMeta:
     """An output with other settings than those inferred."""
 
     type: TypeName | None = None
-    name: Annotated[str, AfterValidator(_check_name)] | None = None  # in Kubeflow; None: made from the path
+    name: OutName | None = None  # in Kubeflow; None: made from the path
     page: str | None = None  # the file to show, for a folder of the type HTML or Markdown
     export: bool = False  # whether its bytes are copied to the artifact's own address
 
@@ -102,7 +124,7 @@ class Retries:
 class Volume:
     """A volume claim that is mounted."""
 
-    claim: str  # name of the PersistentVolumeClaim
+    claim: ObjectName  # name of the PersistentVolumeClaim
     path: str
 
 
@@ -111,7 +133,7 @@ class Scratch:
     """The step's working folder, which has the pod's life."""
 
     size: Amount
-    storage_class: str | None = None  # of a volume of its own; None: the node's disk (an emptyDir)
+    storage_class: ObjectName | None = None  # of a volume of its own; None: the node's disk (an emptyDir)
 
 
 @settings
@@ -130,25 +152,33 @@ class Needs(Amounts):
     limits: Amounts | None = None
     accelerator: Accelerator | None = None
     nodes: PositiveInt = 1  # more: the task starts a TrainJob of Kubeflow's Trainer on as many nodes
-    node_selector: dict[str, str] = field(default_factory=dict)
+    node_selector: dict[str, LabelValue] = field(default_factory=dict)
     affinity: dict[str, Any] = field(default_factory=dict)  # Kubernetes' nodeAffinity
     tolerations: tuple[Toleration, ...] = ()
     shared_memory: Amount | None = None  # of /dev/shm
     scratch: Scratch | None = None
     retries: Retries | None = None
     timeout: PositiveInt | None = None  # seconds
-    env: dict[str, str] = field(default_factory=dict)
-    config_maps: dict[str, dict[str, str]] = field(default_factory=dict)  # config map: {its key: environment variable}
-    secrets: dict[str, dict[str, str]] = field(default_factory=dict)  # secret: {its key: environment variable}
-    secret_files: dict[str, str] = field(default_factory=dict)  # secret: folder for its keys as files
+    env: dict[Variable, str] = field(default_factory=dict)
+    config_maps: dict[ObjectName, dict[str, Variable]] = field(
+        default_factory=dict
+    )  # config map: {its key: environment variable}
+    secrets: dict[ObjectName, dict[str, Variable]] = field(
+        default_factory=dict
+    )  # secret: {its key: environment variable}
+    secret_files: dict[ObjectName, str] = field(default_factory=dict)  # secret: folder for its keys as files
     volumes: tuple[Volume, ...] = ()
     cache: Volume | None = None  # keeps DVC's cache between pods
-    image_pull_secrets: tuple[str, ...] = ()
-    labels: dict[str, str] = field(default_factory=dict)
+    image_pull_secrets: tuple[ObjectName, ...] = ()
+    labels: dict[str, LabelValue] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     security: Security | None = None
 
     def __post_init__(self) -> None:
+        for name, most in vars(self.limits or Amounts()).items():
+            asked = getattr(self, name)
+            if asked and most and _quantity(asked) > _quantity(most):
+                raise ValueError(f"limits.{name}, {most}, is less than {name}, {asked}, which Kubernetes refuses.")
         claims = [*self.volumes, *([self.cache] if self.cache else [])]
         mounts = [("shared-memory", "/dev/shm")] if self.shared_memory else []  # noqa: S108
         mounts += [("scratch", SCRATCH)] if self.scratch else []
@@ -174,11 +204,11 @@ class Environment:
     """The environment in which a pipeline runs."""
 
     name: str | None = None  # of the pipeline
-    image: str | None = None  # of every task, preferably by digest (NAME@sha256:...)
+    image: Image | None = None  # of every task, preferably by digest (NAME@sha256:...)
     digest_required: bool = False
     remote: str | None = None  # DVC's remote, as the cluster reaches it
     endpoint: str | None = None  # of an S3 server other than Amazon's
-    service_account: str | None = None  # of the run's pods
+    service_account: ObjectName | None = None  # of the run's pods
     expose: dict[str, str | None] = field(default_factory=dict)  # param of the run form: its description
     defaults: dict[str, Any] = field(default_factory=dict)  # needs of all tasks
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # needs of a stage, or of one of its items
