@@ -239,6 +239,18 @@ def test_curves_checks_and_costs_are_what_is_recorded(page, run):
     assert "Started from" not in said(costs)
 
 
+def test_the_deviation_of_an_inception_score_is_no_metric(data, run, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    record = read_json(copy / "metrics.json")
+    record["metrics"]["is/tf-2015"] = {"better": "higher"}
+    for scores in record["scores"].values():
+        scores |= {"is/tf-2015": 3.25, "is/tf-2015 deviation": 0.5}
+    write_json(copy / "metrics.json", record)
+    table = every(section(parsed(reported(data, copy, tmp_path / "report")), "scores"), "table")[0]
+    assert heads(table)[-1] == "is/tf-2015 higher is better"
+    assert said(rows_of(table)["attend"][-1]) == "3.250"
+
+
 # One file, for everybody
 
 

@@ -1,7 +1,7 @@
 """The scores that evaluate wrote, and their means over kinds of pairs.
 
-The means of a row are named after their metrics. `NAME pairs` is the number of pairs in the mean NAME. A metric without a
-column in the table of pairs is computed over all images together.
+The means of a row are named after their metrics. `NAME pairs` is the number of pairs in the mean NAME, and `NAME deviation`
+the deviation of an Inception Score. A metric without a column in the table of pairs is computed over all images together.
 """
 
 from collections import Counter
@@ -62,7 +62,8 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
     sources = np.stack([rows["sources"] for rows in of_row.values()]).max(0)
     found = {row: {name: number(value) for name, value in of.items()} for row, of in record.scores.items()}
     written = dict.fromkeys(name for row in found.values() for name in row)
-    names = [name for name in written if name not in {f"{other} pairs" for other in written}]
+    related = {f"{name} {what}" for name in written for what in ("pairs", "deviation")}
+    names = [name for name in written if name not in related]
     if unknown := [name for name in names if record.metrics.get(name, {}).get("better") not in ("higher", "lower")]:
         raise ReposeError(f"{metrics} does not say which {unknown[0]} is better. Run `dvc repro evaluate`.")
     return Scores(
