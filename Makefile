@@ -34,7 +34,9 @@ FINETUNE = download.source=folders validate.formats=[JPEG,PNG,WEBP] validate.mod
 
 finetune: .venv/ready  ## train the model that comes with repose on your PHOTOS, a folder of photos for each garment, and score it
 	@test -d "$(PHOTOS)" || { echo 'Give a folder that has a folder of photos for each garment: make finetune PHOTOS=photos'; exit 1; }
-	dvc exp run evaluate $(FINETUNE:%=-S '%') -S "download.origins=[{address: '$$(realpath "$(PHOTOS)" | sed "s/'/\\\\'/g")'}]"
+	state=$$(cd "$(PHOTOS)" && find . -name '.?*' -prune -o -type f -exec cksum {} + | LC_ALL=C sort | cksum | tr ' ' -) && \
+	dvc exp run evaluate $(FINETUNE:%=-S '%') -S "download.version=cksum-$$state" \
+	  -S "download.origins=[{address: '$$(realpath "$(PHOTOS)" | sed "s/'/\\\\'/g")'}]"
 	@echo; cat results/table.md; echo; echo "The model: runs/surface-tuned/model.safetensors"; echo "The picture: results/picture.png"
 
 table1: .venv/ready  ## the paper's Table 1: every system on two data sets, with the budget in table1/params.yaml

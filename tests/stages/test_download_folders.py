@@ -46,18 +46,36 @@ def test_the_documentation_has_the_values_of_the_makefile():
     assert flat(block) == CHANGES | {"download.origins": [{"address": "~/photos"}]}
 
 
-def test_make_finetune_takes_a_folder_with_an_apostrophe(tmp_path):
-    photos = tmp_path / "Anna's photos"
-    for folder in (photos, tmp_path / ".venv/bin", tmp_path / "results"):
-        folder.mkdir(parents=True)
-    (tmp_path / "results/table.md").touch()
-    dvc = tmp_path / ".venv/bin/dvc"
-    dvc.write_text('#!/bin/sh\nfor last; do :; done; printf %s "$last" > given\n')
+def given_by_make(folder: Path, photos: Path) -> dict[str, Any]:
+    """The values that `make finetune` gives to DVC."""
+    for made in (photos, folder / ".venv/bin", folder / "results"):
+        made.mkdir(parents=True, exist_ok=True)
+    (folder / "results/table.md").touch()
+    dvc = folder / ".venv/bin/dvc"
+    dvc.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > given\n')
     dvc.chmod(0o755)
     command = ["make", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), "finetune", f"PHOTOS={photos}"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    (given,) = to_hydra_overrides([(tmp_path / "given").read_text()])
-    assert (given.key_or_group, given.value()) == ("download.origins", [{"address": str(photos)}])
+    subprocess.run(command, cwd=folder, check=True)
+    values = (folder / "given").read_text().splitlines()[4::2]  # exp run evaluate -S VALUE -S VALUE ...
+    return {value.key_or_group: value.value() for value in to_hydra_overrides(values)}
+
+
+def test_make_finetune_takes_a_folder_with_an_apostrophe(tmp_path):
+    photos = tmp_path / "Anna's photos"
+    assert given_by_make(tmp_path, photos)["download.origins"] == [{"address": str(photos)}]
+
+
+def test_make_finetune_fetches_a_changed_folder_again(tmp_path):
+    (photos := tmp_path / "my photos").mkdir()
+    versions = []
+    for name in ("1 a.jpg", ".DS_Store", "1 a.jpg", "2.jpg"):
+        with (photos / name).open("a") as file:
+            file.write("more")
+        versions.append(given_by_make(tmp_path, photos)["download.version"])
+    (photos / "2.jpg").rename(photos / "3.jpg")
+    versions.append(given_by_make(tmp_path, photos)["download.version"])
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 4
 
 
 class Shop:
