@@ -75,6 +75,20 @@ def test_photos_of_the_same_name_are_told_apart_by_their_folders(tmp_path, monke
     assert first_x(poses, "front.jpg") == 30
 
 
+@pytest.mark.parametrize("other", ["red/front.png", "shop/red/front.jpg"])
+def test_two_photos_do_not_share_a_pose_unless_they_are_equal(tmp_path, other):
+    poses = KnownPoses([people(tmp_path / "json/red/front_keypoints.json", person()).parents[1]])
+    for name in ("red/front.jpg", other):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"one")
+        assert first_x(poses, tmp_path / name) == 20
+    (tmp_path / other).write_bytes(b"two")
+    with pytest.raises(
+        ReposeError, match=r"json has one pose for the name red/front\.jpg, but .* are different photos"
+    ):
+        poses.find(tmp_path / other, 100, 80)
+
+
 def test_the_first_file_that_knows_a_photo_counts(tmp_path):
     files = [csv(tmp_path / "a.csv", row("a.jpg", 10)), csv(tmp_path / "b.csv", row("a.jpg", 30), row("b.jpg", 40))]
     assert [first_x(KnownPoses(some), "a.jpg") for some in (files, files[::-1], [])] == [10, 30, None]

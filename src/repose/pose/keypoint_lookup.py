@@ -39,7 +39,7 @@ class KnownPoses:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
         self._sources = [_Source(file) for file in files]
-        self._by_name: dict[tuple[_Source, str], Path] = {}  # the photos that were found by their names without folders
+        self._by_name: dict[tuple[_Source, str], Path] = {}  # the photos that were found, by the names in their source
 
     def find(self, photo: Path, height: int, width: int) -> np.ndarray | None:
         """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None if no file has the photo.
@@ -47,24 +47,24 @@ class KnownPoses:
         The photo itself is not read. The size is that of the upright image.
 
         Raises:
-            DataError, PoseNotFoundError: the keypoints fail `checked`, a JSON file is not OpenPose's, or a name without
-                folders is that of several different photos.
+            DataError, PoseNotFoundError: the keypoints fail `checked`, a JSON file is not OpenPose's, or a name is that of
+                several different photos.
         """
         for source in self._sources:
             parts = (photo if source.is_csv else photo.with_suffix(".jpg")).absolute().parts[1:]
             for first in range(len(parts)):  # its last folders and name, the longest first
-                if (found := source.find("/".join(parts[first:]), height, width)) is not None:
-                    if first == len(parts) - 1:
-                        self._check_same_photo(source, photo)
+                name = "/".join(parts[first:])
+                if (found := source.find(name, height, width)) is not None:
+                    self._check_same_photo(source, name, photo)
                     return _checked_in_file(found, height, width, str(photo))
         return None
 
-    def _check_same_photo(self, source: "_Source", photo: Path) -> None:
-        """Raise a DataError if another photo of the same name, but in another folder, was given the same pose."""
-        other = self._by_name.setdefault((source, photo.name), photo)
+    def _check_same_photo(self, source: "_Source", name: str, photo: Path) -> None:
+        """Raise a DataError if another photo, in another folder or with another suffix, was given the pose of the name."""
+        other = self._by_name.setdefault((source, name), photo)
         if other != photo and other.is_file() and photo.is_file() and not filecmp.cmp(other, photo, shallow=False):
             raise DataError(
-                f"{source.path} has one pose for the name {photo.name}, but {other} and {photo} are different photos. Give "
+                f"{source.path} has one pose for the name {name}, but {other} and {photo} are different photos. Give "
                 "the poses names with the photos' folders, or give the photos different names."
             )
 
