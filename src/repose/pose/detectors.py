@@ -42,8 +42,8 @@ def load(
     """A network by its name.
 
     `weights`, `min_person` (the minimum score of a person), `min_confidence` (of joints that count when `choose_person`
-    chooses one of several people) and `threads` of the CPU are for blazepose. figure returns joints of any confidence, in
-    `half` precision if asked; with `single` it is faster for one photo at a time.
+    chooses one of several people) and `threads` of the CPU are for blazepose. figure leaves joints below its own threshold
+    out, and works in `half` precision if asked; with `single` it is faster for one photo at a time.
 
     Raises:
         ReposeError: the network's weights or runtime are missing, or the weights are of another network.
