@@ -127,7 +127,7 @@ def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float) -> byte
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text) + 1) + text + b"\0" + bytes(78),
         b"wtpt": b"XYZ \0\0\0\0" + fixed(white),
         **{b"%cXYZ" % name: b"XYZ \0\0\0\0" + fixed(column) for name, column in zip(b"rgb", columns.T, strict=True)},
-        **{b"%cTRC" % name: b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0" for name in b"rgb"},
+        **{b"%cTRC" % name: b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0" for name in b"rgbk"},
     }
     table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
@@ -142,10 +142,10 @@ def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float) -> byte
 ADOBE_RGB = (0.6484, 0.3309), (0.2302, 0.7016), (0.1559, 0.0660)  # at D50
 
 
-@pytest.mark.parametrize(("format_", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("TIFF", "RGB")])
+@pytest.mark.parametrize(("format_", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("TIFF", "RGB")])
 def test_colours_are_converted_to_srgb_by_the_profile(format_, mode):
     def read(colour: tuple[int, int, int], profile: bytes | None) -> np.ndarray:
-        file, pixels = io.BytesIO(), Image.new("RGB", (8, 8), colour).convert(mode)
+        file, pixels = io.BytesIO(), Image.new("RGB", (8, 8), colour).convert(mode, palette=Image.Palette.ADAPTIVE)
         pixels.save(file, format_, icc_profile=profile)
         return decode(file.getvalue())[4, 4].astype(int)
 
@@ -154,3 +154,18 @@ def test_colours_are_converted_to_srgb_by_the_profile(format_, mode):
     # Adobe RGB's (171, 35, 44) is sRGB's (200, 30, 40), as littlecms's own profile of Adobe RGB has it
     assert read((171, 35, 44), profile) == pytest.approx([200, 30, 40], abs=4)
     assert read((171, 35, 44), None).tolist() == read((171, 35, 44), b"damaged" * 30).tolist() == [171, 35, 44]
+
+
+@pytest.mark.parametrize("pixels", [
+    Image.new("L", (8, 8), 128), Image.new("LA", (8, 8), (128, 255)), Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)),
+])  # fmt: skip
+def test_gray_is_converted_to_srgb_by_the_profile(pixels):
+    file = io.BytesIO()
+    pixels.save(file, "PNG", icc_profile=profile_of(ADOBE_RGB, 1.8).replace(b"RGB ", b"GRAY"))
+    assert decode(file.getvalue())[4, 4] == pytest.approx([146] * 3, abs=1)  # sRGB's level of 0.5 ** 1.8
+
+
+def test_a_transparent_color_is_white_also_beside_a_profile():
+    file, pixels = io.BytesIO(), Image.new("RGB", (8, 8), (171, 35, 44))
+    pixels.save(file, "PNG", icc_profile=profile_of(ADOBE_RGB, 2.2), transparency=(171, 35, 44))
+    assert decode(file.getvalue())[4, 4].tolist() == [255, 255, 255]

@@ -208,14 +208,18 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise DataError(
             f"The photo's values have an unknown range (Pillow's mode {image.mode}). Save it with 8 or 16 bits per channel."
         )
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16"):
-        return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGB", "RGBA", "CMYK") and (profile := image.info.get("icc_profile")):
-        image = _in_srgb(image, profile)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    if image.mode not in ("RGB", "L", "CMYK"):  # the modes that profiles are for
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    image = (_in_srgb(image, profile) if profile else image).convert("RGB")
+    if alpha is None:
+        return image
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=alpha)
+    return white
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -224,8 +228,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "srgb" in ImageCms.getProfileDescription(given).lower():
             return image
-        mode = "RGB" if image.mode == "CMYK" else image.mode
-        return ImageCms.profileToProfile(image, given, ImageCms.createProfile("sRGB"), outputMode=mode) or image
+        return ImageCms.profileToProfile(image, given, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
 
