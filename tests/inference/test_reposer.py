@@ -13,6 +13,7 @@ from PIL import Image
 import repose
 from repose import checkpoint, systems
 from repose.data.frame import Frame
+from repose.data.photo_files import HIPS
 from repose.inference import reposer as module
 from repose.inference.reposer import Reposer, SourcePhoto, TargetPose
 from tiny_system import FRAME, SIZE, SMALL, STANDING, photo, save_openpose, save_photo, save_system, small_row
@@ -117,6 +118,14 @@ def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(model, t
     assert len(loads) == 1
     assert same(alone(sources(), photo(2)), made)
     assert loads[1:] == [("auto", "cpu")]
+
+
+def test_a_source_that_shows_no_hips_is_named(model, capsys):
+    above = np.where(np.isin(np.arange(18), HIPS)[:, None], np.nan, STANDING)
+    model(GOOD, above)
+    assert capsys.readouterr().err == ""
+    model([GOOD, GOOD._replace(keypoints=above, name="head.jpg")], POSE)
+    assert "head.jpg: shows no hips; the model invents what no source" in capsys.readouterr().err
 
 
 def test_a_loaded_system_has_the_facts_of_its_checkpoint(model, tmp_path, capsys):

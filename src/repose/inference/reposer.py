@@ -16,7 +16,7 @@ from PIL import Image
 
 from mannequins import surface
 from repose import checkpoint
-from repose.data.photo_files import Fit, Size, as_pixels, fit, read_photo
+from repose.data.photo_files import HIPS, Fit, Size, as_pixels, fit, read_photo
 from repose.data.pictures import grid
 from repose.data.posemaps import colour, draw
 from repose.data.skeleton import K, present
@@ -168,6 +168,8 @@ class Reposer:
         joints = np.full((K, 2), np.nan, np.float32)
         if self.needs_source_poses:
             joints = self._joints(read, path, found)
+            if not present(joints)[HIPS].any():
+                warn(f"{read.name}: shows no hips; the model invents what no source photo shows of the garment")
         place, times = self._fit(read.size, joints, read.name), self.about.row.finer_photos
         finer = place.finer(times).image(read.pixels) if times > 1 and place.scale >= _FINER else None
         return Framed(place.image(read.pixels), place.keypoints(joints), read.size, finer)
