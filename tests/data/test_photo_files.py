@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from repose.data.frame import Frame
-from repose.data.photo_files import MAX_MEGAPIXELS, MIN_SIDE, fit, read_photo
+from repose.data.photo_files import MAX_MEGAPIXELS, MIN_SIDE, as_pixels, fit, read_photo
 from repose.data.skeleton import JOINT, K
 from repose.errors import ReposeError
 from tiny_system import STANDING, photo
@@ -86,6 +86,14 @@ def test_bad_files_are_rejected(tmp_path, content, message):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises(ReposeError, match=message):
         read_photo(tmp_path / "x.jpg")
+
+
+def test_a_pillow_image_whose_file_was_closed_or_is_damaged_is_an_error(tmp_path):
+    with Image.open(saved(tmp_path / "x.png", Image.fromarray(PIXELS))) as closed:
+        pass
+    for image in (closed, Image.open(io.BytesIO(jpeg()[:1500]))):
+        with pytest.raises(ReposeError, match=r"it cannot be read: .*Its file should be whole, and open until"):
+            as_pixels(image, "it")
 
 
 def test_the_size_of_a_photo_has_limits(tmp_path, monkeypatch):

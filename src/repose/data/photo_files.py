@@ -73,7 +73,8 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
             with named_failures():
                 pixels = from_pillow(photo)
         except ReposeError as error:
-            raise DataError(f"{name} cannot be read: {error}") from None
+            how = "" if photo.mode in ("I", "F") else ". Its file should be whole, and open until the image is loaded."
+            raise DataError(f"{name} cannot be read: {error}{how}") from None
     elif isinstance(photo, np.ndarray) and photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3:
         pixels = photo
     else:
