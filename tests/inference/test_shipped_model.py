@@ -172,7 +172,8 @@ def test_the_pose_is_taken_whatever_its_photo_is_like(model, rendered, change):
 @pytest.mark.parametrize("photo", [skimage.data.coffee(), skimage.data.chelsea()], ids=["a cup", "a cat"])
 def test_a_photo_without_a_person_is_an_error(model, rendered, photo):
     message = (
-        "the array: the network blazepose finds no person. Give a photo that shows a person at least from the head"
+        "the array: the network blazepose finds no person. Give a photo that shows a person at least from the head "
+        "to the hips, on a quarter of its longer side or more"
     )
     for given in ((photo, rendered[0].pixels), (rendered[0].pixels, photo)):
         with pytest.raises(repose.PoseNotFoundError, match=message):

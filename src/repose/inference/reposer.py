@@ -237,8 +237,8 @@ class Reposer:
         if not present(joints).any():
             raise PoseNotFoundError(
                 f"{photo.name}: the network {self._find_pose.network} finds no person. Give a photo that shows a person at "
-                "least from the head to the hips, name another network (--find-poses, in Python pose_detector), or give the "
-                "joints (--keypoints, in Python keypoints)."
+                "least from the head to the hips, on a quarter of its longer side or more, name another network "
+                "(--find-poses, in Python pose_detector), or give the joints (--keypoints, in Python keypoints)."
             )
         if people > 1:
             warn(f"{photo.name}: shows {people} people; taking the large one near the middle")
