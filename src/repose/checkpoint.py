@@ -231,10 +231,8 @@ def _check_shapes(path: Path, about: About) -> None:
         with _Unallocated():
             networks = build(about.row, about.frame).networks
     except Exception as error:  # sizes that no network has can raise almost any error in torch
-        if isinstance(error, RuntimeError) and "meta" in str(
-            error
-        ):  # it computes with values: `load` builds it, then compares
-            return
+        if isinstance(error, RuntimeError) and "meta" in str(error):
+            return  # the system computes with values while it is built; `load` builds it, then compares
         raise CheckpointError(f"{path}: its settings describe no network that can be built ({error}).") from None
     for name, network in networks.items():
         for key, value in network.state_dict().items():

@@ -160,12 +160,8 @@ class Needs(Amounts):
     retries: Retries | None = None
     timeout: PositiveInt | None = None  # seconds
     env: dict[Variable, str] = field(default_factory=dict)
-    config_maps: dict[ObjectName, dict[str, Variable]] = field(
-        default_factory=dict
-    )  # config map: {its key: environment variable}
-    secrets: dict[ObjectName, dict[str, Variable]] = field(
-        default_factory=dict
-    )  # secret: {its key: environment variable}
+    config_maps: dict[ObjectName, dict[str, Variable]] = field(default_factory=dict)  # config map: {its key: variable}
+    secrets: dict[ObjectName, dict[str, Variable]] = field(default_factory=dict)  # secret: {its key: variable}
     secret_files: dict[ObjectName, str] = field(default_factory=dict)  # secret: folder for its keys as files
     volumes: tuple[Volume, ...] = ()
     cache: Volume | None = None  # keeps DVC's cache between pods
