@@ -81,11 +81,12 @@ def test_missing_or_cut_weights_are_named_before_anything_is_read(damaged):
         repose.load(device="cpu")
 
 
-def test_the_wheel_holds_the_weights_of_both_networks_and_little_else(tmp_path):
+def test_the_wheel_holds_its_types_the_weights_of_both_networks_and_little_else(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
+        assert "repose/py.typed" in files.namelist()  # or mypy ignores the types of the package
         for weights in (surface.WEIGHTS, Path(figure.__file__).with_name("figure.safetensors")):
             for path in (weights, Path(f"{weights}.sha256")):
                 assert files.read(path.relative_to(ROOT / "src").as_posix()) == path.read_bytes()
