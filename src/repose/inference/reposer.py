@@ -179,14 +179,9 @@ class Reposer:
     ) -> Request:
         """A request for an image of at least one photo. `found` as for `source`, the others and errors as for `__call__`."""
         name = "the target pose"
-        try:
-            height, width = map(operator.index, sources[0].photo_size if pose_size is None else pose_size)
-        except (TypeError, ValueError):
-            wanted = "the height and width in px, such as (256, 176)"
-            raise ValueError(f"pose_size should be {wanted}, not {pose_size!r}.") from None
-        size = height, width
+        size = sources[0].photo_size if pose_size is None else _checked_size(pose_size, "pose_size")
         if isinstance(pose, TargetPose):
-            size = pose.height, pose.width
+            size = _checked_size((pose.height, pose.width), "the size of a TargetPose")
             keypoints = _checked_joints(pose.keypoints, size, name)
         elif isinstance(pose, np.ndarray) and (pose.ndim == 2 or pose.shape[-2:] in _JOINTS):
             keypoints = _checked_joints(pose, size, name)
@@ -278,9 +273,21 @@ def _read(photo: object) -> tuple[SourcePhoto, Path | None]:
     )
 
 
+def _checked_size(size: Any, what: str) -> Size:
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        wanted = "the height and width in px, such as (256, 176)"
+        raise ValueError(f"{what} should be {wanted}, not {size!r}.") from None
+    return height, width
+
+
 def _checked_joints(joints: np.ndarray, size: Size, where: str) -> np.ndarray:
     """Check a caller's joints (18, 2) or (18, 3); return them as keypoints (K, 2)."""
-    joints = np.asarray(joints, np.float32)
+    try:
+        joints = np.asarray(joints, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"joints should be an array of numbers ({where}): {error}") from None
     if joints.shape not in _JOINTS:
         raise ValueError(
             f"joints should be ({K}, 2) or ({K}, 3), not {joints.shape} ({where}). For several poses, give a list of arrays."
