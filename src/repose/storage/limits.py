@@ -15,10 +15,15 @@ def within_limit(path: Path, kind: Kind) -> Path:
     """The path itself, if the file may be read.
 
     Raises:
-        DataError: the file is larger than its kind may be, or is a device or a pipe, which may never end.
+        DataError: the file is larger than its kind may be, or is a device or a pipe, which may never end; or the path has
+            characters that no path may have.
         OSError: there is no such file, or it cannot be looked at.
     """
-    found, limit = path.stat(), LIMITS[kind]
+    limit = LIMITS[kind]
+    try:
+        found = path.stat()
+    except ValueError as error:  # such as a null character
+        raise DataError(f"{str(path)!r} cannot be the path of a file ({error}). Check the path.") from None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise DataError(f"{path} is a device or a pipe. Give a file.")
     if found.st_size > limit * 10**6:
