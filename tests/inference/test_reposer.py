@@ -1,5 +1,7 @@
 """`repose.load`: photos and poses in every form that it takes, and what it rejects."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -118,6 +120,13 @@ def test_a_detector_finds_the_poses_that_no_file_has_and_is_loaded_once(model, t
     assert len(loads) == 1
     assert same(alone(sources(), photo(2)), made)
     assert loads[1:] == [("auto", "cpu")]
+
+
+def test_a_model_can_be_pickled_and_copied_also_after_its_detector_was_used(model, tmp_path):
+    model = repose.load(tmp_path / "m.safetensors", device="cpu", pose_detector="figure")
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):  # noqa: S301 (its own bytes)
+        assert same(other(sources(), POSE), model(sources(), POSE))
+        np.testing.assert_array_equal(other._find_pose(photo(0))[0], model._find_pose(photo(0))[0])
 
 
 def test_a_source_that_shows_no_hips_is_named(model, capsys):

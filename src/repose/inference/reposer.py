@@ -239,6 +239,10 @@ class Reposer:
             warn(f"{photo.name}: shows {people} people; taking the large one near the middle")
         return joints
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and copy keep: all but the detector, which cannot be pickled; a copy loads its own."""
+        return {name: value for name, value in vars(self).items() if name != "_find_pose"}
+
     @cached_property
     def _find_pose(self) -> PoseFinder:
         return PoseFinder(self._detector or "auto", self._device)
