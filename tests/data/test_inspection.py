@@ -184,6 +184,8 @@ def test_threads_leave_pillows_limit_and_the_warnings_of_the_process_as_they_wer
     limit, filters, second = Image.MAX_IMAGE_PIXELS, list(warnings.filters), pillow_unlimited()
     with pillow_unlimited():
         second.__enter__()
+        with pytest.raises(UserWarning, match="of another thread"):
+            warnings.warn("of another thread", stacklevel=1)
     assert Image.MAX_IMAGE_PIXELS is None  # the second is still in
     second.__exit__(None, None, None)
     assert limit == Image.MAX_IMAGE_PIXELS

@@ -126,7 +126,7 @@ class _Unlimited:
                 self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
                 Image.MAX_IMAGE_PIXELS = None
                 self._undo.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
+                warnings.filterwarnings("ignore", module=r"PIL\.")  # other threads keep theirs
             self._count += 1
 
     def end(self) -> None:

@@ -68,8 +68,9 @@ class Reposer:
     """A trained system and, optionally, a network that finds poses; both are loaded once.
 
     Photos and poses of another size than the training photos are framed around the person (`data.photo_files.fit`). The same
-    calls give the same bytes on the same machine with the same number of torch threads. Threads can share one. Torch does not
-    work in forked processes, so a pool of processes should use the method "spawn", and each process loads its own.
+    calls give the same bytes on the same machine with the same number of torch threads. Threads can share one; while one
+    reads a photo's file, Pillow's limit on pixels and its warnings are off in the whole process. Torch does not work in forked
+    processes, so a pool of processes should use the method "spawn", and each process loads its own.
 
     Args:
         model: path of the checkpoint, such as a run's model.safetensors; None: the model that comes with repose.
