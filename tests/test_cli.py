@@ -164,6 +164,19 @@ def test_a_word_with_control_characters_is_refused_before_typer_repeats_it(monke
     assert capsys.readouterr().err == f"repose: The argument {escaped} has control characters. Rename the file.\n"
 
 
+def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(sys, "argv", ["repose", "weights", "list"])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert (
+        capsys.readouterr().err
+        == "repose: The current folder was deleted. Change to another one (cd) and start again.\n"
+    )
+
+
 @pytest.mark.parametrize(("system", "rows", "expected"), [
     ("atend", None, "params.yaml has no row 'atend' under systems. Did you mean 'attend'?\n"),
     ("attend", "systems:", "has no row 'attend' under systems"), ("attend", "", "has no row 'attend' under systems"),

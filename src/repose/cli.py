@@ -356,12 +356,21 @@ def options(
     """Photos of a garment in, the same garment in any other pose out."""
 
 
+def _check_folder() -> None:
+    """Raise a SettingsError if the current folder was deleted: torch's library would end the process and blame itself."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise SettingsError("The current folder was deleted. Change to another one (cd) and start again.") from None
+
+
 def main() -> None:
     """Run the command line. A ReposeError is shown as a message without a traceback."""
     # torch's threads spin while they wait, which makes them many times slower if another program uses a core
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     show_messages()
     try:
+        _check_folder()
         for argument in sys.argv[1:]:
             if printable(argument) != argument:  # typer repeats a wrong argument as it is
                 raise SettingsError(f"The argument {printable(argument)} has control characters. Rename the file.")
