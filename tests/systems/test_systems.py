@@ -83,6 +83,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [  # kind, changes, message
     ("attend", {"generator": {"spread": [0.1, 0.1, 0.1, 0.1, 0]}}, r"mine.generator.spread\[4\] should be more than 0"),
     ("attend", {"generator": {"stride": 6}}, "mine.generator: stride should be 2, 4, 8 or another power of 2, not 6"),
     ("attend", {"generator": {"channels": 13}}, r"mine.generator: channels should be at least 14 .*, not 13"),
+    ("surface", {"generator": {"keys": 0}}, "mine.generator.keys should be more than 0, not 0"),
     ("pix2pix", {"generator": {"downs": 1}}, "mine.generator.downs should be at least 2, not 1"),
     ("pg2", {"steps": 1}, "mine: steps should be at least 2, one for each stage, not 1"),
     ("vunet", {"kl_from": 0.8}, "mine: kl_from should be less than kl_until, not 0.8 and 0.75"),

@@ -15,7 +15,7 @@ so the geometry is supervised directly (docs/surface.md).
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from repose.config import settings
@@ -60,7 +60,7 @@ class SurfaceSettings:
 
     widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (24, 64, 96, 128)  # at strides 2, 4, 8, 16
     features: PositiveInt = 48  # of a place, that are attended to
-    keys: NonNegativeInt = 8  # learned channels of a query or key, beside coordinates and parts
+    keys: PositiveInt = 8  # learned channels of a query or key, beside coordinates and parts
     decoder: tuple[PositiveInt, PositiveInt] = (96, 48)  # its widths at strides 4 and 2
     blocks: Blocks = 3  # its residual blocks at stride 4
     spread: PositiveFloat = 0.02  # initial standard deviation of the match, in heights of the person
