@@ -107,6 +107,17 @@ def test_a_system_learns_four_pairs_by_heart(name):
 
 
 @each_system
+def test_a_step_is_taken_at_the_rate_of_its_schedule(name):
+    learner = LEARNERS[name]
+    row: Any = replace(learner.row, steps=4)
+    row = replace(row, optimiser=replace(row.optimiser, lr_decay_start=0.0))
+    system, batch = systems.build(row, learner.frame), pairs(2, learner.frame.height, learner.frame.width)
+    system.step(batch, None, Progress(3, 4, 4), nullcontext())
+    rates = {optimiser.param_groups[0]["lr"] for optimiser in system.optimisers.values() if optimiser.state}
+    assert rates == {row.optimiser.learning_rate / 4}
+
+
+@each_system
 def test_a_resumed_training_gives_the_same_bytes(name, tmp_path):
     learner, batch = LEARNERS[name], pairs(2, 32, 24)
     row = replace(learner.row, steps=6)

@@ -134,6 +134,19 @@ def own(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.images[batch.target], keypoints, keypoints
 
 
+@pytest.mark.floats
+def test_latents_are_drawn_with_variance_1_and_those_of_the_next_size_depend_on_them():
+    appearance = begun(system_of(replace(SMALL, dropout=0.0))).vunet.appearance
+    parts = torch.rand(64, 24, 16, 16) * 2 - 1
+    with torch.no_grad():
+        (means, latents), (again, _), fixed = (appearance(parts, sample=sample) for sample in (True, True, False))
+    for mean, latent in zip(means, latents, strict=True):
+        assert (latent - mean).std().item() == pytest.approx(1, abs=0.05)
+    assert torch.equal(means[0], again[0])
+    assert not torch.equal(means[1], again[1])
+    assert fixed[0] == fixed[1]
+
+
 def test_the_prior_of_a_group_knows_only_the_groups_before():
     prior = Prior(4, 0.0)
     h, latent = torch.randn(1, 4, 4, 4), torch.randn(1, 4, 4, 4)
