@@ -115,6 +115,18 @@ def test_skips_come_from_the_pose_encoder_alone(kind):
             assert (network.decoder(*without) - picture).abs().max() > 1e-5
 
 
+def test_weights_start_as_pix2pix_has_them_and_in_the_convlstm_as_pytorch_has_them():
+    network = generator(width=16)
+    for name, layer in network.named_modules():
+        if not isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            continue
+        weight, bias = layer.weight.detach(), layer.bias.detach()
+        bound = weight[0].numel() ** -0.5
+        in_lstm = name.endswith("gates")
+        assert weight.std().item() == pytest.approx(bound / 3**0.5 if in_lstm else 0.02, rel=0.06), name
+        assert (bias.abs().max() <= bound and bias.any()) if in_lstm else not bias.any(), name
+
+
 def test_the_forget_bias_is_added_at_the_start():
     torch.manual_seed(1)
     zero = generator(forget_bias=0.0).image_encoder

@@ -134,6 +134,17 @@ def test_interrupted_by_ctrl_c_it_goes_on_and_leaves_what_other_settings_left(da
     assert files_in(place) == left
 
 
+def test_sample_pictures_change_no_weight(data, tmp_path):
+    """pix2pix computes otherwise in evaluation mode, in which samples are made."""
+    small = {"steps": 3, "generator": {"width": 4}, "discriminator": {"width": 4, "layers": 1}}
+    runs = [
+        train_tiny(data, tmp_path / str(every) / "run", "pix2pix", sample_every=every, row_changes=small)
+        for every in (0, 1)
+    ]
+    one, other = ((run / "model.safetensors").read_bytes() for run in runs)
+    assert one == other
+
+
 def test_keep_every_keeps_checkpoints_and_sample_every_0_draws_nothing(data, tmp_path):
     run = train_tiny(data, tmp_path / "run", keep_every=2, checkpoint_every=5, sample_every=0)
     kept = {path.name: steps_of(path) for path in (run / "checkpoints").iterdir()}

@@ -147,6 +147,13 @@ def test_latents_are_drawn_with_variance_1_and_those_of_the_next_size_depend_on_
     assert fixed[0] == fixed[1]
 
 
+def test_the_image_teaches_the_appearance():
+    system, batch = begun(system_of()), pairs(2, HEIGHT, WIDTH)
+    system.vunet.zero_grad()
+    system.vunet(system._inputs(*own(batch)))[0].square().mean().backward()
+    assert all(mean.V.grad is not None and mean.V.grad.any() for mean in system.vunet.appearance.means)
+
+
 def test_the_prior_of_a_group_knows_only_the_groups_before():
     prior = Prior(4, 0.0)
     h, latent = torch.randn(1, 4, 4, 4), torch.randn(1, 4, 4, 4)
