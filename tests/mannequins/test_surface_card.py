@@ -1,5 +1,6 @@
 """The scores on real photos in the card of the model that comes with repose."""
 
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_the_card_gets_a_row_for_all_pairs_and_for_each_group(script, monkeypatc
         "| light | 1 | 0.700 | 20.0 |  |", "| tan | 2 | 0.550 | 10.0 | 3.0 |",
         "| Dresses | 2 | 0.600 | 15.0 | 4.0 |", "| Sweaters | 1 | 0.600 |  | 2.0 |", "",
     ]  # fmt: skip
+
+
+def test_the_sentence_after_the_table_has_its_numbers(script):
+    card = script["CARD"].read_text()
+    of_tone = dict(re.findall(r"^\| ([a-z ]+) \|.*\| (\S+) \|$", card, re.MULTILINE))
+    said = re.findall(r"(\d+\.\d) \(([a-z ]+)", card.rpartition("<!-- end -->")[2])
+    assert [tone for _, tone in said] == ["light", "very light", "tan", "brown"]
+    assert {tone: number for number, tone in said}.items() <= of_tone.items()
