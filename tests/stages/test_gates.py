@@ -84,6 +84,16 @@ def test_a_score_that_the_baseline_lacks_is_judged_by_its_limit(gates):
     assert "HEAD has no 'psnr' of attend" in gates(1)
 
 
+def test_the_message_about_a_system_that_was_not_trained_says_how_to_leave_it_out(gates):
+    Path("params.yaml").write_text(
+        yaml.safe_dump({"gates": GATES | {"baseline": False, "systems": ["attend", "paper-m"]}})
+    )
+    write("new", 0.6, 0.7, 0.71)
+    message = gates(1)
+    assert "HEAD has no system 'paper-m'" in message
+    assert "gates.systems to systems of evaluate.systems" in message
+
+
 def test_without_a_baseline_the_limits_alone_judge(gates):
     Path("params.yaml").write_text(yaml.safe_dump({"gates": GATES | {"baseline": False}}))
     Path("baseline/metrics.json").unlink()

@@ -40,7 +40,8 @@ def run(
         raise ReposeError(
             " ".join((found.headline, *found.reasons))
             + f" The table: {report / 'gates.md'}. If the change is intended, `make baseline` accepts the new scores. For "
-            "your own data, set gates.baseline to false and gates.limits to your limits (docs/compare.md)."
+            "your own data, set gates.baseline to false, gates.limits to your limits and gates.systems to systems of "
+            "evaluate.systems (docs/compare.md)."
         )
 
 
