@@ -16,6 +16,7 @@ import pytest
 from fakes import known_as
 from file_server import Server
 from repose.errors import ReposeError
+from repose.metrics.catalogue import _KINDS
 from repose.storage import weight_files, wheels
 from repose.storage.transfer import s3
 from repose.storage.weight_files import (
@@ -86,6 +87,7 @@ def test_list_shows_every_file_and_whether_it_is_cached(repose, cache):
         here = "in the cache" if name == "alexnet" else "not in the cache"
         assert f"  here     {here}: {cached(name)}\n" in out
     assert cached("alexnet") == cache / f"{SHA256[:8]}-alexnet-owt-7be5be79.pth"
+    assert set(KNOWN["inception-tf-2015"].used_by.split(", ")) <= set(_KINDS)
 
 
 def test_fetch_fetches_once_from_the_owner(repose, server, cache, monkeypatch):

@@ -37,7 +37,7 @@ _MODULES = "mediapipe/modules"
 KNOWN: Mapping[str, Known] = {
     "inception-tf-2015": _known(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-        "Apache-2.0", "TensorFlow's Inception of 2015-12-05, by torch-fidelity", "is, mask-is, fid, retrieval",
+        "Apache-2.0", "TensorFlow's Inception of 2015-12-05, by torch-fidelity", "is, mask-is, fid, recall@1",
     ),
     "alexnet": _known(
         "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
