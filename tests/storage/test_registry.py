@@ -99,6 +99,13 @@ def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest(shop):
     assert registry.find_model("attend", Path()).version == "v1.9.0"
     with pytest.raises(ReposeError, match=r"There is no version v1\.10\.0 of attend; there are: v1\.9\.0, v1\.0\.0\."):
         model_file("attend@v1.10.0")
+    for version in ("v1.9.0", "v1.0.0"):
+        shop.git("tag", "--annotate", f"attend@{version}!", f"attend@{version}^{{}}", "--message", "withdrawn")
+    for model in ("attend", "attend@v1.9.0"):
+        with pytest.raises(
+            ReposeError, match=r"All versions of attend were withdrawn\. Tag a new one: git tag -a attend@"
+        ):
+            model_file(model)
 
 
 def test_generate_takes_a_registered_model(shop):

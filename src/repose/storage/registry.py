@@ -100,10 +100,14 @@ def _version(folder: Path, name: str, wanted: str) -> str:
             "the file with --checkpoint."
         ) from None
     versions = [str(entry["version"]) for entry in entries]  # the highest first, without withdrawn ones
-    if wanted == "latest" and versions:
+    if not versions:
+        raise RemoteError(
+            f"All versions of {name} were withdrawn. Tag a new one: git tag -a {_tag(name, 'vX.Y.Z')} -m '...'."
+        )
+    if wanted == "latest":
         return versions[0]
     if wanted not in versions:
-        raise RemoteError(f"There is no version {wanted} of {name}; there are: {', '.join(versions) or 'none'}.")
+        raise RemoteError(f"There is no version {wanted} of {name}; there are: {', '.join(versions)}.")
     return wanted
 
 
