@@ -46,6 +46,14 @@ def test_the_documentation_has_the_values_of_the_makefile():
     assert flat(block) == CHANGES | {"download.origins": [{"address": "~/photos"}]}
 
 
+def test_no_block_for_photos_of_people_keeps_a_network_for_rendered_people():
+    """The blocks for other places of the same data follow the first one's example."""
+    page = (ROOT / "docs" / "data.md").read_text()
+    for name in ("folders", "deepfashion-folder", "market1501-folder"):
+        block = yaml.safe_load(re.search(rf"```yaml\n# {name}\n(.*?)```", page, re.DOTALL)[1])
+        assert block["keypoints"]["extractor"] != "figure" != block["train"]["perceptual"]["network"], name
+
+
 def given_by_make(folder: Path, photos: Path) -> dict[str, Any]:
     """The values that `make finetune` gives to DVC."""
     for made in (photos, folder / ".venv/bin", folder / "results"):
