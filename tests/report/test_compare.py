@@ -171,6 +171,7 @@ def test_a_metric_that_is_scored_in_another_way_is_not_judged(old, new, reason):
     (b'{"schema": 1, "protocol": {}, "metrics": {}, "scores": {}}', "do not have schema 2"),
     (b'{"schema": 2, "protocol": {}, "scores": {}}', "do not have schema 2"),
     (b'{"schema": 2, "protocol": {}, "metrics": {}, "scores": {"ssim": 0.6}}', "do not have schema 2"),
+    (b'{"schema": 2, "protocol": {}, "metrics": {"ssim": "higher"}, "scores": {}}', "do not have schema 2"),
 ])  # fmt: skip
 def test_what_is_no_record_of_scores_is_refused(content, message):
     with pytest.raises(ReposeError) as error:

@@ -65,8 +65,9 @@ def parsed(content: bytes, where: str) -> Record:
         raise ReposeError(f"The scores of {where} are not JSON: {error}. Run `dvc repro evaluate` there.") from None
     record = record if isinstance(record, dict) else {}
     protocol, scores, metrics = (cast(Any, record.get(name)) for name in ("protocol", "scores", "metrics"))
-    rows = scores.values() if isinstance(scores, dict) else [None]
-    if record.get("schema") != SCHEMA or not all(isinstance(part, dict) for part in (protocol, metrics, *rows)):
+    parts = [protocol, scores, metrics]
+    parts += [entry for part in (scores, metrics) if isinstance(part, dict) for entry in part.values()]
+    if record.get("schema") != SCHEMA or not all(isinstance(part, dict) for part in parts):
         raise ReposeError(
             f"The scores of {where} do not have schema {SCHEMA}, with protocol, metrics, and scores by system and metric: "
             "another version of repose or another program wrote them. Run `dvc repro evaluate` there, or give a later "
