@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def test_the_one_secret_goes_to_the_step_that_submits():
     assert set(submit["env"]) == {"KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "IMAGE"}
     assert submit["env"]["KFP_TOKEN"] == "${{ secrets.KFP_TOKEN }}"
     assert WORKFLOWS[1].read_text().count("secrets.") == 2
+
+
+def test_a_tag_of_a_model_releases_nothing():
+    (pattern,) = RELEASE["on"]["push"]["tags"]
+    assert [fnmatchcase(tag, pattern) for tag in ("v0.2.0", "vunet@v1.0.0", "attend@v1.0.0")] == [True, False, False]
 
 
 def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path, monkeypatch):
