@@ -1,6 +1,8 @@
 """The errors that a user can fix, and what messages show of addresses: no user, password or query."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*:/+[^\s'"]+""")
 
@@ -68,6 +70,18 @@ class ReposeError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(without_secrets(message))
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Turn the error of an import into a ReposeError that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ReposeError(
+            f"This needs {error.name}, which is not installed. Install repose with its extra `pipeline`: pip install "
+            "'.[pipeline]' in the project's folder."
+        ) from None
 
 
 class SettingsError(ReposeError):

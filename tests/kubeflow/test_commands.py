@@ -1,7 +1,9 @@
 """`repose kfp submit`, `schedule`, `upload`, `status` and `fetch` as a user calls them, against a stand-in of Kubeflow."""
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from compiled import compile_, edit
 from kfp_server import KfpServer, inner, kfp_server
 from typer.testing import CliRunner, Result
 
+from project import ROOT
 from repose.cli import app
 from repose.errors import ReposeError
 from repose.kubeflow.project import read_project
@@ -188,6 +191,18 @@ def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
     assert result.stdout.strip() == made["recurring_run_id"]
     assert made["pipeline_version_reference"]["pipeline_version_id"] == "v-2"
     assert (made["runtime_config"]["parameters"]["scale"], made["service_account"]) == ("9", "gardener")
+
+
+@pytest.mark.parametrize(("package", "command", "code"), [
+    ("dvc.repo", ("compare", "run:x"), 2), ("dvc.repo", ("kfp", "compile"), 1), ("kfp_server_api", ("kfp", "status", "x"), 1),
+])  # fmt: skip
+def test_a_package_that_is_not_installed_is_named(here, monkeypatch, said_by, package, command, code):
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    monkeypatch.setenv("KFP_ENDPOINT", "http://localhost:1")
+    monkeypatch.setitem(sys.modules, package, None)
+    _, said = said_by(*command, code=code)
+    assert f"This needs {package}, which is not installed." in said
+    assert "pip install '.[pipeline]'" in said
 
 
 @pytest.mark.usefixtures("here")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from repose.errors import RemoteError, without_secrets
+from repose.errors import RemoteError, installed, without_secrets
 
 ENDPOINT, NAMESPACE, TOKEN, CA_CERT = "KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "KFP_CA_CERT"
 _ADDRESS = re.compile(r"(https?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?(/[A-Za-z0-9._~%/+-]*)?")
@@ -89,9 +89,11 @@ def connect(endpoint: Endpoint) -> Any:
     Raises:
         UnansweredError: the endpoint does not answer at the moment.
         RemoteError: the endpoint is not a pipeline API, is too old, or needs a namespace.
+        ReposeError: kfp is not installed.
     """
-    import kfp_server_api as api
-    from kfp import Client
+    with installed():
+        import kfp_server_api as api
+        from kfp import Client
 
     settings = api.Configuration()
     settings.host, settings.ssl_ca_cert = endpoint.address, str(endpoint.ca_cert) if endpoint.ca_cert else None

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from repose.errors import ReposeError, SettingsError
+from repose.errors import ReposeError, SettingsError, installed
 from repose.kubeflow.params import SUFFIXES, split_address
 from repose.kubeflow.stages import (
     ROOT,
@@ -136,10 +136,10 @@ def open_repo(folder: Path) -> Any:
     """DVC's repository in a folder (dvc.repo.Repo).
 
     Raises:
-        ReposeError: the folder is not the root of a repository of DVC.
+        ReposeError: the folder is not the root of a repository of DVC, or DVC is not installed.
     """
-    from dvc.repo import Repo
-
+    with installed():
+        from dvc.repo import Repo
     with _dvc_errors(folder):
         repo = Repo(str(folder.resolve()))
     if Path(repo.root_dir) != folder.resolve():
