@@ -86,13 +86,14 @@ def _version(folder: Path, name: str, wanted: str) -> str:
     from scmrepo.exceptions import SCMError
 
     top = str(folder.resolve())
+    tag = f"git tag -a {_tag(name, 'v1.0.0' if wanted == 'latest' else wanted)} -m '...'"
+    advice = f"A version is an annotated git tag: {tag}; fetch those of others by git fetch --tags."
     try:
         entries = gto.api.show(top, name=name, registered_only=True, sort=VersionSort.SemVer)
     except ArtifactNotFound:
         known = sorted(gto.api.show(top))
         raise RemoteError(
-            f"No version of a model {name!r} is registered here{nearest(name, known) if known else '.'} A version is an "
-            f"annotated git tag: git tag -a {_tag(name, 'v1.0.0')} -m '...'; fetch those of others by git fetch --tags."
+            f"No version of a model {name!r} is registered here{nearest(name, known) if known else '.'} {advice}"
         ) from None
     except (GTOException, SCMError) as error:
         raise RemoteError(
@@ -107,7 +108,7 @@ def _version(folder: Path, name: str, wanted: str) -> str:
     if wanted == "latest":
         return versions[0]
     if wanted not in versions:
-        raise RemoteError(f"There is no version {wanted} of {name}; there are: {', '.join(versions)}.")
+        raise RemoteError(f"There is no version {wanted} of {name}; there are: {', '.join(versions)}. {advice}")
     return wanted
 
 
