@@ -142,6 +142,15 @@ def test_a_model_in_neither_cache_nor_remote_is_an_error(shop):
         model_file("attend@v1.9.0")
 
 
+def test_an_object_that_is_damaged_in_the_remote_is_an_error_and_not_cached(shop, monkeypatch):
+    file = model_file("attend@v1.0.0")
+    file.unlink()
+    monkeypatch.setattr(registry.Remote, "pull", lambda *_: file.write_bytes(b"half"))  # as DVC does from S3
+    with pytest.raises(ReposeError, match=r"attend@v1\.0\.0 is damaged in the remote .*remote: the MD5 of the object"):
+        model_file("attend@v1.0.0")
+    assert not file.exists()
+
+
 @pytest.mark.parametrize(("model", "message"), [
     ("attend@1.0.0", r"A model is named NAME@vX\.Y\.Z, or NAME alone.* not 'attend@1\.0\.0'"),
     ("atend", r"No version of a model 'atend' is registered here\. Did you mean 'attend'\?.*git tag -a atend@v1\.0\.0"),

@@ -160,9 +160,18 @@ def _md5_in_folder(cache: Any, md5: str, out: str, found: Registered) -> str:
 
 
 def _fetch(repo: Any, md5: str, what: str) -> None:
-    """Fetch an object into DVC's cache if it is missing."""
-    if not repo.cache.local.exists(md5):
-        try:
-            Remote(repo).pull([md5])
-        except ReposeError as error:
-            raise RemoteError(f"{what} is not in DVC's cache and cannot be fetched from the remote. {error}") from None
+    """Fetch an object into DVC's cache if it is missing. Its MD5 is checked, which DVC does not do for every remote."""
+    if repo.cache.local.exists(md5):
+        return
+    try:
+        remote = Remote(repo)
+        remote.pull([md5])
+    except ReposeError as error:
+        raise RemoteError(f"{what} is not in DVC's cache and cannot be fetched from the remote. {error}") from None
+    file = Path(repo.cache.local.oid_to_path(md5))
+    if md5_of(file) != md5.removesuffix(".dir"):
+        file.unlink()
+        raise RemoteError(
+            f"{what} is damaged in the remote {remote.address}: the MD5 of the object {md5} is another. Delete the object "
+            "there, and `dvc push` from where it is whole."
+        )
