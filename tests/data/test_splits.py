@@ -239,7 +239,7 @@ PAIR = csv([(name(2), name(2, "2_side"))])
 
 @pytest.mark.parametrize(("changes", "files", "message"), [
     ({"pairs": "p"}, {"p": PAIR + "a.jpg,b.jpg\n" * 5}, "5 of 6 pairs have a photo.*such as a.jpg, b.jpg. Get"),
-    ({"pairs": "p"}, {"p": f"{PAIR}{name(1)},{name(2)}\n"}, "p, line 3.*are not two photos of one item"),
+    ({"pairs": "p"}, {"p": f"{PAIR}\n\n{name(1)},{name(2)}\n"}, "p, line 5.*are not two photos of one item"),
     ({"pairs": "q"}, {"p": PAIR}, "has no file named q"),
     ({"pairs": "p", "train_list": "l"}, {"p": PAIR, "l": name(2)}, r"1 item\(s\) are both for training and for testing"),
     ({"test_list": "l"}, {"l": "a.jpg\nb.jpg\n"}, "l lists 2 photos, first a.jpg, but none.*`split.test_list`"),

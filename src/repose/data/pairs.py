@@ -112,12 +112,12 @@ class PhotoFinder:
 
 
 def read_pairs(content: bytes, where: str) -> pd.DataFrame:
-    """The pairs of a CSV (`csv_files.read_csv`) with the columns `from` and `to`, as text.
+    """The pairs of a CSV (`csv_files.read_csv`) with the columns `from` and `to`, as text; the index has their lines.
 
     Raises:
         DataError: the file is not such a CSV. `where` names it in the message.
     """
-    rows = list(read_csv(content, where, ("from", "to")).rows)
-    if not rows:
+    pairs = {line: (cells["from"], cells["to"]) for line, cells in read_csv(content, where, ("from", "to")).rows}
+    if not pairs:
         raise DataError(f"{where} has no pairs below its header.")
-    return pd.DataFrame([(cells["from"], cells["to"]) for _, cells in rows], columns=["from", "to"])
+    return pd.DataFrame.from_dict(pairs, orient="index", columns=["from", "to"])

@@ -173,9 +173,9 @@ class _Chooser:
         differ = listed["item"].notna() & listed["target_item"].notna() & (listed["item"] != listed["target_item"])
         wrong = differ | ((listed["source"] == listed["target"]) & (listed["source"] >= 0))
         if wrong.any():
-            row = int(wrong.to_numpy().argmax())
+            line, source, target = next(table[wrong].itertuples(name=None))
             raise ReposeError(
-                f"{path}, line {row + 2}: {table['from'][row]} and {table['to'][row]} are not two photos of one item "
+                f"{path}, line {line}: {source} and {target} are not two photos of one item "
                 f"({int(wrong.sum()):,} such line(s)). Correct or remove them."
             )
         return listed
