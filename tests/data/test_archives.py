@@ -84,6 +84,15 @@ def test_folder_files_come_sorted_without_archives(tmp_path, capsys):
     assert "in: Img/img.zip is not opened. Add it to download.origins" in capsys.readouterr().err
 
 
+def test_archives_in_a_zip_are_named_and_left_out(tmp_path, capsys):
+    path = write_zip(tmp_path, {name: Member(b"1") for name in ("in/more.zip", "in/a.jpg", "in/old.tar.gz")})
+    with open_zip(path, LIMITS, "a.zip") as contents:
+        assert [file.name for file in contents.files] == ["in/a.jpg"]
+    err = capsys.readouterr().err
+    assert "a.zip: in/more.zip is not opened. Add it to download.origins" in err
+    assert "a.zip: in/old.tar.gz is not opened" in err
+
+
 def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path):
     write_folder(tmp_path, {"a": zip_bytes({"x": Member(b"")}), "b": zip_bytes({}), "c": b"x,y\n"})
     assert is_zip(tmp_path / "a", "uc")

@@ -70,7 +70,7 @@ class Contents(NamedTuple):
 
 
 S = TypeVar("S", File, Object)
-N = TypeVar("N", Object, tuple[str, Path])
+N = TypeVar("N", File, Object, tuple[str, Path])
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
                     f"{where} contains {name} twice. Pack the data again, or unpack it and give the folder."
                 )
             files[name] = File(name, info.file_size, where, info, reader)
-        listed, packed = within(files.values(), limits, where), path.stat().st_size
+        listed, packed = within(without_archives(files.values(), where), limits, where), path.stat().st_size
         unpacked = sum(file.size for file in listed)
         # the size of the zip itself, so that overlapping members cannot hide a bomb
         if unpacked > limits.ratio * packed:
