@@ -9,7 +9,7 @@ from small_photos import HEIGHT, LINE_WIDTH, WIDTH, Small, write_small
 from repose.data import photos as module
 from repose.data.frame import Frame
 from repose.data.posemaps import draw
-from repose.data.records import IMAGES, read_table, write_table
+from repose.data.records import IMAGES, read_table, write_keypoints, write_table
 from repose.errors import ReposeError
 
 CROP = (8.0, 0.0, 56.0, 64.0)
@@ -58,14 +58,23 @@ def test_cached_photos_are_not_decoded_again_and_stay_the_same(small, monkeypatc
     assert len(decoded) == 12 - kept
 
 
-def test_a_photo_without_a_map_or_of_an_unknown_name_is_not_there(small):
-    photos = small.photos()
-    assert loadable(small)[0] in photos
-    for name in ("0-1.png", "9-9.png", 1):
-        assert name not in photos
-    names = [loadable(small)[0], "0-1.png", "9-9.png"]
-    with pytest.raises(ReposeError, match=r"2 photo\(s\) in the split .* no pose map, such as 0-1\.png\. .*run"):
-        photos.load(names)
+def test_a_photo_of_an_unknown_name_or_without_its_map_is_named(small):
+    with pytest.raises(ReposeError, match=r"1 photo\(s\) in the split have no image, such as 9-9\.png\. .*run"):
+        small.photos().load([loadable(small)[0], "9-9.png"])
+    with pytest.raises(
+        ReposeError, match=r"0-1\.png has a limb in the frame, but no pose map. Run `dvc repro posemaps`"
+    ):
+        small.photos().load(["0-1.png"])
+
+
+def test_a_photo_without_a_limb_in_the_frame_has_a_blank_map(tmp_path):  # with split.posed any, it may be in a pair
+    small = write(tmp_path)
+    small.keypoints[small.names.index("0-1.png"), 1:] = np.nan
+    write_keypoints(tmp_path / "keypoints/0/keypoints.csv", small.names, small.keypoints, np.ones((7, 18)))
+    loaded = small.photos().load(["0-1.png"])
+    assert loaded.maps.shape == (1, HEIGHT, WIDTH)
+    assert loaded.maps.dtype == np.uint8
+    assert not loaded.maps.any()
 
 
 def test_photos_of_several_sizes_have_no_one_size_and_must_be_those_with_keypoints(tmp_path):

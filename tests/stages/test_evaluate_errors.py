@@ -77,7 +77,7 @@ def test_pairs_that_cannot_be_scored_are_named(data, runs, tmp_path, before):
     other = with_pairs(data, tmp_path / "other", lambda pairs: pairs.replace({"\\.jpg$": ".jpeg"}, regex=True))
     items = other.split / "items.csv"
     items.write_text(items.read_text().replace(".jpg", ".jpeg"))
-    fails(other, runs, before, "in the split have no image or no pose map")
+    fails(other, runs, before, "in the split have no image, such as")
 
 
 def made_by(change: Callable[[Loaded], Done | None]) -> Callable[..., Iterator[Done]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from repose.data.images import decode, decode_indices
 from repose.data.photo_files import Fit, place
-from repose.data.posemaps import read_posemaps
+from repose.data.posemaps import draw, read_posemaps
 from repose.data.records import IMAGES, part_names, read_parts, read_parts_keypoints
 from repose.data.shards import ShardReader
 from repose.errors import DataError
@@ -49,20 +49,16 @@ class Photos:
         self._cache = np.empty((room, *size, 3), np.uint8), np.empty((room, *size), np.uint8)
         self._slot: dict[int, int] = {}
 
-    def __contains__(self, name: object) -> bool:
-        """Whether the photo can be loaded: it passed the checks and has a pose map."""
-        return name in self._maps and name in self._row
-
     def load(self, names: Sequence[str]) -> Loaded:
         """The photos with the given names, in that order.
 
         Raises:
-            DataError: a photo is missing or has no pose map.
+            DataError: a photo is missing, or has a limb in the frame and no pose map.
         """
-        unknown = [name for name in names if name not in self]
+        unknown = [name for name in names if name not in self._row]
         if unknown:
             raise DataError(
-                f"{len(unknown)} photo(s) in the split have no image or no pose map, such as {unknown[0]}. "
+                f"{len(unknown)} photo(s) in the split have no image, such as {unknown[0]}. "
                 "The split is of other photos: run `dvc repro` again."
             )
         rows = [self._row[name] for name in names]
@@ -79,8 +75,18 @@ class Photos:
         slot = self._slot.get(row)
         if slot is not None:
             return cached_pixels[slot], cached_maps[slot]
-        pixels, maps = self._placed(row).image(decode(self._images[name])), decode_indices(self._maps[name])
+        pixels, maps = self._placed(row).image(decode(self._images[name])), self._map(name, row)
         if len(self._slot) < len(cached_pixels):
             slot = self._slot[row] = len(self._slot)
             cached_pixels[slot], cached_maps[slot] = pixels, maps
         return pixels, maps
+
+    def _map(self, name: str, row: int) -> np.ndarray:
+        """The photo's pose map; blank if it has none, as the stage posemaps writes none without a limb in the frame."""
+        if name in self._maps:
+            return decode_indices(self._maps[name])
+        keypoints, frame = self._placed(row).keypoints(self._joints[row]), self.frame
+        drawn = draw(keypoints[None], height=frame.height, width=frame.width, line_width=self.line_width)[0]
+        if drawn.any():
+            raise DataError(f"{name} has a limb in the frame, but no pose map. Run `dvc repro posemaps` again.")
+        return drawn
