@@ -57,6 +57,7 @@ FAILURES = [
     (OSError(errno.EIO, "broken"), ""),
     (OSError(errno.ENOSPC, "full", DISK), "No space left on the disk while writing {out}. Free"),
     (OSError(errno.EDQUOT, "full", DISK), "No space left"),
+    (OSError(errno.EFBIG, "too large"), "Cannot write {out}: a file would be larger than"),
     (OSError(errno.EACCES, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
     (OSError(errno.EROFS, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
     (sqlite3.OperationalError("database or disk is full"), "Cannot write {out}: database or disk is full. Is the disk"),

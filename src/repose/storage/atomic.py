@@ -165,6 +165,11 @@ def disk_errors_named(path: Path) -> Iterator[None]:
                 f"No space left on the disk while writing {path}. Free some (or move the project to another disk) "
                 "and run the same command again; no earlier result is lost."
             ) from error
+        if error.errno == errno.EFBIG:
+            raise ReposeError(
+                f"Cannot write {path}: a file would be larger than the file system, or `ulimit -f`, allows. Raise the limit, "
+                "or use another disk."
+            ) from error
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise ReposeError(
                 f"Cannot lock {path}: its file system does not support locks (flock). Mount it with locks, or use another "
