@@ -67,6 +67,7 @@ class Training:
     samples: Sequence[Job]  # test pairs for the sample pictures
     settings: TrainSettings
     device: torch.device
+    perceptual: PerceptualLoss | None
     init: dict[str, Any] | None  # the initial checkpoint, for run.json
     place: Path  # the folder of the unfinished run
 
@@ -136,7 +137,9 @@ def _begun(
     fingerprint = state.fingerprint(system, row, settings, tables, device, init["sha256"] if init else None)
     portable = replace(row, init=None)  # a model does not depend on the path of that file
     about = About(system, portable, photos.frame, photos.line_width, 0, fingerprint, photos.size)
-    return Training(trained, about, steps, samples, settings, device, init, state.place_of(work, about))
+    # Its first weights draw random numbers, so it is built before a resumed run's random state is restored.
+    perceptual = perceptual_loss(row, settings, device)
+    return Training(trained, about, steps, samples, settings, device, perceptual, init, state.place_of(work, about))
 
 
 def _load_init(trained: System, row: SystemSettings) -> dict[str, Any]:
@@ -197,7 +200,6 @@ def _lead(training: Training, start: int) -> None:
 def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], int]]:
     """Train from step `start` to the last; yield the terms and the number of images of each step, over all processes."""
     row, settings, steps, device = training.about.row, training.settings, training.steps, training.device
-    perceptual = perceptual_loss(row, settings, device)
     if settings.processes != 1:
         training.trained.distribute()
     loader: DataLoader[Packed] = DataLoader(
@@ -208,7 +210,9 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
     for step, packed in enumerate(loader, start):
         batch = unpack(packed, augment=settings.augment, device=device)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
-        terms = training.trained.step(batch, perceptual, Progress(step, row.steps, steps.steps_per_epoch), autocast)
+        terms = training.trained.step(
+            batch, training.perceptual, Progress(step, row.steps, steps.steps_per_epoch), autocast
+        )
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
 
 
