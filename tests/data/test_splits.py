@@ -223,6 +223,8 @@ SKIRTS = [path for number in range(2, 9) for path in garment(number, category="W
 
 @pytest.mark.parametrize(("settings", "paths", "arguments", "message"), [
     (replace(PG2, test_share=0.5), MARKET, {"layout": "market1501"}, "Market-1501's folders define the partition"),
+    (replace(PG2, test_list="l"), ["red/1.jpg", "red/2.png"], {"layout": "folders", "files": {"l": "red/2.png"}},
+     "are lists of DeepFashion's photos. For the source folders"),
     (OFFICIAL, garment(1), {}, r"needs the owner's partition.*list_eval_partition\.txt"),
     (OFFICIAL, garment(1), {"partition": BOTH},
      r"1 item\(s\) are both for training and for testing.*owner's partition.*id_00000001"),

@@ -200,6 +200,11 @@ class _Chooser:
 
     def garment_parts(self, listed_pairs: pd.DataFrame | None) -> np.ndarray:
         """DeepFashion's garments by lists if given, else by PG2's rule."""
+        if self.files.layout == "folders" and (self.settings.train_list or self.settings.test_list):
+            raise ReposeError(
+                "split.train_list and split.test_list are lists of DeepFashion's photos. For the source folders, set both to "
+                "null, and name the test pairs in split.pairs or set split.test_share."
+            )
         train = self.listed_items("train_list", self.settings.train_list)
         named = self.listed_items("test_list", self.settings.test_list)
         if listed_pairs is not None:
