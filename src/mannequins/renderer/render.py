@@ -15,7 +15,6 @@ from mannequins.renderer.exact import cos, dot, norm, sin
 from mannequins.renderer.posed_person import Person, PosedPerson
 from repose.data.skeleton import JOINT, JOINTS
 
-STRIDE = 2  # pixels between two places of a Surface
 SAMPLES = 2  # per pixel and axis (_pooled knows that it is two)
 _FAR = -4.0  # behind everything, in heights
 _DEPTH_STEPS = 1 << 20  # per height
@@ -65,7 +64,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Surface:
-    """What each place of a picture shows, at the middle of its STRIDE x STRIDE pixels: the truth for dense correspondence."""
+    """What each place of a picture, a square of some pixels, shows in its middle: the truth for dense correspondence."""
 
     corners: np.ndarray  # (3, h, w) int32: the points of the triangle in sight; -1 where there is none
     shares: np.ndarray  # (3, h, w) float32: the place within the triangle, as shares of its corners
@@ -82,7 +81,7 @@ class Rendering:
     keypoints: np.ndarray  # (18, 2) float32 x, y in pixels; NaN where the joint is hidden or outside
     front_share: float  # of the torso's garments in sight, how much is their front half; NaN where none is in sight
     visible: np.ndarray  # (cells,) bool: which cells of the torso's garments are in sight, `person.cell` less one
-    surface: Callable[[], Surface]
+    surface: Callable[[int], Surface]  # of places that are so many pixels wide and high
 
 
 def render(person: Person, body: PosedPerson, camera: Camera, light: Light) -> Rendering:
@@ -221,19 +220,19 @@ def _shade(
 
 def _surface(
     screen: np.ndarray, triangles: np.ndarray, samples: np.ndarray, hit: np.ndarray, depth: np.ndarray,
-    corner: tuple[int, int], size: tuple[int, int],
+    corner: tuple[int, int], size: tuple[int, int], stride: int,
 ) -> Surface:  # fmt: skip
     """The surface of a picture whose window begins at `corner` (row, column) of an image of `size`."""
     top, left = corner
     row, column = np.divmod(samples, depth.shape[1])
-    every, middle = STRIDE * SAMPLES, STRIDE * SAMPLES // 2
+    every, middle = stride * SAMPLES, stride * SAMPLES // 2
     kept = ((row + top * SAMPLES) % every == middle) & ((column + left * SAMPLES) % every == middle)
     row, column, points = row[kept], column[kept], triangles[:, hit[kept]]
     x, y = screen[0][points].astype(np.float64), screen[1][points].astype(np.float64)
     area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
     second = ((column - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (row - y[0])) / area
     third = ((x[1] - x[0]) * (row - y[0]) - (column - x[0]) * (y[1] - y[0])) / area
-    h, w = size[0] // STRIDE, size[1] // STRIDE
+    h, w = size[0] // stride, size[1] // stride
     corners, shares = np.full((3, h, w), -1, np.int32), np.zeros((3, h, w), np.float32)
     place = (row + top * SAMPLES) // every, (column + left * SAMPLES) // every
     inside = (place[0] < h) & (place[1] < w)

@@ -23,7 +23,9 @@ from mannequins.renderer.wardrobe import Chance, Lower, Outfit, Upper, outfit
 from repose.data.skeleton import JOINT, MIRROR, K
 
 BACKGROUND = 16  # the part of a place that shows no person
-_OFF_MIDDLE = 0.25  # px: how far to the right of and below the middle of a place the renderer samples it
+_STRIDE = 2  # px of a photo between two places of the truth
+_FINER = 2  # px of a rendering per px of its photo: photos of shops are reduced, too
+_OFF_MIDDLE = 0.25  # px of a rendering: how far to the right of and below the middle of a place the renderer samples it
 _STUDIO_HEIGHT, _STUDIO_WIDTH = 256, 174  # px, of `items.studio_view`'s cameras
 _FACE = [JOINT[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear")]
 _LEGS = [JOINT[f"{side}_{name}"] for side in ("right", "left") for name in ("hip", "knee", "ankle")]
@@ -50,11 +52,12 @@ class Item:
     skin: Colour  # red, green, blue, 0 to 255
     views: list[View]
     surfaces: list[Surface]
+    finer: int  # px of the renderings per px of the photos
 
     def flow(self, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the places of a view lie in another: (2,h,w) float32 px, and whether they are in sight there (h,w) bool."""
         found, sight = flow(self.surfaces[source], self.surfaces[target])
-        return found - np.float32(_OFF_MIDDLE), sight
+        return _of_photo(found - np.float32(_OFF_MIDDLE), self.finer), sight
 
 
 def render_item(seed: int, number: int, views: int, height: int, width: int, *, plain: bool = False) -> Item:
@@ -67,8 +70,9 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
         height: of a photo in px.
         width: of a photo in px.
         plain: leave out folds, the variation of light and tone and the errors of joints; joints out of sight are missing.
+            The photos are rendered at their size; others at twice their size.
     """
-    rng = np.random.default_rng((seed, number))
+    rng, finer = np.random.default_rng((seed, number)), 1 if plain else _FINER
     woman = bool(rng.random() < 0.78)
     category = draw_category(rng, woman)
     if not plain and woman and rng.random() < 0.3:  # dresses are the hardest
@@ -83,13 +87,13 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
     if not plain:
         person = with_grain(person, rng)
     place, light, tone = _place(rng), _light(rng), _Tone(rng)
-    detector, creases = _Detector(rng), 0.0 if plain else 0.25 * uniform(rng, 0, 1) ** 2
+    detector, creases = _Detector(rng), 0.0 if plain else 0.18 * uniform(rng, 0, 1) ** 2
     chosen = rng.choice(list(VIEWS), views, replace=views > len(VIEWS))
     found, surfaces = [], []
     for view in chosen:
         yaw, pose, full_size = studio_view(shape, str(view), rng)
         pose = pose if plain else at_ease(pose, heels, rng)
-        camera = _scaled(full_size, height, width)
+        camera = _scaled(full_size, finer * height, finer * width)
         body = posed(person, pose)
         picture = render(person, body, camera, STUDIO_LIGHT if plain else light)
         if not plain:
@@ -99,20 +103,28 @@ def render_item(seed: int, number: int, views: int, height: int, width: int, *, 
         keypoints = picture.keypoints
         if not plain:
             keypoints = detector.found(keypoints, joints_in(body, camera), camera.scale, rng)
-        surfaces.append(picture.surface())
-        found.append(_view(person, picture, surfaces[-1], pixels, keypoints, yaw))
-    return Item(category, look.skin, found, surfaces)
+        if finer > 1:
+            pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+        surfaces.append(picture.surface(_STRIDE * finer))
+        coverage = picture.coverage.reshape(height, finer, width, finer).mean((1, 3))
+        found.append(_view(person, coverage, surfaces[-1], pixels, _of_photo(keypoints, finer), yaw))
+    return Item(category, look.skin, found, surfaces, finer)
+
+
+def _of_photo(places: np.ndarray, finer: int) -> np.ndarray:
+    """Places of a rendering, in px of its photo."""
+    return np.asarray((places - (finer - 1) / 2) / finer, np.float32)
 
 
 def _view(
-    person: Person, picture: Rendering, surface: Surface, pixels: np.ndarray, keypoints: np.ndarray, yaw: float
+    person: Person, coverage: np.ndarray, surface: Surface, pixels: np.ndarray, keypoints: np.ndarray, yaw: float
 ) -> View:
     covered = surface.corners[0] >= 0
     corners = np.maximum(surface.corners, 0)
     rest = (person.rest[:, corners] * surface.shares).sum(1) * covered
     most = np.take_along_axis(corners, surface.shares.argmax(0)[None], 0)[0]
     parts = np.where(covered, person.bones[0][most], BACKGROUND)
-    alpha = np.rint(picture.coverage * 255).astype(np.uint8)
+    alpha = np.rint(coverage * 255).astype(np.uint8)
     return View(pixels, keypoints, alpha, rest.astype(np.float32), parts.astype(np.uint8), yaw % 360)
 
 
@@ -186,7 +198,7 @@ class _Tone:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.gain = 1 + rng.normal(0, 0.04, (3, 1, 1)) * (rng.random() < 0.25) + uniform(rng, -0.06, 0.06)
-        self.contrast, self.saturation = uniform(rng, 0.85, 1.15), uniform(rng, 0.5, 1.1)
+        self.contrast, self.saturation = uniform(rng, 0.85, 1.15), uniform(rng, 0.6, 1.3)
         self.blur, self.noise = uniform(rng, -0.6, 0.5), max(0.0, uniform(rng, -3, 3))
         self.quality = int(rng.integers(60, 101))
 
@@ -239,17 +251,15 @@ def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
     """The same garments, many of them wider, longer, lower at the neck or quieter; most backs are of the front's fabric."""
     wider, low = uniform(rng, 0, 1) if rng.random() < 0.6 else 0.0, rng.random() < 0.35
     long = uniform(rng, 0.1, 1) if rng.random() < 0.6 else 0.0
-    same, quiet = rng.random() < 0.8, uniform(rng, 0.1, 1.0) if rng.random() < 0.6 else 1.0
+    same = rng.random() < 0.8
     neckline, wide_leg = str(rng.choice(("scoop", "v"))), max(0.0, uniform(rng, -0.016, 0.014))
-    level, pale = uniform(rng, 0.8, 1.15), uniform(rng, 0.2, 0.9) if rng.random() < 0.4 else 0.0
+    dyes: dict[Cloth, _Dye] = {}
 
-    def colour(of: Colour) -> Colour:
-        gray = sum(of) / 3
-        plain = ((gray + quiet * (c - gray)) * level for c in of)
-        return _colour(c + pale * (235 - c) for c in plain)
-
-    def cloth(of: Cloth) -> Cloth:
-        return replace(of, ground=colour(of.ground), second=colour(of.second), third=colour(of.third))
+    def dyed(cloth: Cloth, dark: float) -> Cloth:
+        """Cloth in other colors, the same wherever it is worn; a share of `dark` is nearly black."""
+        if cloth not in dyes:
+            dyes[cloth] = _Dye(rng, rng.random() < dark)
+        return dyes[cloth].on(cloth)
 
     def upper(of: Upper) -> Upper:
         of = replace(of, back=of.front, rear=None) if same else of
@@ -260,15 +270,15 @@ def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
         fit = replace(fit, flare=fit.flare * (1 - 0.7 * long)) if of.hem < 0.45 else fit
         return replace(
             of, hem=of.hem + long * min(lowest - of.hem, 0.0), fit=fit,
-            front=cloth(of.front), back=cloth(of.back), sleeves=cloth(of.sleeves),
+            front=dyed(of.front, 0.3), back=dyed(of.back, 0.3), sleeves=dyed(of.sleeves, 0.3),
             sleeve_room=of.sleeve_room + 0.012 * wider, neckline=neckline if bare else of.neckline,
         )  # fmt: skip
 
     def lower(of: Lower) -> Lower:
         if of.skirt:
             hem, room = of.hem + long * min(0.06 - of.hem, 0.0), of.room * (1 - 0.7 * long)
-            return replace(of, cloth=cloth(of.cloth), hem=hem, room=room)
-        return replace(of, cloth=cloth(of.cloth), room=of.room + wide_leg)
+            return replace(of, cloth=dyed(of.cloth, 0.5), hem=hem, room=room)
+        return replace(of, cloth=dyed(of.cloth, 0.5), room=of.room + wide_leg)
 
     return replace(
         outfit, upper=upper(outfit.upper), outer=outfit.outer and upper(outfit.outer),
@@ -276,12 +286,33 @@ def as_sold(outfit: Outfit, rng: np.random.Generator) -> Outfit:
     )  # fmt: skip
 
 
+class _Dye:
+    """Quieter and paler colors, or nearly black ones on which prints keep theirs."""
+
+    def __init__(self, rng: np.random.Generator, black: bool) -> None:
+        self.quiet = uniform(rng, 0.1, 1.0) if rng.random() < 0.6 else 1.0
+        self.pale = uniform(rng, 0.2, 0.95) if rng.random() < 0.4 and not black else 0.0
+        self.level = uniform(rng, 0.8, 1.15)
+        self.ground = uniform(rng, 0.05, 0.4) if black else self.level
+
+    def on(self, cloth: Cloth) -> Cloth:
+        """The cloth in these colors."""
+        ground = self._colour(cloth.ground, self.ground)
+        second, third = (self._colour(of, self.level) for of in (cloth.second, cloth.third))
+        return replace(cloth, ground=ground, second=second, third=third)
+
+    def _colour(self, of: Colour, level: float) -> Colour:
+        gray = sum(of) / 3
+        quiet = ((gray + self.quiet * (c - gray)) * level for c in of)
+        return _colour(c + self.pale * (235 - c) for c in quiet)
+
+
 def with_grain(person: Person, rng: np.random.Generator) -> Person:
     """The same person with grain in all that is seen: weave, knit, washed denim, strands. It is the same in each photo."""
     atlas, depth = person.atlas, uniform(rng, 0, 0.08)
     shape = atlas.shape[1:]
     grain = np.ones(shape, np.float32)
-    for coarse in (3, 8, 20):  # texels
+    for coarse in (2, 4, 8):  # texels
         height, width = (-(-side // coarse) for side in shape)
         blocks = rng.normal(1, depth * uniform(rng, 0.3, 1.0), (height, width)).astype(np.float32)
         grain *= blocks.repeat(coarse, 0)[: shape[0]].repeat(coarse, 1)[:, : shape[1]]
@@ -309,7 +340,10 @@ def creased(picture: Rendering, skin: Colour, scale: float, depth: float, rng: n
         grid = Image.fromarray(rng.normal(0, 1, size[::-1]).astype(np.float32))
         place = (c / along, s / along, size[0] / 2, -s / across, c / across, size[1] / 2)
         waves = np.asarray(grid.transform((width, height), Image.Transform.AFFINE, place, Image.Resampling.BICUBIC))
-        light += depth * uniform(rng, 0, 1) * (0.3 + waves - 0.5 * np.abs(waves))
+        rise = np.abs(waves)  # ridges are thin, and what lies between them is nearly flat
+        light += (
+            depth * uniform(rng, 0, 1) * across * (0.6 * np.gradient(rise, axis=0) + 0.8 * np.gradient(rise, axis=1))
+        )
     hue = picture.colour / (np.sqrt(np.square(picture.colour).sum(0)) + 1e-3)
     of_skin = np.array(skin, np.float32)[:, None, None] / np.float32(np.linalg.norm(skin))
     cloth = np.clip(20 * np.sqrt(np.square(hue - of_skin).sum(0)) - 0.6, 0, 1)
