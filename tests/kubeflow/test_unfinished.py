@@ -132,6 +132,32 @@ def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote, work, tmp_p
         other.restore()
 
 
+@pytest.mark.parametrize(("name", "kind", "link"), [
+    ("../out", tarfile.REGTYPE, ""), ("..", tarfile.REGTYPE, ""), ("/etc/out", tarfile.REGTYPE, ""),
+    ("out", tarfile.SYMTYPE, ".."), ("a/out", tarfile.SYMTYPE, "../../out"), ("out", tarfile.LNKTYPE, "/etc/hostname"),
+    ("pipe", tarfile.FIFOTYPE, ""),
+])  # fmt: skip
+def test_a_tar_that_leads_out_writes_nothing(remote, tmp_path, name, kind, link):
+    member, packed = tarfile.TarInfo(name), io.BytesIO()
+    member.type, member.linkname = kind, link
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(member)
+    remote.write("kubeflow/unfinished/key.tar", packed.getvalue())
+    folder = tmp_path / "elsewhere" / "work"
+    with pytest.raises(ReposeError, match=r"key\.tar in .* cannot be restored"):
+        Unfinished(folder, "key", remote).restore()
+    assert [path for path in folder.parent.rglob("*") if path != folder and path != folder / "a"] == []
+
+
+def test_hard_links_are_restored_as_files(remote, work, tmp_path):
+    unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere", "key", remote)
+    (work / "last").write_bytes(b"1")
+    os.link(work / "last", work / "step-1")
+    assert unfinished.push() is True
+    assert other.restore() is True
+    assert [(other.folder / name).read_bytes() for name in ("last", "step-1")] == [b"1", b"1"]
+
+
 def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote, work):
     unfinished = Unfinished(work / "none", "key", remote)
     assert unfinished.restore() is False

@@ -5,6 +5,7 @@ still being written and are left out.
 """
 
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -18,7 +19,7 @@ from repose.terminal import say
 
 _EVERY = 60.0  # seconds between two copies, unless REPOSE_PUSH_EVERY is set
 _ATTEMPTS = 5  # attempts to pack files that do not change meanwhile
-_DAMAGED = (tarfile.TarError, EOFError, ValueError, NotADirectoryError, IsADirectoryError, RecursionError)
+_DAMAGED = (tarfile.TarError, EOFError, ValueError, KeyError, NotADirectoryError, IsADirectoryError, RuntimeError)
 _State = dict[str, tuple[int, int, int]]  # size, time and inode of each file
 
 
@@ -45,7 +46,7 @@ class Unfinished:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with tarfile.open(file, "r:") as tar:  # as written, without compression, which could hide any size
-                    tar.extractall(self.folder, filter="data")
+                    _unpack(tar, self.folder)
             except _DAMAGED as error:
                 raise ReposeError(
                     f"{self.key} in {self.remote.address} cannot be restored ({str(error)!r:.200}). Delete it "
@@ -108,6 +109,25 @@ class Unfinished:
             self.push()
         except (ReposeError, OSError, tarfile.TarError) as error:
             say(f"The unfinished work was not copied: {error}")
+
+
+def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """Unpack files and links. Python 3.11 before 3.11.4 lacks the filter of tarfile that refuses what leads out."""
+    top = folder.resolve()
+    for member in tar:
+        place = folder / member.name
+        ends = (place, place.parent / (member.linkname if member.issym() else ""))
+        if not all(end.resolve().is_relative_to(top) for end in (place.parent, *ends)):
+            raise tarfile.TarError(f"{member.name} leads out of the folder")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        if member.issym():
+            place.symlink_to(member.linkname)
+        elif content := tar.extractfile(member):
+            with content, place.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        else:
+            raise tarfile.TarError(f"{member.name} is no file")
 
 
 def _seconds(text: str | float) -> float:
