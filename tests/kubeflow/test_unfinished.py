@@ -149,13 +149,39 @@ def test_a_tar_that_leads_out_writes_nothing(remote, tmp_path, name, kind, link)
     assert [path for path in folder.parent.rglob("*") if path != folder and path != folder / "a"] == []
 
 
-def test_hard_links_are_restored_as_files(remote, work, tmp_path):
+def test_links_that_lead_out_only_by_later_links_are_not_restored(remote, tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, link in (("out", "here/a/../.."), ("here", "."), ("a/file", "")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE if link else tarfile.REGTYPE, link
+            tar.addfile(member)
+    remote.write("kubeflow/unfinished/key.tar", packed.getvalue())
+    with pytest.raises(ReposeError, match=r"key\.tar in .* cannot be restored .*out leads out"):
+        Unfinished(tmp_path / "elsewhere" / "work", "key", remote).restore()
+
+
+def test_a_sparse_file_which_a_small_tar_makes_of_any_size_is_not_restored(remote, tmp_path):
+    sparse, member = tmp_path / "sparse.tar", tarfile.TarInfo("model")
+    member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": "50000000"}
+    member.pax_headers["GNU.sparse.map"] = "0,0"
+    with tarfile.open(sparse, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member)
+    remote.upload(sparse, "kubeflow/unfinished/key.tar")
+    other = Unfinished(tmp_path / "elsewhere", "key", remote)
+    with pytest.raises(ReposeError, match=r"cannot be restored .*model is no plain file"):
+        other.restore()
+    assert not list(other.folder.iterdir())
+
+
+def test_hard_links_are_restored_as_one_file(remote, work, tmp_path):
     unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere", "key", remote)
     (work / "last").write_bytes(b"1")
     os.link(work / "last", work / "step-1")
     assert unfinished.push() is True
     assert other.restore() is True
     assert [(other.folder / name).read_bytes() for name in ("last", "step-1")] == [b"1", b"1"]
+    assert (other.folder / "last").samefile(other.folder / "step-1")  # many links to it take no more space
 
 
 def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote, work):

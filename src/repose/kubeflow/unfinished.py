@@ -19,7 +19,9 @@ from repose.terminal import say
 
 _EVERY = 60.0  # seconds between two copies, unless REPOSE_PUSH_EVERY is set
 _ATTEMPTS = 5  # attempts to pack files that do not change meanwhile
-_DAMAGED = (tarfile.TarError, EOFError, ValueError, KeyError, NotADirectoryError, IsADirectoryError, RuntimeError)
+_DAMAGED = (
+    tarfile.TarError, EOFError, ValueError, KeyError, NotADirectoryError, IsADirectoryError, FileNotFoundError, RuntimeError,
+)  # fmt: skip
 _State = dict[str, tuple[int, int, int]]  # size, time and inode of each file
 
 
@@ -112,22 +114,33 @@ class Unfinished:
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
-    """Unpack files and links. Python 3.11 before 3.11.4 lacks the filter of tarfile that refuses what leads out."""
-    top = folder.resolve()
+    """Unpack files and links, which take no more space than the tar.
+
+    Python 3.11 before 3.11.4 lacks the filter of tarfile that refuses what leads out.
+    """
+    top, made = folder.resolve(), list[Path]()
+
+    def check(*places: Path) -> None:
+        if out := [place for place in places if not place.resolve().is_relative_to(top)]:
+            raise tarfile.TarError(f"{out[0]} leads out of the folder")
+
     for member in tar:
         place = folder / member.name
-        ends = (place, place.parent / (member.linkname if member.issym() else ""))
-        if not all(end.resolve().is_relative_to(top) for end in (place.parent, *ends)):
-            raise tarfile.TarError(f"{member.name} leads out of the folder")
+        target = (place.parent if member.issym() else folder) / member.linkname
+        check(place.parent, place, target)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
+        made.append(place)
         if member.issym():
             place.symlink_to(member.linkname)
-        elif content := tar.extractfile(member):
+        elif member.islnk():
+            place.hardlink_to(target)
+        elif not member.issparse() and (content := tar.extractfile(member)):
             with content, place.open("wb") as file:
                 shutil.copyfileobj(content, file)
         else:
-            raise tarfile.TarError(f"{member.name} is no file")
+            raise tarfile.TarError(f"{member.name} is no plain file")
+    check(*made)  # a later link may have moved the end of an earlier one
 
 
 def _seconds(text: str | float) -> float:
