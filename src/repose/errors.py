@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*:/+[^\s'"]+""")
+_ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*:/+(?:[^\s/"]*@)?[^\s'"]+""")  # a login may have a '
 
 _SIGNATURE = re.compile(r"[?&][\w.-]*(?:sig|token|credential|key|password|secret)[\w.-]*=", re.IGNORECASE)
 

@@ -31,6 +31,7 @@ ADDRESSES = (
     "s3://bucket/a.zip?X-Amz-Signature=s3kr3t", "https://s3kr3t@127.0.0.1:1/a.zip",
     "https://p.org/https://anna:s3kr3t@127.0.0.1:1/a.zip",
 )  # fmt: skip
+QUOTED = "https://anna:s3'kr3t@127.0.0.1:1/a.zip"  # RFC 3986 allows the quote there; YAML and shells need it escaped
 WITHOUT_SCHEME = "anna:s3kr3t@127.0.0.1:1/a.zip"  # an address only where nothing else is possible
 PLAIN = (
     "https://example.org/@scope/a", "s3://bucket/a@2x.png", "data/a@b?.zip", "https://[::1]:80/a", "C:\\photos", "/data/a:b@c",
@@ -178,7 +179,7 @@ def test_a_secret_comes_out_nowhere(
         assert [refused in message for message in ended] == [True] * len(addresses), ended
 
 
-@pytest.mark.parametrize("address", [*ADDRESSES, WITHOUT_SCHEME])
+@pytest.mark.parametrize("address", [*ADDRESSES, QUOTED, WITHOUT_SCHEME])
 def test_a_secret_is_known_and_not_shown(address):
     assert "kr3t" not in shown(address)
     assert shown(shown(address)) == shown(address)
