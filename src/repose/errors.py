@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 _ADDRESS = re.compile(r"""(?<![\w+.-])[\w+.-]*:/+(?:[^\s/"]*@)?[^\s'"]+""")  # a login may have a '
 
-_SIGNATURE = re.compile(r"[?&][\w.-]*(?:sig|token|credential|key|password|secret)[\w.-]*=", re.IGNORECASE)
+_SIGNATURE = re.compile(
+    r"[?&](?:auth|pass|[\w.-]*(?:sig|token|credential|key|passw|pwd|secret|jwt)[\w.-]*)=", re.IGNORECASE
+)
 
 
 def shown(address: str) -> str:

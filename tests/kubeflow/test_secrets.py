@@ -29,7 +29,8 @@ ADDRESSES = (
     "https://anna:@s3kr3t@127.0.0.1:1/a", "https://anna:s3?kr3t=@127.0.0.1:1/a.zip", "https:/anna:s3kr3t@127.0.0.1:1/a.zip",
     "https://127.0.0.1:1/a.zip?X-Amz-Signature=s3kr3t", "s3://anna:s3/kr3t@bucket/a/", "ftp://anna:s3kr3t@127.0.0.1:1/a.zip",
     "s3://bucket/a.zip?X-Amz-Signature=s3kr3t", "https://s3kr3t@127.0.0.1:1/a.zip",
-    "https://p.org/https://anna:s3kr3t@127.0.0.1:1/a.zip",
+    "https://p.org/https://anna:s3kr3t@127.0.0.1:1/a.zip", "https://127.0.0.1:1/?auth=s3kr3t",
+    "https://127.0.0.1:1/?a=1&pwd=s3kr3t",
 )  # fmt: skip
 QUOTED = "https://anna:s3'kr3t@127.0.0.1:1/a.zip"  # RFC 3986 allows the quote there; YAML and shells need it escaped
 WITHOUT_SCHEME = "anna:s3kr3t@127.0.0.1:1/a.zip"  # an address only where nothing else is possible
