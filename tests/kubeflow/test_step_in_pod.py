@@ -164,11 +164,14 @@ def test_an_exposed_param(flowers, remote):
 @pytest.mark.parametrize(("stage", "outputs", "params", "message"), [
     ("count", ["made"], {"scal": 3}, r"params.yaml has no key 'scal'. Did you mean 'scale'"),
     ("count", ["made"], {"scale": "x"}, r"The parameter scale should be a number such as 2, or null, not 'x'"),
+    ("count", ["made"], {"dvc.yaml:stages.count.cmd": ["mkdir made"]}, r"dvc\.yaml is not a params file of a stage"),
+    ("count", ["made"], {"scale": 3, "more.json:scale": 3}, r"more\.json is not a params file of a stage"),
     ("counts", [], {}, r"no stage 'counts'"),
     ("count", ["made", "more"], {}, r"The task has 2 outputs, but count has 1 in this image's dvc.yaml"),
     ("judge", [], {}, "The task of judge needs the entries of count"),
 ])  # fmt: skip
 def test_a_task_of_another_version(flowers, remote, stage, outputs, params, message):
+    (flowers / "more.json").write_text('{"scale": 2}')
     with pytest.raises(ReposeError, match=message):
         steps.run(stage, flowers, remote, outputs, params=params)
 

@@ -98,6 +98,15 @@ class Project:
         """`in_commands` of all dvc.yaml files of the repository, including other pipelines."""
         return self._used_in(("cmd",), self._files)
 
+    @cached_property
+    def _any_params_file(self) -> set[str]:
+        """The params files of all dvc.yaml files of the repository."""
+        from dvc.dependency import ParamsDependency
+
+        deps = (dep for stage in self.repo.index.stages for dep in stage.deps if isinstance(dep, ParamsDependency))
+        listed = {self.repo.fs.relpath(dep.fs_path, self.repo.root_dir) for dep in deps}
+        return listed | {file for file, _ in self.in_any_command | self.deciding}
+
     @property
     def _files(self) -> set[str]:
         """All dvc.yaml files of the repository."""
@@ -115,9 +124,12 @@ class Project:
         """Reject a param, KEY or FILE:KEY, that decides which stages exist, or is above or below one that does.
 
         Raises:
-            SettingsError: it does: the compiled tasks cannot follow its change. `where` opens the message.
+            SettingsError: it does: the compiled tasks cannot follow its change; or its file is no params file, and would
+                change without a trace in the run's record. `where` opens the message.
         """
         file, key = split_address(address)
+        if file not in self._any_params_file or posixpath.basename(file) == ROOT:
+            raise SettingsError(f"{where} {address}: {file} is not a params file of a stage. Name one of those.")
         for other, name in self.deciding:
             if file == other and overlap(key, name):
                 raise SettingsError(
