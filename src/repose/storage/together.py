@@ -1,17 +1,11 @@
-"""Write several files into a folder: all or none, and never through a link, also if somebody makes one meanwhile."""
+"""Write several files into a folder: all or none, and never through a link."""
 
-import os
-import re
-import secrets
-import stat
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack
+from pathlib import Path
 
 from repose.errors import ReposeError
-from repose.storage.atomic import PARTIAL, disk_errors_named, locked
-
-_OWN = f".together{PARTIAL}"  # PARTIAL alone is of commands that may be running
+from repose.storage.atomic import disk_errors_named, locked, whole_file, write_bytes
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -20,78 +14,32 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
     Raises:
         ReposeError: a path exists and is no plain file, or leads through a link; or the disk is full or cannot be written to.
     """
-    with locked(folder / "write-together"), disk_errors_named(folder), ExitStack() as close, ExitStack() as undo:
-        root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        close.callback(os.close, root)
-        moves: list[tuple[int, str, str, str]] = []
-        for name, content in contents.items():
-            at, last = _parent(root, PurePosixPath(name), close, undo), PurePosixPath(name).name
-            _remove_partials(last, at)
-            if _is_there(name, last, at):
-                with os.fdopen(os.open(last, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=at), "rb") as file:
-                    before = _write_partial(last, file.read(), at, close, undo)
-            else:
-                before = ""
-            moves.append((at, last, _write_partial(last, content, at, close, undo), before))
-        for at, last, partial, before in moves:
-            if before:
-                undo.callback(os.rename, before, last, src_dir_fd=at, dst_dir_fd=at)
-            else:
-                undo.callback(_remove, last, at)
-            os.rename(partial, last, src_dir_fd=at, dst_dir_fd=at)
+    with locked(folder / "write-together"), disk_errors_named(folder), ExitStack() as undo:
+        for name in contents:
+            _check_is_plain(folder, name)
+        with ExitStack() as writing:  # at its end, new files replace the earlier ones
+            for name, content in contents.items():
+                path = folder / name
+                for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+                    parent.mkdir()
+                    undo.callback(parent.rmdir)
+                undo.callback(_put_back, path, path.read_bytes() if path.exists() else None)
+                writing.enter_context(whole_file(path)).write_bytes(content)
         undo.pop_all()
 
 
-def _write_partial(last: str, content: bytes, at: int, *ends: ExitStack) -> str:
-    """Write a hidden file beside the file `last`; it is removed when one of `ends` ends, if it is still there."""
-    partial = f".{last[:100]}.{secrets.token_hex(8)}{_OWN}"
-    for end in ends:
-        end.callback(_remove, partial, at)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=at), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return partial
+def _put_back(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif path.read_bytes() != content:
+        write_bytes(path, content)
 
 
-def _remove_partials(last: str, at: int) -> None:
-    """Remove what a killed process left beside the file `last`."""
-    partial = re.compile(rf"\.{re.escape(last[:100])}\.[0-9a-f]{{16}}{re.escape(_OWN)}")
-    for entry in filter(partial.fullmatch, os.listdir(at)):
-        _remove(entry, at)
-
-
-def _parent(root: int, path: PurePosixPath, close: ExitStack, undo: ExitStack) -> int:
-    """The open folder of a path; those that are missing are created."""
-    at = root
-    for part in path.parts[:-1]:
-        with suppress(FileExistsError):
-            os.mkdir(part, dir_fd=at)
-            undo.callback(os.rmdir, part, dir_fd=at)
-        try:
-            at = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
-        except OSError:
-            raise _refused(str(path)) from None
-        close.callback(os.close, at)
-    return at
-
-
-def _is_there(name: str, last: str, at: int) -> bool:
-    """Whether a file exists; rejects what is no plain file."""
-    try:
-        if not stat.S_ISREG(os.stat(last, dir_fd=at, follow_symlinks=False).st_mode):
-            raise _refused(name)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _remove(name: str, at: int) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=at)
-
-
-def _refused(name: str) -> ReposeError:
-    return ReposeError(
-        f"{name} is not a plain file here, or lies behind a link. Nothing was written. Remove or rename it."
-    )
+def _check_is_plain(folder: Path, name: str) -> None:
+    path = folder / name
+    above = [parent for parent in path.parents if folder in parent.parents]
+    blocked = any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in above)
+    if blocked or path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ReposeError(
+            f"{name} is not a plain file here, or lies behind a link. Nothing was written. Remove or rename it."
+        )
