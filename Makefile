@@ -65,7 +65,7 @@ test-kernels: .venv/ready  ## tests that compare floats, with the kernels of oth
 	python tests/kernels.py pytest -n auto --dist loadfile -m floats
 
 test-s3: .venv/ready  ## tests against a real S3 server, SeaweedFS from PyPI
-	$(SEAWEEDFS) && pytest tests/s3
+	$(SEAWEEDFS) && pytest --seaweedfs tests/stages/test_download_over_s3.py tests/kubeflow/test_step_over_s3.py
 
 test-faults: .venv/ready  ## kills, full disks, a failing S3 server, damaged files; an hour, as root; writes docs/faults.md
 	$(SEAWEEDFS) && PYTHONPATH=tests python -m faults all

@@ -69,26 +69,26 @@ def _measured(place: Path, project: Path) -> list[str]:
     if not shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"):
         return [*row, "no SeaweedFS"]
     sys.path.append(str(ROOT / "tests"))
-    from seaweedfs import running
+    from seaweedfs import ACCESS_KEY, SECRET_KEY, running
 
-    with running() as server:
-        keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
+    with running() as address:
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         os.environ |= keys | {"AWS_DEFAULT_REGION": "us-east-1"}
         import boto3
 
         for bucket in ("dvc", "plain"):
-            boto3.client("s3", endpoint_url=server.address).create_bucket(Bucket=bucket)
+            boto3.client("s3", endpoint_url=address).create_bucket(Bucket=bucket)
         _dvc(project, "remote", "add", "--default", "local-s3", "s3://dvc")
-        _dvc(project, "remote", "modify", "local-s3", "endpointurl", server.address)
+        _dvc(project, "remote", "modify", "local-s3", "endpointurl", address)
         names = [str(path.relative_to(project)) for path in files]
         plain = [sys.executable, "-c", PLAIN]
         row.append(f"{seconds(lambda: _dvc(project, 'push', 'data/images')):.1f}")
-        row.append(f"{seconds(lambda: _run([*plain, 'push', server.address, *names], project)):.1f}")
+        row.append(f"{seconds(lambda: _run([*plain, 'push', address, *names], project)):.1f}")
         shutil.rmtree(project / "data" / "images")
         shutil.rmtree(project / ".dvc" / "cache")
         row.append(f"{seconds(lambda: _dvc(project, 'pull', 'data/images')):.1f}")
         assert sum(path.stat().st_size for path in (project / "data" / "images").rglob("*") if path.is_file()) == size
-        row.append(f"{seconds(lambda: _run([*plain, 'pull', server.address, *names], project)):.1f}")
+        row.append(f"{seconds(lambda: _run([*plain, 'pull', address, *names], project)):.1f}")
     return row
 
 

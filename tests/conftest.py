@@ -15,11 +15,11 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest.register_assert_rewrite("s3_cases", "step_cases")
-import warm  # noqa: E402
+import seaweedfs as seaweed
+import warm
 
 if TYPE_CHECKING:  # xdist's controller imports this file and runs no test
-    from s3_cases import Storage
+    from s3_storage import Storage
 
 # A shell's background jobs ignore Ctrl-C; tests of Ctrl-C need Python's own handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,6 +31,12 @@ LONGEST = (
     "test_local.py", "test_real_photos.py", "test_benchmarks.py", "test_renderer.py", "test_evaluate.py",
     "test_expectations.py",
 )  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seaweedfs", action="store_true", help="tests of S3 use SeaweedFS, which checks signatures, not moto"
+    )
 
 
 def pytest_configure() -> None:
@@ -84,8 +90,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """The address of an S3 server in this process (moto: it takes any credentials)."""
+def s3_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The address of an S3 server: SeaweedFS if asked for, else one in this process (moto: it takes any credentials)."""
+    if pytestconfig.getoption("seaweedfs"):
+        with seaweed.running() as address:
+            yield address
+        return
     import botocore.session
     from moto.server import ThreadedMotoServer
 
@@ -99,26 +109,34 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fake credentials instead of the user's."""
+    """Credentials of the server instead of the user's."""
     for name in ("AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "s3cret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", seaweed.ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", seaweed.SECRET_KEY)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("NO_PROXY", "*")
 
 
 @pytest.fixture
-def endpoint(s3_server: str, s3_credentials: None) -> str:
-    """The address of an empty S3 server, with credentials for it."""
-    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset", method="POST")).close()  # noqa: S310
+def endpoint(s3_server: str, s3_credentials: None, pytestconfig: pytest.Config) -> str:
+    """The address of an S3 server, empty if it is moto, with credentials for it."""
+    if not pytestconfig.getoption("seaweedfs"):
+        urllib.request.urlopen(urllib.request.Request(f"{s3_server}/moto-api/reset", method="POST")).close()  # noqa: S310
     return s3_server
 
 
 @pytest.fixture
 def storage(endpoint: str) -> "Iterator[Storage]":
     """A bucket of this test's own behind a proxy that can fail."""
-    from s3_cases import Storage
+    from s3_storage import Storage
 
     with Storage.behind_proxy(endpoint) as storage:
         yield storage
+
+
+@pytest.fixture
+def seaweedfs(pytestconfig: pytest.Config) -> None:
+    """Skip a test that needs a server which refuses wrong credentials."""
+    if not pytestconfig.getoption("seaweedfs"):
+        pytest.skip("moto takes any credentials: run `make test-s3`")

@@ -14,22 +14,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 PATIENCE = 60  # seconds until it has to answer
-
-
-class Server(NamedTuple):
-    """A running server, and the keys of its only user."""
-
-    address: str  # http://127.0.0.1:port
-    access_key: str
-    secret_key: str
+ACCESS_KEY, SECRET_KEY = "tester", "s3cret-of-the-tester"  # of its only user
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """A server on free ports of 127.0.0.1, over a temporary folder that is removed afterwards.
+def running() -> Iterator[str]:
+    """The address of a server on free ports of 127.0.0.1, over a temporary folder that is removed afterwards.
 
     Raises:
         RuntimeError: it is not installed, or it ended or did not answer in time; with the end of its log.
@@ -39,8 +31,7 @@ def running() -> Iterator[Server]:
         raise RuntimeError("There is no program `weed`. `make test-s3` installs it.")
     with tempfile.TemporaryDirectory(prefix="seaweedfs-", ignore_cleanup_errors=True) as made:
         folder, ports = Path(made), _free_ports(8)
-        server = Server(f"http://127.0.0.1:{ports[0]}", "tester", "s3cret-of-the-tester")
-        keys = [{"accessKey": server.access_key, "secretKey": server.secret_key}]
+        address, keys = f"http://127.0.0.1:{ports[0]}", [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         users = {"identities": [{"name": "tester", "credentials": keys, "actions": ["Admin"]}]}
         (folder / "users.json").write_text(json.dumps(users))
         names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
@@ -53,11 +44,11 @@ def running() -> Iterator[Server]:
             daemon = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, preexec_fn=_die_with_the_tests)
         try:
             end = time.monotonic() + PATIENCE
-            while not _answers(server.address):
+            while not _answers(address):
                 if daemon.poll() is not None or time.monotonic() > end:
                     raise RuntimeError(f"SeaweedFS does not answer:\n{(folder / 'log').read_text()[-2000:]}")
                 time.sleep(0.2)
-            yield server
+            yield address
         finally:
             daemon.kill()
             daemon.wait()

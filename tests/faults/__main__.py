@@ -70,13 +70,13 @@ def _run_s3(options: argparse.Namespace) -> None:
     import seaweedfs
     from faults import store
 
-    with _folder() as folder, seaweedfs.running() as server:
+    with _folder() as folder, seaweedfs.running() as address:
         os.environ |= {
-            "AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key, "NO_PROXY": "*",
+            "AWS_ACCESS_KEY_ID": seaweedfs.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": seaweedfs.SECRET_KEY, "NO_PROXY": "*",
             "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
         }  # fmt: skip
-        known = list(store.prepare(folder, server.address))
-        run: DRAWN = lambda *how: store.fail(known, *how, server.address, server.secret_key)  # noqa: E731
+        known = list(store.prepare(folder, address))
+        run: DRAWN = lambda *how: store.fail(known, *how, address, seaweedfs.SECRET_KEY)  # noqa: E731
         _rounds("s3", options, folder, run, 4 * options.jobs)  # most of the time they wait
 
 

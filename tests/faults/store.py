@@ -21,7 +21,7 @@ import tiny
 from faults.cases import Case, Snapshot, below, differences, lasting, photos, snapshot, zip_of
 from faults.rounds import Round
 from faulty_proxy import Fault
-from s3_cases import Storage
+from s3_storage import Storage
 
 LIMIT = 120  # seconds in which every command ends or says why not
 _OBJECT = re.compile(r"steps/files/md5/(..)/(.{30})(\.dir)?")

@@ -16,7 +16,7 @@ from faulty_proxy import Fault
 from repose.errors import ReposeError
 from repose.storage import remote as module
 from repose.storage.remote import Remote
-from s3_cases import Storage
+from s3_storage import Storage
 
 SMALL = b"a small object"
 Made = Callable[..., Remote]
