@@ -9,25 +9,8 @@ from typing import Any
 import yaml
 
 Damage = Callable[[Random, Sequence[bytes]], bytes]
-NUMBERS = (
-    0,
-    1,
-    -1,
-    2,
-    127,
-    128,
-    255,
-    256,
-    2**16 - 1,
-    2**16,
-    2**31 - 1,
-    2**31,
-    2**32 - 1,
-    2**53,
-    2**63 - 1,
-    2**63,
-    10**30,
-)
+POWERS = (2**bits - less for bits in (7, 8, 16, 31) for less in (1, 0))
+NUMBERS = (0, 1, -1, 2, *POWERS, 2**32 - 1, 2**53, 2**63 - 1, 2**63, 10**30)
 TEXTS = (
     "", " ", "\0", "\n", "null", "true", "1", "1e400", "nan", "inf", "-1", "٣", "1_000", "../x", "/etc/x", "a/../../b", "~",
     "C:\\x", "a b", "#", ";", ",", '"', "'", "[", "{", "é", "日本", "\u202e", "\ufeff", "\x1b[31m", "%s", "${x}",

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pkgutil
 import re
 import runpy
 import signal
@@ -16,28 +17,17 @@ from typing import NamedTuple
 
 import psutil
 
+from repose import stages
+
 PATIENCE = 120  # seconds until a program counts as hanging
 AFTERLIFE = 5  # seconds that children may live on after a program's death
 _MARK = "FAULTS_PROGRAM"  # the variable by which the children of a program are found
-_STAGES = (
-    "download",
-    "validate",
-    "keypoints",
-    "posemaps",
-    "split",
-    "train",
-    "evaluate",
-    "report",
-    "gates",
-    "card",
-    "table",
-)
 _PRELOADED = [
     "repose.cli", "repose.systems.attend", "repose.systems.paper", "repose.inference.jobs", "repose.kubeflow.fetch",
     "repose.kubeflow.step", "repose.kubeflow.record", "repose.kubeflow.compiler", "dvclive.live", "dvc.repo.reproduce",
     "skimage.color", "skimage.draw", "torch.distributed.optim", "PIL.PngImagePlugin", "PIL.JpegImagePlugin",
     "great_expectations.expectations", "fast_zip_decryption", "requests", "boto3", "dvc_s3", "s3fs",
-    *(f"repose.stages.{stage}" for stage in _STAGES),
+    *(f"repose.stages.{stage.name}" for stage in pkgutil.iter_modules(stages.__path__)),
 ]  # fmt: skip
 # Audit events of Python that change files; the path is the first argument.
 _CHANGES = {

@@ -1,9 +1,9 @@
 """What the fuzzer calls: the functions that read what others wrote, each with valid files to start from."""
 
-import importlib
 import io
 import json
 import os
+import pkgutil
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -270,18 +270,9 @@ def _of_kubeflow(folder: Path) -> Iterator[Target]:
         ("kubeflow.fetch.parse_record", bytes, [json.dumps(record).encode()], in_json),
         ("kubeflow.record.parse_report", bytes, [path.read_bytes() for path in run.glob("stages/*.json")], in_json),
     ):  # fmt: skip
-        if (parse := _function(name)) is not None:
-            read = lambda value, parse=parse: parse(value, "x")  # noqa: E731
-            yield Target(name, read if way is bytes else way(read), seeds, damage)
-
-
-def _function(name: str) -> Callable[..., Any] | None:
-    """A public function by its dotted name; None if this commit does not have it."""
-    module, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(f"repose.{module}"), attribute, None)
-    except ModuleNotFoundError:
-        return None
+        parse = pkgutil.resolve_name(f"repose.{name}")
+        read = lambda value, parse=parse: parse(value, "x")  # noqa: E731
+        yield Target(name, read if way is bytes else way(read), seeds, damage)
 
 
 def _in_header(random: Random, seeds: Sequence[bytes]) -> bytes:
