@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_download import run as download
 
 from faulty_proxy import Fault
-from mannequins.renderer import MannequinSettings
-from repose.data.archives import Limits
 from repose.errors import ReposeError
-from repose.stages import download
-from repose.stages.download import DownloadSettings, Origin
+from repose.stages.download import Origin
 from repose.storage.transfer import partial, s3
 from repose.storage.transfer.partial import CHUNK
 from s3_storage import BIG, FILES, OTHER, Storage
+from tiny import files_in
 
 
 class Waits(list[float]):
@@ -42,19 +41,12 @@ class Stage:
 
     def run(self, *origins: str | Origin) -> dict[str, bytes]:
         """What it wrote: bytes by path."""
-        settings = DownloadSettings(
-            source="deepfashion", mannequin=MannequinSettings(flavour="fashion", items=2, seed=0, quality=90),
-            origins=tuple(Origin(origin) if isinstance(origin, str) else origin for origin in origins),
-            endpoint=self.endpoint, limits=Limits(files=1000, total_gigabytes=0.1, file_megabytes=10, ratio=100),
-            shard_megabytes=1, workers=1, version=None,
-        )  # fmt: skip
-        download.run(raw=self.folder / "raw", transfers=self.folder / "transfers", settings=settings)
+        download(self.folder, *origins, endpoint=self.endpoint)
         assert not (self.folder / "transfers").exists()  # nothing is left behind once all is there
         return self.files()
 
     def files(self) -> dict[str, bytes]:
-        raw = self.folder / "raw"
-        return {str(path.relative_to(raw)): path.read_bytes() for path in sorted(raw.rglob("*")) if path.is_file()}
+        return files_in(self.folder / "raw")
 
     def fails(self, *origins: str | Origin, message: str) -> str:
         """It ends with this message, shows no secret, and leaves raw as it was; returns the message."""

@@ -112,21 +112,15 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(data, runs, tmp_pa
     assert unfinished(tmp_path / "work") == []
 
 
-def test_killed_with_a_perceptual_term_it_ends_with_the_same_bytes(data, tmp_path):
-    term = {"perceptual": {**perceptual(None, None), "network": "figure"}}
+@pytest.mark.parametrize("term", [
+    {"perceptual": {"weights": None, "sha256": None, "layers": "patn", "network": "figure"}},
+    {"augment": {"flip": 0.5, "rotation": 10, "crop": 0.9, "fill": "white"}, "keep_every": 2},
+], ids=["with a perceptual term", "with every augmentation"])  # fmt: skip
+def test_killed_between_two_checkpoints_it_ends_with_the_same_bytes(data, tmp_path, term):
     whole = train_tiny(data, tmp_path / "whole" / "paper-m", "paper-m", **term)
     run = tmp_path / "killed" / "paper-m"
     train_until_killed("between two checkpoints", data, run, "paper-m", term)
     train_tiny(data, run, "paper-m", **term)
-    assert files_in(run) == files_in(whole)
-
-
-def test_killed_with_every_augmentation_it_ends_with_the_same_bytes(data, tmp_path):
-    augment = {"augment": {"flip": 0.5, "rotation": 10, "crop": 0.9, "fill": "white"}, "keep_every": 2}
-    whole = train_tiny(data, tmp_path / "whole" / "paper-m", "paper-m", **augment)
-    run = tmp_path / "killed" / "paper-m"
-    train_until_killed("between two checkpoints", data, run, "paper-m", augment)
-    train_tiny(data, run, "paper-m", **augment)
     assert files_in(run) == files_in(whole)
 
 
