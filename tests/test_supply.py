@@ -39,6 +39,17 @@ def test_nothing_is_installed_without_hashes(name):
     assert all("--require-hashes" in command for command in others), others
 
 
+def test_an_older_python_makes_no_environment(tmp_path):
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 10)\n")
+    command = ["make", "-f", str(ROOT / "Makefile"), "demo", f"PYTHON=env PYTHONPATH=. {sys.executable}"]
+    done = subprocess.run(command, cwd=tmp_path, check=False, text=True, capture_output=True)
+    assert f"{sys.executable} is older than 3.11: give PYTHON=python3.12" in done.stderr
+    assert done.returncode == 2
+    assert not (tmp_path / ".venv").exists()
+
+
 def test_the_base_of_the_image_is_pinned_by_its_digest():
     assert re.search(r"^ARG BASE=python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}$", RECIPES["Dockerfile"], re.MULTILINE)
     assert set(re.findall(r"^FROM (\S+)", RECIPES["Dockerfile"], re.MULTILINE)) == {"${BASE}", "packages"}
