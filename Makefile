@@ -2,6 +2,8 @@
 PYTHON ?= python3
 IMAGE ?= repose
 BIN := .venv/bin
+# Not the default, /bin/sh: with that, macOS's make 3.81 runs plain commands itself and looks for them in its caller's PATH.
+SHELL := sh
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo finetune table1 ablations figure model test test-kernels check metrics-diff compare pictures baseline compile compile-check submit bench bench-gpu lock audit licences image test-image test-s3 test-faults clean

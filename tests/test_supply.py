@@ -50,6 +50,11 @@ def test_an_older_python_makes_no_environment(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_make_runs_each_command_by_a_shell():
+    """With /bin/sh, macOS's make 3.81 would look for the plain commands in its caller's PATH, not in .venv/bin."""
+    assert re.search("^SHELL := sh$", RECIPES["Makefile"], re.MULTILINE)
+
+
 def test_the_base_of_the_image_is_pinned_by_its_digest():
     assert re.search(r"^ARG BASE=python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}$", RECIPES["Dockerfile"], re.MULTILINE)
     assert set(re.findall(r"^FROM (\S+)", RECIPES["Dockerfile"], re.MULTILINE)) == {"${BASE}", "packages"}
