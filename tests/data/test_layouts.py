@@ -122,3 +122,9 @@ def test_where_photos_may_lie():
     assert is_image("a.JPG")
     assert not is_image("a.txt")
     assert NameFinder(["fashionWOMENDressesid0000000202_1front.jpg"]).find("0002_c1s1_000451_04.jpg") is None
+
+
+def test_a_name_is_found_in_both_of_unicode_s_forms():
+    one, other = "red__gr\u00fcn.jpg", "red__gru\u0308n.jpg"
+    assert (NameFinder([one]).find(other), NameFinder([other]).find(one)) == (one, other)
+    assert [NameFinder([one, other]).find(name) for name in (one, other)] == [one, other]

@@ -5,6 +5,7 @@ A layout parses an owner's path into a `Photo`. Both spellings of DeepFashion's 
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from sys import intern
@@ -176,7 +177,7 @@ def item_of_name(name: str) -> str | None:
 
 def _canonical(name: str) -> str:
     photo = _ANY_DEEPFASHION.photo(name)
-    return photo.name if photo else name
+    return photo.name if photo else unicodedata.normalize("NFC", name)  # macOS often writes ü as u and a mark
 
 
 def _read_partition(path: str, content: bytes) -> dict[str, str]:
