@@ -218,6 +218,15 @@ def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, mess
     check_outputs([jobs[0]._replace(out=Path("new.png"))], [Path("other.png")])
 
 
+@pytest.mark.parametrize(("out", "message"), [("Ü.png", "2 images would"), ("photo.png", "is an input photo")])
+def test_names_that_are_one_file_on_macos(tmp_path, monkeypatch, out, message):
+    jobs = [FileJob("1", (tmp_path / "Photo.png",), "", tmp_path / name) for name in ("u\u0308.png", out)]
+    check_outputs(jobs)
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(ReposeError, match=message):
+        check_outputs(jobs)
+
+
 @pytest.mark.parametrize("name", ["back.heic", "back.avif"])
 def test_a_photo_that_cannot_be_read_is_not_left_out_of_a_folder_of_jobs(tmp_path, name):
     (items(tmp_path, "a") / "a" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))

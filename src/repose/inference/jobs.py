@@ -6,6 +6,8 @@ to the CSV's folder; or the subfolders of a folder, each with photos and one fil
 
 import math
 import os
+import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -67,9 +69,9 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
             a name of more than 229 bytes, or does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
-    counts = Counter(os.path.realpath(out) for out in outputs)  # unlike Path.resolve, it takes loops of links
-    inputs = {os.path.realpath(source) for job in jobs for source in job.sources}
-    inputs |= {os.path.realpath(file_and_row(job.pose)[0]) for job in jobs if job.pose}
+    counts = Counter(map(_place, outputs))
+    inputs = {_place(source) for job in jobs for source in job.sources}
+    inputs |= {_place(file_and_row(job.pose)[0]) for job in jobs if job.pose}
     for out in outputs:
         if out.suffix.lower() != ".png":
             raise DataError(f"{out}: images are written as PNG. Give a file that ends in .png.")
@@ -80,12 +82,18 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
         place = next(folder for folder in out.absolute().parents if folder.exists())
         if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
             raise DataError(f"{out}: {place} is not a folder that you may write to. Give another output.")
-        if (count := counts[os.path.realpath(out)]) > 1:
+        if (count := counts[_place(out)]) > 1:
             raise DataError(
                 f"{count} images would be written to the same file {out}. Give each its own, in a CSV by the column out."
             )
-        if os.path.realpath(out) in inputs:
+        if _place(out) in inputs:
             raise DataError(f"{out} is an input photo or pose, which is never overwritten. Give another output.")
+
+
+def _place(file: Path) -> str:
+    """The same text for all names of one file; on macOS, names that differ in case or in Unicode's forms are of one file."""
+    path = os.path.realpath(file)  # unlike Path.resolve, it takes loops of links
+    return unicodedata.normalize("NFC", path).casefold() if sys.platform == "darwin" else path
 
 
 def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, picture: Path | None = None) -> None:
