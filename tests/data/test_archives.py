@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from zip_builder import Member, noise, zip_bytes
 
 from memory import mebibytes
+from repose.data import archives
 from repose.data.archives import Limits, is_zip, list_files, open_zip, safe_name, walk, without_archives
 from repose.errors import DataError, ReposeError
 
@@ -201,6 +202,15 @@ def test_the_number_of_entries_in_a_directory_is_the_declared_one(tmp_path, entr
     wrong = pytest.raises(ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one")
     with nullcontext() if entries == declared else wrong, open_zip(path, LIMITS, "a.zip") as contents:
         assert len(contents.files) == entries == declared
+
+
+@pytest.mark.parametrize("after", [0, 76])
+def test_the_directory_of_a_zip64_is_found_with_every_python(tmp_path, monkeypatch, after):
+    """With the fix of CVE-2025-8291, which Linux distributions backport, zipfile gives another place (0)."""
+    path, found = write_zip(tmp_path, directory_of(5, 5, zip64=True)), zipfile._EndRecData
+    record = path.read_bytes().index(b"PK\x06\x06")
+    monkeypatch.setattr(zipfile, "_EndRecData", lambda stream: [*found(stream)[:-1], record + after])
+    archives._check_directory(path, LIMITS, "a.zip")
 
 
 def test_long_names_and_comments_cannot_fill_the_memory(tmp_path):

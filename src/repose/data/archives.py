@@ -225,7 +225,11 @@ def _check_directory(path: Path, limits: Limits, where: str) -> None:
             raise zipfile.BadZipFile
         signature, _, _, _, entries, size, *_, end = record
         left, found = size, 0
-        stream.seek(end - size - 76 * (signature == b"PK\x06\x06"))  # 76: zip64's own record and its locator
+        # Of a zip64, Python since its fix of CVE-2025-8291 gives the start of zip64's record; before, the end of its locator.
+        stream.seek(end)
+        if signature == b"PK\x06\x06" != stream.read(4):
+            end -= 76
+        stream.seek(end - size)
         while left > 0:
             head = stream.read(46)
             lengths = sum(struct.unpack("<3H", head[28:34]))  # of the name, the extra field and the comment
