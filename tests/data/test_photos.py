@@ -1,3 +1,4 @@
+import pickle
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,10 @@ def test_cached_photos_are_not_decoded_again_and_stay_the_same(small, monkeypatc
             np.testing.assert_array_equal(one, other)
             other[:] = 0  # the caller's copy
     assert len(decoded) == 12 - kept
+
+
+def test_a_worker_that_is_not_forked_is_not_sent_the_cache(small):
+    assert len(pickle.dumps(small.photos(1))) < len(pickle.dumps(small.photos(0))) + 1000
 
 
 def test_a_photo_of_an_unknown_name_or_without_its_map_is_named(small):

@@ -43,10 +43,10 @@ class Photos:
         self.size = sizes.pop() if len(sizes) == 1 else None
         self._images = ShardReader(images, table)
         self.frame, self.line_width, self._maps = read_posemaps(posemaps, parts)
-        # Caches the first photos requested, in two arrays of a fixed size, as each epoch repeats them.
-        size = self.frame.height, self.frame.width
-        room = min(len(names), int(cache_megabytes * 2**20 / (4 * size[0] * size[1])))
-        self._cache = np.empty((room, *size, 3), np.uint8), np.empty((room, *size), np.uint8)
+        # Caches the first photos requested, in two arrays of a fixed size, as each epoch repeats them. They are made at the
+        # first request, so that none are sent to a worker process that is not forked.
+        self._room = min(len(names), int(cache_megabytes * 2**20 / (4 * self.frame.height * self.frame.width)))
+        self._cache: tuple[np.ndarray, np.ndarray] | None = None
         self._slot: dict[int, int] = {}
 
     def load(self, names: Sequence[str]) -> Loaded:
@@ -71,6 +71,9 @@ class Photos:
         return place(self.frame, (height, width), self._joints[row])
 
     def _load_one(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._cache is None:
+            shape = self._room, self.frame.height, self.frame.width
+            self._cache = np.empty((*shape, 3), np.uint8), np.empty(shape, np.uint8)
         cached_pixels, cached_maps = self._cache
         slot = self._slot.get(row)
         if slot is not None:
