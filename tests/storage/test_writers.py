@@ -165,10 +165,12 @@ def test_threads_take_turns_and_one_may_lock_again(tmp_path):
     assert names(tmp_path) == ["x"]
 
 
-def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOLCK, 45])
+def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch, number):
     def flock(*_: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(number, "No locks available")
 
+    monkeypatch.setattr(errno, "ENOTSUP", 45)  # as on macOS, where it is not EOPNOTSUPP
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(ReposeError, match=r"Cannot lock .*out: its file system does not support locks"):
         write_bytes(tmp_path / "out", b"")

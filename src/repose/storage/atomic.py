@@ -170,7 +170,7 @@ def disk_errors_named(path: Path) -> Iterator[None]:
                 f"Cannot write {path}: a file would be larger than the file system, or `ulimit -f`, allows. Raise the limit, "
                 "or use another disk."
             ) from error
-        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP):
             raise ReposeError(
                 f"Cannot lock {path}: its file system does not support locks (flock). Mount it with locks, or use another "
                 "disk."
