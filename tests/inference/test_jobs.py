@@ -15,6 +15,7 @@ from repose.errors import PoseNotFoundError, ReposeError
 from repose.inference import reposer as of_reposer
 from repose.inference.jobs import FileJob, _batches, check_outputs, make_all, make_one, read_jobs
 from repose.inference.reposer import Reposer
+from repose.pose import keypoint_lookup as of_lookup
 from tiny_system import STANDING, save_openpose, save_photo, save_system
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -96,6 +97,23 @@ def test_the_photos_of_a_garment_in_many_poses_are_read_once(tmp_path, monkeypat
     other = one._replace(sources=(posed_photo(tmp_path / "c.jpg"),))
     make_all([one, one, one._replace(sources=one.sources[::-1]), other, one], loaded(tmp_path, tmp_path))
     assert read == ["c.jpg", "a.jpg", "b.jpg"]
+
+
+def test_a_csv_of_many_poses_is_read_once(tmp_path, monkeypatch):
+    read, reading = [], of_lookup._content
+    monkeypatch.setattr(of_lookup, "_content", lambda file: read.append(file.name) or reading(file))
+    y, x = (STANDING[:, column].round().astype(int).tolist() for column in (1, 0))
+    rows = [f"{number}.jpg: {y}: {[place + number for place in x]}" for number in range(3)]
+    (tmp_path / "poses.csv").write_text("\n".join(["name: keypoints_y: keypoints_x", *rows]))
+    one, poses = job(tmp_path), [f"{tmp_path / 'poses.csv'}#{number}.jpg" for number in range(3)]
+    reposer = loaded(tmp_path, tmp_path)
+    make_all([one._replace(pose=pose, out=tmp_path / f"{number}.png") for number, pose in enumerate(poses)], reposer)
+    assert read.count("poses.csv") == 1
+    images = reposer(one.sources[0], poses)
+    assert read.count("poses.csv") == 2  # it may have changed since
+    for number, image in enumerate(images):
+        assert abs(np.asarray(Image.open(tmp_path / f"{number}.png")) - np.asarray(image).astype(int)).max() <= 1
+    assert np.asarray(images[0]).tolist() != np.asarray(images[2]).tolist()
 
 
 def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path, monkeypatch):

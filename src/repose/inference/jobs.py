@@ -104,7 +104,7 @@ def make_one(job: FileJob, reposer: Reposer, pose_size: Size | None = None, pict
     Raises:
         ReposeError: a photo or pose is missing, unknown or cannot be read, or the disk is full.
     """
-    request = _request(job, reposer, pose_size, {}, {})
+    request = _request(job, reposer, pose_size, {}, Found({}, {}))
     (generated,) = reposer.generate([request])
     _say_left_out([job], reposer)
     write_bytes(job.out, encode_png(generated))
@@ -124,7 +124,7 @@ def make_all(jobs: Sequence[FileJob], reposer: Reposer, pose_size: Size | None =
         ReposeError: some images could not be made (the others were written), or the disk is full.
     """
     batches = _batches(jobs, reposer)
-    found: Found = {}
+    found = Found({}, {})
     with pillow_unlimited(), threads_of_one() as pool:  # Pillow's limit and its warnings are the process's
         done = pool.map(lambda some: list(_make_some(some, reposer, pose_size, found)), batches)
         failures = {job: error for job, error in bar(chain.from_iterable(done), "generate", len(jobs)) if error}

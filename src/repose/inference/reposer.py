@@ -24,7 +24,7 @@ from repose.devices import resolve
 from repose.errors import DataError, PoseNotFoundError
 from repose.generate import Framed, Request, generate
 from repose.pose.detectors import NetworkName, PoseFinder
-from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, checked, read_pose
+from repose.pose.keypoint_lookup import MIN_CONFIDENCE, KnownPoses, PoseSource, checked, read_pose
 from repose.terminal import say, warn
 
 _JOINTS = ((K, 2), (K, 3))  # the shapes of joints
@@ -60,8 +60,14 @@ class TargetPose(NamedTuple):
 
 PathLike = str | Path
 Photo = PathLike | Image.Image | np.ndarray | SourcePhoto
-Found = dict[Path | None, np.ndarray]  # joints that a network found, by the photo's path
 Pose = PathLike | Image.Image | np.ndarray | TargetPose
+
+
+class Found(NamedTuple):
+    """What was found for earlier photos and poses, so that it is not looked for again."""
+
+    joints: dict[Path | None, np.ndarray]  # that a network found, by the photo's path
+    tables: dict[Path, PoseSource]  # the CSV files of poses
 
 
 class Reposer:
@@ -156,14 +162,16 @@ class Reposer:
         if len(given) > self.max_sources:
             left_out = len(given) - self.max_sources
             warn(f"{self.about.system} takes {self.max_sources} photos; ignoring the last {left_out}")
-        sources = tuple(self.source(photo) for photo in given[: self.max_sources])
-        images = [Image.fromarray(made) for made in self.generate([self.request(sources, p, pose_size) for p in poses])]
+        found = Found({}, {})
+        sources = tuple(self.source(photo, found) for photo in given[: self.max_sources])
+        requests = [self.request(sources, p, pose_size, found) for p in poses]
+        images = [Image.fromarray(made) for made in self.generate(requests)]
         return images if _is_several(pose) else images[0]
 
     def source(self, photo: Photo, found: Found | None = None) -> Framed:
         """Read a photo, find its joints if they are needed, and fit both into the frame.
 
-        `found` has the joints that the network found earlier; those that it finds now are added. Raises as `__call__`.
+        What is in `found` is not looked for again, and what is found now is added. Raises as `__call__`.
         """
         read, path = _read(photo)
         joints = np.full((K, 2), np.nan, np.float32)
@@ -187,7 +195,7 @@ class Reposer:
         elif isinstance(pose, np.ndarray) and (pose.ndim == 2 or pose.shape[-2:] in _JOINTS):
             keypoints = _checked_joints(pose, size, name)
         elif isinstance(pose, PathLike) and file_and_row(str(pose))[0].suffix.lower() in (".csv", ".json"):
-            keypoints = read_pose(*file_and_row(str(pose)), *size)
+            keypoints = read_pose(*file_and_row(str(pose)), *size, None if found is None else found.tables)
         else:
             read, path = _read(pose)
             size, name = read.size, read.name
@@ -223,10 +231,10 @@ class Reposer:
                 f"None of {', '.join(map(str, self._poses.files))} has keypoints of {photo.name}, and its pose must be known. "
                 f"{HOW_TO_FIND_POSES}."
             )
-        found = {} if found is None else found
-        if path is None or path not in found:
-            found[path] = self._detected(photo)
-        return checked(found[path], *photo.size, photo.name)
+        joints = {} if found is None else found.joints
+        if path is None or path not in joints:
+            joints[path] = self._detected(photo)
+        return checked(joints[path], *photo.size, photo.name)
 
     def _detected(self, photo: SourcePhoto) -> np.ndarray:
         joints, people = self._find_pose(photo.pixels)

@@ -38,8 +38,10 @@ class KnownPoses:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
-        self._sources = [_Source(file) for file in files]
-        self._by_name: dict[tuple[_Source, str], Path] = {}  # the photos that were found, by the names in their source
+        self._sources = [PoseSource(file) for file in files]
+        self._by_name: dict[
+            tuple[PoseSource, str], Path
+        ] = {}  # the photos that were found, by the names in their source
 
     def find(self, photo: Path, height: int, width: int) -> np.ndarray | None:
         """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None if no file has the photo.
@@ -59,7 +61,7 @@ class KnownPoses:
                     return _checked_in_file(found, height, width, str(photo))
         return None
 
-    def _check_same_photo(self, source: "_Source", name: str, photo: Path) -> None:
+    def _check_same_photo(self, source: "PoseSource", name: str, photo: Path) -> None:
         """Raise a DataError if another photo, in another folder or with another suffix, was given the pose of the name."""
         other = self._by_name.setdefault((source, name), photo)
         if other != photo and other.is_file() and photo.is_file() and not filecmp.cmp(other, photo, shallow=False):
@@ -69,10 +71,13 @@ class KnownPoses:
             )
 
 
-def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarray:
+def read_pose(
+    file: Path, row: str | None, height: int, width: int, tables: "dict[Path, PoseSource] | None" = None
+) -> np.ndarray:
     """The pose in a keypoint file: keypoints (K, 2) in px of an image of height x width, NaN for missing.
 
-    `row` is the name of the row in a CSV with several rows.
+    `row` is the name of the row in a CSV with several rows. `tables` has the CSV files that were read earlier; one that is
+    read now is added.
 
     Raises:
         DataError: the file or row is missing, or there are several rows and `row` is not given.
@@ -80,7 +85,9 @@ def read_pose(file: Path, row: str | None, height: int, width: int) -> np.ndarra
     """
     if file.suffix.lower() != ".csv":
         return _checked_in_file(_person_in(file, height, width), height, width, str(file))
-    table = _Source(file)
+    tables = {} if tables is None else tables
+    if (table := tables.get(file)) is None:
+        table = tables[file] = PoseSource(file)
     if row is None and len(table.poses) == 1:
         (row,) = table.poses
     found = None if row is None else table.find(row, height, width)
@@ -135,7 +142,7 @@ def _checked_in_file(keypoints: np.ndarray, height: int, width: int, where: str)
     return keypoints
 
 
-class _Source:
+class PoseSource:
     """The poses in a CSV, a JSON file or a folder of JSON files, by the names of their photos."""
 
     def __init__(self, path: Path) -> None:
