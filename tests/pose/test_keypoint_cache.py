@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,26 @@ def check(search: Search, seen: list[list[int]]) -> None:
 def test_each_photo_is_looked_at_with_others_of_its_shard_and_size(search, tmp_path):
     check(search, WHOLE)
     assert len(list((tmp_path / "work").rglob("*.safetensors"))) == len(SHARDS)
+
+
+def test_large_photos_are_looked_at_one_at_a_time(tmp_path):
+    with ShardWriter(tmp_path) as shards:
+        photo = encode_png(np.zeros((3000, 3000, 3), np.uint8))
+        rows = index_table((name, shards.add(name, photo)) for name in ("a", "b"))
+    looks = Looks()
+    Search(tmp_path, rows.assign(sha256="", height=3000, width=3000), tmp_path / "work", {}).run(looks, batch=64)
+    assert looks.seen == [[0], [0]]
+
+
+def test_threads_look_at_batches_side_by_side_and_change_no_result(search):
+    together = threading.Barrier(2)
+
+    def wait(levels: list[int]) -> None:
+        if levels in ([40], [50]):  # photos of two sizes in one shard
+            together.wait(timeout=30)
+
+    found = search.run(Looks(wait), batch=2, threads=2)
+    assert found.people.tolist() == LEVELS
 
 
 @pytest.mark.parametrize(("level", "left"), [(30, WHOLE), (50, WHOLE[2:]), (70, WHOLE[4:])])

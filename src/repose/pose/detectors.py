@@ -127,7 +127,8 @@ def find_joints(sources: "Sources", settings: "ExtractorSettings") -> "Extracted
     # The last digits of joints depend on the type of processor.
     processor = {"device": device.type, "batch": how.batch, "threads": how.threads}
     search = Search(sources.images, sources.table, sources.work, found_by | processor)
-    joints, people = search.run(detector.look, how.batch)
+    threads = how.threads if of_people else 1  # those of figure are torch's
+    joints, people = search.run(detector.look, how.batch, threads)
     confidence, points = joints[..., 2], known_points(joints)
     points[confidence < settings.min_confidence] = np.nan
     nobody = [names[row] for row in np.flatnonzero(~present(points).any(1))]

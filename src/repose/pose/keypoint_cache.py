@@ -8,7 +8,9 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +32,7 @@ if TYPE_CHECKING:  # `repose generate` imports this module, and needs no tables
 # The version of this module, `detectors` and the networks' code. Raise it when a change gives other joints for the same
 # photos and settings; interrupted searches then start over.
 VERSION = 1
+_PIXELS_AT_ONCE = 64 * 512 * 512  # of the photos of a batch, which bounds its memory to about 100 MB
 
 
 class Found(NamedTuple):
@@ -57,12 +60,13 @@ class Search:
         facts = [VERSION, photos, dict(deciding), torch.__version__, platform.machine()]
         self._place = work / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def run(self, look: Callable[[Tensor], Found], batch: int) -> Found:
+    def run(self, look: Callable[[Tensor], Found], batch: int, threads: int = 1) -> Found:
         """The results of `look` for each photo, in the order of the table.
 
         Args:
             look: finds joints in B photos (B,3,H,W) uint8.
-            batch: maximum number of photos per batch, all of one shard and one size.
+            batch: maximum number of photos per batch, all of one shard and one size; fewer if they are large.
+            threads: number of batches that are read and looked at side by side.
 
         Raises:
             DataError: a file of an earlier search is damaged, or the disk is full.
@@ -72,11 +76,30 @@ class Search:
         if done := len(self._table) - len(left):
             say(f"keypoints: resuming after {done:,} of {len(self._table):,} photos")
         batches = list(_batches(left, batch))
-        for shard, group in groupby(bar(batches, "keypoints", len(batches)), lambda entry: entry[0]):
-            pixels = (np.stack([decode(self._photos[name]) for name in names]) for _, names in group)
-            found = _joined(look(torch.from_numpy(some).movedim(3, 1)) for some in pixels)
-            write_bytes(files[shard], save(found._asdict()))
+        with closing(self._search(batches, files, look, threads)) as search:
+            for _ in bar(search, "keypoints", len(batches)):
+                pass
         return _joined(map(_read, files.values()))
+
+    def _search(
+        self, batches: list[tuple[str, list[str]]], files: Mapping[str, Path], look: Callable[[Tensor], Found], threads: int
+    ) -> Generator[None, None, None]:  # fmt: skip
+        """Look at all batches, and write the results of each shard to its file; yield after each batch."""
+
+        def look_at(names: list[str]) -> Found:
+            pixels = np.stack([decode(self._photos[name]) for name in names])
+            return look(torch.from_numpy(pixels).movedim(3, 1))
+
+        pool = ThreadPoolExecutor(threads)
+        try:
+            for shard, group in groupby(batches, lambda entry: entry[0]):
+                each, results = [names for _, names in group], list[Found]()
+                for found in map(look_at, each) if threads == 1 else pool.map(look_at, each):
+                    results.append(found)
+                    yield
+                write_bytes(files[shard], save(_joined(results)._asdict()))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def forget(self) -> None:
         """Remove this search's files from `work`."""
@@ -86,10 +109,10 @@ class Search:
 def _batches(table: "pd.DataFrame", size: int) -> Iterator[tuple[str, list[str]]]:
     """Shards and the names of a batch of their photos, in the order of the table."""
     rows = zip(table["name"], table["shard"], table["height"], table["width"], strict=True)
-    for (shard, *_), group in groupby(rows, key=lambda row: row[1:]):
-        names = [name for name, *_ in group]
-        for first in range(0, len(names), size):
-            yield shard, names[first : first + size]
+    for (shard, height, width), group in groupby(rows, key=lambda row: row[1:]):
+        names, most = [name for name, *_ in group], max(1, min(size, _PIXELS_AT_ONCE // (height * width)))
+        for first in range(0, len(names), most):
+            yield shard, names[first : first + most]
 
 
 def _joined(parts: Iterable[Found]) -> Found:
