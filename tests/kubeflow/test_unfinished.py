@@ -99,6 +99,40 @@ def test_copies_of_files_that_are_replaced_meanwhile_are_whole(remote, work):
     assert sorted(path.name for path in work.parent.iterdir()) == ["work"]
 
 
+def test_a_log_that_is_written_while_large_files_are_packed_does_not_prevent_the_copy(remote, work, monkeypatch):
+    size, add = 2 * 2**20, tarfile.TarFile.add
+
+    def log_and_add(*given):
+        with (work / "log").open("a") as log:
+            log.write("a line\n")
+        add(*given)
+
+    (work / "log").write_text("")
+    (work / "model").write_bytes(bytes(size))
+    unfinished = Unfinished(work, "key", remote)
+    unfinished._pushed = {}
+    monkeypatch.setattr(tarfile.TarFile, "add", log_and_add)
+    assert unfinished.push() is True
+    assert kept(remote) == {"log": b"", "model": bytes(size)}
+    assert unfinished.push() is True  # the log is new
+
+
+def test_a_large_file_that_is_written_to_while_it_is_packed_is_not_kept(remote, work, monkeypatch):
+    add = tarfile.TarFile.add
+
+    def write_and_add(*given):
+        with (work / "model").open("ab") as model:
+            model.write(b"more")
+        add(*given)
+
+    (work / "model").write_bytes(bytes(2 * 2**20))
+    unfinished = Unfinished(work, "key", remote)
+    unfinished._pushed = {}
+    monkeypatch.setattr(tarfile.TarFile, "add", write_and_add)
+    with pytest.raises(ReposeError, match="change too often"):
+        unfinished.push()
+
+
 def test_hidden_files_and_folders_are_left_out_and_links_kept(remote, work, tmp_path):
     (work / "epoch-1").mkdir()
     (work / "epoch-1" / "model").write_bytes(b"1")

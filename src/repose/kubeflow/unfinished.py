@@ -1,7 +1,8 @@
 """The unfinished work of a stage, kept in the remote while the stage runs, so that a restarted pod resumes.
 
-The stage's folder (`meta.kfp: unfinished`) becomes one tar file, packed again if a file changed meanwhile. Hidden files are
-still being written and are left out.
+The stage's folder (`meta.kfp: unfinished`) becomes one tar file. Packing gigabytes takes longer than a stage leaves its files
+alone, so a snapshot is packed: small files are copied and large ones linked, again if a file changed meanwhile. A large file
+should be replaced and not written to, which a link would see. Hidden files are still being written and are left out.
 """
 
 import os
@@ -18,7 +19,8 @@ from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
 _EVERY = 60.0  # seconds between two copies, unless REPOSE_PUSH_EVERY is set
-_ATTEMPTS = 5  # attempts to pack files that do not change meanwhile
+_ATTEMPTS = 5  # attempts at a snapshot of files that do not change meanwhile
+_LINKED = 2**20  # bytes from which files are linked
 _DAMAGED = (
     tarfile.TarError, EOFError, ValueError, KeyError, NotADirectoryError, IsADirectoryError, FileNotFoundError, RuntimeError,
 )  # fmt: skip
@@ -64,9 +66,9 @@ class Unfinished:
             return False
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as made:
             file = Path(made) / "unfinished.tar"
-            for _ in range(_ATTEMPTS):
-                before = _state(self.folder)
-                if self._pack(file, before) and _state(self.folder) == before:
+            for attempt in range(_ATTEMPTS):
+                before, snapshot = _state(self.folder), Path(made, str(attempt))
+                if self._take(snapshot, before) and _state(self.folder) == before and _pack(snapshot, before, file):
                     self.remote.upload(file, self.key)
                     self._pushed = before
                     return True
@@ -91,12 +93,14 @@ class Unfinished:
         if error is not None:
             self._try_to_push()
 
-    def _pack(self, file: Path, state: _State) -> bool:
-        """Pack the files; return False if one disappeared meanwhile."""
+    def _take(self, snapshot: Path, state: _State) -> bool:
+        """Take a snapshot of the files; return False if one disappeared meanwhile."""
         try:
-            with tarfile.open(file, "w") as tar:
-                for name in state:
-                    tar.add(self.folder / name, name)
+            for name, (size, *_) in state.items():
+                place = snapshot / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if size < _LINKED or not _linked(self.folder / name, place):
+                    shutil.copy2(self.folder / name, place, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
@@ -111,6 +115,27 @@ class Unfinished:
             self.push()
         except (ReposeError, OSError, tarfile.TarError) as error:
             say(f"The unfinished work was not copied: {error}")
+
+
+def _linked(file: Path, place: Path) -> bool:
+    try:
+        place.hardlink_to(file)
+    except FileNotFoundError:
+        raise
+    except OSError:  # not all file systems have hard links
+        return False
+    return True
+
+
+def _pack(snapshot: Path, state: _State, file: Path) -> bool:
+    """Pack a snapshot; return False if a linked file was written to since it had this state."""
+    with tarfile.open(file, "w") as tar:
+        for name in state:
+            tar.add(snapshot / name, name)
+    packed = _state(snapshot)
+    return all(
+        packed[name] == seen for name, seen in state.items() if packed[name][2] == seen[2]
+    )  # copies do not change
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
