@@ -1,5 +1,8 @@
 """BlazePose: its arithmetic without the weights, and with them people in photos that a package holds or we draw."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import skimage.data
@@ -225,9 +228,18 @@ def test_a_rendered_person_also_with_the_head_cut_off(network, rendered, cut_off
     assert found[JOINT["nose"], 2] == 0 or not cut_off
 
 
-def test_threads_change_no_byte(network, rendered):
-    images = torch.from_numpy(np.stack([photo.pixels for photo in rendered])).movedim(3, 1)
-    with_threads = blazepose.load(Weights({}), min_person=0.5, threads=3).people(images)
-    assert any(len(found) for found in with_threads)
-    for one, other in zip(network.people(images), with_threads, strict=True):
+def test_threads_look_side_by_side_and_change_no_byte(network, rendered, monkeypatch):
+    images = torch.from_numpy(np.stack([photo.pixels for photo in rendered[:2]])).movedim(3, 1)
+    alone = network.people(images)
+    together, look = threading.Barrier(2), blazepose._Networks.people
+
+    def wait_and_look(*given):
+        together.wait(timeout=30)
+        return look(*given)
+
+    monkeypatch.setattr(blazepose._Networks, "people", wait_and_look)
+    with ThreadPoolExecutor(2) as pool:
+        found = [people for (people,) in pool.map(network.people, images.split(1))]
+    assert any(len(people) for people in found)
+    for one, other in zip(alone, found, strict=True):
         np.testing.assert_array_equal(one, other)

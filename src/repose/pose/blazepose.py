@@ -11,11 +11,10 @@ visibility of a face is always high, if the turned head hides it. docs/data.md h
 """
 
 import tarfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
@@ -253,31 +252,30 @@ class _Networks:
 
 
 class BlazePose:
-    """Finds people.
+    """Finds people. Threads that share one work side by side, each with networks of its own.
 
     Attributes:
         sha256: the SHA-256 of its file, by file name.
         runtime: the library that runs the networks, and its version; another one may give other digits.
     """
 
-    def __init__(self, networks: list[_Networks], sha256: str) -> None:
+    def __init__(self, make: Callable[[], _Networks], sha256: str) -> None:
         self.sha256, self.runtime = {NAME: sha256}, f"{_RUNTIME} {version(_RUNTIME)}"
-        self._pool, self._idle = ThreadPoolExecutor(len(networks)), SimpleQueue[_Networks]()
-        for some in networks:
-            self._idle.put(some)
+        self._make, self._idle = make, SimpleQueue[_Networks]()
+        self._idle.put(make())  # which fails if the file does not hold them
 
     def people(self, images: Tensor) -> list[np.ndarray]:
-        """The people in each photo, the surest first; the number of threads changes no result.
+        """The people in each photo, the surest first.
 
         From images (B, 3, H, W) uint8. Of each, (n, K, 3) float32: x and y in px, where (0, 0) is the center of the first
         pixel, and the visibility as confidence, all 0 for a missing joint.
         """
-        return list(self._pool.map(self._people, images.movedim(1, 3).cpu().numpy()))
-
-    def _people(self, pixels: np.ndarray) -> np.ndarray:
-        networks = self._idle.get()
         try:
-            return networks.people(pixels)
+            networks = self._idle.get_nowait()
+        except Empty:  # another thread uses them
+            networks = self._make()
+        try:
+            return [networks.people(pixels) for pixels in images.movedim(1, 3).cpu().numpy()]
         finally:
             self._idle.put(networks)
 
@@ -287,7 +285,7 @@ def has_runtime() -> bool:
     return find_spec("ai_edge_litert") is not None
 
 
-def load(weights: Weights, *, min_person: float, threads: int = 1) -> BlazePose:
+def load(weights: Weights, *, min_person: float) -> BlazePose:
     """The networks, on the CPU; they ignore people with a score (0 to 1) below `min_person`.
 
     Raises:
@@ -301,8 +299,7 @@ def load(weights: Weights, *, min_person: float, threads: int = 1) -> BlazePose:
     path, sha256 = weights.of(NAME)
     with holding(path, "BlazePose", NAME), tarfile.open(path) as files:
         contents = [cast(IO[bytes], files.extractfile(of.rpartition("/")[2])).read() for of in KNOWN[NAME].members]
-        networks = [_Networks(min_person, *contents) for _ in range(threads)]
-    return BlazePose(networks, sha256)
+        return BlazePose(lambda: _Networks(min_person, *contents), sha256)
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:

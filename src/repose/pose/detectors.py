@@ -37,13 +37,13 @@ class Detector(NamedTuple):
 
 def load(
     network: str, device: torch.device, weights: Weights, *, min_person: float = 0.5,
-    min_confidence: float = MIN_CONFIDENCE, half: bool = False, threads: int = 1, single: bool = False,
+    min_confidence: float = MIN_CONFIDENCE, half: bool = False, single: bool = False,
 ) -> Detector:  # fmt: skip
     """A network by its name.
 
-    `weights`, `min_person` (the minimum score of a person), `min_confidence` (of joints that count when `choose_person`
-    chooses one of several people) and `threads` of the CPU are for blazepose. figure leaves joints below its own threshold
-    out, and works in `half` precision if asked; with `single` it is faster for one photo at a time.
+    `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
+    chooses one of several people) are for blazepose. figure leaves joints below its own threshold out, and works in `half`
+    precision if asked; with `single` it is faster for one photo at a time.
 
     Raises:
         ReposeError: the network's weights or runtime are missing, or the weights are of another network.
@@ -63,7 +63,7 @@ def load(
         return Detector(look, {"network": figure.weights_sha256()})
     if network != "blazepose":
         raise ValueError(f"network should be blazepose or figure, not {network!r}.")
-    found = blazepose.load(weights, min_person=min_person, threads=threads)
+    found = blazepose.load(weights, min_person=min_person)
 
     def look_for_people(images: Tensor) -> Found:
         people = found.people(images)
@@ -118,7 +118,7 @@ def find_joints(sources: "Sources", settings: "ExtractorSettings") -> "Extracted
     weights = Weights({} if how.weights is None else {settings.extractor: how.weights})
     detector = load(
         settings.extractor, device, weights, min_person=how.min_person, min_confidence=settings.min_confidence,
-        half=device.type == "cuda", threads=how.threads,
+        half=device.type == "cuda",
     )  # fmt: skip
     found_by: dict[str, Any] = {
         "extractor": settings.extractor, **detector.made_of, "min_confidence": settings.min_confidence,
