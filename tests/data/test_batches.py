@@ -1,4 +1,5 @@
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,18 @@ def test_only_seed_and_step_decide(small, augment):
     assert len({content["pixels"] for content in forward}) == 8
     loader: DataLoader[Packed] = DataLoader(two, batch_size=None, sampler=range(3, 8), num_workers=2)
     assert [contents(packed) for packed in loader] == forward[3:]
+
+
+@pytest.mark.parametrize("augment", [None, ALL])
+def test_photos_of_other_items_are_only_loaded_if_they_are_needed(small, augment):
+    for step in range(4):
+        whole, packed = (steps_of(small, augment=augment, others=others)[step] for others in (True, False))
+        assert len(packed.pixels) == packed.own == len(whole.pixels) - len(whole.target)
+        expected, batch = (unpack(some, augment=augment, device=torch.device("cpu")) for some in (whole, packed))
+        assert len(batch.other_image) == len(batch.other_pose.posemaps) == 0
+        for name in ("images", "poses.posemaps", "poses.keypoints", "target", "sources", "mask"):
+            of = attrgetter(name)
+            torch.testing.assert_close(of(batch), of(expected), rtol=0, atol=0, equal_nan=True)
 
 
 def test_training_needs_two_items_and_those_of_a_step(small):

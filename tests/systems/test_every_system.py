@@ -88,6 +88,13 @@ LEARNERS = {
 each_system = pytest.mark.parametrize("name", list(LEARNERS))
 
 
+@pytest.mark.parametrize(("image", "pose"), [(0.1, 0.0), (0.0, 0.1), (0.0, 0.0)])
+def test_only_the_papers_discriminators_need_photos_of_other_items(image, pose):
+    losses = {"adversarial_image": image, "adversarial_pose": pose}
+    assert systems.row(LEARNERS["paper"].block | {"losses": losses}, "test").needs_others == bool(image or pose)
+    assert not any(LEARNERS[kind].row.needs_others for kind in ("attend", "pg2", "pix2pix", "vunet"))
+
+
 def test_no_kind_is_missing_here():
     assert {learner.row.kind for learner in LEARNERS.values()} == set(systems.kinds())
 

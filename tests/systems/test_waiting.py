@@ -64,7 +64,7 @@ def test_a_batch_is_brought_to_the_gpu_without_waiting(gpu):
     size, index = (FRAME.height, FRAME.width), np.zeros((2, 3), np.int64)
     packed = Packed(
         np.zeros((6, *size, 3), np.uint8), np.zeros((6, K, 2), np.float32), np.zeros((6, *size), np.uint8),
-        np.tile(np.eye(2, 3), (6, 1, 1)), index[:, 0], index, index == 0, 1.0,
+        np.tile(np.eye(2, 3), (6, 1, 1)), index[:, 0], index, index == 0, 1.0, 4,
     )  # fmt: skip
     batch = unpack(packed, augment=AugmentSettings(0.5, 10.0, 0.9, "white"), device=GPU)
     assert {batch.images.device, batch.poses.posemaps.device, batch.sources.device} == {GPU}

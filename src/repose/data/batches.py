@@ -36,14 +36,15 @@ class Batch:
     target: Tensor  # (Q,) int64: the photos to generate
     sources: Tensor  # (Q,T) int64: the source photos of each
     mask: Tensor  # (Q,T) bool: which entries of `sources` are valid; at least one per row
-    other_image: Tensor  # (Q,3,H,W): a photo of another item for each target, the paper's y~
+    # (Q,3,H,W): a photo of another item for each target, the paper's y~; none if the system does not need them
+    other_image: Tensor
     other_pose: Poses  # of those Q photos, the paper's p~
     share: float = 1.0  # share of the step's targets in this process
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch as the loader returns it: small, on the CPU. The M photos of the items come first, then the Q others."""
+    """A batch as the loader returns it: small, on the CPU. The M photos of the items come first, then the Q others, if any."""
 
     pixels: np.ndarray  # (M+Q,H,W,3) uint8
     keypoints: np.ndarray  # (M+Q,K,2) float32, already augmented
@@ -53,17 +54,21 @@ class Packed:
     sources: np.ndarray
     mask: np.ndarray
     share: float
+    own: int  # M
 
 
 class Steps(Dataset[Packed]):
-    """The batches of a training run by step number, from 0: the items of process `rank` of `processes`."""
+    """The batches of a training run by step number, from 0: the items of process `rank` of `processes`.
+
+    Without `others`, photos of other items are drawn, so that batches stay the same, but not loaded.
+    """
 
     def __init__(
         self, photos: "Photos", items: "pd.DataFrame", *, steps: int, seed: int, items_per_step: int, max_photos: int,
         max_sources: int, targets: Literal["all", "one"], augment: AugmentSettings | None,
-        rank: int = 0, processes: int = 1,
+        rank: int = 0, processes: int = 1, others: bool = True,
     ) -> None:  # fmt: skip
-        self.photos, self.steps, self.seed, self.augment = photos, steps, seed, augment
+        self.photos, self.steps, self.seed, self.augment, self.others = photos, steps, seed, augment, others
         self.items_per_step, self.max_photos, self.max_sources = items_per_step, max_photos, max_sources
         self.targets, self.rank, self.processes = targets, rank, processes
         self._names = [group.to_numpy() for _, group in items["name"].groupby(items["item"], sort=False)]
@@ -101,7 +106,8 @@ class Steps(Dataset[Packed]):
         matrices = self._matrices(flipped, random)
 
         photos, targets = self._part(sizes, target)
-        rows = [*range(len(names))[photos], *range(sum(sizes), len(names))[targets]]
+        own = range(len(names))[photos]
+        rows = [*own, *(range(sum(sizes), len(names))[targets] if self.others else ())]
         pixels, keypoints, maps = self.photos.load([names[row] for row in rows])
         if self.augment:
             moved = [move_keypoints(keypoints[[i]], matrices[[row]], flipped[row]) for i, row in enumerate(rows)]
@@ -110,7 +116,7 @@ class Steps(Dataset[Packed]):
         return Packed(
             pixels, keypoints, maps, matrices[rows],
             target[targets] - photos.start, sources[targets] - photos.start, mask[targets],
-            len(target[targets]) / len(target),
+            len(target[targets]) / len(target), len(own),
         )  # fmt: skip
 
     def _items_of(self, step: int) -> np.ndarray:
@@ -175,6 +181,6 @@ def unpack(packed: Packed, *, augment: AugmentSettings | None, device: torch.dev
     images = to_tensor(moved(packed.pixels))
     if augment is not None:
         images = move_images(images, torch.from_numpy(packed.matrices), augment.fill)
-    poses, own = Poses(colour(moved(packed.maps)), moved(packed.keypoints)), len(images) - len(packed.target)
+    poses, own = Poses(colour(moved(packed.maps)), moved(packed.keypoints)), packed.own
     target, sources, mask = map(moved, (packed.target, packed.sources, packed.mask))
     return Batch(images[:own], poses[:own], target, sources, mask, images[own:], poses[own:], packed.share)

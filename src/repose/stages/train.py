@@ -54,7 +54,7 @@ def run(
         steps = Steps(
             photos, items[items["part"] == "train"], steps=row.steps, seed=settings.seed,
             items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
-            targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of,
+            targets=row.targets, augment=settings.augment, rank=rank.number, processes=rank.of, others=row.needs_others,
         )  # fmt: skip
         pairs = read_table(folders.split / "test-pairs.csv", PAIRS)[: settings.sample_pairs]
         training.train(

@@ -51,6 +51,11 @@ class SystemSettings(ABC):
         None  # checkpoint of the same kind and sizes to start from: its path, or surface, which comes with repose
     )
 
+    @property
+    def needs_others(self) -> bool:
+        """Whether training needs `Batch.other_image` and `other_pose`, which take half of the time of loading photos."""
+        return True
+
     def at_height(self, frame: Frame, height: int) -> tuple["SystemSettings", Frame]:
         """The settings and the frame with which the same weights make images of another height in px, of the same shape.
 

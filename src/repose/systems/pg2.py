@@ -64,6 +64,11 @@ class PG2Settings(SystemSettings):
         if self.stages == "two" and self.steps < 2:
             raise ValueError(f"steps should be at least 2, one for each stage, not {self.steps}.")
 
+    @property
+    def needs_others(self) -> bool:
+        """See `SystemSettings`."""
+        return False
+
     def loss_weights(self) -> dict[str, float]:
         """The weights of the masked L1 and the adversarial term."""
         return {"masked_l1": self.masked_l1, "image": 1.0}

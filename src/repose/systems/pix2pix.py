@@ -65,6 +65,11 @@ class Pix2PixSettings(SystemSettings):
     l1: NonNegativeFloat = 100.0  # lambda of Eq. 4: the weight of L1 beside the adversarial term's 1
     optimiser: AdamSettings = field(default_factory=AdamSettings)
 
+    @property
+    def needs_others(self) -> bool:
+        """See `SystemSettings`."""
+        return False
+
     def loss_weights(self) -> dict[str, float]:
         """The weights of Eq. 4's two terms."""
         return {"l1": self.l1, "adversarial": 1.0}

@@ -77,6 +77,11 @@ class VUNetSettings(SystemSettings):
         if self.kl_from >= self.kl_until:
             raise ValueError(f"kl_from should be less than kl_until, not {self.kl_from} and {self.kl_until}.")
 
+    @property
+    def needs_others(self) -> bool:
+        """See `SystemSettings`."""
+        return False
+
     def loss_weights(self) -> dict[str, float]:
         """The weights of the three terms; KL's final one."""
         return {"l1": self.l1, "perceptual": self.perceptual, "kl": self.kl}

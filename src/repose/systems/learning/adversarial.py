@@ -51,6 +51,11 @@ class AdversarialSettings(SystemSettings):
     losses: LossSettings = field(default_factory=LossSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
 
+    @property
+    def needs_others(self) -> bool:
+        """See `SystemSettings`."""
+        return bool(self.losses.adversarial_image or self.losses.adversarial_pose)
+
     def loss_weights(self) -> dict[str, float]:
         """The weights in `losses` other than 0."""
         weights = asdict(self.losses)
