@@ -209,12 +209,13 @@ def test_a_sparse_file_which_a_small_tar_makes_of_any_size_is_not_restored(remot
 
 
 def test_hard_links_are_restored_as_one_file(remote, work, tmp_path):
+    content = bytes(2**20)  # smaller files are copied
     unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere", "key", remote)
-    (work / "last").write_bytes(b"1")
+    (work / "last").write_bytes(content)
     os.link(work / "last", work / "step-1")
     assert unfinished.push() is True
     assert other.restore() is True
-    assert [(other.folder / name).read_bytes() for name in ("last", "step-1")] == [b"1", b"1"]
+    assert [(other.folder / name).read_bytes() for name in ("last", "step-1")] == [content, content]
     assert (other.folder / "last").samefile(other.folder / "step-1")  # many links to it take no more space
 
 
