@@ -77,7 +77,14 @@ def test_a_run_with_params_of_its_own_without_kubeflow_s_cache_to_its_end(server
     shown = done("status", server.latest["run_id"]).stderr
     assert all(name in shown for name in ("count", "judge", "run-record"))
     server.fails, server.looks[server.latest["run_id"]] = "count", 9
-    assert "Failed: count. Its logs: http" in error_of("status", server.latest["run_id"])
+    assert "Failed: count. The logs: http" in error_of("status", server.latest["run_id"])
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_failed_before_its_first_task_has_failed(server, monkeypatch):
+    run = done("submit", *AT).stdout.strip()
+    monkeypatch.setattr("kfp_server.advance", lambda run, *_: run.update(state="FAILED"))
+    assert f"Failed: {server.latest['display_name']}. The logs: http" in error_of("status", run)
 
 
 def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server, here):

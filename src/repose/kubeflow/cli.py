@@ -150,12 +150,12 @@ def status_(run: RunId) -> None:
     """Show the tasks of a run; fails if the run or one of its tasks failed."""
     from repose.kubeflow.client import status
     from repose.kubeflow.endpoint import read_endpoint
-    from repose.kubeflow.run_status import show_status
+    from repose.kubeflow.run_status import FAILED, show_status
 
     found = status(read_endpoint(), run)
     show_status(found)
-    if found.failed:
-        raise ReposeError(f"Failed: {', '.join(found.failed)}. Its logs: {found.address}")
+    if found.failed or found.state == FAILED:
+        raise ReposeError(f"Failed: {', '.join(found.failed) or found.name}. The logs: {found.address}")
 
 
 @app.command()
