@@ -272,6 +272,8 @@ def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(server, end
     def fail(_: float) -> None:
         server.troubles = [(503, "text/plain", b"starting")] * 10_000
 
+    server.looks[started], server.troubles = 0, [(503, "text/plain", b"starting")]  # at the first request
+    assert wait(endpoint, started, pace=replace(QUICK, patience=60.0)).state == "SUCCEEDED"
     server.looks[started] = 0
     with pytest.raises(ReposeError, match=r"This lasted 0 s\. The run continues; see it with `repose kfp sta") as error:
         wait(endpoint, started, pace=QUICK, sleep=fail)

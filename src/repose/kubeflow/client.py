@@ -126,9 +126,11 @@ def wait(
 
 def _last_status(endpoint: Endpoint, run_id: str, again: str, pace: Pace, sleep: Callable[[float], None]) -> RunStatus:
     """Poll a run until it ends, and log the changes."""
-    client, latest, answered, interval, silent = connect(endpoint), None, time.monotonic(), pace.first, False
+    client: Any = None
+    latest, answered, interval, silent = None, time.monotonic(), pace.first, False
     while True:
         try:
+            client = client or connect(endpoint)
             now = _status(client, endpoint, run_id)
             say_changes(latest, now)
             latest, answered, silent = now, time.monotonic(), False
