@@ -87,6 +87,16 @@ def test_a_run_that_failed_before_its_first_task_has_failed(server, monkeypatch)
     assert f"Failed: {server.latest['display_name']}. The logs: http" in error_of("status", run)
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("at", "shown"), [
+    (("-e", "here"), "-e here"), ((*AT, "--endpoint", "http://m:90"), "--remote s3://a/b --endpoint http://m:90"),
+])  # fmt: skip
+def test_the_command_that_fetches_a_run_names_its_remote(server, monkeypatch, at, shown):
+    monkeypatch.setattr("kfp_server.advance", lambda run, *_: run.update(state="SUCCEEDED"))
+    result = done("submit", "--wait", *at)
+    assert f"`repose kfp fetch {result.stdout.strip()} {shown}` brings its results here." in result.stderr
+
+
 def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server, here):
     (here / "pipelines" / "environments" / "inside.yaml").write_text("endpoint: http://minio.inside:9000\n")
     foreign.dvc(here, "remote", "add", "--default", "store", "s3://ours/dvc")

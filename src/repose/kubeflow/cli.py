@@ -1,6 +1,7 @@
 """`repose kfp`: the pipelines of this folder's dvc.yaml files, on Kubeflow."""
 
 import json
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +108,8 @@ def submit(
     typer.echo(run)
     if wait:
         client.wait(cluster, run)
-        say(f"`repose kfp fetch {run}{f' -e {environment}' if environment else ''}` brings its results here.")
+        at = remote and order.values["remote"]
+        say(f"`{_fetch_command(run, environment, at, endpoint)}` brings its results here.")
 
 
 @app.command()
@@ -202,8 +204,14 @@ def run_local(
             f"Run {run}: {len(failed)} of {len(ended)} stages are not finished, first {first['stage']}: "
             f"{first.get('message') or first['state']}"
         )
-    at = f"--remote {address}{f' --endpoint {endpoint}' if endpoint else ''}"
-    say(f"Run {run} is done. `repose kfp fetch {run} {at}` brings its results here.")
+    say(f"Run {run} is done. `{_fetch_command(run, None, address, endpoint)}` brings its results here.")
+
+
+def _fetch_command(run: str, environment: str | None, remote: str | None, endpoint: str) -> str:
+    """The command that fetches a run from where its command was told to put the results."""
+    options = {"-e": environment, "--remote": remote, "--endpoint": endpoint}
+    words = [word for name, value in options.items() if value for word in (name, value)]
+    return shlex.join(["repose", "kfp", "fetch", run, *words])
 
 
 def _listed(paths: Sequence[Path]) -> str:
