@@ -210,6 +210,13 @@ def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
     assert (made["runtime_config"]["parameters"]["scale"], made["service_account"]) == ("9", "gardener")
 
 
+@pytest.mark.usefixtures("server", "here")
+@pytest.mark.parametrize("command", [("upload",), ("run-local", "--runner", "subprocess", "--remote", "./there")])
+def test_without_git_that_is_said(monkeypatch, command):
+    monkeypatch.setenv("PATH", "")
+    assert "is not installed. Install it, or " in error_of(*command)
+
+
 @pytest.mark.parametrize(("package", "command", "code"), [
     ("dvc.repo", ("compare", "run:x"), 2), ("dvc.repo", ("kfp", "compile"), 1), ("kfp_server_api", ("kfp", "status", "x"), 1),
 ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -264,6 +265,8 @@ def _order(
 
 def _commit() -> str:
     """The commit of this folder's project, without uncommitted changes."""
+    if not shutil.which("git"):
+        raise ReposeError("A version is named by its commit, but git is not installed. Install it, or give a --name.")
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     done = subprocess.run(command, check=False, text=True, capture_output=True)  # noqa: S603
     commit = done.stdout.strip()

@@ -39,7 +39,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
         values: Values of parameters that differ from the defaults.
 
     Raises:
-        ReposeError: Docker is not running, or the project is not in git.
+        ReposeError: Docker is not running, or see `copy_sources`.
     """
     from kfp import components, local
 
@@ -74,8 +74,10 @@ def copy_sources(project: Path, to: Path) -> None:
     """Copy the files that git tracks or would track, as an image holds them.
 
     Raises:
-        ReposeError: the project is not in git.
+        ReposeError: the project is not in git, or git is not installed.
     """
+    if not shutil.which("git"):
+        raise ReposeError("Git, which knows the project's files, is not installed. Install it, or use --runner docker.")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=project, check=False, capture_output=True)  # noqa: S603
     if done.returncode:
