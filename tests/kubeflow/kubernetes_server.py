@@ -68,7 +68,7 @@ class KubernetesServer(StandIn):
 
     Attributes:
         looks: what is seen at each look; the last one stays.
-        logs: the lines of each pod's log.
+        logs: the lines of each pod's log; those of one entry have the same time.
         forbidden: verbs and resources that are answered with 403.
         installed: whether the cluster has TrainJobs.
         lingers: looks for which a deleted job is still there.
@@ -114,7 +114,11 @@ class KubernetesServer(StandIn):
         assert query["container"] == "node"
         if name not in self.logs:
             return 400, f'container "node" in pod "{name}" is waiting to start: ContainerCreating'
-        lines = [f"2026-01-02T03:04:{second:02d}.000000000Z {line}" for second, line in enumerate(self.logs[name])]
+        lines = [
+            f"2026-01-02T03:04:{second:02d}.000000000Z {line}"
+            for second, entry in enumerate(self.logs[name])
+            for line in entry.splitlines()
+        ]
         return 200, "\n".join(lines[-int(query.get("tailLines", 0)) :]) + "\n"
 
     def create(self, body: dict[str, Any]) -> tuple[int, Any]:

@@ -125,10 +125,11 @@ class _Watch:
 
     def _show_log(self, pod: Any) -> None:
         recent = {"since_seconds": 900} if self._line else {}  # more than the cluster may have been silent
+        seen = self._line  # CRI-O gives all lines that it reads at once the same time
         for stamp, line in self._cluster.log(pod.metadata.name, **recent):
-            if stamp > self._line:
+            if stamp > seen:
                 say(line)
-                self._line = stamp
+                self._line = max(stamp, self._line)
 
     def _raise_failed(self, failed: Sequence[tuple[str, Any, str]]) -> NoReturn:
         """Show the logs of the nodes that failed, and raise the error of the first."""
