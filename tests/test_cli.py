@@ -258,8 +258,9 @@ def test_a_path_that_the_pipeline_lacks_is_named_with_what_makes_it(pipeline, me
     assert printed.endswith("or give another with --keypoints.\n")
     assert "With --system, give --results" in message("evaluate", "--system", "attend")
     without_two = ["train", "attend", *FOLDERS["train"][:-4]]
-    Path("dvc.yaml").write_text("stages: {}")
-    assert message(*without_two) == "Give --run, --work: the dvc.yaml of this folder is not a pipeline of repose.\n"
+    for stages in ("{}", "{train: {cmd: python train.py --run runs}}"):
+        Path("dvc.yaml").write_text(f"stages: {stages}")
+        assert message(*without_two) == "Give --run, --work: the dvc.yaml of this folder is not a pipeline of repose.\n"
     Path("dvc.yaml").unlink()
     assert "Give --run, --work: this folder has no pipeline" in message(*without_two)
     assert not pipeline

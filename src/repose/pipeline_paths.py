@@ -24,13 +24,13 @@ def completed(stage: str, given: Mapping[str, Path | None], system: str = "") ->
     try:
         stages = parse_yaml(Path("dvc.yaml").read_text("utf-8"))["stages"]
         words = shlex.split(stages[stage]["cmd"].replace("${item.system}", system))[2:]
-        defaults = {name.removeprefix("--"): Path(path) for name, path in zip(words[::2], words[1::2], strict=True)}
+        paths = {name.removeprefix("--"): Path(path) for name, path in zip(words[::2], words[1::2], strict=True)}
+        defaults = {name: paths[name] for name in absent}
     except FileNotFoundError:
         raise SettingsError(f"Give {missing}: this folder has no pipeline (dvc.yaml).") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise SettingsError(f"Give {missing}: the dvc.yaml of this folder is not a pipeline of repose.") from None
-    for name in absent:
-        path = defaults[name]
+    for name, path in defaults.items():
         if str(path) in stages[stage].get("deps", []) and not path.exists():
             outs = {maker: of.get("do", of).get("outs", []) for maker, of in stages.items()}
             makers = [maker for maker in outs if any(f"{out}/".startswith(f"{path}/") for out in outs[maker])]
