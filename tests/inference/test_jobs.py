@@ -209,6 +209,8 @@ def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
         read_jobs(file, Path("out"))
     with pytest.raises(ReposeError, match=f"{tmp_path} has no jobs"):
         read_jobs(tmp_path, Path("out"))
+    with pytest.raises(ReposeError, match=r"xx cannot be read: File name too long\. Give jobs that you may read"):
+        read_jobs(Path("x" * 256), Path("out"))
     file.write_bytes(content)
     with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
         read_jobs(file, Path("out"))
@@ -223,6 +225,7 @@ def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
     (("a.jpg", "", "taken/in/x.png"), [], r"x\.png: .*taken is not a folder that you may write to"),
     (("a.jpg", "", f"{'x' * 226}.png"), [], r"x\.png has a name of more than 229 bytes"),
+    (("a.jpg", "", f"{'x' * 256}/x.png"), [], r"x\.png is in a folder whose name has more than 255 bytes"),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, message):
     monkeypatch.chdir(tmp_path)
@@ -298,6 +301,8 @@ def test_links_that_form_a_loop_fail_alone(tmp_path):
     check_outputs([one, one._replace(sources=(loop,), out=tmp_path / "b.png")])
     with pytest.raises(ReposeError, match=r"loop\.jpg"):
         make_one(one._replace(sources=(loop,)), loaded(tmp_path, tmp_path))
+    (tmp_path / "jobs.csv").write_text("sources,pose,out\nfront.jpg,pose.json,loop.jpg\n")
+    assert [one.out for one in read_jobs(tmp_path / "jobs.csv", tmp_path)] == [loop]
 
 
 def test_a_repeated_column_out_is_an_error(tmp_path):

@@ -47,13 +47,16 @@ def read_jobs(path: Path, out: Path) -> list[FileJob]:
     """The jobs of a CSV or of a folder of folders, with their images in the folder `out`.
 
     Raises:
-        ReposeError: the file is missing, has other columns or no jobs, or an image would be outside `out`.
+        ReposeError: the file is missing, cannot be read, has other columns or no jobs, or an image would be outside `out`.
     """
-    if not path.exists():
-        raise DataError(
-            f"There is no {path}. Give a CSV with the columns {', '.join(REQUIRED + OPTIONAL)}, or a folder of jobs."
-        )
-    jobs = list(_jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out))
+    try:
+        if not path.exists():
+            raise DataError(
+                f"There is no {path}. Give a CSV with the columns {', '.join(REQUIRED + OPTIONAL)}, or a folder of jobs."
+            )
+        jobs = list(_jobs_of_folder(path, out) if path.is_dir() else _jobs_of_csv(path, out))
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}. Give jobs that you may read.") from None
     if not jobs:
         raise DataError(
             f"{path} has no jobs. A job is a row of a CSV, or a subfolder of a folder with photos and a file pose.*."
@@ -66,7 +69,7 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
 
     Raises:
         ReposeError: two outputs are the same file, or an output is an input, a folder, lies where no file can be written, has
-            a name of more than 229 bytes, or does not end in .png.
+            a name of more than 229 bytes or a folder of more than 255, or does not end in .png.
     """
     outputs = [*[job.out for job in jobs], *others]
     counts = Counter(map(_place, outputs))
@@ -77,9 +80,11 @@ def check_outputs(jobs: Sequence[FileJob], others: Iterable[Path] = ()) -> None:
             raise DataError(f"{out}: images are written as PNG. Give a file that ends in .png.")
         if len(os.fsencode(out.name)) > _LONGEST:
             raise DataError(f"{out} has a name of more than {_LONGEST} bytes. Give another output.")
-        if out.is_dir():
+        if any(len(os.fsencode(part)) > 255 for part in out.parts):
+            raise DataError(f"{out} is in a folder whose name has more than 255 bytes. Give another output.")
+        if os.path.isdir(out):  # noqa: PTH112 (Path.is_dir fails in folders that may not be entered)
             raise DataError(f"{out} is a folder. Give a new file, or an earlier image.")
-        place = next(folder for folder in out.absolute().parents if folder.exists())
+        place = next(folder for folder in out.absolute().parents if os.path.exists(folder))  # noqa: PTH110
         if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
             raise DataError(f"{out}: {place} is not a folder that you may write to. Give another output.")
         if (count := counts[_place(out)]) > 1:
@@ -189,7 +194,7 @@ def _request(
 
 def _jobs_of_folder(folder: Path, out: Path) -> Iterator[FileJob]:
     for place in filter(Path.is_dir, _files(folder)):
-        if out.resolve().is_relative_to(place.resolve()):
+        if Path(_place(out)).is_relative_to(_place(place)):
             continue
         poses = [file for file in _files(place) if file.name.lower().startswith("pose.")]
         photos = [
@@ -218,7 +223,7 @@ def _jobs_of_csv(file: Path, out: Path) -> Iterator[FileJob]:
         sources = tuple(file.parent / part.strip() for part in cells["sources"].split(";") if part.strip())
         pose = str(file.parent / cells["pose"]) if cells["pose"] else ""
         image = cells.get("out") or _default_name(sources, pose)
-        if not (out / image).resolve().is_relative_to(out.resolve()):
+        if not Path(_place(out / image)).is_relative_to(_place(out)):
             raise DataError(f"{file}, line {line}: {image} is outside {out}. Give a file inside.")
         yield FileJob(f"{file}, line {line}", sources, pose, out / image)
 
