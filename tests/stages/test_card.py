@@ -87,6 +87,19 @@ def test_it_says_what_the_stages_wrote(files):
         assert other not in card
 
 
+def test_its_images_have_one_size_unless_it_is_a_surface(files):
+    assert "- It only generates images of 32x24 px.\n" in page(files)
+    save_system(files.run / "model.safetensors", "surface")
+    card = page(files)
+    assert "only generates" not in card
+    assert "- Its scores are those of images of 32x24 px. `--height` makes images of other heights, which were" in card
+
+
+def test_without_earlier_scores_it_says_so(files):
+    change(files.gates / "gates.json", base="nothing")
+    assert "Gates: no regression in 3 scores, not compared with earlier ones.\n" in page(files)
+
+
 def test_of_mannequins_it_says_that_it_is_of_no_people(files):
     change(files.lists / "source.json", source="mannequin", origins=[])
     card = page(files)
