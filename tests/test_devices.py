@@ -21,6 +21,10 @@ def test_an_unavailable_or_unknown_device_is_a_message(monkeypatch):
         set_up("cuda", 1, 0)
     with pytest.raises(ReposeError, match="There is no device 'tpuu'"):
         set_up("tpuu", 1, 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ReposeError, match=r"There is no device 'cuda:1': torch sees 1 GPU"):
+        set_up("cuda:1", 1, 0)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])

@@ -30,6 +30,8 @@ def resolve(device: str | torch.device) -> torch.device:
         found = None
     if found is None or found.type not in ("cpu", "cuda"):
         raise SettingsError(f"There is no device {device!r}. Use auto, cpu or cuda.")
+    if found.index and found.type == "cuda" and found.index >= (count := torch.cuda.device_count()):
+        raise SettingsError(f"There is no device {device!r}: torch sees {count} GPU(s), the first of which is cuda:0.")
     return found
 
 
