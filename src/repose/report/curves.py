@@ -11,17 +11,13 @@ _WIDTH, _HEIGHT, _EDGE = 340, 160, 28  # px of a chart
 _LINE = "#3b76c4"  # readable on white and on black
 
 
-def charts(text: str, separator: str = ",") -> list[str]:
-    """Charts of the columns of a table as SVG, each against the first column.
-
-    Args:
-        text: the table as CSV with a header; cells may be empty.
-        separator: the character between columns.
+def charts(text: str) -> list[str]:
+    """Charts of the columns of a CSV with a header as SVG, each against the first column; cells may be empty.
 
     Raises:
         ValueError: a cell is not a number, or a row is longer or shorter than the header.
     """
-    head, *rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+    head, *rows = list(csv.reader(io.StringIO(text)))
     columns = dict(zip(head, zip(*rows, strict=True) if rows else [()] * len(head), strict=True))
     numbers = {name: [float(cell) if cell else None for cell in cells] for name, cells in columns.items()}
     x, *others = numbers
