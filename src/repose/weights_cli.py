@@ -24,7 +24,7 @@ def list_files() -> None:
         typer.echo(f"{name}: {of.source}")
         here = f"{'in the cache' if cached(name).is_file() else 'not in the cache'}: {cached(name)}"
         for label, fact in (
-            ("file", of.file), ("sha256", f"{of.sha256[:8]}..."), ("licence", of.licence), ("from", of.url),
+            ("file", of.file), ("sha256", f"{of.sha256[:8]}..."), ("license", of.licence), ("from", of.url),
             ("used by", of.used_by), ("here", here),
         ):  # fmt: skip
             typer.echo(f"  {label:8} {fact}")
@@ -43,5 +43,5 @@ def fetch(name: Name, address: From = None, endpoint: Endpoint = None) -> None:
 
     say(f"{name}: from {shown(address or known(name).url)}")
     path, sha256 = fetch_known(name, address, endpoint=endpoint)
-    say(f"{name}: licence {known(name).licence}, SHA-256 {sha256}")
+    say(f"{name}: license {known(name).licence}, SHA-256 {sha256}")
     typer.echo(path)

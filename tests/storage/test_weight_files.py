@@ -83,7 +83,7 @@ def test_list_shows_every_file_and_whether_it_is_cached(repose, cache):
     out, _ = repose("list")
     for name, of in KNOWN.items():
         assert f"{name}: {of.source}\n  file     {of.file}\n  sha256   {of.sha256[:8]}..." in out
-        assert f"  licence  {of.licence}\n  from     {of.url}\n  used by  {of.used_by}\n" in out
+        assert f"  license  {of.licence}\n  from     {of.url}\n  used by  {of.used_by}\n" in out
         here = "in the cache" if name == "alexnet" else "not in the cache"
         assert f"  here     {here}: {cached(name)}\n" in out
     assert cached("alexnet") == cache / f"{SHA256[:8]}-alexnet-owt-7be5be79.pth"
@@ -95,7 +95,7 @@ def test_fetch_fetches_once_from_the_owner(repose, server, cache, monkeypatch):
     for _ in range(2):
         out, err = repose("fetch", "alexnet")
         assert out == f"{cached('alexnet')}\n"
-        assert f"alexnet: licence BSD-3-Clause, SHA-256 {SHA256}\n" in err
+        assert f"alexnet: license BSD-3-Clause, SHA-256 {SHA256}\n" in err
     assert cached("alexnet").read_bytes() == BODY
     assert paths(server) == ["/alexnet.pth"]
     known_as(monkeypatch, "alexnet", OTHER, f"{server.address}/alexnet.pth")
@@ -127,7 +127,7 @@ def test_blazepose_comes_out_of_a_wheel_from_where_pip_is_set_up_to_look(repose,
     monkeypatch.setitem(KNOWN, "blazepose", KNOWN["blazepose"]._replace(sha256=digest))
     out, err = repose("fetch", "blazepose")
     assert out == f"{cached('blazepose')}\n"
-    assert f"blazepose: from pip:mediapipe==0.10.21\nblazepose: licence Apache-2.0, SHA-256 {digest}\n" in err
+    assert f"blazepose: from pip:mediapipe==0.10.21\nblazepose: license Apache-2.0, SHA-256 {digest}\n" in err
     shutil.rmtree(tmp_path / "wheels")
     assert repose("fetch", "blazepose")[0] == out  # it is there
     cached("blazepose").unlink()

@@ -51,7 +51,10 @@ def run_on_nodes(task: Task, remote: Remote) -> Entry:
     )  # fmt: skip
     content = remote.read(_key(task))
     if content is None:
-        raise ReposeError(f"The first node of {task.stage} left no {_key(task)} in the remote {remote.address}.")
+        raise ReposeError(
+            f"The first node of {task.stage} left no {_key(task)} in the remote {remote.address}. Do the nodes use another "
+            "remote, or an image of another version? Correct that, and run the step again."
+        )
     where = f"{_key(task)} in the remote {remote.address}"
     return check_entry(from_json(content, where), where)
 

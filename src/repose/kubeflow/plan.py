@@ -107,8 +107,8 @@ def make_plan(project: Project, environment: Environment, where: str, remote: tu
     )  # fmt: skip
     if not _NAME.fullmatch(plan.name):
         raise SettingsError(
-            f"{where}: the pipeline's name would be {plan.name!r}, which Kubeflow refuses. Set `name` to at most 50 small "
-            "letters, digits and -, beginning with a letter or digit."
+            f"{where}: the pipeline's name would be {plan.name!r}, which Kubeflow refuses. Set `name` to at most 50 "
+            "lower-case letters, digits and -, beginning with a letter or digit."
         )
     return plan
 

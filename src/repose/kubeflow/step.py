@@ -70,7 +70,10 @@ def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry
         project.check_changeable(address, "The parameter")
     stage = project[task.stage]
     if missing := [address for address in stage.upstream if address not in entries]:
-        raise ReposeError(f"The task of {stage.address} needs the entries of {', '.join(missing)}.")
+        raise ReposeError(
+            f"The task of {stage.address} needs the entries of {', '.join(missing)}, which it was not given. Was the pipeline "
+            "compiled from another version? Compile it from the commit that the image was built from."
+        )
     wanted = run_cache.wanted(project, stage, entries, remote)
     if wanted is not None and (found := run_cache.find(remote, stage, wanted)) is not None:
         return found, "found in the run-cache"
