@@ -155,6 +155,7 @@ def test_a_missing_block_is_named_with_the_nearest_or_all():
     with pytest.raises(SettingsError, match=r"^p\.yaml has no block 'train'\. Did you mean 'trian'\?$"):
         block({"trian": {}, "x": {}}, "train", Inner, "p.yaml")
     assert nearest("xyz", ["train", "split", 3]) == "; known: train, split, 3."
+    assert nearest("xyz", []) == "; known: none."
     assert block({"inner": {"share": 1}}, "inner", Inner, "p.yaml") == Inner(1.0)
 
 

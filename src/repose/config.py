@@ -167,7 +167,7 @@ def as_dict(settings: Any) -> dict[str, Any]:
 def nearest(word: str, known: Sequence[Any]) -> str:
     """The end of a message about an unknown name: the most similar known name, or all of them."""
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
-    return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known))}."
+    return f". Did you mean {close[0]!r}?" if close else f"; known: {', '.join(map(str, known)) or 'none'}."
 
 
 def instead_of(value: Any) -> str:
