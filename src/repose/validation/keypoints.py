@@ -92,7 +92,7 @@ def _check_middle(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray
     if len(middles) < ENOUGH:
         return []
     severity: Severity = "critical" if (middles.median() < MIDDLE[0]).all() else "warning"
-    expected = f"the centre of the joints is at {MIDDLE[0]} to {MIDDLE[1]} of the photo's %s in the median."
+    expected = f"the center of the joints is at {MIDDLE[0]} to {MIDDLE[1]} of the photo's %s in the median."
     suite = [
         expect(
             f"middle in {axis}", "ColumnMedianToBeBetween", f"{expected % side} {what}".rstrip(" ."), severity,
