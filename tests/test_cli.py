@@ -180,6 +180,7 @@ def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(("system", "rows", "expected"), [
     ("atend", None, "params.yaml has no row 'atend' under systems. Did you mean 'attend'?\n"),
     ("attend", "systems:", "has no row 'attend' under systems"), ("attend", "", "has no row 'attend' under systems"),
+    ("attend", "systems: 3", "has no row 'attend' under systems; known: none."),
 ])  # fmt: skip
 def test_an_unknown_system_names_the_known_ones(params, message, system, rows, expected):
     text = params.read_text("utf-8")

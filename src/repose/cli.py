@@ -144,7 +144,8 @@ def train(
     chosen, everything = name or system or "", read_params(params)
     rows = everything.get("systems")
     if not isinstance(rows, dict) or chosen not in rows:
-        raise SettingsError(f"{params} has no row {chosen!r} under systems{nearest(chosen, list(rows or []))}")
+        known = list(rows) if isinstance(rows, dict) else []
+        raise SettingsError(f"{params} has no row {chosen!r} under systems{nearest(chosen, known)}")
     row = systems.row(rows[chosen], f"{params}: systems.{chosen}")
     settings = block(everything, "train", training.TrainSettings, str(params))
     count = training.process_count(chosen, row, settings)
