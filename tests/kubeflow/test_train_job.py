@@ -263,15 +263,24 @@ def test_what_the_cluster_does_not_do_is_told(server, launch):
         launch()
 
 
-@pytest.mark.parametrize("trouble", [None, (503, "text/plain", b"busy")])
-def test_a_silent_or_busy_server_is_asked_again(server, launch, trouble, monkeypatch):
+@pytest.mark.parametrize(("trouble", "message"), [
+    (None, "API server gave no answer for 0 s"), ((503, "text/plain", b"busy"), "503: busy"),
+    ((502, "text/html", b"<p>d\xe9sol\xe9"), "API server gave no answer for 0 s"),
+])  # fmt: skip
+def test_a_silent_or_busy_server_is_asked_again(server, launch, trouble, message, monkeypatch):
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
     server.troubles = [trouble] * 3
     launch(patience=60)
     assert len(server.created) == 1
     server.troubles = [trouble]
-    with pytest.raises(RemoteError, match="503: busy" if trouble else "API server gave no answer for 0 s"):
+    with pytest.raises(RemoteError, match=message):
         launch()
+
+
+def test_of_a_log_that_is_no_utf_8_the_rest_is_shown(server, launch):
+    log = (200, "text/plain", b"2026-01-02T03:04:05.000000000Z d\xe9but\n2026-01-02T03:04:06.000000000Z step 1\n")
+    server.looks, server.troubles = [Look(pods=[pod(0)]), Look(["Complete"])], [True, True, True, log]
+    assert "d\ufffdbut\nstep 1\n" in launch()
 
 
 def test_outside_a_pod_there_is_no_cluster():

@@ -100,12 +100,20 @@ class Cluster:
         restart (`previous`).
         """
         text = self._ask(
-            _LOG, self._core.read_namespaced_pod_log, namespace=self._namespace, name=pod, container=NODE,
-            timestamps=True, silent=(400, 404), **which,
+            _LOG, self._read_log, namespace=self._namespace, name=pod, container=NODE, timestamps=True, silent=(400, 404),
+            **which,
         )  # fmt: skip
         for line in (text or "").splitlines():
             stamp, _, words = line.partition(" ")
             yield stamp, words
+
+    def _read_log(self, **which: Any) -> str:
+        try:
+            return self._core.read_namespaced_pod_log(**which)
+        except UnicodeDecodeError as error:  # the client decodes strictly, but a program may write any bytes
+            if not error.object[:1].isdigit():  # no time, so no log
+                raise
+            return error.object.decode(errors="replace")
 
     def _ask(
         self, rule: _Rule, call: Callable[..., Any], *, silent: tuple[int, ...] = (), patience: float | None = None,
@@ -125,7 +133,7 @@ class Cluster:
                     return None
                 if error.status not in _TRANSIENT or time.monotonic() > deadline:
                     raise RemoteError(self._message(rule, error.status, error.body or error.reason)) from None
-            except HTTPError as error:
+            except (HTTPError, UnicodeDecodeError) as error:  # the latter: a proxy's page, of any status
                 if time.monotonic() > deadline:
                     raise RemoteError(
                         f"Kubernetes did not {rule.verb} {rule.resource} in the namespace {self._namespace}: its API server "
