@@ -117,7 +117,7 @@ class KubernetesServer(StandIn):
         lines = [
             f"2026-01-02T03:04:{second:02d}.000000000Z {line}"
             for second, entry in enumerate(self.logs[name])
-            for line in entry.splitlines()
+            for line in entry.split("\n")
         ]
         return 200, "\n".join(lines[-int(query.get("tailLines", 0)) :]) + "\n"
 

@@ -142,7 +142,7 @@ def launch(server: KubernetesServer, capfd: pytest.CaptureFixture[str]) -> Calla
 
 
 def test_a_job_is_created_watched_and_deleted(server, launch):
-    server.logs = {"n0": ["step 1\nloss 0.5", "step 2"], "n1": ["of the second node"]}
+    server.logs = {"n0": ["step 1\nloss 0.5", "40%\r50%", "step 2"], "n1": ["of the second node"]}
     server.looks = [
         Look(), Look(["Suspended"]), Look(),
         Look(pods=[pod(0), pod(1, "Pending", why="Unschedulable: 0/3 nodes are available")]),
@@ -152,7 +152,8 @@ def test_a_job_is_created_watched_and_deleted(server, launch):
     ]  # fmt: skip
     assert [line.removeprefix(f"TrainJob {NAME}: ") for line in launch().splitlines()] == [
         "created, with 2 nodes", "0 of 2 nodes run",
-        "0 of 2 nodes run, and the job is suspended (a queue decides when it starts)", "step 1", "loss 0.5", "step 2",
+        "0 of 2 nodes run, and the job is suspended (a queue decides when it starts)", "step 1", "loss 0.5",
+        r"40%\r50%", "step 2",
         "node 2 of 2 waits: Unschedulable: 0/3 nodes are available", "1 of 2 nodes run",
         "node 2 of 2 waits: ImagePullBackOff: Back-off pulling image", "2 of 2 nodes run", "complete",
     ]  # fmt: skip

@@ -103,7 +103,7 @@ class Cluster:
             _LOG, self._read_log, namespace=self._namespace, name=pod, container=NODE, timestamps=True, silent=(400, 404),
             **which,
         )  # fmt: skip
-        for line in (text or "").splitlines():
+        for line in filter(None, (text or "").split("\n")):  # a line may have \r, as of a progress bar
             stamp, _, words = line.partition(" ")
             yield stamp, words
 
