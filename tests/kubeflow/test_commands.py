@@ -125,7 +125,7 @@ def test_where_the_remote_is(server, here):
 
 @pytest.mark.parametrize(("param", "message"), [
     ("scal=3", "/params.yaml has no key 'scal'. Did you mean 'scale'?"),
-    ("p.yaml:scale=3", "There is no params file "),
+    ("p.yaml:scale=3", "There is no params file "), ("pipelines:scale=3", "/pipelines cannot be read: Is a directory."),
     ("idle=3", "--param idle: no stage of this pipeline uses it, so it would change nothing. They use params of"),
     ("scale", "--param scale: it should be KEY=VALUE, such as train.seed=3."),
     ("scale=many", "--param scale should be a number such as 2, or null, not 'many'."),

@@ -44,12 +44,17 @@ class ParamsFile:
         """Read a file.
 
         Raises:
-            SettingsError: the file is missing, or see the class.
+            SettingsError: the file is missing or cannot be read, or see the class.
         """
         try:
-            return cls(path, path.read_text("utf-8"))
+            text = path.read_text("utf-8")
         except FileNotFoundError:
             raise SettingsError(f"There is no params file {path}.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"The params file {path} cannot be read: {getattr(error, 'strerror', error)}."
+            ) from None
+        return cls(path, text)
 
     def __contains__(self, key: str) -> bool:
         return next(_places(self.values, key), None) is not None
