@@ -2,10 +2,11 @@
 
 python docs/surface_card.py SAMPLE
 
-SAMPLE has photos of DeepFashion as img/, their joints as keypoints.csv, and pairs.csv with the columns from and to. Each pair
-of people whose joints are known is made from one source, at the model's size. The card gets the mean scores of all pairs, by
-section and category in the photo's path, and by the tone of the skin around the nose: its individual typology angle (Chardon
-et al. 1991), measured in the target photo or, if that shows no face, in the source. It depends on the light.
+SAMPLE has photos of DeepFashion in img/, their joints in keypoints.csv, and pairs.csv with the columns from and to. For each
+pair of people whose joints are known, an image is generated from one source, at the model's size. The card gets the mean
+scores of all pairs, by section and category in the photo's path, and by the tone of the skin around the nose. The tone is the
+individual typology angle (Chardon et al. 1991), measured in the target photo or, if that shows no face, in the source. It
+depends on the light.
 """
 
 import argparse
