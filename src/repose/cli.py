@@ -26,7 +26,7 @@ from repose.weights_cli import app as weights
 
 T = TypeVar("T")
 app = typer.Typer(
-    help="Photos of a garment in, the same garment in any other pose out.",
+    help="Turn photos of a garment into images of the same garment in any other pose.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
@@ -354,7 +354,7 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Photos of a garment in, the same garment in any other pose out."""
+    """Turn photos of a garment into images of the same garment in any other pose."""
 
 
 def _check_folder() -> None:
