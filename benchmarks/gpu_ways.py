@@ -173,7 +173,7 @@ def steps_of(work: Work, photos: Any, steps: int, seed: int) -> Steps:
     row = work.case.row
     return Steps(
         photos, photos.table, steps=steps, seed=seed, items_per_step=row.items_per_step, max_photos=row.max_photos,
-        max_sources=row.max_sources, targets=row.targets, augment=work.augment,
+        max_sources=row.max_sources, targets=row.targets, augment=work.augment, others=row.needs_others,
     )  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def _packed(case: Case, settings: TrainSettings, rank: int, processes: int, roun
     steps = Steps(
         Noise(case.size, case.line_width, len(table)), table, steps=round_, seed=settings.seed,
         items_per_step=row.items_per_step, max_photos=row.max_photos, max_sources=row.max_sources,
-        targets=row.targets, augment=settings.augment, rank=rank, processes=processes,
+        targets=row.targets, augment=settings.augment, rank=rank, processes=processes, others=row.needs_others,
     )  # fmt: skip
     return [steps[number] for number in range(len(steps))]
 
