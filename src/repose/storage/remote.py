@@ -235,15 +235,9 @@ def _explain(error: Exception, address: str, what: str) -> str | None:
             "its certificate (AWS_CA_BUNDLE)? Nothing is lost: run the step again."
         )
     known = (
-        boto.BotoCoreError,
-        OSError,
-        ImportError,
-        NotImplementedError,
-        DvcException,
-        AuthError,
-        ConfigError,
+        boto.BotoCoreError, OSError, ImportError, NotImplementedError, DvcException, AuthError, ConfigError,
         RemoteMissingDepsError,
-    )
+    )  # fmt: skip
     if response or caused_by(*known):
         return f"The remote {address} cannot {what}: {reason}."
     return None
