@@ -177,7 +177,8 @@ def test_params_of_several_files_and_those_that_decide(server, fair, monkeypatch
 
 
 @pytest.mark.parametrize("arguments", [
-    ("submit", *AT, "--version", "v1", "--no-cache"), ("compile", "--check", "-e", "here"),
+    ("submit", *AT, "--version", "v1", "--no-cache"), ("submit", *AT, "--version", "v1", "--image", "a:1"),
+    ("compile", "--check", "-e", "here"),
 ])  # fmt: skip
 def test_options_that_exclude_each_other(server, here, arguments):
     assert "Leave out one of" in error_of(*arguments)

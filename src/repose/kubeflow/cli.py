@@ -232,13 +232,18 @@ def _remote(plan: "Plan", remote: str | None, endpoint: str) -> tuple[str, str]:
     return (address if "://" in address else str(Path(address).resolve())), endpoint
 
 
-def _checked_plan(file: str, environment: str | None, image: str | None) -> "Plan":
-    """The plan for a cluster, whose environment may require an image by digest."""
+def _plan(file: str, environment: str | None, image: str | None = None) -> "Plan":
     from repose.kubeflow.compiler import plan_for
-    from repose.kubeflow.needs import check_image
     from repose.kubeflow.project import read_project
 
-    plan = plan_for(read_project(Path.cwd(), file), environment, image)
+    return plan_for(read_project(Path.cwd(), file), environment, image)
+
+
+def _checked_plan(file: str, environment: str | None, image: str | None) -> "Plan":
+    """The plan for a cluster, whose environment may require an image by digest."""
+    from repose.kubeflow.needs import check_image
+
+    plan = _plan(file, environment, image)
     check_image(plan.environment, environment or "The base")
     return plan
 
@@ -251,12 +256,13 @@ def _order(
     from repose.kubeflow.client import Order
     from repose.kubeflow.components import pipeline_of, text_of
 
-    if version and no_cache:
+    if version and (no_cache or image):
+        option = "--no-cache" if no_cache else "--image"
         raise SettingsError(
-            "--no-cache cannot change an uploaded version, which was compiled with Kubeflow's cache. Leave out one of "
-            "--version and --no-cache."
+            f"{option} cannot change an uploaded version, which was compiled with its own image and with Kubeflow's cache. "
+            f"Leave out one of --version and {option}."
         )
-    plan = _checked_plan(file, environment, image)
+    plan = _plan(file, environment) if version else _checked_plan(file, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
     values = _values(plan, params or []) | {"remote": address, "endpoint": endpoint}
     text = "" if version else text_of(pipeline_of(plan, caching=not no_cache), file)
