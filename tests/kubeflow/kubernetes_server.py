@@ -60,7 +60,7 @@ def terminated(status: int | None = None, second: int = 0, reason: str = "Error"
 
 def split(text: str) -> dict[str, str]:
     reason, _, message = text.partition(": ")
-    return {"reason": reason, "message": message}
+    return {"reason": reason, "message": message} if message else {"reason": reason}
 
 
 class KubernetesServer(StandIn):

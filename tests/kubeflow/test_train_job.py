@@ -183,6 +183,7 @@ EVICTED = pod(1, "Failed", why="Evicted: The node was low on memory")
 
 @pytest.mark.parametrize(("look", "message"), [
     (Look(pods=[EVICTED]), r"node 2 of 2 failed \(Evicted: The node was low on memory\), in pod n1"),
+    (Look(pods=[pod(1, "Failed", why="Evicted")]), r"node 2 of 2 failed \(Evicted\), in pod n1"),
     (Look(["Failed: DeadlineExceeded: too late"]), rf"{NAME} failed: DeadlineExceeded: too late\. The log above"),
 ])  # fmt: skip
 def test_an_evicted_node_or_a_failed_job_ends_the_job(server, launch, look, message):

@@ -159,11 +159,16 @@ def _waiting(pod: Any) -> str | None:
     for container in [*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])]:
         waiting = container.state and container.state.waiting
         if waiting and waiting.reason not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting.reason}: {waiting.message}"
+            return _why(waiting)
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
-            return f"{condition.reason}: {condition.message}"
+            return _why(condition)
     return None
+
+
+def _why(status: Any) -> str:
+    """Reason and message of a status, which may lack either."""
+    return ": ".join(filter(None, (status.reason, status.message))) or "no reason given"
 
 
 def _failures(pod: Any) -> list[tuple[str, str]]:
@@ -175,7 +180,7 @@ def _failures(pod: Any) -> list[tuple[str, str]]:
             if ended and ended.exit_code:
                 found.append((str(ended.finished_at), f"{ended.reason}, exit status {ended.exit_code}"))
     if pod.status.phase == "Failed" and not found:
-        found.append(("", f"{pod.status.reason}: {pod.status.message}"))
+        found.append(("", _why(pod.status)))
     return found
 
 
