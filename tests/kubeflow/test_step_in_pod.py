@@ -194,7 +194,7 @@ def test_entries_that_are_missing_in_the_remote(flowers, remote, counted):
 
 
 @pytest.mark.parametrize(("text", "numbers"), [
-    ('{"a": NaN, "b": {"c": 1, "d": true}}', {"b.c": 1}),
+    (f'{{"a": NaN, "b": {{"c": 1, "d": true}}, "e": 1{"0" * 309}}}', {"b.c": 1}),
     ("0.5", {"score": 0.5}),
     ("{", {}),
 ])  # fmt: skip

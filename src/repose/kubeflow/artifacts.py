@@ -1,8 +1,8 @@
 """Write a step's artifacts for Kubeflow: for each output a pointer to the data, its page, or its bytes, and metadata."""
 
 import json
-import math
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,5 +95,6 @@ def _flat(value: Any, key: str) -> dict[str, float]:
     if isinstance(value, Mapping):
         below = (_flat(child, f"{key}{name}.") for name, child in value.items())
         return {name: number for numbers in below for name, number in numbers.items()}
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    number = real and abs(value) <= sys.float_info.max  # a whole number may be larger than any float
     return {key.removesuffix("."): value} if number else {}
