@@ -274,6 +274,15 @@ def test_a_pair_that_has_a_score_on_one_side_alone_is_left_out(tmp_path, base):
     assert found["attend", "torso-ciede2000"][1:] == pytest.approx((0, 0))
 
 
+def test_a_score_without_a_common_pair_has_no_interval(tmp_path, base):
+    scores = by_pair(0, 0)
+    scores["torso-ciede2000"] = [12.0 if pair == 7 else np.nan for pair in range(PAIRS)]  # BASE lacks this one
+    found = change(base, side(tmp_path, "new", scores))
+    assert (found.scores[1].paired, found.scores[1].verdict) == (None, Verdict.WORSE)
+    assert "nan" not in as_markdown(found)
+    assert "NaN" not in as_json(found)
+
+
 def test_a_table_of_another_run_is_refused(tmp_path, base):
     head = side(tmp_path, "new", by_pair(0.1, 0))
     message = f"{base[1]} does not belong to new: its mean ssim/pg2 of attend is {HARD.mean():.6g}, but the score is "

@@ -23,7 +23,7 @@ PairScores = dict[str, pd.DataFrame]  # by system: one row per pair (from, to), 
 
 
 def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates: GatesSettings) -> Changes:
-    """The interval of HEAD minus BASE for each gated score that both sides have by pair.
+    """The interval of HEAD minus BASE for each gated score that at least one pair has on both sides.
 
     A side has its scores and the path of its table by pair.
 
@@ -38,7 +38,8 @@ def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates:
         change = new[system].to_numpy() - old[system].to_numpy()  # (pairs, M)
         counts = np.isfinite(change).sum(0).tolist()
         for metric, count, (_, low, high) in zip(old[system], counts, gates.intervals(change), strict=True):
-            found[system, str(metric)] = PairedChange(count, low, high)
+            if count:
+                found[system, str(metric)] = PairedChange(count, low, high)
     return found
 
 
