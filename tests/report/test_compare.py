@@ -260,8 +260,10 @@ def test_other_pairs_are_refused_and_the_first_is_named(tmp_path, base):
     assert "different protocols: pairs is 160 in BASE and 59 in HEAD" in refusal(base, protocol)  # says why
 
 
-def test_a_score_that_one_side_alone_has_is_refused(tmp_path, base):
+def test_a_score_that_one_side_alone_has_by_pair_is_refused(tmp_path, base):
     without = side(tmp_path, "new", {"ssim/pg2": by_pair(0, 0)["ssim/pg2"]})
+    assert verdicts(change(base, without)) == [Verdict.SAME, Verdict.INCOMPARABLE]  # it has no such score at all
+    without[0].scores["attend"]["torso-ciede2000"] = 10.0
     assert f"{base[1]} has ssim/pg2, torso-ciede2000, but {without[1]} has ssim/pg2." in refusal(base, without)
 
 

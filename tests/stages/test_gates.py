@@ -84,6 +84,23 @@ def test_a_score_that_the_baseline_lacks_is_judged_by_its_limit(gates):
     assert "HEAD has no 'psnr' of attend" in gates(1)
 
 
+def test_a_regression_fails_beside_a_metric_and_a_system_that_the_baseline_lacks_by_pair(gates):
+    metrics = GATES["metrics"] | {"psnr": {"better": "higher", "tolerance": 0.1}}
+    Path("params.yaml").write_text(
+        yaml.safe_dump({"gates": GATES | {"metrics": metrics, "systems": ["attend", "pg2"], "limits": {}}})
+    )
+    write("new", 0.5, 0.6, 0.61)
+    scores, pairs = Path("new/metrics.json"), Path("new/pairs.csv")
+    found = json.loads(scores.read_text())
+    found["scores"]["attend"]["psnr"] = 20.0
+    scores.write_text(json.dumps(found | {"scores": dict.fromkeys(("attend", "pg2"), found["scores"]["attend"])}))
+    head, *rows = [f"{row},20" for row in pairs.read_text().splitlines()]
+    rows += [row.replace("attend", "pg2") for row in rows]
+    pairs.write_text("\n".join([head.replace(",20", ",psnr"), *rows]) + "\n")
+    assert "Regression: 1 of 4 gated scores." in gates(1)
+    assert sorted(score["verdict"] for score in record()["scores"]) == [*["not compared"] * 3, "worse"]
+
+
 def test_the_message_about_a_system_that_was_not_trained_says_how_to_leave_it_out(gates):
     Path("params.yaml").write_text(
         yaml.safe_dump({"gates": GATES | {"baseline": False, "systems": ["attend", "paper-m"]}})

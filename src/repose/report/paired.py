@@ -25,33 +25,35 @@ PairScores = dict[str, pd.DataFrame]  # by system: one row per pair (from, to), 
 def changes_by_pair(base: tuple[Record, Path], head: tuple[Record, Path], gates: GatesSettings) -> Changes:
     """The interval of HEAD minus BASE for each gated score that at least one pair has on both sides.
 
-    A side has its scores and the path of its table by pair.
+    A side has its scores and the path of its table by pair. A system or metric that one side has no score of is left out.
 
     Raises:
-        ReposeError: a table is missing, damaged or does not belong to its scores; or pairs or metrics differ.
+        ReposeError: a table is missing, damaged or does not belong to its scores; or pairs or the metrics by pair differ.
     """
     check_protocols(base[0], head[0])  # first, because it explains why pairs differ
     (old, new), paths = (read_pair_scores(*side, gates) for side in (base, head)), (base[1], head[1])
     found = {}
-    for system in gates.systems:
-        _check_same_pairs(system, (old[system], new[system]), paths)
-        change = new[system].to_numpy() - old[system].to_numpy()  # (pairs, M)
+    for system in [name for name in old if name in new]:
+        both = [metric for metric in base[0].scores[system] if metric in head[0].scores[system]]
+        before, after = (side[system].filter(both) for side in (old, new))
+        _check_same_pairs(system, (before, after), paths)
+        change = after.to_numpy() - before.to_numpy()  # (pairs, M)
         counts = np.isfinite(change).sum(0).tolist()
-        for metric, count, (_, low, high) in zip(old[system], counts, gates.intervals(change), strict=True):
+        for metric, count, (_, low, high) in zip(before, counts, gates.intervals(change), strict=True):
             if count:
                 found[system, str(metric)] = PairedChange(count, low, high)
     return found
 
 
 def read_pair_scores(side: Record, path: Path, gates: GatesSettings) -> PairScores:
-    """The gated scores in a table by pair. A metric that is not a mean over pairs has no column.
+    """The gated scores of the side's systems in a table by pair. A metric that is not a mean over pairs has no column.
 
     Raises:
         ReposeError: the file is missing or damaged, lacks a gated system, or its means differ from the scores.
     """
     table = read_pairs(path)
     found = {}
-    for system in gates.systems:
+    for system in [name for name in gates.systems if name in side.scores]:
         rows = table[table["system"] == system]
         if rows.empty:
             raise ReposeError(
