@@ -105,6 +105,11 @@ def test_wrong_values_are_refused(kind, changes, message):
         systems.row({"kind": kind, "steps": 9} | changes, "mine")
 
 
+@pytest.mark.parametrize("kind", systems.kinds())
+def test_every_kind_takes_a_checkpoint_as_it_is(kind):
+    assert systems.row({"kind": kind, "steps": 0, "init": "model.safetensors"}, "mine").steps == 0
+
+
 @pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
 def test_a_kind_that_needs_the_whole_step_is_not_shared(kind):
     with pytest.raises(

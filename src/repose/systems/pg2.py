@@ -61,7 +61,7 @@ class PG2Settings(SystemSettings):
     stage_two_steps: PositiveInt = 14_000  # if `steps` is less than their sum, each stage keeps its share
 
     def __post_init__(self) -> None:
-        if self.stages == "two" and self.steps < 2:
+        if self.stages == "two" and self.steps == 1:  # 0: `init` as it is
             raise ValueError(f"steps should be at least 2, one for each stage, not {self.steps}.")
 
     @property
