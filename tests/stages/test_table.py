@@ -120,6 +120,16 @@ def test_a_difference_is_bold_where_0_lies_outside_its_interval(results):
     assert "**" not in rows["paper-s"][0]
 
 
+def test_a_difference_is_over_the_pairs_that_have_both_scores(results):
+    def lacking(pairs: pd.DataFrame) -> pd.DataFrame:  # as PSNR, which equal images have none of
+        reference = pd.read_csv(results / "fashion" / "paper-m" / "pairs.csv")["ssim/pg2"]
+        return pairs.assign(**{"ssim/pg2": reference.where(reference < reference.median())})
+
+    change_pairs(results / "fashion" / "paper-s" / "pairs.csv", lacking)
+    text = (laid(results, results.parent / "table") / "table.md").read_text()
+    assert markdown_rows(text, "### fashion: difference to paper-m")["paper-s"][0] == "+0.000 [+0.000, +0.000]"
+
+
 def test_published_numbers_have_columns_of_their_own(done):
     found, text = csv(done / "table"), (done / "table" / "table.md").read_text()
     assert tuple(found.loc[("fashion", "paper-m"), ["published ssim", "published is"]]) == (0.789, 3.006)

@@ -149,22 +149,23 @@ def _contrast(
 def _lines(
     rows: Sequence[str], scores: Scores, results: Sequence[Result], metrics: Sequence[str], settings: TableSettings
 ) -> list[Line]:
-    """One line per row. Each resample draws the same pairs for all rows."""
+    """One line per row. Each resample draws the same pairs for all rows; a difference is over those with both scores."""
     facts = {result.facts["system"]: result.facts for result in results}
     together = {row: of for result in results for row, of in result.facts["scores"].items()}
-    drawn = settings.resampled(np.concatenate(list(scores.values()), 1))
-    of_row = dict(zip(scores, np.split(drawn, len(scores), 1), strict=True))  # (resamples, metrics) each
     own = {name: _means(scores[name], together.get(name, {}), metrics) for name in scores}
 
-    def by_metric(mean: np.ndarray, resampled: np.ndarray) -> dict[str, Interval]:
-        return dict(zip(metrics, intervals(mean, resampled, settings.confidence), strict=True))
+    def by_metric(mean: np.ndarray, by_pair: np.ndarray) -> dict[str, Interval]:
+        drawn = settings.resampled(by_pair)
+        return dict(zip(metrics, intervals(mean, drawn, settings.confidence), strict=True))
 
     lines, reference = [], settings.reference
     for name in rows:
-        scored = by_metric(own[name], of_row[name]) if name in scores else {}
+        scored = by_metric(own[name], scores[name]) if name in scores else {}
         less = {}
         if scored and reference in scores and name != reference:
-            less = by_metric(own[name] - own[reference], of_row[name] - of_row[reference])
+            change = scores[name] - scores[reference]
+            common = np.where(np.isfinite(change).any(0), means(change), own[name] - own[reference])
+            less = by_metric(common, change)
         lines.append(Line(name, facts.get(name, {}), scored, less))
     return lines
 
