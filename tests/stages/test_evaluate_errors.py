@@ -59,14 +59,19 @@ def test_a_run_that_is_missing_or_wrong_is_named(data, runs, tmp_path, before, c
     fails(data, tmp_path / "runs", before, message)
 
 
-def test_a_run_of_another_size_is_named(data, runs, tmp_path, before):
+@pytest.mark.parametrize(("changes", "maps"), [
+    ({"line_width": 3}, r"px, cropped to 16, 0, 240, 256 \(.*\), with limbs of 3 px"),
+    ({"crop": None}, "px, with limbs of 2 px"),
+])  # fmt: skip
+def test_a_run_of_another_size_or_crop_is_named(changes, maps, data, runs, tmp_path, before):
     for part in part_names(data.images):
         posemaps.run(
             images=data.images / part, keypoints=data.keypoints / part, posemaps=tmp_path / "posemaps" / part,
-            settings=settings("posemaps", posemaps.PosemapsSettings, line_width=3),
+            settings=settings("posemaps", posemaps.PosemapsSettings, **changes),
         )  # fmt: skip
     other = data._replace(posemaps=tmp_path / "posemaps")
-    fails(other, runs, before, r"trained at 64x56 px .* limbs of 2 px, the pose maps are 64x56 px with 3 px")
+    own = r"trained at 64x56 px, cropped to 16, 0, 240, 256 \(.*\), with limbs of 2 px"
+    fails(other, runs, before, f"{own}; the pose maps are 64x56 {maps}")
 
 
 def test_pairs_that_cannot_be_scored_are_named(data, runs, tmp_path, before):

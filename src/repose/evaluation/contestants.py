@@ -14,6 +14,7 @@ from repose.checkpoint import About
 from repose.data.photos import Photos
 from repose.errors import ReposeError
 from repose.evaluation.results import COPY, MEAN, REAL, read_whole, with_one_source
+from repose.evaluation.table_text import cropped
 from repose.generate import TARGETS_AT_ONCE, Done, Job, generate_jobs
 from repose.storage.transfer import check
 from repose.systems import System
@@ -43,18 +44,18 @@ def load_trained(name: str, runs: Path, photos: Photos, device: torch.device) ->
     """Return the system in the folder `runs`/`name`.
 
     Raises:
-        ReposeError: the run is missing or damaged, is of another system, or has another size than the photos.
+        ReposeError: the run is missing or damaged, is of another system, or has another frame than the photos.
     """
     path, again = runs / name / "model.safetensors", f"Run `dvc repro train@{name}`."
     system, about = checkpoint.load(path, device)
     if about.system != name:
         raise ReposeError(f"{path} is a model of the system {about.system}, not of {name}. {again}")
     if (about.frame, about.line_width) != (photos.frame, photos.line_width):
-        raise ReposeError(
-            f"{path} was trained at {about.frame.height}x{about.frame.width} px (height x width) with limbs of "
-            f"{about.line_width:g} px, the pose maps are {photos.frame.height}x{photos.frame.width} px with "
-            f"{photos.line_width:g} px. {again}"
+        trained, maps = (
+            f"{of.frame.height}x{of.frame.width} px{cropped(of.frame.crop)}, with limbs of {of.line_width:g} px"
+            for of in (about, photos)
         )
+        raise ReposeError(f"{path} was trained at {trained}; the pose maps are {maps} (sizes: height x width). {again}")
     record = read_whole(runs / name / "run.json", RECORDED, f"Train {name} again.")
     return Trained(system, about, record, check(path, sha256=None, size=None, where=str(path)))
 
