@@ -65,7 +65,11 @@ def test_beside_a_baseline_of_other_data_the_limits_alone_judge(gates):
     assert 'split is "pg2-like" in BASE and "patn" in HEAD' in record()["uncompared"]
     assert (record()["outcome"], record()["scores"][0]["verdict"]) == ("no regression", "limit kept")
     write("new", 0.6, 0.61, 0.5, split="patn")
-    assert "0.57 is outside its limit: at least 0.6" in gates(1)
+    assert "0.57 is outside its limit: at least 0.6" in (message := gates(1))
+    assert 'split is "pg2-like" in BASE and "patn" in HEAD' in message
+    assert (
+        "Not compared with the baseline. BASE, baseline/metrics.json, and HEAD" in Path("report/gates.md").read_text()
+    )
 
 
 def test_a_score_that_the_baseline_lacks_is_judged_by_its_limit(gates):

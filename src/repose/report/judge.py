@@ -99,14 +99,15 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The outcome in one sentence."""
+        """The outcome in one sentence, and why only the limits were checked."""
         all_of_them = f"{len(self.scores)} gated score{'' if len(self.scores) == 1 else 's'}"
         if self.refusal:
             return f"Not comparable. {self.refusal}"
+        why = f" Not compared with the baseline. {self.uncompared}" if self.uncompared else ""
         if missing := self.of(Verdict.INCOMPARABLE):
-            return f"Not comparable: {len(missing)} of {all_of_them}."
+            return f"Not comparable: {len(missing)} of {all_of_them}.{why}"
         if worse := self.of(Verdict.WORSE, Verdict.LIMIT):
-            return f"Regression: {len(worse)} of {all_of_them}."
+            return f"Regression: {len(worse)} of {all_of_them}.{why}"
         if self.uncompared:
             return f"Not compared with the baseline; {all_of_them} within the limits that are set. {self.uncompared}"
         if uncompared := self.of(Verdict.UNCOMPARED):
