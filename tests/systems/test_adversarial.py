@@ -15,6 +15,7 @@ from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.poses import Poses
+from repose.errors import ReposeError
 from repose.models.generator import Generated
 from repose.systems import Progress, build
 from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
@@ -146,9 +147,15 @@ def test_terms_without_weight_are_not_computed():
         raise AssertionError("VGG19 ran for nothing")
 
     assert "perceptual" not in step(system, batch(), perceptual=fail)
-    for row, expected in ((attend(warped=0.1), {"warped"}), (paper(warped=1.0, synthesized=1.0), set())):
+    for row, expected in ((attend(warped=0.1), {"warped"}), (paper(), set())):
         terms = set(step(system_of(row), batch(), perceptual=None))
         assert terms == {"l1", "d_image", "g_image", "d_pose", "g_pose"} | expected
+
+
+@pytest.mark.parametrize("name", ["warped", "synthesized"])
+def test_a_weight_of_an_image_that_the_generator_does_not_make_is_rejected(name):
+    with pytest.raises(ReposeError, match=rf"losses\.{name} is not 0, but its generator makes no {name} image"):
+        step(system_of(paper(**{name: 0.5})), batch())
 
 
 @pytest.mark.parametrize("name", ["paper", "both of both", "attend"])

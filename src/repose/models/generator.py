@@ -8,7 +8,7 @@ from repose.data.poses import Poses
 
 
 class Generated(NamedTuple):
-    """A decoder's output for Q targets: the image and, for `attend`, its two parts."""
+    """A decoder's output for Q targets: the image and, for `attend` and `surface`, its two parts."""
 
     image: Tensor  # (Q,3,H,W) in [-1,1]
     warped: Tensor | None = None  # (Q,3,H,W) in [-1,1], from the sources

@@ -37,8 +37,8 @@ class LossSettings:
     perceptual: NonNegativeFloat = 1.0  # of the second term of Eq. 1; its lambda_k are set by train.perceptual.layers
     adversarial_image: NonNegativeFloat = 0.05  # alpha, of D_I (not given in the paper: docs/paper.md)
     adversarial_pose: NonNegativeFloat = 0.05  # beta, of D_P
-    warped: NonNegativeFloat = 0.0  # of L1 between the target and `attend`'s warped image
-    synthesized: NonNegativeFloat = 0.0  # of L1 between the target and `attend`'s synthesized image
+    warped: NonNegativeFloat = 0.0  # of L1 between the target and the warped image of `attend` or `surface`
+    synthesized: NonNegativeFloat = 0.0  # likewise of their synthesized image
     real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pairs have p~ as in Eq. 3, or also p
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or also G(x, p)
 
@@ -184,13 +184,18 @@ def _on_maps(pairs: Sequence[tuple[Tensor, Poses]]) -> Tensor:
 def _reconstruction(
     generated: Generated, target: Tensor, weights: LossSettings, perceptual: PerceptualLoss | None
 ) -> dict[str, Tensor]:
-    """The terms of L_G (Eq. 1), and attend's additional ones."""
+    """The terms of L_G (Eq. 1), and the additional ones of attend and surface."""
     terms = {"l1": g_l1(generated.image, target)}
     if perceptual is not None and weights.perceptual:
         terms["perceptual"] = perceptual(generated.image.float(), target)
     for name, part in (("warped", generated.warped), ("synthesized", generated.synthesized)):
-        if part is not None and getattr(weights, name):
-            terms[name] = g_l1(part, target)
+        if not getattr(weights, name):
+            continue
+        if part is None:
+            raise ReposeError(
+                f"The system's losses.{name} is not 0, but its generator makes no {name} image. Set losses.{name} to 0."
+            )
+        terms[name] = g_l1(part, target)
     return terms
 
 
