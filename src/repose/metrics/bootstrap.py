@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_AT_ONCE = 64  # resamples; bounds the memory to about 6 MB at 12,800 pairs
+_AT_ONCE = 64  # resamples; bounds the memory to about 28 MB at 12,800 pairs
 
 
 class Interval(NamedTuple):
