@@ -287,7 +287,7 @@ def test_an_optional_metric_of_some_rows_alone_is_refused(results):
     fails(results, r"fashion/baselines has no fid/inception; it has ssim/pg2", optional_metrics=["fid/inception"])
 
 
-NETWORK = {"better": "lower", "networks": {"inception": "e" * 64}, "real": "train", "photos": 100}
+NETWORK = {"better": "lower", "networks": {"inception": "e" * 64}, "real": "train", "photos": 1000, "chance": 0.05}
 FID = {"real data": 0.5, "copy source": 20.25, "mean of sources": 30.0, "pix2pix": 19, "paper-m": 12.5, "attend": 11}
 
 
@@ -307,7 +307,7 @@ def test_a_score_of_all_images_together_has_no_interval_and_names_its_network(re
     rows = markdown_rows(text, "## fashion")
     assert (rows["row"][-1], rows["attend"][-1], rows["paper-s"][-1]) == ("fid/inception", "11.000", "40.000")
     assert markdown_rows(text, "### fashion: difference to paper-m")["attend"][-1] == "-1.500"
-    assert f"Networks: inception {'e' * 64}." in text
+    assert f"Networks: inception {'e' * 64}. Real photos: fid/inception 1,000 of the part train, chance 0.05." in text
     assert own.loc["attend", "fid/inception"] == 11
     assert own.loc["attend", "fid/inception less paper-m"] == -1.5
     assert own[["fid/inception low", "fid/inception high"]].isna().all(axis=None)

@@ -62,6 +62,16 @@ class Comparison(NamedTuple):
         found = {name: sha256 for of in self.records.values() for name, sha256 in of.get("networks", {}).items()}
         return ", ".join(f"{name} {sha256}" for name, sha256 in found.items())
 
+    @property
+    def real_photos(self) -> str:
+        """The real photos that each metric compares with, and its score by chance."""
+        return "; ".join(
+            f"{name} {of['photos']:,} of the part {of['real']}"
+            + (f", chance {of['chance']:g}" if "chance" in of else "")
+            for name, of in self.records.items()
+            if "real" in of
+        )
+
 
 def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     """The rows on one data set, read from `results`/`data`/SYSTEM as evaluate wrote them.
