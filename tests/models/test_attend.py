@@ -12,7 +12,6 @@ from torch import Tensor
 from made_up import all_of, people, person, photos, photos_of, poses_of
 from repose.data.poses import Poses
 from repose.data.skeleton import K
-from repose.errors import ReposeError
 from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy
 from repose.models.body import body_fields
 from repose.models.generator import Generated
@@ -78,13 +77,6 @@ def test_what_is_masked_has_no_influence():
     for a, b, c in zip(parts(one), parts(other), parts(alone), strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, c, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(68, 48), (64, 44)])
-def test_a_size_that_does_not_fit_the_stride_is_refused(size):
-    images, poses = photos(2, *size)
-    with pytest.raises(ReposeError, match=f"multiples of it, not {size[0]}x{size[1]} px. Change posemaps.height"):
-        made(generator(stride=8, channels=40), images, poses, [0], poses[1:])
 
 
 def test_what_is_masked_has_no_influence_however_far_the_source_is():

@@ -12,7 +12,6 @@ from mannequins.renderer.body import BONE, BONES
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, MIRROR, K
-from repose.errors import ReposeError
 from repose.models.heads import _POINTS
 from repose.models.surface import MIRRORED, PARTS, STRIDE, SurfaceGenerator, SurfaceSettings, _body
 from repose.models.surface_image import Code, Seen, _enlarged, for_photos
@@ -252,9 +251,3 @@ def test_paint_beside_the_person_and_shadows_behind_it_do_not_reach_over_its_edg
     plain = F.interpolate(out, scale_factor=4.0, mode="bilinear")[0, :, 10]
     assert plain[0, :12].min() < 0.7
     assert plain[6, 12:].max() > -4
-
-
-def test_a_size_that_does_not_fit_is_named_with_the_multiple():
-    images, of = inputs(1, 68, 48)
-    with pytest.raises(ReposeError, match=r"multiples of 8, not 68x48 px. Change posemaps.height"):
-        generator(reduce=2).encode(images, of, torch.tensor([[0]]), torch.tensor([[True]]))

@@ -110,6 +110,18 @@ def test_every_kind_takes_a_checkpoint_as_it_is(kind):
     assert systems.row({"kind": kind, "steps": 0, "init": "model.safetensors"}, "mine").steps == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "generator", "multiple"),
+    [("paper", {}, 4), ("posed", {}, 4), ("attend", {"stride": 8}, 8), ("surface", {"reduce": 2}, 8)],
+)
+@pytest.mark.parametrize("size", [(66, 48), (64, 42)])
+def test_a_frame_that_cannot_be_halved_that_often_is_refused(kind, generator, multiple, size):
+    row = systems.row({"kind": kind, "steps": 1, "generator": generator}, "mine")
+    named = rf"^{kind}.* multiples of {multiple}, not {size[0]}x{size[1]} px\. Change posemaps\.height"
+    with pytest.raises(ReposeError, match=named):
+        build(row, Frame(*size))
+
+
 @pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
 def test_a_kind_that_needs_the_whole_step_is_not_shared(kind):
     with pytest.raises(

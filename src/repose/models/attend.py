@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from repose.config import settings
 from repose.data.poses import Poses
-from repose.errors import ReposeError
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
 from repose.models.layers import Blocks, in_float32
@@ -98,12 +97,6 @@ class AttendGenerator(nn.Module):
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`."""
-        height, width = images.shape[2:]
-        if height % self.stride or width % self.stride:
-            raise ReposeError(
-                f"attend with stride {self.stride} needs a height and width that are multiples of it, not {height}x{width} "
-                "px. Change posemaps.height and posemaps.width in params.yaml, or the system's generator.stride."
-            )
         image_features = self.image_encoder(F.pixel_unshuffle(images, self.stride))  # (M,n,h,w)
         pose_features, pose_place = self._places(poses)
         both = torch.cat([pose_features, image_features], 1)

@@ -22,7 +22,6 @@ from repose.config import settings
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import MIRROR
-from repose.errors import ReposeError
 from repose.models.attend import Residual, conv, positions, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
@@ -113,12 +112,6 @@ class SurfaceGenerator(nn.Module):
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`. The photos may have a multiple of the height and width of the poses' maps."""
         height, width = poses.posemaps.shape[2:]
-        multiple = STRIDE * self.reduce
-        if height % multiple or width % multiple:
-            raise ReposeError(
-                f"surface needs a height and width that are multiples of {multiple}, not {height}x{width} px. Change "
-                "posemaps.height and posemaps.width in params.yaml, or the system's generator.reduce."
-            )
         small = reduced(images, self.reduce * (images.shape[2] // height))
         poses = self._drawn(poses, height, width)
         body = _body(poses)

@@ -137,5 +137,18 @@ def build(settings: SystemSettings, frame: Frame) -> System:
     return cast(System, _module(settings.kind).build(settings, frame))
 
 
+def check_multiple(frame: Frame, multiple: int, system: str, *, otherwise: str = "") -> None:
+    """Check that the frame's height and width are multiples of `multiple` px; `otherwise` names another remedy.
+
+    Raises:
+        ReposeError: they are not.
+    """
+    if frame.height % multiple or frame.width % multiple:
+        raise ReposeError(
+            f"{system} needs a height and width that are multiples of {multiple}, not {frame.height}x{frame.width} px. "
+            f"Change posemaps.height and posemaps.width in params.yaml{otherwise}."
+        )
+
+
 def _module(kind: str) -> Any:
     return importlib.import_module(f"{__name__}.{kind}")

@@ -5,6 +5,7 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.attend import AttendGenerator, AttendSettings
+from repose.systems import check_multiple
 from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
@@ -18,6 +19,8 @@ class AttendSystemSettings(AdversarialSettings):
 SETTINGS = AttendSystemSettings
 
 
-def build(row: AttendSystemSettings, _: Frame) -> AdversarialSystem:
-    """An untrained system; the frame's height and width are multiples of the generator's stride."""
+def build(row: AttendSystemSettings, frame: Frame) -> AdversarialSystem:
+    """An untrained system; a ReposeError if the frame's height and width are not multiples of the generator's stride."""
+    stride = row.generator.stride
+    check_multiple(frame, stride, f"attend with stride {stride}", otherwise=", or the system's generator.stride")
     return AdversarialSystem(row, AttendGenerator(row.generator))

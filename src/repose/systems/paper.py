@@ -8,6 +8,7 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.paper import PaperGenerator, PaperSettings
+from repose.systems import check_multiple
 from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
@@ -23,6 +24,7 @@ class PaperSystemSettings(AdversarialSettings):
 SETTINGS = PaperSystemSettings
 
 
-def build(row: PaperSystemSettings, _: Frame) -> AdversarialSystem:
-    """An untrained system; the frame's height and width are multiples of 4."""
+def build(row: PaperSystemSettings, frame: Frame) -> AdversarialSystem:
+    """An untrained system; a ReposeError if the frame's height and width are not multiples of 4."""
+    check_multiple(frame, 4, "paper")
     return AdversarialSystem(row, PaperGenerator(row.generator))

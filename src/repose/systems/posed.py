@@ -5,6 +5,7 @@ from dataclasses import field
 from repose.config import settings
 from repose.data.frame import Frame
 from repose.models.posed import PosedGenerator, PosedSettings
+from repose.systems import check_multiple
 from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 
@@ -18,6 +19,7 @@ class PosedSystemSettings(AdversarialSettings):
 SETTINGS = PosedSystemSettings
 
 
-def build(row: PosedSystemSettings, _: Frame) -> AdversarialSystem:
-    """An untrained system; the frame's height and width are multiples of 4."""
+def build(row: PosedSystemSettings, frame: Frame) -> AdversarialSystem:
+    """An untrained system; a ReposeError if the frame's height and width are not multiples of 4."""
+    check_multiple(frame, 4, "posed")
     return AdversarialSystem(row, PosedGenerator(row.generator))

@@ -9,7 +9,8 @@ from repose.config import settings
 from repose.data.frame import Frame
 from repose.data.poses import Poses
 from repose.errors import SettingsError
-from repose.models.surface import SurfaceGenerator, SurfaceSettings
+from repose.models.surface import STRIDE, SurfaceGenerator, SurfaceSettings
+from repose.systems import check_multiple
 from repose.systems.learning.adversarial import AdversarialSettings, AdversarialSystem
 
 MOST = 2048  # px: the largest height of an image
@@ -47,6 +48,7 @@ class SurfaceSystem(AdversarialSystem):
         return cast(SurfaceGenerator, self.generator).generate(images, poses, sources, mask, target_pose).image
 
 
-def build(row: SurfaceSystemSettings, _: Frame) -> SurfaceSystem:
-    """An untrained system; the frame's height and width are multiples of 4."""
+def build(row: SurfaceSystemSettings, frame: Frame) -> SurfaceSystem:
+    """An untrained system; a ReposeError if the frame's height and width are not multiples of 4 times `reduce`."""
+    check_multiple(frame, STRIDE * row.generator.reduce, "surface", otherwise=", or the system's generator.reduce")
     return SurfaceSystem(row, SurfaceGenerator(row.generator))
