@@ -66,7 +66,7 @@ def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> Body
     """
     keypoints = _completed(keypoints)
     scale = torso_lengths(keypoints)
-    limbs = _limbs(keypoints, scale, _places(height, width, stride, keypoints))
+    limbs = _limbs(keypoints, scale, places(height, width, stride, keypoints))
     facing, profile = _view(keypoints, scale)
     field = torch.exp(-limbs.distance / _FIELD) * limbs.known
     along, across = limbs.along.clamp(0, 1) * 2 - 1, (limbs.across / _FIELD).clamp(-3, 3)
@@ -77,7 +77,7 @@ def body_fields(keypoints: Tensor, height: int, width: int, stride: int) -> Body
     return BodyFields(rest, torch.cat([field, field * along, field * across], 1))
 
 
-def _places(height: int, width: int, stride: int, like: Tensor) -> Tensor:
+def places(height: int, width: int, stride: int, like: Tensor) -> Tensor:
     """x, y in px of the middles of the squares: (h,w,2)."""
     y, x = (torch.arange(n // stride, device=like.device) * stride + (stride - 1) / 2 for n in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)

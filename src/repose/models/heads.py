@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from repose.data.skeleton import JOINT
-from repose.models.body import torso_lengths
+from repose.models.body import places, torso_lengths
 from repose.models.warping import warp
 
 _FACE = tuple(JOINT[name] for name in ("nose", "right_eye", "left_eye", "right_ear", "left_ear"))
@@ -69,8 +69,8 @@ def placed_heads(keypoints: Tensor, size: Sequence[int], stride: int) -> Placed:
     """
     with torch.autocast(keypoints.device.type, enabled=False):
         head = _heads(keypoints)
-        y, x = (torch.arange(n // stride, device=keypoints.device) * stride + (stride - 1) / 2 for n in size)
-        pixels = torch.stack(torch.meshgrid(x, -y, indexing="xy"), -1)  # (h,w,2), with y up
+        height, width = size
+        pixels = places(height, width, stride, keypoints) * keypoints.new_tensor([1, -1])  # (h,w,2), with y up
         squared = head.scale[..., 0].square().sum(-1).clamp(min=1e-6)
         back = head.scale.transpose(-1, -2) / squared[:, None, None]
         seen = torch.einsum("qcd,qhwd->qhwc", back, pixels - head.offset[:, None, None, :])  # cm
