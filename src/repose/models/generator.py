@@ -22,7 +22,7 @@ class Generator(Protocol):
         """Encode the photos of a step, each once.
 
         Args:
-            images: (M,3,H,W) in [-1,1], all photos of the step. H and W are multiples of 4, or of attend's stride.
+            images: (M,3,H,W) in [-1,1], all photos of the step. H and W are those of a frame that `build` accepts.
             poses: the poses of those photos.
             sources: (Q,T) int64, rows of `images` that are the sources of each target, in the order that they are read.
             mask: (Q,T) bool, valid entries of `sources`; at least one per row.

@@ -69,7 +69,7 @@ class SystemSettings(ABC):
 
     @abstractmethod
     def loss_weights(self) -> dict[str, float]:
-        """The weight of each term of the loss; `perceptual` is the weight of VGG19's."""
+        """The weight of each term of the loss; `perceptual` is that of the network in `train.perceptual`."""
 
     def perceptual_layers(self, chosen: LayersName) -> LayersName | None:
         """The layers of VGG19 in the loss, such as those chosen in `train.perceptual`; None: no perceptual term."""

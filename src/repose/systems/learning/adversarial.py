@@ -1,4 +1,4 @@
-"""A training step of the paper's systems, posed and attend: discriminators first, then the generator (section 3.3).
+"""A training step of the paper's systems, posed, attend and surface: discriminators, then the generator (section 3.3).
 
 An item's photos are the targets of a step, each generated from the others. The photos are encoded once and decoded twice: in
 the target's own pose for L_G (Eq. 1), and in a pose of another item for the discriminators (Eqs. 2 and 3; R7, R8).
@@ -37,8 +37,8 @@ class LossSettings:
     perceptual: NonNegativeFloat = 1.0  # of the second term of Eq. 1; its lambda_k are set by train.perceptual.layers
     adversarial_image: NonNegativeFloat = 0.05  # alpha, of D_I (not given in the paper: docs/paper.md)
     adversarial_pose: NonNegativeFloat = 0.05  # beta, of D_P
-    warped: NonNegativeFloat = 0.0  # of L1 between the target and the warped image of `attend` or `surface`
-    synthesized: NonNegativeFloat = 0.0  # likewise of their synthesized image
+    warped: NonNegativeFloat = 0.0  # of L1 between the target and the warped image of attend or surface
+    synthesized: NonNegativeFloat = 0.0  # of L1 between the target and their synthesized image
     real_pair: Literal["other", "both"] = "other"  # R7: D_P's real pairs have p~ as in Eq. 3, or also p
     adversarial_on: Literal["other", "both"] = "other"  # R8: D sees G(x, p~) as in Eq. 2, or also G(x, p)
 
@@ -97,7 +97,7 @@ class AdversarialSystem:
         self._processes = world_size()
 
     def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
-        """See `systems.System`. The terms: l1, perceptual, warped, and for each discriminator d_ and g_."""
+        """See `systems.System`. The terms: l1, perceptual, warped, synthesized, and for each discriminator d_ and g_."""
         weights = self.row.losses
         weight = batch.share * self._processes  # makes the mean over processes the mean over all their targets
         rate = self.row.optimiser.rate(progress)
