@@ -123,6 +123,11 @@ def test_a_json_that_is_not_openposes_is_rejected(content):
         read_openpose_json(content, "a.json")
 
 
+def test_a_person_without_joints_is_named_as_such():
+    with pytest.raises(ReposeError, match=r"a\.json is not a JSON of OpenPose \(a person lacks pose_keypoints_2d\)"):
+        read_openpose_json(b'{"people": [{"keypoints": [1, 2, 3]}]}', "a.json")
+
+
 def standing(x: float, y: float, height: float) -> np.ndarray:
     """A pose as a (K, 3) box around x, y, a third as wide as high."""
     joints = np.random.default_rng(0).uniform(-0.5, 0.5, (K, 2)) * (height / 3, height) + (x, y)

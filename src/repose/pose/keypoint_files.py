@@ -95,6 +95,8 @@ def read_openpose_json(content: bytes, where: str) -> np.ndarray:
 def _person(person: Any) -> np.ndarray:
     keys = ("pose_keypoints_2d", "pose_keypoints")  # the second is of OpenPose before 1.2
     given = next((person[key] for key in keys if isinstance(person, dict) and key in person), None)
+    if given is None:
+        raise ValueError(f"a person lacks {keys[0]}")
     with np.errstate(over="ignore"):
         values = np.array(given, np.float32)
     if not np.isfinite(values).all():
