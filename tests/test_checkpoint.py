@@ -129,6 +129,16 @@ def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path):
         torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
 
 
+def test_a_run_on_the_cpu_leaves_a_gpu_alone(tmp_path, monkeypatch):
+    """Its random state is not read or set, which would open a context there: that fails if the GPU is full."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("get_rng_state", "set_rng_state"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: pytest.fail("used the GPU"))
+    save(tmp_path / "a", system := new_system(PAPER), about(PAPER), to_resume=True)
+    saved = read_state(tmp_path / "a", about(PAPER))
+    restore(replace(saved, tensors=saved.tensors | {"random.cuda": torch.zeros(16, dtype=torch.uint8)}), system)
+
+
 def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path):
     system = new_system(PAPER)
     train(system, range(1))

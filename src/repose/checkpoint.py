@@ -56,7 +56,7 @@ def save(path: Path, system: System, about: About, *, to_resume: bool) -> None:
                 state = optimiser.state.get(parameter, {})
                 tensors |= {f"optimiser.{name}.{number}.{key}": value for key, value in state.items()}
         tensors["random"] = torch.get_rng_state()
-        if torch.cuda.is_available():
+        if _on_gpu(system):
             tensors["random.cuda"] = torch.cuda.get_rng_state()
     record = {"format": FORMAT, **as_dict(about)}
     with whole_file(path) as partial:
@@ -151,7 +151,7 @@ def restore(state: State, system: System) -> None:
             optimiser.state[parameter] = {key: _as_was(value, parameter) for key, value in saved.items()}
     try:
         torch.set_rng_state(tensors["random"])
-        if torch.cuda.is_available() and "random.cuda" in tensors:
+        if _on_gpu(system) and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
     except (RuntimeError, TypeError) as error:
         raise CheckpointError(f"{state.path} has no random state of torch ({error}). Delete it.") from None
@@ -185,6 +185,10 @@ def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About
     if not found:
         raise ReposeError(f"{where} has none of the networks {', '.join(system.networks)}. Use another checkpoint.")
     return about, found
+
+
+def _on_gpu(system: System) -> bool:
+    return any(weights.is_cuda for network in system.networks.values() for weights in network.parameters())
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
