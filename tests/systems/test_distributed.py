@@ -92,6 +92,22 @@ def test_batch_norm_is_not_shared(norms):
         system.distribute()
 
 
+def test_a_process_keeps_to_its_own_gpu(monkeypatch):
+    """The second process of the second of two machines, on which other programs use further GPUs."""
+    gpus(monkeypatch, 4)
+    torchrun(monkeypatch, 4, here=2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    used, group = list[torch.device](), mock.MagicMock()
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(distributed, "dist", group)
+    monkeypatch.setattr(distributed, "rendezvous", lambda *_, **__: iter([("store", 3, 4)]))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with distributed.joined(4, "auto") as rank:
+        assert rank == (3, 4)
+    assert used == [group.init_process_group.call_args.kwargs["device_id"]] == [torch.device("cuda", 1)]
+    assert group.init_process_group.call_args.args == ("nccl",)
+
+
 # ---- processes that end together ----
 
 

@@ -158,16 +158,18 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
     if not under_torchrun():
         raise ReposeError(f"train.processes is {processes}, and this is one process. Train with `repose train`.")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end at once, even within a collective operation
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    gpu = None
+    if device != "cpu" and torch.cuda.is_available():
+        gpu = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(gpu)
     elif on_several_machines() and (interface := interface_towards(os.environ["MASTER_ADDR"], 1)):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     store, rank, _ = next(rendezvous("env://", timeout=_TIMEOUT))
     try:
         dist.init_process_group(
-            "nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=processes, timeout=_TIMEOUT
-        )
+            "gloo" if gpu is None else "nccl", store=store, rank=rank, world_size=processes, timeout=_TIMEOUT,
+            device_id=gpu,  # otherwise a barrier guesses the GPU and warns
+        )  # fmt: skip
         yield Rank(rank, processes)
         dist.barrier()
     except Exception as error:
