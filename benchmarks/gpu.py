@@ -165,7 +165,7 @@ def generation(scale: Scale, say: Say) -> None:
         for precision in ("fp32", "bf16"):
             for size, count in ((scale.photo, 1), *((scale.small, count) for count in scale.batches)):
                 about = {"row": row, "size": size, "items": count, "precision": precision, "way": "generate"}
-                with ways.told(say, about), patch.object(generate, "TARGETS_AT_ONCE", count):
+                with ways.told(say, about), patch.object(generate, "at_once", return_value=count):
                     work = Work(_case(scale, row, size, 1, precision), _settings(), torch.device(scale.device), steps=2)
                     seconds = ways.generating(work, count, scale.calls if count == 1 else max(2, scale.calls // 10))
                     say(**about, **_spread([count / some for some in seconds]), unit="images/s")

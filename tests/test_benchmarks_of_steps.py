@@ -17,6 +17,7 @@ import yaml
 
 from repose import systems
 from repose.config import build
+from repose.models.attend import AttendGenerator
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -137,6 +138,15 @@ def test_a_graph_trains_like_a_plain_loop_whatever_it_was_captured_with(monkeypa
     assert len(graph.graphs) > 1  # items of several sizes
     for term, values in expected.items():
         assert found[term] == pytest.approx(values, rel=1e-6), term
+
+
+def test_as_many_images_are_made_at_once_as_the_table_says(monkeypatch):
+    gpu, found = imported("gpu"), list[dict[str, Any]]()
+    made, real = set[int](), AttendGenerator.decode
+    monkeypatch.setattr(AttendGenerator, "decode", lambda *given: made.add(len(given[2].keypoints)) or real(*given))
+    monkeypatch.setattr(gpu, "ROWS", ("attend",))
+    gpu.generation(gpu.DRY._replace(small=(128, 64), batches=(96,)), lambda **some: found.append(some))
+    assert {some["items"] for some in found} == made == {1, 96}
 
 
 def dies(*_: Any) -> None:
