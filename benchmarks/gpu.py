@@ -125,7 +125,7 @@ def _take_turns(
     flops: float | None = None,
 ) -> bool:  # fmt: skip
     """Measure each way in rounds of the same steps; whether one could be measured."""
-    begun: list[tuple[Work, dict[str, Any]]] = []
+    begun: list[tuple[Work, dict[str, Any], list[float]]] = []
     for way in chosen:
         about = {"row": row, "size": size, "items": items, "precision": way.precision, "way": way.name}
         with ways.told(say, about):
@@ -135,14 +135,17 @@ def _take_turns(
             for _ in range(2):
                 work.train()
             about |= {"flops": flops, "gib": ways.peak_gib(scale.device, before)}
-            begun.append((work, about))
-    rates: list[list[float]] = [[] for _ in begun]
-    end = time.perf_counter() + scale.seconds
-    while begun and (time.perf_counter() < end or len(rates[0]) < 2):
-        for (work, _), measured_rates in zip(begun, rates, strict=True):
-            measured_rates.append(_rate(work.train, work.device))
-    for (_, about), measured_rates in zip(begun, rates, strict=True):
-        say(**about, **_spread(measured_rates), unit="images/s")
+            begun.append((work, about, []))
+    rounds, end = 0, time.perf_counter() + scale.seconds
+    while begun and (time.perf_counter() < end or rounds < 2):
+        rounds += 1
+        for work, about, rates in begun:
+            with ways.told(say, about):
+                rates.append(_rate(work.train, work.device))
+        # Memory may run out now, since the graphs of later ways keep theirs.
+        begun = [each for each in begun if len(each[2]) == rounds]
+    for _, about, rates in begun:
+        say(**about, **_spread(rates), unit="images/s")
     return bool(begun)
 
 

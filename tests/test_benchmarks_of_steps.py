@@ -140,6 +140,22 @@ def test_a_graph_trains_like_a_plain_loop_whatever_it_was_captured_with(monkeypa
         assert found[term] == pytest.approx(values, rel=1e-6), term
 
 
+def test_memory_that_runs_out_in_a_round_costs_only_that_way(monkeypatch):
+    gpu, found = imported("gpu"), list[dict[str, Any]]()
+
+    def begun(_: Any, __: Any, device: str, way: Any, ___: int) -> MagicMock:
+        full = [8, 8, 8, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")]
+        return MagicMock(
+            device=torch.device(device), train=MagicMock(side_effect=full if way.name == "padded" else [8] * 4)
+        )
+
+    monkeypatch.setattr(gpu.ways, "Candidate", begun)
+    assert gpu._take_turns(gpu.DRY, lambda **some: found.append(some), "attend", (32, 24), 2, gpu.CANDIDATES[3:6])
+    assert [(some["way"], "error" in some) for some in found] == [
+        ("padded", True), ("channels_last", False), ("a graph for each shape", False),
+    ]  # fmt: skip
+
+
 def test_as_many_images_are_made_at_once_as_the_table_says(monkeypatch):
     gpu, found = imported("gpu"), list[dict[str, Any]]()
     made, real = set[int](), AttendGenerator.decode
