@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 import typer
 import yaml
 from PIL import Image
@@ -162,6 +164,17 @@ def test_a_word_with_control_characters_is_refused_before_typer_repeats_it(monke
         cli.main()
     escaped = argument.encode("unicode_escape").decode()
     assert capsys.readouterr().err == f"repose: The argument {escaped} has control characters. Rename the file.\n"
+
+
+def test_a_gpu_without_enough_memory_is_a_message(monkeypatch, capsys):
+    full = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 139.80 GiB."
+    monkeypatch.setattr(cli, "app", MagicMock(side_effect=torch.OutOfMemoryError(full)))
+    monkeypatch.setattr(sys, "argv", ["repose", "train", "attend"])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert capsys.readouterr().err.startswith(
+        "repose: The GPU has too little free memory (CUDA out of memory. Tried to allocate 20.00 GiB). End other programs"
+    )
 
 
 def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch, capsys):

@@ -379,6 +379,15 @@ def main() -> None:
     except ReposeError as error:
         say(f"repose: {error}")
         sys.exit(1)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, by name: most commands do not import torch
+            raise
+        what = str(error).partition(" GPU ")[0].rstrip(".")
+        say(
+            f"repose: The GPU has too little free memory ({what}). End other programs on it, give it less at once (train: "
+            "items_per_step or max_photos of the system; keypoints: network.batch), or use the device cpu."
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":
