@@ -11,12 +11,14 @@ import pytest
 import requests
 
 from file_server import BODY, DATE, OTHER, SHA256, Server
+from project import ROOT
 from repose.config import build
 from repose.errors import ReposeError, SettingsError
 from repose.storage import transfer
 from repose.storage.atomic import partial_path
 from repose.storage.transfer import s3
-from repose.storage.transfer.partial import ATTEMPTS, CHUNK
+from repose.storage.transfer.partial import ATTEMPTS, CHUNK, TIMEOUT
+from repose.storage.transfer.stream import SLOWEST
 from repose.storage.weight_files import WeightsFile
 
 OVER_BOTH = pytest.mark.parametrize("scheme", ["http", "s3"])
@@ -366,3 +368,11 @@ def test_without_boto3_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(ReposeError, match="pip install boto3"):
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip")
+
+
+def test_the_docs_have_the_time_limits():
+    page = " ".join((ROOT / "docs" / "data.md").read_text().split())
+    limits = (
+        f"{TIMEOUT[0]} s to accept a connection, {TIMEOUT[1]} s to send the next byte, and {SLOWEST:.0f} s for each MiB"
+    )
+    assert limits in page
