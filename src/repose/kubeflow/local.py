@@ -82,7 +82,7 @@ def copy_sources(project: Path, to: Path) -> None:
     done = subprocess.run(command, cwd=project, check=False, capture_output=True)  # noqa: S603
     if done.returncode:
         raise ReposeError(f"{project} is not a git repository: run `git init`, so that the project's files are known.")
-    for name in sorted({*filter(None, done.stdout.decode().split("\0"))}):
+    for name in sorted({*filter(None, os.fsdecode(done.stdout).split("\0"))}):
         if (project / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project / name, to / name)
