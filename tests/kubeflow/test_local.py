@@ -150,7 +150,9 @@ def test_sources_are_what_git_would_track(flowers):
     subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
     Path(os.fsdecode(bytes(flowers) + b"/caf\xe9")).write_text("x")
     (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
+    (flowers / "alias").symlink_to(".dvc")
     local.copy_sources(flowers, copy)
+    assert (copy / "alias" / "config").is_file()
     copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
     assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config", "caf\udce9"} <= copied
     assert not {"secret", "made/petals.json", "petals.csv"} & copied

@@ -71,7 +71,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
 
 
 def copy_sources(project: Path, to: Path) -> None:
-    """Copy the files that git tracks or would track, as an image holds them.
+    """Copy the files that git tracks or would track, as an image holds them; links to files become files.
 
     Raises:
         ReposeError: the project is not in git, or git is not installed.
@@ -83,9 +83,10 @@ def copy_sources(project: Path, to: Path) -> None:
     if done.returncode:
         raise ReposeError(f"{project} is not a git repository: run `git init`, so that the project's files are known.")
     for name in sorted({*filter(None, os.fsdecode(done.stdout).split("\0"))}):
-        if (project / name).is_file():
+        file = project / name
+        if file.is_file() or file.is_symlink():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(project / name, to / name)
+            shutil.copy2(file, to / name, follow_symlinks=file.is_file())
 
 
 def _for_subprocesses(text: str) -> str:
