@@ -12,9 +12,9 @@ from repose.data import records
 from repose.data.photos import Photos
 from repose.data.posemaps import PALETTE
 from repose.data.records import OCCLUSION
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.evaluation.examples import Example
-from repose.evaluation.results import spread
+from repose.evaluation.results import read_whole, spread
 from repose.generate import TARGETS_AT_ONCE, jobs_of_pairs
 from repose.metrics import provenance
 from repose.metrics.catalogue import Metric, RealPhotos, Task, prepare
@@ -59,12 +59,17 @@ def read_test_set(
     items = records.read_table(split / "items.csv", records.ITEMS)
     tested, pairs = items[items["part"] == "test"], _read_pairs(split / "test-pairs.csv", max_pairs)
     item_of = dict(zip(tested["name"], tested["item"], strict=True))
+    if unknown := [source for source in pairs["from"] if source not in item_of]:
+        raise DataError(
+            f"{split / 'test-pairs.csv'} has a pair of {unknown[0]}, which is not a test photo in items.csv. Run `dvc repro "
+            "split` again."
+        )
     task = Task(
         photos.frame.height, photos.frame.width, [item_of[source] for source in pairs["from"]],
         Networks(Weights(weights), device), lambda part: _real_photos(photos, items[items["part"] == part], device),
     )  # fmt: skip
     facts = {
-        "split": records.read_json(split / "split.json")["mode"],
+        "split": read_whole(split / "split.json", ["mode"], "Run `dvc repro split` again.")["mode"],
         "pairs": len(pairs),
         "size": f"{photos.frame.height}x{photos.frame.width}",
         "crop": list(crop) if isinstance(crop := photos.frame.crop, tuple) else crop,
