@@ -105,6 +105,7 @@ READERS = {
 @pytest.mark.parametrize(("file", "content", "message"), [
     *((file, None, r"There is no .*/{}\. Run the stage that writes it \(`dvc repro`\), or `dvc pull`\.") for file in READERS),
     ("pairs.csv", "", r"{} is damaged \(its header.*\)\. Restore it \(`dvc checkout`\) or run the stage"),
+    ("pairs.csv", "from,to\n\na,b,c\n", r"{} is damaged \(its first row has more values than its header\)"),
     ("pairs.csv", "from,to,from\na,b,c\n", r"{} is damaged \(its header should have 1 to 500 different names\)"),
     ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # quadratic in pandas
     ("pairs.csv", '"\n' + 'a",' * 30_000 + "\n", r"{} is damaged \(its header"),

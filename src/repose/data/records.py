@@ -117,12 +117,16 @@ def parse_table(file: TextIO, **options: Any) -> Any:
     The header is read apart: pandas renames columns of equal names, in a time quadratic in their number.
 
     Raises:
-        ValueError, csv.Error: it is damaged, or its header repeats a name or has more than MAX_COLUMNS.
+        ValueError, csv.Error: it is damaged, its header repeats a name or has more than MAX_COLUMNS, or a row is longer.
     """
-    header = next(csv.reader(file), [])
+    rows = csv.reader(file)
+    header = next(rows, [])
     if not 0 < len(header) <= MAX_COLUMNS or len(set(header)) < len(header):
         raise ValueError(f"its header should have 1 to {MAX_COLUMNS} different names")
-    return pd.read_csv(file, header=None, names=header, **{"dtype": str, "keep_default_na": False, **options})
+    if len(next(filter(None, rows), [])) > len(header):  # pandas would move each name to the column after it
+        raise ValueError("its first row has more values than its header")
+    file.seek(0)
+    return pd.read_csv(file, header=0, names=header, **{"dtype": str, "keep_default_na": False, **options})
 
 
 def _opened(path: Path) -> TextIO:
