@@ -318,6 +318,9 @@ def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", deny)
     with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied"):
         file.read()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ReposeError, match=r"Cannot open the files of the folder "):
+        list(walk(tmp_path, "in"))
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(ReposeError, match=r"Cannot read the folder .*Permission denied"):
         list(walk(tmp_path, "in"))

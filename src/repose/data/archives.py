@@ -150,6 +150,8 @@ def walk(folder: Path, where: str) -> Iterator[tuple[str, Path]]:
         raise ReposeError(f"Cannot read the folder {error.filename}: {error.strerror}. Change its permissions.")
 
     for parent, folders, files in os.walk(folder, onerror=fail):
+        if not os.access(parent, os.X_OK):
+            raise ReposeError(f"Cannot open the files of the folder {parent}. Change its permissions.")
         for name in sorted([*folders, *files]):
             path = Path(parent, name)
             inside = str(path.relative_to(folder))
