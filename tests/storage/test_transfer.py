@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -239,6 +240,19 @@ def test_a_local_file_is_copied_and_checked(tmp_path):
     with pytest.raises(ReposeError, match="SHA-256 should be 00000000, it is"):
         transfer.fetch(str(source), tmp_path / "c", sha256="00000000")
     assert names(tmp_path) == {"a", "b"}
+
+
+def test_a_local_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def deny(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "a").write_bytes(BODY)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ReposeError, match=r"/a may not be read\."):
+        transfer.fetch(str(tmp_path / "a"), tmp_path / "b", sha256=SHA256)
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(ReposeError, match=r"^It may not be read\."):
+        transfer.check(tmp_path / "a", sha256=None, size=None, where="It")
 
 
 @pytest.mark.parametrize(("address", "message"), [

@@ -1,5 +1,6 @@
 """Fetch files from local paths, s3:// and http(s)://; interrupted transfers resume, and sizes and digests are checked."""
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,8 @@ def fetch(
         if local:
             if not local.is_file():
                 raise ReposeError(f"There is no file {where}. Check the path; a relative one starts at {Path.cwd()}.")
+            if not os.access(local, os.R_OK):
+                raise ReposeError(f"{where} may not be read. Change its permissions.")
             came.forget()
             shutil.copyfile(local, came.path)
         else:

@@ -14,11 +14,14 @@ def check(path: Path, *, sha256: str | None, size: int | None, where: str) -> st
     """The SHA-256 of a file, after checking its size and the given digits of its SHA-256.
 
     Raises:
-        ReposeError: one of them differs. `where` names the file in the message.
+        ReposeError: one of them differs, or the file may not be read. `where` names the file in the message.
     """
     check_size(path.stat().st_size, size, where)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except PermissionError:
+        raise ReposeError(f"{where} may not be read. Change its permissions.") from None
     if not digest.startswith((sha256 or "").lower()):
         raise ReposeError(
             f"{where} is another file than expected: its SHA-256 should be {sha256}, it is {digest}. Compare with "
