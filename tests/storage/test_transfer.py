@@ -18,7 +18,7 @@ from repose.errors import ReposeError, SettingsError
 from repose.storage import transfer
 from repose.storage.atomic import partial_path
 from repose.storage.transfer import s3
-from repose.storage.transfer.partial import ATTEMPTS, CHUNK, TIMEOUT
+from repose.storage.transfer.partial import ATTEMPTS, CHUNK, TIMEOUT, Partial
 from repose.storage.transfer.stream import SLOWEST
 from repose.storage.weight_files import WeightsFile
 
@@ -113,6 +113,21 @@ def test_a_crash_while_starting_over_never_mixes_two_states(server, tmp_path, mo
         with pytest.raises(KeyboardInterrupt):
             get(server, tmp_path)
     assert get(server, tmp_path) == OTHER
+
+
+@OVER_BOTH
+def test_a_stop_before_the_first_byte_never_mixes_two_states(server, tmp_path, scheme, monkeypatch):
+    get(server, tmp_path, scheme)
+    server.body, server.etag = OTHER, '"two"'
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Partial, "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            get(server, tmp_path, scheme)
+    assert get(server, tmp_path, scheme) == OTHER
 
 
 @pytest.mark.parametrize(("etag", "modified", "resumed"), [

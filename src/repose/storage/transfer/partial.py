@@ -74,6 +74,7 @@ class Partial:
         if state.size is not None:
             check_size(state.size, self.expected, self.where)
             self._check_limit(state.size)
+        self.path.touch()  # before the note: without this file, `fetch` would put an earlier one under it
         self.note.write_text(json.dumps(state))
 
     def append(self, chunks: Iterable[bytes], size: int | None) -> None:
