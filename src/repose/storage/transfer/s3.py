@@ -62,7 +62,7 @@ def _receive(s3: Any, bucket: str, key: str, came: Partial, state: State) -> Non
     """Fetch the missing bytes of an object that is in the given state (unknown: any)."""
     from botocore.exceptions import ClientError
 
-    have = came.size if state.validator else 0
+    have = came.size if state.validator and came.state() == state else 0
     only = {"IfMatch": state.validator} if state.validator else {}
     if have:
         only["Range"] = f"bytes={have}-"
