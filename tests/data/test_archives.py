@@ -68,10 +68,10 @@ def test_litter_of_other_programs_is_skipped_and_counted(tmp_path):
     with open_zip(path, LIMITS, "a.zip") as contents:
         assert [file.name for file in contents.files] == ["img/a.jpg"]
         assert contents.skipped == len(LITTER)
-    write_folder(tmp_path / "in", dict.fromkeys([*LITTER, "img/a.jpg"], b"1"))
+    write_folder(tmp_path / "in", dict.fromkeys([*LITTER, "@anna/a.jpg", "icon/a.jpg", "img/a.jpg"], b"1"))
     (tmp_path / "in/img/.#lock").symlink_to("nowhere")
     contents = list_files(walk(tmp_path / "in", "in"), LIMITS, "in")
-    assert [file.name for file in contents.files] == ["img/a.jpg"]
+    assert [file.name for file in contents.files] == ["@anna/a.jpg", "icon/a.jpg", "img/a.jpg"]
     assert contents.skipped == len(LITTER) + 1  # each folder of litter counts once
 
 

@@ -15,8 +15,8 @@ from repose.errors import DataError
 
 LayoutName = Literal["deepfashion", "market1501", "folders"]
 _LITTER = {
-    "__macosx", "icon", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
-    "system volume information", "lost+found",
+    "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin",
+    "system volume information", "lost+found", "@eadir", "@tmp", "@recycle", "@recently-snapshot",
 }  # fmt: skip
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
@@ -147,9 +147,9 @@ def is_litter(path: str) -> bool:
     editors, and the metadata of network drives (`@eaDir`). All listings of files leave them out.
     """
     return any(
-        (part.startswith((".", "@", "~$", "#recycle", "#snapshot")) and part != "." and not part.startswith(".."))
+        (part.startswith((".", "~$", "#recycle", "#snapshot")) and part != "." and not part.startswith(".."))
         or part.endswith(("~", ":Zone.Identifier"))
-        or part.casefold().strip() in _LITTER
+        or part.casefold() in _LITTER
         for part in path.split("/")
     )
 
