@@ -100,8 +100,6 @@ def test_zips_are_recognised_by_their_first_bytes_or_their_name(tmp_path):
     assert is_zip(tmp_path / "b", "uc")
     assert not is_zip(tmp_path / "c", "pairs.csv")
     assert is_zip(tmp_path / "c", "IMG.ZIP")
-    with pytest.raises(ReposeError, match=r"market.tar.gz: only zip archives are opened. Unpack it"):
-        is_zip(tmp_path / "c", "market.tar.gz")
 
 
 BAD_NAMES = ["", "../x", "a/../../x", "/etc/passwd", "//x", "c:x", "a\\b", "a\nb", "a\x7f", "."]

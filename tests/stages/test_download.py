@@ -270,6 +270,7 @@ def test_wrong_origins_are_rejected_before_the_first_transfer(tmp_path, served, 
         Origin("nowhere/in"): r"nowhere/in is missing or cannot be read.*a relative one starts at /",
         Origin(str(tmp_path / "served"), sha256="0" * 64): "is a folder, but sha256 and size are for single files",
         Origin("s3://bucket/in/", size=3): r"s3://bucket/in/ is a folder, but sha256",
+        Origin(f"{served.address}/a.tar.gz?signature=s3cret"): r"^a\.tar\.gz: only zip archives are opened\. Unpack it",
         Origin("ftp://anna:s3cret@host/a.zip"): "^ftp://host/a.zip: cannot fetch",
         Origin(
             f"{served.address}/a.zip", password_variable="ZIP_PASSWORD"

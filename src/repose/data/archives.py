@@ -182,14 +182,14 @@ def within(files: Iterable[S], limits: Limits, where: str) -> list[S]:
     return listed
 
 
-def is_zip(path: Path, name: str) -> bool:
-    """Whether a file is a zip, by its first bytes or its name.
-
-    Raises:
-        ReposeError: its name is that of another kind of archive.
-    """
+def check_is_openable(name: str) -> None:
+    """Raise a ReposeError if a name is that of an archive other than a zip."""
     if name.lower().endswith(_ARCHIVES):
         raise ReposeError(f"{name}: only zip archives are opened. {_UNPACK}")
+
+
+def is_zip(path: Path, name: str) -> bool:
+    """Whether a file is a zip, by its first bytes or its name."""
     with path.open("rb") as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06") or name.lower().endswith(".zip")
 

@@ -13,7 +13,18 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
-from repose.data.archives import Contents, File, Limits, is_zip, list_files, open_zip, walk, within, without_archives
+from repose.data.archives import (
+    Contents,
+    File,
+    Limits,
+    check_is_openable,
+    is_zip,
+    list_files,
+    open_zip,
+    walk,
+    within,
+    without_archives,
+)
 from repose.errors import DataError, ReposeError
 from repose.storage import transfer
 from repose.terminal import say
@@ -36,7 +47,8 @@ def check_origins(origins: Iterable[Origin]) -> None:
     """Check the origins before the first byte is transferred.
 
     Raises:
-        ReposeError: a password is not set, a path is missing or cannot be read, or a folder has a digest.
+        ReposeError: a password is not set, a path is missing or cannot be read, a folder has a digest, or a file is an archive
+            other than a zip.
     """
     for origin in origins:
         where, local = transfer.shown(origin.address), transfer.local_path(origin.address)
@@ -54,6 +66,8 @@ def check_origins(origins: Iterable[Origin]) -> None:
         folder = local.is_dir() if local else transfer.is_prefix(origin.address)
         if folder and (origin.sha256 or origin.size is not None):
             raise ReposeError(f"{where} is a folder, but sha256 and size are for single files. Remove them.")
+        if not folder:
+            check_is_openable(transfer.base_name(origin.address))
 
 
 @contextmanager
