@@ -125,6 +125,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path, file, content, message):
         READERS[file](tmp_path / file)
 
 
+@pytest.mark.parametrize("file", READERS)
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, file):
+    (tmp_path / "images").write_text("")
+    with pytest.raises(ReposeError, match=rf"/images/{file} cannot be read: Not a directory\. Check the path"):
+        READERS[file](tmp_path / "images" / file)
+
+
 @pytest.mark.parametrize("sizes", [{"0": 3}, {"0": 0, "1": 2}, {"2": 1, "10": 4, "11": 1}])
 def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path, sizes):
     expected = []

@@ -226,6 +226,8 @@ def _errors_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"There is no {path}. Run the stage that writes it (`dvc repro`), or `dvc pull`.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from None
     except (ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise DataError(
             f"{path} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that writes it again."
