@@ -119,6 +119,13 @@ def test_bad_members_are_rejected(tmp_path, name, member, message):
         read_zip(write_zip(tmp_path, {"good.jpg": Member(b"1"), name: member}))
 
 
+@pytest.mark.parametrize("encoded", ["é".encode(), "é".encode("cp437") + b"x"])  # macOS writes the first
+def test_names_without_the_flag_of_utf_8_are_read_as_utf_8_if_they_can_be(tmp_path, encoded):
+    content = zip_bytes({"??/a.jpg": Member(b"1")}).replace(b"??", encoded).replace(b"\x14\0\0\x08", b"\x14\0\0\0")
+    (tmp_path / "a.zip").write_bytes(content)
+    assert read_zip(tmp_path / "a.zip") == {f"é{'x' * (encoded[-1:] == b'x')}/a.jpg": b"1"}
+
+
 def test_names_are_normalised_and_must_be_text():
     assert safe_name("./img//MEN/é k?.jpg", "in") == "img/MEN/é k?.jpg"
     for name in (os.fsdecode(b"a\xff"), ""):

@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +27,7 @@ from repose.storage.transfer import Object
 from repose.terminal import say
 
 _ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
-_ENCRYPTED = 0x1  # the flag of a member
+_ENCRYPTED, _IN_UTF8 = 0x1, 0x800  # flags of a member
 _ENTRIES = 3  # entries of a zip's directory per allowed file: the file, its folder, and macOS's copy (litter)
 _ENTRY_BYTES = 1024  # allowed mean size of an entry
 # What zipfile and zlib raise for damaged bytes; a RuntimeError means a wrong password.
@@ -98,7 +98,7 @@ def open_zip(path: Path, limits: Limits, where: str, password_variable: str | No
         password = _password(infos, where, password_variable)
         files, reader = dict[str, File](), partial(_read_member, archive, password)
         for info in infos:
-            name = safe_name(info.filename, where)
+            name = safe_name(_name(info), where)
             _check_member(info, name, where)
             if name in files:
                 raise ReposeError(
@@ -258,6 +258,14 @@ def _read_path(file: File) -> bytes:
     return content
 
 
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name of a member. Programs such as macOS's write UTF-8 without its flag, and zipfile then reads code page 437."""
+    if not (info.filename.isascii() or info.flag_bits & _IN_UTF8):
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode()
+    return info.filename
+
+
 def _check_member(info: zipfile.ZipInfo, name: str, where: str) -> None:
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise ReposeError(f"{where}: {name} is a link or special file. Pack the data again without it.")
@@ -294,7 +302,7 @@ def _read_member(archive: zipfile.ZipFile, password: bytes | None, file: File) -
             raise EOFError
     except _DAMAGED:
         or_password = ", or the password is wrong" if info.flag_bits & _ENCRYPTED else ""
-        raise DataError(f"{where}: {info.filename} is damaged{or_password}. Get the zip again.") from None
+        raise DataError(f"{where}: {file.name} is damaged{or_password}. Get the zip again.") from None
     except RuntimeError:
         raise ReposeError(f"{where}: the password is wrong. Ask the data's owner for the right one.") from None
     return content
