@@ -62,6 +62,9 @@ def test_a_truncated_or_missing_shard_is_named(tmp_path):
         damage()
         with pytest.raises(ReposeError, match=message):
             reader[last["name"]]
+    shard.mkdir()
+    with pytest.raises(ReposeError, match=f"{shard} cannot be read: Is a directory. Check its permissions"):
+        reader["a.jpg"]
 
 
 @pytest.mark.parametrize(("change", "message"), [

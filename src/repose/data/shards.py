@@ -86,6 +86,10 @@ class ShardReader(Mapping[str, bytes]):
                 content = os.pread(stream.fileno(), size, offset) if there else None
         except FileNotFoundError:
             content = None
+        except OSError as error:
+            raise DataError(
+                f"The shard {self.folder / shard} cannot be read: {error.strerror}. Check its permissions and the disk."
+            ) from None
         if content is None or len(content) != size:
             raise DataError(
                 f"The shard {self.folder / shard} is missing or truncated: {name} should have {size} bytes at {offset}. "
