@@ -120,7 +120,7 @@ class Steps(Dataset[Packed]):
         )  # fmt: skip
 
     def _items_of(self, step: int) -> np.ndarray:
-        """The items of a step; each epoch visits all items in another order."""
+        """The items of a step; each epoch visits the items in another order, without those that do not fill a step."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return self._order(epoch)[within * self.items_per_step : (within + 1) * self.items_per_step]
 
