@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,7 @@ from repose.errors import ReposeError
 from repose.storage import remote as module
 from repose.storage.remote import Remote
 from s3_storage import Storage
+from serving import serving
 
 SMALL = b"a small object"
 Made = Callable[..., Remote]
@@ -162,6 +164,24 @@ def test_a_remote_that_dvc_cannot_use_is_an_error(made, tmp_path):
     made(tmp_path / "store")
     with pytest.raises(ReposeError, match=r"The remote none cannot be opened: .*remote 'none' doesn't exist"):
         Remote(Repo(str(tmp_path / "project")), "none")
+
+
+def test_a_web_server_that_tells_no_sizes_is_read(made, monkeypatch):
+    class Answers(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(b"12345")
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server, serving(server):
+        store = made(f"http://127.0.0.1:{server.server_port}/store")
+        assert store.read("x") == b"12345"
+        monkeypatch.setattr(module, "_LARGEST", 4)
+        with pytest.raises(ReposeError, match=r"x in the remote http://.* has 5 bytes, and what is read"):
+            store.read("x")
 
 
 def test_addresses_and_errors_show_no_password(made):
