@@ -105,6 +105,17 @@ def test_of_mannequins_it_says_that_it_is_of_no_people(files):
     card = page(files)
     assert "generates mannequins. Its scores say nothing about photos of people." in card
     assert "13,155,708 bytes.\n" in card
+    save_system(files.run / "model.safetensors", "surface")  # copies from photos, also of people
+    assert "- It was trained on rendered mannequins. Its scores say nothing about photos of people." in page(files)
+
+
+def test_a_checkpoint_that_was_not_trained_here_is_not_said_to_be(files):
+    change(files.run / "run.json", images=0)
+    change(files.lists / "source.json", source="mannequin", origins=[])
+    card = page(files)
+    assert "It was trained" not in card
+    assert "not trained here: its weights are those of another checkpoint. It is for photos of 256x176 px, and" in card
+    assert "\n- Its scores say nothing about photos of people.\n" in card
 
 
 def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files):
