@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 
 import repose
@@ -293,6 +294,19 @@ def test_a_gradient_that_is_never_finite_ends_the_training(tmp_path):
     ):
         train.run(run=tmp_path / "run", work=tmp_path / "work", settings=settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_step_without_a_finite_gradient_is_left_out_of_all_networks(tmp_path, monkeypatch):
+    taken = iter(range(5))
+
+    def damaged(*arguments: Any) -> Batch:
+        batch = unpack(*arguments)
+        return batch._replace(images=batch.images * torch.nan) if next(taken) == 3 else batch
+
+    monkeypatch.setattr(train, "unpack", damaged)
+    train.run(run=tmp_path / "run", work=tmp_path / "work", settings=tiny(log_every=5, checkpoint_every=5))
+    kept = next((tmp_path / "work").glob("*/last.safetensors"))
+    assert [name for name, value in load_file(kept).items() if not value.isfinite().all()] == []
 
 
 @pytest.mark.parametrize(("changes", "expected"), [

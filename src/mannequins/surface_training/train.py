@@ -285,7 +285,7 @@ class _Learner:
             group["lr"] = self.rate(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        finite = bool(nn.utils.clip_grad_norm_(self.network.parameters(), _MOST_GRADIENT).isfinite())
+        finite = _clipped(self.network, _MOST_GRADIENT)
         if finite:
             optimiser.step()
         decay = min(self.settings.average, (1 + step) / (10 + step))
@@ -320,7 +320,8 @@ class _Learner:
         optimiser = self.optimisers["discriminator"]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        if _clipped(self.discriminator, math.inf):
+            optimiser.step()
         self.discriminator.requires_grad_(False)
         term = -self.discriminator(image, batch.poses.posemaps).mean()
         self.discriminator.requires_grad_(True)
@@ -329,6 +330,11 @@ class _Learner:
     def _adversarial_weight(self, step: int) -> float:
         rise = (step + 1 - self.budget.adversarial) / _RAMP
         return float(self.weights["adversarial"]) * min(1.0, rise)
+
+
+def _clipped(network: nn.Module, most: float) -> bool:
+    """Clip the norm of a network's gradient; whether it is finite."""
+    return bool(nn.utils.clip_grad_norm_(network.parameters(), most).isfinite())
 
 
 def _median(errors: Tensor) -> Tensor:
