@@ -22,6 +22,7 @@ from mannequins.surface_training.score import SurfaceScoreSettings
 from mannequins.surface_training.train import SurfaceTrainSettings
 from repose import checkpoint
 from repose.config import build
+from repose.data.frame import Frame
 from repose.data.records import read_json
 from repose.data.skeleton import present
 from repose.errors import ReposeError
@@ -354,9 +355,10 @@ def test_scores_say_what_they_are_of(trained, tmp_path, capsys):
     assert score.tables(record) in capsys.readouterr().out
 
 
-def test_a_system_of_another_kind_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["attend", "vunet"])
+def test_a_system_of_another_kind_is_refused(tmp_path, kind):
     for name in ("model.safetensors", "surface.safetensors"):
-        save_system(tmp_path / name)
+        save_system(tmp_path / name, kind, max_sources=1, frame=Frame(64, 64))
     settings = SurfaceScoreSettings(seed=990, items=1, device="cpu", threads=1)
     with pytest.raises(ReposeError, match=r"of the kind \w+, not surface. Give a folder of `surface export`"):
         score.run(model=tmp_path, metrics=tmp_path / "metrics.json", settings=settings)

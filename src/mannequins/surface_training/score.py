@@ -79,7 +79,7 @@ def run(*, model: Path, metrics: Path, settings: SurfaceScoreSettings) -> None:
     device = set_up(settings.device, settings.threads, seed=0)
     path = model / WEIGHTS.name
     system, about = checkpoint.load(path, device)
-    generator = system.networks["generator"]
+    generator = system.networks.get("generator")  # some kinds have none
     if not isinstance(generator, SurfaceGenerator):
         raise ReposeError(
             f"{path} is a system of the kind {about.row.kind}, not surface. Give a folder of `surface export`."
