@@ -152,6 +152,14 @@ def test_scores_say_what_they_are_of(sets, trained, tmp_path):
     assert set(record["scores"]) == set(read_json(speed)) == {"street", "cut"}
 
 
+def test_a_folder_without_a_trained_network_is_named(tmp_path):
+    settings = ScoreSettings({"street": View("street", 128, 64, None)}, batch=16, device="cpu", threads=1)
+    with pytest.raises(
+        ReposeError, match=r"run/figure.safetensors.sha256 cannot be read \(No such file .* finished `figure"
+    ):
+        score.run(run=tmp_path / "run", sets=tmp_path, metrics=tmp_path / "m", speed=tmp_path / "s", settings=settings)
+
+
 def test_retrieval_is_the_share_of_nearest_others_of_the_same_item():
     features = torch.tensor([[0.0, 0], [0, 1], [5, 0], [0, 2], [9, 9]])
     right, chance = score.retrieval(features, np.array([0, 0, 1, 1, 2]))

@@ -55,7 +55,12 @@ def run(*, run: Path, sets: Path, metrics: Path, speed: Path, settings: ScoreSet
         ReposeError: a set or the network is missing, or a set has too few photos to score.
     """
     device = set_up(settings.device, settings.threads, seed=0)
-    sha256 = (run / DIGEST.name).read_text("ascii").split()[0]
+    try:
+        sha256 = (run / DIGEST.name).read_text("ascii").split()[0]
+    except OSError as error:
+        raise ReposeError(
+            f"{run / DIGEST.name} cannot be read ({error.strerror}). Give the folder of a finished `figure train`."
+        ) from None
     network = read(run / WEIGHTS.name, sha256).to(device)
     scores, speeds = {}, {}
     for name, view in settings.views.items():
