@@ -15,6 +15,7 @@ from mannequins.surface_training.batches import Batch
 from mannequins.surface_training.renders import BACKGROUND
 from repose.config import settings
 from repose.models.lite0 import LAYERS, Lite0
+from repose.models.surface import PARTS
 from repose.models.surface_image import Code, Made, Matched
 from repose.systems import Terms
 
@@ -48,14 +49,15 @@ def geometry(batch: Batch, code: Code, matched: Matched) -> Terms:
     covered = (batch.parts != BACKGROUND).float()[:, None]
     share = F.avg_pool2d(covered, 2)  # of a place at stride 4
     surface = F.avg_pool2d(batch.surface * covered, 2) / share.clamp(min=0.1)
-    part, both = batch.parts[:, 1::2, 1::2], (code.seen, matched.target)
+    parts = F.avg_pool2d(F.one_hot(batch.parts, PARTS).movedim(3, 1).float(), 2)  # shares of the parts in a place
+    both = code.seen, matched.target
     sight, used = batch.sight.float()[:, :, None], batch.sources.shape[1]  # mirrored candidates have no truth
     seen = F.avg_pool2d(sight.flatten(0, 1), 2)
     coarse = F.avg_pool2d((batch.flow * sight).flatten(0, 1), 2) / seen.clamp(min=0.2)
     found_coarse, found = (in_px(flow[:, :used], batch) for flow in (matched.coarse, matched.flow))
     return {
         "surface": sum_of([_mean_where((of.surface - surface).abs(), (share > 0.7).float()) for of in both]),
-        "parts": sum_of([F.cross_entropy(of.parts, part) for of in both]),
+        "parts": sum_of([F.cross_entropy(of.parts, parts) for of in both]),
         "coarse": _mean_where(_flow_error(found_coarse.flatten(0, 1), coarse), (seen > 0.9).float()),
         "flow": _mean_where(_flow_error(found, batch.flow), sight),
         "sight": F.binary_cross_entropy_with_logits(matched.sight[:, :used], sight),
