@@ -2,6 +2,7 @@
 
 import csv
 import io
+import multiprocessing.synchronize
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_neither_workers_nor_the_number_of_items_change_a_photo(settings):
     two = [entry for entry in files(replace(settings, items=2), workers=1) if entry[0].endswith(".jpg")]
     assert two == three[: len(two)]
     assert next(files(replace(settings, seed=4), workers=1))[1] != three[0][1]
+
+
+def test_worker_processes_that_the_system_refuses_are_a_message(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("AF_UNIX path too long")  # of a long TMPDIR
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
+    with pytest.raises(ReposeError, match=r"AF_UNIX path too long\. They need .* set workers to 1"):
+        next(files(FASHION, workers=2))
 
 
 def test_the_real_reader_understands_fashion(fashion_files, fashion):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import multiprocessing.synchronize
 import os
 import shutil
 from pathlib import Path
@@ -157,6 +158,15 @@ def test_keep_every_keeps_checkpoints_and_sample_every_0_draws_nothing(data, tmp
 
 def test_workers_and_a_cache_change_nothing(data, runs, tmp_path):
     assert files_in(train_tiny(data, tmp_path / "run", workers=2, cache_megabytes=0)) == files_in(runs / "attend")
+
+
+def test_workers_that_the_system_refuses_are_a_message(data, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # of a /dev/shm that is mounted read-only
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
+    with pytest.raises(ReposeError, match=r"need space in .dev.shm and .* set train\.workers to 0"):
+        train_tiny(data, tmp_path / "run", workers=1)
 
 
 @pytest.mark.floats

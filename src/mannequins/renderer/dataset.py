@@ -8,6 +8,7 @@ there are or on which process draws it.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from multiprocessing import get_context
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from mannequins.renderer.items import MannequinSettings, render_item, status_of
 from repose.data.images import encode_jpeg
-from repose.storage.processes import end_with_parent
+from repose.storage.processes import end_with_parent, starting_workers
 
 _Encoded = tuple[str, bytes, str, str]  # path, JPEG, row of keypoints.csv, row of figures.csv (may be empty)
 
@@ -48,8 +49,11 @@ def _items(settings: MannequinSettings, workers: int) -> Iterator[list[_Encoded]
         return
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])  # so that imports happen once
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-        yield from pool.map(encoded, numbers)
+    with ExitStack() as stack:
+        with starting_workers("workers to 1"):
+            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+            items = stack.enter_context(pool).map(encoded, numbers)
+        yield from items
 
 
 def _encoded(settings: MannequinSettings, number: int) -> list[_Encoded]:

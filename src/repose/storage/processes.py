@@ -4,6 +4,10 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from repose.errors import ReposeError
 
 # The environment variable of a training process: the number of the process that started it.
 STARTED_BY = "REPOSE_STARTED_BY"
@@ -28,3 +32,16 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def starting_workers(without: str) -> Iterator[None]:
+    """Turn the system's refusal to start worker processes into a ReposeError; `without` is a setting that needs none."""
+    try:
+        multiprocessing.Lock()  # torch's loader, if it cannot make one, prints an error of its own as well
+        yield
+    except OSError as error:
+        raise ReposeError(
+            f"Worker processes cannot be started: {error}. They need space in /dev/shm and a temporary folder (TMPDIR) with a "
+            f"short path, and may write to both. Change these, or set {without}, which needs no worker processes."
+        ) from None

@@ -16,7 +16,7 @@ prints.
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from repose.models.lite0 import lite0_loss
 from repose.models.losses import PerceptualLoss
 from repose.models.vgg import vgg19_loss
 from repose.storage.atomic import check_replaceable, locked, whole_folder, write_bytes
-from repose.storage.processes import end_with_parent
+from repose.storage.processes import end_with_parent, starting_workers
 from repose.storage.transfer import check
 from repose.storage.weight_files import locate
 from repose.systems import Progress, System, SystemSettings, build
@@ -207,7 +207,9 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
         worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # a separate generator: it draws at each start, and torch's state is in the checkpoint
     )  # fmt: skip
-    for step, packed in enumerate(loader, start):
+    with starting_workers("train.workers to 0") if settings.workers else nullcontext():
+        batches = iter(loader)
+    for step, packed in enumerate(batches, start):
         batch = unpack(packed, augment=settings.augment, device=device)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
         terms = training.trained.step(
