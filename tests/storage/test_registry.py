@@ -20,6 +20,7 @@ import repose
 from project import ROOT
 from repose.cli import app
 from repose.errors import ReposeError
+from repose.kubeflow.project import open_repo
 from repose.storage import registry
 from repose.storage.registry import model_file
 from tiny_system import save_openpose, save_photo, save_system
@@ -203,6 +204,13 @@ def test_a_folder_without_git_or_dvc_is_an_error(tmp_path, monkeypatch):
     plain.commit("attend@v1.0.0")
     with pytest.raises(ReposeError, match=r"DVC cannot read attend in .*plain: you are not inside of a DVC repository"):
         model_file("attend", plain.folder)
+
+
+def test_a_project_that_may_not_be_written_to_is_an_error(shop):
+    (shop.folder / ".dvc" / "tmp").write_text("")
+    for read in (lambda: model_file("attend", shop.folder), lambda: open_repo(shop.folder)):
+        with pytest.raises(ReposeError, match=r"Cannot write .*\.dvc: .*tmp.*Change the permissions"):
+            read()
 
 
 def test_without_dvc_the_error_says_what_to_install(monkeypatch):

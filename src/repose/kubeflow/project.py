@@ -29,6 +29,7 @@ from repose.kubeflow.stages import (
     raw_definition,
     read_stage,
 )
+from repose.storage.atomic import disk_errors_named
 
 _NAMED = re.compile(r"\$\{\s*(.*?)\s*\}")  # a key in a template
 _PATHS = ("params", "wdir", "deps", "outs", "metrics", "plots")  # the parts of a stage with names of files
@@ -148,11 +149,12 @@ def open_repo(folder: Path) -> Any:
     """DVC's repository in a folder (dvc.repo.Repo).
 
     Raises:
-        ReposeError: the folder is not the root of a repository of DVC, or DVC is not installed.
+        ReposeError: the folder is not the root of a repository of DVC, DVC cannot write to its folder .dvc, or DVC is not
+            installed.
     """
     with installed():
         from dvc.repo import Repo
-    with _dvc_errors(folder):
+    with _dvc_errors(folder), disk_errors_named(folder / ".dvc"):
         repo = Repo(str(folder.resolve()))
     if Path(repo.root_dir) != folder.resolve():
         raise ReposeError(f"{folder} is not the folder of the DVC project, which is {repo.root_dir}: go there.")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from repose.config import nearest
 from repose.errors import RemoteError, ReposeError
+from repose.storage.atomic import disk_errors_named
 from repose.storage.remote import Remote, md5_of
 
 _NAME = re.compile(r"(?P<name>(?:[^\s@:]+:)?[^\s@:]+)(?:@(?P<version>latest|v\d+\.\d+\.\d+\S*))?")
@@ -39,6 +40,7 @@ def model_file(model: str, folder: Path = Path()) -> Path:
     Raises:
         RemoteError: there is no such model or version, its file is in neither the revision nor the remote, DVC is not
             installed, or the folder is in no repository.
+        ReposeError: DVC cannot write to its folder .dvc.
     """
     try:
         import gto.api  # noqa: F401
@@ -50,9 +52,10 @@ def model_file(model: str, folder: Path = Path()) -> Path:
             "with --checkpoint."
         ) from None
     try:
-        found = find_model(model, folder)
-        with Repo(str(folder.resolve())) as repo:
-            return _cached(repo, found)
+        with disk_errors_named(folder.resolve() / ".dvc"):
+            found = find_model(model, folder)
+            with Repo(str(folder.resolve())) as repo:
+                return _cached(repo, found)
     except DvcException as error:
         raise RemoteError(f"DVC cannot read {model} in {folder.resolve()}: {error}") from None
 
